@@ -1,0 +1,246 @@
+//! `WWW-Authenticate: Bearer …`, typed (RFC 6750 section 3, RFC 9728 section 5.1).
+//!
+//! What a [`Challenge`] holds was checked when it was put in, so it always becomes a valid header:
+//! no configuration and no claim can break out of a quoted string.
+//!
+//! ```
+//! use tower_scalekit::challenge::{BearerError, Challenge, ScopeToken};
+//!
+//! let challenge = Challenge::new()
+//!     .error(BearerError::InsufficientScope)
+//!     .scope([ScopeToken::new("todo:write")?]);
+//! assert_eq!(
+//!     challenge.to_header_value(),
+//!     "Bearer error=\"insufficient_scope\", \
+//!      error_description=\"The token lacks a required scope\", scope=\"todo:write\"",
+//! );
+//! # Ok::<(), tower_scalekit::ConfigError>(())
+//! ```
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+use url::Url;
+
+use crate::error::{ConfigError, ConfigProblem};
+
+/// A challenge for the `Bearer` scheme.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Challenge {
+    realm: Option<Realm>,
+    resource_metadata: Option<Arc<Url>>,
+    error: Option<BearerError>,
+    scope: Vec<ScopeToken>,
+}
+
+impl Challenge {
+    /// A challenge with no attributes: what a request without credentials gets.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names the protection space.
+    #[must_use]
+    pub fn realm(mut self, realm: Realm) -> Self {
+        self.realm = Some(realm);
+        self
+    }
+
+    /// The absolute address of the protected resource metadata (RFC 9728).
+    #[must_use]
+    pub fn resource_metadata(mut self, url: Arc<Url>) -> Self {
+        self.resource_metadata = Some(url);
+        self
+    }
+
+    /// Why the request was refused. Leave it out when no credentials were presented.
+    #[must_use]
+    pub fn error(mut self, error: BearerError) -> Self {
+        self.error = Some(error);
+        self
+    }
+
+    /// All scopes that the operation needs; replaces what was set before.
+    #[must_use]
+    pub fn scope(mut self, scopes: impl IntoIterator<Item = ScopeToken>) -> Self {
+        self.scope = scopes.into_iter().collect();
+        self
+    }
+
+    /// The header's value.
+    #[must_use]
+    pub fn to_header_value(&self) -> HeaderValue {
+        // Every attribute is visible ASCII by construction, so the fallback is never taken.
+        HeaderValue::try_from(self.to_string()).unwrap_or(HeaderValue::from_static("Bearer"))
+    }
+}
+
+impl fmt::Display for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut attributes = Attributes { f, first: true };
+        attributes.f.write_str("Bearer")?;
+        if let Some(realm) = &self.realm {
+            attributes.quoted("realm", &realm.0)?;
+        }
+        if let Some(error) = self.error {
+            attributes.quoted("error", error.code())?;
+            attributes.quoted("error_description", error.description())?;
+        }
+        if !self.scope.is_empty() {
+            let names: Vec<&str> = self.scope.iter().map(ScopeToken::as_str).collect();
+            attributes.quoted("scope", &names.join(" "))?;
+        }
+        if let Some(url) = &self.resource_metadata {
+            attributes.quoted("resource_metadata", url.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+struct Attributes<'a, 'f> {
+    f: &'a mut fmt::Formatter<'f>,
+    first: bool,
+}
+
+impl Attributes<'_, '_> {
+    fn quoted(&mut self, name: &str, value: &str) -> fmt::Result {
+        self.f.write_str(if self.first { " " } else { ", " })?;
+        self.first = false;
+        write!(self.f, "{name}=\"")?;
+        for character in value.chars() {
+            if matches!(character, '"' | '\\') {
+                self.f.write_char('\\')?;
+            }
+            self.f.write_char(character)?;
+        }
+        self.f.write_char('"')
+    }
+}
+
+/// Error codes of RFC 6750 section 3.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BearerError {
+    /// The token is good and does not carry enough.
+    InsufficientScope,
+    /// The request is malformed, for instance with two `Authorization` headers.
+    InvalidRequest,
+    /// The token is expired, revoked, malformed, meant for somebody else, or not one of ours.
+    InvalidToken,
+}
+
+impl BearerError {
+    /// The code as it stands in the header and in JSON bodies.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidToken => "invalid_token",
+        }
+    }
+
+    /// One sentence for people. It does not say which check failed.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::InsufficientScope => "The token lacks a required scope",
+            Self::InvalidRequest => "The request must carry exactly one Authorization header",
+            Self::InvalidToken => "The token is not valid here",
+        }
+    }
+
+    /// The status of an answer with this code.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::InsufficientScope => StatusCode::FORBIDDEN,
+            Self::InvalidRequest => StatusCode::BAD_REQUEST,
+            Self::InvalidToken => StatusCode::UNAUTHORIZED,
+        }
+    }
+}
+
+/// Name of a protection space (RFC 9110 section 11.5): visible ASCII and spaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Realm(Arc<str>);
+
+impl Realm {
+    /// Checks the name.
+    ///
+    /// # Errors
+    /// When it is empty or holds anything but visible ASCII and spaces.
+    pub fn new(name: &str) -> Result<Self, ConfigError> {
+        if name.is_empty() || !name.bytes().all(|b| matches!(b, b' '..=b'~')) {
+            let reason = "must be one or more visible ASCII characters or spaces";
+            return Err(ConfigProblem::invalid("realm", reason).into());
+        }
+        Ok(Self(name.into()))
+    }
+}
+
+/// One scope (RFC 6749 section 3.3): visible ASCII without space, `"` and `\`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScopeToken(Arc<str>);
+
+impl ScopeToken {
+    /// Checks the name.
+    ///
+    /// # Errors
+    /// When it is empty or holds a character that a scope cannot have.
+    pub fn new(name: &str) -> Result<Self, ConfigError> {
+        if !is_scope_token(name) {
+            let reason = format!("{name:?} is not a scope: visible ASCII, no space, no \" or \\");
+            return Err(ConfigProblem::invalid("scope", reason).into());
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The scope's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_scope_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| matches!(b, b'!' | b'#'..=b'[' | b']'..=b'~'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_challenge_is_the_scheme_alone() {
+        assert_eq!(Challenge::new().to_header_value(), "Bearer");
+    }
+
+    #[test]
+    fn a3_every_attribute_appears_once_and_in_order() {
+        let url = Arc::new(Url::parse("https://mcp.example.com/.well-known/x").unwrap());
+        let challenge = Challenge::new()
+            .realm(Realm::new("to\"do\\s").unwrap())
+            .resource_metadata(url)
+            .error(BearerError::InvalidToken)
+            .scope([ScopeToken::new("a").unwrap(), ScopeToken::new("b:c").unwrap()]);
+        assert_eq!(
+            challenge.to_header_value(),
+            "Bearer realm=\"to\\\"do\\\\s\", error=\"invalid_token\", \
+             error_description=\"The token is not valid here\", scope=\"a b:c\", \
+             resource_metadata=\"https://mcp.example.com/.well-known/x\"",
+        );
+    }
+
+    #[test]
+    fn a3_header_breaking_text_is_refused_when_configured() {
+        for text in ["", "a b", "a\"b", "a\\b", "a\r\nb", "é"] {
+            assert!(ScopeToken::new(text).is_err(), "{text:?}");
+        }
+        for text in ["", "a\r\nb", "é"] {
+            assert!(Realm::new(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The network port: all requests to the environment go through one small trait.
+//!
+//! [`ReqwestClient`] (feature `reqwest`) is what [`Scalekit`](crate::Scalekit) uses unless told
+//! otherwise. [`ServiceClient`] turns any `tower::Service` of requests into a client, so time-outs,
+//! proxies, tracing or a hyper client compose in front of it. The sandbox is a client too.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use tower_scalekit::http_client::{HttpClient, ServiceClient};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let echo = tower::service_fn(|request: Request<Bytes>| async {
+//!     Ok::<_, std::convert::Infallible>(Response::new(Full::new(request.into_body())))
+//! });
+//! let client = ServiceClient::new(echo);
+//! let response = client.send(Request::new(Bytes::from("hello"))).await.unwrap();
+//! assert_eq!(response.body(), "hello");
+//! # }
+//! ```
+
+#[cfg(feature = "reqwest")]
+mod reqwest_client;
+mod service;
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use http_body::Body;
+use http_body_util::BodyExt as _;
+
+#[cfg(feature = "reqwest")]
+pub use self::reqwest_client::ReqwestClient;
+pub use self::service::ServiceClient;
+
+/// Sends exactly one HTTP request: no retry, no redirect, bounded body, a deadline.
+///
+/// No retry, because refresh tokens work once; no redirect, because a 307 would re-post the client
+/// secret. An implementation finds the request's [`SendLimits`] in its extensions; callers of this
+/// crate hold it to the deadline in any case.
+pub trait HttpClient: Send + Sync + 'static {
+    /// Sends the request and reads the whole response.
+    fn send(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> BoxFuture<'_, Result<http::Response<Bytes>, HttpClientError>>;
+}
+
+/// What one request may cost; stands in its extensions.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct SendLimits {
+    /// From sending to the last byte of the response. 20 s by default.
+    pub deadline: Duration,
+    /// The largest response body that is read, in bytes. 1 MiB by default.
+    pub max_body_bytes: usize,
+}
+
+impl Default for SendLimits {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(20), max_body_bytes: 1024 * 1024 }
+    }
+}
+
+impl SendLimits {
+    /// The limits of a request, or the default ones.
+    #[must_use]
+    pub fn of<B>(request: &http::Request<B>) -> Self {
+        request.extensions().get().copied().unwrap_or_default()
+    }
+}
+
+/// A request got no response. All variants are the network's or the other side's doing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpClientError {
+    /// The response's body exceeds the limit.
+    #[error("the response body exceeds {limit} bytes")]
+    BodyTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// No connection: the request was not sent, so it is safe to send it again.
+    #[error("could not connect: {0}")]
+    Connect(#[source] Box<dyn StdError + Send + Sync>),
+    /// The deadline passed. The request may have been carried out.
+    #[error("no response within {0:?}")]
+    Deadline(Duration),
+    /// The exchange broke off. The request may have been carried out.
+    #[error("the exchange failed: {0}")]
+    Exchange(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+/// Sends within the request's own deadline, whatever the client does about it.
+pub(crate) async fn send_within_limits(
+    client: &dyn HttpClient,
+    request: http::Request<Bytes>,
+) -> Result<http::Response<Bytes>, HttpClientError> {
+    let SendLimits { deadline, max_body_bytes } = SendLimits::of(&request);
+    let response = tokio::time::timeout(deadline, client.send(request))
+        .await
+        .map_err(|_| HttpClientError::Deadline(deadline))??;
+    if response.body().len() > max_body_bytes {
+        return Err(HttpClientError::BodyTooLarge { limit: max_body_bytes });
+    }
+    Ok(response)
+}
+
+/// Reads a body up to `limit` bytes.
+async fn read_bounded<B>(body: B, limit: usize) -> Result<Bytes, HttpClientError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let mut body = std::pin::pin!(body);
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| HttpClientError::Exchange(error.into()))?;
+        if let Ok(data) = frame.into_data() {
+            if read.len() + data.len() > limit {
+                return Err(HttpClientError::BodyTooLarge { limit });
+            }
+            read.extend_from_slice(&data);
+        }
+    }
+    Ok(read.freeze())
+}

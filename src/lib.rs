@@ -1,0 +1,31 @@
+//! Tower layers for Scalekit.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(missing_debug_implementations, missing_docs, unreachable_pub)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
+pub mod challenge;
+pub mod clock;
+pub mod error;
+pub mod http_client;
+pub mod secret;
+pub mod shared_store;
+
+mod body;
+mod flight;
+mod rejection;
+mod telemetry;
+
+pub use self::body::ResponseBody;
+pub use self::error::ConfigError;
+pub use self::rejection::Rejected;

@@ -1,0 +1,229 @@
+//! How a layer says no: a typed reason, a default answer, and the user's say in it.
+//!
+//! Every layer has one enum of reasons, whose `answer` holds its rows of the table in the
+//! [crate docs](crate#who-gets-which-answer). The reason also stands in the response's extensions,
+//! whoever rendered the response.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use serde::Serialize;
+
+use crate::body::ResponseBody;
+
+/// A refused request together with the answer it is about to get.
+///
+/// Given to the closure of `.on_rejection(..)`, which returns the response to send. Keep the
+/// default's headers (challenge, `Location`, `Set-Cookie`, `Retry-After`) unless you mean to change
+/// what clients do: start from [`into_response`](Self::into_response) and replace its body.
+#[derive(Debug)]
+pub struct Rejected<'a, R> {
+    reason: &'a R,
+    request: &'a RequestHead,
+    response: Response<Bytes>,
+}
+
+impl<R> Rejected<'_, R> {
+    /// Why the request was refused.
+    #[must_use]
+    pub fn reason(&self) -> &R {
+        self.reason
+    }
+
+    /// The refused request's method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.request.method
+    }
+
+    /// The refused request's target.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        &self.request.uri
+    }
+
+    /// The refused request's headers: they hold credentials, do not log them.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.request.headers
+    }
+
+    /// The default answer.
+    #[must_use]
+    pub fn into_response(self) -> Response<Bytes> {
+        self.response
+    }
+}
+
+/// What is kept of a refused request.
+#[derive(Debug)]
+pub(crate) struct RequestHead {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl<B> From<Request<B>> for RequestHead {
+    fn from(request: Request<B>) -> Self {
+        let (parts, _) = request.into_parts();
+        Self { method: parts.method, uri: parts.uri, headers: parts.headers }
+    }
+}
+
+/// A reason to refuse a request, with the answer it gets by default.
+pub(crate) trait Reason: Clone + fmt::Debug + Send + Sync + 'static {
+    /// A stable name for metrics and logs.
+    fn name(&self) -> &'static str;
+
+    /// The default answer.
+    fn answer(&self) -> Response<Bytes>;
+}
+
+type Render<R> = dyn Fn(Rejected<'_, R>) -> Response<Bytes> + Send + Sync;
+
+/// Renders rejections: the default way, or the user's.
+pub(crate) struct Renderer<R>(Option<Arc<Render<R>>>);
+
+impl<R: Reason> Renderer<R> {
+    pub(crate) fn custom<F>(render: F) -> Self
+    where
+        F: Fn(Rejected<'_, R>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        Self(Some(Arc::new(render)))
+    }
+
+    pub(crate) fn render<B>(&self, reason: R, request: RequestHead) -> Response<ResponseBody<B>> {
+        crate::telemetry::rejected(reason.name());
+        let mut response = reason.answer();
+        if let Some(render) = &self.0 {
+            response = render(Rejected { reason: &reason, request: &request, response });
+        }
+        response.extensions_mut().insert(reason);
+        response.map(ResponseBody::own)
+    }
+}
+
+impl<R> Default for Renderer<R> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<R> Clone for Renderer<R> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<R> fmt::Debug for Renderer<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Renderer(custom)" } else { "Renderer(default)" })
+    }
+}
+
+/// The small JSON body of all default answers.
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+    message: &'a str,
+}
+
+/// `{"error": .., "message": ..}` that no cache keeps.
+pub(crate) fn json_answer(status: StatusCode, error: &str, message: &str) -> Response<Bytes> {
+    let body = serde_json::to_vec(&ErrorBody { error, message }).unwrap_or_default();
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    response
+}
+
+/// An answer to try again in a moment: something behind this server is out of reach.
+pub(crate) fn unavailable_answer(message: &str) -> Response<Bytes> {
+    let mut response =
+        json_answer(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", message);
+    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+    response
+}
+
+/// The answer of an extractor or layer that stands where its layer is missing.
+pub(crate) fn misconfigured_answer() -> Response<Bytes> {
+    let message = "The server is misconfigured; its log says how";
+    json_answer(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+}
+
+pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
+
+/// Keeps caches away from a response made for one user (C8), unless the handler decided itself.
+pub(crate) fn keep_private(headers: &mut HeaderMap) {
+    headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
+}
+
+/// Marks a response as depending on a request header.
+pub(crate) fn vary_on(headers: &mut HeaderMap, name: &HeaderName) {
+    let mentions = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or_default();
+        text.split(',')
+            .any(|item| item.trim() == "*" || item.trim().eq_ignore_ascii_case(name.as_str()))
+    };
+    if !headers.get_all(header::VARY).iter().any(mentions) {
+        headers.append(header::VARY, HeaderValue::from(name.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Closed;
+
+    impl Reason for Closed {
+        fn name(&self) -> &'static str {
+            "closed"
+        }
+
+        fn answer(&self) -> Response<Bytes> {
+            json_answer(StatusCode::FORBIDDEN, "closed", "Come back tomorrow")
+        }
+    }
+
+    #[test]
+    fn the_reason_is_in_the_extensions_whoever_rendered() {
+        let head = || RequestHead::from(Request::get("/door").body(()).unwrap());
+        let default = Renderer::default().render::<()>(Closed, head());
+        assert_eq!(default.status(), StatusCode::FORBIDDEN);
+        assert_eq!(default.extensions().get(), Some(&Closed));
+
+        let custom = Renderer::custom(|rejected: Rejected<'_, Closed>| {
+            assert_eq!(rejected.reason(), &Closed);
+            assert_eq!((rejected.method(), rejected.uri().path()), (&Method::GET, "/door"));
+            assert!(rejected.headers().is_empty());
+            let mut response = rejected.into_response();
+            *response.status_mut() = StatusCode::IM_A_TEAPOT;
+            response
+        });
+        let custom = custom.clone().render::<()>(Closed, head());
+        assert_eq!(custom.status(), StatusCode::IM_A_TEAPOT);
+        assert_eq!(custom.headers()[header::CACHE_CONTROL], "no-store");
+        assert_eq!(custom.extensions().get(), Some(&Closed));
+    }
+
+    #[test]
+    fn c8_vary_is_added_once_and_the_handlers_cache_policy_stands() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept, cookie"));
+        keep_private(&mut headers);
+        vary_on(&mut headers, &header::COOKIE);
+        assert_eq!(headers[header::CACHE_CONTROL], "max-age=60");
+        assert_eq!(headers.get_all(header::VARY).iter().count(), 1);
+        vary_on(&mut headers, &header::ORIGIN);
+        assert_eq!(headers.get_all(header::VARY).iter().count(), 2);
+    }
+}

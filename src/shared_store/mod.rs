@@ -1,0 +1,181 @@
+//! The state port: what all replicas of an app must agree on goes through one small trait.
+//!
+//! Small values, always with a lifetime; bytes in, bytes out. [`MemoryStore`] serves a single
+//! process.
+//!
+//! ```
+//! use std::time::Duration;
+//! use bytes::Bytes;
+//! use tower_scalekit::clock::Clock;
+//! use tower_scalekit::shared_store::{MemoryStore, Purpose, SharedStore, StoreKey};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_scalekit::shared_store::StoreError> {
+//! let store = MemoryStore::new(Clock::system());
+//! let event = StoreKey::new(Purpose::WebhookEvent, "msg_1");
+//! let minute = Duration::from_secs(60);
+//! assert!(store.put_if_absent(&event, Bytes::from("running"), minute).await?);
+//! assert!(!store.put_if_absent(&event, Bytes::from("running"), minute).await?);
+//! # Ok(())
+//! # }
+//! ```
+
+mod memory;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+pub use self::memory::MemoryStore;
+
+/// State shared by all replicas.
+///
+/// Five operations on keys carry locks, leases and state machines, two on logs carry news that
+/// every replica reads. Each operation is atomic. A value past its lifetime is as if it were never
+/// there. An implementation never drops a living value to make room: it refuses the new one with
+/// [`StoreError::Full`], because a forgotten lock, tombstone or event id is a wrong answer.
+pub trait SharedStore: Send + Sync + 'static {
+    /// The value of `key`.
+    fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>>;
+
+    /// Sets `key`, whatever was there.
+    fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()>;
+
+    /// Sets `key` if it has no value; tells whether it did.
+    fn put_if_absent<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool>;
+
+    /// Sets `key` if its value is `expected`; tells whether it did.
+    fn replace_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Bytes,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool>;
+
+    /// Removes `key` if its value is `expected`; tells whether it did.
+    fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool>;
+
+    /// Adds an entry to the end of a log; it can be read for at least `ttl`.
+    fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()>;
+
+    /// The entries of a log after `cursor`, oldest first, and the cursor for the next call.
+    ///
+    /// A call may return fewer entries than there are; it returns none only at the end.
+    fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage>;
+}
+
+/// What every store operation returns.
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// Name of a value or a log: what it is for, and which one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct StoreKey {
+    purpose: Purpose,
+    id: Box<str>,
+}
+
+impl StoreKey {
+    /// A key. Keys of different purposes never meet, even with the same id.
+    #[must_use]
+    pub fn new(purpose: Purpose, id: impl Into<Box<str>>) -> Self {
+        Self { purpose, id: id.into() }
+    }
+
+    /// What the value is for.
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// Which value of that purpose. May identify a person or a session: do not log it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreKey").field("purpose", &self.purpose).finish_non_exhaustive()
+    }
+}
+
+/// What a value in the store is for. Stores bound each purpose separately, so that a flood of one
+/// does not starve another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// Launch tokens of IdP-initiated logins that were used.
+    Launch,
+    /// Leases and published results of token refreshes.
+    Refresh,
+    /// Sessions that were ended, and the log that tells replicas of them.
+    Revocation,
+    /// Sessions kept on the server.
+    Session,
+    /// Webhook messages in work and done.
+    WebhookEvent,
+}
+
+/// A place in a log. Opaque: only the store that made it reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogCursor(String);
+
+impl LogCursor {
+    /// Before the first entry.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::default()
+    }
+
+    /// A cursor with a store's own text for the place.
+    #[must_use]
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The store's own text; empty at the start.
+    #[must_use]
+    pub fn as_text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Entries of a log, and where to go on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LogPage {
+    /// Oldest first.
+    pub entries: Vec<Bytes>,
+    /// For the next [`SharedStore::read_since`].
+    pub next: LogCursor,
+}
+
+impl LogPage {
+    /// A page.
+    #[must_use]
+    pub fn new(entries: Vec<Bytes>, next: LogCursor) -> Self {
+        Self { entries, next }
+    }
+}
+
+/// The store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The bound of this purpose is reached; room comes when values expire.
+    #[error("no room for another {0:?} value")]
+    Full(Purpose),
+    /// The store's server is out of reach or answered with an error.
+    #[error("the shared store is unavailable: {0}")]
+    Unavailable(#[source] Box<dyn StdError + Send + Sync>),
+}

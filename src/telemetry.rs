@@ -1,0 +1,80 @@
+//! The names that dashboards and log filters may rely on: each event is written here and nowhere
+//! else. Targets are `tower_scalekit`; with the feature `metrics` each also counts.
+
+use std::time::Duration;
+
+macro_rules! count {
+    ($name:literal, $label:literal => $value:expr) => {{
+        #[cfg(feature = "metrics")]
+        metrics::counter!($name, $label => $value).increment(1);
+    }};
+}
+
+const TARGET: &str = "tower_scalekit";
+
+/// A layer refused a request.
+pub(crate) fn rejected(reason: &'static str) {
+    tracing::debug!(target: TARGET, reason, "request_rejected");
+    count!("tower_scalekit_rejections_total", "reason" => reason);
+}
+
+/// A token was judged; `outcome` is `accepted`, `cached` or the name of what was wrong.
+pub(crate) fn token_verified(outcome: &'static str) {
+    tracing::trace!(target: TARGET, outcome, "token_verified");
+    count!("tower_scalekit_token_verifications_total", "outcome" => outcome);
+}
+
+/// The key set was fetched.
+pub(crate) fn key_set_fetched(usable_keys: usize) {
+    tracing::info!(target: TARGET, usable_keys, "key_set_fetched");
+    count!("tower_scalekit_key_set_fetches_total", "outcome" => "fetched");
+}
+
+/// The key set could not be fetched; keys known before stay in use.
+pub(crate) fn key_set_fetch_failed(error: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(target: TARGET, error, "key_set_fetch_failed");
+    count!("tower_scalekit_key_set_fetches_total", "outcome" => "failed");
+}
+
+/// A session's tokens were renewed, or not: `renewed`, `ended` (a definite refusal) or `failed`.
+pub(crate) fn session_refreshed(outcome: &'static str, took: Duration) {
+    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(target: TARGET, outcome, millis, "session_refreshed");
+    count!("tower_scalekit_session_refreshes_total", "outcome" => outcome);
+}
+
+/// Somebody logged in.
+pub(crate) fn login_completed() {
+    tracing::info!(target: TARGET, "login_completed");
+    count!("tower_scalekit_logins_total", "outcome" => "completed");
+}
+
+/// A callback was refused; the environment's own code (never its free text) helps to find out why.
+pub(crate) fn login_failed(reason: &'static str, code: Option<&str>) {
+    tracing::warn!(target: TARGET, reason, code, "login_failed");
+    count!("tower_scalekit_logins_total", "outcome" => reason);
+}
+
+/// Session cookies without `Secure` are in use: said once, at build time.
+pub(crate) fn development_cookies() {
+    tracing::warn!(
+        target: TARGET,
+        "development_cookies: the redirect URI is http on loopback, \
+         so cookies lack Secure and the __Host- prefix"
+    );
+}
+
+/// An extractor or a layer found nothing of the layer that must stand around it.
+pub(crate) fn layer_missing(found_by: &'static str, missing: &'static str) {
+    tracing::error!(
+        target: TARGET,
+        found_by,
+        missing,
+        "layer_missing: add {missing} around this route; answering 500"
+    );
+}
+
+/// Something that should not happen did, and the request was refused for it.
+pub(crate) fn internal_error(what: &'static str, error: &(dyn std::error::Error + 'static)) {
+    tracing::error!(target: TARGET, what, error, "internal_error");
+}
