@@ -18,14 +18,20 @@ pub mod challenge;
 pub mod clock;
 pub mod error;
 pub mod http_client;
+pub mod oauth;
+pub mod scalekit;
 pub mod secret;
 pub mod shared_store;
+pub mod token;
 
 mod body;
 mod flight;
+mod origin;
 mod rejection;
 mod telemetry;
+mod text_cache;
 
 pub use self::body::ResponseBody;
 pub use self::error::ConfigError;
 pub use self::rejection::Rejected;
+pub use self::scalekit::Scalekit;

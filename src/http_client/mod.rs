@@ -129,3 +129,17 @@ where
     }
     Ok(read.freeze())
 }
+
+/// A client with no network behind it.
+#[cfg(test)]
+pub(crate) struct Nowhere;
+
+#[cfg(test)]
+impl HttpClient for Nowhere {
+    fn send(
+        &self,
+        _: http::Request<Bytes>,
+    ) -> BoxFuture<'_, Result<http::Response<Bytes>, HttpClientError>> {
+        Box::pin(async { Err(HttpClientError::Connect("there is no network here".into())) })
+    }
+}

@@ -1,0 +1,241 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use serde::Deserialize;
+use url::form_urlencoded;
+
+use super::CodeVerifier;
+use crate::http_client::{HttpClientError, SendLimits};
+use crate::scalekit::Scalekit;
+use crate::secret::SecretString;
+
+/// A refresh holds up the requests of its session, and must be over well before the ~30 s end in
+/// which the environment still answers a repeated one.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+impl Scalekit {
+    /// Trades the code of a callback for tokens (grant `authorization_code`). A code works once.
+    ///
+    /// `redirect_uri` must be the very text of the authorization URL.
+    ///
+    /// # Errors
+    /// See [`OAuthError`].
+    pub async fn exchange_code(
+        &self,
+        code: &str,
+        redirect_uri: &str,
+        verifier: Option<&CodeVerifier>,
+    ) -> Result<TokenResponse, OAuthError> {
+        let verifier = verifier.map(|verifier| ("code_verifier", verifier.expose()));
+        let fields =
+            [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", redirect_uri)];
+        self.token_request(fields.into_iter().chain(verifier)).await
+    }
+
+    /// Trades a refresh token for new tokens (grant `refresh_token`). The old refresh token is
+    /// spent afterwards: use the new one.
+    ///
+    /// # Errors
+    /// [`OAuthError::InvalidGrant`] means that the session has ended; other errors say nothing
+    /// about it.
+    pub async fn refresh(&self, refresh_token: &SecretString) -> Result<TokenResponse, OAuthError> {
+        let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
+        self.token_request(fields.into_iter()).await
+    }
+
+    /// A token for this application itself (grant `client_credentials`).
+    ///
+    /// # Errors
+    /// See [`OAuthError`].
+    pub async fn client_credentials(&self, scopes: &[&str]) -> Result<TokenResponse, OAuthError> {
+        let scopes = scopes.join(" ");
+        let scope = (!scopes.is_empty()).then_some(("scope", scopes.as_str()));
+        self.token_request([("grant_type", "client_credentials")].into_iter().chain(scope)).await
+    }
+
+    async fn token_request<'a>(
+        &self,
+        fields: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<TokenResponse, OAuthError> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(fields);
+        form.append_pair("client_id", self.client_id());
+        form.append_pair("client_secret", self.client_secret().expose());
+        let mut request = Request::post(self.endpoint("/oauth/token").as_str())
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header::ACCEPT, HeaderValue::from_static("application/json"))
+            .body(Bytes::from(form.finish()))
+            .map_err(|_| OAuthError::UnexpectedAnswer("its address cannot be requested"))?;
+        let limits = SendLimits { deadline: DEADLINE, ..SendLimits::default() };
+        request.extensions_mut().insert(limits);
+        read_answer(&self.send(request).await?)
+    }
+}
+
+/// Tokens from the token endpoint.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TokenResponse {
+    /// Not verified yet.
+    pub access_token: SecretString,
+    /// Present when the scope `offline_access` was granted.
+    pub refresh_token: Option<SecretString>,
+    /// Not verified yet. A refresh may come without one.
+    pub id_token: Option<SecretString>,
+    /// Lifetime of the access token, if told.
+    pub expires_in: Option<Duration>,
+    /// The granted scopes, space-separated, if told.
+    pub scope: Option<String>,
+}
+
+/// The token endpoint gave no tokens.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OAuthError {
+    /// The code or refresh token is spent, expired or revoked: a definite end.
+    #[error("the code or refresh token is not valid any more (invalid_grant)")]
+    InvalidGrant,
+    /// The environment refuses the request as such; most often the credentials or the redirect URI
+    /// are wrong. `code` is one of RFC 6749 section 5.2.
+    #[error(
+        "the environment refused the token request: {code} (check client id, secret and redirect URI)"
+    )]
+    Refused {
+        /// For instance `invalid_client`.
+        code: String,
+    },
+    /// The environment is out of reach, or busy, or failing: try again later.
+    #[error("the token endpoint is unavailable: {0}")]
+    Unavailable(#[source] Unavailable),
+    /// The answer is none of the token endpoint's: the environment URL may be wrong.
+    #[error("the token endpoint gave an unexpected answer: {0} (check the environment URL)")]
+    UnexpectedAnswer(&'static str),
+}
+
+/// Why the token endpoint is unavailable.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// There was no answer.
+    #[error(transparent)]
+    NoAnswer(HttpClientError),
+    /// It answered 429 or 5xx.
+    #[error("it answered {0}")]
+    Status(StatusCode),
+}
+
+impl From<HttpClientError> for OAuthError {
+    fn from(error: HttpClientError) -> Self {
+        Self::Unavailable(Unavailable::NoAnswer(error))
+    }
+}
+
+#[derive(Deserialize)]
+struct Success {
+    access_token: String,
+    refresh_token: Option<String>,
+    id_token: Option<String>,
+    expires_in: Option<Seconds>,
+    scope: Option<String>,
+}
+
+/// A number of seconds, as a number or as text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Number(f64),
+    Text(String),
+}
+
+impl Seconds {
+    fn duration(self) -> Option<Duration> {
+        let seconds = match self {
+            Self::Number(seconds) => seconds,
+            Self::Text(text) => text.parse().ok()?,
+        };
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    error: String,
+}
+
+fn read_answer(response: &Response<Bytes>) -> Result<TokenResponse, OAuthError> {
+    let status = response.status();
+    if status == StatusCode::OK {
+        let success: Success = serde_json::from_slice(response.body())
+            .map_err(|_| OAuthError::UnexpectedAnswer("200 without tokens"))?;
+        return Ok(TokenResponse {
+            access_token: success.access_token.into(),
+            refresh_token: success.refresh_token.filter(|token| !token.is_empty()).map(Into::into),
+            id_token: success.id_token.filter(|token| !token.is_empty()).map(Into::into),
+            expires_in: success.expires_in.and_then(Seconds::duration),
+            scope: success.scope,
+        });
+    }
+    if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+        return Err(OAuthError::Unavailable(Unavailable::Status(status)));
+    }
+    if !status.is_client_error() {
+        return Err(OAuthError::UnexpectedAnswer("neither tokens nor an OAuth error"));
+    }
+    match serde_json::from_slice(response.body()) {
+        Ok(Failure { error }) if error == "invalid_grant" => Err(OAuthError::InvalidGrant),
+        Ok(Failure { error }) if is_error_code(&error) => Err(OAuthError::Refused { code: error }),
+        _ => Err(OAuthError::UnexpectedAnswer("an error that is not OAuth's")),
+    }
+}
+
+/// Whether a text of the environment is an error code, fit for logs: nothing that could be a
+/// token, or text for people.
+pub(crate) fn is_error_code(text: &str) -> bool {
+    text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &'static str) -> Result<TokenResponse, OAuthError> {
+        let response = Response::builder().status(status).body(Bytes::from(body)).unwrap();
+        read_answer(&response)
+    }
+
+    #[test]
+    fn tokens_are_read_with_whatever_is_left_out() {
+        let all = r#"{"access_token":"a","refresh_token":"r","id_token":"i","expires_in":"299"}"#;
+        let tokens = answer(200, all).unwrap();
+        assert_eq!(tokens.expires_in, Some(Duration::from_secs(299)));
+        assert_eq!(tokens.refresh_token.as_ref().map(SecretString::expose), Some("r"));
+        assert!(!format!("{tokens:?}").contains("\"a\""));
+        let least =
+            answer(200, r#"{"access_token":"a","refresh_token":"","expires_in":-1}"#).unwrap();
+        assert!(least.refresh_token.is_none() && least.expires_in.is_none());
+    }
+
+    #[test]
+    fn r2_only_invalid_grant_is_definite() {
+        let definite = answer(400, r#"{"error":"invalid_grant","error_description":"gone"}"#);
+        assert!(matches!(definite, Err(OAuthError::InvalidGrant)));
+        let refused = answer(401, r#"{"error":"invalid_client"}"#);
+        assert!(matches!(refused, Err(OAuthError::Refused { code }) if code == "invalid_client"));
+        for status in [429, 500, 502, 503, 504] {
+            let busy = answer(status, r#"{"error":"invalid_grant"}"#);
+            assert!(matches!(busy, Err(OAuthError::Unavailable(_))), "{status}");
+        }
+        for (status, body) in [
+            (200, "<html>"),
+            (307, ""),
+            (400, "<html>"),
+            (400, r#"{"error":"Hello <b>"}"#),
+            (404, ""),
+        ] {
+            let other = answer(status, body);
+            assert!(matches!(other, Err(OAuthError::UnexpectedAnswer(_))), "{status} {body}");
+        }
+    }
+}

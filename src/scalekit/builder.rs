@@ -1,0 +1,212 @@
+use std::env;
+use std::fmt;
+use std::sync::Arc;
+
+use jsonwebtoken::Algorithm;
+
+use super::{Environment, EnvironmentUrl, Scalekit};
+use crate::clock::Clock;
+use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::http_client::HttpClient;
+use crate::secret::SecretString;
+use crate::token::RemoteKeys;
+
+/// Configures a [`Scalekit`] handle.
+#[must_use]
+pub struct ScalekitBuilder {
+    environment_url: String,
+    client_id: String,
+    client_secret: SecretString,
+    http_client: Option<Arc<dyn HttpClient>>,
+    clock: Clock,
+}
+
+impl ScalekitBuilder {
+    pub(crate) fn new(
+        environment_url: String,
+        client_id: String,
+        client_secret: SecretString,
+    ) -> Self {
+        Self {
+            environment_url,
+            client_id,
+            client_secret,
+            http_client: None,
+            clock: Clock::system(),
+        }
+    }
+
+    /// The settings of [`Scalekit::from_env`], to be completed in code.
+    ///
+    /// # Errors
+    /// All variables that are missing, or two spellings of one that disagree.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_variables(|name| env::var(name).ok())
+    }
+
+    fn from_variables(read: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let read = |name| read(name).filter(|value| !value.is_empty());
+        let mut problems = Problems::default();
+        let mut require = |name: &'static str| {
+            let value = read(name);
+            if value.is_none() {
+                problems.push(ConfigProblem::Missing { setting: name });
+            }
+            value.unwrap_or_default()
+        };
+        let client_id = require("SCALEKIT_CLIENT_ID");
+        let client_secret = require("SCALEKIT_CLIENT_SECRET");
+        let url = match (read("SCALEKIT_ENVIRONMENT_URL"), read("SCALEKIT_ENV_URL")) {
+            (Some(long), Some(short)) if long != short => {
+                let reason = "differs from SCALEKIT_ENV_URL; set only one of the two";
+                problems.push(ConfigProblem::invalid("SCALEKIT_ENVIRONMENT_URL", reason));
+                long
+            }
+            (Some(url), _) | (None, Some(url)) => url,
+            (None, None) => require_url(&mut problems),
+        };
+        problems.finish(Some(Self::new(url, client_id, client_secret.into())))
+    }
+
+    /// How the environment is reached; with the feature `reqwest`, a
+    /// [`ReqwestClient`](crate::http_client::ReqwestClient) unless set.
+    pub fn http_client(mut self, client: impl HttpClient) -> Self {
+        self.http_client = Some(Arc::new(client));
+        self
+    }
+
+    /// The clock to judge expiry by.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Checks the settings. Makes no request.
+    ///
+    /// # Errors
+    /// All settings that cannot work, at once.
+    pub fn build(self) -> Result<Scalekit, ConfigError> {
+        let mut problems = Problems::default();
+        let url = EnvironmentUrl::parse(&self.environment_url)
+            .map_err(|reasons| {
+                for reason in reasons {
+                    problems.push(ConfigProblem::invalid("environment_url", reason));
+                }
+            })
+            .ok();
+        for (setting, value) in
+            [("client_id", self.client_id.as_str()), ("client_secret", self.client_secret.expose())]
+        {
+            if value.is_empty() {
+                problems.push(ConfigProblem::Missing { setting });
+            }
+        }
+        let http_client = match self.http_client {
+            Some(client) => Some(client),
+            None => problems.note(default_http_client()),
+        };
+        let scalekit = url.zip(http_client).map(|(url, http_client)| {
+            let keys = RemoteKeys::new(
+                url.join("/keys"),
+                Arc::clone(&http_client),
+                self.clock.clone(),
+                vec![Algorithm::RS256],
+            );
+            Scalekit(Arc::new(Environment {
+                url,
+                client_id: self.client_id,
+                client_secret: self.client_secret,
+                http_client,
+                clock: self.clock,
+                keys,
+            }))
+        });
+        problems.finish(scalekit)
+    }
+}
+
+fn require_url(problems: &mut Problems) -> String {
+    problems.push(ConfigProblem::Missing { setting: "SCALEKIT_ENVIRONMENT_URL" });
+    String::new()
+}
+
+#[cfg(feature = "reqwest")]
+fn default_http_client() -> Result<Arc<dyn HttpClient>, ConfigError> {
+    Ok(Arc::new(crate::http_client::ReqwestClient::new()?))
+}
+
+#[cfg(not(feature = "reqwest"))]
+fn default_http_client() -> Result<Arc<dyn HttpClient>, ConfigError> {
+    Err(ConfigProblem::Missing { setting: "http_client" }.into())
+}
+
+impl fmt::Debug for ScalekitBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScalekitBuilder")
+            .field("environment_url", &self.environment_url)
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_variables(variables: &[(&str, &str)]) -> Result<Scalekit, ConfigError> {
+        let read = |name: &str| {
+            variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned())
+        };
+        ScalekitBuilder::from_variables(read)?.http_client(crate::http_client::Nowhere).build()
+    }
+
+    #[test]
+    fn both_spellings_of_the_url_work_and_slashes_are_stripped() {
+        for name in ["SCALEKIT_ENVIRONMENT_URL", "SCALEKIT_ENV_URL"] {
+            let scalekit = from_variables(&[
+                (name, "https://acme.scalekit.dev//"),
+                ("SCALEKIT_CLIENT_ID", "skc_1"),
+                ("SCALEKIT_CLIENT_SECRET", "hush"),
+            ])
+            .unwrap();
+            assert_eq!(scalekit.environment_url(), "https://acme.scalekit.dev");
+            assert!(!format!("{scalekit:?}").contains("hush"));
+        }
+    }
+
+    #[test]
+    fn every_missing_variable_is_named() {
+        let error = from_variables(&[("SCALEKIT_CLIENT_ID", "")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "SCALEKIT_CLIENT_ID is not set; SCALEKIT_CLIENT_SECRET is not set; \
+             SCALEKIT_ENVIRONMENT_URL is not set",
+        );
+        let error = from_variables(&[
+            ("SCALEKIT_ENVIRONMENT_URL", "https://one.test"),
+            ("SCALEKIT_ENV_URL", "https://two.test"),
+            ("SCALEKIT_CLIENT_ID", "skc_1"),
+            ("SCALEKIT_CLIENT_SECRET", "hush"),
+        ]);
+        assert!(error.unwrap_err().to_string().contains("set only one"));
+    }
+
+    #[test]
+    fn an_environment_url_is_https_and_bare() {
+        let build = |url: &str| {
+            let builder = Scalekit::builder(url, "skc_1", "hush");
+            builder.http_client(crate::http_client::Nowhere).build().map_err(|e| e.to_string())
+        };
+        for url in
+            ["https://x.test", "https://x.test/base/", "http://127.0.0.1:8080", "http://[::1]"]
+        {
+            assert!(build(url).is_ok(), "{url}");
+        }
+        for url in
+            ["", "x.test", "http://x.test", "ftp://x.test", "https://u:p@x.test", "https://x?y"]
+        {
+            assert!(build(url).is_err(), "{url}");
+        }
+        assert!(!build("https://user:hunter2@x.test").unwrap_err().contains("hunter2"));
+    }
+}

@@ -1,0 +1,152 @@
+//! The handle on a Scalekit environment: where it is, who we are to it, how it is reached.
+//!
+//! ```
+//! use tower_scalekit::Scalekit;
+//!
+//! let scalekit = Scalekit::builder("https://acme.scalekit.dev/", "skc_1", "s3cret").build()?;
+//! assert_eq!(scalekit.environment_url(), "https://acme.scalekit.dev");
+//! # Ok::<(), tower_scalekit::ConfigError>(())
+//! ```
+
+mod builder;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use url::Url;
+
+pub use self::builder::ScalekitBuilder;
+use crate::clock::Clock;
+use crate::error::ConfigError;
+use crate::http_client::{HttpClient, HttpClientError, send_within_limits};
+use crate::secret::SecretString;
+use crate::token::{RemoteKeys, TokenVerifierBuilder};
+
+/// A Scalekit environment and this application's credentials there. Cheap to clone; clones share
+/// connections and keys.
+///
+/// Building one makes no request, so a server starts while the environment is out of reach.
+#[derive(Clone)]
+pub struct Scalekit(Arc<Environment>);
+
+struct Environment {
+    url: EnvironmentUrl,
+    client_id: String,
+    client_secret: SecretString,
+    http_client: Arc<dyn HttpClient>,
+    clock: Clock,
+    keys: RemoteKeys,
+}
+
+impl Scalekit {
+    /// An environment by its URL and the credentials of `Developers > Settings > API credentials`.
+    #[must_use]
+    pub fn builder(
+        environment_url: impl Into<String>,
+        client_id: impl Into<String>,
+        client_secret: impl Into<SecretString>,
+    ) -> ScalekitBuilder {
+        ScalekitBuilder::new(environment_url.into(), client_id.into(), client_secret.into())
+    }
+
+    /// The environment that the variables `SCALEKIT_ENVIRONMENT_URL` (or `SCALEKIT_ENV_URL`),
+    /// `SCALEKIT_CLIENT_ID` and `SCALEKIT_CLIENT_SECRET` name. An empty variable counts as unset.
+    ///
+    /// # Errors
+    /// All variables that are missing or cannot be used, at once.
+    #[cfg(feature = "reqwest")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+    pub fn from_env() -> Result<Self, ConfigError> {
+        ScalekitBuilder::from_env()?.build()
+    }
+
+    /// The environment's URL without a trailing slash: also the issuer of its tokens.
+    #[must_use]
+    pub fn environment_url(&self) -> &str {
+        self.0.url.as_str()
+    }
+
+    /// This application's client id.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.0.client_id
+    }
+
+    /// A verifier for access tokens of this environment: name the audience next.
+    pub fn token_verifier(&self) -> TokenVerifierBuilder {
+        let issuer = self.0.url.as_str().to_owned();
+        TokenVerifierBuilder::on_keys(issuer, self.0.keys.clone(), self.0.clock.clone())
+    }
+
+    pub(crate) fn client_secret(&self) -> &SecretString {
+        &self.0.client_secret
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(crate) fn keys(&self) -> &RemoteKeys {
+        &self.0.keys
+    }
+
+    /// The address of a path of the environment.
+    pub(crate) fn endpoint(&self, path: &str) -> Url {
+        self.0.url.join(path)
+    }
+
+    pub(crate) async fn send(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, HttpClientError> {
+        send_within_limits(self.0.http_client.as_ref(), request).await
+    }
+}
+
+impl fmt::Debug for Scalekit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scalekit")
+            .field("environment_url", &self.0.url.as_str())
+            .field("client_id", &self.0.client_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An environment's address, without a trailing slash: the base of all others, and the issuer.
+#[derive(Clone, Debug)]
+struct EnvironmentUrl(Url, String);
+
+impl EnvironmentUrl {
+    /// Accepts https (http only on loopback) without user, query and fragment.
+    fn parse(text: &str) -> Result<Self, Vec<&'static str>> {
+        let url =
+            Url::parse(text).map_err(|_| vec!["not a URL, expected https://….scalekit.com"])?;
+        let mut reasons = Vec::new();
+        match url.scheme() {
+            "https" => {}
+            "http" if crate::origin::is_loopback(&url) => {}
+            "http" => reasons.push("must be https (http only on loopback)"),
+            _ => reasons.push("must be an https URL"),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            reasons.push("must not contain a user or password");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            reasons.push("must not have a query or fragment");
+        }
+        let text = url.as_str().trim_end_matches('/').to_owned();
+        if reasons.is_empty() { Ok(Self(url, text)) } else { Err(reasons) }
+    }
+
+    fn as_str(&self) -> &str {
+        &self.1
+    }
+
+    fn join(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
+        url
+    }
+}

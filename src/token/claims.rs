@@ -1,0 +1,192 @@
+//! Typed access to a token's claims. A wrong type is an error, never "absent" (J11).
+
+use serde_json::{Map, Value};
+use time::{Duration, OffsetDateTime};
+
+use super::TokenError;
+
+/// The claims of a token whose signature was checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Claims(Map<String, Value>);
+
+impl Claims {
+    pub(crate) fn new(members: Map<String, Value>) -> Self {
+        Self(members)
+    }
+
+    pub(crate) fn members(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// A string claim, if present.
+    pub(crate) fn text(&self, name: &'static str) -> Result<Option<&str>, TokenError> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(TokenError::Claim(name)),
+        }
+    }
+
+    /// A NumericDate claim (RFC 7519 section 2), if present: a number of seconds, possibly with a
+    /// fraction, that is a date of this calendar.
+    pub(crate) fn date(&self, name: &'static str) -> Result<Option<OffsetDateTime>, TokenError> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let seconds = value.as_f64().ok_or(TokenError::Claim(name))?;
+        const YEAR_10000: f64 = 253_402_300_800.0;
+        if !(0.0..YEAR_10000).contains(&seconds) {
+            return Err(TokenError::Claim(name));
+        }
+        let since_epoch = Duration::saturating_seconds_f64(seconds);
+        Ok(Some(OffsetDateTime::UNIX_EPOCH.saturating_add(since_epoch)))
+    }
+
+    /// The audiences: a string or an array of strings; none when absent (RFC 7519 section 4.1.3).
+    pub(crate) fn audiences(&self) -> Result<Vec<&str>, TokenError> {
+        match self.0.get("aud") {
+            None => Ok(Vec::new()),
+            Some(Value::String(one)) => Ok(vec![one]),
+            Some(Value::Array(several)) => several
+                .iter()
+                .map(|audience| audience.as_str().ok_or(TokenError::Claim("aud")))
+                .collect(),
+            Some(_) => Err(TokenError::Claim("aud")),
+        }
+    }
+
+    /// The strings of an array; none when it is absent or anything else.
+    pub(crate) fn strings(&self, name: &str) -> Vec<String> {
+        match self.0.get(name) {
+            Some(Value::Array(items)) => items.iter().filter_map(as_owned_text).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The union of `scope` and `scopes` (J13): a string is split at spaces, the items of an array
+    /// are not.
+    pub(crate) fn scopes(&self) -> Vec<String> {
+        let mut scopes = Vec::new();
+        for name in ["scope", "scopes"] {
+            let found = match self.0.get(name) {
+                Some(Value::String(text)) => {
+                    text.split_ascii_whitespace().map(str::to_owned).collect()
+                }
+                _ => self.strings(name),
+            };
+            for scope in found {
+                if !scopes.contains(&scope) {
+                    scopes.push(scope);
+                }
+            }
+        }
+        scopes
+    }
+
+    /// The kind that the token's marks say it is (J12). `email` is no mark: dashboards add it to
+    /// access tokens.
+    pub(crate) fn kind(&self, typ: Option<&str>) -> TokenKind {
+        let typ = typ.map(str::to_ascii_lowercase);
+        let typ = typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
+        let marked = if self.has("events") {
+            TokenKind::Logout
+        } else if ["at_hash", "c_hash", "nonce"].iter().any(|mark| self.has(mark)) {
+            TokenKind::Id
+        } else if !self.has("sub") && (self.has("organization_id") || self.has("connection_id")) {
+            TokenKind::Launch
+        } else {
+            TokenKind::Access
+        };
+        match (typ, marked) {
+            (None | Some("jwt"), marked) => marked,
+            (Some("at+jwt"), TokenKind::Access) => TokenKind::Access,
+            (Some("logout+jwt"), TokenKind::Logout) => TokenKind::Logout,
+            _ => TokenKind::Other,
+        }
+    }
+}
+
+fn as_owned_text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+/// Kinds of token that exclude each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenKind {
+    Access,
+    Id,
+    /// Starts an IdP-initiated login.
+    Launch,
+    Logout,
+    /// Its type says one thing and its claims another, or it is of no known type.
+    Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claims(value: Value) -> Claims {
+        Claims::new(value.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn j11_a_date_is_a_number_of_this_calendar() {
+        let read = |value: Value| claims(json!({"exp": value})).date("exp");
+        assert_eq!(read(json!(0)), Ok(Some(OffsetDateTime::UNIX_EPOCH)));
+        let fraction = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1500);
+        assert_eq!(read(json!(1.5)), Ok(Some(fraction)));
+        assert_eq!(claims(json!({})).date("exp"), Ok(None));
+        let unusable =
+            [json!(null), json!("9999999999"), json!(true), json!([1]), json!(-1), json!(1e300)];
+        for value in unusable.into_iter().chain([json!(u64::MAX), json!(253_402_300_800_u64)]) {
+            assert_eq!(read(value.clone()), Err(TokenError::Claim("exp")), "{value}");
+        }
+    }
+
+    #[test]
+    fn j10_audiences_are_strings() {
+        let read = |value: Value| {
+            let claims = claims(json!({"aud": value}));
+            claims.audiences().map(|found| found.join(","))
+        };
+        assert_eq!(read(json!("a")), Ok("a".into()));
+        assert_eq!(read(json!(["a", "b"])), Ok("a,b".into()));
+        for value in [json!(null), json!(7), json!(["a", 7]), json!({"a": 1})] {
+            assert_eq!(read(value.clone()), Err(TokenError::Claim("aud")), "{value}");
+        }
+        assert_eq!(claims(json!({})).audiences(), Ok(vec![]));
+    }
+
+    #[test]
+    fn j13_scopes_are_the_union_of_both_claims() {
+        let read = |value: Value| claims(value).scopes();
+        assert_eq!(read(json!({"scope": "a  b", "scopes": ["b", "c d"]})), ["a", "b", "c d"]);
+        assert_eq!(read(json!({"scope": ["a"], "scopes": "b c"})), ["a", "b", "c"]);
+        assert!(read(json!({"scope": 7, "scopes": {"a": 1}})).is_empty());
+        assert_eq!(read(json!({"scopes": ["a", 7]})), ["a"]);
+    }
+
+    #[test]
+    fn j12_kinds_are_told_by_their_marks() {
+        let kind = |typ, value| claims(value).kind(typ);
+        let access = json!({"sub": "usr_1", "email": "a@b.test"});
+        assert_eq!(kind(None, access.clone()), TokenKind::Access);
+        assert_eq!(kind(Some("JWT"), access.clone()), TokenKind::Access);
+        assert_eq!(kind(Some("application/at+jwt"), access.clone()), TokenKind::Access);
+        assert_eq!(kind(Some("AT+JWT"), access.clone()), TokenKind::Access);
+        assert_eq!(kind(Some("logout+jwt"), access.clone()), TokenKind::Other);
+        assert_eq!(kind(Some("secevent+jwt"), access), TokenKind::Other);
+        for mark in ["at_hash", "c_hash", "nonce"] {
+            assert_eq!(kind(None, json!({"sub": "usr_1", mark: "x"})), TokenKind::Id);
+            assert_eq!(kind(Some("at+jwt"), json!({"sub": "usr_1", mark: "x"})), TokenKind::Other);
+        }
+        let launch = json!({"organization_id": "org_1", "connection_id": "conn_1"});
+        assert_eq!(kind(None, launch), TokenKind::Launch);
+        assert_eq!(kind(None, json!({"sub": "usr_1", "events": {}})), TokenKind::Logout);
+    }
+}

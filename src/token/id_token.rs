@@ -1,0 +1,215 @@
+//! The ID token of a login or a refresh (OpenID Connect Core sections 3.1.3.7 and 12.2).
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use time::{Duration, OffsetDateTime};
+
+use super::claims::TokenKind;
+use super::jws::CompactJws;
+use super::{Claims, RemoteKeys, TokenError};
+
+/// How far the environment's clock may be ahead of ours.
+const CLOCK_SKEW: Duration = Duration::seconds(60);
+
+/// A verified ID token.
+#[derive(Clone, Debug)]
+pub(crate) struct IdToken {
+    pub(crate) claims: Claims,
+    pub(crate) subject: String,
+}
+
+/// What an ID token must say.
+#[derive(Debug)]
+pub(crate) struct IdTokenExpectations<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) client_id: &'a str,
+    /// The access token that came with it.
+    pub(crate) access_token: &'a str,
+    pub(crate) flow: Flow<'a>,
+}
+
+/// What the ID token came from.
+#[derive(Debug)]
+pub(crate) enum Flow<'a> {
+    /// A login, which sent this nonce.
+    Login { nonce: &'a str },
+    /// A refresh of this subject's session, where no nonce is expected.
+    Refresh { subject: &'a str },
+}
+
+impl IdToken {
+    pub(crate) async fn verify(
+        token: &str,
+        keys: &RemoteKeys,
+        expected: &IdTokenExpectations<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Self, TokenError> {
+        let signed = keys.verify(token).await?;
+        let algorithm = CompactJws::parse(token)?.header.algorithm;
+        let subject = expected.judge(&signed.claims, signed.typ.as_deref(), algorithm, now)?;
+        Ok(Self { claims: signed.claims, subject })
+    }
+}
+
+impl IdTokenExpectations<'_> {
+    /// L3, L6, R4. Returns the subject.
+    fn judge(
+        &self,
+        claims: &Claims,
+        typ: Option<&str>,
+        algorithm: Algorithm,
+        now: OffsetDateTime,
+    ) -> Result<String, TokenError> {
+        if claims.text("iss")? != Some(self.issuer) {
+            return Err(TokenError::Issuer);
+        }
+        // Without nonce and hashes a refreshed ID token bears no mark of its kind.
+        let unmarked_refresh = matches!(self.flow, Flow::Refresh { .. })
+            && claims.kind(typ) == TokenKind::Access
+            && typ.is_none_or(|typ| typ.eq_ignore_ascii_case("jwt"));
+        if claims.kind(typ) != TokenKind::Id && !unmarked_refresh {
+            return Err(TokenError::Kind);
+        }
+        // An audience besides us is one that we do not trust.
+        if claims.audiences()? != [self.client_id] {
+            return Err(TokenError::Audience);
+        }
+        if claims.text("azp")?.is_some_and(|azp| azp != self.client_id) {
+            return Err(TokenError::Audience);
+        }
+        let expires_at = claims.date("exp")?.ok_or(TokenError::Claim("exp"))?;
+        if now >= expires_at {
+            return Err(TokenError::Expired);
+        }
+        let issued_at = claims.date("iat")?.ok_or(TokenError::Claim("iat"))?;
+        let not_before = claims.date("nbf")?.unwrap_or(issued_at);
+        if now.saturating_add(CLOCK_SKEW) < issued_at.max(not_before) {
+            return Err(TokenError::NotYetValid);
+        }
+        let subject = claims.text("sub")?.unwrap_or_default();
+        if subject.is_empty() || subject.len() > 255 || !subject.is_ascii() {
+            return Err(TokenError::Claim("sub"));
+        }
+        match self.flow {
+            Flow::Login { nonce } => {
+                let found = claims.text("nonce")?.ok_or(TokenError::Claim("nonce"))?;
+                equal(found, nonce).ok_or(TokenError::Claim("nonce"))?;
+            }
+            Flow::Refresh { subject: before } if before != subject => {
+                return Err(TokenError::Claim("sub"));
+            }
+            Flow::Refresh { .. } => {}
+        }
+        if let Some(at_hash) = claims.text("at_hash")? {
+            let wanted = left_half_hash(self.access_token, algorithm);
+            wanted
+                .and_then(|wanted| equal(at_hash, &wanted))
+                .ok_or(TokenError::Claim("at_hash"))?;
+        }
+        Ok(subject.to_owned())
+    }
+}
+
+fn equal(one: &str, two: &str) -> Option<()> {
+    verify_slices_are_equal(one.as_bytes(), two.as_bytes()).ok()
+}
+
+/// `at_hash` of an access token (OpenID Connect Core section 3.1.3.6).
+fn left_half_hash(access_token: &str, algorithm: Algorithm) -> Option<String> {
+    let hash = match algorithm {
+        Algorithm::RS256 | Algorithm::PS256 | Algorithm::ES256 => &SHA256,
+        Algorithm::RS384 | Algorithm::PS384 | Algorithm::ES384 => &SHA384,
+        Algorithm::RS512 | Algorithm::PS512 | Algorithm::EdDSA => &SHA512,
+        _ => return None,
+    };
+    let hash = digest(hash, access_token.as_bytes());
+    let left_half = hash.as_ref().get(..hash.as_ref().len() / 2)?;
+    Some(URL_SAFE_NO_PAD.encode(left_half))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: i64 = 1_000_000;
+
+    fn judge(changes: &Value) -> Result<String, TokenError> {
+        judge_in(Flow::Login { nonce: "n" }, changes)
+    }
+
+    fn judge_in(flow: Flow<'_>, changes: &Value) -> Result<String, TokenError> {
+        let mut claims = json!({
+            "iss": "https://acme.test", "aud": ["skc_1"], "azp": "skc_1", "sub": "usr_1",
+            "exp": NOW + 300, "iat": NOW, "nonce": "n",
+            "at_hash": left_half_hash("access", Algorithm::RS256).unwrap(),
+        });
+        let members = claims.as_object_mut().unwrap();
+        for (name, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => members.remove(name),
+                value => members.insert(name.clone(), value.clone()),
+            };
+        }
+        let expected = IdTokenExpectations {
+            issuer: "https://acme.test",
+            client_id: "skc_1",
+            access_token: "access",
+            flow,
+        };
+        let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
+        let claims = Claims::new(members.clone());
+        expected.judge(&claims, Some("JWT"), Algorithm::RS256, now)
+    }
+
+    #[test]
+    fn l6_a_proper_id_token_names_its_subject() {
+        assert_eq!(judge(&json!({})), Ok("usr_1".to_owned()));
+        assert_eq!(judge(&json!({"aud": "skc_1", "azp": null, "at_hash": null})).unwrap(), "usr_1");
+        assert!(judge(&json!({"iat": NOW + 59})).is_ok());
+    }
+
+    #[test]
+    fn l3_l6_each_defect_is_refused() {
+        let long = "s".repeat(256);
+        for (changes, error) in [
+            (json!({"iss": "https://acme.test/"}), TokenError::Issuer),
+            (json!({"iss": null}), TokenError::Issuer),
+            (json!({"aud": "skc_2"}), TokenError::Audience),
+            (json!({"aud": null}), TokenError::Audience),
+            (json!({"aud": ["skc_1", "skc_2"]}), TokenError::Audience),
+            (json!({"azp": "skc_2"}), TokenError::Audience),
+            (json!({"exp": NOW}), TokenError::Expired),
+            (json!({"exp": null}), TokenError::Claim("exp")),
+            (json!({"exp": "1"}), TokenError::Claim("exp")),
+            (json!({"iat": null}), TokenError::Claim("iat")),
+            (json!({"iat": NOW + 61}), TokenError::NotYetValid),
+            (json!({"nbf": NOW + 61}), TokenError::NotYetValid),
+            (json!({"sub": null}), TokenError::Claim("sub")),
+            (json!({"sub": ""}), TokenError::Claim("sub")),
+            (json!({"sub": "é"}), TokenError::Claim("sub")),
+            (json!({"sub": long}), TokenError::Claim("sub")),
+            (json!({"nonce": "m"}), TokenError::Claim("nonce")),
+            (json!({"nonce": null}), TokenError::Claim("nonce")),
+            (json!({"nonce": null, "at_hash": null}), TokenError::Kind),
+            (json!({"at_hash": "x"}), TokenError::Claim("at_hash")),
+            (json!({"at_hash": 7}), TokenError::Claim("at_hash")),
+            (json!({"events": {}}), TokenError::Kind),
+        ] {
+            assert_eq!(judge(&changes), Err(error), "{changes}");
+        }
+    }
+
+    #[test]
+    fn r4_a_refreshed_id_token_keeps_its_subject_and_needs_no_nonce() {
+        let judge = |changes| judge_in(Flow::Refresh { subject: "usr_1" }, &changes);
+        assert!(judge(json!({})).is_ok());
+        assert!(judge(json!({"nonce": null, "at_hash": null})).is_ok());
+        assert_eq!(judge(json!({"sub": "usr_2"})), Err(TokenError::Claim("sub")));
+        assert_eq!(judge(json!({"iss": "https://evil.test"})), Err(TokenError::Issuer));
+    }
+}

@@ -1,0 +1,151 @@
+//! The compact serialisation of a signed token (RFC 7515 section 7.1), parsed strictly.
+
+use std::str::FromStr as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use serde_json::{Map, Value};
+
+use super::json::parse_object;
+use super::{Claims, TokenError};
+
+/// Longer texts are not looked at.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+const MAX_KID_BYTES: usize = 256;
+
+/// A token taken apart, its signature not checked. Its claims cannot be had before that.
+#[derive(Debug)]
+pub(crate) struct CompactJws<'a> {
+    pub(crate) header: Header,
+    pub(crate) signed: &'a [u8],
+    pub(crate) signature: Vec<u8>,
+    payload: &'a str,
+}
+
+impl<'a> CompactJws<'a> {
+    pub(crate) fn parse(token: &'a str) -> Result<Self, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Malformed);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        if payload.contains('.') {
+            return Err(TokenError::Malformed);
+        }
+        let header = Header::parse(&decode(header)?)?;
+        Ok(Self { header, signed: signed.as_bytes(), signature: decode(signature)?, payload })
+    }
+
+    /// The claims. Call it once the signature has been checked (J14).
+    pub(crate) fn claims(&self) -> Result<Claims, TokenError> {
+        parse_object(&decode(self.payload)?).map(Claims::new).map_err(|_| TokenError::Malformed)
+    }
+}
+
+/// What of the JOSE header is looked at. `jku`, `jwk`, `x5u` and `x5c` are not (J5).
+#[derive(Debug)]
+pub(crate) struct Header {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) key_id: Option<String>,
+    pub(crate) typ: Option<String>,
+}
+
+impl Header {
+    fn parse(json: &[u8]) -> Result<Self, TokenError> {
+        let members = parse_object(json).map_err(|_| TokenError::Malformed)?;
+        // J7: no extension is understood here, so none may be critical, and RFC 7797's is void.
+        if members.contains_key("crit") || members.contains_key("b64") {
+            return Err(TokenError::Malformed);
+        }
+        let algorithm = text(&members, "alg")?.ok_or(TokenError::Malformed)?;
+        let key_id = text(&members, "kid")?;
+        if key_id.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
+            return Err(TokenError::Malformed);
+        }
+        Ok(Self {
+            algorithm: Algorithm::from_str(&algorithm).map_err(|_| TokenError::Algorithm)?,
+            key_id,
+            typ: text(&members, "typ")?,
+        })
+    }
+}
+
+fn text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, TokenError> {
+    match members.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(TokenError::Malformed),
+    }
+}
+
+/// Unpadded, canonical base64url; nothing else decodes.
+fn decode(segment: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(header: &str) -> Result<Header, TokenError> {
+        let token = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header));
+        CompactJws::parse(&token).map(|jws| jws.header)
+    }
+
+    #[test]
+    fn j8_only_three_canonical_segments_are_a_token() {
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#);
+        assert!(CompactJws::parse(&format!("{header}.e30.AA")).is_ok());
+        for token in [
+            String::new(),
+            "..".into(),
+            format!("{header}.e30"),
+            format!("{header}.e30.AA.AA"),
+            format!("{header}.e30.AA.AA.AA"),
+            format!("{header}=.e30.AA"),
+            format!("{header}.e30.AB"), // non-zero trailing bits
+            format!("{header}.e30.A+"),
+            format!("{header}.e30.AA "),
+            format!(" {header}.e30.AA"),
+            format!("{header}.e30.A"),
+            format!("{header}.e30.{}", "A".repeat(MAX_TOKEN_BYTES)),
+        ] {
+            assert_eq!(
+                CompactJws::parse(&token).unwrap_err(),
+                TokenError::Malformed,
+                "{token:.80}"
+            );
+        }
+    }
+
+    #[test]
+    fn j1_unknown_algorithms_and_none_in_any_case_are_refused() {
+        for alg in ["none", "None", "NONE", "nOnE", "rs256", "RS1", "ES512", ""] {
+            let header = format!(r#"{{"alg":"{alg}"}}"#);
+            assert_eq!(parse(&header).unwrap_err(), TokenError::Algorithm, "{alg}");
+        }
+        assert_eq!(parse("{}").unwrap_err(), TokenError::Malformed);
+        assert_eq!(parse(r#"{"alg":256}"#).unwrap_err(), TokenError::Malformed);
+    }
+
+    #[test]
+    fn j6_j7_key_ids_are_short_strings_and_nothing_is_critical() {
+        let long = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, "k".repeat(257));
+        for header in [
+            r#"{"alg":"RS256","kid":7}"#,
+            r#"{"alg":"RS256","kid":null}"#,
+            &long,
+            r#"{"alg":"RS256","crit":[]}"#,
+            r#"{"alg":"RS256","crit":["exp"],"exp":1}"#,
+            r#"{"alg":"RS256","b64":false,"crit":["b64"]}"#,
+            r#"{"alg":"RS256","b64":true}"#,
+            r#"{"alg":"RS256","alg":"RS256"}"#,
+            r#"["RS256"]"#,
+        ] {
+            assert_eq!(parse(header).unwrap_err(), TokenError::Malformed, "{header:.80}");
+        }
+        let header = parse(r#"{"alg":"RS256","kid":"k","jku":"https://evil.test"}"#).unwrap();
+        assert_eq!(header.key_id.as_deref(), Some("k"));
+    }
+}

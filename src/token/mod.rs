@@ -1,0 +1,120 @@
+//! Tokens: the key set that signs them, what makes one acceptable, and who it speaks for.
+//!
+//! A token is accepted when all of this holds ([RFC 7519], [RFC 8725], [RFC 9068]):
+//!
+//! 1. It is a compact JWS of three canonical base64url segments, at most 16 KiB long; header and
+//!    payload are JSON objects without duplicate members; no `crit`, no `b64`.
+//! 2. Its `alg` is one of those configured (RS256 unless said otherwise; `none` and HMAC cannot be
+//!    configured) and fits the key that its `kid` names in the issuer's key set. Nothing else in
+//!    the header picks a key.
+//! 3. Only after the signature: `iss` is one of those allowed, `aud` contains one of those
+//!    expected, `exp` is there and not reached, `nbf` is reached. A claim of the wrong JSON type
+//!    is an error, never "absent".
+//! 4. It is an access token: not an ID token, not the launch token of an IdP-initiated login, not
+//!    a logout token.
+//!
+//! What was verified once is remembered until it expires or its key leaves the set.
+//!
+//! ```
+//! # #[cfg(feature = "sandbox")] {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use tower_scalekit::Sandbox;
+//! use tower_scalekit::token::TokenError;
+//!
+//! let sandbox = Sandbox::new();
+//! let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id()).build()?;
+//!
+//! let principal = verifier.verify(&sandbox.access_token("jane@acme.test")).await?;
+//! assert!(principal.roles().iter().any(|role| role == "admin"));
+//!
+//! let id_token = sandbox.id_token("jane@acme.test");
+//! assert_eq!(verifier.verify(&id_token).await.unwrap_err(), TokenError::Kind);
+//! # Ok(())
+//! # }
+//! # main().unwrap();
+//! # }
+//! ```
+//!
+//! [RFC 7519]: https://www.rfc-editor.org/rfc/rfc7519
+//! [RFC 8725]: https://www.rfc-editor.org/rfc/rfc8725
+//! [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068
+
+mod claims;
+mod id_token;
+mod json;
+mod jws;
+mod key_set;
+mod principal;
+mod remote_keys;
+mod verifier;
+mod verifying_key;
+
+pub use jsonwebtoken::Algorithm;
+
+pub use self::principal::Principal;
+pub use self::verifier::{TokenVerifier, TokenVerifierBuilder};
+
+pub(crate) use self::claims::Claims;
+pub(crate) use self::id_token::{IdToken, IdTokenExpectations};
+pub(crate) use self::remote_keys::RemoteKeys;
+pub(crate) use self::verifier::{Attempt, Expectations};
+
+/// A token was not accepted. To be told to nobody outside in more detail than `invalid_token`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// The header names an algorithm that is not allowed here, or that does not fit its key.
+    #[error("the algorithm is not allowed")]
+    Algorithm,
+    /// `aud` does not contain what is expected, or the client is not one of those allowed.
+    #[error("the token is meant for somebody else")]
+    Audience,
+    /// A required claim is missing, or a claim has the wrong type or an impossible value.
+    #[error("claim {0} is missing or unusable")]
+    Claim(&'static str),
+    /// `exp` is reached.
+    #[error("the token has expired")]
+    Expired,
+    /// `iss` is not one of the allowed issuers.
+    #[error("the token is from another issuer")]
+    Issuer,
+    /// The keys to check the token with are out of reach. Not the token's fault: answer 503.
+    #[error("the key set is unavailable")]
+    KeysUnavailable,
+    /// It is a token of another kind, for instance an ID token in place of an access token.
+    #[error("the token is of another kind")]
+    Kind,
+    /// It is not a well-formed signed token.
+    #[error("the token is malformed")]
+    Malformed,
+    /// `nbf` is not reached.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// The signature does not match.
+    #[error("the signature does not match")]
+    Signature,
+    /// The key set has no key for it.
+    #[error("no key of the issuer fits the token")]
+    UnknownKey,
+}
+
+impl TokenError {
+    /// A stable name for metrics and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Algorithm => "algorithm",
+            Self::Audience => "audience",
+            Self::Claim(_) => "claim",
+            Self::Expired => "expired",
+            Self::Issuer => "issuer",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::Kind => "kind",
+            Self::Malformed => "malformed",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Signature => "signature",
+            Self::UnknownKey => "unknown_key",
+        }
+    }
+}

@@ -1,0 +1,166 @@
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use super::{Claims, TokenError};
+
+/// Who a request speaks for: the one identity type of this crate.
+///
+/// `RequireSession` and `RequireToken` insert it into the request's extensions, `RequireScope` and
+/// your handlers read it. Cloning costs one reference count.
+#[derive(Clone)]
+pub struct Principal(Arc<Identity>);
+
+struct Identity {
+    subject: String,
+    organization_id: Option<String>,
+    session_id: Option<String>,
+    client_id: Option<String>,
+    scopes: Vec<String>,
+    roles: Vec<String>,
+    permissions: Vec<String>,
+    expires_at: OffsetDateTime,
+    claims: Claims,
+}
+
+impl Principal {
+    /// Reads an access token's verified claims. A machine's token may lack `sub`; its client is
+    /// the subject then.
+    pub(crate) fn from_claims(claims: Claims) -> Result<Self, TokenError> {
+        let owned = |name| Ok::<_, TokenError>(claims.text(name)?.map(str::to_owned));
+        let client_id = owned("client_id")?.or(owned("azp")?);
+        let subject = owned("sub")?.or_else(|| client_id.clone());
+        let organization_id = owned("oid")?.or(owned("org_id")?);
+        Ok(Self(Arc::new(Identity {
+            subject: subject.filter(|sub| !sub.is_empty()).ok_or(TokenError::Claim("sub"))?,
+            organization_id,
+            session_id: owned("sid")?,
+            client_id,
+            scopes: claims.scopes(),
+            roles: claims.strings("roles"),
+            permissions: claims.strings("permissions"),
+            expires_at: claims.date("exp")?.ok_or(TokenError::Claim("exp"))?,
+            claims,
+        })))
+    }
+
+    /// The user (`usr_…`, or `conn_…;…` after single sign-on without user management) or the
+    /// machine client.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// The organization the subject acts in (`org_…`): claim `oid`, or `org_id`.
+    #[must_use]
+    pub fn organization_id(&self) -> Option<&str> {
+        self.0.organization_id.as_deref()
+    }
+
+    /// The session at the environment (`ses_…`): claim `sid`.
+    #[must_use]
+    pub fn session_id(&self) -> Option<&str> {
+        self.0.session_id.as_deref()
+    }
+
+    /// The application or machine client the token was issued to: claim `client_id`, or `azp`.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.0.client_id.as_deref()
+    }
+
+    /// OAuth scopes: the union of the claims `scope` and `scopes`.
+    #[must_use]
+    pub fn scopes(&self) -> &[String] {
+        &self.0.scopes
+    }
+
+    /// Roles in the organization.
+    #[must_use]
+    pub fn roles(&self) -> &[String] {
+        &self.0.roles
+    }
+
+    /// Permissions, as `resource:action`.
+    #[must_use]
+    pub fn permissions(&self) -> &[String] {
+        &self.0.permissions
+    }
+
+    /// When the access token that says all this expires (UTC). A session outlives it.
+    #[must_use]
+    pub fn expires_at(&self) -> OffsetDateTime {
+        self.0.expires_at
+    }
+
+    /// All claims as they stand in the token.
+    #[must_use]
+    pub fn raw_claims(&self) -> &Map<String, Value> {
+        self.0.claims.members()
+    }
+
+    /// The claims as a type of your own, for claims that your dashboard or interceptor adds.
+    ///
+    /// # Errors
+    /// When the claims do not have that shape.
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_value(Value::Object(self.raw_claims().clone()))
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal")
+            .field("subject", &self.0.subject)
+            .field("organization_id", &self.0.organization_id)
+            .field("session_id", &self.0.session_id)
+            .field("client_id", &self.0.client_id)
+            .field("scopes", &self.0.scopes)
+            .field("roles", &self.0.roles)
+            .field("permissions", &self.0.permissions)
+            .field("expires_at", &self.0.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn principal(claims: Value) -> Result<Principal, TokenError> {
+        Principal::from_claims(Claims::new(claims.as_object().unwrap().clone()))
+    }
+
+    #[test]
+    fn a_users_token_is_read_whole() {
+        #[derive(serde::Deserialize)]
+        struct Custom {
+            plan: String,
+        }
+        let claims = json!({
+            "sub": "usr_1", "oid": "org_1", "sid": "ses_1", "client_id": "skc_1", "exp": 10,
+            "roles": ["admin"], "permissions": ["a:b"], "scope": "openid email", "plan": "gold",
+        });
+        let principal = principal(claims).unwrap();
+        assert_eq!(principal.subject(), "usr_1");
+        assert_eq!(principal.organization_id(), Some("org_1"));
+        assert_eq!((principal.roles(), principal.scopes().len()), (&["admin".to_owned()][..], 2));
+        assert_eq!(principal.claims::<Custom>().unwrap().plan, "gold");
+        assert!(!format!("{principal:?}").contains("gold"));
+    }
+
+    #[test]
+    fn a_machines_token_speaks_for_its_client() {
+        let machine = principal(json!({"client_id": "m2m_1", "exp": 10})).unwrap();
+        assert_eq!((machine.subject(), machine.client_id()), ("m2m_1", Some("m2m_1")));
+        assert_eq!(principal(json!({"exp": 10})).unwrap_err(), TokenError::Claim("sub"));
+        assert_eq!(principal(json!({"sub": 7, "exp": 1})).unwrap_err(), TokenError::Claim("sub"));
+        assert_eq!(principal(json!({"sub": "", "exp": 1})).unwrap_err(), TokenError::Claim("sub"));
+        assert_eq!(principal(json!({"sub": "usr_1"})).unwrap_err(), TokenError::Claim("exp"));
+    }
+}
