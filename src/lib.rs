@@ -21,6 +21,7 @@ pub mod http_client;
 pub mod oauth;
 pub mod scalekit;
 pub mod secret;
+pub mod session;
 pub mod shared_store;
 pub mod token;
 
@@ -35,3 +36,4 @@ pub use self::body::ResponseBody;
 pub use self::error::ConfigError;
 pub use self::rejection::Rejected;
 pub use self::scalekit::Scalekit;
+pub use self::session::{Session, SessionSecret, Sessions};

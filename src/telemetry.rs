@@ -1,8 +1,6 @@
 //! The names that dashboards and log filters may rely on: each event is written here and nowhere
 //! else. Targets are `tower_scalekit`; with the feature `metrics` each also counts.
 
-use std::time::Duration;
-
 macro_rules! count {
     ($name:literal, $label:literal => $value:expr) => {{
         #[cfg(feature = "metrics")]
@@ -37,9 +35,8 @@ pub(crate) fn key_set_fetch_failed(error: &(dyn std::error::Error + 'static)) {
 }
 
 /// A session's tokens were renewed, or not: `renewed`, `ended` (a definite refusal) or `failed`.
-pub(crate) fn session_refreshed(outcome: &'static str, took: Duration) {
-    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(target: TARGET, outcome, millis, "session_refreshed");
+pub(crate) fn session_refreshed(outcome: &'static str) {
+    tracing::info!(target: TARGET, outcome, "session_refreshed");
     count!("tower_scalekit_session_refreshes_total", "outcome" => outcome);
 }
 

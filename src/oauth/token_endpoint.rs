@@ -58,6 +58,14 @@ impl Scalekit {
         &self,
         fields: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<TokenResponse, OAuthError> {
+        let request = self.build_token_request(fields)?;
+        read_answer(&self.send(request).await?)
+    }
+
+    fn build_token_request<'a>(
+        &self,
+        fields: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Request<Bytes>, OAuthError> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(fields);
         form.append_pair("client_id", self.client_id());
@@ -69,7 +77,7 @@ impl Scalekit {
             .map_err(|_| OAuthError::UnexpectedAnswer("its address cannot be requested"))?;
         let limits = SendLimits { deadline: DEADLINE, ..SendLimits::default() };
         request.extensions_mut().insert(limits);
-        read_answer(&self.send(request).await?)
+        Ok(request)
     }
 }
 

@@ -56,7 +56,7 @@ pub use self::principal::Principal;
 pub use self::verifier::{TokenVerifier, TokenVerifierBuilder};
 
 pub(crate) use self::claims::Claims;
-pub(crate) use self::id_token::{IdToken, IdTokenExpectations};
+pub(crate) use self::id_token::{Flow, IdToken, IdTokenExpectations};
 pub(crate) use self::remote_keys::RemoteKeys;
 pub(crate) use self::verifier::{Attempt, Expectations};
 

@@ -1,0 +1,338 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::cookies::CookieStyle;
+use super::refresh::Refreshes;
+use super::{Inner, KeyRing, Lifetimes, SessionSecret, Sessions};
+use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::scalekit::Scalekit;
+use crate::telemetry;
+use crate::text_cache::TextCache;
+
+/// The longest that browsers keep a cookie.
+const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// Configures [`Sessions`].
+#[derive(Debug)]
+#[must_use]
+pub struct SessionsBuilder {
+    scalekit: Scalekit,
+    secret: Option<SessionSecret>,
+    previous_secrets: Vec<SessionSecret>,
+    redirect_uri: Option<String>,
+    post_logout_redirect_uri: Option<String>,
+    paths: Paths,
+    scopes: Vec<String>,
+    cookie_name: String,
+    absolute_lifetime: Duration,
+    idle_timeout: Option<Duration>,
+    cache_capacity: usize,
+}
+
+/// Paths of the routes besides the callback's, which is in the redirect URI.
+#[derive(Clone, Debug)]
+pub(super) struct Paths {
+    pub(super) login: String,
+    pub(super) refresh: String,
+    pub(super) logout: String,
+}
+
+impl SessionsBuilder {
+    pub(super) fn new(scalekit: Scalekit) -> Self {
+        Self {
+            scalekit,
+            secret: None,
+            previous_secrets: Vec::new(),
+            redirect_uri: None,
+            post_logout_redirect_uri: None,
+            paths: Paths {
+                login: "/login".to_owned(),
+                refresh: "/auth/refresh".to_owned(),
+                logout: "/logout".to_owned(),
+            },
+            scopes: ["openid", "profile", "email", "offline_access"].map(str::to_owned).into(),
+            cookie_name: "scalekit".to_owned(),
+            absolute_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
+            idle_timeout: None,
+            cache_capacity: 4096,
+        }
+    }
+
+    /// The secret that seals the cookies: the same on all replicas. Required.
+    pub fn secret(mut self, secret: SessionSecret) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+
+    /// A secret that was in use before: sessions sealed with it go on and are sealed anew. Call it
+    /// again for further ones.
+    pub fn previous_secret(mut self, secret: SessionSecret) -> Self {
+        self.previous_secrets.push(secret);
+        self
+    }
+
+    /// Where logins return to, as registered in the dashboard. Required; https, or http on
+    /// loopback for development.
+    pub fn redirect_uri(mut self, uri: impl Into<String>) -> Self {
+        self.redirect_uri = Some(uri.into());
+        self
+    }
+
+    /// Where logouts return to, as registered in the dashboard; the root of the redirect URI's
+    /// origin unless set.
+    pub fn post_logout_redirect_uri(mut self, uri: impl Into<String>) -> Self {
+        self.post_logout_redirect_uri = Some(uri.into());
+        self
+    }
+
+    /// Path where logins start, `/login` unless set. Register its address as the initiate-login
+    /// URL in the dashboard.
+    pub fn login_path(mut self, path: impl Into<String>) -> Self {
+        self.paths.login = path.into();
+        self
+    }
+
+    /// Path of the refresh endpoint, `/auth/refresh` unless set.
+    pub fn refresh_path(mut self, path: impl Into<String>) -> Self {
+        self.paths.refresh = path.into();
+        self
+    }
+
+    /// Path where sessions end, `/logout` unless set.
+    pub fn logout_path(mut self, path: impl Into<String>) -> Self {
+        self.paths.logout = path.into();
+        self
+    }
+
+    /// Scopes to ask for, `openid profile email offline_access` unless set. Without
+    /// `offline_access` sessions end with their first access token.
+    pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.scopes = scopes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// First part of all cookie names, `scalekit` unless set: for two apps on one host.
+    pub fn cookie_name(mut self, name: impl Into<String>) -> Self {
+        self.cookie_name = name.into();
+        self
+    }
+
+    /// The longest that a session lasts, 30 days unless set and at most 400. The environment's own
+    /// session policy may end it earlier.
+    pub fn absolute_lifetime(mut self, lifetime: Duration) -> Self {
+        self.absolute_lifetime = lifetime;
+        self
+    }
+
+    /// How long a session may lie unused; without limit unless set. The environment's own session
+    /// policy may end it earlier.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// How many opened sessions are remembered, 4096 unless set; others are opened per request.
+    pub fn cache_capacity(mut self, sessions: usize) -> Self {
+        self.cache_capacity = sessions;
+        self
+    }
+
+    /// Checks the settings. Makes no request.
+    ///
+    /// # Errors
+    /// All settings that are missing or cannot work, at once.
+    pub fn build(self) -> Result<Sessions, ConfigError> {
+        let mut problems = Problems::default();
+        let keys = match &self.secret {
+            Some(secret) => problems.note(KeyRing::new(secret, &self.previous_secrets)),
+            None => {
+                problems.push(ConfigProblem::Missing { setting: "secret" });
+                None
+            }
+        };
+        let redirect_uri = match &self.redirect_uri {
+            Some(uri) => problems.note(parse_redirect_uri(uri)),
+            None => {
+                problems.push(ConfigProblem::Missing { setting: "redirect_uri" });
+                None
+            }
+        };
+        let post_logout_redirect_uri = match &self.post_logout_redirect_uri {
+            Some(uri) => problems.note(parse_app_url("post_logout_redirect_uri", uri)),
+            None => redirect_uri.as_ref().and_then(|uri| uri.join("/").ok()),
+        };
+        problems.note(self.paths.check(redirect_uri.as_ref()));
+        problems.note(check_cookie_name(&self.cookie_name));
+        problems.note(check_scopes(&self.scopes));
+        let lifetimes = problems.note(self.lifetimes());
+
+        let parts = keys.zip(redirect_uri).zip(post_logout_redirect_uri).zip(lifetimes);
+        let sessions =
+            parts.map(|(((keys, redirect_uri), post_logout_redirect_uri), lifetimes)| {
+                let secure = redirect_uri.scheme() == "https";
+                Sessions(Arc::new(Inner {
+                    scalekit: self.scalekit,
+                    keys,
+                    cookies: CookieStyle::new(&self.cookie_name, secure),
+                    redirect_uri,
+                    post_logout_redirect_uri,
+                    paths: self.paths,
+                    scopes: self.scopes,
+                    lifetimes,
+                    opened: TextCache::new(self.cache_capacity),
+                    refreshes: Refreshes::new(),
+                }))
+            });
+        let sessions = problems.finish(sessions)?;
+        if sessions.0.redirect_uri.scheme() == "http" {
+            telemetry::development_cookies();
+        }
+        Ok(sessions)
+    }
+
+    fn lifetimes(&self) -> Result<Lifetimes, ConfigError> {
+        let lifetime = |setting, lifetime: Duration| {
+            if lifetime < Duration::from_secs(1) || lifetime > MAX_LIFETIME {
+                return Err(ConfigProblem::invalid(setting, "must be 1 second to 400 days"));
+            }
+            time::Duration::try_from(lifetime)
+                .map_err(|_| ConfigProblem::invalid(setting, "must be 1 second to 400 days"))
+        };
+        Ok(Lifetimes {
+            absolute: lifetime("absolute_lifetime", self.absolute_lifetime)?,
+            idle: self.idle_timeout.map(|idle| lifetime("idle_timeout", idle)).transpose()?,
+        })
+    }
+}
+
+impl Paths {
+    /// Each route has a path of its own, or the later one would never be reached.
+    fn check(&self, redirect_uri: Option<&Url>) -> Result<(), ConfigError> {
+        let named = [
+            ("login_path", self.login.as_str()),
+            ("refresh_path", self.refresh.as_str()),
+            ("logout_path", self.logout.as_str()),
+        ];
+        let mut problems = Problems::default();
+        for (index, (setting, path)) in named.iter().enumerate() {
+            let plain = path.starts_with('/')
+                && !path.starts_with("//")
+                && path.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\{}*".contains(&b));
+            if !plain {
+                let reason = "must be a plain path such as /login";
+                problems.push(ConfigProblem::invalid(setting, reason));
+            }
+            let others = named.iter().take(index).map(|(_, path)| *path);
+            if others.chain(redirect_uri.map(Url::path)).any(|other| other == *path) {
+                let reason = "is the path of another route too";
+                problems.push(ConfigProblem::invalid(setting, reason));
+            }
+        }
+        problems.finish(Some(()))
+    }
+}
+
+/// The rules of the dashboard: at most 256 characters, no query, no fragment.
+fn parse_redirect_uri(text: &str) -> Result<Url, ConfigError> {
+    let url = parse_app_url("redirect_uri", text)?;
+    let reason = if url.query().is_some() || url.fragment().is_some() {
+        "must not have a query or fragment"
+    } else if text.len() > 256 {
+        "must not be longer than 256 characters"
+    } else if url.as_str() != text {
+        "must be written in its normal form, because the dashboard compares letter by letter"
+    } else {
+        return Ok(url);
+    };
+    Err(ConfigProblem::invalid("redirect_uri", reason).into())
+}
+
+fn parse_app_url(setting: &'static str, text: &str) -> Result<Url, ConfigError> {
+    let url = Url::parse(text)
+        .map_err(|error| ConfigProblem::invalid(setting, format!("not a URL: {error}")))?;
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if crate::origin::is_loopback(&url) => Ok(url),
+        _ => Err(ConfigProblem::invalid(setting, "must be https (http only on loopback)").into()),
+    }
+}
+
+fn check_cookie_name(name: &str) -> Result<(), ConfigError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+        let reason = "must be 1 to 64 letters, digits, - or _";
+        return Err(ConfigProblem::invalid("cookie_name", reason).into());
+    }
+    Ok(())
+}
+
+fn check_scopes(scopes: &[String]) -> Result<(), ConfigError> {
+    if !scopes.iter().any(|scope| scope == "openid") {
+        let reason = "must contain openid, or there is no ID token to verify";
+        return Err(ConfigProblem::invalid("scopes", reason).into());
+    }
+    scopes.iter().try_for_each(|scope| crate::challenge::ScopeToken::new(scope).map(|_| ()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http_client::Nowhere;
+
+    fn builder() -> SessionsBuilder {
+        let scalekit = Scalekit::builder("https://acme.test", "skc_1", "hush");
+        Sessions::builder(scalekit.http_client(Nowhere).build().unwrap())
+    }
+
+    fn good() -> SessionsBuilder {
+        builder()
+            .secret(SessionSecret::generate().unwrap())
+            .redirect_uri("https://app.test/auth/callback")
+    }
+
+    #[test]
+    fn all_that_is_missing_is_told_at_once() {
+        let error = builder().build().unwrap_err();
+        assert_eq!(error.to_string(), "secret is not set; redirect_uri is not set");
+        let error = good()
+            .redirect_uri("http://app.test/cb")
+            .login_path("login")
+            .cookie_name("a b")
+            .scopes(["email"])
+            .idle_timeout(Duration::ZERO)
+            .build()
+            .unwrap_err();
+        assert_eq!(error.problems().len(), 5, "{error}");
+    }
+
+    #[test]
+    fn c1_http_is_for_loopback_and_plain_cookies_go_with_it() {
+        let name = |uri: &str| {
+            let sessions = good().redirect_uri(uri).build();
+            sessions.map(|sessions| sessions.cookie_name().to_owned()).map_err(|_| ())
+        };
+        assert_eq!(name("https://app.test/cb").as_deref(), Ok("__Host-scalekit_session"));
+        assert_eq!(name("http://localhost:3000/cb").as_deref(), Ok("scalekit_session"));
+        assert_eq!(name("http://127.0.0.1:3000/cb").as_deref(), Ok("scalekit_session"));
+        let long = format!("https://app.test/{}", "x".repeat(256));
+        for uri in
+            ["http://app.test/cb", "https://app.test/cb?a=b", "https://APP.test/cb", "/cb", &long]
+        {
+            assert_eq!(name(uri), Err(()), "{uri}");
+        }
+    }
+
+    #[test]
+    fn every_route_has_its_own_path() {
+        assert!(good().login_path("/auth/callback").build().is_err());
+        assert!(good().logout_path("/login").build().is_err());
+        for path in ["", "login", "//login", "/lo gin", "/login?x", "/{login}", "/lo\\gin"] {
+            assert!(good().login_path(path).build().is_err(), "{path}");
+        }
+        let sessions = good().login_path("/start").build().unwrap();
+        assert_eq!((sessions.login_path(), sessions.callback_path()), ("/start", "/auth/callback"));
+        assert_eq!(sessions.post_logout_redirect_uri().as_str(), "https://app.test/");
+    }
+}

@@ -1,0 +1,267 @@
+//! Cookies as browsers keep and send them: names, attributes, pieces.
+
+use std::borrow::Cow;
+
+use cookie::{Cookie, SameSite};
+use http::{HeaderMap, HeaderValue, header};
+
+/// Browsers drop a cookie of more than 4,096 bytes (C3); this leaves them some slack.
+const MAX_COOKIE_BYTES: usize = 3900;
+/// More would exceed what proxies in their default settings let pass (C4).
+const MAX_PIECES: usize = 3;
+
+/// How this app's cookies are named and protected.
+#[derive(Clone, Debug)]
+pub(crate) struct CookieStyle {
+    secure: bool,
+    session_names: [String; MAX_PIECES],
+    attempt_prefix: String,
+}
+
+impl CookieStyle {
+    /// `secure` is off only where the app runs on http, which is on loopback.
+    pub(super) fn new(base: &str, secure: bool) -> Self {
+        let prefix = if secure { "__Host-" } else { "" };
+        Self {
+            secure,
+            session_names: [
+                format!("{prefix}{base}_session"),
+                format!("{prefix}{base}_session.1"),
+                format!("{prefix}{base}_session.2"),
+            ],
+            attempt_prefix: format!("{prefix}{base}_login_"),
+        }
+    }
+
+    pub(crate) fn session_name(&self) -> &str {
+        let [name, ..] = &self.session_names;
+        name
+    }
+
+    pub(crate) fn attempt_name(&self, id: &str) -> String {
+        format!("{}{id}", self.attempt_prefix)
+    }
+
+    /// `Set-Cookie` values that give the browser a session: its pieces, and the end of what it has
+    /// of an older and longer one. `None` when it does not fit.
+    pub(super) fn set_session(
+        &self,
+        sealed: &str,
+        max_age: time::Duration,
+        presented: &PresentedCookies,
+    ) -> Option<Vec<HeaderValue>> {
+        let mut rest = sealed;
+        let mut values = Vec::new();
+        for (index, name) in self.session_names.iter().enumerate() {
+            if rest.is_empty() {
+                if presented.pieces.get(index).copied().unwrap_or_default() {
+                    values.push(self.removal(name)?);
+                }
+                continue;
+            }
+            let overhead = self.cookie(name, "", max_age).to_string().len();
+            let piece = rest.len().min(MAX_COOKIE_BYTES.saturating_sub(overhead));
+            let (piece, later) = rest.split_at_checked(piece)?;
+            values.push(self.value(name, piece, max_age)?);
+            rest = later;
+        }
+        rest.is_empty().then_some(values)
+    }
+
+    /// `Set-Cookie` values that take away every piece of a session that the browser sent.
+    pub(crate) fn clear_session(&self, presented: &PresentedCookies) -> Vec<HeaderValue> {
+        let names = self.session_names.iter().zip(presented.pieces);
+        names.filter(|(_, sent)| *sent).filter_map(|(name, _)| self.removal(name)).collect()
+    }
+
+    pub(crate) fn set_attempt(
+        &self,
+        name: &str,
+        sealed: &str,
+        max_age: time::Duration,
+    ) -> Option<HeaderValue> {
+        self.value(name, sealed, max_age)
+    }
+
+    /// The `Set-Cookie` value that takes a cookie away, with the attributes it was set with (R8).
+    pub(crate) fn removal(&self, name: &str) -> Option<HeaderValue> {
+        self.value(name, "", time::Duration::ZERO)
+    }
+
+    /// What a request brings of our session cookies.
+    pub(crate) fn presented<'h>(&self, headers: &'h HeaderMap) -> Presented<'h> {
+        let mut pieces = [const { Piece::Absent }; MAX_PIECES];
+        for (name, value) in pairs(headers) {
+            let Some(index) = self.session_names.iter().position(|known| known == name) else {
+                continue;
+            };
+            if let Some(piece) = pieces.get_mut(index) {
+                *piece = match piece {
+                    Piece::Absent => Piece::Once(value),
+                    Piece::Once(_) | Piece::Repeated => Piece::Repeated,
+                };
+            }
+        }
+        Presented { pieces }
+    }
+
+    /// The request's login attempts: cookie name and sealed text.
+    pub(crate) fn presented_attempts<'h>(
+        &'h self,
+        headers: &'h HeaderMap,
+    ) -> impl Iterator<Item = (&'h str, &'h str)> {
+        pairs(headers).filter(|(name, _)| name.starts_with(&self.attempt_prefix))
+    }
+
+    fn value(&self, name: &str, value: &str, max_age: time::Duration) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.cookie(name, value, max_age).to_string()).ok()
+    }
+
+    fn cookie<'c>(&self, name: &'c str, value: &'c str, max_age: time::Duration) -> Cookie<'c> {
+        Cookie::build((name, value))
+            .path("/")
+            .http_only(true)
+            .secure(self.secure)
+            .same_site(SameSite::Lax)
+            .max_age(max_age)
+            .build()
+    }
+}
+
+/// Session cookies as they stand in a request's headers.
+#[derive(Debug)]
+pub(crate) struct Presented<'h> {
+    pieces: [Piece<'h>; MAX_PIECES],
+}
+
+#[derive(Debug)]
+enum Piece<'h> {
+    Absent,
+    Once(&'h str),
+    Repeated,
+}
+
+impl<'h> Presented<'h> {
+    /// The sealed text, put together. A gap or a repetition makes it none (C5, C6).
+    pub(super) fn sealed(&self) -> Option<Cow<'h, str>> {
+        match self.pieces {
+            [Piece::Once(only), Piece::Absent, Piece::Absent] => Some(Cow::Borrowed(only)),
+            [Piece::Once(first), Piece::Once(second), Piece::Absent] => {
+                Some(Cow::Owned([first, second].concat()))
+            }
+            [Piece::Once(first), Piece::Once(second), Piece::Once(third)] => {
+                Some(Cow::Owned([first, second, third].concat()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Which cookies the browser sent, to be replaced or taken away.
+    pub(crate) fn cookies(&self) -> PresentedCookies {
+        let [first, second, third] = &self.pieces;
+        let sent = |piece: &Piece<'_>| !matches!(piece, Piece::Absent);
+        PresentedCookies { pieces: [sent(first), sent(second), sent(third)] }
+    }
+}
+
+/// Which of the session cookies a request brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PresentedCookies {
+    pieces: [bool; MAX_PIECES],
+}
+
+impl PresentedCookies {
+    pub(crate) fn any(self) -> bool {
+        self.pieces.contains(&true)
+    }
+}
+
+/// All cookies of a request, from however many headers they come in (HTTP/2 splits them).
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: time::Duration = time::Duration::HOUR;
+
+    fn style() -> CookieStyle {
+        CookieStyle::new("scalekit", true)
+    }
+
+    fn headers(cookies: &[&str]) -> HeaderMap {
+        let values = cookies.iter().map(|value| HeaderValue::from_str(value).unwrap());
+        values.map(|value| (header::COOKIE, value)).collect()
+    }
+
+    fn pairs_of(values: &[HeaderValue]) -> String {
+        let pair =
+            |value: &HeaderValue| value.to_str().unwrap().split(';').next().unwrap().to_owned();
+        values.iter().map(pair).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn c1_attributes_are_strict() {
+        let value = &style().set_session("abc", HOUR, &PresentedCookies::default()).unwrap()[0];
+        assert_eq!(
+            value,
+            "__Host-scalekit_session=abc; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600",
+        );
+        let plain = CookieStyle::new("scalekit", false);
+        let value = &plain.set_session("abc", HOUR, &PresentedCookies::default()).unwrap()[0];
+        assert_eq!(value, "scalekit_session=abc; HttpOnly; SameSite=Lax; Path=/; Max-Age=3600");
+        assert_eq!(
+            plain.removal("scalekit_session").unwrap(),
+            "scalekit_session=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0",
+        );
+    }
+
+    #[test]
+    fn c3_c4_pieces_are_small_few_and_come_back_together() {
+        for length in [1, 3800, 3900, 7000, 11_000] {
+            let sealed: String = ('a'..='z').cycle().take(length).collect();
+            let values = style().set_session(&sealed, HOUR, &PresentedCookies::default()).unwrap();
+            assert!(values.iter().all(|value| value.len() <= MAX_COOKIE_BYTES));
+            let sent = headers(&[&format!("other=1; {}", pairs_of(&values))]);
+            assert_eq!(style().presented(&sent).sealed().as_deref(), Some(sealed.as_str()));
+        }
+        let huge = "a".repeat(3 * MAX_COOKIE_BYTES);
+        assert!(style().set_session(&huge, HOUR, &PresentedCookies::default()).is_none());
+    }
+
+    #[test]
+    fn c5_c6_gaps_repetitions_and_leftovers_are_no_session() {
+        let sealed =
+            |cookies: &[&str]| style().presented(&headers(cookies)).sealed().map(Cow::into_owned);
+        let (a, b, c) = (
+            "__Host-scalekit_session=a",
+            "__Host-scalekit_session.1=b",
+            "__Host-scalekit_session.2=c",
+        );
+        assert_eq!(sealed(&[a]).as_deref(), Some("a"));
+        assert_eq!(sealed(&[c, b, a]).as_deref(), Some("abc"));
+        for cookies in
+            [&[][..], &[b], &[a, c], &[b, c], &[a, a], &[a, b, b], &["__Host-scalekit_session"]]
+        {
+            assert_eq!(sealed(cookies), None, "{cookies:?}");
+        }
+        assert!(!style().presented(&headers(&["scalekit_session=a"])).cookies().any());
+    }
+
+    #[test]
+    fn c5_a_shorter_session_takes_the_leftovers_away() {
+        let sent = headers(&["__Host-scalekit_session=a; __Host-scalekit_session.1=b"]);
+        let presented = style().presented(&sent).cookies();
+        let values = style().set_session("new", HOUR, &presented).unwrap();
+        assert_eq!(pairs_of(&values), "__Host-scalekit_session=new; __Host-scalekit_session.1=");
+        assert!(values[1].to_str().unwrap().ends_with("Max-Age=0"));
+        assert_eq!(style().clear_session(&presented).len(), 2);
+    }
+}

@@ -1,0 +1,205 @@
+//! Sessions: who is logged in, kept in a sealed cookie and renewed before anybody notices.
+//!
+//! * A session is sealed with AES-256-GCM-SIV under a key derived from the [`SessionSecret`]; the
+//!   cookie's name, its purpose and the format's version are bound into it, so no cookie can stand
+//!   in for another. Secrets rotate: the newest seals, older ones still open.
+//! * The cookie is `__Host-scalekit_session`: `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/`. Where
+//!   the redirect URI is `http` on loopback it is `scalekit_session` without `Secure`, because
+//!   Safari keeps no secure cookie there. A large session is split over up to three cookies.
+//! * What is sealed was verified when it was sealed: a request on a fresh session checks no
+//!   signature and needs no key set.
+//! * When the access token is about to expire, the first request renews it, and all requests of
+//!   that session, also those that still carry the old cookie, get the one result. A failing
+//!   environment ends nobody's session: only its definite `invalid_grant` does.
+//!
+//! ```
+//! # #[cfg(feature = "sandbox")] {
+//! use tower_scalekit::{Sandbox, SessionSecret, Sessions};
+//!
+//! let sessions = Sessions::builder(Sandbox::new().scalekit())
+//!     .secret(SessionSecret::generate()?)
+//!     .redirect_uri("https://app.example.com/auth/callback")
+//!     .build()?;
+//! assert_eq!(sessions.cookie_name(), "__Host-scalekit_session");
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod builder;
+mod cookies;
+mod lookup;
+mod record;
+mod refresh;
+mod sealing;
+mod secret;
+mod user;
+
+use std::fmt;
+use std::sync::Arc;
+
+use url::Url;
+
+pub use self::builder::SessionsBuilder;
+pub use self::secret::SessionSecret;
+pub use self::user::User;
+
+pub(crate) use self::cookies::{CookieStyle, PresentedCookies};
+pub(crate) use self::lookup::{BeginError, Found, Live, Settled};
+pub(crate) use self::record::NewSession;
+pub(crate) use self::refresh::{Renewal, Renewing};
+pub(crate) use self::sealing::{KeyRing, Purpose};
+
+use self::builder::Paths;
+use self::record::SessionRecord;
+use self::refresh::Refreshes;
+use crate::scalekit::Scalekit;
+use crate::text_cache::TextCache;
+use crate::token::Principal;
+
+/// The sessions of an app: how they begin, are kept and end. Cheap to clone.
+///
+/// Give it to [`RequireSession`](crate::RequireSession), and mount its routes.
+#[derive(Clone)]
+pub struct Sessions(Arc<Inner>);
+
+struct Inner {
+    scalekit: Scalekit,
+    keys: KeyRing,
+    cookies: CookieStyle,
+    redirect_uri: Url,
+    post_logout_redirect_uri: Url,
+    paths: Paths,
+    scopes: Vec<String>,
+    lifetimes: Lifetimes,
+    opened: TextCache<Opened>,
+    refreshes: Refreshes,
+}
+
+/// How long a session may last, whatever the environment says.
+#[derive(Clone, Copy, Debug)]
+struct Lifetimes {
+    absolute: time::Duration,
+    idle: Option<time::Duration>,
+}
+
+/// A sealed cookie that was opened before.
+#[derive(Clone, Debug)]
+struct Opened {
+    session: Session,
+    /// Sealed under an older secret: to be sealed again.
+    outdated_key: bool,
+}
+
+impl Sessions {
+    /// Sessions of users who log in at this environment.
+    pub fn builder(scalekit: Scalekit) -> SessionsBuilder {
+        SessionsBuilder::new(scalekit)
+    }
+
+    /// The environment that users log in at.
+    #[must_use]
+    pub fn scalekit(&self) -> &Scalekit {
+        &self.0.scalekit
+    }
+
+    /// Name of the session cookie, or of the first where there are several.
+    #[must_use]
+    pub fn cookie_name(&self) -> &str {
+        self.0.cookies.session_name()
+    }
+
+    /// Where a login returns to; registered in the dashboard under these very letters.
+    #[must_use]
+    pub fn redirect_uri(&self) -> &str {
+        self.0.redirect_uri.as_str()
+    }
+
+    /// Where the login starts: `/login` unless set otherwise.
+    #[must_use]
+    pub fn login_path(&self) -> &str {
+        &self.0.paths.login
+    }
+
+    /// Path of the redirect URI.
+    #[must_use]
+    pub fn callback_path(&self) -> &str {
+        self.0.redirect_uri.path()
+    }
+
+    /// Where tokens can be renewed by `POST`: `/auth/refresh` unless set otherwise.
+    #[must_use]
+    pub fn refresh_path(&self) -> &str {
+        &self.0.paths.refresh
+    }
+
+    /// Where a session ends: `/logout` unless set otherwise.
+    #[must_use]
+    pub fn logout_path(&self) -> &str {
+        &self.0.paths.logout
+    }
+
+    pub(crate) fn public_url(&self) -> &Url {
+        &self.0.redirect_uri
+    }
+
+    pub(crate) fn post_logout_redirect_uri(&self) -> &Url {
+        &self.0.post_logout_redirect_uri
+    }
+
+    pub(crate) fn scopes(&self) -> &[String] {
+        &self.0.scopes
+    }
+
+    pub(crate) fn cookies(&self) -> &CookieStyle {
+        &self.0.cookies
+    }
+
+    pub(crate) fn keys(&self) -> &KeyRing {
+        &self.0.keys
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("scalekit", &self.0.scalekit)
+            .field("redirect_uri", &self.0.redirect_uri.as_str())
+            .field("cookie", &self.0.cookies.session_name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The session of a request: inserted by [`RequireSession`](crate::RequireSession), an extractor
+/// for axum handlers. Cheap to clone.
+#[derive(Clone)]
+pub struct Session(Arc<Content>);
+
+struct Content {
+    user: User,
+    principal: Principal,
+    record: SessionRecord,
+}
+
+impl Session {
+    /// The person's profile, from the ID token of the login.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        &self.0.user
+    }
+
+    /// What the person may do, from the access token.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.0.principal
+    }
+
+    fn record(&self) -> &SessionRecord {
+        &self.0.record
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("principal", &self.0.principal).finish_non_exhaustive()
+    }
+}

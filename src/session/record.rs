@@ -1,0 +1,344 @@
+//! What a session cookie holds, in format version 1:
+//!
+//! `version ‖ refresh token ‖ ID token signature ‖ deflate(JSON of the rest)`, the two in the
+//! middle behind a two-byte length. They do not compress, and the refresh token must not share a
+//! compressor with text that others can choose.
+
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::{Duration, OffsetDateTime};
+
+use super::{Content, Lifetimes, Session, User};
+use crate::secret::SecretString;
+use crate::token::{Claims, Principal};
+
+const VERSION: u8 = 1;
+/// No session that fits into cookies inflates to more.
+const MAX_INFLATED_BYTES: u64 = 256 * 1024;
+
+/// A session as it is sealed.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionRecord {
+    pub(super) refresh_token: Option<SecretString>,
+    id_token_signature: Vec<u8>,
+    body: Body,
+}
+
+/// Names are short because they are in every cookie. Times are Unix milliseconds, UTC.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Body {
+    /// Random, the same for the life of the session.
+    #[serde(rename = "i")]
+    id: String,
+    #[serde(rename = "c")]
+    created_at: i64,
+    #[serde(rename = "e")]
+    ends_at: i64,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    idle_until: Option<i64>,
+    /// When the access token should be renewed.
+    #[serde(rename = "r")]
+    renew_at: i64,
+    /// Claims of the access token.
+    #[serde(rename = "a")]
+    access_claims: Map<String, Value>,
+    /// Header and claims of the ID token, letter by letter.
+    #[serde(rename = "h")]
+    id_token_header: String,
+    #[serde(rename = "p")]
+    id_token_claims: String,
+}
+
+/// Verified tokens that a session is made of.
+pub(crate) struct NewSession {
+    pub(crate) principal: Principal,
+    pub(crate) id_token: SecretString,
+    pub(crate) refresh_token: Option<SecretString>,
+}
+
+impl SessionRecord {
+    /// The record of a login that has just been completed.
+    pub(super) fn begin(
+        new: NewSession,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+    ) -> Option<Self> {
+        let mut id = [0; 16];
+        rand::fill(&mut id).ok()?;
+        let (id_token_header, id_token_claims, id_token_signature) = split(&new.id_token)?;
+        Some(Self {
+            refresh_token: new.refresh_token,
+            id_token_signature,
+            body: Body {
+                id: URL_SAFE_NO_PAD.encode(id),
+                created_at: millis(now),
+                ends_at: millis(now.saturating_add(lifetimes.absolute)),
+                idle_until: idle_until(lifetimes, now),
+                renew_at: millis(renew_at(&new.principal, now)),
+                access_claims: new.principal.raw_claims().clone(),
+                id_token_header,
+                id_token_claims,
+            },
+        })
+    }
+
+    /// The record after a refresh; what the environment did not send again is kept.
+    pub(super) fn renew(
+        &self,
+        principal: &Principal,
+        refresh_token: Option<SecretString>,
+        id_token: Option<&SecretString>,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+    ) -> Option<Self> {
+        let mut renewed = self.touch(lifetimes, now);
+        renewed.refresh_token = refresh_token.or(renewed.refresh_token);
+        renewed.body.renew_at = millis(renew_at(principal, now));
+        renewed.body.access_claims = principal.raw_claims().clone();
+        if let Some(id_token) = id_token {
+            let (header, claims, signature) = split(id_token)?;
+            renewed.body.id_token_header = header;
+            renewed.body.id_token_claims = claims;
+            renewed.id_token_signature = signature;
+        }
+        Some(renewed)
+    }
+
+    /// The record of a session that was just used.
+    pub(super) fn touch(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> Self {
+        let mut touched = self.clone();
+        touched.body.idle_until = idle_until(lifetimes, now);
+        touched
+    }
+
+    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+        let mut bytes = vec![VERSION];
+        let refresh_token = self.refresh_token.as_ref().map_or("", SecretString::expose);
+        for part in [refresh_token.as_bytes(), &self.id_token_signature] {
+            bytes.extend(u16::try_from(part.len()).ok()?.to_be_bytes());
+            bytes.extend(part);
+        }
+        let mut deflate = DeflateEncoder::new(bytes, Compression::best());
+        deflate.write_all(&serde_json::to_vec(&self.body).ok()?).ok()?;
+        deflate.finish().ok()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (&VERSION, rest) = bytes.split_first()? else { return None };
+        let (refresh_token, rest) = take_part(rest)?;
+        let (id_token_signature, deflated) = take_part(rest)?;
+        let mut json = Vec::new();
+        let mut inflate = DeflateDecoder::new(deflated).take(MAX_INFLATED_BYTES);
+        inflate.read_to_end(&mut json).ok()?;
+        let refresh_token = std::str::from_utf8(refresh_token).ok()?;
+        Some(Self {
+            refresh_token: (!refresh_token.is_empty()).then(|| refresh_token.into()),
+            id_token_signature: id_token_signature.to_vec(),
+            body: serde_json::from_slice(&json).ok()?,
+        })
+    }
+
+    /// The session that handlers see.
+    pub(super) fn into_session(self) -> Option<Session> {
+        let principal =
+            Principal::from_claims(Claims::new(self.body.access_claims.clone())).ok()?;
+        let profile = serde_json::from_str(&self.body.id_token_claims).ok()?;
+        let user = User::from_claims(&Claims::new(profile));
+        Some(Session(Arc::new(Content { user, principal, record: self })))
+    }
+
+    /// The ID token as it was issued, for the environment's logout.
+    pub(super) fn id_token(&self) -> SecretString {
+        let encode = |part: &[u8]| URL_SAFE_NO_PAD.encode(part);
+        let (header, claims) = (&self.body.id_token_header, &self.body.id_token_claims);
+        let parts = [header.as_bytes(), claims.as_bytes(), &self.id_token_signature].map(encode);
+        parts.join(".").into()
+    }
+
+    /// Whether the session's own limits are reached.
+    pub(super) fn is_over(&self, now: OffsetDateTime) -> bool {
+        let end = self.body.idle_until.unwrap_or(i64::MAX).min(self.body.ends_at);
+        millis(now) >= end
+    }
+
+    pub(super) fn is_due_for_renewal(&self, now: OffsetDateTime) -> bool {
+        self.refresh_token.is_some() && millis(now) >= self.body.renew_at
+    }
+
+    /// Whether more than half of the idle time has passed, so that the cookie should say that the
+    /// session is in use.
+    pub(super) fn is_due_for_touch(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> bool {
+        let half = lifetimes.idle.map(|idle| idle * 0.5_f64);
+        let half_way = self.body.idle_until.zip(half);
+        half_way.is_some_and(|(until, half)| millis(now.saturating_add(half)) > until)
+    }
+
+    /// What is left of the session, for the cookie's `Max-Age`.
+    pub(super) fn remaining(&self, now: OffsetDateTime) -> Duration {
+        Duration::milliseconds(self.body.ends_at.saturating_sub(millis(now))).max(Duration::ZERO)
+    }
+}
+
+/// A session does not fit into the cookies that browsers and proxies let pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the session is too large for cookies: reduce the claims that the dashboard adds to tokens"
+)]
+pub(crate) struct SessionTooLarge;
+
+/// Renewal starts a little before the expiry: 10 s, or a fifth of a short lifetime. Sessions that
+/// began together drift apart by up to half of that.
+fn renew_at(principal: &Principal, now: OffsetDateTime) -> OffsetDateTime {
+    let lifetime = (principal.expires_at() - now).max(Duration::ZERO);
+    let margin = (lifetime * 0.2_f64).min(Duration::seconds(10));
+    let mut jitter = [0];
+    // Without randomness there is no jitter, which harms nobody.
+    let _ = rand::fill(&mut jitter);
+    let [jitter] = jitter;
+    principal.expires_at().saturating_sub(margin * (1.0_f64 - f64::from(jitter) / 510.0))
+}
+
+fn idle_until(lifetimes: Lifetimes, now: OffsetDateTime) -> Option<i64> {
+    lifetimes.idle.map(|idle| millis(now.saturating_add(idle)))
+}
+
+fn millis(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// Header, claims and signature of a verified token, decoded.
+fn split(token: &SecretString) -> Option<(String, String, Vec<u8>)> {
+    let mut parts = token.expose().split('.').map(|part| URL_SAFE_NO_PAD.decode(part));
+    let (header, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((
+        String::from_utf8(header.ok()?).ok()?,
+        String::from_utf8(claims.ok()?).ok()?,
+        signature.ok()?,
+    ))
+}
+
+fn take_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const LIFETIMES: Lifetimes =
+        Lifetimes { absolute: Duration::hours(1), idle: Some(Duration::minutes(10)) };
+    const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn principal(exp: i64) -> Principal {
+        let claims = json!({"sub": "usr_1", "exp": exp, "roles": ["admin"], "plan": "gold"});
+        Principal::from_claims(Claims::new(claims.as_object().unwrap().clone())).unwrap()
+    }
+
+    fn id_token(name: &str) -> SecretString {
+        let claims = format!(r#"{{"sub":"usr_1","email":"jane@acme.test","name":"{name}"}}"#);
+        let parts = [r#"{"alg":"RS256"}"#.as_bytes(), claims.as_bytes(), &[7; 256]];
+        parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".").into()
+    }
+
+    fn record() -> SessionRecord {
+        let new = NewSession {
+            principal: principal(300),
+            id_token: id_token("Jane"),
+            refresh_token: Some("rt_1".into()),
+        };
+        SessionRecord::begin(new, LIFETIMES, START).unwrap()
+    }
+
+    fn at(seconds: i64) -> OffsetDateTime {
+        START + Duration::seconds(seconds)
+    }
+
+    #[test]
+    fn a_record_survives_the_cookie_whole() {
+        let decoded = SessionRecord::decode(&record().encode().unwrap()).unwrap();
+        assert_eq!(decoded.id_token(), id_token("Jane"));
+        assert_eq!(decoded.refresh_token, Some("rt_1".into()));
+        let session = decoded.into_session().unwrap();
+        assert_eq!(
+            (session.user().display_name(), session.user().email.as_str()),
+            ("Jane", "jane@acme.test")
+        );
+        assert_eq!(session.principal().raw_claims()["plan"], "gold");
+        assert_eq!(session.principal().expires_at(), at(300));
+    }
+
+    #[test]
+    fn c5_broken_records_are_none() {
+        let encoded = record().encode().unwrap();
+        for length in 0..encoded.len() {
+            assert!(SessionRecord::decode(&encoded[..length]).is_none(), "{length}");
+        }
+        assert!(SessionRecord::decode(&[&[2], &encoded[1..]].concat()).is_none());
+    }
+
+    #[test]
+    fn a_session_with_fifty_roles_and_permissions_fits_into_one_cookie() {
+        let names = |kind: &str| (0..50).map(|n| format!("{kind}_{n}:write")).collect::<Vec<_>>();
+        let claims = json!({"sub": "usr_1", "exp": 300, "roles": names("role"), "permissions": names("perm")});
+        let principal = Principal::from_claims(Claims::new(claims.as_object().unwrap().clone()));
+        let new = NewSession {
+            principal: principal.unwrap(),
+            id_token: id_token("Jane"),
+            refresh_token: Some("r".repeat(64).into()),
+        };
+        let bytes = SessionRecord::begin(new, LIFETIMES, START).unwrap().encode().unwrap();
+        assert!(bytes.len() < 1500, "{}", bytes.len());
+    }
+
+    #[test]
+    fn renewal_is_due_shortly_before_the_expiry() {
+        let record = record();
+        assert!(!record.is_due_for_renewal(at(289)));
+        assert!(record.is_due_for_renewal(at(295)));
+        let short = record.renew(&principal(10), None, None, LIFETIMES, START).unwrap();
+        assert!(!short.is_due_for_renewal(at(7)) && short.is_due_for_renewal(at(9)));
+        assert_eq!(short.refresh_token, Some("rt_1".into()));
+        let spent = SessionRecord { refresh_token: None, ..record };
+        assert!(!spent.is_due_for_renewal(at(1000)));
+    }
+
+    #[test]
+    fn r7_idle_and_absolute_limits_are_in_the_record() {
+        let record = record();
+        assert!(!record.is_over(at(599)) && record.is_over(at(600)));
+        assert!(!record.is_due_for_touch(LIFETIMES, at(300)));
+        assert!(record.is_due_for_touch(LIFETIMES, at(301)));
+        let touched = record.touch(LIFETIMES, at(3500));
+        assert!(!touched.is_over(at(3599)) && touched.is_over(at(3600)));
+        assert_eq!(touched.remaining(at(3500)), Duration::seconds(100));
+    }
+
+    #[test]
+    fn a_renewed_record_takes_the_new_tokens_and_keeps_its_identity() {
+        let before = record();
+        let after = before
+            .renew(
+                &principal(600),
+                Some("rt_2".into()),
+                Some(&id_token("Joan")),
+                LIFETIMES,
+                at(290),
+            )
+            .unwrap();
+        assert_eq!(after.refresh_token, Some("rt_2".into()));
+        assert_eq!(after.id_token(), id_token("Joan"));
+        assert_eq!((&after.body.id, after.body.ends_at), (&before.body.id, before.body.ends_at));
+    }
+}

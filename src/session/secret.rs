@@ -1,0 +1,96 @@
+use std::env;
+use std::fmt;
+
+use aws_lc_rs::rand;
+use zeroize::Zeroizing;
+
+use crate::error::{ConfigError, ConfigProblem};
+
+const MIN_BYTES: usize = 32;
+const MIN_DISTINCT_BYTES: usize = 8;
+
+/// The secret that session cookies are sealed with: 32 bytes or more, random, the same on every
+/// replica, known to nobody else.
+///
+/// `openssl rand -base64 32` makes a good one. Whoever has it can make sessions of anybody.
+#[derive(Clone)]
+pub struct SessionSecret(Zeroizing<Vec<u8>>);
+
+impl SessionSecret {
+    /// A secret of your own.
+    ///
+    /// # Errors
+    /// When it is shorter than 32 bytes, or so uniform that it cannot be random.
+    pub fn new(secret: impl Into<Vec<u8>>) -> Result<Self, ConfigError> {
+        Self::checked("session secret", Zeroizing::new(secret.into()))
+    }
+
+    /// The secret in an environment variable, taken byte for byte.
+    ///
+    /// # Errors
+    /// When the variable is unset or empty, or its value is no good secret.
+    pub fn from_env(variable: &'static str) -> Result<Self, ConfigError> {
+        let value = env::var_os(variable).unwrap_or_default().into_encoded_bytes();
+        if value.is_empty() {
+            return Err(ConfigProblem::Missing { setting: variable }.into());
+        }
+        Self::checked(variable, Zeroizing::new(value))
+    }
+
+    /// A fresh secret: sessions sealed with it end with this process.
+    ///
+    /// # Errors
+    /// When the operating system gives no random bytes.
+    pub fn generate() -> Result<Self, std::io::Error> {
+        let mut secret = Zeroizing::new(vec![0; MIN_BYTES]);
+        rand::fill(&mut secret)
+            .map_err(|_| std::io::Error::other("the operating system's random source failed"))?;
+        Ok(Self(secret))
+    }
+
+    fn checked(setting: &'static str, secret: Zeroizing<Vec<u8>>) -> Result<Self, ConfigError> {
+        let mut seen = [false; 256];
+        for byte in secret.iter() {
+            if let Some(seen) = seen.get_mut(usize::from(*byte)) {
+                *seen = true;
+            }
+        }
+        let distinct = seen.iter().filter(|seen| **seen).count();
+        let reason = if secret.len() < MIN_BYTES {
+            format!("must be at least {MIN_BYTES} bytes long, for instance openssl rand -base64 32")
+        } else if distinct < MIN_DISTINCT_BYTES {
+            "is too uniform to be random, use for instance openssl rand -base64 32".to_owned()
+        } else {
+            return Ok(Self(secret));
+        };
+        Err(ConfigProblem::invalid(setting, reason).into())
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionSecret([redacted])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c7_short_and_uniform_secrets_are_refused() {
+        for secret in [&b"short"[..], &[0; 32], &[7; 100], b"abcabcabcabcabcabcabcabcabcabcabcabc"]
+        {
+            assert!(SessionSecret::new(secret).is_err(), "{secret:?}");
+        }
+        let secret = SessionSecret::new(*b"0123456789abcdef0123456789abcdef").unwrap();
+        assert_eq!(format!("{secret:?}"), "SessionSecret([redacted])");
+        let unset = SessionSecret::from_env("TOWER_SCALEKIT_NO_SUCH_VARIABLE").unwrap_err();
+        assert_eq!(unset.to_string(), "TOWER_SCALEKIT_NO_SUCH_VARIABLE is not set");
+        assert!(SessionSecret::generate().is_ok());
+    }
+}
