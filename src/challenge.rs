@@ -119,6 +119,10 @@ impl Attributes<'_, '_> {
     }
 }
 
+/// Left in a request by the layer that checked its token, for layers further in that refuse it.
+#[derive(Clone, Debug)]
+pub(crate) struct ChallengeContext(pub(crate) Arc<Challenge>);
+
 /// Error codes of RFC 6750 section 3.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,5 +1,6 @@
-//! Web origins: whose pages a request may come from, and which addresses are this machine.
+//! Where a request comes from: this machine, our own pages, or somebody else's.
 
+use http::{HeaderMap, Method, Request, header};
 use url::{Host, Url};
 
 /// Whether the address is this machine by its literal name.
@@ -12,8 +13,30 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Whether a page of another site made the browser send this. Browsers say so in `Sec-Fetch-Site`,
+/// older ones in `Origin`; a request with neither is none of a browser's cross-site requests.
+pub(crate) fn is_cross_site(headers: &HeaderMap, ours: &Url) -> bool {
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return site != "same-origin" && site != "none";
+    }
+    match headers.get(header::ORIGIN) {
+        Some(origin) => origin != ours.origin().ascii_serialization().as_str(),
+        None => false,
+    }
+}
+
+/// Whether a browser asks for a CORS permission: it carries no credentials, and no harm.
+pub(crate) fn is_preflight<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    request.method() == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -26,5 +49,38 @@ mod tests {
         for other in ["http://example.com", "http://localhost.example.com", "http://10.0.0.1"] {
             assert!(!check(other), "{other}");
         }
+    }
+
+    #[test]
+    fn r8_requests_made_by_other_sites_are_told_apart() {
+        let ours = Url::parse("https://app.test/auth/callback").unwrap();
+        let check = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            is_cross_site(&headers, &ours)
+        };
+        assert!(!check("sec-fetch-site", "same-origin") && !check("sec-fetch-site", "none"));
+        assert!(check("sec-fetch-site", "same-site") && check("sec-fetch-site", "cross-site"));
+        assert!(!check("origin", "https://app.test"));
+        for origin in
+            ["null", "https://app.test.evil.test", "http://app.test", "https://app.test:444"]
+        {
+            assert!(check("origin", origin), "{origin}");
+        }
+        assert!(!is_cross_site(&HeaderMap::new(), &ours));
+    }
+
+    #[test]
+    fn a3_only_a_true_preflight_is_one() {
+        let request = |method: &str, headers: &[&'static str]| {
+            let mut request = Request::builder().method(method).body(()).unwrap();
+            for name in headers {
+                request.headers_mut().insert(*name, HeaderValue::from_static("x"));
+            }
+            is_preflight(&request)
+        };
+        assert!(request("OPTIONS", &["origin", "access-control-request-method"]));
+        assert!(!request("OPTIONS", &["origin"]) && !request("OPTIONS", &[]));
+        assert!(!request("GET", &["origin", "access-control-request-method"]));
     }
 }

@@ -12,8 +12,6 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use serde::Serialize;
 
-use crate::body::ResponseBody;
-
 /// A refused request together with the answer it is about to get.
 ///
 /// Given to the closure of `.on_rejection(..)`, which returns the response to send. Keep the
@@ -95,14 +93,14 @@ impl<R: Reason> Renderer<R> {
         Self(Some(Arc::new(render)))
     }
 
-    pub(crate) fn render<B>(&self, reason: R, request: RequestHead) -> Response<ResponseBody<B>> {
+    pub(crate) fn render(&self, reason: R, request: RequestHead) -> Response<Bytes> {
         crate::telemetry::rejected(reason.name());
         let mut response = reason.answer();
         if let Some(render) = &self.0 {
             response = render(Rejected { reason: &reason, request: &request, response });
         }
         response.extensions_mut().insert(reason);
-        response.map(ResponseBody::own)
+        response
     }
 }
 
@@ -164,6 +162,11 @@ pub(crate) fn keep_private(headers: &mut HeaderMap) {
     headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
 }
 
+/// Keeps caches away from a response that carries a credential, whatever the handler said.
+pub(crate) fn never_cache(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+}
+
 /// Marks a response as depending on a request header.
 pub(crate) fn vary_on(headers: &mut HeaderMap, name: &HeaderName) {
     let mentions = |value: &HeaderValue| {
@@ -196,7 +199,7 @@ mod tests {
     #[test]
     fn the_reason_is_in_the_extensions_whoever_rendered() {
         let head = || RequestHead::from(Request::get("/door").body(()).unwrap());
-        let default = Renderer::default().render::<()>(Closed, head());
+        let default = Renderer::default().render(Closed, head());
         assert_eq!(default.status(), StatusCode::FORBIDDEN);
         assert_eq!(default.extensions().get(), Some(&Closed));
 
@@ -208,7 +211,7 @@ mod tests {
             *response.status_mut() = StatusCode::IM_A_TEAPOT;
             response
         });
-        let custom = custom.clone().render::<()>(Closed, head());
+        let custom = custom.clone().render(Closed, head());
         assert_eq!(custom.status(), StatusCode::IM_A_TEAPOT);
         assert_eq!(custom.headers()[header::CACHE_CONTROL], "no-store");
         assert_eq!(custom.extensions().get(), Some(&Closed));

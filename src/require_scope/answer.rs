@@ -1,0 +1,51 @@
+//! The answers to requests that may not do this: the row "valid, not enough" of the
+//! [table](crate#who-gets-which-answer).
+
+use bytes::Bytes;
+use http::{Response, header};
+
+use crate::challenge::{BearerError, Challenge, ScopeToken};
+use crate::rejection::{Reason, json_answer, misconfigured_answer};
+
+/// Why [`RequireScope`](crate::RequireScope) did not let a request through.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ScopeRejection {
+    /// The principal lacks something.
+    Insufficient {
+        /// The names of what is missing.
+        missing: Vec<ScopeToken>,
+        /// The same for people, for instance `permission workspace_data:write`.
+        description: String,
+        /// On bearer routes: goes out as `WWW-Authenticate`.
+        challenge: Option<Challenge>,
+    },
+    /// The server is wrong, not the request: no layer around this one inserted a principal, or the
+    /// requirement cannot be met by anybody. The log says which.
+    Misconfigured,
+}
+
+impl Reason for ScopeRejection {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Insufficient { .. } => "insufficient_scope",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+
+    fn answer(&self) -> Response<Bytes> {
+        match self {
+            Self::Insufficient { description, challenge, .. } => {
+                let error = BearerError::InsufficientScope;
+                let message = format!("Required: {description}");
+                let mut answer = json_answer(error.status(), error.code(), &message);
+                if let Some(challenge) = challenge {
+                    let value = challenge.clone().error(error).to_header_value();
+                    answer.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+                }
+                answer
+            }
+            Self::Misconfigured => misconfigured_answer(),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use tower_layer::Layer;
+
+use super::requirement::{Kind, Quantity, Requirement};
+use super::{RequireScopeService, ScopeRejection};
+use crate::error::ConfigError;
+use crate::rejection::{Rejected, Renderer};
+
+/// Layer that lets requests through whose principal has what is required. See the
+/// [module docs](crate::require_scope).
+///
+/// A name that cannot be a scope, or no name at all, is a mistake that nobody could satisfy: such a
+/// layer answers 500 and logs what is wrong; [`check`](Self::check) tells at start-up.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RequireScope {
+    pub(super) requirement: Result<Requirement, Arc<ConfigError>>,
+    pub(super) renderer: Renderer<ScopeRejection>,
+}
+
+impl RequireScope {
+    /// Requires every one of these OAuth scopes.
+    pub fn all<N: AsRef<str>>(scopes: impl IntoIterator<Item = N>) -> Self {
+        Self::new(Requirement::new(Kind::Scope, Quantity::All, scopes))
+    }
+
+    /// Requires at least one of these OAuth scopes.
+    pub fn any<N: AsRef<str>>(scopes: impl IntoIterator<Item = N>) -> Self {
+        Self::new(Requirement::new(Kind::Scope, Quantity::Any, scopes))
+    }
+
+    /// Requires every one of these permissions (`resource:action`).
+    pub fn all_permissions<N: AsRef<str>>(permissions: impl IntoIterator<Item = N>) -> Self {
+        Self::new(Requirement::new(Kind::Permission, Quantity::All, permissions))
+    }
+
+    /// Requires at least one of these permissions (`resource:action`).
+    pub fn any_permission<N: AsRef<str>>(permissions: impl IntoIterator<Item = N>) -> Self {
+        Self::new(Requirement::new(Kind::Permission, Quantity::Any, permissions))
+    }
+
+    /// Requires every one of these roles.
+    pub fn all_roles<N: AsRef<str>>(roles: impl IntoIterator<Item = N>) -> Self {
+        Self::new(Requirement::new(Kind::Role, Quantity::All, roles))
+    }
+
+    /// Requires at least one of these roles.
+    pub fn any_role<N: AsRef<str>>(roles: impl IntoIterator<Item = N>) -> Self {
+        Self::new(Requirement::new(Kind::Role, Quantity::Any, roles))
+    }
+
+    /// Tells whether the requirement can be met at all.
+    ///
+    /// # Errors
+    /// When it names nothing, or something that cannot be a scope.
+    pub fn check(&self) -> Result<(), &ConfigError> {
+        self.requirement.as_ref().map(|_| ()).map_err(|error| &**error)
+    }
+
+    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// any case.
+    pub fn on_rejection<F>(mut self, render: F) -> Self
+    where
+        F: Fn(Rejected<'_, ScopeRejection>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.renderer = Renderer::custom(render);
+        self
+    }
+
+    fn new(requirement: Result<Requirement, ConfigError>) -> Self {
+        Self { requirement: requirement.map_err(Arc::new), renderer: Renderer::default() }
+    }
+}
+
+impl<S> Layer<S> for RequireScope {
+    type Service = RequireScopeService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequireScopeService { inner, config: self.clone() }
+    }
+}

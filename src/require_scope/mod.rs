@@ -1,0 +1,52 @@
+//! Lets a request through when its [`Principal`](crate::Principal) may do what the route does.
+//!
+//! It reads the principal that [`RequireSession`](crate::RequireSession) or
+//! [`RequireToken`](crate::RequireToken) inserted, and does not care which of them did. So it
+//! belongs *inside* of one of them: a route without a principal answers 500, never "allowed".
+//!
+//! Requirements add up when nested. A refusal is 403 `insufficient_scope`, names what is missing,
+//! and on bearer routes carries a challenge with all scopes of the operation (RFC 6750 section
+//! 3.1), so that a client can ask for them in one step.
+//!
+//! # Example
+//!
+//! ```
+//! # #[cfg(all(feature = "sandbox", feature = "axum"))] {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, body::Body, routing::get};
+//! use http::{Request, StatusCode, header};
+//! use tower::ServiceExt;
+//! use tower_scalekit::{RequireScope, RequireToken, Sandbox};
+//!
+//! let sandbox = Sandbox::new();
+//! let app = Router::new()
+//!     .route("/admin", get(|| async { "hello, admin" }))
+//!     .route_layer(RequireScope::all_permissions(["workspace_data:write"]))
+//!     .route_layer(RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id())?);
+//!
+//! for (email, status) in
+//!     [("jane@acme.test", StatusCode::OK), ("john@acme.test", StatusCode::FORBIDDEN)]
+//! {
+//!     let token = sandbox.access_token(email);
+//!     let request = Request::get("/admin")
+//!         .header(header::AUTHORIZATION, format!("Bearer {token}"))
+//!         .body(Body::empty())?;
+//!     assert_eq!(app.clone().oneshot(request).await?.status(), status);
+//! }
+//! # Ok(())
+//! # }
+//! # main().unwrap();
+//! # }
+//! ```
+
+mod answer;
+mod future;
+mod layer;
+mod requirement;
+mod service;
+
+pub use self::answer::ScopeRejection;
+pub use self::future::ResponseFuture;
+pub use self::layer::RequireScope;
+pub use self::service::RequireScopeService;

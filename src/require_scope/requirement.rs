@@ -1,0 +1,75 @@
+use crate::challenge::ScopeToken;
+use crate::error::{ConfigError, ConfigProblem};
+use crate::token::Principal;
+
+/// What a principal must have.
+#[derive(Clone, Debug)]
+pub(super) struct Requirement {
+    kind: Kind,
+    quantity: Quantity,
+    names: Vec<ScopeToken>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Permission,
+    Role,
+    Scope,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Quantity {
+    All,
+    Any,
+}
+
+impl Requirement {
+    pub(super) fn new<N: AsRef<str>>(
+        kind: Kind,
+        quantity: Quantity,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Self, ConfigError> {
+        // Scalekit's roles and permissions keep to the alphabet of scopes.
+        let names = names.into_iter().map(|name| ScopeToken::new(name.as_ref()));
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        if names.is_empty() {
+            return Err(ConfigProblem::invalid("RequireScope", "names nothing to require").into());
+        }
+        Ok(Self { kind, quantity, names })
+    }
+
+    /// What the principal lacks: nothing, or for `Any` all of the alternatives.
+    pub(super) fn missing(&self, principal: &Principal) -> Vec<ScopeToken> {
+        let granted = match self.kind {
+            Kind::Permission => principal.permissions(),
+            Kind::Role => principal.roles(),
+            Kind::Scope => principal.scopes(),
+        };
+        let lacks = |name: &&ScopeToken| !granted.iter().any(|granted| granted == name.as_str());
+        match self.quantity {
+            Quantity::All => self.names.iter().filter(lacks).cloned().collect(),
+            Quantity::Any if self.names.iter().all(|name| lacks(&name)) => self.names.clone(),
+            Quantity::Any => Vec::new(),
+        }
+    }
+
+    /// The scopes to ask the authorization server for; roles and permissions are given otherwise.
+    pub(super) fn scopes(&self) -> &[ScopeToken] {
+        if self.kind == Kind::Scope { &self.names } else { &[] }
+    }
+
+    /// For people: `permission a:b and c:d`.
+    pub(super) fn describe(&self, missing: &[ScopeToken]) -> String {
+        let kind = match self.kind {
+            Kind::Permission => "permission",
+            Kind::Role => "role",
+            Kind::Scope => "scope",
+        };
+        let joint = match self.quantity {
+            Quantity::All => " and ",
+            Quantity::Any => " or ",
+        };
+        let names: Vec<&str> = missing.iter().map(ScopeToken::as_str).collect();
+        format!("{kind} {}", names.join(joint))
+    }
+}

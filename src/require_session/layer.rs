@@ -1,0 +1,49 @@
+use bytes::Bytes;
+use http::Response;
+use tower_layer::Layer;
+
+use super::{RequireSessionService, SessionRejection};
+use crate::rejection::{Rejected, Renderer};
+use crate::session::Sessions;
+
+/// Layer that lets requests of logged-in users through. See the
+/// [module docs](crate::require_session).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RequireSession {
+    pub(super) sessions: Sessions,
+    pub(super) optional: bool,
+    pub(super) renderer: Renderer<SessionRejection>,
+}
+
+impl RequireSession {
+    /// Lets nobody through who is not logged in.
+    pub fn new(sessions: &Sessions) -> Self {
+        Self { sessions: sessions.clone(), optional: false, renderer: Renderer::default() }
+    }
+
+    /// Lets everybody through; handlers take `Option<Session>`. A session whose token has expired
+    /// while the environment does not answer still gets 503, because it is not nobody's.
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+
+    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// any case.
+    pub fn on_rejection<F>(mut self, render: F) -> Self
+    where
+        F: Fn(Rejected<'_, SessionRejection>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.renderer = Renderer::custom(render);
+        self
+    }
+}
+
+impl<S> Layer<S> for RequireSession {
+    type Service = RequireSessionService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequireSessionService { inner, config: self.clone() }
+    }
+}

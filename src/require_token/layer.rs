@@ -1,0 +1,73 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use tower_layer::Layer;
+
+use super::{RequireTokenService, TokenRejection};
+use crate::challenge::{Challenge, Realm, ScopeToken};
+use crate::error::ConfigError;
+use crate::rejection::{Rejected, Renderer};
+use crate::scalekit::Scalekit;
+use crate::token::TokenVerifier;
+
+/// Layer that lets requests with an acceptable bearer token through. See the
+/// [module docs](crate::require_token).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RequireToken {
+    pub(super) verifier: TokenVerifier,
+    pub(super) challenge: Arc<Challenge>,
+    pub(super) renderer: Renderer<TokenRejection>,
+}
+
+impl RequireToken {
+    /// Lets tokens through that this verifier accepts, of this environment or of another issuer.
+    pub fn new(verifier: TokenVerifier) -> Self {
+        Self { verifier, challenge: Arc::default(), renderer: Renderer::default() }
+    }
+
+    /// Lets tokens of the environment through whose `aud` contains `audience`.
+    ///
+    /// # Errors
+    /// When the audience is empty.
+    pub fn for_audience(
+        scalekit: &Scalekit,
+        audience: impl Into<String>,
+    ) -> Result<Self, ConfigError> {
+        scalekit.token_verifier().audience(audience).build().map(Self::new)
+    }
+
+    /// Names the protection space in challenges.
+    pub fn realm(self, realm: Realm) -> Self {
+        self.challenge(|challenge| challenge.realm(realm))
+    }
+
+    /// Tells clients without a token which scopes to ask for.
+    pub fn scope_hint(self, scopes: impl IntoIterator<Item = ScopeToken>) -> Self {
+        self.challenge(|challenge| challenge.scope(scopes))
+    }
+
+    /// Renders refusals in your own way, for instance as a gRPC status. The typed reason stands in
+    /// the response's extensions in any case.
+    pub fn on_rejection<F>(mut self, render: F) -> Self
+    where
+        F: Fn(Rejected<'_, TokenRejection>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.renderer = Renderer::custom(render);
+        self
+    }
+
+    fn challenge(mut self, change: impl FnOnce(Challenge) -> Challenge) -> Self {
+        self.challenge = Arc::new(change(Challenge::clone(&self.challenge)));
+        self
+    }
+}
+
+impl<S> Layer<S> for RequireToken {
+    type Service = RequireTokenService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequireTokenService { inner, config: self.clone() }
+    }
+}
