@@ -1,0 +1,85 @@
+//! A person at the login page, for tests.
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+
+use super::Sandbox;
+use super::parameters::with_query;
+
+impl Sandbox {
+    /// Opens an authorization URL in a fresh browser, signs in as this user at the page that shows,
+    /// and gives the URL the browser is sent back to, with its `code` and `state` or its `error`.
+    ///
+    /// An unknown address signs up. Faults of the endpoints do not show here and requests are not
+    /// counted.
+    ///
+    /// # Errors
+    ///
+    /// When a page shows that leads nowhere: an unknown client, a redirect URI that is not allowed,
+    /// a user of another organization.
+    pub fn log_in(&self, authorization_url: &str, email: &str) -> Result<String, LoginFailed> {
+        let url = self.environment_url();
+        let rest = authorization_url.strip_prefix(&url).filter(|rest| rest.starts_with('/'));
+        let target = rest.ok_or_else(|| LoginFailed {
+            status: StatusCode::MISDIRECTED_REQUEST,
+            reason: format!("the authorization URL is not at {url}"),
+        })?;
+        let opened = self.visit(Method::GET, target, String::new())?;
+        let Some(transaction) = hidden_transaction(&opened) else { return arrived(&opened) };
+        let form = with_query("", &[("transaction", Some(&transaction)), ("email", Some(email))]);
+        let form = form.trim_start_matches('?').to_owned();
+        arrived(&self.visit(Method::POST, "/login", form)?)
+    }
+
+    fn visit(
+        &self,
+        method: Method,
+        target: &str,
+        form: String,
+    ) -> Result<Response<Bytes>, LoginFailed> {
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Bytes::from(form))
+            .map_err(|error| LoginFailed {
+                status: StatusCode::BAD_REQUEST,
+                reason: error.to_string(),
+            })?;
+        Ok(self.environment.route(&request))
+    }
+}
+
+/// The login page did not lead back to the application.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the sandbox answered {status}: {reason}")]
+#[non_exhaustive]
+pub struct LoginFailed {
+    /// The status of the page that shows.
+    pub status: StatusCode,
+    /// The text of that page.
+    pub reason: String,
+}
+
+fn arrived(response: &Response<Bytes>) -> Result<String, LoginFailed> {
+    let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+    location.map(str::to_owned).ok_or_else(|| LoginFailed {
+        status: response.status(),
+        reason: visible_text(response.body()),
+    })
+}
+
+fn hidden_transaction(page: &Response<Bytes>) -> Option<String> {
+    let html = std::str::from_utf8(page.body()).ok()?;
+    let (_, rest) = html.split_once(r#"name="transaction" value=""#)?;
+    rest.split_once('"').map(|(transaction, _)| transaction.to_owned())
+}
+
+fn visible_text(html: &[u8]) -> String {
+    let html = String::from_utf8_lossy(html);
+    let main = html.split_once("<main").map_or(&*html, |(_, main)| main);
+    let outside_tags =
+        main.split('<').filter_map(|part| part.split_once('>')).map(|(_, text)| text);
+    let text = outside_tags.collect::<Vec<_>>().join(" ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,106 @@
+//! The settings of a sandbox.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Sandbox;
+use super::environment::{Environment, Settings};
+use super::state::State;
+use crate::clock::ManualClock;
+
+/// Settings of a [`Sandbox`], made by [`Sandbox::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_scalekit::sandbox::Sandbox;
+///
+/// let sandbox = Sandbox::builder()
+///     .environment_url("https://globex.scalekit.test/")
+///     .redirect_uri("https://app.example.com/auth/callback")
+///     .access_token_lifetime(Duration::from_secs(60))
+///     .build();
+/// assert_eq!(sandbox.environment_url(), "https://globex.scalekit.test");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SandboxBuilder {
+    clock: Option<ManualClock>,
+    environment_url: String,
+    post_logout_redirect_uris: BTreeSet<String>,
+    redirect_uris: BTreeSet<String>,
+    settings: Settings,
+}
+
+impl SandboxBuilder {
+    /// How long access tokens live, in whole seconds. The default is 300 s.
+    pub fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.settings.access_token_lifetime = lifetime;
+        self
+    }
+
+    /// The time the environment goes by. The default is [`ManualClock::running`].
+    pub fn clock(mut self, clock: ManualClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Where the environment is. The default is `https://acme.scalekit.test`; a served sandbox is
+    /// where it is bound.
+    pub fn environment_url(mut self, url: &str) -> Self {
+        url.trim_end_matches('/').clone_into(&mut self.environment_url);
+        self
+    }
+
+    /// Whether `http` callbacks on loopback hosts are allowed without being registered, on any port
+    /// and path, for login and logout. The default is yes, as in a development environment.
+    pub fn loopback_redirects(mut self, allowed: bool) -> Self {
+        self.settings.loopback_redirects = allowed;
+        self
+    }
+
+    /// Allows a URI to return to after logout; see [`Sandbox::register_post_logout_redirect_uri`].
+    pub fn post_logout_redirect_uri(mut self, uri: &str) -> Self {
+        self.post_logout_redirect_uris.insert(uri.to_owned());
+        self
+    }
+
+    /// Allows a callback URI; see [`Sandbox::register_redirect_uri`].
+    pub fn redirect_uri(mut self, uri: &str) -> Self {
+        self.redirect_uris.insert(uri.to_owned());
+        self
+    }
+
+    /// How long a refresh token still works after it was exchanged for the next one. The default
+    /// is 30 s; with zero the second use of a refresh token revokes all of its successors at once.
+    pub fn refresh_grace(mut self, grace: Duration) -> Self {
+        self.settings.refresh_grace = grace;
+        self
+    }
+
+    /// The environment, seeded.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system gives no random bytes for keys and secrets.
+    #[must_use]
+    pub fn build(self) -> Sandbox {
+        let clock = self.clock.unwrap_or_else(ManualClock::running);
+        let mut state = State::seeded(self.environment_url);
+        state.redirect_uris = self.redirect_uris;
+        state.post_logout_redirect_uris = self.post_logout_redirect_uris;
+        Sandbox { environment: Arc::new(Environment::new(clock, self.settings, state)) }
+    }
+}
+
+impl Default for SandboxBuilder {
+    fn default() -> Self {
+        Self {
+            clock: None,
+            environment_url: "https://acme.scalekit.test".to_owned(),
+            post_logout_redirect_uris: BTreeSet::new(),
+            redirect_uris: BTreeSet::new(),
+            settings: Settings::default(),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The environment as an HTTP client: no socket, no serialisation.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response, Uri};
+
+use super::environment::Environment;
+use super::router::NoAnswer;
+use crate::http_client::{HttpClient, HttpClientError};
+
+/// Reaches a sandbox from the same process. Made by [`Sandbox::client`](super::Sandbox::client).
+///
+/// It reaches nothing else: a request to another scheme, host or port fails to connect.
+#[derive(Clone, Debug)]
+pub struct SandboxClient {
+    environment: Arc<Environment>,
+}
+
+impl SandboxClient {
+    pub(super) fn new(environment: Arc<Environment>) -> Self {
+        Self { environment }
+    }
+
+    fn reaches(&self, uri: &Uri) -> bool {
+        let target = (uri.scheme_str(), uri.host(), port(uri));
+        let environment_url = self.environment.lock().environment_url.parse::<Uri>();
+        environment_url.is_ok_and(|own| target == (own.scheme_str(), own.host(), port(&own)))
+    }
+}
+
+impl HttpClient for SandboxClient {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
+        Box::pin(async move {
+            if !self.reaches(request.uri()) {
+                return Err(HttpClientError::Connect("only the sandbox is reachable".into()));
+            }
+            self.environment.answer(request).await.map_err(|no_answer| match no_answer {
+                NoAnswer::Lost => HttpClientError::Exchange("the response was lost".into()),
+                NoAnswer::NotConnected => HttpClientError::Connect("connection refused".into()),
+            })
+        })
+    }
+}
+
+fn port(uri: &Uri) -> Option<u16> {
+    let default = match uri.scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    };
+    uri.port_u16().or(default)
+}

@@ -1,0 +1,72 @@
+//! The environment behind all handles, clients and servers of a sandbox.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::keys::{random_digits, random_token};
+use super::state::State;
+use crate::clock::ManualClock;
+use crate::secret::SecretString;
+
+/// What never changes, and the state that does.
+pub(super) struct Environment {
+    pub(super) client_id: String,
+    pub(super) client_secret: SecretString,
+    pub(super) clock: ManualClock,
+    pub(super) settings: Settings,
+    state: Mutex<State>,
+}
+
+impl Environment {
+    pub(super) fn new(clock: ManualClock, settings: Settings, state: State) -> Self {
+        Self {
+            client_id: "skc_58327482062864390".to_owned(),
+            client_secret: SecretString::from(format!("test_{}", random_token())),
+            clock,
+            settings,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The state, for a moment: never across an await, a signature or a caller's closure.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> OffsetDateTime {
+        self.clock.clock().now()
+    }
+}
+
+// By hand: the state is full of codes, tokens and cookies.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+/// What the builder decides.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) access_token_lifetime: Duration,
+    pub(super) loopback_redirects: bool,
+    pub(super) refresh_grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            access_token_lifetime: Duration::from_secs(300),
+            loopback_redirects: true,
+            refresh_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A new identifier in Scalekit's form: the kind, then digits.
+pub(super) fn new_id(prefix: &str) -> String {
+    format!("{prefix}_{}", random_digits())
+}

@@ -1,0 +1,125 @@
+//! `/login`: the hosted page where a person says who they are, and its form.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+
+use super::authorize::{AuthorizationRequest, Refused, SESSION_COOKIE};
+use super::environment::Environment;
+use super::pages::{self, LoginPage};
+use super::parameters::Parameters;
+use super::people::NewUser;
+use super::respond::{redirect, set_cookie};
+use super::state::State;
+
+/// Which of the two forms is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Screen {
+    SignIn,
+    SignUp,
+}
+
+impl Screen {
+    fn of(parameters: &Parameters) -> Self {
+        if parameters.get("screen") == Some("sign-up") { Self::SignUp } else { Self::SignIn }
+    }
+}
+
+/// `GET /login`: the page again, say in its other form.
+pub(super) fn show(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+    let parameters = Parameters::of_query(request);
+    let state = environment.lock();
+    let id = parameters.get("transaction").unwrap_or_default();
+    match state.transaction(id, environment.now()) {
+        Some(wanted) => page(&state, id, wanted, Screen::of(&parameters), None),
+        None => expired(),
+    }
+}
+
+/// `POST /login`: somebody signs in, signs up or cancels.
+pub(super) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+    // The page's own form is same-origin; anybody else's would sign the visitor in as a stranger.
+    let site = request.headers().get("sec-fetch-site");
+    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+        let reason = "The form was sent from another site.";
+        return pages::problem(StatusCode::FORBIDDEN, "This sign-in cannot go on", reason);
+    }
+    let Some(form) = Parameters::of_form(request) else {
+        let reason = "The request has no form in it.";
+        return pages::problem(StatusCode::BAD_REQUEST, "This sign-in cannot go on", reason);
+    };
+    let now = environment.now();
+    let id = form.get("transaction").unwrap_or_default();
+    let mut state = environment.lock();
+    let Some(wanted) = state.transaction(id, now).cloned() else { return expired() };
+
+    if form.get("action") == Some("cancel") {
+        state.close_transaction(id);
+        let refused = Refused::new("access_denied", "User denied access");
+        return redirect(StatusCode::SEE_OTHER, &wanted.refuse(&refused));
+    }
+    let email = form.get("email").unwrap_or_default().trim();
+    let refused = |state: &State, problem: &str| {
+        page(state, id, &wanted, Screen::of(&form), Some((email, problem)))
+    };
+    if !looks_like_an_address(email) {
+        return refused(&state, "Enter an e-mail address, such as jane@acme.test.");
+    }
+    let user = state.people.find_or_add(new_user(email, &form, &wanted));
+    if !wanted.admits(&user) {
+        return refused(&state, "This user belongs to another organization.");
+    }
+    state.close_transaction(id);
+    let (session_id, cookie) = state.start_session(&user.id);
+    let location = wanted.grant(&mut state, &user, session_id, now);
+    let secure = if state.environment_url.starts_with("https:") { "; Secure" } else { "" };
+    let cookie = format!("{SESSION_COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax{secure}");
+    set_cookie(redirect(StatusCode::SEE_OTHER, &location), &cookie)
+}
+
+/// The login page for a request; `problem` is what was typed and what is wrong with it.
+pub(super) fn page(
+    state: &State,
+    transaction: &str,
+    wanted: &AuthorizationRequest,
+    screen: Screen,
+    problem: Option<(&str, &str)>,
+) -> Response<Bytes> {
+    let organization = wanted.organization_id.as_ref().and_then(|id| state.people.organization(id));
+    let users: Vec<_> = state.people.users.iter().filter(|user| wanted.admits(user)).collect();
+    let typed = problem.map(|(typed, _)| typed).or(wanted.login_hint.as_deref());
+    pages::login(&LoginPage {
+        screen,
+        transaction,
+        redirect_uri: &wanted.redirect_uri,
+        organization: organization.map(|organization| organization.display_name.as_str()),
+        users: &users,
+        email: typed.unwrap_or_default(),
+        problem: problem.map(|(_, problem)| problem),
+    })
+}
+
+fn expired() -> Response<Bytes> {
+    let reason =
+        "It was finished, or left open for too long. Go back to the application and start again.";
+    pages::problem(StatusCode::BAD_REQUEST, "This sign-in is over", reason)
+}
+
+fn new_user(email: &str, form: &Parameters, wanted: &AuthorizationRequest) -> NewUser {
+    let mut user = NewUser::new(email);
+    if let Some(id) = &wanted.organization_id {
+        user = user.organization_id(id);
+    }
+    if let Some(given_name) = form.get("given_name") {
+        user = user.name(given_name, form.get("family_name").unwrap_or_default());
+    }
+    user
+}
+
+fn looks_like_an_address(text: &str) -> bool {
+    let clean = !text.chars().any(|letter| letter.is_whitespace() || letter.is_control());
+    let parts = text.split_once('@');
+    let whole = parts.is_some_and(|(local, domain)| {
+        !local.is_empty() && !domain.is_empty() && !domain.contains('@')
+    });
+    clean && whole && text.len() <= 254
+}

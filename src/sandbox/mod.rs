@@ -1,0 +1,209 @@
+//! A Scalekit environment in the process or on a loopback port, for tests and for trying out.
+//!
+//! [`Sandbox`] answers as a Scalekit environment does and checks what one checks: redirect URIs,
+//! the client secret, PKCE, codes and refresh tokens that work once. It starts with two
+//! organizations and three users:
+//!
+//! | e-mail | organization | roles | permissions |
+//! |---|---|---|---|
+//! | `jane@acme.test` | Acme | `admin` | `workspace_data:read`, `workspace_data:write` |
+//! | `john@acme.test` | Acme | `member` | `workspace_data:read` |
+//! | `gita@globex.test` | Globex | `admin` | `workspace_data:read`, `workspace_data:write` |
+//!
+//! Reach it without a socket through [`Sandbox::client`], or from a browser and from other
+//! languages through [`Sandbox::serve`]. Its time is moved with [`Sandbox::clock`], its signing keys
+//! with [`Sandbox::rotate_keys`], and it misbehaves on request: endpoints with [`Sandbox::fail`],
+//! tokens with [`Sandbox::break_tokens`] and [`Sandbox::tamper`].
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, StatusCode};
+//! use tower_scalekit::http_client::HttpClient as _;
+//! use tower_scalekit::sandbox::{Endpoint, Fault, Sandbox};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let sandbox = Sandbox::new();
+//!
+//! // A person signs in: the sandbox plays the browser and gives the URL it is sent back to.
+//! let callback = sandbox.log_in(
+//!     &format!(
+//!         "{}/oauth/authorize?response_type=code&client_id={}&scope=openid+email&state=af0ifjsldkj\
+//!          &redirect_uri=http%3A%2F%2Flocalhost%3A3000%2Fauth%2Fcallback",
+//!         sandbox.environment_url(),
+//!         sandbox.client_id(),
+//!     ),
+//!     "jane@acme.test",
+//! );
+//! assert!(callback.unwrap().starts_with("http://localhost:3000/auth/callback?code="));
+//!
+//! // The key set is there, until it is not.
+//! let keys = || Request::get(format!("{}/keys", sandbox.environment_url())).body(Bytes::new());
+//! assert_eq!(sandbox.client().send(keys().unwrap()).await.unwrap().status(), StatusCode::OK);
+//! sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+//! assert!(sandbox.client().send(keys().unwrap()).await.is_err());
+//! assert_eq!(sandbox.requests(Endpoint::Keys), 2);
+//! # }
+//! ```
+//!
+//! # What it is not
+//!
+//! It trusts whoever opens its login page, and its first signing key is shared by all sandboxes of
+//! the process. Never point anything at it that guards real data.
+
+mod authorize;
+mod browser;
+mod builder;
+mod client;
+mod discovery;
+mod environment;
+mod faults;
+mod grants;
+mod keys;
+mod login;
+mod logout;
+mod pages;
+mod parameters;
+mod people;
+mod redirects;
+mod respond;
+mod router;
+mod server;
+mod state;
+mod tampering;
+mod token_endpoint;
+mod tokens;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use self::environment::Environment;
+use crate::clock::ManualClock;
+use crate::secret::SecretString;
+
+pub use self::browser::LoginFailed;
+pub use self::builder::SandboxBuilder;
+pub use self::client::SandboxClient;
+pub use self::faults::{Endpoint, Fault, HeldRequests};
+pub use self::people::{NewUser, Organization, User};
+pub use self::server::SandboxServer;
+pub use self::tampering::{Signing, TokenDraft, TokenFault, TokenKind};
+
+/// A Scalekit environment of one's own. Cheap to clone; clones are the same environment.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone)]
+pub struct Sandbox {
+    environment: Arc<Environment>,
+}
+
+impl Sandbox {
+    /// An environment at `https://acme.scalekit.test` with the users of the [module docs](self).
+    ///
+    /// # Panics
+    ///
+    /// When the operating system gives no random bytes for keys and secrets.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// The same, with other settings.
+    pub fn builder() -> SandboxBuilder {
+        SandboxBuilder::default()
+    }
+
+    /// Where the environment is, and the issuer of its tokens: what to set as
+    /// `SCALEKIT_ENVIRONMENT_URL`.
+    ///
+    /// [`serve`](Self::serve) changes it to the bound address.
+    #[must_use]
+    pub fn environment_url(&self) -> String {
+        self.environment.lock().environment_url.clone()
+    }
+
+    /// The client that may use it: what to set as `SCALEKIT_CLIENT_ID`.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.environment.client_id
+    }
+
+    /// That client's secret: what to set as `SCALEKIT_CLIENT_SECRET`.
+    #[must_use]
+    pub fn client_secret(&self) -> &SecretString {
+        &self.environment.client_secret
+    }
+
+    /// The hand that moves the environment's time.
+    #[must_use]
+    pub fn clock(&self) -> &ManualClock {
+        &self.environment.clock
+    }
+
+    /// Allows a callback URI, compared exactly; at most 256 characters, no query, no fragment.
+    ///
+    /// As in a development environment, `http` callbacks on `localhost`, `127.0.0.1` and `[::1]`
+    /// need not be registered; [`SandboxBuilder::loopback_redirects`] turns that off.
+    pub fn register_redirect_uri(&self, uri: &str) {
+        self.environment.lock().redirect_uris.insert(uri.to_owned());
+    }
+
+    /// Allows a URI to return to after logout, by the rules of
+    /// [`register_redirect_uri`](Self::register_redirect_uri).
+    pub fn register_post_logout_redirect_uri(&self, uri: &str) {
+        self.environment.lock().post_logout_redirect_uris.insert(uri.to_owned());
+    }
+
+    /// An HTTP client that reaches the environment without a socket.
+    #[must_use]
+    pub fn client(&self) -> SandboxClient {
+        SandboxClient::new(Arc::clone(&self.environment))
+    }
+
+    /// Signs with a fresh key from now on; the old one stays published at `/keys`.
+    pub fn rotate_keys(&self) {
+        let fresh = keys::SigningKey::generate();
+        self.environment.lock().keys.rotate(fresh);
+    }
+
+    /// Signs with a fresh key from now on that takes over the old one's `kid` and its place at
+    /// `/keys`: what no environment should do, and a verifier should survive.
+    pub fn rotate_keys_keeping_kid(&self) {
+        let fresh = keys::SigningKey::generate();
+        self.environment.lock().keys.replace(fresh);
+    }
+
+    /// Takes all keys but the current one off `/keys`.
+    pub fn drop_old_keys(&self) {
+        self.environment.lock().keys.drop_old();
+    }
+
+    /// Ends a session (`ses_…`, the `sid` of its tokens): its refresh tokens are refused with
+    /// `invalid_grant` and its browser has to sign in again. Says whether it was alive.
+    pub fn revoke_session(&self, session_id: &str) -> bool {
+        self.environment.lock().end_session(session_id)
+    }
+
+    /// Ends all sessions of a user and says how many were alive.
+    pub fn end_sessions_of(&self, email: &str) -> usize {
+        self.environment.lock().end_sessions_of(email)
+    }
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox")
+            .field("environment_url", &self.environment_url())
+            .field("client_id", &self.client_id())
+            .finish_non_exhaustive()
+    }
+}

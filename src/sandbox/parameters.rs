@@ -1,0 +1,90 @@
+//! Parameters of queries and forms, and the cookies of a request.
+
+use bytes::Bytes;
+use http::{Request, header};
+use url::form_urlencoded;
+
+/// Decoded name-value pairs. Empty values count as omitted (RFC 6749, section 3.1).
+#[derive(Debug)]
+pub(super) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    pub(super) fn of_query(request: &Request<Bytes>) -> Self {
+        Self::parse(request.uri().query().unwrap_or_default().as_bytes())
+    }
+
+    /// The form in the body, if the body is said to be one.
+    pub(super) fn of_form(request: &Request<Bytes>) -> Option<Self> {
+        let content_type = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+        let media_type = content_type.split(';').next()?.trim();
+        media_type
+            .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+            .then(|| Self::parse(request.body()))
+    }
+
+    fn parse(encoded: &[u8]) -> Self {
+        Self(form_urlencoded::parse(encoded).into_owned().filter(|(_, v)| !v.is_empty()).collect())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the parameter is there more than once, which no OAuth request may have.
+    pub(super) fn repeats(&self, name: &str) -> bool {
+        self.0.iter().filter(|(known, _)| known == name).count() > 1
+    }
+
+    pub(super) fn repeated(&self) -> Option<&str> {
+        self.0.iter().map(|(name, _)| name.as_str()).find(|name| self.repeats(name))
+    }
+}
+
+/// `base` with `parameters` as its query; `base` has none of its own.
+pub(super) fn with_query(base: &str, parameters: &[(&str, Option<&str>)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in parameters {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    let query = query.finish();
+    if query.is_empty() { base.to_owned() } else { format!("{base}?{query}") }
+}
+
+/// All values of the cookie with this name.
+pub(super) fn cookies<'a>(
+    request: &'a Request<Bytes>,
+    name: &'a str,
+) -> impl Iterator<Item = &'a str> {
+    let headers = request.headers().get_all(header::COOKIE).into_iter();
+    let pairs = headers.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+    pairs
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter_map(move |(known, value)| (known == name).then_some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_and_empty_parameters_are_told_apart() {
+        let request = Request::get("/?a=1&b=&b=2&c=%20x+y&a=3").body(Bytes::new()).unwrap();
+        let parameters = Parameters::of_query(&request);
+        assert_eq!(parameters.repeated(), Some("a"));
+        assert_eq!((parameters.get("b"), parameters.repeats("b")), (Some("2"), false));
+        assert_eq!(parameters.get("c"), Some(" x y"));
+        assert_eq!(parameters.get("d"), None);
+    }
+
+    #[test]
+    fn every_copy_of_a_cookie_is_seen() {
+        let request = Request::get("/")
+            .header("cookie", "a=1; sandbox_session=x")
+            .header("cookie", "sandbox_session=y")
+            .body(Bytes::new())
+            .unwrap();
+        assert_eq!(cookies(&request, "sandbox_session").collect::<Vec<_>>(), ["x", "y"]);
+    }
+}

@@ -1,0 +1,48 @@
+//! The responses every endpoint is made of.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+/// A JSON answer that no cache keeps.
+pub(super) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
+    answer(status, "application/json", body.to_string())
+}
+
+/// An error as the environment's API words it: a gRPC code and a message.
+pub(super) fn api_error(status: StatusCode, code: u8, message: &str) -> Response<Bytes> {
+    json(status, &json!({ "code": code, "message": message, "details": [] }))
+}
+
+pub(super) fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Sends the browser to `location`: 302 after a GET, 303 after a POST, never 307.
+pub(super) fn redirect(status: StatusCode, location: &str) -> Response<Bytes> {
+    let Ok(location) = HeaderValue::from_str(location) else {
+        return api_error(StatusCode::BAD_REQUEST, 3, "the redirect is not a valid header value");
+    };
+    let mut response = answer(status, "text/plain; charset=utf-8", Bytes::new());
+    response.headers_mut().insert(header::LOCATION, location);
+    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+pub(super) fn set_cookie(mut response: Response<Bytes>, cookie: &str) -> Response<Bytes> {
+    // Our own names and base64url values: always a valid header.
+    if let Ok(cookie) = HeaderValue::from_str(cookie) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}

@@ -1,0 +1,105 @@
+//! From a request to its answer: faults first, then the endpoint.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+
+use super::environment::Environment;
+use super::faults::{Fault, Meets};
+use super::{authorize, discovery, login, logout, pages, respond, token_endpoint};
+
+/// The largest request body that is read.
+pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// A request that gets no answer, on purpose.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NoAnswer {
+    /// It was carried out.
+    Lost,
+    NotConnected,
+}
+
+impl Environment {
+    /// Answers a request, or does to it what a fault says.
+    pub(super) async fn answer(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, NoAnswer> {
+        let meets = self.lock().endpoint_faults.arrival(&request);
+        let fault = match meets {
+            None => return Ok(self.route(&request)),
+            Some(Meets::Hold(mut held)) => {
+                // Nothing is ever sent: this ends when the other side is dropped.
+                let _ = held.changed().await;
+                return Ok(self.route(&request));
+            }
+            Some(Meets::Fault(fault)) => fault,
+        };
+        match fault {
+            Fault::Answer(response) => Ok(response),
+            Fault::Delay(delay) => {
+                tokio::time::sleep(delay).await;
+                Ok(self.route(&request))
+            }
+            Fault::Html => {
+                let page =
+                    "<!doctype html><title>Welcome</title><p>Accept the terms of this network.";
+                Ok(respond::answer(StatusCode::OK, "text/html; charset=utf-8", page))
+            }
+            Fault::ResponseLost => {
+                self.route(&request);
+                Err(NoAnswer::Lost)
+            }
+            Fault::Status(status) => {
+                Ok(respond::api_error(status, 14, "the sandbox was told to fail"))
+            }
+            Fault::Unreachable => Err(NoAnswer::NotConnected),
+        }
+    }
+
+    /// The endpoint's answer. Each endpoint is a file of its own.
+    pub(super) fn route(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        if request.body().len() > MAX_BODY_BYTES {
+            return respond::api_error(StatusCode::PAYLOAD_TOO_LARGE, 3, "the body is too large");
+        }
+        let (method, path) = (request.method(), request.uri().path());
+        let segments: Vec<_> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+        let read = [Method::GET, Method::HEAD];
+        match segments.as_slice() {
+            [""] => only(&read, method, || pages::index(self, request)),
+            ["style.css"] => only(&read, method, pages::style),
+            ["icon.svg"] => only(&read, method, pages::icon),
+            [".well-known", "openid-configuration"] => {
+                only(&read, method, || discovery::openid_configuration(self))
+            }
+            ["keys"] => only(&read, method, || discovery::keys(self)),
+            ["oauth", "authorize"] => {
+                only(&[Method::GET], method, || authorize::authorize(self, request))
+            }
+            ["oauth", "token"] => {
+                only(&[Method::POST], method, || token_endpoint::token(self, request))
+            }
+            ["oidc", "logout"] => only(&[Method::GET], method, || logout::logout(self, request)),
+            ["login"] if method == Method::POST => login::submit(self, request),
+            ["login"] => only(&[Method::GET, Method::POST], method, || login::show(self, request)),
+            _ => respond::api_error(StatusCode::NOT_FOUND, 5, "Not Found"),
+        }
+    }
+}
+
+/// The endpoint's answer if it has the method, else a 405 that names those it has.
+fn only(
+    allowed: &[Method],
+    method: &Method,
+    endpoint: impl FnOnce() -> Response<Bytes>,
+) -> Response<Bytes> {
+    if allowed.contains(method) {
+        return endpoint();
+    }
+    let message = "Method Not Allowed";
+    let mut response = respond::api_error(StatusCode::METHOD_NOT_ALLOWED, 12, message);
+    let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
+        response.headers_mut().insert(header::ALLOW, names);
+    }
+    response
+}

@@ -1,0 +1,183 @@
+//! The environment on a loopback port.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{self, Either};
+use http::uri::Authority;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::Sandbox;
+use super::environment::Environment;
+use super::respond;
+use super::router::{MAX_BODY_BYTES, NoAnswer};
+
+/// How long a shutdown waits for requests that are being answered.
+const DRAIN: Duration = Duration::from_secs(5);
+
+impl Sandbox {
+    /// Serves the environment over HTTP/1.1 on a loopback address; port 0 picks a free one. From
+    /// now on the environment is at `http://` and the bound address.
+    ///
+    /// It runs in the background until the [`SandboxServer`] is dropped or shut down.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be bound, or is not a loopback address: whoever can open the login
+    /// page can be anybody.
+    pub async fn serve(&self, address: SocketAddr) -> io::Result<SandboxServer> {
+        if !address.ip().is_loopback() {
+            let reason = "a sandbox is served on loopback addresses only";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        let listener = TcpListener::bind(address).await?;
+        let local_addr = listener.local_addr()?;
+        let environment_url = format!("http://{local_addr}");
+        self.environment.lock().environment_url.clone_from(&environment_url);
+        let (stop, stopped) = watch::channel(());
+        let accepting = accept(Arc::clone(&self.environment), listener, local_addr, stopped);
+        let task = tokio::spawn(accepting);
+        Ok(SandboxServer { environment_url, local_addr, stop, task })
+    }
+}
+
+/// A sandbox that is being served. Dropping it closes the port and all connections.
+#[derive(Debug)]
+#[must_use = "the sandbox is served until this is dropped"]
+pub struct SandboxServer {
+    environment_url: String,
+    local_addr: SocketAddr,
+    stop: watch::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl SandboxServer {
+    /// Where the environment is: `http://` and the bound address.
+    #[must_use]
+    pub fn environment_url(&self) -> &str {
+        &self.environment_url
+    }
+
+    /// The bound address.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Stops accepting, lets requests in flight finish, and returns when all connections are
+    /// closed, after 5 s at most.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(());
+        // On time-out the drop ends what is left.
+        let _ = tokio::time::timeout(DRAIN, &mut self.task).await;
+    }
+}
+
+impl Drop for SandboxServer {
+    fn drop(&mut self) {
+        // The task owns the connections' tasks, which end with it.
+        self.task.abort();
+    }
+}
+
+async fn accept(
+    environment: Arc<Environment>,
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    stopped: watch::Receiver<()>,
+) {
+    let mut connections = JoinSet::new();
+    let mut stop = stopped.clone();
+    let mut stop = pin!(stop.changed());
+    loop {
+        match future::select(pin!(listener.accept()), stop.as_mut()).await {
+            Either::Left((Ok((stream, _)), _)) => {
+                let environment = Arc::clone(&environment);
+                connections.spawn(serve_connection(
+                    environment,
+                    stream,
+                    local_addr,
+                    stopped.clone(),
+                ));
+            }
+            // Out of file descriptors, or a connection that was gone at once: others may come.
+            Either::Left((Err(_), _)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Either::Right(_) => break,
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve_connection(
+    environment: Arc<Environment>,
+    stream: TcpStream,
+    local_addr: SocketAddr,
+    mut stopped: watch::Receiver<()>,
+) {
+    let service = service_fn(|request| answer(&environment, request, local_addr));
+    let mut http = http1::Builder::new();
+    let mut connection =
+        pin!(http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service));
+    // How a connection ends, even badly, is the other side's business.
+    if let Either::Right(_) = future::select(connection.as_mut(), pin!(stopped.changed())).await {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
+
+/// Answers one request; an error closes the connection without an answer.
+async fn answer(
+    environment: &Environment,
+    request: Request<Incoming>,
+    local_addr: SocketAddr,
+) -> Result<Response<Full<Bytes>>, Unanswered> {
+    if !is_for_us(&request, local_addr) {
+        // A name that somebody points at 127.0.0.1 would let their page read ours.
+        let message = "this sandbox answers to loopback names only";
+        let refused = respond::api_error(StatusCode::MISDIRECTED_REQUEST, 3, message);
+        return Ok(refused.map(Full::new));
+    }
+    let (head, body) = request.into_parts();
+    let body = match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            let message = "the body is too large";
+            let refused = respond::api_error(StatusCode::PAYLOAD_TOO_LARGE, 3, message);
+            return Ok(refused.map(Full::new));
+        }
+        Err(_) => return Err(Unanswered),
+    };
+    match environment.answer(Request::from_parts(head, body)).await {
+        Ok(response) => Ok(response.map(Full::new)),
+        Err(NoAnswer::Lost | NoAnswer::NotConnected) => Err(Unanswered),
+    }
+}
+
+fn is_for_us<B>(request: &Request<B>, local_addr: SocketAddr) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let loopback = name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    loopback && authority.port_u16().unwrap_or(80) == local_addr.port()
+}
+
+/// A fault wants no answer, or the request broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer")]
+struct Unanswered;

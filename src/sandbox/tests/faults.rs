@@ -1,0 +1,181 @@
+use std::time::Duration;
+
+use super::*;
+use crate::sandbox::{Endpoint, Fault, TokenDraft, TokenFault, TokenKind};
+
+async fn keys(sandbox: &Sandbox) -> Result<Response<Bytes>, HttpClientError> {
+    let request = Request::get(format!("{}/keys", sandbox.environment_url()));
+    sandbox.client().send(request.body(Bytes::new()).unwrap()).await
+}
+
+#[tokio::test]
+async fn an_endpoint_fails_as_told_and_heals() {
+    let sandbox = Sandbox::new();
+    sandbox.fail_times(Endpoint::Keys, 2, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
+    sandbox.fail_times(Endpoint::Keys, 1, Fault::Html);
+    sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    assert_eq!(keys(&sandbox).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(keys(&sandbox).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text(&keys(&sandbox).await.unwrap()).starts_with("<!doctype html>"));
+    for _ in 0..3 {
+        assert!(matches!(keys(&sandbox).await, Err(HttpClientError::Connect(_))));
+    }
+    sandbox.heal(Endpoint::Keys);
+    assert_eq!(keys(&sandbox).await.unwrap().status(), StatusCode::OK);
+    assert_eq!((sandbox.requests(Endpoint::Keys), sandbox.requests(Endpoint::Token)), (7, 0));
+
+    let slow_down = Response::builder().status(429).header("retry-after", "7");
+    sandbox.fail(Endpoint::Keys, Fault::Answer(slow_down.body(Bytes::new()).unwrap()));
+    assert_eq!(keys(&sandbox).await.unwrap().headers()["retry-after"], "7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_waits_in_the_time_of_tokio() {
+    let sandbox = Sandbox::new();
+    sandbox.fail(Endpoint::Keys, Fault::Delay(Duration::from_secs(60)));
+    let start = tokio::time::Instant::now();
+    assert_eq!(keys(&sandbox).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(start.elapsed(), Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn held_requests_wait_for_their_release() {
+    let sandbox = Sandbox::builder().refresh_grace(Duration::ZERO).build();
+    let tokens = log_in(&sandbox, "jane@acme.test").await;
+    let held = sandbox.hold(Endpoint::Token);
+    sandbox.fail_times(Endpoint::Token, 1, Fault::Status(StatusCode::BAD_GATEWAY));
+    let refresh_token = string(&tokens, "refresh_token");
+    let race = async {
+        tokio::join!(refresh(&sandbox, refresh_token), refresh(&sandbox, refresh_token), async {
+            while sandbox.refreshes() < 2 {
+                tokio::task::yield_now().await;
+            }
+            drop(held);
+        })
+    };
+    let ((first, _), (second, _), ()) = race.await;
+    assert_eq!([first, second].iter().filter(|status| status.is_success()).count(), 1);
+    let (status, _) = token(&sandbox, &[]).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY, "the next fault in line, once nothing is held");
+    assert_eq!(token(&sandbox, &[]).await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_lost_response_has_done_its_work() {
+    let sandbox = Sandbox::builder().refresh_grace(Duration::ZERO).build();
+    let tokens = log_in(&sandbox, "jane@acme.test").await;
+    sandbox.fail_times(Endpoint::Token, 1, Fault::ResponseLost);
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", string(&tokens, "refresh_token")),
+        ("client_id", sandbox.client_id()),
+        ("client_secret", sandbox.client_secret().expose()),
+    ];
+    let lost = post_form(&sandbox, "/oauth/token", &form).await;
+    assert!(matches!(lost, Err(HttpClientError::Exchange(_))));
+    let (_, refused) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
+    assert_eq!(refused["error"], "invalid_grant", "it was rotated although nobody heard");
+    assert_eq!(sandbox.refreshes(), 2);
+}
+
+#[tokio::test]
+async fn the_client_reaches_the_sandbox_and_nothing_else() {
+    let sandbox = Sandbox::new();
+    for elsewhere in [
+        "https://acme.scalekit.com/keys",
+        "http://acme.scalekit.test/keys",
+        "https://acme.scalekit.test:444/keys",
+        "/keys",
+    ] {
+        let request = Request::get(elsewhere).body(Bytes::new()).unwrap();
+        let refused = sandbox.client().send(request).await;
+        assert!(matches!(refused, Err(HttpClientError::Connect(_))), "{elsewhere}");
+    }
+    let url = format!("{}/nowhere", sandbox.environment_url());
+    let response = get(&sandbox, &url, "").await;
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert_eq!(
+        (&json(&response)["code"], &json(&response)["message"]),
+        (&5.into(), &"Not Found".into())
+    );
+    let response = get(&sandbox, &format!("{}/oauth/token", sandbox.environment_url()), "").await;
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(response.headers()["allow"], "POST");
+    let large = "x".repeat(65 * 1024);
+    let response = post_form(&sandbox, "/oauth/token", &[("code", &large)]).await.unwrap();
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn keys_rotate() {
+    let sandbox = Sandbox::new();
+    let old = sandbox.access_token("jane@acme.test");
+    sandbox.rotate_keys();
+    let new = sandbox.access_token("jane@acme.test");
+    assert_ne!(part_of(&old, 0)["kid"], part_of(&new, 0)["kid"]);
+    assert!(is_signed(&sandbox, &old).await && is_signed(&sandbox, &new).await);
+    sandbox.drop_old_keys();
+    assert!(!is_signed(&sandbox, &old).await && is_signed(&sandbox, &new).await);
+    sandbox.rotate_keys_keeping_kid();
+    let newest = sandbox.access_token("jane@acme.test");
+    assert_eq!(part_of(&new, 0)["kid"], part_of(&newest, 0)["kid"]);
+    assert!(!is_signed(&sandbox, &new).await && is_signed(&sandbox, &newest).await);
+}
+
+#[tokio::test]
+async fn tokens_are_wrong_as_told_until_healed() {
+    let sandbox = Sandbox::new();
+    sandbox.break_tokens(TokenKind::IdToken, TokenFault::InvalidNonce);
+    sandbox.break_tokens(TokenKind::IdToken, TokenFault::InvalidSignature);
+    sandbox.tamper(TokenKind::AccessToken, |draft: &mut TokenDraft| {
+        draft.claims.remove("roles");
+    });
+    let tokens = log_in(&sandbox, "jane@acme.test").await;
+    let (access, id_token) = (string(&tokens, "access_token"), string(&tokens, "id_token"));
+    assert!(is_signed(&sandbox, access).await && !is_signed(&sandbox, id_token).await);
+    assert!(claims(access).get("roles").is_none());
+    assert_ne!(claims(id_token)["nonce"], "n-0S6_WzA2Mj");
+    sandbox.heal_tokens();
+    let tokens = log_in(&sandbox, "jane@acme.test").await;
+    assert!(is_signed(&sandbox, string(&tokens, "id_token")).await);
+}
+
+#[tokio::test]
+async fn every_token_fault_changes_the_token() {
+    let sandbox = Sandbox::new();
+    let draft = sandbox.id_token_draft("jane@acme.test", Some("n"));
+    use TokenFault::*;
+    for fault in [
+        Expired,
+        InvalidAccessTokenHash,
+        InvalidAudience,
+        InvalidAuthorizedParty,
+        InvalidCodeHash,
+        InvalidIssuer,
+        InvalidNonce,
+        InvalidSecondaryAudience,
+        InvalidSignature,
+        InvalidSubject,
+        IssuedLastWeek,
+        MissingAccessTokenHash,
+        MissingAudience,
+        MissingAuthorizedParty,
+        MissingClaim("sid".into()),
+        MissingExpiry,
+        MissingIssuedAt,
+        MissingIssuer,
+        MissingKeyId,
+        MissingNonce,
+        MissingSubject,
+        NotYetValid,
+        SignedWithClientSecret,
+        SignedWithPublicKey,
+        UnknownKeyId,
+        Unsigned,
+        WithClaim("exp".into(), "soon".into()),
+    ] {
+        let mut broken = draft.clone();
+        fault.apply(&mut broken);
+        assert_ne!(sandbox.sign_draft(&broken), sandbox.sign_draft(&draft), "{fault:?}");
+    }
+}

@@ -1,0 +1,228 @@
+//! What tokens say, and tokens for tests without a login.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+
+use super::Sandbox;
+use super::environment::{Environment, new_id};
+use super::keys::{SigningKey, random_token, sha256};
+use super::people::{NewUser, Organization, User};
+use super::state::State;
+use super::tampering::{Tampering, TokenDraft, TokenKind};
+
+/// How long ID tokens live.
+const ID_TOKEN_LIFETIME: i64 = 1800;
+
+/// How long tokens of the client-credentials grant live.
+pub(super) const M2M_TOKEN_LIFETIME: i64 = 86_399;
+
+/// What a token without a login is issued for.
+const DEFAULT_SCOPES: [&str; 3] = ["openid", "profile", "email"];
+
+impl Sandbox {
+    /// An access token as after a login of this user; an unknown address signs up first.
+    #[must_use]
+    pub fn access_token(&self, email: &str) -> String {
+        self.sign_draft(&self.access_token_draft(email))
+    }
+
+    /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
+    #[must_use]
+    pub fn access_token_draft(&self, email: &str) -> TokenDraft {
+        let (mint, subject) = self.fresh_subject(email);
+        mint.access_token(&subject)
+    }
+
+    /// An ID token as after a login of this user whose request had this `nonce`.
+    #[must_use]
+    pub fn id_token(&self, email: &str, nonce: Option<&str>) -> String {
+        self.sign_draft(&self.id_token_draft(email, nonce))
+    }
+
+    /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
+    #[must_use]
+    pub fn id_token_draft(&self, email: &str, nonce: Option<&str>) -> TokenDraft {
+        let (mint, subject) = self.fresh_subject(email);
+        let access_token = mint.sign(&mint.access_token(&subject));
+        mint.id_token(&subject, &access_token, nonce, Some(&random_token()))
+    }
+
+    /// A token for a machine of organization Acme (`m2morg_…`) with these scopes. It has no `aud`,
+    /// as those of clients created without an audience.
+    #[must_use]
+    pub fn m2m_token(&self, scopes: &[&str]) -> String {
+        let (mint, organization_id) = {
+            let state = self.environment.lock();
+            let first = state.people.organizations.first();
+            (Mint::new(&self.environment, &state), first.map(|known| known.id.clone()))
+        };
+        let mut draft = mint.m2m_token("m2morg_69038819013296423", scopes);
+        if let Some(id) = organization_id {
+            draft.claims.insert("oid".to_owned(), id.into());
+        }
+        mint.sign(&draft)
+    }
+
+    fn fresh_subject(&self, email: &str) -> (Mint<'_>, Subject) {
+        let mut state = self.environment.lock();
+        let user = state.people.find_or_add(NewUser::new(email));
+        let (session_id, _) = state.start_session(&user.id);
+        let scopes = DEFAULT_SCOPES.map(str::to_owned).to_vec();
+        let subject = Subject::new(&state, user, session_id, scopes);
+        (Mint::new(&self.environment, &state), subject)
+    }
+}
+
+/// Whom a token is about.
+#[derive(Debug)]
+pub(super) struct Subject {
+    user: User,
+    organization: Option<Organization>,
+    session_id: String,
+    pub(super) scopes: Vec<String>,
+}
+
+impl Subject {
+    pub(super) fn new(state: &State, user: User, session_id: String, scopes: Vec<String>) -> Self {
+        let organization = state.people.organization(&user.organization_id).cloned();
+        Self { user, organization, session_id, scopes }
+    }
+
+    pub(super) fn has_scope(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|own| own == scope)
+    }
+
+    fn external_organization_id(&self) -> Option<&str> {
+        self.organization.as_ref()?.external_id.as_deref()
+    }
+}
+
+/// All that minting needs, so that it happens outside the lock.
+#[derive(Debug)]
+pub(super) struct Mint<'e> {
+    environment: &'e Environment,
+    issuer: String,
+    key: Arc<SigningKey>,
+    now: i64,
+    tampering: Tampering,
+}
+
+impl<'e> Mint<'e> {
+    pub(super) fn new(environment: &'e Environment, state: &State) -> Self {
+        Self {
+            environment,
+            issuer: state.environment_url.clone(),
+            key: Arc::clone(state.keys.current()),
+            now: environment.now().unix_timestamp(),
+            tampering: state.tampering.clone(),
+        }
+    }
+
+    pub(super) fn access_token(&self, subject: &Subject) -> TokenDraft {
+        let Subject { user, session_id, .. } = subject;
+        let mut claims = self.claims(&user.id, self.access_token_lifetime());
+        claims.extend(user.claims.clone());
+        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        set("aud", json!([self.environment.client_id]));
+        set("oid", json!(user.organization_id));
+        set("nbf", json!(self.now));
+        set("jti", json!(new_id("tkn")));
+        set("sid", json!(session_id));
+        set("client_id", json!(self.environment.client_id));
+        set("roles", json!(user.roles));
+        set("permissions", json!(user.permissions));
+        set("scope", json!(subject.scopes.join(" ")));
+        if let Some(id) = subject.external_organization_id() {
+            set("xoid", json!(id));
+        }
+        if let Some(id) = &user.external_id {
+            set("xuid", json!(id));
+        }
+        TokenDraft::new(self.key.kid(), claims)
+    }
+
+    pub(super) fn id_token(
+        &self,
+        subject: &Subject,
+        access_token: &str,
+        nonce: Option<&str>,
+        code: Option<&str>,
+    ) -> TokenDraft {
+        let Subject { user, organization, session_id, .. } = subject;
+        let mut claims = self.claims(&user.id, ID_TOKEN_LIFETIME);
+        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        set("aud", json!([self.environment.client_id]));
+        set("azp", json!(self.environment.client_id));
+        set("client_id", json!(self.environment.client_id));
+        set("oid", json!(user.organization_id));
+        set("sid", json!(session_id));
+        set("at_hash", json!(half_hash(access_token)));
+        if let Some(code) = code {
+            set("c_hash", json!(half_hash(code)));
+        }
+        if let Some(nonce) = nonce {
+            set("nonce", json!(nonce));
+        }
+        if let Some(organization) = organization {
+            set("amr", json!([organization.connection_id]));
+        }
+        if let Some(id) = subject.external_organization_id() {
+            set("xoid", json!(id));
+        }
+        if subject.has_scope("email") {
+            set("email", json!(user.email));
+            set("email_verified", json!(true));
+        }
+        if subject.has_scope("profile") {
+            set("name", json!(user.name));
+            set("given_name", json!(user.given_name));
+            set("family_name", json!(user.family_name));
+            set("locale", json!("en"));
+        }
+        TokenDraft::new(self.key.kid(), claims)
+    }
+
+    pub(super) fn m2m_token(&self, client_id: &str, scopes: &[&str]) -> TokenDraft {
+        let mut claims = self.claims(client_id, M2M_TOKEN_LIFETIME);
+        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        set("client_id", json!(client_id));
+        set("nbf", json!(self.now));
+        set("jti", json!(new_id("tkn")));
+        set("scopes", json!(scopes));
+        TokenDraft::new(self.key.kid(), claims)
+    }
+
+    pub(super) fn access_token_lifetime(&self) -> i64 {
+        let lifetime = self.environment.settings.access_token_lifetime.as_secs();
+        i64::try_from(lifetime).unwrap_or(i64::MAX / 2)
+    }
+
+    /// Makes the token wrong if that was asked for, and signs it.
+    pub(super) fn issue(&self, kind: TokenKind, mut draft: TokenDraft) -> String {
+        self.tampering.apply(kind, &mut draft);
+        self.sign(&draft)
+    }
+
+    fn sign(&self, draft: &TokenDraft) -> String {
+        draft.sign(self.environment, &self.key)
+    }
+
+    fn claims(&self, subject: &str, lifetime: i64) -> Map<String, Value> {
+        let mut claims = Map::new();
+        claims.insert("iss".to_owned(), json!(self.issuer));
+        claims.insert("sub".to_owned(), json!(subject));
+        claims.insert("iat".to_owned(), json!(self.now));
+        claims.insert("exp".to_owned(), json!(self.now.saturating_add(lifetime)));
+        claims
+    }
+}
+
+/// `at_hash` and `c_hash` of OpenID Connect Core: the left half of the SHA-256.
+fn half_hash(text: &str) -> String {
+    let hash = sha256(text.as_bytes());
+    let half = hash.as_ref().first_chunk::<16>().copied().unwrap_or_default();
+    URL_SAFE_NO_PAD.encode(half)
+}
