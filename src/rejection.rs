@@ -64,6 +64,20 @@ pub(crate) struct RequestHead {
     headers: HeaderMap,
 }
 
+impl RequestHead {
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
 impl<B> From<Request<B>> for RequestHead {
     fn from(request: Request<B>) -> Self {
         let (parts, _) = request.into_parts();

@@ -56,16 +56,6 @@ impl<V> TextCache<V> {
         }
     }
 
-    /// Forgets what `text` means.
-    pub(crate) fn remove(&self, text: &str) {
-        let Some(set) = self.set(text) else { return };
-        for slot in &set.slots {
-            if slot.load().as_ref().is_some_and(|entry| *entry.text == *text) {
-                slot.store(None);
-            }
-        }
-    }
-
     fn set(&self, text: &str) -> Option<&Set<V>> {
         let bytes = text.as_bytes();
         let end = bytes.get(bytes.len().saturating_sub(HASHED_BYTES)..)?;
@@ -112,8 +102,6 @@ mod tests {
         cache.insert(&two, 2);
         cache.insert(&one, 3);
         assert_eq!((cache.get(&one, |v| *v), cache.get(&two, |v| *v)), (Some(3), Some(2)));
-        cache.remove(&one);
-        assert_eq!((cache.get(&one, |v| *v), cache.get(&two, |v| *v)), (None, Some(2)));
     }
 
     #[test]

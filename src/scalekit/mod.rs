@@ -9,6 +9,8 @@
 //! ```
 
 mod builder;
+#[cfg(feature = "sandbox")]
+mod sandboxed;
 
 use std::fmt;
 use std::sync::Arc;

@@ -333,6 +333,6 @@ mod tests {
         }
         let sessions = good().login_path("/start").build().unwrap();
         assert_eq!((sessions.login_path(), sessions.callback_path()), ("/start", "/auth/callback"));
-        assert_eq!(sessions.post_logout_redirect_uri().as_str(), "https://app.test/");
+        assert_eq!(sessions.0.post_logout_redirect_uri.as_str(), "https://app.test/");
     }
 }

@@ -44,7 +44,7 @@ pub use self::secret::SessionSecret;
 pub use self::user::User;
 
 pub(crate) use self::cookies::{CookieStyle, PresentedCookies};
-pub(crate) use self::lookup::{BeginError, Found, Live, Settled};
+pub(crate) use self::lookup::{Found, Live, Settled};
 pub(crate) use self::record::NewSession;
 pub(crate) use self::refresh::{Renewal, Renewing};
 pub(crate) use self::sealing::{KeyRing, Purpose};
@@ -142,10 +142,6 @@ impl Sessions {
         &self.0.redirect_uri
     }
 
-    pub(crate) fn post_logout_redirect_uri(&self) -> &Url {
-        &self.0.post_logout_redirect_uri
-    }
-
     pub(crate) fn scopes(&self) -> &[String] {
         &self.0.scopes
     }
@@ -191,6 +187,11 @@ impl Session {
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.0.principal
+    }
+
+    /// Whether there is a refresh token to renew it with.
+    pub(crate) fn is_renewable(&self) -> bool {
+        self.0.record.refresh_token.is_some()
     }
 
     fn record(&self) -> &SessionRecord {

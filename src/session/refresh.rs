@@ -19,7 +19,7 @@ use crate::flight::{Flight, Flights};
 use crate::oauth::{OAuthError, TokenResponse};
 use crate::secret::SecretString;
 use crate::telemetry;
-use crate::token::{Expectations, Flow, IdToken, IdTokenExpectations, Principal, TokenError};
+use crate::token::{Expectations, Flow, IdTokenExpectations, Principal, TokenError};
 
 /// How long requests with the old cookie are given the new session.
 const RESULT_MEMORY: Duration = Duration::seconds(60);
@@ -99,7 +99,7 @@ impl Sessions {
                 None => {
                     let sessions = self.clone();
                     let flight = self.0.refreshes.flights.join(id.clone(), || async move {
-                        sessions.refresh(id, session, refresh_token).await
+                        sessions.refresh_once(id, session, refresh_token).await
                     });
                     return Renewing::UnderWay(flight);
                 }
@@ -107,7 +107,7 @@ impl Sessions {
         }
     }
 
-    async fn refresh(&self, id: RefreshId, session: Session, token: SecretString) -> Renewal {
+    async fn refresh_once(&self, id: RefreshId, session: Session, token: SecretString) -> Renewal {
         let clock = self.0.scalekit.clock();
         let started = clock.now();
         // Somebody's refresh may have ended between our look at the results and this flight.
@@ -190,9 +190,7 @@ impl Sessions {
                     access_token: tokens.access_token.expose(),
                     flow,
                 };
-                let verified =
-                    IdToken::verify(id_token.expose(), scalekit.keys(), &expected, now).await?;
-                Some(verified.subject)
+                Some(expected.verify(id_token.expose(), scalekit.keys(), now).await?)
             }
             None => expected_subject,
         };

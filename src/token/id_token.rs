@@ -14,13 +14,6 @@ use super::{Claims, RemoteKeys, TokenError};
 /// How far the environment's clock may be ahead of ours.
 const CLOCK_SKEW: Duration = Duration::seconds(60);
 
-/// A verified ID token.
-#[derive(Clone, Debug)]
-pub(crate) struct IdToken {
-    pub(crate) claims: Claims,
-    pub(crate) subject: String,
-}
-
 /// What an ID token must say.
 #[derive(Debug)]
 pub(crate) struct IdTokenExpectations<'a> {
@@ -40,21 +33,19 @@ pub(crate) enum Flow<'a> {
     Refresh { subject: &'a str },
 }
 
-impl IdToken {
+impl IdTokenExpectations<'_> {
+    /// Verifies an ID token, waiting for keys if need be, and returns its subject.
     pub(crate) async fn verify(
+        &self,
         token: &str,
         keys: &RemoteKeys,
-        expected: &IdTokenExpectations<'_>,
         now: OffsetDateTime,
-    ) -> Result<Self, TokenError> {
+    ) -> Result<String, TokenError> {
         let signed = keys.verify(token).await?;
         let algorithm = CompactJws::parse(token)?.header.algorithm;
-        let subject = expected.judge(&signed.claims, signed.typ.as_deref(), algorithm, now)?;
-        Ok(Self { claims: signed.claims, subject })
+        self.judge(&signed.claims, signed.typ.as_deref(), algorithm, now)
     }
-}
 
-impl IdTokenExpectations<'_> {
     /// L3, L6, R4. Returns the subject.
     fn judge(
         &self,

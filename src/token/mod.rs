@@ -28,7 +28,7 @@
 //! let principal = verifier.verify(&sandbox.access_token("jane@acme.test")).await?;
 //! assert!(principal.roles().iter().any(|role| role == "admin"));
 //!
-//! let id_token = sandbox.id_token("jane@acme.test");
+//! let id_token = sandbox.id_token("jane@acme.test", None);
 //! assert_eq!(verifier.verify(&id_token).await.unwrap_err(), TokenError::Kind);
 //! # Ok(())
 //! # }
@@ -56,7 +56,7 @@ pub use self::principal::Principal;
 pub use self::verifier::{TokenVerifier, TokenVerifierBuilder};
 
 pub(crate) use self::claims::Claims;
-pub(crate) use self::id_token::{Flow, IdToken, IdTokenExpectations};
+pub(crate) use self::id_token::{Flow, IdTokenExpectations};
 pub(crate) use self::remote_keys::RemoteKeys;
 pub(crate) use self::verifier::{Attempt, Expectations};
 

@@ -1,0 +1,184 @@
+//! The answers of the login's routes when something is wrong: the callback's rows of the
+//! [table](crate#who-gets-which-answer). All words are ours: what came in the address is not
+//! repeated (L4).
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use crate::rejection::{NO_STORE, Reason, json_answer, unavailable_answer, vary_on};
+
+/// Why a route of the login refused a request, and to whom.
+#[derive(Clone, Debug)]
+pub struct AuthRejection {
+    failure: AuthFailure,
+    /// For browsers: where the page's link leads.
+    page_link: Option<String>,
+    set_cookies: Vec<HeaderValue>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuthFailure {
+    /// The callback's `state` is not of an attempt that this browser is making: it was used
+    /// already, is older than ten minutes, or was started in another browser.
+    AttemptUnknown,
+    /// The environment did not accept the code: it was used already, or has expired.
+    CodeRefused,
+    /// A page of another site caused the request.
+    CrossSite,
+    /// The environment sent the person back with an error; the code is one of its own or OAuth's.
+    EnvironmentRefused {
+        /// For instance `access_denied`; `None` when it was no code at all.
+        code: Option<String>,
+    },
+    /// A parameter is missing, or there twice.
+    MalformedRequest,
+    /// Only some methods make sense here.
+    MethodNotAllowed {
+        /// The value of `Allow`.
+        allow: &'static str,
+    },
+    /// Credentials or redirect URI are wrong, or the session cannot be kept; the log says which.
+    Misconfigured,
+    /// There is no session to renew.
+    NoSession,
+    /// The tokens that came for the code are not acceptable.
+    TokenRefused,
+    /// The environment does not answer.
+    Unavailable,
+}
+
+impl AuthRejection {
+    pub(super) fn new(failure: AuthFailure, headers: &HeaderMap, login_path: &str) -> Self {
+        let accepts_html = |value: &HeaderValue| {
+            value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("text/html"))
+        };
+        let for_browser = headers.get_all(header::ACCEPT).iter().any(accepts_html);
+        let page_link = for_browser.then(|| login_path.to_owned());
+        Self { failure, page_link, set_cookies: Vec::new() }
+    }
+
+    pub(super) fn set_cookies(mut self, values: impl IntoIterator<Item = HeaderValue>) -> Self {
+        self.set_cookies.extend(values);
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn failure(&self) -> &AuthFailure {
+        &self.failure
+    }
+}
+
+impl AuthFailure {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::AttemptUnknown
+            | Self::CodeRefused
+            | Self::EnvironmentRefused { .. }
+            | Self::MalformedRequest
+            | Self::TokenRefused => StatusCode::BAD_REQUEST,
+            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NoSession => StatusCode::UNAUTHORIZED,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn message(&self) -> &'static str {
+        match self {
+            Self::AttemptUnknown => {
+                "This login was already completed, took too long, or began in another browser"
+            }
+            Self::CodeRefused => "This login was already completed or took too long",
+            Self::CrossSite => "This can only be done from the app's own pages",
+            Self::EnvironmentRefused { code } => match code.as_deref() {
+                Some("access_denied") => "The login was cancelled",
+                _ => "The login was not completed",
+            },
+            Self::MalformedRequest => "The request is incomplete",
+            Self::MethodNotAllowed { .. } => "Another method is needed here",
+            Self::Misconfigured => "The server is misconfigured; its log says how",
+            Self::NoSession => "Log in first",
+            Self::TokenRefused => "The login could not be verified",
+            Self::Unavailable => "The login service does not answer at the moment",
+        }
+    }
+}
+
+impl Reason for AuthRejection {
+    fn name(&self) -> &'static str {
+        match self.failure {
+            AuthFailure::AttemptUnknown => "login_attempt_unknown",
+            AuthFailure::CodeRefused => "login_code_refused",
+            AuthFailure::CrossSite => "cross_site_request",
+            AuthFailure::EnvironmentRefused { .. } => "login_refused",
+            AuthFailure::MalformedRequest => "malformed_request",
+            AuthFailure::MethodNotAllowed { .. } => "method_not_allowed",
+            AuthFailure::Misconfigured => "server_error",
+            AuthFailure::NoSession => "login_required",
+            AuthFailure::TokenRefused => "login_token_refused",
+            AuthFailure::Unavailable => "temporarily_unavailable",
+        }
+    }
+
+    fn answer(&self) -> Response<Bytes> {
+        let (status, message) = (self.failure.status(), self.failure.message());
+        let mut response = match status {
+            StatusCode::SERVICE_UNAVAILABLE => unavailable_answer(message),
+            _ => json_answer(status, self.name(), message),
+        };
+        if let Some(link) = &self.page_link {
+            *response.body_mut() = Bytes::from(page(message, link));
+            let html = HeaderValue::from_static("text/html; charset=utf-8");
+            response.headers_mut().insert(header::CONTENT_TYPE, html);
+            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+        }
+        let headers = response.headers_mut();
+        if let AuthFailure::MethodNotAllowed { allow } = self.failure {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        for cookie in &self.set_cookies {
+            headers.append(header::SET_COOKIE, cookie.clone());
+        }
+        conceal_address(headers);
+        vary_on(headers, &header::COOKIE);
+        response
+    }
+}
+
+/// Keeps caches and the next site from a response whose address holds a code or a state (L12).
+pub(super) fn conceal_address(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+/// A redirect that ends a route of the login.
+pub(super) fn redirect(
+    status: StatusCode,
+    location: &str,
+    set_cookies: impl IntoIterator<Item = HeaderValue>,
+) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    // Locations are serialised URLs: visible ASCII.
+    let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
+    headers.insert(header::LOCATION, location);
+    for cookie in set_cookies {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    conceal_address(headers);
+    response
+}
+
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+);
+
+/// A page of few words; nothing in it comes from the request.
+fn page(message: &str, link: &str) -> String {
+    format!(include_str!("page.html"), message = message, link = link)
+}

@@ -1,0 +1,172 @@
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode};
+use url::form_urlencoded;
+
+use super::RouteFuture;
+use super::answer::{AuthFailure, AuthRejection, redirect};
+use super::attempt::Attempt;
+use super::future::route_service;
+use crate::oauth::{OAuthError, is_error_code};
+use crate::rejection::{Rejected, Renderer, RequestHead};
+use crate::session::{NewSession, PresentedCookies, Sessions};
+use crate::telemetry;
+use crate::token::{Flow, TokenError};
+
+/// What logins come back to: `GET` path of the redirect URI. Made by
+/// [`Sessions::callback`](crate::Sessions::callback).
+///
+/// Begins a session only if the callback answers an attempt of this very browser, the code is
+/// accepted, and access token and ID token are verified. Ends the attempt in any case, unless the
+/// environment does not answer; leaves a live session alone when it refuses.
+#[derive(Clone, Debug)]
+pub struct Callback {
+    sessions: Sessions,
+    renderer: Renderer<AuthRejection>,
+}
+
+impl Callback {
+    pub(super) fn new(sessions: &Sessions) -> Self {
+        Self { sessions: sessions.clone(), renderer: Renderer::default() }
+    }
+
+    /// Renders refusals in your own way.
+    #[must_use]
+    pub fn on_rejection<F>(mut self, render: F) -> Self
+    where
+        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.renderer = Renderer::custom(render);
+        self
+    }
+
+    fn respond(&self, request: RequestHead) -> RouteFuture {
+        let callback = self.clone();
+        RouteFuture::working(async move { callback.answer(request).await })
+    }
+
+    pub(super) async fn answer(&self, request: RequestHead) -> Response<Bytes> {
+        let sessions = &self.sessions;
+        let returned = Returned::read(&request);
+        let (attempt, end_attempt) = match &returned {
+            Ok(returned) => {
+                let now = sessions.scalekit().clock().now();
+                Attempt::find(sessions, request.headers(), &returned.state, now)
+            }
+            Err(_) => (None, None),
+        };
+        let presented = sessions.cookies().presented(request.headers()).cookies();
+        let completed = match (returned, attempt) {
+            (Ok(returned), Some(attempt)) => self
+                .complete(returned, &attempt, &presented)
+                .await
+                .map(|cookies| (attempt, cookies)),
+            (Ok(_), None) => Err(AuthFailure::AttemptUnknown),
+            (Err(failure), _) => Err(failure),
+        };
+        match completed {
+            Ok((attempt, cookies)) => {
+                telemetry::login_completed();
+                let cookies = cookies.into_iter().chain(end_attempt);
+                redirect(StatusCode::SEE_OTHER, attempt.return_to.as_str(), cookies)
+            }
+            Err(failure) => {
+                let keep_attempt = failure == AuthFailure::Unavailable;
+                let rejection =
+                    AuthRejection::new(failure, request.headers(), sessions.login_path())
+                        .set_cookies(end_attempt.filter(|_| !keep_attempt));
+                self.renderer.render(rejection, request)
+            }
+        }
+    }
+
+    /// Trades the code for a session: the `Set-Cookie` values that give it to the browser.
+    async fn complete(
+        &self,
+        returned: Returned,
+        attempt: &Attempt,
+        presented: &PresentedCookies,
+    ) -> Result<Vec<HeaderValue>, AuthFailure> {
+        let sessions = &self.sessions;
+        let scalekit = sessions.scalekit();
+        // L5: an answer of another issuer was mixed up with ours (RFC 9207).
+        if returned.issuer.is_some_and(|issuer| issuer != scalekit.environment_url()) {
+            telemetry::login_failed("other_issuer", None);
+            return Err(AuthFailure::MalformedRequest);
+        }
+        let code = returned.outcome.map_err(|code| {
+            telemetry::login_failed("login_refused", code.as_deref());
+            AuthFailure::EnvironmentRefused { code }
+        })?;
+        let tokens = scalekit
+            .exchange_code(&code, sessions.redirect_uri(), Some(&attempt.verifier))
+            .await
+            .map_err(|error| Self::code_refused(&error))?;
+        let flow = Flow::Login { nonce: attempt.nonce.expose() };
+        let principal = sessions.verify(&tokens, flow).await.map_err(Self::token_refused)?;
+        let id_token = tokens.id_token.ok_or(AuthFailure::TokenRefused)?;
+        let new = NewSession { principal, id_token, refresh_token: tokens.refresh_token };
+        sessions.begin(new, presented).map_err(|error| {
+            telemetry::internal_error("login", &error);
+            AuthFailure::Misconfigured
+        })
+    }
+
+    fn code_refused(error: &OAuthError) -> AuthFailure {
+        telemetry::internal_error("code_exchange", error);
+        match error {
+            OAuthError::InvalidGrant => AuthFailure::CodeRefused,
+            OAuthError::Unavailable(_) => AuthFailure::Unavailable,
+            OAuthError::Refused { .. } | OAuthError::UnexpectedAnswer(_) => {
+                AuthFailure::Misconfigured
+            }
+        }
+    }
+
+    fn token_refused(error: TokenError) -> AuthFailure {
+        telemetry::login_failed(error.name(), None);
+        match error {
+            TokenError::KeysUnavailable => AuthFailure::Unavailable,
+            _ => AuthFailure::TokenRefused,
+        }
+    }
+}
+
+route_service!(Callback);
+
+/// What the environment sends back in the callback's address.
+#[derive(Debug)]
+struct Returned {
+    state: String,
+    issuer: Option<String>,
+    /// The code, or an error's code if it has one.
+    outcome: Result<String, Option<String>>,
+}
+
+impl Returned {
+    fn read(request: &RequestHead) -> Result<Self, AuthFailure> {
+        if request.method() != Method::GET {
+            return Err(AuthFailure::MethodNotAllowed { allow: "GET" });
+        }
+        let query = request.uri().query().unwrap_or_default();
+        let [code, state, issuer, error] = ["code", "state", "iss", "error"].map(|name| {
+            let mut values = form_urlencoded::parse(query.as_bytes())
+                .filter(|(found, _)| found == name)
+                .map(|(_, value)| value.into_owned());
+            let first = values.next();
+            // L4: of two values nobody knows which one is meant.
+            if values.next().is_some() { Err(AuthFailure::MalformedRequest) } else { Ok(first) }
+        });
+        let (code, state, issuer, error) = (code?, state?, issuer?, error?);
+        let outcome = match (code, error) {
+            (Some(code), None) if !code.is_empty() => Ok(code),
+            (None, Some(error)) => Err(Some(error).filter(|error| is_error_code(error))),
+            _ => return Err(AuthFailure::MalformedRequest),
+        };
+        match (state, &outcome) {
+            (Some(state), _) => Ok(Self { state, issuer, outcome }),
+            // Some errors come without: there is no attempt to end, and nothing to begin.
+            (None, Err(code)) => Err(AuthFailure::EnvironmentRefused { code: code.clone() }),
+            (None, Ok(_)) => Err(AuthFailure::MalformedRequest),
+        }
+    }
+}

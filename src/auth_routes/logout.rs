@@ -1,0 +1,62 @@
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+
+use super::RouteFuture;
+use super::answer::{AuthFailure, AuthRejection, redirect};
+use super::future::route_service;
+use crate::origin::is_cross_site;
+use crate::rejection::{Rejected, Renderer, RequestHead};
+use crate::session::Sessions;
+
+/// Ends a session: `GET` or `POST /logout`. Made by [`Sessions::logout`](crate::Sessions::logout).
+///
+/// Takes the cookies away and sends the browser to the environment, which ends its own session and
+/// sends the browser back. Works while the environment is down, and for a session that has expired.
+/// A request that a page of another site caused is refused.
+#[derive(Clone, Debug)]
+pub struct Logout {
+    sessions: Sessions,
+    renderer: Renderer<AuthRejection>,
+}
+
+impl Logout {
+    pub(super) fn new(sessions: &Sessions) -> Self {
+        Self { sessions: sessions.clone(), renderer: Renderer::default() }
+    }
+
+    /// Renders refusals in your own way.
+    #[must_use]
+    pub fn on_rejection<F>(mut self, render: F) -> Self
+    where
+        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.renderer = Renderer::custom(render);
+        self
+    }
+
+    fn respond(&self, request: RequestHead) -> RouteFuture {
+        RouteFuture::ready(self.end(&request).unwrap_or_else(|failure| {
+            let login_path = self.sessions.login_path();
+            let rejection = AuthRejection::new(failure, request.headers(), login_path);
+            self.renderer.render(rejection, request)
+        }))
+    }
+
+    fn end(&self, request: &RequestHead) -> Result<Response<Bytes>, AuthFailure> {
+        if request.method() != Method::GET && request.method() != Method::POST {
+            return Err(AuthFailure::MethodNotAllowed { allow: "GET, POST" });
+        }
+        if is_cross_site(request.headers(), self.sessions.public_url()) {
+            return Err(AuthFailure::CrossSite);
+        }
+        let sessions = &self.sessions;
+        let session = sessions.peek(request.headers());
+        let url = sessions.scalekit().logout_url(&sessions.logout_request(session.as_ref()));
+        let presented = sessions.cookies().presented(request.headers()).cookies();
+        let clear = sessions.cookies().clear_session(&presented);
+        // L10: after a POST, the browser must come with a GET.
+        Ok(redirect(StatusCode::SEE_OTHER, url.as_str(), clear))
+    }
+}
+
+route_service!(Logout);

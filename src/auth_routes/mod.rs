@@ -1,0 +1,87 @@
+//! The routes of a login: start it, come back from it, renew it, end it.
+//!
+//! | service | method and path | what it does |
+//! |---|---|---|
+//! | [`Login`] | `GET /login?return_to=` | sends the browser to the environment's login page |
+//! | [`Callback`] | `GET` path of the redirect URI | trades the code for a session |
+//! | [`Refresh`] | `POST /auth/refresh` | renews the session's tokens now |
+//! | [`Logout`] | `GET` or `POST /logout` | ends the session here and at the environment |
+//!
+//! All four are plain tower services for any request body;
+//! [`Sessions::routes`](crate::Sessions::routes) (feature `axum`) mounts them.
+//!
+//! Every attempt to log in has its own random `state`, `nonce` and PKCE verifier in its own sealed
+//! cookie, which lives ten minutes and is good for one callback: several tabs can log in at once,
+//! and another browser's callback is refused. Nothing that the environment or a stranger puts into
+//! the callback's address is shown.
+//!
+//! ```
+//! # #[cfg(feature = "sandbox")] {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use http::{Request, StatusCode, header};
+//! use tower::ServiceExt;
+//! use tower_scalekit::{Sandbox, SessionSecret, Sessions};
+//!
+//! let sessions = Sessions::builder(Sandbox::new().scalekit())
+//!     .secret(SessionSecret::generate()?)
+//!     .redirect_uri("https://app.example.com/auth/callback")
+//!     .build()?;
+//! let request = Request::get("/login?return_to=/dashboard").body(())?;
+//! let response = sessions.login().oneshot(request).await?;
+//! assert_eq!(response.status(), StatusCode::FOUND);
+//! assert!(response.headers()[header::LOCATION].to_str()?.contains("/oauth/authorize?"));
+//! # Ok(())
+//! # }
+//! # main().unwrap();
+//! # }
+//! ```
+
+mod answer;
+mod attempt;
+mod callback;
+mod future;
+mod login;
+mod logout;
+mod refresh;
+mod return_to;
+#[cfg(feature = "axum")]
+mod router;
+#[cfg(feature = "sandbox")]
+mod sandbox_login;
+
+pub use self::answer::{AuthFailure, AuthRejection};
+pub use self::callback::Callback;
+pub use self::future::RouteFuture;
+pub use self::login::Login;
+pub use self::logout::Logout;
+pub use self::refresh::Refresh;
+pub use self::return_to::ReturnTo;
+
+use crate::session::Sessions;
+
+impl Sessions {
+    /// The service that starts logins.
+    #[must_use]
+    pub fn login(&self) -> Login {
+        Login::new(self)
+    }
+
+    /// The service that logins come back to.
+    #[must_use]
+    pub fn callback(&self) -> Callback {
+        Callback::new(self)
+    }
+
+    /// The service that renews a session's tokens on request.
+    #[must_use]
+    pub fn refresh(&self) -> Refresh {
+        Refresh::new(self)
+    }
+
+    /// The service that ends sessions.
+    #[must_use]
+    pub fn logout(&self) -> Logout {
+        Logout::new(self)
+    }
+}

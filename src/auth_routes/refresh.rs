@@ -1,0 +1,94 @@
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, header};
+
+use super::RouteFuture;
+use super::answer::{AuthFailure, AuthRejection};
+use super::future::route_service;
+use crate::origin::is_cross_site;
+use crate::rejection::{Rejected, Renderer, RequestHead, never_cache, vary_on};
+use crate::session::{Found, Renewal, Sessions, Settled};
+
+/// Renews a session's tokens now: `POST /auth/refresh`. Made by
+/// [`Sessions::refresh`](crate::Sessions::refresh).
+///
+/// [`RequireSession`](crate::RequireSession) renews by itself what is about to expire; this is for
+/// pages that want changed roles at once, or that keep a session alive. Answers 204 with the new
+/// cookie, 401 when the session has ended, 503 when the environment does not answer.
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    sessions: Sessions,
+    renderer: Renderer<AuthRejection>,
+}
+
+impl Refresh {
+    pub(super) fn new(sessions: &Sessions) -> Self {
+        Self { sessions: sessions.clone(), renderer: Renderer::default() }
+    }
+
+    /// Renders refusals in your own way.
+    #[must_use]
+    pub fn on_rejection<F>(mut self, render: F) -> Self
+    where
+        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.renderer = Renderer::custom(render);
+        self
+    }
+
+    fn respond(&self, request: RequestHead) -> RouteFuture {
+        let refresh = self.clone();
+        RouteFuture::working(async move {
+            match refresh.renew(&request).await {
+                Ok(response) => response,
+                Err(failure) => refresh.refuse(failure, request),
+            }
+        })
+    }
+
+    async fn renew(&self, request: &RequestHead) -> Result<Response<Bytes>, AuthFailure> {
+        if request.method() != Method::POST {
+            return Err(AuthFailure::MethodNotAllowed { allow: "POST" });
+        }
+        if is_cross_site(request.headers(), self.sessions.public_url()) {
+            return Err(AuthFailure::CrossSite);
+        }
+        let session = match self.sessions.find(request.headers()) {
+            Found::Live(live) if !live.session.is_renewable() => return Ok(no_content()),
+            Found::Live(live) => live.session,
+            Found::Due(session) => session,
+            Found::Nothing | Found::Over => return Err(AuthFailure::NoSession),
+        };
+        let renewal = self.sessions.renew(&session).await;
+        if matches!(renewal, Renewal::Unavailable) {
+            return Err(AuthFailure::Unavailable);
+        }
+        let presented = self.sessions.cookies().presented(request.headers()).cookies();
+        let Settled::Live(live) = self.sessions.settle(session, renewal, &presented) else {
+            return Err(AuthFailure::NoSession);
+        };
+        let mut response = no_content();
+        for cookie in live.set_cookies {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        Ok(response)
+    }
+
+    fn refuse(&self, failure: AuthFailure, request: RequestHead) -> Response<Bytes> {
+        let cookies = self.sessions.cookies();
+        let over = failure == AuthFailure::NoSession;
+        let presented = cookies.presented(request.headers()).cookies();
+        let clear = if over { cookies.clear_session(&presented) } else { Vec::new() };
+        let rejection = AuthRejection::new(failure, request.headers(), self.sessions.login_path());
+        self.renderer.render(rejection.set_cookies(clear), request)
+    }
+}
+
+route_service!(Refresh);
+
+fn no_content() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    never_cache(response.headers_mut());
+    vary_on(response.headers_mut(), &header::COOKIE);
+    response
+}

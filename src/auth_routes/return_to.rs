@@ -1,0 +1,136 @@
+use std::fmt;
+
+use url::Url;
+
+const MAX_BYTES: usize = 2048;
+
+/// Where a person goes after the login: a path of our own, as a browser would understand it.
+///
+/// ```
+/// use tower_scalekit::auth_routes::ReturnTo;
+///
+/// assert_eq!(ReturnTo::parse("/a/../b?c=d").unwrap().as_str(), "/b?c=d");
+/// for elsewhere in ["https://evil.test", "//evil.test", "/\\evil.test", "/\t/evil.test", "/.//evil.test"] {
+///     assert!(ReturnTo::parse(elsewhere).is_none());
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReturnTo(String);
+
+impl ReturnTo {
+    /// Accepts text that starts with a slash and that a browser resolves (WHATWG URL) to a path on
+    /// the same origin; `None` for all else, whatever its disguise.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let suspicious = |c: char| c == '\\' || c.is_control();
+        if !text.starts_with('/') || text.len() > MAX_BYTES || text.contains(suspicious) {
+            return None;
+        }
+        // Any origin will do: what matters is whether the text stays on it.
+        let here = Url::parse("https://return-to.invalid/").ok()?;
+        let there = here.join(text).ok()?;
+        // Removing dot segments can leave a path that starts like another host's address.
+        if there.origin() != here.origin() || there.path().starts_with("//") {
+            return None;
+        }
+        let mut path = there.path().to_owned();
+        for (mark, part) in [('?', there.query()), ('#', there.fragment())] {
+            if let Some(part) = part {
+                path.push(mark);
+                path.push_str(part);
+            }
+        }
+        Some(Self(path))
+    }
+
+    /// The start page.
+    #[must_use]
+    pub fn root() -> Self {
+        Self("/".to_owned())
+    }
+
+    /// Path, query and fragment in a form that is safe in a `Location` header.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it leads to this path.
+    pub(super) fn is_path(&self, path: &str) -> bool {
+        self.0.split(['?', '#']).next().is_some_and(|own| own.trim_end_matches('/') == path)
+    }
+}
+
+impl fmt::Display for ReturnTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l9_own_paths_are_kept() {
+        for (text, path) in [
+            ("/", "/"),
+            ("/a?b=//c#d", "/a?b=//c#d"),
+            ("/a//b", "/a//b"),
+            ("/a/../b", "/b"),
+            ("/%2F%2Fevil.test", "/%2F%2Fevil.test"),
+            ("/%5cevil.test", "/%5cevil.test"),
+            ("/é", "/%C3%A9"),
+            ("/a b\"<", "/a%20b%22%3C"),
+            ("/@evil.test", "/@evil.test"),
+            ("/http://evil.test", "/http://evil.test"),
+        ] {
+            assert_eq!(ReturnTo::parse(text).map(|path| path.0).as_deref(), Some(path), "{text}");
+        }
+    }
+
+    #[test]
+    fn l9_every_disguise_of_another_origin_is_refused() {
+        let long = format!("/{}", "a".repeat(MAX_BYTES));
+        for text in [
+            "",
+            "a",
+            " /a",
+            "?a",
+            "#a",
+            "https://evil.test",
+            "https:/evil.test",
+            "javascript:alert(1)",
+            "//evil.test",
+            "///evil.test",
+            "////evil.test",
+            "/\\evil.test",
+            "\\/evil.test",
+            "/\\/evil.test",
+            "/\t/evil.test",
+            "/\n/evil.test",
+            "/\r\n/evil.test",
+            "\t//evil.test",
+            "/.//evil.test",
+            "/..//evil.test",
+            "/a/..//evil.test",
+            "/%2e//evil.test",
+            "/a/%2E%2e//evil.test",
+            "/\u{0}",
+            "/\u{7f}",
+            "/\u{85}",
+            "//[::1]",
+            "//evil.test@app.test",
+            &long,
+        ] {
+            assert_eq!(ReturnTo::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn own_routes_are_recognised() {
+        let path = |text| ReturnTo::parse(text).unwrap();
+        assert!(path("/login").is_path("/login") && path("/login/?a=b#c").is_path("/login"));
+        assert!(!path("/login/help").is_path("/login") && !path("/logins").is_path("/login"));
+    }
+}

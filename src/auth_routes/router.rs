@@ -1,0 +1,19 @@
+use axum::Router;
+
+use crate::session::Sessions;
+
+impl Sessions {
+    /// The four routes of a login, for a router of any state: merge them *beside* the routes that
+    /// [`RequireSession`](crate::RequireSession) protects.
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    pub fn routes<S>(&self) -> Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        Router::new()
+            .route_service(self.login_path(), self.login())
+            .route_service(self.callback_path(), self.callback())
+            .route_service(self.refresh_path(), self.refresh())
+            .route_service(self.logout_path(), self.logout())
+    }
+}

@@ -1,0 +1,51 @@
+use std::fmt::Display;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+
+use super::{Callback, Login};
+use crate::rejection::RequestHead;
+use crate::sandbox::Sandbox;
+use crate::session::Sessions;
+
+impl Sandbox {
+    /// Logs a person in and returns the `Cookie` header of the session: for tests of an app that
+    /// is protected by [`RequireSession`](crate::RequireSession).
+    ///
+    /// It is a true login through `/login`, the sandbox and the callback, so the cookie is what a
+    /// browser would have. An e-mail address that the sandbox does not know signs up. Registers
+    /// the redirect URI of `sessions`.
+    ///
+    /// # Panics
+    /// When the login fails, for instance because `sessions` belongs to another environment or a
+    /// fault is set: a test that asks for a session has no use for an error.
+    pub async fn session_cookie(&self, sessions: &Sessions, email: &str) -> HeaderValue {
+        self.register_redirect_uri(sessions.redirect_uri());
+        let started = Login::new(sessions).answer(Request::new(()).into());
+        let authorization = started.headers().get(header::LOCATION);
+        let authorization = authorization.and_then(|url| url.to_str().ok()).unwrap_or_default();
+        let callback = or_give_up(self.log_in(authorization, email));
+        let request = Request::get(callback).header(header::COOKIE, cookie_header(&started));
+        let request = RequestHead::from(or_give_up(request.body(())));
+        let completed = Callback::new(sessions).answer(request).await;
+        if !completed.status().is_redirection() {
+            or_give_up::<(), _>(Err(String::from_utf8_lossy(completed.body())));
+        }
+        cookie_header(&completed)
+    }
+}
+
+/// What a browser would send back of the cookies that a response sets.
+fn cookie_header(response: &Response<Bytes>) -> HeaderValue {
+    let pair = |value: &HeaderValue| {
+        let (pair, attributes) = value.to_str().ok()?.split_once(';')?;
+        (!attributes.contains("Max-Age=0")).then(|| pair.to_owned())
+    };
+    let set = response.headers().get_all(header::SET_COOKIE);
+    or_give_up(set.iter().filter_map(pair).collect::<Vec<_>>().join("; ").try_into())
+}
+
+fn or_give_up<T, E: Display>(result: Result<T, E>) -> T {
+    #[expect(clippy::panic, reason = "a test that asks for a session has no use for an error")]
+    result.unwrap_or_else(|error| panic!("the login failed: {error}"))
+}
