@@ -36,6 +36,7 @@ mod body;
 #[cfg(feature = "axum-core")]
 mod extract;
 mod flight;
+mod guard;
 mod origin;
 mod rejection;
 mod telemetry;

@@ -20,7 +20,9 @@ use serde::Serialize;
 #[derive(Debug)]
 pub struct Rejected<'a, R> {
     reason: &'a R,
-    request: &'a RequestHead,
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
     response: Response<Bytes>,
 }
 
@@ -34,54 +36,25 @@ impl<R> Rejected<'_, R> {
     /// The refused request's method.
     #[must_use]
     pub fn method(&self) -> &Method {
-        &self.request.method
+        self.method
     }
 
     /// The refused request's target.
     #[must_use]
     pub fn uri(&self) -> &Uri {
-        &self.request.uri
+        self.uri
     }
 
     /// The refused request's headers: they hold credentials, do not log them.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
-        &self.request.headers
+        self.headers
     }
 
     /// The default answer.
     #[must_use]
     pub fn into_response(self) -> Response<Bytes> {
         self.response
-    }
-}
-
-/// What is kept of a refused request.
-#[derive(Debug)]
-pub(crate) struct RequestHead {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl RequestHead {
-    pub(crate) fn method(&self) -> &Method {
-        &self.method
-    }
-
-    pub(crate) fn uri(&self) -> &Uri {
-        &self.uri
-    }
-
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-}
-
-impl<B> From<Request<B>> for RequestHead {
-    fn from(request: Request<B>) -> Self {
-        let (parts, _) = request.into_parts();
-        Self { method: parts.method, uri: parts.uri, headers: parts.headers }
     }
 }
 
@@ -107,11 +80,17 @@ impl<R: Reason> Renderer<R> {
         Self(Some(Arc::new(render)))
     }
 
-    pub(crate) fn render(&self, reason: R, request: RequestHead) -> Response<Bytes> {
+    pub(crate) fn render<B>(&self, reason: R, request: &Request<B>) -> Response<Bytes> {
         crate::telemetry::rejected(reason.name());
         let mut response = reason.answer();
         if let Some(render) = &self.0 {
-            response = render(Rejected { reason: &reason, request: &request, response });
+            response = render(Rejected {
+                reason: &reason,
+                method: request.method(),
+                uri: request.uri(),
+                headers: request.headers(),
+                response,
+            });
         }
         response.extensions_mut().insert(reason);
         response
@@ -212,8 +191,8 @@ mod tests {
 
     #[test]
     fn the_reason_is_in_the_extensions_whoever_rendered() {
-        let head = || RequestHead::from(Request::get("/door").body(()).unwrap());
-        let default = Renderer::default().render(Closed, head());
+        let request = Request::get("/door").body(()).unwrap();
+        let default = Renderer::default().render(Closed, &request);
         assert_eq!(default.status(), StatusCode::FORBIDDEN);
         assert_eq!(default.extensions().get(), Some(&Closed));
 
@@ -225,7 +204,7 @@ mod tests {
             *response.status_mut() = StatusCode::IM_A_TEAPOT;
             response
         });
-        let custom = custom.clone().render(Closed, head());
+        let custom = custom.clone().render(Closed, &request);
         assert_eq!(custom.status(), StatusCode::IM_A_TEAPOT);
         assert_eq!(custom.headers()[header::CACHE_CONTROL], "no-store");
         assert_eq!(custom.extensions().get(), Some(&Closed));

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use url::form_urlencoded;
 
 use super::RouteFuture;
@@ -7,7 +7,7 @@ use super::answer::{AuthFailure, AuthRejection, redirect};
 use super::attempt::Attempt;
 use super::future::route_service;
 use crate::oauth::{OAuthError, is_error_code};
-use crate::rejection::{Rejected, Renderer, RequestHead};
+use crate::rejection::{Rejected, Renderer};
 use crate::session::{NewSession, PresentedCookies, Sessions};
 use crate::telemetry;
 use crate::token::{Flow, TokenError};
@@ -39,12 +39,12 @@ impl Callback {
         self
     }
 
-    fn respond(&self, request: RequestHead) -> RouteFuture {
+    fn respond(&self, request: Request<()>) -> RouteFuture {
         let callback = self.clone();
         RouteFuture::working(async move { callback.answer(request).await })
     }
 
-    pub(super) async fn answer(&self, request: RequestHead) -> Response<Bytes> {
+    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
         let sessions = &self.sessions;
         let returned = Returned::read(&request);
         let (attempt, end_attempt) = match &returned {
@@ -56,10 +56,9 @@ impl Callback {
         };
         let presented = sessions.cookies().presented(request.headers()).cookies();
         let completed = match (returned, attempt) {
-            (Ok(returned), Some(attempt)) => self
-                .complete(returned, &attempt, &presented)
-                .await
-                .map(|cookies| (attempt, cookies)),
+            (Ok(returned), Some(attempt)) => {
+                self.complete(returned, &attempt, presented).await.map(|cookies| (attempt, cookies))
+            }
             (Ok(_), None) => Err(AuthFailure::AttemptUnknown),
             (Err(failure), _) => Err(failure),
         };
@@ -74,7 +73,7 @@ impl Callback {
                 let rejection =
                     AuthRejection::new(failure, request.headers(), sessions.login_path())
                         .set_cookies(end_attempt.filter(|_| !keep_attempt));
-                self.renderer.render(rejection, request)
+                self.renderer.render(rejection, &request)
             }
         }
     }
@@ -84,7 +83,7 @@ impl Callback {
         &self,
         returned: Returned,
         attempt: &Attempt,
-        presented: &PresentedCookies,
+        presented: PresentedCookies,
     ) -> Result<Vec<HeaderValue>, AuthFailure> {
         let sessions = &self.sessions;
         let scalekit = sessions.scalekit();
@@ -143,7 +142,7 @@ struct Returned {
 }
 
 impl Returned {
-    fn read(request: &RequestHead) -> Result<Self, AuthFailure> {
+    fn read(request: &Request<()>) -> Result<Self, AuthFailure> {
         if request.method() != Method::GET {
             return Err(AuthFailure::MethodNotAllowed { allow: "GET" });
         }

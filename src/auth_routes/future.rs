@@ -47,7 +47,7 @@ impl fmt::Debug for RouteFuture {
     }
 }
 
-/// A tower service over requests with any body, whose work is `fn respond(&self, RequestHead)`.
+/// A tower service over requests with any body, whose work is `fn respond(&self, Request<()>)`.
 macro_rules! route_service {
     ($service:ty) => {
         impl<B> tower_service::Service<http::Request<B>> for $service {
@@ -63,7 +63,7 @@ macro_rules! route_service {
             }
 
             fn call(&mut self, request: http::Request<B>) -> super::RouteFuture {
-                self.respond(request.into())
+                self.respond(request.map(|_| ()))
             }
         }
     };

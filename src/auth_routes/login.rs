@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use url::form_urlencoded;
 
 use super::answer::{AuthFailure, AuthRejection, redirect};
@@ -9,7 +9,7 @@ use super::attempt::Attempt;
 use super::future::route_service;
 use super::{ReturnTo, RouteFuture};
 use crate::oauth::{AuthorizationRequest, is_error_code};
-use crate::rejection::{Rejected, Renderer, RequestHead};
+use crate::rejection::{Rejected, Renderer};
 use crate::session::Sessions;
 use crate::telemetry;
 
@@ -70,19 +70,19 @@ impl Login {
         self
     }
 
-    fn respond(&self, request: RequestHead) -> RouteFuture {
+    fn respond(&self, request: Request<()>) -> RouteFuture {
         RouteFuture::ready(self.answer(request))
     }
 
-    pub(super) fn answer(&self, request: RequestHead) -> Response<Bytes> {
+    pub(super) fn answer(&self, request: Request<()>) -> Response<Bytes> {
         self.start(&request).unwrap_or_else(|failure| {
             let login_path = self.sessions.login_path();
             let rejection = AuthRejection::new(failure, request.headers(), login_path);
-            self.renderer.render(rejection, request)
+            self.renderer.render(rejection, &request)
         })
     }
 
-    fn start(&self, request: &RequestHead) -> Result<Response<Bytes>, AuthFailure> {
+    fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return Err(AuthFailure::MethodNotAllowed { allow: "GET, HEAD" });
         }

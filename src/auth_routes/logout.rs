@@ -1,11 +1,11 @@
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 
 use super::RouteFuture;
 use super::answer::{AuthFailure, AuthRejection, redirect};
 use super::future::route_service;
 use crate::origin::is_cross_site;
-use crate::rejection::{Rejected, Renderer, RequestHead};
+use crate::rejection::{Rejected, Renderer};
 use crate::session::Sessions;
 
 /// Ends a session: `GET` or `POST /logout`. Made by [`Sessions::logout`](crate::Sessions::logout).
@@ -34,15 +34,15 @@ impl Logout {
         self
     }
 
-    fn respond(&self, request: RequestHead) -> RouteFuture {
+    fn respond(&self, request: Request<()>) -> RouteFuture {
         RouteFuture::ready(self.end(&request).unwrap_or_else(|failure| {
             let login_path = self.sessions.login_path();
             let rejection = AuthRejection::new(failure, request.headers(), login_path);
-            self.renderer.render(rejection, request)
+            self.renderer.render(rejection, &request)
         }))
     }
 
-    fn end(&self, request: &RequestHead) -> Result<Response<Bytes>, AuthFailure> {
+    fn end(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
         if request.method() != Method::GET && request.method() != Method::POST {
             return Err(AuthFailure::MethodNotAllowed { allow: "GET, POST" });
         }
@@ -53,7 +53,7 @@ impl Logout {
         let session = sessions.peek(request.headers());
         let url = sessions.scalekit().logout_url(&sessions.logout_request(session.as_ref()));
         let presented = sessions.cookies().presented(request.headers()).cookies();
-        let clear = sessions.cookies().clear_session(&presented);
+        let clear = sessions.cookies().clear_session(presented);
         // L10: after a POST, the browser must come with a GET.
         Ok(redirect(StatusCode::SEE_OTHER, url.as_str(), clear))
     }

@@ -1,11 +1,11 @@
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 
 use super::RouteFuture;
 use super::answer::{AuthFailure, AuthRejection};
 use super::future::route_service;
 use crate::origin::is_cross_site;
-use crate::rejection::{Rejected, Renderer, RequestHead, never_cache, vary_on};
+use crate::rejection::{Rejected, Renderer, never_cache, vary_on};
 use crate::session::{Found, Renewal, Sessions, Settled};
 
 /// Renews a session's tokens now: `POST /auth/refresh`. Made by
@@ -35,17 +35,17 @@ impl Refresh {
         self
     }
 
-    fn respond(&self, request: RequestHead) -> RouteFuture {
+    fn respond(&self, request: Request<()>) -> RouteFuture {
         let refresh = self.clone();
         RouteFuture::working(async move {
             match refresh.renew(&request).await {
                 Ok(response) => response,
-                Err(failure) => refresh.refuse(failure, request),
+                Err(failure) => refresh.refuse(failure, &request),
             }
         })
     }
 
-    async fn renew(&self, request: &RequestHead) -> Result<Response<Bytes>, AuthFailure> {
+    async fn renew(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
         if request.method() != Method::POST {
             return Err(AuthFailure::MethodNotAllowed { allow: "POST" });
         }
@@ -63,7 +63,7 @@ impl Refresh {
             return Err(AuthFailure::Unavailable);
         }
         let presented = self.sessions.cookies().presented(request.headers()).cookies();
-        let Settled::Live(live) = self.sessions.settle(session, renewal, &presented) else {
+        let Settled::Live(live) = self.sessions.settle(&session, renewal, presented) else {
             return Err(AuthFailure::NoSession);
         };
         let mut response = no_content();
@@ -73,11 +73,11 @@ impl Refresh {
         Ok(response)
     }
 
-    fn refuse(&self, failure: AuthFailure, request: RequestHead) -> Response<Bytes> {
+    fn refuse(&self, failure: AuthFailure, request: &Request<()>) -> Response<Bytes> {
         let cookies = self.sessions.cookies();
         let over = failure == AuthFailure::NoSession;
         let presented = cookies.presented(request.headers()).cookies();
-        let clear = if over { cookies.clear_session(&presented) } else { Vec::new() };
+        let clear = if over { cookies.clear_session(presented) } else { Vec::new() };
         let rejection = AuthRejection::new(failure, request.headers(), self.sessions.login_path());
         self.renderer.render(rejection.set_cookies(clear), request)
     }

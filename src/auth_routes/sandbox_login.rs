@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 
 use super::{Callback, Login};
-use crate::rejection::RequestHead;
 use crate::sandbox::Sandbox;
 use crate::session::Sessions;
 
@@ -21,12 +20,12 @@ impl Sandbox {
     /// fault is set: a test that asks for a session has no use for an error.
     pub async fn session_cookie(&self, sessions: &Sessions, email: &str) -> HeaderValue {
         self.register_redirect_uri(sessions.redirect_uri());
-        let started = Login::new(sessions).answer(Request::new(()).into());
+        let started = Login::new(sessions).answer(Request::new(()));
         let authorization = started.headers().get(header::LOCATION);
         let authorization = authorization.and_then(|url| url.to_str().ok()).unwrap_or_default();
         let callback = or_give_up(self.log_in(authorization, email));
         let request = Request::get(callback).header(header::COOKIE, cookie_header(&started));
-        let request = RequestHead::from(or_give_up(request.body(())));
+        let request = or_give_up(request.body(()));
         let completed = Callback::new(sessions).answer(request).await;
         if !completed.status().is_redirection() {
             or_give_up::<(), _>(Err(String::from_utf8_lossy(completed.body())));

@@ -7,6 +7,7 @@ use super::requirement::Requirement;
 use super::{RequireScope, ResponseFuture, ScopeRejection};
 use crate::body::ResponseBody;
 use crate::challenge::{Challenge, ChallengeContext, ScopeToken};
+use crate::guard::{Decision, Guarded};
 use crate::origin::is_preflight;
 use crate::telemetry;
 use crate::token::Principal;
@@ -28,22 +29,19 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        if is_preflight(&request) {
-            return ResponseFuture::inner(self.inner.call(request));
-        }
-        match self.config.judge(&mut request) {
-            Ok(()) => ResponseFuture::inner(self.inner.call(request)),
-            Err(reason) => {
-                ResponseFuture::rejected(self.config.renderer.render(reason, request.into()))
-            }
-        }
+        let judged = if is_preflight(&request) { Ok(()) } else { self.config.judge(&mut request) };
+        let decision = match judged {
+            Ok(()) => Decision::Admit(()),
+            Err(reason) => Decision::Refuse(self.config.renderer.render(reason, &request)),
+        };
+        Guarded::decided(decision, request, &mut self.inner).into()
     }
 }
 

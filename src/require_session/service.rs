@@ -1,13 +1,14 @@
-use std::mem;
 use std::task::{Context, Poll};
 
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use tower_service::Service;
 
 use super::answer::LoginRequired;
+use super::future::{Renewal, SessionMark};
 use super::{Anonymous, RequireSession, ResponseFuture, SessionRejection};
 use crate::body::ResponseBody;
-use crate::session::{Found, Live, Session, Settled};
+use crate::guard::{Decision, Guarded};
+use crate::session::{self, Found, Live, Session, Settled};
 use crate::token::Principal;
 
 /// The service of [`RequireSession`].
@@ -30,92 +31,63 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let config = &self.config;
         request.extensions_mut().remove::<Principal>();
         request.extensions_mut().remove::<Session>();
-        let verdict = match self.config.sessions.find(request.headers()) {
-            Found::Live(live) => Verdict::Pass(Some(live)),
+        let decision = match config.sessions.find(request.headers()) {
+            Found::Live(live) => config.admit(live, &mut request),
             Found::Due(session) => {
-                let renewing = self.config.sessions.renew(&session);
-                // The clone takes the place of the service that was made ready for this request:
-                // https://docs.rs/tower-service/latest/tower_service/trait.Service.html
-                let clone = self.inner.clone();
-                let inner = mem::replace(&mut self.inner, clone);
-                let config = self.config.clone();
-                return ResponseFuture::renewing(inner, config, request, session, renewing);
+                let renewing = config.sessions.renew(&session);
+                let wait = Renewal { config: config.clone(), session, renewing };
+                return Guarded::waiting(wait, request, &mut self.inner).into();
             }
-            Found::Nothing => self.config.without_session(&request, SessionRejection::NoSession),
-            Found::Over => self.config.without_session(&request, SessionRejection::SessionOver),
+            Found::Nothing => config.without(SessionRejection::NoSession, &mut request),
+            Found::Over => config.without(SessionRejection::SessionOver, &mut request),
         };
-        match verdict.admit(request, &self.config) {
-            Ok((request, set_cookies)) => {
-                ResponseFuture::inner(self.inner.call(request), set_cookies)
-            }
-            Err(response) => ResponseFuture::rejected(response),
-        }
-    }
-}
-
-/// What is done with a request.
-pub(super) enum Verdict {
-    /// Let through, with a session or as nobody.
-    Pass(Option<Live>),
-    /// Let through as nobody, taking the useless cookies away.
-    Cleared(Vec<HeaderValue>),
-    Reject(SessionRejection),
-}
-
-impl Verdict {
-    /// The request as the inner service gets it and the cookies for its response, or the answer.
-    pub(super) fn admit<ReqBody>(
-        self,
-        mut request: Request<ReqBody>,
-        config: &RequireSession,
-    ) -> Result<(Request<ReqBody>, Vec<HeaderValue>), Response<bytes::Bytes>> {
-        let extensions = request.extensions_mut();
-        let set_cookies = match self {
-            Self::Pass(Some(live)) => {
-                extensions.insert(live.session.principal().clone());
-                extensions.insert(live.session);
-                live.set_cookies
-            }
-            Self::Pass(None) => {
-                extensions.insert(Anonymous);
-                Vec::new()
-            }
-            Self::Cleared(clear_cookies) => {
-                extensions.insert(Anonymous);
-                clear_cookies
-            }
-            Self::Reject(reason) => return Err(config.renderer.render(reason, request.into())),
-        };
-        Ok((request, set_cookies))
+        Guarded::decided(decision, request, &mut self.inner).into()
     }
 }
 
 impl RequireSession {
-    /// What is done with a request whose session was due.
-    pub(super) fn settled<B>(&self, settled: Settled, request: &Request<B>) -> Verdict {
-        match settled {
-            Settled::Live(live) => Verdict::Pass(Some(live)),
-            Settled::Over => self.without_session(request, SessionRejection::SessionOver),
-            Settled::Unavailable => Verdict::Reject(SessionRejection::Unavailable),
+    fn admit<B>(&self, live: Live, request: &mut Request<B>) -> Decision<SessionMark> {
+        let extensions = request.extensions_mut();
+        extensions.insert(live.session.principal().clone());
+        extensions.insert(live.session);
+        Decision::Admit(SessionMark { set_cookies: live.set_cookies })
+    }
+
+    /// Decides on a request whose session was due.
+    pub(super) fn settle<B>(
+        &self,
+        session: &Session,
+        renewal: session::Renewal,
+        request: &mut Request<B>,
+    ) -> Decision<SessionMark> {
+        let presented = self.sessions.cookies().presented(request.headers()).cookies();
+        match self.sessions.settle(session, renewal, presented) {
+            Settled::Live(live) => self.admit(live, request),
+            Settled::Over => self.without(SessionRejection::SessionOver, request),
+            Settled::Unavailable => self.refuse(SessionRejection::Unavailable, request),
         }
     }
 
-    fn without_session<B>(
+    /// Decides on a request without a session; cookies that are of no use are taken away.
+    fn without<B>(
         &self,
-        request: &Request<B>,
-        reject: fn(LoginRequired) -> SessionRejection,
-    ) -> Verdict {
+        reason: fn(LoginRequired) -> SessionRejection,
+        request: &mut Request<B>,
+    ) -> Decision<SessionMark> {
         let cookies = self.sessions.cookies();
-        let presented = cookies.presented(request.headers()).cookies();
-        let clear_cookies = cookies.clear_session(&presented);
-        match (self.optional, clear_cookies.is_empty()) {
-            (true, true) => Verdict::Pass(None),
-            (true, false) => Verdict::Cleared(clear_cookies),
-            (false, _) => {
-                Verdict::Reject(reject(LoginRequired::of(request, &self.sessions, clear_cookies)))
-            }
+        let set_cookies = cookies.clear_session(cookies.presented(request.headers()).cookies());
+        if self.optional {
+            request.extensions_mut().insert(Anonymous);
+            return Decision::Admit(SessionMark { set_cookies });
         }
+        let login = LoginRequired::of(request, &self.sessions, set_cookies);
+        self.refuse(reason(login), request)
+    }
+
+    fn refuse<B>(&self, reason: SessionRejection, request: &Request<B>) -> Decision<SessionMark> {
+        Decision::Refuse(self.renderer.render(reason, request))
     }
 }

@@ -1,15 +1,15 @@
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::{Request, Response};
 use tower_service::Service;
 
 use super::credentials::Credentials;
+use super::future::KeyFetch;
 use super::{RequireToken, ResponseFuture, TokenRejection};
 use crate::body::ResponseBody;
 use crate::challenge::{Challenge, ChallengeContext};
+use crate::guard::{Decision, Guarded};
 use crate::origin::is_preflight;
 use crate::token::{Attempt, Principal, TokenError};
 
@@ -33,78 +33,73 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let config = &self.config;
         request.extensions_mut().remove::<Principal>();
         request.extensions_mut().remove::<ChallengeContext>();
         if is_preflight(&request) {
-            return ResponseFuture::inner(self.inner.call(request));
+            return Guarded::decided(Decision::Admit(()), request, &mut self.inner).into();
         }
-        let attempt = match Credentials::of(request.headers()) {
-            Credentials::Bearer(token) => self.config.verifier.attempt(token),
-            Credentials::Unreadable => Attempt::Done(Err(TokenError::Malformed)),
+        let decision = match Credentials::of(request.headers()) {
+            Credentials::Bearer(token) => match config.verifier.attempt(token) {
+                Attempt::Done(verified) => config.decide(verified, &mut request),
+                Attempt::Wait(fetch) => {
+                    let wait = KeyFetch { config: config.clone(), fetch };
+                    return Guarded::waiting(wait, request, &mut self.inner).into();
+                }
+            },
+            Credentials::Unreadable => config.decide(Err(TokenError::Malformed), &mut request),
             Credentials::None => {
-                let challenge = Challenge::clone(&self.config.challenge);
-                let reason = TokenRejection::NoToken { challenge };
-                return ResponseFuture::rejected(self.config.reject(reason, request));
+                config.refuse(|challenge| TokenRejection::NoToken { challenge }, &request)
             }
             Credentials::Several => {
-                let challenge = Challenge::clone(&self.config.challenge);
-                let reason = TokenRejection::InvalidRequest { challenge };
-                return ResponseFuture::rejected(self.config.reject(reason, request));
+                config.refuse(|challenge| TokenRejection::InvalidRequest { challenge }, &request)
             }
         };
-        match attempt {
-            Attempt::Done(verified) => match self.config.admit(verified, request) {
-                Ok(request) => ResponseFuture::inner(self.inner.call(request)),
-                Err(response) => ResponseFuture::rejected(response),
-            },
-            Attempt::Wait(fetch) => {
-                // The clone takes the place of the service that was made ready for this request:
-                // https://docs.rs/tower-service/latest/tower_service/trait.Service.html
-                let clone = self.inner.clone();
-                let inner = mem::replace(&mut self.inner, clone);
-                ResponseFuture::fetching(inner, self.config.clone(), request, fetch)
-            }
-        }
+        Guarded::decided(decision, request, &mut self.inner).into()
     }
 }
 
 impl RequireToken {
-    /// Verifies the token of a request after the fetch that the first attempt asked for.
-    pub(super) fn verify_again<B>(
-        &self,
-        request: &Request<B>,
-        fetched: Option<bool>,
-    ) -> Result<Principal, TokenError> {
-        match Credentials::of(request.headers()) {
-            Credentials::Bearer(token) => self.verifier.attempt_again(token, fetched),
-            _ => Err(TokenError::Malformed),
-        }
-    }
-
-    /// The request as the inner service gets it, or the answer.
-    pub(super) fn admit<B>(
+    fn decide<B>(
         &self,
         verified: Result<Principal, TokenError>,
-        mut request: Request<B>,
-    ) -> Result<Request<B>, Response<Bytes>> {
+        request: &mut Request<B>,
+    ) -> Decision<()> {
         match verified {
             Ok(principal) => {
                 let extensions = request.extensions_mut();
                 extensions.insert(principal);
                 extensions.insert(ChallengeContext(Arc::clone(&self.challenge)));
-                Ok(request)
+                Decision::Admit(())
             }
             Err(TokenError::KeysUnavailable) => {
-                Err(self.reject(TokenRejection::KeysUnavailable, request))
+                self.refuse(|_| TokenRejection::KeysUnavailable, request)
             }
             Err(error) => {
-                let challenge = Challenge::clone(&self.challenge);
-                Err(self.reject(TokenRejection::InvalidToken { error, challenge }, request))
+                self.refuse(|challenge| TokenRejection::InvalidToken { error, challenge }, request)
             }
         }
     }
 
-    fn reject<B>(&self, reason: TokenRejection, request: Request<B>) -> Response<Bytes> {
-        self.renderer.render(reason, request.into())
+    /// Decides on a request after the fetch of keys that it waited for.
+    pub(super) fn decide_again<B>(
+        &self,
+        fetched: Option<bool>,
+        request: &mut Request<B>,
+    ) -> Decision<()> {
+        let verified = match Credentials::of(request.headers()) {
+            Credentials::Bearer(token) => self.verifier.attempt_again(token, fetched),
+            _ => Err(TokenError::Malformed),
+        };
+        self.decide(verified, request)
+    }
+
+    fn refuse<B>(
+        &self,
+        reason: impl FnOnce(Challenge) -> TokenRejection,
+        request: &Request<B>,
+    ) -> Decision<()> {
+        let reason = reason(Challenge::clone(&self.challenge));
+        Decision::Refuse(self.renderer.render(reason, request))
     }
 }

@@ -44,7 +44,6 @@ struct Environment {
 
 impl Scalekit {
     /// An environment by its URL and the credentials of `Developers > Settings > API credentials`.
-    #[must_use]
     pub fn builder(
         environment_url: impl Into<String>,
         client_id: impl Into<String>,

@@ -48,7 +48,7 @@ impl CookieStyle {
         &self,
         sealed: &str,
         max_age: time::Duration,
-        presented: &PresentedCookies,
+        presented: PresentedCookies,
     ) -> Option<Vec<HeaderValue>> {
         let mut rest = sealed;
         let mut values = Vec::new();
@@ -69,7 +69,7 @@ impl CookieStyle {
     }
 
     /// `Set-Cookie` values that take away every piece of a session that the browser sent.
-    pub(crate) fn clear_session(&self, presented: &PresentedCookies) -> Vec<HeaderValue> {
+    pub(crate) fn clear_session(&self, presented: PresentedCookies) -> Vec<HeaderValue> {
         let names = self.session_names.iter().zip(presented.pieces);
         names.filter(|(_, sent)| *sent).filter_map(|(name, _)| self.removal(name)).collect()
     }
@@ -209,13 +209,13 @@ mod tests {
 
     #[test]
     fn c1_attributes_are_strict() {
-        let value = &style().set_session("abc", HOUR, &PresentedCookies::default()).unwrap()[0];
+        let value = &style().set_session("abc", HOUR, PresentedCookies::default()).unwrap()[0];
         assert_eq!(
             value,
             "__Host-scalekit_session=abc; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600",
         );
         let plain = CookieStyle::new("scalekit", false);
-        let value = &plain.set_session("abc", HOUR, &PresentedCookies::default()).unwrap()[0];
+        let value = &plain.set_session("abc", HOUR, PresentedCookies::default()).unwrap()[0];
         assert_eq!(value, "scalekit_session=abc; HttpOnly; SameSite=Lax; Path=/; Max-Age=3600");
         assert_eq!(
             plain.removal("scalekit_session").unwrap(),
@@ -227,13 +227,13 @@ mod tests {
     fn c3_c4_pieces_are_small_few_and_come_back_together() {
         for length in [1, 3800, 3900, 7000, 11_000] {
             let sealed: String = ('a'..='z').cycle().take(length).collect();
-            let values = style().set_session(&sealed, HOUR, &PresentedCookies::default()).unwrap();
+            let values = style().set_session(&sealed, HOUR, PresentedCookies::default()).unwrap();
             assert!(values.iter().all(|value| value.len() <= MAX_COOKIE_BYTES));
             let sent = headers(&[&format!("other=1; {}", pairs_of(&values))]);
             assert_eq!(style().presented(&sent).sealed().as_deref(), Some(sealed.as_str()));
         }
         let huge = "a".repeat(3 * MAX_COOKIE_BYTES);
-        assert!(style().set_session(&huge, HOUR, &PresentedCookies::default()).is_none());
+        assert!(style().set_session(&huge, HOUR, PresentedCookies::default()).is_none());
     }
 
     #[test]
@@ -259,9 +259,9 @@ mod tests {
     fn c5_a_shorter_session_takes_the_leftovers_away() {
         let sent = headers(&["__Host-scalekit_session=a; __Host-scalekit_session.1=b"]);
         let presented = style().presented(&sent).cookies();
-        let values = style().set_session("new", HOUR, &presented).unwrap();
+        let values = style().set_session("new", HOUR, presented).unwrap();
         assert_eq!(pairs_of(&values), "__Host-scalekit_session=new; __Host-scalekit_session.1=");
         assert!(values[1].to_str().unwrap().ends_with("Max-Age=0"));
-        assert_eq!(style().clear_session(&presented).len(), 2);
+        assert_eq!(style().clear_session(presented).len(), 2);
     }
 }

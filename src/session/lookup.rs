@@ -61,7 +61,7 @@ impl Sessions {
         if opened.outdated_key || record.is_due_for_touch(self.0.lifetimes, now) {
             let touched = record.touch(self.0.lifetimes, now);
             // The session goes on under its old cookie if it cannot be sealed again.
-            set_cookies = self.give(&touched, &presented.cookies()).unwrap_or_default();
+            set_cookies = self.give(&touched, presented.cookies()).unwrap_or_default();
         }
         Found::Live(Live { session: opened.session, set_cookies })
     }
@@ -69,9 +69,9 @@ impl Sessions {
     /// What a session that was due has become.
     pub(crate) fn settle(
         &self,
-        session: Session,
+        session: &Session,
         renewal: Renewal,
-        presented: &PresentedCookies,
+        presented: PresentedCookies,
     ) -> Settled {
         match renewal {
             Renewal::Renewed(renewed) => {
@@ -86,7 +86,7 @@ impl Sessions {
             Renewal::Ended => Settled::Over,
             Renewal::Unavailable => {
                 if self.0.scalekit.clock().now() < session.principal().expires_at() {
-                    Settled::Live(Live { session, set_cookies: Vec::new() })
+                    Settled::Live(Live { session: session.clone(), set_cookies: Vec::new() })
                 } else {
                     Settled::Unavailable
                 }
@@ -99,7 +99,7 @@ impl Sessions {
     pub(crate) fn begin(
         &self,
         new: NewSession,
-        presented: &PresentedCookies,
+        presented: PresentedCookies,
     ) -> Result<Vec<HeaderValue>, BeginError> {
         let now = self.0.scalekit.clock().now();
         let record = SessionRecord::begin(new, self.0.lifetimes, now).ok_or(SealingFailed)?;
@@ -124,7 +124,7 @@ impl Sessions {
     fn give(
         &self,
         record: &SessionRecord,
-        presented: &PresentedCookies,
+        presented: PresentedCookies,
     ) -> Result<Vec<HeaderValue>, BeginError> {
         let sealed = self.seal(record)?;
         let max_age = record.remaining(self.0.scalekit.clock().now());
