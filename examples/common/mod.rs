@@ -1,0 +1,136 @@
+//! What all web examples share: settings from the environment, the embedded sandbox, a clean end.
+
+#![allow(dead_code, reason = "each example uses its part")]
+
+use std::env;
+use std::fmt::Display;
+use std::future::IntoFuture as _;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::process;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tower_scalekit::sandbox::SandboxServer;
+use tower_scalekit::{Sandbox, Scalekit, SessionSecret};
+use tracing_subscriber::EnvFilter;
+
+/// A started example: bound, connected to an environment, not serving yet.
+pub struct Setup {
+    pub scalekit: Scalekit,
+    /// Where browsers find this server, without a trailing slash.
+    pub public_url: String,
+    /// The embedded environment, unless the variables name a real one.
+    pub sandbox: Option<(Sandbox, SandboxServer)>,
+    pub listener: TcpListener,
+}
+
+impl Setup {
+    /// Reads the settings and binds the port. Ends the process with one clear line when that is
+    /// not possible: code 2 for a wrong setting, 1 for a port that is taken.
+    pub async fn from_env() -> Self {
+        init_logging();
+        let configured = SCALEKIT_VARIABLES.iter().any(|name| setting(name).is_some());
+        let scalekit = configured.then(|| or_exit(2, Scalekit::from_env()));
+        let listener = bind().await;
+        let address = or_exit(1, listener.local_addr());
+        let public_url = setting("PUBLIC_URL").unwrap_or_else(|| format!("http://{address}"));
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        let (scalekit, sandbox) = match scalekit {
+            Some(scalekit) => (scalekit, None),
+            None => {
+                let (sandbox, server) = embedded_sandbox(&public_url).await;
+                let scalekit = Scalekit::builder(
+                    server.environment_url(),
+                    sandbox.client_id(),
+                    sandbox.client_secret().clone(),
+                );
+                (or_exit(2, scalekit.build()), Some((sandbox, server)))
+            }
+        };
+        Self { scalekit, public_url, sandbox, listener }
+    }
+
+    /// Tells where the server is, and serves until SIGTERM or Ctrl-C.
+    pub async fn serve(self, app: Router) {
+        println!("listening on http://{}", or_exit(1, self.listener.local_addr()));
+        if let Some((_, server)) = &self.sandbox {
+            println!("sandbox on {}", server.environment_url());
+        }
+        let (draining, drain) = oneshot::channel();
+        let stopped = async move {
+            stop_signal().await;
+            let _ = draining.send(());
+        };
+        let serving = axum::serve(self.listener, app).with_graceful_shutdown(stopped);
+        let mut serving = pin!(serving.into_future());
+        tokio::select! {
+            served = &mut serving => or_exit(1, served),
+            // A connection that never ends does not keep the process.
+            _ = drain => { let _ = timeout(Duration::from_secs(10), serving).await; }
+        }
+    }
+}
+
+/// The secret in `SESSION_SECRET`, or a random one that ends with the process.
+pub fn session_secret() -> SessionSecret {
+    if setting("SESSION_SECRET").is_some() {
+        return or_exit(2, SessionSecret::from_env("SESSION_SECRET"));
+    }
+    eprintln!("SESSION_SECRET is not set: sessions end when this process does");
+    or_exit(1, SessionSecret::generate())
+}
+
+/// An environment variable; an empty one counts as unset.
+pub fn setting(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The value, or one line on standard error and the end.
+pub fn or_exit<T, E: Display>(code: i32, result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        process::exit(code)
+    })
+}
+
+/// The port in `BIND`.
+pub async fn bind() -> TcpListener {
+    let bind = setting("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let bound = TcpListener::bind(&bind).await;
+    or_exit(1, bound.map_err(|error| format!("cannot listen on {bind} (BIND): {error}")))
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub async fn stop_signal() {
+    let mut terminate = or_exit(1, signal(SignalKind::terminate()));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+pub fn init_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+const SCALEKIT_VARIABLES: [&str; 4] = [
+    "SCALEKIT_ENVIRONMENT_URL",
+    "SCALEKIT_ENV_URL",
+    "SCALEKIT_CLIENT_ID",
+    "SCALEKIT_CLIENT_SECRET",
+];
+
+async fn embedded_sandbox(public_url: &str) -> (Sandbox, SandboxServer) {
+    let sandbox = Sandbox::builder()
+        .redirect_uri(&format!("{public_url}/auth/callback"))
+        .post_logout_redirect_uri(&format!("{public_url}/"))
+        .build();
+    let server = or_exit(1, sandbox.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await);
+    (sandbox, server)
+}

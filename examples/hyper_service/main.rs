@@ -1,0 +1,62 @@
+//! A plain hyper service, no axum, that lets bearer tokens through.
+//!
+//! `cargo run --example hyper_service`. The audience is `API_AUDIENCE`, or the client id, which is
+//! what the environment puts into the tokens of its users. On the sandbox it prints a token to try.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tower::{ServiceBuilder, service_fn};
+use tower_scalekit::{Principal, RequireToken};
+
+#[tokio::main]
+async fn main() {
+    let setup = common::Setup::from_env().await;
+    let audience =
+        common::setting("API_AUDIENCE").unwrap_or_else(|| setup.scalekit.client_id().to_owned());
+    let guard = common::or_exit(2, RequireToken::for_audience(&setup.scalekit, audience));
+    let service = ServiceBuilder::new().layer(guard).service(service_fn(greet));
+
+    println!("listening on http://{}", common::or_exit(1, setup.listener.local_addr()));
+    if let Some((sandbox, server)) = &setup.sandbox {
+        println!("sandbox on {}", server.environment_url());
+        let token = sandbox.access_token("jane@acme.test");
+        eprintln!("try: curl -H 'Authorization: Bearer {token}' {}/", setup.public_url);
+    }
+
+    let server = auto::Builder::new(TokioExecutor::new());
+    let connections = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(common::stop_signal());
+    loop {
+        tokio::select! {
+            accepted = setup.listener.accept() => {
+                let Ok((stream, _)) = accepted else { continue };
+                let service = TowerToHyperService::new(service.clone());
+                let connection = server.serve_connection(TokioIo::new(stream), service);
+                let connection = connections.watch(connection.into_owned());
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(error, "connection ended");
+                    }
+                });
+            }
+            () = &mut stop => break,
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn greet(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let subject = request.extensions().get::<Principal>().map_or("nobody", Principal::subject);
+    Ok(Response::new(Full::new(Bytes::from(format!("Hello, {subject}\n")))))
+}

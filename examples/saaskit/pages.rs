@@ -1,0 +1,109 @@
+//! The pages of the example. `maud` escapes what it is given.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use tower_scalekit::Session;
+
+pub fn home(session: Option<&Session>) -> String {
+    page(
+        "Acme Projects",
+        session,
+        html! {
+            section.hero {
+                h1 { "Plans that keep themselves up to date" }
+                p.lead { "A small app behind Scalekit's hosted login, protected by tower layers." }
+                @match session {
+                    Some(session) => {
+                        a.button href="/dashboard" { "Go to the dashboard" }
+                        p.muted { "Logged in as " (session.user().display_name()) "." }
+                    }
+                    None => {
+                        a.button href="/login?return_to=/dashboard" { "Log in" }
+                        a.button.quiet href="/login?return_to=/dashboard&prompt=create" { "Sign up" }
+                    }
+                }
+            }
+        },
+    )
+}
+
+pub fn dashboard(session: &Session) -> String {
+    let (user, principal) = (session.user(), session.principal());
+    page(
+        "Dashboard",
+        Some(session),
+        html! {
+            h1 { "Hello, " (user.given_name.as_deref().unwrap_or(user.display_name())) }
+            p.lead { "This page is only for people who are logged in." }
+            div.cards {
+                section.card {
+                    h2 { "You" }
+                    dl {
+                        (fact("Name", user.display_name()))
+                        (fact("E-mail", &user.email))
+                        (fact("Subject", principal.subject()))
+                    }
+                }
+                section.card {
+                    h2 { "Your organization" }
+                    dl {
+                        (fact("Organization", principal.organization_id().unwrap_or("none")))
+                        dt { "Roles" } dd { (badges(principal.roles())) }
+                        dt { "Permissions" } dd { (badges(principal.permissions())) }
+                    }
+                }
+                section.card {
+                    h2 { "Your session" }
+                    dl {
+                        (fact("Session", principal.session_id().unwrap_or("none")))
+                        (fact("Access token renews at", &principal.expires_at().time().to_string()))
+                    }
+                    form.row method="post" action="/logout" {
+                        a.button.quiet href="/api/me" { "As JSON" }
+                        a.button.quiet href="/api/admin" { "Admins only" }
+                        button.button { "Log out" }
+                    }
+                }
+            }
+        },
+    )
+}
+
+fn fact(name: &str, value: &str) -> Markup {
+    html! { dt { (name) } dd { (value) } }
+}
+
+fn badges(names: &[String]) -> Markup {
+    html! {
+        @for name in names { span.badge { (name) } " " }
+        @if names.is_empty() { "none" }
+    }
+}
+
+fn page(title: &str, session: Option<&Session>, content: Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body {
+                header {
+                    a.brand href="/" { "Acme Projects" }
+                    nav {
+                        @if let Some(session) = session {
+                            span.muted { (session.user().email) }
+                            form method="post" action="/logout" { button.link { "Log out" } }
+                        } @else {
+                            a href="/login?return_to=/dashboard" { "Log in" }
+                        }
+                    }
+                }
+                main { (content) }
+            }
+        }
+    };
+    page.into_string()
+}

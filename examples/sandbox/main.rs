@@ -1,0 +1,28 @@
+//! The sandbox alone on a port: for browsers, other languages and other processes.
+//!
+//! `cargo run --example sandbox`, then open the printed address: it shows the settings to copy.
+//! Logins may return to any address on loopback, and to `REDIRECT_URI` if set.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use tower_scalekit::Sandbox;
+
+#[tokio::main]
+async fn main() {
+    common::init_logging();
+    // Bound and given back at once: tells a taken port in the words of the other examples.
+    let address = common::or_exit(1, common::bind().await.local_addr());
+    let sandbox = Sandbox::new();
+    if let Some(uri) = common::setting("REDIRECT_URI") {
+        sandbox.register_redirect_uri(&uri);
+    }
+    let server = common::or_exit(1, sandbox.serve(address).await);
+    println!("listening on {}", server.environment_url());
+    println!("sandbox on {}", server.environment_url());
+    eprintln!("SCALEKIT_ENVIRONMENT_URL={}", server.environment_url());
+    eprintln!("SCALEKIT_CLIENT_ID={}", sandbox.client_id());
+    eprintln!("SCALEKIT_CLIENT_SECRET={}", sandbox.client_secret().expose());
+    common::stop_signal().await;
+    server.shutdown().await;
+}
