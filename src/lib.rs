@@ -1,4 +1,74 @@
-//! Tower layers for Scalekit.
+//! Tower layers that give any axum, hyper or tonic app what Scalekit's quickstarts give others:
+//! hosted login, sessions that renew themselves, bearer tokens, scopes.
+//!
+//! ```
+//! # #[cfg(all(feature = "sandbox", feature = "axum"))]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, routing::get};
+//! use tower_scalekit::{RequireScope, RequireSession, Session, SessionSecret, Sessions};
+//!
+//! # let scalekit = tower_scalekit::Sandbox::new().scalekit(); // Scalekit::from_env()?
+//! # async fn admin() {}
+//! let sessions = Sessions::builder(scalekit)
+//!     .secret(SessionSecret::generate()?)
+//!     .redirect_uri("https://app.example.com/auth/callback")
+//!     .build()?;
+//! let app: Router = Router::new()
+//!     .route("/dashboard", get(|session: Session| async move {
+//!         format!("Hello {}", session.user().email)
+//!     }))
+//!     .route("/api/admin", get(admin).layer(RequireScope::all_permissions(["workspace:write"])))
+//!     .route_layer(RequireSession::new(&sessions))
+//!     .merge(sessions.routes()); // /login /auth/callback /auth/refresh /logout
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "sandbox", feature = "axum")))]
+//! # fn main() {}
+//! ```
+//!
+//! # The rooms
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`require_session`], [`require_token`], [`require_scope`] | layers that let requests through or answer them |
+//! | [`auth_routes`] | login, callback, refresh and logout as services |
+//! | [`session`] | the session itself: sealing, cookies, renewal |
+//! | [`scalekit`], [`oauth`], [`token`] | the environment: its address, its OAuth endpoints, its tokens |
+//! | [`http_client`], [`shared_store`] | the two ports: network and state that replicas share |
+//! | [`challenge`], [`clock`], [`error`], [`secret`] | the ground |
+//! | `sandbox` | a Scalekit environment in the process, with the feature of that name |
+//!
+//! # Who gets which answer
+//!
+//! Each row is decided in one place: the `answer.rs` of the layer.
+//!
+//! | situation | cookie routes (`require_session/answer.rs`) | bearer routes (`require_token/answer.rs`) |
+//! |---|---|---|
+//! | nothing presented | a browser's navigation: 302 to the login, with `return_to`; else 401 JSON | 401, challenge without `error`; CORS preflights pass |
+//! | invalid, expired, of another kind | as above, cookies cleared | 401 `invalid_token` |
+//! | repeated `Authorization` | – | 400 `invalid_request` |
+//! | valid, not enough (`require_scope/answer.rs`) | 403 JSON that names what is missing | the same with a challenge that names all scopes of the operation |
+//! | token or key endpoint out of reach, nothing to go on with | 503 with `Retry-After`, cookies kept | 503 with `Retry-After`, no challenge |
+//!
+//! | at the login's routes (`auth_routes/answer.rs`) | |
+//! |---|---|
+//! | the environment's error; a missing, foreign or used `state`; a parameter twice; a code or token that is not accepted | 400 in our own words, attempt ended, a live session left alone |
+//! | the environment does not answer | 503 with `Retry-After`, the attempt goes on |
+//! | a page of another site asks for logout or refresh | 403 |
+//!
+//! Defaults are small JSON, `{"error": .., "message": ..}`, or for browsers a small page. Every
+//! layer and route has an `on_rejection` that renders them in your own way, and puts its typed
+//! reason into the response's extensions.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `axum` | yes | [`Sessions::routes`] as an axum router, and `axum-core` |
+//! | `axum-core` | with `axum` | extractors for [`Session`] and [`Principal`] |
+//! | `reqwest` | yes | `ReqwestClient`, the default way to the environment |
+//! | `metrics` | no | counters through the `metrics` facade, names in the source of `telemetry.rs` |
+//! | `sandbox` | no | `Sandbox` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations, missing_docs, unreachable_pub)]
 #![cfg_attr(
@@ -56,3 +126,8 @@ pub use self::sandbox::Sandbox;
 pub use self::scalekit::Scalekit;
 pub use self::session::{Session, SessionSecret, Sessions};
 pub use self::token::Principal;
+
+/// The README's examples are tested like all others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
