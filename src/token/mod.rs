@@ -47,6 +47,10 @@ mod jws;
 mod key_set;
 mod principal;
 mod remote_keys;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod vectors;
 mod verifier;
 mod verifying_key;
 
