@@ -179,13 +179,16 @@ impl Shared {
         (!told).then(|| self.fetch())
     }
 
+    /// Joins the fetch that is on its way, whoever paid for it, or pays for a new one.
     fn limited_fetch(
         self: &Arc<Self>,
         bucket: &Mutex<TokenBucket>,
         now: OffsetDateTime,
     ) -> Option<Flight<bool>> {
-        let granted = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now);
-        granted.then(|| self.fetch())
+        self.flights.running(&()).or_else(|| {
+            let granted = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now);
+            granted.then(|| self.fetch())
+        })
     }
 
     fn fetch(self: &Arc<Self>) -> Flight<bool> {
@@ -307,15 +310,4 @@ fn after(millis: i64, duration: Duration) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn k2_the_bucket_gives_two_at_once_and_one_every_ten_seconds() {
-        let mut bucket = TokenBucket::full();
-        let at = |seconds| OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(seconds);
-        let granted: Vec<i64> = (0..100).filter(|second| bucket.take(at(*second))).collect();
-        assert_eq!(granted, [0, 1, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
-        assert!(bucket.take(at(1000)) && bucket.take(at(1000)) && !bucket.take(at(1000)));
-    }
-}
+mod tests;
