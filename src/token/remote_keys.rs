@@ -88,6 +88,10 @@ impl RemoteKeys {
             Ok(jws) => jws,
             Err(error) => return Attempt::Done(Err(error)),
         };
+        // J1: before anything that the token could cause.
+        if !self.0.source.algorithms.contains(&jws.header.algorithm) {
+            return Attempt::Done(Err(TokenError::Algorithm));
+        }
         let now = self.0.clock.now();
         let Some(keys) = self.0.usable(now) else {
             return self.0.start_up_fetch(now).map_or(Self::unavailable(), Attempt::Wait);

@@ -5,7 +5,9 @@ use serde_json::json;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::token::testing::{Answer, JWKS_URI, KeyServer, TestKey, at_once, manual_clock, settle};
+use crate::token::testing::{
+    Answer, JWKS_URI, KeyServer, TestKey, at_once, compact, manual_clock, settle,
+};
 
 fn keys_of(server: &KeyServer, time: &ManualClock) -> RemoteKeys {
     let url = Url::parse(JWKS_URI).unwrap();
@@ -314,6 +316,24 @@ async fn k4_a_new_key_under_an_old_name_is_accepted_after_one_fetch() {
     time.advance(seconds(10));
     assert_eq!(keys.verify(&old_token).await.unwrap_err(), TokenError::Signature);
     assert_eq!(server.count(), 5);
+}
+
+#[tokio::test]
+async fn j1_a_token_of_an_algorithm_that_is_not_configured_causes_no_fetch() {
+    let server = KeyServer::serving_k1();
+    let keys = keys_of(&server, &manual_clock());
+    for header in [
+        r#"{"alg":"HS256","kid":"k1"}"#,
+        r#"{"alg":"HS256","kid":"unknown"}"#,
+        r#"{"alg":"HS256"}"#,
+        r#"{"alg":"ES256"}"#,
+        r#"{"alg":"none"}"#,
+    ] {
+        let token = compact(header, "{}", |_| vec![0; 64]);
+        assert_eq!(known(&keys, &token).unwrap_err(), TokenError::Algorithm, "{header}");
+    }
+    settle().await;
+    assert_eq!(server.count(), 0);
 }
 
 #[tokio::test]
