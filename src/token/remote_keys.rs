@@ -126,6 +126,11 @@ impl RemoteKeys {
         }
     }
 
+    /// Whether a set was seen recently enough for what it verified to stand.
+    pub(crate) fn are_usable(&self, now: OffsetDateTime) -> bool {
+        self.0.are_usable(now)
+    }
+
     /// Fetches the next set in the background if this one is past its age: for callers that had no
     /// need to look at the keys.
     pub(crate) fn renew_if_stale(&self, now: OffsetDateTime) {
@@ -158,8 +163,11 @@ struct Shared {
 
 impl Shared {
     fn usable(&self, now: OffsetDateTime) -> Option<Arc<KeySet>> {
-        let keys = self.current.load_full()?;
-        (unix_millis(now) < self.usable_until.load(Ordering::Acquire)).then_some(keys)
+        self.current.load_full().filter(|_| self.are_usable(now))
+    }
+
+    fn are_usable(&self, now: OffsetDateTime) -> bool {
+        unix_millis(now) < self.usable_until.load(Ordering::Acquire)
     }
 
     fn renew_if_stale(self: &Arc<Self>, now: OffsetDateTime) {

@@ -92,7 +92,8 @@ impl TokenVerifier {
 
     fn remembered(&self, token: &str, now: OffsetDateTime) -> Option<Principal> {
         self.0.verified.get(token, |verified| {
-            let good = !verified.key.is_withdrawn()
+            let good = self.0.keys.are_usable(now)
+                && !verified.key.is_withdrawn()
                 && !self.0.expectations.is_expired(verified.principal.expires_at(), now);
             good.then(|| verified.principal.clone())
         })?
