@@ -360,3 +360,8 @@ fn parse_jwks_uri(text: &str) -> Result<Url, ConfigError> {
     }
     Err(ConfigProblem::invalid("jwks_uri", "must be https (http only on loopback)").into())
 }
+
+#[cfg(test)]
+mod forgery_tests;
+#[cfg(test)]
+mod tests;
