@@ -45,6 +45,8 @@ mod id_token;
 mod json;
 mod jws;
 mod key_set;
+#[cfg(test)]
+mod oracle;
 mod principal;
 mod remote_keys;
 #[cfg(test)]
