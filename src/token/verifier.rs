@@ -46,7 +46,6 @@ impl TokenVerifier {
     ///
     /// `issuer` is the exact text of the claim `iss`; `jwks_uri` stands in the issuer's discovery
     /// document.
-    #[must_use]
     pub fn for_issuer(
         issuer: impl Into<String>,
         jwks_uri: impl Into<String>,
