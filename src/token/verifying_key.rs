@@ -195,6 +195,18 @@ mod tests {
     }
 
     #[test]
+    fn j2_each_coordinate_of_a_point_has_its_full_length() {
+        let x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
+        let y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
+        let point = [x, y].map(|coordinate| URL_SAFE_NO_PAD.decode(coordinate).unwrap()).concat();
+        for length in [0, 31, 32, 33, 64] {
+            let (x, y) = point.split_at(length);
+            let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
+            assert_eq!(p256(json!({"x": x, "y": y})).is_some(), length == 32, "{length}");
+        }
+    }
+
+    #[test]
     fn j2_an_ed25519_key_is_its_32_bytes_and_not_another_encoding_of_them() {
         let key = TestKey::ed25519();
         let usable = |x: &[u8]| {
