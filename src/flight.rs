@@ -26,6 +26,11 @@ where
         Self { running: Arc::new(Mutex::new(HashMap::new())) }
     }
 
+    /// A seat in the work on `key` that is in progress, if it is.
+    pub(crate) fn running(&self, key: &K) -> Option<Flight<V>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
     /// Joins the work on `key`, or starts it in a task of its own.
     ///
     /// The work itself must publish its result to where later callers look *before* it ends: when
@@ -96,8 +101,11 @@ mod tests {
                 runs.fetch_add(1, Ordering::SeqCst)
             }
         };
+        assert!(flights.running(&"key").is_none());
         let (one, two) = (flights.join("key", work), flights.join("key", work));
-        assert_eq!((one.await, two.await), (Some(0), Some(0)));
+        let three = flights.running(&"key").unwrap();
+        assert_eq!((one.await, two.await, three.await), (Some(0), Some(0), Some(0)));
+        assert!(flights.running(&"key").is_none());
         assert_eq!(flights.join("key", work).await, Some(1));
     }
 

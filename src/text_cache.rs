@@ -13,11 +13,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwapOption;
 use zeroize::Zeroizing;
 
+use crate::error::{ConfigError, ConfigProblem};
+
 const WAYS: usize = 4;
 
 /// How much of the end of a text is hashed: a signature's or an AEAD tag's last bytes differ
 /// wherever the texts differ, and found entries are compared in full.
 const HASHED_BYTES: usize = 43;
+
+/// More entries would be gigabytes of tokens.
+const MAX_CAPACITY: usize = 1_000_000;
+
+/// Checks a capacity that an app has configured.
+pub(crate) fn check_cache_capacity(entries: usize) -> Result<(), ConfigError> {
+    if entries > MAX_CAPACITY {
+        return Err(ConfigProblem::invalid("cache_capacity", "at most a million").into());
+    }
+    Ok(())
+}
 
 pub(crate) struct TextCache<V> {
     hasher: RandomState,

@@ -9,7 +9,7 @@ use super::{Inner, KeyRing, Lifetimes, SessionSecret, Sessions};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::scalekit::Scalekit;
 use crate::telemetry;
-use crate::text_cache::TextCache;
+use crate::text_cache::{TextCache, check_cache_capacity};
 
 /// The longest that browsers keep a cookie.
 const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
@@ -133,7 +133,8 @@ impl SessionsBuilder {
         self
     }
 
-    /// How many opened sessions are remembered, 4096 unless set; others are opened per request.
+    /// How many opened sessions are remembered, 4096 unless set and at most a million; others are
+    /// opened per request.
     pub fn cache_capacity(mut self, sessions: usize) -> Self {
         self.cache_capacity = sessions;
         self
@@ -164,6 +165,7 @@ impl SessionsBuilder {
             None => redirect_uri.as_ref().and_then(|uri| uri.join("/").ok()),
         };
         problems.note(self.paths.check(redirect_uri.as_ref()));
+        problems.note(check_cache_capacity(self.cache_capacity));
         problems.note(check_cookie_name(&self.cookie_name));
         problems.note(check_scopes(&self.scopes));
         let lifetimes = problems.note(self.lifetimes());

@@ -45,8 +45,14 @@ mod id_token;
 mod json;
 mod jws;
 mod key_set;
+#[cfg(test)]
+mod oracle;
 mod principal;
 mod remote_keys;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod vectors;
 mod verifier;
 mod verifying_key;
 

@@ -88,6 +88,10 @@ impl RemoteKeys {
             Ok(jws) => jws,
             Err(error) => return Attempt::Done(Err(error)),
         };
+        // J1: before anything that the token could cause.
+        if !self.0.source.algorithms.contains(&jws.header.algorithm) {
+            return Attempt::Done(Err(TokenError::Algorithm));
+        }
         let now = self.0.clock.now();
         let Some(keys) = self.0.usable(now) else {
             return self.0.start_up_fetch(now).map_or(Self::unavailable(), Attempt::Wait);
@@ -122,6 +126,11 @@ impl RemoteKeys {
         }
     }
 
+    /// Whether a set was seen recently enough for what it verified to stand.
+    pub(crate) fn are_usable(&self, now: OffsetDateTime) -> bool {
+        self.0.are_usable(now)
+    }
+
     /// Fetches the next set in the background if this one is past its age: for callers that had no
     /// need to look at the keys.
     pub(crate) fn renew_if_stale(&self, now: OffsetDateTime) {
@@ -154,8 +163,11 @@ struct Shared {
 
 impl Shared {
     fn usable(&self, now: OffsetDateTime) -> Option<Arc<KeySet>> {
-        let keys = self.current.load_full()?;
-        (unix_millis(now) < self.usable_until.load(Ordering::Acquire)).then_some(keys)
+        self.current.load_full().filter(|_| self.are_usable(now))
+    }
+
+    fn are_usable(&self, now: OffsetDateTime) -> bool {
+        unix_millis(now) < self.usable_until.load(Ordering::Acquire)
     }
 
     fn renew_if_stale(self: &Arc<Self>, now: OffsetDateTime) {
@@ -179,13 +191,16 @@ impl Shared {
         (!told).then(|| self.fetch())
     }
 
+    /// Joins the fetch that is on its way, whoever paid for it, or pays for a new one.
     fn limited_fetch(
         self: &Arc<Self>,
         bucket: &Mutex<TokenBucket>,
         now: OffsetDateTime,
     ) -> Option<Flight<bool>> {
-        let granted = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now);
-        granted.then(|| self.fetch())
+        self.flights.running(&()).or_else(|| {
+            let granted = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now);
+            granted.then(|| self.fetch())
+        })
     }
 
     fn fetch(self: &Arc<Self>) -> Flight<bool> {
@@ -307,15 +322,4 @@ fn after(millis: i64, duration: Duration) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn k2_the_bucket_gives_two_at_once_and_one_every_ten_seconds() {
-        let mut bucket = TokenBucket::full();
-        let at = |seconds| OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(seconds);
-        let granted: Vec<i64> = (0..100).filter(|second| bucket.take(at(*second))).collect();
-        assert_eq!(granted, [0, 1, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
-        assert!(bucket.take(at(1000)) && bucket.take(at(1000)) && !bucket.take(at(1000)));
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::HttpClient;
 use crate::telemetry;
-use crate::text_cache::TextCache;
+use crate::text_cache::{TextCache, check_cache_capacity};
 
 /// Decides whether an access token is acceptable, and for whom it speaks.
 ///
@@ -91,7 +91,8 @@ impl TokenVerifier {
 
     fn remembered(&self, token: &str, now: OffsetDateTime) -> Option<Principal> {
         self.0.verified.get(token, |verified| {
-            let good = !verified.key.is_withdrawn()
+            let good = self.0.keys.are_usable(now)
+                && !verified.key.is_withdrawn()
                 && !self.0.expectations.is_expired(verified.principal.expires_at(), now);
             good.then(|| verified.principal.clone())
         })?
@@ -273,7 +274,7 @@ impl TokenVerifierBuilder {
         self
     }
 
-    /// How many verified tokens are remembered, 4096 by default.
+    /// How many verified tokens are remembered, 4096 by default and at most a million.
     pub fn cache_capacity(mut self, tokens: usize) -> Self {
         self.cache_capacity = tokens;
         self
@@ -306,6 +307,7 @@ impl TokenVerifierBuilder {
             let reason = "an empty issuer, audience or client id would match a broken token";
             problems.push(ConfigProblem::invalid("issuer, audience, client_id", reason));
         }
+        problems.note(check_cache_capacity(self.cache_capacity));
         if self.leeway > Duration::from_secs(60) {
             problems.push(ConfigProblem::invalid("leeway", "at most 60 s"));
         }
@@ -353,8 +355,19 @@ fn check_algorithms(algorithms: &[Algorithm]) -> Result<(), ConfigError> {
 fn parse_jwks_uri(text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text)
         .map_err(|error| ConfigProblem::invalid("jwks_uri", format!("not a URL: {error}")))?;
-    if url.scheme() == "https" || (url.scheme() == "http" && crate::origin::is_loopback(&url)) {
+    let reason = if url.scheme() != "https"
+        && !(url.scheme() == "http" && crate::origin::is_loopback(&url))
+    {
+        "must be https (http only on loopback)"
+    } else if !url.username().is_empty() || url.password().is_some() {
+        "must not contain a user or password"
+    } else {
         return Ok(url);
-    }
-    Err(ConfigProblem::invalid("jwks_uri", "must be https (http only on loopback)").into())
+    };
+    Err(ConfigProblem::invalid("jwks_uri", reason).into())
 }
+
+#[cfg(test)]
+mod forgery_tests;
+#[cfg(test)]
+mod tests;

@@ -88,7 +88,9 @@ fn parse(parameters: &AlgorithmParameters, algorithm: Algorithm) -> Option<Parse
         (AlgorithmParameters::OctetKeyPair(okp), Algorithm::EdDSA)
             if okp.curve == EllipticCurve::Ed25519 =>
         {
-            ParsedPublicKey::new(&signature::ED25519, decode(&okp.x)?).ok()
+            // Anything longer would be read as X.509.
+            let x = decode(&okp.x).filter(|x| x.len() == 32)?;
+            ParsedPublicKey::new(&signature::ED25519, x).ok()
         }
         _ => None,
     }
@@ -159,6 +161,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::token::testing::TestKey;
 
     fn p256(extra: Value) -> Option<VerifyingKey> {
         let mut jwk = json!({
@@ -189,6 +192,31 @@ mod tests {
         ] {
             assert!(p256(extra.clone()).is_none(), "{extra}");
         }
+    }
+
+    #[test]
+    fn j2_each_coordinate_of_a_point_has_its_full_length() {
+        let x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
+        let y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
+        let point = [x, y].map(|coordinate| URL_SAFE_NO_PAD.decode(coordinate).unwrap()).concat();
+        for length in [0, 31, 32, 33, 64] {
+            let (x, y) = point.split_at(length);
+            let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
+            assert_eq!(p256(json!({"x": x, "y": y})).is_some(), length == 32, "{length}");
+        }
+    }
+
+    #[test]
+    fn j2_an_ed25519_key_is_its_32_bytes_and_not_another_encoding_of_them() {
+        let key = TestKey::ed25519();
+        let usable = |x: &[u8]| {
+            let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(x)});
+            let jwk: Jwk = serde_json::from_value(jwk).unwrap();
+            VerifyingKey::from_jwk(&jwk, &[Algorithm::EdDSA]).is_some()
+        };
+        let der = key.public_key_der();
+        let raw = der.split_at(der.len() - 32).1;
+        assert!(usable(raw) && !usable(&der) && !usable(&raw[1..]));
     }
 
     #[test]

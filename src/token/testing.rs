@@ -1,0 +1,281 @@
+//! Keys, tokens and a key endpoint for the tests of this module.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use jsonwebtoken::Algorithm;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use crate::clock::ManualClock;
+use crate::http_client::{HttpClient, HttpClientError};
+
+pub(super) const ASYMMETRIC: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+pub(super) const ISSUER: &str = "https://acme.test";
+pub(super) const AUDIENCE: &str = "skc_1";
+pub(super) const JWKS_URI: &str = "https://acme.test/keys";
+/// Where [`manual_clock`] starts, in seconds since 1970.
+pub(super) const NOW: i64 = 1_800_000_000;
+
+pub(super) fn manual_clock() -> ManualClock {
+    ManualClock::at(OffsetDateTime::from_unix_timestamp(NOW).unwrap())
+}
+
+/// The claims of an access token that is good for five minutes from [`NOW`].
+pub(super) fn access_claims() -> Map<String, Value> {
+    let claims = json!({
+        "iss": ISSUER, "aud": [AUDIENCE], "sub": "usr_1", "client_id": AUDIENCE, "jti": "tkn_1",
+        "iat": NOW, "nbf": NOW, "exp": NOW + 300,
+    });
+    claims.as_object().unwrap().clone()
+}
+
+/// [`access_claims`] with these set, `null` included.
+pub(super) fn access_claims_with(changes: Value) -> String {
+    let mut claims = access_claims();
+    claims.extend(changes.as_object().unwrap().clone());
+    Value::from(claims).to_string()
+}
+
+pub(super) fn access_claims_without(name: &str) -> String {
+    let mut claims = access_claims();
+    claims.remove(name).unwrap();
+    Value::from(claims).to_string()
+}
+
+/// The token of a header, a payload and a signature, as they are.
+pub(super) fn compact(
+    header: impl AsRef<[u8]>,
+    payload: impl AsRef<[u8]>,
+    sign: impl FnOnce(&[u8]) -> Vec<u8>,
+) -> String {
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(sign(signed.as_bytes())))
+}
+
+/// A key pair, made once per process.
+#[derive(Debug)]
+pub(super) enum TestKey {
+    Ed25519(Ed25519KeyPair),
+    P256(EcdsaKeyPair),
+    Rsa(RsaKeyPair),
+}
+
+impl TestKey {
+    /// One of three RSA keys.
+    pub(super) fn rsa(index: usize) -> &'static Self {
+        static KEYS: [OnceLock<TestKey>; 3] = [const { OnceLock::new() }; 3];
+        KEYS[index].get_or_init(|| Self::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()))
+    }
+
+    pub(super) fn p256() -> &'static Self {
+        static KEY: OnceLock<TestKey> = OnceLock::new();
+        let algorithm = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+        KEY.get_or_init(|| Self::P256(EcdsaKeyPair::generate(algorithm).unwrap()))
+    }
+
+    pub(super) fn ed25519() -> &'static Self {
+        static KEY: OnceLock<TestKey> = OnceLock::new();
+        KEY.get_or_init(|| Self::Ed25519(Ed25519KeyPair::generate().unwrap()))
+    }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Ed25519(_) => Algorithm::EdDSA,
+            Self::P256(_) => Algorithm::ES256,
+            Self::Rsa(_) => Algorithm::RS256,
+        }
+    }
+
+    /// The public key, with nothing said of its use.
+    pub(super) fn bare_jwk(&self) -> Value {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        match self {
+            Self::Ed25519(pair) => {
+                json!({"kty": "OKP", "crv": "Ed25519", "x": encode(pair.public_key().as_ref())})
+            }
+            Self::P256(pair) => {
+                let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+                json!({"kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y)})
+            }
+            Self::Rsa(pair) => {
+                // PKCS #1: the 256 bytes of the modulus follow nine of tags, lengths and sign.
+                let n = encode(&pair.public_key().as_ref()[9..265]);
+                json!({"kty": "RSA", "n": n, "e": "AQAB"})
+            }
+        }
+    }
+
+    pub(super) fn jwk(&self, kid: &str) -> Value {
+        let mut jwk = self.bare_jwk();
+        jwk["kid"] = kid.into();
+        jwk["alg"] = json!(self.algorithm());
+        jwk["use"] = "sig".into();
+        jwk
+    }
+
+    pub(super) fn public_key_der(&self) -> Vec<u8> {
+        let der: PublicKeyX509Der<'_> = match self {
+            Self::Ed25519(pair) => pair.public_key().as_der().unwrap(),
+            Self::P256(pair) => pair.public_key().as_der().unwrap(),
+            Self::Rsa(pair) => pair.public_key().as_der().unwrap(),
+        };
+        der.as_ref().to_vec()
+    }
+
+    pub(super) fn pkcs8(&self) -> Vec<u8> {
+        match self {
+            Self::Ed25519(pair) => pair.to_pkcs8v1().unwrap().as_ref().to_vec(),
+            Self::P256(pair) => pair.to_pkcs8v1().unwrap().as_ref().to_vec(),
+            Self::Rsa(pair) => {
+                let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+                der.as_ref().to_vec()
+            }
+        }
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        let random = SystemRandom::new();
+        match self {
+            Self::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
+            Self::P256(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
+            Self::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&signature::RSA_PKCS1_SHA256, &random, message, &mut signature).unwrap();
+                signature
+            }
+        }
+    }
+
+    /// A properly signed token of these very texts.
+    pub(super) fn token_of(&self, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+        compact(header, payload, |signed| self.sign(signed))
+    }
+
+    pub(super) fn token(&self, kid: &str, payload: impl AsRef<[u8]>) -> String {
+        let header = json!({"alg": self.algorithm(), "kid": kid, "typ": "JWT"});
+        self.token_of(header.to_string(), payload)
+    }
+
+    pub(super) fn access_token(&self, kid: &str) -> String {
+        self.token(kid, Value::from(access_claims()).to_string())
+    }
+}
+
+/// A key endpoint: counts its requests, answers what it is told, and can be made to hang.
+#[derive(Clone, Debug)]
+pub(super) struct KeyServer(Arc<KeyServerState>);
+
+#[derive(Debug)]
+struct KeyServerState {
+    answer: Mutex<Answer>,
+    requests: Mutex<Vec<String>>,
+    is_open: watch::Sender<bool>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    Body(u16, Bytes),
+    Down,
+    Panic,
+}
+
+impl Answer {
+    pub(super) fn keys(keys: impl Into<Vec<Value>>) -> Self {
+        Self::Body(200, json!({"keys": keys.into()}).to_string().into())
+    }
+}
+
+impl KeyServer {
+    pub(super) fn new(answer: Answer) -> Self {
+        let (is_open, _) = watch::channel(true);
+        Self(Arc::new(KeyServerState {
+            answer: Mutex::new(answer),
+            requests: Mutex::default(),
+            is_open,
+        }))
+    }
+
+    /// A server of the first RSA key, under the name `k1`.
+    pub(super) fn serving_k1() -> Self {
+        Self::new(Answer::keys([TestKey::rsa(0).jwk("k1")]))
+    }
+
+    /// What is answered from now on, also to requests that hang.
+    pub(super) fn answer(&self, answer: Answer) {
+        *self.0.answer.lock().unwrap() = answer;
+    }
+
+    /// Lets requests wait until [`resume`](Self::resume).
+    pub(super) fn hang(&self) {
+        self.0.is_open.send_replace(false);
+    }
+
+    pub(super) fn resume(&self) {
+        self.0.is_open.send_replace(true);
+    }
+
+    /// The addresses requested so far.
+    pub(super) fn requests(&self) -> Vec<String> {
+        self.0.requests.lock().unwrap().clone()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.requests.lock().unwrap().len()
+    }
+}
+
+impl HttpClient for KeyServer {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
+        self.0.requests.lock().unwrap().push(request.uri().to_string());
+        Box::pin(async {
+            let mut is_open = self.0.is_open.subscribe();
+            is_open.wait_for(|open| *open).await.unwrap();
+            let answer = self.0.answer.lock().unwrap().clone();
+            match answer {
+                Answer::Body(status, body) => {
+                    Ok(Response::builder().status(status).body(body).unwrap())
+                }
+                Answer::Down => Err(HttpClientError::Connect("down".into())),
+                Answer::Panic => panic!("expected in this test"),
+            }
+        })
+    }
+}
+
+/// Lets the other tasks of a single-threaded runtime go as far as they can.
+pub(super) async fn settle() {
+    for _ in 0..32 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The output of a future that has nothing to wait for.
+pub(super) fn at_once<T>(future: impl Future<Output = T>) -> T {
+    use futures::FutureExt as _;
+    future.now_or_never().expect("it waits")
+}

@@ -1,0 +1,363 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::http_client::Nowhere;
+use crate::token::testing::{
+    AUDIENCE, Answer, ISSUER, JWKS_URI, KeyServer, NOW, TestKey, access_claims_with,
+    access_claims_without, at_once, manual_clock, settle,
+};
+
+pub(super) fn builder(server: &KeyServer, time: &ManualClock) -> TokenVerifierBuilder {
+    TokenVerifier::for_issuer(ISSUER, JWKS_URI, server.clone()).clock(time.clock())
+}
+
+/// A verifier of tokens for [`AUDIENCE`] by key `k1`, which it has not fetched yet.
+pub(super) fn set_up() -> (KeyServer, ManualClock, TokenVerifier) {
+    let (server, time) = (KeyServer::serving_k1(), manual_clock());
+    let verifier = builder(&server, &time).audience(AUDIENCE).build().unwrap();
+    (server, time, verifier)
+}
+
+/// What a verifier makes of a good signature over these claims.
+async fn judge(verifier: &TokenVerifier, payload: String) -> Result<Principal, TokenError> {
+    verifier.verify(&TestKey::rsa(0).token("k1", payload)).await
+}
+
+fn problems(builder: TokenVerifierBuilder) -> Vec<&'static str> {
+    let setting = |problem: &ConfigProblem| match problem {
+        ConfigProblem::Invalid { setting, .. } | ConfigProblem::Missing { setting } => *setting,
+    };
+    builder.build().map_or_else(|error| error.problems().iter().map(setting).collect(), |_| vec![])
+}
+
+#[test]
+fn settings_that_cannot_work_are_build_errors() {
+    let at = |url: &str| TokenVerifier::for_issuer(ISSUER, url, Nowhere).audience(AUDIENCE);
+    let good = || at(JWKS_URI);
+    let texts = "issuer, audience, client_id";
+    for (builder, expected) in [
+        (good(), &[][..]),
+        (TokenVerifier::for_issuer(ISSUER, JWKS_URI, Nowhere), &["audience"]),
+        (TokenVerifier::for_issuer(ISSUER, JWKS_URI, Nowhere).any_audience(), &[]),
+        (good().any_audience().audience(""), &[texts]),
+        (good().audience(""), &[texts]),
+        (good().issuer(""), &[texts]),
+        (good().client_id(""), &[texts]),
+        (good().leeway(Duration::from_secs(60)), &[]),
+        (good().leeway(Duration::from_millis(60_001)), &["leeway"]),
+        (good().leeway(Duration::MAX), &["leeway"]),
+        (good().algorithms([]), &["algorithms"]),
+        (good().algorithms([Algorithm::HS256]), &["algorithms"]),
+        (good().algorithms([Algorithm::RS256, Algorithm::HS384]), &["algorithms"]),
+        (good().algorithms([Algorithm::HS512]), &["algorithms"]),
+        (good().algorithms([Algorithm::ES256, Algorithm::EdDSA]), &[]),
+        (good().cache_capacity(0), &[]),
+        (at("http://acme.test/keys"), &["jwks_uri"]),
+        (at("http://localhost.acme.test/keys"), &["jwks_uri"]),
+        (at("ftp://acme.test/keys"), &["jwks_uri"]),
+        (at("file:///etc/keys"), &["jwks_uri"]),
+        (at("/keys"), &["jwks_uri"]),
+        (at(""), &["jwks_uri"]),
+        (at("http://127.0.0.1:8080/keys"), &[]),
+        (at("http://[::1]/keys"), &[]),
+        (at("http://localhost/keys"), &[]),
+    ] {
+        let shown = format!("{builder:?}");
+        assert_eq!(problems(builder), expected, "{shown}");
+    }
+}
+
+#[test]
+fn all_settings_that_cannot_work_are_told_at_once() {
+    let builder = TokenVerifier::for_issuer("", "http://acme.test/keys", Nowhere)
+        .leeway(Duration::from_secs(61))
+        .algorithms([Algorithm::HS256]);
+    let texts = "issuer, audience, client_id";
+    assert_eq!(problems(builder), ["audience", texts, "leeway", "algorithms", "jwks_uri"]);
+}
+
+#[tokio::test]
+async fn j9_j10_j11_j13_each_claim_is_judged() {
+    use TokenError::{Audience, Claim, Expired, Issuer, NotYetValid};
+    let (_, _, verifier) = set_up();
+    for (changes, expected) in [
+        (json!({}), Ok(())),
+        (json!({"iss": "https://acme.test/"}), Err(Issuer)),
+        (json!({"iss": "HTTPS://acme.test"}), Err(Issuer)),
+        (json!({"iss": "https://acme.test:443"}), Err(Issuer)),
+        (json!({"iss": "https://acme.tes"}), Err(Issuer)),
+        (json!({"iss": ""}), Err(Issuer)),
+        (json!({"iss": null}), Err(Claim("iss"))),
+        (json!({"iss": [ISSUER]}), Err(Claim("iss"))),
+        (json!({"aud": AUDIENCE}), Ok(())),
+        (json!({"aud": ["other", AUDIENCE]}), Ok(())),
+        (json!({"aud": "other"}), Err(Audience)),
+        (json!({"aud": "SKC_1"}), Err(Audience)),
+        (json!({"aud": "skc_1 other"}), Err(Audience)),
+        (json!({"aud": ["skc_1/", "skc_"]}), Err(Audience)),
+        (json!({"aud": []}), Err(Audience)),
+        (json!({"aud": null}), Err(Claim("aud"))),
+        (json!({"aud": {"0": AUDIENCE}}), Err(Claim("aud"))),
+        (json!({"aud": [AUDIENCE, null]}), Err(Claim("aud"))),
+        (json!({"exp": NOW - 4}), Ok(())),
+        (json!({"exp": NOW - 5}), Err(Expired)),
+        (json!({"exp": (NOW as f64) - 4.5}), Ok(())),
+        (json!({"exp": (NOW as f64) - 5.25}), Err(Expired)),
+        (json!({"exp": 0}), Err(Expired)),
+        (json!({"exp": 253_402_300_799_u64}), Ok(())),
+        (json!({"exp": 253_402_300_800_u64}), Err(Claim("exp"))),
+        (json!({"exp": u64::MAX}), Err(Claim("exp"))),
+        (json!({"exp": 1e300}), Err(Claim("exp"))),
+        (json!({"exp": -1}), Err(Claim("exp"))),
+        (json!({"exp": i64::MIN}), Err(Claim("exp"))),
+        (json!({"exp": null}), Err(Claim("exp"))),
+        (json!({"exp": "9999999999"}), Err(Claim("exp"))),
+        (json!({"exp": [NOW + 300]}), Err(Claim("exp"))),
+        (json!({"exp": true}), Err(Claim("exp"))),
+        (json!({"nbf": NOW + 5}), Ok(())),
+        (json!({"nbf": NOW + 6}), Err(NotYetValid)),
+        (json!({"nbf": (NOW as f64) + 5.25}), Err(NotYetValid)),
+        (json!({"nbf": null}), Err(Claim("nbf"))),
+        (json!({"nbf": NOW.to_string()}), Err(Claim("nbf"))),
+        (json!({"nbf": -1}), Err(Claim("nbf"))),
+        (json!({"nbf": 1e300}), Err(Claim("nbf"))),
+        (json!({"iat": NOW + 1000}), Ok(())),
+        (json!({"iat": "today"}), Err(Claim("iat"))),
+        (json!({"sub": 7}), Err(Claim("sub"))),
+        (json!({"sub": ""}), Err(Claim("sub"))),
+        (json!({"client_id": 7}), Err(Claim("client_id"))),
+        (json!({"sid": {}}), Err(Claim("sid"))),
+    ] {
+        let outcome = judge(&verifier, access_claims_with(changes.clone())).await;
+        assert_eq!(outcome.map(drop), expected, "{changes}");
+    }
+    for (name, expected) in [
+        ("iss", Err(Issuer)),
+        ("aud", Err(Audience)),
+        ("exp", Err(Claim("exp"))),
+        ("nbf", Ok(())),
+        ("iat", Ok(())),
+        ("jti", Ok(())),
+        ("sub", Ok(())),
+    ] {
+        let outcome = judge(&verifier, access_claims_without(name)).await;
+        assert_eq!(outcome.map(drop), expected, "without {name}");
+    }
+    // Not a number of JSON at all.
+    let endless = access_claims_with(json!({"exp": "HUGE"})).replace("\"HUGE\"", "1e999");
+    assert_eq!(judge(&verifier, endless).await.unwrap_err(), TokenError::Malformed);
+}
+
+#[tokio::test]
+async fn j11_the_leeway_is_what_was_configured() {
+    for leeway in [0, 60] {
+        let (server, time) = (KeyServer::serving_k1(), manual_clock());
+        let builder = builder(&server, &time).audience(AUDIENCE);
+        let verifier = builder.leeway(Duration::from_secs(leeway)).build().unwrap();
+        let leeway = i64::try_from(leeway).unwrap();
+        for (changes, expected) in [
+            (json!({"exp": NOW - leeway + 1}), Ok(())),
+            (json!({"exp": NOW - leeway}), Err(TokenError::Expired)),
+            (json!({"nbf": NOW + leeway}), Ok(())),
+            (json!({"nbf": NOW + leeway + 1}), Err(TokenError::NotYetValid)),
+        ] {
+            let outcome = judge(&verifier, access_claims_with(changes.clone())).await;
+            assert_eq!(outcome.map(drop), expected, "{leeway} {changes}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn j12_tokens_of_other_kinds_are_refused() {
+    let (_, _, verifier) = set_up();
+    for changes in [
+        json!({"nonce": "n"}),
+        json!({"at_hash": "x", "email": "jane@acme.test"}),
+        json!({"c_hash": "x"}),
+        json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),
+        json!({"events": null}),
+    ] {
+        let error = judge(&verifier, access_claims_with(changes.clone())).await.unwrap_err();
+        assert_eq!(error, TokenError::Kind, "{changes}");
+    }
+    let launch = json!({
+        "iss": ISSUER, "aud": AUDIENCE, "exp": NOW + 300,
+        "organization_id": "org_1", "connection_id": "conn_1", "login_hint": "jane@acme.test",
+    });
+    assert_eq!(judge(&verifier, launch.to_string()).await.unwrap_err(), TokenError::Kind);
+    for (typ, expected) in [
+        (json!("at+jwt"), Ok(())),
+        (json!("application/at+jwt"), Ok(())),
+        (json!("At+Jwt"), Ok(())),
+        (json!("jwt"), Ok(())),
+        (json!("logout+jwt"), Err(TokenError::Kind)),
+        (json!("secevent+jwt"), Err(TokenError::Kind)),
+        (json!("dpop+jwt"), Err(TokenError::Kind)),
+        (json!("JOSE"), Err(TokenError::Kind)),
+        (json!(""), Err(TokenError::Kind)),
+        (json!(7), Err(TokenError::Malformed)),
+        (json!(null), Err(TokenError::Malformed)),
+    ] {
+        let header = json!({"alg": "RS256", "kid": "k1", "typ": typ}).to_string();
+        let token = TestKey::rsa(0).token_of(header, access_claims_with(json!({})));
+        assert_eq!(verifier.verify(&token).await.map(drop), expected, "{typ}");
+    }
+}
+
+#[tokio::test]
+async fn j9_several_issuers_and_audiences_are_each_matched_exactly() {
+    let (server, time) = (KeyServer::serving_k1(), manual_clock());
+    let resource = "https://acme.test/resources/res_1";
+    let builder = builder(&server, &time).issuer(resource).audience(AUDIENCE).audience(resource);
+    let verifier = builder.build().unwrap();
+    for (issuer, expected) in [
+        (ISSUER, Ok(())),
+        (resource, Ok(())),
+        ("https://acme.test/resources/res_2", Err(TokenError::Issuer)),
+        ("https://acme.test/resources/res_1/", Err(TokenError::Issuer)),
+    ] {
+        for audience in [AUDIENCE, resource] {
+            let claims = access_claims_with(json!({"iss": issuer, "aud": audience}));
+            assert_eq!(judge(&verifier, claims).await.map(drop), expected, "{issuer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn j10_any_audience_is_any_and_a_client_id_narrows_it() {
+    let (server, time) = (KeyServer::serving_k1(), manual_clock());
+    let any = builder(&server, &time).any_audience().build().unwrap();
+    assert!(judge(&any, access_claims_without("aud")).await.is_ok());
+    assert!(judge(&any, access_claims_with(json!({"aud": "other"}))).await.is_ok());
+    let error = judge(&any, access_claims_with(json!({"aud": 7}))).await.unwrap_err();
+    assert_eq!(error, TokenError::Claim("aud"));
+
+    let builder = builder(&server, &time).any_audience();
+    let one = builder.client_id("skc_1").client_id("skc_2").build().unwrap();
+    for (changes, expected) in [
+        (json!({}), Ok(())),
+        (json!({"client_id": "skc_2"}), Ok(())),
+        (json!({"client_id": "skc_3"}), Err(TokenError::Audience)),
+        // Only where there is no client_id is azp looked at.
+        (json!({"client_id": "skc_3", "azp": "skc_1"}), Err(TokenError::Audience)),
+    ] {
+        let outcome = judge(&one, access_claims_with(changes.clone())).await;
+        assert_eq!(outcome.map(drop), expected, "{changes}");
+    }
+    let azp = |azp: Value| json!({"iss": ISSUER, "sub": "usr_1", "exp": NOW + 300, "azp": azp});
+    assert!(judge(&one, azp(json!("skc_1")).to_string()).await.is_ok());
+    let error = judge(&one, azp(json!("skc_3")).to_string()).await.unwrap_err();
+    assert_eq!(error, TokenError::Audience);
+    let without = access_claims_without("client_id");
+    assert_eq!(judge(&one, without).await.unwrap_err(), TokenError::Audience);
+}
+
+#[tokio::test]
+async fn j1_other_algorithms_are_for_those_who_ask_for_them() {
+    let keys = [("k1", TestKey::rsa(0)), ("k2", TestKey::p256()), ("k3", TestKey::ed25519())];
+    let server = KeyServer::new(Answer::keys(keys.map(|(kid, key)| key.jwk(kid))));
+    let builder = || builder(&server, &manual_clock()).audience(AUDIENCE);
+    let default = builder().build().unwrap();
+    let modern = builder().algorithms([Algorithm::ES256, Algorithm::EdDSA]).build().unwrap();
+    for (kid, key) in keys {
+        let token = key.access_token(kid);
+        let is_rsa = key.algorithm() == Algorithm::RS256;
+        let expected = |good| if good { Ok(()) } else { Err(TokenError::Algorithm) };
+        assert_eq!(default.verify(&token).await.map(drop), expected(is_rsa), "{kid}");
+        assert_eq!(modern.verify(&token).await.map(drop), expected(!is_rsa), "{kid}");
+    }
+}
+
+/// Two principals are the same when their claims are at the same place.
+fn is_same(one: &Principal, other: &Principal) -> bool {
+    std::ptr::eq(one.raw_claims(), other.raw_claims())
+}
+
+#[tokio::test]
+async fn a_token_is_verified_once() {
+    let (server, _, verifier) = set_up();
+    let token = TestKey::rsa(0).access_token("k1");
+    let first = verifier.verify(&token).await.unwrap();
+    let again = at_once(verifier.clone().verify(&token)).unwrap();
+    assert!(is_same(&first, &again));
+    assert_eq!(server.count(), 1);
+    // The same claims under another header are another token.
+    let header = r#"{"kid":"k1","alg":"RS256"}"#;
+    let other = TestKey::rsa(0).token_of(header, access_claims_with(json!({})));
+    assert!(!is_same(&first, &at_once(verifier.verify(&other)).unwrap()));
+}
+
+#[tokio::test]
+async fn j11_a_remembered_token_expires_like_any_other() {
+    let (_, time, verifier) = set_up();
+    let token = TestKey::rsa(0).access_token("k1");
+    let first = verifier.verify(&token).await.unwrap();
+    time.advance(Duration::from_millis(304_999));
+    assert!(is_same(&first, &at_once(verifier.verify(&token)).unwrap()));
+    time.advance(Duration::from_millis(1));
+    assert_eq!(verifier.verify(&token).await.unwrap_err(), TokenError::Expired);
+}
+
+#[tokio::test]
+async fn a_refused_token_is_not_remembered() {
+    let (_, time, verifier) = set_up();
+    let claims = access_claims_with(json!({"nbf": NOW + 60}));
+    let token = TestKey::rsa(0).token("k1", claims);
+    assert_eq!(verifier.verify(&token).await.unwrap_err(), TokenError::NotYetValid);
+    time.advance(Duration::from_secs(60));
+    assert!(at_once(verifier.verify(&token)).is_ok());
+}
+
+#[tokio::test]
+async fn what_is_remembered_falls_with_its_key_and_only_with_it() {
+    let (server, time, verifier) = set_up();
+    let both = [TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")];
+    server.answer(Answer::keys(both.clone()));
+    let claims = access_claims_with(json!({"exp": NOW + 3600}));
+    let goes = TestKey::rsa(0).token("k1", &claims);
+    let stays = TestKey::rsa(1).token("k2", &claims);
+    verifier.verify(&goes).await.unwrap();
+    let staying = verifier.verify(&stays).await.unwrap();
+
+    // Verified tokens alone keep the set young.
+    server.answer(Answer::keys(&both[1..]));
+    time.advance(Duration::from_secs(300));
+    assert!(at_once(verifier.verify(&goes)).is_ok());
+    settle().await;
+    assert_eq!(server.count(), 2);
+    assert!(is_same(&staying, &at_once(verifier.verify(&stays)).unwrap()));
+    assert_eq!(verifier.verify(&goes).await.unwrap_err(), TokenError::UnknownKey);
+
+    // Back under the same name with other material, it is another key.
+    server.answer(Answer::keys([TestKey::rsa(2).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
+    time.advance(Duration::from_secs(300));
+    assert_eq!(verifier.verify(&goes).await.unwrap_err(), TokenError::Signature);
+    assert!(is_same(&staying, &at_once(verifier.verify(&stays)).unwrap()));
+}
+
+#[tokio::test]
+async fn k3_what_is_remembered_ends_a_day_after_the_keys_were_last_seen() {
+    let (server, time, verifier) = set_up();
+    let claims = access_claims_with(json!({"exp": NOW + 7 * 24 * 3600}));
+    let token = TestKey::rsa(0).token("k1", claims);
+    let first = verifier.verify(&token).await.unwrap();
+    server.answer(Answer::Down);
+    time.advance(Duration::from_secs(24 * 3600 - 1));
+    assert!(is_same(&first, &at_once(verifier.verify(&token)).unwrap()));
+    settle().await;
+    time.advance(Duration::from_secs(1));
+    assert_eq!(verifier.verify(&token).await.unwrap_err(), TokenError::KeysUnavailable);
+}
+
+#[tokio::test]
+async fn a_cache_without_room_changes_nothing_but_the_work() {
+    let server = KeyServer::serving_k1();
+    let builder = builder(&server, &manual_clock()).audience(AUDIENCE).cache_capacity(0);
+    let verifier = builder.build().unwrap();
+    for number in 0..20 {
+        let claims = access_claims_with(json!({"jti": number}));
+        assert!(judge(&verifier, claims).await.is_ok());
+    }
+    assert_eq!(server.count(), 1);
+}
