@@ -17,6 +17,9 @@ pub struct AuthorizationRequest {
     parameters: Vec<(Cow<'static, str>, String)>,
 }
 
+/// A second value of one of these would leave it to the environment which one counts.
+const FIXED: [&str; 4] = ["response_type", "client_id", "redirect_uri", "scope"];
+
 impl AuthorizationRequest {
     /// A login that returns to `redirect_uri`, which must be registered in the dashboard. Asks for
     /// the scopes `openid profile email offline_access`; the last is what brings a refresh token.
@@ -82,15 +85,18 @@ impl AuthorizationRequest {
         self.parameter("prompt", prompt)
     }
 
-    /// Any further parameter; replaces one of the same name.
+    /// Any further parameter; replaces one of the same name. `response_type`, `client_id`,
+    /// `redirect_uri` and `scope` cannot be replaced: such a call changes nothing.
     pub fn parameter(
         mut self,
         name: impl Into<Cow<'static, str>>,
         value: impl Into<String>,
     ) -> Self {
         let name = name.into();
-        self.parameters.retain(|(set, _)| *set != name);
-        self.parameters.push((name, value.into()));
+        if !FIXED.contains(&&*name) {
+            self.parameters.retain(|(set, _)| *set != name);
+            self.parameters.push((name, value.into()));
+        }
         self
     }
 }
@@ -138,7 +144,9 @@ mod tests {
             .organization_id("org_1")
             .provider("google")
             .prompt("login")
-            .prompt("create");
+            .prompt("create")
+            .parameter("redirect_uri", "https://evil.test")
+            .parameter("scope", "all");
         let url = scalekit.authorization_url(&request);
         assert!(url.as_str().is_ascii() && !url.as_str().contains(['\r', '\n', '"', ' ']));
         let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();

@@ -21,7 +21,6 @@ use url::Url;
 
 pub use self::builder::ScalekitBuilder;
 use crate::clock::Clock;
-use crate::error::ConfigError;
 use crate::http_client::{HttpClient, HttpClientError, send_within_limits};
 use crate::secret::SecretString;
 use crate::token::{RemoteKeys, TokenVerifierBuilder};
@@ -59,7 +58,7 @@ impl Scalekit {
     /// All variables that are missing or cannot be used, at once.
     #[cfg(feature = "reqwest")]
     #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
-    pub fn from_env() -> Result<Self, ConfigError> {
+    pub fn from_env() -> Result<Self, crate::ConfigError> {
         ScalekitBuilder::from_env()?.build()
     }
 
