@@ -1,0 +1,4 @@
+//! The crate as its users meet it: through its public API, with a sandbox for an environment.
+
+mod answers;
+mod support;
