@@ -1,4 +1,6 @@
 //! The crate as its users meet it: through its public API, with a sandbox for an environment.
 
 mod answers;
+mod login;
+mod login_parameters;
 mod support;

@@ -315,3 +315,15 @@ impl Reading for Response<Bytes> {
         assert_eq!(self.header("vary").map(str::to_ascii_lowercase).as_deref(), Some("cookie"));
     }
 }
+
+/// Words that do not compress, the same in every run.
+pub(crate) fn noise(count: u64) -> impl Iterator<Item = String> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    (0..count).map(move |_| {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        format!("{state:016x}")
+    })
+}
