@@ -7,8 +7,8 @@ use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
 use url::Url;
 
 use crate::support::{
-    Browser, CALLBACK, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, parameter, set_cookies,
-    with_parameters,
+    Browser, CALLBACK, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, noise, parameter,
+    set_cookies, with_parameters,
 };
 
 fn failure(answer: &Response<Bytes>) -> AuthFailure {
@@ -327,16 +327,12 @@ async fn l11_every_login_has_a_cookie_of_its_own_and_replaces_whose_session_was_
     planted.log_in(&world.sandbox, JANE).await;
     assert_ne!(planted.cookie(name), Some("fixed-by-an-attacker"));
     // Leftovers of a longer session go with it.
-    world.sandbox.add_user(NewUser::new("big@acme.test").permissions(incompressible(250)));
+    world.sandbox.add_user(NewUser::new("big@acme.test").permissions(noise(250)));
     let mut shrunk = world.logged_in("big@acme.test").await;
     assert!(shrunk.names().len() >= 2);
     shrunk.log_in(&world.sandbox, JOHN).await;
     assert_eq!(shrunk.names(), [name]);
     assert_eq!(shrunk.fetch("/me").await.json()["email"], JOHN);
-}
-
-fn incompressible(count: u64) -> Vec<String> {
-    crate::support::noise(count).map(|word| format!("p:{word}")).collect()
 }
 
 #[tokio::test]

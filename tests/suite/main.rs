@@ -3,4 +3,6 @@
 mod answers;
 mod login;
 mod login_parameters;
+mod login_tokens;
+mod sessions;
 mod support;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::routing::get;
 use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use cookie::{Cookie, SameSite};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -316,14 +318,15 @@ impl Reading for Response<Bytes> {
     }
 }
 
-/// Words that do not compress, the same in every run.
-pub(crate) fn noise(count: u64) -> impl Iterator<Item = String> {
+/// Words of sixteen letters that hardly compress, the same in every run.
+pub(crate) fn noise(count: usize) -> impl Iterator<Item = String> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    (0..count).map(move |_| {
+    let mut next = move || {
         // xorshift64
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        format!("{state:016x}")
-    })
+        state.to_be_bytes()
+    };
+    (0..count).map(move |_| URL_SAFE_NO_PAD.encode([&next()[..], &next()[..4]].concat()))
 }
