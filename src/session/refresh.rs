@@ -43,6 +43,15 @@ pub(crate) struct Renewed {
     pub(super) sealed: String,
 }
 
+impl Renewed {
+    /// Whether this very refresh token is to be used again.
+    fn is_due(&self, id: &RefreshId, now: OffsetDateTime) -> bool {
+        let record = self.session.record();
+        let same = record.refresh_token.as_ref().is_some_and(|token| RefreshId::of(token) == *id);
+        same && record.is_due_for_renewal(now)
+    }
+}
+
 /// Refreshes under way and their recent results, by the refresh token they are about.
 #[derive(Debug)]
 pub(super) struct Refreshes {
@@ -89,9 +98,7 @@ impl Sessions {
             match self.0.refreshes.recent(&id, now) {
                 // A late request whose new session is due already: go on from there.
                 Some(Renewal::Renewed(renewed))
-                    if renewed.session.record().is_due_for_renewal(now)
-                        && renewed.session.record().refresh_token.as_ref()
-                            != Some(&refresh_token) =>
+                    if renewed.session.record().is_due_for_renewal(now) =>
                 {
                     session = renewed.session.clone();
                 }
@@ -252,7 +259,9 @@ struct Results {
 impl Results {
     fn recent(&self, id: &RefreshId, now: OffsetDateTime) -> Option<Renewal> {
         let (renewal, until) = self.settled.get(id)?;
-        (now < *until).then(|| renewal.clone())
+        // A refresh token that stayed the same is due again before its last result is forgotten.
+        let due_again = matches!(renewal, Renewal::Renewed(renewed) if renewed.is_due(id, now));
+        (now < *until && !due_again).then(|| renewal.clone())
     }
 
     fn publish(&mut self, id: RefreshId, renewal: Renewal, now: OffsetDateTime) {
