@@ -141,12 +141,20 @@ impl Sessions {
         session: &Session,
         refresh_token: &SecretString,
     ) -> Result<Renewed, RefreshError> {
-        let tokens = match self.0.refreshes.take_unverified(id) {
+        let flow = || Flow::Refresh { subject: session.principal().subject() };
+        let held = self.0.refreshes.take_unverified(id);
+        let was_held = held.is_some();
+        let mut tokens = match held {
             Some(tokens) => tokens,
             None => self.0.scalekit.refresh(refresh_token).await?,
         };
-        let subject = session.principal().subject();
-        let principal = match self.verify(&tokens, Flow::Refresh { subject }).await {
+        let mut verified = self.verify(&tokens, flow()).await;
+        if was_held && matches!(verified, Err(TokenError::Expired)) {
+            // They waited for the keys for longer than they live; their refresh token lives on.
+            tokens = self.renew_held(id, tokens).await?;
+            verified = self.verify(&tokens, flow()).await;
+        }
+        let principal = match verified {
             Ok(verified) => verified,
             Err(TokenError::KeysUnavailable) => {
                 // The old refresh token is spent: these tokens are all there is of the session.
@@ -165,6 +173,26 @@ impl Sessions {
         let session = record.into_session().ok_or(RefreshError::NotSealed)?;
         self.remember(&sealed, session.clone());
         Ok(Renewed { session, sealed })
+    }
+
+    /// Renews tokens that have expired while they were held. They stay held if that fails.
+    async fn renew_held(
+        &self,
+        id: &RefreshId,
+        held: TokenResponse,
+    ) -> Result<TokenResponse, RefreshError> {
+        let next = held.refresh_token.clone().ok_or(TokenError::Expired)?;
+        match self.0.scalekit.refresh(&next).await {
+            Ok(mut tokens) => {
+                tokens.refresh_token.get_or_insert(next);
+                Ok(tokens)
+            }
+            Err(OAuthError::InvalidGrant) => Err(OAuthError::InvalidGrant.into()),
+            Err(error) => {
+                self.0.refreshes.keep_unverified(id.clone(), held);
+                Err(error.into())
+            }
+        }
     }
 
     /// Verifies the tokens of a login or a refresh: they must be from our environment, for us, and
