@@ -4,5 +4,6 @@ mod answers;
 mod login;
 mod login_parameters;
 mod login_tokens;
+mod refresh;
 mod sessions;
 mod support;
