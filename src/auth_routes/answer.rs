@@ -171,6 +171,7 @@ pub(super) fn redirect(
         headers.append(header::SET_COOKIE, cookie);
     }
     conceal_address(headers);
+    vary_on(headers, &header::COOKIE);
     response
 }
 

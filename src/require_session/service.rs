@@ -7,6 +7,7 @@ use super::answer::LoginRequired;
 use super::future::{SessionMark, SessionWait, Until};
 use super::{Anonymous, RequireSession, ResponseFuture, SessionRejection};
 use crate::body::ResponseBody;
+use crate::challenge::ChallengeContext;
 use crate::guard::{Decision, Guarded};
 use crate::session::{self, Found, Live, Session, Settled};
 use crate::token::Principal;
@@ -34,6 +35,7 @@ where
         let config = &self.config;
         request.extensions_mut().remove::<Principal>();
         request.extensions_mut().remove::<Session>();
+        request.extensions_mut().remove::<ChallengeContext>();
         match config.judge(&mut request) {
             Verdict::Decided(decision) => {
                 Guarded::decided(decision, request, &mut self.inner).into()

@@ -137,8 +137,10 @@ impl<'a> Refresher<'a> {
         let record = self.session.record();
         let refresh_token = record.refresh_token.as_ref().ok_or(ExchangeError::NoRefreshToken)?;
         let id = (record.id().to_owned(), record.generation());
-        let kept = sessions.0.refreshes.take_unverified(&id);
-        let tokens = match kept {
+        let flow = || Flow::Refresh { subject: self.session.principal().subject() };
+        let held = sessions.0.refreshes.take_unverified(&id);
+        let was_held = held.is_some();
+        let mut tokens = match held {
             Some(tokens) => tokens,
             None => {
                 // A token is not spent for tokens that could not be verified.
@@ -146,8 +148,12 @@ impl<'a> Refresher<'a> {
                 scalekit.refresh(refresh_token).await?
             }
         };
-        let subject = self.session.principal().subject();
-        let verified = sessions.verify(&tokens, Flow::Refresh { subject }).await;
+        let mut verified = sessions.verify(&tokens, flow()).await;
+        if was_held && matches!(verified, Err(TokenError::Expired)) {
+            // They waited for the keys for longer than they live; their refresh token lives on.
+            tokens = self.renew_held(&id, tokens).await?;
+            verified = sessions.verify(&tokens, flow()).await;
+        }
         if matches!(verified, Err(TokenError::KeysUnavailable)) {
             sessions.0.refreshes.keep_unverified(id, tokens);
             return Err(TokenError::KeysUnavailable.into());
@@ -162,6 +168,28 @@ impl<'a> Refresher<'a> {
         let session = record.into_session().ok_or(ExchangeError::NotSealed)?;
         sessions.remember(&sealed, session);
         Ok(sealed)
+    }
+}
+
+impl Refresher<'_> {
+    /// Renews tokens that have expired while they were held. They stay held if that fails.
+    async fn renew_held(
+        &self,
+        id: &FlightId,
+        held: TokenResponse,
+    ) -> Result<TokenResponse, ExchangeError> {
+        let next = held.refresh_token.clone().ok_or(TokenError::Expired)?;
+        match self.sessions.scalekit().refresh(&next).await {
+            Ok(mut tokens) => {
+                tokens.refresh_token.get_or_insert(next);
+                Ok(tokens)
+            }
+            Err(OAuthError::InvalidGrant) => Err(OAuthError::InvalidGrant.into()),
+            Err(error) => {
+                self.sessions.0.refreshes.keep_unverified(id.clone(), held);
+                Err(error.into())
+            }
+        }
     }
 }
 

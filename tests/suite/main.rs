@@ -1,0 +1,9 @@
+//! The crate as its users meet it: through its public API, with a sandbox for an environment.
+
+mod answers;
+mod login;
+mod login_parameters;
+mod login_tokens;
+mod refresh;
+mod sessions;
+mod support;
