@@ -10,6 +10,9 @@
 //! | `john@acme.test` | Acme | `member` | `workspace_data:read` |
 //! | `gita@globex.test` | Globex | `admin` | `workspace_data:read`, `workspace_data:write` |
 //!
+//! Below `/api/v1` it tells of its sessions and revokes them, for who has a token of the
+//! client-credentials grant.
+//!
 //! Reach it without a socket through [`Sandbox::client`], or from a browser and from other
 //! languages through [`Sandbox::serve`]. Its time is moved with [`Sandbox::clock`], its signing keys
 //! with [`Sandbox::rotate_keys`], and it misbehaves on request: endpoints with [`Sandbox::fail`],

@@ -116,9 +116,7 @@ fn checked<'a>(id: &'a str, prefix: &str, message: &'static str) -> Result<&'a s
     if id.starts_with(prefix) { Ok(id) } else { Err(ApiRefusal::invalid(message)) }
 }
 
-/// RFC 3339 in UTC, to the microsecond.
+/// RFC 3339 in UTC.
 fn timestamp(time: OffsetDateTime) -> Value {
-    let time = time.to_offset(time::UtcOffset::UTC);
-    let time = time.replace_microsecond(time.microsecond()).unwrap_or(time);
-    time.format(&Rfc3339).map_or(Value::Null, Value::from)
+    time.to_offset(time::UtcOffset::UTC).format(&Rfc3339).map_or(Value::Null, Value::from)
 }
