@@ -1,6 +1,8 @@
 //! The crate as its users meet it: through its public API, with a sandbox for an environment.
 
 mod answers;
+mod guards;
+mod keys;
 mod login;
 mod login_parameters;
 mod login_tokens;
