@@ -17,7 +17,6 @@ use serde::Serialize;
 /// Given to the closure of `.on_rejection(..)`, which returns the response to send. Keep the
 /// default's headers (challenge, `Location`, `Set-Cookie`, `Retry-After`) unless you mean to change
 /// what clients do: start from [`into_response`](Self::into_response) and replace its body.
-#[derive(Debug)]
 pub struct Rejected<'a, R> {
     reason: &'a R,
     method: &'a Method,
@@ -55,6 +54,17 @@ impl<R> Rejected<'_, R> {
     #[must_use]
     pub fn into_response(self) -> Response<Bytes> {
         self.response
+    }
+}
+
+// By hand: headers and query hold credentials.
+impl<R: fmt::Debug> fmt::Debug for Rejected<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("reason", self.reason)
+            .field("method", self.method)
+            .field("path", &self.uri.path())
+            .finish_non_exhaustive()
     }
 }
 
