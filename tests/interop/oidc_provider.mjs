@@ -7,6 +7,8 @@ import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import Provider from 'oidc-provider';
 
+// Standard output is for answers.
+console.info = console.error;
 // The provider uses it, and it came with Node 22.
 URL.parse ??= (text) => { try { return new URL(text); } catch { return null; } };
 

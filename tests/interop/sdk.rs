@@ -55,9 +55,9 @@ impl Sdk {
         self.call("isValid", arguments).await.as_bool().unwrap()
     }
 
-    /// A login whose authorization URL and code exchange are the SDK's: its tokens and profile.
-    /// `pkce` are more parameters for the two.
-    async fn log_in(&mut self, pkce: [Value; 2]) -> Value {
+    /// A login whose authorization URL and code exchange are the SDK's, with `pkce` as further
+    /// parameters of the two: the arguments of the exchange, and the profile and tokens it gave.
+    async fn log_in(&mut self, pkce: [Value; 2]) -> (Value, Value) {
         let [mut challenge, mut exchange] = pkce;
         challenge["redirectUri"] = REDIRECT_URI.into();
         challenge["scopes"] = json!(["openid", "profile", "email", "offline_access"]);
@@ -72,15 +72,13 @@ impl Sdk {
         exchange["code"] = returned["code"].as_str().into();
         exchange["redirectUri"] = REDIRECT_URI.into();
         let tokens = self.call("exchange", exchange.clone()).await;
-        // A code works once.
-        self.try_call("exchange", &exchange).await.unwrap_err();
-        tokens
+        (exchange, tokens)
     }
 }
 
 /// A login that sends these parameters gives a profile and tokens that stand every check.
 pub(crate) async fn a_person_logs_in(sdk: &mut Sdk, pkce: [Value; 2]) {
-    let tokens = sdk.log_in(pkce).await;
+    let (exchange, tokens) = sdk.log_in(pkce).await;
     let jane = sdk.sandbox.user(JANE).unwrap();
     let profile = json!({
         "id": jane.id, "email": JANE, "emailVerified": true,
@@ -107,6 +105,11 @@ pub(crate) async fn a_person_logs_in(sdk: &mut Sdk, pkce: [Value; 2]) {
 
     let own = text(&sdk.call("clientToken", json!({})).await);
     assert!(sdk.is_valid(&own, json!({ "issuer": sdk.sandbox.environment_url() })).await);
+
+    // A code works once; a second use ends what the first one gave.
+    sdk.try_call("exchange", &exchange).await.unwrap_err();
+    let refresh = json!({ "refreshToken": tokens["refreshToken"] });
+    sdk.try_call("refresh", &refresh).await.unwrap_err();
 }
 
 /// What the sandbox signs is accepted, and nothing else is.
@@ -158,7 +161,7 @@ pub(crate) async fn tokens_are_judged(sdk: &mut Sdk) {
 
 /// A refresh token is exchanged for a new one, and used late a second time it ends them all.
 pub(crate) async fn tokens_are_refreshed(sdk: &mut Sdk) {
-    let tokens = sdk.log_in([json!({}), json!({})]).await;
+    let (_, tokens) = sdk.log_in([json!({}), json!({})]).await;
     sdk.sandbox.update_user(JANE, |jane| jane.roles = vec!["owner".to_owned()]);
     let spent = json!({ "refreshToken": tokens["refreshToken"] });
     let renewed = sdk.call("refresh", spent.clone()).await;
@@ -176,7 +179,9 @@ pub(crate) async fn tokens_are_refreshed(sdk: &mut Sdk) {
 
 /// The sandbox takes the SDK's logout URL, ends the session and sends the browser back.
 pub(crate) async fn a_person_logs_out(sdk: &mut Sdk) {
-    let tokens = sdk.log_in([json!({}), json!({})]).await;
+    let (_, tokens) = sdk.log_in([json!({}), json!({})]).await;
+    let refresh = json!({ "refreshToken": tokens["refreshToken"] });
+    let refresh = json!({ "refreshToken": sdk.call("refresh", refresh).await["refreshToken"] });
     let arguments = json!({
         "idTokenHint": tokens["idToken"], "postLogoutRedirectUri": LOGGED_OUT_URI,
         "state": "so long",
@@ -185,7 +190,6 @@ pub(crate) async fn a_person_logs_out(sdk: &mut Sdk) {
     let answer = Browser::new().get(&url).await;
     assert_eq!(answer.status, 302, "{answer:?}");
     assert_eq!(answer.location().as_str(), format!("{LOGGED_OUT_URI}?state=so+long"));
-    let refresh = json!({ "refreshToken": tokens["refreshToken"] });
     sdk.try_call("refresh", &refresh).await.unwrap_err();
 }
 

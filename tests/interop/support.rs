@@ -157,6 +157,7 @@ pub(crate) struct Browser {
     cookies: Mutex<Vec<Kept>>,
 }
 
+#[derive(Clone)]
 struct Kept {
     path: String,
     name: String,
@@ -170,6 +171,12 @@ impl Browser {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE);
         Self { client: client.build().unwrap(), cookies: Mutex::default() }
+    }
+
+    /// A browser with the cookies that this one has now.
+    pub(crate) fn twin(&self) -> Self {
+        let cookies = self.cookies.lock().unwrap().clone();
+        Self { client: self.client.clone(), cookies: Mutex::new(cookies) }
     }
 
     /// Requests one page and keeps its cookies.
@@ -221,11 +228,6 @@ impl Browser {
     /// Bytes of the cookies that go to this address.
     pub(crate) fn cookie_bytes(&self, url: &str) -> usize {
         self.cookies_for(&Url::parse(url).unwrap()).len()
-    }
-
-    /// Forgets all cookies whose name starts like this.
-    pub(crate) fn forget(&self, prefix: &str) {
-        self.cookies.lock().unwrap().retain(|kept| !kept.name.starts_with(prefix));
     }
 
     async fn request(&self, method: Method, url: Url, form: String) -> Page {
@@ -292,11 +294,5 @@ impl Page {
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.status, StatusCode::OK, "{self:?}");
         serde_json::from_str(&self.body).unwrap()
-    }
-
-    /// Bytes of its headers as they came.
-    pub(crate) fn header_bytes(&self) -> usize {
-        let lines = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        lines.sum()
     }
 }
