@@ -24,11 +24,14 @@ pub(crate) enum Decision<M> {
 
 /// What a layer adds to the response of a request that it let through.
 pub(crate) trait Mark {
-    fn mark(self, response: &mut HeaderMap);
+    /// Adds it. Not called again once it is ready.
+    fn poll_mark(&mut self, cx: &mut Context<'_>, response: &mut HeaderMap) -> Poll<()>;
 }
 
 impl Mark for () {
-    fn mark(self, _: &mut HeaderMap) {}
+    fn poll_mark(&mut self, _: &mut Context<'_>, _: &mut HeaderMap) -> Poll<()> {
+        Poll::Ready(())
+    }
 }
 
 /// A decision that has to wait for something.
@@ -62,6 +65,7 @@ pin_project! {
     {
         Waiting { wait: W, held: Option<Held<S, B>> },
         Inner { #[pin] future: S::Future, mark: Option<W::Mark> },
+        Marking { response: Option<S::Response>, mark: W::Mark },
         Refused { response: Option<Response<Bytes>> },
     }
 }
@@ -116,10 +120,15 @@ where
                     Self::decided(decision, request, &mut inner)
                 }
                 GuardedProjection::Inner { future, mark } => {
-                    let mut response = ready!(future.poll(cx))?;
-                    if let Some(mark) = mark.take() {
-                        mark.mark(response.headers_mut());
+                    let response = ready!(future.poll(cx))?;
+                    let Some(mark) = mark.take() else { return Poll::Pending };
+                    Self::Marking { response: Some(response), mark }
+                }
+                GuardedProjection::Marking { response, mark } => {
+                    if let Some(response) = response.as_mut() {
+                        ready!(mark.poll_mark(cx, response.headers_mut()));
                     }
+                    let Some(response) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
                 GuardedProjection::Refused { response } => {

@@ -34,6 +34,7 @@
 //! | [`auth_routes`] | login, callback, refresh and logout as services |
 //! | [`session`] | the session itself: sealing, cookies, renewal |
 //! | [`scalekit`], [`oauth`], [`token`] | the environment: its address, its OAuth endpoints, its tokens |
+//! | [`api`] | the environment's REST API, one file per resource |
 //! | [`http_client`], [`shared_store`] | the two ports: network and state that replicas share |
 //! | [`challenge`], [`clock`], [`error`], [`secret`] | the ground |
 //! | `sandbox` | a Scalekit environment in the process, with the feature of that name |
@@ -84,6 +85,7 @@
     )
 )]
 
+pub mod api;
 pub mod auth_routes;
 pub mod challenge;
 pub mod clock;

@@ -46,16 +46,16 @@ impl Callback {
 
     pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
         let sessions = &self.sessions;
-        let returned = Returned::read(&request);
-        let (attempt, end_attempt) = match &returned {
-            Ok(returned) => {
+        let (state, outcome) = Returned::read(&request);
+        let (attempt, end_attempt) = match &state {
+            Some(state) => {
                 let now = sessions.scalekit().clock().now();
-                Attempt::find(sessions, request.headers(), &returned.state, now)
+                Attempt::find(sessions, request.headers(), state, now)
             }
-            Err(_) => (None, None),
+            None => (None, None),
         };
         let presented = sessions.cookies().presented(request.headers()).cookies();
-        let completed = match (returned, attempt) {
+        let completed = match (outcome, attempt) {
             (Ok(returned), Some(attempt)) => {
                 self.complete(returned, &attempt, presented).await.map(|cookies| (attempt, cookies))
             }
@@ -135,16 +135,17 @@ route_service!(Callback);
 /// What the environment sends back in the callback's address.
 #[derive(Debug)]
 struct Returned {
-    state: String,
     issuer: Option<String>,
     /// The code, or an error's code if it has one.
     outcome: Result<String, Option<String>>,
 }
 
 impl Returned {
-    fn read(request: &Request<()>) -> Result<Self, AuthFailure> {
+    /// The `state`, if it can be told, and what came with it: an address that is not in order ends
+    /// its attempt too.
+    fn read(request: &Request<()>) -> (Option<String>, Result<Self, AuthFailure>) {
         if request.method() != Method::GET {
-            return Err(AuthFailure::MethodNotAllowed { allow: "GET" });
+            return (None, Err(AuthFailure::MethodNotAllowed { allow: "GET" }));
         }
         let query = request.uri().query().unwrap_or_default();
         let [code, state, issuer, error] = ["code", "state", "iss", "error"].map(|name| {
@@ -155,17 +156,31 @@ impl Returned {
             // L4: of two values nobody knows which one is meant.
             if values.next().is_some() { Err(AuthFailure::MalformedRequest) } else { Ok(first) }
         });
-        let (code, state, issuer, error) = (code?, state?, issuer?, error?);
+        let state = match state {
+            Ok(state) => state,
+            Err(failure) => return (None, Err(failure)),
+        };
+        let returned = Self::judge(state.is_some(), code, issuer, error);
+        (state, returned)
+    }
+
+    fn judge(
+        has_state: bool,
+        code: Result<Option<String>, AuthFailure>,
+        issuer: Result<Option<String>, AuthFailure>,
+        error: Result<Option<String>, AuthFailure>,
+    ) -> Result<Self, AuthFailure> {
+        let (code, issuer, error) = (code?, issuer?, error?);
         let outcome = match (code, error) {
             (Some(code), None) if !code.is_empty() => Ok(code),
             (None, Some(error)) => Err(Some(error).filter(|error| is_error_code(error))),
             _ => return Err(AuthFailure::MalformedRequest),
         };
-        match (state, &outcome) {
-            (Some(state), _) => Ok(Self { state, issuer, outcome }),
+        match (has_state, outcome) {
+            (true, outcome) => Ok(Self { issuer, outcome }),
             // Some errors come without: there is no attempt to end, and nothing to begin.
-            (None, Err(code)) => Err(AuthFailure::EnvironmentRefused { code: code.clone() }),
-            (None, Ok(_)) => Err(AuthFailure::MalformedRequest),
+            (false, Err(code)) => Err(AuthFailure::EnvironmentRefused { code }),
+            (false, Ok(_)) => Err(AuthFailure::MalformedRequest),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::future::route_service;
 use crate::origin::is_cross_site;
 use crate::rejection::{Rejected, Renderer};
 use crate::session::Sessions;
+use crate::telemetry;
 
 /// Ends a session: `GET` or `POST /logout`. Made by [`Sessions::logout`](crate::Sessions::logout).
 ///
@@ -35,14 +36,20 @@ impl Logout {
     }
 
     fn respond(&self, request: Request<()>) -> RouteFuture {
-        RouteFuture::ready(self.end(&request).unwrap_or_else(|failure| {
-            let login_path = self.sessions.login_path();
-            let rejection = AuthRejection::new(failure, request.headers(), login_path);
-            self.renderer.render(rejection, &request)
-        }))
+        let logout = self.clone();
+        RouteFuture::working(async move {
+            match logout.end(&request).await {
+                Ok(response) => response,
+                Err(failure) => {
+                    let login_path = logout.sessions.login_path();
+                    let rejection = AuthRejection::new(failure, request.headers(), login_path);
+                    logout.renderer.render(rejection, &request)
+                }
+            }
+        })
     }
 
-    fn end(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
+    async fn end(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
         if request.method() != Method::GET && request.method() != Method::POST {
             return Err(AuthFailure::MethodNotAllowed { allow: "GET, POST" });
         }
@@ -51,6 +58,12 @@ impl Logout {
         }
         let sessions = &self.sessions;
         let session = sessions.peek(request.headers());
+        if let Some(session) = &session
+            && let Err(error) = sessions.end(session).await
+        {
+            // Ended in this process and in this browser all the same.
+            telemetry::internal_error("logout", &error);
+        }
         let url = sessions.scalekit().logout_url(&sessions.logout_request(session.as_ref()));
         let presented = sessions.cookies().presented(request.headers()).cookies();
         let clear = sessions.cookies().clear_session(presented);

@@ -1,11 +1,11 @@
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
 use super::RouteFuture;
 use super::answer::{AuthFailure, AuthRejection};
 use super::future::route_service;
 use crate::origin::is_cross_site;
-use crate::rejection::{Rejected, Renderer, never_cache, vary_on};
+use crate::rejection::{Rejected, Renderer, never_cache, vary_on_cookie};
 use crate::session::{Found, Renewal, Sessions, Settled};
 
 /// Renews a session's tokens now: `POST /auth/refresh`. Made by
@@ -52,25 +52,39 @@ impl Refresh {
         if is_cross_site(request.headers(), self.sessions.public_url()) {
             return Err(AuthFailure::CrossSite);
         }
-        let session = match self.sessions.find(request.headers()) {
+        let session = match self.find(request.headers()).await {
             Found::Live(live) if !live.session.is_renewable() => return Ok(no_content()),
             Found::Live(live) => live.session,
             Found::Due(session) => session,
             Found::Nothing | Found::Over => return Err(AuthFailure::NoSession),
+            Found::Unsure(_) => return Err(AuthFailure::Unavailable),
         };
         let renewal = self.sessions.renew(&session).await;
         if matches!(renewal, Renewal::Unavailable) {
             return Err(AuthFailure::Unavailable);
         }
-        let presented = self.sessions.cookies().presented(request.headers()).cookies();
-        let Settled::Live(live) = self.sessions.settle(&session, renewal, presented) else {
+        let Settled::Live(live) = self.sessions.settle(&session, renewal) else {
             return Err(AuthFailure::NoSession);
         };
         let mut response = no_content();
-        for cookie in live.set_cookies {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
+        if let Some(sealed) = live.resealed {
+            let presented = self.sessions.cookies().presented(request.headers()).cookies();
+            let cookies = self.sessions.cookies_at_response(&live.session, sealed, presented).await;
+            for cookie in cookies {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
         }
         Ok(response)
+    }
+
+    async fn find(&self, headers: &HeaderMap) -> Found {
+        match self.sessions.find(headers) {
+            Found::Unsure(news) => {
+                news.await;
+                self.sessions.find(headers)
+            }
+            found => found,
+        }
     }
 
     fn refuse(&self, failure: AuthFailure, request: &Request<()>) -> Response<Bytes> {
@@ -89,6 +103,6 @@ fn no_content() -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     never_cache(response.headers_mut());
-    vary_on(response.headers_mut(), &header::COOKIE);
+    vary_on_cookie(response.headers_mut());
     response
 }

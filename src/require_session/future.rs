@@ -2,23 +2,32 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, header};
 
 use super::RequireSession;
+use super::service::Verdict;
+use crate::flight::Flight;
 use crate::guard::{Decision, Mark, Wait, response_future};
-use crate::rejection::{keep_private, never_cache, vary_on};
-use crate::session::{Renewing, Session};
+use crate::rejection::{keep_private, never_cache, vary_on_cookie};
+use crate::session::{PresentedCookies, Renewing, Session, Sessions};
 
-response_future!(Renewal, "RequireSessionService");
+response_future!(SessionWait, "RequireSessionService");
 
-/// A request whose session is being renewed.
-pub(super) struct Renewal {
+/// A request that waits until its session can be judged.
+pub(super) struct SessionWait {
     pub(super) config: RequireSession,
-    pub(super) session: Session,
-    pub(super) renewing: Renewing,
+    pub(super) until: Until,
 }
 
-impl<B> Wait<B> for Renewal {
+pub(super) enum Until {
+    /// It is known what other replicas have revoked.
+    News(Flight<()>),
+    /// The session has new tokens.
+    Renewed(Session, Renewing),
+}
+
+impl<B> Wait<B> for SessionWait {
     type Mark = SessionMark;
 
     fn poll_decide(
@@ -26,32 +35,89 @@ impl<B> Wait<B> for Renewal {
         cx: &mut Context<'_>,
         request: &mut Request<B>,
     ) -> Poll<Decision<SessionMark>> {
-        let renewal = ready!(Pin::new(&mut self.renewing).poll(cx));
-        Poll::Ready(self.config.settle(&self.session, renewal, request))
+        loop {
+            let verdict = match &mut self.until {
+                Until::News(news) => {
+                    ready!(Pin::new(news).poll(cx));
+                    self.config.judge(request)
+                }
+                Until::Renewed(session, renewing) => {
+                    let renewal = ready!(Pin::new(renewing).poll(cx));
+                    Verdict::Decided(self.config.settle(session, renewal, request))
+                }
+            };
+            match verdict {
+                Verdict::Decided(decision) => return Poll::Ready(decision),
+                Verdict::Wait(until) => self.until = until,
+            }
+        }
     }
 }
 
-/// Marks a response as one made for this user, and hands out new cookies.
-#[derive(Debug, Default)]
-pub(super) struct SessionMark {
-    pub(super) set_cookies: Vec<HeaderValue>,
+/// Marks a response as one made for this user, and gives or takes cookies.
+#[derive(Default)]
+pub(super) struct SessionMark(Option<Box<CookieWork>>);
+
+enum CookieWork {
+    Give { sessions: Sessions, session: Session, sealed: String, presented: PresentedCookies },
+    Giving(BoxFuture<'static, Vec<HeaderValue>>),
+    Take(Vec<HeaderValue>),
+}
+
+impl SessionMark {
+    /// Gives the browser a session that was sealed anew for this request.
+    pub(super) fn give(
+        sessions: Sessions,
+        session: Session,
+        sealed: String,
+        presented: PresentedCookies,
+    ) -> Self {
+        Self(Some(Box::new(CookieWork::Give { sessions, session, sealed, presented })))
+    }
+
+    /// Takes cookies that are of no use from the browser.
+    pub(super) fn take(removals: Vec<HeaderValue>) -> Self {
+        Self((!removals.is_empty()).then(|| Box::new(CookieWork::Take(removals))))
+    }
 }
 
 impl Mark for SessionMark {
-    /// C8, R6. Where the handler itself set or cleared the session, its word stands.
-    fn mark(self, response: &mut HeaderMap) {
-        let handled = |ours: &HeaderValue| {
-            let set = response.get_all(header::SET_COOKIE);
-            set.iter().any(|theirs| cookie_name(theirs) == cookie_name(ours))
-        };
-        if !self.set_cookies.is_empty() && !self.set_cookies.iter().any(handled) {
-            for cookie in self.set_cookies {
-                response.append(header::SET_COOKIE, cookie);
+    /// C8, R6. The cookies are those of the newest session when the handler has answered; where it
+    /// set or cleared the session itself, its word stands.
+    fn poll_mark(&mut self, cx: &mut Context<'_>, response: &mut HeaderMap) -> Poll<()> {
+        if let Some(work) = &mut self.0 {
+            let cookies = ready!(work.poll_cookies(cx));
+            let handled = |ours: &HeaderValue| {
+                let set = response.get_all(header::SET_COOKIE);
+                set.iter().any(|theirs| cookie_name(theirs) == cookie_name(ours))
+            };
+            if !cookies.is_empty() && !cookies.iter().any(handled) {
+                for cookie in cookies {
+                    response.append(header::SET_COOKIE, cookie);
+                }
+                never_cache(response);
             }
-            never_cache(response);
         }
         keep_private(response);
-        vary_on(response, &header::COOKIE);
+        vary_on_cookie(response);
+        Poll::Ready(())
+    }
+}
+
+impl CookieWork {
+    fn poll_cookies(&mut self, cx: &mut Context<'_>) -> Poll<Vec<HeaderValue>> {
+        if let Self::Give { sessions, session, sealed, presented } = self {
+            let (sessions, session) = (sessions.clone(), session.clone());
+            let (sealed, presented) = (std::mem::take(sealed), *presented);
+            *self = Self::Giving(Box::pin(async move {
+                sessions.cookies_at_response(&session, sealed, presented).await
+            }));
+        }
+        match self {
+            Self::Giving(giving) => giving.as_mut().poll(cx),
+            Self::Take(removals) => Poll::Ready(std::mem::take(removals)),
+            Self::Give { .. } => Poll::Ready(Vec::new()),
+        }
     }
 }
 
@@ -61,16 +127,19 @@ fn cookie_name(set_cookie: &HeaderValue) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use http::HeaderName;
 
     use super::*;
 
-    fn marked(handlers: &[(HeaderName, &'static str)], set_cookies: &[&'static str]) -> HeaderMap {
+    fn marked(handlers: &[(HeaderName, &'static str)], removals: &[&'static str]) -> HeaderMap {
         let value = HeaderValue::from_static;
         let mut headers: HeaderMap =
             handlers.iter().map(|(name, text)| (name.clone(), value(text))).collect();
-        let set_cookies = set_cookies.iter().map(|text| value(text)).collect();
-        SessionMark { set_cookies }.mark(&mut headers);
+        let mut mark = SessionMark::take(removals.iter().map(|text| value(text)).collect());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(mark.poll_mark(&mut cx, &mut headers), Poll::Ready(()));
         headers
     }
 

@@ -4,9 +4,10 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::answer::LoginRequired;
-use super::future::{Renewal, SessionMark};
+use super::future::{SessionMark, SessionWait, Until};
 use super::{Anonymous, RequireSession, ResponseFuture, SessionRejection};
 use crate::body::ResponseBody;
+use crate::challenge::ChallengeContext;
 use crate::guard::{Decision, Guarded};
 use crate::session::{self, Found, Live, Session, Settled};
 use crate::token::Principal;
@@ -34,26 +35,37 @@ where
         let config = &self.config;
         request.extensions_mut().remove::<Principal>();
         request.extensions_mut().remove::<Session>();
-        let decision = match config.sessions.find(request.headers()) {
-            Found::Live(live) => config.admit(live, &mut request),
-            Found::Due(session) => {
-                let renewing = config.sessions.renew(&session);
-                let wait = Renewal { config: config.clone(), session, renewing };
-                return Guarded::waiting(wait, request, &mut self.inner).into();
+        request.extensions_mut().remove::<ChallengeContext>();
+        match config.judge(&mut request) {
+            Verdict::Decided(decision) => {
+                Guarded::decided(decision, request, &mut self.inner).into()
             }
-            Found::Nothing => config.without(SessionRejection::NoSession, &mut request),
-            Found::Over => config.without(SessionRejection::SessionOver, &mut request),
-        };
-        Guarded::decided(decision, request, &mut self.inner).into()
+            Verdict::Wait(until) => {
+                let wait = SessionWait { config: config.clone(), until };
+                Guarded::waiting(wait, request, &mut self.inner).into()
+            }
+        }
     }
 }
 
+/// What can be said of a request.
+pub(super) enum Verdict {
+    Decided(Decision<SessionMark>),
+    Wait(Until),
+}
+
 impl RequireSession {
-    fn admit<B>(&self, live: Live, request: &mut Request<B>) -> Decision<SessionMark> {
-        let extensions = request.extensions_mut();
-        extensions.insert(live.session.principal().clone());
-        extensions.insert(live.session);
-        Decision::Admit(SessionMark { set_cookies: live.set_cookies })
+    pub(super) fn judge<B>(&self, request: &mut Request<B>) -> Verdict {
+        Verdict::Decided(match self.sessions.find(request.headers()) {
+            Found::Live(live) => self.admit(live, request),
+            Found::Due(session) => {
+                let renewing = self.sessions.renew(&session);
+                return Verdict::Wait(Until::Renewed(session, renewing));
+            }
+            Found::Unsure(news) => return Verdict::Wait(Until::News(news)),
+            Found::Nothing => self.without(SessionRejection::NoSession, request),
+            Found::Over => self.without(SessionRejection::SessionOver, request),
+        })
     }
 
     /// Decides on a request whose session was due.
@@ -63,12 +75,26 @@ impl RequireSession {
         renewal: session::Renewal,
         request: &mut Request<B>,
     ) -> Decision<SessionMark> {
-        let presented = self.sessions.cookies().presented(request.headers()).cookies();
-        match self.sessions.settle(session, renewal, presented) {
+        match self.sessions.settle(session, renewal) {
             Settled::Live(live) => self.admit(live, request),
             Settled::Over => self.without(SessionRejection::SessionOver, request),
             Settled::Unavailable => self.refuse(SessionRejection::Unavailable, request),
         }
+    }
+
+    fn admit<B>(&self, live: Live, request: &mut Request<B>) -> Decision<SessionMark> {
+        let Live { session, resealed } = live;
+        let mark = match resealed {
+            None => SessionMark::default(),
+            Some(sealed) => {
+                let presented = self.sessions.cookies().presented(request.headers()).cookies();
+                SessionMark::give(self.sessions.clone(), session.clone(), sealed, presented)
+            }
+        };
+        let extensions = request.extensions_mut();
+        extensions.insert(session.principal().clone());
+        extensions.insert(session);
+        Decision::Admit(mark)
     }
 
     /// Decides on a request without a session; cookies that are of no use are taken away.
@@ -78,12 +104,12 @@ impl RequireSession {
         request: &mut Request<B>,
     ) -> Decision<SessionMark> {
         let cookies = self.sessions.cookies();
-        let set_cookies = cookies.clear_session(cookies.presented(request.headers()).cookies());
+        let removals = cookies.clear_session(cookies.presented(request.headers()).cookies());
         if self.optional {
             request.extensions_mut().insert(Anonymous);
-            return Decision::Admit(SessionMark { set_cookies });
+            return Decision::Admit(SessionMark::take(removals));
         }
-        let login = LoginRequired::of(request, &self.sessions, set_cookies);
+        let login = LoginRequired::of(request, &self.sessions, removals);
         self.refuse(reason(login), request)
     }
 

@@ -1,6 +1,6 @@
 //! Lets a request through when it carries an acceptable bearer token (RFC 6750).
 //!
-//! 1. A [`Principal`] that came in from outside is removed.
+//! 1. A [`Principal`] or [`Session`](crate::Session) that came in from outside is removed.
 //! 2. The token is read from the one `Authorization` header, scheme `Bearer` in any case; tokens in
 //!    the query or the body are never read.
 //! 3. An acceptable token's [`Principal`] is inserted and the inner service called. What is

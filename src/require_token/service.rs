@@ -11,6 +11,7 @@ use crate::body::ResponseBody;
 use crate::challenge::{Challenge, ChallengeContext};
 use crate::guard::{Decision, Guarded};
 use crate::origin::is_preflight;
+use crate::session::Session;
 use crate::token::{Attempt, Principal, TokenError};
 
 /// The service of [`RequireToken`].
@@ -35,6 +36,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         request.extensions_mut().remove::<Principal>();
+        request.extensions_mut().remove::<Session>();
         request.extensions_mut().remove::<ChallengeContext>();
         if is_preflight(&request) {
             return Guarded::decided(Decision::Admit(()), request, &mut self.inner).into();

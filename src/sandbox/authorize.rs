@@ -119,6 +119,7 @@ impl AuthorizationRequest {
         session_id: String,
         now: time::OffsetDateTime,
     ) -> String {
+        state.touch_session(&session_id, now);
         let grant = Grant::new(user.id.clone(), session_id, self.scopes.clone());
         let code = state.grants.issue_code(self.clone(), grant, now);
         let parameters = [("code", Some(code.as_str())), ("state", self.state.as_deref())];

@@ -82,6 +82,8 @@ impl Sandbox {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
+    /// Everything below `/api/v1/`
+    Api,
     /// `GET /oauth/authorize`
     Authorize,
     /// `GET /.well-known/openid-configuration`
@@ -102,6 +104,7 @@ impl Endpoint {
             "/keys" => Some(Self::Keys),
             "/oidc/logout" => Some(Self::Logout),
             "/oauth/token" => Some(Self::Token),
+            _ if path.starts_with("/api/v1/") => Some(Self::Api),
             _ => None,
         }
     }

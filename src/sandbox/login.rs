@@ -1,7 +1,7 @@
 //! `/login`: the hosted page where a person says who they are, and its form.
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 
 use super::authorize::{AuthorizationRequest, Refused, SESSION_COOKIE};
 use super::environment::Environment;
@@ -69,7 +69,9 @@ pub(super) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
         return refused(&state, "This user belongs to another organization.");
     }
     state.close_transaction(id);
-    let (session_id, cookie) = state.start_session(&user.id);
+    let user_agent = request.headers().get(header::USER_AGENT);
+    let user_agent = user_agent.and_then(|value| value.to_str().ok());
+    let (session_id, cookie) = state.start_session(&user, user_agent, now);
     let location = wanted.grant(&mut state, &user, session_id, now);
     let secure = if state.environment_url.starts_with("https:") { "; Secure" } else { "" };
     let cookie = format!("{SESSION_COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax{secure}");

@@ -1,10 +1,7 @@
 //! `GET /oidc/logout`: ends the environment's own session.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use serde_json::Value;
 
 use super::authorize::SESSION_COOKIE;
 use super::environment::Environment;
@@ -12,6 +9,8 @@ use super::pages;
 use super::parameters::{Parameters, cookies, with_query};
 use super::redirects;
 use super::respond::{redirect, set_cookie};
+use super::sessions::SessionEnd;
+use super::tokens::own_claims;
 
 pub(super) fn logout(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     match checked(environment, request) {
@@ -35,6 +34,7 @@ fn checked(environment: &Environment, request: &Request<Bytes>) -> Result<Respon
                 .ok_or("The id_token_hint is not an ID token of this environment.")?,
         ),
     };
+    let now = environment.now();
     let mut state = environment.lock();
     let back_to = parameters.get("post_logout_redirect_uri");
     if let Some(uri) = back_to {
@@ -45,7 +45,7 @@ fn checked(environment: &Environment, request: &Request<Bytes>) -> Result<Respon
     }
     let of_browser = state.session_of(cookies(request, SESSION_COOKIE)).map(|(id, _)| id);
     for id in [hinted, of_browser].into_iter().flatten() {
-        state.end_session(&id);
+        state.end_session(&id, SessionEnd::LoggedOut, now);
     }
     Ok(match back_to {
         Some(uri) => {
@@ -57,24 +57,9 @@ fn checked(environment: &Environment, request: &Request<Bytes>) -> Result<Respon
 }
 
 /// The `sid` of an ID token this environment signed; it may have expired.
-///
-/// RS256 is deterministic, so a signature is checked by making it again: nothing of the code that
-/// applications verify with is needed, nor trusted.
 fn session_of_hint(environment: &Environment, token: &str) -> Option<String> {
-    let (input, signature) = token.rsplit_once('.')?;
-    let (header, claims) = input.split_once('.')?;
-    let part = |text: &str| -> Option<Value> {
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
-    };
-    let (header, claims) = (part(header)?, part(claims)?);
-    let kid = header.get("kid")?.as_str()?;
-    let (key, issuer) = {
-        let state = environment.lock();
-        (state.keys.find(kid)?, state.environment_url.clone())
-    };
-    let signed = URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes())) == signature;
-    let is_ours = claims.get("iss")?.as_str()? == issuer;
+    let claims = own_claims(environment, token)?;
     let sid = claims.get("sid")?.as_str()?;
     let is_id_token = claims.get("at_hash").is_some();
-    (signed && is_ours && is_id_token).then(|| sid.to_owned())
+    is_id_token.then(|| sid.to_owned())
 }

@@ -10,6 +10,9 @@
 //! | `john@acme.test` | Acme | `member` | `workspace_data:read` |
 //! | `gita@globex.test` | Globex | `admin` | `workspace_data:read`, `workspace_data:write` |
 //!
+//! Below `/api/v1` it tells of its sessions and revokes them, for who has a token of the
+//! client-credentials grant.
+//!
 //! Reach it without a socket through [`Sandbox::client`], or from a browser and from other
 //! languages through [`Sandbox::serve`]. Its time is moved with [`Sandbox::clock`], its signing keys
 //! with [`Sandbox::rotate_keys`], and it misbehaves on request: endpoints with [`Sandbox::fail`],
@@ -51,6 +54,7 @@
 //! It trusts whoever opens its login page, and its first signing key is shared by all sandboxes of
 //! the process. Never point anything at it that guards real data.
 
+mod api;
 mod authorize;
 mod browser;
 mod builder;
@@ -69,6 +73,7 @@ mod redirects;
 mod respond;
 mod router;
 mod server;
+mod sessions;
 mod state;
 mod tampering;
 mod token_endpoint;
@@ -81,6 +86,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use self::environment::Environment;
+use self::sessions::SessionEnd;
 use crate::clock::ManualClock;
 use crate::secret::SecretString;
 
@@ -184,12 +190,14 @@ impl Sandbox {
     /// Ends a session (`ses_…`, the `sid` of its tokens): its refresh tokens are refused with
     /// `invalid_grant` and its browser has to sign in again. Says whether it was alive.
     pub fn revoke_session(&self, session_id: &str) -> bool {
-        self.environment.lock().end_session(session_id)
+        let now = self.environment.now();
+        self.environment.lock().end_session(session_id, SessionEnd::Revoked, now)
     }
 
     /// Ends all sessions of a user and says how many were alive.
     pub fn end_sessions_of(&self, email: &str) -> usize {
-        self.environment.lock().end_sessions_of(email)
+        let now = self.environment.now();
+        self.environment.lock().end_sessions_of(email, now)
     }
 }
 

@@ -30,6 +30,11 @@ impl Parameters {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// All values of a parameter that may repeat.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// Whether the parameter is there more than once, which no OAuth request may have.
     pub(super) fn repeats(&self, name: &str) -> bool {
         self.0.iter().filter(|(known, _)| known == name).count() > 1

@@ -60,8 +60,9 @@ impl Sandbox {
 
     /// Removes a user and ends their sessions. Says whether there was one.
     pub fn remove_user(&self, email: &str) -> bool {
+        let now = self.environment.now();
         let mut state = self.environment.lock();
-        state.end_sessions_of(email);
+        state.end_sessions_of(email, now);
         let before = state.people.users.len();
         state.people.users.retain(|user| !user.email.eq_ignore_ascii_case(email));
         state.people.users.len() < before

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::environment::Environment;
 use super::faults::{Fault, Meets};
-use super::{authorize, discovery, login, logout, pages, respond, token_endpoint};
+use super::{api, authorize, discovery, login, logout, pages, respond, token_endpoint};
 
 /// The largest request body that is read.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -79,6 +79,7 @@ impl Environment {
                 only(&[Method::POST], method, || token_endpoint::token(self, request))
             }
             ["oidc", "logout"] => only(&[Method::GET], method, || logout::logout(self, request)),
+            ["api", "v1", resource @ ..] => api::answer(self, request, resource),
             ["login"] if method == Method::POST => login::submit(self, request),
             ["login"] => only(&[Method::GET, Method::POST], method, || login::show(self, request)),
             _ => respond::api_error(StatusCode::NOT_FOUND, 5, "Not Found"),
@@ -87,7 +88,7 @@ impl Environment {
 }
 
 /// The endpoint's answer if it has the method, else a 405 that names those it has.
-fn only(
+pub(super) fn only(
     allowed: &[Method],
     method: &Method,
     endpoint: impl FnOnce() -> Response<Bytes>,

@@ -1,16 +1,16 @@
 //! Everything about the environment that changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
 use super::authorize::AuthorizationRequest;
-use super::environment::new_id;
 use super::faults::EndpointFaults;
 use super::grants::Grants;
 use super::keys::{KeyRing, SigningKey, random_token};
-use super::people::{People, User};
+use super::people::People;
+use super::sessions::Sessions;
 use super::tampering::Tampering;
 
 /// How long a login page may be left open.
@@ -26,7 +26,7 @@ pub(super) struct State {
     pub(super) grants: Grants,
     pub(super) endpoint_faults: EndpointFaults,
     pub(super) tampering: Tampering,
-    sessions: BTreeMap<String, Session>,
+    pub(super) sessions: Sessions,
     transactions: HashMap<String, Transaction>,
 }
 
@@ -41,7 +41,7 @@ impl State {
             grants: Grants::default(),
             endpoint_faults: EndpointFaults::default(),
             tampering: Tampering::default(),
-            sessions: BTreeMap::new(),
+            sessions: Sessions::default(),
             transactions: HashMap::new(),
         }
     }
@@ -71,47 +71,6 @@ impl State {
     pub(super) fn close_transaction(&mut self, id: &str) {
         self.transactions.remove(id);
     }
-
-    /// A session of the user in a browser: its id (`sid`) and the cookie that stands for it.
-    pub(super) fn start_session(&mut self, user_id: &str) -> (String, String) {
-        let (id, cookie) = (new_id("ses"), random_token());
-        let session = Session { user_id: user_id.to_owned(), cookie: cookie.clone(), ended: false };
-        self.sessions.insert(id.clone(), session);
-        (id, cookie)
-    }
-
-    /// The live session a browser's cookies stand for, and its user.
-    pub(super) fn session_of<'a>(
-        &self,
-        mut cookies: impl Iterator<Item = &'a str>,
-    ) -> Option<(String, User)> {
-        cookies.find_map(|cookie| {
-            let (id, session) =
-                self.sessions.iter().find(|(_, known)| known.cookie == cookie && !known.ended)?;
-            let user = self.people.users.iter().find(|user| user.id == session.user_id)?;
-            Some((id.clone(), user.clone()))
-        })
-    }
-
-    pub(super) fn end_session(&mut self, id: &str) -> bool {
-        self.grants.revoke_session(id);
-        let session = self.sessions.get_mut(id);
-        session.is_some_and(|session| !std::mem::replace(&mut session.ended, true))
-    }
-
-    pub(super) fn end_sessions_of(&mut self, email: &str) -> usize {
-        let Some(user_id) = self.people.find(email).map(|user| user.id.clone()) else { return 0 };
-        let of_user = self.sessions.iter().filter(|(_, session)| session.user_id == user_id);
-        let ids: Vec<_> = of_user.map(|(id, _)| id.clone()).collect();
-        ids.iter().filter(|id| self.end_session(id)).count()
-    }
-}
-
-#[derive(Debug)]
-struct Session {
-    user_id: String,
-    cookie: String,
-    ended: bool,
 }
 
 #[derive(Debug)]

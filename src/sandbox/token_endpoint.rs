@@ -102,6 +102,7 @@ fn refresh_token(environment: &Environment, form: &Parameters) -> Result<Value, 
         let mut state = environment.lock();
         let redeemed = state.grants.refresh(token, grace, now).map_err(Refused::invalid_grant)?;
         let subject = subject_of(&state, &redeemed)?;
+        state.touch_session(&redeemed.grant.session_id, now);
         (Mint::new(environment, &state), redeemed, subject)
     };
     Ok(token_response(&mint, &subject, &redeemed, None))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jsonwebtoken::Algorithm;
 
+use super::application_token::TokenSlot;
 use super::{Environment, EnvironmentUrl, Scalekit};
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigProblem, Problems};
@@ -119,6 +120,7 @@ impl ScalekitBuilder {
                 http_client,
                 clock: self.clock,
                 keys,
+                application_token: TokenSlot::empty(),
             }))
         });
         problems.finish(scalekit)

@@ -8,6 +8,7 @@
 //! # Ok::<(), tower_scalekit::ConfigError>(())
 //! ```
 
+mod application_token;
 mod builder;
 #[cfg(feature = "sandbox")]
 mod sandboxed;
@@ -19,14 +20,18 @@ use bytes::Bytes;
 use http::{Request, Response};
 use url::Url;
 
+use self::application_token::TokenSlot;
 pub use self::builder::ScalekitBuilder;
+
+pub(crate) use self::application_token::{ApplicationToken, NoToken};
+
 use crate::clock::Clock;
 use crate::http_client::{HttpClient, HttpClientError, send_within_limits};
 use crate::secret::SecretString;
 use crate::token::{RemoteKeys, TokenVerifierBuilder};
 
 /// A Scalekit environment and this application's credentials there. Cheap to clone; clones share
-/// connections and keys.
+/// connections, keys and the token for the API.
 ///
 /// Building one makes no request, so a server starts while the environment is out of reach.
 #[derive(Clone)]
@@ -39,6 +44,7 @@ struct Environment {
     http_client: Arc<dyn HttpClient>,
     clock: Clock,
     keys: RemoteKeys,
+    application_token: TokenSlot,
 }
 
 impl Scalekit {

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -5,9 +6,11 @@ use url::Url;
 
 use super::cookies::CookieStyle;
 use super::refresh::Refreshes;
+use super::revocation::Revocations;
 use super::{Inner, KeyRing, Lifetimes, SessionSecret, Sessions};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::scalekit::Scalekit;
+use crate::shared_store::{MemoryStore, SharedStore};
 use crate::telemetry;
 use crate::text_cache::{TextCache, check_cache_capacity};
 
@@ -15,7 +18,6 @@ use crate::text_cache::{TextCache, check_cache_capacity};
 const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// Configures [`Sessions`].
-#[derive(Debug)]
 #[must_use]
 pub struct SessionsBuilder {
     scalekit: Scalekit,
@@ -29,6 +31,7 @@ pub struct SessionsBuilder {
     absolute_lifetime: Duration,
     idle_timeout: Option<Duration>,
     cache_capacity: usize,
+    shared_store: Option<Arc<dyn SharedStore>>,
 }
 
 /// Paths of the routes besides the callback's, which is in the redirect URI.
@@ -57,6 +60,7 @@ impl SessionsBuilder {
             absolute_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             idle_timeout: None,
             cache_capacity: 4096,
+            shared_store: None,
         }
     }
 
@@ -140,6 +144,13 @@ impl SessionsBuilder {
         self
     }
 
+    /// The state that all replicas of this app share: without it, each replica refreshes and
+    /// revokes for itself, which is right for an app of one process only.
+    pub fn shared_store(mut self, store: impl SharedStore) -> Self {
+        self.shared_store = Some(Arc::new(store));
+        self
+    }
+
     /// Checks the settings. Makes no request.
     ///
     /// # Errors
@@ -174,6 +185,11 @@ impl SessionsBuilder {
         let sessions =
             parts.map(|(((keys, redirect_uri), post_logout_redirect_uri), lifetimes)| {
                 let secure = redirect_uri.scheme() == "https";
+                let clock = self.scalekit.clock().clone();
+                let has_peers = self.shared_store.is_some();
+                let own_store =
+                    || -> Arc<dyn SharedStore> { Arc::new(MemoryStore::new(clock.clone())) };
+                let store = self.shared_store.unwrap_or_else(own_store);
                 Sessions(Arc::new(Inner {
                     scalekit: self.scalekit,
                     keys,
@@ -185,6 +201,8 @@ impl SessionsBuilder {
                     lifetimes,
                     opened: TextCache::new(self.cache_capacity),
                     refreshes: Refreshes::new(),
+                    revocations: Revocations::new(Arc::clone(&store), clock, has_peers),
+                    store,
                 }))
             });
         let sessions = problems.finish(sessions)?;
@@ -206,6 +224,15 @@ impl SessionsBuilder {
             absolute: lifetime("absolute_lifetime", self.absolute_lifetime)?,
             idle: self.idle_timeout.map(|idle| lifetime("idle_timeout", idle)).transpose()?,
         })
+    }
+}
+
+impl fmt::Debug for SessionsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionsBuilder")
+            .field("scalekit", &self.scalekit)
+            .field("redirect_uri", &self.redirect_uri)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,32 +1,37 @@
 //! From a request's cookies to the session they stand for, and back.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use http::{HeaderMap, HeaderValue};
 
 use super::cookies::Presented;
 use super::record::{NewSession, SessionRecord, SessionTooLarge};
-use super::refresh::Renewal;
+use super::refresh::{Entry, Renewal};
 use super::sealing::SealingFailed;
 use super::{Opened, PresentedCookies, Purpose, Session, Sessions};
-use crate::oauth::LogoutRequest;
+use crate::flight::Flight;
+use crate::telemetry;
 
 /// What a request's cookies stand for.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// No session cookie was sent.
     Nothing,
-    /// Cookies that are no session (any more): damaged, foreign, expired.
+    /// Cookies that are no session (any more): damaged, foreign, expired, revoked.
     Over,
     Live(Live),
     /// A session whose tokens should be renewed now.
     Due(Session),
+    /// It cannot be told before the news of other replicas are here.
+    Unsure(Flight<()>),
 }
 
 /// A session that may be used.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) session: Session,
-    /// To be put on the response; most often nothing.
-    pub(crate) set_cookies: Vec<HeaderValue>,
+    /// The session sealed anew, for the response.
+    pub(crate) resealed: Option<String>,
 }
 
 /// What became of a session that was due.
@@ -45,53 +50,83 @@ impl Sessions {
         if !presented.cookies().any() {
             return Found::Nothing;
         }
-        let Some(opened) = self.open(&presented) else { return Found::Over };
+        if let Some(news) = self.0.revocations.news() {
+            return Found::Unsure(news);
+        }
+        let Some(found) = self.open(&presented) else { return Found::Over };
         let now = self.0.scalekit.clock().now();
-        let record = opened.session.record();
-        if record.is_over(now) {
+        let record = found.session.record();
+        if record.is_over(now) || found.revoked {
             return Found::Over;
         }
         if record.is_due_for_renewal(now) {
-            return Found::Due(opened.session);
+            return Found::Due(found.session);
         }
-        if now >= opened.session.principal().expires_at() {
+        if now >= found.session.principal().expires_at() {
             return Found::Over;
         }
-        let mut set_cookies = Vec::new();
-        if opened.outdated_key || record.is_due_for_touch(self.0.lifetimes, now) {
-            let touched = record.touch(self.0.lifetimes, now);
-            // The session goes on under its old cookie if it cannot be sealed again.
-            set_cookies = self.give(&touched, presented.cookies()).unwrap_or_default();
-        }
-        Found::Live(Live { session: opened.session, set_cookies })
+        let reseal = found.outdated_key || record.is_due_for_touch(self.0.lifetimes, now);
+        // The session goes on under its old cookie if it cannot be sealed again.
+        let resealed =
+            reseal.then(|| self.seal(&record.touch(self.0.lifetimes, now)).ok()).flatten();
+        Found::Live(Live { session: found.session, resealed })
     }
 
     /// What a session that was due has become.
-    pub(crate) fn settle(
+    pub(crate) fn settle(&self, session: &Session, renewal: Renewal) -> Settled {
+        let now = self.0.scalekit.clock().now();
+        let live = match renewal {
+            Renewal::Renewed(renewed) => {
+                Live { session: renewed.session.clone(), resealed: Some(renewed.sealed.clone()) }
+            }
+            Renewal::Ended => return Settled::Over,
+            Renewal::Unavailable if now < session.principal().expires_at() => {
+                Live { session: session.clone(), resealed: None }
+            }
+            Renewal::Unavailable => return Settled::Unavailable,
+        };
+        if self.0.revocations.covers(&live.session.0.revocable) {
+            return Settled::Over;
+        }
+        Settled::Live(live)
+    }
+
+    /// The `Set-Cookie` values for a response whose request had this session sealed anew: of the
+    /// newest there is by now, and none if the session has been ended meanwhile.
+    pub(crate) async fn cookies_at_response(
         &self,
         session: &Session,
-        renewal: Renewal,
+        resealed: String,
         presented: PresentedCookies,
-    ) -> Settled {
-        match renewal {
-            Renewal::Renewed(renewed) => {
-                let now = self.0.scalekit.clock().now();
-                let max_age = renewed.session.record().remaining(now);
-                let cookies = self.0.cookies.set_session(&renewed.sealed, max_age, presented);
-                Settled::Live(Live {
-                    session: renewed.session.clone(),
-                    set_cookies: cookies.unwrap_or_default(),
-                })
-            }
-            Renewal::Ended => Settled::Over,
-            Renewal::Unavailable => {
-                if self.0.scalekit.clock().now() < session.principal().expires_at() {
-                    Settled::Live(Live { session: session.clone(), set_cookies: Vec::new() })
-                } else {
-                    Settled::Unavailable
-                }
-            }
+    ) -> Vec<HeaderValue> {
+        if let Some(news) = self.0.revocations.news() {
+            news.await;
         }
+        if self.0.revocations.covers(&session.0.revocable) {
+            return Vec::new();
+        }
+        let entry = match self.0.store.get(&Self::standing_key(session)).await {
+            Ok(entry) => entry.as_deref().and_then(Entry::decode),
+            Err(error) => {
+                telemetry::internal_error("session_at_response", &error);
+                None
+            }
+        };
+        let newest = match entry {
+            Some(Entry::Ended) => return Vec::new(),
+            Some(Entry::Newest { generation, sealed })
+                if generation > session.record().generation() =>
+            {
+                sealed
+            }
+            _ => resealed,
+        };
+        let max_age = session.record().remaining(self.0.scalekit.clock().now());
+        self.0.cookies.set_session(&newest, max_age, presented).unwrap_or_default()
+    }
+
+    pub(super) fn is_due(&self, session: &Session) -> bool {
+        session.record().is_due_for_renewal(self.0.scalekit.clock().now())
     }
 
     /// Begins a session: the `Set-Cookie` values that give it to the browser, in place of any
@@ -104,16 +139,6 @@ impl Sessions {
         let now = self.0.scalekit.clock().now();
         let record = SessionRecord::begin(new, self.0.lifetimes, now).ok_or(SealingFailed)?;
         self.give(&record, presented)
-    }
-
-    /// The environment's logout of a session.
-    pub(crate) fn logout_request(&self, session: Option<&Session>) -> LogoutRequest {
-        let request =
-            LogoutRequest::new().post_logout_redirect_uri(self.0.post_logout_redirect_uri.as_str());
-        match session {
-            Some(session) => request.id_token_hint(session.record().id_token()),
-            None => request,
-        }
     }
 
     /// The session of a request as far as it can be read, whether or not it may still be used.
@@ -139,21 +164,54 @@ impl Sessions {
 
     /// Remembers what a sealed text holds, so that it need not be opened.
     pub(super) fn remember(&self, sealed: &str, session: Session) {
-        self.0.opened.insert(sealed, Opened { session, outdated_key: false });
+        self.keep(sealed, session, false);
     }
 
-    fn open(&self, presented: &Presented<'_>) -> Option<Opened> {
-        let sealed = presented.sealed()?;
-        if let Some(opened) = self.0.opened.get(&sealed, Clone::clone) {
-            return Some(opened);
-        }
-        let unsealed =
-            self.0.keys.open(Purpose::Session, self.0.cookies.session_name(), &sealed)?;
-        let session = SessionRecord::decode(&unsealed.content)?.into_session()?;
-        let opened = Opened { session, outdated_key: unsealed.outdated_key };
-        self.0.opened.insert(&sealed, opened.clone());
-        Some(opened)
+    /// The session in a text that this app has sealed.
+    pub(super) fn unseal(&self, sealed: &str) -> Option<Session> {
+        Some(self.open_sealed(sealed)?.session)
     }
+
+    fn open(&self, presented: &Presented<'_>) -> Option<OpenSession> {
+        self.open_sealed(&presented.sealed()?)
+    }
+
+    fn open_sealed(&self, sealed: &str) -> Option<OpenSession> {
+        if let Some(open) = self.0.opened.get(sealed, |opened| self.judge(opened)) {
+            return Some(open);
+        }
+        let unsealed = self.0.keys.open(Purpose::Session, self.0.cookies.session_name(), sealed)?;
+        let session = SessionRecord::decode(&unsealed.content)?.into_session()?;
+        let revoked = self.0.revocations.covers(&session.0.revocable);
+        self.keep(sealed, session.clone(), unsealed.outdated_key);
+        Some(OpenSession { session, outdated_key: unsealed.outdated_key, revoked })
+    }
+
+    fn keep(&self, sealed: &str, session: Session, outdated_key: bool) {
+        let stands_as_of = AtomicU64::new(0);
+        self.0.opened.insert(sealed, Opened { session, outdated_key, stands_as_of });
+    }
+
+    /// Whether an opened session still stands; asked in earnest only after a new revocation.
+    fn judge(&self, opened: &Opened) -> OpenSession {
+        let version = self.0.revocations.version();
+        let mut revoked = false;
+        if opened.stands_as_of.load(Ordering::Acquire) != version {
+            revoked = self.0.revocations.covers(&opened.session.0.revocable);
+            if !revoked {
+                opened.stands_as_of.store(version, Ordering::Release);
+            }
+        }
+        let session = opened.session.clone();
+        OpenSession { session, outdated_key: opened.outdated_key, revoked }
+    }
+}
+
+/// A session as it was found in a cookie.
+struct OpenSession {
+    session: Session,
+    outdated_key: bool,
+    revoked: bool,
 }
 
 /// A session could not begin.

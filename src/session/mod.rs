@@ -27,15 +27,19 @@
 
 mod builder;
 mod cookies;
+mod ending;
 mod lookup;
 mod record;
 mod refresh;
+mod revocation;
 mod sealing;
 mod secret;
 mod user;
+mod verify;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use url::Url;
 
@@ -52,7 +56,9 @@ pub(crate) use self::sealing::{KeyRing, Purpose};
 use self::builder::Paths;
 use self::record::SessionRecord;
 use self::refresh::Refreshes;
+use self::revocation::{Revocable, Revocations};
 use crate::scalekit::Scalekit;
+use crate::shared_store::SharedStore;
 use crate::text_cache::TextCache;
 use crate::token::Principal;
 
@@ -72,7 +78,9 @@ struct Inner {
     scopes: Vec<String>,
     lifetimes: Lifetimes,
     opened: TextCache<Opened>,
+    store: Arc<dyn SharedStore>,
     refreshes: Refreshes,
+    revocations: Revocations,
 }
 
 /// How long a session may last, whatever the environment says.
@@ -83,11 +91,13 @@ struct Lifetimes {
 }
 
 /// A sealed cookie that was opened before.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Opened {
     session: Session,
     /// Sealed under an older secret: to be sealed again.
     outdated_key: bool,
+    /// The version of the revocations up to which the session is known to stand.
+    stands_as_of: AtomicU64,
 }
 
 impl Sessions {
@@ -173,6 +183,7 @@ pub struct Session(Arc<Content>);
 struct Content {
     user: User,
     principal: Principal,
+    revocable: Revocable,
     record: SessionRecord,
 }
 

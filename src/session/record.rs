@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
+use super::revocation::{Revocable, Revoked};
 use super::{Content, Lifetimes, Session, User};
+use crate::clock::unix_millis;
 use crate::secret::SecretString;
 use crate::token::{Claims, Principal};
 
@@ -39,6 +41,9 @@ struct Body {
     /// Random, the same for the life of the session.
     #[serde(rename = "i")]
     id: String,
+    /// Number of refreshes so far.
+    #[serde(rename = "g")]
+    generation: u32,
     #[serde(rename = "c")]
     created_at: i64,
     #[serde(rename = "e")]
@@ -80,10 +85,11 @@ impl SessionRecord {
             id_token_signature,
             body: Body {
                 id: URL_SAFE_NO_PAD.encode(id),
-                created_at: millis(now),
-                ends_at: millis(now.saturating_add(lifetimes.absolute)),
+                generation: 0,
+                created_at: unix_millis(now),
+                ends_at: unix_millis(now.saturating_add(lifetimes.absolute)),
                 idle_until: idle_until(lifetimes, now),
-                renew_at: millis(renew_at(&new.principal, now)),
+                renew_at: unix_millis(renew_at(&new.principal, now)),
                 access_claims: new.principal.raw_claims().clone(),
                 id_token_header,
                 id_token_claims,
@@ -102,7 +108,8 @@ impl SessionRecord {
     ) -> Option<Self> {
         let mut renewed = self.touch(lifetimes, now);
         renewed.refresh_token = refresh_token.or(renewed.refresh_token);
-        renewed.body.renew_at = millis(renew_at(principal, now));
+        renewed.body.generation = renewed.body.generation.saturating_add(1);
+        renewed.body.renew_at = unix_millis(renew_at(principal, now));
         renewed.body.access_claims = principal.raw_claims().clone();
         if let Some(id_token) = id_token {
             let (header, claims, signature) = split(id_token)?;
@@ -153,7 +160,29 @@ impl SessionRecord {
             Principal::from_claims(Claims::new(self.body.access_claims.clone())).ok()?;
         let profile = serde_json::from_str(&self.body.id_token_claims).ok()?;
         let user = User::from_claims(&Claims::new(profile));
-        Some(Session(Arc::new(Content { user, principal, record: self })))
+        let names = [
+            Some(Revoked::Session(self.id())),
+            Some(Revoked::User(principal.subject())),
+            principal.session_id().map(Revoked::EnvironmentSession),
+            principal.organization_id().map(Revoked::Organization),
+        ];
+        let revocable = Revocable::new(names.into_iter().flatten(), self.began_at());
+        Some(Session(Arc::new(Content { user, principal, revocable, record: self })))
+    }
+
+    /// Our own id of the session: random, the same for its life.
+    pub(super) fn id(&self) -> &str {
+        &self.body.id
+    }
+
+    /// How often the session was refreshed: tells an older record from a newer one.
+    pub(super) fn generation(&self) -> u32 {
+        self.body.generation
+    }
+
+    pub(super) fn began_at(&self) -> OffsetDateTime {
+        let since_epoch = Duration::milliseconds(self.body.created_at);
+        OffsetDateTime::UNIX_EPOCH.saturating_add(since_epoch)
     }
 
     /// The ID token as it was issued, for the environment's logout.
@@ -167,11 +196,11 @@ impl SessionRecord {
     /// Whether the session's own limits are reached.
     pub(super) fn is_over(&self, now: OffsetDateTime) -> bool {
         let end = self.body.idle_until.unwrap_or(i64::MAX).min(self.body.ends_at);
-        millis(now) >= end
+        unix_millis(now) >= end
     }
 
     pub(super) fn is_due_for_renewal(&self, now: OffsetDateTime) -> bool {
-        self.refresh_token.is_some() && millis(now) >= self.body.renew_at
+        self.refresh_token.is_some() && unix_millis(now) >= self.body.renew_at
     }
 
     /// Whether more than half of the idle time has passed, so that the cookie should say that the
@@ -179,12 +208,13 @@ impl SessionRecord {
     pub(super) fn is_due_for_touch(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> bool {
         let half = lifetimes.idle.map(|idle| idle * 0.5_f64);
         let half_way = self.body.idle_until.zip(half);
-        half_way.is_some_and(|(until, half)| millis(now.saturating_add(half)) > until)
+        half_way.is_some_and(|(until, half)| unix_millis(now.saturating_add(half)) > until)
     }
 
     /// What is left of the session, for the cookie's `Max-Age`.
     pub(super) fn remaining(&self, now: OffsetDateTime) -> Duration {
-        Duration::milliseconds(self.body.ends_at.saturating_sub(millis(now))).max(Duration::ZERO)
+        Duration::milliseconds(self.body.ends_at.saturating_sub(unix_millis(now)))
+            .max(Duration::ZERO)
     }
 }
 
@@ -208,11 +238,7 @@ fn renew_at(principal: &Principal, now: OffsetDateTime) -> OffsetDateTime {
 }
 
 fn idle_until(lifetimes: Lifetimes, now: OffsetDateTime) -> Option<i64> {
-    lifetimes.idle.map(|idle| millis(now.saturating_add(idle)))
-}
-
-fn millis(time: OffsetDateTime) -> i64 {
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+    lifetimes.idle.map(|idle| unix_millis(now.saturating_add(idle)))
 }
 
 /// Header, claims and signature of a verified token, decoded.
@@ -339,6 +365,7 @@ pub(super) mod tests {
             .unwrap();
         assert_eq!(after.refresh_token, Some("rt_2".into()));
         assert_eq!(after.id_token(), id_token("Joan"));
-        assert_eq!((&after.body.id, after.body.ends_at), (&before.body.id, before.body.ends_at));
+        assert_eq!((before.generation(), after.generation()), (0, 1));
+        assert_eq!((after.id(), after.body.ends_at), (before.id(), before.body.ends_at));
     }
 }

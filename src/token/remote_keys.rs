@@ -21,7 +21,7 @@ use super::jws::CompactJws;
 use super::key_set::KeySet;
 use super::verifying_key::VerifyingKey;
 use super::{Claims, TokenError};
-use crate::clock::Clock;
+use crate::clock::{Clock, unix_millis};
 use crate::flight::{Flight, Flights};
 use crate::http_client::{HttpClient, HttpClientError, SendLimits, send_within_limits};
 use crate::telemetry;
@@ -74,12 +74,25 @@ impl RemoteKeys {
         }))
     }
 
-    /// Checks a signature, waiting for a fetch if that may help.
+    /// Checks the signature of a token that came from the issuer itself, waiting for a fetch if
+    /// that may help.
     pub(crate) async fn verify(&self, token: &str) -> Result<Signed, TokenError> {
         match self.attempt(token) {
+            // Others have used up the fetches: nobody knows whether the issuer has that key now.
+            Attempt::Done(Err(TokenError::UnknownKey)) => Err(TokenError::KeysUnavailable),
             Attempt::Done(result) => result,
             Attempt::Wait(fetch) => self.attempt_again(token, fetch.await),
         }
+    }
+
+    /// Waits until there are keys to check signatures with.
+    pub(crate) async fn ready(&self) -> Result<(), TokenError> {
+        let now = self.0.clock.now();
+        if self.0.usable(now).is_some() {
+            return Ok(());
+        }
+        let fetch = self.0.start_up_fetch(now).ok_or(TokenError::KeysUnavailable)?;
+        if fetch.await == Some(true) { Ok(()) } else { Err(TokenError::KeysUnavailable) }
     }
 
     /// Checks a signature with the keys at hand.
@@ -311,10 +324,6 @@ impl TokenBucket {
         self.tokens -= 1;
         true
     }
-}
-
-fn unix_millis(time: OffsetDateTime) -> i64 {
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
 fn after(millis: i64, duration: Duration) -> i64 {

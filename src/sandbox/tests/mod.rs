@@ -1,5 +1,6 @@
 //! The environment as its users meet it: over the in-process client and over a socket.
 
+mod api;
 mod faults;
 mod logging_in;
 mod logging_out;

@@ -1,0 +1,150 @@
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::answer;
+use super::error::ApiError;
+use super::retry::Retries;
+use crate::http_client::SendLimits;
+use crate::scalekit::Scalekit;
+
+/// Everything but the unreserved characters of RFC 3986: also `:`, behind which gateways look for
+/// a verb.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A call of the API that is being put together. Made by [`Api::request`](super::Api::request).
+#[derive(Clone)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct ApiRequest {
+    scalekit: Scalekit,
+    method: Method,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    body: Option<Bytes>,
+    deadline: Duration,
+    retries: Retries,
+    problem: Option<&'static str>,
+}
+
+impl ApiRequest {
+    pub(super) fn new(scalekit: Scalekit, method: Method, path: String) -> Self {
+        let retries = Retries::of(&method);
+        let deadline = SendLimits::default().deadline;
+        Self { scalekit, method, path, query: vec![], body: None, deadline, retries, problem: None }
+    }
+
+    /// Puts a value, percent-encoded, in the place of `{name}` in the path.
+    pub fn path_parameter(mut self, name: &'static str, value: &str) -> Self {
+        let place = format!("{{{name}}}");
+        if value.is_empty() {
+            self.problem = Some("a path parameter is empty");
+        } else if !self.path.contains(&place) {
+            self.problem = Some("the path has no such parameter");
+        }
+        // Encoded, a value has no braces: it cannot name another parameter.
+        self.path = self.path.replace(&place, &utf8_percent_encode(value, ENCODED).to_string());
+        self
+    }
+
+    /// Adds a pair to the query; a name may repeat.
+    pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    /// Sets a JSON body.
+    pub fn json(mut self, body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(body) => self.body = Some(body.into()),
+            Err(_) => self.problem = Some("the body cannot be written as JSON"),
+        }
+        self
+    }
+
+    /// How long each attempt may take, from sending to the last byte of the answer. The default is
+    /// 20 s.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    pub(super) fn retries(mut self, retries: Retries) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    pub(super) fn problem(mut self, problem: &'static str) -> Self {
+        self.problem = Some(problem);
+        self
+    }
+
+    /// Sends the call and reads the answer. An empty body reads as JSON's `null`.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn send<T: DeserializeOwned>(self) -> Result<T, ApiError> {
+        let scalekit = self.scalekit.clone();
+        let response = self.send_raw().await?;
+        answer::read(&response, &scalekit)
+    }
+
+    /// Sends the call and gives the answer as it is, whatever its status.
+    ///
+    /// # Errors
+    /// When there is no answer, or no token to call with.
+    pub async fn send_raw(self) -> Result<Response<Bytes>, ApiError> {
+        let (scalekit, retries) = (self.scalekit.clone(), self.retries);
+        super::transport::send(&scalekit, self.build()?, retries).await
+    }
+
+    /// The request but for its token.
+    fn build(self) -> Result<Request<Bytes>, ApiError> {
+        if let Some(problem) = self.problem {
+            return Err(ApiError::InvalidCall(problem));
+        }
+        let mut url = self.scalekit.endpoint(&self.path);
+        // A URL resolves dot segments, also encoded ones, and encodes or drops what no path has,
+        // such as the braces of a parameter that was not given: the path that is sent must be the
+        // path that was meant.
+        let base = self.scalekit.endpoint("");
+        let sent = url.path().strip_prefix(base.path().trim_end_matches('/'));
+        if sent != Some(self.path.as_str()) || !self.path.starts_with('/') {
+            return Err(ApiError::InvalidCall(
+                "the path has dot segments, characters that paths do not have, or a parameter \
+                 that was not given",
+            ));
+        }
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&self.query);
+        }
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(url.as_str())
+            .header(header::ACCEPT, HeaderValue::from_static("application/json"));
+        if self.body.is_some() {
+            let json = HeaderValue::from_static("application/json");
+            request = request.header(header::CONTENT_TYPE, json);
+        }
+        let mut request = request
+            .body(self.body.unwrap_or_default())
+            .map_err(|_| ApiError::InvalidCall("its address cannot be requested"))?;
+        let limits = SendLimits { deadline: self.deadline, ..SendLimits::default() };
+        request.extensions_mut().insert(limits);
+        Ok(request)
+    }
+}
+
+// By hand: query and body may hold what is nobody's business.
+impl fmt::Debug for ApiRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiRequest")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,249 @@
+use std::fmt;
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use crate::api::wire;
+
+/// A session of a user at the environment. The environment leaves out what it does not know.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct SessionDetails {
+    /// `ses_…`, the claim `sid` of its tokens.
+    #[serde(deserialize_with = "wire::text")]
+    pub session_id: Option<String>,
+    /// `usr_…`
+    #[serde(deserialize_with = "wire::text")]
+    pub user_id: Option<String>,
+    /// The organization the user was last active in. Not told of a session that was just revoked.
+    #[serde(deserialize_with = "wire::text")]
+    pub organization_id: Option<String>,
+    /// Whether it is alive, and if not how it ended.
+    #[serde(deserialize_with = "wire::word")]
+    pub status: Option<SessionStatus>,
+    /// When it began.
+    #[serde(deserialize_with = "wire::timestamp")]
+    pub created_at: Option<OffsetDateTime>,
+    /// When anything about it last changed.
+    #[serde(deserialize_with = "wire::timestamp")]
+    pub updated_at: Option<OffsetDateTime>,
+    /// When the user was last seen.
+    #[serde(deserialize_with = "wire::timestamp")]
+    pub last_active_at: Option<OffsetDateTime>,
+    /// When it ends at the latest.
+    #[serde(deserialize_with = "wire::timestamp")]
+    pub absolute_expires_at: Option<OffsetDateTime>,
+    /// When it ends if the user is not seen again.
+    #[serde(deserialize_with = "wire::timestamp")]
+    pub idle_expires_at: Option<OffsetDateTime>,
+    /// When it expired or was revoked.
+    #[serde(deserialize_with = "wire::timestamp")]
+    pub expired_at: Option<OffsetDateTime>,
+    /// When the user logged out.
+    #[serde(deserialize_with = "wire::timestamp")]
+    pub logout_at: Option<OffsetDateTime>,
+    /// The organizations the user has signed in to during this session.
+    #[serde(deserialize_with = "wire::or_default")]
+    pub authenticated_organizations: Vec<String>,
+    /// The applications the user has signed in to during this session.
+    #[serde(deserialize_with = "wire::or_default")]
+    pub authenticated_clients: Vec<AuthenticatedClient>,
+    /// Where the user signed in.
+    pub device: Option<SessionDevice>,
+}
+
+/// The state of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionStatus {
+    /// Alive.
+    Active,
+    /// Over by its own time limits.
+    Expired,
+    /// The user logged out.
+    LoggedOut,
+    /// Ended by an administrator or an application.
+    Revoked,
+    /// A state this version does not know, as the environment writes it.
+    Unknown(String),
+}
+
+impl SessionStatus {
+    /// The API's word for it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::LoggedOut => "logout",
+            Self::Revoked => "revoked",
+            Self::Unknown(word) => word,
+        }
+    }
+}
+
+impl From<&str> for SessionStatus {
+    /// In whatever case: the API's reference has both.
+    fn from(word: &str) -> Self {
+        let known = [Self::Active, Self::Expired, Self::LoggedOut, Self::Revoked];
+        let same = |status: &Self| status.as_str().eq_ignore_ascii_case(word);
+        known.into_iter().find(same).unwrap_or_else(|| Self::Unknown(word.to_owned()))
+    }
+}
+
+impl fmt::Display for SessionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An application that a user has signed in to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct AuthenticatedClient {
+    /// `skc_…`
+    #[serde(deserialize_with = "wire::text")]
+    pub client_id: Option<String>,
+    /// The organization the user was last active in there.
+    #[serde(deserialize_with = "wire::text")]
+    pub organization_id: Option<String>,
+}
+
+/// What a session's browser told about itself, and what was made of that. Anybody can pretend
+/// anything here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct SessionDevice {
+    /// For instance `Chrome`.
+    #[serde(deserialize_with = "wire::text")]
+    pub browser: Option<String>,
+    /// For instance `120.0.0.0`.
+    #[serde(deserialize_with = "wire::text")]
+    pub browser_version: Option<String>,
+    /// `desktop`, `mobile`, `tablet` or `other`.
+    #[serde(deserialize_with = "wire::text")]
+    pub device_type: Option<String>,
+    /// The address the user signed in from.
+    #[serde(deserialize_with = "wire::text")]
+    pub ip: Option<String>,
+    /// Where that address is thought to be.
+    pub location: Option<SessionLocation>,
+    /// For instance `macOS`.
+    #[serde(deserialize_with = "wire::text")]
+    pub os: Option<String>,
+    /// For instance `14.2`.
+    #[serde(deserialize_with = "wire::text")]
+    pub os_version: Option<String>,
+    /// The `User-Agent` header.
+    #[serde(deserialize_with = "wire::text")]
+    pub user_agent: Option<String>,
+}
+
+/// Where a network address is thought to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct SessionLocation {
+    /// For instance `San Francisco`.
+    #[serde(deserialize_with = "wire::text")]
+    pub city: Option<String>,
+    /// Decimal degrees.
+    #[serde(deserialize_with = "wire::text")]
+    pub latitude: Option<String>,
+    /// Decimal degrees.
+    #[serde(deserialize_with = "wire::text")]
+    pub longitude: Option<String>,
+    /// The country, for instance `United States`.
+    #[serde(deserialize_with = "wire::text")]
+    pub region: Option<String>,
+    /// The state or province, for instance `CA`.
+    #[serde(deserialize_with = "wire::text")]
+    pub region_subdivision: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_fields_of_the_reference_are_read() {
+        // The examples of the OpenAPI document.
+        let details: SessionDetails = serde_json::from_str(
+            r#"{
+                "absolute_expires_at": "2025-01-22T10:30:00Z",
+                "authenticated_clients":
+                    [{"client_id": "skc_1234567890", "organization_id": "org_1234567890"}],
+                "authenticated_organizations": ["org_123", "org_456"],
+                "created_at": "2025-01-15T10:30:00Z",
+                "device": {
+                    "browser": "Chrome", "browser_version": "120.0.0.0", "device_type": "desktop",
+                    "ip": "192.0.2.1", "os": "macOS", "os_version": "14.2", "user_agent": "Mozilla",
+                    "location": {"city": "San Francisco", "latitude": "37.7749",
+                        "longitude": "-122.4194", "region": "United States",
+                        "region_subdivision": "CA"}
+                },
+                "expired_at": "2025-01-15T12:00:00Z",
+                "idle_expires_at": "2025-01-15T11:30:00.5+01:00",
+                "last_active_at": "2025-01-15T10:55:30Z",
+                "logout_at": "2025-01-15T14:00:00Z",
+                "organization_id": "org_1234567890123456",
+                "session_id": "ses_1234567890123456",
+                "status": "ACTIVE",
+                "updated_at": "2025-01-15T10:45:00Z",
+                "user_id": "usr_1234567890123456",
+                "something_new": [1]
+            }"#,
+        )
+        .unwrap();
+        let at = |time: Option<OffsetDateTime>| time.unwrap().unix_timestamp() - 1_736_937_000;
+        assert_eq!(at(details.created_at), 0);
+        assert_eq!(at(details.updated_at), 15 * 60);
+        assert_eq!(at(details.last_active_at), 25 * 60 + 30);
+        assert_eq!(at(details.idle_expires_at), 0);
+        assert_eq!(at(details.expired_at), 90 * 60);
+        assert_eq!(at(details.logout_at), 210 * 60);
+        assert_eq!(at(details.absolute_expires_at), 7 * 86_400);
+        assert_eq!(details.session_id.as_deref(), Some("ses_1234567890123456"));
+        assert_eq!(details.user_id.as_deref(), Some("usr_1234567890123456"));
+        assert_eq!(details.organization_id.as_deref(), Some("org_1234567890123456"));
+        assert_eq!(details.status, Some(SessionStatus::Active));
+        assert_eq!(details.authenticated_organizations, ["org_123", "org_456"]);
+        assert_eq!(details.authenticated_clients[0].client_id.as_deref(), Some("skc_1234567890"));
+        let device = details.device.unwrap();
+        assert_eq!(device.user_agent.as_deref(), Some("Mozilla"));
+        assert_eq!(device.location.unwrap().latitude.as_deref(), Some("37.7749"));
+    }
+
+    #[test]
+    fn anything_may_be_left_out_null_or_empty() {
+        let nothing = SessionDetails::default();
+        for body in [
+            "{}",
+            r#"{"session_id":"","status":"","created_at":"","authenticated_clients":null,"device":null}"#,
+            r#"{"session_id":null,"status":null,"created_at":null}"#,
+        ] {
+            assert_eq!(serde_json::from_str::<SessionDetails>(body).unwrap(), nothing, "{body}");
+        }
+        // Better no answer than one that says of a session with an end that it has none.
+        for body in [r#"{"expired_at":"soon"}"#, r#"{"expired_at":1736937000}"#] {
+            assert!(serde_json::from_str::<SessionDetails>(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_status_is_known_in_any_case() {
+        for (word, status) in [
+            ("active", SessionStatus::Active),
+            ("ACTIVE", SessionStatus::Active),
+            ("Logout", SessionStatus::LoggedOut),
+            ("revoked", SessionStatus::Revoked),
+            ("EXPIRED", SessionStatus::Expired),
+            ("Frozen", SessionStatus::Unknown("Frozen".to_owned())),
+        ] {
+            assert_eq!(SessionStatus::from(word), status);
+        }
+    }
+}

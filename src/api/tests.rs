@@ -1,0 +1,175 @@
+//! The API as apps meet it, against the sandbox.
+
+mod requests;
+mod transport;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use http::{Method, Response, StatusCode};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::sessions::{SessionDetails, SessionStatus, UserSessions};
+use super::{Api, ApiError};
+use crate::Scalekit;
+use crate::clock::ManualClock;
+use crate::sandbox::{Endpoint, Fault, Sandbox};
+
+const START: i64 = 1_800_000_000;
+
+/// An environment whose time stands, where Jane is signed in so many times, a minute apart.
+fn sandbox_with_sessions(count: usize) -> (Sandbox, Api, String) {
+    let clock = ManualClock::at(OffsetDateTime::from_unix_timestamp(START).unwrap());
+    let sandbox = Sandbox::builder().clock(clock).build();
+    for _ in 0..count {
+        let _ = sandbox.access_token("jane@acme.test");
+        sandbox.clock().advance(Duration::from_secs(60));
+    }
+    let jane = sandbox.user("jane@acme.test").unwrap().id;
+    let api = sandbox.scalekit().api();
+    (sandbox, api, jane)
+}
+
+async fn all(api: &Api, user_id: &str) -> Vec<SessionDetails> {
+    api.sessions().list_for_user(user_id).stream().try_collect().await.unwrap()
+}
+
+/// How often the token endpoint and the API were asked.
+fn requests(sandbox: &Sandbox) -> (usize, usize) {
+    (sandbox.requests(Endpoint::Token), sandbox.requests(Endpoint::Api))
+}
+
+fn busy(status: u16, retry_after: &str) -> Fault {
+    let response = Response::builder().status(status).header("retry-after", retry_after);
+    Fault::Answer(response.body(Bytes::from(r#"{"error_code":"RATE_LIMITED"}"#)).unwrap())
+}
+
+#[tokio::test]
+async fn sessions_are_listed_read_and_revoked() {
+    let (sandbox, api, jane) = sandbox_with_sessions(2);
+    let organization = sandbox.user("jane@acme.test").unwrap().organization_id;
+    let sessions = all(&api, &jane).await;
+    let [newer, older] = sessions.as_slice() else { panic!("{sessions:?}") };
+    assert_eq!(older.created_at.unwrap().unix_timestamp(), START);
+    assert_eq!(newer.created_at.unwrap().unix_timestamp(), START + 60);
+    assert_eq!(newer.organization_id.as_ref(), Some(&organization));
+    assert_eq!(newer.authenticated_organizations, [organization]);
+    let client = newer.authenticated_clients[0].client_id.as_deref();
+    assert_eq!(client, Some(sandbox.client_id()));
+
+    let id = newer.session_id.as_deref().unwrap();
+    assert_eq!(&api.sessions().get(id).await.unwrap(), newer);
+    let revoked = api.sessions().revoke(id).await.unwrap();
+    assert_eq!(revoked.status, Some(SessionStatus::Revoked));
+    assert_eq!(revoked.expired_at.unwrap().unix_timestamp(), START + 120);
+    let all = api.sessions().revoke_all_for_user(&jane).await.unwrap();
+    assert_eq!((all.total_revoked, all.sessions.len()), (1, 1));
+    assert_eq!(all.sessions[0].session_id, older.session_id);
+}
+
+#[tokio::test]
+async fn filters_reach_the_environment() {
+    let (sandbox, api, jane) = sandbox_with_sessions(4);
+    let sessions = all(&api, &jane).await;
+    assert!(sandbox.revoke_session(sessions[0].session_id.as_deref().unwrap()));
+    let list = || api.sessions().list_for_user(&jane);
+    let count =
+        async |list: UserSessions| list.stream().try_collect::<Vec<_>>().await.unwrap().len();
+    assert_eq!(count(list().status(SessionStatus::Active)).await, 3);
+    assert_eq!(count(list().status(SessionStatus::Revoked)).await, 1);
+    let both = list().status(SessionStatus::Active).status(SessionStatus::Revoked);
+    assert_eq!(count(both).await, 4);
+    let (second, third) = (sessions[2].created_at.unwrap(), sessions[1].created_at.unwrap());
+    let offset = time::UtcOffset::from_hms(5, 30, 0).unwrap();
+    assert_eq!(count(list().start_time(second.to_offset(offset)).end_time(third)).await, 2);
+    let strange = list().status("Frozen".into()).stream().try_next().await;
+    assert!(matches!(strange, Err(ApiError::InvalidRequest(_))));
+}
+
+#[tokio::test]
+async fn pages_are_one_stream() {
+    let (sandbox, api, jane) = sandbox_with_sessions(7);
+    let mut stream = api.sessions().list_for_user(&jane).page_size(3).stream();
+    assert_eq!(requests(&sandbox), (0, 0), "nothing before it is asked for");
+    let mut starts = Vec::new();
+    while let Some(session) = stream.try_next().await.unwrap() {
+        if starts.is_empty() {
+            assert_eq!(requests(&sandbox), (1, 1), "a page at a time");
+        }
+        starts.push(session.created_at.unwrap().unix_timestamp() - START);
+    }
+    assert_eq!(starts, [360, 300, 240, 180, 120, 60, 0]);
+    assert_eq!(requests(&sandbox), (1, 3));
+}
+
+#[tokio::test]
+async fn what_is_revoked_while_it_is_listed_shifts_no_page() {
+    let (_sandbox, api, jane) = sandbox_with_sessions(7);
+    let active = api.sessions().list_for_user(&jane).status(SessionStatus::Active);
+    let mut active = active.page_size(2).stream();
+    let mut revoked = 0;
+    while let Some(session) = active.try_next().await.unwrap() {
+        api.sessions().revoke(session.session_id.as_deref().unwrap()).await.unwrap();
+        revoked += 1;
+    }
+    assert_eq!(revoked, 7);
+}
+
+#[tokio::test]
+async fn a_list_ends_with_its_first_error_and_never_runs_in_circles() {
+    let (sandbox, api, jane) = sandbox_with_sessions(4);
+    let mut stream = api.sessions().list_for_user(&jane).page_size(2).stream();
+    assert!(stream.try_next().await.unwrap().is_some());
+    assert!(stream.try_next().await.unwrap().is_some());
+    sandbox.fail_times(Endpoint::Api, 1, Fault::Status(StatusCode::FORBIDDEN));
+    assert!(matches!(stream.try_next().await, Err(ApiError::Forbidden(_))));
+    assert!(stream.try_next().await.unwrap().is_none());
+
+    let circle = Response::new(Bytes::from(r#"{"sessions":[{}],"next_page_token":"x"}"#));
+    sandbox.fail(Endpoint::Api, Fault::Answer(circle));
+    let listed = api.sessions().list_for_user(&jane).stream().try_collect::<Vec<_>>().await;
+    assert!(matches!(listed, Err(ApiError::UnexpectedAnswer { .. })));
+}
+
+#[tokio::test]
+async fn errors_of_the_environment_are_told_apart() {
+    let (sandbox, api, jane) = sandbox_with_sessions(0);
+    let sessions = api.sessions();
+    let missing = sessions.get("ses_1").await.unwrap_err();
+    assert!(matches!(&missing, ApiError::NotFound(_)), "{missing}");
+    let answer = missing.answer().unwrap();
+    assert_eq!(answer.message.as_deref(), Some("session not found"));
+    assert_eq!(answer.error_code.as_deref(), Some("NOT_FOUND"));
+    let invalid = sessions.revoke("usr_1").await;
+    assert!(matches!(invalid, Err(ApiError::InvalidRequest(_))));
+
+    sandbox.fail_times(Endpoint::Api, 1, Fault::Html);
+    let page = sessions.get("ses_1").await;
+    assert!(matches!(page, Err(ApiError::UnexpectedAnswer { status: Some(StatusCode::OK), .. })));
+    let large = Response::new(Bytes::from(vec![b' '; 1024 * 1024 + 1]));
+    sandbox.fail_times(Endpoint::Api, 1, Fault::Answer(large));
+    let large = sessions.get("ses_1").await;
+    assert!(matches!(large, Err(ApiError::UnexpectedAnswer { .. })));
+    let elsewhere = Response::builder().status(307).header("location", "https://evil.test/");
+    let elsewhere = Fault::Answer(elsewhere.body(Bytes::new()).unwrap());
+    sandbox.fail_times(Endpoint::Api, 1, elsewhere);
+    assert!(matches!(sessions.get("ses_1").await, Err(ApiError::UnexpectedAnswer { .. })));
+    let none = Response::new(Bytes::from("{}"));
+    sandbox.fail_times(Endpoint::Api, 1, Fault::Answer(none));
+    assert!(matches!(sessions.revoke("ses_1").await, Err(ApiError::UnexpectedAnswer { .. })));
+    let text = r#"{"revoked_sessions":[{"session_id":"ses_1"}],"total_revoked":"1"}"#;
+    sandbox.fail_times(Endpoint::Api, 1, Fault::Answer(Response::new(Bytes::from(text))));
+    assert_eq!(sessions.revoke_all_for_user(&jane).await.unwrap().total_revoked, 1);
+}
+
+#[test]
+fn calls_can_be_made_from_any_task() {
+    fn is_send<T: Send>(_: &T) {}
+    let (_, api, jane) = sandbox_with_sessions(0);
+    let sessions = api.sessions();
+    is_send(&sessions.get("ses_1"));
+    is_send(&sessions.list_for_user(&jane).stream());
+    is_send(&api.request(Method::GET, "/").send::<Value>());
+}

@@ -1,0 +1,96 @@
+use std::sync::{Arc, Mutex};
+
+use futures::future::BoxFuture;
+use http::Request;
+
+use super::*;
+use crate::http_client::{HttpClient, HttpClientError, SendLimits};
+use crate::sandbox::SandboxClient;
+
+/// Writes down what is sent. A `/base` in front, which the sandbox has not, is a proxy's.
+struct Recorder(SandboxClient, Arc<Mutex<Vec<Request<Bytes>>>>);
+
+impl HttpClient for Recorder {
+    fn send(
+        &self,
+        mut request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
+        self.1.lock().unwrap().push(request.clone());
+        *request.uri_mut() = request.uri().to_string().replacen("/base/", "/", 1).parse().unwrap();
+        self.0.send(request)
+    }
+}
+
+fn recorded(base: &str) -> (Api, Arc<Mutex<Vec<Request<Bytes>>>>) {
+    let sandbox = Sandbox::new();
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let client = Recorder(sandbox.client(), Arc::clone(&sent));
+    let url = format!("{}{base}", sandbox.environment_url());
+    let scalekit = Scalekit::builder(url, sandbox.client_id(), sandbox.client_secret().clone());
+    (scalekit.http_client(client).build().unwrap().api(), sent)
+}
+
+#[tokio::test]
+async fn an_identifier_is_one_segment_whatever_is_in_it() {
+    let (api, sent) = recorded("");
+    for (id, expected) in [
+        ("ses_../", "ses_..%2F"),
+        ("../../users", "..%2F..%2Fusers"),
+        ("ses_1/revoke", "ses_1%2Frevoke"),
+        ("ses_1:revoke", "ses_1%3Arevoke"),
+        ("ses_1?page_size=1#x", "ses_1%3Fpage_size%3D1%23x"),
+        ("ses_é", "ses_%C3%A9"),
+        ("%2e%2e", "%252e%252e"),
+        ("..\\", "..%5C"),
+        ("a b\r\nHost: x", "a%20b%0D%0AHost%3A%20x"),
+        ("{session_id}", "%7Bsession_id%7D"),
+    ] {
+        let missing = api.sessions().get(id).await.unwrap_err();
+        let status = missing.answer().unwrap().status;
+        let expected_status = if id.starts_with("ses_") { 404 } else { 400 };
+        assert_eq!(status, expected_status, "the sandbox reads the same identifier: {id}");
+        let last = sent.lock().unwrap().last().unwrap().uri().clone();
+        assert_eq!(last.path_and_query().unwrap().as_str(), format!("/api/v1/sessions/{expected}"));
+    }
+    let before = sent.lock().unwrap().len();
+    for id in ["", ".", ".."] {
+        let unsendable = api.sessions().get(id).await;
+        assert!(matches!(unsendable, Err(ApiError::InvalidCall(_))), "{id}");
+    }
+    for path in ["/api/v1/../../keys", "/api/v1/%2e%2e/x", "/x?y", "/x#y", "/{id}", "x", "/a b", ""]
+    {
+        let unsendable = api.request(Method::GET, path).send_raw().await;
+        assert!(matches!(unsendable, Err(ApiError::InvalidCall(_))), "{path}");
+    }
+    let unknown = api.request(Method::GET, "/x").path_parameter("id", "1").send_raw().await;
+    assert!(matches!(unknown, Err(ApiError::InvalidCall(_))));
+    assert_eq!(sent.lock().unwrap().len(), before, "nothing of that was sent");
+}
+
+#[tokio::test]
+async fn the_way_out_sends_anything_with_the_same_token() {
+    let (api, sent) = recorded("/base");
+    let request = api
+        .request(Method::PATCH, "/api/v1/organizations/{id}")
+        .path_parameter("id", "org 1")
+        .query("features", "sso")
+        .query("features", "a&b=c")
+        .json(&serde_json::json!({ "display_name": "Acme" }))
+        .deadline(Duration::from_secs(60));
+    assert!(!format!("{request:?}").contains("Acme"));
+    let answer = request.send_raw().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND, "whatever the status");
+    let sent = sent.lock().unwrap();
+    assert!(sent[0].uri().path().ends_with("/oauth/token"));
+    let request = sent.last().unwrap();
+    assert_eq!(request.method(), Method::PATCH);
+    let target = request.uri().path_and_query().unwrap().as_str();
+    assert_eq!(target, "/base/api/v1/organizations/org%201?features=sso&features=a%26b%3Dc");
+    assert_eq!(request.headers()["content-type"], "application/json");
+    assert!(request.headers()["authorization"].is_sensitive());
+    assert_eq!(request.body(), r#"{"display_name":"Acme"}"#);
+    let limits = SendLimits::of(request);
+    assert_eq!((limits.deadline.as_secs(), limits.max_body_bytes), (60, 1024 * 1024));
+    let value: Result<Value, _> = serde_json::from_slice(answer.body());
+    assert!(value.is_ok());
+}

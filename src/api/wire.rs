@@ -1,0 +1,81 @@
+//! The API's JSON as it comes (proto3's): any field may be absent or null, empty text stands for
+//! nothing, whole numbers may be text.
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The value, or the default one for null.
+pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+pub(super) fn text<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// A word of a set that may grow.
+pub(super) fn word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: for<'a> From<&'a str>,
+{
+    Ok(text(deserializer)?.map(|word| T::from(&word)))
+}
+
+/// RFC 3339.
+pub(super) fn timestamp<'de, D>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let parse = |text: String| OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom);
+    text(deserializer)?.map(parse).transpose()
+}
+
+/// A count, as a number or as text.
+pub(super) fn count<'de, D>(deserializer: D) -> Result<u64, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Count {
+        Number(u64),
+        Text(String),
+    }
+    match Option::deserialize(deserializer)? {
+        None => Ok(0),
+        Some(Count::Number(count)) => Ok(count),
+        Some(Count::Text(text)) => text.parse().map_err(D::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn counts_are_numbers_or_text() {
+        for (value, expected) in [
+            (json!(42), Some(42)),
+            (json!("42"), Some(42)),
+            (json!("18446744073709551615"), Some(u64::MAX)),
+            (Value::Null, Some(0)),
+            (json!(-1), None),
+            (json!("many"), None),
+            (json!(1.5), None),
+        ] {
+            assert_eq!(count(&value).ok(), expected, "{value}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `/api/v1`: who may call it, and the words its resources share. Each resource is a file.
+
+mod paging;
+mod sessions;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::environment::Environment;
+use super::respond;
+use super::router::only;
+use super::tokens::own_claims;
+
+/// Answers a request to what stands after `/api/v1/`, in segments as they were sent.
+pub(super) fn answer(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    resource: &[&str],
+) -> Response<Bytes> {
+    if !is_from_the_client(environment, request) {
+        return ApiRefusal::UNAUTHENTICATED.response();
+    }
+    let Some(resource) = decoded(resource) else {
+        return ApiRefusal::invalid("the path is not UTF-8").response();
+    };
+    let resource: Vec<_> = resource.iter().map(String::as_str).collect();
+    let method = request.method();
+    let get = |endpoint: &dyn Fn() -> Answer| only(&[Method::GET], method, || respond(endpoint()));
+    let post =
+        |endpoint: &dyn Fn() -> Answer| only(&[Method::POST], method, || respond(endpoint()));
+    match resource.as_slice() {
+        ["sessions", id] => get(&|| sessions::get(environment, id)),
+        ["sessions", id, "revoke"] => post(&|| sessions::revoke(environment, id)),
+        ["users", id, "sessions"] => get(&|| sessions::list(environment, id, request)),
+        ["users", id, "sessions", "revoke"] => post(&|| sessions::revoke_all(environment, id)),
+        _ => respond::api_error(StatusCode::NOT_FOUND, 5, "Not Found"),
+    }
+}
+
+/// What an endpoint comes to.
+type Answer = Result<Value, ApiRefusal>;
+
+fn respond(answer: Answer) -> Response<Bytes> {
+    match answer {
+        Ok(body) => respond::json(StatusCode::OK, &body),
+        Err(refusal) => refusal.response(),
+    }
+}
+
+/// An error in the words of a gRPC gateway.
+#[derive(Debug)]
+struct ApiRefusal {
+    status: StatusCode,
+    code: u8,
+    error_code: &'static str,
+    message: &'static str,
+}
+
+impl ApiRefusal {
+    const UNAUTHENTICATED: Self = Self {
+        status: StatusCode::UNAUTHORIZED,
+        code: 16,
+        error_code: "UNAUTHENTICATED",
+        message: "the access token is missing, invalid or expired",
+    };
+
+    fn invalid(message: &'static str) -> Self {
+        let status = StatusCode::BAD_REQUEST;
+        Self { status, code: 3, error_code: "INVALID_ARGUMENT", message }
+    }
+
+    const fn not_found(message: &'static str) -> Self {
+        Self { status: StatusCode::NOT_FOUND, code: 5, error_code: "NOT_FOUND", message }
+    }
+
+    fn response(&self) -> Response<Bytes> {
+        let detail = json!({
+            "@type": "type.googleapis.com/scalekit.v1.errdetails.ErrorInfo",
+            "error_code": self.error_code,
+        });
+        let body = json!({ "code": self.code, "message": self.message, "details": [detail] });
+        respond::json(self.status, &body)
+    }
+}
+
+/// Whether the request has a token of the client-credentials grant that is good now: a token of a
+/// person who signed in is for the application's API, not for this one.
+fn is_from_the_client(environment: &Environment, request: &Request<Bytes>) -> bool {
+    let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (headers.next(), headers.next()) else { return false };
+    let credentials = value.to_str().ok().and_then(|value| value.split_once(' '));
+    let Some((scheme, token)) = credentials else { return false };
+    let Some(claims) = own_claims(environment, token) else { return false };
+    let is =
+        |name: &str, expected: &str| claims.get(name).and_then(Value::as_str) == Some(expected);
+    let seconds = |name: &str| claims.get(name).and_then(Value::as_i64);
+    let now = environment.now().unix_timestamp();
+    scheme.eq_ignore_ascii_case("bearer")
+        && is("sub", &environment.client_id)
+        && is("client_id", &environment.client_id)
+        && seconds("nbf").is_none_or(|start| start <= now)
+        && seconds("exp").is_some_and(|end| now < end)
+}
+
+fn decoded(segments: &[&str]) -> Option<Vec<String>> {
+    let decode = |segment: &str| Some(percent_decode_str(segment).decode_utf8().ok()?.into_owned());
+    segments.iter().map(|segment| decode(segment)).collect()
+}
+
+/// The identifier, if it has its kind's prefix.
+fn checked<'a>(id: &'a str, prefix: &str, message: &'static str) -> Result<&'a str, ApiRefusal> {
+    if id.starts_with(prefix) { Ok(id) } else { Err(ApiRefusal::invalid(message)) }
+}
+
+/// RFC 3339 in UTC.
+fn timestamp(time: OffsetDateTime) -> Value {
+    time.to_offset(time::UtcOffset::UTC).format(&Rfc3339).map_or(Value::Null, Value::from)
+}

@@ -1,0 +1,64 @@
+//! Pages of a list. A token names the item its page begins with, so that items which come or go
+//! between two requests shift nothing.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::ApiRefusal;
+use crate::sandbox::parameters::Parameters;
+
+const DEFAULT_SIZE: usize = 30;
+const MAX_SIZE: usize = 100;
+
+/// Which page a request wants.
+#[derive(Debug)]
+pub(super) struct PageRequest {
+    size: usize,
+    /// The id of the item it begins with.
+    pub(super) from: Option<String>,
+}
+
+/// Where the page is among all items, and the tokens of its neighbours; empty where there is none.
+#[derive(Debug)]
+pub(super) struct Page<'a, T> {
+    pub(super) items: &'a [T],
+    pub(super) next_page_token: String,
+    pub(super) prev_page_token: String,
+}
+
+impl PageRequest {
+    pub(super) fn parse(query: &Parameters) -> Result<Self, ApiRefusal> {
+        let size = match query.get("page_size").map(str::parse) {
+            None | Some(Ok(0)) => DEFAULT_SIZE,
+            Some(Ok(size)) => MAX_SIZE.min(size),
+            Some(Err(_)) => return Err(ApiRefusal::invalid("page_size is not a number")),
+        };
+        let read = |token| {
+            let id = URL_SAFE_NO_PAD.decode(token).ok().and_then(|id| String::from_utf8(id).ok());
+            id.ok_or(ApiRefusal::invalid("page_token is not one of ours"))
+        };
+        Ok(Self { size, from: query.get("page_token").map(read).transpose()? })
+    }
+
+    /// The page that begins with the item at `start`.
+    pub(super) fn of<'a, T>(
+        &self,
+        items: &'a [T],
+        start: usize,
+        id: impl Fn(&T) -> &str,
+    ) -> Page<'a, T> {
+        let token = |index: usize| {
+            items.get(index).map(|item| URL_SAFE_NO_PAD.encode(id(item))).unwrap_or_default()
+        };
+        let start = start.min(items.len());
+        let end = items.len().min(start + self.size);
+        Page {
+            items: items.get(start..end).unwrap_or_default(),
+            next_page_token: token(end),
+            prev_page_token: match start {
+                0 => String::new(),
+                _ => token(start.saturating_sub(self.size)),
+            },
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! `/api/v1/sessions` and `/api/v1/users/{user_id}/sessions`.
+//!
+//! Sessions here have no time limits, so the answers name none (`absolute_expires_at`,
+//! `idle_expires_at`) and the status is never `expired`. Of the device only what the browser calls
+//! itself is known.
+
+use bytes::Bytes;
+use http::Request;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::paging::PageRequest;
+use super::{Answer, ApiRefusal, checked, timestamp};
+use crate::sandbox::environment::Environment;
+use crate::sandbox::parameters::Parameters;
+use crate::sandbox::sessions::{Session, SessionEnd};
+use crate::sandbox::state::State;
+
+pub(super) fn get(environment: &Environment, id: &str) -> Answer {
+    let id = session_id(id)?;
+    let state = environment.lock();
+    let session = state.sessions.get(id).ok_or(UNKNOWN_SESSION)?;
+    Ok(details(environment, id, session))
+}
+
+/// A session that has ended already stays as it is.
+pub(super) fn revoke(environment: &Environment, id: &str) -> Answer {
+    let (id, now) = (session_id(id)?, environment.now());
+    let mut state = environment.lock();
+    state.end_session(id, SessionEnd::Revoked, now);
+    let session = state.sessions.get(id).ok_or(UNKNOWN_SESSION)?;
+    Ok(json!({ "revoked_session": revoked_details(id, session) }))
+}
+
+/// Newest first.
+pub(super) fn list(environment: &Environment, user_id: &str, request: &Request<Bytes>) -> Answer {
+    let query = Parameters::of_query(request);
+    let page = PageRequest::parse(&query)?;
+    let filter = Filter::parse(&query)?;
+    let state = environment.lock();
+    let user_id = known_user(&state, user_id)?;
+    let position = |id: &str, session: &Session| (session.created_at, id.to_owned());
+    let mut found: Vec<_> = state
+        .sessions
+        .iter()
+        .filter(|(_, session)| session.user_id == user_id && filter.admits(session))
+        .collect();
+    found.sort_by_key(|(id, session)| std::cmp::Reverse(position(id, session)));
+    let start = match &page.from {
+        None => 0,
+        Some(from) => {
+            // The session itself may have left the list since: revoked, where active ones are asked for.
+            let session = state.sessions.get(from).filter(|session| session.user_id == user_id);
+            let session = session.ok_or(ApiRefusal::invalid("page_token is of another list"))?;
+            let from = position(from, session);
+            found.iter().take_while(|(id, session)| position(id, session) > from).count()
+        }
+    };
+    let page = page.of(&found, start, |(id, _)| id);
+    let sessions: Vec<_> =
+        page.items.iter().map(|(id, session)| details(environment, id, session)).collect();
+    Ok(json!({
+        "sessions": sessions,
+        "next_page_token": page.next_page_token,
+        "prev_page_token": page.prev_page_token,
+        "total_size": found.len(),
+    }))
+}
+
+pub(super) fn revoke_all(environment: &Environment, user_id: &str) -> Answer {
+    let now = environment.now();
+    let mut state = environment.lock();
+    let user_id = known_user(&state, user_id)?;
+    let revoked = state.revoke_sessions_of(user_id, now);
+    let sessions = revoked.iter().filter_map(|id| Some((id, state.sessions.get(id)?)));
+    let sessions: Vec<_> = sessions.map(|(id, session)| revoked_details(id, session)).collect();
+    Ok(json!({ "revoked_sessions": sessions, "total_revoked": sessions.len() }))
+}
+
+const UNKNOWN_SESSION: ApiRefusal = ApiRefusal::not_found("session not found");
+
+fn session_id(id: &str) -> Result<&str, ApiRefusal> {
+    checked(id, "ses_", "session_id must start with ses_")
+}
+
+fn known_user<'a>(state: &State, id: &'a str) -> Result<&'a str, ApiRefusal> {
+    let id = checked(id, "usr_", "user_id must start with usr_")?;
+    let is_known = state.people.users.iter().any(|user| user.id == id);
+    if is_known { Ok(id) } else { Err(ApiRefusal::not_found("user not found")) }
+}
+
+#[derive(Debug)]
+struct Filter {
+    statuses: Vec<String>,
+    start_time: Option<OffsetDateTime>,
+    end_time: Option<OffsetDateTime>,
+}
+
+impl Filter {
+    fn parse(query: &Parameters) -> Result<Self, ApiRefusal> {
+        let statuses: Vec<_> = query.all("filter.status").map(str::to_ascii_lowercase).collect();
+        if !statuses.iter().all(|known| STATUSES.contains(&known.as_str())) {
+            return Err(ApiRefusal::invalid("filter.status is not known"));
+        }
+        let time = |name: &str| {
+            let time = query.get(name).map(|text| OffsetDateTime::parse(text, &Rfc3339));
+            time.transpose().map_err(|_| ApiRefusal::invalid("a filter's time is not RFC 3339"))
+        };
+        let (start_time, end_time) = (time("filter.start_time")?, time("filter.end_time")?);
+        if let (Some(start), Some(end)) = (start_time, end_time)
+            && end <= start
+        {
+            return Err(ApiRefusal::invalid("filter.end_time must be after filter.start_time"));
+        }
+        Ok(Self { statuses, start_time, end_time })
+    }
+
+    fn admits(&self, session: &Session) -> bool {
+        let status = status(session);
+        (self.statuses.is_empty() || self.statuses.iter().any(|wanted| wanted == status))
+            && self.start_time.is_none_or(|start| start <= session.created_at)
+            && self.end_time.is_none_or(|end| session.created_at <= end)
+    }
+}
+
+const STATUSES: [&str; 4] = ["active", "expired", "revoked", "logout"];
+
+fn status(session: &Session) -> &'static str {
+    match session.end {
+        None => "active",
+        Some((SessionEnd::LoggedOut, _)) => "logout",
+        Some((SessionEnd::Revoked, _)) => "revoked",
+    }
+}
+
+/// `sessionsSessionDetails`
+fn details(environment: &Environment, id: &str, session: &Session) -> Value {
+    let mut details = common_details(id, session);
+    let mut set = |name: &str, value: Value| details.insert(name.to_owned(), value);
+    let organization_id = &session.organization_id;
+    set("organization_id", json!(organization_id));
+    set("authenticated_organizations", json!([organization_id]));
+    let client = json!({ "client_id": environment.client_id, "organization_id": organization_id });
+    set("authenticated_clients", json!([client]));
+    if let Some(user_agent) = &session.user_agent {
+        set("device", json!({ "user_agent": user_agent }));
+    }
+    details.into()
+}
+
+/// `sessionsRevokedSessionDetails`
+fn revoked_details(id: &str, session: &Session) -> Value {
+    common_details(id, session).into()
+}
+
+fn common_details(id: &str, session: &Session) -> Map<String, Value> {
+    let mut details = Map::new();
+    let mut set = |name: &str, value: Value| details.insert(name.to_owned(), value);
+    set("session_id", json!(id));
+    set("user_id", json!(session.user_id));
+    set("status", json!(status(session)));
+    set("created_at", timestamp(session.created_at));
+    set("updated_at", timestamp(session.updated_at));
+    set("last_active_at", timestamp(session.last_active_at));
+    match session.end {
+        None => {}
+        Some((SessionEnd::LoggedOut, at)) => {
+            set("logout_at", timestamp(at));
+        }
+        Some((SessionEnd::Revoked, at)) => {
+            set("expired_at", timestamp(at));
+        }
+    }
+    details
+}

@@ -1,0 +1,92 @@
+//! The application's own token for the environment's API, kept while it is good.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use time::{Duration, OffsetDateTime};
+
+use super::Scalekit;
+use crate::flight::Flights;
+use crate::secret::SecretString;
+
+/// A token is replaced this long before it expires: it must outlive the request it goes with.
+const MARGIN: Duration = Duration::seconds(60);
+
+#[derive(Debug)]
+pub(crate) struct ApplicationToken {
+    pub(crate) access_token: SecretString,
+    pub(crate) expires_at: OffsetDateTime,
+}
+
+/// Why there is no token: told to everybody who waited for it.
+#[derive(Clone, Debug)]
+pub(crate) enum NoToken {
+    /// The environment does not accept the credentials; its error code.
+    Refused {
+        code: String,
+    },
+    Unavailable(Arc<dyn StdError + Send + Sync>),
+    UnexpectedAnswer(&'static str),
+}
+
+/// The one token of a [`Scalekit`] handle and its clones.
+#[derive(Debug)]
+pub(super) struct TokenSlot {
+    current: ArcSwapOption<ApplicationToken>,
+    flights: Flights<(), Result<Arc<ApplicationToken>, NoToken>>,
+}
+
+impl TokenSlot {
+    pub(super) fn empty() -> Self {
+        Self { current: ArcSwapOption::empty(), flights: Flights::new() }
+    }
+
+    fn good(
+        &self,
+        refused: Option<&SecretString>,
+        now: OffsetDateTime,
+    ) -> Option<Arc<ApplicationToken>> {
+        self.current.load_full().filter(|token| {
+            now < token.expires_at.saturating_sub(MARGIN) && refused != Some(&token.access_token)
+        })
+    }
+}
+
+impl Scalekit {
+    /// The token at hand, or a new one from `fetch`, which runs once for all who ask meanwhile.
+    /// `refused` is a token that the API did not accept.
+    pub(crate) async fn application_token<F>(
+        &self,
+        refused: Option<&SecretString>,
+        fetch: impl FnOnce(Self) -> F + Send,
+    ) -> Result<Arc<ApplicationToken>, NoToken>
+    where
+        F: Future<Output = Result<ApplicationToken, NoToken>> + Send + 'static,
+    {
+        let slot = &self.0.application_token;
+        if let Some(token) = slot.good(refused, self.clock().now()) {
+            return Ok(token);
+        }
+        let flight = slot.flights.join((), || {
+            let (scalekit, refused) = (self.clone(), refused.cloned());
+            let fetched = fetch(self.clone());
+            async move {
+                let slot = &scalekit.0.application_token;
+                // Somebody's flight may have landed between our look and this one.
+                if let Some(token) = slot.good(refused.as_ref(), scalekit.clock().now()) {
+                    return Ok(token);
+                }
+                let token = Arc::new(fetched.await?);
+                slot.current.store(Some(Arc::clone(&token)));
+                Ok(token)
+            }
+        });
+        flight.await.unwrap_or_else(|| {
+            let interrupted = io::Error::other("the token request was interrupted");
+            Err(NoToken::Unavailable(Arc::new(interrupted)))
+        })
+    }
+}

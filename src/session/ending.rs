@@ -1,0 +1,64 @@
+use std::time::Duration;
+
+use super::refresh::Entry;
+use super::revocation::Revoked;
+use super::{Session, Sessions};
+use crate::oauth::LogoutRequest;
+use crate::shared_store::StoreError;
+
+/// How long a refresh that began before the end can take to find out.
+const LATE_REFRESHES: Duration = Duration::from_secs(10 * 60);
+
+impl Sessions {
+    /// Ends a session by its id at the environment (`ses_…`), on every replica within two seconds.
+    ///
+    /// The environment is not told; [`Scalekit`](crate::Scalekit)'s API does that. A person whose
+    /// session is live there logs in again without being asked for anything.
+    ///
+    /// # Errors
+    /// When the shared store does not take it: the session is ended in this process only.
+    pub async fn revoke_session(&self, session_id: &str) -> Result<(), StoreError> {
+        self.revoke(Revoked::EnvironmentSession(session_id)).await
+    }
+
+    /// Ends all sessions of a person (`usr_…`) that began before now, on every replica within two
+    /// seconds. See [`revoke_session`](Self::revoke_session).
+    ///
+    /// # Errors
+    /// When the shared store does not take it: the sessions are ended in this process only.
+    pub async fn revoke_user(&self, user_id: &str) -> Result<(), StoreError> {
+        self.revoke(Revoked::User(user_id)).await
+    }
+
+    /// Ends all sessions in an organization (`org_…`) that began before now, on every replica
+    /// within two seconds. See [`revoke_session`](Self::revoke_session).
+    ///
+    /// # Errors
+    /// When the shared store does not take it: the sessions are ended in this process only.
+    pub async fn revoke_organization(&self, organization_id: &str) -> Result<(), StoreError> {
+        self.revoke(Revoked::Organization(organization_id)).await
+    }
+
+    async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
+        self.0.revocations.revoke(revoked, self.0.lifetimes.absolute).await
+    }
+
+    /// Ends one session for good: a refresh that is under way, a response that is late and a copy
+    /// of the cookie change nothing about it (R8).
+    pub(crate) async fn end(&self, session: &Session) -> Result<(), StoreError> {
+        let record = session.record();
+        let left = record.remaining(self.0.scalekit.clock().now());
+        self.0.revocations.revoke(Revoked::Session(record.id()), left).await?;
+        self.0.store.put(&Self::standing_key(session), Entry::Ended.encode(), LATE_REFRESHES).await
+    }
+
+    /// What to tell the environment when a session ends.
+    pub(crate) fn logout_request(&self, session: Option<&Session>) -> LogoutRequest {
+        let request =
+            LogoutRequest::new().post_logout_redirect_uri(self.0.post_logout_redirect_uri.as_str());
+        match session {
+            Some(session) => request.id_token_hint(session.record().id_token()),
+            None => request,
+        }
+    }
+}

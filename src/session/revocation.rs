@@ -1,0 +1,290 @@
+//! Sessions that were ended before their time, by whoever and on whichever replica.
+//!
+//! A revocation names a session, a person or an organization. Here it takes effect at once; other
+//! replicas read it from a log in the shared store, at most [`MAX_AGE`] later. A request pays for
+//! this only when something was revoked since its session was last looked at.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+use crate::clock::unix_millis;
+use crate::flight::{Flight, Flights};
+use crate::shared_store::{LogCursor, Purpose, SharedStore, StoreError, StoreKey};
+use crate::telemetry;
+
+/// How old the news may be that a request is judged by.
+const MAX_AGE: Duration = Duration::seconds(2);
+/// From this age on they are fetched in the background.
+const RENEW_AGE: Duration = Duration::seconds(1);
+
+/// Whose sessions are ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Revoked<'a> {
+    /// One session, by its id at the environment (`ses_…`).
+    EnvironmentSession(&'a str),
+    /// Sessions in an organization that began before.
+    Organization(&'a str),
+    /// One session, by our own id.
+    Session(&'a str),
+    /// Sessions of a person that began before.
+    User(&'a str),
+}
+
+impl Revoked<'_> {
+    fn key(self) -> Key {
+        let (kind, id) = match self {
+            Self::EnvironmentSession(id) => ("environment session", id),
+            Self::Organization(id) => ("organization", id),
+            Self::Session(id) => ("session", id),
+            Self::User(id) => ("user", id),
+        };
+        Key::of(kind, id)
+    }
+
+    /// A session has ended for good; persons and organizations may begin new ones.
+    fn is_for_good(self) -> bool {
+        matches!(self, Self::EnvironmentSession(_) | Self::Session(_))
+    }
+}
+
+/// What can be revoked, by a hash: of the same size for all, and no name of anybody.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Key([u8; 16]);
+
+impl Key {
+    fn of(kind: &str, id: &str) -> Self {
+        let mut key = [0; 16];
+        let hash = digest(&SHA256, format!("{kind}\0{id}").as_bytes());
+        key.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        Self(key)
+    }
+}
+
+/// By what a session can be revoked, and since when it exists.
+pub(super) struct Revocable {
+    keys: Vec<Key>,
+    began_at: i64,
+}
+
+impl Revocable {
+    pub(super) fn new<'a>(
+        names: impl IntoIterator<Item = Revoked<'a>>,
+        began_at: OffsetDateTime,
+    ) -> Self {
+        let keys = names.into_iter().map(Revoked::key).collect();
+        Self { keys, began_at: unix_millis(began_at) }
+    }
+}
+
+/// Everything that was revoked, as far as this replica knows.
+#[derive(Clone)]
+pub(crate) struct Revocations(Arc<State>);
+
+struct State {
+    store: Arc<dyn SharedStore>,
+    clock: crate::clock::Clock,
+    /// Whether there can be news from elsewhere.
+    has_peers: bool,
+    known: Mutex<HashMap<Key, Entry>>,
+    /// Grows with each revocation, so that "nothing new" costs one load.
+    version: AtomicU64,
+    cursor: Mutex<LogCursor>,
+    /// Unix milliseconds.
+    read_at: AtomicI64,
+    reads: Flights<(), ()>,
+}
+
+/// As it stands in the log.
+#[derive(Clone, Serialize, Deserialize)]
+struct Entry {
+    key: Key,
+    /// Sessions that began until then are ended; Unix milliseconds.
+    began_until: i64,
+    /// When no such session can be alive any more; Unix milliseconds.
+    forget_at: i64,
+}
+
+impl Revocations {
+    pub(super) fn new(
+        store: Arc<dyn SharedStore>,
+        clock: crate::clock::Clock,
+        has_peers: bool,
+    ) -> Self {
+        Self(Arc::new(State {
+            store,
+            clock,
+            has_peers,
+            known: Mutex::default(),
+            version: AtomicU64::new(1),
+            cursor: Mutex::default(),
+            read_at: AtomicI64::new(i64::MIN),
+            reads: Flights::new(),
+        }))
+    }
+
+    /// Ends sessions here at once, and tells the other replicas.
+    pub(super) async fn revoke(
+        &self,
+        revoked: Revoked<'_>,
+        lifetime: Duration,
+    ) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        let entry = Entry {
+            key: revoked.key(),
+            began_until: if revoked.is_for_good() { i64::MAX } else { unix_millis(now) },
+            forget_at: unix_millis(now.saturating_add(lifetime)),
+        };
+        let text = serde_json::to_vec(&entry).unwrap_or_default();
+        self.0.learn(entry, now);
+        if self.0.has_peers {
+            let lifetime = lifetime.try_into().unwrap_or_default();
+            self.0.store.append(&State::log(), Bytes::from(text), lifetime).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes when anything was revoked.
+    pub(super) fn version(&self) -> u64 {
+        self.0.version.load(Ordering::Acquire)
+    }
+
+    pub(super) fn covers(&self, session: &Revocable) -> bool {
+        let known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let revoked =
+            |key| known.get(key).is_some_and(|entry: &Entry| session.began_at <= entry.began_until);
+        session.keys.iter().any(revoked)
+    }
+
+    /// What to wait for before a request can be judged; most often nothing.
+    pub(super) fn news(&self) -> Option<Flight<()>> {
+        if !self.0.has_peers {
+            return None;
+        }
+        let age =
+            unix_millis(self.0.clock.now()).saturating_sub(self.0.read_at.load(Ordering::Acquire));
+        let age = Duration::milliseconds(age);
+        if age < RENEW_AGE {
+            return None;
+        }
+        let state = Arc::clone(&self.0);
+        let read = self.0.reads.join((), || async move { state.read().await });
+        (age >= MAX_AGE).then_some(read)
+    }
+}
+
+impl State {
+    fn log() -> StoreKey {
+        StoreKey::new(Purpose::Revocation, "log")
+    }
+
+    fn learn(&self, entry: Entry, now: OffsetDateTime) {
+        let now = unix_millis(now);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() == known.capacity() {
+            known.retain(|_, entry| now < entry.forget_at);
+        }
+        let began_until = known.get(&entry.key).map_or(i64::MIN, |known| known.began_until);
+        let began_until = began_until.max(entry.began_until);
+        known.insert(entry.key.clone(), Entry { began_until, ..entry });
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Reads what other replicas have revoked. When the store is out of reach, what is known stands.
+    async fn read(&self) {
+        loop {
+            let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let page = match self.store.read_since(&Self::log(), cursor).await {
+                Ok(page) => page,
+                Err(error) => {
+                    telemetry::internal_error("revocation_log", &error);
+                    break;
+                }
+            };
+            let now = self.clock.now();
+            for entry in page.entries.iter().filter_map(|text| serde_json::from_slice(text).ok()) {
+                self.learn(entry, now);
+            }
+            *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
+            if page.entries.is_empty() {
+                break;
+            }
+        }
+        self.read_at.store(unix_millis(self.clock.now()), Ordering::Release);
+    }
+}
+
+impl std::fmt::Debug for Revocations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Revocations").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::shared_store::MemoryStore;
+
+    const HOUR: Duration = Duration::HOUR;
+
+    fn replicas() -> (ManualClock, [Revocations; 2]) {
+        let time = ManualClock::at(OffsetDateTime::UNIX_EPOCH);
+        let store: Arc<dyn SharedStore> = Arc::new(MemoryStore::new(time.clock()));
+        let replica = || Revocations::new(Arc::clone(&store), time.clock(), true);
+        (time.clone(), [replica(), replica()])
+    }
+
+    fn session(id: &str, began_at: i64) -> Revocable {
+        let names = [Revoked::Session(id), Revoked::User("usr_1"), Revoked::Organization("org_1")];
+        Revocable::new(names, OffsetDateTime::UNIX_EPOCH + Duration::seconds(began_at))
+    }
+
+    #[tokio::test]
+    async fn a_revocation_counts_here_at_once_and_elsewhere_within_two_seconds() {
+        let (time, [here, there]) = replicas();
+        there.news().expect("nothing was read yet").await;
+        let before = (here.version(), there.version());
+        here.revoke(Revoked::Session("one"), HOUR).await.unwrap();
+        assert!(here.covers(&session("one", 0)) && !here.covers(&session("two", 0)));
+        assert!(here.version() > before.0);
+
+        time.advance(std::time::Duration::from_millis(1999));
+        assert!(there.news().is_none(), "read in the background");
+        time.advance(std::time::Duration::from_millis(2000));
+        there.news().expect("too old to judge by").await;
+        assert!(there.covers(&session("one", 0)) && there.version() > before.1);
+    }
+
+    #[tokio::test]
+    async fn persons_and_organizations_may_come_back() {
+        let (time, [here, _]) = replicas();
+        time.advance(std::time::Duration::from_secs(100));
+        here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+        assert!(here.covers(&session("one", 100)) && !here.covers(&session("one", 101)));
+        assert!(
+            !here.covers(&Revocable::new(
+                [Revoked::Organization("usr_1")],
+                OffsetDateTime::UNIX_EPOCH
+            ))
+        );
+        time.advance(std::time::Duration::from_secs(100));
+        here.revoke(Revoked::Organization("org_1"), HOUR).await.unwrap();
+        assert!(here.covers(&session("one", 200)) && !here.covers(&session("one", 201)));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_matter_any_more_is_forgotten() {
+        let (time, [here, _]) = replicas();
+        for number in 0..1000 {
+            here.revoke(Revoked::Session(&number.to_string()), Duration::SECOND).await.unwrap();
+            time.advance(std::time::Duration::from_millis(500));
+        }
+        assert!(here.0.known.lock().unwrap().len() < 10);
+    }
+}

@@ -1,0 +1,47 @@
+use time::Duration;
+
+use super::Sessions;
+use crate::oauth::TokenResponse;
+use crate::token::{Expectations, Flow, IdTokenExpectations, Principal, TokenError};
+
+impl Sessions {
+    /// Verifies the tokens of a login or a refresh: they must be from our environment, for us, and
+    /// speak of one and the same person.
+    pub(crate) async fn verify(
+        &self,
+        tokens: &TokenResponse,
+        flow: Flow<'_>,
+    ) -> Result<Principal, TokenError> {
+        let scalekit = &self.0.scalekit;
+        let now = scalekit.clock().now();
+        let signed = scalekit.keys().verify(tokens.access_token.expose()).await?;
+        let expectations = Expectations {
+            issuers: vec![scalekit.environment_url().to_owned()],
+            audiences: None,
+            client_ids: vec![scalekit.client_id().to_owned()],
+            expiry_leeway: Duration::ZERO,
+            start_leeway: Duration::MINUTE,
+        };
+        let principal = expectations.judge(signed.claims, signed.typ.as_deref(), now)?;
+        let expected_subject = match &flow {
+            Flow::Refresh { subject } => Some((*subject).to_owned()),
+            Flow::Login { .. } => None,
+        };
+        let id_subject = match &tokens.id_token {
+            Some(id_token) => {
+                let expected = IdTokenExpectations {
+                    issuer: scalekit.environment_url(),
+                    client_id: scalekit.client_id(),
+                    access_token: tokens.access_token.expose(),
+                    flow,
+                };
+                Some(expected.verify(id_token.expose(), scalekit.keys(), now).await?)
+            }
+            None => expected_subject,
+        };
+        if id_subject.as_deref() != Some(principal.subject()) {
+            return Err(TokenError::Claim("sub"));
+        }
+        Ok(principal)
+    }
+}

@@ -1,0 +1,81 @@
+//! The example `saaskit`, run as people run it, and the environment behind it.
+
+use std::env;
+use std::path::PathBuf;
+
+use tower_scalekit::Sandbox;
+use tower_scalekit::sandbox::SandboxServer;
+
+use crate::processes::{Program, fresh_folder};
+
+const SESSION_SECRET: (&str, &str) = ("SESSION_SECRET", "browser tests: not a secret of anybody's");
+
+pub struct App {
+    pub program: Program,
+    /// Where it is, without a trailing slash.
+    pub url: String,
+}
+
+impl App {
+    /// On a free port, with an embedded sandbox.
+    pub fn alone() -> Self {
+        Self::listening(Self::run(&[("BIND", "127.0.0.1:0")]))
+    }
+
+    /// On a free port, with a sandbox of the test's.
+    pub fn with(environment: &Environment) -> Self {
+        Self::at("127.0.0.1:0", environment)
+    }
+
+    pub fn at(bind: &str, environment: &Environment) -> Self {
+        let sandbox = &environment.sandbox;
+        Self::listening(Self::run(&[
+            ("BIND", bind),
+            ("SCALEKIT_ENVIRONMENT_URL", environment.server.environment_url()),
+            ("SCALEKIT_CLIENT_ID", sandbox.client_id()),
+            ("SCALEKIT_CLIENT_SECRET", sandbox.client_secret().expose()),
+            SESSION_SECRET,
+        ]))
+    }
+
+    /// Started with these settings only; not yet known to listen.
+    pub fn run(settings: &[(&str, &str)]) -> Program {
+        Program::start(&example(), &[], settings, fresh_folder())
+    }
+
+    pub fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// Its `HOST:PORT`.
+    pub fn bound(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    fn listening(program: Program) -> Self {
+        let url = program.said("listening on ");
+        Self { program, url }
+    }
+}
+
+/// A Scalekit environment that the test holds in its hand.
+pub struct Environment {
+    pub sandbox: Sandbox,
+    pub server: SandboxServer,
+}
+
+impl Environment {
+    pub async fn serve(sandbox: Sandbox) -> Self {
+        let server = sandbox.serve(([127, 0, 0, 1], 0).into()).await.unwrap();
+        Self { sandbox, server }
+    }
+}
+
+/// Beside this test's folder: `cargo test` builds examples too.
+fn example() -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
+    let example = profile.join("examples").join(format!("saaskit{}", env::consts::EXE_SUFFIX));
+    assert!(example.is_file(), "{} is missing: `cargo build --examples`", example.display());
+    example
+}

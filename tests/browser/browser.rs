@@ -1,0 +1,271 @@
+//! A person in front of Chromium.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use fantoccini::cookies::Cookie;
+use fantoccini::elements::Element;
+use fantoccini::wd::Capabilities;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{sleep, timeout};
+
+use crate::processes::{Driver, PATIENCE, installed};
+
+/// How many browsers run at a time.
+static SEATS: Semaphore = Semaphore::const_new(2);
+/// How often the page is looked at while waiting for something.
+const PERIOD: Duration = Duration::from_millis(25);
+
+const ARGUMENTS: [&str; 9] = [
+    "--headless",
+    // Chromium's own sandbox does not work for root, which tests in containers run as.
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--window-size=1280,900",
+];
+
+/// What is special about a browser.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Dark,
+    Narrow,
+    Plain,
+    WithoutScripts,
+}
+
+pub struct Browser {
+    client: Client,
+    kind: Kind,
+    // In this order: the driver ends its browsers before the next test takes the seat.
+    _driver: Driver,
+    _seat: SemaphorePermit<'static>,
+}
+
+impl Browser {
+    /// `None` where Chromium is not installed, which is a failure in CI.
+    pub async fn open() -> Option<Self> {
+        Self::open_as(Kind::Plain).await
+    }
+
+    pub async fn open_as(kind: Kind) -> Option<Self> {
+        let chromium = installed(&["chromium", "chromium-browser", "google-chrome"]);
+        let (Some(driver), Some(chromium)) = (installed(&["chromedriver"]), chromium) else {
+            assert!(env::var("CI").as_deref() != Ok("true"), "chromium or chromedriver is missing");
+            println!("skipped: chromium or chromedriver is not installed");
+            return None;
+        };
+        let seat = SEATS.acquire().await.unwrap();
+        let driver = Driver::start(&driver);
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities(kind, &chromium, driver.folder()))
+            .connect(&driver.url())
+            .await
+            .unwrap();
+        Some(Self { client, kind, _driver: driver, _seat: seat })
+    }
+
+    pub async fn go(&self, url: &str) {
+        self.client.goto(url).await.unwrap();
+    }
+
+    /// What the address bar shows.
+    pub async fn address(&self) -> String {
+        self.client.current_url().await.unwrap().into()
+    }
+
+    pub async fn reload(&self) {
+        self.client.refresh().await.unwrap();
+    }
+
+    /// Waits until the address bar shows this.
+    pub async fn arrives_at(&self, url: &str) {
+        let wanted = url.parse().unwrap();
+        let wait = self.client.wait().at_most(PATIENCE).every(PERIOD);
+        if let Err(error) = wait.for_url(&wanted).await {
+            panic!("{url}: {error}; instead {}", self.describe().await);
+        }
+    }
+
+    pub async fn see(&self, css: &str) -> Element {
+        let wait = self.client.wait().at_most(PATIENCE).every(PERIOD);
+        match wait.for_element(Locator::Css(css)).await {
+            Ok(element) => element,
+            Err(error) => panic!("{css}: {error}; instead {}", self.describe().await),
+        }
+    }
+
+    pub async fn click(&self, css: &str) {
+        self.see(css).await.click().await.unwrap();
+    }
+
+    pub async fn click_link(&self, text: &str) {
+        let link = self.client.find(Locator::LinkText(text)).await;
+        match link {
+            Ok(link) => link.click().await.unwrap(),
+            Err(error) => panic!("link {text}: {error}; instead {}", self.describe().await),
+        }
+    }
+
+    pub async fn type_into(&self, css: &str, text: &str) {
+        self.see(css).await.send_keys(text).await.unwrap();
+    }
+
+    /// Waits until the text of the page, as it is displayed, has all of this in it.
+    pub async fn shows(&self, wanted: &[&str]) {
+        let shown = async {
+            while !self.text().await.is_some_and(|text| wanted.iter().all(|w| text.contains(w))) {
+                sleep(PERIOD).await;
+            }
+        };
+        if timeout(PATIENCE, shown).await.is_err() {
+            panic!("not all of {wanted:?} in {}", self.describe().await);
+        }
+    }
+
+    /// `None` while one page gives way to the next.
+    async fn text(&self) -> Option<String> {
+        self.client.find(Locator::Css("body")).await.ok()?.text().await.ok()
+    }
+
+    /// Picks a user at the hosted login page.
+    pub async fn pick(&self, email: &str) {
+        self.click(&format!("button[name=email][value='{email}']")).await;
+    }
+
+    pub async fn sees_login_page(&self) {
+        self.see("form[action='/login'] #email").await;
+    }
+
+    /// The HTTP status of the page that shows.
+    pub async fn status(&self) -> u64 {
+        let script = "return performance.getEntriesByType('navigation')[0].responseStatus";
+        self.client.execute(script, vec![]).await.unwrap().as_u64().unwrap()
+    }
+
+    /// What `fetch` gets from the page that shows, several times at once: status, whether it was
+    /// redirected, and the JSON.
+    pub async fn fetch(&self, path: &str, times: usize) -> Vec<Value> {
+        let script = "
+            const [path, times, done] = arguments;
+            const one = async () => {
+                const response = await fetch(path);
+                const { status, redirected } = response;
+                return { status, redirected, body: await response.json() };
+            };
+            Promise.all(Array.from({ length: times }, one)).then(done, error => done(String(error)));
+        ";
+        let answers = self.client.execute_async(script, vec![json!(path), json!(times)]).await;
+        match answers.unwrap() {
+            Value::Array(answers) => answers,
+            other => panic!("fetch {path}: {other}"),
+        }
+    }
+
+    pub async fn evaluate(&self, expression: &str) -> Value {
+        self.client.execute(&format!("return {expression}"), vec![]).await.unwrap()
+    }
+
+    /// The cookies that the page's host gets whose names start so, readable for scripts or not.
+    pub async fn cookies_named(&self, start: &str) -> Vec<Cookie<'static>> {
+        let cookies = self.client.get_all_cookies().await.unwrap();
+        cookies.into_iter().filter(|cookie| cookie.name().starts_with(start)).collect()
+    }
+
+    pub async fn forget(&self, cookie: &str) {
+        self.client.delete_cookie(cookie).await.unwrap();
+    }
+
+    /// Follows a link that the page that shows does not have.
+    pub async fn follow_made_up_link(&self, url: &str) {
+        let script = "
+            const link = document.createElement('a');
+            link.id = 'made-up';
+            link.href = arguments[0];
+            link.textContent = 'Look at this';
+            document.body.prepend(link);
+        ";
+        self.client.execute(script, vec![json!(url)]).await.unwrap();
+        self.click("#made-up").await;
+    }
+
+    /// Checks that nobody has to scroll sideways.
+    pub async fn fits(&self, name: &str) {
+        self.picture(name).await;
+        let width = self.evaluate("[innerWidth, document.documentElement.scrollWidth]").await;
+        assert_eq!(width, json!([390, 390]), "{}", self.describe().await);
+    }
+
+    /// Checks that text is light on a dark ground.
+    pub async fn is_dark(&self, name: &str) {
+        self.picture(name).await;
+        let light = "matchMedia('(prefers-color-scheme: light)').matches";
+        assert_eq!(self.evaluate(light).await, false);
+        let ink = self.see("h1").await.css_value("color").await.unwrap();
+        let channel = ink.split(['(', ',']).nth(1).and_then(|red| red.parse::<u8>().ok());
+        assert!(channel.is_some_and(|red| red > 200), "{name}: headings are {ink}");
+    }
+
+    /// Opens a tab in front of the others.
+    pub async fn new_tab(&self) -> Tab {
+        let tab = self.client.new_window(true).await.unwrap().handle;
+        self.client.switch_to_window(tab.clone()).await.unwrap();
+        Tab(tab)
+    }
+
+    pub async fn tab(&self) -> Tab {
+        Tab(self.client.window().await.unwrap())
+    }
+
+    pub async fn switch_to(&self, tab: &Tab) {
+        self.client.switch_to_window(tab.0.clone()).await.unwrap();
+    }
+
+    /// Keeps a picture of the page in the folder that `SCREENSHOTS` names, if any.
+    pub async fn picture(&self, name: &str) {
+        if let Some(folder) = env::var_os("SCREENSHOTS") {
+            let name = format!("{name}-{:?}.png", self.kind).to_lowercase();
+            let picture = self.client.screenshot().await.unwrap();
+            fs::write(Path::new(&folder).join(name), picture).unwrap();
+        }
+    }
+
+    async fn describe(&self) -> String {
+        let url = self.client.current_url().await.map(String::from).unwrap_or_default();
+        format!("{url}:\n{}", self.text().await.unwrap_or_default())
+    }
+}
+
+pub struct Tab(fantoccini::wd::WindowHandle);
+
+fn capabilities(kind: Kind, chromium: &Path, folder: &Path) -> Capabilities {
+    let mut arguments: Vec<String> = ARGUMENTS.map(str::to_owned).into();
+    arguments.push(format!("--user-data-dir={}", folder.join("profile").display()));
+    let mut options = json!({ "binary": chromium });
+    match kind {
+        Kind::Dark => arguments.push("--blink-settings=preferredColorScheme=0".to_owned()),
+        // A window cannot be made this narrow; a phone's screen can.
+        Kind::Narrow => {
+            let screen = json!({ "width": 390, "height": 844, "pixelRatio": 2.0 });
+            options["mobileEmulation"] = json!({ "deviceMetrics": screen });
+        }
+        Kind::Plain => {}
+        Kind::WithoutScripts => {
+            options["prefs"] = json!({ "profile.managed_default_content_settings.javascript": 2 });
+        }
+    }
+    options["args"] = json!(arguments);
+    let Value::Object(capabilities) = json!({ "goog:chromeOptions": options }) else {
+        unreachable!()
+    };
+    capabilities
+}

@@ -1,0 +1,58 @@
+//! Out of the application, and out of the environment.
+
+use tower_scalekit::Sandbox;
+
+use crate::app::{App, Environment};
+use crate::browser::Browser;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logging_out_ends_both_sessions_and_leads_home() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let app = App::with(&environment);
+    browser.go(&app.address("/dashboard")).await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+
+    browser.click("main form[action='/logout'] button").await;
+    browser.arrives_at(&app.address("/")).await;
+    browser.shows(&["Log in", "Sign up"]).await;
+    assert_eq!(browser.cookies_named("scalekit_").await.len(), 0);
+    browser.go(&app.address("/dashboard")).await;
+    browser.sees_login_page().await;
+    assert_eq!(environment.sandbox.end_sessions_of("jane@acme.test"), 0, "none was alive");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_in_the_environment_alone_needs_no_second_login() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let app = App::with(&environment);
+    browser.go(&app.address("/dashboard")).await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+
+    browser.forget("scalekit_session").await;
+    browser.go(&app.address("/dashboard")).await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+    browser.shows(&["Hello, Jane"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_on_another_site_logs_nobody_out() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let app = App::with(&environment);
+    browser.go(&app.address("/dashboard")).await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+
+    // Another host name is another site, whoever answers there.
+    let elsewhere = environment.server.environment_url().replace("127.0.0.1", "localhost");
+    browser.go(&elsewhere).await;
+    browser.follow_made_up_link(&app.address("/logout")).await;
+    browser.shows(&["This can only be done from the app's own pages"]).await;
+    assert_eq!(browser.status().await, 403);
+    browser.go(&app.address("/dashboard")).await;
+    browser.shows(&["Hello, Jane"]).await;
+}

@@ -1,0 +1,172 @@
+//! The programs a test starts: the example, and Chromium behind its driver. What was started is
+//! gone when its handle is, also after a panic.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Long enough for a busy machine; nothing waits this long when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A started program whose output is read.
+pub struct Program {
+    child: Child,
+    lines: Receiver<String>,
+    /// Where its standard error goes, to be shown when the test fails.
+    errors: PathBuf,
+    folder: TempDir,
+}
+
+impl Program {
+    /// Starts a program with this environment and no other.
+    pub fn start(
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        folder: TempDir,
+    ) -> Self {
+        let errors = folder.path().join("stderr");
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&errors).unwrap())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        let lines = read_lines(child.stdout.take().unwrap());
+        Self { child, lines, errors, folder }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What follows `start` in the next line of the output that begins so.
+    pub fn said(&self, start: &str) -> String {
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("no line {start:?}; standard error:\n{}", self.errors());
+            };
+            if let Some(rest) = line.strip_prefix(start) {
+                return rest.to_owned();
+            }
+        }
+    }
+
+    pub fn errors(&self) -> String {
+        fs::read_to_string(&self.errors).unwrap_or_default()
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Sends SIGKILL, and returns when the process is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// How the process ends by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.ended_within(PATIENCE).unwrap_or_else(|| panic!("runs on:\n{}", self.errors()))
+    }
+
+    fn ended_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("standard error of process {}:\n{}", self.child.id(), self.errors());
+        }
+    }
+}
+
+/// The driver and the browsers it starts.
+pub struct Driver {
+    program: Program,
+    port: u16,
+}
+
+impl Driver {
+    pub fn start(driver: &Path) -> Self {
+        let folder = fresh_folder();
+        let path = env::var("PATH").unwrap_or_default();
+        // Chromium keeps its settings, caches and sockets below these.
+        let home = folder.path().to_str().unwrap().to_owned();
+        let environment = [("PATH", path.as_str()), ("HOME", &home), ("TMPDIR", &home)];
+        let program = Program::start(driver, &["--port=0"], &environment, folder);
+        let port = program.said("ChromeDriver was started successfully on port ");
+        let port = port.trim_end_matches('.').parse().unwrap();
+        Self { program, port }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// For the profile; taken away with everything else when the driver is dropped.
+    pub fn folder(&self) -> &Path {
+        self.program.folder()
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // The browsers are the driver's children: it ends them when it is asked to, not when it is
+        // killed.
+        if let Ok(mut connection) = TcpStream::connect(("127.0.0.1", self.port)) {
+            let request = b"GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+            let _ = connection.set_read_timeout(Some(PATIENCE));
+            let _ = connection.write_all(request);
+            let _ = connection.read_to_end(&mut Vec::new());
+        }
+        let _ = self.program.ended_within(Duration::from_secs(5));
+    }
+}
+
+pub fn fresh_folder() -> TempDir {
+    tempfile::Builder::new().prefix("tower-scalekit-browser-").tempdir().unwrap()
+}
+
+/// The first of these programs that is installed.
+pub fn installed(names: &[&str]) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let folders: Vec<_> = env::split_paths(&path).collect();
+    let found = |name: &&str| folders.iter().map(|folder| folder.join(name)).find(|p| p.is_file());
+    names.iter().find_map(found)
+}
+
+/// The lines of an output, read to its end whether or not somebody wants them.
+fn read_lines(output: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    lines
+}

@@ -1,0 +1,135 @@
+//! While somebody is logged in, and what others get.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use time::{Duration, OffsetDateTime};
+use tower_scalekit::Sandbox;
+use tower_scalekit::sandbox::TokenKind;
+
+use crate::app::{App, Environment};
+use crate::browser::Browser;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_access_token_is_renewed_once_and_nobody_notices() {
+    let Some(browser) = Browser::open().await else { return };
+    let sandbox = Sandbox::new();
+    let login = AtomicBool::new(true);
+    sandbox.tamper(TokenKind::AccessToken, move |token| {
+        if login.swap(false, Ordering::SeqCst) {
+            let soon = OffsetDateTime::now_utc() + Duration::seconds(2);
+            token.claims.insert("exp".to_owned(), soon.unix_timestamp().into());
+        }
+    });
+    let environment = Environment::serve(sandbox).await;
+    let refreshes = || environment.sandbox.refreshes();
+    let app = App::with(&environment);
+    browser.go(&app.address("/dashboard")).await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+    let expired_at = OffsetDateTime::now_utc() + Duration::seconds(2);
+
+    // Meanwhile the person looks at something else.
+    let dashboard = browser.tab().await;
+    let other = browser.new_tab().await;
+    while OffsetDateTime::now_utc() < expired_at {
+        browser.go(environment.server.environment_url()).await;
+    }
+    browser.switch_to(&dashboard).await;
+    for answer in browser.fetch("/api/me", 6).await {
+        assert_eq!(answer["status"], 200, "{answer}");
+        assert_eq!(answer["body"]["email"], "jane@acme.test");
+    }
+    assert_eq!(refreshes(), 1, "six requests at once");
+    for _ in 0..2 {
+        browser.reload().await;
+        browser.arrives_at(&app.address("/dashboard")).await;
+        browser.shows(&["Hello, Jane"]).await;
+    }
+    browser.switch_to(&other).await;
+    browser.go(&app.address("/dashboard")).await;
+    browser.shows(&["Hello, Jane"]).await;
+    assert_eq!(refreshes(), 1, "the new session is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_the_environment_ended_asks_for_a_login_when_it_is_due() {
+    let Some(browser) = Browser::open().await else { return };
+    let sandbox =
+        Sandbox::builder().access_token_lifetime(std::time::Duration::from_secs(2)).build();
+    let environment = Environment::serve(sandbox).await;
+    let app = App::with(&environment);
+    browser.go(&app.address("/dashboard")).await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+    assert_eq!(environment.sandbox.end_sessions_of("jane@acme.test"), 1);
+    let expired_at = OffsetDateTime::now_utc() + Duration::seconds(2);
+    while OffsetDateTime::now_utc() < expired_at {
+        browser.reload().await;
+    }
+    browser.sees_login_page().await;
+    browser.pick("john@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+    browser.shows(&["Hello, John"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_get_json_and_people_the_login_page() {
+    let Some(browser) = Browser::open().await else { return };
+    let app = App::alone();
+    browser.go(&app.address("/")).await;
+    let answer = browser.fetch("/api/me", 1).await.remove(0);
+    assert_eq!(answer["status"], 401);
+    assert_eq!(answer["redirected"], false);
+    assert_eq!(answer["body"]["error"], "login_required");
+    browser.arrives_at(&app.address("/")).await;
+    browser.go(&app.address("/api/me")).await;
+    browser.sees_login_page().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cookies_are_as_promised() {
+    let Some(browser) = Browser::open().await else { return };
+    let app = App::alone();
+    browser.go(&app.address("/dashboard")).await;
+    browser.sees_login_page().await;
+    let attempts = browser.cookies_named("scalekit_login_").await;
+    assert_eq!(attempts.len(), 1, "one login is under way");
+
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+    // Cookies do not know ports: the sandbox's are here too.
+    let cookies = browser.cookies_named("").await;
+    let sessions: Vec<_> =
+        cookies.iter().filter(|cookie| cookie.name() == "scalekit_session").collect();
+    assert_eq!(sessions.len(), 1, "{cookies:?}");
+    assert_eq!(cookies.iter().filter(|c| c.name().starts_with("scalekit_")).count(), 1);
+    assert_eq!(cookies.len(), 2, "the environment's has another name: {cookies:?}");
+    for cookie in cookies.iter().chain(&attempts) {
+        assert_eq!(cookie.http_only(), Some(true), "{}", cookie.name());
+        assert_eq!(cookie.path(), Some("/"), "{}", cookie.name());
+        assert_eq!(cookie.secure(), Some(false), "{}: on http, Safari drops it", cookie.name());
+        assert_eq!(cookie.same_site().map(|same| same.to_string()).as_deref(), Some("Lax"));
+        assert!(cookie.to_string().len() <= 4096, "{}", cookie.name());
+    }
+    assert_eq!(browser.evaluate("document.cookie").await, "", "scripts see none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_for_admins_names_what_others_lack() {
+    let Some(browser) = Browser::open().await else { return };
+    let app = App::alone();
+    browser.go(&app.address("/api/admin")).await;
+    browser.pick("john@acme.test").await;
+    browser.arrives_at(&app.address("/api/admin")).await;
+    assert_eq!(browser.status().await, 403);
+    browser.shows(&["insufficient_scope", "workspace_data:write"]).await;
+
+    browser.go(&app.address("/dashboard")).await;
+    browser.click("header form[action='/logout'] button").await;
+    browser.arrives_at(&app.address("/")).await;
+    browser.go(&app.address("/api/admin")).await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/api/admin")).await;
+    assert_eq!(browser.status().await, 200);
+    browser.shows(&["Jane Roe may write workspace data"]).await;
+}

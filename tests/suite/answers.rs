@@ -1,0 +1,390 @@
+//! Who gets which answer: the table, row by row, for cookie and for bearer routes.
+
+use axum::Router;
+use axum::routing::{any, get};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::challenge::{Realm, ScopeToken};
+use tower_scalekit::require_scope::ScopeRejection;
+use tower_scalekit::require_session::SessionRejection;
+use tower_scalekit::require_token::TokenRejection;
+use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
+use tower_scalekit::{Principal, RequireScope, RequireSession, RequireToken, Sandbox};
+
+use crate::support::{
+    Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, request, sandbox_builder, send,
+    set_cookies, with_parameters,
+};
+
+fn bearer(sandbox: &Sandbox) -> RequireToken {
+    RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id())
+        .unwrap()
+        .realm(Realm::new("todos").unwrap())
+        .scope_hint([ScopeToken::new("todo:read").unwrap()])
+}
+
+/// Needs `todo:read` for everything and `todo:write` for one route.
+fn bearer_app(sandbox: &Sandbox) -> Router {
+    let subject = |who: Option<axum::Extension<Principal>>| async move {
+        who.map_or_else(|| "nobody".to_owned(), |who| who.subject().to_owned())
+    };
+    Router::new()
+        .route("/todos", any(subject))
+        .route("/todos/write", any(subject).layer(RequireScope::all(["todo:write"])))
+        .route_layer(RequireScope::all(["todo:read"]))
+        .route_layer(bearer(sandbox))
+}
+
+fn token(sandbox: &Sandbox, scope: &str) -> String {
+    let mut draft = sandbox.access_token_draft(JANE);
+    draft.claims.insert("scope".into(), scope.into());
+    format!("Bearer {}", sandbox.sign_draft(&draft))
+}
+
+async fn ask(app: &Router, headers: &[(&str, &str)]) -> Response<Bytes> {
+    send(app, request(Method::GET, "/todos", headers)).await
+}
+
+#[tokio::test]
+async fn cookie_nothing_presented_sends_navigations_to_login_with_the_way_back() {
+    let world = World::new();
+    let by_accept = [("accept", "text/html,application/xhtml+xml")];
+    for headers in [&NAVIGATION[..], &by_accept] {
+        for method in [Method::GET, Method::HEAD] {
+            for (target, login) in [
+                ("/me", "/login?return_to=%2Fme"),
+                ("/me?a=1&b=%26", "/login?return_to=%2Fme%3Fa%3D1%26b%3D%2526"),
+                ("/area/one/page?x", "/login?return_to=%2Farea%2Fone%2Fpage%3Fx"),
+            ] {
+                let answer = world.browser().send(method.clone(), target, headers).await;
+                assert_eq!(answer.status(), StatusCode::FOUND);
+                assert_eq!(answer.location(), login);
+                assert!(set_cookies(answer.headers()).is_empty());
+                answer.assert_private();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn cookie_nothing_presented_in_a_nested_router_keeps_the_prefix_in_the_way_back() {
+    let world = World::new();
+    let inner = Router::new()
+        .route("/page", get(|| async { "" }))
+        .route_layer(RequireSession::new(&world.sessions));
+    let app = Router::new().nest("/outer", Router::new().nest("/inner", inner));
+    let answer = Browser::new(&app, &world.sandbox).open("/outer/inner/page?q=1").await;
+    assert_eq!(answer.location(), "/login?return_to=%2Fouter%2Finner%2Fpage%3Fq%3D1");
+}
+
+#[tokio::test]
+async fn cookie_nothing_presented_tells_scripts_and_forms_401_in_json() {
+    let world = World::new();
+    let page_load_as_script = [("accept", "text/html"), ("sec-fetch-mode", "cors")];
+    let websocket = [("sec-fetch-mode", "websocket"), ("upgrade", "websocket")];
+    for (method, headers) in [
+        (Method::GET, &FETCH[..]),
+        (Method::GET, &[]),
+        (Method::GET, &[("accept", "application/json")]),
+        (Method::GET, &[("x-requested-with", "XMLHttpRequest")]),
+        (Method::GET, &page_load_as_script),
+        (Method::GET, &websocket),
+        (Method::POST, &NAVIGATION),
+        (Method::PUT, &[("accept", "text/html")]),
+        (Method::DELETE, &[]),
+    ] {
+        let answer = world.browser().send(method.clone(), "/me", headers).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{method} {headers:?}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let body = answer.json();
+        let fields: Vec<_> = body.as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["error", "message"]);
+        assert_eq!((&body["error"], answer.header("location")), (&"login_required".into(), None));
+        answer.assert_private();
+        assert!(matches!(
+            answer.extensions().get(),
+            Some(SessionRejection::NoSession(login)) if login.login().is_none()
+        ));
+    }
+}
+
+#[tokio::test]
+async fn cookie_invalid_or_expired_is_answered_alike_and_taken_away() {
+    let world = World::new();
+    let name = world.sessions.cookie_name().to_owned();
+    let mut damaged = world.logged_in(JANE).await;
+    damaged.plant(&name, "AAAA");
+    let ended = world.logged_in(JOHN).await;
+    world.sandbox.end_sessions_of(JOHN);
+    world.advance(301);
+    let short = world.replica(|s| s.absolute_lifetime(std::time::Duration::from_secs(60)));
+    let mut over = Browser::new(&crate::support::app(&short), &world.sandbox);
+    over.log_in(&world.sandbox, JANE).await;
+    over.keep_too_long(&name);
+    world.advance(60);
+
+    for mut browser in [damaged, ended, over] {
+        let navigation = browser.clone().open("/me").await;
+        assert_eq!(navigation.status(), StatusCode::FOUND);
+        assert_eq!(navigation.location(), "/login?return_to=%2Fme");
+        let script = browser.fetch("/me").await;
+        assert_eq!(script.status(), StatusCode::UNAUTHORIZED);
+        for answer in [&navigation, &script] {
+            answer.assert_private();
+            let cleared = set_cookies(answer.headers());
+            assert_eq!(
+                cleared,
+                [format!("{name}=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0")]
+            );
+            let reason = answer.extensions().get::<SessionRejection>();
+            assert!(matches!(reason, Some(SessionRejection::SessionOver(_))));
+        }
+        assert_eq!(browser.names(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn cookie_not_enough_is_403_that_names_what_is_missing_and_has_no_challenge() {
+    let world = World::new();
+    assert_eq!(world.logged_in(JANE).await.fetch("/admin").await.status(), StatusCode::OK);
+    let mut john = world.logged_in(JOHN).await;
+    for answer in [john.clone().open("/admin").await, john.fetch("/admin").await] {
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        assert_eq!(answer.json()["error"], "insufficient_scope");
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("workspace_data:write"), "{message}");
+        assert_eq!(answer.header("www-authenticate"), None);
+        answer.assert_private();
+        assert!(matches!(
+            answer.extensions().get(),
+            Some(ScopeRejection::Insufficient { missing, challenge: None, .. })
+                if missing[0].as_str() == "workspace_data:write"
+        ));
+        assert!(set_cookies(answer.headers()).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn cookie_environment_unreachable_is_503_and_the_cookie_stays() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    world.advance(301);
+    world.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    for answer in [browser.clone().open("/me").await, browser.fetch("/me").await] {
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+        assert_eq!(answer.json()["error"], "temporarily_unavailable");
+        assert_eq!(set_cookies(answer.headers()), [""; 0]);
+        answer.assert_private();
+        assert!(matches!(answer.extensions().get(), Some(SessionRejection::Unavailable)));
+    }
+}
+
+#[tokio::test]
+async fn callback_refusals_are_our_own_words_as_a_page_or_as_json() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    let session = browser.cookie(world.sessions.cookie_name()).unwrap().to_owned();
+    let authorization = browser.start_login("/login").await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    let foreign = "<script>alert(1)</script>";
+    let refused = with_parameters(
+        &callback,
+        &[("code", "x"), ("error", "access_denied"), ("error_description", foreign)],
+    )
+    .replace("code=x&", "");
+    for accept in ["text/html", "application/json", "*/*"] {
+        let headers = [("accept", accept)];
+        let answer = browser.clone().send(Method::GET, &refused, &headers).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        answer.assert_private();
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        assert!(!answer.text().contains("alert"), "{}", answer.text());
+        let cleared = set_cookies(answer.headers());
+        assert!(cleared.len() == 1 && cleared[0].contains("_login_"), "{cleared:?}");
+        if accept == "text/html" {
+            assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+            assert!(answer.header("content-security-policy").unwrap().contains("'none'"));
+            assert!(answer.text().contains("href=\"/login\""), "{}", answer.text());
+        } else {
+            assert_eq!(answer.header("content-type"), Some("application/json"));
+            assert_eq!(answer.json()["error"], "login_refused");
+        }
+        let code = Some("access_denied".to_owned());
+        let rejection = answer.extensions().get::<AuthRejection>().unwrap();
+        assert_eq!(rejection.failure(), &AuthFailure::EnvironmentRefused { code });
+    }
+    browser.open(&refused).await;
+    assert_eq!(browser.cookie(world.sessions.cookie_name()), Some(session.as_str()));
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a3_nothing_presented_or_another_scheme_is_challenged_without_an_error() {
+    let sandbox = sandbox_builder().build();
+    let app = bearer_app(&sandbox);
+    let good = token(&sandbox, "todo:read").replace("Bearer ", "");
+    let in_query = request(Method::GET, &format!("/todos?access_token={good}"), &[]);
+    let mut in_body = request(Method::POST, "/todos", &[]);
+    *in_body.body_mut() = format!("access_token={good}").into();
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    in_body.headers_mut().insert(header::CONTENT_TYPE, form);
+    let with = |value: &str| request(Method::GET, "/todos", &[("authorization", value)]);
+    for refused in [
+        request(Method::GET, "/todos", &[]),
+        request(Method::GET, "/todos", &NAVIGATION),
+        in_query,
+        in_body,
+        with("Basic YTpi"),
+        with(&format!("DPoP {good}")),
+        with(&good),
+        with(&format!("Bearer\t{good}")),
+        request(Method::GET, "/todos", &[("proxy-authorization", "Bearer x")]),
+    ] {
+        let shown = format!("{refused:?}");
+        let answer = send(&app, refused).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{shown}");
+        let challenge = answer.header("www-authenticate").unwrap();
+        assert_eq!(challenge, r#"Bearer realm="todos", scope="todo:read""#, "{shown}");
+        assert_eq!(answer.json()["error"], "token_required");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert!(matches!(answer.extensions().get(), Some(TokenRejection::NoToken { .. })));
+    }
+}
+
+#[tokio::test]
+async fn a3_repeated_authorization_is_400_whatever_it_says() {
+    let sandbox = sandbox_builder().build();
+    let app = bearer_app(&sandbox);
+    let good = token(&sandbox, "todo:read");
+    for pair in [[good.as_str(), &good], ["Basic YTpi", &good], ["", ""]] {
+        let headers = pair.map(|value| ("authorization", value));
+        let answer = ask(&app, &headers).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        let challenge = answer.header("www-authenticate").unwrap();
+        assert!(challenge.contains(r#"error="invalid_request""#), "{challenge}");
+        assert_eq!(answer.json()["error"], "invalid_request");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+}
+
+#[tokio::test]
+async fn a3_every_bad_token_gets_the_same_invalid_token() {
+    let sandbox = sandbox_builder().build();
+    let app = bearer_app(&sandbox);
+    let broken = |fault: TokenFault| {
+        let mut draft = sandbox.access_token_draft(JANE);
+        draft.claims.insert("scope".into(), "todo:read".into());
+        fault.apply(&mut draft);
+        sandbox.sign_draft(&draft)
+    };
+    let mut tokens = vec![
+        "garbage".to_owned(),
+        "a.b.c".to_owned(),
+        "\"".to_owned(),
+        "a b".to_owned(),
+        String::new(),
+        sandbox.id_token(JANE, Some("n")),
+        sandbox.m2m_token(&["todo:read"]),
+    ];
+    tokens.extend(
+        [
+            TokenFault::Expired,
+            TokenFault::InvalidAudience,
+            TokenFault::InvalidIssuer,
+            TokenFault::InvalidSignature,
+            TokenFault::MissingAudience,
+            TokenFault::MissingExpiry,
+            TokenFault::MissingIssuer,
+            TokenFault::NotYetValid,
+            TokenFault::SignedWithClientSecret,
+            TokenFault::SignedWithPublicKey,
+            TokenFault::UnknownKeyId,
+            TokenFault::Unsigned,
+            TokenFault::WithClaim("exp".into(), "9999999999".into()),
+            TokenFault::WithClaim("events".into(), serde_json::json!({})),
+        ]
+        .map(broken),
+    );
+    let mut answers = Vec::new();
+    for token in &tokens {
+        let answer = ask(&app, &[("authorization", &format!("Bearer {token}"))]).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{token}");
+        let challenge = answer.header("www-authenticate").unwrap().to_owned();
+        assert!(challenge.contains(r#"error="invalid_token""#), "{challenge}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert!(matches!(answer.extensions().get(), Some(TokenRejection::InvalidToken { .. })));
+        answers.push((challenge, answer.text()));
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "which check failed shows outside: {answers:?}");
+}
+
+#[tokio::test]
+async fn a3_not_enough_is_403_with_a_challenge_for_all_scopes_of_the_operation() {
+    let sandbox = sandbox_builder().build();
+    let app = bearer_app(&sandbox);
+    for (target, granted, wanted) in [
+        ("/todos", "openid", "todo:read"),
+        ("/todos/write", "todo:read", "todo:read todo:write"),
+        ("/todos/write", "openid", "todo:read"),
+    ] {
+        let authorization = token(&sandbox, granted);
+        let headers = [("authorization", authorization.as_str())];
+        let answer = send(&app, request(Method::GET, target, &headers)).await;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        let challenge = answer.header("www-authenticate").unwrap();
+        assert!(challenge.starts_with(r#"Bearer realm="todos", error="insufficient_scope""#));
+        assert!(challenge.contains(&format!("scope=\"{wanted}\"")), "{challenge}");
+        assert_eq!(answer.json()["error"], "insufficient_scope");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    let authorization = token(&sandbox, "todo:write todo:read");
+    let headers = [("authorization", authorization.as_str())];
+    let answer = send(&app, request(Method::GET, "/todos/write", &headers)).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn bearer_keys_unreachable_is_503_without_a_challenge() {
+    for fault in [
+        Fault::Unreachable,
+        Fault::Html,
+        Fault::ResponseLost,
+        Fault::Status(StatusCode::TOO_MANY_REQUESTS),
+        Fault::Status(StatusCode::INTERNAL_SERVER_ERROR),
+        Fault::Answer(Response::new(Bytes::from_static(b"{\"keys\":[]}"))),
+    ] {
+        let sandbox = sandbox_builder().build();
+        let app = bearer_app(&sandbox);
+        sandbox.fail(Endpoint::Keys, fault.clone());
+        let authorization = token(&sandbox, "todo:read");
+        let answer = ask(&app, &[("authorization", &authorization)]).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
+        assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+        assert_eq!(answer.header("www-authenticate"), None);
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert!(matches!(answer.extensions().get(), Some(TokenRejection::KeysUnavailable)));
+    }
+}
+
+#[tokio::test]
+async fn a3_only_a_true_preflight_passes_both_bearer_layers() {
+    let app = bearer_app(&sandbox_builder().build());
+    let origin = ("origin", "https://client.test");
+    let asked = ("access-control-request-method", "POST");
+    for (method, headers, status) in [
+        (Method::OPTIONS, &[origin, asked][..], StatusCode::OK),
+        (Method::OPTIONS, &[], StatusCode::UNAUTHORIZED),
+        (Method::OPTIONS, &[origin], StatusCode::UNAUTHORIZED),
+        (Method::OPTIONS, &[asked], StatusCode::UNAUTHORIZED),
+        (Method::GET, &[origin, asked], StatusCode::UNAUTHORIZED),
+    ] {
+        let answer = send(&app, request(method.clone(), "/todos/write", headers)).await;
+        assert_eq!(answer.status(), status, "{method} {headers:?}");
+        if status == StatusCode::OK {
+            assert_eq!(answer.text(), "nobody");
+        }
+    }
+}

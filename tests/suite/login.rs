@@ -1,0 +1,362 @@
+//! The login from the first click to the session, and what attackers make of it.
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
+use url::Url;
+
+use crate::support::{
+    Browser, CALLBACK, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, noise, parameter,
+    set_cookies, with_parameters,
+};
+
+fn failure(answer: &Response<Bytes>) -> AuthFailure {
+    answer.extensions().get::<AuthRejection>().expect("a refusal").failure().clone()
+}
+
+fn assert_refused(answer: &Response<Bytes>, expected: &AuthFailure) {
+    assert_eq!(&failure(answer), expected);
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let session = set_cookies(answer.headers()).iter().any(|line| line.contains("_session"));
+    assert!(!session, "a refusal touches the session: {answer:?}");
+    assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+    answer.assert_private();
+}
+
+/// A browser that is about to open its callback.
+async fn at_the_callback(world: &World) -> (Browser, String) {
+    let mut browser = world.browser();
+    let authorization = browser.start_login("/login?return_to=/me").await;
+    (browser, world.sandbox.log_in(&authorization, JANE).unwrap())
+}
+
+#[tokio::test]
+async fn a_login_ends_where_it_began_and_its_cookies_are_strict() {
+    let world = World::new();
+    let mut browser = world.browser();
+    let refused = browser.open("/me?tab=2").await;
+    let started = browser.open(refused.location()).await;
+    assert_eq!(started.status(), StatusCode::FOUND);
+    started.assert_private();
+    assert_eq!(started.header("referrer-policy"), Some("no-referrer"));
+    let [attempt] = set_cookies(started.headers())[..] else { panic!("one cookie: {started:?}") };
+    assert!(attempt.starts_with("__Host-scalekit_login_"), "{attempt}");
+    assert!(attempt.ends_with("; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=600"));
+
+    let callback = world.sandbox.log_in(started.location(), JANE).unwrap();
+    let completed = browser.open(&callback).await;
+    assert_eq!(completed.status(), StatusCode::SEE_OTHER);
+    assert_eq!(completed.location(), "/me?tab=2");
+    completed.assert_private();
+    assert_eq!(completed.header("referrer-policy"), Some("no-referrer"));
+    assert_eq!(browser.names(), ["__Host-scalekit_session"]);
+    let page = browser.open("/me?tab=2").await;
+    assert_eq!((page.status(), &page.json()["email"]), (StatusCode::OK, &JANE.into()));
+}
+
+#[tokio::test]
+async fn l1_l2_l3_state_nonce_and_challenge_are_fresh_and_strong_in_every_attempt() {
+    let world = World::new();
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..20 {
+        let url = world.browser().start_login("/login").await;
+        assert!(url.starts_with(&format!("{}/oauth/authorize?", world.sandbox.environment_url())));
+        assert_eq!(parameter(&url, "response_type").as_deref(), Some("code"));
+        assert_eq!(parameter(&url, "redirect_uri").as_deref(), Some(CALLBACK));
+        assert_eq!(parameter(&url, "client_id").as_deref(), Some(world.sandbox.client_id()));
+        assert_eq!(parameter(&url, "code_challenge_method").as_deref(), Some("S256"));
+        for name in ["state", "nonce", "code_challenge"] {
+            let value = parameter(&url, name).unwrap();
+            assert!(value.len() >= 43, "{name} is short");
+            assert!(seen.insert(value), "{name} came twice");
+        }
+    }
+}
+
+#[tokio::test]
+async fn l2_parallel_tabs_both_finish_in_either_order() {
+    let world = World::new();
+    for swap in [false, true] {
+        let mut browser = world.browser();
+        let one = browser.start_login("/login?return_to=/one").await;
+        let two = browser.start_login("/login?return_to=/two").await;
+        let mut tabs = [(one, "/one"), (two, "/two")];
+        if swap {
+            tabs.reverse();
+        }
+        for (authorization, page) in tabs {
+            let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+            let completed = browser.open(&callback).await;
+            assert_eq!(completed.status(), StatusCode::SEE_OTHER, "{}", completed.text());
+            assert_eq!(completed.location(), page);
+        }
+        assert_eq!(browser.names(), ["__Host-scalekit_session"]);
+    }
+}
+
+#[tokio::test]
+async fn l2_of_twenty_attempts_the_newest_five_are_kept() {
+    let world = World::new();
+    let mut browser = world.browser();
+    let mut authorizations = Vec::new();
+    for _ in 0..20 {
+        authorizations.push(browser.start_login("/login").await);
+        assert!(browser.names().len() <= 5);
+        world.advance(1);
+    }
+    let mut finished = 0;
+    for authorization in authorizations.into_iter().rev() {
+        let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+        let answer = browser.open(&callback).await;
+        if finished < 5 {
+            assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+            finished += 1;
+        } else {
+            assert_refused(&answer, &AuthFailure::AttemptUnknown);
+        }
+    }
+}
+
+#[tokio::test]
+async fn l2_an_attempt_lasts_ten_minutes_even_if_the_browser_keeps_its_cookie() {
+    for (seconds, status) in [(599, StatusCode::SEE_OTHER), (600, StatusCode::BAD_REQUEST)] {
+        let world = World::new();
+        let mut browser = world.browser();
+        let authorization = browser.start_login("/login").await;
+        let [name] = &browser.names_with("_login_")[..] else { panic!("one attempt") };
+        let value = browser.cookie(name).unwrap().to_owned();
+        world.advance(seconds);
+        let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+        browser.plant(name, &value);
+        let answer = browser.open(&callback).await;
+        assert_eq!(answer.status(), status);
+        assert_eq!(browser.names_with("_login_"), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn l2_the_callback_of_another_browser_is_refused() {
+    let world = World::new();
+    let (_attacker, callback) = at_the_callback(&world).await;
+    let mut empty = world.browser();
+    let mut busy = world.browser();
+    busy.start_login("/login").await;
+    let mut logged_in = world.logged_in(JOHN).await;
+    for victim in [&mut empty, &mut busy, &mut logged_in] {
+        let before = victim.cookie_header();
+        assert_refused(&victim.open(&callback).await, &AuthFailure::AttemptUnknown);
+        assert_eq!(victim.cookie_header(), before);
+    }
+    assert_eq!(logged_in.fetch("/me").await.json()["email"], JOHN);
+}
+
+#[tokio::test]
+async fn l2_an_attempt_cookie_under_the_name_of_another_state_is_refused() {
+    let world = World::new();
+    let (attacker, callback) = at_the_callback(&world).await;
+    let mut victim = world.browser();
+    victim.start_login("/login").await;
+    // The victim's own sealed attempt, under the name that the attacker's state asks for.
+    let own = victim.names_with("_login_").remove(0);
+    let wanted = attacker.names_with("_login_").remove(0);
+    let sealed = victim.cookie(&own).unwrap().to_owned();
+    victim.plant(&wanted, &sealed);
+    assert_refused(&victim.open(&callback).await, &AuthFailure::AttemptUnknown);
+}
+
+#[tokio::test]
+async fn l2_a_state_that_shares_only_its_first_letters_is_refused() {
+    let world = World::new();
+    let (browser, callback) = at_the_callback(&world).await;
+    let state = parameter(&callback, "state").unwrap();
+    for other in [&state[..8], &state[..42], &format!("{state}A"), &format!("{}A", &state[..42])] {
+        if *other == state {
+            continue;
+        }
+        let answer = browser.clone().open(&with_parameters(&callback, &[("state", other)])).await;
+        assert_refused(&answer, &AuthFailure::AttemptUnknown);
+    }
+}
+
+#[tokio::test]
+async fn l2_a_callback_works_once_and_its_code_too() {
+    let world = World::new();
+    let (mut browser, callback) = at_the_callback(&world).await;
+    let mut copied = browser.clone();
+    assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
+    assert_refused(&browser.open(&callback).await, &AuthFailure::AttemptUnknown);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    // Somebody who had the cookies too comes second: the code is spent.
+    assert_refused(&copied.open(&callback).await, &AuthFailure::CodeRefused);
+}
+
+#[tokio::test]
+async fn l4_callbacks_with_missing_or_repeated_parameters_are_refused_and_end_the_attempt() {
+    let world = World::new();
+    let (browser, callback) = at_the_callback(&world).await;
+    let (base, query) = callback.split_once('?').unwrap();
+    let code = format!("code={}", parameter(&callback, "code").unwrap());
+    let state = format!("state={}", parameter(&callback, "state").unwrap());
+    let issuer = format!("iss={}", world.sandbox.environment_url());
+    for (query, ends_attempt) in [
+        (String::new(), false),
+        (code.clone(), false),
+        (format!("{query}&{state}"), false),
+        (format!("{query}&state=other"), false),
+        (state.clone(), true),
+        (format!("{state}&code="), true),
+        (format!("{query}&{code}"), true),
+        (format!("{query}&code=other"), true),
+        (format!("{query}&{issuer}&{issuer}"), true),
+        (format!("{query}&error=access_denied"), true),
+        (format!("{state}&error=a&error=b"), true),
+    ] {
+        let mut browser = browser.clone();
+        let answer = browser.open(&format!("{base}?{query}")).await;
+        assert_refused(&answer, &AuthFailure::MalformedRequest);
+        assert_eq!(browser.names().is_empty(), ends_attempt, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn l5_rfc9207_an_issuer_that_is_there_is_compared_letter_by_letter() {
+    let world = World::new();
+    let ours = world.sandbox.environment_url();
+    let (browser, callback) = at_the_callback(&world).await;
+    let trailing = format!("{ours}/");
+    for issuer in ["https://evil.scalekit.test", "", &trailing, &ours.to_uppercase()] {
+        let answer = browser.clone().open(&with_parameters(&callback, &[("iss", issuer)])).await;
+        assert_refused(&answer, &AuthFailure::MalformedRequest);
+    }
+    let right = with_parameters(&callback, &[("iss", &ours)]);
+    assert_eq!(browser.clone().open(&right).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(world.sandbox.requests(Endpoint::Token), 1, "a code of a mix-up was sent");
+}
+
+#[tokio::test]
+async fn l4_foreign_text_is_not_reflected() {
+    let world = World::new();
+    let (browser, callback) = at_the_callback(&world).await;
+    let state = parameter(&callback, "state").unwrap();
+    let marks =
+        ["<script>mark</script>", "mark\r\nset-cookie: mark=1", "\"mark", "&lt;mark", "mark"];
+    for mark in marks {
+        for name in ["error", "error_description", "error_uri", "code", "state", "iss", "mark"] {
+            let fixed = [("state", state.as_str()), ("error", "access_denied")];
+            let fixed = fixed.into_iter().filter(|(known, _)| *known != name && name != "code");
+            let parameters: Vec<_> = fixed.chain([(name, mark)]).collect();
+            for path in ["/login", "/auth/callback"] {
+                let mut url = Url::parse(ORIGIN).unwrap().join(path).unwrap();
+                url.query_pairs_mut().extend_pairs(&parameters);
+                for accept in ["text/html", "application/json"] {
+                    let headers = [("accept", accept)];
+                    let answer = browser.clone().send(Method::GET, url.as_str(), &headers).await;
+                    if answer.status() == StatusCode::FOUND {
+                        continue; // A plain login: what it forwards is another test's matter.
+                    }
+                    assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{url}");
+                    let shown = format!("{:?}{}", answer.headers(), answer.text());
+                    assert!(!shown.contains("mark"), "{url}: {shown}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn l4_an_error_sent_to_the_initiate_login_address_is_400_and_starts_nothing() {
+    let world = World::new();
+    for query in ["error=access_denied", "error=%3Cb%3E", "error=x&return_to=/me"] {
+        let mut browser = world.browser();
+        let answer = browser.open(&format!("/login?{query}")).await;
+        assert!(matches!(failure(&answer), AuthFailure::EnvironmentRefused { .. }));
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(answer.header("location"), None);
+        assert_eq!(browser.names(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_failing_token_endpoint_is_503_and_the_same_callback_works_afterwards() {
+    for fault in [
+        Fault::Unreachable,
+        Fault::Status(StatusCode::TOO_MANY_REQUESTS),
+        Fault::Status(StatusCode::BAD_GATEWAY),
+    ] {
+        let world = World::new();
+        let (mut browser, callback) = at_the_callback(&world).await;
+        world.sandbox.fail(Endpoint::Token, fault);
+        let answer = browser.open(&callback).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(failure(&answer), AuthFailure::Unavailable);
+        assert!(answer.header("retry-after").is_some());
+        assert_eq!(set_cookies(answer.headers()), [""; 0]);
+        world.sandbox.heal(Endpoint::Token);
+        assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
+    }
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_our_fault_and_not_the_users() {
+    let world = World::new();
+    let (mut browser, callback) = at_the_callback(&world).await;
+    let body = Bytes::from_static(br#"{"error":"invalid_client","error_description":"<b>"}"#);
+    let mut refusal = Response::new(body);
+    *refusal.status_mut() = StatusCode::UNAUTHORIZED;
+    world.sandbox.fail(Endpoint::Token, Fault::Answer(refusal));
+    let answer = browser.open(&callback).await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(failure(&answer), AuthFailure::Misconfigured);
+    assert!(!answer.text().contains("invalid_client"));
+}
+
+#[tokio::test]
+async fn l11_every_login_has_a_cookie_of_its_own_and_replaces_whose_session_was_there() {
+    let world = World::new();
+    let name = world.sessions.cookie_name();
+    let mut browser = world.logged_in(JANE).await;
+    let first = browser.cookie(name).unwrap().to_owned();
+    browser.log_in(&world.sandbox, JANE).await;
+    assert_ne!(browser.cookie(name), Some(first.as_str()));
+    browser.log_in(&world.sandbox, JOHN).await;
+    assert_eq!(browser.fetch("/me").await.json()["email"], JOHN);
+    // A planted value is neither kept nor accepted.
+    let mut planted = world.browser();
+    planted.plant(name, "fixed-by-an-attacker");
+    planted.log_in(&world.sandbox, JANE).await;
+    assert_ne!(planted.cookie(name), Some("fixed-by-an-attacker"));
+    // Leftovers of a longer session go with it.
+    world.sandbox.add_user(NewUser::new("big@acme.test").permissions(noise(250)));
+    let mut shrunk = world.logged_in("big@acme.test").await;
+    assert!(shrunk.names().len() >= 2);
+    shrunk.log_in(&world.sandbox, JOHN).await;
+    assert_eq!(shrunk.names(), [name]);
+    assert_eq!(shrunk.fetch("/me").await.json()["email"], JOHN);
+}
+
+#[tokio::test]
+async fn other_methods_are_405_and_say_which_are_allowed() {
+    let world = World::new();
+    for (path, allowed) in [
+        ("/login", "GET, HEAD"),
+        ("/auth/callback", "GET"),
+        ("/auth/refresh", "POST"),
+        ("/logout", "GET, POST"),
+    ] {
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
+            if allowed.split(", ").any(|allowed| allowed == method) {
+                continue;
+            }
+            let mut browser = world.logged_in(JANE).await;
+            let before = browser.cookie_header();
+            let method: Method = method.parse().unwrap();
+            let answer = browser.send(method.clone(), path, &NAVIGATION).await;
+            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+            assert_eq!(answer.header("allow"), Some(allowed));
+            assert_eq!(browser.cookie_header(), before);
+        }
+    }
+    let head = world.browser().send(Method::HEAD, "/login", &NAVIGATION).await;
+    assert_eq!(head.status(), StatusCode::FOUND);
+}

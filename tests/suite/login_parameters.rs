@@ -1,0 +1,200 @@
+//! What a login takes from its address: where to go afterwards, and what goes on to the environment.
+
+use http::StatusCode;
+use tower_scalekit::sandbox::Endpoint;
+use url::Url;
+use url::form_urlencoded::byte_serialize;
+
+use crate::support::{JANE, ORIGIN, Reading as _, World, parameter};
+
+/// Where a login with this `return_to` ends, given as its raw text in the address.
+async fn lands_at(world: &World, raw: &str) -> String {
+    let mut browser = world.browser();
+    let authorization = browser.start_login(&format!("/login?return_to={raw}")).await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    let completed = browser.open(&callback).await;
+    assert_eq!(completed.status(), StatusCode::SEE_OTHER, "{raw}");
+    completed.location().to_owned()
+}
+
+fn encoded(text: &str) -> String {
+    byte_serialize(text.as_bytes()).collect()
+}
+
+#[tokio::test]
+async fn l9_no_disguise_of_another_origin_gets_through_a_login() {
+    let world = World::new();
+    let mut disguises: Vec<String> = [
+        "https://evil.test/",
+        "http:evil.test",
+        "https:\\\\evil.test",
+        "HTTPS://evil.test",
+        "//evil.test",
+        "///evil.test",
+        "////evil.test",
+        "/\\evil.test",
+        "\\\\evil.test",
+        "\\/evil.test",
+        "/\\/evil.test",
+        "/\t/evil.test",
+        "/\n/evil.test",
+        "/\r/evil.test",
+        "/\r\n/evil.test",
+        "\t//evil.test",
+        " //evil.test",
+        "/ /evil.test",
+        "\u{a0}//evil.test",
+        "\u{0}//evil.test",
+        "/./\\evil.test",
+        "/.//evil.test",
+        "/..//evil.test",
+        "/a/..//evil.test",
+        "/a/../..//evil.test",
+        "/%2e//evil.test",
+        "/%2e%2e//evil.test",
+        "/a/%2E.//evil.test",
+        "//app.example.com@evil.test",
+        "//evil.test@app.example.com",
+        "@evil.test",
+        ":80//evil.test",
+        ".evil.test",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "/\u{2f}evil.test",
+        "/\u{ff0f}evil.test",
+        "\u{3000}//evil.test",
+        "/\r\nlocation: https://evil.test",
+        "/\u{85}/evil.test",
+        "/\u{2028}/evil.test",
+        "/;//evil.test",
+        "/%0a/evil.test",
+        "/%09/evil.test",
+        "/%5cevil.test",
+        "/%2fevil.test",
+    ]
+    .map(encoded)
+    .into();
+    // As an attacker would type them, and encoded twice.
+    disguises.extend(
+        ["//evil.test", "/%5Cevil.test", "%2F%2Fevil.test", "/%09/evil.test", "%2f%5cevil.test"]
+            .map(str::to_owned),
+    );
+    disguises.extend(["//evil.test", "/\\evil.test"].map(|text| encoded(&encoded(text))));
+    let ours = Url::parse(ORIGIN).unwrap();
+    for raw in disguises {
+        let location = lands_at(&world, &raw).await;
+        assert!(location.starts_with('/') && !location.starts_with("//"), "{raw}: {location}");
+        let there = Url::parse(CALLBACK_PAGE).unwrap().join(&location).unwrap();
+        assert_eq!(there.origin(), ours.origin(), "{raw}: {location}");
+        assert!(!there.path().starts_with("//"), "{raw}: {location}");
+    }
+}
+
+const CALLBACK_PAGE: &str = "https://app.example.com/auth/callback?code=x";
+
+#[tokio::test]
+async fn l9_own_pages_are_kept_with_query_and_fragment() {
+    let world = World::new();
+    for (wanted, location) in [
+        ("/me?a=b&c=%26#top", "/me?a=b&c=%26#top"),
+        ("/a/../b", "/b"),
+        ("/search?q=https://evil.test", "/search?q=https://evil.test"),
+        ("/gr\u{fc}n", "/gr%C3%BCn"),
+        ("/loginx", "/loginx"),
+        ("/login/help", "/login/help"),
+    ] {
+        assert_eq!(lands_at(&world, &encoded(wanted)).await, location);
+    }
+}
+
+#[tokio::test]
+async fn l9_the_logins_own_routes_and_nonsense_fall_back_to_the_start_page() {
+    let world = World::new();
+    let long = format!("/{}", "a".repeat(4000));
+    for wanted in [
+        "",
+        "me",
+        "/login",
+        "/login/",
+        "/login?return_to=/login",
+        "/login#x",
+        "/x/../login",
+        "/./login",
+        "/logout",
+        "/logout?x",
+        "/a/%2e%2e/logout",
+        "/auth/callback",
+        "/auth/callback?code=1&state=2",
+        &long,
+    ] {
+        assert_eq!(lands_at(&world, &encoded(wanted)).await, "/", "{wanted}");
+    }
+}
+
+#[tokio::test]
+async fn documented_and_unknown_parameters_go_on_to_the_environment() {
+    let world = World::new();
+    for (name, value) in [
+        ("organization_id", "org_59615193906282635"),
+        ("connection_id", "conn_59615255777705100"),
+        ("login_hint", "jane+a@acme.test"),
+        ("domain_hint", "acme.test"),
+        ("provider", "google"),
+        ("prompt", "create"),
+        ("invitation_token", "inv_1&state=evil"),
+        ("some_future_parameter", "\u{fc} \"<>#"),
+    ] {
+        let target = format!("/login?{name}={}", encoded(value));
+        let authorization = world.browser().start_login(&target).await;
+        assert_eq!(parameter(&authorization, name).as_deref(), Some(value));
+        assert_eq!(parameter(&authorization, "response_type").as_deref(), Some("code"));
+    }
+}
+
+#[tokio::test]
+async fn parameters_that_make_the_login_secure_cannot_be_overridden() {
+    let world = World::new();
+    for name in [
+        "redirect_uri",
+        "scope",
+        "state",
+        "nonce",
+        "client_id",
+        "client_secret",
+        "response_type",
+        "response_mode",
+        "code_challenge",
+        "code_challenge_method",
+        "code_verifier",
+        "request",
+        "request_uri",
+        "id_token_hint",
+        "iss",
+    ] {
+        for target in [
+            format!("/login?{name}=evil-mark"),
+            format!("/login?x=1&{name}=evil-mark&{name}=evil-mark"),
+            format!("/login?%{:02X}{}=evil-mark", name.as_bytes()[0], &name[1..]),
+        ] {
+            // `parameter` sees to it that none is there twice.
+            let authorization = world.browser().start_login(&target).await;
+            assert!(!authorization.contains("evil-mark"), "{target}: {authorization}");
+            for own in ["state", "nonce", "code_challenge", "redirect_uri", "scope", "client_id"] {
+                assert!(parameter(&authorization, own).is_some(), "{target}: {authorization}");
+            }
+        }
+    }
+    assert_eq!(world.sandbox.requests(Endpoint::Token), 0);
+}
+
+#[tokio::test]
+async fn a_flood_of_parameters_does_not_grow_the_redirect_without_bound() {
+    let world = World::new();
+    let many: String = (0..500).map(|n| format!("&p{n}=v")).collect();
+    let huge = format!("&huge={}", "h".repeat(20_000));
+    for flood in [many, huge] {
+        let authorization = world.browser().start_login(&format!("/login?x=1{flood}")).await;
+        assert!(authorization.len() < 4096, "{}", authorization.len());
+        assert!(world.sandbox.log_in(&authorization, JANE).is_ok());
+    }
+}

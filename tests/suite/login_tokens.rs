@@ -1,0 +1,180 @@
+//! Tokens that come for a code, each wrong in its own way: no session begins.
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::sandbox::{Endpoint, Fault, Signing, TokenFault, TokenKind};
+
+use crate::support::{JANE, JOHN, Reading as _, World, set_cookies};
+
+/// Logs in as Jane where John is logged in, and asserts that John stays.
+async fn assert_refused(world: &World, what: &str) {
+    let name = world.sessions.cookie_name();
+    for live in [true, false] {
+        world.sandbox.heal(Endpoint::Authorize);
+        let mut browser = world.browser();
+        let mut before = None;
+        if live {
+            // John logs in through a world that is in order.
+            let sound = sound_login(world).await;
+            browser.plant(name, &sound);
+            before = Some(sound);
+        }
+        let refused = browser.log_in(&world.sandbox, JANE).await;
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{what}: {}", refused.text());
+        let rejection = refused.extensions().get::<AuthRejection>().unwrap();
+        assert_eq!(rejection.failure(), &AuthFailure::TokenRefused, "{what}");
+        let touched = set_cookies(refused.headers()).iter().any(|line| line.contains("_session"));
+        assert!(!touched, "{what}");
+        assert_eq!(browser.cookie(name), before.as_deref(), "{what}");
+        assert_eq!(browser.names_with("_login_"), [""; 0], "{what}");
+        let status = if live { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+        assert_eq!(browser.fetch("/me").await.status(), status, "{what}");
+    }
+}
+
+/// A session of John's that began at an environment with the same secrets and sound tokens.
+async fn sound_login(world: &World) -> String {
+    let sound = World::with(|sandbox| sandbox.clock(world.sandbox.clock().clone()), |s| s);
+    let browser = sound.logged_in(JOHN).await;
+    browser.cookie(sound.sessions.cookie_name()).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn l3_l6_every_wrong_id_token_of_the_certification_suite_is_refused() {
+    for fault in [
+        TokenFault::Expired,
+        TokenFault::InvalidAccessTokenHash,
+        TokenFault::InvalidAudience,
+        TokenFault::InvalidAuthorizedParty,
+        TokenFault::InvalidIssuer,
+        TokenFault::InvalidNonce,
+        TokenFault::InvalidSecondaryAudience,
+        TokenFault::InvalidSignature,
+        TokenFault::InvalidSubject,
+        TokenFault::MissingAudience,
+        TokenFault::MissingExpiry,
+        TokenFault::MissingIssuedAt,
+        TokenFault::MissingIssuer,
+        TokenFault::MissingNonce,
+        TokenFault::MissingSubject,
+        TokenFault::NotYetValid,
+        TokenFault::SignedWithClientSecret,
+        TokenFault::SignedWithPublicKey,
+        TokenFault::UnknownKeyId,
+        TokenFault::Unsigned,
+        TokenFault::WithClaim("nonce".into(), json!(["n"])),
+        TokenFault::WithClaim("sub".into(), json!(7)),
+        TokenFault::WithClaim("sub".into(), json!("")),
+        TokenFault::WithClaim("aud".into(), json!([])),
+        TokenFault::WithClaim("exp".into(), json!("9999999999")),
+        TokenFault::WithClaim("exp".into(), json!(null)),
+        TokenFault::WithClaim("iat".into(), json!(9_999_999_999_u64)),
+        TokenFault::WithClaim("iss".into(), json!(["https://acme.scalekit.test"])),
+        TokenFault::WithClaim("azp".into(), json!(true)),
+        TokenFault::WithClaim("events".into(), json!({})),
+    ] {
+        let world = World::new();
+        world.sandbox.break_tokens(TokenKind::IdToken, fault.clone());
+        assert_refused(&world, &format!("ID token {fault:?}")).await;
+    }
+}
+
+#[tokio::test]
+async fn every_wrong_access_token_is_refused_too() {
+    for fault in [
+        TokenFault::Expired,
+        TokenFault::InvalidIssuer,
+        TokenFault::InvalidSignature,
+        TokenFault::InvalidSubject,
+        TokenFault::MissingExpiry,
+        TokenFault::MissingIssuer,
+        TokenFault::NotYetValid,
+        TokenFault::SignedWithClientSecret,
+        TokenFault::SignedWithPublicKey,
+        TokenFault::UnknownKeyId,
+        TokenFault::Unsigned,
+        TokenFault::WithClaim("client_id".into(), json!("skc_10000000000000000")),
+        TokenFault::WithClaim("nonce".into(), json!("an ID token's mark")),
+    ] {
+        let world = World::new();
+        world.sandbox.break_tokens(TokenKind::AccessToken, fault.clone());
+        assert_refused(&world, &format!("access token {fault:?}")).await;
+    }
+}
+
+#[tokio::test]
+async fn j1_forged_headers_pick_no_key() {
+    type Change = fn(&mut Map<String, Value>);
+    let changes: [(&str, Change); 7] = [
+        ("none in capitals", |header| drop(header.insert("alg".into(), "NONE".into()))),
+        ("other algorithm", |header| drop(header.insert("alg".into(), "RS512".into()))),
+        ("no algorithm", |header| drop(header.remove("alg"))),
+        ("crit", |header| drop(header.insert("crit".into(), json!(["exp"])))),
+        ("b64", |header| drop(header.insert("b64".into(), json!(false)))),
+        ("kid of another type", |header| drop(header.insert("kid".into(), json!(7)))),
+        ("embedded key", |header| {
+            header.insert("jwk".into(), json!({"kty": "oct", "k": "AAAA"}));
+            header.remove("kid");
+            header.insert("alg".into(), "HS256".into());
+        }),
+    ];
+    for (what, change) in changes {
+        let world = World::new();
+        world.sandbox.tamper(TokenKind::IdToken, move |draft| change(&mut draft.header));
+        assert_refused(&world, what).await;
+    }
+    let world = World::new();
+    world.sandbox.tamper(TokenKind::IdToken, |draft| draft.signing = Signing::Nothing);
+    assert_refused(&world, "no signature under RS256").await;
+}
+
+#[tokio::test]
+async fn what_the_certification_suite_wants_accepted_is_accepted() {
+    for fault in [
+        TokenFault::MissingAccessTokenHash,
+        TokenFault::MissingAuthorizedParty,
+        TokenFault::MissingKeyId,
+        TokenFault::MissingClaim("c_hash".into()),
+        TokenFault::WithClaim("aud".into(), json!("skc_58327482062864390")),
+        TokenFault::WithClaim("some_future_claim".into(), json!({"a": [1, null]})),
+    ] {
+        let world = World::new();
+        world.sandbox.break_tokens(TokenKind::IdToken, fault.clone());
+        let mut browser = world.logged_in(JANE).await;
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn l6_a_login_without_an_id_token_is_refused() {
+    for body in [
+        r#"{"access_token":"a.b.c","token_type":"Bearer"}"#.to_owned(),
+        r#"{"access_token":"a.b.c","id_token":""}"#.to_owned(),
+    ] {
+        let world = World::new();
+        let answer = http::Response::new(body.into());
+        world.sandbox.fail(Endpoint::Token, Fault::Answer(answer));
+        assert_refused(&world, "garbage").await;
+    }
+    // A sound access token, alone.
+    let world = World::new();
+    let token = world.sandbox.access_token(JANE);
+    let answer = http::Response::new(format!(r#"{{"access_token":"{token}"}}"#).into());
+    world.sandbox.fail(Endpoint::Token, Fault::Answer(answer));
+    assert_refused(&world, "no ID token").await;
+}
+
+#[tokio::test]
+async fn keys_out_of_reach_at_the_callback_are_503_and_begin_nothing() {
+    let world = World::new();
+    world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    let mut browser = world.browser();
+    let answer = browser.log_in(&world.sandbox, JANE).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(set_cookies(answer.headers()), [""; 0]);
+    world.sandbox.heal(Endpoint::Keys);
+    world.advance(2);
+    assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
+}

@@ -1,0 +1,427 @@
+//! Renewal: one per refresh token, and nobody loses a session to the network.
+
+use std::future::Future as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, join_all};
+use http::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::http_client::{HttpClient, HttpClientError};
+use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient, TokenFault, TokenKind};
+use tower_scalekit::{Sandbox, Scalekit, Sessions};
+
+use crate::support::{
+    Browser, CALLBACK, FETCH, JANE, NAVIGATION, Reading as _, World, app, sandbox_builder, secret,
+    send, set_cookies,
+};
+
+/// Lets the tasks that were started go as far as they can.
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn hundred_at_once(world: &World) {
+    let browser = world.logged_in(JANE).await;
+    world.advance(301);
+    let before = world.sandbox.refreshes();
+    let held = world.sandbox.hold(Endpoint::Token);
+    let requests: Vec<_> = (0..100)
+        .map(|_| {
+            let (app, request) = (world.app.clone(), browser.request(Method::GET, "/me", &FETCH));
+            tokio::spawn(async move { send(&app, request).await })
+        })
+        .collect();
+    settle().await;
+    assert!(requests.iter().all(|request| !request.is_finished()));
+    drop(held);
+    let mut cookies = Vec::new();
+    for answer in join_all(requests).await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let [cookie] = set_cookies(answer.headers())[..] else { panic!("one cookie: {answer:?}") };
+        cookies.push(cookie.to_owned());
+    }
+    assert_eq!(world.sandbox.refreshes() - before, 1);
+    cookies.dedup();
+    assert_eq!(cookies.len(), 1, "all get the same session");
+    // What they got goes on working.
+    let mut one = browser.clone();
+    for _ in 0..3 {
+        assert_eq!(one.fetch("/me").await.status(), StatusCode::OK);
+        world.advance(298);
+    }
+}
+
+#[tokio::test]
+async fn r1_a_hundred_requests_with_an_expired_token_cause_one_refresh() {
+    hundred_at_once(&World::new()).await;
+}
+
+#[tokio::test]
+async fn r1_the_same_where_the_environment_has_no_grace() {
+    let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+    hundred_at_once(&world).await;
+}
+
+#[tokio::test]
+async fn r1_late_requests_with_the_old_cookie_are_served_and_get_the_new_one() {
+    let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+    let mut browser = world.logged_in(JANE).await;
+    let old = browser.clone();
+    world.advance(301);
+    browser.fetch("/me").await;
+    let renewed = browser.cookie_header();
+    for seconds in [0, 1, 29, 29] {
+        world.advance(seconds);
+        let mut late = old.clone();
+        assert_eq!(late.fetch("/me").await.status(), StatusCode::OK);
+        assert_eq!(late.cookie_header(), renewed);
+    }
+    assert_eq!(world.sandbox.refreshes(), 1);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn r1_an_early_renewal_costs_one_refresh_and_the_old_token_is_still_good() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    world.advance(289);
+    assert_eq!(set_cookies(browser.fetch("/me").await.headers()), [""; 0]);
+    world.advance(8);
+    let answer = browser.fetch("/me").await;
+    assert_eq!(answer.json()["exp"], 1_900_000_000 + 297 + 300);
+    assert_eq!((set_cookies(answer.headers()).len(), world.sandbox.refreshes()), (1, 1));
+    assert_eq!(set_cookies(browser.fetch("/me").await.headers()), [""; 0]);
+}
+
+#[tokio::test]
+async fn r5_a_client_that_goes_away_does_not_cancel_the_refresh() {
+    let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+    let browser = world.logged_in(JANE).await;
+    world.advance(301);
+    let held = world.sandbox.hold(Endpoint::Token);
+    let first = tokio::spawn({
+        let (app, request) = (world.app.clone(), browser.request(Method::GET, "/me", &FETCH));
+        async move { send(&app, request).await }
+    });
+    settle().await;
+    assert_eq!(world.sandbox.refreshes(), 1);
+    let (app, request) = (world.app.clone(), browser.request(Method::GET, "/me", &FETCH));
+    let second = tokio::spawn(async move { send(&app, request).await });
+    settle().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    drop(held);
+    assert_eq!(second.await.unwrap().status(), StatusCode::OK);
+    assert_eq!(browser.clone().fetch("/me").await.status(), StatusCode::OK);
+    assert_eq!(world.sandbox.refreshes(), 1);
+}
+
+#[tokio::test]
+async fn r5_the_refresh_of_an_only_client_that_left_is_there_for_its_next_request() {
+    let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+    let mut browser = world.logged_in(JANE).await;
+    world.advance(301);
+    let held = world.sandbox.hold(Endpoint::Token);
+    let mut request =
+        Box::pin(world.app.clone().oneshot(browser.request(Method::GET, "/me", &FETCH)));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(request.as_mut().poll(&mut context).is_pending());
+    settle().await;
+    drop(request);
+    drop(held);
+    settle().await;
+    let answer = browser.fetch("/me").await;
+    assert_eq!((answer.status(), world.sandbox.refreshes()), (StatusCode::OK, 1));
+    assert_eq!(set_cookies(answer.headers()).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r2_no_failure_of_the_environment_ends_a_session() {
+    let mut broken_json = Response::new(Bytes::from_static(b"{\"access_token\":"));
+    *broken_json.status_mut() = StatusCode::OK;
+    let mut other_error = Response::new(Bytes::from_static(b"{\"error\":\"invalid_client\"}"));
+    *other_error.status_mut() = StatusCode::UNAUTHORIZED;
+    for fault in [
+        Fault::Unreachable,
+        Fault::Html,
+        Fault::Status(StatusCode::SERVICE_UNAVAILABLE),
+        Fault::Status(StatusCode::TOO_MANY_REQUESTS),
+        Fault::Status(StatusCode::INTERNAL_SERVER_ERROR),
+        Fault::Status(StatusCode::NOT_FOUND),
+        Fault::Status(StatusCode::BAD_REQUEST),
+        Fault::Status(StatusCode::TEMPORARY_REDIRECT),
+        Fault::Answer(broken_json),
+        Fault::Answer(other_error),
+        Fault::Answer(Response::new(Bytes::new())),
+        Fault::Delay(Duration::from_secs(60)),
+    ] {
+        let world = World::new();
+        let mut browser = world.logged_in(JANE).await;
+        let before = browser.cookie_header();
+        world.sandbox.fail(Endpoint::Token, fault.clone());
+        world.advance(297);
+        for path in ["/me", "/maybe"] {
+            let answer = browser.fetch(path).await;
+            assert_eq!(answer.status(), StatusCode::OK, "{fault:?}: token is still valid");
+            assert_eq!(set_cookies(answer.headers()), [""; 0]);
+        }
+        world.advance(4);
+        for headers in [FETCH, NAVIGATION] {
+            let answer = browser.send(Method::GET, "/me", &headers).await;
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
+            assert!(answer.header("retry-after").is_some());
+            answer.assert_private();
+        }
+        assert_eq!(browser.cookie_header(), before);
+        world.sandbox.heal(Endpoint::Token);
+        world.advance(2);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn r2_waiters_do_not_queue_up_failing_calls() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    world.advance(301);
+    world.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    for _ in 0..50 {
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(world.sandbox.refreshes(), 1);
+    world.advance(1);
+    browser.fetch("/me").await;
+    assert_eq!(world.sandbox.refreshes(), 2);
+}
+
+#[tokio::test]
+async fn r2_a_lost_response_is_made_good_within_the_grace() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    world.advance(301);
+    world.sandbox.fail_times(Endpoint::Token, 1, Fault::ResponseLost);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    world.advance(2);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn r2_only_a_definite_refusal_ends_a_session() {
+    let world = World::new();
+    for (headers, status) in [(NAVIGATION, StatusCode::FOUND), (FETCH, StatusCode::UNAUTHORIZED)] {
+        let mut browser = world.logged_in(JANE).await;
+        world.sandbox.end_sessions_of(JANE);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "until the token is due");
+        world.advance(301);
+        let answer = browser.send(Method::GET, "/me", &headers).await;
+        assert_eq!(answer.status(), status);
+        answer.assert_private();
+        assert_eq!(browser.names(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn r4_tokens_of_somebody_else_or_of_nobody_are_not_taken() {
+    for (kind, fault) in [
+        (TokenKind::AccessToken, TokenFault::InvalidSubject),
+        (TokenKind::AccessToken, TokenFault::InvalidIssuer),
+        (TokenKind::AccessToken, TokenFault::InvalidSignature),
+        (TokenKind::AccessToken, TokenFault::Unsigned),
+        (TokenKind::AccessToken, TokenFault::Expired),
+        (TokenKind::AccessToken, TokenFault::WithClaim("client_id".into(), json!("skc_1"))),
+        (TokenKind::IdToken, TokenFault::InvalidSubject),
+        (TokenKind::IdToken, TokenFault::InvalidIssuer),
+        (TokenKind::IdToken, TokenFault::InvalidAudience),
+        (TokenKind::IdToken, TokenFault::InvalidAccessTokenHash),
+        (TokenKind::IdToken, TokenFault::InvalidSignature),
+        (TokenKind::IdToken, TokenFault::Unsigned),
+    ] {
+        let world = World::new();
+        let mut browser = world.logged_in(JANE).await;
+        let before = browser.cookie_header();
+        world.sandbox.break_tokens(kind, fault.clone());
+        world.advance(301);
+        let answer = browser.fetch("/me").await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {fault:?}");
+        assert_eq!(browser.cookie_header(), before);
+        world.sandbox.heal_tokens();
+        world.advance(2);
+        let answer = browser.fetch("/me").await;
+        assert_eq!(answer.status(), StatusCode::OK, "{kind:?} {fault:?}");
+        assert_eq!(answer.json()["email"], JANE);
+    }
+}
+
+#[tokio::test]
+async fn r4_a_refreshed_session_shows_changed_roles_and_keeps_its_person() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    world.sandbox.update_user(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
+    world.sandbox.break_tokens(TokenKind::IdToken, TokenFault::MissingAccessTokenHash);
+    world.advance(301);
+    let answer = browser.fetch("/me").await;
+    assert_eq!(
+        (&answer.json()["roles"], &answer.json()["email"]),
+        (&json!(["auditor"]), &JANE.into())
+    );
+}
+
+#[tokio::test]
+async fn k3_tokens_that_came_while_the_keys_were_out_of_reach_are_not_lost() {
+    // The second outage outlasts the access token that came.
+    for outage in [2, 2000] {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+        let mut browser = world.logged_in(JANE).await;
+        world.sandbox.rotate_keys();
+        world.sandbox.drop_old_keys();
+        world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+        world.advance(301);
+        for _ in 0..3 {
+            assert_eq!(browser.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+            world.advance(outage);
+        }
+        world.sandbox.heal(Endpoint::Keys);
+        world.advance(10);
+        let answer = browser.fetch("/me").await;
+        assert_eq!(answer.status(), StatusCode::OK, "outage of {outage} s: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn the_refresh_endpoint_renews_at_once() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    let before = browser.cookie_header();
+    world.sandbox.update_user(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
+    let answer = browser.post("/auth/refresh").await;
+    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    answer.assert_private();
+    assert!(answer.body().is_empty());
+    assert_ne!(browser.cookie_header(), before);
+    assert_eq!(browser.fetch("/me").await.json()["roles"], json!(["auditor"]));
+    world.advance(301);
+    assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(world.sandbox.refreshes(), 2);
+}
+
+#[tokio::test]
+async fn the_refresh_endpoint_says_what_is_wrong() {
+    let failure = |answer: &Response<Bytes>| {
+        answer.assert_private();
+        answer.extensions().get::<AuthRejection>().unwrap().failure().clone()
+    };
+    let world = World::new();
+    let answer = world.browser().post("/auth/refresh").await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(failure(&answer), AuthFailure::NoSession);
+    let mut damaged = world.browser();
+    damaged.plant(world.sessions.cookie_name(), "damaged");
+    assert_eq!(damaged.post("/auth/refresh").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(damaged.names(), [""; 0]);
+
+    let mut browser = world.logged_in(JANE).await;
+    let before = browser.cookie_header();
+    for headers in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.test")] {
+        let answer = browser.send(Method::POST, "/auth/refresh", &[headers]).await;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        assert_eq!(failure(&answer), AuthFailure::CrossSite);
+    }
+    assert_eq!(browser.open("/auth/refresh").await.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(world.sandbox.refreshes(), 0);
+    world.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    let answer = browser.post("/auth/refresh").await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(failure(&answer), AuthFailure::Unavailable);
+    assert_eq!(browser.cookie_header(), before);
+    world.sandbox.heal(Endpoint::Token);
+    world.sandbox.end_sessions_of(JANE);
+    world.advance(2);
+    assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(browser.names(), [""; 0]);
+}
+
+/// An environment whose refreshes come without some members.
+struct Sparing {
+    client: SandboxClient,
+    leaves_out: &'static [&'static str],
+    on: Arc<AtomicBool>,
+}
+
+impl HttpClient for Sparing {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
+        Box::pin(async move {
+            let mut response = self.client.send(request).await?;
+            if self.on.load(Ordering::SeqCst)
+                && let Ok(mut body) = serde_json::from_slice::<Value>(response.body())
+                && let Some(members) = body.as_object_mut()
+            {
+                self.leaves_out.iter().for_each(|name| drop(members.remove(*name)));
+                *response.body_mut() = body.to_string().into();
+            }
+            Ok(response)
+        })
+    }
+}
+
+async fn sparing(leaves_out: &'static [&'static str], lifetime: u64) -> (Sandbox, Browser) {
+    let sandbox = sandbox_builder()
+        .refresh_grace(Duration::from_secs(100_000))
+        .access_token_lifetime(Duration::from_secs(lifetime))
+        .build();
+    let on = Arc::new(AtomicBool::new(false));
+    let client = Sparing { client: sandbox.client(), leaves_out, on: Arc::clone(&on) };
+    let scalekit = Scalekit::builder(
+        sandbox.environment_url(),
+        sandbox.client_id(),
+        sandbox.client_secret().clone(),
+    );
+    let scalekit = scalekit.http_client(client).clock(sandbox.clock().clock()).build().unwrap();
+    let sessions = Sessions::builder(scalekit).secret(secret(1)).redirect_uri(CALLBACK);
+    let mut browser = Browser::new(&app(&sessions.build().unwrap()), &sandbox);
+    browser.log_in(&sandbox, JANE).await;
+    on.store(true, Ordering::SeqCst);
+    (sandbox, browser)
+}
+
+#[tokio::test]
+async fn r4_what_a_refresh_does_not_bring_is_kept() {
+    for leaves_out in [&["refresh_token"][..], &["id_token"], &["refresh_token", "id_token"]] {
+        let (sandbox, mut browser) = sparing(leaves_out, 300).await;
+        for refreshes in 1..4 {
+            sandbox.clock().advance(Duration::from_secs(301));
+            let answer = browser.fetch("/me").await;
+            assert_eq!(answer.status(), StatusCode::OK, "{leaves_out:?}");
+            assert_eq!(answer.json()["email"], JANE);
+            assert_eq!(sandbox.refreshes(), refreshes);
+        }
+        let out = browser.open("/logout").await;
+        assert!(out.location().contains("id_token_hint="));
+    }
+}
+
+#[tokio::test]
+async fn r4_a_refresh_token_that_stays_the_same_is_used_again_when_it_is_time() {
+    // Shorter than results are remembered.
+    let (sandbox, mut browser) = sparing(&["refresh_token"], 20).await;
+    for refreshes in 1..6 {
+        sandbox.clock().advance(Duration::from_secs(21));
+        let answer = browser.fetch("/me").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let now = sandbox.clock().clock().now().unix_timestamp();
+        assert!(answer.json()["exp"].as_i64().unwrap() > now, "the access token has expired");
+        assert_eq!(sandbox.refreshes(), refreshes);
+    }
+}

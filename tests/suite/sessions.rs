@@ -1,0 +1,426 @@
+//! Sessions in their cookies: what is sealed, what limits them, and what their routes do.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use http::{Method, StatusCode};
+use tower::ServiceExt as _;
+use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
+use tower_scalekit::{Principal, RequireSession, RequireToken, Session, SessionSecret, Sessions};
+
+use crate::support::{
+    Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, noise, parameter, request,
+    secret, send, set_cookies,
+};
+
+const NAME: &str = "__Host-scalekit_session";
+const BIG: &str = "big@acme.test";
+
+/// A user whose session takes several cookies.
+fn add_big_user(world: &World, words: usize) {
+    world.sandbox.add_user(NewUser::new(BIG).permissions(noise(words)));
+}
+
+#[tokio::test]
+async fn c1_on_https_cookies_are_host_bound_and_on_http_loopback_plain() {
+    let world = World::new();
+    let done = world.browser().log_in(&world.sandbox, JANE).await;
+    let days = 30 * 24 * 60 * 60;
+    let [session, attempt] = set_cookies(done.headers())[..] else { panic!("{done:?}") };
+    assert!(session.starts_with("__Host-scalekit_session="));
+    let attributes = format!("; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age={days}");
+    assert!(session.ends_with(&attributes), "{session}");
+    assert!(attempt.starts_with("__Host-scalekit_login_") && attempt.ends_with("Max-Age=0"));
+
+    let plain = world.replica(|s| s.redirect_uri("http://localhost:3000/auth/callback"));
+    let mut browser = Browser::new(&app(&plain), &world.sandbox);
+    let authorization = browser.start_login("/login").await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    let callback = callback.strip_prefix("http://localhost:3000").unwrap();
+    let done = browser.open(callback).await;
+    let [session, _] = set_cookies(done.headers())[..] else { panic!("{done:?}") };
+    assert!(session.starts_with("scalekit_session="));
+    assert!(session.ends_with(&format!("; HttpOnly; SameSite=Lax; Path=/; Max-Age={days}")));
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    assert_eq!(browser.at(&world.app).fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn c5_c7_tampered_truncated_and_foreign_cookies_lead_to_a_clean_login() {
+    let world = World::new();
+    let jane = world.logged_in(JANE).await;
+    let value = jane.cookie(NAME).unwrap().to_owned();
+    let mut login = world.browser();
+    login.start_login("/login").await;
+    let attempt = login.names_with("_login_").remove(0);
+    let attempt = login.cookie(&attempt).unwrap().to_owned();
+    let other_secret = world.replica(|s| s.secret(secret(99)));
+    let mut foreign = Browser::new(&app(&other_secret), &world.sandbox);
+    foreign.log_in(&world.sandbox, JANE).await;
+    let other_name = world.replica(|s| s.cookie_name("other"));
+    let mut renamed = Browser::new(&app(&other_name), &world.sandbox);
+    renamed.log_in(&world.sandbox, JANE).await;
+
+    let middle = value.len() / 2;
+    let flipped = if &value[middle..=middle] == "A" { "B" } else { "A" };
+    for bad in [
+        "",
+        "A",
+        "\"\"",
+        "=",
+        &value[1..],
+        &value[..value.len() - 1],
+        &value[..middle],
+        &format!("{value}A"),
+        &format!("{value}="),
+        &format!("{value}{value}"),
+        &format!("{}{flipped}{}", &value[..middle], &value[middle + 1..]),
+        &value.to_uppercase(),
+        &attempt,
+        foreign.cookie(NAME).unwrap(),
+        renamed.cookie("__Host-other_session").unwrap(),
+        &"A".repeat(100_000),
+    ] {
+        let mut browser = world.browser();
+        browser.plant(NAME, bad);
+        let answer = browser.open("/me").await;
+        assert_eq!(answer.status(), StatusCode::FOUND, "{bad:.80}");
+        assert_eq!(answer.location(), "/login?return_to=%2Fme");
+        assert_eq!(browser.names(), [""; 0], "{bad:.80}");
+        assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn c6_two_cookies_of_the_same_name_are_no_session() {
+    let world = World::new();
+    let (jane, john) = (world.logged_in(JANE).await, world.logged_in(JOHN).await);
+    let (jane, john) = (jane.cookie_header(), john.cookie_header());
+    for cookies in [
+        vec![format!("{jane}; {john}")],
+        vec![jane.clone(), john.clone()],
+        vec![format!("{NAME}=x; {jane}")],
+        vec![format!("{jane}; {NAME}=")],
+    ] {
+        let headers: Vec<_> = cookies.iter().map(|value| ("cookie", value.as_str())).collect();
+        let answer = send(&world.app, request(Method::GET, "/me", &headers)).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{}", cookies.len());
+    }
+    // HTTP/2 splits cookies over several headers.
+    let headers = [("cookie", "a=1"), ("cookie", jane.as_str()), ("cookie", "b=2; c")];
+    assert_eq!(send(&world.app, request(Method::GET, "/me", &headers)).await.json()["email"], JANE);
+}
+
+#[tokio::test]
+async fn c3_c4_c5_a_large_session_is_split_comes_back_whole_and_shrinks_cleanly() {
+    let world = World::new();
+    add_big_user(&world, 250);
+    let mut browser = world.logged_in(BIG).await;
+    let pieces = browser.names_with("_session");
+    assert!(pieces.len() >= 2, "{pieces:?}");
+    assert_eq!(browser.fetch("/me").await.json()["email"], BIG);
+
+    let john = world.logged_in(JOHN).await.cookie(NAME).unwrap().to_owned();
+    for change in 0..5 {
+        let mut other = browser.clone();
+        let (first, second) = (
+            other.cookie(&pieces[0]).unwrap().to_owned(),
+            other.cookie(&pieces[1]).unwrap().to_owned(),
+        );
+        match change {
+            0 => {
+                other.plant(&pieces[0], &second);
+                other.plant(&pieces[1], &first);
+            }
+            1 => other.plant(&pieces[1], &second[..second.len() - 1]),
+            2 => other.plant(&format!("{NAME}.2"), "AAAA"),
+            3 => other.plant(&pieces[0], &john),
+            _ => other.plant(&pieces[1], ""),
+        }
+        let answer = other.fetch("/me").await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{change}");
+        assert_eq!(other.names(), [""; 0], "{change}");
+    }
+    // A count beyond the cap is somebody else's cookie.
+    let mut more = browser.clone();
+    more.plant(&format!("{NAME}.3"), "AAAA");
+    more.plant(&format!("{NAME}.99999999999999999999"), "AAAA");
+    assert_eq!(more.fetch("/me").await.status(), StatusCode::OK);
+
+    world.sandbox.update_user(BIG, |user| user.permissions.clear());
+    world.advance(298);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    assert_eq!(browser.names(), [NAME], "leftovers stay");
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn c4_a_session_that_does_not_fit_is_500_at_the_login_and_sets_no_cookie() {
+    let world = World::new();
+    add_big_user(&world, 570);
+    let mut browser = world.logged_in(JOHN).await;
+    let before = browser.cookie_header();
+    let answer = browser.log_in(&world.sandbox, BIG).await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let rejection = answer.extensions().get::<AuthRejection>().unwrap();
+    assert_eq!(rejection.failure(), &AuthFailure::Misconfigured);
+    assert_eq!(browser.cookie_header(), before);
+    assert_eq!(browser.fetch("/me").await.json()["email"], JOHN);
+}
+
+#[tokio::test]
+async fn c7_sessions_sealed_with_a_previous_secret_go_on_and_are_sealed_anew() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    let old = browser.cookie(NAME).unwrap().to_owned();
+    let rotated = world.replica(|s| s.secret(secret(40)).previous_secret(secret(1)));
+    let mut rotated = browser.at(&app(&rotated));
+    assert_eq!(rotated.fetch("/me").await.json()["email"], JANE);
+    assert_ne!(rotated.cookie(NAME), Some(old.as_str()));
+    let only_new = world.replica(|s| s.secret(secret(40)));
+    let mut later = rotated.at(&app(&only_new));
+    let answer = later.fetch("/me").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(set_cookies(answer.headers()), [""; 0]);
+    // A login under way at the time goes on too.
+    let authorization = browser.start_login("/login").await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    let rotated = world.replica(|s| s.secret(secret(40)).previous_secret(secret(1)));
+    let completed = browser.at(&app(&rotated)).open(&callback).await;
+    assert_eq!(completed.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn r7_the_idle_limit_is_ours_and_use_moves_it() {
+    let world = World::with(
+        |sandbox| sandbox.access_token_lifetime(Duration::from_secs(86_400)),
+        |sessions| sessions.idle_timeout(Duration::from_secs(600)),
+    );
+    let mut used = world.logged_in(JANE).await;
+    let mut unused = world.logged_in(JANE).await;
+    let first = used.cookie(NAME).unwrap().to_owned();
+    unused.keep_too_long(NAME);
+    for step in 0..5 {
+        world.advance(299);
+        let answer = used.fetch("/me").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        // Rewritten only when more than half of the time has passed.
+        assert_eq!(set_cookies(answer.headers()).len(), step % 2, "{step}");
+        if step == 1 {
+            assert_eq!(unused.clone().fetch("/me").await.status(), StatusCode::OK);
+        }
+    }
+    assert_eq!(unused.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(unused.names(), [""; 0]);
+    unused.plant(NAME, &first);
+    assert_eq!(unused.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn r7_the_absolute_limit_is_ours_whatever_the_cookie_says() {
+    let hour = Duration::from_secs(3600);
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.absolute_lifetime(hour));
+    let mut browser = world.logged_in(JANE).await;
+    for _ in 0..14 {
+        world.advance(250);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
+    let kept = browser.cookie(NAME).unwrap().to_owned();
+    let refreshes = world.sandbox.refreshes();
+    world.advance(100);
+    assert_eq!(browser.names(), [""; 0], "Max-Age is what is left");
+    browser.plant(NAME, &kept);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(world.sandbox.refreshes(), refreshes);
+}
+
+#[tokio::test]
+async fn without_a_refresh_token_a_session_ends_with_its_access_token() {
+    let world = World::with(|sandbox| sandbox, |s| s.scopes(["openid", "email"]));
+    let mut browser = world.logged_in(JANE).await;
+    world.advance(299);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    world.advance(1);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(browser.names(), [""; 0]);
+}
+
+#[tokio::test]
+async fn optional_lets_anonymous_requests_through_and_takes_useless_cookies_away() {
+    let world = World::new();
+    let anonymous = world.browser().open("/maybe").await;
+    assert_eq!((anonymous.status(), anonymous.text().as_str()), (StatusCode::OK, "nobody"));
+    anonymous.assert_private();
+    let mut jane = world.logged_in(JANE).await;
+    assert_eq!(jane.fetch("/maybe").await.text(), JANE);
+    jane.plant(NAME, "damaged");
+    let answer = jane.fetch("/maybe").await;
+    assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::OK, "nobody"));
+    assert_eq!(jane.names(), [""; 0]);
+
+    let mut john = world.logged_in(JOHN).await;
+    world.advance(301);
+    world.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    assert_eq!(john.fetch("/maybe").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    world.sandbox.heal(Endpoint::Token);
+    world.sandbox.end_sessions_of(JOHN);
+    world.advance(2);
+    assert_eq!(john.fetch("/maybe").await.text(), "nobody");
+    assert_eq!(john.names(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a12_extractors_without_their_layer_answer_500() {
+    async fn optional_principal(_: Option<Principal>) {}
+    let world = World::new();
+    let app = Router::new()
+        .route("/session", get(|_: Session| async {}))
+        .route("/maybe-session", get(|_: Option<Session>| async {}))
+        .route("/principal", get(|_: Principal| async {}))
+        .route("/maybe-principal", get(optional_principal))
+        .route("/ok", get(|| async {}));
+    let jane = world.logged_in(JANE).await;
+    for path in ["/session", "/maybe-session", "/principal", "/maybe-principal"] {
+        let answer = jane.at(&app).fetch(path).await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+        assert_eq!(answer.json()["error"], "server_error");
+    }
+    assert_eq!(jane.at(&app).fetch("/ok").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a12_an_identity_from_outside_does_not_get_in() {
+    let world = World::new();
+    let jane = world.logged_in(JANE).await;
+    let session: Session = session_of(&world.sessions, &jane).await;
+    let stolen = |mut request: http::Request<axum::body::Body>| {
+        request.extensions_mut().insert(session.clone());
+        request.extensions_mut().insert(session.principal().clone());
+        request
+    };
+    let probe = |request: http::Request<axum::body::Body>| async move {
+        let extensions = request.extensions();
+        let found =
+            (extensions.get::<Session>().is_some(), extensions.get::<Principal>().is_some());
+        Ok::<_, std::convert::Infallible>(http::Response::new(format!("{found:?}")))
+    };
+    let nobody = stolen(request(Method::GET, "/", &FETCH));
+    let optional = RequireSession::new(&world.sessions).optional();
+    let service = tower::ServiceBuilder::new().layer(optional).service_fn(probe);
+    let answer = service.oneshot(nobody).await.unwrap();
+    let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+    assert_eq!(body, "(false, false)");
+
+    let preflight = [("origin", "https://x.test"), ("access-control-request-method", "GET")];
+    let preflight = stolen(request(Method::OPTIONS, "/", &preflight));
+    let token = RequireToken::for_audience(&world.sandbox.scalekit(), "any").unwrap();
+    let service = tower::ServiceBuilder::new().layer(token).service_fn(probe);
+    let answer = service.oneshot(preflight).await.unwrap();
+    let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+    assert_eq!(body, "(false, false)");
+}
+
+async fn session_of(sessions: &Sessions, browser: &Browser) -> Session {
+    let take = |request: http::Request<axum::body::Body>| async move {
+        let mut response = http::Response::new(String::new());
+        response.extensions_mut().insert(request.extensions().get::<Session>().unwrap().clone());
+        Ok::<_, std::convert::Infallible>(response)
+    };
+    let service =
+        tower::ServiceBuilder::new().layer(RequireSession::new(sessions)).service_fn(take);
+    let answer = service.oneshot(browser.request(Method::GET, "/", &[])).await.unwrap();
+    answer.extensions().get::<Session>().unwrap().clone()
+}
+
+#[tokio::test]
+async fn c8_the_handlers_own_cache_policy_is_kept_unless_a_cookie_goes_out() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    let answer = browser.fetch("/cached").await;
+    assert_eq!(answer.header("cache-control"), Some("private, max-age=60"));
+    assert_eq!(answer.header("vary"), Some("cookie"));
+    browser.fetch("/me").await.assert_private();
+    world.advance(298);
+    let answer = browser.fetch("/cached").await;
+    assert!(!set_cookies(answer.headers()).is_empty());
+    answer.assert_private();
+}
+
+#[tokio::test]
+async fn r8_logout_clears_every_cookie_and_tells_the_environment() {
+    let world = World::new();
+    add_big_user(&world, 250);
+    for method in [Method::GET, Method::POST] {
+        let mut browser = world.logged_in(BIG).await;
+        let pieces = browser.names().len();
+        let answer = browser.send(method, "/logout", &NAVIGATION).await;
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+        answer.assert_private();
+        assert_eq!(set_cookies(answer.headers()).len(), pieces);
+        assert_eq!(browser.names(), [""; 0]);
+        let there = answer.location();
+        assert!(there.starts_with(&format!("{}/oidc/logout?", world.sandbox.environment_url())));
+        assert!(parameter(there, "id_token_hint").unwrap().split('.').count() == 3);
+        assert_eq!(
+            parameter(there, "post_logout_redirect_uri").as_deref(),
+            Some("https://app.example.com/")
+        );
+        // The hint is the very token that the environment issued: it ends the session there.
+        let back = follow(&world, there).await;
+        assert_eq!(
+            (back.status(), back.location()),
+            (StatusCode::FOUND, "https://app.example.com/")
+        );
+        assert_eq!(world.sandbox.end_sessions_of(BIG), 0);
+    }
+}
+
+async fn follow(world: &World, url: &str) -> http::Response<bytes::Bytes> {
+    use tower_scalekit::http_client::HttpClient as _;
+    let request = http::Request::get(url).body(bytes::Bytes::new()).unwrap();
+    world.sandbox.client().send(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn r8_logout_of_another_site_is_refused_and_works_offline_expired_and_logged_out() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    let before = browser.cookie_header();
+    for headers in [
+        [("sec-fetch-site", "cross-site")],
+        [("sec-fetch-site", "same-site")],
+        [("origin", "https://evil.test")],
+        [("origin", "null")],
+    ] {
+        for method in [Method::GET, Method::POST] {
+            let answer = browser.send(method, "/logout", &headers).await;
+            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{headers:?}");
+            let rejection = answer.extensions().get::<AuthRejection>().unwrap();
+            assert_eq!(rejection.failure(), &AuthFailure::CrossSite);
+            assert_eq!(browser.cookie_header(), before);
+        }
+    }
+    for endpoint in [Endpoint::Token, Endpoint::Keys, Endpoint::Logout] {
+        world.sandbox.fail(endpoint, Fault::Unreachable);
+    }
+    world.advance(100_000);
+    let own_page = [("origin", "https://app.example.com"), ("sec-fetch-site", "same-origin")];
+    let answer = browser.send(Method::POST, "/logout", &own_page).await;
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    assert!(parameter(answer.location(), "id_token_hint").is_some());
+    assert_eq!(browser.names(), [""; 0]);
+    let again = browser.post("/logout").await;
+    assert_eq!(again.status(), StatusCode::SEE_OTHER);
+    assert_eq!(parameter(again.location(), "id_token_hint"), None);
+    browser.plant(NAME, "damaged");
+    assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(browser.names(), [""; 0]);
+}
+
+#[test]
+fn c7_a_secret_is_long_and_not_uniform() {
+    assert!(SessionSecret::new([0; 64]).is_err() && SessionSecret::new([1, 2, 3]).is_err());
+}
