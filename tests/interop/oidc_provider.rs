@@ -39,6 +39,9 @@ impl World {
         .await?;
         let client = json!({
             "accessTokenSeconds": ACCESS_TOKEN_SECONDS,
+            "backchannel_logout_uri": format!("{}/auth/backchannel-logout", app.address),
+            // Puts the session's id into ID tokens, as Scalekit does.
+            "backchannel_logout_session_required": true,
             "client_id": CLIENT_ID,
             "client_secret": CLIENT_SECRET,
             "grant_types": ["authorization_code", "refresh_token"],
@@ -114,7 +117,9 @@ async fn a_login_takes_the_tokens_of_another_implementation() {
     assert_eq!((&header["alg"], header.get("typ")), (&json!("RS256"), None));
     let about_jane = json!({ "iss": world.issuer, "sub": "usr_jane", "aud": CLIENT_ID });
     assert!(contains(&claims, &about_jane), "{claims}");
-    assert!(claims["nonce"].is_string() && claims["at_hash"].is_string(), "{claims}");
+    for name in ["at_hash", "nonce", "sid"] {
+        assert!(claims[name].is_string(), "{name}: {claims}");
+    }
 
     let me = browser.get(&world.at("/api/me")).await.json();
     let expected = json!({
@@ -134,6 +139,7 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
 
     // Requests that come while or after the session is renewed share the one result.
     let late = browser.twin();
+    assert!(late.has("scalekit_session"));
     let ends = world.use_until_renewed(&browser).await;
     for answer in world.eight_at_once(&late).await {
         assert_eq!(answer.json()["expires_at"], ends);
@@ -162,7 +168,7 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
     // And the app then ends it too.
     let ended = browser.post(&world.at("/auth/refresh"), &[]).await;
     assert_eq!(ended.status, 401, "{ended:?}");
-    assert_eq!(browser.cookie_bytes(&world.at("/")), browser.cookie_bytes(&world.issuer));
+    assert!(!browser.has("scalekit_session"));
     assert_eq!(browser.get(&world.at("/api/me")).await.status, 302);
 }
 

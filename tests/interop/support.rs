@@ -230,6 +230,11 @@ impl Browser {
         self.cookies_for(&Url::parse(url).unwrap()).len()
     }
 
+    /// Whether there is a cookie of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.cookies.lock().unwrap().iter().any(|kept| kept.name == name)
+    }
+
     async fn request(&self, method: Method, url: Url, form: String) -> Page {
         let mut request = self.client.request(method.clone(), url.clone());
         if method == Method::POST {
