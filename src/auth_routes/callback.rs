@@ -96,6 +96,8 @@ impl Callback {
             telemetry::login_failed("login_refused", code.as_deref());
             AuthFailure::EnvironmentRefused { code }
         })?;
+        // A code works once: it is not spent for tokens that could not be verified.
+        scalekit.keys().ready().await.map_err(Self::token_refused)?;
         let tokens = scalekit
             .exchange_code(&code, sessions.redirect_uri(), Some(&attempt.verifier))
             .await

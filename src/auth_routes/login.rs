@@ -28,7 +28,8 @@ pub struct Login {
 }
 
 /// What this service decides itself, or what means nothing at the authorization endpoint.
-const NOT_FORWARDED: [&str; 22] = [
+const NOT_FORWARDED: [&str; 26] = [
+    "claims",
     "client_id",
     "client_secret",
     "code",
@@ -36,15 +37,18 @@ const NOT_FORWARDED: [&str; 22] = [
     "code_challenge_method",
     "code_verifier",
     "domain",
+    "dpop_jkt",
     "error",
     "error_description",
     "id_token_hint",
     "idp_initiated_login",
     "iss",
+    "max_age",
     "nonce",
     "redirect_uri",
     "request",
     "request_uri",
+    "resource",
     "response_mode",
     "response_type",
     "return_to",

@@ -122,7 +122,11 @@ impl Sessions {
             _ => resealed,
         };
         let max_age = session.record().remaining(self.0.scalekit.clock().now());
-        self.0.cookies.set_session(&newest, max_age, presented).unwrap_or_default()
+        self.0.cookies.set_session(&newest, max_age, presented).unwrap_or_else(|| {
+            // The browser keeps its cookie; this session will end with it.
+            telemetry::internal_error("session_at_response", &SessionTooLarge);
+            Vec::new()
+        })
     }
 
     pub(super) fn is_due(&self, session: &Session) -> bool {

@@ -32,6 +32,9 @@ use crate::token::{Flow, TokenError};
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(12);
 
+/// Of so many sessions tokens are held that could not be verified yet.
+const MAX_UNVERIFIED: usize = 10_000;
+
 /// What came of a refresh.
 #[derive(Clone, Debug)]
 pub(crate) enum Renewal {
@@ -236,7 +239,10 @@ impl World for Refresher<'_> {
 
 impl Refreshes {
     fn keep_unverified(&self, id: FlightId, tokens: TokenResponse) {
-        self.unverified.lock().unwrap_or_else(PoisonError::into_inner).insert(id, tokens);
+        let mut unverified = self.unverified.lock().unwrap_or_else(PoisonError::into_inner);
+        if unverified.len() < MAX_UNVERIFIED {
+            unverified.insert(id, tokens);
+        }
     }
 
     fn take_unverified(&self, id: &FlightId) -> Option<TokenResponse> {
