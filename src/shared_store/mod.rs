@@ -24,6 +24,7 @@ mod memory;
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -71,6 +72,48 @@ pub trait SharedStore: Send + Sync + 'static {
     ///
     /// A call may return fewer entries than there are; it returns none only at the end.
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage>;
+}
+
+/// One store for several parts of an app.
+impl<S: SharedStore + ?Sized> SharedStore for Arc<S> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
+        (**self).get(key)
+    }
+
+    fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        (**self).put(key, value, ttl)
+    }
+
+    fn put_if_absent<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool> {
+        (**self).put_if_absent(key, value, ttl)
+    }
+
+    fn replace_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Bytes,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool> {
+        (**self).replace_if(key, expected, value, ttl)
+    }
+
+    fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
+        (**self).remove_if(key, expected)
+    }
+
+    fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        (**self).append(log, entry, ttl)
+    }
+
+    fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
+        (**self).read_since(log, cursor)
+    }
 }
 
 /// What every store operation returns.
