@@ -4,13 +4,11 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use url::form_urlencoded;
 
-use super::answer::{AuthFailure, AuthRejection, redirect};
+use super::ReturnTo;
+use super::answer::{AuthFailure, redirect};
 use super::attempt::Attempt;
-use super::future::route_service;
-use super::{ReturnTo, RouteFuture};
+use super::route::{Route, route_service};
 use crate::oauth::{AuthorizationRequest, is_error_code};
-use crate::rejection::{Rejected, Renderer};
-use crate::session::Sessions;
 use crate::telemetry;
 
 /// Starts logins: `GET /login`. Made by [`Sessions::login`](crate::Sessions::login).
@@ -22,10 +20,7 @@ use crate::telemetry;
 ///   those of its invitations, which are not. Never forwarded are those that make the login
 ///   secure.
 #[derive(Clone, Debug)]
-pub struct Login {
-    sessions: Sessions,
-    renderer: Renderer<AuthRejection>,
-}
+pub struct Login(Route);
 
 /// What this service decides itself, or what means nothing at the authorization endpoint.
 const NOT_FORWARDED: [&str; 26] = [
@@ -60,30 +55,8 @@ const MAX_FORWARDED: usize = 20;
 const MAX_FORWARDED_BYTES: usize = 512;
 
 impl Login {
-    pub(super) fn new(sessions: &Sessions) -> Self {
-        Self { sessions: sessions.clone(), renderer: Renderer::default() }
-    }
-
-    /// Renders refusals in your own way.
-    #[must_use]
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.renderer = Renderer::custom(render);
-        self
-    }
-
-    fn respond(&self, request: Request<()>) -> RouteFuture {
-        RouteFuture::ready(self.answer(request))
-    }
-
-    pub(super) fn answer(&self, request: Request<()>) -> Response<Bytes> {
-        self.start(&request).unwrap_or_else(|failure| {
-            let login_path = self.sessions.login_path();
-            let rejection = AuthRejection::new(failure, request.headers(), login_path);
-            self.renderer.render(rejection, &request)
-        })
+    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+        self.start(&request).unwrap_or_else(|failure| self.0.refuse(failure, &request, []))
     }
 
     fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
@@ -96,7 +69,7 @@ impl Login {
             telemetry::login_failed("login_refused", code.as_deref());
             return Err(AuthFailure::EnvironmentRefused { code });
         }
-        let scalekit = self.sessions.scalekit();
+        let scalekit = self.0.sessions.scalekit();
         let misconfigured = |error: &(dyn std::error::Error + 'static)| {
             telemetry::internal_error("login", error);
             AuthFailure::Misconfigured
@@ -104,11 +77,11 @@ impl Login {
         let return_to = self.own_page(query.return_to.as_deref());
         let attempt = Attempt::start(return_to, scalekit.clock().now())
             .map_err(|error| misconfigured(&error))?;
-        let cookies = attempt.keep(&self.sessions, request.headers());
+        let cookies = attempt.keep(&self.0.sessions, request.headers());
         let cookies = cookies.ok_or(AuthFailure::Misconfigured)?;
 
-        let mut authorization =
-            AuthorizationRequest::new(self.sessions.redirect_uri()).scopes(self.sessions.scopes());
+        let mut authorization = AuthorizationRequest::new(self.0.sessions.redirect_uri())
+            .scopes(self.0.sessions.scopes());
         for (name, value) in query.forwarded {
             authorization = authorization.parameter(name, value);
         }
@@ -118,7 +91,7 @@ impl Login {
 
     /// The page to return to, unless it is none of ours or would lead around in a circle.
     fn own_page(&self, wanted: Option<&str>) -> ReturnTo {
-        let sessions = &self.sessions;
+        let sessions = &self.0.sessions;
         let circle = [sessions.login_path(), sessions.logout_path(), sessions.callback_path()];
         wanted
             .and_then(ReturnTo::parse)

@@ -71,7 +71,8 @@ impl Known {
             return Served { status, body, untouched: true };
         }
         const NAMES: [&str; 14] = [
-            "kty", "crv", "x", "y", "n", "e", "kid", "alg", "use", "key_ops", "k", "d", "x5c", "x5u",
+            "kty", "crv", "x", "y", "n", "e", "kid", "alg", "use", "key_ops", "k", "d", "x5c",
+            "x5u",
         ];
         let fillers = if shape >= 0xf0 { 98 } else { 0 };
         let mut keys = vec![b"{}".to_vec(); fillers];
@@ -121,14 +122,17 @@ fn is_65537(exponent: &Value) -> bool {
 fn check(known: &Known, input: &mut Input<'_>) {
     let time = clock();
     let address = Address::default();
-    let verifier =
-        TokenVerifier::for_issuer("https://issuer.test", "https://issuer.test/keys", address.clone())
-            .any_audience()
-            .algorithms([Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA])
-            .cache_capacity(4)
-            .clock(time.clock())
-            .build()
-            .expect("good settings");
+    let verifier = TokenVerifier::for_issuer(
+        "https://issuer.test",
+        "https://issuer.test/keys",
+        address.clone(),
+    )
+    .any_audience()
+    .algorithms([Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA])
+    .cache_capacity(4)
+    .clock(time.clock())
+    .build()
+    .expect("good settings");
     let accepts = |token: &Token| block_on(verifier.verify(&token.text)).is_ok();
 
     let tokens = [(); 3].map(|()| input.pick(&known.tokens));
