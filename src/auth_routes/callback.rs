@@ -41,6 +41,7 @@ impl Callback {
         match completed {
             Ok((attempt, cookies)) => {
                 telemetry::login_completed();
+                self.end_old_session(&request).await;
                 let cookies = cookies.into_iter().chain(end_attempt);
                 redirect(StatusCode::SEE_OTHER, attempt.return_to.as_str(), cookies)
             }
@@ -48,6 +49,15 @@ impl Callback {
                 let keep_attempt = failure == AuthFailure::Unavailable;
                 self.0.refuse(failure, &request, end_attempt.filter(|_| !keep_attempt))
             }
+        }
+    }
+
+    /// L11: a late response on the session that this login replaces must not bring it back.
+    async fn end_old_session(&self, request: &Request<()>) {
+        if let Some(old) = self.0.sessions.peek(request.headers())
+            && let Err(error) = self.0.sessions.end(&old).await
+        {
+            telemetry::internal_error("login", &error);
         }
     }
 
@@ -108,7 +118,6 @@ impl Callback {
 route_service!(Callback);
 
 /// What the environment sends back in the callback's address.
-#[derive(Debug)]
 struct Returned {
     issuer: Option<String>,
     /// The code, or an error's code if it has one.

@@ -17,8 +17,8 @@ use crate::telemetry;
 /// * `error` is how the environment tells that a login it started has failed: 400.
 /// * Any other parameter goes on to the environment's authorization endpoint: the documented ones
 ///   (`organization_id`, `connection_id`, `login_hint`, `domain_hint`, `provider`, `prompt`) and
-///   those of its invitations, which are not. Never forwarded are those that make the login
-///   secure.
+///   those of its invitations, which are not; at most twenty of at most 2 KiB each. Never forwarded
+///   are those that make the login secure.
 #[derive(Clone, Debug)]
 pub struct Login(Route);
 
@@ -52,7 +52,7 @@ const NOT_FORWARDED: [&str; 26] = [
     "target_link_uri",
 ];
 const MAX_FORWARDED: usize = 20;
-const MAX_FORWARDED_BYTES: usize = 512;
+const MAX_FORWARDED_BYTES: usize = 2048;
 
 impl Login {
     pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
@@ -92,7 +92,12 @@ impl Login {
     /// The page to return to, unless it is none of ours or would lead around in a circle.
     fn own_page(&self, wanted: Option<&str>) -> ReturnTo {
         let sessions = &self.0.sessions;
-        let circle = [sessions.login_path(), sessions.logout_path(), sessions.callback_path()];
+        let circle = [
+            sessions.login_path(),
+            sessions.logout_path(),
+            sessions.refresh_path(),
+            sessions.callback_path(),
+        ];
         wanted
             .and_then(ReturnTo::parse)
             .filter(|page| !circle.iter().any(|path| page.is_path(path)))

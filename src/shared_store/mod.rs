@@ -119,6 +119,15 @@ impl<S: SharedStore + ?Sized> SharedStore for Arc<S> {
 /// What every store operation returns.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
+/// A request waits no longer than this for the store.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// An operation of the store, given up when it takes too long.
+pub(crate) async fn in_time<T>(operation: StoreFuture<'_, T>) -> Result<T, StoreError> {
+    let done = tokio::time::timeout(DEADLINE, operation).await;
+    done.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
+}
+
 /// Name of a value or a log: what it is for, and which one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct StoreKey {

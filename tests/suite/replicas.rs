@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use futures::future::join_all;
 use http::{Method, StatusCode};
-use tower_scalekit::sandbox::Endpoint;
+use tower_scalekit::sandbox::{Endpoint, TokenKind};
 use tower_scalekit::shared_store::MemoryStore;
 use tower_scalekit::{RequireSession, Sessions};
 
@@ -162,4 +162,31 @@ async fn revocations_reach_every_replica_within_two_seconds_and_nobody_else() {
     for replica in [0, 1] {
         assert_eq!(replicas.status(replica, &again).await, StatusCode::OK);
     }
+}
+
+#[tokio::test]
+async fn whoever_was_revoked_may_log_in_again_under_the_same_session_of_the_environment() {
+    let replicas = Replicas::new();
+    let mut jane = replicas.logged_in(JANE).await;
+    let me = send(&replicas.apps[0], jane.request(Method::GET, "/me", &FETCH)).await.json();
+    replicas.sessions[0].revoke_session(me["sid"].as_str().unwrap()).await.unwrap();
+    assert_eq!(replicas.status(0, &jane).await, StatusCode::UNAUTHORIZED);
+    // The environment was not told: it may use the same id for a session that begins later.
+    let sid = me["sid"].clone();
+    replicas.world.advance(1);
+    replicas.world.sandbox.tamper(TokenKind::AccessToken, move |draft| {
+        draft.claims.insert("sid".into(), sid.clone());
+    });
+    assert_eq!(jane.log_in(&replicas.world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(replicas.status(0, &jane).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn l11_a_login_ends_the_session_that_it_replaces() {
+    let replicas = Replicas::new();
+    let mut browser = replicas.logged_in(JANE).await;
+    let old = browser.clone();
+    assert_eq!(browser.log_in(&replicas.world.sandbox, JOHN).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(replicas.status(0, &old).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(replicas.status(0, &browser).await, StatusCode::OK);
 }
