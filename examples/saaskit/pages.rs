@@ -1,6 +1,7 @@
 //! The pages of the example. `maud` escapes what it is given.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use time::format_description::well_known::Rfc3339;
 use tower_scalekit::Session;
 
 pub fn home(session: Option<&Session>) -> String {
@@ -55,7 +56,7 @@ pub fn dashboard(session: &Session) -> String {
                     h2 { "Your session" }
                     dl {
                         (fact("Session", principal.session_id().unwrap_or("none")))
-                        (fact("Access token renews at", &principal.expires_at().time().to_string()))
+                        (fact("Access token expires", &principal.expires_at().format(&Rfc3339).unwrap_or_default()))
                     }
                     form.row method="post" action="/logout" {
                         a.button.quiet href="/api/me" { "As JSON" }
