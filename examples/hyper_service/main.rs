@@ -43,7 +43,10 @@ async fn main() {
     loop {
         tokio::select! {
             accepted = setup.listener.accept() => {
-                let (stream, _) = common::or_exit(1, accepted);
+                let Ok((stream, _)) = accepted else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
                 let service = TowerToHyperService::new(service.clone());
                 let connection = server.serve_connection(TokioIo::new(stream), service);
                 let connection = connections.watch(connection.into_owned());

@@ -1,6 +1,8 @@
 //! The answers to requests without a session: cookie routes' rows of the
 //! [table](crate#who-gets-which-answer).
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use url::form_urlencoded;
@@ -21,7 +23,7 @@ pub enum SessionRejection {
 }
 
 /// How a request without a session gets to one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LoginRequired {
     login: Option<String>,
     clear_cookies: Vec<HeaderValue>,
@@ -54,6 +56,13 @@ impl LoginRequired {
             response.headers_mut().append(header::SET_COOKIE, cookie.clone());
         }
         response
+    }
+}
+
+impl fmt::Debug for LoginRequired {
+    /// Without the way back, whose query may hold a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoginRequired").finish_non_exhaustive()
     }
 }
 

@@ -109,6 +109,9 @@ struct Entry {
     began_until: i64,
     /// When no such session can be alive any more; Unix milliseconds.
     forget_at: i64,
+    /// Whether it stands in the log.
+    #[serde(skip)]
+    told: bool,
 }
 
 impl Revocations {
@@ -140,13 +143,16 @@ impl Revocations {
             key: revoked.key(),
             began_until: if revoked.is_for_good() { i64::MAX } else { unix_millis(now) },
             forget_at: unix_millis(now.saturating_add(lifetime)),
+            told: false,
         };
         let text = serde_json::to_vec(&entry).unwrap_or_default();
-        let is_news = self.0.learn(entry, now);
-        // Ending what has ended already does not fill the log.
-        if is_news && self.0.has_peers {
+        let key = entry.key.clone();
+        self.0.learn(entry, now);
+        // Ending what has ended already does not fill the log; what was not told is told again.
+        if self.0.has_peers && !self.0.is_told(&key) {
             let lifetime = lifetime.try_into().unwrap_or_default();
             in_time(self.0.store.append(&State::log(), Bytes::from(text), lifetime)).await?;
+            self.0.told(&key);
         }
         Ok(())
     }
@@ -185,20 +191,30 @@ impl State {
         StoreKey::new(Purpose::Revocation, "log")
     }
 
-    /// Takes note of a revocation; tells whether it ends anything that was not ended before.
-    fn learn(&self, entry: Entry, now: OffsetDateTime) -> bool {
+    fn is_told(&self, key: &Key) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(key).is_some_and(|entry| entry.told)
+    }
+
+    fn told(&self, key: &Key) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = known.get_mut(key) {
+            entry.told = true;
+        }
+    }
+
+    /// Takes note of a revocation, unless it ends nothing that was not ended before.
+    fn learn(&self, entry: Entry, now: OffsetDateTime) {
         let now = unix_millis(now);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() == known.capacity() {
             known.retain(|_, entry| now < entry.forget_at);
         }
         let began_until = known.get(&entry.key).map_or(i64::MIN, |known| known.began_until);
-        if entry.began_until <= began_until {
-            return false;
+        if entry.began_until > began_until {
+            known.insert(entry.key.clone(), entry);
+            self.version.fetch_add(1, Ordering::Release);
         }
-        known.insert(entry.key.clone(), entry);
-        self.version.fetch_add(1, Ordering::Release);
-        true
     }
 
     /// Reads what other replicas have revoked. When the store is out of reach, what is known stands.
@@ -214,15 +230,19 @@ impl State {
                 }
             };
             let now = self.clock.now();
-            for entry in page.entries.iter().filter_map(|text| serde_json::from_slice(text).ok()) {
-                self.learn(entry, now);
+            for text in &page.entries {
+                if let Ok(entry) = serde_json::from_slice::<Entry>(text) {
+                    self.learn(Entry { told: true, ..entry }, now);
+                }
             }
             *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
             if page.entries.is_empty() {
                 break;
             }
         }
-        self.read_at.store(unix_millis(started), Ordering::Release);
+        // However slow the store was, or whether it answered: what is known now is judged by.
+        let recent = self.clock.now().saturating_sub(RENEW_AGE);
+        self.read_at.store(unix_millis(started.max(recent)), Ordering::Release);
     }
 }
 
@@ -266,6 +286,95 @@ mod tests {
         time.advance(std::time::Duration::from_millis(2000));
         there.news().expect("too old to judge by").await;
         assert!(there.covers(&session("one", 0)) && there.version() > before.1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_delays_a_request_once_and_what_it_missed_is_told_again() {
+        struct Flaky {
+            store: MemoryStore,
+            hangs: std::sync::atomic::AtomicBool,
+        }
+        macro_rules! pass {
+            ($self:ident, $call:expr) => {
+                if $self.hangs.load(Ordering::SeqCst) {
+                    Box::pin(std::future::pending())
+                } else {
+                    $call
+                }
+            };
+        }
+        use crate::shared_store::{LogPage, StoreFuture};
+        impl SharedStore for Flaky {
+            fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
+                pass!(self, self.store.get(key))
+            }
+            fn put<'a>(
+                &'a self,
+                key: &'a StoreKey,
+                value: Bytes,
+                ttl: std::time::Duration,
+            ) -> StoreFuture<'a, ()> {
+                pass!(self, self.store.put(key, value, ttl))
+            }
+            fn put_if_absent<'a>(
+                &'a self,
+                key: &'a StoreKey,
+                value: Bytes,
+                ttl: std::time::Duration,
+            ) -> StoreFuture<'a, bool> {
+                pass!(self, self.store.put_if_absent(key, value, ttl))
+            }
+            fn replace_if<'a>(
+                &'a self,
+                key: &'a StoreKey,
+                expected: Bytes,
+                value: Bytes,
+                ttl: std::time::Duration,
+            ) -> StoreFuture<'a, bool> {
+                pass!(self, self.store.replace_if(key, expected, value, ttl))
+            }
+            fn remove_if<'a>(
+                &'a self,
+                key: &'a StoreKey,
+                expected: Bytes,
+            ) -> StoreFuture<'a, bool> {
+                pass!(self, self.store.remove_if(key, expected))
+            }
+            fn append<'a>(
+                &'a self,
+                log: &'a StoreKey,
+                entry: Bytes,
+                ttl: std::time::Duration,
+            ) -> StoreFuture<'a, ()> {
+                pass!(self, self.store.append(log, entry, ttl))
+            }
+            fn read_since<'a>(
+                &'a self,
+                log: &'a StoreKey,
+                cursor: LogCursor,
+            ) -> StoreFuture<'a, LogPage> {
+                pass!(self, self.store.read_since(log, cursor))
+            }
+        }
+        let time = ManualClock::at(OffsetDateTime::UNIX_EPOCH + HOUR);
+        let store = MemoryStore::new(time.clock());
+        let store = Arc::new(Flaky { store, hangs: true.into() });
+        let replica =
+            || Revocations::new(Arc::clone(&store) as Arc<dyn SharedStore>, time.clock(), true);
+        let (here, there) = (replica(), replica());
+
+        let read = there.news().expect("nothing was read yet");
+        // The clock goes on while the store hangs.
+        time.advance(std::time::Duration::from_secs(30));
+        read.await;
+        assert!(there.news().is_none(), "what is known is judged by");
+
+        assert!(here.revoke(Revoked::User("usr_1"), HOUR).await.is_err());
+        store.hangs.store(false, Ordering::SeqCst);
+        here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+        time.advance(std::time::Duration::from_secs(2));
+        there.news().expect("too old to judge by").await;
+        assert!(there.covers(&session("one", 0)));
     }
 
     #[tokio::test]
