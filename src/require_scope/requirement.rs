@@ -53,6 +53,13 @@ impl Requirement {
         }
     }
 
+    /// The scopes that the principal has met it with.
+    pub(super) fn met_with(&self, principal: &Principal) -> Vec<ScopeToken> {
+        let has =
+            |name: &&ScopeToken| principal.scopes().iter().any(|scope| scope == name.as_str());
+        self.scopes().iter().filter(has).cloned().collect()
+    }
+
     /// The scopes to ask the authorization server for; roles and permissions are given otherwise.
     pub(super) fn scopes(&self) -> &[ScopeToken] {
         if self.kind == Kind::Scope { &self.names } else { &[] }

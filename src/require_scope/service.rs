@@ -58,9 +58,9 @@ impl RequireScope {
         };
         let missing = requirement.missing(principal);
         if missing.is_empty() {
-            if !requirement.scopes().is_empty() {
-                let passed = extensions.get_or_insert_default::<OperationScopes>();
-                passed.0.extend_from_slice(requirement.scopes());
+            let met_with = requirement.met_with(principal);
+            if !met_with.is_empty() {
+                extensions.get_or_insert_default::<OperationScopes>().0.extend(met_with);
             }
             return Ok(());
         }

@@ -63,7 +63,8 @@ impl ScalekitBuilder {
                 problems.push(ConfigProblem::invalid("SCALEKIT_ENVIRONMENT_URL", reason));
                 long
             }
-            (Some(url), _) | (None, Some(url)) => url,
+            (Some(url), _) => note_url(&mut problems, "SCALEKIT_ENVIRONMENT_URL", url),
+            (None, Some(url)) => note_url(&mut problems, "SCALEKIT_ENV_URL", url),
             (None, None) => require_url(&mut problems),
         };
         problems.finish(Some(Self::new(url, client_id, client_secret.into())))
@@ -125,6 +126,14 @@ impl ScalekitBuilder {
         });
         problems.finish(scalekit)
     }
+}
+
+/// Checks the URL here already, to tell what is wrong with it under the name that was set.
+fn note_url(problems: &mut Problems, setting: &'static str, url: String) -> String {
+    for reason in EnvironmentUrl::parse(&url).err().unwrap_or_default() {
+        problems.push(ConfigProblem::invalid(setting, reason));
+    }
+    url
 }
 
 fn require_url(problems: &mut Problems) -> String {
@@ -191,6 +200,14 @@ mod tests {
             ("SCALEKIT_CLIENT_SECRET", "hush"),
         ]);
         assert!(error.unwrap_err().to_string().contains("set only one"));
+        let error = from_variables(&[
+            ("SCALEKIT_ENV_URL", "ftp://x.test"),
+            ("SCALEKIT_CLIENT_ID", "skc_1"),
+        ]);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "SCALEKIT_CLIENT_SECRET is not set; SCALEKIT_ENV_URL: must be an https URL",
+        );
     }
 
     #[test]
