@@ -1,6 +1,7 @@
 //! The pages of the example. `maud` escapes what it is given.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use time::OffsetDateTime;
 use tower_scalekit::Session;
 
 pub fn home(session: Option<&Session>) -> String {
@@ -55,7 +56,7 @@ pub fn dashboard(session: &Session) -> String {
                     h2 { "Your session" }
                     dl {
                         (fact("Session", principal.session_id().unwrap_or("none")))
-                        (fact("Access token renews at", &principal.expires_at().time().to_string()))
+                        (fact("Access token good until", &clock_time(principal.expires_at())))
                     }
                     form.row method="post" action="/logout" {
                         a.button.quiet href="/api/me" { "As JSON" }
@@ -70,6 +71,10 @@ pub fn dashboard(session: &Session) -> String {
 
 fn fact(name: &str, value: &str) -> Markup {
     html! { dt { (name) } dd { (value) } }
+}
+
+fn clock_time(at: OffsetDateTime) -> String {
+    format!("{:02}:{:02}:{:02} UTC", at.hour(), at.minute(), at.second())
 }
 
 fn badges(names: &[String]) -> Markup {
