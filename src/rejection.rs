@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName};
+use http::header;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use serde::Serialize;
 
@@ -17,7 +17,6 @@ use serde::Serialize;
 /// Given to the closure of `.on_rejection(..)`, which returns the response to send. Keep the
 /// default's headers (challenge, `Location`, `Set-Cookie`, `Retry-After`) unless you mean to change
 /// what clients do: start from [`into_response`](Self::into_response) and replace its body.
-#[derive(Debug)]
 pub struct Rejected<'a, R> {
     reason: &'a R,
     method: &'a Method,
@@ -55,6 +54,17 @@ impl<R> Rejected<'_, R> {
     #[must_use]
     pub fn into_response(self) -> Response<Bytes> {
         self.response
+    }
+}
+
+// By hand: headers and query hold credentials.
+impl<R: fmt::Debug> fmt::Debug for Rejected<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("reason", self.reason)
+            .field("method", self.method)
+            .field("path", &self.uri.path())
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,15 +170,14 @@ pub(crate) fn never_cache(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, NO_STORE);
 }
 
-/// Marks a response as depending on a request header.
-pub(crate) fn vary_on(headers: &mut HeaderMap, name: &HeaderName) {
+/// Marks a response as depending on the request's cookies.
+pub(crate) fn vary_on_cookie(headers: &mut HeaderMap) {
     let mentions = |value: &HeaderValue| {
         let text = value.to_str().unwrap_or_default();
-        text.split(',')
-            .any(|item| item.trim() == "*" || item.trim().eq_ignore_ascii_case(name.as_str()))
+        text.split(',').any(|item| item.trim() == "*" || item.trim().eq_ignore_ascii_case("cookie"))
     };
     if !headers.get_all(header::VARY).iter().any(mentions) {
-        headers.append(header::VARY, HeaderValue::from(name.clone()));
+        headers.append(header::VARY, HeaderValue::from_static("cookie"));
     }
 }
 
@@ -216,10 +225,11 @@ mod tests {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
         headers.insert(header::VARY, HeaderValue::from_static("Accept, cookie"));
         keep_private(&mut headers);
-        vary_on(&mut headers, &header::COOKIE);
+        vary_on_cookie(&mut headers);
         assert_eq!(headers[header::CACHE_CONTROL], "max-age=60");
         assert_eq!(headers.get_all(header::VARY).iter().count(), 1);
-        vary_on(&mut headers, &header::ORIGIN);
+        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        vary_on_cookie(&mut headers);
         assert_eq!(headers.get_all(header::VARY).iter().count(), 2);
     }
 }

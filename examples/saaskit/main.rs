@@ -5,13 +5,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/me.rs"]
+mod me;
 mod pages;
 
 use axum::response::Html;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use time::format_description::well_known::Rfc3339;
 use tower_scalekit::{RequireScope, RequireSession, Session, Sessions};
 
 #[tokio::main]
@@ -26,7 +27,7 @@ async fn main() {
     let admin = get(admin).layer(RequireScope::all_permissions(["workspace_data:write"]));
     let app = Router::new()
         .route("/dashboard", get(dashboard))
-        .route("/api/me", get(me))
+        .route("/api/me", get(me::me))
         .route("/api/admin", admin)
         .route_layer(RequireSession::new(&sessions))
         .merge(
@@ -50,23 +51,4 @@ async fn admin(session: Session) -> Json<Value> {
     Json(
         json!({ "message": format!("{} may write workspace data", session.user().display_name()) }),
     )
-}
-
-async fn me(session: Session) -> Json<Value> {
-    let (user, principal) = (session.user(), session.principal());
-    let mut me = json!({
-        "subject": principal.subject(),
-        "email": Some(&user.email).filter(|email| !email.is_empty()),
-        "organization_id": principal.organization_id(),
-        "session_id": principal.session_id(),
-        "client_id": principal.client_id(),
-        "roles": principal.roles(),
-        "permissions": principal.permissions(),
-        "scopes": principal.scopes(),
-        "expires_at": principal.expires_at().format(&Rfc3339).ok(),
-    });
-    if let Some(members) = me.as_object_mut() {
-        members.retain(|_, value| !value.is_null());
-    }
-    Json(me)
 }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use crate::rejection::{NO_STORE, Reason, json_answer, unavailable_answer, vary_on};
+use crate::rejection::{NO_STORE, Reason, json_answer, unavailable_answer, vary_on_cookie};
 
 /// Why a route of the login refused a request, and to whom.
 #[derive(Clone, Debug)]
@@ -144,7 +144,7 @@ impl Reason for AuthRejection {
             headers.append(header::SET_COOKIE, cookie.clone());
         }
         conceal_address(headers);
-        vary_on(headers, &header::COOKIE);
+        vary_on_cookie(headers);
         response
     }
 }
@@ -171,7 +171,7 @@ pub(super) fn redirect(
         headers.append(header::SET_COOKIE, cookie);
     }
     conceal_address(headers);
-    vary_on(headers, &header::COOKIE);
+    vary_on_cookie(headers);
     response
 }
 

@@ -5,7 +5,7 @@ use super::RouteFuture;
 use super::answer::{AuthFailure, AuthRejection};
 use super::future::route_service;
 use crate::origin::is_cross_site;
-use crate::rejection::{Rejected, Renderer, never_cache, vary_on};
+use crate::rejection::{Rejected, Renderer, never_cache, vary_on_cookie};
 use crate::session::{Found, Renewal, Sessions, Settled};
 
 /// Renews a session's tokens now: `POST /auth/refresh`. Made by
@@ -103,6 +103,6 @@ fn no_content() -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     never_cache(response.headers_mut());
-    vary_on(response.headers_mut(), &header::COOKIE);
+    vary_on_cookie(response.headers_mut());
     response
 }

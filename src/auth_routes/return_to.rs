@@ -40,7 +40,8 @@ impl ReturnTo {
                 path.push_str(part);
             }
         }
-        Some(Self(path))
+        // Escapes made it longer; it has to fit into the cookie of a login, and to parse there.
+        (path.len() <= MAX_BYTES).then_some(Self(path))
     }
 
     /// The start page.
@@ -125,6 +126,15 @@ mod tests {
         ] {
             assert_eq!(ReturnTo::parse(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_escapes_make_too_long_is_refused_at_once() {
+        let text = |letters| format!("/{}", "é".repeat(letters));
+        let parsed = ReturnTo::parse(&text(341)).unwrap();
+        assert_eq!(parsed.as_str().len(), 2047);
+        assert_eq!(ReturnTo::parse(parsed.as_str()), Some(parsed));
+        assert_eq!(ReturnTo::parse(&text(342)), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::fmt;
 
 use url::Url;
 
@@ -9,7 +10,7 @@ use crate::scalekit::Scalekit;
 ///
 /// Of the ways to choose how a person logs in, the environment heeds the first that is set:
 /// provider, connection, organization, domain, login hint.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct AuthorizationRequest {
     redirect_uri: String,
@@ -98,6 +99,18 @@ impl AuthorizationRequest {
             self.parameters.push((name, value.into()));
         }
         self
+    }
+}
+
+// By hand: the values are state and nonce, invitations and addresses.
+impl fmt::Debug for AuthorizationRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.parameters.iter().map(|(name, _)| name).collect();
+        f.debug_struct("AuthorizationRequest")
+            .field("redirect_uri", &self.redirect_uri)
+            .field("scopes", &self.scopes)
+            .field("parameters", &names)
+            .finish()
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use url::form_urlencoded;
 
-use crate::rejection::{NO_STORE, Reason, json_answer, unavailable_answer, vary_on};
+use crate::rejection::{NO_STORE, Reason, json_answer, unavailable_answer, vary_on_cookie};
 use crate::session::Sessions;
 
 /// Why [`RequireSession`](crate::RequireSession) did not let a request through.
@@ -71,7 +71,7 @@ impl Reason for SessionRejection {
             Self::NoSession(login) | Self::SessionOver(login) => login.answer(),
             Self::Unavailable => unavailable_answer("The session cannot be renewed at the moment"),
         };
-        vary_on(response.headers_mut(), &header::COOKIE);
+        vary_on_cookie(response.headers_mut());
         response
     }
 }

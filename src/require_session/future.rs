@@ -9,7 +9,7 @@ use super::RequireSession;
 use super::service::Verdict;
 use crate::flight::Flight;
 use crate::guard::{Decision, Mark, Wait, response_future};
-use crate::rejection::{keep_private, never_cache, vary_on};
+use crate::rejection::{keep_private, never_cache, vary_on_cookie};
 use crate::session::{PresentedCookies, Renewing, Session, Sessions};
 
 response_future!(SessionWait, "RequireSessionService");
@@ -99,7 +99,7 @@ impl Mark for SessionMark {
             }
         }
         keep_private(response);
-        vary_on(response, &header::COOKIE);
+        vary_on_cookie(response);
         Poll::Ready(())
     }
 }

@@ -176,14 +176,14 @@ impl PresentedCookies {
     }
 }
 
-/// All cookies of a request, from however many headers they come in (HTTP/2 splits them).
+/// All cookies of a request, from however many headers they come in (HTTP/2 splits them). One that
+/// is not ASCII is somebody else's, and no reason to overlook ours beside it.
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     headers
         .get_all(header::COOKIE)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok()?.split_once('='))
 }
 
 #[cfg(test)]
@@ -253,6 +253,14 @@ mod tests {
             assert_eq!(sealed(cookies), None, "{cookies:?}");
         }
         assert!(!style().presented(&headers(&["scalekit_session=a"])).cookies().any());
+    }
+
+    #[test]
+    fn a_strangers_cookie_that_is_not_text_hides_none_of_ours() {
+        let mut sent = HeaderMap::new();
+        let value = b"a=\xff\xfe; __Host-scalekit_session=mine ;\xff";
+        sent.insert(header::COOKIE, HeaderValue::from_bytes(value).unwrap());
+        assert_eq!(style().presented(&sent).sealed().as_deref(), Some("mine"));
     }
 
     #[test]

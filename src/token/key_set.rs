@@ -24,11 +24,10 @@ struct JwkSet {
 }
 
 impl KeySet {
-    /// Reads a set. Keys that cannot be used with an `allowed` algorithm are left out (J4), and so
-    /// are two that share a name: which one is meant could not be told.
+    /// Reads a set. Keys that cannot be used with an `allowed` algorithm are left out (J4).
     pub(crate) fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, serde_json::Error> {
         let set: JwkSet = serde_json::from_slice(json)?;
-        let keys: Vec<_> = set
+        let keys = set
             .keys
             .into_iter()
             .take(MAX_KEYS)
@@ -36,10 +35,7 @@ impl KeySet {
             .filter_map(|jwk| VerifyingKey::from_jwk(&jwk, allowed))
             .map(Arc::new)
             .collect();
-        let is_ambiguous = |key: &Arc<VerifyingKey>| {
-            key.id.is_some() && keys.iter().filter(|other| other.id == key.id).count() > 1
-        };
-        Ok(Self { keys: keys.iter().filter(|key| !is_ambiguous(key)).cloned().collect() })
+        Ok(Self { keys })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -71,16 +67,20 @@ impl KeySet {
         Ok(key)
     }
 
-    /// J6: the key that `kid` names; without a `kid`, the only key that fits.
+    /// J6: the key that `kid` names; without a `kid`, the only key that fits. Of two that could be
+    /// meant it is neither.
     fn find(&self, header: &Header) -> Result<&Arc<VerifyingKey>, TokenError> {
-        let Some(id) = &header.key_id else {
-            let mut fitting = self.keys.iter().filter(|key| key.fits(header.algorithm));
-            let key = fitting.next().ok_or(TokenError::UnknownKey)?;
-            return if fitting.next().is_none() { Ok(key) } else { Err(TokenError::UnknownKey) };
-        };
-        let named = self.keys.iter().find(|key| key.id.as_ref() == Some(id));
-        let key = named.ok_or(TokenError::UnknownKey)?;
-        if key.fits(header.algorithm) { Ok(key) } else { Err(TokenError::Algorithm) }
+        let is_named =
+            |key: &&Arc<VerifyingKey>| header.key_id.is_none() || key.id == header.key_id;
+        let mut fitting =
+            self.keys.iter().filter(is_named).filter(|key| key.fits(header.algorithm));
+        match (fitting.next(), fitting.next()) {
+            (Some(key), None) => Ok(key),
+            (None, _) if header.key_id.is_some() && self.keys.iter().any(|key| is_named(&key)) => {
+                Err(TokenError::Algorithm)
+            }
+            _ => Err(TokenError::UnknownKey),
+        }
     }
 }
 
@@ -103,13 +103,28 @@ mod tests {
     }
 
     #[test]
-    fn j4_unusable_keys_are_skipped_and_ambiguous_names_dropped() {
+    fn j4_unusable_keys_are_skipped() {
         let keys = json!([
-            key("good"), {"kty": "oct", "k": "AAAA"}, {"kty": "AKP"}, 7, {}, key("twice"), key("twice"),
+            key("good"), {"kty": "oct", "k": "AAAA"}, {"kty": "AKP"}, 7, {},
         ]);
         assert_eq!(set(keys).len(), 1);
         assert!(KeySet::parse(b"<html>", &[Algorithm::ES256]).is_err());
         assert!(KeySet::parse(b"{}", &[Algorithm::ES256]).is_err());
+    }
+
+    #[test]
+    fn j6_of_two_keys_that_could_be_meant_it_is_neither() {
+        let mut nameless = key("");
+        nameless.as_object_mut().unwrap().remove("kid");
+        let keys = set(json!([key("once"), key("twice"), key("twice"), nameless]));
+        let find = |kid: Option<&str>| {
+            let header =
+                Header { algorithm: Algorithm::ES256, key_id: kid.map(str::to_owned), typ: None };
+            keys.find(&header).map(|key| key.id.clone())
+        };
+        assert_eq!(find(Some("once")), Ok(Some("once".to_owned())));
+        assert_eq!(find(Some("twice")), Err(TokenError::UnknownKey));
+        assert_eq!(find(None), Err(TokenError::UnknownKey));
     }
 
     #[test]

@@ -121,7 +121,7 @@ async fn cookie_invalid_or_expired_is_answered_alike_and_taken_away() {
     let short = world.replica(|s| s.absolute_lifetime(std::time::Duration::from_secs(60)));
     let mut over = Browser::new(&crate::support::app(&short), &world.sandbox);
     over.log_in(&world.sandbox, JANE).await;
-    over.plant(&name, &over.cookie(&name).unwrap().to_owned());
+    over.keep_too_long(&name);
     world.advance(60);
 
     for mut browser in [damaged, ended, over] {

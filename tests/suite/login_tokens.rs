@@ -1,7 +1,7 @@
 //! Tokens that come for a code, each wrong in its own way: no session begins.
 
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
 use tower_scalekit::sandbox::{Endpoint, Fault, Signing, TokenFault, TokenKind};
 
@@ -105,7 +105,8 @@ async fn every_wrong_access_token_is_refused_too() {
 
 #[tokio::test]
 async fn j1_forged_headers_pick_no_key() {
-    let changes: [(&str, fn(&mut serde_json::Map<String, serde_json::Value>)); 7] = [
+    type Change = fn(&mut Map<String, Value>);
+    let changes: [(&str, Change); 7] = [
         ("none in capitals", |header| drop(header.insert("alg".into(), "NONE".into()))),
         ("other algorithm", |header| drop(header.insert("alg".into(), "RS512".into()))),
         ("no algorithm", |header| drop(header.remove("alg"))),

@@ -1,9 +1,14 @@
 //! The crate as its users meet it: through its public API, with a sandbox for an environment.
 
 mod answers;
+mod grpc;
+mod guards;
+mod keys;
 mod login;
 mod login_parameters;
 mod login_tokens;
 mod refresh;
+mod rendering;
+mod secrets;
 mod sessions;
 mod support;

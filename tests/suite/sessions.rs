@@ -202,7 +202,7 @@ async fn r7_the_idle_limit_is_ours_and_use_moves_it() {
     let mut used = world.logged_in(JANE).await;
     let mut unused = world.logged_in(JANE).await;
     let first = used.cookie(NAME).unwrap().to_owned();
-    unused.plant(NAME, &unused.cookie(NAME).unwrap().to_owned());
+    unused.keep_too_long(NAME);
     for step in 0..5 {
         world.advance(299);
         let answer = used.fetch("/me").await;

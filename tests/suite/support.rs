@@ -165,6 +165,12 @@ impl Browser {
         self.jar.insert(name.to_owned(), (value.to_owned(), until));
     }
 
+    /// Goes on sending a cookie when its time is over.
+    pub(crate) fn keep_too_long(&mut self, name: &str) {
+        let value = self.cookie(name).unwrap().to_owned();
+        self.plant(name, &value);
+    }
+
     pub(crate) fn cookie_header(&self) -> String {
         let pairs: Vec<_> = self
             .names()

@@ -1,0 +1,79 @@
+//! What the layers allocate on the way of a request that they have seen before. A binary of its
+//! own, because it counts every allocation of its process.
+
+use allocation_counter::measure;
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use axum::routing::get;
+use http::{HeaderValue, Request, header};
+use tokio::runtime::{Builder, Runtime};
+use tower::{Service, ServiceExt as _};
+use tower_scalekit::{
+    RequireScope, RequireSession, RequireToken, Sandbox, SessionSecret, Sessions,
+};
+
+/// Allocations of one request, after the first ones have filled the caches.
+fn allocations(
+    runtime: &Runtime,
+    app: Router,
+    header: http::HeaderName,
+    value: &HeaderValue,
+) -> u64 {
+    // As `axum::serve` does once, so that no handler is made into a route per request.
+    let mut app = app.with_state(()).into_service::<Body>();
+    let mut once = || {
+        let mut request = Request::get("/").body(Body::empty()).unwrap();
+        request.headers_mut().insert(header.clone(), value.clone());
+        let mut response: Option<Response> = None;
+        let counted = measure(|| {
+            response = Some(
+                runtime.block_on(async { app.ready().await.unwrap().call(request).await.unwrap() }),
+            );
+        });
+        assert_eq!(response.unwrap().status(), 200);
+        counted.count_total
+    };
+    once();
+    once();
+    let counts = [once(), once(), once()];
+    assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+    counts[0]
+}
+
+fn route() -> Router {
+    Router::new().route("/", get(|| async { "hello" }))
+}
+
+#[test]
+fn a_warm_request_costs_few_allocations() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let sandbox = Sandbox::new();
+    let sessions = Sessions::builder(sandbox.scalekit())
+        .secret(SessionSecret::generate().unwrap())
+        .redirect_uri("https://app.example.com/auth/callback")
+        .build()
+        .unwrap();
+    let cookie = runtime.block_on(sandbox.session_cookie(&sessions, "jane@acme.test"));
+    let token = sandbox.access_token("jane@acme.test");
+    let bearer = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+    let guard = RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id()).unwrap();
+
+    let bare = allocations(&runtime, route(), header::COOKIE, &cookie);
+    let no_op = route().layer(tower::util::MapRequestLayer::new(|request: Request<Body>| request));
+    let no_op = allocations(&runtime, no_op, header::COOKIE, &cookie);
+    let session = route().layer(RequireSession::new(&sessions));
+    let session = allocations(&runtime, session, header::COOKIE, &cookie);
+    let with_token =
+        allocations(&runtime, route().layer(guard.clone()), header::AUTHORIZATION, &bearer);
+    let scoped = route().layer(RequireScope::any_role(["admin"])).layer(guard);
+    let scoped = allocations(&runtime, scoped, header::AUTHORIZATION, &bearer);
+    println!(
+        "bare {bare}, no-op layer {no_op}, session {session}, token {with_token}, + role {scoped}"
+    );
+
+    assert!(session - bare <= 6, "RequireSession: {session} against {bare}");
+    // One more than a session: the labels of the metric, whose feature tests switch on.
+    assert!(with_token - bare <= 7, "RequireToken: {with_token} against {bare}");
+    assert!(scoped - with_token <= 6, "RequireScope: {scoped} against {with_token}");
+}

@@ -1,0 +1,145 @@
+//! nginx in its default settings, which limit headers, before the example app.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{env, fs, process};
+
+use serde_json::json;
+use tokio::process::Command;
+use tower_scalekit::Sandbox;
+use tower_scalekit::sandbox::{NewUser, SandboxServer};
+
+use super::support::{App, Browser, Program, serve};
+
+const BEA: &str = "bea@acme.test";
+/// nginx takes a larger `proxy_buffer_size` only with `proxy_buffers` to match.
+const LARGER_LIMITS: &str =
+    "proxy_buffer_size 16k; proxy_buffers 8 16k; large_client_header_buffers 4 16k;";
+
+/// The app at nginx's address, and a sandbox where a user of many roles logs in.
+struct Site {
+    url: String,
+    sandbox: Sandbox,
+    folder: PathBuf,
+    _nginx: Program,
+    _app: App,
+    _server: SandboxServer,
+}
+
+impl Site {
+    async fn start(settings: &str) -> Option<Self> {
+        // Known before nginx takes it, because the app must know where browsers find it.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("http://127.0.0.1:{port}");
+        let sandbox = Sandbox::builder().access_token_lifetime(Duration::from_secs(299)).build();
+        let server = serve(&sandbox).await;
+        let app = App::start(&[
+            ("PUBLIC_URL", &url),
+            ("SCALEKIT_ENVIRONMENT_URL", server.environment_url()),
+            ("SCALEKIT_CLIENT_ID", sandbox.client_id()),
+            ("SCALEKIT_CLIENT_SECRET", sandbox.client_secret().expose()),
+        ])
+        .await?;
+        let folder = env::temp_dir().join(format!("interop-nginx-{}-{port}", process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let nginx = start_nginx(&folder, port, &app.address, settings).await?;
+        Some(Self { url, sandbox, folder, _nginx: nginx, _app: app, _server: server })
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+async fn start_nginx(folder: &Path, port: u16, app: &str, settings: &str) -> Option<Program> {
+    let config = folder.join("nginx.conf");
+    // One process without privileges: ending it ends all of nginx.
+    let text = format!(
+        "daemon off;
+        master_process off;
+        pid nginx.pid;
+        error_log stderr notice;
+        events {{}}
+        http {{
+            access_log off;
+            {settings}
+            client_body_temp_path body;
+            proxy_temp_path proxy;
+            fastcgi_temp_path fastcgi;
+            scgi_temp_path scgi;
+            uwsgi_temp_path uwsgi;
+            server {{
+                listen 127.0.0.1:{port};
+                location / {{ proxy_pass {app}; }}
+            }}
+        }}"
+    );
+    fs::write(&config, text).unwrap();
+    // Debian puts it where only root looks.
+    let path = format!("{}:/usr/sbin", env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("nginx");
+    command.env("PATH", path).args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(config);
+    let mut nginx = Program::start(&mut command)?;
+    // Told when the port is open.
+    nginx.log.after("using the \"epoll\" event method").await;
+    Some(nginx)
+}
+
+#[tokio::test]
+async fn a_user_of_fifty_roles_and_permissions_needs_no_settings() {
+    let Some(site) = Site::start("").await else { return };
+    let cookie_bytes = log_in_renew_and_log_out(&site, 50).await;
+    assert!(cookie_bytes < 3 * 1024, "{cookie_bytes}");
+}
+
+#[tokio::test]
+async fn a_session_of_two_cookies_needs_larger_limits() {
+    let Some(site) = Site::start(LARGER_LIMITS).await else { return };
+    let cookie_bytes = log_in_renew_and_log_out(&site, 300).await;
+    assert!(cookie_bytes > 4096, "{cookie_bytes}");
+}
+
+/// The life of a session of a user with so many roles and as many permissions. Gives the bytes
+/// that its cookies have in a request.
+async fn log_in_renew_and_log_out(site: &Site, count: u32) -> usize {
+    let (roles, permissions) = (names("manager", count), names("write", count));
+    let bea = NewUser::new(BEA).roles(roles.clone()).permissions(permissions.clone());
+    site.sandbox.add_user(bea);
+
+    let browser = Browser::new();
+    let login_page = browser.open(&site.at("/dashboard")).await;
+    let dashboard = browser.submit(&login_page, &[("email", BEA)]).await;
+    assert_eq!(dashboard.status, 200, "{dashboard:?}");
+    assert_eq!(dashboard.url.as_str(), site.at("/dashboard"));
+    let me = browser.get(&site.at("/api/me")).await.json();
+    assert_eq!((&me["roles"], &me["permissions"]), (&json!(roles), &json!(permissions)));
+
+    let others = names("auditor", count);
+    site.sandbox.update_user(BEA, |bea| bea.roles.clone_from(&others));
+    let renewed = browser.post(&site.at("/auth/refresh"), &[]).await;
+    assert_eq!(renewed.status, 204, "{renewed:?}");
+    let me = browser.get(&site.at("/api/me")).await.json();
+    assert_eq!((&me["roles"], &me["permissions"]), (&json!(others), &json!(permissions)));
+    let cookie_bytes = browser.cookie_bytes(&site.url);
+
+    let home = browser.follow(browser.post(&site.at("/logout"), &[]).await).await;
+    assert_eq!(home.status, 200, "{home:?}");
+    assert_eq!(home.url.as_str(), site.at("/"));
+    assert!(home.body.contains("Log in"), "{}", home.body);
+    let login_page = browser.open(&site.at("/dashboard")).await;
+    assert!(login_page.body.contains("Sign in"), "{login_page:?}");
+    cookie_bytes
+}
+
+/// Names of which each has eight letters of chance, so that they do not compress to nothing.
+fn names(kind: &str, count: u32) -> Vec<String> {
+    let name = |number: u32| format!("{:08x}:{kind}", number.wrapping_mul(0x9e37_79b9));
+    (1..=count).map(name).collect()
+}

@@ -1,0 +1,32 @@
+// Calls Scalekit's SDK for Node as told on standard input, one JSON array [name, arguments] a line,
+// and answers each with a line: {"ok": …} or {"error": …}.
+import { createInterface } from 'node:readline';
+import { ScalekitClient } from '@scalekit-sdk/node';
+
+const { SCALEKIT_ENVIRONMENT_URL, SCALEKIT_CLIENT_ID, SCALEKIT_CLIENT_SECRET } = process.env;
+const client = new ScalekitClient(
+  SCALEKIT_ENVIRONMENT_URL, SCALEKIT_CLIENT_ID, SCALEKIT_CLIENT_SECRET,
+);
+
+const calls = {
+  authorizationUrl: ({ redirectUri, ...options }) =>
+    client.getAuthorizationUrl(redirectUri, options),
+  exchange: ({ code, redirectUri, codeVerifier }) =>
+    client.authenticateWithCode(code, redirectUri, { codeVerifier }),
+  claims: ({ token, ...options }) => client.validateToken(token, options),
+  isValid: ({ token, ...options }) => client.validateAccessToken(token, options),
+  refresh: ({ refreshToken }) => client.refreshAccessToken(refreshToken),
+  logoutUrl: (options) => client.getLogoutUrl(options),
+  clientToken: () => client.getClientAccessToken(),
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [name, args] = JSON.parse(line);
+  let answer;
+  try {
+    answer = { ok: await calls[name](args) };
+  } catch (error) {
+    answer = { error: String(error) };
+  }
+  console.log(JSON.stringify(answer));
+}

@@ -1,0 +1,45 @@
+//! Scalekit's SDK for Node.
+
+use serde_json::json;
+use tokio::process::Command;
+
+use super::sdk::{self, Sdk};
+use super::support::installed;
+
+async fn start() -> Option<Sdk> {
+    let folder = installed("node_modules/@scalekit-sdk/node")?;
+    let mut command = Command::new("node");
+    // A script given as text finds packages from the working directory on.
+    command.args(["--input-type=module", "--eval", include_str!("node_sdk.mjs")]);
+    Sdk::start(command.current_dir(folder)).await
+}
+
+#[tokio::test]
+async fn a_person_logs_in_with_pkce() {
+    let Some(mut sdk) = start().await else { return };
+    // RFC 7636, appendix B.
+    let challenge = json!({
+        "codeChallenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+        "codeChallengeMethod": "S256",
+    });
+    let verifier = json!({ "codeVerifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk" });
+    sdk::a_person_logs_in(&mut sdk, [challenge, verifier]).await;
+}
+
+#[tokio::test]
+async fn tokens_are_judged() {
+    let Some(mut sdk) = start().await else { return };
+    sdk::tokens_are_judged(&mut sdk).await;
+}
+
+#[tokio::test]
+async fn tokens_are_refreshed() {
+    let Some(mut sdk) = start().await else { return };
+    sdk::tokens_are_refreshed(&mut sdk).await;
+}
+
+#[tokio::test]
+async fn a_person_logs_out() {
+    let Some(mut sdk) = start().await else { return };
+    sdk::a_person_logs_out(&mut sdk).await;
+}

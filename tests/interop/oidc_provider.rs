@@ -1,0 +1,202 @@
+//! The example app, unchanged, at the npm package oidc-provider: an implementation of OpenID
+//! Connect that shares no code and no author with this crate or its sandbox.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::future::join_all;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::support::{App, Browser, Page, Program, installed};
+
+const CLIENT_ID: &str = "skc_1234567890";
+const CLIENT_SECRET: &str = "only-for-tests-only-for-tests-only-for-tests";
+const JANE: &str = "jane@acme.test";
+const ACCESS_TOKEN_SECONDS: u64 = 4;
+
+/// The provider and the app, which know each other.
+struct World {
+    provider: Program,
+    issuer: String,
+    app: App,
+}
+
+impl World {
+    async fn start() -> Option<Self> {
+        let folder = installed("node_modules/oidc-provider")?;
+        let mut command = Command::new("node");
+        // A script given as text finds packages from the working directory on.
+        command.args(["--input-type=module", "--eval", include_str!("oidc_provider.mjs")]);
+        let mut provider = Program::start(command.current_dir(folder))?;
+        let issuer = provider.answer().await["issuer"].as_str().unwrap().to_owned();
+        let app = App::start(&[
+            ("SCALEKIT_ENVIRONMENT_URL", &issuer),
+            ("SCALEKIT_CLIENT_ID", CLIENT_ID),
+            ("SCALEKIT_CLIENT_SECRET", CLIENT_SECRET),
+        ])
+        .await?;
+        let client = json!({
+            "accessTokenSeconds": ACCESS_TOKEN_SECONDS,
+            "backchannel_logout_uri": format!("{}/auth/backchannel-logout", app.address),
+            // Puts the session's id into ID tokens, as Scalekit does.
+            "backchannel_logout_session_required": true,
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+            "grant_types": ["authorization_code", "refresh_token"],
+            "redirect_uris": [format!("{}/auth/callback", app.address)],
+            "post_logout_redirect_uris": [format!("{}/", app.address)],
+            "token_endpoint_auth_method": "client_secret_post",
+        });
+        assert_eq!(provider.ask(&client).await["ready"], true);
+        Some(Self { provider, issuer, app })
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.app.address)
+    }
+
+    /// What has happened at the provider so far.
+    async fn events(&mut self, name: &str) -> Vec<Value> {
+        let events = self.provider.ask(&json!({})).await;
+        events.as_array().unwrap().iter().filter(|event| event["event"] == name).cloned().collect()
+    }
+
+    async fn refreshes(&mut self) -> Vec<Value> {
+        let mut granted = self.events("granted").await;
+        granted.retain(|event| event["grant"] == "refresh_token");
+        granted
+    }
+
+    /// Logs in by way of a protected page.
+    async fn log_in(&self, browser: &Browser) {
+        let login_page = browser.open(&self.at("/dashboard")).await;
+        assert!(login_page.url.as_str().starts_with(&self.issuer), "{login_page:?}");
+        let dashboard = browser.submit(&login_page, &[("email", JANE)]).await;
+        assert_eq!(dashboard.status, 200, "{dashboard:?}");
+        assert_eq!(dashboard.url.as_str(), self.at("/dashboard"));
+    }
+
+    /// Eight requests at a time with the same cookies, again and again, until one of them renewed
+    /// the session: when it ends now.
+    async fn use_until_renewed(&self, browser: &Browser) -> Value {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(10 * ACCESS_TOKEN_SECONDS) {
+            for answer in self.eight_at_once(browser).await {
+                if answer.headers.contains_key("set-cookie") {
+                    return answer.json()["expires_at"].take();
+                }
+            }
+        }
+        panic!("the session was not renewed");
+    }
+
+    async fn eight_at_once(&self, browser: &Browser) -> Vec<Page> {
+        let me = self.at("/api/me");
+        let answers = join_all((0..8).map(|_| browser.get(&me))).await;
+        assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+        answers
+    }
+}
+
+#[tokio::test]
+async fn a_login_takes_the_tokens_of_another_implementation() {
+    let Some(mut world) = World::start().await else { return };
+    let browser = Browser::new();
+    world.log_in(&browser).await;
+
+    let granted = world.events("granted").await;
+    let [tokens] = granted.as_slice() else { panic!("{granted:?}") };
+    let (header, claims) = parts(&tokens["access_token"]);
+    assert_eq!((&header["alg"], &header["typ"]), (&json!("RS256"), &json!("at+jwt")));
+    let about_jane = json!({ "iss": world.issuer, "sub": "usr_jane", "client_id": CLIENT_ID });
+    assert!(contains(&claims, &about_jane), "{claims}");
+    assert!(claims["aud"].is_string() && claims["exp"].is_u64(), "{claims}");
+    let (header, claims) = parts(&tokens["id_token"]);
+    assert_eq!((&header["alg"], header.get("typ")), (&json!("RS256"), None));
+    let about_jane = json!({ "iss": world.issuer, "sub": "usr_jane", "aud": CLIENT_ID });
+    assert!(contains(&claims, &about_jane), "{claims}");
+    for name in ["at_hash", "nonce", "sid"] {
+        assert!(claims[name].is_string(), "{name}: {claims}");
+    }
+
+    let me = browser.get(&world.at("/api/me")).await.json();
+    let expected = json!({
+        "subject": "usr_jane", "email": JANE, "organization_id": "org_acme",
+        "session_id": claims["sid"], "client_id": CLIENT_ID,
+        "roles": ["admin"], "permissions": ["workspace_data:write"],
+    });
+    assert!(contains(&me, &expected), "{me}");
+    assert_eq!(browser.get(&world.at("/api/admin")).await.status, 200);
+}
+
+#[tokio::test]
+async fn rotated_refresh_tokens_are_never_used_twice() {
+    let Some(mut world) = World::start().await else { return };
+    let browser = Browser::new();
+    world.log_in(&browser).await;
+
+    // Requests that come while or after the session is renewed share the one result.
+    let late = browser.twin();
+    assert!(late.has("scalekit_session"));
+    let ends = world.use_until_renewed(&browser).await;
+    for answer in world.eight_at_once(&late).await {
+        assert_eq!(answer.json()["expires_at"], ends);
+    }
+    assert_eq!(world.refreshes().await.len(), 1);
+    let refresh = world.at("/auth/refresh");
+    for answer in join_all((0..8).map(|_| browser.post(&refresh, &[]))).await {
+        assert_eq!(answer.status, 204, "{answer:?}");
+    }
+    assert_eq!(world.refreshes().await.len(), 2);
+    world.use_until_renewed(&browser).await;
+    assert_eq!(world.refreshes().await.len(), 3);
+    assert_eq!(world.events("refused").await, [] as [Value; 0]);
+
+    // The provider would have noticed: it ends a session whose spent refresh token comes back.
+    let spent = world.events("granted").await[0]["refresh_token"].clone();
+    let replayed = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", spent.as_str().unwrap()),
+        ("client_id", CLIENT_ID),
+        ("client_secret", CLIENT_SECRET),
+    ];
+    let refused = Browser::new().post(&format!("{}/oauth/token", world.issuer), &replayed).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert_eq!(world.events("refused").await[0]["detail"], "refresh token already used");
+    // And the app then ends it too.
+    let ended = browser.post(&world.at("/auth/refresh"), &[]).await;
+    assert_eq!(ended.status, 401, "{ended:?}");
+    assert!(!browser.has("scalekit_session"));
+    assert_eq!(browser.get(&world.at("/api/me")).await.status, 302);
+}
+
+#[tokio::test]
+async fn logging_out_ends_the_session_at_the_provider() {
+    let Some(mut world) = World::start().await else { return };
+    let browser = Browser::new();
+    world.log_in(&browser).await;
+
+    let question = browser.follow(browser.post(&world.at("/logout"), &[]).await).await;
+    assert_eq!(question.url.path(), "/oidc/logout");
+    assert_eq!(question.status, 200, "{question:?}");
+    let home = browser.submit(&question, &[("logout", "yes")]).await;
+    assert_eq!((home.status.as_u16(), home.url.as_str()), (200, &*world.at("/")));
+    assert_eq!(world.events("signed out").await.len(), 1);
+
+    let login_page = browser.open(&world.at("/dashboard")).await;
+    assert!(login_page.url.path().starts_with("/interaction/"), "{login_page:?}");
+}
+
+fn parts(token: &Value) -> (Value, Value) {
+    let mut parts = token.as_str().unwrap().split('.').map(|part| {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap_or_default())
+            .unwrap_or_default()
+    });
+    (parts.next().unwrap(), parts.next().unwrap())
+}
+
+fn contains(object: &Value, expected: &Value) -> bool {
+    expected.as_object().unwrap().iter().all(|(name, value)| object[name] == *value)
+}

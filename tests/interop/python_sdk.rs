@@ -1,0 +1,38 @@
+//! Scalekit's SDK for Python. It can send a code verifier, but no challenge: no PKCE.
+
+use serde_json::json;
+use tokio::process::Command;
+
+use super::sdk::{self, Sdk};
+use super::support::installed;
+
+async fn start() -> Option<Sdk> {
+    let folder = installed("python/scalekit")?;
+    let mut command = Command::new("python3");
+    command.args(["-c", include_str!("python_sdk.py")]);
+    Sdk::start(command.env("PYTHONPATH", folder.join("python"))).await
+}
+
+#[tokio::test]
+async fn a_person_logs_in() {
+    let Some(mut sdk) = start().await else { return };
+    sdk::a_person_logs_in(&mut sdk, [json!({}), json!({})]).await;
+}
+
+#[tokio::test]
+async fn tokens_are_judged() {
+    let Some(mut sdk) = start().await else { return };
+    sdk::tokens_are_judged(&mut sdk).await;
+}
+
+#[tokio::test]
+async fn tokens_are_refreshed() {
+    let Some(mut sdk) = start().await else { return };
+    sdk::tokens_are_refreshed(&mut sdk).await;
+}
+
+#[tokio::test]
+async fn a_person_logs_out() {
+    let Some(mut sdk) = start().await else { return };
+    sdk::a_person_logs_out(&mut sdk).await;
+}

@@ -1,0 +1,303 @@
+//! Programs that a test starts and ends, and a browser to visit them with.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::{env, io};
+
+use cookie::Cookie;
+use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, LOCATION, SET_COOKIE};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::time::timeout;
+use tower_scalekit::Sandbox;
+use tower_scalekit::sandbox::SandboxServer;
+use url::{Url, form_urlencoded};
+
+/// How long a program may take for one line.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_REDIRECTS: usize = 10;
+
+/// Says that a test could not be run; where everything is installed, that is a failure.
+pub(crate) fn skipped(why: &str) {
+    assert!(env::var("CI").as_deref() != Ok("true"), "cannot run: {why}");
+    // Written past the harness, which hides what passing tests print.
+    let _ = writeln!(io::stdout(), "skipped: {why}");
+}
+
+/// The folder that `tests/interop/install` installs into, if there is this package in it.
+pub(crate) fn installed(package: &str) -> Option<PathBuf> {
+    let this = env::current_exe().unwrap();
+    let mut folders = this.ancestors().map(|folder| folder.join("interop"));
+    let found = folders.find(|folder| folder.join(package).exists());
+    if found.is_none() {
+        skipped(&format!("{package} is not installed: run tests/interop/install"));
+    }
+    found
+}
+
+/// A program that was started; ends when this is dropped.
+pub(crate) struct Program {
+    stdin: ChildStdin,
+    pub(crate) output: Lines,
+    pub(crate) log: Lines,
+    _child: Child,
+}
+
+impl Program {
+    /// Starts a program; `None` where it is not installed.
+    pub(crate) fn start(command: &mut Command) -> Option<Self> {
+        // Whatever stands between this machine and the world is not for loopback.
+        command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1").kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                skipped(&format!("there is no {}", command.as_std().get_program().display()));
+                return None;
+            }
+            Err(error) => panic!("{command:?}: {error}"),
+        };
+        let (output, log) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let stdin = child.stdin.take().unwrap();
+        Some(Self { stdin, output: Lines::of(output), log: Lines::of(log), _child: child })
+    }
+
+    /// Sends a line of JSON and reads one.
+    pub(crate) async fn ask(&mut self, question: &Value) -> Value {
+        self.stdin.write_all(format!("{question}\n").as_bytes()).await.unwrap();
+        self.answer().await
+    }
+
+    /// Reads a line of JSON.
+    pub(crate) async fn answer(&mut self) -> Value {
+        let line = self.output.next().await;
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for lines in [&mut self.output, &mut self.log] {
+                while let Ok(line) = lines.0.try_recv() {
+                    eprintln!("| {line}");
+                }
+            }
+        }
+    }
+}
+
+/// What a program prints, from the first line that was not read yet.
+pub(crate) struct Lines(UnboundedReceiver<String>);
+
+impl Lines {
+    fn of(stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut lines = BufReader::new(stream).lines();
+        // Read at once: a program that nobody reads stops at a full pipe.
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self(receiver)
+    }
+
+    async fn next(&mut self) -> String {
+        let line = timeout(PATIENCE, self.0.recv()).await.expect("the program says nothing");
+        line.expect("the program has ended")
+    }
+
+    /// Reads until a line has this in it, and gives what follows.
+    pub(crate) async fn after(&mut self, mark: &str) -> String {
+        loop {
+            if let Some((_, rest)) = self.next().await.split_once(mark) {
+                return rest.to_owned();
+            }
+        }
+    }
+}
+
+/// A sandbox on a loopback port.
+pub(crate) async fn serve(sandbox: &Sandbox) -> SandboxServer {
+    sandbox.serve(([127, 0, 0, 1], 0).into()).await.unwrap()
+}
+
+/// The example app; it prints its address when it is ready.
+pub(crate) struct App {
+    pub(crate) address: String,
+    _program: Program,
+}
+
+impl App {
+    /// Starts the app with these settings and no others.
+    pub(crate) async fn start(settings: &[(&str, &str)]) -> Option<Self> {
+        let this = env::current_exe().unwrap();
+        let profile = this.parent().and_then(Path::parent).unwrap();
+        let mut command = Command::new(profile.join("examples/saaskit"));
+        command.env_clear().env("BIND", "127.0.0.1:0").env("RUST_LOG", "warn");
+        let mut program = Program::start(command.envs(settings.iter().copied()))?;
+        let address = program.output.after("listening on ").await;
+        Some(Self { address, _program: program })
+    }
+}
+
+/// Follows links, keeps cookies and fills in forms as a person's browser does. Cookies know hosts
+/// and paths but no ports: on loopback all servers see them.
+pub(crate) struct Browser {
+    client: reqwest::Client,
+    cookies: Mutex<Vec<Kept>>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    path: String,
+    name: String,
+    value: String,
+}
+
+impl Browser {
+    pub(crate) fn new() -> Self {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(PATIENCE);
+        Self { client: client.build().unwrap(), cookies: Mutex::default() }
+    }
+
+    /// A browser with the cookies that this one has now.
+    pub(crate) fn twin(&self) -> Self {
+        let cookies = self.cookies.lock().unwrap().clone();
+        Self { client: self.client.clone(), cookies: Mutex::new(cookies) }
+    }
+
+    /// Requests one page and keeps its cookies.
+    pub(crate) async fn get(&self, url: &str) -> Page {
+        self.request(Method::GET, Url::parse(url).unwrap(), String::new()).await
+    }
+
+    /// Sends a form and keeps the answer's cookies.
+    pub(crate) async fn post(&self, url: &str, fields: &[(&str, &str)]) -> Page {
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.request(Method::POST, Url::parse(url).unwrap(), form).await
+    }
+
+    /// Goes where a page redirects to, until it does not.
+    pub(crate) async fn follow(&self, mut page: Page) -> Page {
+        for _ in 0..MAX_REDIRECTS {
+            if !page.status.is_redirection() {
+                return page;
+            }
+            page = self.get(page.location().as_str()).await;
+        }
+        panic!("redirected too often, at last to {}", page.url);
+    }
+
+    /// Opens an address and goes where it redirects to.
+    pub(crate) async fn open(&self, url: &str) -> Page {
+        self.follow(self.get(url).await).await
+    }
+
+    /// Fills in the first form of a page, sends it, and goes where that redirects to.
+    pub(crate) async fn submit(&self, page: &Page, fields: &[(&str, &str)]) -> Page {
+        let (_, form) = page.body.split_once("<form ").expect("a form");
+        let (form, _) = form.split_once("</form>").unwrap();
+        let attribute = |text: &str, name: &str| {
+            let (_, value) = text.split_once(&format!("{name}=\""))?;
+            value.split_once('"').map(|(value, _)| value.to_owned())
+        };
+        let hidden: Vec<_> = form
+            .split("<input ")
+            .filter(|input| input.starts_with("type=\"hidden\""))
+            .filter_map(|input| Some((attribute(input, "name")?, attribute(input, "value")?)))
+            .collect();
+        let hidden = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let fields: Vec<_> = hidden.chain(fields.iter().copied()).collect();
+        let action = page.url.join(&attribute(form, "action").unwrap()).unwrap();
+        self.follow(self.post(action.as_str(), &fields).await).await
+    }
+
+    /// Bytes of the cookies that go to this address.
+    pub(crate) fn cookie_bytes(&self, url: &str) -> usize {
+        self.cookies_for(&Url::parse(url).unwrap()).len()
+    }
+
+    /// Whether there is a cookie of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.cookies.lock().unwrap().iter().any(|kept| kept.name == name)
+    }
+
+    async fn request(&self, method: Method, url: Url, form: String) -> Page {
+        let mut request = self.client.request(method.clone(), url.clone());
+        if method == Method::POST {
+            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        }
+        let cookies = self.cookies_for(&url);
+        if !cookies.is_empty() {
+            request = request.header(COOKIE, cookies);
+        }
+        let answer = request.header("accept", "text/html").send().await.unwrap();
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        self.keep(&url, &headers);
+        Page { url, status, headers, body: answer.text().await.unwrap() }
+    }
+
+    fn cookies_for(&self, url: &Url) -> String {
+        assert_eq!(url.host_str(), Some("127.0.0.1"), "{url}");
+        let cookies = self.cookies.lock().unwrap();
+        let sent = cookies.iter().filter(|kept| url.path().starts_with(&kept.path));
+        sent.map(|kept| format!("{}={}", kept.name, kept.value)).collect::<Vec<_>>().join("; ")
+    }
+
+    fn keep(&self, url: &Url, headers: &HeaderMap) {
+        let mut cookies = self.cookies.lock().unwrap();
+        for value in headers.get_all(SET_COOKIE) {
+            let value = value.to_str().unwrap();
+            let cookie = Cookie::parse(value).unwrap();
+            // Browsers drop what is longer.
+            assert!(cookie.name().len() + cookie.value().len() <= 4096, "{value}");
+            let default_path = url.path().rsplit_once('/').map_or("/", |(folder, _)| folder);
+            let kept = Kept {
+                path: cookie.path().unwrap_or(default_path).to_owned(),
+                name: cookie.name().to_owned(),
+                value: cookie.value().to_owned(),
+            };
+            cookies.retain(|known| known.name != kept.name || known.path != kept.path);
+            let gone =
+                cookie.max_age().is_some_and(|age| age.is_zero()) || value.contains("01 Jan 1970");
+            if !gone {
+                cookies.push(kept);
+            }
+        }
+    }
+}
+
+/// An answer to a browser.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) url: Url,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Page {
+    /// Where it redirects to.
+    pub(crate) fn location(&self) -> Url {
+        let location = self.headers.get(LOCATION).unwrap_or_else(|| panic!("{self:?}"));
+        self.url.join(location.to_str().unwrap()).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        serde_json::from_str(&self.body).unwrap()
+    }
+}

@@ -1,0 +1,108 @@
+//! A gRPC service behind a bearer guard, over HTTP/2 on a socket.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Server};
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower_scalekit::require_token::TokenRejection;
+use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
+use tower_scalekit::{Rejected, RequireToken, Sandbox};
+
+use crate::support::{JANE, sandbox_builder};
+
+/// A refusal as gRPC clients understand it: 200, and the status in the headers ("trailers only").
+fn as_grpc_status(rejected: Rejected<'_, TokenRejection>) -> Response<Bytes> {
+    let status = match rejected.reason() {
+        TokenRejection::KeysUnavailable => Status::unavailable("try again"),
+        _ => Status::unauthenticated("send a token"),
+    };
+    status.into_http()
+}
+
+fn guard(sandbox: &Sandbox) -> RequireToken {
+    RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id())
+        .unwrap()
+        .on_rejection(as_grpc_status)
+}
+
+async fn serve(sandbox: &Sandbox) -> Channel {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("todos", tonic_health::ServingStatus::Serving).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::builder().layer(guard(sandbox)).add_service(health);
+    tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+async fn check(channel: &Channel, authorization: Option<&str>) -> Result<ServingStatus, Status> {
+    let mut request = tonic::Request::new(HealthCheckRequest { service: "todos".to_owned() });
+    if let Some(value) = authorization {
+        request.metadata_mut().insert("authorization", value.parse().unwrap());
+    }
+    let answer = HealthClient::new(channel.clone()).check(request).await?;
+    Ok(answer.into_inner().status())
+}
+
+#[tokio::test]
+async fn a_grpc_service_is_reached_with_a_token_and_refused_in_its_own_language() {
+    let sandbox = sandbox_builder().build();
+    let channel = serve(&sandbox).await;
+    let good = format!("Bearer {}", sandbox.access_token(JANE));
+    for _ in 0..2 {
+        assert_eq!(check(&channel, Some(&good)).await.unwrap(), ServingStatus::Serving);
+    }
+    let mut expired = sandbox.access_token_draft(JANE);
+    TokenFault::Expired.apply(&mut expired);
+    let expired = format!("Bearer {}", sandbox.sign_draft(&expired));
+    for refused in [None, Some("Bearer garbage"), Some("Basic YTpi"), Some(&*expired)] {
+        let status = check(&channel, refused).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "send a token"));
+    }
+}
+
+#[tokio::test]
+async fn keys_out_of_reach_are_unavailable_and_not_unauthenticated() {
+    let sandbox = sandbox_builder().build();
+    let channel = serve(&sandbox).await;
+    sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    let good = format!("Bearer {}", sandbox.access_token(JANE));
+    let status = check(&channel, Some(&good)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    sandbox.heal(Endpoint::Keys);
+    sandbox.clock().advance(std::time::Duration::from_secs(1));
+    assert_eq!(check(&channel, Some(&good)).await.unwrap(), ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn a_streaming_call_goes_through() {
+    let sandbox = sandbox_builder().build();
+    let channel = serve(&sandbox).await;
+    let mut request = tonic::Request::new(HealthCheckRequest { service: "todos".to_owned() });
+    let good = format!("Bearer {}", sandbox.access_token(JANE));
+    request.metadata_mut().insert("authorization", good.parse().unwrap());
+    let mut watched = HealthClient::new(channel).watch(request).await.unwrap().into_inner();
+    let first = watched.message().await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn a_refusal_is_trailers_only() {
+    let inner = service_fn(|_: Request<tonic::body::Body>| async {
+        Ok::<_, std::convert::Infallible>(Response::new(tonic::body::Body::empty()))
+    });
+    let service = guard(&sandbox_builder().build()).layer(inner);
+    let request = Request::post("/grpc.health.v1.Health/Check");
+    let answer = service.oneshot(request.body(tonic::body::Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["content-type"], "application/grpc");
+    assert_eq!(answer.headers()["grpc-status"], "16");
+    assert!(http_body::Body::is_end_stream(answer.body()));
+    assert!(matches!(answer.extensions().get(), Some(TokenRejection::NoToken { .. })));
+}

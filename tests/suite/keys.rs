@@ -1,0 +1,223 @@
+//! Keys that change, are out of reach, or are asked for by strangers.
+
+use axum::Router;
+use axum::routing::get;
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use serde_json::json;
+use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
+use tower_scalekit::{RequireToken, Sandbox};
+
+use crate::support::{JANE, JOHN, Reading as _, World, request, sandbox_builder, send};
+
+struct Api {
+    sandbox: Sandbox,
+    app: Router,
+}
+
+impl Api {
+    fn new() -> Self {
+        Self::at(sandbox_builder().build())
+    }
+
+    fn at(sandbox: Sandbox) -> Self {
+        let guard = RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id()).unwrap();
+        let app = Router::new().route("/", get(|| async {})).route_layer(guard);
+        Self { sandbox, app }
+    }
+
+    async fn ask(&self, token: &str) -> Response<Bytes> {
+        let authorization = format!("Bearer {token}");
+        send(&self.app, request(Method::GET, "/", &[("authorization", &authorization)])).await
+    }
+
+    async fn status(&self, token: &str) -> StatusCode {
+        self.ask(token).await.status()
+    }
+
+    fn fetches(&self) -> usize {
+        self.sandbox.requests(Endpoint::Keys)
+    }
+
+    fn advance(&self, seconds: u64) {
+        self.sandbox.clock().advance(std::time::Duration::from_secs(seconds));
+    }
+
+    fn with_kid(&self, kid: &str) -> String {
+        let claims = self.sandbox.access_token_draft(JANE).claims;
+        let header = json!({ "alg": "RS256", "kid": kid, "typ": "JWT" });
+        self.sandbox.sign_with_header(header, claims.into())
+    }
+}
+
+#[tokio::test]
+async fn k2_the_first_token_of_a_new_key_is_accepted_after_one_fetch() {
+    let api = Api::new();
+    let old = api.sandbox.access_token(JANE);
+    assert_eq!(api.status(&old).await, StatusCode::OK);
+    api.sandbox.rotate_keys();
+    for email in [JANE, JOHN] {
+        assert_eq!(api.status(&api.sandbox.access_token(email)).await, StatusCode::OK);
+    }
+    assert_eq!(api.status(&old).await, StatusCode::OK, "the old key is still published");
+    assert_eq!(api.fetches(), 2);
+}
+
+#[tokio::test]
+async fn k4_new_material_under_a_known_name_is_accepted_after_one_fetch() {
+    let api = Api::new();
+    let old = api.sandbox.access_token(JANE);
+    assert_eq!(api.status(&old).await, StatusCode::OK);
+    api.sandbox.rotate_keys_keeping_kid();
+    assert_eq!(api.status(&api.sandbox.access_token(JOHN)).await, StatusCode::OK);
+    assert_eq!(api.fetches(), 2);
+    assert_eq!(api.status(&old).await, StatusCode::UNAUTHORIZED, "its key is gone");
+}
+
+#[tokio::test]
+async fn k2_requests_that_need_the_same_new_key_share_one_fetch() {
+    let api = Api::new();
+    assert_eq!(api.status(&api.sandbox.access_token(JANE)).await, StatusCode::OK);
+    api.sandbox.rotate_keys();
+    let held = api.sandbox.hold(Endpoint::Keys);
+    let waiting: Vec<_> = (0..2)
+        .map(|_| {
+            let (app, token) = (api.app.clone(), api.sandbox.access_token(JANE));
+            tokio::spawn(async move {
+                let authorization = format!("Bearer {token}");
+                let headers = [("authorization", authorization.as_str())];
+                send(&app, request(Method::GET, "/", &headers)).await.status()
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(api.fetches(), 2);
+    drop(held);
+    for status in futures::future::join_all(waiting).await {
+        assert_eq!(status.unwrap(), StatusCode::OK);
+    }
+    assert_eq!(api.fetches(), 2);
+}
+
+#[tokio::test]
+async fn k2_strangers_names_cause_no_more_fetches_than_the_bucket_has() {
+    let api = Api::new();
+    let known = api.sandbox.access_token(JANE);
+    assert_eq!(api.status(&known).await, StatusCode::OK);
+    let mut forged = api.sandbox.access_token_draft(JANE);
+    TokenFault::InvalidSignature.apply(&mut forged);
+    let forged = api.sandbox.sign_draft(&forged);
+    for round in 0..5 {
+        for n in 0..40 {
+            let answer = api.ask(&api.with_kid(&format!("random-{round}-{n}"))).await;
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+            assert_eq!(api.status(&forged).await, StatusCode::UNAUTHORIZED);
+            assert_eq!(api.status(&known).await, StatusCode::OK);
+        }
+        // Two at once and one more every ten seconds, for unknown names and for bad signatures.
+        assert_eq!(api.fetches(), 1 + 2 * (2 + round));
+        api.advance(10);
+    }
+}
+
+#[tokio::test]
+async fn k2_known_keys_do_not_wait_for_a_fetch() {
+    let api = Api::new();
+    let (jane, john) = (api.sandbox.access_token(JANE), api.sandbox.access_token(JOHN));
+    assert_eq!(api.status(&jane).await, StatusCode::OK);
+    let _held = api.sandbox.hold(Endpoint::Keys);
+    let (app, unknown) = (api.app.clone(), api.with_kid("unknown"));
+    let waiting = tokio::spawn(async move {
+        let authorization = format!("Bearer {unknown}");
+        send(&app, request(Method::GET, "/", &[("authorization", &authorization)])).await
+    });
+    tokio::task::yield_now().await;
+    for token in [&jane, &john] {
+        assert_eq!(api.status(token).await, StatusCode::OK);
+    }
+    assert!(!waiting.is_finished());
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn a_server_starts_while_the_keys_are_out_of_reach() {
+    let api = Api::new();
+    let token = api.sandbox.access_token(JANE);
+    api.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    for _ in 0..20 {
+        let answer = api.ask(&token).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.header("retry-after").is_some());
+        assert_eq!(answer.header("www-authenticate"), None);
+    }
+    assert_eq!(api.fetches(), 1, "requests are told of a failure for a second");
+    assert_eq!(api.status("garbage").await, StatusCode::UNAUTHORIZED, "no key could help");
+    api.sandbox.heal(Endpoint::Keys);
+    api.advance(1);
+    assert_eq!(api.status(&token).await, StatusCode::OK);
+    assert_eq!(api.fetches(), 2);
+}
+
+#[tokio::test]
+async fn k3_known_keys_outlive_an_outage() {
+    let api = Api::new();
+    assert_eq!(api.status(&api.sandbox.access_token(JANE)).await, StatusCode::OK);
+    api.sandbox.fail(Endpoint::Keys, Fault::Status(StatusCode::BAD_GATEWAY));
+    for _ in 0..23 {
+        api.advance(3600);
+        assert_eq!(api.status(&api.sandbox.access_token(JANE)).await, StatusCode::OK);
+    }
+    // A new key is nobody's fault, so it is no invalid token.
+    api.sandbox.rotate_keys();
+    let new = api.ask(&api.sandbox.access_token(JANE)).await;
+    assert_eq!(new.status(), StatusCode::SERVICE_UNAVAILABLE);
+    api.advance(3601);
+    let stale = api.ask(&api.sandbox.access_token(JANE)).await;
+    assert_eq!(stale.status(), StatusCode::SERVICE_UNAVAILABLE, "a day is enough");
+}
+
+#[tokio::test]
+async fn a_token_whose_key_was_withdrawn_is_refused_even_if_it_was_seen_before() {
+    let api = Api::new();
+    let token = api.sandbox.access_token(JANE);
+    assert_eq!(api.status(&token).await, StatusCode::OK);
+    api.sandbox.rotate_keys();
+    api.sandbox.drop_old_keys();
+    assert_eq!(api.status(&api.sandbox.access_token(JANE)).await, StatusCode::OK);
+    assert_eq!(api.status(&token).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_token_that_was_seen_before_expires_all_the_same() {
+    let api = Api::new();
+    let token = api.sandbox.access_token(JANE);
+    for (seconds, status) in
+        [(0, StatusCode::OK), (304, StatusCode::OK), (1, StatusCode::UNAUTHORIZED)]
+    {
+        api.advance(seconds);
+        assert_eq!(api.status(&token).await, status);
+    }
+}
+
+#[tokio::test]
+async fn strangers_who_use_up_the_fetches_end_no_session_after_a_rotation() {
+    let world = World::with(|sandbox| sandbox.refresh_grace(std::time::Duration::ZERO), |s| s);
+    let mut browser = world.logged_in(JANE).await;
+    let scalekit = world.sessions.scalekit();
+    let guard = RequireToken::for_audience(scalekit, world.sandbox.client_id()).unwrap();
+    let api = Api {
+        sandbox: world.sandbox.clone(),
+        app: Router::new().route("/", get(|| async {})).route_layer(guard),
+    };
+    world.advance(301);
+    for n in 0..5 {
+        api.status(&api.with_kid(&format!("random-{n}"))).await;
+    }
+    world.sandbox.rotate_keys();
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    world.advance(10);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    assert_eq!(world.sandbox.refreshes(), 1);
+}
