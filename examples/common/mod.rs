@@ -4,7 +4,7 @@
 
 use std::env;
 use std::fmt::Display;
-use std::future::IntoFuture as _;
+use std::future::{Future, IntoFuture as _};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::process;
@@ -38,6 +38,12 @@ impl Setup {
         let scalekit = configured.then(|| or_exit(2, Scalekit::from_env()));
         let listener = bind().await;
         let address = or_exit(1, listener.local_addr());
+        if setting("PUBLIC_URL").is_none() && address.ip().is_unspecified() {
+            or_exit::<(), _>(
+                2,
+                Err("PUBLIC_URL is not set: with such a BIND it says how browsers get here"),
+            );
+        }
         let public_url = setting("PUBLIC_URL").unwrap_or_else(|| format!("http://{address}"));
         let public_url = public_url.trim_end_matches('/').to_owned();
         let (scalekit, sandbox) = match scalekit {
@@ -57,13 +63,14 @@ impl Setup {
 
     /// Tells where the server is, and serves until SIGTERM or Ctrl-C.
     pub async fn serve(self, app: Router) {
+        let stop = stop_signal();
         println!("listening on http://{}", or_exit(1, self.listener.local_addr()));
         if let Some((_, server)) = &self.sandbox {
             println!("sandbox on {}", server.environment_url());
         }
         let (draining, drain) = oneshot::channel();
         let stopped = async move {
-            stop_signal().await;
+            stop.await;
             let _ = draining.send(());
         };
         let serving = axum::serve(self.listener, app).with_graceful_shutdown(stopped);
@@ -78,7 +85,7 @@ impl Setup {
 
 /// The secret in `SESSION_SECRET`, or a random one that ends with the process.
 pub fn session_secret() -> SessionSecret {
-    if setting("SESSION_SECRET").is_some() {
+    if env::var_os("SESSION_SECRET").is_some_and(|secret| !secret.is_empty()) {
         return or_exit(2, SessionSecret::from_env("SESSION_SECRET"));
     }
     eprintln!("SESSION_SECRET is not set: sessions end when this process does");
@@ -105,17 +112,22 @@ pub async fn bind() -> TcpListener {
     or_exit(1, bound.map_err(|error| format!("cannot listen on {bind} (BIND): {error}")))
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-pub async fn stop_signal() {
+/// Listens from now on for SIGTERM or Ctrl-C, and resolves when one comes.
+pub fn stop_signal() -> impl Future<Output = ()> {
     let mut terminate = or_exit(1, signal(SignalKind::terminate()));
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    let mut interrupt = or_exit(1, signal(SignalKind::interrupt()));
+    async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 
 pub fn init_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = setting("RUST_LOG").unwrap_or_else(|| "info".to_owned());
+    let filter =
+        or_exit(2, EnvFilter::try_new(filter).map_err(|error| format!("RUST_LOG: {error}")));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 

@@ -7,6 +7,8 @@
 mod common;
 
 use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -16,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::time::timeout;
 use tower::{ServiceBuilder, service_fn};
 use tower_scalekit::{Principal, RequireToken};
 
@@ -27,6 +30,7 @@ async fn main() {
     let guard = common::or_exit(2, RequireToken::for_audience(&setup.scalekit, audience));
     let service = ServiceBuilder::new().layer(guard).service(service_fn(greet));
 
+    let mut stop = pin!(common::stop_signal());
     println!("listening on http://{}", common::or_exit(1, setup.listener.local_addr()));
     if let Some((sandbox, server)) = &setup.sandbox {
         println!("sandbox on {}", server.environment_url());
@@ -36,11 +40,10 @@ async fn main() {
 
     let server = auto::Builder::new(TokioExecutor::new());
     let connections = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(common::stop_signal());
     loop {
         tokio::select! {
             accepted = setup.listener.accept() => {
-                let Ok((stream, _)) = accepted else { continue };
+                let (stream, _) = common::or_exit(1, accepted);
                 let service = TowerToHyperService::new(service.clone());
                 let connection = server.serve_connection(TokioIo::new(stream), service);
                 let connection = connections.watch(connection.into_owned());
@@ -53,7 +56,7 @@ async fn main() {
             () = &mut stop => break,
         }
     }
-    connections.shutdown().await;
+    let _ = timeout(Duration::from_secs(10), connections.shutdown()).await;
 }
 
 async fn greet(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

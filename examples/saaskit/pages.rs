@@ -1,7 +1,7 @@
 //! The pages of the example. `maud` escapes what it is given.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tower_scalekit::Session;
 
 pub fn home(session: Option<&Session>) -> String {
@@ -56,7 +56,7 @@ pub fn dashboard(session: &Session) -> String {
                     h2 { "Your session" }
                     dl {
                         (fact("Session", principal.session_id().unwrap_or("none")))
-                        (fact("Access token good until", &clock_time(principal.expires_at())))
+                        (fact("Access token expires", &principal.expires_at().format(&Rfc3339).unwrap_or_default()))
                     }
                     form.row method="post" action="/logout" {
                         a.button.quiet href="/api/me" { "As JSON" }
@@ -71,10 +71,6 @@ pub fn dashboard(session: &Session) -> String {
 
 fn fact(name: &str, value: &str) -> Markup {
     html! { dt { (name) } dd { (value) } }
-}
-
-fn clock_time(at: OffsetDateTime) -> String {
-    format!("{:02}:{:02}:{:02} UTC", at.hour(), at.minute(), at.second())
 }
 
 fn badges(names: &[String]) -> Markup {

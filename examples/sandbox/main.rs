@@ -18,11 +18,12 @@ async fn main() {
         sandbox.register_redirect_uri(&uri);
     }
     let server = common::or_exit(1, sandbox.serve(address).await);
+    let stop = common::stop_signal();
     println!("listening on {}", server.environment_url());
     println!("sandbox on {}", server.environment_url());
     eprintln!("SCALEKIT_ENVIRONMENT_URL={}", server.environment_url());
     eprintln!("SCALEKIT_CLIENT_ID={}", sandbox.client_id());
     eprintln!("SCALEKIT_CLIENT_SECRET={}", sandbox.client_secret().expose());
-    common::stop_signal().await;
+    stop.await;
     server.shutdown().await;
 }

@@ -2,13 +2,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use url::form_urlencoded;
 
-use super::RouteFuture;
-use super::answer::{AuthFailure, AuthRejection, redirect};
+use super::answer::{AuthFailure, redirect};
 use super::attempt::Attempt;
-use super::future::route_service;
+use super::route::{Route, route_service};
 use crate::oauth::{OAuthError, is_error_code};
-use crate::rejection::{Rejected, Renderer};
-use crate::session::{NewSession, PresentedCookies, Sessions};
+use crate::session::{NewSession, PresentedCookies};
 use crate::telemetry;
 use crate::token::{Flow, TokenError};
 
@@ -19,33 +17,11 @@ use crate::token::{Flow, TokenError};
 /// accepted, and access token and ID token are verified. Ends the attempt in any case, unless the
 /// environment does not answer; leaves a live session alone when it refuses.
 #[derive(Clone, Debug)]
-pub struct Callback {
-    sessions: Sessions,
-    renderer: Renderer<AuthRejection>,
-}
+pub struct Callback(Route);
 
 impl Callback {
-    pub(super) fn new(sessions: &Sessions) -> Self {
-        Self { sessions: sessions.clone(), renderer: Renderer::default() }
-    }
-
-    /// Renders refusals in your own way.
-    #[must_use]
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.renderer = Renderer::custom(render);
-        self
-    }
-
-    fn respond(&self, request: Request<()>) -> RouteFuture {
-        let callback = self.clone();
-        RouteFuture::working(async move { callback.answer(request).await })
-    }
-
     pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
-        let sessions = &self.sessions;
+        let sessions = &self.0.sessions;
         let (state, outcome) = Returned::read(&request);
         let (attempt, end_attempt) = match &state {
             Some(state) => {
@@ -65,16 +41,23 @@ impl Callback {
         match completed {
             Ok((attempt, cookies)) => {
                 telemetry::login_completed();
+                self.end_old_session(&request).await;
                 let cookies = cookies.into_iter().chain(end_attempt);
                 redirect(StatusCode::SEE_OTHER, attempt.return_to.as_str(), cookies)
             }
             Err(failure) => {
                 let keep_attempt = failure == AuthFailure::Unavailable;
-                let rejection =
-                    AuthRejection::new(failure, request.headers(), sessions.login_path())
-                        .set_cookies(end_attempt.filter(|_| !keep_attempt));
-                self.renderer.render(rejection, &request)
+                self.0.refuse(failure, &request, end_attempt.filter(|_| !keep_attempt))
             }
+        }
+    }
+
+    /// L11: a late response on the session that this login replaces must not bring it back.
+    async fn end_old_session(&self, request: &Request<()>) {
+        if let Some(old) = self.0.sessions.peek(request.headers())
+            && let Err(error) = self.0.sessions.end(&old).await
+        {
+            telemetry::internal_error("login", &error);
         }
     }
 
@@ -85,7 +68,7 @@ impl Callback {
         attempt: &Attempt,
         presented: PresentedCookies,
     ) -> Result<Vec<HeaderValue>, AuthFailure> {
-        let sessions = &self.sessions;
+        let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
         // L5: an answer of another issuer was mixed up with ours (RFC 9207).
         if returned.issuer.is_some_and(|issuer| issuer != scalekit.environment_url()) {
@@ -96,6 +79,8 @@ impl Callback {
             telemetry::login_failed("login_refused", code.as_deref());
             AuthFailure::EnvironmentRefused { code }
         })?;
+        // A code works once: it is not spent for tokens that could not be verified.
+        scalekit.keys().ready().await.map_err(Self::token_refused)?;
         let tokens = scalekit
             .exchange_code(&code, sessions.redirect_uri(), Some(&attempt.verifier))
             .await
@@ -133,7 +118,6 @@ impl Callback {
 route_service!(Callback);
 
 /// What the environment sends back in the callback's address.
-#[derive(Debug)]
 struct Returned {
     issuer: Option<String>,
     /// The code, or an error's code if it has one.

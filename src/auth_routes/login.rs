@@ -4,13 +4,11 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use url::form_urlencoded;
 
-use super::answer::{AuthFailure, AuthRejection, redirect};
+use super::ReturnTo;
+use super::answer::{AuthFailure, redirect};
 use super::attempt::Attempt;
-use super::future::route_service;
-use super::{ReturnTo, RouteFuture};
+use super::route::{Route, route_service};
 use crate::oauth::{AuthorizationRequest, is_error_code};
-use crate::rejection::{Rejected, Renderer};
-use crate::session::Sessions;
 use crate::telemetry;
 
 /// Starts logins: `GET /login`. Made by [`Sessions::login`](crate::Sessions::login).
@@ -19,16 +17,14 @@ use crate::telemetry;
 /// * `error` is how the environment tells that a login it started has failed: 400.
 /// * Any other parameter goes on to the environment's authorization endpoint: the documented ones
 ///   (`organization_id`, `connection_id`, `login_hint`, `domain_hint`, `provider`, `prompt`) and
-///   those of its invitations, which are not. Never forwarded are those that make the login
-///   secure.
+///   those of its invitations, which are not; at most twenty of at most 2 KiB each. Never forwarded
+///   are those that make the login secure.
 #[derive(Clone, Debug)]
-pub struct Login {
-    sessions: Sessions,
-    renderer: Renderer<AuthRejection>,
-}
+pub struct Login(Route);
 
 /// What this service decides itself, or what means nothing at the authorization endpoint.
-const NOT_FORWARDED: [&str; 22] = [
+const NOT_FORWARDED: [&str; 26] = [
+    "claims",
     "client_id",
     "client_secret",
     "code",
@@ -36,15 +32,18 @@ const NOT_FORWARDED: [&str; 22] = [
     "code_challenge_method",
     "code_verifier",
     "domain",
+    "dpop_jkt",
     "error",
     "error_description",
     "id_token_hint",
     "idp_initiated_login",
     "iss",
+    "max_age",
     "nonce",
     "redirect_uri",
     "request",
     "request_uri",
+    "resource",
     "response_mode",
     "response_type",
     "return_to",
@@ -53,33 +52,11 @@ const NOT_FORWARDED: [&str; 22] = [
     "target_link_uri",
 ];
 const MAX_FORWARDED: usize = 20;
-const MAX_FORWARDED_BYTES: usize = 512;
+const MAX_FORWARDED_BYTES: usize = 2048;
 
 impl Login {
-    pub(super) fn new(sessions: &Sessions) -> Self {
-        Self { sessions: sessions.clone(), renderer: Renderer::default() }
-    }
-
-    /// Renders refusals in your own way.
-    #[must_use]
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.renderer = Renderer::custom(render);
-        self
-    }
-
-    fn respond(&self, request: Request<()>) -> RouteFuture {
-        RouteFuture::ready(self.answer(request))
-    }
-
-    pub(super) fn answer(&self, request: Request<()>) -> Response<Bytes> {
-        self.start(&request).unwrap_or_else(|failure| {
-            let login_path = self.sessions.login_path();
-            let rejection = AuthRejection::new(failure, request.headers(), login_path);
-            self.renderer.render(rejection, &request)
-        })
+    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+        self.start(&request).unwrap_or_else(|failure| self.0.refuse(failure, &request, []))
     }
 
     fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
@@ -92,7 +69,7 @@ impl Login {
             telemetry::login_failed("login_refused", code.as_deref());
             return Err(AuthFailure::EnvironmentRefused { code });
         }
-        let scalekit = self.sessions.scalekit();
+        let scalekit = self.0.sessions.scalekit();
         let misconfigured = |error: &(dyn std::error::Error + 'static)| {
             telemetry::internal_error("login", error);
             AuthFailure::Misconfigured
@@ -100,11 +77,11 @@ impl Login {
         let return_to = self.own_page(query.return_to.as_deref());
         let attempt = Attempt::start(return_to, scalekit.clock().now())
             .map_err(|error| misconfigured(&error))?;
-        let cookies = attempt.keep(&self.sessions, request.headers());
+        let cookies = attempt.keep(&self.0.sessions, request.headers());
         let cookies = cookies.ok_or(AuthFailure::Misconfigured)?;
 
-        let mut authorization =
-            AuthorizationRequest::new(self.sessions.redirect_uri()).scopes(self.sessions.scopes());
+        let mut authorization = AuthorizationRequest::new(self.0.sessions.redirect_uri())
+            .scopes(self.0.sessions.scopes());
         for (name, value) in query.forwarded {
             authorization = authorization.parameter(name, value);
         }
@@ -114,8 +91,13 @@ impl Login {
 
     /// The page to return to, unless it is none of ours or would lead around in a circle.
     fn own_page(&self, wanted: Option<&str>) -> ReturnTo {
-        let sessions = &self.sessions;
-        let circle = [sessions.login_path(), sessions.logout_path(), sessions.callback_path()];
+        let sessions = &self.0.sessions;
+        let circle = [
+            sessions.login_path(),
+            sessions.logout_path(),
+            sessions.refresh_path(),
+            sessions.callback_path(),
+        ];
         wanted
             .and_then(ReturnTo::parse)
             .filter(|page| !circle.iter().any(|path| page.is_path(path)))

@@ -1,12 +1,9 @@
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
-use super::RouteFuture;
-use super::answer::{AuthFailure, AuthRejection, redirect};
-use super::future::route_service;
+use super::answer::{AuthFailure, redirect};
+use super::route::{Route, route_service};
 use crate::origin::is_cross_site;
-use crate::rejection::{Rejected, Renderer};
-use crate::session::Sessions;
 use crate::telemetry;
 
 /// Ends a session: `GET` or `POST /logout`. Made by [`Sessions::logout`](crate::Sessions::logout).
@@ -15,48 +12,24 @@ use crate::telemetry;
 /// sends the browser back. Works while the environment is down, and for a session that has expired.
 /// A request that a page of another site caused is refused.
 #[derive(Clone, Debug)]
-pub struct Logout {
-    sessions: Sessions,
-    renderer: Renderer<AuthRejection>,
-}
+pub struct Logout(Route);
 
 impl Logout {
-    pub(super) fn new(sessions: &Sessions) -> Self {
-        Self { sessions: sessions.clone(), renderer: Renderer::default() }
-    }
-
-    /// Renders refusals in your own way.
-    #[must_use]
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.renderer = Renderer::custom(render);
-        self
-    }
-
-    fn respond(&self, request: Request<()>) -> RouteFuture {
-        let logout = self.clone();
-        RouteFuture::working(async move {
-            match logout.end(&request).await {
-                Ok(response) => response,
-                Err(failure) => {
-                    let login_path = logout.sessions.login_path();
-                    let rejection = AuthRejection::new(failure, request.headers(), login_path);
-                    logout.renderer.render(rejection, &request)
-                }
-            }
-        })
+    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+        match self.end(&request).await {
+            Ok(response) => response,
+            Err(failure) => self.0.refuse(failure, &request, []),
+        }
     }
 
     async fn end(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
         if request.method() != Method::GET && request.method() != Method::POST {
             return Err(AuthFailure::MethodNotAllowed { allow: "GET, POST" });
         }
-        if is_cross_site(request.headers(), self.sessions.public_url()) {
+        if is_cross_site(request.headers(), self.0.sessions.public_url()) {
             return Err(AuthFailure::CrossSite);
         }
-        let sessions = &self.sessions;
+        let sessions = &self.0.sessions;
         let session = sessions.peek(request.headers());
         if let Some(session) = &session
             && let Err(error) = sessions.end(session).await

@@ -40,11 +40,11 @@
 mod answer;
 mod attempt;
 mod callback;
-mod future;
 mod login;
 mod logout;
 mod refresh;
 mod return_to;
+mod route;
 #[cfg(feature = "axum")]
 mod router;
 #[cfg(feature = "sandbox")]
@@ -52,11 +52,11 @@ mod sandbox_login;
 
 pub use self::answer::{AuthFailure, AuthRejection};
 pub use self::callback::Callback;
-pub use self::future::RouteFuture;
 pub use self::login::Login;
 pub use self::logout::Logout;
 pub use self::refresh::Refresh;
 pub use self::return_to::ReturnTo;
+pub use self::route::RouteFuture;
 
 use crate::session::Sessions;
 

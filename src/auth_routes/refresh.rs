@@ -1,12 +1,11 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
-use super::RouteFuture;
-use super::answer::{AuthFailure, AuthRejection};
-use super::future::route_service;
+use super::answer::AuthFailure;
+use super::route::{Route, route_service};
 use crate::origin::is_cross_site;
-use crate::rejection::{Rejected, Renderer, never_cache, vary_on_cookie};
-use crate::session::{Found, Renewal, Sessions, Settled};
+use crate::rejection::{never_cache, vary_on_cookie};
+use crate::session::{Found, Renewal, Settled};
 
 /// Renews a session's tokens now: `POST /auth/refresh`. Made by
 /// [`Sessions::refresh`](crate::Sessions::refresh).
@@ -15,41 +14,27 @@ use crate::session::{Found, Renewal, Sessions, Settled};
 /// pages that want changed roles at once, or that keep a session alive. Answers 204 with the new
 /// cookie, 401 when the session has ended, 503 when the environment does not answer.
 #[derive(Clone, Debug)]
-pub struct Refresh {
-    sessions: Sessions,
-    renderer: Renderer<AuthRejection>,
-}
+pub struct Refresh(Route);
 
 impl Refresh {
-    pub(super) fn new(sessions: &Sessions) -> Self {
-        Self { sessions: sessions.clone(), renderer: Renderer::default() }
-    }
-
-    /// Renders refusals in your own way.
-    #[must_use]
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.renderer = Renderer::custom(render);
-        self
-    }
-
-    fn respond(&self, request: Request<()>) -> RouteFuture {
-        let refresh = self.clone();
-        RouteFuture::working(async move {
-            match refresh.renew(&request).await {
-                Ok(response) => response,
-                Err(failure) => refresh.refuse(failure, &request),
+    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+        match self.renew(&request).await {
+            Ok(response) => response,
+            Err(AuthFailure::NoSession) => {
+                let cookies = self.0.sessions.cookies();
+                let presented = cookies.presented(request.headers()).cookies();
+                let clear = cookies.clear_session(presented);
+                self.0.refuse(AuthFailure::NoSession, &request, clear)
             }
-        })
+            Err(failure) => self.0.refuse(failure, &request, []),
+        }
     }
 
     async fn renew(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
         if request.method() != Method::POST {
             return Err(AuthFailure::MethodNotAllowed { allow: "POST" });
         }
-        if is_cross_site(request.headers(), self.sessions.public_url()) {
+        if is_cross_site(request.headers(), self.0.sessions.public_url()) {
             return Err(AuthFailure::CrossSite);
         }
         let session = match self.find(request.headers()).await {
@@ -59,17 +44,18 @@ impl Refresh {
             Found::Nothing | Found::Over => return Err(AuthFailure::NoSession),
             Found::Unsure(_) => return Err(AuthFailure::Unavailable),
         };
-        let renewal = self.sessions.renew(&session).await;
+        let renewal = self.0.sessions.renew(&session).await;
         if matches!(renewal, Renewal::Unavailable) {
             return Err(AuthFailure::Unavailable);
         }
-        let Settled::Live(live) = self.sessions.settle(&session, renewal) else {
+        let Settled::Live(live) = self.0.sessions.settle(&session, renewal) else {
             return Err(AuthFailure::NoSession);
         };
         let mut response = no_content();
         if let Some(sealed) = live.resealed {
-            let presented = self.sessions.cookies().presented(request.headers()).cookies();
-            let cookies = self.sessions.cookies_at_response(&live.session, sealed, presented).await;
+            let presented = self.0.sessions.cookies().presented(request.headers()).cookies();
+            let cookies =
+                self.0.sessions.cookies_at_response(&live.session, sealed, presented).await;
             for cookie in cookies {
                 response.headers_mut().append(header::SET_COOKIE, cookie);
             }
@@ -78,22 +64,13 @@ impl Refresh {
     }
 
     async fn find(&self, headers: &HeaderMap) -> Found {
-        match self.sessions.find(headers) {
+        match self.0.sessions.find(headers) {
             Found::Unsure(news) => {
                 news.await;
-                self.sessions.find(headers)
+                self.0.sessions.find(headers)
             }
             found => found,
         }
-    }
-
-    fn refuse(&self, failure: AuthFailure, request: &Request<()>) -> Response<Bytes> {
-        let cookies = self.sessions.cookies();
-        let over = failure == AuthFailure::NoSession;
-        let presented = cookies.presented(request.headers()).cookies();
-        let clear = if over { cookies.clear_session(presented) } else { Vec::new() };
-        let rejection = AuthRejection::new(failure, request.headers(), self.sessions.login_path());
-        self.renderer.render(rejection.set_cookies(clear), request)
     }
 }
 

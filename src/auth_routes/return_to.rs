@@ -58,7 +58,10 @@ impl ReturnTo {
 
     /// Whether it leads to this path.
     pub(super) fn is_path(&self, path: &str) -> bool {
-        self.0.split(['?', '#']).next().is_some_and(|own| own.trim_end_matches('/') == path)
+        self.0
+            .split(['?', '#'])
+            .next()
+            .is_some_and(|own| own.trim_end_matches('/') == path.trim_end_matches('/'))
     }
 }
 

@@ -2,11 +2,12 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::Request;
+use http::{HeaderMap, Request};
 
 use super::RequireToken;
 use crate::flight::Flight;
-use crate::guard::{Decision, Wait, response_future};
+use crate::guard::{Decision, Mark, Wait, response_future};
+use crate::rejection::keep_private;
 
 response_future!(KeyFetch, "RequireTokenService");
 
@@ -17,14 +18,31 @@ pub(super) struct KeyFetch {
 }
 
 impl<B> Wait<B> for KeyFetch {
-    type Mark = ();
+    type Mark = TokenMark;
 
     fn poll_decide(
         &mut self,
         cx: &mut Context<'_>,
         request: &mut Request<B>,
-    ) -> Poll<Decision<()>> {
+    ) -> Poll<Decision<TokenMark>> {
         let fetched = ready!(Pin::new(&mut self.fetch).poll(cx));
         Poll::Ready(self.config.decide_again(fetched, request))
+    }
+}
+
+/// Marks the response to a token as one that no cache keeps.
+#[derive(Debug)]
+pub(super) enum TokenMark {
+    Authenticated,
+    /// A CORS preflight: nobody's response.
+    Preflight,
+}
+
+impl Mark for TokenMark {
+    fn poll_mark(&mut self, _: &mut Context<'_>, response: &mut HeaderMap) -> Poll<()> {
+        if let Self::Authenticated = self {
+            keep_private(response);
+        }
+        Poll::Ready(())
     }
 }

@@ -8,6 +8,8 @@
 //! 4. Any other request is answered 401 with a challenge, 400 if it carries several
 //!    `Authorization` headers, and 503 if the keys to check it are out of reach.
 //!
+//! Responses get `Cache-Control: no-store`, unless the handler set its own.
+//!
 //! CORS preflights pass: they carry no credentials by design.
 //!
 //! # Example

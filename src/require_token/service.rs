@@ -5,7 +5,7 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::credentials::Credentials;
-use super::future::KeyFetch;
+use super::future::{KeyFetch, TokenMark};
 use super::{RequireToken, ResponseFuture, TokenRejection};
 use crate::body::ResponseBody;
 use crate::challenge::{Challenge, ChallengeContext};
@@ -39,7 +39,8 @@ where
         request.extensions_mut().remove::<Session>();
         request.extensions_mut().remove::<ChallengeContext>();
         if is_preflight(&request) {
-            return Guarded::decided(Decision::Admit(()), request, &mut self.inner).into();
+            let decision = Decision::Admit(TokenMark::Preflight);
+            return Guarded::decided(decision, request, &mut self.inner).into();
         }
         let decision = match Credentials::of(request.headers()) {
             Credentials::Bearer(token) => match config.verifier.attempt(token) {
@@ -66,13 +67,13 @@ impl RequireToken {
         &self,
         verified: Result<Principal, TokenError>,
         request: &mut Request<B>,
-    ) -> Decision<()> {
+    ) -> Decision<TokenMark> {
         match verified {
             Ok(principal) => {
                 let extensions = request.extensions_mut();
                 extensions.insert(principal);
                 extensions.insert(ChallengeContext(Arc::clone(&self.challenge)));
-                Decision::Admit(())
+                Decision::Admit(TokenMark::Authenticated)
             }
             Err(TokenError::KeysUnavailable) => {
                 self.refuse(|_| TokenRejection::KeysUnavailable, request)
@@ -88,7 +89,7 @@ impl RequireToken {
         &self,
         fetched: Option<bool>,
         request: &mut Request<B>,
-    ) -> Decision<()> {
+    ) -> Decision<TokenMark> {
         let verified = match Credentials::of(request.headers()) {
             Credentials::Bearer(token) => self.verifier.attempt_again(token, fetched),
             _ => Err(TokenError::Malformed),
@@ -100,7 +101,7 @@ impl RequireToken {
         &self,
         reason: impl FnOnce(Challenge) -> TokenRejection,
         request: &Request<B>,
-    ) -> Decision<()> {
+    ) -> Decision<TokenMark> {
         let reason = reason(Challenge::clone(&self.challenge));
         Decision::Refuse(self.renderer.render(reason, request))
     }

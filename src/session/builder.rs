@@ -246,9 +246,7 @@ impl Paths {
         ];
         let mut problems = Problems::default();
         for (index, (setting, path)) in named.iter().enumerate() {
-            let plain = path.starts_with('/')
-                && !path.starts_with("//")
-                && path.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\{}*".contains(&b));
+            let plain = path.starts_with('/') && !path.starts_with("//") && is_plain(path);
             if !plain {
                 let reason = "must be a plain path such as /login";
                 problems.push(ConfigProblem::invalid(setting, reason));
@@ -263,6 +261,11 @@ impl Paths {
     }
 }
 
+/// Whether a router takes the path letter by letter.
+fn is_plain(path: &str) -> bool {
+    path.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\{}*:".contains(&b))
+}
+
 /// The rules of the dashboard: at most 256 characters, no query, no fragment.
 fn parse_redirect_uri(text: &str) -> Result<Url, ConfigError> {
     let url = parse_app_url("redirect_uri", text)?;
@@ -270,6 +273,8 @@ fn parse_redirect_uri(text: &str) -> Result<Url, ConfigError> {
         "must not have a query or fragment"
     } else if text.len() > 256 {
         "must not be longer than 256 characters"
+    } else if url.path() == "/" || !is_plain(url.path()) {
+        "must have a plain path of its own such as /auth/callback"
     } else if url.as_str() != text {
         "must be written in its normal form, because the dashboard compares letter by letter"
     } else {

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderValue, header};
 
 /// Browsers drop a cookie of more than 4,096 bytes (C3); this leaves them some slack.
 const MAX_COOKIE_BYTES: usize = 3900;
-/// More would exceed what proxies in their default settings let pass (C4).
+/// More than one already needs larger buffers in nginx than its default ones (C4); more than this
+/// is a sign that the session should hold less.
 const MAX_PIECES: usize = 3;
 
 /// How this app's cookies are named and protected.

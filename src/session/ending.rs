@@ -4,7 +4,7 @@ use super::refresh::Entry;
 use super::revocation::Revoked;
 use super::{Session, Sessions};
 use crate::oauth::LogoutRequest;
-use crate::shared_store::StoreError;
+use crate::shared_store::{StoreError, in_time};
 
 /// How long a refresh that began before the end can take to find out.
 const LATE_REFRESHES: Duration = Duration::from_secs(10 * 60);
@@ -12,8 +12,12 @@ const LATE_REFRESHES: Duration = Duration::from_secs(10 * 60);
 impl Sessions {
     /// Ends a session by its id at the environment (`ses_…`), on every replica within two seconds.
     ///
-    /// The environment is not told; [`Scalekit`](crate::Scalekit)'s API does that. A person whose
-    /// session is live there logs in again without being asked for anything.
+    /// It is ended in this app only: tell the environment too
+    /// ([`SessionsApi::revoke`](crate::api::sessions::SessionsApi::revoke)). A person whose session
+    /// is live there logs in again without being asked for anything; and without a
+    /// [shared store](crate::session::SessionsBuilder::shared_store) a restart forgets what was
+    /// revoked, after which only the environment's refusal ends the session. While the shared store
+    /// is out of reach, replicas go by what they know.
     ///
     /// # Errors
     /// When the shared store does not take it: the session is ended in this process only.
@@ -48,8 +52,10 @@ impl Sessions {
     pub(crate) async fn end(&self, session: &Session) -> Result<(), StoreError> {
         let record = session.record();
         let left = record.remaining(self.0.scalekit.clock().now());
-        self.0.revocations.revoke(Revoked::Session(record.id()), left).await?;
-        self.0.store.put(&Self::standing_key(session), Entry::Ended.encode(), LATE_REFRESHES).await
+        let key = Self::standing_key(session);
+        let told = self.0.revocations.revoke(Revoked::Session(record.id()), left).await;
+        in_time(self.0.store.put(&key, Entry::Ended.encode(), LATE_REFRESHES)).await?;
+        told
     }
 
     /// What to tell the environment when a session ends.

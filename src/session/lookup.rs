@@ -1,5 +1,6 @@
 //! From a request's cookies to the session they stand for, and back.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, HeaderValue};
@@ -10,6 +11,7 @@ use super::refresh::{Entry, Renewal};
 use super::sealing::SealingFailed;
 use super::{Opened, PresentedCookies, Purpose, Session, Sessions};
 use crate::flight::Flight;
+use crate::shared_store::in_time;
 use crate::telemetry;
 
 /// What a request's cookies stand for.
@@ -27,11 +29,16 @@ pub(crate) enum Found {
 }
 
 /// A session that may be used.
-#[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) session: Session,
     /// The session sealed anew, for the response.
     pub(crate) resealed: Option<String>,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("session", &self.session).finish_non_exhaustive()
+    }
 }
 
 /// What became of a session that was due.
@@ -105,7 +112,7 @@ impl Sessions {
         if self.0.revocations.covers(&session.0.revocable) {
             return Vec::new();
         }
-        let entry = match self.0.store.get(&Self::standing_key(session)).await {
+        let entry = match in_time(self.0.store.get(&Self::standing_key(session))).await {
             Ok(entry) => entry.as_deref().and_then(Entry::decode),
             Err(error) => {
                 telemetry::internal_error("session_at_response", &error);
@@ -122,7 +129,11 @@ impl Sessions {
             _ => resealed,
         };
         let max_age = session.record().remaining(self.0.scalekit.clock().now());
-        self.0.cookies.set_session(&newest, max_age, presented).unwrap_or_default()
+        self.0.cookies.set_session(&newest, max_age, presented).unwrap_or_else(|| {
+            // The browser keeps its cookie; this session will end with it.
+            telemetry::internal_error("session_at_response", &SessionTooLarge);
+            Vec::new()
+        })
     }
 
     pub(super) fn is_due(&self, session: &Session) -> bool {

@@ -28,7 +28,7 @@ const VERSION: u8 = 1;
 const MAX_INFLATED_BYTES: u64 = 256 * 1024;
 
 /// A session as it is sealed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct SessionRecord {
     pub(super) refresh_token: Option<SecretString>,
     id_token_signature: Vec<u8>,
@@ -36,7 +36,7 @@ pub(crate) struct SessionRecord {
 }
 
 /// Names are short because they are in every cookie. Times are Unix milliseconds, UTC.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Body {
     /// Random, the same for the life of the session.
     #[serde(rename = "i")]

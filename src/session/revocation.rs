@@ -15,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::clock::unix_millis;
 use crate::flight::{Flight, Flights};
-use crate::shared_store::{LogCursor, Purpose, SharedStore, StoreError, StoreKey};
+use crate::shared_store::{LogCursor, Purpose, SharedStore, StoreError, StoreKey, in_time};
 use crate::telemetry;
 
 /// How old the news may be that a request is judged by.
@@ -26,7 +26,8 @@ const RENEW_AGE: Duration = Duration::seconds(1);
 /// Whose sessions are ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Revoked<'a> {
-    /// One session, by its id at the environment (`ses_…`).
+    /// A session at the environment (`ses_…`), as far as it began here before: the environment
+    /// may log the person in again under the same id.
     EnvironmentSession(&'a str),
     /// Sessions in an organization that began before.
     Organization(&'a str),
@@ -47,9 +48,9 @@ impl Revoked<'_> {
         Key::of(kind, id)
     }
 
-    /// A session has ended for good; persons and organizations may begin new ones.
+    /// Our own id is never used again; all else may begin new sessions.
     fn is_for_good(self) -> bool {
-        matches!(self, Self::EnvironmentSession(_) | Self::Session(_))
+        matches!(self, Self::Session(_))
     }
 }
 
@@ -141,10 +142,11 @@ impl Revocations {
             forget_at: unix_millis(now.saturating_add(lifetime)),
         };
         let text = serde_json::to_vec(&entry).unwrap_or_default();
-        self.0.learn(entry, now);
-        if self.0.has_peers {
+        let is_news = self.0.learn(entry, now);
+        // Ending what has ended already does not fill the log.
+        if is_news && self.0.has_peers {
             let lifetime = lifetime.try_into().unwrap_or_default();
-            self.0.store.append(&State::log(), Bytes::from(text), lifetime).await?;
+            in_time(self.0.store.append(&State::log(), Bytes::from(text), lifetime)).await?;
         }
         Ok(())
     }
@@ -183,23 +185,28 @@ impl State {
         StoreKey::new(Purpose::Revocation, "log")
     }
 
-    fn learn(&self, entry: Entry, now: OffsetDateTime) {
+    /// Takes note of a revocation; tells whether it ends anything that was not ended before.
+    fn learn(&self, entry: Entry, now: OffsetDateTime) -> bool {
         let now = unix_millis(now);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() == known.capacity() {
             known.retain(|_, entry| now < entry.forget_at);
         }
         let began_until = known.get(&entry.key).map_or(i64::MIN, |known| known.began_until);
-        let began_until = began_until.max(entry.began_until);
-        known.insert(entry.key.clone(), Entry { began_until, ..entry });
+        if entry.began_until <= began_until {
+            return false;
+        }
+        known.insert(entry.key.clone(), entry);
         self.version.fetch_add(1, Ordering::Release);
+        true
     }
 
     /// Reads what other replicas have revoked. When the store is out of reach, what is known stands.
     async fn read(&self) {
+        let started = self.clock.now();
         loop {
             let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let page = match self.store.read_since(&Self::log(), cursor).await {
+            let page = match in_time(self.store.read_since(&Self::log(), cursor)).await {
                 Ok(page) => page,
                 Err(error) => {
                     telemetry::internal_error("revocation_log", &error);
@@ -215,7 +222,7 @@ impl State {
                 break;
             }
         }
-        self.read_at.store(unix_millis(self.clock.now()), Ordering::Release);
+        self.read_at.store(unix_millis(started), Ordering::Release);
     }
 }
 

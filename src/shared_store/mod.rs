@@ -24,6 +24,7 @@ mod memory;
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -73,8 +74,59 @@ pub trait SharedStore: Send + Sync + 'static {
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage>;
 }
 
+/// One store for several parts of an app.
+impl<S: SharedStore + ?Sized> SharedStore for Arc<S> {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
+        (**self).get(key)
+    }
+
+    fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        (**self).put(key, value, ttl)
+    }
+
+    fn put_if_absent<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool> {
+        (**self).put_if_absent(key, value, ttl)
+    }
+
+    fn replace_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Bytes,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool> {
+        (**self).replace_if(key, expected, value, ttl)
+    }
+
+    fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
+        (**self).remove_if(key, expected)
+    }
+
+    fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        (**self).append(log, entry, ttl)
+    }
+
+    fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
+        (**self).read_since(log, cursor)
+    }
+}
+
 /// What every store operation returns.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// A request waits no longer than this for the store.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// An operation of the store, given up when it takes too long.
+pub(crate) async fn in_time<T>(operation: StoreFuture<'_, T>) -> Result<T, StoreError> {
+    let done = tokio::time::timeout(DEADLINE, operation).await;
+    done.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
+}
 
 /// Name of a value or a log: what it is for, and which one.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -9,6 +9,7 @@ mod login_parameters;
 mod login_tokens;
 mod refresh;
 mod rendering;
+mod replicas;
 mod secrets;
 mod sessions;
 mod support;

@@ -117,6 +117,7 @@ async fn me(session: Session) -> Json<Value> {
     let principal = session.principal();
     Json(json!({
         "email": session.user().email,
+        "sid": principal.session_id(),
         "sub": principal.subject(),
         "jti": principal.raw_claims()["jti"],
         "roles": principal.roles(),

@@ -28,8 +28,8 @@ use crate::shared_store::StoreError;
 const RESULT_MEMORY: Duration = Duration::from_secs(60);
 /// So long waiters do not queue up calls that fail.
 const FAILURE_MEMORY: Duration = Duration::from_secs(1);
-/// Longer than the token endpoint's deadline of 10 s.
-const LEASE: Duration = Duration::from_secs(15);
+/// Longer than a token call of 10 s and a fetch of keys of 5 s.
+const LEASE: Duration = Duration::from_secs(18);
 
 /// What the store says of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

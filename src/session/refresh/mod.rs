@@ -9,6 +9,7 @@ mod coordinator;
 mod explore;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,13 +25,18 @@ use super::{Session, Sessions};
 use crate::flight::{Flight, Flights};
 use crate::oauth::{OAuthError, TokenResponse};
 use crate::secret::SecretString;
-use crate::shared_store::{Purpose, StoreError, StoreKey};
+use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
 use crate::telemetry;
 use crate::token::{Flow, TokenError};
 
 /// Between two looks at somebody else's lease, and the longest that it is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(12);
+
+/// Of so many sessions tokens are held that could not be verified yet, and when that is too many,
+/// for so long.
+const MAX_UNVERIFIED: usize = 10_000;
+const LONGEST_HELD: Duration = Duration::from_secs(60 * 60);
 
 /// What came of a refresh.
 #[derive(Clone, Debug)]
@@ -42,10 +48,15 @@ pub(crate) enum Renewal {
     Unavailable,
 }
 
-#[derive(Debug)]
 pub(crate) struct Renewed {
     pub(super) session: Session,
     pub(super) sealed: String,
+}
+
+impl fmt::Debug for Renewed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renewed").field("session", &self.session).finish_non_exhaustive()
+    }
 }
 
 /// Refreshes under way in this process.
@@ -54,7 +65,7 @@ pub(super) struct Refreshes {
     flights: Flights<FlightId, Renewal>,
     /// Tokens that came while the keys to verify them were out of reach: with the refresh token
     /// spent, they are all there is of the session.
-    unverified: Mutex<HashMap<FlightId, TokenResponse>>,
+    unverified: Mutex<HashMap<FlightId, (TokenResponse, Instant)>>,
     owners: AtomicU32,
 }
 
@@ -91,6 +102,11 @@ impl Sessions {
     }
 
     async fn renew_once(&self, session: &Session) -> Renewal {
+        // A token is not spent for tokens that could not be verified.
+        if let Err(error) = self.0.scalekit.keys().ready().await {
+            telemetry::internal_error("session_refresh", &error);
+            return Renewal::Unavailable;
+        }
         let refresher = Refresher::new(self, session);
         let outcome =
             coordinator::refresh(&refresher, session.record().generation(), &refresher.owner).await;
@@ -142,11 +158,7 @@ impl<'a> Refresher<'a> {
         let was_held = held.is_some();
         let mut tokens = match held {
             Some(tokens) => tokens,
-            None => {
-                // A token is not spent for tokens that could not be verified.
-                scalekit.keys().ready().await?;
-                scalekit.refresh(refresh_token).await?
-            }
+            None => scalekit.refresh(refresh_token).await?,
         };
         let mut verified = sessions.verify(&tokens, flow()).await;
         if was_held && matches!(verified, Err(TokenError::Expired)) {
@@ -195,7 +207,7 @@ impl Refresher<'_> {
 
 impl World for Refresher<'_> {
     async fn read(&self) -> Result<Option<Bytes>, StoreError> {
-        self.sessions.0.store.get(&self.key).await
+        in_time(self.sessions.0.store.get(&self.key)).await
     }
 
     async fn set(
@@ -206,8 +218,8 @@ impl World for Refresher<'_> {
     ) -> Result<bool, StoreError> {
         let store = &self.sessions.0.store;
         match seen {
-            None => store.put_if_absent(&self.key, entry.encode(), ttl).await,
-            Some(seen) => store.replace_if(&self.key, seen, entry.encode(), ttl).await,
+            None => in_time(store.put_if_absent(&self.key, entry.encode(), ttl)).await,
+            Some(seen) => in_time(store.replace_if(&self.key, seen, entry.encode(), ttl)).await,
         }
     }
 
@@ -236,11 +248,18 @@ impl World for Refresher<'_> {
 
 impl Refreshes {
     fn keep_unverified(&self, id: FlightId, tokens: TokenResponse) {
-        self.unverified.lock().unwrap_or_else(PoisonError::into_inner).insert(id, tokens);
+        let mut unverified = self.unverified.lock().unwrap_or_else(PoisonError::into_inner);
+        if unverified.len() >= MAX_UNVERIFIED {
+            unverified.retain(|_, (_, since)| since.elapsed() < LONGEST_HELD);
+        }
+        if unverified.len() < MAX_UNVERIFIED {
+            unverified.insert(id, (tokens, Instant::now()));
+        }
     }
 
     fn take_unverified(&self, id: &FlightId) -> Option<TokenResponse> {
-        self.unverified.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+        let mut unverified = self.unverified.lock().unwrap_or_else(PoisonError::into_inner);
+        unverified.remove(id).map(|(tokens, _)| tokens)
     }
 }
 

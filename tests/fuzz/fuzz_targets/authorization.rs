@@ -50,8 +50,21 @@ impl Apps {
         let keyless_verifier = keyless_verifier.build().expect("good settings");
 
         let mut fragments = [
-            &b"Bearer "[..], b"bearer ", b"BEARER ", b"Bearer", b"Basic ", b"DPoP ", b" ", b"\t", b",",
-            b"=", b"a.b.c", b"\"", b"\xff", b"token=", b"YTpi",
+            &b"Bearer "[..],
+            b"bearer ",
+            b"BEARER ",
+            b"Bearer",
+            b"Basic ",
+            b"DPoP ",
+            b" ",
+            b"\t",
+            b",",
+            b"=",
+            b"a.b.c",
+            b"\"",
+            b"\xff",
+            b"token=",
+            b"YTpi",
         ]
         .map(<[u8]>::to_vec)
         .to_vec();

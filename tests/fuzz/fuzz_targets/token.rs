@@ -42,8 +42,7 @@ impl Environment {
     fn new() -> Self {
         let time = clock();
         let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-        let sandbox =
-            Sandbox::builder().clock(time.clone()).access_token_lifetime(century).build();
+        let sandbox = Sandbox::builder().clock(time.clone()).access_token_lifetime(century).build();
         let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id());
         Self {
             time,
@@ -106,22 +105,41 @@ impl Issued {
         });
         let headers = ["alg", "kid", "typ", "crit", "b64", "jku", "jwk", "x5c", "cty"];
         let names = [
-            "iss", "aud", "exp", "nbf", "iat", "sub", "client_id", "azp", "oid", "org_id", "sid",
-            "scope", "scopes", "roles", "permissions", "nonce", "at_hash", "c_hash", "events",
-            "organization_id", "connection_id",
+            "iss",
+            "aud",
+            "exp",
+            "nbf",
+            "iat",
+            "sub",
+            "client_id",
+            "azp",
+            "oid",
+            "org_id",
+            "sid",
+            "scope",
+            "scopes",
+            "roles",
+            "permissions",
+            "nonce",
+            "at_hash",
+            "c_hash",
+            "events",
+            "organization_id",
+            "connection_id",
         ];
-        let [header, payload] = [(header, &headers[..]), (claims, &names[..])].map(|(base, names)| {
-            if input.byte() % 8 == 0 {
-                return input.bytes().to_vec();
-            }
-            let mut members = Members::of(&base);
-            members.edit(input, names);
-            let mut text = members.to_bytes();
-            if input.byte() % 8 == 7 {
-                mutate(input, &mut text);
-            }
-            text
-        });
+        let [header, payload] =
+            [(header, &headers[..]), (claims, &names[..])].map(|(base, names)| {
+                if input.byte() % 8 == 0 {
+                    return input.bytes().to_vec();
+                }
+                let mut members = Members::of(&base);
+                members.edit(input, names);
+                let mut text = members.to_bytes();
+                if input.byte() % 8 == 7 {
+                    mutate(input, &mut text);
+                }
+                text
+            });
 
         let token = self.keys.sign(signer, &header, &payload);
         let expected = expected(signer, &header, &payload).filter(|_| token.len() <= 16 * 1024);
@@ -161,7 +179,8 @@ fn expected(signer: Signer, header: &[u8], payload: &[u8]) -> Option<Map<String,
         }
         one => one == "api",
     };
-    let date = |name: &str| claims.get(name).map(|date| date.as_f64().filter(|date| is_date(*date)));
+    let date =
+        |name: &str| claims.get(name).map(|date| date.as_f64().filter(|date| is_date(*date)));
     #[allow(clippy::cast_precision_loss)]
     let now = START as f64;
     let in_time = date("exp")?? > now - LEEWAY

@@ -132,10 +132,7 @@ impl Address {
 }
 
 impl HttpClient for Address {
-    fn send(
-        &self,
-        _: Request<Bytes>,
-    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
+    fn send(&self, _: Request<Bytes>) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
         let (status, body) = self.0.lock().expect("no panic so far").clone();
         let mut response = Response::new(body);
         *response.status_mut() = status;

@@ -74,7 +74,8 @@ pub fn mutate(input: &mut Input<'_>, text: &mut Vec<u8>) {
         4 => text.extend(input.bytes()),
         5 => {
             let (one, two) = (at(input, text), at(input, text));
-            let copy: Vec<u8> = text[one.min(two)..one.max(two)].iter().take(1024).copied().collect();
+            let copy: Vec<u8> =
+                text[one.min(two)..one.max(two)].iter().take(1024).copied().collect();
             let at = at(input, text);
             text.splice(at..at, copy);
         }

@@ -1,0 +1,119 @@
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderValue, Request, Response};
+
+use super::answer::{AuthFailure, AuthRejection};
+use crate::body::ResponseBody;
+use crate::rejection::{Rejected, Renderer};
+use crate::session::Sessions;
+
+/// What the services of this module have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub(super) sessions: Sessions,
+    renderer: Renderer<AuthRejection>,
+}
+
+impl Route {
+    pub(super) fn new(sessions: &Sessions) -> Self {
+        Self { sessions: sessions.clone(), renderer: Renderer::default() }
+    }
+
+    pub(super) fn on_rejection<F>(&mut self, render: F)
+    where
+        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.renderer = Renderer::custom(render);
+    }
+
+    /// The answer to a request that failed, which also sets these cookies.
+    pub(super) fn refuse(
+        &self,
+        failure: AuthFailure,
+        request: &Request<()>,
+        set_cookies: impl IntoIterator<Item = HeaderValue>,
+    ) -> Response<Bytes> {
+        let login_path = self.sessions.login_path();
+        let rejection = AuthRejection::new(failure, request.headers(), login_path);
+        self.renderer.render(rejection.set_cookies(set_cookies), request)
+    }
+}
+
+/// Makes a tower service over requests with any body of a type around a [`Route`], whose work is
+/// `async fn answer(&self, Request<()>) -> Response<Bytes>`.
+macro_rules! route_service {
+    ($service:ident) => {
+        impl $service {
+            pub(super) fn new(sessions: &crate::session::Sessions) -> Self {
+                Self(super::route::Route::new(sessions))
+            }
+
+            /// Renders refusals in your own way. The typed reason stands in the response's
+            /// extensions in any case.
+            #[must_use]
+            pub fn on_rejection<F>(mut self, render: F) -> Self
+            where
+                F: Fn(
+                        crate::rejection::Rejected<'_, super::AuthRejection>,
+                    ) -> http::Response<bytes::Bytes>
+                    + Send
+                    + Sync
+                    + 'static,
+            {
+                self.0.on_rejection(render);
+                self
+            }
+        }
+
+        impl<B> tower_service::Service<http::Request<B>> for $service {
+            type Response = http::Response<crate::body::ResponseBody>;
+            type Error = std::convert::Infallible;
+            type Future = super::RouteFuture;
+
+            fn poll_ready(
+                &mut self,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Result<(), Self::Error>> {
+                std::task::Poll::Ready(Ok(()))
+            }
+
+            fn call(&mut self, request: http::Request<B>) -> super::RouteFuture {
+                let (service, request) = (self.clone(), request.map(|_| ()));
+                super::RouteFuture::new(async move { service.answer(request).await })
+            }
+        }
+    };
+}
+
+pub(super) use route_service;
+
+/// Response future of the services in this module.
+///
+/// Most of them have network work to do; one allocation does not matter there.
+pub struct RouteFuture(BoxFuture<'static, Response<Bytes>>);
+
+impl RouteFuture {
+    pub(super) fn new(work: impl Future<Output = Response<Bytes>> + Send + 'static) -> Self {
+        Self(Box::pin(work))
+    }
+}
+
+impl Future for RouteFuture {
+    type Output = Result<Response<ResponseBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx).map(|response| Ok(response.map(ResponseBody::own)))
+    }
+}
+
+impl fmt::Debug for RouteFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,192 @@
+//! Several processes of one app, which share a store and nothing else.
+
+use std::sync::Arc;
+
+use axum::Router;
+use futures::future::join_all;
+use http::{Method, StatusCode};
+use tower_scalekit::sandbox::{Endpoint, TokenKind};
+use tower_scalekit::shared_store::MemoryStore;
+use tower_scalekit::{RequireSession, Sessions};
+
+use crate::support::{Browser, FETCH, JANE, JOHN, Reading as _, World, app, send, set_cookies};
+
+struct Replicas {
+    world: World,
+    sessions: [Sessions; 2],
+    apps: [Router; 2],
+}
+
+impl Replicas {
+    fn new() -> Self {
+        let world = World::with(
+            |sandbox| sandbox.refresh_grace(std::time::Duration::ZERO),
+            |sessions| sessions,
+        );
+        let store = Arc::new(MemoryStore::new(world.sandbox.clock().clock()));
+        let sessions = [(); 2].map(|()| world.replica(|one| one.shared_store(Arc::clone(&store))));
+        let apps = sessions.each_ref().map(app);
+        Self { world, sessions, apps }
+    }
+
+    async fn logged_in(&self, email: &str) -> Browser {
+        let mut browser = Browser::new(&self.apps[0], &self.world.sandbox);
+        let done = browser.log_in(&self.world.sandbox, email).await;
+        assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
+        browser
+    }
+
+    async fn status(&self, replica: usize, browser: &Browser) -> StatusCode {
+        let request = browser.request(Method::GET, "/me", &FETCH);
+        send(&self.apps[replica], request).await.status()
+    }
+}
+
+/// Lets the tasks that were started go as far as they can.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r1_r3_replicas_refresh_once_and_give_the_same_session() {
+    let replicas = Replicas::new();
+    let browser = replicas.logged_in(JANE).await;
+    replicas.world.advance(301);
+    let before = replicas.world.sandbox.refreshes();
+    let held = replicas.world.sandbox.hold(Endpoint::Token);
+    let requests: Vec<_> = (0..100)
+        .map(|number| {
+            let app = replicas.apps[number % 2].clone();
+            let request = browser.request(Method::GET, "/me", &FETCH);
+            tokio::spawn(async move { send(&app, request).await })
+        })
+        .collect();
+    settle().await;
+    drop(held);
+    let mut cookies = Vec::new();
+    for answer in join_all(requests).await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        cookies.extend(set_cookies(answer.headers()).into_iter().map(str::to_owned));
+    }
+    cookies.sort();
+    cookies.dedup();
+    assert_eq!((cookies.len(), replicas.world.sandbox.refreshes() - before), (1, 1));
+}
+
+#[tokio::test]
+async fn r8_a_logout_on_one_replica_ends_the_session_on_all() {
+    let replicas = Replicas::new();
+    let mut browser = replicas.logged_in(JANE).await;
+    let copy = browser.clone();
+    assert_eq!(replicas.status(1, &copy).await, StatusCode::OK);
+    assert_eq!(browser.post("/logout").await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(replicas.status(0, &copy).await, StatusCode::UNAUTHORIZED);
+    replicas.world.advance(2);
+    assert_eq!(replicas.status(1, &copy).await, StatusCode::UNAUTHORIZED);
+    // Nor does it come back by a refresh, on whichever replica.
+    replicas.world.advance(300);
+    for replica in [0, 1] {
+        assert_eq!(replicas.status(replica, &copy).await, StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn r8_a_logout_during_a_refresh_is_not_undone_by_its_late_response() {
+    let replicas = Replicas::new();
+    for refreshing in [0, 1] {
+        let mut browser = replicas.logged_in(JANE).await;
+        let copy = browser.clone();
+        replicas.world.advance(301);
+        let held = replicas.world.sandbox.hold(Endpoint::Token);
+        let (app, request) =
+            (replicas.apps[refreshing].clone(), copy.request(Method::GET, "/me", &FETCH));
+        let late = tokio::spawn(async move { send(&app, request).await });
+        settle().await;
+        assert_eq!(browser.post("/logout").await.status(), StatusCode::SEE_OTHER);
+        drop(held);
+        let late = late.await.unwrap();
+        assert_eq!(late.status(), StatusCode::UNAUTHORIZED);
+        assert!(set_cookies(late.headers()).iter().all(|cookie| cookie.contains("Max-Age=0")));
+        replicas.world.advance(2);
+        for replica in [0, 1] {
+            assert_eq!(replicas.status(replica, &copy).await, StatusCode::UNAUTHORIZED);
+        }
+    }
+}
+
+#[tokio::test]
+async fn r8_a_handler_that_is_slower_than_a_logout_gives_no_session_back() {
+    let replicas = Replicas::new();
+    let browser = replicas.logged_in(JANE).await;
+    let sessions = replicas.sessions[0].clone();
+    let environment_session = {
+        let me = send(&replicas.apps[0], browser.request(Method::GET, "/me", &FETCH)).await.json();
+        me["sid"].as_str().map(str::to_owned)
+    };
+    let environment_session = environment_session.unwrap_or_default();
+    let slow = axum::routing::get(move || async move {
+        // The session is revoked while the handler works.
+        sessions.revoke_session(&environment_session).await.unwrap();
+        "done"
+    });
+    let app = Router::new().route("/slow", slow).layer(RequireSession::new(&replicas.sessions[0]));
+    replicas.world.advance(301);
+    let answer = send(&app, browser.request(Method::GET, "/slow", &FETCH)).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(set_cookies(answer.headers()).is_empty(), "{:?}", answer.headers());
+    assert_eq!(replicas.status(0, &browser).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn revocations_reach_every_replica_within_two_seconds_and_nobody_else() {
+    let replicas = Replicas::new();
+    let (jane, john) = (replicas.logged_in(JANE).await, replicas.logged_in(JOHN).await);
+    let id = |browser: Browser| {
+        let app = replicas.apps[0].clone();
+        async move {
+            let me = send(&app, browser.request(Method::GET, "/me", &FETCH)).await.json();
+            me["sub"].as_str().unwrap_or_default().to_owned()
+        }
+    };
+    let subject = id(jane.clone()).await;
+    assert!(subject.starts_with("usr_"), "{subject}");
+    replicas.sessions[1].revoke_user(&subject).await.unwrap();
+    assert_eq!(replicas.status(1, &jane).await, StatusCode::UNAUTHORIZED);
+    replicas.world.advance(2);
+    assert_eq!(replicas.status(0, &jane).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(replicas.status(0, &john).await, StatusCode::OK);
+    let again = replicas.logged_in(JANE).await;
+    for replica in [0, 1] {
+        assert_eq!(replicas.status(replica, &again).await, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn whoever_was_revoked_may_log_in_again_under_the_same_session_of_the_environment() {
+    let replicas = Replicas::new();
+    let mut jane = replicas.logged_in(JANE).await;
+    let me = send(&replicas.apps[0], jane.request(Method::GET, "/me", &FETCH)).await.json();
+    replicas.sessions[0].revoke_session(me["sid"].as_str().unwrap()).await.unwrap();
+    assert_eq!(replicas.status(0, &jane).await, StatusCode::UNAUTHORIZED);
+    // The environment was not told: it may use the same id for a session that begins later.
+    let sid = me["sid"].clone();
+    replicas.world.advance(1);
+    replicas.world.sandbox.tamper(TokenKind::AccessToken, move |draft| {
+        draft.claims.insert("sid".into(), sid.clone());
+    });
+    assert_eq!(jane.log_in(&replicas.world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(replicas.status(0, &jane).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn l11_a_login_ends_the_session_that_it_replaces() {
+    let replicas = Replicas::new();
+    let mut browser = replicas.logged_in(JANE).await;
+    let old = browser.clone();
+    assert_eq!(browser.log_in(&replicas.world.sandbox, JOHN).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(replicas.status(0, &old).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(replicas.status(0, &browser).await, StatusCode::OK);
+}
