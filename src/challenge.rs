@@ -20,7 +20,7 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 use url::Url;
 
 use crate::error::{ConfigError, ConfigProblem};
@@ -121,7 +121,33 @@ impl Attributes<'_, '_> {
 
 /// Left in a request by the layer that checked its token, for layers further in that refuse it.
 #[derive(Clone, Debug)]
-pub(crate) struct ChallengeContext(pub(crate) Arc<Challenge>);
+pub(crate) struct ChallengeContext {
+    challenge: Arc<Challenge>,
+    /// What the operation needs by the layers passed so far.
+    scopes: Vec<ScopeToken>,
+}
+
+impl ChallengeContext {
+    pub(crate) fn of(challenge: &Arc<Challenge>) -> Self {
+        Self { challenge: Arc::clone(challenge), scopes: Vec::new() }
+    }
+
+    /// Notes scopes that a layer required and found.
+    pub(crate) fn require(&mut self, scopes: impl IntoIterator<Item = ScopeToken>) {
+        self.scopes.extend(scopes);
+    }
+
+    /// A challenge that names all scopes of the operation: those already granted, and these.
+    pub(crate) fn step_up(&self, missing: &[ScopeToken]) -> Challenge {
+        let mut scopes: Vec<ScopeToken> = Vec::new();
+        for scope in self.scopes.iter().chain(missing) {
+            if !scopes.contains(scope) {
+                scopes.push(scope.clone());
+            }
+        }
+        Challenge::clone(&self.challenge).scope(scopes)
+    }
+}
 
 /// Error codes of RFC 6750 section 3.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,16 +179,6 @@ impl BearerError {
             Self::InsufficientScope => "The token lacks a required scope",
             Self::InvalidRequest => "The request must carry exactly one Authorization header",
             Self::InvalidToken => "The token is not valid here",
-        }
-    }
-
-    /// The status of an answer with this code.
-    #[must_use]
-    pub fn status(self) -> StatusCode {
-        match self {
-            Self::InsufficientScope => StatusCode::FORBIDDEN,
-            Self::InvalidRequest => StatusCode::BAD_REQUEST,
-            Self::InvalidToken => StatusCode::UNAUTHORIZED,
         }
     }
 }

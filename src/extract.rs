@@ -8,10 +8,9 @@ use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 
 use crate::rejection::misconfigured_answer;
-use crate::require_session::Anonymous;
 use crate::session::Session;
 use crate::telemetry;
-use crate::token::Principal;
+use crate::token::{NoPrincipal, Principal};
 
 /// An extractor found nothing of the layer that must stand around the route: 500.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +71,7 @@ where
 {
     match parts.extensions.get::<T>() {
         Some(found) => Ok(Some(found.clone())),
-        None if parts.extensions.get::<Anonymous>().is_some() => Ok(None),
+        None if parts.extensions.get::<NoPrincipal>().is_some() => Ok(None),
         None => Err(missing),
     }
 }

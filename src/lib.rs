@@ -111,6 +111,7 @@ mod flight;
 mod guard;
 mod origin;
 mod rejection;
+mod return_to;
 mod telemetry;
 mod text_cache;
 

@@ -1,4 +1,5 @@
-//! Where a request comes from: this machine, our own pages, or somebody else's.
+//! Where a request comes from, and what for: this machine, a person's browser, a page of our own or
+//! of somebody else's.
 
 use http::{HeaderMap, Method, Request, header};
 use url::{Host, Url};
@@ -23,6 +24,22 @@ pub(crate) fn is_cross_site(headers: &HeaderMap, ours: &Url) -> bool {
         Some(origin) => origin != ours.origin().ascii_serialization().as_str(),
         None => false,
     }
+}
+
+/// Whether a person's browser is going to show the answer: it wants a page then, not JSON.
+pub(crate) fn is_shown(headers: &HeaderMap) -> bool {
+    match headers.get("sec-fetch-mode") {
+        Some(mode) => mode == "navigate",
+        None => headers.get_all(header::ACCEPT).iter().any(|accept| {
+            accept.to_str().is_ok_and(|accept| accept.to_ascii_lowercase().contains("text/html"))
+        }),
+    }
+}
+
+/// Whether a person's browser is opening a page. `fetch` and forms are something else: a redirect
+/// would send the first to another origin and lose the second's content.
+pub(crate) fn is_navigation<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD) && is_shown(request.headers())
 }
 
 /// Whether a browser asks for a CORS permission: it carries no credentials, and no harm.
@@ -68,6 +85,28 @@ mod tests {
             assert!(check("origin", origin), "{origin}");
         }
         assert!(!is_cross_site(&HeaderMap::new(), &ours));
+    }
+
+    #[test]
+    fn a_navigation_is_told_by_its_mode_or_else_by_what_it_accepts() {
+        let check = |method: Method, headers: &[(&'static str, &'static str)]| {
+            let mut request = Request::builder().method(method).body(()).unwrap();
+            for (name, value) in headers {
+                request.headers_mut().insert(*name, HeaderValue::from_static(value));
+            }
+            (is_navigation(&request), is_shown(request.headers()))
+        };
+        let navigates = [("sec-fetch-mode", "navigate"), ("accept", "*/*")];
+        assert_eq!(check(Method::GET, &navigates), (true, true));
+        let accepts = [("accept", "application/xml, Text/HTML;q=0.9")];
+        assert_eq!(check(Method::HEAD, &accepts), (true, true));
+        assert_eq!(check(Method::POST, &navigates), (false, true));
+        for mode in ["cors", "no-cors", "same-origin", "websocket"] {
+            let headers = [("sec-fetch-mode", mode), ("accept", "text/html")];
+            assert_eq!(check(Method::GET, &headers), (false, false), "{mode}");
+        }
+        assert_eq!(check(Method::GET, &[("accept", "*/*")]), (false, false));
+        assert_eq!(check(Method::GET, &[]), (false, false));
     }
 
     #[test]

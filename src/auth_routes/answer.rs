@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use crate::origin::is_shown;
 use crate::rejection::{NO_STORE, Reason, json_answer, unavailable_answer, vary_on_cookie};
 
 /// Why a route of the login refused a request, and to whom.
@@ -50,12 +51,8 @@ pub enum AuthFailure {
 }
 
 impl AuthRejection {
-    pub(super) fn new(failure: AuthFailure, headers: &HeaderMap, login_path: &str) -> Self {
-        let accepts_html = |value: &HeaderValue| {
-            value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("text/html"))
-        };
-        let for_browser = headers.get_all(header::ACCEPT).iter().any(accepts_html);
-        let page_link = for_browser.then(|| login_path.to_owned());
+    pub(super) fn new(failure: AuthFailure, headers: &HeaderMap, page_link: String) -> Self {
+        let page_link = is_shown(headers).then_some(page_link);
         Self { failure, page_link, set_cookies: Vec::new() }
     }
 
@@ -72,6 +69,25 @@ impl AuthRejection {
 }
 
 impl AuthFailure {
+    /// Whether the attempt to log in is over, so that its cookie is taken away.
+    pub(super) fn ends_attempt(&self) -> bool {
+        *self != Self::Unavailable
+    }
+
+    /// Whether the environment could not log the person in without asking them something
+    /// (OpenID Connect Core section 3.1.2.6).
+    pub(super) fn wants_interaction(&self) -> bool {
+        let Self::EnvironmentRefused { code: Some(code) } = self else { return false };
+        [
+            "account_selection_required",
+            "consent_required",
+            "interaction_required",
+            "login_required",
+            "user_login_required",
+        ]
+        .contains(&code.as_str())
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::AttemptUnknown

@@ -5,16 +5,16 @@ use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use super::ReturnTo;
 use crate::oauth::{AuthorizationRequest, CodeVerifier};
+use crate::return_to::ReturnTo;
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::session::{Purpose, Sessions};
+use crate::session::{ATTEMPT_ID_BYTES, Purpose, Sessions};
 
 const LIFETIME: Duration = Duration::minutes(10);
 /// In as many tabs a person may be logging in at once.
 const MAX_ATTEMPTS: usize = 5;
-/// So much of `state` names the cookie.
-const ID_BYTES: usize = 8;
+/// A browser that has more of them to give back is asked again next time.
+const MAX_DROPPED: usize = 20;
 
 #[derive(Debug)]
 pub(super) struct Attempt {
@@ -22,6 +22,8 @@ pub(super) struct Attempt {
     pub(super) nonce: SecretString,
     pub(super) verifier: CodeVerifier,
     pub(super) return_to: ReturnTo,
+    /// The person must not be asked anything (`prompt=none`).
+    pub(super) silent: bool,
     started_at: OffsetDateTime,
 }
 
@@ -32,6 +34,8 @@ struct Sealed {
     nonce: String,
     verifier: String,
     return_to: String,
+    #[serde(default)]
+    silent: bool,
     /// Unix seconds.
     started_at: i64,
 }
@@ -39,6 +43,7 @@ struct Sealed {
 impl Attempt {
     pub(super) fn start(
         return_to: ReturnTo,
+        silent: bool,
         now: OffsetDateTime,
     ) -> Result<Self, RandomSourceFailed> {
         Ok(Self {
@@ -46,6 +51,7 @@ impl Attempt {
             nonce: SecretString::random::<32>()?,
             verifier: CodeVerifier::random()?,
             return_to,
+            silent,
             started_at: now,
         })
     }
@@ -63,12 +69,13 @@ impl Attempt {
         headers: &HeaderMap,
     ) -> Option<Vec<HeaderValue>> {
         let cookies = sessions.cookies();
-        let name = cookies.attempt_name(self.state.expose().get(..ID_BYTES)?);
+        let name = cookies.attempt_name(self.state.expose().get(..ATTEMPT_ID_BYTES)?);
         let content = serde_json::to_vec(&Sealed {
             state: self.state.expose().to_owned(),
             nonce: self.nonce.expose().to_owned(),
             verifier: self.verifier.expose().to_owned(),
             return_to: self.return_to.as_str().to_owned(),
+            silent: self.silent,
             started_at: self.started_at.unix_timestamp(),
         });
         let sealed = sessions.keys().seal(Purpose::LoginAttempt, &name, &content.ok()?).ok()?;
@@ -84,7 +91,7 @@ impl Attempt {
             *index >= MAX_ATTEMPTS - 1
                 || !started_at.is_some_and(|start| self.started_at < start + LIFETIME)
         });
-        values.extend(dropped.filter_map(|(_, (_, name))| cookies.removal(name)));
+        values.extend(dropped.take(MAX_DROPPED).filter_map(|(_, (_, name))| cookies.removal(name)));
         Some(values)
     }
 
@@ -96,7 +103,7 @@ impl Attempt {
         state: &str,
         now: OffsetDateTime,
     ) -> (Option<Self>, Option<HeaderValue>) {
-        let Some(id) = state.get(..ID_BYTES) else { return (None, None) };
+        let Some(id) = state.get(..ATTEMPT_ID_BYTES) else { return (None, None) };
         let cookies = sessions.cookies();
         let wanted = cookies.attempt_name(id);
         let mut found = cookies.presented_attempts(headers).filter(|(name, _)| *name == wanted);
@@ -116,6 +123,7 @@ impl Attempt {
             nonce: sealed.nonce.into(),
             verifier: SecretString::from(sealed.verifier).into(),
             return_to: ReturnTo::parse(&sealed.return_to)?,
+            silent: sealed.silent,
             started_at: OffsetDateTime::from_unix_timestamp(sealed.started_at).ok()?,
         })
     }

@@ -6,6 +6,7 @@ use super::answer::{AuthFailure, redirect};
 use super::attempt::Attempt;
 use super::route::{Route, route_service};
 use crate::oauth::{OAuthError, is_error_code};
+use crate::return_to::{ReturnTo, with_return_to};
 use crate::session::{NewSession, PresentedCookies};
 use crate::telemetry;
 use crate::token::{Flow, TokenError};
@@ -31,23 +32,30 @@ impl Callback {
             None => (None, None),
         };
         let presented = sessions.cookies().presented(request.headers()).cookies();
-        let completed = match (outcome, attempt) {
-            (Ok(returned), Some(attempt)) => {
-                self.complete(returned, &attempt, presented).await.map(|cookies| (attempt, cookies))
-            }
+        let completed = match (outcome, &attempt) {
+            (Ok(returned), Some(attempt)) => self.complete(returned, attempt, presented).await,
             (Ok(_), None) => Err(AuthFailure::AttemptUnknown),
             (Err(failure), _) => Err(failure),
         };
+        let return_to = attempt.as_ref().map(|attempt| &attempt.return_to);
         match completed {
-            Ok((attempt, cookies)) => {
+            Ok(cookies) => {
                 telemetry::login_completed();
                 self.end_old_session(&request).await;
-                let cookies = cookies.into_iter().chain(end_attempt);
-                redirect(StatusCode::SEE_OTHER, attempt.return_to.as_str(), cookies)
+                let target = return_to.map_or("/", ReturnTo::as_str);
+                redirect(StatusCode::SEE_OTHER, target, cookies.into_iter().chain(end_attempt))
+            }
+            // L13: a login that must not ask the person anything becomes, once, one that may.
+            Err(failure)
+                if failure.wants_interaction()
+                    && attempt.as_ref().is_some_and(|attempt| attempt.silent) =>
+            {
+                let login = with_return_to(sessions.login_path(), return_to);
+                redirect(StatusCode::SEE_OTHER, &login, end_attempt)
             }
             Err(failure) => {
-                let keep_attempt = failure == AuthFailure::Unavailable;
-                self.0.refuse(failure, &request, end_attempt.filter(|_| !keep_attempt))
+                let end_attempt = end_attempt.filter(|_| failure.ends_attempt());
+                self.0.refuse(failure, &request, return_to, end_attempt)
             }
         }
     }
@@ -125,36 +133,35 @@ struct Returned {
 }
 
 impl Returned {
-    /// The `state`, if it can be told, and what came with it: an address that is not in order ends
-    /// its attempt too.
+    /// The `state` (of several the first), and what came with it: an address that is not in order
+    /// ends its attempt too.
     fn read(request: &Request<()>) -> (Option<String>, Result<Self, AuthFailure>) {
         if request.method() != Method::GET {
             return (None, Err(AuthFailure::MethodNotAllowed { allow: "GET" }));
         }
         let query = request.uri().query().unwrap_or_default();
-        let [code, state, issuer, error] = ["code", "state", "iss", "error"].map(|name| {
-            let mut values = form_urlencoded::parse(query.as_bytes())
-                .filter(|(found, _)| found == name)
-                .map(|(_, value)| value.into_owned());
-            let first = values.next();
-            // L4: of two values nobody knows which one is meant.
-            if values.next().is_some() { Err(AuthFailure::MalformedRequest) } else { Ok(first) }
+        let parameters = ["code", "state", "iss", "error"].map(|name| {
+            let values =
+                form_urlencoded::parse(query.as_bytes()).filter(|(found, _)| found == name);
+            values.map(|(_, value)| value.into_owned()).collect::<Vec<_>>()
         });
-        let state = match state {
-            Ok(state) => state,
-            Err(failure) => return (None, Err(failure)),
+        // L4: of two values nobody knows which one is meant.
+        let unambiguous = parameters.iter().all(|values| values.len() < 2);
+        let [code, state, issuer, error] = parameters.map(|values| values.into_iter().next());
+        let returned = if unambiguous {
+            Self::judge(state.is_some(), code, issuer, error)
+        } else {
+            Err(AuthFailure::MalformedRequest)
         };
-        let returned = Self::judge(state.is_some(), code, issuer, error);
         (state, returned)
     }
 
     fn judge(
         has_state: bool,
-        code: Result<Option<String>, AuthFailure>,
-        issuer: Result<Option<String>, AuthFailure>,
-        error: Result<Option<String>, AuthFailure>,
+        code: Option<String>,
+        issuer: Option<String>,
+        error: Option<String>,
     ) -> Result<Self, AuthFailure> {
-        let (code, issuer, error) = (code?, issuer?, error?);
         let outcome = match (code, error) {
             (Some(code), None) if !code.is_empty() => Ok(code),
             (None, Some(error)) => Err(Some(error).filter(|error| is_error_code(error))),

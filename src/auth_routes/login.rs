@@ -4,17 +4,21 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use url::form_urlencoded;
 
-use super::ReturnTo;
 use super::answer::{AuthFailure, redirect};
 use super::attempt::Attempt;
 use super::route::{Route, route_service};
 use crate::oauth::{AuthorizationRequest, is_error_code};
+use crate::return_to::ReturnTo;
 use crate::telemetry;
 
 /// Starts logins: `GET /login`. Made by [`Sessions::login`](crate::Sessions::login).
 ///
-/// * `return_to` is where the person goes afterwards: a path of this app, else it is ignored.
+/// * `return_to` is where the person goes afterwards: a path of this app, else it is ignored. So is
+///   `target_link_uri`, an address of this app, where somebody else starts the login
+///   (OpenID Connect Core section 4); an `iss` that comes with it must be the environment's.
 /// * `error` is how the environment tells that a login it started has failed: 400.
+/// * `prompt=none` logs in whoever can be without being asked anything; for others the login starts
+///   again, as a plain one.
 /// * Any other parameter goes on to the environment's authorization endpoint: the documented ones
 ///   (`organization_id`, `connection_id`, `login_hint`, `domain_hint`, `provider`, `prompt`) and
 ///   those of its invitations, which are not; at most twenty of at most 2 KiB each. Never forwarded
@@ -23,7 +27,7 @@ use crate::telemetry;
 pub struct Login(Route);
 
 /// What this service decides itself, or what means nothing at the authorization endpoint.
-const NOT_FORWARDED: [&str; 26] = [
+const NOT_FORWARDED: [&str; 22] = [
     "claims",
     "client_id",
     "client_secret",
@@ -33,11 +37,9 @@ const NOT_FORWARDED: [&str; 26] = [
     "code_verifier",
     "domain",
     "dpop_jkt",
-    "error",
     "error_description",
     "id_token_hint",
     "idp_initiated_login",
-    "iss",
     "max_age",
     "nonce",
     "redirect_uri",
@@ -46,17 +48,15 @@ const NOT_FORWARDED: [&str; 26] = [
     "resource",
     "response_mode",
     "response_type",
-    "return_to",
     "scope",
     "state",
-    "target_link_uri",
 ];
 const MAX_FORWARDED: usize = 20;
 const MAX_FORWARDED_BYTES: usize = 2048;
 
 impl Login {
     pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
-        self.start(&request).unwrap_or_else(|failure| self.0.refuse(failure, &request, []))
+        self.start(&request).unwrap_or_else(|failure| self.0.refuse(failure, &request, None, []))
     }
 
     fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
@@ -70,12 +70,17 @@ impl Login {
             return Err(AuthFailure::EnvironmentRefused { code });
         }
         let scalekit = self.0.sessions.scalekit();
+        // L14: whoever starts a login for another issuer does not mean us.
+        if query.issuer.as_deref().is_some_and(|issuer| issuer != scalekit.environment_url()) {
+            telemetry::login_failed("other_issuer", None);
+            return Err(AuthFailure::MalformedRequest);
+        }
         let misconfigured = |error: &(dyn std::error::Error + 'static)| {
             telemetry::internal_error("login", error);
             AuthFailure::Misconfigured
         };
-        let return_to = self.own_page(query.return_to.as_deref());
-        let attempt = Attempt::start(return_to, scalekit.clock().now())
+        let return_to = self.page_to_return_to(&query);
+        let attempt = Attempt::start(return_to, query.is_silent(), scalekit.clock().now())
             .map_err(|error| misconfigured(&error))?;
         let cookies = attempt.keep(&self.0.sessions, request.headers());
         let cookies = cookies.ok_or(AuthFailure::Misconfigured)?;
@@ -89,8 +94,8 @@ impl Login {
         Ok(redirect(StatusCode::FOUND, url.as_str(), cookies))
     }
 
-    /// The page to return to, unless it is none of ours or would lead around in a circle.
-    fn own_page(&self, wanted: Option<&str>) -> ReturnTo {
+    /// Where the login should end, unless that is none of our pages or would lead in a circle.
+    fn page_to_return_to(&self, query: &Query) -> ReturnTo {
         let sessions = &self.0.sessions;
         let circle = [
             sessions.login_path(),
@@ -98,8 +103,10 @@ impl Login {
             sessions.refresh_path(),
             sessions.callback_path(),
         ];
+        let target =
+            || ReturnTo::on_origin(query.target_link_uri.as_deref()?, sessions.public_url());
+        let wanted = query.return_to.as_deref().and_then(ReturnTo::parse).or_else(target);
         wanted
-            .and_then(ReturnTo::parse)
             .filter(|page| !circle.iter().any(|path| page.is_path(path)))
             .unwrap_or_else(ReturnTo::root)
     }
@@ -111,6 +118,8 @@ route_service!(Login);
 #[derive(Debug, Default)]
 struct Query {
     return_to: Option<String>,
+    target_link_uri: Option<String>,
+    issuer: Option<String>,
     error: Option<String>,
     forwarded: Vec<(String, String)>,
 }
@@ -126,6 +135,8 @@ impl Query {
             }
             match &*name {
                 "return_to" => parsed.return_to = Some(value.into_owned()),
+                "target_link_uri" => parsed.target_link_uri = Some(value.into_owned()),
+                "iss" => parsed.issuer = Some(value.into_owned()),
                 "error" => parsed.error = Some(value.into_owned()),
                 name if NOT_FORWARDED.contains(&name) => {}
                 name => {
@@ -139,5 +150,9 @@ impl Query {
             }
         }
         parsed
+    }
+
+    fn is_silent(&self) -> bool {
+        self.forwarded.iter().any(|(name, value)| name == "prompt" && value == "none")
     }
 }

@@ -18,7 +18,7 @@ impl Logout {
     pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
         match self.end(&request).await {
             Ok(response) => response,
-            Err(failure) => self.0.refuse(failure, &request, []),
+            Err(failure) => self.0.refuse(failure, &request, None, []),
         }
     }
 
@@ -38,8 +38,7 @@ impl Logout {
             telemetry::internal_error("logout", &error);
         }
         let url = sessions.scalekit().logout_url(&sessions.logout_request(session.as_ref()));
-        let presented = sessions.cookies().presented(request.headers()).cookies();
-        let clear = sessions.cookies().clear_session(presented);
+        let clear = sessions.cookies().clear_session(request.headers());
         // L10: after a POST, the browser must come with a GET.
         Ok(redirect(StatusCode::SEE_OTHER, url.as_str(), clear))
     }

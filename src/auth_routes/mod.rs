@@ -43,7 +43,6 @@ mod callback;
 mod login;
 mod logout;
 mod refresh;
-mod return_to;
 mod route;
 #[cfg(feature = "axum")]
 mod router;
@@ -55,8 +54,8 @@ pub use self::callback::Callback;
 pub use self::login::Login;
 pub use self::logout::Logout;
 pub use self::refresh::Refresh;
-pub use self::return_to::ReturnTo;
 pub use self::route::RouteFuture;
+pub use crate::return_to::ReturnTo;
 
 use crate::session::Sessions;
 

@@ -21,12 +21,10 @@ impl Refresh {
         match self.renew(&request).await {
             Ok(response) => response,
             Err(AuthFailure::NoSession) => {
-                let cookies = self.0.sessions.cookies();
-                let presented = cookies.presented(request.headers()).cookies();
-                let clear = cookies.clear_session(presented);
-                self.0.refuse(AuthFailure::NoSession, &request, clear)
+                let clear = self.0.sessions.cookies().clear_session(request.headers());
+                self.0.refuse(AuthFailure::NoSession, &request, None, clear)
             }
-            Err(failure) => self.0.refuse(failure, &request, []),
+            Err(failure) => self.0.refuse(failure, &request, None, []),
         }
     }
 

@@ -11,6 +11,7 @@ use http::{HeaderValue, Request, Response};
 use super::answer::{AuthFailure, AuthRejection};
 use crate::body::ResponseBody;
 use crate::rejection::{Rejected, Renderer};
+use crate::return_to::{ReturnTo, with_return_to};
 use crate::session::Sessions;
 
 /// What the services of this module have in common.
@@ -32,15 +33,17 @@ impl Route {
         self.renderer = Renderer::custom(render);
     }
 
-    /// The answer to a request that failed, which also sets these cookies.
+    /// The answer to a request that failed, which also sets these cookies. A page leads to another
+    /// login, and from there to where this one was to end.
     pub(super) fn refuse(
         &self,
         failure: AuthFailure,
         request: &Request<()>,
+        return_to: Option<&ReturnTo>,
         set_cookies: impl IntoIterator<Item = HeaderValue>,
     ) -> Response<Bytes> {
-        let login_path = self.sessions.login_path();
-        let rejection = AuthRejection::new(failure, request.headers(), login_path);
+        let login = with_return_to(self.sessions.login_path(), return_to);
+        let rejection = AuthRejection::new(failure, request.headers(), login);
         self.renderer.render(rejection.set_cookies(set_cookies), request)
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use serde::Deserialize;
+use serde_json::Value;
 use url::form_urlencoded;
 
 use super::CodeVerifier;
@@ -144,26 +145,18 @@ struct Success {
     access_token: String,
     refresh_token: Option<String>,
     id_token: Option<String>,
-    expires_in: Option<Seconds>,
+    expires_in: Option<Value>,
     scope: Option<String>,
 }
 
-/// A number of seconds, as a number or as text.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Seconds {
-    Number(f64),
-    Text(String),
-}
-
-impl Seconds {
-    fn duration(self) -> Option<Duration> {
-        let seconds = match self {
-            Self::Number(seconds) => seconds,
-            Self::Text(text) => text.parse().ok()?,
-        };
-        Duration::try_from_secs_f64(seconds).ok()
-    }
+/// A number of seconds, as a number or as text; anything else tells nothing.
+fn seconds(value: &Value) -> Option<Duration> {
+    let seconds = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.parse().ok()?,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 #[derive(Deserialize)]
@@ -180,7 +173,7 @@ fn read_answer(response: &Response<Bytes>) -> Result<TokenResponse, OAuthError> 
             access_token: success.access_token.into(),
             refresh_token: success.refresh_token.filter(|token| !token.is_empty()).map(Into::into),
             id_token: success.id_token.filter(|token| !token.is_empty()).map(Into::into),
-            expires_in: success.expires_in.and_then(Seconds::duration),
+            expires_in: success.expires_in.as_ref().and_then(seconds),
             scope: success.scope,
         });
     }
@@ -220,6 +213,8 @@ mod tests {
         assert_eq!(tokens.expires_in, Some(Duration::from_secs(299)));
         assert_eq!(tokens.refresh_token.as_ref().map(SecretString::expose), Some("r"));
         assert!(!format!("{tokens:?}").contains("\"a\""));
+        let fraction = answer(200, r#"{"access_token":"a","expires_in":299.5}"#).unwrap();
+        assert_eq!(fraction.expires_in, Some(Duration::from_millis(299_500)));
         let least =
             answer(200, r#"{"access_token":"a","refresh_token":"","expires_in":-1}"#).unwrap();
         assert!(least.refresh_token.is_none() && least.expires_in.is_none());

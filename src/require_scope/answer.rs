@@ -2,7 +2,7 @@
 //! [table](crate#who-gets-which-answer).
 
 use bytes::Bytes;
-use http::{Response, header};
+use http::{Response, StatusCode, header};
 
 use crate::challenge::{BearerError, Challenge, ScopeToken};
 use crate::rejection::{Reason, json_answer, misconfigured_answer};
@@ -11,6 +11,8 @@ use crate::rejection::{Reason, json_answer, misconfigured_answer};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ScopeRejection {
+    /// Nobody is logged in, behind a [`RequireSession`](crate::RequireSession) that is optional.
+    Anonymous,
     /// The principal lacks something.
     Insufficient {
         /// The names of what is missing.
@@ -28,6 +30,7 @@ pub enum ScopeRejection {
 impl Reason for ScopeRejection {
     fn name(&self) -> &'static str {
         match self {
+            Self::Anonymous => "no_session",
             Self::Insufficient { .. } => "insufficient_scope",
             Self::Misconfigured => "misconfigured",
         }
@@ -35,10 +38,13 @@ impl Reason for ScopeRejection {
 
     fn answer(&self) -> Response<Bytes> {
         match self {
+            Self::Anonymous => {
+                json_answer(StatusCode::UNAUTHORIZED, "login_required", "Log in first")
+            }
             Self::Insufficient { description, challenge, .. } => {
                 let error = BearerError::InsufficientScope;
                 let message = format!("Required: {description}");
-                let mut answer = json_answer(error.status(), error.code(), &message);
+                let mut answer = json_answer(StatusCode::FORBIDDEN, error.code(), &message);
                 if let Some(challenge) = challenge {
                     let value = challenge.clone().error(error).to_header_value();
                     answer.headers_mut().insert(header::WWW_AUTHENTICATE, value);

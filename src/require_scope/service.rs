@@ -3,14 +3,12 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::requirement::Requirement;
 use super::{RequireScope, ResponseFuture, ScopeRejection};
 use crate::body::ResponseBody;
-use crate::challenge::{Challenge, ChallengeContext, ScopeToken};
+use crate::challenge::ChallengeContext;
 use crate::guard::{Decision, Guarded};
-use crate::origin::is_preflight;
 use crate::telemetry;
-use crate::token::Principal;
+use crate::token::{NoPrincipal, Principal};
 
 /// The service of [`RequireScope`].
 #[derive(Clone, Debug)]
@@ -18,10 +16,6 @@ pub struct RequireScopeService<S> {
     pub(super) inner: S,
     pub(super) config: RequireScope,
 }
-
-/// Scopes that the layers passed so far required: the operation needs them too.
-#[derive(Clone, Debug, Default)]
-struct OperationScopes(Vec<ScopeToken>);
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireScopeService<S>
 where
@@ -36,8 +30,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let judged = if is_preflight(&request) { Ok(()) } else { self.config.judge(&mut request) };
-        let decision = match judged {
+        let decision = match self.config.judge(&mut request) {
             Ok(()) => Decision::Admit(()),
             Err(reason) => Decision::Refuse(self.config.renderer.render(reason, &request)),
         };
@@ -52,37 +45,26 @@ impl RequireScope {
             ScopeRejection::Misconfigured
         })?;
         let extensions = request.extensions_mut();
-        let Some(principal) = extensions.get::<Principal>() else {
-            telemetry::layer_missing("RequireScope", "RequireSession or RequireToken");
-            return Err(ScopeRejection::Misconfigured);
+        let Some(principal) = extensions.get::<Principal>().cloned() else {
+            return match extensions.get() {
+                Some(NoPrincipal::Preflight) => Ok(()),
+                Some(NoPrincipal::Anonymous) => Err(ScopeRejection::Anonymous),
+                None => {
+                    telemetry::layer_missing("RequireScope", "RequireSession or RequireToken");
+                    Err(ScopeRejection::Misconfigured)
+                }
+            };
         };
-        let missing = requirement.missing(principal);
+        let missing = requirement.missing(&principal);
+        let context = extensions.get_mut::<ChallengeContext>();
         if missing.is_empty() {
-            let met_with = requirement.met_with(principal);
-            if !met_with.is_empty() {
-                extensions.get_or_insert_default::<OperationScopes>().0.extend(met_with);
+            if let Some(context) = context {
+                context.require(requirement.met_with(&principal));
             }
             return Ok(());
         }
-        let challenge = extensions
-            .get::<ChallengeContext>()
-            .map(|ChallengeContext(context)| step_up(context, extensions.get(), requirement));
+        let challenge = context.map(|context| context.step_up(requirement.scopes()));
         let description = requirement.describe(&missing);
         Err(ScopeRejection::Insufficient { missing, description, challenge })
     }
-}
-
-/// A challenge that names all scopes of the operation, those already granted among them.
-fn step_up(
-    context: &Challenge,
-    passed: Option<&OperationScopes>,
-    requirement: &Requirement,
-) -> Challenge {
-    let mut scopes: Vec<ScopeToken> = Vec::new();
-    for scope in passed.map(|passed| &passed.0).into_iter().flatten().chain(requirement.scopes()) {
-        if !scopes.contains(scope) {
-            scopes.push(scope.clone());
-        }
-    }
-    context.clone().scope(scopes)
 }

@@ -4,10 +4,11 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use url::form_urlencoded;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 
+use crate::origin::is_navigation;
 use crate::rejection::{NO_STORE, Reason, json_answer, unavailable_answer, vary_on_cookie};
+use crate::return_to::{ReturnTo, with_return_to};
 use crate::session::Sessions;
 
 /// Why [`RequireSession`](crate::RequireSession) did not let a request through.
@@ -30,14 +31,11 @@ pub struct LoginRequired {
 }
 
 impl LoginRequired {
-    pub(super) fn of<B>(
-        request: &Request<B>,
-        sessions: &Sessions,
-        clear_cookies: Vec<HeaderValue>,
-    ) -> Self {
-        let login = is_navigation(request.method(), request.headers())
-            .then(|| login_address(sessions.login_path(), original_uri(request)));
-        Self { login, clear_cookies }
+    pub(super) fn of<B>(request: &Request<B>, sessions: &Sessions) -> Self {
+        let here = || original_uri(request).path_and_query().map_or("/", |path| path.as_str());
+        let login = is_navigation(request)
+            .then(|| with_return_to(sessions.login_path(), ReturnTo::parse(here()).as_ref()));
+        Self { login, clear_cookies: sessions.cookies().clear_session(request.headers()) }
     }
 
     /// Where to send the browser, with the way back in it; `None` when the request is not a
@@ -93,26 +91,6 @@ fn redirect(location: HeaderValue) -> Response<Bytes> {
     response
 }
 
-/// Whether a person's browser is opening a page. `fetch` and forms are something else: a redirect
-/// would send the first to another origin and lose the second's content.
-fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
-    if method != Method::GET && method != Method::HEAD {
-        return false;
-    }
-    match headers.get("sec-fetch-mode") {
-        Some(mode) => mode == "navigate",
-        None => headers.get_all(header::ACCEPT).iter().any(|accept| {
-            accept.to_str().is_ok_and(|accept| accept.to_ascii_lowercase().contains("text/html"))
-        }),
-    }
-}
-
-fn login_address(login_path: &str, uri: &Uri) -> String {
-    let here = uri.path_and_query().map_or("/", |path| path.as_str());
-    let return_to: String = form_urlencoded::byte_serialize(here.as_bytes()).collect();
-    format!("{login_path}?return_to={return_to}")
-}
-
 /// The address as the browser knows it: nested axum routers see it without their prefix.
 #[cfg(feature = "axum")]
 fn original_uri<B>(request: &Request<B>) -> &Uri {
@@ -123,37 +101,4 @@ fn original_uri<B>(request: &Request<B>) -> &Uri {
 #[cfg(not(feature = "axum"))]
 fn original_uri<B>(request: &Request<B>) -> &Uri {
     request.uri()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_navigation_is_told_by_its_mode_or_else_by_what_it_accepts() {
-        let check = |method: Method, headers: &[(&'static str, &'static str)]| {
-            let headers = headers.iter().map(|(name, value)| {
-                (http::HeaderName::from_static(name), HeaderValue::from_static(value))
-            });
-            is_navigation(&method, &headers.collect())
-        };
-        assert!(check(Method::GET, &[("sec-fetch-mode", "navigate"), ("accept", "*/*")]));
-        assert!(check(Method::HEAD, &[("accept", "application/xml, Text/HTML;q=0.9")]));
-        for mode in ["cors", "no-cors", "same-origin", "websocket"] {
-            assert!(!check(Method::GET, &[("sec-fetch-mode", mode), ("accept", "text/html")]));
-        }
-        assert!(!check(Method::POST, &[("sec-fetch-mode", "navigate")]));
-        assert!(!check(Method::GET, &[("accept", "*/*")]) && !check(Method::GET, &[]));
-    }
-
-    #[test]
-    fn l9_the_way_back_is_one_encoded_parameter() {
-        let uri = Uri::from_static("https://app.test/a%20b?x=1&y=%2F#z");
-        assert_eq!(
-            login_address("/login", &uri),
-            "/login?return_to=%2Fa%2520b%3Fx%3D1%26y%3D%252F"
-        );
-        let authority = Uri::from_static("app.test:443");
-        assert_eq!(login_address("/login", &authority), "/login?return_to=%2F");
-    }
 }

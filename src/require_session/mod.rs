@@ -53,13 +53,10 @@
 mod answer;
 mod future;
 mod layer;
+mod mark;
 mod service;
 
 pub use self::answer::{LoginRequired, SessionRejection};
 pub use self::future::ResponseFuture;
 pub use self::layer::RequireSession;
 pub use self::service::RequireSessionService;
-
-/// Says that [`RequireSession::optional`] looked and found nobody.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Anonymous;

@@ -4,13 +4,13 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::answer::LoginRequired;
-use super::future::{SessionMark, SessionWait, Until};
-use super::{Anonymous, RequireSession, ResponseFuture, SessionRejection};
+use super::future::{SessionWait, Until};
+use super::mark::SessionMark;
+use super::{RequireSession, ResponseFuture, SessionRejection};
 use crate::body::ResponseBody;
-use crate::challenge::ChallengeContext;
 use crate::guard::{Decision, Guarded};
-use crate::session::{self, Found, Live, Session, Settled};
-use crate::token::Principal;
+use crate::session::{self, Found, Live, Session, Settled, forget_identity};
+use crate::token::NoPrincipal;
 
 /// The service of [`RequireSession`].
 #[derive(Clone, Debug)]
@@ -33,9 +33,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
-        request.extensions_mut().remove::<Principal>();
-        request.extensions_mut().remove::<Session>();
-        request.extensions_mut().remove::<ChallengeContext>();
+        forget_identity(request.extensions_mut());
         match config.judge(&mut request) {
             Verdict::Decided(decision) => {
                 Guarded::decided(decision, request, &mut self.inner).into()
@@ -97,20 +95,18 @@ impl RequireSession {
         Decision::Admit(mark)
     }
 
-    /// Decides on a request without a session; cookies that are of no use are taken away.
+    /// Decides on a request without a session.
     fn without<B>(
         &self,
         reason: fn(LoginRequired) -> SessionRejection,
         request: &mut Request<B>,
     ) -> Decision<SessionMark> {
-        let cookies = self.sessions.cookies();
-        let removals = cookies.clear_session(cookies.presented(request.headers()).cookies());
         if self.optional {
-            request.extensions_mut().insert(Anonymous);
-            return Decision::Admit(SessionMark::take(removals));
+            request.extensions_mut().insert(NoPrincipal::Anonymous);
+            let useless = self.sessions.cookies().clear_session(request.headers());
+            return Decision::Admit(SessionMark::take(useless));
         }
-        let login = LoginRequired::of(request, &self.sessions, removals);
-        self.refuse(reason(login), request)
+        self.refuse(reason(LoginRequired::of(request, &self.sessions)), request)
     }
 
     fn refuse<B>(&self, reason: SessionRejection, request: &Request<B>) -> Decision<SessionMark> {

@@ -45,8 +45,12 @@ impl Reason for TokenRejection {
 
     fn answer(&self) -> Response<Bytes> {
         match self {
-            Self::InvalidRequest { challenge } => error(BearerError::InvalidRequest, challenge),
-            Self::InvalidToken { challenge, .. } => error(BearerError::InvalidToken, challenge),
+            Self::InvalidRequest { challenge } => {
+                error(StatusCode::BAD_REQUEST, BearerError::InvalidRequest, challenge)
+            }
+            Self::InvalidToken { challenge, .. } => {
+                error(StatusCode::UNAUTHORIZED, BearerError::InvalidToken, challenge)
+            }
             Self::KeysUnavailable => {
                 unavailable_answer("The token cannot be checked at the moment")
             }
@@ -62,8 +66,8 @@ impl Reason for TokenRejection {
     }
 }
 
-fn error(error: BearerError, challenge: &Challenge) -> Response<Bytes> {
-    let answer = json_answer(error.status(), error.code(), error.description());
+fn error(status: StatusCode, error: BearerError, challenge: &Challenge) -> Response<Bytes> {
+    let answer = json_answer(status, error.code(), error.description());
     challenged(answer, &challenge.clone().error(error))
 }
 

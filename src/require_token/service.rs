@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -11,8 +10,8 @@ use crate::body::ResponseBody;
 use crate::challenge::{Challenge, ChallengeContext};
 use crate::guard::{Decision, Guarded};
 use crate::origin::is_preflight;
-use crate::session::Session;
-use crate::token::{Attempt, Principal, TokenError};
+use crate::session::forget_identity;
+use crate::token::{Attempt, NoPrincipal, Principal, TokenError};
 
 /// The service of [`RequireToken`].
 #[derive(Clone, Debug)]
@@ -35,10 +34,9 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
-        request.extensions_mut().remove::<Principal>();
-        request.extensions_mut().remove::<Session>();
-        request.extensions_mut().remove::<ChallengeContext>();
+        forget_identity(request.extensions_mut());
         if is_preflight(&request) {
+            request.extensions_mut().insert(NoPrincipal::Preflight);
             let decision = Decision::Admit(TokenMark::Preflight);
             return Guarded::decided(decision, request, &mut self.inner).into();
         }
@@ -72,7 +70,7 @@ impl RequireToken {
             Ok(principal) => {
                 let extensions = request.extensions_mut();
                 extensions.insert(principal);
-                extensions.insert(ChallengeContext(Arc::clone(&self.challenge)));
+                extensions.insert(ChallengeContext::of(&self.challenge));
                 Decision::Admit(TokenMark::Authenticated)
             }
             Err(TokenError::KeysUnavailable) => {

@@ -11,6 +11,9 @@ const MAX_COOKIE_BYTES: usize = 3900;
 /// is a sign that the session should hold less.
 const MAX_PIECES: usize = 3;
 
+/// So much of a login attempt's `state` names its cookie.
+pub(crate) const ATTEMPT_ID_BYTES: usize = 8;
+
 /// How this app's cookies are named and protected.
 #[derive(Clone, Debug)]
 pub(crate) struct CookieStyle {
@@ -70,8 +73,8 @@ impl CookieStyle {
     }
 
     /// `Set-Cookie` values that take away every piece of a session that the browser sent.
-    pub(crate) fn clear_session(&self, presented: PresentedCookies) -> Vec<HeaderValue> {
-        let names = self.session_names.iter().zip(presented.pieces);
+    pub(crate) fn clear_session(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+        let names = self.session_names.iter().zip(self.presented(headers).cookies().pieces);
         names.filter(|(_, sent)| *sent).filter_map(|(name, _)| self.removal(name)).collect()
     }
 
@@ -111,7 +114,12 @@ impl CookieStyle {
         &'h self,
         headers: &'h HeaderMap,
     ) -> impl Iterator<Item = (&'h str, &'h str)> {
-        pairs(headers).filter(|(name, _)| name.starts_with(&self.attempt_prefix))
+        let is_id = |id: &str| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+            id.len() == ATTEMPT_ID_BYTES && id.bytes().all(plain)
+        };
+        pairs(headers)
+            .filter(move |(name, _)| name.strip_prefix(&*self.attempt_prefix).is_some_and(is_id))
     }
 
     fn value(&self, name: &str, value: &str, max_age: time::Duration) -> Option<HeaderValue> {
@@ -271,6 +279,6 @@ mod tests {
         let values = style().set_session("new", HOUR, presented).unwrap();
         assert_eq!(pairs_of(&values), "__Host-scalekit_session=new; __Host-scalekit_session.1=");
         assert!(values[1].to_str().unwrap().ends_with("Max-Age=0"));
-        assert_eq!(style().clear_session(presented).len(), 2);
+        assert_eq!(style().clear_session(&sent).len(), 2);
     }
 }

@@ -41,13 +41,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use http::Extensions;
 use url::Url;
 
 pub use self::builder::SessionsBuilder;
 pub use self::secret::SessionSecret;
 pub use self::user::User;
 
-pub(crate) use self::cookies::{CookieStyle, PresentedCookies};
+pub(crate) use self::cookies::{ATTEMPT_ID_BYTES, CookieStyle, PresentedCookies};
 pub(crate) use self::lookup::{Found, Live, Settled};
 pub(crate) use self::record::NewSession;
 pub(crate) use self::refresh::{Renewal, Renewing};
@@ -57,10 +58,11 @@ use self::builder::Paths;
 use self::record::SessionRecord;
 use self::refresh::Refreshes;
 use self::revocation::{Revocable, Revocations};
+use crate::challenge::ChallengeContext;
 use crate::scalekit::Scalekit;
 use crate::shared_store::SharedStore;
 use crate::text_cache::TextCache;
-use crate::token::Principal;
+use crate::token::{NoPrincipal, Principal};
 
 /// The sessions of an app: how they begin, are kept and end. Cheap to clone.
 ///
@@ -208,6 +210,15 @@ impl Session {
     fn record(&self) -> &SessionRecord {
         &self.0.record
     }
+}
+
+/// Takes from a request what layers further out, or somebody else, have said of who it is: the
+/// layer that asks for credentials decides alone (A12).
+pub(crate) fn forget_identity(extensions: &mut Extensions) {
+    extensions.remove::<Principal>();
+    extensions.remove::<NoPrincipal>();
+    extensions.remove::<Session>();
+    extensions.remove::<ChallengeContext>();
 }
 
 impl fmt::Debug for Session {

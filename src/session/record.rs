@@ -21,7 +21,7 @@ use super::revocation::{Revocable, Revoked};
 use super::{Content, Lifetimes, Session, User};
 use crate::clock::unix_millis;
 use crate::secret::SecretString;
-use crate::token::{Claims, Principal};
+use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 
 const VERSION: u8 = 1;
 /// No session that fits into cookies inflates to more.
@@ -156,8 +156,8 @@ impl SessionRecord {
 
     /// The session that handlers see.
     pub(super) fn into_session(self) -> Option<Session> {
-        let principal =
-            Principal::from_claims(Claims::new(self.body.access_claims.clone())).ok()?;
+        let claims = Claims::new(self.body.access_claims.clone());
+        let principal = Principal::from_claims(claims, &ORGANIZATION_CLAIMS).ok()?;
         let profile = serde_json::from_str(&self.body.id_token_claims).ok()?;
         let user = User::from_claims(&Claims::new(profile));
         let names = [
@@ -269,7 +269,7 @@ pub(super) mod tests {
 
     fn principal(exp: i64) -> Principal {
         let claims = json!({"sub": "usr_1", "exp": exp, "roles": ["admin"], "plan": "gold"});
-        Principal::from_claims(Claims::new(claims.as_object().unwrap().clone())).unwrap()
+        Principal::from_claims(Claims::new(claims.as_object().unwrap().clone()), &[]).unwrap()
     }
 
     fn id_token(name: &str) -> SecretString {
@@ -318,7 +318,8 @@ pub(super) mod tests {
     fn a_session_with_fifty_roles_and_permissions_fits_into_one_cookie() {
         let names = |kind: &str| (0..50).map(|n| format!("{kind}_{n}:write")).collect::<Vec<_>>();
         let claims = json!({"sub": "usr_1", "exp": 300, "roles": names("role"), "permissions": names("perm")});
-        let principal = Principal::from_claims(Claims::new(claims.as_object().unwrap().clone()));
+        let claims = Claims::new(claims.as_object().unwrap().clone());
+        let principal = Principal::from_claims(claims, &[]);
         let new = NewSession {
             principal: principal.unwrap(),
             id_token: id_token("Jane"),

@@ -2,7 +2,9 @@ use time::Duration;
 
 use super::Sessions;
 use crate::oauth::TokenResponse;
-use crate::token::{Expectations, Flow, IdTokenExpectations, Principal, TokenError};
+use crate::token::{
+    Expectations, Flow, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal, TokenError,
+};
 
 impl Sessions {
     /// Verifies the tokens of a login or a refresh: they must be from our environment, for us, and
@@ -19,6 +21,7 @@ impl Sessions {
             issuers: vec![scalekit.environment_url().to_owned()],
             audiences: None,
             client_ids: vec![scalekit.client_id().to_owned()],
+            organization_claims: ORGANIZATION_CLAIMS.to_vec(),
             expiry_leeway: Duration::ZERO,
             start_leeway: Duration::MINUTE,
         };

@@ -123,10 +123,15 @@ impl SharedStore for MemoryStore {
     }
 }
 
+/// Fewer values are not worth a sweep.
+const MIN_SWEEP: usize = 64;
+
 /// Values and logs of one purpose.
 #[derive(Debug, Default)]
 struct Shelf {
     values: HashMap<StoreKey, Lasting>,
+    /// With so many values it is time to drop those past their lifetime.
+    sweep_at: usize,
     logs: HashMap<StoreKey, Log>,
     log_entries: usize,
 }
@@ -147,8 +152,10 @@ impl Shelf {
             *present = value;
             return Ok(());
         }
-        if self.values.len() >= bound {
+        // Twice what lived last time, so that a sweep costs each value a constant share of it.
+        if self.values.len() >= self.sweep_at.min(bound) {
             self.values.retain(|_, value| value.lives(now));
+            self.sweep_at = MIN_SWEEP.max(2 * self.values.len());
         }
         if self.values.len() >= bound {
             return Err(NoRoom);
@@ -287,6 +294,18 @@ mod tests {
         assert!(store.put_if_absent(&other, Bytes::new(), MINUTE).await.unwrap());
         time.advance(MINUTE);
         store.put(&key("c"), Bytes::new(), MINUTE).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn values_past_their_lifetime_do_not_pile_up() {
+        let (time, store) = store(MemoryStore::DEFAULT_BOUND);
+        for number in 0..10_000 {
+            store.put(&key(&number.to_string()), Bytes::new(), MINUTE).await.unwrap();
+            time.advance(Duration::from_secs(1));
+        }
+        let kept = store.run(&key("any"), |shelf, _| shelf.values.len());
+        assert!(kept <= 2 * 64, "{kept}");
+        assert!(store.get(&key("9999")).await.unwrap().is_some());
     }
 
     #[tokio::test]

@@ -65,11 +65,11 @@ impl Claims {
         }
     }
 
-    /// The union of `scope` and `scopes` (J13): a string is split at spaces, the items of an array
-    /// are not.
+    /// The union of `scope`, `scopes` (J13) and `scp`, the name that Okta and Entra have for it: a
+    /// string is split at spaces, the items of an array are not.
     pub(crate) fn scopes(&self) -> Vec<String> {
         let mut scopes = Vec::new();
-        for name in ["scope", "scopes"] {
+        for name in ["scope", "scopes", "scp"] {
             let found = match self.0.get(name) {
                 Some(Value::String(text)) => {
                     text.split_ascii_whitespace().map(str::to_owned).collect()
@@ -85,15 +85,25 @@ impl Claims {
         scopes
     }
 
+    fn says(&self, name: &str, word: &str) -> bool {
+        let text = self.0.get(name).and_then(Value::as_str);
+        text.is_some_and(|text| text.eq_ignore_ascii_case(word))
+    }
+
     /// The kind that the token's marks say it is (J12). `email` is no mark: dashboards add it to
-    /// access tokens.
+    /// access tokens. Cognito says the kind in the claim `token_use`, Keycloak in the claim `typ`.
     pub(crate) fn kind(&self, typ: Option<&str>) -> TokenKind {
         let typ = typ.map(str::to_ascii_lowercase);
         let typ = typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
         let marked = if self.has("events") {
             TokenKind::Logout
-        } else if ["at_hash", "c_hash", "nonce"].iter().any(|mark| self.has(mark)) {
+        } else if ["at_hash", "c_hash", "nonce"].iter().any(|mark| self.has(mark))
+            || self.says("token_use", "id")
+            || self.says("typ", "ID")
+        {
             TokenKind::Id
+        } else if ["Refresh", "Offline", "Logout"].iter().any(|kind| self.says("typ", kind)) {
+            TokenKind::Other
         } else if !self.has("sub") && (self.has("organization_id") || self.has("connection_id")) {
             TokenKind::Launch
         } else {
@@ -167,6 +177,8 @@ mod tests {
         let read = |value: Value| claims(value).scopes();
         assert_eq!(read(json!({"scope": "a  b", "scopes": ["b", "c d"]})), ["a", "b", "c d"]);
         assert_eq!(read(json!({"scope": ["a"], "scopes": "b c"})), ["a", "b", "c"]);
+        assert_eq!(read(json!({"scp": "a b"})), ["a", "b"]);
+        assert_eq!(read(json!({"scp": ["a", "b"], "scope": "c"})), ["c", "a", "b"]);
         assert!(read(json!({"scope": 7, "scopes": {"a": 1}})).is_empty());
         assert_eq!(read(json!({"scopes": ["a", 7]})), ["a"]);
     }
@@ -184,6 +196,16 @@ mod tests {
         for mark in ["at_hash", "c_hash", "nonce"] {
             assert_eq!(kind(None, json!({"sub": "usr_1", mark: "x"})), TokenKind::Id);
             assert_eq!(kind(Some("at+jwt"), json!({"sub": "usr_1", mark: "x"})), TokenKind::Other);
+        }
+        for (name, word, expected) in [
+            ("token_use", "id", TokenKind::Id),
+            ("token_use", "access", TokenKind::Access),
+            ("typ", "ID", TokenKind::Id),
+            ("typ", "Bearer", TokenKind::Access),
+            ("typ", "Refresh", TokenKind::Other),
+            ("typ", "Offline", TokenKind::Other),
+        ] {
+            assert_eq!(kind(None, json!({"sub": "usr_1", name: word})), expected, "{name} {word}");
         }
         let launch = json!({"organization_id": "org_1", "connection_id": "conn_1"});
         assert_eq!(kind(None, launch), TokenKind::Launch);

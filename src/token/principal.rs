@@ -7,6 +7,9 @@ use time::OffsetDateTime;
 
 use super::{Claims, TokenError};
 
+/// In which claims Scalekit names the organization: its own tokens, and those for MCP.
+pub(crate) const ORGANIZATION_CLAIMS: [&str; 2] = ["oid", "org_id"];
+
 /// Who a request speaks for: the one identity type of this crate.
 ///
 /// `RequireSession` and `RequireToken` insert it into the request's extensions, `RequireScope` and
@@ -27,13 +30,19 @@ struct Identity {
 }
 
 impl Principal {
-    /// Reads an access token's verified claims. A machine's token may lack `sub`; its client is
-    /// the subject then.
-    pub(crate) fn from_claims(claims: Claims) -> Result<Self, TokenError> {
-        let owned = |name| Ok::<_, TokenError>(claims.text(name)?.map(str::to_owned));
+    /// Reads an access token's verified claims; the organization is in the first of these claims
+    /// that is there. A machine's token may lack `sub`; its client is the subject then.
+    pub(crate) fn from_claims(
+        claims: Claims,
+        organization_claims: &[&'static str],
+    ) -> Result<Self, TokenError> {
+        let owned = |name: &'static str| Ok::<_, TokenError>(claims.text(name)?.map(str::to_owned));
         let client_id = owned("client_id")?.or(owned("azp")?);
         let subject = owned("sub")?.or_else(|| client_id.clone());
-        let organization_id = owned("oid")?.or(owned("org_id")?);
+        let mut organization_id = None;
+        for name in organization_claims {
+            organization_id = organization_id.or(owned(name)?);
+        }
         Ok(Self(Arc::new(Identity {
             subject: subject.filter(|sub| !sub.is_empty()).ok_or(TokenError::Claim("sub"))?,
             organization_id,
@@ -54,7 +63,8 @@ impl Principal {
         &self.0.subject
     }
 
-    /// The organization the subject acts in (`org_…`): claim `oid`, or `org_id`.
+    /// The organization the subject acts in (`org_…`): claim `oid`, or `org_id`; of other issuers,
+    /// the claim that was named for it.
     #[must_use]
     pub fn organization_id(&self) -> Option<&str> {
         self.0.organization_id.as_deref()
@@ -72,7 +82,7 @@ impl Principal {
         self.0.client_id.as_deref()
     }
 
-    /// OAuth scopes: the union of the claims `scope` and `scopes`.
+    /// OAuth scopes: the union of the claims `scope`, `scopes` and `scp`.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
         &self.0.scopes
@@ -111,6 +121,15 @@ impl Principal {
     }
 }
 
+/// Left in a request by the layer that let it through without a [`Principal`], for those further in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoPrincipal {
+    /// Nobody is logged in, which is fine with the layer.
+    Anonymous,
+    /// A browser asks for a CORS permission: it never carries credentials.
+    Preflight,
+}
+
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Principal")
@@ -133,7 +152,31 @@ mod tests {
     use super::*;
 
     fn principal(claims: Value) -> Result<Principal, TokenError> {
-        Principal::from_claims(Claims::new(claims.as_object().unwrap().clone()))
+        principal_with(claims, &ORGANIZATION_CLAIMS)
+    }
+
+    fn principal_with(
+        claims: Value,
+        organization_claims: &[&'static str],
+    ) -> Result<Principal, TokenError> {
+        Principal::from_claims(
+            Claims::new(claims.as_object().unwrap().clone()),
+            organization_claims,
+        )
+    }
+
+    #[test]
+    fn the_organization_is_in_the_claim_that_the_issuer_has_for_it() {
+        let claims = || json!({"sub": "usr_1", "exp": 10, "oid": "a-user", "tid": "acme"});
+        let organization = |names: &[&'static str]| {
+            let principal = principal_with(claims(), names).unwrap();
+            principal.organization_id().map(str::to_owned)
+        };
+        assert_eq!(organization(&ORGANIZATION_CLAIMS).as_deref(), Some("a-user"));
+        assert_eq!(organization(&["tid"]).as_deref(), Some("acme"));
+        assert_eq!(organization(&[]), None);
+        let broken = principal(json!({"sub": "usr_1", "exp": 10, "org_id": 7}));
+        assert_eq!(broken.unwrap_err(), TokenError::Claim("org_id"));
     }
 
     #[test]

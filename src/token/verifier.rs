@@ -10,7 +10,7 @@ use super::claims::TokenKind;
 pub(crate) use super::remote_keys::Attempt;
 use super::remote_keys::Signed;
 use super::verifying_key::VerifyingKey;
-use super::{Claims, Principal, RemoteKeys, TokenError};
+use super::{Claims, ORGANIZATION_CLAIMS, Principal, RemoteKeys, TokenError};
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::HttpClient;
@@ -131,6 +131,8 @@ pub(crate) struct Expectations {
     pub(crate) audiences: Option<Vec<String>>,
     /// Empty: any.
     pub(crate) client_ids: Vec<String>,
+    /// The claims that may name the organization, first one first.
+    pub(crate) organization_claims: Vec<&'static str>,
     /// For `exp`, seconds after it.
     pub(crate) expiry_leeway: time::Duration,
     /// For `nbf`, seconds before it.
@@ -161,7 +163,7 @@ impl Expectations {
             return Err(TokenError::NotYetValid);
         }
         claims.date("iat")?;
-        let principal = Principal::from_claims(claims)?;
+        let principal = Principal::from_claims(claims, &self.organization_claims)?;
         if self.is_expired(principal.expires_at(), now) {
             return Err(TokenError::Expired);
         }
@@ -186,6 +188,7 @@ pub struct TokenVerifierBuilder {
     clock: Clock,
     audiences: Audiences,
     client_ids: Vec<String>,
+    organization_claims: Vec<&'static str>,
     algorithms: Vec<Algorithm>,
     leeway: Duration,
     cache_capacity: usize,
@@ -214,7 +217,8 @@ impl fmt::Debug for KeySource {
 impl TokenVerifierBuilder {
     /// A verifier on a key set that others use too.
     pub(crate) fn on_keys(issuer: String, keys: RemoteKeys, clock: Clock) -> Self {
-        Self::new(issuer, KeySource::Shared(keys), clock)
+        let organization_claims = ORGANIZATION_CLAIMS.to_vec();
+        Self { organization_claims, ..Self::new(issuer, KeySource::Shared(keys), clock) }
     }
 
     fn new(issuer: String, keys: KeySource, clock: Clock) -> Self {
@@ -224,6 +228,7 @@ impl TokenVerifierBuilder {
             clock,
             audiences: Audiences::Named(Vec::new()),
             client_ids: Vec::new(),
+            organization_claims: Vec::new(),
             algorithms: vec![Algorithm::RS256],
             leeway: Duration::from_secs(5),
             cache_capacity: 4096,
@@ -252,6 +257,14 @@ impl TokenVerifierBuilder {
     /// further ones. By default the client does not matter.
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
         self.client_ids.push(client_id.into());
+        self
+    }
+
+    /// The claim that names the organization (`org_id` at Auth0, `tid` at Microsoft Entra); call it
+    /// again for another that counts where the first is absent. Tokens of other issuers than
+    /// Scalekit are of no organization unless this is set.
+    pub fn organization_claim(mut self, name: &'static str) -> Self {
+        self.organization_claims.push(name);
         self
     }
 
@@ -328,6 +341,7 @@ impl TokenVerifierBuilder {
                     issuers: self.issuers,
                     audiences,
                     client_ids: self.client_ids,
+                    organization_claims: self.organization_claims,
                     expiry_leeway: leeway,
                     start_leeway: leeway,
                 },

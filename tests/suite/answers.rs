@@ -388,3 +388,31 @@ async fn a3_only_a_true_preflight_passes_both_bearer_layers() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_way_back_that_is_too_long_is_left_out_of_the_way_to_the_login() {
+    let world = World::new();
+    let long = format!("/me?q={}", "x".repeat(8000));
+    let answer = world.browser().open(&long).await;
+    assert_eq!((answer.status(), answer.location()), (StatusCode::FOUND, "/login"));
+    let short = format!("/me?q={}", "x".repeat(1000));
+    let answer = world.browser().open(&short).await;
+    assert!(answer.location().starts_with("/login?return_to=%2Fme%3Fq%3Dxxx"));
+}
+
+#[tokio::test]
+async fn nobody_behind_an_optional_session_is_asked_to_log_in_for_what_needs_a_role() {
+    let world = World::new();
+    let app = Router::new()
+        .route("/", get(|| async { "in" }))
+        .route_layer(RequireScope::any_role(["admin"]))
+        .route_layer(RequireSession::new(&world.sessions).optional());
+    let answer = send(&app, request(Method::GET, "/", &FETCH)).await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.json()["error"], "login_required");
+    answer.assert_private();
+    let jane = world.logged_in(JANE).await;
+    assert_eq!(jane.at(&app).fetch("/").await.status(), StatusCode::OK);
+    let john = world.logged_in(JOHN).await;
+    assert_eq!(john.at(&app).fetch("/").await.status(), StatusCode::FORBIDDEN);
+}

@@ -202,8 +202,9 @@ async fn l4_callbacks_with_missing_or_repeated_parameters_are_refused_and_end_th
     for (query, ends_attempt) in [
         (String::new(), false),
         (code.clone(), false),
-        (format!("{query}&{state}"), false),
-        (format!("{query}&state=other"), false),
+        (format!("{query}&{state}"), true),
+        (format!("{query}&state=other"), true),
+        (format!("state=other&{query}"), false),
         (state.clone(), true),
         (format!("{state}&code="), true),
         (format!("{query}&{code}"), true),
@@ -275,6 +276,65 @@ async fn l4_an_error_sent_to_the_initiate_login_address_is_400_and_starts_nothin
         assert_eq!(answer.header("location"), None);
         assert_eq!(browser.names(), [""; 0]);
     }
+}
+
+#[tokio::test]
+async fn a_cancelled_login_can_be_tried_again_and_still_ends_where_it_was_to() {
+    let world = World::new();
+    let mut browser = world.browser();
+    let authorization = browser.start_login("/login?return_to=/me%3Fa%3Db").await;
+    let state = parameter(&authorization, "state").unwrap();
+    let refused = format!("/auth/callback?error=access_denied&state={state}");
+    let page = browser.open(&refused).await;
+    assert_eq!(page.status(), StatusCode::BAD_REQUEST);
+    assert!(page.text().contains("href=\"/login?return_to=%2Fme%3Fa%3Db\""), "{}", page.text());
+}
+
+#[tokio::test]
+async fn l13_a_login_that_may_ask_nothing_becomes_once_one_that_may() {
+    let world = World::new();
+    for code in ["login_required", "interaction_required", "consent_required"] {
+        let mut browser = world.browser();
+        let authorization = browser.start_login("/login?prompt=none&return_to=/me").await;
+        assert_eq!(parameter(&authorization, "prompt").as_deref(), Some("none"));
+        let state = parameter(&authorization, "state").unwrap();
+        let answer = browser.open(&format!("/auth/callback?error={code}&state={state}")).await;
+        assert_eq!(
+            (answer.status(), answer.location()),
+            (StatusCode::SEE_OTHER, "/login?return_to=%2Fme")
+        );
+        assert_eq!(browser.names(), [""; 0], "the attempt is over");
+
+        let authorization = browser.start_login(answer.location()).await;
+        assert_eq!(parameter(&authorization, "prompt"), None);
+        let state = parameter(&authorization, "state").unwrap();
+        let answer = browser.open(&format!("/auth/callback?error={code}&state={state}")).await;
+        assert_refused(&answer, &AuthFailure::EnvironmentRefused { code: Some(code.into()) });
+    }
+    // Any other error of such a login is an error.
+    let mut browser = world.browser();
+    let authorization = browser.start_login("/login?prompt=none").await;
+    let state = parameter(&authorization, "state").unwrap();
+    let answer = browser.open(&format!("/auth/callback?error=access_denied&state={state}")).await;
+    let code = Some("access_denied".to_owned());
+    assert_refused(&answer, &AuthFailure::EnvironmentRefused { code });
+}
+
+#[tokio::test]
+async fn l2_foreign_cookies_under_our_prefix_are_given_back_within_bounds() {
+    let world = World::new();
+    let mut browser = world.browser();
+    browser.start_login("/login").await;
+    let [own] = &browser.names_with("_login_")[..] else { panic!("one attempt") };
+    let prefix = own[..own.len() - 8].to_owned();
+    for number in 0..100 {
+        browser.plant(&format!("{prefix}{number:08}"), "x");
+    }
+    browser.plant(&format!("{prefix}{}", "y".repeat(3000)), "x");
+    let started = browser.open("/login").await;
+    let removed = set_cookies(started.headers());
+    assert!(removed.len() <= 21, "{}", removed.len());
+    assert!(removed.iter().all(|line| line.len() < 600), "{removed:?}");
 }
 
 #[tokio::test]

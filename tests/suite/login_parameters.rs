@@ -132,6 +132,33 @@ async fn l9_the_logins_own_routes_and_nonsense_fall_back_to_the_start_page() {
 }
 
 #[tokio::test]
+async fn l14_a_login_started_by_somebody_else_names_our_issuer_and_one_of_our_pages() {
+    let world = World::new();
+    let ours = encoded(&world.sandbox.environment_url());
+    for (target, location) in [
+        ("https://app.example.com/me?a=b#c", "/me?a=b#c"),
+        ("https://app.example.com", "/"),
+        ("https://app.example.com/login", "/"),
+        ("https://app.example.com//evil.test", "/"),
+        ("https://app.example.com@evil.test/me", "/"),
+        ("https://evil.test/me", "/"),
+        ("http://app.example.com/me", "/"),
+        ("https://app.example.com:444/me", "/"),
+        ("//app.example.com/me", "/"),
+        ("/me", "/"),
+    ] {
+        let query = format!("&iss={ours}&target_link_uri={}", encoded(target));
+        assert_eq!(lands_at(&world, &query).await, location, "{target}");
+    }
+    let both = format!("/admin&target_link_uri={}", encoded("https://app.example.com/me"));
+    assert_eq!(lands_at(&world, &both).await, "/admin");
+    for issuer in ["https://evil.test", "x"] {
+        let answer = world.browser().open(&format!("/login?iss={}", encoded(issuer))).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
 async fn documented_and_unknown_parameters_go_on_to_the_environment() {
     let world = World::new();
     for (name, value) in [
@@ -169,7 +196,7 @@ async fn parameters_that_make_the_login_secure_cannot_be_overridden() {
         "request",
         "request_uri",
         "id_token_hint",
-        "iss",
+        "target_link_uri",
     ] {
         for target in [
             format!("/login?{name}=evil-mark"),

@@ -188,6 +188,30 @@ async fn r2_no_failure_of_the_environment_ends_a_session() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn r2_a_token_that_is_valid_on_arrival_does_not_wait_for_a_silent_environment_until_it_is_not()
+ {
+    let world = World::new();
+    let browser = world.logged_in(JANE).await;
+    world.advance(296);
+    let held = world.sandbox.hold(Endpoint::Token);
+    let arrived = tokio::time::Instant::now();
+    let answer = browser.clone().fetch("/me").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(set_cookies(answer.headers()), Vec::<&str>::new());
+    let waited = arrived.elapsed();
+    assert!(waited < Duration::from_secs(4), "{waited:?}");
+    assert!(waited > Duration::from_secs(3), "it was worth waiting for: {waited:?}");
+
+    // The refresh went on without it.
+    drop(held);
+    settle().await;
+    let mut browser = browser;
+    let answer = browser.fetch("/me").await;
+    assert_eq!((answer.status(), world.sandbox.refreshes()), (StatusCode::OK, 1));
+    assert_eq!(set_cookies(answer.headers()).len(), 1);
+}
+
 #[tokio::test]
 async fn r2_waiters_do_not_queue_up_failing_calls() {
     let world = World::new();

@@ -89,6 +89,10 @@ pub(super) trait World: Sync {
         ttl: Duration,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Whether what comes of an exchange could be judged: a token is not spent for tokens that
+    /// could not be verified.
+    fn is_ready(&self) -> impl Future<Output = bool> + Send;
+
     /// Spends the refresh token.
     fn exchange(&self) -> impl Future<Output = Exchanged> + Send;
 
@@ -142,6 +146,7 @@ async fn step(
                 _ => State::Lease { seen },
             }
         }
+        State::Lease { .. } if !world.is_ready().await => State::Done(Outcome::Unavailable),
         State::Lease { seen } => {
             let lease = Entry::Leased { generation: target, owner: owner.to_owned() };
             if world.set(seen, &lease, LEASE).await? {

@@ -97,6 +97,10 @@ impl World for Replica {
         Ok(same)
     }
 
+    async fn is_ready(&self) -> bool {
+        true
+    }
+
     /// Two steps: the request takes effect, the answer arrives.
     async fn exchange(&self) -> Exchanged {
         self.turn().await;

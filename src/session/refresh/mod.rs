@@ -7,20 +7,21 @@
 mod coordinator;
 #[cfg(test)]
 mod explore;
+mod held;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant, Sleep, sleep};
 
 pub(in crate::session) use self::coordinator::Entry;
 use self::coordinator::{Exchanged, Outcome, World};
+use self::held::HeldTokens;
 use super::{Session, Sessions};
 use crate::flight::{Flight, Flights};
 use crate::oauth::{OAuthError, TokenResponse};
@@ -33,10 +34,11 @@ use crate::token::{Flow, TokenError};
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(12);
 
-/// Of so many sessions tokens are held that could not be verified yet, and when that is too many,
-/// for so long.
-const MAX_UNVERIFIED: usize = 10_000;
-const LONGEST_HELD: Duration = Duration::from_secs(60 * 60);
+/// What a request whose token is still valid has left of it when it has waited long enough.
+const TIME_TO_ANSWER: Duration = Duration::from_millis(500);
+
+/// A request that is so many refreshes behind gets the session as of then.
+const MAX_ROUNDS: usize = 4;
 
 /// What came of a refresh.
 #[derive(Clone, Debug)]
@@ -63,9 +65,7 @@ impl fmt::Debug for Renewed {
 #[derive(Debug)]
 pub(super) struct Refreshes {
     flights: Flights<FlightId, Renewal>,
-    /// Tokens that came while the keys to verify them were out of reach: with the refresh token
-    /// spent, they are all there is of the session.
-    unverified: Mutex<HashMap<FlightId, (TokenResponse, Instant)>>,
+    held: HeldTokens,
     owners: AtomicU32,
 }
 
@@ -74,7 +74,7 @@ type FlightId = (String, u32);
 
 impl Refreshes {
     pub(super) fn new() -> Self {
-        Self { flights: Flights::new(), unverified: Mutex::default(), owners: AtomicU32::new(0) }
+        Self { flights: Flights::new(), held: HeldTokens::default(), owners: AtomicU32::new(0) }
     }
 }
 
@@ -83,30 +83,31 @@ impl Sessions {
     pub(crate) fn renew(&self, session: &Session) -> Renewing {
         let record = session.record();
         let id = (record.id().to_owned(), record.generation());
-        let (sessions, session) = (self.clone(), session.clone());
-        let work = || async move { sessions.renew_until_fresh(session).await };
-        Renewing(self.0.refreshes.flights.join(id, work))
+        let (sessions, due) = (self.clone(), session.clone());
+        let work = || async move { sessions.renew_until_fresh(due).await };
+        let flight = self.0.refreshes.flights.join(id, work);
+        let valid_for = session.principal().expires_at() - self.0.scalekit.clock().now();
+        let valid_for = Duration::try_from(valid_for).unwrap_or_default();
+        let patience = valid_for.checked_sub(TIME_TO_ANSWER);
+        Renewing { flight, patience: patience.map(|patience| Box::pin(sleep(patience))) }
     }
 
     /// A late request's session may be several refreshes behind, and the newest due again.
     async fn renew_until_fresh(&self, mut session: Session) -> Renewal {
-        loop {
-            let renewal = self.renew_once(&session).await;
+        let mut renewal = self.renew_once(&session).await;
+        for _ in 1..MAX_ROUNDS {
             match &renewal {
                 Renewal::Renewed(renewed) if self.is_due(&renewed.session) => {
                     session = renewed.session.clone();
                 }
-                _ => return renewal,
+                _ => break,
             }
+            renewal = self.renew_once(&session).await;
         }
+        renewal
     }
 
     async fn renew_once(&self, session: &Session) -> Renewal {
-        // A token is not spent for tokens that could not be verified.
-        if let Err(error) = self.0.scalekit.keys().ready().await {
-            telemetry::internal_error("session_refresh", &error);
-            return Renewal::Unavailable;
-        }
         let refresher = Refresher::new(self, session);
         let outcome =
             coordinator::refresh(&refresher, session.record().generation(), &refresher.owner).await;
@@ -154,7 +155,7 @@ impl<'a> Refresher<'a> {
         let refresh_token = record.refresh_token.as_ref().ok_or(ExchangeError::NoRefreshToken)?;
         let id = (record.id().to_owned(), record.generation());
         let flow = || Flow::Refresh { subject: self.session.principal().subject() };
-        let held = sessions.0.refreshes.take_unverified(&id);
+        let held = sessions.0.refreshes.held.take(&id);
         let was_held = held.is_some();
         let mut tokens = match held {
             Some(tokens) => tokens,
@@ -167,7 +168,7 @@ impl<'a> Refresher<'a> {
             verified = sessions.verify(&tokens, flow()).await;
         }
         if matches!(verified, Err(TokenError::KeysUnavailable)) {
-            sessions.0.refreshes.keep_unverified(id, tokens);
+            sessions.0.refreshes.held.keep(id, tokens);
             return Err(TokenError::KeysUnavailable.into());
         }
         let principal = verified?;
@@ -198,7 +199,7 @@ impl Refresher<'_> {
             }
             Err(OAuthError::InvalidGrant) => Err(OAuthError::InvalidGrant.into()),
             Err(error) => {
-                self.sessions.0.refreshes.keep_unverified(id.clone(), held);
+                self.sessions.0.refreshes.held.keep(id.clone(), held);
                 Err(error.into())
             }
         }
@@ -221,6 +222,14 @@ impl World for Refresher<'_> {
             None => in_time(store.put_if_absent(&self.key, entry.encode(), ttl)).await,
             Some(seen) => in_time(store.replace_if(&self.key, seen, entry.encode(), ttl)).await,
         }
+    }
+
+    async fn is_ready(&self) -> bool {
+        let ready = self.sessions.scalekit().keys().ready().await;
+        if let Err(error) = &ready {
+            telemetry::internal_error("session_refresh", error);
+        }
+        ready.is_ok()
     }
 
     async fn exchange(&self) -> Exchanged {
@@ -246,32 +255,24 @@ impl World for Refresher<'_> {
     }
 }
 
-impl Refreshes {
-    fn keep_unverified(&self, id: FlightId, tokens: TokenResponse) {
-        let mut unverified = self.unverified.lock().unwrap_or_else(PoisonError::into_inner);
-        if unverified.len() >= MAX_UNVERIFIED {
-            unverified.retain(|_, (_, since)| since.elapsed() < LONGEST_HELD);
-        }
-        if unverified.len() < MAX_UNVERIFIED {
-            unverified.insert(id, (tokens, Instant::now()));
-        }
-    }
-
-    fn take_unverified(&self, id: &FlightId) -> Option<TokenResponse> {
-        let mut unverified = self.unverified.lock().unwrap_or_else(PoisonError::into_inner);
-        unverified.remove(id).map(|(tokens, _)| tokens)
-    }
+/// A renewal to wait for: while the access token is valid, not for longer than it is.
+#[derive(Debug)]
+pub(crate) struct Renewing {
+    flight: Flight<Renewal>,
+    patience: Option<Pin<Box<Sleep>>>,
 }
-
-/// A renewal to wait for.
-#[derive(Clone, Debug)]
-pub(crate) struct Renewing(Flight<Renewal>);
 
 impl Future for Renewing {
     type Output = Renewal;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Renewal> {
-        Pin::new(&mut self.0).poll(cx).map(|landed| landed.unwrap_or(Renewal::Unavailable))
+        if let Poll::Ready(landed) = Pin::new(&mut self.flight).poll(cx) {
+            return Poll::Ready(landed.unwrap_or(Renewal::Unavailable));
+        }
+        match &mut self.patience {
+            Some(patience) => patience.as_mut().poll(cx).map(|()| Renewal::Unavailable),
+            None => Poll::Pending,
+        }
     }
 }
 

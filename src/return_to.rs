@@ -1,6 +1,6 @@
 use std::fmt;
 
-use url::Url;
+use url::{Url, form_urlencoded};
 
 const MAX_BYTES: usize = 2048;
 
@@ -44,6 +44,12 @@ impl ReturnTo {
         (path.len() <= MAX_BYTES).then_some(Self(path))
     }
 
+    /// The path of an absolute address on the origin of `ours`; `None` for any other.
+    pub(crate) fn on_origin(address: &str, ours: &Url) -> Option<Self> {
+        let address = Url::parse(address).ok().filter(|url| url.origin() == ours.origin())?;
+        Self::parse(&address[url::Position::BeforePath..])
+    }
+
     /// The start page.
     #[must_use]
     pub fn root() -> Self {
@@ -57,11 +63,22 @@ impl ReturnTo {
     }
 
     /// Whether it leads to this path.
-    pub(super) fn is_path(&self, path: &str) -> bool {
+    pub(crate) fn is_path(&self, path: &str) -> bool {
         self.0
             .split(['?', '#'])
             .next()
             .is_some_and(|own| own.trim_end_matches('/') == path.trim_end_matches('/'))
+    }
+}
+
+/// The address of the login, with the way back as a parameter; logins end at the start page anyway.
+pub(crate) fn with_return_to(login: &str, return_to: Option<&ReturnTo>) -> String {
+    match return_to {
+        Some(ReturnTo(page)) if page != "/" => {
+            let page: String = form_urlencoded::byte_serialize(page.as_bytes()).collect();
+            format!("{login}?return_to={page}")
+        }
+        _ => login.to_owned(),
     }
 }
 
@@ -138,6 +155,17 @@ mod tests {
         assert_eq!(parsed.as_str().len(), 2047);
         assert_eq!(ReturnTo::parse(parsed.as_str()), Some(parsed));
         assert_eq!(ReturnTo::parse(&text(342)), None);
+    }
+
+    #[test]
+    fn l9_the_way_back_is_one_encoded_parameter() {
+        let page = ReturnTo::parse("/a%20b?x=1&y=%2F#z").unwrap();
+        assert_eq!(
+            with_return_to("/login", Some(&page)),
+            "/login?return_to=%2Fa%2520b%3Fx%3D1%26y%3D%252F%23z"
+        );
+        assert_eq!(with_return_to("/login", None), "/login");
+        assert_eq!(with_return_to("/login", Some(&ReturnTo::root())), "/login");
     }
 
     #[test]
