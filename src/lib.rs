@@ -36,26 +36,39 @@
 //! | [`scalekit`], [`oauth`], [`token`] | the environment: its address, its OAuth endpoints, its tokens |
 //! | [`api`] | the environment's REST API, one file per resource |
 //! | [`http_client`], [`shared_store`] | the two ports: network and state that replicas share |
-//! | [`challenge`], [`clock`], [`error`], [`secret`] | the ground |
+//! | [`challenge`], [`clock`], [`error`], [`secret`] | the ground: what all others stand on |
 //! | `sandbox` | a Scalekit environment in the process, with the feature of that name |
 //!
 //! # Who gets which answer
 //!
-//! Each row is decided in one place: the `answer.rs` of the layer.
+//! Each row is decided by one function, which its reason's enum names in `answer.rs`.
 //!
-//! | situation | cookie routes (`require_session/answer.rs`) | bearer routes (`require_token/answer.rs`) |
+//! | situation | cookie routes | decided in `require_session/` |
 //! |---|---|---|
-//! | nothing presented | a browser's navigation: 302 to the login, with `return_to`; else 401 JSON | 401, challenge without `error`; CORS preflights pass |
-//! | invalid, expired, of another kind | as above, cookies cleared | 401 `invalid_token` |
-//! | repeated `Authorization` | – | 400 `invalid_request` |
-//! | valid, not enough (`require_scope/answer.rs`) | 403 JSON that names what is missing | the same with a challenge that names all scopes of the operation |
-//! | token or key endpoint out of reach, nothing to go on with | 503 with `Retry-After`, cookies kept | 503 with `Retry-After`, no challenge |
+//! | nothing presented | a browser's navigation: 302 to the login, with `return_to`; else 401 JSON | `SessionRejection::answer`, by `origin::is_navigation` |
+//! | invalid, expired, revoked | as above, cookies cleared | `SessionRejection::answer`, by `Sessions::find` |
+//! | token endpoint and keys out of reach | the session goes on while its access token is valid; then 503 with `Retry-After`, cookies kept | `SessionRejection::answer`, by `Sessions::settle` |
 //!
-//! | at the login's routes (`auth_routes/answer.rs`) | |
-//! |---|---|
-//! | the environment's error; a missing, foreign or used `state`; a parameter twice; a code or token that is not accepted | 400 in our own words, attempt ended, a live session left alone |
-//! | the environment does not answer | 503 with `Retry-After`, the attempt goes on |
-//! | a page of another site asks for logout or refresh | 403 |
+//! | situation | bearer routes | decided in `require_token/` |
+//! |---|---|---|
+//! | nothing presented | 401, challenge without `error` | `TokenRejection::answer` |
+//! | a CORS preflight | passes this layer and those further in | `RequireTokenService::call`, by `origin::is_preflight` |
+//! | invalid, expired, of another kind | 401 `invalid_token` | `TokenRejection::answer` |
+//! | repeated `Authorization` | 400 `invalid_request` | `TokenRejection::answer`, by `Credentials::of` |
+//! | keys out of reach, nothing to go on with | 503 with `Retry-After`, no challenge | `TokenRejection::answer` |
+//!
+//! | situation | behind either | decided in `require_scope/` |
+//! |---|---|---|
+//! | valid, not enough | 403 JSON that names what is missing; on bearer routes a challenge that names all scopes of the operation | `ScopeRejection::answer` |
+//! | nobody, where a session is optional | 401 JSON | `ScopeRejection::answer` |
+//! | no layer around it that asks who is there | 500, and the log names the layer | `ScopeRejection::answer` |
+//!
+//! | situation | the login's routes | decided in `auth_routes/answer.rs` |
+//! |---|---|---|
+//! | the environment's error; a missing, foreign or used `state`; a parameter twice; a code or token that is not accepted | 400 in our own words, attempt ended, a live session left alone | `AuthFailure::status`, `AuthFailure::ends_attempt` |
+//! | a login that may ask nothing, and would have to | starts again as a plain one | `AuthFailure::wants_interaction` |
+//! | the environment does not answer | 503 with `Retry-After`, the attempt goes on | `AuthFailure::status`, `AuthFailure::ends_attempt` |
+//! | a page of another site asks for logout or refresh | 403 | `AuthFailure::status`, by `origin::is_cross_site` |
 //!
 //! Defaults are small JSON, `{"error": .., "message": ..}`, or for browsers a small page. Every
 //! layer and route has an `on_rejection` that renders them in your own way, and puts its typed

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use futures::future::join_all;
 use http::{Method, StatusCode};
-use tower_scalekit::sandbox::{Endpoint, TokenKind};
+use tower_scalekit::sandbox::{Endpoint, Fault, TokenKind};
 use tower_scalekit::shared_store::MemoryStore;
 use tower_scalekit::{RequireSession, Sessions};
 
@@ -74,6 +74,17 @@ async fn r1_r3_replicas_refresh_once_and_give_the_same_session() {
     cookies.sort();
     cookies.dedup();
     assert_eq!((cookies.len(), replicas.world.sandbox.refreshes() - before), (1, 1));
+}
+
+#[tokio::test]
+async fn r1_k3_what_another_replica_renewed_is_used_by_one_that_has_no_keys() {
+    let replicas = Replicas::new();
+    let browser = replicas.logged_in(JANE).await;
+    replicas.world.advance(301);
+    assert_eq!(replicas.status(0, &browser).await, StatusCode::OK);
+    replicas.world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+    assert_eq!(replicas.world.sandbox.refreshes(), 1);
 }
 
 #[tokio::test]

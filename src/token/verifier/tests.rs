@@ -146,7 +146,8 @@ async fn j9_j10_j11_j13_each_claim_is_judged() {
     }
     // Not a number of JSON at all.
     let endless = access_claims_with(json!({"exp": "HUGE"})).replace("\"HUGE\"", "1e999");
-    assert_eq!(judge(&verifier, endless).await.unwrap_err(), TokenError::Malformed);
+    let refused = judge(&verifier, endless).await.unwrap_err();
+    assert!(matches!(refused, TokenError::Malformed | TokenError::Claim("exp")), "{refused}");
 }
 
 #[tokio::test]
