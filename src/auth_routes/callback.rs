@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use url::form_urlencoded;
 
 use super::answer::{AuthFailure, redirect};
@@ -7,7 +7,7 @@ use super::attempt::Attempt;
 use super::route::{Route, route_service};
 use crate::oauth::{OAuthError, is_error_code};
 use crate::return_to::{ReturnTo, with_return_to};
-use crate::session::{NewSession, PresentedCookies};
+use crate::session::{BeginError, NewSession, SessionCookies};
 use crate::telemetry;
 use crate::token::{Flow, TokenError};
 
@@ -31,9 +31,10 @@ impl Callback {
             }
             None => (None, None),
         };
-        let presented = sessions.cookies().presented(request.headers()).cookies();
         let completed = match (outcome, &attempt) {
-            (Ok(returned), Some(attempt)) => self.complete(returned, attempt, presented).await,
+            (Ok(returned), Some(attempt)) => {
+                self.complete(returned, attempt, request.headers()).await
+            }
             (Ok(_), None) => Err(AuthFailure::AttemptUnknown),
             (Err(failure), _) => Err(failure),
         };
@@ -41,7 +42,6 @@ impl Callback {
         match completed {
             Ok(cookies) => {
                 telemetry::login_completed();
-                self.end_old_session(&request).await;
                 let target = return_to.map_or("/", ReturnTo::as_str);
                 redirect(StatusCode::SEE_OTHER, target, cookies.into_iter().chain(end_attempt))
             }
@@ -60,21 +60,12 @@ impl Callback {
         }
     }
 
-    /// L11: a late response on the session that this login replaces must not bring it back.
-    async fn end_old_session(&self, request: &Request<()>) {
-        if let Some(old) = self.0.sessions.peek(request.headers())
-            && let Err(error) = self.0.sessions.end(&old).await
-        {
-            telemetry::internal_error("login", &error);
-        }
-    }
-
     /// Trades the code for a session: the `Set-Cookie` values that give it to the browser.
     async fn complete(
         &self,
         returned: Returned,
         attempt: &Attempt,
-        presented: PresentedCookies,
+        headers: &HeaderMap,
     ) -> Result<Vec<HeaderValue>, AuthFailure> {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
@@ -96,10 +87,14 @@ impl Callback {
         let flow = Flow::Login { nonce: attempt.nonce.expose() };
         let principal = sessions.verify(&tokens, flow).await.map_err(Self::token_refused)?;
         let id_token = tokens.id_token.ok_or(AuthFailure::TokenRefused)?;
-        let new = NewSession { principal, id_token, refresh_token: tokens.refresh_token };
-        sessions.begin(new, presented).map_err(|error| {
+        let new = NewSession::Tokens { principal, id_token, refresh_token: tokens.refresh_token };
+        let begun = sessions.begin_with_tokens(new, headers).await;
+        begun.map(SessionCookies::into_values).map_err(|error| {
             telemetry::internal_error("login", &error);
-            AuthFailure::Misconfigured
+            match error {
+                BeginError::Store(_) => AuthFailure::Unavailable,
+                _ => AuthFailure::Misconfigured,
+            }
         })
     }
 

@@ -4,6 +4,7 @@ use http::{Method, Request, Response, StatusCode};
 use super::answer::{AuthFailure, redirect};
 use super::route::{Route, route_service};
 use crate::origin::is_cross_site;
+use crate::session::Peeked;
 use crate::telemetry;
 
 /// Ends a session: `GET` or `POST /logout`. Made by [`Sessions::logout`](crate::Sessions::logout).
@@ -30,17 +31,22 @@ impl Logout {
             return Err(AuthFailure::CrossSite);
         }
         let sessions = &self.0.sessions;
-        let session = sessions.peek(request.headers());
-        if let Some(session) = &session
-            && let Err(error) = sessions.end(session).await
+        let peeked = sessions.peek(request.headers()).await;
+        if let Some(peeked) = &peeked
+            && let Err(error) = sessions.end(peeked).await
         {
             // Ended in this process and in this browser all the same.
             telemetry::internal_error("logout", &error);
         }
-        let url = sessions.scalekit().logout_url(&sessions.logout_request(session.as_ref()));
+        let session = peeked.as_ref().and_then(Peeked::session);
+        let target = match session {
+            // The environment knows nothing of it.
+            Some(session) if session.is_local() => sessions.post_logout_redirect_uri().clone(),
+            _ => sessions.scalekit().logout_url(&sessions.logout_request(session)),
+        };
         let clear = sessions.cookies().clear_session(request.headers());
         // L10: after a POST, the browser must come with a GET.
-        Ok(redirect(StatusCode::SEE_OTHER, url.as_str(), clear))
+        Ok(redirect(StatusCode::SEE_OTHER, target.as_str(), clear))
     }
 }
 

@@ -40,7 +40,7 @@ impl Refresh {
             Found::Live(live) => live.session,
             Found::Due(session) => session,
             Found::Nothing | Found::Over => return Err(AuthFailure::NoSession),
-            Found::Unsure(_) => return Err(AuthFailure::Unavailable),
+            Found::Unavailable | Found::Unsure(_) => return Err(AuthFailure::Unavailable),
         };
         let renewal = self.0.sessions.renew(&session).await;
         if matches!(renewal, Renewal::Unavailable) {
@@ -62,13 +62,16 @@ impl Refresh {
     }
 
     async fn find(&self, headers: &HeaderMap) -> Found {
-        match self.0.sessions.find(headers) {
-            Found::Unsure(news) => {
-                news.await;
-                self.0.sessions.find(headers)
+        let sessions = &self.0.sessions;
+        let mut found = sessions.find(headers);
+        // News first, then a session that is kept in the store.
+        for _ in 0..2 {
+            match found {
+                Found::Unsure(awaited) => found = sessions.find_after(awaited.await, headers),
+                found => return found,
             }
-            found => found,
         }
+        found
     }
 }
 

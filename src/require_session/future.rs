@@ -7,9 +7,8 @@ use http::Request;
 use super::RequireSession;
 use super::mark::SessionMark;
 use super::service::Verdict;
-use crate::flight::Flight;
 use crate::guard::{Decision, Wait, response_future};
-use crate::session::{Renewing, Session};
+use crate::session::{Awaited, Renewing, Session};
 
 response_future!(SessionWait, "RequireSessionService");
 
@@ -20,8 +19,8 @@ pub(super) struct SessionWait {
 }
 
 pub(super) enum Until {
-    /// It is known what other replicas have revoked.
-    News(Flight<()>),
+    /// What it cannot be judged without has arrived.
+    Arrived(Awaited),
     /// The session has new tokens.
     Renewed(Session, Renewing),
 }
@@ -36,9 +35,10 @@ impl<B> Wait<B> for SessionWait {
     ) -> Poll<Decision<SessionMark>> {
         loop {
             let verdict = match &mut self.until {
-                Until::News(news) => {
-                    ready!(Pin::new(news).poll(cx));
-                    self.config.judge(request)
+                Until::Arrived(awaited) => {
+                    let arrived = ready!(Pin::new(awaited).poll(cx));
+                    let found = self.config.sessions.find_after(arrived, request.headers());
+                    self.config.judge(found, request)
                 }
                 Until::Renewed(session, renewing) => {
                     let renewal = ready!(Pin::new(renewing).poll(cx));

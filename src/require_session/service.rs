@@ -34,7 +34,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         forget_identity(request.extensions_mut());
-        match config.judge(&mut request) {
+        match config.judge(config.sessions.find(request.headers()), &mut request) {
             Verdict::Decided(decision) => {
                 Guarded::decided(decision, request, &mut self.inner).into()
             }
@@ -53,14 +53,15 @@ pub(super) enum Verdict {
 }
 
 impl RequireSession {
-    pub(super) fn judge<B>(&self, request: &mut Request<B>) -> Verdict {
-        Verdict::Decided(match self.sessions.find(request.headers()) {
+    pub(super) fn judge<B>(&self, found: Found, request: &mut Request<B>) -> Verdict {
+        Verdict::Decided(match found {
             Found::Live(live) => self.admit(live, request),
             Found::Due(session) => {
                 let renewing = self.sessions.renew(&session);
                 return Verdict::Wait(Until::Renewed(session, renewing));
             }
-            Found::Unsure(news) => return Verdict::Wait(Until::News(news)),
+            Found::Unsure(awaited) => return Verdict::Wait(Until::Arrived(awaited)),
+            Found::Unavailable => self.refuse(SessionRejection::Unavailable, request),
             Found::Nothing => self.without(SessionRejection::NoSession, request),
             Found::Over => self.without(SessionRejection::SessionOver, request),
         })

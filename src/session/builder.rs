@@ -7,6 +7,7 @@ use url::Url;
 use super::cookies::CookieStyle;
 use super::refresh::Refreshes;
 use super::revocation::Revocations;
+use super::stored::StoredSessions;
 use super::{Inner, KeyRing, Lifetimes, SessionSecret, Sessions};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::scalekit::Scalekit;
@@ -32,6 +33,7 @@ pub struct SessionsBuilder {
     idle_timeout: Option<Duration>,
     cache_capacity: usize,
     shared_store: Option<Arc<dyn SharedStore>>,
+    store_backed: bool,
 }
 
 /// Paths of the routes besides the callback's, which is in the redirect URI.
@@ -61,6 +63,7 @@ impl SessionsBuilder {
             idle_timeout: None,
             cache_capacity: 4096,
             shared_store: None,
+            store_backed: false,
         }
     }
 
@@ -151,6 +154,14 @@ impl SessionsBuilder {
         self
     }
 
+    /// Keeps sessions in the shared store, with only an id in the cookie: for sessions that are too
+    /// large for cookies, or that nobody should carry around. Without a
+    /// [`shared_store`](Self::shared_store) they end with this process.
+    pub fn store_backed(mut self) -> Self {
+        self.store_backed = true;
+        self
+    }
+
     /// Checks the settings. Makes no request.
     ///
     /// # Errors
@@ -199,7 +210,9 @@ impl SessionsBuilder {
                     paths: self.paths,
                     scopes: self.scopes,
                     lifetimes,
+                    store_backed: self.store_backed,
                     opened: TextCache::new(self.cache_capacity),
+                    stored: StoredSessions::new(self.cache_capacity),
                     refreshes: Refreshes::new(),
                     revocations: Revocations::new(Arc::clone(&store), clock, has_peers),
                     store,

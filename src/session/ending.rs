@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::refresh::Entry;
 use super::revocation::Revoked;
-use super::{Session, Sessions};
+use super::{Peeked, Session, Sessions};
 use crate::oauth::LogoutRequest;
 use crate::shared_store::{StoreError, in_time};
 
@@ -49,21 +49,29 @@ impl Sessions {
 
     /// Ends one session for good: a refresh that is under way, a response that is late and a copy
     /// of the cookie change nothing about it (R8).
-    pub(crate) async fn end(&self, session: &Session) -> Result<(), StoreError> {
-        let record = session.record();
-        let left = record.remaining(self.0.scalekit.clock().now());
-        let key = Self::standing_key(session);
-        let told = self.0.revocations.revoke(Revoked::Session(record.id()), left).await;
-        in_time(self.0.store.put(&key, Entry::Ended.encode(), LATE_REFRESHES)).await?;
-        told
+    pub(crate) async fn end(&self, peeked: &Peeked) -> Result<(), StoreError> {
+        let session = peeked.session();
+        let id = match peeked {
+            Peeked::Session(session) => session.record().id(),
+            Peeked::Stored(id) => id,
+        };
+        let now = self.0.scalekit.clock().now();
+        let left = session.map_or(self.0.lifetimes.absolute, |one| one.record().remaining(now));
+        let told = self.0.revocations.revoke(Revoked::Session(id), left).await;
+        let key = Self::standing_key(id);
+        let ended = in_time(self.0.store.put(&key, Entry::Ended.encode(), LATE_REFRESHES)).await;
+        if session.is_none_or(|session| session.record().is_stored()) {
+            self.end_stored(id, left.try_into().unwrap_or_default()).await?;
+        }
+        ended.and(told)
     }
 
     /// What to tell the environment when a session ends.
     pub(crate) fn logout_request(&self, session: Option<&Session>) -> LogoutRequest {
         let request =
             LogoutRequest::new().post_logout_redirect_uri(self.0.post_logout_redirect_uri.as_str());
-        match session {
-            Some(session) => request.id_token_hint(session.record().id_token()),
+        match session.and_then(|session| session.record().id_token()) {
+            Some(id_token) => request.id_token_hint(id_token),
             None => request,
         }
     }

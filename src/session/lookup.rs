@@ -1,18 +1,26 @@
 //! From a request's cookies to the session they stand for, and back.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, HeaderValue};
 
 use super::cookies::Presented;
-use super::record::{NewSession, SessionRecord, SessionTooLarge};
+use super::record::{SessionRecord, SessionTooLarge};
 use super::refresh::{Entry, Renewal};
 use super::sealing::SealingFailed;
-use super::{Opened, PresentedCookies, Purpose, Session, Sessions};
+use super::stored::Loaded;
+use super::{Known, Opened, PresentedCookies, Purpose, Session, Sessions};
 use crate::flight::Flight;
 use crate::shared_store::in_time;
 use crate::telemetry;
+
+/// First byte of what the cookie of a stored session holds; its id follows.
+const REFERENCE: u8 = b'r';
 
 /// What a request's cookies stand for.
 #[derive(Debug)]
@@ -24,14 +32,16 @@ pub(crate) enum Found {
     Live(Live),
     /// A session whose tokens should be renewed now.
     Due(Session),
-    /// It cannot be told before the news of other replicas are here.
-    Unsure(Flight<()>),
+    /// It cannot be told before this is here.
+    Unsure(Awaited),
+    /// The session is kept in the shared store, which does not answer.
+    Unavailable,
 }
 
 /// A session that may be used.
 pub(crate) struct Live {
     pub(crate) session: Session,
-    /// The session sealed anew, for the response.
+    /// The session's cookie sealed anew, for the response.
     pub(crate) resealed: Option<String>,
 }
 
@@ -50,6 +60,39 @@ pub(crate) enum Settled {
     Unavailable,
 }
 
+/// What a request waits for until its session can be judged.
+#[derive(Debug)]
+pub(crate) enum Awaited {
+    /// What other replicas have revoked.
+    News(Flight<()>),
+    /// A session that is kept in the shared store.
+    Session { load: Flight<Loaded>, outdated_key: bool },
+}
+
+/// What it has waited for.
+#[derive(Debug)]
+pub(crate) enum Arrived {
+    News,
+    Session { loaded: Loaded, outdated_key: bool },
+}
+
+impl Future for Awaited {
+    type Output = Arrived;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Arrived> {
+        Poll::Ready(match &mut *self {
+            Self::News(news) => {
+                ready!(Pin::new(news).poll(cx));
+                Arrived::News
+            }
+            Self::Session { load, outdated_key } => Arrived::Session {
+                loaded: ready!(Pin::new(load).poll(cx)).unwrap_or(Loaded::Unavailable),
+                outdated_key: *outdated_key,
+            },
+        })
+    }
+}
+
 impl Sessions {
     /// Finds the session of a request, at no more cost than a look-up if it was seen before.
     pub(crate) fn find(&self, headers: &HeaderMap) -> Found {
@@ -58,25 +101,33 @@ impl Sessions {
             return Found::Nothing;
         }
         if let Some(news) = self.0.revocations.news() {
-            return Found::Unsure(news);
+            return Found::Unsure(Awaited::News(news));
         }
-        let Some(found) = self.open(&presented) else { return Found::Over };
-        let now = self.0.scalekit.clock().now();
-        let record = found.session.record();
-        if record.is_over(now) || found.revoked {
-            return Found::Over;
+        match self.open(&presented) {
+            None => Found::Over,
+            Some(Open::Session(seen)) => self.judge(seen),
+            Some(Open::Stored { id, outdated_key }) => {
+                let known = self.0.stored.known(&id, |known| self.look_at(known, outdated_key));
+                match known {
+                    // What it says of its end may be older than what another replica has stored.
+                    Some(seen) if !self.has_ended(&seen.session) => self.judge(seen),
+                    _ => Found::Unsure(Awaited::Session { load: self.load(&id), outdated_key }),
+                }
+            }
         }
-        if record.is_due_for_renewal(now) {
-            return Found::Due(found.session);
+    }
+
+    /// Finds the session of a request that had to wait.
+    pub(crate) fn find_after(&self, arrived: Arrived, headers: &HeaderMap) -> Found {
+        match arrived {
+            Arrived::News => self.find(headers),
+            Arrived::Session { loaded: Loaded::Session(session), outdated_key } => {
+                let revoked = self.0.revocations.covers(&session.0.revocable);
+                self.judge(Seen { session, outdated_key, revoked })
+            }
+            Arrived::Session { loaded: Loaded::Gone, .. } => Found::Over,
+            Arrived::Session { loaded: Loaded::Unavailable, .. } => Found::Unavailable,
         }
-        if now >= found.session.principal().expires_at() {
-            return Found::Over;
-        }
-        let reseal = found.outdated_key || record.is_due_for_touch(self.0.lifetimes, now);
-        // The session goes on under its old cookie if it cannot be sealed again.
-        let resealed =
-            reseal.then(|| self.seal(&record.touch(self.0.lifetimes, now)).ok()).flatten();
-        Found::Live(Live { session: found.session, resealed })
     }
 
     /// What a session that was due has become.
@@ -84,7 +135,7 @@ impl Sessions {
         let now = self.0.scalekit.clock().now();
         let live = match renewal {
             Renewal::Renewed(renewed) => {
-                Live { session: renewed.session.clone(), resealed: Some(renewed.sealed.clone()) }
+                Live { session: renewed.session.clone(), resealed: renewed.cookie.clone() }
             }
             Renewal::Ended => return Settled::Over,
             Renewal::Unavailable if now < session.principal().expires_at() => {
@@ -112,23 +163,26 @@ impl Sessions {
         if self.0.revocations.covers(&session.0.revocable) {
             return Vec::new();
         }
-        let entry = match in_time(self.0.store.get(&Self::standing_key(session))).await {
-            Ok(entry) => entry.as_deref().and_then(Entry::decode),
-            Err(error) => {
-                telemetry::internal_error("session_at_response", &error);
-                None
-            }
-        };
+        let entry =
+            match in_time(self.0.store.get(&Self::standing_key(session.record().id()))).await {
+                Ok(entry) => entry.as_deref().and_then(Entry::decode),
+                Err(error) => {
+                    telemetry::internal_error("session_at_response", &error);
+                    None
+                }
+            };
+        let record = session.record();
         let newest = match entry {
             Some(Entry::Ended) => return Vec::new(),
             Some(Entry::Newest { generation, sealed })
-                if generation > session.record().generation() =>
+                if generation > record.generation() && !record.is_stored() =>
             {
-                sealed
+                let newest = self.unseal_stored(record.id(), &sealed);
+                newest.and_then(|newest| self.seal(&newest).ok()).unwrap_or(resealed)
             }
             _ => resealed,
         };
-        let max_age = session.record().remaining(self.0.scalekit.clock().now());
+        let max_age = record.remaining(self.0.scalekit.clock().now());
         self.0.cookies.set_session(&newest, max_age, presented).unwrap_or_else(|| {
             // The browser keeps its cookie; this session will end with it.
             telemetry::internal_error("session_at_response", &SessionTooLarge);
@@ -140,96 +194,151 @@ impl Sessions {
         session.record().is_due_for_renewal(self.0.scalekit.clock().now())
     }
 
-    /// Begins a session: the `Set-Cookie` values that give it to the browser, in place of any
-    /// other that it has (L11).
-    pub(crate) fn begin(
-        &self,
-        new: NewSession,
-        presented: PresentedCookies,
-    ) -> Result<Vec<HeaderValue>, BeginError> {
-        let now = self.0.scalekit.clock().now();
-        let record = SessionRecord::begin(new, self.0.lifetimes, now).ok_or(SealingFailed)?;
-        self.give(&record, presented)
-    }
-
     /// The session of a request as far as it can be read, whether or not it may still be used.
-    pub(crate) fn peek(&self, headers: &HeaderMap) -> Option<Session> {
-        Some(self.open(&self.0.cookies.presented(headers))?.session)
+    pub(crate) async fn peek(&self, headers: &HeaderMap) -> Option<Peeked> {
+        match self.open(&self.0.cookies.presented(headers))? {
+            Open::Session(Seen { session, .. }) => Some(Peeked::Session(session)),
+            Open::Stored { id, .. } => Some(match self.load_now(&id).await {
+                Loaded::Session(session) => Peeked::Session(session),
+                Loaded::Gone | Loaded::Unavailable => Peeked::Stored(id),
+            }),
+        }
     }
 
-    fn give(
-        &self,
-        record: &SessionRecord,
-        presented: PresentedCookies,
-    ) -> Result<Vec<HeaderValue>, BeginError> {
-        let sealed = self.seal(record)?;
-        let max_age = record.remaining(self.0.scalekit.clock().now());
-        let cookies = self.0.cookies.set_session(&sealed, max_age, presented);
-        Ok(cookies.ok_or(SessionTooLarge)?)
-    }
-
+    /// The text of a cookie that holds a session, or its id.
     pub(super) fn seal(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
-        let content = record.encode().ok_or(SealingFailed)?;
+        let content = if record.is_stored() {
+            [&[REFERENCE], record.id().as_bytes()].concat()
+        } else {
+            record.encode().ok_or(SealingFailed)?
+        };
         self.0.keys.seal(Purpose::Session, self.0.cookies.session_name(), &content)
     }
 
-    /// Remembers what a sealed text holds, so that it need not be opened.
-    pub(super) fn remember(&self, sealed: &str, session: Session) {
-        self.keep(sealed, session, false);
-    }
-
-    /// The session in a text that this app has sealed.
-    pub(super) fn unseal(&self, sealed: &str) -> Option<Session> {
-        Some(self.open_sealed(sealed)?.session)
-    }
-
-    fn open(&self, presented: &Presented<'_>) -> Option<OpenSession> {
-        self.open_sealed(&presented.sealed()?)
-    }
-
-    fn open_sealed(&self, sealed: &str) -> Option<OpenSession> {
-        if let Some(open) = self.0.opened.get(sealed, |opened| self.judge(opened)) {
-            return Some(open);
-        }
-        let unsealed = self.0.keys.open(Purpose::Session, self.0.cookies.session_name(), sealed)?;
-        let session = SessionRecord::decode(&unsealed.content)?.into_session()?;
-        let revoked = self.0.revocations.covers(&session.0.revocable);
-        self.keep(sealed, session.clone(), unsealed.outdated_key);
-        Some(OpenSession { session, outdated_key: unsealed.outdated_key, revoked })
-    }
-
-    fn keep(&self, sealed: &str, session: Session, outdated_key: bool) {
-        let stands_as_of = AtomicU64::new(0);
-        self.0.opened.insert(sealed, Opened { session, outdated_key, stands_as_of });
-    }
-
-    /// Whether an opened session still stands; asked in earnest only after a new revocation.
-    fn judge(&self, opened: &Opened) -> OpenSession {
-        let version = self.0.revocations.version();
-        let mut revoked = false;
-        if opened.stands_as_of.load(Ordering::Acquire) != version {
-            revoked = self.0.revocations.covers(&opened.session.0.revocable);
-            if !revoked {
-                opened.stands_as_of.store(version, Ordering::Release);
+    /// Remembers what a cookie's text, or a stored session's id, stands for.
+    pub(super) fn remember(&self, cookie: Option<&str>, session: &Session) {
+        match cookie {
+            None => self.0.stored.remember(session.clone()),
+            Some(text) => {
+                let known = Known::new(session.clone());
+                self.0.opened.insert(text, Opened::Session { known, outdated_key: false });
             }
         }
-        let session = opened.session.clone();
-        OpenSession { session, outdated_key: opened.outdated_key, revoked }
+    }
+
+    fn judge(&self, seen: Seen) -> Found {
+        let Seen { session, outdated_key, revoked } = seen;
+        if revoked || self.is_over(&session) {
+            return Found::Over;
+        }
+        if self.is_due(&session) {
+            return Found::Due(session);
+        }
+        let now = self.0.scalekit.clock().now();
+        if now >= session.principal().expires_at() {
+            return Found::Over;
+        }
+        let record = session.record();
+        let touch = record.is_due_for_touch(self.0.lifetimes, now);
+        if touch && record.is_stored() {
+            self.touch_stored(&session, now);
+        }
+        let reseal = outdated_key || (touch && !record.is_stored());
+        // The session goes on under its old cookie if it cannot be sealed again.
+        let resealed =
+            reseal.then(|| self.seal(&record.touch(self.0.lifetimes, now)).ok()).flatten();
+        Found::Live(Live { session, resealed })
+    }
+
+    /// Whether the session's own limits are reached.
+    fn is_over(&self, session: &Session) -> bool {
+        session.record().is_over(self.0.scalekit.clock().now())
+    }
+
+    fn has_ended(&self, session: &Session) -> bool {
+        let now = self.0.scalekit.clock().now();
+        let expired = now >= session.principal().expires_at() && !session.is_renewable();
+        expired || self.is_over(session)
+    }
+
+    fn open(&self, presented: &Presented<'_>) -> Option<Open> {
+        let sealed = presented.sealed()?;
+        if let Some(open) = self.0.opened.get(&sealed, |opened| self.open_known(opened)) {
+            return Some(open);
+        }
+        let name = self.0.cookies.session_name();
+        let unsealed = self.0.keys.open(Purpose::Session, name, &sealed)?;
+        let outdated_key = unsealed.outdated_key;
+        let opened = match unsealed.content.split_first()? {
+            (&REFERENCE, id) => {
+                Opened::Stored { id: std::str::from_utf8(id).ok()?.into(), outdated_key }
+            }
+            _ => {
+                let session = SessionRecord::decode(&unsealed.content)?.into_session()?;
+                Opened::Session { known: Known::new(session), outdated_key }
+            }
+        };
+        let open = self.open_known(&opened);
+        self.0.opened.insert(&sealed, opened);
+        Some(open)
+    }
+
+    fn open_known(&self, opened: &Opened) -> Open {
+        match opened {
+            Opened::Session { known, outdated_key } => {
+                Open::Session(self.look_at(known, *outdated_key))
+            }
+            Opened::Stored { id, outdated_key } => {
+                Open::Stored { id: id.clone(), outdated_key: *outdated_key }
+            }
+        }
+    }
+
+    /// Whether a session still stands; asked in earnest only after a new revocation.
+    fn look_at(&self, known: &Known, outdated_key: bool) -> Seen {
+        let version = self.0.revocations.version();
+        let mut revoked = false;
+        if known.stands_as_of.load(Ordering::Acquire) != version {
+            revoked = self.0.revocations.covers(&known.session.0.revocable);
+            if !revoked {
+                known.stands_as_of.store(version, Ordering::Release);
+            }
+        }
+        Seen { session: known.session.clone(), outdated_key, revoked }
     }
 }
 
-/// A session as it was found in a cookie.
-struct OpenSession {
+/// What a cookie holds.
+enum Open {
+    Session(Seen),
+    /// The id of a session that is kept in the shared store.
+    Stored {
+        id: Arc<str>,
+        outdated_key: bool,
+    },
+}
+
+/// A session as it was found.
+struct Seen {
     session: Session,
+    /// Its cookie is sealed under an older secret.
     outdated_key: bool,
     revoked: bool,
 }
 
-/// A session could not begin.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BeginError {
-    #[error(transparent)]
-    Sealing(#[from] SealingFailed),
-    #[error(transparent)]
-    TooLarge(#[from] SessionTooLarge),
+/// What can be said of a request's session, to end it.
+#[derive(Debug)]
+pub(crate) enum Peeked {
+    Session(Session),
+    /// By its id, because the shared store does not tell more.
+    Stored(Arc<str>),
+}
+
+impl Peeked {
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Stored(_) => None,
+        }
+    }
 }

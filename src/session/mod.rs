@@ -8,6 +8,8 @@
 //!   Safari keeps no secure cookie there. A large session is split over up to three cookies.
 //! * What is sealed was verified when it was sealed: a request on a fresh session checks no
 //!   signature and needs no key set.
+//! * Store-backed sessions are kept in the shared store, with only an id in the cookie. A
+//!   [`LocalSession`], which the app vouches for itself, is kept there unless it is told otherwise.
 //! * When the access token is about to expire, the first request renews it, and all requests of
 //!   that session, also those that still carry the old cookie, get the one result. A failing
 //!   environment ends nobody's session: only its definite `invalid_grant` does.
@@ -25,6 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod beginning;
 mod builder;
 mod cookies;
 mod ending;
@@ -34,6 +37,7 @@ mod refresh;
 mod revocation;
 mod sealing;
 mod secret;
+mod stored;
 mod user;
 mod verify;
 
@@ -44,12 +48,13 @@ use std::sync::atomic::AtomicU64;
 use http::Extensions;
 use url::Url;
 
+pub use self::beginning::{BeginError, LocalSession, SessionCookies};
 pub use self::builder::SessionsBuilder;
 pub use self::secret::SessionSecret;
 pub use self::user::User;
 
 pub(crate) use self::cookies::{ATTEMPT_ID_BYTES, CookieStyle, PresentedCookies};
-pub(crate) use self::lookup::{Found, Live, Settled};
+pub(crate) use self::lookup::{Awaited, Found, Live, Peeked, Settled};
 pub(crate) use self::record::NewSession;
 pub(crate) use self::refresh::{Renewal, Renewing};
 pub(crate) use self::sealing::{KeyRing, Purpose};
@@ -58,6 +63,7 @@ use self::builder::Paths;
 use self::record::SessionRecord;
 use self::refresh::Refreshes;
 use self::revocation::{Revocable, Revocations};
+use self::stored::StoredSessions;
 use crate::challenge::ChallengeContext;
 use crate::scalekit::Scalekit;
 use crate::shared_store::SharedStore;
@@ -79,7 +85,10 @@ struct Inner {
     paths: Paths,
     scopes: Vec<String>,
     lifetimes: Lifetimes,
+    /// Sessions with tokens are kept in the shared store.
+    store_backed: bool,
     opened: TextCache<Opened>,
+    stored: StoredSessions,
     store: Arc<dyn SharedStore>,
     refreshes: Refreshes,
     revocations: Revocations,
@@ -94,12 +103,30 @@ struct Lifetimes {
 
 /// A sealed cookie that was opened before.
 #[derive(Debug)]
-struct Opened {
+enum Opened {
+    Session {
+        known: Known,
+        outdated_key: bool,
+    },
+    /// Its session is kept in the shared store.
+    Stored {
+        id: Arc<str>,
+        outdated_key: bool,
+    },
+}
+
+/// A session that was looked at before.
+#[derive(Debug)]
+struct Known {
     session: Session,
-    /// Sealed under an older secret: to be sealed again.
-    outdated_key: bool,
-    /// The version of the revocations up to which the session is known to stand.
+    /// The version of the revocations up to which it is known to stand.
     stands_as_of: AtomicU64,
+}
+
+impl Known {
+    fn new(session: Session) -> Self {
+        Self { session, stands_as_of: AtomicU64::new(0) }
+    }
 }
 
 impl Sessions {
@@ -154,6 +181,10 @@ impl Sessions {
         &self.0.redirect_uri
     }
 
+    pub(crate) fn post_logout_redirect_uri(&self) -> &Url {
+        &self.0.post_logout_redirect_uri
+    }
+
     pub(crate) fn scopes(&self) -> &[String] {
         &self.0.scopes
     }
@@ -200,6 +231,11 @@ impl Session {
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.0.principal
+    }
+
+    /// Whether the app vouches for it, and the environment knows nothing of it.
+    pub(crate) fn is_local(&self) -> bool {
+        self.0.record.id_token().is_none()
     }
 
     /// Whether there is a refresh token to renew it with.

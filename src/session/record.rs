@@ -61,40 +61,62 @@ struct Body {
     id_token_header: String,
     #[serde(rename = "p")]
     id_token_claims: String,
+    /// Kept in the shared store, with only its id in the cookie.
+    #[serde(rename = "s", default, skip_serializing_if = "is_false")]
+    stored: bool,
 }
 
-/// Verified tokens that a session is made of.
-pub(crate) struct NewSession {
-    pub(crate) principal: Principal,
-    pub(crate) id_token: SecretString,
-    pub(crate) refresh_token: Option<SecretString>,
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// What a session is made of.
+pub(crate) enum NewSession {
+    /// Verified tokens of a login.
+    Tokens { principal: Principal, id_token: SecretString, refresh_token: Option<SecretString> },
+    /// What the app itself says: claims without `exp`, and a profile.
+    Local { claims: Map<String, Value>, profile: Map<String, Value> },
 }
 
 impl SessionRecord {
-    /// The record of a login that has just been completed.
+    /// The record of a session that begins now.
     pub(super) fn begin(
         new: NewSession,
+        stored: bool,
         lifetimes: Lifetimes,
         now: OffsetDateTime,
     ) -> Option<Self> {
         let mut id = [0; 16];
         rand::fill(&mut id).ok()?;
-        let (id_token_header, id_token_claims, id_token_signature) = split(&new.id_token)?;
-        Some(Self {
-            refresh_token: new.refresh_token,
-            id_token_signature,
-            body: Body {
-                id: URL_SAFE_NO_PAD.encode(id),
-                generation: 0,
-                created_at: unix_millis(now),
-                ends_at: unix_millis(now.saturating_add(lifetimes.absolute)),
-                idle_until: idle_until(lifetimes, now),
-                renew_at: unix_millis(renew_at(&new.principal, now)),
-                access_claims: new.principal.raw_claims().clone(),
-                id_token_header,
-                id_token_claims,
-            },
-        })
+        let ends_at = now.saturating_add(lifetimes.absolute);
+        let mut body = Body {
+            id: URL_SAFE_NO_PAD.encode(id),
+            generation: 0,
+            created_at: unix_millis(now),
+            ends_at: unix_millis(ends_at),
+            idle_until: idle_until(lifetimes, now),
+            renew_at: unix_millis(ends_at),
+            access_claims: Map::new(),
+            id_token_header: String::new(),
+            id_token_claims: String::new(),
+            stored,
+        };
+        match new {
+            NewSession::Tokens { principal, id_token, refresh_token } => {
+                let (header, claims, id_token_signature) = split(&id_token)?;
+                body.renew_at = unix_millis(renew_at(&principal, now));
+                body.access_claims = principal.raw_claims().clone();
+                body.id_token_header = header;
+                body.id_token_claims = claims;
+                Some(Self { refresh_token, id_token_signature, body })
+            }
+            NewSession::Local { mut claims, profile } => {
+                claims.insert("exp".to_owned(), ends_at.unix_timestamp().into());
+                body.access_claims = claims;
+                body.id_token_claims = serde_json::to_string(&profile).ok()?;
+                Some(Self { refresh_token: None, id_token_signature: Vec::new(), body })
+            }
+        }
     }
 
     /// The record after a refresh; what the environment did not send again is kept.
@@ -185,12 +207,20 @@ impl SessionRecord {
         OffsetDateTime::UNIX_EPOCH.saturating_add(since_epoch)
     }
 
-    /// The ID token as it was issued, for the environment's logout.
-    pub(super) fn id_token(&self) -> SecretString {
+    /// Whether it is kept in the shared store.
+    pub(super) fn is_stored(&self) -> bool {
+        self.body.stored
+    }
+
+    /// The ID token as it was issued, for the environment's logout; a local session has none.
+    pub(super) fn id_token(&self) -> Option<SecretString> {
+        if self.body.id_token_header.is_empty() {
+            return None;
+        }
         let encode = |part: &[u8]| URL_SAFE_NO_PAD.encode(part);
         let (header, claims) = (&self.body.id_token_header, &self.body.id_token_claims);
         let parts = [header.as_bytes(), claims.as_bytes(), &self.id_token_signature].map(encode);
-        parts.join(".").into()
+        Some(parts.join(".").into())
     }
 
     /// Whether the session's own limits are reached.
@@ -279,12 +309,12 @@ pub(super) mod tests {
     }
 
     fn record() -> SessionRecord {
-        let new = NewSession {
+        let new = NewSession::Tokens {
             principal: principal(300),
             id_token: id_token("Jane"),
             refresh_token: Some("rt_1".into()),
         };
-        SessionRecord::begin(new, LIFETIMES, START).unwrap()
+        SessionRecord::begin(new, false, LIFETIMES, START).unwrap()
     }
 
     fn at(seconds: i64) -> OffsetDateTime {
@@ -294,7 +324,7 @@ pub(super) mod tests {
     #[test]
     fn a_record_survives_the_cookie_whole() {
         let decoded = SessionRecord::decode(&record().encode().unwrap()).unwrap();
-        assert_eq!(decoded.id_token(), id_token("Jane"));
+        assert_eq!(decoded.id_token(), Some(id_token("Jane")));
         assert_eq!(decoded.refresh_token, Some("rt_1".into()));
         let session = decoded.into_session().unwrap();
         assert_eq!(
@@ -320,12 +350,12 @@ pub(super) mod tests {
         let claims = json!({"sub": "usr_1", "exp": 300, "roles": names("role"), "permissions": names("perm")});
         let claims = Claims::new(claims.as_object().unwrap().clone());
         let principal = Principal::from_claims(claims, &[]);
-        let new = NewSession {
+        let new = NewSession::Tokens {
             principal: principal.unwrap(),
             id_token: id_token("Jane"),
             refresh_token: Some("r".repeat(64).into()),
         };
-        let bytes = SessionRecord::begin(new, LIFETIMES, START).unwrap().encode().unwrap();
+        let bytes = SessionRecord::begin(new, false, LIFETIMES, START).unwrap().encode().unwrap();
         assert!(bytes.len() < 1500, "{}", bytes.len());
     }
 
@@ -365,7 +395,7 @@ pub(super) mod tests {
             )
             .unwrap();
         assert_eq!(after.refresh_token, Some("rt_2".into()));
-        assert_eq!(after.id_token(), id_token("Joan"));
+        assert_eq!(after.id_token(), Some(id_token("Joan")));
         assert_eq!((before.generation(), after.generation()), (0, 1));
         assert_eq!((after.id(), after.body.ends_at), (before.id(), before.body.ends_at));
     }

@@ -1,7 +1,7 @@
-//! Sealed text: what we give to browsers to keep for us.
+//! Sealed text: what we give to browsers and to the shared store to keep for us.
 //!
 //! `base64url(version ‖ key id ‖ nonce ‖ ciphertext ‖ tag)`. The associated data is the header, the
-//! purpose and the cookie's name, so a text opens only as what it was sealed for (C7).
+//! purpose and the name of the cookie or value, so a text opens only as what it was sealed for (C7).
 
 use std::fmt;
 
@@ -23,7 +23,10 @@ const HEADER_LEN: usize = 1 + KEY_ID_LEN;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     LoginAttempt,
+    /// A cookie: a session, or the id of one that is kept in the shared store.
     Session,
+    /// A session in the shared store: whoever can read it there has no cookie.
+    StoredSession,
 }
 
 impl Purpose {
@@ -31,6 +34,7 @@ impl Purpose {
         match self {
             Self::LoginAttempt => b"login attempt",
             Self::Session => b"session",
+            Self::StoredSession => b"stored session",
         }
     }
 }
@@ -57,7 +61,7 @@ impl KeyRing {
         Ok(Self { current: SealingKey::derive(current)?, previous })
     }
 
-    /// Seals `content` into the text of the cookie `name`.
+    /// Seals `content` into the text of the cookie, or of the store's value, `name`.
     pub(crate) fn seal(
         &self,
         purpose: Purpose,
@@ -77,7 +81,8 @@ impl KeyRing {
         Ok(URL_SAFE_NO_PAD.encode([&header[..], &nonce, &body].concat()))
     }
 
-    /// Opens the text of the cookie `name`, unless it was changed, moved or sealed by others.
+    /// Opens the text of the cookie or value `name`, unless it was changed, moved or sealed by
+    /// others.
     pub(crate) fn open(&self, purpose: Purpose, name: &str, text: &str) -> Option<Unsealed> {
         let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (header, rest) = sealed.split_at_checked(HEADER_LEN)?;

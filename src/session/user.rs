@@ -1,6 +1,9 @@
+use serde_json::{Map, Value};
+
 use crate::token::Claims;
 
-/// Profile of a person, from the ID token of the login (OpenID Connect Core section 5.1).
+/// Profile of a person, from the ID token of the login (OpenID Connect Core section 5.1), or from
+/// the app itself for a [`LocalSession`](super::LocalSession).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct User {
@@ -34,6 +37,25 @@ impl User {
         name.or(Some(self.email.as_str()).filter(|email| !email.is_empty())).unwrap_or(&self.id)
     }
 
+    /// The claims that `from_claims` reads; those without a value are left out.
+    pub(super) fn to_claims(&self) -> Map<String, Value> {
+        let text = |value: &str| Some(value).filter(|text| !text.is_empty()).map(Value::from);
+        let optional = |value: &Option<String>| value.as_deref().and_then(text);
+        let claims = [
+            ("sub", text(&self.id)),
+            ("email", text(&self.email)),
+            ("email_verified", self.email_verified.then_some(Value::Bool(true))),
+            ("name", optional(&self.name)),
+            ("given_name", optional(&self.given_name)),
+            ("family_name", optional(&self.family_name)),
+            ("preferred_username", optional(&self.preferred_username)),
+            ("picture", optional(&self.picture)),
+            ("locale", optional(&self.locale)),
+            ("phone_number", optional(&self.phone_number)),
+        ];
+        claims.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
     /// Reads what can be read: a claim of another shape is left out, because a profile decides
     /// nothing.
     pub(super) fn from_claims(claims: &Claims) -> Self {
@@ -42,7 +64,7 @@ impl User {
         Self {
             id: text("sub").unwrap_or_default(),
             email: text("email").unwrap_or_default(),
-            email_verified: verified.and_then(serde_json::Value::as_bool).unwrap_or_default(),
+            email_verified: verified.and_then(Value::as_bool).unwrap_or_default(),
             name: text("name"),
             given_name: text("given_name"),
             family_name: text("family_name"),
@@ -68,6 +90,7 @@ mod tests {
         assert_eq!((user.id.as_str(), user.email_verified, &user.name), ("usr_1", true, &None));
         assert_eq!(user.display_name(), "a@b.test");
         assert_eq!(User { id: "usr_1".into(), ..User::default() }.display_name(), "usr_1");
+        assert_eq!(User::from_claims(&Claims::new(user.to_claims())), user);
         let named = User { name: Some("Jane".into()), ..user };
         assert_eq!(named.display_name(), "Jane");
     }

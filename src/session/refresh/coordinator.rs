@@ -41,7 +41,7 @@ pub(in crate::session) enum Entry {
     Failed { generation: u32 },
     /// Somebody is refreshing to this generation.
     Leased { generation: u32, owner: String },
-    /// The session as of this generation, sealed.
+    /// The session as of this generation, sealed for the store.
     Newest { generation: u32, sealed: String },
 }
 
@@ -59,7 +59,7 @@ impl Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Ended,
-    /// The newest session, sealed.
+    /// The newest session, sealed for the store.
     Renewed(String),
     /// Nobody knows: the environment or the store does not answer.
     Unavailable,
@@ -72,8 +72,20 @@ pub(super) enum Exchanged {
     Failed,
     /// `invalid_grant`.
     Refused,
-    /// The session with its new tokens, sealed.
+    /// The session with its new tokens, sealed for the store.
     Renewed(String),
+}
+
+/// What the store has of the session itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// It was there and has ended.
+    Gone,
+    /// A newer one, sealed.
+    Newer(String),
+    /// Sessions of this kind are not kept there.
+    Nowhere,
+    Same,
 }
 
 /// What a refresher can do. The real one has a store and a network; the tests have one in which
@@ -89,6 +101,9 @@ pub(super) trait World: Sync {
         ttl: Duration,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Looks for the session itself, for a request that is later than the published result lasts.
+    fn stored(&self) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+
     /// Whether what comes of an exchange could be judged: a token is not spent for tokens that
     /// could not be verified.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
@@ -103,6 +118,7 @@ pub(super) trait World: Sync {
 /// Where a refresher stands.
 enum State {
     Look,
+    Prepare { seen: Option<Bytes> },
     Lease { seen: Option<Bytes> },
     Exchange { lease: Bytes },
     Publish { lease: Bytes, entry: Entry, ttl: Duration, outcome: Outcome },
@@ -143,10 +159,15 @@ async fn step(
                 Some(Entry::Failed { generation: failed }) if failed >= generation => {
                     State::Done(Outcome::Unavailable)
                 }
-                _ => State::Lease { seen },
+                _ => State::Prepare { seen },
             }
         }
-        State::Lease { .. } if !world.is_ready().await => State::Done(Outcome::Unavailable),
+        State::Prepare { seen } => match world.stored().await? {
+            Stored::Gone => State::Done(Outcome::Ended),
+            Stored::Newer(sealed) => State::Done(Outcome::Renewed(sealed)),
+            Stored::Nowhere | Stored::Same if world.is_ready().await => State::Lease { seen },
+            Stored::Nowhere | Stored::Same => State::Done(Outcome::Unavailable),
+        },
         State::Lease { seen } => {
             let lease = Entry::Leased { generation: target, owner: owner.to_owned() };
             if world.set(seen, &lease, LEASE).await? {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::coordinator::{Entry, Exchanged, Outcome, World, refresh};
+use super::coordinator::{Entry, Exchanged, Outcome, Stored, World, refresh};
 use crate::shared_store::StoreError;
 
 /// What can happen besides the refreshers' own steps, each at most once in a run.
@@ -95,6 +95,10 @@ impl World for Replica {
             shared.entry = Some(entry.encode());
         }
         Ok(same)
+    }
+
+    async fn stored(&self) -> Result<Stored, StoreError> {
+        Ok(Stored::Nowhere)
     }
 
     async fn is_ready(&self) -> bool {

@@ -20,8 +20,9 @@ use bytes::Bytes;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 
 pub(in crate::session) use self::coordinator::Entry;
-use self::coordinator::{Exchanged, Outcome, World};
+use self::coordinator::{Exchanged, Outcome, Stored, World};
 use self::held::HeldTokens;
+use super::record::SessionRecord;
 use super::{Session, Sessions};
 use crate::flight::{Flight, Flights};
 use crate::oauth::{OAuthError, TokenResponse};
@@ -33,6 +34,9 @@ use crate::token::{Flow, TokenError};
 /// Between two looks at somebody else's lease, and the longest that it is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(12);
+
+/// A renewed session is worth more than one try to store it, within the time of a lease.
+const STORE_TRIES: usize = 3;
 
 /// What a request whose token is still valid has left of it when it has waited long enough.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(500);
@@ -52,7 +56,8 @@ pub(crate) enum Renewal {
 
 pub(crate) struct Renewed {
     pub(super) session: Session,
-    pub(super) sealed: String,
+    /// Its sealed cookie; `None` where the browser keeps the one that it has.
+    pub(super) cookie: Option<String>,
 }
 
 impl fmt::Debug for Renewed {
@@ -112,20 +117,25 @@ impl Sessions {
         let outcome =
             coordinator::refresh(&refresher, session.record().generation(), &refresher.owner).await;
         match outcome {
-            Outcome::Renewed(sealed) => match self.unseal(&sealed) {
-                // An entry that was moved to another session's name is none of ours.
-                Some(newest) if newest.record().id() == session.record().id() => {
-                    Renewal::Renewed(Arc::new(Renewed { session: newest, sealed }))
-                }
-                _ => Renewal::Unavailable,
-            },
+            // An entry that was moved to another session's name is none of ours.
+            Outcome::Renewed(sealed) => self
+                .unseal_stored(session.record().id(), &sealed)
+                .and_then(|record| self.renewed(record))
+                .map_or(Renewal::Unavailable, |renewed| Renewal::Renewed(Arc::new(renewed))),
             Outcome::Ended => Renewal::Ended,
             Outcome::Unavailable => Renewal::Unavailable,
         }
     }
 
-    pub(super) fn standing_key(session: &Session) -> StoreKey {
-        StoreKey::new(Purpose::Refresh, session.record().id())
+    fn renewed(&self, record: SessionRecord) -> Option<Renewed> {
+        let cookie = if record.is_stored() { None } else { Some(self.seal(&record).ok()?) };
+        let session = record.into_session()?;
+        self.remember(cookie.as_deref(), &session);
+        Some(Renewed { session, cookie })
+    }
+
+    pub(super) fn standing_key(id: &str) -> StoreKey {
+        StoreKey::new(Purpose::Refresh, id)
     }
 }
 
@@ -144,7 +154,7 @@ impl<'a> Refresher<'a> {
         let number = sessions.0.refreshes.owners.fetch_add(1, Ordering::Relaxed);
         let random = SecretString::random::<9>();
         let owner = format!("{number}-{}", random.as_ref().map_or("", SecretString::expose));
-        let key = Sessions::standing_key(session);
+        let key = Sessions::standing_key(session.record().id());
         Self { sessions, session, key, owner, started: Instant::now() }
     }
 
@@ -177,14 +187,25 @@ impl<'a> Refresher<'a> {
         let record = record
             .renew(&principal, refresh_token, id_token.as_ref(), sessions.0.lifetimes, now)
             .ok_or(ExchangeError::NotSealed)?;
-        let sealed = sessions.seal(&record).map_err(|_| ExchangeError::NotSealed)?;
-        let session = record.into_session().ok_or(ExchangeError::NotSealed)?;
-        sessions.remember(&sealed, session);
-        Ok(sealed)
+        if record.is_stored() {
+            self.store(&record).await;
+        }
+        sessions.seal_stored(&record).map_err(|_| ExchangeError::NotSealed)
     }
 }
 
 impl Refresher<'_> {
+    /// Puts the renewed session into the store, whose older one has a token that is spent.
+    async fn store(&self, record: &SessionRecord) {
+        for _ in 0..STORE_TRIES {
+            match self.sessions.store_again(record).await {
+                Ok(_) => return,
+                Err(error) => telemetry::internal_error("stored_session", &error),
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// Renews tokens that have expired while they were held. They stay held if that fails.
     async fn renew_held(
         &self,
@@ -222,6 +243,20 @@ impl World for Refresher<'_> {
             None => in_time(store.put_if_absent(&self.key, entry.encode(), ttl)).await,
             Some(seen) => in_time(store.replace_if(&self.key, seen, entry.encode(), ttl)).await,
         }
+    }
+
+    async fn stored(&self) -> Result<Stored, StoreError> {
+        let record = self.session.record();
+        if !record.is_stored() {
+            return Ok(Stored::Nowhere);
+        }
+        Ok(match self.sessions.read_stored(record.id()).await? {
+            None => Stored::Gone,
+            Some((_, stored)) if stored.generation() > record.generation() => {
+                self.sessions.seal_stored(&stored).map_or(Stored::Same, Stored::Newer)
+            }
+            Some(_) => Stored::Same,
+        })
     }
 
     async fn is_ready(&self) -> bool {
