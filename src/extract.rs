@@ -2,13 +2,15 @@
 //!
 //! Without the layer that inserts them they answer 500 and say so in the log: never "anonymous".
 
+use std::convert::Infallible;
+
 use axum_core::body::Body;
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
-use axum_core::response::{IntoResponse, Response};
+use axum_core::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 use http::request::Parts;
 
 use crate::rejection::misconfigured_answer;
-use crate::session::Session;
+use crate::session::{Session, SessionCookies};
 use crate::telemetry;
 use crate::token::{NoPrincipal, Principal};
 
@@ -62,6 +64,17 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, LayerMissing> {
         present_or_anonymous(parts, LayerMissing::PRINCIPAL)
+    }
+}
+
+/// Gives the browser the session, and keeps caches away from the response.
+#[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
+impl IntoResponseParts for SessionCookies {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        self.set(parts.headers_mut());
+        Ok(parts)
     }
 }
 

@@ -12,4 +12,6 @@ mod rendering;
 mod replicas;
 mod secrets;
 mod sessions;
+mod store;
+mod stored;
 mod support;

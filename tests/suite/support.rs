@@ -119,7 +119,7 @@ async fn me(session: Session) -> Json<Value> {
         "email": session.user().email,
         "sid": principal.session_id(),
         "sub": principal.subject(),
-        "jti": principal.raw_claims()["jti"],
+        "jti": principal.raw_claims().get("jti"),
         "roles": principal.roles(),
         "exp": principal.expires_at().unix_timestamp(),
     }))

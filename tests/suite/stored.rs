@@ -1,0 +1,372 @@
+//! Sessions that are kept in the shared store, of logins and of the app itself.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use futures::future::join_all;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::json;
+use tower_scalekit::require_session::SessionRejection;
+use tower_scalekit::sandbox::{Endpoint, Fault};
+use tower_scalekit::session::{BeginError, LocalSession, SessionsBuilder, User};
+use tower_scalekit::shared_store::{Purpose, SharedStore as _};
+use tower_scalekit::{RequireSession, Session, Sessions};
+
+use crate::store::FlakyStore;
+use crate::support::{
+    Browser, CALLBACK, FETCH, JANE, NAVIGATION, Reading as _, World, app, noise, request, secret,
+    send, set_cookies,
+};
+
+/// Two processes of one app that keep their sessions in one store.
+struct Replicas {
+    world: World,
+    store: FlakyStore,
+    sessions: [Sessions; 2],
+    apps: [Router; 2],
+}
+
+impl Replicas {
+    fn new() -> Self {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let sessions =
+            [(); 2].map(|()| world.replica(|one| one.shared_store(store.clone()).store_backed()));
+        let apps = sessions.each_ref().map(app_with_local_login);
+        Self { world, store, sessions, apps }
+    }
+
+    async fn logged_in(&self) -> Browser {
+        let mut browser = Browser::new(&self.apps[0], &self.world.sandbox);
+        let done = browser.log_in(&self.world.sandbox, JANE).await;
+        assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
+        browser
+    }
+
+    async fn status(&self, replica: usize, browser: &Browser) -> StatusCode {
+        let request = browser.request(Method::GET, "/me", &FETCH);
+        send(&self.apps[replica], request).await.status()
+    }
+}
+
+fn mary() -> User {
+    let mut mary = User::default();
+    mary.id = "usr_mary".to_owned();
+    mary.email = "mary@own.test".to_owned();
+    mary.name = Some("Mary".to_owned());
+    mary
+}
+
+/// The app, which also logs people in on its own word.
+fn app_with_local_login(sessions: &Sessions) -> Router {
+    let begin = |change: fn(LocalSession) -> LocalSession| {
+        let sessions = sessions.clone();
+        post(async move |headers: HeaderMap| {
+            let session = LocalSession::new(mary()).organization_id("org_own").roles(["r"]);
+            let cookies = sessions.begin(change(session), &headers).await.unwrap();
+            (cookies, "hello")
+        })
+    };
+    app(sessions)
+        .route("/own", begin(|session| session))
+        .route("/own/short", begin(|session| session.lifetime(Duration::from_secs(60))))
+        .route("/own/cookie", begin(LocalSession::in_cookie))
+}
+
+#[tokio::test]
+async fn the_cookie_of_a_stored_session_is_small_and_stays_through_renewals() {
+    let replicas = Replicas::new();
+    let world = &replicas.world;
+    let mut browser = replicas.logged_in().await;
+    let cookie = browser.cookie_header();
+    assert!(cookie.len() < 150, "{cookie}");
+    for round in 1..=3 {
+        world.advance(301);
+        let requests = (0..50).map(|number| {
+            let request = browser.request(Method::GET, "/me", &FETCH);
+            send(&replicas.apps[number % 2], request)
+        });
+        let answers = join_all(requests).await;
+        assert!(answers.iter().all(|answer| answer.status() == StatusCode::OK));
+        assert!(answers.iter().all(|answer| answer.json()["jti"] == answers[0].json()["jti"]));
+        assert_eq!(world.sandbox.refreshes(), round);
+    }
+    assert_eq!(browser.cookie_header(), cookie);
+    let answer = browser.fetch("/me").await;
+    assert_eq!(set_cookies(answer.headers()), [""; 0]);
+    answer.assert_private();
+}
+
+#[tokio::test]
+async fn r3_a_replica_that_knows_an_old_state_spends_no_token_that_is_spent() {
+    let replicas = Replicas::new();
+    let browser = replicas.logged_in().await;
+    for replica in [0, 1] {
+        assert_eq!(replicas.status(replica, &browser).await, StatusCode::OK);
+    }
+    replicas.world.advance(301);
+    assert_eq!(replicas.status(0, &browser).await, StatusCode::OK);
+    // The published result is forgotten by now.
+    replicas.world.advance(100);
+    assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+    assert_eq!(replicas.world.sandbox.refreshes(), 1);
+}
+
+#[tokio::test]
+async fn r8_a_stored_session_that_was_ended_is_gone_on_every_replica_and_after_a_restart() {
+    let replicas = Replicas::new();
+    let mut browser = replicas.logged_in().await;
+    let copy = browser.clone();
+    assert_eq!(replicas.status(1, &copy).await, StatusCode::OK);
+    let logout = browser.open("/logout").await;
+    assert!(logout.location().contains("id_token_hint="), "{}", logout.location());
+    assert_eq!(replicas.status(0, &copy).await, StatusCode::UNAUTHORIZED);
+    replicas.world.advance(2);
+    assert_eq!(replicas.status(1, &copy).await, StatusCode::UNAUTHORIZED);
+    let restarted = replicas.world.replica(|one| one.shared_store(replicas.store.clone()));
+    let answer = copy.at(&app(&restarted)).fetch("/me").await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn r8_a_renewal_that_is_late_does_not_bring_a_stored_session_back() {
+    let replicas = Replicas::new();
+    let mut browser = replicas.logged_in().await;
+    let copy = browser.clone();
+    replicas.world.advance(301);
+    let held = replicas.world.sandbox.hold(Endpoint::Token);
+    let late = copy.request(Method::GET, "/me", &FETCH);
+    let late = tokio::spawn({
+        let app = replicas.apps[1].clone();
+        async move { send(&app, late).await }
+    });
+    while replicas.world.sandbox.requests(Endpoint::Token) < 2 {
+        tokio::task::yield_now().await;
+    }
+    browser.open("/logout").await;
+    drop(held);
+    assert_eq!(late.await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    replicas.world.advance(3600);
+    for replica in [0, 1] {
+        assert_eq!(replicas.status(replica, &copy).await, StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_503_and_ends_nothing() {
+    let replicas = Replicas::new();
+    let mut browser = replicas.logged_in().await;
+    let cold = replicas.world.replica(|one| one.shared_store(replicas.store.clone()));
+    let cold = app(&cold);
+
+    replicas.store.set_down(true);
+    let warm = browser.fetch("/me").await;
+    assert_eq!(warm.status(), StatusCode::OK, "what is known goes on");
+    let answer = browser.at(&cold).fetch("/me").await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(set_cookies(answer.headers()), [""; 0]);
+    assert!(matches!(answer.extensions().get(), Some(SessionRejection::Unavailable)));
+    let refresh = browser.at(&cold).post("/auth/refresh").await;
+    assert_eq!(refresh.status(), StatusCode::SERVICE_UNAVAILABLE);
+
+    // Nobody is told that they have logged out who has not: the browser forgets, the app too.
+    let copy = browser.clone();
+    assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(replicas.status(0, &copy).await, StatusCode::UNAUTHORIZED);
+
+    replicas.store.set_down(false);
+    let other = replicas.logged_in().await;
+    assert_eq!(other.at(&cold).fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_login_that_cannot_be_stored_sets_no_cookie() {
+    let replicas = Replicas::new();
+    let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
+    let authorization = browser.start_login("/login").await;
+    let callback = replicas.world.sandbox.log_in(&authorization, JANE).unwrap();
+    replicas.store.set_down(true);
+    let answer = browser.open(&callback).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(browser.names_with("_session").is_empty());
+}
+
+#[tokio::test]
+async fn c4_a_stored_session_may_be_larger_than_cookies() {
+    let replicas = Replicas::new();
+    let permissions: Vec<String> = noise(2000).collect();
+    let session = LocalSession::new(mary()).permissions(permissions.clone());
+    let sessions = &replicas.sessions[0];
+    let too_large = sessions.begin(session.clone().in_cookie(), &HeaderMap::new()).await;
+    assert!(matches!(too_large, Err(BeginError::TooLarge)));
+    let cookies = sessions.begin(session, &HeaderMap::new()).await.unwrap();
+    let mut headers = HeaderMap::new();
+    cookies.set(&mut headers);
+    let [cookie] = set_cookies(&headers)[..] else { panic!("one cookie") };
+    let pair = cookie.split(';').next().unwrap();
+    let count =
+        |session: Session| async move { session.principal().permissions().len().to_string() };
+    for sessions in &replicas.sessions {
+        let app = Router::new().route("/", get(count)).route_layer(RequireSession::new(sessions));
+        let answer = send(&app, request(Method::GET, "/", &[("cookie", pair)])).await;
+        assert_eq!(answer.text(), "2000");
+    }
+}
+
+#[tokio::test]
+async fn c7_what_is_in_the_store_is_no_cookie_and_opens_under_its_own_id_alone() {
+    for store_backed in [false, true] {
+        let world = World::new();
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let with_store = |one: SessionsBuilder| {
+            let one = one.shared_store(store.clone());
+            if store_backed { one.store_backed() } else { one }
+        };
+        let app_of = app;
+        let app = app_of(&world.replica(with_store));
+        let mut browser = Browser::new(&app, &world.sandbox);
+        browser.log_in(&world.sandbox, JANE).await;
+        world.advance(301);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        let seen = store.seen();
+        assert!(!seen.is_empty());
+        let name = world.sessions.cookie_name();
+        for value in seen.values() {
+            let text = String::from_utf8(value.to_vec()).unwrap();
+            assert!(!text.contains("jane"), "{text}");
+            let published = serde_json::from_str::<serde_json::Value>(&text).ok();
+            let sealed = published.and_then(|entry| Some(entry["sealed"].as_str()?.to_owned()));
+            let mut thief = Browser::new(&app, &world.sandbox);
+            thief.plant(name, &sealed.unwrap_or(text));
+            assert_eq!(thief.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+        }
+        if store_backed {
+            // Jane's session under the id of John's: both are out, and nobody is somebody else.
+            let mut john = Browser::new(&app, &world.sandbox);
+            john.log_in(&world.sandbox, "john@acme.test").await;
+            let mut seen = store.seen();
+            seen.retain(|key, _| key.purpose() == Purpose::Session);
+            let [(one, ones), (two, twos)] = &seen.iter().collect::<Vec<_>>()[..] else {
+                panic!("two sessions: {seen:?}");
+            };
+            store.put(one, (*twos).clone(), Duration::from_secs(60)).await.unwrap();
+            store.put(two, (*ones).clone(), Duration::from_secs(60)).await.unwrap();
+            let fresh = app_of(&world.replica(with_store));
+            for browser in [&browser, &john] {
+                let answer = browser.at(&fresh).fetch("/me").await;
+                assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn c7_the_cookie_of_a_stored_session_is_sealed_anew_under_the_newest_secret() {
+    let replicas = Replicas::new();
+    let browser = replicas.logged_in().await;
+    let rotated = replicas.world.replica(|one| {
+        let one = one.shared_store(replicas.store.clone()).store_backed();
+        one.secret(secret(40)).previous_secret(secret(1))
+    });
+    let mut browser = browser.at(&app(&rotated));
+    let old = browser.cookie_header();
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    assert_ne!(browser.cookie_header(), old);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    replicas.world.advance(301);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    // By now nothing needs the old one.
+    let after =
+        replicas.world.replica(|one| one.shared_store(replicas.store.clone()).secret(secret(40)));
+    assert_eq!(browser.at(&app(&after)).fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn r7_use_moves_the_idle_limit_of_a_stored_session_for_all_replicas() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let replica = || {
+        let idle = Duration::from_secs(600);
+        app(&world.replica(|one| one.shared_store(store.clone()).store_backed().idle_timeout(idle)))
+    };
+    let apps = [replica(), replica()];
+    let mut browser = Browser::new(&apps[0], &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    assert_eq!(browser.at(&apps[1]).fetch("/me").await.status(), StatusCode::OK);
+    for _ in 0..10 {
+        world.advance(400);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
+    assert_eq!(browser.at(&apps[1]).fetch("/me").await.status(), StatusCode::OK);
+    world.advance(601);
+    for app in &apps {
+        assert_eq!(browser.at(app).fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn a_local_session_is_served_like_any_other_and_the_environment_knows_nothing_of_it() {
+    let replicas = Replicas::new();
+    for (path, stored) in [("/own", true), ("/own/cookie", false)] {
+        let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
+        let begun = browser.post(path).await;
+        assert_eq!(begun.text(), "hello");
+        begun.assert_private();
+        assert_eq!(browser.cookie_header().len() < 150, stored);
+        let me = browser.fetch("/me").await.json();
+        assert_eq!(me["sub"], "usr_mary");
+        assert_eq!((&me["email"], &me["roles"]), (&json!("mary@own.test"), &json!(["r"])));
+        assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+        replicas.world.advance(24 * 3600);
+        assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+        assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::NO_CONTENT);
+
+        let copy = browser.clone();
+        let logout = browser.open("/logout").await;
+        assert_eq!(logout.location(), "https://app.example.com/");
+        assert_eq!(browser.names_with("_session"), [""; 0]);
+        replicas.world.advance(2);
+        for replica in [0, 1] {
+            assert_eq!(replicas.status(replica, &copy).await, StatusCode::UNAUTHORIZED);
+        }
+    }
+    assert_eq!(replicas.world.sandbox.requests(Endpoint::Token), 0);
+    replicas.world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
+    browser.post("/own").await;
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn r7_a_local_session_ends_at_its_own_lifetime() {
+    let replicas = Replicas::new();
+    let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
+    browser.post("/own/short").await;
+    let name = replicas.sessions[0].cookie_name().to_owned();
+    browser.keep_too_long(&name);
+    replicas.world.advance(59);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    replicas.world.advance(1);
+    let answer = browser.send(Method::GET, "/me", &NAVIGATION).await;
+    assert_eq!((answer.status(), answer.location()), (StatusCode::FOUND, "/login?return_to=%2Fme"));
+}
+
+#[tokio::test]
+async fn l11_a_local_session_replaces_whose_session_was_there() {
+    let replicas = Replicas::new();
+    let mut browser = replicas.logged_in().await;
+    let old = browser.clone();
+    browser.post("/own").await;
+    assert_eq!(browser.fetch("/me").await.json()["sub"], "usr_mary");
+    assert_eq!(old.clone().fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_session_of_nobody_does_not_begin() {
+    let world = World::new();
+    let begun = world.sessions.begin(LocalSession::new(User::default()), &HeaderMap::new()).await;
+    assert!(matches!(begun, Err(BeginError::NoUserId)));
+    assert_eq!(world.sessions.redirect_uri(), CALLBACK);
+}
