@@ -52,6 +52,18 @@ pub(crate) fn login_failed(reason: &'static str, code: Option<&str>) {
     count!("tower_scalekit_logins_total", "outcome" => reason);
 }
 
+/// A logout token was not accepted.
+pub(crate) fn logout_token_refused(reason: &'static str) {
+    tracing::warn!(target: TARGET, reason, "logout_token_refused");
+    count!("tower_scalekit_logout_tokens_total", "outcome" => reason);
+}
+
+/// A logout token has ended the sessions that it names.
+pub(crate) fn logout_token_accepted() {
+    tracing::info!(target: TARGET, "logout_token_accepted");
+    count!("tower_scalekit_logout_tokens_total", "outcome" => "accepted");
+}
+
 /// Session cookies without `Secure` are in use: said once, at build time.
 pub(crate) fn development_cookies() {
     tracing::warn!(

@@ -33,6 +33,8 @@ pub enum AuthFailure {
         /// For instance `access_denied`; `None` when it was no code at all.
         code: Option<String>,
     },
+    /// The token that tells of a logout is not acceptable, or came before.
+    LogoutTokenRefused,
     /// A parameter is missing, or there twice.
     MalformedRequest,
     /// Only some methods make sense here.
@@ -44,6 +46,8 @@ pub enum AuthFailure {
     Misconfigured,
     /// There is no session to renew.
     NoSession,
+    /// The request's body is larger than anything that makes sense.
+    RequestTooLarge,
     /// The tokens that came for the code are not acceptable.
     TokenRefused,
     /// The environment does not answer.
@@ -93,12 +97,14 @@ impl AuthFailure {
             Self::AttemptUnknown
             | Self::CodeRefused
             | Self::EnvironmentRefused { .. }
+            | Self::LogoutTokenRefused
             | Self::MalformedRequest
             | Self::TokenRefused => StatusCode::BAD_REQUEST,
             Self::CrossSite => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoSession => StatusCode::UNAUTHORIZED,
+            Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -114,10 +120,12 @@ impl AuthFailure {
                 Some("access_denied") => "The login was cancelled",
                 _ => "The login was not completed",
             },
+            Self::LogoutTokenRefused => "The logout token is not valid here",
             Self::MalformedRequest => "The request is incomplete",
             Self::MethodNotAllowed { .. } => "Another method is needed here",
             Self::Misconfigured => "The server is misconfigured; its log says how",
             Self::NoSession => "Log in first",
+            Self::RequestTooLarge => "The request is too large",
             Self::TokenRefused => "The login could not be verified",
             Self::Unavailable => "The login service does not answer at the moment",
         }
@@ -131,10 +139,12 @@ impl Reason for AuthRejection {
             AuthFailure::CodeRefused => "login_code_refused",
             AuthFailure::CrossSite => "cross_site_request",
             AuthFailure::EnvironmentRefused { .. } => "login_refused",
+            AuthFailure::LogoutTokenRefused => "logout_token_refused",
             AuthFailure::MalformedRequest => "malformed_request",
             AuthFailure::MethodNotAllowed { .. } => "method_not_allowed",
             AuthFailure::Misconfigured => "server_error",
             AuthFailure::NoSession => "login_required",
+            AuthFailure::RequestTooLarge => "request_too_large",
             AuthFailure::TokenRefused => "login_token_refused",
             AuthFailure::Unavailable => "temporarily_unavailable",
         }

@@ -102,6 +102,7 @@ impl Login {
             sessions.logout_path(),
             sessions.refresh_path(),
             sessions.callback_path(),
+            sessions.backchannel_logout_path(),
         ];
         let target =
             || ReturnTo::on_origin(query.target_link_uri.as_deref()?, sessions.public_url());

@@ -6,9 +6,10 @@
 //! | [`Callback`] | `GET` path of the redirect URI | trades the code for a session |
 //! | [`Refresh`] | `POST /auth/refresh` | renews the session's tokens now |
 //! | [`Logout`] | `GET` or `POST /logout` | ends the session here and at the environment |
+//! | [`BackchannelLogout`] | `POST /auth/backchannel-logout` | the environment tells of a logout |
 //!
-//! All four are plain tower services for any request body;
-//! [`Sessions::routes`](crate::Sessions::routes) (feature `axum`) mounts them.
+//! All are plain tower services; [`Sessions::routes`](crate::Sessions::routes) (feature `axum`)
+//! mounts them.
 //!
 //! Every attempt to log in has its own random `state`, `nonce` and PKCE verifier in its own sealed
 //! cookie, which lives ten minutes and is good for one callback: several tabs can log in at once,
@@ -39,6 +40,7 @@
 
 mod answer;
 mod attempt;
+mod backchannel_logout;
 mod callback;
 mod login;
 mod logout;
@@ -50,6 +52,7 @@ mod router;
 mod sandbox_login;
 
 pub use self::answer::{AuthFailure, AuthRejection};
+pub use self::backchannel_logout::BackchannelLogout;
 pub use self::callback::Callback;
 pub use self::login::Login;
 pub use self::logout::Logout;
@@ -82,5 +85,11 @@ impl Sessions {
     #[must_use]
     pub fn logout(&self) -> Logout {
         Logout::new(self)
+    }
+
+    /// The service that the environment tells of logouts.
+    #[must_use]
+    pub fn backchannel_logout(&self) -> BackchannelLogout {
+        BackchannelLogout::new(self)
     }
 }

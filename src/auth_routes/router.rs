@@ -3,7 +3,7 @@ use axum::Router;
 use crate::session::Sessions;
 
 impl Sessions {
-    /// The four routes of a login, for a router of any state: merge them *beside* the routes that
+    /// The routes of a login, for a router of any state: merge them *beside* the routes that
     /// [`RequireSession`](crate::RequireSession) protects.
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn routes<S>(&self) -> Router<S>
@@ -15,5 +15,6 @@ impl Sessions {
             .route_service(self.callback_path(), self.callback())
             .route_service(self.refresh_path(), self.refresh())
             .route_service(self.logout_path(), self.logout())
+            .route_service(self.backchannel_logout_path(), self.backchannel_logout())
     }
 }

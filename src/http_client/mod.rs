@@ -28,14 +28,15 @@ mod service;
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::Body;
-use http_body_util::BodyExt as _;
 
 #[cfg(feature = "reqwest")]
 pub use self::reqwest_client::ReqwestClient;
 pub use self::service::ServiceClient;
+
+use crate::body::{BodyError, read_bounded};
 
 /// Sends exactly one HTTP request: no retry, no redirect, bounded body, a deadline.
 ///
@@ -110,24 +111,16 @@ pub(crate) async fn send_within_limits(
     Ok(response)
 }
 
-/// Reads a body up to `limit` bytes.
-async fn read_bounded<B>(body: B, limit: usize) -> Result<Bytes, HttpClientError>
+/// Reads a response's body up to `limit` bytes.
+async fn read_response<B>(body: B, limit: usize) -> Result<Bytes, HttpClientError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let mut body = std::pin::pin!(body);
-    let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| HttpClientError::Exchange(error.into()))?;
-        if let Ok(data) = frame.into_data() {
-            if read.len() + data.len() > limit {
-                return Err(HttpClientError::BodyTooLarge { limit });
-            }
-            read.extend_from_slice(&data);
-        }
-    }
-    Ok(read.freeze())
+    read_bounded(body, limit).await.map_err(|error| match error {
+        BodyError::Broken(error) => HttpClientError::Exchange(error),
+        BodyError::TooLarge => HttpClientError::BodyTooLarge { limit },
+    })
 }
 
 /// A client with no network behind it.

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 
-use super::{HttpClient, HttpClientError, SendLimits, read_bounded};
+use super::{HttpClient, HttpClientError, SendLimits, read_response};
 use crate::error::{ConfigError, ConfigProblem};
 
 /// [`HttpClient`] with reqwest.
@@ -60,7 +60,7 @@ impl HttpClient for ReqwestClient {
             let response: Response<reqwest::Body> =
                 self.client.execute(request).await.map_err(failed)?.into();
             let (parts, body) = response.into_parts();
-            Ok(Response::from_parts(parts, read_bounded(body, limits.max_body_bytes).await?))
+            Ok(Response::from_parts(parts, read_response(body, limits.max_body_bytes).await?))
         })
     }
 }

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{HttpClient, HttpClientError, SendLimits, read_bounded};
+use super::{HttpClient, HttpClientError, SendLimits, read_response};
 
 /// Any cloneable `tower::Service` of requests as an [`HttpClient`].
 ///
@@ -55,7 +55,7 @@ where
                 .await
                 .map_err(|error| HttpClientError::Exchange(error.into()))?;
             let (parts, body) = response.into_parts();
-            Ok(Response::from_parts(parts, read_bounded(body, limit).await?))
+            Ok(Response::from_parts(parts, read_response(body, limit).await?))
         })
     }
 }

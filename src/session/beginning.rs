@@ -145,9 +145,11 @@ impl Sessions {
         let cookies = SessionCookies(cookies.ok_or(SessionTooLarge)?);
         if stored {
             self.store_new(&record).await?;
-            if let Some(session) = record.into_session() {
-                self.remember(None, &session);
+            let session = record.into_session().ok_or(SealingFailed)?;
+            if session.is_local() {
+                self.index(session.record(), session.principal().subject()).await?;
             }
+            self.remember(None, &session);
         }
         // L11: a late response on the session that this one replaces must not bring it back.
         if let Some(old) = self.peek(request_headers).await

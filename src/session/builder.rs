@@ -42,6 +42,7 @@ pub(super) struct Paths {
     pub(super) login: String,
     pub(super) refresh: String,
     pub(super) logout: String,
+    pub(super) backchannel_logout: String,
 }
 
 impl SessionsBuilder {
@@ -56,6 +57,7 @@ impl SessionsBuilder {
                 login: "/login".to_owned(),
                 refresh: "/auth/refresh".to_owned(),
                 logout: "/logout".to_owned(),
+                backchannel_logout: "/auth/backchannel-logout".to_owned(),
             },
             scopes: ["openid", "profile", "email", "offline_access"].map(str::to_owned).into(),
             cookie_name: "scalekit".to_owned(),
@@ -110,6 +112,13 @@ impl SessionsBuilder {
     /// Path where sessions end, `/logout` unless set.
     pub fn logout_path(mut self, path: impl Into<String>) -> Self {
         self.paths.logout = path.into();
+        self
+    }
+
+    /// Path where the environment tells of logouts, `/auth/backchannel-logout` unless set. Register
+    /// its address as the back-channel logout URL in the dashboard.
+    pub fn backchannel_logout_path(mut self, path: impl Into<String>) -> Self {
+        self.paths.backchannel_logout = path.into();
         self
     }
 
@@ -256,6 +265,7 @@ impl Paths {
             ("login_path", self.login.as_str()),
             ("refresh_path", self.refresh.as_str()),
             ("logout_path", self.logout.as_str()),
+            ("backchannel_logout_path", self.backchannel_logout.as_str()),
         ];
         let mut problems = Problems::default();
         for (index, (setting, path)) in named.iter().enumerate() {

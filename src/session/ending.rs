@@ -1,13 +1,20 @@
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::refresh::Entry;
 use super::revocation::Revoked;
 use super::{Peeked, Session, Sessions};
 use crate::oauth::LogoutRequest;
-use crate::shared_store::{StoreError, in_time};
+use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
+use crate::telemetry;
+use crate::token::{LogoutExpectations, TokenError};
 
 /// How long a refresh that began before the end can take to find out.
 const LATE_REFRESHES: Duration = Duration::from_secs(10 * 60);
+
+/// Under the name of a logout token that has come.
+const SEEN: Bytes = Bytes::from_static(b"seen");
 
 impl Sessions {
     /// Ends a session by its id at the environment (`ses_…`), on every replica within two seconds.
@@ -66,6 +73,35 @@ impl Sessions {
         ended.and(told)
     }
 
+    /// Ends what a logout token of the environment names; each token counts once.
+    pub(crate) async fn log_out_by_token(&self, token: &str) -> Result<(), LogoutError> {
+        let scalekit = &self.0.scalekit;
+        let now = scalekit.clock().now();
+        let expected = LogoutExpectations {
+            issuer: scalekit.environment_url(),
+            client_id: scalekit.client_id(),
+        };
+        let logged_out = expected.verify(token, scalekit.keys(), now).await?;
+        let key = format!("logout token {}", logged_out.token_id);
+        let key = StoreKey::new(Purpose::Revocation, key);
+        let ttl = (logged_out.expires_at - now).try_into().unwrap_or_default();
+        if !in_time(self.0.store.put_if_absent(&key, SEEN, ttl)).await? {
+            return Err(LogoutError::Replayed);
+        }
+        let revoked = match (&logged_out.session_id, &logged_out.subject) {
+            (Some(session_id), _) => self.revoke_session(session_id).await,
+            (None, Some(subject)) => self.revoke_user(subject).await,
+            (None, None) => Ok(()),
+        };
+        if let Err(error) = revoked {
+            // It has to be told again, and then counts.
+            let _ = in_time(self.0.store.remove_if(&key, SEEN)).await;
+            return Err(error.into());
+        }
+        telemetry::logout_token_accepted();
+        Ok(())
+    }
+
     /// What to tell the environment when a session ends.
     pub(crate) fn logout_request(&self, session: Option<&Session>) -> LogoutRequest {
         let request =
@@ -75,4 +111,15 @@ impl Sessions {
             None => request,
         }
     }
+}
+
+/// A logout token has ended nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogoutError {
+    #[error("the logout token was used before")]
+    Replayed,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
 }

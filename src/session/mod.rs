@@ -32,6 +32,7 @@ mod builder;
 mod cookies;
 mod ending;
 mod lookup;
+mod mine;
 mod record;
 mod refresh;
 mod revocation;
@@ -50,10 +51,12 @@ use url::Url;
 
 pub use self::beginning::{BeginError, LocalSession, SessionCookies};
 pub use self::builder::SessionsBuilder;
+pub use self::mine::{MySession, MySessionsError};
 pub use self::secret::SessionSecret;
 pub use self::user::User;
 
 pub(crate) use self::cookies::{ATTEMPT_ID_BYTES, CookieStyle, PresentedCookies};
+pub(crate) use self::ending::LogoutError;
 pub(crate) use self::lookup::{Awaited, Found, Live, Peeked, Settled};
 pub(crate) use self::record::NewSession;
 pub(crate) use self::refresh::{Renewal, Renewing};
@@ -175,6 +178,13 @@ impl Sessions {
     #[must_use]
     pub fn logout_path(&self) -> &str {
         &self.0.paths.logout
+    }
+
+    /// Where the environment tells of logouts by `POST`: `/auth/backchannel-logout` unless set
+    /// otherwise.
+    #[must_use]
+    pub fn backchannel_logout_path(&self) -> &str {
+        &self.0.paths.backchannel_logout
     }
 
     pub(crate) fn public_url(&self) -> &Url {

@@ -45,6 +45,7 @@ mod id_token;
 mod json;
 mod jws;
 mod key_set;
+mod logout_token;
 #[cfg(test)]
 mod oracle;
 mod principal;
@@ -63,6 +64,7 @@ pub use self::verifier::{TokenVerifier, TokenVerifierBuilder};
 
 pub(crate) use self::claims::Claims;
 pub(crate) use self::id_token::{Flow, IdTokenExpectations};
+pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::{NoPrincipal, ORGANIZATION_CLAIMS};
 pub(crate) use self::remote_keys::RemoteKeys;
 pub(crate) use self::verifier::{Attempt, Expectations};

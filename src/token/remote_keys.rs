@@ -77,9 +77,17 @@ impl RemoteKeys {
     /// Checks the signature of a token that came from the issuer itself, waiting for a fetch if
     /// that may help.
     pub(crate) async fn verify(&self, token: &str) -> Result<Signed, TokenError> {
-        match self.attempt(token) {
+        match self.verify_foreign(token).await {
             // Others have used up the fetches: nobody knows whether the issuer has that key now.
-            Attempt::Done(Err(TokenError::UnknownKey)) => Err(TokenError::KeysUnavailable),
+            Err(TokenError::UnknownKey) => Err(TokenError::KeysUnavailable),
+            result => result,
+        }
+    }
+
+    /// Checks the signature of a token that anybody may have sent, waiting for a fetch if that may
+    /// help.
+    pub(crate) async fn verify_foreign(&self, token: &str) -> Result<Signed, TokenError> {
+        match self.attempt(token) {
             Attempt::Done(result) => result,
             Attempt::Wait(fetch) => self.attempt_again(token, fetch.await),
         }

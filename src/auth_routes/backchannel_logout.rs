@@ -1,0 +1,123 @@
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, header};
+use http_body::Body;
+use tower_service::Service;
+use url::form_urlencoded;
+
+use super::RouteFuture;
+use super::answer::{AuthFailure, AuthRejection};
+use super::route::Route;
+use crate::body::{BodyError, ResponseBody, read_bounded};
+use crate::rejection::{Rejected, never_cache};
+use crate::session::{LogoutError, Sessions};
+use crate::telemetry;
+use crate::token::TokenError;
+
+/// A logout token and what surrounds it in a form.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Takes the word of the environment that somebody has logged out there: `POST
+/// /auth/backchannel-logout` with a `logout_token` (OpenID Connect Back-Channel Logout 1.0). Made by
+/// [`Sessions::backchannel_logout`](crate::Sessions::backchannel_logout).
+///
+/// Ends the session that the token names, on every replica within two seconds; all sessions of the
+/// person where it names none. Each token counts once. Answers 200, 400 for a token that is not
+/// acceptable, 503 when it cannot be judged or told to the other replicas.
+#[derive(Clone, Debug)]
+pub struct BackchannelLogout(Route);
+
+impl BackchannelLogout {
+    pub(super) fn new(sessions: &Sessions) -> Self {
+        Self(Route::new(sessions))
+    }
+
+    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// any case.
+    #[must_use]
+    pub fn on_rejection<F>(mut self, render: F) -> Self
+    where
+        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.0.on_rejection(render);
+        self
+    }
+
+    async fn answer<B>(&self, request: Request<B>) -> Response<Bytes>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let request = Request::from_parts(parts, ());
+        match self.end(&request, body).await {
+            Ok(()) => {
+                let mut response = Response::new(Bytes::new());
+                never_cache(response.headers_mut());
+                response
+            }
+            Err(failure) => self.0.refuse(failure, &request, None, []),
+        }
+    }
+
+    async fn end<B>(&self, request: &Request<()>, body: B) -> Result<(), AuthFailure>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        if request.method() != Method::POST {
+            return Err(AuthFailure::MethodNotAllowed { allow: "POST" });
+        }
+        if !is_form(request.headers()) {
+            return Err(AuthFailure::MalformedRequest);
+        }
+        let body = read_bounded(body, MAX_BODY_BYTES).await.map_err(|error| match error {
+            BodyError::TooLarge => AuthFailure::RequestTooLarge,
+            BodyError::Broken(_) => AuthFailure::MalformedRequest,
+        })?;
+        let mut tokens = form_urlencoded::parse(&body).filter(|(name, _)| name == "logout_token");
+        let (Some((_, token)), None) = (tokens.next(), tokens.next()) else {
+            return Err(AuthFailure::MalformedRequest);
+        };
+        self.0.sessions.log_out_by_token(&token).await.map_err(|error| match error {
+            LogoutError::Replayed => AuthFailure::LogoutTokenRefused,
+            LogoutError::Store(error) => {
+                telemetry::internal_error("backchannel_logout", &error);
+                AuthFailure::Unavailable
+            }
+            LogoutError::Token(TokenError::KeysUnavailable) => AuthFailure::Unavailable,
+            LogoutError::Token(error) => {
+                telemetry::logout_token_refused(error.name());
+                AuthFailure::LogoutTokenRefused
+            }
+        })
+    }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+impl<B> Service<Request<B>> for BackchannelLogout
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = RouteFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> RouteFuture {
+        let service = self.clone();
+        RouteFuture::new(async move { service.answer(request).await })
+    }
+}

@@ -1,0 +1,159 @@
+//! The token of a back-channel logout (OpenID Connect Back-Channel Logout 1.0, section 2.4).
+
+use serde_json::Value;
+use time::{Duration, OffsetDateTime};
+
+use super::claims::TokenKind;
+use super::{Claims, RemoteKeys, TokenError};
+
+/// How far the issuer's clock may be ahead of ours.
+const CLOCK_SKEW: Duration = Duration::seconds(60);
+/// A longer name is none that an issuer would make.
+const MAX_TOKEN_ID_BYTES: usize = 256;
+
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+/// What a logout token must say.
+#[derive(Debug)]
+pub(crate) struct LogoutExpectations<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) client_id: &'a str,
+}
+
+/// What a logout token says: at least one of session and subject.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LoggedOut {
+    /// The issuer's session, claim `sid`.
+    pub(crate) session_id: Option<String>,
+    pub(crate) subject: Option<String>,
+    /// Claim `jti`: the same token comes once.
+    pub(crate) token_id: String,
+    pub(crate) expires_at: OffsetDateTime,
+}
+
+impl LogoutExpectations<'_> {
+    /// Verifies a logout token, waiting for keys if need be.
+    pub(crate) async fn verify(
+        &self,
+        token: &str,
+        keys: &RemoteKeys,
+        now: OffsetDateTime,
+    ) -> Result<LoggedOut, TokenError> {
+        let signed = keys.verify_foreign(token).await?;
+        self.judge(&signed.claims, signed.typ.as_deref(), now)
+    }
+
+    /// A10, section 2.6 of the specification.
+    fn judge(
+        &self,
+        claims: &Claims,
+        typ: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<LoggedOut, TokenError> {
+        if claims.text("iss")? != Some(self.issuer) {
+            return Err(TokenError::Issuer);
+        }
+        // A nonce would make it an ID token too.
+        if claims.kind(typ) != TokenKind::Logout || claims.has("nonce") {
+            return Err(TokenError::Kind);
+        }
+        if claims.audiences()? != [self.client_id] {
+            return Err(TokenError::Audience);
+        }
+        let expires_at = claims.date("exp")?.ok_or(TokenError::Claim("exp"))?;
+        if now >= expires_at {
+            return Err(TokenError::Expired);
+        }
+        let issued_at = claims.date("iat")?.ok_or(TokenError::Claim("iat"))?;
+        if now.saturating_add(CLOCK_SKEW) < issued_at {
+            return Err(TokenError::NotYetValid);
+        }
+        if !claims
+            .members()
+            .get("events")
+            .and_then(|all| all.get(EVENT))
+            .is_some_and(Value::is_object)
+        {
+            return Err(TokenError::Claim("events"));
+        }
+        let name = |name| {
+            Ok::<_, TokenError>(claims.text(name)?.filter(|id| !id.is_empty()).map(str::to_owned))
+        };
+        let (session_id, subject) = (name("sid")?, name("sub")?);
+        if session_id.is_none() && subject.is_none() {
+            return Err(TokenError::Claim("sub"));
+        }
+        let token_id = name("jti")?.filter(|id| id.len() <= MAX_TOKEN_ID_BYTES);
+        let token_id = token_id.ok_or(TokenError::Claim("jti"))?;
+        Ok(LoggedOut { session_id, subject, token_id, expires_at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: i64 = 1_000_000;
+
+    fn judge(typ: Option<&str>, changes: &Value) -> Result<LoggedOut, TokenError> {
+        let mut claims = json!({
+            "iss": "https://acme.test", "aud": "skc_1", "iat": NOW, "exp": NOW + 120, "jti": "t_1",
+            "sub": "usr_1", "sid": "ses_1", "events": { EVENT: {} },
+        });
+        let members = claims.as_object_mut().unwrap();
+        for (name, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => members.remove(name),
+                value => members.insert(name.clone(), value.clone()),
+            };
+        }
+        let expected = LogoutExpectations { issuer: "https://acme.test", client_id: "skc_1" };
+        let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
+        expected.judge(&Claims::new(members.clone()), typ, now)
+    }
+
+    #[test]
+    fn a10_a_logout_token_names_a_session_or_a_person() {
+        let all = judge(Some("logout+jwt"), &json!({})).unwrap();
+        assert_eq!(
+            (all.session_id.as_deref(), all.subject.as_deref()),
+            (Some("ses_1"), Some("usr_1"))
+        );
+        assert!(judge(None, &json!({"sub": null})).unwrap().subject.is_none());
+        assert!(judge(Some("JWT"), &json!({"sid": null})).unwrap().session_id.is_none());
+        assert!(judge(Some("application/logout+jwt"), &json!({"aud": ["skc_1"]})).is_ok());
+    }
+
+    #[test]
+    fn a10_every_other_token_is_refused() {
+        for (changes, error) in [
+            (json!({"iss": "https://acme.test/"}), TokenError::Issuer),
+            (json!({"iss": null}), TokenError::Issuer),
+            (json!({"aud": "skc_2"}), TokenError::Audience),
+            (json!({"aud": ["skc_1", "skc_2"]}), TokenError::Audience),
+            (json!({"aud": null}), TokenError::Audience),
+            (json!({"exp": NOW}), TokenError::Expired),
+            (json!({"exp": null}), TokenError::Claim("exp")),
+            (json!({"exp": "9999999999"}), TokenError::Claim("exp")),
+            (json!({"iat": null}), TokenError::Claim("iat")),
+            (json!({"iat": NOW + 61}), TokenError::NotYetValid),
+            (json!({"nonce": "n"}), TokenError::Kind),
+            (json!({"events": null}), TokenError::Kind),
+            (json!({"events": {}}), TokenError::Claim("events")),
+            (json!({"events": [EVENT]}), TokenError::Claim("events")),
+            (json!({"events": {EVENT: true}}), TokenError::Claim("events")),
+            (json!({"sub": null, "sid": null}), TokenError::Claim("sub")),
+            (json!({"sub": "", "sid": ""}), TokenError::Claim("sub")),
+            (json!({"sid": 7}), TokenError::Claim("sid")),
+            (json!({"jti": null}), TokenError::Claim("jti")),
+            (json!({"jti": "j".repeat(257)}), TokenError::Claim("jti")),
+        ] {
+            assert_eq!(judge(Some("logout+jwt"), &changes), Err(error), "{changes}");
+        }
+        for typ in ["at+jwt", "secevent+jwt", ""] {
+            assert_eq!(judge(Some(typ), &json!({})), Err(TokenError::Kind), "{typ}");
+        }
+    }
+}
