@@ -77,10 +77,11 @@ impl RemoteKeys {
     /// Checks the signature of a token that came from the issuer itself, waiting for a fetch if
     /// that may help.
     pub(crate) async fn verify(&self, token: &str) -> Result<Signed, TokenError> {
-        match self.verify_foreign(token).await {
+        match self.attempt(token) {
             // Others have used up the fetches: nobody knows whether the issuer has that key now.
-            Err(TokenError::UnknownKey) => Err(TokenError::KeysUnavailable),
-            result => result,
+            Attempt::Done(Err(TokenError::UnknownKey)) => Err(TokenError::KeysUnavailable),
+            Attempt::Done(result) => result,
+            Attempt::Wait(fetch) => self.attempt_again(token, fetch.await),
         }
     }
 

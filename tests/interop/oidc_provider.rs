@@ -189,6 +189,28 @@ async fn logging_out_ends_the_session_at_the_provider() {
     assert!(login_page.url.path().starts_with("/interaction/"), "{login_page:?}");
 }
 
+#[tokio::test]
+async fn logging_out_at_the_provider_ends_the_session_here() {
+    let Some(mut world) = World::start().await else { return };
+    let browser = Browser::new();
+    world.log_in(&browser).await;
+    let other = Browser::new();
+    world.log_in(&other).await;
+
+    // The app is not asked: the provider tells it (OpenID Connect Back-Channel Logout).
+    let question = browser.open(&format!("{}/oidc/logout", world.issuer)).await;
+    assert_eq!(question.status, 200, "{question:?}");
+    browser.submit(&question, &[("logout", "yes")]).await;
+    assert_eq!(world.events("application not told").await, [] as [Value; 0]);
+    assert_eq!(world.events("application told").await.len(), 1);
+
+    assert!(browser.has("scalekit_session"), "the browser still has its cookie");
+    assert_eq!(browser.get(&world.at("/api/me")).await.status, 302);
+    assert_eq!(other.get(&world.at("/api/me")).await.status, 200, "another session goes on");
+    // Whoever logs in again under a new session gets in.
+    world.log_in(&browser).await;
+}
+
 fn parts(token: &Value) -> (Value, Value) {
     let mut parts = token.as_str().unwrap().split('.').map(|part| {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap_or_default())

@@ -1,6 +1,7 @@
 //! The crate as its users meet it: through its public API, with a sandbox for an environment.
 
 mod answers;
+mod backchannel;
 mod grpc;
 mod guards;
 mod keys;

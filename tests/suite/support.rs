@@ -147,6 +147,10 @@ impl Browser {
         Self { app: app.clone(), ..self.clone() }
     }
 
+    pub(crate) fn app(&self) -> &Router {
+        &self.app
+    }
+
     pub(crate) fn names(&self) -> Vec<&str> {
         let now = self.clock.now();
         let live = self.jar.iter().filter(|(_, (_, until))| now < *until);

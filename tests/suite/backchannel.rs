@@ -1,0 +1,259 @@
+//! Logouts that the environment tells of, and sessions that a person ends from afar.
+
+use axum::body::Body;
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::sandbox::{Endpoint, Fault};
+use tower_scalekit::session::{LocalSession, MySessionsError, User};
+use tower_scalekit::{RequireSession, Session, Sessions};
+
+use crate::store::FlakyStore;
+use crate::support::{
+    Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, request, send,
+};
+
+const PATH: &str = "/auth/backchannel-logout";
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+
+/// Claims of a logout token of this session.
+fn claims(world: &World, id: &str, changes: &Value) -> Value {
+    let now = world.sandbox.clock().clock().now().unix_timestamp();
+    let mut claims = json!({
+        "iss": world.sandbox.environment_url(), "aud": world.sandbox.client_id(), "jti": id,
+        "iat": now, "exp": now + 120,
+        "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
+    });
+    let members = claims.as_object_mut().unwrap();
+    members.extend(changes.as_object().unwrap().clone());
+    members.retain(|_, value| !value.is_null());
+    claims
+}
+
+fn told(body: impl Into<Body>) -> Request<Body> {
+    let mut told = request(Method::POST, PATH, &[FORM]);
+    *told.body_mut() = body.into();
+    told
+}
+
+async fn tell(app: &Router, token: &str) -> Response<Bytes> {
+    send(app, told(format!("logout_token={token}"))).await
+}
+
+fn assert_refused(answer: &Response<Bytes>, what: &str) {
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{what}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let rejection = answer.extensions().get::<AuthRejection>().unwrap();
+    assert_eq!(rejection.failure(), &AuthFailure::LogoutTokenRefused, "{what}");
+}
+
+async fn me(browser: &Browser) -> Value {
+    browser.clone().fetch("/me").await.json()
+}
+
+async fn is_in(browser: &Browser) -> bool {
+    browser.clone().fetch("/me").await.status() == StatusCode::OK
+}
+
+#[tokio::test]
+async fn a10_a_logout_token_ends_the_session_that_it_names_and_no_other() {
+    let world = World::new();
+    let (jane, janes_phone) = (world.logged_in(JANE).await, world.logged_in(JANE).await);
+    let john = world.logged_in(JOHN).await;
+    let sid = &me(&jane).await["sid"];
+    let token = world.sandbox.sign(claims(&world, "t1", &json!({"sid": sid, "sub": "usr_x"})));
+    let answer = tell(&world.app, &token).await;
+    assert_eq!(
+        (answer.status(), answer.header("cache-control")),
+        (StatusCode::OK, Some("no-store"))
+    );
+    assert!(!is_in(&jane).await && is_in(&janes_phone).await && is_in(&john).await);
+    let navigation = jane.clone().send(Method::GET, "/me", &NAVIGATION).await;
+    assert_eq!(navigation.status(), StatusCode::FOUND);
+
+    // Without a session, all of the person's.
+    world.advance(1);
+    let jane = world.logged_in(JANE).await;
+    let sub = &me(&jane).await["sub"];
+    let token = world.sandbox.sign(claims(&world, "t2", &json!({"sub": sub})));
+    assert_eq!(tell(&world.app, &token).await.status(), StatusCode::OK);
+    assert!(!is_in(&jane).await && !is_in(&janes_phone).await && is_in(&john).await);
+
+    // A token counts once: who has logged in again stays.
+    world.advance(1);
+    let jane = world.logged_in(JANE).await;
+    assert_refused(&tell(&world.app, &token).await, "replayed");
+    assert!(is_in(&jane).await);
+}
+
+#[tokio::test]
+async fn a10_what_is_no_logout_token_ends_nothing() {
+    let world = World::new();
+    let jane = world.logged_in(JANE).await;
+    let sid = me(&jane).await["sid"].clone();
+    let sign = |changes: &Value| {
+        let mut changes = changes.clone();
+        changes.as_object_mut().unwrap().entry("sid").or_insert(sid.clone());
+        world.sandbox.sign(claims(&world, "t", &changes))
+    };
+    for changes in [
+        json!({"iss": "https://evil.test"}),
+        json!({"aud": "skc_other"}),
+        json!({"exp": 1}),
+        json!({"events": null}),
+        json!({"nonce": "n"}),
+        json!({"jti": null}),
+    ] {
+        assert_refused(&tell(&world.app, &sign(&changes)).await, &changes.to_string());
+    }
+    assert_refused(&tell(&world.app, &world.sandbox.access_token(JANE)).await, "access token");
+    assert_refused(&tell(&world.app, &world.sandbox.id_token(JANE, None)).await, "ID token");
+    let good = sign(&json!({}));
+    let forged = format!("{}AAAA", &good[..good.len() - 4]);
+    assert_refused(&tell(&world.app, &forged).await, "forged");
+    let unsigned = json!({"alg": "none"});
+    let unsigned =
+        world.sandbox.sign_with_header(unsigned, claims(&world, "t", &json!({"sid": sid})));
+    assert_refused(&tell(&world.app, &unsigned).await, "alg none");
+    assert_refused(&tell(&world.app, "rubbish").await, "rubbish");
+
+    for (body, status) in [
+        (String::new(), StatusCode::BAD_REQUEST),
+        (format!("token={good}"), StatusCode::BAD_REQUEST),
+        (format!("logout_token={good}&logout_token={good}"), StatusCode::BAD_REQUEST),
+        (format!("logout_token={}", "x".repeat(70_000)), StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        assert_eq!(send(&world.app, told(body)).await.status(), status);
+    }
+    let mut json = request(Method::POST, PATH, &[("content-type", "application/json")]);
+    *json.body_mut() = format!("logout_token={good}").into();
+    assert_eq!(send(&world.app, json).await.status(), StatusCode::BAD_REQUEST);
+    let get = request(Method::GET, &format!("{PATH}?logout_token={good}"), &FETCH);
+    let get = send(&world.app, get).await;
+    assert_eq!((get.status(), get.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("POST")));
+    assert!(is_in(&jane).await);
+    assert_eq!(tell(&world.app, &good).await.status(), StatusCode::OK);
+    assert!(!is_in(&jane).await);
+}
+
+#[tokio::test]
+async fn a10_what_cannot_be_judged_or_told_is_503_and_counts_when_it_comes_again() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let replica = || world.replica(|one| one.shared_store(store.clone()));
+    let apps = [app(&replica()), app(&replica())];
+    let mut jane = Browser::new(&apps[0], &world.sandbox);
+    jane.log_in(&world.sandbox, JANE).await;
+    let sid = me(&jane).await["sid"].clone();
+    let token = world.sandbox.sign(claims(&world, "t", &json!({"sid": sid})));
+
+    world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    let answer = tell(&apps[1], &token).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.header("retry-after").is_some());
+    world.sandbox.heal(Endpoint::Keys);
+    world.advance(2);
+    store.set_down(true);
+    assert_eq!(tell(&apps[1], &token).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    store.set_down(false);
+    assert!(is_in(&jane).await);
+    assert_eq!(tell(&apps[1], &token).await.status(), StatusCode::OK);
+    world.advance(2);
+    assert!(!is_in(&jane).await, "the other replica has heard of it");
+}
+
+/// What a page of "my sessions" does: lists them, and ends the one that is named.
+fn with_my_sessions(sessions: &Sessions) -> Router {
+    async fn list(session: Session, Extension(sessions): Extension<Sessions>) -> Json<Value> {
+        let mine = sessions.my_sessions(&session).await.unwrap();
+        Json(mine.iter().map(|one| json!({"id": one.id, "current": one.is_current})).collect())
+    }
+    async fn end(
+        session: Session,
+        Extension(sessions): Extension<Sessions>,
+        id: String,
+    ) -> StatusCode {
+        match sessions.end_my_session(&session, &id).await {
+            Ok(()) => StatusCode::NO_CONTENT,
+            Err(MySessionsError::NotFound) => StatusCode::NOT_FOUND,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    Router::new()
+        .route("/mine", get(list).post(end))
+        .route_layer(RequireSession::new(sessions))
+        .layer(Extension(sessions.clone()))
+        .merge(app(sessions))
+}
+
+async fn mine(browser: &Browser) -> Vec<Value> {
+    browser.clone().fetch("/mine").await.json().as_array().unwrap().clone()
+}
+
+async fn end(browser: &Browser, id: &Value) -> StatusCode {
+    let mut request = browser.request(Method::POST, "/mine", &FETCH);
+    *request.body_mut() = id.as_str().unwrap().to_owned().into();
+    send(browser.app(), request).await.status()
+}
+
+/// Three sessions of one person and one of another, of whom the first ends the second.
+async fn a_person_ends_a_session_from_afar(own: [Browser; 3], stranger: Browser) {
+    let [here, phone, tablet] = &own;
+    let listed = mine(here).await;
+    assert_eq!(listed.len(), 3, "{listed:?}");
+    assert_eq!(listed.iter().filter(|one| one["current"] == true).count(), 1);
+    let current = |listed: Vec<Value>| {
+        listed.into_iter().find(|one| one["current"] == true).unwrap()["id"].clone()
+    };
+    let of_stranger = current(mine(&stranger).await);
+    assert_eq!(end(here, &of_stranger).await, StatusCode::NOT_FOUND);
+    assert_eq!(end(here, &json!("ses_404")).await, StatusCode::NOT_FOUND);
+    assert!(is_in(&stranger).await);
+
+    let of_phone = current(mine(phone).await);
+    assert_eq!(end(here, &of_phone).await, StatusCode::NO_CONTENT);
+    assert!(!is_in(phone).await && is_in(here).await && is_in(tablet).await);
+    assert!(is_in(&stranger).await);
+    let left = mine(here).await;
+    assert!(left.len() == 2 && left.iter().all(|one| one["id"] != of_phone), "{left:?}");
+}
+
+#[tokio::test]
+async fn my_sessions_of_a_login_are_listed_and_ended_here_and_at_the_environment() {
+    let world = World::new();
+    let app = with_my_sessions(&world.sessions);
+    let mut own = Vec::new();
+    for _ in 0..3 {
+        own.push(world.logged_in(JANE).await.at(&app));
+        world.advance(1);
+    }
+    let stranger = world.logged_in(JOHN).await.at(&app);
+    let phone = me(&own[1]).await["sid"].as_str().unwrap().to_owned();
+    a_person_ends_a_session_from_afar(own.try_into().unwrap_or_else(|_| panic!()), stranger).await;
+    let details = world.sandbox.scalekit().api().sessions().get(&phone).await.unwrap();
+    assert_eq!(details.status.unwrap().as_str(), "revoked");
+}
+
+#[tokio::test]
+async fn my_local_sessions_are_listed_and_ended() {
+    let world = World::new();
+    let app = with_my_sessions(&world.sessions);
+    let begin = async |name: &str| {
+        let mut user = User::default();
+        user.id = format!("usr_{name}");
+        let cookies = world.sessions.begin(LocalSession::new(user), &Default::default()).await;
+        let mut response = Response::new(Bytes::new());
+        cookies.unwrap().set(response.headers_mut());
+        let mut browser = Browser::new(&app, &world.sandbox);
+        browser.take_in(&response);
+        world.advance(1);
+        browser
+    };
+    let own = [begin("mary").await, begin("mary").await, begin("mary").await];
+    let stranger = begin("mallory").await;
+    a_person_ends_a_session_from_afar(own, stranger).await;
+    assert_eq!(world.sandbox.requests(Endpoint::Token), 0);
+}
