@@ -31,6 +31,8 @@ mod beginning;
 mod builder;
 mod cookies;
 mod ending;
+#[cfg(test)]
+mod fixtures;
 mod lookup;
 mod mine;
 mod record;

@@ -1,0 +1,123 @@
+//! Texts that were sealed by earlier versions, which must open for as long as a session may last.
+//!
+//! `tests/data/sealed/v1.json` was printed by the second test when format version 1 was settled. A
+//! new version gets a file of its own; the old ones stay.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, HeaderValue, header};
+use serde_json::{Map, Value, json};
+use time::{Duration, OffsetDateTime};
+
+use super::record::SessionRecord;
+use super::stored::Loaded;
+use super::{Awaited, Found, Lifetimes, NewSession, Session, SessionSecret, Sessions};
+use crate::clock::ManualClock;
+use crate::http_client::Nowhere;
+use crate::scalekit::Scalekit;
+use crate::shared_store::{self, SharedStore as _, StoreKey};
+use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
+
+const V1: &str = include_str!("../../tests/data/sealed/v1.json");
+
+fn began_at() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(1_900_000_000).unwrap()
+}
+
+fn sessions() -> Sessions {
+    let time = ManualClock::at(began_at() + Duration::minutes(1));
+    let scalekit = Scalekit::builder("https://acme.scalekit.test", "skc_1", "hush");
+    let scalekit = scalekit.http_client(Nowhere).clock(time.clock()).build().unwrap();
+    Sessions::builder(scalekit)
+        .secret(SessionSecret::new((1..33).collect::<Vec<u8>>()).unwrap())
+        .redirect_uri("https://app.example.com/auth/callback")
+        .build()
+        .unwrap()
+}
+
+fn object(value: &Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+/// A session with tokens, one of the app itself, and one that is kept in the store.
+fn records() -> [SessionRecord; 3] {
+    let claims = json!({
+        "sub": "usr_1", "oid": "org_1", "sid": "ses_1", "exp": 1_900_000_300,
+        "roles": ["admin"], "permissions": ["workspace_data:write"],
+    });
+    let id_token =
+        ["{\"alg\":\"RS256\"}", "{\"sub\":\"usr_1\",\"email\":\"jane@acme.test\"}", "signature"];
+    let id_token = id_token.map(|part| URL_SAFE_NO_PAD.encode(part));
+    let tokens = || NewSession::Tokens {
+        principal: Principal::from_claims(Claims::new(object(&claims)), &ORGANIZATION_CLAIMS)
+            .unwrap(),
+        id_token: id_token.join(".").into(),
+        refresh_token: Some("rt_1".into()),
+    };
+    let local = NewSession::Local {
+        claims: object(&json!({"sub": "usr_1", "oid": "org_1", "roles": ["admin"]})),
+        profile: object(&json!({"sub": "usr_1", "email": "jane@acme.test"})),
+    };
+    let lifetimes = Lifetimes { absolute: Duration::days(30), idle: Some(Duration::days(7)) };
+    [(tokens(), false), (local, false), (tokens(), true)]
+        .map(|(new, stored)| SessionRecord::begin(new, stored, lifetimes, began_at()).unwrap())
+}
+
+/// What the cookie stands for, with this in the store.
+async fn open(sessions: &Sessions, cookie: &str, stored: Option<(&str, &str)>) -> Session {
+    if let Some((id, text)) = stored {
+        let key = StoreKey::new(shared_store::Purpose::Session, id);
+        let day = std::time::Duration::from_secs(24 * 60 * 60);
+        sessions.0.store.put(&key, text.to_owned().into(), day).await.unwrap();
+    }
+    let cookie = format!("{}={cookie}", sessions.cookie_name());
+    let headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::try_from(cookie).unwrap())]);
+    match sessions.find(&headers) {
+        Found::Live(live) => live.session,
+        Found::Unsure(Awaited::Session { load, .. }) => match load.await {
+            Some(Loaded::Session(session)) => session,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn assert_all_open(texts: &Value) {
+    let sessions = sessions();
+    let text = |name: &str| texts[name].as_str().unwrap();
+    let stored = Some((text("stored_id"), text("stored")));
+    for (cookie, stored, renewable) in [
+        (text("session"), None, true),
+        (text("local"), None, false),
+        (text("reference"), stored, true),
+    ] {
+        let session = open(&sessions, cookie, stored).await;
+        assert_eq!(session.user().email, "jane@acme.test");
+        let principal = session.principal();
+        assert_eq!((principal.subject(), principal.organization_id()), ("usr_1", Some("org_1")));
+        assert_eq!(principal.roles(), ["admin"]);
+        assert_eq!((session.is_renewable(), session.is_local()), (renewable, !renewable));
+        assert_eq!(session.record().remaining(began_at()), Duration::days(30));
+        assert!(session.record().is_over(began_at() + Duration::days(7)));
+    }
+}
+
+#[tokio::test]
+async fn c7_what_version_1_has_sealed_opens() {
+    assert_all_open(&serde_json::from_str(V1).unwrap()).await;
+}
+
+#[tokio::test]
+async fn what_is_sealed_today_opens_by_the_same_test() {
+    let sessions = sessions();
+    let [tokens, local, stored] = records();
+    let texts = json!({
+        "session": sessions.seal(&tokens).unwrap(),
+        "local": sessions.seal(&local).unwrap(),
+        "reference": sessions.seal(&stored).unwrap(),
+        "stored_id": stored.id(),
+        "stored": sessions.seal_stored(&stored).unwrap(),
+    });
+    assert_all_open(&texts).await;
+    println!("{texts:#}");
+}
