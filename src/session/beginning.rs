@@ -149,7 +149,7 @@ impl Sessions {
             if session.is_local() {
                 self.index(session.record(), session.principal().subject()).await?;
             }
-            self.remember(None, &session);
+            self.remember(&sealed, &session);
         }
         // L11: a late response on the session that this one replaces must not bring it back.
         if let Some(old) = self.peek(request_headers).await

@@ -11,7 +11,7 @@ use crate::telemetry;
 use crate::token::{LogoutExpectations, TokenError};
 
 /// How long a refresh that began before the end can take to find out.
-const LATE_REFRESHES: Duration = Duration::from_secs(10 * 60);
+pub(super) const LATE_REFRESHES: Duration = Duration::from_secs(10 * 60);
 
 /// Under the name of a logout token that has come.
 const SEEN: Bytes = Bytes::from_static(b"seen");
@@ -68,7 +68,7 @@ impl Sessions {
         let key = Self::standing_key(id);
         let ended = in_time(self.0.store.put(&key, Entry::Ended.encode(), LATE_REFRESHES)).await;
         if session.is_none_or(|session| session.record().is_stored()) {
-            self.end_stored(id, left.try_into().unwrap_or_default()).await?;
+            self.end_stored(id).await?;
         }
         ended.and(told)
     }

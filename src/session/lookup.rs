@@ -16,10 +16,11 @@ use super::sealing::SealingFailed;
 use super::stored::Loaded;
 use super::{Known, Opened, PresentedCookies, Purpose, Session, Sessions};
 use crate::flight::Flight;
-use crate::shared_store::in_time;
+use crate::shared_store::{StoreError, in_time};
 use crate::telemetry;
 
-/// First byte of what the cookie of a stored session holds; its id follows.
+/// First byte of what the cookie of a stored session holds; its generation, four bytes, and its id
+/// follow. With the generation in it, every replica knows when what it has read before is too old.
 const REFERENCE: u8 = b'r';
 
 /// What a request's cookies stand for.
@@ -106,12 +107,16 @@ impl Sessions {
         match self.open(&presented) {
             None => Found::Over,
             Some(Open::Session(seen)) => self.judge(seen),
-            Some(Open::Stored { id, outdated_key }) => {
+            Some(Open::Stored { id, generation, outdated_key }) => {
                 let known = self.0.stored.known(&id, |known| self.look_at(known, outdated_key));
-                match known {
+                let up_to_date = |seen: &Seen| {
                     // What it says of its end may be older than what another replica has stored.
-                    Some(seen) if !self.has_ended(&seen.session) => self.judge(seen),
-                    _ => Found::Unsure(Awaited::Session { load: self.load(&id), outdated_key }),
+                    seen.session.record().generation() >= generation
+                        && !self.has_ended(&seen.session)
+                };
+                match known.filter(up_to_date) {
+                    Some(seen) => self.judge(seen),
+                    None => Found::Unsure(Awaited::Session { load: self.load(&id), outdated_key }),
                 }
             }
         }
@@ -135,7 +140,7 @@ impl Sessions {
         let now = self.0.scalekit.clock().now();
         let live = match renewal {
             Renewal::Renewed(renewed) => {
-                Live { session: renewed.session.clone(), resealed: renewed.cookie.clone() }
+                Live { session: renewed.session.clone(), resealed: Some(renewed.cookie.clone()) }
             }
             Renewal::Ended => return Settled::Over,
             Renewal::Unavailable if now < session.principal().expires_at() => {
@@ -163,30 +168,40 @@ impl Sessions {
         if self.0.revocations.covers(&session.0.revocable) {
             return Vec::new();
         }
-        let entry =
-            match in_time(self.0.store.get(&Self::standing_key(session.record().id()))).await {
-                Ok(entry) => entry.as_deref().and_then(Entry::decode),
-                Err(error) => {
-                    telemetry::internal_error("session_at_response", &error);
-                    None
-                }
-            };
-        let record = session.record();
-        let newest = match entry {
-            Some(Entry::Ended) => return Vec::new(),
-            Some(Entry::Newest { generation, sealed })
-                if generation > record.generation() && !record.is_stored() =>
-            {
-                let newest = self.unseal_stored(record.id(), &sealed);
-                newest.and_then(|newest| self.seal(&newest).ok()).unwrap_or(resealed)
+        let newest = match self.newest_cookie(session.record(), &resealed).await {
+            Ok(Some(newest)) => newest,
+            Ok(None) => return Vec::new(),
+            Err(error) => {
+                telemetry::internal_error("session_at_response", &error);
+                resealed
             }
-            _ => resealed,
         };
+        let record = session.record();
         let max_age = record.remaining(self.0.scalekit.clock().now());
         self.0.cookies.set_session(&newest, max_age, presented).unwrap_or_else(|| {
             // The browser keeps its cookie; this session will end with it.
             telemetry::internal_error("session_at_response", &SessionTooLarge);
             Vec::new()
+        })
+    }
+
+    /// The cookie of the newest session there is, which may be the one that was sealed for this
+    /// request; `None` where the browser has a better one, or none to have.
+    async fn newest_cookie(
+        &self,
+        record: &SessionRecord,
+        resealed: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let entry = in_time(self.0.store.get(&Self::standing_key(record.id()))).await?;
+        let (id, generation) = (record.id(), record.generation());
+        Ok(match entry.as_deref().and_then(Entry::decode) {
+            Some(Entry::Ended) => None,
+            Some(Entry::Newest { generation: newer, sealed }) if newer > generation => {
+                let newest = self.unseal_stored(id, &sealed);
+                newest.and_then(|(newest, _)| self.seal(&newest).ok())
+            }
+            _ if self.is_beyond(id, generation).await? => None,
+            _ => Some(resealed.to_owned()),
         })
     }
 
@@ -208,21 +223,20 @@ impl Sessions {
     /// The text of a cookie that holds a session, or its id.
     pub(super) fn seal(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
         let content = if record.is_stored() {
-            [&[REFERENCE], record.id().as_bytes()].concat()
+            [&[REFERENCE], &record.generation().to_be_bytes()[..], record.id().as_bytes()].concat()
         } else {
             record.encode().ok_or(SealingFailed)?
         };
         self.0.keys.seal(Purpose::Session, self.0.cookies.session_name(), &content)
     }
 
-    /// Remembers what a cookie's text, or a stored session's id, stands for.
-    pub(super) fn remember(&self, cookie: Option<&str>, session: &Session) {
-        match cookie {
-            None => self.0.stored.remember(session.clone()),
-            Some(text) => {
-                let known = Known::new(session.clone());
-                self.0.opened.insert(text, Opened::Session { known, outdated_key: false });
-            }
+    /// Remembers what a cookie's text stands for, so that it need not be opened.
+    pub(super) fn remember(&self, cookie: &str, session: &Session) {
+        let known = Known::new(session.clone());
+        if session.record().is_stored() {
+            self.0.stored.remember(known);
+        } else {
+            self.0.opened.insert(cookie, Opened::Session { known, outdated_key: false });
         }
     }
 
@@ -270,8 +284,14 @@ impl Sessions {
         let unsealed = self.0.keys.open(Purpose::Session, name, &sealed)?;
         let outdated_key = unsealed.outdated_key;
         let opened = match unsealed.content.split_first()? {
-            (&REFERENCE, id) => {
-                Opened::Stored { id: std::str::from_utf8(id).ok()?.into(), outdated_key }
+            (&REFERENCE, reference) => {
+                let (generation, id) = reference.split_first_chunk()?;
+                let generation = u32::from_be_bytes(*generation);
+                Opened::Stored {
+                    id: std::str::from_utf8(id).ok()?.into(),
+                    generation,
+                    outdated_key,
+                }
             }
             _ => {
                 let session = SessionRecord::decode(&unsealed.content)?.into_session()?;
@@ -288,9 +308,11 @@ impl Sessions {
             Opened::Session { known, outdated_key } => {
                 Open::Session(self.look_at(known, *outdated_key))
             }
-            Opened::Stored { id, outdated_key } => {
-                Open::Stored { id: id.clone(), outdated_key: *outdated_key }
-            }
+            Opened::Stored { id, generation, outdated_key } => Open::Stored {
+                id: id.clone(),
+                generation: *generation,
+                outdated_key: *outdated_key,
+            },
         }
     }
 
@@ -314,6 +336,7 @@ enum Open {
     /// The id of a session that is kept in the shared store.
     Stored {
         id: Arc<str>,
+        generation: u32,
         outdated_key: bool,
     },
 }

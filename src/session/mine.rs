@@ -8,6 +8,7 @@ use futures::TryStreamExt as _;
 use time::OffsetDateTime;
 
 use super::record::SessionRecord;
+use super::stored::InStore;
 use super::{Peeked, Session, Sessions};
 use crate::api::ApiError;
 use crate::api::sessions::{SessionDetails, SessionDevice, SessionStatus};
@@ -135,7 +136,7 @@ impl Sessions {
         let now = self.0.scalekit.clock().now();
         let mut mine = Vec::new();
         for id in self.indexed(session).await? {
-            if let Some((_, record)) = self.read_stored(&id).await?
+            if let Some(InStore { record, .. }) = self.read_stored(&id).await?
                 && !record.is_over(now)
             {
                 mine.push(MySession {

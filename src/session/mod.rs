@@ -113,9 +113,10 @@ enum Opened {
         known: Known,
         outdated_key: bool,
     },
-    /// Its session is kept in the shared store.
+    /// Its session is kept in the shared store, at least of this generation.
     Stored {
         id: Arc<str>,
+        generation: u32,
         outdated_key: bool,
     },
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
+use super::ending::LATE_REFRESHES;
 use super::record::SessionRecord;
 use super::sealing::SealingFailed;
 use super::{Known, Purpose, Session, Sessions};
@@ -27,7 +28,7 @@ const MAX_TRIES: usize = 4;
 pub(super) struct StoredSessions {
     known: TextCache<Known>,
     loads: Flights<String, Loaded>,
-    touches: Flights<String, ()>,
+    replacements: Flights<String, ()>,
 }
 
 /// What the store says of a session.
@@ -42,7 +43,11 @@ pub(crate) enum Loaded {
 
 impl StoredSessions {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { known: TextCache::new(capacity), loads: Flights::new(), touches: Flights::new() }
+        Self {
+            known: TextCache::new(capacity),
+            loads: Flights::new(),
+            replacements: Flights::new(),
+        }
     }
 
     /// A session that was read before, seen through `read`.
@@ -50,10 +55,19 @@ impl StoredSessions {
         self.known.get(id, read)
     }
 
-    pub(super) fn remember(&self, session: Session) {
-        let id = session.record().id().to_owned();
-        self.known.insert(&id, Known::new(session));
+    pub(super) fn remember(&self, known: Known) {
+        let id = known.session.record().id().to_owned();
+        self.known.insert(&id, known);
     }
+}
+
+/// A session as it stands in the store.
+pub(super) struct InStore {
+    pub(super) record: SessionRecord,
+    /// The very value, to be replaced.
+    value: Bytes,
+    /// Sealed under an older secret: to be sealed again.
+    outdated_key: bool,
 }
 
 impl Sessions {
@@ -64,20 +78,21 @@ impl Sessions {
     }
 
     pub(super) async fn load_now(&self, id: &str) -> Loaded {
-        match self.read_stored(id).await {
-            Ok(Some((_, record))) => match record.into_session() {
-                Some(session) => {
-                    self.0.stored.remember(session.clone());
-                    Loaded::Session(session)
-                }
-                None => Loaded::Gone,
-            },
-            Ok(None) => Loaded::Gone,
+        let there = match self.read_stored(id).await {
+            Ok(there) => there,
             Err(error) => {
                 telemetry::internal_error("stored_session", &error);
-                Loaded::Unavailable
+                return Loaded::Unavailable;
             }
+        };
+        let Some(InStore { record, outdated_key, .. }) = there else { return Loaded::Gone };
+        if outdated_key {
+            // Before the older secret is gone.
+            self.replace_in_background(record.clone());
         }
+        let Some(session) = record.into_session() else { return Loaded::Gone };
+        self.0.stored.remember(Known::new(session.clone()));
+        Loaded::Session(session)
     }
 
     /// Puts a session into the store that was never there.
@@ -95,13 +110,11 @@ impl Sessions {
         let text = Bytes::from(self.seal_stored(record)?);
         let ttl = self.left_of(record);
         for _ in 0..MAX_TRIES {
-            let Some((there, current)) = self.read_stored(record.id()).await? else {
-                return Ok(false);
-            };
-            if current.generation() > record.generation() {
+            let Some(there) = self.read_stored(record.id()).await? else { return Ok(false) };
+            if there.record.generation() > record.generation() {
                 return Ok(false);
             }
-            let replaced = self.0.store.replace_if(&key, there, text.clone(), ttl);
+            let replaced = self.0.store.replace_if(&key, there.value, text.clone(), ttl);
             if in_time(replaced).await? {
                 return Ok(true);
             }
@@ -111,38 +124,44 @@ impl Sessions {
 
     /// Notes in the background that a session is in use.
     pub(super) fn touch_stored(&self, session: &Session, now: OffsetDateTime) {
-        let (sessions, record) = (self.clone(), session.record().touch(self.0.lifetimes, now));
-        let id = record.id().to_owned();
-        drop(self.0.stored.touches.join(id, || async move {
+        self.replace_in_background(session.record().touch(self.0.lifetimes, now));
+    }
+
+    fn replace_in_background(&self, record: SessionRecord) {
+        let (sessions, id) = (self.clone(), record.id().to_owned());
+        drop(self.0.stored.replacements.join(id, || async move {
             match sessions.store_again(&record).await {
                 Ok(true) => {
                     if let Some(session) = record.into_session() {
-                        sessions.0.stored.remember(session);
+                        sessions.0.stored.remember(Known::new(session));
                     }
                 }
                 // Newer in the store, or gone from it.
                 Ok(false) => {
-                    sessions.load_now(record.id()).await;
+                    let newer = sessions.read_stored(record.id()).await.ok().flatten();
+                    if let Some(newer) = newer.and_then(|newer| newer.record.into_session()) {
+                        sessions.0.stored.remember(Known::new(newer));
+                    }
                 }
                 Err(error) => telemetry::internal_error("stored_session", &error),
             }
         }));
     }
 
-    /// Leaves a mark in place of a session that has ended.
-    pub(super) async fn end_stored(&self, id: &str, left: Duration) -> Result<(), StoreError> {
-        in_time(self.0.store.put(&Self::stored_key(id), ENDED, left)).await
+    /// Leaves a mark in place of a session that has ended, for as long as somebody can be about to
+    /// replace what was there; what is not there is not replaced.
+    pub(super) async fn end_stored(&self, id: &str) -> Result<(), StoreError> {
+        in_time(self.0.store.put(&Self::stored_key(id), ENDED, LATE_REFRESHES)).await
     }
 
-    /// A session as it stands in the store, and the very bytes; `None` when it has ended.
-    pub(super) async fn read_stored(
-        &self,
-        id: &str,
-    ) -> Result<Option<(Bytes, SessionRecord)>, StoreError> {
-        let there = in_time(self.0.store.get(&Self::stored_key(id))).await?;
-        Ok(there.and_then(|there| {
-            let record = self.unseal_stored(id, std::str::from_utf8(&there).ok()?)?;
-            Some((there, record))
+    /// A session as it stands in the store; `None` when it has ended, or is sealed under a secret
+    /// that is not in use any more.
+    pub(super) async fn read_stored(&self, id: &str) -> Result<Option<InStore>, StoreError> {
+        let value = in_time(self.0.store.get(&Self::stored_key(id))).await?;
+        Ok(value.and_then(|value| {
+            let (record, outdated_key) =
+                self.unseal_stored(id, std::str::from_utf8(&value).ok()?)?;
+            Some(InStore { record, value, outdated_key })
         }))
     }
 
@@ -152,9 +171,11 @@ impl Sessions {
         self.0.keys.seal(Purpose::StoredSession, record.id(), &content)
     }
 
-    pub(super) fn unseal_stored(&self, id: &str, text: &str) -> Option<SessionRecord> {
+    /// The session in a text of the store, and whether an older secret has sealed it.
+    pub(super) fn unseal_stored(&self, id: &str, text: &str) -> Option<(SessionRecord, bool)> {
         let unsealed = self.0.keys.open(Purpose::StoredSession, id, text)?;
-        SessionRecord::decode(&unsealed.content).filter(|record| record.id() == id)
+        let record = SessionRecord::decode(&unsealed.content)?;
+        (record.id() == id).then_some((record, unsealed.outdated_key))
     }
 
     fn stored_key(id: &str) -> StoreKey {

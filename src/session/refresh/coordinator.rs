@@ -76,15 +76,16 @@ pub(super) enum Exchanged {
     Renewed(String),
 }
 
-/// What the store has of the session itself.
+/// What the store knows of the session besides its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// It was there and has ended.
+    /// There was a newer one, published before this was learned.
+    Beyond,
+    /// It has ended.
     Gone,
     /// A newer one, sealed.
     Newer(String),
-    /// Sessions of this kind are not kept there.
-    Nowhere,
+    /// No newer one.
     Same,
 }
 
@@ -101,7 +102,7 @@ pub(super) trait World: Sync {
         ttl: Duration,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Looks for the session itself, for a request that is later than the published result lasts.
+    /// Looks further, for a request that is later than the published result lasts.
     fn stored(&self) -> impl Future<Output = Result<Stored, StoreError>> + Send;
 
     /// Whether what comes of an exchange could be judged: a token is not spent for tokens that
@@ -110,6 +111,9 @@ pub(super) trait World: Sync {
 
     /// Spends the refresh token.
     fn exchange(&self) -> impl Future<Output = Exchanged> + Send;
+
+    /// Notes that a result of this generation was published.
+    fn published(&self, generation: u32) -> impl Future<Output = ()> + Send;
 
     /// Waits a little for somebody else's result; `false` when it has been waited long enough.
     fn wait(&self) -> impl Future<Output = bool> + Send;
@@ -163,10 +167,18 @@ async fn step(
             }
         }
         State::Prepare { seen } => match world.stored().await? {
+            Stored::Beyond => match world.read().await?.as_deref().and_then(Entry::decode) {
+                Some(Entry::Newest { generation: newer, sealed }) if newer > generation => {
+                    State::Done(Outcome::Renewed(sealed))
+                }
+                Some(Entry::Leased { .. }) => State::Wait,
+                // Forgotten by now. The token was spent, so it is not spent again.
+                _ => State::Done(Outcome::Ended),
+            },
             Stored::Gone => State::Done(Outcome::Ended),
             Stored::Newer(sealed) => State::Done(Outcome::Renewed(sealed)),
-            Stored::Nowhere | Stored::Same if world.is_ready().await => State::Lease { seen },
-            Stored::Nowhere | Stored::Same => State::Done(Outcome::Unavailable),
+            Stored::Same if world.is_ready().await => State::Lease { seen },
+            Stored::Same => State::Done(Outcome::Unavailable),
         },
         State::Lease { seen } => {
             let lease = Entry::Leased { generation: target, owner: owner.to_owned() };
@@ -198,7 +210,12 @@ async fn step(
         },
         State::Publish { lease, entry, ttl, outcome } => {
             match world.set(Some(lease), &entry, ttl).await {
-                Ok(true) => State::Done(outcome),
+                Ok(true) => {
+                    if let Entry::Newest { generation, .. } = entry {
+                        world.published(generation).await;
+                    }
+                    State::Done(outcome)
+                }
                 Ok(false) => State::Overtaken { outcome },
                 // Unpublished, the result is still this session's only one.
                 Err(_) => State::Done(outcome),

@@ -20,8 +20,12 @@ use crate::shared_store::StoreError;
 /// What can happen besides the refreshers' own steps, each at most once in a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Event {
-    /// A lease or a result reaches the end of its lifetime.
-    EntryExpires,
+    /// A lease, or the memory of a failure, reaches the end of its lifetime.
+    LeaseExpires,
+    /// A result reaches the end of its lifetime.
+    ResultExpires,
+    /// The next operation of the store fails.
+    StoreFails,
     /// The person logs out.
     LogOut,
     /// A replica is killed.
@@ -44,6 +48,9 @@ enum Environment {
 struct Shared {
     entry: Option<Bytes>,
     logged_out: bool,
+    /// It is known for long that there was a result.
+    marked: bool,
+    store_fails: bool,
     calls: usize,
     calling: usize,
     calls_at_once: usize,
@@ -52,6 +59,8 @@ struct Shared {
 struct Replica {
     id: usize,
     environment: Environment,
+    /// Whether the marker is a step of its own, to be interrupted.
+    marks: bool,
     shared: Arc<Mutex<Shared>>,
     gate: Arc<Mutex<Gate>>,
 }
@@ -76,10 +85,19 @@ impl Replica {
     }
 }
 
+impl Shared {
+    fn fail(&mut self) -> Result<(), StoreError> {
+        let fails = std::mem::take(&mut self.store_fails);
+        if fails { Err(StoreError::Unavailable("expected in this test".into())) } else { Ok(()) }
+    }
+}
+
 impl World for Replica {
     async fn read(&self) -> Result<Option<Bytes>, StoreError> {
         self.turn().await;
-        Ok(self.shared.lock().unwrap().entry.clone())
+        let mut shared = self.shared.lock().unwrap();
+        shared.fail()?;
+        Ok(shared.entry.clone())
     }
 
     async fn set(
@@ -90,6 +108,7 @@ impl World for Replica {
     ) -> Result<bool, StoreError> {
         self.turn().await;
         let mut shared = self.shared.lock().unwrap();
+        shared.fail()?;
         let same = shared.entry == seen;
         if same {
             shared.entry = Some(entry.encode());
@@ -98,7 +117,20 @@ impl World for Replica {
     }
 
     async fn stored(&self) -> Result<Stored, StoreError> {
-        Ok(Stored::Nowhere)
+        if self.marks {
+            self.turn().await;
+        }
+        let mut shared = self.shared.lock().unwrap();
+        shared.fail()?;
+        Ok(if shared.marked { Stored::Beyond } else { Stored::Same })
+    }
+
+    async fn published(&self, generation: u32) {
+        if self.marks {
+            self.turn().await;
+        }
+        assert_eq!(generation, 1);
+        self.shared.lock().unwrap().marked = true;
     }
 
     async fn is_ready(&self) -> bool {
@@ -162,7 +194,9 @@ fn run(
     for id in 0..replicas {
         let gate = Arc::<Mutex<Gate>>::default();
         gates.push(Arc::clone(&gate));
-        let replica = Replica { id, environment, shared: Arc::clone(&shared), gate };
+        // Everywhere, it would make the runs too many.
+        let marks = events.contains(&Event::ResultExpires);
+        let replica = Replica { id, environment, marks, shared: Arc::clone(&shared), gate };
         tasks.push(Some(Box::pin(async move {
             let owner = format!("replica {}", replica.id);
             refresh(&replica, 0, &owner).await
@@ -199,13 +233,19 @@ fn run(
             continue;
         }
         match left.remove(choice - ready.len()) {
-            Event::EntryExpires => {
+            // The end of a session outlives its requests.
+            event @ (Event::LeaseExpires | Event::ResultExpires) => {
                 let mut shared = shared.lock().unwrap();
-                // The end of a session outlives its requests.
-                if shared.entry.as_deref().and_then(Entry::decode) != Some(Entry::Ended) {
+                let expires = match shared.entry.as_deref().and_then(Entry::decode) {
+                    Some(Entry::Failed { .. } | Entry::Leased { .. }) => Event::LeaseExpires,
+                    Some(Entry::Newest { .. }) => Event::ResultExpires,
+                    Some(Entry::Ended) | None => continue,
+                };
+                if event == expires {
                     shared.entry = None;
                 }
             }
+            Event::StoreFails => shared.lock().unwrap().store_fails = true,
             Event::LogOut => {
                 let mut shared = shared.lock().unwrap();
                 shared.entry = Some(Entry::Ended.encode());
@@ -267,7 +307,7 @@ fn r1_whoever_comes_when_there_is_one_call_and_one_result() {
 #[test]
 fn r2_a_failure_ends_nobodys_session() {
     for environment in [Environment::FailsOnce, Environment::LosesFirstAnswer] {
-        explore(2, environment, &[Event::EntryExpires], |outcomes, shared| {
+        explore(2, environment, &[Event::LeaseExpires], |outcomes, shared| {
             assert!(!outcomes.contains(&Some(Outcome::Ended)));
             assert_ne!(shared.entry, Some(Entry::Ended.encode()));
         });
@@ -284,7 +324,7 @@ fn r2_a_definite_refusal_ends_the_session_for_all() {
 
 #[test]
 fn r3_a_replica_that_dies_holds_nobody_up_for_longer_than_its_lease() {
-    let events = [Event::Crash(0), Event::EntryExpires];
+    let events = [Event::Crash(0), Event::LeaseExpires];
     explore(2, Environment::Answers, &events, |outcomes, shared| {
         let waits_for_the_dead = outcomes[1].is_none()
             && matches!(
@@ -298,7 +338,7 @@ fn r3_a_replica_that_dies_holds_nobody_up_for_longer_than_its_lease() {
 
 #[test]
 fn r3_a_lease_that_runs_out_early_loses_nothing() {
-    explore(2, Environment::Answers, &[Event::EntryExpires], |outcomes, shared| {
+    explore(2, Environment::Answers, &[Event::LeaseExpires], |outcomes, shared| {
         assert!(outcomes.iter().all(renewed));
         assert!(shared.calls_at_once <= 2 && shared.calls <= 2);
     });
@@ -314,5 +354,31 @@ fn r8_a_session_that_was_logged_out_stays_so_whoever_refreshes_meanwhile() {
     for environment in [Environment::Answers, Environment::FailsOnce, Environment::Refuses] {
         explore(2, environment, &[Event::LogOut], stays_ended);
     }
-    explore(2, Environment::Answers, &[Event::LogOut, Event::EntryExpires], stays_ended);
+    explore(2, Environment::Answers, &[Event::LogOut, Event::LeaseExpires], stays_ended);
+}
+
+#[test]
+fn r1_whoever_comes_when_the_result_is_forgotten_spends_no_spent_token() {
+    let events = [Event::ResultExpires];
+    explore(2, Environment::Answers, &events, |outcomes, shared| {
+        let fine = |outcome: &Option<Outcome>| {
+            // Its own cookie is of no use any more; the session itself goes on.
+            renewed(outcome) || (shared.marked && *outcome == Some(Outcome::Ended))
+        };
+        assert!(outcomes.iter().all(fine) && outcomes.iter().any(renewed));
+        assert_ne!(shared.entry, Some(Entry::Ended.encode()));
+        // Between a result and its mark nothing is forgotten: that takes a minute.
+        assert!(shared.calls <= 2);
+    });
+}
+
+#[test]
+fn r2_a_store_that_fails_once_ends_nobodys_session() {
+    for events in [&[Event::StoreFails][..], &[Event::StoreFails, Event::LeaseExpires]] {
+        explore(2, Environment::Answers, events, |outcomes, shared| {
+            assert!(!outcomes.contains(&Some(Outcome::Ended)));
+            assert_ne!(shared.entry, Some(Entry::Ended.encode()));
+            assert!(shared.calls <= 2);
+        });
+    }
 }

@@ -8,6 +8,7 @@ mod coordinator;
 #[cfg(test)]
 mod explore;
 mod held;
+mod marker;
 
 use std::fmt;
 use std::future::Future;
@@ -23,6 +24,7 @@ pub(in crate::session) use self::coordinator::Entry;
 use self::coordinator::{Exchanged, Outcome, Stored, World};
 use self::held::HeldTokens;
 use super::record::SessionRecord;
+use super::stored::InStore;
 use super::{Session, Sessions};
 use crate::flight::{Flight, Flights};
 use crate::oauth::{OAuthError, TokenResponse};
@@ -56,8 +58,8 @@ pub(crate) enum Renewal {
 
 pub(crate) struct Renewed {
     pub(super) session: Session,
-    /// Its sealed cookie; `None` where the browser keeps the one that it has.
-    pub(super) cookie: Option<String>,
+    /// Its sealed cookie.
+    pub(super) cookie: String,
 }
 
 impl fmt::Debug for Renewed {
@@ -120,7 +122,7 @@ impl Sessions {
             // An entry that was moved to another session's name is none of ours.
             Outcome::Renewed(sealed) => self
                 .unseal_stored(session.record().id(), &sealed)
-                .and_then(|record| self.renewed(record))
+                .and_then(|(record, _)| self.renewed(record))
                 .map_or(Renewal::Unavailable, |renewed| Renewal::Renewed(Arc::new(renewed))),
             Outcome::Ended => Renewal::Ended,
             Outcome::Unavailable => Renewal::Unavailable,
@@ -128,9 +130,9 @@ impl Sessions {
     }
 
     fn renewed(&self, record: SessionRecord) -> Option<Renewed> {
-        let cookie = if record.is_stored() { None } else { Some(self.seal(&record).ok()?) };
+        let cookie = self.seal(&record).ok()?;
         let session = record.into_session()?;
-        self.remember(cookie.as_deref(), &session);
+        self.remember(&cookie, &session);
         Some(Renewed { session, cookie })
     }
 
@@ -245,14 +247,22 @@ impl World for Refresher<'_> {
         }
     }
 
+    async fn published(&self, generation: u32) {
+        let marked = self.sessions.mark_generation(self.session.record().id(), generation).await;
+        if let Err(error) = marked {
+            telemetry::internal_error("session_refresh", &error);
+        }
+    }
+
     async fn stored(&self) -> Result<Stored, StoreError> {
         let record = self.session.record();
         if !record.is_stored() {
-            return Ok(Stored::Nowhere);
+            let is_beyond = self.sessions.is_beyond(record.id(), record.generation()).await?;
+            return Ok(if is_beyond { Stored::Beyond } else { Stored::Same });
         }
         Ok(match self.sessions.read_stored(record.id()).await? {
             None => Stored::Gone,
-            Some((_, stored)) if stored.generation() > record.generation() => {
+            Some(InStore { record: stored, .. }) if stored.generation() > record.generation() => {
                 self.sessions.seal_stored(&stored).map_or(Stored::Same, Stored::Newer)
             }
             Some(_) => Stored::Same,
