@@ -28,12 +28,12 @@ async fn settle() {
     }
 }
 
-async fn hundred_at_once(world: &World) {
+async fn two_hundred_at_once(world: &World) {
     let browser = world.logged_in(JANE).await;
     world.advance(301);
     let before = world.sandbox.refreshes();
     let held = world.sandbox.hold(Endpoint::Token);
-    let requests: Vec<_> = (0..100)
+    let requests: Vec<_> = (0..200)
         .map(|_| {
             let (app, request) = (world.app.clone(), browser.request(Method::GET, "/me", &FETCH));
             tokio::spawn(async move { send(&app, request).await })
@@ -61,14 +61,14 @@ async fn hundred_at_once(world: &World) {
 }
 
 #[tokio::test]
-async fn r1_a_hundred_requests_with_an_expired_token_cause_one_refresh() {
-    hundred_at_once(&World::new()).await;
+async fn r1_two_hundred_requests_with_an_expired_token_cause_one_refresh() {
+    two_hundred_at_once(&World::new()).await;
 }
 
 #[tokio::test]
 async fn r1_the_same_where_the_environment_has_no_grace() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
-    hundred_at_once(&world).await;
+    two_hundred_at_once(&world).await;
 }
 
 #[tokio::test]
@@ -215,6 +215,45 @@ async fn r2_a_token_that_is_valid_on_arrival_does_not_wait_for_a_silent_environm
 }
 
 #[tokio::test]
+async fn r2_a_minute_of_failures_logs_nobody_out() {
+    let unavailable = Fault::Status(StatusCode::SERVICE_UNAVAILABLE);
+    // Down for the whole minute, and every other second.
+    for fails in [|_| true, |second| second % 2 == 0] {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+        let mut browser = world.logged_in(JANE).await;
+        world.advance(270);
+        let mut refused = 0;
+        for second in 270..=330_u64 {
+            if fails(second) {
+                world.sandbox.fail(Endpoint::Token, unavailable.clone());
+            } else {
+                world.sandbox.heal(Endpoint::Token);
+            }
+            let requests = (0..20).map(|_| {
+                let (app, request) = (&world.app, browser.request(Method::GET, "/me", &FETCH));
+                async move { send(app, request).await }
+            });
+            for answer in join_all(requests).await {
+                match answer.status() {
+                    StatusCode::OK => browser.take_in(&answer),
+                    status => {
+                        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+                        assert!(second >= 300, "the access token was still valid");
+                        assert!(answer.header("retry-after").is_some());
+                        assert_eq!(set_cookies(answer.headers()), [""; 0]);
+                        refused += 1;
+                    }
+                }
+            }
+            world.advance(1);
+        }
+        assert_eq!(refused > 0, fails(271), "{refused}");
+        world.sandbox.heal(Endpoint::Token);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn r2_waiters_do_not_queue_up_failing_calls() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
@@ -284,6 +323,66 @@ async fn r4_tokens_of_somebody_else_or_of_nobody_are_not_taken() {
         let answer = browser.fetch("/me").await;
         assert_eq!(answer.status(), StatusCode::OK, "{kind:?} {fault:?}");
         assert_eq!(answer.json()["email"], JANE);
+    }
+}
+
+#[tokio::test]
+async fn r6_a_handler_that_is_slower_than_another_renewal_brings_no_older_cookie() {
+    for gap in [0, 59, 61, 200] {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+        let go = Arc::new(tokio::sync::Notify::new());
+        let slow = {
+            let go = Arc::clone(&go);
+            async move || go.notified().await
+        };
+        let app = axum::Router::new()
+            .route("/slow", axum::routing::get(slow))
+            .route_layer(tower_scalekit::RequireSession::new(&world.sessions))
+            .merge(app(&world.sessions));
+        let mut browser = world.logged_in(JANE).await.at(&app);
+        world.advance(301);
+        let request = browser.request(Method::GET, "/slow", &FETCH);
+        let slow = tokio::spawn({
+            let app = app.clone();
+            async move { send(&app, request).await }
+        });
+        while world.sandbox.refreshes() < 1 {
+            tokio::task::yield_now().await;
+        }
+        settle().await;
+        // Other requests of the browser go on meanwhile, and renew the session once more.
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        world.advance(301);
+        let newest = browser.fetch("/me").await.json();
+        assert_eq!(world.sandbox.refreshes(), 2);
+        world.advance(gap);
+        go.notify_one();
+        let answer = slow.await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(set_cookies(answer.headers()).len(), usize::from(gap < 60), "{gap}");
+        browser.take_in(&answer);
+        assert_eq!(browser.fetch("/me").await.json(), newest, "{gap}");
+        world.advance(301);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{gap}");
+    }
+}
+
+#[tokio::test]
+async fn r1_a_cookie_that_was_renewed_long_ago_costs_its_own_browser_a_login_and_nobody_else() {
+    let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+    let mut browser = world.logged_in(JANE).await;
+    let mut copy = browser.clone();
+    world.advance(301);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    world.advance(61);
+    let refused = copy.fetch("/me").await;
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    assert!(copy.names_with("_session").is_empty());
+    // Its token was not spent again, which the environment would take for theft.
+    assert_eq!(world.sandbox.requests(Endpoint::Token), 2);
+    for _ in 0..3 {
+        world.advance(301);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     }
 }
 
