@@ -10,9 +10,9 @@ use axum_core::response::{IntoResponse, IntoResponseParts, Response, ResponsePar
 use http::request::Parts;
 
 use crate::rejection::misconfigured_answer;
-use crate::session::{Session, SessionCookies};
+use crate::session::{NoPrincipal, Session, SessionCookies};
 use crate::telemetry;
-use crate::token::{NoPrincipal, Principal};
+use crate::token::Principal;
 
 /// An extractor found nothing of the layer that must stand around the route: 500.
 #[derive(Clone, Copy, Debug)]

@@ -118,6 +118,7 @@ pub mod shared_store;
 pub mod token;
 
 mod body;
+mod cache_policy;
 #[cfg(feature = "axum-core")]
 mod extract;
 mod flight;

@@ -14,6 +14,22 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// What keeps an address from being one to send people or credentials to.
+pub(crate) fn check_address(url: &Url) -> Result<(), &'static str> {
+    let is_safe = match url.scheme() {
+        "https" => true,
+        "http" => is_loopback(url),
+        _ => false,
+    };
+    if !is_safe {
+        return Err("must be https (http only on loopback)");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not contain a user or password");
+    }
+    Ok(())
+}
+
 /// Whether a page of another site made the browser send this. Browsers say so in `Sec-Fetch-Site`,
 /// older ones in `Origin`; a request with neither is none of a browser's cross-site requests.
 pub(crate) fn is_cross_site(headers: &HeaderMap, ours: &Url) -> bool {
@@ -66,6 +82,16 @@ mod tests {
         for other in ["http://example.com", "http://localhost.example.com", "http://10.0.0.1"] {
             assert!(!check(other), "{other}");
         }
+    }
+
+    #[test]
+    fn k1_addresses_are_https_or_this_machine_and_hold_no_password() {
+        let check = |text: &str| check_address(&Url::parse(text).unwrap()).is_ok();
+        assert!(check("https://acme.test/a?b") && check("http://127.0.0.1:3000"));
+        for address in ["http://acme.test", "ftp://acme.test", "data:x", "https://a@acme.test"] {
+            assert!(!check(address), "{address}");
+        }
+        assert!(!check("https://:b@acme.test"));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use http::header;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use serde::Serialize;
 
+use crate::cache_policy::NO_STORE;
+
 /// A refused request together with the answer it is about to get.
 ///
 /// Given to the closure of `.on_rejection(..)`, which returns the response to send. Keep the
@@ -157,29 +159,7 @@ pub(crate) fn misconfigured_answer() -> Response<Bytes> {
     json_answer(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
 }
 
-pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
-
-/// Keeps caches away from a response made for one user (C8), unless the handler decided itself.
-pub(crate) fn keep_private(headers: &mut HeaderMap) {
-    headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
-}
-
-/// Keeps caches away from a response that carries a credential, whatever the handler said.
-pub(crate) fn never_cache(headers: &mut HeaderMap) {
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-}
-
-/// Marks a response as depending on the request's cookies.
-pub(crate) fn vary_on_cookie(headers: &mut HeaderMap) {
-    let mentions = |value: &HeaderValue| {
-        let text = value.to_str().unwrap_or_default();
-        text.split(',').any(|item| item.trim() == "*" || item.trim().eq_ignore_ascii_case("cookie"))
-    };
-    if !headers.get_all(header::VARY).iter().any(mentions) {
-        headers.append(header::VARY, HeaderValue::from_static("cookie"));
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -217,19 +197,5 @@ mod tests {
         assert_eq!(custom.status(), StatusCode::IM_A_TEAPOT);
         assert_eq!(custom.headers()[header::CACHE_CONTROL], "no-store");
         assert_eq!(custom.extensions().get(), Some(&Closed));
-    }
-
-    #[test]
-    fn c8_vary_is_added_once_and_the_handlers_cache_policy_stands() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
-        headers.insert(header::VARY, HeaderValue::from_static("Accept, cookie"));
-        keep_private(&mut headers);
-        vary_on_cookie(&mut headers);
-        assert_eq!(headers[header::CACHE_CONTROL], "max-age=60");
-        assert_eq!(headers.get_all(header::VARY).iter().count(), 1);
-        headers.insert(header::VARY, HeaderValue::from_static("origin"));
-        vary_on_cookie(&mut headers);
-        assert_eq!(headers.get_all(header::VARY).iter().count(), 2);
     }
 }

@@ -46,9 +46,9 @@ pub(crate) fn login_completed() {
     count!("tower_scalekit_logins_total", "outcome" => "completed");
 }
 
-/// A callback was refused; the environment's own code (never its free text) helps to find out why.
-pub(crate) fn login_failed(reason: &'static str, code: Option<&str>) {
-    tracing::warn!(target: TARGET, reason, code, "login_failed");
+/// A login has failed; `detail` is a code of the environment (never its free text) or of ours.
+pub(crate) fn login_failed(reason: &'static str, detail: Option<&str>) {
+    tracing::warn!(target: TARGET, reason, detail, "login_failed");
     count!("tower_scalekit_logins_total", "outcome" => reason);
 }
 

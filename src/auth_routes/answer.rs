@@ -2,14 +2,18 @@
 //! [table](crate#who-gets-which-answer). All words are ours: what came in the address is not
 //! repeated (L4).
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use crate::cache_policy::{NO_STORE, vary_on_cookie};
 use crate::origin::is_shown;
-use crate::rejection::{NO_STORE, Reason, json_answer, unavailable_answer, vary_on_cookie};
+use crate::rejection::{Reason, json_answer, unavailable_answer};
+use crate::token::TokenError;
 
 /// Why a route of the login refused a request, and to whom.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AuthRejection {
     failure: AuthFailure,
     /// For browsers: where the page's link leads.
@@ -33,6 +37,9 @@ pub enum AuthFailure {
         /// For instance `access_denied`; `None` when it was no code at all.
         code: Option<String>,
     },
+    /// The login got stuck behind the point where it could go on: its code is spent, and the keys or
+    /// the shared store are out of reach.
+    Interrupted,
     /// The token that tells of a logout is not acceptable, or came before.
     LogoutTokenRefused,
     /// A parameter is missing, or there twice.
@@ -46,10 +53,15 @@ pub enum AuthFailure {
     Misconfigured,
     /// There is no session to renew.
     NoSession,
+    /// It comes from another issuer than the environment, or is meant for one (RFC 9207).
+    OtherIssuer,
     /// The request's body is larger than anything that makes sense.
     RequestTooLarge,
     /// The tokens that came for the code are not acceptable.
-    TokenRefused,
+    TokenRefused {
+        /// What is wrong with them: for your eyes, not for the person's.
+        error: TokenError,
+    },
     /// The environment does not answer.
     Unavailable,
 }
@@ -69,6 +81,13 @@ impl AuthRejection {
     #[must_use]
     pub fn failure(&self) -> &AuthFailure {
         &self.failure
+    }
+}
+
+impl fmt::Debug for AuthRejection {
+    /// Without the link, whose query may hold a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthRejection").field("failure", &self.failure).finish_non_exhaustive()
     }
 }
 
@@ -92,6 +111,35 @@ impl AuthFailure {
         .contains(&code.as_str())
     }
 
+    /// A stable name for metrics, logs and JSON.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::AttemptUnknown => "login_attempt_unknown",
+            Self::CodeRefused => "login_code_refused",
+            Self::CrossSite => "cross_site_request",
+            Self::EnvironmentRefused { .. } => "login_refused",
+            Self::Interrupted => "login_interrupted",
+            Self::LogoutTokenRefused => "logout_token_refused",
+            Self::MalformedRequest => "malformed_request",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::Misconfigured => "server_error",
+            Self::NoSession => "login_required",
+            Self::OtherIssuer => "other_issuer",
+            Self::RequestTooLarge => "request_too_large",
+            Self::TokenRefused { .. } => "login_token_refused",
+            Self::Unavailable => "temporarily_unavailable",
+        }
+    }
+
+    /// More of it for logs: a code of the environment (never its free text), or of ours.
+    pub(super) fn detail(&self) -> Option<&str> {
+        match self {
+            Self::EnvironmentRefused { code } => code.as_deref(),
+            Self::TokenRefused { error } => Some(error.name()),
+            _ => None,
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::AttemptUnknown
@@ -99,13 +147,14 @@ impl AuthFailure {
             | Self::EnvironmentRefused { .. }
             | Self::LogoutTokenRefused
             | Self::MalformedRequest
-            | Self::TokenRefused => StatusCode::BAD_REQUEST,
+            | Self::OtherIssuer
+            | Self::TokenRefused { .. } => StatusCode::BAD_REQUEST,
             Self::CrossSite => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoSession => StatusCode::UNAUTHORIZED,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Interrupted | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -120,13 +169,14 @@ impl AuthFailure {
                 Some("access_denied") => "The login was cancelled",
                 _ => "The login was not completed",
             },
+            Self::Interrupted => "The login could not be completed at the moment",
             Self::LogoutTokenRefused => "The logout token is not valid here",
-            Self::MalformedRequest => "The request is incomplete",
+            Self::MalformedRequest | Self::OtherIssuer => "The request is incomplete",
             Self::MethodNotAllowed { .. } => "Another method is needed here",
             Self::Misconfigured => "The server is misconfigured; its log says how",
             Self::NoSession => "Log in first",
             Self::RequestTooLarge => "The request is too large",
-            Self::TokenRefused => "The login could not be verified",
+            Self::TokenRefused { .. } => "The login could not be verified",
             Self::Unavailable => "The login service does not answer at the moment",
         }
     }
@@ -134,20 +184,7 @@ impl AuthFailure {
 
 impl Reason for AuthRejection {
     fn name(&self) -> &'static str {
-        match self.failure {
-            AuthFailure::AttemptUnknown => "login_attempt_unknown",
-            AuthFailure::CodeRefused => "login_code_refused",
-            AuthFailure::CrossSite => "cross_site_request",
-            AuthFailure::EnvironmentRefused { .. } => "login_refused",
-            AuthFailure::LogoutTokenRefused => "logout_token_refused",
-            AuthFailure::MalformedRequest => "malformed_request",
-            AuthFailure::MethodNotAllowed { .. } => "method_not_allowed",
-            AuthFailure::Misconfigured => "server_error",
-            AuthFailure::NoSession => "login_required",
-            AuthFailure::RequestTooLarge => "request_too_large",
-            AuthFailure::TokenRefused => "login_token_refused",
-            AuthFailure::Unavailable => "temporarily_unavailable",
-        }
+        self.failure.name()
     }
 
     fn answer(&self) -> Response<Bytes> {

@@ -13,10 +13,12 @@ use crate::session::{ATTEMPT_ID_BYTES, Purpose, Sessions};
 const LIFETIME: Duration = Duration::minutes(10);
 /// In as many tabs a person may be logging in at once.
 const MAX_ATTEMPTS: usize = 5;
+/// And so large their cookies may be together: with a session's, still within the 8 KB that nginx
+/// takes of a header by default.
+const MAX_ATTEMPTS_BYTES: usize = 4000;
 /// A browser that has more of them to give back is asked again next time.
 const MAX_DROPPED: usize = 20;
 
-#[derive(Debug)]
 pub(super) struct Attempt {
     state: SecretString,
     pub(super) nonce: SecretString,
@@ -81,17 +83,25 @@ impl Attempt {
         let sealed = sessions.keys().seal(Purpose::LoginAttempt, &name, &content.ok()?).ok()?;
         let mut values = vec![cookies.set_attempt(&name, &sealed, LIFETIME)?];
 
-        let mut others: Vec<(Option<OffsetDateTime>, &str)> = cookies
+        // The newest first.
+        let mut others: Vec<(Option<OffsetDateTime>, &str, usize)> = cookies
             .presented_attempts(headers)
-            .map(|(name, sealed)| (Self::open(sessions, name, sealed), name))
-            .map(|(attempt, name)| (attempt.map(|attempt| attempt.started_at), name))
+            .map(|(name, sealed)| {
+                let attempt = Self::open(sessions, name, sealed);
+                (attempt.map(|attempt| attempt.started_at), name, name.len() + sealed.len())
+            })
             .collect();
         others.sort_unstable_by(|one, two| two.cmp(one));
-        let dropped = others.iter().enumerate().filter(|(index, (started_at, _))| {
+        let mut total = name.len() + sealed.len();
+        let dropped = others.iter().enumerate().filter(|(index, (started_at, _, bytes))| {
+            total += bytes;
             *index >= MAX_ATTEMPTS - 1
+                || total > MAX_ATTEMPTS_BYTES
                 || !started_at.is_some_and(|start| self.started_at < start + LIFETIME)
         });
-        values.extend(dropped.take(MAX_DROPPED).filter_map(|(_, (_, name))| cookies.removal(name)));
+        let removals =
+            dropped.take(MAX_DROPPED).filter_map(|(_, (_, name, _))| cookies.removal(name));
+        values.extend(removals);
         Some(values)
     }
 

@@ -55,7 +55,7 @@ impl Callback {
             }
             Err(failure) => {
                 let end_attempt = end_attempt.filter(|_| failure.ends_attempt());
-                self.0.refuse(failure, &request, return_to, end_attempt)
+                self.0.refuse_login(failure, &request, return_to, end_attempt)
             }
         }
     }
@@ -71,49 +71,44 @@ impl Callback {
         let scalekit = sessions.scalekit();
         // L5: an answer of another issuer was mixed up with ours (RFC 9207).
         if returned.issuer.is_some_and(|issuer| issuer != scalekit.environment_url()) {
-            telemetry::login_failed("other_issuer", None);
-            return Err(AuthFailure::MalformedRequest);
+            return Err(AuthFailure::OtherIssuer);
         }
-        let code = returned.outcome.map_err(|code| {
-            telemetry::login_failed("login_refused", code.as_deref());
-            AuthFailure::EnvironmentRefused { code }
-        })?;
+        let code = returned.outcome.map_err(|code| AuthFailure::EnvironmentRefused { code })?;
         // A code works once: it is not spent for tokens that could not be verified.
-        scalekit.keys().ready().await.map_err(Self::token_refused)?;
+        scalekit.keys().ready().await.map_err(|_| AuthFailure::Unavailable)?;
         let tokens = scalekit
             .exchange_code(&code, sessions.redirect_uri(), Some(&attempt.verifier))
             .await
             .map_err(|error| Self::code_refused(&error))?;
         let flow = Flow::Login { nonce: attempt.nonce.expose() };
         let principal = sessions.verify(&tokens, flow).await.map_err(Self::token_refused)?;
-        let id_token = tokens.id_token.ok_or(AuthFailure::TokenRefused)?;
+        let id_token = tokens.id_token.ok_or(TokenError::Malformed).map_err(Self::token_refused)?;
         let new = NewSession::Tokens { principal, id_token, refresh_token: tokens.refresh_token };
         let begun = sessions.begin_with_tokens(new, headers).await;
         begun.map(SessionCookies::into_values).map_err(|error| {
             telemetry::internal_error("login", &error);
             match error {
-                BeginError::Store(_) => AuthFailure::Unavailable,
+                BeginError::Store(_) => AuthFailure::Interrupted,
                 _ => AuthFailure::Misconfigured,
             }
         })
     }
 
     fn code_refused(error: &OAuthError) -> AuthFailure {
+        if let OAuthError::InvalidGrant = error {
+            return AuthFailure::CodeRefused;
+        }
         telemetry::internal_error("code_exchange", error);
         match error {
-            OAuthError::InvalidGrant => AuthFailure::CodeRefused,
             OAuthError::Unavailable(_) => AuthFailure::Unavailable,
-            OAuthError::Refused { .. } | OAuthError::UnexpectedAnswer(_) => {
-                AuthFailure::Misconfigured
-            }
+            _ => AuthFailure::Misconfigured,
         }
     }
 
     fn token_refused(error: TokenError) -> AuthFailure {
-        telemetry::login_failed(error.name(), None);
         match error {
-            TokenError::KeysUnavailable => AuthFailure::Unavailable,
-            _ => AuthFailure::TokenRefused,
+            TokenError::KeysUnavailable => AuthFailure::Interrupted,
+            error => AuthFailure::TokenRefused { error },
         }
     }
 }

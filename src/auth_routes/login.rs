@@ -56,7 +56,8 @@ const MAX_FORWARDED_BYTES: usize = 2048;
 
 impl Login {
     pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
-        self.start(&request).unwrap_or_else(|failure| self.0.refuse(failure, &request, None, []))
+        self.start(&request)
+            .unwrap_or_else(|failure| self.0.refuse_login(failure, &request, None, []))
     }
 
     fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
@@ -66,14 +67,12 @@ impl Login {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         if let Some(error) = query.error {
             let code = Some(error).filter(|error| is_error_code(error));
-            telemetry::login_failed("login_refused", code.as_deref());
             return Err(AuthFailure::EnvironmentRefused { code });
         }
         let scalekit = self.0.sessions.scalekit();
         // L14: whoever starts a login for another issuer does not mean us.
         if query.issuer.as_deref().is_some_and(|issuer| issuer != scalekit.environment_url()) {
-            telemetry::login_failed("other_issuer", None);
-            return Err(AuthFailure::MalformedRequest);
+            return Err(AuthFailure::OtherIssuer);
         }
         let misconfigured = |error: &(dyn std::error::Error + 'static)| {
             telemetry::internal_error("login", error);

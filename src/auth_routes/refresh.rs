@@ -3,8 +3,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
 use super::answer::AuthFailure;
 use super::route::{Route, route_service};
+use crate::cache_policy::{never_cache, vary_on_cookie};
 use crate::origin::is_cross_site;
-use crate::rejection::{never_cache, vary_on_cookie};
 use crate::session::{Found, Renewal, Settled};
 
 /// Renews a session's tokens now: `POST /auth/refresh`. Made by
@@ -43,11 +43,14 @@ impl Refresh {
             Found::Unavailable | Found::Unsure(_) => return Err(AuthFailure::Unavailable),
         };
         let renewal = self.0.sessions.renew(&session).await;
+        // Here it is no good that the old tokens are still valid.
         if matches!(renewal, Renewal::Unavailable) {
             return Err(AuthFailure::Unavailable);
         }
-        let Settled::Live(live) = self.0.sessions.settle(&session, renewal) else {
-            return Err(AuthFailure::NoSession);
+        let live = match self.0.sessions.settle(&session, renewal) {
+            Settled::Live(live) => live,
+            Settled::Over => return Err(AuthFailure::NoSession),
+            Settled::Unavailable => return Err(AuthFailure::Unavailable),
         };
         let mut response = no_content();
         if let Some(sealed) = live.resealed {

@@ -13,6 +13,7 @@ use crate::body::ResponseBody;
 use crate::rejection::{Rejected, Renderer};
 use crate::return_to::{ReturnTo, with_return_to};
 use crate::session::Sessions;
+use crate::telemetry;
 
 /// What the services of this module have in common.
 #[derive(Clone, Debug)]
@@ -31,6 +32,18 @@ impl Route {
         F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
     {
         self.renderer = Renderer::custom(render);
+    }
+
+    /// The answer to a login that failed.
+    pub(super) fn refuse_login(
+        &self,
+        failure: AuthFailure,
+        request: &Request<()>,
+        return_to: Option<&ReturnTo>,
+        set_cookies: impl IntoIterator<Item = HeaderValue>,
+    ) -> Response<Bytes> {
+        telemetry::login_failed(failure.name(), failure.detail());
+        self.refuse(failure, request, return_to, set_cookies)
     }
 
     /// The answer to a request that failed, which also sets these cookies. A page leads to another

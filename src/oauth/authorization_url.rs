@@ -18,6 +18,9 @@ pub struct AuthorizationRequest {
     parameters: Vec<(Cow<'static, str>, String)>,
 }
 
+/// The last is what brings a refresh token.
+pub(crate) const DEFAULT_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
+
 /// A second value of one of these would leave it to the environment which one counts.
 const FIXED: [&str; 4] = ["response_type", "client_id", "redirect_uri", "scope"];
 
@@ -27,7 +30,7 @@ impl AuthorizationRequest {
     pub fn new(redirect_uri: impl Into<String>) -> Self {
         Self {
             redirect_uri: redirect_uri.into(),
-            scopes: ["openid", "profile", "email", "offline_access"].map(str::to_owned).into(),
+            scopes: DEFAULT_SCOPES.map(str::to_owned).into(),
             parameters: Vec::new(),
         }
     }

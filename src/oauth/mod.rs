@@ -28,4 +28,5 @@ pub use self::logout_url::LogoutRequest;
 pub use self::pkce::CodeVerifier;
 pub use self::token_endpoint::{OAuthError, TokenResponse, Unavailable};
 
+pub(crate) use self::authorization_url::DEFAULT_SCOPES;
 pub(crate) use self::token_endpoint::is_error_code;

@@ -6,13 +6,12 @@ use http::{Response, StatusCode, header};
 
 use crate::challenge::{BearerError, Challenge, ScopeToken};
 use crate::rejection::{Reason, json_answer, misconfigured_answer};
+use crate::require_session::LoginRequired;
 
 /// Why [`RequireScope`](crate::RequireScope) did not let a request through.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ScopeRejection {
-    /// Nobody is logged in, behind a [`RequireSession`](crate::RequireSession) that is optional.
-    Anonymous,
     /// The principal lacks something.
     Insufficient {
         /// The names of what is missing.
@@ -22,6 +21,9 @@ pub enum ScopeRejection {
         /// On bearer routes: goes out as `WWW-Authenticate`.
         challenge: Option<Challenge>,
     },
+    /// Nobody is logged in, behind a [`RequireSession`](crate::RequireSession) that is optional:
+    /// answered as it would be if it were not.
+    LoginRequired(LoginRequired),
     /// The server is wrong, not the request: no layer around this one inserted a principal, or the
     /// requirement cannot be met by anybody. The log says which.
     Misconfigured,
@@ -30,17 +32,14 @@ pub enum ScopeRejection {
 impl Reason for ScopeRejection {
     fn name(&self) -> &'static str {
         match self {
-            Self::Anonymous => "no_session",
             Self::Insufficient { .. } => "insufficient_scope",
+            Self::LoginRequired(_) => "login_required",
             Self::Misconfigured => "misconfigured",
         }
     }
 
     fn answer(&self) -> Response<Bytes> {
         match self {
-            Self::Anonymous => {
-                json_answer(StatusCode::UNAUTHORIZED, "login_required", "Log in first")
-            }
             Self::Insufficient { description, challenge, .. } => {
                 let error = BearerError::InsufficientScope;
                 let message = format!("Required: {description}");
@@ -51,6 +50,7 @@ impl Reason for ScopeRejection {
                 }
                 answer
             }
+            Self::LoginRequired(login) => login.answer(),
             Self::Misconfigured => misconfigured_answer(),
         }
     }

@@ -7,8 +7,10 @@ use super::{RequireScope, ResponseFuture, ScopeRejection};
 use crate::body::ResponseBody;
 use crate::challenge::ChallengeContext;
 use crate::guard::{Decision, Guarded};
+use crate::require_session::LoginRequired;
+use crate::session::NoPrincipal;
 use crate::telemetry;
-use crate::token::{NoPrincipal, Principal};
+use crate::token::Principal;
 
 /// The service of [`RequireScope`].
 #[derive(Clone, Debug)]
@@ -44,17 +46,10 @@ impl RequireScope {
             telemetry::internal_error("require_scope", error.as_ref());
             ScopeRejection::Misconfigured
         })?;
-        let extensions = request.extensions_mut();
-        let Some(principal) = extensions.get::<Principal>().cloned() else {
-            return match extensions.get() {
-                Some(NoPrincipal::Preflight) => Ok(()),
-                Some(NoPrincipal::Anonymous) => Err(ScopeRejection::Anonymous),
-                None => {
-                    telemetry::layer_missing("RequireScope", "RequireSession or RequireToken");
-                    Err(ScopeRejection::Misconfigured)
-                }
-            };
+        let Some(principal) = request.extensions().get::<Principal>().cloned() else {
+            return self.judge_nobody(request);
         };
+        let extensions = request.extensions_mut();
         let missing = requirement.missing(&principal);
         let context = extensions.get_mut::<ChallengeContext>();
         if missing.is_empty() {
@@ -66,5 +61,19 @@ impl RequireScope {
         let challenge = context.map(|context| context.step_up(requirement.scopes()));
         let description = requirement.describe(&missing);
         Err(ScopeRejection::Insufficient { missing, description, challenge })
+    }
+
+    /// Decides on a request that no layer further out has found a principal for.
+    fn judge_nobody<B>(&self, request: &Request<B>) -> Result<(), ScopeRejection> {
+        match request.extensions().get() {
+            Some(NoPrincipal::Preflight) => Ok(()),
+            Some(NoPrincipal::Anonymous(sessions)) => {
+                Err(ScopeRejection::LoginRequired(LoginRequired::of(request, sessions)))
+            }
+            None => {
+                telemetry::layer_missing("RequireScope", "RequireSession or RequireToken");
+                Err(ScopeRejection::Misconfigured)
+            }
+        }
     }
 }

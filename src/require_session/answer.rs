@@ -6,8 +6,9 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 
+use crate::cache_policy::{NO_STORE, vary_on_cookie};
 use crate::origin::is_navigation;
-use crate::rejection::{NO_STORE, Reason, json_answer, unavailable_answer, vary_on_cookie};
+use crate::rejection::{Reason, json_answer, unavailable_answer};
 use crate::return_to::{ReturnTo, with_return_to};
 use crate::session::Sessions;
 
@@ -19,7 +20,8 @@ pub enum SessionRejection {
     NoSession(LoginRequired),
     /// The session has ended, or the cookie is none of ours.
     SessionOver(LoginRequired),
-    /// The session's access token has expired and the environment does not answer.
+    /// The session's access token has expired and the environment does not answer; or the session
+    /// is kept in the shared store, and that does not answer.
     Unavailable,
 }
 
@@ -31,7 +33,7 @@ pub struct LoginRequired {
 }
 
 impl LoginRequired {
-    pub(super) fn of<B>(request: &Request<B>, sessions: &Sessions) -> Self {
+    pub(crate) fn of<B>(request: &Request<B>, sessions: &Sessions) -> Self {
         let here = || original_uri(request).path_and_query().map_or("/", |path| path.as_str());
         let login = is_navigation(request)
             .then(|| with_return_to(sessions.login_path(), ReturnTo::parse(here()).as_ref()));
@@ -45,7 +47,7 @@ impl LoginRequired {
         self.login.as_deref()
     }
 
-    fn answer(&self) -> Response<Bytes> {
+    pub(crate) fn answer(&self) -> Response<Bytes> {
         let mut response = match self.login.as_deref().map(HeaderValue::try_from) {
             Some(Ok(login)) => redirect(login),
             _ => json_answer(StatusCode::UNAUTHORIZED, "login_required", "Log in first"),
@@ -76,7 +78,9 @@ impl Reason for SessionRejection {
     fn answer(&self) -> Response<Bytes> {
         let mut response = match self {
             Self::NoSession(login) | Self::SessionOver(login) => login.answer(),
-            Self::Unavailable => unavailable_answer("The session cannot be renewed at the moment"),
+            Self::Unavailable => {
+                unavailable_answer("The session cannot be looked up or renewed at the moment")
+            }
         };
         vary_on_cookie(response.headers_mut());
         response

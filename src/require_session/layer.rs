@@ -22,8 +22,8 @@ impl RequireSession {
         Self { sessions: sessions.clone(), optional: false, renderer: Renderer::default() }
     }
 
-    /// Lets everybody through; handlers take `Option<Session>`. A session whose token has expired
-    /// while the environment does not answer still gets 503, because it is not nobody's.
+    /// Lets everybody through; handlers take `Option<Session>`. A session that cannot be renewed or
+    /// looked up at the moment still gets 503, because it is not nobody's.
     pub fn optional(mut self) -> Self {
         self.optional = true;
         self

@@ -5,8 +5,8 @@ use std::task::{Context, Poll, ready};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, header};
 
+use crate::cache_policy::{keep_private, never_cache, vary_on_cookie};
 use crate::guard::Mark;
-use crate::rejection::{keep_private, never_cache, vary_on_cookie};
 use crate::session::{PresentedCookies, Session, Sessions};
 
 /// Marks a response as one made for this user, and gives or takes cookies.

@@ -9,8 +9,7 @@ use super::mark::SessionMark;
 use super::{RequireSession, ResponseFuture, SessionRejection};
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded};
-use crate::session::{self, Found, Live, Session, Settled, forget_identity};
-use crate::token::NoPrincipal;
+use crate::session::{self, Found, Live, NoPrincipal, Session, Settled, forget_identity};
 
 /// The service of [`RequireSession`].
 #[derive(Clone, Debug)]
@@ -103,7 +102,7 @@ impl RequireSession {
         request: &mut Request<B>,
     ) -> Decision<SessionMark> {
         if self.optional {
-            request.extensions_mut().insert(NoPrincipal::Anonymous);
+            request.extensions_mut().insert(NoPrincipal::Anonymous(self.sessions.clone()));
             let useless = self.sessions.cookies().clear_session(request.headers());
             return Decision::Admit(SessionMark::take(useless));
         }

@@ -5,9 +5,9 @@ use std::task::{Context, Poll, ready};
 use http::{HeaderMap, Request};
 
 use super::RequireToken;
+use crate::cache_policy::keep_private;
 use crate::flight::Flight;
 use crate::guard::{Decision, Mark, Wait, response_future};
-use crate::rejection::keep_private;
 
 response_future!(KeyFetch, "RequireTokenService");
 

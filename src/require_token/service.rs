@@ -10,8 +10,8 @@ use crate::body::ResponseBody;
 use crate::challenge::{Challenge, ChallengeContext};
 use crate::guard::{Decision, Guarded};
 use crate::origin::is_preflight;
-use crate::session::forget_identity;
-use crate::token::{Attempt, NoPrincipal, Principal, TokenError};
+use crate::session::{NoPrincipal, forget_identity};
+use crate::token::{Attempt, Principal, TokenError};
 
 /// The service of [`RequireToken`].
 #[derive(Clone, Debug)]

@@ -154,7 +154,6 @@ fn default_http_client() -> Result<Arc<dyn HttpClient>, ConfigError> {
 impl fmt::Debug for ScalekitBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScalekitBuilder")
-            .field("environment_url", &self.environment_url)
             .field("client_id", &self.client_id)
             .finish_non_exhaustive()
     }
@@ -206,7 +205,7 @@ mod tests {
         ]);
         assert_eq!(
             error.unwrap_err().to_string(),
-            "SCALEKIT_CLIENT_SECRET is not set; SCALEKIT_ENV_URL: must be an https URL",
+            "SCALEKIT_CLIENT_SECRET is not set; SCALEKIT_ENV_URL: must be https (http only on loopback)",
         );
     }
 

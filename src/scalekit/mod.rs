@@ -27,6 +27,7 @@ pub(crate) use self::application_token::{ApplicationToken, NoToken};
 
 use crate::clock::Clock;
 use crate::http_client::{HttpClient, HttpClientError, send_within_limits};
+use crate::origin::check_address;
 use crate::secret::SecretString;
 use crate::token::{RemoteKeys, TokenVerifierBuilder};
 
@@ -130,14 +131,8 @@ impl EnvironmentUrl {
         let url =
             Url::parse(text).map_err(|_| vec!["not a URL, expected https://….scalekit.com"])?;
         let mut reasons = Vec::new();
-        match url.scheme() {
-            "https" => {}
-            "http" if crate::origin::is_loopback(&url) => {}
-            "http" => reasons.push("must be https (http only on loopback)"),
-            _ => reasons.push("must be an https URL"),
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            reasons.push("must not contain a user or password");
+        if let Err(reason) = check_address(&url) {
+            reasons.push(reason);
         }
         if url.query().is_some() || url.fragment().is_some() {
             reasons.push("must not have a query or fragment");

@@ -8,7 +8,7 @@ use super::record::{SessionRecord, SessionTooLarge};
 use super::sealing::SealingFailed;
 use super::stored::StoringError;
 use super::{Lifetimes, NewSession, Sessions, User};
-use crate::rejection::{never_cache, vary_on_cookie};
+use crate::cache_policy::{never_cache, vary_on_cookie};
 use crate::shared_store::StoreError;
 use crate::telemetry;
 

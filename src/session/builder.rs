@@ -10,6 +10,8 @@ use super::revocation::Revocations;
 use super::stored::StoredSessions;
 use super::{Inner, KeyRing, Lifetimes, SessionSecret, Sessions};
 use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::oauth::DEFAULT_SCOPES;
+use crate::origin::check_address;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{MemoryStore, SharedStore};
 use crate::telemetry;
@@ -59,7 +61,7 @@ impl SessionsBuilder {
                 logout: "/logout".to_owned(),
                 backchannel_logout: "/auth/backchannel-logout".to_owned(),
             },
-            scopes: ["openid", "profile", "email", "offline_access"].map(str::to_owned).into(),
+            scopes: DEFAULT_SCOPES.map(str::to_owned).into(),
             cookie_name: "scalekit".to_owned(),
             absolute_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             idle_timeout: None,
@@ -251,10 +253,7 @@ impl SessionsBuilder {
 
 impl fmt::Debug for SessionsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionsBuilder")
-            .field("scalekit", &self.scalekit)
-            .field("redirect_uri", &self.redirect_uri)
-            .finish_non_exhaustive()
+        f.debug_struct("SessionsBuilder").field("scalekit", &self.scalekit).finish_non_exhaustive()
     }
 }
 
@@ -286,7 +285,7 @@ impl Paths {
 
 /// Whether a router takes the path letter by letter.
 fn is_plain(path: &str) -> bool {
-    path.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\{}*:".contains(&b))
+    path.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\{}*:\"'<>&".contains(&b))
 }
 
 /// The rules of the dashboard: at most 256 characters, no query, no fragment.
@@ -309,11 +308,8 @@ fn parse_redirect_uri(text: &str) -> Result<Url, ConfigError> {
 fn parse_app_url(setting: &'static str, text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text)
         .map_err(|error| ConfigProblem::invalid(setting, format!("not a URL: {error}")))?;
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if crate::origin::is_loopback(&url) => Ok(url),
-        _ => Err(ConfigProblem::invalid(setting, "must be https (http only on loopback)").into()),
-    }
+    check_address(&url).map_err(|reason| ConfigProblem::invalid(setting, reason))?;
+    Ok(url)
 }
 
 fn check_cookie_name(name: &str) -> Result<(), ConfigError> {

@@ -73,7 +73,7 @@ use crate::challenge::ChallengeContext;
 use crate::scalekit::Scalekit;
 use crate::shared_store::SharedStore;
 use crate::text_cache::TextCache;
-use crate::token::{NoPrincipal, Principal};
+use crate::token::Principal;
 
 /// The sessions of an app: how they begin, are kept and end. Cheap to clone.
 ///
@@ -259,6 +259,15 @@ impl Session {
     fn record(&self) -> &SessionRecord {
         &self.0.record
     }
+}
+
+/// Left in a request by the layer that let it through without a [`Principal`], for those further in.
+#[derive(Clone, Debug)]
+pub(crate) enum NoPrincipal {
+    /// Nobody is logged in to these sessions, which is fine with the layer.
+    Anonymous(Sessions),
+    /// A browser asks for a CORS permission: it never carries credentials.
+    Preflight,
 }
 
 /// Takes from a request what layers further out, or somebody else, have said of who it is: the

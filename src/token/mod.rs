@@ -65,7 +65,7 @@ pub use self::verifier::{TokenVerifier, TokenVerifierBuilder};
 pub(crate) use self::claims::Claims;
 pub(crate) use self::id_token::{Flow, IdTokenExpectations};
 pub(crate) use self::logout_token::LogoutExpectations;
-pub(crate) use self::principal::{NoPrincipal, ORGANIZATION_CLAIMS};
+pub(crate) use self::principal::ORGANIZATION_CLAIMS;
 pub(crate) use self::remote_keys::RemoteKeys;
 pub(crate) use self::verifier::{Attempt, Expectations};
 

@@ -121,15 +121,6 @@ impl Principal {
     }
 }
 
-/// Left in a request by the layer that let it through without a [`Principal`], for those further in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoPrincipal {
-    /// Nobody is logged in, which is fine with the layer.
-    Anonymous,
-    /// A browser asks for a CORS permission: it never carries credentials.
-    Preflight,
-}
-
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Principal")

@@ -14,6 +14,7 @@ use super::{Claims, ORGANIZATION_CLAIMS, Principal, RemoteKeys, TokenError};
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::HttpClient;
+use crate::origin::check_address;
 use crate::telemetry;
 use crate::text_cache::{TextCache, check_cache_capacity};
 
@@ -369,16 +370,8 @@ fn check_algorithms(algorithms: &[Algorithm]) -> Result<(), ConfigError> {
 fn parse_jwks_uri(text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text)
         .map_err(|error| ConfigProblem::invalid("jwks_uri", format!("not a URL: {error}")))?;
-    let reason = if url.scheme() != "https"
-        && !(url.scheme() == "http" && crate::origin::is_loopback(&url))
-    {
-        "must be https (http only on loopback)"
-    } else if !url.username().is_empty() || url.password().is_some() {
-        "must not contain a user or password"
-    } else {
-        return Ok(url);
-    };
-    Err(ConfigProblem::invalid("jwks_uri", reason).into())
+    check_address(&url).map_err(|reason| ConfigProblem::invalid("jwks_uri", reason))?;
+    Ok(url)
 }
 
 #[cfg(test)]

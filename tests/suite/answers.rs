@@ -411,6 +411,9 @@ async fn nobody_behind_an_optional_session_is_asked_to_log_in_for_what_needs_a_r
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(answer.json()["error"], "login_required");
     answer.assert_private();
+    let answer = send(&app, request(Method::GET, "/?a=b", &NAVIGATION)).await;
+    let location = "/login?return_to=%2F%3Fa%3Db";
+    assert_eq!((answer.status(), answer.location()), (StatusCode::FOUND, location));
     let jane = world.logged_in(JANE).await;
     assert_eq!(jane.at(&app).fetch("/").await.status(), StatusCode::OK);
     let john = world.logged_in(JOHN).await;

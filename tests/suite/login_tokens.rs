@@ -23,7 +23,8 @@ async fn assert_refused(world: &World, what: &str) {
         let refused = browser.log_in(&world.sandbox, JANE).await;
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{what}: {}", refused.text());
         let rejection = refused.extensions().get::<AuthRejection>().unwrap();
-        assert_eq!(rejection.failure(), &AuthFailure::TokenRefused, "{what}");
+        let failure = rejection.failure();
+        assert!(matches!(failure, AuthFailure::TokenRefused { .. }), "{what}: {failure:?}");
         let touched = set_cookies(refused.headers()).iter().any(|line| line.contains("_session"));
         assert!(!touched, "{what}");
         assert_eq!(browser.cookie(name), before.as_deref(), "{what}");

@@ -354,7 +354,8 @@ async fn a12_debug_of_a_refusal_shows_no_credential_of_the_request() {
                 .layer(admin)
                 .layer(session.on_rejection(note(&shown))),
         )
-        .route_service("/auth/callback", setting.sessions.callback().on_rejection(note(&shown)));
+        .route_service("/auth/callback", setting.sessions.callback().on_rejection(note(&shown)))
+        .route_service("/login", setting.sessions.login());
 
     let access_token = setting.sandbox.access_token(JOHN);
     setting.secrets.add(&access_token);
@@ -366,6 +367,14 @@ async fn a12_debug_of_a_refusal_shows_no_credential_of_the_request() {
     setting.secrets.add("a-code-of-nobody");
     setting.secrets.add("a-state-of-nobody");
     john.open("/auth/callback?code=a-code-of-nobody&state=a-state-of-nobody").await;
+    // Nor where a login that was cancelled would have ended.
+    setting.secrets.add("an-invitation");
+    let authorization = john.start_login("/login?return_to=/invite?token=an-invitation").await;
+    let state = parameter(&authorization, "state").unwrap();
+    let accept = [("accept", "text/html")];
+    let cancelled = format!("/auth/callback?error=access_denied&state={state}");
+    let page = john.send(Method::GET, &cancelled, &accept).await;
+    assert!(page.text().contains("an-invitation"), "{}", page.text());
     setting.advance(301);
     setting.sandbox.end_sessions_of(JOHN);
     let refused = john.request(Method::GET, "/admin", &[(header::ACCEPT.as_str(), "*/*")]);

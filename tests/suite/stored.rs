@@ -7,6 +7,7 @@ use axum::routing::{get, post};
 use futures::future::join_all;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
+use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
 use tower_scalekit::require_session::SessionRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::session::{BeginError, LocalSession, SessionsBuilder, User};
@@ -219,7 +220,14 @@ async fn a_login_that_cannot_be_stored_sets_no_cookie() {
     replicas.store.set_down(true);
     let answer = browser.open(&callback).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(browser.names_with("_session").is_empty());
+    // The code is spent: the attempt is over, and the page leads to another.
+    assert_eq!(browser.names(), [""; 0]);
+    let rejection = answer.extensions().get::<AuthRejection>().unwrap();
+    assert_eq!(rejection.failure(), &AuthFailure::Interrupted);
+    assert!(answer.text().contains("href=\"/login\""), "{}", answer.text());
+    replicas.store.set_down(false);
+    let done = browser.log_in(&replicas.world.sandbox, JANE).await;
+    assert_eq!(done.status(), StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]

@@ -1,0 +1,45 @@
+//! What caches may keep of a response: nothing that was made for one person (C8).
+
+use http::{HeaderMap, HeaderValue, header};
+
+pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Keeps caches away from a response made for one user (C8), unless the handler decided itself.
+pub(crate) fn keep_private(headers: &mut HeaderMap) {
+    headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
+}
+
+/// Keeps caches away from a response that carries a credential, whatever the handler said.
+pub(crate) fn never_cache(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+}
+
+/// Marks a response as depending on the request's cookies.
+pub(crate) fn vary_on_cookie(headers: &mut HeaderMap) {
+    let mentions = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or_default();
+        text.split(',').any(|item| item.trim() == "*" || item.trim().eq_ignore_ascii_case("cookie"))
+    };
+    if !headers.get_all(header::VARY).iter().any(mentions) {
+        headers.append(header::VARY, HeaderValue::from_static("cookie"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c8_vary_is_added_once_and_the_handlers_cache_policy_stands() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept, cookie"));
+        keep_private(&mut headers);
+        vary_on_cookie(&mut headers);
+        assert_eq!(headers[header::CACHE_CONTROL], "max-age=60");
+        assert_eq!(headers.get_all(header::VARY).iter().count(), 1);
+        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        vary_on_cookie(&mut headers);
+        assert_eq!(headers.get_all(header::VARY).iter().count(), 2);
+    }
+}
