@@ -46,8 +46,9 @@
 //! | situation | cookie routes | decided in `require_session/` |
 //! |---|---|---|
 //! | nothing presented | a browser's navigation: 302 to the login, with `return_to`; else 401 JSON | `SessionRejection::answer`, by `origin::is_navigation` |
-//! | invalid, expired, revoked | as above, cookies cleared | `SessionRejection::answer`, by `Sessions::find` |
+//! | invalid, expired, revoked | as above, cookies cleared | `SessionRejection::answer`, by `Sessions::find`, after a renewal by `Sessions::settle` |
 //! | token endpoint and keys out of reach | the session goes on while its access token is valid; then 503 with `Retry-After`, cookies kept | `SessionRejection::answer`, by `Sessions::settle` |
+//! | the session is kept in the shared store, which is out of reach | what was read before goes on; else 503 with `Retry-After`, cookies kept | `SessionRejection::answer`, by `Sessions::find_after` |
 //!
 //! | situation | bearer routes | decided in `require_token/` |
 //! |---|---|---|
@@ -60,14 +61,15 @@
 //! | situation | behind either | decided in `require_scope/` |
 //! |---|---|---|
 //! | valid, not enough | 403 JSON that names what is missing; on bearer routes a challenge that names all scopes of the operation | `ScopeRejection::answer` |
-//! | nobody, where a session is optional | 401 JSON | `ScopeRejection::answer` |
+//! | nobody, where a session is optional | as if it were not optional | `LoginRequired::answer` |
 //! | no layer around it that asks who is there | 500, and the log names the layer | `ScopeRejection::answer` |
 //!
 //! | situation | the login's routes | decided in `auth_routes/answer.rs` |
 //! |---|---|---|
 //! | the environment's error; a missing, foreign or used `state`; a parameter twice; a code or token that is not accepted | 400 in our own words, attempt ended, a live session left alone | `AuthFailure::status`, `AuthFailure::ends_attempt` |
 //! | a login that may ask nothing, and would have to | starts again as a plain one | `AuthFailure::wants_interaction` |
-//! | the environment does not answer | 503 with `Retry-After`, the attempt goes on | `AuthFailure::status`, `AuthFailure::ends_attempt` |
+//! | the environment does not answer | 503 with `Retry-After`, the attempt goes on unless its code is spent | `AuthFailure::status`, `AuthFailure::ends_attempt` |
+//! | a logout token that is not acceptable, or came before | 400 | `AuthFailure::status` |
 //! | a page of another site asks for logout or refresh | 403 | `AuthFailure::status`, by `origin::is_cross_site` |
 //!
 //! Defaults are small JSON, `{"error": .., "message": ..}`, or for browsers a small page. Every

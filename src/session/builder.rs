@@ -78,7 +78,8 @@ impl SessionsBuilder {
     }
 
     /// A secret that was in use before: sessions sealed with it go on and are sealed anew. Call it
-    /// again for further ones.
+    /// again for further ones. Where several replicas run, give them the new secret here before
+    /// any of them seals with it, or the others take its cookies for broken ones.
     pub fn previous_secret(mut self, secret: SessionSecret) -> Self {
         self.previous_secrets.push(secret);
         self
