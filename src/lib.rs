@@ -31,6 +31,7 @@
 //! | room | what it is for |
 //! |---|---|
 //! | [`require_session`], [`require_token`], [`require_scope`] | layers that let requests through or answer them |
+//! | [`protected_resource`] | layer that tells clients how to get a token |
 //! | [`auth_routes`] | login, callback, refresh and logout as services |
 //! | [`session`] | the session itself: sealing, cookies, renewal |
 //! | [`scalekit`], [`oauth`], [`token`] | the environment: its address, its OAuth endpoints, its tokens |
@@ -107,6 +108,7 @@ pub mod clock;
 pub mod error;
 pub mod http_client;
 pub mod oauth;
+pub mod protected_resource;
 pub mod require_scope;
 pub mod require_session;
 pub mod require_token;
@@ -135,6 +137,7 @@ pub use self::body::ResponseBody;
 pub use self::error::ConfigError;
 #[cfg(feature = "axum-core")]
 pub use self::extract::LayerMissing;
+pub use self::protected_resource::ProtectedResourceMetadata;
 pub use self::rejection::Rejected;
 pub use self::require_scope::RequireScope;
 pub use self::require_session::RequireSession;

@@ -9,7 +9,7 @@ use crate::challenge::{Challenge, Realm, ScopeToken};
 use crate::error::ConfigError;
 use crate::rejection::{Rejected, Renderer};
 use crate::scalekit::Scalekit;
-use crate::token::TokenVerifier;
+use crate::token::{ProtectedResource, TokenVerifier};
 
 /// Layer that lets requests with an acceptable bearer token through. See the
 /// [module docs](crate::require_token).
@@ -36,6 +36,14 @@ impl RequireToken {
         audience: impl Into<String>,
     ) -> Result<Self, ConfigError> {
         scalekit.token_verifier().audience(audience).build().map(Self::new)
+    }
+
+    /// Lets tokens for this resource through; challenges lead to its metadata, which
+    /// [`ProtectedResourceMetadata`](crate::ProtectedResourceMetadata) serves.
+    pub fn for_resource(resource: &ProtectedResource) -> Self {
+        let metadata_url = resource.shared_metadata_url();
+        Self::new(resource.verifier().clone())
+            .challenge(|challenge| challenge.resource_metadata(metadata_url))
     }
 
     /// Names the protection space in challenges.

@@ -50,6 +50,7 @@ mod logout_token;
 mod oracle;
 mod principal;
 mod remote_keys;
+mod resource;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -60,6 +61,7 @@ mod verifying_key;
 pub use jsonwebtoken::Algorithm;
 
 pub use self::principal::Principal;
+pub use self::resource::{ProtectedResource, ProtectedResourceBuilder, ResourceId};
 pub use self::verifier::{TokenVerifier, TokenVerifierBuilder};
 
 pub(crate) use self::claims::Claims;
@@ -91,6 +93,9 @@ pub enum TokenError {
     /// The keys to check the token with are out of reach. Not the token's fault: answer 503.
     #[error("the key set is unavailable")]
     KeysUnavailable,
+    /// The token is good, and lacks a scope that was asked for.
+    #[error("the token lacks a required scope")]
+    InsufficientScope,
     /// It is a token of another kind, for instance an ID token in place of an access token.
     #[error("the token is of another kind")]
     Kind,
@@ -117,6 +122,7 @@ impl TokenError {
             Self::Audience => "audience",
             Self::Claim(_) => "claim",
             Self::Expired => "expired",
+            Self::InsufficientScope => "insufficient_scope",
             Self::Issuer => "issuer",
             Self::KeysUnavailable => "keys_unavailable",
             Self::Kind => "kind",

@@ -67,6 +67,33 @@ impl TokenVerifier {
         }
     }
 
+    /// Verifies a token that must have all of these scopes.
+    ///
+    /// # Errors
+    /// [`TokenError::InsufficientScope`] for a good token that lacks one: answer 403. Else as
+    /// [`verify`](Self::verify).
+    pub async fn verify_with_scopes(
+        &self,
+        token: &str,
+        scopes: &[&str],
+    ) -> Result<Principal, TokenError> {
+        let principal = self.verify(token).await?;
+        let has = |scope: &&str| principal.scopes().iter().any(|found| found == scope);
+        if scopes.iter().all(has) { Ok(principal) } else { Err(TokenError::InsufficientScope) }
+    }
+
+    /// Whether a token is acceptable and has all of these scopes.
+    ///
+    /// # Errors
+    /// [`TokenError::KeysUnavailable`] when nobody can tell at the moment: that is no "no".
+    pub async fn accepts(&self, token: &str, scopes: &[&str]) -> Result<bool, TokenError> {
+        match self.verify_with_scopes(token, scopes).await {
+            Ok(_) => Ok(true),
+            Err(TokenError::KeysUnavailable) => Err(TokenError::KeysUnavailable),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// Verifies a token with the keys at hand. For a token seen before this is one look-up.
     pub(crate) fn attempt(&self, token: &str) -> Attempt<Principal> {
         let now = self.0.clock.now();
@@ -134,6 +161,8 @@ pub(crate) struct Expectations {
     pub(crate) client_ids: Vec<String>,
     /// The claims that may name the organization, first one first.
     pub(crate) organization_claims: Vec<&'static str>,
+    /// What the claim `resource` must be where it is there.
+    pub(crate) resource: Option<String>,
     /// For `exp`, seconds after it.
     pub(crate) expiry_leeway: time::Duration,
     /// For `nbf`, seconds before it.
@@ -157,6 +186,11 @@ impl Expectations {
         let audiences = claims.audiences()?;
         if let Some(expected) = &self.audiences
             && !audiences.iter().any(|found| expected.iter().any(|allowed| allowed == found))
+        {
+            return Err(TokenError::Audience);
+        }
+        if let Some(expected) = &self.resource
+            && claims.text("resource")?.is_some_and(|resource| resource != expected)
         {
             return Err(TokenError::Audience);
         }
@@ -190,6 +224,7 @@ pub struct TokenVerifierBuilder {
     audiences: Audiences,
     client_ids: Vec<String>,
     organization_claims: Vec<&'static str>,
+    resource: Option<String>,
     algorithms: Vec<Algorithm>,
     leeway: Duration,
     cache_capacity: usize,
@@ -230,6 +265,7 @@ impl TokenVerifierBuilder {
             audiences: Audiences::Named(Vec::new()),
             client_ids: Vec::new(),
             organization_claims: Vec::new(),
+            resource: None,
             algorithms: vec![Algorithm::RS256],
             leeway: Duration::from_secs(5),
             cache_capacity: 4096,
@@ -266,6 +302,12 @@ impl TokenVerifierBuilder {
     /// Scalekit are of no organization unless this is set.
     pub fn organization_claim(mut self, name: &'static str) -> Self {
         self.organization_claims.push(name);
+        self
+    }
+
+    /// Accepts tokens with a claim `resource` only if it is this (RFC 8707).
+    pub(crate) fn resource(mut self, resource: impl Into<String>) -> Self {
+        self.resource = Some(resource.into());
         self
     }
 
@@ -343,6 +385,7 @@ impl TokenVerifierBuilder {
                     audiences,
                     client_ids: self.client_ids,
                     organization_claims: self.organization_claims,
+                    resource: self.resource,
                     expiry_leeway: leeway,
                     start_leeway: leeway,
                 },

@@ -76,8 +76,8 @@ async fn a_cancelled_login_says_so_and_can_be_tried_again() {
 
     browser.click_link("Log in again").await;
     browser.pick("jane@acme.test").await;
-    browser.arrives_at(&app.address("/")).await;
-    browser.shows(&["Logged in as Jane Roe"]).await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+    browser.shows(&["Hello, Jane"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +89,7 @@ async fn a_callback_that_is_opened_again_logs_nobody_in() {
     let theirs = format!("{}/auth/callback?code=theirs&state=theirs", app.url);
     browser.go(&theirs).await;
     assert_eq!(browser.status().await, 400);
-    browser.shows(&["Not logged in", "began in another browser"]).await;
+    browser.shows(&["That did not work", "began in another browser"]).await;
     browser.go(&app.address("/dashboard")).await;
     browser.sees_login_page().await;
 }

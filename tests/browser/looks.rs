@@ -41,7 +41,6 @@ async fn dark_pages_are_dark() {
     browser.is_dark("cancelled").await;
     browser.click_link("Log in again").await;
     browser.pick("jane@acme.test").await;
-    browser.arrives_at(&app.address("/")).await;
-    browser.go(&app.address("/dashboard")).await;
+    browser.arrives_at(&app.address("/dashboard")).await;
     browser.is_dark("dashboard").await;
 }

@@ -1,0 +1,58 @@
+//! Tells clients how to get a token for a protected resource (RFC 9728, MCP authorization).
+//!
+//! 1. `GET` and `HEAD` on the resource's two well-known addresses are answered with its metadata,
+//!    `OPTIONS` there with what scripts of any origin may do, any other method with 405.
+//! 2. Every other request passes through untouched.
+//!
+//! The document is made once, from the configuration: nothing in a request changes it, no `Host`
+//! and no forwarding header (P5). It needs no token, so this layer stands *around*
+//! [`RequireToken`](crate::RequireToken), whose challenges lead here.
+//!
+//! # Example
+//!
+//! ```
+//! # #[cfg(all(feature = "sandbox", feature = "axum"))] {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, body::Body, routing::post};
+//! use http::{Request, StatusCode, header};
+//! use tower::ServiceExt;
+//! use tower_scalekit::protected_resource::{ProtectedResource, ResourceId};
+//! use tower_scalekit::{ProtectedResourceMetadata, RequireScope, RequireToken, Sandbox};
+//!
+//! let scalekit = Sandbox::new().scalekit();
+//! let id = ResourceId::new("res_123456789")?;
+//! let resource = ProtectedResource::builder(&scalekit, "https://mcp.example.com/mcp", id)
+//!     .scopes(["todo:read", "todo:write"])
+//!     .build()?;
+//! let app = Router::new()
+//!     .route("/mcp", post(|| async { "your MCP server" }))
+//!     .layer(RequireScope::all(["todo:read"]))
+//!     .layer(RequireToken::for_resource(&resource))
+//!     .layer(ProtectedResourceMetadata::new(&resource));
+//!
+//! let stranger = Request::post("/mcp").body(Body::empty())?;
+//! let refused = app.clone().oneshot(stranger).await?;
+//! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+//! assert_eq!(
+//!     refused.headers()[header::WWW_AUTHENTICATE],
+//!     "Bearer resource_metadata=\
+//!      \"https://mcp.example.com/.well-known/oauth-protected-resource/mcp\"",
+//! );
+//! let request = Request::get(resource.metadata_url().path()).body(Body::empty())?;
+//! assert_eq!(app.oneshot(request).await?.status(), StatusCode::OK);
+//! # Ok(())
+//! # }
+//! # main().unwrap();
+//! # }
+//! ```
+
+mod answer;
+mod future;
+mod layer;
+mod service;
+
+pub use self::future::ResponseFuture;
+pub use self::layer::ProtectedResourceMetadata;
+pub use self::service::ProtectedResourceMetadataService;
+pub use crate::token::{ProtectedResource, ProtectedResourceBuilder, ResourceId};

@@ -1,0 +1,39 @@
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::answer::answer;
+use super::{ProtectedResourceMetadata, ResponseFuture};
+use crate::body::ResponseBody;
+use crate::guard::{Decision, Guarded};
+
+/// The service of [`ProtectedResourceMetadata`].
+#[derive(Clone, Debug)]
+pub struct ProtectedResourceMetadataService<S> {
+    pub(super) inner: S,
+    pub(super) config: ProtectedResourceMetadata,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ProtectedResourceMetadataService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let resource = &self.config.resource;
+        let decision = if resource.is_metadata_path(request.uri().path()) {
+            Decision::Refuse(answer(request.method(), resource))
+        } else {
+            Decision::Admit(())
+        };
+        Guarded::decided(decision, request, &mut self.inner).into()
+    }
+}
