@@ -69,6 +69,12 @@ impl Challenge {
         self
     }
 
+    /// The scopes, separated by spaces.
+    pub(crate) fn scope_text(&self) -> String {
+        let names: Vec<&str> = self.scope.iter().map(ScopeToken::as_str).collect();
+        names.join(" ")
+    }
+
     /// The header's value.
     #[must_use]
     pub fn to_header_value(&self) -> HeaderValue {
@@ -89,8 +95,7 @@ impl fmt::Display for Challenge {
             attributes.quoted("error_description", error.description())?;
         }
         if !self.scope.is_empty() {
-            let names: Vec<&str> = self.scope.iter().map(ScopeToken::as_str).collect();
-            attributes.quoted("scope", &names.join(" "))?;
+            attributes.quoted("scope", &self.scope_text())?;
         }
         if let Some(url) = &self.resource_metadata {
             attributes.quoted("resource_metadata", url.as_str())?;

@@ -5,11 +5,12 @@
 use std::convert::Infallible;
 
 use axum_core::body::Body;
-use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum_core::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 use http::request::Parts;
 
 use crate::rejection::misconfigured_answer;
+use crate::require_token::RequireToken;
 use crate::session::{NoPrincipal, Session, SessionCookies};
 use crate::telemetry;
 use crate::token::Principal;
@@ -64,6 +65,60 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, LayerMissing> {
         present_or_anonymous(parts, LayerMissing::PRINCIPAL)
+    }
+}
+
+/// Who a bearer token speaks for: an axum extractor that verifies by itself, without a layer around
+/// the route.
+///
+/// The app's state holds the [`RequireToken`] that says what is acceptable, and refuses as the
+/// layer would.
+///
+/// ```
+/// # #[cfg(all(feature = "sandbox", feature = "axum"))] {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use axum::{Router, body::Body, extract::FromRef, routing::get};
+/// use http::{Request, StatusCode, header};
+/// use tower::ServiceExt;
+/// use tower_scalekit::{Bearer, RequireToken, Sandbox};
+///
+/// #[derive(Clone, FromRef)]
+/// struct App {
+///     tokens: RequireToken,
+/// }
+///
+/// # let sandbox = Sandbox::new();
+/// let tokens = RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id())?;
+/// let app = Router::new()
+///     .route("/", get(|Bearer(principal): Bearer| async move { principal.subject().to_owned() }))
+///     .with_state(App { tokens });
+/// let stranger = Request::get("/").body(Body::empty())?;
+/// let refused = app.clone().oneshot(stranger).await?;
+/// assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], "Bearer");
+///
+/// # let token = sandbox.access_token("jane@acme.test");
+/// let request = Request::get("/").header(header::AUTHORIZATION, format!("Bearer {token}"));
+/// assert_eq!(app.oneshot(request.body(Body::empty())?).await?.status(), StatusCode::OK);
+/// # Ok(())
+/// # }
+/// # main().unwrap();
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
+pub struct Bearer(pub Principal);
+
+impl<S> FromRequestParts<S> for Bearer
+where
+    S: Send + Sync,
+    RequireToken: FromRef<S>,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let verified = RequireToken::from_ref(state).verify(parts).await;
+        verified.map(Self).map_err(|refused| refused.map(Body::from))
     }
 }
 

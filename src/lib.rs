@@ -136,7 +136,7 @@ mod text_cache;
 pub use self::body::ResponseBody;
 pub use self::error::ConfigError;
 #[cfg(feature = "axum-core")]
-pub use self::extract::LayerMissing;
+pub use self::extract::{Bearer, LayerMissing};
 pub use self::protected_resource::ProtectedResourceMetadata;
 pub use self::rejection::Rejected;
 pub use self::require_scope::RequireScope;

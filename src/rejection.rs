@@ -93,16 +93,20 @@ impl<R: Reason> Renderer<R> {
     }
 
     pub(crate) fn render<B>(&self, reason: R, request: &Request<B>) -> Response<Bytes> {
+        self.render_for(reason, request.method(), request.uri(), request.headers())
+    }
+
+    pub(crate) fn render_for(
+        &self,
+        reason: R,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Response<Bytes> {
         crate::telemetry::rejected(reason.name());
         let mut response = reason.answer();
         if let Some(render) = &self.0 {
-            response = render(Rejected {
-                reason: &reason,
-                method: request.method(),
-                uri: request.uri(),
-                headers: request.headers(),
-                response,
-            });
+            response = render(Rejected { reason: &reason, method, uri, headers, response });
         }
         response.extensions_mut().insert(reason);
         response

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
+use serde::Serialize;
 
 use crate::challenge::{BearerError, Challenge, ScopeToken};
 use crate::rejection::{Reason, json_answer, misconfigured_answer};
@@ -41,17 +42,36 @@ impl Reason for ScopeRejection {
     fn answer(&self) -> Response<Bytes> {
         match self {
             Self::Insufficient { description, challenge, .. } => {
-                let error = BearerError::InsufficientScope;
-                let message = format!("Required: {description}");
-                let mut answer = json_answer(StatusCode::FORBIDDEN, error.code(), &message);
-                if let Some(challenge) = challenge {
-                    let value = challenge.clone().error(error).to_header_value();
-                    answer.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+                let message = format!("Required {description}");
+                match challenge {
+                    Some(challenge) => step_up(&message, challenge),
+                    None => json_answer(StatusCode::FORBIDDEN, ERROR.code(), &message),
                 }
-                answer
             }
             Self::LoginRequired(login) => login.answer(),
             Self::Misconfigured => misconfigured_answer(),
         }
     }
+}
+
+const ERROR: BearerError = BearerError::InsufficientScope;
+
+/// The body that Scalekit's guide to MCP has.
+#[derive(Serialize)]
+struct StepUp<'a> {
+    error: &'a str,
+    error_description: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    scope: &'a str,
+}
+
+/// What a client needs to ask for a better token.
+fn step_up(description: &str, challenge: &Challenge) -> Response<Bytes> {
+    let (error, scope) = (ERROR.code(), challenge.scope_text());
+    let body = StepUp { error, error_description: description, scope: &scope };
+    let mut answer = json_answer(StatusCode::FORBIDDEN, error, description);
+    *answer.body_mut() = serde_json::to_vec(&body).unwrap_or_default().into();
+    let value = challenge.clone().error(ERROR).to_header_value();
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    answer
 }

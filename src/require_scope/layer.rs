@@ -5,7 +5,7 @@ use http::Response;
 use tower_layer::Layer;
 
 use super::requirement::{Kind, Quantity, Requirement};
-use super::{RequireScopeService, ScopeRejection};
+use super::{Implications, RequireScopeService, ScopeRejection};
 use crate::error::ConfigError;
 use crate::rejection::{Rejected, Renderer};
 
@@ -50,6 +50,14 @@ impl RequireScope {
     /// Requires at least one of these roles.
     pub fn any_role<N: AsRef<str>>(roles: impl IntoIterator<Item = N>) -> Self {
         Self::new(Requirement::new(Kind::Role, Quantity::Any, roles))
+    }
+
+    /// Lets broader names stand for narrower ones.
+    pub fn implications(mut self, implications: &Implications) -> Self {
+        if let Ok(requirement) = &mut self.requirement {
+            requirement.implications = implications.clone();
+        }
+        self
     }
 
     /// Tells whether the requirement can be met at all.

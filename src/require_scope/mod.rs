@@ -42,11 +42,15 @@
 
 mod answer;
 mod future;
+mod implications;
+mod judgement;
 mod layer;
+pub mod mcp;
 mod requirement;
 mod service;
 
 pub use self::answer::ScopeRejection;
 pub use self::future::ResponseFuture;
+pub use self::implications::Implications;
 pub use self::layer::RequireScope;
 pub use self::service::RequireScopeService;

@@ -1,3 +1,4 @@
+use super::Implications;
 use crate::challenge::ScopeToken;
 use crate::error::{ConfigError, ConfigProblem};
 use crate::token::Principal;
@@ -8,6 +9,7 @@ pub(super) struct Requirement {
     kind: Kind,
     quantity: Quantity,
     names: Vec<ScopeToken>,
+    pub(super) implications: Implications,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +37,21 @@ impl Requirement {
         if names.is_empty() {
             return Err(ConfigProblem::invalid("RequireScope", "names nothing to require").into());
         }
-        Ok(Self { kind, quantity, names })
+        Ok(Self { kind, quantity, names, implications: Implications::none() })
+    }
+
+    /// Every scope that one of these requires.
+    pub(super) fn all_of<'a>(several: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut all: Option<Self> = None;
+        for requirement in several {
+            let all = all.get_or_insert_with(|| Self { names: Vec::new(), ..requirement.clone() });
+            for name in &requirement.names {
+                if !all.names.contains(name) {
+                    all.names.push(name.clone());
+                }
+            }
+        }
+        all
     }
 
     /// What the principal lacks: nothing, or for `Any` all of the alternatives.
@@ -45,7 +61,7 @@ impl Requirement {
             Kind::Role => principal.roles(),
             Kind::Scope => principal.scopes(),
         };
-        let lacks = |name: &&ScopeToken| !granted.iter().any(|granted| granted == name.as_str());
+        let lacks = |name: &&ScopeToken| !self.implications.grant(granted, name);
         match self.quantity {
             Quantity::All => self.names.iter().filter(lacks).cloned().collect(),
             Quantity::Any if self.names.iter().all(|name| lacks(&name)) => self.names.clone(),
@@ -55,8 +71,7 @@ impl Requirement {
 
     /// The scopes that the principal has met it with.
     pub(super) fn met_with(&self, principal: &Principal) -> Vec<ScopeToken> {
-        let has =
-            |name: &&ScopeToken| principal.scopes().iter().any(|scope| scope == name.as_str());
+        let has = |name: &&ScopeToken| self.implications.grant(principal.scopes(), name);
         self.scopes().iter().filter(has).cloned().collect()
     }
 

@@ -43,17 +43,17 @@ impl RequireToken {
     pub fn for_resource(resource: &ProtectedResource) -> Self {
         let metadata_url = resource.shared_metadata_url();
         Self::new(resource.verifier().clone())
-            .challenge(|challenge| challenge.resource_metadata(metadata_url))
+            .with_challenge(|challenge| challenge.resource_metadata(metadata_url))
     }
 
     /// Names the protection space in challenges.
     pub fn realm(self, realm: Realm) -> Self {
-        self.challenge(|challenge| challenge.realm(realm))
+        self.with_challenge(|challenge| challenge.realm(realm))
     }
 
     /// Tells clients without a token which scopes to ask for.
     pub fn scope_hint(self, scopes: impl IntoIterator<Item = ScopeToken>) -> Self {
-        self.challenge(|challenge| challenge.scope(scopes))
+        self.with_challenge(|challenge| challenge.scope(scopes))
     }
 
     /// Renders refusals in your own way, for instance as a gRPC status. The typed reason stands in
@@ -66,7 +66,7 @@ impl RequireToken {
         self
     }
 
-    fn challenge(mut self, change: impl FnOnce(Challenge) -> Challenge) -> Self {
+    fn with_challenge(mut self, change: impl FnOnce(Challenge) -> Challenge) -> Self {
         self.challenge = Arc::new(change(Challenge::clone(&self.challenge)));
         self
     }

@@ -48,13 +48,7 @@ where
                     return Guarded::waiting(wait, request, &mut self.inner).into();
                 }
             },
-            Credentials::Unreadable => config.decide(Err(TokenError::Malformed), &mut request),
-            Credentials::None => {
-                config.refuse(|challenge| TokenRejection::NoToken { challenge }, &request)
-            }
-            Credentials::Several => {
-                config.refuse(|challenge| TokenRejection::InvalidRequest { challenge }, &request)
-            }
+            other => config.refuse(config.refusal_of(&other), &request),
         };
         Guarded::decided(decision, request, &mut self.inner).into()
     }
@@ -73,12 +67,7 @@ impl RequireToken {
                 extensions.insert(ChallengeContext::of(&self.challenge));
                 Decision::Admit(TokenMark::Authenticated)
             }
-            Err(TokenError::KeysUnavailable) => {
-                self.refuse(|_| TokenRejection::KeysUnavailable, request)
-            }
-            Err(error) => {
-                self.refuse(|challenge| TokenRejection::InvalidToken { error, challenge }, request)
-            }
+            Err(error) => self.refuse(self.refusal(error), request),
         }
     }
 
@@ -95,12 +84,44 @@ impl RequireToken {
         self.decide(verified, request)
     }
 
-    fn refuse<B>(
-        &self,
-        reason: impl FnOnce(Challenge) -> TokenRejection,
-        request: &Request<B>,
-    ) -> Decision<TokenMark> {
-        let reason = reason(Challenge::clone(&self.challenge));
+    fn refuse<B>(&self, reason: TokenRejection, request: &Request<B>) -> Decision<TokenMark> {
         Decision::Refuse(self.renderer.render(reason, request))
+    }
+
+    /// Why a token is refused.
+    fn refusal(&self, error: TokenError) -> TokenRejection {
+        match error {
+            TokenError::KeysUnavailable => TokenRejection::KeysUnavailable,
+            error => TokenRejection::InvalidToken { error, challenge: self.challenge() },
+        }
+    }
+
+    /// Why credentials that are no bearer token are refused.
+    fn refusal_of(&self, credentials: &Credentials<'_>) -> TokenRejection {
+        match credentials {
+            Credentials::None => TokenRejection::NoToken { challenge: self.challenge() },
+            Credentials::Several => TokenRejection::InvalidRequest { challenge: self.challenge() },
+            Credentials::Bearer(_) | Credentials::Unreadable => self.refusal(TokenError::Malformed),
+        }
+    }
+
+    fn challenge(&self) -> Challenge {
+        Challenge::clone(&self.challenge)
+    }
+
+    /// What an extractor does in place of the layer.
+    #[cfg(feature = "axum-core")]
+    pub(crate) async fn verify(
+        &self,
+        parts: &http::request::Parts,
+    ) -> Result<Principal, Response<bytes::Bytes>> {
+        let reason = match Credentials::of(&parts.headers) {
+            Credentials::Bearer(token) => match self.verifier.verify(token).await {
+                Ok(principal) => return Ok(principal),
+                Err(error) => self.refusal(error),
+            },
+            other => self.refusal_of(&other),
+        };
+        Err(self.renderer.render_for(reason, &parts.method, &parts.uri, &parts.headers))
     }
 }

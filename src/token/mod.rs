@@ -66,6 +66,7 @@ pub use self::verifier::{TokenVerifier, TokenVerifierBuilder};
 
 pub(crate) use self::claims::Claims;
 pub(crate) use self::id_token::{Flow, IdTokenExpectations};
+pub(crate) use self::json::parse_object;
 pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::ORGANIZATION_CLAIMS;
 pub(crate) use self::remote_keys::RemoteKeys;

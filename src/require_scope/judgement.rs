@@ -1,0 +1,51 @@
+use http::Request;
+
+use super::ScopeRejection;
+use super::requirement::Requirement;
+use crate::challenge::ChallengeContext;
+use crate::require_session::LoginRequired;
+use crate::session::NoPrincipal;
+use crate::telemetry;
+use crate::token::Principal;
+
+/// Whether the request's principal has what is required. What it has is noted for layers further
+/// in, whose refusal names it too.
+pub(super) fn judge<B>(
+    requirement: &Requirement,
+    request: &mut Request<B>,
+) -> Result<(), ScopeRejection> {
+    let Some(principal) = request.extensions().get::<Principal>().cloned() else {
+        return judge_nobody(request);
+    };
+    let missing = requirement.missing(&principal);
+    let context = request.extensions_mut().get_mut::<ChallengeContext>();
+    if missing.is_empty() {
+        if let Some(context) = context {
+            context.require(requirement.met_with(&principal));
+        }
+        return Ok(());
+    }
+    let challenge = context.map(|context| context.step_up(requirement.scopes()));
+    let description = requirement.describe(&missing);
+    Err(ScopeRejection::Insufficient { missing, description, challenge })
+}
+
+/// Decides on a request that no layer further out has found a principal for.
+fn judge_nobody<B>(request: &Request<B>) -> Result<(), ScopeRejection> {
+    match request.extensions().get() {
+        Some(NoPrincipal::Preflight) => Ok(()),
+        Some(NoPrincipal::Anonymous(sessions)) => {
+            Err(ScopeRejection::LoginRequired(LoginRequired::of(request, sessions)))
+        }
+        None => {
+            telemetry::layer_missing("RequireScope", "RequireSession or RequireToken");
+            Err(ScopeRejection::Misconfigured)
+        }
+    }
+}
+
+/// A requirement that nobody can meet: the log says why.
+pub(super) fn unusable(error: &(dyn std::error::Error + 'static)) -> ScopeRejection {
+    telemetry::internal_error("require_scope", error);
+    ScopeRejection::Misconfigured
+}

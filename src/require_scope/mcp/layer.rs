@@ -1,0 +1,207 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use tower_layer::Layer;
+
+use super::RequireMcpScopeService;
+use super::operation::Operation;
+use crate::error::ConfigError;
+use crate::rejection::{Rejected, Renderer};
+use crate::require_scope::requirement::{Kind, Quantity, Requirement};
+use crate::require_scope::{Implications, ScopeRejection};
+
+/// Larger bodies are not looked into.
+const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
+
+/// Layer that requires the scopes of the tool or method that a request asks for. See the
+/// [module docs](crate::require_scope::mcp).
+///
+/// A name that cannot be a scope is a mistake that nobody could satisfy: such a layer answers 500
+/// and logs what is wrong; [`check`](Self::check) tells at start-up.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RequireMcpScope {
+    rules: Result<Arc<Rules>, Arc<ConfigError>>,
+    pub(super) body_limit: usize,
+    pub(super) renderer: Renderer<ScopeRejection>,
+}
+
+/// What each operation requires; `None` is nothing.
+#[derive(Clone, Debug, Default)]
+struct Rules {
+    tools: HashMap<String, Option<Requirement>>,
+    methods: HashMap<String, Option<Requirement>>,
+    other_tools: Option<Option<Requirement>>,
+    other_methods: Option<Requirement>,
+    /// What whoever may do everything has.
+    everything: Option<Requirement>,
+    /// What whoever may use all tools that were named has.
+    every_tool: Option<Requirement>,
+}
+
+impl RequireMcpScope {
+    /// Requires nothing yet.
+    pub fn new() -> Self {
+        Self {
+            rules: Ok(Arc::default()),
+            body_limit: DEFAULT_BODY_LIMIT,
+            renderer: Renderer::default(),
+        }
+    }
+
+    /// Requires all of these scopes for calls of a tool; none lets everybody call it.
+    pub fn tool<N: AsRef<str>>(
+        self,
+        name: impl Into<String>,
+        scopes: impl IntoIterator<Item = N>,
+    ) -> Self {
+        self.rule(scopes, |rules, requirement| {
+            rules.tools.insert(name.into(), requirement);
+        })
+    }
+
+    /// Requires all of these scopes for tools that are not named.
+    pub fn other_tools<N: AsRef<str>>(self, scopes: impl IntoIterator<Item = N>) -> Self {
+        self.rule(scopes, |rules, requirement| rules.other_tools = Some(requirement))
+    }
+
+    /// Requires all of these scopes for a method, such as `resources/read` or `prompts/get`.
+    /// `tools/call` is a method too: its requirement adds to those of the tools.
+    pub fn method<N: AsRef<str>>(
+        self,
+        name: impl Into<String>,
+        scopes: impl IntoIterator<Item = N>,
+    ) -> Self {
+        self.rule(scopes, |rules, requirement| {
+            rules.methods.insert(name.into(), requirement);
+        })
+    }
+
+    /// Requires all of these scopes for methods that are not named, `initialize` and `ping` among
+    /// them, but not `tools/call`.
+    pub fn other_methods<N: AsRef<str>>(self, scopes: impl IntoIterator<Item = N>) -> Self {
+        self.rule(scopes, |rules, requirement| rules.other_methods = requirement)
+    }
+
+    /// Lets broader scopes stand for narrower ones, for all that was required so far.
+    pub fn implications(mut self, implications: &Implications) -> Self {
+        if let Ok(rules) = &mut self.rules {
+            Arc::make_mut(rules).imply(implications);
+        }
+        self
+    }
+
+    /// How much of a body is looked into, in bytes: 1 MiB unless set. Larger ones are for those who
+    /// may do everything.
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = bytes;
+        self
+    }
+
+    /// Tells whether the requirements can be met at all.
+    ///
+    /// # Errors
+    /// When a name cannot be a scope.
+    pub fn check(&self) -> Result<(), &ConfigError> {
+        self.rules.as_ref().map(|_| ()).map_err(|error| &**error)
+    }
+
+    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// any case.
+    pub fn on_rejection<F>(mut self, render: F) -> Self
+    where
+        F: Fn(Rejected<'_, ScopeRejection>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.renderer = Renderer::custom(render);
+        self
+    }
+
+    fn rule<N: AsRef<str>>(
+        mut self,
+        scopes: impl IntoIterator<Item = N>,
+        set: impl FnOnce(&mut Rules, Option<Requirement>),
+    ) -> Self {
+        let mut scopes = scopes.into_iter().peekable();
+        let requirement = match scopes.peek() {
+            None => Ok(None),
+            Some(_) => Requirement::new(Kind::Scope, Quantity::All, scopes).map(Some),
+        };
+        match (&mut self.rules, requirement) {
+            (Ok(rules), Ok(requirement)) => {
+                let rules = Arc::make_mut(rules);
+                set(rules, requirement);
+                rules.sum_up();
+            }
+            (Ok(_), Err(error)) => self.rules = Err(Arc::new(error)),
+            (Err(_), _) => {}
+        }
+        self
+    }
+
+    /// What an operation requires: all of these.
+    pub(super) fn requirements(
+        &self,
+        operation: &Operation,
+    ) -> Result<[Option<&Requirement>; 2], &ConfigError> {
+        let rules = self.rules.as_ref().map_err(|error| &**error)?;
+        Ok(rules.requirements(operation))
+    }
+}
+
+impl Default for RequireMcpScope {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Rules {
+    fn requirements(&self, operation: &Operation) -> [Option<&Requirement>; 2] {
+        let (method, name) = match operation {
+            Operation::Answer => return [None, None],
+            Operation::Unclear => return [self.everything.as_ref(), None],
+            Operation::Call { method, name } => (method.as_str(), name.as_deref()),
+        };
+        if method != "tools/call" {
+            let of_method = self.methods.get(method).map(Option::as_ref);
+            return [of_method.unwrap_or(self.other_methods.as_ref()), None];
+        }
+        // Headers may leave the name out, for the body to say.
+        let of_tool = name.and_then(|name| self.of_tool(name));
+        [self.methods.get(method).and_then(Option::as_ref), of_tool]
+    }
+
+    fn of_tool(&self, name: &str) -> Option<&Requirement> {
+        match (self.tools.get(name), &self.other_tools) {
+            (Some(named), _) => named.as_ref(),
+            (None, Some(others)) => others.as_ref(),
+            (None, None) => self.every_tool.as_ref(),
+        }
+    }
+
+    fn sum_up(&mut self) {
+        let tools = || self.tools.values().flatten();
+        self.every_tool = Requirement::all_of(tools());
+        let others = self.other_tools.iter().flatten().chain(&self.other_methods);
+        let methods = self.methods.values().flatten();
+        self.everything = Requirement::all_of(tools().chain(methods).chain(others));
+    }
+
+    fn imply(&mut self, implications: &Implications) {
+        let named = self.tools.values_mut().chain(self.methods.values_mut()).flatten();
+        let others = self.other_tools.iter_mut().flatten().chain(&mut self.other_methods);
+        for requirement in named.chain(others) {
+            requirement.implications = implications.clone();
+        }
+        self.sum_up();
+    }
+}
+
+impl<S> Layer<S> for RequireMcpScope {
+    type Service = RequireMcpScopeService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequireMcpScopeService { inner, config: self.clone() }
+    }
+}

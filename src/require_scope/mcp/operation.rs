@@ -1,0 +1,204 @@
+//! What a request to an MCP server asks for, as far as it can be told for sure.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, header};
+use serde_json::{Map, Value};
+
+use crate::token::parse_object;
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    /// An answer to what the server has asked, which asks for nothing.
+    Answer,
+    /// A call or a notification. The name is that of a tool or prompt, or the address of a resource.
+    Call { method: String, name: Option<String> },
+    /// It could be anything.
+    Unclear,
+}
+
+impl Operation {
+    /// What a body asks for (JSON-RPC 2.0).
+    pub(super) fn of_body(body: &[u8]) -> Self {
+        let Ok(message) = parse_object(body) else { return Self::Unclear };
+        match message.get("method") {
+            Some(Value::String(method)) => match name_of(method, &message) {
+                Ok(name) => Self::Call { method: method.clone(), name },
+                Err(NoName) => Self::Unclear,
+            },
+            Some(_) => Self::Unclear,
+            None if message.contains_key("result") || message.contains_key("error") => Self::Answer,
+            None => Self::Unclear,
+        }
+    }
+
+    /// What the headers say of it, if they say anything.
+    pub(super) fn of_headers(headers: &HeaderMap) -> Option<Self> {
+        let method = header_text(headers, "mcp-method");
+        let name = header_text(headers, "mcp-name");
+        match (method, name) {
+            (Said::Nothing, Said::Nothing) => None,
+            (Said::Text(method), Said::Nothing) => Some(Self::Call { method, name: None }),
+            (Said::Text(method), Said::Text(name)) => Some(Self::Call { method, name: Some(name) }),
+            _ => Some(Self::Unclear),
+        }
+    }
+
+    /// What is left when headers and body are compared: the body's, unless a header contradicts it.
+    pub(super) fn confirmed_by(self, headers: Option<Self>) -> Self {
+        let agree = match (&self, headers) {
+            (_, None) => true,
+            (Self::Call { method, name }, Some(Self::Call { method: said, name: said_name })) => {
+                *method == said && said_name.is_none_or(|said| name.as_deref() == Some(&*said))
+            }
+            _ => false,
+        };
+        if agree { self } else { Self::Unclear }
+    }
+}
+
+/// Whether the body is in a form that servers and this crate read alike.
+pub(super) fn is_plain(headers: &HeaderMap) -> bool {
+    !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+struct NoName;
+
+/// The name that a method needs to tell what it does.
+fn name_of(method: &str, message: &Map<String, Value>) -> Result<Option<String>, NoName> {
+    let member = match method {
+        "tools/call" | "prompts/get" => "name",
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => "uri",
+        _ => return Ok(None),
+    };
+    let name = message.get("params").and_then(|params| params.get(member)).and_then(Value::as_str);
+    name.map(|name| Some(name.to_owned())).ok_or(NoName)
+}
+
+enum Said {
+    Nothing,
+    Text(String),
+    /// Several values, or one that is no text.
+    Confused,
+}
+
+fn header_text(headers: &HeaderMap, name: &str) -> Said {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Said::Nothing };
+    let text = value.to_str().ok().filter(|_| values.next().is_none());
+    match text.map(str::trim) {
+        Some(text) => decoded(text).map_or(Said::Confused, Said::Text),
+        None => Said::Confused,
+    }
+}
+
+/// Names that are no header text come as `=?base64?…?=`.
+fn decoded(text: &str) -> Option<String> {
+    let encoded = text.strip_prefix("=?base64?").and_then(|text| text.strip_suffix("?="));
+    match encoded {
+        Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok(),
+        None => Some(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn call(method: &str, name: Option<&str>) -> Operation {
+        Operation::Call { method: method.to_owned(), name: name.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_body_tells_its_method_and_the_name_that_it_needs() {
+        for (body, operation) in [
+            (r#"{"method":"tools/list","id":1}"#, call("tools/list", None)),
+            (r#"{"method":"tools/call","params":{"name":"add"}}"#, call("tools/call", Some("add"))),
+            (
+                r#"{"params":{"arguments":{"name":"x"},"name":"add"},"method":"tools/call"}"#,
+                call("tools/call", Some("add")),
+            ),
+            (
+                r#" {"method":"tools\/call","params":{"n\u0061me":"a\u0064d"}} "#,
+                call("tools/call", Some("add")),
+            ),
+            (
+                r#"{"method":"resources/read","params":{"uri":"a:b"}}"#,
+                call("resources/read", Some("a:b")),
+            ),
+            (r#"{"method":"notifications/initialized"}"#, call("notifications/initialized", None)),
+            (r#"{"id":1,"result":{}}"#, Operation::Answer),
+            (r#"{"id":1,"error":{"code":1}}"#, Operation::Answer),
+            (r#"{"id":1,"result":{},"method":"tools/list"}"#, call("tools/list", None)),
+        ] {
+            assert_eq!(Operation::of_body(body.as_bytes()), operation, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_servers_could_read_in_another_way_is_unclear() {
+        let deep =
+            format!("{{\"method\":\"ping\",\"params\":{}{}}}", "[".repeat(999), "]".repeat(999));
+        for body in [
+            "",
+            "{",
+            "[]",
+            r#"[{"method":"tools/list"}]"#,
+            r#"{"method":"tools/list"}{"method":"tools/call"}"#,
+            r#"{"method":"tools/list","method":"tools/call"}"#,
+            r#"{"method":"tools/call","params":{"name":"list","name":"add"}}"#,
+            r#"{"method":"tools/call","params":{"name":"list"},"params":{"name":"add"}}"#,
+            r#"{"method":"tools/call","params":{"name":"list","n\u0061me":"add"}}"#,
+            r#"{"method":"tools/call","params":{"name":7}}"#,
+            r#"{"method":"tools/call","params":["list"]}"#,
+            r#"{"method":"tools/call"}"#,
+            r#"{"method":["tools/list"]}"#,
+            r#"{"method":null,"result":1}"#,
+            r#"{"id":1}"#,
+            "\u{feff}{\"method\":\"tools/list\"}",
+            "null",
+            &deep,
+        ] {
+            assert_eq!(Operation::of_body(body.as_bytes()), Operation::Unclear, "{body:.80}");
+        }
+        assert_eq!(Operation::of_body(b"{\"method\":\"\xff\"}"), Operation::Unclear);
+    }
+
+    #[test]
+    fn headers_can_only_contradict() {
+        let headers = |values: &[(&'static str, &'static str)]| {
+            let headers = values.iter().map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            });
+            Operation::of_headers(&headers.collect())
+        };
+        let add = || call("tools/call", Some("add"));
+        for agreeing in [
+            &[][..],
+            &[("mcp-method", "tools/call")],
+            &[("mcp-method", "tools/call"), ("mcp-name", "add")],
+            &[("mcp-method", " tools/call "), ("mcp-name", "=?base64?YWRk?=")],
+        ] {
+            assert_eq!(add().confirmed_by(headers(agreeing)), add(), "{agreeing:?}");
+        }
+        for contradicting in [
+            &[("mcp-method", "tools/list")][..],
+            &[("mcp-name", "add")],
+            &[("mcp-method", "tools/call"), ("mcp-name", "list")],
+            &[("mcp-method", "tools/call"), ("mcp-name", "ADD")],
+            &[("mcp-method", "tools/call"), ("mcp-method", "tools/call")],
+            &[("mcp-method", "tools/call"), ("mcp-name", "add"), ("mcp-name", "add")],
+            &[("mcp-method", "tools/call"), ("mcp-name", "=?base64?!?=")],
+        ] {
+            let operation = add().confirmed_by(headers(contradicting));
+            assert_eq!(operation, Operation::Unclear, "{contradicting:?}");
+        }
+        let said = headers(&[("mcp-method", "tools/list"), ("mcp-name", "add")]);
+        assert_eq!(call("tools/list", None).confirmed_by(said), Operation::Unclear);
+        let said = headers(&[("mcp-method", "tools/list")]);
+        assert_eq!(Operation::Answer.confirmed_by(said), Operation::Unclear);
+    }
+}

@@ -1,0 +1,69 @@
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::body::ReplayBody;
+use super::future::BodyRead;
+use super::operation::{Operation, is_plain};
+use super::{RequireMcpScope, ResponseFuture};
+use crate::body::ResponseBody;
+use crate::guard::{Decision, Guarded};
+use crate::require_scope::ScopeRejection;
+use crate::require_scope::judgement::{judge, unusable};
+
+/// The service of [`RequireMcpScope`].
+#[derive(Clone, Debug)]
+pub struct RequireMcpScopeService<S> {
+    pub(super) inner: S,
+    pub(super) config: RequireMcpScope,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireMcpScopeService<S>
+where
+    S: Service<Request<ReplayBody<ReqBody>>, Response = Response<ResBody>> + Clone,
+    ReqBody: Body<Data = Bytes>,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        if matches!(*request.method(), Method::DELETE | Method::GET | Method::HEAD) {
+            let request = request.map(ReplayBody::untouched);
+            return Guarded::decided(Decision::Admit(()), request, &mut self.inner).into();
+        }
+        let said = Operation::of_headers(request.headers());
+        let mut request = request.map(ReplayBody::to_be_read);
+        // The headers may refuse before anything is read, and only that.
+        let early = if is_plain(request.headers()) { said } else { Some(Operation::Unclear) };
+        if let Some(early) = &early
+            && let Err(reason) = self.config.judge(early, &mut request)
+        {
+            let refusal = Decision::Refuse(self.config.renderer.render(reason, &request));
+            return Guarded::decided(refusal, request, &mut self.inner).into();
+        }
+        if let Some(Operation::Unclear) = early {
+            return Guarded::decided(Decision::Admit(()), request, &mut self.inner).into();
+        }
+        let wait = BodyRead { config: self.config.clone() };
+        Guarded::waiting(wait, request, &mut self.inner).into()
+    }
+}
+
+impl RequireMcpScope {
+    pub(super) fn judge<B>(
+        &self,
+        operation: &Operation,
+        request: &mut Request<B>,
+    ) -> Result<(), ScopeRejection> {
+        let requirements = self.requirements(operation).map_err(|error| unusable(error))?;
+        requirements.into_iter().flatten().try_for_each(|required| judge(required, request))
+    }
+}
