@@ -19,7 +19,7 @@
 //!     }))
 //!     .route("/api/admin", get(admin).layer(RequireScope::all_permissions(["workspace:write"])))
 //!     .route_layer(RequireSession::new(&sessions))
-//!     .merge(sessions.routes()); // /login /auth/callback /auth/refresh /logout
+//!     .merge(sessions.routes()); // /login, /auth/callback, /logout and two more
 //! # Ok(())
 //! # }
 //! # #[cfg(not(all(feature = "sandbox", feature = "axum")))]
@@ -47,7 +47,9 @@
 //! | situation | cookie routes | decided in `require_session/` |
 //! |---|---|---|
 //! | nothing presented | a browser's navigation: 302 to the login, with `return_to`; else 401 JSON | `SessionRejection::answer`, by `origin::is_navigation` |
-//! | invalid, expired, revoked | as above, cookies cleared | `SessionRejection::answer`, by `Sessions::find`, after a renewal by `Sessions::settle` |
+//! | invalid, expired, refused by the environment | as above, cookies cleared | `SessionRejection::answer`, by `Sessions::find`, after a renewal by `Sessions::settle` |
+//! | revoked, logged out | as above, cookies left alone: a late answer would take those of the next login | the same |
+//! | a page of another site wants to change something | 403 | `SessionRejection::answer`, by `origin::is_cross_site` |
 //! | token endpoint and keys out of reach | the session goes on while its access token is valid; then 503 with `Retry-After`, cookies kept | `SessionRejection::answer`, by `Sessions::settle` |
 //! | the session is kept in the shared store, which is out of reach | what was read before goes on; else 503 with `Retry-After`, cookies kept | `SessionRejection::answer`, by `Sessions::find_after` |
 //!

@@ -31,15 +31,24 @@ pub(crate) fn check_address(url: &Url) -> Result<(), &'static str> {
 }
 
 /// Whether a page of another site made the browser send this. Browsers say so in `Sec-Fetch-Site`,
-/// older ones in `Origin`; a request with neither is none of a browser's cross-site requests.
-pub(crate) fn is_cross_site(headers: &HeaderMap, ours: &Url) -> bool {
+/// older ones in `Origin`; a request with neither is none of a browser's cross-site requests. Other
+/// origins may be `trusted` as our own.
+pub(crate) fn is_cross_site(headers: &HeaderMap, ours: &Url, trusted: &[String]) -> bool {
+    let origin = headers.get(header::ORIGIN);
+    let is_trusted =
+        || origin.is_some_and(|origin| trusted.iter().any(|trusted| origin == trusted.as_str()));
     if let Some(site) = headers.get("sec-fetch-site") {
-        return site != "same-origin" && site != "none";
+        return site != "same-origin" && site != "none" && !is_trusted();
     }
-    match headers.get(header::ORIGIN) {
-        Some(origin) => origin != ours.origin().ascii_serialization().as_str(),
+    match origin {
+        Some(origin) => origin != ours.origin().ascii_serialization().as_str() && !is_trusted(),
         None => false,
     }
+}
+
+/// Whether a request may change something, so that it matters who made the browser send it.
+pub(crate) fn is_unsafe(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }
 
 /// Whether a person's browser is going to show the answer: it wants a page then, not JSON.
@@ -100,7 +109,7 @@ mod tests {
         let check = |name: &'static str, value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, HeaderValue::from_static(value));
-            is_cross_site(&headers, &ours)
+            is_cross_site(&headers, &ours, &[])
         };
         assert!(!check("sec-fetch-site", "same-origin") && !check("sec-fetch-site", "none"));
         assert!(check("sec-fetch-site", "same-site") && check("sec-fetch-site", "cross-site"));
@@ -110,7 +119,16 @@ mod tests {
         {
             assert!(check("origin", origin), "{origin}");
         }
-        assert!(!is_cross_site(&HeaderMap::new(), &ours));
+        assert!(!is_cross_site(&HeaderMap::new(), &ours, &[]));
+
+        let trusted = ["https://www.app.test".to_owned()];
+        for (origin, refused) in [("https://www.app.test", false), ("https://x.app.test", true)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            assert_eq!(is_cross_site(&headers, &ours, &trusted), refused);
+            headers.insert("sec-fetch-site", HeaderValue::from_static("same-site"));
+            assert_eq!(is_cross_site(&headers, &ours, &trusted), refused);
+        }
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! An attempt to log in, kept by the browser while the person is away (L2).
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::{hmac, rand};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue};
-use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
 
 use crate::oauth::{AuthorizationRequest, CodeVerifier};
 use crate::return_to::ReturnTo;
@@ -20,27 +23,15 @@ const MAX_ATTEMPTS_BYTES: usize = 4000;
 const MAX_DROPPED: usize = 20;
 
 pub(super) struct Attempt {
-    state: SecretString,
-    pub(super) nonce: SecretString,
-    pub(super) verifier: CodeVerifier,
+    seed: Zeroizing<[u8; SEED_BYTES]>,
     pub(super) return_to: ReturnTo,
     /// The person must not be asked anything (`prompt=none`).
     pub(super) silent: bool,
     started_at: OffsetDateTime,
 }
 
-/// As it is sealed.
-#[derive(Serialize, Deserialize)]
-struct Sealed {
-    state: String,
-    nonce: String,
-    verifier: String,
-    return_to: String,
-    #[serde(default)]
-    silent: bool,
-    /// Unix seconds.
-    started_at: i64,
-}
+/// What `state`, `nonce` and the verifier are derived from, so that the cookie is small.
+const SEED_BYTES: usize = 32;
 
 impl Attempt {
     pub(super) fn start(
@@ -48,19 +39,54 @@ impl Attempt {
         silent: bool,
         now: OffsetDateTime,
     ) -> Result<Self, RandomSourceFailed> {
-        Ok(Self {
-            state: SecretString::random::<32>()?,
-            nonce: SecretString::random::<32>()?,
-            verifier: CodeVerifier::random()?,
-            return_to,
-            silent,
-            started_at: now,
+        let mut seed = Zeroizing::new([0; SEED_BYTES]);
+        rand::fill(seed.as_mut_slice()).map_err(|_| RandomSourceFailed)?;
+        Ok(Self { seed, return_to, silent, started_at: now })
+    }
+
+    pub(super) fn state(&self) -> SecretString {
+        self.derive(b"state")
+    }
+
+    pub(super) fn nonce(&self) -> SecretString {
+        self.derive(b"nonce")
+    }
+
+    pub(super) fn verifier(&self) -> CodeVerifier {
+        self.derive(b"code verifier").into()
+    }
+
+    /// 256 bits that tell nothing of the others.
+    fn derive(&self, purpose: &[u8]) -> SecretString {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.seed.as_slice());
+        URL_SAFE_NO_PAD.encode(hmac::sign(&key, purpose)).into()
+    }
+
+    /// `flags ‖ start, Unix seconds ‖ seed ‖ return_to`
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let flags = [u8::from(self.silent)];
+        let started_at = self.started_at.unix_timestamp().to_be_bytes();
+        let return_to = self.return_to.as_str().as_bytes();
+        Zeroizing::new([&flags[..], &started_at, self.seed.as_slice(), return_to].concat())
+    }
+
+    fn decode(content: &[u8]) -> Option<Self> {
+        let ([flags], rest) = content.split_first_chunk()?;
+        let (started_at, rest) = rest.split_first_chunk()?;
+        let (seed, return_to) = rest.split_first_chunk()?;
+        Some(Self {
+            seed: Zeroizing::new(*seed),
+            return_to: ReturnTo::parse(std::str::from_utf8(return_to).ok()?)?,
+            silent: *flags == 1,
+            started_at: OffsetDateTime::from_unix_timestamp(i64::from_be_bytes(*started_at))
+                .ok()?,
         })
     }
 
     /// Ties an authorization request to this attempt.
     pub(super) fn tie(&self, request: AuthorizationRequest) -> AuthorizationRequest {
-        request.state(self.state.expose()).nonce(self.nonce.expose()).code_challenge(&self.verifier)
+        let (state, nonce) = (self.state(), self.nonce());
+        request.state(state.expose()).nonce(nonce.expose()).code_challenge(&self.verifier())
     }
 
     /// `Set-Cookie` values that have the browser keep this attempt and drop those that are too old
@@ -71,16 +97,8 @@ impl Attempt {
         headers: &HeaderMap,
     ) -> Option<Vec<HeaderValue>> {
         let cookies = sessions.cookies();
-        let name = cookies.attempt_name(self.state.expose().get(..ATTEMPT_ID_BYTES)?);
-        let content = serde_json::to_vec(&Sealed {
-            state: self.state.expose().to_owned(),
-            nonce: self.nonce.expose().to_owned(),
-            verifier: self.verifier.expose().to_owned(),
-            return_to: self.return_to.as_str().to_owned(),
-            silent: self.silent,
-            started_at: self.started_at.unix_timestamp(),
-        });
-        let sealed = sessions.keys().seal(Purpose::LoginAttempt, &name, &content.ok()?).ok()?;
+        let name = cookies.attempt_name(self.state().expose().get(..ATTEMPT_ID_BYTES)?);
+        let sealed = sessions.keys().seal(Purpose::LoginAttempt, &name, &self.encode()).ok()?;
         let mut values = vec![cookies.set_attempt(&name, &sealed, LIFETIME)?];
 
         // The newest first.
@@ -119,7 +137,8 @@ impl Attempt {
         let mut found = cookies.presented_attempts(headers).filter(|(name, _)| *name == wanted);
         let Some((name, sealed)) = found.next() else { return (None, None) };
         let attempt = Self::open(sessions, name, sealed).filter(|attempt| {
-            let same = verify_slices_are_equal(attempt.state.expose().as_bytes(), state.as_bytes());
+            let own = attempt.state();
+            let same = verify_slices_are_equal(own.expose().as_bytes(), state.as_bytes());
             same.is_ok() && now < attempt.started_at.saturating_add(LIFETIME)
         });
         (attempt, cookies.removal(name))
@@ -127,14 +146,6 @@ impl Attempt {
 
     fn open(sessions: &Sessions, name: &str, sealed: &str) -> Option<Self> {
         let unsealed = sessions.keys().open(Purpose::LoginAttempt, name, sealed)?;
-        let sealed: Sealed = serde_json::from_slice(&unsealed.content).ok()?;
-        Some(Self {
-            state: sealed.state.into(),
-            nonce: sealed.nonce.into(),
-            verifier: SecretString::from(sealed.verifier).into(),
-            return_to: ReturnTo::parse(&sealed.return_to)?,
-            silent: sealed.silent,
-            started_at: OffsetDateTime::from_unix_timestamp(sealed.started_at).ok()?,
-        })
+        Self::decode(&unsealed.content)
     }
 }

@@ -84,7 +84,10 @@ impl BackchannelLogout {
             return Err(AuthFailure::MalformedRequest);
         };
         self.0.sessions.log_out_by_token(&token).await.map_err(|error| match error {
-            LogoutError::Replayed => AuthFailure::LogoutTokenRefused,
+            LogoutError::Replayed => {
+                telemetry::logout_token_refused("replayed");
+                AuthFailure::LogoutTokenRefused
+            }
             LogoutError::Store(error) => {
                 telemetry::internal_error("backchannel_logout", &error);
                 AuthFailure::Unavailable

@@ -77,10 +77,11 @@ impl Callback {
         // A code works once: it is not spent for tokens that could not be verified.
         scalekit.keys().ready().await.map_err(|_| AuthFailure::Unavailable)?;
         let tokens = scalekit
-            .exchange_code(&code, sessions.redirect_uri(), Some(&attempt.verifier))
+            .exchange_code(&code, sessions.redirect_uri(), Some(&attempt.verifier()))
             .await
             .map_err(|error| Self::code_refused(&error))?;
-        let flow = Flow::Login { nonce: attempt.nonce.expose() };
+        let nonce = attempt.nonce();
+        let flow = Flow::Login { nonce: nonce.expose() };
         let principal = sessions.verify(&tokens, flow).await.map_err(Self::token_refused)?;
         let id_token = tokens.id_token.ok_or(TokenError::Malformed).map_err(Self::token_refused)?;
         let new = NewSession::Tokens { principal, id_token, refresh_token: tokens.refresh_token };

@@ -3,7 +3,6 @@ use http::{Method, Request, Response, StatusCode};
 
 use super::answer::{AuthFailure, redirect};
 use super::route::{Route, route_service};
-use crate::origin::is_cross_site;
 use crate::session::Peeked;
 use crate::telemetry;
 
@@ -27,7 +26,7 @@ impl Logout {
         if request.method() != Method::GET && request.method() != Method::POST {
             return Err(AuthFailure::MethodNotAllowed { allow: "GET, POST" });
         }
-        if is_cross_site(request.headers(), self.0.sessions.public_url()) {
+        if self.0.sessions.is_cross_site(request.headers()) {
             return Err(AuthFailure::CrossSite);
         }
         let sessions = &self.0.sessions;

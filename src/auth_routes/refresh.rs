@@ -4,8 +4,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use super::answer::AuthFailure;
 use super::route::{Route, route_service};
 use crate::cache_policy::{never_cache, vary_on_cookie};
-use crate::origin::is_cross_site;
-use crate::session::{Found, Renewal, Settled};
+use crate::session::{Cookie, Found, Renewal, Settled};
 
 /// Renews a session's tokens now: `POST /auth/refresh`. Made by
 /// [`Sessions::refresh`](crate::Sessions::refresh).
@@ -20,43 +19,48 @@ impl Refresh {
     pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
         match self.renew(&request).await {
             Ok(response) => response,
-            Err(AuthFailure::NoSession) => {
-                let clear = self.0.sessions.cookies().clear_session(request.headers());
-                self.0.refuse(AuthFailure::NoSession, &request, None, clear)
+            Err((failure, cookie)) => {
+                let clear = match cookie {
+                    Cookie::Kept => Vec::new(),
+                    Cookie::Taken => self.0.sessions.cookies().clear_session(request.headers()),
+                };
+                self.0.refuse(failure, &request, None, clear)
             }
-            Err(failure) => self.0.refuse(failure, &request, None, []),
         }
     }
 
-    async fn renew(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
+    async fn renew(&self, request: &Request<()>) -> Result<Response<Bytes>, (AuthFailure, Cookie)> {
         if request.method() != Method::POST {
-            return Err(AuthFailure::MethodNotAllowed { allow: "POST" });
+            return Err((AuthFailure::MethodNotAllowed { allow: "POST" }, Cookie::Kept));
         }
-        if is_cross_site(request.headers(), self.0.sessions.public_url()) {
-            return Err(AuthFailure::CrossSite);
+        if self.0.sessions.is_cross_site(request.headers()) {
+            return Err((AuthFailure::CrossSite, Cookie::Kept));
         }
         let session = match self.find(request.headers()).await {
             Found::Live(live) if !live.session.is_renewable() => return Ok(no_content()),
             Found::Live(live) => live.session,
             Found::Due(session) => session,
-            Found::Nothing | Found::Over => return Err(AuthFailure::NoSession),
-            Found::Unavailable | Found::Unsure(_) => return Err(AuthFailure::Unavailable),
+            Found::Nothing => return Err((AuthFailure::NoSession, Cookie::Kept)),
+            Found::Over(cookie) => return Err((AuthFailure::NoSession, cookie)),
+            Found::Unavailable | Found::Unsure(_) => {
+                return Err((AuthFailure::Unavailable, Cookie::Kept));
+            }
         };
         let renewal = self.0.sessions.renew(&session).await;
         // Here it is no good that the old tokens are still valid.
         if matches!(renewal, Renewal::Unavailable) {
-            return Err(AuthFailure::Unavailable);
+            return Err((AuthFailure::Unavailable, Cookie::Kept));
         }
         let live = match self.0.sessions.settle(&session, renewal) {
             Settled::Live(live) => live,
-            Settled::Over => return Err(AuthFailure::NoSession),
-            Settled::Unavailable => return Err(AuthFailure::Unavailable),
+            Settled::Over(cookie) => return Err((AuthFailure::NoSession, cookie)),
+            Settled::Unavailable => return Err((AuthFailure::Unavailable, Cookie::Kept)),
         };
         let mut response = no_content();
-        if let Some(sealed) = live.resealed {
+        if let Some(resealed) = live.resealed {
             let presented = self.0.sessions.cookies().presented(request.headers()).cookies();
             let cookies =
-                self.0.sessions.cookies_at_response(&live.session, sealed, presented).await;
+                self.0.sessions.cookies_at_response(&live.session, resealed, presented).await;
             for cookie in cookies {
                 response.headers_mut().append(header::SET_COOKIE, cookie);
             }

@@ -4,7 +4,7 @@ use super::ScopeRejection;
 use super::requirement::Requirement;
 use crate::challenge::ChallengeContext;
 use crate::require_session::LoginRequired;
-use crate::session::NoPrincipal;
+use crate::session::{Cookie, NoPrincipal};
 use crate::telemetry;
 use crate::token::Principal;
 
@@ -35,7 +35,7 @@ fn judge_nobody<B>(request: &Request<B>) -> Result<(), ScopeRejection> {
     match request.extensions().get() {
         Some(NoPrincipal::Preflight) => Ok(()),
         Some(NoPrincipal::Anonymous(sessions)) => {
-            Err(ScopeRejection::LoginRequired(LoginRequired::of(request, sessions)))
+            Err(ScopeRejection::LoginRequired(LoginRequired::of(request, sessions, Cookie::Kept)))
         }
         None => {
             telemetry::layer_missing("RequireScope", "RequireSession or RequireToken");

@@ -10,12 +10,14 @@ use crate::cache_policy::{NO_STORE, vary_on_cookie};
 use crate::origin::is_navigation;
 use crate::rejection::{Reason, json_answer, unavailable_answer};
 use crate::return_to::{ReturnTo, with_return_to};
-use crate::session::Sessions;
+use crate::session::{Cookie, Sessions};
 
 /// Why [`RequireSession`](crate::RequireSession) did not let a request through.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SessionRejection {
+    /// A page of another site made the browser send a request that may change something.
+    CrossSite,
     /// No session cookie was sent.
     NoSession(LoginRequired),
     /// The session has ended, or the cookie is none of ours.
@@ -33,11 +35,19 @@ pub struct LoginRequired {
 }
 
 impl LoginRequired {
-    pub(crate) fn of<B>(request: &Request<B>, sessions: &Sessions) -> Self {
+    pub(crate) fn of<B>(request: &Request<B>, sessions: &Sessions, cookie: Cookie) -> Self {
         let here = || original_uri(request).path_and_query().map_or("/", |path| path.as_str());
         let login = is_navigation(request)
             .then(|| with_return_to(sessions.login_path(), ReturnTo::parse(here()).as_ref()));
-        Self { login, clear_cookies: sessions.cookies().clear_session(request.headers()) }
+        let clear_cookies = match cookie {
+            Cookie::Kept => Vec::new(),
+            Cookie::Taken => sessions.cookies().clear_session(request.headers()),
+        };
+        Self { login, clear_cookies }
+    }
+
+    pub(super) fn into_cleared_cookies(self) -> Vec<HeaderValue> {
+        self.clear_cookies
     }
 
     /// Where to send the browser, with the way back in it; `None` when the request is not a
@@ -69,6 +79,7 @@ impl fmt::Debug for LoginRequired {
 impl Reason for SessionRejection {
     fn name(&self) -> &'static str {
         match self {
+            Self::CrossSite => "cross_site_request",
             Self::NoSession(_) => "no_session",
             Self::SessionOver(_) => "session_over",
             Self::Unavailable => "session_unavailable",
@@ -77,6 +88,10 @@ impl Reason for SessionRejection {
 
     fn answer(&self) -> Response<Bytes> {
         let mut response = match self {
+            Self::CrossSite => {
+                let message = "This can only be done from the app's own pages";
+                json_answer(StatusCode::FORBIDDEN, self.name(), message)
+            }
             Self::NoSession(login) | Self::SessionOver(login) => login.answer(),
             Self::Unavailable => {
                 unavailable_answer("The session cannot be looked up or renewed at the moment")

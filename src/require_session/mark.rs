@@ -7,14 +7,14 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::cache_policy::{keep_private, never_cache, vary_on_cookie};
 use crate::guard::Mark;
-use crate::session::{PresentedCookies, Session, Sessions};
+use crate::session::{PresentedCookies, Resealed, Session, Sessions};
 
 /// Marks a response as one made for this user, and gives or takes cookies.
 #[derive(Default)]
 pub(super) struct SessionMark(Option<Box<CookieWork>>);
 
 enum CookieWork {
-    Give { sessions: Sessions, session: Session, sealed: String, presented: PresentedCookies },
+    Give { sessions: Sessions, session: Session, resealed: Resealed, presented: PresentedCookies },
     Giving(BoxFuture<'static, Vec<HeaderValue>>),
     Take(Vec<HeaderValue>),
 }
@@ -24,10 +24,10 @@ impl SessionMark {
     pub(super) fn give(
         sessions: Sessions,
         session: Session,
-        sealed: String,
+        resealed: Resealed,
         presented: PresentedCookies,
     ) -> Self {
-        Self(Some(Box::new(CookieWork::Give { sessions, session, sealed, presented })))
+        Self(Some(Box::new(CookieWork::Give { sessions, session, resealed, presented })))
     }
 
     /// Takes cookies that are of no use from the browser.
@@ -61,11 +61,12 @@ impl Mark for SessionMark {
 
 impl CookieWork {
     fn poll_cookies(&mut self, cx: &mut Context<'_>) -> Poll<Vec<HeaderValue>> {
-        if let Self::Give { sessions, session, sealed, presented } = self {
-            let (sessions, session) = (sessions.clone(), session.clone());
-            let (sealed, presented) = (std::mem::take(sealed), *presented);
+        if let Self::Give { .. } = self
+            && let Self::Give { sessions, session, resealed, presented } =
+                std::mem::replace(self, Self::Take(Vec::new()))
+        {
             *self = Self::Giving(Box::pin(async move {
-                sessions.cookies_at_response(&session, sealed, presented).await
+                sessions.cookies_at_response(&session, resealed, presented).await
             }));
         }
         match self {

@@ -9,7 +9,8 @@ use super::mark::SessionMark;
 use super::{RequireSession, ResponseFuture, SessionRejection};
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded};
-use crate::session::{self, Found, Live, NoPrincipal, Session, Settled, forget_identity};
+use crate::origin::is_unsafe;
+use crate::session::{self, Cookie, Found, Live, NoPrincipal, Session, Settled, forget_identity};
 
 /// The service of [`RequireSession`].
 #[derive(Clone, Debug)]
@@ -54,6 +55,13 @@ pub(super) enum Verdict {
 impl RequireSession {
     pub(super) fn judge<B>(&self, found: Found, request: &mut Request<B>) -> Verdict {
         Verdict::Decided(match found {
+            // Without a session there is nothing that another site could make use of.
+            Found::Live(_) | Found::Due(_)
+                if is_unsafe(request.method())
+                    && self.sessions.is_cross_site(request.headers()) =>
+            {
+                self.refuse(SessionRejection::CrossSite, request)
+            }
             Found::Live(live) => self.admit(live, request),
             Found::Due(session) => {
                 let renewing = self.sessions.renew(&session);
@@ -61,8 +69,8 @@ impl RequireSession {
             }
             Found::Unsure(awaited) => return Verdict::Wait(Until::Arrived(awaited)),
             Found::Unavailable => self.refuse(SessionRejection::Unavailable, request),
-            Found::Nothing => self.without(SessionRejection::NoSession, request),
-            Found::Over => self.without(SessionRejection::SessionOver, request),
+            Found::Nothing => self.without(SessionRejection::NoSession, Cookie::Kept, request),
+            Found::Over(cookie) => self.without(SessionRejection::SessionOver, cookie, request),
         })
     }
 
@@ -75,7 +83,7 @@ impl RequireSession {
     ) -> Decision<SessionMark> {
         match self.sessions.settle(session, renewal) {
             Settled::Live(live) => self.admit(live, request),
-            Settled::Over => self.without(SessionRejection::SessionOver, request),
+            Settled::Over(cookie) => self.without(SessionRejection::SessionOver, cookie, request),
             Settled::Unavailable => self.refuse(SessionRejection::Unavailable, request),
         }
     }
@@ -84,9 +92,9 @@ impl RequireSession {
         let Live { session, resealed } = live;
         let mark = match resealed {
             None => SessionMark::default(),
-            Some(sealed) => {
+            Some(resealed) => {
                 let presented = self.sessions.cookies().presented(request.headers()).cookies();
-                SessionMark::give(self.sessions.clone(), session.clone(), sealed, presented)
+                SessionMark::give(self.sessions.clone(), session.clone(), resealed, presented)
             }
         };
         let extensions = request.extensions_mut();
@@ -99,14 +107,15 @@ impl RequireSession {
     fn without<B>(
         &self,
         reason: fn(LoginRequired) -> SessionRejection,
+        cookie: Cookie,
         request: &mut Request<B>,
     ) -> Decision<SessionMark> {
+        let login = LoginRequired::of(request, &self.sessions, cookie);
         if self.optional {
             request.extensions_mut().insert(NoPrincipal::Anonymous(self.sessions.clone()));
-            let useless = self.sessions.cookies().clear_session(request.headers());
-            return Decision::Admit(SessionMark::take(useless));
+            return Decision::Admit(SessionMark::take(login.into_cleared_cookies()));
         }
-        self.refuse(reason(LoginRequired::of(request, &self.sessions)), request)
+        self.refuse(reason(login), request)
     }
 
     fn refuse<B>(&self, reason: SessionRejection, request: &Request<B>) -> Decision<SessionMark> {

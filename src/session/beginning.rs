@@ -146,8 +146,12 @@ impl Sessions {
         if stored {
             self.store_new(&record).await?;
             let session = record.into_session().ok_or(SealingFailed)?;
-            if session.is_local() {
-                self.index(session.record(), session.principal().subject()).await?;
+            // Not found among "my sessions" is better than no session.
+            if session.is_local()
+                && let Err(error) =
+                    self.index(session.record(), session.principal().subject()).await
+            {
+                telemetry::internal_error("session_index", &error);
             }
             self.remember(&sealed, &session);
         }

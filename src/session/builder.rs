@@ -28,6 +28,7 @@ pub struct SessionsBuilder {
     previous_secrets: Vec<SessionSecret>,
     redirect_uri: Option<String>,
     post_logout_redirect_uri: Option<String>,
+    trusted_origins: Vec<String>,
     paths: Paths,
     scopes: Vec<String>,
     cookie_name: String,
@@ -55,6 +56,7 @@ impl SessionsBuilder {
             previous_secrets: Vec::new(),
             redirect_uri: None,
             post_logout_redirect_uri: None,
+            trusted_origins: Vec::new(),
             paths: Paths {
                 login: "/login".to_owned(),
                 refresh: "/auth/refresh".to_owned(),
@@ -96,6 +98,14 @@ impl SessionsBuilder {
     /// origin unless set.
     pub fn post_logout_redirect_uri(mut self, uri: impl Into<String>) -> Self {
         self.post_logout_redirect_uri = Some(uri.into());
+        self
+    }
+
+    /// An origin whose pages may change things in the person's name, such as that of a single-page
+    /// app beside this server; call it again for further ones. Requests of all others than the
+    /// app's own origin are refused, unless they are of a method that only reads.
+    pub fn trusted_origin(mut self, origin: impl Into<String>) -> Self {
+        self.trusted_origins.push(origin.into());
         self
     }
 
@@ -198,6 +208,9 @@ impl SessionsBuilder {
             Some(uri) => problems.note(parse_app_url("post_logout_redirect_uri", uri)),
             None => redirect_uri.as_ref().and_then(|uri| uri.join("/").ok()),
         };
+        for origin in &self.trusted_origins {
+            problems.note(check_origin(origin));
+        }
         problems.note(self.paths.check(redirect_uri.as_ref()));
         problems.note(check_cache_capacity(self.cache_capacity));
         problems.note(check_cookie_name(&self.cookie_name));
@@ -219,6 +232,7 @@ impl SessionsBuilder {
                     cookies: CookieStyle::new(&self.cookie_name, secure),
                     redirect_uri,
                     post_logout_redirect_uri,
+                    trusted_origins: self.trusted_origins,
                     paths: self.paths,
                     scopes: self.scopes,
                     lifetimes,
@@ -311,6 +325,15 @@ fn parse_app_url(setting: &'static str, text: &str) -> Result<Url, ConfigError> 
         .map_err(|error| ConfigProblem::invalid(setting, format!("not a URL: {error}")))?;
     check_address(&url).map_err(|reason| ConfigProblem::invalid(setting, reason))?;
     Ok(url)
+}
+
+fn check_origin(text: &str) -> Result<(), ConfigError> {
+    let url = parse_app_url("trusted_origin", text)?;
+    if url.origin().ascii_serialization() != text {
+        let reason = "must be an origin such as https://app.example.com, without a path";
+        return Err(ConfigProblem::invalid("trusted_origin", reason).into());
+    }
+    Ok(())
 }
 
 fn check_cookie_name(name: &str) -> Result<(), ConfigError> {

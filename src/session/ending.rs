@@ -13,6 +13,9 @@ use crate::token::{LogoutExpectations, TokenError};
 /// How long a refresh that began before the end can take to find out.
 pub(super) const LATE_REFRESHES: Duration = Duration::from_secs(10 * 60);
 
+/// How far the environment's clock may be behind ours.
+const CLOCK_SKEW: time::Duration = time::Duration::minutes(1);
+
 /// Under the name of a logout token that has come.
 const SEEN: Bytes = Bytes::from_static(b"seen");
 
@@ -55,8 +58,14 @@ impl Sessions {
     }
 
     /// Ends one session for good: a refresh that is under way, a response that is late and a copy
-    /// of the cookie change nothing about it (R8).
+    /// of the cookie change nothing about it (R8). Goes on when the client leaves.
     pub(crate) async fn end(&self, peeked: &Peeked) -> Result<(), StoreError> {
+        let (sessions, peeked) = (self.clone(), peeked.clone());
+        let ending = tokio::spawn(async move { sessions.end_now(&peeked).await });
+        ending.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))
+    }
+
+    async fn end_now(&self, peeked: &Peeked) -> Result<(), StoreError> {
         let session = peeked.session();
         let id = match peeked {
             Peeked::Session(session) => session.record().id(),
@@ -82,22 +91,23 @@ impl Sessions {
             client_id: scalekit.client_id(),
         };
         let logged_out = expected.verify(token, scalekit.keys(), now).await?;
-        let key = format!("logout token {}", logged_out.token_id);
-        let key = StoreKey::new(Purpose::Revocation, key);
-        let ttl = (logged_out.expires_at - now).try_into().unwrap_or_default();
-        if !in_time(self.0.store.put_if_absent(&key, SEEN, ttl)).await? {
+        let key =
+            StoreKey::new(Purpose::Revocation, format!("logout token {}", logged_out.token_id));
+        if in_time(self.0.store.get(&key)).await?.is_some() {
             return Err(LogoutError::Replayed);
         }
+        // Who has logged in since then stays, also if the token comes late or twice.
+        let until = now.min(logged_out.issued_at.saturating_add(CLOCK_SKEW));
         let revoked = match (&logged_out.session_id, &logged_out.subject) {
-            (Some(session_id), _) => self.revoke_session(session_id).await,
-            (None, Some(subject)) => self.revoke_user(subject).await,
-            (None, None) => Ok(()),
+            (Some(session_id), _) => Revoked::EnvironmentSession(session_id),
+            (None, Some(subject)) => Revoked::User(subject),
+            (None, None) => return Ok(()),
         };
-        if let Err(error) = revoked {
-            // It has to be told again, and then counts.
-            let _ = in_time(self.0.store.remove_if(&key, SEEN)).await;
-            return Err(error.into());
-        }
+        let lifetime = self.0.lifetimes.absolute;
+        self.0.revocations.revoke_begun_until(until, revoked, lifetime).await?;
+        // Last, so that what was not carried out is carried out when it is told again.
+        let ttl = (logged_out.expires_at - now).try_into().unwrap_or_default();
+        in_time(self.0.store.put(&key, SEEN, ttl)).await?;
         telemetry::logout_token_accepted();
         Ok(())
     }

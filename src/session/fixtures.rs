@@ -98,7 +98,7 @@ async fn assert_all_open(texts: &Value) {
         assert_eq!(principal.roles(), ["admin"]);
         assert_eq!((session.is_renewable(), session.is_local()), (renewable, !renewable));
         assert_eq!(session.record().remaining(began_at()), Duration::days(30));
-        assert!(session.record().is_over(began_at() + Duration::days(7)));
+        assert!(session.record().is_over(sessions.0.lifetimes, began_at() + Duration::days(7)));
     }
 }
 

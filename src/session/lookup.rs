@@ -28,8 +28,8 @@ const REFERENCE: u8 = b'r';
 pub(crate) enum Found {
     /// No session cookie was sent.
     Nothing,
-    /// Cookies that are no session (any more): damaged, foreign, expired, revoked.
-    Over,
+    /// Cookies that are no session (any more).
+    Over(Cookie),
     Live(Live),
     /// A session whose tokens should be renewed now.
     Due(Session),
@@ -39,11 +39,28 @@ pub(crate) enum Found {
     Unavailable,
 }
 
+/// What becomes of the cookie of a session that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cookie {
+    /// It stays: the session was ended here, so that the browser may have another one by now under
+    /// the same name, and a late answer would take that away.
+    Kept,
+    /// It is damaged or foreign, has expired, or the environment has refused it.
+    Taken,
+}
+
 /// A session that may be used.
 pub(crate) struct Live {
     pub(crate) session: Session,
     /// The session's cookie sealed anew, for the response.
-    pub(crate) resealed: Option<String>,
+    pub(crate) resealed: Option<Resealed>,
+}
+
+/// A session's cookie, sealed for a request.
+pub(crate) struct Resealed {
+    pub(crate) text: String,
+    /// The session has new tokens; else it was only used, or its secret is old.
+    pub(crate) renewed: bool,
 }
 
 impl fmt::Debug for Live {
@@ -56,7 +73,7 @@ impl fmt::Debug for Live {
 #[derive(Debug)]
 pub(crate) enum Settled {
     Live(Live),
-    Over,
+    Over(Cookie),
     /// The access token has expired and the environment does not answer.
     Unavailable,
 }
@@ -105,7 +122,7 @@ impl Sessions {
             return Found::Unsure(Awaited::News(news));
         }
         match self.open(&presented) {
-            None => Found::Over,
+            None => Found::Over(Cookie::Taken),
             Some(Open::Session(seen)) => self.judge(seen),
             Some(Open::Stored { id, generation, outdated_key }) => {
                 let known = self.0.stored.known(&id, |known| self.look_at(known, outdated_key));
@@ -116,7 +133,10 @@ impl Sessions {
                 };
                 match known.filter(up_to_date) {
                     Some(seen) => self.judge(seen),
-                    None => Found::Unsure(Awaited::Session { load: self.load(&id), outdated_key }),
+                    None => {
+                        let load = self.load(&id, generation);
+                        Found::Unsure(Awaited::Session { load, outdated_key })
+                    }
                 }
             }
         }
@@ -130,7 +150,7 @@ impl Sessions {
                 let revoked = self.0.revocations.covers(&session.0.revocable);
                 self.judge(Seen { session, outdated_key, revoked })
             }
-            Arrived::Session { loaded: Loaded::Gone, .. } => Found::Over,
+            Arrived::Session { loaded: Loaded::Gone, .. } => Found::Over(Cookie::Kept),
             Arrived::Session { loaded: Loaded::Unavailable, .. } => Found::Unavailable,
         }
     }
@@ -140,16 +160,18 @@ impl Sessions {
         let now = self.0.scalekit.clock().now();
         let live = match renewal {
             Renewal::Renewed(renewed) => {
-                Live { session: renewed.session.clone(), resealed: Some(renewed.cookie.clone()) }
+                let resealed = Resealed { text: renewed.cookie.clone(), renewed: true };
+                Live { session: renewed.session.clone(), resealed: Some(resealed) }
             }
-            Renewal::Ended => return Settled::Over,
+            Renewal::Ended => return Settled::Over(Cookie::Kept),
+            Renewal::Refused => return Settled::Over(Cookie::Taken),
             Renewal::Unavailable if now < session.principal().expires_at() => {
                 Live { session: session.clone(), resealed: None }
             }
             Renewal::Unavailable => return Settled::Unavailable,
         };
         if self.0.revocations.covers(&live.session.0.revocable) {
-            return Settled::Over;
+            return Settled::Over(Cookie::Kept);
         }
         Settled::Live(live)
     }
@@ -159,7 +181,7 @@ impl Sessions {
     pub(crate) async fn cookies_at_response(
         &self,
         session: &Session,
-        resealed: String,
+        resealed: Resealed,
         presented: PresentedCookies,
     ) -> Vec<HeaderValue> {
         if let Some(news) = self.0.revocations.news() {
@@ -168,12 +190,16 @@ impl Sessions {
         if self.0.revocations.covers(&session.0.revocable) {
             return Vec::new();
         }
-        let newest = match self.newest_cookie(session.record(), &resealed).await {
+        let newest = match self.newest_cookie(session.record(), &resealed.text).await {
             Ok(Some(newest)) => newest,
             Ok(None) => return Vec::new(),
             Err(error) => {
                 telemetry::internal_error("session_at_response", &error);
-                resealed
+                // What it replaces is spent; other cookies can wait until the store answers.
+                if !resealed.renewed {
+                    return Vec::new();
+                }
+                resealed.text
             }
         };
         let record = session.record();
@@ -194,10 +220,13 @@ impl Sessions {
     ) -> Result<Option<String>, StoreError> {
         let entry = in_time(self.0.store.get(&Self::standing_key(record.id()))).await?;
         let (id, generation) = (record.id(), record.generation());
-        Ok(match entry.as_deref().and_then(Entry::decode) {
-            Some(Entry::Ended) => None,
-            Some(Entry::Newest { generation: newer, sealed }) if newer > generation => {
-                let newest = self.unseal_stored(id, &sealed);
+        let entry = entry.as_deref().and_then(Entry::decode);
+        if entry == Some(Entry::Ended) {
+            return Ok(None);
+        }
+        Ok(match entry.and_then(Entry::last) {
+            Some(last) if last.generation > generation => {
+                let newest = self.unseal_stored(id, &last.sealed);
                 newest.and_then(|(newest, _)| self.seal(&newest).ok())
             }
             _ if self.is_beyond(id, generation).await? => None,
@@ -213,10 +242,12 @@ impl Sessions {
     pub(crate) async fn peek(&self, headers: &HeaderMap) -> Option<Peeked> {
         match self.open(&self.0.cookies.presented(headers))? {
             Open::Session(Seen { session, .. }) => Some(Peeked::Session(session)),
-            Open::Stored { id, .. } => Some(match self.load_now(&id).await {
-                Loaded::Session(session) => Peeked::Session(session),
-                Loaded::Gone | Loaded::Unavailable => Peeked::Stored(id),
-            }),
+            Open::Stored { id, generation, .. } => {
+                Some(match self.load_now(&id, generation).await {
+                    Loaded::Session(session) => Peeked::Session(session),
+                    Loaded::Gone | Loaded::Unavailable => Peeked::Stored(id),
+                })
+            }
         }
     }
 
@@ -242,15 +273,18 @@ impl Sessions {
 
     fn judge(&self, seen: Seen) -> Found {
         let Seen { session, outdated_key, revoked } = seen;
-        if revoked || self.is_over(&session) {
-            return Found::Over;
+        if revoked {
+            return Found::Over(Cookie::Kept);
+        }
+        if self.is_over(&session) {
+            return Found::Over(Cookie::Taken);
         }
         if self.is_due(&session) {
             return Found::Due(session);
         }
         let now = self.0.scalekit.clock().now();
         if now >= session.principal().expires_at() {
-            return Found::Over;
+            return Found::Over(Cookie::Taken);
         }
         let record = session.record();
         let touch = record.is_due_for_touch(self.0.lifetimes, now);
@@ -259,14 +293,14 @@ impl Sessions {
         }
         let reseal = outdated_key || (touch && !record.is_stored());
         // The session goes on under its old cookie if it cannot be sealed again.
-        let resealed =
-            reseal.then(|| self.seal(&record.touch(self.0.lifetimes, now)).ok()).flatten();
+        let sealed = reseal.then(|| self.seal(&record.touch(self.0.lifetimes, now)).ok()).flatten();
+        let resealed = sealed.map(|text| Resealed { text, renewed: false });
         Found::Live(Live { session, resealed })
     }
 
     /// Whether the session's own limits are reached.
     fn is_over(&self, session: &Session) -> bool {
-        session.record().is_over(self.0.scalekit.clock().now())
+        session.record().is_over(self.0.lifetimes, self.0.scalekit.clock().now())
     }
 
     fn has_ended(&self, session: &Session) -> bool {
@@ -350,7 +384,7 @@ struct Seen {
 }
 
 /// What can be said of a request's session, to end it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Peeked {
     Session(Session),
     /// By its id, because the shared store does not tell more.

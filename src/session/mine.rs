@@ -5,14 +5,17 @@
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use futures::future::try_join_all;
 use time::OffsetDateTime;
 
 use super::record::SessionRecord;
-use super::stored::InStore;
 use super::{Peeked, Session, Sessions};
 use crate::api::ApiError;
 use crate::api::sessions::{SessionDetails, SessionDevice, SessionStatus};
 use crate::shared_store::{LogCursor, Purpose, StoreError, StoreKey, in_time};
+
+/// Of so many logins of a person the sessions are looked for.
+const MAX_LISTED: usize = 100;
 
 /// One of the sessions of a person. Made by [`Sessions::my_sessions`].
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +74,8 @@ impl Sessions {
     /// # }
     /// ```
     ///
-    /// A local session [in a cookie](super::LocalSession::in_cookie) knows of no other.
+    /// Of local sessions the newest hundred are told, and none that is
+    /// [in a cookie](super::LocalSession::in_cookie).
     ///
     /// # Errors
     /// When the environment's API, or the shared store for a local session, does not tell.
@@ -91,7 +95,9 @@ impl Sessions {
                 device: one.device,
             }))
         });
-        Ok(mine.try_collect().await?)
+        let mut mine: Vec<MySession> = mine.try_collect().await?;
+        mine.sort_by_key(|one| std::cmp::Reverse(one.began_at));
+        Ok(mine)
     }
 
     /// Ends one of the sessions of the person behind this session, by the id that
@@ -134,22 +140,18 @@ impl Sessions {
         session: &Session,
     ) -> Result<Vec<MySession>, MySessionsError> {
         let now = self.0.scalekit.clock().now();
-        let mut mine = Vec::new();
-        for id in self.indexed(session).await? {
-            if let Some(InStore { record, .. }) = self.read_stored(&id).await?
-                && !record.is_over(now)
-            {
-                mine.push(MySession {
-                    is_current: id == session.record().id(),
-                    id,
-                    began_at: Some(record.began_at()),
-                    last_active_at: None,
-                    device: None,
-                });
-            }
-        }
-        mine.reverse();
-        Ok(mine)
+        let ids = self.indexed(session).await?;
+        let records = ids.iter().rev().take(MAX_LISTED).map(|id| self.read_stored(id));
+        let living = try_join_all(records).await?.into_iter().flatten().map(|there| there.record);
+        let living = living.filter(|record| !record.is_over(self.0.lifetimes, now));
+        let mine = living.map(|record| MySession {
+            id: record.id().to_owned(),
+            began_at: Some(record.began_at()),
+            last_active_at: None,
+            device: None,
+            is_current: record.id() == session.record().id(),
+        });
+        Ok(mine.collect())
     }
 
     async fn end_my_local_session(

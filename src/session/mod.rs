@@ -12,7 +12,7 @@
 //!   [`LocalSession`], which the app vouches for itself, is kept there unless it is told otherwise.
 //! * When the access token is about to expire, the first request renews it, and all requests of
 //!   that session, also those that still carry the old cookie, get the one result. A failing
-//!   environment ends nobody's session: only its definite `invalid_grant` does.
+//!   environment ends nobody's session: of what it answers, only its definite `invalid_grant` does.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {
@@ -48,7 +48,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use http::Extensions;
+use http::{Extensions, HeaderMap};
 use url::Url;
 
 pub use self::beginning::{BeginError, LocalSession, SessionCookies};
@@ -59,7 +59,7 @@ pub use self::user::User;
 
 pub(crate) use self::cookies::{ATTEMPT_ID_BYTES, CookieStyle, PresentedCookies};
 pub(crate) use self::ending::LogoutError;
-pub(crate) use self::lookup::{Awaited, Found, Live, Peeked, Settled};
+pub(crate) use self::lookup::{Awaited, Cookie, Found, Live, Peeked, Resealed, Settled};
 pub(crate) use self::record::NewSession;
 pub(crate) use self::refresh::{Renewal, Renewing};
 pub(crate) use self::sealing::{KeyRing, Purpose};
@@ -70,6 +70,7 @@ use self::refresh::Refreshes;
 use self::revocation::{Revocable, Revocations};
 use self::stored::StoredSessions;
 use crate::challenge::ChallengeContext;
+use crate::origin::is_cross_site;
 use crate::scalekit::Scalekit;
 use crate::shared_store::SharedStore;
 use crate::text_cache::TextCache;
@@ -87,6 +88,7 @@ struct Inner {
     cookies: CookieStyle,
     redirect_uri: Url,
     post_logout_redirect_uri: Url,
+    trusted_origins: Vec<String>,
     paths: Paths,
     scopes: Vec<String>,
     lifetimes: Lifetimes,
@@ -192,6 +194,11 @@ impl Sessions {
 
     pub(crate) fn public_url(&self) -> &Url {
         &self.0.redirect_uri
+    }
+
+    /// Whether a page of another site made the browser send this.
+    pub(crate) fn is_cross_site(&self, headers: &HeaderMap) -> bool {
+        is_cross_site(headers, &self.0.redirect_uri, &self.0.trusted_origins)
     }
 
     pub(crate) fn post_logout_redirect_uri(&self) -> &Url {

@@ -180,12 +180,14 @@ impl SessionRecord {
     pub(super) fn into_session(self) -> Option<Session> {
         let claims = Claims::new(self.body.access_claims.clone());
         let principal = Principal::from_claims(claims, &ORGANIZATION_CLAIMS).ok()?;
-        let profile = serde_json::from_str(&self.body.id_token_claims).ok()?;
-        let user = User::from_claims(&Claims::new(profile));
+        let profile = Claims::new(serde_json::from_str(&self.body.id_token_claims).ok()?);
+        let user = User::from_claims(&profile);
+        // Logouts name the session by the ID token's.
+        let id_token_session = profile.text("sid").ok().flatten();
         let names = [
             Some(Revoked::Session(self.id())),
             Some(Revoked::User(principal.subject())),
-            principal.session_id().map(Revoked::EnvironmentSession),
+            principal.session_id().or(id_token_session).map(Revoked::EnvironmentSession),
             principal.organization_id().map(Revoked::Organization),
         ];
         let revocable = Revocable::new(names.into_iter().flatten(), self.began_at());
@@ -223,10 +225,10 @@ impl SessionRecord {
         Some(parts.join(".").into())
     }
 
-    /// Whether the session's own limits are reached.
-    pub(super) fn is_over(&self, now: OffsetDateTime) -> bool {
+    /// Whether the session's own limits are reached, those that it began with and those of today.
+    pub(super) fn is_over(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> bool {
         let end = self.body.idle_until.unwrap_or(i64::MAX).min(self.body.ends_at);
-        unix_millis(now) >= end
+        unix_millis(now) >= end || now >= self.began_at().saturating_add(lifetimes.absolute)
     }
 
     pub(super) fn is_due_for_renewal(&self, now: OffsetDateTime) -> bool {
@@ -374,11 +376,13 @@ pub(super) mod tests {
     #[test]
     fn r7_idle_and_absolute_limits_are_in_the_record() {
         let record = record();
-        assert!(!record.is_over(at(599)) && record.is_over(at(600)));
+        assert!(!record.is_over(LIFETIMES, at(599)) && record.is_over(LIFETIMES, at(600)));
         assert!(!record.is_due_for_touch(LIFETIMES, at(300)));
         assert!(record.is_due_for_touch(LIFETIMES, at(301)));
         let touched = record.touch(LIFETIMES, at(3500));
-        assert!(!touched.is_over(at(3599)) && touched.is_over(at(3600)));
+        assert!(!touched.is_over(LIFETIMES, at(3599)) && touched.is_over(LIFETIMES, at(3600)));
+        let shorter = Lifetimes { absolute: Duration::minutes(5), ..LIFETIMES };
+        assert!(!record.is_over(shorter, at(299)) && record.is_over(shorter, at(300)));
         assert_eq!(touched.remaining(at(3500)), Duration::seconds(100));
     }
 

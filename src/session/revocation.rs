@@ -138,23 +138,26 @@ impl Revocations {
         revoked: Revoked<'_>,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
+        self.revoke_begun_until(self.0.clock.now(), revoked, lifetime).await
+    }
+
+    /// The same for sessions that began until then; a session of our own is ended for good.
+    pub(super) async fn revoke_begun_until(
+        &self,
+        begun_until: OffsetDateTime,
+        revoked: Revoked<'_>,
+        lifetime: Duration,
+    ) -> Result<(), StoreError> {
         let now = self.0.clock.now();
         let entry = Entry {
             key: revoked.key(),
-            began_until: if revoked.is_for_good() { i64::MAX } else { unix_millis(now) },
+            began_until: if revoked.is_for_good() { i64::MAX } else { unix_millis(begun_until) },
             forget_at: unix_millis(now.saturating_add(lifetime)),
             told: false,
         };
-        let text = serde_json::to_vec(&entry).unwrap_or_default();
         let key = entry.key.clone();
         self.0.learn(entry, now);
-        // Ending what has ended already does not fill the log; what was not told is told again.
-        if self.0.has_peers && !self.0.is_told(&key) {
-            let lifetime = lifetime.try_into().unwrap_or_default();
-            in_time(self.0.store.append(&State::log(), Bytes::from(text), lifetime)).await?;
-            self.0.told(&key);
-        }
-        Ok(())
+        if self.0.has_peers { self.0.tell(&key, now).await } else { Ok(()) }
     }
 
     /// Changes when anything was revoked.
@@ -191,16 +194,36 @@ impl State {
         StoreKey::new(Purpose::Revocation, "log")
     }
 
-    fn is_told(&self, key: &Key) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(key).is_some_and(|entry| entry.told)
+    /// Tells the other replicas, unless they were told already: ending what has ended does not fill
+    /// the log.
+    async fn tell(&self, key: &Key, now: OffsetDateTime) -> Result<(), StoreError> {
+        let entry = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.get(key).filter(|entry| !entry.told).cloned()
+        };
+        let Some(entry) = entry else { return Ok(()) };
+        let left = Duration::milliseconds(entry.forget_at.saturating_sub(unix_millis(now)));
+        let text = Bytes::from(serde_json::to_vec(&entry).unwrap_or_default());
+        let (log, left) = (Self::log(), left.try_into().unwrap_or_default());
+        in_time(self.store.append(&log, text, left)).await?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(told) = known.get_mut(key).filter(|one| one.began_until == entry.began_until) {
+            told.told = true;
+        }
+        Ok(())
     }
 
-    fn told(&self, key: &Key) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = known.get_mut(key) {
-            entry.told = true;
+    /// Tells what could not be told while the store was out of reach.
+    async fn tell_again(&self, now: OffsetDateTime) -> Result<(), StoreError> {
+        let untold: Vec<Key> = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let untold = known.iter().filter(|(_, entry)| !entry.told);
+            untold.map(|(key, _)| key.clone()).collect()
+        };
+        for key in untold {
+            self.tell(&key, now).await?;
         }
+        Ok(())
     }
 
     /// Takes note of a revocation, unless it ends nothing that was not ended before.
@@ -220,6 +243,9 @@ impl State {
     /// Reads what other replicas have revoked. When the store is out of reach, what is known stands.
     async fn read(&self) {
         let started = self.clock.now();
+        if let Err(error) = self.tell_again(started).await {
+            telemetry::internal_error("revocation_log", &error);
+        }
         loop {
             let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let page = match in_time(self.store.read_since(&Self::log(), cursor)).await {
@@ -371,7 +397,8 @@ mod tests {
 
         assert!(here.revoke(Revoked::User("usr_1"), HOUR).await.is_err());
         store.hangs.store(false, Ordering::SeqCst);
-        here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+        time.advance(std::time::Duration::from_secs(2));
+        here.news().expect("too old to judge by").await;
         time.advance(std::time::Duration::from_secs(2));
         there.news().expect("too old to judge by").await;
         assert!(there.covers(&session("one", 0)));

@@ -3,6 +3,7 @@
 //! What was read once is known from then on: what ends a session is told by the revocations, and a
 //! renewal looks at the store before it spends anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use time::OffsetDateTime;
 
 use super::ending::LATE_REFRESHES;
 use super::record::SessionRecord;
+use super::refresh::Entry;
 use super::sealing::SealingFailed;
 use super::{Known, Purpose, Session, Sessions};
 use crate::flight::{Flight, Flights};
@@ -27,7 +29,7 @@ const MAX_TRIES: usize = 4;
 #[derive(Debug)]
 pub(super) struct StoredSessions {
     known: TextCache<Known>,
-    loads: Flights<String, Loaded>,
+    loads: Flights<(Arc<str>, u32), Loaded>,
     replacements: Flights<String, ()>,
 }
 
@@ -71,28 +73,60 @@ pub(super) struct InStore {
 }
 
 impl Sessions {
-    /// Reads a session from the store, once for all requests that want it at the same time.
-    pub(super) fn load(&self, id: &str) -> Flight<Loaded> {
-        let (sessions, key) = (self.clone(), id.to_owned());
-        self.0.stored.loads.join(id.to_owned(), || async move { sessions.load_now(&key).await })
+    /// Reads a session from the store, of this generation or a newer one, once for all requests
+    /// that want it at the same time.
+    pub(super) fn load(&self, id: &Arc<str>, generation: u32) -> Flight<Loaded> {
+        let (sessions, key) = (self.clone(), Arc::clone(id));
+        let load = || async move { sessions.load_now(&key, generation).await };
+        self.0.stored.loads.join((Arc::clone(id), generation), load)
     }
 
-    pub(super) async fn load_now(&self, id: &str) -> Loaded {
-        let there = match self.read_stored(id).await {
-            Ok(there) => there,
+    pub(super) async fn load_now(&self, id: &str, generation: u32) -> Loaded {
+        match self.try_load(id, generation).await {
+            Ok(Some(session)) => {
+                self.0.stored.remember(Known::new(session.clone()));
+                Loaded::Session(session)
+            }
+            Ok(None) => Loaded::Gone,
             Err(error) => {
                 telemetry::internal_error("stored_session", &error);
-                return Loaded::Unavailable;
+                Loaded::Unavailable
             }
-        };
-        let Some(InStore { record, outdated_key, .. }) = there else { return Loaded::Gone };
-        if outdated_key {
-            // Before the older secret is gone.
-            self.replace_in_background(record.clone());
         }
-        let Some(session) = record.into_session() else { return Loaded::Gone };
-        self.0.stored.remember(Known::new(session.clone()));
-        Loaded::Session(session)
+    }
+
+    async fn try_load(&self, id: &str, generation: u32) -> Result<Option<Session>, LoadError> {
+        let Some(InStore { record, outdated_key, .. }) = self.read_stored(id).await? else {
+            return Ok(None);
+        };
+        if record.generation() >= generation {
+            if outdated_key {
+                // Before the older secret is gone.
+                self.replace_in_background(record.clone());
+            }
+            return Ok(record.into_session());
+        }
+        // The store was out of reach when it should have taken what is published.
+        let entry = in_time(self.0.store.get(&Self::standing_key(id))).await?;
+        let last = entry.as_deref().and_then(Entry::decode).and_then(Entry::last);
+        let record = last.and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.0));
+        let record = record.filter(|record| record.generation() >= generation);
+        let record = record.ok_or(LoadError::Behind)?;
+        self.replace_in_background(record.clone());
+        Ok(record.into_session())
+    }
+
+    /// Goes on trying to store a session for as long as its published result lasts.
+    pub(super) fn store_later(&self, record: SessionRecord) {
+        let sessions = self.clone();
+        tokio::spawn(async move {
+            for seconds in [1, 2, 4, 8, 16, 28] {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                if sessions.store_again(&record).await.is_ok() {
+                    return;
+                }
+            }
+        });
     }
 
     /// Puts a session into the store that was never there.
@@ -192,6 +226,15 @@ impl Sessions {
 pub(super) enum StoringError {
     #[error(transparent)]
     Sealing(#[from] SealingFailed),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A session could not be read from the store.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("the shared store has an older state of the session than its cookie")]
+    Behind,
     #[error(transparent)]
     Store(#[from] StoreError),
 }

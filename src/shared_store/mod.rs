@@ -166,6 +166,8 @@ impl fmt::Debug for StoreKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Purpose {
+    /// How often a session was refreshed.
+    Generation,
     /// Launch tokens of IdP-initiated logins that were used.
     Launch,
     /// Leases and published results of token refreshes.

@@ -28,6 +28,7 @@ pub(crate) struct LoggedOut {
     pub(crate) subject: Option<String>,
     /// Claim `jti`: the same token comes once.
     pub(crate) token_id: String,
+    pub(crate) issued_at: OffsetDateTime,
     pub(crate) expires_at: OffsetDateTime,
 }
 
@@ -85,7 +86,7 @@ impl LogoutExpectations<'_> {
         }
         let token_id = name("jti")?.filter(|id| id.len() <= MAX_TOKEN_ID_BYTES);
         let token_id = token_id.ok_or(TokenError::Claim("jti"))?;
-        Ok(LoggedOut { session_id, subject, token_id, expires_at })
+        Ok(LoggedOut { session_id, subject, token_id, issued_at, expires_at })
     }
 }
 

@@ -124,24 +124,73 @@ async fn cookie_invalid_or_expired_is_answered_alike_and_taken_away() {
     over.keep_too_long(&name);
     world.advance(60);
 
-    for mut browser in [damaged, ended, over] {
+    // The second answer of a session that the environment has ended comes when that is known.
+    for (mut browser, cleared_again) in [(damaged, true), (ended, false), (over, true)] {
         let navigation = browser.clone().open("/me").await;
         assert_eq!(navigation.status(), StatusCode::FOUND);
         assert_eq!(navigation.location(), "/login?return_to=%2Fme");
         let script = browser.fetch("/me").await;
         assert_eq!(script.status(), StatusCode::UNAUTHORIZED);
-        for answer in [&navigation, &script] {
+        let removal = format!("{name}=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0");
+        for (answer, clears) in [(&navigation, true), (&script, cleared_again)] {
             answer.assert_private();
             let cleared = set_cookies(answer.headers());
-            assert_eq!(
-                cleared,
-                [format!("{name}=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0")]
-            );
+            assert_eq!(cleared, vec![removal.as_str(); usize::from(clears)]);
             let reason = answer.extensions().get::<SessionRejection>();
             assert!(matches!(reason, Some(SessionRejection::SessionOver(_))));
         }
+        browser.take_in(&navigation);
         assert_eq!(browser.names(), [""; 0]);
     }
+}
+
+#[tokio::test]
+async fn cookie_of_a_session_that_was_ended_here_stays_for_its_successor() {
+    let world = World::new();
+    let mut jane = world.logged_in(JANE).await;
+    let old = jane.request(Method::GET, "/me", &FETCH);
+    world
+        .sessions
+        .revoke_session(jane.fetch("/me").await.json()["sid"].as_str().unwrap())
+        .await
+        .unwrap();
+    world.advance(1);
+    let done = jane.log_in(&world.sandbox, JANE).await;
+    assert_eq!(done.status(), StatusCode::SEE_OTHER);
+    // What was sent before the login is answered after it.
+    let late = send(&world.app, old).await;
+    assert_eq!((late.status(), set_cookies(late.headers()).len()), (StatusCode::UNAUTHORIZED, 0));
+    jane.take_in(&late);
+    assert_eq!(jane.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn r8_a_page_of_another_site_changes_nothing_in_the_persons_name() {
+    let world = World::new();
+    let jane = world.logged_in(JANE).await;
+    let sibling = [("sec-fetch-site", "same-site"), ("origin", "https://blog.example.com")];
+    let post = |browser: &Browser, headers: &[(&str, &str)]| {
+        let request = browser.request(Method::POST, "/me", headers);
+        let app = browser.app().clone();
+        async move { send(&app, request).await }
+    };
+    let refused = post(&jane, &sibling).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert_eq!(refused.json()["error"], "cross_site_request");
+    assert!(matches!(refused.extensions().get(), Some(SessionRejection::CrossSite)));
+    refused.assert_private();
+    let reading = jane.request(Method::GET, "/me", &sibling);
+    assert_eq!(send(&world.app, reading).await.status(), StatusCode::OK);
+    assert_eq!(post(&jane, &FETCH).await.status(), StatusCode::OK);
+    // Not a browser's, and nobody's.
+    assert_eq!(post(&jane, &[]).await.status(), StatusCode::OK);
+    assert_eq!(post(&world.browser(), &sibling).await.status(), StatusCode::UNAUTHORIZED);
+
+    let trusting = world.replica(|s| s.trusted_origin("https://blog.example.com"));
+    let jane = jane.at(&crate::support::app(&trusting));
+    assert_eq!(post(&jane, &sibling).await.status(), StatusCode::OK);
+    let other = [("sec-fetch-site", "same-site"), ("origin", "https://shop.example.com")];
+    assert_eq!(post(&jane, &other).await.status(), StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]

@@ -90,6 +90,18 @@ async fn a10_a_logout_token_ends_the_session_that_it_names_and_no_other() {
 }
 
 #[tokio::test]
+async fn a10_a_logout_token_that_comes_late_ends_no_login_made_since() {
+    let world = World::new();
+    let old = world.logged_in(JANE).await;
+    let sub = me(&old).await["sub"].clone();
+    let token = world.sandbox.sign(claims(&world, "t", &json!({"sub": sub})));
+    world.advance(100);
+    let new = world.logged_in(JANE).await;
+    assert_eq!(tell(&world.app, &token).await.status(), StatusCode::OK);
+    assert!(!is_in(&old).await && is_in(&new).await);
+}
+
+#[tokio::test]
 async fn a10_what_is_no_logout_token_ends_nothing() {
     let world = World::new();
     let jane = world.logged_in(JANE).await;

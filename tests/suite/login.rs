@@ -7,7 +7,7 @@ use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
 use url::Url;
 
 use crate::support::{
-    Browser, CALLBACK, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, noise, parameter,
+    Browser, CALLBACK, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, noise, parameter, send,
     set_cookies, with_parameters,
 };
 
@@ -115,6 +115,29 @@ async fn l2_of_twenty_attempts_the_newest_five_are_kept() {
         } else {
             assert_refused(&answer, &AuthFailure::AttemptUnknown);
         }
+    }
+}
+
+#[tokio::test]
+async fn c4_twenty_tabs_that_start_at_once_stay_within_what_proxies_take() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    // None of them knows of the others.
+    let started: Vec<_> = (0..20)
+        .map(|tab| {
+            let target = format!("/login?return_to=/a-page-of-forty-characters-in-its-path/{tab}");
+            browser.request(Method::GET, &target, &NAVIGATION)
+        })
+        .collect();
+    let mut callbacks = Vec::new();
+    for request in started {
+        let answer = send(&world.app, request).await;
+        browser.take_in(&answer);
+        callbacks.push(world.sandbox.log_in(answer.location(), JANE).unwrap());
+    }
+    assert!(browser.cookie_header().len() < 8000, "{}", browser.cookie_header().len());
+    for callback in callbacks {
+        assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A shared store that can be made to fail, and that shows what it was given.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use tower_scalekit::clock::Clock;
 use tower_scalekit::shared_store::{
-    LogCursor, LogPage, MemoryStore, SharedStore, StoreError, StoreFuture, StoreKey,
+    LogCursor, LogPage, MemoryStore, Purpose, SharedStore, StoreError, StoreFuture, StoreKey,
 };
 
 #[derive(Clone)]
@@ -18,23 +18,45 @@ pub(crate) struct FlakyStore(Arc<Inner>);
 struct Inner {
     store: MemoryStore,
     down: AtomicBool,
+    /// So many operations fail before others are carried out.
+    failing: AtomicUsize,
+    /// Values of this purpose are not taken.
+    refused: Mutex<Option<Purpose>>,
     seen: Mutex<HashMap<StoreKey, Bytes>>,
 }
 
 impl FlakyStore {
     pub(crate) fn new(clock: Clock) -> Self {
-        let (store, down, seen) =
-            (MemoryStore::new(clock), AtomicBool::default(), Mutex::default());
-        Self(Arc::new(Inner { store, down, seen }))
+        Self(Arc::new(Inner {
+            store: MemoryStore::new(clock),
+            down: AtomicBool::default(),
+            failing: AtomicUsize::default(),
+            refused: Mutex::default(),
+            seen: Mutex::default(),
+        }))
     }
 
     pub(crate) fn set_down(&self, down: bool) {
         self.0.down.store(down, Ordering::SeqCst);
     }
 
+    /// Lets the next operations fail.
+    pub(crate) fn fail_next(&self, operations: usize) {
+        self.0.failing.store(operations, Ordering::SeqCst);
+    }
+
+    /// Takes no values of this purpose any more.
+    pub(crate) fn refuse(&self, purpose: Option<Purpose>) {
+        *self.0.refused.lock().unwrap() = purpose;
+    }
+
     /// The newest value under each key that ever had one.
     pub(crate) fn seen(&self) -> HashMap<StoreKey, Bytes> {
         self.0.seen.lock().unwrap().clone()
+    }
+
+    fn is_refused(&self, key: &StoreKey) -> bool {
+        *self.0.refused.lock().unwrap() == Some(key.purpose())
     }
 
     fn note(&self, key: &StoreKey, value: &Bytes) {
@@ -45,7 +67,9 @@ impl FlakyStore {
         &'a self,
         operation: impl FnOnce(&'a MemoryStore) -> StoreFuture<'a, T>,
     ) -> StoreFuture<'a, T> {
-        if self.0.down.load(Ordering::SeqCst) {
+        let one_less = |left: usize| left.checked_sub(1);
+        let fails = self.0.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+        if fails.is_ok() || self.0.down.load(Ordering::SeqCst) {
             let refused = Err(StoreError::Unavailable("switched off by the test".into()));
             return std::future::ready(refused).boxed();
         }
@@ -59,6 +83,9 @@ impl SharedStore for FlakyStore {
     }
 
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        if self.is_refused(key) {
+            return std::future::ready(Err(StoreError::Full(key.purpose()))).boxed();
+        }
         self.note(key, &value);
         self.pass(|store| store.put(key, value, ttl))
     }
@@ -69,6 +96,9 @@ impl SharedStore for FlakyStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
+        if self.is_refused(key) {
+            return std::future::ready(Err(StoreError::Full(key.purpose()))).boxed();
+        }
         self.note(key, &value);
         self.pass(|store| store.put_if_absent(key, value, ttl))
     }
@@ -80,6 +110,9 @@ impl SharedStore for FlakyStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
+        if self.is_refused(key) {
+            return std::future::ready(Err(StoreError::Full(key.purpose()))).boxed();
+        }
         self.note(key, &value);
         self.pass(|store| store.replace_if(key, expected, value, ttl))
     }
@@ -89,6 +122,9 @@ impl SharedStore for FlakyStore {
     }
 
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        if self.is_refused(log) {
+            return std::future::ready(Err(StoreError::Full(log.purpose()))).boxed();
+        }
         self.pass(|store| store.append(log, entry, ttl))
     }
 

@@ -407,3 +407,101 @@ async fn a_session_of_nobody_does_not_begin() {
     assert!(matches!(begun, Err(BeginError::NoUserId)));
     assert_eq!(world.sessions.redirect_uri(), CALLBACK);
 }
+
+#[tokio::test(start_paused = true)]
+async fn r2_a_store_that_fails_in_the_middle_of_a_renewal_costs_nobody_a_session() {
+    for store_backed in [false, true] {
+        for failing in 1..12 {
+            let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+            let store = FlakyStore::new(world.sandbox.clock().clock());
+            let replica = || {
+                let one = world.replica(|one| {
+                    let one = one.shared_store(store.clone());
+                    if store_backed { one.store_backed() } else { one }
+                });
+                app(&one)
+            };
+            let mut browser = Browser::new(&replica(), &world.sandbox);
+            browser.log_in(&world.sandbox, JANE).await;
+            let late = browser.clone();
+            world.advance(301);
+            // The store fails when the environment has taken the refresh token.
+            let held = world.sandbox.hold(Endpoint::Token);
+            let request = browser.request(Method::GET, "/me", &FETCH);
+            let renewing = tokio::spawn({
+                let app = browser.app().clone();
+                async move { send(&app, request).await }
+            });
+            while world.sandbox.requests(Endpoint::Token) < 2 {
+                tokio::task::yield_now().await;
+            }
+            store.fail_next(failing);
+            drop(held);
+            let answer = renewing.await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK, "{store_backed} {failing}");
+            browser.take_in(&answer);
+            store.fail_next(0);
+            for _ in 0..3 {
+                assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+                world.advance(301);
+            }
+            // Another process, or the same after a restart; and a tab that heard of nothing.
+            let fresh = replica();
+            let answer = browser.at(&fresh).fetch("/me").await;
+            assert_eq!(answer.status(), StatusCode::OK, "{store_backed} {failing}");
+            let _ = late.at(&fresh).fetch("/me").await;
+            browser.take_in(&answer);
+            assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r3_a_store_that_missed_a_renewal_takes_it_from_what_was_published() {
+    let replicas = Replicas::new();
+    let mut browser = replicas.logged_in().await;
+    replicas.world.advance(301);
+    replicas.store.refuse(Some(Purpose::Session));
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    replicas.store.refuse(None);
+    assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    replicas.world.advance(61);
+    let fresh =
+        replicas.world.replica(|one| one.shared_store(replicas.store.clone()).store_backed());
+    assert_eq!(browser.at(&app(&fresh)).fetch("/me").await.status(), StatusCode::OK);
+    assert_eq!(replicas.world.sandbox.refreshes(), 1);
+}
+
+#[tokio::test]
+async fn r8_a_logout_that_the_store_missed_is_told_when_it_is_back() {
+    let replicas = Replicas::new();
+    for path in ["/own", "/own/cookie"] {
+        let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
+        browser.post(path).await;
+        let (copy, other) = (browser.clone(), browser.clone());
+        assert_eq!(replicas.status(1, &copy).await, StatusCode::OK);
+        replicas.store.set_down(true);
+        assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
+        replicas.store.set_down(false);
+        // Anybody's request after two seconds.
+        for _ in 0..2 {
+            replicas.world.advance(2);
+            assert_eq!(replicas.status(0, &other).await, StatusCode::UNAUTHORIZED);
+        }
+        assert_eq!(replicas.status(1, &copy).await, StatusCode::UNAUTHORIZED, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn only_sessions_that_are_kept_in_it_need_the_store_to_begin() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let sessions = world.replica(|one| one.shared_store(store.clone()));
+    store.refuse(Some(Purpose::Session));
+    let headers = HeaderMap::new();
+    let in_cookie = sessions.begin(LocalSession::new(mary()).in_cookie(), &headers).await;
+    assert!(in_cookie.is_ok(), "{in_cookie:?}");
+    let stored = sessions.begin(LocalSession::new(mary()), &headers).await;
+    assert!(matches!(stored, Err(BeginError::Store(_))));
+}

@@ -27,8 +27,9 @@ use crate::shared_store::StoreError;
 /// How long requests with an older cookie are given the new session.
 const RESULT_MEMORY: Duration = Duration::from_secs(60);
 /// So long waiters do not queue up calls that fail.
-const FAILURE_MEMORY: Duration = Duration::from_secs(1);
-/// Longer than a token call of 10 s and a fetch of keys of 5 s.
+const FAILURE_MEMORY: Duration = Duration::from_millis(1000);
+const FAILURE_MILLIS: i64 = 1000;
+/// Longer than a token call of 10 s, a fetch of keys of 5 s and a few tries to store the result.
 const LEASE: Duration = Duration::from_secs(18);
 
 /// What the store says of a session.
@@ -37,12 +38,20 @@ const LEASE: Duration = Duration::from_secs(18);
 pub(in crate::session) enum Entry {
     /// Logged out, revoked, or refused by the environment. Final.
     Ended,
-    /// The refresh of this generation has just failed.
-    Failed { generation: u32 },
+    /// The refresh of this generation has failed, and is not tried again before then (Unix
+    /// milliseconds).
+    Failed { generation: u32, until: i64, last: Option<Sealed> },
     /// Somebody is refreshing to this generation.
-    Leased { generation: u32, owner: String },
-    /// The session as of this generation, sealed for the store.
-    Newest { generation: u32, sealed: String },
+    Leased { generation: u32, owner: String, last: Option<Sealed> },
+    /// What came of the last refresh.
+    Newest(Sealed),
+}
+
+/// A session as of a generation, sealed for the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::session) struct Sealed {
+    pub(in crate::session) generation: u32,
+    pub(in crate::session) sealed: String,
 }
 
 impl Entry {
@@ -53,12 +62,27 @@ impl Entry {
     pub(in crate::session) fn decode(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
+
+    /// The newest session that was published, which requests with an older cookie are given also
+    /// while the next refresh is under way, or has failed.
+    pub(in crate::session) fn last(self) -> Option<Sealed> {
+        match self {
+            Self::Ended => None,
+            Self::Failed { last, .. } | Self::Leased { last, .. } => last,
+            Self::Newest(last) => Some(last),
+        }
+    }
 }
 
 /// What came of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
+    /// The session has moved on, and what became of it is forgotten: this cookie is of no use.
+    Beyond,
+    /// Logged out or revoked.
     Ended,
+    /// The environment says that it has ended.
+    Refused,
     /// The newest session, sealed for the store.
     Renewed(String),
     /// Nobody knows: the environment or the store does not answer.
@@ -117,14 +141,20 @@ pub(super) trait World: Sync {
 
     /// Waits a little for somebody else's result; `false` when it has been waited long enough.
     fn wait(&self) -> impl Future<Output = bool> + Send;
+
+    /// Waits a little before the store is asked again; `false` when it was asked often enough.
+    fn retry(&self) -> impl Future<Output = bool> + Send;
+
+    /// Unix milliseconds.
+    fn now(&self) -> i64;
 }
 
 /// Where a refresher stands.
 enum State {
     Look,
-    Prepare { seen: Option<Bytes> },
-    Lease { seen: Option<Bytes> },
-    Exchange { lease: Bytes },
+    Prepare { seen: Option<Bytes>, last: Option<Sealed> },
+    Lease { seen: Option<Bytes>, last: Option<Sealed> },
+    Exchange { lease: Bytes, last: Option<Sealed> },
     Publish { lease: Bytes, entry: Entry, ttl: Duration, outcome: Outcome },
     Overtaken { outcome: Outcome },
     Wait,
@@ -154,44 +184,52 @@ async fn step(
     Ok(match state {
         State::Look => {
             let seen = world.read().await?;
-            match seen.as_deref().and_then(Entry::decode) {
-                Some(Entry::Ended) => State::Done(Outcome::Ended),
-                Some(Entry::Newest { generation: newer, sealed }) if newer > generation => {
-                    State::Done(Outcome::Renewed(sealed))
+            let entry = seen.as_deref().and_then(Entry::decode);
+            let last = entry.clone().and_then(Entry::last);
+            match (entry, last) {
+                (Some(Entry::Ended), _) => State::Done(Outcome::Ended),
+                (_, Some(last)) if last.generation > generation => {
+                    State::Done(Outcome::Renewed(last.sealed))
                 }
-                Some(Entry::Leased { .. }) => State::Wait,
-                Some(Entry::Failed { generation: failed }) if failed >= generation => {
+                (Some(Entry::Leased { .. }), _) => State::Wait,
+                (Some(Entry::Failed { generation: failed, until, .. }), _)
+                    if failed >= generation && world.now() < until =>
+                {
                     State::Done(Outcome::Unavailable)
                 }
-                _ => State::Prepare { seen },
+                (_, last) => State::Prepare { seen, last },
             }
         }
-        State::Prepare { seen } => match world.stored().await? {
+        State::Prepare { seen, last } => match world.stored().await? {
             Stored::Beyond => match world.read().await?.as_deref().and_then(Entry::decode) {
-                Some(Entry::Newest { generation: newer, sealed }) if newer > generation => {
-                    State::Done(Outcome::Renewed(sealed))
-                }
-                Some(Entry::Leased { .. }) => State::Wait,
-                // Forgotten by now. The token was spent, so it is not spent again.
-                _ => State::Done(Outcome::Ended),
+                Some(Entry::Ended) => State::Done(Outcome::Ended),
+                entry => match entry.clone().and_then(Entry::last) {
+                    Some(last) if last.generation > generation => {
+                        State::Done(Outcome::Renewed(last.sealed))
+                    }
+                    _ if matches!(entry, Some(Entry::Leased { .. })) => State::Wait,
+                    // The token was spent, so it is not spent again.
+                    _ => State::Done(Outcome::Beyond),
+                },
             },
             Stored::Gone => State::Done(Outcome::Ended),
             Stored::Newer(sealed) => State::Done(Outcome::Renewed(sealed)),
-            Stored::Same if world.is_ready().await => State::Lease { seen },
+            Stored::Same if world.is_ready().await => State::Lease { seen, last },
             Stored::Same => State::Done(Outcome::Unavailable),
         },
-        State::Lease { seen } => {
-            let lease = Entry::Leased { generation: target, owner: owner.to_owned() };
+        State::Lease { seen, last } => {
+            let (owner, carried) = (owner.to_owned(), last.clone());
+            let lease = Entry::Leased { generation: target, owner, last: carried };
             if world.set(seen, &lease, LEASE).await? {
-                State::Exchange { lease: lease.encode() }
+                State::Exchange { lease: lease.encode(), last }
             } else {
                 State::Look
             }
         }
-        State::Exchange { lease } => match world.exchange().await {
+        State::Exchange { lease, last } => match world.exchange().await {
             Exchanged::Renewed(sealed) => State::Publish {
                 lease,
-                entry: Entry::Newest { generation: target, sealed: sealed.clone() },
+                entry: Entry::Newest(Sealed { generation: target, sealed: sealed.clone() }),
                 ttl: RESULT_MEMORY,
                 outcome: Outcome::Renewed(sealed),
             },
@@ -199,40 +237,42 @@ async fn step(
                 lease,
                 entry: Entry::Ended,
                 ttl: RESULT_MEMORY,
-                outcome: Outcome::Ended,
+                outcome: Outcome::Refused,
             },
             Exchanged::Failed => State::Publish {
                 lease,
-                entry: Entry::Failed { generation },
-                ttl: FAILURE_MEMORY,
+                ttl: if last.is_some() { RESULT_MEMORY } else { FAILURE_MEMORY },
+                entry: Entry::Failed { generation, until: world.now() + FAILURE_MILLIS, last },
                 outcome: Outcome::Unavailable,
             },
         },
         State::Publish { lease, entry, ttl, outcome } => {
-            match world.set(Some(lease), &entry, ttl).await {
-                Ok(true) => {
-                    if let Entry::Newest { generation, .. } = entry {
-                        world.published(generation).await;
+            let published = world.set(Some(lease.clone()), &entry, ttl).await;
+            match published {
+                Ok(false) => State::Overtaken { outcome },
+                Err(_) if world.retry().await => State::Publish { lease, entry, ttl, outcome },
+                Ok(true) | Err(_) => {
+                    // Unpublished, the result is still this session's only one.
+                    if let Entry::Newest(newest) = entry {
+                        world.published(newest.generation).await;
                     }
                     State::Done(outcome)
                 }
-                Ok(false) => State::Overtaken { outcome },
-                // Unpublished, the result is still this session's only one.
-                Err(_) => State::Done(outcome),
             }
         }
         // The lease ran out or the session was ended while the token endpoint took its time.
         State::Overtaken { outcome } => {
             let entry = world.read().await?.as_deref().and_then(Entry::decode);
-            match (entry, outcome) {
-                (Some(Entry::Ended), _) => State::Done(Outcome::Ended),
-                (Some(Entry::Newest { generation: newer, sealed }), _) if newer > generation => {
-                    State::Done(Outcome::Renewed(sealed))
+            let last = entry.clone().and_then(Entry::last);
+            match (entry, last, outcome) {
+                (Some(Entry::Ended), _, _) => State::Done(Outcome::Ended),
+                (_, Some(last), _) if last.generation > generation => {
+                    State::Done(Outcome::Renewed(last.sealed))
                 }
-                (_, Outcome::Renewed(sealed)) => State::Done(Outcome::Renewed(sealed)),
+                (_, _, Outcome::Renewed(sealed)) => State::Done(Outcome::Renewed(sealed)),
                 // Refused because the other holder has spent the token: its result is the word.
-                (Some(Entry::Leased { .. }), _) => State::Wait,
-                (_, outcome) => State::Done(outcome),
+                (Some(Entry::Leased { .. }), _, _) => State::Wait,
+                (_, _, outcome) => State::Done(outcome),
             }
         }
         State::Wait => {

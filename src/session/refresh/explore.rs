@@ -42,6 +42,8 @@ enum Environment {
     LosesFirstAnswer,
     /// The session has ended there.
     Refuses,
+    /// A token that was spent is taken for stolen, and ends the session.
+    SpendsOnce,
 }
 
 #[derive(Debug, Default)]
@@ -148,6 +150,7 @@ impl World for Replica {
             let first = shared.calls == 1;
             match self.environment {
                 Environment::Refuses => Exchanged::Refused,
+                Environment::SpendsOnce if !first => Exchanged::Refused,
                 Environment::FailsOnce if first => Exchanged::Failed,
                 // Within the grace a spent token is answered with the newest session.
                 _ => {
@@ -162,6 +165,14 @@ impl World for Replica {
         self.turn().await;
         self.shared.lock().unwrap().calling -= 1;
         exchanged
+    }
+
+    async fn retry(&self) -> bool {
+        true
+    }
+
+    fn now(&self) -> i64 {
+        0
     }
 
     async fn wait(&self) -> bool {
@@ -238,7 +249,7 @@ fn run(
                 let mut shared = shared.lock().unwrap();
                 let expires = match shared.entry.as_deref().and_then(Entry::decode) {
                     Some(Entry::Failed { .. } | Entry::Leased { .. }) => Event::LeaseExpires,
-                    Some(Entry::Newest { .. }) => Event::ResultExpires,
+                    Some(Entry::Newest(_)) => Event::ResultExpires,
                     Some(Entry::Ended) | None => continue,
                 };
                 if event == expires {
@@ -317,7 +328,11 @@ fn r2_a_failure_ends_nobodys_session() {
 #[test]
 fn r2_a_definite_refusal_ends_the_session_for_all() {
     explore(3, Environment::Refuses, &[], |outcomes, shared| {
-        assert!(outcomes.iter().all(|outcome| *outcome == Some(Outcome::Ended)));
+        let ended =
+            |outcome: &&Option<Outcome>| matches!(outcome, Some(Outcome::Ended | Outcome::Refused));
+        assert_eq!(outcomes.iter().filter(ended).count(), 3);
+        let refused = outcomes.iter().filter(|outcome| **outcome == Some(Outcome::Refused));
+        assert_eq!(refused.count(), 1);
         assert_eq!((shared.calls, &shared.entry), (1, &Some(Entry::Ended.encode())));
     });
 }
@@ -363,7 +378,7 @@ fn r1_whoever_comes_when_the_result_is_forgotten_spends_no_spent_token() {
     explore(2, Environment::Answers, &events, |outcomes, shared| {
         let fine = |outcome: &Option<Outcome>| {
             // Its own cookie is of no use any more; the session itself goes on.
-            renewed(outcome) || (shared.marked && *outcome == Some(Outcome::Ended))
+            renewed(outcome) || (shared.marked && *outcome == Some(Outcome::Beyond))
         };
         assert!(outcomes.iter().all(fine) && outcomes.iter().any(renewed));
         assert_ne!(shared.entry, Some(Entry::Ended.encode()));
@@ -374,8 +389,14 @@ fn r1_whoever_comes_when_the_result_is_forgotten_spends_no_spent_token() {
 
 #[test]
 fn r2_a_store_that_fails_once_ends_nobodys_session() {
-    for events in [&[Event::StoreFails][..], &[Event::StoreFails, Event::LeaseExpires]] {
-        explore(2, Environment::Answers, events, |outcomes, shared| {
+    let and_a_lease_expires = [Event::StoreFails, Event::LeaseExpires];
+    for (environment, events) in [
+        (Environment::SpendsOnce, &[Event::StoreFails][..]),
+        (Environment::SpendsOnce, &[Event::StoreFails, Event::StoreFails]),
+        (Environment::Answers, &and_a_lease_expires),
+    ] {
+        explore(2, environment, events, |outcomes, shared| {
+            assert!(!outcomes.contains(&Some(Outcome::Refused)));
             assert!(!outcomes.contains(&Some(Outcome::Ended)));
             assert_ne!(shared.entry, Some(Entry::Ended.encode()));
             assert!(shared.calls <= 2);

@@ -37,7 +37,6 @@ impl Sessions {
     }
 }
 
-/// Ids of sessions have no space in them.
 fn marker_key(id: &str) -> StoreKey {
-    StoreKey::new(Purpose::Refresh, format!("generation of {id}"))
+    StoreKey::new(Purpose::Generation, id)
 }

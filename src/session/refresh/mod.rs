@@ -25,7 +25,8 @@ use self::coordinator::{Exchanged, Outcome, Stored, World};
 use self::held::HeldTokens;
 use super::record::SessionRecord;
 use super::stored::InStore;
-use super::{Session, Sessions};
+use super::{Peeked, Session, Sessions};
+use crate::clock::unix_millis;
 use crate::flight::{Flight, Flights};
 use crate::oauth::{OAuthError, TokenResponse};
 use crate::secret::SecretString;
@@ -39,6 +40,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(12);
 
 /// A renewed session is worth more than one try to store it, within the time of a lease.
 const STORE_TRIES: usize = 3;
+/// So is a result to be published, while the lease lasts.
+const MAX_RETRIES: u32 = 3;
 
 /// What a request whose token is still valid has left of it when it has waited long enough.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(500);
@@ -50,8 +53,10 @@ const MAX_ROUNDS: usize = 4;
 #[derive(Clone, Debug)]
 pub(crate) enum Renewal {
     Renewed(Arc<Renewed>),
-    /// The session was logged out or revoked, or the environment says that it has ended.
+    /// The session was logged out or revoked, or has moved on from this cookie for good.
     Ended,
+    /// The environment says that the session has ended.
+    Refused,
     /// Nobody knows: the environment does not answer, or not sensibly (R2).
     Unavailable,
 }
@@ -99,8 +104,17 @@ impl Sessions {
         Renewing { flight, patience: patience.map(|patience| Box::pin(sleep(patience))) }
     }
 
+    async fn renew_until_fresh(&self, session: Session) -> Renewal {
+        let renewal = self.renew_several(session).await;
+        // Whoever has waited is judged by what is known by now.
+        if let Some(news) = self.0.revocations.news() {
+            news.await;
+        }
+        renewal
+    }
+
     /// A late request's session may be several refreshes behind, and the newest due again.
-    async fn renew_until_fresh(&self, mut session: Session) -> Renewal {
+    async fn renew_several(&self, mut session: Session) -> Renewal {
         let mut renewal = self.renew_once(&session).await;
         for _ in 1..MAX_ROUNDS {
             match &renewal {
@@ -124,7 +138,14 @@ impl Sessions {
                 .unseal_stored(session.record().id(), &sealed)
                 .and_then(|(record, _)| self.renewed(record))
                 .map_or(Renewal::Unavailable, |renewed| Renewal::Renewed(Arc::new(renewed))),
-            Outcome::Ended => Renewal::Ended,
+            Outcome::Beyond | Outcome::Ended => Renewal::Ended,
+            Outcome::Refused => {
+                // A copy of the cookie must not go on until its token expires.
+                if let Err(error) = self.end(&Peeked::Session(session.clone())).await {
+                    telemetry::internal_error("session_refresh", &error);
+                }
+                Renewal::Refused
+            }
             Outcome::Unavailable => Renewal::Unavailable,
         }
     }
@@ -148,6 +169,7 @@ struct Refresher<'a> {
     key: StoreKey,
     owner: String,
     started: Instant,
+    retries: AtomicU32,
 }
 
 impl<'a> Refresher<'a> {
@@ -157,7 +179,8 @@ impl<'a> Refresher<'a> {
         let random = SecretString::random::<9>();
         let owner = format!("{number}-{}", random.as_ref().map_or("", SecretString::expose));
         let key = Sessions::standing_key(session.record().id());
-        Self { sessions, session, key, owner, started: Instant::now() }
+        let (started, retries) = (Instant::now(), AtomicU32::new(0));
+        Self { sessions, session, key, owner, started, retries }
     }
 
     async fn try_exchange(&self) -> Result<String, ExchangeError> {
@@ -206,6 +229,8 @@ impl Refresher<'_> {
             }
             sleep(LOOK_AGAIN).await;
         }
+        // Whoever reads an older one takes the published result instead, while there is one.
+        self.sessions.store_later(record.clone());
     }
 
     /// Renews tokens that have expired while they were held. They stay held if that fails.
@@ -256,17 +281,18 @@ impl World for Refresher<'_> {
 
     async fn stored(&self) -> Result<Stored, StoreError> {
         let record = self.session.record();
-        if !record.is_stored() {
-            let is_beyond = self.sessions.is_beyond(record.id(), record.generation()).await?;
-            return Ok(if is_beyond { Stored::Beyond } else { Stored::Same });
-        }
-        Ok(match self.sessions.read_stored(record.id()).await? {
-            None => Stored::Gone,
-            Some(InStore { record: stored, .. }) if stored.generation() > record.generation() => {
-                self.sessions.seal_stored(&stored).map_or(Stored::Same, Stored::Newer)
+        if record.is_stored() {
+            match self.sessions.read_stored(record.id()).await? {
+                None => return Ok(Stored::Gone),
+                Some(InStore { record: there, .. }) if there.generation() > record.generation() => {
+                    let sealed = self.sessions.seal_stored(&there);
+                    return Ok(sealed.map_or(Stored::Beyond, Stored::Newer));
+                }
+                Some(_) => {}
             }
-            Some(_) => Stored::Same,
-        })
+        }
+        let is_beyond = self.sessions.is_beyond(record.id(), record.generation()).await?;
+        Ok(if is_beyond { Stored::Beyond } else { Stored::Same })
     }
 
     async fn is_ready(&self) -> bool {
@@ -292,6 +318,15 @@ impl World for Refresher<'_> {
             Exchanged::Failed => "failed",
         });
         exchanged
+    }
+
+    async fn retry(&self) -> bool {
+        sleep(LOOK_AGAIN).await;
+        self.retries.fetch_add(1, Ordering::Relaxed) < MAX_RETRIES
+    }
+
+    fn now(&self) -> i64 {
+        unix_millis(self.sessions.scalekit().clock().now())
     }
 
     async fn wait(&self) -> bool {
