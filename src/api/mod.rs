@@ -1,6 +1,7 @@
 //! The environment's REST API, called in the application's own name.
 //!
-//! [`Scalekit::api`] gives the handle; each resource is a file: [`sessions`]. What has none yet is
+//! [`Scalekit::api`] gives the handle; each resource is a file: [`sessions`],
+//! [`auth_requests`]. What has none yet is
 //! called by method and path through [`Api::request`].
 //!
 //! ```
@@ -54,6 +55,7 @@
 //! * Each attempt may take 20 s, and each answer has at most 1 MiB.
 
 mod answer;
+pub mod auth_requests;
 mod error;
 mod pages;
 mod request;
@@ -70,6 +72,7 @@ pub use self::request::ApiRequest;
 
 use http::Method;
 
+use self::auth_requests::AuthRequestsApi;
 use self::sessions::SessionsApi;
 use crate::scalekit::Scalekit;
 
@@ -88,6 +91,12 @@ pub struct Api {
 }
 
 impl Api {
+    /// Logins that are handed to your own login page.
+    #[must_use]
+    pub fn auth_requests(&self) -> AuthRequestsApi {
+        AuthRequestsApi::new(self.clone())
+    }
+
     /// The sessions of users.
     #[must_use]
     pub fn sessions(&self) -> SessionsApi {

@@ -15,7 +15,8 @@ use crate::scalekit::Scalekit;
 
 /// Everything but the unreserved characters of RFC 3986: also `:`, behind which gateways look for
 /// a verb.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const ENCODED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A call of the API that is being put together. Made by [`Api::request`](super::Api::request).
 #[derive(Clone)]

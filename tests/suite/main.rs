@@ -8,6 +8,7 @@ mod keys;
 mod login;
 mod login_parameters;
 mod login_tokens;
+mod mcp;
 mod refresh;
 mod rendering;
 mod replicas;

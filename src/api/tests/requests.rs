@@ -94,3 +94,21 @@ async fn the_way_out_sends_anything_with_the_same_token() {
     let value: Result<Value, _> = serde_json::from_slice(answer.body());
     assert!(value.is_ok());
 }
+
+#[tokio::test]
+async fn who_has_logged_in_at_ones_own_page_is_told_as_the_reference_says() {
+    let (api, sent) = recorded("");
+    let mut jane = crate::api::auth_requests::LoginUser::new("my-jane", "jane@acme.test");
+    jane.given_name = Some("Jane".to_owned());
+    // The sandbox has no such logins.
+    let unknown = api.auth_requests().set_user("conn_1", "lri/1", &jane).await.unwrap_err();
+    assert!(matches!(unknown, ApiError::NotFound(_)), "{unknown}");
+    let sent = sent.lock().unwrap();
+    let call = sent.last().unwrap();
+    assert_eq!(call.uri().path(), "/api/v1/connections/conn_1/auth-requests/lri%2F1/user");
+    assert_eq!(call.method(), Method::POST);
+    let body: Value = serde_json::from_slice(call.body()).unwrap();
+    let expected =
+        serde_json::json!({"sub": "my-jane", "email": "jane@acme.test", "given_name": "Jane"});
+    assert_eq!(body, expected);
+}

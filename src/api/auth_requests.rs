@@ -1,0 +1,166 @@
+//! Logins that Scalekit hands to your own login page ("bring your own auth" of MCP servers).
+//!
+//! Scalekit sends a person's browser to your login with `login_request_id` and `state`, for about
+//! ten minutes. When you know who they are:
+//!
+//! 1. read the two with [`LoginRequest::from_query`],
+//! 2. tell Scalekit who it is with [`AuthRequestsApi::set_user`],
+//! 3. send the browser back to [`AuthRequestsApi::callback_url`].
+//!
+//! ```
+//! use tower_scalekit::Scalekit;
+//! use tower_scalekit::api::auth_requests::LoginRequest;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let scalekit = Scalekit::builder("https://acme.scalekit.dev", "skc_1", "s3cret").build()?;
+//! let login = LoginRequest::from_query("login_request_id=lri_1&state=a%26b").ok_or("no login")?;
+//! let api = scalekit.api().auth_requests();
+//! // api.set_user("conn_1", &login.id, &LoginUser::new("your-id-of-jane", "jane@acme.test")).await?;
+//! assert_eq!(
+//!     api.callback_url("conn_1", &login.state).as_str(),
+//!     "https://acme.scalekit.dev/sso/v1/connections/conn_1/partner:callback?state=a%26b",
+//! );
+//! # Ok(())
+//! # }
+//! ```
+
+use http::Method;
+use percent_encoding::utf8_percent_encode;
+use serde::Serialize;
+use serde_json::Value;
+use url::{Url, form_urlencoded};
+
+use super::request::ENCODED;
+use super::{Api, ApiError};
+
+/// The calls about logins at your own login page. Made by [`Api::auth_requests`].
+#[derive(Clone, Debug)]
+pub struct AuthRequestsApi(Api);
+
+impl AuthRequestsApi {
+    pub(super) fn new(api: Api) -> Self {
+        Self(api)
+    }
+
+    /// Tells who has logged in. `connection_id` is that of the MCP server's own authentication in
+    /// the dashboard (`conn_…`, not the resource's `res_…`).
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for a login that is unknown or took too long; see [`ApiError`].
+    pub async fn set_user(
+        &self,
+        connection_id: &str,
+        login_request_id: &str,
+        user: &LoginUser,
+    ) -> Result<(), ApiError> {
+        let path = "/api/v1/connections/{connection_id}/auth-requests/{login_request_id}/user";
+        let request = self.0.request(Method::POST, path);
+        let request = request.path_parameter("connection_id", connection_id);
+        let request = request.path_parameter("login_request_id", login_request_id).json(user);
+        request.send::<Value>().await.map(drop)
+    }
+
+    /// Where to send the browser afterwards, with the `state` that it came with.
+    #[must_use]
+    pub fn callback_url(&self, connection_id: &str, state: &str) -> Url {
+        let connection_id = utf8_percent_encode(connection_id, ENCODED);
+        let path = format!("/sso/v1/connections/{connection_id}/partner:callback");
+        let mut url = self.0.scalekit.endpoint(&path);
+        url.query_pairs_mut().append_pair("state", state);
+        url
+    }
+}
+
+/// A login that Scalekit has handed to your login page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoginRequest {
+    /// `login_request_id`
+    pub id: String,
+    /// To be given back as it is.
+    pub state: String,
+}
+
+impl LoginRequest {
+    /// Reads it from the query of your login page's address; `None` for any other visit, and when
+    /// one of the two is there twice.
+    #[must_use]
+    pub fn from_query(query: &str) -> Option<Self> {
+        let one = |wanted: &str| {
+            let mut values = form_urlencoded::parse(query.as_bytes())
+                .filter(|(name, value)| name == wanted && !value.is_empty());
+            let value = values.next()?.1.into_owned();
+            values.next().is_none().then_some(value)
+        };
+        Some(Self { id: one("login_request_id")?, state: one("state")? })
+    }
+}
+
+/// Who has logged in at your login page.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct LoginUser {
+    /// Your own id of the person, which stays the same.
+    pub sub: String,
+    /// E-mail address.
+    pub email: String,
+    /// First name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given_name: Option<String>,
+    /// Last name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family_name: Option<String>,
+    /// Full name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether you have checked the e-mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email_verified: Option<bool>,
+    /// Phone number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone_number: Option<String>,
+    /// Whether you have checked the phone number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone_number_verified: Option<bool>,
+    /// The name they log in with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preferred_username: Option<String>,
+    /// Address of a picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
+    /// Gender.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gender: Option<String>,
+    /// Language and region, as in `en-GB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+}
+
+impl LoginUser {
+    /// A person by your own id and their e-mail address; all else may be added.
+    #[must_use]
+    pub fn new(sub: impl Into<String>, email: impl Into<String>) -> Self {
+        Self { sub: sub.into(), email: email.into(), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_read_when_it_is_whole() {
+        let login = LoginRequest::from_query("a=b&state=s%20t&login_request_id=lri_1").unwrap();
+        assert_eq!((login.id.as_str(), login.state.as_str()), ("lri_1", "s t"));
+        for query in [
+            "",
+            "state=s",
+            "login_request_id=l",
+            "login_request_id=&state=s",
+            "login_request_id=l&state=s&state=t",
+            "login_request_id=l&login_request_id=m&state=s",
+        ] {
+            assert_eq!(LoginRequest::from_query(query), None, "{query}");
+        }
+    }
+}

@@ -1,0 +1,488 @@
+//! Protected resources: what clients find out, which tokens count, and what each tool needs.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::any;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
+use tower_scalekit::protected_resource::{ProtectedResource, ResourceId};
+use tower_scalekit::require_scope::mcp::{ReplayBody, RequireMcpScope};
+use tower_scalekit::require_scope::{Implications, ScopeRejection};
+use tower_scalekit::sandbox::{Endpoint, Fault, TokenDraft};
+use tower_scalekit::token::TokenError;
+use tower_scalekit::{
+    Bearer, Principal, ProtectedResourceMetadata, RequireScope, RequireToken, Sandbox,
+};
+
+use crate::support::{JANE, Reading as _, request, sandbox_builder, send};
+
+const URL: &str = "https://mcp.example.com/mcp";
+const ID: &str = "res_123456789";
+const METADATA: &str = "https://mcp.example.com/.well-known/oauth-protected-resource/mcp";
+
+struct World {
+    sandbox: Sandbox,
+    resource: ProtectedResource,
+    app: Router,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(|app| app)
+    }
+
+    /// An echo behind the layers, and these inside of them.
+    fn with(inside: impl FnOnce(Router) -> Router) -> Self {
+        let sandbox = sandbox_builder().build();
+        let id = ResourceId::new(ID).unwrap();
+        let resource = ProtectedResource::builder(&sandbox.scalekit(), URL, id)
+            .scopes(["todo:read", "todo:write"])
+            .build()
+            .unwrap();
+        let echo = any(|body: Bytes| async move { body });
+        let app = inside(Router::new().route("/mcp", echo))
+            .layer(RequireToken::for_resource(&resource))
+            .layer(ProtectedResourceMetadata::new(&resource));
+        Self { sandbox, resource, app }
+    }
+
+    /// A token for the resource with these scopes, changed before it is signed.
+    fn token(&self, scope: &str, change: impl FnOnce(&mut TokenDraft)) -> String {
+        let mut draft = self.sandbox.access_token_draft(JANE);
+        let issuer = format!("{}/resources/{ID}", self.sandbox.environment_url());
+        draft.claims.insert("iss".into(), issuer.into());
+        draft.claims.insert("aud".into(), json!([URL, ID]));
+        draft.claims.insert("scope".into(), scope.into());
+        change(&mut draft);
+        self.sandbox.sign_draft(&draft)
+    }
+
+    async fn ask(&self, token: &str) -> Response<Bytes> {
+        self.post(token, "{}", &[]).await
+    }
+
+    async fn post(
+        &self,
+        token: &str,
+        body: impl Into<Body>,
+        headers: &[(&str, &str)],
+    ) -> Response<Bytes> {
+        let authorization = format!("Bearer {token}");
+        let headers = [&[("authorization", authorization.as_str())], headers].concat();
+        let mut request = request(Method::POST, "/mcp", &headers);
+        *request.body_mut() = body.into();
+        send(&self.app, request).await
+    }
+}
+
+#[tokio::test]
+async fn p8_p9_the_metadata_is_at_both_addresses_for_everybody_and_nowhere_else() {
+    let world = World::new();
+    for path in
+        ["/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource"]
+    {
+        // P5: whatever the request says of its host.
+        let hostile = [
+            ("host", "evil.test"),
+            ("x-forwarded-host", "evil.test"),
+            ("origin", "https://x.test"),
+        ];
+        let answer = send(&world.app, request(Method::GET, path, &hostile)).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        assert!(answer.header("cache-control").unwrap().contains("max-age"));
+        let issuer = format!("{}/resources/{ID}", world.sandbox.environment_url());
+        assert_eq!(
+            answer.json(),
+            json!({
+                "resource": URL, "authorization_servers": [issuer],
+                "bearer_methods_supported": ["header"],
+                "scopes_supported": ["todo:read", "todo:write"],
+            })
+        );
+        let head = send(&world.app, request(Method::HEAD, path, &[])).await;
+        assert_eq!((head.status(), head.body().len()), (StatusCode::OK, 0));
+        assert_eq!(head.header("content-length"), Some(&*answer.body().len().to_string()));
+        let asked = [("access-control-request-headers", "mcp-protocol-version")];
+        let preflight = send(&world.app, request(Method::OPTIONS, path, &asked)).await;
+        assert_eq!(preflight.status(), StatusCode::NO_CONTENT);
+        assert_eq!(preflight.header("access-control-allow-headers"), Some("*"));
+        for method in [Method::POST, Method::PUT, Method::DELETE] {
+            let refused = send(&world.app, request(method, path, &[])).await;
+            assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(refused.header("allow"), Some("GET, HEAD, OPTIONS"));
+        }
+    }
+    // Nothing that only looks like it is let past the token.
+    for path in [
+        "/mcp",
+        "/.well-known/oauth-protected-resource/mcp/",
+        "/.well-known/oauth-protected-resource/other",
+        "/x/.well-known/oauth-protected-resource",
+        "/mcp/.well-known/oauth-protected-resource",
+        "/mcp?x=/.well-known/oauth-protected-resource",
+        "/.well-known/oauth-protected-resource%2Fmcp",
+        "//.well-known/oauth-protected-resource",
+    ] {
+        let answer = send(&world.app, request(Method::GET, path, &[])).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a4_a_challenge_leads_to_the_metadata() {
+    let world = World::new();
+    let stranger = send(&world.app, request(Method::POST, "/mcp", &[])).await;
+    assert_eq!(stranger.status(), StatusCode::UNAUTHORIZED);
+    let challenge = format!("Bearer resource_metadata=\"{METADATA}\"");
+    assert_eq!(stranger.header("www-authenticate"), Some(&*challenge));
+    let rubbish = world.ask("rubbish").await;
+    let challenge = rubbish.header("www-authenticate").unwrap();
+    assert!(challenge.contains("error=\"invalid_token\"") && challenge.contains(METADATA));
+}
+
+#[tokio::test]
+async fn a5_tokens_of_both_issuers_for_people_and_machines_are_accepted() {
+    let world = World::new();
+    let environment = world.sandbox.environment_url();
+    let changes: [fn(&mut TokenDraft, &str); 6] = [
+        |_, _| {},
+        |draft, environment| drop(draft.claims.insert("iss".into(), environment.into())),
+        |draft, _| drop(draft.claims.insert("aud".into(), json!([ID]))),
+        |draft, _| drop(draft.claims.insert("aud".into(), URL.into())),
+        |draft, _| drop(draft.claims.insert("resource".into(), URL.into())),
+        |draft, _| drop(draft.claims.insert("email".into(), JANE.into())),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let token = world.token("todo:read", |draft| change(draft, &environment));
+        assert_eq!(world.ask(&token).await.status(), StatusCode::OK, "{number}");
+        for scheme in ["Bearer", "bearer", "BEARER"] {
+            let authorization = format!("{scheme} {token}");
+            let request = request(Method::GET, "/mcp", &[("authorization", &authorization)]);
+            assert_eq!(send(&world.app, request).await.status(), StatusCode::OK);
+        }
+    }
+    let machine = world.token("", |draft| {
+        draft.claims.insert("sub".into(), "m2m_1".into());
+        draft.claims.insert("client_id".into(), "m2m_1".into());
+        draft.claims.insert("scopes".into(), json!(["todo:read"]));
+        draft.claims.remove("scope");
+    });
+    assert_eq!(world.ask(&machine).await.status(), StatusCode::OK);
+    let verifier = world.resource.verifier();
+    let principal = verifier.verify_with_scopes(&machine, &["todo:read"]).await.unwrap();
+    assert_eq!((principal.subject(), principal.scopes()), ("m2m_1", &["todo:read".to_owned()][..]));
+}
+
+#[tokio::test]
+async fn j10_j12_tokens_for_anything_else_are_invalid_tokens() {
+    let world = World::new();
+    let environment = world.sandbox.environment_url();
+    let expired = world.sandbox.clock().clock().now().unix_timestamp() - 5;
+    let with = |name: &str, value: Value| {
+        world.token("todo:read", |draft| drop(draft.claims.insert(name.into(), value)))
+    };
+    for (what, token) in [
+        (
+            "for another resource",
+            with("aud", json!(["https://other.example.com/mcp", "res_other"])),
+        ),
+        ("only another server's URL", with("aud", json!(["https://other.example.com/mcp"]))),
+        ("for the URL with a slash", with("aud", json!([format!("{URL}/")]))),
+        ("for the environment's own API", world.sandbox.access_token(JANE)),
+        ("for nobody", world.token("todo:read", |draft| drop(draft.claims.remove("aud")))),
+        ("an ID token", world.sandbox.id_token(JANE, Some("n"))),
+        ("an ID token with our audience", with("at_hash", "x".into())),
+        (
+            "a launch",
+            world.token("", |draft| {
+                draft.claims.remove("sub");
+                draft.claims.insert("organization_id".into(), "org_1".into());
+            }),
+        ),
+        ("expired", with("exp", expired.into())),
+        ("of another issuer", with("iss", "https://evil.test".into())),
+        (
+            "of another resource's issuer",
+            with("iss", format!("{environment}/resources/res_other").into()),
+        ),
+        ("of an issuer with a slash", with("iss", format!("{environment}/").into())),
+        ("for another claim resource", with("resource", "https://other.example.com/mcp".into())),
+        ("with a claim resource of another type", with("resource", json!([URL]))),
+    ] {
+        let answer = world.ask(&token).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{what}");
+        let challenge = answer.header("www-authenticate").unwrap();
+        assert!(challenge.contains("error=\"invalid_token\""), "{what}: {challenge}");
+        let no = world.resource.verifier().accepts(&token, &[]).await;
+        assert_eq!(no, Ok(false), "{what}");
+    }
+    // A3: where the token is and how often.
+    let good = world.token("todo:read", |_| {});
+    let twice = format!("Bearer {good}");
+    let twice = [("authorization", twice.as_str()), ("authorization", twice.as_str())];
+    let answer = send(&world.app, request(Method::POST, "/mcp", &twice)).await;
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let query = format!("/mcp?access_token={good}");
+    let answer = send(&world.app, request(Method::POST, &query, &[])).await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let basic = [("authorization", "Basic YTpi")];
+    let answer = send(&world.app, request(Method::POST, "/mcp", &basic)).await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert!(!answer.header("www-authenticate").unwrap().contains("error"));
+}
+
+#[tokio::test]
+async fn k3_keys_that_are_out_of_reach_are_503_and_no_no() {
+    let world = World::new();
+    world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    let token = world.token("todo:read", |_| {});
+    let answer = world.ask(&token).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.header("www-authenticate"), None);
+    assert!(answer.header("retry-after").is_some());
+    let verifier = world.resource.verifier();
+    assert_eq!(verifier.accepts(&token, &[]).await, Err(TokenError::KeysUnavailable));
+    world.sandbox.heal(Endpoint::Keys);
+    world.sandbox.clock().advance(std::time::Duration::from_secs(1));
+    assert_eq!(verifier.accepts(&token, &["todo:read"]).await, Ok(true));
+    assert_eq!(verifier.accepts(&token, &["todo:write"]).await, Ok(false));
+    let lacks = verifier.verify_with_scopes(&token, &["todo:read", "todo:write"]).await;
+    assert_eq!(lacks.unwrap_err(), TokenError::InsufficientScope);
+    world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    assert_eq!(world.ask(&token).await.status(), StatusCode::OK, "known keys go on");
+}
+
+#[tokio::test]
+async fn a5_a_step_up_names_all_scopes_in_header_and_body() {
+    let implied = Implications::none().implies("todo:admin", ["todo:write"]).unwrap();
+    let world = World::with(|app| {
+        app.layer(RequireScope::all(["todo:write"]).implications(&implied))
+            .layer(RequireScope::any(["todo:read", "todo:admin"]))
+    });
+    let answer = world.ask(&world.token("todo:read", |_| {})).await;
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    assert_eq!(
+        answer.header("www-authenticate").unwrap(),
+        format!(
+            "Bearer error=\"insufficient_scope\", error_description=\"The token lacks a required \
+             scope\", scope=\"todo:read todo:write\", resource_metadata=\"{METADATA}\""
+        )
+    );
+    let body = json!({
+        "error": "insufficient_scope", "error_description": "Required scope todo:write",
+        "scope": "todo:read todo:write",
+    });
+    assert_eq!(answer.json(), body);
+    let broader = world.ask(&world.token("todo:admin", |_| {})).await;
+    assert_eq!(broader.status(), StatusCode::OK);
+}
+
+fn call(tool: &str) -> String {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}}).to_string()
+}
+
+fn method(name: &str) -> String {
+    json!({"jsonrpc": "2.0", "id": 1, "method": name, "params": {"name": "p", "uri": "a:b"}})
+        .to_string()
+}
+
+fn mcp_world() -> World {
+    World::with(|app| {
+        app.layer(
+            RequireMcpScope::new()
+                .tool("list", ["todo:read"])
+                .tool("add", ["todo:write"])
+                .tool("ping", [""; 0])
+                .method("resources/read", ["docs:read"])
+                .body_limit(1000),
+        )
+    })
+}
+
+#[tokio::test]
+async fn each_tool_and_method_needs_its_own_scopes() {
+    let world = mcp_world();
+    let all = "todo:read todo:write docs:read";
+    for (body, granted, status) in [
+        (call("list"), "todo:read", 200),
+        (call("list"), "todo:write", 403),
+        (call("add"), "todo:read", 403),
+        (call("add"), "todo:write", 200),
+        (call("ping"), "", 200),
+        // Not named: all that any tool needs.
+        (call("remove"), "todo:write", 403),
+        (call("remove"), "todo:read todo:write", 200),
+        (call(""), "todo:write", 403),
+        (method("resources/read"), "todo:read todo:write", 403),
+        (method("resources/read"), "docs:read", 200),
+        (method("tools/list"), "", 200),
+        (method("initialize"), "", 200),
+        (method("notifications/initialized"), "", 200),
+        (json!({"jsonrpc": "2.0", "id": 1, "result": {}}).to_string(), "", 200),
+        // What cannot be told for sure.
+        (format!("[{}]", method("tools/list")), "todo:read todo:write", 403),
+        (format!("[{}]", method("tools/list")), all, 200),
+        ("{".to_owned(), "todo:read", 403),
+        (String::new(), "todo:read", 403),
+        (call("list").replace("}}", ",\"name\":\"add\"}}"), "todo:read", 403),
+        (call("list").replace("\"id\"", "\"method\":\"tools/list\",\"id\""), "", 403),
+        (format!("{}{}", call("list"), " ".repeat(1000)), "todo:read", 403),
+        (format!("{}{}", call("list"), " ".repeat(1000)), all, 200),
+    ] {
+        let answer = world.post(&world.token(granted, |_| {}), body.clone(), &[]).await;
+        assert_eq!(answer.status(), status, "{granted:?} {body:.200}");
+        if status == 200 {
+            assert_eq!(answer.text(), body, "the very bytes");
+        } else {
+            assert!(matches!(answer.extensions().get(), Some(ScopeRejection::Insufficient { .. })));
+            assert!(answer.header("www-authenticate").unwrap().contains(METADATA));
+        }
+    }
+    let listing = world.post(&world.token("", |_| {}), call("list"), &[]).await;
+    assert_eq!(listing.json()["scope"], "todo:read");
+    let unclear = world.post(&world.token("", |_| {}), "[]", &[]).await;
+    let scope = unclear.json()["scope"].as_str().unwrap().to_owned();
+    let mut scopes: Vec<_> = scope.split(' ').collect();
+    scopes.sort_unstable();
+    assert_eq!(scopes, ["docs:read", "todo:read", "todo:write"]);
+}
+
+#[tokio::test]
+async fn headers_let_nothing_through_that_the_body_does_not() {
+    let world = mcp_world();
+    let reader = world.token("todo:read", |_| {});
+    let list = ("mcp-method", "tools/list");
+    let call_list = [("mcp-method", "tools/call"), ("mcp-name", "list")];
+    for (body, headers, status) in [
+        (call("list"), &call_list[..], 200),
+        (call("list"), &[("mcp-method", "tools/call")], 200),
+        (call("add"), &call_list, 403),
+        (call("add"), &[list], 403),
+        // A contradiction is suspicious in whichever direction.
+        (call("list"), &[list], 403),
+        (method("tools/list"), &call_list, 403),
+        (call("list"), &[("mcp-name", "list")], 403),
+        (call("list"), &[call_list[0], call_list[0], call_list[1]], 403),
+        (call("list"), &[("content-encoding", "gzip")], 403),
+        (call("list"), &[("content-encoding", "identity")], 403),
+    ] {
+        let answer = world.post(&reader, body.clone(), headers).await;
+        assert_eq!(answer.status(), status, "{headers:?} {body}");
+    }
+    // A header that is not allowed refuses before the body is there at all.
+    let never = Body::new(Never);
+    let early = [("mcp-method", "tools/call"), ("mcp-name", "add")];
+    assert_eq!(world.post(&reader, never, &early).await.status(), StatusCode::FORBIDDEN);
+}
+
+/// A body that never comes.
+struct Never;
+
+impl http_body::Body for Never {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn requests_without_an_operation_pass_and_defaults_cover_what_is_not_named() {
+    let world = World::with(|app| {
+        app.layer(
+            RequireMcpScope::new()
+                .tool("list", ["todo:read"])
+                .other_tools(["todo:admin"])
+                .method("tools/call", ["mcp"])
+                .other_methods(["mcp"]),
+        )
+    });
+    for (body, granted, status) in [
+        (call("list"), "todo:read", 403),
+        (call("list"), "todo:read mcp", 200),
+        (call("add"), "todo:read mcp", 403),
+        (call("add"), "todo:admin mcp", 200),
+        (method("initialize"), "", 403),
+        (method("initialize"), "mcp", 200),
+    ] {
+        let answer = world.post(&world.token(granted, |_| {}), body.clone(), &[]).await;
+        assert_eq!(answer.status(), status, "{granted:?} {body}");
+    }
+    let authorization = format!("Bearer {}", world.token("", |_| {}));
+    for method in [Method::GET, Method::HEAD, Method::DELETE] {
+        let request = request(method, "/mcp", &[("authorization", &authorization)]);
+        assert_eq!(send(&world.app, request).await.status(), StatusCode::OK);
+    }
+    let asked = [("origin", "https://x.test"), ("access-control-request-method", "POST")];
+    let preflight = request(Method::OPTIONS, "/mcp", &asked);
+    assert_eq!(send(&world.app, preflight).await.status(), StatusCode::OK);
+    assert!(RequireMcpScope::new().tool("a", ["b c"]).check().is_err());
+}
+
+#[tokio::test]
+async fn the_ready_service_gets_the_body_and_a_layer_without_a_principal_answers_500() {
+    let inner = service_fn(|request: Request<ReplayBody<Full<Bytes>>>| async {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Ok::<_, Infallible>(Response::new(Full::new(body)))
+    });
+    let sandbox = sandbox_builder().build();
+    let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id()).build();
+    let principal: Principal = verifier.unwrap().verify(&sandbox.access_token(JANE)).await.unwrap();
+    let layer = RequireMcpScope::new().tool("list", ["openid"]);
+    let mut service = layer.layer(tower::limit::ConcurrencyLimit::new(inner, 1));
+    for (with_principal, status) in [(true, 200), (false, 500), (true, 200)] {
+        let mut request = Request::post("/mcp").body(Full::new(Bytes::from(call("list")))).unwrap();
+        if with_principal {
+            request.extensions_mut().insert(principal.clone());
+        }
+        let answer = service.ready().await.unwrap().call(request).await.unwrap();
+        assert_eq!(answer.status(), status);
+        if with_principal {
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), call("list"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_extractor_verifies_without_a_layer_and_refuses_as_one_would() {
+    let world = World::new();
+    let tokens = RequireToken::for_resource(&world.resource);
+    let whoami = async |Bearer(principal): Bearer| principal.subject().to_owned();
+    let app = Router::new().route("/mcp", any(whoami)).with_state(tokens);
+    let good = format!("Bearer {}", world.token("todo:read", |_| {}));
+    let bad = format!("Bearer {}", world.sandbox.access_token(JANE));
+    for headers in [
+        &[][..],
+        &[("authorization", good.as_str())],
+        &[("authorization", bad.as_str())],
+        &[("authorization", "Basic YTpi")],
+        &[("authorization", "Bearer")],
+        &[("authorization", good.as_str()), ("authorization", good.as_str())],
+    ] {
+        let by_layer = send(&world.app, request(Method::GET, "/mcp", headers)).await;
+        let by_extractor = send(&app, request(Method::GET, "/mcp", headers)).await;
+        assert_eq!(by_layer.status(), by_extractor.status(), "{headers:?}");
+        let challenge =
+            |answer: &Response<Bytes>| answer.header("www-authenticate").map(str::to_owned);
+        assert_eq!(challenge(&by_layer), challenge(&by_extractor));
+        if by_layer.status() == StatusCode::OK {
+            assert!(by_extractor.text().starts_with("usr_"));
+        } else {
+            assert_eq!(by_layer.body(), by_extractor.body());
+        }
+    }
+}
