@@ -268,4 +268,76 @@ mod tests {
             assert!(Realm::new(text).is_err(), "{text:?}");
         }
     }
+
+    /// Reads a challenge by the grammar of RFC 9110 section 11.6.1, written apart from the code
+    /// above: the scheme, then `name=token` or `name="quoted"`, each name once.
+    fn parse(header: &str) -> Option<Vec<(String, String)>> {
+        let mut attributes = Vec::<(String, String)>::new();
+        let mut rest = header.strip_prefix("Bearer")?;
+        while !rest.is_empty() {
+            rest = rest.strip_prefix(if attributes.is_empty() { " " } else { ", " })?;
+            let (name, value) = rest.split_once("=\"")?;
+            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+                return None;
+            }
+            let (mut text, mut characters) = (String::new(), value.char_indices());
+            let end = loop {
+                match characters.next()? {
+                    (index, '"') => break index,
+                    (_, '\\') => text.push(characters.next()?.1),
+                    (_, character) if (' '..='~').contains(&character) => text.push(character),
+                    _ => return None,
+                }
+            };
+            if attributes.iter().any(|(known, _)| known == name) {
+                return None;
+            }
+            attributes.push((name.to_owned(), text));
+            rest = value.get(end + 1..)?;
+        }
+        Some(attributes)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a3_every_challenge_parses_back_to_what_it_was_made_of(
+            realm in proptest::option::of("[ -~]{1,40}"),
+            path in "[ -~]{0,40}",
+            with_url in proptest::bool::ANY,
+            error in proptest::option::of(0_usize..3),
+            scopes in proptest::collection::vec("[!#-\\[\\]-~]{1,20}", 0..5),
+        ) {
+            let mut expected = Vec::new();
+            let mut challenge = Challenge::new();
+            if let Some(realm) = &realm {
+                challenge = challenge.realm(Realm::new(realm).unwrap());
+                expected.push(("realm", realm.clone()));
+            }
+            if let Some(error) = error {
+                let all = [
+                    BearerError::InsufficientScope,
+                    BearerError::InvalidRequest,
+                    BearerError::InvalidToken,
+                ];
+                challenge = challenge.error(all[error]);
+                expected.push(("error", all[error].code().to_owned()));
+                expected.push(("error_description", all[error].description().to_owned()));
+            }
+            let tokens = scopes.iter().map(|scope| ScopeToken::new(scope).unwrap());
+            challenge = challenge.scope(tokens);
+            if !scopes.is_empty() {
+                expected.push(("scope", scopes.join(" ")));
+            }
+            if with_url {
+                let mut url = Url::parse("https://mcp.test/").unwrap();
+                url.set_path(&path);
+                expected.push(("resource_metadata", url.to_string()));
+                challenge = challenge.resource_metadata(Arc::new(url));
+            }
+            let header = challenge.to_header_value();
+            let parsed = parse(header.to_str().unwrap()).unwrap();
+            let parsed: Vec<_> = parsed.iter().map(|(name, text)| (&**name, text.clone())).collect();
+            proptest::prop_assert_eq!(parsed, expected);
+        }
+    }
 }

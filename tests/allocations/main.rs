@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, header};
 use tokio::runtime::{Builder, Runtime};
 use tower::{Service, ServiceExt as _};
 use tower_scalekit::{
-    RequireScope, RequireSession, RequireToken, Sandbox, SessionSecret, Sessions,
+    Bearer, RequireScope, RequireSession, RequireToken, Sandbox, SessionSecret, Sessions,
 };
 
 /// Allocations of one request, after the first ones have filled the caches.
@@ -66,14 +66,23 @@ fn a_warm_request_costs_few_allocations() {
     let session = allocations(&runtime, session, header::COOKIE, &cookie);
     let with_token =
         allocations(&runtime, route().layer(guard.clone()), header::AUTHORIZATION, &bearer);
+    let extracting = Router::new().route("/", get(|_: http::Method| async { "hello" }));
+    let extracting = allocations(&runtime, extracting, header::AUTHORIZATION, &bearer);
+    let by_extractor = Router::new()
+        .route("/", get(|_: Bearer| async { "hello" }))
+        .with_state::<()>(guard.clone());
+    let by_extractor = allocations(&runtime, by_extractor, header::AUTHORIZATION, &bearer);
     let scoped = route().layer(RequireScope::any_role(["admin"])).layer(guard);
     let scoped = allocations(&runtime, scoped, header::AUTHORIZATION, &bearer);
     println!(
-        "bare {bare}, no-op layer {no_op}, session {session}, token {with_token}, + role {scoped}"
+        "bare {bare}, no-op layer {no_op}, session {session}, token {with_token}, \
+         + role {scoped}, any extractor {extracting}, Bearer {by_extractor}"
     );
 
     assert!(session - bare <= 6, "RequireSession: {session} against {bare}");
     // One more than a session: the labels of the metric, whose feature tests switch on.
     assert!(with_token - bare <= 7, "RequireToken: {with_token} against {bare}");
+    // The labels of the metric, and nothing else.
+    assert!(by_extractor - extracting <= 1, "Bearer: {by_extractor} against {extracting}");
     assert!(scoped - with_token <= 6, "RequireScope: {scoped} against {with_token}");
 }
