@@ -4,6 +4,7 @@
 use allocation_counter::measure;
 use axum::Router;
 use axum::body::Body;
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use http::{HeaderValue, Request, header};
@@ -66,7 +67,9 @@ fn a_warm_request_costs_few_allocations() {
     let session = allocations(&runtime, session, header::COOKIE, &cookie);
     let with_token =
         allocations(&runtime, route().layer(guard.clone()), header::AUTHORIZATION, &bearer);
-    let extracting = Router::new().route("/", get(|_: http::Method| async { "hello" }));
+    let extracting = Router::new()
+        .route("/", get(|_: State<RequireToken>| async { "hello" }))
+        .with_state::<()>(guard.clone());
     let extracting = allocations(&runtime, extracting, header::AUTHORIZATION, &bearer);
     let by_extractor = Router::new()
         .route("/", get(|_: Bearer| async { "hello" }))
