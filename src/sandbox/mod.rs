@@ -55,10 +55,12 @@
 //! the process. Never point anything at it that guards real data.
 
 mod api;
+mod asker;
 mod authorize;
 mod browser;
 mod builder;
 mod client;
+mod consent;
 mod discovery;
 mod environment;
 mod faults;
@@ -70,6 +72,7 @@ mod pages;
 mod parameters;
 mod people;
 mod redirects;
+mod resources;
 mod respond;
 mod router;
 mod server;
@@ -95,6 +98,7 @@ pub use self::builder::SandboxBuilder;
 pub use self::client::SandboxClient;
 pub use self::faults::{Endpoint, Fault, HeldRequests};
 pub use self::people::{NewUser, Organization, User};
+pub use self::resources::{NewResource, ResourceIssuer};
 pub use self::server::SandboxServer;
 pub use self::tampering::{Signing, TokenDraft, TokenFault, TokenKind};
 
