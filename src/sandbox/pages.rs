@@ -134,12 +134,26 @@ pub(super) fn index(environment: &Environment, request: &Request<Bytes>) -> Resp
         }
         false => "Registered addresses only",
     };
+    let resources = state.resources.iter().map(|resource| {
+        let metadata = format!("/.well-known/oauth-authorization-server/resources/{}", resource.id);
+        let scopes = resource.scopes.iter().map(|scope| {
+            Html::fill(r#" <span class="badge">{{scope}}</span>"#, &[("scope", Html::text(scope))])
+        });
+        let values = [
+            ("id", Html::text(&resource.id)),
+            ("metadata", Html::text(&metadata)),
+            ("name", Html::text(&resource.name)),
+            ("scopes", Html::all(scopes)),
+        ];
+        Html::fill(include_str!("pages/resource_row.html"), &values)
+    });
     let values = [
         ("callbacks", Html::all(callbacks)),
         ("client_id", Html::text(&environment.client_id)),
         ("client_secret", Html::text(environment.client_secret.expose())),
         ("loopback", Html::fill(loopback, &[])),
         ("people", Html::all(people)),
+        ("resources", Html::all(resources)),
         ("signed_in", signed_in),
         ("url", Html::text(&state.environment_url)),
     ];

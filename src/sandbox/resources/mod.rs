@@ -184,6 +184,10 @@ impl Resources {
     pub(super) fn get(&self, id: &str) -> Option<&Resource> {
         self.all.get(id)
     }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Resource> {
+        self.all.values()
+    }
 }
 
 impl State {

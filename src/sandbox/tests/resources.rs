@@ -667,3 +667,12 @@ async fn tokens_of_resources_can_be_had_without_a_login() {
     draft.claims.insert("resource".to_owned(), SERVER.into());
     assert_eq!(claims(&sandbox.sign_draft(&draft))["resource"], SERVER);
 }
+
+#[tokio::test]
+async fn the_first_page_tells_of_resources() {
+    let sandbox = Sandbox::new();
+    sandbox.add_resource("<Notes>");
+    let page = get(&sandbox, &format!("{}/", sandbox.environment_url()), "").await;
+    let metadata = r#"href="/.well-known/oauth-authorization-server/resources/res_123456789""#;
+    assert!(text(&page).contains(metadata) && text(&page).contains("&lt;Notes&gt;"));
+}
