@@ -1,8 +1,11 @@
-//! `GET /oauth/authorize`: who asks for whom, and what is wrong with that.
+//! `GET /oauth/authorize`, of the environment and of resources: who asks for whom, and what is wrong
+//! with that.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
+use super::asker::Asker;
+use super::consent;
 use super::environment::Environment;
 use super::grants::Grant;
 use super::login::{self, Screen};
@@ -22,25 +25,28 @@ pub(super) const SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_acc
 
 const PROVIDERS: [&str; 6] = ["google", "microsoft", "github", "gitlab", "linkedin", "salesforce"];
 
-pub(super) fn authorize(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+/// Starts a sign-in at the environment, or at a resource.
+pub(super) fn authorize(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    resource_id: Option<&str>,
+) -> Response<Bytes> {
     let parameters = Parameters::of_query(request);
     let mut state = environment.lock();
     // Until client and redirect URI are known to be good, nobody is redirected anywhere.
-    let redirect_uri = match trusted_redirect_uri(environment, &state, &parameters) {
-        Ok(uri) => uri,
+    let (asker, reply) = match trusted(environment, &state, &parameters, resource_id) {
+        Ok(trusted) => trusted,
         Err(reason) => {
             return pages::problem(StatusCode::BAD_REQUEST, "This sign-in cannot start", &reason);
         }
     };
-    let back_with_error = |refused: Refused| {
-        let state = (!parameters.repeats("state")).then(|| parameters.get("state")).flatten();
-        redirect(StatusCode::FOUND, &refused.location(redirect_uri, state))
-    };
+    let back_with_error = |refused: Refused| redirect(StatusCode::FOUND, &reply.error(&refused));
     let prompt = match Prompt::parse(&parameters) {
         Ok(prompt) => prompt,
         Err(refused) => return back_with_error(refused),
     };
-    let wanted = match AuthorizationRequest::parse(redirect_uri, &parameters, &state.people) {
+    let parsed = AuthorizationRequest::parse(asker, reply.clone(), &parameters, &state.people);
+    let wanted = match parsed {
         Ok(wanted) => wanted,
         Err(refused) => return back_with_error(refused),
     };
@@ -49,8 +55,12 @@ pub(super) fn authorize(environment: &Environment, request: &Request<Bytes>) -> 
         .session_of(cookies(request, SESSION_COOKIE))
         .filter(|(_, user)| !prompt.wants_page() && wanted.admits(user));
     match signed_in {
+        Some((_, user)) if prompt == Prompt::None && consent::is_needed(&state, &wanted, &user) => {
+            back_with_error(Refused::new("consent_required", "the user has not allowed all this"))
+        }
         Some((session_id, user)) => {
-            let location = wanted.grant(&mut state, &user, session_id, now);
+            let signed_in = SignedIn { user, session_id };
+            let location = consent::next(&mut state, wanted, signed_in, now);
             redirect(StatusCode::FOUND, &location)
         }
         None if prompt == Prompt::None => {
@@ -58,7 +68,7 @@ pub(super) fn authorize(environment: &Environment, request: &Request<Bytes>) -> 
         }
         None => {
             let screen = if prompt == Prompt::Create { Screen::SignUp } else { Screen::SignIn };
-            let transaction = state.open_transaction(wanted.clone(), now);
+            let transaction = state.open_transaction(wanted.clone(), None, now);
             login::page(&state, &transaction, &wanted, screen, None)
         }
     }
@@ -67,19 +77,24 @@ pub(super) fn authorize(environment: &Environment, request: &Request<Bytes>) -> 
 /// An authorization request that is in order.
 #[derive(Clone, Debug)]
 pub(super) struct AuthorizationRequest {
-    pub(super) redirect_uri: String,
+    pub(super) asker: Asker,
+    pub(super) reply: Reply,
     pub(super) code_challenge: Option<String>,
     pub(super) nonce: Option<String>,
     pub(super) login_hint: Option<String>,
     /// The organization whose users may answer it.
     pub(super) organization_id: Option<String>,
-    scopes: Vec<String>,
-    state: Option<String>,
+    pub(super) scopes: Vec<String>,
+    /// Whether the user is asked even for what they allowed before.
+    pub(super) asks_again: bool,
+    /// Whether it names the resource (RFC 8707).
+    pub(super) indicates_resource: bool,
 }
 
 impl AuthorizationRequest {
     fn parse(
-        redirect_uri: &str,
+        asker: Asker,
+        reply: Reply,
         parameters: &Parameters,
         people: &People,
     ) -> Result<Self, Refused> {
@@ -94,15 +109,29 @@ impl AuthorizationRequest {
             }
             None => return Err(Refused::invalid_request("response_type is missing")),
         }
+        if asker.at.as_ref().is_some_and(|at| !at.client.may_use("authorization_code")) {
+            let reason = "the client did not register the grant type authorization_code";
+            return Err(Refused::new("unauthorized_client", reason));
+        }
+        let code_challenge = code_challenge(parameters)?;
+        if asker.at.is_some() && code_challenge.is_none() {
+            return Err(Refused::invalid_request("code_challenge is missing; PKCE is a must here"));
+        }
+        let indicates_resource = asker
+            .indicates_resource(parameters)
+            .map_err(|reason| Refused::new("invalid_target", reason))?;
         let text = |name: &str| parameters.get(name).map(str::to_owned);
+        let mut prompts = parameters.get("prompt").unwrap_or_default().split_ascii_whitespace();
         Ok(Self {
-            redirect_uri: redirect_uri.to_owned(),
-            code_challenge: code_challenge(parameters)?,
+            reply,
+            code_challenge,
             nonce: text("nonce"),
             login_hint: text("login_hint"),
             organization_id: selected_organization(parameters, people)?,
-            scopes: granted_scopes(parameters.get("scope")),
-            state: text("state"),
+            scopes: granted_scopes(&asker, parameters.get("scope")),
+            asks_again: prompts.any(|word| word == "consent"),
+            indicates_resource,
+            asker,
         })
     }
 
@@ -115,20 +144,53 @@ impl AuthorizationRequest {
     pub(super) fn grant(
         &self,
         state: &mut State,
-        user: &User,
-        session_id: String,
+        signed_in: SignedIn,
         now: time::OffsetDateTime,
     ) -> String {
-        state.touch_session(&session_id, now);
-        let grant = Grant::new(user.id.clone(), session_id, self.scopes.clone());
+        state.touch_session(&signed_in.session_id, now);
+        let grant = Grant::new(self, signed_in);
         let code = state.grants.issue_code(self.clone(), grant, now);
-        let parameters = [("code", Some(code.as_str())), ("state", self.state.as_deref())];
-        with_query(&self.redirect_uri, &parameters)
+        self.reply.code(&code)
     }
 
-    /// Where the browser goes without one.
-    pub(super) fn refuse(&self, refused: &Refused) -> String {
-        refused.location(&self.redirect_uri, self.state.as_deref())
+    /// Whether refresh tokens come of it.
+    pub(super) fn may_refresh(&self) -> bool {
+        // Clients of resources say so when they register, and rarely ask for `offline_access`.
+        let registered =
+            self.asker.at.as_ref().is_some_and(|at| at.client.may_use("refresh_token"));
+        registered || self.scopes.iter().any(|scope| scope == "offline_access")
+    }
+}
+
+/// A person at their browser.
+#[derive(Clone, Debug)]
+pub(super) struct SignedIn {
+    pub(super) user: User,
+    pub(super) session_id: String,
+}
+
+/// Where an answer goes, and what every answer has in it.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    pub(super) redirect_uri: String,
+    state: Option<String>,
+    /// `iss` (RFC 9207), which tells the authorization servers of resources apart.
+    issuer: Option<String>,
+}
+
+impl Reply {
+    fn code(&self, code: &str) -> String {
+        self.with(&[("code", Some(code))])
+    }
+
+    pub(super) fn error(&self, refused: &Refused) -> String {
+        let description = Some(refused.description.as_str());
+        self.with(&[("error", Some(refused.error)), ("error_description", description)])
+    }
+
+    fn with(&self, answer: &[(&str, Option<&str>)]) -> String {
+        let always = [("state", self.state.as_deref()), ("iss", self.issuer.as_deref())];
+        with_query(&self.redirect_uri, &[answer, &always].concat())
     }
 }
 
@@ -147,21 +209,12 @@ impl Refused {
     fn invalid_request(description: impl Into<String>) -> Self {
         Self::new("invalid_request", description)
     }
-
-    fn location(&self, redirect_uri: &str, state: Option<&str>) -> String {
-        let parameters = [
-            ("error", Some(self.error)),
-            ("error_description", Some(self.description.as_str())),
-            ("state", state),
-        ];
-        with_query(redirect_uri, &parameters)
-    }
 }
 
 /// What `prompt` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Prompt {
-    /// No `prompt`, or `consent`, which this environment never asks for.
+    /// No `prompt`, or `consent`, which is not about signing in.
     Absent,
     Create,
     Login,
@@ -195,27 +248,39 @@ impl Prompt {
     }
 }
 
-fn trusted_redirect_uri<'p>(
+/// Who asks and where their answer goes, or why nobody is sent there.
+fn trusted(
     environment: &Environment,
     state: &State,
-    parameters: &'p Parameters,
-) -> Result<&'p str, String> {
+    parameters: &Parameters,
+    resource_id: Option<&str>,
+) -> Result<(Asker, Reply), String> {
     for name in ["client_id", "redirect_uri"] {
         if parameters.repeats(name) {
             return Err(format!("The application sent {name} more than once."));
         }
     }
-    match parameters.get("client_id") {
-        Some(id) if id == environment.client_id => {}
-        Some(id) => return Err(format!("The client_id {id} is not known here.")),
-        None => return Err("The application sent no client_id.".to_owned()),
-    }
+    let client_id = parameters.get("client_id").ok_or("The application sent no client_id.")?;
+    let asker = Asker::find(environment, state, resource_id, client_id)?;
     let uri = parameters.get("redirect_uri").ok_or("The application sent no redirect_uri.")?;
-    let loopback = environment.settings.loopback_redirects;
-    match redirects::refusal(uri, &state.redirect_uris, loopback) {
-        None => Ok(uri),
-        Some(reason) => Err(format!("The redirect_uri {uri} is not allowed. {reason}")),
+    let refusal = match &asker.at {
+        None => {
+            let loopback = environment.settings.loopback_redirects;
+            redirects::refusal(uri, &state.redirect_uris, loopback)
+        }
+        Some(at) if redirects::is_registered(uri, &at.client.metadata.redirect_uris) => None,
+        Some(_) => Some("The client did not register it."),
+    };
+    if let Some(reason) = refusal {
+        return Err(format!("The redirect_uri {uri} is not allowed. {reason}"));
     }
+    let sent_state = parameters.get("state").filter(|_| !parameters.repeats("state"));
+    let reply = Reply {
+        redirect_uri: uri.to_owned(),
+        state: sent_state.map(str::to_owned),
+        issuer: asker.at.as_ref().map(|at| state.resource_issuer(&at.resource.id)),
+    };
+    Ok((asker, reply))
 }
 
 fn code_challenge(parameters: &Parameters) -> Result<Option<String>, Refused> {
@@ -236,10 +301,16 @@ fn code_challenge(parameters: &Parameters) -> Result<Option<String>, Refused> {
     Ok(Some(challenge.to_owned()))
 }
 
-fn granted_scopes(asked: Option<&str>) -> Vec<String> {
+fn granted_scopes(asker: &Asker, asked: Option<&str>) -> Vec<String> {
+    let of_resource = asker.at.as_ref().map_or(&[][..], |at| &at.resource.scopes);
+    let by_default = match &asker.at {
+        None => "openid profile email".to_owned(),
+        Some(at) => at.default_scope(),
+    };
     let mut granted = Vec::new();
-    for scope in asked.unwrap_or("openid profile email").split_ascii_whitespace() {
-        if SCOPES.contains(&scope) && !granted.iter().any(|known| known == scope) {
+    for scope in asked.unwrap_or(&by_default).split_ascii_whitespace() {
+        let known = SCOPES.contains(&scope) || of_resource.iter().any(|own| own == scope);
+        if known && !granted.iter().any(|known| known == scope) {
             granted.push(scope.to_owned());
         }
     }

@@ -1,7 +1,7 @@
-//! A person at the login page, for tests.
+//! A person at the login page and at the one that asks for consent, for tests.
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::Sandbox;
 use super::parameters::with_query;
@@ -10,7 +10,8 @@ impl Sandbox {
     /// Opens an authorization URL in a fresh browser, signs in as this user at the page that shows,
     /// and gives the URL the browser is sent back to, with its `code` and `state` or its `error`.
     ///
-    /// An unknown address signs up. Faults of the endpoints do not show here and requests are not
+    /// At a resource the person then allows the client all it asks for. An unknown address signs up.
+    /// Faults of the endpoints do not show here and requests are not
     /// counted.
     ///
     /// # Errors
@@ -24,11 +25,28 @@ impl Sandbox {
             status: StatusCode::MISDIRECTED_REQUEST,
             reason: format!("the authorization URL is not at {url}"),
         })?;
-        let opened = self.visit(Method::GET, target, String::new())?;
+        let opened = self.visit(Method::GET, target, String::new(), None)?;
         let Some(transaction) = hidden_transaction(&opened) else { return arrived(&opened) };
-        let form = with_query("", &[("transaction", Some(&transaction)), ("email", Some(email))]);
-        let form = form.trim_start_matches('?').to_owned();
-        arrived(&self.visit(Method::POST, "/login", form)?)
+        let signed_in = self.submit("/login", &transaction, ("email", email), None)?;
+        let location = arrived(&signed_in)?;
+        if !location.starts_with("/consent?") {
+            return Ok(location);
+        }
+        let cookie = signed_in.headers().get(header::SET_COOKIE);
+        let asked = self.visit(Method::GET, &location, String::new(), cookie)?;
+        let Some(transaction) = hidden_transaction(&asked) else { return arrived(&asked) };
+        arrived(&self.submit("/consent", &transaction, ("action", "allow"), cookie)?)
+    }
+
+    fn submit(
+        &self,
+        target: &str,
+        transaction: &str,
+        (name, value): (&str, &str),
+        cookie: Option<&HeaderValue>,
+    ) -> Result<Response<Bytes>, LoginFailed> {
+        let form = with_query("", &[("transaction", Some(transaction)), (name, Some(value))]);
+        self.visit(Method::POST, target, form.trim_start_matches('?').to_owned(), cookie)
     }
 
     fn visit(
@@ -36,8 +54,9 @@ impl Sandbox {
         method: Method,
         target: &str,
         form: String,
+        cookie: Option<&HeaderValue>,
     ) -> Result<Response<Bytes>, LoginFailed> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(target)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -46,6 +65,10 @@ impl Sandbox {
                 status: StatusCode::BAD_REQUEST,
                 reason: error.to_string(),
             })?;
+        // The attributes after the cookie read as more cookies, which nobody asks for.
+        if let Some(cookie) = cookie {
+            request.headers_mut().insert(header::COOKIE, cookie.clone());
+        }
         Ok(self.environment.route(&request))
     }
 }

@@ -84,27 +84,32 @@ impl Sandbox {
 pub enum Endpoint {
     /// Everything below `/api/v1/`
     Api,
-    /// `GET /oauth/authorize`
+    /// `GET /oauth/authorize`, the environment's and those of resources
     Authorize,
-    /// `GET /.well-known/openid-configuration`
+    /// `GET /.well-known/openid-configuration` and the metadata of resources
     Discovery,
     /// `GET /keys`
     Keys,
     /// `GET /oidc/logout`
     Logout,
-    /// `POST /oauth/token`
+    /// `POST /oauth/token`, the environment's and those of resources
     Token,
 }
 
 impl Endpoint {
     fn at(path: &str) -> Option<Self> {
-        match path {
-            "/oauth/authorize" => Some(Self::Authorize),
-            "/.well-known/openid-configuration" => Some(Self::Discovery),
-            "/keys" => Some(Self::Keys),
-            "/oidc/logout" => Some(Self::Logout),
-            "/oauth/token" => Some(Self::Token),
-            _ if path.starts_with("/api/v1/") => Some(Self::Api),
+        let segments: Vec<_> = path.split('/').collect();
+        match segments.as_slice() {
+            ["", "oauth", "authorize"] | ["", "resources", _, "oauth", "authorize"] => {
+                Some(Self::Authorize)
+            }
+            ["", ".well-known", "openid-configuration"]
+            | ["", ".well-known", _, "resources", _]
+            | ["", "resources", _, ".well-known", _] => Some(Self::Discovery),
+            ["", "keys"] => Some(Self::Keys),
+            ["", "oidc", "logout"] => Some(Self::Logout),
+            ["", "oauth", "token"] | ["", "resources", _, "oauth", "token"] => Some(Self::Token),
+            ["", "api", "v1", _, ..] => Some(Self::Api),
             _ => None,
         }
     }

@@ -7,9 +7,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::OffsetDateTime;
 
-use super::authorize::AuthorizationRequest;
+use super::asker::Holder;
+use super::authorize::{AuthorizationRequest, SignedIn};
 use super::environment::new_id;
 use super::keys::{random_token, sha256};
+use super::token_endpoint::Refused;
 
 /// How long a code may wait to be exchanged.
 const CODE_LIFETIME: Duration = Duration::from_secs(600);
@@ -38,15 +40,18 @@ impl Grants {
         code
     }
 
-    /// Exchanges a code. A second use is refused and revokes what the first one gave.
+    /// Exchanges a code. A second use is refused and revokes what the first one gave; for anybody
+    /// but its holder there is no such code.
     pub(super) fn redeem(
         &mut self,
         code: &str,
+        holder: &Holder,
         redirect_uri: &str,
         code_verifier: Option<&str>,
         now: OffsetDateTime,
     ) -> Result<Redeemed, &'static str> {
-        let known = self.codes.get_mut(code).ok_or("the code is unknown or was revoked")?;
+        let known = self.codes.get_mut(code).filter(|code| code.grant.holder == *holder);
+        let known = known.ok_or("the code is unknown or was revoked")?;
         if let Some(grant_id) = &known.grant_id {
             if let Some(grant) = self.grants.get_mut(grant_id) {
                 grant.revoked = true;
@@ -56,7 +61,7 @@ impl Grants {
         if now >= known.expires_at {
             return Err("the code has expired");
         }
-        if known.request.redirect_uri != redirect_uri {
+        if known.request.reply.redirect_uri != redirect_uri {
             return Err("redirect_uri differs from the one of the authorization request");
         }
         match (&known.request.code_challenge, code_verifier) {
@@ -76,23 +81,36 @@ impl Grants {
         known.grant_id = Some(grant_id.clone());
         let nonce = known.request.nonce.clone();
         self.grants.insert(grant_id.clone(), grant.clone());
-        let refresh_token = grant.may_refresh().then(|| self.add_refresh_token(&grant_id));
+        let refresh_token = grant.may_refresh.then(|| self.add_refresh_token(&grant_id));
         Ok(Redeemed { grant, nonce, refresh_token })
     }
 
     /// Exchanges a refresh token for its successor. For `grace` after that the old one is answered
-    /// with the newest; used later, it revokes the whole family.
+    /// with the newest; used later, it revokes the whole family. For anybody but its holder there
+    /// is no such token. `scope` asks for less than was granted, this time.
     pub(super) fn refresh(
         &mut self,
         token: &str,
+        holder: &Holder,
+        scope: Option<&str>,
         grace: Duration,
         now: OffsetDateTime,
-    ) -> Result<Redeemed, &'static str> {
-        let known = self.refresh_tokens.get_mut(token).ok_or("the refresh token is unknown")?;
+    ) -> Result<Redeemed, Refused> {
+        let unknown = || Refused::invalid_grant("the refresh token is unknown");
+        let known = self.refresh_tokens.get_mut(token).ok_or_else(unknown)?;
         let grant_id = known.grant_id.clone();
-        let grant = self.grants.get_mut(&grant_id).filter(|grant| !grant.revoked);
-        let grant = grant.ok_or("the refresh token was revoked")?;
-        let redeemed = grant.clone();
+        let grant = self.grants.get_mut(&grant_id).filter(|grant| grant.holder == *holder);
+        let grant = grant.ok_or_else(unknown)?;
+        if grant.revoked {
+            return Err(Refused::invalid_grant("the refresh token was revoked"));
+        }
+        let mut redeemed = grant.clone();
+        if let Some(scope) = scope {
+            redeemed.scopes = scope.split_ascii_whitespace().map(str::to_owned).collect();
+            if !redeemed.scopes.iter().all(|scope| grant.scopes.contains(scope)) {
+                return Err(Refused::new("invalid_scope", "scope is more than was granted"));
+            }
+        }
         let refresh_token = match known.replaced_at {
             None => {
                 known.replaced_at = Some(now);
@@ -101,7 +119,8 @@ impl Grants {
             Some(replaced_at) if now < replaced_at + grace => grant.newest_refresh_token.clone(),
             Some(_) => {
                 grant.revoked = true;
-                return Err("the refresh token was used before; its successors are revoked");
+                let reason = "the refresh token was used before; its successors are revoked";
+                return Err(Refused::invalid_grant(reason));
             }
         };
         Ok(Redeemed { grant: redeemed, nonce: None, refresh_token: Some(refresh_token) })
@@ -126,23 +145,32 @@ impl Grants {
     }
 }
 
-/// What a user has allowed the client: the family all its refresh tokens belong to.
+/// What a user has allowed a client: the family all its refresh tokens belong to.
 #[derive(Clone, Debug)]
 pub(super) struct Grant {
     pub(super) user_id: String,
     pub(super) session_id: String,
     pub(super) scopes: Vec<String>,
+    /// Whether the client named the resource it wants to use.
+    pub(super) indicates_resource: bool,
+    holder: Holder,
+    may_refresh: bool,
     newest_refresh_token: String,
     revoked: bool,
 }
 
 impl Grant {
-    pub(super) fn new(user_id: String, session_id: String, scopes: Vec<String>) -> Self {
-        Self { user_id, session_id, scopes, newest_refresh_token: String::new(), revoked: false }
-    }
-
-    fn may_refresh(&self) -> bool {
-        self.scopes.iter().any(|scope| scope == "offline_access")
+    pub(super) fn new(request: &AuthorizationRequest, signed_in: SignedIn) -> Self {
+        Self {
+            user_id: signed_in.user.id,
+            session_id: signed_in.session_id,
+            scopes: request.scopes.clone(),
+            indicates_resource: request.indicates_resource,
+            holder: request.asker.holder(),
+            may_refresh: request.may_refresh(),
+            newest_refresh_token: String::new(),
+            revoked: false,
+        }
     }
 }
 

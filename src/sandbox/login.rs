@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 
-use super::authorize::{AuthorizationRequest, Refused, SESSION_COOKIE};
+use super::authorize::{AuthorizationRequest, Refused, SESSION_COOKIE, SignedIn};
+use super::consent;
 use super::environment::Environment;
 use super::pages::{self, LoginPage};
 use super::parameters::Parameters;
@@ -30,32 +31,27 @@ pub(super) fn show(environment: &Environment, request: &Request<Bytes>) -> Respo
     let state = environment.lock();
     let id = parameters.get("transaction").unwrap_or_default();
     match state.transaction(id, environment.now()) {
-        Some(wanted) => page(&state, id, wanted, Screen::of(&parameters), None),
-        None => expired(),
+        Some((wanted, None)) => page(&state, id, wanted, Screen::of(&parameters), None),
+        _ => expired(),
     }
 }
 
 /// `POST /login`: somebody signs in, signs up or cancels.
 pub(super) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
-    // The page's own form is same-origin; anybody else's would sign the visitor in as a stranger.
-    let site = request.headers().get("sec-fetch-site");
-    if site.is_some_and(|site| site != "same-origin" && site != "none") {
-        let reason = "The form was sent from another site.";
-        return pages::problem(StatusCode::FORBIDDEN, "This sign-in cannot go on", reason);
-    }
-    let Some(form) = Parameters::of_form(request) else {
-        let reason = "The request has no form in it.";
-        return pages::problem(StatusCode::BAD_REQUEST, "This sign-in cannot go on", reason);
+    let form = match form_of_own_page(request) {
+        Ok(form) => form,
+        Err(refused) => return refused.page(),
     };
     let now = environment.now();
     let id = form.get("transaction").unwrap_or_default();
     let mut state = environment.lock();
-    let Some(wanted) = state.transaction(id, now).cloned() else { return expired() };
+    let Some((wanted, None)) = state.transaction(id, now) else { return expired() };
+    let wanted = wanted.clone();
 
     if form.get("action") == Some("cancel") {
         state.close_transaction(id);
         let refused = Refused::new("access_denied", "User denied access");
-        return redirect(StatusCode::SEE_OTHER, &wanted.refuse(&refused));
+        return redirect(StatusCode::SEE_OTHER, &wanted.reply.error(&refused));
     }
     let email = form.get("email").unwrap_or_default().trim();
     let refused = |state: &State, problem: &str| {
@@ -72,7 +68,7 @@ pub(super) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
     let user_agent = request.headers().get(header::USER_AGENT);
     let user_agent = user_agent.and_then(|value| value.to_str().ok());
     let (session_id, cookie) = state.start_session(&user, user_agent, now);
-    let location = wanted.grant(&mut state, &user, session_id, now);
+    let location = consent::next(&mut state, wanted, SignedIn { user, session_id }, now);
     let secure = if state.environment_url.starts_with("https:") { "; Secure" } else { "" };
     let cookie = format!("{SESSION_COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax{secure}");
     set_cookie(redirect(StatusCode::SEE_OTHER, &location), &cookie)
@@ -92,7 +88,7 @@ pub(super) fn page(
     pages::login(&LoginPage {
         screen,
         transaction,
-        redirect_uri: &wanted.redirect_uri,
+        redirect_uri: &wanted.reply.redirect_uri,
         organization: organization.map(|organization| organization.display_name.as_str()),
         users: &users,
         email: typed.unwrap_or_default(),
@@ -100,7 +96,27 @@ pub(super) fn page(
     })
 }
 
-fn expired() -> Response<Bytes> {
+/// The form of one of our pages, or what is wrong with it.
+pub(super) fn form_of_own_page(request: &Request<Bytes>) -> Result<Parameters, FormRefused> {
+    // The page's own form is same-origin; anybody else's would sign the visitor in as a stranger.
+    let site = request.headers().get("sec-fetch-site");
+    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+        return Err(FormRefused(StatusCode::FORBIDDEN, "The form was sent from another site."));
+    }
+    let none = FormRefused(StatusCode::BAD_REQUEST, "The request has no form in it.");
+    Parameters::of_form(request).ok_or(none)
+}
+
+#[derive(Debug)]
+pub(super) struct FormRefused(StatusCode, &'static str);
+
+impl FormRefused {
+    pub(super) fn page(&self) -> Response<Bytes> {
+        pages::problem(self.0, "This sign-in cannot go on", self.1)
+    }
+}
+
+pub(super) fn expired() -> Response<Bytes> {
     let reason =
         "It was finished, or left open for too long. Go back to the application and start again.";
     pages::problem(StatusCode::BAD_REQUEST, "This sign-in is over", reason)

@@ -13,6 +13,12 @@
 //! Below `/api/v1` it tells of its sessions and revokes them, for who has a token of the
 //! client-credentials grant.
 //!
+//! For MCP servers it has resources, at first the one named by [`Sandbox::resource_id`]. Each is an
+//! OAuth 2.1 authorization server with metadata, dynamic client registration, a page that asks for
+//! consent, and tokens that are good for it alone. Clients whose id is the URL of a document are
+//! known once [`Sandbox::client_metadata_document`] says what that URL serves: the sandbox fetches
+//! nothing.
+//!
 //! Reach it without a socket through [`Sandbox::client`], or from a browser and from other
 //! languages through [`Sandbox::serve`]. Its time is moved with [`Sandbox::clock`], its signing keys
 //! with [`Sandbox::rotate_keys`], and it misbehaves on request: endpoints with [`Sandbox::fail`],
@@ -55,10 +61,12 @@
 //! the process. Never point anything at it that guards real data.
 
 mod api;
+mod asker;
 mod authorize;
 mod browser;
 mod builder;
 mod client;
+mod consent;
 mod discovery;
 mod environment;
 mod faults;
@@ -70,6 +78,7 @@ mod pages;
 mod parameters;
 mod people;
 mod redirects;
+mod resources;
 mod respond;
 mod router;
 mod server;
@@ -95,6 +104,7 @@ pub use self::builder::SandboxBuilder;
 pub use self::client::SandboxClient;
 pub use self::faults::{Endpoint, Fault, HeldRequests};
 pub use self::people::{NewUser, Organization, User};
+pub use self::resources::{NewResource, ResourceIssuer};
 pub use self::server::SandboxServer;
 pub use self::tampering::{Signing, TokenDraft, TokenFault, TokenKind};
 

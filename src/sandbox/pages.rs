@@ -73,6 +73,32 @@ pub(super) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
     shell(status, title, Html::fill(template, &values))
 }
 
+/// What the page shows that asks for consent.
+#[derive(Debug)]
+pub(super) struct ConsentPage<'a> {
+    pub(super) transaction: &'a str,
+    pub(super) client: &'a str,
+    pub(super) resource: &'a str,
+    pub(super) redirect_uri: &'a str,
+    pub(super) email: &'a str,
+    pub(super) scopes: &'a [String],
+}
+
+pub(super) fn consent(page: &ConsentPage<'_>) -> Response<Bytes> {
+    let scopes = page.scopes.iter().map(|scope| {
+        Html::fill("<li><code>{{scope}}</code></li>", &[("scope", Html::text(scope))])
+    });
+    let values = [
+        ("application", Html::text(&application_name(page.redirect_uri))),
+        ("client", Html::text(page.client)),
+        ("email", Html::text(page.email)),
+        ("resource", Html::text(page.resource)),
+        ("scopes", Html::all(scopes)),
+        ("transaction", Html::text(page.transaction)),
+    ];
+    shell(StatusCode::OK, "Allow access", Html::fill(include_str!("pages/consent.html"), &values))
+}
+
 /// A page for the person in front of it: something cannot go on.
 pub(super) fn problem(status: StatusCode, title: &str, reason: &str) -> Response<Bytes> {
     let values = [("title", Html::text(title)), ("reason", Html::text(reason))];
@@ -108,12 +134,26 @@ pub(super) fn index(environment: &Environment, request: &Request<Bytes>) -> Resp
         }
         false => "Registered addresses only",
     };
+    let resources = state.resources.iter().map(|resource| {
+        let metadata = format!("/.well-known/oauth-authorization-server/resources/{}", resource.id);
+        let scopes = resource.scopes.iter().map(|scope| {
+            Html::fill(r#" <span class="badge">{{scope}}</span>"#, &[("scope", Html::text(scope))])
+        });
+        let values = [
+            ("id", Html::text(&resource.id)),
+            ("metadata", Html::text(&metadata)),
+            ("name", Html::text(&resource.name)),
+            ("scopes", Html::all(scopes)),
+        ];
+        Html::fill(include_str!("pages/resource_row.html"), &values)
+    });
     let values = [
         ("callbacks", Html::all(callbacks)),
         ("client_id", Html::text(&environment.client_id)),
         ("client_secret", Html::text(environment.client_secret.expose())),
         ("loopback", Html::fill(loopback, &[])),
         ("people", Html::all(people)),
+        ("resources", Html::all(resources)),
         ("signed_in", signed_in),
         ("url", Html::text(&state.environment_url)),
     ];
@@ -203,11 +243,16 @@ fn person(user: &User) -> [(&'static str, Html); 6] {
     ]
 }
 
-/// The application as its visitor knows it: host and port of where they are sent back to.
+/// The application as its visitor knows it: host and port of where they are sent back to, and the
+/// scheme if it is not the web's.
 fn application_name(redirect_uri: &str) -> String {
     let Ok(url) = Url::parse(redirect_uri) else { return redirect_uri.to_owned() };
     let host = url.host_str().unwrap_or(redirect_uri);
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    let name = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    match (url.scheme(), url.has_host()) {
+        ("http" | "https", _) | (_, false) => name,
+        (scheme, true) => format!("{scheme}://{name}"),
+    }
 }
 
 #[cfg(test)]

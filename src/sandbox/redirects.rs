@@ -10,6 +10,58 @@ pub(super) fn refusal(
     registered: &BTreeSet<String>,
     loopback_allowed: bool,
 ) -> Option<&'static str> {
+    if let Some(reason) = malformed(uri) {
+        return Some(reason);
+    }
+    if registered.contains(uri) || (loopback_allowed && is_loopback(uri)) {
+        return None;
+    }
+    Some("It is not registered. Registered URIs are compared character by character.")
+}
+
+/// Why a client of a resource cannot register a URI. It may be `https`, `http` on loopback, or of
+/// a scheme that leads to an application on the device, such as `cursor:`.
+pub(super) fn not_registrable(uri: &str) -> Option<&'static str> {
+    /// Schemes that lead nowhere or run what is in the URI.
+    const REFUSED: [&str; 12] = [
+        "about",
+        "blob",
+        "data",
+        "file",
+        "filesystem",
+        "ftp",
+        "intent",
+        "javascript",
+        "vbscript",
+        "view-source",
+        "ws",
+        "wss",
+    ];
+    if let Some(reason) = malformed(uri) {
+        return Some(reason);
+    }
+    let Some(url) = parsed(uri) else { return Some("It is not a URI.") };
+    match url.scheme() {
+        "http" if is_loopback(uri) => None,
+        "http" => Some("It is http and not on loopback."),
+        "https" if has_user(&url) => Some("It has a user in it."),
+        "https" if uri.starts_with("https://") => None,
+        "https" => Some("It is not a URI."),
+        scheme if REFUSED.contains(&scheme) => Some("Its scheme is not allowed."),
+        _ => None,
+    }
+}
+
+/// Whether a client may be sent to a URI: one it registered, or the same on another port where it
+/// is on loopback, because an application on the device takes the port it gets (RFC 8252).
+pub(super) fn is_registered(uri: &str, registered: &[String]) -> bool {
+    let same_but_for_port =
+        |known: &String| without_port(known).is_some_and(|known| without_port(uri) == Some(known));
+    malformed(uri).is_none()
+        && registered.iter().any(|known| known == uri || same_but_for_port(known))
+}
+
+fn malformed(uri: &str) -> Option<&'static str> {
     if uri.chars().count() > 256 {
         return Some("It is longer than 256 characters.");
     }
@@ -19,27 +71,41 @@ pub(super) fn refusal(
     if uri.contains('#') {
         return Some("It has a fragment.");
     }
-    if registered.contains(uri) || (loopback_allowed && is_loopback(uri)) {
-        return None;
-    }
-    Some("It is not registered. Registered URIs are compared character by character.")
+    None
 }
 
 /// `http` on a host that only this machine reaches.
-fn is_loopback(uri: &str) -> bool {
-    // Characters that URL parsers drop or rewrite could make the browser go somewhere else.
-    if !uri.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
-        return false;
-    }
-    let Ok(url) = Url::parse(uri) else { return false };
+pub(super) fn is_loopback(uri: &str) -> bool {
+    let Some(url) = parsed(uri) else { return false };
     let loopback_host = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     };
-    let has_user = !url.username().is_empty() || url.password().is_some();
-    url.scheme() == "http" && loopback_host && !has_user
+    url.scheme() == "http" && loopback_host && !has_user(&url)
+}
+
+/// Without the characters that URL parsers drop or rewrite: they could make the browser go
+/// somewhere else.
+fn parsed(uri: &str) -> Option<Url> {
+    let clean = uri.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    Url::parse(uri).ok().filter(|_| clean)
+}
+
+fn has_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+/// Host and path of a URI on loopback, as they are written.
+fn without_port(uri: &str) -> Option<(&str, &str)> {
+    let rest = uri.strip_prefix("http://").filter(|_| is_loopback(uri))?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    Some((host, path))
 }
 
 #[cfg(test)]
@@ -88,6 +154,71 @@ mod tests {
             "http://192.168.0.1/cb",
         ] {
             assert!(refusal(bad, &none, true).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn clients_register_where_a_browser_can_safely_go() {
+        for good in [
+            "https://app.example.com/cb",
+            "http://127.0.0.1:33418/",
+            "http://localhost/callback",
+            "http://[::1]/callback",
+            "cursor://anysphere.cursor-mcp/oauth/callback",
+            "com.example.app:/callback",
+        ] {
+            assert_eq!(not_registrable(good), None, "{good}");
+        }
+        for bad in [
+            "",
+            "/callback",
+            "http://app.example.com/cb",
+            "http://localhost.evil.test/cb",
+            "https://user@app.example.com/cb",
+            "https:app.example.com/cb",
+            "https://app.example.com/cb#x",
+            "https://app.example.com/cb?x=1",
+            "https://app.example.com\\@evil.test/cb",
+            "javascript:alert(1)",
+            "JavaScript://localhost/%0aalert(1)",
+            "data:text/html,x",
+            "file:///etc/passwd",
+        ] {
+            assert!(not_registrable(bad).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_on_loopback_the_port_is_free() {
+        let registered = [
+            "http://127.0.0.1:1/cb".to_owned(),
+            "http://[::1]/cb".to_owned(),
+            "https://app.example.com/cb".to_owned(),
+            "cursor://app/cb".to_owned(),
+        ];
+        for good in [
+            "http://127.0.0.1/cb",
+            "http://127.0.0.1:65535/cb",
+            "http://[::1]:8080/cb",
+            "https://app.example.com/cb",
+            "cursor://app/cb",
+        ] {
+            assert!(is_registered(good, &registered), "{good}");
+        }
+        for bad in [
+            "http://127.0.0.2:1/cb",
+            "http://localhost:1/cb",
+            "http://127.0.0.1:1/cb/",
+            "http://127.0.0.1:1/x/../cb",
+            "http://127.0.0.1:1/cb?x=1",
+            "http://127.0.0.1:1@evil.test/cb",
+            "http://127.0.0.1:99999/cb",
+            "https://127.0.0.1:1/cb",
+            "https://app.example.com:8443/cb",
+            "https://app.example.com/CB",
+            "cursor://app:1/cb",
+        ] {
+            assert!(!is_registered(bad, &registered), "{bad}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The responses every endpoint is made of.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 /// A JSON answer that no cache keeps.
@@ -44,5 +44,26 @@ pub(super) fn set_cookie(mut response: Response<Bytes>, cookie: &str) -> Respons
     if let Ok(cookie) = HeaderValue::from_str(cookie) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
+    response
+}
+
+/// Lets web pages of every origin read an answer. They send no cookies along: `*` forbids it.
+pub(super) fn readable_everywhere(mut response: Response<Bytes>) -> Response<Bytes> {
+    let everybody = HeaderValue::from_static("*");
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, everybody);
+    response
+}
+
+/// The answer to a browser that asks what a web page of another origin may send.
+pub(super) fn preflight(allowed: &Method) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    if let Ok(allowed) = HeaderValue::from_str(&format!("{allowed}, OPTIONS")) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, allowed);
+    }
+    // A `*` does not cover `Authorization`.
+    let any = HeaderValue::from_static("authorization, *");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, any);
     response
 }

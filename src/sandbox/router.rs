@@ -5,7 +5,9 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::environment::Environment;
 use super::faults::{Fault, Meets};
-use super::{api, authorize, discovery, login, logout, pages, respond, token_endpoint};
+use super::{
+    api, authorize, consent, discovery, login, logout, pages, resources, respond, token_endpoint,
+};
 
 /// The largest request body that is read.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -71,17 +73,31 @@ impl Environment {
             [".well-known", "openid-configuration"] => {
                 only(&read, method, || discovery::openid_configuration(self))
             }
+            [
+                ".well-known",
+                "oauth-authorization-server" | "openid-configuration",
+                "resources",
+                id,
+            ] => resources::metadata(self, request, id),
+            ["resources", id, rest @ ..] => resources::answer(self, request, id, rest),
             ["keys"] => only(&read, method, || discovery::keys(self)),
             ["oauth", "authorize"] => {
-                only(&[Method::GET], method, || authorize::authorize(self, request))
+                only(&[Method::GET], method, || authorize::authorize(self, request, None))
             }
             ["oauth", "token"] => {
-                only(&[Method::POST], method, || token_endpoint::token(self, request))
+                only(&[Method::POST], method, || token_endpoint::token(self, request, None))
             }
             ["oidc", "logout"] => only(&[Method::GET], method, || logout::logout(self, request)),
+            ["api", "v1", "resources", id, "clients:register"] => {
+                resources::register(self, request, id)
+            }
             ["api", "v1", resource @ ..] => api::answer(self, request, resource),
             ["login"] if method == Method::POST => login::submit(self, request),
             ["login"] => only(&[Method::GET, Method::POST], method, || login::show(self, request)),
+            ["consent"] if method == Method::POST => consent::submit(self, request),
+            ["consent"] => {
+                only(&[Method::GET, Method::POST], method, || consent::show(self, request))
+            }
             _ => respond::api_error(StatusCode::NOT_FOUND, 5, "Not Found"),
         }
     }

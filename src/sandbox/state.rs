@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::authorize::AuthorizationRequest;
+use super::authorize::{AuthorizationRequest, SignedIn};
+use super::consent::Consents;
 use super::faults::EndpointFaults;
 use super::grants::Grants;
 use super::keys::{KeyRing, SigningKey, random_token};
 use super::people::People;
+use super::resources::Resources;
 use super::sessions::Sessions;
 use super::tampering::Tampering;
 
-/// How long a login page may be left open.
+/// How long a page may be left open.
 const TRANSACTION_LIFETIME: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(super) struct State {
     pub(super) redirect_uris: BTreeSet<String>,
     pub(super) post_logout_redirect_uris: BTreeSet<String>,
     pub(super) people: People,
+    pub(super) resources: Resources,
+    pub(super) consents: Consents,
     pub(super) keys: KeyRing,
     pub(super) grants: Grants,
     pub(super) endpoint_faults: EndpointFaults,
@@ -37,6 +41,8 @@ impl State {
             redirect_uris: BTreeSet::new(),
             post_logout_redirect_uris: BTreeSet::new(),
             people: People::seeded(),
+            resources: Resources::seeded(),
+            consents: Consents::default(),
             keys: KeyRing::new(SigningKey::first()),
             grants: Grants::default(),
             endpoint_faults: EndpointFaults::default(),
@@ -46,16 +52,18 @@ impl State {
         }
     }
 
-    /// Keeps an authorization request while its user looks at the login page.
+    /// Keeps an authorization request while its user looks at a page: at the login page, or, once
+    /// they are signed in, at the one that asks for consent.
     pub(super) fn open_transaction(
         &mut self,
         request: AuthorizationRequest,
+        signed_in: Option<SignedIn>,
         now: OffsetDateTime,
     ) -> String {
         self.transactions.retain(|_, transaction| now < transaction.expires_at);
         let id = random_token();
         let expires_at = now + TRANSACTION_LIFETIME;
-        self.transactions.insert(id.clone(), Transaction { request, expires_at });
+        self.transactions.insert(id.clone(), Transaction { request, signed_in, expires_at });
         id
     }
 
@@ -63,9 +71,10 @@ impl State {
         &self,
         id: &str,
         now: OffsetDateTime,
-    ) -> Option<&AuthorizationRequest> {
+    ) -> Option<(&AuthorizationRequest, Option<&SignedIn>)> {
         let transaction = self.transactions.get(id)?;
-        (now < transaction.expires_at).then_some(&transaction.request)
+        (now < transaction.expires_at)
+            .then_some((&transaction.request, transaction.signed_in.as_ref()))
     }
 
     pub(super) fn close_transaction(&mut self, id: &str) {
@@ -76,5 +85,6 @@ impl State {
 #[derive(Debug)]
 struct Transaction {
     request: AuthorizationRequest,
+    signed_in: Option<SignedIn>,
     expires_at: OffsetDateTime,
 }

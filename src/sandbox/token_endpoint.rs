@@ -1,4 +1,4 @@
-//! `POST /oauth/token`: the three grants.
+//! `POST /oauth/token`, of the environment and of resources: the three grants.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,59 +7,94 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
+use super::asker::{Asker, AtResource};
 use super::environment::Environment;
 use super::grants::Redeemed;
 use super::parameters::Parameters;
 use super::respond;
 use super::state::State;
-use super::tampering::TokenKind;
-use super::tokens::{M2M_TOKEN_LIFETIME, Mint, Subject};
+use super::tampering::{TokenDraft, TokenKind};
+use super::tokens::{Binding, M2M_TOKEN_LIFETIME, Mint, Subject};
 use crate::secret::SecretString;
 
-pub(super) fn token(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
-    match answer(environment, request) {
+pub(super) fn token(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    resource_id: Option<&str>,
+) -> Response<Bytes> {
+    match answer(environment, request, resource_id) {
         Ok(body) => respond::json(StatusCode::OK, &body),
         Err(refused) => refused.response(),
     }
 }
 
-fn answer(environment: &Environment, request: &Request<Bytes>) -> Result<Value, Refused> {
+fn answer(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    resource_id: Option<&str>,
+) -> Result<Value, Refused> {
     let form = Parameters::of_form(request)
         .ok_or(Refused::invalid_request("the body is not application/x-www-form-urlencoded"))?;
     if form.repeated().is_some() {
         return Err(Refused::invalid_request("a parameter is there more than once"));
     }
-    authenticate_client(environment, request, &form)?;
+    let asker = authenticate_client(environment, request, &form, resource_id)?;
+    let indicated =
+        asker.indicates_resource(&form).map_err(|reason| Refused::new("invalid_target", reason))?;
     match form.get("grant_type") {
-        Some("authorization_code") => authorization_code(environment, &form),
-        Some("refresh_token") => refresh_token(environment, &form),
-        Some("client_credentials") => Ok(client_credentials(environment, &form)),
+        Some("client_credentials") => match &asker.at {
+            None => Ok(client_credentials(environment, &form)),
+            Some(at) => machine_token(environment, &form, at, indicated),
+        },
+        Some("authorization_code" | "refresh_token")
+            if asker.at.is_some() && resource_id.is_none() =>
+        {
+            let reason = "the client has a token endpoint at its resource";
+            Err(Refused::new("unauthorized_client", reason))
+        }
+        Some("authorization_code") => authorization_code(environment, &form, &asker, indicated),
+        Some("refresh_token") => refresh_token(environment, &form, &asker, indicated),
         Some(_) => Err(Refused::new("unsupported_grant_type", "grant_type is not known")),
         None => Err(Refused::invalid_request("grant_type is missing")),
     }
 }
 
-/// `client_secret_post`, which Scalekit's SDKs use, or `client_secret_basic`.
+/// `client_secret_post`, which Scalekit's SDKs use, or `client_secret_basic`: either will do,
+/// whichever a client registered. A public client only says who it is.
 fn authenticate_client(
     environment: &Environment,
     request: &Request<Bytes>,
     form: &Parameters,
-) -> Result<(), Refused> {
+    resource_id: Option<&str>,
+) -> Result<Asker, Refused> {
     // A bearer token here means nothing: Scalekit's Python SDK sends one along.
     let basic = request.headers().get(header::AUTHORIZATION).and_then(basic_credentials);
     let in_body = form.get("client_secret");
     if basic.is_some() && in_body.is_some() {
         return Err(Refused::invalid_request("the client authenticates in two ways at once"));
     }
-    let by_header = basic.is_some();
+    let refused = || Refused::invalid_client(basic.is_some());
     let (id, secret) = match &basic {
         Some((id, secret)) => (Some(id.as_str()), Some(secret.as_str())),
         None => (form.get("client_id"), in_body),
     };
-    let id_fits = id == Some(environment.client_id.as_str());
-    let secret_fits =
-        secret.is_some_and(|secret| SecretString::from(secret) == environment.client_secret);
-    if id_fits && secret_fits { Ok(()) } else { Err(Refused::invalid_client(by_header)) }
+    let id = id.ok_or_else(refused)?;
+    let asker = {
+        let state = environment.lock();
+        // Machines of a resource may also come to the environment's own endpoint.
+        let resource_id = resource_id.or_else(|| state.resources.clients.resource_of(id));
+        Asker::find(environment, &state, resource_id, id).map_err(|_| refused())?
+    };
+    let expected = match &asker.at {
+        None => Some(&environment.client_secret),
+        Some(at) => at.client.secret.as_ref(),
+    };
+    let secret_fits = match (secret, expected) {
+        (None, None) => true,
+        (Some(secret), Some(expected)) => SecretString::from(secret) == *expected,
+        _ => false,
+    };
+    if secret_fits { Ok(asker) } else { Err(refused()) }
 }
 
 /// RFC 6749, section 2.3.1: both parts are form-encoded before they are joined.
@@ -76,64 +111,102 @@ fn basic_credentials(value: &HeaderValue) -> Option<(String, String)> {
     Some((form_decoded(id)?, form_decoded(secret)?))
 }
 
-fn authorization_code(environment: &Environment, form: &Parameters) -> Result<Value, Refused> {
+fn authorization_code(
+    environment: &Environment,
+    form: &Parameters,
+    asker: &Asker,
+    indicated: bool,
+) -> Result<Value, Refused> {
     let code = form.get("code").ok_or(Refused::invalid_request("code is missing"))?;
     let redirect_uri =
         form.get("redirect_uri").ok_or(Refused::invalid_request("redirect_uri is missing"))?;
     let verifier = form.get("code_verifier");
     let now = environment.now();
-    let (mint, redeemed, subject) = {
+    let issue = {
         let mut state = environment.lock();
         let redeemed = state
             .grants
-            .redeem(code, redirect_uri, verifier, now)
+            .redeem(code, &asker.holder(), redirect_uri, verifier, now)
             .map_err(Refused::invalid_grant)?;
-        let subject = subject_of(&state, &redeemed)?;
-        (Mint::new(environment, &state), redeemed, subject)
+        Issue::new(environment, &state, asker, redeemed, indicated)?
     };
-    Ok(token_response(&mint, &subject, &redeemed, Some(code)))
+    Ok(issue.response(Some(code)))
 }
 
-fn refresh_token(environment: &Environment, form: &Parameters) -> Result<Value, Refused> {
+fn refresh_token(
+    environment: &Environment,
+    form: &Parameters,
+    asker: &Asker,
+    indicated: bool,
+) -> Result<Value, Refused> {
     let token =
         form.get("refresh_token").ok_or(Refused::invalid_request("refresh_token is missing"))?;
     let (grace, now) = (environment.settings.refresh_grace, environment.now());
-    let (mint, redeemed, subject) = {
+    let issue = {
         let mut state = environment.lock();
-        let redeemed = state.grants.refresh(token, grace, now).map_err(Refused::invalid_grant)?;
-        let subject = subject_of(&state, &redeemed)?;
+        let holder = asker.holder();
+        let redeemed = state.grants.refresh(token, &holder, form.get("scope"), grace, now)?;
         state.touch_session(&redeemed.grant.session_id, now);
-        (Mint::new(environment, &state), redeemed, subject)
+        Issue::new(environment, &state, asker, redeemed, indicated)?
     };
-    Ok(token_response(&mint, &subject, &redeemed, None))
+    Ok(issue.response(None))
 }
 
-fn subject_of(state: &State, redeemed: &Redeemed) -> Result<Subject, Refused> {
-    let grant = &redeemed.grant;
-    let user = state.people.users.iter().find(|user| user.id == grant.user_id);
-    let user = user.ok_or(Refused::invalid_grant("the user is gone"))?;
-    Ok(Subject::new(state, user.clone(), grant.session_id.clone(), grant.scopes.clone()))
+/// Tokens about to be issued to somebody who was allowed to have them.
+struct Issue<'e> {
+    mint: Mint<'e>,
+    subject: Subject,
+    /// For tokens of a resource.
+    binding: Option<Binding>,
+    redeemed: Redeemed,
 }
 
-fn token_response(
-    mint: &Mint<'_>,
-    subject: &Subject,
-    redeemed: &Redeemed,
-    code: Option<&str>,
-) -> Value {
-    let access_token = mint.issue(TokenKind::AccessToken, mint.access_token(subject));
-    let mut body = Map::new();
-    body.insert("access_token".to_owned(), access_token.as_str().into());
-    body.insert("expires_in".to_owned(), mint.access_token_lifetime().into());
-    body.insert("token_type".to_owned(), "Bearer".into());
-    if subject.has_scope("openid") {
-        let draft = mint.id_token(subject, &access_token, redeemed.nonce.as_deref(), code);
-        body.insert("id_token".to_owned(), mint.issue(TokenKind::IdToken, draft).into());
+impl<'e> Issue<'e> {
+    fn new(
+        environment: &'e Environment,
+        state: &State,
+        asker: &Asker,
+        redeemed: Redeemed,
+        indicated: bool,
+    ) -> Result<Self, Refused> {
+        let grant = &redeemed.grant;
+        let user = state.people.users.iter().find(|user| user.id == grant.user_id);
+        let user = user.ok_or(Refused::invalid_grant("the user is gone"))?.clone();
+        let indicated = indicated || grant.indicates_resource;
+        let (session_id, scopes) = (grant.session_id.clone(), grant.scopes.clone());
+        Ok(Self {
+            mint: Mint::new(environment, state),
+            subject: Subject::new(state, user, session_id, scopes),
+            binding: asker
+                .at
+                .as_ref()
+                .map(|at| state.binding(&at.resource.id, &at.client.id, indicated)),
+            redeemed,
+        })
     }
-    if let Some(refresh_token) = &redeemed.refresh_token {
-        body.insert("refresh_token".to_owned(), refresh_token.as_str().into());
+
+    fn response(&self, code: Option<&str>) -> Value {
+        let Self { mint, subject, binding, redeemed } = self;
+        let draft = match binding {
+            None => mint.access_token(subject),
+            Some(binding) => mint.resource_token(subject, binding),
+        };
+        let access_token = mint.issue(TokenKind::AccessToken, draft);
+        let mut body = Map::new();
+        body.insert("access_token".to_owned(), access_token.as_str().into());
+        body.insert("expires_in".to_owned(), mint.access_token_lifetime().into());
+        body.insert("token_type".to_owned(), "Bearer".into());
+        if binding.is_some() {
+            body.insert("scope".to_owned(), subject.scopes.join(" ").into());
+        } else if subject.has_scope("openid") {
+            let draft = mint.id_token(subject, &access_token, redeemed.nonce.as_deref(), code);
+            body.insert("id_token".to_owned(), mint.issue(TokenKind::IdToken, draft).into());
+        }
+        if let Some(refresh_token) = &redeemed.refresh_token {
+            body.insert("refresh_token".to_owned(), refresh_token.as_str().into());
+        }
+        body.into()
     }
-    body.into()
 }
 
 fn client_credentials(environment: &Environment, form: &Parameters) -> Value {
@@ -141,17 +214,45 @@ fn client_credentials(environment: &Environment, form: &Parameters) -> Value {
     let scope = form.get("scope").unwrap_or("openid");
     let scopes: Vec<_> = scope.split_ascii_whitespace().collect();
     let draft = mint.m2m_token(&environment.client_id, &scopes);
+    machine_response(&mint, draft, M2M_TOKEN_LIFETIME, &scopes)
+}
+
+/// The client-credentials grant of a resource: what a machine may do there, without a person.
+fn machine_token(
+    environment: &Environment,
+    form: &Parameters,
+    at: &AtResource,
+    indicated: bool,
+) -> Result<Value, Refused> {
+    if !at.client.may_use("client_credentials") {
+        let reason = "the client did not register the grant type client_credentials";
+        return Err(Refused::new("unauthorized_client", reason));
+    }
+    let by_default = at.default_scope();
+    let asked = form.get("scope").unwrap_or(&by_default).split_ascii_whitespace();
+    let scopes: Vec<_> =
+        asked.filter(|asked| at.resource.scopes.iter().any(|own| own == asked)).collect();
+    let (mint, binding) = {
+        let state = environment.lock();
+        let binding = state.binding(&at.resource.id, &at.client.id, indicated);
+        (Mint::new(environment, &state), binding)
+    };
+    let draft = mint.resource_machine_token(&scopes, &binding);
+    Ok(machine_response(&mint, draft, mint.access_token_lifetime(), &scopes))
+}
+
+fn machine_response(mint: &Mint<'_>, draft: TokenDraft, lifetime: i64, scopes: &[&str]) -> Value {
     json!({
         "access_token": mint.issue(TokenKind::AccessToken, draft),
         "token_type": "Bearer",
-        "expires_in": M2M_TOKEN_LIFETIME,
+        "expires_in": lifetime,
         "scope": scopes.join(" "),
     })
 }
 
 /// An error of RFC 6749, section 5.2.
 #[derive(Debug)]
-struct Refused {
+pub(super) struct Refused {
     error: &'static str,
     description: &'static str,
     /// The scheme to name in `WWW-Authenticate`.
@@ -159,7 +260,7 @@ struct Refused {
 }
 
 impl Refused {
-    fn new(error: &'static str, description: &'static str) -> Self {
+    pub(super) fn new(error: &'static str, description: &'static str) -> Self {
         Self { error, description, challenge: false }
     }
 
@@ -168,7 +269,7 @@ impl Refused {
         Self { error: "invalid_client", description, challenge: by_header }
     }
 
-    fn invalid_grant(description: &'static str) -> Self {
+    pub(super) fn invalid_grant(description: &'static str) -> Self {
         Self::new("invalid_grant", description)
     }
 

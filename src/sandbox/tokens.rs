@@ -66,6 +66,48 @@ impl Sandbox {
         mint.sign(&draft)
     }
 
+    /// An access token as after a login of this user with a client of the resource (`res_…`) that
+    /// was granted these scopes; an unknown address signs up first.
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::Sandbox;
+    ///
+    /// let sandbox = Sandbox::new();
+    /// let todo_list = sandbox.resource_id();
+    /// sandbox.set_resource_url(&todo_list, "https://mcp.example.test/mcp");
+    /// let token = sandbox.resource_token("jane@acme.test", &todo_list, &["todo:read"]);
+    /// assert_eq!(token.split('.').count(), 3);
+    /// ```
+    #[must_use]
+    pub fn resource_token(&self, email: &str, resource_id: &str, scopes: &[&str]) -> String {
+        self.sign_draft(&self.resource_token_draft(email, resource_id, scopes))
+    }
+
+    /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
+    #[must_use]
+    pub fn resource_token_draft(
+        &self,
+        email: &str,
+        resource_id: &str,
+        scopes: &[&str],
+    ) -> TokenDraft {
+        let (mint, mut subject) = self.fresh_subject(email);
+        subject.scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        mint.resource_token(&subject, &self.fresh_binding(resource_id))
+    }
+
+    /// An access token of the client-credentials grant of the resource: its subject is the client
+    /// (`m2m_…`), its scopes are a list.
+    #[must_use]
+    pub fn resource_machine_token(&self, resource_id: &str, scopes: &[&str]) -> String {
+        let mint = Mint::new(&self.environment, &self.environment.lock());
+        mint.sign(&mint.resource_machine_token(scopes, &self.fresh_binding(resource_id)))
+    }
+
+    fn fresh_binding(&self, resource_id: &str) -> Binding {
+        self.environment.lock().binding(resource_id, "m2m_69038819013296424", false)
+    }
+
     fn fresh_subject(&self, email: &str) -> (Mint<'_>, Subject) {
         let now = self.environment.now();
         let mut state = self.environment.lock();
@@ -99,6 +141,16 @@ impl Subject {
     fn external_organization_id(&self) -> Option<&str> {
         self.organization.as_ref()?.external_id.as_deref()
     }
+}
+
+/// What binds a token to a resource and a client of it.
+#[derive(Debug)]
+pub(super) struct Binding {
+    pub(super) issuer: String,
+    pub(super) audience: Vec<String>,
+    pub(super) client_id: String,
+    /// The resource as the client knows it, where it named the resource itself.
+    pub(super) resource: Option<String>,
 }
 
 /// All that minting needs, so that it happens outside the lock.
@@ -193,6 +245,36 @@ impl<'e> Mint<'e> {
         set("nbf", json!(self.now));
         set("jti", json!(new_id("tkn")));
         set("scopes", json!(scopes));
+        TokenDraft::new(self.key.kid(), claims)
+    }
+
+    /// An access token for a resource and nothing else.
+    pub(super) fn resource_token(&self, subject: &Subject, binding: &Binding) -> TokenDraft {
+        let Subject { user, session_id, scopes, .. } = subject;
+        let mut claims = self.claims(&user.id, self.access_token_lifetime());
+        claims.extend(user.claims.clone());
+        claims.insert("sid".to_owned(), json!(session_id));
+        claims.insert("scope".to_owned(), json!(scopes.join(" ")));
+        self.bound(claims, binding)
+    }
+
+    /// The same for a machine, which has no session.
+    pub(super) fn resource_machine_token(&self, scopes: &[&str], binding: &Binding) -> TokenDraft {
+        let mut claims = self.claims(&binding.client_id, self.access_token_lifetime());
+        claims.insert("scopes".to_owned(), json!(scopes));
+        self.bound(claims, binding)
+    }
+
+    fn bound(&self, mut claims: Map<String, Value>, binding: &Binding) -> TokenDraft {
+        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        set("iss", json!(binding.issuer));
+        set("aud", json!(binding.audience));
+        set("client_id", json!(binding.client_id));
+        set("nbf", json!(self.now));
+        set("jti", json!(new_id("tkn")));
+        if let Some(resource) = &binding.resource {
+            set("resource", json!(resource));
+        }
         TokenDraft::new(self.key.kid(), claims)
     }
 

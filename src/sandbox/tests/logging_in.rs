@@ -189,11 +189,6 @@ async fn what_leads_nowhere_is_told_to_the_test() {
     assert!(error.contains("error=login_required"));
 }
 
-fn transaction_of(page: &Response<Bytes>) -> String {
-    let (_, rest) = text(page).split_once("name=\"transaction\" value=\"").unwrap();
-    rest.split_once('"').unwrap().0.to_owned()
-}
-
 async fn log_in_with_cookie(sandbox: &Sandbox, cookie: &str) -> Value {
     let response = get(sandbox, &authorization_url(sandbox, &[]), cookie).await;
     exchange(sandbox, &query_value(location(&response), "code").unwrap()).await.1

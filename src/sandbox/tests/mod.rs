@@ -4,6 +4,8 @@ mod api;
 mod faults;
 mod logging_in;
 mod logging_out;
+mod registration;
+mod resources;
 mod served;
 mod token_grants;
 
@@ -67,6 +69,14 @@ async fn post_form(
     sandbox.client().send(request).await
 }
 
+async fn post_json(sandbox: &Sandbox, path: &str, body: &Value) -> Response<Bytes> {
+    let request = Request::post(format!("{}{path}", sandbox.environment_url()))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Bytes::from(body.to_string()))
+        .unwrap();
+    sandbox.client().send(request).await.unwrap()
+}
+
 /// A token request of the right client.
 async fn token(sandbox: &Sandbox, form: &[(&str, &str)]) -> (StatusCode, Value) {
     let mut form = form.to_vec();
@@ -97,6 +107,11 @@ async fn log_in(sandbox: &Sandbox, email: &str) -> Value {
     let (status, tokens) = exchange(sandbox, &query_value(&callback, "code").unwrap()).await;
     assert_eq!(status, StatusCode::OK, "{tokens}");
     tokens
+}
+
+fn transaction_of(page: &Response<Bytes>) -> String {
+    let (_, rest) = text(page).split_once("name=\"transaction\" value=\"").unwrap();
+    rest.split_once('"').unwrap().0.to_owned()
 }
 
 fn location(response: &Response<Bytes>) -> &str {
