@@ -1,0 +1,121 @@
+//! An MCP server whose tools need scopes, with the official Rust SDK.
+//!
+//! `cargo run --example mcp_server`, then give the printed address and `/mcp` to any MCP client: it
+//! finds out how to log in by itself. `MCP_RESOURCE_ID` is the server's id in the dashboard (MCP
+//! servers), where its URL and the scopes `todo:read` and `todo:write` are registered.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use http::request::Parts;
+use rmcp::handler::server::tool::Extension;
+use rmcp::handler::server::wrapper::Parameters;
+use rmcp::model::{ServerCapabilities, ServerConfig};
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::{ErrorData, ServerHandler, schemars, tool, tool_handler, tool_router};
+use tower_scalekit::challenge::ScopeToken;
+use tower_scalekit::protected_resource::{ProtectedResource, ResourceId};
+use tower_scalekit::require_scope::mcp::RequireMcpScope;
+use tower_scalekit::{ConfigError, Principal, ProtectedResourceMetadata, RequireToken};
+use url::Url;
+
+#[tokio::main]
+async fn main() {
+    let setup = common::Setup::from_env().await;
+    let resource = common::or_exit(2, protected_resource(&setup));
+    let mcp = common::or_exit(2, mcp_service(&setup.public_url));
+    let scope_hint = common::or_exit(2, ScopeToken::new("todo:read"));
+    let app = Router::new()
+        .route_service("/mcp", mcp)
+        .layer(
+            RequireMcpScope::new()
+                .tool("list_todos", ["todo:read"])
+                .tool("add_todo", ["todo:write"]),
+        )
+        .layer(RequireToken::for_resource(&resource).scope_hint([scope_hint]))
+        .layer(ProtectedResourceMetadata::new(&resource));
+    setup.serve(app).await;
+}
+
+fn protected_resource(setup: &common::Setup) -> Result<ProtectedResource, ConfigError> {
+    let url = format!("{}/mcp", setup.public_url);
+    let id = common::setting("MCP_RESOURCE_ID").or_else(|| {
+        let (sandbox, _) = setup.sandbox.as_ref()?;
+        let id = sandbox.resource_id();
+        sandbox.set_resource_url(&id, &url);
+        Some(id)
+    });
+    let id = common::or_exit(2, id.ok_or("MCP_RESOURCE_ID is not set"));
+    ProtectedResource::builder(&setup.scalekit, url, ResourceId::new(&id)?)
+        .name("Todo list")
+        .scopes(["todo:read", "todo:write"])
+        .build()
+}
+
+type McpService = StreamableHttpService<Todos, NeverSessionManager>;
+
+fn mcp_service(public_url: &str) -> Result<McpService, url::ParseError> {
+    // Against DNS rebinding: the hosts that this server is called by.
+    let public_url = Url::parse(public_url)?;
+    let hosts =
+        [public_url.authority().to_owned(), public_url.host_str().unwrap_or_default().into()];
+    let config = StreamableHttpServerConfig::default()
+        .with_allowed_hosts(hosts)
+        .with_legacy_session_mode(false)
+        .with_json_response(true);
+    let todos = Todos::default();
+    Ok(StreamableHttpService::new(move || Ok(todos.clone()), Arc::default(), config))
+}
+
+/// Everybody's list, and how to change it.
+#[derive(Clone, Default)]
+struct Todos(Arc<Mutex<Vec<String>>>);
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct NewTodo {
+    /// What there is to do.
+    title: String,
+}
+
+#[tool_router]
+impl Todos {
+    #[tool(description = "Lists what there is to do")]
+    fn list_todos(&self, Extension(parts): Extension<Parts>) -> Result<String, ErrorData> {
+        require_scope(&parts, "todo:read")?;
+        let todos = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(if todos.is_empty() { "Nothing to do".to_owned() } else { todos.join("\n") })
+    }
+
+    #[tool(description = "Adds something to do")]
+    fn add_todo(
+        &self,
+        Extension(parts): Extension<Parts>,
+        Parameters(NewTodo { title }): Parameters<NewTodo>,
+    ) -> Result<String, ErrorData> {
+        let principal = require_scope(&parts, "todo:write")?;
+        let mut todos = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        todos.push(title);
+        Ok(format!("Added by {}", principal.subject()))
+    }
+}
+
+#[tool_handler]
+impl ServerHandler for Todos {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_instructions("A todo list")
+    }
+}
+
+/// Who calls, if they have the scope: the layers have made sure of it, and a tool that is called in
+/// another way does too.
+fn require_scope<'p>(parts: &'p Parts, scope: &str) -> Result<&'p Principal, ErrorData> {
+    let principal = parts.extensions.get::<Principal>();
+    principal
+        .filter(|principal| principal.scopes().iter().any(|granted| granted == scope))
+        .ok_or_else(|| ErrorData::invalid_request(format!("Required scope: {scope}"), None))
+}
