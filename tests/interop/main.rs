@@ -4,6 +4,7 @@
 //! `tests/interop/install` installs them. What is not installed is skipped, and fails where
 //! `CI=true`. Run alone as `cargo test --test interop --examples`: the tests start an example.
 
+mod mcp;
 mod nginx;
 mod node_sdk;
 mod oidc_provider;

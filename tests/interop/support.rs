@@ -140,9 +140,14 @@ pub(crate) struct App {
 impl App {
     /// Starts the app with these settings and no others.
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Option<Self> {
+        Self::start_example("saaskit", settings).await
+    }
+
+    /// Starts another example in the same way.
+    pub(crate) async fn start_example(name: &str, settings: &[(&str, &str)]) -> Option<Self> {
         let this = env::current_exe().unwrap();
         let profile = this.parent().and_then(Path::parent).unwrap();
-        let mut command = Command::new(profile.join("examples/saaskit"));
+        let mut command = Command::new(profile.join("examples").join(name));
         command.env_clear().env("BIND", "127.0.0.1:0").env("RUST_LOG", "warn");
         let mut program = Program::start(command.envs(settings.iter().copied()))?;
         let address = program.output.after("listening on ").await;
@@ -208,6 +213,11 @@ impl Browser {
 
     /// Fills in the first form of a page, sends it, and goes where that redirects to.
     pub(crate) async fn submit(&self, page: &Page, fields: &[(&str, &str)]) -> Page {
+        self.follow(self.submit_once(page, fields).await).await
+    }
+
+    /// Fills in the first form of a page and sends it.
+    pub(crate) async fn submit_once(&self, page: &Page, fields: &[(&str, &str)]) -> Page {
         let (_, form) = page.body.split_once("<form ").expect("a form");
         let (form, _) = form.split_once("</form>").unwrap();
         let attribute = |text: &str, name: &str| {
@@ -222,7 +232,7 @@ impl Browser {
         let hidden = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let fields: Vec<_> = hidden.chain(fields.iter().copied()).collect();
         let action = page.url.join(&attribute(form, "action").unwrap()).unwrap();
-        self.follow(self.post(action.as_str(), &fields).await).await
+        self.post(action.as_str(), &fields).await
     }
 
     /// Bytes of the cookies that go to this address.

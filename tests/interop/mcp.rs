@@ -1,0 +1,189 @@
+//! The example MCP server, unchanged, with the clients that people use: they find out by themselves
+//! where to register and to log in, and ask for more when they need it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tower_scalekit::Sandbox;
+use tower_scalekit::sandbox::{Endpoint, SandboxServer};
+
+use super::support::{App, Browser, Program, installed, serve};
+
+const CALLBACK: &str = "http://127.0.0.1:9/callback";
+const JANE: &str = "jane@acme.test";
+/// The server takes tokens for five seconds more.
+const ACCESS_TOKEN_SECONDS: u64 = 1;
+
+/// An environment, the server, a client, and the browser of the person who uses it.
+struct World {
+    sandbox: Sandbox,
+    _environment: SandboxServer,
+    _app: App,
+    client: Program,
+    browser: Browser,
+    consents: usize,
+}
+
+impl World {
+    async fn start(client: Command) -> Option<Self> {
+        Self::with_tokens_of(Duration::from_secs(300), client).await
+    }
+
+    async fn with_tokens_of(lifetime: Duration, mut client: Command) -> Option<Self> {
+        let sandbox = Sandbox::builder().access_token_lifetime(lifetime).build();
+        let environment = serve(&sandbox).await;
+        let resource = sandbox.resource_id();
+        let app = App::start_example(
+            "mcp_server",
+            &[
+                ("SCALEKIT_ENVIRONMENT_URL", environment.environment_url()),
+                ("SCALEKIT_CLIENT_ID", sandbox.client_id()),
+                ("SCALEKIT_CLIENT_SECRET", sandbox.client_secret().expose()),
+                ("MCP_RESOURCE_ID", &resource),
+            ],
+        )
+        .await?;
+        let url = format!("{}/mcp", app.address);
+        assert!(sandbox.set_resource_url(&resource, &url));
+        let client = Program::start(&mut client)?;
+        let browser = Browser::new();
+        let mut world =
+            Self { sandbox, _environment: environment, _app: app, client, browser, consents: 0 };
+        let ready = world.ask(&json!({ "url": url, "redirectUri": CALLBACK })).await;
+        assert_eq!(ready["ready"], true, "{ready}");
+        assert!(ready["client_id"].as_str().unwrap().starts_with("m2m_"), "{ready}");
+        Some(world)
+    }
+
+    /// Sends a line, and plays the person if the client asks for one before it answers.
+    async fn ask(&mut self, question: &Value) -> Value {
+        let mut answer = self.client.ask(question).await;
+        while let Some(address) = answer["authorize"].as_str() {
+            let callback = self.allow(address).await;
+            answer = self.client.ask(&json!({ "callback": callback })).await;
+        }
+        answer
+    }
+
+    async fn call(&mut self, tool: &str) -> Value {
+        self.ask(&json!({ "tool": tool, "title": "Buy milk" })).await
+    }
+
+    /// Logs in where that is asked, allows what is asked, and gives where the browser is sent then.
+    async fn allow(&mut self, address: &str) -> String {
+        let mut page = self.browser.get(address).await;
+        for _ in 0..10 {
+            if page.status.is_redirection() {
+                let next = page.location();
+                if next.as_str().starts_with(CALLBACK) {
+                    return next.into();
+                }
+                page = self.browser.get(next.as_str()).await;
+            } else if page.body.contains("name=\"email\"") {
+                page = self.browser.submit_once(&page, &[("email", JANE)]).await;
+            } else {
+                self.consents += 1;
+                page = self.browser.submit_once(&page, &[("action", "allow")]).await;
+            }
+        }
+        panic!("{address} leads nowhere: {page:?}");
+    }
+}
+
+fn text(answer: &Value) -> &str {
+    answer["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"))
+}
+
+fn typescript(package: &str) -> Option<Command> {
+    let folder = installed(&format!("node_modules/{package}"))?;
+    let mut command = Command::new("node");
+    // A script given as text finds packages from the working directory on.
+    command.args(["--input-type=module", "--eval", include_str!("mcp_client.mjs")]);
+    command.current_dir(folder).env("MCP_PACKAGE", package);
+    Some(command)
+}
+
+fn python() -> Option<Command> {
+    let folder = installed("python/mcp")?;
+    let mut command = Command::new("python3");
+    command.args(["-c", include_str!("mcp_client.py")]).env("PYTHONPATH", folder.join("python"));
+    Some(command)
+}
+
+/// Connects cold, lists the tools and calls the one that was allowed.
+async fn connects_and_calls(world: &mut World) {
+    assert_eq!(world.consents, 1);
+    let listed = world.ask(&json!({})).await;
+    let tools = listed["tools"].as_array().unwrap_or_else(|| panic!("{listed}"));
+    let mut names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["add_todo", "list_todos"]);
+    let scope = listed["scope"].as_str().unwrap();
+    assert!(scope.contains("todo:read") && !scope.contains("todo:write"), "{scope}");
+    let answer = world.call("list_todos").await;
+    assert_eq!(text(&answer), "Nothing to do");
+}
+
+async fn steps_up(world: &mut World) {
+    let added = world.call("add_todo").await;
+    assert!(text(&added).starts_with("Added by usr_"), "{added}");
+    assert!(added["scope"].as_str().unwrap().contains("todo:write"), "{added}");
+    assert_eq!(world.consents, 2);
+    assert_eq!(text(&world.call("list_todos").await), "Buy milk");
+    assert_eq!(world.consents, 2);
+}
+
+/// Goes on calling until the client had to renew its token.
+async fn outlives_its_token(world: &mut World) {
+    let before = world.sandbox.requests(Endpoint::Token);
+    let started = Instant::now();
+    while world.sandbox.requests(Endpoint::Token) == before {
+        assert_eq!(text(&world.call("list_todos").await), "Nothing to do");
+        assert!(started.elapsed() < Duration::from_secs(60), "the token never expires");
+    }
+    assert_eq!(text(&world.call("list_todos").await), "Nothing to do");
+    assert_eq!(world.consents, 1, "nobody was asked again");
+}
+
+#[tokio::test]
+async fn the_typescript_sdk_connects_and_calls() {
+    let Some(client) = typescript("@modelcontextprotocol/sdk") else { return };
+    let Some(mut world) = World::start(client).await else { return };
+    connects_and_calls(&mut world).await;
+    // This version does not ask for more while it has a refresh token.
+    let refused = world.call("add_todo").await;
+    assert!(refused["failed"].as_str().unwrap().contains("403"), "{refused}");
+    assert_eq!(text(&world.call("list_todos").await), "Nothing to do");
+}
+
+#[tokio::test]
+async fn the_typescript_client_of_version_2_connects_calls_and_steps_up() {
+    let Some(client) = typescript("@modelcontextprotocol/client") else { return };
+    let Some(mut world) = World::start(client).await else { return };
+    connects_and_calls(&mut world).await;
+    steps_up(&mut world).await;
+}
+
+#[tokio::test]
+async fn the_python_sdk_connects_calls_and_steps_up() {
+    let Some(client) = python() else { return };
+    let Some(mut world) = World::start(client).await else { return };
+    connects_and_calls(&mut world).await;
+    steps_up(&mut world).await;
+}
+
+#[tokio::test]
+async fn clients_go_on_when_their_token_has_expired() {
+    let packages = ["@modelcontextprotocol/sdk", "@modelcontextprotocol/client"];
+    let (Some(old), Some(new), Some(python)) =
+        (typescript(packages[0]), typescript(packages[1]), python())
+    else {
+        return;
+    };
+    for client in [old, new, python] {
+        let lifetime = Duration::from_secs(ACCESS_TOKEN_SECONDS);
+        let Some(mut world) = World::with_tokens_of(lifetime, client).await else { return };
+        outlives_its_token(&mut world).await;
+    }
+}
