@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, Request, header};
 use tokio::runtime::{Builder, Runtime};
 use tower::util::MapRequestLayer;
 use tower::{Service as _, ServiceExt as _};
-use tower_scalekit::{RequireSession, RequireToken, Sandbox, SessionSecret, Sessions};
+use tower_scalekit::{Bearer, RequireSession, RequireToken, Sandbox, SessionSecret, Sessions};
 
 const ROUNDS: usize = 60;
 const REQUESTS: usize = 500;
@@ -74,6 +74,13 @@ fn main() {
         verifier.cache_capacity(capacity).build().unwrap()
     };
     let (warm, cold) = (sessions(4096), sessions(1));
+    let stored = Sessions::builder(sandbox.scalekit())
+        .secret(SessionSecret::new(*b"0123456789abcdefghijklmnopqrstuv").unwrap())
+        .redirect_uri("https://app.example.com/auth/callback")
+        .store_backed()
+        .build()
+        .unwrap();
+    let stored_cookie = runtime.block_on(sandbox.session_cookie(&stored, "jane@acme.test"));
     let cookies: Vec<HeaderValue> = (0..64)
         .map(|_| runtime.block_on(sandbox.session_cookie(&warm, "jane@acme.test")))
         .collect();
@@ -105,6 +112,20 @@ fn main() {
             route().layer(RequireToken::new(verifier(4096))),
             bearer.clone(),
             one(&tokens),
+        ),
+        Variant::new(
+            "Bearer extractor, warm",
+            Router::new()
+                .route("/", get(|_: Bearer| async { "hello" }))
+                .with_state(RequireToken::new(verifier(4096))),
+            bearer.clone(),
+            one(&tokens),
+        ),
+        Variant::new(
+            "RequireSession, stored",
+            route().layer(RequireSession::new(&stored)),
+            header::COOKIE,
+            vec![stored_cookie],
         ),
         Variant::new(
             "RequireToken, cold",

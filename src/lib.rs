@@ -1,5 +1,5 @@
 //! Tower layers that give any axum, hyper or tonic app what Scalekit's quickstarts give others:
-//! hosted login, sessions that renew themselves, bearer tokens, scopes.
+//! hosted login, sessions that renew themselves, bearer tokens, scopes, OAuth 2.1 for MCP servers.
 //!
 //! ```
 //! # #[cfg(all(feature = "sandbox", feature = "axum"))]
@@ -64,6 +64,7 @@
 //! | situation | behind either | decided in `require_scope/` |
 //! |---|---|---|
 //! | valid, not enough | 403 JSON that names what is missing; on bearer routes a challenge that names all scopes of the operation | `ScopeRejection::answer` |
+//! | what an MCP request asks for cannot be told for sure | 403, unless everything is allowed | `RequireMcpScope::judge`, by `Operation::of_body` |
 //! | nobody, where a session is optional | as if it were not optional | `LoginRequired::answer` |
 //! | no layer around it that asks who is there | 500, and the log names the layer | `ScopeRejection::answer` |
 //!
