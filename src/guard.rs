@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -25,11 +25,16 @@ pub(crate) enum Decision<M> {
 /// What a layer adds to the response of a request that it let through.
 pub(crate) trait Mark {
     /// Adds it. Not called again once it is ready.
-    fn poll_mark(&mut self, cx: &mut Context<'_>, response: &mut HeaderMap) -> Poll<()>;
+    fn poll_mark(
+        &mut self,
+        cx: &mut Context<'_>,
+        status: StatusCode,
+        response: &mut HeaderMap,
+    ) -> Poll<()>;
 }
 
 impl Mark for () {
-    fn poll_mark(&mut self, _: &mut Context<'_>, _: &mut HeaderMap) -> Poll<()> {
+    fn poll_mark(&mut self, _: &mut Context<'_>, _: StatusCode, _: &mut HeaderMap) -> Poll<()> {
         Poll::Ready(())
     }
 }
@@ -126,7 +131,8 @@ where
                 }
                 GuardedProjection::Marking { response, mark } => {
                     if let Some(response) = response.as_mut() {
-                        ready!(mark.poll_mark(cx, response.headers_mut()));
+                        let status = response.status();
+                        ready!(mark.poll_mark(cx, status, response.headers_mut()));
                     }
                     let Some(response) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));

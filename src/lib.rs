@@ -32,6 +32,7 @@
 //! |---|---|
 //! | [`require_session`], [`require_token`], [`require_scope`] | layers that let requests through or answer them |
 //! | [`protected_resource`] | layer that tells clients how to get a token |
+//! | [`webhook_verify`] | layer that lets signed webhooks through, each once |
 //! | [`auth_routes`] | login, callback, refresh and logout as services |
 //! | [`session`] | the session itself: sealing, cookies, renewal |
 //! | [`scalekit`], [`oauth`], [`token`] | the environment: its address, its OAuth endpoints, its tokens |
@@ -123,6 +124,7 @@ pub mod secret;
 pub mod session;
 pub mod shared_store;
 pub mod token;
+pub mod webhook_verify;
 
 mod body;
 mod cache_policy;
@@ -132,6 +134,7 @@ mod flight;
 mod guard;
 mod origin;
 mod rejection;
+mod replay_body;
 mod return_to;
 mod telemetry;
 mod text_cache;
@@ -142,6 +145,7 @@ pub use self::error::ConfigError;
 pub use self::extract::{Bearer, LayerMissing};
 pub use self::protected_resource::ProtectedResourceMetadata;
 pub use self::rejection::Rejected;
+pub use self::replay_body::ReplayBody;
 pub use self::require_scope::RequireScope;
 pub use self::require_session::RequireSession;
 pub use self::require_token::RequireToken;
@@ -151,6 +155,7 @@ pub use self::sandbox::Sandbox;
 pub use self::scalekit::Scalekit;
 pub use self::session::{Session, SessionSecret, Sessions};
 pub use self::token::Principal;
+pub use self::webhook_verify::WebhookVerify;
 
 /// The README's examples are tested like all others.
 #[cfg(doctest)]

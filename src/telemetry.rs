@@ -64,6 +64,12 @@ pub(crate) fn logout_token_accepted() {
     count!("tower_scalekit_logout_tokens_total", "outcome" => "accepted");
 }
 
+/// A webhook was let through (`accepted`), or was known already (`duplicate`).
+pub(crate) fn webhook_received(outcome: &'static str) {
+    tracing::debug!(target: TARGET, outcome, "webhook_received");
+    count!("tower_scalekit_webhooks_total", "outcome" => outcome);
+}
+
 /// Session cookies without `Secure` are in use: said once, at build time.
 pub(crate) fn development_cookies() {
     tracing::warn!(

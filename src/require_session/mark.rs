@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::cache_policy::{keep_private, never_cache, vary_on_cookie};
 use crate::guard::Mark;
@@ -39,7 +39,12 @@ impl SessionMark {
 impl Mark for SessionMark {
     /// C8, R6. The cookies are those of the newest session when the handler has answered; where it
     /// set or cleared the session itself, its word stands.
-    fn poll_mark(&mut self, cx: &mut Context<'_>, response: &mut HeaderMap) -> Poll<()> {
+    fn poll_mark(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: StatusCode,
+        response: &mut HeaderMap,
+    ) -> Poll<()> {
         if let Some(work) = &mut self.0 {
             let cookies = ready!(work.poll_cookies(cx));
             let handled = |ours: &HeaderValue| {
@@ -95,7 +100,7 @@ mod tests {
             handlers.iter().map(|(name, text)| (name.clone(), value(text))).collect();
         let mut mark = SessionMark::take(removals.iter().map(|text| value(text)).collect());
         let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!(mark.poll_mark(&mut cx, &mut headers), Poll::Ready(()));
+        assert_eq!(mark.poll_mark(&mut cx, StatusCode::OK, &mut headers), Poll::Ready(()));
         headers
     }
 

@@ -2,7 +2,7 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, StatusCode};
 
 use super::RequireToken;
 use crate::cache_policy::keep_private;
@@ -39,7 +39,12 @@ pub(super) enum TokenMark {
 }
 
 impl Mark for TokenMark {
-    fn poll_mark(&mut self, _: &mut Context<'_>, response: &mut HeaderMap) -> Poll<()> {
+    fn poll_mark(
+        &mut self,
+        _: &mut Context<'_>,
+        _: StatusCode,
+        response: &mut HeaderMap,
+    ) -> Poll<()> {
         if let Self::Authenticated = self {
             keep_private(response);
         }

@@ -10,11 +10,11 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::RequireMcpScope;
-use super::body::{Filled, ReplayBody};
 use super::operation::Operation;
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded, Wait};
 use crate::rejection::json_answer;
+use crate::replay_body::{Filled, ReplayBody};
 
 /// A request whose body is being read.
 pub(super) struct BodyRead {

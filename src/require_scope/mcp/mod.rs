@@ -56,13 +56,11 @@
 //! # }
 //! ```
 
-mod body;
 mod future;
 mod layer;
 mod operation;
 mod service;
 
-pub use self::body::ReplayBody;
 pub use self::future::ResponseFuture;
 pub use self::layer::RequireMcpScope;
 pub use self::service::RequireMcpScopeService;

@@ -5,12 +5,12 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::body::ReplayBody;
 use super::future::BodyRead;
 use super::operation::{Operation, is_plain};
 use super::{RequireMcpScope, ResponseFuture};
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded};
+use crate::replay_body::ReplayBody;
 use crate::require_scope::ScopeRejection;
 use crate::require_scope::judgement::{judge, unusable};
 

@@ -34,7 +34,7 @@ struct Read<B> {
 
 /// How far the reading got.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Filled {
+pub(crate) enum Filled {
     /// To the end.
     Whole(Bytes),
     /// The body is larger than the limit.
@@ -44,11 +44,11 @@ pub(super) enum Filled {
 }
 
 impl<B> ReplayBody<B> {
-    pub(super) fn untouched(body: B) -> Self {
+    pub(crate) fn untouched(body: B) -> Self {
         Self { kind: Kind::Untouched { body } }
     }
 
-    pub(super) fn to_be_read(body: B) -> Self {
+    pub(crate) fn to_be_read(body: B) -> Self {
         let read = Read { bytes: Bytes::new(), trailers: None, rest: Some(Box::pin(body)) };
         Self { kind: Kind::Read { read } }
     }
@@ -56,7 +56,7 @@ impl<B> ReplayBody<B> {
 
 impl<B: Body<Data = Bytes>> ReplayBody<B> {
     /// Reads on until the end, or until there is more than `limit`; what was read stays.
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Filled> {
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Filled> {
         let Kind::Read { read } = &mut self.kind else { return Poll::Ready(Filled::Broken) };
         while let Some(rest) = &mut read.rest {
             if read.bytes.len() > limit {

@@ -1,0 +1,180 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::answer::again;
+use super::once::{Begun, Running};
+use super::signature::Signed;
+use super::{WebhookError, WebhookRejection, WebhookVerify};
+use crate::body::ResponseBody;
+use crate::guard::{Decision, Guarded, Mark, Wait};
+use crate::replay_body::{Filled, ReplayBody};
+use crate::shared_store::StoreError;
+use crate::telemetry;
+
+/// A request whose signature is being checked.
+pub(super) struct WebhookWait {
+    pub(super) config: WebhookVerify,
+    pub(super) stage: Stage,
+}
+
+pub(super) enum Stage {
+    /// Its body is being read.
+    Read,
+    /// It is being found out whether it was handled before.
+    Begin(BoxFuture<'static, Result<Begun, StoreError>>),
+}
+
+impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for WebhookWait {
+    type Mark = WebhookMark;
+
+    fn poll_decide(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &mut Request<ReplayBody<B>>,
+    ) -> Poll<Decision<WebhookMark>> {
+        loop {
+            let decided = match &mut self.stage {
+                Stage::Read => {
+                    let limit = self.config.body_limit;
+                    let filled = ready!(request.body_mut().poll_fill(cx, limit));
+                    match self.check(filled, request.headers()) {
+                        Ok(Some(stage)) => {
+                            self.stage = stage;
+                            continue;
+                        }
+                        Ok(None) => Ok(Decision::Admit(WebhookMark::Nothing)),
+                        Err(reason) => Err(reason),
+                    }
+                }
+                Stage::Begin(begin) => match ready!(begin.as_mut().poll(cx)) {
+                    Ok(Begun::Ours(running)) => Ok(Decision::Admit(WebhookMark::Running(running))),
+                    Ok(Begun::Done(status)) => {
+                        telemetry::webhook_received("duplicate");
+                        Ok(Decision::Refuse(again(status)))
+                    }
+                    Ok(Begun::Running) => Err(WebhookRejection::Running),
+                    Err(error) => {
+                        telemetry::internal_error("webhook_begin", &error);
+                        Err(WebhookRejection::StoreUnavailable)
+                    }
+                },
+            };
+            return Poll::Ready(match decided {
+                Ok(decision) => {
+                    if let Decision::Admit(_) = &decision {
+                        telemetry::webhook_received("accepted");
+                    }
+                    decision
+                }
+                Err(reason) => Decision::Refuse(self.config.renderer.render(reason, request)),
+            });
+        }
+    }
+}
+
+impl WebhookWait {
+    /// Checks a body that was read; gives what has to be waited for next.
+    fn check(
+        &self,
+        filled: Filled,
+        headers: &HeaderMap,
+    ) -> Result<Option<Stage>, WebhookRejection> {
+        let body = match filled {
+            Filled::Whole(body) => body,
+            Filled::Larger => return Err(WebhookRejection::TooLarge),
+            Filled::Broken => {
+                return Err(WebhookRejection::Invalid { error: WebhookError::Malformed });
+            }
+        };
+        let config = &self.config;
+        let signed = Signed::read(headers, config.kind, config.clock.now());
+        let signed = signed.and_then(|signed| {
+            signed.check(&body, &config.secrets)?;
+            Ok(signed)
+        });
+        let signed = signed.map_err(|error| WebhookRejection::Invalid { error })?;
+        Ok(config.ledger.clone().map(|ledger| {
+            let id = signed.id.to_owned();
+            Stage::Begin(Box::pin(async move { ledger.begin(&id).await }))
+        }))
+    }
+}
+
+/// Settles a message by the answer that it got.
+pub(super) enum WebhookMark {
+    Nothing,
+    Running(Box<Running>),
+    Settling(BoxFuture<'static, ()>),
+}
+
+impl Mark for WebhookMark {
+    fn poll_mark(
+        &mut self,
+        cx: &mut Context<'_>,
+        status: StatusCode,
+        _: &mut HeaderMap,
+    ) -> Poll<()> {
+        if let Self::Running(_) = self
+            && let Self::Running(running) = std::mem::replace(self, Self::Nothing)
+        {
+            *self = Self::Settling(Box::pin(running.settle(status)));
+        }
+        match self {
+            Self::Settling(settling) => settling.as_mut().poll(cx),
+            Self::Nothing | Self::Running(_) => Poll::Ready(()),
+        }
+    }
+}
+
+pin_project! {
+    /// Response future of [`WebhookVerifyService`](super::WebhookVerifyService).
+    pub struct ResponseFuture<S, ReqBody>
+    where
+        S: Service<Request<ReplayBody<ReqBody>>>,
+        ReqBody: Body<Data = Bytes>,
+    {
+        #[pin]
+        guarded: Guarded<S, ReplayBody<ReqBody>, WebhookWait>,
+    }
+}
+
+impl<S, ReqBody> From<Guarded<S, ReplayBody<ReqBody>, WebhookWait>> for ResponseFuture<S, ReqBody>
+where
+    S: Service<Request<ReplayBody<ReqBody>>>,
+    ReqBody: Body<Data = Bytes>,
+{
+    fn from(guarded: Guarded<S, ReplayBody<ReqBody>, WebhookWait>) -> Self {
+        Self { guarded }
+    }
+}
+
+impl<S, ReqBody, ResBody> Future for ResponseFuture<S, ReqBody>
+where
+    S: Service<Request<ReplayBody<ReqBody>>, Response = Response<ResBody>>,
+    ReqBody: Body<Data = Bytes>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().guarded.poll(cx)
+    }
+}
+
+impl<S, ReqBody> fmt::Debug for ResponseFuture<S, ReqBody>
+where
+    S: Service<Request<ReplayBody<ReqBody>>>,
+    ReqBody: Body<Data = Bytes>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

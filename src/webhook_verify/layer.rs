@@ -1,0 +1,143 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use tower_layer::Layer;
+
+use super::once::Ledger;
+use super::signature::Kind;
+use super::{WebhookRejection, WebhookSecret, WebhookVerifyService};
+use crate::clock::Clock;
+use crate::rejection::{Rejected, Renderer};
+use crate::shared_store::SharedStore;
+
+const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
+const DEFAULT_LEASE: Duration = Duration::from_secs(60);
+const DEFAULT_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Layer that lets signed webhooks through. See the [module docs](crate::webhook_verify).
+#[derive(Clone)]
+#[must_use]
+pub struct WebhookVerify {
+    pub(super) kind: Kind,
+    pub(super) secrets: Arc<[WebhookSecret]>,
+    pub(super) clock: Clock,
+    pub(super) body_limit: usize,
+    pub(super) ledger: Option<Ledger>,
+    pub(super) renderer: Renderer<WebhookRejection>,
+}
+
+impl WebhookVerify {
+    /// Lets webhooks through that are signed with this secret.
+    pub fn new(secret: WebhookSecret) -> Self {
+        Self::of(Kind::Webhook, secret)
+    }
+
+    /// Lets the requests of an interceptor through, which are signed in the same way under other
+    /// headers.
+    pub fn interceptor(secret: WebhookSecret) -> Self {
+        Self::of(Kind::Interceptor, secret)
+    }
+
+    fn of(kind: Kind, secret: WebhookSecret) -> Self {
+        Self {
+            kind,
+            secrets: Arc::new([secret]),
+            clock: Clock::system(),
+            body_limit: DEFAULT_BODY_LIMIT,
+            ledger: None,
+            renderer: Renderer::default(),
+        }
+    }
+
+    /// Accepts a further secret, while the dashboard's is being changed.
+    pub fn secret(mut self, secret: WebhookSecret) -> Self {
+        self.secrets = self.secrets.iter().cloned().chain([secret]).collect();
+        self
+    }
+
+    /// Handles each message once, on whichever replica: the store is that of all of them.
+    ///
+    /// A message that was answered with 2xx is answered so again without being handled, for a day;
+    /// one that is being handled gets 503; one whose handler fails, panics or is cut off may come
+    /// again.
+    pub fn deduplicate(mut self, store: impl SharedStore) -> Self {
+        self.ledger = Some(Ledger {
+            store: Arc::new(store),
+            name: Arc::from("webhook"),
+            lease: DEFAULT_LEASE,
+            memory: DEFAULT_MEMORY,
+        });
+        self
+    }
+
+    /// Tells this endpoint's messages from those of others that use the same store; needed where
+    /// one app has several endpoints for the same events. No effect without
+    /// [`deduplicate`](Self::deduplicate).
+    pub fn endpoint_name(mut self, name: &str) -> Self {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.name = Arc::from(name);
+        }
+        self
+    }
+
+    /// How long a handler may take, 60 s unless set: when a process dies, its messages are handled
+    /// again after that. No effect without [`deduplicate`](Self::deduplicate).
+    pub fn handling_time(mut self, time: Duration) -> Self {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.lease = time;
+        }
+        self
+    }
+
+    /// How long a message that was handled is known, a day unless set. No effect without
+    /// [`deduplicate`](Self::deduplicate).
+    pub fn memory(mut self, time: Duration) -> Self {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.memory = time;
+        }
+        self
+    }
+
+    /// The largest body, in bytes: 1 MiB unless set.
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = bytes;
+        self
+    }
+
+    /// The clock to judge timestamps by.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// any case.
+    pub fn on_rejection<F>(mut self, render: F) -> Self
+    where
+        F: Fn(Rejected<'_, WebhookRejection>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.renderer = Renderer::custom(render);
+        self
+    }
+}
+
+impl std::fmt::Debug for WebhookVerify {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebhookVerify")
+            .field("kind", &self.kind)
+            .field("secrets", &self.secrets.len())
+            .field("body_limit", &self.body_limit)
+            .field("deduplicates", &self.ledger.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for WebhookVerify {
+    type Service = WebhookVerifyService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        WebhookVerifyService { inner, config: self.clone() }
+    }
+}

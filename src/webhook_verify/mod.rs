@@ -1,0 +1,62 @@
+//! Lets signed webhooks through, in the very bytes that were signed, and each of them once.
+//!
+//! For each request ([Standard Webhooks], which Scalekit's webhooks follow):
+//!
+//! 1. Its three headers are judged before anything of its body is read: each there once, the
+//!    timestamp in digits and at most five minutes off.
+//! 2. The body is read up to a limit, and every signature of the list compared with what each secret
+//!    makes of it, in constant time. Signatures of other versions, and what is none, are skipped.
+//! 3. With a shared store ([`WebhookVerify::deduplicate`]) a message that was handled is answered as
+//!    it was, without being handled again; one that is being handled gets 503. A handler that
+//!    answers with anything but 2xx, panics or is cut off leaves the message to be sent again.
+//! 4. The inner service gets the same bytes.
+//!
+//! A request that is refused gets 400 (too large: 413) and is told nothing about why. What is worth
+//! knowing is in the response's extensions and in the metrics.
+//!
+//! Do not put a layer that decompresses, or that reads bodies, around this one.
+//!
+//! # Example
+//!
+//! ```
+//! # #[cfg(feature = "axum")] {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, body::{Body, Bytes}, routing::post};
+//! use http::{Request, StatusCode};
+//! use tower::ServiceExt;
+//! use tower_scalekit::clock::Clock;
+//! use tower_scalekit::shared_store::MemoryStore;
+//! use tower_scalekit::WebhookVerify;
+//! use tower_scalekit::webhook_verify::WebhookSecret;
+//!
+//! let secret = WebhookSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")?;
+//! let store = MemoryStore::new(Clock::system()); // one that all replicas share
+//! let app: Router = Router::new()
+//!     .route("/webhook", post(|body: Bytes| async move { format!("{} bytes", body.len()) }))
+//!     .layer(WebhookVerify::new(secret).deduplicate(store));
+//!
+//! let forged = Request::post("/webhook").body(Body::from("{}"))?;
+//! assert_eq!(app.oneshot(forged).await?.status(), StatusCode::BAD_REQUEST);
+//! # Ok(())
+//! # }
+//! # main().unwrap();
+//! # }
+//! ```
+//!
+//! [Standard Webhooks]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+
+mod answer;
+mod future;
+mod layer;
+mod once;
+mod secret;
+mod service;
+mod signature;
+
+pub use self::answer::WebhookRejection;
+pub use self::future::ResponseFuture;
+pub use self::layer::WebhookVerify;
+pub use self::secret::WebhookSecret;
+pub use self::service::WebhookVerifyService;
+pub use self::signature::{WebhookError, verify, verify_interceptor};

@@ -1,0 +1,100 @@
+use std::env;
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+use crate::error::{ConfigError, ConfigProblem};
+
+/// With or without the padding at the end, as dashboards and people have it.
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The secret of a webhook endpoint or an interceptor, from the dashboard: `whsec_…`.
+#[derive(Clone)]
+pub struct WebhookSecret {
+    pub(super) key: hmac::Key,
+}
+
+impl WebhookSecret {
+    /// Reads a secret (Standard Webhooks: `whsec_` and 24 to 64 bytes in base64; the prefix may be
+    /// left out).
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn new(secret: &str) -> Result<Self, ConfigError> {
+        Self::parse("webhook secret", secret)
+    }
+
+    /// The secret in an environment variable.
+    ///
+    /// # Errors
+    /// When the variable is unset or empty, or its value is no such secret.
+    pub fn from_env(variable: &'static str) -> Result<Self, ConfigError> {
+        let value = Zeroizing::new(env::var(variable).unwrap_or_default());
+        if value.is_empty() {
+            return Err(ConfigProblem::Missing { setting: variable }.into());
+        }
+        Self::parse(variable, &value)
+    }
+
+    fn parse(setting: &'static str, secret: &str) -> Result<Self, ConfigError> {
+        let encoded = secret.strip_prefix("whsec_").unwrap_or(secret);
+        let bytes = BASE64.decode(encoded).ok().map(Zeroizing::new);
+        match bytes {
+            Some(bytes) if (24..=64).contains(&bytes.len()) => {
+                Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) })
+            }
+            _ => {
+                let reason =
+                    "must be whsec_ and 24 to 64 bytes in base64, as the dashboard shows it";
+                Err(ConfigProblem::invalid(setting, reason).into())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for WebhookSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookSecret([redacted])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w1_a_secret_is_whsec_and_enough_bytes_in_base64() {
+        let encode = |length| base64::engine::general_purpose::STANDARD.encode(vec![0xfb; length]);
+        for length in [24, 25, 32, 64] {
+            let secret = format!("whsec_{}", encode(length));
+            assert!(WebhookSecret::new(&secret).is_ok(), "{length}");
+            assert!(WebhookSecret::new(secret.trim_end_matches('=')).is_ok(), "{length}");
+            assert!(WebhookSecret::new(&encode(length)).is_ok(), "{length}");
+        }
+        for secret in [
+            String::new(),
+            "whsec_".to_owned(),
+            format!("whsec_{}", encode(23)),
+            format!("whsec_{}", encode(65)),
+            format!("whsk_{}", encode(32)),
+            format!("whpk_{}", encode(32)),
+            format!("WHSEC_{}", encode(32)),
+            format!("whsec_{} ", encode(32)),
+            format!("whsec_{}", encode(32).replace('+', "-")),
+            "whsec_not base64 at all, not base64 at all".to_owned(),
+        ] {
+            assert!(WebhookSecret::new(&secret).is_err(), "{secret}");
+        }
+        let unset = WebhookSecret::from_env("TOWER_SCALEKIT_NO_SUCH_VARIABLE").unwrap_err();
+        assert_eq!(unset.to_string(), "TOWER_SCALEKIT_NO_SUCH_VARIABLE is not set");
+        let secret = WebhookSecret::new(&format!("whsec_{}", encode(32))).unwrap();
+        assert_eq!(format!("{secret:?}"), "WebhookSecret([redacted])");
+    }
+}

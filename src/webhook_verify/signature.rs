@@ -1,0 +1,296 @@
+//! Standard Webhooks 1.0: what is signed, by whom, and when.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use http::{HeaderMap, HeaderName};
+use time::OffsetDateTime;
+
+use super::WebhookSecret;
+use super::secret::BASE64;
+
+/// How far the sender's clock may be off, and how old a message may be, in seconds.
+const TOLERANCE: u64 = 300;
+const MAX_ID_BYTES: usize = 256;
+/// More signatures than secrets that anybody rotates at once.
+const MAX_CANDIDATES: usize = 32;
+const MAC_BYTES: usize = 32;
+
+/// Which of two kinds of request is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Interceptor,
+    Webhook,
+}
+
+impl Kind {
+    fn headers(self) -> [HeaderName; 3] {
+        match self {
+            Self::Interceptor => [
+                HeaderName::from_static("interceptor-id"),
+                HeaderName::from_static("interceptor-timestamp"),
+                HeaderName::from_static("interceptor-signature"),
+            ],
+            Self::Webhook => [
+                HeaderName::from_static("webhook-id"),
+                HeaderName::from_static("webhook-timestamp"),
+                HeaderName::from_static("webhook-signature"),
+            ],
+        }
+    }
+}
+
+/// Verifies a webhook where no layer does: its headers and the raw bytes of its body, before
+/// anything has parsed them. Returns the message's id, by which it can be told from another.
+///
+/// ```
+/// use http::HeaderMap;
+/// use time::OffsetDateTime;
+/// use tower_scalekit::webhook_verify::{WebhookError, WebhookSecret, verify};
+///
+/// let secret = WebhookSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")?;
+/// let mut headers = HeaderMap::new();
+/// headers.insert("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek".parse()?);
+/// headers.insert("webhook-timestamp", "1614265330".parse()?);
+/// headers.insert("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=".parse()?);
+/// let body = br#"{"test": 2432232314}"#;
+///
+/// let then = OffsetDateTime::from_unix_timestamp(1_614_265_330)?;
+/// assert_eq!(verify(&headers, body, &[secret.clone()], then)?, "msg_p5jXN8AQM9LWM0D4loKWxJek");
+/// let now = OffsetDateTime::now_utc();
+/// assert_eq!(verify(&headers, body, &[secret], now), Err(WebhookError::Stale));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// See [`WebhookError`]. To be told to nobody outside.
+pub fn verify(
+    headers: &HeaderMap,
+    body: &[u8],
+    secrets: &[WebhookSecret],
+    now: OffsetDateTime,
+) -> Result<String, WebhookError> {
+    let signed = Signed::read(headers, Kind::Webhook, now)?;
+    signed.check(body, secrets)?;
+    Ok(signed.id.to_owned())
+}
+
+/// Like [`verify`], for the request of an interceptor, whose headers are called `interceptor-…`.
+///
+/// # Errors
+/// See [`WebhookError`].
+pub fn verify_interceptor(
+    headers: &HeaderMap,
+    body: &[u8],
+    secrets: &[WebhookSecret],
+    now: OffsetDateTime,
+) -> Result<String, WebhookError> {
+    let signed = Signed::read(headers, Kind::Interceptor, now)?;
+    signed.check(body, secrets)?;
+    Ok(signed.id.to_owned())
+}
+
+/// What the headers of a request claim, in order so far as can be told without its body.
+#[derive(Debug)]
+pub(super) struct Signed<'h> {
+    pub(super) id: &'h str,
+    /// As it stands there: that is what is signed.
+    timestamp: &'h str,
+    candidates: Vec<[u8; MAC_BYTES]>,
+}
+
+impl<'h> Signed<'h> {
+    pub(super) fn read(
+        headers: &'h HeaderMap,
+        kind: Kind,
+        now: OffsetDateTime,
+    ) -> Result<Self, WebhookError> {
+        let [id, timestamp, signatures] = kind.headers().map(|name| only(headers, &name));
+        let (id, timestamp, signatures) = (id?, timestamp?, signatures?);
+        if id.is_empty() || id.len() > MAX_ID_BYTES {
+            return Err(WebhookError::Malformed);
+        }
+        check_time(timestamp, now)?;
+        // W3: what is of another version, or no signature at all, is somebody else's.
+        let candidates = signatures.split(' ').take(MAX_CANDIDATES).filter_map(|candidate| {
+            let encoded = candidate.strip_prefix("v1,")?;
+            BASE64.decode(encoded).ok()?.try_into().ok()
+        });
+        let candidates: Vec<_> = candidates.collect();
+        if candidates.is_empty() {
+            return Err(WebhookError::Signature);
+        }
+        Ok(Self { id, timestamp, candidates })
+    }
+
+    /// W4: every candidate is compared with what every secret makes of it, whole and in constant
+    /// time, also after one that fits.
+    pub(super) fn check(&self, body: &[u8], secrets: &[WebhookSecret]) -> Result<(), WebhookError> {
+        let mut fits = false;
+        for secret in secrets {
+            let mut mac = hmac::Context::with_key(&secret.key);
+            for part in [self.id.as_bytes(), b".", self.timestamp.as_bytes(), b".", body] {
+                mac.update(part);
+            }
+            let mac = mac.sign();
+            for candidate in &self.candidates {
+                fits |= verify_slices_are_equal(mac.as_ref(), candidate).is_ok();
+            }
+        }
+        if fits { Ok(()) } else { Err(WebhookError::Signature) }
+    }
+}
+
+/// W2: the one value of a header.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h str, WebhookError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().map_err(|_| WebhookError::Malformed),
+        _ => Err(WebhookError::Malformed),
+    }
+}
+
+/// W5: whole seconds in digits, within the tolerance in both directions.
+fn check_time(timestamp: &str, now: OffsetDateTime) -> Result<(), WebhookError> {
+    let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = timestamp.parse::<i64>().ok().filter(|_| digits);
+    let seconds = seconds.ok_or(WebhookError::Malformed)?;
+    if now.unix_timestamp().abs_diff(seconds) > TOLERANCE {
+        return Err(WebhookError::Stale);
+    }
+    Ok(())
+}
+
+/// A request is not what its sender signed, or not now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WebhookError {
+    /// A header is missing, there twice, or not in its form; or the body is no event.
+    #[error("the request is not in the form of Standard Webhooks")]
+    Malformed,
+    /// No signature fits.
+    #[error("no signature fits")]
+    Signature,
+    /// Signed more than five minutes ago, or that much ahead of time.
+    #[error("the timestamp is too old or too new")]
+    Stale,
+}
+
+impl WebhookError {
+    /// A stable name for metrics and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Signature => "signature",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+    use http::HeaderValue;
+    use serde_json::Value;
+
+    use super::*;
+
+    const VECTORS: &str = include_str!("../../tests/data/standard-webhooks/vectors.json");
+
+    fn texts(value: &Value) -> Vec<&str> {
+        value.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn w1_to_w5_the_vectors_of_standard_webhooks_are_judged_as_expected() {
+        let vectors: Value = serde_json::from_str(VECTORS).unwrap();
+        for secret in texts(&vectors["bad_secrets"]) {
+            assert!(WebhookSecret::new(secret).is_err(), "{secret}");
+        }
+        let mut counts = [0; 3];
+        for case in vectors["tests"].as_array().unwrap() {
+            let name = case["name"].as_str().unwrap();
+            let secrets: Result<Vec<_>, _> =
+                texts(&case["secrets"]).into_iter().map(WebhookSecret::new).collect();
+            let headers = case["headers"].as_object().unwrap().iter().map(|(name, value)| {
+                let value = HeaderValue::from_str(value.as_str().unwrap()).unwrap();
+                (HeaderName::try_from(name).unwrap(), value)
+            });
+            let body = STANDARD.decode(case["body_base64"].as_str().unwrap()).unwrap();
+            let now = case["now"].as_i64().unwrap();
+            let now = OffsetDateTime::from_unix_timestamp(now).unwrap();
+            let verified = verify(&headers.collect(), &body, &secrets.unwrap(), now);
+            match case["expect"].as_str().unwrap() {
+                "accept" => {
+                    assert_eq!(
+                        verified.as_deref().ok(),
+                        case["headers"]["webhook-id"].as_str(),
+                        "{name}"
+                    );
+                    counts[0] += 1;
+                }
+                "reject" => {
+                    assert!(verified.is_err(), "{name}");
+                    counts[1] += 1;
+                }
+                "either" => counts[2] += 1,
+                other => panic!("{name}: {other}"),
+            }
+        }
+        assert_eq!((counts, vectors["count"].as_u64()), ([14, 32, 2], Some(48)));
+    }
+
+    #[test]
+    fn w2_each_header_is_there_once() {
+        let secret = WebhookSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let now = OffsetDateTime::from_unix_timestamp(1_614_265_330).unwrap();
+        let good = [
+            ("id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
+            ("timestamp", "1614265330"),
+            ("signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+        ];
+        let check = |prefix: &str, headers: &[(&str, &'static str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                let name = HeaderName::try_from(format!("{prefix}-{name}")).unwrap();
+                map.append(name, HeaderValue::from_static(value));
+            }
+            let body = br#"{"test": 2432232314}"#;
+            (
+                verify(&map, body, std::slice::from_ref(&secret), now).is_ok(),
+                verify_interceptor(&map, body, std::slice::from_ref(&secret), now).is_ok(),
+            )
+        };
+        assert_eq!(check("webhook", &good), (true, false));
+        assert_eq!(check("interceptor", &good), (false, true));
+        assert_eq!(check("svix", &good), (false, false));
+        for repeated in good {
+            let twice = [&good[..], &[repeated]].concat();
+            assert_eq!(check("webhook", &twice), (false, false), "{repeated:?}");
+        }
+        for missing in 0..3 {
+            let mut headers = good.to_vec();
+            headers.remove(missing);
+            assert_eq!(check("webhook", &headers), (false, false));
+        }
+        let empty = [("id", ""), good[1], good[2]];
+        assert_eq!(check("webhook", &empty), (false, false));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn hostile_headers_are_refused_without_a_panic(
+            id in "[ -~]{0,300}", timestamp in "[ -~]{0,30}", signature in "[ -~]{0,200}",
+        ) {
+            let secret = WebhookSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+            let mut headers = HeaderMap::new();
+            headers.insert("webhook-id", HeaderValue::from_str(&id).unwrap());
+            headers.insert("webhook-timestamp", HeaderValue::from_str(&timestamp).unwrap());
+            headers.insert("webhook-signature", HeaderValue::from_str(&signature).unwrap());
+            let now = OffsetDateTime::from_unix_timestamp(1_614_265_330).unwrap();
+            let verified = verify(&headers, b"[]", &[secret], now);
+            proptest::prop_assert!(verified.is_err());
+        }
+    }
+}
