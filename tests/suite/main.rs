@@ -17,3 +17,4 @@ mod sessions;
 mod store;
 mod stored;
 mod support;
+mod webhooks;
