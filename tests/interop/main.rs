@@ -11,3 +11,4 @@ mod oidc_provider;
 mod python_sdk;
 mod sdk;
 mod support;
+mod webhooks;
