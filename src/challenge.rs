@@ -20,7 +20,7 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, header};
 use url::Url;
 
 use crate::error::{ConfigError, ConfigProblem};
@@ -122,6 +122,12 @@ impl Attributes<'_, '_> {
         }
         self.f.write_char('"')
     }
+}
+
+/// Lets scripts of other origins read the challenge, where CORS lets them read the answer (A3).
+pub(crate) fn expose_challenge(headers: &mut HeaderMap) {
+    let name = HeaderValue::from_static("www-authenticate");
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, name);
 }
 
 /// Left in a request by the layer that checked its token, for layers further in that refuse it.

@@ -66,6 +66,8 @@
 //! |---|---|---|
 //! | valid, not enough | 403 JSON that names what is missing; on bearer routes a challenge that names all scopes of the operation | `ScopeRejection::answer` |
 //! | what an MCP request asks for cannot be told for sure | 403, unless everything is allowed | `RequireMcpScope::judge`, by `Operation::of_body` |
+//! | a webhook that is not what was signed, or too old | 400, and the sender is told nothing | `WebhookRejection::answer`, in `webhook_verify/` |
+//! | a webhook that was handled, or is being handled | its answer again; 503 with `Retry-After` | `WebhookWait::poll_decide` |
 //! | nobody, where a session is optional | as if it were not optional | `LoginRequired::answer` |
 //! | no layer around it that asks who is there | 500, and the log names the layer | `ScopeRejection::answer` |
 //!
@@ -78,7 +80,7 @@
 //! | a page of another site asks for logout or refresh | 403 | `AuthFailure::status`, by `origin::is_cross_site` |
 //!
 //! Defaults are small JSON, `{"error": .., "message": ..}`, or for browsers a small page. Every
-//! layer and route has an `on_rejection` that renders them in your own way, and puts its typed
+//! layer and route that refuses has an `on_rejection` that renders them in your own way, and puts its typed
 //! reason into the response's extensions.
 //!
 //! # Features

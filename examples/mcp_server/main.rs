@@ -43,13 +43,12 @@ async fn main() {
 
 fn protected_resource(setup: &common::Setup) -> Result<ProtectedResource, ConfigError> {
     let url = format!("{}/mcp", setup.public_url);
-    let id = common::setting("MCP_RESOURCE_ID").or_else(|| {
-        let (sandbox, _) = setup.sandbox.as_ref()?;
-        let id = sandbox.resource_id();
-        sandbox.set_resource_url(&id, &url);
-        Some(id)
-    });
+    let of_sandbox = || setup.sandbox.as_ref().map(|(sandbox, _)| sandbox.resource_id());
+    let id = common::setting("MCP_RESOURCE_ID").or_else(of_sandbox);
     let id = common::or_exit(2, id.ok_or("MCP_RESOURCE_ID is not set"));
+    if let Some((sandbox, _)) = &setup.sandbox {
+        sandbox.set_resource_url(&id, &url);
+    }
     ProtectedResource::builder(&setup.scalekit, url, ResourceId::new(&id)?)
         .name("Todo list")
         .scopes(["todo:read", "todo:write"])
@@ -59,12 +58,13 @@ fn protected_resource(setup: &common::Setup) -> Result<ProtectedResource, Config
 type McpService = StreamableHttpService<Todos, NeverSessionManager>;
 
 fn mcp_service(public_url: &str) -> Result<McpService, url::ParseError> {
-    // Against DNS rebinding: the hosts that this server is called by.
+    // Against DNS rebinding: the hosts that this server is called by, and the pages that may do so.
     let public_url = Url::parse(public_url)?;
     let hosts =
         [public_url.authority().to_owned(), public_url.host_str().unwrap_or_default().into()];
     let config = StreamableHttpServerConfig::default()
         .with_allowed_hosts(hosts)
+        .with_allowed_origins([public_url.origin().ascii_serialization()])
         .with_legacy_session_mode(false)
         .with_json_response(true);
     let todos = Todos::default();

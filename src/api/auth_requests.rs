@@ -24,6 +24,8 @@
 //! # }
 //! ```
 
+use std::fmt;
+
 use http::Method;
 use percent_encoding::utf8_percent_encode;
 use serde::Serialize;
@@ -72,7 +74,7 @@ impl AuthRequestsApi {
 }
 
 /// A login that Scalekit has handed to your login page.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoginRequest {
     /// `login_request_id`
@@ -97,7 +99,7 @@ impl LoginRequest {
 }
 
 /// Who has logged in at your login page.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct LoginUser {
     /// Your own id of the person, which stays the same.
@@ -141,6 +143,20 @@ impl LoginUser {
     #[must_use]
     pub fn new(sub: impl Into<String>, email: impl Into<String>) -> Self {
         Self { sub: sub.into(), email: email.into(), ..Self::default() }
+    }
+}
+
+impl fmt::Debug for LoginRequest {
+    /// Without the `state`, which stands for the person's browser.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoginRequest").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LoginUser {
+    /// Who it is, and nothing about them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoginUser").field("sub", &self.sub).finish_non_exhaustive()
     }
 }
 

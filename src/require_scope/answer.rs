@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use serde::Serialize;
 
-use crate::challenge::{BearerError, Challenge, ScopeToken};
+use crate::challenge::{BearerError, Challenge, ScopeToken, expose_challenge};
 use crate::rejection::{Reason, json_answer, misconfigured_answer};
 use crate::require_session::LoginRequired;
 
@@ -13,6 +13,8 @@ use crate::require_session::LoginRequired;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ScopeRejection {
+    /// The body, which says what is asked for, broke off.
+    BodyBroken,
     /// The principal lacks something.
     Insufficient {
         /// The names of what is missing.
@@ -33,6 +35,7 @@ pub enum ScopeRejection {
 impl Reason for ScopeRejection {
     fn name(&self) -> &'static str {
         match self {
+            Self::BodyBroken => "body_broken",
             Self::Insufficient { .. } => "insufficient_scope",
             Self::LoginRequired(_) => "login_required",
             Self::Misconfigured => "misconfigured",
@@ -41,6 +44,10 @@ impl Reason for ScopeRejection {
 
     fn answer(&self) -> Response<Bytes> {
         match self {
+            Self::BodyBroken => {
+                let message = "The body could not be read";
+                json_answer(StatusCode::BAD_REQUEST, "invalid_request", message)
+            }
             Self::Insufficient { description, challenge, .. } => {
                 let message = format!("Required {description}");
                 match challenge {
@@ -73,5 +80,6 @@ fn step_up(description: &str, challenge: &Challenge) -> Response<Bytes> {
     *answer.body_mut() = serde_json::to_vec(&body).unwrap_or_default().into();
     let value = challenge.clone().error(ERROR).to_header_value();
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    expose_challenge(answer.headers_mut());
     answer
 }

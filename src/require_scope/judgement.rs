@@ -15,7 +15,13 @@ pub(super) fn judge<B>(
     request: &mut Request<B>,
 ) -> Result<(), ScopeRejection> {
     let Some(principal) = request.extensions().get::<Principal>().cloned() else {
-        return judge_nobody(request);
+        return match NoPrincipal::of(request)? {
+            NoPrincipal::Preflight => Ok(()),
+            NoPrincipal::Anonymous(sessions) => {
+                let login = LoginRequired::of(request, sessions, Cookie::Kept);
+                Err(ScopeRejection::LoginRequired(login))
+            }
+        };
     };
     let missing = requirement.missing(&principal);
     let context = request.extensions_mut().get_mut::<ChallengeContext>();
@@ -25,22 +31,18 @@ pub(super) fn judge<B>(
         }
         return Ok(());
     }
-    let challenge = context.map(|context| context.step_up(requirement.scopes()));
+    let challenge = context.map(|context| context.step_up(requirement.to_ask_for()));
     let description = requirement.describe(&missing);
     Err(ScopeRejection::Insufficient { missing, description, challenge })
 }
 
-/// Decides on a request that no layer further out has found a principal for.
-fn judge_nobody<B>(request: &Request<B>) -> Result<(), ScopeRejection> {
-    match request.extensions().get() {
-        Some(NoPrincipal::Preflight) => Ok(()),
-        Some(NoPrincipal::Anonymous(sessions)) => {
-            Err(ScopeRejection::LoginRequired(LoginRequired::of(request, sessions, Cookie::Kept)))
-        }
-        None => {
+impl NoPrincipal {
+    /// Why there is no principal; without a layer that has looked for one nothing is allowed.
+    pub(super) fn of<B>(request: &Request<B>) -> Result<&Self, ScopeRejection> {
+        request.extensions().get().ok_or_else(|| {
             telemetry::layer_missing("RequireScope", "RequireSession or RequireToken");
-            Err(ScopeRejection::Misconfigured)
-        }
+            ScopeRejection::Misconfigured
+        })
     }
 }
 

@@ -72,12 +72,18 @@ impl Requirement {
     /// The scopes that the principal has met it with.
     pub(super) fn met_with(&self, principal: &Principal) -> Vec<ScopeToken> {
         let has = |name: &&ScopeToken| self.implications.grant(principal.scopes(), name);
-        self.scopes().iter().filter(has).cloned().collect()
+        let scopes = if self.kind == Kind::Scope { self.names.as_slice() } else { &[] };
+        scopes.iter().filter(has).cloned().collect()
     }
 
-    /// The scopes to ask the authorization server for; roles and permissions are given otherwise.
-    pub(super) fn scopes(&self) -> &[ScopeToken] {
-        if self.kind == Kind::Scope { &self.names } else { &[] }
+    /// The scopes to ask the authorization server for, of alternatives the first; roles and
+    /// permissions are given otherwise.
+    pub(super) fn to_ask_for(&self) -> &[ScopeToken] {
+        match (self.kind, self.quantity) {
+            (Kind::Scope, Quantity::All) => &self.names,
+            (Kind::Scope, Quantity::Any) => self.names.get(..1).unwrap_or_default(),
+            (Kind::Permission | Kind::Role, _) => &[],
+        }
     }
 
     /// For people: `permission a:b and c:d`.

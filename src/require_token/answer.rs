@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 
-use crate::challenge::{BearerError, Challenge};
+use crate::challenge::{BearerError, Challenge, expose_challenge};
 use crate::rejection::{Reason, json_answer, unavailable_answer};
 use crate::token::TokenError;
 
@@ -73,5 +73,6 @@ fn error(status: StatusCode, error: BearerError, challenge: &Challenge) -> Respo
 
 fn challenged(mut answer: Response<Bytes>, challenge: &Challenge) -> Response<Bytes> {
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.to_header_value());
+    expose_challenge(answer.headers_mut());
     answer
 }

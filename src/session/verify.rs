@@ -22,7 +22,7 @@ impl Sessions {
             audiences: None,
             client_ids: vec![scalekit.client_id().to_owned()],
             organization_claims: ORGANIZATION_CLAIMS.to_vec(),
-            resource: None,
+            resources: Vec::new(),
             expiry_leeway: Duration::ZERO,
             start_leeway: Duration::MINUTE,
         };

@@ -48,7 +48,7 @@ impl ResourceId {
 ///
 /// Tokens for it are those whose `aud` contains its id or its URL, whose `iss` is the environment
 /// or the environment's issuer for this resource, and whose claim `resource`, if they have one, is
-/// its URL.
+/// its URL. A slash at its end makes no difference where it has no path, or was configured with one.
 #[derive(Clone)]
 pub struct ProtectedResource(Arc<Inner>);
 
@@ -191,7 +191,13 @@ impl ProtectedResourceBuilder {
                 resource_documentation: documentation.as_ref().map(Url::as_str),
             });
             let verifier = self.scalekit.token_verifier().issuer(&issuer);
-            let verifier = verifier.audience(self.id.as_str()).audience(&text).resource(&text);
+            // The dashboard may have it with the slash.
+            let with_slash = self.url != text || metadata_path == WELL_KNOWN;
+            let with_slash = with_slash.then(|| format!("{text}/"));
+            let spellings = [text.clone()].into_iter().chain(with_slash);
+            let verifier = spellings.fold(verifier.audience(self.id.as_str()), |verifier, url| {
+                verifier.audience(&url).resource(url)
+            });
             Ok::<_, ConfigError>(ProtectedResource(Arc::new(Inner {
                 metadata_url: Arc::new(metadata_url),
                 metadata_path,
@@ -304,6 +310,19 @@ mod tests {
             for other in ["/", "/mcp", &format!("{path}/"), &format!("{path}x"), "/x/.well-known"] {
                 assert!(!built.is_metadata_path(other), "{other}");
             }
+        }
+    }
+
+    #[test]
+    fn a_slash_at_the_end_is_accepted_where_it_means_the_same_or_was_configured() {
+        for (url, accepted) in [
+            ("https://h.test", &["https://h.test", "https://h.test/"][..]),
+            ("https://h.test/", &["https://h.test", "https://h.test/"]),
+            ("https://h.test/mcp", &["https://h.test/mcp"]),
+            ("https://h.test/mcp/", &["https://h.test/mcp", "https://h.test/mcp/"]),
+        ] {
+            let resource = builder(url).build().unwrap();
+            assert_eq!(resource.verifier().resources(), accepted, "{url}");
         }
     }
 

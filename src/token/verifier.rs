@@ -94,6 +94,11 @@ impl TokenVerifier {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn resources(&self) -> &[String] {
+        &self.0.expectations.resources
+    }
+
     /// Verifies a token with the keys at hand. For a token seen before this is one look-up.
     pub(crate) fn attempt(&self, token: &str) -> Attempt<Principal> {
         let now = self.0.clock.now();
@@ -161,8 +166,8 @@ pub(crate) struct Expectations {
     pub(crate) client_ids: Vec<String>,
     /// The claims that may name the organization, first one first.
     pub(crate) organization_claims: Vec<&'static str>,
-    /// What the claim `resource` must be where it is there.
-    pub(crate) resource: Option<String>,
+    /// What the claim `resource` may be where it is there; empty: anything.
+    pub(crate) resources: Vec<String>,
     /// For `exp`, seconds after it.
     pub(crate) expiry_leeway: time::Duration,
     /// For `nbf`, seconds before it.
@@ -189,8 +194,9 @@ impl Expectations {
         {
             return Err(TokenError::Audience);
         }
-        if let Some(expected) = &self.resource
-            && claims.text("resource")?.is_some_and(|resource| resource != expected)
+        if !self.resources.is_empty()
+            && let Some(resource) = claims.text("resource")?
+            && !self.resources.iter().any(|allowed| allowed == resource)
         {
             return Err(TokenError::Audience);
         }
@@ -224,7 +230,7 @@ pub struct TokenVerifierBuilder {
     audiences: Audiences,
     client_ids: Vec<String>,
     organization_claims: Vec<&'static str>,
-    resource: Option<String>,
+    resources: Vec<String>,
     algorithms: Vec<Algorithm>,
     leeway: Duration,
     cache_capacity: usize,
@@ -265,7 +271,7 @@ impl TokenVerifierBuilder {
             audiences: Audiences::Named(Vec::new()),
             client_ids: Vec::new(),
             organization_claims: Vec::new(),
-            resource: None,
+            resources: Vec::new(),
             algorithms: vec![Algorithm::RS256],
             leeway: Duration::from_secs(5),
             cache_capacity: 4096,
@@ -305,9 +311,10 @@ impl TokenVerifierBuilder {
         self
     }
 
-    /// Accepts tokens with a claim `resource` only if it is this (RFC 8707).
+    /// Accepts tokens with a claim `resource` only if it is this (RFC 8707); call it again for
+    /// another spelling.
     pub(crate) fn resource(mut self, resource: impl Into<String>) -> Self {
-        self.resource = Some(resource.into());
+        self.resources.push(resource.into());
         self
     }
 
@@ -385,7 +392,7 @@ impl TokenVerifierBuilder {
                     audiences,
                     client_ids: self.client_ids,
                     organization_claims: self.organization_claims,
-                    resource: self.resource,
+                    resources: self.resources,
                     expiry_leeway: leeway,
                     start_leeway: leeway,
                 },

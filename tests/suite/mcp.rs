@@ -412,6 +412,7 @@ async fn requests_without_an_operation_pass_and_defaults_cover_what_is_not_named
         )
     });
     for (body, granted, status) in [
+        (call("list"), "", 403),
         (call("list"), "todo:read", 403),
         (call("list"), "todo:read mcp", 200),
         (call("add"), "todo:read mcp", 403),
@@ -422,6 +423,12 @@ async fn requests_without_an_operation_pass_and_defaults_cover_what_is_not_named
         let answer = world.post(&world.token(granted, |_| {}), body.clone(), &[]).await;
         assert_eq!(answer.status(), status, "{granted:?} {body}");
     }
+    // All that the operation needs in one step, also where a header tells half of it.
+    for headers in [&[][..], &[("mcp-method", "tools/call")]] {
+        let answer = world.post(&world.token("", |_| {}), call("list"), headers).await;
+        assert_eq!(answer.json()["scope"], "mcp todo:read");
+        assert_eq!(answer.header("access-control-expose-headers"), Some("www-authenticate"));
+    }
     let authorization = format!("Bearer {}", world.token("", |_| {}));
     for method in [Method::GET, Method::HEAD, Method::DELETE] {
         let request = request(method, "/mcp", &[("authorization", &authorization)]);
@@ -430,6 +437,13 @@ async fn requests_without_an_operation_pass_and_defaults_cover_what_is_not_named
     let asked = [("origin", "https://x.test"), ("access-control-request-method", "POST")];
     let preflight = request(Method::OPTIONS, "/mcp", &asked);
     assert_eq!(send(&world.app, preflight).await.status(), StatusCode::OK);
+    // Nobody's body is read.
+    let silent = World::with(|_| {
+        Router::new().route("/mcp", any(|| async {})).layer(RequireMcpScope::new().tool("a", ["b"]))
+    });
+    let mut preflight = request(Method::OPTIONS, "/mcp", &asked);
+    *preflight.body_mut() = Body::new(Never);
+    assert_eq!(send(&silent.app, preflight).await.status(), StatusCode::OK);
     assert!(RequireMcpScope::new().tool("a", ["b c"]).check().is_err());
 }
 
@@ -444,8 +458,12 @@ async fn the_ready_service_gets_the_body_and_a_layer_without_a_principal_answers
     let principal: Principal = verifier.unwrap().verify(&sandbox.access_token(JANE)).await.unwrap();
     let layer = RequireMcpScope::new().tool("list", ["openid"]);
     let mut service = layer.layer(tower::limit::ConcurrencyLimit::new(inner, 1));
-    for (with_principal, status) in [(true, 200), (false, 500), (true, 200)] {
-        let mut request = Request::post("/mcp").body(Full::new(Bytes::from(call("list")))).unwrap();
+    let (list, other) = (call("list"), method("tools/list"));
+    for (with_principal, body, status) in
+        [(true, &list, 200), (false, &list, 500), (false, &other, 500), (true, &list, 200)]
+    {
+        let body = Full::new(Bytes::from(body.clone()));
+        let mut request = Request::post("/mcp").body(body).unwrap();
         if with_principal {
             request.extensions_mut().insert(principal.clone());
         }
@@ -484,5 +502,76 @@ async fn an_extractor_verifies_without_a_layer_and_refuses_as_one_would() {
         } else {
             assert_eq!(by_layer.body(), by_extractor.body());
         }
+    }
+}
+
+#[tokio::test]
+async fn implications_hold_for_all_that_is_required_whatever_was_said_first() {
+    let admin = Implications::none().implies("todo:admin", ["todo:write"]).unwrap();
+    for first in [true, false] {
+        let world = World::with(|app| {
+            let layer = RequireMcpScope::new().tool("list", ["todo:read"]);
+            let layer = if first { layer.implications(&admin) } else { layer };
+            let layer = layer.tool("add", ["todo:write"]);
+            app.layer(if first { layer } else { layer.implications(&admin) })
+        });
+        for (granted, body, headers, status) in [
+            ("todo:admin", call("add"), &[][..], 200),
+            ("todo:admin", call("list"), &[], 403),
+            ("todo:admin todo:read", call("add"), &[("content-encoding", "identity")], 200),
+            ("todo:admin", call("add"), &[("content-encoding", "identity")], 403),
+        ] {
+            let answer = world.post(&world.token(granted, |_| {}), body, headers).await;
+            assert_eq!(answer.status(), status, "{first} {granted}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_of_tasks_in_headers_are_those_of_the_body() {
+    let world = mcp_world();
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"taskId": "t"}});
+    for (name, status) in [("t", 200), ("other", 403)] {
+        let headers = [("mcp-method", "tasks/get"), ("mcp-name", name)];
+        let token = world.token("todo:read", |_| {});
+        let answer = world.post(&token, body.to_string(), &headers).await;
+        assert_eq!(answer.status(), status);
+    }
+}
+
+/// Says something, and never ends.
+struct Endless(bool);
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if std::mem::replace(&mut self.0, true) {
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from("data: first\n\n")))))
+    }
+}
+
+#[tokio::test]
+async fn event_streams_pass_all_layers_as_they_come() {
+    let world = World::with(|_| {
+        Router::new()
+            .route("/mcp", any(|| async { Body::new(Endless(false)) }))
+            .layer(RequireMcpScope::new().tool("list", ["todo:read"]))
+            .layer(RequireScope::all(["todo:read"]))
+    });
+    let authorization = format!("Bearer {}", world.token("todo:read", |_| {}));
+    for (method, body) in [(Method::GET, String::new()), (Method::POST, call("list"))] {
+        let mut request = request(method, "/mcp", &[("authorization", &authorization)]);
+        *request.body_mut() = body.into();
+        let mut answer = world.app.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let first = answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(first, "data: first\n\n");
     }
 }

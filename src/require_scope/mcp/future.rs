@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -13,8 +13,8 @@ use super::RequireMcpScope;
 use super::operation::Operation;
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded, Wait};
-use crate::rejection::json_answer;
 use crate::replay_body::{Filled, ReplayBody};
+use crate::require_scope::ScopeRejection;
 
 /// A request whose body is being read.
 pub(super) struct BodyRead {
@@ -34,8 +34,7 @@ impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for BodyRead {
             Filled::Whole(body) => Operation::of_body(&body),
             Filled::Larger => Operation::Unclear,
             Filled::Broken => {
-                let message = "The body could not be read";
-                let answer = json_answer(StatusCode::BAD_REQUEST, "invalid_request", message);
+                let answer = self.config.renderer.render(ScopeRejection::BodyBroken, request);
                 return Poll::Ready(Decision::Refuse(answer));
             }
         };

@@ -1,4 +1,5 @@
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,10 +32,11 @@ pub struct RequireMcpScope {
 /// What each operation requires; `None` is nothing.
 #[derive(Clone, Debug, Default)]
 struct Rules {
-    tools: HashMap<String, Option<Requirement>>,
-    methods: HashMap<String, Option<Requirement>>,
+    tools: BTreeMap<String, Option<Requirement>>,
+    methods: BTreeMap<String, Option<Requirement>>,
     other_tools: Option<Option<Requirement>>,
     other_methods: Option<Requirement>,
+    implications: Implications,
     /// What whoever may do everything has.
     everything: Option<Requirement>,
     /// What whoever may use all tools that were named has.
@@ -85,10 +87,12 @@ impl RequireMcpScope {
         self.rule(scopes, |rules, requirement| rules.other_methods = requirement)
     }
 
-    /// Lets broader scopes stand for narrower ones, for all that was required so far.
+    /// Lets broader scopes stand for narrower ones in all that is required here.
     pub fn implications(mut self, implications: &Implications) -> Self {
         if let Ok(rules) = &mut self.rules {
-            Arc::make_mut(rules).imply(implications);
+            let rules = Arc::make_mut(rules);
+            rules.implications = implications.clone();
+            rules.imply();
         }
         self
     }
@@ -132,7 +136,7 @@ impl RequireMcpScope {
             (Ok(rules), Ok(requirement)) => {
                 let rules = Arc::make_mut(rules);
                 set(rules, requirement);
-                rules.sum_up();
+                rules.imply();
             }
             (Ok(_), Err(error)) => self.rules = Err(Arc::new(error)),
             (Err(_), _) => {}
@@ -140,13 +144,16 @@ impl RequireMcpScope {
         self
     }
 
-    /// What an operation requires: all of these.
-    pub(super) fn requirements(
+    /// What an operation requires.
+    pub(super) fn requirement(
         &self,
         operation: &Operation,
-    ) -> Result<[Option<&Requirement>; 2], &ConfigError> {
+    ) -> Result<Option<Cow<'_, Requirement>>, &ConfigError> {
         let rules = self.rules.as_ref().map_err(|error| &**error)?;
-        Ok(rules.requirements(operation))
+        Ok(match rules.requirements(operation) {
+            [Some(one), Some(two)] => Requirement::all_of([one, two]).map(Cow::Owned),
+            [one, two] => one.or(two).map(Cow::Borrowed),
+        })
     }
 }
 
@@ -180,21 +187,18 @@ impl Rules {
         }
     }
 
-    fn sum_up(&mut self) {
+    /// The same implications for all, and the sums of all.
+    fn imply(&mut self) {
+        let named = self.tools.values_mut().chain(self.methods.values_mut()).flatten();
+        let others = self.other_tools.iter_mut().flatten().chain(&mut self.other_methods);
+        for requirement in named.chain(others) {
+            requirement.implications = self.implications.clone();
+        }
         let tools = || self.tools.values().flatten();
         self.every_tool = Requirement::all_of(tools());
         let others = self.other_tools.iter().flatten().chain(&self.other_methods);
         let methods = self.methods.values().flatten();
         self.everything = Requirement::all_of(tools().chain(methods).chain(others));
-    }
-
-    fn imply(&mut self, implications: &Implications) {
-        let named = self.tools.values_mut().chain(self.methods.values_mut()).flatten();
-        let others = self.other_tools.iter_mut().flatten().chain(&mut self.other_methods);
-        for requirement in named.chain(others) {
-            requirement.implications = implications.clone();
-        }
-        self.sum_up();
     }
 }
 

@@ -22,6 +22,9 @@ impl Operation {
     /// What a body asks for (JSON-RPC 2.0).
     pub(super) fn of_body(body: &[u8]) -> Self {
         let Ok(message) = parse_object(body) else { return Self::Unclear };
+        if ["method", "params"].iter().any(|member| has_another_case_of(&message, member)) {
+            return Self::Unclear;
+        }
         match message.get("method") {
             Some(Value::String(method)) => match name_of(method, &message) {
                 Ok(name) => Self::Call { method: method.clone(), name },
@@ -45,6 +48,14 @@ impl Operation {
         }
     }
 
+    /// Whether the name is there that the method needs: headers may leave it to the body.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::Call { method, name } => name.is_some() || name_member(method).is_none(),
+            Self::Answer | Self::Unclear => true,
+        }
+    }
+
     /// What is left when headers and body are compared: the body's, unless a header contradicts it.
     pub(super) fn confirmed_by(self, headers: Option<Self>) -> Self {
         let agree = match (&self, headers) {
@@ -65,15 +76,30 @@ pub(super) fn is_plain(headers: &HeaderMap) -> bool {
 
 struct NoName;
 
+/// The parameter that says what a method does it to.
+fn name_member(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => Some("taskId"),
+        _ => None,
+    }
+}
+
 /// The name that a method needs to tell what it does.
 fn name_of(method: &str, message: &Map<String, Value>) -> Result<Option<String>, NoName> {
-    let member = match method {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => "uri",
-        _ => return Ok(None),
-    };
-    let name = message.get("params").and_then(|params| params.get(member)).and_then(Value::as_str);
-    name.map(|name| Some(name.to_owned())).ok_or(NoName)
+    let Some(member) = name_member(method) else { return Ok(None) };
+    let params = message.get("params").and_then(Value::as_object).ok_or(NoName)?;
+    if has_another_case_of(params, member) {
+        return Err(NoName);
+    }
+    let name = params.get(member).and_then(Value::as_str).ok_or(NoName)?;
+    Ok(Some(name.to_owned()))
+}
+
+/// Some servers do not care about the case of members: they would see two of one.
+fn has_another_case_of(object: &Map<String, Value>, member: &str) -> bool {
+    object.keys().any(|name| name != member && name.eq_ignore_ascii_case(member))
 }
 
 enum Said {
@@ -129,6 +155,7 @@ mod tests {
                 r#"{"method":"resources/read","params":{"uri":"a:b"}}"#,
                 call("resources/read", Some("a:b")),
             ),
+            (r#"{"method":"tasks/get","params":{"taskId":"t"}}"#, call("tasks/get", Some("t"))),
             (r#"{"method":"notifications/initialized"}"#, call("notifications/initialized", None)),
             (r#"{"id":1,"result":{}}"#, Operation::Answer),
             (r#"{"id":1,"error":{"code":1}}"#, Operation::Answer),
@@ -155,6 +182,9 @@ mod tests {
             r#"{"method":"tools/call","params":{"name":7}}"#,
             r#"{"method":"tools/call","params":["list"]}"#,
             r#"{"method":"tools/call"}"#,
+            r#"{"method":"tools/list","Method":"tools/call","params":{"name":"add"}}"#,
+            r#"{"method":"tools/call","params":{"name":"list","NAME":"add"}}"#,
+            r#"{"method":"tools/call","params":{"name":"list"},"Params":{"name":"add"}}"#,
             r#"{"method":["tools/list"]}"#,
             r#"{"method":null,"result":1}"#,
             r#"{"id":1}"#,

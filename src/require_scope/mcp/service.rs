@@ -13,6 +13,8 @@ use crate::guard::{Decision, Guarded};
 use crate::replay_body::ReplayBody;
 use crate::require_scope::ScopeRejection;
 use crate::require_scope::judgement::{judge, unusable};
+use crate::session::NoPrincipal;
+use crate::token::Principal;
 
 /// The service of [`RequireMcpScope`].
 #[derive(Clone, Debug)]
@@ -35,7 +37,20 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        if matches!(*request.method(), Method::DELETE | Method::GET | Method::HEAD) {
+        let config = &self.config;
+        let preflight = match request.extensions().get::<Principal>() {
+            Some(_) => false,
+            None => match NoPrincipal::of(&request) {
+                Ok(nobody) => matches!(nobody, NoPrincipal::Preflight),
+                Err(reason) => {
+                    let refusal = Decision::Refuse(config.renderer.render(reason, &request));
+                    let request = request.map(ReplayBody::untouched);
+                    return Guarded::decided(refusal, request, &mut self.inner).into();
+                }
+            },
+        };
+        // Without an operation there is nothing to look for in the body.
+        if preflight || matches!(*request.method(), Method::DELETE | Method::GET | Method::HEAD) {
             let request = request.map(ReplayBody::untouched);
             return Guarded::decided(Decision::Admit(()), request, &mut self.inner).into();
         }
@@ -43,10 +58,10 @@ where
         let mut request = request.map(ReplayBody::to_be_read);
         // The headers may refuse before anything is read, and only that.
         let early = if is_plain(request.headers()) { said } else { Some(Operation::Unclear) };
-        if let Some(early) = &early
-            && let Err(reason) = self.config.judge(early, &mut request)
+        if let Some(early) = early.as_ref().filter(|early| early.is_whole())
+            && let Err(reason) = config.judge(early, &mut request)
         {
-            let refusal = Decision::Refuse(self.config.renderer.render(reason, &request));
+            let refusal = Decision::Refuse(config.renderer.render(reason, &request));
             return Guarded::decided(refusal, request, &mut self.inner).into();
         }
         if let Some(Operation::Unclear) = early {
@@ -63,7 +78,7 @@ impl RequireMcpScope {
         operation: &Operation,
         request: &mut Request<B>,
     ) -> Result<(), ScopeRejection> {
-        let requirements = self.requirements(operation).map_err(|error| unusable(error))?;
-        requirements.into_iter().flatten().try_for_each(|required| judge(required, request))
+        let requirement = self.requirement(operation).map_err(|error| unusable(error))?;
+        requirement.map_or(Ok(()), |requirement| judge(&requirement, request))
     }
 }
