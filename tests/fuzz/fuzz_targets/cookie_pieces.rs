@@ -56,7 +56,15 @@ struct App {
 /// A session as a browser has it.
 struct Kept {
     pieces: Vec<String>,
-    live: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Live,
+    /// Its cookie may be there again, with another session, before this answer arrives.
+    Ended,
+    Dead,
 }
 
 impl Kept {
@@ -87,38 +95,38 @@ impl App {
         let idle = Duration::from_secs(1000);
         let app = sessions(&|builder| builder.previous_secret(secret(2)).idle_timeout(idle));
         let patient = sessions(&|builder| builder);
-        let log_in = |sessions: &Sessions, email: &str, live: bool| {
+        let log_in = |sessions: &Sessions, email: &str, state: State| {
             let cookie = block_on(sandbox.session_cookie(sessions, email));
             let pairs = cookie.to_str().expect("text").split("; ");
             let values = pairs.map(|pair| pair.split_once('=').expect("a pair").1.to_owned());
-            Kept { pieces: values.collect(), live }
+            Kept { pieces: values.collect(), state }
         };
 
         let mut kept = vec![
             // Too long unused.
-            log_in(&app, "jane@acme.test", false),
+            log_in(&app, "jane@acme.test", State::Dead),
             // Expired, and not to be renewed.
-            log_in(&sessions(&|builder| builder.scopes(["openid"])), "jane@acme.test", false),
-            log_in(&patient, "gita@globex.test", false),
+            log_in(&sessions(&|builder| builder.scopes(["openid"])), "jane@acme.test", State::Dead),
+            log_in(&patient, "gita@globex.test", State::Ended),
             // To be renewed.
-            log_in(&patient, "john@acme.test", true),
+            log_in(&patient, "john@acme.test", State::Live),
         ];
         sandbox.end_sessions_of("gita@globex.test");
         time.advance(Duration::from_secs(4400));
         // In use, which its cookie should say.
-        kept.push(log_in(&app, "jane@acme.test", true));
+        kept.push(log_in(&app, "jane@acme.test", State::Live));
         time.advance(Duration::from_secs(600));
         for (bytes, pieces) in [(0, 1), (5000, 2), (9000, 3)] {
             filler.store(bytes, Ordering::Relaxed);
-            let session = log_in(&app, "jane@acme.test", true);
+            let session = log_in(&app, "jane@acme.test", State::Live);
             assert_eq!(session.pieces.len(), pieces);
             kept.push(session);
         }
         // Sealed with a secret of before; with another one; for a cookie of another name.
-        kept.push(log_in(&sessions(&|builder| builder.secret(secret(2))), "jane@acme.test", true));
-        kept.push(log_in(&sessions(&|builder| builder.secret(secret(3))), "jane@acme.test", false));
+        kept.push(log_in(&sessions(&|builder| builder.secret(secret(2))), "jane@acme.test", State::Live));
+        kept.push(log_in(&sessions(&|builder| builder.secret(secret(3))), "jane@acme.test", State::Dead));
         let other = sessions(&|builder| builder.cookie_name("other"));
-        kept.push(log_in(&other, "jane@acme.test", false));
+        kept.push(log_in(&other, "jane@acme.test", State::Dead));
         filler.store(4000, Ordering::Relaxed);
 
         let started = block_on(app.login().call(Request::new(()))).expect("infallible");
@@ -129,7 +137,7 @@ impl App {
         let location = Url::parse(&text(header::LOCATION)).expect("a URL");
         let (_, state) = location.query_pairs().find(|(name, _)| name == "state").expect("a state");
         let (_, sealed_attempt) = attempt.split_once('=').expect("a pair");
-        kept.push(Kept { pieces: vec![sealed_attempt.to_owned()], live: false });
+        kept.push(Kept { pieces: vec![sealed_attempt.to_owned()], state: State::Dead });
 
         let strict = RequireSession::new(&app);
         Self {
@@ -146,7 +154,8 @@ impl App {
         let headers = self.cookies(input);
         let told = || format!("{headers:?}");
         let pairs = pairs(&headers);
-        let live = self.live(&pairs);
+        let state = self.state(&pairs);
+        let live = state == State::Live;
 
         let navigation = shape & 1 == 1;
         let response = respond(&self.strict, &headers, navigation);
@@ -169,7 +178,7 @@ impl App {
             let again = respond(&self.strict, &headers, navigation);
             assert_eq!(again.status(), StatusCode::OK, "{}", told());
             assert!(!again.headers().contains_key(header::SET_COOKIE), "{}", told());
-        } else {
+        } else if state == State::Dead {
             assert!(!NAMES[..OURS].iter().any(|name| jar.contains_key(*name)), "{}", told());
         }
 
@@ -250,8 +259,8 @@ impl App {
         headers
     }
 
-    /// Whether the pieces, put together, are a session that is live.
-    fn live(&self, pairs: &[(&str, &str)]) -> bool {
+    /// What the session is that the pieces are, put together.
+    fn state(&self, pairs: &[(&str, &str)]) -> State {
         let values = |name: &str| -> Vec<&str> {
             pairs.iter().filter(|(found, _)| *found == name).map(|(_, value)| *value).collect()
         };
@@ -260,8 +269,8 @@ impl App {
         let unbroken = pieces[count..].iter().all(Vec::is_empty);
         let single = pieces.iter().all(|piece| piece.len() <= 1);
         let sealed = pieces.concat().concat();
-        let known = self.kept.iter().any(|session| session.live && session.sealed() == sealed);
-        unbroken && single && known
+        let known = self.kept.iter().find(|session| session.sealed() == sealed);
+        known.filter(|_| unbroken && single).map_or(State::Dead, |session| session.state)
     }
 }
 

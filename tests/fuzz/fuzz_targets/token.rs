@@ -91,6 +91,8 @@ impl Issued {
         let verifier = TokenVerifier::for_issuer(ISSUER, "https://issuer.test/keys", published)
             .audience("api")
             .algorithms([Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA])
+            .organization_claim("oid")
+            .organization_claim("org_id")
             .cache_capacity(16)
             .clock(clock().clock());
         Self { keys, verifier: verifier.build().expect("good settings") }
