@@ -67,6 +67,7 @@ mod browser;
 mod builder;
 mod client;
 mod consent;
+mod directories;
 mod discovery;
 mod environment;
 mod faults;
@@ -87,6 +88,7 @@ mod state;
 mod tampering;
 mod token_endpoint;
 mod tokens;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -102,11 +104,13 @@ use crate::secret::SecretString;
 pub use self::browser::LoginFailed;
 pub use self::builder::SandboxBuilder;
 pub use self::client::SandboxClient;
+pub use self::directories::{DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser};
 pub use self::faults::{Endpoint, Fault, HeldRequests};
 pub use self::people::{NewUser, Organization, User};
 pub use self::resources::{NewResource, ResourceIssuer};
 pub use self::server::SandboxServer;
 pub use self::tampering::{Signing, TokenDraft, TokenFault, TokenKind};
+pub use self::webhooks::{Delivery, DeliveryAttempt, DeliveryState, WebhookEndpoint};
 
 /// A Scalekit environment of one's own. Cheap to clone; clones are the same environment.
 ///
