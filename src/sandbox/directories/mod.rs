@@ -208,13 +208,12 @@ impl Sandbox {
     /// Puts a directory user into a group of the same directory: a change of the user. Says
     /// whether they were not in it and are now.
     pub fn add_to_directory_group(&self, user_id: &str, group_id: &str) -> bool {
-        let is_in = || self.directory_user(user_id).is_some_and(|user| user.is_in(group_id));
-        let add = |user: &mut DirectoryUser| user.group_ids.push(group_id.to_owned());
-        let user = self.directory_user(user_id);
-        let group = self.directory_group(group_id);
-        let fits =
-            user.zip(group).is_some_and(|(user, group)| user.directory_id == group.directory_id);
-        fits && !is_in() && self.update_directory_user(user_id, add)
+        let found = self.directory_user(user_id).zip(self.directory_group(group_id));
+        let fits = found.is_some_and(|(user, group)| {
+            user.directory_id == group.directory_id && !user.is_in(group_id)
+        });
+        let join = |user: &mut DirectoryUser| user.group_ids.push(group_id.to_owned());
+        fits && self.update_directory_user(user_id, join)
     }
 
     /// Takes a directory user out of a group: a change of the user. Says whether they were in it.
