@@ -1,12 +1,14 @@
 //! The sandbox alone on a port: for browsers, other languages and other processes.
 //!
 //! `cargo run --example sandbox`, then open the printed address: it shows the settings to copy.
-//! Logins may return to any address on loopback, and to `REDIRECT_URI` if set.
+//! Logins may return to any address on loopback, and to `REDIRECT_URI` if set. Webhooks go to
+//! `WEBHOOK_URL` if set.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 use tower_scalekit::Sandbox;
+use tower_scalekit::http_client::ReqwestClient;
 
 #[tokio::main]
 async fn main() {
@@ -17,6 +19,9 @@ async fn main() {
     if let Some(uri) = common::setting("REDIRECT_URI") {
         sandbox.register_redirect_uri(&uri);
     }
+    let endpoint = common::setting("WEBHOOK_URL").map(|url| sandbox.add_webhook_endpoint(&url));
+    sandbox.deliver_webhooks_with(common::or_exit(1, ReqwestClient::new()));
+    sandbox.start_delivery();
     let server = common::or_exit(1, sandbox.serve(address).await);
     let stop = common::stop_signal();
     println!("listening on {}", server.environment_url());
@@ -24,6 +29,9 @@ async fn main() {
     eprintln!("SCALEKIT_ENVIRONMENT_URL={}", server.environment_url());
     eprintln!("SCALEKIT_CLIENT_ID={}", sandbox.client_id());
     eprintln!("SCALEKIT_CLIENT_SECRET={}", sandbox.client_secret().expose());
+    if let Some(endpoint) = endpoint {
+        eprintln!("SCALEKIT_WEBHOOK_SECRET={}", endpoint.secret().expose());
+    }
     stop.await;
     server.shutdown().await;
 }

@@ -86,7 +86,7 @@ impl SandboxBuilder {
     #[must_use]
     pub fn build(self) -> Sandbox {
         let clock = self.clock.unwrap_or_else(ManualClock::running);
-        let mut state = State::seeded(self.environment_url);
+        let mut state = State::seeded(self.environment_url, clock.clock().now());
         state.redirect_uris = self.redirect_uris;
         state.post_logout_redirect_uris = self.post_logout_redirect_uris;
         Sandbox { environment: Arc::new(Environment::new(clock, self.settings, state)) }

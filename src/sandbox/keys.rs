@@ -117,7 +117,7 @@ impl KeyRing {
     }
 }
 
-/// HMAC-SHA-256, for tokens that claim HS256.
+/// HMAC-SHA-256, for tokens that claim HS256 and for webhooks.
 pub(super) fn hmac_sha256(secret: &[u8], input: &[u8]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), input).as_ref().to_vec()
 }
@@ -128,9 +128,13 @@ pub(super) fn sha256(input: &[u8]) -> digest::Digest {
 
 /// 256 random bits as unpadded base64url: codes, refresh tokens, cookies.
 pub(super) fn random_token() -> String {
-    let mut bytes = [0_u8; 32];
+    URL_SAFE_NO_PAD.encode(random_bytes())
+}
+
+pub(super) fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0; 32];
     surely(rand::fill(&mut bytes));
-    URL_SAFE_NO_PAD.encode(bytes)
+    bytes
 }
 
 /// Seventeen random digits, as long as the numbers in Scalekit's identifiers.

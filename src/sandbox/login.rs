@@ -112,7 +112,11 @@ pub(super) struct FormRefused(StatusCode, &'static str);
 
 impl FormRefused {
     pub(super) fn page(&self) -> Response<Bytes> {
-        pages::problem(self.0, "This sign-in cannot go on", self.1)
+        self.page_with_title("This sign-in cannot go on")
+    }
+
+    pub(super) fn page_with_title(&self, title: &str) -> Response<Bytes> {
+        pages::problem(self.0, title, self.1)
     }
 }
 

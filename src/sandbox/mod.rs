@@ -10,8 +10,21 @@
 //! | `john@acme.test` | Acme | `member` | `workspace_data:read` |
 //! | `gita@globex.test` | Globex | `admin` | `workspace_data:read`, `workspace_data:write` |
 //!
-//! Below `/api/v1` it tells of its sessions and revokes them, for who has a token of the
-//! client-credentials grant.
+//! Each organization has a directory too, as if its identity provider pushed users and groups over
+//! SCIM: [`Sandbox::directory_id`] names it, [`Sandbox::add_directory_user`] and its kin change it.
+//! Acme's has Jane, John, Zoë and Ravi in it, Globex's Gita and Hank. Who is in a directory and who
+//! signs in are two lists; neither follows the other.
+//!
+//! Below `/api/v1`, for who has a token of the client-credentials grant, it tells of its sessions
+//! and revokes them, and tells of its organizations, their directories, and the users and groups in
+//! them.
+//!
+//! Each change of a directory is an event, and [`Sandbox::emit`] makes any other. Events go as signed
+//! webhooks to each [`Sandbox::add_webhook_endpoint`], through the client of
+//! [`Sandbox::deliver_webhooks_with`]: when a test says so with [`Sandbox::deliver_due`], or in the
+//! background after [`Sandbox::start_delivery`]. An answer other than 2xx is followed by five more
+//! attempts over 22 minutes of the sandbox's clock. [`Sandbox::deliveries`] and the page at
+//! `/deliveries` show what was sent; there and with [`Sandbox::redeliver`] it is sent again.
 //!
 //! For MCP servers it has resources, at first the one named by [`Sandbox::resource_id`]. Each is an
 //! OAuth 2.1 authorization server with metadata, dynamic client registration, a page that asks for
@@ -67,6 +80,7 @@ mod browser;
 mod builder;
 mod client;
 mod consent;
+mod directories;
 mod discovery;
 mod environment;
 mod faults;
@@ -87,6 +101,7 @@ mod state;
 mod tampering;
 mod token_endpoint;
 mod tokens;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -102,11 +117,13 @@ use crate::secret::SecretString;
 pub use self::browser::LoginFailed;
 pub use self::builder::SandboxBuilder;
 pub use self::client::SandboxClient;
+pub use self::directories::{DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser};
 pub use self::faults::{Endpoint, Fault, HeldRequests};
 pub use self::people::{NewUser, Organization, User};
 pub use self::resources::{NewResource, ResourceIssuer};
 pub use self::server::SandboxServer;
 pub use self::tampering::{Signing, TokenDraft, TokenFault, TokenKind};
+pub use self::webhooks::{Delivery, DeliveryAttempt, DeliveryState, WebhookEndpoint};
 
 /// A Scalekit environment of one's own. Cheap to clone; clones are the same environment.
 ///

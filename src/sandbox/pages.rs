@@ -1,5 +1,7 @@
 //! The pages people see. They work without any script, and every value in them is escaped.
 
+mod deliveries;
+
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use url::Url;
@@ -10,6 +12,8 @@ use super::login::Screen;
 use super::parameters::{cookies, with_query};
 use super::people::User;
 use super::respond;
+
+pub(super) use self::deliveries::deliveries;
 
 const SHELL: &str = include_str!("pages/shell.html");
 

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A JSON answer that no cache keeps.
 pub(super) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
@@ -12,6 +14,11 @@ pub(super) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
 /// An error as the environment's API words it: a gRPC code and a message.
 pub(super) fn api_error(status: StatusCode, code: u8, message: &str) -> Response<Bytes> {
     json(status, &json!({ "code": code, "message": message, "details": [] }))
+}
+
+/// RFC 3339 in UTC.
+pub(super) fn timestamp(time: OffsetDateTime) -> Value {
+    time.to_offset(time::UtcOffset::UTC).format(&Rfc3339).map_or(Value::Null, Value::from)
 }
 
 pub(super) fn answer(

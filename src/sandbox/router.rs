@@ -7,6 +7,7 @@ use super::environment::Environment;
 use super::faults::{Fault, Meets};
 use super::{
     api, authorize, consent, discovery, login, logout, pages, resources, respond, token_endpoint,
+    webhooks,
 };
 
 /// The largest request body that is read.
@@ -94,6 +95,10 @@ impl Environment {
             ["api", "v1", resource @ ..] => api::answer(self, request, resource),
             ["login"] if method == Method::POST => login::submit(self, request),
             ["login"] => only(&[Method::GET, Method::POST], method, || login::show(self, request)),
+            ["deliveries"] if method == Method::POST => webhooks::submit(self, request),
+            ["deliveries"] => {
+                only(&[Method::GET, Method::POST], method, || pages::deliveries(self))
+            }
             ["consent"] if method == Method::POST => consent::submit(self, request),
             ["consent"] => {
                 only(&[Method::GET, Method::POST], method, || consent::show(self, request))

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::authorize::{AuthorizationRequest, SignedIn};
 use super::consent::Consents;
+use super::directories::Directories;
 use super::faults::EndpointFaults;
 use super::grants::Grants;
 use super::keys::{KeyRing, SigningKey, random_token};
@@ -14,6 +15,7 @@ use super::people::People;
 use super::resources::Resources;
 use super::sessions::Sessions;
 use super::tampering::Tampering;
+use super::webhooks::Webhooks;
 
 /// How long a page may be left open.
 const TRANSACTION_LIFETIME: Duration = Duration::from_secs(600);
@@ -24,6 +26,8 @@ pub(super) struct State {
     pub(super) redirect_uris: BTreeSet<String>,
     pub(super) post_logout_redirect_uris: BTreeSet<String>,
     pub(super) people: People,
+    pub(super) directories: Directories,
+    pub(super) webhooks: Webhooks,
     pub(super) resources: Resources,
     pub(super) consents: Consents,
     pub(super) keys: KeyRing,
@@ -35,12 +39,15 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn seeded(environment_url: String) -> Self {
+    pub(super) fn seeded(environment_url: String, now: OffsetDateTime) -> Self {
+        let people = People::seeded();
         Self {
             environment_url,
             redirect_uris: BTreeSet::new(),
             post_logout_redirect_uris: BTreeSet::new(),
-            people: People::seeded(),
+            directories: Directories::seeded(&people.organizations, now),
+            people,
+            webhooks: Webhooks::default(),
             resources: Resources::seeded(),
             consents: Consents::default(),
             keys: KeyRing::new(SigningKey::first()),

@@ -1,17 +1,18 @@
 //! `/api/v1`: who may call it, and the words its resources share. Each resource is a file.
 
+mod directories;
+mod organizations;
 mod paging;
+mod parse;
 mod sessions;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::environment::Environment;
-use super::respond;
+use super::respond::{self, timestamp};
 use super::router::only;
 use super::tokens::own_claims;
 
@@ -30,15 +31,41 @@ pub(super) fn answer(
     let resource: Vec<_> = resource.iter().map(String::as_str).collect();
     let method = request.method();
     let get = |endpoint: &dyn Fn() -> Answer| only(&[Method::GET], method, || respond(endpoint()));
+    let patch =
+        |endpoint: &dyn Fn() -> Answer| only(&[Method::PATCH], method, || respond(endpoint()));
     let post =
         |endpoint: &dyn Fn() -> Answer| only(&[Method::POST], method, || respond(endpoint()));
     match resource.as_slice() {
+        ["organizations"] => get(&|| organizations::list(environment, request)),
+        ["organizations:external", id] => get(&|| organizations::get_external(environment, id)),
+        ["organizations", id] => get(&|| organizations::get(environment, id)),
+        ["organizations", organization, "directories"] => {
+            get(&|| directories::list(environment, organization))
+        }
+        ["organizations", organization, "directories", id] => match id.split_once(':') {
+            None => get(&|| directories::get(environment, organization, id)),
+            Some((id, verb @ ("enable" | "disable"))) => {
+                let enabled = verb == "enable";
+                patch(&|| directories::set_enabled(environment, organization, id, enabled))
+            }
+            Some(_) => not_found(),
+        },
+        ["organizations", organization, "directories", id, "users"] => {
+            get(&|| directories::users(environment, organization, id, request))
+        }
+        ["organizations", organization, "directories", id, "groups"] => {
+            get(&|| directories::groups(environment, organization, id, request))
+        }
         ["sessions", id] => get(&|| sessions::get(environment, id)),
         ["sessions", id, "revoke"] => post(&|| sessions::revoke(environment, id)),
         ["users", id, "sessions"] => get(&|| sessions::list(environment, id, request)),
         ["users", id, "sessions", "revoke"] => post(&|| sessions::revoke_all(environment, id)),
-        _ => respond::api_error(StatusCode::NOT_FOUND, 5, "Not Found"),
+        _ => not_found(),
     }
+}
+
+fn not_found() -> Response<Bytes> {
+    respond::api_error(StatusCode::NOT_FOUND, 5, "Not Found")
 }
 
 /// What an endpoint comes to.
@@ -114,9 +141,4 @@ fn decoded(segments: &[&str]) -> Option<Vec<String>> {
 /// The identifier, if it has its kind's prefix.
 fn checked<'a>(id: &'a str, prefix: &str, message: &'static str) -> Result<&'a str, ApiRefusal> {
     if id.starts_with(prefix) { Ok(id) } else { Err(ApiRefusal::invalid(message)) }
-}
-
-/// RFC 3339 in UTC.
-fn timestamp(time: OffsetDateTime) -> Value {
-    time.to_offset(time::UtcOffset::UTC).format(&Rfc3339).map_or(Value::Null, Value::from)
 }

@@ -7,14 +7,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::ApiRefusal;
 use crate::sandbox::parameters::Parameters;
 
-const DEFAULT_SIZE: usize = 30;
-const MAX_SIZE: usize = 100;
-
 /// Which page a request wants.
 #[derive(Debug)]
 pub(super) struct PageRequest {
     size: usize,
-    /// The id of the item it begins with.
+    /// What stands for the item it begins with.
     pub(super) from: Option<String>,
 }
 
@@ -27,10 +24,16 @@ pub(super) struct Page<'a, T> {
 }
 
 impl PageRequest {
-    pub(super) fn parse(query: &Parameters) -> Result<Self, ApiRefusal> {
+    /// Where no size or zero is asked for, it is `default_size`; where more than `max_size` is, it
+    /// is that.
+    pub(super) fn parse(
+        query: &Parameters,
+        default_size: usize,
+        max_size: usize,
+    ) -> Result<Self, ApiRefusal> {
         let size = match query.get("page_size").map(str::parse) {
-            None | Some(Ok(0)) => DEFAULT_SIZE,
-            Some(Ok(size)) => MAX_SIZE.min(size),
+            None | Some(Ok(0)) => default_size,
+            Some(Ok(size)) => max_size.min(size),
             Some(Err(_)) => return Err(ApiRefusal::invalid("page_size is not a number")),
         };
         let read = |token| {
@@ -45,7 +48,7 @@ impl PageRequest {
         &self,
         items: &'a [T],
         start: usize,
-        id: impl Fn(&T) -> &str,
+        id: impl Fn(&T) -> String,
     ) -> Page<'a, T> {
         let token = |index: usize| {
             items.get(index).map(|item| URL_SAFE_NO_PAD.encode(id(item))).unwrap_or_default()

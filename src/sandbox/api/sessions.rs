@@ -8,10 +8,9 @@ use bytes::Bytes;
 use http::Request;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::paging::PageRequest;
-use super::{Answer, ApiRefusal, checked, timestamp};
+use super::{Answer, ApiRefusal, checked, parse, timestamp};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::sessions::{Session, SessionEnd};
@@ -36,7 +35,7 @@ pub(super) fn revoke(environment: &Environment, id: &str) -> Answer {
 /// Newest first.
 pub(super) fn list(environment: &Environment, user_id: &str, request: &Request<Bytes>) -> Answer {
     let query = Parameters::of_query(request);
-    let page = PageRequest::parse(&query)?;
+    let page = PageRequest::parse(&query, 30, 100)?;
     let filter = Filter::parse(&query)?;
     let state = environment.lock();
     let user_id = known_user(&state, user_id)?;
@@ -57,7 +56,7 @@ pub(super) fn list(environment: &Environment, user_id: &str, request: &Request<B
             found.iter().take_while(|(id, session)| position(id, session) > from).count()
         }
     };
-    let page = page.of(&found, start, |(id, _)| id);
+    let page = page.of(&found, start, |(id, _)| (*id).clone());
     let sessions: Vec<_> =
         page.items.iter().map(|(id, session)| details(environment, id, session)).collect();
     Ok(json!({
@@ -103,11 +102,8 @@ impl Filter {
         if !statuses.iter().all(|known| STATUSES.contains(&known.as_str())) {
             return Err(ApiRefusal::invalid("filter.status is not known"));
         }
-        let time = |name: &str| {
-            let time = query.get(name).map(|text| OffsetDateTime::parse(text, &Rfc3339));
-            time.transpose().map_err(|_| ApiRefusal::invalid("a filter's time is not RFC 3339"))
-        };
-        let (start_time, end_time) = (time("filter.start_time")?, time("filter.end_time")?);
+        let (start_time, end_time) =
+            (parse::time(query, "filter.start_time")?, parse::time(query, "filter.end_time")?);
         if let (Some(start), Some(end)) = (start_time, end_time)
             && end <= start
         {

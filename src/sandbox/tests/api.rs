@@ -6,7 +6,7 @@ use serde_json::json as value;
 use super::*;
 
 /// A call with this `Authorization`.
-async fn call(
+pub(super) async fn call(
     sandbox: &Sandbox,
     method: Method,
     target: &str,
@@ -22,7 +22,7 @@ async fn call(
     (response.status(), json(&response))
 }
 
-async fn bearer(sandbox: &Sandbox) -> String {
+pub(super) async fn bearer(sandbox: &Sandbox) -> String {
     let (_, answer) = token(sandbox, &[("grant_type", "client_credentials")]).await;
     format!("Bearer {}", string(&answer, "access_token"))
 }

@@ -1,6 +1,7 @@
 //! The environment as its users meet it: over the in-process client and over a socket.
 
 mod api;
+mod directories;
 mod faults;
 mod logging_in;
 mod logging_out;
@@ -8,6 +9,7 @@ mod registration;
 mod resources;
 mod served;
 mod token_grants;
+mod webhooks;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

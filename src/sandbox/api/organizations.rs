@@ -1,0 +1,92 @@
+//! `/api/v1/organizations`, to read.
+//!
+//! The sandbox keeps no times of organizations: all were made when it was.
+
+use bytes::Bytes;
+use http::Request;
+use serde_json::{Map, Value, json};
+
+use super::paging::PageRequest;
+use super::{Answer, ApiRefusal, checked, timestamp};
+use crate::sandbox::environment::Environment;
+use crate::sandbox::parameters::Parameters;
+use crate::sandbox::people::Organization;
+use crate::sandbox::state::State;
+
+/// Oldest first. None is ever removed, so a page token may be an organization's id.
+pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> Answer {
+    let query = Parameters::of_query(request);
+    let page = PageRequest::parse(&query, 10, 100)?;
+    let external_id = query.get("external_id");
+    let state = environment.lock();
+    let all = state.people.organizations.iter().enumerate();
+    let is_wanted = |organization: &Organization| {
+        external_id.is_none_or(|id| organization.external_id.as_deref() == Some(id))
+    };
+    let found: Vec<_> = all.filter(|(_, organization)| is_wanted(organization)).collect();
+    let start = match &page.from {
+        None => 0,
+        Some(from) => {
+            let mut all = state.people.organizations.iter();
+            let from = all.position(|organization| organization.id == *from);
+            let from = from.ok_or(ApiRefusal::invalid("page_token is of another list"))?;
+            found.iter().take_while(|(position, _)| *position < from).count()
+        }
+    };
+    let page = page.of(&found, start, |(_, organization)| organization.id.clone());
+    let organizations: Vec<_> =
+        page.items.iter().map(|(_, organization)| details(&state, organization)).collect();
+    Ok(json!({
+        "organizations": organizations,
+        "next_page_token": page.next_page_token,
+        "prev_page_token": page.prev_page_token,
+        "total_size": found.len(),
+    }))
+}
+
+pub(super) fn get(environment: &Environment, id: &str) -> Answer {
+    let state = environment.lock();
+    let organization = known_organization(&state, id)?;
+    Ok(json!({ "organization": details(&state, organization) }))
+}
+
+pub(super) fn get_external(environment: &Environment, external_id: &str) -> Answer {
+    let state = environment.lock();
+    let mut all = state.people.organizations.iter();
+    let organization =
+        all.find(|organization| organization.external_id.as_deref() == Some(external_id));
+    let organization = organization.ok_or(UNKNOWN_ORGANIZATION)?;
+    Ok(json!({ "organization": details(&state, organization) }))
+}
+
+pub(super) fn known_organization<'a>(
+    state: &'a State,
+    id: &str,
+) -> Result<&'a Organization, ApiRefusal> {
+    let id = checked(id, "org_", "organization_id must start with org_")?;
+    state.people.organization(id).ok_or(UNKNOWN_ORGANIZATION)
+}
+
+const UNKNOWN_ORGANIZATION: ApiRefusal = ApiRefusal::not_found("organization not found");
+
+/// `organizationsOrganization`
+fn details(state: &State, organization: &Organization) -> Value {
+    let mut details = Map::new();
+    let mut set = |name: &str, value: Value| details.insert(name.to_owned(), value);
+    set("id", json!(organization.id));
+    set("display_name", json!(organization.display_name));
+    if let Some(external_id) = &organization.external_id {
+        set("external_id", json!(external_id));
+    }
+    set("region_code", json!("US"));
+    set("create_time", timestamp(state.directories.since));
+    set("update_time", timestamp(state.directories.since));
+    set("metadata", json!({}));
+    let synced = state.directories.of(&organization.id).any(|directory| directory.enabled);
+    let features = json!([
+        { "name": "sso", "enabled": true },
+        { "name": "dir_sync", "enabled": synced },
+    ]);
+    set("settings", json!({ "features": features }));
+    details.into()
+}

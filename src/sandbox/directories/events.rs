@@ -1,0 +1,148 @@
+//! What an event says of a directory, a user or a group.
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use super::records::{DirectoryGroup, DirectoryUser};
+use super::store::{Directories, Directory};
+use crate::sandbox::respond::timestamp;
+use crate::sandbox::state::State;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    DirectoryDisabled,
+    DirectoryEnabled,
+    GroupCreated,
+    GroupDeleted,
+    GroupUpdated,
+    UserCreated,
+    UserDeleted,
+    UserUpdated,
+}
+
+impl Change {
+    fn event_type(self) -> &'static str {
+        match self {
+            Self::DirectoryDisabled => "organization.directory_disabled",
+            Self::DirectoryEnabled => "organization.directory_enabled",
+            Self::GroupCreated => "organization.directory.group_created",
+            Self::GroupDeleted => "organization.directory.group_deleted",
+            Self::GroupUpdated => "organization.directory.group_updated",
+            Self::UserCreated => "organization.directory.user_created",
+            Self::UserDeleted => "organization.directory.user_deleted",
+            Self::UserUpdated => "organization.directory.user_updated",
+        }
+    }
+
+    /// What it says of the directory, user or group with this id, which is still there. `None` if
+    /// nobody is told.
+    fn data(self, directories: &Directories, id: &str) -> Option<Value> {
+        match self {
+            Self::DirectoryDisabled | Self::DirectoryEnabled => {
+                directories.get(id).map(directory_data)
+            }
+            Self::GroupCreated | Self::GroupDeleted | Self::GroupUpdated => {
+                let group = directories.group(id).filter(|group| !group.external)?;
+                let tells = directories.get(&group.directory_id)?.enabled;
+                tells.then(|| group_data(group, self))
+            }
+            Self::UserCreated | Self::UserDeleted | Self::UserUpdated => {
+                let user = directories.user(id)?;
+                let tells = directories.get(&user.directory_id)?.enabled;
+                tells.then(|| match self {
+                    Self::UserDeleted => json!({
+                        "id": user.id,
+                        "organization_id": user.organization_id,
+                        "dp_id": user.dp_id,
+                        "email": user.email,
+                    }),
+                    _ => user_data(directories, user),
+                })
+            }
+        }
+    }
+}
+
+impl State {
+    /// Tells the webhook endpoints; before a removal, after any other change.
+    pub(super) fn directory_changed(&mut self, change: Change, id: &str, now: OffsetDateTime) {
+        if let Some(data) = change.data(&self.directories, id) {
+            self.webhooks.emit(change.event_type(), data, now);
+        }
+    }
+
+    /// Says whether that was a change, if there is such a directory.
+    pub(in crate::sandbox) fn set_directory_enabled(
+        &mut self,
+        directory_id: &str,
+        enabled: bool,
+        now: OffsetDateTime,
+    ) -> Option<bool> {
+        let changed = self.directories.set_enabled(directory_id, enabled, now)?;
+        if changed {
+            let change = if enabled { Change::DirectoryEnabled } else { Change::DirectoryDisabled };
+            self.directory_changed(change, directory_id, now);
+        }
+        Some(changed)
+    }
+}
+
+fn directory_data(directory: &Directory) -> Value {
+    json!({
+        "directory_type": "SCIM",
+        "enabled": directory.enabled,
+        "id": directory.id,
+        "organization_id": directory.organization_id,
+        "provider": "OKTA",
+        "updated_at": timestamp(directory.updated_at),
+    })
+}
+
+fn group_data(group: &DirectoryGroup, change: Change) -> Value {
+    let mut data = json!({
+        "directory_id": group.directory_id,
+        "display_name": group.display_name,
+        "id": group.id,
+        "organization_id": group.organization_id,
+        "raw_attributes": {},
+    });
+    // One has the provider's id, the other two have the external one, even if there is none.
+    let (name, value) = match change {
+        Change::GroupDeleted => ("dp_id", json!(group.dp_id)),
+        _ => ("external_id", json!(group.external_id)),
+    };
+    if let Some(members) = data.as_object_mut() {
+        members.insert(name.to_owned(), value);
+    }
+    data
+}
+
+/// Everything that is known of a user.
+pub(in crate::sandbox) fn user_data(directories: &Directories, user: &DirectoryUser) -> Value {
+    let mut data = Map::new();
+    let mut set = |name: &str, value: Value| data.insert(name.to_owned(), value);
+    set("raw_attributes", json!({}));
+    for (name, value) in &user.attributes {
+        set(name, value.clone());
+    }
+    set("active", json!(user.active));
+    set("custom_attributes", json!(user.custom_attributes));
+    if let Some(department) = &user.department {
+        set("department", json!(department));
+    }
+    set("dp_id", json!(user.dp_id));
+    set("email", json!(user.email));
+    set("family_name", json!(user.family_name));
+    set("given_name", json!(user.given_name));
+    let groups = directories.tracked_groups_of(user);
+    let groups = groups.map(|group| json!({ "id": group.id, "name": group.display_name }));
+    set("groups", groups.collect());
+    set("id", json!(user.id));
+    set("name", json!(user.name()));
+    set("organization_id", json!(user.organization_id));
+    set("preferred_username", json!(user.preferred_username));
+    let roles = user.roles.iter().map(|role| json!({ "role_name": role }));
+    set("roles", roles.collect());
+    data.into()
+}

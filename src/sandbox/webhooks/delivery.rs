@@ -1,0 +1,69 @@
+//! Sending what is due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::http_client::{HttpClient, send_within_limits};
+use crate::sandbox::environment::Environment;
+
+/// How often the background task looks for what is due.
+const POLL: Duration = Duration::from_millis(500);
+
+pub(super) async fn deliver_due(environment: &Environment) -> usize {
+    let (client, endpoints) = {
+        let webhooks = &environment.lock().webhooks;
+        let Some(client) = webhooks.client.clone() else { return 0 };
+        let turn = |endpoint: &super::endpoint::Endpoint| {
+            (endpoint.id.clone(), Arc::clone(&endpoint.turn))
+        };
+        (client, webhooks.endpoints.iter().map(turn).collect::<Vec<_>>())
+    };
+    let sent = endpoints.iter().map(async |(id, turn)| {
+        let _turn = turn.lock().await;
+        deliver_due_to(environment, client.as_ref(), id).await
+    });
+    join_all(sent).await.into_iter().sum()
+}
+
+/// What becomes due meanwhile is left for the next time, so that this ends.
+async fn deliver_due_to(
+    environment: &Environment,
+    client: &dyn HttpClient,
+    endpoint_id: &str,
+) -> usize {
+    let due = environment.lock().webhooks.due(endpoint_id, environment.now());
+    let mut attempts = 0;
+    for number in due {
+        let attempt = environment.lock().webhooks.attempt(number, environment.now());
+        let Some((attempt, request)) = attempt else { continue };
+        let outcome = match request {
+            Ok(request) => {
+                let answer = send_within_limits(client, request).await;
+                attempt.outcome(answer.map(|response| response.status()))
+            }
+            Err(error) => attempt.outcome(Err(error)),
+        };
+        environment.lock().webhooks.attempted(&attempt, outcome);
+        attempts += 1;
+    }
+    attempts
+}
+
+pub(super) fn start(environment: &Arc<Environment>) {
+    let mut state = environment.lock();
+    // One that a runtime ended is no reason not to start another.
+    if state.webhooks.background.as_ref().is_some_and(|task| !task.is_finished()) {
+        return;
+    }
+    let environment = Arc::downgrade(environment);
+    let task = tokio::spawn(async move {
+        while let Some(environment) = environment.upgrade() {
+            deliver_due(&environment).await;
+            drop(environment);
+            tokio::time::sleep(POLL).await;
+        }
+    });
+    state.webhooks.background = Some(task.abort_handle());
+}

@@ -1,0 +1,119 @@
+//! Where messages go, and the handle to it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::signature::Secret;
+use crate::sandbox::environment::{Environment, new_id};
+use crate::secret::SecretString;
+
+/// A webhook endpoint of a sandbox. Made by
+/// [`Sandbox::add_webhook_endpoint`](super::Sandbox::add_webhook_endpoint).
+///
+/// Dropping it changes nothing; [`remove`](Self::remove) does.
+#[derive(Clone)]
+pub struct WebhookEndpoint {
+    environment: Arc<Environment>,
+    id: String,
+}
+
+impl WebhookEndpoint {
+    pub(super) fn new(environment: Arc<Environment>, id: String) -> Self {
+        Self { environment, id }
+    }
+
+    /// Which of the endpoints it is, in [`Delivery::endpoint_id`](super::Delivery::endpoint_id).
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Takes the endpoint away. Messages that were not delivered to it yet never will be.
+    pub fn remove(&self) {
+        self.environment.lock().webhooks.remove_endpoint(&self.id);
+    }
+
+    /// Makes a new secret, gives it, and signs with it alone from now on.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system gives no random bytes for the secret.
+    pub fn rotate_secret(&self) -> SecretString {
+        self.rotate_secret_keeping_old(Duration::ZERO)
+    }
+
+    /// Makes a new secret, gives it, and signs with both for so long, by the sandbox's clock.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system gives no random bytes for the secret.
+    pub fn rotate_secret_keeping_old(&self, period: Duration) -> SecretString {
+        let fresh = Secret::generate();
+        let text = fresh.text();
+        let now = self.environment.now();
+        let until = time::Duration::try_from(period).unwrap_or(time::Duration::MAX);
+        if let Some(endpoint) = self.environment.lock().webhooks.endpoint_mut(&self.id) {
+            endpoint.rotate(fresh, now.saturating_add(until));
+        }
+        text
+    }
+
+    /// What its signatures are checked with: `whsec_` and base64.
+    ///
+    /// It is empty once the endpoint was removed.
+    #[must_use]
+    pub fn secret(&self) -> SecretString {
+        let mut state = self.environment.lock();
+        let endpoint = state.webhooks.endpoint_mut(&self.id);
+        endpoint.map_or_else(|| SecretString::from(""), |endpoint| endpoint.secret.text())
+    }
+}
+
+impl fmt::Debug for WebhookEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookEndpoint").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What the environment knows of an endpoint.
+#[derive(Debug)]
+pub(in crate::sandbox) struct Endpoint {
+    pub(in crate::sandbox) id: String,
+    pub(in crate::sandbox) url: String,
+    secret: Secret,
+    old_secrets: Vec<(Secret, OffsetDateTime)>,
+    /// Held by who sends to the endpoint: messages go out one after the other.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Endpoint {
+    pub(super) fn new(url: &str) -> Self {
+        Self {
+            id: new_id("ep"),
+            url: url.to_owned(),
+            secret: Secret::generate(),
+            old_secrets: Vec::new(),
+            turn: Arc::default(),
+        }
+    }
+
+    pub(in crate::sandbox) fn secret(&self) -> SecretString {
+        self.secret.text()
+    }
+
+    fn rotate(&mut self, fresh: Secret, old_until: OffsetDateTime) {
+        let old = std::mem::replace(&mut self.secret, fresh);
+        self.old_secrets.push((old, old_until));
+    }
+
+    /// The value of `webhook-signature`: an entry for each secret, newest first.
+    pub(super) fn signatures(&self, message_id: &str, now: OffsetDateTime, body: &[u8]) -> String {
+        let old = self.old_secrets.iter().rev().filter(|(_, until)| now < *until);
+        let secrets = std::iter::once(&self.secret).chain(old.map(|(secret, _)| secret));
+        let sign = |secret: &Secret| secret.sign(message_id, now.unix_timestamp(), body);
+        secrets.map(sign).collect::<Vec<_>>().join(" ")
+    }
+}
