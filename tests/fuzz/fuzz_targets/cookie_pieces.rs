@@ -123,8 +123,16 @@ impl App {
             kept.push(session);
         }
         // Sealed with a secret of before; with another one; for a cookie of another name.
-        kept.push(log_in(&sessions(&|builder| builder.secret(secret(2))), "jane@acme.test", State::Live));
-        kept.push(log_in(&sessions(&|builder| builder.secret(secret(3))), "jane@acme.test", State::Dead));
+        kept.push(log_in(
+            &sessions(&|builder| builder.secret(secret(2))),
+            "jane@acme.test",
+            State::Live,
+        ));
+        kept.push(log_in(
+            &sessions(&|builder| builder.secret(secret(3))),
+            "jane@acme.test",
+            State::Dead,
+        ));
         let other = sessions(&|builder| builder.cookie_name("other"));
         kept.push(log_in(&other, "jane@acme.test", State::Dead));
         filler.store(4000, Ordering::Relaxed);
