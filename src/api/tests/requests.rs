@@ -71,7 +71,7 @@ async fn an_identifier_is_one_segment_whatever_is_in_it() {
 async fn the_way_out_sends_anything_with_the_same_token() {
     let (api, sent) = recorded("/base");
     let request = api
-        .request(Method::PATCH, "/api/v1/organizations/{id}")
+        .request(Method::PATCH, "/api/v1/nothing/{id}")
         .path_parameter("id", "org 1")
         .query("features", "sso")
         .query("features", "a&b=c")
@@ -85,7 +85,7 @@ async fn the_way_out_sends_anything_with_the_same_token() {
     let request = sent.last().unwrap();
     assert_eq!(request.method(), Method::PATCH);
     let target = request.uri().path_and_query().unwrap().as_str();
-    assert_eq!(target, "/base/api/v1/organizations/org%201?features=sso&features=a%26b%3Dc");
+    assert_eq!(target, "/base/api/v1/nothing/org%201?features=sso&features=a%26b%3Dc");
     assert_eq!(request.headers()["content-type"], "application/json");
     assert!(request.headers()["authorization"].is_sensitive());
     assert_eq!(request.body(), r#"{"display_name":"Acme"}"#);
