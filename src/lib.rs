@@ -135,6 +135,7 @@ mod rejection;
 mod return_to;
 mod telemetry;
 mod text_cache;
+mod words;
 
 pub use self::body::ResponseBody;
 pub use self::error::ConfigError;
