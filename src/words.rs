@@ -50,22 +50,15 @@ pub(crate) use words;
 
 #[cfg(test)]
 mod tests {
-    words! {
-        /// The colour of a door.
-        Colour {
-            /// As grass.
-            Green = "GREEN",
-            /// As the sky.
-            LightBlue = "LIGHT_BLUE",
-        }
-    }
+    use crate::api::directories::DirectoryProvider;
 
     #[test]
     fn a_word_is_known_in_any_case_and_kept_when_it_is_not() {
-        assert_eq!(Colour::from("GREEN"), Colour::Green);
-        assert_eq!(Colour::from("light_blue"), Colour::LightBlue);
-        let pink = Colour::from("Pink");
-        assert_eq!(pink, Colour::Unknown("Pink".to_owned()));
-        assert_eq!((pink.to_string().as_str(), Colour::Green.as_str()), ("Pink", "GREEN"));
+        assert_eq!(DirectoryProvider::from("OKTA"), DirectoryProvider::Okta);
+        assert_eq!(DirectoryProvider::from("microsoft_ad"), DirectoryProvider::MicrosoftAd);
+        let other = DirectoryProvider::from("Keycloak");
+        assert_eq!(other, DirectoryProvider::Unknown("Keycloak".to_owned()));
+        assert_eq!(other.to_string(), "Keycloak");
+        assert_eq!(DirectoryProvider::PingIdentity.as_str(), "PING_IDENTITY");
     }
 }

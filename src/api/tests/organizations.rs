@@ -95,8 +95,7 @@ async fn only_what_is_set_is_written() {
     acme.metadata.insert("plan".to_owned(), "gold".to_owned());
     organizations.create(&acme).await.unwrap();
 
-    let mut update = OrganizationUpdate::default();
-    update.slug = Some(String::new());
+    let mut update = OrganizationUpdate { slug: Some(String::new()), ..Default::default() };
     organizations.update("org_1", &update).await.unwrap();
     update.slug = None;
     update.display_name = Some("Acme Corp".to_owned());
