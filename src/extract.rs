@@ -1,4 +1,5 @@
-//! Extractors for axum handlers: [`Session`], [`Principal`], and `Option` of either.
+//! Extractors for axum handlers: [`Session`], [`Principal`], and `Option` of either;
+//! [`WebhookEvent`].
 //!
 //! Without the layer that inserts them they answer 500 and say so in the log: never "anonymous".
 
@@ -14,6 +15,8 @@ use crate::require_token::RequireToken;
 use crate::session::{NoPrincipal, Session, SessionCookies};
 use crate::telemetry;
 use crate::token::Principal;
+use crate::webhook::WebhookEvent;
+use crate::webhook::interceptor::InterceptorResponse;
 
 /// An extractor found nothing of the layer that must stand around the route: 500.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +30,7 @@ impl LayerMissing {
     const SESSION: Self = Self { extractor: "Session", layer: "RequireSession" };
     const PRINCIPAL: Self =
         Self { extractor: "Principal", layer: "RequireSession or RequireToken" };
+    const WEBHOOK_EVENT: Self = Self { extractor: "WebhookEvent", layer: "WebhookVerify" };
 }
 
 impl IntoResponse for LayerMissing {
@@ -65,6 +69,14 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, LayerMissing> {
         present_or_anonymous(parts, LayerMissing::PRINCIPAL)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WebhookEvent {
+    type Rejection = LayerMissing;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, LayerMissing> {
+        parts.extensions.get().cloned().ok_or(LayerMissing::WEBHOOK_EVENT)
     }
 }
 
@@ -130,6 +142,14 @@ impl IntoResponseParts for SessionCookies {
     fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
         self.set(parts.headers_mut());
         Ok(parts)
+    }
+}
+
+/// Always HTTP 200: the body says what was decided.
+#[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
+impl IntoResponse for InterceptorResponse {
+    fn into_response(self) -> Response {
+        http::Response::from(self).map(Body::from)
     }
 }
 

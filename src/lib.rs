@@ -37,6 +37,7 @@
 //! | [`session`] | the session itself: sealing, cookies, renewal |
 //! | [`scalekit`], [`oauth`], [`token`] | the environment: its address, its OAuth endpoints, its tokens |
 //! | [`api`] | the environment's REST API, one file per resource |
+//! | [`webhook`] | events that the environment sends, and questions that it asks |
 //! | [`http_client`], [`shared_store`] | the two ports: network and state that replicas share |
 //! | [`challenge`], [`clock`], [`error`], [`secret`] | the ground: what all others stand on |
 //! | `sandbox` | a Scalekit environment in the process, with the feature of that name |
@@ -88,7 +89,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `axum` | yes | [`Sessions::routes`] as an axum router, and `axum-core` |
-//! | `axum-core` | with `axum` | extractors for [`Session`] and [`Principal`] |
+//! | `axum-core` | with `axum` | extractors for [`Session`], [`Principal`] and [`WebhookEvent`](webhook::WebhookEvent) |
 //! | `reqwest` | yes | `ReqwestClient`, the default way to the environment |
 //! | `metrics` | no | counters through the `metrics` facade, names in the source of `telemetry.rs` |
 //! | `sandbox` | no | `Sandbox` |
@@ -126,6 +127,7 @@ pub mod secret;
 pub mod session;
 pub mod shared_store;
 pub mod token;
+pub mod webhook;
 pub mod webhook_verify;
 
 mod body;
@@ -140,6 +142,7 @@ mod replay_body;
 mod return_to;
 mod telemetry;
 mod text_cache;
+mod words;
 
 pub use self::body::ResponseBody;
 pub use self::error::ConfigError;

@@ -22,6 +22,12 @@ pub enum ApiError {
     /// There is no such thing in the environment (404).
     #[error("the API knows no such thing: {0}")]
     NotFound(ErrorAnswer),
+    /// The organization has no directory: its administrators have to set one up. Nobody's fault.
+    #[error("organization {organization_id} has no directory")]
+    NoDirectory {
+        /// The organization that was asked for.
+        organization_id: String,
+    },
     /// It is there already, or was changed meanwhile (409).
     #[error("the API call conflicts with what is there: {0}")]
     Conflict(ErrorAnswer),
@@ -74,6 +80,7 @@ impl ApiError {
             | Self::Unavailable(Unavailable::Failing(answer)) => Some(answer),
             Self::Credentials { .. }
             | Self::InvalidCall(_)
+            | Self::NoDirectory { .. }
             | Self::Unavailable(_)
             | Self::UnexpectedAnswer { .. } => None,
         }

@@ -1,8 +1,8 @@
 //! The environment's REST API, called in the application's own name.
 //!
-//! [`Scalekit::api`] gives the handle; each resource is a file: [`sessions`],
-//! [`auth_requests`]. What has none yet is
-//! called by method and path through [`Api::request`].
+//! [`Scalekit::api`] gives the handle; each resource is a file: [`organizations`],
+//! [`directories`], [`sessions`], [`auth_requests`]. What has none yet is called by method and path
+//! through [`Api::request`].
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -56,7 +56,9 @@
 
 mod answer;
 pub mod auth_requests;
+pub mod directories;
 mod error;
+pub mod organizations;
 mod pages;
 mod request;
 mod retry;
@@ -73,6 +75,8 @@ pub use self::request::ApiRequest;
 use http::Method;
 
 use self::auth_requests::AuthRequestsApi;
+use self::directories::DirectoriesApi;
+use self::organizations::OrganizationsApi;
 use self::sessions::SessionsApi;
 use crate::scalekit::Scalekit;
 
@@ -95,6 +99,18 @@ impl Api {
     #[must_use]
     pub fn auth_requests(&self) -> AuthRequestsApi {
         AuthRequestsApi::new(self.clone())
+    }
+
+    /// What organizations' identity providers keep in step: people and groups.
+    #[must_use]
+    pub fn directories(&self) -> DirectoriesApi {
+        DirectoriesApi::new(self.clone())
+    }
+
+    /// The customers of your app.
+    #[must_use]
+    pub fn organizations(&self) -> OrganizationsApi {
+        OrganizationsApi::new(self.clone())
     }
 
     /// The sessions of users.

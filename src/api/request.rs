@@ -6,6 +6,8 @@ use http::{HeaderValue, Method, Request, Response, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::answer;
 use super::error::ApiError;
@@ -58,6 +60,14 @@ impl ApiRequest {
         self
     }
 
+    /// Adds a time to the query.
+    pub(super) fn query_time(self, name: &'static str, time: OffsetDateTime) -> Self {
+        match time.format(&Rfc3339) {
+            Ok(time) => self.query(name, time),
+            Err(_) => self.problem("a time cannot be written in RFC 3339"),
+        }
+    }
+
     /// Sets a JSON body.
     pub fn json(mut self, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
@@ -79,7 +89,7 @@ impl ApiRequest {
         self
     }
 
-    pub(super) fn problem(mut self, problem: &'static str) -> Self {
+    fn problem(mut self, problem: &'static str) -> Self {
         self.problem = Some(problem);
         self
     }

@@ -33,7 +33,6 @@ use futures::stream::Stream;
 use http::Method;
 use serde::Deserialize;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 pub use self::details::{
     AuthenticatedClient, SessionDetails, SessionDevice, SessionLocation, SessionStatus,
@@ -101,12 +100,12 @@ impl UserSessions {
 
     /// Only sessions that began then or later.
     pub fn start_time(self, time: OffsetDateTime) -> Self {
-        self.time("filter.start_time", time)
+        Self(self.0.query_time("filter.start_time", time))
     }
 
     /// Only sessions that began then or earlier.
     pub fn end_time(self, time: OffsetDateTime) -> Self {
-        self.time("filter.end_time", time)
+        Self(self.0.query_time("filter.end_time", time))
     }
 
     /// How many sessions come in each page. The environment decides unless set.
@@ -119,13 +118,6 @@ impl UserSessions {
         self,
     ) -> impl Stream<Item = Result<SessionDetails, ApiError>> + Send + Unpin + 'static {
         pages::items::<SessionsPage>(self.0)
-    }
-
-    fn time(self, name: &'static str, time: OffsetDateTime) -> Self {
-        match time.format(&Rfc3339) {
-            Ok(time) => Self(self.0.query(name, time)),
-            Err(_) => Self(self.0.problem("a time cannot be written in RFC 3339")),
-        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! The API as apps meet it, against the sandbox.
 
+mod directories;
+mod organizations;
+mod played;
 mod requests;
 mod transport;
 

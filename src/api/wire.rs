@@ -2,6 +2,7 @@
 //! nothing, whole numbers may be text.
 
 use serde::de::{Deserialize, Deserializer, Error as _};
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -40,27 +41,32 @@ where
     text(deserializer)?.map(parse).transpose()
 }
 
-/// A count, as a number or as text.
+/// A count, as a number or as text; none is 0.
 pub(super) fn count<'de, D>(deserializer: D) -> Result<u64, D::Error>
 where
     D: Deserializer<'de>,
 {
-    #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum Count {
-        Number(u64),
-        Text(String),
-    }
-    match Option::deserialize(deserializer)? {
-        None => Ok(0),
-        Some(Count::Number(count)) => Ok(count),
-        Some(Count::Text(text)) => text.parse().map_err(D::Error::custom),
-    }
+    number(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A whole number, as such or as text.
+pub(super) fn number<'de, D>(deserializer: D) -> Result<Option<u64>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let number = match Value::deserialize(deserializer)? {
+        Value::Null => return Ok(None),
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) if text.is_empty() => return Ok(None),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    number.map(Some).ok_or_else(|| D::Error::custom("not a whole number"))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -76,6 +82,8 @@ mod tests {
             (json!(1.5), None),
         ] {
             assert_eq!(count(&value).ok(), expected, "{value}");
+            let told = expected.filter(|_| !value.is_null());
+            assert_eq!(number(&value).ok().flatten(), told, "{value}");
         }
     }
 }

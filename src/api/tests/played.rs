@@ -1,0 +1,63 @@
+//! An environment that plays prepared answers and writes down what it was asked.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Method, Request, Response, StatusCode};
+
+use crate::Scalekit;
+use crate::api::Api;
+use crate::http_client::{HttpClient, HttpClientError};
+
+#[derive(Clone, Default)]
+pub(super) struct Played {
+    answers: Arc<Mutex<VecDeque<(u16, String)>>>,
+    calls: Arc<Mutex<Vec<Request<Bytes>>>>,
+}
+
+impl Played {
+    /// The API of an environment that gives these answers, each once and in this order.
+    pub(super) fn answers<'a>(answers: impl IntoIterator<Item = (u16, &'a str)>) -> (Self, Api) {
+        let played = Self::default();
+        let answers = answers.into_iter().map(|(status, body)| (status, body.to_owned()));
+        played.answers.lock().unwrap().extend(answers);
+        let scalekit = Scalekit::builder("https://acme.scalekit.dev", "skc_1", "s3cret");
+        let api = scalekit.http_client(played.clone()).build().unwrap().api();
+        (played, api)
+    }
+
+    /// What the API was asked since the last time: method and target.
+    pub(super) fn asked(&self) -> Vec<String> {
+        let calls = self.take();
+        calls.iter().map(|call| format!("{} {}", call.method(), target(call))).collect()
+    }
+
+    pub(super) fn take(&self) -> Vec<Request<Bytes>> {
+        std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+}
+
+impl HttpClient for Played {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
+        let (status, body) = if request.uri().path() == "/oauth/token" {
+            assert_eq!(request.method(), Method::POST);
+            (200, r#"{"access_token":"t","expires_in":3600,"token_type":"Bearer"}"#.to_owned())
+        } else {
+            assert_eq!(request.headers()["authorization"], "Bearer t");
+            self.calls.lock().unwrap().push(request);
+            self.answers.lock().unwrap().pop_front().expect("one call too many")
+        };
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        Box::pin(async { Ok(response) })
+    }
+}
+
+fn target(request: &Request<Bytes>) -> &str {
+    request.uri().path_and_query().unwrap().as_str()
+}

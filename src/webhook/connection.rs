@@ -1,0 +1,28 @@
+use serde::Deserialize;
+
+use super::lenient;
+
+/// An organization's connection to its identity provider.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Connection {
+    /// `conn_…`
+    #[serde(deserialize_with = "lenient::text")]
+    pub id: Option<String>,
+    /// The organization it belongs to.
+    #[serde(deserialize_with = "lenient::text")]
+    pub organization_id: Option<String>,
+    /// For instance `OIDC` or `SAML`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub connection_type: Option<String>,
+    /// For instance `OKTA`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub provider: Option<String>,
+    /// Whether people log in through it.
+    #[serde(deserialize_with = "lenient::flag")]
+    pub enabled: Option<bool>,
+    /// How far it is set up: `DRAFT`, `IN_PROGRESS`, `COMPLETED`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub status: Option<String>,
+}

@@ -1,0 +1,142 @@
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use super::lenient;
+use super::payload::EventPayload;
+use crate::token::parse_object;
+
+/// Something that has happened in the environment. Cheap to clone.
+///
+/// In a handler behind `WebhookVerify` it is an extractor.
+#[derive(Clone, PartialEq)]
+pub struct WebhookEvent(Arc<Event>);
+
+#[derive(PartialEq)]
+struct Event {
+    id: String,
+    event_type: String,
+    occurred_at: Option<OffsetDateTime>,
+    environment_id: Option<String>,
+    organization_id: Option<String>,
+    spec_version: Option<String>,
+    display_name: Option<String>,
+    payload: EventPayload,
+    raw: Map<String, Value>,
+}
+
+impl WebhookEvent {
+    /// Reads the body of a delivery, in the envelope of today or in that of the older guides, whose
+    /// time is called `timestamp`. It says nothing about who sent it: verify the signature first.
+    ///
+    /// Only `id`, `type` and `data` have to be there. A field that does not fit reads as absent.
+    ///
+    /// # Errors
+    /// When it is no JSON object, or without one of the three.
+    pub fn parse(body: &[u8]) -> Result<Self, EventError> {
+        let raw = parse_object(body).map_err(|_| EventError::Malformed)?;
+        let text = |name: &str| raw.get(name).and_then(lenient::text_of);
+        let id = text("id").ok_or(EventError::Missing("id"))?;
+        let event_type = text("type").ok_or(EventError::Missing("type"))?;
+        let data = raw.get("data").filter(|data| data.is_object());
+        let data = data.ok_or(EventError::Missing("data"))?;
+
+        let time = |name: &str| raw.get(name).and_then(lenient::timestamp_of);
+        let payload = EventPayload::read(&event_type, data);
+        let organization_id = text("organization_id")
+            .or_else(|| data.get("organization_id").and_then(lenient::text_of))
+            .or_else(|| payload.organization_id().map(str::to_owned));
+        Ok(Self(Arc::new(Event {
+            id,
+            event_type,
+            occurred_at: time("occurred_at").or_else(|| time("timestamp")),
+            environment_id: text("environment_id"),
+            organization_id,
+            spec_version: text("spec_version"),
+            display_name: text("display_name"),
+            payload,
+            raw,
+        })))
+    }
+
+    /// `evt_…`. An event that is delivered again keeps it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// What kind of thing has happened, for instance `organization.directory.user_created`.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        &self.0.event_type
+    }
+
+    /// When it happened. Events may arrive in another order.
+    #[must_use]
+    pub fn occurred_at(&self) -> Option<OffsetDateTime> {
+        self.0.occurred_at
+    }
+
+    /// The environment it happened in (`env_…`).
+    #[must_use]
+    pub fn environment_id(&self) -> Option<&str> {
+        self.0.environment_id.as_deref()
+    }
+
+    /// The organization it is about (`org_…`): that of the envelope, else that of the data. Roles,
+    /// permissions and connected accounts mostly have none.
+    #[must_use]
+    pub fn organization_id(&self) -> Option<&str> {
+        self.0.organization_id.as_deref()
+    }
+
+    /// The version of the envelope, for instance `1`.
+    #[must_use]
+    pub fn spec_version(&self) -> Option<&str> {
+        self.0.spec_version.as_deref()
+    }
+
+    /// A name of the event for people, for instance `Directory User Created`.
+    #[must_use]
+    pub fn display_name(&self) -> Option<&str> {
+        self.0.display_name.as_deref()
+    }
+
+    /// What has happened, to be matched on.
+    #[must_use]
+    pub fn payload(&self) -> &EventPayload {
+        &self.0.payload
+    }
+
+    /// The whole event as it came, with all that has no name here.
+    #[must_use]
+    pub fn raw(&self) -> &Map<String, Value> {
+        &self.0.raw
+    }
+}
+
+// By hand: payloads hold what is known about people, and the raw one also a domain's secret.
+impl fmt::Debug for WebhookEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookEvent")
+            .field("id", &self.0.id)
+            .field("event_type", &self.0.event_type)
+            .field("occurred_at", &self.0.occurred_at)
+            .field("organization_id", &self.0.organization_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The body of a delivery is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// It is no JSON object whose members are named once.
+    #[error("the body is not a JSON object whose members are named once")]
+    Malformed,
+    /// It lacks a member, or that is of another kind.
+    #[error("the body has no {0}")]
+    Missing(&'static str),
+}

@@ -1,0 +1,37 @@
+//! Interceptors: questions that the environment asks your app before it goes on with a signup, a
+//! login, an invitation or a token.
+//!
+//! The answer is always HTTP 200; its body says yes or no. Whether a late or missing answer is a
+//! yes or a no is set in the dashboard.
+//!
+//! ```
+//! use tower_scalekit::webhook::interceptor::{
+//!     InterceptorData, InterceptorRequest, InterceptorResponse,
+//! };
+//!
+//! let body = br#"{
+//!     "trigger_point": "PRE_SESSION_CREATION",
+//!     "interceptor_context": {"ip_address": "203.0.113.24", "user_email": "john@acme.test"},
+//!     "data": {"user": {"id": "usr_1", "email": "john@acme.test"}}
+//! }"#;
+//! let request = InterceptorRequest::parse(body)?;
+//! let answer = match &request.data {
+//!     InterceptorData::SessionCreation(user) if user.email.is_some() => {
+//!         InterceptorResponse::allow().claim("plan", "gold")
+//!     }
+//!     _ => InterceptorResponse::deny("You cannot log in here."),
+//! };
+//! let response: http::Response<bytes::Bytes> = answer.into();
+//! assert_eq!(response.status(), 200);
+//! assert_eq!(response.body(), r#"{"decision":"ALLOW","response":{"claims":{"plan":"gold"}}}"#);
+//! # Ok::<(), tower_scalekit::webhook::EventError>(())
+//! ```
+
+mod request;
+mod response;
+
+pub use self::request::{
+    AuthRequest, ConnectionDetails, InterceptorContext, InterceptorData, InterceptorRequest,
+    InterceptorUser, InvitingOrganization, M2mClaims, M2mTokenClaims, TriggerPoint, UserMembership,
+};
+pub use self::response::{InterceptorResponse, NewMembership};

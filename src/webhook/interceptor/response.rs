@@ -1,0 +1,122 @@
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// The answer to an [`InterceptorRequest`](super::InterceptorRequest).
+///
+/// An axum handler returns it as it is; others turn it into a [`Response`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[must_use = "the environment waits for it"]
+pub struct InterceptorResponse {
+    decision: Decision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Refusal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<Extras>,
+}
+
+impl InterceptorResponse {
+    /// It may go on.
+    pub fn allow() -> Self {
+        Self { decision: Decision::Allow, error: None, response: None }
+    }
+
+    /// It may not, and the user is told this; without text, something general.
+    pub fn deny(message: impl Into<String>) -> Self {
+        let message = message.into();
+        let error = (!message.is_empty()).then_some(Refusal { message });
+        Self { decision: Decision::Deny, error, response: None }
+    }
+
+    /// Puts a claim into the token: when a session begins, among the `custom_claims` of its access
+    /// tokens; when an application gets a token, as a claim of that, also `scope` and `aud`.
+    pub fn claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.extras().claims.insert(name.into(), value.into());
+        self
+    }
+
+    /// Puts claims into the token, as [`claim`](Self::claim) does.
+    pub fn claims(mut self, claims: Map<String, Value>) -> Self {
+        self.extras().claims.extend(claims);
+        self
+    }
+
+    /// Lets who signs up be a member of an organization at once.
+    pub fn create_organization_membership(mut self, membership: NewMembership) -> Self {
+        self.extras().create_organization_membership = Some(membership);
+        self
+    }
+
+    fn extras(&mut self) -> &mut Extras {
+        self.response.get_or_insert_default()
+    }
+}
+
+/// Always HTTP 200: the body says what was decided.
+impl From<InterceptorResponse> for Response<Bytes> {
+    fn from(answer: InterceptorResponse) -> Self {
+        // What has text for keys can always be written. If it could not be, it would be a no.
+        let body = serde_json::to_vec(&answer).unwrap_or(br#"{"decision":"DENY"}"#.to_vec());
+        let mut response = Self::new(body.into());
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+    }
+}
+
+/// The membership that somebody gets who signs up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct NewMembership {
+    /// The organization (`org_…`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<String>,
+    /// The organization, by the id that your app gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_organization_id: Option<String>,
+    /// The names of the roles they have in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+}
+
+impl NewMembership {
+    /// In the organization of this id (`org_…`).
+    #[must_use]
+    pub fn in_organization(id: impl Into<String>) -> Self {
+        Self { organization_id: Some(id.into()), ..Self::default() }
+    }
+
+    /// In the organization that your app gave this id.
+    #[must_use]
+    pub fn in_external_organization(external_id: impl Into<String>) -> Self {
+        Self { external_organization_id: Some(external_id.into()), ..Self::default() }
+    }
+
+    /// With this role; several add up.
+    #[must_use]
+    pub fn role(mut self, name: impl Into<String>) -> Self {
+        self.roles.push(name.into());
+        self
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Decision {
+    Allow,
+    Deny,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Refusal {
+    message: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct Extras {
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    claims: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    create_organization_membership: Option<NewMembership>,
+}

@@ -1,0 +1,18 @@
+use serde::Deserialize;
+
+use super::lenient;
+use super::organization::Organization;
+use super::user::User;
+
+/// Somebody in an organization.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct OrgMembership {
+    /// The organization.
+    #[serde(deserialize_with = "lenient::object")]
+    pub organization: Organization,
+    /// Who it is.
+    #[serde(deserialize_with = "lenient::object")]
+    pub user: User,
+}

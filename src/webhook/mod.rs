@@ -1,0 +1,72 @@
+//! What the environment tells your app: events that have happened, and questions that
+//! [interceptors](interceptor) answer.
+//!
+//! An event is read from the body of a delivery. It tells what happened in its
+//! [`payload`](WebhookEvent::payload), one variant for each documented type of event; what is not
+//! known here is kept whole.
+//!
+//! ```
+//! use tower_scalekit::webhook::{EventPayload, WebhookEvent};
+//!
+//! let body = br#"{
+//!     "spec_version": "1",
+//!     "id": "evt_53891546994442317",
+//!     "type": "organization.directory.user_updated",
+//!     "occurred_at": "2025-01-06T18:44:25.153954Z",
+//!     "organization_id": "org_53879494091473415",
+//!     "data": {"id": "diruser_1", "email": "john.doe@example.com", "active": false}
+//! }"#;
+//! let event = WebhookEvent::parse(body)?;
+//! let organization = event.organization_id().unwrap_or_default();
+//! let locked_out = match event.payload() {
+//!     EventPayload::DirectoryUserUpdated(user) if user.active == Some(false) => &user.email,
+//!     EventPayload::DirectoryUserDeleted(user) => &user.email,
+//!     _ => &None, // answered 2xx all the same: else it is sent again
+//! };
+//! assert_eq!(organization, "org_53879494091473415");
+//! assert_eq!(locked_out.as_deref(), Some("john.doe@example.com"));
+//! # Ok::<(), tower_scalekit::webhook::EventError>(())
+//! ```
+//!
+//! Events may come twice, and in another order than they happened:
+//! [`occurred_at`](WebhookEvent::occurred_at) tells the order.
+//!
+//! # How a body is read
+//!
+//! 1. It is a JSON object whose members are named once, with `id`, `type` and `data`.
+//! 2. All else may be absent, null or of another kind, which reads as absent; empty text too.
+//! 3. A type that is not known is [`EventPayload::Unknown`].
+//! 4. [`raw`](WebhookEvent::raw) has everything as it came.
+
+mod connected_account;
+mod connection;
+mod directory;
+mod directory_group;
+mod directory_user;
+mod domain;
+mod event;
+pub mod interceptor;
+mod lenient;
+mod membership;
+mod organization;
+mod payload;
+mod role;
+mod user;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::connected_account::{ConnectedAccount, ConnectedAccountStatus};
+pub use self::connection::Connection;
+pub use self::directory::Directory;
+pub use self::directory_group::DirectoryGroup;
+pub use self::directory_user::{DirectoryUser, UserGroup, UserRole};
+pub use self::domain::{
+    DomainType, DomainVerificationMethod, DomainVerificationStatus, OrganizationDomain,
+};
+pub use self::event::{EventError, WebhookEvent};
+pub use self::membership::OrgMembership;
+pub use self::organization::Organization;
+pub use self::payload::EventPayload;
+pub use self::role::{Permission, Role};
+pub use self::user::{ExternalIdentity, User, UserProfile, UserSession, UserWithSession};
