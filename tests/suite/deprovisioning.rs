@@ -170,7 +170,8 @@ async fn ended(deprovisioning: fn(Deprovisioning) -> Deprovisioning, event: &Val
     let world = World::new();
     let begin = async |organization: &str, user: &str, email: &str| {
         let mut person = User::default();
-        (user.clone_into(&mut person.id), email.clone_into(&mut person.email));
+        user.clone_into(&mut person.id);
+        email.clone_into(&mut person.email);
         let session = LocalSession::new(person).organization_id(organization);
         let cookies = world.sessions.begin(session, &HeaderMap::new()).await.unwrap();
         let mut begun = Response::new(Bytes::new());
