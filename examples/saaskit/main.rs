@@ -53,10 +53,11 @@ async fn main() {
 
 /// Whoever is removed in their company's directory is logged out here.
 fn webhooks(secret: WebhookSecret, sessions: &Sessions) -> Router {
+    // Replicas need one store for all of them, also for the sessions.
     let handled = MemoryStore::new(Clock::system());
     Router::new()
         .route(WEBHOOKS, post(deprovision))
-        .layer(WebhookVerify::new(secret).deduplicate(handled))
+        .route_layer(WebhookVerify::new(secret).deduplicate(handled))
         .with_state(Deprovisioning::new(sessions))
 }
 

@@ -6,8 +6,9 @@ use crate::shared_store::StoreError;
 use crate::telemetry;
 use crate::webhook::{EventPayload, WebhookEvent};
 
-/// Ends the sessions of people who may no longer log in, when a webhook tells of it: on every
-/// replica within two seconds.
+/// Ends the sessions of people who may no longer log in, when a webhook tells of it: with a
+/// [shared store](super::SessionsBuilder::shared_store) on every replica within two seconds, without
+/// one in this process alone and until it ends.
 ///
 /// | event | whose sessions end |
 /// |---|---|
@@ -55,7 +56,7 @@ use crate::webhook::{EventPayload, WebhookEvent};
 ///             Err(_) => StatusCode::SERVICE_UNAVAILABLE, // it is sent again
 ///         }
 ///     }))
-///     .layer(WebhookVerify::new(secret));
+///     .route_layer(WebhookVerify::new(secret));
 /// # let _ = webhooks;
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -108,12 +109,14 @@ impl Deprovisioning {
     fn revoked<'a>(&self, event: &'a WebhookEvent) -> Option<Revoked<'a>> {
         let organization = event.organization_id();
         match event.payload() {
-            EventPayload::UserLogout(ended) => {
-                let session = ended.user_session.session_id.as_deref();
-                session
-                    .map(Revoked::EnvironmentSession)
-                    .or_else(|| ended.user.id.as_deref().map(Revoked::User))
-            }
+            EventPayload::UserLogout(ended) => match &ended.user_session.session_id {
+                Some(session) => Some(Revoked::EnvironmentSession(session)),
+                None if names_a_session(event) => None,
+                None => {
+                    let user = ended.user.id.as_deref();
+                    user.or(ended.user_session.user_id.as_deref()).map(Revoked::User)
+                }
+            },
             EventPayload::DirectoryUserUpdated(user) if user.active != Some(false) => None,
             EventPayload::DirectoryUserDeleted(user) | EventPayload::DirectoryUserUpdated(user) => {
                 Some(Revoked::OrganizationEmail(organization?, user.email.as_deref()?))
@@ -131,6 +134,12 @@ impl Deprovisioning {
             _ => None,
         }
     }
+}
+
+/// Whether it is about one session, though its id may be none that is understood here.
+fn names_a_session(event: &WebhookEvent) -> bool {
+    let session = event.raw().get("data").and_then(|data| data.pointer("/user_session/session_id"));
+    session.is_some_and(|id| !id.is_null() && id != "")
 }
 
 impl fmt::Debug for Deprovisioning {

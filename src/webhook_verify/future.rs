@@ -102,7 +102,7 @@ impl WebhookWait {
             Ok(signed)
         });
         let signed = signed.map_err(|error| WebhookRejection::Invalid { error })?;
-        let next = config.ledger.clone().map(|ledger| {
+        let next = config.ledger().map(|ledger| {
             let id = signed.id.to_owned();
             Stage::Begin(Box::pin(async move { ledger.begin(&id).await }))
         });

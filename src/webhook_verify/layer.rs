@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::Response;
 use tower_layer::Layer;
 
-use super::once::Ledger;
+use super::once::{Ledger, Terms};
 use super::signature::Kind;
 use super::{WebhookRejection, WebhookSecret, WebhookVerifyService};
 use crate::clock::Clock;
@@ -13,8 +13,6 @@ use crate::rejection::{Rejected, Renderer};
 use crate::shared_store::SharedStore;
 
 const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
-const DEFAULT_LEASE: Duration = Duration::from_secs(60);
-const DEFAULT_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Layer that lets signed webhooks through. See the [module docs](crate::webhook_verify).
 #[derive(Clone)]
@@ -24,7 +22,8 @@ pub struct WebhookVerify {
     pub(super) secrets: Arc<[WebhookSecret]>,
     pub(super) clock: Clock,
     pub(super) body_limit: usize,
-    pub(super) ledger: Option<Ledger>,
+    store: Option<Arc<dyn SharedStore>>,
+    terms: Terms,
     pub(super) renderer: Renderer<WebhookRejection>,
 }
 
@@ -46,7 +45,8 @@ impl WebhookVerify {
             secrets: Arc::new([secret]),
             clock: Clock::system(),
             body_limit: DEFAULT_BODY_LIMIT,
-            ledger: None,
+            store: None,
+            terms: Terms::default(),
             renderer: Renderer::default(),
         }
     }
@@ -57,47 +57,40 @@ impl WebhookVerify {
         self
     }
 
-    /// Handles each message once, on whichever replica: the store is that of all of them.
+    /// Handles each message once, on whichever replica: the store is that of all of them. No effect
+    /// on the requests of interceptors, each of which is to be answered.
     ///
     /// A message that was answered with 2xx is answered so again without being handled, for a day;
     /// one that is being handled gets 503; one whose handler fails, panics or is cut off may come
-    /// again.
+    /// again. An app with several endpoints gives each a [name](Self::endpoint_name).
     pub fn deduplicate(mut self, store: impl SharedStore) -> Self {
-        self.ledger = Some(Ledger {
-            store: Arc::new(store),
-            name: Arc::from("webhook"),
-            lease: DEFAULT_LEASE,
-            memory: DEFAULT_MEMORY,
-        });
+        self.store = Some(Arc::new(store));
         self
     }
 
-    /// Tells this endpoint's messages from those of others that use the same store; needed where
-    /// one app has several endpoints for the same events. No effect without
-    /// [`deduplicate`](Self::deduplicate).
+    /// Tells this endpoint's messages from those of others that use the same store. The environment
+    /// sends an event to all endpoints under one id: without names, one of them would get it.
     pub fn endpoint_name(mut self, name: &str) -> Self {
-        if let Some(ledger) = &mut self.ledger {
-            ledger.name = Arc::from(name);
-        }
+        self.terms.name = Arc::from(name);
         self
     }
 
     /// How long a handler may take, 60 s unless set: when a process dies, its messages are handled
-    /// again after that. No effect without [`deduplicate`](Self::deduplicate).
+    /// again after that. So is a message whose handler takes longer, if it comes again meanwhile.
     pub fn handling_time(mut self, time: Duration) -> Self {
-        if let Some(ledger) = &mut self.ledger {
-            ledger.lease = time;
-        }
+        self.terms.lease = time;
         self
     }
 
-    /// How long a message that was handled is known, a day unless set. No effect without
-    /// [`deduplicate`](Self::deduplicate).
+    /// How long a message that was handled is known, a day unless set.
     pub fn memory(mut self, time: Duration) -> Self {
-        if let Some(ledger) = &mut self.ledger {
-            ledger.memory = time;
-        }
+        self.terms.memory = time;
         self
+    }
+
+    pub(super) fn ledger(&self) -> Option<Ledger> {
+        let store = self.store.clone().filter(|_| self.kind == Kind::Webhook)?;
+        Some(Ledger { store, terms: self.terms.clone() })
     }
 
     /// The largest body, in bytes: 1 MiB unless set.
@@ -129,7 +122,7 @@ impl std::fmt::Debug for WebhookVerify {
             .field("kind", &self.kind)
             .field("secrets", &self.secrets.len())
             .field("body_limit", &self.body_limit)
-            .field("deduplicates", &self.ledger.is_some())
+            .field("deduplicates", &self.store.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -38,7 +38,7 @@
 //! let store = MemoryStore::new(Clock::system()); // one that all replicas share
 //! let app: Router = Router::new()
 //!     .route("/webhook", post(|event: WebhookEvent| async move { event.id().to_owned() }))
-//!     .layer(WebhookVerify::new(secret).deduplicate(store));
+//!     .route_layer(WebhookVerify::new(secret).deduplicate(store));
 //!
 //! let forged = Request::post("/webhook").body(Body::from("{}"))?;
 //! assert_eq!(app.oneshot(forged).await?.status(), StatusCode::BAD_REQUEST);

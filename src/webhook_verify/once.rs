@@ -22,12 +22,24 @@ const COMMIT_TRIES: usize = 3;
 #[derive(Clone)]
 pub(super) struct Ledger {
     pub(super) store: Arc<dyn SharedStore>,
+    pub(super) terms: Terms,
+}
+
+#[derive(Clone)]
+pub(super) struct Terms {
     /// Tells the messages of several endpoints apart.
     pub(super) name: Arc<str>,
     /// How long a handler may take.
     pub(super) lease: Duration,
     /// How long a message that was handled is known.
     pub(super) memory: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        let [lease, memory] = [60, 24 * 60 * 60].map(Duration::from_secs);
+        Self { name: Arc::from("webhook"), lease, memory }
+    }
 }
 
 /// What is known of a message.
@@ -42,19 +54,22 @@ pub(super) enum Begun {
 
 impl Ledger {
     pub(super) async fn begin(&self, id: &str) -> Result<Begun, StoreError> {
-        let key = StoreKey::new(Purpose::WebhookEvent, format!("{} {id}", self.name));
-        let mark = Bytes::from(format!("running {}", owner()));
+        // Before its mark is made, so that the mark goes if this is cut off.
+        let mut running = Box::new(Running {
+            ledger: self.clone(),
+            key: StoreKey::new(Purpose::WebhookEvent, format!("{}\0{id}", self.terms.name)),
+            mark: Bytes::from(format!("running {}", owner())),
+            settled: false,
+        });
         // Once more if what was there ran out in between.
         for _ in 0..2 {
-            let begun = self.store.put_if_absent(&key, mark.clone(), self.lease);
-            if in_time(begun).await? {
-                let running = Running { ledger: self.clone(), key, mark, settled: false };
-                return Ok(Begun::Ours(Box::new(running)));
+            let mark = running.mark.clone();
+            if in_time(self.store.put_if_absent(&running.key, mark, self.terms.lease)).await? {
+                return Ok(Begun::Ours(running));
             }
-            match in_time(self.store.get(&key)).await?.as_deref().map(status_of) {
-                Some(Some(status)) => return Ok(Begun::Done(status)),
-                Some(None) => return Ok(Begun::Running),
-                None => {}
+            if let Some(found) = in_time(self.store.get(&running.key)).await? {
+                running.settled = true;
+                return Ok(status_of(&found).map_or(Begun::Running, Begun::Done));
             }
         }
         Ok(Begun::Running)
@@ -70,27 +85,40 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Settles it by how it was answered: only success is remembered.
+    /// Settles it by how it was answered: only success is remembered. Goes on when the sender
+    /// leaves.
     pub(super) async fn settle(mut self, status: StatusCode) {
         self.settled = true;
-        if status.is_success() {
-            self.commit(status).await;
-        } else {
-            self.abort().await;
+        let settling = tokio::spawn(async move {
+            if status.is_success() {
+                self.commit(status).await;
+            } else {
+                self.abort().await;
+            }
+        });
+        if let Err(panic) = settling.await {
+            telemetry::internal_error("webhook_settle", &panic);
         }
     }
 
     async fn commit(&self, status: StatusCode) {
         let done = Bytes::from(format!("done {}", status.as_u16()));
         for _ in 0..COMMIT_TRIES {
-            let (store, memory) = (&self.ledger.store, self.ledger.memory);
-            let replaced = store.replace_if(&self.key, self.mark.clone(), done.clone(), memory);
-            match in_time(replaced).await {
-                // If the mark has run out, somebody else may be at it by now, or be done.
-                Ok(_) => return,
+            match self.replace_mark(&done).await {
+                Ok(()) => return,
                 Err(error) => telemetry::internal_error("webhook_commit", &error),
             }
         }
+    }
+
+    async fn replace_mark(&self, done: &Bytes) -> Result<(), StoreError> {
+        let (store, memory) = (&self.ledger.store, self.ledger.terms.memory);
+        let replaced = store.replace_if(&self.key, self.mark.clone(), done.clone(), memory);
+        if !in_time(replaced).await? {
+            // The handler took longer than its mark lasts. Whoever else is at it has the word.
+            in_time(store.put_if_absent(&self.key, done.clone(), memory)).await?;
+        }
+        Ok(())
     }
 
     async fn abort(&self) {

@@ -9,6 +9,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 use tower::ServiceExt as _;
 use tower_scalekit::WebhookVerify;
 use tower_scalekit::http_client::ServiceClient;
@@ -19,7 +20,7 @@ use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::webhook_verify::WebhookSecret;
 
 use crate::store::FlakyStore;
-use crate::support::{Browser, FETCH, JANE, JOHN, World, app, send};
+use crate::support::{Browser, FETCH, JANE, JOHN, Reading as _, World, app, send};
 
 /// Takes what the sandbox sends, as `saaskit` does.
 fn listen(world: &World, deprovisioning: Deprovisioning) {
@@ -230,6 +231,12 @@ async fn each_event_ends_whom_it_names_and_nobody_else() {
             json!({"user": {"id": "usr_1"}, "user_session": {"session_id": "ses_other"}}),
             nobody,
         ),
+        (
+            "user.logout",
+            json!({"user": {"id": "usr_1"}, "user_session": {"session_id": {"odd": 1}}}),
+            nobody,
+        ),
+        ("user.logout", json!({"user_session": {"user_id": "usr_1"}}), [true, true, false, false]),
         ("organization.deleted", json!({"id": "org_1"}), [true, false, true, false]),
         ("organization.directory_disabled", json!({"id": "dir_1"}), nobody),
         ("organization.sso_disabled", json!({"id": "conn_1"}), nobody),
@@ -249,4 +256,30 @@ async fn each_event_ends_whom_it_names_and_nobody_else() {
 
 fn event(event_type: &str, data: &Value) -> Value {
     json!({"id": "evt_1", "type": event_type, "organization_id": "org_1", "data": data})
+}
+
+#[tokio::test]
+async fn a_late_logout_spares_who_has_come_since_and_a_late_lockout_does_not() {
+    let world = World::new();
+    let deprovisioning = Deprovisioning::new(&world.sessions);
+    let then = world.sandbox.clock().clock().now();
+    let late = |event_type: &str, data: Value| {
+        let mut event = event(event_type, &data);
+        event["occurred_at"] = json!(then.format(&Rfc3339).unwrap());
+        event["organization_id"] = json!(organization_id(&world, "Acme"));
+        WebhookEvent::parse(event.to_string().as_bytes()).unwrap()
+    };
+    world.advance(600);
+    let jane = world.logged_in(JANE).await;
+    let user_id = me(&jane).await["sub"].clone();
+    let logout = late("user.logout", json!({"user": {"id": user_id}}));
+    assert!(deprovisioning.apply(&logout).await.unwrap());
+    assert_eq!(status(&jane).await, StatusCode::OK);
+    let lockout = late("organization.directory.user_deleted", json!({"email": JANE}));
+    assert!(deprovisioning.apply(&lockout).await.unwrap());
+    assert_eq!(status(&jane).await, StatusCode::UNAUTHORIZED);
+}
+
+async fn me(browser: &Browser) -> Value {
+    send(browser.app(), browser.request(Method::GET, "/me", &FETCH)).await.json()
 }

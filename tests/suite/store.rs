@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use tokio::sync::Notify;
 use tower_scalekit::clock::Clock;
 use tower_scalekit::shared_store::{
     LogCursor, LogPage, MemoryStore, Purpose, SharedStore, StoreError, StoreFuture, StoreKey,
@@ -23,7 +24,17 @@ struct Inner {
     /// Values of this purpose are not taken.
     refused: Mutex<Option<Purpose>>,
     seen: Mutex<HashMap<StoreKey, Bytes>>,
+    /// For the next operation.
+    gate: Mutex<Option<Gate>>,
 }
+
+#[derive(Clone, Copy)]
+pub(crate) enum When {
+    BeforeIt,
+    AfterIt,
+}
+
+type Gate = (When, Arc<Notify>);
 
 impl FlakyStore {
     pub(crate) fn new(clock: Clock) -> Self {
@@ -33,6 +44,7 @@ impl FlakyStore {
             failing: AtomicUsize::default(),
             refused: Mutex::default(),
             seen: Mutex::default(),
+            gate: Mutex::default(),
         }))
     }
 
@@ -43,6 +55,13 @@ impl FlakyStore {
     /// Lets the next operations fail.
     pub(crate) fn fail_next(&self, operations: usize) {
         self.0.failing.store(operations, Ordering::SeqCst);
+    }
+
+    /// Holds up the next operation, before or after it takes effect, until it is notified.
+    pub(crate) fn hold_next(&self, when: When) -> Arc<Notify> {
+        let go = Arc::<Notify>::default();
+        *self.0.gate.lock().unwrap() = Some((when, Arc::clone(&go)));
+        go
     }
 
     /// Takes no values of this purpose any more.
@@ -73,7 +92,20 @@ impl FlakyStore {
             let refused = Err(StoreError::Unavailable("switched off by the test".into()));
             return std::future::ready(refused).boxed();
         }
-        operation(&self.0.store)
+        let operation = operation(&self.0.store);
+        let gate = self.0.gate.lock().unwrap().take();
+        let Some((when, go)) = gate else { return operation };
+        async move {
+            if matches!(when, When::BeforeIt) {
+                go.notified().await;
+            }
+            let done = operation.await;
+            if matches!(when, When::AfterIt) {
+                go.notified().await;
+            }
+            done
+        }
+        .boxed()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use tower_scalekit::webhook::interceptor::{InterceptorRequest, InterceptorRespon
 use tower_scalekit::webhook_verify::{WebhookError, WebhookRejection, WebhookSecret};
 use tower_scalekit::{ReplayBody, WebhookVerify};
 
-use crate::store::FlakyStore;
+use crate::store::{FlakyStore, When};
 use crate::support::{Reading as _, request, send};
 
 const NOW: i64 = 1_900_000_000;
@@ -182,13 +182,19 @@ struct World {
     apps: [Router; 2],
     handled: Arc<AtomicUsize>,
     go: Arc<Notify>,
+    held: Held,
 }
 
 #[derive(Clone)]
 struct Handler {
     handled: Arc<AtomicUsize>,
     go: Arc<Notify>,
+    store: FlakyStore,
+    held: Held,
 }
+
+/// Lets a commit that is held up go on.
+type Held = Arc<Mutex<Option<Arc<Notify>>>>;
 
 /// Does as the message's body says, and counts.
 async fn handle(State(handler): State<Handler>, _: HeaderMap, body: String) -> StatusCode {
@@ -196,6 +202,10 @@ async fn handle(State(handler): State<Handler>, _: HeaderMap, body: String) -> S
     match body.as_str() {
         "panic" => panic!("expected in this test"),
         "slow" => handler.go.notified().await,
+        "store fails twice" => handler.store.fail_next(2),
+        "hold the commit" => {
+            *handler.held.lock().unwrap() = Some(handler.store.hold_next(When::BeforeIt));
+        }
         _ => {}
     }
     body.parse().ok().and_then(|status: u16| StatusCode::from_u16(status).ok()).unwrap_or_default()
@@ -206,14 +216,20 @@ impl World {
         let (clock, go, handled) =
             (clock(), Arc::<Notify>::default(), Arc::<AtomicUsize>::default());
         let store = FlakyStore::new(clock.clock());
+        let held = Held::default();
         let apps = [(); 2].map(|()| {
-            let handler = Handler { handled: Arc::clone(&handled), go: Arc::clone(&go) };
+            let handler = Handler {
+                handled: Arc::clone(&handled),
+                go: Arc::clone(&go),
+                store: store.clone(),
+                held: Arc::clone(&held),
+            };
             Router::new()
                 .route("/webhook", post(handle))
                 .with_state(handler)
                 .layer(layer(&clock).deduplicate(store.clone()))
         });
-        Self { clock, store, apps, handled, go }
+        Self { clock, store, apps, handled, go, held }
     }
 
     async fn deliver(&self, replica: usize, id: &str, body: &str) -> Response<Bytes> {
@@ -309,6 +325,109 @@ async fn a_message_that_is_being_handled_is_503_until_it_is_done() {
 }
 
 #[tokio::test]
+async fn a_handler_that_is_slower_than_its_mark_is_done_once_if_nobody_came_meanwhile() {
+    let world = Arc::new(World::new());
+    let running = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.deliver(0, "msg_1", "slow").await }
+    });
+    while world.handled() < 1 {
+        tokio::task::yield_now().await;
+    }
+    world.clock.advance(Duration::from_secs(61));
+    world.go.notify_one();
+    assert_eq!(running.await.unwrap().status(), StatusCode::OK);
+    assert_eq!(world.deliver(1, "msg_1", "slow").await.status(), StatusCode::OK);
+    assert_eq!(world.handled(), 1);
+}
+
+#[tokio::test]
+async fn a_commit_goes_on_though_the_store_fails_and_the_sender_leaves() {
+    let world = Arc::new(World::new());
+    let answer = world.deliver(0, "msg_1", "store fails twice").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(world.deliver(1, "msg_1", "200").await.status(), StatusCode::OK);
+    assert_eq!(world.handled(), 1, "the third try has succeeded");
+
+    let leaving = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.deliver(0, "msg_2", "hold the commit").await }
+    });
+    let commit = loop {
+        if let Some(commit) = world.held.lock().unwrap().take() {
+            break commit;
+        }
+        tokio::task::yield_now().await;
+    };
+    world.settle().await;
+    leaving.abort();
+    assert!(leaving.await.is_err());
+    commit.notify_one();
+    world.settle().await;
+    assert_eq!(world.deliver(1, "msg_2", "200").await.status(), StatusCode::OK);
+    assert_eq!(world.handled(), 2);
+}
+
+#[tokio::test]
+async fn a_sender_that_leaves_at_the_beginning_leaves_no_mark() {
+    let world = Arc::new(World::new());
+    let _held = world.store.hold_next(When::AfterIt);
+    let leaving = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.deliver(0, "msg_1", "200").await }
+    });
+    world.settle().await;
+    leaving.abort();
+    assert!(leaving.await.is_err());
+    world.settle().await;
+    assert_eq!(world.deliver(1, "msg_1", "201").await.status(), StatusCode::CREATED);
+    assert_eq!(world.handled(), 1);
+}
+
+#[tokio::test]
+async fn w6_what_was_handled_is_known_for_as_long_as_is_said() {
+    let world = World::new();
+    let brief = layer(&world.clock).memory(Duration::from_secs(600));
+    let brief = Router::new()
+        .route("/webhook", post(|| async { StatusCode::CREATED }))
+        .route_layer(brief.deduplicate(world.store.clone()));
+    assert_eq!(send(&brief, message("msg_1")).await.status(), StatusCode::CREATED);
+    world.clock.advance(Duration::from_secs(599));
+    assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::CREATED);
+    world.clock.advance(Duration::from_secs(2));
+    assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
+    assert_eq!(world.handled(), 1);
+}
+
+#[tokio::test]
+async fn an_interceptor_is_asked_each_time() {
+    let (clock, store) = (clock(), FlakyStore::new(clock().clock()));
+    store.set_down(true);
+    let layer = WebhookVerify::interceptor(secret(1)).clock(clock.clock()).deduplicate(store);
+    let asked = Router::new().route("/webhook", post(decide)).route_layer(layer);
+    let question = r#"{"trigger_point": "PRE_SIGNUP", "data": {}}"#;
+    for _ in 0..2 {
+        let answer = send(&asked, signed("interceptor", "msg_1", NOW, question, 1)).await;
+        assert_eq!((answer.status(), &answer.json()["decision"]), (StatusCode::OK, &"DENY".into()));
+    }
+}
+
+#[tokio::test]
+async fn other_paths_are_none_of_its_business() {
+    let app: Router = Router::new()
+        .route("/webhook", post(|| async {}))
+        .route_layer(layer(&clock()))
+        .merge(Router::new().route("/", axum::routing::get(|| async {})));
+    for (method, path, expected) in [
+        (Method::GET, "/favicon.ico", StatusCode::NOT_FOUND),
+        (Method::GET, "/", StatusCode::OK),
+        (Method::POST, "/webhook", StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(send(&app, request(method, path, &[])).await.status(), expected, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_process_that_dies_holds_a_message_for_no_longer_than_a_handler_may_take() {
     let world = World::new();
     // What a killed process leaves behind.
@@ -342,9 +461,18 @@ async fn a_store_that_does_not_answer_is_503_and_nothing_is_handled() {
 async fn endpoints_with_names_of_their_own_handle_the_same_message_each() {
     let (clock, store) = (clock(), FlakyStore::new(clock().clock()));
     let [one, two] = ["one", "two"].map(|name| {
-        let layer = layer(&clock).deduplicate(store.clone()).endpoint_name(name);
+        // In whichever order.
+        let layer = match name {
+            "one" => layer(&clock).deduplicate(store.clone()).endpoint_name(name),
+            _ => layer(&clock).endpoint_name(name).deduplicate(store.clone()),
+        };
         let handled = Arc::<AtomicUsize>::default();
-        let handler = Handler { handled: Arc::clone(&handled), go: Arc::default() };
+        let handler = Handler {
+            handled: Arc::clone(&handled),
+            go: Arc::default(),
+            store: store.clone(),
+            held: Held::default(),
+        };
         let app = Router::new().route("/webhook", post(handle)).with_state(handler).layer(layer);
         (app, handled)
     });

@@ -170,7 +170,7 @@ pub struct ConnectionDetails {
 }
 
 /// What a login was asked to be, in the parameters of the authorization URL.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct AuthRequest {
@@ -189,6 +189,16 @@ pub struct AuthRequest {
     /// Your app's own `state`.
     #[serde(deserialize_with = "lenient::text")]
     pub state: Option<String>,
+}
+
+// By hand: without who it is and the `state`.
+impl fmt::Debug for AuthRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthRequest")
+            .field("connection_id", &self.connection_id)
+            .field("organization_id", &self.organization_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The user that something is about to happen to.
