@@ -1,5 +1,5 @@
 //! Extractors for axum handlers: [`Session`], [`Principal`], and `Option` of either;
-//! [`WebhookEvent`].
+//! [`WebhookEvent`] and [`InterceptorRequest`].
 //!
 //! Without the layer that inserts them they answer 500 and say so in the log: never "anonymous".
 
@@ -8,15 +8,16 @@ use std::convert::Infallible;
 use axum_core::body::Body;
 use axum_core::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+use http::StatusCode;
 use http::request::Parts;
 
-use crate::rejection::misconfigured_answer;
+use crate::rejection::{json_answer, misconfigured_answer};
 use crate::require_token::RequireToken;
 use crate::session::{NoPrincipal, Session, SessionCookies};
 use crate::telemetry;
 use crate::token::Principal;
-use crate::webhook::WebhookEvent;
-use crate::webhook::interceptor::InterceptorResponse;
+use crate::webhook::interceptor::{InterceptorRequest, InterceptorResponse};
+use crate::webhook::{EventError, WebhookEvent};
 
 /// An extractor found nothing of the layer that must stand around the route: 500.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ impl LayerMissing {
     const PRINCIPAL: Self =
         Self { extractor: "Principal", layer: "RequireSession or RequireToken" };
     const WEBHOOK_EVENT: Self = Self { extractor: "WebhookEvent", layer: "WebhookVerify" };
+    const INTERCEPTOR_REQUEST: Self =
+        Self { extractor: "InterceptorRequest", layer: "WebhookVerify::interceptor" };
 }
 
 impl IntoResponse for LayerMissing {
@@ -73,11 +76,51 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for WebhookEvent {
-    type Rejection = LayerMissing;
+    type Rejection = NotTold;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, LayerMissing> {
-        parts.extensions.get().cloned().ok_or(LayerMissing::WEBHOOK_EVENT)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotTold> {
+        told(parts, LayerMissing::WEBHOOK_EVENT)
     }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for InterceptorRequest {
+    type Rejection = NotTold;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotTold> {
+        told(parts, LayerMissing::INTERCEPTOR_REQUEST)
+    }
+}
+
+/// An extractor found nothing that the environment tells or asks.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
+#[non_exhaustive]
+pub enum NotTold {
+    /// The body is signed, but it is none of Scalekit's: 400.
+    Malformed(EventError),
+    /// 500.
+    LayerMissing(LayerMissing),
+}
+
+impl IntoResponse for NotTold {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Malformed(_) => {
+                json_answer(StatusCode::BAD_REQUEST, "invalid_request", "Not accepted")
+                    .map(Body::from)
+            }
+            Self::LayerMissing(missing) => missing.into_response(),
+        }
+    }
+}
+
+fn told<T: Clone + Send + Sync + 'static>(
+    parts: &Parts,
+    missing: LayerMissing,
+) -> Result<T, NotTold> {
+    let malformed = parts.extensions.get().copied().map(NotTold::Malformed);
+    let told = parts.extensions.get().cloned();
+    told.ok_or(malformed.unwrap_or(NotTold::LayerMissing(missing)))
 }
 
 /// Who a bearer token speaks for: an axum extractor that verifies by itself, without a layer around

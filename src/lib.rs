@@ -147,7 +147,7 @@ mod words;
 pub use self::body::ResponseBody;
 pub use self::error::ConfigError;
 #[cfg(feature = "axum-core")]
-pub use self::extract::{Bearer, LayerMissing};
+pub use self::extract::{Bearer, LayerMissing, NotTold};
 pub use self::protected_resource::ProtectedResourceMetadata;
 pub use self::rejection::Rejected;
 pub use self::replay_body::ReplayBody;

@@ -64,6 +64,12 @@ pub(crate) fn logout_token_accepted() {
     count!("tower_scalekit_logout_tokens_total", "outcome" => "accepted");
 }
 
+/// A webhook has told of somebody who may no longer log in.
+pub(crate) fn deprovisioned(event: &str) {
+    tracing::info!(target: TARGET, event, "deprovisioned");
+    count!("tower_scalekit_deprovisionings_total", "event" => event.to_owned());
+}
+
 /// A webhook was let through (`accepted`), or was known already (`duplicate`).
 pub(crate) fn webhook_received(outcome: &'static str) {
     tracing::debug!(target: TARGET, outcome, "webhook_received");

@@ -112,7 +112,7 @@ impl OrganizationsApi {
         self.one(Method::PATCH, id).json(update).send::<Answer>().await?.organization()
     }
 
-    /// Deletes an organization, with its connections, directories and memberships.
+    /// Deletes an organization for good.
     ///
     /// # Errors
     /// [`ApiError::NotFound`] for an unknown one, and when an earlier attempt of this call was

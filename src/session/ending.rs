@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use time::OffsetDateTime;
 
 use super::refresh::Entry;
 use super::revocation::Revoked;
@@ -53,8 +54,20 @@ impl Sessions {
         self.revoke(Revoked::Organization(organization_id)).await
     }
 
-    async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
+    pub(super) async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
         self.0.revocations.revoke(revoked, self.0.lifetimes.absolute).await
+    }
+
+    /// Ends what the environment says has ended at that time. Who has logged in since then stays,
+    /// also if it is told late or twice.
+    pub(super) async fn revoke_ended_at(
+        &self,
+        ended_at: OffsetDateTime,
+        revoked: Revoked<'_>,
+    ) -> Result<(), StoreError> {
+        let now = self.0.scalekit.clock().now();
+        let until = now.min(ended_at.saturating_add(CLOCK_SKEW));
+        self.0.revocations.revoke_begun_until(until, revoked, self.0.lifetimes.absolute).await
     }
 
     /// Ends one session for good: a refresh that is under way, a response that is late and a copy
@@ -96,15 +109,12 @@ impl Sessions {
         if in_time(self.0.store.get(&key)).await?.is_some() {
             return Err(LogoutError::Replayed);
         }
-        // Who has logged in since then stays, also if the token comes late or twice.
-        let until = now.min(logged_out.issued_at.saturating_add(CLOCK_SKEW));
         let revoked = match (&logged_out.session_id, &logged_out.subject) {
             (Some(session_id), _) => Revoked::EnvironmentSession(session_id),
             (None, Some(subject)) => Revoked::User(subject),
             (None, None) => return Ok(()),
         };
-        let lifetime = self.0.lifetimes.absolute;
-        self.0.revocations.revoke_begun_until(until, revoked, lifetime).await?;
+        self.revoke_ended_at(logged_out.issued_at, revoked).await?;
         // Last, so that what was not carried out is carried out when it is told again.
         let ttl = (logged_out.expires_at - now).try_into().unwrap_or_default();
         in_time(self.0.store.put(&key, SEEN, ttl)).await?;

@@ -30,6 +30,7 @@
 mod beginning;
 mod builder;
 mod cookies;
+mod deprovisioning;
 mod ending;
 #[cfg(test)]
 mod fixtures;
@@ -53,6 +54,7 @@ use url::Url;
 
 pub use self::beginning::{BeginError, LocalSession, SessionCookies};
 pub use self::builder::SessionsBuilder;
+pub use self::deprovisioning::Deprovisioning;
 pub use self::mine::{MySession, MySessionsError};
 pub use self::secret::SessionSecret;
 pub use self::user::User;

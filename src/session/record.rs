@@ -184,11 +184,15 @@ impl SessionRecord {
         let user = User::from_claims(&profile);
         // Logouts name the session by the ID token's.
         let id_token_session = profile.text("sid").ok().flatten();
+        let organization = principal.organization_id();
+        let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
         let names = [
             Some(Revoked::Session(self.id())),
             Some(Revoked::User(principal.subject())),
             principal.session_id().or(id_token_session).map(Revoked::EnvironmentSession),
-            principal.organization_id().map(Revoked::Organization),
+            organization.map(Revoked::Organization),
+            organization.map(|id| Revoked::OrganizationUser(id, principal.subject())),
+            organization.zip(email).map(|(id, email)| Revoked::OrganizationEmail(id, email)),
         ];
         let revocable = Revocable::new(names.into_iter().flatten(), self.began_at());
         Some(Session(Arc::new(Content { user, principal, revocable, record: self })))

@@ -31,6 +31,11 @@ pub(crate) enum Revoked<'a> {
     EnvironmentSession(&'a str),
     /// Sessions in an organization that began before.
     Organization(&'a str),
+    /// Sessions that began before, of whoever has this e-mail address in that organization: a
+    /// directory's names for a person.
+    OrganizationEmail(&'a str, &'a str),
+    /// Sessions of a person in an organization that began before.
+    OrganizationUser(&'a str, &'a str),
     /// One session, by our own id.
     Session(&'a str),
     /// Sessions of a person that began before.
@@ -42,6 +47,13 @@ impl Revoked<'_> {
         let (kind, id) = match self {
             Self::EnvironmentSession(id) => ("environment session", id),
             Self::Organization(id) => ("organization", id),
+            Self::OrganizationEmail(organization, email) => {
+                let email = email.to_lowercase();
+                return Key::of("e-mail in organization", &format!("{organization}\0{email}"));
+            }
+            Self::OrganizationUser(organization, user) => {
+                return Key::of("user in organization", &format!("{organization}\0{user}"));
+            }
             Self::Session(id) => ("session", id),
             Self::User(id) => ("user", id),
         };

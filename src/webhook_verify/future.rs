@@ -13,6 +13,7 @@ use tower_service::Service;
 use super::answer::again;
 use super::once::{Begun, Running};
 use super::signature::Signed;
+use super::told::Told;
 use super::{WebhookError, WebhookRejection, WebhookVerify};
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded, Mark, Wait};
@@ -47,11 +48,14 @@ impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for WebhookWait {
                     let limit = self.config.body_limit;
                     let filled = ready!(request.body_mut().poll_fill(cx, limit));
                     match self.check(filled, request.headers()) {
-                        Ok(Some(stage)) => {
-                            self.stage = stage;
-                            continue;
+                        Ok(Checked { body, next }) => {
+                            Told::read(self.config.kind, &body).insert(request.extensions_mut());
+                            if let Some(next) = next {
+                                self.stage = next;
+                                continue;
+                            }
+                            Ok(Decision::Admit(WebhookMark::Nothing))
                         }
-                        Ok(None) => Ok(Decision::Admit(WebhookMark::Nothing)),
                         Err(reason) => Err(reason),
                     }
                 }
@@ -82,12 +86,8 @@ impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for WebhookWait {
 }
 
 impl WebhookWait {
-    /// Checks a body that was read; gives what has to be waited for next.
-    fn check(
-        &self,
-        filled: Filled,
-        headers: &HeaderMap,
-    ) -> Result<Option<Stage>, WebhookRejection> {
+    /// Checks a body that was read.
+    fn check(&self, filled: Filled, headers: &HeaderMap) -> Result<Checked, WebhookRejection> {
         let body = match filled {
             Filled::Whole(body) => body,
             Filled::Larger => return Err(WebhookRejection::TooLarge),
@@ -102,11 +102,19 @@ impl WebhookWait {
             Ok(signed)
         });
         let signed = signed.map_err(|error| WebhookRejection::Invalid { error })?;
-        Ok(config.ledger.clone().map(|ledger| {
+        let next = config.ledger.clone().map(|ledger| {
             let id = signed.id.to_owned();
             Stage::Begin(Box::pin(async move { ledger.begin(&id).await }))
-        }))
+        });
+        Ok(Checked { body, next })
     }
+}
+
+/// A body that its sender has signed.
+struct Checked {
+    body: Bytes,
+    /// What has to be waited for before it is handled.
+    next: Option<Stage>,
 }
 
 /// Settles a message by the answer that it got.

@@ -9,7 +9,10 @@
 //! 3. With a shared store ([`WebhookVerify::deduplicate`]) a message that was handled is answered as
 //!    it was, without being handled again; one that is being handled gets 503. A handler that
 //!    answers with anything but 2xx, panics or is cut off leaves the message to be sent again.
-//! 4. The inner service gets the same bytes.
+//! 4. The inner service gets the same bytes, and in the request's extensions what they say: a
+//!    [`WebhookEvent`](crate::webhook::WebhookEvent), or of an interceptor an
+//!    [`InterceptorRequest`](crate::webhook::interceptor::InterceptorRequest); an
+//!    [`EventError`](crate::webhook::EventError) where they are neither, as other senders' are.
 //!
 //! A request that is refused gets 400 (too large: 413) and is told nothing about why. What is worth
 //! knowing is in the response's extensions and in the metrics.
@@ -22,18 +25,19 @@
 //! # #[cfg(feature = "axum")] {
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use axum::{Router, body::{Body, Bytes}, routing::post};
+//! use axum::{Router, body::Body, routing::post};
 //! use http::{Request, StatusCode};
 //! use tower::ServiceExt;
 //! use tower_scalekit::clock::Clock;
 //! use tower_scalekit::shared_store::MemoryStore;
 //! use tower_scalekit::WebhookVerify;
+//! use tower_scalekit::webhook::WebhookEvent;
 //! use tower_scalekit::webhook_verify::WebhookSecret;
 //!
 //! let secret = WebhookSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")?;
 //! let store = MemoryStore::new(Clock::system()); // one that all replicas share
 //! let app: Router = Router::new()
-//!     .route("/webhook", post(|body: Bytes| async move { format!("{} bytes", body.len()) }))
+//!     .route("/webhook", post(|event: WebhookEvent| async move { event.id().to_owned() }))
 //!     .layer(WebhookVerify::new(secret).deduplicate(store));
 //!
 //! let forged = Request::post("/webhook").body(Body::from("{}"))?;
@@ -53,6 +57,7 @@ mod once;
 mod secret;
 mod service;
 mod signature;
+mod told;
 
 pub use self::answer::WebhookRejection;
 pub use self::future::ResponseFuture;

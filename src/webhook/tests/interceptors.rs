@@ -33,6 +33,7 @@ fn assert_answer(trigger_point: &str, answer: InterceptorResponse) {
 #[test]
 fn signup() {
     let request = request("PRE_SIGNUP");
+    assert!(!format!("{request:?}").contains("xsrPHl7k7ARgdhC6"), "no state in logs");
     let context = &request.context;
     assert_eq!(context.environment_id.as_deref(), Some("env_92561807201272162"));
     assert_eq!(context.user_id.as_deref(), Some("usr_93418238346728951"));

@@ -1,0 +1,140 @@
+use std::fmt;
+
+use super::Sessions;
+use super::revocation::Revoked;
+use crate::shared_store::StoreError;
+use crate::telemetry;
+use crate::webhook::{EventPayload, WebhookEvent};
+
+/// Ends the sessions of people who may no longer log in, when a webhook tells of it: on every
+/// replica within two seconds.
+///
+/// | event | whose sessions end |
+/// |---|---|
+/// | `user.logout` | that session's; without its id, the user's |
+/// | `organization.directory.user_deleted` | those in the organization with the person's e-mail address |
+/// | `organization.directory.user_updated` with `active: false` | the same |
+/// | `user.organization_membership_deleted` | the user's in that organization |
+/// | `organization.deleted` | all in the organization |
+/// | `organization.directory_disabled` | all in the organization, if [asked for](Self::on_directory_disabled) |
+/// | `organization.sso_disabled`, `organization.sso_deleted` | all in the organization, if [asked for](Self::on_sso_disabled) |
+///
+/// A directory's e-mail address counts in its own organization only, in upper or lower case: one
+/// customer's directory must not end another's sessions. So a session without an organization, or
+/// whose scope has no `email`, does not end by a directory's events.
+///
+/// A logout ends sessions that began until a minute after it; all else those that began until now,
+/// because who was locked out may have logged in before the event arrived. An event that comes late
+/// or twice thus costs a login at worst.
+///
+/// ```
+/// # #[cfg(all(feature = "axum", feature = "sandbox"))] {
+/// use axum::{Router, routing::post};
+/// use http::StatusCode;
+/// use tower_scalekit::session::Deprovisioning;
+/// use tower_scalekit::shared_store::MemoryStore;
+/// use tower_scalekit::webhook::WebhookEvent;
+/// use tower_scalekit::webhook_verify::WebhookSecret;
+/// use tower_scalekit::{Sandbox, SessionSecret, Sessions, WebhookVerify};
+///
+/// let sandbox = Sandbox::new();
+/// let sessions = Sessions::builder(sandbox.scalekit())
+///     .secret(SessionSecret::generate()?)
+///     .redirect_uri("https://app.example/auth/callback")
+///     .build()?;
+/// let deprovisioning = Deprovisioning::new(&sessions);
+///
+/// let secret = WebhookSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")?;
+/// let webhooks: Router = Router::new()
+///     .route("/webhooks/scalekit", post(async move |event: WebhookEvent| {
+///         match deprovisioning.apply(&event).await {
+///             Ok(_) => StatusCode::NO_CONTENT,
+///             Err(_) => StatusCode::SERVICE_UNAVAILABLE, // it is sent again
+///         }
+///     }))
+///     .layer(WebhookVerify::new(secret));
+/// # let _ = webhooks;
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Deprovisioning {
+    sessions: Sessions,
+    on_directory_disabled: bool,
+    on_sso_disabled: bool,
+}
+
+impl Deprovisioning {
+    /// Ends sessions of these.
+    pub fn new(sessions: &Sessions) -> Self {
+        let sessions = sessions.clone();
+        Self { sessions, on_directory_disabled: false, on_sso_disabled: false }
+    }
+
+    /// Ends all sessions in an organization also when its directory is switched off: whoever
+    /// switches it off may only be about to set up another.
+    pub fn on_directory_disabled(mut self) -> Self {
+        self.on_directory_disabled = true;
+        self
+    }
+
+    /// Ends all sessions in an organization also when it no longer logs in through its identity
+    /// provider.
+    pub fn on_sso_disabled(mut self) -> Self {
+        self.on_sso_disabled = true;
+        self
+    }
+
+    /// Ends the sessions that the event is about, if any; true if it names somebody's.
+    ///
+    /// # Errors
+    /// When the shared store does not take it: the sessions are ended in this process only. Answer
+    /// 503, then the event is sent again.
+    pub async fn apply(&self, event: &WebhookEvent) -> Result<bool, StoreError> {
+        let Some(revoked) = self.revoked(event) else { return Ok(false) };
+        let is_logout = matches!(event.payload(), EventPayload::UserLogout(_));
+        match event.occurred_at().filter(|_| is_logout) {
+            Some(at) => self.sessions.revoke_ended_at(at, revoked).await?,
+            None => self.sessions.revoke(revoked).await?,
+        }
+        telemetry::deprovisioned(event.event_type());
+        Ok(true)
+    }
+
+    fn revoked<'a>(&self, event: &'a WebhookEvent) -> Option<Revoked<'a>> {
+        let organization = event.organization_id();
+        match event.payload() {
+            EventPayload::UserLogout(ended) => {
+                let session = ended.user_session.session_id.as_deref();
+                session
+                    .map(Revoked::EnvironmentSession)
+                    .or_else(|| ended.user.id.as_deref().map(Revoked::User))
+            }
+            EventPayload::DirectoryUserUpdated(user) if user.active != Some(false) => None,
+            EventPayload::DirectoryUserDeleted(user) | EventPayload::DirectoryUserUpdated(user) => {
+                Some(Revoked::OrganizationEmail(organization?, user.email.as_deref()?))
+            }
+            EventPayload::UserOrganizationMembershipDeleted(membership) => {
+                Some(Revoked::OrganizationUser(organization?, membership.user.id.as_deref()?))
+            }
+            EventPayload::OrganizationDeleted(_) => organization.map(Revoked::Organization),
+            EventPayload::DirectoryDisabled(_) if self.on_directory_disabled => {
+                organization.map(Revoked::Organization)
+            }
+            EventPayload::SsoDisabled(_) | EventPayload::SsoDeleted(_) if self.on_sso_disabled => {
+                organization.map(Revoked::Organization)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Deprovisioning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deprovisioning")
+            .field("on_directory_disabled", &self.on_directory_disabled)
+            .field("on_sso_disabled", &self.on_sso_disabled)
+            .finish_non_exhaustive()
+    }
+}
