@@ -51,6 +51,11 @@ pub fn seen_after_event(known: Option<&Known>, happened_at: i64, sync: Sync) -> 
     if sync.since <= happened_at { sync.number } else { before }
 }
 
+/// What a listing leaves there: another process may have begun a later sync.
+pub fn seen_after_listing(known: Option<&Known>, sync: Sync) -> i64 {
+    known.map_or(0, |known| known.seen_in).max(sync.number)
+}
+
 /// Whether a sync that is complete says that this person is gone.
 pub fn is_gone(known: &Known, sync: Sync) -> bool {
     !known.deleted && known.seen_in < sync.number

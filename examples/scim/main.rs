@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures::future::{self, FutureExt as _};
 use http::StatusCode;
 use tower_scalekit::WebhookVerify;
 use tower_scalekit::http_client::ReqwestClient;
@@ -38,15 +39,19 @@ async fn main() {
     let table = Table::open(&path).map_err(|error| format!("{}: {error}", path.display()));
     let table = common::or_exit(1, table);
 
-    // Events are taken from the start: whatever comes while the sync runs is not lost.
-    let organization_id = common::setting("SCALEKIT_ORGANIZATION_ID");
-    tokio::spawn(sync::run(setup.scalekit.api(), organization_id, table.clone()));
     let app = Router::new()
         .route("/webhook", post(webhook))
         .route_layer(verified)
         .route("/users", get(users)) // for all to see: yours is behind a login
-        .with_state(table);
-    setup.serve(app).await;
+        .with_state(table.clone());
+    // Events are taken from the start: none is lost that comes while the sync runs.
+    let organization_id = common::setting("SCALEKIT_ORGANIZATION_ID");
+    let sync = sync::run(setup.scalekit.api(), organization_id, table);
+    tokio::select! {
+        biased;
+        () = setup.serve(app) => {}
+        () = sync.then(|()| future::pending()) => {}
+    }
 }
 
 /// Anything but 2xx, and the event is sent again.

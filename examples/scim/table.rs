@@ -72,17 +72,18 @@ impl Table {
         self.write(|transaction| {
             for Listed { person, updated_at } in page {
                 let known = known(transaction, &person.id)?;
+                let seen_in = judge::seen_after_listing(known.as_ref(), sync);
                 if judge::listing_counts(known.as_ref(), updated_at, sync) {
                     let before = known.as_ref().map(|known| known.changed_at);
                     let row = Known {
                         changed_at: before.max(updated_at).unwrap_or_default(),
-                        seen_in: sync.number,
+                        seen_in,
                         ..Known::default()
                     };
                     put(transaction, organization_id, &person, &row)?;
                 } else {
                     let update = "UPDATE users SET seen_in = ? WHERE id = ?";
-                    transaction.prepare_cached(update)?.execute(params![sync.number, person.id])?;
+                    transaction.prepare_cached(update)?.execute(params![seen_in, person.id])?;
                 }
             }
             Ok(())

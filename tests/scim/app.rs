@@ -123,7 +123,7 @@ fn sorted(mut users: Vec<Value>) -> Vec<Value> {
 }
 
 /// Beside this test's folder: `cargo test` builds examples too.
-fn example() -> PathBuf {
+pub fn example() -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
     let example = profile.join("examples").join(format!("scim{}", env::consts::EXE_SUFFIX));

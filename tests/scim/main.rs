@@ -6,6 +6,7 @@ mod app;
 mod deliveries;
 mod rules;
 mod sender;
+mod settings;
 mod syncing;
 
 #[path = "../../examples/scim/judge.rs"]

@@ -5,7 +5,9 @@ use std::path::Path;
 use time::{Duration, OffsetDateTime};
 use tower_scalekit::webhook::WebhookEvent;
 
-use crate::judge::{Known, Sync, event_counts, is_gone, listing_counts, seen_after_event};
+use crate::judge::{
+    Known, Sync, event_counts, is_gone, listing_counts, seen_after_event, seen_after_listing,
+};
 use crate::person::{Change, Person, nanoseconds};
 use crate::table::{Listed, Table};
 
@@ -72,6 +74,8 @@ fn who_is_neither_listed_nor_told_of_is_gone() {
         let seen_in = seen_after_event(Some(&known(10)), happened_at, SYNC);
         assert_eq!(!is_gone(&Known { seen_in, ..known(happened_at) }, SYNC), stays);
     }
+    let by_another = Known { seen_in: 3, ..known(10) };
+    assert_eq!(seen_after_listing(Some(&by_another), SYNC), 3);
 }
 
 #[test]

@@ -99,7 +99,11 @@ async fn in_the_middle(world: &World, count: usize) -> HeldRequests {
         }
         world.sandbox.hold(Endpoint::Api)
     };
-    timeout(PATIENCE, waiting).await.unwrap()
+    let held = timeout(PATIENCE, waiting).await.unwrap();
+    let query = "SELECT count(*) FROM users WHERE seen_in = (SELECT max(number) FROM syncs)";
+    let found = usize::try_from(world.count(query)).unwrap();
+    assert!((1..count - 30).contains(&found), "{found} users, which is not the middle");
+    held
 }
 
 fn unfinished(world: &World) -> i64 {
