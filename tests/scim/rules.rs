@@ -9,6 +9,7 @@ use crate::judge::{
     Known, Sync, event_counts, is_gone, listing_counts, seen_after_event, seen_after_listing,
 };
 use crate::person::{Change, Person, nanoseconds};
+use crate::processes::fresh_folder;
 use crate::table::{Listed, Table};
 
 const SYNC: Sync = Sync { number: 2, since: 100 };
@@ -103,7 +104,14 @@ fn a_user_who_was_not_found_comes_back_with_the_next_listing_or_a_new_event_only
     assert_eq!(active(), Some(false), "older than the sync");
     assert!(event("evt_2", nanoseconds(now + Duration::SECOND)));
     assert_eq!(active(), Some(true));
-    assert!(!event("evt_2", nanoseconds(now + Duration::SECOND)), "known");
+    let again = Change {
+        person: jane(),
+        organization_id: "org_1".into(),
+        happened_at: i64::MAX,
+        deletes: true,
+    };
+    assert!(!table.handle("evt_2", "organization.directory.user_deleted", Some(again)).unwrap());
+    assert_eq!(active(), Some(true), "handled before");
 
     let third = table.begin_sync(now + Duration::HOUR).unwrap();
     table.finish_sync(third, "org_1").unwrap();
@@ -127,4 +135,25 @@ fn the_envelope_of_the_older_guides_tells_users_by_their_address() {
     }
     let users = table.users().unwrap();
     assert_eq!((users.len(), users[0].name.as_str(), users[0].active), (1, "John Roe", Some(true)));
+}
+
+#[test]
+fn an_event_whose_row_cannot_be_written_was_not_handled() {
+    let folder = fresh_folder();
+    let file = folder.path().join("users.sqlite");
+    let table = Table::open(&file).unwrap();
+    let broken = "CREATE TRIGGER broken BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, ''); END";
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other.execute_batch(broken).unwrap();
+    let handle = || {
+        let person = Person { id: "diruser_1".into(), ..Person::default() };
+        let change =
+            Change { person, organization_id: "org_1".into(), happened_at: 1, deletes: false };
+        table.handle("evt_1", "organization.directory.user_created", Some(change))
+    };
+    assert!(handle().is_err());
+    other.execute_batch("DROP TRIGGER broken").unwrap();
+    assert_eq!(handle(), Ok(true));
+    assert_eq!(handle(), Ok(false));
+    assert_eq!(table.users().unwrap().len(), 1);
 }
