@@ -61,7 +61,7 @@ async fn full(api: &Api, organization: Option<&str>, table: &Table) -> Result<u6
         }
     }
     let gone = blocking(table, move |table| table.finish_sync(sync, &organization)).await?;
-    progress.finish();
+    progress.finish_and_clear();
     tracing::info!(users = progress.position(), gone, "synced");
     Ok(progress.position())
 }
