@@ -15,7 +15,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tower_scalekit::http_client::ReqwestClient;
 use tower_scalekit::sandbox::SandboxServer;
+use tower_scalekit::webhook_verify::WebhookSecret;
 use tower_scalekit::{Sandbox, Scalekit, SessionSecret};
 use tracing_subscriber::EnvFilter;
 
@@ -59,6 +61,22 @@ impl Setup {
             }
         };
         Self { scalekit, public_url, sandbox, listener }
+    }
+
+    /// Signs the webhooks that come to this path: `SCALEKIT_WEBHOOK_SECRET`, or what the embedded
+    /// sandbox signs with from now on. `None`, said in one line, without either.
+    pub fn webhook_secret(&self, path: &str) -> Option<WebhookSecret> {
+        if setting("SCALEKIT_WEBHOOK_SECRET").is_some() {
+            return Some(or_exit(2, WebhookSecret::from_env("SCALEKIT_WEBHOOK_SECRET")));
+        }
+        let Some((sandbox, _)) = &self.sandbox else {
+            eprintln!("SCALEKIT_WEBHOOK_SECRET is not set: webhooks are not accepted");
+            return None;
+        };
+        let endpoint = sandbox.add_webhook_endpoint(&format!("{}{path}", self.public_url));
+        sandbox.deliver_webhooks_with(or_exit(1, ReqwestClient::new()));
+        sandbox.start_delivery();
+        Some(or_exit(1, WebhookSecret::new(endpoint.secret().expose())))
     }
 
     /// Tells where the server is, and serves until SIGTERM or Ctrl-C.

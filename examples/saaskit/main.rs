@@ -9,11 +9,20 @@ mod common;
 mod me;
 mod pages;
 
+use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Html;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tower_scalekit::{RequireScope, RequireSession, Session, Sessions};
+use tower_scalekit::clock::Clock;
+use tower_scalekit::session::Deprovisioning;
+use tower_scalekit::shared_store::MemoryStore;
+use tower_scalekit::webhook::WebhookEvent;
+use tower_scalekit::webhook_verify::WebhookSecret;
+use tower_scalekit::{RequireScope, RequireSession, Session, Sessions, WebhookVerify};
+
+const WEBHOOKS: &str = "/webhooks/scalekit";
 
 #[tokio::main]
 async fn main() {
@@ -35,8 +44,31 @@ async fn main() {
                 .route("/", get(home))
                 .route_layer(RequireSession::new(&sessions).optional()),
         )
-        .merge(sessions.routes());
+        .merge(sessions.routes())
+        .merge(
+            setup.webhook_secret(WEBHOOKS).map(|key| webhooks(key, &sessions)).unwrap_or_default(),
+        );
     setup.serve(app).await;
+}
+
+/// Whoever is removed in their company's directory is logged out here.
+fn webhooks(secret: WebhookSecret, sessions: &Sessions) -> Router {
+    let handled = MemoryStore::new(Clock::system());
+    Router::new()
+        .route(WEBHOOKS, post(deprovision))
+        .layer(WebhookVerify::new(secret).deduplicate(handled))
+        .with_state(Deprovisioning::new(sessions))
+}
+
+async fn deprovision(
+    State(deprovisioning): State<Deprovisioning>,
+    event: WebhookEvent,
+) -> StatusCode {
+    match deprovisioning.apply(&event).await {
+        Ok(_) => StatusCode::NO_CONTENT,
+        // Then it is sent again.
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }
 
 async fn home(session: Option<Session>) -> Html<String> {

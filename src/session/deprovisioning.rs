@@ -23,6 +23,9 @@ use crate::webhook::{EventPayload, WebhookEvent};
 /// customer's directory must not end another's sessions. So a session without an organization, or
 /// whose scope has no `email`, does not end by a directory's events.
 ///
+/// Sessions are ended in this app only, as by [`Sessions::revoke_session`]: whether the person gets in
+/// again is for the environment and their identity provider to say.
+///
 /// A logout ends sessions that began until a minute after it; all else those that began until now,
 /// because who was locked out may have logged in before the event arrived. An event that comes late
 /// or twice thus costs a login at worst.

@@ -2,8 +2,14 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body_util::Full;
+use tower::service_fn;
 use tower_scalekit::Sandbox;
+use tower_scalekit::http_client::{HttpClient as _, ReqwestClient, ServiceClient};
 use tower_scalekit::sandbox::SandboxServer;
 
 use crate::processes::{Program, fresh_folder};
@@ -28,14 +34,36 @@ impl App {
     }
 
     pub fn at(bind: &str, environment: &Environment) -> Self {
+        Self::of(environment, &[("BIND", bind)])
+    }
+
+    /// The environment's webhooks are sent to it.
+    pub fn with_webhooks(environment: &Environment) -> Self {
+        let endpoint = environment.sandbox.add_webhook_endpoint("http://app.test/");
+        let secret = endpoint.secret();
+        let settings = [("BIND", "127.0.0.1:0"), ("SCALEKIT_WEBHOOK_SECRET", secret.expose())];
+        let app = Self::of(environment, &settings);
+        let address: Uri = app.address("/webhooks/scalekit").parse().unwrap();
+        let client = Arc::new(ReqwestClient::new().unwrap());
+        let forward = service_fn(move |mut request: Request<Bytes>| {
+            let client = Arc::clone(&client);
+            *request.uri_mut() = address.clone();
+            async move { client.send(request).await.map(|answer| answer.map(Full::new)) }
+        });
+        environment.sandbox.deliver_webhooks_with(ServiceClient::new(forward));
+        app
+    }
+
+    fn of(environment: &Environment, settings: &[(&str, &str)]) -> Self {
         let sandbox = &environment.sandbox;
-        Self::listening(Self::run(&[
-            ("BIND", bind),
+        let mut all = vec![
             ("SCALEKIT_ENVIRONMENT_URL", environment.server.environment_url()),
             ("SCALEKIT_CLIENT_ID", sandbox.client_id()),
             ("SCALEKIT_CLIENT_SECRET", sandbox.client_secret().expose()),
             SESSION_SECRET,
-        ]))
+        ];
+        all.extend(settings);
+        Self::listening(Self::run(&all))
     }
 
     /// Started with these settings only; not yet known to listen.

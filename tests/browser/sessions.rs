@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use time::{Duration, OffsetDateTime};
 use tower_scalekit::Sandbox;
-use tower_scalekit::sandbox::TokenKind;
+use tower_scalekit::sandbox::{DeliveryState, TokenKind};
 
 use crate::app::{App, Environment};
 use crate::browser::Browser;
@@ -70,6 +70,28 @@ async fn a_session_that_the_environment_ended_asks_for_a_login_when_it_is_due() 
     browser.pick("john@acme.test").await;
     browser.arrives_at(&app.address("/dashboard")).await;
     browser.shows(&["Hello, John"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_removed_from_their_companys_directory_is_logged_out() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let app = App::with_webhooks(&environment);
+    browser.go(&app.address("/dashboard")).await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+
+    let sandbox = &environment.sandbox;
+    let acme = sandbox.organizations().remove(0);
+    let users = sandbox.directory_users(&sandbox.directory_id(&acme.id).unwrap());
+    let jane = users.iter().find(|user| user.email == "jane@acme.test").unwrap();
+    assert!(sandbox.remove_directory_user(&jane.id));
+    assert_eq!(sandbox.deliver_due().await, 1);
+    assert_eq!(sandbox.deliveries()[0].state, DeliveryState::Delivered);
+    // Else the environment would let them in again without a question.
+    assert_eq!(sandbox.end_sessions_of("jane@acme.test"), 1);
+    browser.reload().await;
+    browser.sees_login_page().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

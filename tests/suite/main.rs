@@ -2,6 +2,7 @@
 
 mod answers;
 mod backchannel;
+mod deprovisioning;
 mod grpc;
 mod guards;
 mod keys;

@@ -22,6 +22,8 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_scalekit::clock::ManualClock;
+use tower_scalekit::webhook::WebhookEvent;
+use tower_scalekit::webhook::interceptor::{InterceptorRequest, InterceptorResponse, TriggerPoint};
 use tower_scalekit::webhook_verify::{WebhookError, WebhookRejection, WebhookSecret};
 use tower_scalekit::{ReplayBody, WebhookVerify};
 
@@ -363,5 +365,55 @@ async fn the_service_that_was_made_ready_is_the_one_that_is_called() {
     for _ in 0..3 {
         let answer = service.ready().await.unwrap().call(message("msg_1")).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn what_the_environment_tells_and_asks_reaches_the_handler_typed() {
+    let clock = clock();
+    let told = layer(&clock);
+    let told = Router::new()
+        .route("/webhook", post(|event: WebhookEvent| async move { event.id().to_owned() }))
+        .layer(told);
+    let event = r#"{"id": "evt_1", "type": "user.login", "data": {}}"#;
+    let answer = send(&told, signed("webhook", "msg_1", NOW, event, 1)).await;
+    assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::OK, "evt_1"));
+
+    let asked = WebhookVerify::interceptor(secret(1)).clock(clock.clock());
+    let asked = Router::new().route("/webhook", post(decide)).layer(asked);
+    let decision = |trigger: &str| {
+        let question = format!(r#"{{"trigger_point": "{trigger}", "data": {{}}}}"#);
+        let request = signed("interceptor", "msg_1", NOW, &question, 1);
+        let asked = asked.clone();
+        async move { send(&asked, request).await }
+    };
+    for (trigger, expected) in [("PRE_SIGNUP", "DENY"), ("PRE_SESSION_CREATION", "ALLOW")] {
+        let answer = decision(trigger).await;
+        assert_eq!(answer.status(), StatusCode::OK, "whatever was decided");
+        assert_eq!(answer.json()["decision"], expected);
+    }
+
+    // Signed, but nothing that is known here: whoever takes the bytes gets it.
+    for body in ["{}", "[]", "", r#"{"id": "evt_1", "id": "evt_2", "type": "x", "data": {}}"#] {
+        let answer = send(&told, signed("webhook", "msg_1", NOW, body, 1)).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{body}");
+        assert_eq!(answer.json()["error"], "invalid_request");
+        let answer = send(&asked, signed("interceptor", "msg_1", NOW, body, 1)).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{body}");
+    }
+
+    // Without the layer around it, or with that of the other kind, nothing was verified.
+    let bare = Router::new().route("/webhook", post(|_: WebhookEvent| async {}));
+    let answer = send(&bare, signed("webhook", "msg_1", NOW, event, 1)).await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let crossed = Router::new().route("/webhook", post(decide)).layer(layer(&clock));
+    let answer = send(&crossed, signed("webhook", "msg_1", NOW, event, 1)).await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+async fn decide(question: InterceptorRequest) -> InterceptorResponse {
+    match question.trigger_point {
+        TriggerPoint::PreSignup => InterceptorResponse::deny("By invitation only"),
+        _ => InterceptorResponse::allow(),
     }
 }

@@ -1,0 +1,252 @@
+//! Who may no longer log in at their company is logged out here.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::post;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use tower_scalekit::WebhookVerify;
+use tower_scalekit::http_client::ServiceClient;
+use tower_scalekit::sandbox::{DeliveryState, DirectoryUser};
+use tower_scalekit::session::{Deprovisioning, LocalSession, User};
+use tower_scalekit::shared_store::MemoryStore;
+use tower_scalekit::webhook::WebhookEvent;
+use tower_scalekit::webhook_verify::WebhookSecret;
+
+use crate::store::FlakyStore;
+use crate::support::{Browser, FETCH, JANE, JOHN, World, app, send};
+
+/// Takes what the sandbox sends, as `saaskit` does.
+fn listen(world: &World, deprovisioning: Deprovisioning) {
+    let endpoint = world.sandbox.add_webhook_endpoint("https://app.example.com/webhooks/scalekit");
+    let secret = WebhookSecret::new(endpoint.secret().expose()).unwrap();
+    let clock = world.sandbox.clock().clock();
+    let layer = WebhookVerify::new(secret).clock(clock.clone());
+    let router: Router = Router::new()
+        .route("/webhooks/scalekit", post(deprovision))
+        .layer(layer.deduplicate(MemoryStore::new(clock)))
+        .with_state(deprovisioning);
+    let service = router.map_request(|request: Request<Bytes>| request.map(Body::from));
+    world.sandbox.deliver_webhooks_with(ServiceClient::new(service));
+}
+
+async fn deprovision(
+    State(deprovisioning): State<Deprovisioning>,
+    event: WebhookEvent,
+) -> StatusCode {
+    match deprovisioning.apply(&event).await {
+        Ok(_) => StatusCode::NO_CONTENT,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn organization_id(world: &World, name: &str) -> String {
+    let organizations = world.sandbox.organizations();
+    organizations.iter().find(|one| one.display_name.starts_with(name)).unwrap().id.clone()
+}
+
+fn in_directory(world: &World, organization: &str, email: &str) -> DirectoryUser {
+    let directory = world.sandbox.directory_id(&organization_id(world, organization)).unwrap();
+    let users = world.sandbox.directory_users(&directory);
+    let known = users.into_iter().find(|user| user.email == email);
+    known.unwrap_or_else(|| world.sandbox.add_directory_user(&directory, email))
+}
+
+async fn status(browser: &Browser) -> StatusCode {
+    send(browser.app(), browser.request(Method::GET, "/me", &FETCH)).await.status()
+}
+
+async fn deliver(world: &World) {
+    world.sandbox.deliver_due().await;
+    let deliveries = world.sandbox.deliveries();
+    assert!(!deliveries.is_empty());
+    assert!(deliveries.iter().all(|one| one.state == DeliveryState::Delivered), "{deliveries:?}");
+}
+
+#[tokio::test]
+async fn a_person_deleted_in_the_directory_is_out_at_the_next_request() {
+    let world = World::new();
+    listen(&world, Deprovisioning::new(&world.sessions));
+    let (jane, john) = (world.logged_in(JANE).await, world.logged_in(JOHN).await);
+    let user = in_directory(&world, "Acme", JANE);
+    assert_eq!(status(&jane).await, StatusCode::OK);
+
+    assert!(world.sandbox.remove_directory_user(&user.id));
+    deliver(&world).await;
+    assert_eq!(
+        (status(&jane).await, status(&john).await),
+        (StatusCode::UNAUTHORIZED, StatusCode::OK)
+    );
+}
+
+#[tokio::test]
+async fn a_person_set_inactive_in_the_directory_is_out_and_may_come_back() {
+    let world = World::new();
+    listen(&world, Deprovisioning::new(&world.sessions));
+    let jane = world.logged_in(JANE).await;
+    let user = in_directory(&world, "Acme", JANE);
+    let change = |change: fn(&mut DirectoryUser)| {
+        assert!(world.sandbox.update_directory_user(&user.id, change));
+    };
+    change(|user| user.given_name = "Janet".into());
+    deliver(&world).await;
+    assert_eq!(status(&jane).await, StatusCode::OK, "another name is no end");
+
+    change(|user| user.active = false);
+    deliver(&world).await;
+    assert_eq!(status(&jane).await, StatusCode::UNAUTHORIZED);
+
+    world.advance(1);
+    change(|user| user.active = true);
+    deliver(&world).await;
+    assert_eq!(status(&jane).await, StatusCode::UNAUTHORIZED, "what has ended stays so");
+    assert_eq!(status(&world.logged_in(JANE).await).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_directory_of_another_organization_ends_nothing() {
+    let world = World::new();
+    listen(&world, Deprovisioning::new(&world.sessions).on_directory_disabled());
+    let (jane, gita) = (world.logged_in(JANE).await, world.logged_in("gita@globex.test").await);
+    let namesake = in_directory(&world, "Globex", JANE);
+    assert!(world.sandbox.update_directory_user(&namesake.id, |user| user.active = false));
+    assert!(world.sandbox.remove_directory_user(&namesake.id));
+    deliver(&world).await;
+    assert_eq!((status(&jane).await, status(&gita).await), (StatusCode::OK, StatusCode::OK));
+
+    let directory = world.sandbox.directory_id(&organization_id(&world, "Globex")).unwrap();
+    assert!(world.sandbox.set_directory_enabled(&directory, false));
+    deliver(&world).await;
+    assert_eq!(
+        (status(&jane).await, status(&gita).await),
+        (StatusCode::OK, StatusCode::UNAUTHORIZED)
+    );
+}
+
+#[tokio::test]
+async fn every_replica_refuses_within_two_seconds() {
+    let world = World::new();
+    let store = Arc::new(MemoryStore::new(world.sandbox.clock().clock()));
+    let [one, other] = [(); 2].map(|()| world.replica(|one| one.shared_store(Arc::clone(&store))));
+    listen(&world, Deprovisioning::new(&one));
+    let mut jane = Browser::new(&app(&other), &world.sandbox);
+    jane.log_in(&world.sandbox, JANE).await;
+    assert_eq!(status(&jane).await, StatusCode::OK);
+
+    let user = in_directory(&world, "Acme", JANE);
+    assert!(world.sandbox.remove_directory_user(&user.id));
+    deliver(&world).await;
+    world.advance(2);
+    assert_eq!(status(&jane).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn an_event_that_the_store_does_not_take_is_sent_again() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let sessions = world.replica(|one| one.shared_store(store.clone()));
+    listen(&world, Deprovisioning::new(&sessions));
+    let user = in_directory(&world, "Acme", JANE);
+    store.set_down(true);
+    assert!(world.sandbox.remove_directory_user(&user.id));
+    world.sandbox.deliver_due().await;
+    let deliveries = world.sandbox.deliveries();
+    let attempt = deliveries.last().unwrap().attempts.last().unwrap();
+    assert_eq!(attempt.status, Some(StatusCode::SERVICE_UNAVAILABLE));
+
+    store.set_down(false);
+    world.advance(5);
+    deliver(&world).await;
+}
+
+/// Whom an event ends: a user, the same user in another organization, another with the same e-mail
+/// address, a stranger.
+async fn ended(deprovisioning: fn(Deprovisioning) -> Deprovisioning, event: &Value) -> [bool; 4] {
+    let world = World::new();
+    let begin = async |organization: &str, user: &str, email: &str| {
+        let mut person = User::default();
+        user.clone_into(&mut person.id);
+        email.clone_into(&mut person.email);
+        let session = LocalSession::new(person).organization_id(organization);
+        let cookies = world.sessions.begin(session, &HeaderMap::new()).await.unwrap();
+        let mut begun = Response::new(Bytes::new());
+        cookies.set(begun.headers_mut());
+        let mut browser = world.browser();
+        browser.take_in(&begun);
+        assert_eq!(status(&browser).await, StatusCode::OK);
+        browser
+    };
+    let browsers = [
+        begin("org_1", "usr_1", "Jane@Acme.test").await,
+        begin("org_2", "usr_1", "jane@acme.test").await,
+        begin("org_1", "usr_2", "jane@acme.test").await,
+        begin("org_3", "usr_3", "john@acme.test").await,
+    ];
+    let event = WebhookEvent::parse(event.to_string().as_bytes()).unwrap();
+    let deprovisioning = deprovisioning(Deprovisioning::new(&world.sessions));
+    let applied = deprovisioning.apply(&event).await.unwrap();
+    let mut ended = [false; 4];
+    for (ended, browser) in ended.iter_mut().zip(&browsers) {
+        *ended = status(browser).await == StatusCode::UNAUTHORIZED;
+    }
+    assert!(applied || ended == [false; 4]);
+    ended
+}
+
+#[tokio::test]
+async fn each_event_ends_whom_it_names_and_nobody_else() {
+    let directory_user = |rest: Value| {
+        let mut user = json!({"id": "diruser_1", "email": "jane@acme.test"});
+        user.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        user
+    };
+    let membership = json!({"organization": {"id": "org_1"}, "user": {"id": "usr_1"}});
+    let nobody = [false; 4];
+    for (event_type, data, expected) in [
+        (
+            "organization.directory.user_deleted",
+            directory_user(json!({})),
+            [true, false, true, false],
+        ),
+        (
+            "organization.directory.user_updated",
+            directory_user(json!({"active": false})),
+            [true, false, true, false],
+        ),
+        ("organization.directory.user_updated", directory_user(json!({"active": true})), nobody),
+        ("organization.directory.user_updated", directory_user(json!({"active": "no"})), nobody),
+        ("organization.directory.user_created", directory_user(json!({"active": false})), nobody),
+        ("organization.directory.user_deleted", json!({"id": "diruser_1"}), nobody),
+        ("user.organization_membership_deleted", membership.clone(), [true, false, false, false]),
+        ("user.organization_membership_updated", membership, nobody),
+        ("user.logout", json!({"user": {"id": "usr_1"}}), [true, true, false, false]),
+        (
+            "user.logout",
+            json!({"user": {"id": "usr_1"}, "user_session": {"session_id": "ses_other"}}),
+            nobody,
+        ),
+        ("organization.deleted", json!({"id": "org_1"}), [true, false, true, false]),
+        ("organization.directory_disabled", json!({"id": "dir_1"}), nobody),
+        ("organization.sso_disabled", json!({"id": "conn_1"}), nobody),
+        ("organization.made_up", json!({"email": "jane@acme.test"}), nobody),
+    ] {
+        let event = event(event_type, &data);
+        assert_eq!(ended(|one| one, &event).await, expected, "{event}");
+    }
+    for event_type in
+        ["organization.directory_disabled", "organization.sso_disabled", "organization.sso_deleted"]
+    {
+        let event = event(event_type, &json!({"id": "x"}));
+        let opted = |one: Deprovisioning| one.on_directory_disabled().on_sso_disabled();
+        assert_eq!(ended(opted, &event).await, [true, false, true, false], "{event}");
+    }
+}
+
+fn event(event_type: &str, data: &Value) -> Value {
+    json!({"id": "evt_1", "type": event_type, "organization_id": "org_1", "data": data})
+}
