@@ -3,9 +3,10 @@
 //! `cargo run --example scim`, then open the printed address and `/users`. Without the SCALEKIT_
 //! variables it runs on an embedded sandbox, whose `/deliveries` shows what it sends. With them, add
 //! `{PUBLIC_URL}/webhook` in the dashboard (Webhooks) for the events of directory users and set
-//! `SCALEKIT_WEBHOOK_SECRET`. `DATABASE_URL` is `sqlite://PATH`, a temporary file unless set;
-//! `SCALEKIT_ORGANIZATION_ID` says whose directory is synced at each start, the first one's unless
-//! set.
+//! `SCALEKIT_WEBHOOK_SECRET`; without it there is the sync alone.
+//!
+//! `DATABASE_URL` is `sqlite://PATH`, a temporary file unless set. `SCALEKIT_ORGANIZATION_ID` says
+//! whose directory is synced at each start, that of the first one unless set.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -23,9 +24,7 @@ use axum::{Json, Router};
 use futures::future::{self, FutureExt as _};
 use http::StatusCode;
 use tower_scalekit::WebhookVerify;
-use tower_scalekit::http_client::ReqwestClient;
 use tower_scalekit::webhook::WebhookEvent;
-use tower_scalekit::webhook_verify::WebhookSecret;
 
 use self::person::{Change, Person};
 use self::table::Table;
@@ -33,16 +32,18 @@ use self::table::Table;
 #[tokio::main]
 async fn main() {
     let setup = common::Setup::from_env().await;
-    // No `deduplicate`: the table of events knows more than a store could, also after a restart.
-    let verified = common::or_exit(2, webhook_verify(&setup));
+    let secret = setup.webhook_secret("/webhook");
     let path = common::or_exit(2, database());
     let table = Table::open(&path).map_err(|error| format!("{}: {error}", path.display()));
     let table = common::or_exit(1, table);
 
+    // No `deduplicate`: the table of events knows more than a store could, also after a restart.
+    let webhooks = secret
+        .map(WebhookVerify::new)
+        .map(|verified| Router::new().route("/webhook", post(webhook)).route_layer(verified));
     let app = Router::new()
-        .route("/webhook", post(webhook))
-        .route_layer(verified)
         .route("/users", get(users)) // for all to see: yours is behind a login
+        .merge(webhooks.unwrap_or_default())
         .with_state(table.clone());
     // Events are taken from the start: none is lost that comes while the sync runs.
     let organization_id = common::setting("SCALEKIT_ORGANIZATION_ID");
@@ -82,22 +83,6 @@ async fn blocking<T: Send + 'static>(
     let table = table.clone();
     let done = tokio::task::spawn_blocking(move || work(&table)).await;
     done.unwrap_or(Err(rusqlite::Error::UnwindingPanic))
-}
-
-/// Checks signatures with the dashboard's secret, or the sandbox's.
-fn webhook_verify(setup: &common::Setup) -> Result<WebhookVerify, tower_scalekit::ConfigError> {
-    const VARIABLE: &str = "SCALEKIT_WEBHOOK_SECRET";
-    let Some((sandbox, _)) = &setup.sandbox else {
-        return Ok(WebhookVerify::new(WebhookSecret::from_env(VARIABLE)?));
-    };
-    sandbox.deliver_webhooks_with(common::or_exit(1, ReqwestClient::new()));
-    sandbox.start_delivery();
-    let endpoint = sandbox.add_webhook_endpoint(&format!("{}/webhook", setup.public_url));
-    let verify = WebhookVerify::new(WebhookSecret::new(endpoint.secret().expose())?);
-    match common::setting(VARIABLE) {
-        Some(_) => Ok(verify.secret(WebhookSecret::from_env(VARIABLE)?)),
-        None => Ok(verify),
-    }
 }
 
 /// The file that `DATABASE_URL` names.
