@@ -1,0 +1,92 @@
+//! A person, as the two sources tell of them, and as `/users` shows them.
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use tower_scalekit::api::directories;
+use tower_scalekit::webhook::{self, EventPayload, WebhookEvent};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Person {
+    pub id: String,
+    pub email: String,
+    pub name: String,
+    pub given_name: String,
+    pub family_name: String,
+    /// `None` when it is not told.
+    pub active: Option<bool>,
+}
+
+impl Person {
+    fn named(mut self, name: Option<String>) -> Self {
+        let parts = format!("{} {}", self.given_name, self.family_name);
+        self.name = name.unwrap_or_else(|| parts.trim().to_owned());
+        self
+    }
+}
+
+/// From the listing, with details: only those say who is active.
+impl From<directories::DirectoryUser> for Person {
+    fn from(user: directories::DirectoryUser) -> Self {
+        let name = user.user_detail.get("name").and_then(|name| name.as_str());
+        let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
+        let active = user.user_detail.get("active").and_then(|active| active.as_bool());
+        let person = Self {
+            id: user.id.unwrap_or_default(),
+            email: user.email.unwrap_or_default(),
+            given_name: user.given_name.unwrap_or_default(),
+            family_name: user.family_name.unwrap_or_default(),
+            active,
+            ..Self::default()
+        };
+        person.named(name)
+    }
+}
+
+impl From<&webhook::DirectoryUser> for Person {
+    fn from(user: &webhook::DirectoryUser) -> Self {
+        let person = Self {
+            id: user.id.clone().unwrap_or_default(),
+            email: user.email.clone().unwrap_or_default(),
+            given_name: user.given_name.clone().unwrap_or_default(),
+            family_name: user.family_name.clone().unwrap_or_default(),
+            active: user.active,
+            ..Self::default()
+        };
+        person.named(user.name.clone())
+    }
+}
+
+/// What an event says about a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub person: Person,
+    pub organization_id: String,
+    pub happened_at: i64,
+    pub deletes: bool,
+}
+
+impl Change {
+    /// `None` for events about anything else, or about nobody who is named.
+    pub fn of(event: &WebhookEvent) -> Option<Self> {
+        let (user, deletes) = match event.payload() {
+            EventPayload::DirectoryUserCreated(user) | EventPayload::DirectoryUserUpdated(user) => {
+                (user, false)
+            }
+            EventPayload::DirectoryUserDeleted(user) => (user, true),
+            _ => return None,
+        };
+        let person = Person::from(&**user);
+        let is_told = !person.id.is_empty() || !person.email.is_empty();
+        is_told.then(|| Self {
+            person,
+            organization_id: event.organization_id().unwrap_or_default().to_owned(),
+            happened_at: nanoseconds(event.occurred_at().unwrap_or_else(OffsetDateTime::now_utc)),
+            deletes,
+        })
+    }
+}
+
+/// As SQLite keeps times: good until the year 2262.
+pub fn nanoseconds(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,79 @@
+//! The full sync: who is in the organization's directories now.
+
+use std::error::Error;
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use time::OffsetDateTime;
+use tower_scalekit::api::Api;
+
+use crate::blocking;
+use crate::person::nanoseconds;
+use crate::table::{Listed, Table};
+
+/// What the environment gives at most.
+const PAGE: u32 = 30;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Syncs once, and tries again until it has.
+pub async fn run(api: Api, organization_id: Option<String>, table: Table) {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        match full(&api, organization_id.as_deref(), &table).await {
+            Ok(users) => return println!("synced {users} users"),
+            Err(error) => {
+                tracing::warn!("the sync failed, next attempt in {} s: {error}", pause.as_secs());
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(60));
+    }
+}
+
+async fn full(api: &Api, organization: Option<&str>, table: &Table) -> Result<u64, Failure> {
+    let organization = match organization {
+        Some(id) => id.to_owned(),
+        None => first_organization(api).await?,
+    };
+    let directories = api.directories().list(&organization).await?;
+    if directories.is_empty() {
+        // Which does not mean that nobody is in one: perhaps it is yet to be set up.
+        tracing::warn!("{organization} has no directory");
+        return Ok(0);
+    }
+    let sync = blocking(table, |table| table.begin_sync(OffsetDateTime::now_utc())).await?;
+    let progress = progress(directories.iter().filter_map(|one| one.total_users).sum())?;
+    for directory in directories.into_iter().filter_map(|directory| directory.id) {
+        let users = api.directories().users(&organization, &directory);
+        let users = users.page_size(PAGE).include_detail(true).stream();
+        let mut pages = users.try_chunks(PAGE as usize);
+        while let Some(page) = pages.try_next().await.map_err(|failed| failed.1)? {
+            let users = page.into_iter().filter(|user| user.id.is_some());
+            let listed = users.map(|user| Listed {
+                updated_at: user.updated_at.map(nanoseconds),
+                person: user.into(),
+            });
+            let (page, organization) = (listed.collect::<Vec<_>>(), organization.clone());
+            progress.inc(page.len() as u64);
+            blocking(table, move |table| table.take_page(sync, &organization, page)).await?;
+        }
+    }
+    let gone = blocking(table, move |table| table.finish_sync(sync, &organization)).await?;
+    progress.finish_and_clear();
+    tracing::info!(users = progress.position(), gone, "synced");
+    Ok(progress.position())
+}
+
+async fn first_organization(api: &Api) -> Result<String, Failure> {
+    let first = api.organizations().list().stream().try_next().await?;
+    let id = first.and_then(|organization| organization.id);
+    id.ok_or_else(|| "the environment has no organization".into())
+}
+
+/// On a terminal; nothing anywhere else.
+fn progress(total: u64) -> Result<ProgressBar, Failure> {
+    let style = ProgressStyle::with_template("syncing {bar:40} {pos}/{len} users, {eta} left")?;
+    Ok(ProgressBar::new(total).with_style(style))
+}

@@ -1,0 +1,21 @@
+//! The example `scim`, run as people run it, killed and started again meanwhile.
+//!
+//! `SCIM_DELIVERIES` and `SCIM_USERS` say how much of it, 1,000 and 300 unless set.
+
+mod app;
+mod deliveries;
+mod rules;
+mod sender;
+mod settings;
+mod syncing;
+
+#[path = "../../examples/scim/judge.rs"]
+mod judge;
+#[path = "../../examples/scim/person.rs"]
+mod person;
+#[path = "../../examples/scim/table.rs"]
+mod table;
+
+#[allow(dead_code, reason = "no browser here")]
+#[path = "../browser/processes.rs"]
+mod processes;
