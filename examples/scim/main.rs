@@ -1,6 +1,6 @@
 //! The people of a customer's directory in a table of one's own, kept in step by webhooks.
 //!
-//! `cargo run --example scim`, then open the printed address and `/users`. Without the SCALEKIT_
+//! `cargo run --example scim`, then open the printed address. Without the SCALEKIT_
 //! variables it runs on an embedded sandbox, whose `/deliveries` shows what it sends. With them, add
 //! `{PUBLIC_URL}/webhook` in the dashboard (Webhooks) for the events of directory users and set
 //! `SCALEKIT_WEBHOOK_SECRET`; without it there is the sync alone.
@@ -19,6 +19,7 @@ use std::env;
 use std::path::PathBuf;
 
 use axum::extract::State;
+use axum::response::Redirect;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures::future::{self, FutureExt as _};
@@ -42,6 +43,7 @@ async fn main() {
         .map(WebhookVerify::new)
         .map(|verified| Router::new().route("/webhook", post(webhook)).route_layer(verified));
     let app = Router::new()
+        .route("/", get(async || Redirect::to("/users")))
         .route("/users", get(users)) // for all to see: yours is behind a login
         .merge(webhooks.unwrap_or_default())
         .with_state(table.clone());
@@ -91,5 +93,7 @@ fn database() -> Result<PathBuf, &'static str> {
         return Ok(env::temp_dir().join("tower-scalekit-scim.sqlite"));
     };
     let path = url.strip_prefix("sqlite://").and_then(|path| path.split('?').next());
-    path.filter(|path| !path.is_empty()).map(PathBuf::from).ok_or("DATABASE_URL: sqlite://PATH")
+    path.filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+        .ok_or("DATABASE_URL must be sqlite:// and the path of a file")
 }

@@ -19,3 +19,4 @@ mod store;
 mod stored;
 mod support;
 mod webhooks;
+mod webhooks_once;

@@ -1,17 +1,12 @@
-//! Webhooks: what is let through, and that each is handled once.
+//! Webhooks: what is let through, and what handlers get.
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +14,6 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use time::OffsetDateTime;
-use tokio::sync::Notify;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::webhook::WebhookEvent;
@@ -27,7 +21,7 @@ use tower_scalekit::webhook::interceptor::{InterceptorRequest, InterceptorRespon
 use tower_scalekit::webhook_verify::{WebhookError, WebhookRejection, WebhookSecret};
 use tower_scalekit::{ReplayBody, WebhookVerify};
 
-use crate::store::{FlakyStore, When};
+use crate::store::FlakyStore;
 use crate::support::{Reading as _, request, send};
 
 const NOW: i64 = 1_900_000_000;
@@ -41,7 +35,7 @@ fn secret(number: u8) -> WebhookSecret {
 }
 
 /// A message as a sender signs it, with code of its own.
-fn signed(prefix: &str, id: &str, at: i64, body: &str, number: u8) -> Request<Body> {
+pub(crate) fn signed(prefix: &str, id: &str, at: i64, body: &str, number: u8) -> Request<Body> {
     let content = format!("{id}.{at}.{body}");
     let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key(number)), content.as_bytes());
     let signature = format!("v1,{}", STANDARD.encode(mac));
@@ -57,15 +51,15 @@ fn signed(prefix: &str, id: &str, at: i64, body: &str, number: u8) -> Request<Bo
     request
 }
 
-fn message(id: &str) -> Request<Body> {
+pub(crate) fn message(id: &str) -> Request<Body> {
     signed("webhook", id, NOW, "{}", 1)
 }
 
-fn clock() -> ManualClock {
+pub(crate) fn clock() -> ManualClock {
     ManualClock::at(OffsetDateTime::from_unix_timestamp(NOW).unwrap())
 }
 
-fn layer(clock: &ManualClock) -> WebhookVerify {
+pub(crate) fn layer(clock: &ManualClock) -> WebhookVerify {
     WebhookVerify::new(secret(1)).clock(clock.clock())
 }
 
@@ -74,7 +68,7 @@ fn app(layer: WebhookVerify) -> Router {
     Router::new().route("/webhook", post(|body: Bytes| async move { body })).layer(layer)
 }
 
-fn assert_refused(answer: &Response<Bytes>, expected: WebhookError) {
+pub(crate) fn assert_refused(answer: &Response<Bytes>, expected: WebhookError) {
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
     assert_eq!(answer.json()["message"], "Not accepted");
     let reason = answer.extensions().get::<WebhookRejection>();
@@ -175,230 +169,6 @@ async fn w7_headers_are_judged_first_and_bodies_have_a_limit() {
     assert!(matches!(large.extensions().get(), Some(WebhookRejection::TooLarge)));
 }
 
-/// Handlers that count their runs, on two replicas with one store.
-struct World {
-    clock: ManualClock,
-    store: FlakyStore,
-    apps: [Router; 2],
-    handled: Arc<AtomicUsize>,
-    go: Arc<Notify>,
-    held: Held,
-}
-
-#[derive(Clone)]
-struct Handler {
-    handled: Arc<AtomicUsize>,
-    go: Arc<Notify>,
-    store: FlakyStore,
-    held: Held,
-}
-
-/// Lets a commit that is held up go on.
-type Held = Arc<Mutex<Option<Arc<Notify>>>>;
-
-/// Does as the message's body says, and counts.
-async fn handle(State(handler): State<Handler>, _: HeaderMap, body: String) -> StatusCode {
-    handler.handled.fetch_add(1, Ordering::SeqCst);
-    match body.as_str() {
-        "panic" => panic!("expected in this test"),
-        "slow" => handler.go.notified().await,
-        "store fails twice" => handler.store.fail_next(2),
-        "hold the commit" => {
-            *handler.held.lock().unwrap() = Some(handler.store.hold_next(When::BeforeIt));
-        }
-        _ => {}
-    }
-    body.parse().ok().and_then(|status: u16| StatusCode::from_u16(status).ok()).unwrap_or_default()
-}
-
-impl World {
-    fn new() -> Self {
-        let (clock, go, handled) =
-            (clock(), Arc::<Notify>::default(), Arc::<AtomicUsize>::default());
-        let store = FlakyStore::new(clock.clock());
-        let held = Held::default();
-        let apps = [(); 2].map(|()| {
-            let handler = Handler {
-                handled: Arc::clone(&handled),
-                go: Arc::clone(&go),
-                store: store.clone(),
-                held: Arc::clone(&held),
-            };
-            Router::new()
-                .route("/webhook", post(handle))
-                .with_state(handler)
-                .layer(layer(&clock).deduplicate(store.clone()))
-        });
-        Self { clock, store, apps, handled, go, held }
-    }
-
-    async fn deliver(&self, replica: usize, id: &str, body: &str) -> Response<Bytes> {
-        let at = self.clock.clock().now().unix_timestamp();
-        send(&self.apps[replica], signed("webhook", id, at, body, 1)).await
-    }
-
-    fn handled(&self) -> usize {
-        self.handled.load(Ordering::SeqCst)
-    }
-
-    async fn settle(&self) {
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn w6_a_message_that_was_handled_is_answered_as_before_on_every_replica() {
-    let world = World::new();
-    let first = world.deliver(0, "msg_1", "201").await;
-    assert_eq!((first.status(), world.handled()), (StatusCode::CREATED, 1));
-    for (seconds, replica) in [(0, 0), (0, 1), (3600, 0), (22 * 3600, 1)] {
-        world.clock.advance(Duration::from_secs(seconds));
-        // Sent again later, with another timestamp and signature.
-        let again = world.deliver(replica, "msg_1", "201").await;
-        assert_eq!((again.status(), again.body().len()), (StatusCode::CREATED, 0));
-    }
-    assert_eq!(world.handled(), 1);
-    world.deliver(1, "msg_2", "200").await;
-    assert_eq!(world.handled(), 2);
-    // A forgery under a known id learns nothing.
-    let forged = signed("webhook", "msg_1", world.clock.clock().now().unix_timestamp(), "201", 2);
-    assert_refused(&send(&world.apps[0], forged).await, WebhookError::Signature);
-}
-
-#[tokio::test]
-async fn a_message_whose_handler_fails_may_come_again() {
-    let world = World::new();
-    for (number, body) in ["500", "503", "400", "302"].into_iter().enumerate() {
-        let id = format!("msg_{number}");
-        for attempt in 1..=2 {
-            let answer = world.deliver(attempt % 2, &id, body).await;
-            assert_eq!(answer.status().as_str(), body, "the handler's own answer");
-        }
-        assert_eq!(world.deliver(0, &id, "200").await.status(), StatusCode::OK);
-        assert_eq!(world.deliver(1, &id, "200").await.status(), StatusCode::OK);
-        assert_eq!(world.handled(), 3 * (number + 1));
-    }
-}
-
-#[tokio::test]
-async fn a_message_whose_handler_panics_or_is_cut_off_may_come_again() {
-    let world = Arc::new(World::new());
-    for (number, body) in ["panic", "slow"].into_iter().enumerate() {
-        let id = format!("msg_{number}");
-        let running = tokio::spawn({
-            let (world, id) = (Arc::clone(&world), id.clone());
-            async move { world.deliver(0, &id, body).await }
-        });
-        while world.handled() < 2 * number + 1 {
-            tokio::task::yield_now().await;
-        }
-        running.abort();
-        assert!(running.await.is_err());
-        world.settle().await;
-        assert_eq!(world.deliver(1, &id, "200").await.status(), StatusCode::OK, "{body}");
-        assert_eq!(world.handled(), 2 * (number + 1));
-    }
-}
-
-#[tokio::test]
-async fn a_message_that_is_being_handled_is_503_until_it_is_done() {
-    let world = Arc::new(World::new());
-    let running = tokio::spawn({
-        let world = Arc::clone(&world);
-        async move { world.deliver(0, "msg_1", "slow").await }
-    });
-    while world.handled() < 1 {
-        tokio::task::yield_now().await;
-    }
-    for replica in [0, 1] {
-        let answer = world.deliver(replica, "msg_1", "slow").await;
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert!(answer.header("retry-after").is_some());
-        assert!(matches!(answer.extensions().get(), Some(WebhookRejection::Running)));
-    }
-    world.go.notify_one();
-    assert_eq!(running.await.unwrap().status(), StatusCode::OK);
-    assert_eq!(world.deliver(1, "msg_1", "slow").await.status(), StatusCode::OK);
-    assert_eq!(world.handled(), 1);
-}
-
-#[tokio::test]
-async fn a_handler_that_is_slower_than_its_mark_is_done_once_if_nobody_came_meanwhile() {
-    let world = Arc::new(World::new());
-    let running = tokio::spawn({
-        let world = Arc::clone(&world);
-        async move { world.deliver(0, "msg_1", "slow").await }
-    });
-    while world.handled() < 1 {
-        tokio::task::yield_now().await;
-    }
-    world.clock.advance(Duration::from_secs(61));
-    world.go.notify_one();
-    assert_eq!(running.await.unwrap().status(), StatusCode::OK);
-    assert_eq!(world.deliver(1, "msg_1", "slow").await.status(), StatusCode::OK);
-    assert_eq!(world.handled(), 1);
-}
-
-#[tokio::test]
-async fn a_commit_goes_on_though_the_store_fails_and_the_sender_leaves() {
-    let world = Arc::new(World::new());
-    let answer = world.deliver(0, "msg_1", "store fails twice").await;
-    assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(world.deliver(1, "msg_1", "200").await.status(), StatusCode::OK);
-    assert_eq!(world.handled(), 1, "the third try has succeeded");
-
-    let leaving = tokio::spawn({
-        let world = Arc::clone(&world);
-        async move { world.deliver(0, "msg_2", "hold the commit").await }
-    });
-    let commit = loop {
-        if let Some(commit) = world.held.lock().unwrap().take() {
-            break commit;
-        }
-        tokio::task::yield_now().await;
-    };
-    world.settle().await;
-    leaving.abort();
-    assert!(leaving.await.is_err());
-    commit.notify_one();
-    world.settle().await;
-    assert_eq!(world.deliver(1, "msg_2", "200").await.status(), StatusCode::OK);
-    assert_eq!(world.handled(), 2);
-}
-
-#[tokio::test]
-async fn a_sender_that_leaves_at_the_beginning_leaves_no_mark() {
-    let world = Arc::new(World::new());
-    let _held = world.store.hold_next(When::AfterIt);
-    let leaving = tokio::spawn({
-        let world = Arc::clone(&world);
-        async move { world.deliver(0, "msg_1", "200").await }
-    });
-    world.settle().await;
-    leaving.abort();
-    assert!(leaving.await.is_err());
-    world.settle().await;
-    assert_eq!(world.deliver(1, "msg_1", "201").await.status(), StatusCode::CREATED);
-    assert_eq!(world.handled(), 1);
-}
-
-#[tokio::test]
-async fn w6_what_was_handled_is_known_for_as_long_as_is_said() {
-    let world = World::new();
-    let brief = layer(&world.clock).memory(Duration::from_secs(600));
-    let brief = Router::new()
-        .route("/webhook", post(|| async { StatusCode::CREATED }))
-        .route_layer(brief.deduplicate(world.store.clone()));
-    assert_eq!(send(&brief, message("msg_1")).await.status(), StatusCode::CREATED);
-    world.clock.advance(Duration::from_secs(599));
-    assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::CREATED);
-    world.clock.advance(Duration::from_secs(2));
-    assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
-    assert_eq!(world.handled(), 1);
-}
-
 #[tokio::test]
 async fn an_interceptor_is_asked_each_time() {
     let (clock, store) = (clock(), FlakyStore::new(clock().clock()));
@@ -424,63 +194,6 @@ async fn other_paths_are_none_of_its_business() {
         (Method::POST, "/webhook", StatusCode::BAD_REQUEST),
     ] {
         assert_eq!(send(&app, request(method, path, &[])).await.status(), expected, "{path}");
-    }
-}
-
-#[tokio::test]
-async fn a_process_that_dies_holds_a_message_for_no_longer_than_a_handler_may_take() {
-    let world = World::new();
-    // What a killed process leaves behind.
-    let inner = service_fn(|_: Request<ReplayBody<Body>>| {
-        std::future::pending::<Result<Response<Body>, Infallible>>()
-    });
-    let mut dying = layer(&world.clock).deduplicate(world.store.clone()).layer(inner);
-    let mut call = Box::pin(dying.ready().await.unwrap().call(message("msg_1")));
-    assert!(futures::poll!(&mut call).is_pending());
-    std::mem::forget(call);
-    let busy = world.deliver(0, "msg_1", "200").await;
-    assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
-    world.clock.advance(Duration::from_secs(60));
-    assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
-    assert_eq!(world.handled(), 1);
-}
-
-#[tokio::test]
-async fn a_store_that_does_not_answer_is_503_and_nothing_is_handled() {
-    let world = World::new();
-    world.store.set_down(true);
-    let answer = world.deliver(0, "msg_1", "200").await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(matches!(answer.extensions().get(), Some(WebhookRejection::StoreUnavailable)));
-    assert_eq!(world.handled(), 0);
-    world.store.set_down(false);
-    assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
-}
-
-#[tokio::test]
-async fn endpoints_with_names_of_their_own_handle_the_same_message_each() {
-    let (clock, store) = (clock(), FlakyStore::new(clock().clock()));
-    let [one, two] = ["one", "two"].map(|name| {
-        // In whichever order.
-        let layer = match name {
-            "one" => layer(&clock).deduplicate(store.clone()).endpoint_name(name),
-            _ => layer(&clock).endpoint_name(name).deduplicate(store.clone()),
-        };
-        let handled = Arc::<AtomicUsize>::default();
-        let handler = Handler {
-            handled: Arc::clone(&handled),
-            go: Arc::default(),
-            store: store.clone(),
-            held: Held::default(),
-        };
-        let app = Router::new().route("/webhook", post(handle)).with_state(handler).layer(layer);
-        (app, handled)
-    });
-    for (app, handled) in [&one, &two] {
-        for _ in 0..2 {
-            assert_eq!(send(app, message("msg_1")).await.status(), StatusCode::OK);
-        }
-        assert_eq!(handled.load(Ordering::SeqCst), 1);
     }
 }
 
@@ -544,4 +257,13 @@ async fn decide(question: InterceptorRequest) -> InterceptorResponse {
         TriggerPoint::PreSignup => InterceptorResponse::deny("By invitation only"),
         _ => InterceptorResponse::allow(),
     }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_refused() {
+    let app = app(layer(&clock()));
+    let mut broken = message("msg_1");
+    let parts = [Ok(Bytes::from("{")), Err(std::io::Error::other("gone"))];
+    *broken.body_mut() = Body::from_stream(futures::stream::iter(parts));
+    assert_refused(&send(&app, broken).await, WebhookError::Malformed);
 }
