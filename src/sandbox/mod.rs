@@ -16,8 +16,8 @@
 //! signs in are two lists; neither follows the other.
 //!
 //! Below `/api/v1`, for who has a token of the client-credentials grant, it tells of its sessions
-//! and revokes them, and tells of its organizations, their directories, and the users and groups in
-//! them.
+//! and revokes them, tells of its organizations, makes, changes and removes them, and tells of their
+//! directories and of the users and groups in them.
 //!
 //! Each change of a directory is an event, and [`Sandbox::emit`] makes any other. Events go as signed
 //! webhooks to each [`Sandbox::add_webhook_endpoint`], through the client of

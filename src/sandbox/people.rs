@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use time::OffsetDateTime;
 
 use super::Sandbox;
 use super::environment::new_id;
@@ -28,9 +29,9 @@ impl Sandbox {
 
     /// Adds an organization; users whose address ends in one of `domains` sign up into it.
     pub fn add_organization(&self, name: &str, domains: &[&str]) -> Organization {
-        let organization = Organization::new(name, domains);
-        self.environment.lock().people.organizations.push(organization.clone());
-        organization
+        let mut organization = Organization::new(name, domains);
+        organization.made_at = Some(self.environment.now());
+        self.environment.lock().people.found(organization)
     }
 
     /// Adds a user, or replaces the one with the same address.
@@ -83,16 +84,33 @@ pub struct Organization {
     pub domains: Vec<String>,
     /// `conn_…`, the connection its users sign in through and the `amr` of their ID tokens.
     pub connection_id: String,
+    /// Its part of a redirect URI with a wildcard.
+    pub slug: Option<String>,
+    /// Address of its logo.
+    pub logo_url: Option<String>,
+    /// What the application keeps with it.
+    pub metadata: BTreeMap<String, String>,
+    /// Its place among all that ever were.
+    pub(super) number: u64,
+    /// `None` is when the environment was made, or nothing has changed since.
+    pub(super) made_at: Option<OffsetDateTime>,
+    pub(super) changed_at: Option<OffsetDateTime>,
 }
 
 impl Organization {
-    fn new(name: &str, domains: &[&str]) -> Self {
+    pub(super) fn new(name: &str, domains: &[&str]) -> Self {
         Self {
             id: new_id("org"),
             external_id: None,
             display_name: name.to_owned(),
             domains: domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
             connection_id: new_id("conn"),
+            slug: None,
+            logo_url: None,
+            metadata: BTreeMap::new(),
+            number: 0,
+            made_at: None,
+            changed_at: None,
         }
     }
 }
@@ -204,6 +222,7 @@ impl From<&str> for NewUser {
 pub(super) struct People {
     pub(super) organizations: Vec<Organization>,
     pub(super) users: Vec<User>,
+    next_number: u64,
 }
 
 impl People {
@@ -220,7 +239,9 @@ impl People {
             connection_id: "conn_59615256201461900".to_owned(),
             ..Organization::new("Globex", &["globex.test"])
         };
-        let mut people = Self { organizations: vec![acme, globex], users: Vec::new() };
+        let mut people = Self { organizations: Vec::new(), users: Vec::new(), next_number: 0 };
+        people.found(acme);
+        people.found(globex);
         let everything = ["workspace_data:read", "workspace_data:write"];
         let seed = [
             ("usr_63261014140912135", NewUser::new("jane@acme.test").name("Jane", "Roe")),
@@ -248,6 +269,14 @@ impl People {
         self.organizations.iter().find(|organization| organization.id == id)
     }
 
+    /// Adds an organization.
+    pub(super) fn found(&mut self, mut organization: Organization) -> Organization {
+        organization.number = self.next_number;
+        self.next_number += 1;
+        self.organizations.push(organization.clone());
+        organization
+    }
+
     pub(super) fn with_domain(&self, domain: &str) -> Option<&Organization> {
         let owns = |organization: &&Organization| {
             organization.domains.iter().any(|own| own.eq_ignore_ascii_case(domain))
@@ -273,8 +302,7 @@ impl People {
                 if let Some(id) = new.organization_id {
                     organization.id = id;
                 }
-                self.organizations.push(organization.clone());
-                organization
+                self.found(organization)
             }
         };
         let given_name = new.given_name.unwrap_or_else(|| capitalised(local));

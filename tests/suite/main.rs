@@ -10,6 +10,7 @@ mod login;
 mod login_parameters;
 mod login_tokens;
 mod mcp;
+mod openapi;
 mod refresh;
 mod rendering;
 mod replicas;
