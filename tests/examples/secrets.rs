@@ -37,6 +37,8 @@ async fn a12_saaskit_says_no_secret() {
     for path in ["/", "/dashboard", "/api/me", "/api/admin"] {
         assert_eq!(saaskit.visitor.get(&saaskit.address(path)).await.status(), StatusCode::OK);
     }
+    saaskit.visitor.post(&saaskit.address("/auth/refresh"), &[]).await;
+    assert_eq!(saaskit.sandbox.refreshes(), 1);
     for fault in [Fault::Html, Fault::Status(StatusCode::BAD_GATEWAY)] {
         saaskit.sandbox.fail_times(Endpoint::Token, 1, fault);
         saaskit.visitor.post(&saaskit.address("/auth/refresh"), &[]).await;
@@ -56,6 +58,7 @@ async fn a12_login_says_no_secret() {
     let me = login.visitor.get(&login.address("/api/me")).await;
     assert_eq!(me.status(), StatusCode::OK);
     login.visitor.post(&login.address("/auth/refresh"), &[]).await;
+    assert_eq!(login.sandbox.refreshes(), 1);
     login.visitor.post(&login.address("/logout"), &[]).await;
     login.assert_discreet(&["login_failed", "login_completed"], 20).await;
 }
@@ -180,6 +183,7 @@ async fn a12_sandbox_says_its_settings_and_no_other_secret() {
     }
     assert_eq!(printed.len(), 4, "{printed:?}");
     assert!(secrets.count() >= 10);
+    assert!(secrets.shown(&printed.join("\n")).is_some(), "what is printed is found");
     secrets.add(&setting("SCALEKIT_WEBHOOK_SECRET"));
     secrets.assert_absent("standard output", &output);
     secrets.assert_absent("standard error", &rest.join("\n"));

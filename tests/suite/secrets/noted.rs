@@ -127,11 +127,18 @@ impl Secrets {
         }
     }
 
+    /// A line that shows a secret, behind the beginning of the secret.
+    pub(crate) fn shown(&self, text: &str) -> Option<String> {
+        let secrets = self.0.lock().unwrap();
+        let mut shown = text.lines().filter_map(|line| {
+            let secret = secrets.iter().find(|secret| line.contains(secret.as_str()))?;
+            Some(format!("{secret:.20}… in {line}"))
+        });
+        shown.next().or_else(|| secrets.iter().find(|secret| text.contains(*secret)).cloned())
+    }
+
     pub(crate) fn assert_absent(&self, what: &str, text: &str) {
-        for secret in self.0.lock().unwrap().iter() {
-            let found = text.lines().find(|line| line.contains(secret.as_str()));
-            assert!(found.is_none(), "{what} shows {secret:.20}…: {}", found.unwrap());
-        }
+        assert_eq!(self.shown(text), None, "{what} shows it");
     }
 
     pub(crate) fn assert_debug<T: Debug>(&self, value: &T) {
