@@ -5,6 +5,7 @@ mod backchannel;
 mod deprovisioning;
 mod grpc;
 mod guards;
+mod idp_initiated;
 mod keys;
 mod login;
 mod login_parameters;
