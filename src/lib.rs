@@ -167,6 +167,12 @@ pub use self::session::{Session, SessionSecret, Sessions};
 pub use self::token::Principal;
 pub use self::webhook_verify::WebhookVerify;
 
+/// Pages on what takes several modules.
+pub mod guides {
+    #[doc = include_str!("docs/sso_beside_another_provider.md")]
+    pub mod sso_beside_another_provider {}
+}
+
 /// The README's examples are tested like all others.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tower_scalekit::http_client::ReqwestClient;
-use tower_scalekit::sandbox::SandboxServer;
+use tower_scalekit::sandbox::{SandboxBuilder, SandboxServer};
 use tower_scalekit::webhook_verify::WebhookSecret;
 use tower_scalekit::{Sandbox, Scalekit, SessionSecret};
 use tracing_subscriber::EnvFilter;
@@ -35,6 +35,11 @@ impl Setup {
     /// Reads the settings and binds the port. Ends the process with one clear line when that is
     /// not possible: code 2 for a wrong setting, 1 for a port that is taken.
     pub async fn from_env() -> Self {
+        Self::with_sandbox(|sandbox| sandbox).await
+    }
+
+    /// The same, with other settings for the embedded sandbox.
+    pub async fn with_sandbox(change: impl FnOnce(SandboxBuilder) -> SandboxBuilder) -> Self {
         init_logging();
         let configured = SCALEKIT_VARIABLES.iter().any(|name| setting(name).is_some());
         let scalekit = configured.then(|| or_exit(2, Scalekit::from_env()));
@@ -51,7 +56,7 @@ impl Setup {
         let (scalekit, sandbox) = match scalekit {
             Some(scalekit) => (scalekit, None),
             None => {
-                let (sandbox, server) = embedded_sandbox(&public_url).await;
+                let (sandbox, server) = embedded_sandbox(&public_url, change).await;
                 let scalekit = Scalekit::builder(
                     server.environment_url(),
                     sandbox.client_id(),
@@ -156,11 +161,15 @@ const SCALEKIT_VARIABLES: [&str; 4] = [
     "SCALEKIT_CLIENT_SECRET",
 ];
 
-async fn embedded_sandbox(public_url: &str) -> (Sandbox, SandboxServer) {
+async fn embedded_sandbox(
+    public_url: &str,
+    change: impl FnOnce(SandboxBuilder) -> SandboxBuilder,
+) -> (Sandbox, SandboxServer) {
     let sandbox = Sandbox::builder()
         .redirect_uri(&format!("{public_url}/auth/callback"))
         .post_logout_redirect_uri(&format!("{public_url}/"))
-        .build();
+        .initiate_login_url(&format!("{public_url}/login"));
+    let sandbox = change(sandbox).build();
     let server = or_exit(1, sandbox.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await);
     (sandbox, server)
 }

@@ -11,6 +11,7 @@ mod login;
 mod login_parameters;
 mod login_tokens;
 mod mcp;
+mod modular_sso;
 mod refresh;
 mod rendering;
 mod replicas;
