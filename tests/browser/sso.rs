@@ -161,7 +161,6 @@ async fn an_administrator_switches_single_sign_on_off_in_the_embedded_portal() {
     browser.leave_frame().await;
     browser.picture("sso-admin-portal").await;
 
-    let other = Browser::open().await.expect("there was one");
-    other.go(&app.address(&format!("/sso?email={ANA}"))).await;
-    other.shows(&["There is no single sign-on for example.com yet"]).await;
+    browser.go(&app.address(&format!("/sso?email={ANA}"))).await;
+    browser.shows(&["There is no single sign-on for example.com yet"]).await;
 }
