@@ -27,8 +27,15 @@ impl Sandbox {
         })?;
         let opened = self.visit(Method::GET, target, String::new(), None)?;
         let Some(transaction) = hidden_transaction(&opened) else { return arrived(&opened) };
-        let signed_in = self.submit("/login", &transaction, ("email", email), None)?;
-        let location = arrived(&signed_in)?;
+        let mut signed_in = self.submit("/login", &transaction, ("email", email), None)?;
+        let mut location = arrived(&signed_in)?;
+        if location.starts_with("/login?") {
+            // The address has led to its identity provider.
+            let asked = self.visit(Method::GET, &location, String::new(), None)?;
+            let Some(transaction) = hidden_transaction(&asked) else { return arrived(&asked) };
+            signed_in = self.submit("/login", &transaction, ("email", email), None)?;
+            location = arrived(&signed_in)?;
+        }
         if !location.starts_with("/consent?") {
             return Ok(location);
         }

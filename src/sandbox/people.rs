@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Sandbox;
+use super::connections::Connection;
 use super::environment::new_id;
 
 impl Sandbox {
@@ -26,10 +27,11 @@ impl Sandbox {
         self.environment.lock().people.find(email).cloned()
     }
 
-    /// Adds an organization; users whose address ends in one of `domains` sign up into it.
+    /// Adds an organization with a connection; users whose address ends in one of `domains` sign up
+    /// into it.
     pub fn add_organization(&self, name: &str, domains: &[&str]) -> Organization {
         let organization = Organization::new(name, domains);
-        self.environment.lock().people.organizations.push(organization.clone());
+        self.environment.lock().people.found(organization.clone(), "CUSTOM", "OIDC");
         organization
     }
 
@@ -203,6 +205,7 @@ impl From<&str> for NewUser {
 #[derive(Debug)]
 pub(super) struct People {
     pub(super) organizations: Vec<Organization>,
+    pub(super) connections: Vec<Connection>,
     pub(super) users: Vec<User>,
 }
 
@@ -220,16 +223,26 @@ impl People {
             connection_id: "conn_59615256201461900".to_owned(),
             ..Organization::new("Globex", &["globex.test"])
         };
-        let mut people = Self { organizations: vec![acme, globex], users: Vec::new() };
+        let test = Organization {
+            id: "org_70087756646187150".to_owned(),
+            connection_id: "conn_70087756662964366".to_owned(),
+            ..Organization::new("Test Organization", &["example.com", "example.org"])
+        };
+        let mut people = Self { organizations: vec![], connections: vec![], users: vec![] };
+        people.found(acme, "OKTA", "SAML");
+        people.found(globex, "MICROSOFT_AD", "OIDC");
+        people.found(test, "IDP_SIMULATOR", "OIDC");
         let everything = ["workspace_data:read", "workspace_data:write"];
         let seed = [
             ("usr_63261014140912135", NewUser::new("jane@acme.test").name("Jane", "Roe")),
             ("usr_63261014241575432", NewUser::new("john@acme.test").name("John", "Doe")),
             ("usr_63261014325461513", NewUser::new("gita@globex.test").name("Gita", "Rao")),
+            ("usr_63261014409347594", NewUser::new("john@example.com").name("John", "Doe")),
+            ("usr_63261014493233675", NewUser::new("mina@example.org").name("Mina", "Berg")),
         ];
         for (id, user) in seed {
             let user = match user.email.as_str() {
-                "john@acme.test" => user,
+                "john@acme.test" | "john@example.com" | "mina@example.org" => user,
                 _ => user.roles(["admin"]).permissions(everything),
             };
             people.add(user);
@@ -238,6 +251,12 @@ impl People {
             }
         }
         people
+    }
+
+    /// Adds an organization and its connection.
+    fn found(&mut self, organization: Organization, provider: &str, connection_type: &str) {
+        self.connections.push(Connection::of(&organization, provider, connection_type));
+        self.organizations.push(organization);
     }
 
     pub(super) fn find(&self, email: &str) -> Option<&User> {
@@ -273,7 +292,7 @@ impl People {
                 if let Some(id) = new.organization_id {
                     organization.id = id;
                 }
-                self.organizations.push(organization.clone());
+                self.found(organization.clone(), "CUSTOM", "OIDC");
                 organization
             }
         };
