@@ -17,6 +17,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use serde::Deserialize;
 use tower_scalekit::api::connections::email_domain;
+use tower_scalekit::api::organizations::PortalFeature;
 use tower_scalekit::session::VerifiedIdentity;
 use tower_scalekit::{IdpInitiatedRedirect, RequireScope, RequireSession, Session, Sessions};
 
@@ -85,21 +86,19 @@ async fn sso(State(sessions): State<Sessions>, Query(asked): Query<Asked>) -> Re
 /// for a minute, so it is made when the page is opened.
 async fn admin_portal(State(sessions): State<Sessions>, session: Session) -> Response {
     let organization = session.principal().organization_id().unwrap_or_default();
-    let link = sessions.scalekit().api().organizations().portal_link(organization).await;
-    let link = link.map_err(|error| error.to_string());
-    match link.and_then(|link| {
-        link.frame_source().map(|source| (link, source)).ok_or_else(|| "no link".to_owned())
-    }) {
-        Ok((link, source)) => {
+    let organizations = sessions.scalekit().api().organizations();
+    match organizations.portal_link(organization, &[PortalFeature::Sso]).await {
+        Ok(link) => {
             let policy = format!(
                 "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; \
-                 frame-src {source}; frame-ancestors 'none'"
+                 frame-src {}; frame-ancestors 'none'",
+                link.frame_source()
             );
-            let page = pages::admin_portal(&session, link.location());
+            let page = pages::admin_portal(&session, link.location.expose());
             ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
         }
         Err(error) => {
-            tracing::warn!(error, "no link to the admin portal");
+            tracing::warn!(%error, "there is no link to the admin portal");
             problem(StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment.")
         }
     }

@@ -108,6 +108,7 @@ async fn a_failure_at_the_company_is_told_in_words_that_help() {
     let (app, environment) = started().await;
     let organization = test_organization(&environment);
     browser.go(&app.address(&format!("/login?connection_id={}", organization.connection_id))).await;
+    browser.click("details.failing summary").await;
     browser.click("button[value=fail]").await;
     browser.shows(&["That did not work", "administrator can tell why"]).await;
     assert_eq!(browser.status().await, 400);
@@ -117,6 +118,7 @@ async fn a_failure_at_the_company_is_told_in_words_that_help() {
     let portal =
         format!("{}/idp/{}", environment.server.environment_url(), organization.connection_id);
     browser.go(&portal).await;
+    browser.click("details.failing summary").await;
     browser.click("button[value=fail]").await;
     browser.shows(&["That did not work", "administrator can tell why"]).await;
     assert_eq!(browser.status().await, 400);
