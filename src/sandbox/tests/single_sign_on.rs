@@ -127,6 +127,13 @@ async fn an_identity_provider_shows_its_own_people_and_can_fail() {
     assert_eq!(query_value(back, "error_description").unwrap(), "The SAML response is not valid");
     assert_eq!(query_value(back, "state").unwrap(), "s 1&2");
 
+    let url = authorization_url(&sandbox, &[("connection_id", OKTA)]);
+    let back = sandbox.fail_log_in(&url, "user_not_active").unwrap();
+    assert_eq!(query_value(&back, "error").unwrap(), "user_not_active");
+    assert!(sandbox.fail_log_in(&url, "access_granted").is_err());
+    let nobodys = authorization_url(&sandbox, &[]);
+    assert!(sandbox.fail_log_in(&nobodys, "user_not_active").is_err());
+
     let page = opened(&sandbox, &[("connection_id", OKTA)]).await;
     let form = [("transaction", &*transaction_of(&page)), ("action", "cancel")];
     let response = post_form(&sandbox, "/login", &form).await.unwrap();
