@@ -109,6 +109,7 @@ async fn a_failure_at_the_company_is_told_in_words_that_help() {
     let organization = test_organization(&environment);
     browser.go(&app.address(&format!("/login?connection_id={}", organization.connection_id))).await;
     browser.click("details.failing summary").await;
+    browser.click("#error option[value=signature_validation_failed]").await;
     browser.click("button[value=fail]").await;
     browser.shows(&["That did not work", "administrator can tell why"]).await;
     assert_eq!(browser.status().await, 400);
@@ -119,6 +120,7 @@ async fn a_failure_at_the_company_is_told_in_words_that_help() {
         format!("{}/idp/{}", environment.server.environment_url(), organization.connection_id);
     browser.go(&portal).await;
     browser.click("details.failing summary").await;
+    browser.click("#error option[value=signature_validation_failed]").await;
     browser.click("button[value=fail]").await;
     browser.shows(&["That did not work", "administrator can tell why"]).await;
     assert_eq!(browser.status().await, 400);
