@@ -3,7 +3,8 @@
 //! `cargo run --example sandbox`, then open the printed address: it shows the settings to copy.
 //! Logins may return to any address on loopback, and to `REDIRECT_URI` if set. Webhooks go to
 //! `WEBHOOK_URL` if set. `INITIATE_LOGIN_URL` is where identity providers' portals launch the
-//! application; with `MODULAR_SSO` set people sign in through those and tokens are as Modular SSO's.
+//! application; with `MODULAR_SSO` set people sign in through those and tokens are as Modular
+//! SSO's.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -92,7 +92,8 @@ impl ConnectionsApi {
         Ok(connections)
     }
 
-    /// The same for the [domain](email_domain) of an e-mail address. What is not an address has none.
+    /// The same for the [domain](email_domain) of an e-mail address. What is not an address has
+    /// none.
     ///
     /// # Errors
     /// See [`ApiError`].

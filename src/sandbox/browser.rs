@@ -8,11 +8,11 @@ use super::parameters::with_query;
 
 impl Sandbox {
     /// Opens an authorization URL in a fresh browser, signs in as this user at the page that shows,
-    /// the environment's or that of an identity provider, and gives the URL the browser is sent back to, with its `code` and `state` or its `error`.
+    /// the environment's or that of an identity provider, and gives the URL the browser is sent
+    /// back to, with its `code` and `state` or its `error`.
     ///
-    /// At a resource the person then allows the client all it asks for. An unknown address signs up.
-    /// Faults of the endpoints do not show here and requests are not
-    /// counted.
+    /// At a resource the person then allows the client all it asks for. An unknown address signs
+    /// up. Faults of the endpoints do not show here and requests are not counted.
     ///
     /// # Errors
     ///
@@ -40,8 +40,8 @@ impl Sandbox {
     }
 
     /// Opens an authorization URL that selects a connection, lets its identity provider fail in the
-    /// way of this error code, such as `invalid_saml_response`, and gives the URL the browser is sent
-    /// back to.
+    /// way of this error code, such as `invalid_saml_response`, and gives the URL the browser is
+    /// sent back to.
     ///
     /// # Errors
     ///

@@ -69,9 +69,9 @@ impl SandboxBuilder {
     }
 
     /// Switches Full-Stack Auth off: people sign in through the connection of their organization or
-    /// not at all, nobody stays signed in here, and tokens are as Modular SSO has them. The subject is
-    /// the connection and the person at its identity provider (`conn_…;…`), the access token says
-    /// nothing of organization, roles, permissions and session, and there is no refresh token.
+    /// not at all, nobody stays signed in here, and tokens are as Modular SSO has them. The subject
+    /// is the connection and the person at its identity provider (`conn_…;…`), the access token
+    /// says nothing of organization, roles, permissions and session, and there is no refresh token.
     ///
     /// A request that selects no connection meets a page that asks for an address and goes by its
     /// domain. Clients of resources see no difference.

@@ -1,5 +1,5 @@
-//! `/idp/{connection_id}`: the portal of a company's identity provider, from which its people launch
-//! the application.
+//! `/idp/{connection_id}`: the portal of a company's identity provider, from which its people
+//! launch the application.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};

@@ -1,5 +1,5 @@
-//! The identity provider behind a connection, as the sandbox plays it: its sign-in page, and the ways
-//! in which it or its answer may fail.
+//! The identity provider behind a connection, as the sandbox plays it: its sign-in page, and the
+//! ways in which it or its answer may fail.
 
 use bytes::Bytes;
 use http::Response;
@@ -10,8 +10,8 @@ use super::parameters::Parameters;
 use super::selection::not_active;
 use super::state::State;
 
-/// What may go wrong between an identity provider and the environment: the code that the application
-/// is told, and the description that goes with it.
+/// What may go wrong between an identity provider and the environment: the code that the
+/// application is told, and the description that goes with it.
 pub(super) const FAILURES: [(&str, &str); 8] = [
     ("assertion_expired", "The assertion has expired"),
     ("failed_to_exchange_token", "The identity provider refused the code"),
@@ -45,8 +45,8 @@ pub(super) fn page(
     })
 }
 
-/// What the application is told instead of who signed in: the failure that was picked at the page, or
-/// that the connection was switched off in the meantime.
+/// What the application is told instead of who signed in: the failure that was picked at the page,
+/// or that the connection was switched off in the meantime.
 pub(super) fn failure(
     state: &State,
     wanted: &AuthorizationRequest,

@@ -62,8 +62,8 @@ impl Sandbox {
         launch_url(&self.environment, launch.into())
     }
 
-    /// Where the browser is sent when a launch has failed at the environment, if the application can
-    /// be launched.
+    /// Where the browser is sent when a launch has failed at the environment, if the application
+    /// can be launched.
     #[must_use]
     pub fn failed_launch_url(&self, error: &str, description: &str) -> Option<String> {
         failed_launch_url(&self.environment, error, description)

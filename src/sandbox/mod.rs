@@ -15,23 +15,25 @@
 //! # Single sign-on
 //!
 //! Each organization has a [`Connection`] for its e-mail domains: Acme's is Okta by SAML, Globex's
-//! Microsoft Entra ID by OIDC, and that of the Test Organization the simulator that every environment
-//! comes with. An authorization request selects one by `connection_id`, by `organization_id`, by
-//! `domain` or `domain_hint`, or by the address in `login_hint`; the first of them that is there
-//! decides. The sandbox then plays that organization's identity provider: a page to sign in at, to
-//! cancel, or to let it fail as an identity provider may. A connection that
-//! [is off](Sandbox::set_connection_enabled) refuses with `connection_not_active`.
+//! Microsoft Entra ID by OIDC, and that of the Test Organization the simulator that every
+//! environment comes with. An authorization request selects one by `connection_id`, by
+//! `organization_id`, by `domain` or `domain_hint`, or by the address in `login_hint`; the first of
+//! them that is there decides. The sandbox then plays that organization's identity provider: a page
+//! to sign in at, to cancel, or to let it fail as an identity provider may. A connection that
+//! [is off](Sandbox::set_connection_enabled) refuses with `connection_not_active`. An organization
+//! with no other still has the hosted login, and with Modular SSO refuses with
+//! `no_active_connections`.
 //!
 //! [`SandboxBuilder::modular_sso`] switches everything but that off and gives tokens as Modular SSO
 //! does.
 //!
-//! `/idp/{connection_id}` is the other end: the portal of a company, from which its people launch the
-//! application, at the URL of [`Sandbox::set_initiate_login_url`]. [`Sandbox::launch_url`] and
-//! [`Sandbox::launch_token`] give a test what the portal sends along, [`Sandbox::failed_launch_url`]
-//! what the environment sends when a launch fails.
+//! `/idp/{connection_id}` is the other end: the portal of a company, from which its people launch
+//! the application, at the URL of [`Sandbox::set_initiate_login_url`]. [`Sandbox::launch_url`] and
+//! [`Sandbox::launch_token`] give a test what the portal sends along,
+//! [`Sandbox::failed_launch_url`] what the environment sends when a launch fails.
 //!
-//! Administrators switch connections and directories in a portal of their own. The API gives links to
-//! it, each good for one visit that begins within a minute; it can be shown in a frame.
+//! Administrators switch connections and directories in a portal of their own. The API gives links
+//! to it, each good for one visit that begins within a minute; it can be shown in a frame.
 //!
 //! # Directories
 //!
@@ -43,13 +45,13 @@
 //! # API
 //!
 //! Below `/api/v1`, for who has a token of the client-credentials grant, it tells of its sessions
-//! and revokes them, and tells of its organizations, their connections, their directories, and the users
-//! and groups in them.
+//! and revokes them, and tells of its organizations, their connections, their directories, and the
+//! users and groups in them.
 //!
 //! # Webhooks
 //!
-//! Each change of a directory or a connection is an event, and [`Sandbox::emit`] makes any other. Events go as signed
-//! webhooks to each [`Sandbox::add_webhook_endpoint`], through the client of
+//! Each change of a directory or a connection is an event, and [`Sandbox::emit`] makes any other.
+//! Events go as signed webhooks to each [`Sandbox::add_webhook_endpoint`], through the client of
 //! [`Sandbox::deliver_webhooks_with`]: when a test says so with [`Sandbox::deliver_due`], or in the
 //! background after [`Sandbox::start_delivery`]. An answer other than 2xx is followed by five more
 //! attempts over 22 minutes of the sandbox's clock. [`Sandbox::deliveries`] and the page at
@@ -66,9 +68,9 @@
 //! # Reaching it
 //!
 //! Reach it without a socket through [`Sandbox::client`], or from a browser and from other
-//! languages through [`Sandbox::serve`]. Its time is moved with [`Sandbox::clock`], its signing keys
-//! with [`Sandbox::rotate_keys`], and it misbehaves on request: endpoints with [`Sandbox::fail`],
-//! tokens with [`Sandbox::break_tokens`] and [`Sandbox::tamper`].
+//! languages through [`Sandbox::serve`]. Its time is moved with [`Sandbox::clock`], its signing
+//! keys with [`Sandbox::rotate_keys`], and it misbehaves on request: endpoints with
+//! [`Sandbox::fail`], tokens with [`Sandbox::break_tokens`] and [`Sandbox::tamper`].
 //!
 //! ```
 //! use bytes::Bytes;

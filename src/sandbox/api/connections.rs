@@ -80,11 +80,12 @@ fn known_connection<'a>(
 /// `connectionsListConnection`
 fn list_details(state: &State, connection: &Connection) -> Value {
     let organization = state.people.organization(&connection.organization_id);
+    let organization_name = organization.map_or("", |organization| &organization.display_name);
     json!({
         "id": connection.id,
         "key_id": connection.id,
         "organization_id": connection.organization_id,
-        "organization_name": organization.map(|known| known.display_name.as_str()).unwrap_or_default(),
+        "organization_name": organization_name,
         "provider": connection.provider,
         "provider_key": connection.provider.to_ascii_lowercase(),
         "type": connection.connection_type,

@@ -1,4 +1,5 @@
-//! Connections are selected, their identity provider answers or fails, and Modular SSO gives tokens.
+//! Connections are selected, their identity provider answers or fails, and Modular SSO gives
+//! tokens.
 
 use std::collections::BTreeSet;
 
