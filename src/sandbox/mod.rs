@@ -45,8 +45,8 @@
 //! # API
 //!
 //! Below `/api/v1`, for who has a token of the client-credentials grant, it tells of its sessions
-//! and revokes them, and tells of its organizations, their connections, their directories, and the
-//! users and groups in them.
+//! and revokes them, tells of its organizations, makes, changes and removes them, and tells of their
+//! connections, their directories, and the users and groups in them.
 //!
 //! # Webhooks
 //!

@@ -12,6 +12,7 @@ mod login_parameters;
 mod login_tokens;
 mod mcp;
 mod modular_sso;
+mod openapi;
 mod refresh;
 mod rendering;
 mod replicas;

@@ -278,7 +278,7 @@ async fn what_makes_no_sense_is_refused() {
         (Method::GET, "/organizations/org_1".to_owned(), 404),
         (Method::GET, "/organizations:external/x".to_owned(), 404),
         (Method::GET, "/organizations?page_token=b3JnXzE".to_owned(), 400),
-        (Method::POST, "/organizations".to_owned(), 405),
+        (Method::PUT, "/organizations".to_owned(), 405),
         (Method::GET, "/organizations/org_1/directories".to_owned(), 404),
         (Method::GET, format!("{directories}/x"), 400),
         (Method::GET, format!("{directories}/dir_1"), 404),

@@ -7,6 +7,7 @@ mod faults;
 mod launches;
 mod logging_in;
 mod logging_out;
+mod organizations;
 mod registration;
 mod resources;
 mod served;
