@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tower_scalekit::http_client::ReqwestClient;
-use tower_scalekit::sandbox::SandboxServer;
+use tower_scalekit::sandbox::{SandboxBuilder, SandboxServer};
 use tower_scalekit::webhook_verify::WebhookSecret;
 use tower_scalekit::{Sandbox, Scalekit, SessionSecret};
 use tracing_subscriber::EnvFilter;
@@ -35,6 +35,11 @@ impl Setup {
     /// Reads the settings and binds the port. Ends the process with one clear line when that is
     /// not possible: code 2 for a wrong setting, 1 for a port that is taken.
     pub async fn from_env() -> Self {
+        Self::with_sandbox(|sandbox| sandbox).await
+    }
+
+    /// The same, with other settings for the embedded sandbox.
+    pub async fn with_sandbox(change: impl FnOnce(SandboxBuilder) -> SandboxBuilder) -> Self {
         init_logging();
         let scalekit = is_configured().then(|| or_exit(2, Scalekit::from_env()));
         let listener = bind().await;
@@ -49,7 +54,7 @@ impl Setup {
         let public_url = public_url.trim_end_matches('/').to_owned();
         let (scalekit, sandbox) = match scalekit {
             Some(scalekit) => (scalekit, None),
-            None => embedded_environment(&public_url).await,
+            None => embedded_environment(&public_url, change).await,
         };
         Self { scalekit, public_url, sandbox, listener }
     }
@@ -97,14 +102,16 @@ pub fn is_configured() -> bool {
     SCALEKIT_VARIABLES.iter().any(|name| setting(name).is_some())
 }
 
-/// A sandbox on a free port, with the callback of an app at this address.
+/// A sandbox on a free port that knows the addresses of an app here.
 pub async fn embedded_environment(
     public_url: &str,
+    change: impl FnOnce(SandboxBuilder) -> SandboxBuilder,
 ) -> (Scalekit, Option<(Sandbox, SandboxServer)>) {
     let sandbox = Sandbox::builder()
         .redirect_uri(&format!("{public_url}/auth/callback"))
         .post_logout_redirect_uri(&format!("{public_url}/"))
-        .build();
+        .initiate_login_url(&format!("{public_url}/login"));
+    let sandbox = change(sandbox).build();
     let server = or_exit(1, sandbox.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await);
     let secret = sandbox.client_secret().clone();
     let scalekit = Scalekit::builder(server.environment_url(), sandbox.client_id(), secret);

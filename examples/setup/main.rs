@@ -22,7 +22,7 @@ async fn main() {
         let code = configured.as_ref().err().map_or(0, exit_code);
         (common::or_exit(code, configured), None)
     } else {
-        common::embedded_environment("http://localhost:3000").await
+        common::embedded_environment("http://localhost:3000", |sandbox| sandbox).await
     };
     if let Some((_, server)) = &sandbox {
         println!("sandbox on {}", server.environment_url());

@@ -1,7 +1,7 @@
 //! The environment's REST API, called in the application's own name.
 //!
 //! [`Scalekit::api`] gives the handle; each resource is a file: [`organizations`],
-//! [`directories`], [`sessions`], [`auth_requests`]. What has none yet is called by method and path
+//! [`connections`], [`directories`], [`sessions`], [`auth_requests`]. What has none yet is called by method and path
 //! through [`Api::request`].
 //!
 //! ```
@@ -56,6 +56,7 @@
 
 mod answer;
 pub mod auth_requests;
+pub mod connections;
 pub mod directories;
 mod error;
 pub mod organizations;
@@ -75,6 +76,7 @@ pub use self::request::ApiRequest;
 use http::Method;
 
 use self::auth_requests::AuthRequestsApi;
+use self::connections::ConnectionsApi;
 use self::directories::DirectoriesApi;
 use self::organizations::OrganizationsApi;
 use self::sessions::SessionsApi;
@@ -99,6 +101,12 @@ impl Api {
     #[must_use]
     pub fn auth_requests(&self) -> AuthRequestsApi {
         AuthRequestsApi::new(self.clone())
+    }
+
+    /// How the people of organizations sign in through their identity providers.
+    #[must_use]
+    pub fn connections(&self) -> ConnectionsApi {
+        ConnectionsApi::new(self.clone())
     }
 
     /// What organizations' identity providers keep in step: people and groups.

@@ -1,8 +1,10 @@
 //! The API as apps meet it, against the sandbox.
 
+mod connections;
 mod directories;
 mod organizations;
 mod played;
+mod portal_links;
 mod requests;
 mod transport;
 

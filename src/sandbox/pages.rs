@@ -1,6 +1,7 @@
 //! The pages people see. They work without any script, and every value in them is escaped.
 
 mod deliveries;
+mod sso;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -14,6 +15,10 @@ use super::people::User;
 use super::respond;
 
 pub(super) use self::deliveries::deliveries;
+pub(super) use self::sso::{
+    AdminPortalPage, CompanyPortalPage, Embeddable, IdentityProviderPage, admin_portal,
+    company_portal, find_connection, identity_provider,
+};
 
 const SHELL: &str = include_str!("pages/shell.html");
 
@@ -39,9 +44,7 @@ pub(super) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
     let at = |screen| {
         with_query("/login", &[("transaction", Some(page.transaction)), ("screen", screen)])
     };
-    let problem = page.problem.map_or(Html::empty(), |problem| {
-        Html::fill(include_str!("pages/notice.html"), &[("text", Html::text(problem))])
-    });
+    let problem = notice(page.problem);
     let mut values = vec![
         ("application", Html::text(&application_name(page.redirect_uri))),
         ("email", Html::text(page.email)),
@@ -72,9 +75,7 @@ pub(super) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
             ("Sign up", include_str!("pages/sign_up.html"))
         }
     };
-    let status =
-        if page.problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    shell(status, title, Html::fill(template, &values))
+    shell(status_with(page.problem), title, Html::fill(template, &values))
 }
 
 /// What the page shows that asks for consent.
@@ -151,11 +152,17 @@ pub(super) fn index(environment: &Environment, request: &Request<Bytes>) -> Resp
         ];
         Html::fill(include_str!("pages/resource_row.html"), &values)
     });
+    let identity_providers = state
+        .people
+        .connections
+        .iter()
+        .map(|connection| sso::identity_provider_row(connection, &state.people));
     let values = [
         ("callbacks", Html::all(callbacks)),
         ("client_id", Html::text(&environment.client_id)),
         ("client_secret", Html::text(environment.client_secret.expose())),
         ("loopback", Html::fill(loopback, &[])),
+        ("identity_providers", Html::all(identity_providers)),
         ("people", Html::all(people)),
         ("resources", Html::all(resources)),
         ("signed_in", signed_in),
@@ -217,6 +224,16 @@ impl Html {
         filled.push_str(rest);
         Self(filled)
     }
+}
+
+fn notice(problem: Option<&str>) -> Html {
+    problem.map_or(Html::empty(), |problem| {
+        Html::fill(include_str!("pages/notice.html"), &[("text", Html::text(problem))])
+    })
+}
+
+fn status_with(problem: Option<&str>) -> StatusCode {
+    if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }
 }
 
 fn shell(status: StatusCode, title: &str, main: Html) -> Response<Bytes> {

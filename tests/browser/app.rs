@@ -1,4 +1,4 @@
-//! The example `saaskit`, run as people run it, and the environment behind it.
+//! The examples, run as people run them, and the environment behind them.
 
 use std::env;
 use std::path::PathBuf;
@@ -55,6 +55,11 @@ impl App {
     }
 
     fn of(environment: &Environment, settings: &[(&str, &str)]) -> Self {
+        Self::example("saaskit", environment, settings)
+    }
+
+    /// Another example than `saaskit`, with a sandbox of the test's.
+    pub fn example(name: &str, environment: &Environment, settings: &[(&str, &str)]) -> Self {
         let sandbox = &environment.sandbox;
         let mut all = vec![
             ("SCALEKIT_ENVIRONMENT_URL", environment.server.environment_url()),
@@ -63,12 +68,12 @@ impl App {
             SESSION_SECRET,
         ];
         all.extend(settings);
-        Self::listening(Self::run(&all))
+        Self::listening(Program::start(&example(name), &[], &all, fresh_folder()))
     }
 
     /// Started with these settings only; not yet known to listen.
     pub fn run(settings: &[(&str, &str)]) -> Program {
-        Program::start(&example(), &[], settings, fresh_folder())
+        Program::start(&example("saaskit"), &[], settings, fresh_folder())
     }
 
     pub fn address(&self, path: &str) -> String {
@@ -100,10 +105,10 @@ impl Environment {
 }
 
 /// Beside this test's folder: `cargo test` builds examples too.
-fn example() -> PathBuf {
+fn example(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
-    let example = profile.join("examples").join(format!("saaskit{}", env::consts::EXE_SUFFIX));
+    let example = profile.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));
     assert!(example.is_file(), "{} is missing: `cargo build --examples`", example.display());
     example
 }

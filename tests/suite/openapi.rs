@@ -7,6 +7,7 @@ mod calls;
 mod document;
 mod exchange;
 mod planted;
+mod single_sign_on;
 mod source;
 
 use std::collections::BTreeSet;

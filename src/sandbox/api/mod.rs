@@ -1,5 +1,6 @@
 //! `/api/v1`: who may call it, and the words its resources share. Each resource is a file.
 
+mod connections;
 mod directories;
 mod organizations;
 mod paging;
@@ -33,9 +34,11 @@ pub(super) fn answer(
     let get = |endpoint: &dyn Fn() -> Answer| only(&[Method::GET], method, || respond(endpoint()));
     let patch =
         |endpoint: &dyn Fn() -> Answer| only(&[Method::PATCH], method, || respond(endpoint()));
+    let put = |endpoint: &dyn Fn() -> Answer| only(&[Method::PUT], method, || respond(endpoint()));
     let post =
         |endpoint: &dyn Fn() -> Answer| only(&[Method::POST], method, || respond(endpoint()));
     match resource.as_slice() {
+        ["connections"] => get(&|| connections::list(environment, request)),
         ["organizations"] if method == Method::POST => {
             created(organizations::create(environment, request))
         }
@@ -53,6 +56,22 @@ pub(super) fn answer(
         ["organizations", id] => {
             let get = || respond(organizations::get(environment, id));
             only(&[Method::GET, Method::PATCH, Method::DELETE], method, get)
+        }
+        ["organizations", organization, "connections", id] => match id.split_once(':') {
+            None if method == Method::DELETE => {
+                respond(connections::delete(environment, organization, id))
+            }
+            None => only(&[Method::GET, Method::DELETE], method, || {
+                respond(connections::get(environment, organization, id))
+            }),
+            Some((id, verb @ ("enable" | "disable"))) => {
+                let enabled = verb == "enable";
+                patch(&|| connections::set_enabled(environment, organization, id, enabled))
+            }
+            Some(_) => not_found(),
+        },
+        ["organizations", id, "portal_links"] => {
+            put(&|| organizations::portal_link(environment, id, request))
         }
         ["organizations", organization, "directories"] => {
             get(&|| directories::list(environment, organization))

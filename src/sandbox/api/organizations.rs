@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::paging::PageRequest;
 use super::{Answer, ApiRefusal, checked, timestamp};
+use crate::sandbox::admin_portal::Features;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::people::Organization;
@@ -61,6 +62,25 @@ pub(super) fn get_external(environment: &Environment, external_id: &str) -> Answ
     Ok(json!({ "organization": details(&state, organization) }))
 }
 
+/// A link to the organization's admin portal; with no features named, to all of it.
+pub(super) fn portal_link(environment: &Environment, id: &str, request: &Request<Bytes>) -> Answer {
+    let query = Parameters::of_query(request);
+    let named: Vec<_> = query.all("features").collect();
+    if named.iter().any(|name| !matches!(*name, "dir_sync" | "sso")) {
+        return Err(ApiRefusal::invalid("features are dir_sync and sso"));
+    }
+    let has = |name| named.is_empty() || named.contains(&name);
+    let features = Features { sso: has("sso"), dir_sync: has("dir_sync") };
+    let now = environment.now();
+    let mut state = environment.lock();
+    let id = known_organization(&state, id)?.id.clone();
+    let link = state.portal_link(&id, features, now);
+    let expire_time = timestamp(link.expires_at);
+    Ok(json!({
+        "link": { "id": link.id, "location": link.location, "expire_time": expire_time },
+    }))
+}
+
 pub(super) fn known_organization<'a>(
     state: &'a State,
     id: &str,
@@ -92,8 +112,9 @@ fn details(state: &State, organization: &Organization) -> Value {
     set("update_time", timestamp(organization.changed_at.unwrap_or(made_at)));
     set("metadata", json!(organization.metadata));
     let synced = state.directories.of(&organization.id).any(|directory| directory.enabled);
+    let sso = state.people.connections_of(&organization.id).any(|connection| connection.enabled);
     let features = json!([
-        { "name": "sso", "enabled": true },
+        { "name": "sso", "enabled": sso },
         { "name": "dir_sync", "enabled": synced },
     ]);
     set("settings", json!({ "features": features }));

@@ -68,8 +68,11 @@ async fn organizations_are_listed_and_found() {
     let bearer = bearer(&sandbox).await;
     let get = async |target: &str| call(&sandbox, Method::GET, target, &bearer).await;
     let (_, list) = get("/organizations").await;
-    assert_eq!(strings(&list["organizations"], "display_name"), ["Acme", "Globex"]);
-    assert_eq!(list["total_size"], 2);
+    assert_eq!(
+        strings(&list["organizations"], "display_name"),
+        ["Acme", "Globex", "Test Organization"]
+    );
+    assert_eq!(list["total_size"], 3);
     let (_, first) = get("/organizations?page_size=1").await;
     sandbox.add_organization("Initech", &[]);
     let next = string(&first, "next_page_token");

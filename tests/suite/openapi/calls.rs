@@ -37,6 +37,8 @@ macro_rules! call {
     }};
 }
 
+pub(super) use call;
+
 impl Calls {
     pub(super) async fn make_all(sandbox: &Sandbox, api: &Api) -> Self {
         let mut calls = Self::default();
@@ -44,6 +46,7 @@ impl Calls {
         calls.directories(&api.directories(), sandbox).await;
         calls.sessions(&api.sessions(), sandbox).await;
         calls.auth_requests(&api.auth_requests()).await;
+        calls.single_sign_on(api, sandbox).await;
         calls
     }
 

@@ -48,7 +48,7 @@ pub(in crate::sandbox::api) fn update(
     Ok(answer)
 }
 
-/// Its users and directories go with it, and its users' sessions end.
+/// Its users, connections and directories go with it, and its users' sessions end.
 pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> Answer {
     let now = environment.now();
     let mut state = environment.lock();
@@ -60,6 +60,7 @@ pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> An
     }
     state.people.users.retain(|user| user.organization_id != id);
     state.people.organizations.retain(|known| known.id != id);
+    state.people.connections.retain(|known| known.organization_id != id);
     state.directories.remove_those_of(&id);
     Ok(json!({}))
 }
