@@ -9,7 +9,8 @@ use std::path::Path;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use serde_json::Value;
-use tower_scalekit::sandbox::{DeliveryState, Endpoint, Fault};
+use tower_scalekit::Sandbox;
+use tower_scalekit::sandbox::{DeliveryState, Endpoint, Fault, NewLaunch};
 
 use crate::noted::Secrets;
 use crate::running::start;
@@ -23,7 +24,7 @@ fn a12_no_example_is_forgotten() {
         let folder = entry.unwrap();
         if folder.path().join("main.rs").is_file() {
             let name = folder.file_name().into_string().unwrap();
-            let started = include_str!("secrets.rs").contains(&format!("(\"{name}\", &["));
+            let started = include_str!("secrets.rs").contains(&format!("\"{name}\", &["));
             assert!(started, "{name} is not started here");
         }
     }
@@ -32,7 +33,7 @@ fn a12_no_example_is_forgotten() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a12_saaskit_says_no_secret() {
     let saaskit = Watched::start("saaskit", &[]).await;
-    fail_to_log_in(&saaskit).await;
+    fail_to_log_in(&saaskit, "/login").await;
     saaskit.log_in("/login?return_to=/dashboard").await;
     for path in ["/", "/dashboard", "/api/me", "/api/admin"] {
         assert_eq!(saaskit.visitor.get(&saaskit.address(path)).await.status(), StatusCode::OK);
@@ -53,7 +54,7 @@ async fn a12_saaskit_says_no_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a12_login_says_no_secret() {
     let login = Watched::start("login", &[]).await;
-    fail_to_log_in(&login).await;
+    fail_to_log_in(&login, "/login").await;
     login.log_in("/login?login_hint=jane@acme.test&prompt=login&return_to=/api/me").await;
     let me = login.visitor.get(&login.address("/api/me")).await;
     assert_eq!(me.status(), StatusCode::OK);
@@ -105,6 +106,23 @@ async fn a12_scim_says_no_secret() {
     deliver_webhook(&scim, "/webhook").await;
     assert_eq!(scim.visitor.get(&scim.address("/users")).await.status(), StatusCode::OK);
     scim.assert_discreet(&["webhook_received"], 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a12_sso_says_no_secret() {
+    let environment = Sandbox::builder().modular_sso();
+    let sso = Watched::start_at(environment, "sso", &[]).await;
+    fail_to_log_in(&sso, "/login?domain_hint=acme.test").await;
+    let found = sso.visitor.get(&sso.address("/sso?email=jane@acme.test")).await;
+    assert!(found.status().is_redirection(), "{found:?}");
+    let connection = &sso.sandbox.organizations()[0].connection_id;
+    let launch = sso.sandbox.launch_token(NewLaunch::new(connection).login_hint(JANE));
+    sso.log_in(&format!("/login?idp_initiated_login={launch}")).await;
+    for path in ["/", "/api/me", "/admin-portal"] {
+        assert_eq!(sso.visitor.get(&sso.address(path)).await.status(), StatusCode::OK, "{path}");
+    }
+    sso.visitor.post(&sso.address("/logout"), &[]).await;
+    sso.assert_discreet(&["login_failed", "login_completed"], 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,12 +208,12 @@ async fn a12_sandbox_says_its_settings_and_no_other_secret() {
 }
 
 /// A stranger's callback, one whose code cannot be traded, and logins that the environment refuses.
-async fn fail_to_log_in(app: &Watched) {
+async fn fail_to_log_in(app: &Watched, login: &str) {
     let stranger = "/auth/callback?code=a-code-that-nobody-gave&state=a-state-that-nobody-had";
     let refused = app.visitor.get(&app.address(stranger)).await;
     assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
     for fault in [Fault::Html, Fault::Status(StatusCode::BAD_GATEWAY)] {
-        let callback = app.authorize("/login").await;
+        let callback = app.authorize(login).await;
         app.sandbox.fail_times(Endpoint::Token, 1, fault);
         let refused = app.visitor.get(&callback).await;
         assert!(!refused.status().is_redirection(), "{refused:?}");

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tower::service_fn;
 use tower_scalekit::Sandbox;
 use tower_scalekit::http_client::{HttpClient as _, ServiceClient};
-use tower_scalekit::sandbox::SandboxClient;
+use tower_scalekit::sandbox::{SandboxBuilder, SandboxClient};
 
 use crate::noted::Secrets;
 use crate::processes::Program;
@@ -39,16 +39,29 @@ pub struct Watched {
 impl Watched {
     /// Starts an example that listens.
     pub async fn start(example: &str, settings: &[(&str, &str)]) -> Self {
-        let mut watched = Self::run(example, settings).await;
+        Self::start_at(Sandbox::builder(), example, settings).await
+    }
+
+    /// Starts an example that listens, with such an environment.
+    pub async fn start_at(
+        environment: SandboxBuilder,
+        example: &str,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let mut watched = Self::run_at(environment, example, settings).await;
         watched.url = watched.program.said("listening on ");
         watched
     }
 
     /// Starts an example that ends by itself.
     pub async fn run(example: &str, settings: &[(&str, &str)]) -> Self {
+        Self::run_at(Sandbox::builder(), example, settings).await
+    }
+
+    async fn run_at(environment: SandboxBuilder, example: &str, settings: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let sandbox = Sandbox::builder().environment_url(&url).build();
+        let sandbox = environment.environment_url(&url).build();
         let secrets = Secrets::default();
         let serving = serve(listener, sandbox.client(), secrets.clone());
 
