@@ -2,6 +2,7 @@
 
 #[allow(dead_code, reason = "the tests of the examples use it too")]
 mod noted;
+mod source;
 mod types;
 
 use std::fmt::Debug;
@@ -265,7 +266,8 @@ async fn a12_debug_of_what_flows_through_oauth_shows_no_secret() {
     secrets.assert_debug(&asked);
     secrets.assert_debug(&tokens);
     let hint = "a.hint.of-an-id-token".into();
-    secrets.assert_debug(&LogoutRequest::new().id_token_hint(hint));
+    let out = LogoutRequest::new().id_token_hint(hint).state("the-state-itself");
+    secrets.assert_debug(&out);
     let refresh_token = tokens.refresh_token.unwrap();
     for fault in [
         Fault::Unreachable,

@@ -15,7 +15,7 @@ use tower_scalekit::http_client::ServiceClient;
 use tower_scalekit::oauth::OAuthError;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::secret::SecretString;
-use tower_scalekit::shared_store::{MemoryStore, Purpose, SharedStore as _, StoreKey};
+use tower_scalekit::shared_store::{LogCursor, MemoryStore, Purpose, SharedStore as _, StoreKey};
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::webhook_verify::WebhookSecret;
 use tower_scalekit::{Sandbox, WebhookVerify};
@@ -123,6 +123,8 @@ async fn a12_debug_of_a_store_shows_no_stored_session() {
     let day = std::time::Duration::from_secs(86_400);
     store.put(&key, Bytes::from(SECRET), day).await.unwrap();
     secrets.assert_debug(&store);
+    store.append(&key, Bytes::from(SECRET), day).await.unwrap();
+    secrets.assert_debug(&store.read_since(&key, LogCursor::default()).await.unwrap());
     let held = Arc::clone(&store);
     let world =
         World::with(|sandbox| sandbox, |sessions| sessions.shared_store(held).store_backed());
