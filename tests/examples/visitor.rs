@@ -37,7 +37,8 @@ impl Visitor {
     /// Sends a form of the app's own.
     pub async fn post(&self, url: &str, fields: &[(&str, &str)]) -> Response<Bytes> {
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = Request::post(url).header("sec-fetch-site", "same-origin");
+        let request = Request::post(url).header("accept", "text/html");
+        let request = request.header("sec-fetch-site", "same-origin");
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         self.send(request.body(form.into()).unwrap()).await
     }

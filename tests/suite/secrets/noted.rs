@@ -49,6 +49,12 @@ impl Secrets {
         }
     }
 
+    /// Notes a secret that is short, say a code out of a mail: it shows where it stands alone.
+    pub(crate) fn add_word(&self, word: &str) {
+        assert!(word.len() >= 6 && word.chars().all(char::is_alphanumeric), "{word} is no word");
+        self.0.lock().unwrap().insert(word.to_owned());
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.0.lock().unwrap().len()
     }
@@ -130,11 +136,16 @@ impl Secrets {
     /// A line that shows a secret, behind the beginning of the secret.
     pub(crate) fn shown(&self, text: &str) -> Option<String> {
         let secrets = self.0.lock().unwrap();
+        let is_in = |text: &str, secret: &str| match secret.len() {
+            ..10 => text.split(|letter: char| !letter.is_alphanumeric()).any(|word| word == secret),
+            _ => text.contains(secret),
+        };
         let mut shown = text.lines().filter_map(|line| {
-            let secret = secrets.iter().find(|secret| line.contains(secret.as_str()))?;
+            let secret = secrets.iter().find(|secret| is_in(line, secret))?;
             Some(format!("{secret:.20}… in {line}"))
         });
-        shown.next().or_else(|| secrets.iter().find(|secret| text.contains(*secret)).cloned())
+        // Some have line breaks in them.
+        shown.next().or_else(|| secrets.iter().find(|secret| is_in(text, secret)).cloned())
     }
 
     pub(crate) fn assert_absent(&self, what: &str, text: &str) {
@@ -153,4 +164,35 @@ impl Secrets {
             source = error.source();
         }
     }
+}
+
+#[test]
+fn what_is_noted_is_found_and_nothing_else() {
+    let secrets = Secrets::default();
+    let request = Request::post("https://x.test/cb?code=a%20code%20of%20twenty%20letters&n=1");
+    let request = request
+        .header("authorization", "Bearer eyJh.eyJz.c2lnbmF0dXJl")
+        .header("cookie", "a=1; b=the-value-of-some-cookie")
+        .header("content-type", "application/x-www-form-urlencoded");
+    secrets.read_request(&request.body("refresh_token=one-that-may-be-used-once").unwrap());
+    let answer = Response::builder()
+        .header("set-cookie", "c=the-value-of-another-one; Path=/")
+        .header("location", "https://y.test/?state=nobody-can-guess-that-one#top")
+        .body(r#"{"a":[{"access_token":"deep-down-in-the-answer"}]}"#.into());
+    secrets.read_answer(&answer.unwrap());
+    secrets.add_word("123456");
+    for text in [
+        "a code of twenty letters",
+        "a%20code%20of%20twenty%20letters",
+        "Bearer eyJh.eyJz.c2lnbmF0dXJl",
+        "x=the-value-of-some-cookie",
+        "one-that-may-be-used-once",
+        "the-value-of-another-one",
+        "nobody-can-guess-that-one",
+        "deep-down-in-the-answer",
+        "the code is 123456.",
+    ] {
+        assert!(secrets.shown(&format!("first\n{text}")).is_some(), "{text}");
+    }
+    assert_eq!(secrets.shown("n=1 a=1 access_token refresh_token 1234567 .123456Z"), None);
 }
