@@ -32,14 +32,15 @@ async fn main() {
     sandbox.start_delivery();
     let server = common::or_exit(1, sandbox.serve(address).await);
     let stop = common::stop_signal();
-    println!("listening on {}", server.environment_url());
-    println!("sandbox on {}", server.environment_url());
     eprintln!("SCALEKIT_ENVIRONMENT_URL={}", server.environment_url());
     eprintln!("SCALEKIT_CLIENT_ID={}", sandbox.client_id());
     eprintln!("SCALEKIT_CLIENT_SECRET={}", sandbox.client_secret().expose());
     if let Some(endpoint) = endpoint {
         eprintln!("SCALEKIT_WEBHOOK_SECRET={}", endpoint.secret().expose());
     }
+    // The last word: whoever waits for it finds the settings above.
+    println!("listening on {}", server.environment_url());
+    println!("sandbox on {}", server.environment_url());
     stop.await;
     server.shutdown().await;
 }

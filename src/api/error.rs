@@ -99,7 +99,7 @@ pub enum Unavailable {
     #[error("it answered {0} (try again later)")]
     Failing(ErrorAnswer),
     /// There was no answer. Unless there was no connection, the call may have been carried out.
-    #[error("{0} (check the environment URL and the network)")]
+    #[error("{0} (check the environment URL, the network and any proxy)")]
     NoAnswer(#[source] HttpClientError),
     /// There was no token to call with; the call was not sent.
     #[error("no access token: {0}")]

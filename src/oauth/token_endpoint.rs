@@ -128,7 +128,7 @@ pub enum OAuthError {
 #[non_exhaustive]
 pub enum Unavailable {
     /// There was no answer.
-    #[error("{0} (check the environment URL and the network)")]
+    #[error("{0} (check the environment URL, the network and any proxy)")]
     NoAnswer(#[source] HttpClientError),
     /// It answered 429 or 5xx.
     #[error("it answered {0} (try again later)")]

@@ -127,7 +127,7 @@ async fn a12_sso_says_no_secret() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a12_setup_says_no_secret() {
-    let setup = Watched::run("setup", &[]).await;
+    let setup = Watched::run("setup", &[], &[]).await;
     setup.program.said("Name of the first organization: ");
     setup.assert_discreet(&[], 6).await;
 }

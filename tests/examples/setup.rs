@@ -5,7 +5,7 @@ use std::future::IntoFuture as _;
 use axum::Router;
 use axum::response::Html;
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{Method, Response, StatusCode, header};
 use tokio::net::TcpListener;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 
@@ -110,7 +110,7 @@ async fn a_host_that_cannot_be_reached_is_named_with_code_1() {
     let url = format!("http://{closed}");
     let line = format!(
         "{url}: the API is unavailable: no access token: could not connect: Connection refused \
-         (os error 111) (check the environment URL and the network)"
+         (os error 111) (check the environment URL, the network and any proxy)"
     );
     assert_ends(&with(&environment, ("SCALEKIT_ENVIRONMENT_URL", &url)), 1, &line).await;
 
@@ -118,14 +118,14 @@ async fn a_host_that_cannot_be_reached_is_named_with_code_1() {
     let url = environment.url().replace("http://", "https://");
     let line = format!(
         "{url}: the API is unavailable: no access token: could not connect: received corrupt \
-         message of type InvalidContentType (check the environment URL and the network)"
+         message of type InvalidContentType (check the environment URL, the network and any proxy)"
     );
     assert_ends(&with(&environment, ("SCALEKIT_ENVIRONMENT_URL", &url)), 1, &line).await;
 
     environment.sandbox.fail(Endpoint::Token, Fault::Unreachable);
     let line = format!(
         "{}: the API is unavailable: no access token: the exchange failed: connection closed \
-         before message completed (check the environment URL and the network)",
+         before message completed (check the environment URL, the network and any proxy)",
         environment.url()
     );
     assert_ends(&environment.settings(), 1, &line).await;
@@ -167,10 +167,24 @@ async fn a_proxy_that_answers_a_page_is_named_with_code_1() {
     // A true one: whatever it is asked for, it has a page.
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
-    let pages = Router::new().fallback(|| async { Html("<h1>Accept the terms</h1>") });
+    let pages = Router::new().fallback(|method: Method| async move {
+        let allowed = method != Method::CONNECT;
+        let status = if allowed { StatusCode::OK } else { StatusCode::FORBIDDEN };
+        (status, Html("<h1>Accept the terms</h1>"))
+    });
     tokio::spawn(axum::serve(proxy, pages).into_future());
     let settings = with(&environment, ("http_proxy", &address));
     assert_ends(&settings, 1, &unexpected(url, PAGE)).await;
+
+    // To https it lets nobody through.
+    let url = "https://acme.scalekit.dev";
+    let mut settings = with(&environment, ("SCALEKIT_ENVIRONMENT_URL", url));
+    settings.push(("https_proxy", &address));
+    let line = format!(
+        "{url}: the API is unavailable: no access token: could not connect: tunnel error: \
+         unsuccessful (check the environment URL, the network and any proxy)"
+    );
+    assert_ends(&settings, 1, &line).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

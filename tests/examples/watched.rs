@@ -48,17 +48,22 @@ impl Watched {
         example: &str,
         settings: &[(&str, &str)],
     ) -> Self {
-        let mut watched = Self::run_at(environment, example, settings).await;
+        let mut watched = Self::run_at(environment, example, &[], settings).await;
         watched.url = watched.program.said("listening on ");
         watched
     }
 
     /// Starts an example that ends by itself.
-    pub async fn run(example: &str, settings: &[(&str, &str)]) -> Self {
-        Self::run_at(Sandbox::builder(), example, settings).await
+    pub async fn run(example: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        Self::run_at(Sandbox::builder(), example, arguments, settings).await
     }
 
-    async fn run_at(environment: SandboxBuilder, example: &str, settings: &[(&str, &str)]) -> Self {
+    async fn run_at(
+        environment: SandboxBuilder,
+        example: &str,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let sandbox = environment.environment_url(&url).build();
@@ -81,7 +86,7 @@ impl Watched {
             ("SCALEKIT_WEBHOOK_SECRET", webhook_secret.expose()),
             ("SESSION_SECRET", session_secret),
         ];
-        let program = start(example, &[], &[&all[..], settings].concat());
+        let program = start(example, arguments, &[&all[..], settings].concat());
         let visitor = Visitor::new(secrets.clone());
         Self { sandbox, secrets, visitor, program, url: String::new(), serving }
     }
