@@ -26,6 +26,10 @@
 //! attempts over 22 minutes of the sandbox's clock. [`Sandbox::deliveries`] and the page at
 //! `/deliveries` show what was sent; there and with [`Sandbox::redeliver`] it is sent again.
 //!
+//! It sends codes and magic links by mail, to an outbox: [`Sandbox::outbox`], and the page at
+//! `/outbox`. [`Sandbox::set_passwordless_type`], [`Sandbox::enforce_same_browser`] and
+//! [`Sandbox::issue_new_credentials_on_resend`] are the dashboard's settings.
+//!
 //! For MCP servers it has resources, at first the one named by [`Sandbox::resource_id`]. Each is an
 //! OAuth 2.1 authorization server with metadata, dynamic client registration, a page that asks for
 //! consent, and tokens that are good for it alone. Clients whose id is the URL of a document are
@@ -90,6 +94,7 @@ mod login;
 mod logout;
 mod pages;
 mod parameters;
+mod passwordless;
 mod people;
 mod redirects;
 mod resources;
@@ -119,6 +124,7 @@ pub use self::builder::SandboxBuilder;
 pub use self::client::SandboxClient;
 pub use self::directories::{DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser};
 pub use self::faults::{Endpoint, Fault, HeldRequests};
+pub use self::passwordless::{OutboxMail, PasswordlessType};
 pub use self::people::{NewUser, Organization, User};
 pub use self::resources::{NewResource, ResourceIssuer};
 pub use self::server::SandboxServer;

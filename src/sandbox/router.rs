@@ -6,8 +6,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use super::environment::Environment;
 use super::faults::{Fault, Meets};
 use super::{
-    api, authorize, consent, discovery, login, logout, pages, resources, respond, token_endpoint,
-    webhooks,
+    api, authorize, consent, discovery, login, logout, pages, passwordless, resources, respond,
+    token_endpoint, webhooks,
 };
 
 /// The largest request body that is read.
@@ -99,6 +99,8 @@ impl Environment {
             ["deliveries"] => {
                 only(&[Method::GET, Method::POST], method, || pages::deliveries(self))
             }
+            ["outbox"] if method == Method::POST => passwordless::submit(self, request),
+            ["outbox"] => only(&[Method::GET, Method::POST], method, || pages::outbox(self)),
             ["consent"] if method == Method::POST => consent::submit(self, request),
             ["consent"] => {
                 only(&[Method::GET, Method::POST], method, || consent::show(self, request))

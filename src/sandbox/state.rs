@@ -11,6 +11,7 @@ use super::directories::Directories;
 use super::faults::EndpointFaults;
 use super::grants::Grants;
 use super::keys::{KeyRing, SigningKey, random_token};
+use super::passwordless::Passwordless;
 use super::people::People;
 use super::resources::Resources;
 use super::sessions::Sessions;
@@ -28,6 +29,7 @@ pub(super) struct State {
     pub(super) people: People,
     pub(super) directories: Directories,
     pub(super) webhooks: Webhooks,
+    pub(super) passwordless: Passwordless,
     pub(super) resources: Resources,
     pub(super) consents: Consents,
     pub(super) keys: KeyRing,
@@ -48,6 +50,7 @@ impl State {
             directories: Directories::seeded(&people.organizations, now),
             people,
             webhooks: Webhooks::default(),
+            passwordless: Passwordless::default(),
             resources: Resources::seeded(),
             consents: Consents::default(),
             keys: KeyRing::new(SigningKey::first()),
