@@ -42,6 +42,7 @@
 
 mod details;
 
+pub(crate) use self::details::check_variables;
 pub use self::details::{MailTemplate, NewMail, PasswordlessType, SentMail, VerifiedEmail};
 
 use std::time::Duration;
