@@ -10,6 +10,7 @@ mod login;
 mod login_parameters;
 mod login_tokens;
 mod mcp;
+mod passwordless;
 mod refresh;
 mod rendering;
 mod replicas;
