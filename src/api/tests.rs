@@ -2,6 +2,7 @@
 
 mod directories;
 mod organizations;
+mod passwordless;
 mod played;
 mod requests;
 mod transport;

@@ -5,6 +5,7 @@ mod directories;
 mod faults;
 mod logging_in;
 mod logging_out;
+mod passwordless;
 mod registration;
 mod resources;
 mod served;
