@@ -39,6 +39,7 @@ async fn main() {
     // Whoever reads the mail is let in, as a user of that address; `admit` would look them up.
     let login = PasswordlessLogin::builder(&sessions)
         .template_variable("app", "Acme Projects")
+        .link_page(pages::link_question)
         .on_rejection(in_our_style)
         .build();
     let login = common::or_exit(2, login);

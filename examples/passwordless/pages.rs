@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use tower_scalekit::Session;
 use tower_scalekit::api::passwordless::PasswordlessType;
-use tower_scalekit::passwordless_login::PendingLogin;
+use tower_scalekit::passwordless_login::{LinkQuestion, PendingLogin};
 
 pub fn address(return_to: Option<&str>) -> String {
     page(
@@ -49,6 +49,22 @@ pub fn code(pending: &PendingLogin, outbox: Option<&str>) -> String {
             @if let Some(outbox) = outbox {
                 p.muted { "It is in " a href=(outbox) target="_blank" { "the sandbox's outbox" } "." }
             }
+        },
+    )
+}
+
+/// For a link that was opened in another browser than the one that asked for it.
+pub fn link_question(question: &LinkQuestion) -> String {
+    page(
+        "Log in",
+        html! {
+            h1 { "Log in to " (question.host()) }
+            p.lead { "You opened the link of an e-mail. If you have asked for it, log in with it here." }
+            form method="post" action=(question.action()) {
+                (PreEscaped(question.hidden_fields()))
+                button.button { "Log in" }
+            }
+            p.muted { "If you did not ask for it, close this page." }
         },
     )
 }

@@ -114,6 +114,11 @@ impl PasswordlessFailure {
         matches!(self, Self::CodeRefused | Self::TooManyMails { .. } | Self::Unavailable)
     }
 
+    /// Whether the attempt is over, so that its cookie is taken away.
+    pub(super) fn ends_attempt(&self) -> bool {
+        matches!(self, Self::NotAdmitted | Self::TooManyAttempts)
+    }
+
     /// A stable name for metrics, logs and JSON.
     pub(super) fn name(&self) -> &'static str {
         match self {

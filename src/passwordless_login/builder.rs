@@ -11,6 +11,7 @@ use http::Response;
 
 use super::answer::PasswordlessRejection;
 use super::once::Once;
+use super::page::LinkQuestion;
 use super::{Inner, PasswordlessLogin};
 use crate::api::passwordless::{MailTemplate, VerifiedEmail, check_variables};
 use crate::error::{ConfigError, ConfigProblem, Problems};
@@ -24,6 +25,9 @@ type Admission = Result<Option<LocalSession>, Box<dyn StdError + Send + Sync>>;
 pub(super) type Admit =
     dyn Fn(VerifiedEmail) -> BoxFuture<'static, Admission> + Send + Sync + 'static;
 
+/// The app's own page for a link that was opened elsewhere.
+pub(super) type LinkPage = dyn Fn(&LinkQuestion) -> String + Send + Sync + 'static;
+
 /// Configures [`PasswordlessLogin`].
 #[must_use]
 pub struct PasswordlessLoginBuilder {
@@ -35,6 +39,7 @@ pub struct PasswordlessLoginBuilder {
     expires_in: Option<Duration>,
     same_browser_only: bool,
     admit: Option<Arc<Admit>>,
+    link_page: Option<Arc<LinkPage>>,
     renderer: Renderer<PasswordlessRejection>,
 }
 
@@ -63,6 +68,7 @@ impl PasswordlessLoginBuilder {
             expires_in: None,
             same_browser_only: false,
             admit: None,
+            link_page: None,
             renderer: Renderer::default(),
         }
     }
@@ -152,6 +158,38 @@ impl PasswordlessLoginBuilder {
         self
     }
 
+    /// The page, as HTML, that asks whether to log in with a link that was opened in another
+    /// browser. It has no scripts, and styles, pictures and fonts only of its own or of the app.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// # use tower_scalekit::{PasswordlessLogin, Sandbox, SessionSecret, Sessions};
+    /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
+    /// #     .secret(SessionSecret::generate()?)
+    /// #     .redirect_uri("https://app.example.com/auth/callback")
+    /// #     .build()?;
+    /// let login = PasswordlessLogin::builder(&sessions)
+    ///     .link_page(|question| {
+    ///         format!(
+    ///             "<!doctype html><title>Log in</title><p>Did you ask for this e-mail?
+    ///             <form method=post action='{}'>{}<button>Yes, log in</button></form>",
+    ///             question.action(),
+    ///             question.hidden_fields(),
+    ///         )
+    ///     })
+    ///     .build()?;
+    /// # let _ = login;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn link_page<F>(mut self, page: F) -> Self
+    where
+        F: Fn(&LinkQuestion) -> String + Send + Sync + 'static,
+    {
+        self.link_page = Some(Arc::new(page));
+        self
+    }
+
     /// Renders refusals in your own way. The typed reason stands in the response's extensions in
     /// any case.
     pub fn on_rejection<F>(mut self, render: F) -> Self
@@ -197,6 +235,7 @@ impl PasswordlessLoginBuilder {
             expires_in: self.expires_in,
             same_browser_only: self.same_browser_only,
             admit: self.admit,
+            link_page: self.link_page,
             renderer: self.renderer,
         });
         problems.finish(inner).map(|inner| PasswordlessLogin(Arc::new(inner)))

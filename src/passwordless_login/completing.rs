@@ -129,9 +129,9 @@ impl PasswordlessLogin {
             }
             Err(PasswordlessFailure::NotAdmitted) => {
                 telemetry::login_failed(PasswordlessFailure::NotAdmitted.name(), None);
-                self.refuse(PasswordlessFailure::NotAdmitted, request, attempt, end_attempt)
+                self.refuse(PasswordlessFailure::NotAdmitted, request, attempt)
             }
-            Err(failure) => self.refuse(failure, request, attempt, []),
+            Err(failure) => self.refuse(failure, request, attempt),
         }
     }
 

@@ -8,7 +8,7 @@ use url::form_urlencoded;
 use super::PasswordlessLogin;
 use super::answer::{PasswordlessFailure, conclude};
 use super::attempt::Attempt;
-use super::page;
+use super::page::{self, LinkQuestion};
 use super::service::passwordless_service;
 use crate::origin::is_navigation;
 use crate::secret::SecretString;
@@ -35,7 +35,7 @@ impl Link {
         let login = &self.0;
         let token = match link_token(request) {
             Ok(token) => token,
-            Err(failure) => return login.refuse(failure, request, None, []),
+            Err(failure) => return login.refuse(failure, request, None),
         };
         let is_opened = request.method() == Method::GET
             && is_navigation(request)
@@ -44,7 +44,7 @@ impl Link {
         match attempts.is_empty() {
             false if is_opened => login.log_in_by_own_link(&token, attempts, request).await,
             true if login.0.same_browser_only => {
-                login.refuse(PasswordlessFailure::OtherBrowser, request, None, [])
+                login.refuse(PasswordlessFailure::OtherBrowser, request, None)
             }
             _ => self.ask(&token, request),
         }
@@ -52,15 +52,18 @@ impl Link {
 
     fn ask(&self, token: &SecretString, request: &Request<()>) -> Response<Bytes> {
         let login = &self.0;
-        let secret = match SecretString::random::<16>() {
-            Ok(secret) => secret,
+        let host = login.0.sessions.public_url().host_str().unwrap_or("this app");
+        let question = match LinkQuestion::new(host, login.verify_path(), token.clone()) {
+            Ok(question) => question,
             Err(error) => {
                 telemetry::internal_error("passwordless_link", &error);
-                return login.refuse(PasswordlessFailure::Misconfigured, request, None, []);
+                return login.refuse(PasswordlessFailure::Misconfigured, request, None);
             }
         };
-        let host = login.0.sessions.public_url().host_str().unwrap_or("this app");
-        let page = page::question(host, login.verify_path(), token.expose(), secret.expose());
+        let page = match &login.0.link_page {
+            Some(page) => page(&question),
+            None => question.page(),
+        };
         let mut response = Response::new(Bytes::new());
         page::show(&mut response, page);
         conclude(response.headers_mut(), []);
@@ -80,7 +83,7 @@ impl PasswordlessLogin {
     ) -> Response<Bytes> {
         match self.verify_own_link(token, attempts).await {
             Ok((verified, attempt)) => self.log_in(verified, Some(&attempt), request).await,
-            Err(failure) => self.refuse(failure, request, None, []),
+            Err(failure) => self.refuse(failure, request, None),
         }
     }
 }

@@ -37,14 +37,13 @@ impl SendMail {
         let login = &self.0;
         let fields = match login.fields(request, body).await {
             Ok(fields) => fields,
-            Err(failure) => return login.refuse(failure, request, None, []),
+            Err(failure) => return login.refuse(failure, request, None),
         };
         let return_to = login.page_to_return_to(&fields);
         let begun = self.begin(&fields, &return_to).await;
-        begun.and_then(|attempt| login.under_way(&attempt, request)).unwrap_or_else(|failure| {
-            let start = login.start_page(Some(&return_to));
-            login.refuse_to(start, failure, request, [])
-        })
+        begun
+            .and_then(|attempt| login.under_way(&attempt, request))
+            .unwrap_or_else(|failure| login.refuse_to_begin(failure, request, &return_to))
     }
 
     async fn begin(
@@ -103,12 +102,12 @@ impl ResendMail {
         let login = &self.0;
         let fields = match login.fields(request, body).await {
             Ok(fields) => fields,
-            Err(failure) => return login.refuse(failure, request, None, []),
+            Err(failure) => return login.refuse(failure, request, None),
         };
         let sessions = &login.0.sessions;
         let attempt = Attempt::find(sessions, request.headers(), fields.get("attempt"));
         let Some(attempt) = attempt else {
-            return login.refuse(PasswordlessFailure::AttemptUnknown, request, None, []);
+            return login.refuse(PasswordlessFailure::AttemptUnknown, request, None);
         };
         let key = Key::new(&attempt, "resend");
         let (api, id) = (sessions.scalekit().api().passwordless(), attempt.auth_request_id.clone());
@@ -119,9 +118,9 @@ impl ResendMail {
                 let mailed = attempt.mailed(&sent, now).ok_or(PasswordlessFailure::Misconfigured);
                 mailed
                     .and_then(|attempt| login.under_way(&attempt, request))
-                    .unwrap_or_else(|failure| login.refuse(failure, request, None, []))
+                    .unwrap_or_else(|failure| login.refuse(failure, request, None))
             }
-            Err(failure) => login.refuse(failure, request, Some(&attempt), []),
+            Err(failure) => login.refuse(failure, request, Some(&attempt)),
         }
     }
 }

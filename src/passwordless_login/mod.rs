@@ -98,11 +98,12 @@ pub use self::attempt::PendingLogin;
 pub use self::builder::PasswordlessLoginBuilder;
 pub use self::link::Link;
 pub use self::mailing::{ResendMail, SendMail};
+pub use self::page::LinkQuestion;
 pub use self::service::PasswordlessFuture;
 pub use self::verify::Verify;
 
 use self::attempt::Attempt;
-use self::builder::{Admit, Pages, Paths};
+use self::builder::{Admit, LinkPage, Pages, Paths};
 use self::once::Once;
 use crate::api::passwordless::MailTemplate;
 use crate::rejection::Renderer;
@@ -123,6 +124,7 @@ struct Inner {
     expires_in: Option<Duration>,
     same_browser_only: bool,
     admit: Option<Arc<Admit>>,
+    link_page: Option<Arc<LinkPage>>,
     once: Once,
     renderer: Renderer<PasswordlessRejection>,
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderValue, Method, Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 
 use super::PasswordlessLogin;
@@ -40,30 +40,33 @@ impl PasswordlessLogin {
         Fields::read(request.headers(), body).await
     }
 
-    /// The answer to a request that failed, which also sets these cookies.
+    /// The answer to a request that failed, in an attempt or outside of any.
     pub(super) fn refuse(
         &self,
         failure: PasswordlessFailure,
         request: &Request<()>,
         attempt: Option<&Attempt>,
-        set_cookies: impl IntoIterator<Item = HeaderValue>,
     ) -> Response<Bytes> {
         let way_on = match attempt {
             Some(attempt) if failure.leaves_the_mail() => self.code_page(attempt),
             attempt => self.start_page(attempt.map(|attempt| &attempt.return_to)),
         };
-        self.refuse_to(way_on, failure, request, set_cookies)
+        let ended = attempt.filter(|_| failure.ends_attempt());
+        let end = ended.and_then(|attempt| attempt.end(&self.0.sessions));
+        let rejection = PasswordlessRejection::new(failure, request.headers(), way_on);
+        self.0.renderer.render(rejection.set_cookies(end), request)
     }
 
-    pub(super) fn refuse_to(
+    /// The answer to a request that failed before there was an attempt.
+    pub(super) fn refuse_to_begin(
         &self,
-        way_on: String,
         failure: PasswordlessFailure,
         request: &Request<()>,
-        set_cookies: impl IntoIterator<Item = HeaderValue>,
+        return_to: &ReturnTo,
     ) -> Response<Bytes> {
-        let rejection = PasswordlessRejection::new(failure, request.headers(), way_on);
-        self.0.renderer.render(rejection.set_cookies(set_cookies), request)
+        let start = self.start_page(Some(return_to));
+        let rejection = PasswordlessRejection::new(failure, request.headers(), start);
+        self.0.renderer.render(rejection, request)
     }
 
     pub(super) fn start_page(&self, return_to: Option<&ReturnTo>) -> String {

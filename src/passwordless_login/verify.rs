@@ -32,15 +32,15 @@ impl Verify {
         let login = &self.0;
         let fields = match login.fields(request, body).await {
             Ok(fields) => fields,
-            Err(failure) => return login.refuse(failure, request, None, []),
+            Err(failure) => return login.refuse(failure, request, None),
         };
         match (fields.get("code"), fields.get("link_token")) {
             (Some(code), None) => self.code(code, fields.get("attempt"), request).await,
             (None, Some(token)) => self.link(token, fields.get("page"), request).await,
             _ => {
-                let attempts = Attempt::find(&login.0.sessions, request.headers(), None);
+                let attempt = Attempt::find(&login.0.sessions, request.headers(), None);
                 let failure = PasswordlessFailure::MalformedRequest;
-                login.refuse(failure, request, attempts.as_ref(), [])
+                login.refuse(failure, request, attempt.as_ref())
             }
         }
     }
@@ -48,7 +48,7 @@ impl Verify {
     async fn code(&self, code: &str, id: Option<&str>, request: &Request<()>) -> Response<Bytes> {
         let login = &self.0;
         let Some(attempt) = Attempt::find(&login.0.sessions, request.headers(), id) else {
-            return login.refuse(PasswordlessFailure::AttemptUnknown, request, None, []);
+            return login.refuse(PasswordlessFailure::AttemptUnknown, request, None);
         };
         let verified = match typed(code) {
             Some(code) => login.verify_code(&attempt, code).await,
@@ -57,7 +57,7 @@ impl Verify {
         };
         match verified {
             Ok(verified) => login.log_in(verified, Some(&attempt), request).await,
-            Err(failure) => login.refuse(failure, request, Some(&attempt), []),
+            Err(failure) => login.refuse(failure, request, Some(&attempt)),
         }
     }
 
@@ -69,7 +69,7 @@ impl Verify {
     ) -> Response<Bytes> {
         let login = &self.0;
         if !is_link_token(token) {
-            return login.refuse(PasswordlessFailure::MalformedRequest, request, None, []);
+            return login.refuse(PasswordlessFailure::MalformedRequest, request, None);
         }
         let token = SecretString::from(token);
         let attempts = Attempt::all(&login.0.sessions, request.headers());
@@ -78,7 +78,7 @@ impl Verify {
         }
         match login.verify_foreign_link(&token, page).await {
             Ok(verified) => login.log_in(verified, None, request).await,
-            Err(failure) => login.refuse(failure, request, None, []),
+            Err(failure) => login.refuse(failure, request, None),
         }
     }
 }

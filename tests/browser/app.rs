@@ -68,7 +68,7 @@ impl App {
 
     /// Started with these settings only; not yet known to listen.
     pub fn run(settings: &[(&str, &str)]) -> Program {
-        Program::start(&example(), &[], settings, fresh_folder())
+        Program::start(&example("saaskit"), &[], settings, fresh_folder())
     }
 
     pub fn address(&self, path: &str) -> String {
@@ -80,7 +80,8 @@ impl App {
         self.url.trim_start_matches("http://")
     }
 
-    fn listening(program: Program) -> Self {
+    /// A program that is starting.
+    pub fn listening(program: Program) -> Self {
         let url = program.said("listening on ");
         Self { program, url }
     }
@@ -100,10 +101,10 @@ impl Environment {
 }
 
 /// Beside this test's folder: `cargo test` builds examples too.
-fn example() -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
-    let example = profile.join("examples").join(format!("saaskit{}", env::consts::EXE_SUFFIX));
+    let example = profile.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));
     assert!(example.is_file(), "{} is missing: `cargo build --examples`", example.display());
     example
 }

@@ -92,6 +92,7 @@ async fn the_sixth_wrong_code_is_the_last_and_a_new_mail_helps() {
     let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
     assert_refused(&answer, 429, &Failure::TooManyAttempts);
     assert!(answer.text().contains("ask for a new e-mail"));
+    assert_eq!(browser.names(), [""; 0], "the attempt is over");
     assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""), "{}", answer.text());
 
     let sent = submit(&mut browser, SEND, &[("email", ADA)]).await;

@@ -173,3 +173,20 @@ async fn a_button_that_is_pressed_twice_logs_in_and_another_pages_button_does_no
     mail.world.advance(11);
     assert_refused(&press().await, 400, &Failure::LinkRefused);
 }
+
+#[tokio::test]
+async fn the_page_that_asks_first_can_be_the_apps_own() {
+    let mail = MailWorld::with(|login| {
+        login.link_page(|question| {
+            format!("<h1>Acme</h1>{} {}", question.action(), question.hidden_fields())
+        })
+    });
+    mail.waiting("/me").await;
+    let mut other = mail.browser();
+    let page = click(&mut other, &mail.link()).await;
+    assert!(page.text().starts_with("<h1>Acme</h1>/passwordless/verify <input"), "{}", page.text());
+    assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
+    assert!(page.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"));
+    page.assert_private();
+    assert_eq!(press_the_button(&mut other, &page).await.location(), "/");
+}
