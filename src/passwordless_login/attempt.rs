@@ -93,9 +93,10 @@ impl Attempt {
 
     /// The attempt after one more mail, whose request may be another one.
     pub(super) fn mailed(self, sent: &SentMail, now: OffsetDateTime) -> Option<Self> {
+        // Two clocks may differ: what counts from now is the better word.
         let lifetime = sent.expires_in.and_then(|told| Duration::try_from(told).ok());
-        let told = sent.expires_at.or_else(|| now.checked_add(lifetime?));
-        let expires_at = told.unwrap_or(now + UNTOLD_LIFETIME).min(now + MAX_LIFETIME);
+        let told = lifetime.or_else(|| Some((sent.expires_at? - now).max(Duration::ZERO)));
+        let expires_at = now + told.unwrap_or(UNTOLD_LIFETIME).min(MAX_LIFETIME);
         let auth_request_id = sent.auth_request_id.clone();
         (auth_request_id.expose().len() <= MAX_REQUEST_ID_BYTES).then(|| Self {
             auth_request_id,

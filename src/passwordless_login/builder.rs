@@ -160,6 +160,8 @@ impl PasswordlessLoginBuilder {
 
     /// The page, as HTML, that asks whether to log in with a link that was opened in another
     /// browser. It has no scripts, and styles, pictures and fonts only of its own or of the app.
+    /// For browsers from before 2023 it should have `<meta name="referrer"
+    /// content="strict-origin">`, or they send its form without an origin, which is refused.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -224,8 +226,10 @@ impl PasswordlessLoginBuilder {
         }
         let link_address = self.sessions.public_url().join(&paths.verify);
         let link_address = problems.note(link_address.map_err(|_| path_problem()));
+        let clock = self.sessions.scalekit().clock().clone();
         let inner = link_address.map(|link_address| Inner {
-            once: Once::new(self.sessions.scalekit().clock().clone()),
+            verifying: Once::new(clock.clone()),
+            resending: Once::new(clock),
             sessions: self.sessions,
             paths,
             pages: self.pages,

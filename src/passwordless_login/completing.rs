@@ -22,14 +22,14 @@ impl PasswordlessLogin {
         attempt: &Attempt,
         code: SecretString,
     ) -> Result<VerifiedEmail, PasswordlessFailure> {
-        let key = Key::new(attempt, code.expose());
+        let key = Key::verification(attempt, code.expose());
         let api = self.0.sessions.scalekit().api().passwordless();
         let id = attempt.auth_request_id.clone();
         let work = || async move {
             let verified = api.verify_code(id.expose(), code.expose()).await;
             verified.map_err(|error| refused(error, PasswordlessFailure::CodeRefused))
         };
-        let verified = self.0.once.verify(key, work).await;
+        let verified = self.0.verifying.run(key, work).await;
         let verified = verified.map_err(|failure| self.as_told_by_time(failure, attempt))?;
         match is_of(&verified, attempt) {
             true => Ok(verified),
@@ -45,7 +45,7 @@ impl PasswordlessLogin {
     ) -> Result<(VerifiedEmail, Attempt), PasswordlessFailure> {
         let mut failed = PasswordlessFailure::LinkRefused;
         for attempt in &attempts {
-            let key = Key::new(attempt, token.expose());
+            let key = Key::verification(attempt, token.expose());
             let id = Some(attempt.auth_request_id.clone());
             match self.verify_link(Some(key), token, id).await {
                 Ok(verified) => {
@@ -92,7 +92,7 @@ impl PasswordlessLogin {
             verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))
         };
         match key {
-            Some(key) => self.0.once.verify(key, || work).await,
+            Some(key) => self.0.verifying.run(key, || work).await,
             None => work.await,
         }
     }

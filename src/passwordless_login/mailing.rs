@@ -109,10 +109,10 @@ impl ResendMail {
         let Some(attempt) = attempt else {
             return login.refuse(PasswordlessFailure::AttemptUnknown, request, None);
         };
-        let key = Key::new(&attempt, "resend");
+        let key = Key::resend(&attempt);
         let (api, id) = (sessions.scalekit().api().passwordless(), attempt.auth_request_id.clone());
         let work = || async move { api.resend(id.expose()).await.map_err(not_sent) };
-        match login.0.once.send(key, work).await {
+        match login.0.resending.run(key, work).await {
             Ok(sent) => {
                 let now = sessions.scalekit().clock().now();
                 let mailed = attempt.mailed(&sent, now).ok_or(PasswordlessFailure::Misconfigured);

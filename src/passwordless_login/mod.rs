@@ -23,7 +23,7 @@
 //!    Only the button, whose form no other site can send, uses the link up and logs in. With
 //!    [`same_browser_only`](PasswordlessLoginBuilder::same_browser_only) it is refused instead.
 //! 4. Sending tells nothing about accounts: nobody is looked up before the mail has been read.
-//! 5. A code that is sent twice, as by a double click, is verified once.
+//! 5. A form that is sent twice, as by a double click, is carried out once, in this process.
 //! 6. When something is out of reach the answer is 503, and the attempt goes on.
 //!
 //! The session is a [`LocalSession`](crate::session::LocalSession), kept in the shared store. It
@@ -105,7 +105,7 @@ pub use self::verify::Verify;
 use self::attempt::Attempt;
 use self::builder::{Admit, LinkPage, Pages, Paths};
 use self::once::Once;
-use crate::api::passwordless::MailTemplate;
+use crate::api::passwordless::{MailTemplate, SentMail, VerifiedEmail};
 use crate::rejection::Renderer;
 use crate::session::Sessions;
 
@@ -125,7 +125,8 @@ struct Inner {
     same_browser_only: bool,
     admit: Option<Arc<Admit>>,
     link_page: Option<Arc<LinkPage>>,
-    once: Once,
+    verifying: Once<VerifiedEmail>,
+    resending: Once<SentMail>,
     renderer: Renderer<PasswordlessRejection>,
 }
 

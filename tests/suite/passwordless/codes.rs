@@ -1,16 +1,18 @@
 //! Codes: the form, the limits, resending, tabs.
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Response, StatusCode};
 use serde_json::json;
 use tower_scalekit::api::passwordless::PasswordlessType as Type;
 use tower_scalekit::passwordless_login::PasswordlessFailure as Failure;
-use tower_scalekit::sandbox::PasswordlessType;
+use tower_scalekit::sandbox::{Endpoint, Fault, PasswordlessType};
 use tower_scalekit::session::{LocalSession, User};
 
 use super::{
-    ADA, MailWorld, RESEND, SEND, VERIFY, assert_refused, attempt_of, email_of, fetch_json, submit,
+    ADA, MailWorld, RESEND, SEND, VERIFY, assert_refused, attempt_of, email_of, fetch_json,
+    submission, submit,
 };
-use crate::support::{Reading as _, set_cookies};
+use crate::support::{Reading as _, send, set_cookies};
 
 #[tokio::test]
 async fn a_code_logs_in_and_the_login_ends_where_it_began() {
@@ -153,6 +155,7 @@ async fn the_third_mail_in_a_minute_has_to_wait() {
     let mail = MailWorld::new();
     let (mut browser, attempt) = mail.waiting("/me").await;
     attempt_of(&submit(&mut browser, RESEND, &[]).await);
+    mail.world.advance(5);
     let too_many = Failure::TooManyMails { retry_after: None };
     let answer = submit(&mut browser, RESEND, &[]).await;
     assert_refused(&answer, 429, &too_many);
@@ -167,6 +170,46 @@ async fn the_third_mail_in_a_minute_has_to_wait() {
 
     mail.world.advance(60);
     attempt_of(&submit(&mut browser, RESEND, &[("attempt", &attempt)]).await);
+}
+
+#[tokio::test]
+async fn a_double_click_sends_one_mail_more() {
+    for new in [false, true] {
+        let mail = MailWorld::new();
+        mail.sandbox().issue_new_credentials_on_resend(new);
+        let (mut browser, attempt) = mail.waiting("/me").await;
+        let request = || send(&mail.app, submission(&browser, RESEND, &[]));
+        let (one, two) = futures::future::join(request(), request()).await;
+        // And one more that was sent before the cookie came.
+        let late = request().await;
+        for answer in [one, two, late] {
+            assert_eq!(attempt_of(&answer), attempt);
+            browser.take_in(&answer);
+        }
+        assert_eq!(mail.sandbox().outbox().len(), 2);
+        let code = mail.code();
+        assert_eq!(submit(&mut browser, VERIFY, &[("code", &code)]).await.location(), "/me");
+    }
+}
+
+#[tokio::test]
+async fn clocks_may_differ() {
+    let mail = MailWorld::new();
+    let answers = [
+        (json!({ "auth_request_id": "a", "expires_at": "1899990000", "expires_in": 300 }), 900),
+        (json!({ "auth_request_id": "a", "expires_at": "1899990000" }), 600),
+        (json!({ "auth_request_id": "a", "expires_at": "1900000100" }), 700),
+        (json!({ "auth_request_id": "a" }), 900),
+        (json!({ "auth_request_id": "a", "expires_in": u64::MAX }), 900),
+        (json!({ "auth_request_id": "a", "expires_in": 8_640_000 }), 87_000),
+    ];
+    for (answer, lifetime) in answers {
+        let answer = Response::new(Bytes::from(answer.to_string()));
+        mail.sandbox().fail_times(Endpoint::Api, 1, Fault::Answer(answer));
+        let sent = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
+        let [cookie] = set_cookies(sent.headers())[..] else { panic!("one cookie: {sent:?}") };
+        assert!(cookie.ends_with(&format!("Max-Age={lifetime}")), "{cookie}");
+    }
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ async fn the_environments_own_words_are_understood() {
         (200, "<html>", Failure::Misconfigured),
     ] {
         mail.sandbox().fail_times(Endpoint::Api, 1, answered(status, body));
-        let answer = submit(&mut browser, VERIFY, &[("code", "123456")]).await;
+        let answer = submit(&mut browser.clone(), VERIFY, &[("code", "123456")]).await;
         assert_eq!(failure(&answer), expected, "{body}");
     }
     for (status, body, expected) in [
