@@ -11,6 +11,7 @@ use axum_core::response::{IntoResponse, IntoResponseParts, Response, ResponsePar
 use http::StatusCode;
 use http::request::Parts;
 
+use crate::auth_routes::LoginRefusal;
 use crate::rejection::{json_answer, misconfigured_answer};
 use crate::require_token::RequireToken;
 use crate::session::{NoPrincipal, Session, SessionCookies};
@@ -185,6 +186,13 @@ impl IntoResponseParts for SessionCookies {
     fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
         self.set(parts.headers_mut());
         Ok(parts)
+    }
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
+impl IntoResponse for LoginRefusal {
+    fn into_response(self) -> Response {
+        LoginRefusal::into_response(self).map(Body::from)
     }
 }
 

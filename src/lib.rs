@@ -32,6 +32,7 @@
 //! |---|---|
 //! | [`require_session`], [`require_token`], [`require_scope`] | layers that let requests through or answer them |
 //! | [`protected_resource`] | layer that tells clients how to get a token |
+//! | [`idp_initiated`] | layer that turns logins from an identity provider's portal into the app's own |
 //! | [`webhook_verify`] | layer that lets signed webhooks through, each once |
 //! | [`auth_routes`] | login, callback, refresh and logout as services |
 //! | [`passwordless_login`] | login by code or magic link, with pages of your own |
@@ -78,6 +79,8 @@
 //! | the environment's error; a missing, foreign or used `state`; a parameter twice; a code or token that is not accepted | 400 in our own words, attempt ended, a live session left alone | `AuthFailure::status`, `AuthFailure::ends_attempt` |
 //! | a login that may ask nothing, and would have to | starts again as a plain one | `AuthFailure::wants_interaction` |
 //! | the environment does not answer | 503 with `Retry-After`, the attempt goes on unless its code is spent | `AuthFailure::status`, `AuthFailure::ends_attempt` |
+//! | a launch from an identity provider's portal that is not acceptable, or goes in circles | 400 | `AuthFailure::status`, by `IdpInitiatedRedirect` |
+//! | a launch that came before | 302 to the login | `IdpInitiatedRedirect::launch` |
 //! | a logout token that is not acceptable, or came before | 400 | `AuthFailure::status` |
 //! | a page of another site asks for logout or refresh | 403 | `AuthFailure::status`, by `origin::is_cross_site` |
 //!
@@ -124,6 +127,7 @@ pub mod challenge;
 pub mod clock;
 pub mod error;
 pub mod http_client;
+pub mod idp_initiated;
 pub mod oauth;
 pub mod passwordless_login;
 pub mod protected_resource;
@@ -159,6 +163,7 @@ pub use self::body::ResponseBody;
 pub use self::error::ConfigError;
 #[cfg(feature = "axum-core")]
 pub use self::extract::{Bearer, LayerMissing, NotTold};
+pub use self::idp_initiated::IdpInitiatedRedirect;
 pub use self::passwordless_login::PasswordlessLogin;
 pub use self::protected_resource::ProtectedResourceMetadata;
 pub use self::rejection::Rejected;
@@ -173,6 +178,12 @@ pub use self::scalekit::Scalekit;
 pub use self::session::{Session, SessionSecret, Sessions};
 pub use self::token::Principal;
 pub use self::webhook_verify::WebhookVerify;
+
+/// Pages on what takes several modules.
+pub mod guides {
+    #[doc = include_str!("docs/sso_beside_another_provider.md")]
+    pub mod sso_beside_another_provider {}
+}
 
 /// The README's examples are tested like all others.
 #[cfg(doctest)]

@@ -1,7 +1,7 @@
 //! Where a request comes from, and what for: this machine, a person's browser, a page of our own or
 //! of somebody else's.
 
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, Method, Request, Uri, header};
 use url::{Host, Url};
 
 /// Whether the address is this machine by its literal name.
@@ -73,6 +73,18 @@ pub(crate) fn is_preflight<B>(request: &Request<B>) -> bool {
     request.method() == Method::OPTIONS
         && headers.contains_key(header::ORIGIN)
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The address as the browser knows it: nested axum routers see it without their prefix.
+#[cfg(feature = "axum")]
+pub(crate) fn original_uri<B>(request: &Request<B>) -> &Uri {
+    let original = request.extensions().get::<axum::extract::OriginalUri>();
+    original.map_or(request.uri(), |original| &original.0)
+}
+
+#[cfg(not(feature = "axum"))]
+pub(crate) fn original_uri<B>(request: &Request<B>) -> &Uri {
+    request.uri()
 }
 
 #[cfg(test)]

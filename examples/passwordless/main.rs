@@ -36,7 +36,7 @@ async fn main() {
         .login_path("/")
         .build();
     let sessions = common::or_exit(2, sessions);
-    // Whoever reads the mail is let in, as a user of that address; `admit` would look them up.
+    // Whoever reads the mail is let in, as a user of that address; `on_login` would look them up.
     let login = PasswordlessLogin::builder(&sessions)
         .template_variable("app", "Acme Projects")
         .link_page(pages::link_question)

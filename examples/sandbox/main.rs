@@ -2,7 +2,9 @@
 //!
 //! `cargo run --example sandbox`, then open the printed address: it shows the settings to copy.
 //! Logins may return to any address on loopback, and to `REDIRECT_URI` if set. Webhooks go to
-//! `WEBHOOK_URL` if set.
+//! `WEBHOOK_URL` if set. `INITIATE_LOGIN_URL` is where identity providers' portals launch the
+//! application; with `MODULAR_SSO` set people sign in through those and tokens are as Modular
+//! SSO's.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -15,7 +17,13 @@ async fn main() {
     common::init_logging();
     // Bound and given back at once: tells a taken port in the words of the other examples.
     let address = common::or_exit(1, common::bind().await.local_addr());
-    let sandbox = Sandbox::new();
+    let sandbox = match common::setting("MODULAR_SSO") {
+        Some(_) => Sandbox::builder().modular_sso().build(),
+        None => Sandbox::new(),
+    };
+    if let Some(url) = common::setting("INITIATE_LOGIN_URL") {
+        sandbox.set_initiate_login_url(&url);
+    }
     if let Some(uri) = common::setting("REDIRECT_URI") {
         sandbox.register_redirect_uri(&uri);
     }

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::error::{ApiError, ErrorAnswer, Unavailable};
+use crate::http_client::{WEB_PAGE, is_web_page};
 use crate::scalekit::Scalekit;
 
 /// The longest message that is kept, in characters.
@@ -28,10 +29,13 @@ pub(super) fn read<T: DeserializeOwned>(
         return Err(failure(response, scalekit));
     }
     let body: &[u8] = if response.body().is_empty() { b"null" } else { response.body() };
-    serde_json::from_slice(body).map_err(|_| ApiError::UnexpectedAnswer {
-        what: "its body is not the JSON of this call",
-        status: Some(status),
-    })
+    let otherwise = "its body is not the JSON of this call";
+    serde_json::from_slice(body).map_err(|_| unexpected(response, otherwise))
+}
+
+fn unexpected(response: &Response<Bytes>, otherwise: &'static str) -> ApiError {
+    let what = if is_web_page(response) { WEB_PAGE } else { otherwise };
+    ApiError::UnexpectedAnswer { what, status: Some(response.status()) }
 }
 
 fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
@@ -52,15 +56,12 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
             ApiError::RateLimited { answer, retry_after }
         }
         _ if status.is_server_error() => ApiError::Unavailable(Unavailable::Failing(answer)),
-        _ if !status.is_client_error() => ApiError::UnexpectedAnswer {
-            what: "neither a success nor an error",
-            status: Some(status),
-        },
+        _ if status.is_redirection() => {
+            ApiError::UnexpectedAnswer { what: "a redirect", status: Some(status) }
+        }
+        _ if !status.is_client_error() => unexpected(response, "neither a success nor an error"),
         // A proxy's page says nothing about what the environment knows or allows.
-        _ if !is_of_the_api => ApiError::UnexpectedAnswer {
-            what: "an error that is not the API's",
-            status: Some(status),
-        },
+        _ if !is_of_the_api => unexpected(response, "an error that is not the API's"),
         StatusCode::FORBIDDEN => ApiError::Forbidden(answer),
         StatusCode::NOT_FOUND => ApiError::NotFound(answer),
         StatusCode::CONFLICT => ApiError::Conflict(answer),
@@ -193,6 +194,22 @@ mod tests {
         ] {
             let error = answered(status, body);
             assert!(matches!(error, ApiError::UnexpectedAnswer { .. }), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn what_came_instead_of_an_answer_is_named() {
+        for (status, body, named) in [
+            (200, " <!doctype html>", WEB_PAGE),
+            (403, "<html>", WEB_PAGE),
+            (200, "[]", "its body is not the JSON of this call"),
+            (302, "<html>", "a redirect"),
+            (404, "Not Found", "an error that is not the API's"),
+        ] {
+            let ApiError::UnexpectedAnswer { what, .. } = answered(status, body) else {
+                panic!("{status} {body} is something else")
+            };
+            assert_eq!(what, named, "{status} {body}");
         }
     }
 

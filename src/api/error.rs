@@ -57,7 +57,7 @@ pub enum ApiError {
     #[error("the API is unavailable: {0}")]
     Unavailable(#[source] Unavailable),
     /// The answer is none of the API's: the environment URL may be wrong, or a proxy in between.
-    #[error("the API gave an unexpected answer: {what} (check the environment URL)")]
+    #[error("the environment gave an unexpected answer: {what} (check the environment URL)")]
     UnexpectedAnswer {
         /// What it is instead.
         what: &'static str,
@@ -96,11 +96,11 @@ impl ApiError {
 #[non_exhaustive]
 pub enum Unavailable {
     /// It answered 5xx. The call may have been carried out.
-    #[error("it answered {0}")]
+    #[error("it answered {0} (try again later)")]
     Failing(ErrorAnswer),
     /// There was no answer. Unless there was no connection, the call may have been carried out.
-    #[error(transparent)]
-    NoAnswer(HttpClientError),
+    #[error("{0} (check the environment URL and the network)")]
+    NoAnswer(#[source] HttpClientError),
     /// There was no token to call with; the call was not sent.
     #[error("no access token: {0}")]
     NoToken(#[source] Arc<dyn StdError + Send + Sync>),

@@ -1,8 +1,8 @@
 //! The environment's REST API, called in the application's own name.
 //!
 //! [`Scalekit::api`] gives the handle; each resource is a file: [`organizations`],
-//! [`directories`], [`sessions`], [`auth_requests`], [`passwordless`]. What has none yet is called
-//! by method and path through [`Api::request`].
+//! [`connections`], [`directories`], [`sessions`], [`auth_requests`], [`passwordless`]. What has
+//! none yet is called by method and path through [`Api::request`].
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -56,6 +56,7 @@
 
 mod answer;
 pub mod auth_requests;
+pub mod connections;
 pub mod directories;
 mod error;
 pub mod organizations;
@@ -76,6 +77,7 @@ pub use self::request::ApiRequest;
 use http::Method;
 
 use self::auth_requests::AuthRequestsApi;
+use self::connections::ConnectionsApi;
 use self::directories::DirectoriesApi;
 use self::organizations::OrganizationsApi;
 use self::passwordless::PasswordlessApi;
@@ -101,6 +103,12 @@ impl Api {
     #[must_use]
     pub fn auth_requests(&self) -> AuthRequestsApi {
         AuthRequestsApi::new(self.clone())
+    }
+
+    /// How the people of organizations sign in through their identity providers.
+    #[must_use]
+    pub fn connections(&self) -> ConnectionsApi {
+        ConnectionsApi::new(self.clone())
     }
 
     /// What organizations' identity providers keep in step: people and groups.

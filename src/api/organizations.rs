@@ -46,6 +46,8 @@
 //! # }
 //! ```
 
+mod portal_link;
+
 use std::collections::BTreeMap;
 
 use futures::stream::Stream;
@@ -54,6 +56,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+pub use self::portal_link::{PortalFeature, PortalLink};
 use super::pages::{self, Page};
 use super::{Api, ApiError, ApiRequest, wire};
 use crate::words::words;
@@ -119,6 +122,28 @@ impl OrganizationsApi {
     /// carried out although its answer said otherwise; see [`ApiError`].
     pub async fn delete(&self, id: &str) -> Result<(), ApiError> {
         self.one(Method::DELETE, id).send::<Value>().await.map(drop)
+    }
+
+    /// A link to the admin portal of an organization, for its administrator to set up these
+    /// features; without any, what the environment finds right.
+    ///
+    /// Sent again like any `PUT`, although each attempt may make another link: one whose answer was
+    /// lost is known to nobody and stops working within a minute.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn portal_link(
+        &self,
+        id: &str,
+        features: &[PortalFeature],
+    ) -> Result<PortalLink, ApiError> {
+        let request = self.0.request(Method::PUT, "/api/v1/organizations/{id}/portal_links");
+        let request = request.path_parameter("id", id);
+        let request = features
+            .iter()
+            .fold(request, |request, feature| request.query("features", feature.as_str()));
+        let answer: portal_link::Answer = request.send().await?;
+        answer.link(&self.0.scalekit.endpoint(""))
     }
 
     fn one(&self, method: Method, id: &str) -> ApiRequest {

@@ -1,9 +1,11 @@
 //! The API as apps meet it, against the sandbox.
 
+mod connections;
 mod directories;
 mod organizations;
 mod passwordless;
 mod played;
+mod portal_links;
 mod requests;
 mod transport;
 

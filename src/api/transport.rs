@@ -74,7 +74,7 @@ async fn fetch_token(scalekit: Scalekit) -> Result<ApplicationToken, NoToken> {
         OAuthError::Refused { code } => NoToken::Refused { code },
         OAuthError::InvalidGrant => NoToken::Refused { code: "invalid_grant".to_owned() },
         OAuthError::UnexpectedAnswer(what) => NoToken::UnexpectedAnswer(what),
-        unavailable => NoToken::Unavailable(Arc::new(unavailable)),
+        OAuthError::Unavailable(reason) => NoToken::Unavailable(Arc::new(reason)),
     })?;
     let told = answer.expires_in.and_then(|lifetime| Duration::try_from(lifetime).ok());
     let expires_at = asked_at.saturating_add(told.unwrap_or(UNTOLD_LIFETIME));

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::cache_policy::{NO_STORE, vary_on_cookie};
+use crate::oauth::{Blame, SsoError};
 use crate::origin::is_shown;
 use crate::rejection::{Reason, json_answer, unavailable_answer};
 use crate::token::TokenError;
@@ -32,14 +33,21 @@ pub enum AuthFailure {
     CodeRefused,
     /// A page of another site caused the request.
     CrossSite,
-    /// The environment sent the person back with an error; the code is one of its own or OAuth's.
+    /// The environment sent the person back with an error.
     EnvironmentRefused {
         /// For instance `access_denied`; `None` when it was no code at all.
-        code: Option<String>,
+        error: Option<SsoError>,
     },
-    /// The login got stuck behind the point where it could go on: its code is spent, and the keys or
-    /// the shared store are out of reach.
+    /// Again and again an identity provider's portal starts a login, and none of them succeeds.
+    GoesInCircles,
+    /// The login got stuck behind the point where it could go on: its code is spent, and the keys, the
+    /// shared store or what the app has to ask about the person are out of reach.
     Interrupted,
+    /// The token with which an identity provider's portal starts a login is not acceptable.
+    LaunchRefused {
+        /// What is wrong with it: for your eyes, not for the person's.
+        error: TokenError,
+    },
     /// The token that tells of a logout is not acceptable, or came before.
     LogoutTokenRefused,
     /// A parameter is missing, or there twice.
@@ -53,6 +61,8 @@ pub enum AuthFailure {
     Misconfigured,
     /// There is no session to renew.
     NoSession,
+    /// The app does not let the person in, who has logged in all right.
+    NotAdmitted,
     /// It comes from another issuer than the environment, or is meant for one (RFC 9207).
     OtherIssuer,
     /// The request's body is larger than anything that makes sense.
@@ -97,18 +107,10 @@ impl AuthFailure {
         *self != Self::Unavailable
     }
 
-    /// Whether the environment could not log the person in without asking them something
-    /// (OpenID Connect Core section 3.1.2.6).
+    /// Whether the environment could not log the person in without asking them something.
     pub(super) fn wants_interaction(&self) -> bool {
-        let Self::EnvironmentRefused { code: Some(code) } = self else { return false };
-        [
-            "account_selection_required",
-            "consent_required",
-            "interaction_required",
-            "login_required",
-            "user_login_required",
-        ]
-        .contains(&code.as_str())
+        let Self::EnvironmentRefused { error: Some(error) } = self else { return false };
+        error.wants_interaction()
     }
 
     /// A stable name for metrics, logs and JSON.
@@ -118,12 +120,15 @@ impl AuthFailure {
             Self::CodeRefused => "login_code_refused",
             Self::CrossSite => "cross_site_request",
             Self::EnvironmentRefused { .. } => "login_refused",
+            Self::GoesInCircles => "login_goes_in_circles",
             Self::Interrupted => "login_interrupted",
+            Self::LaunchRefused { .. } => "launch_refused",
             Self::LogoutTokenRefused => "logout_token_refused",
             Self::MalformedRequest => "malformed_request",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::Misconfigured => "server_error",
             Self::NoSession => "login_required",
+            Self::NotAdmitted => "login_not_admitted",
             Self::OtherIssuer => "other_issuer",
             Self::RequestTooLarge => "request_too_large",
             Self::TokenRefused { .. } => "login_token_refused",
@@ -134,8 +139,8 @@ impl AuthFailure {
     /// More of it for logs: a code of the environment (never its free text), or of ours.
     pub(super) fn detail(&self) -> Option<&str> {
         match self {
-            Self::EnvironmentRefused { code } => code.as_deref(),
-            Self::TokenRefused { error } => Some(error.name()),
+            Self::EnvironmentRefused { error } => error.as_ref().map(SsoError::as_str),
+            Self::LaunchRefused { error } | Self::TokenRefused { error } => Some(error.name()),
             _ => None,
         }
     }
@@ -145,11 +150,13 @@ impl AuthFailure {
             Self::AttemptUnknown
             | Self::CodeRefused
             | Self::EnvironmentRefused { .. }
+            | Self::GoesInCircles
+            | Self::LaunchRefused { .. }
             | Self::LogoutTokenRefused
             | Self::MalformedRequest
             | Self::OtherIssuer
             | Self::TokenRefused { .. } => StatusCode::BAD_REQUEST,
-            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::NotAdmitted => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoSession => StatusCode::UNAUTHORIZED,
@@ -165,16 +172,22 @@ impl AuthFailure {
             }
             Self::CodeRefused => "This login was already completed or took too long",
             Self::CrossSite => "This can only be done from the app's own pages",
-            Self::EnvironmentRefused { code } => match code.as_deref() {
-                Some("access_denied") => "The login was cancelled",
+            Self::EnvironmentRefused { error } => match error {
+                Some(SsoError::AccessDenied) => "The login was cancelled",
+                Some(error) if error.blame() == Blame::Organization => {
+                    "The login did not succeed at your organization: its administrator can tell why"
+                }
                 _ => "The login was not completed",
             },
+            Self::GoesInCircles => "The login starts again and again without success",
             Self::Interrupted => "The login could not be completed at the moment",
+            Self::LaunchRefused { .. } => "This way into the app was already used or took too long",
             Self::LogoutTokenRefused => "The logout token is not valid here",
             Self::MalformedRequest | Self::OtherIssuer => "The request is incomplete",
             Self::MethodNotAllowed { .. } => "Another method is needed here",
             Self::Misconfigured => "The server is misconfigured; its log says how",
             Self::NoSession => "Log in first",
+            Self::NotAdmitted => "This account may not use the app",
             Self::RequestTooLarge => "The request is too large",
             Self::TokenRefused { .. } => "The login could not be verified",
             Self::Unavailable => "The login service does not answer at the moment",
@@ -219,7 +232,7 @@ pub(super) fn conceal_address(headers: &mut HeaderMap) {
 }
 
 /// A redirect that ends a route of the login.
-pub(super) fn redirect(
+pub(crate) fn redirect(
     status: StatusCode,
     location: &str,
     set_cookies: impl IntoIterator<Item = HeaderValue>,

@@ -25,9 +25,30 @@ const MAX_DROPPED: usize = 20;
 pub(super) struct Attempt {
     seed: Zeroizing<[u8; SEED_BYTES]>,
     pub(super) return_to: ReturnTo,
-    /// The person must not be asked anything (`prompt=none`).
-    pub(super) silent: bool,
+    pub(super) origin: Origin,
     started_at: OffsetDateTime,
+}
+
+/// Who wanted a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Origin {
+    /// The person.
+    Asked = 0,
+    /// The app, which must not ask the person anything (`prompt=none`).
+    Silent = 1,
+    /// An identity provider's portal.
+    Launched = 2,
+}
+
+impl Origin {
+    fn decode(byte: u8) -> Self {
+        match byte {
+            1 => Self::Silent,
+            2 => Self::Launched,
+            _ => Self::Asked,
+        }
+    }
 }
 
 /// What `state`, `nonce` and the verifier are derived from, so that the cookie is small.
@@ -36,12 +57,12 @@ const SEED_BYTES: usize = 32;
 impl Attempt {
     pub(super) fn start(
         return_to: ReturnTo,
-        silent: bool,
+        origin: Origin,
         now: OffsetDateTime,
     ) -> Result<Self, RandomSourceFailed> {
         let mut seed = Zeroizing::new([0; SEED_BYTES]);
         rand::fill(seed.as_mut_slice()).map_err(|_| RandomSourceFailed)?;
-        Ok(Self { seed, return_to, silent, started_at: now })
+        Ok(Self { seed, return_to, origin, started_at: now })
     }
 
     pub(super) fn state(&self) -> SecretString {
@@ -62,22 +83,22 @@ impl Attempt {
         URL_SAFE_NO_PAD.encode(hmac::sign(&key, purpose)).into()
     }
 
-    /// `flags ‖ start, Unix seconds ‖ seed ‖ return_to`
+    /// `origin ‖ start, Unix seconds ‖ seed ‖ return_to`
     fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let flags = [u8::from(self.silent)];
+        let origin = [self.origin as u8];
         let started_at = self.started_at.unix_timestamp().to_be_bytes();
         let return_to = self.return_to.as_str().as_bytes();
-        Zeroizing::new([&flags[..], &started_at, self.seed.as_slice(), return_to].concat())
+        Zeroizing::new([&origin[..], &started_at, self.seed.as_slice(), return_to].concat())
     }
 
     fn decode(content: &[u8]) -> Option<Self> {
-        let ([flags], rest) = content.split_first_chunk()?;
+        let ([origin], rest) = content.split_first_chunk()?;
         let (started_at, rest) = rest.split_first_chunk()?;
         let (seed, return_to) = rest.split_first_chunk()?;
         Some(Self {
             seed: Zeroizing::new(*seed),
             return_to: ReturnTo::parse(std::str::from_utf8(return_to).ok()?)?,
-            silent: *flags == 1,
+            origin: Origin::decode(*origin),
             started_at: OffsetDateTime::from_unix_timestamp(i64::from_be_bytes(*started_at))
                 .ok()?,
         })
@@ -142,6 +163,20 @@ impl Attempt {
             same.is_ok() && now < attempt.started_at.saturating_add(LIFETIME)
         });
         (attempt, cookies.removal(name))
+    }
+
+    /// How many launches from identity providers' portals this browser is still busy with that began
+    /// after `since`: each that ended in a login has taken its cookie away.
+    pub(super) fn launched_since(
+        sessions: &Sessions,
+        headers: &HeaderMap,
+        since: OffsetDateTime,
+    ) -> usize {
+        let presented = sessions.cookies().presented_attempts(headers);
+        presented
+            .filter_map(|(name, sealed)| Self::open(sessions, name, sealed))
+            .filter(|attempt| attempt.origin == Origin::Launched && attempt.started_at > since)
+            .count()
     }
 
     fn open(sessions: &Sessions, name: &str, sealed: &str) -> Option<Self> {

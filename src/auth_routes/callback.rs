@@ -3,11 +3,13 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use url::form_urlencoded;
 
 use super::answer::{AuthFailure, redirect};
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Origin};
 use super::route::{Route, route_service};
-use crate::oauth::{OAuthError, is_error_code};
+use crate::oauth::{OAuthError, SsoError};
 use crate::return_to::{ReturnTo, with_return_to};
-use crate::session::{BeginError, NewSession, SessionCookies};
+use crate::session::{
+    BeginError, NewSession, NotAdmitted, SessionCookies, Sessions, VerifiedIdentity,
+};
 use crate::telemetry;
 use crate::token::{Flow, TokenError};
 
@@ -15,77 +17,122 @@ use crate::token::{Flow, TokenError};
 /// [`Sessions::callback`](crate::Sessions::callback).
 ///
 /// Begins a session only if the callback answers an attempt of this very browser, the code is
-/// accepted, and access token and ID token are verified. Ends the attempt in any case, unless the
-/// environment does not answer; leaves a live session alone when it refuses.
+/// accepted, and access token and ID token are verified. It is a session with the login's tokens, or
+/// what [`SessionsBuilder::on_login`](crate::session::SessionsBuilder::on_login) makes of it. Ends the
+/// attempt in any case, unless the environment does not answer; leaves a live session alone when it
+/// refuses.
 #[derive(Clone, Debug)]
 pub struct Callback(Route);
 
 impl Callback {
+    /// Who has come back from a login, for an app with sessions of its own: verified as for a session
+    /// of ours, which is not begun. `request` is the callback's; no hook is asked.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use http::{Request, Response, StatusCode};
+    /// # use tower_scalekit::{Sandbox, SessionSecret, Sessions};
+    /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
+    /// #     .secret(SessionSecret::generate()?)
+    /// #     .redirect_uri("https://app.example.com/auth/callback")
+    /// #     .build()?;
+    /// # let request = Request::get("/auth/callback?code=c&state=s").body(())?;
+    /// let (request, _) = request.into_parts();
+    /// let response = match sessions.callback().identify(&request).await {
+    ///     Ok(login) => {
+    ///         // Begin your session of login.identity here.
+    ///         let mut response = Response::new("Welcome".into());
+    ///         login.cookies.set(response.headers_mut());
+    ///         response
+    ///     }
+    ///     Err(refusal) => refusal.into_response(),
+    /// };
+    /// assert_eq!(response.status(), StatusCode::BAD_REQUEST); // nobody has begun this login
+    /// # Ok(())
+    /// # }
+    /// # main().unwrap();
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The answer to send instead.
+    pub async fn identify(
+        &self,
+        request: &http::request::Parts,
+    ) -> Result<IdentifiedLogin, LoginRefusal> {
+        let request = Request::from_parts(request.clone(), ());
+        let arrival = Arrival::of(&request, &self.0.sessions);
+        let identified = match arrival.ready() {
+            Ok((returned, attempt)) => self.verify(returned, attempt).await,
+            Err(failure) => Err(failure),
+        };
+        match identified {
+            Ok(login) => {
+                telemetry::login_completed();
+                let Arrival { attempt, end_attempt, .. } = arrival;
+                Ok(IdentifiedLogin {
+                    identity: login.identity,
+                    return_to: attempt.map_or_else(ReturnTo::root, |attempt| attempt.return_to),
+                    cookies: SessionCookies::new(end_attempt),
+                })
+            }
+            Err(failure) => Err(LoginRefusal(Box::new(self.refuse(failure, &request, arrival)))),
+        }
+    }
+
     pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
-        let sessions = &self.0.sessions;
-        let (state, outcome) = Returned::read(&request);
-        let (attempt, end_attempt) = match &state {
-            Some(state) => {
-                let now = sessions.scalekit().clock().now();
-                Attempt::find(sessions, request.headers(), state, now)
-            }
-            None => (None, None),
+        let arrival = Arrival::of(&request, &self.0.sessions);
+        let completed = match arrival.ready() {
+            Ok((returned, attempt)) => self.complete(returned, attempt, request.headers()).await,
+            Err(failure) => Err(failure),
         };
-        let completed = match (outcome, &attempt) {
-            (Ok(returned), Some(attempt)) => {
-                self.complete(returned, attempt, request.headers()).await
-            }
-            (Ok(_), None) => Err(AuthFailure::AttemptUnknown),
-            (Err(failure), _) => Err(failure),
-        };
-        let return_to = attempt.as_ref().map(|attempt| &attempt.return_to);
         match completed {
             Ok(cookies) => {
                 telemetry::login_completed();
-                let target = return_to.map_or("/", ReturnTo::as_str);
+                let Arrival { attempt, end_attempt, .. } = arrival;
+                let target = attempt.as_ref().map_or("/", |attempt| attempt.return_to.as_str());
                 redirect(StatusCode::SEE_OTHER, target, cookies.into_iter().chain(end_attempt))
             }
-            // L13: a login that must not ask the person anything becomes, once, one that may.
-            Err(failure)
-                if failure.wants_interaction()
-                    && attempt.as_ref().is_some_and(|attempt| attempt.silent) =>
-            {
-                let login = with_return_to(sessions.login_path(), return_to);
-                redirect(StatusCode::SEE_OTHER, &login, end_attempt)
-            }
-            Err(failure) => {
-                let end_attempt = end_attempt.filter(|_| failure.ends_attempt());
-                self.0.refuse_login(failure, &request, return_to, end_attempt)
-            }
+            Err(failure) => self.refuse(failure, &request, arrival),
         }
+    }
+
+    fn refuse(
+        &self,
+        failure: AuthFailure,
+        request: &Request<()>,
+        arrival: Arrival,
+    ) -> Response<Bytes> {
+        let Arrival { attempt, end_attempt, .. } = arrival;
+        let return_to = attempt.as_ref().map(|attempt| &attempt.return_to);
+        let is_silent = attempt.as_ref().is_some_and(|attempt| attempt.origin == Origin::Silent);
+        // L13: a login that must not ask the person anything becomes, once, one that may.
+        if is_silent && failure.wants_interaction() {
+            let login = with_return_to(self.0.sessions.login_path(), return_to);
+            return redirect(StatusCode::SEE_OTHER, &login, end_attempt);
+        }
+        let end_attempt = end_attempt.filter(|_| failure.ends_attempt());
+        self.0.refuse_login(failure, request, return_to, end_attempt)
     }
 
     /// Trades the code for a session: the `Set-Cookie` values that give it to the browser.
     async fn complete(
         &self,
-        returned: Returned,
+        returned: &Returned,
         attempt: &Attempt,
         headers: &HeaderMap,
     ) -> Result<Vec<HeaderValue>, AuthFailure> {
         let sessions = &self.0.sessions;
-        let scalekit = sessions.scalekit();
-        // L5: an answer of another issuer was mixed up with ours (RFC 9207).
-        if returned.issuer.is_some_and(|issuer| issuer != scalekit.environment_url()) {
-            return Err(AuthFailure::OtherIssuer);
-        }
-        let code = returned.outcome.map_err(|code| AuthFailure::EnvironmentRefused { code })?;
-        // A code works once: it is not spent for tokens that could not be verified.
-        scalekit.keys().ready().await.map_err(|_| AuthFailure::Unavailable)?;
-        let tokens = scalekit
-            .exchange_code(&code, sessions.redirect_uri(), Some(&attempt.verifier()))
-            .await
-            .map_err(|error| Self::code_refused(&error))?;
-        let nonce = attempt.nonce();
-        let flow = Flow::Login { nonce: nonce.expose() };
-        let principal = sessions.verify(&tokens, flow).await.map_err(Self::token_refused)?;
-        let id_token = tokens.id_token.ok_or(TokenError::Malformed).map_err(Self::token_refused)?;
-        let new = NewSession::Tokens { principal, id_token, refresh_token: tokens.refresh_token };
-        let begun = sessions.begin_with_tokens(new, headers).await;
+        let login = self.verify(returned, attempt).await?;
+        let begun = match sessions.admission() {
+            Some(admission) => {
+                let local = admission.ask(login.identity).await.map_err(Self::not_admitted)?;
+                sessions.begin(local, headers).await
+            }
+            None => sessions.begin_with_tokens(login.tokens, headers).await,
+        };
         begun.map(SessionCookies::into_values).map_err(|error| {
             telemetry::internal_error("login", &error);
             match error {
@@ -93,6 +140,47 @@ impl Callback {
                 _ => AuthFailure::Misconfigured,
             }
         })
+    }
+
+    /// Trades the code for tokens, and verifies them.
+    async fn verify(
+        &self,
+        returned: &Returned,
+        attempt: &Attempt,
+    ) -> Result<VerifiedLogin, AuthFailure> {
+        let sessions = &self.0.sessions;
+        let scalekit = sessions.scalekit();
+        // L5: an answer of another issuer was mixed up with ours (RFC 9207).
+        let issuer = returned.issuer.as_deref();
+        if issuer.is_some_and(|issuer| issuer != scalekit.environment_url()) {
+            return Err(AuthFailure::OtherIssuer);
+        }
+        let code = returned.outcome.as_ref();
+        let refused = |error: &Option<_>| AuthFailure::EnvironmentRefused { error: error.clone() };
+        let code = code.map_err(refused)?;
+        // A code works once: it is not spent for tokens that could not be verified.
+        scalekit.keys().ready().await.map_err(|_| AuthFailure::Unavailable)?;
+        let tokens = scalekit
+            .exchange_code(code, sessions.redirect_uri(), Some(&attempt.verifier()))
+            .await
+            .map_err(|error| Self::code_refused(&error))?;
+        let nonce = attempt.nonce();
+        let flow = Flow::Login { nonce: nonce.expose() };
+        let verified = sessions.verify(&tokens, flow).await.map_err(Self::token_refused)?;
+        let missing = || Self::token_refused(TokenError::Malformed);
+        let id_token = tokens.id_token.ok_or_else(missing)?;
+        let identity = VerifiedIdentity::new(verified.id_claims.ok_or_else(missing)?);
+        let (principal, refresh_token) = (verified.principal, tokens.refresh_token);
+        let tokens = NewSession::Tokens { principal, id_token, refresh_token };
+        Ok(VerifiedLogin { identity, tokens })
+    }
+
+    fn not_admitted(answer: NotAdmitted) -> AuthFailure {
+        if let NotAdmitted::Refused = answer {
+            return AuthFailure::NotAdmitted;
+        }
+        telemetry::internal_error("admission", &answer);
+        AuthFailure::Interrupted
     }
 
     fn code_refused(error: &OAuthError) -> AuthFailure {
@@ -116,11 +204,71 @@ impl Callback {
 
 route_service!(Callback);
 
+/// Who has come back from a login, for an app with sessions of its own. Made by
+/// [`Callback::identify`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct IdentifiedLogin {
+    /// The person.
+    pub identity: VerifiedIdentity,
+    /// Where the login was to end.
+    pub return_to: ReturnTo,
+    /// Ends the attempt: belongs into the response, beside your own session's cookie.
+    pub cookies: SessionCookies,
+}
+
+/// A login that came back and identifies nobody: the answer to send, a response in axum.
+#[derive(Debug)]
+pub struct LoginRefusal(Box<Response<Bytes>>);
+
+impl LoginRefusal {
+    /// The answer, with the [`AuthRejection`](super::AuthRejection) in its extensions; none where the
+    /// login goes on another way.
+    #[must_use]
+    pub fn into_response(self) -> Response<Bytes> {
+        *self.0
+    }
+}
+
+/// A login whose tokens were verified.
+struct VerifiedLogin {
+    identity: VerifiedIdentity,
+    tokens: NewSession,
+}
+
+/// A callback, and the attempt that it answers.
+struct Arrival {
+    attempt: Option<Attempt>,
+    end_attempt: Option<HeaderValue>,
+    returned: Result<Returned, AuthFailure>,
+}
+
+impl Arrival {
+    fn of(request: &Request<()>, sessions: &Sessions) -> Self {
+        let (state, returned) = Returned::read(request);
+        let (attempt, end_attempt) = match state {
+            Some(state) => {
+                let now = sessions.scalekit().clock().now();
+                Attempt::find(sessions, request.headers(), &state, now)
+            }
+            None => (None, None),
+        };
+        Self { attempt, end_attempt, returned }
+    }
+
+    /// What is needed to go on.
+    fn ready(&self) -> Result<(&Returned, &Attempt), AuthFailure> {
+        let returned = self.returned.as_ref().map_err(AuthFailure::clone)?;
+        let attempt = self.attempt.as_ref().ok_or(AuthFailure::AttemptUnknown)?;
+        Ok((returned, attempt))
+    }
+}
+
 /// What the environment sends back in the callback's address.
 struct Returned {
     issuer: Option<String>,
-    /// The code, or an error's code if it has one.
-    outcome: Result<String, Option<String>>,
+    /// The code, or an error if it is one.
+    outcome: Result<String, Option<SsoError>>,
 }
 
 impl Returned {
@@ -155,13 +303,13 @@ impl Returned {
     ) -> Result<Self, AuthFailure> {
         let outcome = match (code, error) {
             (Some(code), None) if !code.is_empty() => Ok(code),
-            (None, Some(error)) => Err(Some(error).filter(|error| is_error_code(error))),
+            (None, Some(error)) => Err(SsoError::parse(&error)),
             _ => return Err(AuthFailure::MalformedRequest),
         };
         match (has_state, outcome) {
             (true, outcome) => Ok(Self { issuer, outcome }),
             // Some errors come without: there is no attempt to end, and nothing to begin.
-            (false, Err(code)) => Err(AuthFailure::EnvironmentRefused { code }),
+            (false, Err(error)) => Err(AuthFailure::EnvironmentRefused { error }),
             (false, Ok(_)) => Err(AuthFailure::MalformedRequest),
         }
     }

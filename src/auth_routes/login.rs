@@ -1,15 +1,15 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use url::form_urlencoded;
 
-use super::answer::{AuthFailure, redirect};
-use super::attempt::Attempt;
+use super::answer::AuthFailure;
+use super::attempt::Origin;
 use super::route::{Route, route_service};
-use crate::oauth::{AuthorizationRequest, is_error_code};
+use super::start::{LoginStart, page_to_return_to};
+use crate::oauth::SsoError;
 use crate::return_to::ReturnTo;
-use crate::telemetry;
 
 /// Starts logins: `GET /login`. Made by [`Sessions::login`](crate::Sessions::login).
 ///
@@ -66,49 +66,25 @@ impl Login {
         }
         let query = Query::parse(request.uri().query().unwrap_or_default());
         if let Some(error) = query.error {
-            let code = Some(error).filter(|error| is_error_code(error));
-            return Err(AuthFailure::EnvironmentRefused { code });
+            return Err(AuthFailure::EnvironmentRefused { error: SsoError::parse(&error) });
         }
-        let scalekit = self.0.sessions.scalekit();
+        let sessions = &self.0.sessions;
         // L14: whoever starts a login for another issuer does not mean us.
-        if query.issuer.as_deref().is_some_and(|issuer| issuer != scalekit.environment_url()) {
+        let ours = sessions.scalekit().environment_url();
+        if query.issuer.as_deref().is_some_and(|issuer| issuer != ours) {
             return Err(AuthFailure::OtherIssuer);
         }
-        let misconfigured = |error: &(dyn std::error::Error + 'static)| {
-            telemetry::internal_error("login", error);
-            AuthFailure::Misconfigured
-        };
-        let return_to = self.page_to_return_to(&query);
-        let attempt = Attempt::start(return_to, query.is_silent(), scalekit.clock().now())
-            .map_err(|error| misconfigured(&error))?;
-        let cookies = attempt.keep(&self.0.sessions, request.headers());
-        let cookies = cookies.ok_or(AuthFailure::Misconfigured)?;
-
-        let mut authorization = AuthorizationRequest::new(self.0.sessions.redirect_uri())
-            .scopes(self.0.sessions.scopes());
-        for (name, value) in query.forwarded {
-            authorization = authorization.parameter(name, value);
-        }
-        let url = scalekit.authorization_url(&attempt.tie(authorization));
-        Ok(redirect(StatusCode::FOUND, url.as_str(), cookies))
-    }
-
-    /// Where the login should end, unless that is none of our pages or would lead in a circle.
-    fn page_to_return_to(&self, query: &Query) -> ReturnTo {
-        let sessions = &self.0.sessions;
-        let circle = [
-            sessions.login_path(),
-            sessions.logout_path(),
-            sessions.refresh_path(),
-            sessions.callback_path(),
-            sessions.backchannel_logout_path(),
-        ];
         let target =
             || ReturnTo::on_origin(query.target_link_uri.as_deref()?, sessions.public_url());
         let wanted = query.return_to.as_deref().and_then(ReturnTo::parse).or_else(target);
-        wanted
-            .filter(|page| !circle.iter().any(|path| page.is_path(path)))
-            .unwrap_or_else(ReturnTo::root)
+        LoginStart {
+            sessions,
+            headers: request.headers(),
+            return_to: page_to_return_to(sessions, wanted),
+            origin: if query.is_silent() { Origin::Silent } else { Origin::Asked },
+            parameters: query.forwarded,
+        }
+        .redirect()
     }
 }
 

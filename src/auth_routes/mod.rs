@@ -43,6 +43,7 @@ mod attempt;
 mod backchannel_logout;
 mod callback;
 mod login;
+mod login_address;
 mod logout;
 mod refresh;
 mod route;
@@ -50,15 +51,22 @@ mod route;
 mod router;
 #[cfg(feature = "sandbox")]
 mod sandbox_login;
+mod start;
 
 pub use self::answer::{AuthFailure, AuthRejection};
 pub use self::backchannel_logout::BackchannelLogout;
-pub use self::callback::Callback;
+pub use self::callback::{Callback, IdentifiedLogin, LoginRefusal};
 pub use self::login::Login;
+pub use self::login_address::LoginAddress;
 pub use self::logout::Logout;
 pub use self::refresh::Refresh;
 pub use self::route::RouteFuture;
 pub use crate::return_to::ReturnTo;
+
+pub(crate) use self::answer::redirect;
+pub(crate) use self::attempt::Origin;
+pub(crate) use self::route::Route;
+pub(crate) use self::start::{LoginStart, page_to_return_to};
 
 use crate::session::Sessions;
 

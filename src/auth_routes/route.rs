@@ -17,17 +17,17 @@ use crate::telemetry;
 
 /// What the services of this module have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Route {
-    pub(super) sessions: Sessions,
+pub(crate) struct Route {
+    pub(crate) sessions: Sessions,
     renderer: Renderer<AuthRejection>,
 }
 
 impl Route {
-    pub(super) fn new(sessions: &Sessions) -> Self {
+    pub(crate) fn new(sessions: &Sessions) -> Self {
         Self { sessions: sessions.clone(), renderer: Renderer::default() }
     }
 
-    pub(super) fn on_rejection<F>(&mut self, render: F)
+    pub(crate) fn on_rejection<F>(&mut self, render: F)
     where
         F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
     {
@@ -35,7 +35,7 @@ impl Route {
     }
 
     /// The answer to a login that failed.
-    pub(super) fn refuse_login(
+    pub(crate) fn refuse_login(
         &self,
         failure: AuthFailure,
         request: &Request<()>,

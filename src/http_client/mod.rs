@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use http::header;
 use http_body::Body;
 
 #[cfg(feature = "reqwest")]
@@ -86,13 +87,13 @@ pub enum HttpClientError {
         limit: usize,
     },
     /// No connection: the request was not sent, so it is safe to send it again.
-    #[error("could not connect: {0}")]
+    #[error("could not connect: {}", root_cause(.0.as_ref()))]
     Connect(#[source] Box<dyn StdError + Send + Sync>),
     /// The deadline passed. The request may have been carried out.
     #[error("no response within {0:?}")]
     Deadline(Duration),
     /// The exchange broke off. The request may have been carried out.
-    #[error("the exchange failed: {0}")]
+    #[error("the exchange failed: {}", root_cause(.0.as_ref()))]
     Exchange(#[source] Box<dyn StdError + Send + Sync>),
 }
 
@@ -109,6 +110,24 @@ pub(crate) async fn send_within_limits(
         return Err(HttpClientError::BodyTooLarge { limit: max_body_bytes });
     }
     Ok(response)
+}
+
+/// What happened in the end: clients wrap it in errors that only tell where they stood.
+fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
+}
+
+/// What an answer is called that was made for people: proxies, portals and websites give them.
+pub(crate) const WEB_PAGE: &str = "a web page instead of JSON, perhaps of a proxy in between";
+
+pub(crate) fn is_web_page(response: &http::Response<Bytes>) -> bool {
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/html"))
+        || response.body().trim_ascii_start().starts_with(b"<")
 }
 
 /// Reads a response's body up to `limit` bytes.

@@ -21,12 +21,14 @@
 mod authorization_url;
 mod logout_url;
 mod pkce;
+mod sso_error;
 mod token_endpoint;
 
 pub use self::authorization_url::AuthorizationRequest;
 pub use self::logout_url::LogoutRequest;
 pub use self::pkce::CodeVerifier;
+pub use self::sso_error::{Blame, SsoError};
 pub use self::token_endpoint::{OAuthError, TokenResponse, Unavailable};
 
 pub(crate) use self::authorization_url::DEFAULT_SCOPES;
-pub(crate) use self::token_endpoint::is_error_code;
+use self::token_endpoint::is_error_code;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use super::CodeVerifier;
-use crate::http_client::{HttpClientError, SendLimits};
+use crate::http_client::{HttpClientError, SendLimits, WEB_PAGE, is_web_page};
 use crate::scalekit::Scalekit;
 use crate::secret::SecretString;
 
@@ -127,10 +127,10 @@ pub enum OAuthError {
 #[non_exhaustive]
 pub enum Unavailable {
     /// There was no answer.
-    #[error(transparent)]
-    NoAnswer(HttpClientError),
+    #[error("{0} (check the environment URL and the network)")]
+    NoAnswer(#[source] HttpClientError),
     /// It answered 429 or 5xx.
-    #[error("it answered {0}")]
+    #[error("it answered {0} (try again later)")]
     Status(StatusCode),
 }
 
@@ -168,7 +168,7 @@ fn read_answer(response: &Response<Bytes>) -> Result<TokenResponse, OAuthError> 
     let status = response.status();
     if status == StatusCode::OK {
         let success: Success = serde_json::from_slice(response.body())
-            .map_err(|_| OAuthError::UnexpectedAnswer("200 without tokens"))?;
+            .map_err(|_| unexpected(response, "200 without tokens"))?;
         return Ok(TokenResponse {
             access_token: success.access_token.into(),
             refresh_token: success.refresh_token.filter(|token| !token.is_empty()).map(Into::into),
@@ -180,19 +180,26 @@ fn read_answer(response: &Response<Bytes>) -> Result<TokenResponse, OAuthError> 
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
         return Err(OAuthError::Unavailable(Unavailable::Status(status)));
     }
+    if status.is_redirection() {
+        return Err(OAuthError::UnexpectedAnswer("a redirect"));
+    }
     if !status.is_client_error() {
         return Err(OAuthError::UnexpectedAnswer("neither tokens nor an OAuth error"));
     }
     match serde_json::from_slice(response.body()) {
         Ok(Failure { error }) if error == "invalid_grant" => Err(OAuthError::InvalidGrant),
         Ok(Failure { error }) if is_error_code(&error) => Err(OAuthError::Refused { code: error }),
-        _ => Err(OAuthError::UnexpectedAnswer("an error that is not OAuth's")),
+        _ => Err(unexpected(response, "an error that is not a token endpoint's")),
     }
+}
+
+fn unexpected(response: &Response<Bytes>, otherwise: &'static str) -> OAuthError {
+    OAuthError::UnexpectedAnswer(if is_web_page(response) { WEB_PAGE } else { otherwise })
 }
 
 /// Whether a text of the environment is an error code, fit for logs: nothing that could be a
 /// token, or text for people.
-pub(crate) fn is_error_code(text: &str) -> bool {
+pub(super) fn is_error_code(text: &str) -> bool {
     text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
@@ -239,6 +246,22 @@ mod tests {
         ] {
             let other = answer(status, body);
             assert!(matches!(other, Err(OAuthError::UnexpectedAnswer(_))), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn what_came_instead_of_tokens_is_named() {
+        for (status, body, what) in [
+            (200, " <!doctype html>", WEB_PAGE),
+            (403, "<html>", WEB_PAGE),
+            (200, "{}", "200 without tokens"),
+            (301, "<html>", "a redirect"),
+            (404, r#"{"code":5}"#, "an error that is not a token endpoint's"),
+        ] {
+            let Err(OAuthError::UnexpectedAnswer(named)) = answer(status, body) else {
+                panic!("{status} {body} is something else")
+            };
+            assert_eq!(named, what, "{status} {body}");
         }
     }
 }

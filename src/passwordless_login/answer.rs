@@ -131,7 +131,7 @@ impl PasswordlessFailure {
             Self::MalformedRequest => "malformed_request",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::Misconfigured => "server_error",
-            Self::NotAdmitted => "not_admitted",
+            Self::NotAdmitted => "login_not_admitted",
             Self::OtherBrowser => "other_browser",
             Self::RequestTooLarge => "request_too_large",
             Self::StateRefused => "state_refused",

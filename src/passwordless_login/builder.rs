@@ -1,12 +1,10 @@
 use std::collections::BTreeMap;
-use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http::Response;
 
 use super::answer::PasswordlessRejection;
@@ -16,14 +14,9 @@ use super::{Inner, PasswordlessLogin};
 use crate::api::passwordless::{MailTemplate, VerifiedEmail, check_variables};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::rejection::{Rejected, Renderer};
-use crate::session::{LocalSession, Sessions, is_plain};
+use crate::session::{Admission, LocalSession, NotAdmitted, Sessions, is_plain};
 
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Who the reader of a mail is, or that they may not log in.
-type Admission = Result<Option<LocalSession>, Box<dyn StdError + Send + Sync>>;
-pub(super) type Admit =
-    dyn Fn(VerifiedEmail) -> BoxFuture<'static, Admission> + Send + Sync + 'static;
 
 /// The app's own page for a link that was opened elsewhere.
 pub(super) type LinkPage = dyn Fn(&LinkQuestion) -> String + Send + Sync + 'static;
@@ -38,7 +31,7 @@ pub struct PasswordlessLoginBuilder {
     template_variables: BTreeMap<String, String>,
     expires_in: Option<Duration>,
     same_browser_only: bool,
-    admit: Option<Arc<Admit>>,
+    admission: Option<Admission<VerifiedEmail>>,
     link_page: Option<Arc<LinkPage>>,
     renderer: Renderer<PasswordlessRejection>,
 }
@@ -67,7 +60,7 @@ impl PasswordlessLoginBuilder {
             template_variables: BTreeMap::new(),
             expires_in: None,
             same_browser_only: false,
-            admit: None,
+            admission: None,
             link_page: None,
             renderer: Renderer::default(),
         }
@@ -120,12 +113,15 @@ impl PasswordlessLoginBuilder {
         self
     }
 
-    /// Decides who the reader of a mail is: looks the person up by the verified address, or makes
-    /// them. `Ok(None)` refuses them with 403, an error answers 503 and lets them try again.
+    /// Says what session the reader of a mail gets, or that there is none: looks the person up by
+    /// the verified address, or makes them. [`NotAdmitted::Refused`] is answered 403;
+    /// [`NotAdmitted::Unavailable`] 503, and the same code or link can be tried again for a minute.
+    /// Without it everybody is let in, with [`VerifiedEmail::session`].
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
-    /// use tower_scalekit::session::{LocalSession, User};
+    /// use tower_scalekit::api::passwordless::VerifiedEmail;
+    /// use tower_scalekit::session::{LocalSession, NotAdmitted, User};
     /// # use tower_scalekit::{PasswordlessLogin, Sandbox, SessionSecret, Sessions};
     /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
     /// #     .secret(SessionSecret::generate()?)
@@ -133,28 +129,26 @@ impl PasswordlessLoginBuilder {
     /// #     .build()?;
     ///
     /// let login = PasswordlessLogin::builder(&sessions)
-    ///     .admit(|verified| async move {
+    ///     .on_login(|verified: VerifiedEmail| async move {
     ///         if !verified.email.ends_with("@acme.test") {
-    ///             return Ok(None);
+    ///             return Err(NotAdmitted::Refused);
     ///         }
     ///         let mut user = User::default();
     ///         user.id = "usr_1".to_owned(); // from your database
     ///         user.email = verified.email;
-    ///         Ok(Some(LocalSession::new(user).organization_id("org_1").roles(["member"])))
+    ///         Ok(LocalSession::new(user).organization_id("org_1").roles(["member"]))
     ///     })
     ///     .build()?;
     /// # let _ = login;
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn admit<F, Fut>(mut self, admit: F) -> Self
+    pub fn on_login<F, Fut>(mut self, admit: F) -> Self
     where
         F: Fn(VerifiedEmail) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Option<LocalSession>, Box<dyn StdError + Send + Sync>>>
-            + Send
-            + 'static,
+        Fut: Future<Output = Result<LocalSession, NotAdmitted>> + Send + 'static,
     {
-        self.admit = Some(Arc::new(move |verified| Box::pin(admit(verified))));
+        self.admission = Some(Admission::new(admit));
         self
     }
 
@@ -238,7 +232,7 @@ impl PasswordlessLoginBuilder {
             template_variables: self.template_variables,
             expires_in: self.expires_in,
             same_browser_only: self.same_browser_only,
-            admit: self.admit,
+            admission: self.admission,
             link_page: self.link_page,
             renderer: self.renderer,
         });

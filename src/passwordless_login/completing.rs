@@ -13,8 +13,20 @@ use crate::api::ErrorAnswer;
 use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
 use crate::origin::is_shown;
 use crate::secret::SecretString;
-use crate::session::{BeginError, LocalSession, User};
+use crate::session::{BeginError, LocalSession, NotAdmitted, User};
 use crate::telemetry;
+
+impl VerifiedEmail {
+    /// A session of a user whose id is the address in small letters.
+    pub fn session(&self) -> LocalSession {
+        LocalSession::new(User {
+            id: self.email.to_ascii_lowercase(),
+            email: self.email.clone(),
+            email_verified: true,
+            ..User::default()
+        })
+    }
+}
 
 impl PasswordlessLogin {
     pub(super) async fn verify_code(
@@ -136,22 +148,14 @@ impl PasswordlessLogin {
     }
 
     async fn admitted(&self, verified: VerifiedEmail) -> Result<LocalSession, PasswordlessFailure> {
-        let Some(admit) = &self.0.admit else {
-            return Ok(LocalSession::new(User {
-                id: verified.email.to_ascii_lowercase(),
-                email: verified.email,
-                email_verified: true,
-                ..User::default()
-            }));
-        };
-        match admit(verified).await {
-            Ok(Some(local)) => Ok(local),
-            Ok(None) => Err(PasswordlessFailure::NotAdmitted),
-            Err(error) => {
-                telemetry::internal_error("passwordless_admit", &*error);
-                Err(PasswordlessFailure::Unavailable)
+        let Some(admission) = &self.0.admission else { return Ok(verified.session()) };
+        admission.ask(verified).await.map_err(|answer| {
+            if let NotAdmitted::Refused = answer {
+                return PasswordlessFailure::NotAdmitted;
             }
-        }
+            telemetry::internal_error("admission", &answer);
+            PasswordlessFailure::Unavailable
+        })
     }
 
     /// What is refused after its time has expired, even if the environment does not say so.

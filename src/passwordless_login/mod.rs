@@ -28,7 +28,7 @@
 //!
 //! The session is a [`LocalSession`](crate::session::LocalSession), kept in the shared store. It
 //! is of a user whose id is the e-mail address in small letters, unless
-//! [`admit`](PasswordlessLoginBuilder::admit) knows better.
+//! [`on_login`](PasswordlessLoginBuilder::on_login) knows better.
 //!
 //! Scalekit limits the mails to one address, and nobody limits the addresses: put a rate limit in
 //! front of `/passwordless/send`.
@@ -103,11 +103,11 @@ pub use self::service::PasswordlessFuture;
 pub use self::verify::Verify;
 
 use self::attempt::Attempt;
-use self::builder::{Admit, LinkPage, Pages, Paths};
+use self::builder::{LinkPage, Pages, Paths};
 use self::once::Once;
 use crate::api::passwordless::{MailTemplate, SentMail, VerifiedEmail};
 use crate::rejection::Renderer;
-use crate::session::Sessions;
+use crate::session::{Admission, Sessions};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).
 #[derive(Clone)]
@@ -123,7 +123,7 @@ struct Inner {
     template_variables: BTreeMap<String, String>,
     expires_in: Option<Duration>,
     same_browser_only: bool,
-    admit: Option<Arc<Admit>>,
+    admission: Option<Admission<VerifiedEmail>>,
     link_page: Option<Arc<LinkPage>>,
     verifying: Once<VerifiedEmail>,
     resending: Once<SentMail>,

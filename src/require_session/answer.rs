@@ -4,10 +4,10 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 
 use crate::cache_policy::{NO_STORE, vary_on_cookie};
-use crate::origin::is_navigation;
+use crate::origin::{is_navigation, original_uri};
 use crate::rejection::{Reason, json_answer, unavailable_answer};
 use crate::return_to::{ReturnTo, with_return_to};
 use crate::session::{Cookie, Sessions};
@@ -108,16 +108,4 @@ fn redirect(location: HeaderValue) -> Response<Bytes> {
     response.headers_mut().insert(header::LOCATION, location);
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     response
-}
-
-/// The address as the browser knows it: nested axum routers see it without their prefix.
-#[cfg(feature = "axum")]
-fn original_uri<B>(request: &Request<B>) -> &Uri {
-    let original = request.extensions().get::<axum::extract::OriginalUri>();
-    original.map_or(request.uri(), |original| &original.0)
-}
-
-#[cfg(not(feature = "axum"))]
-fn original_uri<B>(request: &Request<B>) -> &Uri {
-    request.uri()
 }

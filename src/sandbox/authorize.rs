@@ -14,6 +14,7 @@ use super::parameters::{Parameters, cookies, with_query};
 use super::people::{People, User};
 use super::redirects;
 use super::respond::redirect;
+use super::selection::Selection;
 use super::state::State;
 
 /// The cookie of a browser that is signed in here. Cookies ignore ports, so its name must differ
@@ -22,8 +23,6 @@ pub(super) const SESSION_COOKIE: &str = "sandbox_session";
 
 /// The scopes the environment knows; others are left out of what is granted.
 pub(super) const SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
-
-const PROVIDERS: [&str; 6] = ["google", "microsoft", "github", "gitlab", "linkedin", "salesforce"];
 
 /// Starts a sign-in at the environment, or at a resource.
 pub(super) fn authorize(
@@ -45,7 +44,9 @@ pub(super) fn authorize(
         Ok(prompt) => prompt,
         Err(refused) => return back_with_error(refused),
     };
-    let parsed = AuthorizationRequest::parse(asker, reply.clone(), &parameters, &state.people);
+    let only_sso = environment.settings.modular_sso && asker.at.is_none();
+    let parsed =
+        AuthorizationRequest::parse(asker, reply.clone(), &parameters, &state.people, only_sso);
     let wanted = match parsed {
         Ok(wanted) => wanted,
         Err(refused) => return back_with_error(refused),
@@ -53,7 +54,7 @@ pub(super) fn authorize(
     let now = environment.now();
     let signed_in = state
         .session_of(cookies(request, SESSION_COOKIE))
-        .filter(|(_, user)| !prompt.wants_page() && wanted.admits(user));
+        .filter(|(_, user)| !prompt.wants_page() && !wanted.only_sso && wanted.admits(user));
     match signed_in {
         Some((_, user)) if prompt == Prompt::None && consent::is_needed(&state, &wanted, &user) => {
             back_with_error(Refused::new("consent_required", "the user has not allowed all this"))
@@ -84,6 +85,10 @@ pub(super) struct AuthorizationRequest {
     pub(super) login_hint: Option<String>,
     /// The organization whose users may answer it.
     pub(super) organization_id: Option<String>,
+    /// The connection they answer it through.
+    pub(super) connection_id: Option<String>,
+    /// Whether it can only be answered through a connection, and nobody stays signed in.
+    pub(super) only_sso: bool,
     pub(super) scopes: Vec<String>,
     /// Whether the user is asked even for what they allowed before.
     pub(super) asks_again: bool,
@@ -97,6 +102,7 @@ impl AuthorizationRequest {
         reply: Reply,
         parameters: &Parameters,
         people: &People,
+        only_sso: bool,
     ) -> Result<Self, Refused> {
         if let Some(name) = parameters.repeated() {
             return Err(Refused::invalid_request(format!("{name} is there more than once")));
@@ -120,6 +126,7 @@ impl AuthorizationRequest {
         let indicates_resource = asker
             .indicates_resource(parameters)
             .map_err(|reason| Refused::new("invalid_target", reason))?;
+        let selection = Selection::parse(parameters, people, only_sso)?;
         let text = |name: &str| parameters.get(name).map(str::to_owned);
         let mut prompts = parameters.get("prompt").unwrap_or_default().split_ascii_whitespace();
         Ok(Self {
@@ -127,7 +134,9 @@ impl AuthorizationRequest {
             code_challenge,
             nonce: text("nonce"),
             login_hint: text("login_hint"),
-            organization_id: selected_organization(parameters, people)?,
+            organization_id: selection.organization_id,
+            connection_id: selection.connection_id,
+            only_sso,
             scopes: granted_scopes(&asker, parameters.get("scope")),
             asks_again: prompts.any(|word| word == "consent"),
             indicates_resource,
@@ -155,6 +164,9 @@ impl AuthorizationRequest {
 
     /// Whether refresh tokens come of it.
     pub(super) fn may_refresh(&self) -> bool {
+        if self.only_sso {
+            return false;
+        }
         // Clients of resources say so when they register, and rarely ask for `offline_access`.
         let registered =
             self.asker.at.as_ref().is_some_and(|at| at.client.may_use("refresh_token"));
@@ -315,30 +327,4 @@ fn granted_scopes(asker: &Asker, asked: Option<&str>) -> Vec<String> {
         }
     }
     granted
-}
-
-/// The organization a request is for, by Scalekit's precedence: provider, connection, organization,
-/// domain. A provider is for everybody; a domain nobody owns falls back to everybody too.
-fn selected_organization(
-    parameters: &Parameters,
-    people: &People,
-) -> Result<Option<String>, Refused> {
-    if let Some(provider) = parameters.get("provider") {
-        return match PROVIDERS.contains(&provider) {
-            true => Ok(None),
-            false => Err(Refused::new("invalid_connection_selector", "provider is not known")),
-        };
-    }
-    if let Some(id) = parameters.get("connection_id") {
-        let owner = people.organizations.iter().find(|known| known.connection_id == id);
-        let refused = || Refused::new("invalid_connection_id", "connection_id is not known");
-        return owner.map(|organization| Some(organization.id.clone())).ok_or_else(refused);
-    }
-    if let Some(id) = parameters.get("organization_id") {
-        let refused = || Refused::new("invalid_organization_id", "organization_id is not known");
-        return people.organization(id).map(|known| Some(known.id.clone())).ok_or_else(refused);
-    }
-    let domain = parameters.get("domain").or_else(|| parameters.get("domain_hint"));
-    let owner = domain.and_then(|domain| people.with_domain(domain));
-    Ok(owner.map(|organization| organization.id.clone()))
 }

@@ -8,44 +8,72 @@ use super::parameters::with_query;
 
 impl Sandbox {
     /// Opens an authorization URL in a fresh browser, signs in as this user at the page that shows,
-    /// and gives the URL the browser is sent back to, with its `code` and `state` or its `error`.
+    /// the environment's or that of an identity provider, and gives the URL the browser is sent
+    /// back to, with its `code` and `state` or its `error`.
     ///
-    /// At a resource the person then allows the client all it asks for. An unknown address signs up.
-    /// Faults of the endpoints do not show here and requests are not
-    /// counted.
+    /// At a resource the person then allows the client all it asks for. An unknown address signs
+    /// up. Faults of the endpoints do not show here and requests are not counted.
     ///
     /// # Errors
     ///
     /// When a page shows that leads nowhere: an unknown client, a redirect URI that is not allowed,
     /// a user of another organization.
     pub fn log_in(&self, authorization_url: &str, email: &str) -> Result<String, LoginFailed> {
-        let url = self.environment_url();
-        let rest = authorization_url.strip_prefix(&url).filter(|rest| rest.starts_with('/'));
-        let target = rest.ok_or_else(|| LoginFailed {
-            status: StatusCode::MISDIRECTED_REQUEST,
-            reason: format!("the authorization URL is not at {url}"),
-        })?;
-        let opened = self.visit(Method::GET, target, String::new(), None)?;
+        let opened = self.open(authorization_url)?;
         let Some(transaction) = hidden_transaction(&opened) else { return arrived(&opened) };
-        let signed_in = self.submit("/login", &transaction, ("email", email), None)?;
-        let location = arrived(&signed_in)?;
+        let mut signed_in = self.submit("/login", &transaction, &[("email", email)], None)?;
+        let mut location = arrived(&signed_in)?;
+        if location.starts_with("/login?") {
+            // The address has led to its identity provider.
+            let asked = self.visit(Method::GET, &location, String::new(), None)?;
+            let Some(transaction) = hidden_transaction(&asked) else { return arrived(&asked) };
+            signed_in = self.submit("/login", &transaction, &[("email", email)], None)?;
+            location = arrived(&signed_in)?;
+        }
         if !location.starts_with("/consent?") {
             return Ok(location);
         }
         let cookie = signed_in.headers().get(header::SET_COOKIE);
         let asked = self.visit(Method::GET, &location, String::new(), cookie)?;
         let Some(transaction) = hidden_transaction(&asked) else { return arrived(&asked) };
-        arrived(&self.submit("/consent", &transaction, ("action", "allow"), cookie)?)
+        arrived(&self.submit("/consent", &transaction, &[("action", "allow")], cookie)?)
+    }
+
+    /// Opens an authorization URL that selects a connection, lets its identity provider fail in the
+    /// way of this error code, such as `invalid_saml_response`, and gives the URL the browser is
+    /// sent back to.
+    ///
+    /// # Errors
+    ///
+    /// When a page shows that leads nowhere, no connection is selected, or the code is not one of
+    /// those at the identity provider's page.
+    pub fn fail_log_in(&self, authorization_url: &str, error: &str) -> Result<String, LoginFailed> {
+        let opened = self.open(authorization_url)?;
+        let Some(transaction) = hidden_transaction(&opened) else { return arrived(&opened) };
+        let form = [("action", "fail"), ("error", error)];
+        arrived(&self.submit("/login", &transaction, &form, None)?)
+    }
+
+    fn open(&self, authorization_url: &str) -> Result<Response<Bytes>, LoginFailed> {
+        let url = self.environment_url();
+        let rest = authorization_url.strip_prefix(&url).filter(|rest| rest.starts_with('/'));
+        let target = rest.ok_or_else(|| LoginFailed {
+            status: StatusCode::MISDIRECTED_REQUEST,
+            reason: format!("the authorization URL is not at {url}"),
+        })?;
+        self.visit(Method::GET, target, String::new(), None)
     }
 
     fn submit(
         &self,
         target: &str,
         transaction: &str,
-        (name, value): (&str, &str),
+        fields: &[(&str, &str)],
         cookie: Option<&HeaderValue>,
     ) -> Result<Response<Bytes>, LoginFailed> {
-        let form = with_query("", &[("transaction", Some(transaction)), (name, Some(value))]);
+        let fields = fields.iter().map(|(name, value)| (*name, Some(*value)));
+        let form: Vec<_> = [("transaction", Some(transaction))].into_iter().chain(fields).collect();
+        let form = with_query("", &form);
         self.visit(Method::POST, target, form.trim_start_matches('?').to_owned(), cookie)
     }
 

@@ -25,17 +25,20 @@ use crate::clock::ManualClock;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SandboxBuilder {
+    access_token_lifetime: Option<Duration>,
     clock: Option<ManualClock>,
     environment_url: String,
+    initiate_login_url: Option<String>,
     post_logout_redirect_uris: BTreeSet<String>,
     redirect_uris: BTreeSet<String>,
     settings: Settings,
 }
 
 impl SandboxBuilder {
-    /// How long access tokens live, in whole seconds. The default is 300 s.
+    /// How long access tokens live, in whole seconds. The default is 300 s, and 900 s with
+    /// [`modular_sso`](Self::modular_sso).
     pub fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.settings.access_token_lifetime = lifetime;
+        self.access_token_lifetime = Some(lifetime);
         self
     }
 
@@ -52,10 +55,37 @@ impl SandboxBuilder {
         self
     }
 
+    /// Where identity providers launch the application; see [`Sandbox::set_initiate_login_url`].
+    pub fn initiate_login_url(mut self, url: &str) -> Self {
+        self.initiate_login_url = Some(url.to_owned());
+        self
+    }
+
     /// Whether `http` callbacks on loopback hosts are allowed without being registered, on any port
     /// and path, for login and logout. The default is yes, as in a development environment.
     pub fn loopback_redirects(mut self, allowed: bool) -> Self {
         self.settings.loopback_redirects = allowed;
+        self
+    }
+
+    /// Switches Full-Stack Auth off: people sign in through the connection of their organization or
+    /// not at all, nobody stays signed in here, and tokens are as Modular SSO has them. The subject
+    /// is the connection and the person at its identity provider (`conn_…;…`), the access token
+    /// says nothing of organization, roles, permissions and session, and there is no refresh token.
+    ///
+    /// A request that selects no connection meets a page that asks for an address and goes by its
+    /// domain. Clients of resources see no difference.
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::Sandbox;
+    ///
+    /// let sandbox = Sandbox::builder().modular_sso().build();
+    /// let claims = sandbox.access_token_draft("john@example.com").claims;
+    /// assert!(claims["sub"].as_str().unwrap().starts_with("conn_"));
+    /// assert!(!claims.contains_key("roles"));
+    /// ```
+    pub fn modular_sso(mut self) -> Self {
+        self.settings.modular_sso = true;
         self
     }
 
@@ -84,11 +114,15 @@ impl SandboxBuilder {
     ///
     /// When the operating system gives no random bytes for keys and secrets.
     #[must_use]
-    pub fn build(self) -> Sandbox {
+    pub fn build(mut self) -> Sandbox {
         let clock = self.clock.unwrap_or_else(ManualClock::running);
+        let lifetime = if self.settings.modular_sso { 900 } else { 300 };
+        self.settings.access_token_lifetime =
+            self.access_token_lifetime.unwrap_or(Duration::from_secs(lifetime));
         let mut state = State::seeded(self.environment_url, clock.clock().now());
         state.redirect_uris = self.redirect_uris;
         state.post_logout_redirect_uris = self.post_logout_redirect_uris;
+        state.initiate_login_url = self.initiate_login_url;
         Sandbox { environment: Arc::new(Environment::new(clock, self.settings, state)) }
     }
 }
@@ -96,8 +130,10 @@ impl SandboxBuilder {
 impl Default for SandboxBuilder {
     fn default() -> Self {
         Self {
+            access_token_lifetime: None,
             clock: None,
             environment_url: "https://acme.scalekit.test".to_owned(),
+            initiate_login_url: None,
             post_logout_redirect_uris: BTreeSet::new(),
             redirect_uris: BTreeSet::new(),
             settings: Settings::default(),

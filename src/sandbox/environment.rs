@@ -53,6 +53,8 @@ impl fmt::Debug for Environment {
 pub(super) struct Settings {
     pub(super) access_token_lifetime: Duration,
     pub(super) loopback_redirects: bool,
+    /// Whether people sign in through connections only, and tokens are as after that.
+    pub(super) modular_sso: bool,
     pub(super) refresh_grace: Duration,
 }
 
@@ -61,6 +63,7 @@ impl Default for Settings {
         Self {
             access_token_lifetime: Duration::from_secs(300),
             loopback_redirects: true,
+            modular_sso: false,
             refresh_grace: Duration::from_secs(30),
         }
     }

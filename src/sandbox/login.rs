@@ -6,10 +6,12 @@ use http::{Request, Response, StatusCode, header};
 use super::authorize::{AuthorizationRequest, Refused, SESSION_COOKIE, SignedIn};
 use super::consent;
 use super::environment::Environment;
+use super::identity_provider;
 use super::pages::{self, LoginPage};
-use super::parameters::Parameters;
+use super::parameters::{Parameters, with_query};
 use super::people::NewUser;
 use super::respond::{redirect, set_cookie};
+use super::selection::{self, Selection};
 use super::state::State;
 
 /// Which of the two forms is shown.
@@ -53,12 +55,33 @@ pub(super) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
         let refused = Refused::new("access_denied", "User denied access");
         return redirect(StatusCode::SEE_OTHER, &wanted.reply.error(&refused));
     }
+    if let Some(refused) = identity_provider::failure(&state, &wanted, &form) {
+        state.close_transaction(id);
+        return redirect(StatusCode::SEE_OTHER, &wanted.reply.error(&refused));
+    }
     let email = form.get("email").unwrap_or_default().trim();
     let refused = |state: &State, problem: &str| {
         page(state, id, &wanted, Screen::of(&form), Some((email, problem)))
     };
     if !looks_like_an_address(email) {
         return refused(&state, "Enter an e-mail address, such as jane@acme.test.");
+    }
+    if wanted.only_sso && wanted.connection_id.is_none() {
+        let domain = selection::domain_of(email).unwrap_or_default();
+        let Some(connection) = selection::enabled_for(&state.people, domain) else {
+            return refused(&state, "There is no single sign-on for this domain.");
+        };
+        let selected = Selection::from(connection);
+        let wanted = AuthorizationRequest {
+            organization_id: selected.organization_id,
+            connection_id: selected.connection_id,
+            login_hint: Some(email.to_owned()),
+            ..wanted
+        };
+        state.close_transaction(id);
+        let id = state.open_transaction(wanted, None, now);
+        let location = with_query("/login", &[("transaction", Some(&id))]);
+        return redirect(StatusCode::SEE_OTHER, &location);
     }
     let user = state.people.find_or_add(new_user(email, &form, &wanted));
     if !wanted.admits(&user) {
@@ -68,7 +91,11 @@ pub(super) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
     let user_agent = request.headers().get(header::USER_AGENT);
     let user_agent = user_agent.and_then(|value| value.to_str().ok());
     let (session_id, cookie) = state.start_session(&user, user_agent, now);
+    let stays = !wanted.only_sso;
     let location = consent::next(&mut state, wanted, SignedIn { user, session_id }, now);
+    if !stays {
+        return redirect(StatusCode::SEE_OTHER, &location);
+    }
     let secure = if state.environment_url.starts_with("https:") { "; Secure" } else { "" };
     let cookie = format!("{SESSION_COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax{secure}");
     set_cookie(redirect(StatusCode::SEE_OTHER, &location), &cookie)
@@ -82,17 +109,26 @@ pub(super) fn page(
     screen: Screen,
     problem: Option<(&str, &str)>,
 ) -> Response<Bytes> {
+    let typed = problem.map(|(typed, _)| typed).or(wanted.login_hint.as_deref());
+    let typed = typed.unwrap_or_default();
+    let problem = problem.map(|(_, problem)| problem);
+    if let Some(id) = &wanted.connection_id {
+        return identity_provider::page(state, transaction, wanted, id, typed, problem);
+    }
+    if wanted.only_sso {
+        let redirect_uri = &wanted.reply.redirect_uri;
+        return pages::find_connection(transaction, redirect_uri, typed, problem);
+    }
     let organization = wanted.organization_id.as_ref().and_then(|id| state.people.organization(id));
     let users: Vec<_> = state.people.users.iter().filter(|user| wanted.admits(user)).collect();
-    let typed = problem.map(|(typed, _)| typed).or(wanted.login_hint.as_deref());
     pages::login(&LoginPage {
         screen,
         transaction,
         redirect_uri: &wanted.reply.redirect_uri,
         organization: organization.map(|organization| organization.display_name.as_str()),
         users: &users,
-        email: typed.unwrap_or_default(),
-        problem: problem.map(|(_, problem)| problem),
+        email: typed,
+        problem,
     })
 }
 

@@ -1,34 +1,69 @@
 //! A Scalekit environment in the process or on a loopback port, for tests and for trying out.
 //!
 //! [`Sandbox`] answers as a Scalekit environment does and checks what one checks: redirect URIs,
-//! the client secret, PKCE, codes and refresh tokens that work once. It starts with two
-//! organizations and three users:
+//! the client secret, PKCE, codes and refresh tokens that work once. It starts with three
+//! organizations and five users:
 //!
 //! | e-mail | organization | roles | permissions |
 //! |---|---|---|---|
 //! | `jane@acme.test` | Acme | `admin` | `workspace_data:read`, `workspace_data:write` |
 //! | `john@acme.test` | Acme | `member` | `workspace_data:read` |
 //! | `gita@globex.test` | Globex | `admin` | `workspace_data:read`, `workspace_data:write` |
+//! | `john@example.com` | Test Organization | `member` | `workspace_data:read` |
+//! | `mina@example.org` | Test Organization | `member` | `workspace_data:read` |
 //!
-//! Each organization has a directory too, as if its identity provider pushed users and groups over
+//! # Single sign-on
+//!
+//! Each organization has a [`Connection`] for its e-mail domains: Acme's is Okta by SAML, Globex's
+//! Microsoft Entra ID by OIDC, and that of the Test Organization the simulator that every
+//! environment comes with. An authorization request selects one by `connection_id`, by
+//! `organization_id`, by `domain` or `domain_hint`, or by the address in `login_hint`; the first of
+//! them that is there decides. The sandbox then plays that organization's identity provider: a page
+//! to sign in at, to cancel, or to let it fail as an identity provider may. A connection that
+//! [is off](Sandbox::set_connection_enabled) refuses with `connection_not_active`. An organization
+//! with no other still has the hosted login, and with Modular SSO refuses with
+//! `no_active_connections`.
+//!
+//! [`SandboxBuilder::modular_sso`] switches everything but that off and gives tokens as Modular SSO
+//! does.
+//!
+//! `/idp/{connection_id}` is the other end: the portal of a company, from which its people launch
+//! the application, at the URL of [`Sandbox::set_initiate_login_url`]. [`Sandbox::launch_url`] and
+//! [`Sandbox::launch_token`] give a test what the portal sends along,
+//! [`Sandbox::failed_launch_url`] what the environment sends when a launch fails.
+//!
+//! Administrators switch connections and directories in a portal of their own. The API gives links
+//! to it, each good for one visit that begins within a minute; it can be shown in a frame.
+//!
+//! # Directories
+//!
+//! Acme and Globex have a directory too, as if their identity provider pushed users and groups over
 //! SCIM: [`Sandbox::directory_id`] names it, [`Sandbox::add_directory_user`] and its kin change it.
 //! Acme's has Jane, John, Zoë and Ravi in it, Globex's Gita and Hank. Who is in a directory and who
 //! signs in are two lists; neither follows the other.
 //!
-//! Below `/api/v1`, for who has a token of the client-credentials grant, it tells of its sessions
-//! and revokes them, and tells of its organizations, their directories, and the users and groups in
-//! them.
+//! # API
 //!
-//! Each change of a directory is an event, and [`Sandbox::emit`] makes any other. Events go as signed
-//! webhooks to each [`Sandbox::add_webhook_endpoint`], through the client of
+//! Below `/api/v1`, for who has a token of the client-credentials grant, it tells of its sessions
+//! and revokes them, tells of its organizations, makes, changes and removes them, and tells of their
+//! connections, their directories, and the users and groups in them.
+//!
+//! # Webhooks
+//!
+//! Each change of a directory or a connection is an event, and [`Sandbox::emit`] makes any other.
+//! Events go as signed webhooks to each [`Sandbox::add_webhook_endpoint`], through the client of
 //! [`Sandbox::deliver_webhooks_with`]: when a test says so with [`Sandbox::deliver_due`], or in the
 //! background after [`Sandbox::start_delivery`]. An answer other than 2xx is followed by five more
 //! attempts over 22 minutes of the sandbox's clock. [`Sandbox::deliveries`] and the page at
 //! `/deliveries` show what was sent; there and with [`Sandbox::redeliver`] it is sent again.
 //!
+//! # Mails
+//!
 //! It sends codes and magic links by mail, to an outbox: [`Sandbox::outbox`], and the page at
 //! `/outbox`. [`Sandbox::set_passwordless_type`], [`Sandbox::enforce_same_browser`] and
 //! [`Sandbox::issue_new_credentials_on_resend`] are the dashboard's settings.
+//!
+//! # Resources
 //!
 //! For MCP servers it has resources, at first the one named by [`Sandbox::resource_id`]. Each is an
 //! OAuth 2.1 authorization server with metadata, dynamic client registration, a page that asks for
@@ -36,10 +71,12 @@
 //! known once [`Sandbox::client_metadata_document`] says what that URL serves: the sandbox fetches
 //! nothing.
 //!
+//! # Reaching it
+//!
 //! Reach it without a socket through [`Sandbox::client`], or from a browser and from other
-//! languages through [`Sandbox::serve`]. Its time is moved with [`Sandbox::clock`], its signing keys
-//! with [`Sandbox::rotate_keys`], and it misbehaves on request: endpoints with [`Sandbox::fail`],
-//! tokens with [`Sandbox::break_tokens`] and [`Sandbox::tamper`].
+//! languages through [`Sandbox::serve`]. Its time is moved with [`Sandbox::clock`], its signing
+//! keys with [`Sandbox::rotate_keys`], and it misbehaves on request: endpoints with
+//! [`Sandbox::fail`], tokens with [`Sandbox::break_tokens`] and [`Sandbox::tamper`].
 //!
 //! ```
 //! use bytes::Bytes;
@@ -77,19 +114,24 @@
 //! It trusts whoever opens its login page, and its first signing key is shared by all sandboxes of
 //! the process. Never point anything at it that guards real data.
 
+mod admin_portal;
 mod api;
 mod asker;
 mod authorize;
 mod browser;
 mod builder;
 mod client;
+mod company_portal;
+mod connections;
 mod consent;
 mod directories;
 mod discovery;
 mod environment;
 mod faults;
 mod grants;
+mod identity_provider;
 mod keys;
+mod launches;
 mod login;
 mod logout;
 mod pages;
@@ -100,6 +142,7 @@ mod redirects;
 mod resources;
 mod respond;
 mod router;
+mod selection;
 mod server;
 mod sessions;
 mod state;
@@ -122,8 +165,10 @@ use crate::secret::SecretString;
 pub use self::browser::LoginFailed;
 pub use self::builder::SandboxBuilder;
 pub use self::client::SandboxClient;
+pub use self::connections::Connection;
 pub use self::directories::{DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser};
 pub use self::faults::{Endpoint, Fault, HeldRequests};
+pub use self::launches::NewLaunch;
 pub use self::passwordless::{OutboxMail, PasswordlessType};
 pub use self::people::{NewUser, Organization, User};
 pub use self::resources::{NewResource, ResourceIssuer};

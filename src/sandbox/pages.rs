@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod outbox;
+mod sso;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -16,6 +17,10 @@ use super::respond;
 
 pub(super) use self::deliveries::deliveries;
 pub(super) use self::outbox::outbox;
+pub(super) use self::sso::{
+    AdminPortalPage, CompanyPortalPage, Embeddable, IdentityProviderPage, admin_portal,
+    company_portal, find_connection, identity_provider,
+};
 
 const SHELL: &str = include_str!("pages/shell.html");
 
@@ -41,9 +46,7 @@ pub(super) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
     let at = |screen| {
         with_query("/login", &[("transaction", Some(page.transaction)), ("screen", screen)])
     };
-    let problem = page.problem.map_or(Html::empty(), |problem| {
-        Html::fill(include_str!("pages/notice.html"), &[("text", Html::text(problem))])
-    });
+    let problem = notice(page.problem);
     let mut values = vec![
         ("application", Html::text(&application_name(page.redirect_uri))),
         ("email", Html::text(page.email)),
@@ -74,9 +77,7 @@ pub(super) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
             ("Sign up", include_str!("pages/sign_up.html"))
         }
     };
-    let status =
-        if page.problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    shell(status, title, Html::fill(template, &values))
+    shell(status_with(page.problem), title, Html::fill(template, &values))
 }
 
 /// What the page shows that asks for consent.
@@ -153,11 +154,17 @@ pub(super) fn index(environment: &Environment, request: &Request<Bytes>) -> Resp
         ];
         Html::fill(include_str!("pages/resource_row.html"), &values)
     });
+    let identity_providers = state
+        .people
+        .connections
+        .iter()
+        .map(|connection| sso::identity_provider_row(connection, &state.people));
     let values = [
         ("callbacks", Html::all(callbacks)),
         ("client_id", Html::text(&environment.client_id)),
         ("client_secret", Html::text(environment.client_secret.expose())),
         ("loopback", Html::fill(loopback, &[])),
+        ("identity_providers", Html::all(identity_providers)),
         ("people", Html::all(people)),
         ("resources", Html::all(resources)),
         ("signed_in", signed_in),
@@ -219,6 +226,16 @@ impl Html {
         filled.push_str(rest);
         Self(filled)
     }
+}
+
+fn notice(problem: Option<&str>) -> Html {
+    problem.map_or(Html::empty(), |problem| {
+        Html::fill(include_str!("pages/notice.html"), &[("text", Html::text(problem))])
+    })
+}
+
+fn status_with(problem: Option<&str>) -> StatusCode {
+    if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }
 }
 
 fn shell(status: StatusCode, title: &str, main: Html) -> Response<Bytes> {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use time::OffsetDateTime;
 
 use super::Sandbox;
+use super::connections::Connection;
 use super::environment::new_id;
 
 impl Sandbox {
@@ -26,11 +28,12 @@ impl Sandbox {
         self.environment.lock().people.find(email).cloned()
     }
 
-    /// Adds an organization; users whose address ends in one of `domains` sign up into it.
+    /// Adds an organization with a connection; users whose address ends in one of `domains` sign up
+    /// into it.
     pub fn add_organization(&self, name: &str, domains: &[&str]) -> Organization {
-        let organization = Organization::new(name, domains);
-        self.environment.lock().people.organizations.push(organization.clone());
-        organization
+        let mut organization = Organization::new(name, domains);
+        organization.made_at = Some(self.environment.now());
+        self.environment.lock().people.found_with_sso(organization, ["CUSTOM", "OIDC"])
     }
 
     /// Adds a user, or replaces the one with the same address.
@@ -83,16 +86,33 @@ pub struct Organization {
     pub domains: Vec<String>,
     /// `conn_…`, the connection its users sign in through and the `amr` of their ID tokens.
     pub connection_id: String,
+    /// Its part of a redirect URI with a wildcard.
+    pub slug: Option<String>,
+    /// Address of its logo.
+    pub logo_url: Option<String>,
+    /// What the application keeps with it.
+    pub metadata: BTreeMap<String, String>,
+    /// Its place among all that ever were.
+    pub(super) number: u64,
+    /// `None` is when the environment was made, or nothing has changed since.
+    pub(super) made_at: Option<OffsetDateTime>,
+    pub(super) changed_at: Option<OffsetDateTime>,
 }
 
 impl Organization {
-    fn new(name: &str, domains: &[&str]) -> Self {
+    pub(super) fn new(name: &str, domains: &[&str]) -> Self {
         Self {
             id: new_id("org"),
             external_id: None,
             display_name: name.to_owned(),
             domains: domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
             connection_id: new_id("conn"),
+            slug: None,
+            logo_url: None,
+            metadata: BTreeMap::new(),
+            number: 0,
+            made_at: None,
+            changed_at: None,
         }
     }
 }
@@ -203,7 +223,9 @@ impl From<&str> for NewUser {
 #[derive(Debug)]
 pub(super) struct People {
     pub(super) organizations: Vec<Organization>,
+    pub(super) connections: Vec<Connection>,
     pub(super) users: Vec<User>,
+    next_number: u64,
 }
 
 impl People {
@@ -220,16 +242,27 @@ impl People {
             connection_id: "conn_59615256201461900".to_owned(),
             ..Organization::new("Globex", &["globex.test"])
         };
-        let mut people = Self { organizations: vec![acme, globex], users: Vec::new() };
+        let test = Organization {
+            id: "org_70087756646187150".to_owned(),
+            connection_id: "conn_70087756662964366".to_owned(),
+            ..Organization::new("Test Organization", &["example.com", "example.org"])
+        };
+        let mut people =
+            Self { organizations: vec![], connections: vec![], users: vec![], next_number: 0 };
+        people.found_with_sso(acme, ["OKTA", "SAML"]);
+        people.found_with_sso(globex, ["MICROSOFT_AD", "OIDC"]);
+        people.found_with_sso(test, ["IDP_SIMULATOR", "OIDC"]);
         let everything = ["workspace_data:read", "workspace_data:write"];
         let seed = [
             ("usr_63261014140912135", NewUser::new("jane@acme.test").name("Jane", "Roe")),
             ("usr_63261014241575432", NewUser::new("john@acme.test").name("John", "Doe")),
             ("usr_63261014325461513", NewUser::new("gita@globex.test").name("Gita", "Rao")),
+            ("usr_63261014409347594", NewUser::new("john@example.com").name("John", "Doe")),
+            ("usr_63261014493233675", NewUser::new("mina@example.org").name("Mina", "Berg")),
         ];
         for (id, user) in seed {
             let user = match user.email.as_str() {
-                "john@acme.test" => user,
+                "john@acme.test" | "john@example.com" | "mina@example.org" => user,
                 _ => user.roles(["admin"]).permissions(everything),
             };
             people.add(user);
@@ -246,6 +279,21 @@ impl People {
 
     pub(super) fn organization(&self, id: &str) -> Option<&Organization> {
         self.organizations.iter().find(|organization| organization.id == id)
+    }
+
+    /// Adds an organization and its connection, of this provider and type.
+    fn found_with_sso(&mut self, organization: Organization, sso: [&str; 2]) -> Organization {
+        let [provider, connection_type] = sso;
+        self.connections.push(Connection::of(&organization, provider, connection_type));
+        self.found(organization)
+    }
+
+    /// Adds an organization.
+    pub(super) fn found(&mut self, mut organization: Organization) -> Organization {
+        organization.number = self.next_number;
+        self.next_number += 1;
+        self.organizations.push(organization.clone());
+        organization
     }
 
     pub(super) fn with_domain(&self, domain: &str) -> Option<&Organization> {
@@ -273,8 +321,7 @@ impl People {
                 if let Some(id) = new.organization_id {
                     organization.id = id;
                 }
-                self.organizations.push(organization.clone());
-                organization
+                self.found_with_sso(organization, ["CUSTOM", "OIDC"])
             }
         };
         let given_name = new.given_name.unwrap_or_else(|| capitalised(local));

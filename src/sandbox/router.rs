@@ -6,8 +6,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use super::environment::Environment;
 use super::faults::{Fault, Meets};
 use super::{
-    api, authorize, consent, discovery, login, logout, pages, passwordless, resources, respond,
-    token_endpoint, webhooks,
+    admin_portal, api, authorize, company_portal, consent, discovery, login, logout, pages,
+    passwordless, resources, respond, token_endpoint, webhooks,
 };
 
 /// The largest request body that is read.
@@ -95,6 +95,17 @@ impl Environment {
             ["api", "v1", resource @ ..] => api::answer(self, request, resource),
             ["login"] if method == Method::POST => login::submit(self, request),
             ["login"] => only(&[Method::GET, Method::POST], method, || login::show(self, request)),
+            ["idp", id] if method == Method::POST => company_portal::submit(self, request, id),
+            ["idp", id] => {
+                only(&[Method::GET, Method::POST], method, || company_portal::show(self, id))
+            }
+            ["magicLink", link] => only(&[Method::GET], method, || admin_portal::open(self, link)),
+            ["portal", session] if method == Method::POST => {
+                admin_portal::submit(self, request, session)
+            }
+            ["portal", session] => {
+                only(&[Method::GET, Method::POST], method, || admin_portal::show(self, session))
+            }
             ["deliveries"] if method == Method::POST => webhooks::submit(self, request),
             ["deliveries"] => {
                 only(&[Method::GET, Method::POST], method, || pages::deliveries(self))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use super::admin_portal::AdminPortal;
 use super::authorize::{AuthorizationRequest, SignedIn};
 use super::consent::Consents;
 use super::directories::Directories;
@@ -26,6 +27,8 @@ pub(super) struct State {
     pub(super) environment_url: String,
     pub(super) redirect_uris: BTreeSet<String>,
     pub(super) post_logout_redirect_uris: BTreeSet<String>,
+    pub(super) initiate_login_url: Option<String>,
+    pub(super) admin_portal: AdminPortal,
     pub(super) people: People,
     pub(super) directories: Directories,
     pub(super) webhooks: Webhooks,
@@ -47,6 +50,8 @@ impl State {
             environment_url,
             redirect_uris: BTreeSet::new(),
             post_logout_redirect_uris: BTreeSet::new(),
+            initiate_login_url: None,
+            admin_portal: AdminPortal::default(),
             directories: Directories::seeded(&people.organizations, now),
             people,
             webhooks: Webhooks::default(),

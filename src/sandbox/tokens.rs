@@ -16,6 +16,9 @@ use super::tampering::{Tampering, TokenDraft, TokenKind};
 /// How long ID tokens live.
 const ID_TOKEN_LIFETIME: i64 = 1800;
 
+/// How long they live with Modular SSO.
+const SSO_ID_TOKEN_LIFETIME: i64 = 3 * 24 * 3600;
+
 /// How long tokens of the client-credentials grant live.
 pub(super) const M2M_TOKEN_LIFETIME: i64 = 86_399;
 
@@ -138,6 +141,12 @@ impl Subject {
         self.scopes.iter().any(|own| own == scope)
     }
 
+    /// The connection the user signs in through, and who they are at its identity provider.
+    fn at_identity_provider(&self) -> String {
+        let connection = self.organization.as_ref().map(|known| known.connection_id.as_str());
+        format!("{};{}", connection.unwrap_or_default(), identity_provider_id(&self.user.id))
+    }
+
     fn external_organization_id(&self) -> Option<&str> {
         self.organization.as_ref()?.external_id.as_deref()
     }
@@ -175,6 +184,9 @@ impl<'e> Mint<'e> {
     }
 
     pub(super) fn access_token(&self, subject: &Subject) -> TokenDraft {
+        if self.environment.settings.modular_sso {
+            return self.sso_access_token(subject);
+        }
         let Subject { user, session_id, .. } = subject;
         let mut claims = self.claims(&user.id, self.access_token_lifetime());
         claims.extend(user.claims.clone());
@@ -197,6 +209,18 @@ impl<'e> Mint<'e> {
         TokenDraft::new(self.key.kid(), claims)
     }
 
+    /// All that Modular SSO says; what applications add is for Full-Stack Auth.
+    fn sso_access_token(&self, subject: &Subject) -> TokenDraft {
+        let lifetime = self.access_token_lifetime();
+        let mut claims = self.claims(&subject.at_identity_provider(), lifetime);
+        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        set("aud", json!([self.environment.client_id]));
+        set("nbf", json!(self.now));
+        set("jti", json!(new_id("tkn")));
+        set("client_id", json!(self.environment.client_id));
+        TokenDraft::new(self.key.kid(), claims)
+    }
+
     pub(super) fn id_token(
         &self,
         subject: &Subject,
@@ -205,7 +229,11 @@ impl<'e> Mint<'e> {
         code: Option<&str>,
     ) -> TokenDraft {
         let Subject { user, organization, session_id, .. } = subject;
-        let mut claims = self.claims(&user.id, ID_TOKEN_LIFETIME);
+        let modular_sso = self.environment.settings.modular_sso;
+        let mut claims = match modular_sso {
+            false => self.claims(&user.id, ID_TOKEN_LIFETIME),
+            true => self.claims(&subject.at_identity_provider(), SSO_ID_TOKEN_LIFETIME),
+        };
         let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         set("aud", json!([self.environment.client_id]));
         set("azp", json!(self.environment.client_id));
@@ -222,17 +250,25 @@ impl<'e> Mint<'e> {
         if let Some(organization) = organization {
             set("amr", json!([organization.connection_id]));
         }
+        if subject.has_scope("email") {
+            set("email", json!(user.email));
+        }
+        if subject.has_scope("profile") {
+            set("given_name", json!(user.given_name));
+            set("family_name", json!(user.family_name));
+        }
+        if modular_sso {
+            set("preferred_username", json!(user.email));
+            return TokenDraft::new(self.key.kid(), claims);
+        }
         if let Some(id) = subject.external_organization_id() {
             set("xoid", json!(id));
         }
         if subject.has_scope("email") {
-            set("email", json!(user.email));
             set("email_verified", json!(true));
         }
         if subject.has_scope("profile") {
             set("name", json!(user.name));
-            set("given_name", json!(user.given_name));
-            set("family_name", json!(user.family_name));
             set("locale", json!("en"));
         }
         TokenDraft::new(self.key.kid(), claims)
@@ -323,6 +359,23 @@ pub(super) fn own_claims(environment: &Environment, token: &str) -> Option<Value
     let signed = URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes())) == signature;
     let is_ours = claims.get("iss")?.as_str()? == issuer;
     (signed && is_ours).then_some(claims)
+}
+
+/// Who a user is at their identity provider: always the same UUID.
+fn identity_provider_id(user_id: &str) -> String {
+    let hash = sha256(user_id.as_bytes());
+    let number = hash.as_ref().first_chunk::<16>().copied().map_or(0, u128::from_be_bytes);
+    // Version 8 and the variant of RFC 9562: made in a way of one's own.
+    let number = (number & !(0xf << 76) & !(0b11 << 62)) | (0x8 << 76) | (0b10 << 62);
+    let digits = format!("{number:032x}");
+    let mut uuid = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if matches!(place, 8 | 12 | 16 | 20) {
+            uuid.push('-');
+        }
+        uuid.push(digit);
+    }
+    uuid
 }
 
 /// `at_hash` and `c_hash` of OpenID Connect Core: the left half of the SHA-256.

@@ -67,6 +67,12 @@ impl LocalSession {
         self.claim("oid", id.into().into())
     }
 
+    /// The environment's session that it came of (`ses_…`): a logout or revocation there, once this
+    /// app is told of it, ends it here.
+    pub fn session_id(self, id: impl Into<String>) -> Self {
+        self.claim("sid", id.into().into())
+    }
+
     /// The person's roles.
     pub fn roles(self, roles: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.claim("roles", roles.into_iter().map(Into::into).collect())
@@ -165,7 +171,8 @@ impl Sessions {
     }
 }
 
-/// What gives the browser a session: goes out with the response, as a part of it in axum.
+/// What gives the browser a session, or ends its login: goes out with the response, as a part of it
+/// in axum.
 #[derive(Clone)]
 #[must_use = "the browser has no session until the cookies are in the response"]
 pub struct SessionCookies(Vec<HeaderValue>);
@@ -178,6 +185,10 @@ impl SessionCookies {
         }
         never_cache(response);
         vary_on_cookie(response);
+    }
+
+    pub(crate) fn new(values: impl IntoIterator<Item = HeaderValue>) -> Self {
+        Self(values.into_iter().collect())
     }
 
     pub(crate) fn into_values(self) -> Vec<HeaderValue> {

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,10 @@ use super::cookies::CookieStyle;
 use super::refresh::Refreshes;
 use super::revocation::Revocations;
 use super::stored::StoredSessions;
-use super::{Inner, KeyRing, Lifetimes, SessionSecret, Sessions};
+use super::{
+    Admission, Inner, KeyRing, Lifetimes, LocalSession, NotAdmitted, SessionSecret, Sessions,
+    VerifiedIdentity,
+};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::oauth::DEFAULT_SCOPES;
 use crate::origin::check_address;
@@ -31,6 +35,7 @@ pub struct SessionsBuilder {
     trusted_origins: Vec<String>,
     paths: Paths,
     scopes: Vec<String>,
+    admission: Option<Admission<VerifiedIdentity>>,
     cookie_name: String,
     absolute_lifetime: Duration,
     idle_timeout: Option<Duration>,
@@ -64,6 +69,7 @@ impl SessionsBuilder {
                 backchannel_logout: "/auth/backchannel-logout".to_owned(),
             },
             scopes: DEFAULT_SCOPES.map(str::to_owned).into(),
+            admission: None,
             cookie_name: "scalekit".to_owned(),
             absolute_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             idle_timeout: None,
@@ -142,6 +148,39 @@ impl SessionsBuilder {
         self
     }
 
+    /// Makes each login a session of the app's own, for apps that keep their users themselves
+    /// (Scalekit's modular SSO): `admit` gets the verified identity, looks the person up, and says
+    /// what their session is, or that there is none. No tokens are kept, so no refresh token is
+    /// asked for; how long it lasts is up to [`LocalSession::lifetime`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// use tower_scalekit::session::{NotAdmitted, VerifiedIdentity};
+    /// use tower_scalekit::{Sandbox, SessionSecret, Sessions};
+    ///
+    /// let sessions = Sessions::builder(Sandbox::new().scalekit())
+    ///     .secret(SessionSecret::generate()?)
+    ///     .redirect_uri("https://app.example.com/auth/callback")
+    ///     .on_login(|identity: VerifiedIdentity| async move {
+    ///         // Look up organization and address together: see VerifiedIdentity.
+    ///         match identity.organization_id() {
+    ///             Some("org_blocked") | None => Err(NotAdmitted::Refused),
+    ///             Some(_) => Ok(identity.session().roles(["member"])),
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_login<F, Fut>(mut self, admit: F) -> Self
+    where
+        F: Fn(VerifiedIdentity) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<LocalSession, NotAdmitted>> + Send + 'static,
+    {
+        self.admission = Some(Admission::new(admit));
+        self
+    }
+
     /// First part of all cookie names, `scalekit` unless set: for two apps on one host.
     pub fn cookie_name(mut self, name: impl Into<String>) -> Self {
         self.cookie_name = name.into();
@@ -217,6 +256,10 @@ impl SessionsBuilder {
         problems.note(check_scopes(&self.scopes));
         let lifetimes = problems.note(self.lifetimes());
 
+        // A refresh token that nobody keeps is one that nobody revokes.
+        let is_of_use = |scope: &String| self.admission.is_none() || scope != "offline_access";
+        let scopes = self.scopes.into_iter().filter(is_of_use).collect();
+
         let parts = keys.zip(redirect_uri).zip(post_logout_redirect_uri).zip(lifetimes);
         let sessions =
             parts.map(|(((keys, redirect_uri), post_logout_redirect_uri), lifetimes)| {
@@ -234,8 +277,9 @@ impl SessionsBuilder {
                     post_logout_redirect_uri,
                     trusted_origins: self.trusted_origins,
                     paths: self.paths,
-                    scopes: self.scopes,
+                    scopes,
                     lifetimes,
+                    admission: self.admission,
                     store_backed: self.store_backed,
                     opened: TextCache::new(self.cache_capacity),
                     stored: StoredSessions::new(self.cache_capacity),

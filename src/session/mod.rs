@@ -27,6 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod admission;
 mod beginning;
 mod builder;
 mod cookies;
@@ -34,6 +35,7 @@ mod deprovisioning;
 mod ending;
 #[cfg(test)]
 mod fixtures;
+mod identity;
 mod lookup;
 mod mine;
 mod record;
@@ -52,13 +54,16 @@ use std::sync::atomic::AtomicU64;
 use http::{Extensions, HeaderMap};
 use url::Url;
 
+pub use self::admission::NotAdmitted;
 pub use self::beginning::{BeginError, LocalSession, SessionCookies};
 pub use self::builder::SessionsBuilder;
 pub use self::deprovisioning::Deprovisioning;
+pub use self::identity::VerifiedIdentity;
 pub use self::mine::{MySession, MySessionsError};
 pub use self::secret::SessionSecret;
 pub use self::user::User;
 
+pub(crate) use self::admission::Admission;
 pub(crate) use self::builder::is_plain;
 pub(crate) use self::cookies::{ATTEMPT_ID_BYTES, CookieStyle, PresentedCookies, is_attempt_id};
 pub(crate) use self::ending::LogoutError;
@@ -95,6 +100,8 @@ struct Inner {
     paths: Paths,
     scopes: Vec<String>,
     lifetimes: Lifetimes,
+    /// Makes each login a session of the app's own.
+    admission: Option<Admission<VerifiedIdentity>>,
     /// Sessions with tokens are kept in the shared store.
     store_backed: bool,
     opened: TextCache<Opened>,
@@ -208,6 +215,10 @@ impl Sessions {
         &self.0.post_logout_redirect_uri
     }
 
+    pub(crate) fn admission(&self) -> Option<&Admission<VerifiedIdentity>> {
+        self.0.admission.as_ref()
+    }
+
     pub(crate) fn scopes(&self) -> &[String] {
         &self.0.scopes
     }
@@ -218,6 +229,10 @@ impl Sessions {
 
     pub(crate) fn keys(&self) -> &KeyRing {
         &self.0.keys
+    }
+
+    pub(crate) fn store(&self) -> &dyn SharedStore {
+        &*self.0.store
     }
 }
 

@@ -3,8 +3,16 @@ use time::Duration;
 use super::Sessions;
 use crate::oauth::TokenResponse;
 use crate::token::{
-    Expectations, Flow, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal, TokenError,
+    Claims, Expectations, Flow, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal, TokenError,
 };
+
+/// What tokens say that were verified.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) principal: Principal,
+    /// Of the ID token, if there is one.
+    pub(crate) id_claims: Option<Claims>,
+}
 
 impl Sessions {
     /// Verifies the tokens of a login or a refresh: they must be from our environment, for us, and
@@ -13,7 +21,7 @@ impl Sessions {
         &self,
         tokens: &TokenResponse,
         flow: Flow<'_>,
-    ) -> Result<Principal, TokenError> {
+    ) -> Result<Verified, TokenError> {
         let scalekit = &self.0.scalekit;
         let now = scalekit.clock().now();
         let signed = scalekit.keys().verify(tokens.access_token.expose()).await?;
@@ -31,7 +39,7 @@ impl Sessions {
             Flow::Refresh { subject } => Some((*subject).to_owned()),
             Flow::Login { .. } => None,
         };
-        let id_subject = match &tokens.id_token {
+        let id_token = match &tokens.id_token {
             Some(id_token) => {
                 let expected = IdTokenExpectations {
                     issuer: scalekit.environment_url(),
@@ -41,11 +49,12 @@ impl Sessions {
                 };
                 Some(expected.verify(id_token.expose(), scalekit.keys(), now).await?)
             }
-            None => expected_subject,
+            None => None,
         };
-        if id_subject.as_deref() != Some(principal.subject()) {
+        let id_subject = id_token.as_ref().map(|verified| verified.subject.as_str());
+        if id_subject.or(expected_subject.as_deref()) != Some(principal.subject()) {
             return Err(TokenError::Claim("sub"));
         }
-        Ok(principal)
+        Ok(Verified { principal, id_claims: id_token.map(|verified| verified.claims) })
     }
 }

@@ -33,17 +33,25 @@ pub(crate) enum Flow<'a> {
     Refresh { subject: &'a str },
 }
 
+/// What an ID token says that was verified.
+#[derive(Debug)]
+pub(crate) struct VerifiedIdToken {
+    pub(crate) subject: String,
+    pub(crate) claims: Claims,
+}
+
 impl IdTokenExpectations<'_> {
-    /// Verifies an ID token, waiting for keys if need be, and returns its subject.
+    /// Verifies an ID token, waiting for keys if need be.
     pub(crate) async fn verify(
         &self,
         token: &str,
         keys: &RemoteKeys,
         now: OffsetDateTime,
-    ) -> Result<String, TokenError> {
+    ) -> Result<VerifiedIdToken, TokenError> {
         let signed = keys.verify(token).await?;
         let algorithm = CompactJws::parse(token)?.header.algorithm;
-        self.judge(&signed.claims, signed.typ.as_deref(), algorithm, now)
+        let subject = self.judge(&signed.claims, signed.typ.as_deref(), algorithm, now)?;
+        Ok(VerifiedIdToken { subject, claims: signed.claims })
     }
 
     /// L3, L6, R4. Returns the subject.

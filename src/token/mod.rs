@@ -45,6 +45,7 @@ mod id_token;
 mod json;
 mod jws;
 mod key_set;
+mod launch_token;
 mod logout_token;
 #[cfg(test)]
 mod oracle;
@@ -60,6 +61,7 @@ mod verifying_key;
 
 pub use jsonwebtoken::Algorithm;
 
+pub use self::launch_token::IdpInitiatedLogin;
 pub use self::principal::Principal;
 pub use self::resource::{ProtectedResource, ProtectedResourceBuilder, ResourceId};
 pub use self::verifier::{TokenVerifier, TokenVerifierBuilder};
@@ -67,6 +69,7 @@ pub use self::verifier::{TokenVerifier, TokenVerifierBuilder};
 pub(crate) use self::claims::Claims;
 pub(crate) use self::id_token::{Flow, IdTokenExpectations};
 pub(crate) use self::json::parse_object;
+pub(crate) use self::launch_token::LaunchExpectations;
 pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::ORGANIZATION_CLAIMS;
 pub(crate) use self::remote_keys::RemoteKeys;

@@ -11,7 +11,8 @@ use http::{HeaderValue, Request, header};
 use tokio::runtime::{Builder, Runtime};
 use tower::{Service, ServiceExt as _};
 use tower_scalekit::{
-    Bearer, RequireScope, RequireSession, RequireToken, Sandbox, SessionSecret, Sessions,
+    Bearer, IdpInitiatedRedirect, RequireScope, RequireSession, RequireToken, Sandbox,
+    SessionSecret, Sessions,
 };
 
 /// Allocations of one request, after the first ones have filled the caches.
@@ -63,6 +64,8 @@ fn a_warm_request_costs_few_allocations() {
     let bare = allocations(&runtime, route(), header::COOKIE, &cookie);
     let no_op = route().layer(tower::util::MapRequestLayer::new(|request: Request<Body>| request));
     let no_op = allocations(&runtime, no_op, header::COOKIE, &cookie);
+    let launch = route().layer(IdpInitiatedRedirect::new(&sessions));
+    let launch = allocations(&runtime, launch, header::COOKIE, &cookie);
     let session = route().layer(RequireSession::new(&sessions));
     let session = allocations(&runtime, session, header::COOKIE, &cookie);
     let with_token =
@@ -78,10 +81,11 @@ fn a_warm_request_costs_few_allocations() {
     let scoped = route().layer(RequireScope::any_role(["admin"])).layer(guard);
     let scoped = allocations(&runtime, scoped, header::AUTHORIZATION, &bearer);
     println!(
-        "bare {bare}, no-op layer {no_op}, session {session}, token {with_token}, \
+        "bare {bare}, no-op layer {no_op}, no launch {launch}, session {session}, token {with_token}, \
          + role {scoped}, any extractor {extracting}, Bearer {by_extractor}"
     );
 
+    assert_eq!(launch, no_op, "IdpInitiatedRedirect, where nothing is launched");
     assert!(session - bare <= 6, "RequireSession: {session} against {bare}");
     // One more than a session: the labels of the metric, whose feature tests switch on.
     assert!(with_token - bare <= 7, "RequireToken: {with_token} against {bare}");

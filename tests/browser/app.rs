@@ -1,4 +1,4 @@
-//! The example `saaskit`, run as people run it, and the environment behind it.
+//! The examples, run as people run them, and the environment behind them.
 
 use std::env;
 use std::path::PathBuf;
@@ -55,6 +55,11 @@ impl App {
     }
 
     fn of(environment: &Environment, settings: &[(&str, &str)]) -> Self {
+        Self::example("saaskit", environment, settings)
+    }
+
+    /// Another example than `saaskit`, with a sandbox of the test's.
+    pub fn example(name: &str, environment: &Environment, settings: &[(&str, &str)]) -> Self {
         let sandbox = &environment.sandbox;
         let mut all = vec![
             ("SCALEKIT_ENVIRONMENT_URL", environment.server.environment_url()),
@@ -63,7 +68,7 @@ impl App {
             SESSION_SECRET,
         ];
         all.extend(settings);
-        Self::listening(Self::run(&all))
+        Self::listening(Program::start(&example(name), &[], &all, fresh_folder()))
     }
 
     /// Started with these settings only; not yet known to listen.

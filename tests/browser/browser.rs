@@ -215,6 +215,15 @@ impl Browser {
         assert!(channel.is_some_and(|red| red > 200), "{name}: headings are {ink}");
     }
 
+    /// Looks into a frame of the page, until it leaves it.
+    pub async fn enter_frame(&self, css: &str) {
+        self.see(css).await.enter_frame().await.unwrap();
+    }
+
+    pub async fn leave_frame(&self) {
+        self.client.enter_parent_frame().await.unwrap();
+    }
+
     /// Opens a tab in front of the others.
     pub async fn new_tab(&self) -> Tab {
         let tab = self.client.new_window(true).await.unwrap().handle;

@@ -1,4 +1,4 @@
-//! What people see: the example `saaskit` and the hosted login page in Chromium.
+//! What people see: the examples `saaskit` and `sso` and the environment's pages in Chromium.
 //!
 //! Needs `chromium` and `chromedriver`; without them the scenarios are skipped, and fail with
 //! `CI=true`. With `SCREENSHOTS=folder` they leave pictures there.
@@ -12,3 +12,4 @@ mod passwordless;
 mod processes;
 mod running;
 mod sessions;
+mod sso;

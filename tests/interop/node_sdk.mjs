@@ -16,6 +16,7 @@ const calls = {
   claims: ({ token, ...options }) => client.validateToken(token, options),
   isValid: ({ token, ...options }) => client.validateAccessToken(token, options),
   refresh: ({ refreshToken }) => client.refreshAccessToken(refreshToken),
+  launchClaims: ({ token, ...options }) => client.getIdpInitiatedLoginClaims(token, options),
   logoutUrl: (options) => client.getLogoutUrl(options),
   clientToken: () => client.getClientAccessToken(),
 };

@@ -51,6 +51,10 @@ def claims(token, **options):
     return client.validate_access_token_and_get_claims(token, TokenValidationOptions(**options))
 
 
+def launch_claims(token, **options):
+    return client.get_idp_initiated_login_claims(token, TokenValidationOptions(**options))
+
+
 def is_valid(token, **options):
     return client.validate_access_token(token, TokenValidationOptions(**options))
 
@@ -61,6 +65,7 @@ calls = {
     "claims": claims,
     "isValid": is_valid,
     "refresh": refresh,
+    "launchClaims": launch_claims,
     "logoutUrl": logout_url,
     "clientToken": client.get_client_access_token,
 }

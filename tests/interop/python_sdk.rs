@@ -36,3 +36,9 @@ async fn a_person_logs_out() {
     let Some(mut sdk) = start().await else { return };
     sdk::a_person_logs_out(&mut sdk).await;
 }
+
+#[tokio::test]
+async fn launches_are_understood() {
+    let Some(mut sdk) = start().await else { return };
+    sdk::launches_are_understood(&mut sdk).await;
+}

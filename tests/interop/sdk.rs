@@ -177,6 +177,45 @@ pub(crate) async fn tokens_are_refreshed(sdk: &mut Sdk) {
     sdk.try_call("refresh", &newest).await.unwrap_err();
 }
 
+/// A launch from a company's portal tells who launches and through which connection.
+pub(crate) async fn launches_are_understood(sdk: &mut Sdk) {
+    let sandbox = sdk.sandbox.clone();
+    let acme = sandbox.connections().remove(0);
+    let form =
+        [("action", "launch"), ("login_hint", JANE), ("relay_state", "/re ports?a=1&b=\u{fc}")];
+    let portal = format!("{}/idp/{}", sandbox.environment_url(), acme.id);
+    for (initiate_login_url, issuer) in [
+        ("http://localhost:3000/login", "http://localhost:3000"),
+        ("https://app.example.com/login?from=idp", "https://app.example.com"),
+    ] {
+        sandbox.set_initiate_login_url(initiate_login_url);
+        let browser = Browser::new();
+        let answer = browser.submit_once(&browser.get(&portal).await, &form).await;
+        assert_eq!(answer.status, 303, "{answer:?}");
+        let location = answer.location();
+        assert!(location.as_str().starts_with(initiate_login_url), "{location}");
+        let token = query(location.as_str())["idp_initiated_login"].clone();
+        for expected_issuer in [json!({}), json!({ "issuer": issuer })] {
+            let mut arguments = expected_issuer;
+            arguments["token"] = token.as_str().into();
+            let claims = sdk.call("launchClaims", arguments).await;
+            assert_eq!(claims["connection_id"], acme.id);
+            assert_eq!(claims["organization_id"], acme.organization_id);
+            assert_eq!(claims["login_hint"], JANE);
+            assert_eq!(claims["relay_state"], form[2].1);
+            assert_eq!(claims["iss"], issuer);
+        }
+        let other_issuer = json!({ "token": token, "issuer": "https://evil.test" });
+        sdk.try_call("launchClaims", &other_issuer).await.unwrap_err();
+    }
+    for fault in [TokenFault::Expired, TokenFault::InvalidSignature, TokenFault::Unsigned] {
+        let mut draft = sandbox.launch_token_draft(acme.id.as_str());
+        fault.apply(&mut draft);
+        let token = sandbox.sign_draft(&draft);
+        sdk.try_call("launchClaims", &json!({ "token": token })).await.unwrap_err();
+    }
+}
+
 /// The sandbox takes the SDK's logout URL, ends the session and sends the browser back.
 pub(crate) async fn a_person_logs_out(sdk: &mut Sdk) {
     let (_, tokens) = sdk.log_in([json!({}), json!({})]).await;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
 use tower_scalekit::challenge::{Realm, ScopeToken};
+use tower_scalekit::oauth::SsoError;
 use tower_scalekit::require_scope::ScopeRejection;
 use tower_scalekit::require_session::SessionRejection;
 use tower_scalekit::require_token::TokenRejection;
@@ -260,9 +261,9 @@ async fn callback_refusals_are_our_own_words_as_a_page_or_as_json() {
             assert_eq!(answer.header("content-type"), Some("application/json"));
             assert_eq!(answer.json()["error"], "login_refused");
         }
-        let code = Some("access_denied".to_owned());
+        let error = Some(SsoError::AccessDenied);
         let rejection = answer.extensions().get::<AuthRejection>().unwrap();
-        assert_eq!(rejection.failure(), &AuthFailure::EnvironmentRefused { code });
+        assert_eq!(rejection.failure(), &AuthFailure::EnvironmentRefused { error });
     }
     browser.open(&refused).await;
     assert_eq!(browser.cookie(world.sessions.cookie_name()), Some(session.as_str()));

@@ -19,7 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_layer::Layer;
 use tower_scalekit::{
-    Principal, RequireScope, RequireSession, RequireToken, ResponseBody, Sandbox,
+    IdpInitiatedRedirect, Principal, RequireScope, RequireSession, RequireToken, ResponseBody,
+    Sandbox,
 };
 use tower_test::mock;
 
@@ -165,6 +166,8 @@ async fn pending_readiness_and_inner_errors_pass_unchanged() {
     let admitted = || browser.request(Method::GET, "/", &FETCH);
     prove_transparent(RequireSession::new(&world.sessions), admitted).await;
     prove_transparent(RequireScope::all(["openid"]), with_principal(sandbox).await).await;
+    let page = || request(Method::GET, "/?error=1&idp_initiated_login=", &FETCH);
+    prove_transparent(IdpInitiatedRedirect::new(&world.sessions), page).await;
     world.advance(301);
     let admitted = || browser.request(Method::GET, "/", &FETCH);
     prove_transparent(RequireSession::new(&world.replica(|s| s)), admitted).await;
@@ -177,10 +180,13 @@ async fn a_refused_request_does_not_reach_the_inner_service() {
     handle.allow(10);
     let token = token_layer(&world.sandbox).layer(inner.clone());
     let session = RequireSession::new(&world.sessions).layer(inner.clone());
-    let scope = RequireScope::all(["openid"]).layer(inner);
+    let scope = RequireScope::all(["openid"]).layer(inner.clone());
+    let launch = IdpInitiatedRedirect::new(&world.sessions).layer(inner);
     let nobody = || request(Method::GET, "/", &FETCH);
     assert_eq!(token.oneshot(nobody()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(session.oneshot(nobody()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let forged = request(Method::GET, "/?idp_initiated_login=forged", &FETCH);
+    assert_eq!(launch.oneshot(forged).await.unwrap().status(), StatusCode::BAD_REQUEST);
     let misplaced = scope.oneshot(nobody()).await.unwrap();
     assert_eq!(misplaced.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert!(handle.next_request().await.is_none());

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::oauth::SsoError;
 use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
 use url::Url;
 
@@ -346,15 +347,15 @@ async fn l13_a_login_that_may_ask_nothing_becomes_once_one_that_may() {
         assert_eq!(parameter(&authorization, "prompt"), None);
         let state = parameter(&authorization, "state").unwrap();
         let answer = browser.open(&format!("/auth/callback?error={code}&state={state}")).await;
-        assert_refused(&answer, &AuthFailure::EnvironmentRefused { code: Some(code.into()) });
+        assert_refused(&answer, &AuthFailure::EnvironmentRefused { error: Some(code.into()) });
     }
     // Any other error of such a login is an error.
     let mut browser = world.browser();
     let authorization = browser.start_login("/login?prompt=none").await;
     let state = parameter(&authorization, "state").unwrap();
     let answer = browser.open(&format!("/auth/callback?error=access_denied&state={state}")).await;
-    let code = Some("access_denied".to_owned());
-    assert_refused(&answer, &AuthFailure::EnvironmentRefused { code });
+    let error = Some(SsoError::AccessDenied);
+    assert_refused(&answer, &AuthFailure::EnvironmentRefused { error });
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `/api/v1`: who may call it, and the words its resources share. Each resource is a file.
 
+mod connections;
 mod directories;
 mod organizations;
 mod paging;
@@ -34,12 +35,45 @@ pub(super) fn answer(
     let get = |endpoint: &dyn Fn() -> Answer| only(&[Method::GET], method, || respond(endpoint()));
     let patch =
         |endpoint: &dyn Fn() -> Answer| only(&[Method::PATCH], method, || respond(endpoint()));
+    let put = |endpoint: &dyn Fn() -> Answer| only(&[Method::PUT], method, || respond(endpoint()));
     let post =
         |endpoint: &dyn Fn() -> Answer| only(&[Method::POST], method, || respond(endpoint()));
     match resource.as_slice() {
-        ["organizations"] => get(&|| organizations::list(environment, request)),
+        ["connections"] => get(&|| connections::list(environment, request)),
+        ["organizations"] if method == Method::POST => {
+            created(organizations::create(environment, request))
+        }
+        ["organizations"] => {
+            let list = || respond(organizations::list(environment, request));
+            only(&[Method::GET, Method::POST], method, list)
+        }
         ["organizations:external", id] => get(&|| organizations::get_external(environment, id)),
-        ["organizations", id] => get(&|| organizations::get(environment, id)),
+        ["organizations", id] if method == Method::PATCH => {
+            respond(organizations::update(environment, id, request))
+        }
+        ["organizations", id] if method == Method::DELETE => {
+            respond(organizations::delete(environment, id))
+        }
+        ["organizations", id] => {
+            let get = || respond(organizations::get(environment, id));
+            only(&[Method::GET, Method::PATCH, Method::DELETE], method, get)
+        }
+        ["organizations", organization, "connections", id] => match id.split_once(':') {
+            None if method == Method::DELETE => {
+                respond(connections::delete(environment, organization, id))
+            }
+            None => only(&[Method::GET, Method::DELETE], method, || {
+                respond(connections::get(environment, organization, id))
+            }),
+            Some((id, verb @ ("enable" | "disable"))) => {
+                let enabled = verb == "enable";
+                patch(&|| connections::set_enabled(environment, organization, id, enabled))
+            }
+            Some(_) => not_found(),
+        },
+        ["organizations", id, "portal_links"] => {
+            put(&|| organizations::portal_link(environment, id, request))
+        }
         ["organizations", organization, "directories"] => {
             get(&|| directories::list(environment, organization))
         }
@@ -82,6 +116,14 @@ fn respond(answer: Answer) -> Response<Bytes> {
     }
 }
 
+/// 201, where something new came of it.
+fn created(answer: Answer) -> Response<Bytes> {
+    match answer {
+        Ok(body) => respond::json(StatusCode::CREATED, &body),
+        Err(refusal) => refusal.response(),
+    }
+}
+
 /// An error in the words of a gRPC gateway.
 #[derive(Debug)]
 struct ApiRefusal {
@@ -102,6 +144,10 @@ impl ApiRefusal {
     fn invalid(message: &'static str) -> Self {
         let status = StatusCode::BAD_REQUEST;
         Self { status, code: 3, error_code: "INVALID_ARGUMENT", message }
+    }
+
+    const fn conflict(message: &'static str) -> Self {
+        Self { status: StatusCode::CONFLICT, code: 6, error_code: "ALREADY_EXISTS", message }
     }
 
     const fn not_found(message: &'static str) -> Self {

@@ -1,6 +1,9 @@
-//! `/api/v1/organizations`, to read.
+//! `/api/v1/organizations`
 //!
-//! The sandbox keeps no times of organizations: all were made when it was.
+//! They are listed oldest first. A page token names the number of the first one on the page, so that
+//! organizations which come or go between two requests shift nothing.
+
+mod changes;
 
 use bytes::Bytes;
 use http::Request;
@@ -8,34 +11,34 @@ use serde_json::{Map, Value, json};
 
 use super::paging::PageRequest;
 use super::{Answer, ApiRefusal, checked, timestamp};
+use crate::sandbox::admin_portal::Features;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::people::Organization;
 use crate::sandbox::state::State;
 
-/// Oldest first. None is ever removed, so a page token may be an organization's id.
+pub(super) use self::changes::{create, delete, update};
+
 pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> Answer {
     let query = Parameters::of_query(request);
     let page = PageRequest::parse(&query, 10, 100)?;
     let external_id = query.get("external_id");
     let state = environment.lock();
-    let all = state.people.organizations.iter().enumerate();
-    let is_wanted = |organization: &Organization| {
+    let is_wanted = |organization: &&Organization| {
         external_id.is_none_or(|id| organization.external_id.as_deref() == Some(id))
     };
-    let found: Vec<_> = all.filter(|(_, organization)| is_wanted(organization)).collect();
+    let found: Vec<_> = state.people.organizations.iter().filter(is_wanted).collect();
     let start = match &page.from {
         None => 0,
         Some(from) => {
-            let mut all = state.people.organizations.iter();
-            let from = all.position(|organization| organization.id == *from);
-            let from = from.ok_or(ApiRefusal::invalid("page_token is of another list"))?;
-            found.iter().take_while(|(position, _)| *position < from).count()
+            let from = from.strip_prefix("organizations:").and_then(|from| from.parse().ok());
+            let from: u64 = from.ok_or(ApiRefusal::invalid("page_token is of another list"))?;
+            found.partition_point(|organization| organization.number < from)
         }
     };
-    let page = page.of(&found, start, |(_, organization)| organization.id.clone());
+    let page = page.of(&found, start, |found| format!("organizations:{}", found.number));
     let organizations: Vec<_> =
-        page.items.iter().map(|(_, organization)| details(&state, organization)).collect();
+        page.items.iter().map(|organization| details(&state, organization)).collect();
     Ok(json!({
         "organizations": organizations,
         "next_page_token": page.next_page_token,
@@ -59,6 +62,25 @@ pub(super) fn get_external(environment: &Environment, external_id: &str) -> Answ
     Ok(json!({ "organization": details(&state, organization) }))
 }
 
+/// A link to the organization's admin portal; with no features named, to all of it.
+pub(super) fn portal_link(environment: &Environment, id: &str, request: &Request<Bytes>) -> Answer {
+    let query = Parameters::of_query(request);
+    let named: Vec<_> = query.all("features").collect();
+    if named.iter().any(|name| !matches!(*name, "dir_sync" | "sso")) {
+        return Err(ApiRefusal::invalid("features are dir_sync and sso"));
+    }
+    let has = |name| named.is_empty() || named.contains(&name);
+    let features = Features { sso: has("sso"), dir_sync: has("dir_sync") };
+    let now = environment.now();
+    let mut state = environment.lock();
+    let id = known_organization(&state, id)?.id.clone();
+    let link = state.portal_link(&id, features, now);
+    let expire_time = timestamp(link.expires_at);
+    Ok(json!({
+        "link": { "id": link.id, "location": link.location, "expire_time": expire_time },
+    }))
+}
+
 pub(super) fn known_organization<'a>(
     state: &'a State,
     id: &str,
@@ -78,13 +100,21 @@ fn details(state: &State, organization: &Organization) -> Value {
     if let Some(external_id) = &organization.external_id {
         set("external_id", json!(external_id));
     }
+    if let Some(slug) = &organization.slug {
+        set("slug", json!(slug));
+    }
+    if let Some(logo_url) = &organization.logo_url {
+        set("logo_url", json!(logo_url));
+    }
     set("region_code", json!("US"));
-    set("create_time", timestamp(state.directories.since));
-    set("update_time", timestamp(state.directories.since));
-    set("metadata", json!({}));
+    let made_at = organization.made_at.unwrap_or(state.directories.since);
+    set("create_time", timestamp(made_at));
+    set("update_time", timestamp(organization.changed_at.unwrap_or(made_at)));
+    set("metadata", json!(organization.metadata));
     let synced = state.directories.of(&organization.id).any(|directory| directory.enabled);
+    let sso = state.people.connections_of(&organization.id).any(|connection| connection.enabled);
     let features = json!([
-        { "name": "sso", "enabled": true },
+        { "name": "sso", "enabled": sso },
         { "name": "dir_sync", "enabled": synced },
     ]);
     set("settings", json!({ "features": features }));

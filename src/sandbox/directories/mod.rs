@@ -23,7 +23,7 @@ impl Sandbox {
 
     /// Adds an enabled, empty directory to an organization, and gives its id.
     ///
-    /// The two organizations of a new sandbox have one each; those that are added have none.
+    /// The first two organizations of a new sandbox have one each; all others have none.
     pub fn add_directory(&self, organization_id: &str) -> Option<String> {
         let now = self.environment.now();
         let mut state = self.environment.lock();

@@ -80,6 +80,13 @@ impl Directories {
         self.directories.iter().filter(of_it)
     }
 
+    pub(in crate::sandbox) fn remove_those_of(&mut self, organization_id: &str) {
+        let gone: Vec<_> = self.of(organization_id).map(|directory| directory.id.clone()).collect();
+        self.users.retain(|_, user| !gone.contains(&user.directory_id));
+        self.groups.retain(|_, group| !gone.contains(&group.directory_id));
+        self.directories.retain(|directory| directory.organization_id != organization_id);
+    }
+
     /// Says whether that was a change.
     pub(super) fn set_enabled(
         &mut self,

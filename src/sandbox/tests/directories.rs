@@ -68,8 +68,11 @@ async fn organizations_are_listed_and_found() {
     let bearer = bearer(&sandbox).await;
     let get = async |target: &str| call(&sandbox, Method::GET, target, &bearer).await;
     let (_, list) = get("/organizations").await;
-    assert_eq!(strings(&list["organizations"], "display_name"), ["Acme", "Globex"]);
-    assert_eq!(list["total_size"], 2);
+    assert_eq!(
+        strings(&list["organizations"], "display_name"),
+        ["Acme", "Globex", "Test Organization"]
+    );
+    assert_eq!(list["total_size"], 3);
     let (_, first) = get("/organizations?page_size=1").await;
     sandbox.add_organization("Initech", &[]);
     let next = string(&first, "next_page_token");
@@ -275,7 +278,7 @@ async fn what_makes_no_sense_is_refused() {
         (Method::GET, "/organizations/org_1".to_owned(), 404),
         (Method::GET, "/organizations:external/x".to_owned(), 404),
         (Method::GET, "/organizations?page_token=b3JnXzE".to_owned(), 400),
-        (Method::POST, "/organizations".to_owned(), 405),
+        (Method::PUT, "/organizations".to_owned(), 405),
         (Method::GET, "/organizations/org_1/directories".to_owned(), 404),
         (Method::GET, format!("{directories}/x"), 400),
         (Method::GET, format!("{directories}/dir_1"), 404),

@@ -1,14 +1,18 @@
 //! The environment as its users meet it: over the in-process client and over a socket.
 
 mod api;
+mod connections;
 mod directories;
 mod faults;
+mod launches;
 mod logging_in;
 mod logging_out;
+mod organizations;
 mod passwordless;
 mod registration;
 mod resources;
 mod served;
+mod single_sign_on;
 mod token_grants;
 mod webhooks;
 

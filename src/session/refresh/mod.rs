@@ -196,11 +196,12 @@ impl<'a> Refresher<'a> {
             Some(tokens) => tokens,
             None => scalekit.refresh(refresh_token).await?,
         };
-        let mut verified = sessions.verify(&tokens, flow()).await;
+        let mut verified =
+            sessions.verify(&tokens, flow()).await.map(|verified| verified.principal);
         if was_held && matches!(verified, Err(TokenError::Expired)) {
             // They waited for the keys for longer than they live; their refresh token lives on.
             tokens = self.renew_held(&id, tokens).await?;
-            verified = sessions.verify(&tokens, flow()).await;
+            verified = sessions.verify(&tokens, flow()).await.map(|verified| verified.principal);
         }
         if matches!(verified, Err(TokenError::KeysUnavailable)) {
             sessions.0.refreshes.held.keep(id, tokens);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::StatusCode;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
-use tower_scalekit::Sandbox;
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::token::{Algorithm, Principal, TokenError, TokenVerifier};
+use tower_scalekit::{Sandbox, Scalekit};
 use tower_scalekit_fuzz::json::{Members, unambiguous_object};
 use tower_scalekit_fuzz::keys::{Address, Keys, Signer};
 use tower_scalekit_fuzz::{Input, START, block_on, clock, mutate};
@@ -33,9 +33,11 @@ thread_local! {
 /// A sandbox, whose time goes on: key sets age, and tokens with unknown keys cause fetches.
 struct Environment {
     time: ManualClock,
+    scalekit: Scalekit,
     verifier: TokenVerifier,
     good: String,
     id_token: String,
+    launch: String,
 }
 
 impl Environment {
@@ -44,11 +46,14 @@ impl Environment {
         let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
         let sandbox = Sandbox::builder().clock(time.clone()).access_token_lifetime(century).build();
         let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id());
+        let launch = json!({"connection_id": "conn_1", "iat": START, "exp": START + 300});
         Self {
             time,
+            scalekit: sandbox.scalekit(),
             verifier: verifier.build().expect("good settings"),
             good: sandbox.access_token("jane@acme.test"),
             id_token: sandbox.id_token("jane@acme.test", None),
+            launch: sandbox.sign(launch),
         }
     }
 
@@ -59,7 +64,7 @@ impl Environment {
 
     fn check_mutation(&self, input: &mut Input<'_>) {
         self.time.advance(Duration::from_secs(*input.pick(&[0, 1, 10, 301])));
-        let mut token = input.pick(&[&self.good, &self.id_token]).as_bytes().to_vec();
+        let mut token = input.pick(&[&self.good, &self.id_token, &self.launch]).as_bytes().to_vec();
         for _ in 0..32 {
             if !input.is_empty() {
                 mutate(input, &mut token);
@@ -72,6 +77,10 @@ impl Environment {
         let verified = block_on(self.verifier.verify(token));
         assert_ne!(verified.as_ref().err(), Some(&TokenError::KeysUnavailable));
         assert_eq!(verified.is_ok(), token == self.good, "{verified:?} for {token}");
+        if token != self.launch {
+            let launched = block_on(self.scalekit.verify_idp_initiated_login(token));
+            launched.expect_err("no launch");
+        }
         // Whatever strangers send, a good token stays good.
         block_on(self.verifier.verify(&self.good)).expect("the good token");
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use tower_scalekit::api::passwordless::PasswordlessType as Type;
 use tower_scalekit::passwordless_login::PasswordlessFailure as Failure;
 use tower_scalekit::sandbox::{Endpoint, Fault, PasswordlessType};
-use tower_scalekit::session::{LocalSession, User};
+use tower_scalekit::session::{LocalSession, NotAdmitted, User};
 
 use super::{
     ADA, MailWorld, RESEND, SEND, VERIFY, assert_refused, attempt_of, email_of, fetch_json,
@@ -293,14 +293,14 @@ async fn c4_of_many_attempts_the_newest_three_are_kept() {
 #[tokio::test]
 async fn who_it_is_decides_the_app() {
     let mail = MailWorld::with(|login| {
-        login.admit(|verified| async move {
+        login.on_login(|verified| async move {
             if verified.email == "mallory@acme.test" {
-                return Ok(None);
+                return Err(NotAdmitted::Refused);
             }
             let mut user = User::default();
             user.id = "usr_ada".to_owned();
             user.email = verified.email;
-            Ok(Some(LocalSession::new(user).organization_id("org_1").roles(["member"])))
+            Ok(LocalSession::new(user).organization_id("org_1").roles(["member"]))
         })
     });
     let (mut browser, _) = mail.waiting("/me").await;

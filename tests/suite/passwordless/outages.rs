@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use tower_scalekit::api::passwordless::VerifiedEmail;
 use tower_scalekit::passwordless_login::PasswordlessFailure as Failure;
 use tower_scalekit::sandbox::{Endpoint, Fault};
-use tower_scalekit::session::{LocalSession, User};
+use tower_scalekit::session::NotAdmitted;
 
 use super::{
     ADA, MailWorld, RESEND, SEND, VERIFY, assert_refused, click, email_of, failure,
@@ -124,16 +125,13 @@ async fn an_app_that_cannot_look_people_up_costs_no_code() {
     let down = Arc::new(AtomicBool::new(true));
     let database = Arc::clone(&down);
     let mail = MailWorld::with(|login| {
-        login.admit(move |verified| {
+        login.on_login(move |verified: VerifiedEmail| {
             let down = database.load(Ordering::SeqCst);
             async move {
-                if down {
-                    return Err("the database is down".into());
+                match down {
+                    true => Err(NotAdmitted::unavailable("the database is down")),
+                    false => Ok(verified.session()),
                 }
-                let mut user = User::default();
-                user.id = "usr_1".to_owned();
-                user.email = verified.email;
-                Ok(Some(LocalSession::new(user)))
             }
         })
     });

@@ -1,0 +1,109 @@
+//! Enterprise single sign-on for an app that keeps its users itself.
+//!
+//! `cargo run --example sso`, then open the printed address. Without the SCALEKIT_ variables it
+//! runs on an embedded sandbox; start a login from the company's portal there, too.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/me.rs"]
+mod me;
+mod pages;
+mod users;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::get;
+use serde::Deserialize;
+use tower_scalekit::api::connections::email_domain;
+use tower_scalekit::api::organizations::PortalFeature;
+use tower_scalekit::session::VerifiedIdentity;
+use tower_scalekit::{IdpInitiatedRedirect, RequireScope, RequireSession, Session, Sessions};
+
+use crate::users::Users;
+
+#[tokio::main]
+async fn main() {
+    let setup = common::Setup::with_sandbox(|sandbox| sandbox.modular_sso()).await;
+    let users = Users::default();
+    let sessions = Sessions::builder(setup.scalekit.clone())
+        .secret(common::session_secret())
+        .redirect_uri(format!("{}/auth/callback", setup.public_url))
+        .on_login(move |identity: VerifiedIdentity| std::future::ready(users.admit(&identity)))
+        .build();
+    let sessions = common::or_exit(2, sessions);
+
+    let app = Router::new()
+        .route("/admin-portal", get(admin_portal))
+        .route_layer(RequireScope::all_permissions(["sso:manage"]))
+        .route("/api/me", get(me::me))
+        .route_layer(RequireSession::new(&sessions))
+        .merge(
+            Router::new()
+                .route("/", get(home))
+                .route_layer(RequireSession::new(&sessions).optional()),
+        )
+        .route("/sso", get(sso))
+        .merge(sessions.routes().layer(IdpInitiatedRedirect::new(&sessions)))
+        .with_state(sessions);
+    setup.serve(app).await;
+}
+
+async fn home(session: Option<Session>) -> Html<String> {
+    Html(pages::home(session.as_ref(), None))
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    email: String,
+}
+
+/// Asks first whether the address has single sign-on, so that nobody is sent to a dead end.
+async fn sso(State(sessions): State<Sessions>, Query(asked): Query<Asked>) -> Response {
+    let email = asked.email.trim();
+    let Some(domain) = email_domain(email) else {
+        return problem(StatusCode::BAD_REQUEST, "Enter your work e-mail address.");
+    };
+    let connections = sessions.scalekit().api().connections();
+    match connections.enabled_for_domain(&domain).await {
+        Ok(enabled) if enabled.is_empty() => {
+            problem(StatusCode::NOT_FOUND, &format!("There is no single sign-on for {domain} yet."))
+        }
+        Ok(_) => {
+            let login = sessions.login_address().domain_hint(domain).login_hint(email);
+            Redirect::to(&login.to_string()).into_response()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the connections of a domain could not be listed");
+            problem(StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment.")
+        }
+    }
+}
+
+/// Where a customer's administrator sets up their identity provider. The link in it works once and
+/// for a minute, so it is made when the page is opened.
+async fn admin_portal(State(sessions): State<Sessions>, session: Session) -> Response {
+    let organization = session.principal().organization_id().unwrap_or_default();
+    let organizations = sessions.scalekit().api().organizations();
+    match organizations.portal_link(organization, &[PortalFeature::Sso]).await {
+        Ok(link) => {
+            let policy = format!(
+                "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; \
+                 frame-src {}; frame-ancestors 'none'",
+                link.frame_source()
+            );
+            let page = pages::admin_portal(&session, link.location.expose());
+            ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "there is no link to the admin portal");
+            problem(StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment.")
+        }
+    }
+}
+
+fn problem(status: StatusCode, text: &str) -> Response {
+    (status, Html(pages::home(None, Some(text)))).into_response()
+}

@@ -1,0 +1,115 @@
+//! The domain of an address, to ask for connections with.
+
+/// The domain of an e-mail address, in lower case: `acme.test` of `Jane@Acme.test`.
+///
+/// `None` for what is not plainly an address: it has exactly one `@` with something before it,
+/// nothing in it is white space or a control character, and what follows the `@` is a host name in
+/// ASCII, as [`Connection::domains`](super::Connection::domains) are. A name in other letters is
+/// given in its `xn--` form.
+///
+/// An address that somebody typed may say where they want to log in. It never proves that they may.
+///
+/// ```
+/// use tower_scalekit::api::connections::email_domain;
+///
+/// assert_eq!(email_domain("Jane@Acme.test").as_deref(), Some("acme.test"));
+/// assert_eq!(email_domain("jane@acme.test@evil.test"), None);
+/// assert_eq!(email_domain("jane@acme.test&organization_id=org_1"), None);
+/// ```
+#[must_use]
+pub fn email_domain(address: &str) -> Option<String> {
+    let (local, domain) = address.split_once('@')?;
+    let is_odd = |letter: char| letter.is_whitespace() || letter.is_control();
+    if local.is_empty() || address.len() > 254 || address.contains(is_odd) {
+        return None;
+    }
+    host_name(domain)
+}
+
+/// The name in lower case, if it is one of a host (RFC 1123) and not an IP address.
+pub(super) fn host_name(name: &str) -> Option<String> {
+    let is_label = |label: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(fits)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // The last label of a name is never a number; of an IPv4 address it is.
+    let ends_in_a_number =
+        name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_name = name.len() <= 253 && name.split('.').all(is_label) && !ends_in_a_number;
+    is_name.then(|| name.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_domain_is_a_host_name_after_the_one_at_sign() {
+        let longest_label = "a".repeat(63);
+        for (address, expected) in [
+            ("jane@acme.test", "acme.test"),
+            ("JANE+x@Mail.ACME.Test", "mail.acme.test"),
+            ("zoë@xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("a@localhost", "localhost"),
+            ("a@1.2.3.4a", "1.2.3.4a"),
+            (&format!("a@{longest_label}.test"), &format!("{longest_label}.test")),
+        ] {
+            assert_eq!(email_domain(address).as_deref(), Some(expected), "{address}");
+        }
+        for address in [
+            "",
+            "@",
+            "jane",
+            "jane@",
+            "@acme.test",
+            "jane@acme.test@evil.test",
+            "\"jane@home\"@acme.test",
+            "jane@acme.test ",
+            "jane @acme.test",
+            "jane@acme.test\r\nbcc: x",
+            "jane\0@acme.test",
+            "jane@acme..test",
+            "jane@.acme.test",
+            "jane@acme.test.",
+            "jane@-acme.test",
+            "jane@acme-.test",
+            "jane@acme_.test",
+            "jane@ac%6de.test",
+            "jane@acme.test:443",
+            "jane@acme.test/x",
+            "jane@acme.test&x=1",
+            "jane@b\u{fc}cher.example",
+            "jane@\u{ff41}cme.test",
+            "jane@acme\u{3002}test",
+            "jane@127.0.0.1",
+            "jane@[127.0.0.1]",
+            "jane@*.test",
+            &format!("jane@{}.test", "a".repeat(64)),
+            &format!("jane@{}test", "a.".repeat(125)),
+        ] {
+            assert_eq!(email_domain(address), None, "{address}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_gives_anything_but_a_host_name(address in "\\PC{0,8}@{0,2}\\PC{0,30}") {
+            if let Some(domain) = email_domain(&address) {
+                let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+                prop_assert!(domain.bytes().all(fits));
+                let end = format!("@{domain}");
+                prop_assert!(address.to_ascii_lowercase().ends_with(&end));
+                let url = url::Url::parse(&format!("https://{domain}/"));
+                if !domain.contains("xn--") {
+                    let url = url.unwrap();
+                    prop_assert_eq!(url.host_str(), Some(domain.as_str()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+use std::fmt;
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+use url::Url;
+
+use crate::api::{ApiError, wire};
+use crate::secret::SecretString;
+use crate::words::words;
+
+words! {
+    /// What an administrator sets up in the admin portal.
+    PortalFeature {
+        /// Directory sync.
+        DirSync = "dir_sync",
+        /// Single sign-on.
+        Sso = "sso",
+    }
+}
+
+/// A link to the admin portal, where an organization's administrator sets up single sign-on and
+/// directory sync. Made by [`OrganizationsApi::portal_link`](super::OrganizationsApi::portal_link).
+///
+/// Whoever opens it first is that administrator. It works once and within a minute, so it is made
+/// when it is needed, for somebody who has proved to be an administrator, and shown to nobody else.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PortalLink {
+    /// `lnk_…`, which opens nothing.
+    pub id: Option<String>,
+    /// When it stops working.
+    pub expire_time: Option<OffsetDateTime>,
+    /// The address to open, or to show in an `iframe`.
+    pub location: SecretString,
+    origin: String,
+}
+
+impl PortalLink {
+    /// What to allow in the `frame-src` of the `Content-Security-Policy` of a page that shows the
+    /// portal: the portal's scheme, host and port.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")]
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_scalekit::Sandbox;
+    /// use tower_scalekit::api::organizations::PortalFeature;
+    ///
+    /// let sandbox = Sandbox::new();
+    /// let acme = sandbox.organizations().remove(0).id;
+    /// let organizations = sandbox.scalekit().api().organizations();
+    /// let link = organizations.portal_link(&acme, &[PortalFeature::Sso]).await?;
+    /// let policy = format!("default-src 'self'; frame-src {}", link.frame_source());
+    /// assert_eq!(policy, "default-src 'self'; frame-src https://acme.scalekit.test");
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "sandbox"))]
+    /// # fn main() {}
+    /// ```
+    #[must_use]
+    pub fn frame_source(&self) -> &str {
+        &self.origin
+    }
+}
+
+// By hand: the location opens the portal.
+impl fmt::Debug for PortalLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PortalLink")
+            .field("id", &self.id)
+            .field("expire_time", &self.expire_time)
+            .field("location", &self.location)
+            .field("origin", &self.origin)
+            .finish()
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Answer {
+    link: Option<Link>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Link {
+    #[serde(deserialize_with = "wire::text")]
+    id: Option<String>,
+    #[serde(deserialize_with = "wire::timestamp")]
+    expire_time: Option<OffsetDateTime>,
+    #[serde(deserialize_with = "wire::text")]
+    location: Option<String>,
+}
+
+impl Answer {
+    /// The link, absolute where it is not.
+    pub(super) fn link(self, environment: &Url) -> Result<PortalLink, ApiError> {
+        let link = self.link.unwrap_or_default();
+        let location = link.location.map(SecretString::from);
+        let location = location.ok_or(ApiError::unexpected("an answer without its link"))?;
+        let url = environment.join(location.expose()).ok().filter(is_of_a_page);
+        let url = url.ok_or(ApiError::unexpected("a link that is not one to a page"))?;
+        Ok(PortalLink {
+            id: link.id,
+            expire_time: link.expire_time,
+            origin: url.origin().ascii_serialization(),
+            location: SecretString::from(String::from(url)),
+        })
+    }
+}
+
+/// Whether its origin is one that can stand in a `Content-Security-Policy`, where a `;` in a host
+/// begins another rule and a `*` stands for others.
+fn is_of_a_page(url: &Url) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte);
+    matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|h| h.bytes().all(fits))
+}

@@ -1,0 +1,69 @@
+//! How every login starts, whoever asked for it.
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use time::Duration;
+
+use super::answer::{AuthFailure, redirect};
+use super::attempt::{Attempt, Origin};
+use crate::oauth::AuthorizationRequest;
+use crate::return_to::ReturnTo;
+use crate::session::Sessions;
+use crate::telemetry;
+
+/// So many logins may a portal start in a row, within so long, without one that succeeds.
+const MAX_LAUNCHES: usize = 3;
+const CIRCLE: Duration = Duration::minutes(1);
+
+/// A login that is about to start.
+pub(crate) struct LoginStart<'a> {
+    pub(crate) sessions: &'a Sessions,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) return_to: ReturnTo,
+    pub(crate) origin: Origin,
+    /// What goes to the authorization endpoint besides what makes the login secure.
+    pub(crate) parameters: Vec<(String, String)>,
+}
+
+impl LoginStart<'_> {
+    /// Sends the browser to the environment, with a `state`, `nonce` and PKCE verifier of its own.
+    pub(crate) fn redirect(self) -> Result<Response<Bytes>, AuthFailure> {
+        let scalekit = self.sessions.scalekit();
+        let now = scalekit.clock().now();
+        // I7: each login that succeeded has taken its attempt away.
+        if self.origin == Origin::Launched
+            && Attempt::launched_since(self.sessions, self.headers, now - CIRCLE) >= MAX_LAUNCHES
+        {
+            return Err(AuthFailure::GoesInCircles);
+        }
+        let attempt = Attempt::start(self.return_to, self.origin, now).map_err(|error| {
+            telemetry::internal_error("login", &error);
+            AuthFailure::Misconfigured
+        })?;
+        let cookies = attempt.keep(self.sessions, self.headers);
+        let cookies = cookies.ok_or(AuthFailure::Misconfigured)?;
+
+        let mut authorization =
+            AuthorizationRequest::new(self.sessions.redirect_uri()).scopes(self.sessions.scopes());
+        for (name, value) in self.parameters {
+            authorization = authorization.parameter(name, value);
+        }
+        let url = scalekit.authorization_url(&attempt.tie(authorization));
+        Ok(redirect(StatusCode::FOUND, url.as_str(), cookies))
+    }
+}
+
+/// Where a login should end: the page that is wanted, unless there is none or it would lead in a
+/// circle; then the start page.
+pub(crate) fn page_to_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -> ReturnTo {
+    let circle = [
+        sessions.login_path(),
+        sessions.logout_path(),
+        sessions.refresh_path(),
+        sessions.callback_path(),
+        sessions.backchannel_logout_path(),
+    ];
+    wanted
+        .filter(|page| !circle.iter().any(|path| page.is_path(path)))
+        .unwrap_or_else(ReturnTo::root)
+}

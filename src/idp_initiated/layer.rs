@@ -1,0 +1,138 @@
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use tower_layer::Layer;
+
+use super::IdpInitiatedRedirectService;
+use crate::auth_routes::{
+    AuthFailure, AuthRejection, LoginStart, Origin, Route, page_to_return_to, redirect,
+};
+use crate::rejection::Rejected;
+use crate::return_to::ReturnTo;
+use crate::session::Sessions;
+use crate::shared_store::{Purpose, StoreKey, in_time};
+use crate::telemetry;
+use crate::token::{IdpInitiatedLogin, LaunchExpectations, TokenError};
+
+/// Layer that turns logins from an identity provider's portal into the app's own. See the
+/// [module docs](crate::idp_initiated).
+#[derive(Clone)]
+#[must_use]
+pub struct IdpInitiatedRedirect {
+    route: Route,
+    issuers: Arc<[String]>,
+}
+
+impl IdpInitiatedRedirect {
+    /// Starts the logins of these sessions.
+    pub fn new(sessions: &Sessions) -> Self {
+        Self { route: Route::new(sessions), issuers: Arc::new([]) }
+    }
+
+    /// Accepts launch tokens only with this `iss`; call it again for a further one. Unless set the
+    /// issuer does not matter, because some environments name the app's own address there.
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuers = self.issuers.iter().cloned().chain([issuer.into()]).collect();
+        self
+    }
+
+    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// any case.
+    pub fn on_rejection<F>(mut self, render: F) -> Self
+    where
+        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.route.on_rejection(render);
+        self
+    }
+
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.route.sessions
+    }
+
+    pub(super) fn refuse(&self, failure: AuthFailure, request: &Request<()>) -> Response<Bytes> {
+        self.route.refuse_login(failure, request, None, [])
+    }
+
+    /// The answer to a launch.
+    pub(super) async fn answer(&self, token: &str, request: &Request<()>) -> Response<Bytes> {
+        self.launch(token, request.headers())
+            .await
+            .unwrap_or_else(|failure| self.refuse(failure, request))
+    }
+
+    async fn launch(
+        &self,
+        token: &str,
+        headers: &HeaderMap,
+    ) -> Result<Response<Bytes>, AuthFailure> {
+        let sessions = self.sessions();
+        let scalekit = sessions.scalekit();
+        let now = scalekit.clock().now();
+        let expected =
+            LaunchExpectations { issuers: &self.issuers, client_id: scalekit.client_id() };
+        let verified = expected.verify(token, scalekit.keys(), now).await;
+        let launch = verified.map_err(|error| match error {
+            TokenError::KeysUnavailable => AuthFailure::Unavailable,
+            error => AuthFailure::LaunchRefused { error },
+        })?;
+        if !self.is_first_use(&launch).await {
+            return Ok(redirect(StatusCode::FOUND, sessions.login_path(), []));
+        }
+        let relay_state = launch.relay_state.as_deref();
+        let page = relay_state.and_then(|text| {
+            ReturnTo::parse(text).or_else(|| ReturnTo::on_origin(text, sessions.public_url()))
+        });
+        let selectors = [
+            ("connection_id", launch.connection_id),
+            ("organization_id", launch.organization_id),
+            ("login_hint", launch.login_hint),
+        ];
+        let parameters =
+            selectors.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        LoginStart {
+            sessions,
+            headers,
+            return_to: page_to_return_to(sessions, page),
+            origin: Origin::Launched,
+            parameters: parameters.collect(),
+        }
+        .redirect()
+    }
+
+    /// I4. Where the store cannot tell, nobody is kept out: a plain login is always possible.
+    async fn is_first_use(&self, launch: &IdpInitiatedLogin) -> bool {
+        let now = self.sessions().scalekit().clock().now();
+        let key = StoreKey::new(Purpose::Launch, launch.fingerprint.as_str());
+        let lifetime = (launch.expires_at - now).try_into().unwrap_or_default();
+        let store = self.sessions().store();
+        match in_time(store.put_if_absent(&key, USED, lifetime)).await {
+            Ok(first) => first,
+            Err(error) => {
+                telemetry::internal_error("launch", &error);
+                false
+            }
+        }
+    }
+}
+
+const USED: Bytes = Bytes::from_static(b"used");
+
+impl fmt::Debug for IdpInitiatedRedirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdpInitiatedRedirect")
+            .field("sessions", self.sessions())
+            .field("issuers", &self.issuers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for IdpInitiatedRedirect {
+    type Service = IdpInitiatedRedirectService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        IdpInitiatedRedirectService { inner, config: self.clone() }
+    }
+}

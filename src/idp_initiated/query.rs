@@ -1,0 +1,52 @@
+//! What the address of a request says about a launch.
+
+use http::{Method, Request};
+use url::form_urlencoded;
+
+use crate::auth_routes::AuthFailure;
+use crate::oauth::SsoError;
+use crate::origin::original_uri;
+use crate::session::Sessions;
+
+const LAUNCH: &str = "idp_initiated_login";
+
+/// What is asked of the layer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Nothing: the request is the inner service's.
+    Nothing,
+    Launch(String),
+    Refused(AuthFailure),
+}
+
+impl Asked {
+    pub(super) fn by<B>(request: &Request<B>, sessions: &Sessions) -> Self {
+        // Most requests end here.
+        let Some(query) = request.uri().query() else { return Self::Nothing };
+        if request.method() != Method::GET || !(query.contains(LAUNCH) || query.contains("error")) {
+            return Self::Nothing;
+        }
+        let values = |wanted: &'static str| {
+            form_urlencoded::parse(query.as_bytes())
+                .filter(move |(name, value)| name == wanted && !value.is_empty())
+                .map(|(_, value)| value)
+        };
+        let mut launches = values(LAUNCH);
+        match (launches.next(), launches.next()) {
+            (Some(token), None) => return Self::Launch(token.into_owned()),
+            // L4: of two values nobody knows which one is meant.
+            (Some(_), Some(_)) => return Self::Refused(AuthFailure::MalformedRequest),
+            (None, _) => {}
+        }
+        let path = original_uri(request).path();
+        let is_ours = path == sessions.login_path() || path == sessions.callback_path();
+        match values("error").next() {
+            // With a state it ends an attempt, which is the callback's business.
+            Some(error) if is_ours && values("state").next().is_none() => {
+                let error = SsoError::parse(&error);
+                Self::Refused(AuthFailure::EnvironmentRefused { error })
+            }
+            _ => Self::Nothing,
+        }
+    }
+}

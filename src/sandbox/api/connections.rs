@@ -1,0 +1,122 @@
+//! `/api/v1/connections` and `/api/v1/organizations/{organization_id}/connections`.
+
+use bytes::Bytes;
+use http::Request;
+use serde_json::{Value, json};
+
+use super::organizations::known_organization;
+use super::{Answer, ApiRefusal, checked};
+use crate::sandbox::connections::Connection;
+use crate::sandbox::environment::Environment;
+use crate::sandbox::parameters::Parameters;
+use crate::sandbox::state::State;
+
+/// Only those that are enabled, unless all are asked for.
+pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> Answer {
+    let query = Parameters::of_query(request);
+    let all = match query.get("include") {
+        None => false,
+        Some("all") => true,
+        Some(_) => return Err(ApiRefusal::invalid("include must be all or absent")),
+    };
+    let (organization_id, domain) = (query.get("organization_id"), query.get("domain"));
+    let is_wanted = |connection: &&Connection| {
+        let has = |domain: &str| connection.domains.iter().any(|d| d.eq_ignore_ascii_case(domain));
+        (all || connection.enabled)
+            && organization_id.is_none_or(|id| connection.organization_id == id)
+            && domain.is_none_or(has)
+    };
+    let state = environment.lock();
+    let connections = state.people.connections.iter().filter(is_wanted);
+    let connections: Vec<_> =
+        connections.map(|connection| list_details(&state, connection)).collect();
+    Ok(json!({ "connections": connections }))
+}
+
+pub(super) fn get(environment: &Environment, organization_id: &str, id: &str) -> Answer {
+    let state = environment.lock();
+    let connection = known_connection(&state, organization_id, id)?;
+    Ok(json!({ "connection": details(&state, connection) }))
+}
+
+/// A connection that is as it should be already stays so, and the answer says it.
+pub(super) fn set_enabled(
+    environment: &Environment,
+    organization_id: &str,
+    id: &str,
+    enabled: bool,
+) -> Answer {
+    let now = environment.now();
+    let mut state = environment.lock();
+    known_connection(&state, organization_id, id)?;
+    let error_message = match (state.set_connection_enabled(id, enabled, now), enabled) {
+        (Some(true), _) => "",
+        (_, true) => "The connection is already enabled",
+        (_, false) => "The connection is already disabled",
+    };
+    Ok(json!({ "enabled": enabled, "error_message": error_message }))
+}
+
+pub(super) fn delete(environment: &Environment, organization_id: &str, id: &str) -> Answer {
+    let now = environment.now();
+    let mut state = environment.lock();
+    known_connection(&state, organization_id, id)?;
+    state.delete_connection(id, now);
+    Ok(json!({}))
+}
+
+fn known_connection<'a>(
+    state: &'a State,
+    organization_id: &str,
+    id: &str,
+) -> Result<&'a Connection, ApiRefusal> {
+    let organization = known_organization(state, organization_id)?;
+    let id = checked(id, "conn_", "connection_id must start with conn_")?;
+    let connection = state.people.connection(id);
+    let connection = connection.filter(|known| known.organization_id == organization.id);
+    connection.ok_or(ApiRefusal::not_found("connection not found"))
+}
+
+/// `connectionsListConnection`
+fn list_details(state: &State, connection: &Connection) -> Value {
+    let organization = state.people.organization(&connection.organization_id);
+    let organization_name = organization.map_or("", |organization| &organization.display_name);
+    json!({
+        "id": connection.id,
+        "key_id": connection.id,
+        "organization_id": connection.organization_id,
+        "organization_name": organization_name,
+        "provider": connection.provider,
+        "provider_key": connection.provider.to_ascii_lowercase(),
+        "type": connection.connection_type,
+        "status": "COMPLETED",
+        "enabled": connection.enabled,
+        "domains": connection.domains,
+        "mcp_server_url": "",
+    })
+}
+
+/// `connectionsConnection`
+fn details(state: &State, connection: &Connection) -> Value {
+    let domains = connection.domains.iter().map(|domain| {
+        json!({
+            "domain": domain,
+            "organization_id": connection.organization_id,
+            "verification_status": "AUTO_VERIFIED",
+        })
+    });
+    json!({
+        "id": connection.id,
+        "key_id": connection.id,
+        "organization_id": connection.organization_id,
+        "provider": connection.provider,
+        "provider_key": connection.provider.to_ascii_lowercase(),
+        "type": connection.connection_type,
+        "status": "COMPLETED",
+        "configuration_type": "MANUAL",
+        "enabled": connection.enabled,
+        "debug_enabled": false,
+        "domains": domains.collect::<Vec<_>>(),
+        "test_connection_uri": format!("{}/idp/{}", state.environment_url, connection.id),
+    })
+}

@@ -1,0 +1,145 @@
+//! Organizations made, changed and removed. None of it is told by an event.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::Request;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{details, known_organization};
+use crate::sandbox::api::{Answer, ApiRefusal};
+use crate::sandbox::environment::Environment;
+use crate::sandbox::people::Organization;
+use crate::sandbox::state::State;
+
+pub(in crate::sandbox::api) fn create(
+    environment: &Environment,
+    request: &Request<Bytes>,
+) -> Answer {
+    let written = Written::read(request)?;
+    let name = written.display_name.as_deref().unwrap_or_default();
+    let mut organization = Organization::new(name, &[]);
+    organization.made_at = Some(environment.now());
+    let mut state = environment.lock();
+    written.check(&state, &organization.id)?;
+    written.write_to(&mut organization);
+    named(&organization)?;
+    let organization = state.people.found(organization);
+    Ok(json!({ "organization": details(&state, &organization) }))
+}
+
+pub(in crate::sandbox::api) fn update(
+    environment: &Environment,
+    id: &str,
+    request: &Request<Bytes>,
+) -> Answer {
+    let now = environment.now();
+    let mut state = environment.lock();
+    let mut organization = known_organization(&state, id)?.clone();
+    let written = Written::read(request)?;
+    written.check(&state, id)?;
+    written.write_to(&mut organization);
+    named(&organization)?;
+    organization.changed_at = Some(now);
+    let answer = json!({ "organization": details(&state, &organization) });
+    let known = state.people.organizations.iter_mut().find(|known| known.id == id);
+    known.into_iter().for_each(|known| known.clone_from(&organization));
+    Ok(answer)
+}
+
+/// Its users, connections and directories go with it, and its users' sessions end.
+pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> Answer {
+    let now = environment.now();
+    let mut state = environment.lock();
+    let id = known_organization(&state, id)?.id.clone();
+    let users = state.people.users.iter().filter(|user| user.organization_id == id);
+    let users: Vec<_> = users.map(|user| user.id.clone()).collect();
+    for user in &users {
+        state.revoke_sessions_of(user, now);
+    }
+    state.people.users.retain(|user| user.organization_id != id);
+    state.people.organizations.retain(|known| known.id != id);
+    state.people.connections.retain(|known| known.organization_id != id);
+    state.directories.remove_those_of(&id);
+    Ok(json!({}))
+}
+
+/// What a request says of an organization.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Written {
+    display_name: Option<String>,
+    external_id: Option<String>,
+    slug: Option<String>,
+    logo_url: Option<String>,
+    metadata: Option<BTreeMap<String, String>>,
+}
+
+impl Written {
+    fn read(request: &Request<Bytes>) -> Result<Self, ApiRefusal> {
+        let refused = |_| ApiRefusal::invalid("the body is not that of an organization");
+        serde_json::from_slice(request.body()).map_err(refused)
+    }
+
+    /// Within the limits of the API's reference, and not what another organization has.
+    fn check(&self, state: &State, id: &str) -> Result<(), ApiRefusal> {
+        let logo_url = self.logo_url.as_deref().filter(|url| !url.is_empty());
+        if logo_url.is_some_and(|url| !url.starts_with("https://") || url.len() > 1024) {
+            return Err(ApiRefusal::invalid("logo_url must be https and at most 1024 characters"));
+        }
+        let slug = self.slug.as_deref().filter(|slug| !slug.is_empty());
+        if slug.is_some_and(|slug| slug.len() > 253 || !slug.split('.').all(is_label)) {
+            return Err(ApiRefusal::invalid("slug must be a label or host name"));
+        }
+        let fits = |(key, value): (&String, &String)| {
+            (3..=25).contains(&key.chars().count()) && (1..=256).contains(&value.chars().count())
+        };
+        let mut metadata = self.metadata.iter().flatten();
+        if metadata.clone().count() > 10 || !metadata.all(fits) {
+            return Err(ApiRefusal::invalid("metadata has too many or too long pairs"));
+        }
+        let has = |own: &Option<String>, wanted: &Option<String>| {
+            wanted.as_ref().is_some_and(|wanted| !wanted.is_empty() && own.as_ref() == Some(wanted))
+        };
+        let mut others = state.people.organizations.iter().filter(|known| known.id != id);
+        let taken = others.any(|other| {
+            has(&other.external_id, &self.external_id) || has(&other.slug, &self.slug)
+        });
+        if taken { Err(ApiRefusal::conflict("another organization has it")) } else { Ok(()) }
+    }
+
+    fn write_to(self, organization: &mut Organization) {
+        let set = |own: &mut Option<String>, written: Option<String>| {
+            if let Some(written) = written {
+                *own = Some(written).filter(|written| !written.is_empty());
+            }
+        };
+        set(&mut organization.external_id, self.external_id);
+        set(&mut organization.slug, self.slug);
+        set(&mut organization.logo_url, self.logo_url);
+        if let Some(name) = self.display_name {
+            organization.display_name = name;
+        }
+        if let Some(metadata) = self.metadata {
+            organization.metadata = metadata;
+        }
+    }
+}
+
+fn named(organization: &Organization) -> Result<(), ApiRefusal> {
+    let is_name = (1..=200).contains(&organization.display_name.chars().count());
+    if is_name {
+        return Ok(());
+    }
+    Err(ApiRefusal::invalid("display_name must be between 1 and 200 characters"))
+}
+
+/// Of DNS.
+fn is_label(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(fits)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}

@@ -1,0 +1,80 @@
+//! `/idp/{connection_id}`: the portal of a company's identity provider, from which its people
+//! launch the application.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+
+use super::environment::Environment;
+use super::identity_provider::FAILURES;
+use super::launches::{NewLaunch, failed_launch_url, initiate_login_url, launch_url};
+use super::login::form_of_own_page;
+use super::pages::{self, CompanyPortalPage};
+use super::respond::redirect;
+
+const REFUSED: &str = "Nothing is opened";
+
+/// `GET /idp/{connection_id}`: the page.
+pub(super) fn show(environment: &Environment, connection_id: &str) -> Response<Bytes> {
+    let state = environment.lock();
+    let Some(connection) = state.people.connection(connection_id) else { return unknown() };
+    let organization = state.people.organization(&connection.organization_id);
+    let users = state.people.users.iter();
+    let users: Vec<_> =
+        users.filter(|user| user.organization_id == connection.organization_id).collect();
+    pages::company_portal(&CompanyPortalPage {
+        connection,
+        organization: organization.map_or("", |organization| &organization.display_name),
+        application: initiate_login_url(&state).as_ref(),
+        users: &users,
+    })
+}
+
+/// `POST /idp/{connection_id}`: somebody opens the application, or lets that fail.
+pub(super) fn submit(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    connection_id: &str,
+) -> Response<Bytes> {
+    let form = match form_of_own_page(request) {
+        Ok(form) => form,
+        Err(refused) => return refused.page_with_title(REFUSED),
+    };
+    let connection = environment.lock().people.connection(connection_id).cloned();
+    let Some(connection) = connection else { return unknown() };
+    let failure = match form.get("action") {
+        Some("fail") => {
+            let picked = form.get("error");
+            FAILURES.iter().find(|(error, _)| picked == Some(error)).copied()
+        }
+        _ if !connection.enabled => Some(("connection_not_active", "The connection is off")),
+        _ => None,
+    };
+    let location = match failure {
+        Some((error, description)) => {
+            let description = form.get("error_description").unwrap_or(description);
+            failed_launch_url(environment, error, description)
+        }
+        None => {
+            let mut launch = NewLaunch::new(&connection.id);
+            if let Some(email) = form.get("login_hint") {
+                launch = launch.login_hint(email);
+            }
+            if let Some(relay_state) = form.get("relay_state") {
+                launch = launch.relay_state(relay_state);
+            }
+            launch_url(environment, launch)
+        }
+    };
+    match location {
+        Some(location) => redirect(StatusCode::SEE_OTHER, &location),
+        None => {
+            let reason = "The sandbox was not told the application's initiate-login URL.";
+            pages::problem(StatusCode::CONFLICT, REFUSED, reason)
+        }
+    }
+}
+
+fn unknown() -> Response<Bytes> {
+    let reason = "There is no connection with this id, or no longer.";
+    pages::problem(StatusCode::NOT_FOUND, "No such identity provider", reason)
+}

@@ -1,0 +1,169 @@
+//! Launches: somebody opens the application from the portal of their identity provider.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::Sandbox;
+use super::environment::Environment;
+use super::state::State;
+use super::tampering::TokenDraft;
+
+/// How long a launch token is good.
+const LIFETIME: i64 = 300;
+
+impl Sandbox {
+    /// Where identity providers launch the application: its login route. An absolute `http` or
+    /// `https` URL; with any other there are no launches.
+    pub fn set_initiate_login_url(&self, url: &str) {
+        self.environment.lock().initiate_login_url = Some(url.to_owned());
+    }
+
+    /// The token of a launch: what the application is given as `idp_initiated_login`. It is signed
+    /// with the environment's key and good for five minutes; its issuer is the application's own
+    /// address once that is [known](Self::set_initiate_login_url), before that the environment.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such connection.
+    #[must_use]
+    pub fn launch_token(&self, launch: impl Into<NewLaunch>) -> String {
+        self.sign_draft(&self.launch_token_draft(launch))
+    }
+
+    /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
+    ///
+    /// # Panics
+    ///
+    /// When there is no such connection.
+    #[must_use]
+    pub fn launch_token_draft(&self, launch: impl Into<NewLaunch>) -> TokenDraft {
+        token_draft(&self.environment, launch.into())
+    }
+
+    /// Where a launch sends the browser, if the application can be launched.
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::{NewLaunch, Sandbox};
+    ///
+    /// let sandbox = Sandbox::builder().initiate_login_url("https://app.example.com/login").build();
+    /// let acme = sandbox.connections().remove(0);
+    /// let launch = NewLaunch::new(&acme.id).login_hint("jane@acme.test").relay_state("/reports");
+    /// let url = sandbox.launch_url(launch).unwrap();
+    /// assert!(url.starts_with("https://app.example.com/login?idp_initiated_login=ey"));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When there is no such connection.
+    #[must_use]
+    pub fn launch_url(&self, launch: impl Into<NewLaunch>) -> Option<String> {
+        launch_url(&self.environment, launch.into())
+    }
+
+    /// Where the browser is sent when a launch has failed at the environment, if the application
+    /// can be launched.
+    #[must_use]
+    pub fn failed_launch_url(&self, error: &str, description: &str) -> Option<String> {
+        failed_launch_url(&self.environment, error, description)
+    }
+}
+
+/// A launch to make a token of. What it says of the organization follows from the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct NewLaunch {
+    connection_id: String,
+    login_hint: Option<String>,
+    relay_state: Option<String>,
+}
+
+impl NewLaunch {
+    /// A launch through a connection (`conn_…`).
+    pub fn new(connection_id: &str) -> Self {
+        Self { connection_id: connection_id.to_owned(), login_hint: None, relay_state: None }
+    }
+
+    /// The address of who launches. The default is not to say it.
+    pub fn login_hint(mut self, email: &str) -> Self {
+        self.login_hint = Some(email.to_owned());
+        self
+    }
+
+    /// What the identity provider passes on unread. The default is nothing.
+    pub fn relay_state(mut self, relay_state: &str) -> Self {
+        self.relay_state = Some(relay_state.to_owned());
+        self
+    }
+}
+
+impl From<&str> for NewLaunch {
+    fn from(connection_id: &str) -> Self {
+        Self::new(connection_id)
+    }
+}
+
+/// Where a launch sends the browser. Its connection must be there.
+pub(super) fn launch_url(environment: &Environment, launch: NewLaunch) -> Option<String> {
+    let draft = token_draft(environment, launch);
+    let key = Arc::clone(environment.lock().keys.current());
+    let token = draft.sign(environment, &key);
+    url_with(environment, &[("idp_initiated_login", &token)])
+}
+
+/// Where a failed launch sends the browser.
+pub(super) fn failed_launch_url(
+    environment: &Environment,
+    error: &str,
+    description: &str,
+) -> Option<String> {
+    url_with(environment, &[("error", error), ("error_description", description)])
+}
+
+/// Where the application is launched, if it can be.
+pub(super) fn initiate_login_url(state: &State) -> Option<Url> {
+    let url = Url::parse(state.initiate_login_url.as_deref()?).ok()?;
+    matches!(url.scheme(), "http" | "https").then_some(url)
+}
+
+fn url_with(environment: &Environment, parameters: &[(&str, &str)]) -> Option<String> {
+    let mut url = initiate_login_url(&environment.lock())?;
+    url.query_pairs_mut().extend_pairs(parameters);
+    Some(url.into())
+}
+
+fn token_draft(environment: &Environment, launch: NewLaunch) -> TokenDraft {
+    let now = environment.now().unix_timestamp();
+    let state = environment.lock();
+    let mut claims = Map::new();
+    let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+    set("organization_id", json!(owner(&launch.connection_id, &state)));
+    set("connection_id", json!(launch.connection_id));
+    if let Some(login_hint) = launch.login_hint {
+        set("login_hint", json!(login_hint));
+    }
+    if let Some(relay_state) = launch.relay_state {
+        set("relay_state", json!(relay_state));
+    }
+    set("iss", json!(issuer(&state)));
+    set("iat", json!(now));
+    set("nbf", json!(now));
+    set("exp", json!(now.saturating_add(LIFETIME)));
+    TokenDraft::new(state.keys.current().kid(), claims)
+}
+
+fn issuer(state: &State) -> String {
+    match initiate_login_url(state) {
+        Some(url) => url.origin().ascii_serialization(),
+        None => state.environment_url.clone(),
+    }
+}
+
+/// The organization of a connection, which must be there.
+#[expect(clippy::panic, reason = "a test that names an unknown connection has no better answer")]
+fn owner(connection_id: &str, state: &State) -> String {
+    let connection = state.people.connection(connection_id);
+    let owner = connection.map(|connection| connection.organization_id.clone());
+    owner.unwrap_or_else(|| panic!("there is no connection {connection_id}"))
+}

@@ -1,0 +1,60 @@
+//! The app's word on a login that was verified: a session of its own, or none.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use super::LocalSession;
+
+/// Why a verified login begins no session: what the app's hook says.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAdmitted {
+    /// The person may not use the app: 403.
+    #[error("the person may not use the app")]
+    Refused,
+    /// Whether they may cannot be told at the moment, because a database does not answer: 503.
+    #[error("whether the person may use the app cannot be told: {0}")]
+    Unavailable(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+impl NotAdmitted {
+    /// [`NotAdmitted::Unavailable`], for `map_err`.
+    pub fn unavailable(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+/// The app's hook: who `T` says it is, and what comes of it.
+pub(crate) struct Admission<T>(Arc<Hook<T>>);
+
+type Hook<T> = dyn Fn(T) -> BoxFuture<'static, Result<LocalSession, NotAdmitted>> + Send + Sync;
+
+impl<T> Admission<T> {
+    pub(crate) fn new<F, Fut>(admit: F) -> Self
+    where
+        F: Fn(T) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<LocalSession, NotAdmitted>> + Send + 'static,
+    {
+        Self(Arc::new(move |identity| Box::pin(admit(identity))))
+    }
+
+    pub(crate) async fn ask(&self, identity: T) -> Result<LocalSession, NotAdmitted> {
+        (self.0)(identity).await
+    }
+}
+
+impl<T> Clone for Admission<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> fmt::Debug for Admission<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Admission")
+    }
+}

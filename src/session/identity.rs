@@ -1,0 +1,136 @@
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{LocalSession, User};
+use crate::token::{Claims, ORGANIZATION_CLAIMS};
+
+/// Who has logged in, from the verified ID token of a login. Cheap to clone.
+///
+/// With single sign-on it is an organization's identity provider that says so, and it may say any
+/// e-mail address: an address of one customer's people in another customer's mouth too. Look people
+/// up by organization *and* address, or by [`User::id`], never by the address alone.
+#[derive(Clone)]
+pub struct VerifiedIdentity(Arc<Content>);
+
+struct Content {
+    user: User,
+    claims: Claims,
+}
+
+impl VerifiedIdentity {
+    /// By the claims of an ID token that was verified.
+    pub(crate) fn new(id_claims: Claims) -> Self {
+        Self(Arc::new(Content { user: User::from_claims(&id_claims), claims: id_claims }))
+    }
+
+    /// The person's profile. With modular single sign-on the id is `conn_…;` and the identity
+    /// provider's id of them.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        &self.0.user
+    }
+
+    /// The organization they have logged in to (`org_…`).
+    #[must_use]
+    pub fn organization_id(&self) -> Option<&str> {
+        ORGANIZATION_CLAIMS.iter().find_map(|name| self.text(name))
+    }
+
+    /// The single sign-on connection that they came through (`conn_…`).
+    #[must_use]
+    pub fn connection_id(&self) -> Option<&str> {
+        let is_connection = |id: &&str| id.starts_with("conn_");
+        let methods = self.0.claims.members().get("amr").and_then(Value::as_array);
+        let method =
+            methods.and_then(|all| all.iter().filter_map(Value::as_str).find(is_connection));
+        method.or_else(|| self.user().id.split_once(';').map(|(id, _)| id).filter(is_connection))
+    }
+
+    /// The environment's session (`ses_…`), which a logout there names.
+    #[must_use]
+    pub fn session_id(&self) -> Option<&str> {
+        self.text("sid")
+    }
+
+    /// All claims of the ID token.
+    #[must_use]
+    pub fn raw_claims(&self) -> &Map<String, Value> {
+        self.0.claims.members()
+    }
+
+    /// The claims as a type of yours.
+    ///
+    /// # Errors
+    /// When they do not fit it.
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(Value::Object(self.raw_claims().clone()))
+    }
+
+    /// A session of this person in this organization. A logout or a revocation at the environment
+    /// that this app is told of ends it.
+    pub fn session(&self) -> LocalSession {
+        self.session_of(self.user().clone())
+    }
+
+    /// The same for the person as the app knows them.
+    pub fn session_of(&self, user: User) -> LocalSession {
+        let mut session = LocalSession::new(user);
+        if let Some(id) = self.organization_id() {
+            session = session.organization_id(id);
+        }
+        if let Some(id) = self.session_id() {
+            session = session.session_id(id);
+        }
+        session
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        let text = self.0.claims.members().get(name).and_then(Value::as_str);
+        text.filter(|text| !text.is_empty())
+    }
+}
+
+// By hand: the claims are a person's.
+impl fmt::Debug for VerifiedIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedIdentity")
+            .field("user_id", &self.user().id)
+            .field("organization_id", &self.organization_id())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    fn identity(claims: &Value) -> VerifiedIdentity {
+        VerifiedIdentity::new(Claims::new(claims.as_object().unwrap().clone()))
+    }
+
+    #[test]
+    fn a_modular_identity_names_its_connection_and_organization() {
+        let who = identity(&json!({
+            "sub": "conn_1;e964d135", "oid": "org_1", "sid": "ses_1", "amr": ["pwd", "conn_2"],
+            "email": "jane@example.com", "preferred_username": "jane", "department": "Sales",
+        }));
+        assert_eq!(who.user().id, "conn_1;e964d135");
+        assert_eq!(who.user().preferred_username.as_deref(), Some("jane"));
+        assert_eq!(who.connection_id(), Some("conn_2"));
+        assert_eq!((who.organization_id(), who.session_id()), (Some("org_1"), Some("ses_1")));
+        #[derive(Deserialize)]
+        struct Extra {
+            department: String,
+        }
+        assert_eq!(who.claims::<Extra>().unwrap().department, "Sales");
+        assert!(!format!("{who:?}").contains("jane@"));
+        assert_eq!(identity(&json!({"sub": "conn_1;x"})).connection_id(), Some("conn_1"));
+        assert_eq!(identity(&json!({"sub": "usr_1", "amr": "conn_1"})).connection_id(), None);
+    }
+}

@@ -1,0 +1,241 @@
+//! The token of a login that began at an organization's identity provider (Scalekit's parameter
+//! `idp_initiated_login`).
+
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use time::{Duration, OffsetDateTime};
+
+use super::claims::TokenKind;
+use super::{Claims, RemoteKeys, TokenError};
+use crate::scalekit::Scalekit;
+
+/// How far the issuer's clock may be ahead of ours.
+const CLOCK_SKEW: Duration = Duration::seconds(60);
+/// Launches live for minutes; for as long as one lives it has to be remembered.
+const MAX_LIFETIME: Duration = Duration::hours(1);
+/// No identifier and no address is longer.
+const MAX_TEXT_BYTES: usize = 320;
+
+/// What a login that began in an organization's identity-provider portal asks for: the claims of
+/// the launch token. None of it says who the person is; that is what the login is for.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IdpInitiatedLogin {
+    /// The single sign-on connection (`conn_…`).
+    pub connection_id: Option<String>,
+    /// The organization (`org_…`).
+    pub organization_id: Option<String>,
+    /// The person's address as the portal knows it, to fill in forms with.
+    pub login_hint: Option<String>,
+    /// Where the portal would like the login to end, unchecked: others have written it. Never use
+    /// it as a login's `state`, and parse it with
+    /// [`ReturnTo`](crate::auth_routes::ReturnTo) before sending anybody there.
+    pub relay_state: Option<String>,
+    /// UTC.
+    pub expires_at: OffsetDateTime,
+    /// The same for each copy of the token, and for no other token: by it a second use is told from
+    /// the first.
+    pub fingerprint: String,
+}
+
+// By hand: who it is, and what others have written.
+impl fmt::Debug for IdpInitiatedLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdpInitiatedLogin")
+            .field("connection_id", &self.connection_id)
+            .field("organization_id", &self.organization_id)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Scalekit {
+    /// Verifies the token in the parameter `idp_initiated_login` of an initiate-login request, for
+    /// apps that start the login themselves;
+    /// [`IdpInitiatedRedirect`](crate::IdpInitiatedRedirect) does all of it.
+    ///
+    /// Signed by the environment's keys, with an expiry, and a launch: never an access or ID token.
+    /// Its issuer is not looked at, because it may be the app's own address. Whether the token was
+    /// used before is for the caller to remember, by its fingerprint.
+    ///
+    /// # Errors
+    /// [`TokenError::KeysUnavailable`] when nobody can tell; any other for a token that must not
+    /// start a login.
+    pub async fn verify_idp_initiated_login(
+        &self,
+        token: &str,
+    ) -> Result<IdpInitiatedLogin, TokenError> {
+        LaunchExpectations { issuers: &[], client_id: self.client_id() }
+            .verify(token, self.keys(), self.clock().now())
+            .await
+    }
+}
+
+/// What a launch token must say.
+#[derive(Debug)]
+pub(crate) struct LaunchExpectations<'a> {
+    /// Any, where none is named.
+    pub(crate) issuers: &'a [String],
+    pub(crate) client_id: &'a str,
+}
+
+impl LaunchExpectations<'_> {
+    /// Verifies a launch token, waiting for keys if need be.
+    pub(crate) async fn verify(
+        &self,
+        token: &str,
+        keys: &RemoteKeys,
+        now: OffsetDateTime,
+    ) -> Result<IdpInitiatedLogin, TokenError> {
+        let signed = keys.verify_foreign(token).await?;
+        // Of what is signed: some algorithms have several signatures for the same text.
+        let input = token.rsplit_once('.').map_or(token, |(input, _)| input);
+        let fingerprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, input.as_bytes()));
+        self.judge(&signed.claims, signed.typ.as_deref(), fingerprint, now)
+    }
+
+    /// I1, I6.
+    fn judge(
+        &self,
+        claims: &Claims,
+        typ: Option<&str>,
+        fingerprint: String,
+        now: OffsetDateTime,
+    ) -> Result<IdpInitiatedLogin, TokenError> {
+        if claims.kind(typ) != TokenKind::Launch || claims.has("client_id") {
+            return Err(TokenError::Kind);
+        }
+        let issuer = claims.text("iss")?;
+        let is_issuer = |allowed: &String| issuer == Some(allowed);
+        if !self.issuers.is_empty() && !self.issuers.iter().any(is_issuer) {
+            return Err(TokenError::Issuer);
+        }
+        let audiences = claims.audiences()?;
+        if !audiences.is_empty() && !audiences.contains(&self.client_id) {
+            return Err(TokenError::Audience);
+        }
+        let expires_at = claims.date("exp")?.ok_or(TokenError::Claim("exp"))?;
+        if now >= expires_at {
+            return Err(TokenError::Expired);
+        }
+        if expires_at > now.saturating_add(MAX_LIFETIME) {
+            return Err(TokenError::Claim("exp"));
+        }
+        for name in ["iat", "nbf"] {
+            if claims.date(name)?.is_some_and(|start| now.saturating_add(CLOCK_SKEW) < start) {
+                return Err(TokenError::NotYetValid);
+            }
+        }
+        let text = |name| Ok::<_, TokenError>(claims.text(name)?.filter(|text| !text.is_empty()));
+        let selector = |name| match text(name)? {
+            Some(id) if id.len() > MAX_TEXT_BYTES => Err(TokenError::Claim(name)),
+            id => Ok(id.map(str::to_owned)),
+        };
+        let connection_id = selector("connection_id")?;
+        let organization_id = selector("organization_id")?;
+        if connection_id.is_none() && organization_id.is_none() {
+            return Err(TokenError::Claim("connection_id"));
+        }
+        // A hint decides nothing, so an impossible one is left out.
+        let login_hint = text("login_hint")?.filter(|hint| hint.len() <= MAX_TEXT_BYTES);
+        Ok(IdpInitiatedLogin {
+            connection_id,
+            organization_id,
+            login_hint: login_hint.map(str::to_owned),
+            relay_state: text("relay_state")?.map(str::to_owned),
+            expires_at,
+            fingerprint,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: i64 = 1_000_000;
+
+    fn judge(issuers: &[&str], changes: &Value) -> Result<IdpInitiatedLogin, TokenError> {
+        let mut claims = json!({
+            "iss": "https://b2b-app.com", "connection_id": "conn_1", "organization_id": "org_1",
+            "login_hint": "jane@acme.test", "relay_state": "/reports",
+            "iat": NOW, "nbf": NOW, "exp": NOW + 300,
+        });
+        let members = claims.as_object_mut().unwrap();
+        for (name, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => members.remove(name),
+                value => members.insert(name.clone(), value.clone()),
+            };
+        }
+        let issuers: Vec<_> = issuers.iter().map(|issuer| (*issuer).to_owned()).collect();
+        let expected = LaunchExpectations { issuers: &issuers, client_id: "skc_1" };
+        let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
+        expected.judge(&Claims::new(members.clone()), Some("JWT"), String::new(), now)
+    }
+
+    #[test]
+    fn i1_a_launch_names_its_organization_or_connection() {
+        let launch = judge(&[], &json!({})).unwrap();
+        assert_eq!(launch.connection_id.as_deref(), Some("conn_1"));
+        assert_eq!(launch.organization_id.as_deref(), Some("org_1"));
+        assert_eq!(launch.login_hint.as_deref(), Some("jane@acme.test"));
+        assert_eq!(launch.relay_state.as_deref(), Some("/reports"));
+        assert!(judge(&[], &json!({"connection_id": null, "iss": null, "nbf": null})).is_ok());
+        assert!(judge(&[], &json!({"organization_id": "", "login_hint": ""})).is_ok());
+        assert!(judge(&[], &json!({"aud": ["skc_1"], "jti": "tkn_1"})).is_ok());
+        assert!(judge(&["https://a.test", "https://b2b-app.com"], &json!({})).is_ok());
+    }
+
+    #[test]
+    fn i1_every_other_token_is_refused() {
+        for (changes, error) in [
+            (json!({"sub": "usr_1"}), TokenError::Kind),
+            (json!({"client_id": "skc_1"}), TokenError::Kind),
+            (json!({"nonce": "n"}), TokenError::Kind),
+            (json!({"at_hash": "n"}), TokenError::Kind),
+            (json!({"events": {}}), TokenError::Kind),
+            (json!({"connection_id": null, "organization_id": null}), TokenError::Kind),
+            (
+                json!({"connection_id": "", "organization_id": ""}),
+                TokenError::Claim("connection_id"),
+            ),
+            (json!({"connection_id": 7}), TokenError::Claim("connection_id")),
+            (json!({"organization_id": ["org_1"]}), TokenError::Claim("organization_id")),
+            (json!({"login_hint": {}}), TokenError::Claim("login_hint")),
+            (json!({"relay_state": 1}), TokenError::Claim("relay_state")),
+            (json!({"aud": "skc_2"}), TokenError::Audience),
+            (json!({"exp": null}), TokenError::Claim("exp")),
+            (json!({"exp": "9999999999"}), TokenError::Claim("exp")),
+            (json!({"exp": NOW}), TokenError::Expired),
+            (json!({"exp": NOW + 3601}), TokenError::Claim("exp")),
+            (json!({"iat": NOW + 61}), TokenError::NotYetValid),
+            (json!({"nbf": NOW + 61}), TokenError::NotYetValid),
+        ] {
+            assert_eq!(judge(&[], &changes).unwrap_err(), error, "{changes}");
+        }
+        assert_eq!(judge(&["https://a.test"], &json!({})), Err(TokenError::Issuer));
+        assert_eq!(judge(&["https://a.test"], &json!({"iss": null})), Err(TokenError::Issuer));
+    }
+
+    #[test]
+    fn i6_texts_of_ten_kilobytes_are_not_carried_on() {
+        let long = "x".repeat(10_000);
+        let refused = judge(&[], &json!({"connection_id": long}));
+        assert_eq!(refused, Err(TokenError::Claim("connection_id")));
+        let refused = judge(&[], &json!({"organization_id": long}));
+        assert_eq!(refused, Err(TokenError::Claim("organization_id")));
+        assert_eq!(judge(&[], &json!({"login_hint": long})).unwrap().login_hint, None);
+    }
+
+    #[test]
+    fn a12_debug_does_not_tell_who_it_is() {
+        let shown = format!("{:?}", judge(&[], &json!({})).unwrap());
+        assert!(shown.contains("conn_1") && !shown.contains("jane") && !shown.contains("reports"));
+    }
+}

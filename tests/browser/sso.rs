@@ -1,0 +1,170 @@
+//! Enterprise single sign-on in the example `sso`: from the app, and from the company's portal.
+
+use tower_scalekit::Sandbox;
+use tower_scalekit::sandbox::{NewLaunch, Organization};
+
+use crate::app::{App, Environment};
+use crate::browser::Browser;
+
+const ANA: &str = "ana@example.com";
+
+/// The example, and an environment that knows where its logins start.
+async fn started() -> (App, Environment) {
+    let environment = Environment::serve(Sandbox::builder().modular_sso().build()).await;
+    let app = App::example("sso", &environment, &[("BIND", "127.0.0.1:0")]);
+    environment.sandbox.set_initiate_login_url(&app.address("/login"));
+    environment.sandbox.add_user(ANA);
+    (app, environment)
+}
+
+fn test_organization(environment: &Environment) -> Organization {
+    let all = environment.sandbox.organizations();
+    let found = all.into_iter().find(|one| one.domains.iter().any(|own| own == "example.com"));
+    found.expect("the test organization")
+}
+
+/// Who `/api/me` says is there.
+async fn assert_logged_in(browser: &Browser, app: &App, organization: &Organization) {
+    let me = browser.fetch("/api/me", 1).await.remove(0)["body"].take();
+    assert_eq!(me["email"], ANA, "{me}");
+    assert_eq!(me["organization_id"], organization.id, "{me}");
+    let subject = me["subject"].as_str().unwrap();
+    assert!(subject.starts_with(&format!("{};", organization.connection_id)), "{subject}");
+    assert!(browser.address().await.starts_with(&app.url));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_leads_to_its_companys_login_and_back() {
+    let Some(browser) = Browser::open().await else { return };
+    let (app, environment) = started().await;
+    let organization = test_organization(&environment);
+    browser.go(&app.address("/")).await;
+    browser.picture("sso-home").await;
+    browser.type_into("#email", "ana@nowhere.test").await;
+    browser.click("form.card button").await;
+    browser.shows(&["There is no single sign-on for nowhere.test yet"]).await;
+
+    browser.type_into("#email", ANA).await;
+    browser.click("form.card button").await;
+    browser.shows(&["Test Organization"]).await;
+    browser.picture("sso-identity-provider").await;
+    browser.pick(ANA).await;
+    browser.arrives_at(&app.address("/")).await;
+    browser.shows(&["Your company's identity provider says so"]).await;
+    assert_logged_in(&browser, &app, &organization).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_leads_to_its_login_and_back() {
+    let Some(browser) = Browser::open().await else { return };
+    let (app, environment) = started().await;
+    let organization = test_organization(&environment);
+    browser.go(&app.address(&format!("/login?organization_id={}", organization.id))).await;
+    browser.shows(&["Test Organization"]).await;
+    browser.pick(ANA).await;
+    browser.arrives_at(&app.address("/")).await;
+    assert_logged_in(&browser, &app, &organization).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_companys_portal_opens_the_app() {
+    let Some(browser) = Browser::open().await else { return };
+    let (app, environment) = started().await;
+    let organization = test_organization(&environment);
+    let portal =
+        format!("{}/idp/{}", environment.server.environment_url(), organization.connection_id);
+    browser.go(&portal).await;
+    browser.picture("sso-portal").await;
+    browser.type_into("input[name=relay_state]", "/api/me").await;
+    browser.click("button[value=launch]").await;
+    browser.pick(ANA).await;
+    browser.arrives_at(&app.address("/api/me")).await;
+    browser.go(&app.address("/")).await;
+    assert_logged_in(&browser, &app, &organization).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_launch_that_leads_elsewhere_ends_at_home_and_works_once() {
+    let Some(browser) = Browser::open().await else { return };
+    let (app, environment) = started().await;
+    let organization = test_organization(&environment);
+    let launch = NewLaunch::new(&organization.connection_id).login_hint(ANA);
+    let launch = launch.relay_state("https://evil.test/stolen");
+    let url = environment.sandbox.launch_url(launch).unwrap();
+    browser.go(&url).await;
+    browser.pick(ANA).await;
+    browser.arrives_at(&app.address("/")).await;
+    assert_logged_in(&browser, &app, &organization).await;
+
+    // Again, as by the Back button: a plain login, which asks who it is.
+    browser.go(&url).await;
+    browser.sees_login_page().await;
+    assert!(!browser.address().await.contains("idp_initiated_login"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_at_the_company_is_told_in_words_that_help() {
+    let Some(browser) = Browser::open().await else { return };
+    let (app, environment) = started().await;
+    let organization = test_organization(&environment);
+    browser.go(&app.address(&format!("/login?connection_id={}", organization.connection_id))).await;
+    browser.click("details.failing summary").await;
+    browser.click("#error option[value=signature_validation_failed]").await;
+    browser.click("button[value=fail]").await;
+    browser.shows(&["That did not work", "administrator can tell why"]).await;
+    assert_eq!(browser.status().await, 400);
+    browser.picture("sso-failed").await;
+
+    // The launch itself may fail, before there is a login.
+    let portal =
+        format!("{}/idp/{}", environment.server.environment_url(), organization.connection_id);
+    browser.go(&portal).await;
+    browser.click("details.failing summary").await;
+    browser.click("#error option[value=signature_validation_failed]").await;
+    browser.click("button[value=fail]").await;
+    browser.shows(&["That did not work", "administrator can tell why"]).await;
+    assert_eq!(browser.status().await, 400);
+    browser.click_link("Log in again").await;
+    browser.sees_login_page().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_tokens_and_other_browsers_launch_nothing() {
+    let Some(browser) = Browser::open().await else { return };
+    let (app, environment) = started().await;
+    for token in [
+        environment.sandbox.access_token(ANA),
+        environment.sandbox.id_token(ANA, Some("nonce")),
+        "forged".to_owned(),
+    ] {
+        browser.go(&app.address(&format!("/login?idp_initiated_login={token}"))).await;
+        browser.shows(&["That did not work", "was already used or took too long"]).await;
+        assert_eq!(browser.status().await, 400);
+    }
+    // A login that somebody else has begun ends in their browser only.
+    browser.go(&app.address("/auth/callback?code=theirs&state=theirs")).await;
+    browser.shows(&["That did not work", "began in another browser"]).await;
+    browser.go(&app.address("/auth/callback?code=theirs")).await;
+    browser.shows(&["That did not work"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_switches_single_sign_on_off_in_the_embedded_portal() {
+    let Some(browser) = Browser::open().await else { return };
+    let (app, environment) = started().await;
+    let organization = test_organization(&environment);
+    browser.go(&app.address(&format!("/login?organization_id={}", organization.id))).await;
+    browser.pick(ANA).await;
+    browser.arrives_at(&app.address("/")).await;
+    browser.go(&app.address("/admin-portal")).await;
+    browser.see("iframe.portal").await;
+    browser.enter_frame("iframe.portal").await;
+    browser.shows(&["Test Organization"]).await;
+    browser.click("button[value=disable]").await;
+    browser.see("button[value=enable]").await;
+    browser.leave_frame().await;
+    browser.picture("sso-admin-portal").await;
+
+    browser.go(&app.address(&format!("/sso?email={ANA}"))).await;
+    browser.shows(&["There is no single sign-on for example.com yet"]).await;
+}

@@ -1,0 +1,57 @@
+//! An example's program, and the environment behind it.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+use tower_scalekit::Sandbox;
+use tower_scalekit::sandbox::SandboxServer;
+
+use crate::processes::PATIENCE;
+
+/// A Scalekit environment that the test holds in its hand.
+pub struct Environment {
+    pub sandbox: Sandbox,
+    pub server: SandboxServer,
+}
+
+impl Environment {
+    pub async fn serve() -> Self {
+        let sandbox = Sandbox::new();
+        let server = sandbox.serve(([127, 0, 0, 1], 0).into()).await.unwrap();
+        Self { sandbox, server }
+    }
+
+    pub fn url(&self) -> &str {
+        self.server.environment_url()
+    }
+
+    /// The variables that name it.
+    pub fn settings(&self) -> Vec<(&str, &str)> {
+        vec![
+            ("SCALEKIT_ENVIRONMENT_URL", self.url()),
+            ("SCALEKIT_CLIENT_ID", self.sandbox.client_id()),
+            ("SCALEKIT_CLIENT_SECRET", self.sandbox.client_secret().expose()),
+        ]
+    }
+}
+
+/// What an example leaves behind that ends by itself: exit code, output, errors.
+pub async fn run(example: &str, settings: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(program(example));
+    command.env_clear().envs(settings.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(PATIENCE, command.output()).await.expect("it runs on").unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// Beside this test's folder: `cargo test` builds examples too.
+fn program(example: &str) -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let program = profile.join("examples").join(format!("{example}{}", env::consts::EXE_SUFFIX));
+    assert!(program.is_file(), "{} is missing: `cargo build --examples`", program.display());
+    program
+}

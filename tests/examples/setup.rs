@@ -1,0 +1,210 @@
+//! `setup`: what it says of right settings, and of each wrong one.
+
+use std::future::IntoFuture as _;
+
+use axum::Router;
+use axum::response::Html;
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use tokio::net::TcpListener;
+use tower_scalekit::sandbox::{Endpoint, Fault};
+
+use crate::running::{Environment, run};
+
+const PAGE: &str = "a web page instead of JSON, perhaps of a proxy in between";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_names_the_first_organization() {
+    let environment = Environment::serve().await;
+    let (code, output, errors) = run("setup", &environment.settings()).await;
+    let (url, id) = (environment.url(), environment.sandbox.client_id());
+    let expected =
+        format!("{url} accepts the credentials of {id}\nName of the first organization: Acme\n");
+    assert_eq!((code, output.as_str(), errors.as_str()), (Some(0), expected.as_str(), ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_without_organizations_is_set_up_too() {
+    let environment = Environment::serve().await;
+    environment.sandbox.fail(Endpoint::Api, Fault::Answer(Response::new("{}".into())));
+    let (code, output, errors) = run("setup", &environment.settings()).await;
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    assert!(output.ends_with("\nIt has no organization yet: create one in the dashboard\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_settings_it_asks_a_sandbox_of_its_own() {
+    let (code, output, errors) = run("setup", &[("SCALEKIT_CLIENT_SECRET", "")]).await;
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let lines: Vec<_> = output.lines().collect();
+    let url = lines[0].strip_prefix("sandbox on ").unwrap();
+    assert!(lines[1].starts_with(&format!("{url} accepts the credentials of skc_")), "{output}");
+    assert_eq!(lines[2..], ["Name of the first organization: Acme"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_named_with_code_2() {
+    let url = ("SCALEKIT_ENVIRONMENT_URL", "https://acme.scalekit.dev");
+    let short = ("SCALEKIT_ENV_URL", "https://acme.scalekit.dev");
+    let plain = ("SCALEKIT_ENVIRONMENT_URL", "http://acme.scalekit.dev");
+    let id = ("SCALEKIT_CLIENT_ID", "skc_1");
+    let secret = ("SCALEKIT_CLIENT_SECRET", "s3cret");
+    let empty = ("SCALEKIT_CLIENT_SECRET", "");
+    for (settings, line) in [
+        (vec![id, secret], "SCALEKIT_ENVIRONMENT_URL is not set"),
+        (vec![url, secret], "SCALEKIT_CLIENT_ID is not set"),
+        (vec![url, id], "SCALEKIT_CLIENT_SECRET is not set"),
+        (vec![short, id, empty], "SCALEKIT_CLIENT_SECRET is not set"),
+        (vec![secret], "SCALEKIT_CLIENT_ID is not set; SCALEKIT_ENVIRONMENT_URL is not set"),
+        (
+            vec![plain, id],
+            "SCALEKIT_CLIENT_SECRET is not set; \
+             SCALEKIT_ENVIRONMENT_URL: must be https (http only on loopback)",
+        ),
+    ] {
+        assert_ends(&settings, 2, line).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_that_cannot_be_one_is_named_with_code_1() {
+    let credentials = [("SCALEKIT_CLIENT_ID", "skc_1"), ("SCALEKIT_CLIENT_SECRET", "s3cret")];
+    for (url, reason) in [
+        ("http://acme.scalekit.dev", "must be https (http only on loopback)"),
+        ("acme.scalekit.dev", "not a URL, expected https://….scalekit.com"),
+        ("https://acme.scalekit.dev/?a", "must not have a query or fragment"),
+        ("https://skc_1:s3cret@acme.scalekit.dev", "must not contain a user or password"),
+    ] {
+        for name in ["SCALEKIT_ENVIRONMENT_URL", "SCALEKIT_ENV_URL"] {
+            let settings = [&credentials[..], &[(name, url)]].concat();
+            assert_ends(&settings, 1, &format!("{name}: {reason}")).await;
+        }
+    }
+    let two = [
+        ("SCALEKIT_ENVIRONMENT_URL", "https://acme.scalekit.dev"),
+        ("SCALEKIT_ENV_URL", "https://acme.scalekit.com"),
+    ];
+    let line = "SCALEKIT_ENVIRONMENT_URL: differs from SCALEKIT_ENV_URL; set only one of the two";
+    assert_ends(&[&credentials[..], &two].concat(), 1, line).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_are_named_with_code_1() {
+    let environment = Environment::serve().await;
+    let url = environment.url();
+    for wrong in [("SCALEKIT_CLIENT_ID", "skc_404"), ("SCALEKIT_CLIENT_SECRET", "not-it")] {
+        let settings = with(&environment, wrong);
+        let line = format!(
+            "{url}: the environment refused the credentials: invalid_client \
+             (check client id and secret)"
+        );
+        assert_ends(&settings, 1, &line).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_cannot_be_reached_is_named_with_code_1() {
+    let environment = Environment::serve().await;
+    // Nobody listens where somebody just did.
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let url = format!("http://{closed}");
+    let line = format!(
+        "{url}: the API is unavailable: no access token: could not connect: Connection refused \
+         (os error 111) (check the environment URL and the network)"
+    );
+    assert_ends(&with(&environment, ("SCALEKIT_ENVIRONMENT_URL", &url)), 1, &line).await;
+
+    // A port that speaks no TLS.
+    let url = environment.url().replace("http://", "https://");
+    let line = format!(
+        "{url}: the API is unavailable: no access token: could not connect: received corrupt \
+         message of type InvalidContentType (check the environment URL and the network)"
+    );
+    assert_ends(&with(&environment, ("SCALEKIT_ENVIRONMENT_URL", &url)), 1, &line).await;
+
+    environment.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    let line = format!(
+        "{}: the API is unavailable: no access token: the exchange failed: connection closed \
+         before message completed (check the environment URL and the network)",
+        environment.url()
+    );
+    assert_ends(&environment.settings(), 1, &line).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_of_something_else_is_named_with_code_1() {
+    let environment = Environment::serve().await;
+    let url = format!("{}/workspace", environment.url());
+    let settings = with(&environment, ("SCALEKIT_ENVIRONMENT_URL", &url));
+    assert_ends(&settings, 1, &unexpected(&url, "an error that is not a token endpoint's")).await;
+
+    let url = environment.url();
+    for (status, body, what) in [
+        (StatusCode::MOVED_PERMANENTLY, "", "a redirect"),
+        (StatusCode::NOT_FOUND, "Not Found", "an error that is not a token endpoint's"),
+        (StatusCode::NOT_FOUND, "<!doctype html>", PAGE),
+        (StatusCode::OK, "{}", "200 without tokens"),
+    ] {
+        let answer = Response::builder().status(status).header(header::LOCATION, "/elsewhere");
+        let answer = answer.body(Bytes::from(body)).unwrap();
+        environment.sandbox.fail_times(Endpoint::Token, 1, Fault::Answer(answer));
+        assert_ends(&environment.settings(), 1, &unexpected(url, what)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_answers_a_page_is_named_with_code_1() {
+    let environment = Environment::serve().await;
+    let url = environment.url();
+    for endpoint in [Endpoint::Token, Endpoint::Api] {
+        environment.sandbox.fail_times(endpoint, 1, Fault::Html);
+        assert_ends(&environment.settings(), 1, &unexpected(url, PAGE)).await;
+        let page = Response::builder().status(StatusCode::FORBIDDEN).body("<html>Blocked".into());
+        environment.sandbox.fail_times(endpoint, 1, Fault::Answer(page.unwrap()));
+        assert_ends(&environment.settings(), 1, &unexpected(url, PAGE)).await;
+    }
+
+    // A true one: whatever it is asked for, it has a page.
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    let pages = Router::new().fallback(|| async { Html("<h1>Accept the terms</h1>") });
+    tokio::spawn(axum::serve(proxy, pages).into_future());
+    let settings = with(&environment, ("http_proxy", &address));
+    assert_ends(&settings, 1, &unexpected(url, PAGE)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_that_fails_is_named_with_code_1() {
+    let environment = Environment::serve().await;
+    let url = environment.url();
+    environment.sandbox.fail(Endpoint::Token, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
+    let line = format!(
+        "{url}: the API is unavailable: no access token: it answered 503 Service Unavailable \
+         (try again later)"
+    );
+    assert_ends(&environment.settings(), 1, &line).await;
+    environment.sandbox.heal(Endpoint::Token);
+
+    environment.sandbox.fail(Endpoint::Api, Fault::Status(StatusCode::FORBIDDEN));
+    let line =
+        format!("{url}: the API does not allow this: 403 Forbidden: the sandbox was told to fail");
+    assert_ends(&environment.settings(), 1, &line).await;
+}
+
+fn unexpected(url: &str, what: &str) -> String {
+    format!("{url}: the environment gave an unexpected answer: {what} (check the environment URL)")
+}
+
+/// The settings of an environment, but for one.
+fn with<'a>(environment: &'a Environment, setting: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {
+    let mut settings = environment.settings();
+    settings.retain(|(name, _)| *name != setting.0);
+    settings.push(setting);
+    settings
+}
+
+/// That it ends with this code, and says this and nothing else.
+async fn assert_ends(settings: &[(&str, &str)], code: i32, line: &str) {
+    let (ended, output, errors) = run("setup", settings).await;
+    assert_eq!((errors, output.as_str(), ended), (format!("error: {line}\n"), "", Some(code)));
+}

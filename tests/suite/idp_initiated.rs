@@ -1,0 +1,415 @@
+//! Logins that start in an identity provider's portal, and what attackers make of them.
+
+use std::collections::HashSet;
+
+use axum::Router;
+use bytes::Bytes;
+use futures::future::join_all;
+use http::{Method, Response, StatusCode};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::oauth::SsoError;
+use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
+use tower_scalekit::session::SessionsBuilder;
+use tower_scalekit::shared_store::Purpose;
+use tower_scalekit::{IdpInitiatedRedirect, Sandbox, Sessions};
+use url::Url;
+
+use crate::store::FlakyStore;
+use crate::support::{
+    JANE, NAVIGATION, Reading as _, World, app, noise, parameter, request, send, set_cookies,
+};
+
+/// A world whose app takes launches.
+fn world() -> World {
+    world_with(|sessions| sessions)
+}
+
+fn world_with(change: impl FnOnce(SessionsBuilder) -> SessionsBuilder) -> World {
+    let mut world = World::with(|sandbox| sandbox, change);
+    world.app = launchable(&world.sessions);
+    world
+}
+
+fn launchable(sessions: &Sessions) -> Router {
+    app(sessions).layer(IdpInitiatedRedirect::new(sessions))
+}
+
+fn now(sandbox: &Sandbox) -> i64 {
+    sandbox.clock().clock().now().unix_timestamp()
+}
+
+/// A launch token of organization Acme, with these changes.
+fn launch(sandbox: &Sandbox, changes: Value) -> String {
+    let acme = &sandbox.organizations()[0];
+    let now = now(sandbox);
+    let mut claims = json!({
+        "iss": "https://app.example.com", "organization_id": acme.id,
+        "connection_id": acme.connection_id, "login_hint": JANE,
+        "iat": now, "nbf": now, "exp": now + 300,
+    });
+    let Value::Object(changes) = changes else { panic!("{changes}") };
+    for (name, value) in changes {
+        claims[name] = value;
+    }
+    sandbox.sign(claims)
+}
+
+fn at_login(token: &str) -> String {
+    format!("/login?idp_initiated_login={token}")
+}
+
+fn failure(answer: &Response<Bytes>) -> AuthFailure {
+    answer.extensions().get::<AuthRejection>().expect("a refusal").failure().clone()
+}
+
+fn assert_no_session(answer: &Response<Bytes>) {
+    let cookies = set_cookies(answer.headers());
+    assert!(!cookies.iter().any(|line| line.contains("_session")), "{cookies:?}");
+    answer.assert_private();
+    assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+}
+
+#[tokio::test]
+async fn i2_a_launch_becomes_a_login_of_the_apps_own() {
+    let world = world();
+    let acme = world.sandbox.organizations()[0].clone();
+    for at in ["/login", "/auth/callback", "/me"] {
+        let mut browser = world.browser();
+        let token = launch(&world.sandbox, json!({"relay_state": "/me?tab=2", "n": at}));
+        let started = browser.open(&format!("{at}?idp_initiated_login={token}")).await;
+        assert_eq!(started.status(), StatusCode::FOUND, "{at}: {}", started.text());
+        assert_no_session(&started);
+        let url = started.location();
+        assert!(url.starts_with(&format!("{}/oauth/authorize?", world.sandbox.environment_url())));
+        let value = |name| parameter(url, name).unwrap();
+        assert_eq!(value("connection_id"), acme.connection_id);
+        assert_eq!(value("organization_id"), acme.id);
+        assert_eq!(value("login_hint"), JANE);
+        assert!(
+            parameter(url, "relay_state").is_none()
+                && parameter(url, "idp_initiated_login").is_none()
+        );
+        for secret in ["state", "nonce", "code_challenge"] {
+            assert!(value(secret).len() >= 43, "{secret}");
+        }
+
+        let callback = world.sandbox.log_in(url, JANE).unwrap();
+        let completed = browser.open(&callback).await;
+        assert_eq!(completed.status(), StatusCode::SEE_OTHER, "{}", completed.text());
+        assert_eq!(completed.location(), "/me?tab=2");
+        assert_eq!(browser.names(), ["__Host-scalekit_session"]);
+    }
+}
+
+#[tokio::test]
+async fn i2_a_code_that_comes_with_a_launch_is_not_redeemed() {
+    let world = world();
+    let token = launch(&world.sandbox, json!({}));
+    let target = format!("/auth/callback?code=stolen&state=s&idp_initiated_login={token}");
+    let started = world.browser().open(&target).await;
+    assert_eq!(started.status(), StatusCode::FOUND);
+    assert_eq!(world.sandbox.requests(Endpoint::Token), 0);
+}
+
+#[tokio::test]
+async fn i4_a_second_use_is_a_plain_login_on_every_replica() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = world_with(|sessions| sessions.shared_store(store.clone()));
+    let other = launchable(&world.replica(|sessions| sessions.shared_store(store.clone())));
+    let token = launch(&world.sandbox, json!({}));
+    let mut browser = world.browser();
+    let first = browser.open(&at_login(&token)).await;
+    assert!(first.location().contains("connection_id="));
+    for app in [&world.app, &other] {
+        let again = browser.at(app).open(&at_login(&token)).await;
+        assert_eq!((again.status(), again.location()), (StatusCode::FOUND, "/login"));
+        assert_no_session(&again);
+    }
+    let plain = browser.open("/login").await;
+    assert_eq!(parameter(plain.location(), "connection_id"), None);
+    // The token itself is not kept.
+    let kept = store.seen().into_keys().filter(|key| key.purpose() == Purpose::Launch);
+    assert_eq!(kept.count(), 1);
+    assert!(!format!("{:?}", store.seen()).contains(&token));
+}
+
+#[tokio::test]
+async fn i4_of_fifty_uses_at_once_one_is_the_first() {
+    let world = world();
+    let target = at_login(&launch(&world.sandbox, json!({})));
+    let uses = (0..50).map(|_| send(&world.app, request(Method::GET, &target, &NAVIGATION)));
+    let answers = join_all(uses).await;
+    assert!(answers.iter().all(|answer| answer.status() == StatusCode::FOUND));
+    let launched = answers.iter().filter(|answer| answer.location().contains("connection_id="));
+    assert_eq!(launched.count(), 1);
+}
+
+#[tokio::test]
+async fn i4_where_the_store_cannot_tell_it_is_a_plain_login() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = world_with(|sessions| sessions.shared_store(store.clone()));
+    store.set_down(true);
+    let target = at_login(&launch(&world.sandbox, json!({})));
+    let answer = world.browser().open(&target).await;
+    assert_eq!((answer.status(), answer.location()), (StatusCode::FOUND, "/login"));
+}
+
+#[tokio::test]
+async fn i1_no_other_token_launches_anything() {
+    let world = world();
+    let sandbox = &world.sandbox;
+    let elsewhere = Sandbox::new();
+    elsewhere.rotate_keys();
+    let draft_with = |fault: TokenFault| {
+        let mut draft = sandbox.access_token_draft(JANE);
+        draft.claims.clear();
+        let exp = now(sandbox) + 300;
+        draft.claims.extend([
+            ("connection_id".to_owned(), json!("conn_1")),
+            ("exp".to_owned(), json!(exp)),
+        ]);
+        fault.apply(&mut draft);
+        sandbox.sign_draft(&draft)
+    };
+    let mut cut = launch(sandbox, json!({}));
+    cut.pop();
+    let refused = [
+        ("an access token", sandbox.access_token(JANE)),
+        ("an ID token", sandbox.id_token(JANE, Some("n"))),
+        ("a machine's token", sandbox.m2m_token(&["todo:read"])),
+        ("expired", launch(sandbox, json!({"exp": now(sandbox)}))),
+        ("without an expiry", launch(sandbox, json!({"exp": null}))),
+        ("an expiry in words", launch(sandbox, json!({"exp": "tomorrow"}))),
+        ("a year long", launch(sandbox, json!({"exp": now(sandbox) + 31_536_000}))),
+        ("not yet valid", launch(sandbox, json!({"nbf": now(sandbox) + 61}))),
+        ("for another client", launch(sandbox, json!({"aud": ["skc_other"]}))),
+        ("with a subject", launch(sandbox, json!({"sub": "usr_1"}))),
+        ("unsigned", draft_with(TokenFault::Unsigned)),
+        ("signed with the client secret", draft_with(TokenFault::SignedWithClientSecret)),
+        ("signed by another key", launch(&elsewhere, json!({}))),
+        ("cut off", cut),
+        ("no token", "no.token.here".to_owned()),
+        ("ten kilobytes", "x".repeat(10_000)),
+    ];
+    let mut browser = world.logged_in(JANE).await;
+    let session = browser.cookie_header();
+    for (what, token) in refused {
+        let answer = browser.open(&at_login(&token)).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{what}");
+        assert!(matches!(failure(&answer), AuthFailure::LaunchRefused { .. }), "{what}");
+        assert_no_session(&answer);
+        assert!(!answer.text().contains(&token), "{what} is shown");
+        assert_eq!(browser.cookie_header(), session, "{what}");
+        assert!(answer.text().contains("href=\"/login\""));
+    }
+    let token = launch(sandbox, json!({}));
+    let twice = format!("/login?idp_initiated_login={token}&idp_initiated_login=x");
+    assert_eq!(failure(&browser.open(&twice).await), AuthFailure::MalformedRequest);
+    // None of these has spent it.
+    assert!(browser.open(&at_login(&token)).await.location().contains("connection_id="));
+}
+
+#[tokio::test]
+async fn i1_the_issuer_counts_where_it_is_configured() {
+    let world = World::new();
+    let layer = IdpInitiatedRedirect::new(&world.sessions).issuer("https://app.example.com");
+    let app = app(&world.sessions).layer(layer);
+    let ours = at_login(&launch(&world.sandbox, json!({})));
+    let theirs = at_login(&launch(&world.sandbox, json!({"iss": "https://other.example.com"})));
+    let open = async |target: &str| send(&app, request(Method::GET, target, &NAVIGATION)).await;
+    assert_eq!(open(&ours).await.status(), StatusCode::FOUND);
+    assert_eq!(open(&theirs).await.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn i3_a_relay_state_that_leads_elsewhere_is_forgotten_and_the_login_goes_on() {
+    let world = world();
+    for (relay_state, lands_at) in [
+        ("/me?tab=2#end", "/me?tab=2#end"),
+        ("https://app.example.com/me", "/me"),
+        ("https://evil.test/me", "/"),
+        ("//evil.test", "/"),
+        ("/\\evil.test", "/"),
+        ("/.//evil.test", "/"),
+        ("https://app.example.com.evil.test/me", "/"),
+        ("https://app.example.com@evil.test/me", "/"),
+        ("javascript:alert(1)", "/"),
+        ("/login", "/"),
+        ("/logout?now", "/"),
+        ("https://app.example.com/auth/callback?code=x", "/"),
+        ("b3BhcXVl", "/"),
+        ("", "/"),
+    ] {
+        let mut browser = world.browser();
+        let token = launch(&world.sandbox, json!({"relay_state": relay_state}));
+        let authorization = browser.start_login(&at_login(&token)).await;
+        let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+        let completed = browser.open(&callback).await;
+        assert_eq!(completed.status(), StatusCode::SEE_OTHER, "{relay_state}");
+        assert_eq!(completed.location(), lands_at, "{relay_state}");
+        world.advance(1);
+    }
+}
+
+#[tokio::test]
+async fn i5_an_error_in_place_of_a_launch_is_told_in_our_own_words() {
+    let world = world();
+    let foreign = "error_description=%3Cscript%3ECall%20555";
+    for (target, error) in [
+        ("/login?error=invalid_saml_response", Some(SsoError::InvalidSamlResponse)),
+        ("/login?error=%3Cb%3Eboo", None),
+        ("/auth/callback?error=access_denied", Some(SsoError::AccessDenied)),
+    ] {
+        let answer = world.browser().open(&format!("{target}&{foreign}")).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(failure(&answer), AuthFailure::EnvironmentRefused { error });
+        assert!(!answer.text().contains("555") && !answer.text().contains("boo"));
+        assert_no_session(&answer);
+    }
+    // Pages of the app may have an error of their own.
+    let page = world.browser().open("/maybe?error=invalid_saml_response").await;
+    assert_eq!((page.status(), page.text().as_str()), (StatusCode::OK, "nobody"));
+    // With a state it is the callback's, which ends the attempt.
+    let mut browser = world.browser();
+    let url = browser.start_login("/login").await;
+    let state = parameter(&url, "state").unwrap();
+    browser.open(&format!("/auth/callback?error=access_denied&state={state}")).await;
+    assert_eq!(browser.names(), [""; 0]);
+}
+
+#[tokio::test]
+async fn l2_a_launched_login_ends_in_the_browser_that_it_began_in() {
+    let world = world();
+    let mut browser = world.browser();
+    let authorization = browser.start_login(&at_login(&launch(&world.sandbox, json!({})))).await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    let mut stranger = world.browser();
+    stranger.open("/login").await;
+    let answer = stranger.open(&callback).await;
+    assert_eq!(failure(&answer), AuthFailure::AttemptUnknown);
+    assert_no_session(&answer);
+    let without_state = callback.split("&state").next().unwrap();
+    assert_eq!(failure(&browser.open(without_state).await), AuthFailure::MalformedRequest);
+    assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn i7_a_portal_that_launches_in_a_circle_is_stopped() {
+    let world = world();
+    let mut browser = world.browser();
+    let target = |number: u32| at_login(&launch(&world.sandbox, json!({"n": number})));
+    for number in 0..3 {
+        let started = browser.open(&target(number)).await;
+        assert_eq!(started.status(), StatusCode::FOUND, "{number}");
+        world.advance(1);
+    }
+    let stopped = browser.open(&target(3)).await;
+    assert_eq!(stopped.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(failure(&stopped), AuthFailure::GoesInCircles);
+    world.advance(60);
+    // Whoever does get in may launch as often as they like.
+    for number in 4..14 {
+        let authorization = browser.start_login(&target(number)).await;
+        let completed = browser.open(&world.sandbox.log_in(&authorization, JANE).unwrap()).await;
+        assert_eq!(completed.status(), StatusCode::SEE_OTHER, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn keys_out_of_reach_are_nobodys_fault() {
+    let world = world();
+    world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    let target = at_login(&launch(&world.sandbox, json!({})));
+    let answer = world.browser().open(&target).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(failure(&answer), AuthFailure::Unavailable);
+}
+
+#[tokio::test]
+async fn other_methods_and_requests_are_the_inner_services() {
+    let world = world();
+    let token = launch(&world.sandbox, json!({}));
+    for (method, target) in [
+        (Method::POST, format!("/maybe?idp_initiated_login={token}")),
+        (Method::GET, "/maybe?idp_initiated_login=".to_owned()),
+        (Method::GET, "/maybe?q=idp_initiated_login".to_owned()),
+        (Method::GET, "/maybe?q=error".to_owned()),
+    ] {
+        let answer = send(&world.app, request(method, &target, &NAVIGATION)).await;
+        assert!(answer.extensions().get::<AuthRejection>().is_none(), "{target}");
+        assert_ne!(answer.status(), StatusCode::FOUND, "{target}");
+    }
+    // A link checker's HEAD spends nothing.
+    let head = request(Method::HEAD, &at_login(&token), &NAVIGATION);
+    assert_eq!(send(&world.app, head).await.status(), StatusCode::FOUND);
+    let launched = world.browser().open(&at_login(&token)).await;
+    assert!(launched.location().contains("connection_id="));
+}
+
+/// What a signed token may still have in it: a customer's identity provider writes some of it.
+fn hostile_text() -> impl Strategy<Value = String> {
+    let nasty = "[\"'<>&=#?%+ \r\n\t\u{0}\u{7f}\u{85}\u{2028};,\\\\/:@é𝄞a-z]{0,40}";
+    prop_oneof![
+        nasty.prop_map(|text: String| text),
+        ".{0,60}",
+        Just(noise(700).collect::<String>()),
+        Just("&redirect_uri=https://evil.test&state=x".to_owned()),
+        Just("\r\nSet-Cookie: a=b".to_owned()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn i6_hostile_text_stays_one_parameter(
+        connection in hostile_text(),
+        organization in hostile_text(),
+        hint in hostile_text(),
+        relay_state in hostile_text(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let world = world();
+            let token = launch(&world.sandbox, json!({
+                "connection_id": connection, "organization_id": organization,
+                "login_hint": hint, "relay_state": relay_state,
+            }));
+            let answer = world.browser().open(&at_login(&token)).await;
+            if answer.status() == StatusCode::BAD_REQUEST {
+                let nothing = connection.is_empty() && organization.is_empty();
+                let too_long = |text: &String| text.len() > 320;
+                assert!(nothing || too_long(&connection) || too_long(&organization) || token.len() > 16 * 1024);
+                return;
+            }
+            assert_eq!(answer.status(), StatusCode::FOUND);
+            let location = answer.location();
+            assert!(location.bytes().all(|byte| byte.is_ascii_graphic()), "{location}");
+            assert!(location.len() < 8 * 1024);
+            let url = Url::parse(location).unwrap();
+            assert_eq!(url.origin().ascii_serialization(), world.sandbox.environment_url());
+            assert_eq!(url.fragment(), None);
+            let names: Vec<_> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+            assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "{names:?}");
+            let expected = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            assert_eq!(parameter(location, "connection_id"), expected(&connection));
+            assert_eq!(parameter(location, "organization_id"), expected(&organization));
+            assert_eq!(parameter(location, "login_hint"), expected(&hint).filter(|text| text.len() <= 320));
+            for cookie in set_cookies(answer.headers()) {
+                assert!(cookie.starts_with("__Host-scalekit_login_"), "{cookie}");
+            }
+        });
+    }
+
+    #[test]
+    fn i6_hostile_text_in_a_login_address_stays_one_parameter(text in hostile_text()) {
+        let world = World::new();
+        let address = world.sessions.login_address().domain_hint(&text).login_hint(&text).to_string();
+        prop_assert!(address.bytes().all(|byte| byte.is_ascii_graphic()), "{}", address);
+        prop_assert_eq!(parameter(&address, "domain_hint"), Some(text.clone()));
+        prop_assert_eq!(parameter(&address, "login_hint"), Some(text));
+    }
+}

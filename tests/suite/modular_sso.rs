@@ -1,0 +1,242 @@
+//! Single sign-on for an app that keeps its users and sessions itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::oauth::{Blame, SsoError};
+use tower_scalekit::sandbox::{Endpoint, TokenFault, TokenKind};
+use tower_scalekit::session::{LocalSession, NotAdmitted, User, VerifiedIdentity};
+
+use crate::support::{Browser, NAVIGATION, Reading as _, World, parameter, send, set_cookies};
+
+const ANA: &str = "ana@example.com";
+const HOUR: u64 = 3600;
+
+/// A world whose logins become local sessions of eight hours.
+fn world() -> World {
+    admitting(|identity| {
+        let session = identity.session().lifetime(Duration::from_secs(8 * HOUR));
+        Ok(session.roles(["member"]))
+    })
+}
+
+fn admitting(
+    admit: impl Fn(VerifiedIdentity) -> Result<LocalSession, NotAdmitted> + Send + Sync + 'static,
+) -> World {
+    World::with(
+        |sandbox| sandbox.modular_sso(),
+        |sessions| sessions.on_login(move |identity| std::future::ready(admit(identity))),
+    )
+}
+
+async fn at_the_callback(world: &World, browser: &mut Browser, target: &str) -> String {
+    let authorization = browser.start_login(target).await;
+    world.sandbox.log_in(&authorization, ANA).unwrap()
+}
+
+fn failure(answer: &Response<Bytes>) -> AuthFailure {
+    answer.extensions().get::<AuthRejection>().expect("a refusal").failure().clone()
+}
+
+fn parts(browser: &Browser, target: &str) -> Parts {
+    browser.request(Method::GET, target, &NAVIGATION).into_parts().0
+}
+
+#[tokio::test]
+async fn a_login_becomes_a_session_of_the_apps_own() {
+    let world = world();
+    let mut browser = world.browser();
+    let authorization = browser.start_login("/login?domain_hint=example.com&return_to=/me").await;
+    let scope = parameter(&authorization, "scope").unwrap();
+    assert_eq!(scope, "openid profile email", "a refresh token is of no use");
+    let callback = world.sandbox.log_in(&authorization, ANA).unwrap();
+    let completed = browser.open(&callback).await;
+    assert_eq!((completed.status(), completed.location()), (StatusCode::SEE_OTHER, "/me"));
+    assert_eq!(browser.names(), ["__Host-scalekit_session"]);
+
+    let me = browser.fetch("/me").await.json();
+    let subject = me["sub"].as_str().unwrap();
+    assert!(subject.starts_with("conn_") && subject.contains(';'), "{subject}");
+    assert_eq!((&me["email"], &me["roles"][0]), (&ANA.into(), &"member".into()));
+    assert!(me["sid"].as_str().unwrap().starts_with("ses_"));
+
+    // Its tokens are long gone, and nobody asks for others.
+    let asked = world.sandbox.requests(Endpoint::Token);
+    world.advance(8 * HOUR - 1);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    assert_eq!(world.sandbox.requests(Endpoint::Token), asked);
+    world.advance(1);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_session_of_somebody_the_app_knows_has_the_apps_id() {
+    let world = admitting(|identity| {
+        let mut user = User::default();
+        user.id = format!("{}/7", identity.organization_id().unwrap());
+        user.email = identity.user().email.clone();
+        Ok(identity.session_of(user))
+    });
+    let organization = world.sandbox.organizations();
+    let organization = organization.iter().find(|one| one.domains.contains(&"example.com".into()));
+    let organization = organization.unwrap();
+    let mut browser = world.browser();
+    let target = format!("/login?organization_id={}", organization.id);
+    let callback = at_the_callback(&world, &mut browser, &target).await;
+    browser.open(&callback).await;
+    let me = browser.fetch("/me").await.json();
+    assert_eq!(me["sub"], format!("{}/7", organization.id));
+
+    // The environment tells of a logout by its own session's id.
+    world.sessions.revoke_session(me["sid"].as_str().unwrap()).await.unwrap();
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn whom_the_app_refuses_gets_no_session_and_an_answer() {
+    let world = admitting(|identity| match identity.connection_id() {
+        Some(connection) if connection.starts_with("conn_") => Err(NotAdmitted::Refused),
+        _ => Ok(identity.session()),
+    });
+    let mut browser = world.browser();
+    let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
+    let answer = browser.open(&callback).await;
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    assert_eq!(failure(&answer), AuthFailure::NotAdmitted);
+    assert!(answer.text().contains("This account may not use the app"));
+    assert_eq!(browser.names(), [""; 0], "the attempt is over");
+    answer.assert_private();
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_is_nobodys_fault() {
+    let world = admitting(|_| Err(NotAdmitted::unavailable("the database is away")));
+    let mut browser = world.browser();
+    let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
+    let answer = browser.open(&callback).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(failure(&answer), AuthFailure::Interrupted);
+    assert!(!answer.text().contains("database"));
+    assert!(answer.header("retry-after").is_some());
+}
+
+#[tokio::test]
+async fn l6_the_app_is_asked_about_nobody_whose_tokens_were_not_verified() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let world = admitting(move |identity| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Ok(identity.session())
+    });
+    for fault in [
+        TokenFault::InvalidNonce,
+        TokenFault::InvalidAudience,
+        TokenFault::InvalidIssuer,
+        TokenFault::InvalidSignature,
+        TokenFault::MissingSubject,
+        TokenFault::Unsigned,
+        TokenFault::Expired,
+    ] {
+        world.sandbox.heal_tokens();
+        world.sandbox.break_tokens(TokenKind::IdToken, fault.clone());
+        let mut browser = world.browser();
+        let callback =
+            at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
+        let answer = browser.open(&callback).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{fault:?}");
+        assert!(!set_cookies(answer.headers()).iter().any(|line| line.contains("_session")));
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn an_app_with_sessions_of_its_own_gets_the_identity_and_no_cookie_of_ours() {
+    let world = World::with(|sandbox| sandbox.modular_sso(), |sessions| sessions);
+    let mut browser = world.browser();
+    let target = "/login?domain_hint=example.com&return_to=/reports";
+    let callback = at_the_callback(&world, &mut browser, target).await;
+    let login = world.sessions.callback().identify(&parts(&browser, &callback)).await.unwrap();
+    assert_eq!(login.return_to.as_str(), "/reports");
+    let identity = &login.identity;
+    assert_eq!(identity.user().email, ANA);
+    let subject = format!("{};", identity.connection_id().unwrap());
+    assert!(identity.user().id.starts_with(&subject));
+    assert!(identity.organization_id().unwrap().starts_with("org_"));
+    assert!(!format!("{login:?}").contains(ANA), "{login:?}");
+
+    let mut response = Response::new(Bytes::new());
+    login.cookies.set(response.headers_mut());
+    browser.take_in(&response);
+    assert_eq!(browser.names(), [""; 0], "the attempt is over, and no session of ours began");
+    response.assert_private();
+
+    // The same refusals as the callback's.
+    for (target, expected) in [
+        (callback.as_str(), AuthFailure::AttemptUnknown),
+        ("/auth/callback", AuthFailure::MalformedRequest),
+        ("/auth/callback?code=c", AuthFailure::MalformedRequest),
+        (
+            "/auth/callback?error=user_not_active",
+            AuthFailure::EnvironmentRefused { error: Some(SsoError::UserNotActive) },
+        ),
+    ] {
+        let refusal = world.sessions.callback().identify(&parts(&browser, target)).await;
+        let answer = refusal.unwrap_err().into_response();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{target}");
+        assert_eq!(failure(&answer), expected, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn an_identity_that_has_to_be_asked_for_starts_a_plain_login() {
+    let world = World::new();
+    let mut browser = world.browser();
+    let authorization = browser.start_login("/login?prompt=none&return_to=/me").await;
+    let state = parameter(&authorization, "state").unwrap();
+    let target = format!("/auth/callback?error=login_required&state={state}");
+    let refusal = world.sessions.callback().identify(&parts(&browser, &target)).await;
+    let answer = refusal.unwrap_err().into_response();
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    assert_eq!(answer.location(), "/login?return_to=%2Fme");
+}
+
+#[tokio::test]
+async fn an_error_of_the_organizations_sends_people_to_their_administrator() {
+    let world = world();
+    for (code, words) in [
+        ("invalid_saml_response", "administrator"),
+        ("no_active_connections", "administrator"),
+        ("access_denied", "cancelled"),
+        ("server_error", "not completed"),
+    ] {
+        let mut browser = world.browser();
+        let authorization = browser.start_login("/login").await;
+        let state = parameter(&authorization, "state").unwrap();
+        let target =
+            format!("/auth/callback?error={code}&error_description=Call%20555&state={state}");
+        let answer = browser.open(&target).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        assert!(answer.text().contains(words), "{code}: {}", answer.text());
+        assert!(!answer.text().contains("555"));
+    }
+    assert_eq!(SsoError::from("invalid_redirect_uri").blame(), Blame::Application);
+}
+
+#[tokio::test]
+async fn a_new_login_ends_the_local_session_before_it() {
+    let world = world();
+    let mut browser = world.browser();
+    let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
+    browser.open(&callback).await;
+    let old = browser.clone();
+    let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
+    browser.open(&callback).await;
+    let stolen = old.request(Method::GET, "/me", &NAVIGATION);
+    assert_eq!(send(&world.app, stolen).await.status(), StatusCode::FOUND);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+}

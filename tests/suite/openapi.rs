@@ -1,0 +1,64 @@
+//! Every call of `src/api` and every answer of the sandbox, held against Scalekit's own OpenAPI
+//! document, which is taken at its word: what it does not name is an error.
+//!
+//! A new call joins by its lines in [`calls`].
+
+mod calls;
+mod document;
+mod exchange;
+mod passwordless;
+mod planted;
+mod single_sign_on;
+mod source;
+
+use std::collections::BTreeSet;
+
+use tower_scalekit::{Sandbox, Scalekit};
+
+use self::calls::Calls;
+use self::document::Document;
+use self::exchange::{Exchange, Recorder};
+
+/// Calls that the document does not have, and where they come from.
+const UNDOCUMENTED: [(&str, &str); 1] = [(
+    "POST /api/v1/connections/{connection_id}/auth-requests/{login_request_id}/user",
+    "described in the guide to MCP servers with a login of their own",
+)];
+
+#[tokio::test]
+async fn every_call_and_every_answer_is_as_documented() {
+    let (exchanges, calls) = recorded().await;
+    let document = Document::load();
+    let mut undocumented = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for exchange in &exchanges {
+        match UNDOCUMENTED.iter().find(|(call, _)| exchange.is_of(call)) {
+            Some((call, _)) => {
+                undocumented.insert(*call);
+            }
+            None => wrong.extend(document.faults(exchange)),
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert_eq!(undocumented.len(), UNDOCUMENTED.len(), "an exception that is none any more");
+
+    let public = source::public_functions();
+    let made: BTreeSet<String> = calls.made.iter().map(|&name| name.to_owned()).collect();
+    let forgotten: Vec<_> = public.difference(&made).collect();
+    assert!(forgotten.is_empty(), "public in src/api and not called here: {forgotten:?}");
+    assert!(public.len() > 25, "hardly anything was found in src/api: {public:?}");
+}
+
+/// All exchanges of all calls, but those for tokens: the document describes the API alone.
+async fn recorded() -> (Vec<Exchange>, Calls) {
+    let sandbox = Sandbox::new();
+    let recorder = Recorder::new(sandbox.client());
+    let secret = sandbox.client_secret().clone();
+    let scalekit = Scalekit::builder(sandbox.environment_url(), sandbox.client_id(), secret);
+    let scalekit = scalekit.http_client(recorder.clone()).clock(sandbox.clock().clock());
+    let calls = Calls::make_all(&sandbox, &scalekit.build().unwrap().api()).await;
+    calls::fail(&sandbox, &recorder).await;
+    let mut exchanges = recorder.exchanges();
+    exchanges.retain(|exchange| exchange.path != "/oauth/token");
+    (exchanges, calls)
+}

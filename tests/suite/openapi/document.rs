@@ -1,0 +1,192 @@
+//! The document, and what it says is wrong.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use jsonschema::Draft;
+use serde_json::{Map, Value, json};
+
+use super::exchange::{Exchange, fits};
+
+/// Scalekit's OpenAPI document, taken at its word.
+pub(super) struct Document {
+    paths: Value,
+    /// The schemas with nothing left open: objects have the members that are named and no others.
+    schemas: Value,
+    /// The same without what only the environment may write.
+    writable: Value,
+}
+
+impl Document {
+    pub(super) fn load() -> Self {
+        let text = include_str!("../../data/openapi/scalekit.json");
+        let document: Value = serde_json::from_str(text).unwrap();
+        let schemas = &document["components"]["schemas"];
+        Self {
+            paths: document["paths"].clone(),
+            schemas: closed(schemas, false),
+            writable: closed(schemas, true),
+        }
+    }
+
+    /// What is not as documented, in one line each.
+    pub(super) fn faults(&self, exchange: &Exchange) -> Vec<String> {
+        let called = format!("{} {}", exchange.method, exchange.path);
+        let Some((operation, parameters)) = self.operation(exchange) else {
+            return vec![format!("{called}: not in the document")];
+        };
+        let mut faults = self.of_parameters(operation, exchange, parameters);
+        faults.extend(self.of_body(operation, exchange));
+        faults.extend(self.of_answer(operation, exchange));
+        faults.iter().map(|fault| format!("{called}: {fault}")).collect()
+    }
+
+    /// The operation with the most literal path, and the parameters in that.
+    fn operation(&self, exchange: &Exchange) -> Option<(&Value, Vec<(&str, String)>)> {
+        let method = exchange.method.as_str().to_ascii_lowercase();
+        let paths = self.paths.as_object().unwrap().iter();
+        let fitting = paths.filter_map(|(template, operations)| {
+            Some((operations.get(&method)?, fits(template, &exchange.path)?))
+        });
+        fitting.min_by_key(|(_, parameters)| parameters.len())
+    }
+
+    fn of_parameters(
+        &self,
+        operation: &Value,
+        exchange: &Exchange,
+        in_path: Vec<(&str, String)>,
+    ) -> Vec<String> {
+        let mut sent: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for (name, value) in &in_path {
+            sent.entry(("path", name)).or_default().push(value);
+        }
+        for (name, value) in &exchange.query {
+            sent.entry(("query", name)).or_default().push(value);
+        }
+        let mut faults = Vec::new();
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let (place, name) = (text(&parameter["in"]), text(&parameter["name"]));
+            let Some(values) = sent.remove(&(place, name)) else {
+                if parameter["required"] == true {
+                    faults.push(format!("{place} parameter {name}: not there"));
+                }
+                continue;
+            };
+            let what = format!("{place} parameter {name}");
+            let schema = &parameter["schema"];
+            let values: Vec<_> = values.iter().map(|value| typed(value, schema)).collect();
+            match (values.as_slice(), schema["type"] == "array") {
+                (_, true) => faults.extend(self.of(&what, &values.into(), schema, &self.schemas)),
+                ([value], false) => faults.extend(self.of(&what, value, schema, &self.schemas)),
+                (_, false) => faults.push(format!("{what}: there more than once")),
+            }
+        }
+        let unknown = sent.keys().map(|(place, name)| format!("{place} parameter {name}: unknown"));
+        faults.extend(unknown);
+        faults
+    }
+
+    fn of_body(&self, operation: &Value, exchange: &Exchange) -> Vec<String> {
+        let Some(body) = operation.get("requestBody") else {
+            let is_there = !exchange.body.is_empty() || exchange.content_type.is_some();
+            return is_there.then(|| "a body where none is".to_owned()).into_iter().collect();
+        };
+        if exchange.body.is_empty() {
+            let is_missing = body["required"] == true;
+            return is_missing.then(|| "the body is missing".to_owned()).into_iter().collect();
+        }
+        self.of_content("body", body, &exchange.content_type, &exchange.body, &self.writable)
+    }
+
+    /// An error may have a status that the document does not list; a success may not.
+    fn of_answer(&self, operation: &Value, exchange: &Exchange) -> Vec<String> {
+        let status = exchange.status;
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            return vec!["the sandbox does not have it".to_owned()];
+        }
+        match operation["responses"].get(status.as_str()) {
+            Some(answer) => self.of_content(
+                "answer",
+                answer,
+                &exchange.answer_type,
+                &exchange.answer,
+                &self.schemas,
+            ),
+            None if status.is_client_error() || status.is_server_error() => vec![],
+            None => vec![format!("answer {status}: no such status")],
+        }
+    }
+
+    fn of_content(
+        &self,
+        what: &str,
+        described: &Value,
+        content_type: &Option<String>,
+        content: &[u8],
+        schemas: &Value,
+    ) -> Vec<String> {
+        if content_type.as_deref() != Some("application/json") {
+            return vec![format!("{what}: content type {content_type:?}")];
+        }
+        let Ok(content) = serde_json::from_slice(content) else {
+            return vec![format!("{what}: not JSON")];
+        };
+        let schema = &described["content"]["application/json"]["schema"];
+        assert!(schema.is_object(), "{what}: the document has no schema");
+        self.of(what, &content, schema, schemas)
+    }
+
+    fn of(&self, what: &str, value: &Value, schema: &Value, schemas: &Value) -> Vec<String> {
+        let mut schema = closed(schema, false);
+        schema["components"] = json!({ "schemas": schemas });
+        let validator = jsonschema::options()
+            .with_draft(Draft::Draft202012)
+            .should_validate_formats(true)
+            .with_format("int64", |text: &str| text.parse::<i64>().is_ok())
+            .with_format("int32", |text: &str| text.parse::<i32>().is_ok())
+            .build(&schema)
+            .unwrap();
+        let errors = validator.iter_errors(value);
+        errors.map(|error| format!("{what}{}: {error}", error.instance_path())).collect()
+    }
+}
+
+/// A schema whose objects have no other members than those it names, and with `written` not those
+/// that only the environment writes.
+fn closed(schema: &Value, written: bool) -> Value {
+    let Value::Object(schema) = schema else {
+        return match schema {
+            Value::Array(all) => all.iter().map(|schema| closed(schema, written)).collect(),
+            other => other.clone(),
+        };
+    };
+    for composed in ["allOf", "anyOf", "oneOf"] {
+        assert!(
+            !schema.contains_key(composed),
+            "{composed}: its parts cannot be closed one by one"
+        );
+    }
+    let mut closed: Map<String, Value> =
+        schema.iter().map(|(name, value)| (name.clone(), self::closed(value, written))).collect();
+    if let Some(Value::Object(properties)) = closed.get_mut("properties") {
+        properties.retain(|_, property| !written || property.get("readOnly") != Some(&json!(true)));
+        closed.entry("additionalProperties").or_insert(json!(false));
+    }
+    closed.into()
+}
+
+/// A parameter's text as the value that its schema speaks of.
+fn typed(text: &str, schema: &Value) -> Value {
+    let parsed = match schema["type"].as_str().unwrap() {
+        "array" => return typed(text, &schema["items"]),
+        "boolean" => text.parse::<bool>().ok().map(Value::from),
+        "integer" => text.parse::<i64>().ok().map(Value::from),
+        _ => None,
+    };
+    parsed.unwrap_or_else(|| text.into())
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}

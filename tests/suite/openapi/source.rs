@@ -1,0 +1,85 @@
+//! What `src/api` has to call, read from its source.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// `Type::function` for each public function of each public type that makes calls.
+pub(super) fn public_functions() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api"), &mut found);
+    found
+}
+
+fn visit(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.file_stem().and_then(|name| name.to_str()) {
+            Some("tests") => {}
+            _ if path.is_dir() => visit(&path, found),
+            _ => found.extend(functions_of(&fs::read_to_string(&path).unwrap())),
+        }
+    }
+}
+
+/// The code is formatted: what begins at a line's first letter ends at one.
+fn functions_of(source: &str) -> BTreeSet<String> {
+    let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let name_of = |text: &str| text.split(|letter| !is_name(letter)).next().unwrap().to_owned();
+    let items: Vec<&str> = source.split("\npub struct ").skip(1).collect();
+    let callers = items.iter().filter_map(|item| {
+        let end = [";\n", "\n}\n"].iter().filter_map(|end| item.find(end)).min()?;
+        let mut words = item[..end].split(|letter| !is_name(letter)).skip(1);
+        words.any(|word| word == "Api" || word == "ApiRequest").then(|| name_of(item))
+    });
+    let mut found = BTreeSet::new();
+    for caller in callers {
+        for block in source.split(&format!("\nimpl {caller} {{\n")).skip(1) {
+            let block = block.split("\n}\n").next().unwrap();
+            for start in ["\n    pub fn ", "\n    pub async fn "] {
+                let functions = format!("\n{block}");
+                let functions = functions.split(start).skip(1).map(name_of);
+                found.extend(functions.map(|function| format!("{caller}::{function}")));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn public_functions_of_types_that_call_are_found() {
+    let source = "
+pub struct ThingsApi(Api);
+
+impl ThingsApi {
+    pub(super) fn new(api: Api) -> Self {
+    }
+
+    pub async fn get(&self) {
+    }
+}
+
+pub struct Things {
+    pages: Vec<ApiRequest>,
+}
+
+impl Things {
+    pub fn page_size(self, size: u32) -> Self {
+    }
+
+    fn private(self) {
+    }
+}
+
+pub struct Thing {
+    pub name: String,
+}
+
+impl Thing {
+    pub fn is_big(&self) -> bool {
+    }
+}
+";
+    let found: Vec<_> = functions_of(source).into_iter().collect();
+    assert_eq!(found, ["Things::page_size", "ThingsApi::get"]);
+}
