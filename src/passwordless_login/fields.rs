@@ -18,7 +18,7 @@ const MAX_BODY_BYTES: usize = 16 * 1024;
 pub(super) struct Fields(BTreeMap<String, String>);
 
 impl Fields {
-    /// Reads a form or a JSON object of texts, none of which is there twice.
+    /// Reads a form, in which no field is there twice, or a JSON object of texts.
     pub(super) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Self, PasswordlessFailure>
     where
         B: Body<Data = Bytes>,

@@ -4,6 +4,7 @@ mod attacks;
 mod codes;
 mod links;
 mod outages;
+mod secrets;
 
 use axum::Router;
 use axum::body::Body;
