@@ -46,7 +46,7 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
     let secret = scalekit.client_secret().expose();
     let answer = ErrorAnswer {
         status,
-        error_code: body.error_code().map(str::to_owned),
+        error_code: body.error_code().filter(|code| !is_secret(code, secret)).map(str::to_owned),
         message: body.message().and_then(|message| presentable(message, secret)),
     };
     match status {
@@ -117,14 +117,18 @@ fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(fits)
 }
 
+fn is_secret(word: &str, client_secret: &str) -> bool {
+    // "eyJ" is how a token's `{"` begins in base64url.
+    word.contains("eyJ") || word.contains(client_secret)
+}
+
 /// A foreign text in a state to be logged.
 fn presentable(text: &str, secret: &str) -> Option<String> {
     let text = text.replace(secret, "[redacted]");
     let letters = |letter: char| if letter.is_control() { ' ' } else { letter };
     let text: String = text.chars().take(4 * MAX_MESSAGE).map(letters).collect();
-    // "eyJ" is how a token's `{"` begins in base64url.
     let words = text.split_whitespace();
-    let words = words.map(|word| if word.contains("eyJ") { "[redacted]" } else { word });
+    let words = words.map(|word| if is_secret(word, secret) { "[redacted]" } else { word });
     let text: String = words.collect::<Vec<_>>().join(" ").chars().take(MAX_MESSAGE).collect();
     (!text.is_empty()).then_some(text)
 }

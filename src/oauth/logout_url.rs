@@ -1,10 +1,12 @@
+use std::fmt;
+
 use url::Url;
 
 use crate::scalekit::Scalekit;
 use crate::secret::SecretString;
 
 /// What to tell the environment's logout endpoint (`/oidc/logout`), all of it optional.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct LogoutRequest {
     id_token_hint: Option<SecretString>,
@@ -34,6 +36,15 @@ impl LogoutRequest {
     pub fn state(mut self, state: impl Into<String>) -> Self {
         self.state = Some(state.into());
         self
+    }
+}
+
+// By hand: the state is the caller's business.
+impl fmt::Debug for LogoutRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogoutRequest")
+            .field("post_logout_redirect_uri", &self.post_logout_redirect_uri)
+            .finish_non_exhaustive()
     }
 }
 

@@ -60,7 +60,8 @@ impl Scalekit {
         fields: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<TokenResponse, OAuthError> {
         let request = self.build_token_request(fields)?;
-        read_answer(&self.send(request).await?)
+        let sent = request.body().clone();
+        read_answer(&self.send(request).await?, &sent)
     }
 
     fn build_token_request<'a>(
@@ -164,7 +165,8 @@ struct Failure {
     error: String,
 }
 
-fn read_answer(response: &Response<Bytes>) -> Result<TokenResponse, OAuthError> {
+/// The tokens, or what went wrong, without a word of what was `sent`.
+fn read_answer(response: &Response<Bytes>, sent: &[u8]) -> Result<TokenResponse, OAuthError> {
     let status = response.status();
     if status == StatusCode::OK {
         let success: Success = serde_json::from_slice(response.body())
@@ -188,13 +190,19 @@ fn read_answer(response: &Response<Bytes>) -> Result<TokenResponse, OAuthError> 
     }
     match serde_json::from_slice(response.body()) {
         Ok(Failure { error }) if error == "invalid_grant" => Err(OAuthError::InvalidGrant),
-        Ok(Failure { error }) if is_error_code(&error) => Err(OAuthError::Refused { code: error }),
+        Ok(Failure { error }) if is_error_code(&error) && !contains(sent, &error) => {
+            Err(OAuthError::Refused { code: error })
+        }
         _ => Err(unexpected(response, "an error that is not a token endpoint's")),
     }
 }
 
 fn unexpected(response: &Response<Bytes>, otherwise: &'static str) -> OAuthError {
     OAuthError::UnexpectedAnswer(if is_web_page(response) { WEB_PAGE } else { otherwise })
+}
+
+fn contains(sent: &[u8], text: &str) -> bool {
+    sent.windows(text.len().max(1)).any(|part| part == text.as_bytes())
 }
 
 /// Whether a text of the environment is an error code, fit for logs: nothing that could be a
@@ -210,7 +218,7 @@ mod tests {
 
     fn answer(status: u16, body: &'static str) -> Result<TokenResponse, OAuthError> {
         let response = Response::builder().status(status).body(Bytes::from(body)).unwrap();
-        read_answer(&response)
+        read_answer(&response, b"grant_type=refresh_token&client_secret=test_abcdef")
     }
 
     #[test]
@@ -257,6 +265,7 @@ mod tests {
             (200, "{}", "200 without tokens"),
             (301, "<html>", "a redirect"),
             (404, r#"{"code":5}"#, "an error that is not a token endpoint's"),
+            (400, r#"{"error":"test_abcdef"}"#, "an error that is not a token endpoint's"),
         ] {
             let Err(OAuthError::UnexpectedAnswer(named)) = answer(status, body) else {
                 panic!("{status} {body} is something else")

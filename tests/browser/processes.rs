@@ -43,7 +43,8 @@ impl Program {
             .stderr(File::create(&errors).unwrap())
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        let lines = read_lines(child.stdout.take().unwrap());
+        let output = File::create(folder.path().join("stdout")).unwrap();
+        let lines = read_lines(child.stdout.take().unwrap(), output);
         Self { child, lines, errors, folder }
     }
 
@@ -160,11 +161,12 @@ pub fn installed(names: &[&str]) -> Option<PathBuf> {
     names.iter().find_map(found)
 }
 
-/// The lines of an output, read to its end whether or not somebody wants them.
-fn read_lines(output: ChildStdout) -> Receiver<String> {
+/// The lines of an output, read to its end and kept in a file whether or not somebody wants them.
+fn read_lines(output: ChildStdout, mut kept: File) -> Receiver<String> {
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let _ = writeln!(kept, "{line}");
             let _ = sender.send(line);
         }
     });

@@ -1,8 +1,14 @@
 //! The examples, run as people run them, against a sandbox of the test's.
 
 mod running;
+mod secrets;
 mod setup;
+mod visitor;
+mod watched;
 
+#[allow(dead_code, reason = "each test uses its part")]
+#[path = "../suite/secrets/noted.rs"]
+mod noted;
 #[allow(dead_code, reason = "each test uses its part")]
 #[path = "../browser/processes.rs"]
 mod processes;

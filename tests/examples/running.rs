@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tower_scalekit::Sandbox;
 use tower_scalekit::sandbox::SandboxServer;
 
-use crate::processes::PATIENCE;
+use crate::processes::{PATIENCE, Program, fresh_folder};
 
 /// A Scalekit environment that the test holds in its hand.
 pub struct Environment {
@@ -36,6 +36,11 @@ impl Environment {
             ("SCALEKIT_CLIENT_SECRET", self.sandbox.client_secret().expose()),
         ]
     }
+}
+
+/// Starts an example with these settings and no other.
+pub fn start(example: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Program {
+    Program::start(&program(example), arguments, settings, fresh_folder())
 }
 
 /// What an example leaves behind that ends by itself: exit code, output, errors.

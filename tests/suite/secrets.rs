@@ -1,6 +1,10 @@
 //! Nothing secret shows: not in `Debug`, not in `Display`, not in traces.
 
-use std::collections::BTreeSet;
+#[allow(dead_code, reason = "the tests of the examples use it too")]
+mod noted;
+mod source;
+mod types;
+
 use std::fmt::Debug;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -10,7 +14,6 @@ use axum::routing::get;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode, header};
-use serde_json::Value;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_scalekit::http_client::{HttpClient, HttpClientError};
 use tower_scalekit::oauth::{AuthorizationRequest, CodeVerifier, LogoutRequest};
@@ -20,54 +23,14 @@ use tower_scalekit::{
     SessionSecret, Sessions,
 };
 use tracing_subscriber::fmt::MakeWriter;
-use url::form_urlencoded;
 
+use self::noted::Secrets;
 use crate::support::{
     Browser, CALLBACK, FETCH, JANE, JOHN, Reading as _, app, parameter, request, sandbox_builder,
     send, with_parameters,
 };
 
 const SESSION_SECRET: &str = "a session secret of 0123456789 letters and more";
-
-/// All that was secret in a run.
-#[derive(Clone, Default)]
-struct Secrets(Arc<Mutex<BTreeSet<String>>>);
-
-impl Secrets {
-    fn add(&self, secret: &str) {
-        assert!(secret.len() >= 10, "{secret} would be found by chance");
-        self.0.lock().unwrap().insert(secret.to_owned());
-        // A token's signature gives it away to whoever knows the rest.
-        if let Some((_, signature)) = secret.rsplit_once('.')
-            && signature.len() > 40
-        {
-            self.0.lock().unwrap().insert(signature.to_owned());
-        }
-    }
-
-    fn add_cookies(&self, browser: &Browser) {
-        browser.names().iter().for_each(|name| self.add(browser.cookie(name).unwrap()));
-    }
-
-    fn assert_absent(&self, what: &str, text: &str) {
-        for secret in self.0.lock().unwrap().iter() {
-            assert!(!text.contains(secret), "{what} shows {secret:.20}…");
-        }
-    }
-
-    fn assert_debug<T: Debug>(&self, value: &T) {
-        self.assert_absent(std::any::type_name::<T>(), &format!("{value:?} {value:#?}"));
-    }
-
-    fn assert_error<T: std::error::Error>(&self, value: &T) {
-        self.assert_debug(value);
-        let mut source: Option<&dyn std::error::Error> = Some(value);
-        while let Some(error) = source {
-            self.assert_absent(std::any::type_name::<T>(), &error.to_string());
-            source = error.source();
-        }
-    }
-}
 
 /// Notes the secrets that go over the wire.
 struct Wire {
@@ -80,17 +43,10 @@ impl HttpClient for Wire {
         &self,
         request: Request<Bytes>,
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
-        for (name, value) in form_urlencoded::parse(request.body()) {
-            if ["code", "code_verifier", "refresh_token", "client_secret"].contains(&&*name) {
-                self.secrets.add(&value);
-            }
-        }
+        self.secrets.read_request(&request);
         Box::pin(async move {
             let response = self.client.send(request).await?;
-            let body = serde_json::from_slice::<Value>(response.body()).unwrap_or_default();
-            for name in ["access_token", "refresh_token", "id_token"] {
-                body[name].as_str().into_iter().for_each(|token| self.secrets.add(token));
-            }
+            self.secrets.read_answer(&response);
             Ok(response)
         })
     }
@@ -131,12 +87,16 @@ impl Setting {
         for name in ["state", "nonce"] {
             self.secrets.add(&parameter(&authorization, name).unwrap());
         }
-        self.secrets.add_cookies(&browser);
+        self.add_cookies(&browser);
         let callback = self.sandbox.log_in(&authorization, email).unwrap();
         self.secrets.add(&parameter(&callback, "code").unwrap());
         assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
-        self.secrets.add_cookies(&browser);
+        self.add_cookies(&browser);
         browser
+    }
+
+    fn add_cookies(&self, browser: &Browser) {
+        browser.names().iter().for_each(|name| self.secrets.add(browser.cookie(name).unwrap()));
     }
 
     fn advance(&self, seconds: u64) {
@@ -181,7 +141,7 @@ async fn a12_traces_of_a_whole_session_tell_the_events_and_no_secret() {
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     setting.advance(301);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    setting.secrets.add_cookies(&browser);
+    setting.add_cookies(&browser);
 
     // What goes wrong is told too.
     let mut john = setting.log_in(JOHN).await;
@@ -306,7 +266,8 @@ async fn a12_debug_of_what_flows_through_oauth_shows_no_secret() {
     secrets.assert_debug(&asked);
     secrets.assert_debug(&tokens);
     let hint = "a.hint.of-an-id-token".into();
-    secrets.assert_debug(&LogoutRequest::new().id_token_hint(hint));
+    let out = LogoutRequest::new().id_token_hint(hint).state("the-state-itself");
+    secrets.assert_debug(&out);
     let refresh_token = tokens.refresh_token.unwrap();
     for fault in [
         Fault::Unreachable,

@@ -1,0 +1,246 @@
+//! A12: what the examples say with `RUST_LOG=trace`, theirs and that of all crates in them, while
+//! they do what they are for and while it fails.
+//!
+//! A new example joins by a test of its own: start it, use it, and ask whether it was discreet.
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use serde_json::Value;
+use tower_scalekit::Sandbox;
+use tower_scalekit::sandbox::{DeliveryState, Endpoint, Fault, NewLaunch};
+
+use crate::noted::Secrets;
+use crate::running::start;
+use crate::visitor::Visitor;
+use crate::watched::{JANE, Watched};
+
+#[test]
+fn a12_no_example_is_forgotten() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for entry in fs::read_dir(examples).unwrap() {
+        let folder = entry.unwrap();
+        if folder.path().join("main.rs").is_file() {
+            let name = folder.file_name().into_string().unwrap();
+            let started = include_str!("secrets.rs").contains(&format!("\"{name}\", &["));
+            assert!(started, "{name} is not started here");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a12_saaskit_says_no_secret() {
+    let saaskit = Watched::start("saaskit", &[]).await;
+    fail_to_log_in(&saaskit, "/login").await;
+    saaskit.log_in("/login?return_to=/dashboard").await;
+    for path in ["/", "/dashboard", "/api/me", "/api/admin"] {
+        assert_eq!(saaskit.visitor.get(&saaskit.address(path)).await.status(), StatusCode::OK);
+    }
+    saaskit.visitor.post(&saaskit.address("/auth/refresh"), &[]).await;
+    assert_eq!(saaskit.sandbox.refreshes(), 1);
+    for fault in [Fault::Html, Fault::Status(StatusCode::BAD_GATEWAY)] {
+        saaskit.sandbox.fail_times(Endpoint::Token, 1, fault);
+        saaskit.visitor.post(&saaskit.address("/auth/refresh"), &[]).await;
+    }
+    deliver_webhook(&saaskit, "/webhooks/scalekit").await;
+    let out = saaskit.visitor.post(&saaskit.address("/logout"), &[]).await;
+    assert!(out.status().is_redirection(), "{out:?}");
+    let told = ["login_failed", "login_completed", "session_refreshed", "webhook_received"];
+    saaskit.assert_discreet(&told, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a12_login_says_no_secret() {
+    let login = Watched::start("login", &[]).await;
+    fail_to_log_in(&login, "/login").await;
+    login.log_in("/login?login_hint=jane@acme.test&prompt=login&return_to=/api/me").await;
+    let me = login.visitor.get(&login.address("/api/me")).await;
+    assert_eq!(me.status(), StatusCode::OK);
+    login.visitor.post(&login.address("/auth/refresh"), &[]).await;
+    assert_eq!(login.sandbox.refreshes(), 1);
+    login.visitor.post(&login.address("/logout"), &[]).await;
+    login.assert_discreet(&["login_failed", "login_completed"], 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a12_mcp_server_says_no_secret() {
+    let server = Watched::start("mcp_server", &[]).await;
+    let (url, id) = (server.address("/mcp"), server.sandbox.resource_id());
+    server.sandbox.set_resource_url(&id, &url);
+    let token = server.sandbox.resource_token(JANE, &id, &["todo:read", "todo:write"]);
+    let weak = server.sandbox.resource_token(JANE, &id, &["todo:read"]);
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add_todo","arguments":{"title":"Buy milk"}}}"#;
+    for (token, status) in [
+        (token.as_str(), StatusCode::OK),
+        (&weak, StatusCode::FORBIDDEN),
+        (&format!("{token}x"), StatusCode::UNAUTHORIZED),
+        ("a-token-that-is-none", StatusCode::UNAUTHORIZED),
+    ] {
+        let answer = server.visitor.call(Method::POST, &url, token, call).await;
+        assert_eq!(answer.status(), status, "{answer:?}");
+    }
+    server.assert_discreet(&["token_verified", "request_rejected", "key_set_fetched"], 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a12_hyper_service_says_no_secret() {
+    let service = Watched::start("hyper_service", &[]).await;
+    let token = service.sandbox.access_token(JANE);
+    for (token, status) in
+        [(token.as_str(), StatusCode::OK), ("a-token-that-is-none", StatusCode::UNAUTHORIZED)]
+    {
+        let answer = service.visitor.call(Method::GET, &service.address("/"), token, "").await;
+        assert_eq!(answer.status(), status, "{answer:?}");
+    }
+    service.assert_discreet(&["token_verified", "request_rejected"], 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a12_scim_says_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = format!("sqlite://{}", folder.path().join("users.sqlite").display());
+    let scim = Watched::start("scim", &[("DATABASE_URL", &database)]).await;
+    scim.program.said("synced ");
+    deliver_webhook(&scim, "/webhook").await;
+    assert_eq!(scim.visitor.get(&scim.address("/users")).await.status(), StatusCode::OK);
+    scim.assert_discreet(&["webhook_received"], 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a12_sso_says_no_secret() {
+    let environment = Sandbox::builder().modular_sso();
+    let sso = Watched::start_at(environment, "sso", &[]).await;
+    fail_to_log_in(&sso, "/login?domain_hint=acme.test").await;
+    let found = sso.visitor.get(&sso.address("/sso?email=jane@acme.test")).await;
+    assert!(found.status().is_redirection(), "{found:?}");
+    let connection = &sso.sandbox.organizations()[0].connection_id;
+    let launch = sso.sandbox.launch_token(NewLaunch::new(connection).login_hint(JANE));
+    sso.log_in(&format!("/login?idp_initiated_login={launch}")).await;
+    for path in ["/", "/api/me", "/admin-portal"] {
+        assert_eq!(sso.visitor.get(&sso.address(path)).await.status(), StatusCode::OK, "{path}");
+    }
+    sso.visitor.post(&sso.address("/logout"), &[]).await;
+    sso.assert_discreet(&["login_failed", "login_completed"], 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a12_setup_says_no_secret() {
+    let setup = Watched::run("setup", &[]).await;
+    setup.program.said("Name of the first organization: ");
+    setup.assert_discreet(&[], 6).await;
+}
+
+/// The sandbox is there to be looked into: it prints what to set, and that only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a12_sandbox_says_its_settings_and_no_other_secret() {
+    let settings =
+        [("BIND", "127.0.0.1:0"), ("RUST_LOG", "trace"), ("WEBHOOK_URL", "http://x.test")];
+    let mut program = start("sandbox", &[], &settings);
+    let url = program.said("sandbox on ");
+    let secrets = Secrets::default();
+    let visitor = Visitor::new(secrets.clone());
+    let settings = program.errors();
+    let setting = |name: &str| {
+        let mut lines = settings.lines();
+        lines.find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap().to_owned()
+    };
+    let (id, secret) = (setting("SCALEKIT_CLIENT_ID"), setting("SCALEKIT_CLIENT_SECRET"));
+
+    let asked = form_urlencoded(&[
+        ("response_type", "code"),
+        ("client_id", &id),
+        ("redirect_uri", "http://localhost:3000/callback"),
+        ("scope", "openid offline_access"),
+        ("state", "a-state-that-nobody-guesses"),
+        ("nonce", "a-nonce-that-nobody-guesses"),
+    ]);
+    let page = visitor.get(&format!("{url}/oauth/authorize?{asked}")).await;
+    let page = String::from_utf8(page.into_body().to_vec()).unwrap();
+    let transaction = page.split("name=\"transaction\" value=\"").nth(1).unwrap();
+    let transaction = transaction.split('"').next().unwrap();
+    secrets.add(transaction);
+    let fields = [("transaction", transaction), ("email", JANE)];
+    let back = visitor.post(&format!("{url}/login"), &fields).await;
+    let back = back.headers()[header::LOCATION].to_str().unwrap().to_owned();
+    let code = back.split("code=").nth(1).unwrap().split('&').next().unwrap();
+
+    let token = |fields: &[(&str, &str)]| {
+        let own = [("client_id", id.as_str()), ("client_secret", secret.as_str())];
+        let form = form_urlencoded(&[&own[..], fields].concat());
+        let request = Request::post(format!("{url}/oauth/token"))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Bytes::from(form))
+            .unwrap();
+        let answered = visitor.send(request);
+        async { serde_json::from_slice::<Value>(answered.await.body()).unwrap() }
+    };
+    let redirect = ("redirect_uri", "http://localhost:3000/callback");
+    let grant = ("grant_type", "authorization_code");
+    let tokens = token(&[grant, ("code", code), redirect]).await;
+    let refresh_token = tokens["refresh_token"].as_str().unwrap();
+    let grant = ("grant_type", "refresh_token");
+    let tokens = token(&[grant, ("refresh_token", refresh_token)]).await;
+    assert!(tokens["access_token"].is_string(), "{tokens}");
+    let own = token(&[("grant_type", "client_credentials")]).await;
+    let bearer = own["access_token"].as_str().unwrap();
+    let organizations = format!("{url}/api/v1/organizations");
+    assert_eq!(
+        visitor.call(Method::GET, &organizations, bearer, "").await.status(),
+        StatusCode::OK
+    );
+
+    program.terminate();
+    assert_eq!(program.ended().code(), Some(0));
+    let output = fs::read_to_string(program.folder().join("stdout")).unwrap();
+    let (mut printed, mut rest) = (Vec::new(), Vec::new());
+    for line in program.errors().lines() {
+        let lines = if line.starts_with("SCALEKIT_") { &mut printed } else { &mut rest };
+        lines.push(line.to_owned());
+    }
+    assert_eq!(printed.len(), 4, "{printed:?}");
+    assert!(secrets.count() >= 10);
+    assert!(secrets.shown(&printed.join("\n")).is_some(), "what is printed is found");
+    secrets.add(&setting("SCALEKIT_WEBHOOK_SECRET"));
+    secrets.assert_absent("standard output", &output);
+    secrets.assert_absent("standard error", &rest.join("\n"));
+}
+
+/// A stranger's callback, one whose code cannot be traded, and logins that the environment refuses.
+async fn fail_to_log_in(app: &Watched, login: &str) {
+    let stranger = "/auth/callback?code=a-code-that-nobody-gave&state=a-state-that-nobody-had";
+    let refused = app.visitor.get(&app.address(stranger)).await;
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    for fault in [Fault::Html, Fault::Status(StatusCode::BAD_GATEWAY)] {
+        let callback = app.authorize(login).await;
+        app.sandbox.fail_times(Endpoint::Token, 1, fault);
+        let refused = app.visitor.get(&callback).await;
+        assert!(!refused.status().is_redirection(), "{refused:?}");
+    }
+    app.visitor.get(&app.address("/login?error=access_denied&error_description=x")).await;
+}
+
+/// An event that comes twice, and one that nobody signed.
+async fn deliver_webhook(app: &Watched, path: &str) {
+    app.deliver_webhooks_to(path);
+    let directory = app.sandbox.directory_id(&app.sandbox.organizations()[0].id).unwrap();
+    app.sandbox.add_directory_user(&directory, "ada@acme.test");
+    app.sandbox.deliver_due().await;
+    let delivery = app.sandbox.deliveries().remove(0);
+    assert_eq!(delivery.state, DeliveryState::Delivered);
+    app.secrets.add(std::str::from_utf8(&delivery.body).unwrap());
+    assert!(app.sandbox.redeliver(&delivery.message_id));
+    app.sandbox.deliver_due().await;
+    let forged = Request::post(app.address(path))
+        .header("webhook-id", "msg_1")
+        .header("webhook-timestamp", "1900000000")
+        .header("webhook-signature", "v1,a-signature-of-somebody-else")
+        .body(delivery.body);
+    let refused = app.visitor.send(forged.unwrap()).await;
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+}
+
+fn form_urlencoded(fields: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+}
