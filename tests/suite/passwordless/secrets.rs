@@ -14,11 +14,11 @@ use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient};
 use tower_scalekit::{PasswordlessLogin, Scalekit, Sessions};
 use tracing::Dispatch;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::{
     ADA, MailWorld, RESEND, SEND, VERIFY, click, hidden, press_the_button, submission, submit,
 };
+use crate::secrets::Captured;
 use crate::support::{Browser, CALLBACK, World, app, sandbox_builder, secret};
 
 type Secrets = Arc<Mutex<BTreeSet<String>>>;
@@ -50,28 +50,6 @@ impl HttpClient for Wire {
             self.note(response.body());
             Ok(response)
         })
-    }
-}
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Captured {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }
 
