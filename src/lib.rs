@@ -35,6 +35,7 @@
 //! | [`idp_initiated`] | layer that turns logins from an identity provider's portal into the app's own |
 //! | [`webhook_verify`] | layer that lets signed webhooks through, each once |
 //! | [`auth_routes`] | login, callback, refresh and logout as services |
+//! | [`passwordless_login`] | login by code or magic link, with pages of your own |
 //! | [`session`] | the session itself: sealing, cookies, renewal |
 //! | [`scalekit`], [`oauth`], [`token`] | the environment: its address, its OAuth endpoints, its tokens |
 //! | [`api`] | the environment's REST API, one file per resource |
@@ -83,6 +84,15 @@
 //! | a logout token that is not acceptable, or came before | 400 | `AuthFailure::status` |
 //! | a page of another site asks for logout or refresh | 403 | `AuthFailure::status`, by `origin::is_cross_site` |
 //!
+//! | situation | the routes of a login by e-mail | decided in `passwordless_login/answer.rs` |
+//! |---|---|---|
+//! | a wrong or expired code; a link that is used, expired or not of this browser; a forged state | 400, the attempt goes on, a live session left alone | `PasswordlessFailure::status` |
+//! | the sixth code, the third mail in a minute | 429 that says how to go on | `PasswordlessFailure::status` |
+//! | somebody who may not log in here | 403, told to nobody but the reader of the mail | `PasswordlessFailure::status` |
+//! | a link in another browser, or seen by a scanner | a page whose button goes on; nothing is used up | `Link::answer` |
+//! | a page of another site sends one of the forms | 403 | `PasswordlessFailure::status`, by `origin::is_cross_site` |
+//! | the environment, your directory or the shared store do not answer | 503 with `Retry-After`, the attempt goes on | `PasswordlessFailure::status` |
+//!
 //! Defaults are small JSON, `{"error": .., "message": ..}`, or for browsers a small page. Every
 //! layer and route that refuses has an `on_rejection` that renders them in your own way, and puts its typed
 //! reason into the response's extensions.
@@ -91,7 +101,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `axum` | yes | [`Sessions::routes`] as an axum router, and `axum-core` |
+//! | `axum` | yes | [`Sessions::routes`] and [`PasswordlessLogin::routes`] as axum routers, and `axum-core` |
 //! | `axum-core` | with `axum` | extractors for [`Session`], [`Principal`] and [`WebhookEvent`](webhook::WebhookEvent) |
 //! | `reqwest` | yes | `ReqwestClient`, the default way to the environment |
 //! | `metrics` | no | counters through the `metrics` facade, names in the source of `telemetry.rs` |
@@ -119,6 +129,7 @@ pub mod error;
 pub mod http_client;
 pub mod idp_initiated;
 pub mod oauth;
+pub mod passwordless_login;
 pub mod protected_resource;
 pub mod require_scope;
 pub mod require_session;
@@ -153,6 +164,7 @@ pub use self::error::ConfigError;
 #[cfg(feature = "axum-core")]
 pub use self::extract::{Bearer, LayerMissing, NotTold};
 pub use self::idp_initiated::IdpInitiatedRedirect;
+pub use self::passwordless_login::PasswordlessLogin;
 pub use self::protected_resource::ProtectedResourceMetadata;
 pub use self::rejection::Rejected;
 pub use self::replay_body::ReplayBody;

@@ -1,8 +1,8 @@
 //! The environment's REST API, called in the application's own name.
 //!
 //! [`Scalekit::api`] gives the handle; each resource is a file: [`organizations`],
-//! [`connections`], [`directories`], [`sessions`], [`auth_requests`]. What has none yet is called by method and path
-//! through [`Api::request`].
+//! [`connections`], [`directories`], [`sessions`], [`auth_requests`], [`passwordless`]. What has
+//! none yet is called by method and path through [`Api::request`].
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -61,6 +61,7 @@ pub mod directories;
 mod error;
 pub mod organizations;
 mod pages;
+pub mod passwordless;
 mod request;
 mod retry;
 pub mod sessions;
@@ -79,6 +80,7 @@ use self::auth_requests::AuthRequestsApi;
 use self::connections::ConnectionsApi;
 use self::directories::DirectoriesApi;
 use self::organizations::OrganizationsApi;
+use self::passwordless::PasswordlessApi;
 use self::sessions::SessionsApi;
 use crate::scalekit::Scalekit;
 
@@ -119,6 +121,12 @@ impl Api {
     #[must_use]
     pub fn organizations(&self) -> OrganizationsApi {
         OrganizationsApi::new(self.clone())
+    }
+
+    /// Codes and magic links by e-mail.
+    #[must_use]
+    pub fn passwordless(&self) -> PasswordlessApi {
+        PasswordlessApi::new(self.clone())
     }
 
     /// The sessions of users.

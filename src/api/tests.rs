@@ -3,6 +3,7 @@
 mod connections;
 mod directories;
 mod organizations;
+mod passwordless;
 mod played;
 mod portal_links;
 mod requests;

@@ -41,6 +41,15 @@ where
     text(deserializer)?.map(parse).transpose()
 }
 
+/// Seconds since 1970, as a number or as text.
+pub(super) fn unix_time<'de, D>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let time = number(deserializer)?.map(i64::try_from).transpose().map_err(D::Error::custom)?;
+    time.map(OffsetDateTime::from_unix_timestamp).transpose().map_err(D::Error::custom)
+}
+
 /// A count, as a number or as text; none is 0.
 pub(super) fn count<'de, D>(deserializer: D) -> Result<u64, D::Error>
 where

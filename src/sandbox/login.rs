@@ -173,7 +173,7 @@ fn new_user(email: &str, form: &Parameters, wanted: &AuthorizationRequest) -> Ne
     user
 }
 
-fn looks_like_an_address(text: &str) -> bool {
+pub(super) fn looks_like_an_address(text: &str) -> bool {
     let clean = !text.chars().any(|letter| letter.is_whitespace() || letter.is_control());
     let parts = text.split_once('@');
     let whole = parts.is_some_and(|(local, domain)| {

@@ -57,6 +57,12 @@
 //! attempts over 22 minutes of the sandbox's clock. [`Sandbox::deliveries`] and the page at
 //! `/deliveries` show what was sent; there and with [`Sandbox::redeliver`] it is sent again.
 //!
+//! # Mails
+//!
+//! It sends codes and magic links by mail, to an outbox: [`Sandbox::outbox`], and the page at
+//! `/outbox`. [`Sandbox::set_passwordless_type`], [`Sandbox::enforce_same_browser`] and
+//! [`Sandbox::issue_new_credentials_on_resend`] are the dashboard's settings.
+//!
 //! # Resources
 //!
 //! For MCP servers it has resources, at first the one named by [`Sandbox::resource_id`]. Each is an
@@ -130,6 +136,7 @@ mod login;
 mod logout;
 mod pages;
 mod parameters;
+mod passwordless;
 mod people;
 mod redirects;
 mod resources;
@@ -162,6 +169,7 @@ pub use self::connections::Connection;
 pub use self::directories::{DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser};
 pub use self::faults::{Endpoint, Fault, HeldRequests};
 pub use self::launches::NewLaunch;
+pub use self::passwordless::{OutboxMail, PasswordlessType};
 pub use self::people::{NewUser, Organization, User};
 pub use self::resources::{NewResource, ResourceIssuer};
 pub use self::server::SandboxServer;

@@ -1,6 +1,7 @@
 //! The pages people see. They work without any script, and every value in them is escaped.
 
 mod deliveries;
+mod outbox;
 mod sso;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::people::User;
 use super::respond;
 
 pub(super) use self::deliveries::deliveries;
+pub(super) use self::outbox::outbox;
 pub(super) use self::sso::{
     AdminPortalPage, CompanyPortalPage, Embeddable, IdentityProviderPage, admin_portal,
     company_portal, find_connection, identity_provider,

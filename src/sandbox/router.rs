@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::faults::{Fault, Meets};
 use super::{
     admin_portal, api, authorize, company_portal, consent, discovery, login, logout, pages,
-    resources, respond, token_endpoint, webhooks,
+    passwordless, resources, respond, token_endpoint, webhooks,
 };
 
 /// The largest request body that is read.
@@ -110,6 +110,8 @@ impl Environment {
             ["deliveries"] => {
                 only(&[Method::GET, Method::POST], method, || pages::deliveries(self))
             }
+            ["outbox"] if method == Method::POST => passwordless::submit(self, request),
+            ["outbox"] => only(&[Method::GET, Method::POST], method, || pages::outbox(self)),
             ["consent"] if method == Method::POST => consent::submit(self, request),
             ["consent"] => {
                 only(&[Method::GET, Method::POST], method, || consent::show(self, request))

@@ -12,6 +12,7 @@ use super::directories::Directories;
 use super::faults::EndpointFaults;
 use super::grants::Grants;
 use super::keys::{KeyRing, SigningKey, random_token};
+use super::passwordless::Passwordless;
 use super::people::People;
 use super::resources::Resources;
 use super::sessions::Sessions;
@@ -31,6 +32,7 @@ pub(super) struct State {
     pub(super) people: People,
     pub(super) directories: Directories,
     pub(super) webhooks: Webhooks,
+    pub(super) passwordless: Passwordless,
     pub(super) resources: Resources,
     pub(super) consents: Consents,
     pub(super) keys: KeyRing,
@@ -53,6 +55,7 @@ impl State {
             directories: Directories::seeded(&people.organizations, now),
             people,
             webhooks: Webhooks::default(),
+            passwordless: Passwordless::default(),
             resources: Resources::seeded(),
             consents: Consents::default(),
             keys: KeyRing::new(SigningKey::first()),

@@ -23,6 +23,7 @@ const HEADER_LEN: usize = 1 + KEY_ID_LEN;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     LoginAttempt,
+    PasswordlessAttempt,
     /// A cookie: a session, or the id of one that is kept in the shared store.
     Session,
     /// A session in the shared store: whoever can read it there has no cookie.
@@ -33,6 +34,7 @@ impl Purpose {
     fn label(self) -> &'static [u8] {
         match self {
             Self::LoginAttempt => b"login attempt",
+            Self::PasswordlessAttempt => b"passwordless attempt",
             Self::Session => b"session",
             Self::StoredSession => b"stored session",
         }

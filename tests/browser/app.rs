@@ -85,7 +85,8 @@ impl App {
         self.url.trim_start_matches("http://")
     }
 
-    fn listening(program: Program) -> Self {
+    /// A program that is starting.
+    pub fn listening(program: Program) -> Self {
         let url = program.said("listening on ");
         Self { program, url }
     }
@@ -105,7 +106,7 @@ impl Environment {
 }
 
 /// Beside this test's folder: `cargo test` builds examples too.
-fn example(name: &str) -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
     let example = profile.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));

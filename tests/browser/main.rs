@@ -8,6 +8,7 @@ mod browser;
 mod logging_in;
 mod logging_out;
 mod looks;
+mod passwordless;
 mod processes;
 mod running;
 mod sessions;

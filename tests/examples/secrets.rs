@@ -126,6 +126,36 @@ async fn a12_sso_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a12_passwordless_says_no_secret() {
+    let app = Watched::start("passwordless", &[]).await;
+    let send = app.address("/passwordless/send");
+    let verify = app.address("/passwordless/verify");
+    for fault in [Fault::Html, Fault::Status(StatusCode::BAD_GATEWAY)] {
+        app.sandbox.fail_times(Endpoint::Api, 1, fault);
+        app.visitor.post(&send, &[("email", JANE)]).await;
+    }
+    let sent = app.visitor.post(&send, &[("email", JANE), ("return_to", "/api/me")]).await;
+    assert!(sent.status().is_redirection(), "{sent:?}");
+    let code = app.sandbox.outbox().remove(0).code.unwrap();
+    app.secrets.add_word(&code);
+    let wrong = app.visitor.post(&verify, &[("code", &format!("{code}0"))]).await;
+    assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+    let done = app.visitor.post(&verify, &[("code", &code)]).await;
+    assert!(done.status().is_redirection(), "{done:?}");
+
+    app.visitor.post(&send, &[("email", JANE)]).await;
+    let link = app.sandbox.outbox().remove(0).link.unwrap();
+    app.sandbox.fail_times(Endpoint::Api, 1, Fault::Status(StatusCode::BAD_GATEWAY));
+    assert!(app.visitor.get(&link).await.status().is_server_error());
+    let done = app.visitor.get(&link).await;
+    assert!(done.status().is_redirection(), "{done:?}");
+    // Elsewhere: there is no attempt any more.
+    assert_eq!(app.visitor.get(&link).await.status(), StatusCode::OK);
+    app.visitor.post(&app.address("/logout"), &[]).await;
+    app.assert_discreet(&["login_failed", "login_completed", "internal_error"], 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a12_setup_says_no_secret() {
     let setup = Watched::run("setup", &[], &[]).await;
     setup.program.said("Name of the first organization: ");

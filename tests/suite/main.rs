@@ -13,6 +13,7 @@ mod login_tokens;
 mod mcp;
 mod modular_sso;
 mod openapi;
+mod passwordless;
 mod refresh;
 mod rendering;
 mod replicas;

@@ -6,6 +6,7 @@
 mod calls;
 mod document;
 mod exchange;
+mod passwordless;
 mod planted;
 mod single_sign_on;
 mod source;

@@ -22,6 +22,7 @@ use tower_scalekit::{
     Rejected, RequireScope, RequireSession, RequireToken, Sandbox, Scalekit, Session,
     SessionSecret, Sessions,
 };
+use tracing::Dispatch;
 use tracing_subscriber::fmt::MakeWriter;
 
 use self::noted::Secrets;
@@ -105,7 +106,7 @@ impl Setting {
 }
 
 #[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Captured(pub(crate) Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -134,6 +135,8 @@ async fn a12_traces_of_a_whole_session_tell_the_events_and_no_secret() {
         .with_ansi(false)
         .with_writer(captured.clone())
         .finish();
+    // As long as there is but one, an event that another test's thread meets first is off for all.
+    let _second = Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let setting = Setting::new();

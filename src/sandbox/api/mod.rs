@@ -5,6 +5,7 @@ mod directories;
 mod organizations;
 mod paging;
 mod parse;
+mod passwordless;
 mod sessions;
 
 use bytes::Bytes;
@@ -90,6 +91,9 @@ pub(super) fn answer(
         ["organizations", organization, "directories", id, "groups"] => {
             get(&|| directories::groups(environment, organization, id, request))
         }
+        ["passwordless", "email", "send"] => post(&|| passwordless::send(environment, request)),
+        ["passwordless", "email", "resend"] => post(&|| passwordless::resend(environment, request)),
+        ["passwordless", "email", "verify"] => post(&|| passwordless::verify(environment, request)),
         ["sessions", id] => get(&|| sessions::get(environment, id)),
         ["sessions", id, "revoke"] => post(&|| sessions::revoke(environment, id)),
         ["users", id, "sessions"] => get(&|| sessions::list(environment, id, request)),

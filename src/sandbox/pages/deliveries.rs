@@ -75,12 +75,12 @@ fn attempt(attempt: &DeliveryAttempt) -> Html {
 }
 
 /// To the second.
-fn time(time: OffsetDateTime) -> Html {
+pub(super) fn time(time: OffsetDateTime) -> Html {
     let time = timestamp(time.replace_nanosecond(0).unwrap_or(time));
     Html::text(time.as_str().unwrap_or_default())
 }
 
-fn or_hint(list: Html, hint: &str) -> Html {
+pub(super) fn or_hint(list: Html, hint: &str) -> Html {
     match list.0.is_empty() {
         true => Html::fill(r#"<li class="hint">{{hint}}</li>"#, &[("hint", Html::text(hint))]),
         false => list,

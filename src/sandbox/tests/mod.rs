@@ -8,6 +8,7 @@ mod launches;
 mod logging_in;
 mod logging_out;
 mod organizations;
+mod passwordless;
 mod registration;
 mod resources;
 mod served;

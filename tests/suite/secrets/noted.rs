@@ -12,8 +12,9 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 /// Members of forms, queries and JSON whose values are nobody's business.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "access_token",
+    "auth_request_id",
     "authorization_code",
     "client_secret",
     "code",

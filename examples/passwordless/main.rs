@@ -1,0 +1,95 @@
+//! A web app that logs people in by a code or a link in an e-mail, with pages of its own.
+//!
+//! `cargo run --example passwordless`, then open the printed address. Without the SCALEKIT_
+//! variables it runs on an embedded sandbox, whose outbox page has the mails; the README lists all
+//! settings.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/me.rs"]
+mod me;
+mod pages;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, Response, header};
+use axum::response::Html;
+use axum::routing::get;
+use serde::Deserialize;
+use tower_scalekit::passwordless_login::PasswordlessRejection;
+use tower_scalekit::{PasswordlessLogin, Rejected, RequireSession, Session, Sessions};
+
+#[derive(Clone)]
+struct App {
+    login: PasswordlessLogin,
+    /// Where the sandbox shows the mails.
+    outbox: Option<String>,
+}
+
+#[tokio::main]
+async fn main() {
+    let setup = common::Setup::from_env().await;
+    let sessions = Sessions::builder(setup.scalekit.clone())
+        .secret(common::session_secret())
+        .redirect_uri(format!("{}/auth/callback", setup.public_url))
+        .login_path("/")
+        .build();
+    let sessions = common::or_exit(2, sessions);
+    // Whoever reads the mail is let in, as a user of that address; `on_login` would look them up.
+    let login = PasswordlessLogin::builder(&sessions)
+        .template_variable("app", "Acme Projects")
+        .link_page(pages::link_question)
+        .on_rejection(in_our_style)
+        .build();
+    let login = common::or_exit(2, login);
+
+    let outbox = setup.sandbox.as_ref().map(|(sandbox, _)| sandbox.environment_url());
+    let outbox = outbox.map(|sandbox| format!("{sandbox}/outbox"));
+    let app = Router::new()
+        .route("/api/me", get(me::me))
+        .route_layer(RequireSession::new(&sessions))
+        .merge(
+            Router::new()
+                .route("/", get(home))
+                .route_layer(RequireSession::new(&sessions).optional()),
+        )
+        .merge(login.routes())
+        .route_service("/logout", sessions.logout())
+        .with_state(App { login, outbox });
+    setup.serve(app).await;
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    /// Of the login whose code is asked for.
+    attempt: Option<String>,
+    /// Where the person wants to go.
+    return_to: Option<String>,
+}
+
+async fn home(
+    State(app): State<App>,
+    Query(asked): Query<Asked>,
+    session: Option<Session>,
+    headers: HeaderMap,
+) -> Html<String> {
+    let pending = asked.attempt.and_then(|attempt| app.login.pending(&headers, Some(&attempt)));
+    Html(match (session, pending) {
+        (_, Some(pending)) => pages::code(&pending, app.outbox.as_deref()),
+        (Some(session), None) => pages::welcome(&session),
+        (None, None) => pages::address(asked.return_to.as_deref()),
+    })
+}
+
+/// Browsers get the page of this app, scripts the small JSON.
+fn in_our_style(rejected: Rejected<'_, PasswordlessRejection>) -> Response<Bytes> {
+    let reason = rejected.reason();
+    let page = pages::problem(reason.message(), reason.way_on());
+    let mut response = rejected.into_response();
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    if content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/html")) {
+        *response.body_mut() = page.into();
+    }
+    response
+}

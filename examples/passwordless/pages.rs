@@ -1,0 +1,117 @@
+//! The pages of the example. `maud` escapes what it is given.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use tower_scalekit::Session;
+use tower_scalekit::api::passwordless::PasswordlessType;
+use tower_scalekit::passwordless_login::{LinkQuestion, PendingLogin};
+
+pub fn address(return_to: Option<&str>) -> String {
+    page(
+        "Log in",
+        html! {
+            h1 { "Log in without a password" }
+            p.lead { "We send you an e-mail with a code and a link." }
+            form.card method="post" action="/passwordless/send" {
+                label for="email" { "E-mail address" }
+                input #email type="email" name="email" required autocomplete="email" autofocus;
+                @if let Some(page) = return_to { input type="hidden" name="return_to" value=(page); }
+                button.button { "Send the e-mail" }
+            }
+        },
+    )
+}
+
+pub fn code(pending: &PendingLogin, outbox: Option<&str>) -> String {
+    let kind = pending.passwordless_type.as_ref();
+    let attempt = html! { input type="hidden" name="attempt" value=(pending.attempt); };
+    page(
+        "Check your e-mail",
+        html! {
+            h1 { "Check your e-mail" }
+            p.lead { "It went to " strong { (pending.email) } "." }
+            @if kind.is_none_or(PasswordlessType::has_link) {
+                p { "Open its link in this browser, and you are logged in." }
+            }
+            @if kind.is_none_or(PasswordlessType::has_code) {
+                form.card method="post" action="/passwordless/verify" {
+                    (attempt)
+                    label for="code" { "Code" }
+                    input #code name="code" required inputmode="numeric"
+                        autocomplete="one-time-code" autofocus;
+                    button.button { "Log in" }
+                }
+            }
+            form.row #resend method="post" action="/passwordless/resend" {
+                (attempt)
+                button.button.quiet { "Send it again" }
+                a.button.quiet href="/" { "Use another address" }
+            }
+            @if let Some(outbox) = outbox {
+                p.muted { "It is in " a href=(outbox) target="_blank" { "the sandbox's outbox" } "." }
+            }
+        },
+    )
+}
+
+/// For a link that was opened in another browser than the one that asked for it.
+pub fn link_question(question: &LinkQuestion) -> String {
+    page(
+        "Log in",
+        html! {
+            h1 { "Log in to " (question.host()) }
+            p.lead { "You opened the link of an e-mail. If you have asked for it, log in with it here." }
+            form method="post" action=(question.action()) {
+                (PreEscaped(question.hidden_fields()))
+                button.button { "Log in" }
+            }
+            p.muted { "If you did not ask for it, close this page." }
+        },
+    )
+}
+
+pub fn welcome(session: &Session) -> String {
+    page(
+        "Acme Projects",
+        html! {
+            h1 { "You are logged in" }
+            p.lead { "As " strong { (session.user().email) } "." }
+            form method="post" action="/logout" {
+                a.button.quiet href="/api/me" { "As JSON" }
+                button.button { "Log out" }
+            }
+        },
+    )
+}
+
+pub fn problem(message: &str, way_on: &str) -> String {
+    page(
+        "That did not work",
+        html! {
+            h1 { "That did not work" }
+            p.lead { (message) "." }
+            a.button href=(way_on) { "Go on" }
+        },
+    )
+}
+
+fn page(title: &str, content: Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style {
+                    (PreEscaped(include_str!("../saaskit/style.css")))
+                    (PreEscaped(include_str!("style.css")))
+                }
+            }
+            body {
+                header { a.brand href="/" { "Acme Projects" } }
+                main { (content) }
+            }
+        }
+    };
+    page.into_string()
+}

@@ -1,0 +1,225 @@
+//! Codes and magic links by e-mail: who reads an address's mail proves that it is theirs.
+//!
+//! [`PasswordlessLogin`](crate::PasswordlessLogin) makes a login of these calls, bound to a
+//! browser; here they are alone.
+//!
+//! ```
+//! # #[cfg(feature = "sandbox")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use tower_scalekit::Sandbox;
+//! use tower_scalekit::api::passwordless::{NewMail, PasswordlessError};
+//!
+//! let sandbox = Sandbox::new();
+//! let passwordless = sandbox.scalekit().api().passwordless();
+//!
+//! let mut mail = NewMail::new("jane@acme.test");
+//! mail.magiclink_auth_uri = Some("https://app.example.com/passwordless/verify".to_owned());
+//! mail.expires_in = Some(Duration::from_secs(120));
+//! mail.template_variables.insert("team".to_owned(), "Alpha".to_owned());
+//! let sent = passwordless.send(&mail).await?;
+//!
+//! let wrong = passwordless.verify_code(sent.auth_request_id.expose(), "no").await;
+//! assert!(matches!(wrong, Err(PasswordlessError::Refused(_))));
+//! let code = sandbox.outbox()[0].code.clone().ok_or("no code")?;
+//! let verified = passwordless.verify_code(sent.auth_request_id.expose(), &code).await?;
+//! assert_eq!(verified.email, "jane@acme.test");
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "sandbox"))]
+//! # fn main() {}
+//! ```
+//!
+//! # What is inferred
+//!
+//! Scalekit documents its limits, two mails a minute and address and five codes in ten minutes and
+//! request, and that the sixth code is answered 429; not what else stands in the answers. So
+//! [`PasswordlessError`] tells them apart by the call that was answered 429, unless the error code
+//! is the general `RATE_LIMITED` and the message names nothing of the call's own. All other 4xx of
+//! a verification but 401 count as a refusal, and one whose code or message speaks of expiry as
+//! [`Expired`](PasswordlessError::Expired).
+
+mod details;
+
+pub(crate) use self::details::check_variables;
+pub use self::details::{MailTemplate, NewMail, PasswordlessType, SentMail, VerifiedEmail};
+
+use std::time::Duration;
+
+use http::Method;
+use serde::Serialize;
+
+use self::details::{SentAnswer, VerifiedAnswer};
+use super::{Api, ApiError, ErrorAnswer};
+
+/// The calls about passwordless e-mail. Made by [`Api::passwordless`].
+#[derive(Clone, Debug)]
+pub struct PasswordlessApi(Api);
+
+impl PasswordlessApi {
+    pub(super) fn new(api: Api) -> Self {
+        Self(api)
+    }
+
+    /// Sends a mail with a code, a link or both, as the dashboard has it. Never sent twice.
+    ///
+    /// # Errors
+    /// [`PasswordlessError::TooManyMails`] after two in a minute to one address, resent ones
+    /// included; see [`PasswordlessError`].
+    pub async fn send(&self, mail: &NewMail) -> Result<SentMail, PasswordlessError> {
+        if let Some(problem) = mail.problem() {
+            return Err(ApiError::InvalidCall(problem).into());
+        }
+        self.mail("send", mail).await
+    }
+
+    /// Sends the mail of a request once more. If the dashboard says "issue new credentials on
+    /// resend", the earlier code and link no longer work. Go on with the id in the answer: it may
+    /// be another one.
+    ///
+    /// # Errors
+    /// [`PasswordlessError::Refused`] for a request that is over; as [`send`](Self::send).
+    pub async fn resend(&self, auth_request_id: &str) -> Result<SentMail, PasswordlessError> {
+        let request = Credentials { auth_request_id: Some(auth_request_id), ..Default::default() };
+        self.mail("resend", &request).await
+    }
+
+    /// Checks the code of a mail.
+    ///
+    /// # Errors
+    /// [`PasswordlessError::TooManyAttempts`] after five codes in ten minutes; see
+    /// [`PasswordlessError`].
+    pub async fn verify_code(
+        &self,
+        auth_request_id: &str,
+        code: &str,
+    ) -> Result<VerifiedEmail, PasswordlessError> {
+        let (auth_request_id, code) = (Some(auth_request_id), Some(code));
+        self.verify(&Credentials { auth_request_id, code, ..Default::default() }).await
+    }
+
+    /// Checks the `link_token` of a magic link. If the dashboard says "enforce same browser
+    /// origin", the id of the request must come with it: take it from where only the browser that
+    /// asked for the mail has it.
+    ///
+    /// # Errors
+    /// See [`PasswordlessError`].
+    pub async fn verify_link(
+        &self,
+        link_token: &str,
+        auth_request_id: Option<&str>,
+    ) -> Result<VerifiedEmail, PasswordlessError> {
+        let link_token = Some(link_token);
+        self.verify(&Credentials { auth_request_id, link_token, ..Default::default() }).await
+    }
+
+    async fn mail(
+        &self,
+        verb: &'static str,
+        body: &impl Serialize,
+    ) -> Result<SentMail, PasswordlessError> {
+        let path = format!("/api/v1/passwordless/email/{verb}");
+        let answer = self.0.request(Method::POST, path).json(body).send::<SentAnswer>().await;
+        Ok(answer.map_err(|error| PasswordlessError::of_mail(error, verb == "resend"))?.sent()?)
+    }
+
+    async fn verify(&self, body: &Credentials<'_>) -> Result<VerifiedEmail, PasswordlessError> {
+        let request = self.0.request(Method::POST, "/api/v1/passwordless/email/verify").json(body);
+        let answer = request.send::<VerifiedAnswer>().await;
+        Ok(answer.map_err(PasswordlessError::of_verification)?.verified()?)
+    }
+}
+
+/// A mail could not be sent, or what was in it is not accepted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PasswordlessError {
+    /// What can go wrong with any call; the general request limit of the environment
+    /// ([`ApiError::RateLimited`]) is here too.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The code or link was right, and its time is over: send a new mail.
+    #[error("the code or link has expired, send a new mail: {0}")]
+    Expired(ErrorAnswer),
+    /// The code is wrong, or the link or the request unknown or used; or the link belongs to
+    /// another browser, where the environment enforces the same one. Ask for the code again, or
+    /// send a new mail.
+    #[error("the code or link is not accepted: {0}")]
+    Refused(ErrorAnswer),
+    /// Five codes were tried for the request in ten minutes, and no further one is: begin again
+    /// with a new mail.
+    #[error("too many codes were tried, begin again with a new mail: {0}")]
+    TooManyAttempts(ErrorAnswer),
+    /// Two mails went to the address within a minute: wait before the next.
+    #[error("too many mails to this address, wait a minute: {answer}")]
+    TooManyMails {
+        /// What the environment says.
+        answer: ErrorAnswer,
+        /// When to try again, if told.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl PasswordlessError {
+    fn of_mail(error: ApiError, is_resend: bool) -> Self {
+        match error {
+            ApiError::RateLimited { answer, retry_after }
+                if !is_of_the_environment(&answer, &["mail", "otp", "passwordless"]) =>
+            {
+                Self::TooManyMails { answer, retry_after }
+            }
+            error if is_resend => Self::refusal(error),
+            error => Self::Api(error),
+        }
+    }
+
+    fn of_verification(error: ApiError) -> Self {
+        match error {
+            ApiError::RateLimited { answer, .. }
+                if !is_of_the_environment(&answer, &["attempt", "otp", "passwordless"]) =>
+            {
+                Self::TooManyAttempts(answer)
+            }
+            error => Self::refusal(error),
+        }
+    }
+
+    fn refusal(error: ApiError) -> Self {
+        match error {
+            ApiError::Conflict(answer)
+            | ApiError::Forbidden(answer)
+            | ApiError::InvalidRequest(answer)
+            | ApiError::NotFound(answer) => {
+                if speaks_of(&answer, &["expire"]) {
+                    Self::Expired(answer)
+                } else {
+                    Self::Refused(answer)
+                }
+            }
+            error => Self::Api(error),
+        }
+    }
+}
+
+/// Whether a 429 is the environment's general one, and not of the call's own limit.
+fn is_of_the_environment(answer: &ErrorAnswer, own: &[&str]) -> bool {
+    answer.error_code.as_deref() == Some("RATE_LIMITED") && !speaks_of(answer, own)
+}
+
+fn speaks_of(answer: &ErrorAnswer, words: &[&str]) -> bool {
+    let texts = [answer.error_code.as_deref(), answer.message.as_deref()];
+    let mut texts = texts.into_iter().flatten().map(str::to_ascii_lowercase);
+    texts.any(|text| words.iter().any(|word| text.contains(word)))
+}
+
+/// What came by mail, and the request it belongs to.
+#[derive(Default, Serialize)]
+struct Credentials<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link_token: Option<&'a str>,
+}

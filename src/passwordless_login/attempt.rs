@@ -1,0 +1,256 @@
+//! A login by e-mail that has begun, kept by the browser that asked for the mail.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration as StdDuration;
+
+use http::{HeaderMap, HeaderValue};
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
+
+use crate::api::passwordless::{PasswordlessType, SentMail};
+use crate::clock::unix_millis;
+use crate::return_to::ReturnTo;
+use crate::secret::{RandomSourceFailed, SecretString};
+use crate::session::{Purpose, Sessions, is_attempt_id};
+
+/// In as many tabs a person may be logging in at once.
+const MAX_ATTEMPTS: usize = 3;
+/// And so large their cookies may be together: with a session's, still within the 8 KB that nginx
+/// takes of a header by default.
+const MAX_ATTEMPTS_BYTES: usize = 4000;
+/// A browser that has more of them to give back is asked again next time.
+const MAX_DROPPED: usize = 20;
+/// So much longer than the code is the attempt known, so that the person is told what is wrong and
+/// can have another mail.
+const KEPT_AFTER_EXPIRY: Duration = Duration::minutes(10);
+/// The environment's default, for one that does not tell.
+const UNTOLD_LIFETIME: Duration = Duration::minutes(5);
+const MAX_LIFETIME: Duration = Duration::days(1);
+/// Longer ones would not leave room for the rest in a cookie.
+const MAX_RETURN_TO_BYTES: usize = 1500;
+const MAX_REQUEST_ID_BYTES: usize = 512;
+
+pub(super) struct Attempt {
+    /// Names the cookie, and tells a page's forms which attempt they are of. No secret.
+    pub(super) id: String,
+    pub(super) auth_request_id: SecretString,
+    pub(super) state: SecretString,
+    pub(super) email: String,
+    pub(super) passwordless_type: Option<PasswordlessType>,
+    pub(super) return_to: ReturnTo,
+    mailed_at: OffsetDateTime,
+    pub(super) expires_at: OffsetDateTime,
+}
+
+/// As it is sealed. Times are Unix milliseconds, UTC.
+#[derive(Serialize, Deserialize)]
+struct Content<'a> {
+    #[serde(rename = "a", borrow)]
+    auth_request_id: Cow<'a, str>,
+    #[serde(rename = "s", borrow)]
+    state: Cow<'a, str>,
+    #[serde(rename = "m", borrow)]
+    email: Cow<'a, str>,
+    #[serde(rename = "t")]
+    passwordless_type: Option<String>,
+    #[serde(rename = "r", borrow)]
+    return_to: Cow<'a, str>,
+    #[serde(rename = "c")]
+    mailed_at: i64,
+    #[serde(rename = "e")]
+    expires_at: i64,
+}
+
+impl Attempt {
+    /// The `state` of an attempt that is about to begin.
+    pub(super) fn new_state() -> Result<SecretString, RandomSourceFailed> {
+        SecretString::random::<32>()
+    }
+
+    /// `None` when the environment's answer is none to go on with.
+    pub(super) fn begin(
+        email: &str,
+        state: SecretString,
+        return_to: ReturnTo,
+        sent: &SentMail,
+        now: OffsetDateTime,
+    ) -> Option<Self> {
+        let fits = return_to.as_str().len() <= MAX_RETURN_TO_BYTES;
+        let attempt = Self {
+            id: SecretString::random::<6>().ok()?.expose().to_owned(),
+            auth_request_id: sent.auth_request_id.clone(),
+            state,
+            email: email.to_owned(),
+            passwordless_type: None,
+            return_to: if fits { return_to } else { ReturnTo::root() },
+            mailed_at: now,
+            expires_at: now,
+        };
+        attempt.mailed(sent, now)
+    }
+
+    /// The attempt after one more mail, whose request may be another one.
+    pub(super) fn mailed(self, sent: &SentMail, now: OffsetDateTime) -> Option<Self> {
+        // Two clocks may differ: what counts from now is the better word.
+        let lifetime = sent.expires_in.and_then(|told| Duration::try_from(told).ok());
+        let told = lifetime.or_else(|| Some((sent.expires_at? - now).max(Duration::ZERO)));
+        let expires_at = now + told.unwrap_or(UNTOLD_LIFETIME).min(MAX_LIFETIME);
+        let auth_request_id = sent.auth_request_id.clone();
+        (auth_request_id.expose().len() <= MAX_REQUEST_ID_BYTES).then(|| Self {
+            auth_request_id,
+            passwordless_type: sent.passwordless_type.clone().or(self.passwordless_type),
+            mailed_at: now,
+            expires_at,
+            ..self
+        })
+    }
+
+    pub(super) fn is_expired(&self, now: OffsetDateTime) -> bool {
+        self.expires_at <= now
+    }
+
+    /// For how much longer its code is good.
+    pub(super) fn expires_in(&self, now: OffsetDateTime) -> StdDuration {
+        (self.expires_at - now).try_into().unwrap_or_default()
+    }
+
+    /// The attempts that this browser is making, the newest mail first.
+    pub(super) fn all(sessions: &Sessions, headers: &HeaderMap) -> Vec<Self> {
+        let now = sessions.scalekit().clock().now();
+        let presented = sessions.cookies().presented_passwordless(headers);
+        let mut attempts: Vec<_> = presented
+            .filter_map(|(name, sealed)| Self::open(sessions, name, sealed))
+            .filter(|attempt| now < attempt.ends_at())
+            .collect();
+        attempts.sort_by_key(|attempt| std::cmp::Reverse(attempt.mailed_at));
+        attempts
+    }
+
+    /// The attempt with this id, or else the newest.
+    pub(super) fn find(sessions: &Sessions, headers: &HeaderMap, id: Option<&str>) -> Option<Self> {
+        let mut attempts = Self::all(sessions, headers).into_iter();
+        match id {
+            Some(id) => attempts.find(|attempt| attempt.id == id),
+            None => attempts.next(),
+        }
+    }
+
+    /// `Set-Cookie` values that have the browser keep this attempt and drop those that are too old
+    /// or too many.
+    pub(super) fn keep(
+        &self,
+        sessions: &Sessions,
+        headers: &HeaderMap,
+    ) -> Option<Vec<HeaderValue>> {
+        let cookies = sessions.cookies();
+        let name = cookies.passwordless_name(&self.id);
+        let content = self.encode()?;
+        let sealed = sessions.keys().seal(Purpose::PasswordlessAttempt, &name, &content).ok()?;
+        let lifetime = self.ends_at() - self.mailed_at;
+        let mut values = vec![cookies.set_attempt(&name, &sealed, lifetime)?];
+
+        // The newest first.
+        let mut others: Vec<(Option<OffsetDateTime>, &str, usize)> = cookies
+            .presented_passwordless(headers)
+            .filter(|(other, _)| *other != name)
+            .map(|(name, sealed)| {
+                let attempt = Self::open(sessions, name, sealed);
+                let attempt = attempt.filter(|attempt| self.mailed_at < attempt.ends_at());
+                (attempt.map(|attempt| attempt.mailed_at), name, name.len() + sealed.len())
+            })
+            .collect();
+        others.sort_unstable_by(|one, two| two.cmp(one));
+        let mut total = name.len() + sealed.len();
+        let dropped = others.iter().enumerate().filter(|(index, (mailed_at, _, bytes))| {
+            total += bytes;
+            *index >= MAX_ATTEMPTS - 1 || total > MAX_ATTEMPTS_BYTES || mailed_at.is_none()
+        });
+        let removals =
+            dropped.take(MAX_DROPPED).filter_map(|(_, (_, name, _))| cookies.removal(name));
+        values.extend(removals);
+        Some(values)
+    }
+
+    /// The `Set-Cookie` value that ends it.
+    pub(super) fn end(&self, sessions: &Sessions) -> Option<HeaderValue> {
+        sessions.cookies().removal(&sessions.cookies().passwordless_name(&self.id))
+    }
+
+    fn ends_at(&self) -> OffsetDateTime {
+        self.expires_at.saturating_add(KEPT_AFTER_EXPIRY)
+    }
+
+    fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let content = Content {
+            auth_request_id: self.auth_request_id.expose().into(),
+            state: self.state.expose().into(),
+            email: self.email.as_str().into(),
+            passwordless_type: self.passwordless_type.as_ref().map(ToString::to_string),
+            return_to: self.return_to.as_str().into(),
+            mailed_at: unix_millis(self.mailed_at),
+            expires_at: unix_millis(self.expires_at),
+        };
+        serde_json::to_vec(&content).ok().map(Zeroizing::new)
+    }
+
+    fn open(sessions: &Sessions, name: &str, sealed: &str) -> Option<Self> {
+        let unsealed = sessions.keys().open(Purpose::PasswordlessAttempt, name, sealed)?;
+        let content: Content<'_> = serde_json::from_slice(&unsealed.content).ok()?;
+        let id = name.get(sessions.cookies().passwordless_name("").len()..)?;
+        Some(Self {
+            id: Some(id).filter(|id| is_attempt_id(id))?.to_owned(),
+            auth_request_id: content.auth_request_id.as_ref().into(),
+            state: content.state.as_ref().into(),
+            email: content.email.into_owned(),
+            passwordless_type: content.passwordless_type.as_deref().map(PasswordlessType::from),
+            return_to: ReturnTo::parse(&content.return_to)?,
+            mailed_at: from_millis(content.mailed_at)?,
+            expires_at: from_millis(content.expires_at)?,
+        })
+    }
+}
+
+fn from_millis(millis: i64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
+}
+
+/// A login by e-mail that has begun in the browser of a request: for the page that asks for the
+/// code. Made by [`PasswordlessLogin::pending`](super::PasswordlessLogin::pending).
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PendingLogin {
+    /// What to send along with the forms of the page, as `attempt`. No secret.
+    pub attempt: String,
+    /// Where the mail went.
+    pub email: String,
+    /// What is in it, if told.
+    pub passwordless_type: Option<PasswordlessType>,
+    /// Until when its code and link are good (UTC).
+    pub expires_at: OffsetDateTime,
+    /// Where the person goes after the login.
+    pub return_to: ReturnTo,
+}
+
+impl From<Attempt> for PendingLogin {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            attempt: attempt.id,
+            email: attempt.email,
+            passwordless_type: attempt.passwordless_type,
+            expires_at: attempt.expires_at,
+            return_to: attempt.return_to,
+        }
+    }
+}
+
+// By hand: whose address it is concerns no log.
+impl fmt::Debug for PendingLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingLogin")
+            .field("passwordless_type", &self.passwordless_type)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,327 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+
+use super::answer::PasswordlessRejection;
+use super::once::Once;
+use super::page::LinkQuestion;
+use super::{Inner, PasswordlessLogin};
+use crate::api::passwordless::{MailTemplate, VerifiedEmail, check_variables};
+use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::rejection::{Rejected, Renderer};
+use crate::session::{Admission, LocalSession, NotAdmitted, Sessions, is_plain};
+
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The app's own page for a link that was opened elsewhere.
+pub(super) type LinkPage = dyn Fn(&LinkQuestion) -> String + Send + Sync + 'static;
+
+/// Configures [`PasswordlessLogin`].
+#[must_use]
+pub struct PasswordlessLoginBuilder {
+    sessions: Sessions,
+    path: String,
+    pages: Pages,
+    template: Option<MailTemplate>,
+    template_variables: BTreeMap<String, String>,
+    expires_in: Option<Duration>,
+    same_browser_only: bool,
+    admission: Option<Admission<VerifiedEmail>>,
+    link_page: Option<Arc<LinkPage>>,
+    renderer: Renderer<PasswordlessRejection>,
+}
+
+#[derive(Debug)]
+pub(super) struct Paths {
+    pub(super) send: String,
+    pub(super) resend: String,
+    pub(super) verify: String,
+}
+
+/// The app's own pages.
+#[derive(Debug)]
+pub(super) struct Pages {
+    pub(super) start: String,
+    pub(super) code: String,
+}
+
+impl PasswordlessLoginBuilder {
+    pub(super) fn new(sessions: &Sessions) -> Self {
+        Self {
+            sessions: sessions.clone(),
+            path: "/passwordless".to_owned(),
+            pages: Pages { start: "/".to_owned(), code: "/".to_owned() },
+            template: None,
+            template_variables: BTreeMap::new(),
+            expires_in: None,
+            same_browser_only: false,
+            admission: None,
+            link_page: None,
+            renderer: Renderer::default(),
+        }
+    }
+
+    /// Path that the routes are below, `/passwordless` unless set.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Path of your page that asks for the address, `/` unless set. People who have to start again
+    /// are sent there, with `return_to` in the query; give it back in the form.
+    pub fn start_page(mut self, path: impl Into<String>) -> Self {
+        self.pages.start = path.into();
+        self
+    }
+
+    /// Path of your page that asks for the code, `/` unless set. Browsers are sent there once a
+    /// mail is under way, with `attempt` in the query; give it back in the forms.
+    pub fn code_page(mut self, path: impl Into<String>) -> Self {
+        self.pages.code = path.into();
+        self
+    }
+
+    /// The template of the mails, unless a form says `template` itself. The environment decides
+    /// unless set.
+    pub fn template(mut self, template: MailTemplate) -> Self {
+        self.template = Some(template);
+        self
+    }
+
+    /// Adds a variable for the template of the mails, at most 30.
+    pub fn template_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.template_variables.insert(name.into(), value.into());
+        self
+    }
+
+    /// How long codes and links are good, up to a day. The environment decides unless set: five
+    /// minutes.
+    pub fn expires_in(mut self, lifetime: Duration) -> Self {
+        self.expires_in = Some(lifetime);
+        self
+    }
+
+    /// Refuses links that are opened in another browser than the one that asked for them, whatever
+    /// the dashboard says: nobody can then be talked into a login that is not theirs.
+    pub fn same_browser_only(mut self) -> Self {
+        self.same_browser_only = true;
+        self
+    }
+
+    /// Says what session the reader of a mail gets, or that there is none: looks the person up by
+    /// the verified address, or makes them. [`NotAdmitted::Refused`] is answered 403;
+    /// [`NotAdmitted::Unavailable`] 503, and the same code or link can be tried again for a minute.
+    /// Without it everybody is let in, with [`VerifiedEmail::session`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// use tower_scalekit::api::passwordless::VerifiedEmail;
+    /// use tower_scalekit::session::{LocalSession, NotAdmitted, User};
+    /// # use tower_scalekit::{PasswordlessLogin, Sandbox, SessionSecret, Sessions};
+    /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
+    /// #     .secret(SessionSecret::generate()?)
+    /// #     .redirect_uri("https://app.example.com/auth/callback")
+    /// #     .build()?;
+    ///
+    /// let login = PasswordlessLogin::builder(&sessions)
+    ///     .on_login(|verified: VerifiedEmail| async move {
+    ///         if !verified.email.ends_with("@acme.test") {
+    ///             return Err(NotAdmitted::Refused);
+    ///         }
+    ///         let mut user = User::default();
+    ///         user.id = "usr_1".to_owned(); // from your database
+    ///         user.email = verified.email;
+    ///         Ok(LocalSession::new(user).organization_id("org_1").roles(["member"]))
+    ///     })
+    ///     .build()?;
+    /// # let _ = login;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_login<F, Fut>(mut self, admit: F) -> Self
+    where
+        F: Fn(VerifiedEmail) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<LocalSession, NotAdmitted>> + Send + 'static,
+    {
+        self.admission = Some(Admission::new(admit));
+        self
+    }
+
+    /// The page, as HTML, that asks whether to log in with a link that was opened in another
+    /// browser. It has no scripts, and styles, pictures and fonts only of its own or of the app.
+    /// For browsers from before 2023 it should have `<meta name="referrer"
+    /// content="strict-origin">`, or they send its form without an origin, which is refused.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// # use tower_scalekit::{PasswordlessLogin, Sandbox, SessionSecret, Sessions};
+    /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
+    /// #     .secret(SessionSecret::generate()?)
+    /// #     .redirect_uri("https://app.example.com/auth/callback")
+    /// #     .build()?;
+    /// let login = PasswordlessLogin::builder(&sessions)
+    ///     .link_page(|question| {
+    ///         format!(
+    ///             "<!doctype html><title>Log in</title><p>Did you ask for this e-mail?
+    ///             <form method=post action='{}'>{}<button>Yes, log in</button></form>",
+    ///             question.action(),
+    ///             question.hidden_fields(),
+    ///         )
+    ///     })
+    ///     .build()?;
+    /// # let _ = login;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn link_page<F>(mut self, page: F) -> Self
+    where
+        F: Fn(&LinkQuestion) -> String + Send + Sync + 'static,
+    {
+        self.link_page = Some(Arc::new(page));
+        self
+    }
+
+    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// any case.
+    pub fn on_rejection<F>(mut self, render: F) -> Self
+    where
+        F: Fn(Rejected<'_, PasswordlessRejection>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.renderer = Renderer::custom(render);
+        self
+    }
+
+    /// Checks the settings. Makes no request.
+    ///
+    /// # Errors
+    /// All settings that cannot work, at once.
+    pub fn build(self) -> Result<PasswordlessLogin, ConfigError> {
+        let mut problems = Problems::default();
+        let base = self.path.trim_end_matches('/');
+        let paths = Paths {
+            send: format!("{base}/send"),
+            resend: format!("{base}/resend"),
+            verify: format!("{base}/verify"),
+        };
+        problems.note(paths.check(&self.sessions));
+        problems.note(check_page("start_page", &self.pages.start));
+        problems.note(check_page("code_page", &self.pages.code));
+        if let Some(reason) = check_variables(&self.template_variables) {
+            problems.push(ConfigProblem::invalid("template_variable", reason));
+        }
+        let fits = |lifetime| (Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime);
+        if !self.expires_in.is_none_or(fits) {
+            problems.push(ConfigProblem::invalid("expires_in", "must be 1 second to a day"));
+        }
+        let link_address = self.sessions.public_url().join(&paths.verify);
+        let link_address = problems.note(link_address.map_err(|_| path_problem()));
+        let clock = self.sessions.scalekit().clock().clone();
+        let inner = link_address.map(|link_address| Inner {
+            verifying: Once::new(clock.clone()),
+            resending: Once::new(clock),
+            sessions: self.sessions,
+            paths,
+            pages: self.pages,
+            link_address: link_address.into(),
+            template: self.template,
+            template_variables: self.template_variables,
+            expires_in: self.expires_in,
+            same_browser_only: self.same_browser_only,
+            admission: self.admission,
+            link_page: self.link_page,
+            renderer: self.renderer,
+        });
+        problems.finish(inner).map(|inner| PasswordlessLogin(Arc::new(inner)))
+    }
+}
+
+impl Paths {
+    pub(super) fn all(&self) -> [&str; 3] {
+        [&self.send, &self.resend, &self.verify]
+    }
+
+    /// Each route has a path of its own, or the later one would never be reached.
+    fn check(&self, sessions: &Sessions) -> Result<(), ConfigError> {
+        let taken = own_paths(sessions);
+        let fits = |path: &str| is_path(path) && !taken.contains(&path);
+        if self.all().into_iter().all(fits) { Ok(()) } else { Err(path_problem().into()) }
+    }
+}
+
+/// The routes that the sessions have, where nobody wants to end up after a login.
+pub(super) fn own_paths(sessions: &Sessions) -> [&str; 5] {
+    [
+        sessions.login_path(),
+        sessions.callback_path(),
+        sessions.refresh_path(),
+        sessions.logout_path(),
+        sessions.backchannel_logout_path(),
+    ]
+}
+
+fn path_problem() -> ConfigProblem {
+    ConfigProblem::invalid("path", "must be a plain path such as /passwordless, of no other route")
+}
+
+fn check_page(setting: &'static str, path: &str) -> Result<(), ConfigError> {
+    let reason = "must be a plain path such as /login";
+    if is_path(path) { Ok(()) } else { Err(ConfigProblem::invalid(setting, reason).into()) }
+}
+
+fn is_path(path: &str) -> bool {
+    path.starts_with('/') && !path.starts_with("//") && is_plain(path)
+}
+
+impl fmt::Debug for PasswordlessLoginBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordlessLoginBuilder")
+            .field("path", &self.path)
+            .field("pages", &self.pages)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http_client::Nowhere;
+    use crate::{Scalekit, SessionSecret};
+
+    fn sessions() -> Sessions {
+        let scalekit = Scalekit::builder("https://acme.test", "skc_1", "hush");
+        Sessions::builder(scalekit.http_client(Nowhere).build().unwrap())
+            .secret(SessionSecret::generate().unwrap())
+            .redirect_uri("https://app.test/auth/callback")
+            .logout_path("/mail/send")
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn all_that_cannot_work_is_told_at_once() {
+        let sessions = sessions();
+        let builder = || PasswordlessLogin::builder(&sessions);
+        let error = builder()
+            .path("/a b")
+            .start_page("login")
+            .code_page("//evil.test")
+            .template_variable("otp", "1")
+            .expires_in(Duration::ZERO)
+            .build()
+            .unwrap_err();
+        assert_eq!(error.problems().len(), 5, "{error}");
+        assert!(builder().path("/mail").build().is_err(), "the path of the logout");
+        let many =
+            (0..31).fold(builder(), |builder, n| builder.template_variable(n.to_string(), ""));
+        assert!(many.build().is_err());
+
+        let login = builder().path("/by-mail/").build().unwrap();
+        assert_eq!(login.verify_path(), "/by-mail/verify");
+        assert_eq!(login.0.link_address, "https://app.test/by-mail/verify");
+    }
+}

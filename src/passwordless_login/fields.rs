@@ -1,0 +1,73 @@
+//! The few fields that a form or a script sends.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body::Body;
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+
+use super::answer::PasswordlessFailure;
+use crate::body::{BodyError, read_bounded};
+
+/// An address, a page to return to with all its letters escaped, and what surrounds them.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+
+pub(super) struct Fields(BTreeMap<String, String>);
+
+impl Fields {
+    /// Reads a form, in which no field is there twice, or a JSON object of texts.
+    pub(super) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Self, PasswordlessFailure>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let parse = match media_type(headers).as_deref() {
+            Some("application/x-www-form-urlencoded") => Self::of_form,
+            Some("application/json") => Self::of_json,
+            _ => return Err(PasswordlessFailure::MalformedRequest),
+        };
+        let body = read_bounded(body, MAX_BODY_BYTES).await.map_err(|error| match error {
+            BodyError::TooLarge => PasswordlessFailure::RequestTooLarge,
+            BodyError::Broken(_) => PasswordlessFailure::MalformedRequest,
+        })?;
+        parse(&body).ok_or(PasswordlessFailure::MalformedRequest)
+    }
+
+    /// A field; an empty one counts as absent.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn of_form(body: &[u8]) -> Option<Self> {
+        let mut fields = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(body) {
+            if fields.insert(name.into_owned(), value.into_owned()).is_some() {
+                return None;
+            }
+        }
+        Some(Self(fields))
+    }
+
+    fn of_json(body: &[u8]) -> Option<Self> {
+        let members: Map<String, Value> = serde_json::from_slice(body).ok()?;
+        let mut fields = BTreeMap::new();
+        for (name, value) in members {
+            match value {
+                Value::Null => {}
+                Value::String(value) => {
+                    fields.insert(name, value);
+                }
+                _ => return None,
+            }
+        }
+        Some(Self(fields))
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(content_type.split(';').next()?.trim().to_ascii_lowercase())
+}

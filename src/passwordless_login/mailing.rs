@@ -1,0 +1,195 @@
+//! Asking for a mail, and for one more.
+
+use std::error::Error as StdError;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use serde_json::json;
+
+use super::PasswordlessLogin;
+use super::answer::{PasswordlessFailure, json, see_other};
+use super::attempt::Attempt;
+use super::builder::own_paths;
+use super::fields::Fields;
+use super::once::Key;
+use super::service::passwordless_service;
+use crate::api::ApiError;
+use crate::api::passwordless::{MailTemplate, NewMail, PasswordlessError};
+use crate::origin::is_shown;
+use crate::return_to::ReturnTo;
+use crate::telemetry;
+
+/// Sends a mail: `POST /passwordless/send`. Made by [`PasswordlessLogin::send_mail`].
+///
+/// Fields: `email`; `return_to`, a path of this app, else it is ignored; `template`, `SIGNIN` or
+/// `SIGNUP`. Sends a browser to the page that asks for the code, and tells a script
+/// `{"attempt","passwordless_type","expires_at","expires_in"}`, whoever has an account.
+#[derive(Clone, Debug)]
+pub struct SendMail(pub(super) PasswordlessLogin);
+
+impl SendMail {
+    async fn answer<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let login = &self.0;
+        let fields = match login.fields(request, body).await {
+            Ok(fields) => fields,
+            Err(failure) => return login.refuse(failure, request, None),
+        };
+        let return_to = login.page_to_return_to(&fields);
+        let begun = self.begin(&fields, &return_to).await;
+        begun
+            .and_then(|attempt| login.under_way(&attempt, request))
+            .unwrap_or_else(|failure| login.refuse_to_begin(failure, request, &return_to))
+    }
+
+    async fn begin(
+        &self,
+        fields: &Fields,
+        return_to: &ReturnTo,
+    ) -> Result<Attempt, PasswordlessFailure> {
+        let login = &self.0.0;
+        let email = fields.get("email").map(str::trim).filter(|email| is_address(email));
+        let email = email.ok_or(PasswordlessFailure::AddressRefused)?;
+        let template = match fields.get("template").map(MailTemplate::from) {
+            Some(MailTemplate::Unknown(_)) => return Err(PasswordlessFailure::MalformedRequest),
+            template => template.or_else(|| login.template.clone()),
+        };
+        let state = Attempt::new_state().map_err(|error| {
+            telemetry::internal_error("passwordless_send", &error);
+            PasswordlessFailure::Misconfigured
+        })?;
+        let mut mail = NewMail::new(email);
+        mail.template = template;
+        mail.template_variables = login.template_variables.clone();
+        mail.expires_in = login.expires_in;
+        mail.magiclink_auth_uri = Some(login.link_address.clone());
+        mail.state = Some(state.expose().to_owned());
+        let scalekit = login.sessions.scalekit();
+        let sent = scalekit.api().passwordless().send(&mail).await.map_err(|error| {
+            let is_address_refused =
+                matches!(error, PasswordlessError::Api(ApiError::InvalidRequest(_)));
+            match not_sent(error) {
+                _ if is_address_refused => PasswordlessFailure::AddressRefused,
+                failure => failure,
+            }
+        })?;
+        let now = scalekit.clock().now();
+        Attempt::begin(email, state, return_to.clone(), &sent, now)
+            .ok_or(PasswordlessFailure::Misconfigured)
+    }
+}
+
+passwordless_service!(SendMail);
+
+/// Sends a mail once more: `POST /passwordless/resend`. Made by
+/// [`PasswordlessLogin::resend_mail`].
+///
+/// Field: `attempt`, or else the newest of this browser. Answers as [`SendMail`]; the attempt is
+/// the same, also where Scalekit makes it another request with another code.
+#[derive(Clone, Debug)]
+pub struct ResendMail(pub(super) PasswordlessLogin);
+
+impl ResendMail {
+    async fn answer<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let login = &self.0;
+        let fields = match login.fields(request, body).await {
+            Ok(fields) => fields,
+            Err(failure) => return login.refuse(failure, request, None),
+        };
+        let sessions = &login.0.sessions;
+        let attempt = Attempt::find(sessions, request.headers(), fields.get("attempt"));
+        let Some(attempt) = attempt else {
+            return login.refuse(PasswordlessFailure::AttemptUnknown, request, None);
+        };
+        let key = Key::resend(&attempt);
+        let (api, id) = (sessions.scalekit().api().passwordless(), attempt.auth_request_id.clone());
+        let work = || async move { api.resend(id.expose()).await.map_err(not_sent) };
+        match login.0.resending.run(key, work).await {
+            Ok(sent) => {
+                let now = sessions.scalekit().clock().now();
+                let mailed = attempt.mailed(&sent, now).ok_or(PasswordlessFailure::Misconfigured);
+                mailed
+                    .and_then(|attempt| login.under_way(&attempt, request))
+                    .unwrap_or_else(|failure| login.refuse(failure, request, None))
+            }
+            Err(failure) => login.refuse(failure, request, Some(&attempt)),
+        }
+    }
+}
+
+passwordless_service!(ResendMail);
+
+impl PasswordlessLogin {
+    /// A mail is on its way.
+    fn under_way(
+        &self,
+        attempt: &Attempt,
+        request: &Request<()>,
+    ) -> Result<Response<Bytes>, PasswordlessFailure> {
+        let sessions = &self.0.sessions;
+        let cookies = attempt.keep(sessions, request.headers());
+        let cookies = cookies.ok_or(PasswordlessFailure::Misconfigured)?;
+        if is_shown(request.headers()) {
+            return Ok(see_other(&self.code_page(attempt), cookies));
+        }
+        let mut told = json!({
+            "attempt": attempt.id,
+            "expires_at": attempt.expires_at.unix_timestamp(),
+            "expires_in": attempt.expires_in(sessions.scalekit().clock().now()).as_secs(),
+        });
+        if let (Some(members), Some(word)) = (told.as_object_mut(), &attempt.passwordless_type) {
+            members.insert("passwordless_type".to_owned(), word.as_str().into());
+        }
+        Ok(json(&told, cookies))
+    }
+
+    /// Where the login should end, unless that is none of our pages or would lead in a circle.
+    fn page_to_return_to(&self, fields: &Fields) -> ReturnTo {
+        let routes = self.0.paths.all().into_iter().chain(own_paths(&self.0.sessions));
+        let leads_back = |page: &ReturnTo| routes.clone().any(|path| page.is_path(path));
+        let wanted = fields.get("return_to").and_then(ReturnTo::parse);
+        wanted.filter(|page| !leads_back(page)).unwrap_or_else(ReturnTo::root)
+    }
+}
+
+/// Why no mail is on its way.
+fn not_sent(error: PasswordlessError) -> PasswordlessFailure {
+    match error {
+        PasswordlessError::TooManyMails { retry_after, .. } => {
+            PasswordlessFailure::TooManyMails { retry_after }
+        }
+        PasswordlessError::Expired(_) | PasswordlessError::Refused(_) => {
+            PasswordlessFailure::AttemptUnknown
+        }
+        error => unexpected("passwordless_send", &error),
+    }
+}
+
+/// What is nobody's fault but the environment's or the configuration's.
+pub(super) fn unexpected(what: &'static str, error: &PasswordlessError) -> PasswordlessFailure {
+    telemetry::internal_error(what, error);
+    match error {
+        PasswordlessError::Api(ApiError::RateLimited { .. } | ApiError::Unavailable(_)) => {
+            PasswordlessFailure::Unavailable
+        }
+        _ => PasswordlessFailure::Misconfigured,
+    }
+}
+
+/// Whether it is worth a mail; the environment knows more of what addresses may be.
+fn is_address(text: &str) -> bool {
+    let parts = text.rsplit_once('@');
+    let whole = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    let strange = |letter: char| {
+        letter.is_whitespace() || letter.is_control() || matches!(letter, '<' | '>' | ',' | ';')
+    };
+    whole && text.len() <= 254 && !text.contains(strange)
+}

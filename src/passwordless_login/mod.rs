@@ -1,0 +1,201 @@
+//! Login by code or magic link, with pages of your own: Scalekit sends the mail, the app makes the
+//! session.
+//!
+//! | service | mounted at | what it does |
+//! |---|---|---|
+//! | [`SendMail`] | `POST /passwordless/send` | sends a mail to `email` |
+//! | [`ResendMail`] | `POST /passwordless/resend` | sends it once more |
+//! | [`Verify`] | `POST /passwordless/verify` | takes the `code`, or the `link_token` of the page below |
+//! | [`Link`] | `GET /passwordless/verify` | where magic links lead |
+//!
+//! All are plain tower services; [`PasswordlessLogin::routes`] (feature `axum`) mounts them. They
+//! take forms and JSON. A browser that sends a form is sent on (303): to the page that asks for
+//! the code with `attempt` in its query, or after the login to where it began (`return_to`). A
+//! script gets JSON. Pages show what is going on with [`PasswordlessLogin::pending`].
+//!
+//! 1. The request at Scalekit is bound to the browser that asked for the mail: its id and a random
+//!    `state` are sealed in a cookie, which lives ten minutes longer than the code. A code is good
+//!    only there. Several tabs can each have an attempt; forms say which they are of with
+//!    `attempt`, or mean the newest.
+//! 2. A link that is opened in that browser logs in at once, if the `state` that comes back is the
+//!    one in the cookie. Where Scalekit enforces the same browser, the id goes with the link.
+//! 3. A link that is opened elsewhere, by a mail scanner, on a phone, shows a page with a button.
+//!    Only the button, whose form no other site can send, uses the link up and logs in. With
+//!    [`same_browser_only`](PasswordlessLoginBuilder::same_browser_only) it is refused instead.
+//! 4. Sending tells nothing about accounts: nobody is looked up before the mail has been read.
+//! 5. A form that is sent twice, as by a double click, is carried out once, in this process.
+//! 6. When something is out of reach the answer is 503, and the attempt goes on.
+//!
+//! The session is a [`LocalSession`](crate::session::LocalSession), kept in the shared store. It
+//! is of a user whose id is the e-mail address in small letters, unless
+//! [`on_login`](PasswordlessLoginBuilder::on_login) knows better.
+//!
+//! Scalekit limits the mails to one address, and nobody limits the addresses: put a rate limit in
+//! front of `/passwordless/send`.
+//!
+//! ```
+//! # #[cfg(feature = "sandbox")] {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use http::{Request, StatusCode, header};
+//! use http_body_util::Full;
+//! use tower::ServiceExt;
+//! use tower_scalekit::{PasswordlessLogin, Sandbox, SessionSecret, Sessions};
+//!
+//! let sandbox = Sandbox::new();
+//! let sessions = Sessions::builder(sandbox.scalekit())
+//!     .secret(SessionSecret::generate()?)
+//!     .redirect_uri("https://app.example.com/auth/callback")
+//!     .build()?;
+//! let login = PasswordlessLogin::builder(&sessions).code_page("/code").build()?;
+//!
+//! let form = |path: &str, form: String| {
+//!     Request::post(path)
+//!         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+//!         .header(header::ACCEPT, "text/html")
+//!         .body(Full::<bytes::Bytes>::from(form))
+//! };
+//! let request = form(login.send_path(), "email=jane@acme.test&return_to=/plans".to_owned())?;
+//! let sent = login.send_mail().oneshot(request).await?;
+//! assert_eq!(sent.status(), StatusCode::SEE_OTHER);
+//! assert!(sent.headers()[header::LOCATION].to_str()?.starts_with("/code?attempt="));
+//!
+//! let code = sandbox.outbox()[0].code.clone().ok_or("no code")?;
+//! let mut request = form(login.verify_path(), format!("code={code}"))?;
+//! let cookie = sent.headers()[header::SET_COOKIE].to_str()?.split(';').next().unwrap_or_default();
+//! request.headers_mut().insert(header::COOKIE, cookie.parse()?);
+//! let done = login.verify().oneshot(request).await?;
+//! assert_eq!(done.headers()[header::LOCATION], "/plans");
+//! # Ok(())
+//! # }
+//! # main().unwrap();
+//! # }
+//! ```
+
+mod answer;
+mod attempt;
+mod builder;
+mod completing;
+mod fields;
+mod link;
+mod mailing;
+mod once;
+mod page;
+#[cfg(feature = "axum")]
+mod router;
+mod service;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+pub use self::answer::{PasswordlessFailure, PasswordlessRejection};
+pub use self::attempt::PendingLogin;
+pub use self::builder::PasswordlessLoginBuilder;
+pub use self::link::Link;
+pub use self::mailing::{ResendMail, SendMail};
+pub use self::page::LinkQuestion;
+pub use self::service::PasswordlessFuture;
+pub use self::verify::Verify;
+
+use self::attempt::Attempt;
+use self::builder::{LinkPage, Pages, Paths};
+use self::once::Once;
+use crate::api::passwordless::{MailTemplate, SentMail, VerifiedEmail};
+use crate::rejection::Renderer;
+use crate::session::{Admission, Sessions};
+
+/// Login by code or magic link. Cheap to clone; see the [module docs](self).
+#[derive(Clone)]
+pub struct PasswordlessLogin(Arc<Inner>);
+
+struct Inner {
+    sessions: Sessions,
+    paths: Paths,
+    pages: Pages,
+    /// Where the links in mails lead.
+    link_address: String,
+    template: Option<MailTemplate>,
+    template_variables: BTreeMap<String, String>,
+    expires_in: Option<Duration>,
+    same_browser_only: bool,
+    admission: Option<Admission<VerifiedEmail>>,
+    link_page: Option<Arc<LinkPage>>,
+    verifying: Once<VerifiedEmail>,
+    resending: Once<SentMail>,
+    renderer: Renderer<PasswordlessRejection>,
+}
+
+impl PasswordlessLogin {
+    /// Logins that end in a session of these.
+    pub fn builder(sessions: &Sessions) -> PasswordlessLoginBuilder {
+        PasswordlessLoginBuilder::new(sessions)
+    }
+
+    /// The service that sends mails.
+    #[must_use]
+    pub fn send_mail(&self) -> SendMail {
+        SendMail(self.clone())
+    }
+
+    /// The service that sends a mail once more.
+    #[must_use]
+    pub fn resend_mail(&self) -> ResendMail {
+        ResendMail(self.clone())
+    }
+
+    /// The service that takes codes.
+    #[must_use]
+    pub fn verify(&self) -> Verify {
+        Verify(self.clone())
+    }
+
+    /// The service that magic links lead to.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        Link(self.clone())
+    }
+
+    /// Where mails are asked for by `POST`: `/passwordless/send` unless set otherwise.
+    #[must_use]
+    pub fn send_path(&self) -> &str {
+        &self.0.paths.send
+    }
+
+    /// Where they are asked for once more by `POST`: `/passwordless/resend` unless set otherwise.
+    #[must_use]
+    pub fn resend_path(&self) -> &str {
+        &self.0.paths.resend
+    }
+
+    /// Where codes go by `POST` and links lead by `GET`: `/passwordless/verify` unless set
+    /// otherwise.
+    #[must_use]
+    pub fn verify_path(&self) -> &str {
+        &self.0.paths.verify
+    }
+
+    /// The login that has begun in the browser of a request: the one with this `attempt`, from the
+    /// query of the page that asks for the code, or else the newest.
+    #[must_use]
+    pub fn pending(
+        &self,
+        request_headers: &HeaderMap,
+        attempt: Option<&str>,
+    ) -> Option<PendingLogin> {
+        Attempt::find(&self.0.sessions, request_headers, attempt).map(PendingLogin::from)
+    }
+}
+
+impl fmt::Debug for PasswordlessLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordlessLogin")
+            .field("sessions", &self.0.sessions)
+            .field("link_address", &self.0.link_address)
+            .finish_non_exhaustive()
+    }
+}

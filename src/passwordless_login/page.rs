@@ -1,0 +1,139 @@
+//! The two pages of this module: something did not work, and a link that was opened elsewhere.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+
+use crate::secret::{RandomSourceFailed, SecretString};
+
+/// Forms go to the app itself; there is no script, and nobody may frame the button.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self'; font-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
+
+/// Under `no-referrer` alone, browsers from before `Sec-Fetch-Site` would send the form without its
+/// origin. This tells the origin and no more: the address stays untold.
+const OWN_ORIGIN: &str = "<meta name=\"referrer\" content=\"strict-origin\">\n";
+
+/// Makes a response a page.
+pub(super) fn show(response: &mut Response<Bytes>, page: String) {
+    *response.body_mut() = Bytes::from(page);
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, html);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY);
+}
+
+pub(super) fn problem(message: &str, link: &str, label: &str) -> String {
+    format!(
+        include_str!("page.html"),
+        head = "",
+        title = "That did not work",
+        message = escaped(message),
+        way_on = format_args!(r#"<a href="{}">{label}</a>"#, escaped(link)),
+    )
+}
+
+/// What a page asks that is shown where a magic link was opened in another browser than the one that
+/// asked for it: whether to log in with it. Given to the closure of
+/// [`link_page`](super::PasswordlessLoginBuilder::link_page).
+pub struct LinkQuestion {
+    host: String,
+    action: String,
+    link_token: SecretString,
+    /// Tells a double click from somebody else.
+    page: SecretString,
+}
+
+impl LinkQuestion {
+    pub(super) fn new(
+        host: &str,
+        action: &str,
+        link_token: SecretString,
+    ) -> Result<Self, RandomSourceFailed> {
+        let page = SecretString::random::<16>()?;
+        Ok(Self { host: host.to_owned(), action: action.to_owned(), link_token, page })
+    }
+
+    /// The host of the app.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Where the form goes, by `POST`.
+    #[must_use]
+    pub fn action(&self) -> &str {
+        &self.action
+    }
+
+    /// The hidden fields of the form, as HTML: they hold the link's token.
+    #[must_use]
+    pub fn hidden_fields(&self) -> String {
+        let field = |name: &str, value: &SecretString| {
+            let value = escaped(value.expose());
+            format!(r#"<input type="hidden" name="{name}" value="{value}">"#)
+        };
+        field("link_token", &self.link_token) + &field("page", &self.page)
+    }
+
+    /// The page that is shown unless you have one of your own.
+    pub(super) fn page(&self) -> String {
+        let form = format!(
+            r#"<form method="post" action="{}">
+{}
+<button>Log in</button>
+</form>
+<p class="hint">If you did not ask for it, close this page.</p>"#,
+            escaped(&self.action),
+            self.hidden_fields(),
+        );
+        format!(
+            include_str!("page.html"),
+            head = OWN_ORIGIN,
+            title = format_args!("Log in to {}", escaped(&self.host)),
+            message =
+                "You opened the link of an e-mail. If you have asked for it, log in with it here",
+            way_on = form,
+        )
+    }
+}
+
+impl fmt::Debug for LinkQuestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkQuestion").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// Safe in an element and in a quoted attribute.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            _ => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_from_the_address_is_escaped() {
+        let token = r#""><script>alert('1')</script>&"#;
+        let question = LinkQuestion::new("app.test", "/verify", token.into()).unwrap();
+        let page = question.page();
+        assert!(!page.contains("<script>"), "{page}");
+        assert!(page.contains("&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;"));
+        assert!(!format!("{question:?}").contains("script"));
+        assert!(problem("a < b", "/?a=1&b", "Go").contains(r#"<a href="/?a=1&amp;b">Go</a>"#));
+    }
+}

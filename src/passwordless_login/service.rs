@@ -1,0 +1,138 @@
+//! What the services have in common.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Method, Request, Response};
+use http_body::Body;
+
+use super::PasswordlessLogin;
+use super::answer::{PasswordlessFailure, PasswordlessRejection};
+use super::attempt::Attempt;
+use super::fields::Fields;
+use crate::body::ResponseBody;
+use crate::return_to::{ReturnTo, with_return_to};
+
+impl PasswordlessLogin {
+    /// What a form of the app's own pages, or a script of theirs, has sent.
+    pub(super) async fn fields<B>(
+        &self,
+        request: &Request<()>,
+        body: B,
+    ) -> Result<Fields, PasswordlessFailure>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        if request.method() != Method::POST {
+            return Err(PasswordlessFailure::MethodNotAllowed { allow: "POST" });
+        }
+        // Anybody else's form would log the person in as a stranger (login CSRF).
+        if self.0.sessions.is_cross_site(request.headers()) {
+            return Err(PasswordlessFailure::CrossSite);
+        }
+        Fields::read(request.headers(), body).await
+    }
+
+    /// The answer to a request that failed, in an attempt or outside of any.
+    pub(super) fn refuse(
+        &self,
+        failure: PasswordlessFailure,
+        request: &Request<()>,
+        attempt: Option<&Attempt>,
+    ) -> Response<Bytes> {
+        let way_on = match attempt {
+            Some(attempt) if failure.leaves_the_mail() => self.code_page(attempt),
+            attempt => self.start_page(attempt.map(|attempt| &attempt.return_to)),
+        };
+        let ended = attempt.filter(|_| failure.ends_attempt());
+        let end = ended.and_then(|attempt| attempt.end(&self.0.sessions));
+        let rejection = PasswordlessRejection::new(failure, request.headers(), way_on);
+        self.0.renderer.render(rejection.set_cookies(end), request)
+    }
+
+    /// The answer to a request that failed before there was an attempt.
+    pub(super) fn refuse_to_begin(
+        &self,
+        failure: PasswordlessFailure,
+        request: &Request<()>,
+        return_to: &ReturnTo,
+    ) -> Response<Bytes> {
+        let start = self.start_page(Some(return_to));
+        let rejection = PasswordlessRejection::new(failure, request.headers(), start);
+        self.0.renderer.render(rejection, request)
+    }
+
+    pub(super) fn start_page(&self, return_to: Option<&ReturnTo>) -> String {
+        with_return_to(&self.0.pages.start, return_to)
+    }
+
+    pub(super) fn code_page(&self, attempt: &Attempt) -> String {
+        format!("{}?attempt={}", self.0.pages.code, attempt.id)
+    }
+}
+
+/// Makes a tower service over requests with any body around a [`PasswordlessLogin`], whose work is
+/// `async fn answer(&self, &Request<()>, body) -> Response<Bytes>`.
+macro_rules! passwordless_service {
+    ($service:ident) => {
+        impl<B> tower_service::Service<http::Request<B>> for $service
+        where
+            B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+            B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        {
+            type Response = http::Response<crate::body::ResponseBody>;
+            type Error = std::convert::Infallible;
+            type Future = super::PasswordlessFuture;
+
+            fn poll_ready(
+                &mut self,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Result<(), Self::Error>> {
+                std::task::Poll::Ready(Ok(()))
+            }
+
+            fn call(&mut self, request: http::Request<B>) -> super::PasswordlessFuture {
+                let service = self.clone();
+                super::PasswordlessFuture::new(async move {
+                    let (parts, body) = request.into_parts();
+                    let request = http::Request::from_parts(parts, ());
+                    service.answer(&request, body).await
+                })
+            }
+        }
+    };
+}
+
+pub(super) use passwordless_service;
+
+/// Response future of the services in this module.
+///
+/// They have network work to do; one allocation does not matter there.
+pub struct PasswordlessFuture(BoxFuture<'static, Response<Bytes>>);
+
+impl PasswordlessFuture {
+    pub(super) fn new(work: impl Future<Output = Response<Bytes>> + Send + 'static) -> Self {
+        Self(Box::pin(work))
+    }
+}
+
+impl Future for PasswordlessFuture {
+    type Output = Result<Response<ResponseBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx).map(|response| Ok(response.map(ResponseBody::own)))
+    }
+}
+
+impl fmt::Debug for PasswordlessFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordlessFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,172 @@
+//! `/api/v1/passwordless/email/…`
+//!
+//! Statuses and limits are documented; the words and codes of refusals are not, and stand here in
+//! the style of the others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::{Answer, ApiRefusal};
+use crate::sandbox::environment::Environment;
+use crate::sandbox::login::looks_like_an_address;
+use crate::sandbox::passwordless::{Credential, Mailing, Refusal, Sent};
+
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_VARIABLES: usize = 30;
+const RESERVED: [&str; 5] = ["otp", "expiry_time_relative", "link", "expire_time", "expiry_time"];
+
+pub(super) fn send(environment: &Environment, request: &Request<Bytes>) -> Answer {
+    let mailing = mailing(&body(request)?)?;
+    let now = environment.now();
+    Ok(sent(&environment.lock().passwordless.send(mailing, now)?))
+}
+
+pub(super) fn resend(environment: &Environment, request: &Request<Bytes>) -> Answer {
+    let body = body(request)?;
+    let id = text(&body, "auth_request_id")?.ok_or(NO_REQUEST_ID)?;
+    let now = environment.now();
+    Ok(sent(&environment.lock().passwordless.resend(id, now)?))
+}
+
+pub(super) fn verify(environment: &Environment, request: &Request<Bytes>) -> Answer {
+    let body = body(request)?;
+    let auth_request_id = text(&body, "auth_request_id")?;
+    let credential = match (text(&body, "code")?, text(&body, "link_token")?) {
+        (Some(code), None) => {
+            Credential::Code { code, auth_request_id: auth_request_id.ok_or(NO_REQUEST_ID)? }
+        }
+        (None, Some(token)) => Credential::Link { token, auth_request_id },
+        _ => return Err(ApiRefusal::invalid("either code or link_token is needed")),
+    };
+    let now = environment.now();
+    let verified = environment.lock().passwordless.verify(&credential, now)?;
+    let mut answer = json!({
+        "email": verified.email,
+        "passwordless_type": verified.passwordless_type.as_str(),
+        "template": verified.template,
+    });
+    if let (Some(members), Some(state)) = (answer.as_object_mut(), verified.state) {
+        members.insert("state".to_owned(), state.into());
+    }
+    Ok(answer)
+}
+
+const NO_REQUEST_ID: ApiRefusal = ApiRefusal {
+    status: StatusCode::BAD_REQUEST,
+    code: 3,
+    error_code: "INVALID_ARGUMENT",
+    message: "auth_request_id is missing",
+};
+
+fn sent(sent: &Sent) -> Value {
+    json!({
+        "auth_request_id": sent.auth_request_id,
+        // As gateways write 64-bit numbers.
+        "expires_at": sent.expires_at.unix_timestamp().to_string(),
+        "expires_in": sent.expires_in.as_secs(),
+        "passwordless_type": sent.passwordless_type.as_str(),
+    })
+}
+
+fn mailing(body: &Map<String, Value>) -> Result<Mailing, ApiRefusal> {
+    let email = text(body, "email")?.unwrap_or_default();
+    if !looks_like_an_address(email) {
+        return Err(ApiRefusal::invalid("email is not an e-mail address"));
+    }
+    let template = match text(body, "template")? {
+        None | Some("SIGNIN" | "UNSPECIFIED") => "SIGNIN",
+        Some("SIGNUP") => "SIGNUP",
+        Some(_) => return Err(ApiRefusal::invalid("template is not known")),
+    };
+    let magiclink_auth_uri = text(body, "magiclink_auth_uri")?.map(link_address).transpose()?;
+    Ok(Mailing {
+        email: email.to_owned(),
+        template,
+        template_variables: variables(body)?,
+        state: text(body, "state")?.map(str::to_owned),
+        expires_in: lifetime(body)?,
+        magiclink_auth_uri,
+    })
+}
+
+fn link_address(text: &str) -> Result<Url, ApiRefusal> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or(ApiRefusal::invalid("magiclink_auth_uri is not a web address"))
+}
+
+fn lifetime(body: &Map<String, Value>) -> Result<Duration, ApiRefusal> {
+    let seconds = match body.get("expires_in") {
+        None | Some(Value::Null) => return Ok(DEFAULT_LIFETIME),
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(value) => value.as_u64(),
+    };
+    let lifetime = seconds.map(Duration::from_secs);
+    let fits = |lifetime: &Duration| *lifetime <= MAX_LIFETIME;
+    match lifetime.filter(fits) {
+        // As gateways leave out a zero, so they read one.
+        Some(Duration::ZERO) => Ok(DEFAULT_LIFETIME),
+        Some(lifetime) => Ok(lifetime),
+        None => Err(ApiRefusal::invalid("expires_in is not a number of seconds within a day")),
+    }
+}
+
+fn variables(body: &Map<String, Value>) -> Result<BTreeMap<String, String>, ApiRefusal> {
+    let given = match body.get("template_variables") {
+        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+        Some(Value::Object(given)) => given,
+        Some(_) => return Err(ApiRefusal::invalid("template_variables is not an object")),
+    };
+    if given.len() > MAX_VARIABLES {
+        return Err(ApiRefusal::invalid("template_variables has more than 30 pairs"));
+    }
+    if RESERVED.iter().any(|name| given.contains_key(*name)) {
+        return Err(ApiRefusal::invalid("template_variables has a reserved name"));
+    }
+    let pair = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+    let pairs: Option<_> = given.iter().map(pair).collect();
+    pairs.ok_or(ApiRefusal::invalid("a template variable is not text"))
+}
+
+fn body(request: &Request<Bytes>) -> Result<Map<String, Value>, ApiRefusal> {
+    let body = serde_json::from_slice(request.body());
+    body.map_err(|_| ApiRefusal::invalid("the body is not a JSON object"))
+}
+
+/// Text; empty text counts as none.
+fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ApiRefusal> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+        Some(_) => Err(ApiRefusal::invalid("a member is not text")),
+    }
+}
+
+impl From<Refusal> for ApiRefusal {
+    fn from(refusal: Refusal) -> Self {
+        let exhausted = |message| Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            code: 8,
+            error_code: "RESOURCE_EXHAUSTED",
+            message,
+        };
+        match refusal {
+            Refusal::CodeWrong => Self::invalid("the verification code is not valid"),
+            Refusal::Expired => Self::invalid("the verification code or magic link has expired"),
+            Refusal::LinkUnknown => Self::invalid("the magic link is not valid"),
+            Refusal::NoLinkAddress => Self::invalid("magiclink_auth_uri is needed for magic links"),
+            Refusal::OtherBrowser => {
+                Self::invalid("the magic link must be opened in the browser that asked for it")
+            }
+            Refusal::TooManyAttempts => exhausted("too many attempts: start again"),
+            Refusal::TooManyMails => exhausted("too many emails to this address"),
+            Refusal::UnknownRequest => Self::not_found("authentication request not found"),
+            Refusal::Used => Self::invalid("the verification code or magic link was used already"),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `/outbox`: the mails that nobody else will ever get.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+
+use super::deliveries::{or_hint, time};
+use super::{Html, shell};
+use crate::sandbox::environment::Environment;
+use crate::sandbox::passwordless::{OutboxMail, PasswordlessType};
+
+/// How many mails are shown.
+const SHOWN: usize = 50;
+
+pub(in crate::sandbox) fn outbox(environment: &Environment) -> Response<Bytes> {
+    let now = environment.now();
+    let state = environment.lock();
+    let passwordless = &state.passwordless;
+    let mails = passwordless.outbox().take(SHOWN).map(|mail| row(mail, mail.expires_at <= now));
+    let types = PasswordlessType::ALL.into_iter().map(|offered| {
+        let label = match offered {
+            PasswordlessType::Link => "A link",
+            PasswordlessType::LinkOtp => "A link and a code",
+            PasswordlessType::Otp => "A code",
+        };
+        let values = [
+            ("label", Html::text(label)),
+            ("selected", attribute("selected", offered == passwordless.passwordless_type)),
+            ("value", Html::text(offered.as_str())),
+        ];
+        Html::fill(r#"<option value="{{value}}" {{selected}}>{{label}}</option>"#, &values)
+    });
+    let values = [
+        ("mails", or_hint(Html::all(mails), "Nothing was sent yet.")),
+        ("new_credentials", attribute("checked", passwordless.new_credentials_on_resend)),
+        ("same_browser", attribute("checked", passwordless.enforce_same_browser)),
+        ("types", Html::all(types)),
+    ];
+    shell(StatusCode::OK, "Outbox", Html::fill(include_str!("outbox.html"), &values))
+}
+
+fn row(mail: &OutboxMail, expired: bool) -> Html {
+    let code = mail.code.as_ref().map_or(Html::empty(), |code| {
+        Html::fill(
+            r#"<p>Code <strong class="code">{{code}}</strong></p>"#,
+            &[("code", Html::text(code))],
+        )
+    });
+    let link = mail.link.as_ref().map_or(Html::empty(), |link| {
+        Html::fill(
+            r#"<p class="wrap"><a href="{{link}}">{{link}}</a></p>"#,
+            &[("link", Html::text(link))],
+        )
+    });
+    let variables = mail.template_variables.iter().map(|(name, value)| {
+        let values = [("name", Html::text(name)), ("value", Html::text(value))];
+        Html::fill("<li>{{name}}: {{value}}</li>", &values)
+    });
+    let (tone, label) = if expired { ("bad", "Expired") } else { ("good", "Good until") };
+    let values = [
+        ("code", code),
+        ("email", Html::text(&mail.email)),
+        ("expires_at", time(mail.expires_at)),
+        ("label", Html::text(label)),
+        ("link", link),
+        ("sent_at", time(mail.sent_at)),
+        ("template", Html::text(&mail.template)),
+        ("tone", Html::text(tone)),
+        ("variables", Html::all(variables)),
+    ];
+    Html::fill(include_str!("mail_row.html"), &values)
+}
+
+fn attribute(name: &'static str, is_set: bool) -> Html {
+    if is_set { Html::fill(name, &[]) } else { Html::empty() }
+}

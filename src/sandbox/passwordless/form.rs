@@ -1,0 +1,28 @@
+//! `POST /outbox`: somebody changes what the dashboard has under "magic link & OTP".
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+
+use super::PasswordlessType;
+use crate::sandbox::environment::Environment;
+use crate::sandbox::login::form_of_own_page;
+use crate::sandbox::respond::redirect;
+
+pub(in crate::sandbox) fn submit(
+    environment: &Environment,
+    request: &Request<Bytes>,
+) -> Response<Bytes> {
+    let form = match form_of_own_page(request) {
+        Ok(form) => form,
+        Err(refused) => return refused.page_with_title("Nothing was changed"),
+    };
+    let chosen = form.get("type").unwrap_or_default();
+    let mut state = environment.lock();
+    let passwordless = &mut state.passwordless;
+    if let Some(chosen) = PasswordlessType::ALL.into_iter().find(|known| known.as_str() == chosen) {
+        passwordless.passwordless_type = chosen;
+    }
+    passwordless.enforce_same_browser = form.get("same_browser").is_some();
+    passwordless.new_credentials_on_resend = form.get("new_credentials").is_some();
+    redirect(StatusCode::SEE_OTHER, "/outbox")
+}

@@ -1,0 +1,260 @@
+//! Requests, mails and limits.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use url::Url;
+
+use super::{OutboxMail, PasswordlessType};
+use crate::sandbox::keys::{random_bytes, random_digits, random_token};
+
+/// How many mails are kept.
+const KEPT_MAILS: usize = 200;
+/// "2 magic link and OTP emails per minute per email address", resent ones included.
+const MAILS: usize = 2;
+const MAILS_WITHIN: Duration = Duration::from_secs(60);
+/// "Five attempts to enter the correct OTP within a ten-minute window."
+const ATTEMPTS: usize = 5;
+const ATTEMPTS_WITHIN: Duration = Duration::from_secs(600);
+/// How long after its end a request is still known to have expired.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Default)]
+pub(in crate::sandbox) struct Passwordless {
+    pub(in crate::sandbox) passwordless_type: PasswordlessType,
+    pub(in crate::sandbox) enforce_same_browser: bool,
+    pub(in crate::sandbox) new_credentials_on_resend: bool,
+    requests: HashMap<String, Request>,
+    /// Newest first.
+    outbox: VecDeque<OutboxMail>,
+    /// When the last mails went to an address.
+    sent: HashMap<String, Recent>,
+}
+
+/// What somebody asks to have sent.
+#[derive(Clone, Debug)]
+pub(in crate::sandbox) struct Mailing {
+    pub(in crate::sandbox) email: String,
+    pub(in crate::sandbox) template: &'static str,
+    pub(in crate::sandbox) template_variables: BTreeMap<String, String>,
+    pub(in crate::sandbox) state: Option<String>,
+    pub(in crate::sandbox) expires_in: Duration,
+    pub(in crate::sandbox) magiclink_auth_uri: Option<Url>,
+}
+
+#[derive(Debug)]
+struct Request {
+    mailing: Mailing,
+    passwordless_type: PasswordlessType,
+    code: Option<String>,
+    link_token: Option<String>,
+    expires_at: OffsetDateTime,
+    attempts: Recent,
+    spent: bool,
+}
+
+#[derive(Debug)]
+pub(in crate::sandbox) struct Sent {
+    pub(in crate::sandbox) auth_request_id: String,
+    pub(in crate::sandbox) expires_at: OffsetDateTime,
+    pub(in crate::sandbox) expires_in: Duration,
+    pub(in crate::sandbox) passwordless_type: PasswordlessType,
+}
+
+#[derive(Debug)]
+pub(in crate::sandbox) enum Credential<'a> {
+    Code { code: &'a str, auth_request_id: &'a str },
+    Link { token: &'a str, auth_request_id: Option<&'a str> },
+}
+
+#[derive(Debug)]
+pub(in crate::sandbox) struct Verified {
+    pub(in crate::sandbox) email: String,
+    pub(in crate::sandbox) template: &'static str,
+    pub(in crate::sandbox) state: Option<String>,
+    /// What was used.
+    pub(in crate::sandbox) passwordless_type: PasswordlessType,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sandbox) enum Refusal {
+    CodeWrong,
+    Expired,
+    LinkUnknown,
+    NoLinkAddress,
+    OtherBrowser,
+    TooManyAttempts,
+    TooManyMails,
+    UnknownRequest,
+    Used,
+}
+
+impl Passwordless {
+    pub(in crate::sandbox) fn outbox(&self) -> impl Iterator<Item = &OutboxMail> {
+        self.outbox.iter()
+    }
+
+    pub(in crate::sandbox) fn send(
+        &mut self,
+        mailing: Mailing,
+        now: OffsetDateTime,
+    ) -> Result<Sent, Refusal> {
+        if self.passwordless_type.has_link() && mailing.magiclink_auth_uri.is_none() {
+            return Err(Refusal::NoLinkAddress);
+        }
+        self.requests.retain(|_, request| now < request.expires_at + REMEMBERED);
+        self.count_mail(&mailing.email, now)?;
+        let request = Request::new(mailing, self.passwordless_type, now);
+        Ok(self.deliver(random_token(), request, now))
+    }
+
+    pub(in crate::sandbox) fn resend(
+        &mut self,
+        id: &str,
+        now: OffsetDateTime,
+    ) -> Result<Sent, Refusal> {
+        let request = self.requests.get(id).ok_or(Refusal::UnknownRequest)?;
+        if request.spent {
+            return Err(Refusal::Used);
+        }
+        let mailing = request.mailing.clone();
+        self.count_mail(&mailing.email, now)?;
+        let mut request = self.requests.remove(id).ok_or(Refusal::UnknownRequest)?;
+        if self.new_credentials_on_resend {
+            let request = Request::new(mailing, self.passwordless_type, now);
+            return Ok(self.deliver(random_token(), request, now));
+        }
+        request.expires_at = now + mailing.expires_in;
+        Ok(self.deliver(id.to_owned(), request, now))
+    }
+
+    /// A code or link that is right is used up, and so is the other one of its mail.
+    pub(in crate::sandbox) fn verify(
+        &mut self,
+        credential: &Credential<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Verified, Refusal> {
+        let (request, used) = match *credential {
+            Credential::Code { code, auth_request_id } => {
+                let request = self.requests.get_mut(auth_request_id);
+                let request = request.ok_or(Refusal::UnknownRequest)?;
+                if !request.attempts.admits(ATTEMPTS, ATTEMPTS_WITHIN, now) {
+                    return Err(Refusal::TooManyAttempts);
+                }
+                if request.code.as_deref() != Some(code) {
+                    return Err(Refusal::CodeWrong);
+                }
+                (request, PasswordlessType::Otp)
+            }
+            Credential::Link { token, auth_request_id } => {
+                let mut requests = self.requests.iter_mut();
+                let is_meant = |request: &Request| request.link_token.as_deref() == Some(token);
+                let found = requests.find(|(_, request)| is_meant(request));
+                let (id, request) = found.ok_or(Refusal::LinkUnknown)?;
+                match auth_request_id {
+                    None if self.enforce_same_browser => return Err(Refusal::OtherBrowser),
+                    Some(other) if other != id => return Err(Refusal::OtherBrowser),
+                    _ => (request, PasswordlessType::Link),
+                }
+            }
+        };
+        if request.spent {
+            return Err(Refusal::Used);
+        }
+        if request.expires_at <= now {
+            return Err(Refusal::Expired);
+        }
+        request.spent = true;
+        Ok(Verified {
+            email: request.mailing.email.clone(),
+            template: request.mailing.template,
+            state: request.mailing.state.clone(),
+            passwordless_type: used,
+        })
+    }
+
+    fn count_mail(&mut self, email: &str, now: OffsetDateTime) -> Result<(), Refusal> {
+        self.sent.retain(|_, recent| recent.any(MAILS_WITHIN, now));
+        let recent = self.sent.entry(email.to_lowercase()).or_default();
+        if recent.admits(MAILS, MAILS_WITHIN, now) { Ok(()) } else { Err(Refusal::TooManyMails) }
+    }
+
+    fn deliver(&mut self, id: String, request: Request, now: OffsetDateTime) -> Sent {
+        self.outbox.push_front(request.mail(now));
+        self.outbox.truncate(KEPT_MAILS);
+        let sent = Sent {
+            auth_request_id: id.clone(),
+            expires_at: request.expires_at,
+            expires_in: request.mailing.expires_in,
+            passwordless_type: request.passwordless_type,
+        };
+        self.requests.insert(id, request);
+        sent
+    }
+}
+
+impl Request {
+    fn new(mailing: Mailing, passwordless_type: PasswordlessType, now: OffsetDateTime) -> Self {
+        Self {
+            code: passwordless_type
+                .has_code()
+                .then(|| format!("{:06}", random_digits() % 1_000_000)),
+            link_token: passwordless_type.has_link().then(link_token),
+            expires_at: now + mailing.expires_in,
+            attempts: Recent::default(),
+            spent: false,
+            passwordless_type,
+            mailing,
+        }
+    }
+
+    fn mail(&self, now: OffsetDateTime) -> OutboxMail {
+        let link = self.mailing.magiclink_auth_uri.clone().zip(self.link_token.as_ref());
+        let link = link.map(|(mut address, token)| {
+            address.query_pairs_mut().append_pair("link_token", token);
+            String::from(address)
+        });
+        OutboxMail {
+            email: self.mailing.email.clone(),
+            code: self.code.clone(),
+            link,
+            template: self.mailing.template.to_owned(),
+            template_variables: self.mailing.template_variables.clone(),
+            sent_at: now,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+/// In the documentation's form: a UUID, then `_l`.
+fn link_token() -> String {
+    let hex: String = random_bytes().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let mut rest = hex.as_str();
+    let parts = [8, 4, 4, 4, 12].into_iter().filter_map(|length| {
+        let (part, later) = rest.split_at_checked(length)?;
+        rest = later;
+        Some(part)
+    });
+    format!("{}_l", parts.collect::<Vec<_>>().join("-"))
+}
+
+/// When something was done lately.
+#[derive(Debug, Default)]
+struct Recent(VecDeque<OffsetDateTime>);
+
+impl Recent {
+    /// Counts it, unless it was done so often within this time.
+    fn admits(&mut self, times: usize, within: Duration, now: OffsetDateTime) -> bool {
+        self.0.retain(|at| now < *at + within);
+        let admitted = self.0.len() < times;
+        if admitted {
+            self.0.push_back(now);
+        }
+        admitted
+    }
+
+    fn any(&self, within: Duration, now: OffsetDateTime) -> bool {
+        self.0.iter().any(|at| now < *at + within)
+    }
+}

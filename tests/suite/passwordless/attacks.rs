@@ -1,0 +1,283 @@
+//! What attackers make of it.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use serde_json::json;
+use tower_scalekit::Rejected;
+use tower_scalekit::passwordless_login::{PasswordlessFailure as Failure, PasswordlessRejection};
+use tower_scalekit::sandbox::{Endpoint, Fault};
+
+use super::{
+    ADA, MailWorld, RESEND, SEND, SUBMISSION, VERIFY, assert_refused, attempt_of, click, email_of,
+    failure, fetch_json, submission, submit,
+};
+use crate::support::{JANE, NAVIGATION, Reading as _, send, set_cookies};
+
+#[tokio::test]
+async fn r8_a_form_of_another_site_sends_nothing_and_logs_nobody_in() {
+    let mail = MailWorld::new();
+    let (mut browser, attempt) = mail.waiting("/me").await;
+    let (code, link) = (mail.code(), mail.link());
+    let (_, token) = link.split_once('=').unwrap();
+    let asked = mail.asked();
+    let content = ("content-type", "application/x-www-form-urlencoded");
+    let sites: [&[(&str, &str)]; 5] = [
+        &[content, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")],
+        &[content, ("sec-fetch-site", "same-site")],
+        &[content, ("origin", "https://evil.test"), ("accept", "text/html")],
+        &[content, ("origin", "null")],
+        // A script may not send JSON to another site unasked, but text.
+        &[("content-type", "text/plain"), ("sec-fetch-site", "cross-site")],
+    ];
+    let forms = [
+        (SEND, format!("email={ADA}")),
+        (RESEND, String::new()),
+        (VERIFY, format!("code={code}&attempt={attempt}")),
+        (VERIFY, format!("link_token={token}")),
+    ];
+    for headers in sites {
+        for (path, form) in &forms {
+            // Cookies do not even come along, but a browser may be lax.
+            let mut request = browser.request(Method::POST, path, headers);
+            *request.body_mut() = Body::from(form.clone());
+            let answer = send(&mail.app, request).await;
+            assert_refused(&answer, 403, &Failure::CrossSite);
+        }
+    }
+    assert_eq!((mail.asked(), mail.sandbox().outbox().len()), (asked, 1));
+    assert_eq!(email_of(&mut browser).await, None);
+    assert_eq!(click(&mut browser, &link).await.location(), "/me");
+}
+
+#[tokio::test]
+async fn l11_a_strangers_link_logs_nobody_in_as_the_stranger() {
+    let mail = MailWorld::new();
+    // Mallory asks for a mail to her own address and sends the link to Jane, who is logged in and
+    // has a login of her own under way.
+    let mut mallory = mail.browser();
+    attempt_of(&submit(&mut mallory, SEND, &[("email", "mallory@acme.test")]).await);
+    let link = mail.link();
+    let mut jane = mail.world.logged_in(JANE).await.at(&mail.app);
+    let page = click(&mut jane, &link).await;
+    assert_eq!(page.status(), StatusCode::OK, "a page, and no login");
+    assert_eq!(email_of(&mut jane).await.as_deref(), Some(JANE));
+
+    attempt_of(&submit(&mut jane, SEND, &[("email", JANE)]).await);
+    let answer = click(&mut jane, &link).await;
+    assert_refused(&answer, 400, &Failure::LinkRefused);
+    assert_eq!(email_of(&mut jane).await.as_deref(), Some(JANE), "her session is left alone");
+}
+
+#[tokio::test]
+async fn l1_a_verification_of_another_state_is_refused() {
+    let mail = MailWorld::new();
+    let states = [
+        json!({ "email": ADA, "state": "forged" }),
+        json!({ "email": ADA, "state": "" }),
+        json!({ "email": ADA }),
+    ];
+    for forged in states {
+        let forged = || Fault::Answer(Response::new(Bytes::from(forged.to_string())));
+        let (mut browser, _) = mail.waiting("/me").await;
+        mail.sandbox().fail_times(Endpoint::Api, 1, forged());
+        let answer = submit(&mut browser, VERIFY, &[("code", "123456")]).await;
+        assert_refused(&answer, 400, &Failure::StateRefused);
+        mail.sandbox().fail_times(Endpoint::Api, 1, forged());
+        let answer = click(&mut browser, &mail.link()).await;
+        assert_refused(&answer, 400, &Failure::StateRefused);
+        assert_eq!(email_of(&mut browser).await, None);
+        mail.world.advance(60);
+    }
+}
+
+#[tokio::test]
+async fn a_code_is_good_only_in_the_browser_that_asked() {
+    let mail = MailWorld::new();
+    let (browser, attempt) = mail.waiting("/me").await;
+    let code = mail.code();
+    let asked = mail.asked();
+    let form = [("attempt", attempt.as_str()), ("code", &code)];
+    let answer = submit(&mut mail.browser(), VERIFY, &form).await;
+    assert_refused(&answer, 400, &Failure::AttemptUnknown);
+
+    // Nor with the attempt under another name, or changed, or a session for an attempt.
+    let name = browser.names_with("passwordless").remove(0);
+    let sealed = browser.cookie(&name).unwrap().to_owned();
+    let prefix = name.strip_suffix(&attempt).unwrap();
+    let jane = mail.world.logged_in(JANE).await;
+    let session = jane.cookie("__Host-scalekit_session").unwrap();
+    let login = prefix.replace("passwordless", "login");
+    for (name, value) in [
+        (format!("{prefix}AAAAAAAA"), sealed.clone()),
+        (format!("{login}{attempt}"), sealed.clone()),
+        (name.clone(), format!("{sealed}A")),
+        (name.clone(), session.to_owned()),
+        (format!("{prefix}{attempt}0"), sealed.clone()),
+    ] {
+        let mut forger = mail.browser();
+        forger.plant(&name, &value);
+        let answer = submit(&mut forger, VERIFY, &[("code", &code)]).await;
+        assert_refused(&answer, 400, &Failure::AttemptUnknown);
+    }
+    assert_eq!(mail.asked(), asked);
+}
+
+#[tokio::test]
+async fn l9_a_login_ends_on_a_page_of_the_app() {
+    let mail = MailWorld::new();
+    let long = format!("/{}", "a".repeat(1600));
+    for elsewhere in [
+        "https://evil.test/",
+        "//evil.test",
+        "/\\evil.test",
+        "/passwordless/verify?link_token=x",
+        "/passwordless/send",
+        "/login",
+        "/logout?x",
+        &long,
+    ] {
+        let (mut browser, _) = mail.waiting(elsewhere).await;
+        let code = mail.code();
+        let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+        assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/"), "{elsewhere}");
+        mail.world.advance(60);
+    }
+}
+
+#[tokio::test]
+async fn sending_tells_nothing_about_accounts() {
+    let mail = MailWorld::new();
+    let mut answers = Vec::new();
+    for email in [JANE, "nobody@nowhere.test"] {
+        let answer = fetch_json(&mut mail.browser(), SEND, &json!({ "email": email })).await;
+        let mut told = answer.json();
+        told.as_object_mut().unwrap().remove("attempt").unwrap();
+        let names: Vec<_> = answer.headers().keys().cloned().collect();
+        answers.push((answer.status(), told, names));
+    }
+    assert_eq!(answers[0], answers[1]);
+}
+
+#[tokio::test]
+async fn w7_what_is_too_long_or_makes_no_sense_is_refused() {
+    let mail = MailWorld::new();
+    let (mut browser, attempt) = mail.waiting("/me").await;
+    let code = mail.code();
+    let long = "a".repeat(10 * 1024);
+    let asked = mail.asked();
+    for (path, form, status, expected) in [
+        (SEND, vec![("email", long.as_str())], 400, Failure::AddressRefused),
+        (SEND, vec![("email", "ada"), ("return_to", "/")], 400, Failure::AddressRefused),
+        (SEND, vec![("email", "@acme.test")], 400, Failure::AddressRefused),
+        (SEND, vec![("email", "a@b.test\r\nbcc: c@d.test")], 400, Failure::AddressRefused),
+        (SEND, vec![("email", "a@b.test,c@d.test")], 400, Failure::AddressRefused),
+        (SEND, vec![], 400, Failure::AddressRefused),
+        (SEND, vec![("email", ADA), ("template", "X")], 400, Failure::MalformedRequest),
+        (SEND, vec![("email", ADA), ("email", ADA)], 400, Failure::MalformedRequest),
+        (SEND, vec![("email", &long), ("x", &long)], 413, Failure::RequestTooLarge),
+        (RESEND, vec![("attempt", &long)], 400, Failure::AttemptUnknown),
+        (VERIFY, vec![("code", &long)], 400, Failure::CodeRefused),
+        (VERIFY, vec![("code", &code), ("attempt", &long)], 400, Failure::AttemptUnknown),
+        (VERIFY, vec![("link_token", &long)], 400, Failure::MalformedRequest),
+        (VERIFY, vec![("link_token", "a b")], 400, Failure::MalformedRequest),
+        (VERIFY, vec![("code", &code), ("link_token", "x")], 400, Failure::MalformedRequest),
+        (VERIFY, vec![("attempt", &attempt)], 400, Failure::MalformedRequest),
+    ] {
+        let answer = submit(&mut browser, path, &form).await;
+        assert_refused(&answer, status, &expected);
+        assert!(answer.text().len() < 2000, "nothing is repeated");
+    }
+    let link = |query: &str| format!("{VERIFY}?{query}");
+    for query in ["", "link_token=", "link_token=a&link_token=b", "link_token=%00"] {
+        let answer = browser.open(&link(query)).await;
+        assert_refused(&answer, 400, &Failure::MalformedRequest);
+    }
+    let answer = browser.open(&link(&format!("link_token={long}"))).await;
+    assert_refused(&answer, 400, &Failure::MalformedRequest);
+    for (content_type, body) in [
+        ("application/json", "[1]"),
+        ("application/json", "{\"email\":1}"),
+        ("application/json", "{"),
+        ("text/plain", "email=ada@acme.test"),
+        ("multipart/form-data; boundary=x", "--x--"),
+    ] {
+        let headers = [SUBMISSION[0], SUBMISSION[2], ("content-type", content_type)];
+        let mut request = browser.request(Method::POST, SEND, &headers);
+        *request.body_mut() = body.into();
+        let answer = send(&mail.app, request).await;
+        assert_refused(&answer, 400, &Failure::MalformedRequest);
+    }
+    browser.plant(&format!("__Host-scalekit_passwordless_{}", "a".repeat(8)), &"x".repeat(4000));
+    let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_eq!(done.location(), "/me", "the attempt went on all the time");
+    assert_eq!(mail.asked(), asked + 1, "only that reached the environment");
+}
+
+#[tokio::test]
+async fn other_methods_are_refused() {
+    let mail = MailWorld::new();
+    let mut browser = mail.browser();
+    for (method, path, allow) in [
+        (Method::GET, SEND, "POST"),
+        (Method::PUT, RESEND, "POST"),
+        (Method::DELETE, VERIFY, "GET,HEAD,POST"),
+    ] {
+        let answer = browser.send(method, path, &NAVIGATION).await;
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(answer.header("allow"), Some(allow));
+    }
+    let answer = browser.open(SEND).await;
+    assert_eq!(failure(&answer), Failure::MethodNotAllowed { allow: "POST" });
+}
+
+#[tokio::test]
+async fn a_double_click_spends_one_code() {
+    let mail = MailWorld::new();
+    let (mut browser, _) = mail.waiting("/me").await;
+    let code = mail.code();
+    let asked = mail.asked();
+    let request = || send(&mail.app, submission(&browser, VERIFY, &[("code", &code)]));
+    let held = mail.sandbox().hold(Endpoint::Api);
+    let release = async {
+        while mail.asked() == asked {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+    };
+    let ((one, two), ()) =
+        futures::future::join(futures::future::join(request(), request()), release).await;
+    // And a form that arrives late, with the cookies of before.
+    let late = request().await;
+    for done in [&one, &two, &late] {
+        assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+        browser.take_in(done);
+    }
+    assert_eq!(mail.asked(), asked + 1);
+    assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
+    // Without the attempt's cookie it is nothing, and later with it neither.
+    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_refused(&answer, 400, &Failure::AttemptUnknown);
+}
+
+#[tokio::test]
+async fn refusals_can_be_rendered_and_keep_their_reason_and_headers() {
+    let mail = MailWorld::with(|login| {
+        login.on_rejection(|rejected: Rejected<'_, PasswordlessRejection>| {
+            let words = format!("{}|{}", rejected.reason().message(), rejected.reason().way_on());
+            let mut response = rejected.into_response();
+            *response.body_mut() = words.into();
+            response
+        })
+    });
+    let (mut browser, attempt) = mail.waiting("/me").await;
+    let wrong = mail.wrong_code();
+    let answer = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
+    assert_refused(&answer, 400, &Failure::CodeRefused);
+    assert!(answer.text().ends_with(&format!("|/code?attempt={attempt}")), "{}", answer.text());
+    mail.sandbox().fail(Endpoint::Api, Fault::Unreachable);
+    let answer = submit(&mut browser, SEND, &[("email", ADA), ("return_to", "/me")]).await;
+    assert_eq!(answer.header("retry-after"), Some("2"));
+    assert!(answer.text().ends_with("|/in?return_to=%2Fme"), "{}", answer.text());
+    assert_eq!(set_cookies(answer.headers()), [""; 0]);
+}

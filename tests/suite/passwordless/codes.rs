@@ -1,0 +1,319 @@
+//! Codes: the form, the limits, resending, tabs.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde_json::json;
+use tower_scalekit::api::passwordless::PasswordlessType as Type;
+use tower_scalekit::passwordless_login::PasswordlessFailure as Failure;
+use tower_scalekit::sandbox::{Endpoint, Fault, PasswordlessType};
+use tower_scalekit::session::{LocalSession, NotAdmitted, User};
+
+use super::{
+    ADA, MailWorld, RESEND, SEND, VERIFY, assert_refused, attempt_of, email_of, fetch_json,
+    submission, submit,
+};
+use crate::support::{Reading as _, send, set_cookies};
+
+#[tokio::test]
+async fn a_code_logs_in_and_the_login_ends_where_it_began() {
+    let mail = MailWorld::new();
+    let mut browser = mail.browser();
+    let form = [("email", " Ada@Acme.test "), ("return_to", "/me?tab=2"), ("template", "SIGNUP")];
+    let sent = submit(&mut browser, SEND, &form).await;
+    sent.assert_private();
+    let attempt = attempt_of(&sent);
+    let [cookie] = set_cookies(sent.headers())[..] else { panic!("one cookie: {sent:?}") };
+    assert!(cookie.starts_with(&format!("__Host-scalekit_passwordless_{attempt}=")), "{cookie}");
+    assert!(cookie.ends_with("; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=900"), "{cookie}");
+    let sent = mail.newest_mail();
+    assert_eq!((sent.email.as_str(), sent.template.as_str()), ("Ada@Acme.test", "SIGNUP"));
+    assert!(
+        sent.link.unwrap().starts_with("https://app.example.com/passwordless/verify?link_token=")
+    );
+
+    let pending = |attempt| {
+        let cookies = browser.cookie_header().parse().unwrap();
+        mail.login.pending(&[(http::header::COOKIE, cookies)].into_iter().collect(), attempt)
+    };
+    let shown = pending(Some(attempt.as_str())).unwrap();
+    assert_eq!((&shown.attempt, shown.email.as_str()), (&attempt, "Ada@Acme.test"));
+    assert_eq!(shown.passwordless_type, Some(Type::LinkOtp));
+    assert_eq!(shown.return_to.as_str(), "/me?tab=2");
+    assert_eq!((pending(None), pending(Some("another0"))), (Some(shown), None));
+
+    let typed = mail.code().chars().flat_map(|digit| [digit, ' ']).collect::<String>();
+    let done = submit(&mut browser, VERIFY, &[("attempt", &attempt), ("code", &typed)]).await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me?tab=2"));
+    assert_eq!(done.header("referrer-policy"), Some("no-referrer"));
+    done.assert_private();
+    assert_eq!(browser.names(), ["__Host-scalekit_session"], "the attempt is over");
+    let me = browser.fetch("/me").await.json();
+    assert_eq!((&me["email"], &me["sub"]), (&"Ada@Acme.test".into(), &ADA.into()));
+}
+
+#[tokio::test]
+async fn scripts_get_json() {
+    let mail = MailWorld::with(|login| {
+        login.expires_in(std::time::Duration::from_secs(90)).template_variable("team", "Alpha")
+    });
+    mail.sandbox().set_passwordless_type(PasswordlessType::Otp);
+    let mut browser = mail.browser();
+    let sent = fetch_json(&mut browser, SEND, &json!({ "email": ADA, "template": null })).await;
+    assert_eq!(sent.status(), StatusCode::OK);
+    sent.assert_private();
+    let told = sent.json();
+    assert_eq!(told["passwordless_type"], "OTP");
+    assert_eq!((&told["expires_in"], &told["expires_at"]), (&90.into(), &1_900_000_090.into()));
+    assert_eq!(mail.newest_mail().template_variables["team"], "Alpha");
+    let again = fetch_json(&mut browser, RESEND, &json!({})).await.json();
+    assert_eq!(again["attempt"], told["attempt"]);
+
+    let wrong = fetch_json(&mut browser, VERIFY, &json!({ "code": mail.wrong_code() })).await;
+    assert_refused(&wrong, 400, &Failure::CodeRefused);
+    assert_eq!(wrong.json()["error"], "code_refused");
+    let code = json!({ "code": mail.code(), "attempt": told["attempt"] });
+    let done = fetch_json(&mut browser, VERIFY, &code).await;
+    assert_eq!((done.status(), done.json()), (StatusCode::OK, json!({ "return_to": "/" })));
+    assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
+}
+
+#[tokio::test]
+async fn the_sixth_wrong_code_is_the_last_and_a_new_mail_helps() {
+    let mail = MailWorld::new();
+    let (mut browser, attempt) = mail.waiting("/me").await;
+    let wrong = mail.wrong_code();
+    for _ in 0..5 {
+        let answer = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
+        assert_refused(&answer, 400, &Failure::CodeRefused);
+        assert!(answer.text().contains("This code is not right"));
+        let back = format!("href=\"/code?attempt={attempt}\"");
+        assert!(answer.text().contains(&back), "{}", answer.text());
+    }
+    // Even the right one.
+    let code = mail.code();
+    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_refused(&answer, 429, &Failure::TooManyAttempts);
+    assert!(answer.text().contains("ask for a new e-mail"));
+    assert_eq!(browser.names(), [""; 0], "the attempt is over");
+    assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""), "{}", answer.text());
+
+    let sent = submit(&mut browser, SEND, &[("email", ADA)]).await;
+    let code = mail.code();
+    let newest = attempt_of(&sent);
+    let done = submit(&mut browser, VERIFY, &[("attempt", &newest), ("code", &code)]).await;
+    assert_eq!(done.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_code_costs_no_attempt() {
+    let mail = MailWorld::new();
+    let (mut browser, _) = mail.waiting("/").await;
+    let asked = mail.asked();
+    for code in ["-", " ", "12&34", "é23456", &"1".repeat(33)] {
+        let answer = submit(&mut browser, VERIFY, &[("code", code)]).await;
+        assert_refused(&answer, 400, &Failure::CodeRefused);
+    }
+    assert_eq!(mail.asked(), asked);
+}
+
+#[tokio::test]
+async fn an_expired_code_says_so_and_can_be_had_again() {
+    let mail = MailWorld::new();
+    let (mut browser, _) = mail.waiting("/me").await;
+    mail.world.advance(300);
+    let code = mail.code();
+    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_refused(&answer, 400, &Failure::Expired);
+    assert!(answer.text().contains("has expired"));
+    // Also a wrong one: its time is over by our own clock.
+    let wrong = mail.wrong_code();
+    let answer = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
+    assert_refused(&answer, 400, &Failure::Expired);
+
+    attempt_of(&submit(&mut browser, RESEND, &[]).await);
+    let code = mail.code();
+    let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+}
+
+#[tokio::test]
+async fn an_attempt_is_over_ten_minutes_after_its_code_even_if_the_browser_keeps_its_cookie() {
+    let mail = MailWorld::new();
+    let (mut browser, _) = mail.waiting("/me").await;
+    browser.keep_too_long(&browser.names_with("passwordless")[0]);
+    mail.world.advance(900);
+    let asked = mail.asked();
+    for (path, form) in [(VERIFY, &[("code", "123456")][..]), (RESEND, &[])] {
+        let answer = submit(&mut browser, path, form).await;
+        assert_refused(&answer, 400, &Failure::AttemptUnknown);
+    }
+    assert_eq!(mail.asked(), asked);
+}
+
+#[tokio::test]
+async fn the_third_mail_in_a_minute_has_to_wait() {
+    let mail = MailWorld::new();
+    let (mut browser, attempt) = mail.waiting("/me").await;
+    attempt_of(&submit(&mut browser, RESEND, &[]).await);
+    mail.world.advance(5);
+    let too_many = Failure::TooManyMails { retry_after: None };
+    let answer = submit(&mut browser, RESEND, &[]).await;
+    assert_refused(&answer, 429, &too_many);
+    assert_eq!(answer.header("retry-after"), Some("60"));
+    assert!(answer.text().contains("wait a minute"));
+    assert!(answer.text().contains(&format!("href=\"/code?attempt={attempt}\"")));
+    let form = [("email", "ADA@acme.test"), ("return_to", "/me")];
+    let answer = submit(&mut mail.browser(), SEND, &form).await;
+    assert_refused(&answer, 429, &too_many);
+    assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""));
+    assert_eq!(submit(&mut browser, SEND, &[("email", "bob@acme.test")]).await.status(), 303);
+
+    mail.world.advance(60);
+    attempt_of(&submit(&mut browser, RESEND, &[("attempt", &attempt)]).await);
+}
+
+#[tokio::test]
+async fn a_double_click_sends_one_mail_more() {
+    for new in [false, true] {
+        let mail = MailWorld::new();
+        mail.sandbox().issue_new_credentials_on_resend(new);
+        let (mut browser, attempt) = mail.waiting("/me").await;
+        let request = || send(&mail.app, submission(&browser, RESEND, &[]));
+        let (one, two) = futures::future::join(request(), request()).await;
+        // And one more that was sent before the cookie came.
+        let late = request().await;
+        for answer in [one, two, late] {
+            assert_eq!(attempt_of(&answer), attempt);
+            browser.take_in(&answer);
+        }
+        assert_eq!(mail.sandbox().outbox().len(), 2);
+        let code = mail.code();
+        assert_eq!(submit(&mut browser, VERIFY, &[("code", &code)]).await.location(), "/me");
+    }
+}
+
+#[tokio::test]
+async fn clocks_may_differ() {
+    let mail = MailWorld::new();
+    let answers = [
+        (json!({ "auth_request_id": "a", "expires_at": "1899990000", "expires_in": 300 }), 900),
+        (json!({ "auth_request_id": "a", "expires_at": "1899990000" }), 600),
+        (json!({ "auth_request_id": "a", "expires_at": "1900000100" }), 700),
+        (json!({ "auth_request_id": "a" }), 900),
+        (json!({ "auth_request_id": "a", "expires_in": u64::MAX }), 900),
+        (json!({ "auth_request_id": "a", "expires_in": 8_640_000 }), 87_000),
+    ];
+    for (answer, lifetime) in answers {
+        let answer = Response::new(Bytes::from(answer.to_string()));
+        mail.sandbox().fail_times(Endpoint::Api, 1, Fault::Answer(answer));
+        let sent = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
+        let [cookie] = set_cookies(sent.headers())[..] else { panic!("one cookie: {sent:?}") };
+        assert!(cookie.ends_with(&format!("Max-Age={lifetime}")), "{cookie}");
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_is_sent_again_has_the_same_code_for_longer() {
+    let mail = MailWorld::new();
+    let (mut browser, attempt) = mail.waiting("/me").await;
+    let code = mail.code();
+    mail.world.advance(200);
+    let sent = submit(&mut browser, RESEND, &[("attempt", &attempt)]).await;
+    assert_eq!((attempt_of(&sent), mail.code()), (attempt, code.clone()));
+    mail.world.advance(200);
+    let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_eq!(done.location(), "/me");
+}
+
+#[tokio::test]
+async fn after_a_resend_with_new_credentials_a_tab_that_was_open_before_takes_the_new_code() {
+    let mail = MailWorld::new();
+    mail.sandbox().issue_new_credentials_on_resend(true);
+    let (mut browser, attempt) = mail.waiting("/me").await;
+    let (old_code, old_link) = (mail.code(), mail.link());
+    attempt_of(&submit(&mut browser, RESEND, &[("attempt", &attempt)]).await);
+    assert_eq!(browser.names().len(), 1, "it is the same attempt");
+    if mail.code() != old_code {
+        let form = [("attempt", attempt.as_str()), ("code", &old_code)];
+        let answer = submit(&mut browser, VERIFY, &form).await;
+        assert_refused(&answer, 400, &Failure::CodeRefused);
+        assert!(answer.text().contains("newest e-mail"));
+    }
+    let answer = super::click(&mut browser, &old_link).await;
+    assert_refused(&answer, 400, &Failure::LinkRefused);
+    let code = mail.code();
+    let done = submit(&mut browser, VERIFY, &[("attempt", &attempt), ("code", &code)]).await;
+    assert_eq!(done.location(), "/me");
+}
+
+#[tokio::test]
+async fn two_tabs_each_take_their_own_code() {
+    let mail = MailWorld::new();
+    let mut browser = mail.browser();
+    let mut tabs = Vec::new();
+    for email in [ADA, "bob@acme.test"] {
+        let form = [("email", email), ("return_to", &format!("/{email}"))];
+        let attempt = attempt_of(&submit(&mut browser, SEND, &form).await);
+        tabs.push((email, attempt, mail.code()));
+        mail.world.advance(1);
+    }
+    for (email, attempt, code) in tabs {
+        let form = [("attempt", attempt.as_str()), ("code", &code)];
+        let done = submit(&mut browser, VERIFY, &form).await;
+        assert_eq!(done.location(), format!("/{email}"));
+        assert_eq!(email_of(&mut browser).await.as_deref(), Some(email));
+    }
+    assert_eq!(browser.names(), ["__Host-scalekit_session"]);
+}
+
+#[tokio::test]
+async fn c4_of_many_attempts_the_newest_three_are_kept() {
+    let mail = MailWorld::new();
+    let mut browser = mail.browser();
+    let mut attempts = Vec::new();
+    for number in 0..6 {
+        let email = format!("{}{number}@acme.test", "a".repeat(200));
+        let form = [("email", email.as_str()), ("return_to", &format!("/{}", "b".repeat(1400)))];
+        attempts.push((attempt_of(&submit(&mut browser, SEND, &form).await), mail.code()));
+        assert!(browser.cookie_header().len() < 4500, "{}", browser.cookie_header().len());
+        mail.world.advance(1);
+    }
+    let (newest, code) = attempts.last().unwrap();
+    let done = submit(&mut browser, VERIFY, &[("attempt", newest), ("code", code)]).await;
+    assert_eq!(done.status(), StatusCode::SEE_OTHER);
+    let mut small = mail.browser();
+    for number in 0..6 {
+        let form = [("email", format!("c{number}@acme.test"))];
+        submit(&mut small, SEND, &[("email", form[0].1.as_str())]).await;
+        mail.world.advance(1);
+    }
+    assert_eq!(small.names_with("passwordless").len(), 3);
+}
+
+#[tokio::test]
+async fn who_it_is_decides_the_app() {
+    let mail = MailWorld::with(|login| {
+        login.on_login(|verified| async move {
+            if verified.email == "mallory@acme.test" {
+                return Err(NotAdmitted::Refused);
+            }
+            let mut user = User::default();
+            user.id = "usr_ada".to_owned();
+            user.email = verified.email;
+            Ok(LocalSession::new(user).organization_id("org_1").roles(["member"]))
+        })
+    });
+    let (mut browser, _) = mail.waiting("/me").await;
+    let code = mail.code();
+    submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    let me = browser.fetch("/me").await.json();
+    assert_eq!((&me["sub"], &me["roles"]), (&"usr_ada".into(), &json!(["member"])));
+
+    let mut mallory = mail.browser();
+    let sent = submit(&mut mallory, SEND, &[("email", "mallory@acme.test")]).await;
+    assert_eq!(sent.status(), StatusCode::SEE_OTHER, "nothing is told before the mail is read");
+    let code = mail.code();
+    let answer = submit(&mut mallory, VERIFY, &[("code", &code)]).await;
+    assert_refused(&answer, 403, &Failure::NotAdmitted);
+    assert_eq!(mallory.names(), [""; 0]);
+}

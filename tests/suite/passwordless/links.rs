@@ -1,0 +1,192 @@
+//! Magic links: in the browser that asked, elsewhere, and seen by scanners.
+
+use futures::future::join;
+use http::{Method, StatusCode};
+use tower_scalekit::passwordless_login::PasswordlessFailure as Failure;
+use tower_scalekit::sandbox::{Endpoint, PasswordlessType};
+
+use super::{
+    ADA, MailWorld, SEND, VERIFY, assert_refused, attempt_of, click, email_of, hidden,
+    press_the_button, submission, submit,
+};
+use crate::support::{NAVIGATION, ORIGIN, Reading as _, send};
+
+#[tokio::test]
+async fn a_link_in_the_browser_that_asked_logs_in_at_once() {
+    for (kind, enforced) in [(PasswordlessType::Link, false), (PasswordlessType::LinkOtp, true)] {
+        let mail = MailWorld::new();
+        mail.sandbox().set_passwordless_type(kind);
+        mail.sandbox().enforce_same_browser(enforced);
+        let (mut browser, _) = mail.waiting("/me?tab=2").await;
+        let done = click(&mut browser, &mail.link()).await;
+        assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me?tab=2"));
+        assert_eq!(done.header("referrer-policy"), Some("no-referrer"));
+        done.assert_private();
+        assert_eq!(browser.names(), ["__Host-scalekit_session"]);
+        assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
+
+        let again = click(&mut browser, &mail.link()).await;
+        let answer = press_the_button(&mut browser, &again).await;
+        assert_refused(&answer, 400, &Failure::LinkRefused);
+        assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA), "still logged in");
+    }
+}
+
+#[tokio::test]
+async fn elsewhere_a_link_shows_a_page_that_leaks_nothing_and_whose_button_logs_in() {
+    let mail = MailWorld::new();
+    let (mut first, _) = mail.waiting("/me").await;
+    let asked = mail.asked();
+    let mut other = mail.browser();
+    let page = click(&mut other, &mail.link()).await;
+    assert_eq!(page.status(), StatusCode::OK);
+    assert!(page.text().contains("Log in to app.example.com"), "{}", page.text());
+    assert!(page.text().contains("<form method=\"post\" action=\"/passwordless/verify\">"));
+    page.assert_private();
+    assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
+    let policy = page.header("content-security-policy").unwrap();
+    for part in ["default-src 'none'", "form-action 'self'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert_eq!((mail.asked(), other.names().len()), (asked, 0));
+    assert_eq!(email_of(&mut other).await, None);
+
+    let done = press_the_button(&mut other, &page).await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/"));
+    assert_eq!(email_of(&mut other).await.as_deref(), Some(ADA));
+    assert_eq!(email_of(&mut first).await, None, "it is the other browser's session");
+}
+
+#[tokio::test]
+async fn a_scanner_uses_nothing_up() {
+    let mail = MailWorld::new();
+    let (mut browser, _) = mail.waiting("/me").await;
+    let (link, asked) = (mail.link(), mail.asked());
+    let mut scanner = mail.browser();
+    let bare: &[(&str, &str)] = &[];
+    for headers in [bare, &NAVIGATION, &[("accept", "text/html"), ("user-agent", "Scanner")]] {
+        for method in [Method::GET, Method::HEAD] {
+            let answer = scanner.send(method, link.strip_prefix(ORIGIN).unwrap(), headers).await;
+            assert_eq!((answer.status(), scanner.names().len()), (StatusCode::OK, 0));
+        }
+    }
+    // Nor does the person's own browser before they want to see it.
+    let in_advance = [("accept", "text/html"), ("sec-purpose", "prefetch;prerender")];
+    let image = [("accept", "image/*"), ("sec-fetch-mode", "no-cors")];
+    for (method, headers) in
+        [(Method::GET, &in_advance[..]), (Method::GET, &image), (Method::HEAD, &NAVIGATION)]
+    {
+        let answer = browser.send(method, link.strip_prefix(ORIGIN).unwrap(), headers).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+    assert_eq!(mail.asked(), asked, "nothing was verified");
+    assert_eq!(click(&mut browser, &link).await.location(), "/me");
+}
+
+#[tokio::test]
+async fn where_scalekit_enforces_the_same_browser_another_is_refused_and_nothing_is_used_up() {
+    let mail = MailWorld::new();
+    mail.sandbox().enforce_same_browser(true);
+    let (mut browser, _) = mail.waiting("/me").await;
+    let mut other = mail.browser();
+    let page = click(&mut other, &mail.link()).await;
+    let answer = press_the_button(&mut other, &page).await;
+    assert_refused(&answer, 400, &Failure::LinkRefused);
+    assert!(answer.text().contains("another browser"), "{}", answer.text());
+    assert_eq!(email_of(&mut other).await, None);
+    assert_eq!(click(&mut browser, &mail.link()).await.location(), "/me");
+}
+
+#[tokio::test]
+async fn an_app_can_enforce_the_same_browser_itself() {
+    let mail = MailWorld::with(|login| login.same_browser_only());
+    let (mut browser, _) = mail.waiting("/me").await;
+    let asked = mail.asked();
+    let mut other = mail.browser();
+    let answer = click(&mut other, &mail.link()).await;
+    assert_refused(&answer, 400, &Failure::OtherBrowser);
+    let (_, token) =
+        mail.link().split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let answer = submit(&mut other, VERIFY, &[("link_token", &token)]).await;
+    assert_refused(&answer, 400, &Failure::OtherBrowser);
+    assert_eq!(mail.asked(), asked);
+    assert_eq!(click(&mut browser, &mail.link()).await.location(), "/me");
+}
+
+#[tokio::test]
+async fn a_link_finds_its_own_among_the_attempts_of_several_tabs() {
+    let mail = MailWorld::new();
+    let mut browser = mail.browser();
+    let mut links = Vec::new();
+    for email in [ADA, "bob@acme.test"] {
+        let form = [("email", email), ("return_to", &format!("/{email}"))];
+        attempt_of(&submit(&mut browser, SEND, &form).await);
+        links.push((email, mail.link()));
+        mail.world.advance(1);
+    }
+    for (email, link) in links {
+        assert_eq!(click(&mut browser, &link).await.location(), format!("/{email}"));
+        assert_eq!(email_of(&mut browser).await.as_deref(), Some(email));
+    }
+}
+
+#[tokio::test]
+async fn an_expired_link_says_so_in_both_browsers() {
+    let mail = MailWorld::new();
+    let (mut browser, _) = mail.waiting("/me").await;
+    mail.world.advance(300);
+    let answer = click(&mut browser, &mail.link()).await;
+    assert_refused(&answer, 400, &Failure::Expired);
+    let mut other = mail.browser();
+    let page = click(&mut other, &mail.link()).await;
+    assert_refused(&press_the_button(&mut other, &page).await, 400, &Failure::Expired);
+}
+
+#[tokio::test]
+async fn a_button_that_is_pressed_twice_logs_in_and_another_pages_button_does_not() {
+    let mail = MailWorld::new();
+    mail.waiting("/me").await;
+    let mut other = mail.browser();
+    let page = click(&mut other, &mail.link()).await;
+    let strangers = click(&mut mail.browser(), &mail.link()).await;
+    let (token, secret) = (hidden(&page, "link_token"), hidden(&page, "page"));
+    let press = || {
+        let form = [("link_token", token.as_str()), ("page", secret.as_str())];
+        send(&mail.app, submission(&other, VERIFY, &form))
+    };
+    let asked = mail.asked();
+    let held = mail.sandbox().hold(Endpoint::Api);
+    let release = async {
+        while mail.asked() == asked {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+    };
+    let ((one, two), ()) = join(join(press(), press()), release).await;
+    assert_eq!((one.status(), two.status()), (StatusCode::SEE_OTHER, StatusCode::SEE_OTHER));
+    assert_eq!(press().await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(mail.asked(), asked + 1);
+
+    let mut stranger = mail.browser();
+    let answer = press_the_button(&mut stranger, &strangers).await;
+    assert_refused(&answer, 400, &Failure::LinkRefused);
+    mail.world.advance(11);
+    assert_refused(&press().await, 400, &Failure::LinkRefused);
+}
+
+#[tokio::test]
+async fn the_page_that_asks_first_can_be_the_apps_own() {
+    let mail = MailWorld::with(|login| {
+        login.link_page(|question| {
+            format!("<h1>Acme</h1>{} {}", question.action(), question.hidden_fields())
+        })
+    });
+    mail.waiting("/me").await;
+    let mut other = mail.browser();
+    let page = click(&mut other, &mail.link()).await;
+    assert!(page.text().starts_with("<h1>Acme</h1>/passwordless/verify <input"), "{}", page.text());
+    assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
+    assert!(page.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"));
+    page.assert_private();
+    assert_eq!(press_the_button(&mut other, &page).await.location(), "/");
+}
