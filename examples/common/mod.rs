@@ -36,8 +36,7 @@ impl Setup {
     /// not possible: code 2 for a wrong setting, 1 for a port that is taken.
     pub async fn from_env() -> Self {
         init_logging();
-        let configured = SCALEKIT_VARIABLES.iter().any(|name| setting(name).is_some());
-        let scalekit = configured.then(|| or_exit(2, Scalekit::from_env()));
+        let scalekit = is_configured().then(|| or_exit(2, Scalekit::from_env()));
         let listener = bind().await;
         let address = or_exit(1, listener.local_addr());
         if setting("PUBLIC_URL").is_none() && address.ip().is_unspecified() {
@@ -50,15 +49,7 @@ impl Setup {
         let public_url = public_url.trim_end_matches('/').to_owned();
         let (scalekit, sandbox) = match scalekit {
             Some(scalekit) => (scalekit, None),
-            None => {
-                let (sandbox, server) = embedded_sandbox(&public_url).await;
-                let scalekit = Scalekit::builder(
-                    server.environment_url(),
-                    sandbox.client_id(),
-                    sandbox.client_secret().clone(),
-                );
-                (or_exit(2, scalekit.build()), Some((sandbox, server)))
-            }
+            None => embedded_environment(&public_url).await,
         };
         Self { scalekit, public_url, sandbox, listener }
     }
@@ -99,6 +90,25 @@ impl Setup {
             _ = drain => { let _ = timeout(Duration::from_secs(10), serving).await; }
         }
     }
+}
+
+/// Whether the variables name an environment, if only by half.
+pub fn is_configured() -> bool {
+    SCALEKIT_VARIABLES.iter().any(|name| setting(name).is_some())
+}
+
+/// A sandbox on a free port, with the callback of an app at this address.
+pub async fn embedded_environment(
+    public_url: &str,
+) -> (Scalekit, Option<(Sandbox, SandboxServer)>) {
+    let sandbox = Sandbox::builder()
+        .redirect_uri(&format!("{public_url}/auth/callback"))
+        .post_logout_redirect_uri(&format!("{public_url}/"))
+        .build();
+    let server = or_exit(1, sandbox.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await);
+    let secret = sandbox.client_secret().clone();
+    let scalekit = Scalekit::builder(server.environment_url(), sandbox.client_id(), secret);
+    (or_exit(2, scalekit.build()), Some((sandbox, server)))
 }
 
 /// The secret in `SESSION_SECRET`, or a random one that ends with the process.
@@ -155,12 +165,3 @@ const SCALEKIT_VARIABLES: [&str; 4] = [
     "SCALEKIT_CLIENT_ID",
     "SCALEKIT_CLIENT_SECRET",
 ];
-
-async fn embedded_sandbox(public_url: &str) -> (Sandbox, SandboxServer) {
-    let sandbox = Sandbox::builder()
-        .redirect_uri(&format!("{public_url}/auth/callback"))
-        .post_logout_redirect_uri(&format!("{public_url}/"))
-        .build();
-    let server = or_exit(1, sandbox.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await);
-    (sandbox, server)
-}

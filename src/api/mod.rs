@@ -1,8 +1,8 @@
 //! The environment's REST API, called in the application's own name.
 //!
 //! [`Scalekit::api`] gives the handle; each resource is a file: [`organizations`],
-//! [`directories`], [`sessions`], [`auth_requests`]. What has none yet is called by method and path
-//! through [`Api::request`].
+//! [`directories`], [`sessions`], [`auth_requests`], [`connected_accounts`], [`tools`]. What has none
+//! yet is called by method and path through [`Api::request`].
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -52,10 +52,11 @@
 //!   when there was no connection and after 429, 502, 503 and 504. A `Retry-After` is heeded; if it
 //!   asks for more than ten seconds the call fails at once. Other methods are never sent again,
 //!   except that a revocation is when there was no connection, which means that it was not sent.
-//! * Each attempt may take 20 s, and each answer has at most 1 MiB.
+//! * Each attempt may take 20 s, and each answer has at most 1 MiB; with [`tools`] 60 s and 8 MiB.
 
 mod answer;
 pub mod auth_requests;
+pub mod connected_accounts;
 pub mod directories;
 mod error;
 pub mod organizations;
@@ -63,6 +64,7 @@ mod pages;
 mod request;
 mod retry;
 pub mod sessions;
+pub mod tools;
 mod transport;
 mod wire;
 
@@ -75,9 +77,11 @@ pub use self::request::ApiRequest;
 use http::Method;
 
 use self::auth_requests::AuthRequestsApi;
+use self::connected_accounts::ConnectedAccountsApi;
 use self::directories::DirectoriesApi;
 use self::organizations::OrganizationsApi;
 use self::sessions::SessionsApi;
+use self::tools::ToolsApi;
 use crate::scalekit::Scalekit;
 
 impl Scalekit {
@@ -101,6 +105,12 @@ impl Api {
         AuthRequestsApi::new(self.clone())
     }
 
+    /// Accounts at other services that your app acts with for its users.
+    #[must_use]
+    pub fn connected_accounts(&self) -> ConnectedAccountsApi {
+        ConnectedAccountsApi::new(self.clone())
+    }
+
     /// What organizations' identity providers keep in step: people and groups.
     #[must_use]
     pub fn directories(&self) -> DirectoriesApi {
@@ -117,6 +127,12 @@ impl Api {
     #[must_use]
     pub fn sessions(&self) -> SessionsApi {
         SessionsApi::new(self.clone())
+    }
+
+    /// What your app can do with connected accounts.
+    #[must_use]
+    pub fn tools(&self) -> ToolsApi {
+        ToolsApi::new(self.clone())
     }
 
     /// Any call, by its method and its path as the API's reference has it:

@@ -32,6 +32,11 @@
 //! known once [`Sandbox::client_metadata_document`] says what that URL serves: the sandbox fetches
 //! nothing.
 //!
+//! For agents it has a simulated Gmail behind the connection `gmail`: accounts are made, let in by
+//! their users and used through `/api/v1` and `/proxy`. An authorization link shows a page to
+//! browsers; a program that opens it lets the application in at once. [`Sandbox::consent`] does so
+//! for tests, [`Sandbox::expire_connected_account`] and its kin are what may go wrong then.
+//!
 //! Reach it without a socket through [`Sandbox::client`], or from a browser and from other
 //! languages through [`Sandbox::serve`]. Its time is moved with [`Sandbox::clock`], its signing keys
 //! with [`Sandbox::rotate_keys`], and it misbehaves on request: endpoints with [`Sandbox::fail`],
@@ -79,6 +84,7 @@ mod authorize;
 mod browser;
 mod builder;
 mod client;
+mod connected_accounts;
 mod consent;
 mod directories;
 mod discovery;
@@ -117,6 +123,7 @@ use crate::secret::SecretString;
 pub use self::browser::LoginFailed;
 pub use self::builder::SandboxBuilder;
 pub use self::client::SandboxClient;
+pub use self::connected_accounts::ConnectedAccount;
 pub use self::directories::{DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser};
 pub use self::faults::{Endpoint, Fault, HeldRequests};
 pub use self::people::{NewUser, Organization, User};

@@ -1,6 +1,7 @@
 //! The pages people see. They work without any script, and every value in them is escaped.
 
 mod deliveries;
+mod gmail;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -14,6 +15,7 @@ use super::people::User;
 use super::respond;
 
 pub(super) use self::deliveries::deliveries;
+pub(super) use self::gmail::{GmailPage, connected, gmail};
 
 const SHELL: &str = include_str!("pages/shell.html");
 

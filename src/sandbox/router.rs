@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use super::environment::Environment;
 use super::faults::{Fault, Meets};
 use super::{
-    api, authorize, consent, discovery, login, logout, pages, resources, respond, token_endpoint,
+    api, authorize, connected_accounts, consent, discovery, login, logout, pages, resources, respond, token_endpoint,
     webhooks,
 };
 
@@ -99,6 +99,14 @@ impl Environment {
             ["deliveries"] => {
                 only(&[Method::GET, Method::POST], method, || pages::deliveries(self))
             }
+            ["magicLink", token] if method == Method::POST => {
+                connected_accounts::submit(self, request, token)
+            }
+            ["magicLink", token] => only(&[Method::GET, Method::POST], method, || {
+                connected_accounts::show(self, request, token)
+            }),
+            ["connected"] => only(&read, method, || connected_accounts::connected(request)),
+            ["proxy", path @ ..] => api::proxy(self, request, path),
             ["consent"] if method == Method::POST => consent::submit(self, request),
             ["consent"] => {
                 only(&[Method::GET, Method::POST], method, || consent::show(self, request))

@@ -6,6 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::authorize::{AuthorizationRequest, SignedIn};
+use super::connected_accounts::ConnectedAccounts;
 use super::consent::Consents;
 use super::directories::Directories;
 use super::faults::EndpointFaults;
@@ -30,6 +31,7 @@ pub(super) struct State {
     pub(super) webhooks: Webhooks,
     pub(super) resources: Resources,
     pub(super) consents: Consents,
+    pub(super) connected_accounts: ConnectedAccounts,
     pub(super) keys: KeyRing,
     pub(super) grants: Grants,
     pub(super) endpoint_faults: EndpointFaults,
@@ -50,6 +52,7 @@ impl State {
             webhooks: Webhooks::default(),
             resources: Resources::seeded(),
             consents: Consents::default(),
+            connected_accounts: ConnectedAccounts::seeded(now),
             keys: KeyRing::new(SigningKey::first()),
             grants: Grants::default(),
             endpoint_faults: EndpointFaults::default(),
