@@ -34,6 +34,7 @@
 //! | [`protected_resource`] | layer that tells clients how to get a token |
 //! | [`webhook_verify`] | layer that lets signed webhooks through, each once |
 //! | [`auth_routes`] | login, callback, refresh and logout as services |
+//! | [`connect_account`] | a user connects an account elsewhere, and is verified |
 //! | [`session`] | the session itself: sealing, cookies, renewal |
 //! | [`scalekit`], [`oauth`], [`token`] | the environment: its address, its OAuth endpoints, its tokens |
 //! | [`api`] | the environment's REST API, one file per resource |
@@ -80,6 +81,13 @@
 //! | a logout token that is not acceptable, or came before | 400 | `AuthFailure::status` |
 //! | a page of another site asks for logout or refresh | 403 | `AuthFailure::status`, by `origin::is_cross_site` |
 //!
+//! | situation | the routes that connect accounts | decided in `connect_account/answer.rs` |
+//! |---|---|---|
+//! | nobody is logged in, the session is over | as on all cookie routes | `SessionRejection::answer` |
+//! | a forged, foreign, used or late `state`; a parameter twice; nothing to verify; consent denied | 400 in our own words, attempt ended, the account stays inactive | `ConnectFailure::status`, `ConnectFailure::ends_attempt` |
+//! | somebody else than who began, a page of another site | 403, the account stays inactive | `ConnectFailure::status` |
+//! | the environment does not answer | 503 with `Retry-After`, the attempt goes on | `ConnectFailure::status`, `ConnectFailure::ends_attempt` |
+//!
 //! Defaults are small JSON, `{"error": .., "message": ..}`, or for browsers a small page. Every
 //! layer and route that refuses has an `on_rejection` that renders them in your own way, and puts its typed
 //! reason into the response's extensions.
@@ -112,6 +120,7 @@ pub mod api;
 pub mod auth_routes;
 pub mod challenge;
 pub mod clock;
+pub mod connect_account;
 pub mod error;
 pub mod http_client;
 pub mod oauth;
@@ -145,6 +154,7 @@ mod text_cache;
 mod words;
 
 pub use self::body::ResponseBody;
+pub use self::connect_account::ConnectAccount;
 pub use self::error::ConfigError;
 #[cfg(feature = "axum-core")]
 pub use self::extract::{Bearer, LayerMissing, NotTold};

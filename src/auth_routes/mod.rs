@@ -60,6 +60,8 @@ pub use self::refresh::Refresh;
 pub use self::route::RouteFuture;
 pub use crate::return_to::ReturnTo;
 
+pub(crate) use self::answer::{conceal_address, redirect};
+
 use crate::session::Sessions;
 
 impl Sessions {

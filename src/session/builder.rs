@@ -299,7 +299,7 @@ impl Paths {
 }
 
 /// Whether a router takes the path letter by letter.
-fn is_plain(path: &str) -> bool {
+pub(crate) fn is_plain(path: &str) -> bool {
     path.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\{}*:\"'<>&".contains(&b))
 }
 

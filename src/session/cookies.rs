@@ -20,6 +20,7 @@ pub(crate) struct CookieStyle {
     secure: bool,
     session_names: [String; MAX_PIECES],
     attempt_prefix: String,
+    connect_prefix: String,
 }
 
 impl CookieStyle {
@@ -34,6 +35,7 @@ impl CookieStyle {
                 format!("{prefix}{base}_session.2"),
             ],
             attempt_prefix: format!("{prefix}{base}_login_"),
+            connect_prefix: format!("{prefix}{base}_connect_"),
         }
     }
 
@@ -44,6 +46,10 @@ impl CookieStyle {
 
     pub(crate) fn attempt_name(&self, id: &str) -> String {
         format!("{}{id}", self.attempt_prefix)
+    }
+
+    pub(crate) fn connect_name(&self, id: &str) -> String {
+        format!("{}{id}", self.connect_prefix)
     }
 
     /// `Set-Cookie` values that give the browser a session: its pieces, and the end of what it has
@@ -114,12 +120,15 @@ impl CookieStyle {
         &'h self,
         headers: &'h HeaderMap,
     ) -> impl Iterator<Item = (&'h str, &'h str)> {
-        let is_id = |id: &str| {
-            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-            id.len() == ATTEMPT_ID_BYTES && id.bytes().all(plain)
-        };
-        pairs(headers)
-            .filter(move |(name, _)| name.strip_prefix(&*self.attempt_prefix).is_some_and(is_id))
+        with_prefix(headers, &self.attempt_prefix)
+    }
+
+    /// The same of attempts to connect an account.
+    pub(crate) fn presented_connects<'h>(
+        &'h self,
+        headers: &'h HeaderMap,
+    ) -> impl Iterator<Item = (&'h str, &'h str)> {
+        with_prefix(headers, &self.connect_prefix)
     }
 
     fn value(&self, name: &str, value: &str, max_age: time::Duration) -> Option<HeaderValue> {
@@ -183,6 +192,19 @@ impl PresentedCookies {
     pub(crate) fn any(self) -> bool {
         self.pieces.contains(&true)
     }
+}
+
+/// The cookies whose name is this and an attempt's id.
+fn with_prefix<'h>(
+    headers: &'h HeaderMap,
+    prefix: &'h str,
+) -> impl Iterator<Item = (&'h str, &'h str)> {
+    pairs(headers).filter(move |(name, _)| name.strip_prefix(prefix).is_some_and(is_attempt_id))
+}
+
+fn is_attempt_id(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    text.len() == ATTEMPT_ID_BYTES && text.bytes().all(plain)
 }
 
 /// All cookies of a request, from however many headers they come in (HTTP/2 splits them). One that

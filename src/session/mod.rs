@@ -59,6 +59,7 @@ pub use self::mine::{MySession, MySessionsError};
 pub use self::secret::SessionSecret;
 pub use self::user::User;
 
+pub(crate) use self::builder::is_plain;
 pub(crate) use self::cookies::{ATTEMPT_ID_BYTES, CookieStyle, PresentedCookies};
 pub(crate) use self::ending::LogoutError;
 pub(crate) use self::lookup::{Awaited, Cookie, Found, Live, Peeked, Resealed, Settled};
