@@ -31,12 +31,12 @@ const IDENTIFIER: &str = "user_123";
 async fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let unknown = arguments.iter().find(|argument| !["--yes", "--serve"].contains(&argument.as_str()));
+    let unknown =
+        arguments.iter().find(|argument| !["--yes", "--serve"].contains(&argument.as_str()));
     if let Some(unknown) = unknown {
         common::or_exit::<(), _>(2, Err(format!("{unknown}: there are --yes and --serve")));
     }
-    let connection =
-        common::setting("GMAIL_CONNECTION_NAME").unwrap_or_else(|| "gmail".to_owned());
+    let connection = common::setting("GMAIL_CONNECTION_NAME").unwrap_or_else(|| "gmail".to_owned());
     if has("--serve") {
         return serve::run(&connection).await;
     }
@@ -60,7 +60,11 @@ async fn run(scalekit: &Scalekit, connection: &str, yes: bool) -> Result<(), Str
     println!("connected account {} is {}", account.id.as_deref().unwrap_or("?"), status(&account));
     if !account.is_active() {
         let account = authorize(scalekit, &user, yes).await?;
-        println!("connected account {} is {}", account.id.as_deref().unwrap_or("?"), status(&account));
+        println!(
+            "connected account {} is {}",
+            account.id.as_deref().unwrap_or("?"),
+            status(&account)
+        );
     }
     let progress = spinner("fetching unread mails");
     let mails = Mails::unread(scalekit, &user).await;

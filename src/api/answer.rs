@@ -85,9 +85,7 @@ pub(super) fn is_unauthenticated(response: &Response<Bytes>) -> bool {
 pub(super) fn tool_error(response: &Response<Bytes>, scalekit: &Scalekit) -> Option<ToolError> {
     let body = ErrorBody::parse(response.body())?;
     let info = body.tool_error_info();
-    if response.status().is_success()
-        || (body.error_code() != Some(TOOL_ERROR) && info.is_none())
-    {
+    if response.status().is_success() || (body.error_code() != Some(TOOL_ERROR) && info.is_none()) {
         return None;
     }
     let text = |name: &str| info.and_then(|info| info.get(name)).and_then(Value::as_str);

@@ -101,7 +101,10 @@ impl ConnectedAccountsApi {
     /// # Errors
     /// [`ApiError::Conflict`] where it exists, [`ApiError::NotFound`] for a connection that there is
     /// not; see [`ApiError`].
-    pub async fn create(&self, account: &NewConnectedAccount) -> Result<ConnectedAccount, ApiError> {
+    pub async fn create(
+        &self,
+        account: &NewConnectedAccount,
+    ) -> Result<ConnectedAccount, ApiError> {
         let content = Content::of(account.credentials.as_ref(), account.api_config.as_ref());
         // What an account needs that will get its tokens by a link.
         let content = content.or_empty_token();

@@ -75,9 +75,7 @@ impl Attempt {
             *index >= MAX_ATTEMPTS - 1
                 || !started_at.is_some_and(|start| self.started_at < start + LIFETIME)
         });
-        values.extend(
-            dropped.take(MAX_DROPPED).filter_map(|(_, (_, name))| cookies.removal(name)),
-        );
+        values.extend(dropped.take(MAX_DROPPED).filter_map(|(_, (_, name))| cookies.removal(name)));
         Some(values)
     }
 
@@ -122,11 +120,7 @@ impl Attempt {
 }
 
 /// Connection, person and identifier in one value, none of which can run over into the next.
-fn whose(
-    connect: &ConnectAccount,
-    session: &Session,
-    identifier: &str,
-) -> [u8; SHA256_OUTPUT_LEN] {
+fn whose(connect: &ConnectAccount, session: &Session, identifier: &str) -> [u8; SHA256_OUTPUT_LEN] {
     let mut hash = digest::Context::new(&SHA256);
     for part in [&connect.0.connection_name, session.principal().subject(), identifier] {
         hash.update(&(part.len() as u64).to_be_bytes());

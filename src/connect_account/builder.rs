@@ -58,8 +58,7 @@ impl ConnectAccountBuilder {
     /// All settings that cannot work, at once.
     pub fn build(self) -> Result<ConnectAccount, ConfigError> {
         let mut problems = Problems::default();
-        let letters =
-            |letter: char| letter.is_ascii_alphanumeric() || " -_:".contains(letter);
+        let letters = |letter: char| letter.is_ascii_alphanumeric() || " -_:".contains(letter);
         if self.connection_name.is_empty() || !self.connection_name.chars().all(letters) {
             let reason = "must be letters, digits, spaces, -, _ and :, as in the dashboard";
             problems.push(ConfigProblem::invalid("connection_name", reason));

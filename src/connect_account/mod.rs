@@ -93,7 +93,10 @@ type IdentifierOf = dyn Fn(&Session) -> String + Send + Sync;
 impl ConnectAccount {
     /// For the users of these sessions, by the name of the connection exactly as the dashboard
     /// spells it.
-    pub fn builder(sessions: &Sessions, connection_name: impl Into<String>) -> ConnectAccountBuilder {
+    pub fn builder(
+        sessions: &Sessions,
+        connection_name: impl Into<String>,
+    ) -> ConnectAccountBuilder {
         ConnectAccountBuilder::new(sessions.clone(), connection_name.into())
     }
 

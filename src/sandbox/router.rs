@@ -6,8 +6,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use super::environment::Environment;
 use super::faults::{Fault, Meets};
 use super::{
-    api, authorize, connected_accounts, consent, discovery, login, logout, pages, resources, respond, token_endpoint,
-    webhooks,
+    api, authorize, connected_accounts, consent, discovery, login, logout, pages, resources,
+    respond, token_endpoint, webhooks,
 };
 
 /// The largest request body that is read.

@@ -195,9 +195,9 @@ struct StaticAuth {
 impl AuthorizationDetails {
     /// `None` for an account that nobody has let your app into yet.
     pub(super) fn into_credentials(self) -> Option<Credentials> {
-        let tokens = self.oauth_token.filter(|tokens| {
-            tokens.access_token.is_some() || tokens.refresh_token.is_some()
-        });
+        let tokens = self
+            .oauth_token
+            .filter(|tokens| tokens.access_token.is_some() || tokens.refresh_token.is_some());
         let details = self.static_auth.map(|auth| StaticCredentials { details: auth.details });
         tokens
             .map(Credentials::OAuth)

@@ -116,10 +116,7 @@ mod tests {
     fn method_query_body_and_headers_pass() {
         let request = Request::post("/gmail/v1/x%20y?a=1&a=%2F").header("x-goog", "1");
         let sent = sent(request.header("content-type", "text/plain").body("hello")).unwrap();
-        assert_eq!(
-            sent.uri(),
-            "https://acme.scalekit.test/base/proxy/gmail/v1/x%20y?a=1&a=%2F",
-        );
+        assert_eq!(sent.uri(), "https://acme.scalekit.test/base/proxy/gmail/v1/x%20y?a=1&a=%2F",);
         assert_eq!((sent.method().as_str(), sent.body().as_ref()), ("POST", &b"hello"[..]));
         assert_eq!((&sent.headers()["x-goog"], sent.headers().len()), (&"1".parse().unwrap(), 4));
         assert_eq!(sent.headers()["connection_name"], "gmail");

@@ -215,7 +215,8 @@ fn link(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let body = body(request)?;
     let which = which(|name| text(&body, name))?;
     let user_verify_url = text(&body, "user_verify_url");
-    let is_web = |url: &str| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    let is_web =
+        |url: &str| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     if !user_verify_url.is_none_or(is_web) {
         return Err(Refused::invalid("user_verify_url is no address of a web page"));
     }
@@ -228,8 +229,7 @@ fn link(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     }
     let (user_verify_url, given) =
         (user_verify_url.map(str::to_owned), text(&body, "state").map(str::to_owned));
-    let (token, expires_at) =
-        state.connected_accounts.open_link(&id, user_verify_url, given, now);
+    let (token, expires_at) = state.connected_accounts.open_link(&id, user_verify_url, given, now);
     state.account_happened(Happening::MagicLinkGenerated, &id, now);
     let link = format!("{}/magicLink/{token}", state.environment_url);
     Ok(json!({ "link": link, "expiry": timestamp(expires_at) }))

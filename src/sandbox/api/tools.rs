@@ -200,7 +200,8 @@ fn page<T>(
     let page = PageRequest::parse(query, 10, 100);
     let page = page.map_err(|_| Refused::invalid("page_size or page_token is not valid"))?;
     let start = page.from.as_ref().map(|from| found.iter().position(|item| id(item) == *from));
-    let start = start.unwrap_or(Some(0)).ok_or(Refused::invalid("page_token is of another list"))?;
+    let start =
+        start.unwrap_or(Some(0)).ok_or(Refused::invalid("page_token is of another list"))?;
     let page = page.of(found, start, id);
     let items: Vec<_> = page.items.iter().map(one).collect();
     Ok(json!({

@@ -24,18 +24,102 @@ type Row = (&'static str, &'static str, &'static str, &'static str, bool, i64);
 
 /// Id, sender, subject, snippet, unread, minutes before the sandbox began.
 const MAILBOX: [Row; 12] = [
-    ("18f3a9c2d4e5b601", "Priya Nair <priya@acme.test>", "Launch checklist for Thursday", "Two items are still open: the status page and the rollback drill. Can you take one of them?", true, 12),
-    ("18f3a9b1c7d8e902", "GitHub <noreply@github.test>", "[acme/agent] CI passed on main", "All checks have passed on main: build, clippy, tests. Duration: 4 min 12 s.", false, 47),
-    ("18f3a97e5f60a203", "John Doe <john@acme.test>", "Re: Pricing page copy", "I like the second version better, but the last sentence promises more than we ship.", true, 95),
-    ("18f3a912b3c4d504", "Calendar <calendar@acme.test>", "Invitation: Design review, tomorrow 10:00", "Jane Roe has invited you to Design review. Where: room Ada, or by video.", true, 180),
-    ("18f3a8d0e1f2a305", "Gita Rao <gita@globex.test>", "Signed order form", "Attached is the signed order form for 200 seats. When can our IT start with SSO?", true, 320),
-    ("18f3a86b9c0d1e06", "Acme Travel <travel@acme.test>", "Your train to Berlin", "Coach 7, seat 42. The ticket is attached; have your ID ready on board.", false, 700),
-    ("18f3a7f4a5b6c707", "Zoë Brandt <zoe@acme.test>", "Lunch on Friday?", "The new ramen place has opened around the corner. Friday at half past twelve?", true, 1_330),
-    ("18f3a77d8e9fa008", "Status <status@acme.test>", "Resolved: slow webhooks in eu-west", "This incident has been resolved. Deliveries were delayed by up to four minutes.", false, 1_500),
-    ("18f3a6c1d2e3f409", "Ravi Menon <ravi@acme.test>", "Interview notes: backend candidate", "Strong on databases, curious, asked the right questions about our on-call rota.", true, 2_160),
-    ("18f3a5e9f0a1b20a", "Newsletter <news@rust.test>", "This week in Rust", "Async closures in practice, a tour of tower layers, and the call for participation.", true, 2_900),
-    ("18f3a4b7c8d9ea0b", "Finance <finance@acme.test>", "Expense report approved", "Your report of 132.40 EUR has been approved and will be paid with the next run.", false, 4_320),
-    ("18f3a3a5b6c7d80c", "Security <security@acme.test>", "New sign-in to your account", "We noticed a new sign-in from Chromium on Linux. If this was you, there is nothing to do.", true, 5_800),
+    (
+        "18f3a9c2d4e5b601",
+        "Priya Nair <priya@acme.test>",
+        "Launch checklist for Thursday",
+        "Two items are still open: the status page and the rollback drill. Can you take one of them?",
+        true,
+        12,
+    ),
+    (
+        "18f3a9b1c7d8e902",
+        "GitHub <noreply@github.test>",
+        "[acme/agent] CI passed on main",
+        "All checks have passed on main: build, clippy, tests. Duration: 4 min 12 s.",
+        false,
+        47,
+    ),
+    (
+        "18f3a97e5f60a203",
+        "John Doe <john@acme.test>",
+        "Re: Pricing page copy",
+        "I like the second version better, but the last sentence promises more than we ship.",
+        true,
+        95,
+    ),
+    (
+        "18f3a912b3c4d504",
+        "Calendar <calendar@acme.test>",
+        "Invitation: Design review, tomorrow 10:00",
+        "Jane Roe has invited you to Design review. Where: room Ada, or by video.",
+        true,
+        180,
+    ),
+    (
+        "18f3a8d0e1f2a305",
+        "Gita Rao <gita@globex.test>",
+        "Signed order form",
+        "Attached is the signed order form for 200 seats. When can our IT start with SSO?",
+        true,
+        320,
+    ),
+    (
+        "18f3a86b9c0d1e06",
+        "Acme Travel <travel@acme.test>",
+        "Your train to Berlin",
+        "Coach 7, seat 42. The ticket is attached; have your ID ready on board.",
+        false,
+        700,
+    ),
+    (
+        "18f3a7f4a5b6c707",
+        "Zoë Brandt <zoe@acme.test>",
+        "Lunch on Friday?",
+        "The new ramen place has opened around the corner. Friday at half past twelve?",
+        true,
+        1_330,
+    ),
+    (
+        "18f3a77d8e9fa008",
+        "Status <status@acme.test>",
+        "Resolved: slow webhooks in eu-west",
+        "This incident has been resolved. Deliveries were delayed by up to four minutes.",
+        false,
+        1_500,
+    ),
+    (
+        "18f3a6c1d2e3f409",
+        "Ravi Menon <ravi@acme.test>",
+        "Interview notes: backend candidate",
+        "Strong on databases, curious, asked the right questions about our on-call rota.",
+        true,
+        2_160,
+    ),
+    (
+        "18f3a5e9f0a1b20a",
+        "Newsletter <news@rust.test>",
+        "This week in Rust",
+        "Async closures in practice, a tour of tower layers, and the call for participation.",
+        true,
+        2_900,
+    ),
+    (
+        "18f3a4b7c8d9ea0b",
+        "Finance <finance@acme.test>",
+        "Expense report approved",
+        "Your report of 132.40 EUR has been approved and will be paid with the next run.",
+        false,
+        4_320,
+    ),
+    (
+        "18f3a3a5b6c7d80c",
+        "Security <security@acme.test>",
+        "New sign-in to your account",
+        "We noticed a new sign-in from Chromium on Linux. If this was you, there is nothing to do.",
+        true,
+        5_800,
+    ),
 ];
 
 /// What a search finds, newest first.
@@ -130,7 +214,8 @@ pub(in crate::sandbox) fn proxied(
 
 /// An error in Google's words.
 pub(in crate::sandbox) fn google_error(status: StatusCode, message: &str) -> Response<Bytes> {
-    let error = json!({ "code": status.as_u16(), "message": message, "status": google_status(status) });
+    let error =
+        json!({ "code": status.as_u16(), "message": message, "status": google_status(status) });
     respond::json(status, &json!({ "error": error }))
 }
 

@@ -97,7 +97,8 @@ pub(in crate::sandbox) enum Which {
 
 impl Which {
     pub(in crate::sandbox) fn is(&self, account: &Account) -> bool {
-        let same = |wanted: &Option<String>, own: &Option<String>| wanted.is_none() || wanted == own;
+        let same =
+            |wanted: &Option<String>, own: &Option<String>| wanted.is_none() || wanted == own;
         match self {
             Self::Id(id) => *id == account.id,
             Self::Of { connection, identifier, organization_id, user_id } => {
@@ -240,7 +241,11 @@ impl ConnectedAccounts {
     }
 
     /// Keeps a consent until its user is verified, and gives its `auth_request_id`.
-    pub(in crate::sandbox) fn await_verification(&mut self, flow: Flow, now: OffsetDateTime) -> String {
+    pub(in crate::sandbox) fn await_verification(
+        &mut self,
+        flow: Flow,
+        now: OffsetDateTime,
+    ) -> String {
         self.unverified.retain(|_, flow| now < flow.expires_at);
         let id = random_token();
         self.unverified.insert(id.clone(), Flow { expires_at: now + FLOW_LIFETIME, ..flow });

@@ -75,10 +75,16 @@ impl Tool {
                 let count = match params.get("max_results") {
                     None | Some(Value::Null) => Some(10),
                     // Numbers of JSON's come as 5.0 out of protobuf's Struct.
-                    Some(count) => count.as_f64().filter(|count| (1.0..=500.0).contains(count)).map(
-                        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 500")]
-                        |count| count as usize,
-                    ),
+                    Some(count) => {
+                        count.as_f64().filter(|count| (1.0..=500.0).contains(count)).map(
+                            #[expect(
+                                clippy::cast_possible_truncation,
+                                clippy::cast_sign_loss,
+                                reason = "1 to 500"
+                            )]
+                            |count| count as usize,
+                        )
+                    }
                 };
                 let Some(count) = count else {
                     return invalid("max_results must be a number from 1 to 500");
@@ -89,9 +95,9 @@ impl Tool {
             }
             _ => match params.get("message_id").and_then(Value::as_str) {
                 None => invalid("message_id must be a string"),
-                Some(id) => gmail::find(id, since)
-                    .map(|mail| mail.structured())
-                    .ok_or_else(|| Failed::new(StatusCode::NOT_FOUND, "Requested entity was not found.")),
+                Some(id) => gmail::find(id, since).map(|mail| mail.structured()).ok_or_else(|| {
+                    Failed::new(StatusCode::NOT_FOUND, "Requested entity was not found.")
+                }),
             },
         }
     }
