@@ -36,6 +36,7 @@
 //! | [`webhook_verify`] | layer that lets signed webhooks through, each once |
 //! | [`auth_routes`] | login, callback, refresh and logout as services |
 //! | [`passwordless_login`] | login by code or magic link, with pages of your own |
+//! | [`connect_account`] | a user connects an account elsewhere, and is verified |
 //! | [`session`] | the session itself: sealing, cookies, renewal |
 //! | [`scalekit`], [`oauth`], [`token`] | the environment: its address, its OAuth endpoints, its tokens |
 //! | [`api`] | the environment's REST API, one file per resource |
@@ -93,6 +94,13 @@
 //! | a page of another site sends one of the forms | 403 | `PasswordlessFailure::status`, by `origin::is_cross_site` |
 //! | the environment, your directory or the shared store do not answer | 503 with `Retry-After`, the attempt goes on | `PasswordlessFailure::status` |
 //!
+//! | situation | the routes that connect accounts | decided in `connect_account/answer.rs` |
+//! |---|---|---|
+//! | nobody is logged in, the session is over | as on all cookie routes | `SessionRejection::answer` |
+//! | a forged, foreign, used or late `state`; a parameter twice; nothing to verify; consent denied | 400 in our own words, attempt ended, the account stays inactive | `ConnectFailure::status`, `ConnectFailure::ends_attempt` |
+//! | somebody else than who began, a page of another site | 403, the account stays inactive | `ConnectFailure::status` |
+//! | the environment does not answer | 503 with `Retry-After`, the attempt goes on | `ConnectFailure::status`, `ConnectFailure::ends_attempt` |
+//!
 //! Defaults are small JSON, `{"error": .., "message": ..}`, or for browsers a small page. Every
 //! layer and route that refuses has an `on_rejection` that renders them in your own way, and puts its typed
 //! reason into the response's extensions.
@@ -125,6 +133,7 @@ pub mod api;
 pub mod auth_routes;
 pub mod challenge;
 pub mod clock;
+pub mod connect_account;
 pub mod error;
 pub mod http_client;
 pub mod idp_initiated;
@@ -160,6 +169,7 @@ mod text_cache;
 mod words;
 
 pub use self::body::ResponseBody;
+pub use self::connect_account::ConnectAccount;
 pub use self::error::ConfigError;
 #[cfg(feature = "axum-core")]
 pub use self::extract::{Bearer, LayerMissing, NotTold};

@@ -52,6 +52,18 @@ pub(crate) fn login_failed(reason: &'static str, detail: Option<&str>) {
     count!("tower_scalekit_logins_total", "outcome" => reason);
 }
 
+/// A user was verified, and the account that they connected is active.
+pub(crate) fn account_connected() {
+    tracing::info!(target: TARGET, "account_connected");
+    count!("tower_scalekit_connected_accounts_total", "outcome" => "connected");
+}
+
+/// An account was not connected; `detail` is a code of the environment, never its free text.
+pub(crate) fn account_not_connected(reason: &'static str, detail: Option<&str>) {
+    tracing::warn!(target: TARGET, reason, detail, "account_not_connected");
+    count!("tower_scalekit_connected_accounts_total", "outcome" => reason);
+}
+
 /// A logout token was not accepted.
 pub(crate) fn logout_token_refused(reason: &'static str) {
     tracing::warn!(target: TARGET, reason, "logout_token_refused");

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::error::{ApiError, ErrorAnswer, Unavailable};
+use super::tools::ToolError;
 use crate::http_client::{WEB_PAGE, is_web_page};
 use crate::scalekit::Scalekit;
 
@@ -75,6 +76,30 @@ pub(super) fn is_of_a_tool(response: &Response<Bytes>) -> bool {
     body.is_some_and(|body| body.error_code() == Some(TOOL_ERROR))
 }
 
+/// Whether the environment itself does not accept our token, in its gateway's words.
+pub(super) fn is_unauthenticated(response: &Response<Bytes>) -> bool {
+    let Some(body) = ErrorBody::parse(response.body()) else { return false };
+    body.error_code() == Some("UNAUTHENTICATED") || body.0.get("code") == Some(&Value::from(16))
+}
+
+/// What a tool's provider said, if the environment passes that on.
+pub(super) fn tool_error(response: &Response<Bytes>, scalekit: &Scalekit) -> Option<ToolError> {
+    let body = ErrorBody::parse(response.body())?;
+    let info = body.tool_error_info();
+    if response.status().is_success() || (body.error_code() != Some(TOOL_ERROR) && info.is_none()) {
+        return None;
+    }
+    let text = |name: &str| info.and_then(|info| info.get(name)).and_then(Value::as_str);
+    let message = text("tool_error_message").filter(|text| !text.is_empty()).or(body.message());
+    let secret = scalekit.client_secret().expose();
+    Some(ToolError {
+        status: response.status(),
+        execution_id: text("execution_id").filter(|text| is_code(text)).map(str::to_owned),
+        code: text("tool_error_code").filter(|text| is_code(text)).map(str::to_owned),
+        message: message.and_then(|message| presentable(message, secret)),
+    })
+}
+
 /// `Retry-After` as a time from now on, from seconds or from a date.
 pub(super) fn retry_after(response: &Response<Bytes>, now: OffsetDateTime) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
@@ -101,6 +126,12 @@ impl ErrorBody {
         let of_body = ["error_code", "code", "error"].into_iter();
         let candidates = of_details.chain(of_body.filter_map(|name| self.0.get(name)));
         candidates.filter_map(Value::as_str).find(|text| is_code(text))
+    }
+
+    fn tool_error_info(&self) -> Option<&Value> {
+        let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
+        let mut infos = details.filter_map(|detail| detail.get("tool_error_info"));
+        infos.next().or_else(|| self.0.get("tool_error_info")).filter(|info| info.is_object())
     }
 
     fn message(&self) -> Option<&str> {

@@ -1,8 +1,9 @@
 //! The environment's REST API, called in the application's own name.
 //!
 //! [`Scalekit::api`] gives the handle; each resource is a file: [`organizations`],
-//! [`connections`], [`directories`], [`sessions`], [`auth_requests`], [`passwordless`]. What has
-//! none yet is called by method and path through [`Api::request`].
+//! [`connections`], [`directories`], [`sessions`], [`auth_requests`], [`passwordless`],
+//! [`connected_accounts`], [`tools`]. What has none yet is called by method and path through
+//! [`Api::request`].
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -52,10 +53,11 @@
 //!   when there was no connection and after 429, 502, 503 and 504. A `Retry-After` is heeded; if it
 //!   asks for more than ten seconds the call fails at once. Other methods are never sent again,
 //!   except that a revocation is when there was no connection, which means that it was not sent.
-//! * Each attempt may take 20 s, and each answer has at most 1 MiB.
+//! * Each attempt may take 20 s, and each answer has at most 1 MiB; with [`tools`] 60 s and 8 MiB.
 
 mod answer;
 pub mod auth_requests;
+pub mod connected_accounts;
 pub mod connections;
 pub mod directories;
 mod error;
@@ -65,6 +67,7 @@ pub mod passwordless;
 mod request;
 mod retry;
 pub mod sessions;
+pub mod tools;
 mod transport;
 mod wire;
 
@@ -77,11 +80,13 @@ pub use self::request::ApiRequest;
 use http::Method;
 
 use self::auth_requests::AuthRequestsApi;
+use self::connected_accounts::ConnectedAccountsApi;
 use self::connections::ConnectionsApi;
 use self::directories::DirectoriesApi;
 use self::organizations::OrganizationsApi;
 use self::passwordless::PasswordlessApi;
 use self::sessions::SessionsApi;
+use self::tools::ToolsApi;
 use crate::scalekit::Scalekit;
 
 impl Scalekit {
@@ -103,6 +108,12 @@ impl Api {
     #[must_use]
     pub fn auth_requests(&self) -> AuthRequestsApi {
         AuthRequestsApi::new(self.clone())
+    }
+
+    /// Accounts at other services that your app acts with for its users.
+    #[must_use]
+    pub fn connected_accounts(&self) -> ConnectedAccountsApi {
+        ConnectedAccountsApi::new(self.clone())
     }
 
     /// How the people of organizations sign in through their identity providers.
@@ -133,6 +144,12 @@ impl Api {
     #[must_use]
     pub fn sessions(&self) -> SessionsApi {
         SessionsApi::new(self.clone())
+    }
+
+    /// What your app can do with connected accounts.
+    #[must_use]
+    pub fn tools(&self) -> ToolsApi {
+        ToolsApi::new(self.clone())
     }
 
     /// Any call, by its method and its path as the API's reference has it:

@@ -30,6 +30,7 @@ pub struct ApiRequest {
     query: Vec<(&'static str, String)>,
     body: Option<Bytes>,
     deadline: Duration,
+    max_answer_bytes: usize,
     retries: Retries,
     problem: Option<&'static str>,
 }
@@ -37,8 +38,9 @@ pub struct ApiRequest {
 impl ApiRequest {
     pub(super) fn new(scalekit: Scalekit, method: Method, path: String) -> Self {
         let retries = Retries::of(&method);
-        let deadline = SendLimits::default().deadline;
-        Self { scalekit, method, path, query: vec![], body: None, deadline, retries, problem: None }
+        let SendLimits { deadline, max_body_bytes: max_answer_bytes } = SendLimits::default();
+        let (query, body, problem) = (Vec::new(), None, None);
+        Self { scalekit, method, path, query, body, deadline, max_answer_bytes, retries, problem }
     }
 
     /// Puts a value, percent-encoded, in the place of `{name}` in the path.
@@ -84,12 +86,17 @@ impl ApiRequest {
         self
     }
 
+    pub(super) fn max_answer_bytes(mut self, bytes: usize) -> Self {
+        self.max_answer_bytes = bytes;
+        self
+    }
+
     pub(super) fn retries(mut self, retries: Retries) -> Self {
         self.retries = retries;
         self
     }
 
-    fn problem(mut self, problem: &'static str) -> Self {
+    pub(super) fn problem(mut self, problem: &'static str) -> Self {
         self.problem = Some(problem);
         self
     }
@@ -144,7 +151,7 @@ impl ApiRequest {
         let mut request = request
             .body(self.body.unwrap_or_default())
             .map_err(|_| ApiError::InvalidCall("its address cannot be requested"))?;
-        let limits = SendLimits { deadline: self.deadline, ..SendLimits::default() };
+        let limits = SendLimits { deadline: self.deadline, max_body_bytes: self.max_answer_bytes };
         request.extensions_mut().insert(limits);
         Ok(request)
     }

@@ -24,6 +24,8 @@ pub(super) enum Retries {
     /// A call that does the same however often it is made.
     Idempotent,
     Never,
+    /// Nothing, and another service answers: a 401 may be its own.
+    Proxied,
     /// A call that may do something twice: only when the first attempt was not sent.
     Unsent,
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use time::Duration;
 
-use super::answer::is_of_a_tool;
+use super::answer::{is_of_a_tool, is_unauthenticated};
 use super::error::ApiError;
 use super::retry::{MAX_RETRIES, Retries};
 use crate::http_client::HttpClientError;
@@ -27,6 +27,7 @@ pub(super) async fn send(
     let (mut renewed, mut retried) = (false, 0);
     loop {
         let outcome = attempt(scalekit, &request, &token.access_token).await?;
+        let refuses_token = |response: &_| refuses_token(response, retries);
         if !renewed && outcome.as_ref().is_ok_and(refuses_token) {
             renewed = true;
             token = self::token(scalekit, Some(&token.access_token)).await?;
@@ -57,8 +58,12 @@ async fn attempt(
 }
 
 /// 401, except when a tool's provider said it: our own token is none of its concern.
-fn refuses_token(response: &Response<Bytes>) -> bool {
-    response.status() == StatusCode::UNAUTHORIZED && !is_of_a_tool(response)
+fn refuses_token(response: &Response<Bytes>, retries: Retries) -> bool {
+    let is_ours = || match retries {
+        Retries::Proxied => is_unauthenticated(response),
+        _ => !is_of_a_tool(response),
+    };
+    response.status() == StatusCode::UNAUTHORIZED && is_ours()
 }
 
 async fn token(

@@ -226,7 +226,7 @@ impl Reason for AuthRejection {
 }
 
 /// Keeps caches and the next site from a response whose address holds a code or a state (L12).
-pub(super) fn conceal_address(headers: &mut HeaderMap) {
+pub(crate) fn conceal_address(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, NO_STORE);
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::oauth::{AuthorizationRequest, CodeVerifier};
 use crate::return_to::ReturnTo;
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::session::{ATTEMPT_ID_BYTES, Purpose, Sessions};
+use crate::session::{ATTEMPT_ID_BYTES, AttemptKind, Purpose, Sessions};
 
 const LIFETIME: Duration = Duration::minutes(10);
 /// In as many tabs a person may be logging in at once.
@@ -118,13 +118,14 @@ impl Attempt {
         headers: &HeaderMap,
     ) -> Option<Vec<HeaderValue>> {
         let cookies = sessions.cookies();
-        let name = cookies.attempt_name(self.state().expose().get(..ATTEMPT_ID_BYTES)?);
+        let name = cookies
+            .attempt_name(AttemptKind::Login, self.state().expose().get(..ATTEMPT_ID_BYTES)?);
         let sealed = sessions.keys().seal(Purpose::LoginAttempt, &name, &self.encode()).ok()?;
         let mut values = vec![cookies.set_attempt(&name, &sealed, LIFETIME)?];
 
         // The newest first.
         let mut others: Vec<(Option<OffsetDateTime>, &str, usize)> = cookies
-            .presented_attempts(headers)
+            .presented_attempts(AttemptKind::Login, headers)
             .map(|(name, sealed)| {
                 let attempt = Self::open(sessions, name, sealed);
                 (attempt.map(|attempt| attempt.started_at), name, name.len() + sealed.len())
@@ -154,8 +155,10 @@ impl Attempt {
     ) -> (Option<Self>, Option<HeaderValue>) {
         let Some(id) = state.get(..ATTEMPT_ID_BYTES) else { return (None, None) };
         let cookies = sessions.cookies();
-        let wanted = cookies.attempt_name(id);
-        let mut found = cookies.presented_attempts(headers).filter(|(name, _)| *name == wanted);
+        let wanted = cookies.attempt_name(AttemptKind::Login, id);
+        let mut found = cookies
+            .presented_attempts(AttemptKind::Login, headers)
+            .filter(|(name, _)| *name == wanted);
         let Some((name, sealed)) = found.next() else { return (None, None) };
         let attempt = Self::open(sessions, name, sealed).filter(|attempt| {
             let own = attempt.state();
@@ -172,7 +175,7 @@ impl Attempt {
         headers: &HeaderMap,
         since: OffsetDateTime,
     ) -> usize {
-        let presented = sessions.cookies().presented_attempts(headers);
+        let presented = sessions.cookies().presented_attempts(AttemptKind::Login, headers);
         presented
             .filter_map(|(name, sealed)| Self::open(sessions, name, sealed))
             .filter(|attempt| attempt.origin == Origin::Launched && attempt.started_at > since)

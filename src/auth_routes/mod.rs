@@ -63,7 +63,7 @@ pub use self::refresh::Refresh;
 pub use self::route::RouteFuture;
 pub use crate::return_to::ReturnTo;
 
-pub(crate) use self::answer::redirect;
+pub(crate) use self::answer::{conceal_address, redirect};
 pub(crate) use self::attempt::Origin;
 pub(crate) use self::route::Route;
 pub(crate) use self::start::{LoginStart, page_to_return_to};

@@ -31,4 +31,4 @@ pub use self::sso_error::{Blame, SsoError};
 pub use self::token_endpoint::{OAuthError, TokenResponse, Unavailable};
 
 pub(crate) use self::authorization_url::DEFAULT_SCOPES;
-use self::token_endpoint::is_error_code;
+pub(crate) use self::token_endpoint::is_error_code;

@@ -207,7 +207,7 @@ fn contains(sent: &[u8], text: &str) -> bool {
 
 /// Whether a text of the environment is an error code, fit for logs: nothing that could be a
 /// token, or text for people.
-pub(super) fn is_error_code(text: &str) -> bool {
+pub(crate) fn is_error_code(text: &str) -> bool {
     text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }

@@ -13,7 +13,7 @@ use crate::api::passwordless::{PasswordlessType, SentMail};
 use crate::clock::unix_millis;
 use crate::return_to::ReturnTo;
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::session::{Purpose, Sessions, is_attempt_id};
+use crate::session::{AttemptKind, Purpose, Sessions};
 
 /// In as many tabs a person may be logging in at once.
 const MAX_ATTEMPTS: usize = 3;
@@ -119,7 +119,8 @@ impl Attempt {
     /// The attempts that this browser is making, the newest mail first.
     pub(super) fn all(sessions: &Sessions, headers: &HeaderMap) -> Vec<Self> {
         let now = sessions.scalekit().clock().now();
-        let presented = sessions.cookies().presented_passwordless(headers);
+        let presented =
+            sessions.cookies().presented_attempts(AttemptKind::PasswordlessLogin, headers);
         let mut attempts: Vec<_> = presented
             .filter_map(|(name, sealed)| Self::open(sessions, name, sealed))
             .filter(|attempt| now < attempt.ends_at())
@@ -145,7 +146,7 @@ impl Attempt {
         headers: &HeaderMap,
     ) -> Option<Vec<HeaderValue>> {
         let cookies = sessions.cookies();
-        let name = cookies.passwordless_name(&self.id);
+        let name = cookies.attempt_name(AttemptKind::PasswordlessLogin, &self.id);
         let content = self.encode()?;
         let sealed = sessions.keys().seal(Purpose::PasswordlessAttempt, &name, &content).ok()?;
         let lifetime = self.ends_at() - self.mailed_at;
@@ -153,7 +154,7 @@ impl Attempt {
 
         // The newest first.
         let mut others: Vec<(Option<OffsetDateTime>, &str, usize)> = cookies
-            .presented_passwordless(headers)
+            .presented_attempts(AttemptKind::PasswordlessLogin, headers)
             .filter(|(other, _)| *other != name)
             .map(|(name, sealed)| {
                 let attempt = Self::open(sessions, name, sealed);
@@ -175,7 +176,9 @@ impl Attempt {
 
     /// The `Set-Cookie` value that ends it.
     pub(super) fn end(&self, sessions: &Sessions) -> Option<HeaderValue> {
-        sessions.cookies().removal(&sessions.cookies().passwordless_name(&self.id))
+        sessions
+            .cookies()
+            .removal(&sessions.cookies().attempt_name(AttemptKind::PasswordlessLogin, &self.id))
     }
 
     fn ends_at(&self) -> OffsetDateTime {
@@ -198,9 +201,9 @@ impl Attempt {
     fn open(sessions: &Sessions, name: &str, sealed: &str) -> Option<Self> {
         let unsealed = sessions.keys().open(Purpose::PasswordlessAttempt, name, sealed)?;
         let content: Content<'_> = serde_json::from_slice(&unsealed.content).ok()?;
-        let id = name.get(sessions.cookies().passwordless_name("").len()..)?;
+        let id = sessions.cookies().attempt_id(AttemptKind::PasswordlessLogin, name)?;
         Some(Self {
-            id: Some(id).filter(|id| is_attempt_id(id))?.to_owned(),
+            id: id.to_owned(),
             auth_request_id: content.auth_request_id.as_ref().into(),
             state: content.state.as_ref().into(),
             email: content.email.into_owned(),

@@ -86,6 +86,11 @@ impl State {
     }
 }
 
+/// Whether it is a link to the portal that was not opened: other links have the same address.
+pub(super) fn is_link(environment: &Environment, link: &str) -> bool {
+    environment.lock().admin_portal.links.contains_key(link)
+}
+
 /// `GET /magicLink/{link}`: opens the portal, once.
 pub(super) fn open(environment: &Environment, link: &str) -> Response<Bytes> {
     let now = environment.now();

@@ -112,7 +112,7 @@ pub struct LoginFailed {
     pub reason: String,
 }
 
-fn arrived(response: &Response<Bytes>) -> Result<String, LoginFailed> {
+pub(super) fn arrived(response: &Response<Bytes>) -> Result<String, LoginFailed> {
     let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
     location.map(str::to_owned).ok_or_else(|| LoginFailed {
         status: response.status(),

@@ -82,7 +82,7 @@ impl Sandbox {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
-    /// Everything below `/api/v1/`
+    /// Everything below `/api/v1/` and `/proxy/`
     Api,
     /// `GET /oauth/authorize`, the environment's and those of resources
     Authorize,
@@ -109,7 +109,7 @@ impl Endpoint {
             ["", "keys"] => Some(Self::Keys),
             ["", "oidc", "logout"] => Some(Self::Logout),
             ["", "oauth", "token"] | ["", "resources", _, "oauth", "token"] => Some(Self::Token),
-            ["", "api", "v1", _, ..] => Some(Self::Api),
+            ["", "api", "v1", _, ..] | ["", "proxy", _, ..] => Some(Self::Api),
             _ => None,
         }
     }

@@ -71,6 +71,13 @@
 //! known once [`Sandbox::client_metadata_document`] says what that URL serves: the sandbox fetches
 //! nothing.
 //!
+//! # Agents
+//!
+//! For agents it has a simulated Gmail behind the connection `gmail`: accounts are made, let in by
+//! their users and used through `/api/v1` and `/proxy`. An authorization link shows a page to
+//! browsers; a program that opens it lets the application in at once. [`Sandbox::consent`] does so
+//! for tests, [`Sandbox::expire_connected_account`] and its kin are what may go wrong then.
+//!
 //! # Reaching it
 //!
 //! Reach it without a socket through [`Sandbox::client`], or from a browser and from other
@@ -122,6 +129,7 @@ mod browser;
 mod builder;
 mod client;
 mod company_portal;
+mod connected_accounts;
 mod connections;
 mod consent;
 mod directories;
@@ -165,6 +173,7 @@ use crate::secret::SecretString;
 pub use self::browser::LoginFailed;
 pub use self::builder::SandboxBuilder;
 pub use self::client::SandboxClient;
+pub use self::connected_accounts::ConnectedAccount;
 pub use self::connections::Connection;
 pub use self::directories::{DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser};
 pub use self::faults::{Endpoint, Fault, HeldRequests};

@@ -1,6 +1,7 @@
 //! The pages people see. They work without any script, and every value in them is escaped.
 
 mod deliveries;
+mod gmail;
 mod outbox;
 mod sso;
 
@@ -16,6 +17,7 @@ use super::people::User;
 use super::respond;
 
 pub(super) use self::deliveries::deliveries;
+pub(super) use self::gmail::{GmailPage, connected, gmail};
 pub(super) use self::outbox::outbox;
 pub(super) use self::sso::{
     AdminPortalPage, CompanyPortalPage, Embeddable, IdentityProviderPage, admin_portal,

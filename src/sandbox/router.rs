@@ -6,8 +6,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use super::environment::Environment;
 use super::faults::{Fault, Meets};
 use super::{
-    admin_portal, api, authorize, company_portal, consent, discovery, login, logout, pages,
-    passwordless, resources, respond, token_endpoint, webhooks,
+    admin_portal, api, authorize, company_portal, connected_accounts, consent, discovery, login,
+    logout, pages, passwordless, resources, respond, token_endpoint, webhooks,
 };
 
 /// The largest request body that is read.
@@ -99,7 +99,15 @@ impl Environment {
             ["idp", id] => {
                 only(&[Method::GET, Method::POST], method, || company_portal::show(self, id))
             }
-            ["magicLink", link] => only(&[Method::GET], method, || admin_portal::open(self, link)),
+            ["magicLink", link] if admin_portal::is_link(self, link) => {
+                only(&[Method::GET], method, || admin_portal::open(self, link))
+            }
+            ["magicLink", link] if method == Method::POST => {
+                connected_accounts::submit(self, request, link)
+            }
+            ["magicLink", link] => only(&[Method::GET, Method::POST], method, || {
+                connected_accounts::show(self, request, link)
+            }),
             ["portal", session] if method == Method::POST => {
                 admin_portal::submit(self, request, session)
             }
@@ -112,6 +120,8 @@ impl Environment {
             }
             ["outbox"] if method == Method::POST => passwordless::submit(self, request),
             ["outbox"] => only(&[Method::GET, Method::POST], method, || pages::outbox(self)),
+            ["connected"] => only(&read, method, || connected_accounts::connected(request)),
+            ["proxy", path @ ..] => api::proxy(self, request, path),
             ["consent"] if method == Method::POST => consent::submit(self, request),
             ["consent"] => {
                 only(&[Method::GET, Method::POST], method, || consent::show(self, request))

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::admin_portal::AdminPortal;
 use super::authorize::{AuthorizationRequest, SignedIn};
+use super::connected_accounts::ConnectedAccounts;
 use super::consent::Consents;
 use super::directories::Directories;
 use super::faults::EndpointFaults;
@@ -35,6 +36,7 @@ pub(super) struct State {
     pub(super) passwordless: Passwordless,
     pub(super) resources: Resources,
     pub(super) consents: Consents,
+    pub(super) connected_accounts: ConnectedAccounts,
     pub(super) keys: KeyRing,
     pub(super) grants: Grants,
     pub(super) endpoint_faults: EndpointFaults,
@@ -58,6 +60,7 @@ impl State {
             passwordless: Passwordless::default(),
             resources: Resources::seeded(),
             consents: Consents::default(),
+            connected_accounts: ConnectedAccounts::seeded(now),
             keys: KeyRing::new(SigningKey::first()),
             grants: Grants::default(),
             endpoint_faults: EndpointFaults::default(),

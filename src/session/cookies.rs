@@ -19,8 +19,26 @@ pub(crate) const ATTEMPT_ID_BYTES: usize = 8;
 pub(crate) struct CookieStyle {
     secure: bool,
     session_names: [String; MAX_PIECES],
-    attempt_prefix: String,
-    passwordless_prefix: String,
+    /// What all other names begin with.
+    prefix: String,
+}
+
+/// What a browser may be in the middle of, each time in a cookie of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AttemptKind {
+    ConnectAccount,
+    Login,
+    PasswordlessLogin,
+}
+
+impl AttemptKind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::ConnectAccount => "connect_",
+            Self::Login => "login_",
+            Self::PasswordlessLogin => "passwordless_",
+        }
+    }
 }
 
 impl CookieStyle {
@@ -34,8 +52,7 @@ impl CookieStyle {
                 format!("{prefix}{base}_session.1"),
                 format!("{prefix}{base}_session.2"),
             ],
-            attempt_prefix: format!("{prefix}{base}_login_"),
-            passwordless_prefix: format!("{prefix}{base}_passwordless_"),
+            prefix: format!("{prefix}{base}_"),
         }
     }
 
@@ -44,12 +61,8 @@ impl CookieStyle {
         name
     }
 
-    pub(crate) fn attempt_name(&self, id: &str) -> String {
-        format!("{}{id}", self.attempt_prefix)
-    }
-
-    pub(crate) fn passwordless_name(&self, id: &str) -> String {
-        format!("{}{id}", self.passwordless_prefix)
+    pub(crate) fn attempt_name(&self, kind: AttemptKind, id: &str) -> String {
+        format!("{}{}{id}", self.prefix, kind.word())
     }
 
     /// `Set-Cookie` values that give the browser a session: its pieces, and the end of what it has
@@ -115,20 +128,19 @@ impl CookieStyle {
         Presented { pieces }
     }
 
-    /// The request's login attempts: cookie name and sealed text.
+    /// The request's attempts of a kind: cookie name and sealed text.
     pub(crate) fn presented_attempts<'h>(
         &'h self,
+        kind: AttemptKind,
         headers: &'h HeaderMap,
     ) -> impl Iterator<Item = (&'h str, &'h str)> {
-        with_prefix(headers, &self.attempt_prefix)
+        pairs(headers).filter(move |(name, _)| self.attempt_id(kind, name).is_some())
     }
 
-    /// The same of logins by e-mail.
-    pub(crate) fn presented_passwordless<'h>(
-        &'h self,
-        headers: &'h HeaderMap,
-    ) -> impl Iterator<Item = (&'h str, &'h str)> {
-        with_prefix(headers, &self.passwordless_prefix)
+    /// What of a cookie's name is the attempt's id, if it is one of this kind.
+    pub(crate) fn attempt_id<'n>(&self, kind: AttemptKind, name: &'n str) -> Option<&'n str> {
+        let id = name.strip_prefix(&*self.prefix)?.strip_prefix(kind.word())?;
+        is_attempt_id(id).then_some(id)
     }
 
     fn value(&self, name: &str, value: &str, max_age: time::Duration) -> Option<HeaderValue> {
@@ -194,15 +206,7 @@ impl PresentedCookies {
     }
 }
 
-/// The cookies whose name is this and an attempt's id.
-fn with_prefix<'h>(
-    headers: &'h HeaderMap,
-    prefix: &'h str,
-) -> impl Iterator<Item = (&'h str, &'h str)> {
-    pairs(headers).filter(move |(name, _)| name.strip_prefix(prefix).is_some_and(is_attempt_id))
-}
-
-pub(crate) fn is_attempt_id(text: &str) -> bool {
+fn is_attempt_id(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     text.len() == ATTEMPT_ID_BYTES && text.bytes().all(plain)
 }

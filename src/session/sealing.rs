@@ -22,6 +22,7 @@ const HEADER_LEN: usize = 1 + KEY_ID_LEN;
 /// What a sealed text is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
+    ConnectAttempt,
     LoginAttempt,
     PasswordlessAttempt,
     /// A cookie: a session, or the id of one that is kept in the shared store.
@@ -33,6 +34,7 @@ pub(crate) enum Purpose {
 impl Purpose {
     fn label(self) -> &'static [u8] {
         match self {
+            Self::ConnectAttempt => b"connect attempt",
             Self::LoginAttempt => b"login attempt",
             Self::PasswordlessAttempt => b"passwordless attempt",
             Self::Session => b"session",

@@ -42,6 +42,23 @@ macro_rules! payloads {
         }
 
         impl EventPayload {
+    /// The account, where the event is about a connected one.
+    #[must_use]
+    pub fn connected_account(&self) -> Option<&ConnectedAccount> {
+        match self {
+            Self::ConnectedAccountCreated(account)
+            | Self::ConnectedAccountDeleted(account)
+            | Self::ConnectedAccountMagicLinkGenerated(account)
+            | Self::ConnectedAccountOauthSucceeded(account)
+            | Self::ConnectedAccountOauthTokensFetched(account)
+            | Self::ConnectedAccountStatusUpdated(account)
+            | Self::ConnectedAccountTokenRefreshFailed(account)
+            | Self::ConnectedAccountTokenRefreshSucceeded(account)
+            | Self::ConnectedAccountUpdated(account) => Some(account),
+            _ => None,
+        }
+    }
+
             /// Never fails: what does not fit reads as absent.
             pub(super) fn read(event_type: &str, data: &Value) -> Self {
                 match event_type {

@@ -3,6 +3,7 @@
 //! Needs `chromium` and `chromedriver`; without them the scenarios are skipped, and fail with
 //! `CI=true`. With `SCREENSHOTS=folder` they leave pictures there.
 
+mod agentkit;
 mod app;
 mod browser;
 mod logging_in;

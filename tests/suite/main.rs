@@ -2,6 +2,8 @@
 
 mod answers;
 mod backchannel;
+mod connect_account;
+mod connected_accounts;
 mod deprovisioning;
 mod grpc;
 mod guards;

@@ -1,5 +1,6 @@
 //! `/api/v1`: who may call it, and the words its resources share. Each resource is a file.
 
+mod connected_accounts;
 mod connections;
 mod directories;
 mod organizations;
@@ -7,6 +8,7 @@ mod paging;
 mod parse;
 mod passwordless;
 mod sessions;
+mod tools;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -17,6 +19,8 @@ use super::environment::Environment;
 use super::respond::{self, timestamp};
 use super::router::only;
 use super::tokens::own_claims;
+
+pub(super) use self::tools::proxy;
 
 /// Answers a request to what stands after `/api/v1/`, in segments as they were sent.
 pub(super) fn answer(
@@ -98,7 +102,9 @@ pub(super) fn answer(
         ["sessions", id, "revoke"] => post(&|| sessions::revoke(environment, id)),
         ["users", id, "sessions"] => get(&|| sessions::list(environment, id, request)),
         ["users", id, "sessions", "revoke"] => post(&|| sessions::revoke_all(environment, id)),
-        _ => not_found(),
+        resource => connected_accounts::answer(environment, request, resource)
+            .or_else(|| tools::answer(environment, request, resource))
+            .unwrap_or_else(not_found),
     }
 }
 

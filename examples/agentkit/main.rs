@@ -1,0 +1,117 @@
+//! An agent that reads its user's mail: connects a Gmail account once, then shows unread mails.
+//!
+//! `cargo run --example agentkit -- --yes` on an embedded sandbox; with the SCALEKIT_ variables in
+//! your environment, where `GMAIL_CONNECTION_NAME` is the connection's name as AgentKit >
+//! Connections spells it (`gmail` unless set). It prints the authorization link and waits until you
+//! have let it in; `--yes` opens the link itself, which is enough in a sandbox.
+//!
+//! `--serve` is the same as a web app, with login and user verification.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod mails;
+mod pages;
+mod serve;
+
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use tower_scalekit::Scalekit;
+use tower_scalekit::api::ApiError;
+use tower_scalekit::api::connected_accounts::{
+    AccountKey, ConnectedAccount, ConnectedAccountStatus, NewConnectedAccount,
+};
+
+use crate::mails::Mails;
+
+/// What your system calls the user: a stable id of yours.
+const IDENTIFIER: &str = "user_123";
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let unknown =
+        arguments.iter().find(|argument| !["--yes", "--serve"].contains(&argument.as_str()));
+    if let Some(unknown) = unknown {
+        common::or_exit::<(), _>(2, Err(format!("{unknown}: there are --yes and --serve")));
+    }
+    let connection = common::setting("GMAIL_CONNECTION_NAME").unwrap_or_else(|| "gmail".to_owned());
+    if has("--serve") {
+        return serve::run(&connection).await;
+    }
+    common::init_logging();
+    let (scalekit, sandbox) = if common::is_configured() {
+        (common::or_exit(2, Scalekit::from_env()), None)
+    } else {
+        common::embedded_environment("http://127.0.0.1:3000", |sandbox| sandbox).await
+    };
+    if let Some((_, server)) = &sandbox {
+        println!("sandbox on {}", server.environment_url());
+    }
+    common::or_exit(1, run(&scalekit, &connection, has("--yes")).await);
+}
+
+async fn run(scalekit: &Scalekit, connection: &str, yes: bool) -> Result<(), String> {
+    let accounts = scalekit.api().connected_accounts();
+    let user = AccountKey::of(connection, IDENTIFIER);
+    let account = accounts.get_or_create(&NewConnectedAccount::new(&user)).await;
+    let account = account.map_err(|error| explain(connection, &error))?;
+    println!("connected account {} is {}", account.id.as_deref().unwrap_or("?"), status(&account));
+    if !account.is_active() {
+        let account = authorize(scalekit, &user, yes).await?;
+        println!(
+            "connected account {} is {}",
+            account.id.as_deref().unwrap_or("?"),
+            status(&account)
+        );
+    }
+    let progress = spinner("fetching unread mails");
+    let mails = Mails::unread(scalekit, &user).await;
+    progress.finish_and_clear();
+    print!("{}", mails.map_err(|error| error.to_string())?);
+    Ok(())
+}
+
+/// Has the user let the agent in, the first time or once their tokens have expired.
+async fn authorize(
+    scalekit: &Scalekit,
+    user: &AccountKey,
+    yes: bool,
+) -> Result<ConnectedAccount, String> {
+    let accounts = scalekit.api().connected_accounts();
+    let link = accounts.authorization_link(user).await.map_err(|error| error.to_string())?;
+    if yes {
+        let visited = reqwest::get(link.url().as_str()).await;
+        let visited = visited.and_then(reqwest::Response::error_for_status);
+        visited.map_err(|error| format!("the authorization link: {}", error.without_url()))?;
+    } else {
+        println!("open this link to connect Gmail: {}", link.url());
+    }
+    let progress = spinner("waiting until Gmail is connected");
+    let account = accounts.wait_until_active(user).deadline(Duration::from_secs(600)).await;
+    progress.finish_and_clear();
+    account.map_err(|error| error.to_string())
+}
+
+/// A wrong name is the likeliest mistake.
+fn explain(connection: &str, error: &ApiError) -> String {
+    match error {
+        ApiError::NotFound(_) => format!(
+            "no connection is named {connection:?}: set GMAIL_CONNECTION_NAME to the name in \
+             AgentKit > Connections ({error})"
+        ),
+        error => error.to_string(),
+    }
+}
+
+fn status(account: &ConnectedAccount) -> &str {
+    account.status.as_ref().map_or("unknown", ConnectedAccountStatus::as_str)
+}
+
+/// On a terminal; nothing anywhere else.
+fn spinner(message: &'static str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_message(message);
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner
+}

@@ -1,0 +1,100 @@
+//! The pages of the web app. `maud` escapes what it is given.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use tower_scalekit::Session;
+use tower_scalekit::api::connected_accounts::ConnectedAccountStatus;
+
+use crate::mails::Mails;
+
+pub fn welcome() -> String {
+    page(
+        "Mail agent",
+        None,
+        html! {
+            section.hero {
+                h1 { "An agent that reads your mail" }
+                p.lead { "It acts in your name, with tokens that it never sees." }
+                a.button href="/login" { "Log in" }
+            }
+        },
+    )
+}
+
+pub fn connect(session: &Session, path: &str, status: Option<&ConnectedAccountStatus>) -> String {
+    let (lead, button) = match status {
+        Some(ConnectedAccountStatus::Expired) => {
+            ("Gmail no longer lets the agent in.", "Connect Gmail again")
+        }
+        Some(ConnectedAccountStatus::PendingVerification) => {
+            ("Gmail is not connected: it is not clear that it was you.", "Connect Gmail again")
+        }
+        _ => ("Gmail is not connected yet.", "Connect Gmail"),
+    };
+    page(
+        "Connect Gmail",
+        Some(session),
+        html! {
+            h1 { "Connect your mailbox" }
+            p.lead { (lead) }
+            form method="post" action=(path) { button.button { (button) } }
+        },
+    )
+}
+
+pub fn mails(session: &Session, mails: &Mails) -> String {
+    let content = match mails {
+        Mails::List(mails) => html! {
+            p.lead { (mails.len()) " unread mails, fetched by the agent." }
+            div.cards {
+                @for mail in mails {
+                    section.card {
+                        h2 { (mail.subject) }
+                        p.muted { (mail.from) ", " (mail.time()) }
+                        p { (mail.snippet) }
+                    }
+                }
+            }
+        },
+        other @ Mails::Other(_) => html! { pre { (other.to_string()) } },
+    };
+    page("Unread mails", Some(session), html! { h1 { "Your mailbox" } (content) })
+}
+
+pub fn failed(session: &Session, what: &str) -> String {
+    page(
+        "Try again",
+        Some(session),
+        html! {
+            h1 { "That did not work" }
+            p.lead { (what) " did not answer as it should." }
+            a.button href="/" { "Try again" }
+        },
+    )
+}
+
+fn page(title: &str, session: Option<&Session>, content: Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(include_str!("../saaskit/style.css"))) }
+            }
+            body {
+                header {
+                    a.brand href="/" { "Mail agent" }
+                    nav {
+                        @if let Some(session) = session {
+                            span.muted { (session.user().email) }
+                            form method="post" action="/logout" { button.link { "Log out" } }
+                        }
+                    }
+                }
+                main { (content) }
+            }
+        }
+    };
+    page.into_string()
+}

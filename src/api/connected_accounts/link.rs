@@ -1,0 +1,110 @@
+//! Addresses that the API gives to send users to.
+
+use std::fmt;
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+use url::Url;
+
+use crate::api::{ApiError, wire};
+
+/// Where a user lets your app in, at the service's own pages. Good for whoever opens it: it does
+/// not show in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AuthorizationLink {
+    url: Url,
+    expires_at: Option<OffsetDateTime>,
+}
+
+impl AuthorizationLink {
+    /// The address: http or https, whatever the API says.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Until when it is good, if told.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<OffsetDateTime> {
+        self.expires_at
+    }
+}
+
+impl fmt::Debug for AuthorizationLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthorizationLink")
+            .field("host", &self.url.host_str())
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LinkAnswer {
+    #[serde(deserialize_with = "wire::or_default")]
+    link: String,
+    #[serde(deserialize_with = "wire::timestamp")]
+    expiry: Option<OffsetDateTime>,
+}
+
+impl LinkAnswer {
+    pub(super) fn link(self) -> Result<AuthorizationLink, ApiError> {
+        let url = web_address(&self.link);
+        let url = url.ok_or(ApiError::unexpected("a link that is no address of a web page"))?;
+        Ok(AuthorizationLink { url, expires_at: self.expiry })
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct VerifiedAnswer {
+    #[serde(deserialize_with = "wire::text")]
+    post_user_verify_redirect_url: Option<String>,
+}
+
+impl VerifiedAnswer {
+    pub(super) fn url(self) -> Result<Option<Url>, ApiError> {
+        let Some(text) = self.post_user_verify_redirect_url else { return Ok(None) };
+        let url = web_address(&text);
+        url.map(Some).ok_or(ApiError::unexpected("a redirect that leads to no web page"))
+    }
+}
+
+/// An absolute address that a browser opens as a web page: `javascript:` and its like would run in
+/// the name of who redirects there.
+fn web_address(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let is_plain = url.username().is_empty() && url.password().is_none();
+    (matches!(url.scheme(), "http" | "https") && is_plain).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_sent_to_web_pages_only() {
+        for good in ["https://acme.scalekit.dev/magicLink/1?a=b", "http://127.0.0.1:3000/"] {
+            let answer = LinkAnswer { link: good.to_owned(), expiry: None };
+            assert_eq!(answer.link().unwrap().url().as_str(), good);
+        }
+        for bad in ["", "/there", "//evil.test/", "javascript:alert(1)", "data:text/html,x"] {
+            let answer = LinkAnswer { link: bad.to_owned(), expiry: None };
+            assert!(matches!(answer.link(), Err(ApiError::UnexpectedAnswer { .. })), "{bad}");
+        }
+        for bad in ["/there", "javascript:alert(1)", "https://user:pass@acme.test/"] {
+            let url = Some(bad.to_owned());
+            let answer = VerifiedAnswer { post_user_verify_redirect_url: url };
+            assert!(answer.url().is_err(), "{bad}");
+        }
+        assert_eq!(VerifiedAnswer::default().url().unwrap(), None);
+    }
+
+    #[test]
+    fn a12_a_link_does_not_show() {
+        let link = "https://acme.test/magicLink/geheim".to_owned();
+        let link = LinkAnswer { link, expiry: None }.link().unwrap();
+        assert!(!format!("{link:?}").contains("geheim"));
+    }
+}

@@ -1,0 +1,119 @@
+//! Tools: what your app can do with a [connected account](super::connected_accounts).
+//!
+//! ```
+//! # #[cfg(feature = "sandbox")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use http::{Request, StatusCode};
+//! use serde_json::json;
+//! use tower_scalekit::Sandbox;
+//! use tower_scalekit::api::connected_accounts::AccountKey;
+//! use tower_scalekit::api::tools::{ExecuteError, ToolCall};
+//!
+//! let sandbox = Sandbox::new();
+//! sandbox.add_connected_account("gmail", "your-id-of-jane");
+//! let jane = AccountKey::of("gmail", "your-id-of-jane");
+//! let tools = sandbox.scalekit().api().tools();
+//!
+//! let call = ToolCall::new("gmail_fetch_mails", &jane)
+//!     .parameter("query", "is:unread")
+//!     .parameter("max_results", 5);
+//! let result = tools.execute(&call).await?;
+//! assert_eq!(result.data["messages"].as_array().map(Vec::len), Some(5));
+//!
+//! // Where no tool does it: any request of the service, with the user's token added on the way.
+//! let request = Request::get("/gmail/v1/users/me/profile").body("")?;
+//! let profile = tools.proxy("gmail", "your-id-of-jane", request).await?;
+//! assert_eq!(profile.status(), StatusCode::OK);
+//!
+//! // What the service says is told apart from what Scalekit says.
+//! sandbox.fail_provider("gmail", 1, StatusCode::TOO_MANY_REQUESTS);
+//! let Err(ExecuteError::Tool(error)) = tools.execute(&call).await else { panic!() };
+//! assert!(error.execution_id.is_some());
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "sandbox"))]
+//! # fn main() {}
+//! ```
+
+mod execute;
+mod lists;
+mod proxy;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+
+use super::retry::Retries;
+use super::{Api, ApiError, answer};
+
+pub use self::execute::{ExecuteError, ToolCall, ToolError, ToolResult};
+pub use self::lists::{AvailableTools, ScopedTool, ScopedTools, Tool, Tools};
+
+/// A service may take its time, and answer at length.
+const DEADLINE: Duration = Duration::from_secs(60);
+const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+
+/// The calls about tools. Made by [`Api::tools`].
+#[derive(Clone, Debug)]
+pub struct ToolsApi(Api);
+
+impl ToolsApi {
+    pub(super) fn new(api: Api) -> Self {
+        Self(api)
+    }
+
+    /// All tools that there are.
+    pub fn list(&self) -> Tools {
+        Tools::new(self.0.request(Method::GET, "/api/v1/tools"))
+    }
+
+    /// The tools of a user's accounts, with the account that each is for.
+    pub fn scoped(&self, identifier: &str) -> ScopedTools {
+        let request = self.0.request(Method::GET, "/api/v1/tools/scoped");
+        ScopedTools::new(request.query("identifier", identifier))
+    }
+
+    /// The tools that a user could use, with accounts that are connected or may be.
+    pub fn available(&self, identifier: &str) -> AvailableTools {
+        let request = self.0.request(Method::GET, "/api/v1/tools/available");
+        AvailableTools::new(request.query("identifier", identifier))
+    }
+
+    /// Runs a tool. Takes up to 60 s, and is never sent twice: a mail that may have been sent
+    /// already is not sent again.
+    ///
+    /// # Errors
+    /// [`ExecuteError::Tool`] when the service said no, [`ExecuteError::Api`] when Scalekit did.
+    pub async fn execute(&self, call: &ToolCall) -> Result<ToolResult, ExecuteError> {
+        let request = self.0.request(Method::POST, "/api/v1/execute_tool").json(call);
+        let request = call.account().check(request).retries(Retries::Never);
+        let request = request.deadline(DEADLINE).max_answer_bytes(MAX_ANSWER_BYTES);
+        let response = request.send_raw().await?;
+        if let Some(error) = answer::tool_error(&response, &self.0.scalekit) {
+            return Err(ExecuteError::Tool(error));
+        }
+        Ok(answer::read(&response, &self.0.scalekit)?)
+    }
+
+    /// Sends any request to the service of an account, with the user's token added by Scalekit, and
+    /// gives the answer as it is. Takes up to 60 s, and is never sent twice.
+    ///
+    /// The request's address is the path at the service, such as `/gmail/v1/users/me/profile`.
+    /// `Authorization`, `Cookie`, `Host` and the headers of a single connection are left behind.
+    ///
+    /// # Errors
+    /// When there is no answer: also [`ApiError::InvalidCall`] for an address that has a host or
+    /// leads out of the proxy. The service's own errors are answers.
+    pub async fn proxy(
+        &self,
+        connection_name: &str,
+        identifier: &str,
+        request: Request<impl Into<Bytes>>,
+    ) -> Result<Response<Bytes>, ApiError> {
+        let request = request.map(Into::into);
+        let request = proxy::proxied(&self.0.scalekit, connection_name, identifier, request)?;
+        super::transport::send(&self.0.scalekit, request, Retries::Proxied).await
+    }
+}

@@ -1,0 +1,158 @@
+use std::fmt;
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::api::connected_accounts::AccountKey;
+use crate::api::{ApiError, wire};
+
+/// A tool that is to be run.
+#[derive(Clone)]
+#[must_use = "nothing is run before it is executed"]
+pub struct ToolCall {
+    tool_name: String,
+    account: AccountKey,
+    params: Map<String, Value>,
+    agent_run_id: Option<String>,
+}
+
+impl ToolCall {
+    /// By the tool's name, with a user's account.
+    pub fn new(tool_name: impl Into<String>, account: &AccountKey) -> Self {
+        let (tool_name, account) = (tool_name.into(), account.clone());
+        Self { tool_name, account, params: Map::new(), agent_run_id: None }
+    }
+
+    /// What the tool is told.
+    pub fn parameter(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.params.insert(name.into(), value.into());
+        self
+    }
+
+    /// All that the tool is told, for instance by a model.
+    pub fn parameters(mut self, parameters: Map<String, Value>) -> Self {
+        self.params = parameters;
+        self
+    }
+
+    /// Your own id of the run that this call belongs to, by which the dashboard's logs find it.
+    pub fn agent_run_id(mut self, id: impl Into<String>) -> Self {
+        self.agent_run_id = Some(id.into());
+        self
+    }
+
+    pub(super) fn account(&self) -> &AccountKey {
+        &self.account
+    }
+}
+
+impl Serialize for ToolCall {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            tool_name: &'a str,
+            params: &'a Map<String, Value>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            connected_account_id: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            connector: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            identifier: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            organization_id: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            user_id: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            agent_run_id: Option<&'a str>,
+        }
+        let [(_, id), (_, connector), (_, identifier), (_, organization_id), (_, user_id)] =
+            self.account.parts();
+        let body = Body {
+            tool_name: &self.tool_name,
+            params: &self.params,
+            connected_account_id: id,
+            connector,
+            identifier,
+            organization_id,
+            user_id,
+            agent_run_id: self.agent_run_id.as_deref(),
+        };
+        body.serialize(serializer)
+    }
+}
+
+impl fmt::Debug for ToolCall {
+    /// Without what the tool is told: a mail's text, somebody's address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ToolCall")
+            .field("tool_name", &self.tool_name)
+            .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a tool has brought.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ToolResult {
+    /// In the tool's own shape.
+    #[serde(deserialize_with = "wire::or_default")]
+    pub data: Map<String, Value>,
+    /// By which the dashboard's logs find this run.
+    #[serde(deserialize_with = "wire::text")]
+    pub execution_id: Option<String>,
+}
+
+impl fmt::Debug for ToolResult {
+    /// Without the data, which is the user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ToolResult")
+            .field("execution_id", &self.execution_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A tool did not do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecuteError {
+    /// Scalekit did not run it, or there was no answer.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The service behind the tool refused or failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+}
+
+/// What the service behind a tool said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub struct ToolError {
+    /// The status of Scalekit's answer, which need not be the service's.
+    pub status: StatusCode,
+    /// By which the dashboard's logs find this run.
+    pub execution_id: Option<String>,
+    /// A name for the error: letters, digits, `_`, `-` and `.`, at most 64.
+    pub code: Option<String>,
+    /// A sentence for developers and models, not for users: cut to 300 characters, without control
+    /// characters and without anything that looks like a token.
+    pub message: Option<String>,
+}
+
+impl fmt::Display for ToolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the tool failed")?;
+        if let Some(code) = &self.code {
+            write!(f, ", {code}")?;
+        }
+        if let Some(message) = &self.message {
+            write!(f, ": {message}")?;
+        }
+        if let Some(id) = &self.execution_id {
+            write!(f, " (execution {id})")?;
+        }
+        Ok(())
+    }
+}

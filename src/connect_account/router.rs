@@ -1,0 +1,17 @@
+use axum::Router;
+
+use super::ConnectAccount;
+
+impl ConnectAccount {
+    /// Both routes, for a router of any state: merge them *beside* the routes that
+    /// [`RequireSession`](crate::RequireSession) protects; they ask for a session themselves.
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    pub fn routes<S>(&self) -> Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        Router::new()
+            .route_service(self.path(), self.start())
+            .route_service(self.verify_path(), self.verify())
+    }
+}

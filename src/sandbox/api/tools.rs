@@ -1,0 +1,226 @@
+//! `/api/v1/tools` and `/api/v1/execute_tool`; `/proxy` beside it.
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::connected_accounts::{Refused, body, known, text};
+use super::paging::PageRequest;
+use super::{ApiRefusal, is_from_the_client, parse, timestamp};
+use crate::sandbox::connected_accounts::{
+    Account, Failed, Run, TOOLS, Tool, Which, execute, google_error, proxied,
+};
+use crate::sandbox::environment::{Environment, new_id};
+use crate::sandbox::parameters::Parameters;
+use crate::sandbox::respond;
+use crate::sandbox::state::State;
+
+/// Answers a request to what stands after `/api/v1/`.
+pub(super) fn answer(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    resource: &[&str],
+) -> Option<Response<Bytes>> {
+    let outcome = match (request.method(), resource) {
+        (&Method::GET, ["tools"]) => list(environment, request),
+        (&Method::GET, ["tools", "scoped"]) => scoped(environment, request),
+        (&Method::GET, ["tools", "available"]) => available(environment, request),
+        (&Method::POST, ["execute_tool"]) => return Some(run(environment, request)),
+        _ => return None,
+    };
+    Some(match outcome {
+        Ok(body) => respond::json(StatusCode::OK, &body),
+        Err(refused) => refused.response(),
+    })
+}
+
+/// `/proxy/{path}`: Gmail's own API, in the name of the account that the headers name.
+pub(in crate::sandbox) fn proxy(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    path: &[&str],
+) -> Response<Bytes> {
+    if !is_from_the_client(environment, request) {
+        return ApiRefusal::UNAUTHENTICATED.response();
+    }
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let (Some(connection), Some(identifier)) = (header("connection_name"), header("identifier"))
+    else {
+        return Refused::invalid("connection_name and identifier are required").response();
+    };
+    let which = Which::Of {
+        connection: Some(connection.to_owned()),
+        identifier: identifier.to_owned(),
+        organization_id: None,
+        user_id: None,
+    };
+    let now = environment.now();
+    let mut state = environment.lock();
+    match state.use_account(&which, now) {
+        Ok(None) => proxied(request, path, identifier, state.connected_accounts.since),
+        Ok(Some(fault)) => google_error(fault, "The sandbox was told to fail."),
+        Err(unusable) => refusal(&state, &which, &unusable, "").response(),
+    }
+}
+
+fn run(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+    let body = match body(request) {
+        Ok(body) => body,
+        Err(refused) => return refused.response(),
+    };
+    let tool_name = text(&body, "tool_name").unwrap_or_default();
+    let which = match (text(&body, "connected_account_id"), text(&body, "identifier")) {
+        (Some(id), _) => Which::Id(id.to_owned()),
+        (None, Some(identifier)) => Which::Of {
+            connection: text(&body, "connector").map(str::to_owned),
+            identifier: identifier.to_owned(),
+            organization_id: text(&body, "organization_id").map(str::to_owned),
+            user_id: text(&body, "user_id").map(str::to_owned),
+        },
+        (None, None) => {
+            let message = "connected_account_id or identifier is required";
+            return Refused::invalid(message).response();
+        }
+    };
+    let params = match body.get("params") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(params)) => params.clone(),
+        Some(_) => return Refused::invalid("params must be an object").response(),
+    };
+    let now = environment.now();
+    let mut state = environment.lock();
+    let execution_id = new_id("exec");
+    match execute(&mut state, tool_name, &which, &params, now) {
+        Run::Done(data) => {
+            let body = json!({ "data": data, "execution_id": execution_id });
+            respond::json(StatusCode::OK, &body)
+        }
+        Run::Failed(failed) => tool_error(&failed, &execution_id),
+        unusable => refusal(&state, &which, &unusable, tool_name).response(),
+    }
+}
+
+fn refusal(state: &State, which: &Which, run: &Run, tool_name: &str) -> Refused {
+    match run {
+        Run::NoTool => Refused::not_found(format!("there is no tool named {tool_name:?}")),
+        Run::Inactive(status) => {
+            let status = status.as_str();
+            Refused::precondition(format!("the connected account is not active: {status}"))
+        }
+        _ => match known(state, which) {
+            Err(refused) => refused,
+            Ok(_) => Refused::invalid("the tool cannot be run"),
+        },
+    }
+}
+
+/// What a provider says against a call: 429, except where the call itself was wrong.
+fn tool_error(failed: &Failed, execution_id: &str) -> Response<Bytes> {
+    let status = match failed.status {
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => StatusCode::BAD_REQUEST,
+        _ => StatusCode::TOO_MANY_REQUESTS,
+    };
+    let code = if status == StatusCode::BAD_REQUEST { 3 } else { 8 };
+    let detail = json!({
+        "@type": "type.googleapis.com/scalekit.v1.errdetails.ErrorInfo",
+        "error_code": "TOOL_ERROR",
+        "tool_error_info": {
+            "execution_id": execution_id,
+            "tool_error_code": failed.code,
+            "tool_error_message": failed.message,
+        },
+    });
+    let body = json!({ "code": code, "message": "tool execution failed", "details": [detail] });
+    respond::json(status, &body)
+}
+
+fn list(environment: &Environment, request: &Request<Bytes>) -> Result<Value, Refused> {
+    let query = Parameters::of_query(request);
+    let names: Vec<_> = query.all("filter.tool_name").collect();
+    let is_gmail = |name: &str| query.get(name).is_none_or(|own| own.eq_ignore_ascii_case("GMAIL"));
+    let found: Vec<_> = TOOLS
+        .iter()
+        .filter(|tool| {
+            (names.is_empty() || names.contains(&tool.name))
+                && is_gmail("filter.provider")
+                && query.get("filter.query").is_none_or(|text| tool.has(text))
+        })
+        .collect();
+    let summary = parse::flag(&query, "filter.summary");
+    if summary.map_err(|_| Refused::invalid("filter.summary is neither true nor false"))? {
+        return page(&query, &found, "tool_names", |tool| json!(tool.name), |tool| tool.id.into());
+    }
+    let since = environment.lock().connected_accounts.since;
+    page(&query, &found, "tools", |tool| details(tool, timestamp(since)), |tool| tool.id.into())
+}
+
+fn available(environment: &Environment, request: &Request<Bytes>) -> Result<Value, Refused> {
+    let query = Parameters::of_query(request);
+    query.get("identifier").ok_or(Refused::invalid("identifier is required"))?;
+    let since = environment.lock().connected_accounts.since;
+    let found: Vec<_> = TOOLS.iter().collect();
+    page(&query, &found, "tools", |tool| details(tool, timestamp(since)), |tool| tool.id.into())
+}
+
+fn scoped(environment: &Environment, request: &Request<Bytes>) -> Result<Value, Refused> {
+    let query = Parameters::of_query(request);
+    let identifier = query.get("identifier").ok_or(Refused::invalid("identifier is required"))?;
+    let names: Vec<_> = query.all("filter.tool_names").collect();
+    let connections: Vec<_> = query.all("filter.connection_names").collect();
+    let mut providers = query.all("filter.providers").peekable();
+    let is_gmail =
+        providers.peek().is_none() || providers.any(|name| name.eq_ignore_ascii_case("GMAIL"));
+    let state = environment.lock();
+    let accounts = state.connected_accounts.iter().filter(|account| {
+        account.identifier == identifier
+            && (connections.is_empty() || connections.contains(&account.connection.name.as_str()))
+    });
+    let found: Vec<(&Account, &Tool)> = accounts
+        .flat_map(|account| TOOLS.iter().map(move |tool| (account, tool)))
+        .filter(|(_, tool)| is_gmail && (names.is_empty() || names.contains(&tool.name)))
+        .collect();
+    let since = timestamp(state.connected_accounts.since);
+    let one = |(account, tool): &(&Account, &Tool)| {
+        json!({
+            "connected_account_id": account.id,
+            "identifier": account.identifier,
+            "tool": details(tool, since.clone()),
+        })
+    };
+    page(&query, &found, "tools", one, |(account, tool)| format!("{} {}", account.id, tool.id))
+}
+
+fn page<T>(
+    query: &Parameters,
+    found: &[T],
+    name: &str,
+    one: impl Fn(&T) -> Value,
+    id: impl Fn(&T) -> String,
+) -> Result<Value, Refused> {
+    let page = PageRequest::parse(query, 10, 100);
+    let page = page.map_err(|_| Refused::invalid("page_size or page_token is not valid"))?;
+    let start = page.from.as_ref().map(|from| found.iter().position(|item| id(item) == *from));
+    let start =
+        start.unwrap_or(Some(0)).ok_or(Refused::invalid("page_token is of another list"))?;
+    let page = page.of(found, start, id);
+    let items: Vec<_> = page.items.iter().map(one).collect();
+    Ok(json!({
+        name: items,
+        "next_page_token": page.next_page_token,
+        "prev_page_token": page.prev_page_token,
+        "total_size": found.len(),
+    }))
+}
+
+/// `toolsTool`
+fn details(tool: &Tool, updated_at: Value) -> Value {
+    json!({
+        "id": tool.id,
+        "provider": "GMAIL",
+        "definition": tool.definition(),
+        "metadata": {},
+        "tags": ["email"],
+        "is_default": true,
+        "updated_at": updated_at,
+    })
+}

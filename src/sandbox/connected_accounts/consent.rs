@@ -1,0 +1,125 @@
+//! `/magicLink/{token}`: where a user lets the application into their Gmail.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use time::OffsetDateTime;
+use url::Url;
+
+use super::events::Happening;
+use super::store::{Flow, GMAIL_SCOPE, Status, Which};
+use crate::sandbox::environment::Environment;
+use crate::sandbox::login::form_of_own_page;
+use crate::sandbox::pages::{self, GmailPage};
+use crate::sandbox::parameters::Parameters;
+use crate::sandbox::respond::redirect;
+use crate::sandbox::state::State;
+
+/// `GET`: the page. A visitor who does not want a page, such as a program, lets the application in
+/// at once.
+pub(in crate::sandbox) fn show(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    token: &str,
+) -> Response<Bytes> {
+    let now = environment.now();
+    let mut state = environment.lock();
+    let Some(flow) = state.connected_accounts.link(token, now).cloned() else { return expired() };
+    let accept = request.headers().get_all(header::ACCEPT).iter();
+    let mut accept = accept.filter_map(|value| value.to_str().ok());
+    if !accept.any(|accept| accept.contains("text/html")) {
+        return allow(&mut state, token, flow, StatusCode::FOUND, now);
+    }
+    let Some(account) = state.connected_accounts.get(&Which::Id(flow.account_id.clone())) else {
+        return expired();
+    };
+    pages::gmail(&GmailPage {
+        token,
+        connection: &account.connection.name,
+        identifier: &account.identifier,
+        user_verify_url: flow.user_verify_url.as_deref(),
+        scopes: &[GMAIL_SCOPE],
+    })
+}
+
+/// `POST`: the user allows it or not.
+pub(in crate::sandbox) fn submit(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    token: &str,
+) -> Response<Bytes> {
+    let form = match form_of_own_page(request) {
+        Ok(form) => form,
+        Err(refused) => return refused.page_with_title(NOT_CONNECTED),
+    };
+    let now = environment.now();
+    let mut state = environment.lock();
+    let Some(flow) = state.connected_accounts.link(token, now).cloned() else { return expired() };
+    match form.get("action") {
+        Some("allow") => allow(&mut state, token, flow, StatusCode::SEE_OTHER, now),
+        _ => {
+            state.connected_accounts.close_link(token);
+            let reason = "You did not allow it. Go back to the application to try again.";
+            pages::problem(StatusCode::OK, NOT_CONNECTED, reason)
+        }
+    }
+}
+
+/// `/connected`: the last page, where the application has named no other.
+pub(in crate::sandbox) fn connected(request: &Request<Bytes>) -> Response<Bytes> {
+    let query = Parameters::of_query(request);
+    // An address in the query is anybody's: only that of an application on this machine is linked.
+    let application = query.get("application").filter(|url| {
+        Url::parse(url).is_ok_and(|url| matches!(url.host_str(), Some("127.0.0.1" | "localhost")))
+    });
+    pages::connected(application)
+}
+
+const NOT_CONNECTED: &str = "Gmail is not connected";
+
+fn expired() -> Response<Bytes> {
+    let reason = "The link was used, or is too old. Go back to the application for another one.";
+    pages::problem(StatusCode::BAD_REQUEST, "This link is over", reason)
+}
+
+/// The user has let the application in: the account is active, or waits for the application to
+/// verify the user.
+fn allow(
+    state: &mut State,
+    token: &str,
+    flow: Flow,
+    status: StatusCode,
+    now: OffsetDateTime,
+) -> Response<Bytes> {
+    state.connected_accounts.close_link(token);
+    let id = flow.account_id.clone();
+    let verify_url = flow.user_verify_url.as_deref().and_then(|url| Url::parse(url).ok());
+    if verify_url.is_none() && state.connected_accounts.verification_required {
+        let reason = "failed_to_exchange: this environment wants its users verified, and the link \
+                      has no user_verify_url.";
+        return pages::problem(StatusCode::BAD_REQUEST, NOT_CONNECTED, reason);
+    }
+    let Some(mut verify_url) = verify_url else {
+        state.connect_account(&id, now);
+        return redirect(status, "/connected");
+    };
+    let given_state = flow.state.clone();
+    let auth_request_id = state.connected_accounts.await_verification(flow, now);
+    state.set_account_status(&id, Status::PendingVerification, now);
+    verify_url.query_pairs_mut().append_pair("auth_request_id", &auth_request_id);
+    if let Some(given_state) = given_state {
+        verify_url.query_pairs_mut().append_pair("state", &given_state);
+    }
+    redirect(status, verify_url.as_str())
+}
+
+impl State {
+    /// The account gets its tokens and is active from now on.
+    pub(in crate::sandbox) fn connect_account(&mut self, id: &str, now: OffsetDateTime) {
+        let which = Which::Id(id.to_owned());
+        let Some(account) = self.connected_accounts.get_mut(&which) else { return };
+        account.take_tokens(now);
+        self.account_happened(Happening::OauthTokensFetched, id, now);
+        self.set_account_status(id, Status::Active, now);
+        self.account_happened(Happening::OauthSucceeded, id, now);
+    }
+}

@@ -1,0 +1,89 @@
+//! What an event says of an account.
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use super::store::{Account, Status, Which};
+use crate::sandbox::respond::timestamp;
+use crate::sandbox::state::State;
+
+/// What happened, besides a change of the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sandbox) enum Happening {
+    Created,
+    Deleted,
+    MagicLinkGenerated,
+    OauthSucceeded,
+    OauthTokensFetched,
+    TokenRefreshFailed,
+    TokenRefreshSucceeded,
+    Updated,
+}
+
+impl Happening {
+    fn event_type(self) -> &'static str {
+        match self {
+            Self::Created => "connected_account.created",
+            Self::Deleted => "connected_account.deleted",
+            Self::MagicLinkGenerated => "connected_account.magic_link_generated",
+            Self::OauthSucceeded => "connected_account.oauth_succeeded",
+            Self::OauthTokensFetched => "connected_account.oauth_tokens_fetched",
+            Self::TokenRefreshFailed => "connected_account.token_refresh_failed",
+            Self::TokenRefreshSucceeded => "connected_account.token_refresh_succeeded",
+            Self::Updated => "connected_account.updated",
+        }
+    }
+}
+
+impl State {
+    /// Tells the webhook endpoints; before a removal, after any other change.
+    pub(in crate::sandbox) fn account_happened(
+        &mut self,
+        happening: Happening,
+        id: &str,
+        now: OffsetDateTime,
+    ) {
+        let Some(account) = self.connected_accounts.get(&Which::Id(id.to_owned())) else { return };
+        let mut data = common_data(account);
+        for (name, time) in
+            [("token_expires_at", account.token_expires_at), ("last_used_at", account.last_used_at)]
+        {
+            if let Some(time) = time {
+                data.insert(name.to_owned(), timestamp(time));
+            }
+        }
+        self.webhooks.emit(happening.event_type(), data.into(), now);
+    }
+
+    /// Gives an account another status, and tells the webhook endpoints.
+    pub(in crate::sandbox) fn set_account_status(
+        &mut self,
+        id: &str,
+        status: Status,
+        now: OffsetDateTime,
+    ) {
+        let which = Which::Id(id.to_owned());
+        let Some(account) = self.connected_accounts.get_mut(&which) else { return };
+        let old = std::mem::replace(&mut account.status, status);
+        if old == status {
+            return;
+        }
+        account.updated_at = now;
+        let mut data = common_data(account);
+        data.insert("old_status".to_owned(), json!(old.as_str()));
+        self.webhooks.emit("connected_account.status_updated", data.into(), now);
+    }
+}
+
+fn common_data(account: &Account) -> Map<String, Value> {
+    let mut data = Map::new();
+    let mut set = |name: &str, value: &str| data.insert(name.to_owned(), json!(value));
+    set("authorization_type", "OAUTH");
+    set("connection_id", &account.connection.id);
+    set("connection_name", &account.connection.name);
+    set("id", &account.id);
+    set("identifier", &account.identifier);
+    set("provider", "GMAIL");
+    set("status", account.status.as_str());
+    data
+}

@@ -1,0 +1,118 @@
+//! Accounts at a simulated Gmail that the application acts with: how they come, are let in and
+//! change. Each change is an event; see [`webhooks`](super::webhooks).
+
+mod browser;
+mod consent;
+mod events;
+mod gmail;
+mod store;
+mod tools;
+
+use http::StatusCode;
+
+use self::tools::ProviderFault;
+use super::Sandbox;
+
+pub use self::store::ConnectedAccount;
+
+pub(super) use self::consent::{connected, show, submit};
+pub(super) use self::events::Happening;
+pub(super) use self::gmail::{google_error, proxied};
+pub(super) use self::store::{Account, ConnectedAccounts, NotAdded, Status, Which};
+pub(super) use self::tools::{Failed, Run, TOOLS, Tool, execute};
+
+impl Sandbox {
+    /// Adds a connection to Gmail with this name, and gives its id (`conn_…`). At first there is
+    /// one named `gmail`.
+    ///
+    /// # Panics
+    ///
+    /// When there is one with this name.
+    pub fn add_gmail_connection(&self, name: &str) -> String {
+        let added = self.environment.lock().connected_accounts.add_connection(name);
+        #[expect(clippy::panic, reason = "a test that adds a connection twice is mistaken")]
+        added.unwrap_or_else(|| panic!("there is a connection {name}"))
+    }
+
+    /// Adds an account that is active, as if its user had let the application in long ago: no event
+    /// tells of it. Gives its id (`ca_…`).
+    ///
+    /// # Panics
+    ///
+    /// When there is no connection with this name, or an account of this user.
+    pub fn add_connected_account(&self, connection_name: &str, identifier: &str) -> String {
+        let now = self.environment.now();
+        let accounts = &mut self.environment.lock().connected_accounts;
+        #[expect(clippy::panic, reason = "a test that adds what cannot be has no better answer")]
+        let account = accounts
+            .add(connection_name, identifier, now)
+            .unwrap_or_else(|_| panic!("no account of {identifier} at {connection_name} can be"));
+        account.activate(now);
+        account.id.clone()
+    }
+
+    /// All connected accounts, oldest first.
+    #[must_use]
+    pub fn connected_accounts(&self) -> Vec<ConnectedAccount> {
+        self.environment.lock().connected_accounts.iter().map(ConnectedAccount::of).collect()
+    }
+
+    /// The connected account of a user, by the connection's name and what the application calls the
+    /// user.
+    #[must_use]
+    pub fn connected_account(
+        &self,
+        connection_name: &str,
+        identifier: &str,
+    ) -> Option<ConnectedAccount> {
+        let state = self.environment.lock();
+        let mut accounts = state.connected_accounts.iter();
+        let account = accounts.find(|account| account.is_of(connection_name, identifier))?;
+        Some(ConnectedAccount::of(account))
+    }
+
+    /// Lets the tokens of an account expire such that they cannot be renewed, and says whether it
+    /// was active: its user has to let the application in again.
+    pub fn expire_connected_account(&self, id: &str) -> bool {
+        self.end_connected_account(id, Status::Expired)
+    }
+
+    /// Disconnects an account, as its user can at the service, and says whether it was active.
+    pub fn disconnect_connected_account(&self, id: &str) -> bool {
+        self.end_connected_account(id, Status::Disconnected)
+    }
+
+    /// Whether every user has to be verified by the application: then a consent without a
+    /// `user_verify_url` comes to nothing (`failed_to_exchange`). At first they need not be.
+    pub fn require_user_verification(&self, required: bool) {
+        self.environment.lock().connected_accounts.verification_required = required;
+    }
+
+    /// Where verified users are sent to: `post_user_verify_redirect_url`. At first that is a page of
+    /// the sandbox.
+    pub fn redirect_verified_users_to(&self, url: &str) {
+        self.environment.lock().connected_accounts.verified_redirect = Some(url.to_owned());
+    }
+
+    /// Lets the service behind a connection answer its next calls with this status, so many of
+    /// them: tools then fail with `TOOL_ERROR`, and the proxy passes the answer on.
+    pub fn fail_provider(&self, connection_name: &str, times: usize, status: StatusCode) {
+        let fault = ProviderFault { connection: connection_name.to_owned(), status };
+        let accounts = &mut self.environment.lock().connected_accounts;
+        accounts.provider_faults.extend(std::iter::repeat_n(fault, times));
+    }
+
+    fn end_connected_account(&self, id: &str, status: Status) -> bool {
+        let now = self.environment.now();
+        let mut state = self.environment.lock();
+        let account = state.connected_accounts.get(&Which::Id(id.to_owned()));
+        if !account.is_some_and(|account| account.status == Status::Active) {
+            return false;
+        }
+        if status == Status::Expired {
+            state.account_happened(Happening::TokenRefreshFailed, id, now);
+        }
+        state.set_account_status(id, status, now);
+        true
+    }
+}

@@ -1,0 +1,178 @@
+//! The tools of Gmail, and what runs them.
+
+use std::collections::VecDeque;
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use super::events::Happening;
+use super::gmail;
+use super::store::{Status, Which};
+use crate::sandbox::state::State;
+
+/// A service that answers its next call with an error.
+#[derive(Clone, Debug)]
+pub(in crate::sandbox) struct ProviderFault {
+    pub(super) connection: String,
+    pub(super) status: StatusCode,
+}
+
+/// A tool: its name, what it does, and the JSON schema of what it is told.
+pub(in crate::sandbox) struct Tool {
+    pub(in crate::sandbox) id: &'static str,
+    pub(in crate::sandbox) name: &'static str,
+    description: &'static str,
+    input: &'static str,
+}
+
+pub(in crate::sandbox) const TOOLS: [Tool; 2] = [
+    Tool {
+        id: "tol_58327482062864392",
+        name: "gmail_fetch_mails",
+        description: "Fetch emails from a connected Gmail account, newest first.",
+        input: r#"{
+            "type": "object",
+            "properties": {
+                "query": { "type": "string", "description": "A search as in Gmail, such as is:unread" },
+                "max_results": { "type": "integer", "minimum": 1, "maximum": 500 }
+            }
+        }"#,
+    },
+    Tool {
+        id: "tol_58327482062864393",
+        name: "gmail_get_message_by_id",
+        description: "Get an email of a connected Gmail account by its id.",
+        input: r#"{
+            "type": "object",
+            "required": ["message_id"],
+            "properties": { "message_id": { "type": "string" } }
+        }"#,
+    },
+];
+
+impl Tool {
+    pub(in crate::sandbox) fn definition(&self) -> Value {
+        let input: Value = serde_json::from_str(self.input).unwrap_or_default();
+        json!({ "name": self.name, "description": self.description, "input_schema": input })
+    }
+
+    pub(in crate::sandbox) fn has(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        self.name.contains(&text) || self.description.to_lowercase().contains(&text)
+    }
+
+    /// What it brings, or what Gmail says against it.
+    fn run(&self, params: &Map<String, Value>, since: OffsetDateTime) -> Result<Value, Failed> {
+        let invalid = |message: &str| Err(Failed::new(StatusCode::BAD_REQUEST, message));
+        match self.name {
+            "gmail_fetch_mails" => {
+                let query = match params.get("query") {
+                    None | Some(Value::Null) => "",
+                    Some(Value::String(query)) => query,
+                    Some(_) => return invalid("query must be a string"),
+                };
+                let count = match params.get("max_results") {
+                    None | Some(Value::Null) => Some(10),
+                    // Numbers of JSON's come as 5.0 out of protobuf's Struct.
+                    Some(count) => {
+                        count.as_f64().filter(|count| (1.0..=500.0).contains(count)).map(
+                            #[expect(
+                                clippy::cast_possible_truncation,
+                                clippy::cast_sign_loss,
+                                reason = "1 to 500"
+                            )]
+                            |count| count as usize,
+                        )
+                    }
+                };
+                let Some(count) = count else {
+                    return invalid("max_results must be a number from 1 to 500");
+                };
+                let found = gmail::search(query, since);
+                let mails: Vec<_> = found.iter().take(count).map(gmail::Mail::structured).collect();
+                Ok(json!({ "messages": mails }))
+            }
+            _ => match params.get("message_id").and_then(Value::as_str) {
+                None => invalid("message_id must be a string"),
+                Some(id) => gmail::find(id, since).map(|mail| mail.structured()).ok_or_else(|| {
+                    Failed::new(StatusCode::NOT_FOUND, "Requested entity was not found.")
+                }),
+            },
+        }
+    }
+}
+
+/// What the service said against a call.
+#[derive(Clone, Debug)]
+pub(in crate::sandbox) struct Failed {
+    pub(in crate::sandbox) status: StatusCode,
+    pub(in crate::sandbox) code: &'static str,
+    pub(in crate::sandbox) message: String,
+}
+
+impl Failed {
+    fn new(status: StatusCode, message: &str) -> Self {
+        Self { status, code: gmail::google_status(status), message: message.to_owned() }
+    }
+}
+
+/// How far a tool has come.
+#[derive(Debug)]
+pub(in crate::sandbox) enum Run {
+    Done(Value),
+    Failed(Failed),
+    /// The account cannot be used.
+    Inactive(Status),
+    NoAccount,
+    NoTool,
+}
+
+/// Runs a tool with an account.
+pub(in crate::sandbox) fn execute(
+    state: &mut State,
+    tool_name: &str,
+    which: &Which,
+    params: &Map<String, Value>,
+    now: OffsetDateTime,
+) -> Run {
+    let Some(tool) = TOOLS.iter().find(|tool| tool.name == tool_name) else { return Run::NoTool };
+    match state.use_account(which, now) {
+        Err(unusable) => unusable,
+        Ok(Some(fault)) => {
+            let message = format!("Gmail answered {}", fault.as_u16());
+            Run::Failed(Failed::new(fault, &message))
+        }
+        Ok(None) => match tool.run(params, state.connected_accounts.since) {
+            Ok(data) => Run::Done(data),
+            Err(failed) => Run::Failed(failed),
+        },
+    }
+}
+
+impl State {
+    /// Uses an active account, with new tokens if its old ones have expired, and gives the status
+    /// that its service fails with, if it does.
+    pub(in crate::sandbox) fn use_account(
+        &mut self,
+        which: &Which,
+        now: OffsetDateTime,
+    ) -> Result<Option<StatusCode>, Run> {
+        let account = self.connected_accounts.get_mut(which).ok_or(Run::NoAccount)?;
+        if account.status != Status::Active {
+            return Err(Run::Inactive(account.status));
+        }
+        account.last_used_at = Some(now);
+        let (id, connection) = (account.id.clone(), account.connection.name.clone());
+        if account.token_expires_at.is_some_and(|expiry| expiry <= now) {
+            account.take_tokens(now);
+            self.account_happened(Happening::TokenRefreshSucceeded, &id, now);
+        }
+        Ok(take_fault(&mut self.connected_accounts.provider_faults, &connection))
+    }
+}
+
+fn take_fault(faults: &mut VecDeque<ProviderFault>, connection: &str) -> Option<StatusCode> {
+    let index = faults.iter().position(|fault| fault.connection == connection)?;
+    faults.remove(index).map(|fault| fault.status)
+}

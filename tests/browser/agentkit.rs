@@ -1,0 +1,182 @@
+//! The example `agentkit --serve`: connect Gmail, consent, come back, see the mails.
+
+use std::env;
+use std::path::Path;
+
+use tower_scalekit::Sandbox;
+
+use crate::app::Environment;
+use crate::browser::{Browser, Kind};
+use crate::processes::{Program, fresh_folder};
+
+struct Agent {
+    program: Program,
+    url: String,
+}
+
+impl Agent {
+    /// With these settings and no others.
+    fn run(settings: &[(&str, &str)]) -> Self {
+        let test = env::current_exe().unwrap();
+        let profile = test.parent().and_then(Path::parent).unwrap();
+        let example = profile.join("examples").join(format!("agentkit{}", env::consts::EXE_SUFFIX));
+        assert!(example.is_file(), "{} is missing: `cargo build --examples`", example.display());
+        let settings = [settings, &[("BIND", "127.0.0.1:0")]].concat();
+        let program = Program::start(&example, &["--serve"], &settings, fresh_folder());
+        let url = program.said("listening on ");
+        Self { program, url }
+    }
+
+    fn alone() -> Self {
+        Self::run(&[])
+    }
+
+    /// With a sandbox of the test's, where users have to be verified and then come back.
+    fn with(environment: &Environment) -> Self {
+        let sandbox = &environment.sandbox;
+        let agent = Self::run(&[
+            ("SCALEKIT_ENVIRONMENT_URL", environment.server.environment_url()),
+            ("SCALEKIT_CLIENT_ID", sandbox.client_id()),
+            ("SCALEKIT_CLIENT_SECRET", sandbox.client_secret().expose()),
+        ]);
+        sandbox.require_user_verification(true);
+        agent
+    }
+
+    async fn logs_in(&self, browser: &Browser, email: &str) {
+        browser.go(&format!("{}/login", self.url)).await;
+        browser.pick(email).await;
+        browser.arrives_at(&format!("{}/", self.url)).await;
+    }
+}
+
+fn status(environment: &Environment, email: &str) -> &'static str {
+    let id = environment.sandbox.user(email).unwrap().id;
+    environment.sandbox.connected_account("gmail", &id).map_or("none", |account| account.status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_connects_gmail_and_sees_their_mails() {
+    let Some(browser) = Browser::open().await else { return };
+    let agent = Agent::alone();
+    let sandbox = agent.program.said("sandbox on ");
+    browser.go(&agent.url).await;
+    browser.shows(&["An agent that reads your mail"]).await;
+    agent.logs_in(&browser, "jane@acme.test").await;
+    browser.shows(&["Gmail is not connected yet"]).await;
+    browser.picture("agentkit-connect").await;
+    browser.click("main form button").await;
+    browser.shows(&["Connect Gmail?", "gmail.readonly", "check that it is you"]).await;
+    assert!(browser.address().await.starts_with(&format!("{sandbox}/magicLink/")));
+    browser.picture("agentkit-consent").await;
+    browser.click("button[value=allow]").await;
+    browser.arrives_at(&format!("{}/", agent.url)).await;
+    browser.shows(&["5 unread mails", "Launch checklist for Thursday", "Priya Nair"]).await;
+    browser.picture("agentkit-mails").await;
+    assert_eq!(browser.cookies_named("scalekit_connect_").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_return_opened_by_another_user_connects_nothing() {
+    let Some(browser) = Browser::open().await else { return };
+    let Some(other) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let agent = Agent::with(&environment);
+    agent.logs_in(&browser, "jane@acme.test").await;
+    browser.click("main form button").await;
+    browser.shows(&["Connect Gmail?"]).await;
+    // Jane consents, and what she would come back to gets into other hands.
+    let back = environment.sandbox.consent(&browser.address().await).unwrap();
+    assert_eq!(status(&environment, "jane@acme.test"), "PENDING_VERIFICATION");
+
+    agent.logs_in(&other, "john@acme.test").await;
+    other.go(&back).await;
+    other.shows(&["That did not work", "began in another browser"]).await;
+    assert_eq!(other.status().await, 400);
+
+    // In Jane's browser, where John logs in before she has come back.
+    browser.go(&format!("{}/logout", environment.server.environment_url())).await;
+    browser.go(&format!("{}/login?prompt=login", agent.url)).await;
+    browser.pick("john@acme.test").await;
+    browser.arrives_at(&format!("{}/", agent.url)).await;
+    browser.go(&back).await;
+    browser.shows(&["That did not work", "Somebody else is logged in"]).await;
+    assert_eq!(browser.status().await, 403);
+    browser.picture("agentkit-other-person").await;
+    assert_eq!(status(&environment, "jane@acme.test"), "PENDING_VERIFICATION");
+    assert_eq!(status(&environment, "john@acme.test"), "none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_state_connects_nothing() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let agent = Agent::with(&environment);
+    agent.logs_in(&browser, "jane@acme.test").await;
+    browser.click("main form button").await;
+    browser.shows(&["Connect Gmail?"]).await;
+    let back = environment.sandbox.consent(&browser.address().await).unwrap();
+    let (forged, _) = back.split_once("&state=").unwrap();
+    browser.go(&format!("{forged}&state={}", "A".repeat(43))).await;
+    browser.shows(&["That did not work"]).await;
+    assert_eq!(browser.status().await, 400);
+    assert_eq!(status(&environment, "jane@acme.test"), "PENDING_VERIFICATION");
+
+    // The true one still counts; from the sandbox's last page a link leads back.
+    browser.go(&back).await;
+    browser.shows(&["Gmail is connected"]).await;
+    browser.click("main a").await;
+    browser.shows(&["5 unread mails"]).await;
+    assert_eq!(status(&environment, "jane@acme.test"), "ACTIVE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_allow_it_is_not_connected_and_may_try_again() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let agent = Agent::with(&environment);
+    agent.logs_in(&browser, "jane@acme.test").await;
+    browser.click("main form button").await;
+    browser.click("button[value=deny]").await;
+    browser.shows(&["Gmail is not connected"]).await;
+    assert_eq!(status(&environment, "jane@acme.test"), "PENDING_AUTH");
+    browser.go(&agent.url).await;
+    browser.shows(&["Gmail is not connected yet"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_account_is_connected_again() {
+    let Some(browser) = Browser::open_as(Kind::WithoutScripts).await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let agent = Agent::with(&environment);
+    let jane = environment.sandbox.user("jane@acme.test").unwrap().id;
+    let id = environment.sandbox.add_connected_account("gmail", &jane);
+    agent.logs_in(&browser, "jane@acme.test").await;
+    browser.shows(&["5 unread mails"]).await;
+    environment.sandbox.expire_connected_account(&id);
+    browser.reload().await;
+    browser.shows(&["Gmail no longer lets the agent in"]).await;
+    environment.sandbox.redirect_verified_users_to(&format!("{}/", agent.url));
+    browser.click("main form button").await;
+    browser.click("button[value=allow]").await;
+    browser.arrives_at(&format!("{}/", agent.url)).await;
+    browser.shows(&["5 unread mails"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_fit_a_phone() {
+    let Some(browser) = Browser::open_as(Kind::Narrow).await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let agent = Agent::with(&environment);
+    agent.logs_in(&browser, "jane@acme.test").await;
+    browser.fits("agentkit-connect").await;
+    browser.click("main form button").await;
+    browser.shows(&["Connect Gmail?"]).await;
+    browser.fits("agentkit-consent").await;
+    browser.click("button[value=allow]").await;
+    browser.shows(&["Gmail is connected"]).await;
+    browser.fits("agentkit-connected").await;
+    browser.click("main a").await;
+    browser.shows(&["5 unread mails"]).await;
+    browser.fits("agentkit-mails").await;
+}

@@ -1,0 +1,407 @@
+//! User verification: only the account of who began becomes active.
+
+use axum::Router;
+use http::{Method, Request, Response, StatusCode};
+use tower::ServiceExt as _;
+use tower_scalekit::connect_account::{ConnectFailure, ConnectRejection};
+use tower_scalekit::sandbox::{Endpoint, Fault};
+use tower_scalekit::{ConnectAccount, Sandbox, Session};
+use url::Url;
+
+use crate::support::{
+    Browser, FETCH, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, parameter, with_parameters,
+};
+
+const START: &str = "/connect/gmail";
+const AFTERWARDS: &str = "https://app.example.com/mails";
+
+struct Scene {
+    world: World,
+    app: Router,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with(|connect| connect)
+    }
+
+    fn with(
+        change: impl FnOnce(
+            tower_scalekit::connect_account::ConnectAccountBuilder,
+        ) -> tower_scalekit::connect_account::ConnectAccountBuilder,
+    ) -> Self {
+        let world = World::new();
+        world.sandbox.require_user_verification(true);
+        world.sandbox.redirect_verified_users_to(AFTERWARDS);
+        let connect = change(ConnectAccount::builder(&world.sessions, "gmail")).build().unwrap();
+        let app = world.app.clone().merge(connect.routes());
+        Self { world, app }
+    }
+
+    async fn logged_in(&self, email: &str) -> Browser {
+        self.world.logged_in(email).await.at(&self.app)
+    }
+
+    fn sandbox(&self) -> &Sandbox {
+        &self.world.sandbox
+    }
+
+    fn is_active(&self, email: &str) -> bool {
+        let id = self.sandbox().user(email).unwrap().id;
+        let account = self.sandbox().connected_account("gmail", &id);
+        account.is_some_and(|account| account.status == "ACTIVE")
+    }
+
+    /// Begins, consents, and gives where the browser would come back to.
+    async fn consented(&self, browser: &mut Browser) -> String {
+        let begun = browser.post(START).await;
+        assert_eq!(begun.status(), StatusCode::SEE_OTHER, "{}", begun.text());
+        begun.assert_private();
+        self.sandbox().consent(begun.location()).unwrap()
+    }
+}
+
+fn failure(response: &Response<bytes::Bytes>) -> &ConnectFailure {
+    response.extensions().get::<ConnectRejection>().expect("a refusal").failure()
+}
+
+fn attempts(browser: &Browser) -> usize {
+    browser.names_with("_connect_").len()
+}
+
+#[tokio::test]
+async fn an_account_is_active_once_its_user_is_verified() {
+    let scene = Scene::new();
+    let mut jane = scene.logged_in(JANE).await;
+    let back = scene.consented(&mut jane).await;
+    assert!(back.starts_with("https://app.example.com/connect/gmail/verify?auth_request_id="));
+    assert_eq!(parameter(&back, "state").unwrap().len(), 43);
+    assert!(!scene.is_active(JANE));
+    assert_eq!(attempts(&jane), 1);
+    let state = parameter(&back, "state").unwrap();
+    let name = jane.names_with("_connect_").remove(0);
+    assert!(!jane.cookie(&name).unwrap().contains(&state), "it is sealed");
+
+    let done = jane.open(&back).await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, AFTERWARDS));
+    done.assert_private();
+    assert_eq!(done.header("referrer-policy"), Some("no-referrer"));
+    assert!(scene.is_active(JANE));
+    assert_eq!(attempts(&jane), 0);
+
+    // L2: it is good once.
+    let again = jane.open(&back).await;
+    assert_eq!(again.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(failure(&again), &ConnectFailure::AttemptUnknown);
+    assert!(scene.is_active(JANE));
+}
+
+#[tokio::test]
+async fn another_users_return_is_refused_and_the_account_stays_inactive() {
+    let scene = Scene::new();
+    let mut jane = scene.logged_in(JANE).await;
+    let back = scene.consented(&mut jane).await;
+
+    // John opens what Jane was sent back to, in his own browser.
+    let mut john = scene.logged_in(JOHN).await;
+    let refused = john.open(&back).await;
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(failure(&refused), &ConnectFailure::AttemptUnknown);
+
+    // Jane's browser, where John has logged in meanwhile.
+    john.clone_from(&jane);
+    let done = john.log_in(scene.sandbox(), JOHN).await;
+    assert_eq!(done.status(), StatusCode::SEE_OTHER);
+    let refused = john.open(&back).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{}", refused.text());
+    assert_eq!(failure(&refused), &ConnectFailure::OtherPerson);
+    assert_eq!(attempts(&john), 0, "the attempt is over");
+    assert!(!scene.is_active(JANE) && !scene.is_active(JOHN));
+}
+
+#[tokio::test]
+async fn a_victim_does_not_connect_their_mailbox_to_who_sent_the_link() {
+    let scene = Scene::new();
+    let mut john = scene.logged_in(JOHN).await;
+    // John begins, and has Jane open the link; she consents and comes back in her own browser.
+    let back = scene.consented(&mut john).await;
+    let mut jane = scene.logged_in(JANE).await;
+    // Even with an attempt of her own under way.
+    let hers = scene.consented(&mut jane).await;
+    let refused = jane.open(&back).await;
+    assert_eq!(failure(&refused), &ConnectFailure::AttemptUnknown);
+    // With her own state, what John began is still not hers: Scalekit compares the identifier.
+    let mixed = with_parameters(&back, &[("state", &parameter(&hers, "state").unwrap())]);
+    let refused = jane.open(&mixed).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert_eq!(failure(&refused), &ConnectFailure::OtherPerson);
+    assert!(!scene.is_active(JOHN) && !scene.is_active(JANE));
+}
+
+#[tokio::test]
+async fn l2_l4_a_forged_missing_or_repeated_parameter_is_refused() {
+    let scene = Scene::new();
+    let mut jane = scene.logged_in(JANE).await;
+    let back = scene.consented(&mut jane).await;
+    let state = parameter(&back, "state").unwrap();
+    let (id, kept) = (parameter(&back, "auth_request_id").unwrap(), jane.clone());
+    let same_start = format!("{}{}", &state[..8], "A".repeat(35));
+    let verify = |query: &str| format!("/connect/gmail/verify?{query}");
+    for (target, expected) in [
+        (with_parameters(&back, &[("state", &same_start)]), ConnectFailure::AttemptUnknown),
+        (with_parameters(&back, &[("state", "short")]), ConnectFailure::AttemptUnknown),
+        (with_parameters(&back, &[("state", "")]), ConnectFailure::AttemptUnknown),
+        (with_parameters(&back, &[("state", "ééééééééééé")]), ConnectFailure::AttemptUnknown),
+        (format!("{back}&state={state}"), ConnectFailure::MalformedRequest),
+        (format!("{back}&auth_request_id={id}"), ConnectFailure::MalformedRequest),
+        (verify(&format!("state={state}")), ConnectFailure::MalformedRequest),
+        (verify(&format!("auth_request_id={id}")), ConnectFailure::MalformedRequest),
+        (verify(""), ConnectFailure::MalformedRequest),
+        (verify(&format!("state={state}&auth_request_id=forged")), ConnectFailure::NothingToVerify),
+        (
+            verify(&format!("state={state}&error=access_denied&error_description=%3Cb%3EHi")),
+            ConnectFailure::NotAllowed { code: Some("access_denied".to_owned()) },
+        ),
+        (
+            verify(&format!("state={state}&error=%3Cscript%3E")),
+            ConnectFailure::NotAllowed { code: None },
+        ),
+    ] {
+        let mut browser = kept.clone();
+        let refused = browser.open(&target).await;
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{target}");
+        assert_eq!(failure(&refused), &expected, "{target}");
+        refused.assert_private();
+        assert!(!refused.text().contains("<b>") && !refused.text().contains("script"));
+        assert!(!scene.is_active(JANE), "{target}");
+    }
+    // C5: a cookie that was tampered with is none.
+    let mut jane = kept.clone();
+    let name = jane.names_with("_connect_").remove(0);
+    let (start, end) = jane.cookie(&name).unwrap().split_at(40);
+    let other = if end.starts_with('A') { "B" } else { "A" };
+    jane.plant(&name, &format!("{start}{other}{}", &end[1..]));
+    assert_eq!(failure(&jane.open(&back).await), &ConnectFailure::AttemptUnknown);
+    assert!(!scene.is_active(JANE));
+}
+
+#[tokio::test]
+async fn an_attempt_is_over_after_ten_minutes() {
+    let scene = Scene::new();
+    let mut jane = scene.logged_in(JANE).await;
+    let back = scene.consented(&mut jane).await;
+    let name = jane.names_with("_connect_").remove(0);
+    jane.keep_too_long(&name);
+    // The session has to be renewed by then, which it is.
+    scene.world.advance(600);
+    let late = jane.open(&back).await;
+    assert_eq!(failure(&late), &ConnectFailure::AttemptUnknown);
+    assert!(!scene.is_active(JANE));
+}
+
+#[tokio::test]
+async fn several_tabs_connect_and_the_oldest_of_many_is_dropped() {
+    let scene = Scene::new();
+    let mut jane = scene.logged_in(JANE).await;
+    let mut backs = Vec::new();
+    for _ in 0..6 {
+        scene.world.advance(1);
+        backs.push(scene.consented(&mut jane).await);
+    }
+    assert_eq!(attempts(&jane), 5);
+    assert_eq!(failure(&jane.open(&backs[0]).await), &ConnectFailure::AttemptUnknown);
+    for back in [&backs[3], &backs[1]] {
+        assert_eq!(jane.open(back).await.status(), StatusCode::SEE_OTHER);
+    }
+    assert_eq!(attempts(&jane), 3);
+}
+
+#[tokio::test]
+async fn nobody_connects_without_a_session() {
+    let scene = Scene::new();
+    let mut nobody = Browser::new(&scene.app, scene.sandbox());
+    assert_eq!(nobody.post(START).await.status(), StatusCode::UNAUTHORIZED);
+    let shown = nobody.open(START).await;
+    assert_eq!(shown.status(), StatusCode::FOUND);
+    assert!(shown.location().starts_with("/login?return_to="));
+    assert!(scene.sandbox().connected_accounts().is_empty());
+}
+
+#[tokio::test]
+async fn a_return_to_an_expired_session_goes_on_after_the_login() {
+    let scene = Scene::new();
+    let mut jane = scene.logged_in(JANE).await;
+    let back = scene.consented(&mut jane).await;
+    let name = scene.world.sessions.cookie_name().to_owned();
+    jane.plant(&name, "over");
+    let login = jane.open(&back).await;
+    assert_eq!(login.status(), StatusCode::FOUND);
+    let authorization = jane.start_login(login.location()).await;
+    let callback = scene.sandbox().log_in(&authorization, JANE).unwrap();
+    let done = jane.open(&callback).await;
+    assert!(done.location().starts_with("/connect/gmail/verify?"), "{}", done.location());
+    assert_eq!(jane.open(done.location()).await.location(), AFTERWARDS);
+    assert!(scene.is_active(JANE));
+}
+
+#[tokio::test]
+async fn r8_pages_of_other_sites_start_nothing() {
+    let scene = Scene::new();
+    let mut jane = scene.logged_in(JANE).await;
+    for method in [Method::GET, Method::POST] {
+        for headers in [
+            [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")],
+            [("sec-fetch-site", "same-site"), ("sec-fetch-mode", "navigate")],
+            [("origin", "https://evil.test"), ("accept", "*/*")],
+        ] {
+            let refused = jane.send(method.clone(), START, &headers).await;
+            assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{method} {headers:?}");
+        }
+    }
+    for method in [Method::PUT, Method::HEAD, Method::DELETE] {
+        let refused = jane.send(method.clone(), START, &FETCH).await;
+        assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
+        assert_eq!(refused.header("allow"), Some("GET, POST"));
+    }
+    assert!(scene.sandbox().connected_accounts().is_empty());
+    assert_eq!(attempts(&jane), 0);
+    let same = [("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "navigate")];
+    let begun = jane.send(Method::GET, START, &same).await;
+    assert_eq!(begun.status(), StatusCode::FOUND);
+    let refused = jane.send(Method::POST, "/connect/gmail/verify?state=a", &FETCH).await;
+    assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn an_outage_is_503_and_the_attempt_goes_on() {
+    let scene = Scene::new();
+    let mut jane = scene.logged_in(JANE).await;
+    let down = || Fault::Status(StatusCode::INTERNAL_SERVER_ERROR);
+    scene.sandbox().fail(Endpoint::Api, down());
+    let refused = jane.post(START).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.header("retry-after").is_some());
+    scene.sandbox().heal(Endpoint::Api);
+
+    let back = scene.consented(&mut jane).await;
+    scene.sandbox().fail(Endpoint::Api, down());
+    let refused = jane.open(&back).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(failure(&refused), &ConnectFailure::Unavailable);
+    assert_eq!(refused.header("retry-after"), Some("2"));
+    assert!(refused.text().starts_with("<!doctype html>"));
+    assert!(!scene.is_active(JANE));
+    scene.sandbox().heal(Endpoint::Api);
+    assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
+    assert!(scene.is_active(JANE));
+}
+
+#[tokio::test]
+async fn browsers_are_sent_to_web_pages_only() {
+    let scene = Scene::new();
+    let mut jane = scene.logged_in(JANE).await;
+    for address in ["javascript:alert(1)", "/there", "//evil.test"] {
+        scene.sandbox().redirect_verified_users_to(address);
+        let back = scene.consented(&mut jane).await;
+        let refused = jane.open(&back).await;
+        assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR, "{address}");
+        assert!(!refused.text().contains(address));
+    }
+    let answer = |link: &str| {
+        let body = format!(r#"{{"connected_account":{{"id":"ca_1"}},"link":"{link}"}}"#);
+        Fault::Answer(Response::new(body.into()))
+    };
+    scene.sandbox().fail_times(Endpoint::Api, 2, answer("javascript:alert(1)"));
+    assert_eq!(jane.post(START).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let elsewhere = "https://accounts.example.com/x";
+    scene.sandbox().fail_times(Endpoint::Api, 2, answer(elsewhere));
+    assert_eq!(jane.post(START).await.location(), elsewhere);
+}
+
+#[tokio::test]
+async fn the_identifier_and_the_answers_are_the_apps_own() {
+    let scene = Scene::with(|connect| {
+        connect
+            .path("/accounts/gmail")
+            .identifier(|session: &Session| session.user().email.clone())
+            .on_rejection(|rejected| {
+                let failure = format!("{:?}", rejected.reason().failure());
+                let mut response = rejected.into_response();
+                *response.body_mut() = failure.into();
+                response
+            })
+    });
+    let mut jane = scene.logged_in(JANE).await;
+    let begun = jane.post("/accounts/gmail").await;
+    let back = scene.sandbox().consent(begun.location()).unwrap();
+    assert!(back.starts_with(&format!("{ORIGIN}/accounts/gmail/verify?")));
+    assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
+    let account = scene.sandbox().connected_account("gmail", JANE).unwrap();
+    assert_eq!(account.status, "ACTIVE");
+    let refused = jane.send(Method::GET, &back, &NAVIGATION).await;
+    assert_eq!(refused.text(), "AttemptUnknown");
+}
+
+#[tokio::test]
+async fn an_attempt_for_one_connection_is_none_for_another() {
+    let scene = Scene::new();
+    scene.sandbox().add_gmail_connection("second");
+    let second = ConnectAccount::builder(&scene.world.sessions, "second").build().unwrap();
+    let app = scene.app.clone().merge(second.routes());
+    let mut jane = scene.logged_in(JANE).await.at(&app);
+    let back = scene.consented(&mut jane).await;
+    let elsewhere = back.replace("/connect/gmail/", "/connect/second/");
+    let refused = jane.open(&elsewhere).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(!scene.is_active(JANE));
+}
+
+#[tokio::test]
+async fn an_unknown_connection_is_the_apps_mistake() {
+    let scene = Scene::new();
+    let wrong = ConnectAccount::builder(&scene.world.sessions, "Gmail").path("/connect/wrong");
+    let app = scene.app.clone().merge(wrong.build().unwrap().routes());
+    let mut jane = scene.logged_in(JANE).await.at(&app);
+    let refused = jane.post("/connect/wrong").await;
+    assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(failure(&refused), &ConnectFailure::Misconfigured);
+    assert_eq!(refused.json()["error"], "server_error");
+}
+
+#[test]
+fn settings_that_cannot_work_are_told_at_once() {
+    let world = World::new();
+    for path in ["", "connect", "//evil.test", "/connect/", "/connect/{id}", "/connect?a"] {
+        let error = ConnectAccount::builder(&world.sessions, "").path(path).build().unwrap_err();
+        assert!(error.problems().len() >= 2, "{path}: {error}");
+    }
+    let spaced = ConnectAccount::builder(&world.sessions, "Gmail of Acme").build().unwrap();
+    assert_eq!(spaced.path(), "/connect/Gmail-of-Acme");
+    assert_eq!(spaced.verify_path(), "/connect/Gmail-of-Acme/verify");
+}
+
+#[tokio::test]
+async fn a_consent_without_verification_comes_to_nothing_where_it_is_required() {
+    let scene = Scene::new();
+    let mut jane = scene.logged_in(JANE).await;
+    scene.consented(&mut jane).await;
+    let id = scene.sandbox().user(JANE).unwrap().id;
+    let key = tower_scalekit::api::connected_accounts::AccountKey::of("gmail", id);
+    let accounts = scene.sandbox().scalekit().api().connected_accounts();
+    let link = accounts.authorization_link(&key).await.unwrap();
+    let failed = scene.sandbox().consent(link.url().as_str()).unwrap_err();
+    assert!(failed.reason.contains("failed_to_exchange"), "{failed}");
+    assert!(!scene.is_active(JANE));
+}
+
+#[tokio::test]
+async fn services_work_without_a_router() {
+    let scene = Scene::new();
+    let connect = ConnectAccount::builder(&scene.world.sessions, "gmail").build().unwrap();
+    let cookie = scene.sandbox().session_cookie(&scene.world.sessions, JANE).await;
+    let request = Request::post("/anywhere").header("cookie", cookie).body(()).unwrap();
+    let begun = connect.start().oneshot(request).await.unwrap();
+    assert_eq!(begun.status(), StatusCode::SEE_OTHER);
+    let link = Url::parse(begun.headers()["location"].to_str().unwrap()).unwrap();
+    assert!(link.path().starts_with("/magicLink/"));
+}
