@@ -3,7 +3,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use url::form_urlencoded;
 
 use super::answer::{AuthFailure, redirect};
-use super::attempt::{Attempt, Origin};
+use super::attempt::{LoginAttempt, Origin};
 use super::route::{Route, route_service};
 use crate::oauth::{OAuthError, SsoError};
 use crate::return_to::{ReturnTo, with_return_to};
@@ -121,7 +121,7 @@ impl Callback {
     async fn complete(
         &self,
         returned: &Returned,
-        attempt: &Attempt,
+        attempt: &LoginAttempt,
         headers: &HeaderMap,
     ) -> Result<Vec<HeaderValue>, AuthFailure> {
         let sessions = &self.0.sessions;
@@ -146,7 +146,7 @@ impl Callback {
     async fn verify(
         &self,
         returned: &Returned,
-        attempt: &Attempt,
+        attempt: &LoginAttempt,
     ) -> Result<VerifiedLogin, AuthFailure> {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
@@ -238,7 +238,7 @@ struct VerifiedLogin {
 
 /// A callback, and the attempt that it answers.
 struct Arrival {
-    attempt: Option<Attempt>,
+    attempt: Option<LoginAttempt>,
     end_attempt: Option<HeaderValue>,
     returned: Result<Returned, AuthFailure>,
 }
@@ -247,17 +247,14 @@ impl Arrival {
     fn of(request: &Request<()>, sessions: &Sessions) -> Self {
         let (state, returned) = Returned::read(request);
         let (attempt, end_attempt) = match state {
-            Some(state) => {
-                let now = sessions.scalekit().clock().now();
-                Attempt::find(sessions, request.headers(), &state, now)
-            }
+            Some(state) => LoginAttempt::find(sessions, request.headers(), &state),
             None => (None, None),
         };
         Self { attempt, end_attempt, returned }
     }
 
     /// What is needed to go on.
-    fn ready(&self) -> Result<(&Returned, &Attempt), AuthFailure> {
+    fn ready(&self) -> Result<(&Returned, &LoginAttempt), AuthFailure> {
         let returned = self.returned.as_ref().map_err(AuthFailure::clone)?;
         let attempt = self.attempt.as_ref().ok_or(AuthFailure::AttemptUnknown)?;
         Ok((returned, attempt))

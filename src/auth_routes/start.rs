@@ -5,7 +5,7 @@ use http::{HeaderMap, Response, StatusCode};
 use time::Duration;
 
 use super::answer::{AuthFailure, redirect};
-use super::attempt::{Attempt, Origin};
+use super::attempt::{LoginAttempt, Origin};
 use crate::oauth::AuthorizationRequest;
 use crate::return_to::ReturnTo;
 use crate::session::Sessions;
@@ -32,15 +32,16 @@ impl LoginStart<'_> {
         let now = scalekit.clock().now();
         // I7: each login that succeeded has taken its attempt away.
         if self.origin == Origin::Launched
-            && Attempt::launched_since(self.sessions, self.headers, now - CIRCLE) >= MAX_LAUNCHES
+            && LoginAttempt::launched_since(self.sessions, self.headers, now - CIRCLE)
+                >= MAX_LAUNCHES
         {
             return Err(AuthFailure::GoesInCircles);
         }
-        let attempt = Attempt::start(self.return_to, self.origin, now).map_err(|error| {
+        let attempt = LoginAttempt::start(self.return_to, self.origin, now).map_err(|error| {
             telemetry::internal_error("login", &error);
             AuthFailure::Misconfigured
         })?;
-        let cookies = attempt.keep(self.sessions, self.headers);
+        let cookies = self.sessions.keep_attempt(&attempt, self.headers);
         let cookies = cookies.ok_or(AuthFailure::Misconfigured)?;
 
         let mut authorization =

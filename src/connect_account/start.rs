@@ -3,7 +3,7 @@ use http::{Method, Request, Response, StatusCode};
 
 use super::ConnectAccount;
 use super::answer::ConnectFailure;
-use super::attempt::Attempt;
+use super::attempt::ConnectAttempt;
 use super::service::connect_service;
 use crate::api::connected_accounts::{AccountKey, NewConnectedAccount};
 use crate::auth_routes::redirect;
@@ -38,11 +38,12 @@ impl StartConnecting {
         let session = session.ok_or(ConnectFailure::Misconfigured)?;
         let identifier = self.0.identifier(session);
         let now = sessions.scalekit().clock().now();
-        let attempt = Attempt::start(&self.0, session, &identifier, now).map_err(|error| {
-            telemetry::internal_error("connect_account", &error);
-            ConnectFailure::Misconfigured
-        })?;
-        let cookies = attempt.keep(&self.0, request.headers());
+        let attempt =
+            ConnectAttempt::start(&self.0, session, &identifier, now).map_err(|error| {
+                telemetry::internal_error("connect_account", &error);
+                ConnectFailure::Misconfigured
+            })?;
+        let cookies = self.0.0.sessions.keep_attempt(&attempt, request.headers());
         let cookies = cookies.ok_or(ConnectFailure::Misconfigured)?;
 
         let account = AccountKey::of(&self.0.0.connection_name, identifier);

@@ -4,7 +4,7 @@ use url::{Url, form_urlencoded};
 
 use super::ConnectAccount;
 use super::answer::ConnectFailure;
-use super::attempt::Attempt;
+use super::attempt::ConnectAttempt;
 use super::service::connect_service;
 use crate::api::ApiError;
 use crate::auth_routes::redirect;
@@ -25,10 +25,7 @@ impl VerifyUser {
     async fn answer(&self, request: Request<()>) -> Response<Bytes> {
         let (state, returned) = Returned::read(&request);
         let (attempt, end_attempt) = match &state {
-            Some(state) => {
-                let now = self.0.0.sessions.scalekit().clock().now();
-                Attempt::find(&self.0, request.headers(), state, now)
-            }
+            Some(state) => ConnectAttempt::find(&self.0, request.headers(), state),
             None => (None, None),
         };
         let verified = match (returned, &attempt) {
@@ -49,7 +46,7 @@ impl VerifyUser {
     async fn verify(
         &self,
         returned: &Returned,
-        attempt: &Attempt,
+        attempt: &ConnectAttempt,
         request: &Request<()>,
     ) -> Result<Option<Url>, ConnectFailure> {
         let session = request.extensions().get::<Session>();

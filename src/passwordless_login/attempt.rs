@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration as StdDuration;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
@@ -13,15 +13,8 @@ use crate::api::passwordless::{PasswordlessType, SentMail};
 use crate::clock::unix_millis;
 use crate::return_to::ReturnTo;
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::session::{AttemptKind, Purpose, Sessions};
+use crate::session::{Attempt, AttemptKind, Sessions};
 
-/// In as many tabs a person may be logging in at once.
-const MAX_ATTEMPTS: usize = 3;
-/// And so large their cookies may be together: with a session's, still within the 8 KB that nginx
-/// takes of a header by default.
-const MAX_ATTEMPTS_BYTES: usize = 4000;
-/// A browser that has more of them to give back is asked again next time.
-const MAX_DROPPED: usize = 20;
 /// So much longer than the code is the attempt known, so that the person is told what is wrong and
 /// can have another mail.
 const KEPT_AFTER_EXPIRY: Duration = Duration::minutes(10);
@@ -32,7 +25,7 @@ const MAX_LIFETIME: Duration = Duration::days(1);
 const MAX_RETURN_TO_BYTES: usize = 1500;
 const MAX_REQUEST_ID_BYTES: usize = 512;
 
-pub(super) struct Attempt {
+pub(super) struct MailAttempt {
     /// Names the cookie, and tells a page's forms which attempt they are of. No secret.
     pub(super) id: String,
     pub(super) auth_request_id: SecretString,
@@ -63,7 +56,7 @@ struct Content<'a> {
     expires_at: i64,
 }
 
-impl Attempt {
+impl MailAttempt {
     /// The `state` of an attempt that is about to begin.
     pub(super) fn new_state() -> Result<SecretString, RandomSourceFailed> {
         SecretString::random::<32>()
@@ -118,13 +111,7 @@ impl Attempt {
 
     /// The attempts that this browser is making, the newest mail first.
     pub(super) fn all(sessions: &Sessions, headers: &HeaderMap) -> Vec<Self> {
-        let now = sessions.scalekit().clock().now();
-        let presented =
-            sessions.cookies().presented_attempts(AttemptKind::PasswordlessLogin, headers);
-        let mut attempts: Vec<_> = presented
-            .filter_map(|(name, sealed)| Self::open(sessions, name, sealed))
-            .filter(|attempt| now < attempt.ends_at())
-            .collect();
+        let mut attempts: Vec<Self> = sessions.attempts(headers).collect();
         attempts.sort_by_key(|attempt| std::cmp::Reverse(attempt.mailed_at));
         attempts
     }
@@ -137,48 +124,18 @@ impl Attempt {
             None => attempts.next(),
         }
     }
+}
 
-    /// `Set-Cookie` values that have the browser keep this attempt and drop those that are too old
-    /// or too many.
-    pub(super) fn keep(
-        &self,
-        sessions: &Sessions,
-        headers: &HeaderMap,
-    ) -> Option<Vec<HeaderValue>> {
-        let cookies = sessions.cookies();
-        let name = cookies.attempt_name(AttemptKind::PasswordlessLogin, &self.id);
-        let content = self.encode()?;
-        let sealed = sessions.keys().seal(Purpose::PasswordlessAttempt, &name, &content).ok()?;
-        let lifetime = self.ends_at() - self.mailed_at;
-        let mut values = vec![cookies.set_attempt(&name, &sealed, lifetime)?];
+impl Attempt for MailAttempt {
+    const KIND: AttemptKind = AttemptKind::PasswordlessLogin;
+    const MAX: usize = 3;
 
-        // The newest first.
-        let mut others: Vec<(Option<OffsetDateTime>, &str, usize)> = cookies
-            .presented_attempts(AttemptKind::PasswordlessLogin, headers)
-            .filter(|(other, _)| *other != name)
-            .map(|(name, sealed)| {
-                let attempt = Self::open(sessions, name, sealed);
-                let attempt = attempt.filter(|attempt| self.mailed_at < attempt.ends_at());
-                (attempt.map(|attempt| attempt.mailed_at), name, name.len() + sealed.len())
-            })
-            .collect();
-        others.sort_unstable_by(|one, two| two.cmp(one));
-        let mut total = name.len() + sealed.len();
-        let dropped = others.iter().enumerate().filter(|(index, (mailed_at, _, bytes))| {
-            total += bytes;
-            *index >= MAX_ATTEMPTS - 1 || total > MAX_ATTEMPTS_BYTES || mailed_at.is_none()
-        });
-        let removals =
-            dropped.take(MAX_DROPPED).filter_map(|(_, (_, name, _))| cookies.removal(name));
-        values.extend(removals);
-        Some(values)
+    fn id(&self) -> Option<String> {
+        Some(self.id.clone())
     }
 
-    /// The `Set-Cookie` value that ends it.
-    pub(super) fn end(&self, sessions: &Sessions) -> Option<HeaderValue> {
-        sessions
-            .cookies()
-            .removal(&sessions.cookies().attempt_name(AttemptKind::PasswordlessLogin, &self.id))
+    fn began_at(&self) -> OffsetDateTime {
+        self.mailed_at
     }
 
     fn ends_at(&self) -> OffsetDateTime {
@@ -198,10 +155,8 @@ impl Attempt {
         serde_json::to_vec(&content).ok().map(Zeroizing::new)
     }
 
-    fn open(sessions: &Sessions, name: &str, sealed: &str) -> Option<Self> {
-        let unsealed = sessions.keys().open(Purpose::PasswordlessAttempt, name, sealed)?;
-        let content: Content<'_> = serde_json::from_slice(&unsealed.content).ok()?;
-        let id = sessions.cookies().attempt_id(AttemptKind::PasswordlessLogin, name)?;
+    fn decode(id: &str, content: &[u8]) -> Option<Self> {
+        let content: Content<'_> = serde_json::from_slice(content).ok()?;
         Some(Self {
             id: id.to_owned(),
             auth_request_id: content.auth_request_id.as_ref().into(),
@@ -236,8 +191,8 @@ pub struct PendingLogin {
     pub return_to: ReturnTo,
 }
 
-impl From<Attempt> for PendingLogin {
-    fn from(attempt: Attempt) -> Self {
+impl From<MailAttempt> for PendingLogin {
+    fn from(attempt: MailAttempt) -> Self {
         Self {
             attempt: attempt.id,
             email: attempt.email,

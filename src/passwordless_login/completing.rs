@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::PasswordlessLogin;
 use super::answer::{PasswordlessFailure, json, see_other};
-use super::attempt::Attempt;
+use super::attempt::MailAttempt;
 use super::mailing::unexpected;
 use super::once::Key;
 use crate::api::ErrorAnswer;
@@ -31,7 +31,7 @@ impl VerifiedEmail {
 impl PasswordlessLogin {
     pub(super) async fn verify_code(
         &self,
-        attempt: &Attempt,
+        attempt: &MailAttempt,
         code: SecretString,
     ) -> Result<VerifiedEmail, PasswordlessFailure> {
         let key = Key::verification(attempt, code.expose());
@@ -53,8 +53,8 @@ impl PasswordlessLogin {
     pub(super) async fn verify_own_link(
         &self,
         token: &SecretString,
-        attempts: Vec<Attempt>,
-    ) -> Result<(VerifiedEmail, Attempt), PasswordlessFailure> {
+        attempts: Vec<MailAttempt>,
+    ) -> Result<(VerifiedEmail, MailAttempt), PasswordlessFailure> {
         let mut failed = PasswordlessFailure::LinkRefused;
         for attempt in &attempts {
             let key = Key::verification(attempt, token.expose());
@@ -114,11 +114,11 @@ impl PasswordlessLogin {
     pub(super) async fn log_in(
         &self,
         verified: VerifiedEmail,
-        attempt: Option<&Attempt>,
+        attempt: Option<&MailAttempt>,
         request: &Request<()>,
     ) -> Response<Bytes> {
         let sessions = &self.0.sessions;
-        let end_attempt = attempt.and_then(|attempt| attempt.end(sessions));
+        let end_attempt = attempt.and_then(|attempt| sessions.end_attempt(attempt));
         let begun = match self.admitted(verified).await {
             Ok(local) => sessions.begin(local, request.headers()).await.map_err(|error| {
                 telemetry::internal_error("passwordless_login", &error);
@@ -162,7 +162,7 @@ impl PasswordlessLogin {
     fn as_told_by_time(
         &self,
         failure: PasswordlessFailure,
-        attempt: &Attempt,
+        attempt: &MailAttempt,
     ) -> PasswordlessFailure {
         let now = self.0.sessions.scalekit().clock().now();
         match failure {
@@ -177,7 +177,7 @@ impl PasswordlessLogin {
 }
 
 /// Whether the verification answers this very attempt; decided in constant time.
-fn is_of(verified: &VerifiedEmail, attempt: &Attempt) -> bool {
+fn is_of(verified: &VerifiedEmail, attempt: &MailAttempt) -> bool {
     verified.state.as_ref().is_some_and(|state| *state == attempt.state)
 }
 

@@ -7,7 +7,7 @@ use url::form_urlencoded;
 
 use super::PasswordlessLogin;
 use super::answer::{PasswordlessFailure, conclude};
-use super::attempt::Attempt;
+use super::attempt::MailAttempt;
 use super::page::{self, LinkQuestion};
 use super::service::passwordless_service;
 use crate::origin::is_navigation;
@@ -40,7 +40,7 @@ impl Link {
         let is_opened = request.method() == Method::GET
             && is_navigation(request)
             && !is_in_advance(request.headers());
-        let attempts = Attempt::all(&login.0.sessions, request.headers());
+        let attempts = MailAttempt::all(&login.0.sessions, request.headers());
         match attempts.is_empty() {
             false if is_opened => login.log_in_by_own_link(&token, attempts, request).await,
             true if login.0.same_browser_only => {
@@ -78,7 +78,7 @@ impl PasswordlessLogin {
     pub(super) async fn log_in_by_own_link(
         &self,
         token: &SecretString,
-        attempts: Vec<Attempt>,
+        attempts: Vec<MailAttempt>,
         request: &Request<()>,
     ) -> Response<Bytes> {
         match self.verify_own_link(token, attempts).await {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::PasswordlessLogin;
 use super::answer::{PasswordlessFailure, json, see_other};
-use super::attempt::Attempt;
+use super::attempt::MailAttempt;
 use super::builder::own_paths;
 use super::fields::Fields;
 use super::once::Key;
@@ -50,7 +50,7 @@ impl SendMail {
         &self,
         fields: &Fields,
         return_to: &ReturnTo,
-    ) -> Result<Attempt, PasswordlessFailure> {
+    ) -> Result<MailAttempt, PasswordlessFailure> {
         let login = &self.0.0;
         let email = fields.get("email").map(str::trim).filter(|email| is_address(email));
         let email = email.ok_or(PasswordlessFailure::AddressRefused)?;
@@ -58,7 +58,7 @@ impl SendMail {
             Some(MailTemplate::Unknown(_)) => return Err(PasswordlessFailure::MalformedRequest),
             template => template.or_else(|| login.template.clone()),
         };
-        let state = Attempt::new_state().map_err(|error| {
+        let state = MailAttempt::new_state().map_err(|error| {
             telemetry::internal_error("passwordless_send", &error);
             PasswordlessFailure::Misconfigured
         })?;
@@ -78,7 +78,7 @@ impl SendMail {
             }
         })?;
         let now = scalekit.clock().now();
-        Attempt::begin(email, state, return_to.clone(), &sent, now)
+        MailAttempt::begin(email, state, return_to.clone(), &sent, now)
             .ok_or(PasswordlessFailure::Misconfigured)
     }
 }
@@ -105,7 +105,7 @@ impl ResendMail {
             Err(failure) => return login.refuse(failure, request, None),
         };
         let sessions = &login.0.sessions;
-        let attempt = Attempt::find(sessions, request.headers(), fields.get("attempt"));
+        let attempt = MailAttempt::find(sessions, request.headers(), fields.get("attempt"));
         let Some(attempt) = attempt else {
             return login.refuse(PasswordlessFailure::AttemptUnknown, request, None);
         };
@@ -131,11 +131,11 @@ impl PasswordlessLogin {
     /// A mail is on its way.
     fn under_way(
         &self,
-        attempt: &Attempt,
+        attempt: &MailAttempt,
         request: &Request<()>,
     ) -> Result<Response<Bytes>, PasswordlessFailure> {
         let sessions = &self.0.sessions;
-        let cookies = attempt.keep(sessions, request.headers());
+        let cookies = sessions.keep_attempt(attempt, request.headers());
         let cookies = cookies.ok_or(PasswordlessFailure::Misconfigured)?;
         if is_shown(request.headers()) {
             return Ok(see_other(&self.code_page(attempt), cookies));

@@ -102,7 +102,7 @@ pub use self::page::LinkQuestion;
 pub use self::service::PasswordlessFuture;
 pub use self::verify::Verify;
 
-use self::attempt::Attempt;
+use self::attempt::MailAttempt;
 use self::builder::{LinkPage, Pages, Paths};
 use self::once::Once;
 use crate::api::passwordless::{MailTemplate, SentMail, VerifiedEmail};
@@ -187,7 +187,7 @@ impl PasswordlessLogin {
         request_headers: &HeaderMap,
         attempt: Option<&str>,
     ) -> Option<PendingLogin> {
-        Attempt::find(&self.0.sessions, request_headers, attempt).map(PendingLogin::from)
+        MailAttempt::find(&self.0.sessions, request_headers, attempt).map(PendingLogin::from)
     }
 }
 

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::answer::PasswordlessFailure;
-use super::attempt::Attempt;
+use super::attempt::MailAttempt;
 use crate::clock::Clock;
 use crate::flight::Flights;
 
@@ -28,7 +28,7 @@ pub(super) struct Key {
 impl Key {
     /// A code or link that is verified. That it was bridges an outage of the shared store too: it
     /// is spent by then.
-    pub(super) fn verification(attempt: &Attempt, credential: &str) -> Self {
+    pub(super) fn verification(attempt: &MailAttempt, credential: &str) -> Self {
         Self::new(["verify", &bound_to(attempt), credential], Duration::from_secs(60))
     }
 
@@ -39,7 +39,7 @@ impl Key {
     }
 
     /// A mail that is sent once more. Nobody means to have two of them at the same time.
-    pub(super) fn resend(attempt: &Attempt) -> Self {
+    pub(super) fn resend(attempt: &MailAttempt) -> Self {
         Self::new(["resend", &bound_to(attempt), ""], Duration::from_secs(5))
     }
 
@@ -51,7 +51,7 @@ impl Key {
 }
 
 /// What only the browser that makes the attempt has.
-fn bound_to(attempt: &Attempt) -> Zeroizing<String> {
+fn bound_to(attempt: &MailAttempt) -> Zeroizing<String> {
     Zeroizing::new([attempt.auth_request_id.expose(), attempt.state.expose()].join("\0"))
 }
 

@@ -14,7 +14,7 @@ use http_body::Body;
 
 use super::PasswordlessLogin;
 use super::answer::{PasswordlessFailure, PasswordlessRejection};
-use super::attempt::Attempt;
+use super::attempt::MailAttempt;
 use super::fields::Fields;
 use crate::body::ResponseBody;
 use crate::return_to::{ReturnTo, with_return_to};
@@ -45,14 +45,14 @@ impl PasswordlessLogin {
         &self,
         failure: PasswordlessFailure,
         request: &Request<()>,
-        attempt: Option<&Attempt>,
+        attempt: Option<&MailAttempt>,
     ) -> Response<Bytes> {
         let way_on = match attempt {
             Some(attempt) if failure.leaves_the_mail() => self.code_page(attempt),
             attempt => self.start_page(attempt.map(|attempt| &attempt.return_to)),
         };
         let ended = attempt.filter(|_| failure.ends_attempt());
-        let end = ended.and_then(|attempt| attempt.end(&self.0.sessions));
+        let end = ended.and_then(|attempt| self.0.sessions.end_attempt(attempt));
         let rejection = PasswordlessRejection::new(failure, request.headers(), way_on);
         self.0.renderer.render(rejection.set_cookies(end), request)
     }
@@ -73,7 +73,7 @@ impl PasswordlessLogin {
         with_return_to(&self.0.pages.start, return_to)
     }
 
-    pub(super) fn code_page(&self, attempt: &Attempt) -> String {
+    pub(super) fn code_page(&self, attempt: &MailAttempt) -> String {
         format!("{}?attempt={}", self.0.pages.code, attempt.id)
     }
 }

@@ -6,7 +6,7 @@ use http_body::Body;
 
 use super::PasswordlessLogin;
 use super::answer::PasswordlessFailure;
-use super::attempt::Attempt;
+use super::attempt::MailAttempt;
 use super::link::is_link_token;
 use super::service::passwordless_service;
 use crate::secret::SecretString;
@@ -38,7 +38,7 @@ impl Verify {
             (Some(code), None) => self.code(code, fields.get("attempt"), request).await,
             (None, Some(token)) => self.link(token, fields.get("page"), request).await,
             _ => {
-                let attempt = Attempt::find(&login.0.sessions, request.headers(), None);
+                let attempt = MailAttempt::find(&login.0.sessions, request.headers(), None);
                 let failure = PasswordlessFailure::MalformedRequest;
                 login.refuse(failure, request, attempt.as_ref())
             }
@@ -47,7 +47,7 @@ impl Verify {
 
     async fn code(&self, code: &str, id: Option<&str>, request: &Request<()>) -> Response<Bytes> {
         let login = &self.0;
-        let Some(attempt) = Attempt::find(&login.0.sessions, request.headers(), id) else {
+        let Some(attempt) = MailAttempt::find(&login.0.sessions, request.headers(), id) else {
             return login.refuse(PasswordlessFailure::AttemptUnknown, request, None);
         };
         let verified = match typed(code) {
@@ -72,7 +72,7 @@ impl Verify {
             return login.refuse(PasswordlessFailure::MalformedRequest, request, None);
         }
         let token = SecretString::from(token);
-        let attempts = Attempt::all(&login.0.sessions, request.headers());
+        let attempts = MailAttempt::all(&login.0.sessions, request.headers());
         if !attempts.is_empty() {
             return login.log_in_by_own_link(&token, attempts, request).await;
         }

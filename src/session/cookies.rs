@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header};
 
+use super::Purpose;
+
 /// Browsers drop a cookie of more than 4,096 bytes (C3); this leaves them some slack.
 const MAX_COOKIE_BYTES: usize = 3900;
 /// More than one already needs larger buffers in nginx than its default ones (C4); more than this
@@ -37,6 +39,14 @@ impl AttemptKind {
             Self::ConnectAccount => "connect_",
             Self::Login => "login_",
             Self::PasswordlessLogin => "passwordless_",
+        }
+    }
+
+    pub(super) fn purpose(self) -> Purpose {
+        match self {
+            Self::ConnectAccount => Purpose::ConnectAttempt,
+            Self::Login => Purpose::LoginAttempt,
+            Self::PasswordlessLogin => Purpose::PasswordlessAttempt,
         }
     }
 }

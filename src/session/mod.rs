@@ -28,6 +28,7 @@
 //! ```
 
 mod admission;
+mod attempts;
 mod beginning;
 mod builder;
 mod cookies;
@@ -64,6 +65,7 @@ pub use self::secret::SessionSecret;
 pub use self::user::User;
 
 pub(crate) use self::admission::Admission;
+pub(crate) use self::attempts::Attempt;
 pub(crate) use self::builder::is_plain;
 pub(crate) use self::cookies::{ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentedCookies};
 pub(crate) use self::ending::LogoutError;
