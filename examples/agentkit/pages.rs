@@ -49,7 +49,7 @@ pub fn mails(session: &Session, mails: &Mails) -> String {
                 @for mail in mails {
                     section.card {
                         h2 { (mail.subject) }
-                        p.muted { (mail.from) ", " (mail.time()) }
+                        p.muted { (mail.from) br; (mail.time()) }
                         p { (mail.snippet) }
                     }
                 }

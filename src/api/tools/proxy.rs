@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn method_query_body_and_headers_pass() {
         let request = Request::post("/gmail/v1/x%20y?a=1&a=%2F").header("x-goog", "1");
-        let sent = sent(request.header("content-type", "text/plain").body("hello")).unwrap();
+        let request = request.header("content-type", "text/plain").body("hello").unwrap();
+        let sent = sent(request).unwrap();
         assert_eq!(sent.uri(), "https://acme.scalekit.test/base/proxy/gmail/v1/x%20y?a=1&a=%2F",);
         assert_eq!((sent.method().as_str(), sent.body().as_ref()), ("POST", &b"hello"[..]));
         assert_eq!((&sent.headers()["x-goog"], sent.headers().len()), (&"1".parse().unwrap(), 4));

@@ -145,10 +145,7 @@ fn get(environment: &Environment, request: &Request<Bytes>, with_credentials: bo
     let which = which(|name| query.get(name))?;
     let state = environment.lock();
     let account = known(&state, &which)?;
-    let mut details = details(account);
-    if with_credentials {
-        details["authorization_details"] = account.authorization_details.clone();
-    }
+    let details = if with_credentials { full(account) } else { details(account) };
     Ok(json!({ "connected_account": details }))
 }
 
@@ -327,21 +324,21 @@ fn no_connection(name: &str) -> Refused {
 }
 
 /// `connected_accountsConnectedAccount`
-fn full(account: &Account) -> Value {
+fn full(account: &Account) -> Map<String, Value> {
     let mut details = details(account);
-    details["authorization_details"] = account.authorization_details.clone();
+    details.insert("authorization_details".to_owned(), account.authorization_details.clone());
     details
 }
 
 /// The same without its credentials.
-fn details(account: &Account) -> Value {
+fn details(account: &Account) -> Map<String, Value> {
     let mut details = summary(account);
-    details["api_config"] = account.api_config.clone().into();
+    details.insert("api_config".to_owned(), account.api_config.clone().into());
     details
 }
 
 /// `connected_accountsConnectedAccountForList`
-fn summary(account: &Account) -> Value {
+fn summary(account: &Account) -> Map<String, Value> {
     let mut summary = Map::new();
     let mut set = |name: &str, value: Value| summary.insert(name.to_owned(), value);
     set("authorization_type", json!("OAUTH"));
@@ -359,5 +356,5 @@ fn summary(account: &Account) -> Value {
             set(name, timestamp(time));
         }
     }
-    summary.into()
+    summary
 }
