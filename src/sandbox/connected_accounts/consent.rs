@@ -78,7 +78,7 @@ const NOT_CONNECTED: &str = "Gmail is not connected";
 
 fn expired() -> Response<Bytes> {
     let reason = "The link was used, or is too old. Go back to the application for another one.";
-    pages::problem(StatusCode::BAD_REQUEST, "This link is over", reason)
+    pages::problem(StatusCode::NOT_FOUND, "This link is over", reason)
 }
 
 /// The user has let the application in: the account is active, or waits for the application to

@@ -47,6 +47,7 @@ impl Calls {
         calls.sessions(&api.sessions(), sandbox).await;
         calls.auth_requests(&api.auth_requests()).await;
         calls.single_sign_on(api, sandbox).await;
+        calls.connected_accounts(api, sandbox).await;
         calls.passwordless(&api.passwordless(), sandbox).await;
         calls
     }
