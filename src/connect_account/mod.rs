@@ -3,7 +3,7 @@
 //! An authorization link of a [connected account](crate::api::connected_accounts) is good for
 //! whoever opens it: a user could send theirs to a colleague, whose mailbox would then be the
 //! user's. So Scalekit asks the app who came back before it activates the account. [`ConnectAccount`]
-//! answers that, with two services behind [`RequireSession`](crate::RequireSession):
+//! answers that, with two services behind [`RequireSession`]:
 //!
 //! | service | where by default | what it does |
 //! |---|---|---|

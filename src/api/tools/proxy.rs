@@ -57,7 +57,8 @@ pub(super) fn proxied(
     })?;
     forward_only_what_may_be(&mut parts.headers);
     let value = |text: &str| match HeaderValue::from_str(text) {
-        Ok(value) if !value.is_empty() => Ok(value),
+        // What is not ASCII is read in one way here and in another there: as somebody else's.
+        Ok(value) if !text.is_empty() && text.is_ascii() => Ok(value),
         _ => Err(ApiError::InvalidCall("connection name or identifier fits into no header")),
     };
     parts.headers.insert(CONNECTION_NAME, value(connection_name)?);
