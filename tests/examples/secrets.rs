@@ -237,6 +237,30 @@ async fn a12_sandbox_says_its_settings_and_no_other_secret() {
     secrets.assert_absent("standard error", &rest.join("\n"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a12_agentkit_says_no_secret() {
+    let agentkit = Watched::run("agentkit", &["--yes"], &[]).await;
+    agentkit.program.said("5 unread mails");
+    agentkit.assert_discreet(&[], 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a12_agentkit_as_a_web_app_says_no_secret() {
+    let agent = Watched::start_with(Sandbox::builder(), "agentkit", &["--serve"], &[]).await;
+    agent.sandbox.require_user_verification(true);
+    agent.log_in("/login").await;
+    for forged in ["x", ""] {
+        let begun = agent.visitor.post(&agent.address("/connect/gmail"), &[]).await;
+        let link = begun.headers()[header::LOCATION].to_str().unwrap();
+        agent.secrets.add(link.rsplit('/').next().unwrap());
+        let returned = agent.sandbox.consent(link).unwrap();
+        agent.visitor.get(&format!("{returned}{forged}")).await;
+    }
+    let home = agent.visitor.get(&agent.address("/")).await;
+    assert!(String::from_utf8_lossy(home.body()).contains("unread"), "{home:?}");
+    agent.assert_discreet(&["account_not_connected", "login_completed"], 20).await;
+}
+
 /// A stranger's callback, one whose code cannot be traded, and logins that the environment refuses.
 async fn fail_to_log_in(app: &Watched, login: &str) {
     let stranger = "/auth/callback?code=a-code-that-nobody-gave&state=a-state-that-nobody-had";

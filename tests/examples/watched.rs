@@ -48,7 +48,17 @@ impl Watched {
         example: &str,
         settings: &[(&str, &str)],
     ) -> Self {
-        let mut watched = Self::run_at(environment, example, &[], settings).await;
+        Self::start_with(environment, example, &[], settings).await
+    }
+
+    /// The same with arguments.
+    pub async fn start_with(
+        environment: SandboxBuilder,
+        example: &str,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let mut watched = Self::run_at(environment, example, arguments, settings).await;
         watched.url = watched.program.said("listening on ");
         watched
     }
