@@ -1,40 +1,27 @@
 //! The example `agentkit --serve`: connect Gmail, consent, come back, see the mails.
 
-use std::env;
-use std::path::Path;
-
 use tower_scalekit::Sandbox;
 
-use crate::app::Environment;
+use crate::app::{App, Environment, example};
 use crate::browser::{Browser, Kind};
 use crate::processes::{Program, fresh_folder};
 
-struct Agent {
-    program: Program,
-    url: String,
-}
-
-impl Agent {
+impl App {
     /// With these settings and no others.
-    fn run(settings: &[(&str, &str)]) -> Self {
-        let test = env::current_exe().unwrap();
-        let profile = test.parent().and_then(Path::parent).unwrap();
-        let example = profile.join("examples").join(format!("agentkit{}", env::consts::EXE_SUFFIX));
-        assert!(example.is_file(), "{} is missing: `cargo build --examples`", example.display());
+    fn agent(settings: &[(&str, &str)]) -> Self {
         let settings = [settings, &[("BIND", "127.0.0.1:0")]].concat();
-        let program = Program::start(&example, &["--serve"], &settings, fresh_folder());
-        let url = program.said("listening on ");
-        Self { program, url }
-    }
-
-    fn alone() -> Self {
-        Self::run(&[])
+        Self::listening(Program::start(
+            &example("agentkit"),
+            &["--serve"],
+            &settings,
+            fresh_folder(),
+        ))
     }
 
     /// With a sandbox of the test's, where users have to be verified and then come back.
-    fn with(environment: &Environment) -> Self {
+    fn agent_at(environment: &Environment) -> Self {
         let sandbox = &environment.sandbox;
-        let agent = Self::run(&[
+        let agent = Self::agent(&[
             ("SCALEKIT_ENVIRONMENT_URL", environment.server.environment_url()),
             ("SCALEKIT_CLIENT_ID", sandbox.client_id()),
             ("SCALEKIT_CLIENT_SECRET", sandbox.client_secret().expose()),
@@ -58,7 +45,7 @@ fn status(environment: &Environment, email: &str) -> &'static str {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_connects_gmail_and_sees_their_mails() {
     let Some(browser) = Browser::open().await else { return };
-    let agent = Agent::alone();
+    let agent = App::agent(&[]);
     let sandbox = agent.program.said("sandbox on ");
     browser.go(&agent.url).await;
     browser.shows(&["An agent that reads your mail"]).await;
@@ -78,10 +65,9 @@ async fn a_person_connects_gmail_and_sees_their_mails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_return_opened_by_another_user_connects_nothing() {
-    let Some(browser) = Browser::open().await else { return };
-    let Some(other) = Browser::open().await else { return };
+    let Some([browser, other]) = Browser::open_two().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
-    let agent = Agent::with(&environment);
+    let agent = App::agent_at(&environment);
     agent.logs_in(&browser, "jane@acme.test").await;
     browser.click("main form button").await;
     browser.shows(&["Connect Gmail?"]).await;
@@ -111,7 +97,7 @@ async fn a_return_opened_by_another_user_connects_nothing() {
 async fn a_forged_state_connects_nothing() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
-    let agent = Agent::with(&environment);
+    let agent = App::agent_at(&environment);
     agent.logs_in(&browser, "jane@acme.test").await;
     browser.click("main form button").await;
     browser.shows(&["Connect Gmail?"]).await;
@@ -134,7 +120,7 @@ async fn a_forged_state_connects_nothing() {
 async fn who_does_not_allow_it_is_not_connected_and_may_try_again() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
-    let agent = Agent::with(&environment);
+    let agent = App::agent_at(&environment);
     agent.logs_in(&browser, "jane@acme.test").await;
     browser.click("main form button").await;
     browser.click("button[value=deny]").await;
@@ -148,7 +134,7 @@ async fn who_does_not_allow_it_is_not_connected_and_may_try_again() {
 async fn an_expired_account_is_connected_again() {
     let Some(browser) = Browser::open_as(Kind::WithoutScripts).await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
-    let agent = Agent::with(&environment);
+    let agent = App::agent_at(&environment);
     let jane = environment.sandbox.user("jane@acme.test").unwrap().id;
     let id = environment.sandbox.add_connected_account("gmail", &jane);
     agent.logs_in(&browser, "jane@acme.test").await;
@@ -167,7 +153,7 @@ async fn an_expired_account_is_connected_again() {
 async fn pages_fit_a_phone() {
     let Some(browser) = Browser::open_as(Kind::Narrow).await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
-    let agent = Agent::with(&environment);
+    let agent = App::agent_at(&environment);
     agent.logs_in(&browser, "jane@acme.test").await;
     browser.fits("agentkit-connect").await;
     browser.click("main form button").await;

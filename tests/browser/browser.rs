@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fantoccini::cookies::Cookie;
@@ -51,6 +51,35 @@ pub struct Browser {
     _seat: SemaphorePermit<'static>,
 }
 
+/// What a browser is made of.
+struct Programs {
+    driver: PathBuf,
+    chromium: PathBuf,
+}
+
+impl Programs {
+    /// `None` where they are not installed, which is a failure in CI.
+    fn find() -> Option<Self> {
+        let chromium = installed(&["chromium", "chromium-browser", "google-chrome"]);
+        let (Some(driver), Some(chromium)) = (installed(&["chromedriver"]), chromium) else {
+            assert!(env::var("CI").as_deref() != Ok("true"), "chromium or chromedriver is missing");
+            println!("skipped: chromium or chromedriver is not installed");
+            return None;
+        };
+        Some(Self { driver, chromium })
+    }
+
+    async fn open(&self, kind: Kind, seat: SemaphorePermit<'static>) -> Browser {
+        let driver = Driver::start(&self.driver);
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities(kind, &self.chromium, driver.folder()))
+            .connect(&driver.url())
+            .await
+            .unwrap();
+        Browser { client, kind, _driver: driver, _seat: seat }
+    }
+}
+
 impl Browser {
     /// `None` where Chromium is not installed, which is a failure in CI.
     pub async fn open() -> Option<Self> {
@@ -58,20 +87,18 @@ impl Browser {
     }
 
     pub async fn open_as(kind: Kind) -> Option<Self> {
-        let chromium = installed(&["chromium", "chromium-browser", "google-chrome"]);
-        let (Some(driver), Some(chromium)) = (installed(&["chromedriver"]), chromium) else {
-            assert!(env::var("CI").as_deref() != Ok("true"), "chromium or chromedriver is missing");
-            println!("skipped: chromium or chromedriver is not installed");
-            return None;
-        };
-        let seat = SEATS.acquire().await.unwrap();
-        let driver = Driver::start(&driver);
-        let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities(kind, &chromium, driver.folder()))
-            .connect(&driver.url())
-            .await
-            .unwrap();
-        Some(Self { client, kind, _driver: driver, _seat: seat })
+        let programs = Programs::find()?;
+        Some(programs.open(kind, SEATS.acquire().await.unwrap()).await)
+    }
+
+    /// Two people's. They take their seats at once: two tests that each waited for a second one
+    /// would wait for ever.
+    pub async fn open_two() -> Option<[Self; 2]> {
+        let programs = Programs::find()?;
+        let mut seats = SEATS.acquire_many(2).await.unwrap();
+        let seat = seats.split(1).unwrap();
+        let first = programs.open(Kind::Plain, seat).await;
+        Some([first, programs.open(Kind::Plain, seats).await])
     }
 
     pub async fn go(&self, url: &str) {

@@ -1,5 +1,6 @@
 //! The examples, run as people run them, against a sandbox of the test's.
 
+mod agentkit;
 mod running;
 mod secrets;
 mod setup;

@@ -45,11 +45,18 @@ pub fn start(example: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Pr
 
 /// What an example leaves behind that ends by itself: exit code, output, errors.
 pub async fn run(example: &str, settings: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(program(example));
-    command.env_clear().envs(settings.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
+    let mut command = command(example, &[]);
+    command.envs(settings.iter().copied());
     let output = timeout(PATIENCE, command.output()).await.expect("it runs on").unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// An example that is about to start without any settings.
+pub fn command(example: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program(example));
+    command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    command
 }
 
 /// Beside this test's folder: `cargo test` builds examples too.
