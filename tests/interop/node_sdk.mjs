@@ -18,6 +18,10 @@ const calls = {
   refresh: ({ refreshToken }) => client.refreshAccessToken(refreshToken),
   logoutUrl: (options) => client.getLogoutUrl(options),
   clientToken: () => client.getClientAccessToken(),
+  proxy: async (call) => {
+    const { status, data } = await client.actions.request(call);
+    return { status, data };
+  },
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

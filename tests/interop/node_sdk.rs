@@ -43,3 +43,9 @@ async fn a_person_logs_out() {
     let Some(mut sdk) = start().await else { return };
     sdk::a_person_logs_out(&mut sdk).await;
 }
+
+#[tokio::test]
+async fn the_proxy_gives_what_it_gives_to_us() {
+    let Some(mut sdk) = start().await else { return };
+    sdk::the_proxy_gives_what_it_gives_to_us(&mut sdk).await;
+}

@@ -55,6 +55,11 @@ def is_valid(token, **options):
     return client.validate_access_token(token, TokenValidationOptions(**options))
 
 
+def proxy(connectionName, identifier, path, queryParams):
+    answer = client.actions.request(connectionName, identifier, path, query_params=queryParams)
+    return {"status": answer.status_code, "data": answer.json()}
+
+
 calls = {
     "authorizationUrl": authorization_url,
     "exchange": exchange,
@@ -63,6 +68,7 @@ calls = {
     "refresh": refresh,
     "logoutUrl": logout_url,
     "clientToken": client.get_client_access_token,
+    "proxy": proxy,
 }
 
 for line in sys.stdin:
