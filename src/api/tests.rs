@@ -1,5 +1,6 @@
 //! The API as apps meet it, against the sandbox.
 
+mod connected_accounts;
 mod connections;
 mod directories;
 mod organizations;

@@ -19,6 +19,12 @@ const calls = {
   launchClaims: ({ token, ...options }) => client.getIdpInitiatedLoginClaims(token, options),
   logoutUrl: (options) => client.getLogoutUrl(options),
   clientToken: () => client.getClientAccessToken(),
+  proxy: async (call) => {
+    // The SDK gets its token with the first gRPC call, which the sandbox does not speak.
+    await client.coreClient.authenticateClient();
+    const { status, data } = await client.actions.request(call);
+    return { status, data };
+  },
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -49,3 +49,9 @@ async fn launches_are_understood() {
     let Some(mut sdk) = start().await else { return };
     sdk::launches_are_understood(&mut sdk).await;
 }
+
+#[tokio::test]
+async fn the_proxy_gives_what_it_gives_to_us() {
+    let Some(mut sdk) = start().await else { return };
+    sdk::the_proxy_gives_what_it_gives_to_us(&mut sdk).await;
+}

@@ -59,6 +59,11 @@ def is_valid(token, **options):
     return client.validate_access_token(token, TokenValidationOptions(**options))
 
 
+def proxy(connectionName, identifier, path, queryParams):
+    answer = client.actions.request(connectionName, identifier, path, query_params=queryParams)
+    return {"status": answer.status_code, "data": answer.json()}
+
+
 calls = {
     "authorizationUrl": authorization_url,
     "exchange": exchange,
@@ -68,6 +73,7 @@ calls = {
     "launchClaims": launch_claims,
     "logoutUrl": logout_url,
     "clientToken": client.get_client_access_token,
+    "proxy": proxy,
 }
 
 for line in sys.stdin:

@@ -232,6 +232,23 @@ pub(crate) async fn a_person_logs_out(sdk: &mut Sdk) {
     sdk.try_call("refresh", &refresh).await.unwrap_err();
 }
 
+/// A call by way of the proxy has the same answer as this crate's, errors of the service included.
+pub(crate) async fn the_proxy_gives_what_it_gives_to_us(sdk: &mut Sdk) {
+    sdk.sandbox.add_connected_account("gmail", "user_123");
+    let tools = sdk.sandbox.scalekit().api().tools();
+    let path = "/gmail/v1/users/me/messages";
+    let query = json!({ "q": "is:unread from:acme", "maxResults": 3 });
+    let theirs = json!({
+        "connectionName": "gmail", "identifier": "user_123", "path": path, "queryParams": query,
+    });
+    let theirs = sdk.call("proxy", theirs).await;
+    let ours = http::Request::get(format!("{path}?q=is:unread+from:acme&maxResults=3"));
+    let ours = tools.proxy("gmail", "user_123", ours.body("").unwrap()).await.unwrap();
+    assert_eq!(theirs["status"], ours.status().as_u16());
+    assert_eq!(theirs["data"], serde_json::from_slice::<Value>(ours.body()).unwrap());
+    assert_eq!(theirs["data"]["messages"].as_array().map(Vec::len), Some(3));
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
 }

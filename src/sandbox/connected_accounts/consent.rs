@@ -11,6 +11,7 @@ use crate::sandbox::environment::Environment;
 use crate::sandbox::login::form_of_own_page;
 use crate::sandbox::pages::{self, GmailPage};
 use crate::sandbox::parameters::Parameters;
+use crate::sandbox::redirects::is_loopback;
 use crate::sandbox::respond::redirect;
 use crate::sandbox::state::State;
 
@@ -68,10 +69,7 @@ pub(in crate::sandbox) fn submit(
 pub(in crate::sandbox) fn connected(request: &Request<Bytes>) -> Response<Bytes> {
     let query = Parameters::of_query(request);
     // An address in the query is anybody's: only that of an application on this machine is linked.
-    let application = query.get("application").filter(|url| {
-        Url::parse(url).is_ok_and(|url| matches!(url.host_str(), Some("127.0.0.1" | "localhost")))
-    });
-    pages::connected(application)
+    pages::connected(query.get("application").filter(|url| is_loopback(url)))
 }
 
 const NOT_CONNECTED: &str = "Gmail is not connected";

@@ -153,7 +153,7 @@ impl ConnectedAccounts {
             verification_required: false,
             verified_redirect: None,
             provider_faults: VecDeque::new(),
-            since: now,
+            since: now.replace_nanosecond(0).unwrap_or(now),
         }
     }
 

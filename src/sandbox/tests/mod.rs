@@ -1,6 +1,7 @@
 //! The environment as its users meet it: over the in-process client and over a socket.
 
 mod api;
+mod connected_accounts;
 mod connections;
 mod directories;
 mod faults;

@@ -1,0 +1,118 @@
+//! The pages where a user connects their Gmail.
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+
+use super::Sandbox;
+use crate::api::connected_accounts::{AccountKey, NewConnectedAccount};
+
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+
+/// A new account and the path of a link to it.
+async fn linked(sandbox: &Sandbox, user_verify_url: Option<&str>) -> String {
+    let accounts = sandbox.scalekit().api().connected_accounts();
+    let user = AccountKey::of("gmail", "<b>user");
+    accounts.get_or_create(&NewConnectedAccount::new(&user)).await.unwrap();
+    let link = match user_verify_url {
+        None => accounts.authorization_link(&user).await,
+        Some(url) => accounts.verified_authorization_link(&user, url, "s t&a").await,
+    };
+    link.unwrap().url().path().to_owned()
+}
+
+fn send(
+    sandbox: &Sandbox,
+    method: Method,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &'static str,
+) -> Response<Bytes> {
+    let request = Request::builder().method(method).uri(target);
+    let request =
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    sandbox.environment.route(&request.body(Bytes::from(body)).unwrap())
+}
+
+fn status(sandbox: &Sandbox) -> &'static str {
+    sandbox.connected_accounts()[0].status
+}
+
+fn location(response: &Response<Bytes>) -> &str {
+    response.headers()[header::LOCATION].to_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_browser_is_asked_and_a_program_is_not() {
+    let sandbox = Sandbox::new();
+    let link = linked(&sandbox, None).await;
+    let page = send(&sandbox, Method::GET, &link, &[("accept", "text/html,*/*;q=0.8")], "");
+    assert_eq!(page.status(), StatusCode::OK);
+    let html = std::str::from_utf8(page.body()).unwrap();
+    assert!(html.contains("Connect Gmail?") && html.contains("&lt;b&gt;user"), "{html}");
+    assert_eq!(status(&sandbox), "PENDING_AUTH");
+    let done = send(&sandbox, Method::GET, &link, &[("accept", "*/*")], "");
+    assert_eq!((done.status(), location(&done)), (StatusCode::FOUND, "/connected"));
+    assert_eq!(status(&sandbox), "ACTIVE");
+    let again = send(&sandbox, Method::GET, &link, &[], "");
+    assert_eq!(again.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn only_the_pages_own_form_is_taken() {
+    let sandbox = Sandbox::new();
+    let link = linked(&sandbox, None).await;
+    let theirs = [FORM, ("sec-fetch-site", "cross-site")];
+    let refused = send(&sandbox, Method::POST, &link, &theirs, "action=allow");
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let empty = send(&sandbox, Method::POST, &link, &[], "action=allow");
+    assert_eq!(empty.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(status(&sandbox), "PENDING_AUTH");
+    let denied = send(&sandbox, Method::POST, &link, &[FORM], "action=deny");
+    assert_eq!((denied.status(), status(&sandbox)), (StatusCode::OK, "PENDING_AUTH"));
+    let late = send(&sandbox, Method::POST, &link, &[FORM], "action=allow");
+    assert_eq!((late.status(), status(&sandbox)), (StatusCode::BAD_REQUEST, "PENDING_AUTH"));
+}
+
+#[tokio::test]
+async fn a_link_and_what_follows_it_grow_old() {
+    let sandbox = Sandbox::new();
+    let hour = std::time::Duration::from_secs(60 * 60);
+    let link = linked(&sandbox, None).await;
+    sandbox.clock().advance(hour);
+    assert_eq!(send(&sandbox, Method::GET, &link, &[], "").status(), StatusCode::BAD_REQUEST);
+
+    let link = linked(&sandbox, Some("https://app.test/verify?a=b")).await;
+    let back = send(&sandbox, Method::GET, &link, &[], "");
+    let back = location(&back).to_owned();
+    assert!(back.starts_with("https://app.test/verify?a=b&auth_request_id="), "{back}");
+    assert!(back.ends_with("&state=s+t%26a"), "{back}");
+    let id = back.split(['=', '&']).nth(3).unwrap();
+    sandbox.clock().advance(hour);
+    let accounts = sandbox.scalekit().api().connected_accounts();
+    accounts.verify_user(id, "<b>user").await.unwrap_err();
+    assert_eq!(status(&sandbox), "PENDING_VERIFICATION");
+}
+
+#[tokio::test]
+async fn the_last_page_links_to_this_machine_only() {
+    let sandbox = Sandbox::new();
+    let page = |application: &str| {
+        let target = format!("/connected?application={application}");
+        let page = send(&sandbox, Method::GET, &target, &[], "");
+        String::from_utf8(page.body().to_vec()).unwrap()
+    };
+    assert!(page("http://127.0.0.1:3000").contains(r#"<a href="http://127.0.0.1:3000">"#));
+    for elsewhere in [
+        "https://evil.test",
+        "http://127.0.0.1:1@evil.test",
+        "javascript://localhost/%250aalert(1)",
+        "data:text/html,x",
+        "",
+    ] {
+        assert!(!page(elsewhere).contains("<a "), "{elsewhere}");
+    }
+    let accounts = sandbox.scalekit().api().connected_accounts();
+    let user = AccountKey::of("gmail", "user");
+    accounts.create(&NewConnectedAccount::new(&user)).await.unwrap();
+    accounts.verified_authorization_link(&user, "javascript:alert(1)", "s").await.unwrap_err();
+}
