@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
+use zeroize::Zeroize as _;
 
 use crate::api::wire;
 use crate::secret::SecretString;
@@ -97,6 +98,21 @@ impl StaticCredentials {
     #[must_use]
     pub fn expose(&self) -> &Map<String, Value> {
         &self.details
+    }
+}
+
+impl Drop for StaticCredentials {
+    fn drop(&mut self) {
+        self.details.values_mut().for_each(wipe);
+    }
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(wipe),
+        Value::Object(members) => members.values_mut().for_each(wipe),
+        Value::String(text) => text.zeroize(),
+        _ => {}
     }
 }
 
