@@ -54,7 +54,7 @@ async fn a_browser_is_asked_and_a_program_is_not() {
     assert_eq!((done.status(), location(&done)), (StatusCode::FOUND, "/connected"));
     assert_eq!(status(&sandbox), "ACTIVE");
     let again = send(&sandbox, Method::GET, &link, &[], "");
-    assert_eq!(again.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(again.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn only_the_pages_own_form_is_taken() {
     let denied = send(&sandbox, Method::POST, &link, &[FORM], "action=deny");
     assert_eq!((denied.status(), status(&sandbox)), (StatusCode::OK, "PENDING_AUTH"));
     let late = send(&sandbox, Method::POST, &link, &[FORM], "action=allow");
-    assert_eq!((late.status(), status(&sandbox)), (StatusCode::BAD_REQUEST, "PENDING_AUTH"));
+    assert_eq!((late.status(), status(&sandbox)), (StatusCode::NOT_FOUND, "PENDING_AUTH"));
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_link_and_what_follows_it_grow_old() {
     let hour = std::time::Duration::from_secs(60 * 60);
     let link = linked(&sandbox, None).await;
     sandbox.clock().advance(hour);
-    assert_eq!(send(&sandbox, Method::GET, &link, &[], "").status(), StatusCode::BAD_REQUEST);
+    assert_eq!(send(&sandbox, Method::GET, &link, &[], "").status(), StatusCode::NOT_FOUND);
 
     let link = linked(&sandbox, Some("https://app.test/verify?a=b")).await;
     let back = send(&sandbox, Method::GET, &link, &[], "");
