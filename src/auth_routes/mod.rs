@@ -65,7 +65,7 @@ pub use crate::return_to::ReturnTo;
 
 pub(crate) use self::answer::{conceal_address, redirect};
 pub(crate) use self::attempt::Origin;
-pub(crate) use self::route::Route;
+pub(crate) use self::route::{Route, answering_service};
 pub(crate) use self::start::{LoginStart, page_to_return_to};
 
 use crate::session::Sessions;

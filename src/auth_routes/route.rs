@@ -61,8 +61,7 @@ impl Route {
     }
 }
 
-/// Makes a tower service over requests with any body of a type around a [`Route`], whose work is
-/// `async fn answer(&self, Request<()>) -> Response<Bytes>`.
+/// Makes an [`answering_service`] of a type around a [`Route`].
 macro_rules! route_service {
     ($service:ident) => {
         impl $service {
@@ -87,10 +86,18 @@ macro_rules! route_service {
             }
         }
 
+        crate::auth_routes::answering_service!($service);
+    };
+}
+
+/// Makes a tower service over requests with any body of a type that answers them all itself with
+/// `async fn answer(&self, Request<()>) -> Response<Bytes>`.
+macro_rules! answering_service {
+    ($service:ident) => {
         impl<B> tower_service::Service<http::Request<B>> for $service {
             type Response = http::Response<crate::body::ResponseBody>;
             type Error = std::convert::Infallible;
-            type Future = super::RouteFuture;
+            type Future = crate::auth_routes::RouteFuture;
 
             fn poll_ready(
                 &mut self,
@@ -99,23 +106,24 @@ macro_rules! route_service {
                 std::task::Poll::Ready(Ok(()))
             }
 
-            fn call(&mut self, request: http::Request<B>) -> super::RouteFuture {
+            fn call(&mut self, request: http::Request<B>) -> crate::auth_routes::RouteFuture {
                 let (service, request) = (self.clone(), request.map(|_| ()));
-                super::RouteFuture::new(async move { service.answer(request).await })
+                crate::auth_routes::RouteFuture::new(async move { service.answer(request).await })
             }
         }
     };
 }
 
+pub(crate) use answering_service;
 pub(super) use route_service;
 
-/// Response future of the services in this module.
+/// Response future of services that answer every request themselves.
 ///
 /// Most of them have network work to do; one allocation does not matter there.
 pub struct RouteFuture(BoxFuture<'static, Response<Bytes>>);
 
 impl RouteFuture {
-    pub(super) fn new(work: impl Future<Output = Response<Bytes>> + Send + 'static) -> Self {
+    pub(crate) fn new(work: impl Future<Output = Response<Bytes>> + Send + 'static) -> Self {
         Self(Box::pin(work))
     }
 }

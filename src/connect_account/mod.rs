@@ -52,7 +52,6 @@ mod attempt;
 mod builder;
 #[cfg(feature = "axum")]
 mod router;
-mod service;
 mod start;
 mod verify;
 
@@ -69,7 +68,6 @@ use crate::session::{Session, Sessions};
 
 pub use self::answer::{ConnectFailure, ConnectRejection};
 pub use self::builder::ConnectAccountBuilder;
-pub use self::service::ConnectFuture;
 pub use self::start::StartConnecting;
 pub use self::verify::VerifyUser;
 

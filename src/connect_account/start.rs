@@ -4,9 +4,8 @@ use http::{Method, Request, Response, StatusCode};
 use super::ConnectAccount;
 use super::answer::ConnectFailure;
 use super::attempt::ConnectAttempt;
-use super::service::connect_service;
 use crate::api::connected_accounts::{AccountKey, NewConnectedAccount};
-use crate::auth_routes::redirect;
+use crate::auth_routes::{answering_service, redirect};
 use crate::session::Session;
 use crate::telemetry;
 
@@ -58,4 +57,4 @@ impl StartConnecting {
     }
 }
 
-connect_service!(StartConnecting);
+answering_service!(StartConnecting);

@@ -5,9 +5,8 @@ use url::{Url, form_urlencoded};
 use super::ConnectAccount;
 use super::answer::ConnectFailure;
 use super::attempt::ConnectAttempt;
-use super::service::connect_service;
 use crate::api::ApiError;
-use crate::auth_routes::redirect;
+use crate::auth_routes::{answering_service, redirect};
 use crate::oauth::is_error_code;
 use crate::session::Session;
 use crate::telemetry;
@@ -64,7 +63,7 @@ impl VerifyUser {
     }
 }
 
-connect_service!(VerifyUser);
+answering_service!(VerifyUser);
 
 /// What the environment sends back in the address.
 struct Returned {
