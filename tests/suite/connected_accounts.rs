@@ -1,20 +1,25 @@
 //! Connected accounts and tools, as agents use them.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::future::join_all;
+use bytes::Bytes;
+use futures::future::{BoxFuture, join_all};
 use futures::{StreamExt as _, TryStreamExt as _};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use serde_json::json;
-use tower_scalekit::Sandbox;
+use tokio::sync::Barrier;
 use tower_scalekit::api::connected_accounts::{
     AccountEvents, AccountKey, ConnectedAccountStatus, ConnectedAccountsApi, Credentials,
     NewConnectedAccount, OAuthCredentials, WaitError,
 };
 use tower_scalekit::api::tools::{ExecuteError, ToolCall};
 use tower_scalekit::api::{Api, ApiError};
-use tower_scalekit::sandbox::{Endpoint, Fault};
+use tower_scalekit::http_client::{HttpClient, HttpClientError};
+use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient};
 use tower_scalekit::webhook::WebhookEvent;
+use tower_scalekit::{Sandbox, Scalekit};
 
 use crate::support::sandbox_builder;
 
@@ -60,25 +65,48 @@ async fn an_account_is_made_connected_and_taken_away() {
     assert!(matches!(accounts.delete(&user()).await, Err(ApiError::NotFound(_))));
 }
 
+/// Gives its first answers about accounts all at once, so that nobody has created one by then.
+struct Together {
+    sandbox: SandboxClient,
+    looked: AtomicUsize,
+    all: Barrier,
+}
+
+impl HttpClient for Together {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
+        let looks = request.uri().path().ends_with("/details");
+        Box::pin(async move {
+            let answer = self.sandbox.send(request).await;
+            if looks && self.looked.fetch_add(1, Ordering::SeqCst) < 50 {
+                self.all.wait().await;
+            }
+            answer
+        })
+    }
+}
+
 #[tokio::test]
 async fn fifty_at_once_get_one_account() {
-    let (sandbox, _, accounts) = environment();
-    // All of them look before the first one creates.
-    let held = sandbox.hold(Endpoint::Api);
+    let sandbox = sandbox_builder().build();
+    let together =
+        Together { sandbox: sandbox.client(), looked: AtomicUsize::new(0), all: Barrier::new(50) };
+    let secret = sandbox.client_secret().clone();
+    let scalekit = Scalekit::builder(sandbox.environment_url(), sandbox.client_id(), secret)
+        .clock(sandbox.clock().clock())
+        .http_client(together)
+        .build()
+        .unwrap();
+    let accounts = scalekit.api().connected_accounts();
     let new = NewConnectedAccount::new(&user());
-    let calls = (0..50).map(|_| {
-        let (accounts, new) = (accounts.clone(), new.clone());
-        tokio::spawn(async move { accounts.get_or_create(&new).await })
-    });
-    let calls: Vec<_> = calls.collect();
-    while sandbox.requests(Endpoint::Api) < 50 {
-        tokio::task::yield_now().await;
-    }
-    drop(held);
-    let outcomes = join_all(calls).await.into_iter().map(|call| call.unwrap().unwrap().id);
-    let ids: std::collections::BTreeSet<_> = outcomes.collect();
+    let found = join_all((0..50).map(|_| accounts.get_or_create(&new))).await;
+    let ids: BTreeSet<_> = found.into_iter().map(|account| account.unwrap().id).collect();
     assert_eq!(ids.len(), 1);
     assert_eq!(sandbox.connected_accounts().len(), 1);
+    let calls = sandbox.requests(Endpoint::Api);
+    assert_eq!(calls, 50 + 50 + 49, "all look, all create, and who was late looks again");
 }
 
 #[tokio::test]
