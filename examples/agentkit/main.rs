@@ -10,6 +10,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod mails;
+#[path = "../common/page.rs"]
+mod page;
 mod pages;
 mod serve;
 

@@ -1,10 +1,11 @@
 //! The pages of the web app. `maud` escapes what it is given.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use tower_scalekit::Session;
 use tower_scalekit::api::connected_accounts::ConnectedAccountStatus;
 
 use crate::mails::Mails;
+use crate::page::logged_in;
 
 pub fn welcome() -> String {
     page(
@@ -73,28 +74,5 @@ pub fn failed(session: &Session, what: &str) -> String {
 }
 
 fn page(title: &str, session: Option<&Session>, content: Markup) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(include_str!("../saaskit/style.css"))) }
-            }
-            body {
-                header {
-                    a.brand href="/" { "Mail agent" }
-                    nav {
-                        @if let Some(session) = session {
-                            span.muted { (session.user().email) }
-                            form method="post" action="/logout" { button.link { "Log out" } }
-                        }
-                    }
-                }
-                main { (content) }
-            }
-        }
-    };
-    page.into_string()
+    crate::page::page("Mail agent", title, logged_in(session), content)
 }

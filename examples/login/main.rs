@@ -8,11 +8,13 @@
 mod common;
 #[path = "../common/me.rs"]
 mod me;
+#[path = "../common/page.rs"]
+mod page;
 
 use axum::Router;
 use axum::response::{Html, Redirect};
 use axum::routing::get;
-use maud::{DOCTYPE, html};
+use maud::html;
 use tower_scalekit::{RequireSession, Session, Sessions};
 
 /// Address and what it does.
@@ -49,30 +51,18 @@ async fn main() {
 }
 
 async fn home(session: Option<Session>) -> Html<String> {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Ways to log in" }
-                style { (maud::PreEscaped(include_str!("../saaskit/style.css"))) }
+    let content = html! {
+        h1 { "Ways to log in" }
+        @if let Some(session) = &session {
+            p.lead { "Logged in as " (session.user().display_name()) ". " a href="/api/me" { "Who am I?" } }
+        } @else {
+            p.lead { "Each link starts a login with other parameters." }
+        }
+        div.cards {
+            @for (address, what) in WAYS {
+                section.card { h2 { a href=(address) { code { (address) } } } (what) }
             }
-            body { main {
-                h1 { "Ways to log in" }
-                @if let Some(session) = session {
-                    p.lead { "Logged in as " (session.user().display_name()) ". " a href="/api/me" { "Who am I?" } }
-                    form method="post" action="/logout" { button.button { "Log out" } }
-                } @else {
-                    p.lead { "Each link starts a login with other parameters." }
-                }
-                div.cards {
-                    @for (address, what) in WAYS {
-                        section.card { h2 { a href=(address) { code { (address) } } } (what) }
-                    }
-                }
-            } }
         }
     };
-    Html(page.into_string())
+    Html(page::page("Ways to log in", "Ways to log in", page::logged_in(session.as_ref()), content))
 }

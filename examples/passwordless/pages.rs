@@ -1,6 +1,6 @@
 //! The pages of the example. `maud` escapes what it is given.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 use tower_scalekit::Session;
 use tower_scalekit::api::passwordless::PasswordlessType;
 use tower_scalekit::passwordless_login::{LinkQuestion, PendingLogin};
@@ -95,23 +95,5 @@ pub fn problem(message: &str, way_on: &str) -> String {
 }
 
 fn page(title: &str, content: Markup) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style {
-                    (PreEscaped(include_str!("../saaskit/style.css")))
-                    (PreEscaped(include_str!("style.css")))
-                }
-            }
-            body {
-                header { a.brand href="/" { "Acme Projects" } }
-                main { (content) }
-            }
-        }
-    };
-    page.into_string()
+    crate::page::page("Acme Projects", title, html! {}, content)
 }

@@ -7,6 +7,8 @@
 mod common;
 #[path = "../common/me.rs"]
 mod me;
+#[path = "../common/page.rs"]
+mod page;
 mod pages;
 
 use axum::extract::State;

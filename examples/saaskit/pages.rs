@@ -1,8 +1,10 @@
 //! The pages of the example. `maud` escapes what it is given.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use time::format_description::well_known::Rfc3339;
 use tower_scalekit::Session;
+
+use crate::page::logged_in;
 
 pub fn home(session: Option<&Session>) -> String {
     page(
@@ -81,30 +83,9 @@ fn badges(names: &[String]) -> Markup {
 }
 
 fn page(title: &str, session: Option<&Session>, content: Markup) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(include_str!("style.css"))) }
-            }
-            body {
-                header {
-                    a.brand href="/" { "Acme Projects" }
-                    nav {
-                        @if let Some(session) = session {
-                            span.muted { (session.user().email) }
-                            form method="post" action="/logout" { button.link { "Log out" } }
-                        } @else {
-                            a href="/login?return_to=/dashboard" { "Log in" }
-                        }
-                    }
-                }
-                main { (content) }
-            }
-        }
+    let navigation = html! {
+        (logged_in(session))
+        @if session.is_none() { a href="/login?return_to=/dashboard" { "Log in" } }
     };
-    page.into_string()
+    crate::page::page("Acme Projects", title, navigation, content)
 }

@@ -1,7 +1,9 @@
 //! The pages of the example. `maud` escapes what it is given.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use tower_scalekit::Session;
+
+use crate::page::logged_in;
 
 pub fn home(session: Option<&Session>, problem: Option<&str>) -> String {
     let content = html! {
@@ -42,35 +44,5 @@ pub fn admin_portal(session: &Session, location: &str) -> String {
 }
 
 fn page(title: &str, session: Option<&Session>, content: Markup) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(include_str!("../saaskit/style.css"))) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    a.brand href="/" { "Acme Projects" }
-                    nav {
-                        @if let Some(session) = session {
-                            span.muted { (session.user().email) }
-                            form method="post" action="/logout" { button.link { "Log out" } }
-                        }
-                    }
-                }
-                main { (content) }
-            }
-        }
-    };
-    page.into_string()
+    crate::page::page("Acme Projects", title, logged_in(session), content)
 }
-
-const STYLE: &str = "
-    form.card { display: grid; gap: .6rem; max-width: 26rem; }
-    form.card input { font: inherit; padding: .6rem; border: 1px solid var(--line); border-radius: .5rem; }
-    iframe.portal { width: 100%; height: 34rem; border: 1px solid var(--line); border-radius: .9rem; background: #fff; }
-";

@@ -1,0 +1,35 @@
+//! The frame of the examples' pages. `maud` escapes what it is given.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use tower_scalekit::Session;
+
+/// A page with the app's name and some navigation above its content.
+pub fn page(app: &str, title: &str, navigation: Markup, content: Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body {
+                header { a.brand href="/" { (app) } nav { (navigation) } }
+                main { (content) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// Who is logged in, and the way out.
+#[allow(dead_code, reason = "each example uses its part")]
+pub fn logged_in(session: Option<&Session>) -> Markup {
+    html! {
+        @if let Some(session) = session {
+            span.muted { (session.user().email) }
+            form method="post" action="/logout" { button.link { "Log out" } }
+        }
+    }
+}
