@@ -62,6 +62,13 @@ impl ReturnTo {
         &self.0
     }
 
+    /// Whether its query has this parameter.
+    pub(crate) fn has(&self, parameter: &str) -> bool {
+        let query = self.0.split('#').next().and_then(|page| page.split_once('?'));
+        let query = query.map_or("", |(_, query)| query);
+        form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == parameter)
+    }
+
     /// Whether it leads to this path.
     pub(crate) fn is_path(&self, path: &str) -> bool {
         self.0

@@ -25,6 +25,9 @@ impl Users {
     pub fn admit(&self, identity: &VerifiedIdentity) -> Result<LocalSession, NotAdmitted> {
         let organization = identity.organization_id().ok_or(NotAdmitted::Refused)?;
         let email = identity.user().email.to_ascii_lowercase();
+        if email.is_empty() {
+            return Err(NotAdmitted::Refused);
+        }
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = !users.keys().any(|(known, _)| known == organization);
         let newcomer = if is_first { Role::Admin } else { Role::Member };

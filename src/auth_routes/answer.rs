@@ -181,7 +181,7 @@ impl AuthFailure {
             },
             Self::GoesInCircles => "The login starts again and again without success",
             Self::Interrupted => "The login could not be completed at the moment",
-            Self::LaunchRefused { .. } => "This way into the app was already used or took too long",
+            Self::LaunchRefused { .. } => "This way into the app is not valid, or no longer",
             Self::LogoutTokenRefused => "The logout token is not valid here",
             Self::MalformedRequest | Self::OtherIssuer => "The request is incomplete",
             Self::MethodNotAllowed { .. } => "Another method is needed here",

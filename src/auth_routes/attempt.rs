@@ -98,7 +98,7 @@ impl LoginAttempt {
     }
 
     /// How many launches from identity providers' portals this browser is still busy with that began
-    /// after `since`: each that ended in a login has taken its cookie away.
+    /// after `since`: each that came back has taken its cookie away.
     pub(super) fn launched_since(
         sessions: &Sessions,
         headers: &HeaderMap,

@@ -26,7 +26,9 @@ pub struct Callback(Route);
 
 impl Callback {
     /// Who has come back from a login, for an app with sessions of its own: verified as for a session
-    /// of ours, which is not begun. `request` is the callback's; no hook is asked.
+    /// of ours, which is not begun. `request` is the callback's; no hook is asked. The tokens are
+    /// dropped: leave `offline_access` out of the
+    /// [`scopes`](crate::session::SessionsBuilder::scopes).
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -37,13 +39,17 @@ impl Callback {
     /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
     /// #     .secret(SessionSecret::generate()?)
     /// #     .redirect_uri("https://app.example.com/auth/callback")
+    /// #     .scopes(["openid", "profile", "email"])
     /// #     .build()?;
     /// # let request = Request::get("/auth/callback?code=c&state=s").body(())?;
     /// let (request, _) = request.into_parts();
     /// let response = match sessions.callback().identify(&request).await {
     ///     Ok(login) => {
     ///         // Begin your session of login.identity here.
-    ///         let mut response = Response::new("Welcome".into());
+    ///         let mut response = Response::builder()
+    ///             .status(StatusCode::SEE_OTHER)
+    ///             .header("location", login.return_to.as_str())
+    ///             .body(bytes::Bytes::new())?;
     ///         login.cookies.set(response.headers_mut());
     ///         response
     ///     }

@@ -11,8 +11,10 @@ use crate::return_to::ReturnTo;
 use crate::session::Sessions;
 use crate::telemetry;
 
-/// So many logins may a portal start in a row, within so long, without one that succeeds.
+/// So many logins may a portal start in a row, within so long, without one that comes back.
 const MAX_LAUNCHES: usize = 3;
+/// The parameter that starts a login wherever it stands.
+pub(crate) const LAUNCH: &str = "idp_initiated_login";
 const CIRCLE: Duration = Duration::minutes(1);
 
 /// A login that is about to start.
@@ -30,7 +32,7 @@ impl LoginStart<'_> {
     pub(crate) fn redirect(self) -> Result<Response<Bytes>, AuthFailure> {
         let scalekit = self.sessions.scalekit();
         let now = scalekit.clock().now();
-        // I7: each login that succeeded has taken its attempt away.
+        // I7: each login that came back has taken its attempt away.
         if self.origin == Origin::Launched
             && LoginAttempt::launched_since(self.sessions, self.headers, now - CIRCLE)
                 >= MAX_LAUNCHES
@@ -55,7 +57,7 @@ impl LoginStart<'_> {
 }
 
 /// Where a login should end: the page that is wanted, unless there is none or it would lead in a
-/// circle; then the start page.
+/// circle or to another login; then the start page.
 pub(crate) fn page_to_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -> ReturnTo {
     let circle = [
         sessions.login_path(),
@@ -65,6 +67,6 @@ pub(crate) fn page_to_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -
         sessions.backchannel_logout_path(),
     ];
     wanted
-        .filter(|page| !circle.iter().any(|path| page.is_path(path)))
+        .filter(|page| !circle.iter().any(|path| page.is_path(path)) && !page.has(LAUNCH))
         .unwrap_or_else(ReturnTo::root)
 }

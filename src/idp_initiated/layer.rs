@@ -85,6 +85,7 @@ impl IdpInitiatedRedirect {
         let page = relay_state.and_then(|text| {
             ReturnTo::parse(text).or_else(|| ReturnTo::on_origin(text, sessions.public_url()))
         });
+        let page = page.filter(|page| page.as_str().len() <= MAX_PAGE_BYTES);
         let selectors = [
             ("connection_id", launch.connection_id),
             ("organization_id", launch.organization_id),
@@ -117,6 +118,9 @@ impl IdpInitiatedRedirect {
         }
     }
 }
+
+/// With longer ones the cookies of the attempts that are counted would not fit beside each other.
+const MAX_PAGE_BYTES: usize = 512;
 
 const USED: Bytes = Bytes::from_static(b"used");
 

@@ -9,8 +9,9 @@
 //! 2. remembers it in the shared store for as long as it lives: a second use, such as a reload or
 //!    the Back button, becomes a plain login. So does one that the store cannot tell from a first;
 //! 3. starts a login through the very connection and organization that the token names, with a
-//!    `state`, `nonce` and PKCE verifier of its own: who follows a stranger's link still has to log
-//!    in, and a stolen assertion is worth nothing. The portal's `relay_state` becomes the page to
+//!    `state`, `nonce` and PKCE verifier of its own: a
+//!    stolen assertion is worth nothing, and a stranger's link can do no more than any link to a
+//!    login through their connection. The portal's `relay_state` becomes the page to
 //!    return to if it is a path or address of this app, and is forgotten if it is not;
 //! 4. never begins a session.
 //!
@@ -19,8 +20,8 @@
 //! environment sends it where a launch has failed, in words of its own. All else reaches the inner
 //! service.
 //!
-//! A portal that launches again and again without a login in between is refused after the third
-//! time in a minute.
+//! A portal that launches again and again without the browser coming back from any of these logins
+//! is refused after the third time in a minute; browsers without cookies cannot be counted.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {

@@ -3,15 +3,12 @@
 use http::{Method, Request};
 use url::form_urlencoded;
 
-use crate::auth_routes::AuthFailure;
+use crate::auth_routes::{AuthFailure, LAUNCH};
 use crate::oauth::SsoError;
 use crate::origin::original_uri;
 use crate::session::Sessions;
 
-const LAUNCH: &str = "idp_initiated_login";
-
 /// What is asked of the layer.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// Nothing: the request is the inner service's.
     Nothing,

@@ -19,10 +19,14 @@ words! {
         ApplicationNotActive = "application_not_active",
         /// The identity provider's assertion came too late.
         AssertionExpired = "assertion_expired",
+        /// The person has to choose an account, which the request did not allow.
+        AccountSelectionRequired = "account_selection_required",
         /// The person did not finish logging in.
         AuthenticationNotCompleted = "authentication_not_completed",
         /// The connection exists and is switched off.
         ConnectionNotActive = "connection_not_active",
+        /// The person has to consent, which the request did not allow.
+        ConsentRequired = "consent_required",
         /// No organization has this e-mail domain.
         DomainNotFound = "domain_not_found",
         /// The identity provider did not give tokens for its code.
@@ -37,6 +41,8 @@ words! {
         InvalidConnectionId = "invalid_connection_id",
         /// Nothing that the request names leads to a connection.
         InvalidConnectionSelector = "invalid_connection_selector",
+        /// One of the scopes is not known.
+        InvalidScope = "invalid_scope",
         /// The identity provider's ID token is not acceptable.
         InvalidIdToken = "invalid_id_token",
         /// There is no such organization.
@@ -55,8 +61,12 @@ words! {
         InvalidSamlResponse = "invalid_saml_response",
         /// The identity provider reports a failure.
         InvalidStatus = "invalid_status",
+        /// The person has to be asked something, which the request did not allow.
+        InteractionRequired = "interaction_required",
         /// The person's address is not of the organization's domains.
         InvalidUserDomain = "invalid_user_domain",
+        /// The person has to log in, which the request did not allow.
+        LoginRequired = "login_required",
         /// The identity provider's response cannot be read.
         MalformedSamlResponse = "malformed_saml_response",
         /// The identity provider left out an attribute that is needed, such as the e-mail address.
@@ -73,6 +83,10 @@ words! {
         SignatureValidationFailed = "signature_validation_failed",
         /// The environment is too busy.
         TemporarilyUnavailable = "temporarily_unavailable",
+        /// The application may not ask for codes.
+        UnauthorizedClient = "unauthorized_client",
+        /// The environment gives no codes to this application.
+        UnsupportedResponseType = "unsupported_response_type",
         /// The application may not do this.
         Unauthorized = "unauthorized",
         /// The identity provider did not tell who the person is.
@@ -105,6 +119,10 @@ impl SsoError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::AccessDenied
+            | Self::AccountSelectionRequired
+            | Self::ConsentRequired
+            | Self::InteractionRequired
+            | Self::LoginRequired
             | Self::AssertionExpired
             | Self::AuthenticationNotCompleted
             | Self::ResponseExpired
@@ -135,6 +153,9 @@ impl SsoError {
             | Self::InvalidOrganizationId
             | Self::InvalidRedirectUri
             | Self::InvalidRequest
+            | Self::InvalidScope
+            | Self::UnauthorizedClient
+            | Self::UnsupportedResponseType
             | Self::Unauthorized => Blame::Application,
             Self::ServerError | Self::TemporarilyUnavailable | Self::Unknown(_) => {
                 Blame::Environment
@@ -150,14 +171,14 @@ impl SsoError {
     /// Whether the environment could not log the person in without asking them something
     /// (OpenID Connect Core section 3.1.2.6).
     pub(crate) fn wants_interaction(&self) -> bool {
-        [
-            "account_selection_required",
-            "consent_required",
-            "interaction_required",
-            "login_required",
-            "user_login_required",
-        ]
-        .contains(&self.as_str())
+        matches!(
+            self,
+            Self::AccountSelectionRequired
+                | Self::ConsentRequired
+                | Self::InteractionRequired
+                | Self::LoginRequired
+                | Self::UserLoginRequired
+        )
     }
 }
 

@@ -178,13 +178,14 @@ impl Sessions {
 pub struct SessionCookies(Vec<HeaderValue>);
 
 impl SessionCookies {
-    /// Adds the cookies to a response, and keeps caches away from it.
+    /// Adds the cookies to a response, and keeps caches and the next site away from it (L12).
     pub fn set(self, response: &mut HeaderMap) {
         for cookie in self.0 {
             response.append(header::SET_COOKIE, cookie);
         }
         never_cache(response);
         vary_on_cookie(response);
+        response.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }
 
     pub(crate) fn new(values: impl IntoIterator<Item = HeaderValue>) -> Self {

@@ -97,7 +97,7 @@ impl VerifiedIdentity {
 impl fmt::Debug for VerifiedIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedIdentity")
-            .field("user_id", &self.user().id)
+            .field("connection_id", &self.connection_id())
             .field("organization_id", &self.organization_id())
             .finish_non_exhaustive()
     }
@@ -130,6 +130,8 @@ mod tests {
         }
         assert_eq!(who.claims::<Extra>().unwrap().department, "Sales");
         assert!(!format!("{who:?}").contains("jane@"));
+        let named = identity(&json!({"sub": "conn_1;jane@example.com"}));
+        assert!(!format!("{named:?}").contains("jane"), "a12: {named:?}");
         assert_eq!(identity(&json!({"sub": "conn_1;x"})).connection_id(), Some("conn_1"));
         assert_eq!(identity(&json!({"sub": "usr_1", "amr": "conn_1"})).connection_id(), None);
     }

@@ -18,6 +18,12 @@ impl Claims {
         &self.0
     }
 
+    /// The claims that say something.
+    pub(crate) fn without_nulls(&self) -> Self {
+        let members = self.0.iter().filter(|(_, value)| !value.is_null());
+        Self(members.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }

@@ -28,6 +28,9 @@ pub struct IdpInitiatedLogin {
     pub connection_id: Option<String>,
     /// The organization (`org_…`).
     pub organization_id: Option<String>,
+    /// Who says that it has issued the token: for those who know whom to expect. It is signed by the
+    /// environment's keys in any case.
+    pub issuer: Option<String>,
     /// The person's address as the portal knows it, to fill in forms with.
     pub login_hint: Option<String>,
     /// Where the portal would like the login to end, unchecked: others have written it. Never use
@@ -108,6 +111,8 @@ impl LaunchExpectations<'_> {
         if claims.kind(typ) != TokenKind::Launch || claims.has("client_id") {
             return Err(TokenError::Kind);
         }
+        // Many write what they do not know as null.
+        let claims = &claims.without_nulls();
         let issuer = claims.text("iss")?;
         let is_issuer = |allowed: &String| issuer == Some(allowed);
         if !self.issuers.is_empty() && !self.issuers.iter().any(is_issuer) {
@@ -118,10 +123,11 @@ impl LaunchExpectations<'_> {
             return Err(TokenError::Audience);
         }
         let expires_at = claims.date("exp")?.ok_or(TokenError::Claim("exp"))?;
+        let issued_at = claims.date("iat")?.unwrap_or(now);
         if now >= expires_at {
             return Err(TokenError::Expired);
         }
-        if expires_at > now.saturating_add(MAX_LIFETIME) {
+        if expires_at > issued_at.min(now).saturating_add(MAX_LIFETIME) {
             return Err(TokenError::Claim("exp"));
         }
         for name in ["iat", "nbf"] {
@@ -144,6 +150,7 @@ impl LaunchExpectations<'_> {
         Ok(IdpInitiatedLogin {
             connection_id,
             organization_id,
+            issuer: issuer.map(str::to_owned),
             login_hint: login_hint.map(str::to_owned),
             relay_state: text("relay_state")?.map(str::to_owned),
             expires_at,
@@ -154,7 +161,7 @@ impl LaunchExpectations<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::{Map, Value, json};
 
     use super::*;
 
@@ -188,6 +195,14 @@ mod tests {
         assert_eq!(launch.relay_state.as_deref(), Some("/reports"));
         assert!(judge(&[], &json!({"connection_id": null, "iss": null, "nbf": null})).is_ok());
         assert!(judge(&[], &json!({"organization_id": "", "login_hint": ""})).is_ok());
+        let nulls = |judged: Map<String, Value>| {
+            let expected = LaunchExpectations { issuers: &[], client_id: "skc_1" };
+            let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
+            expected.judge(&Claims::new(judged), None, String::new(), now)
+        };
+        let claims = json!({"connection_id": "conn_1", "organization_id": null, "exp": NOW + 300,
+            "login_hint": null, "relay_state": null, "iss": null});
+        assert!(nulls(claims.as_object().unwrap().clone()).is_ok());
         assert!(judge(&[], &json!({"aud": ["skc_1"], "jti": "tkn_1"})).is_ok());
         assert!(judge(&["https://a.test", "https://b2b-app.com"], &json!({})).is_ok());
     }
@@ -214,6 +229,7 @@ mod tests {
             (json!({"exp": "9999999999"}), TokenError::Claim("exp")),
             (json!({"exp": NOW}), TokenError::Expired),
             (json!({"exp": NOW + 3601}), TokenError::Claim("exp")),
+            (json!({"iat": NOW - 3301}), TokenError::Claim("exp")),
             (json!({"iat": NOW + 61}), TokenError::NotYetValid),
             (json!({"nbf": NOW + 61}), TokenError::NotYetValid),
         ] {

@@ -138,7 +138,7 @@ async fn other_tokens_and_other_browsers_launch_nothing() {
         "forged".to_owned(),
     ] {
         browser.go(&app.address(&format!("/login?idp_initiated_login={token}"))).await;
-        browser.shows(&["That did not work", "was already used or took too long"]).await;
+        browser.shows(&["That did not work", "is not valid, or no longer"]).await;
         assert_eq!(browser.status().await, 400);
     }
     // A login that somebody else has begun ends in their browser only.

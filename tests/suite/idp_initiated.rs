@@ -238,6 +238,9 @@ async fn i3_a_relay_state_that_leads_elsewhere_is_forgotten_and_the_login_goes_o
         ("javascript:alert(1)", "/"),
         ("/login", "/"),
         ("/logout?now", "/"),
+        ("/me?idp_initiated_login=x", "/"),
+        ("/me?a=b&idp%5Finitiated_login=x#c", "/"),
+        (&format!("/me?{}", "x".repeat(600)), "/"),
         ("https://app.example.com/auth/callback?code=x", "/"),
         ("b3BhcXVl", "/"),
         ("", "/"),
@@ -299,7 +302,11 @@ async fn l2_a_launched_login_ends_in_the_browser_that_it_began_in() {
 async fn i7_a_portal_that_launches_in_a_circle_is_stopped() {
     let world = world();
     let mut browser = world.browser();
-    let target = |number: u32| at_login(&launch(&world.sandbox, json!({"n": number})));
+    // However long the page is that the portal asks for.
+    let page = format!("/me?{}", "x".repeat(1500));
+    let target = |number: u32| {
+        at_login(&launch(&world.sandbox, json!({"n": number, "relay_state": page})))
+    };
     for number in 0..3 {
         let started = browser.open(&target(number)).await;
         assert_eq!(started.status(), StatusCode::FOUND, "{number}");

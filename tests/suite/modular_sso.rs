@@ -174,6 +174,7 @@ async fn an_app_with_sessions_of_its_own_gets_the_identity_and_no_cookie_of_ours
     browser.take_in(&response);
     assert_eq!(browser.names(), [""; 0], "the attempt is over, and no session of ours began");
     response.assert_private();
+    assert_eq!(response.header("referrer-policy"), Some("no-referrer"), "l12");
 
     // The same refusals as the callback's.
     for (target, expected) in [
