@@ -73,7 +73,7 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
 /// Whether a tool's provider answered so, by way of the environment.
 pub(super) fn is_of_a_tool(response: &Response<Bytes>) -> bool {
     let body = ErrorBody::parse(response.body());
-    body.is_some_and(|body| body.error_code() == Some(TOOL_ERROR))
+    body.is_some_and(|body| body.is_of_a_tool())
 }
 
 /// Whether the environment itself does not accept our token, in its gateway's words.
@@ -85,10 +85,10 @@ pub(super) fn is_unauthenticated(response: &Response<Bytes>) -> bool {
 /// What a tool's provider said, if the environment passes that on.
 pub(super) fn tool_error(response: &Response<Bytes>, scalekit: &Scalekit) -> Option<ToolError> {
     let body = ErrorBody::parse(response.body())?;
-    let info = body.tool_error_info();
-    if response.status().is_success() || (body.error_code() != Some(TOOL_ERROR) && info.is_none()) {
+    if response.status().is_success() || !body.is_of_a_tool() {
         return None;
     }
+    let info = body.tool_error_info();
     let text = |name: &str| info.and_then(|info| info.get(name)).and_then(Value::as_str);
     let message = text("tool_error_message").filter(|text| !text.is_empty()).or(body.message());
     let secret = scalekit.client_secret().expose();
@@ -115,6 +115,10 @@ pub(super) fn retry_after(response: &Response<Bytes>, now: OffsetDateTime) -> Op
 struct ErrorBody(Map<String, Value>);
 
 impl ErrorBody {
+    fn is_of_a_tool(&self) -> bool {
+        self.error_code() == Some(TOOL_ERROR) || self.tool_error_info().is_some()
+    }
+
     fn parse(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok().map(Self)
     }

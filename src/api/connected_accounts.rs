@@ -212,7 +212,7 @@ impl ConnectedAccountsApi {
     ) -> Result<Option<Url>, ApiError> {
         let request = self.0.request(Method::POST, "/api/v1/connected_accounts/user/verify");
         let request = request.json(&VerifyBody { auth_request_id, identifier });
-        request.send::<VerifiedAnswer>().await?.url()
+        Ok(request.send::<VerifiedAnswer>().await?.url())
     }
 
     /// Waits until the user has let your app in, five minutes unless told otherwise.

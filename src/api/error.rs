@@ -151,3 +151,12 @@ impl From<NoToken> for ApiError {
         }
     }
 }
+
+impl ErrorAnswer {
+    /// Whether code or message has one of these words in it, in small letters.
+    pub(crate) fn speaks_of(&self, words: &[&str]) -> bool {
+        let texts = [self.error_code.as_deref(), self.message.as_deref()];
+        let mut texts = texts.into_iter().flatten().map(str::to_ascii_lowercase);
+        texts.any(|text| words.iter().any(|word| text.contains(word)))
+    }
+}

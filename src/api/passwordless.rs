@@ -188,10 +188,9 @@ impl PasswordlessError {
     fn refusal(error: ApiError) -> Self {
         match error {
             ApiError::Conflict(answer)
-            | ApiError::Forbidden(answer)
             | ApiError::InvalidRequest(answer)
             | ApiError::NotFound(answer) => {
-                if speaks_of(&answer, &["expire"]) {
+                if is_expiry(&answer) {
                     Self::Expired(answer)
                 } else {
                     Self::Refused(answer)
@@ -202,15 +201,15 @@ impl PasswordlessError {
     }
 }
 
-/// Whether a 429 is the environment's general one, and not of the call's own limit.
-fn is_of_the_environment(answer: &ErrorAnswer, own: &[&str]) -> bool {
-    answer.error_code.as_deref() == Some("RATE_LIMITED") && !speaks_of(answer, own)
+/// Whether the answer tells of an expiry, and not of one possibility of several.
+fn is_expiry(answer: &ErrorAnswer) -> bool {
+    let message = answer.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+    answer.speaks_of(&["expire"]) && !message.contains("invalid")
 }
 
-fn speaks_of(answer: &ErrorAnswer, words: &[&str]) -> bool {
-    let texts = [answer.error_code.as_deref(), answer.message.as_deref()];
-    let mut texts = texts.into_iter().flatten().map(str::to_ascii_lowercase);
-    texts.any(|text| words.iter().any(|word| text.contains(word)))
+/// Whether a 429 is the environment's general one, and not of the call's own limit.
+fn is_of_the_environment(answer: &ErrorAnswer, own: &[&str]) -> bool {
+    answer.error_code.as_deref() == Some("RATE_LIMITED") && !answer.speaks_of(own)
 }
 
 /// What came by mail, and the request it belongs to.

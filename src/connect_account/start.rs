@@ -6,11 +6,13 @@ use super::answer::ConnectFailure;
 use super::attempt::ConnectAttempt;
 use crate::api::connected_accounts::{AccountKey, NewConnectedAccount};
 use crate::auth_routes::{answering_service, redirect};
+use crate::origin::is_navigation;
 use crate::session::Session;
 use crate::telemetry;
 
-/// Sends a user to let the app into their account: `POST` or `GET`, from the app's own pages. Made
-/// by [`ConnectAccount::start`], behind [`RequireSession`](crate::RequireSession).
+/// Sends a user to let the app into their account: `POST` or `GET`, from the app's own pages; who
+/// opens it from elsewhere, or after a login, is sent to the app's first page, which has the
+/// button. Made by [`ConnectAccount::start`], behind [`RequireSession`](crate::RequireSession).
 #[derive(Clone, Debug)]
 pub struct StartConnecting(pub(super) ConnectAccount);
 
@@ -31,7 +33,11 @@ impl StartConnecting {
         let sessions = &self.0.0.sessions;
         // It makes an account: a page of another site must not do so in the user's name.
         if sessions.is_cross_site(request.headers()) {
-            return Err(ConnectFailure::CrossSite);
+            // A login that it took to get here ends so: the app's own page has the button.
+            return match is_navigation(request) {
+                true => Ok(redirect(StatusCode::SEE_OTHER, "/", [])),
+                false => Err(ConnectFailure::CrossSite),
+            };
         }
         let session = request.extensions().get::<Session>();
         let session = session.ok_or(ConnectFailure::Misconfigured)?;

@@ -115,7 +115,9 @@ impl PasswordlessLoginBuilder {
 
     /// Says what session the reader of a mail gets, or that there is none: looks the person up by
     /// the verified address, or makes them. [`NotAdmitted::Refused`] is answered 403;
-    /// [`NotAdmitted::Unavailable`] 503, and the same code or link can be tried again for a minute.
+    /// [`NotAdmitted::Unavailable`] 503, and the same code, or link in the browser that asked for it,
+    /// can be tried again for a minute in this process. A double click may ask it twice: let making
+    /// somebody twice be harmless.
     /// Without it everybody is let in, with [`VerifiedEmail::session`].
     ///
     /// ```

@@ -1,7 +1,7 @@
 //! From a code or a link to a session.
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use serde_json::json;
 
 use super::PasswordlessLogin;
@@ -13,7 +13,7 @@ use crate::api::ErrorAnswer;
 use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
 use crate::origin::is_shown;
 use crate::secret::SecretString;
-use crate::session::{BeginError, LocalSession, NotAdmitted, User};
+use crate::session::{BeginError, LocalSession, NotAdmitted, SessionCookies, User};
 use crate::telemetry;
 
 impl VerifiedEmail {
@@ -55,7 +55,6 @@ impl PasswordlessLogin {
         token: &SecretString,
         attempts: Vec<MailAttempt>,
     ) -> Result<(VerifiedEmail, MailAttempt), PasswordlessFailure> {
-        let mut failed = PasswordlessFailure::LinkRefused;
         for attempt in &attempts {
             let key = Key::verification(attempt, token.expose());
             let id = Some(attempt.auth_request_id.clone());
@@ -65,15 +64,12 @@ impl PasswordlessLogin {
                     let own = attempts.find(|attempt| is_of(&verified, attempt));
                     return own.map(|own| (verified, own)).ok_or_else(state_refused);
                 }
-                // It may be of another tab's attempt.
-                Err(PasswordlessFailure::LinkRefused) => {
-                    let failure = PasswordlessFailure::LinkRefused;
-                    failed = self.as_told_by_time(failure, attempt);
-                }
+                // It may be of another tab's attempt, or of another browser's.
+                Err(PasswordlessFailure::LinkRefused) => {}
                 Err(failure) => return Err(failure),
             }
         }
-        Err(failed)
+        Err(PasswordlessFailure::LinkRefused)
     }
 
     /// Verifies a link that was asked for elsewhere; `page` is the secret of the page whose button
@@ -119,16 +115,13 @@ impl PasswordlessLogin {
     ) -> Response<Bytes> {
         let sessions = &self.0.sessions;
         let end_attempt = attempt.and_then(|attempt| sessions.end_attempt(attempt));
-        let begun = match self.admitted(verified).await {
-            Ok(local) => sessions.begin(local, request.headers()).await.map_err(|error| {
-                telemetry::internal_error("passwordless_login", &error);
-                match error {
-                    BeginError::Store(_) => PasswordlessFailure::Unavailable,
-                    _ => PasswordlessFailure::Misconfigured,
-                }
-            }),
-            Err(failure) => Err(failure),
-        };
+        // R5: the code is spent. A client that leaves does not stop what comes of it.
+        let (login, headers) = (self.clone(), request.headers().clone());
+        let beginning = tokio::spawn(async move { login.begin(verified, &headers).await });
+        let begun = beginning.await.unwrap_or_else(|panic| {
+            telemetry::internal_error("passwordless_login", &panic);
+            Err(PasswordlessFailure::Misconfigured)
+        });
         match begun {
             Ok(cookies) => {
                 telemetry::login_completed();
@@ -145,6 +138,21 @@ impl PasswordlessLogin {
             }
             Err(failure) => self.refuse(failure, request, attempt),
         }
+    }
+
+    async fn begin(
+        &self,
+        verified: VerifiedEmail,
+        headers: &HeaderMap,
+    ) -> Result<SessionCookies, PasswordlessFailure> {
+        let local = self.admitted(verified).await?;
+        self.0.sessions.begin(local, headers).await.map_err(|error| {
+            telemetry::internal_error("passwordless_login", &error);
+            match error {
+                BeginError::Store(_) => PasswordlessFailure::Unavailable,
+                _ => PasswordlessFailure::Misconfigured,
+            }
+        })
     }
 
     async fn admitted(&self, verified: VerifiedEmail) -> Result<LocalSession, PasswordlessFailure> {
@@ -166,9 +174,7 @@ impl PasswordlessLogin {
     ) -> PasswordlessFailure {
         let now = self.0.sessions.scalekit().clock().now();
         match failure {
-            PasswordlessFailure::CodeRefused | PasswordlessFailure::LinkRefused
-                if attempt.is_expired(now) =>
-            {
+            PasswordlessFailure::CodeRefused if attempt.is_expired(now) => {
                 PasswordlessFailure::Expired
             }
             failure => failure,

@@ -21,7 +21,7 @@ const MAX_TOKEN_BYTES: usize = 512;
 /// [`PasswordlessLogin::link`].
 ///
 /// In the browser that asked for the mail it logs in at once and sends the person to where the
-/// login began. Anywhere else, and for who only fetches in advance, it shows a page whose button
+/// login began, unless it is none of that browser's. Anywhere else, and for who only fetches in advance, it shows a page whose button
 /// sends the token to [`Verify`](super::Verify), and uses nothing up.
 #[derive(Clone, Debug)]
 pub struct Link(pub(super) PasswordlessLogin);
@@ -41,8 +41,15 @@ impl Link {
             && is_navigation(request)
             && !is_in_advance(request.headers());
         let attempts = MailAttempt::all(&login.0.sessions, request.headers());
+        let may_be_foreign = !login.0.same_browser_only;
         match attempts.is_empty() {
-            false if is_opened => login.log_in_by_own_link(&token, attempts, request).await,
+            false if is_opened => match login.verify_own_link(&token, attempts).await {
+                Ok((verified, attempt)) => login.log_in(verified, Some(&attempt), request).await,
+                Err(PasswordlessFailure::LinkRefused) if may_be_foreign => {
+                    self.ask(&token, request)
+                }
+                Err(failure) => login.refuse(failure, request, None),
+            },
             true if login.0.same_browser_only => {
                 login.refuse(PasswordlessFailure::OtherBrowser, request, None)
             }
@@ -72,21 +79,6 @@ impl Link {
 }
 
 passwordless_service!(Link);
-
-impl PasswordlessLogin {
-    /// Logs in by a link, in a browser that asked for one.
-    pub(super) async fn log_in_by_own_link(
-        &self,
-        token: &SecretString,
-        attempts: Vec<MailAttempt>,
-        request: &Request<()>,
-    ) -> Response<Bytes> {
-        match self.verify_own_link(token, attempts).await {
-            Ok((verified, attempt)) => self.log_in(verified, Some(&attempt), request).await,
-            Err(failure) => self.refuse(failure, request, None),
-        }
-    }
-}
 
 fn link_token(request: &Request<()>) -> Result<SecretString, PasswordlessFailure> {
     if request.method() != Method::GET && request.method() != Method::HEAD {

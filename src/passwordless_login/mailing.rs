@@ -70,11 +70,16 @@ impl SendMail {
         mail.state = Some(state.expose().to_owned());
         let scalekit = login.sessions.scalekit();
         let sent = scalekit.api().passwordless().send(&mail).await.map_err(|error| {
-            let is_address_refused =
-                matches!(error, PasswordlessError::Api(ApiError::InvalidRequest(_)));
-            match not_sent(error) {
-                _ if is_address_refused => PasswordlessFailure::AddressRefused,
-                failure => failure,
+            match error {
+                // Its words may repeat the address, which concerns no log.
+                PasswordlessError::Api(ApiError::InvalidRequest(answer))
+                    if answer.speaks_of(&["mail", "address"]) =>
+                {
+                    let failure = PasswordlessFailure::AddressRefused;
+                    telemetry::login_failed(failure.name(), answer.error_code.as_deref());
+                    failure
+                }
+                error => not_sent(error),
             }
         })?;
         let now = scalekit.clock().now();

@@ -23,7 +23,8 @@
 //!    Only the button, whose form no other site can send, uses the link up and logs in. With
 //!    [`same_browser_only`](PasswordlessLoginBuilder::same_browser_only) it is refused instead.
 //! 4. Sending tells nothing about accounts: nobody is looked up before the mail has been read.
-//! 5. A form that is sent twice, as by a double click, is carried out once, in this process.
+//! 5. A code or link that is sent twice, as by a double click, is used once, in this process, and so
+//!    is a request for another mail. Each of the two is then logged in.
 //! 6. When something is out of reach the answer is 503, and the attempt goes on.
 //!
 //! The session is a [`LocalSession`](crate::session::LocalSession), kept in the shared store. It
@@ -31,7 +32,8 @@
 //! [`on_login`](PasswordlessLoginBuilder::on_login) knows better.
 //!
 //! Scalekit limits the mails to one address, and nobody limits the addresses: put a rate limit in
-//! front of `/passwordless/send`.
+//! front of `/passwordless/send`. Limit the mails to an address per day, too: each brings five more
+//! guesses at a code.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {

@@ -74,7 +74,14 @@ impl Verify {
         let token = SecretString::from(token);
         let attempts = MailAttempt::all(&login.0.sessions, request.headers());
         if !attempts.is_empty() {
-            return login.log_in_by_own_link(&token, attempts, request).await;
+            match login.verify_own_link(&token, attempts).await {
+                Ok((verified, attempt)) => {
+                    return login.log_in(verified, Some(&attempt), request).await;
+                }
+                // It is none of this browser's.
+                Err(PasswordlessFailure::LinkRefused) => {}
+                Err(failure) => return login.refuse(failure, request, None),
+            }
         }
         match login.verify_foreign_link(&token, page).await {
             Ok(verified) => login.log_in(verified, None, request).await,

@@ -15,8 +15,8 @@ pub(crate) trait Attempt: Sized {
     const KIND: AttemptKind;
     /// In as many tabs a person may be at it at once.
     const MAX: usize = 5;
-    /// And so large their cookies may be together: with a session's, still within the 8 KB that
-    /// nginx takes of a header by default.
+    /// And so large their cookies of one kind may be together: with a session's, still within the
+    /// 8 KB that nginx takes of a header by default.
     const MAX_BYTES: usize = 4000;
 
     /// Names its cookie.

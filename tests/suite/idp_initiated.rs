@@ -304,9 +304,8 @@ async fn i7_a_portal_that_launches_in_a_circle_is_stopped() {
     let mut browser = world.browser();
     // However long the page is that the portal asks for.
     let page = format!("/me?{}", "x".repeat(1500));
-    let target = |number: u32| {
-        at_login(&launch(&world.sandbox, json!({"n": number, "relay_state": page})))
-    };
+    let target =
+        |number: u32| at_login(&launch(&world.sandbox, json!({"n": number, "relay_state": page})));
     for number in 0..3 {
         let started = browser.open(&target(number)).await;
         assert_eq!(started.status(), StatusCode::FOUND, "{number}");

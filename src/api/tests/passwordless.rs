@@ -127,13 +127,13 @@ async fn limits_are_told_apart_from_each_other_and_from_the_general_one() {
 
 #[tokio::test]
 async fn refusals_are_told_apart_from_failures() {
-    for status in [400, 403, 404, 409, 410, 422] {
+    for status in [400, 404, 409, 410, 422] {
         let refused = verified(status, r#"{"code":3,"message":"invalid otp"}"#).await;
         assert!(matches!(refused, Err(PasswordlessError::Refused(_))), "{status}");
         let expired = verified(status, r#"{"code":9,"message":"The OTP has Expired"}"#).await;
         assert!(matches!(expired, Err(PasswordlessError::Expired(_))), "{status}");
     }
-    for (status, body) in [(500, "{}"), (503, ""), (404, "<html>"), (302, "")] {
+    for (status, body) in [(500, "{}"), (503, ""), (404, "<html>"), (302, ""), (403, "{}")] {
         let failed = verified(status, body).await;
         assert!(matches!(failed, Err(PasswordlessError::Api(_))), "{status}");
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Extensions, Request};
+use http::{Extensions, Method, Request, Version};
 use percent_encoding::percent_decode;
 
 use super::{DEADLINE, MAX_ANSWER_BYTES};
@@ -36,6 +36,11 @@ pub(super) fn proxied(
     request: Request<Bytes>,
 ) -> Result<Request<Bytes>, ApiError> {
     let (mut parts, body) = request.into_parts();
+    if [Method::CONNECT, Method::TRACE].contains(&parts.method) {
+        return Err(ApiError::InvalidCall("no proxied request is a tunnel or an echo"));
+    }
+    // Which one it came by is none of the environment's business.
+    parts.version = Version::default();
     if parts.uri.authority().is_some() || parts.uri.scheme().is_some() {
         return Err(ApiError::InvalidCall("the address of a proxied request is a path"));
     }
@@ -58,7 +63,8 @@ pub(super) fn proxied(
     forward_only_what_may_be(&mut parts.headers);
     let value = |text: &str| match HeaderValue::from_str(text) {
         // What is not ASCII is read in one way here and in another there: as somebody else's.
-        Ok(value) if !text.is_empty() && text.is_ascii() => Ok(value),
+        // White space around it is lost on the way.
+        Ok(value) if !text.is_empty() && text.is_ascii() && text.trim() == text => Ok(value),
         _ => Err(ApiError::InvalidCall("connection name or identifier fits into no header")),
     };
     parts.headers.insert(CONNECTION_NAME, value(connection_name)?);
@@ -81,12 +87,15 @@ fn forward_only_what_may_be(headers: &mut HeaderMap) {
     }
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
+    // For some that pass it on it is the same as with the underscore.
+    headers.remove("connection-name");
 }
 
-/// However often they are encoded: nobody knows how often they are decoded on the way.
+/// However often they are encoded: nobody knows how often they are decoded on the way. What is
+/// encoded more often than anybody would is taken for some.
 fn has_dot_segments(path: &str) -> bool {
     let mut path = path.as_bytes().to_vec();
-    loop {
+    for _ in 0..MAX_DECODINGS {
         let is_dots = |segment: &[u8]| segment == b"." || segment == b"..";
         if path.split(|byte| matches!(byte, b'/' | b'\\')).any(is_dots) {
             return true;
@@ -97,7 +106,10 @@ fn has_dot_segments(path: &str) -> bool {
         }
         path = decoded;
     }
+    true
 }
+
+const MAX_DECODINGS: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -189,9 +201,30 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_is_encoded_over_and_over_is_judged_at_once() {
+        assert!(has_dot_segments(&format!("/%{}", "25".repeat(32_000))));
+        assert!(!has_dot_segments("/a%252Fb"));
+    }
+
+    #[test]
+    fn tunnels_and_echoes_are_not_sent() {
+        for method in [Method::CONNECT, Method::TRACE] {
+            let request = Request::builder().method(method).uri("/gmail/v1/x").body("").unwrap();
+            assert!(matches!(sent(request), Err(ApiError::InvalidCall(_))));
+        }
+    }
+
+    #[test]
     fn what_fits_into_no_header_is_not_sent() {
-        for (name, identifier) in [("gmail", ""), ("", "a"), ("gmail\r\nx: y", "a"), ("gmail", "é")]
-        {
+        for (name, identifier) in [
+            ("gmail", ""),
+            ("", "a"),
+            ("gmail\r\nx: y", "a"),
+            ("gmail", "é"),
+            ("gmail", "bob "),
+            ("gmail ", "bob"),
+            ("gmail", "\tbob"),
+        ] {
             let request = Request::get("/gmail/v1/x").body(Bytes::new()).unwrap();
             let sent = proxied(&scalekit(), name, identifier, request);
             assert!(matches!(sent, Err(ApiError::InvalidCall(_))), "{name} {identifier}");

@@ -239,7 +239,8 @@ async fn after_a_resend_with_new_credentials_a_tab_that_was_open_before_takes_th
         assert_refused(&answer, 400, &Failure::CodeRefused);
         assert!(answer.text().contains("newest e-mail"));
     }
-    let answer = super::click(&mut browser, &old_link).await;
+    let page = super::click(&mut browser, &old_link).await;
+    let answer = super::press_the_button(&mut browser, &page).await;
     assert_refused(&answer, 400, &Failure::LinkRefused);
     let code = mail.code();
     let done = submit(&mut browser, VERIFY, &[("attempt", &attempt), ("code", &code)]).await;

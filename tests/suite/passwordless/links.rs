@@ -143,6 +143,18 @@ async fn an_expired_link_says_so_in_both_browsers() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_another_login_does_not_keep_a_link_from_asking() {
+    let mail = MailWorld::new();
+    // Begun here, and finished elsewhere.
+    let (mut laptop, _) = mail.waiting("/me").await;
+    mail.world.advance(14 * 60);
+    mail.waiting("/me").await;
+    let page = click(&mut laptop, &mail.link()).await;
+    let done = press_the_button(&mut laptop, &page).await;
+    assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
+}
+
+#[tokio::test]
 async fn a_button_that_is_pressed_twice_logs_in_and_another_pages_button_does_not() {
     let mail = MailWorld::new();
     mail.waiting("/me").await;

@@ -71,8 +71,9 @@ async fn the_environments_own_words_are_understood() {
     for (status, body, expected) in [
         (400, r#"{"code":9,"message":"otp expired"}"#, Failure::Expired),
         (400, r#"{"code":3,"details":[{"error_code":"OTP_EXPIRED"}]}"#, Failure::Expired),
+        (400, r#"{"code":3,"message":"invalid or expired code"}"#, Failure::CodeRefused),
         (400, r#"{"code":3,"message":"no"}"#, Failure::CodeRefused),
-        (403, r#"{"code":7,"message":"no"}"#, Failure::CodeRefused),
+        (403, r#"{"code":7,"message":"no"}"#, Failure::Misconfigured),
         (404, r#"{"code":5,"message":"no"}"#, Failure::CodeRefused),
         (429, "", Failure::TooManyAttempts),
         (
