@@ -37,7 +37,7 @@
 //! request, and that the sixth code is answered 429; not what else stands in the answers. So
 //! [`PasswordlessError`] tells them apart by the call that was answered 429, unless the error code
 //! is the general `RATE_LIMITED` and the message names nothing of the call's own. All other 4xx of
-//! a verification but 401 count as a refusal, and one whose code or message speaks of expiry as
+//! a verification but 401 and 403 count as a refusal, and one whose code or message speaks of expiry as
 //! [`Expired`](PasswordlessError::Expired).
 
 mod details;

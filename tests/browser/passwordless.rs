@@ -263,6 +263,7 @@ async fn all_pages_fit_a_phone() {
     browser.see("#mails .code").await;
     browser.fits("outbox").await;
     browser.go(&app.address("/passwordless/verify?link_token=a")).await;
+    browser.click("main button").await;
     browser.is_refused(400, &["no longer valid"]).await;
     browser.fits("passwordless-refused").await;
     let cookie = browser.cookies_named("scalekit_passwordless_").await.remove(0);
@@ -281,6 +282,7 @@ async fn all_pages_are_dark_in_the_dark() {
     browser.go(&environment.outbox()).await;
     browser.is_dark("outbox").await;
     browser.go(&app.address("/passwordless/verify?link_token=a")).await;
+    browser.click("main button").await;
     browser.is_refused(400, &["no longer valid"]).await;
     browser.is_dark("passwordless-refused").await;
 }
