@@ -98,7 +98,9 @@ impl ToolsApi {
     }
 
     /// Sends any request to the service of an account, with the user's token added by Scalekit, and
-    /// gives the answer as it is. Takes up to 60 s, and is never sent twice.
+    /// gives the answer as it is. Takes up to 60 s. It is sent once, and once more with a new token
+    /// when the answer is a 401 in the environment's own words, which a service behind it could
+    /// imitate: give what must not happen twice a key that the service knows it by.
     ///
     /// The request's address is the path at the service, such as `/gmail/v1/users/me/profile`.
     /// `Authorization`, `Cookie`, `Host` and the headers of a single connection are left behind.

@@ -21,8 +21,9 @@ const MAX_TOKEN_BYTES: usize = 512;
 /// [`PasswordlessLogin::link`].
 ///
 /// In the browser that asked for the mail it logs in at once and sends the person to where the
-/// login began, unless it is none of that browser's. Anywhere else, and for who only fetches in advance, it shows a page whose button
-/// sends the token to [`Verify`](super::Verify), and uses nothing up.
+/// login began. Anywhere else, and for who only fetches in advance, it shows a page whose button
+/// sends the token to [`Verify`](super::Verify). That uses nothing up, as long as the environment
+/// refuses a link under the id of another request, which a browser with a login of its own tries.
 #[derive(Clone, Debug)]
 pub struct Link(pub(super) PasswordlessLogin);
 
