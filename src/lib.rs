@@ -161,6 +161,7 @@ mod extract;
 mod flight;
 mod guard;
 mod origin;
+mod query;
 mod rejection;
 mod replay_body;
 mod return_to;

@@ -71,10 +71,17 @@ impl ReturnTo {
 
     /// Whether it leads to this path.
     pub(crate) fn is_path(&self, path: &str) -> bool {
-        self.0
-            .split(['?', '#'])
-            .next()
-            .is_some_and(|own| own.trim_end_matches('/') == path.trim_end_matches('/'))
+        self.path() == path.trim_end_matches('/')
+    }
+
+    /// Whether it leads to a path below this one.
+    pub(crate) fn is_below(&self, path: &str) -> bool {
+        let rest = self.path().strip_prefix(path.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    fn path(&self) -> &str {
+        self.0.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/')
     }
 }
 

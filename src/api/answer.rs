@@ -48,7 +48,9 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
     let answer = ErrorAnswer {
         status,
         error_code: body.error_code().filter(|code| !is_secret(code, secret)).map(str::to_owned),
-        message: body.message().and_then(|message| presentable(message, secret)),
+        message: body
+            .message()
+            .and_then(|message| presentable(&without_addresses(message), secret)),
     };
     match status {
         StatusCode::UNAUTHORIZED => ApiError::Unauthorized(answer),
@@ -157,6 +159,18 @@ fn is_secret(word: &str, client_secret: &str) -> bool {
     word.contains("eyJ") || word.contains(client_secret)
 }
 
+/// Whose e-mail address it is concerns no log.
+fn without_addresses(text: &str) -> String {
+    let is_address = |word: &str| {
+        let mut parts = word.split('@').flat_map(|part| part.split("%40"));
+        let is_part = |part: &str| part.contains(char::is_alphanumeric);
+        parts.next().is_some_and(is_part) && parts.next().is_some_and(is_part)
+    };
+    let words = text.split_whitespace();
+    let words = words.map(|word| if is_address(word) { "[address]" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// A foreign text in a state to be logged.
 fn presentable(text: &str, secret: &str) -> Option<String> {
     let text = text.replace(secret, "[redacted]");
@@ -262,6 +276,8 @@ mod tests {
         assert_eq!(said("secret is hunter2hunter2."), "secret is [redacted].");
         assert_eq!(said(&"é".repeat(5000)).chars().count(), MAX_MESSAGE);
         assert_eq!(said(" \n "), "");
+        let addresses = "ada@acme.test, 'a.b+c%40acme.test' are no @type at all @ 5";
+        assert_eq!(said(addresses), "[address] [address] are no @type at all @ 5");
         let error = answered(404, r#"{"message":"not here","error_code":"GONE"}"#);
         let shown = "the API knows no such thing: 404 Not Found, GONE: not here";
         assert_eq!(error.to_string(), shown);

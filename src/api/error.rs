@@ -116,7 +116,7 @@ pub struct ErrorAnswer {
     /// and `.`, at most 64.
     pub error_code: Option<String>,
     /// A sentence for developers, not for users: cut to 300 characters, without control characters
-    /// and without anything that looks like a token.
+    /// and without anything that looks like a token or an e-mail address.
     pub message: Option<String>,
 }
 

@@ -37,8 +37,8 @@
 //! request, and that the sixth code is answered 429; not what else stands in the answers. So
 //! [`PasswordlessError`] tells them apart by the call that was answered 429, unless the error code
 //! is the general `RATE_LIMITED` and the message names nothing of the call's own. All other 4xx of
-//! a verification but 401 and 403 count as a refusal, and one whose code or message speaks of expiry as
-//! [`Expired`](PasswordlessError::Expired).
+//! a verification but 401 and 403 count as a refusal, and one whose code, or else message, speaks of
+//! expiry as [`Expired`](PasswordlessError::Expired), unless it may as well be invalid.
 
 mod details;
 
@@ -201,10 +201,13 @@ impl PasswordlessError {
     }
 }
 
-/// Whether the answer tells of an expiry, and not of one possibility of several.
+/// Whether the answer tells of an expiry, and not of one possibility of several. The code has the
+/// first word.
 fn is_expiry(answer: &ErrorAnswer) -> bool {
-    let message = answer.message.as_deref().unwrap_or_default().to_ascii_lowercase();
-    answer.speaks_of(&["expire"]) && !message.contains("invalid")
+    let texts = [&answer.error_code, &answer.message].into_iter().flatten();
+    let mut texts = texts.map(|text| text.to_ascii_lowercase());
+    let text = texts.find(|text| text.contains("expire"));
+    text.is_some_and(|text| !text.contains("invalid"))
 }
 
 /// Whether a 429 is the environment's general one, and not of the call's own limit.

@@ -90,8 +90,9 @@ impl PasswordlessRejection {
         self.failure.message()
     }
 
-    /// The path of the app's page where the person can go on: the one that asks for the code, or
-    /// the one that asks for the address.
+    /// The path where the person can go on: of the app's page that asks for the code, or of the one
+    /// that asks for the address; or of the link, with its token, when the login with it could not
+    /// be finished. Do not log it.
     #[must_use]
     pub fn way_on(&self) -> &str {
         &self.way_on
@@ -116,7 +117,7 @@ impl PasswordlessFailure {
 
     /// Whether the attempt is over, so that its cookie is taken away.
     pub(super) fn ends_attempt(&self) -> bool {
-        matches!(self, Self::NotAdmitted | Self::TooManyAttempts)
+        matches!(self, Self::AttemptUnknown | Self::NotAdmitted)
     }
 
     /// A stable name for metrics, logs and JSON.

@@ -23,10 +23,11 @@ const UNTOLD_LIFETIME: Duration = Duration::minutes(5);
 const MAX_LIFETIME: Duration = Duration::days(1);
 /// Longer ones would not leave room for the rest in a cookie.
 const MAX_RETURN_TO_BYTES: usize = 1500;
-const MAX_REQUEST_ID_BYTES: usize = 512;
 
+#[derive(Clone)]
 pub(super) struct MailAttempt {
-    /// Names the cookie, and tells a page's forms which attempt they are of. No secret.
+    /// Names the cookie, and tells a page's forms and the mail's link which attempt they are of. No
+    /// secret.
     pub(super) id: String,
     pub(super) auth_request_id: SecretString,
     pub(super) state: SecretString,
@@ -35,6 +36,21 @@ pub(super) struct MailAttempt {
     pub(super) return_to: ReturnTo,
     mailed_at: OffsetDateTime,
     pub(super) expires_at: OffsetDateTime,
+}
+
+/// What the mail of an attempt says of it, before there is one.
+pub(super) struct AttemptNames {
+    /// In its link, where anybody may read it.
+    pub(super) id: String,
+    /// Comes back with the verification.
+    pub(super) state: SecretString,
+}
+
+impl AttemptNames {
+    pub(super) fn new() -> Result<Self, RandomSourceFailed> {
+        let id = SecretString::random::<6>()?.expose().to_owned();
+        Ok(Self { id, state: SecretString::random::<32>()? })
+    }
 }
 
 /// As it is sealed. Times are Unix milliseconds, UTC.
@@ -57,47 +73,40 @@ struct Content<'a> {
 }
 
 impl MailAttempt {
-    /// The `state` of an attempt that is about to begin.
-    pub(super) fn new_state() -> Result<SecretString, RandomSourceFailed> {
-        SecretString::random::<32>()
-    }
-
-    /// `None` when the environment's answer is none to go on with.
     pub(super) fn begin(
+        names: AttemptNames,
         email: &str,
-        state: SecretString,
-        return_to: ReturnTo,
+        return_to: &ReturnTo,
         sent: &SentMail,
         now: OffsetDateTime,
-    ) -> Option<Self> {
+    ) -> Self {
         let fits = return_to.as_str().len() <= MAX_RETURN_TO_BYTES;
-        let attempt = Self {
-            id: SecretString::random::<6>().ok()?.expose().to_owned(),
+        Self {
+            id: names.id,
             auth_request_id: sent.auth_request_id.clone(),
-            state,
+            state: names.state,
             email: email.to_owned(),
-            passwordless_type: None,
-            return_to: if fits { return_to } else { ReturnTo::root() },
+            passwordless_type: sent.passwordless_type.clone(),
+            return_to: if fits { return_to.clone() } else { ReturnTo::root() },
             mailed_at: now,
-            expires_at: now,
-        };
-        attempt.mailed(sent, now)
+            expires_at: expires_at(sent, now),
+        }
     }
 
     /// The attempt after one more mail, whose request may be another one.
-    pub(super) fn mailed(self, sent: &SentMail, now: OffsetDateTime) -> Option<Self> {
-        // Two clocks may differ: what counts from now is the better word.
-        let lifetime = sent.expires_in.and_then(|told| Duration::try_from(told).ok());
-        let told = lifetime.or_else(|| Some((sent.expires_at? - now).max(Duration::ZERO)));
-        let expires_at = now + told.unwrap_or(UNTOLD_LIFETIME).min(MAX_LIFETIME);
-        let auth_request_id = sent.auth_request_id.clone();
-        (auth_request_id.expose().len() <= MAX_REQUEST_ID_BYTES).then(|| Self {
-            auth_request_id,
+    pub(super) fn mailed(self, sent: &SentMail, now: OffsetDateTime) -> Self {
+        Self {
+            auth_request_id: sent.auth_request_id.clone(),
             passwordless_type: sent.passwordless_type.clone().or(self.passwordless_type),
             mailed_at: now,
-            expires_at,
+            expires_at: expires_at(sent, now),
             ..self
-        })
+        }
+    }
+
+    /// What only the browser that makes the attempt has.
+    pub(super) fn secrets(&self) -> [&str; 2] {
+        [self.auth_request_id.expose(), self.state.expose()]
     }
 
     pub(super) fn is_expired(&self, now: OffsetDateTime) -> bool {
@@ -109,20 +118,24 @@ impl MailAttempt {
         (self.expires_at - now).try_into().unwrap_or_default()
     }
 
-    /// The attempts that this browser is making, the newest mail first.
-    pub(super) fn all(sessions: &Sessions, headers: &HeaderMap) -> Vec<Self> {
-        let mut attempts: Vec<Self> = sessions.attempts(headers).collect();
-        attempts.sort_by_key(|attempt| std::cmp::Reverse(attempt.mailed_at));
-        attempts
+    /// The attempt of this browser with this id, or else the one with the newest mail.
+    pub(super) fn find(sessions: &Sessions, headers: &HeaderMap, id: Option<&str>) -> Option<Self> {
+        let mut attempts = sessions.attempts(headers);
+        match id {
+            Some(id) => attempts.find(|attempt: &Self| attempt.id == id),
+            None => attempts.max_by_key(|attempt: &Self| attempt.mailed_at),
+        }
     }
 
-    /// The attempt with this id, or else the newest.
-    pub(super) fn find(sessions: &Sessions, headers: &HeaderMap, id: Option<&str>) -> Option<Self> {
-        let mut attempts = Self::all(sessions, headers).into_iter();
-        match id {
-            Some(id) => attempts.find(|attempt| attempt.id == id),
-            None => attempts.next(),
-        }
+    /// The newest attempt of this browser whose mails go to this address.
+    pub(super) fn of_address(
+        sessions: &Sessions,
+        headers: &HeaderMap,
+        email: &str,
+    ) -> Option<Self> {
+        let attempts = sessions.attempts(headers);
+        let attempts = attempts.filter(|one: &Self| one.email.eq_ignore_ascii_case(email));
+        attempts.max_by_key(|attempt| attempt.mailed_at)
     }
 }
 
@@ -168,6 +181,14 @@ impl Attempt for MailAttempt {
             expires_at: from_millis(content.expires_at)?,
         })
     }
+}
+
+/// Until when what was sent is good.
+fn expires_at(sent: &SentMail, now: OffsetDateTime) -> OffsetDateTime {
+    // Two clocks may differ: what counts from now is the better word.
+    let lifetime = sent.expires_in.and_then(|told| Duration::try_from(told).ok());
+    let told = lifetime.or_else(|| Some((sent.expires_at? - now).max(Duration::ZERO)));
+    now + told.unwrap_or(UNTOLD_LIFETIME).min(MAX_LIFETIME)
 }
 
 fn from_millis(millis: i64) -> Option<OffsetDateTime> {

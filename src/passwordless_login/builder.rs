@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http::Response;
 
 use super::answer::PasswordlessRejection;
-use super::once::Once;
+use super::completing::{SHARED_FOR, UNFINISHED_FOR};
+use super::mailing::RESENT_FOR;
+use super::once::{Memory, Once};
 use super::page::LinkQuestion;
 use super::{Inner, PasswordlessLogin};
 use crate::api::passwordless::{MailTemplate, VerifiedEmail, check_variables};
@@ -107,7 +109,8 @@ impl PasswordlessLoginBuilder {
     }
 
     /// Refuses links that are opened in another browser than the one that asked for them, whatever
-    /// the dashboard says: nobody can then be talked into a login that is not theirs.
+    /// the dashboard says under "Enforce same-browser origin": nobody can then be talked into a
+    /// login that is not theirs.
     pub fn same_browser_only(mut self) -> Self {
         self.same_browser_only = true;
         self
@@ -115,10 +118,8 @@ impl PasswordlessLoginBuilder {
 
     /// Says what session the reader of a mail gets, or that there is none: looks the person up by
     /// the verified address, or makes them. [`NotAdmitted::Refused`] is answered 403;
-    /// [`NotAdmitted::Unavailable`] 503, and the same code, or link in the browser that asked for it,
-    /// can be tried again for a minute in this process. A double click may ask it twice: let making
-    /// somebody twice be harmless.
-    /// Without it everybody is let in, with [`VerifiedEmail::session`].
+    /// [`NotAdmitted::Unavailable`] 503, and the same code or link can be tried again for a minute in
+    /// this process. A double click asks it once. Without it everybody is let in, with [`VerifiedEmail::session`].
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -224,8 +225,9 @@ impl PasswordlessLoginBuilder {
         let link_address = problems.note(link_address.map_err(|_| path_problem()));
         let clock = self.sessions.scalekit().clock().clone();
         let inner = link_address.map(|link_address| Inner {
-            verifying: Once::new(clock.clone()),
-            resending: Once::new(clock),
+            logins: Once::new(clock.clone(), SHARED_FOR),
+            unfinished: Memory::new(clock.clone(), UNFINISHED_FOR),
+            resends: Once::new(clock, RESENT_FOR),
             sessions: self.sessions,
             paths,
             pages: self.pages,

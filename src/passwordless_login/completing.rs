@@ -1,5 +1,7 @@
 //! From a code or a link to a session.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use serde_json::json;
@@ -16,6 +18,12 @@ use crate::secret::SecretString;
 use crate::session::{BeginError, LocalSession, NotAdmitted, SessionCookies, User};
 use crate::telemetry;
 
+/// So long a second click shares the session of the first. No longer: a page in the browser's
+/// history must soon be worth nothing.
+pub(super) const SHARED_FOR: Duration = Duration::from_secs(10);
+/// So long what the environment has accepted can be tried again, when the app could not log in.
+pub(super) const UNFINISHED_FOR: Duration = Duration::from_secs(60);
+
 impl VerifiedEmail {
     /// A session of a user whose id is the address in small letters.
     pub fn session(&self) -> LocalSession {
@@ -28,115 +36,148 @@ impl VerifiedEmail {
     }
 }
 
-impl PasswordlessLogin {
-    pub(super) async fn verify_code(
-        &self,
-        attempt: &MailAttempt,
+/// What came by mail, and from where it comes back.
+#[derive(Clone)]
+pub(super) enum Credential {
+    Code {
         code: SecretString,
-    ) -> Result<VerifiedEmail, PasswordlessFailure> {
-        let key = Key::verification(attempt, code.expose());
-        let api = self.0.sessions.scalekit().api().passwordless();
-        let id = attempt.auth_request_id.clone();
-        let work = || async move {
-            let verified = api.verify_code(id.expose(), code.expose()).await;
-            verified.map_err(|error| refused(error, PasswordlessFailure::CodeRefused))
-        };
-        let verified = self.0.verifying.run(key, work).await;
-        let verified = verified.map_err(|failure| self.as_told_by_time(failure, attempt))?;
-        match is_of(&verified, attempt) {
-            true => Ok(verified),
-            false => Err(state_refused()),
+        attempt: MailAttempt,
+    },
+    /// A link in the browser that asked for it.
+    OwnLink {
+        token: SecretString,
+        attempt: MailAttempt,
+    },
+    /// A link anywhere else, by the button of the page with this secret.
+    ForeignLink {
+        token: SecretString,
+        page: SecretString,
+    },
+}
+
+impl Credential {
+    fn attempt(&self) -> Option<&MailAttempt> {
+        match self {
+            Self::Code { attempt, .. } | Self::OwnLink { attempt, .. } => Some(attempt),
+            Self::ForeignLink { .. } => None,
         }
     }
 
-    /// Verifies a link in a browser that asked for one: which attempt it was, too.
-    pub(super) async fn verify_own_link(
-        &self,
-        token: &SecretString,
-        attempts: Vec<MailAttempt>,
-    ) -> Result<(VerifiedEmail, MailAttempt), PasswordlessFailure> {
-        for attempt in &attempts {
-            let key = Key::verification(attempt, token.expose());
-            let id = Some(attempt.auth_request_id.clone());
-            match self.verify_link(Some(key), token, id).await {
-                Ok(verified) => {
-                    let mut attempts = attempts.into_iter();
-                    let own = attempts.find(|attempt| is_of(&verified, attempt));
-                    return own.map(|own| (verified, own)).ok_or_else(state_refused);
-                }
-                // It may be of another tab's attempt, or of another browser's.
-                Err(PasswordlessFailure::LinkRefused) => {}
-                Err(failure) => return Err(failure),
+    /// Names the login for those who may share it: the clicks of one browser.
+    fn login_key(&self) -> Key {
+        match self {
+            Self::Code { code, attempt } => of_attempt("code", attempt, code),
+            Self::OwnLink { token, attempt } => of_attempt("own link", attempt, token),
+            Self::ForeignLink { token, page } => {
+                Key::new(&["foreign link", page.expose(), token.expose()])
             }
         }
-        Err(PasswordlessFailure::LinkRefused)
     }
 
-    /// Verifies a link that was asked for elsewhere; `page` is the secret of the page whose button
-    /// was pressed.
-    pub(super) async fn verify_foreign_link(
-        &self,
-        token: &SecretString,
-        page: Option<&str>,
-    ) -> Result<VerifiedEmail, PasswordlessFailure> {
-        if self.0.same_browser_only {
-            return Err(PasswordlessFailure::OtherBrowser);
-        }
-        let key = page.map(|page| Key::of_page(page, token.expose()));
-        self.verify_link(key, token, None).await
-    }
-
-    async fn verify_link(
-        &self,
-        key: Option<Key>,
-        token: &SecretString,
-        auth_request_id: Option<SecretString>,
-    ) -> Result<VerifiedEmail, PasswordlessFailure> {
-        let api = self.0.sessions.scalekit().api().passwordless();
-        let token = token.clone();
-        let work = async move {
-            let id = auth_request_id.as_ref().map(SecretString::expose);
-            let verified = api.verify_link(token.expose(), id).await;
-            verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))
-        };
-        match key {
-            Some(key) => self.0.verifying.run(key, || work).await,
-            None => work.await,
+    /// Names the credential for those who may try it again: whoever could before.
+    fn key(&self) -> Key {
+        match self {
+            Self::ForeignLink { token, .. } => Key::new(&["link", token.expose()]),
+            _ => self.login_key(),
         }
     }
+}
 
-    /// Opens the session of whoever has read the mail, in place of the one that the request came
-    /// with, and sends them on.
+fn of_attempt(kind: &str, attempt: &MailAttempt, credential: &SecretString) -> Key {
+    let [auth_request_id, state] = attempt.secrets();
+    Key::new(&[kind, auth_request_id, state, credential.expose()])
+}
+
+impl PasswordlessLogin {
+    /// Verifies the credential and opens the session of whoever has read the mail, in place of the
+    /// one that the request came with. Once, also when a browser asks twice or leaves (R5).
     pub(super) async fn log_in(
         &self,
-        verified: VerifiedEmail,
-        attempt: Option<&MailAttempt>,
+        credential: &Credential,
+        headers: &HeaderMap,
+    ) -> Result<SessionCookies, PasswordlessFailure> {
+        let work = || {
+            let (login, credential, headers) = (self.clone(), credential.clone(), headers.clone());
+            async move { login.verify_and_begin(&credential, &headers).await }
+        };
+        self.0.logins.run(credential.login_key(), work).await
+    }
+
+    /// Sends the person on, or says why not.
+    pub(super) fn conclude(
+        &self,
+        outcome: Result<SessionCookies, PasswordlessFailure>,
+        credential: &Credential,
         request: &Request<()>,
     ) -> Response<Bytes> {
-        let sessions = &self.0.sessions;
-        let end_attempt = attempt.and_then(|attempt| sessions.end_attempt(attempt));
-        // R5: the code is spent. A client that leaves does not stop what comes of it.
-        let (login, headers) = (self.clone(), request.headers().clone());
-        let beginning = tokio::spawn(async move { login.begin(verified, &headers).await });
-        let begun = beginning.await.unwrap_or_else(|panic| {
-            telemetry::internal_error("passwordless_login", &panic);
-            Err(PasswordlessFailure::Misconfigured)
-        });
-        match begun {
-            Ok(cookies) => {
-                telemetry::login_completed();
-                let target = attempt.map_or("/", |attempt| attempt.return_to.as_str());
-                let cookies = cookies.into_values().into_iter().chain(end_attempt);
-                match is_shown(request.headers()) {
-                    true => see_other(target, cookies),
-                    false => json(&json!({ "return_to": target }), cookies),
-                }
+        let attempt = credential.attempt();
+        let cookies = match (outcome, credential) {
+            (Ok(cookies), _) => cookies,
+            (
+                Err(failure @ PasswordlessFailure::Unavailable),
+                Credential::ForeignLink { token, .. },
+            ) => {
+                return self.refuse_towards(failure, self.link_path(token), request);
             }
-            Err(PasswordlessFailure::NotAdmitted) => {
-                telemetry::login_failed(PasswordlessFailure::NotAdmitted.name(), None);
-                self.refuse(PasswordlessFailure::NotAdmitted, request, attempt)
+            (Err(failure), _) => return self.refuse(failure, request, attempt),
+        };
+        let end_attempt = attempt.and_then(|attempt| self.0.sessions.end_attempt(attempt));
+        let cookies = cookies.into_values().into_iter().chain(end_attempt);
+        let target = attempt.map_or("/", |attempt| attempt.return_to.as_str());
+        match is_shown(request.headers()) {
+            true => see_other(target, cookies),
+            false => json(&json!({ "return_to": target }), cookies),
+        }
+    }
+
+    async fn verify_and_begin(
+        &self,
+        credential: &Credential,
+        headers: &HeaderMap,
+    ) -> Result<SessionCookies, PasswordlessFailure> {
+        let verified = match self.0.unfinished.take(&credential.key()) {
+            Some(verified) => verified,
+            None => self.verify_credential(credential).await?,
+        };
+        let begun = self.begin(verified.clone(), headers).await;
+        match &begun {
+            Ok(_) => telemetry::login_completed(),
+            // It is spent, and the person should not need another mail.
+            Err(PasswordlessFailure::Unavailable) => {
+                self.0.unfinished.put(credential.key(), verified);
             }
-            Err(failure) => self.refuse(failure, request, attempt),
+            Err(failure) => telemetry::login_failed(failure.name(), None),
+        }
+        begun
+    }
+
+    async fn verify_credential(
+        &self,
+        credential: &Credential,
+    ) -> Result<VerifiedEmail, PasswordlessFailure> {
+        let api = self.0.sessions.scalekit().api().passwordless();
+        let verified = match credential {
+            Credential::Code { code, attempt } => {
+                let verified = api.verify_code(attempt.auth_request_id.expose(), code.expose());
+                let verified = verified.await;
+                verified.map_err(|error| self.code_refused(error, attempt))?
+            }
+            Credential::OwnLink { token, attempt } => {
+                let id = Some(attempt.auth_request_id.expose());
+                let verified = api.verify_link(token.expose(), id).await;
+                verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))?
+            }
+            Credential::ForeignLink { token, .. } => {
+                let verified = api.verify_link(token.expose(), None).await;
+                verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))?
+            }
+        };
+        match credential.attempt() {
+            Some(attempt) if !is_of(&verified, attempt) => {
+                telemetry::login_failed(PasswordlessFailure::StateRefused.name(), None);
+                Err(PasswordlessFailure::StateRefused)
+            }
+            _ => Ok(verified),
         }
     }
 
@@ -167,13 +208,9 @@ impl PasswordlessLogin {
     }
 
     /// What is refused after its time has expired, even if the environment does not say so.
-    fn as_told_by_time(
-        &self,
-        failure: PasswordlessFailure,
-        attempt: &MailAttempt,
-    ) -> PasswordlessFailure {
+    fn code_refused(&self, error: PasswordlessError, attempt: &MailAttempt) -> PasswordlessFailure {
         let now = self.0.sessions.scalekit().clock().now();
-        match failure {
+        match refused(error, PasswordlessFailure::CodeRefused) {
             PasswordlessFailure::CodeRefused if attempt.is_expired(now) => {
                 PasswordlessFailure::Expired
             }
@@ -185,11 +222,6 @@ impl PasswordlessLogin {
 /// Whether the verification answers this very attempt; decided in constant time.
 fn is_of(verified: &VerifiedEmail, attempt: &MailAttempt) -> bool {
     verified.state.as_ref().is_some_and(|state| *state == attempt.state)
-}
-
-fn state_refused() -> PasswordlessFailure {
-    telemetry::login_failed(PasswordlessFailure::StateRefused.name(), None);
-    PasswordlessFailure::StateRefused
 }
 
 /// Why a code or link is not accepted; `plainly` when the environment refuses it as such.

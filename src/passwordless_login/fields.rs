@@ -8,6 +8,7 @@ use http::{HeaderMap, header};
 use http_body::Body;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
+use zeroize::Zeroizing;
 
 use super::answer::PasswordlessFailure;
 use crate::body::{BodyError, read_bounded};
@@ -15,7 +16,7 @@ use crate::body::{BodyError, read_bounded};
 /// An address, a page to return to with all its letters escaped, and what surrounds them.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
-pub(super) struct Fields(BTreeMap<String, String>);
+pub(super) struct Fields(BTreeMap<String, Zeroizing<String>>);
 
 impl Fields {
     /// Reads a form, in which no field is there twice, or a JSON object of texts.
@@ -38,13 +39,18 @@ impl Fields {
 
     /// A field; an empty one counts as absent.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.sent(name).filter(|value| !value.is_empty())
+    }
+
+    /// A field, also an empty one.
+    pub(super) fn sent(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.as_str())
     }
 
     fn of_form(body: &[u8]) -> Option<Self> {
         let mut fields = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(body) {
-            if fields.insert(name.into_owned(), value.into_owned()).is_some() {
+            if fields.insert(name.into_owned(), Zeroizing::new(value.into_owned())).is_some() {
                 return None;
             }
         }
@@ -58,7 +64,7 @@ impl Fields {
             match value {
                 Value::Null => {}
                 Value::String(value) => {
-                    fields.insert(name, value);
+                    fields.insert(name, Zeroizing::new(value));
                 }
                 _ => return None,
             }

@@ -6,24 +6,28 @@ use http_body::Body;
 use url::form_urlencoded;
 
 use super::PasswordlessLogin;
-use super::answer::{PasswordlessFailure, conclude};
+use super::answer::{self, PasswordlessFailure};
 use super::attempt::MailAttempt;
+use super::completing::Credential;
 use super::page::{self, LinkQuestion};
 use super::service::passwordless_service;
 use crate::origin::is_navigation;
+use crate::query::Parameter;
 use crate::secret::SecretString;
 use crate::telemetry;
 
 /// Longer than any token.
 const MAX_TOKEN_BYTES: usize = 512;
 
-/// Where magic links lead: `GET /passwordless/verify?link_token=…`. Made by
+/// Where magic links lead: `GET /passwordless/verify/{attempt}?link_token=…`. Made by
 /// [`PasswordlessLogin::link`].
 ///
-/// In the browser that asked for the mail it logs in at once and sends the person to where the
+/// In the browser that makes this attempt it logs in at once and sends the person to where the
 /// login began. Anywhere else, and for who only fetches in advance, it shows a page whose button
-/// sends the token to [`Verify`](super::Verify). That uses nothing up, as long as the environment
-/// refuses a link under the id of another request, which a browser with a login of its own tries.
+/// sends the token to [`Verify`](super::Verify): that alone uses nothing up.
+///
+/// A link without the attempt is taken for one of the newest attempt of the browser, as a form is,
+/// and asks first if it is not.
 #[derive(Clone, Debug)]
 pub struct Link(pub(super) PasswordlessLogin);
 
@@ -34,68 +38,88 @@ impl Link {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let login = &self.0;
-        let token = match link_token(request) {
-            Ok(token) => token,
+        let (token, headers) = match link_token(request) {
+            Ok(token) => (token, request.headers()),
             Err(failure) => return login.refuse(failure, request, None),
         };
-        let is_opened = request.method() == Method::GET
-            && is_navigation(request)
-            && !is_in_advance(request.headers());
-        let attempts = MailAttempt::all(&login.0.sessions, request.headers());
-        let may_be_foreign = !login.0.same_browser_only;
-        match attempts.is_empty() {
-            false if is_opened => match login.verify_own_link(&token, attempts).await {
-                Ok((verified, attempt)) => login.log_in(verified, Some(&attempt), request).await,
-                Err(PasswordlessFailure::LinkRefused) if may_be_foreign => {
-                    self.ask(&token, request)
+        let named = attempt_id(request.uri().path());
+        let is_opened =
+            request.method() == Method::GET && is_navigation(request) && !is_in_advance(headers);
+        match MailAttempt::find(&login.0.sessions, headers, named) {
+            Some(attempt) if is_opened => {
+                let credential = Credential::OwnLink { token: token.clone(), attempt };
+                let outcome = login.log_in(&credential, headers).await;
+                let is_refused = matches!(
+                    outcome,
+                    Err(PasswordlessFailure::Expired | PasswordlessFailure::LinkRefused)
+                );
+                match named.is_none() && is_refused && !login.0.same_browser_only {
+                    true => self.ask(token, None, request).await,
+                    false => login.conclude(outcome, &credential, request),
                 }
-                Err(failure) => login.refuse(failure, request, None),
-            },
-            true if login.0.same_browser_only => {
+            }
+            None if login.0.same_browser_only => {
                 login.refuse(PasswordlessFailure::OtherBrowser, request, None)
             }
-            _ => self.ask(&token, request),
+            own => self.ask(token, own.map(|attempt| attempt.id), request).await,
         }
     }
 
-    fn ask(&self, token: &SecretString, request: &Request<()>) -> Response<Bytes> {
+    /// Shows the page with the button; `own` is the attempt of this browser that the link is of.
+    async fn ask(
+        &self,
+        token: SecretString,
+        own: Option<String>,
+        request: &Request<()>,
+    ) -> Response<Bytes> {
         let login = &self.0;
         let host = login.0.sessions.public_url().host_str().unwrap_or("this app");
-        let question = match LinkQuestion::new(host, login.verify_path(), token.clone()) {
+        let mut question = match LinkQuestion::new(host, login.verify_path(), token, own) {
             Ok(question) => question,
             Err(error) => {
                 telemetry::internal_error("passwordless_link", &error);
                 return login.refuse(PasswordlessFailure::Misconfigured, request, None);
             }
         };
+        question.replaces_session = login.0.sessions.peek(request.headers()).await.is_some();
         let page = match &login.0.link_page {
             Some(page) => page(&question),
             None => question.page(),
         };
         let mut response = Response::new(Bytes::new());
         page::show(&mut response, page);
-        conclude(response.headers_mut(), []);
+        answer::conclude(response.headers_mut(), []);
         response
     }
 }
 
 passwordless_service!(Link);
 
+impl PasswordlessLogin {
+    /// Where a link leads whose attempt is not of this browser.
+    pub(super) fn link_path(&self, token: &SecretString) -> String {
+        let token: String = form_urlencoded::byte_serialize(token.expose().as_bytes()).collect();
+        format!("{}?link_token={token}", self.verify_path())
+    }
+}
+
 fn link_token(request: &Request<()>) -> Result<SecretString, PasswordlessFailure> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Err(PasswordlessFailure::MethodNotAllowed { allow: "GET, HEAD" });
     }
     let query = request.uri().query().unwrap_or_default();
-    let mut tokens =
-        form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "link_token");
-    match (tokens.next(), tokens.next()) {
-        (Some((_, token)), None) if is_link_token(&token) => Ok(token.into_owned().into()),
-        _ => Err(PasswordlessFailure::MalformedRequest),
-    }
+    let token = Parameter::of(query, "link_token").only();
+    let token = token.filter(|token| is_link_token(token));
+    token.map(SecretString::from).ok_or(PasswordlessFailure::MalformedRequest)
 }
 
 pub(super) fn is_link_token(text: &str) -> bool {
     (1..=MAX_TOKEN_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// The last segment of the path, wherever the routes are nested.
+fn attempt_id(path: &str) -> Option<&str> {
+    path.rsplit('/').next().filter(|last| *last != "verify")
 }
 
 /// Whether a browser fetches the page before anybody wants to see it.

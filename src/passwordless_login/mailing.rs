@@ -1,6 +1,7 @@
 //! Asking for a mail, and for one more.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -9,16 +10,19 @@ use serde_json::json;
 
 use super::PasswordlessLogin;
 use super::answer::{PasswordlessFailure, json, see_other};
-use super::attempt::MailAttempt;
+use super::attempt::{AttemptNames, MailAttempt};
 use super::builder::own_paths;
 use super::fields::Fields;
 use super::once::Key;
 use super::service::passwordless_service;
-use crate::api::ApiError;
 use crate::api::passwordless::{MailTemplate, NewMail, PasswordlessError};
+use crate::api::{ApiError, ErrorAnswer};
 use crate::origin::is_shown;
 use crate::return_to::ReturnTo;
 use crate::telemetry;
+
+/// So long nobody means to have another mail.
+pub(super) const RESENT_FOR: Duration = Duration::from_secs(5);
 
 /// Sends a mail: `POST /passwordless/send`. Made by [`PasswordlessLogin::send_mail`].
 ///
@@ -41,9 +45,24 @@ impl SendMail {
         };
         let return_to = login.page_to_return_to(&fields);
         let begun = self.begin(&fields, &return_to).await;
-        begun
-            .and_then(|attempt| login.under_way(&attempt, request))
-            .unwrap_or_else(|failure| login.refuse_to_begin(failure, request, &return_to))
+        begun.and_then(|attempt| login.under_way(&attempt, request)).unwrap_or_else(|failure| {
+            match self.earlier(&failure, &fields, request) {
+                Some(attempt) => login.refuse(failure, request, Some(&attempt)),
+                None => login.refuse_towards(failure, login.start_page(Some(&return_to)), request),
+            }
+        })
+    }
+
+    /// The attempt with the mails that were too many: the newest of them may be of use.
+    fn earlier(
+        &self,
+        failure: &PasswordlessFailure,
+        fields: &Fields,
+        request: &Request<()>,
+    ) -> Option<MailAttempt> {
+        let PasswordlessFailure::TooManyMails { .. } = failure else { return None };
+        let address = fields.get("email")?.trim();
+        MailAttempt::of_address(&self.0.0.sessions, request.headers(), address)
     }
 
     async fn begin(
@@ -58,7 +77,7 @@ impl SendMail {
             Some(MailTemplate::Unknown(_)) => return Err(PasswordlessFailure::MalformedRequest),
             template => template.or_else(|| login.template.clone()),
         };
-        let state = MailAttempt::new_state().map_err(|error| {
+        let names = AttemptNames::new().map_err(|error| {
             telemetry::internal_error("passwordless_send", &error);
             PasswordlessFailure::Misconfigured
         })?;
@@ -66,25 +85,22 @@ impl SendMail {
         mail.template = template;
         mail.template_variables = login.template_variables.clone();
         mail.expires_in = login.expires_in;
-        mail.magiclink_auth_uri = Some(login.link_address.clone());
-        mail.state = Some(state.expose().to_owned());
+        mail.magiclink_auth_uri = Some(format!("{}/{}", login.link_address, names.id));
+        mail.state = Some(names.state.clone());
         let scalekit = login.sessions.scalekit();
-        let sent = scalekit.api().passwordless().send(&mail).await.map_err(|error| {
-            match error {
-                // Its words may repeat the address, which concerns no log.
+        let sent =
+            scalekit.api().passwordless().send(&mail).await.map_err(|error| match error {
                 PasswordlessError::Api(ApiError::InvalidRequest(answer))
-                    if answer.speaks_of(&["mail", "address"]) =>
+                    if refuses_address(&answer) =>
                 {
                     let failure = PasswordlessFailure::AddressRefused;
                     telemetry::login_failed(failure.name(), answer.error_code.as_deref());
                     failure
                 }
                 error => not_sent(error),
-            }
-        })?;
+            })?;
         let now = scalekit.clock().now();
-        MailAttempt::begin(email, state, return_to.clone(), &sent, now)
-            .ok_or(PasswordlessFailure::Misconfigured)
+        Ok(MailAttempt::begin(names, email, return_to, &sent, now))
     }
 }
 
@@ -114,16 +130,15 @@ impl ResendMail {
         let Some(attempt) = attempt else {
             return login.refuse(PasswordlessFailure::AttemptUnknown, request, None);
         };
-        let key = Key::resend(&attempt);
+        let [auth_request_id, state] = attempt.secrets();
+        let key = Key::new(&[auth_request_id, state]);
         let (api, id) = (sessions.scalekit().api().passwordless(), attempt.auth_request_id.clone());
         let work = || async move { api.resend(id.expose()).await.map_err(not_sent) };
-        match login.0.resending.run(key, work).await {
+        match login.0.resends.run(key, work).await {
             Ok(sent) => {
-                let now = sessions.scalekit().clock().now();
-                let mailed = attempt.mailed(&sent, now).ok_or(PasswordlessFailure::Misconfigured);
-                mailed
-                    .and_then(|attempt| login.under_way(&attempt, request))
-                    .unwrap_or_else(|failure| login.refuse(failure, request, None))
+                let attempt = attempt.mailed(&sent, sessions.scalekit().clock().now());
+                let answer = login.under_way(&attempt, request);
+                answer.unwrap_or_else(|failure| login.refuse(failure, request, Some(&attempt)))
             }
             Err(failure) => login.refuse(failure, request, Some(&attempt)),
         }
@@ -159,7 +174,9 @@ impl PasswordlessLogin {
     /// Where the login should end, unless that is none of our pages or would lead in a circle.
     fn page_to_return_to(&self, fields: &Fields) -> ReturnTo {
         let routes = self.0.paths.all().into_iter().chain(own_paths(&self.0.sessions));
-        let leads_back = |page: &ReturnTo| routes.clone().any(|path| page.is_path(path));
+        let is_link = |page: &ReturnTo| page.is_below(self.verify_path());
+        let leads_back =
+            |page: &ReturnTo| is_link(page) || routes.clone().any(|path| page.is_path(path));
         let wanted = fields.get("return_to").and_then(ReturnTo::parse);
         wanted.filter(|page| !leads_back(page)).unwrap_or_else(ReturnTo::root)
     }
@@ -187,6 +204,12 @@ pub(super) fn unexpected(what: &'static str, error: &PasswordlessError) -> Passw
         }
         _ => PasswordlessFailure::Misconfigured,
     }
+}
+
+/// Whether the environment refuses the address, and not a setting that the mail is made of.
+fn refuses_address(answer: &ErrorAnswer) -> bool {
+    let settings = ["template", "variable", "uri", "url", "sender", "provider", "smtp", "config"];
+    answer.speaks_of(&["mail", "address"]) && !answer.speaks_of(&settings)
 }
 
 /// Whether it is worth a mail; the environment knows more of what addresses may be.

@@ -5,8 +5,8 @@
 //! |---|---|---|
 //! | [`SendMail`] | `POST /passwordless/send` | sends a mail to `email` |
 //! | [`ResendMail`] | `POST /passwordless/resend` | sends it once more |
-//! | [`Verify`] | `POST /passwordless/verify` | takes the `code`, or the `link_token` of the page below |
-//! | [`Link`] | `GET /passwordless/verify` | where magic links lead |
+//! | [`Verify`] | `POST /passwordless/verify` | takes the `code`, or the fields of the page below |
+//! | [`Link`] | `GET /passwordless/verify/{attempt}`, and without `/{attempt}` | where magic links lead |
 //!
 //! All are plain tower services; [`PasswordlessLogin::routes`] (feature `axum`) mounts them. They
 //! take forms and JSON. A browser that sends a form is sent on (303): to the page that asks for
@@ -17,15 +17,16 @@
 //!    `state` are sealed in a cookie, which lives ten minutes longer than the code. A code is good
 //!    only there. Several tabs can each have an attempt; forms say which they are of with
 //!    `attempt`, or mean the newest.
-//! 2. A link that is opened in that browser logs in at once, if the `state` that comes back is the
-//!    one in the cookie. Where Scalekit enforces the same browser, the id goes with the link.
+//! 2. A link says which attempt it is of. In the browser that makes it, the link logs in at once, if
+//!    the `state` that comes back is the one in the cookie. Where Scalekit enforces the same
+//!    browser, the id of the request goes with the link.
 //! 3. A link that is opened elsewhere, by a mail scanner, on a phone, shows a page with a button.
 //!    Only the button, whose form no other site can send, uses the link up and logs in. With
 //!    [`same_browser_only`](PasswordlessLoginBuilder::same_browser_only) it is refused instead.
 //! 4. Sending tells nothing about accounts: nobody is looked up before the mail has been read.
-//! 5. A code or link that is sent twice, as by a double click, is used once, in this process, and so
-//!    is a request for another mail. Each of the two is then logged in.
-//! 6. When something is out of reach the answer is 503, and the attempt goes on.
+//! 5. A code or link that is sent twice, as by a double click, is used once, in this process, and
+//!    both answers bring the same session. A mail that is asked for once more is sent once.
+//! 6. When something is out of reach the answer is 503, and the same code or link can be tried again.
 //!
 //! The session is a [`LocalSession`](crate::session::LocalSession), kept in the shared store. It
 //! is of a user whose id is the e-mail address in small letters, unless
@@ -106,10 +107,10 @@ pub use self::verify::Verify;
 
 use self::attempt::MailAttempt;
 use self::builder::{LinkPage, Pages, Paths};
-use self::once::Once;
+use self::once::{Memory, Once};
 use crate::api::passwordless::{MailTemplate, SentMail, VerifiedEmail};
 use crate::rejection::Renderer;
-use crate::session::{Admission, Sessions};
+use crate::session::{Admission, SessionCookies, Sessions};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).
 #[derive(Clone)]
@@ -127,8 +128,10 @@ struct Inner {
     same_browser_only: bool,
     admission: Option<Admission<VerifiedEmail>>,
     link_page: Option<Arc<LinkPage>>,
-    verifying: Once<VerifiedEmail>,
-    resending: Once<SentMail>,
+    logins: Once<SessionCookies>,
+    /// What the environment has accepted, while the app could not log in.
+    unfinished: Memory<VerifiedEmail>,
+    resends: Once<SentMail>,
     renderer: Renderer<PasswordlessRejection>,
 }
 
@@ -174,8 +177,8 @@ impl PasswordlessLogin {
         &self.0.paths.resend
     }
 
-    /// Where codes go by `POST` and links lead by `GET`: `/passwordless/verify` unless set
-    /// otherwise.
+    /// Where codes go by `POST`, and what links lead below by `GET`: `/passwordless/verify` unless
+    /// set otherwise.
     #[must_use]
     pub fn verify_path(&self) -> &str {
         &self.0.paths.verify

@@ -3,71 +3,50 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
 use super::answer::PasswordlessFailure;
-use super::attempt::MailAttempt;
 use crate::clock::Clock;
 use crate::flight::Flights;
+use crate::telemetry;
 
 const MAX_REMEMBERED: usize = 4096;
 
-/// What an attempt, or a page, asks of the environment. Whoever has another one has another key: a
-/// link works once for everybody else.
+/// Names a piece of work, or its result, by what only those know who may share it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    hash: [u8; 32],
-    remembered: Duration,
-}
+pub(super) struct Key([u8; 32]);
 
 impl Key {
-    /// A code or link that is verified. That it was bridges an outage of the shared store too: it
-    /// is spent by then.
-    pub(super) fn verification(attempt: &MailAttempt, credential: &str) -> Self {
-        Self::new(["verify", &bound_to(attempt), credential], Duration::from_secs(60))
-    }
-
-    /// A link that was asked for elsewhere, and the page that it shows here. No cookie is taken away
-    /// afterwards, so a form in the browser's history must soon be worth nothing.
-    pub(super) fn of_page(page: &str, link_token: &str) -> Self {
-        Self::new(["page", page, link_token], Duration::from_secs(10))
-    }
-
-    /// A mail that is sent once more. Nobody means to have two of them at the same time.
-    pub(super) fn resend(attempt: &MailAttempt) -> Self {
-        Self::new(["resend", &bound_to(attempt), ""], Duration::from_secs(5))
-    }
-
-    fn new(parts: [&str; 3], remembered: Duration) -> Self {
+    pub(super) fn new(parts: &[&str]) -> Self {
+        let mut digest = Context::new(&SHA256);
+        for part in parts {
+            digest.update(&part.len().to_be_bytes());
+            digest.update(part.as_bytes());
+        }
         let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, parts.join("\0").as_bytes()).as_ref());
-        Self { hash, remembered }
+        hash.copy_from_slice(digest.finish().as_ref());
+        Self(hash)
     }
-}
-
-/// What only the browser that makes the attempt has.
-fn bound_to(attempt: &MailAttempt) -> Zeroizing<String> {
-    Zeroizing::new([attempt.auth_request_id.expose(), attempt.state.expose()].join("\0"))
 }
 
 /// Work that is under way in this process, and what lately came of it.
 pub(super) struct Once<T: Clone> {
     running: Flights<Key, Result<T, PasswordlessFailure>>,
-    done: Done<T>,
+    done: Memory<T>,
 }
 
 impl<T: Clone + Send + Sync + 'static> Once<T> {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { running: Flights::new(), done: Done { clock, results: Arc::default() } }
+    pub(super) fn new(clock: Clock, remembered: Duration) -> Self {
+        Self { running: Flights::new(), done: Memory::new(clock, remembered) }
     }
 
-    /// Joins the work, or starts it, unless it has just been done. A failure is told to those who
-    /// are waiting, and not remembered.
+    /// Joins the work, or starts it, unless it has just been done. It goes on when the client
+    /// leaves. A failure is told to those who are waiting, and not remembered.
     pub(super) async fn run<F>(
         &self,
         key: Key,
@@ -87,29 +66,49 @@ impl<T: Clone + Send + Sync + 'static> Once<T> {
                 Ok(result)
             }
         });
-        flight.await.unwrap_or(Err(PasswordlessFailure::Unavailable))
+        flight.await.unwrap_or_else(|| {
+            let interrupted = io::Error::other("the work panicked or was interrupted");
+            telemetry::internal_error("passwordless_login", &interrupted);
+            Err(PasswordlessFailure::Misconfigured)
+        })
     }
 }
 
+/// What is worth knowing for a short while.
 #[derive(Clone)]
-struct Done<T> {
+pub(super) struct Memory<T> {
     clock: Clock,
-    results: Arc<Mutex<HashMap<Key, (T, OffsetDateTime)>>>,
+    lifetime: Duration,
+    entries: Arc<Mutex<HashMap<Key, (T, OffsetDateTime)>>>,
 }
 
-impl<T: Clone> Done<T> {
-    fn get(&self, key: &Key) -> Option<T> {
-        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        let (result, until) = results.get(key)?;
-        (self.clock.now() < *until).then(|| result.clone())
+impl<T> Memory<T> {
+    pub(super) fn new(clock: Clock, lifetime: Duration) -> Self {
+        Self { clock, lifetime, entries: Arc::default() }
     }
 
-    fn put(&self, key: Key, result: T) {
+    pub(super) fn put(&self, key: Key, value: T) {
         let now = self.clock.now();
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.retain(|_, (_, until)| now < *until);
-        if results.len() < MAX_REMEMBERED {
-            results.insert(key, (result, now + key.remembered));
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|_, (_, until)| now < *until);
+        if entries.len() < MAX_REMEMBERED {
+            entries.insert(key, (value, now + self.lifetime));
         }
+    }
+
+    /// Gives it away: nobody else gets it.
+    pub(super) fn take(&self, key: &Key) -> Option<T> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let (value, until) = entries.remove(key)?;
+        (self.clock.now() < until).then_some(value)
+    }
+
+    fn get(&self, key: &Key) -> Option<T>
+    where
+        T: Clone,
+    {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let (value, until) = entries.get(key)?;
+        (self.clock.now() < *until).then(|| value.clone())
     }
 }

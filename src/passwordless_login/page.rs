@@ -42,8 +42,11 @@ pub struct LinkQuestion {
     host: String,
     action: String,
     link_token: SecretString,
+    /// The attempt of this browser that the link is of, for one that only looked at it in advance.
+    attempt: Option<String>,
     /// Tells a double click from somebody else.
     page: SecretString,
+    pub(super) replaces_session: bool,
 }
 
 impl LinkQuestion {
@@ -51,9 +54,16 @@ impl LinkQuestion {
         host: &str,
         action: &str,
         link_token: SecretString,
+        attempt: Option<String>,
     ) -> Result<Self, RandomSourceFailed> {
-        let page = SecretString::random::<16>()?;
-        Ok(Self { host: host.to_owned(), action: action.to_owned(), link_token, page })
+        Ok(Self {
+            host: host.to_owned(),
+            action: action.to_owned(),
+            link_token,
+            attempt,
+            page: SecretString::random::<16>()?,
+            replaces_session: false,
+        })
     }
 
     /// The host of the app.
@@ -68,14 +78,24 @@ impl LinkQuestion {
         &self.action
     }
 
+    /// Whether this browser has a session, which the login would end: tell the person.
+    #[must_use]
+    pub fn replaces_session(&self) -> bool {
+        self.replaces_session
+    }
+
     /// The hidden fields of the form, as HTML: they hold the link's token.
     #[must_use]
     pub fn hidden_fields(&self) -> String {
-        let field = |name: &str, value: &SecretString| {
-            let value = escaped(value.expose());
-            format!(r#"<input type="hidden" name="{name}" value="{value}">"#)
+        let field = |name: &str, value: &str| {
+            format!(r#"<input type="hidden" name="{name}" value="{}">"#, escaped(value))
         };
-        field("link_token", &self.link_token) + &field("page", &self.page)
+        let mut fields = field("link_token", self.link_token.expose());
+        fields += &field("page", self.page.expose());
+        if let Some(attempt) = &self.attempt {
+            fields += &field("attempt", attempt);
+        }
+        fields
     }
 
     /// The page that is shown unless you have one of your own.
@@ -85,9 +105,14 @@ impl LinkQuestion {
 {}
 <button>Log in</button>
 </form>
-<p class="hint">If you did not ask for it, close this page.</p>"#,
+<p class="hint">{}If you did not ask for it, close this page.</p>"#,
             escaped(&self.action),
             self.hidden_fields(),
+            if self.replaces_session {
+                "You are logged in here, and that login ends. "
+            } else {
+                ""
+            },
         );
         format!(
             include_str!("page.html"),
@@ -129,7 +154,7 @@ mod tests {
     #[test]
     fn what_comes_from_the_address_is_escaped() {
         let token = r#""><script>alert('1')</script>&"#;
-        let question = LinkQuestion::new("app.test", "/verify", token.into()).unwrap();
+        let question = LinkQuestion::new("app.test", "/verify", token.into(), None).unwrap();
         let page = question.page();
         assert!(!page.contains("<script>"), "{page}");
         assert!(page.contains("&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;"));

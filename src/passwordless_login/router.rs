@@ -15,5 +15,6 @@ impl PasswordlessLogin {
             .route_service(self.send_path(), self.send_mail())
             .route_service(self.resend_path(), self.resend_mail())
             .route(self.verify_path(), get_service(self.link()).post_service(self.verify()))
+            .route_service(&format!("{}/{{attempt}}", self.verify_path()), self.link())
     }
 }

@@ -57,15 +57,14 @@ impl PasswordlessLogin {
         self.0.renderer.render(rejection.set_cookies(end), request)
     }
 
-    /// The answer to a request that failed before there was an attempt.
-    pub(super) fn refuse_to_begin(
+    /// The answer to a request that failed, and where the person can go on.
+    pub(super) fn refuse_towards(
         &self,
         failure: PasswordlessFailure,
+        way_on: String,
         request: &Request<()>,
-        return_to: &ReturnTo,
     ) -> Response<Bytes> {
-        let start = self.start_page(Some(return_to));
-        let rejection = PasswordlessRejection::new(failure, request.headers(), start);
+        let rejection = PasswordlessRejection::new(failure, request.headers(), way_on);
         self.0.renderer.render(rejection, request)
     }
 

@@ -7,6 +7,8 @@ use http_body::Body;
 use super::PasswordlessLogin;
 use super::answer::PasswordlessFailure;
 use super::attempt::MailAttempt;
+use super::completing::Credential;
+use super::fields::Fields;
 use super::link::is_link_token;
 use super::service::passwordless_service;
 use crate::secret::SecretString;
@@ -16,10 +18,10 @@ const MAX_CODE_BYTES: usize = 32;
 
 /// Takes what came by mail: `POST /passwordless/verify`. Made by [`PasswordlessLogin::verify`].
 ///
-/// Fields: `code`, and the `attempt` that it is of, or else the newest of this browser; or
-/// `link_token`, from the page that [`Link`](super::Link) shows. Opens the session, ends the
-/// attempt, and sends a browser to where the login began; a script is told
-/// `{"return_to": "/path"}`. After a refusal the attempt goes on.
+/// Fields: `code`, and the `attempt` that it is of, or else the newest of this browser; or the
+/// fields of the page that [`Link`](super::Link) shows. Opens the session, ends the attempt, and
+/// sends a browser to where the login began; a script is told `{"return_to": "/path"}`. After a
+/// refusal the attempt goes on.
 #[derive(Clone, Debug)]
 pub struct Verify(pub(super) PasswordlessLogin);
 
@@ -34,58 +36,43 @@ impl Verify {
             Ok(fields) => fields,
             Err(failure) => return login.refuse(failure, request, None),
         };
-        match (fields.get("code"), fields.get("link_token")) {
-            (Some(code), None) => self.code(code, fields.get("attempt"), request).await,
-            (None, Some(token)) => self.link(token, fields.get("page"), request).await,
-            _ => {
-                let attempt = MailAttempt::find(&login.0.sessions, request.headers(), None);
-                let failure = PasswordlessFailure::MalformedRequest;
-                login.refuse(failure, request, attempt.as_ref())
+        let id = fields.get("attempt");
+        let attempt = MailAttempt::find(&login.0.sessions, request.headers(), id);
+        match self.credential(&fields, attempt.clone()) {
+            Ok(credential) => {
+                let outcome = login.log_in(&credential, request.headers()).await;
+                login.conclude(outcome, &credential, request)
             }
+            Err(failure) => login.refuse(failure, request, attempt.as_ref()),
         }
     }
 
-    async fn code(&self, code: &str, id: Option<&str>, request: &Request<()>) -> Response<Bytes> {
-        let login = &self.0;
-        let Some(attempt) = MailAttempt::find(&login.0.sessions, request.headers(), id) else {
-            return login.refuse(PasswordlessFailure::AttemptUnknown, request, None);
-        };
-        let verified = match typed(code) {
-            Some(code) => login.verify_code(&attempt, code).await,
-            // What cannot be a code costs no attempt.
-            None => Err(PasswordlessFailure::CodeRefused),
-        };
-        match verified {
-            Ok(verified) => login.log_in(verified, Some(&attempt), request).await,
-            Err(failure) => login.refuse(failure, request, Some(&attempt)),
-        }
-    }
-
-    async fn link(
+    /// What was sent; `attempt` is the one that is named, or else the newest.
+    fn credential(
         &self,
-        token: &str,
-        page: Option<&str>,
-        request: &Request<()>,
-    ) -> Response<Bytes> {
-        let login = &self.0;
-        if !is_link_token(token) {
-            return login.refuse(PasswordlessFailure::MalformedRequest, request, None);
-        }
-        let token = SecretString::from(token);
-        let attempts = MailAttempt::all(&login.0.sessions, request.headers());
-        if !attempts.is_empty() {
-            match login.verify_own_link(&token, attempts).await {
-                Ok((verified, attempt)) => {
-                    return login.log_in(verified, Some(&attempt), request).await;
-                }
-                // It is none of this browser's.
-                Err(PasswordlessFailure::LinkRefused) => {}
-                Err(failure) => return login.refuse(failure, request, None),
+        fields: &Fields,
+        attempt: Option<MailAttempt>,
+    ) -> Result<Credential, PasswordlessFailure> {
+        match (fields.sent("code"), fields.get("link_token")) {
+            (Some(code), None) => {
+                let attempt = attempt.ok_or(PasswordlessFailure::AttemptUnknown)?;
+                // What cannot be a code costs no try.
+                let code = typed(code).ok_or(PasswordlessFailure::CodeRefused)?;
+                Ok(Credential::Code { code, attempt })
             }
-        }
-        match login.verify_foreign_link(&token, page).await {
-            Ok(verified) => login.log_in(verified, None, request).await,
-            Err(failure) => login.refuse(failure, request, None),
+            (None, Some(token)) if is_link_token(token) => {
+                let token = SecretString::from(token);
+                if fields.get("attempt").is_some() {
+                    let attempt = attempt.ok_or(PasswordlessFailure::AttemptUnknown)?;
+                    return Ok(Credential::OwnLink { token, attempt });
+                }
+                if self.0.0.same_browser_only {
+                    return Err(PasswordlessFailure::OtherBrowser);
+                }
+                let page = fields.get("page").ok_or(PasswordlessFailure::MalformedRequest)?;
+                Ok(Credential::ForeignLink { token, page: SecretString::from(page) })
+            }
+            _ => Err(PasswordlessFailure::MalformedRequest),
         }
     }
 }

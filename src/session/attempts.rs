@@ -5,7 +5,9 @@ use http::{HeaderMap, HeaderValue};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use super::sealing::SealingFailed;
 use super::{ATTEMPT_ID_BYTES, AttemptKind, Sessions};
+use crate::telemetry;
 
 /// A browser that has more of them to give back is asked again next time.
 const MAX_DROPPED: usize = 20;
@@ -34,8 +36,20 @@ pub(crate) trait Attempt: Sized {
 
 impl Sessions {
     /// `Set-Cookie` values that have the browser keep this attempt and drop those that are too old
-    /// or too many.
+    /// or too many; `None`, and a line in the log, when the attempt cannot be sealed.
     pub(crate) fn keep_attempt<A: Attempt>(
+        &self,
+        attempt: &A,
+        headers: &HeaderMap,
+    ) -> Option<Vec<HeaderValue>> {
+        let values = self.attempt_values(attempt, headers);
+        if values.is_none() {
+            telemetry::internal_error("attempt", &SealingFailed);
+        }
+        values
+    }
+
+    fn attempt_values<A: Attempt>(
         &self,
         attempt: &A,
         headers: &HeaderMap,

@@ -140,17 +140,30 @@ async fn click(browser: &mut Browser, link: &str) -> Response<Bytes> {
     browser.send(Method::GET, link.strip_prefix(ORIGIN).unwrap(), &headers).await
 }
 
+/// A link as it was without the attempt in its path.
+fn without_attempt(link: &str) -> String {
+    let (path, query) = link.split_once('?').unwrap();
+    format!("{}?{query}", path.rsplit_once('/').unwrap().0)
+}
+
 /// Presses the button of the page that a link shows elsewhere.
 async fn press_the_button(browser: &mut Browser, page: &Response<Bytes>) -> Response<Bytes> {
     assert_eq!(page.status(), StatusCode::OK, "{}", page.text());
     let (token, secret) = (hidden(page, "link_token"), hidden(page, "page"));
-    submit(browser, VERIFY, &[("link_token", &token), ("page", &secret)]).await
+    let mut form = vec![("link_token", token.as_str()), ("page", secret.as_str())];
+    let attempt = hidden_if_there(page, "attempt");
+    form.extend(attempt.as_deref().map(|attempt| ("attempt", attempt)));
+    submit(browser, VERIFY, &form).await
 }
 
 fn hidden(page: &Response<Bytes>, name: &str) -> String {
+    hidden_if_there(page, name).expect(name)
+}
+
+fn hidden_if_there(page: &Response<Bytes>, name: &str) -> Option<String> {
     let text = page.text();
-    let (_, rest) = text.split_once(&format!("name=\"{name}\" value=\"")).expect(name);
-    rest.split_once('"').unwrap().0.to_owned()
+    let (_, rest) = text.split_once(&format!("name=\"{name}\" value=\""))?;
+    Some(rest.split_once('"').unwrap().0.to_owned())
 }
 
 /// Who is logged in.

@@ -13,6 +13,8 @@ use crate::words::words;
 
 /// The most variables that a mail may have.
 const MAX_VARIABLES: usize = 30;
+/// Much longer than any id, and it still fits in a cookie.
+const MAX_ID_BYTES: usize = 512;
 /// Names that the environment keeps for itself.
 const RESERVED_VARIABLES: [&str; 5] =
     ["expire_time", "expiry_time", "expiry_time_relative", "link", "otp"];
@@ -76,8 +78,8 @@ pub struct NewMail {
     pub magiclink_auth_uri: Option<String>,
     /// Comes back with the verification: make it random, keep it where only the browser that asks
     /// has it, and compare.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "secret")]
+    pub state: Option<SecretString>,
 }
 
 impl NewMail {
@@ -173,6 +175,9 @@ pub(super) struct SentAnswer {
 impl SentAnswer {
     pub(super) fn sent(self) -> Result<SentMail, ApiError> {
         let id = self.auth_request_id.ok_or(ApiError::unexpected("it has no auth_request_id"))?;
+        if id.len() > MAX_ID_BYTES {
+            return Err(ApiError::unexpected("its auth_request_id is too long"));
+        }
         Ok(SentMail {
             auth_request_id: id.into(),
             expires_at: self.expires_at,
@@ -208,6 +213,10 @@ impl VerifiedAnswer {
 
 fn seconds<S: Serializer>(lifetime: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     lifetime.map(|lifetime| lifetime.as_secs()).serialize(serializer)
+}
+
+fn secret<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(SecretString::expose).serialize(serializer)
 }
 
 fn word<S: Serializer>(word: &Option<MailTemplate>, serializer: S) -> Result<S::Ok, S::Error> {

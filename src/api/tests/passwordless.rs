@@ -37,7 +37,7 @@ async fn calls_are_sent_as_the_api_has_them() {
     full.template_variables.insert("team".to_owned(), "Alpha".to_owned());
     full.expires_in = Some(Duration::from_millis(100_900));
     full.magiclink_auth_uri = Some("https://app.test/passwordless/verify".to_owned());
-    full.state = Some("s".to_owned());
+    full.state = Some("s".into());
     passwordless.send(&full).await.unwrap();
     passwordless.resend("a").await.unwrap();
     passwordless.verify_code("a", "123456").await.unwrap();
@@ -167,7 +167,7 @@ async fn what_the_environment_would_refuse_is_not_sent() {
 #[tokio::test]
 async fn a12_nothing_that_logs_in_shows() {
     let mut secret = mail();
-    secret.state = Some("the state".to_owned());
+    secret.state = Some("the state".into());
     let sent = sent(SENT).await.unwrap();
     let verified = verified(200, VERIFIED).await.unwrap();
     let shown = format!("{secret:?} {sent:?} {verified:?}");

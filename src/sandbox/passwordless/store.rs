@@ -11,13 +11,15 @@ use crate::sandbox::keys::{random_bytes, random_digits, random_token};
 
 /// How many mails are kept.
 const KEPT_MAILS: usize = 200;
+/// How many requests are known: of more, those that expire first are forgotten.
+const KEPT_REQUESTS: usize = 10_000;
 /// "2 magic link and OTP emails per minute per email address", resent ones included.
 const MAILS: usize = 2;
 const MAILS_WITHIN: Duration = Duration::from_secs(60);
 /// "Five attempts to enter the correct OTP within a ten-minute window."
 const ATTEMPTS: usize = 5;
 const ATTEMPTS_WITHIN: Duration = Duration::from_secs(600);
-/// How long after its end a request is still known to have expired.
+/// How long after its end a request is still known to have expired, where room is short.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Default)]
@@ -103,7 +105,6 @@ impl Passwordless {
         if self.passwordless_type.has_link() && mailing.magiclink_auth_uri.is_none() {
             return Err(Refusal::NoLinkAddress);
         }
-        self.requests.retain(|_, request| now < request.expires_at + REMEMBERED);
         self.count_mail(&mailing.email, now)?;
         let request = Request::new(mailing, self.passwordless_type, now);
         Ok(self.deliver(random_token(), request, now))
@@ -189,8 +190,20 @@ impl Passwordless {
             expires_in: request.mailing.expires_in,
             passwordless_type: request.passwordless_type,
         };
+        if self.requests.len() >= KEPT_REQUESTS {
+            self.make_room(now);
+        }
         self.requests.insert(id, request);
         sent
+    }
+
+    fn make_room(&mut self, now: OffsetDateTime) {
+        self.requests.retain(|_, request| now < request.expires_at + REMEMBERED);
+        if self.requests.len() >= KEPT_REQUESTS {
+            let first = self.requests.iter().min_by_key(|(_, request)| request.expires_at);
+            let first = first.map(|(id, _)| id.clone());
+            first.and_then(|id| self.requests.remove(&id));
+        }
     }
 }
 
@@ -256,5 +269,33 @@ impl Recent {
 
     fn any(&self, within: Duration, now: OffsetDateTime) -> bool {
         self.0.iter().any(|at| now < *at + within)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_requests_the_first_to_expire_is_forgotten() {
+        let mut passwordless =
+            Passwordless { passwordless_type: PasswordlessType::Otp, ..Passwordless::default() };
+        let mut now = OffsetDateTime::UNIX_EPOCH;
+        let mut send = |passwordless: &mut Passwordless, number: usize| {
+            now += MAILS_WITHIN;
+            let mailing = Mailing {
+                email: format!("{number}@acme.test"),
+                template: "SIGNIN",
+                template_variables: BTreeMap::new(),
+                state: None,
+                expires_in: Duration::from_secs(7 * 24 * 60 * 60),
+                magiclink_auth_uri: None,
+            };
+            passwordless.send(mailing, now).unwrap().auth_request_id
+        };
+        let ids: Vec<_> = (0..=KEPT_REQUESTS).map(|n| send(&mut passwordless, n)).collect();
+        assert_eq!(passwordless.requests.len(), KEPT_REQUESTS);
+        let is_known = |id: &String| passwordless.requests.contains_key(id);
+        assert_eq!((is_known(&ids[0]), is_known(&ids[1])), (false, true));
     }
 }

@@ -16,7 +16,7 @@ impl Calls {
         mail.template_variables = [("team".to_owned(), "Alpha".to_owned())].into();
         mail.expires_in = Some(Duration::from_secs(100));
         mail.magiclink_auth_uri = Some("https://app.example.com/passwordless/verify".to_owned());
-        mail.state = Some("d62ivasry29lso".to_owned());
+        mail.state = Some("d62ivasry29lso".into());
         let sent = call!(calls, PasswordlessApi::send(passwordless, &mail)).await.unwrap();
         let id = sent.auth_request_id.expose();
         call!(calls, PasswordlessApi::resend(passwordless, id)).await.unwrap();

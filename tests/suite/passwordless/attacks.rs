@@ -1,16 +1,21 @@
 //! What attackers make of it.
 
+use std::future::ready;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use serde_json::json;
 use tower_scalekit::Rejected;
+use tower_scalekit::api::passwordless::VerifiedEmail;
 use tower_scalekit::passwordless_login::{PasswordlessFailure as Failure, PasswordlessRejection};
 use tower_scalekit::sandbox::{Endpoint, Fault};
 
 use super::{
     ADA, MailWorld, RESEND, SEND, SUBMISSION, VERIFY, assert_refused, attempt_of, click, email_of,
-    failure, fetch_json, submission, submit,
+    failure, fetch_json, submission, submit, without_attempt,
 };
 use crate::support::{JANE, NAVIGATION, Reading as _, send, set_cookies};
 
@@ -63,10 +68,18 @@ async fn l11_a_strangers_link_logs_nobody_in_as_the_stranger() {
     assert_eq!(page.status(), StatusCode::OK, "a page, and no login");
     assert_eq!(email_of(&mut jane).await.as_deref(), Some(JANE));
 
+    assert!(page.text().contains("You are logged in here, and that login ends"));
     attempt_of(&submit(&mut jane, SEND, &[("email", JANE)]).await);
+    let asked = mail.asked();
     let page = click(&mut jane, &link).await;
     assert_eq!(page.status(), StatusCode::OK, "still a page, and no login");
+    assert_eq!(mail.asked(), asked, "and the link is not tried");
+    // Nor without the attempt in it, where the environment is asked about Jane's own.
+    let page = click(&mut jane, &without_attempt(&link)).await;
+    assert_eq!((page.status(), mail.asked()), (StatusCode::OK, asked + 1));
     assert_eq!(email_of(&mut jane).await.as_deref(), Some(JANE), "her session is left alone");
+    // Nothing was used up.
+    assert_eq!(click(&mut mallory, &link).await.status(), StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]
@@ -132,6 +145,7 @@ async fn l9_a_login_ends_on_a_page_of_the_app() {
         "//evil.test",
         "/\\evil.test",
         "/passwordless/verify?link_token=x",
+        "/passwordless/verify/abcdefgh?link_token=x",
         "/passwordless/send",
         "/login",
         "/logout?x",
@@ -193,6 +207,11 @@ async fn w7_what_is_too_long_or_makes_no_sense_is_refused() {
         let answer = browser.open(&link(query)).await;
         assert_refused(&answer, 400, &Failure::MalformedRequest);
     }
+    // A link's attempt is looked for among the browser's own.
+    for attempt in ["", "verify", "a", "../../etc", &long] {
+        let answer = browser.open(&format!("{VERIFY}/{attempt}?link_token=a&link_token=b")).await;
+        assert!(answer.status().is_client_error(), "{attempt}");
+    }
     let answer = browser.open(&link(&format!("link_token={long}"))).await;
     assert_refused(&answer, 400, &Failure::MalformedRequest);
     for (content_type, body) in [
@@ -232,8 +251,15 @@ async fn other_methods_are_refused() {
 }
 
 #[tokio::test]
-async fn a_double_click_spends_one_code() {
-    let mail = MailWorld::new();
+async fn a_double_click_spends_one_code_and_opens_one_session() {
+    let logins = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&logins);
+    let mail = MailWorld::with(|login| {
+        login.on_login(move |verified: VerifiedEmail| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            ready(Ok(verified.session()))
+        })
+    });
     let (mut browser, _) = mail.waiting("/me").await;
     let code = mail.code();
     let asked = mail.asked();
@@ -252,8 +278,9 @@ async fn a_double_click_spends_one_code() {
     for done in [&one, &two, &late] {
         assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
         browser.take_in(done);
+        assert_eq!(set_cookies(done.headers()), set_cookies(one.headers()));
     }
-    assert_eq!(mail.asked(), asked + 1);
+    assert_eq!((mail.asked(), logins.load(Ordering::SeqCst)), (asked + 1, 1));
     assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
     // Without the attempt's cookie it is nothing, and later with it neither.
     let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;

@@ -7,7 +7,7 @@ use tower_scalekit::sandbox::{Endpoint, PasswordlessType};
 
 use super::{
     ADA, MailWorld, SEND, VERIFY, assert_refused, attempt_of, click, email_of, hidden,
-    press_the_button, submission, submit,
+    press_the_button, submission, submit, without_attempt,
 };
 use crate::support::{NAVIGATION, ORIGIN, Reading as _, send};
 
@@ -84,6 +84,51 @@ async fn a_scanner_uses_nothing_up() {
 }
 
 #[tokio::test]
+async fn a_page_that_was_fetched_in_advance_logs_in_as_the_link_would() {
+    for same_browser_only in [false, true] {
+        let mail = MailWorld::with(|login| match same_browser_only {
+            true => login.same_browser_only(),
+            false => login,
+        });
+        mail.sandbox().enforce_same_browser(true);
+        let (mut browser, _) = mail.waiting("/me").await;
+        let in_advance = [("accept", "text/html"), ("purpose", "prefetch")];
+        let link = mail.link();
+        let page = browser.send(Method::GET, link.strip_prefix(ORIGIN).unwrap(), &in_advance).await;
+        let done = press_the_button(&mut browser, &page).await;
+        assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+        assert_refused(&press_the_button(&mut browser, &page).await, 400, &Failure::AttemptUnknown);
+    }
+}
+
+#[tokio::test]
+async fn a_link_without_its_attempt_is_taken_for_one_of_the_newest() {
+    let mail = MailWorld::new();
+    mail.sandbox().enforce_same_browser(true);
+    let (mut browser, _) = mail.waiting("/me").await;
+    let done = click(&mut browser, &without_attempt(&mail.link())).await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+}
+
+#[tokio::test]
+async fn a_token_that_somebody_made_up_costs_one_question_at_most() {
+    let mail = MailWorld::new();
+    let (mut browser, attempt) = mail.waiting("/me").await;
+    for email in ["bob@acme.test", "carol@acme.test"] {
+        mail.world.advance(1);
+        submit(&mut browser, SEND, &[("email", email)]).await;
+    }
+    let asked = mail.asked();
+    let answer = browser.open(&format!("{VERIFY}/{attempt}?link_token=garbage")).await;
+    assert_refused(&answer, 400, &Failure::LinkRefused);
+    assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""), "{}", answer.text());
+    let page = browser.open(&format!("{VERIFY}?link_token=garbage")).await;
+    assert_eq!((page.status(), mail.asked()), (StatusCode::OK, asked + 2));
+    let page = browser.open(&format!("{VERIFY}/another0?link_token=garbage")).await;
+    assert_eq!((page.status(), mail.asked()), (StatusCode::OK, asked + 2));
+}
+
+#[tokio::test]
 async fn where_scalekit_enforces_the_same_browser_another_is_refused_and_nothing_is_used_up() {
     let mail = MailWorld::new();
     mail.sandbox().enforce_same_browser(true);
@@ -137,6 +182,7 @@ async fn an_expired_link_says_so_in_both_browsers() {
     mail.world.advance(300);
     let answer = click(&mut browser, &mail.link()).await;
     assert_refused(&answer, 400, &Failure::Expired);
+    assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""), "{}", answer.text());
     let mut other = mail.browser();
     let page = click(&mut other, &mail.link()).await;
     assert_refused(&press_the_button(&mut other, &page).await, 400, &Failure::Expired);

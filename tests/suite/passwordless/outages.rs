@@ -5,18 +5,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::{Either, select};
 use http::{Response, StatusCode};
+use tokio::sync::Notify;
 use tower_scalekit::api::passwordless::VerifiedEmail;
-use tower_scalekit::passwordless_login::PasswordlessFailure as Failure;
+use tower_scalekit::passwordless_login::{PasswordlessFailure as Failure, PasswordlessRejection};
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::session::NotAdmitted;
 
 use super::{
     ADA, MailWorld, RESEND, SEND, VERIFY, assert_refused, click, email_of, failure,
-    press_the_button, submit,
+    press_the_button, submission, submit,
 };
 use crate::store::FlakyStore;
-use crate::support::{Reading as _, sandbox_builder};
+use crate::support::{Reading as _, sandbox_builder, send};
 
 fn answered(status: u16, body: &'static str) -> Fault {
     let answer = Response::builder().status(status).header("retry-after", "7");
@@ -67,10 +70,12 @@ async fn no_token_to_call_with_is_an_outage_or_a_matter_of_configuration() {
 #[tokio::test]
 async fn the_environments_own_words_are_understood() {
     let mail = MailWorld::new();
-    let (mut browser, _) = mail.waiting("/me").await;
+    let (browser, _) = mail.waiting("/me").await;
     for (status, body, expected) in [
         (400, r#"{"code":9,"message":"otp expired"}"#, Failure::Expired),
         (400, r#"{"code":3,"details":[{"error_code":"OTP_EXPIRED"}]}"#, Failure::Expired),
+        (400, r#"{"error_code":"OTP_EXPIRED","message":"invalid otp"}"#, Failure::Expired),
+        (400, r#"{"error_code":"INVALID_OR_EXPIRED","message":"expired"}"#, Failure::CodeRefused),
         (400, r#"{"code":3,"message":"invalid or expired code"}"#, Failure::CodeRefused),
         (400, r#"{"code":3,"message":"no"}"#, Failure::CodeRefused),
         (403, r#"{"code":7,"message":"no"}"#, Failure::Misconfigured),
@@ -89,21 +94,58 @@ async fn the_environments_own_words_are_understood() {
         let answer = submit(&mut browser.clone(), VERIFY, &[("code", "123456")]).await;
         assert_eq!(failure(&answer), expected, "{body}");
     }
+    let long =
+        Box::leak(format!(r#"{{"auth_request_id":"{}"}}"#, "a".repeat(600)).into_boxed_str());
     for (status, body, expected) in [
         (429, "{}", Failure::TooManyMails { retry_after: Some(Duration::from_secs(7)) }),
         (404, "{}", Failure::AttemptUnknown),
         (200, "{}", Failure::Misconfigured),
+        (200, long, Failure::Misconfigured),
     ] {
         mail.sandbox().fail_times(Endpoint::Api, 1, answered(status, body));
-        let answer = submit(&mut browser, RESEND, &[]).await;
+        let answer = submit(&mut browser.clone(), RESEND, &[]).await;
         assert_eq!(failure(&answer), expected, "{body}");
         if status == 429 {
             assert_eq!(answer.header("retry-after"), Some("7"));
         }
     }
-    mail.sandbox().fail_times(Endpoint::Api, 1, answered(400, r#"{"message":"bad email"}"#));
-    let answer = submit(&mut browser, SEND, &[("email", ADA)]).await;
-    assert_refused(&answer, 400, &Failure::AddressRefused);
+}
+
+#[tokio::test]
+async fn a_mail_that_is_refused_is_the_fault_of_the_address_or_of_a_setting() {
+    let mail = MailWorld::new();
+    for (status, body, expected) in [
+        (400, r#"{"message":"bad email"}"#, Failure::AddressRefused),
+        (400, r#"{"error_code":"INVALID_EMAIL"}"#, Failure::AddressRefused),
+        (422, r#"{"message":"cannot deliver to ada@acme.test"}"#, Failure::AddressRefused),
+        (400, r#"{"message":"email template not found"}"#, Failure::Misconfigured),
+        (400, r#"{"message":"magiclink_auth_uri is no address"}"#, Failure::Misconfigured),
+        (400, r#"{"message":"no email provider"}"#, Failure::Misconfigured),
+        (400, r#"{"message":"passwordless is off"}"#, Failure::Misconfigured),
+        (403, r#"{"message":"no mail for ada@acme.test"}"#, Failure::Misconfigured),
+        (404, r#"{"message":"no mail"}"#, Failure::Misconfigured),
+    ] {
+        mail.sandbox().fail_times(Endpoint::Api, 1, answered(status, body));
+        let mut browser = mail.browser();
+        let answer = submit(&mut browser, SEND, &[("email", ADA)]).await;
+        let status = if expected == Failure::AddressRefused { 400 } else { 500 };
+        assert_refused(&answer, status, &expected);
+        assert_eq!(browser.names(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_login_whose_request_is_over_begins_again() {
+    let mail = MailWorld::new();
+    mail.sandbox().issue_new_credentials_on_resend(true);
+    let (mut browser, _) = mail.waiting("/me").await;
+    // The answer to this one is lost.
+    submit(&mut browser.clone(), RESEND, &[]).await;
+    mail.world.advance(60);
+    let answer = submit(&mut browser, RESEND, &[]).await;
+    assert_refused(&answer, 400, &Failure::AttemptUnknown);
+    assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""), "{}", answer.text());
+    assert_eq!(browser.names(), [""; 0], "the attempt is over");
 }
 
 #[tokio::test]
@@ -121,13 +163,12 @@ async fn a_store_that_is_down_costs_no_code() {
     assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
 }
 
-#[tokio::test]
-async fn an_app_that_cannot_look_people_up_costs_no_code() {
-    let down = Arc::new(AtomicBool::new(true));
-    let database = Arc::clone(&down);
-    let mail = MailWorld::with(|login| {
+/// An app whose database answers as long as the flag is not set.
+fn with_a_database(down: &Arc<AtomicBool>) -> MailWorld {
+    let down = Arc::clone(down);
+    MailWorld::with(|login| {
         login.on_login(move |verified: VerifiedEmail| {
-            let down = database.load(Ordering::SeqCst);
+            let down = down.load(Ordering::SeqCst);
             async move {
                 match down {
                     true => Err(NotAdmitted::unavailable("the database is down")),
@@ -135,7 +176,13 @@ async fn an_app_that_cannot_look_people_up_costs_no_code() {
                 }
             }
         })
-    });
+    })
+}
+
+#[tokio::test]
+async fn an_app_that_cannot_look_people_up_costs_no_code() {
+    let down = Arc::new(AtomicBool::new(true));
+    let mail = with_a_database(&down);
     let (mut browser, _) = mail.waiting("/me").await;
     let link = mail.link();
     let answer = click(&mut browser, &link).await;
@@ -143,4 +190,95 @@ async fn an_app_that_cannot_look_people_up_costs_no_code() {
     assert!(!answer.text().contains("database"));
     down.store(false, Ordering::SeqCst);
     assert_eq!(click(&mut browser, &link).await.location(), "/me");
+}
+
+#[tokio::test]
+async fn an_app_that_cannot_look_people_up_costs_no_link_that_was_opened_elsewhere() {
+    let down = Arc::new(AtomicBool::new(true));
+    let mail = with_a_database(&down);
+    mail.waiting("/me").await;
+    let mut other = mail.browser();
+    let page = click(&mut other, &mail.link()).await;
+    let answer = press_the_button(&mut other, &page).await;
+    assert_refused(&answer, 503, &Failure::Unavailable);
+    let asked = mail.asked();
+    // The same button, and the way on.
+    assert_refused(&press_the_button(&mut other, &page).await, 503, &Failure::Unavailable);
+    let rejection = answer.extensions().get::<PasswordlessRejection>().unwrap();
+    let page = other.open(rejection.way_on()).await;
+    assert!(answer.text().contains(rejection.way_on()), "{}", answer.text());
+    down.store(false, Ordering::SeqCst);
+    let done = press_the_button(&mut other, &page).await;
+    assert_eq!((done.status(), mail.asked()), (StatusCode::SEE_OTHER, asked));
+    assert_eq!(email_of(&mut other).await.as_deref(), Some(ADA));
+
+    // Now it is spent, and nobody else logs in with it.
+    let mut stranger = mail.browser();
+    let page = click(&mut stranger, &mail.link()).await;
+    assert_refused(&press_the_button(&mut stranger, &page).await, 400, &Failure::LinkRefused);
+}
+
+#[tokio::test]
+async fn what_could_not_be_finished_can_be_tried_again_for_a_minute() {
+    let down = Arc::new(AtomicBool::new(true));
+    let mail = with_a_database(&down);
+    let (mut browser, _) = mail.waiting("/me").await;
+    let code = mail.code();
+    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_refused(&answer, 503, &Failure::Unavailable);
+    down.store(false, Ordering::SeqCst);
+    mail.world.advance(60);
+    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_refused(&answer, 400, &Failure::CodeRefused);
+}
+
+#[tokio::test]
+async fn r5_a_login_is_finished_when_its_browser_leaves_in_the_middle() {
+    let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (told, wait) = (Arc::clone(&asked), Arc::clone(&answer));
+    let mail = MailWorld::with(|login| {
+        login.on_login(move |verified: VerifiedEmail| {
+            let (told, wait) = (Arc::clone(&told), Arc::clone(&wait));
+            async move {
+                told.notify_one();
+                wait.notified().await;
+                Ok(verified.session())
+            }
+        })
+    });
+    let (mut browser, _) = mail.waiting("/me").await;
+    let code = mail.code();
+    let request = Box::pin(send(&mail.app, submission(&browser, VERIFY, &[("code", &code)])));
+    let Either::Right((_, left)) = select(request, Box::pin(asked.notified())).await else {
+        panic!("the app was not asked")
+    };
+    drop(left);
+    // The person presses the button again.
+    let again = send(&mail.app, submission(&browser, VERIFY, &[("code", &code)]));
+    answer.notify_one();
+    let again = again.await;
+    browser.take_in(&again);
+    assert_eq!(again.location(), "/me");
+    assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
+    assert!(asked.notified().now_or_never().is_none(), "the app was asked once");
+}
+
+#[tokio::test]
+async fn an_app_that_panics_answers_500_and_goes_on() {
+    let mail = MailWorld::with(|login| {
+        login.on_login(|verified: VerifiedEmail| async move {
+            match verified.email.as_str() {
+                ADA => panic!("expected in this test"),
+                _ => Ok(verified.session()),
+            }
+        })
+    });
+    let (mut browser, _) = mail.waiting("/me").await;
+    let code = mail.code();
+    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_refused(&answer, 500, &Failure::Misconfigured);
+    mail.world.advance(1);
+    submit(&mut browser, SEND, &[("email", "bob@acme.test")]).await;
+    let code = mail.code();
+    assert_eq!(submit(&mut browser, VERIFY, &[("code", &code)]).await.location(), "/");
 }

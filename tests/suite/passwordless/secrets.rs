@@ -102,6 +102,12 @@ async fn a12_neither_debug_nor_traces_show_what_logs_in() {
         submit(&mut browser, SEND, &[("email", ADA)]).await;
     }
     submit(&mut browser, SEND, &[("email", ADA)]).await; // one too many
+    for (status, words) in [(400, "bad email"), (400, "no template for"), (403, "no mail to")] {
+        let words = format!(r#"{{"message":"{words} {ADA}, <{}>"}}"#, ADA.replace('@', "%40"));
+        let refusal = Response::builder().status(status).body(Bytes::from(words)).unwrap();
+        mail.sandbox().fail_times(Endpoint::Api, 1, Fault::Answer(refusal));
+        submit(&mut browser, SEND, &[("email", ADA)]).await;
+    }
     let code = mail.code();
     let mut shown = Vec::new();
     let mut show = |value: &dyn Debug| shown.push(format!("{value:?} {value:#?}"));

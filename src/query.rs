@@ -1,0 +1,47 @@
+//! Parameters of a query or form that should be there once.
+
+use url::form_urlencoded;
+
+/// What stands under a name.
+pub(crate) struct Parameter {
+    /// Of several values the first.
+    pub(crate) first: Option<String>,
+    /// Of several values nobody knows which one is meant (L4).
+    pub(crate) is_repeated: bool,
+}
+
+impl Parameter {
+    pub(crate) fn of(encoded: impl AsRef<[u8]>, name: &str) -> Self {
+        let pairs = form_urlencoded::parse(encoded.as_ref());
+        let mut values = pairs.filter(|(found, _)| found == name).map(|(_, value)| value);
+        Self {
+            first: values.next().map(|value| value.into_owned()),
+            is_repeated: values.next().is_some(),
+        }
+    }
+
+    /// The value, if there is exactly one.
+    pub(crate) fn only(self) -> Option<String> {
+        self.first.filter(|_| !self.is_repeated)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l4_of_two_values_none_is_meant() {
+        for (query, first, only) in [
+            ("", None, None),
+            ("b=1", None, None),
+            ("a", Some(""), Some("")),
+            ("a=%31+&b=2", Some("1 "), Some("1 ")),
+            ("a=1&%61=2", Some("1"), None),
+            ("a=1&a=1", Some("1"), None),
+        ] {
+            assert_eq!(Parameter::of(query, "a").first.as_deref(), first, "{query}");
+            assert_eq!(Parameter::of(query, "a").only().as_deref(), only, "{query}");
+        }
+    }
+}
