@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 
 use super::answer::AuthFailure;
 use super::route::{Route, route_service};
@@ -36,7 +36,7 @@ impl Refresh {
         if self.0.sessions.is_cross_site(request.headers()) {
             return Err((AuthFailure::CrossSite, Cookie::Kept));
         }
-        let session = match self.find(request.headers()).await {
+        let session = match self.0.sessions.find_in_time(request.headers()).await {
             Found::Live(live) if !live.session.is_renewable() => return Ok(no_content()),
             Found::Live(live) => live.session,
             Found::Due(session) => session,
@@ -66,19 +66,6 @@ impl Refresh {
             }
         }
         Ok(response)
-    }
-
-    async fn find(&self, headers: &HeaderMap) -> Found {
-        let sessions = &self.0.sessions;
-        let mut found = sessions.find(headers);
-        // News first, then a session that is kept in the store.
-        for _ in 0..2 {
-            match found {
-                Found::Unsure(awaited) => found = sessions.find_after(awaited.await, headers),
-                found => return found,
-            }
-        }
-        found
     }
 }
 

@@ -14,6 +14,7 @@ use super::service::passwordless_service;
 use crate::origin::is_navigation;
 use crate::query::Parameter;
 use crate::secret::SecretString;
+use crate::session::Found;
 use crate::telemetry;
 
 /// Longer than any token.
@@ -81,7 +82,8 @@ impl Link {
                 return login.refuse(PasswordlessFailure::Misconfigured, request, None);
             }
         };
-        question.replaces_session = login.0.sessions.peek(request.headers()).await.is_some();
+        let session = login.0.sessions.find_in_time(request.headers()).await;
+        question.replaces_session = matches!(session, Found::Live(_) | Found::Due(_));
         let page = match &login.0.link_page {
             Some(page) => page(&question),
             None => question.page(),

@@ -155,6 +155,19 @@ impl Sessions {
         }
     }
 
+    /// Finds the session of a request, and waits for what it takes to judge it.
+    pub(crate) async fn find_in_time(&self, headers: &HeaderMap) -> Found {
+        let mut found = self.find(headers);
+        // News first, then a session that is kept in the store.
+        for _ in 0..2 {
+            match found {
+                Found::Unsure(awaited) => found = self.find_after(awaited.await, headers),
+                found => return found,
+            }
+        }
+        found
+    }
+
     /// What a session that was due has become.
     pub(crate) fn settle(&self, session: &Session, renewal: Renewal) -> Settled {
         let now = self.0.scalekit.clock().now();

@@ -1,15 +1,16 @@
 //! Magic links: in the browser that asked, elsewhere, and seen by scanners.
 
+use bytes::Bytes;
 use futures::future::join;
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
 use tower_scalekit::passwordless_login::PasswordlessFailure as Failure;
 use tower_scalekit::sandbox::{Endpoint, PasswordlessType};
 
 use super::{
-    ADA, MailWorld, SEND, VERIFY, assert_refused, attempt_of, click, email_of, hidden,
+    ADA, MailWorld, SEND, SUBMISSION, VERIFY, assert_refused, attempt_of, click, email_of, hidden,
     press_the_button, submission, submit, without_attempt,
 };
-use crate::support::{NAVIGATION, ORIGIN, Reading as _, send};
+use crate::support::{JANE, NAVIGATION, ORIGIN, Reading as _, send};
 
 #[tokio::test]
 async fn a_link_in_the_browser_that_asked_logs_in_at_once() {
@@ -230,6 +231,21 @@ async fn a_button_that_is_pressed_twice_logs_in_and_another_pages_button_does_no
     assert_refused(&answer, 400, &Failure::LinkRefused);
     mail.world.advance(11);
     assert_refused(&press().await, 400, &Failure::LinkRefused);
+}
+
+#[tokio::test]
+async fn the_page_that_asks_first_says_which_login_it_ends() {
+    let mail = MailWorld::new();
+    mail.waiting("/me").await;
+    let mut jane = mail.world.logged_in(JANE).await.at(&mail.app);
+    let says_so = |page: &Response<Bytes>| page.text().contains("that login ends");
+    assert!(says_so(&click(&mut jane, &mail.link()).await));
+    assert!(!says_so(&click(&mut mail.browser(), &mail.link()).await));
+
+    let mut elsewhere = jane.clone();
+    let done = elsewhere.send(Method::POST, "/logout", &SUBMISSION).await;
+    assert!(done.status().is_redirection(), "{done:?}");
+    assert!(!says_so(&click(&mut jane, &mail.link()).await), "it has ended already");
 }
 
 #[tokio::test]
