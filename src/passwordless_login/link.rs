@@ -25,7 +25,7 @@ const MAX_TOKEN_BYTES: usize = 512;
 ///
 /// In the browser that makes this attempt it logs in at once and sends the person to where the
 /// login began. Anywhere else, and for who only fetches in advance, it shows a page whose button
-/// sends the token to [`Verify`](super::Verify): that alone uses nothing up.
+/// sends the token to [`Verify`](super::Verify). Showing it uses nothing up.
 ///
 /// A link without the attempt is taken for one of the newest attempt of the browser, as a form is,
 /// and asks first if it is not.
