@@ -38,7 +38,8 @@ pub enum AuthFailure {
         /// For instance `access_denied`; `None` when it was no code at all.
         error: Option<SsoError>,
     },
-    /// Again and again an identity provider's portal starts a login, and none of them succeeds.
+    /// Again and again an identity provider's portal starts a login from which the browser does not
+    /// come back. The launch is not spent: a minute after the first of them it may go on.
     GoesInCircles,
     /// The login got stuck behind the point where it could go on: its code is spent, and the keys, the
     /// shared store or what the app has to ask about the person are out of reach.
@@ -179,7 +180,9 @@ impl AuthFailure {
                 }
                 _ => "The login was not completed",
             },
-            Self::GoesInCircles => "The login starts again and again without success",
+            Self::GoesInCircles => {
+                "The login starts again and again without success; try again in a minute"
+            }
             Self::Interrupted => "The login could not be completed at the moment",
             Self::LaunchRefused { .. } => "This way into the app is not valid, or no longer",
             Self::LogoutTokenRefused => "The logout token is not valid here",
