@@ -304,20 +304,21 @@ async fn i2_whom_an_app_of_its_own_sessions_gets_from_a_launch_is_verified() {
 async fn a_refusal_is_rendered_the_layers_own_way() {
     let world = World::new();
     let layer = IdpInitiatedRedirect::new(&world.sessions).on_rejection(|rejected| {
-        let words = match rejected.reason().failure() {
+        let reason = rejected.reason();
+        let words = match reason.failure() {
             AuthFailure::LaunchRefused { .. } => "Open the app from your portal again",
-            AuthFailure::EnvironmentRefused { .. } => "Ask your administrator",
-            _ => "Something else",
+            _ => reason.message(),
         };
+        let body = format!("{words}: {}", reason.way_on().unwrap_or("nowhere"));
         let mut response = rejected.into_response();
-        *response.body_mut() = Bytes::from(words);
+        *response.body_mut() = body.into();
         response
     });
     let mut browser = world.browser().at(&app(&world.sessions).layer(layer));
     for (target, words) in [
-        ("/login?idp_initiated_login=forged", "Open the app from your portal again"),
-        ("/login?error=user_not_active", "Ask your administrator"),
-        ("/login?idp_initiated_login=a&idp_initiated_login=b", "Something else"),
+        ("/login?idp_initiated_login=forged", "Open the app from your portal again: /login"),
+        ("/login?error=access_denied", "The login was cancelled: /login"),
+        ("/login?idp_initiated_login=a&idp_initiated_login=b", "The request is incomplete: /login"),
     ] {
         let answer = browser.open(target).await;
         assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::BAD_REQUEST, words));
@@ -325,6 +326,8 @@ async fn a_refusal_is_rendered_the_layers_own_way() {
         let _ = failure(&answer);
         assert_no_session(&answer);
     }
+    let answer = browser.fetch("/login?error=access_denied").await;
+    assert_eq!(answer.text(), "The login was cancelled: nowhere", "a script follows no link");
     // What the service behind it refuses is that service's to render.
     let answer = browser.open("/auth/callback?code=c&state=s").await;
     assert_eq!(failure(&answer), AuthFailure::AttemptUnknown);

@@ -4,9 +4,9 @@
 ///
 /// `None` for what is not plainly an address: it has exactly one `@` with something before it,
 /// nothing in it is white space or a control character, and what follows the `@` is a host name in
-/// ASCII, as [`Connection::domains`](super::Connection::domains) are. Nothing is converted: of
-/// `jane@bücher.example` there is no domain unless the caller, or the browser's `<input type=email>`,
-/// has turned it into `jane@xn--bcher-kva.example` before.
+/// ASCII, as [`Connection::domains`](super::Connection::domains) are. Nothing is converted:
+/// whoever calls this with an address in other letters brings its domain into the `xn--` form first,
+/// as `url::Host::parse` does.
 ///
 /// An address that somebody typed may say where they want to log in. It never proves that they may.
 ///
