@@ -121,49 +121,6 @@ async fn the_key_that_a_launch_names_signs_it_whatever_is_current_by_then() {
     assert!(is_signed(&sandbox, &draft.sign(&sandbox.environment, &key)).await);
 }
 
-/// What comes of some work while something else changes again and again.
-fn while_they_work<T: Send>(work: impl FnOnce() -> T + Send, change: impl Fn()) -> T {
-    thread::scope(|scope| {
-        let working = scope.spawn(work);
-        while !working.is_finished() {
-            change();
-        }
-        working.join().unwrap()
-    })
-}
-
-fn portal_launch(sandbox: &Sandbox) -> Response<Bytes> {
-    let request = Request::post(format!("/idp/{OKTA}"))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(Bytes::from("action=launch"))
-        .unwrap();
-    sandbox.environment.route(&request)
-}
-
-#[test]
-fn the_key_that_a_token_names_has_signed_it_whenever_keys_change() {
-    let sandbox = launching();
-    let keys = [SigningKey::first(), SigningKey::stranger()];
-    let make = || {
-        let launch = sandbox.launch_token(OKTA);
-        [launch, sandbox.access_token("jane@acme.test"), sandbox.sign(Value::Null)]
-    };
-    let tokens = while_they_work(
-        || (0..200).flat_map(|_| make()).collect::<Vec<_>>(),
-        || {
-            for key in &keys {
-                sandbox.environment.lock().keys = KeyRing::new(Arc::clone(key));
-            }
-        },
-    );
-    for token in tokens {
-        let kid = part_of(&token, 0)["kid"].take();
-        let key = keys.iter().find(|key| kid == key.kid()).unwrap();
-        let (input, signature) = token.rsplit_once('.').unwrap();
-        assert_eq!(URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes())), signature);
-    }
-}
-
 #[tokio::test]
 async fn people_launch_from_their_companys_portal() {
     let sandbox = launching();
