@@ -108,9 +108,10 @@ async fn admin_portal(State(sessions): State<Sessions>, session: Session) -> Res
 fn api_problem(error: &ApiError, session: Option<&Session>) -> Response {
     tracing::warn!(%error, "single sign-on");
     let (status, text) = match error {
-        ApiError::NotFound(_) => {
-            (StatusCode::NOT_FOUND, "Your organization is not here any more. Ask our support.")
-        }
+        ApiError::NotFound(_) => (
+            StatusCode::NOT_FOUND,
+            "Your organization is no longer registered here. Ask our support.",
+        ),
         ApiError::RateLimited { .. } | ApiError::Unavailable(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment.")
         }

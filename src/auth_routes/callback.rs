@@ -1,3 +1,5 @@
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use url::form_urlencoded;
@@ -229,7 +231,6 @@ pub struct IdentifiedLogin {
 }
 
 /// A login that came back and identifies nobody: the answer to send, a response in axum.
-#[derive(Debug)]
 pub struct LoginRefusal(Box<Response<Bytes>>);
 
 impl LoginRefusal {
@@ -244,6 +245,13 @@ impl LoginRefusal {
     #[must_use]
     pub fn into_response(self) -> Response<Bytes> {
         *self.0
+    }
+}
+
+// By hand: the answer names the attempt, and the page that the person wants to see.
+impl fmt::Debug for LoginRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoginRefusal").field("failure", &self.failure()).finish_non_exhaustive()
     }
 }
 

@@ -64,3 +64,20 @@ impl<T> fmt::Debug for Admission<T> {
         f.write_str("Admission")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hook_is_heard_for_thirty_seconds_and_no_longer() {
+        let admission = Admission::new(|seconds| async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Err(NotAdmitted::Refused)
+        });
+        assert!(matches!(admission.ask(29).await, Err(NotAdmitted::Refused)));
+        let late = admission.ask(31).await.unwrap_err();
+        assert!(matches!(late, NotAdmitted::Unavailable(_)), "{late}");
+        assert!(late.to_string().contains("cannot be told"), "{late}");
+    }
+}

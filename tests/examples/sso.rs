@@ -56,7 +56,7 @@ async fn what_the_environment_does_not_do_is_told_in_words_that_help() {
     let (sso, jane, _) = started().await;
     let status = Fault::Status;
     for (fault, expected, words) in [
-        (status(StatusCode::NOT_FOUND), StatusCode::NOT_FOUND, "not here any more"),
+        (status(StatusCode::NOT_FOUND), StatusCode::NOT_FOUND, "no longer registered here"),
         (status(StatusCode::FORBIDDEN), StatusCode::INTERNAL_SERVER_ERROR, "Ask our support"),
         (Fault::Html, StatusCode::INTERNAL_SERVER_ERROR, "Ask our support"),
         (Fault::Unreachable, StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment"),

@@ -251,6 +251,26 @@ async fn an_identity_that_has_to_be_asked_for_starts_a_plain_login() {
 }
 
 #[tokio::test]
+async fn a12_neither_an_identity_nor_a_refusal_tells_the_page_that_is_wanted() {
+    let world = World::with(|sandbox| sandbox.modular_sso(), |sessions| sessions);
+    let mut browser = world.browser();
+    let target = "/login?domain_hint=example.com&return_to=/invited%3Ftoken=hush";
+    let callback = at_the_callback(&world, &mut browser, target).await;
+    let login = world.sessions.callback().identify(&parts(&browser, &callback)).await.unwrap();
+    assert_eq!(login.return_to.as_str(), "/invited?token=hush");
+    let shown = format!("{login:?}");
+    assert!(shown.contains("/invited") && !shown.contains("hush"), "{shown}");
+
+    let refusal = world.sessions.callback().identify(&parts(&browser, &callback)).await;
+    let refusal = refusal.unwrap_err();
+    let shown = format!("{refusal:?}");
+    let state = parameter(&callback, "state").unwrap();
+    assert!(shown.contains("CodeRefused"), "{shown}");
+    assert!(!shown.contains("hush") && !shown.contains(&state[..8]), "{shown}");
+    assert!(refusal.into_response().text().contains("hush"), "the page leads there");
+}
+
+#[tokio::test]
 async fn an_error_of_the_organizations_sends_people_to_their_administrator() {
     let world = world();
     for (code, words) in [

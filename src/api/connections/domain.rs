@@ -15,7 +15,10 @@
 ///
 /// assert_eq!(email_domain("Jane@Acme.test").as_deref(), Some("acme.test"));
 /// assert_eq!(email_domain("jane@acme.test@evil.test"), None);
+/// assert_eq!(email_domain("jane@bücher.example"), None);
+/// assert_eq!(url::Host::parse("bücher.example")?.to_string(), "xn--bcher-kva.example");
 /// assert_eq!(email_domain("jane@acme.test&organization_id=org_1"), None);
+/// # Ok::<(), url::ParseError>(())
 /// ```
 #[must_use]
 pub fn email_domain(address: &str) -> Option<String> {
