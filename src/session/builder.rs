@@ -158,7 +158,7 @@ impl SessionsBuilder {
     ///
     /// The person waits meanwhile: bound what you ask by a time of your own. After thirty seconds
     /// `admit` is dropped where it stands, and the login ends as with [`NotAdmitted::Unavailable`].
-    /// It is dropped too when the person leaves.
+    /// It may be dropped too when the person leaves.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
