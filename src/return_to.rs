@@ -14,8 +14,16 @@ const MAX_BYTES: usize = 2048;
 ///     assert!(ReturnTo::parse(elsewhere).is_none());
 /// }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ReturnTo(String);
+
+// By hand: the query may hold a credential, such as that of an invitation.
+impl fmt::Debug for ReturnTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.0.split(['?', '#']).next().unwrap_or_default();
+        f.debug_tuple("ReturnTo").field(&path).finish_non_exhaustive()
+    }
+}
 
 impl ReturnTo {
     /// Accepts text that starts with a slash and that a browser resolves (WHATWG URL) to a path on

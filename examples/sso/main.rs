@@ -18,6 +18,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use serde::Deserialize;
+use tower_scalekit::api::ApiError;
 use tower_scalekit::api::connections::email_domain;
 use tower_scalekit::api::organizations::PortalFeature;
 use tower_scalekit::session::VerifiedIdentity;
@@ -66,28 +67,28 @@ struct Asked {
 async fn sso(State(sessions): State<Sessions>, Query(asked): Query<Asked>) -> Response {
     let email = asked.email.trim();
     let Some(domain) = email_domain(email) else {
-        return problem(StatusCode::BAD_REQUEST, "Enter your work e-mail address.");
+        return problem(StatusCode::BAD_REQUEST, None, "Enter your work e-mail address.");
     };
     let connections = sessions.scalekit().api().connections();
     match connections.enabled_for_domain(&domain).await {
         Ok(enabled) if enabled.is_empty() => {
-            problem(StatusCode::NOT_FOUND, &format!("There is no single sign-on for {domain} yet."))
+            let text = format!("There is no single sign-on for {domain} yet.");
+            problem(StatusCode::NOT_FOUND, None, &text)
         }
         Ok(_) => {
             let login = sessions.login_address().domain_hint(domain).login_hint(email);
             Redirect::to(&login.to_string()).into_response()
         }
-        Err(error) => {
-            tracing::warn!(%error, "the connections of a domain could not be listed");
-            problem(StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment.")
-        }
+        Err(error) => api_problem(&error, None),
     }
 }
 
 /// Where a customer's administrator sets up their identity provider. The link in it works once and
 /// for a minute, so it is made when the page is opened.
 async fn admin_portal(State(sessions): State<Sessions>, session: Session) -> Response {
-    let organization = session.principal().organization_id().unwrap_or_default();
+    let Some(organization) = session.principal().organization_id() else {
+        return problem(StatusCode::FORBIDDEN, Some(&session), "You belong to no organization.");
+    };
     let organizations = sessions.scalekit().api().organizations();
     match organizations.portal_link(organization, &[PortalFeature::Sso]).await {
         Ok(link) => {
@@ -99,13 +100,27 @@ async fn admin_portal(State(sessions): State<Sessions>, session: Session) -> Res
             let page = pages::admin_portal(&session, link.location.expose());
             ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
         }
-        Err(error) => {
-            tracing::warn!(%error, "there is no link to the admin portal");
-            problem(StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment.")
-        }
+        Err(error) => api_problem(&error, Some(&session)),
     }
 }
 
-fn problem(status: StatusCode, text: &str) -> Response {
-    (status, Html(pages::home(None, Some(text)))).into_response()
+/// The log tells why the environment did not do what was asked; the person, what they can do.
+fn api_problem(error: &ApiError, session: Option<&Session>) -> Response {
+    tracing::warn!(%error, "single sign-on");
+    let (status, text) = match error {
+        ApiError::NotFound(_) => (
+            StatusCode::NOT_FOUND,
+            "Your organization is no longer registered here. Ask our support.",
+        ),
+        ApiError::RateLimited { .. } | ApiError::Unavailable(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment.")
+        }
+        // Credentials, permissions, the environment's URL: no second try helps.
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "This does not work at present. Ask our support."),
+    };
+    problem(status, session, text)
+}
+
+fn problem(status: StatusCode, session: Option<&Session>, text: &str) -> Response {
+    (status, Html(pages::home(session, Some(text)))).into_response()
 }

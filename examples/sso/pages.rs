@@ -8,6 +8,9 @@ use crate::page::logged_in;
 pub fn home(session: Option<&Session>, problem: Option<&str>) -> String {
     let content = html! {
         section.hero {
+            @if let Some(problem) = problem {
+                p role="alert" { strong { (problem) } }
+            }
             @match session {
                 Some(session) => {
                     h1 { "Hello, " (session.user().display_name()) }
@@ -18,9 +21,6 @@ pub fn home(session: Option<&Session>, problem: Option<&str>) -> String {
                 None => {
                     h1 { "Log in with your company's account" }
                     p.lead { "Enter your work e-mail address; your company's own login follows." }
-                    @if let Some(problem) = problem {
-                        p role="alert" { strong { (problem) } }
-                    }
                     form.card action="/sso" {
                         label for="email" { "Work e-mail" }
                         input #email type="email" name="email" placeholder="jane@example.com" required;

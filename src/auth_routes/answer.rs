@@ -17,8 +17,8 @@ use crate::token::TokenError;
 #[derive(Clone)]
 pub struct AuthRejection {
     failure: AuthFailure,
-    /// For browsers: where the page's link leads.
-    page_link: Option<String>,
+    /// For browsers.
+    way_on: Option<String>,
     set_cookies: Vec<HeaderValue>,
 }
 
@@ -38,7 +38,8 @@ pub enum AuthFailure {
         /// For instance `access_denied`; `None` when it was no code at all.
         error: Option<SsoError>,
     },
-    /// Again and again an identity provider's portal starts a login, and none of them succeeds.
+    /// Again and again an identity provider's portal starts a login from which the browser does not
+    /// come back. The launch is not spent: a minute after the first of them it may go on.
     GoesInCircles,
     /// The login got stuck behind the point where it could go on: its code is spent, and the keys, the
     /// shared store or what the app has to ask about the person are out of reach.
@@ -77,9 +78,9 @@ pub enum AuthFailure {
 }
 
 impl AuthRejection {
-    pub(super) fn new(failure: AuthFailure, headers: &HeaderMap, page_link: String) -> Self {
-        let page_link = is_shown(headers).then_some(page_link);
-        Self { failure, page_link, set_cookies: Vec::new() }
+    pub(super) fn new(failure: AuthFailure, headers: &HeaderMap, way_on: String) -> Self {
+        let way_on = is_shown(headers).then_some(way_on);
+        Self { failure, way_on, set_cookies: Vec::new() }
     }
 
     pub(super) fn set_cookies(mut self, values: impl IntoIterator<Item = HeaderValue>) -> Self {
@@ -92,10 +93,23 @@ impl AuthRejection {
     pub fn failure(&self) -> &AuthFailure {
         &self.failure
     }
+
+    /// What to tell the person, in a sentence without a full stop.
+    #[must_use]
+    pub fn message(&self) -> &'static str {
+        self.failure.message()
+    }
+
+    /// The path of the app's login, which leads on to where this one was to end; `None` where the
+    /// answer is not for a person.
+    #[must_use]
+    pub fn way_on(&self) -> Option<&str> {
+        self.way_on.as_deref()
+    }
 }
 
 impl fmt::Debug for AuthRejection {
-    /// Without the link, whose query may hold a credential.
+    /// Without the way on, whose query may hold a credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthRejection").field("failure", &self.failure).finish_non_exhaustive()
     }
@@ -179,7 +193,9 @@ impl AuthFailure {
                 }
                 _ => "The login was not completed",
             },
-            Self::GoesInCircles => "The login starts again and again without success",
+            Self::GoesInCircles => {
+                "The login starts again and again without success; try again in a minute"
+            }
             Self::Interrupted => "The login could not be completed at the moment",
             Self::LaunchRefused { .. } => "This way into the app is not valid, or no longer",
             Self::LogoutTokenRefused => "The logout token is not valid here",
@@ -206,7 +222,7 @@ impl Reason for AuthRejection {
             StatusCode::SERVICE_UNAVAILABLE => unavailable_answer(message),
             _ => json_answer(status, self.name(), message),
         };
-        if let Some(link) = &self.page_link {
+        if let Some(link) = &self.way_on {
             *response.body_mut() = Bytes::from(page(message, link));
             let html = HeaderValue::from_static("text/html; charset=utf-8");
             response.headers_mut().insert(header::CONTENT_TYPE, html);

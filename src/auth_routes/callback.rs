@@ -1,8 +1,10 @@
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use url::form_urlencoded;
 
-use super::answer::{AuthFailure, redirect};
+use super::answer::{AuthFailure, AuthRejection, redirect};
 use super::attempt::{LoginAttempt, Origin};
 use super::route::{Route, route_service};
 use crate::oauth::{OAuthError, SsoError};
@@ -35,6 +37,7 @@ impl Callback {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use http::{Request, Response, StatusCode};
+    /// # use tower_scalekit::auth_routes::AuthFailure;
     /// # use tower_scalekit::{Sandbox, SessionSecret, Sessions};
     /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
     /// #     .secret(SessionSecret::generate()?)
@@ -53,9 +56,13 @@ impl Callback {
     ///         login.cookies.set(response.headers_mut());
     ///         response
     ///     }
-    ///     Err(refusal) => refusal.into_response(),
+    ///     Err(refusal) => {
+    ///         // Nobody has begun this login.
+    ///         assert_eq!(refusal.failure(), Some(&AuthFailure::AttemptUnknown));
+    ///         refusal.into_response()
+    ///     }
     /// };
-    /// assert_eq!(response.status(), StatusCode::BAD_REQUEST); // nobody has begun this login
+    /// assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     /// # Ok(())
     /// # }
     /// # main().unwrap();
@@ -224,15 +231,27 @@ pub struct IdentifiedLogin {
 }
 
 /// A login that came back and identifies nobody: the answer to send, a response in axum.
-#[derive(Debug)]
 pub struct LoginRefusal(Box<Response<Bytes>>);
 
 impl LoginRefusal {
-    /// The answer, with the [`AuthRejection`](super::AuthRejection) in its extensions; none where the
-    /// login goes on another way.
+    /// What went wrong; `None` where the login goes on another way, and the answer leads there.
+    #[must_use]
+    pub fn failure(&self) -> Option<&AuthFailure> {
+        self.0.extensions().get().map(AuthRejection::failure)
+    }
+
+    /// The answer, with the [`AuthRejection`] in its extensions; none where the login goes on another
+    /// way.
     #[must_use]
     pub fn into_response(self) -> Response<Bytes> {
         *self.0
+    }
+}
+
+// By hand: the answer names the attempt, and the page that the person wants to see.
+impl fmt::Debug for LoginRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoginRefusal").field("failure", &self.failure()).finish_non_exhaustive()
     }
 }
 

@@ -66,7 +66,7 @@ pub use crate::return_to::ReturnTo;
 pub(crate) use self::answer::{conceal_address, redirect};
 pub(crate) use self::attempt::Origin;
 pub(crate) use self::route::{Route, answering_service};
-pub(crate) use self::start::{LAUNCH, LoginStart, page_to_return_to};
+pub(crate) use self::start::{LAUNCH, LoginStart, goes_in_circles, page_to_return_to};
 
 use crate::session::Sessions;
 

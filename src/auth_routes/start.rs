@@ -32,13 +32,6 @@ impl LoginStart<'_> {
     pub(crate) fn redirect(self) -> Result<Response<Bytes>, AuthFailure> {
         let scalekit = self.sessions.scalekit();
         let now = scalekit.clock().now();
-        // I7: each login that came back has taken its attempt away.
-        if self.origin == Origin::Launched
-            && LoginAttempt::launched_since(self.sessions, self.headers, now - CIRCLE)
-                >= MAX_LAUNCHES
-        {
-            return Err(AuthFailure::GoesInCircles);
-        }
         let attempt = LoginAttempt::start(self.return_to, self.origin, now).map_err(|error| {
             telemetry::internal_error("login", &error);
             AuthFailure::Misconfigured
@@ -54,6 +47,16 @@ impl LoginStart<'_> {
         let url = scalekit.authorization_url(&attempt.tie(authorization));
         Ok(redirect(StatusCode::FOUND, url.as_str(), cookies))
     }
+}
+
+/// Whether a portal has started so many logins in this browser, one after the other, that the next
+/// is likely no person's doing (I7).
+///
+/// Those count that have not come back. One that did has taken its attempt away and shows a page,
+/// of the app or of what went wrong: there a circle ends, because a person has to go on.
+pub(crate) fn goes_in_circles(sessions: &Sessions, headers: &HeaderMap) -> bool {
+    let since = sessions.scalekit().clock().now() - CIRCLE;
+    LoginAttempt::launched_since(sessions, headers, since) >= MAX_LAUNCHES
 }
 
 /// Where a login should end: the page that is wanted, unless there is none or it would lead in a

@@ -7,7 +7,8 @@ use tower_layer::Layer;
 
 use super::IdpInitiatedRedirectService;
 use crate::auth_routes::{
-    AuthFailure, AuthRejection, LoginStart, Origin, Route, page_to_return_to, redirect,
+    AuthFailure, AuthRejection, LoginStart, Origin, Route, goes_in_circles, page_to_return_to,
+    redirect,
 };
 use crate::rejection::Rejected;
 use crate::return_to::ReturnTo;
@@ -78,6 +79,10 @@ impl IdpInitiatedRedirect {
             TokenError::KeysUnavailable => AuthFailure::Unavailable,
             error => AuthFailure::LaunchRefused { error },
         })?;
+        // Before it is spent: once the circle is broken, the person can go on with it.
+        if goes_in_circles(sessions, headers) {
+            return Err(AuthFailure::GoesInCircles);
+        }
         if !self.is_first_use(&launch).await {
             return Ok(redirect(StatusCode::FOUND, sessions.login_path(), []));
         }
@@ -107,7 +112,7 @@ impl IdpInitiatedRedirect {
     async fn is_first_use(&self, launch: &IdpInitiatedLogin) -> bool {
         let now = self.sessions().scalekit().clock().now();
         let key = StoreKey::new(Purpose::Launch, launch.fingerprint.as_str());
-        let lifetime = (launch.expires_at - now).try_into().unwrap_or_default();
+        let lifetime = launch.may_come_back_for(now);
         let store = self.sessions().store();
         match in_time(store.put_if_absent(&key, USED, lifetime)).await {
             Ok(first) => first,

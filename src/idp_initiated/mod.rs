@@ -6,8 +6,9 @@
 //!
 //! 1. verifies the token: signed by the environment's keys, not expired, and a launch, never an
 //!    access or ID token;
-//! 2. remembers it in the shared store for as long as it lives: a second use, such as a reload or
-//!    the Back button, becomes a plain login. So does one that the store cannot tell from a first;
+//! 2. remembers it in the shared store for as long as it lives, and a minute longer because clocks
+//!    differ: a second use, such as a reload or the Back button, becomes a plain login. So does one
+//!    that the store cannot tell from a first;
 //! 3. starts a login through the very connection and organization that the token names, with a
 //!    `state`, `nonce` and PKCE verifier of its own: a
 //!    stolen assertion is worth nothing, and a stranger's link can do no more than any link to a
@@ -21,7 +22,8 @@
 //! service.
 //!
 //! A portal that launches again and again without the browser coming back from any of these logins
-//! is refused after the third time in a minute; browsers without cookies cannot be counted.
+//! is refused after the third time in a minute. What is refused is not spent: when the minute is
+//! over, the same launch goes on. Browsers without cookies cannot be counted.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {

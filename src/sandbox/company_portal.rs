@@ -6,7 +6,7 @@ use http::{Request, Response, StatusCode};
 
 use super::environment::Environment;
 use super::identity_provider::FAILURES;
-use super::launches::{NewLaunch, failed_launch_url, initiate_login_url, launch_url};
+use super::launches::{NewLaunch, failed_launch_url, initiate_login_url, launch_token, launch_url};
 use super::login::form_of_own_page;
 use super::pages::{self, CompanyPortalPage};
 use super::respond::redirect;
@@ -62,7 +62,9 @@ pub(super) fn submit(
             if let Some(relay_state) = form.get("relay_state") {
                 launch = launch.relay_state(relay_state);
             }
-            launch_url(environment, launch)
+            // It may have been deleted since.
+            let Some(token) = launch_token(environment, &launch) else { return unknown() };
+            launch_url(environment, &token)
         }
     };
     match location {

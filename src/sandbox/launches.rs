@@ -7,6 +7,7 @@ use url::Url;
 
 use super::Sandbox;
 use super::environment::Environment;
+use super::keys::SigningKey;
 use super::state::State;
 use super::tampering::TokenDraft;
 
@@ -29,7 +30,8 @@ impl Sandbox {
     /// When there is no such connection.
     #[must_use]
     pub fn launch_token(&self, launch: impl Into<NewLaunch>) -> String {
-        self.sign_draft(&self.launch_token_draft(launch))
+        let launch = launch.into();
+        launch_token(&self.environment, &launch).unwrap_or_else(|| no_connection(&launch))
     }
 
     /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
@@ -39,7 +41,9 @@ impl Sandbox {
     /// When there is no such connection.
     #[must_use]
     pub fn launch_token_draft(&self, launch: impl Into<NewLaunch>) -> TokenDraft {
-        token_draft(&self.environment, launch.into())
+        let launch = launch.into();
+        let drafted = token_draft(&self.environment, &launch);
+        drafted.map_or_else(|| no_connection(&launch), |(draft, _)| draft)
     }
 
     /// Where a launch sends the browser, if the application can be launched.
@@ -59,7 +63,7 @@ impl Sandbox {
     /// When there is no such connection.
     #[must_use]
     pub fn launch_url(&self, launch: impl Into<NewLaunch>) -> Option<String> {
-        launch_url(&self.environment, launch.into())
+        launch_url(&self.environment, &self.launch_token(launch))
     }
 
     /// Where the browser is sent when a launch has failed at the environment, if the application
@@ -104,12 +108,15 @@ impl From<&str> for NewLaunch {
     }
 }
 
-/// Where a launch sends the browser. Its connection must be there.
-pub(super) fn launch_url(environment: &Environment, launch: NewLaunch) -> Option<String> {
-    let draft = token_draft(environment, launch);
-    let key = Arc::clone(environment.lock().keys.current());
-    let token = draft.sign(environment, &key);
-    url_with(environment, &[("idp_initiated_login", &token)])
+/// The token of a launch, unless its connection is not there or no longer.
+pub(super) fn launch_token(environment: &Environment, launch: &NewLaunch) -> Option<String> {
+    let (draft, key) = token_draft(environment, launch)?;
+    Some(draft.sign(environment, &key))
+}
+
+/// Where a launch with this token sends the browser.
+pub(super) fn launch_url(environment: &Environment, token: &str) -> Option<String> {
+    url_with(environment, &[("idp_initiated_login", token)])
 }
 
 /// Where a failed launch sends the browser.
@@ -133,24 +140,31 @@ fn url_with(environment: &Environment, parameters: &[(&str, &str)]) -> Option<St
     Some(url.into())
 }
 
-fn token_draft(environment: &Environment, launch: NewLaunch) -> TokenDraft {
+/// What the token says, and the key that signs it: of one moment, so that they fit each other
+/// whatever changes meanwhile.
+pub(super) fn token_draft(
+    environment: &Environment,
+    launch: &NewLaunch,
+) -> Option<(TokenDraft, Arc<SigningKey>)> {
     let now = environment.now().unix_timestamp();
     let state = environment.lock();
+    let connection = state.people.connection(&launch.connection_id)?;
     let mut claims = Map::new();
     let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-    set("organization_id", json!(owner(&launch.connection_id, &state)));
-    set("connection_id", json!(launch.connection_id));
-    if let Some(login_hint) = launch.login_hint {
+    set("organization_id", json!(connection.organization_id));
+    set("connection_id", json!(connection.id));
+    if let Some(login_hint) = &launch.login_hint {
         set("login_hint", json!(login_hint));
     }
-    if let Some(relay_state) = launch.relay_state {
+    if let Some(relay_state) = &launch.relay_state {
         set("relay_state", json!(relay_state));
     }
     set("iss", json!(issuer(&state)));
     set("iat", json!(now));
     set("nbf", json!(now));
     set("exp", json!(now.saturating_add(LIFETIME)));
-    TokenDraft::new(state.keys.current().kid(), claims)
+    let key = Arc::clone(state.keys.current());
+    Some((TokenDraft::new(key.kid(), claims), key))
 }
 
 fn issuer(state: &State) -> String {
@@ -160,10 +174,7 @@ fn issuer(state: &State) -> String {
     }
 }
 
-/// The organization of a connection, which must be there.
 #[expect(clippy::panic, reason = "a test that names an unknown connection has no better answer")]
-fn owner(connection_id: &str, state: &State) -> String {
-    let connection = state.people.connection(connection_id);
-    let owner = connection.map(|connection| connection.organization_id.clone());
-    owner.unwrap_or_else(|| panic!("there is no connection {connection_id}"))
+fn no_connection(launch: &NewLaunch) -> ! {
+    panic!("there is no connection {}", launch.connection_id)
 }

@@ -62,17 +62,15 @@ impl Sandbox {
     /// Signs any claims with the current key.
     #[must_use]
     pub fn sign(&self, claims: Value) -> String {
-        let kid = self.environment.lock().keys.current().kid().to_owned();
-        self.sign_with_header(json!({ "alg": "RS256", "kid": kid, "typ": "JWT" }), claims)
+        let key = Arc::clone(self.environment.lock().keys.current());
+        signed(&json!({ "alg": "RS256", "kid": key.kid(), "typ": "JWT" }), &claims, &key)
     }
 
     /// Signs any claims under any header with the current key, with RS256 whatever the header says.
     #[must_use]
     pub fn sign_with_header(&self, header: Value, claims: Value) -> String {
         let key = Arc::clone(self.environment.lock().keys.current());
-        let input = signing_input(&header, &claims);
-        let signature = URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes()));
-        format!("{input}.{signature}")
+        signed(&header, &claims, &key)
     }
 }
 
@@ -278,6 +276,12 @@ impl fmt::Debug for Tampering {
 struct Edit {
     kind: TokenKind,
     change: Arc<dyn Fn(&mut TokenDraft) + Send + Sync>,
+}
+
+fn signed(header: &Value, claims: &Value, key: &SigningKey) -> String {
+    let input = signing_input(header, claims);
+    let signature = URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes()));
+    format!("{input}.{signature}")
 }
 
 fn signing_input(header: &impl serde::Serialize, claims: &impl serde::Serialize) -> String {

@@ -29,7 +29,8 @@ impl Sandbox {
     /// An access token as after a login of this user; an unknown address signs up first.
     #[must_use]
     pub fn access_token(&self, email: &str) -> String {
-        self.sign_draft(&self.access_token_draft(email))
+        let (mint, subject) = self.fresh_subject(email);
+        mint.sign(&mint.access_token(&subject))
     }
 
     /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
@@ -42,15 +43,15 @@ impl Sandbox {
     /// An ID token as after a login of this user whose request had this `nonce`.
     #[must_use]
     pub fn id_token(&self, email: &str, nonce: Option<&str>) -> String {
-        self.sign_draft(&self.id_token_draft(email, nonce))
+        let (mint, subject) = self.fresh_subject(email);
+        mint.sign(&mint.fresh_id_token(&subject, nonce))
     }
 
     /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
     #[must_use]
     pub fn id_token_draft(&self, email: &str, nonce: Option<&str>) -> TokenDraft {
         let (mint, subject) = self.fresh_subject(email);
-        let access_token = mint.sign(&mint.access_token(&subject));
-        mint.id_token(&subject, &access_token, nonce, Some(&random_token()))
+        mint.fresh_id_token(&subject, nonce)
     }
 
     /// A token for a machine of organization Acme (`m2morg_…`) with these scopes. It has no `aud`,
@@ -83,7 +84,8 @@ impl Sandbox {
     /// ```
     #[must_use]
     pub fn resource_token(&self, email: &str, resource_id: &str, scopes: &[&str]) -> String {
-        self.sign_draft(&self.resource_token_draft(email, resource_id, scopes))
+        let (mint, subject) = self.fresh_subject_with_scopes(email, scopes);
+        mint.sign(&mint.resource_token(&subject, &self.fresh_binding(resource_id)))
     }
 
     /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
@@ -94,8 +96,7 @@ impl Sandbox {
         resource_id: &str,
         scopes: &[&str],
     ) -> TokenDraft {
-        let (mint, mut subject) = self.fresh_subject(email);
-        subject.scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        let (mint, subject) = self.fresh_subject_with_scopes(email, scopes);
         mint.resource_token(&subject, &self.fresh_binding(resource_id))
     }
 
@@ -109,6 +110,12 @@ impl Sandbox {
 
     fn fresh_binding(&self, resource_id: &str) -> Binding {
         self.environment.lock().binding(resource_id, "m2m_69038819013296424", false)
+    }
+
+    fn fresh_subject_with_scopes(&self, email: &str, scopes: &[&str]) -> (Mint<'_>, Subject) {
+        let (mint, mut subject) = self.fresh_subject(email);
+        subject.scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        (mint, subject)
     }
 
     fn fresh_subject(&self, email: &str) -> (Mint<'_>, Subject) {
@@ -317,6 +324,12 @@ impl<'e> Mint<'e> {
     pub(super) fn access_token_lifetime(&self) -> i64 {
         let lifetime = self.environment.settings.access_token_lifetime.as_secs();
         i64::try_from(lifetime).unwrap_or(i64::MAX / 2)
+    }
+
+    /// An ID token beside an access token and a code that nobody gets.
+    fn fresh_id_token(&self, subject: &Subject, nonce: Option<&str>) -> TokenDraft {
+        let access_token = self.sign(&self.access_token(subject));
+        self.id_token(subject, &access_token, nonce, Some(&random_token()))
     }
 
     /// Makes the token wrong if that was asked for, and signs it.

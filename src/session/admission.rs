@@ -4,10 +4,14 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
 use super::LocalSession;
+
+/// A login waits no longer than this for the app's word.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why a verified login begins no session: what the app's hook says.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +20,8 @@ pub enum NotAdmitted {
     /// The person may not use the app: 403.
     #[error("the person may not use the app")]
     Refused,
-    /// Whether they may cannot be told at the moment, because a database does not answer: 503.
+    /// Whether they may cannot be told at the moment, because a database does not answer: 503. Also
+    /// what becomes of a hook that says nothing for thirty seconds.
     #[error("whether the person may use the app cannot be told: {0}")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
 }
@@ -43,7 +48,8 @@ impl<T> Admission<T> {
     }
 
     pub(crate) async fn ask(&self, identity: T) -> Result<LocalSession, NotAdmitted> {
-        (self.0)(identity).await
+        let answered = tokio::time::timeout(DEADLINE, (self.0)(identity)).await;
+        answered.unwrap_or_else(|late| Err(NotAdmitted::unavailable(late)))
     }
 }
 
@@ -56,5 +62,22 @@ impl<T> Clone for Admission<T> {
 impl<T> fmt::Debug for Admission<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Admission")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hook_is_heard_for_thirty_seconds_and_no_longer() {
+        let admission = Admission::new(|seconds| async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Err(NotAdmitted::Refused)
+        });
+        assert!(matches!(admission.ask(29).await, Err(NotAdmitted::Refused)));
+        let late = admission.ask(31).await.unwrap_err();
+        assert!(matches!(late, NotAdmitted::Unavailable(_)), "{late}");
+        assert!(late.to_string().contains("cannot be told"), "{late}");
     }
 }

@@ -153,6 +153,13 @@ impl SessionsBuilder {
     /// what their session is, or that there is none. No tokens are kept, so no refresh token is
     /// asked for; how long it lasts is up to [`LocalSession::lifetime`].
     ///
+    /// It sees the claims of the ID token only. Roles and permissions that the environment knows are
+    /// in access tokens: give the session those that the app knows.
+    ///
+    /// The person waits meanwhile: bound what you ask by a time of your own. After thirty seconds
+    /// `admit` is dropped where it stands, and the login ends as with [`NotAdmitted::Unavailable`].
+    /// It may be dropped too when the person leaves.
+    ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
     /// use tower_scalekit::session::{NotAdmitted, VerifiedIdentity};

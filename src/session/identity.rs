@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::{LocalSession, User};
 use crate::token::{Claims, ORGANIZATION_CLAIMS};
 
-/// Who has logged in, from the verified ID token of a login. Cheap to clone.
+/// Who has logged in, from the verified ID token of a login, whose claims are all that is known
+/// here: what only access tokens say, such as permissions, is not. Cheap to clone.
 ///
 /// With single sign-on it is an organization's identity provider that says so, and it may say any
 /// e-mail address: an address of one customer's people in another customer's mouth too. Look people

@@ -12,7 +12,7 @@ use super::claims::TokenKind;
 use super::{Claims, RemoteKeys, TokenError};
 use crate::scalekit::Scalekit;
 
-/// How far the issuer's clock may be ahead of ours.
+/// How far the issuer's clock may be ahead of ours, and ours ahead of another replica's.
 const CLOCK_SKEW: Duration = Duration::seconds(60);
 /// Launches live for minutes; for as long as one lives it has to be remembered.
 const MAX_LIFETIME: Duration = Duration::hours(1);
@@ -44,6 +44,14 @@ pub struct IdpInitiatedLogin {
     pub fingerprint: String,
 }
 
+impl IdpInitiatedLogin {
+    /// How long the token may still be accepted somewhere: on a replica whose clock is behind, or by
+    /// a request that was judged before it waited for something.
+    pub(crate) fn may_come_back_for(&self, now: OffsetDateTime) -> std::time::Duration {
+        ((self.expires_at - now).max(Duration::ZERO) + CLOCK_SKEW).unsigned_abs()
+    }
+}
+
 // By hand: who it is, and what others have written.
 impl fmt::Debug for IdpInitiatedLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,7 +70,8 @@ impl Scalekit {
     ///
     /// Signed by the environment's keys, with an expiry, and a launch: never an access or ID token.
     /// Its issuer is not looked at, because it may be the app's own address. Whether the token was
-    /// used before is for the caller to remember, by its fingerprint.
+    /// used before is for the caller to remember, by its fingerprint and until a minute after its
+    /// expiry: no two clocks are the same.
     ///
     /// # Errors
     /// [`TokenError::KeysUnavailable`] when nobody can tell; any other for a token that must not
@@ -247,6 +256,16 @@ mod tests {
         let refused = judge(&[], &json!({"organization_id": long}));
         assert_eq!(refused, Err(TokenError::Claim("organization_id")));
         assert_eq!(judge(&[], &json!({"login_hint": long})).unwrap().login_hint, None);
+    }
+
+    #[test]
+    fn i4_a_use_is_remembered_for_a_minute_longer_than_the_token_is_good() {
+        let launch = judge(&[], &json!({})).unwrap();
+        let at = |seconds| OffsetDateTime::from_unix_timestamp(NOW + seconds).unwrap();
+        let seconds = |now| launch.may_come_back_for(now).as_secs();
+        assert_eq!((seconds(at(0)), seconds(at(299))), (360, 61));
+        // It expired while the keys were asked for.
+        assert_eq!((seconds(at(300)), seconds(at(310))), (60, 60));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod agentkit;
 mod running;
 mod secrets;
 mod setup;
+mod sso;
 mod visitor;
 mod watched;
 

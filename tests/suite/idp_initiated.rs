@@ -1,24 +1,29 @@
 //! Logins that start in an identity provider's portal, and what attackers make of them.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use axum::Router;
+use axum::routing::get;
 use bytes::Bytes;
 use futures::future::join_all;
 use http::{Method, Response, StatusCode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::clock::ManualClock;
 use tower_scalekit::oauth::SsoError;
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
 use tower_scalekit::session::SessionsBuilder;
 use tower_scalekit::shared_store::Purpose;
-use tower_scalekit::{IdpInitiatedRedirect, Sandbox, Sessions};
+use tower_scalekit::token::TokenError;
+use tower_scalekit::{IdpInitiatedRedirect, Sandbox, Scalekit, Sessions};
 use url::Url;
 
 use crate::store::FlakyStore;
 use crate::support::{
-    JANE, NAVIGATION, Reading as _, World, app, noise, parameter, request, send, set_cookies,
+    CALLBACK, JANE, JOHN, NAVIGATION, Reading as _, World, app, noise, parameter, request, secret,
+    send, set_cookies,
 };
 
 /// A world whose app takes launches.
@@ -136,6 +141,39 @@ async fn i4_a_second_use_is_a_plain_login_on_every_replica() {
 }
 
 #[tokio::test]
+async fn i4_a_used_launch_stays_used_on_a_replica_whose_clock_is_behind() {
+    let time = ManualClock::running();
+    let store = FlakyStore::new(time.clock());
+    let mut world = World::with(
+        |sandbox| sandbox.clock(time.clone()),
+        |sessions| sessions.shared_store(store.clone()),
+    );
+    world.app = launchable(&world.sessions);
+    let behind = ManualClock::at(time.clock().now() - time::Duration::seconds(55));
+    let id = world.sandbox.client_id();
+    let client_secret = world.sandbox.client_secret().clone();
+    let scalekit = Scalekit::builder(world.sandbox.environment_url(), id, client_secret)
+        .http_client(world.sandbox.client())
+        .clock(behind.clock());
+    let sessions = Sessions::builder(scalekit.build().unwrap())
+        .secret(secret(1))
+        .redirect_uri(CALLBACK)
+        .shared_store(store.clone());
+    let other = launchable(&sessions.build().unwrap());
+
+    let [used, unused] = [1, 2].map(|n| at_login(&launch(&world.sandbox, json!({ "n": n }))));
+    let mut browser = world.browser();
+    assert!(browser.start_login(&used).await.contains("connection_id="));
+    for clock in [&time, &behind] {
+        clock.advance(Duration::from_secs(301));
+    }
+    assert_eq!(browser.open(&used).await.status(), StatusCode::BAD_REQUEST, "it has expired");
+    // For the other it lives on, but is used.
+    assert_eq!(browser.at(&other).open(&used).await.location(), "/login");
+    assert!(browser.at(&other).start_login(&unused).await.contains("connection_id="));
+}
+
+#[tokio::test]
 async fn i4_of_fifty_uses_at_once_one_is_the_first() {
     let world = world();
     let target = at_login(&launch(&world.sandbox, json!({})));
@@ -213,14 +251,87 @@ async fn i1_no_other_token_launches_anything() {
 
 #[tokio::test]
 async fn i1_the_issuer_counts_where_it_is_configured() {
+    const APP: &str = "https://app.example.com";
+    const OTHER: &str = "https://other.example.com";
     let world = World::new();
-    let layer = IdpInitiatedRedirect::new(&world.sessions).issuer("https://app.example.com");
-    let app = app(&world.sessions).layer(layer);
-    let ours = at_login(&launch(&world.sandbox, json!({})));
-    let theirs = at_login(&launch(&world.sandbox, json!({"iss": "https://other.example.com"})));
-    let open = async |target: &str| send(&app, request(Method::GET, target, &NAVIGATION)).await;
-    assert_eq!(open(&ours).await.status(), StatusCode::FOUND);
-    assert_eq!(open(&theirs).await.status(), StatusCode::BAD_REQUEST);
+    let environment = world.sandbox.environment_url();
+    let any = || IdpInitiatedRedirect::new(&world.sessions);
+    for (layer, accepted) in [
+        (any(), vec![APP, &environment, OTHER]),
+        (any().issuer(APP), vec![APP]),
+        (any().issuer(&environment), vec![&environment]),
+        (any().issuer(APP).issuer(&environment), vec![APP, &environment]),
+    ] {
+        let app = app(&world.sessions).layer(layer);
+        for issuer in [APP, &environment, OTHER] {
+            // Each is another token.
+            world.advance(1);
+            let target = at_login(&launch(&world.sandbox, json!({ "iss": issuer })));
+            let answer = send(&app, request(Method::GET, &target, &NAVIGATION)).await;
+            if accepted.contains(&issuer) {
+                assert_eq!(answer.status(), StatusCode::FOUND, "{issuer} of {accepted:?}");
+                assert!(answer.location().contains("connection_id="));
+            } else {
+                let error = TokenError::Issuer;
+                assert_eq!(failure(&answer), AuthFailure::LaunchRefused { error });
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn i2_whom_an_app_of_its_own_sessions_gets_from_a_launch_is_verified() {
+    let world = world();
+    let mut browser = world.browser();
+    let token = launch(&world.sandbox, json!({"relay_state": "/reports"}));
+    // The token says who is coming, which proves nothing: somebody else logs in.
+    let authorization = browser.start_login(&at_login(&token)).await;
+    let callback = world.sandbox.log_in(&authorization, JOHN).unwrap();
+    let (returned, _) = browser.request(Method::GET, &callback, &NAVIGATION).into_parts();
+    let login = world.sessions.callback().identify(&returned).await.unwrap();
+    assert_eq!(login.identity.user().email, JOHN);
+    assert_eq!(login.return_to.as_str(), "/reports");
+    let mut answer = Response::new(Bytes::new());
+    login.cookies.set(answer.headers_mut());
+    assert_no_session(&answer);
+    browser.take_in(&answer);
+    assert_eq!(browser.names(), [""; 0], "the attempt is over");
+    let again = world.sessions.callback().identify(&returned).await.unwrap_err();
+    assert_eq!(again.failure(), Some(&AuthFailure::CodeRefused));
+}
+
+#[tokio::test]
+async fn a_refusal_is_rendered_the_layers_own_way() {
+    let world = World::new();
+    let layer = IdpInitiatedRedirect::new(&world.sessions).on_rejection(|rejected| {
+        let reason = rejected.reason();
+        let words = match reason.failure() {
+            AuthFailure::LaunchRefused { .. } => "Open the app from your portal again",
+            _ => reason.message(),
+        };
+        let body = format!("{words}: {}", reason.way_on().unwrap_or("nowhere"));
+        let mut response = rejected.into_response();
+        *response.body_mut() = body.into();
+        response
+    });
+    let mut browser = world.browser().at(&app(&world.sessions).layer(layer));
+    for (target, words) in [
+        ("/login?idp_initiated_login=forged", "Open the app from your portal again: /login"),
+        ("/login?error=access_denied", "The login was cancelled: /login"),
+        ("/login?idp_initiated_login=a&idp_initiated_login=b", "The request is incomplete: /login"),
+    ] {
+        let answer = browser.open(target).await;
+        assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::BAD_REQUEST, words));
+        // The reason is there whoever renders it, and so is what keeps the address from others.
+        let _ = failure(&answer);
+        assert_no_session(&answer);
+    }
+    let answer = browser.fetch("/login?error=access_denied").await;
+    assert_eq!(answer.text(), "The login was cancelled: nowhere", "a script follows no link");
+    // What the service behind it refuses is that service's to render.
+    let answer = browser.open("/auth/callback?code=c&state=s").await;
+    assert_eq!(failure(&answer), AuthFailure::AttemptUnknown);
+    assert!(answer.text().contains("began in another browser"));
 }
 
 #[tokio::test]
@@ -283,6 +394,29 @@ async fn i5_an_error_in_place_of_a_launch_is_told_in_our_own_words() {
 }
 
 #[tokio::test]
+async fn i5_an_error_is_known_by_the_whole_path_also_in_a_nested_router() {
+    let world = World::new();
+    let page = |path| {
+        let router = Router::new().route(path, get(|| async { "a page" }));
+        router.layer(IdpInitiatedRedirect::new(&world.sessions))
+    };
+    let app = Router::new()
+        .nest("/auth", page("/callback"))
+        .nest("/help", page("/login"))
+        .nest("/help/auth", page("/callback"));
+    let mut browser = world.browser().at(&app);
+    let answer = browser.open("/auth/callback?error=access_denied").await;
+    let error = Some(SsoError::AccessDenied);
+    assert_eq!(failure(&answer), AuthFailure::EnvironmentRefused { error });
+    assert_no_session(&answer);
+    // What only ends like one of ours is none.
+    for target in ["/help/login?error=access_denied", "/help/auth/callback?error=access_denied"] {
+        let answer = browser.open(target).await;
+        assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::OK, "a page"));
+    }
+}
+
+#[tokio::test]
 async fn l2_a_launched_login_ends_in_the_browser_that_it_began_in() {
     let world = world();
     let mut browser = world.browser();
@@ -311,10 +445,15 @@ async fn i7_a_portal_that_launches_in_a_circle_is_stopped() {
         assert_eq!(started.status(), StatusCode::FOUND, "{number}");
         world.advance(1);
     }
-    let stopped = browser.open(&target(3)).await;
+    let last = target(3);
+    let stopped = browser.open(&last).await;
     assert_eq!(stopped.status(), StatusCode::BAD_REQUEST);
     assert_eq!(failure(&stopped), AuthFailure::GoesInCircles);
+    assert_no_session(&stopped);
     world.advance(60);
+    // It was not spent, and is spent now.
+    assert!(browser.start_login(&last).await.contains("connection_id="));
+    assert_eq!(browser.open(&last).await.location(), "/login");
     // Whoever does get in may launch as often as they like.
     for number in 4..14 {
         let authorization = browser.start_login(&target(number)).await;

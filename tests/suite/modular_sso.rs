@@ -1,12 +1,13 @@
 //! Single sign-on for an app that keeps its users and sessions itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
+use tokio::time::Instant;
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
 use tower_scalekit::oauth::{Blame, SsoError};
 use tower_scalekit::sandbox::{Endpoint, TokenFault, TokenKind};
@@ -114,6 +115,45 @@ async fn whom_the_app_refuses_gets_no_session_and_an_answer() {
 }
 
 #[tokio::test]
+async fn whom_the_app_refuses_keeps_the_session_that_they_had() {
+    let refusing = Arc::new(AtomicBool::new(false));
+    let refuses = Arc::clone(&refusing);
+    let world = admitting(move |identity| match refuses.load(Ordering::SeqCst) {
+        true => Err(NotAdmitted::Refused),
+        false => Ok(identity.session()),
+    });
+    let mut browser = world.browser();
+    let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
+    browser.open(&callback).await;
+    let (session, me) = (browser.cookie_header(), browser.fetch("/me").await.json());
+
+    refusing.store(true, Ordering::SeqCst);
+    let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
+    let answer = browser.open(&callback).await;
+    assert_eq!(failure(&answer), AuthFailure::NotAdmitted);
+    assert!(!set_cookies(answer.headers()).iter().any(|line| line.contains("_session")));
+    assert_eq!(browser.cookie_header(), session, "the attempt is over, and nothing else");
+    assert_eq!(browser.fetch("/me").await.json(), me);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_never_answers_is_given_up_after_half_a_minute() {
+    let world = World::with(
+        |sandbox| sandbox.modular_sso(),
+        |sessions| sessions.on_login(|_| std::future::pending()),
+    );
+    let mut browser = world.browser();
+    let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
+    let began = Instant::now();
+    let answer = browser.open(&callback).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(30));
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(failure(&answer), AuthFailure::Interrupted);
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(browser.names(), [""; 0], "the code is spent, so the attempt is over");
+}
+
+#[tokio::test]
 async fn a_database_that_does_not_answer_is_nobodys_fault() {
     let world = admitting(|_| Err(NotAdmitted::unavailable("the database is away")));
     let mut browser = world.browser();
@@ -187,7 +227,9 @@ async fn an_app_with_sessions_of_its_own_gets_the_identity_and_no_cookie_of_ours
         ),
     ] {
         let refusal = world.sessions.callback().identify(&parts(&browser, target)).await;
-        let answer = refusal.unwrap_err().into_response();
+        let refusal = refusal.unwrap_err();
+        assert_eq!(refusal.failure(), Some(&expected), "{target}");
+        let answer = refusal.into_response();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{target}");
         assert_eq!(failure(&answer), expected, "{target}");
     }
@@ -201,9 +243,31 @@ async fn an_identity_that_has_to_be_asked_for_starts_a_plain_login() {
     let state = parameter(&authorization, "state").unwrap();
     let target = format!("/auth/callback?error=login_required&state={state}");
     let refusal = world.sessions.callback().identify(&parts(&browser, &target)).await;
-    let answer = refusal.unwrap_err().into_response();
+    let refusal = refusal.unwrap_err();
+    assert_eq!(refusal.failure(), None, "the login goes on");
+    let answer = refusal.into_response();
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
     assert_eq!(answer.location(), "/login?return_to=%2Fme");
+}
+
+#[tokio::test]
+async fn a12_neither_an_identity_nor_a_refusal_tells_the_page_that_is_wanted() {
+    let world = World::with(|sandbox| sandbox.modular_sso(), |sessions| sessions);
+    let mut browser = world.browser();
+    let target = "/login?domain_hint=example.com&return_to=/invited%3Ftoken=hush";
+    let callback = at_the_callback(&world, &mut browser, target).await;
+    let login = world.sessions.callback().identify(&parts(&browser, &callback)).await.unwrap();
+    assert_eq!(login.return_to.as_str(), "/invited?token=hush");
+    let shown = format!("{login:?}");
+    assert!(shown.contains("/invited") && !shown.contains("hush"), "{shown}");
+
+    let refusal = world.sessions.callback().identify(&parts(&browser, &callback)).await;
+    let refusal = refusal.unwrap_err();
+    let shown = format!("{refusal:?}");
+    let state = parameter(&callback, "state").unwrap();
+    assert!(shown.contains("CodeRefused"), "{shown}");
+    assert!(!shown.contains("hush") && !shown.contains(&state[..8]), "{shown}");
+    assert!(refusal.into_response().text().contains("hush"), "the page leads there");
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@
 ///
 /// `None` for what is not plainly an address: it has exactly one `@` with something before it,
 /// nothing in it is white space or a control character, and what follows the `@` is a host name in
-/// ASCII, as [`Connection::domains`](super::Connection::domains) are. A name in other letters is
-/// given in its `xn--` form.
+/// ASCII, as [`Connection::domains`](super::Connection::domains) are. Nothing is converted:
+/// whoever calls this with an address in other letters brings its domain into the `xn--` form first,
+/// as `url::Host::parse` does.
 ///
 /// An address that somebody typed may say where they want to log in. It never proves that they may.
 ///
@@ -14,7 +15,10 @@
 ///
 /// assert_eq!(email_domain("Jane@Acme.test").as_deref(), Some("acme.test"));
 /// assert_eq!(email_domain("jane@acme.test@evil.test"), None);
+/// assert_eq!(email_domain("jane@bücher.example"), None);
+/// assert_eq!(url::Host::parse("bücher.example")?.to_string(), "xn--bcher-kva.example");
 /// assert_eq!(email_domain("jane@acme.test&organization_id=org_1"), None);
+/// # Ok::<(), url::ParseError>(())
 /// ```
 #[must_use]
 pub fn email_domain(address: &str) -> Option<String> {

@@ -1,12 +1,14 @@
 //! Launches from an identity provider's portal, with texts of every kind.
 
 use std::collections::BTreeSet;
+use std::thread;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::clock::ManualClock;
 use crate::sandbox::NewLaunch;
+use crate::sandbox::launches::{launch_token, token_draft};
 
 const OKTA: &str = "conn_59615255777705100";
 const LOGIN: &str = "https://app.example.com/login";
@@ -70,6 +72,53 @@ fn launches_go_where_the_application_says() {
 #[should_panic(expected = "there is no connection conn_1")]
 fn an_unknown_connection_launches_nothing() {
     let _ = Sandbox::new().launch_token("conn_1");
+}
+
+/// What a portal's launch meets when the connection is deleted after the portal has looked at it.
+#[test]
+fn a_deleted_connection_launches_nothing_and_ends_nothing() {
+    let sandbox = launching();
+    let launch = NewLaunch::new(OKTA);
+    assert!(launch_token(&sandbox.environment, &launch).is_some());
+    let now = sandbox.environment.now();
+    assert!(sandbox.environment.lock().delete_connection(OKTA, now));
+    assert_eq!(launch_token(&sandbox.environment, &launch), None);
+}
+
+#[test]
+fn portals_launch_while_their_connection_comes_and_goes() {
+    let sandbox = launching();
+    let okta = sandbox.connection(OKTA).unwrap();
+    let answers = thread::scope(|scope| {
+        let launching = scope.spawn(|| {
+            let launches = (0..200).map(|_| portal_launch(&sandbox).status());
+            launches.collect::<Vec<_>>()
+        });
+        while !launching.is_finished() {
+            sandbox.environment.lock().people.connections.retain(|known| known.id != OKTA);
+            sandbox.environment.lock().people.connections.push(okta.clone());
+        }
+        launching.join().unwrap()
+    });
+    let is_expected =
+        |status: &StatusCode| matches!(*status, StatusCode::SEE_OTHER | StatusCode::NOT_FOUND);
+    assert!(answers.iter().all(is_expected), "{answers:?}");
+}
+
+fn portal_launch(sandbox: &Sandbox) -> Response<Bytes> {
+    let request = Request::post(format!("/idp/{OKTA}"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Bytes::from("action=launch"))
+        .unwrap();
+    sandbox.environment.route(&request)
+}
+
+#[tokio::test]
+async fn the_key_that_a_launch_names_signs_it_whatever_is_current_by_then() {
+    let sandbox = launching();
+    let (draft, key) = token_draft(&sandbox.environment, &NewLaunch::new(OKTA)).unwrap();
+    sandbox.rotate_keys();
+    assert!(is_signed(&sandbox, &draft.sign(&sandbox.environment, &key)).await);
 }
 
 #[tokio::test]

@@ -1,0 +1,82 @@
+//! `sso`: what people are told at the page where administrators set up single sign-on.
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use tower_scalekit::Sandbox;
+use tower_scalekit::sandbox::{Endpoint, Fault};
+
+use crate::visitor::Visitor;
+use crate::watched::{JANE, Watched};
+
+const JOHN: &str = "john@acme.test";
+
+/// The example, with Jane as the administrator of Acme and John as its next member.
+async fn started() -> (Watched, Visitor, Visitor) {
+    let sso = Watched::start_at(Sandbox::builder().modular_sso(), "sso", &[]).await;
+    let jane = logged_in(&sso, JANE).await;
+    let john = logged_in(&sso, JOHN).await;
+    (sso, jane, john)
+}
+
+async fn logged_in(sso: &Watched, email: &str) -> Visitor {
+    let visitor = Visitor::new(sso.secrets.clone());
+    let started = visitor.get(&sso.address("/login?domain_hint=acme.test")).await;
+    let authorization = started.headers()[header::LOCATION].to_str().unwrap();
+    let callback = sso.sandbox.log_in(authorization, email).unwrap();
+    let done = visitor.get(&callback).await;
+    assert!(done.status().is_redirection(), "{done:?}");
+    visitor
+}
+
+fn text(answer: &Response<Bytes>) -> &str {
+    std::str::from_utf8(answer.body()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_portal_is_for_those_who_may_manage_single_sign_on() {
+    let (sso, jane, john) = started().await;
+    let portal = sso.address("/admin-portal");
+    let opened = jane.get(&portal).await;
+    assert_eq!(opened.status(), StatusCode::OK);
+    assert!(text(&opened).contains("<iframe"), "{}", text(&opened));
+
+    assert_eq!(john.get(&sso.address("/api/me")).await.status(), StatusCode::OK);
+    let asked = sso.sandbox.requests(Endpoint::Api);
+    let refused = john.get(&portal).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(text(&refused).contains("insufficient_scope"), "{}", text(&refused));
+    assert_eq!(sso.sandbox.requests(Endpoint::Api), asked, "no link is made for him");
+
+    let nobody = Visitor::new(sso.secrets.clone()).get(&portal).await;
+    assert!(nobody.status().is_redirection(), "{nobody:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_environment_does_not_do_is_told_in_words_that_help() {
+    let (sso, jane, _) = started().await;
+    let status = Fault::Status;
+    for (fault, expected, words) in [
+        (status(StatusCode::NOT_FOUND), StatusCode::NOT_FOUND, "no longer registered here"),
+        (status(StatusCode::FORBIDDEN), StatusCode::INTERNAL_SERVER_ERROR, "Ask our support"),
+        (Fault::Html, StatusCode::INTERNAL_SERVER_ERROR, "Ask our support"),
+        (Fault::Unreachable, StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment"),
+        (
+            status(StatusCode::TOO_MANY_REQUESTS),
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Try again in a moment",
+        ),
+    ] {
+        sso.sandbox.fail(Endpoint::Api, fault.clone());
+        let portal = jane.get(&sso.address("/admin-portal")).await;
+        assert_eq!(portal.status(), expected, "{fault:?}");
+        assert!(text(&portal).contains(words), "{fault:?}: {}", text(&portal));
+        // She is still there, and the environment's own words are not for her.
+        assert!(text(&portal).contains(JANE) && !text(&portal).contains("told to fail"));
+
+        let address = sso.address("/sso?email=jane@acme.test");
+        let asked = Visitor::new(sso.secrets.clone()).get(&address).await;
+        assert_eq!(asked.status(), expected, "{fault:?}");
+        assert!(text(&asked).contains(words), "{fault:?}: {}", text(&asked));
+        sso.sandbox.heal(Endpoint::Api);
+    }
+}
