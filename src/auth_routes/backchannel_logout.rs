@@ -6,13 +6,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
-use url::form_urlencoded;
 
 use super::RouteFuture;
 use super::answer::{AuthFailure, AuthRejection};
 use super::route::Route;
 use crate::body::{BodyError, ResponseBody, read_bounded};
 use crate::cache_policy::never_cache;
+use crate::query::Parameter;
 use crate::rejection::Rejected;
 use crate::session::{LogoutError, Sessions};
 use crate::telemetry;
@@ -79,10 +79,8 @@ impl BackchannelLogout {
             BodyError::TooLarge => AuthFailure::RequestTooLarge,
             BodyError::Broken(_) => AuthFailure::MalformedRequest,
         })?;
-        let mut tokens = form_urlencoded::parse(&body).filter(|(name, _)| name == "logout_token");
-        let (Some((_, token)), None) = (tokens.next(), tokens.next()) else {
-            return Err(AuthFailure::MalformedRequest);
-        };
+        let token = Parameter::of(&body, "logout_token").only();
+        let token = token.ok_or(AuthFailure::MalformedRequest)?;
         self.0.sessions.log_out_by_token(&token).await.map_err(|error| match error {
             LogoutError::Replayed => {
                 telemetry::logout_token_refused("replayed");

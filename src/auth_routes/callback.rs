@@ -2,12 +2,12 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use url::form_urlencoded;
 
 use super::answer::{AuthFailure, AuthRejection, redirect};
 use super::attempt::{LoginAttempt, Origin};
 use super::route::{Route, route_service};
 use crate::oauth::{OAuthError, SsoError};
+use crate::query::Parameter;
 use crate::return_to::{ReturnTo, with_return_to};
 use crate::session::{
     BeginError, NewSession, NotAdmitted, SessionCookies, Sessions, VerifiedIdentity,
@@ -301,18 +301,13 @@ impl Returned {
             return (None, Err(AuthFailure::MethodNotAllowed { allow: "GET" }));
         }
         let query = request.uri().query().unwrap_or_default();
-        let parameters = ["code", "state", "iss", "error"].map(|name| {
-            let values =
-                form_urlencoded::parse(query.as_bytes()).filter(|(found, _)| found == name);
-            values.map(|(_, value)| value.into_owned()).collect::<Vec<_>>()
-        });
-        // L4: of two values nobody knows which one is meant.
-        let unambiguous = parameters.iter().all(|values| values.len() < 2);
-        let [code, state, issuer, error] = parameters.map(|values| values.into_iter().next());
-        let returned = if unambiguous {
-            Self::judge(state.is_some(), code, issuer, error)
-        } else {
+        let parameters = ["code", "state", "iss", "error"].map(|name| Parameter::of(query, name));
+        let is_repeated = parameters.iter().any(|parameter| parameter.is_repeated);
+        let [code, state, issuer, error] = parameters.map(|parameter| parameter.first);
+        let returned = if is_repeated {
             Err(AuthFailure::MalformedRequest)
+        } else {
+            Self::judge(state.is_some(), code, issuer, error)
         };
         (state, returned)
     }
