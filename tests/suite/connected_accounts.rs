@@ -7,14 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use futures::{StreamExt as _, TryStreamExt as _};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::Barrier;
 use tower_scalekit::api::connected_accounts::{
-    AccountEvents, AccountKey, ConnectedAccountStatus, ConnectedAccountsApi, Credentials,
-    NewConnectedAccount, OAuthCredentials, WaitError,
+    AccountEvents, AccountKey, ConnectedAccountStatus, ConnectedAccounts, ConnectedAccountsApi,
+    Credentials, NewConnectedAccount, OAuthCredentials, WaitError,
 };
-use tower_scalekit::api::tools::{ExecuteError, ToolCall};
+use tower_scalekit::api::tools::{ExecuteError, ScopedTools, ToolCall, Tools};
 use tower_scalekit::api::{Api, ApiError};
 use tower_scalekit::http_client::{HttpClient, HttpClientError};
 use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient};
@@ -177,6 +177,79 @@ async fn lists_and_searches_come_in_pages() {
 }
 
 #[tokio::test]
+async fn a_filter_that_would_let_everybody_through_is_not_sent() {
+    let (sandbox, api, accounts) = environment();
+    sandbox.add_connected_account("gmail", "user_123");
+    let tools = api.tools();
+    let accounts_of = |list: ConnectedAccounts| list.stream().map_ok(drop).boxed();
+    let tools_of = |list: Tools| list.stream().map_ok(drop).boxed();
+    let scoped = |list: ScopedTools| list.stream().map_ok(drop).boxed();
+    for (number, mut empty) in [
+        accounts_of(accounts.list().connection_name("")),
+        accounts_of(accounts.list().connector("")),
+        accounts_of(accounts.list().identifier("")),
+        accounts_of(accounts.list().organization_id("")),
+        accounts_of(accounts.list().provider("")),
+        accounts_of(accounts.list().user_id("")),
+        accounts.search("user").connection_id("").stream().map_ok(drop).boxed(),
+        tools_of(tools.list().connected_account_id("")),
+        tools_of(tools.list().connector("")),
+        tools_of(tools.list().identifier("")),
+        tools_of(tools.list().organization_id("")),
+        tools_of(tools.list().provider("")),
+        tools_of(tools.list().tool_name("")),
+        tools_of(tools.list().user_id("")),
+        scoped(tools.scoped("")),
+        scoped(tools.scoped("user_123").connection_name("")),
+        scoped(tools.scoped("user_123").provider("")),
+        scoped(tools.scoped("user_123").tool_name("")),
+        tools.available("").stream().map_ok(drop).boxed(),
+        api.organizations().list().external_id("").stream().map_ok(drop).boxed(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let refused = empty.try_next().await;
+        assert!(matches!(refused, Err(ApiError::InvalidCall(_))), "{number}: {refused:?}");
+    }
+    let named = |count: usize| {
+        (0..count).fold(accounts.list(), |list, n| list.connection_name(&format!("gmail {n}")))
+    };
+    for wrong in [
+        named(21),
+        named(1).connector("gmail"),
+        accounts.list().connector("a").connection_name("b"),
+    ] {
+        let refused = accounts_of(wrong).try_next().await;
+        assert!(matches!(refused, Err(ApiError::InvalidCall(_))), "{refused:?}");
+    }
+    let connections = api.connections();
+    for refused in
+        [connections.list_by_organization("").await, connections.list_by_domain("").await]
+    {
+        assert!(matches!(refused, Err(ApiError::InvalidCall(_))), "{refused:?}");
+    }
+    assert_eq!(sandbox.requests(Endpoint::Api), 0);
+
+    // Everything has an empty text in it, and twenty names are not too many.
+    assert_eq!(accounts_of(accounts.list().matching("")).count().await, 1);
+    assert_eq!(tools_of(tools.list().matching("")).count().await, 2);
+    assert_eq!(accounts_of(named(19).connection_name("gmail")).count().await, 1);
+    // The environment would not have taken the others either.
+    for query in ["connector=gmail&connection_names=gmail", &"&connection_names=gmail".repeat(21)] {
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        let request = pairs.fold(
+            api.request(Method::GET, "/api/v1/connected_accounts"),
+            |request, (name, value)| {
+                let name = if name == "connector" { "connector" } else { "connection_names" };
+                request.query(name, value)
+            },
+        );
+        assert_eq!(request.send_raw().await.unwrap().status(), StatusCode::BAD_REQUEST, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_named() {
     let (_, _, accounts) = environment();
     let wrong = AccountKey::of("Gmail", "user_123");
@@ -313,7 +386,7 @@ async fn the_proxy_passes_on_what_the_service_says() {
     sandbox.add_connected_account("gmail", "user_123");
     let send = async |target: &str| {
         let request = Request::get(target).body("").unwrap();
-        api.tools().proxy("gmail", "user_123", request).await
+        api.tools().proxy(&user(), request).await
     };
     let found = send("/gmail/v1/users/me/messages?q=is%3Aunread&maxResults=2").await.unwrap();
     let found: serde_json::Value = serde_json::from_slice(found.body()).unwrap();
@@ -339,6 +412,54 @@ async fn the_proxy_passes_on_what_the_service_says() {
     assert_eq!(profile.status(), StatusCode::OK);
     for outside in ["/../api/v1/organizations", "/%2e%2e/keys", "https://evil.test/"] {
         assert!(matches!(send(outside).await, Err(ApiError::InvalidCall(_))), "{outside}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_side_effects_is_not_sent_again_on_doubt() {
+    let (sandbox, api, _) = environment();
+    sandbox.add_connected_account("gmail", "user_123");
+    let refused = |body: &'static str| {
+        let answer = Response::builder().status(StatusCode::UNAUTHORIZED);
+        Fault::Answer(answer.body(Bytes::from(body)).unwrap())
+    };
+    // The gateway's words, which are also those of other gateways.
+    let gateway = r#"{"code":16,"message":"m","details":[]}"#;
+    let tools = api.tools();
+    for (method, sent) in [
+        (Method::POST, 1),
+        (Method::PATCH, 1),
+        (Method::GET, 2),
+        (Method::PUT, 2),
+        (Method::DELETE, 2),
+    ] {
+        let before = (sandbox.requests(Endpoint::Token), sandbox.requests(Endpoint::Api));
+        sandbox.fail_times(Endpoint::Api, 1, refused(gateway));
+        let request = Request::builder().method(&method).uri("/gmail/v1/users/me/profile");
+        let answer = tools.proxy(&user(), request.body("").unwrap()).await.unwrap();
+        assert_eq!(answer.status() == StatusCode::UNAUTHORIZED, sent == 1, "{method}");
+        assert_eq!(sandbox.requests(Endpoint::Api) - before.1, sent, "{method}");
+        // In case it was about ours, the next call has another.
+        assert!(sandbox.requests(Endpoint::Token) > before.0, "{method}");
+        let tokens = sandbox.requests(Endpoint::Token);
+        let request = Request::get("/gmail/v1/users/me/profile").body("").unwrap();
+        assert_eq!(tools.proxy(&user(), request).await.unwrap().status(), StatusCode::OK);
+        assert_eq!(sandbox.requests(Endpoint::Token), tokens, "{method}");
+    }
+    // No token at all is no reason to withhold an answer.
+    sandbox.fail_times(Endpoint::Api, 1, refused(gateway));
+    sandbox.fail_times(Endpoint::Token, 1, Fault::Unreachable);
+    let request = Request::post("/gmail/v1/users/me/messages/send").body("{}").unwrap();
+    let answer = tools.proxy(&user(), request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+
+    // A tool is run again only where the environment itself says that it was not run.
+    for (body, sent) in [(gateway, 2), ("", 1), ("<html>", 1), ("{}", 1)] {
+        let before = sandbox.requests(Endpoint::Api);
+        sandbox.fail_times(Endpoint::Api, 1, refused(body));
+        let ran = tools.execute(&fetch(1)).await;
+        assert_eq!(ran.is_ok(), sent == 2, "{body}: {ran:?}");
+        assert_eq!(sandbox.requests(Endpoint::Api) - before, sent, "{body}");
     }
 }
 
@@ -389,16 +510,38 @@ async fn waiting_has_a_deadline_and_can_be_given_up() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_become_active_ends_the_wait() {
     let (sandbox, _, accounts) = environment();
-    let id = sandbox.add_connected_account("gmail", "user_123");
+    ready(&accounts).await;
+    let waiting = tokio::spawn(accounts.wait_until_active(&user()).into_future());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let id = sandbox.connected_accounts()[0].id.clone();
     assert!(sandbox.disconnect_connected_account(&id));
     assert!(!sandbox.disconnect_connected_account(&id));
     let start = tokio::time::Instant::now();
-    let wait = accounts.wait_until_active(&user()).await;
-    assert!(matches!(wait, Err(WaitError::Disconnected)));
+    assert!(matches!(waiting.await.unwrap(), Err(WaitError::Disconnected)));
+    assert!(start.elapsed() < Duration::from_secs(5), "at the next look");
+
     accounts.delete(&user()).await.unwrap();
+    let start = tokio::time::Instant::now();
     let wait = accounts.wait_until_active(&user()).await;
     assert!(matches!(wait, Err(WaitError::Api(ApiError::NotFound(_)))));
     assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disconnected_account_is_waited_for_whenever_its_status_changes() {
+    for (kept, status) in [(false, "PENDING_AUTH"), (true, "DISCONNECTED")] {
+        let (sandbox, _, accounts) = environment();
+        sandbox.keep_status_until_consent(kept);
+        let id = sandbox.add_connected_account("gmail", "user_123");
+        assert!(sandbox.disconnect_connected_account(&id));
+        let link = accounts.authorization_link(&user()).await.unwrap();
+        let waiting = tokio::spawn(accounts.wait_until_active(&user()).into_future());
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(sandbox.connected_account("gmail", "user_123").unwrap().status, status);
+        assert!(!waiting.is_finished(), "{status}");
+        sandbox.consent(link.url().as_str()).unwrap();
+        assert!(waiting.await.unwrap().unwrap().is_active(), "{status}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -412,6 +555,11 @@ async fn a_webhook_ends_the_wait_early() {
     let waiting = tokio::spawn(wait.into_future());
     // Into the middle of one of the long pauses.
     tokio::time::sleep(Duration::from_secs(100)).await;
+    let asked = sandbox.requests(Endpoint::Api);
+    while sandbox.requests(Endpoint::Api) == asked {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
     let asked = sandbox.requests(Endpoint::Api);
     let start = tokio::time::Instant::now();
 
@@ -428,6 +576,43 @@ async fn a_webhook_ends_the_wait_early() {
     assert!(events.apply(&WebhookEvent::parse(&sent.last().unwrap().body).unwrap()));
     assert!(waiting.await.unwrap().unwrap().is_active());
     assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_webhooks_is_no_flood_of_requests() {
+    let (sandbox, _, accounts) = environment();
+    ready(&accounts).await;
+    let link = accounts.authorization_link(&user()).await.unwrap();
+    let events = AccountEvents::new();
+    let wait = accounts.wait_until_active(&user()).events(&events);
+    let waiting = tokio::spawn(wait.into_future());
+    let body = br#"{"id":"evt_1","type":"connected_account.updated",
+        "data":{"identifier":"user_123","connection_name":"gmail"}}"#;
+    let event = WebhookEvent::parse(body).unwrap();
+    let before = sandbox.requests(Endpoint::Api);
+    for _ in 0..6000 {
+        events.apply(&event);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let asked = sandbox.requests(Endpoint::Api) - before;
+    assert!((70..=81).contains(&asked), "asked {asked} times in a minute");
+
+    // What one look has seen is not looked at again and again.
+    let before = sandbox.requests(Endpoint::Api);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let asked = sandbox.requests(Endpoint::Api) - before;
+    assert!(asked <= 16, "asked {asked} times in a minute without events");
+
+    // What is told right after a look is not lost.
+    let before = sandbox.requests(Endpoint::Api);
+    while sandbox.requests(Endpoint::Api) == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    sandbox.consent(link.url().as_str()).unwrap();
+    events.apply(&event);
+    let start = tokio::time::Instant::now();
+    assert!(waiting.await.unwrap().unwrap().is_active());
+    assert!(start.elapsed() <= Duration::from_millis(750), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
