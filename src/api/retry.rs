@@ -45,11 +45,12 @@ impl Retries {
         response.status() == StatusCode::UNAUTHORIZED && is_ours()
     }
 
-    /// Whether a call that was [refused](Self::is_refused) was surely not carried out, or may be
-    /// carried out twice.
+    /// Whether a call that was [refused](Self::is_refused) may be sent again: it was surely not
+    /// carried out, or may be carried out twice.
     pub(super) fn may_follow_refusal(self, method: &Method, response: &Response<Bytes>) -> bool {
         match self {
             Self::Idempotent | Self::Unsent => true,
+            // Anybody in between may have answered in other words, after the environment.
             Self::Never => is_unauthenticated(response),
             // Another service may use the gateway's words for its own refusals.
             Self::Proxied => method.is_idempotent(),

@@ -30,13 +30,13 @@ pub(super) async fn send(
             && !renewed
             && retries.is_refused(response)
         {
-            renewed = true;
-            let new = self::token(scalekit, Some(&token.access_token)).await;
-            if retries.may_follow_refusal(request.method(), response) {
-                token = new?;
-                continue;
+            if !retries.may_follow_refusal(request.method(), response) {
+                scalekit.forget_application_token(&token);
+                return outcome.map_err(ApiError::from);
             }
-            // The next call has the new token; this one has had its answer.
+            renewed = true;
+            token = self::token(scalekit, Some(&token.access_token)).await?;
+            continue;
         }
         let now = scalekit.clock().now();
         match retries.wait(&outcome, retried, now) {

@@ -61,6 +61,8 @@ pub struct ScopedTool {
 }
 
 /// The list of all tools, before it is fetched. Made by [`ToolsApi::list`](super::ToolsApi::list).
+///
+/// A filter that is empty is an [`ApiError::InvalidCall`]: the API would take it for none.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct Tools(ApiRequest);
@@ -128,6 +130,8 @@ impl Tools {
 
 /// The list of the tools of a user's accounts, before it is fetched. Made by
 /// [`ToolsApi::scoped`](super::ToolsApi::scoped).
+///
+/// A filter that is empty is an [`ApiError::InvalidCall`]: the API would take it for none.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct ScopedTools(ApiRequest);
