@@ -126,7 +126,7 @@ impl ConnectAccount {
     }
 
     /// The account that a session's person has, or would have, at the connection: for
-    /// [tools](crate::api::tools) in their name.
+    /// [tools](crate::api::tools) and the proxy in their name.
     #[must_use]
     pub fn account(&self, session: &Session) -> AccountKey {
         AccountKey::of(&self.0.connection_name, self.identifier(session))

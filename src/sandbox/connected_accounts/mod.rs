@@ -77,7 +77,7 @@ impl Sandbox {
         self.end_connected_account(id, Status::Expired)
     }
 
-    /// Disconnects an account, whatever it was, and says whether there is one that was not yet.
+    /// Disconnects an account, whatever its status, and says whether that changed anything.
     pub fn disconnect_connected_account(&self, id: &str) -> bool {
         self.end_connected_account(id, Status::Disconnected)
     }
