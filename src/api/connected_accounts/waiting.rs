@@ -3,7 +3,7 @@
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join};
 use tokio::time::{sleep, timeout};
 
 use super::events::Told;
@@ -85,10 +85,10 @@ impl WaitUntilActive {
                 Err(ApiError::Unavailable(_)) => {}
                 Err(error) => return Err(error.into()),
             }
-            let rest = pause.mul_f64(jitter(0.25)).saturating_sub(least);
-            // Nobody's haste shortens this.
-            sleep(least).await;
-            pause = match timeout(rest, told.about(&self.key)).await {
+            let told = timeout(pause.mul_f64(jitter(0.25)), told.about(&self.key));
+            // Nobody's haste shortens `least`.
+            let (told, ()) = join(told, sleep(least)).await;
+            pause = match told {
                 Ok(()) => FIRST_PAUSE,
                 Err(_) => (pause * 3 / 2).min(LONGEST_PAUSE),
             };

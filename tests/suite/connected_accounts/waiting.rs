@@ -149,6 +149,18 @@ async fn a_flood_of_webhooks_is_no_flood_of_requests() {
     let asked = sandbox.requests(Endpoint::Api) - before;
     assert!(asked <= 16, "asked {asked} times in a minute without events");
 
+    // However many tell of somebody else, that is nothing to look at.
+    let body = br#"{"id":"evt_1","type":"connected_account.updated",
+        "data":{"identifier":"somebody else","connection_name":"gmail"}}"#;
+    let other = WebhookEvent::parse(body).unwrap();
+    let before = sandbox.requests(Endpoint::Api);
+    for _ in 0..6000 {
+        events.apply(&other);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let asked = sandbox.requests(Endpoint::Api) - before;
+    assert!(asked <= 8, "asked {asked} times in a minute with events of others");
+
     // What is told right after a look is not lost.
     let before = sandbox.requests(Endpoint::Api);
     while sandbox.requests(Endpoint::Api) == before {
