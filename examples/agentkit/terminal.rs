@@ -21,9 +21,9 @@ pub fn json(data: &Map<String, Value>) -> serde_json::Result<String> {
     Ok(json)
 }
 
-/// Whether a terminal may do something else with it than show it: control characters, of which
-/// C1's (U+009B begins a command as ESC does) are some, and what breaks lines or turns the direction
-/// of writing.
+/// Whether a terminal may do something else with it than show it: control characters, also those
+/// of C1 (U+009B begins a command as ESC does), and what breaks lines or turns the direction of
+/// writing.
 fn is_command(letter: char) -> bool {
     letter.is_control()
         || matches!(

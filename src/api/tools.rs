@@ -104,8 +104,8 @@ impl ToolsApi {
     ///
     /// It is sent once; `GET`, `PUT` and others that do the same however often they are made once
     /// more, with a new token, when the answer is a 401 in the environment's own words. A service
-    /// could say the same having done what it was asked, so a `POST` or `PATCH` is never sent again:
-    /// its 401 is yours, and the next call has a new token.
+    /// could say the same having done what it was asked, so a `POST` or `PATCH` is never sent
+    /// again: its 401 is yours, and the next call has a new token.
     ///
     /// The proxy knows accounts by [connection name and identifier](AccountKey::of) alone.
     ///
@@ -114,7 +114,8 @@ impl ToolsApi {
     ///
     /// # Errors
     /// When there is no answer: also [`ApiError::InvalidCall`] for an address that has a host or
-    /// leads out of the proxy, and for an account by its id. The service's own errors are answers.
+    /// leads out of the proxy, and for an account that is told in another way. The service's own
+    /// errors are answers.
     pub async fn proxy(
         &self,
         account: &AccountKey,

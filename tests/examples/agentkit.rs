@@ -36,10 +36,10 @@ impl Environment {
     }
 }
 
-/// What a terminal takes for commands, in bytes of their own and in C1's letters, and what turns the
-/// direction of writing.
-const COMMANDS: &str = "<\u{1b}[2J\u{7}\u{8}\u{7f}\r\n\t\0\u{85}\u{90}\u{9b}31m\u{9d}0;title\u{9c}\u{9f}\
-     \u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}gpj.exe\u{2066}\u{2069}\u{206a}>";
+/// What a terminal takes for commands, after ESC and in letters of C1, and what turns the direction
+/// of writing.
+const COMMANDS: &str = "<\u{1b}[2J\u{7}\u{8}\u{7f}\r\n\t\0\u{85}\u{90}\u{9b}31m\u{9d}0;title\u{9c}\
+     \u{9f}\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}gpj.exe\u{2066}\u{2069}\u{206a}>";
 
 fn assert_harmless(output: &str) {
     let harmful = |letter: &char| match *letter {
@@ -168,7 +168,11 @@ async fn nothing_that_others_write_commands_the_terminal() {
     let environment = Environment::serve().await;
     environment.sandbox.add_connected_account("gmail", "user_123");
     let mail = json!({
-        "subject": COMMANDS, "from": COMMANDS, "snippet": COMMANDS, "date": COMMANDS, "id": COMMANDS,
+        "id": COMMANDS,
+        "subject": COMMANDS,
+        "from": COMMANDS,
+        "snippet": COMMANDS,
+        "date": COMMANDS,
     });
     let mails = json!({ "data": { "messages": [mail, mail] } });
     environment.answers_after(1, 200, &mails);

@@ -60,8 +60,8 @@ pub fn command(example: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// An example that is about to start on a terminal of its own, without any settings; `None`, said in
-/// one line, where nothing makes terminals.
+/// An example that is about to start on a terminal of its own, without any settings; `None`, said
+/// in one line, where nothing makes terminals.
 pub fn command_on_a_terminal(example: &str, arguments: &[&str]) -> Option<Command> {
     let script = std::process::Command::new("script").arg("--version").output();
     let is_known = |version: Vec<u8>| String::from_utf8_lossy(&version).contains("util-linux");

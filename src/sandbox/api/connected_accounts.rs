@@ -211,8 +211,8 @@ fn delete(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     Ok(json!({}))
 }
 
-/// An account whose tokens have expired, or that was disconnected, waits for its user again, at once
-/// or when they have consented.
+/// An account whose tokens have expired, or that was disconnected, waits for its user again, if
+/// links change its status.
 fn link(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let body = body(request)?;
     let which = which(|name| text(&body, name))?;

@@ -82,9 +82,9 @@ impl Sandbox {
         self.end_connected_account(id, Status::Disconnected)
     }
 
-    /// Whether an account that is expired or disconnected stays so until its user has consented. At
-    /// first it waits for its user (`PENDING_AUTH`) as soon as there is a link. What environments do
-    /// is not documented.
+    /// Whether an account that is expired or disconnected stays so until its user has consented.
+    /// At first it waits for its user (`PENDING_AUTH`) as soon as there is a link. What other
+    /// environments do is not documented.
     pub fn keep_status_until_consent(&self, kept: bool) {
         self.environment.lock().connected_accounts.over_until_consent = kept;
     }
