@@ -160,6 +160,7 @@ mod cache_policy;
 mod extract;
 mod flight;
 mod guard;
+mod jitter;
 mod origin;
 mod query;
 mod rejection;

@@ -11,6 +11,8 @@ use tower_scalekit::Scalekit;
 use tower_scalekit::api::connected_accounts::AccountKey;
 use tower_scalekit::api::tools::{ExecuteError, ToolCall};
 
+use crate::terminal::{json, line};
+
 /// What the tool brings.
 pub enum Mails {
     List(Vec<Mail>),
@@ -54,22 +56,13 @@ impl fmt::Display for Mails {
             Self::List(mails) => {
                 writeln!(f, "{} unread mails", mails.len())?;
                 for (number, mail) in (1..).zip(mails) {
-                    writeln!(f, "{number}. {}", shown(&mail.subject))?;
-                    writeln!(f, "   {}, {}", shown(&mail.from), shown(&mail.time()))?;
-                    writeln!(f, "   {}", shown(&mail.snippet))?;
+                    writeln!(f, "{number}. {}", line(&mail.subject))?;
+                    writeln!(f, "   {}, {}", line(&mail.from), line(&mail.time()))?;
+                    writeln!(f, "   {}", line(&mail.snippet))?;
                 }
                 Ok(())
             }
-            // In JSON control characters are escaped.
-            Self::Other(data) => match serde_json::to_string_pretty(data) {
-                Ok(json) => writeln!(f, "{json}"),
-                Err(_) => Err(fmt::Error),
-            },
+            Self::Other(data) => writeln!(f, "{}", json(data).map_err(|_| fmt::Error)?),
         }
     }
-}
-
-/// Anybody can send a mail: it must not write to the terminal as it likes.
-fn shown(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }

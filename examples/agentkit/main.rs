@@ -14,6 +14,7 @@ mod mails;
 mod page;
 mod pages;
 mod serve;
+mod terminal;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use tower_scalekit::api::connected_accounts::{
 };
 
 use crate::mails::Mails;
+use crate::terminal::line;
 
 /// What your system calls the user: a stable id of yours.
 const IDENTIFIER: &str = "user_123";
@@ -51,7 +53,8 @@ async fn main() {
     if let Some((_, server)) = &sandbox {
         println!("sandbox on {}", server.environment_url());
     }
-    common::or_exit(1, run(&scalekit, &connection, has("--yes")).await);
+    let ran = run(&scalekit, &connection, has("--yes")).await;
+    common::or_exit(1, ran.map_err(|error| line(&error)));
 }
 
 async fn run(scalekit: &Scalekit, connection: &str, yes: bool) -> Result<(), String> {
@@ -59,14 +62,9 @@ async fn run(scalekit: &Scalekit, connection: &str, yes: bool) -> Result<(), Str
     let user = AccountKey::of(connection, IDENTIFIER);
     let account = accounts.get_or_create(&NewConnectedAccount::new(&user)).await;
     let account = account.map_err(|error| explain(connection, &error))?;
-    println!("connected account {} is {}", account.id.as_deref().unwrap_or("?"), status(&account));
+    tell(&account);
     if !account.is_active() {
-        let account = authorize(scalekit, &user, yes).await?;
-        println!(
-            "connected account {} is {}",
-            account.id.as_deref().unwrap_or("?"),
-            status(&account)
-        );
+        tell(&authorize(scalekit, &user, yes).await?);
     }
     let progress = spinner("fetching unread mails");
     let mails = Mails::unread(scalekit, &user).await;
@@ -107,8 +105,10 @@ fn explain(connection: &str, error: &ApiError) -> String {
     }
 }
 
-fn status(account: &ConnectedAccount) -> &str {
-    account.status.as_ref().map_or("unknown", ConnectedAccountStatus::as_str)
+fn tell(account: &ConnectedAccount) {
+    let id = account.id.as_deref().unwrap_or("?");
+    let status = account.status.as_ref().map_or("unknown", ConnectedAccountStatus::as_str);
+    println!("connected account {} is {}", line(id), line(status));
 }
 
 /// On a terminal; nothing anywhere else.

@@ -290,6 +290,14 @@ impl AccountKey {
         ]
     }
 
+    /// Connection name and identifier, if nothing else is told.
+    pub(super) fn names(&self) -> Option<(&str, &str)> {
+        match self.parts().map(|(_, part)| part) {
+            [None, Some(connector), Some(identifier), None, None] => Some((connector, identifier)),
+            _ => None,
+        }
+    }
+
     /// The API takes an empty part for one that is not there, and would mean other accounts too.
     pub(super) fn check(&self, request: ApiRequest) -> ApiRequest {
         match self.parts().iter().any(|(_, part)| part.is_some_and(str::is_empty)) {

@@ -67,7 +67,7 @@ impl ConnectionsApi {
         &self,
         organization_id: &str,
     ) -> Result<Vec<Connection>, ApiError> {
-        let request = self.all().query("organization_id", organization_id);
+        let request = self.all().filter("organization_id", organization_id);
         listed(request.query("include", "all")).await
     }
 
@@ -76,7 +76,7 @@ impl ConnectionsApi {
     /// # Errors
     /// See [`ApiError`].
     pub async fn list_by_domain(&self, domain: &str) -> Result<Vec<Connection>, ApiError> {
-        listed(self.all().query("domain", domain).query("include", "all")).await
+        listed(self.all().filter("domain", domain).query("include", "all")).await
     }
 
     /// The connections that people of an e-mail domain can sign in through now: single sign-on, set

@@ -149,7 +149,7 @@ pub struct DirectoryUsers(ApiRequest);
 impl DirectoryUsers {
     /// Only members of this group (`dirgroup_…`).
     pub fn directory_group_id(self, group_id: &str) -> Self {
-        Self(self.0.query("directory_group_id", group_id))
+        Self(self.0.filter("directory_group_id", group_id))
     }
 
     /// Whether all is told about each person ([`DirectoryUser::user_detail`]). Not unless set.

@@ -159,7 +159,7 @@ pub struct Organizations(ApiRequest);
 impl Organizations {
     /// Only the organization that your app gave this id.
     pub fn external_id(self, external_id: &str) -> Self {
-        Self(self.0.query("external_id", external_id))
+        Self(self.0.filter("external_id", external_id))
     }
 
     /// How many organizations come in each page, 10 to 100. The environment decides unless set.

@@ -62,6 +62,24 @@ impl ApiRequest {
         self
     }
 
+    /// Narrows what is listed. The API takes an empty filter for none, and would tell of everybody.
+    pub(super) fn filter(self, name: &'static str, value: &str) -> Self {
+        match value {
+            "" => self.problem("a filter is empty, which would let everything through"),
+            value => self.query(name, value),
+        }
+    }
+
+    /// Narrows what is listed to what has a text in it, as everything has an empty one.
+    pub(super) fn matching(self, name: &'static str, text: &str) -> Self {
+        if text.is_empty() { self } else { self.query(name, text) }
+    }
+
+    /// How often a name is in the query.
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.query.iter().filter(|(known, _)| *known == name).count()
+    }
+
     /// Adds a time to the query.
     pub(super) fn query_time(self, name: &'static str, time: OffsetDateTime) -> Self {
         match time.format(&Rfc3339) {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::rand;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use time::OffsetDateTime;
 
-use super::answer::{is_of_a_tool, retry_after};
+use super::answer::{is_of_a_tool, is_unauthenticated, retry_after};
 use crate::http_client::HttpClientError;
+use crate::jitter::jitter;
 
 pub(super) const MAX_RETRIES: u32 = 2;
 
@@ -18,7 +18,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Who is told to come back later than this fails at once: nobody waits for an answer that long.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// What may be sent again.
+/// What may be sent again, besides a call whose token was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Retries {
     /// A call that does the same however often it is made.
@@ -33,6 +33,28 @@ pub(super) enum Retries {
 impl Retries {
     pub(super) fn of(method: &Method) -> Self {
         if method.is_idempotent() { Self::Idempotent } else { Self::Never }
+    }
+
+    /// Whether the answer says that the environment did not accept our token.
+    pub(super) fn is_refused(self, response: &Response<Bytes>) -> bool {
+        let is_ours = || match self {
+            Self::Proxied => is_unauthenticated(response),
+            // What a tool's provider says is no word about it.
+            _ => !is_of_a_tool(response),
+        };
+        response.status() == StatusCode::UNAUTHORIZED && is_ours()
+    }
+
+    /// Whether a call that was [refused](Self::is_refused) may be sent again: it was surely not
+    /// carried out, or may be carried out twice.
+    pub(super) fn may_follow_refusal(self, method: &Method, response: &Response<Bytes>) -> bool {
+        match self {
+            Self::Idempotent | Self::Unsent => true,
+            // Anybody in between may have answered in other words, after the environment.
+            Self::Never => is_unauthenticated(response),
+            // Another service may use the gateway's words for its own refusals.
+            Self::Proxied => method.is_idempotent(),
+        }
     }
 
     /// How long to wait before the next attempt after `retried` retries, if one may help.
@@ -71,12 +93,8 @@ fn may_pass(response: &Response<Bytes>) -> bool {
 
 /// Between half of the wait and all of it.
 fn backoff(retried: u32) -> Duration {
-    let mut jitter = [0];
-    // Without randomness there is no jitter, which harms nobody.
-    let _ = rand::fill(&mut jitter);
-    let [jitter] = jitter;
     let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(retried));
-    wait.mul_f64(1.0 - f64::from(jitter) / 510.0)
+    wait.mul_f64(jitter(0.5))
 }
 
 #[cfg(test)]

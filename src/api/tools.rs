@@ -23,7 +23,7 @@
 //!
 //! // Where no tool does it: any request of the service, with the user's token added on the way.
 //! let request = Request::get("/gmail/v1/users/me/profile").body("")?;
-//! let profile = tools.proxy("gmail", "your-id-of-jane", request).await?;
+//! let profile = tools.proxy(&jane, request).await?;
 //! assert_eq!(profile.status(), StatusCode::OK);
 //!
 //! // What the service says is told apart from what Scalekit says.
@@ -45,6 +45,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 
+use super::connected_accounts::AccountKey;
 use super::retry::Retries;
 use super::{Api, ApiError, answer};
 
@@ -72,17 +73,18 @@ impl ToolsApi {
     /// The tools of a user's accounts, with the account that each is for.
     pub fn scoped(&self, identifier: &str) -> ScopedTools {
         let request = self.0.request(Method::GET, "/api/v1/tools/scoped");
-        ScopedTools::new(request.query("identifier", identifier))
+        ScopedTools::new(request.filter("identifier", identifier))
     }
 
     /// The tools that a user could use, with accounts that are connected or may be.
     pub fn available(&self, identifier: &str) -> AvailableTools {
         let request = self.0.request(Method::GET, "/api/v1/tools/available");
-        AvailableTools::new(request.query("identifier", identifier))
+        AvailableTools::new(request.filter("identifier", identifier))
     }
 
-    /// Runs a tool. Takes up to 60 s, and is never sent twice: a mail that may have been sent
-    /// already is not sent again.
+    /// Runs a tool. Takes up to 60 s, and is never run twice: a mail that may have been sent
+    /// already is not sent again. Only where Scalekit itself says that it did not accept the token,
+    /// so that nothing was run, is the call made once more, with a new one.
     ///
     /// # Errors
     /// [`ExecuteError::Tool`] when the service said no, [`ExecuteError::Api`] when Scalekit did.
@@ -98,24 +100,28 @@ impl ToolsApi {
     }
 
     /// Sends any request to the service of an account, with the user's token added by Scalekit, and
-    /// gives the answer as it is. Takes up to 60 s. It is sent once, and once more with a new token
-    /// when the answer is a 401 in the environment's own words, which a service behind it could
-    /// imitate: give what must not happen twice a key that the service knows it by.
+    /// gives the answer as it is. Takes up to 60 s.
+    ///
+    /// It is sent once; `GET`, `PUT` and others that do the same however often they are made once
+    /// more, with a new token, when the answer is a 401 in the environment's own words. A service
+    /// could say the same having done what it was asked, so a `POST` or `PATCH` is never sent
+    /// again: its 401 is yours, and the next call has a new token.
+    ///
+    /// The proxy knows accounts by [connection name and identifier](AccountKey::of) alone.
     ///
     /// The request's address is the path at the service, such as `/gmail/v1/users/me/profile`.
     /// `Authorization`, `Cookie`, `Host` and the headers of a single connection are left behind.
     ///
     /// # Errors
     /// When there is no answer: also [`ApiError::InvalidCall`] for an address that has a host or
-    /// leads out of the proxy. The service's own errors are answers.
+    /// leads out of the proxy, and for an account that is told in another way. The service's own
+    /// errors are answers.
     pub async fn proxy(
         &self,
-        connection_name: &str,
-        identifier: &str,
+        account: &AccountKey,
         request: Request<impl Into<Bytes>>,
     ) -> Result<Response<Bytes>, ApiError> {
-        let request = request.map(Into::into);
-        let request = proxy::proxied(&self.0.scalekit, connection_name, identifier, request)?;
+        let request = proxy::proxied(&self.0.scalekit, account, request.map(Into::into))?;
         super::transport::send(&self.0.scalekit, request, Retries::Proxied).await
     }
 }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, header};
 use time::Duration;
 
-use super::answer::{is_of_a_tool, is_unauthenticated};
 use super::error::ApiError;
 use super::retry::{MAX_RETRIES, Retries};
 use crate::http_client::HttpClientError;
@@ -27,8 +26,14 @@ pub(super) async fn send(
     let (mut renewed, mut retried) = (false, 0);
     loop {
         let outcome = attempt(scalekit, &request, &token.access_token).await?;
-        let refuses_token = |response: &_| refuses_token(response, retries);
-        if !renewed && outcome.as_ref().is_ok_and(refuses_token) {
+        if let Ok(response) = &outcome
+            && !renewed
+            && retries.is_refused(response)
+        {
+            if !retries.may_follow_refusal(request.method(), response) {
+                scalekit.forget_application_token(&token);
+                return outcome.map_err(ApiError::from);
+            }
             renewed = true;
             token = self::token(scalekit, Some(&token.access_token)).await?;
             continue;
@@ -55,15 +60,6 @@ async fn attempt(
     value.set_sensitive(true);
     request.headers_mut().insert(header::AUTHORIZATION, value);
     Ok(scalekit.send(request).await)
-}
-
-/// 401, except when a tool's provider said it: our own token is none of its concern.
-fn refuses_token(response: &Response<Bytes>, retries: Retries) -> bool {
-    let is_ours = || match retries {
-        Retries::Proxied => is_unauthenticated(response),
-        _ => !is_of_a_tool(response),
-    };
-    response.status() == StatusCode::UNAUTHORIZED && is_ours()
 }
 
 async fn token(

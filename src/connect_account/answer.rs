@@ -4,7 +4,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 
 use super::ConnectAccount;
 use crate::api::ApiError;
@@ -18,7 +18,8 @@ use crate::telemetry;
 #[derive(Clone)]
 pub struct ConnectRejection {
     failure: ConnectFailure,
-    is_shown: bool,
+    /// Where the page's link leads; `None` where nobody sees a page.
+    page_link: Option<String>,
     set_cookie: Option<HeaderValue>,
 }
 
@@ -63,16 +64,13 @@ impl ConnectAccount {
     ) -> Response<Bytes> {
         telemetry::account_not_connected(failure.name(), failure.detail());
         let set_cookie = end_attempt.filter(|_| failure.ends_attempt());
-        let rejection = ConnectRejection::new(failure, request.headers(), set_cookie);
+        let page_link = is_shown(request.headers()).then(|| self.0.start_page.clone());
+        let rejection = ConnectRejection { failure, page_link, set_cookie };
         self.0.renderer.render(rejection, request)
     }
 }
 
 impl ConnectRejection {
-    fn new(failure: ConnectFailure, headers: &HeaderMap, set_cookie: Option<HeaderValue>) -> Self {
-        Self { failure, is_shown: is_shown(headers), set_cookie }
-    }
-
     /// What went wrong.
     #[must_use]
     pub fn failure(&self) -> &ConnectFailure {
@@ -166,9 +164,10 @@ impl Reason for ConnectRejection {
             StatusCode::SERVICE_UNAVAILABLE => unavailable_answer(message),
             _ => json_answer(status, self.name(), message),
         };
-        if self.is_shown {
-            *response.body_mut() =
-                Bytes::from(format!(include_str!("page.html"), message = message));
+        if let Some(start_page) = &self.page_link {
+            let page =
+                format!(include_str!("page.html"), message = message, start_page = start_page);
+            *response.body_mut() = Bytes::from(page);
             let html = HeaderValue::from_static("text/html; charset=utf-8");
             response.headers_mut().insert(header::CONTENT_TYPE, html);
             response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);

@@ -15,6 +15,7 @@ pub struct ConnectAccountBuilder {
     sessions: Sessions,
     connection_name: String,
     path: Option<String>,
+    start_page: String,
     identifier: Arc<IdentifierOf>,
     renderer: Renderer<ConnectRejection>,
 }
@@ -22,13 +23,21 @@ pub struct ConnectAccountBuilder {
 impl ConnectAccountBuilder {
     pub(super) fn new(sessions: Sessions, connection_name: String) -> Self {
         let identifier = Arc::new(|session: &Session| session.principal().subject().to_owned());
-        Self { sessions, connection_name, path: None, identifier, renderer: Renderer::default() }
+        let (path, start_page, renderer) = (None, "/".to_owned(), Renderer::default());
+        Self { sessions, connection_name, path, start_page, identifier, renderer }
     }
 
     /// Path where connecting starts, `/connect/` and the connection's name unless set; users come
     /// back to `/verify` below it.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into());
+        self
+    }
+
+    /// The app's page that has the button, `/` unless set: where people are sent who open the start
+    /// from elsewhere or after a login, and whom Scalekit sends nowhere once they are verified.
+    pub fn start_page(mut self, path: impl Into<String>) -> Self {
+        self.start_page = path.into();
         self
     }
 
@@ -67,12 +76,18 @@ impl ConnectAccountBuilder {
             let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
             format!("/connect/{}", self.connection_name.chars().map(plain).collect::<String>())
         });
-        let is_own = path.starts_with('/') && !path.starts_with("//") && !path.ends_with('/');
-        if !is_own || !is_plain(&path) {
+        let is_own =
+            |path: &str| path.starts_with('/') && !path.starts_with("//") && is_plain(path);
+        if !is_own(&path) || path.ends_with('/') {
             let reason = "must be a plain path such as /connect/gmail";
             problems.push(ConfigProblem::invalid("path", reason));
         }
         let verify_path = format!("{path}/verify");
+        // These would send there again and again.
+        if !is_own(&self.start_page) || [&path, &verify_path].contains(&&self.start_page) {
+            let reason = "must be the plain path of a page of the app's own";
+            problems.push(ConfigProblem::invalid("start_page", reason));
+        }
         let verify_url = self.sessions.public_url().join(&verify_path);
         let verify_url = verify_url
             .map_err(|error| ConfigProblem::invalid("path", format!("not a path: {error}")));
@@ -80,6 +95,7 @@ impl ConnectAccountBuilder {
             sessions: self.sessions,
             connection_name: self.connection_name,
             path,
+            start_page: self.start_page,
             verify_path,
             verify_url,
             identifier: self.identifier,
@@ -94,6 +110,7 @@ impl fmt::Debug for ConnectAccountBuilder {
         f.debug_struct("ConnectAccountBuilder")
             .field("connection_name", &self.connection_name)
             .field("path", &self.path)
+            .field("start_page", &self.start_page)
             .finish_non_exhaustive()
     }
 }

@@ -17,7 +17,8 @@
 //!    minutes and is good for one return, in this browser.
 //! 3. A return counts if its `state` is of such a cookie (compared in constant time) and the person
 //!    who is logged in is who began; Scalekit then compares the identifier too.
-//! 4. The browser goes where the API says, if that is http or https.
+//! 4. The browser goes where the API says, if that is http or https; else to the app's
+//!    [page with the button](ConnectAccountBuilder::start_page).
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -80,6 +81,7 @@ struct Inner {
     sessions: Sessions,
     connection_name: String,
     path: String,
+    start_page: String,
     verify_path: String,
     verify_url: Url,
     identifier: Arc<IdentifierOf>,
@@ -124,7 +126,7 @@ impl ConnectAccount {
     }
 
     /// The account that a session's person has, or would have, at the connection: for
-    /// [tools](crate::api::tools) in their name.
+    /// [tools](crate::api::tools) and the proxy in their name.
     #[must_use]
     pub fn account(&self, session: &Session) -> AccountKey {
         AccountKey::of(&self.0.connection_name, self.identifier(session))

@@ -11,8 +11,9 @@ use crate::session::Session;
 use crate::telemetry;
 
 /// Sends a user to let the app into their account: `POST` or `GET`, from the app's own pages; who
-/// opens it from elsewhere, or after a login, is sent to the app's first page, which has the
-/// button. Made by [`ConnectAccount::start`], behind [`RequireSession`](crate::RequireSession).
+/// opens it from elsewhere, or after a login, is sent to the app's
+/// [page with the button](super::ConnectAccountBuilder::start_page). Made by
+/// [`ConnectAccount::start`], behind [`RequireSession`](crate::RequireSession).
 #[derive(Clone, Debug)]
 pub struct StartConnecting(pub(super) ConnectAccount);
 
@@ -35,7 +36,7 @@ impl StartConnecting {
         if sessions.is_cross_site(request.headers()) {
             // A login that it took to get here ends so: the app's own page has the button.
             return match is_navigation(request) {
-                true => Ok(redirect(StatusCode::SEE_OTHER, "/", [])),
+                true => Ok(redirect(StatusCode::SEE_OTHER, &self.0.0.start_page, [])),
                 false => Err(ConnectFailure::CrossSite),
             };
         }

@@ -35,7 +35,7 @@ impl VerifyUser {
         match verified {
             Ok(target) => {
                 telemetry::account_connected();
-                let target = target.as_ref().map_or("/", Url::as_str);
+                let target = target.as_ref().map_or(self.0.0.start_page.as_str(), Url::as_str);
                 redirect(StatusCode::SEE_OTHER, target, end_attempt)
             }
             Err(failure) => self.0.refuse(failure, &request, end_attempt),

@@ -89,4 +89,10 @@ impl Scalekit {
             Err(NoToken::Unavailable(Arc::new(interrupted)))
         })
     }
+
+    /// Lets the next call take a new token, unless there is another already.
+    pub(crate) fn forget_application_token(&self, refused: &Arc<ApplicationToken>) {
+        let refused = Some(Arc::clone(refused));
+        self.0.application_token.current.compare_and_swap(&refused, None);
+    }
 }

@@ -20,6 +20,7 @@ use time::{Duration, OffsetDateTime};
 use super::revocation::{Revocable, Revoked};
 use super::{Content, Lifetimes, Session, User};
 use crate::clock::unix_millis;
+use crate::jitter::jitter;
 use crate::secret::SecretString;
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 
@@ -266,11 +267,7 @@ pub(crate) struct SessionTooLarge;
 fn renew_at(principal: &Principal, now: OffsetDateTime) -> OffsetDateTime {
     let lifetime = (principal.expires_at() - now).max(Duration::ZERO);
     let margin = (lifetime * 0.2_f64).min(Duration::seconds(10));
-    let mut jitter = [0];
-    // Without randomness there is no jitter, which harms nobody.
-    let _ = rand::fill(&mut jitter);
-    let [jitter] = jitter;
-    principal.expires_at().saturating_sub(margin * (1.0_f64 - f64::from(jitter) / 510.0))
+    principal.expires_at().saturating_sub(margin * jitter(0.5))
 }
 
 fn idle_until(lifetimes: Lifetimes, now: OffsetDateTime) -> Option<i64> {

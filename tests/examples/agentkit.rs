@@ -1,12 +1,17 @@
 //! The example `agentkit` on the command line, run as people run it.
 
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
+use http::Response;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::Command;
-use tower_scalekit::sandbox::ConnectedAccount;
+use tokio::process::{ChildStdout, Command};
+use tokio::time::timeout;
+use tower_scalekit::sandbox::{ConnectedAccount, Endpoint, Fault};
 
-use crate::running::{Environment, command};
+use crate::processes::PATIENCE;
+use crate::running::{Environment, command, command_on_a_terminal};
 
 impl Environment {
     fn agent(&self, arguments: &[&str]) -> Command {
@@ -22,11 +27,35 @@ impl Environment {
     fn account(&self) -> ConnectedAccount {
         self.sandbox.connected_account("gmail", "user_123").unwrap()
     }
+
+    /// After so many calls that are answered as ever, the next one is answered so.
+    fn answers_after(&self, calls: usize, status: u16, body: &Value) {
+        self.sandbox.fail_times(Endpoint::Api, calls, Fault::Delay(Duration::ZERO));
+        let answer = Response::builder().status(status).body(body.to_string().into()).unwrap();
+        self.sandbox.fail_times(Endpoint::Api, 1, Fault::Answer(answer));
+    }
+}
+
+/// What a terminal takes for commands, after ESC and in letters of C1, and what turns the direction
+/// of writing.
+const COMMANDS: &str = "<\u{1b}[2J\u{7}\u{8}\u{7f}\r\n\t\0\u{85}\u{90}\u{9b}31m\u{9d}0;title\u{9c}\
+     \u{9f}\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}gpj.exe\u{2066}\u{2069}\u{206a}>";
+
+fn assert_harmless(output: &str) {
+    let harmful = |letter: &char| match *letter {
+        '\n' => false,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' => true,
+        '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' => true,
+        letter => letter.is_control(),
+    };
+    let found: Vec<_> = output.chars().filter(harmful).collect();
+    assert!(found.is_empty(), "{found:?} in {output:?}");
 }
 
 fn printed(output: &Output) -> Vec<&str> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {errors}", output.status);
+    assert_eq!(errors, "", "progress is for terminals");
     std::str::from_utf8(&output.stdout).unwrap().lines().collect()
 }
 
@@ -87,6 +116,134 @@ async fn without_yes_a_person_opens_the_link() {
     output.into_inner().read_to_string(&mut rest).await.unwrap();
     assert!(rest.contains("5 unread mails"), "{rest}");
     assert!(child.wait().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disconnected_account_is_let_in_again_though_it_stays_so_until_then() {
+    let environment = Environment::serve().await;
+    environment.sandbox.keep_status_until_consent(true);
+    let id = environment.sandbox.add_connected_account("gmail", "user_123");
+    environment.sandbox.disconnect_connected_account(&id);
+    let mut child = environment.agent(&[]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = output.next_line().await.unwrap().unwrap();
+    assert_eq!(line, format!("connected account {id} is DISCONNECTED"));
+    let line = output.next_line().await.unwrap().unwrap();
+    // Not before the wait has looked: account, link, account, and the account again.
+    let looked = async {
+        while environment.sandbox.requests(Endpoint::Api) < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, looked).await.expect("it waits no more");
+    let link = line.strip_prefix("open this link to connect Gmail: ").unwrap();
+    environment.sandbox.consent(link).unwrap();
+    let mut rest = String::new();
+    output.into_inner().read_to_string(&mut rest).await.unwrap();
+    assert!(rest.contains("5 unread mails"), "{rest}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mails_of_an_unknown_shape_are_printed_as_json() {
+    let environment = Environment::serve().await;
+    environment.sandbox.add_connected_account("gmail", "user_123");
+    for data in [
+        json!({ "messages": [{ "id": "1", "payload": { COMMANDS: COMMANDS } }] }),
+        json!({ "threads": { "é": ["\\u009b", "\\", COMMANDS, 1.5, null] } }),
+        json!({ "messages": COMMANDS }),
+        json!({}),
+    ] {
+        environment.answers_after(1, 200, &json!({ "data": data, "execution_id": "exec_1" }));
+        let output = environment.run_agent(&[]).await;
+        let text = printed(&output).join("\n");
+        assert_harmless(&text);
+        let (first, json) = text.split_once('\n').unwrap();
+        assert!(first.ends_with(" is ACTIVE"), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(json).unwrap(), data, "nothing gets lost");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_others_write_commands_the_terminal() {
+    let environment = Environment::serve().await;
+    environment.sandbox.add_connected_account("gmail", "user_123");
+    let mail = json!({
+        "id": COMMANDS,
+        "subject": COMMANDS,
+        "from": COMMANDS,
+        "snippet": COMMANDS,
+        "date": COMMANDS,
+    });
+    let mails = json!({ "data": { "messages": [mail, mail] } });
+    environment.answers_after(1, 200, &mails);
+    let output = environment.run_agent(&[]).await;
+    let lines = printed(&output);
+    assert_eq!((lines[1], lines.len()), ("2 unread mails", 8), "each part stays in its line");
+    assert_harmless(&lines.join("\n"));
+
+    let account = json!({ "connected_account": { "id": COMMANDS, "status": COMMANDS } });
+    environment.answers_after(0, 200, &account);
+    let output = environment.run_agent(&["--yes"]).await;
+    let lines = printed(&output);
+    assert!(
+        lines[0].starts_with("connected account < [2J") && lines[0].ends_with(">"),
+        "{lines:?}"
+    );
+    assert_harmless(&lines.join("\n"));
+
+    let error = json!({ "code": 8, "message": COMMANDS, "details": [{
+        "error_code": "TOOL_ERROR", "tool_error_info": { "tool_error_message": COMMANDS },
+    }]});
+    environment.answers_after(1, 429, &error);
+    let of_the_tool = environment.run_agent(&[]).await;
+    environment.answers_after(0, 400, &json!({ "code": 3, "message": COMMANDS }));
+    let of_the_api = environment.run_agent(&[]).await;
+    for output in [of_the_tool, of_the_api] {
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(errors.starts_with("error: ") && errors.contains("gpj.exe"), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        assert_harmless(&errors);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_on_a_terminal_shows_that_it_goes_on() {
+    let environment = Environment::serve().await;
+    let Some(mut command) = command_on_a_terminal("agentkit", &[]) else { return };
+    let command = command.envs(environment.settings()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut terminal = Terminal { output: child.stdout.take().unwrap(), shown: String::new() };
+    let waiting = "waiting until Gmail is connected";
+    // It moves: there is another picture of it, and another.
+    terminal.shows(|shown| shown.matches(waiting).count() > 2).await;
+    let (_, rest) = terminal.shown.split_once("open this link to connect Gmail: ").unwrap();
+    let link = rest.split_whitespace().next().unwrap().to_owned();
+    environment.sandbox.consent(&link).unwrap();
+    terminal.shows(|shown| shown.contains("5 unread mails")).await;
+    let (before, after) = terminal.shown.rsplit_once(waiting).unwrap();
+    assert!(!before.contains("is ACTIVE") && after.contains("is ACTIVE"));
+    assert!(after.contains("\u{1b}[2K"), "its line is taken away: {after:?}");
+    assert!(child.wait().await.unwrap().success());
+}
+
+/// What has been written to a terminal so far.
+struct Terminal {
+    output: ChildStdout,
+    shown: String,
+}
+
+impl Terminal {
+    async fn shows(&mut self, is_there: impl Fn(&str) -> bool) {
+        let read = async {
+            while !is_there(&self.shown) {
+                let mut bytes = [0; 4096];
+                let count = self.output.read(&mut bytes).await.unwrap();
+                assert!(count > 0, "it ended with {:?}", self.shown);
+                self.shown += &String::from_utf8_lossy(&bytes[..count]);
+            }
+        };
+        timeout(PATIENCE, read).await.expect("it does not come");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! An example's program, and the environment behind it.
 
 use std::env;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -57,6 +58,31 @@ pub fn command(example: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program(example));
     command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
     command
+}
+
+/// An example that is about to start on a terminal of its own, without any settings; `None`, said
+/// in one line, where nothing makes terminals.
+pub fn command_on_a_terminal(example: &str, arguments: &[&str]) -> Option<Command> {
+    let script = std::process::Command::new("script").arg("--version").output();
+    let is_known = |version: Vec<u8>| String::from_utf8_lossy(&version).contains("util-linux");
+    if !script.is_ok_and(|script| is_known(script.stdout)) {
+        skipped("script of util-linux is not installed");
+        return None;
+    }
+    let mut command = Command::new("script");
+    let line = format!("stty cols 80 rows 24; exec \"$EXAMPLE\" {}", arguments.join(" "));
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    command.env_clear().env("EXAMPLE", program(example)).env("TERM", "xterm-256color");
+    command.envs(env::var_os("PATH").map(|path| ("PATH", path)));
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    Some(command)
+}
+
+/// Says that a test could not be run; where everything is installed, that is a failure.
+fn skipped(why: &str) {
+    assert!(env::var("CI").as_deref() != Ok("true"), "cannot run: {why}");
+    // Written past the harness, which hides what passing tests print.
+    let _ = writeln!(io::stdout(), "skipped: {why}");
 }
 
 /// Beside this test's folder: `cargo test` builds examples too.

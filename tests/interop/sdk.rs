@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tower_scalekit::Sandbox;
+use tower_scalekit::api::connected_accounts::AccountKey;
 use tower_scalekit::sandbox::{SandboxServer, TokenFault};
 use url::Url;
 
@@ -243,7 +244,8 @@ pub(crate) async fn the_proxy_gives_what_it_gives_to_us(sdk: &mut Sdk) {
     });
     let theirs = sdk.call("proxy", theirs).await;
     let ours = http::Request::get(format!("{path}?q=is:unread+from:acme&maxResults=3"));
-    let ours = tools.proxy("gmail", "user_123", ours.body("").unwrap()).await.unwrap();
+    let user = AccountKey::of("gmail", "user_123");
+    let ours = tools.proxy(&user, ours.body("").unwrap()).await.unwrap();
     assert_eq!(theirs["status"], ours.status().as_u16());
     assert_eq!(theirs["data"], serde_json::from_slice::<Value>(ours.body()).unwrap());
     assert_eq!(theirs["data"]["messages"].as_array().map(Vec::len), Some(3));

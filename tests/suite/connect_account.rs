@@ -346,6 +346,47 @@ async fn the_identifier_and_the_answers_are_the_apps_own() {
 }
 
 #[tokio::test]
+async fn a_login_on_the_way_ends_at_the_page_with_the_button() {
+    let scene = Scene::with(|connect| connect.start_page("/settings/accounts"));
+    let mut jane = Browser::new(&scene.app, scene.sandbox());
+    let login = jane.open(START).await;
+    let authorization = jane.start_login(login.location()).await;
+    let callback = scene.sandbox().log_in(&authorization, JANE).unwrap();
+    let done = jane.open(&callback).await;
+    assert_eq!(done.location(), START);
+    let after_login = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+    let started = jane.send(Method::GET, START, &after_login).await;
+    assert_eq!(
+        (started.status(), started.location()),
+        (StatusCode::SEE_OTHER, "/settings/accounts")
+    );
+    assert!(scene.sandbox().connected_accounts().is_empty());
+
+    let refused = jane.open("/connect/gmail/verify").await;
+    assert!(refused.text().contains(r#"href="/settings/accounts""#), "{}", refused.text());
+    scene.sandbox().redirect_verified_users_to("javascript:alert(1)");
+    let back = scene.consented(&mut jane).await;
+    assert_eq!(jane.open(&back).await.location(), "/settings/accounts");
+}
+
+#[tokio::test]
+async fn a_disconnected_account_is_connected_anew_whenever_its_status_changes() {
+    for kept in [false, true] {
+        let scene = Scene::new();
+        scene.sandbox().keep_status_until_consent(kept);
+        let mut jane = scene.logged_in(JANE).await;
+        let back = scene.consented(&mut jane).await;
+        jane.open(&back).await;
+        let account = scene.sandbox().connected_accounts().remove(0);
+        assert!(scene.sandbox().disconnect_connected_account(&account.id));
+        let back = scene.consented(&mut jane).await;
+        assert!(!scene.is_active(JANE));
+        assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
+        assert!(scene.is_active(JANE), "kept: {kept}");
+    }
+}
+
+#[tokio::test]
 async fn an_attempt_for_one_connection_is_none_for_another() {
     let scene = Scene::new();
     scene.sandbox().add_gmail_connection("second");
@@ -377,6 +418,14 @@ fn settings_that_cannot_work_are_told_at_once() {
     for path in ["", "connect", "//evil.test", "/connect/", "/connect/{id}", "/connect?a"] {
         let error = ConnectAccount::builder(&world.sessions, "").path(path).build().unwrap_err();
         assert!(error.problems().len() >= 2, "{path}: {error}");
+    }
+    for page in
+        ["", "settings", "//evil.test", "/a?b", "/a\"", "/connect/gmail", "/connect/gmail/verify"]
+    {
+        let builder = ConnectAccount::builder(&world.sessions, "gmail").start_page(page);
+        let error = builder.build().unwrap_err();
+        assert_eq!(error.problems().len(), 1, "{page}: {error}");
+        assert!(error.to_string().contains("start_page"), "{error}");
     }
     let spaced = ConnectAccount::builder(&world.sessions, "Gmail of Acme").build().unwrap();
     assert_eq!(spaced.path(), "/connect/Gmail-of-Acme");

@@ -1,20 +1,23 @@
 //! Connected accounts and tools, as agents use them.
 
+mod lists;
+mod tools;
+mod waiting;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
-use futures::{StreamExt as _, TryStreamExt as _};
 use http::{Request, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::Barrier;
 use tower_scalekit::api::connected_accounts::{
-    AccountEvents, AccountKey, ConnectedAccountStatus, ConnectedAccountsApi, Credentials,
-    NewConnectedAccount, OAuthCredentials, WaitError,
+    AccountKey, ConnectedAccountStatus, ConnectedAccountsApi, Credentials, NewConnectedAccount,
+    OAuthCredentials,
 };
-use tower_scalekit::api::tools::{ExecuteError, ToolCall};
+use tower_scalekit::api::tools::ToolCall;
 use tower_scalekit::api::{Api, ApiError};
 use tower_scalekit::http_client::{HttpClient, HttpClientError};
 use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient};
@@ -35,6 +38,12 @@ fn user() -> AccountKey {
 
 async fn ready(accounts: &ConnectedAccountsApi) {
     accounts.get_or_create(&NewConnectedAccount::new(&user())).await.unwrap();
+}
+
+fn fetch(max_results: u32) -> ToolCall {
+    ToolCall::new("gmail_fetch_mails", &user())
+        .parameter("query", "is:unread")
+        .parameter("max_results", max_results)
 }
 
 #[tokio::test]
@@ -147,36 +156,6 @@ async fn credentials_that_an_app_has_are_those_of_the_account() {
 }
 
 #[tokio::test]
-async fn lists_and_searches_come_in_pages() {
-    let (sandbox, _, accounts) = environment();
-    sandbox.add_gmail_connection("Gmail of Acme");
-    for number in 0..5 {
-        sandbox.add_connected_account("gmail", &format!("user_{number}"));
-    }
-    sandbox.add_connected_account("Gmail of Acme", "user_0");
-    let count = async |list: tower_scalekit::api::connected_accounts::ConnectedAccounts| {
-        list.page_size(2).stream().try_collect::<Vec<_>>().await.unwrap().len()
-    };
-    assert_eq!(count(accounts.list()).await, 6);
-    assert_eq!(count(accounts.list().identifier("user_0")).await, 2);
-    assert_eq!(count(accounts.list().connection_name("Gmail of Acme")).await, 1);
-    let both = accounts.list().connection_name("Gmail of Acme").connection_name("gmail");
-    assert_eq!(count(both).await, 6);
-    assert_eq!(count(accounts.list().connector("gmail").matching("_3")).await, 1);
-    assert_eq!(count(accounts.list().provider("SLACK")).await, 0);
-    assert_eq!(count(accounts.list().organization_id("org_1")).await, 0);
-    assert_eq!(count(accounts.list().user_id("usr_1")).await, 0);
-
-    let found: Vec<_> = accounts.search("ser_").page_size(4).stream().try_collect().await.unwrap();
-    assert_eq!(found.len(), 6);
-    let id = found[5].connection_id.clone().unwrap();
-    let one = accounts.search("user").connection_id(&id).stream();
-    assert_eq!(one.try_collect::<Vec<_>>().await.unwrap().len(), 1);
-    let short = accounts.search("us").stream().try_next().await;
-    assert!(matches!(short, Err(ApiError::InvalidRequest(_))));
-}
-
-#[tokio::test]
 async fn what_is_not_there_is_named() {
     let (_, _, accounts) = environment();
     let wrong = AccountKey::of("Gmail", "user_123");
@@ -190,244 +169,6 @@ async fn what_is_not_there_is_named() {
     }
     let by_id = accounts.create(&NewConnectedAccount::new(&AccountKey::id("ca_1"))).await;
     assert!(matches!(by_id, Err(ApiError::InvalidCall(_))));
-}
-
-fn fetch(max_results: u32) -> ToolCall {
-    ToolCall::new("gmail_fetch_mails", &user())
-        .parameter("query", "is:unread")
-        .parameter("max_results", max_results)
-}
-
-#[tokio::test]
-async fn a_tool_brings_structured_mail() {
-    let (sandbox, api, _) = environment();
-    let id = sandbox.add_connected_account("gmail", "user_123");
-    for call in [
-        fetch(5),
-        ToolCall::new("gmail_fetch_mails", &AccountKey::id(&id)).parameter("max_results", 5),
-    ] {
-        let result = api.tools().execute(&call.agent_run_id("run_1")).await.unwrap();
-        assert!(result.execution_id.is_some());
-        let mails = result.data["messages"].as_array().unwrap();
-        assert_eq!(mails.len(), 5);
-        for mail in mails {
-            let mut names: Vec<_> = mail.as_object().unwrap().keys().collect();
-            names.sort_unstable();
-            assert_eq!(names, ["date", "from", "id", "snippet", "subject"]);
-        }
-    }
-    let first = &api.tools().execute(&fetch(1)).await.unwrap().data["messages"][0];
-    let get = ToolCall::new("gmail_get_message_by_id", &user());
-    let one = api.tools().execute(&get.parameter("message_id", first["id"].clone())).await.unwrap();
-    assert_eq!(&one.data["subject"], &first["subject"]);
-}
-
-#[tokio::test]
-async fn tool_errors_are_told_apart_from_scalekits() {
-    let (sandbox, api, _) = environment();
-    let tools = api.tools();
-    let missing = tools.execute(&fetch(5)).await;
-    assert!(matches!(missing, Err(ExecuteError::Api(ApiError::NotFound(_)))), "{missing:?}");
-    let id = sandbox.add_connected_account("gmail", "user_123");
-    let unknown = tools.execute(&ToolCall::new("gmail_fly", &user())).await;
-    assert!(matches!(unknown, Err(ExecuteError::Api(ApiError::NotFound(_)))), "{unknown:?}");
-
-    let token_requests = sandbox.requests(Endpoint::Token);
-    for (status, code) in [
-        (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
-        (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
-        (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
-    ] {
-        sandbox.fail_provider("gmail", 1, status);
-        let before = sandbox.requests(Endpoint::Api);
-        let Err(ExecuteError::Tool(error)) = tools.execute(&fetch(5)).await else {
-            panic!("{status} is no tool's error")
-        };
-        assert_eq!(error.code.as_deref(), Some(code));
-        let execution_id = error.execution_id.clone().unwrap();
-        assert!(error.to_string().contains(&execution_id), "{error}");
-        assert_eq!(sandbox.requests(Endpoint::Api) - before, 1, "a tool is never run again");
-    }
-    assert_eq!(sandbox.requests(Endpoint::Token), token_requests, "our token is not at fault");
-    let wrong = tools.execute(&fetch(5).parameter("max_results", "many")).await;
-    assert!(matches!(wrong, Err(ExecuteError::Tool(_))), "{wrong:?}");
-
-    assert!(sandbox.expire_connected_account(&id));
-    let Err(ExecuteError::Api(ApiError::InvalidRequest(answer))) = tools.execute(&fetch(5)).await
-    else {
-        panic!("an expired account is not used")
-    };
-    assert!(answer.message.unwrap().contains("EXPIRED"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_tool_is_run_once_whatever_happens() {
-    let (sandbox, api, _) = environment();
-    sandbox.add_connected_account("gmail", "user_123");
-    for fault in [
-        Fault::Unreachable,
-        Fault::ResponseLost,
-        Fault::Status(StatusCode::SERVICE_UNAVAILABLE),
-        Fault::Status(StatusCode::TOO_MANY_REQUESTS),
-    ] {
-        sandbox.fail_times(Endpoint::Api, 1, fault.clone());
-        let before = sandbox.requests(Endpoint::Api);
-        let failed = api.tools().execute(&fetch(5)).await;
-        assert!(matches!(failed, Err(ExecuteError::Api(_))), "{fault:?}");
-        assert_eq!(sandbox.requests(Endpoint::Api) - before, 1, "{fault:?}");
-    }
-    // It has a minute.
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Delay(Duration::from_secs(59)));
-    assert!(api.tools().execute(&fetch(5)).await.is_ok());
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Delay(Duration::from_secs(61)));
-    assert!(api.tools().execute(&fetch(5)).await.is_err());
-}
-
-#[tokio::test]
-async fn tools_are_listed() {
-    let (sandbox, api, _) = environment();
-    sandbox.add_gmail_connection("second");
-    let first = sandbox.add_connected_account("gmail", "user_123");
-    sandbox.add_connected_account("second", "user_123");
-    let tools = api.tools();
-    let all: Vec<_> = tools.list().page_size(1).stream().try_collect().await.unwrap();
-    let names: Vec<_> = tools.list().names().try_collect().await.unwrap();
-    assert_eq!(all.iter().map(|tool| tool.name().unwrap()).collect::<Vec<_>>(), names);
-    assert_eq!(names, ["gmail_fetch_mails", "gmail_get_message_by_id"]);
-    let one = tools.list().tool_name("gmail_fetch_mails").provider("GMAIL").matching("emails");
-    assert_eq!(one.stream().count().await, 1);
-    assert_eq!(tools.list().provider("SLACK").stream().count().await, 0);
-
-    let scoped: Vec<_> =
-        tools.scoped("user_123").page_size(3).stream().try_collect().await.unwrap();
-    assert_eq!(scoped.len(), 4);
-    assert_eq!(scoped[0].connected_account_id.as_ref(), Some(&first));
-    let narrow = tools.scoped("user_123").connection_name("second").tool_name("gmail_fetch_mails");
-    assert_eq!(narrow.provider("GMAIL").stream().count().await, 1);
-    assert_eq!(tools.available("user_123").page_size(1).stream().count().await, 2);
-}
-
-#[tokio::test]
-async fn the_proxy_passes_on_what_the_service_says() {
-    let (sandbox, api, _) = environment();
-    sandbox.add_connected_account("gmail", "user_123");
-    let send = async |target: &str| {
-        let request = Request::get(target).body("").unwrap();
-        api.tools().proxy("gmail", "user_123", request).await
-    };
-    let found = send("/gmail/v1/users/me/messages?q=is%3Aunread&maxResults=2").await.unwrap();
-    let found: serde_json::Value = serde_json::from_slice(found.body()).unwrap();
-    assert_eq!(found["messages"].as_array().map(Vec::len), Some(2));
-    let id = found["messages"][0]["id"].as_str().unwrap();
-    let mail = send(&format!("/gmail/v1/users/me/messages/{id}")).await.unwrap();
-    let mail: serde_json::Value = serde_json::from_slice(mail.body()).unwrap();
-    assert_eq!(mail["labelIds"], json!(["INBOX", "UNREAD"]));
-    let none = send("/gmail/v1/users/me/messages/none").await.unwrap();
-    assert_eq!(none.status(), StatusCode::NOT_FOUND);
-
-    // A 401 of the service's is no word about our own token.
-    let (tokens, calls) = (sandbox.requests(Endpoint::Token), sandbox.requests(Endpoint::Api));
-    sandbox.fail_provider("gmail", 1, StatusCode::UNAUTHORIZED);
-    let refused = send("/gmail/v1/users/me/profile").await.unwrap();
-    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(sandbox.requests(Endpoint::Token), tokens);
-    assert_eq!(sandbox.requests(Endpoint::Api) - calls, 1);
-
-    // The environment's own 401 is.
-    sandbox.clock().advance(Duration::from_secs(24 * 60 * 60));
-    let profile = send("/gmail/v1/users/me/profile").await.unwrap();
-    assert_eq!(profile.status(), StatusCode::OK);
-    for outside in ["/../api/v1/organizations", "/%2e%2e/keys", "https://evil.test/"] {
-        assert!(matches!(send(outside).await, Err(ApiError::InvalidCall(_))), "{outside}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn waiting_ends_when_the_account_is_active() {
-    let (sandbox, _, accounts) = environment();
-    ready(&accounts).await;
-    let link = accounts.authorization_link(&user()).await.unwrap();
-    let waiting = tokio::spawn(accounts.wait_until_active(&user()).into_future());
-    tokio::time::sleep(Duration::from_secs(120)).await;
-    assert!(!waiting.is_finished());
-    let asked = sandbox.requests(Endpoint::Api);
-    assert!((12..=24).contains(&asked), "asked {asked} times in two minutes");
-    // An environment that is away for a while ends nothing.
-    sandbox.fail_times(Endpoint::Api, 4, Fault::Unreachable);
-    sandbox.consent(link.url().as_str()).unwrap();
-    assert!(waiting.await.unwrap().unwrap().is_active());
-}
-
-#[tokio::test(start_paused = true)]
-async fn waiting_has_a_deadline_and_can_be_given_up() {
-    let (sandbox, _, accounts) = environment();
-    ready(&accounts).await;
-    let start = tokio::time::Instant::now();
-    let wait = accounts.wait_until_active(&user()).deadline(Duration::from_secs(30)).await;
-    let last = Some(ConnectedAccountStatus::PendingAuth);
-    assert!(matches!(&wait, Err(WaitError::Deadline { last: known }) if *known == last));
-    assert_eq!(start.elapsed(), Duration::from_secs(30));
-    assert!(wait.unwrap_err().to_string().ends_with("PENDING_AUTH"));
-
-    // Held by the environment for longer than the deadline: still in time.
-    sandbox.fail(Endpoint::Api, Fault::Delay(Duration::from_secs(15)));
-    let start = tokio::time::Instant::now();
-    let wait = accounts.wait_until_active(&user()).deadline(Duration::from_secs(10)).await;
-    assert!(matches!(wait, Err(WaitError::Deadline { last: None })));
-    assert_eq!(start.elapsed(), Duration::from_secs(10));
-    sandbox.heal(Endpoint::Api);
-
-    let waiting = tokio::spawn(accounts.wait_until_active(&user()).into_future());
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    waiting.abort();
-    assert!(waiting.await.unwrap_err().is_cancelled());
-    let asked = sandbox.requests(Endpoint::Api);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(sandbox.requests(Endpoint::Api), asked, "nobody asks any more");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_cannot_become_active_ends_the_wait() {
-    let (sandbox, _, accounts) = environment();
-    let id = sandbox.add_connected_account("gmail", "user_123");
-    assert!(sandbox.disconnect_connected_account(&id));
-    assert!(!sandbox.disconnect_connected_account(&id));
-    let start = tokio::time::Instant::now();
-    let wait = accounts.wait_until_active(&user()).await;
-    assert!(matches!(wait, Err(WaitError::Disconnected)));
-    accounts.delete(&user()).await.unwrap();
-    let wait = accounts.wait_until_active(&user()).await;
-    assert!(matches!(wait, Err(WaitError::Api(ApiError::NotFound(_)))));
-    assert_eq!(start.elapsed(), Duration::ZERO);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_webhook_ends_the_wait_early() {
-    let (sandbox, _, accounts) = environment();
-    sandbox.add_webhook_endpoint("https://app.example.com/webhook");
-    ready(&accounts).await;
-    let link = accounts.authorization_link(&user()).await.unwrap();
-    let events = AccountEvents::new();
-    let wait = accounts.wait_until_active(&user()).events(&events);
-    let waiting = tokio::spawn(wait.into_future());
-    // Into the middle of one of the long pauses.
-    tokio::time::sleep(Duration::from_secs(100)).await;
-    let asked = sandbox.requests(Endpoint::Api);
-    let start = tokio::time::Instant::now();
-
-    let body = br#"{"id":"evt_1","type":"connected_account.updated",
-        "data":{"id":"ca_2","identifier":"somebody else"}}"#;
-    assert!(events.apply(&WebhookEvent::parse(body).unwrap()));
-    let body = br#"{"id":"evt_2","type":"organization.created","data":{"id":"org_1"}}"#;
-    assert!(!events.apply(&WebhookEvent::parse(body).unwrap()));
-    tokio::task::yield_now().await;
-    assert_eq!(sandbox.requests(Endpoint::Api), asked, "that is nothing to look at");
-
-    sandbox.consent(link.url().as_str()).unwrap();
-    let sent = sandbox.deliveries();
-    assert!(events.apply(&WebhookEvent::parse(&sent.last().unwrap().body).unwrap()));
-    assert!(waiting.await.unwrap().unwrap().is_active());
-    assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test]

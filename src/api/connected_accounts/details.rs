@@ -120,6 +120,9 @@ impl NewConnectedAccount {
 
 /// The list of accounts, before it is fetched. Made by
 /// [`ConnectedAccountsApi::list`](super::ConnectedAccountsApi::list).
+///
+/// A filter that is empty is an [`ApiError::InvalidCall`]: the API would take it for none, and tell
+/// of everybody's accounts.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct ConnectedAccounts(ApiRequest);
@@ -129,39 +132,40 @@ impl ConnectedAccounts {
         Self(request)
     }
 
-    /// Only those of connections with this name; call it again for further ones.
+    /// Only those of connections with this name; call it again for further ones, up to 20. Not
+    /// together with [`connector`](Self::connector).
     pub fn connection_name(self, name: &str) -> Self {
-        Self(self.0.query("connection_names", name))
+        Self(self.0.filter("connection_names", name))
     }
 
     /// Only those of a service by its kind, for instance `notion`.
     pub fn connector(self, connector: &str) -> Self {
-        Self(self.0.query("connector", connector))
+        Self(self.0.filter("connector", connector))
     }
 
     /// Only those of whom your app calls so.
     pub fn identifier(self, identifier: &str) -> Self {
-        Self(self.0.query("identifier", identifier))
+        Self(self.0.filter("identifier", identifier))
     }
 
     /// Only those of this organization.
     pub fn organization_id(self, id: &str) -> Self {
-        Self(self.0.query("organization_id", id))
+        Self(self.0.filter("organization_id", id))
     }
 
     /// Only those of a service by its provider, for instance `GMAIL`.
     pub fn provider(self, provider: &str) -> Self {
-        Self(self.0.query("provider", provider))
+        Self(self.0.filter("provider", provider))
     }
 
     /// Only those that have this text in them.
     pub fn matching(self, text: &str) -> Self {
-        Self(self.0.query("query", text))
+        Self(self.0.matching("query", text))
     }
 
     /// Only those of this user of Scalekit's (`usr_…`).
     pub fn user_id(self, id: &str) -> Self {
-        Self(self.0.query("user_id", id))
+        Self(self.0.filter("user_id", id))
     }
 
     /// How many accounts come in each page, up to 100. The environment decides unless set.
@@ -173,7 +177,15 @@ impl ConnectedAccounts {
     pub fn stream(
         self,
     ) -> impl Stream<Item = Result<ConnectedAccount, ApiError>> + Send + Unpin + 'static {
-        pages::items::<AccountsPage>(self.0)
+        pages::items::<AccountsPage>(self.checked())
+    }
+
+    fn checked(self) -> ApiRequest {
+        match (self.0.count("connection_names"), self.0.count("connector")) {
+            (0, _) | (1..=20, 0) => self.0,
+            (1..=20, _) => self.0.problem("connection names do not go together with a connector"),
+            _ => self.0.problem("there are more than 20 connection names"),
+        }
     }
 }
 
@@ -190,7 +202,7 @@ impl AccountSearch {
 
     /// Only among those of this connection (`conn_…`).
     pub fn connection_id(self, id: &str) -> Self {
-        Self(self.0.query("connection_id", id))
+        Self(self.0.filter("connection_id", id))
     }
 
     /// How many accounts come in each page, up to 30. The environment decides unless set.

@@ -14,7 +14,7 @@ const CAPACITY: usize = 64;
 /// Takes the `connected_account.*` webhooks to those who wait for an account in this process. Cheap
 /// to clone; clones tell each other.
 ///
-/// An event only makes them look at once: what counts is what the API says then. Nobody depends on
+/// An event only makes them look earlier: what counts is what the API says then. Nobody depends on
 /// it, so it does not matter which of several replicas a webhook reaches.
 ///
 /// ```
@@ -67,6 +67,11 @@ pub(super) struct Told(Option<broadcast::Receiver<Arc<ConnectedAccount>>>);
 impl Told {
     pub(super) fn nothing() -> Self {
         Self(None)
+    }
+
+    /// Leaves out what was told until now.
+    pub(super) fn forget(&mut self) {
+        self.0 = self.0.take().map(|events| events.resubscribe());
     }
 
     /// Resolves when there was an event about this account, or perhaps was.

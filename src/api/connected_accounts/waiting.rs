@@ -3,24 +3,27 @@
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use aws_lc_rs::rand;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join};
 use tokio::time::{sleep, timeout};
 
 use super::events::Told;
 use super::{AccountEvents, AccountKey, ConnectedAccount, ConnectedAccountStatus};
 use super::{ApiError, ConnectedAccountsApi};
+use crate::jitter::jitter;
 
 const DEADLINE: Duration = Duration::from_secs(5 * 60);
 /// The first pause; each is half as long again as the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// However much is told, there is this long between two looks.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(750);
 
 /// Waits until an account is `ACTIVE`. Made by
 /// [`ConnectedAccountsApi::wait_until_active`]; `.await` it, or drop it to stop waiting.
 ///
 /// The API is asked at once and then again after 1 s, 1.5 s and so on up to 10 s, with some jitter. An
-/// environment that does not answer is asked again too.
+/// environment that does not answer is asked again too. An account that is disconnected at first
+/// is waited for like any other: its user may be connecting it anew.
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens until it is awaited"]
 pub struct WaitUntilActive {
@@ -41,7 +44,7 @@ impl WaitUntilActive {
         self
     }
 
-    /// Looks at once when a webhook tells of the account.
+    /// Looks when a webhook tells of the account: at once, or 0.75 s after the look before.
     pub fn events(mut self, events: &AccountEvents) -> Self {
         self.events = Some(events.clone());
         self
@@ -62,29 +65,33 @@ impl WaitUntilActive {
         let mut told = self.events.as_ref().map_or_else(Told::nothing, AccountEvents::listen);
         let mut pause = FIRST_PAUSE;
         loop {
-            let mut wanted = Duration::ZERO;
+            // This look sees whatever was told until now.
+            told.forget();
+            let mut least = SHORTEST_PAUSE;
             match self.accounts.get(&self.key).await {
                 Ok(account) if account.is_active() => return Ok(account),
                 Ok(account) => {
+                    let disconnected = ConnectedAccountStatus::Disconnected;
+                    // One that was so from the start may stay so until its user consents.
+                    let was_another = last.as_ref().is_some_and(|last| *last != disconnected);
                     *last = account.status;
-                    if *last == Some(ConnectedAccountStatus::Disconnected) {
+                    if was_another && *last == Some(disconnected) {
                         return Err(WaitError::Disconnected);
                     }
                 }
                 Err(ApiError::RateLimited { retry_after, .. }) => {
-                    wanted = retry_after.unwrap_or_default();
+                    least = least.max(retry_after.unwrap_or_default());
                 }
                 Err(ApiError::Unavailable(_)) => {}
                 Err(error) => return Err(error.into()),
             }
-            // Nobody's haste shortens what the environment has asked for.
-            if !wanted.is_zero() {
-                sleep(jittered(pause).max(wanted)).await;
-            } else if timeout(jittered(pause), told.about(&self.key)).await.is_ok() {
-                pause = FIRST_PAUSE;
-                continue;
-            }
-            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+            let told = timeout(pause.mul_f64(jitter(0.25)), told.about(&self.key));
+            // Nobody's haste shortens `least`.
+            let (told, ()) = join(told, sleep(least)).await;
+            pause = match told {
+                Ok(()) => FIRST_PAUSE,
+                Err(_) => (pause * 3 / 2).min(LONGEST_PAUSE),
+            };
         }
     }
 }
@@ -111,20 +118,11 @@ pub enum WaitError {
         /// What the account was last, if that is known.
         last: Option<ConnectedAccountStatus>,
     },
-    /// It was disconnected: no waiting makes it active, only another consent.
-    #[error("the account is disconnected: its user has to connect it anew")]
+    /// It was disconnected meanwhile: no waiting makes it active, only another consent.
+    #[error("the account was disconnected: its user has to connect it anew")]
     Disconnected,
 }
 
 fn last_known(last: &Option<ConnectedAccountStatus>) -> String {
     last.as_ref().map_or_else(String::new, |status| format!(": it is {status}"))
-}
-
-/// Between three quarters of the pause and all of it, so that those who began together part.
-fn jittered(pause: Duration) -> Duration {
-    let mut jitter = [0];
-    // Without randomness there is no jitter, which harms nobody.
-    let _ = rand::fill(&mut jitter);
-    let [jitter] = jitter;
-    pause.mul_f64(1.0 - f64::from(jitter) / 1020.0)
 }

@@ -61,6 +61,8 @@ pub struct ScopedTool {
 }
 
 /// The list of all tools, before it is fetched. Made by [`ToolsApi::list`](super::ToolsApi::list).
+///
+/// A filter that is empty is an [`ApiError::InvalidCall`]: the API would take it for none.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct Tools(ApiRequest);
@@ -72,42 +74,42 @@ impl Tools {
 
     /// Only those for this account (`ca_…`).
     pub fn connected_account_id(self, id: &str) -> Self {
-        Self(self.0.query("filter.connected_account_id", id))
+        Self(self.0.filter("filter.connected_account_id", id))
     }
 
     /// Only those of this connection.
     pub fn connector(self, connector: &str) -> Self {
-        Self(self.0.query("filter.connector", connector))
+        Self(self.0.filter("filter.connector", connector))
     }
 
     /// Only those for accounts of whom your app calls so.
     pub fn identifier(self, identifier: &str) -> Self {
-        Self(self.0.query("filter.identifier", identifier))
+        Self(self.0.filter("filter.identifier", identifier))
     }
 
     /// Only those that have this text in them.
     pub fn matching(self, text: &str) -> Self {
-        Self(self.0.query("filter.query", text))
+        Self(self.0.matching("filter.query", text))
     }
 
     /// Only those for accounts of this organization.
     pub fn organization_id(self, id: &str) -> Self {
-        Self(self.0.query("filter.organization_id", id))
+        Self(self.0.filter("filter.organization_id", id))
     }
 
     /// Only those of this service, for instance `GMAIL`.
     pub fn provider(self, provider: &str) -> Self {
-        Self(self.0.query("filter.provider", provider))
+        Self(self.0.filter("filter.provider", provider))
     }
 
     /// Only the one with this name; call it again for further ones.
     pub fn tool_name(self, name: &str) -> Self {
-        Self(self.0.query("filter.tool_name", name))
+        Self(self.0.filter("filter.tool_name", name))
     }
 
     /// Only those for accounts of this user of Scalekit's (`usr_…`).
     pub fn user_id(self, id: &str) -> Self {
-        Self(self.0.query("filter.user_id", id))
+        Self(self.0.filter("filter.user_id", id))
     }
 
     /// How many tools come in each page. The environment decides unless set.
@@ -128,6 +130,8 @@ impl Tools {
 
 /// The list of the tools of a user's accounts, before it is fetched. Made by
 /// [`ToolsApi::scoped`](super::ToolsApi::scoped).
+///
+/// A filter that is empty is an [`ApiError::InvalidCall`]: the API would take it for none.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct ScopedTools(ApiRequest);
@@ -139,17 +143,17 @@ impl ScopedTools {
 
     /// Only those for accounts at this connection; call it again for further ones.
     pub fn connection_name(self, name: &str) -> Self {
-        Self(self.0.query("filter.connection_names", name))
+        Self(self.0.filter("filter.connection_names", name))
     }
 
     /// Only those of this service, for instance `GMAIL`; call it again for further ones.
     pub fn provider(self, provider: &str) -> Self {
-        Self(self.0.query("filter.providers", provider))
+        Self(self.0.filter("filter.providers", provider))
     }
 
     /// Only the one with this name; call it again for further ones.
     pub fn tool_name(self, name: &str) -> Self {
-        Self(self.0.query("filter.tool_names", name))
+        Self(self.0.filter("filter.tool_names", name))
     }
 
     /// How many tools come in each page. The environment decides unless set.

@@ -7,6 +7,7 @@ use percent_encoding::percent_decode;
 
 use super::{DEADLINE, MAX_ANSWER_BYTES};
 use crate::api::ApiError;
+use crate::api::connected_accounts::AccountKey;
 use crate::http_client::SendLimits;
 use crate::scalekit::Scalekit;
 
@@ -31,10 +32,14 @@ const LEFT_BEHIND: [HeaderName; 11] = [
 /// The request as the environment's proxy takes it, but for the token.
 pub(super) fn proxied(
     scalekit: &Scalekit,
-    connection_name: &str,
-    identifier: &str,
+    account: &AccountKey,
     request: Request<Bytes>,
 ) -> Result<Request<Bytes>, ApiError> {
+    // Its headers have no place for more: what is left out could mean another account.
+    let Some((connection_name, identifier)) = account.names() else {
+        let problem = "the proxy knows accounts by connection name and identifier alone";
+        return Err(ApiError::InvalidCall(problem));
+    };
     let (mut parts, body) = request.into_parts();
     if [Method::CONNECT, Method::TRACE].contains(&parts.method) {
         return Err(ApiError::InvalidCall("no proxied request is a tunnel or an echo"));
@@ -122,7 +127,8 @@ mod tests {
     }
 
     fn sent(request: Request<&'static str>) -> Result<Request<Bytes>, ApiError> {
-        proxied(&scalekit(), "gmail", "user_123", request.map(Bytes::from))
+        let account = AccountKey::of("gmail", "user_123");
+        proxied(&scalekit(), &account, request.map(Bytes::from))
     }
 
     #[test]
@@ -226,8 +232,20 @@ mod tests {
             ("gmail", "\tbob"),
         ] {
             let request = Request::get("/gmail/v1/x").body(Bytes::new()).unwrap();
-            let sent = proxied(&scalekit(), name, identifier, request);
+            let sent = proxied(&scalekit(), &AccountKey::of(name, identifier), request);
             assert!(matches!(sent, Err(ApiError::InvalidCall(_))), "{name} {identifier}");
+        }
+    }
+
+    #[test]
+    fn an_account_that_the_headers_cannot_name_is_not_guessed_at() {
+        let jane = || AccountKey::of("gmail", "jane");
+        for account in
+            [AccountKey::id("ca_1"), jane().organization_id("org_1"), jane().user_id("usr_1")]
+        {
+            let request = Request::get("/gmail/v1/x").body(Bytes::new()).unwrap();
+            let sent = proxied(&scalekit(), &account, request);
+            assert!(matches!(sent, Err(ApiError::InvalidCall(_))), "{account:?}");
         }
     }
 }

@@ -87,6 +87,10 @@ type Outcome = Result<Value, Refused>;
 fn list(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let query = Parameters::of_query(request);
     let names: Vec<_> = query.all("connection_names").collect();
+    if names.len() > 20 || (!names.is_empty() && query.get("connector").is_some()) {
+        let message = "connection_names are at most 20, and not together with connector";
+        return Err(Refused::invalid(message));
+    }
     let text = query.get("query").map(str::to_lowercase);
     let is = |wanted: Option<&str>, own: Option<&str>| wanted.is_none() || wanted == own;
     page(environment, &query, (10, 100), |account| {
@@ -207,7 +211,8 @@ fn delete(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     Ok(json!({}))
 }
 
-/// An account whose tokens have expired, or that was disconnected, waits for its user again.
+/// An account whose tokens have expired, or that was disconnected, waits for its user again, if
+/// links change its status.
 fn link(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let body = body(request)?;
     let which = which(|name| text(&body, name))?;
@@ -221,7 +226,8 @@ fn link(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let mut state = environment.lock();
     let account = known(&state, &which)?;
     let (id, status) = (account.id.clone(), account.status);
-    if matches!(status, Status::Disconnected | Status::Expired) {
+    let is_over = matches!(status, Status::Disconnected | Status::Expired);
+    if is_over && !state.connected_accounts.over_until_consent {
         state.set_account_status(&id, Status::PendingAuth, now);
     }
     let (user_verify_url, given) =

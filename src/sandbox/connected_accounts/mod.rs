@@ -77,9 +77,16 @@ impl Sandbox {
         self.end_connected_account(id, Status::Expired)
     }
 
-    /// Disconnects an account, as its user can at the service, and says whether it was active.
+    /// Disconnects an account, whatever its status, and says whether that changed anything.
     pub fn disconnect_connected_account(&self, id: &str) -> bool {
         self.end_connected_account(id, Status::Disconnected)
+    }
+
+    /// Whether an account that is expired or disconnected stays so until its user has consented.
+    /// At first it waits for its user (`PENDING_AUTH`) as soon as there is a link. What other
+    /// environments do is not documented.
+    pub fn keep_status_until_consent(&self, kept: bool) {
+        self.environment.lock().connected_accounts.over_until_consent = kept;
     }
 
     /// Whether every user has to be verified by the application: then a consent without a
@@ -106,7 +113,11 @@ impl Sandbox {
         let now = self.environment.now();
         let mut state = self.environment.lock();
         let account = state.connected_accounts.get(&Which::Id(id.to_owned()));
-        if !account.is_some_and(|account| account.status == Status::Active) {
+        let may_end = |own: Status| match status {
+            Status::Disconnected => own != Status::Disconnected,
+            _ => own == Status::Active,
+        };
+        if !account.is_some_and(|account| may_end(account.status)) {
             return false;
         }
         if status == Status::Expired {

@@ -24,6 +24,8 @@ pub(in crate::sandbox) struct ConnectedAccounts {
     /// By `auth_request_id`.
     unverified: HashMap<String, Flow>,
     pub(in crate::sandbox) verification_required: bool,
+    /// Whether a link leaves an expired or disconnected account as it is.
+    pub(in crate::sandbox) over_until_consent: bool,
     pub(in crate::sandbox) verified_redirect: Option<String>,
     pub(in crate::sandbox) provider_faults: VecDeque<ProviderFault>,
     /// When the mails were there.
@@ -151,6 +153,7 @@ impl ConnectedAccounts {
             links: HashMap::new(),
             unverified: HashMap::new(),
             verification_required: false,
+            over_until_consent: false,
             verified_redirect: None,
             provider_faults: VecDeque::new(),
             since: now.replace_nanosecond(0).unwrap_or(now),

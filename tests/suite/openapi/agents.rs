@@ -54,8 +54,9 @@ impl Calls {
         let all = call!(calls, ConnectedAccounts::page_size(all, 1));
         let all = call!(calls, ConnectedAccounts::stream(all));
         assert_eq!(all.try_collect::<Vec<_>>().await.unwrap().len(), 2);
-        let one = call!(calls, ConnectedAccounts::connection_name(accounts.list(), "gmail"));
-        let one = call!(calls, ConnectedAccounts::connector(one, "gmail"));
+        let named = call!(calls, ConnectedAccounts::connection_name(accounts.list(), "gmail"));
+        assert_eq!(named.stream().try_collect::<Vec<_>>().await.unwrap().len(), 2);
+        let one = call!(calls, ConnectedAccounts::connector(accounts.list(), "gmail"));
         let one = call!(calls, ConnectedAccounts::identifier(one, "user_456"));
         let one = call!(calls, ConnectedAccounts::organization_id(one, "org_1"));
         let one = call!(calls, ConnectedAccounts::provider(one, "GMAIL"));
@@ -112,6 +113,7 @@ impl Calls {
         sandbox.fail_provider("gmail", 1, http::StatusCode::TOO_MANY_REQUESTS);
         tools.execute(&fetch).await.unwrap_err();
         let profile = Request::get("/gmail/v1/users/me/profile").body("").unwrap();
-        call!(calls, ToolsApi::proxy(tools, "gmail", "user_123", profile)).await.unwrap();
+        let user = AccountKey::of("gmail", "user_123");
+        call!(calls, ToolsApi::proxy(tools, &user, profile)).await.unwrap();
     }
 }
