@@ -162,6 +162,7 @@ mod flight;
 mod guard;
 mod jitter;
 mod origin;
+mod page;
 mod query;
 mod rejection;
 mod replay_body;

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use crate::cache_policy::{NO_STORE, vary_on_cookie};
 use crate::oauth::{Blame, SsoError};
 use crate::origin::is_shown;
+use crate::page;
 use crate::rejection::{Reason, json_answer, unavailable_answer};
 use crate::token::TokenError;
 
@@ -223,10 +224,7 @@ impl Reason for AuthRejection {
             _ => json_answer(status, self.name(), message),
         };
         if let Some(link) = &self.way_on {
-            *response.body_mut() = Bytes::from(page(message, link));
-            let html = HeaderValue::from_static("text/html; charset=utf-8");
-            response.headers_mut().insert(header::CONTENT_TYPE, html);
-            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+            page::show(&mut response, page::problem(message, link, "Log in again"));
         }
         let headers = response.headers_mut();
         if let AuthFailure::MethodNotAllowed { allow } = self.failure {
@@ -265,13 +263,4 @@ pub(crate) fn redirect(
     conceal_address(headers);
     vary_on_cookie(headers);
     response
-}
-
-const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-);
-
-/// A page of few words; nothing in it comes from the request.
-fn page(message: &str, link: &str) -> String {
-    format!(include_str!("page.html"), message = message, link = link)
 }

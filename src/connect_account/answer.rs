@@ -11,6 +11,7 @@ use crate::api::ApiError;
 use crate::auth_routes::conceal_address;
 use crate::cache_policy::vary_on_cookie;
 use crate::origin::is_shown;
+use crate::page;
 use crate::rejection::{Reason, json_answer, unavailable_answer};
 use crate::telemetry;
 
@@ -165,12 +166,8 @@ impl Reason for ConnectRejection {
             _ => json_answer(status, self.name(), message),
         };
         if let Some(start_page) = &self.page_link {
-            let page =
-                format!(include_str!("page.html"), message = message, start_page = start_page);
-            *response.body_mut() = Bytes::from(page);
-            let html = HeaderValue::from_static("text/html; charset=utf-8");
-            response.headers_mut().insert(header::CONTENT_TYPE, html);
-            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+            let page = page::problem(message, start_page, "Back to the start page");
+            page::show(&mut response, page);
         }
         let headers = response.headers_mut();
         if let ConnectFailure::MethodNotAllowed { allow } = self.failure {
@@ -184,7 +181,3 @@ impl Reason for ConnectRejection {
         response
     }
 }
-
-const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-);

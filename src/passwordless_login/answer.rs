@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use super::page;
 use crate::cache_policy::{NO_STORE, vary_on_cookie};
 use crate::origin::is_shown;
+use crate::page;
 use crate::rejection::{Reason, json_answer, unavailable_answer};
 
 /// Why a route of the login by e-mail refused a request, and how the person can go on.

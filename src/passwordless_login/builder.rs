@@ -9,9 +9,9 @@ use http::Response;
 
 use super::answer::PasswordlessRejection;
 use super::completing::{SHARED_FOR, UNFINISHED_FOR};
+use super::link_question::LinkQuestion;
 use super::mailing::RESENT_FOR;
 use super::once::{Memory, Once};
-use super::page::LinkQuestion;
 use super::{Inner, PasswordlessLogin};
 use crate::api::passwordless::{MailTemplate, VerifiedEmail, check_variables};
 use crate::error::{ConfigError, ConfigProblem, Problems};

@@ -81,9 +81,9 @@ mod builder;
 mod completing;
 mod fields;
 mod link;
+mod link_question;
 mod mailing;
 mod once;
-mod page;
 #[cfg(feature = "axum")]
 mod router;
 mod service;
@@ -100,8 +100,8 @@ pub use self::answer::{PasswordlessFailure, PasswordlessRejection};
 pub use self::attempt::PendingLogin;
 pub use self::builder::PasswordlessLoginBuilder;
 pub use self::link::Link;
+pub use self::link_question::LinkQuestion;
 pub use self::mailing::{ResendMail, SendMail};
-pub use self::page::LinkQuestion;
 pub use self::service::PasswordlessFuture;
 pub use self::verify::Verify;
 

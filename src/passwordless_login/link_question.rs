@@ -1,39 +1,13 @@
-//! The two pages of this module: something did not work, and a link that was opened elsewhere.
+//! The page for a link that was opened elsewhere.
 
 use std::fmt;
 
-use bytes::Bytes;
-use http::{HeaderValue, Response, header};
-
+use crate::page::{escaped, page};
 use crate::secret::{RandomSourceFailed, SecretString};
-
-/// Forms go to the app itself; there is no script, and nobody may frame the button.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self'; font-src 'self'; \
-     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-);
 
 /// Under `no-referrer` alone, browsers from before `Sec-Fetch-Site` would send the form without its
 /// origin. This tells the origin and no more: the address stays untold.
 const OWN_ORIGIN: &str = "<meta name=\"referrer\" content=\"strict-origin\">\n";
-
-/// Makes a response a page.
-pub(super) fn show(response: &mut Response<Bytes>, page: String) {
-    *response.body_mut() = Bytes::from(page);
-    let html = HeaderValue::from_static("text/html; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, html);
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY);
-}
-
-pub(super) fn problem(message: &str, link: &str, label: &str) -> String {
-    format!(
-        include_str!("page.html"),
-        head = "",
-        title = "That did not work",
-        message = escaped(message),
-        way_on = format_args!(r#"<a href="{}">{label}</a>"#, escaped(link)),
-    )
-}
 
 /// What a page asks that is shown where a magic link was opened in another browser than the one that
 /// asked for it: whether to log in with it. Given to the closure of
@@ -114,14 +88,10 @@ impl LinkQuestion {
                 ""
             },
         );
-        format!(
-            include_str!("page.html"),
-            head = OWN_ORIGIN,
-            title = format_args!("Log in to {}", escaped(&self.host)),
-            message =
-                "You opened the link of an e-mail. If you have asked for it, log in with it here",
-            way_on = form,
-        )
+        let title = format!("Log in to {}", self.host);
+        let message =
+            "You opened the link of an e-mail. If you have asked for it, log in with it here";
+        page(OWN_ORIGIN, &title, message, form)
     }
 }
 
@@ -129,22 +99,6 @@ impl fmt::Debug for LinkQuestion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LinkQuestion").field("host", &self.host).finish_non_exhaustive()
     }
-}
-
-/// Safe in an element and in a quoted attribute.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(letter),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
@@ -159,6 +113,5 @@ mod tests {
         assert!(!page.contains("<script>"), "{page}");
         assert!(page.contains("&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;"));
         assert!(!format!("{question:?}").contains("script"));
-        assert!(problem("a < b", "/?a=1&b", "Go").contains(r#"<a href="/?a=1&amp;b">Go</a>"#));
     }
 }
