@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use crate::cache_policy::{NO_STORE, vary_on_cookie};
+use crate::auth_routes::conceal_address;
+use crate::cache_policy::vary_on_cookie;
 use crate::origin::is_shown;
 use crate::page;
 use crate::rejection::{Reason, json_answer, unavailable_answer};
@@ -247,23 +248,8 @@ pub(super) fn conclude(
     for cookie in set_cookies {
         headers.append(header::SET_COOKIE, cookie);
     }
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    conceal_address(headers);
     vary_on_cookie(headers);
-}
-
-/// To a page of the app, with a GET.
-pub(super) fn see_other(
-    location: &str,
-    set_cookies: impl IntoIterator<Item = HeaderValue>,
-) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::SEE_OTHER;
-    // Locations are serialised URLs: visible ASCII.
-    let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
-    response.headers_mut().insert(header::LOCATION, location);
-    conclude(response.headers_mut(), set_cookies);
-    response
 }
 
 /// To the script that asked.

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::json;
 
 use super::PasswordlessLogin;
-use super::answer::{PasswordlessFailure, json, see_other};
+use super::answer::{PasswordlessFailure, json};
 use super::attempt::MailAttempt;
 use super::mailing::unexpected;
 use super::once::Key;
 use crate::api::ErrorAnswer;
 use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
+use crate::auth_routes::redirect;
 use crate::origin::is_shown;
 use crate::secret::SecretString;
 use crate::session::{BeginError, LocalSession, NotAdmitted, SessionCookies, User};
@@ -125,7 +126,7 @@ impl PasswordlessLogin {
         let cookies = cookies.into_values().into_iter().chain(end_attempt);
         let target = attempt.map_or("/", |attempt| attempt.return_to.as_str());
         match is_shown(request.headers()) {
-            true => see_other(target, cookies),
+            true => redirect(StatusCode::SEE_OTHER, target, cookies),
             false => json(&json!({ "return_to": target }), cookies),
         }
     }

@@ -4,12 +4,12 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use serde_json::json;
 
 use super::PasswordlessLogin;
-use super::answer::{PasswordlessFailure, json, see_other};
+use super::answer::{PasswordlessFailure, json};
 use super::attempt::{AttemptNames, MailAttempt};
 use super::builder::own_paths;
 use super::fields::Fields;
@@ -17,6 +17,7 @@ use super::once::Key;
 use super::service::passwordless_service;
 use crate::api::passwordless::{MailTemplate, NewMail, PasswordlessError};
 use crate::api::{ApiError, ErrorAnswer};
+use crate::auth_routes::redirect;
 use crate::origin::is_shown;
 use crate::return_to::ReturnTo;
 use crate::telemetry;
@@ -158,7 +159,7 @@ impl PasswordlessLogin {
         let cookies = sessions.keep_attempt(attempt, request.headers());
         let cookies = cookies.ok_or(PasswordlessFailure::Misconfigured)?;
         if is_shown(request.headers()) {
-            return Ok(see_other(&self.code_page(attempt), cookies));
+            return Ok(redirect(StatusCode::SEE_OTHER, &self.code_page(attempt), cookies));
         }
         let mut told = json!({
             "attempt": attempt.id,
