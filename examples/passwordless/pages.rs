@@ -55,7 +55,9 @@ pub fn code(pending: &PendingLogin, outbox: Option<&str>) -> String {
 
 /// For a link that was opened in another browser than the one that asked for it.
 pub fn link_question(question: &LinkQuestion) -> String {
-    page(
+    page_with(
+        // For older browsers, which would send the form without its origin.
+        html! { meta name="referrer" content="strict-origin"; },
         "Log in",
         html! {
             h1 { "Log in to " (question.host()) }
@@ -98,5 +100,9 @@ pub fn problem(message: &str, way_on: &str) -> String {
 }
 
 fn page(title: &str, content: Markup) -> String {
-    crate::page::page("Acme Projects", title, html! {}, content)
+    page_with(html! {}, title, content)
+}
+
+fn page_with(head: Markup, title: &str, content: Markup) -> String {
+    crate::page::page("Acme Projects", title, head, content)
 }

@@ -155,8 +155,12 @@ impl From<NoToken> for ApiError {
 impl ErrorAnswer {
     /// Whether code or message has one of these words in it, in small letters.
     pub(crate) fn speaks_of(&self, words: &[&str]) -> bool {
+        self.texts().any(|text| words.iter().any(|word| text.contains(word)))
+    }
+
+    /// Code and message, in small letters.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = String> {
         let texts = [self.error_code.as_deref(), self.message.as_deref()];
-        let mut texts = texts.into_iter().flatten().map(str::to_ascii_lowercase);
-        texts.any(|text| words.iter().any(|word| text.contains(word)))
+        texts.into_iter().flatten().map(str::to_ascii_lowercase)
     }
 }

@@ -35,10 +35,10 @@
 //!
 //! Scalekit documents its limits, two mails a minute and address and five codes in ten minutes and
 //! request, and that the sixth code is answered 429; not what else stands in the answers. So
-//! [`PasswordlessError`] tells them apart by the call that was answered 429, unless the error code
-//! is the general `RATE_LIMITED` and the message names nothing of the call's own. All other 4xx of
+//! [`PasswordlessError`] tells them apart by the call that was answered 429, a link's excepted, unless
+//! the error code is the general `RATE_LIMITED` and the message names nothing of the call's own. All other 4xx of
 //! a verification but 401 and 403 count as a refusal, and one whose code, or else message, speaks of
-//! expiry as [`Expired`](PasswordlessError::Expired), unless it may as well be invalid.
+//! expiry as [`Expired`](PasswordlessError::Expired), unless it may as well be wrong.
 
 mod details;
 
@@ -96,7 +96,8 @@ impl PasswordlessApi {
         code: &str,
     ) -> Result<VerifiedEmail, PasswordlessError> {
         let (auth_request_id, code) = (Some(auth_request_id), Some(code));
-        self.verify(&Credentials { auth_request_id, code, ..Default::default() }).await
+        let credentials = Credentials { auth_request_id, code, ..Default::default() };
+        self.verify(&credentials).await.map_err(PasswordlessError::of_code)
     }
 
     /// Checks the `link_token` of a magic link. If the dashboard says "enforce same browser
@@ -111,7 +112,8 @@ impl PasswordlessApi {
         auth_request_id: Option<&str>,
     ) -> Result<VerifiedEmail, PasswordlessError> {
         let link_token = Some(link_token);
-        self.verify(&Credentials { auth_request_id, link_token, ..Default::default() }).await
+        let credentials = Credentials { auth_request_id, link_token, ..Default::default() };
+        self.verify(&credentials).await.map_err(PasswordlessError::refusal)
     }
 
     async fn mail(
@@ -124,10 +126,9 @@ impl PasswordlessApi {
         Ok(answer.map_err(|error| PasswordlessError::of_mail(error, verb == "resend"))?.sent()?)
     }
 
-    async fn verify(&self, body: &Credentials<'_>) -> Result<VerifiedEmail, PasswordlessError> {
+    async fn verify(&self, body: &Credentials<'_>) -> Result<VerifiedEmail, ApiError> {
         let request = self.0.request(Method::POST, "/api/v1/passwordless/email/verify").json(body);
-        let answer = request.send::<VerifiedAnswer>().await;
-        Ok(answer.map_err(PasswordlessError::of_verification)?.verified()?)
+        request.send::<VerifiedAnswer>().await?.verified()
     }
 }
 
@@ -174,7 +175,7 @@ impl PasswordlessError {
         }
     }
 
-    fn of_verification(error: ApiError) -> Self {
+    fn of_code(error: ApiError) -> Self {
         match error {
             ApiError::RateLimited { answer, .. }
                 if !is_of_the_environment(&answer, &["attempt", "otp", "passwordless"]) =>
@@ -204,10 +205,18 @@ impl PasswordlessError {
 /// Whether the answer tells of an expiry, and not of one possibility of several. The code has the
 /// first word.
 fn is_expiry(answer: &ErrorAnswer) -> bool {
-    let texts = [&answer.error_code, &answer.message].into_iter().flatten();
-    let mut texts = texts.map(|text| text.to_ascii_lowercase());
+    let others = [
+        "invalid",
+        "incorrect",
+        "wrong",
+        "not found",
+        "or expired",
+        "or has expired",
+        "expired or",
+    ];
+    let mut texts = answer.texts().map(|text| text.replace('_', " "));
     let text = texts.find(|text| text.contains("expire"));
-    text.is_some_and(|text| !text.contains("invalid"))
+    text.is_some_and(|text| !others.iter().any(|other| text.contains(other)))
 }
 
 /// Whether a 429 is the environment's general one, and not of the call's own limit.

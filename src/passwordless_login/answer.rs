@@ -92,8 +92,8 @@ impl PasswordlessRejection {
     }
 
     /// The path where the person can go on: of the app's page that asks for the code, or of the one
-    /// that asks for the address; or of the link, with its token, when the login with it could not
-    /// be finished. Do not log it.
+    /// that asks for the address; or that of the link, with its token, when the login with it could
+    /// not be finished. Do not log it.
     #[must_use]
     pub fn way_on(&self) -> &str {
         &self.way_on
@@ -118,7 +118,7 @@ impl PasswordlessFailure {
 
     /// Whether the attempt is over, so that its cookie is taken away.
     pub(super) fn ends_attempt(&self) -> bool {
-        matches!(self, Self::AttemptUnknown | Self::NotAdmitted)
+        matches!(self, Self::NotAdmitted)
     }
 
     /// A stable name for metrics, logs and JSON.
@@ -192,7 +192,7 @@ impl PasswordlessFailure {
                  ask for a new e-mail"
             }
             Self::TooManyAttempts => {
-                "Too many codes were tried; ask for a new e-mail and use the code in it"
+                "Too many codes were tried; start again and ask for a new e-mail"
             }
             Self::TooManyMails { .. } => {
                 "Too many e-mails went to this address; wait a minute, then ask again"

@@ -119,7 +119,8 @@ impl PasswordlessLoginBuilder {
     /// Says what session the reader of a mail gets, or that there is none: looks the person up by
     /// the verified address, or makes them. [`NotAdmitted::Refused`] is answered 403;
     /// [`NotAdmitted::Unavailable`], or nothing for 30 seconds, 503: the same code or link can then be
-    /// tried again for a minute in this process. A double click asks it once. Without it everybody is let in, with [`VerifiedEmail::session`].
+    /// tried again for a minute in this process. A double click asks it once; it is asked again if the
+    /// shared store was down after it: let it find whom it has made. Without it everybody is let in, with [`VerifiedEmail::session`].
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {

@@ -78,8 +78,10 @@ impl Credential {
     /// Names the credential for those who may try it again: whoever could before.
     fn key(&self) -> Key {
         match self {
-            Self::ForeignLink { token, .. } => Key::new(&["link", token.expose()]),
-            _ => self.login_key(),
+            Self::Code { .. } => self.login_key(),
+            Self::OwnLink { token, .. } | Self::ForeignLink { token, .. } => {
+                Key::new(&["link", token.expose()])
+            }
         }
     }
 }
@@ -116,10 +118,8 @@ impl PasswordlessLogin {
             (Ok(cookies), _) => cookies,
             (
                 Err(failure @ PasswordlessFailure::Unavailable),
-                Credential::ForeignLink { token, .. },
-            ) => {
-                return self.refuse_towards(failure, self.link_path(token), request);
-            }
+                Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. },
+            ) => return self.refuse_towards(failure, self.link_path(token, attempt), request),
             (Err(failure), _) => return self.refuse(failure, request, attempt),
         };
         let end_attempt = attempt.and_then(|attempt| self.0.sessions.end_attempt(attempt));
@@ -140,6 +140,10 @@ impl PasswordlessLogin {
             Some(verified) => verified,
             None => self.verify_credential(credential).await?,
         };
+        if credential.attempt().is_some_and(|attempt| !is_of(&verified, attempt)) {
+            telemetry::login_failed(PasswordlessFailure::StateRefused.name(), None);
+            return Err(PasswordlessFailure::StateRefused);
+        }
         let begun = self.begin(verified.clone(), headers).await;
         match &begun {
             Ok(_) => telemetry::login_completed(),
@@ -157,28 +161,21 @@ impl PasswordlessLogin {
         credential: &Credential,
     ) -> Result<VerifiedEmail, PasswordlessFailure> {
         let api = self.0.sessions.scalekit().api().passwordless();
-        let verified = match credential {
+        match credential {
             Credential::Code { code, attempt } => {
                 let verified = api.verify_code(attempt.auth_request_id.expose(), code.expose());
                 let verified = verified.await;
-                verified.map_err(|error| self.code_refused(error, attempt))?
+                verified.map_err(|error| self.code_refused(error, attempt))
             }
             Credential::OwnLink { token, attempt } => {
                 let id = Some(attempt.auth_request_id.expose());
                 let verified = api.verify_link(token.expose(), id).await;
-                verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))?
+                verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))
             }
             Credential::ForeignLink { token, .. } => {
                 let verified = api.verify_link(token.expose(), None).await;
-                verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))?
+                verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))
             }
-        };
-        match credential.attempt() {
-            Some(attempt) if !is_of(&verified, attempt) => {
-                telemetry::login_failed(PasswordlessFailure::StateRefused.name(), None);
-                Err(PasswordlessFailure::StateRefused)
-            }
-            _ => Ok(verified),
         }
     }
 

@@ -21,6 +21,9 @@ use crate::telemetry;
 /// Longer than any token.
 const MAX_TOKEN_BYTES: usize = 512;
 
+/// Stands in a link's path for an attempt, and is none.
+const OF_NONE: &str = "-";
+
 /// Where magic links lead: `GET /passwordless/verify/{attempt}?link_token=…`. Made by
 /// [`PasswordlessLogin::link`].
 ///
@@ -28,8 +31,9 @@ const MAX_TOKEN_BYTES: usize = 512;
 /// login began. Anywhere else, and for who only fetches in advance, it shows a page whose button
 /// sends the token to [`Verify`](super::Verify). Showing it uses nothing up.
 ///
-/// A link without the attempt is taken for one of the newest attempt of the browser, as a form is,
-/// and asks first if it is not.
+/// It also shows the page where the environment refuses the link under the id that the browser
+/// knows: another mail may have been sent meanwhile. A link without the attempt in its path is
+/// tried with the newest of the browser, as a form is.
 #[derive(Clone, Debug)]
 pub struct Link(pub(super) PasswordlessLogin);
 
@@ -51,11 +55,13 @@ impl Link {
             Some(attempt) if is_opened => {
                 let credential = Credential::OwnLink { token: token.clone(), attempt };
                 let outcome = login.log_in(&credential, headers).await;
-                let is_refused = matches!(
-                    outcome,
-                    Err(PasswordlessFailure::Expired | PasswordlessFailure::LinkRefused)
-                );
-                match named.is_none() && is_refused && !login.0.same_browser_only {
+                // The link may be of a request that this browser does not know (any more).
+                let may_be_foreign = match &outcome {
+                    Err(PasswordlessFailure::LinkRefused) => true,
+                    Err(PasswordlessFailure::Expired) => named.is_none(),
+                    _ => false,
+                };
+                match may_be_foreign && !login.0.same_browser_only {
                     true => self.ask(token, None, request).await,
                     false => login.conclude(outcome, &credential, request),
                 }
@@ -99,10 +105,11 @@ impl Link {
 passwordless_service!(Link);
 
 impl PasswordlessLogin {
-    /// Where a link leads whose attempt is not of this browser.
-    pub(super) fn link_path(&self, token: &SecretString) -> String {
+    /// Where a link leads that is of this attempt of the browser, or of none.
+    pub(super) fn link_path(&self, token: &SecretString, attempt: Option<&MailAttempt>) -> String {
         let token: String = form_urlencoded::byte_serialize(token.expose().as_bytes()).collect();
-        format!("{}?link_token={token}", self.verify_path())
+        let attempt = attempt.map_or(OF_NONE, |attempt| &attempt.id);
+        format!("{}/{attempt}?link_token={token}", self.verify_path())
     }
 }
 

@@ -209,8 +209,26 @@ pub(super) fn unexpected(what: &'static str, error: &PasswordlessError) -> Passw
 
 /// Whether the environment refuses the address, and not a setting that the mail is made of.
 fn refuses_address(answer: &ErrorAnswer) -> bool {
-    let settings = ["template", "variable", "uri", "url", "sender", "provider", "smtp", "config"];
-    answer.speaks_of(&["mail", "address"]) && !answer.speaks_of(&settings)
+    let settings = [
+        "template",
+        "variable",
+        "uri",
+        "url",
+        "sender",
+        "provider",
+        "smtp",
+        "config",
+        "enable",
+        "disable",
+        "block",
+        "ip address",
+    ];
+    let faults = ["invalid", "not valid", "not an", "no valid", "malformed", "bad ", "deliver"];
+    let is_to_blame = answer.texts().any(|text| {
+        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        has(&["mail", "address"]) && has(&faults)
+    });
+    is_to_blame && !answer.speaks_of(&settings)
 }
 
 /// Whether it is worth a mail; the environment knows more of what addresses may be.

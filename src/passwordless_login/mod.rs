@@ -24,9 +24,12 @@
 //!    Only the button, whose form no other site can send, uses the link up and logs in. With
 //!    [`same_browser_only`](PasswordlessLoginBuilder::same_browser_only) it is refused instead.
 //! 4. Sending tells nothing about accounts: nobody is looked up before the mail has been read.
-//! 5. A code or link that is sent twice, as by a double click, is used once, in this process, and
-//!    both answers bring the same session. A mail that is asked for once more is sent once.
-//! 6. When something is out of reach the answer is 503, and the same code or link can be tried again.
+//! 5. A code or link that comes twice while the first is under way, as by a double click, is used
+//!    once, in this process, and both answers bring the same session. So it is with another mail, but
+//!    not with the first: two of them are the limit of a minute.
+//! 6. When something is out of reach the answer is 503, and the same code or link can be tried again;
+//!    for a minute, in this process, also if Scalekit had accepted it already. Only if its answer was
+//!    lost, a new mail is needed.
 //!
 //! The session is a [`LocalSession`](crate::session::LocalSession), kept in the shared store. It
 //! is of a user whose id is the e-mail address in small letters, unless

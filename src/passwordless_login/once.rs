@@ -1,5 +1,5 @@
-//! What is sent twice, by a double click or in two tabs, is done once: the environment would refuse
-//! the second, and the answer to that is the one that the browser shows.
+//! What is verified or asked for twice, by a double click or in two tabs, is done once: the
+//! environment would refuse the second, and the answer to that is the one that the browser shows.
 
 use std::collections::HashMap;
 use std::future::Future;

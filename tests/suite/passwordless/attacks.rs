@@ -207,10 +207,11 @@ async fn w7_what_is_too_long_or_makes_no_sense_is_refused() {
         let answer = browser.open(&link(query)).await;
         assert_refused(&answer, 400, &Failure::MalformedRequest);
     }
-    // A link's attempt is looked for among the browser's own.
-    for attempt in ["", "verify", "a", "../../etc", &long] {
-        let answer = browser.open(&format!("{VERIFY}/{attempt}?link_token=a&link_token=b")).await;
-        assert!(answer.status().is_client_error(), "{attempt}");
+    // What cannot be an attempt of this browser asks first.
+    for attempt in ["AAAAAAAA", "..%2f..%2fetc", "%00", &attempt.to_lowercase(), &long] {
+        let page = browser.open(&format!("{VERIFY}/{attempt}?link_token=x")).await;
+        assert_eq!(page.status(), StatusCode::OK, "{attempt:.20}");
+        assert!(!page.text().contains(attempt), "nothing is repeated");
     }
     let answer = browser.open(&link(&format!("link_token={long}"))).await;
     assert_refused(&answer, 400, &Failure::MalformedRequest);
@@ -285,6 +286,32 @@ async fn a_double_click_spends_one_code_and_opens_one_session() {
     // Without the attempt's cookie it is nothing, and later with it neither.
     let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
     assert_refused(&answer, 400, &Failure::AttemptUnknown);
+}
+
+#[tokio::test]
+async fn a_code_that_was_just_used_shares_its_session_with_nobody_else() {
+    let mail = MailWorld::new();
+    let (mut ada, _) = mail.waiting("/me").await;
+    let code = mail.code();
+    let mut mallory = mail.browser();
+    submit(&mut mallory, SEND, &[("email", "mallory@acme.test")]).await;
+    assert_eq!(submit(&mut ada, VERIFY, &[("code", &code)]).await.location(), "/me");
+    let answer = submit(&mut mallory, VERIFY, &[("code", &code)]).await;
+    assert_refused(&answer, 400, &Failure::CodeRefused);
+    assert_eq!(email_of(&mut mallory).await, None);
+}
+
+#[tokio::test]
+async fn a_double_click_gives_no_session_back_that_was_ended_meanwhile() {
+    let mail = MailWorld::new();
+    let (browser, _) = mail.waiting("/me").await;
+    let code = mail.code();
+    let (mut first, mut late) = (browser.clone(), browser);
+    submit(&mut first, VERIFY, &[("code", &code)]).await;
+    assert_eq!(email_of(&mut first).await.as_deref(), Some(ADA));
+    assert!(submit(&mut first, "/logout", &[]).await.status().is_redirection());
+    assert_eq!(submit(&mut late, VERIFY, &[("code", &code)]).await.location(), "/me");
+    assert_eq!(email_of(&mut late).await, None);
 }
 
 #[tokio::test]

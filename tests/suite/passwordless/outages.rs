@@ -77,6 +77,8 @@ async fn the_environments_own_words_are_understood() {
         (400, r#"{"error_code":"OTP_EXPIRED","message":"invalid otp"}"#, Failure::Expired),
         (400, r#"{"error_code":"INVALID_OR_EXPIRED","message":"expired"}"#, Failure::CodeRefused),
         (400, r#"{"code":3,"message":"invalid or expired code"}"#, Failure::CodeRefused),
+        (400, r#"{"code":3,"message":"it is incorrect or has expired"}"#, Failure::CodeRefused),
+        (400, r#"{"error_code":"OTP_WRONG_OR_EXPIRED"}"#, Failure::CodeRefused),
         (400, r#"{"code":3,"message":"no"}"#, Failure::CodeRefused),
         (403, r#"{"code":7,"message":"no"}"#, Failure::Misconfigured),
         (404, r#"{"code":5,"message":"no"}"#, Failure::CodeRefused),
@@ -117,11 +119,20 @@ async fn a_mail_that_is_refused_is_the_fault_of_the_address_or_of_a_setting() {
     for (status, body, expected) in [
         (400, r#"{"message":"bad email"}"#, Failure::AddressRefused),
         (400, r#"{"error_code":"INVALID_EMAIL"}"#, Failure::AddressRefused),
-        (422, r#"{"message":"cannot deliver to ada@acme.test"}"#, Failure::AddressRefused),
+        (422, r#"{"message":"cannot deliver mail to ada@acme.test"}"#, Failure::AddressRefused),
+        (400, r#"{"message":"'ada' is not an e-mail address"}"#, Failure::AddressRefused),
         (400, r#"{"message":"email template not found"}"#, Failure::Misconfigured),
         (400, r#"{"message":"magiclink_auth_uri is no address"}"#, Failure::Misconfigured),
         (400, r#"{"message":"no email provider"}"#, Failure::Misconfigured),
         (400, r#"{"message":"passwordless is off"}"#, Failure::Misconfigured),
+        (
+            400,
+            r#"{"error_code":"INVALID_ARGUMENT","message":"email login is not enabled"}"#,
+            Failure::Misconfigured,
+        ),
+        (400, r#"{"error_code":"PASSWORDLESS_EMAIL_DISABLED"}"#, Failure::Misconfigured),
+        (400, r#"{"message":"invalid: your IP address is blocked"}"#, Failure::Misconfigured),
+        (400, r#"{"message":"noreply@acme.test is not verified"}"#, Failure::Misconfigured),
         (403, r#"{"message":"no mail for ada@acme.test"}"#, Failure::Misconfigured),
         (404, r#"{"message":"no mail"}"#, Failure::Misconfigured),
     ] {
@@ -145,7 +156,46 @@ async fn a_login_whose_request_is_over_begins_again() {
     let answer = submit(&mut browser, RESEND, &[]).await;
     assert_refused(&answer, 400, &Failure::AttemptUnknown);
     assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""), "{}", answer.text());
-    assert_eq!(browser.names(), [""; 0], "the attempt is over");
+}
+
+#[tokio::test]
+async fn a_resend_that_is_refused_costs_no_code() {
+    for (status, words) in [(400, "wait 30 seconds"), (404, "no"), (409, "aborted")] {
+        let mail = MailWorld::new();
+        let (mut browser, _) = mail.waiting("/me").await;
+        let body = Bytes::from(format!(r#"{{"message":"{words}"}}"#));
+        let refusal = Response::builder().status(status).body(body).unwrap();
+        mail.sandbox().fail_times(Endpoint::Api, 1, Fault::Answer(refusal));
+        let answer = submit(&mut browser, RESEND, &[]).await;
+        assert_refused(&answer, 400, &Failure::AttemptUnknown);
+        let code = mail.code();
+        assert_eq!(submit(&mut browser, VERIFY, &[("code", &code)]).await.location(), "/me");
+    }
+}
+
+#[tokio::test]
+async fn the_link_of_a_mail_whose_answer_was_lost_asks_first() {
+    let mail = MailWorld::new();
+    mail.sandbox().issue_new_credentials_on_resend(true);
+    let (mut browser, _) = mail.waiting("/me").await;
+    submit(&mut browser.clone(), RESEND, &[]).await;
+    let page = click(&mut browser, &mail.link()).await;
+    assert_eq!(press_the_button(&mut browser, &page).await.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_code_whose_verification_was_lost_needs_another_mail() {
+    let mail = MailWorld::new();
+    let (mut browser, _) = mail.waiting("/me").await;
+    let code = mail.code();
+    mail.sandbox().fail_times(Endpoint::Api, 1, Fault::ResponseLost);
+    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_refused(&answer, 503, &Failure::Unavailable);
+    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_refused(&answer, 400, &Failure::CodeRefused);
+    let answer = submit(&mut browser, RESEND, &[]).await;
+    assert_refused(&answer, 400, &Failure::AttemptUnknown);
+    assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""), "{}", answer.text());
 }
 
 #[tokio::test]
@@ -161,6 +211,10 @@ async fn a_store_that_is_down_costs_no_code() {
     let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
     assert_eq!(done.location(), "/me", "although the code is spent");
     assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
+}
+
+fn way_on(answer: &Response<Bytes>) -> String {
+    answer.extensions().get::<PasswordlessRejection>().unwrap().way_on().to_owned()
 }
 
 /// An app whose database answers as long as the flag is not set.
@@ -189,7 +243,36 @@ async fn an_app_that_cannot_look_people_up_costs_no_code() {
     assert_refused(&answer, 503, &Failure::Unavailable);
     assert!(!answer.text().contains("database"));
     down.store(false, Ordering::SeqCst);
-    assert_eq!(click(&mut browser, &link).await.location(), "/me");
+    assert_eq!(browser.open(&way_on(&answer)).await.location(), "/me");
+}
+
+#[tokio::test]
+async fn the_way_on_of_somebody_elses_link_does_not_try_it_as_ones_own() {
+    let mail = MailWorld::new();
+    mail.waiting("/me").await;
+    let link = mail.link();
+    let mut jane = mail.browser();
+    submit(&mut jane, SEND, &[("email", "jane@acme.test")]).await;
+    let page = click(&mut jane, &link).await;
+    mail.sandbox().fail_times(Endpoint::Api, 1, Fault::Unreachable);
+    let answer = press_the_button(&mut jane, &page).await;
+    assert_refused(&answer, 503, &Failure::Unavailable);
+    let asked = mail.asked();
+    let page = jane.open(&way_on(&answer)).await;
+    assert_eq!((page.status(), mail.asked()), (StatusCode::OK, asked));
+    assert_eq!(press_the_button(&mut jane, &page).await.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn what_could_not_be_finished_elsewhere_can_be_finished_at_home() {
+    let down = Arc::new(AtomicBool::new(true));
+    let mail = with_a_database(&down);
+    let (mut laptop, _) = mail.waiting("/me").await;
+    let mut phone = mail.browser();
+    let page = click(&mut phone, &mail.link()).await;
+    assert_refused(&press_the_button(&mut phone, &page).await, 503, &Failure::Unavailable);
+    down.store(false, Ordering::SeqCst);
+    assert_eq!(click(&mut laptop, &mail.link()).await.location(), "/me");
 }
 
 #[tokio::test]
@@ -204,9 +287,8 @@ async fn an_app_that_cannot_look_people_up_costs_no_link_that_was_opened_elsewhe
     let asked = mail.asked();
     // The same button, and the way on.
     assert_refused(&press_the_button(&mut other, &page).await, 503, &Failure::Unavailable);
-    let rejection = answer.extensions().get::<PasswordlessRejection>().unwrap();
-    let page = other.open(rejection.way_on()).await;
-    assert!(answer.text().contains(rejection.way_on()), "{}", answer.text());
+    let page = other.open(&way_on(&answer)).await;
+    assert!(answer.text().contains(&way_on(&answer)), "{}", answer.text());
     down.store(false, Ordering::SeqCst);
     let done = press_the_button(&mut other, &page).await;
     assert_eq!((done.status(), mail.asked()), (StatusCode::SEE_OTHER, asked));
