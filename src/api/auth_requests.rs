@@ -30,10 +30,11 @@ use http::Method;
 use percent_encoding::utf8_percent_encode;
 use serde::Serialize;
 use serde_json::Value;
-use url::{Url, form_urlencoded};
+use url::Url;
 
 use super::request::ENCODED;
 use super::{Api, ApiError};
+use crate::query::Parameter;
 
 /// The calls about logins at your own login page. Made by [`Api::auth_requests`].
 #[derive(Clone, Debug)]
@@ -88,12 +89,7 @@ impl LoginRequest {
     /// one of the two is there twice.
     #[must_use]
     pub fn from_query(query: &str) -> Option<Self> {
-        let one = |wanted: &str| {
-            let mut values = form_urlencoded::parse(query.as_bytes())
-                .filter(|(name, value)| name == wanted && !value.is_empty());
-            let value = values.next()?.1.into_owned();
-            values.next().is_none().then_some(value)
-        };
+        let one = |name| Parameter::of(query, name).only().filter(|value| !value.is_empty());
         Some(Self { id: one("login_request_id")?, state: one("state")? })
     }
 }

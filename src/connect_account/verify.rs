@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use url::{Url, form_urlencoded};
+use url::Url;
 
 use super::ConnectAccount;
 use super::answer::ConnectFailure;
@@ -8,6 +8,7 @@ use super::attempt::ConnectAttempt;
 use crate::api::ApiError;
 use crate::auth_routes::{answering_service, redirect};
 use crate::oauth::is_error_code;
+use crate::query::Parameter;
 use crate::session::Session;
 use crate::telemetry;
 
@@ -78,16 +79,12 @@ impl Returned {
             return (None, Err(ConnectFailure::MethodNotAllowed { allow: "GET" }));
         }
         let query = request.uri().query().unwrap_or_default();
-        let parameters = ["auth_request_id", "state", "error"].map(|name| {
-            let values =
-                form_urlencoded::parse(query.as_bytes()).filter(|(found, _)| found == name);
-            values.map(|(_, value)| value.into_owned()).collect::<Vec<_>>()
-        });
-        // Of two values nobody knows which one is meant.
-        let unambiguous = parameters.iter().all(|values| values.len() < 2);
-        let [auth_request_id, state, error] = parameters.map(|values| values.into_iter().next());
+        let parameters =
+            ["auth_request_id", "state", "error"].map(|name| Parameter::of(query, name));
+        let is_repeated = parameters.iter().any(|parameter| parameter.is_repeated);
+        let [auth_request_id, state, error] = parameters.map(|parameter| parameter.first);
         let returned = match (auth_request_id, &state, error) {
-            _ if !unambiguous => Err(ConnectFailure::MalformedRequest),
+            _ if is_repeated => Err(ConnectFailure::MalformedRequest),
             (_, _, Some(code)) => {
                 let code = Some(code).filter(|code| is_error_code(code));
                 Err(ConnectFailure::NotAllowed { code })

@@ -55,15 +55,12 @@ impl Link {
             Some(attempt) if is_opened => {
                 let credential = Credential::OwnLink { token: token.clone(), attempt };
                 let outcome = login.log_in(&credential, headers).await;
-                // The link may be of a request that this browser does not know (any more).
-                let may_be_foreign = match &outcome {
-                    Err(PasswordlessFailure::LinkRefused) => true,
-                    Err(PasswordlessFailure::Expired) => named.is_none(),
-                    _ => false,
-                };
-                match may_be_foreign && !login.0.same_browser_only {
-                    true => self.ask(token, None, request).await,
-                    false => login.conclude(outcome, &credential, request),
+                match outcome {
+                    // It may be of a request that this browser does not know (any more).
+                    Err(PasswordlessFailure::LinkRefused) if !login.0.same_browser_only => {
+                        self.ask(token, None, request).await
+                    }
+                    outcome => login.conclude(outcome, &credential, request),
                 }
             }
             None if login.0.same_browser_only => {
