@@ -167,13 +167,9 @@ impl PasswordlessLogin {
                 let verified = verified.await;
                 verified.map_err(|error| self.code_refused(error, attempt))
             }
-            Credential::OwnLink { token, attempt } => {
-                let id = Some(attempt.auth_request_id.expose());
+            Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. } => {
+                let id = credential.attempt().map(|attempt| attempt.auth_request_id.expose());
                 let verified = api.verify_link(token.expose(), id).await;
-                verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))
-            }
-            Credential::ForeignLink { token, .. } => {
-                let verified = api.verify_link(token.expose(), None).await;
                 verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))
             }
         }
