@@ -5,6 +5,7 @@
 use std::env;
 use std::fmt::Display;
 use std::future::{Future, IntoFuture as _};
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::process;
@@ -129,7 +130,8 @@ pub fn session_secret() -> SessionSecret {
 
 /// An environment variable; an empty one counts as unset.
 pub fn setting(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+    let value = env::var_os(name).filter(|value| !value.is_empty())?;
+    Some(or_exit(2, value.into_string().map_err(|_| format!("{name}: not UTF-8"))))
 }
 
 /// The value, or one line on standard error and the end.
@@ -160,10 +162,14 @@ pub fn stop_signal() -> impl Future<Output = ()> {
 }
 
 pub fn init_logging() {
-    let filter = setting("RUST_LOG").unwrap_or_else(|| "info".to_owned());
+    // What is wrong with a certificate stands in the error that this ends with.
+    let usual = "info,rustls_platform_verifier=off";
+    let filter = setting("RUST_LOG").unwrap_or_else(|| usual.to_owned());
     let filter =
         or_exit(2, EnvFilter::try_new(filter).map_err(|error| format!("RUST_LOG: {error}")));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let is_seen = io::stderr().is_terminal();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_seen);
+    subscriber.with_writer(io::stderr).init();
 }
 
 const SCALEKIT_VARIABLES: [&str; 4] = [

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example passwordless`, then open the printed address. Without the SCALEKIT_
 //! variables it runs on an embedded sandbox, whose outbox page has the mails; the README lists all
-//! settings.
+//! settings. Sessions are kept in this process and end with it, whatever `SESSION_SECRET` says.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -76,11 +76,12 @@ async fn home(
     session: Option<Session>,
     headers: HeaderMap,
 ) -> Html<String> {
-    let pending = asked.attempt.and_then(|attempt| app.login.pending(&headers, Some(&attempt)));
+    let attempt = asked.attempt.as_deref();
+    let pending = attempt.and_then(|attempt| app.login.pending(&headers, Some(attempt)));
     Html(match (session, pending) {
         (_, Some(pending)) => pages::code(&pending, app.outbox.as_deref()),
         (Some(session), None) => pages::welcome(&session),
-        (None, None) => pages::address(asked.return_to.as_deref()),
+        (None, None) => pages::address(asked.return_to.as_deref(), attempt.is_some()),
     })
 }
 

@@ -5,11 +5,15 @@ use tower_scalekit::Session;
 use tower_scalekit::api::passwordless::PasswordlessType;
 use tower_scalekit::passwordless_login::{LinkQuestion, PendingLogin};
 
-pub fn address(return_to: Option<&str>) -> String {
+/// `gone`: the login that is asked for is not known here.
+pub fn address(return_to: Option<&str>, gone: bool) -> String {
     page(
         "Log in",
         html! {
             h1 { "Log in without a password" }
+            @if gone {
+                p { "That login took too long, or this browser keeps no cookies. Begin it again." }
+            }
             p.lead { "We send you an e-mail with a code and a link." }
             form.card method="post" action="/passwordless/send" {
                 label for="email" { "E-mail address" }

@@ -48,9 +48,7 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
     let answer = ErrorAnswer {
         status,
         error_code: body.error_code().filter(|code| !is_secret(code, secret)).map(str::to_owned),
-        message: body
-            .message()
-            .and_then(|message| presentable(&without_addresses(message), secret)),
+        message: body.explanation().and_then(|text| presentable(&without_addresses(&text), secret)),
     };
     match status {
         StatusCode::UNAUTHORIZED => ApiError::Unauthorized(answer),
@@ -140,6 +138,21 @@ impl ErrorBody {
         infos.next().or_else(|| self.0.get("tool_error_info")).filter(|info| info.is_object())
     }
 
+    /// The message, and which fields are at fault.
+    fn explanation(&self) -> Option<String> {
+        let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
+        let fields = details
+            .filter_map(|detail| detail.get("validation_error_info")?.get("field_violations"))
+            .filter_map(Value::as_array)
+            .flatten()
+            .filter_map(|violation| {
+                let text = |name| violation.get(name).and_then(Value::as_str);
+                Some(format!("{}: {}", text("field")?, text("description").unwrap_or("refused")))
+            });
+        let parts: Vec<_> = self.message().map(str::to_owned).into_iter().chain(fields).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
     fn message(&self) -> Option<&str> {
         let own = ["message", "error_description", "error"];
         let own = own.into_iter().filter_map(|name| self.0.get(name));
@@ -212,6 +225,11 @@ mod tests {
             (
                 r#"{"code":5,"message":"m","details":[{"@type":"x"},{"error_code":"GONE"}]}"#,
                 of("GONE", "m"),
+            ),
+            (
+                r#"{"message":"m","details":[{"error_code":"BAD","validation_error_info":
+                {"field_violations":[{"field":"a","description":"b"},{"field":"c"},7]}}]}"#,
+                of("BAD", "m; a: b; c: refused"),
             ),
             (r#"{"error_code":"GONE","error_description":"m"}"#, of("GONE", "m")),
             (r#"{"error":"gone","error_description":"m"}"#, of("gone", "m")),

@@ -7,7 +7,7 @@ use http::Response;
 use super::{ConnectAccount, ConnectRejection, IdentifierOf, Inner};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::rejection::{Rejected, Renderer};
-use crate::session::{Session, Sessions, is_plain};
+use crate::session::{Session, Sessions, is_plain_path};
 
 /// Configures [`ConnectAccount`].
 #[must_use]
@@ -76,15 +76,13 @@ impl ConnectAccountBuilder {
             let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
             format!("/connect/{}", self.connection_name.chars().map(plain).collect::<String>())
         });
-        let is_own =
-            |path: &str| path.starts_with('/') && !path.starts_with("//") && is_plain(path);
-        if !is_own(&path) || path.ends_with('/') {
+        if !is_plain_path(&path) || path.ends_with('/') {
             let reason = "must be a plain path such as /connect/gmail";
             problems.push(ConfigProblem::invalid("path", reason));
         }
         let verify_path = format!("{path}/verify");
         // These would send there again and again.
-        if !is_own(&self.start_page) || [&path, &verify_path].contains(&&self.start_page) {
+        if !is_plain_path(&self.start_page) || [&path, &verify_path].contains(&&self.start_page) {
             let reason = "must be the plain path of a page of the app's own";
             problems.push(ConfigProblem::invalid("start_page", reason));
         }

@@ -170,7 +170,8 @@ impl PasswordlessFailure {
                  ask for a new e-mail"
             }
             Self::CodeRefused => {
-                "This code is not right; look at the newest e-mail and try it again"
+                "This code is not right, or was used already; look at the newest e-mail, or have it \
+                 sent again"
             }
             Self::CrossSite => "This can only be done from the app's own pages",
             Self::Expired => "This code or link has expired; ask for a new e-mail",
@@ -178,8 +179,8 @@ impl PasswordlessFailure {
                 "This link was used already, is no longer valid, or was asked for in another \
                  browser; ask for a new e-mail"
             }
-            Self::MalformedRequest => "The request is incomplete",
-            Self::MethodNotAllowed { .. } => "Another method is needed here",
+            Self::MalformedRequest => "Something is missing; go back and fill in the form again",
+            Self::MethodNotAllowed { .. } => "Nothing was sent; go back to the form",
             Self::Misconfigured => "The server is misconfigured; its log says how",
             Self::NotAdmitted => "With this address you cannot log in here",
             Self::OtherBrowser => {

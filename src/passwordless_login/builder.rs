@@ -16,7 +16,7 @@ use super::{Inner, PasswordlessLogin};
 use crate::api::passwordless::{MailTemplate, VerifiedEmail, check_variables};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::rejection::{Rejected, Renderer};
-use crate::session::{Admission, LocalSession, NotAdmitted, Sessions, is_plain};
+use crate::session::{Admission, LocalSession, NotAdmitted, Sessions, is_plain_path};
 
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -253,7 +253,7 @@ impl Paths {
     /// Each route has a path of its own, or the later one would never be reached.
     fn check(&self, sessions: &Sessions) -> Result<(), ConfigError> {
         let taken = own_paths(sessions);
-        let fits = |path: &str| is_path(path) && !taken.contains(&path);
+        let fits = |path: &str| is_plain_path(path) && !taken.contains(&path);
         if self.all().into_iter().all(fits) { Ok(()) } else { Err(path_problem().into()) }
     }
 }
@@ -275,11 +275,7 @@ fn path_problem() -> ConfigProblem {
 
 fn check_page(setting: &'static str, path: &str) -> Result<(), ConfigError> {
     let reason = "must be a plain path such as /login";
-    if is_path(path) { Ok(()) } else { Err(ConfigProblem::invalid(setting, reason).into()) }
-}
-
-fn is_path(path: &str) -> bool {
-    path.starts_with('/') && !path.starts_with("//") && is_plain(path)
+    if is_plain_path(path) { Ok(()) } else { Err(ConfigProblem::invalid(setting, reason).into()) }
 }
 
 impl fmt::Debug for PasswordlessLoginBuilder {

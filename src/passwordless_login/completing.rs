@@ -75,13 +75,12 @@ impl Credential {
         }
     }
 
-    /// Names the credential for those who may try it again: whoever could before.
+    /// Names the credential for those who may try it again: whoever could before. What was accepted
+    /// at home is not good elsewhere, or it would be where the same browser is enforced.
     fn key(&self) -> Key {
         match self {
-            Self::Code { .. } => self.login_key(),
-            Self::OwnLink { token, .. } | Self::ForeignLink { token, .. } => {
-                Key::new(&["link", token.expose()])
-            }
+            Self::Code { .. } | Self::OwnLink { .. } => self.login_key(),
+            Self::ForeignLink { token, .. } => Key::new(&["link", token.expose()]),
         }
     }
 }

@@ -1,8 +1,5 @@
-use std::error::Error as StdError;
-
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
-use http_body::Body;
 use url::form_urlencoded;
 
 use super::PasswordlessLogin;
@@ -10,7 +7,7 @@ use super::answer::{self, PasswordlessFailure};
 use super::attempt::MailAttempt;
 use super::completing::Credential;
 use super::link_question::LinkQuestion;
-use super::service::passwordless_service;
+use crate::auth_routes::answering_service;
 use crate::origin::is_navigation;
 use crate::page;
 use crate::query::Parameter;
@@ -38,11 +35,8 @@ const OF_NONE: &str = "-";
 pub struct Link(pub(super) PasswordlessLogin);
 
 impl Link {
-    async fn answer<B>(&self, request: &Request<()>, _: B) -> Response<Bytes>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
+    async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+        let request = &request;
         let login = &self.0;
         let (token, headers) = match link_token(request) {
             Ok(token) => (token, request.headers()),
@@ -99,7 +93,7 @@ impl Link {
     }
 }
 
-passwordless_service!(Link);
+answering_service!(Link);
 
 impl PasswordlessLogin {
     /// Where a link leads that is of this attempt of the browser, or of none.

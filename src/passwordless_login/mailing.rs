@@ -223,7 +223,17 @@ fn refuses_address(answer: &ErrorAnswer) -> bool {
         "block",
         "ip address",
     ];
-    let faults = ["invalid", "not valid", "not an", "no valid", "malformed", "bad ", "deliver"];
+    let faults = [
+        "invalid",
+        "a valid",
+        "not valid",
+        "no valid",
+        "not an",
+        "must be",
+        "malformed",
+        "bad ",
+        "deliver",
+    ];
     let is_to_blame = answer.texts().any(|text| {
         let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
         has(&["mail", "address"]) && has(&faults)

@@ -25,14 +25,14 @@
 //!    [`same_browser_only`](PasswordlessLoginBuilder::same_browser_only) it is refused instead.
 //! 4. Sending tells nothing about accounts: nobody is looked up before the mail has been read.
 //! 5. A code or link that comes twice while the first is under way, as by a double click, is used
-//!    once, in this process, and both answers bring the same session. So it is with another mail, but
-//!    not with the first: two of them are the limit of a minute.
+//!    once, in this process, and both answers bring the same session. So it is with a resend, but not
+//!    with the first mail.
 //! 6. When something is out of reach the answer is 503, and the same code or link can be tried again;
 //!    for a minute, in this process, also if Scalekit had accepted it already. Only if its answer was
 //!    lost, a new mail is needed.
 //!
-//! The session is a [`LocalSession`](crate::session::LocalSession), kept in the shared store. It
-//! is of a user whose id is the e-mail address in small letters, unless
+//! The session is a [`LocalSession`](crate::session::LocalSession), kept in the shared store: with
+//! the one in memory it ends with the process. It is of a user whose id is the e-mail address in small letters, unless
 //! [`on_login`](PasswordlessLoginBuilder::on_login) knows better.
 //!
 //! Scalekit limits the mails to one address, and nobody limits the addresses: put a rate limit in
@@ -105,7 +105,6 @@ pub use self::builder::PasswordlessLoginBuilder;
 pub use self::link::Link;
 pub use self::link_question::LinkQuestion;
 pub use self::mailing::{ResendMail, SendMail};
-pub use self::service::PasswordlessFuture;
 pub use self::verify::Verify;
 
 use self::attempt::MailAttempt;

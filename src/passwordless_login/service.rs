@@ -1,14 +1,8 @@
 //! What the services have in common.
 
-use std::convert::Infallible;
 use std::error::Error as StdError;
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use http_body::Body;
 
@@ -16,7 +10,6 @@ use super::PasswordlessLogin;
 use super::answer::{PasswordlessFailure, PasswordlessRejection};
 use super::attempt::MailAttempt;
 use super::fields::Fields;
-use crate::body::ResponseBody;
 use crate::return_to::{ReturnTo, with_return_to};
 
 impl PasswordlessLogin {
@@ -88,7 +81,7 @@ macro_rules! passwordless_service {
         {
             type Response = http::Response<crate::body::ResponseBody>;
             type Error = std::convert::Infallible;
-            type Future = super::PasswordlessFuture;
+            type Future = crate::auth_routes::RouteFuture;
 
             fn poll_ready(
                 &mut self,
@@ -97,9 +90,9 @@ macro_rules! passwordless_service {
                 std::task::Poll::Ready(Ok(()))
             }
 
-            fn call(&mut self, request: http::Request<B>) -> super::PasswordlessFuture {
+            fn call(&mut self, request: http::Request<B>) -> crate::auth_routes::RouteFuture {
                 let service = self.clone();
-                super::PasswordlessFuture::new(async move {
+                crate::auth_routes::RouteFuture::new(async move {
                     let (parts, body) = request.into_parts();
                     let request = http::Request::from_parts(parts, ());
                     service.answer(&request, body).await
@@ -110,28 +103,3 @@ macro_rules! passwordless_service {
 }
 
 pub(super) use passwordless_service;
-
-/// Response future of the services in this module.
-///
-/// They have network work to do; one allocation does not matter there.
-pub struct PasswordlessFuture(BoxFuture<'static, Response<Bytes>>);
-
-impl PasswordlessFuture {
-    pub(super) fn new(work: impl Future<Output = Response<Bytes>> + Send + 'static) -> Self {
-        Self(Box::pin(work))
-    }
-}
-
-impl Future for PasswordlessFuture {
-    type Output = Result<Response<ResponseBody>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx).map(|response| Ok(response.map(ResponseBody::own)))
-    }
-}
-
-impl fmt::Debug for PasswordlessFuture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PasswordlessFuture").finish_non_exhaustive()
-    }
-}

@@ -20,8 +20,8 @@ const MAX_CODE_BYTES: usize = 32;
 ///
 /// Fields: `code`, and the `attempt` that it is of, or else the newest of this browser; or the
 /// fields of the page that [`Link`](super::Link) shows. Opens the session, ends the attempt, and
-/// sends a browser to where the login began; a script is told `{"return_to": "/path"}`. After a
-/// refusal the attempt goes on.
+/// sends a browser to where the login began, or to `/` if that was elsewhere; a script is told
+/// `{"return_to": "/path"}`. After a refusal the attempt goes on.
 #[derive(Clone, Debug)]
 pub struct Verify(pub(super) PasswordlessLogin);
 

@@ -334,8 +334,7 @@ impl Paths {
         ];
         let mut problems = Problems::default();
         for (index, (setting, path)) in named.iter().enumerate() {
-            let plain = path.starts_with('/') && !path.starts_with("//") && is_plain(path);
-            if !plain {
+            if !is_plain_path(path) {
                 let reason = "must be a plain path such as /login";
                 problems.push(ConfigProblem::invalid(setting, reason));
             }
@@ -349,8 +348,12 @@ impl Paths {
     }
 }
 
-/// Whether a router takes the path letter by letter.
-pub(crate) fn is_plain(path: &str) -> bool {
+/// Whether it is a path of this host that a router takes letter by letter.
+pub(crate) fn is_plain_path(path: &str) -> bool {
+    path.starts_with('/') && !path.starts_with("//") && is_plain(path)
+}
+
+fn is_plain(path: &str) -> bool {
     path.bytes().all(|b| b.is_ascii_graphic() && !b"?#\\{}*:\"'<>&".contains(&b))
 }
 

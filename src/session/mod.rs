@@ -66,7 +66,7 @@ pub use self::user::User;
 
 pub(crate) use self::admission::Admission;
 pub(crate) use self::attempts::Attempt;
-pub(crate) use self::builder::is_plain;
+pub(crate) use self::builder::is_plain_path;
 pub(crate) use self::cookies::{ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentedCookies};
 pub(crate) use self::ending::LogoutError;
 pub(crate) use self::lookup::{Awaited, Cookie, Found, Live, Peeked, Resealed, Settled};

@@ -138,12 +138,14 @@ async fn a12_passwordless_says_no_secret() {
     assert!(sent.status().is_redirection(), "{sent:?}");
     let code = app.sandbox.outbox().remove(0).code.unwrap();
     app.secrets.add_word(&code);
+    let again = app.visitor.post(&app.address("/passwordless/resend"), &[]).await;
+    assert!(again.status().is_redirection(), "{again:?}");
     let wrong = app.visitor.post(&verify, &[("code", &format!("{code}0"))]).await;
     assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
     let done = app.visitor.post(&verify, &[("code", &code)]).await;
     assert!(done.status().is_redirection(), "{done:?}");
 
-    app.visitor.post(&send, &[("email", JANE)]).await;
+    app.visitor.post(&send, &[("email", "ada@acme.test")]).await;
     let link = app.sandbox.outbox().remove(0).link.unwrap();
     app.sandbox.fail_times(Endpoint::Api, 1, Fault::Status(StatusCode::BAD_GATEWAY));
     assert!(app.visitor.get(&link).await.status().is_server_error());
@@ -151,6 +153,9 @@ async fn a12_passwordless_says_no_secret() {
     assert!(done.status().is_redirection(), "{done:?}");
     // Elsewhere: there is no attempt any more.
     assert_eq!(app.visitor.get(&link).await.status(), StatusCode::OK);
+    let (_, token) = link.split_once("link_token=").unwrap();
+    let used = app.visitor.post(&verify, &[("link_token", token), ("page", "a page")]).await;
+    assert_eq!(used.status(), StatusCode::BAD_REQUEST);
     app.visitor.post(&app.address("/logout"), &[]).await;
     app.assert_discreet(&["login_failed", "login_completed", "internal_error"], 10).await;
 }

@@ -1,12 +1,16 @@
 //! `setup`: what it says of right settings, and of each wrong one.
 
 use std::future::IntoFuture as _;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::response::Html;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 
 use crate::running::{Environment, run};
@@ -129,6 +133,40 @@ async fn a_host_that_cannot_be_reached_is_named_with_code_1() {
         environment.url()
     );
     assert_ends(&environment.settings(), 1, &line).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_nobody_vouches_for_is_named_with_code_1() {
+    let environment = Environment::serve().await;
+    let url = format!("https://localhost:{}", serve_untrusted_tls().await);
+    let line = format!(
+        "{url}: the API is unavailable: no access token: could not connect: invalid peer \
+         certificate: UnknownIssuer (check the environment URL, the network and any proxy)"
+    );
+    assert_ends(&with(&environment, ("SCALEKIT_ENVIRONMENT_URL", &url)), 1, &line).await;
+}
+
+/// A port that speaks TLS with a certificate of its own making, as a proxy that reads along does.
+async fn serve_untrusted_tls() -> u16 {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            // The client hangs up.
+            let _ = acceptor.accept(connection).await;
+        }
+    });
+    port
 }
 
 #[tokio::test(flavor = "multi_thread")]

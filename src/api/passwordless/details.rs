@@ -107,7 +107,10 @@ pub(crate) fn check_variables(variables: &BTreeMap<String, String>) -> Option<&'
         return Some("there are more than 30 template variables");
     }
     let reserved = RESERVED_VARIABLES.iter().any(|name| variables.contains_key(*name));
-    reserved.then_some("a template variable has a name that is the environment's own")
+    reserved.then_some(
+        "a template variable has a name that is the environment's own: expire_time, expiry_time, \
+         expiry_time_relative, link or otp",
+    )
 }
 
 // By hand: the state stands for a person's browser, and the rest is about the person.

@@ -102,9 +102,7 @@ impl Passwordless {
         mailing: Mailing,
         now: OffsetDateTime,
     ) -> Result<Sent, Refusal> {
-        if self.passwordless_type.has_link() && mailing.magiclink_auth_uri.is_none() {
-            return Err(Refusal::NoLinkAddress);
-        }
+        self.check_link_address(&mailing)?;
         self.count_mail(&mailing.email, now)?;
         let request = Request::new(mailing, self.passwordless_type, now);
         Ok(self.deliver(random_token(), request, now))
@@ -120,6 +118,9 @@ impl Passwordless {
             return Err(Refusal::Used);
         }
         let mailing = request.mailing.clone();
+        if self.new_credentials_on_resend {
+            self.check_link_address(&mailing)?;
+        }
         self.count_mail(&mailing.email, now)?;
         let mut request = self.requests.remove(id).ok_or(Refusal::UnknownRequest)?;
         if self.new_credentials_on_resend {
@@ -173,6 +174,13 @@ impl Passwordless {
             state: request.mailing.state.clone(),
             passwordless_type: used,
         })
+    }
+
+    fn check_link_address(&self, mailing: &Mailing) -> Result<(), Refusal> {
+        match self.passwordless_type.has_link() && mailing.magiclink_auth_uri.is_none() {
+            true => Err(Refusal::NoLinkAddress),
+            false => Ok(()),
+        }
     }
 
     fn count_mail(&mut self, email: &str, now: OffsetDateTime) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::json;
-use tower_scalekit::api::passwordless::PasswordlessType as Type;
+use tower_scalekit::api::passwordless::{MailTemplate, PasswordlessType as Type};
 use tower_scalekit::passwordless_login::PasswordlessFailure as Failure;
 use tower_scalekit::sandbox::{Endpoint, Fault, PasswordlessType};
 use tower_scalekit::session::{LocalSession, NotAdmitted, User};
@@ -219,6 +219,30 @@ async fn two_people_at_once_each_get_their_mail_again() {
 }
 
 #[tokio::test]
+async fn l11_a_login_ends_the_one_before() {
+    let mail = MailWorld::new();
+    let mut browser = mail.browser();
+    let mut earlier = Vec::new();
+    for email in ["bob@acme.test", ADA] {
+        submit(&mut browser, SEND, &[("email", email)]).await;
+        let code = mail.code();
+        assert_eq!(submit(&mut browser, VERIFY, &[("code", &code)]).await.location(), "/");
+        assert_eq!(email_of(&mut browser).await.as_deref(), Some(email));
+        earlier.push(browser.clone());
+    }
+    assert_eq!(email_of(&mut earlier[0]).await, None);
+}
+
+#[tokio::test]
+async fn a_template_of_the_settings_is_that_of_mails_whose_form_says_none() {
+    let mail = MailWorld::with(|login| login.template(MailTemplate::SignUp));
+    mail.waiting("/").await;
+    assert_eq!(mail.newest_mail().template, "SIGNUP");
+    submit(&mut mail.browser(), SEND, &[("email", ADA), ("template", "SIGNIN")]).await;
+    assert_eq!(mail.newest_mail().template, "SIGNIN");
+}
+
+#[tokio::test]
 async fn clocks_may_differ() {
     let mail = MailWorld::new();
     let answers = [
@@ -247,6 +271,9 @@ async fn a_mail_that_is_sent_again_has_the_same_code_for_longer() {
     let sent = submit(&mut browser, RESEND, &[("attempt", &attempt)]).await;
     assert_eq!((attempt_of(&sent), mail.code()), (attempt, code.clone()));
     mail.world.advance(200);
+    let wrong = mail.wrong_code();
+    let answer = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
+    assert_refused(&answer, 400, &Failure::CodeRefused);
     let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
     assert_eq!(done.location(), "/me");
 }

@@ -121,6 +121,18 @@ async fn a_mail_that_is_refused_is_the_fault_of_the_address_or_of_a_setting() {
         (400, r#"{"error_code":"INVALID_EMAIL"}"#, Failure::AddressRefused),
         (422, r#"{"message":"cannot deliver mail to ada@acme.test"}"#, Failure::AddressRefused),
         (400, r#"{"message":"'ada' is not an e-mail address"}"#, Failure::AddressRefused),
+        (400, r#"{"message":"please enter a valid email"}"#, Failure::AddressRefused),
+        (
+            400,
+            r#"{"message":"validation error:\n - email: value must be a valid email address"}"#,
+            Failure::AddressRefused,
+        ),
+        (
+            400,
+            r#"{"code":3,"message":"bad request","details":[{"validation_error_info":
+            {"field_violations":[{"field":"email","description":"must be an address"}]}}]}"#,
+            Failure::AddressRefused,
+        ),
         (400, r#"{"message":"email template not found"}"#, Failure::Misconfigured),
         (400, r#"{"message":"magiclink_auth_uri is no address"}"#, Failure::Misconfigured),
         (400, r#"{"message":"no email provider"}"#, Failure::Misconfigured),
@@ -264,15 +276,34 @@ async fn the_way_on_of_somebody_elses_link_does_not_try_it_as_ones_own() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_finished_elsewhere_can_be_finished_at_home() {
+async fn what_could_not_be_finished_at_home_is_not_good_elsewhere_if_that_is_enforced() {
     let down = Arc::new(AtomicBool::new(true));
     let mail = with_a_database(&down);
-    let (mut laptop, _) = mail.waiting("/me").await;
-    let mut phone = mail.browser();
-    let page = click(&mut phone, &mail.link()).await;
-    assert_refused(&press_the_button(&mut phone, &page).await, 503, &Failure::Unavailable);
+    mail.sandbox().enforce_same_browser(true);
+    let (mut browser, _) = mail.waiting("/me").await;
+    assert_refused(&click(&mut browser, &mail.link()).await, 503, &Failure::Unavailable);
     down.store(false, Ordering::SeqCst);
-    assert_eq!(click(&mut laptop, &mail.link()).await.location(), "/me");
+    let mut other = mail.browser();
+    let page = click(&mut other, &mail.link()).await;
+    assert_refused(&press_the_button(&mut other, &page).await, 400, &Failure::LinkRefused);
+    assert_eq!(click(&mut browser, &mail.link()).await.location(), "/me");
+}
+
+#[tokio::test]
+async fn a_wrong_code_finishes_nothing_that_the_right_one_began() {
+    let down = Arc::new(AtomicBool::new(true));
+    let mail = with_a_database(&down);
+    let (mut browser, _) = mail.waiting("/me").await;
+    let (code, wrong) = (mail.code(), mail.wrong_code());
+    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_refused(&answer, 503, &Failure::Unavailable);
+    down.store(false, Ordering::SeqCst);
+    let mut late = browser.clone();
+    let answer = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
+    assert_refused(&answer, 400, &Failure::CodeRefused);
+    assert_eq!(submit(&mut browser, VERIFY, &[("code", &code)]).await.location(), "/me");
+    let answer = submit(&mut late, VERIFY, &[("code", &wrong)]).await;
+    assert_refused(&answer, 400, &Failure::CodeRefused);
 }
 
 #[tokio::test]
