@@ -12,6 +12,7 @@ use std::process;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Uri;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -52,6 +53,9 @@ impl Setup {
             );
         }
         let public_url = setting("PUBLIC_URL").unwrap_or_else(|| format!("http://{address}"));
+        if !is_web_address(&public_url) {
+            or_exit(2, Err("PUBLIC_URL: not a URL such as https://app.example.com"))
+        }
         let public_url = public_url.trim_end_matches('/').to_owned();
         let (scalekit, sandbox) = match scalekit {
             Some(scalekit) => (scalekit, None),
@@ -126,6 +130,11 @@ pub fn session_secret() -> SessionSecret {
     }
     eprintln!("SESSION_SECRET is not set: sessions end when this process does");
     or_exit(1, SessionSecret::generate())
+}
+
+fn is_web_address(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    matches!(scheme, Some("http" | "https")) && text.parse::<Uri>().is_ok()
 }
 
 /// An environment variable; an empty one counts as unset.

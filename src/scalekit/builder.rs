@@ -37,7 +37,8 @@ impl ScalekitBuilder {
         }
     }
 
-    /// The settings of [`Scalekit::from_env`], to be completed in code.
+    /// The settings of [`Scalekit::from_env`], to be completed in code. White space around a value
+    /// does not count.
     ///
     /// # Errors
     /// All variables that are missing, or two spellings of one that disagree.
@@ -46,7 +47,8 @@ impl ScalekitBuilder {
     }
 
     fn from_variables(read: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let read = |name| read(name).filter(|value| !value.is_empty());
+        let trimmed = |value: String| value.trim().to_owned();
+        let read = |name| read(name).map(trimmed).filter(|value| !value.is_empty());
         let mut problems = Problems::default();
         let mut require = |name: &'static str| {
             let value = read(name);
@@ -58,7 +60,9 @@ impl ScalekitBuilder {
         let client_id = require("SCALEKIT_CLIENT_ID");
         let client_secret = require("SCALEKIT_CLIENT_SECRET");
         let url = match (read("SCALEKIT_ENVIRONMENT_URL"), read("SCALEKIT_ENV_URL")) {
-            (Some(long), Some(short)) if long != short => {
+            (Some(long), Some(short))
+                if long.trim_end_matches('/') != short.trim_end_matches('/') =>
+            {
                 let reason = "differs from SCALEKIT_ENV_URL; set only one of the two";
                 problems.push(ConfigProblem::invalid("SCALEKIT_ENVIRONMENT_URL", reason));
                 long
@@ -182,6 +186,21 @@ mod tests {
             assert_eq!(scalekit.environment_url(), "https://acme.scalekit.dev");
             assert!(!format!("{scalekit:?}").contains("hush"));
         }
+    }
+
+    #[test]
+    fn white_space_around_a_value_does_not_count() {
+        let mut variables = vec![
+            ("SCALEKIT_ENVIRONMENT_URL", " https://acme.scalekit.dev/\r"),
+            ("SCALEKIT_ENV_URL", "https://acme.scalekit.dev"),
+            ("SCALEKIT_CLIENT_ID", "skc_1\n"),
+            ("SCALEKIT_CLIENT_SECRET", "\thush\r\n"),
+        ];
+        let scalekit = from_variables(&variables).unwrap();
+        assert_eq!((scalekit.client_id(), scalekit.client_secret().expose()), ("skc_1", "hush"));
+        variables[2].1 = " ";
+        let error = from_variables(&variables).unwrap_err();
+        assert_eq!(error.to_string(), "SCALEKIT_CLIENT_ID is not set");
     }
 
     #[test]

@@ -92,6 +92,8 @@ fn half_a_configuration_is_named_and_starts_nothing() {
         (vec![id, secret], vec!["SCALEKIT_ENVIRONMENT_URL"]),
         (vec![secret], vec!["SCALEKIT_ENVIRONMENT_URL", "SCALEKIT_CLIENT_ID"]),
         (vec![url, id, secret, ("SESSION_SECRET", "short")], vec!["SESSION_SECRET"]),
+        (vec![("PUBLIC_URL", "app.example.com")], vec!["PUBLIC_URL"]),
+        (vec![("PUBLIC_URL", "https://a b")], vec!["PUBLIC_URL"]),
     ] {
         let settings = [settings, vec![("BIND", "127.0.0.1:0")]].concat();
         let mut app = App::run(&settings);
