@@ -108,7 +108,7 @@ async fn admin_portal(State(sessions): State<Sessions>, session: Session) -> Res
 fn api_problem(error: &ApiError, session: Option<&Session>) -> Response {
     tracing::warn!(%error, "single sign-on");
     let (status, text) = match error {
-        ApiError::NotFound(_) => (
+        ApiError::NotFound(_) if session.is_some() => (
             StatusCode::NOT_FOUND,
             "Your organization is no longer registered here. Ask our support.",
         ),

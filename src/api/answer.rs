@@ -79,7 +79,8 @@ pub(super) fn is_of_a_tool(response: &Response<Bytes>) -> bool {
 /// Whether the environment itself does not accept our token, in its gateway's words.
 pub(super) fn is_unauthenticated(response: &Response<Bytes>) -> bool {
     let Some(body) = ErrorBody::parse(response.body()) else { return false };
-    body.error_code() == Some("UNAUTHENTICATED") || body.0.get("code") == Some(&Value::from(16))
+    let code = body.error_code().unwrap_or_default();
+    code.eq_ignore_ascii_case("UNAUTHENTICATED") || body.0.get("code") == Some(&Value::from(16))
 }
 
 /// What a tool's provider said, if the environment passes that on.
@@ -181,7 +182,7 @@ fn without_addresses(text: &str) -> String {
 
 /// In whatever spelling: rather too many words than one too few.
 fn holds_address(word: &str) -> bool {
-    // Also where it was escaped, once or more often.
+    // Also where it was escaped, even twice.
     let word = word.replace("%25", "%").replace("%40", "@");
     let Some((before, after)) = word.rsplit_once('@') else { return false };
     let names_type = !before.contains(char::is_alphanumeric) && !after.contains('.');

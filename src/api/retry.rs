@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, header};
 use time::OffsetDateTime;
 
 use super::answer::{is_of_a_tool, is_unauthenticated, retry_after};
@@ -51,7 +51,7 @@ impl Retries {
         match self {
             Self::Idempotent | Self::Unsent => true,
             // Anybody in between may have answered in other words, after the environment.
-            Self::Never => is_unauthenticated(response),
+            Self::Never => is_unauthenticated(response) || names_token_invalid(response),
             // Another service may use the gateway's words for its own refusals.
             Self::Proxied => method.is_idempotent(),
         }
@@ -80,6 +80,14 @@ impl Retries {
     }
 }
 
+/// Whether the challenge says that the token was refused (RFC 6750, section 3.1).
+fn names_token_invalid(response: &Response<Bytes>) -> bool {
+    let mut challenges = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
+    challenges.any(|challenge| {
+        challenge.to_str().is_ok_and(|text| text.contains(r#"error="invalid_token""#))
+    })
+}
+
 /// Whether the answer may be another one a little later. A tool's provider that is busy is not.
 fn may_pass(response: &Response<Bytes>) -> bool {
     match response.status() {
@@ -100,6 +108,27 @@ fn backoff(retried: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_happen_twice_is_sent_again_only_if_the_token_was_surely_refused() {
+        let answered = |challenge: &str, body: &str| {
+            let answer = Response::builder().status(401).header("www-authenticate", challenge);
+            answer.body(Bytes::from(body.to_owned())).unwrap()
+        };
+        for (challenge, body, refused) in [
+            ("Bearer", r#"{"code":16,"message":"m"}"#, true),
+            ("Bearer", r#"{"code":"unauthenticated"}"#, true),
+            (r#"Bearer realm="a", error="invalid_token""#, "", true),
+            (r#"Bearer error="insufficient_scope""#, "{}", false),
+            ("Bearer", "<html>", false),
+            ("Bearer", "", false),
+        ] {
+            let answer = answered(challenge, body);
+            let may = Retries::Never.may_follow_refusal(&Method::POST, &answer);
+            assert_eq!(may, refused, "{challenge} {body}");
+            assert!(!Retries::Proxied.may_follow_refusal(&Method::POST, &answer));
+        }
+    }
 
     #[test]
     fn waits_double_and_vary_by_half() {

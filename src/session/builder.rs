@@ -350,7 +350,15 @@ impl Paths {
 
 /// Whether it is a path of this host that a router takes letter by letter.
 pub(crate) fn is_plain_path(path: &str) -> bool {
-    path.starts_with('/') && !path.starts_with("//") && is_plain(path)
+    // A browser never asks for these: it goes up instead.
+    let is_dots = |segment: &str| {
+        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+        segment == "." || segment == ".."
+    };
+    path.starts_with('/')
+        && !path.starts_with("//")
+        && is_plain(path)
+        && !path.split('/').any(is_dots)
 }
 
 fn is_plain(path: &str) -> bool {
@@ -459,7 +467,18 @@ mod tests {
     fn every_route_has_its_own_path() {
         assert!(good().login_path("/auth/callback").build().is_err());
         assert!(good().logout_path("/login").build().is_err());
-        for path in ["", "login", "//login", "/lo gin", "/login?x", "/{login}", "/lo\\gin"] {
+        for path in [
+            "",
+            "login",
+            "//login",
+            "/lo gin",
+            "/login?x",
+            "/{login}",
+            "/lo\\gin",
+            "/a/../login",
+            "/.",
+            "/a/%2E%2e/b",
+        ] {
             assert!(good().login_path(path).build().is_err(), "{path}");
         }
         let sessions = good().login_path("/start").build().unwrap();

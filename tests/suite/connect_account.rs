@@ -419,9 +419,16 @@ fn settings_that_cannot_work_are_told_at_once() {
         let error = ConnectAccount::builder(&world.sessions, "").path(path).build().unwrap_err();
         assert!(error.problems().len() >= 2, "{path}: {error}");
     }
-    for page in
-        ["", "settings", "//evil.test", "/a?b", "/a\"", "/connect/gmail", "/connect/gmail/verify"]
-    {
+    for page in [
+        "",
+        "settings",
+        "//evil.test",
+        "/a?b",
+        "/a\"",
+        "/connect/gmail",
+        "/connect/gmail/verify",
+        "/x/../connect/gmail",
+    ] {
         let builder = ConnectAccount::builder(&world.sessions, "gmail").start_page(page);
         let error = builder.build().unwrap_err();
         assert_eq!(error.problems().len(), 1, "{page}: {error}");

@@ -74,12 +74,13 @@ impl Told {
         self.0 = self.0.take().map(|events| events.resubscribe());
     }
 
-    /// Resolves when there was an event about this account, or perhaps was.
+    /// Resolves when there was an event about this account. One that is lost among too many about
+    /// others would only have hastened the next look.
     pub(super) async fn about(&mut self, key: &AccountKey) {
         while let Some(events) = &mut self.0 {
             match events.recv().await {
-                Ok(account) if !key.may_be(&account) => {}
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+                Ok(account) if key.may_be(&account) => return,
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => self.0 = None,
             }
         }

@@ -80,7 +80,7 @@ impl WaitUntilActive {
                     }
                 }
                 Err(ApiError::RateLimited { retry_after, .. }) => {
-                    least = least.max(retry_after.unwrap_or_default());
+                    least = least.max(retry_after.unwrap_or(pause));
                 }
                 Err(ApiError::Unavailable(_)) => {}
                 Err(error) => return Err(error.into()),
