@@ -180,7 +180,7 @@ fn without_addresses(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// In whatever spelling: rather too many words than one too few.
+/// Rather too many words than one too few.
 fn holds_address(word: &str) -> bool {
     // Also where it was escaped, even twice.
     let word = word.replace("%25", "%").replace("%40", "@");

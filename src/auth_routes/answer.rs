@@ -41,7 +41,7 @@ pub enum AuthFailure {
     },
     /// Again and again an identity provider's portal starts a login from which the browser does not
     /// come back. The launch is not spent: a minute after the first of them it may go on, unless it
-    /// was used before.
+    /// was used before or has expired.
     GoesInCircles,
     /// The login got stuck behind the point where it could go on: its code is spent, and the keys, the
     /// shared store or what the app has to ask about the person are out of reach.

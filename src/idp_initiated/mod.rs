@@ -23,7 +23,7 @@
 //!
 //! A portal that launches again and again without the browser coming back from any of these logins
 //! is refused after the third time in a minute. What is refused is not spent: when the minute is
-//! over, the same launch goes on, unless it was used before. Browsers without cookies cannot be counted.
+//! over, the same launch goes on, unless it was used before or has expired. Browsers without cookies cannot be counted.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {

@@ -44,7 +44,9 @@ impl WaitUntilActive {
         self
     }
 
-    /// Looks when a webhook tells of the account: at once, or 0.75 s after the look before.
+    /// Looks when a webhook tells of the account: at once, or 0.75 s after the look before. Where
+    /// more than 64 tell of other accounts while one look is under way, it may be missed, and the
+    /// usual pause passes.
     pub fn events(mut self, events: &AccountEvents) -> Self {
         self.events = Some(events.clone());
         self
