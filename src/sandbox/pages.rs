@@ -15,6 +15,7 @@ use super::login::Screen;
 use super::parameters::{cookies, with_query};
 use super::people::User;
 use super::respond;
+use crate::page::escaped;
 
 pub(super) use self::deliveries::deliveries;
 pub(super) use self::gmail::{GmailPage, connected, gmail};
@@ -194,18 +195,7 @@ impl Html {
 
     /// Any text, escaped.
     fn text(text: &str) -> Self {
-        let mut escaped = String::with_capacity(text.len());
-        for letter in text.chars() {
-            match letter {
-                '&' => escaped.push_str("&amp;"),
-                '<' => escaped.push_str("&lt;"),
-                '>' => escaped.push_str("&gt;"),
-                '"' => escaped.push_str("&quot;"),
-                '\'' => escaped.push_str("&#39;"),
-                _ => escaped.push(letter),
-            }
-        }
-        Self(escaped)
+        Self(escaped(text))
     }
 
     fn all(parts: impl Iterator<Item = Self>) -> Self {
