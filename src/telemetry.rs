@@ -1,6 +1,8 @@
 //! The names that dashboards and log filters may rely on: each event is written here and nowhere
 //! else. Targets are `tower_scalekit`; with the feature `metrics` each also counts.
 
+use crate::token::UnusableKey;
+
 macro_rules! count {
     ($name:literal, $label:literal => $value:expr) => {{
         #[cfg(feature = "metrics")]
@@ -26,6 +28,16 @@ pub(crate) fn token_verified(outcome: &'static str) {
 pub(crate) fn key_set_fetched(usable_keys: usize) {
     tracing::info!(target: TARGET, usable_keys, "key_set_fetched");
     count!("tower_scalekit_key_set_fetches_total", "outcome" => "fetched");
+}
+
+/// A key of the key set cannot be used and is skipped.
+pub(crate) fn key_skipped(kid: Option<&serde_json::Value>, reason: UnusableKey) {
+    let kid = kid.map(tracing::field::display);
+    if reason.has_another_purpose() {
+        tracing::debug!(target: TARGET, kid, %reason, "key_skipped");
+    } else {
+        tracing::warn!(target: TARGET, kid, %reason, "key_skipped");
+    }
 }
 
 /// The key set could not be fetched; keys known before stay in use.

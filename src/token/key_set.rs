@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::TokenError;
 use super::jws::{CompactJws, Header};
-use super::verifying_key::VerifyingKey;
+use super::verifying_key::{UnusableKey, VerifyingKey};
+use crate::telemetry;
 
 const MAX_KEYS: usize = 100;
 
@@ -24,17 +25,19 @@ struct JwkSet {
 }
 
 impl KeySet {
-    /// Reads a set. Keys that cannot be used with an `allowed` algorithm are left out (J4).
+    /// Reads a set. Keys that cannot be used with an `allowed` algorithm are skipped one by one.
     pub(crate) fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, serde_json::Error> {
         let set: JwkSet = serde_json::from_slice(json)?;
-        let keys = set
-            .keys
-            .into_iter()
-            .take(MAX_KEYS)
-            .filter_map(|jwk| serde_json::from_value::<Jwk>(jwk).ok())
-            .filter_map(|jwk| VerifyingKey::from_jwk(&jwk, allowed))
-            .map(Arc::new)
-            .collect();
+        let mut keys: Vec<Arc<VerifyingKey>> = Vec::new();
+        for jwk in set.keys.into_iter().take(MAX_KEYS) {
+            let kid = jwk.get("kid").cloned();
+            let key = serde_json::from_value::<Jwk>(jwk).map_err(|_| UnusableKey::Malformed);
+            match key.and_then(|jwk| VerifyingKey::from_jwk(&jwk, allowed)) {
+                Ok(key) if keys.iter().any(|known| known.is_same(&key)) => {}
+                Ok(key) => keys.push(Arc::new(key)),
+                Err(reason) => telemetry::key_skipped(kid.as_ref(), reason),
+            }
+        }
         Ok(Self { keys })
     }
 
@@ -67,16 +70,16 @@ impl KeySet {
         Ok(key)
     }
 
-    /// J6: the key that `kid` names; without a `kid`, the only key that fits. Of two that could be
-    /// meant it is neither.
+    /// The key that `kid` names; without a `kid`, the only key that fits. Of two different keys
+    /// that fit it is neither; the same key under two names is one.
     fn find(&self, header: &Header) -> Result<&Arc<VerifyingKey>, TokenError> {
         let is_named =
             |key: &&Arc<VerifyingKey>| header.key_id.is_none() || key.id == header.key_id;
         let mut fitting =
             self.keys.iter().filter(is_named).filter(|key| key.fits(header.algorithm));
-        match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Ok(key),
-            (None, _) if header.key_id.is_some() && self.keys.iter().any(|key| is_named(&key)) => {
+        match fitting.next() {
+            Some(key) if fitting.all(|other| key.is_same_for(other, header.algorithm)) => Ok(key),
+            None if header.key_id.is_some() && self.keys.iter().any(|key| is_named(&key)) => {
                 Err(TokenError::Algorithm)
             }
             _ => Err(TokenError::UnknownKey),
@@ -92,6 +95,8 @@ mod tests {
 
     const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
     const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
+    const OTHER_X: &str = "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4";
+    const OTHER_Y: &str = "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM";
 
     fn set(keys: Value) -> KeySet {
         let json = serde_json::to_vec(&json!({"keys": keys, "other": 1})).unwrap();
@@ -116,7 +121,9 @@ mod tests {
     fn j6_of_two_keys_that_could_be_meant_it_is_neither() {
         let mut nameless = key("");
         nameless.as_object_mut().unwrap().remove("kid");
-        let keys = set(json!([key("once"), key("twice"), key("twice"), nameless]));
+        let mut other = key("twice");
+        (other["x"], other["y"]) = (OTHER_X.into(), OTHER_Y.into());
+        let keys = set(json!([key("once"), key("twice"), other, nameless]));
         let find = |kid: Option<&str>| {
             let header =
                 Header { algorithm: Algorithm::ES256, key_id: kid.map(str::to_owned), typ: None };

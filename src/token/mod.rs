@@ -74,6 +74,7 @@ pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::ORGANIZATION_CLAIMS;
 pub(crate) use self::remote_keys::RemoteKeys;
 pub(crate) use self::verifier::{Attempt, Expectations};
+pub(crate) use self::verifying_key::UnusableKey;
 
 /// A token was not accepted. To be told to nobody outside in more detail than `invalid_token`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -12,6 +12,29 @@ use jsonwebtoken::jwk::{
     PublicKeyUse,
 };
 
+/// Returned when a key of a key set cannot be used; of several reasons, the last one is the most
+/// specific.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub(crate) enum UnusableKey {
+    #[error("not a JWK of a known key type")]
+    Malformed,
+    #[error("declared for another use or algorithm (`use`, `key_ops`, `alg`)")]
+    DeclaredUse,
+    #[error("the key type or curve does not fit an accepted algorithm")]
+    KeyType,
+    #[error("the key material is malformed")]
+    Material,
+    #[error("a weak RSA key")]
+    Weak,
+}
+
+impl UnusableKey {
+    /// Whether the key is meant for something else, which is no fault of the key set.
+    pub(crate) fn has_another_purpose(self) -> bool {
+        matches!(self, Self::DeclaredUse | Self::KeyType)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct VerifyingKey {
     pub(crate) id: Option<String>,
@@ -20,35 +43,48 @@ pub(crate) struct VerifyingKey {
 }
 
 impl VerifyingKey {
-    /// The key of a JWK, for those of the `allowed` algorithms that it is good for; `None` when
-    /// that is none of them.
-    pub(crate) fn from_jwk(jwk: &Jwk, allowed: &[Algorithm]) -> Option<Self> {
-        let algorithms: Vec<_> = allowed
-            .iter()
-            .filter(|algorithm| declares(&jwk.common, **algorithm))
-            .filter_map(|&algorithm| Some((algorithm, parse(&jwk.algorithm, algorithm)?)))
-            .collect();
-        let usable = !algorithms.is_empty();
+    /// The key of a JWK, for those of the `allowed` algorithms that it can be used with.
+    pub(crate) fn from_jwk(jwk: &Jwk, allowed: &[Algorithm]) -> Result<Self, UnusableKey> {
+        let mut algorithms = Vec::new();
+        let mut reason = UnusableKey::DeclaredUse;
+        for &algorithm in allowed.iter().filter(|&&algorithm| declares(&jwk.common, algorithm)) {
+            match parse(&jwk.algorithm, algorithm) {
+                Ok(key) => algorithms.push((algorithm, key)),
+                Err(error) => reason = reason.max(error),
+            }
+        }
+        if algorithms.is_empty() {
+            return Err(reason);
+        }
         let id = jwk.common.key_id.clone();
-        usable.then(|| Self { id, algorithms, withdrawn: AtomicBool::new(false) })
+        Ok(Self { id, algorithms, withdrawn: AtomicBool::new(false) })
     }
 
     pub(crate) fn fits(&self, algorithm: Algorithm) -> bool {
-        self.algorithms.iter().any(|(fit, _)| *fit == algorithm)
+        self.for_algorithm(algorithm).is_some()
     }
 
     pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        let fitting = self.algorithms.iter().find(|(fit, _)| *fit == algorithm);
-        fitting.is_some_and(|(_, key)| key.verify_sig(message, signature).is_ok())
+        let key = self.for_algorithm(algorithm);
+        key.is_some_and(|key| key.verify_sig(message, signature).is_ok())
     }
 
-    /// Whether both are the same public key under the same name and for the same use.
+    /// Whether both are the same public key for this use, whatever their names.
+    pub(crate) fn is_same_for(&self, other: &Self, algorithm: Algorithm) -> bool {
+        let [one, two] = [self, other].map(|key| key.for_algorithm(algorithm).map(AsRef::as_ref));
+        one == two as Option<&[u8]>
+    }
+
+    /// Whether both are the same public key under the same name and for the same uses.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let material = |key: &Self| {
-            let parts = key.algorithms.iter();
-            parts.map(|(fit, key)| (*fit, key.as_ref().to_vec())).collect::<Vec<_>>()
-        };
-        self.id == other.id && material(self) == material(other)
+        let uses = |key: &Self| key.algorithms.iter().map(|(fit, _)| *fit).collect::<Vec<_>>();
+        self.id == other.id
+            && uses(self) == uses(other)
+            && self.algorithms.iter().all(|(fit, _)| self.is_same_for(other, *fit))
+    }
+
+    fn for_algorithm(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+        self.algorithms.iter().find(|(fit, _)| *fit == algorithm).map(|(_, key)| key)
     }
 
     /// Marks the key as gone from its set: what was verified with it must be verified anew.
@@ -68,31 +104,38 @@ fn declares(common: &CommonParameters, algorithm: Algorithm) -> bool {
         && common.key_operations.as_ref().is_none_or(|ops| ops.contains(&KeyOperations::Verify))
 }
 
-fn parse(parameters: &AlgorithmParameters, algorithm: Algorithm) -> Option<ParsedPublicKey> {
+fn parse(
+    parameters: &AlgorithmParameters,
+    algorithm: Algorithm,
+) -> Result<ParsedPublicKey, UnusableKey> {
     match (parameters, algorithm) {
         (AlgorithmParameters::RSA(rsa), _) => {
-            let components = PublicKeyComponents { n: decode(&rsa.n)?, e: decode(&rsa.e)? };
-            is_sound(&components).then_some(())?;
-            components.to_parsed_public_key(rsa_parameters(algorithm)?).ok()
+            let parameters = rsa_parameters(algorithm).ok_or(UnusableKey::KeyType)?;
+            let components =
+                PublicKeyComponents { n: decode_integer(&rsa.n)?, e: decode_integer(&rsa.e)? };
+            if !is_sound(&components) {
+                return Err(UnusableKey::Weak);
+            }
+            components.to_parsed_public_key(parameters).map_err(|_| UnusableKey::Material)
         }
         (AlgorithmParameters::EllipticCurve(ec), Algorithm::ES256)
             if ec.curve == EllipticCurve::P256 =>
         {
-            parse_point(&signature::ECDSA_P256_SHA256_FIXED, &ec.x, &ec.y, 32)
+            parse_point::<32>(&signature::ECDSA_P256_SHA256_FIXED, &ec.x, &ec.y)
         }
         (AlgorithmParameters::EllipticCurve(ec), Algorithm::ES384)
             if ec.curve == EllipticCurve::P384 =>
         {
-            parse_point(&signature::ECDSA_P384_SHA384_FIXED, &ec.x, &ec.y, 48)
+            parse_point::<48>(&signature::ECDSA_P384_SHA384_FIXED, &ec.x, &ec.y)
         }
         (AlgorithmParameters::OctetKeyPair(okp), Algorithm::EdDSA)
             if okp.curve == EllipticCurve::Ed25519 =>
         {
             // Anything longer would be read as X.509.
-            let x = decode(&okp.x).filter(|x| x.len() == 32)?;
-            ParsedPublicKey::new(&signature::ED25519, x).ok()
+            let x = decode(&okp.x).filter(|x| x.len() == 32).ok_or(UnusableKey::Material)?;
+            ParsedPublicKey::new(&signature::ED25519, x).map_err(|_| UnusableKey::Material)
         }
-        _ => None,
+        _ => Err(UnusableKey::KeyType),
     }
 }
 
@@ -108,21 +151,31 @@ fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
     })
 }
 
-fn parse_point(
+fn parse_point<const COORDINATE_BYTES: usize>(
     algorithm: &'static dyn VerificationAlgorithm,
     x: &str,
     y: &str,
-    coordinate_bytes: usize,
-) -> Option<ParsedPublicKey> {
-    let (x, y) = (decode(x)?, decode(y)?);
-    if x.len() != coordinate_bytes || y.len() != coordinate_bytes {
-        return None;
+) -> Result<ParsedPublicKey, UnusableKey> {
+    const UNCOMPRESSED: u8 = 4;
+    let mut point = vec![UNCOMPRESSED];
+    for coordinate in [decode_integer(x)?, decode_integer(y)?] {
+        let zeros = COORDINATE_BYTES.checked_sub(coordinate.len()).ok_or(UnusableKey::Material)?;
+        point.resize(point.len() + zeros, 0);
+        point.extend(coordinate);
     }
-    const UNCOMPRESSED: &[u8] = &[4];
-    ParsedPublicKey::new(algorithm, [UNCOMPRESSED, &x, &y].concat()).ok()
+    ParsedPublicKey::new(algorithm, point).map_err(|_| UnusableKey::Material)
 }
 
+/// The significant bytes of an integer: many issuers write the zero byte of a signed integer, or
+/// leave out the leading zero bytes of a coordinate (RFC 7518 sections 6.2.1.2 and 6.3.1.1).
+fn decode_integer(text: &str) -> Result<Vec<u8>, UnusableKey> {
+    let bytes = decode(text).ok_or(UnusableKey::Material)?;
+    Ok(bytes.into_iter().skip_while(|&byte| byte == 0).collect())
+}
+
+/// Base64 of either alphabet, with or without padding.
 fn decode(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
@@ -163,7 +216,7 @@ mod tests {
     use super::*;
     use crate::token::testing::TestKey;
 
-    fn p256(extra: Value) -> Option<VerifyingKey> {
+    fn p256(extra: Value) -> Result<VerifyingKey, UnusableKey> {
         let mut jwk = json!({
             "kty": "EC", "crv": "P-256",
             "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
@@ -178,19 +231,19 @@ mod tests {
     fn j2_a_key_says_itself_what_it_is_for() {
         assert!(p256(json!({})).unwrap().fits(Algorithm::ES256));
         assert!(!p256(json!({})).unwrap().fits(Algorithm::RS256));
-        assert!(p256(json!({"alg": "ES256", "use": "sig", "key_ops": ["verify"]})).is_some());
-        for extra in [
-            json!({"alg": "RS256"}),
-            json!({"alg": "ES384"}),
-            json!({"alg": "ECDH-ES"}),
-            json!({"use": "enc"}),
-            json!({"key_ops": ["sign"]}),
-            json!({"key_ops": []}),
-            json!({"crv": "P-384"}),
-            json!({"x": "AAAA"}),
-            json!({"y": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"}),
+        assert!(p256(json!({"alg": "ES256", "use": "sig", "key_ops": ["verify"]})).is_ok());
+        for (extra, reason) in [
+            (json!({"alg": "RS256"}), UnusableKey::KeyType),
+            (json!({"alg": "ES384"}), UnusableKey::DeclaredUse),
+            (json!({"alg": "ECDH-ES"}), UnusableKey::DeclaredUse),
+            (json!({"use": "enc"}), UnusableKey::DeclaredUse),
+            (json!({"key_ops": ["sign"]}), UnusableKey::DeclaredUse),
+            (json!({"key_ops": []}), UnusableKey::DeclaredUse),
+            (json!({"crv": "P-384"}), UnusableKey::KeyType),
+            (json!({"x": "AAAA"}), UnusableKey::Material),
+            (json!({"y": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"}), UnusableKey::Material),
         ] {
-            assert!(p256(extra.clone()).is_none(), "{extra}");
+            assert_eq!(p256(extra.clone()).unwrap_err(), reason, "{extra}");
         }
     }
 
@@ -202,7 +255,22 @@ mod tests {
         for length in [0, 31, 32, 33, 64] {
             let (x, y) = point.split_at(length);
             let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
-            assert_eq!(p256(json!({"x": x, "y": y})).is_some(), length == 32, "{length}");
+            assert_eq!(p256(json!({"x": x, "y": y})).is_ok(), length == 32, "{length}");
+        }
+    }
+
+    #[test]
+    fn leading_zero_bytes_of_a_coordinate_make_no_difference() {
+        // 379 times the base point, whose x begins with a zero byte.
+        let y = "u0yFo9jqKe-q-iRAaRLdhNWxTcMr9lbvbGvVil2UP5I";
+        let key = |x: &str| p256(json!({"x": x, "y": y}));
+        let exact = key("AFVDiUrz0A7X10Cr29dclrBod7eH219w7qeLkKjXwAo").unwrap();
+        for x in [
+            "VUOJSvPQDtfXQKvb11yWsGh3t4fbX3Dup4uQqNfACg",
+            "AABVQ4lK89AO19dAq9vXXJawaHe3h9tfcO6ni5Co18AK",
+            "AFVDiUrz0A7X10Cr29dclrBod7eH219w7qeLkKjXwAo=",
+        ] {
+            assert!(key(x).unwrap().is_same(&exact), "{x}");
         }
     }
 
@@ -212,7 +280,7 @@ mod tests {
         let usable = |x: &[u8]| {
             let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(x)});
             let jwk: Jwk = serde_json::from_value(jwk).unwrap();
-            VerifyingKey::from_jwk(&jwk, &[Algorithm::EdDSA]).is_some()
+            VerifyingKey::from_jwk(&jwk, &[Algorithm::EdDSA]).is_ok()
         };
         let der = key.public_key_der();
         let raw = der.split_at(der.len() - 32).1;

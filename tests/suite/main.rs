@@ -8,6 +8,7 @@ mod deprovisioning;
 mod grpc;
 mod guards;
 mod idp_initiated;
+mod key_sets;
 mod keys;
 mod login;
 mod login_parameters;

@@ -23,6 +23,7 @@ use tower_scalekit::{
     SessionSecret, Sessions,
 };
 use tracing::Dispatch;
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
 use self::noted::Secrets;
@@ -108,6 +109,25 @@ impl Setting {
 #[derive(Clone, Default)]
 pub(crate) struct Captured(pub(crate) Arc<Mutex<Vec<u8>>>);
 
+impl Captured {
+    /// Captures the traces of this thread until the guards are dropped.
+    pub(crate) fn subscribe(&self) -> (DefaultGuard, Dispatch) {
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+            .with_ansi(false)
+            .with_writer(self.clone())
+            .finish();
+        // As long as there is but one, an event that another test's thread meets first is off for
+        // all.
+        let second = Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
+        (tracing::subscriber::set_default(subscriber), second)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
 impl io::Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
@@ -130,14 +150,7 @@ impl<'a> MakeWriter<'a> for Captured {
 #[tokio::test]
 async fn a12_traces_of_a_whole_session_tell_the_events_and_no_secret() {
     let captured = Captured::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_ansi(false)
-        .with_writer(captured.clone())
-        .finish();
-    // As long as there is but one, an event that another test's thread meets first is off for all.
-    let _second = Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = captured.subscribe();
 
     let setting = Setting::new();
     let mut browser = setting.log_in(JANE).await;
