@@ -54,7 +54,7 @@
 //! | nothing presented | a browser's navigation: 302 to the login, with `return_to`; else 401 JSON | `SessionRejection::answer`, by `origin::is_navigation` |
 //! | invalid, expired, refused by the environment | as above, cookies cleared | `SessionRejection::answer`, by `Sessions::find`, after a renewal by `Sessions::settle` |
 //! | revoked, logged out | as above, cookies left alone: a late answer would take those of the next login | the same |
-//! | a page of another site wants to change something | 403 | `SessionRejection::answer`, by `origin::is_cross_site` |
+//! | a page of another site wants to change something, or opens a WebSocket | 403 | `SessionRejection::answer`, by `origin::initiator` |
 //! | token endpoint and keys out of reach | the session goes on while its access token is valid; then 503 with `Retry-After`, cookies kept | `SessionRejection::answer`, by `Sessions::settle` |
 //! | the session is kept in the shared store, which is out of reach | what was read before goes on; else 503 with `Retry-After`, cookies kept | `SessionRejection::answer`, by `Sessions::find_after` |
 //!
@@ -83,7 +83,7 @@
 //! | a launch from an identity provider's portal that is not acceptable, or goes in circles | 400 | `AuthFailure::status`, by `IdpInitiatedRedirect` |
 //! | a launch that came before | 302 to the login | `IdpInitiatedRedirect::launch` |
 //! | a logout token that is not acceptable, or came before | 400 | `AuthFailure::status` |
-//! | a page of another site asks for logout or refresh | 403 | `AuthFailure::status`, by `origin::is_cross_site` |
+//! | a page of another site asks for logout or refresh | 403 | `AuthFailure::status`, by `origin::initiator` |
 //!
 //! | situation | the routes of a login by e-mail | decided in `passwordless_login/answer.rs` |
 //! |---|---|---|
@@ -91,7 +91,7 @@
 //! | the sixth code, the third mail in a minute | 429 that says how to go on | `PasswordlessFailure::status` |
 //! | somebody who may not log in here | 403, told to nobody but the reader of the mail | `PasswordlessFailure::status` |
 //! | a link in another browser, or seen by a scanner | a page whose button goes on; nothing is used up | `Link::answer` |
-//! | a page of another site sends one of the forms | 403 | `PasswordlessFailure::status`, by `origin::is_cross_site` |
+//! | a page of another site sends one of the forms | 403 | `PasswordlessFailure::status`, by `origin::initiator` |
 //! | the environment, your directory or the shared store do not answer | 503 with `Retry-After`, the attempt goes on | `PasswordlessFailure::status` |
 //!
 //! | situation | the routes that connect accounts | decided in `connect_account/answer.rs` |

@@ -30,25 +30,48 @@ pub(crate) fn check_address(url: &Url) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a page of another site made the browser send this. Browsers say so in `Sec-Fetch-Site`,
-/// older ones in `Origin`; a request with neither is none of a browser's cross-site requests. Other
-/// origins may be `trusted` as our own.
-pub(crate) fn is_cross_site(headers: &HeaderMap, ours: &Url, trusted: &[String]) -> bool {
-    let origin = headers.get(header::ORIGIN);
-    let is_trusted =
-        || origin.is_some_and(|origin| trusted.iter().any(|trusted| origin == trusted.as_str()));
-    if let Some(site) = headers.get("sec-fetch-site") {
-        return site != "same-origin" && site != "none" && !is_trusted();
-    }
-    match origin {
-        Some(origin) => origin != ours.origin().ascii_serialization().as_str() && !is_trusted(),
-        None => false,
-    }
+/// Where a browser sent a request from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Initiator {
+    /// A page of this app or of a trusted origin, or the user: the address bar, a bookmark.
+    Own,
+    /// A page of another origin.
+    Other,
+    /// The request has none of the headers that say so: an old browser's navigation, or no browser.
+    Unknown,
 }
 
-/// Whether a request may change something, so that it matters who made the browser send it.
-pub(crate) fn is_unsafe(method: &Method) -> bool {
-    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+/// Reads `Sec-Fetch-Site`, in older browsers `Origin`, or else `Referer`. Requests of `trusted`
+/// origins count as the app's own.
+pub(crate) fn initiator(headers: &HeaderMap, ours: &Url, trusted: &[String]) -> Initiator {
+    let origin = headers.get(header::ORIGIN);
+    let is_trusted = |origin: &[u8]| trusted.iter().any(|trusted| origin == trusted.as_bytes());
+    let is_own = if let Some(site) = headers.get("sec-fetch-site") {
+        site == "same-origin"
+            || site == "none"
+            || origin.is_some_and(|origin| is_trusted(origin.as_bytes()))
+    } else {
+        let referer = || {
+            let referer = headers.get(header::REFERER)?;
+            let url = Url::parse(referer.to_str().unwrap_or_default());
+            Some(url.map_or_else(|_| "null".to_owned(), |url| url.origin().ascii_serialization()))
+        };
+        let origin = origin.map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned());
+        let Some(origin) = origin.or_else(referer) else { return Initiator::Unknown };
+        origin == ours.origin().ascii_serialization() || is_trusted(origin.as_bytes())
+    };
+    if is_own { Initiator::Own } else { Initiator::Other }
+}
+
+/// Whether a request may change something, so that it matters which site made the browser send it.
+/// A WebSocket does: browsers open one to any site, with its cookies, and its messages carry no
+/// `Origin`. Over HTTP/1.1 it is a `GET` with `Upgrade`, over HTTP/2 an extended `CONNECT`.
+pub(crate) fn is_state_changing<B>(request: &Request<B>) -> bool {
+    let is_read =
+        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+    !is_read
+        || request.headers().contains_key(header::UPGRADE)
+        || request.headers().get("sec-fetch-mode").is_some_and(|mode| mode == "websocket")
 }
 
 /// Whether a person's browser is going to show the answer: it wants a page then, not JSON.
@@ -121,7 +144,7 @@ mod tests {
         let check = |name: &'static str, value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, HeaderValue::from_static(value));
-            is_cross_site(&headers, &ours, &[])
+            initiator(&headers, &ours, &[]) == Initiator::Other
         };
         assert!(!check("sec-fetch-site", "same-origin") && !check("sec-fetch-site", "none"));
         assert!(check("sec-fetch-site", "same-site") && check("sec-fetch-site", "cross-site"));
@@ -131,15 +154,43 @@ mod tests {
         {
             assert!(check("origin", origin), "{origin}");
         }
-        assert!(!is_cross_site(&HeaderMap::new(), &ours, &[]));
+        assert_eq!(initiator(&HeaderMap::new(), &ours, &[]), Initiator::Unknown);
+        assert!(!check("referer", "https://app.test/a?b") && !check("referer", "https://app.test"));
+        for referer in
+            ["https://evil.test/https://app.test/", "about:blank", "/a", "http://app.test/"]
+        {
+            assert!(check("referer", referer), "{referer}");
+        }
 
         let trusted = ["https://www.app.test".to_owned()];
         for (origin, refused) in [("https://www.app.test", false), ("https://x.app.test", true)] {
             let mut headers = HeaderMap::new();
             headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
-            assert_eq!(is_cross_site(&headers, &ours, &trusted), refused);
+            let expected = if refused { Initiator::Other } else { Initiator::Own };
+            assert_eq!(initiator(&headers, &ours, &trusted), expected);
             headers.insert("sec-fetch-site", HeaderValue::from_static("same-site"));
-            assert_eq!(is_cross_site(&headers, &ours, &trusted), refused);
+            let expected = if refused { Initiator::Other } else { Initiator::Own };
+            assert_eq!(initiator(&headers, &ours, &trusted), expected);
+        }
+    }
+
+    #[test]
+    fn websocket_upgrades_are_state_changing() {
+        let check = |method: Method, headers: &[(&'static str, &'static str)]| {
+            let mut request = Request::builder().method(method).body(()).unwrap();
+            for (name, value) in headers {
+                request.headers_mut().insert(*name, HeaderValue::from_static(value));
+            }
+            is_state_changing(&request)
+        };
+        for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE] {
+            assert!(!check(method.clone(), &[("sec-fetch-mode", "navigate")]), "{method}");
+            assert!(check(method.clone(), &[("upgrade", "websocket")]), "{method}");
+            assert!(check(method.clone(), &[("upgrade", "h2c, WebSocket")]), "{method}");
+            assert!(check(method, &[("sec-fetch-mode", "websocket")]));
+        }
+        for method in ["POST", "PUT", "PATCH", "DELETE", "CONNECT", "PROPFIND"] {
+            assert!(check(method.parse().unwrap(), &[]), "{method}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::mark::SessionMark;
 use super::{RequireSession, ResponseFuture, SessionRejection};
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded};
-use crate::origin::is_unsafe;
+use crate::origin::is_state_changing;
 use crate::session::{self, Cookie, Found, Live, NoPrincipal, Session, Settled, forget_identity};
 
 /// The service of [`RequireSession`].
@@ -57,8 +57,7 @@ impl RequireSession {
         Verdict::Decided(match found {
             // Without a session there is nothing that another site could make use of.
             Found::Live(_) | Found::Due(_)
-                if is_unsafe(request.method())
-                    && self.sessions.is_cross_site(request.headers()) =>
+                if is_state_changing(request) && self.sessions.is_cross_site(request.headers()) =>
             {
                 self.refuse(SessionRejection::CrossSite, request)
             }

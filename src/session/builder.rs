@@ -109,7 +109,8 @@ impl SessionsBuilder {
 
     /// An origin whose pages may change things in the person's name, such as that of a single-page
     /// app beside this server; call it again for further ones. Requests of all others than the
-    /// app's own origin are refused, unless they are of a method that only reads.
+    /// app's own origin are refused, unless they are of a method that only reads; WebSockets of other
+    /// origins are refused.
     pub fn trusted_origin(mut self, origin: impl Into<String>) -> Self {
         self.trusted_origins.push(origin.into());
         self

@@ -80,7 +80,7 @@ use self::refresh::Refreshes;
 use self::revocation::{Revocable, Revocations};
 use self::stored::StoredSessions;
 use crate::challenge::ChallengeContext;
-use crate::origin::is_cross_site;
+use crate::origin::{Initiator, initiator};
 use crate::scalekit::Scalekit;
 use crate::shared_store::SharedStore;
 use crate::text_cache::TextCache;
@@ -208,9 +208,13 @@ impl Sessions {
         &self.0.redirect_uri
     }
 
+    pub(crate) fn initiator(&self, headers: &HeaderMap) -> Initiator {
+        initiator(headers, &self.0.redirect_uri, &self.0.trusted_origins)
+    }
+
     /// Whether a page of another site made the browser send this.
     pub(crate) fn is_cross_site(&self, headers: &HeaderMap) -> bool {
-        is_cross_site(headers, &self.0.redirect_uri, &self.0.trusted_origins)
+        self.initiator(headers) == Initiator::Other
     }
 
     pub(crate) fn post_logout_redirect_uri(&self) -> &Url {

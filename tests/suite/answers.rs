@@ -1,9 +1,14 @@
 //! Who gets which answer: the table, row by row, for cookie and for bearer routes.
 
+use std::convert::Infallible;
+
 use axum::Router;
+use axum::body::Body;
 use axum::routing::{any, get};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use tower::{ServiceExt as _, service_fn};
+use tower_layer::Layer as _;
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
 use tower_scalekit::challenge::{Realm, ScopeToken};
 use tower_scalekit::oauth::SsoError;
@@ -14,8 +19,8 @@ use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
 use tower_scalekit::{Principal, RequireScope, RequireSession, RequireToken, Sandbox};
 
 use crate::support::{
-    Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, request, sandbox_builder, send,
-    set_cookies, with_parameters,
+    Browser, FETCH, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, request, sandbox_builder,
+    send, set_cookies, with_parameters,
 };
 
 fn bearer(sandbox: &Sandbox) -> RequireToken {
@@ -163,6 +168,50 @@ async fn cookie_of_a_session_that_was_ended_here_stays_for_its_successor() {
     assert_eq!((late.status(), set_cookies(late.headers()).len()), (StatusCode::UNAUTHORIZED, 0));
     jane.take_in(&late);
     assert_eq!(jane.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_websocket_of_another_site_is_rejected() {
+    let world = World::new();
+    let jane = world.logged_in(JANE).await;
+    let guarded =
+        RequireSession::new(&world.sessions).layer(service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        }));
+    let status = async |browser: &Browser, method: Method, headers: &[(&str, &str)]| {
+        let request = browser.request(method, "/socket", headers);
+        guarded.clone().oneshot(request).await.unwrap().status()
+    };
+    // HTTP/1.1, HTTP/1.1 behind a proxy that removes `Upgrade`, and HTTP/2.
+    let handshakes = [
+        (Method::GET, ("upgrade", "websocket")),
+        (Method::GET, ("sec-fetch-mode", "websocket")),
+        (Method::CONNECT, ("sec-websocket-version", "13")),
+    ];
+    for (method, handshake) in handshakes {
+        for other in [
+            &[handshake, ("origin", "https://blog.example.com"), ("sec-fetch-site", "same-site")][..],
+            &[handshake, ("origin", "https://evil.test"), ("sec-fetch-site", "cross-site")],
+            &[handshake, ("origin", "https://evil.test")],
+            &[handshake, ("origin", "null")],
+        ] {
+            let rejected = status(&jane, method.clone(), other).await;
+            assert_eq!(rejected, StatusCode::FORBIDDEN, "{method} {other:?}");
+            let nobody = status(&world.browser(), method.clone(), other).await;
+            assert_eq!(nobody, StatusCode::UNAUTHORIZED, "{method} {other:?}");
+        }
+        for own in [
+            &[handshake, ("origin", ORIGIN), ("sec-fetch-site", "same-origin")][..],
+            &[handshake, ("origin", ORIGIN)],
+            &[handshake],
+        ] {
+            assert_eq!(
+                status(&jane, method.clone(), own).await,
+                StatusCode::OK,
+                "{method} {own:?}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
