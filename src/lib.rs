@@ -169,6 +169,7 @@ mod replay_body;
 mod return_to;
 mod telemetry;
 mod text_cache;
+mod url_path;
 mod words;
 
 pub use self::body::ResponseBody;

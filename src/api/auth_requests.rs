@@ -17,7 +17,7 @@
 //! let api = scalekit.api().auth_requests();
 //! // api.set_user("conn_1", &login.id, &LoginUser::new("your-id-of-jane", "jane@acme.test")).await?;
 //! assert_eq!(
-//!     api.callback_url("conn_1", &login.state).as_str(),
+//!     api.callback_url("conn_1", &login.state)?.as_str(),
 //!     "https://acme.scalekit.dev/sso/v1/connections/conn_1/partner:callback?state=a%26b",
 //! );
 //! # Ok(())
@@ -27,12 +27,10 @@
 use std::fmt;
 
 use http::Method;
-use percent_encoding::utf8_percent_encode;
 use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
-use super::request::ENCODED;
 use super::{Api, ApiError};
 use crate::query::Parameter;
 
@@ -64,13 +62,13 @@ impl AuthRequestsApi {
     }
 
     /// Where to send the browser afterwards, with the `state` that it came with.
-    #[must_use]
-    pub fn callback_url(&self, connection_id: &str, state: &str) -> Url {
-        let connection_id = utf8_percent_encode(connection_id, ENCODED);
-        let path = format!("/sso/v1/connections/{connection_id}/partner:callback");
-        let mut url = self.0.scalekit.endpoint(&path);
-        url.query_pairs_mut().append_pair("state", state);
-        url
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidCall`] for a `connection_id` that is empty or has dot segments.
+    pub fn callback_url(&self, connection_id: &str, state: &str) -> Result<Url, ApiError> {
+        let path = "/sso/v1/connections/{connection_id}/partner:callback";
+        let request = self.0.request(Method::GET, path);
+        request.path_parameter("connection_id", connection_id).query("state", state).url()
     }
 }
 

@@ -8,17 +8,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use url::Url;
 
 use super::answer;
 use super::error::ApiError;
 use super::retry::Retries;
 use crate::http_client::SendLimits;
 use crate::scalekit::Scalekit;
+use crate::url_path::has_dot_segments;
 
 /// Everything but the unreserved characters of RFC 3986: also `:`, behind which gateways look for
 /// a verb.
-pub(super) const ENCODED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A call of the API that is being put together. Made by [`Api::request`](super::Api::request).
 #[derive(Clone)]
@@ -43,7 +44,8 @@ impl ApiRequest {
         Self { scalekit, method, path, query, body, deadline, max_answer_bytes, retries, problem }
     }
 
-    /// Puts a value, percent-encoded, in the place of `{name}` in the path.
+    /// Replaces `{name}` in the path with a value, percent-encoded. [Sending](Self::send) fails with
+    /// [`ApiError::InvalidCall`] if the value is empty or has a dot segment, such as `../users`.
     pub fn path_parameter(mut self, name: &'static str, value: &str) -> Self {
         let place = format!("{{{name}}}");
         if value.is_empty() {
@@ -138,29 +140,23 @@ impl ApiRequest {
         super::transport::send(&scalekit, self.build()?, retries).await
     }
 
-    /// The request but for its token.
-    fn build(self) -> Result<Request<Bytes>, ApiError> {
+    /// The address that the call is sent to.
+    pub(super) fn url(&self) -> Result<Url, ApiError> {
         if let Some(problem) = self.problem {
             return Err(ApiError::InvalidCall(problem));
         }
-        let mut url = self.scalekit.endpoint(&self.path);
-        // A URL resolves dot segments, also encoded ones, and encodes or drops what no path has,
-        // such as the braces of a parameter that was not given: the path that is sent must be the
-        // path that was meant.
-        let base = self.scalekit.endpoint("");
-        let sent = url.path().strip_prefix(base.path().trim_end_matches('/'));
-        if sent != Some(self.path.as_str()) || !self.path.starts_with('/') {
-            return Err(ApiError::InvalidCall(
-                "the path has dot segments, characters that paths do not have, or a parameter \
-                 that was not given",
-            ));
-        }
+        let mut url = api_url(&self.scalekit, "", &self.path)?;
         if !self.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&self.query);
         }
+        Ok(url)
+    }
+
+    /// The request but for its token.
+    fn build(self) -> Result<Request<Bytes>, ApiError> {
         let mut request = Request::builder()
+            .uri(self.url()?.as_str())
             .method(self.method)
-            .uri(url.as_str())
             .header(header::ACCEPT, HeaderValue::from_static("application/json"));
         if self.body.is_some() {
             let json = HeaderValue::from_static("application/json");
@@ -173,6 +169,23 @@ impl ApiRequest {
         request.extensions_mut().insert(limits);
         Ok(request)
     }
+}
+
+/// The address of a path below `prefix`, exactly as it is written.
+///
+/// A URL resolves dot segments, and encodes or drops what no path has, such as the braces of a
+/// parameter that was not given; servers further on resolve dot segments in more spellings.
+pub(super) fn api_url(scalekit: &Scalekit, prefix: &str, path: &str) -> Result<Url, ApiError> {
+    let url = scalekit.endpoint(&format!("{prefix}{path}"));
+    let base = scalekit.endpoint(prefix);
+    let sent = url.path().strip_prefix(base.path().trim_end_matches('/'));
+    if !path.starts_with('/') || sent != Some(path) || has_dot_segments(path) {
+        return Err(ApiError::InvalidCall(
+            "the path has dot segments (also encoded ones), characters that paths do not have, or a \
+             parameter that was not given",
+        ));
+    }
+    Ok(url)
 }
 
 // By hand: query and body may hold what is nobody's business.

@@ -43,7 +43,7 @@ mod proxy;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderName, Method, Request, Response};
 
 use super::connected_accounts::AccountKey;
 use super::retry::Retries;
@@ -51,6 +51,7 @@ use super::{Api, ApiError, answer};
 
 pub use self::execute::{ExecuteError, ToolCall, ToolError, ToolResult};
 pub use self::lists::{AvailableTools, ScopedTool, ScopedTools, Tool, Tools};
+pub use self::proxy::ServiceLocation;
 
 /// A service may take its time, and answer at length.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -58,27 +59,30 @@ const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
 /// The calls about tools. Made by [`Api::tools`].
 #[derive(Clone, Debug)]
-pub struct ToolsApi(Api);
+pub struct ToolsApi {
+    api: Api,
+    forwarded_headers: Vec<HeaderName>,
+}
 
 impl ToolsApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api, forwarded_headers: Vec::new() }
     }
 
     /// All tools that there are.
     pub fn list(&self) -> Tools {
-        Tools::new(self.0.request(Method::GET, "/api/v1/tools"))
+        Tools::new(self.api.request(Method::GET, "/api/v1/tools"))
     }
 
     /// The tools of a user's accounts, with the account that each is for.
     pub fn scoped(&self, identifier: &str) -> ScopedTools {
-        let request = self.0.request(Method::GET, "/api/v1/tools/scoped");
+        let request = self.api.request(Method::GET, "/api/v1/tools/scoped");
         ScopedTools::new(request.filter("identifier", identifier))
     }
 
     /// The tools that a user could use, with accounts that are connected or may be.
     pub fn available(&self, identifier: &str) -> AvailableTools {
-        let request = self.0.request(Method::GET, "/api/v1/tools/available");
+        let request = self.api.request(Method::GET, "/api/v1/tools/available");
         AvailableTools::new(request.filter("identifier", identifier))
     }
 
@@ -89,18 +93,26 @@ impl ToolsApi {
     /// # Errors
     /// [`ExecuteError::Tool`] when the service said no, [`ExecuteError::Api`] when Scalekit did.
     pub async fn execute(&self, call: &ToolCall) -> Result<ToolResult, ExecuteError> {
-        let request = self.0.request(Method::POST, "/api/v1/execute_tool").json(call);
+        let request = self.api.request(Method::POST, "/api/v1/execute_tool").json(call);
         let request = call.account().check(request).retries(Retries::Never);
         let request = request.deadline(DEADLINE).max_answer_bytes(MAX_ANSWER_BYTES);
         let response = request.send_raw().await?;
-        if let Some(error) = answer::tool_error(&response, &self.0.scalekit) {
+        if let Some(error) = answer::tool_error(&response, &self.api.scalekit) {
             return Err(ExecuteError::Tool(error));
         }
-        Ok(answer::read(&response, &self.0.scalekit)?)
+        Ok(answer::read(&response, &self.api.scalekit)?)
+    }
+
+    /// Forwards a request header to services in addition to the default ones: see
+    /// [`proxy`](Self::proxy). Call it again for further ones.
+    #[must_use]
+    pub fn forward_header(mut self, name: HeaderName) -> Self {
+        self.forwarded_headers.push(name);
+        self
     }
 
     /// Sends any request to the service of an account, with the user's token added by Scalekit, and
-    /// gives the answer as it is. Takes up to 60 s.
+    /// returns the service's response. Takes up to 60 s.
     ///
     /// It is sent once; `GET`, `PUT` and others that do the same however often they are made once
     /// more, with a new token, when the answer is a 401 in the environment's own words. A service
@@ -110,18 +122,29 @@ impl ToolsApi {
     /// The proxy knows accounts by [connection name and identifier](AccountKey::of) alone.
     ///
     /// The request's address is the path at the service, such as `/gmail/v1/users/me/profile`.
-    /// `Authorization`, `Cookie`, `Host` and the headers of a single connection are left behind.
+    ///
+    /// **Request headers** are forwarded from an allow list: `Accept` and `Accept-*`, `Content-*`,
+    /// `If-*`, `Range`, `Cache-Control`, `Pragma` and `User-Agent`. Name others with
+    /// [`forward_header`](Self::forward_header).
+    ///
+    /// **Response headers** that act on the origin that serves them are removed: `Set-Cookie`, CORS
+    /// headers, `Clear-Site-Data`, `Strict-Transport-Security`, `X-Accel-*` and others, and those of a
+    /// single connection. `Location` is in the response's extensions, as [`ServiceLocation`]. The
+    /// body is the service's: do not return it to a browser as a page of your app.
     ///
     /// # Errors
-    /// When there is no answer: also [`ApiError::InvalidCall`] for an address that has a host or
-    /// leads out of the proxy, and for an account that is told in another way. The service's own
-    /// errors are answers.
+    /// When there is no response: also [`ApiError::InvalidCall`] for an address that has a host or
+    /// dot segments in any spelling, for an account that is given in another way, and for a
+    /// `forward_header` that is never forwarded (credentials, headers of a single connection,
+    /// headers that select the account or replace the method or path). The service's own errors are
+    /// responses.
     pub async fn proxy(
         &self,
         account: &AccountKey,
         request: Request<impl Into<Bytes>>,
     ) -> Result<Response<Bytes>, ApiError> {
-        let request = proxy::proxied(&self.0.scalekit, account, request.map(Into::into))?;
-        super::transport::send(&self.0.scalekit, request, Retries::Proxied).await
+        let (scalekit, request) = (&self.api.scalekit, request.map(Into::into));
+        let request = proxy::proxied(scalekit, account, &self.forwarded_headers, request)?;
+        super::transport::send(scalekit, request, Retries::Proxied).await.map(proxy::returned)
     }
 }

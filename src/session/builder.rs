@@ -20,6 +20,7 @@ use crate::scalekit::Scalekit;
 use crate::shared_store::{MemoryStore, SharedStore};
 use crate::telemetry;
 use crate::text_cache::{TextCache, check_cache_capacity};
+use crate::url_path::has_dot_segments;
 
 /// The longest that browsers keep a cookie.
 const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
@@ -351,15 +352,8 @@ impl Paths {
 
 /// Whether it is a path of this host that a router takes letter by letter.
 pub(crate) fn is_plain_path(path: &str) -> bool {
-    // A browser never asks for these: it goes up instead.
-    let is_dots = |segment: &str| {
-        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
-        segment == "." || segment == ".."
-    };
-    path.starts_with('/')
-        && !path.starts_with("//")
-        && is_plain(path)
-        && !path.split('/').any(is_dots)
+    // A browser resolves dot segments: it never requests such a path.
+    path.starts_with('/') && !path.starts_with("//") && is_plain(path) && !has_dot_segments(path)
 }
 
 fn is_plain(path: &str) -> bool {

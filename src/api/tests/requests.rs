@@ -35,13 +35,11 @@ async fn an_identifier_is_one_segment_whatever_is_in_it() {
     let (api, sent) = recorded("");
     for (id, expected) in [
         ("ses_../", "ses_..%2F"),
-        ("../../users", "..%2F..%2Fusers"),
         ("ses_1/revoke", "ses_1%2Frevoke"),
         ("ses_1:revoke", "ses_1%3Arevoke"),
         ("ses_1?page_size=1#x", "ses_1%3Fpage_size%3D1%23x"),
         ("ses_é", "ses_%C3%A9"),
-        ("%2e%2e", "%252e%252e"),
-        ("..\\", "..%5C"),
+        ("ses_%2e%2e", "ses_%252e%252e"),
         ("a b\r\nHost: x", "a%20b%0D%0AHost%3A%20x"),
         ("{session_id}", "%7Bsession_id%7D"),
     ] {
@@ -53,12 +51,25 @@ async fn an_identifier_is_one_segment_whatever_is_in_it() {
         assert_eq!(last.path_and_query().unwrap().as_str(), format!("/api/v1/sessions/{expected}"));
     }
     let before = sent.lock().unwrap().len();
-    for id in ["", ".", ".."] {
+    for id in
+        ["", ".", "..", "../../users", "ses_1/../x", "%2e%2e", "..\\", "..;", "..%2Fusers", ".. "]
+    {
         let unsendable = api.sessions().get(id).await;
         assert!(matches!(unsendable, Err(ApiError::InvalidCall(_))), "{id}");
+        let unsendable = api.auth_requests().callback_url(id, "state");
+        assert!(matches!(unsendable, Err(ApiError::InvalidCall(_))), "{id}");
     }
-    for path in ["/api/v1/../../keys", "/api/v1/%2e%2e/x", "/x?y", "/x#y", "/{id}", "x", "/a b", ""]
-    {
+    for path in [
+        "/api/v1/../../keys",
+        "/api/v1/%2e%2e/x",
+        "/api/v1/..;/x",
+        "/x?y",
+        "/x#y",
+        "/{id}",
+        "x",
+        "/a b",
+        "",
+    ] {
         let unsendable = api.request(Method::GET, path).send_raw().await;
         assert!(matches!(unsendable, Err(ApiError::InvalidCall(_))), "{path}");
     }

@@ -1,38 +1,35 @@
-//! A request on its way to a service by way of the environment.
+//! A request to a service through the environment's proxy.
+
+mod headers;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Extensions, Method, Request, Version};
-use percent_encoding::percent_decode;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Extensions, Method, Request, Response, Version};
 
 use super::{DEADLINE, MAX_ANSWER_BYTES};
 use crate::api::ApiError;
 use crate::api::connected_accounts::AccountKey;
+use crate::api::request::api_url;
 use crate::http_client::SendLimits;
 use crate::scalekit::Scalekit;
 
 const CONNECTION_NAME: HeaderName = HeaderName::from_static("connection_name");
 const IDENTIFIER: HeaderName = HeaderName::from_static("identifier");
 
-/// What is of one connection (RFC 9110 section 7.6.1), of another server, or set anew.
-const LEFT_BEHIND: [HeaderName; 11] = [
-    header::AUTHORIZATION,
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::COOKIE,
-    header::HOST,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+/// The `Location` of a proxied response, in the extensions of the response: an address at the
+/// service, chosen by the service.
+///
+/// It is not in the headers because a browser would follow it if the app returned the response as it
+/// is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceLocation(pub HeaderValue);
 
-/// The request as the environment's proxy takes it, but for the token.
+/// The request as the environment's proxy expects it, except for the token. Forwards the headers
+/// `named` besides the default ones.
 pub(super) fn proxied(
     scalekit: &Scalekit,
     account: &AccountKey,
+    named: &[HeaderName],
     request: Request<Bytes>,
 ) -> Result<Request<Bytes>, ApiError> {
     // Its headers have no place for more: what is left out could mean another account.
@@ -49,23 +46,12 @@ pub(super) fn proxied(
     if parts.uri.authority().is_some() || parts.uri.scheme().is_some() {
         return Err(ApiError::InvalidCall("the address of a proxied request is a path"));
     }
-    let path = parts.uri.path();
-    let mut url = scalekit.endpoint(&format!("/proxy{path}"));
-    let base = scalekit.endpoint("/proxy");
-    // A URL resolves dot segments, and mends what no path has: what is sent must be what was meant.
-    if !path.starts_with('/')
-        || has_dot_segments(path)
-        || url.path().strip_prefix(base.path()) != Some(path)
-    {
-        let problem = "the path of a proxied request has dot segments or characters that paths do \
-                       not have";
-        return Err(ApiError::InvalidCall(problem));
-    }
+    let mut url = api_url(scalekit, "/proxy", parts.uri.path())?;
     url.set_query(parts.uri.query());
     parts.uri = url.as_str().parse().map_err(|_| {
         ApiError::InvalidCall("the address of a proxied request cannot be requested")
     })?;
-    forward_only_what_may_be(&mut parts.headers);
+    headers::retain_forwarded(&mut parts.headers, named)?;
     let value = |text: &str| match HeaderValue::from_str(text) {
         // What is not ASCII is read in one way here and in another there: as somebody else's.
         // White space around it is lost on the way.
@@ -80,41 +66,15 @@ pub(super) fn proxied(
     Ok(Request::from_parts(parts, body))
 }
 
-fn forward_only_what_may_be(headers: &mut HeaderMap) {
-    let named = headers.get_all(header::CONNECTION).iter();
-    let named = named.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    let named: Vec<_> = named.map(|name| name.trim().to_ascii_lowercase()).collect();
-    for name in named {
-        headers.remove(name);
+/// The response of the service, without what acts on the app that returns it to a browser.
+pub(super) fn returned(mut response: Response<Bytes>) -> Response<Bytes> {
+    let location = response.headers_mut().remove(header::LOCATION);
+    headers::remove_not_returned(response.headers_mut());
+    if let Some(location) = location {
+        response.extensions_mut().insert(ServiceLocation(location));
     }
-    for name in LEFT_BEHIND {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
-    // For some that pass it on it is the same as with the underscore.
-    headers.remove("connection-name");
+    response
 }
-
-/// However often they are encoded: nobody knows how often they are decoded on the way. What is
-/// encoded more often than anybody would is taken for some.
-fn has_dot_segments(path: &str) -> bool {
-    let mut path = path.as_bytes().to_vec();
-    for _ in 0..MAX_DECODINGS {
-        let is_dots = |segment: &[u8]| segment == b"." || segment == b"..";
-        if path.split(|byte| matches!(byte, b'/' | b'\\')).any(is_dots) {
-            return true;
-        }
-        let decoded: Vec<u8> = percent_decode(&path).collect();
-        if decoded == path {
-            return false;
-        }
-        path = decoded;
-    }
-    true
-}
-
-const MAX_DECODINGS: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -128,7 +88,8 @@ mod tests {
 
     fn sent(request: Request<&'static str>) -> Result<Request<Bytes>, ApiError> {
         let account = AccountKey::of("gmail", "user_123");
-        proxied(&scalekit(), &account, request.map(Bytes::from))
+        let named = [HeaderName::from_static("x-goog")];
+        proxied(&scalekit(), &account, &named, request.map(Bytes::from))
     }
 
     #[test]
@@ -155,6 +116,8 @@ mod tests {
             "/gmail/%252e%252e/keys",
             "/gmail/..%5c..%5ckeys",
             "/gmail/./keys",
+            "/gmail/..;/keys",
+            "/gmail/..;a=b/..%3B/keys",
             "/..",
             "https://evil.test/gmail",
             "//evil.test:80",
@@ -179,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a12_credentials_and_headers_of_one_hop_stay_here() {
+    fn only_allowed_and_named_headers_are_forwarded() {
         let mut request = Request::get("/gmail/v1/x").body("").unwrap();
         for (name, value) in [
             ("authorization", "Bearer mine"),
@@ -194,22 +157,59 @@ mod tests {
             ("proxy-authorization", "Basic x"),
             ("content-length", "7"),
             ("connection_name", "slack"),
-            ("identifier", "somebody-else"),
+            ("identifier", "another-user"),
+            ("connected_account_id", "ca_2"),
+            ("organization_id", "org_2"),
+            ("organization-id", "org_2"),
+            ("user_id", "usr_2"),
+            ("x-original-url", "/api/v1/organizations"),
+            ("x-rewrite-url", "/api/v1/organizations"),
+            ("x-http-method-override", "DELETE"),
+            ("x-forwarded-for", "203.0.113.1"),
+            ("x-forwarded-host", "evil.test"),
+            ("forwarded", "host=evil.test"),
+            ("x-unknown", "1"),
+            ("accept", "application/json"),
+            ("if-none-match", "\"1\""),
+            ("x-goog", "1"),
         ] {
             request.headers_mut().append(name, HeaderValue::from_static(value));
         }
         let sent = sent(request).unwrap();
         let mut names: Vec<_> = sent.headers().keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["connection_name", "identifier"]);
+        assert_eq!(names, ["accept", "connection_name", "identifier", "if-none-match", "x-goog"]);
         assert_eq!(sent.headers().get_all("identifier").iter().count(), 1);
         assert_eq!(sent.headers()["identifier"], "user_123");
     }
 
     #[test]
-    fn a_path_that_is_encoded_over_and_over_is_judged_at_once() {
-        assert!(has_dot_segments(&format!("/%{}", "25".repeat(32_000))));
-        assert!(!has_dot_segments("/a%252Fb"));
+    fn a_forwarded_header_that_connection_names_is_removed() {
+        let request = Request::get("/gmail/v1/x").header("connection", "Accept, x-goog");
+        let request = request.header("accept", "*/*").header("x-goog", "1").body("").unwrap();
+        assert_eq!(sent(request).unwrap().headers().len(), 2);
+    }
+
+    #[test]
+    fn credentials_account_and_overrides_cannot_be_named() {
+        for name in [
+            "authorization",
+            "cookie",
+            "host",
+            "connection",
+            "connection_name",
+            "connection-name",
+            "connected-account-id",
+            "organization_id",
+            "x-original-url",
+            "x-http-method-override",
+            "x-forwarded-for",
+        ] {
+            let request = Request::get("/gmail/v1/x").body(Bytes::new()).unwrap();
+            let account = AccountKey::of("gmail", "user_123");
+            let sent = proxied(&scalekit(), &account, &[HeaderName::from_static(name)], request);
+            assert!(matches!(sent, Err(ApiError::InvalidCall(_))), "{name}");
+        }
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
             ("gmail", "\tbob"),
         ] {
             let request = Request::get("/gmail/v1/x").body(Bytes::new()).unwrap();
-            let sent = proxied(&scalekit(), &AccountKey::of(name, identifier), request);
+            let sent = proxied(&scalekit(), &AccountKey::of(name, identifier), &[], request);
             assert!(matches!(sent, Err(ApiError::InvalidCall(_))), "{name} {identifier}");
         }
     }
@@ -244,7 +244,7 @@ mod tests {
             [AccountKey::id("ca_1"), jane().organization_id("org_1"), jane().user_id("usr_1")]
         {
             let request = Request::get("/gmail/v1/x").body(Bytes::new()).unwrap();
-            let sent = proxied(&scalekit(), &account, request);
+            let sent = proxied(&scalekit(), &account, &[], request);
             assert!(matches!(sent, Err(ApiError::InvalidCall(_))), "{account:?}");
         }
     }

@@ -1,14 +1,15 @@
 //! Tools, and the proxy to the services themselves.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderName, Method, Request, Response, StatusCode};
 use serde_json::json;
 use tower_scalekit::api::ApiError;
 use tower_scalekit::api::connected_accounts::AccountKey;
-use tower_scalekit::api::tools::{ExecuteError, ToolCall};
+use tower_scalekit::api::tools::{ExecuteError, ServiceLocation, ToolCall};
 use tower_scalekit::sandbox::{Endpoint, Fault};
 
 use super::{environment, fetch, user};
@@ -155,6 +156,53 @@ async fn the_proxy_passes_on_what_the_service_says() {
     for outside in ["/../api/v1/organizations", "/%2e%2e/keys", "https://evil.test/"] {
         assert!(matches!(send(outside).await, Err(ApiError::InvalidCall(_))), "{outside}");
     }
+}
+
+#[tokio::test]
+async fn a_proxied_response_keeps_no_header_that_acts_on_the_apps_origin() {
+    let (sandbox, api, _) = environment();
+    sandbox.add_connected_account("gmail", "user_123");
+    let removed = [
+        ("set-cookie", "__Host-scalekit_session=x; Path=/; Secure"),
+        ("set-cookie2", "a=b"),
+        ("access-control-allow-origin", "https://evil.test"),
+        ("access-control-allow-credentials", "true"),
+        ("access-control-expose-headers", "*"),
+        ("timing-allow-origin", "*"),
+        ("connection", "close, x-hop"),
+        ("x-hop", "1"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-authenticate", "Basic"),
+        ("transfer-encoding", "chunked"),
+        ("trailer", "x-checksum"),
+        ("upgrade", "h2c"),
+        ("location", "https://evil.test/"),
+        ("refresh", "0; url=https://evil.test/"),
+        ("clear-site-data", "\"*\""),
+        ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+        ("service-worker-allowed", "/"),
+        ("x-accel-redirect", "/internal/secrets"),
+        ("x-sendfile", "/etc/passwd"),
+    ];
+    let kept = [
+        ("content-type", "application/json"),
+        ("etag", "\"1\""),
+        ("link", "</next>; rel=next"),
+        ("retry-after", "5"),
+        ("x-ratelimit-remaining", "7"),
+        ("www-authenticate", "Bearer"),
+    ];
+    let mut answer = Response::builder().status(StatusCode::FOUND);
+    for (name, value) in removed.into_iter().chain(kept) {
+        answer = answer.header(name, value);
+    }
+    sandbox.fail_times(Endpoint::Api, 1, Fault::Answer(answer.body(Bytes::new()).unwrap()));
+    let request = Request::get("/gmail/v1/users/me/profile").body("").unwrap();
+    let response = api.tools().proxy(&user(), request).await.unwrap();
+    let names: BTreeSet<_> = response.headers().keys().map(HeaderName::as_str).collect();
+    assert_eq!(names, kept.map(|(name, _)| name).into());
+    let location = response.extensions().get::<ServiceLocation>().unwrap();
+    assert_eq!(location.0, "https://evil.test/");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Connected accounts and tools.
 
 use futures::TryStreamExt as _;
-use http::Request;
+use http::{HeaderName, Request};
 use serde_json::json;
 use tower_scalekit::Sandbox;
 use tower_scalekit::api::Api;
@@ -114,6 +114,8 @@ impl Calls {
         tools.execute(&fetch).await.unwrap_err();
         let profile = Request::get("/gmail/v1/users/me/profile").body("").unwrap();
         let user = AccountKey::of("gmail", "user_123");
+        let named = HeaderName::from_static("x-goog-user-project");
+        let tools = &call!(calls, ToolsApi::forward_header(tools.clone(), named));
         call!(calls, ToolsApi::proxy(tools, &user, profile)).await.unwrap();
     }
 }

@@ -148,7 +148,7 @@ impl Calls {
         let user = LoginUser::new("your-id-of-john", JOHN);
         let told = call!(calls, AuthRequestsApi::set_user(auth_requests, "conn_1", "lri_1", &user));
         told.await.unwrap_err();
-        let _ = call!(calls, AuthRequestsApi::callback_url(auth_requests, "conn_1", "state"));
+        call!(calls, AuthRequestsApi::callback_url(auth_requests, "conn_1", "state")).unwrap();
     }
 }
 
