@@ -71,6 +71,7 @@
 //! | valid, not enough | 403 JSON that names what is missing; on bearer routes a challenge that names all scopes of the operation | `ScopeRejection::answer` |
 //! | what an MCP request asks for cannot be told for sure | 403, unless everything is allowed | `RequireMcpScope::judge`, by `Operation::of_body` |
 //! | a webhook that is not what was signed, or too old | 400, and the sender is told nothing | `WebhookRejection::answer`, in `webhook_verify/` |
+//! | a body that takes too long, or that others push out of memory (see [`BodyLimits`]) | 503 with `Retry-After` on webhook and interceptor routes; else 408, and 503 with `Retry-After` | `WebhookRejection::answer`, `ScopeRejection::answer`, `AuthFailure::status`, `PasswordlessFailure::status` |
 //! | a webhook that was handled, or is being handled | its answer again; 503 with `Retry-After` | `WebhookWait::poll_decide` |
 //! | nobody, where a session is optional | as if it were not optional | `LoginRequired::answer` |
 //! | no layer around it that asks who is there | 500, and the log names the layer | `ScopeRejection::answer` |
@@ -155,6 +156,7 @@ pub mod webhook;
 pub mod webhook_verify;
 
 mod body;
+mod body_limits;
 mod cache_policy;
 #[cfg(feature = "axum-core")]
 mod extract;
@@ -173,6 +175,7 @@ mod url_path;
 mod words;
 
 pub use self::body::ResponseBody;
+pub use self::body_limits::BodyLimits;
 pub use self::connect_account::ConnectAccount;
 pub use self::error::ConfigError;
 #[cfg(feature = "axum-core")]

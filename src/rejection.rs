@@ -163,6 +163,10 @@ pub(crate) fn misconfigured_answer() -> Response<Bytes> {
     json_answer(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
 }
 
+/// What is shown where unfinished bodies hold too much memory, and where one did not arrive in time.
+pub(crate) const OVERLOADED: &str = "Too many requests arrive slowly; try again in a moment";
+pub(crate) const REQUEST_TIMEOUT: &str = "The request took too long to arrive";
+
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use crate::cache_policy::{NO_STORE, vary_on_cookie};
 use crate::oauth::{Blame, SsoError};
 use crate::origin::is_shown;
 use crate::page;
-use crate::rejection::{Reason, json_answer, unavailable_answer};
+use crate::rejection::{OVERLOADED, REQUEST_TIMEOUT, Reason, json_answer, unavailable_answer};
+use crate::replay_body::BodyError;
 use crate::token::TokenError;
 
 /// Why a route of the login refused a request, and to whom.
@@ -68,6 +69,11 @@ pub enum AuthFailure {
     NotAdmitted,
     /// It comes from another issuer than the environment, or is meant for one (RFC 9207).
     OtherIssuer,
+    /// Too many bodies arrived slowly at once, and this one began before the others. Responds with
+    /// 503 and `Retry-After`.
+    Overloaded,
+    /// The request's body did not arrive in time. Responds with 408.
+    RequestTimeout,
     /// The request's body is larger than anything that makes sense.
     RequestTooLarge,
     /// The tokens that came for the code are not acceptable.
@@ -117,6 +123,17 @@ impl fmt::Debug for AuthRejection {
     }
 }
 
+impl From<BodyError> for AuthFailure {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Broken => Self::MalformedRequest,
+            BodyError::Evicted => Self::Overloaded,
+            BodyError::Late => Self::RequestTimeout,
+            BodyError::TooLarge => Self::RequestTooLarge,
+        }
+    }
+}
+
 impl AuthFailure {
     /// Whether the attempt to log in is over, so that its cookie is taken away.
     pub(super) fn ends_attempt(&self) -> bool {
@@ -146,6 +163,8 @@ impl AuthFailure {
             Self::NoSession => "login_required",
             Self::NotAdmitted => "login_not_admitted",
             Self::OtherIssuer => "other_issuer",
+            Self::Overloaded => "overloaded",
+            Self::RequestTimeout => "request_timeout",
             Self::RequestTooLarge => "request_too_large",
             Self::TokenRefused { .. } => "login_token_refused",
             Self::Unavailable => "temporarily_unavailable",
@@ -176,8 +195,11 @@ impl AuthFailure {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoSession => StatusCode::UNAUTHORIZED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Interrupted | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Interrupted | Self::Overloaded | Self::Unavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -206,6 +228,8 @@ impl AuthFailure {
             Self::Misconfigured => "The server is misconfigured; its log says how",
             Self::NoSession => "Log in first",
             Self::NotAdmitted => "This account may not use the app",
+            Self::Overloaded => OVERLOADED,
+            Self::RequestTimeout => REQUEST_TIMEOUT,
             Self::RequestTooLarge => "The request is too large",
             Self::TokenRefused { .. } => "The login could not be verified",
             Self::Unavailable => "The login service does not answer at the moment",

@@ -10,16 +10,14 @@ use tower_service::Service;
 use super::RouteFuture;
 use super::answer::{AuthFailure, AuthRejection};
 use super::route::Route;
-use crate::body::{BodyError, ResponseBody, read_bounded};
+use crate::body::ResponseBody;
 use crate::cache_policy::never_cache;
 use crate::query::Parameter;
 use crate::rejection::Rejected;
+use crate::replay_body::read_body;
 use crate::session::{LogoutError, Sessions};
 use crate::telemetry;
 use crate::token::TokenError;
-
-/// A logout token and what surrounds it in a form.
-const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Takes the word of the environment that somebody has logged out there: `POST
 /// /auth/backchannel-logout` with a `logout_token` (OpenID Connect Back-Channel Logout 1.0). Made by
@@ -75,10 +73,7 @@ impl BackchannelLogout {
         if !is_form(request.headers()) {
             return Err(AuthFailure::MalformedRequest);
         }
-        let body = read_bounded(body, MAX_BODY_BYTES).await.map_err(|error| match error {
-            BodyError::TooLarge => AuthFailure::RequestTooLarge,
-            BodyError::Broken(_) => AuthFailure::MalformedRequest,
-        })?;
+        let body = read_body(body, self.0.sessions.body_limits()).await?;
         let token = Parameter::of(&body, "logout_token").only();
         let token = token.ok_or(AuthFailure::MalformedRequest)?;
         self.0.sessions.log_out_by_token(&token).await.map_err(|error| match error {

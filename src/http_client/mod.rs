@@ -32,12 +32,11 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header;
 use http_body::Body;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 #[cfg(feature = "reqwest")]
 pub use self::reqwest_client::ReqwestClient;
 pub use self::service::ServiceClient;
-
-use crate::body::{BodyError, read_bounded};
 
 /// Sends exactly one HTTP request: no retry, no redirect, bounded body, a deadline.
 ///
@@ -136,10 +135,13 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    read_bounded(body, limit).await.map_err(|error| match error {
-        BodyError::Broken(error) => HttpClientError::Exchange(error),
-        BodyError::TooLarge => HttpClientError::BodyTooLarge { limit },
-    })
+    match Limited::new(body, limit).collect().await {
+        Ok(read) => Ok(read.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(HttpClientError::BodyTooLarge { limit })
+        }
+        Err(error) => Err(HttpClientError::Exchange(error)),
+    }
 }
 
 /// A client with no network behind it.

@@ -12,7 +12,8 @@ use crate::auth_routes::conceal_address;
 use crate::cache_policy::vary_on_cookie;
 use crate::origin::is_shown;
 use crate::page;
-use crate::rejection::{Reason, json_answer, unavailable_answer};
+use crate::rejection::{OVERLOADED, REQUEST_TIMEOUT, Reason, json_answer, unavailable_answer};
+use crate::replay_body::BodyError;
 
 /// Why a route of the login by e-mail refused a request, and how the person can go on.
 #[derive(Clone)]
@@ -53,6 +54,11 @@ pub enum PasswordlessFailure {
     NotAdmitted,
     /// The link was asked for in another browser, which these settings do not allow.
     OtherBrowser,
+    /// Too many bodies arrived slowly at once, and this one began before the others. Responds with
+    /// 503 and `Retry-After`.
+    Overloaded,
+    /// The request's body did not arrive in time. Responds with 408.
+    RequestTimeout,
     /// The request's body is larger than anything that makes sense.
     RequestTooLarge,
     /// The `state` that came back is not of an attempt of this browser: the link is somebody
@@ -109,6 +115,17 @@ impl fmt::Debug for PasswordlessRejection {
     }
 }
 
+impl From<BodyError> for PasswordlessFailure {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Broken => Self::MalformedRequest,
+            BodyError::Evicted => Self::Overloaded,
+            BodyError::Late => Self::RequestTimeout,
+            BodyError::TooLarge => Self::RequestTooLarge,
+        }
+    }
+}
+
 impl PasswordlessFailure {
     /// Whether the same mail may still be of use, so that the person goes back to the page that
     /// asks for its code.
@@ -135,6 +152,8 @@ impl PasswordlessFailure {
             Self::Misconfigured => "server_error",
             Self::NotAdmitted => "login_not_admitted",
             Self::OtherBrowser => "other_browser",
+            Self::Overloaded => "overloaded",
+            Self::RequestTimeout => "request_timeout",
             Self::RequestTooLarge => "request_too_large",
             Self::StateRefused => "state_refused",
             Self::TooManyAttempts => "too_many_attempts",
@@ -156,9 +175,10 @@ impl PasswordlessFailure {
             Self::CrossSite | Self::NotAdmitted => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManyAttempts | Self::TooManyMails { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -187,6 +207,8 @@ impl PasswordlessFailure {
                 "Open the link in the browser in which you asked for it, or ask for a new e-mail \
                  here"
             }
+            Self::Overloaded => OVERLOADED,
+            Self::RequestTimeout => REQUEST_TIMEOUT,
             Self::RequestTooLarge => "The request is too large",
             Self::StateRefused => {
                 "This link belongs to a login that was not started in this browser; \

@@ -11,16 +11,18 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::answer::PasswordlessFailure;
-use crate::body::{BodyError, read_bounded};
-
-/// An address, a page to return to with all its letters escaped, and what surrounds them.
-const MAX_BODY_BYTES: usize = 16 * 1024;
+use crate::body_limits::BodyLimits;
+use crate::replay_body::read_body;
 
 pub(super) struct Fields(BTreeMap<String, Zeroizing<String>>);
 
 impl Fields {
     /// Reads a form, in which no field is there twice, or a JSON object of texts.
-    pub(super) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Self, PasswordlessFailure>
+    pub(super) async fn read<B>(
+        headers: &HeaderMap,
+        body: B,
+        limits: &BodyLimits,
+    ) -> Result<Self, PasswordlessFailure>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -30,10 +32,7 @@ impl Fields {
             Some("application/json") => Self::of_json,
             _ => return Err(PasswordlessFailure::MalformedRequest),
         };
-        let body = read_bounded(body, MAX_BODY_BYTES).await.map_err(|error| match error {
-            BodyError::TooLarge => PasswordlessFailure::RequestTooLarge,
-            BodyError::Broken(_) => PasswordlessFailure::MalformedRequest,
-        })?;
+        let body = read_body(body, limits).await?;
         parse(&body).ok_or(PasswordlessFailure::MalformedRequest)
     }
 

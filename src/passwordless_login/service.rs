@@ -30,7 +30,7 @@ impl PasswordlessLogin {
         if self.0.sessions.is_cross_site(request.headers()) {
             return Err(PasswordlessFailure::CrossSite);
         }
-        Fields::read(request.headers(), body).await
+        Fields::read(request.headers(), body, self.0.sessions.body_limits()).await
     }
 
     /// The answer to a request that failed, in an attempt or outside of any.

@@ -6,7 +6,9 @@ use http::{Response, StatusCode, header};
 use serde::Serialize;
 
 use crate::challenge::{BearerError, Challenge, ScopeToken, expose_challenge};
-use crate::rejection::{Reason, json_answer, misconfigured_answer};
+use crate::rejection::{
+    OVERLOADED, REQUEST_TIMEOUT, Reason, json_answer, misconfigured_answer, unavailable_answer,
+};
 use crate::require_session::LoginRequired;
 
 /// Why [`RequireScope`](crate::RequireScope) did not let a request through.
@@ -30,6 +32,11 @@ pub enum ScopeRejection {
     /// The server is wrong, not the request: no layer around this one inserted a principal, or the
     /// requirement cannot be met by anybody. The log says which.
     Misconfigured,
+    /// Too many bodies arrived slowly at once, and this one began before the others. Responds with
+    /// 503 and `Retry-After`.
+    Overloaded,
+    /// The body, which says what is asked for, did not arrive in time. Responds with 408.
+    RequestTimeout,
 }
 
 impl Reason for ScopeRejection {
@@ -39,6 +46,8 @@ impl Reason for ScopeRejection {
             Self::Insufficient { .. } => "insufficient_scope",
             Self::LoginRequired(_) => "login_required",
             Self::Misconfigured => "misconfigured",
+            Self::Overloaded => "overloaded",
+            Self::RequestTimeout => "request_timeout",
         }
     }
 
@@ -57,6 +66,10 @@ impl Reason for ScopeRejection {
             }
             Self::LoginRequired(login) => login.answer(),
             Self::Misconfigured => misconfigured_answer(),
+            Self::Overloaded => unavailable_answer(OVERLOADED),
+            Self::RequestTimeout => {
+                json_answer(StatusCode::REQUEST_TIMEOUT, self.name(), REQUEST_TIMEOUT)
+            }
         }
     }
 }

@@ -27,6 +27,9 @@ use super::router::{MAX_BODY_BYTES, NoAnswer};
 /// How long a shutdown waits for requests that are being answered.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long a request's body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
 impl Sandbox {
     /// Serves the environment over HTTP/1.1 on a loopback address; port 0 picks a free one. From
     /// now on the environment is at `http://` and the bound address.
@@ -152,7 +155,9 @@ async fn answer(
         return Ok(refused.map(Full::new));
     }
     let (head, body) = request.into_parts();
-    let body = match Limited::new(body, MAX_BODY_BYTES).collect().await {
+    let read = Limited::new(body, MAX_BODY_BYTES).collect();
+    let Ok(read) = tokio::time::timeout(BODY_DEADLINE, read).await else { return Err(Unanswered) };
+    let body = match read {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             let message = "the body is too large";

@@ -13,6 +13,7 @@ use super::{
     Admission, Inner, KeyRing, Lifetimes, LocalSession, NotAdmitted, SessionSecret, Sessions,
     VerifiedIdentity,
 };
+use crate::body_limits::BodyLimits;
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::oauth::DEFAULT_SCOPES;
 use crate::origin::check_address;
@@ -24,6 +25,9 @@ use crate::url_path::has_dot_segments;
 
 /// The longest that browsers keep a cookie.
 const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// An address, or a token, and a page to return to with all its letters escaped.
+const MAX_FORM_BYTES: usize = 16 * 1024;
 
 /// Configures [`Sessions`].
 #[must_use]
@@ -43,6 +47,7 @@ pub struct SessionsBuilder {
     cache_capacity: usize,
     shared_store: Option<Arc<dyn SharedStore>>,
     store_backed: bool,
+    body_limits: BodyLimits,
 }
 
 /// Paths of the routes besides the callback's, which is in the redirect URI.
@@ -77,6 +82,7 @@ impl SessionsBuilder {
             cache_capacity: 4096,
             shared_store: None,
             store_backed: false,
+            body_limits: BodyLimits::new(),
         }
     }
 
@@ -232,6 +238,14 @@ impl SessionsBuilder {
         self
     }
 
+    /// Sets size and time limits of the bodies that this crate's routes read, and how much memory
+    /// unfinished ones may hold: back-channel logout, logins by e-mail, and whatever else is sent
+    /// as a form. Default: those of [`BodyLimits`], with 16 KiB as the largest body.
+    pub fn body_limits(mut self, limits: BodyLimits) -> Self {
+        self.body_limits = limits;
+        self
+    }
+
     /// Checks the settings. Makes no request.
     ///
     /// # Errors
@@ -290,6 +304,7 @@ impl SessionsBuilder {
                     lifetimes,
                     admission: self.admission,
                     store_backed: self.store_backed,
+                    body_limits: self.body_limits.or_max_bytes(MAX_FORM_BYTES),
                     opened: TextCache::new(self.cache_capacity),
                     stored: StoredSessions::new(self.cache_capacity),
                     refreshes: Refreshes::new(),

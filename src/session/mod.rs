@@ -79,6 +79,7 @@ use self::record::SessionRecord;
 use self::refresh::Refreshes;
 use self::revocation::{Revocable, Revocations};
 use self::stored::StoredSessions;
+use crate::body_limits::BodyLimits;
 use crate::challenge::ChallengeContext;
 use crate::origin::{Initiator, initiator};
 use crate::scalekit::Scalekit;
@@ -106,6 +107,7 @@ struct Inner {
     admission: Option<Admission<VerifiedIdentity>>,
     /// Sessions with tokens are kept in the shared store.
     store_backed: bool,
+    body_limits: BodyLimits,
     opened: TextCache<Opened>,
     stored: StoredSessions,
     store: Arc<dyn SharedStore>,
@@ -159,6 +161,11 @@ impl Sessions {
     #[must_use]
     pub fn scalekit(&self) -> &Scalekit {
         &self.0.scalekit
+    }
+
+    /// Limits of the bodies that routes read.
+    pub(crate) fn body_limits(&self) -> &BodyLimits {
+        &self.0.body_limits
     }
 
     /// Name of the session cookie, or of the first where there are several.

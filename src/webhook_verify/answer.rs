@@ -16,6 +16,11 @@ pub enum WebhookRejection {
         /// What is wrong with it: for your eyes, not for the sender's.
         error: WebhookError,
     },
+    /// Too many bodies arrived slowly at once, and this one began before the others. Responds with
+    /// 503 and `Retry-After`.
+    Overloaded,
+    /// The body did not arrive in time. Responds with 503 and `Retry-After`.
+    RequestTimeout,
     /// The body is larger than the limit.
     TooLarge,
     /// The same message is being handled at this moment.
@@ -28,6 +33,8 @@ impl Reason for WebhookRejection {
     fn name(&self) -> &'static str {
         match self {
             Self::Invalid { error } => error.name(),
+            Self::Overloaded => "webhook_overloaded",
+            Self::RequestTimeout => "webhook_request_timeout",
             Self::TooLarge => "webhook_too_large",
             Self::Running => "webhook_running",
             Self::StoreUnavailable => "webhook_store_unavailable",
@@ -43,7 +50,9 @@ impl Reason for WebhookRejection {
                 json_answer(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Not accepted")
             }
             // A sender may not try again after 4xx.
-            Self::Running | Self::StoreUnavailable => unavailable_answer("Try again later"),
+            Self::Overloaded | Self::RequestTimeout | Self::Running | Self::StoreUnavailable => {
+                unavailable_answer("Try again later")
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use super::told::Told;
 use super::{WebhookError, WebhookRejection, WebhookVerify};
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded, Mark, Wait};
-use crate::replay_body::{Filled, ReplayBody};
+use crate::replay_body::{BodyError, ReplayBody};
 use crate::shared_store::StoreError;
 use crate::telemetry;
 
@@ -45,8 +45,7 @@ impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for WebhookWait {
         loop {
             let decided = match &mut self.stage {
                 Stage::Read => {
-                    let limit = self.config.body_limit;
-                    let filled = ready!(request.body_mut().poll_fill(cx, limit));
+                    let filled = ready!(request.body_mut().poll_fill(cx, &self.config.limits));
                     match self.check(filled, request.headers()) {
                         Ok(Checked { body, next }) => {
                             Told::read(self.config.kind, &body).insert(request.extensions_mut());
@@ -87,14 +86,17 @@ impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for WebhookWait {
 
 impl WebhookWait {
     /// Checks a body that was read.
-    fn check(&self, filled: Filled, headers: &HeaderMap) -> Result<Checked, WebhookRejection> {
-        let body = match filled {
-            Filled::Whole(body) => body,
-            Filled::Larger => return Err(WebhookRejection::TooLarge),
-            Filled::Broken => {
-                return Err(WebhookRejection::Invalid { error: WebhookError::Malformed });
-            }
-        };
+    fn check(
+        &self,
+        body: Result<Bytes, BodyError>,
+        headers: &HeaderMap,
+    ) -> Result<Checked, WebhookRejection> {
+        let body = body.map_err(|error| match error {
+            BodyError::Broken => WebhookRejection::Invalid { error: WebhookError::Malformed },
+            BodyError::Evicted => WebhookRejection::Overloaded,
+            BodyError::Late => WebhookRejection::RequestTimeout,
+            BodyError::TooLarge => WebhookRejection::TooLarge,
+        })?;
         let config = &self.config;
         let signed = Signed::read(headers, config.kind, config.clock.now());
         let signed = signed.and_then(|signed| {

@@ -8,11 +8,10 @@ use tower_layer::Layer;
 use super::once::{Ledger, Terms};
 use super::signature::Kind;
 use super::{WebhookRejection, WebhookSecret, WebhookVerifyService};
+use crate::body_limits::BodyLimits;
 use crate::clock::Clock;
 use crate::rejection::{Rejected, Renderer};
 use crate::shared_store::SharedStore;
-
-const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
 
 /// Layer that lets signed webhooks through. See the [module docs](crate::webhook_verify).
 #[derive(Clone)]
@@ -21,7 +20,7 @@ pub struct WebhookVerify {
     pub(super) kind: Kind,
     pub(super) secrets: Arc<[WebhookSecret]>,
     pub(super) clock: Clock,
-    pub(super) body_limit: usize,
+    pub(super) limits: BodyLimits,
     store: Option<Arc<dyn SharedStore>>,
     terms: Terms,
     pub(super) renderer: Renderer<WebhookRejection>,
@@ -44,7 +43,7 @@ impl WebhookVerify {
             kind,
             secrets: Arc::new([secret]),
             clock: Clock::system(),
-            body_limit: DEFAULT_BODY_LIMIT,
+            limits: BodyLimits::new(),
             store: None,
             terms: Terms::default(),
             renderer: Renderer::default(),
@@ -93,9 +92,10 @@ impl WebhookVerify {
         Some(Ledger { store, terms: self.terms.clone() })
     }
 
-    /// The largest body, in bytes: 1 MiB unless set.
-    pub fn body_limit(mut self, bytes: usize) -> Self {
-        self.body_limit = bytes;
+    /// Sets size and time limits of bodies, and how much memory unfinished ones may hold. Default:
+    /// those of [`BodyLimits`].
+    pub fn body_limits(mut self, limits: BodyLimits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -121,7 +121,7 @@ impl std::fmt::Debug for WebhookVerify {
         f.debug_struct("WebhookVerify")
             .field("kind", &self.kind)
             .field("secrets", &self.secrets.len())
-            .field("body_limit", &self.body_limit)
+            .field("body_limits", &self.limits)
             .field("deduplicates", &self.store.is_some())
             .finish_non_exhaustive()
     }

@@ -4,8 +4,9 @@
 //!
 //! 1. Its three headers are judged before anything of its body is read: each there once, the
 //!    timestamp in digits and at most five minutes off.
-//! 2. The body is read up to a limit, and every signature of the list compared with what each secret
-//!    makes of it, in constant time. Signatures of other versions, and what is none, are skipped.
+//! 2. The body is read within its [limits](crate::BodyLimits), and every signature of the list
+//!    compared with what each secret makes of it, in constant time. Signatures of other versions,
+//!    and what is none, are skipped.
 //! 3. With a shared store ([`WebhookVerify::deduplicate`]) a message that was handled is answered as
 //!    it was, without being handled again; one that is being handled gets 503. A handler that
 //!    answers with anything but 2xx, panics or is cut off leaves the message to be sent again.
@@ -14,8 +15,8 @@
 //!    [`InterceptorRequest`](crate::webhook::interceptor::InterceptorRequest); an
 //!    [`EventError`](crate::webhook::EventError) where they are neither, as other senders' are.
 //!
-//! A request that is refused gets 400 (too large: 413) and is told nothing about why. What is worth
-//! knowing is in the response's extensions and in the metrics.
+//! A request that is refused gets 400 (too large: 413; too slow: 503 with `Retry-After`) and is told
+//! nothing about why. What is worth knowing is in the response's extensions and in the metrics.
 //!
 //! Do not put a layer that decompresses, or that reads bodies, around this one.
 //!

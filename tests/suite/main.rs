@@ -22,6 +22,7 @@ mod rendering;
 mod replicas;
 mod secrets;
 mod sessions;
+mod slow_bodies;
 mod store;
 mod stored;
 mod support;

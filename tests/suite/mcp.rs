@@ -19,7 +19,8 @@ use tower_scalekit::require_scope::{Implications, ScopeRejection};
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenDraft};
 use tower_scalekit::token::TokenError;
 use tower_scalekit::{
-    Bearer, Principal, ProtectedResourceMetadata, ReplayBody, RequireScope, RequireToken, Sandbox,
+    Bearer, BodyLimits, Principal, ProtectedResourceMetadata, ReplayBody, RequireScope,
+    RequireToken, Sandbox,
 };
 
 use crate::support::{JANE, Reading as _, request, sandbox_builder, send};
@@ -304,7 +305,7 @@ fn mcp_world() -> World {
                 .tool("add", ["todo:write"])
                 .tool("ping", [""; 0])
                 .method("resources/read", ["docs:read"])
-                .body_limit(1000),
+                .body_limits(BodyLimits::new().max_bytes(1000)),
         )
     })
 }

@@ -19,7 +19,7 @@ use tower_scalekit::clock::ManualClock;
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::webhook::interceptor::{InterceptorRequest, InterceptorResponse, TriggerPoint};
 use tower_scalekit::webhook_verify::{WebhookError, WebhookRejection, WebhookSecret};
-use tower_scalekit::{ReplayBody, WebhookVerify};
+use tower_scalekit::{BodyLimits, ReplayBody, WebhookVerify};
 
 use crate::store::FlakyStore;
 use crate::support::{Reading as _, request, send};
@@ -155,7 +155,7 @@ impl http_body::Body for Untouchable {
 
 #[tokio::test]
 async fn w7_headers_are_judged_first_and_bodies_have_a_limit() {
-    let app = app(layer(&clock()).body_limit(10));
+    let app = app(layer(&clock()).body_limits(BodyLimits::new().max_bytes(10)));
     let mut stale = signed("webhook", "msg_1", NOW - 1000, "{}", 1);
     *stale.body_mut() = Body::new(Untouchable);
     assert_refused(&send(&app, stale).await, WebhookError::Stale);

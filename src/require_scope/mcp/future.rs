@@ -13,7 +13,7 @@ use super::RequireMcpScope;
 use super::operation::Operation;
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded, Wait};
-use crate::replay_body::{Filled, ReplayBody};
+use crate::replay_body::{BodyError, ReplayBody};
 use crate::require_scope::ScopeRejection;
 
 /// A request whose body is being read.
@@ -29,13 +29,16 @@ impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for BodyRead {
         cx: &mut Context<'_>,
         request: &mut Request<ReplayBody<B>>,
     ) -> Poll<Decision<()>> {
-        let filled = ready!(request.body_mut().poll_fill(cx, self.config.body_limit));
-        let operation = match filled {
-            Filled::Whole(body) => Operation::of_body(&body),
-            Filled::Larger => Operation::Unclear,
-            Filled::Broken => {
-                let answer = self.config.renderer.render(ScopeRejection::BodyBroken, request);
-                return Poll::Ready(Decision::Refuse(answer));
+        let operation = match ready!(request.body_mut().poll_fill(cx, &self.config.limits)) {
+            Ok(body) => Operation::of_body(&body),
+            Err(BodyError::TooLarge) => Operation::Unclear,
+            Err(error) => {
+                let reason = match error {
+                    BodyError::Evicted => ScopeRejection::Overloaded,
+                    BodyError::Late => ScopeRejection::RequestTimeout,
+                    BodyError::Broken | BodyError::TooLarge => ScopeRejection::BodyBroken,
+                };
+                return Poll::Ready(Decision::Refuse(self.config.renderer.render(reason, request)));
             }
         };
         let said = Operation::of_headers(request.headers());

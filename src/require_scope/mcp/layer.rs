@@ -8,13 +8,11 @@ use tower_layer::Layer;
 
 use super::RequireMcpScopeService;
 use super::operation::Operation;
+use crate::body_limits::BodyLimits;
 use crate::error::ConfigError;
 use crate::rejection::{Rejected, Renderer};
 use crate::require_scope::requirement::{Kind, Quantity, Requirement};
 use crate::require_scope::{Implications, ScopeRejection};
-
-/// Larger bodies are not looked into.
-const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
 
 /// Layer that requires the scopes of the tool or method that a request asks for. See the
 /// [module docs](crate::require_scope::mcp).
@@ -25,7 +23,7 @@ const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
 #[must_use]
 pub struct RequireMcpScope {
     rules: Result<Arc<Rules>, Arc<ConfigError>>,
-    pub(super) body_limit: usize,
+    pub(super) limits: BodyLimits,
     pub(super) renderer: Renderer<ScopeRejection>,
 }
 
@@ -46,11 +44,7 @@ struct Rules {
 impl RequireMcpScope {
     /// Requires nothing yet.
     pub fn new() -> Self {
-        Self {
-            rules: Ok(Arc::default()),
-            body_limit: DEFAULT_BODY_LIMIT,
-            renderer: Renderer::default(),
-        }
+        Self { rules: Ok(Arc::default()), limits: BodyLimits::new(), renderer: Renderer::default() }
     }
 
     /// Requires all of these scopes for calls of a tool; none lets everybody call it.
@@ -97,10 +91,11 @@ impl RequireMcpScope {
         self
     }
 
-    /// How much of a body is looked into, in bytes: 1 MiB unless set. Larger ones are for those who
-    /// may do everything.
-    pub fn body_limit(mut self, bytes: usize) -> Self {
-        self.body_limit = bytes;
+    /// Sets size and time limits of bodies, and how much memory unfinished ones may hold. Default:
+    /// those of [`BodyLimits`]. Larger bodies are for those who may do everything; after
+    /// [`max_bytes`](BodyLimits::max_bytes) the rest of such a body is not limited here.
+    pub fn body_limits(mut self, limits: BodyLimits) -> Self {
+        self.limits = limits;
         self
     }
 

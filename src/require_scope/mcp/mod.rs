@@ -3,7 +3,8 @@
 //! An MCP client posts JSON-RPC to one address, whatever it does. This layer finds out what, and
 //! requires the scopes of that operation:
 //!
-//! 1. The body decides. It is read up to a limit and handed on byte for byte.
+//! 1. The body decides. It is read within its [limits](crate::BodyLimits) and handed on byte for
+//!    byte.
 //! 2. The headers `Mcp-Method` and `Mcp-Name` may only refuse early: they let nothing through that
 //!    the body does not.
 //! 3. What cannot be told for sure is allowed only to those who may do everything: a batch, a member

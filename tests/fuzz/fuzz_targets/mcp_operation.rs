@@ -15,7 +15,7 @@ use http_body::{Body, Frame};
 use libfuzzer_sys::fuzz_target;
 use tower_layer::Layer as _;
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
-use tower_scalekit::{Principal, ReplayBody, Sandbox};
+use tower_scalekit::{BodyLimits, Principal, ReplayBody, Sandbox};
 use tower_scalekit_fuzz::json::unambiguous_object;
 use tower_scalekit_fuzz::{Input, block_on, clock, mutate};
 use tower_service::Service;
@@ -120,7 +120,7 @@ fn check(mut request: Request<Chunks>, whole: &[u8], plain: bool) {
     let layer = RequireMcpScope::new()
         .tool("list", ["todo:read"])
         .tool("add", ["todo:write"])
-        .body_limit(BODY_LIMIT);
+        .body_limits(BodyLimits::new().max_bytes(BODY_LIMIT));
     let server = Server::default();
     let mut service = layer.layer(server.clone());
     request.extensions_mut().insert(reader());
