@@ -1,7 +1,7 @@
 //! The names that dashboards and log filters may rely on: each event is written here and nowhere
 //! else. Targets are `tower_scalekit`; with the feature `metrics` each also counts.
 
-use crate::token::UnusableKey;
+use crate::token::{TokenError, UnusableKey};
 
 macro_rules! count {
     ($name:literal, $label:literal => $value:expr) => {{
@@ -18,9 +18,16 @@ pub(crate) fn rejected(reason: &'static str) {
     count!("tower_scalekit_rejections_total", "reason" => reason);
 }
 
-/// A token was judged; `outcome` is `accepted`, `cached` or the name of what was wrong.
+/// A token was accepted; `outcome` is `accepted` or `cached`.
 pub(crate) fn token_verified(outcome: &'static str) {
     tracing::trace!(target: TARGET, outcome, "token_verified");
+    count!("tower_scalekit_token_verifications_total", "outcome" => outcome);
+}
+
+/// A token was rejected.
+pub(crate) fn token_rejected(error: TokenError) {
+    let (outcome, claim) = (error.name(), error.claim());
+    tracing::debug!(target: TARGET, outcome, claim, "token_verified");
     count!("tower_scalekit_token_verifications_total", "outcome" => outcome);
 }
 
@@ -77,8 +84,8 @@ pub(crate) fn account_not_connected(reason: &'static str, detail: Option<&str>) 
 }
 
 /// A logout token was not accepted.
-pub(crate) fn logout_token_refused(reason: &'static str) {
-    tracing::warn!(target: TARGET, reason, "logout_token_refused");
+pub(crate) fn logout_token_refused(reason: &'static str, claim: Option<&'static str>) {
+    tracing::warn!(target: TARGET, reason, claim, "logout_token_refused");
     count!("tower_scalekit_logout_tokens_total", "outcome" => reason);
 }
 

@@ -2,6 +2,7 @@
 //! [table](crate#who-gets-which-answer). All words are ours: what came in the address is not
 //! repeated (L4).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -171,11 +172,17 @@ impl AuthFailure {
         }
     }
 
-    /// More of it for logs: a code of the environment (never its free text), or of ours.
-    pub(super) fn detail(&self) -> Option<&str> {
+    /// More of it for logs: a code of the environment (never its free text), or of ours with the
+    /// name of the rejected claim.
+    pub(super) fn detail(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::EnvironmentRefused { error } => error.as_ref().map(SsoError::as_str),
-            Self::LaunchRefused { error } | Self::TokenRefused { error } => Some(error.name()),
+            Self::EnvironmentRefused { error } => error.as_ref().map(|error| error.as_str().into()),
+            Self::LaunchRefused { error } | Self::TokenRefused { error } => {
+                Some(match error.claim() {
+                    Some(claim) => format!("claim {claim}").into(),
+                    None => error.name().into(),
+                })
+            }
             _ => None,
         }
     }

@@ -78,7 +78,7 @@ impl BackchannelLogout {
         let token = token.ok_or(AuthFailure::MalformedRequest)?;
         self.0.sessions.log_out_by_token(&token).await.map_err(|error| match error {
             LogoutError::Replayed => {
-                telemetry::logout_token_refused("replayed");
+                telemetry::logout_token_refused("replayed", None);
                 AuthFailure::LogoutTokenRefused
             }
             LogoutError::Store(error) => {
@@ -87,7 +87,7 @@ impl BackchannelLogout {
             }
             LogoutError::Token(TokenError::KeysUnavailable) => AuthFailure::Unavailable,
             LogoutError::Token(error) => {
-                telemetry::logout_token_refused(error.name());
+                telemetry::logout_token_refused(error.name(), error.claim());
                 AuthFailure::LogoutTokenRefused
             }
         })

@@ -42,7 +42,7 @@ impl Route {
         return_to: Option<&ReturnTo>,
         set_cookies: impl IntoIterator<Item = HeaderValue>,
     ) -> Response<Bytes> {
-        telemetry::login_failed(failure.name(), failure.detail());
+        telemetry::login_failed(failure.name(), failure.detail().as_deref());
         self.refuse(failure, request, return_to, set_cookies)
     }
 

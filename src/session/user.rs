@@ -60,11 +60,16 @@ impl User {
     /// nothing.
     pub(super) fn from_claims(claims: &Claims) -> Self {
         let text = |name| claims.text(name).ok().flatten().map(str::to_owned);
-        let verified = claims.members().get("email_verified");
+        // Some identity providers write it as text.
+        let verified = match claims.members().get("email_verified") {
+            Some(Value::Bool(verified)) => *verified,
+            Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
+            _ => false,
+        };
         Self {
             id: text("sub").unwrap_or_default(),
             email: text("email").unwrap_or_default(),
-            email_verified: verified.and_then(Value::as_bool).unwrap_or_default(),
+            email_verified: verified,
             name: text("name"),
             given_name: text("given_name"),
             family_name: text("family_name"),
@@ -81,6 +86,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn whether_an_address_is_verified_may_be_written_as_text() {
+        for (value, verified) in [
+            (json!("true"), true),
+            (json!("True"), true),
+            (json!("false"), false),
+            (json!("yes"), false),
+            (json!(1), false),
+            (json!(null), false),
+        ] {
+            let claims = json!({"sub": "usr_1", "email_verified": value});
+            let user = User::from_claims(&Claims::new(claims.as_object().unwrap().clone()));
+            assert_eq!(user.email_verified, verified, "{value}");
+        }
+    }
 
     #[test]
     fn a_profile_is_read_as_far_as_it_goes() {

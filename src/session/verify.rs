@@ -3,7 +3,8 @@ use time::Duration;
 use super::Sessions;
 use crate::oauth::TokenResponse;
 use crate::token::{
-    Claims, Expectations, Flow, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal, TokenError,
+    CLOCK_SKEW, Claims, Expectations, Flow, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal,
+    TokenError,
 };
 
 /// What tokens say that were verified.
@@ -32,7 +33,7 @@ impl Sessions {
             organization_claims: ORGANIZATION_CLAIMS.to_vec(),
             resources: Vec::new(),
             expiry_leeway: Duration::ZERO,
-            start_leeway: Duration::MINUTE,
+            start_leeway: CLOCK_SKEW,
         };
         let principal = expectations.judge(signed.claims, signed.typ.as_deref(), now)?;
         let expected_subject = match &flow {

@@ -1,9 +1,13 @@
-//! Typed access to a token's claims. A wrong type is an error, never "absent" (J11).
+//! Typed access to a token's claims. A null claim is an absent one; any other wrong type is an
+//! error, never "absent".
 
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
 use super::TokenError;
+
+/// How far the clock of whoever issued a token may be ahead of ours, unless configured.
+pub(crate) const CLOCK_SKEW: Duration = Duration::seconds(60);
 
 /// The claims of a token whose signature was checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,19 +22,17 @@ impl Claims {
         &self.0
     }
 
-    /// The claims that say something.
-    pub(crate) fn without_nulls(&self) -> Self {
-        let members = self.0.iter().filter(|(_, value)| !value.is_null());
-        Self(members.map(|(name, value)| (name.clone(), value.clone())).collect())
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
     }
 
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
     }
 
     /// A string claim, if present.
     pub(crate) fn text(&self, name: &'static str) -> Result<Option<&str>, TokenError> {
-        match self.0.get(name) {
+        match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(TokenError::Claim(name)),
@@ -40,7 +42,7 @@ impl Claims {
     /// A NumericDate claim (RFC 7519 section 2), if present: a number of seconds, possibly with a
     /// fraction, that is a date of this calendar.
     pub(crate) fn date(&self, name: &'static str) -> Result<Option<OffsetDateTime>, TokenError> {
-        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else { return Ok(None) };
         let seconds = value.as_f64().ok_or(TokenError::Claim(name))?;
         const YEAR_10000: f64 = 253_402_300_800.0;
         if !(0.0..YEAR_10000).contains(&seconds) {
@@ -52,7 +54,7 @@ impl Claims {
 
     /// The audiences: a string or an array of strings; none when absent (RFC 7519 section 4.1.3).
     pub(crate) fn audiences(&self) -> Result<Vec<&str>, TokenError> {
-        match self.0.get("aud") {
+        match self.get("aud") {
             None => Ok(Vec::new()),
             Some(Value::String(one)) => Ok(vec![one]),
             Some(Value::Array(several)) => several
@@ -61,6 +63,20 @@ impl Claims {
                 .collect(),
             Some(_) => Err(TokenError::Claim("aud")),
         }
+    }
+
+    /// Rejects a token that is not valid yet: `iat` and `nbf` are optional, and may be ahead by this.
+    pub(crate) fn require_started(
+        &self,
+        now: OffsetDateTime,
+        leeway: Duration,
+    ) -> Result<(), TokenError> {
+        for name in ["iat", "nbf"] {
+            if self.date(name)?.is_some_and(|start| now.saturating_add(leeway) < start) {
+                return Err(TokenError::NotYetValid);
+            }
+        }
+        Ok(())
     }
 
     /// The strings of an array; none when it is absent or anything else.
@@ -157,11 +173,22 @@ mod tests {
         let fraction = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1500);
         assert_eq!(read(json!(1.5)), Ok(Some(fraction)));
         assert_eq!(claims(json!({})).date("exp"), Ok(None));
-        let unusable =
-            [json!(null), json!("9999999999"), json!(true), json!([1]), json!(-1), json!(1e300)];
+        let unusable = [json!("9999999999"), json!(true), json!([1]), json!(-1), json!(1e300)];
         for value in unusable.into_iter().chain([json!(u64::MAX), json!(253_402_300_800_u64)]) {
             assert_eq!(read(value.clone()), Err(TokenError::Claim("exp")), "{value}");
         }
+    }
+
+    #[test]
+    fn a_null_claim_is_an_absent_one() {
+        let claims = claims(json!({
+            "exp": null, "aud": null, "sub": null, "scope": null, "roles": null, "events": null,
+            "nonce": null, "at_hash": null, "token_use": null, "organization_id": "org_1",
+        }));
+        assert_eq!((claims.date("exp"), claims.text("sub")), (Ok(None), Ok(None)));
+        assert_eq!(claims.audiences(), Ok(vec![]));
+        assert!(claims.scopes().is_empty() && claims.strings("roles").is_empty());
+        assert_eq!(claims.kind(None), TokenKind::Launch);
     }
 
     #[test]
@@ -172,7 +199,7 @@ mod tests {
         };
         assert_eq!(read(json!("a")), Ok("a".into()));
         assert_eq!(read(json!(["a", "b"])), Ok("a,b".into()));
-        for value in [json!(null), json!(7), json!(["a", 7]), json!({"a": 1})] {
+        for value in [json!(7), json!(["a", 7]), json!({"a": 1})] {
             assert_eq!(read(value.clone()), Err(TokenError::Claim("aud")), "{value}");
         }
         assert_eq!(claims(json!({})).audiences(), Ok(vec![]));

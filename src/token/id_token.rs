@@ -5,14 +5,11 @@ use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
-use super::claims::TokenKind;
+use super::claims::{CLOCK_SKEW, TokenKind};
 use super::jws::CompactJws;
 use super::{Claims, RemoteKeys, TokenError};
-
-/// How far the environment's clock may be ahead of ours.
-const CLOCK_SKEW: Duration = Duration::seconds(60);
 
 /// What an ID token must say.
 #[derive(Debug)]
@@ -83,11 +80,8 @@ impl IdTokenExpectations<'_> {
         if now >= expires_at {
             return Err(TokenError::Expired);
         }
-        let issued_at = claims.date("iat")?.ok_or(TokenError::Claim("iat"))?;
-        let not_before = claims.date("nbf")?.unwrap_or(issued_at);
-        if now.saturating_add(CLOCK_SKEW) < issued_at.max(not_before) {
-            return Err(TokenError::NotYetValid);
-        }
+        claims.date("iat")?.ok_or(TokenError::Claim("iat"))?;
+        claims.require_started(now, CLOCK_SKEW)?;
         let subject = claims.text("sub")?.unwrap_or_default();
         if subject.is_empty() || subject.len() > 255 || !subject.is_ascii() {
             return Err(TokenError::Claim("sub"));

@@ -1,13 +1,11 @@
 //! The token of a back-channel logout (OpenID Connect Back-Channel Logout 1.0, section 2.4).
 
 use serde_json::Value;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
-use super::claims::TokenKind;
+use super::claims::{CLOCK_SKEW, TokenKind};
 use super::{Claims, RemoteKeys, TokenError};
 
-/// How far the issuer's clock may be ahead of ours.
-const CLOCK_SKEW: Duration = Duration::seconds(60);
 /// A longer name is none that an issuer would make.
 const MAX_TOKEN_ID_BYTES: usize = 256;
 
@@ -66,9 +64,7 @@ impl LogoutExpectations<'_> {
             return Err(TokenError::Expired);
         }
         let issued_at = claims.date("iat")?.ok_or(TokenError::Claim("iat"))?;
-        if now.saturating_add(CLOCK_SKEW) < issued_at {
-            return Err(TokenError::NotYetValid);
-        }
+        claims.require_started(now, CLOCK_SKEW)?;
         if !claims
             .members()
             .get("events")

@@ -8,8 +8,8 @@
 //!    configured) and fits the key that its `kid` names in the issuer's key set. Nothing else in
 //!    the header picks a key.
 //! 3. Only after the signature: `iss` is one of those allowed, `aud` contains one of those
-//!    expected, `exp` is there and not reached, `nbf` is reached. A claim of the wrong JSON type
-//!    is an error, never "absent".
+//!    expected, `exp` is there and not reached (5 s of leeway), `nbf` and `iat` are at most 60 s
+//!    ahead. A null claim is an absent one; any other wrong JSON type is an error.
 //! 4. It is an access token: not an ID token, not the launch token of an IdP-initiated login, not
 //!    a logout token.
 //!
@@ -66,7 +66,7 @@ pub use self::principal::Principal;
 pub use self::resource::{ProtectedResource, ProtectedResourceBuilder, ResourceId};
 pub use self::verifier::{TokenVerifier, TokenVerifierBuilder};
 
-pub(crate) use self::claims::Claims;
+pub(crate) use self::claims::{CLOCK_SKEW, Claims};
 pub(crate) use self::id_token::{Flow, IdTokenExpectations};
 pub(crate) use self::json::parse_object;
 pub(crate) use self::launch_token::LaunchExpectations;
@@ -107,7 +107,7 @@ pub enum TokenError {
     /// It is not a well-formed signed token.
     #[error("the token is malformed")]
     Malformed,
-    /// `nbf` is not reached.
+    /// `nbf` or `iat` is ahead by more than the leeway.
     #[error("the token is not valid yet")]
     NotYetValid,
     /// The signature does not match.
@@ -135,6 +135,14 @@ impl TokenError {
             Self::NotYetValid => "not_yet_valid",
             Self::Signature => "signature",
             Self::UnknownKey => "unknown_key",
+        }
+    }
+
+    /// The claim that is missing or unusable. Its value is never logged.
+    pub(crate) fn claim(self) -> Option<&'static str> {
+        match self {
+            Self::Claim(name) => Some(name),
+            _ => None,
         }
     }
 }

@@ -192,7 +192,9 @@ async fn what_is_accepted_is_accepted_by_the_oracle_too() {
         }
         let token = sign(algorithm, &claims);
         let ours = at_once(verifier.verify(&token)).is_ok();
-        let theirs = oracle_accepts(algorithm, &token);
+        // To the oracle a null claim is one of the wrong type; here it is an absent one.
+        claims.retain(|_, value| !value.is_null());
+        let theirs = oracle_accepts(algorithm, &sign(algorithm, &claims));
         assert!(theirs || !ours, "{changes:?}");
         *outcomes.borrow_mut().entry((ours, theirs)).or_default() += 1;
     });

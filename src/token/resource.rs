@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
 use url::Url;
 
 use super::TokenVerifier;
+use super::verifier::Leeway;
 use crate::challenge::ScopeToken;
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::origin::check_address;
@@ -76,6 +78,7 @@ impl ProtectedResource {
             name: None,
             scopes: Vec::new(),
             documentation: None,
+            leeway: Leeway::default(),
         }
     }
 
@@ -138,6 +141,7 @@ pub struct ProtectedResourceBuilder {
     name: Option<String>,
     scopes: Vec<String>,
     documentation: Option<String>,
+    leeway: Leeway,
 }
 
 impl ProtectedResourceBuilder {
@@ -160,12 +164,26 @@ impl ProtectedResourceBuilder {
         self
     }
 
+    /// Sets how long after `exp` a token is accepted. Default: 5 s, at most 60 s.
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway.expiry = leeway;
+        self
+    }
+
+    /// Sets how far `nbf` and `iat` may be ahead of this server's clock. Default: 60 s, at most
+    /// 5 minutes.
+    pub fn not_before_leeway(mut self, leeway: Duration) -> Self {
+        self.leeway.not_before = leeway;
+        self
+    }
+
     /// Checks the settings. Makes no request.
     ///
     /// # Errors
     /// All settings that cannot work, at once.
     pub fn build(self) -> Result<ProtectedResource, ConfigError> {
         let mut problems = Problems::default();
+        let leeway = problems.note(self.leeway.checked()).unwrap_or_default();
         let url = problems.note(parse_resource_url(&self.url));
         let documentation = self.documentation.as_deref().map(parse_documentation).transpose();
         let documentation = problems.note(documentation);
@@ -190,7 +208,7 @@ impl ProtectedResourceBuilder {
                 resource_name: self.name.as_deref(),
                 resource_documentation: documentation.as_ref().map(Url::as_str),
             });
-            let verifier = self.scalekit.token_verifier().issuer(&issuer);
+            let verifier = self.scalekit.token_verifier().issuer(&issuer).leeways(leeway);
             // The dashboard may have it with the slash.
             let with_slash = self.url != text || metadata_path == WELL_KNOWN;
             let with_slash = with_slash.then(|| format!("{text}/"));
@@ -343,6 +361,9 @@ mod tests {
         }
         let error = builder("mcp").scopes(["a b", "offline_access"]).documentation("docs").build();
         assert_eq!(error.unwrap_err().problems().len(), 4);
+        let too_long = Duration::from_secs(301);
+        let error = builder("https://h.test").leeway(too_long).not_before_leeway(too_long).build();
+        assert_eq!(error.unwrap_err().problems().len(), 2);
         for id in ["", "res_", "123", "conn_1", "res_a/b", "res_a b"] {
             assert!(ResourceId::new(id).is_err(), "{id}");
         }

@@ -6,7 +6,7 @@ use jsonwebtoken::Algorithm;
 use time::OffsetDateTime;
 use url::Url;
 
-use super::claims::TokenKind;
+use super::claims::{CLOCK_SKEW, TokenKind};
 pub(crate) use super::remote_keys::Attempt;
 use super::remote_keys::Signed;
 use super::verifying_key::VerifyingKey;
@@ -149,7 +149,7 @@ impl TokenVerifier {
                 Ok(principal)
             }
             Err(error) => {
-                telemetry::token_verified(error.name());
+                telemetry::token_rejected(error);
                 Err(error)
             }
         }
@@ -170,7 +170,7 @@ pub(crate) struct Expectations {
     pub(crate) resources: Vec<String>,
     /// For `exp`, seconds after it.
     pub(crate) expiry_leeway: time::Duration,
-    /// For `nbf`, seconds before it.
+    /// For `nbf` and `iat`, seconds before it.
     pub(crate) start_leeway: time::Duration,
 }
 
@@ -200,10 +200,7 @@ impl Expectations {
         {
             return Err(TokenError::Audience);
         }
-        if claims.date("nbf")?.is_some_and(|nbf| now.saturating_add(self.start_leeway) < nbf) {
-            return Err(TokenError::NotYetValid);
-        }
-        claims.date("iat")?;
+        claims.require_started(now, self.start_leeway)?;
         let principal = Principal::from_claims(claims, &self.organization_claims)?;
         if self.is_expired(principal.expires_at(), now) {
             return Err(TokenError::Expired);
@@ -232,8 +229,36 @@ pub struct TokenVerifierBuilder {
     organization_claims: Vec<&'static str>,
     resources: Vec<String>,
     algorithms: Vec<Algorithm>,
-    leeway: Duration,
+    leeway: Leeway,
     cache_capacity: usize,
+}
+
+/// How far clocks may differ.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leeway {
+    /// For `exp`.
+    pub(super) expiry: Duration,
+    /// For `nbf` and `iat`.
+    pub(super) not_before: Duration,
+}
+
+impl Default for Leeway {
+    fn default() -> Self {
+        Self { expiry: Duration::from_secs(5), not_before: CLOCK_SKEW.unsigned_abs() }
+    }
+}
+
+impl Leeway {
+    pub(super) fn checked(self) -> Result<Self, ConfigError> {
+        let mut problems = Problems::default();
+        if self.expiry > Duration::from_secs(60) {
+            problems.push(ConfigProblem::invalid("leeway", "at most 60 s"));
+        }
+        if self.not_before > Duration::from_secs(300) {
+            problems.push(ConfigProblem::invalid("not_before_leeway", "at most 5 minutes"));
+        }
+        problems.finish(Some(self))
+    }
 }
 
 #[derive(Debug)]
@@ -273,7 +298,7 @@ impl TokenVerifierBuilder {
             organization_claims: Vec::new(),
             resources: Vec::new(),
             algorithms: vec![Algorithm::RS256],
-            leeway: Duration::from_secs(5),
+            leeway: Leeway::default(),
             cache_capacity: 4096,
         }
     }
@@ -331,8 +356,20 @@ impl TokenVerifierBuilder {
         self
     }
 
-    /// How far the issuer's clock may be off, 5 s by default and at most 60 s.
+    /// Sets how long after `exp` a token is accepted. Default: 5 s, at most 60 s.
     pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway.expiry = leeway;
+        self
+    }
+
+    /// Sets how far `nbf` and `iat` may be ahead of this server's clock. Default: 60 s, at most
+    /// 5 minutes.
+    pub fn not_before_leeway(mut self, leeway: Duration) -> Self {
+        self.leeway.not_before = leeway;
+        self
+    }
+
+    pub(super) fn leeways(mut self, leeway: Leeway) -> Self {
         self.leeway = leeway;
         self
     }
@@ -371,10 +408,9 @@ impl TokenVerifierBuilder {
             problems.push(ConfigProblem::invalid("issuer, audience, client_id", reason));
         }
         problems.note(check_cache_capacity(self.cache_capacity));
-        if self.leeway > Duration::from_secs(60) {
-            problems.push(ConfigProblem::invalid("leeway", "at most 60 s"));
-        }
-        let leeway = time::Duration::try_from(self.leeway).unwrap_or(time::Duration::ZERO);
+        let leeway = problems.note(self.leeway.checked()).unwrap_or_default();
+        let [expiry_leeway, start_leeway] = [leeway.expiry, leeway.not_before]
+            .map(|leeway| time::Duration::try_from(leeway).unwrap_or(time::Duration::ZERO));
         let clock = self.clock;
         let keys = match self.keys {
             KeySource::Shared(keys) => Some(keys),
@@ -393,8 +429,8 @@ impl TokenVerifierBuilder {
                     client_ids: self.client_ids,
                     organization_claims: self.organization_claims,
                     resources: self.resources,
-                    expiry_leeway: leeway,
-                    start_leeway: leeway,
+                    expiry_leeway,
+                    start_leeway,
                 },
                 clock,
                 verified: TextCache::new(self.cache_capacity),

@@ -15,6 +15,7 @@ mod login_parameters;
 mod login_tokens;
 mod mcp;
 mod modular_sso;
+mod null_claims;
 mod openapi;
 mod passwordless;
 mod refresh;

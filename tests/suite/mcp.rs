@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -48,10 +49,7 @@ impl World {
             .scopes(["todo:read", "todo:write"])
             .build()
             .unwrap();
-        let echo = any(|body: Bytes| async move { body });
-        let app = inside(Router::new().route("/mcp", echo))
-            .layer(RequireToken::for_resource(&resource))
-            .layer(ProtectedResourceMetadata::new(&resource));
+        let app = app_of(&resource, inside);
         Self { sandbox, resource, app }
     }
 
@@ -81,6 +79,44 @@ impl World {
         let mut request = request(Method::POST, "/mcp", &headers);
         *request.body_mut() = body.into();
         send(&self.app, request).await
+    }
+}
+
+fn app_of(resource: &ProtectedResource, inside: impl FnOnce(Router) -> Router) -> Router {
+    let echo = any(|body: Bytes| async move { body });
+    inside(Router::new().route("/mcp", echo))
+        .layer(RequireToken::for_resource(resource))
+        .layer(ProtectedResourceMetadata::new(resource))
+}
+
+#[tokio::test]
+async fn tokens_of_an_issuer_whose_clock_is_ahead_are_accepted_up_to_the_leeway() {
+    let world = World::new();
+    let id = ResourceId::new(ID).unwrap();
+    let strict = ProtectedResource::builder(&world.sandbox.scalekit(), URL, id)
+        .leeway(Duration::ZERO)
+        .not_before_leeway(Duration::ZERO)
+        .build()
+        .unwrap();
+    let strict =
+        World { app: app_of(&strict, |app| app), sandbox: world.sandbox.clone(), resource: strict };
+    for (claim, offset, by_default, strictly) in [
+        ("nbf", 0, StatusCode::OK, StatusCode::OK),
+        ("nbf", 1, StatusCode::OK, StatusCode::UNAUTHORIZED),
+        ("nbf", 60, StatusCode::OK, StatusCode::UNAUTHORIZED),
+        ("nbf", 61, StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED),
+        ("iat", 0, StatusCode::OK, StatusCode::OK),
+        ("iat", 60, StatusCode::OK, StatusCode::UNAUTHORIZED),
+        ("iat", 61, StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED),
+        ("exp", -4, StatusCode::OK, StatusCode::UNAUTHORIZED),
+        ("exp", -5, StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED),
+    ] {
+        let now = world.sandbox.clock().clock().now().unix_timestamp();
+        let token = world.token("todo:read", |draft| {
+            draft.claims.insert(claim.into(), json!(now + offset));
+        });
+        assert_eq!(world.ask(&token).await.status(), by_default, "{claim} {offset}");
+        assert_eq!(strict.ask(&token).await.status(), strictly, "{claim} {offset}");
     }
 }
 
