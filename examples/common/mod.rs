@@ -114,7 +114,7 @@ pub async fn embedded_environment(
 ) -> (Scalekit, Option<(Sandbox, SandboxServer)>) {
     let sandbox = Sandbox::builder()
         .redirect_uri(&format!("{public_url}/auth/callback"))
-        .post_logout_redirect_uri(&format!("{public_url}/"))
+        .post_logout_redirect_uri(&format!("{public_url}/auth/logout/callback"))
         .initiate_login_url(&format!("{public_url}/login"));
     let sandbox = change(sandbox).build();
     let server = or_exit(1, sandbox.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await);

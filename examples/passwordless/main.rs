@@ -58,6 +58,7 @@ async fn main() {
         )
         .merge(login.routes())
         .route_service("/logout", sessions.logout())
+        .route_service(sessions.logout_callback_path(), sessions.logout_callback())
         .with_state(App { login, outbox });
     setup.serve(app).await;
 }

@@ -53,6 +53,9 @@ pub enum AuthFailure {
         /// What is wrong with it: for your eyes, not for the person's.
         error: TokenError,
     },
+    /// The `state` of a logout's return is not of a logout that this browser began: it was used
+    /// already, is older than ten minutes, or was started in another browser.
+    LogoutStateMismatch,
     /// The token that tells of a logout is not acceptable, or came before.
     LogoutTokenRefused,
     /// A parameter is missing, or there twice.
@@ -157,6 +160,7 @@ impl AuthFailure {
             Self::GoesInCircles => "login_goes_in_circles",
             Self::Interrupted => "login_interrupted",
             Self::LaunchRefused { .. } => "launch_refused",
+            Self::LogoutStateMismatch => "logout_state_mismatch",
             Self::LogoutTokenRefused => "logout_token_refused",
             Self::MalformedRequest => "malformed_request",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
@@ -194,6 +198,7 @@ impl AuthFailure {
             | Self::EnvironmentRefused { .. }
             | Self::GoesInCircles
             | Self::LaunchRefused { .. }
+            | Self::LogoutStateMismatch
             | Self::LogoutTokenRefused
             | Self::MalformedRequest
             | Self::OtherIssuer
@@ -229,6 +234,9 @@ impl AuthFailure {
             }
             Self::Interrupted => "The login could not be completed at the moment",
             Self::LaunchRefused { .. } => "This way into the app is not valid, or no longer",
+            Self::LogoutStateMismatch => {
+                "This logout was already completed, took too long, or began in another browser"
+            }
             Self::LogoutTokenRefused => "The logout token is not valid here",
             Self::MalformedRequest | Self::OtherIssuer => "The request is incomplete",
             Self::MethodNotAllowed { .. } => "Another method is needed here",

@@ -6,11 +6,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use super::answer::{AuthFailure, AuthRejection, redirect};
 use super::attempt::{LoginAttempt, Origin};
 use super::route::{Route, route_service};
-use crate::oauth::{OAuthError, SsoError};
+use crate::oauth::{IdTokenHint, OAuthError, SsoError};
 use crate::query::Parameter;
 use crate::return_to::{ReturnTo, with_return_to};
 use crate::session::{
-    BeginError, NewSession, NotAdmitted, SessionCookies, Sessions, VerifiedIdentity,
+    BeginError, NewTokens, NotAdmitted, SessionCookies, Sessions, VerifiedIdentity,
 };
 use crate::telemetry;
 use crate::token::{Flow, TokenError};
@@ -28,8 +28,8 @@ pub struct Callback(Route);
 
 impl Callback {
     /// Who has come back from a login, for an app with sessions of its own: verified as for a session
-    /// of ours, which is not begun. `request` is the callback's; no hook is asked. The tokens are
-    /// dropped: leave `offline_access` out of the
+    /// of ours, which is not begun. `request` is the callback's; no hook is asked. All tokens but the
+    /// ID token are dropped: leave `offline_access` out of the
     /// [`scopes`](crate::session::SessionsBuilder::scopes).
     ///
     /// ```
@@ -48,7 +48,7 @@ impl Callback {
     /// let (request, _) = request.into_parts();
     /// let response = match sessions.callback().identify(&request).await {
     ///     Ok(login) => {
-    ///         // Begin your session of login.identity here.
+    ///         // Begin your session of login.identity here, and keep login.id_token_hint with it.
     ///         let mut response = Response::builder()
     ///             .status(StatusCode::SEE_OTHER)
     ///             .header("location", login.return_to.as_str())
@@ -87,6 +87,7 @@ impl Callback {
                 let Arrival { attempt, end_attempt, .. } = arrival;
                 Ok(IdentifiedLogin {
                     identity: login.identity,
+                    id_token_hint: login.tokens.id_token.into(),
                     return_to: attempt.map_or_else(ReturnTo::root, |attempt| attempt.return_to),
                     cookies: SessionCookies::new(end_attempt),
                 })
@@ -141,7 +142,10 @@ impl Callback {
         let login = self.verify(returned, attempt).await?;
         let begun = match sessions.admission() {
             Some(admission) => {
+                let subject = login.identity.user().id.clone();
                 let local = admission.ask(login.identity).await.map_err(Self::not_admitted)?;
+                let id_token = login.tokens.id_token.into();
+                let local = local.login_subject(&subject).id_token_hint(id_token);
                 sessions.begin(local, headers).await
             }
             None => sessions.begin_with_tokens(login.tokens, headers).await,
@@ -184,8 +188,7 @@ impl Callback {
         let id_token = tokens.id_token.ok_or_else(missing)?;
         let identity = VerifiedIdentity::new(verified.id_claims.ok_or_else(missing)?);
         let (principal, refresh_token) = (verified.principal, tokens.refresh_token);
-        let tokens = NewSession::Tokens { principal, id_token, refresh_token };
-        Ok(VerifiedLogin { identity, tokens })
+        Ok(VerifiedLogin { identity, tokens: NewTokens { principal, id_token, refresh_token } })
     }
 
     fn not_admitted(answer: NotAdmitted) -> AuthFailure {
@@ -224,6 +227,10 @@ route_service!(Callback);
 pub struct IdentifiedLogin {
     /// The person.
     pub identity: VerifiedIdentity,
+    /// Names the session at the environment, for the
+    /// [`logout_url`](crate::Scalekit::logout_url) when yours ends. Whoever logs out of your session
+    /// alone is logged in again by the next login, without being asked.
+    pub id_token_hint: IdTokenHint,
     /// Where the login was to end.
     pub return_to: ReturnTo,
     /// Ends the attempt: belongs into the response, beside your own session's cookie.
@@ -258,7 +265,7 @@ impl fmt::Debug for LoginRefusal {
 /// A login whose tokens were verified.
 struct VerifiedLogin {
     identity: VerifiedIdentity,
-    tokens: NewSession,
+    tokens: NewTokens,
 }
 
 /// A callback, and the attempt that it answers.

@@ -2,15 +2,17 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
 use super::answer::{AuthFailure, redirect};
+use super::logout_callback::LogoutAttempt;
 use super::route::{Route, route_service};
 use crate::session::Peeked;
 use crate::telemetry;
 
 /// Ends a session: `GET` or `POST /logout`. Made by [`Sessions::logout`](crate::Sessions::logout).
 ///
-/// Takes the cookies away and sends the browser to the environment, which ends its own session and
-/// sends the browser back. Works while the environment is down, and for a session that has expired.
-/// A request that a page of another site caused is refused.
+/// Clears the cookies and sends the browser to the environment, which ends its own session and
+/// sends the browser back to the [`LogoutCallback`](super::LogoutCallback). A local session that did
+/// not begin with a Scalekit login ends here alone. Works while the environment is down, and for a
+/// session that has expired. A request that a page of another site caused is rejected.
 #[derive(Clone, Debug)]
 pub struct Logout(Route);
 
@@ -37,15 +39,22 @@ impl Logout {
             // Ended in this process and in this browser all the same.
             telemetry::internal_error("logout", &error);
         }
+        let mut cookies = sessions.cookies().clear_session(request.headers());
         let session = peeked.as_ref().and_then(Peeked::session);
-        let target = match session {
-            // The environment knows nothing of it.
-            Some(session) if session.is_local() => sessions.post_logout_redirect_uri().clone(),
-            _ => sessions.scalekit().logout_url(&sessions.logout_request(session)),
+        // The environment knows nothing of a local session that began without it.
+        let target = if session.is_some_and(|one| one.is_local() && !one.has_id_token()) {
+            sessions.logged_out_page().clone()
+        } else {
+            let attempt = LogoutAttempt::start(sessions.scalekit().clock().now());
+            let attempt = attempt.map_err(|error| {
+                telemetry::internal_error("logout", &error);
+                AuthFailure::Misconfigured
+            })?;
+            cookies.extend(sessions.keep_attempt(&attempt, request.headers()).unwrap_or_default());
+            sessions.scalekit().logout_url(&sessions.logout_request(session, attempt.state()))
         };
-        let clear = sessions.cookies().clear_session(request.headers());
         // L10: after a POST, the browser must come with a GET.
-        Ok(redirect(StatusCode::SEE_OTHER, target.as_str(), clear))
+        Ok(redirect(StatusCode::SEE_OTHER, target.as_str(), cookies))
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`Callback`] | `GET` path of the redirect URI | trades the code for a session |
 //! | [`Refresh`] | `POST /auth/refresh` | renews the session's tokens now |
 //! | [`Logout`] | `GET` or `POST /logout` | ends the session here and at the environment |
+//! | [`LogoutCallback`] | `GET` path of the post-logout redirect URI | the browser comes back from a logout |
 //! | [`BackchannelLogout`] | `POST /auth/backchannel-logout` | the environment tells of a logout |
 //!
 //! All are plain tower services; [`Sessions::routes`](crate::Sessions::routes) (feature `axum`)
@@ -45,6 +46,7 @@ mod callback;
 mod login;
 mod login_address;
 mod logout;
+mod logout_callback;
 mod refresh;
 mod route;
 #[cfg(feature = "axum")]
@@ -59,6 +61,7 @@ pub use self::callback::{Callback, IdentifiedLogin, LoginRefusal};
 pub use self::login::Login;
 pub use self::login_address::LoginAddress;
 pub use self::logout::Logout;
+pub use self::logout_callback::LogoutCallback;
 pub use self::refresh::Refresh;
 pub use self::route::RouteFuture;
 pub use crate::return_to::ReturnTo;
@@ -93,6 +96,12 @@ impl Sessions {
     #[must_use]
     pub fn logout(&self) -> Logout {
         Logout::new(self)
+    }
+
+    /// The service that logouts at the environment come back to.
+    #[must_use]
+    pub fn logout_callback(&self) -> LogoutCallback {
+        LogoutCallback::new(self)
     }
 
     /// The service that the environment tells of logouts.

@@ -15,6 +15,7 @@ impl Sessions {
             .route_service(self.callback_path(), self.callback())
             .route_service(self.refresh_path(), self.refresh())
             .route_service(self.logout_path(), self.logout())
+            .route_service(self.logout_callback_path(), self.logout_callback())
             .route_service(self.backchannel_logout_path(), self.backchannel_logout())
     }
 }

@@ -65,6 +65,7 @@ pub(crate) fn page_to_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -
     let circle = [
         sessions.login_path(),
         sessions.logout_path(),
+        sessions.logout_callback_path(),
         sessions.refresh_path(),
         sessions.callback_path(),
         sessions.backchannel_logout_path(),

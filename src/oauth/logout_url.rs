@@ -5,11 +5,50 @@ use url::Url;
 use crate::scalekit::Scalekit;
 use crate::secret::SecretString;
 
+/// The ID token of a login, which names to the environment the session to end. An app with sessions
+/// of its own keeps it there until the logout.
+///
+/// ```
+/// use tower_scalekit::oauth::IdTokenHint;
+///
+/// let hint = IdTokenHint::from("header.claims.signature".to_owned());
+/// assert_eq!(hint.expose(), "header.claims.signature");
+/// assert!(!format!("{hint:?}").contains("claims"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdTokenHint(SecretString);
+
+impl IdTokenHint {
+    /// The ID token itself. Do not log it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+impl From<SecretString> for IdTokenHint {
+    fn from(id_token: SecretString) -> Self {
+        Self(id_token)
+    }
+}
+
+impl From<IdTokenHint> for SecretString {
+    fn from(hint: IdTokenHint) -> Self {
+        hint.0
+    }
+}
+
+impl From<String> for IdTokenHint {
+    fn from(id_token: String) -> Self {
+        Self(id_token.into())
+    }
+}
+
 /// What to tell the environment's logout endpoint (`/oidc/logout`), all of it optional.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct LogoutRequest {
-    id_token_hint: Option<SecretString>,
+    id_token_hint: Option<IdTokenHint>,
     post_logout_redirect_uri: Option<String>,
     state: Option<String>,
 }
@@ -21,8 +60,8 @@ impl LogoutRequest {
     }
 
     /// The ID token of the session to end. It may have expired.
-    pub fn id_token_hint(mut self, id_token: SecretString) -> Self {
-        self.id_token_hint = Some(id_token);
+    pub fn id_token_hint(mut self, id_token: impl Into<IdTokenHint>) -> Self {
+        self.id_token_hint = Some(id_token.into());
         self
     }
 
@@ -57,7 +96,7 @@ impl Scalekit {
     pub fn logout_url(&self, request: &LogoutRequest) -> Url {
         let mut url = self.endpoint("/oidc/logout");
         for (name, value) in [
-            ("id_token_hint", request.id_token_hint.as_ref().map(SecretString::expose)),
+            ("id_token_hint", request.id_token_hint.as_ref().map(IdTokenHint::expose)),
             ("post_logout_redirect_uri", request.post_logout_redirect_uri.as_deref()),
             ("state", request.state.as_deref()),
         ] {
@@ -81,7 +120,7 @@ mod tests {
         let bare = scalekit.logout_url(&LogoutRequest::new());
         assert_eq!(bare.as_str(), "https://acme.test/oidc/logout");
         let request = LogoutRequest::new()
-            .id_token_hint("h.p.s".into())
+            .id_token_hint(SecretString::from("h.p.s"))
             .post_logout_redirect_uri("https://app.test/?a=b")
             .state("s");
         assert_eq!(

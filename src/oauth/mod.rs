@@ -25,7 +25,7 @@ mod sso_error;
 mod token_endpoint;
 
 pub use self::authorization_url::AuthorizationRequest;
-pub use self::logout_url::LogoutRequest;
+pub use self::logout_url::{IdTokenHint, LogoutRequest};
 pub use self::pkce::CodeVerifier;
 pub use self::sso_error::{Blame, SsoError};
 pub use self::token_endpoint::{OAuthError, TokenResponse, Unavailable};

@@ -54,7 +54,7 @@ pub(super) fn authorize(
     let now = environment.now();
     let signed_in = state
         .session_of(cookies(request, SESSION_COOKIE))
-        .filter(|(_, user)| !prompt.wants_page() && !wanted.only_sso && wanted.admits(user));
+        .filter(|(_, user)| !prompt.wants_page() && wanted.admits(user));
     match signed_in {
         Some((_, user)) if prompt == Prompt::None && consent::is_needed(&state, &wanted, &user) => {
             back_with_error(Refused::new("consent_required", "the user has not allowed all this"))
@@ -87,7 +87,7 @@ pub(super) struct AuthorizationRequest {
     pub(super) organization_id: Option<String>,
     /// The connection they answer it through.
     pub(super) connection_id: Option<String>,
-    /// Whether it can only be answered through a connection, and nobody stays signed in.
+    /// Whether it can only be answered through a connection.
     pub(super) only_sso: bool,
     pub(super) scopes: Vec<String>,
     /// Whether the user is asked even for what they allowed before.

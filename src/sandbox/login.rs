@@ -91,11 +91,7 @@ pub(super) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
     let user_agent = request.headers().get(header::USER_AGENT);
     let user_agent = user_agent.and_then(|value| value.to_str().ok());
     let (session_id, cookie) = state.start_session(&user, user_agent, now);
-    let stays = !wanted.only_sso;
     let location = consent::next(&mut state, wanted, SignedIn { user, session_id }, now);
-    if !stays {
-        return redirect(StatusCode::SEE_OTHER, &location);
-    }
     let secure = if state.environment_url.starts_with("https:") { "; Secure" } else { "" };
     let cookie = format!("{SESSION_COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax{secure}");
     set_cookie(redirect(StatusCode::SEE_OTHER, &location), &cookie)

@@ -7,8 +7,9 @@ use time::Duration;
 use super::record::{SessionRecord, SessionTooLarge};
 use super::sealing::SealingFailed;
 use super::stored::StoringError;
-use super::{Lifetimes, NewSession, Sessions, User};
+use super::{Lifetimes, NewSession, NewTokens, Sessions, User};
 use crate::cache_policy::{never_cache, vary_on_cookie};
+use crate::oauth::IdTokenHint;
 use crate::shared_store::StoreError;
 use crate::telemetry;
 
@@ -53,13 +54,15 @@ pub struct LocalSession {
     claims: Map<String, Value>,
     lifetime: Option<std::time::Duration>,
     in_cookie: bool,
+    id_token: Option<IdTokenHint>,
+    login_subject: Option<String>,
 }
 
 impl LocalSession {
     /// A session of this person; `user.id` becomes the principal's subject.
     pub fn new(user: User) -> Self {
         let claims = Map::from_iter([("sub".to_owned(), user.id.as_str().into())]);
-        Self { user, claims, lifetime: None, in_cookie: false }
+        Self { user, claims, lifetime: None, in_cookie: false, id_token: None, login_subject: None }
     }
 
     /// The organization that the person acts in.
@@ -98,6 +101,21 @@ impl LocalSession {
         self
     }
 
+    /// Sets the ID token of the Scalekit login that the session begins with: logout then ends the
+    /// session at Scalekit too. A session of
+    /// [`on_login`](super::SessionsBuilder::on_login) has it already; after
+    /// [`Callback::identify`](crate::auth_routes::Callback::identify) it comes with the identity.
+    pub fn id_token_hint(mut self, id_token: IdTokenHint) -> Self {
+        self.id_token = Some(id_token);
+        self
+    }
+
+    /// Sets the subject of the login that the session begins with.
+    pub(crate) fn login_subject(mut self, subject: &str) -> Self {
+        self.login_subject = Some(subject.to_owned()).filter(|subject| *subject != self.user.id);
+        self
+    }
+
     fn claim(mut self, name: &str, value: Value) -> Self {
         self.claims.insert(name.to_owned(), value);
         self
@@ -114,7 +132,7 @@ impl Sessions {
         local: LocalSession,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginError> {
-        let LocalSession { user, claims, lifetime, in_cookie } = local;
+        let LocalSession { user, claims, lifetime, in_cookie, id_token, login_subject } = local;
         if user.id.is_empty() {
             return Err(BeginError::NoUserId);
         }
@@ -123,16 +141,18 @@ impl Sessions {
         let absolute = self.0.lifetimes.absolute;
         let absolute = lifetime.map_or(absolute, |lifetime| absolute.min(lifetime));
         let lifetimes = Lifetimes { absolute, ..self.0.lifetimes };
-        let new = NewSession::Local { claims, profile: user.to_claims() };
+        let id_token = id_token.map(Into::into);
+        let new = NewSession::Local { claims, profile: user.to_claims(), id_token, login_subject };
         self.begin_with(new, !in_cookie, lifetimes, request_headers).await
     }
 
     /// Begins a session with the tokens of a login.
     pub(crate) async fn begin_with_tokens(
         &self,
-        new: NewSession,
+        tokens: NewTokens,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginError> {
+        let new = NewSession::Tokens(tokens);
         self.begin_with(new, self.0.store_backed, self.0.lifetimes, request_headers).await
     }
 

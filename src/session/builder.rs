@@ -37,6 +37,7 @@ pub struct SessionsBuilder {
     previous_secrets: Vec<SessionSecret>,
     redirect_uri: Option<String>,
     post_logout_redirect_uri: Option<String>,
+    logged_out_page: String,
     trusted_origins: Vec<String>,
     paths: Paths,
     scopes: Vec<String>,
@@ -67,6 +68,7 @@ impl SessionsBuilder {
             previous_secrets: Vec::new(),
             redirect_uri: None,
             post_logout_redirect_uri: None,
+            logged_out_page: "/".to_owned(),
             trusted_origins: Vec::new(),
             paths: Paths {
                 login: "/login".to_owned(),
@@ -107,10 +109,18 @@ impl SessionsBuilder {
         self
     }
 
-    /// Where logouts return to, as registered in the dashboard; the root of the redirect URI's
-    /// origin unless set.
+    /// Sets the URI that logouts return to, as registered in the dashboard. It is on the redirect
+    /// URI's origin, because the [`LogoutCallback`](crate::auth_routes::LogoutCallback) there checks
+    /// `state`. Default: `/auth/logout/callback` on that origin.
     pub fn post_logout_redirect_uri(mut self, uri: impl Into<String>) -> Self {
         self.post_logout_redirect_uri = Some(uri.into());
+        self
+    }
+
+    /// Sets the page that the browser opens after a logout: a path of the app, or an https URL.
+    /// Default: `/`.
+    pub fn logged_out_page(mut self, page: impl Into<String>) -> Self {
+        self.logged_out_page = page.into();
         self
     }
 
@@ -260,20 +270,23 @@ impl SessionsBuilder {
             }
         };
         let redirect_uri = match &self.redirect_uri {
-            Some(uri) => problems.note(parse_redirect_uri(uri)),
+            Some(uri) => problems.note(parse_redirect_uri("redirect_uri", uri)),
             None => {
                 problems.push(ConfigProblem::Missing { setting: "redirect_uri" });
                 None
             }
         };
         let post_logout_redirect_uri = match &self.post_logout_redirect_uri {
-            Some(uri) => problems.note(parse_app_url("post_logout_redirect_uri", uri)),
-            None => redirect_uri.as_ref().and_then(|uri| uri.join("/").ok()),
+            Some(uri) => problems.note(parse_redirect_uri("post_logout_redirect_uri", uri)),
+            None => redirect_uri.as_ref().and_then(|uri| uri.join("/auth/logout/callback").ok()),
         };
+        let logged_out_page =
+            problems.note(parse_page(&self.logged_out_page, redirect_uri.as_ref()));
         for origin in &self.trusted_origins {
             problems.note(check_origin(origin));
         }
-        problems.note(self.paths.check(redirect_uri.as_ref()));
+        let callbacks = [&redirect_uri, &post_logout_redirect_uri].map(Option::as_ref);
+        problems.note(self.paths.check(callbacks));
         problems.note(check_cache_capacity(self.cache_capacity));
         problems.note(check_cookie_name(&self.cookie_name));
         problems.note(check_scopes(&self.scopes));
@@ -283,9 +296,9 @@ impl SessionsBuilder {
         let is_of_use = |scope: &String| self.admission.is_none() || scope != "offline_access";
         let scopes = self.scopes.into_iter().filter(is_of_use).collect();
 
-        let parts = keys.zip(redirect_uri).zip(post_logout_redirect_uri).zip(lifetimes);
-        let sessions =
-            parts.map(|(((keys, redirect_uri), post_logout_redirect_uri), lifetimes)| {
+        let uris = redirect_uri.zip(post_logout_redirect_uri).zip(logged_out_page.flatten());
+        let sessions = keys.zip(uris).zip(lifetimes).map(
+            |((keys, ((redirect_uri, post_logout_redirect_uri), logged_out_page)), lifetimes)| {
                 let secure = redirect_uri.scheme() == "https";
                 let clock = self.scalekit.clock().clone();
                 let has_peers = self.shared_store.is_some();
@@ -298,6 +311,7 @@ impl SessionsBuilder {
                     cookies: CookieStyle::new(&self.cookie_name, secure),
                     redirect_uri,
                     post_logout_redirect_uri,
+                    logged_out_page,
                     trusted_origins: self.trusted_origins,
                     paths: self.paths,
                     scopes,
@@ -311,7 +325,8 @@ impl SessionsBuilder {
                     revocations: Revocations::new(Arc::clone(&store), clock, has_peers),
                     store,
                 }))
-            });
+            },
+        );
         let sessions = problems.finish(sessions)?;
         if sessions.0.redirect_uri.scheme() == "http" {
             telemetry::development_cookies();
@@ -342,7 +357,7 @@ impl fmt::Debug for SessionsBuilder {
 
 impl Paths {
     /// Each route has a path of its own, or the later one would never be reached.
-    fn check(&self, redirect_uri: Option<&Url>) -> Result<(), ConfigError> {
+    fn check(&self, callbacks: [Option<&Url>; 2]) -> Result<(), ConfigError> {
         let named = [
             ("login_path", self.login.as_str()),
             ("refresh_path", self.refresh.as_str()),
@@ -356,9 +371,18 @@ impl Paths {
                 problems.push(ConfigProblem::invalid(setting, reason));
             }
             let others = named.iter().take(index).map(|(_, path)| *path);
-            if others.chain(redirect_uri.map(Url::path)).any(|other| other == *path) {
+            let callbacks = callbacks.into_iter().flatten().map(Url::path);
+            if others.chain(callbacks).any(|other| other == *path) {
                 let reason = "is the path of another route too";
                 problems.push(ConfigProblem::invalid(setting, reason));
+            }
+        }
+        if let [Some(login), Some(logout)] = callbacks {
+            let problem = |reason| ConfigProblem::invalid("post_logout_redirect_uri", reason);
+            if login.origin() != logout.origin() {
+                problems.push(problem("must be on the redirect URI's origin"));
+            } else if login.path() == logout.path() {
+                problems.push(problem("is the path of another route too"));
             }
         }
         problems.finish(Some(()))
@@ -376,8 +400,8 @@ fn is_plain(path: &str) -> bool {
 }
 
 /// The rules of the dashboard: at most 256 characters, no query, no fragment.
-fn parse_redirect_uri(text: &str) -> Result<Url, ConfigError> {
-    let url = parse_app_url("redirect_uri", text)?;
+fn parse_redirect_uri(setting: &'static str, text: &str) -> Result<Url, ConfigError> {
+    let url = parse_app_url(setting, text)?;
     let reason = if url.query().is_some() || url.fragment().is_some() {
         "must not have a query or fragment"
     } else if text.len() > 256 {
@@ -389,7 +413,7 @@ fn parse_redirect_uri(text: &str) -> Result<Url, ConfigError> {
     } else {
         return Ok(url);
     };
-    Err(ConfigProblem::invalid("redirect_uri", reason).into())
+    Err(ConfigProblem::invalid(setting, reason).into())
 }
 
 fn parse_app_url(setting: &'static str, text: &str) -> Result<Url, ConfigError> {
@@ -397,6 +421,18 @@ fn parse_app_url(setting: &'static str, text: &str) -> Result<Url, ConfigError> 
         .map_err(|error| ConfigProblem::invalid(setting, format!("not a URL: {error}")))?;
     check_address(&url).map_err(|reason| ConfigProblem::invalid(setting, reason))?;
     Ok(url)
+}
+
+/// A page of this app or another; `None` for a path that there is no redirect URI to join with.
+fn parse_page(text: &str, redirect_uri: Option<&Url>) -> Result<Option<Url>, ConfigError> {
+    if !text.starts_with('/') {
+        return parse_app_url("logged_out_page", text).map(Some);
+    }
+    if !is_plain_path(text) {
+        let reason = "must be a plain path such as /, or an https URL";
+        return Err(ConfigProblem::invalid("logged_out_page", reason).into());
+    }
+    Ok(redirect_uri.and_then(|uri| uri.join(text).ok()))
 }
 
 fn check_origin(text: &str) -> Result<(), ConfigError> {
@@ -493,6 +529,21 @@ mod tests {
         }
         let sessions = good().login_path("/start").build().unwrap();
         assert_eq!((sessions.login_path(), sessions.callback_path()), ("/start", "/auth/callback"));
-        assert_eq!(sessions.0.post_logout_redirect_uri.as_str(), "https://app.test/");
+        assert_eq!(sessions.logout_callback_path(), "/auth/logout/callback");
+        assert_eq!(sessions.logged_out_page().as_str(), "https://app.test/");
+        for uri in [
+            "https://app.test/",
+            "https://app.test/login",
+            "https://app.test/auth/callback",
+            "https://www.app.test/bye",
+            "https://app.test/bye?x=1",
+        ] {
+            assert!(good().post_logout_redirect_uri(uri).build().is_err(), "{uri}");
+        }
+        for page in ["//evil.test", "bye", "http://app.test/", "/a b", "javascript:alert(1)"] {
+            assert!(good().logged_out_page(page).build().is_err(), "{page}");
+        }
+        let sessions = good().logged_out_page("https://www.app.test/bye?x=1").build().unwrap();
+        assert_eq!(sessions.logged_out_page().as_str(), "https://www.app.test/bye?x=1");
     }
 }

@@ -30,6 +30,7 @@ pub(crate) struct CookieStyle {
 pub(crate) enum AttemptKind {
     ConnectAccount,
     Login,
+    Logout,
     PasswordlessLogin,
 }
 
@@ -38,6 +39,7 @@ impl AttemptKind {
         match self {
             Self::ConnectAccount => "connect_",
             Self::Login => "login_",
+            Self::Logout => "logout_",
             Self::PasswordlessLogin => "passwordless_",
         }
     }
@@ -46,6 +48,7 @@ impl AttemptKind {
         match self {
             Self::ConnectAccount => Purpose::ConnectAttempt,
             Self::Login => Purpose::LoginAttempt,
+            Self::Logout => Purpose::LogoutAttempt,
             Self::PasswordlessLogin => Purpose::PasswordlessAttempt,
         }
     }

@@ -123,9 +123,10 @@ impl Sessions {
     }
 
     /// What to tell the environment when a session ends.
-    pub(crate) fn logout_request(&self, session: Option<&Session>) -> LogoutRequest {
-        let request =
-            LogoutRequest::new().post_logout_redirect_uri(self.0.post_logout_redirect_uri.as_str());
+    pub(crate) fn logout_request(&self, session: Option<&Session>, state: &str) -> LogoutRequest {
+        let request = LogoutRequest::new()
+            .post_logout_redirect_uri(self.0.post_logout_redirect_uri.as_str())
+            .state(state);
         match session.and_then(|session| session.record().id_token()) {
             Some(id_token) => request.id_token_hint(id_token),
             None => request,

@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::record::SessionRecord;
 use super::stored::Loaded;
-use super::{Awaited, Found, Lifetimes, NewSession, Session, SessionSecret, Sessions};
+use super::{Awaited, Found, Lifetimes, NewSession, NewTokens, Session, SessionSecret, Sessions};
 use crate::clock::ManualClock;
 use crate::http_client::Nowhere;
 use crate::scalekit::Scalekit;
@@ -48,15 +48,19 @@ fn records() -> [SessionRecord; 3] {
     let id_token =
         ["{\"alg\":\"RS256\"}", "{\"sub\":\"usr_1\",\"email\":\"jane@acme.test\"}", "signature"];
     let id_token = id_token.map(|part| URL_SAFE_NO_PAD.encode(part));
-    let tokens = || NewSession::Tokens {
-        principal: Principal::from_claims(Claims::new(object(&claims)), &ORGANIZATION_CLAIMS)
-            .unwrap(),
-        id_token: id_token.join(".").into(),
-        refresh_token: Some("rt_1".into()),
+    let tokens = || {
+        NewSession::Tokens(NewTokens {
+            principal: Principal::from_claims(Claims::new(object(&claims)), &ORGANIZATION_CLAIMS)
+                .unwrap(),
+            id_token: id_token.join(".").into(),
+            refresh_token: Some("rt_1".into()),
+        })
     };
     let local = NewSession::Local {
         claims: object(&json!({"sub": "usr_1", "oid": "org_1", "roles": ["admin"]})),
         profile: object(&json!({"sub": "usr_1", "email": "jane@acme.test"})),
+        id_token: None,
+        login_subject: None,
     };
     let lifetimes = Lifetimes { absolute: Duration::days(30), idle: Some(Duration::days(7)) };
     [(tokens(), false), (local, false), (tokens(), true)]

@@ -70,7 +70,7 @@ pub(crate) use self::builder::is_plain_path;
 pub(crate) use self::cookies::{ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentedCookies};
 pub(crate) use self::ending::LogoutError;
 pub(crate) use self::lookup::{Awaited, Cookie, Found, Live, Peeked, Resealed, Settled};
-pub(crate) use self::record::NewSession;
+pub(crate) use self::record::{NewSession, NewTokens};
 pub(crate) use self::refresh::{Renewal, Renewing};
 pub(crate) use self::sealing::{KeyRing, Purpose};
 
@@ -99,6 +99,7 @@ struct Inner {
     cookies: CookieStyle,
     redirect_uri: Url,
     post_logout_redirect_uri: Url,
+    logged_out_page: Url,
     trusted_origins: Vec<String>,
     paths: Paths,
     scopes: Vec<String>,
@@ -204,6 +205,12 @@ impl Sessions {
         &self.0.paths.logout
     }
 
+    /// Path of the post-logout redirect URI.
+    #[must_use]
+    pub fn logout_callback_path(&self) -> &str {
+        self.0.post_logout_redirect_uri.path()
+    }
+
     /// Where the environment tells of logouts by `POST`: `/auth/backchannel-logout` unless set
     /// otherwise.
     #[must_use]
@@ -224,8 +231,8 @@ impl Sessions {
         self.initiator(headers) == Initiator::Other
     }
 
-    pub(crate) fn post_logout_redirect_uri(&self) -> &Url {
-        &self.0.post_logout_redirect_uri
+    pub(crate) fn logged_out_page(&self) -> &Url {
+        &self.0.logged_out_page
     }
 
     pub(crate) fn admission(&self) -> Option<&Admission<VerifiedIdentity>> {
@@ -284,9 +291,14 @@ impl Session {
         &self.0.principal
     }
 
-    /// Whether the app vouches for it, and the environment knows nothing of it.
+    /// Whether the app vouches for it, not the tokens of a login.
     pub(crate) fn is_local(&self) -> bool {
-        self.0.record.id_token().is_none()
+        self.0.record.is_local()
+    }
+
+    /// Whether it began with a login at the environment, whose session there ends with it.
+    pub(crate) fn has_id_token(&self) -> bool {
+        self.0.record.id_token().is_some()
     }
 
     /// Whether there is a refresh token to renew it with.

@@ -62,6 +62,13 @@ struct Body {
     id_token_header: String,
     #[serde(rename = "p")]
     id_token_claims: String,
+    /// Profile of a local session that began with a Scalekit login; without such a login it is in
+    /// place of the ID token's claims.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    /// Subject of the login that the session began with, where it is not that of the session.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    login_subject: Option<String>,
     /// Kept in the shared store, with only its id in the cookie.
     #[serde(rename = "s", default, skip_serializing_if = "is_false")]
     stored: bool,
@@ -71,12 +78,24 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
+/// Verified tokens of a login.
+pub(crate) struct NewTokens {
+    pub(crate) principal: Principal,
+    pub(crate) id_token: SecretString,
+    pub(crate) refresh_token: Option<SecretString>,
+}
+
 /// What a session is made of.
 pub(crate) enum NewSession {
-    /// Verified tokens of a login.
-    Tokens { principal: Principal, id_token: SecretString, refresh_token: Option<SecretString> },
+    Tokens(NewTokens),
     /// What the app itself says: claims without `exp`, and a profile.
-    Local { claims: Map<String, Value>, profile: Map<String, Value> },
+    Local {
+        claims: Map<String, Value>,
+        profile: Map<String, Value>,
+        /// Of the Scalekit login that it began with.
+        id_token: Option<SecretString>,
+        login_subject: Option<String>,
+    },
 }
 
 impl SessionRecord {
@@ -100,10 +119,12 @@ impl SessionRecord {
             access_claims: Map::new(),
             id_token_header: String::new(),
             id_token_claims: String::new(),
+            profile: None,
+            login_subject: None,
             stored,
         };
         match new {
-            NewSession::Tokens { principal, id_token, refresh_token } => {
+            NewSession::Tokens(NewTokens { principal, id_token, refresh_token }) => {
                 let (header, claims, id_token_signature) = split(&id_token)?;
                 body.renew_at = unix_millis(renew_at(&principal, now));
                 body.access_claims = principal.raw_claims().clone();
@@ -111,11 +132,24 @@ impl SessionRecord {
                 body.id_token_claims = claims;
                 Some(Self { refresh_token, id_token_signature, body })
             }
-            NewSession::Local { mut claims, profile } => {
+            NewSession::Local { mut claims, profile, id_token, login_subject } => {
                 claims.insert("exp".to_owned(), ends_at.unix_timestamp().into());
                 body.access_claims = claims;
-                body.id_token_claims = serde_json::to_string(&profile).ok()?;
-                Some(Self { refresh_token: None, id_token_signature: Vec::new(), body })
+                body.login_subject = login_subject;
+                let profile = serde_json::to_string(&profile).ok()?;
+                let Some(id_token) = id_token else {
+                    body.id_token_claims = profile;
+                    return Some(Self {
+                        refresh_token: None,
+                        id_token_signature: Vec::new(),
+                        body,
+                    });
+                };
+                let (header, claims, id_token_signature) = split(&id_token)?;
+                body.profile = Some(profile);
+                body.id_token_header = header;
+                body.id_token_claims = claims;
+                Some(Self { refresh_token: None, id_token_signature, body })
             }
         }
     }
@@ -181,15 +215,19 @@ impl SessionRecord {
     pub(super) fn into_session(self) -> Option<Session> {
         let claims = Claims::new(self.body.access_claims.clone());
         let principal = Principal::from_claims(claims, &ORGANIZATION_CLAIMS).ok()?;
-        let profile = Claims::new(serde_json::from_str(&self.body.id_token_claims).ok()?);
-        let user = User::from_claims(&profile);
+        let id_claims = Claims::new(serde_json::from_str(&self.body.id_token_claims).ok()?);
+        let user = match &self.body.profile {
+            Some(profile) => User::from_claims(&Claims::new(serde_json::from_str(profile).ok()?)),
+            None => User::from_claims(&id_claims),
+        };
         // Logouts name the session by the ID token's.
-        let id_token_session = profile.text("sid").ok().flatten();
+        let id_token_session = id_claims.text("sid").ok().flatten();
         let organization = principal.organization_id();
         let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
         let names = [
             Some(Revoked::Session(self.id())),
             Some(Revoked::User(principal.subject())),
+            self.body.login_subject.as_deref().map(Revoked::User),
             principal.session_id().or(id_token_session).map(Revoked::EnvironmentSession),
             organization.map(Revoked::Organization),
             organization.map(|id| Revoked::OrganizationUser(id, principal.subject())),
@@ -219,7 +257,13 @@ impl SessionRecord {
         self.body.stored
     }
 
-    /// The ID token as it was issued, for the environment's logout; a local session has none.
+    /// Whether the app vouches for it, not the tokens of a login.
+    pub(super) fn is_local(&self) -> bool {
+        self.body.id_token_header.is_empty() || self.body.profile.is_some()
+    }
+
+    /// The ID token of the login that it began with, as it was issued, for the environment's
+    /// logout.
     pub(super) fn id_token(&self) -> Option<SecretString> {
         if self.body.id_token_header.is_empty() {
             return None;
@@ -312,11 +356,11 @@ pub(super) mod tests {
     }
 
     fn record() -> SessionRecord {
-        let new = NewSession::Tokens {
+        let new = NewSession::Tokens(NewTokens {
             principal: principal(300),
             id_token: id_token("Jane"),
             refresh_token: Some("rt_1".into()),
-        };
+        });
         SessionRecord::begin(new, false, LIFETIMES, START).unwrap()
     }
 
@@ -353,11 +397,11 @@ pub(super) mod tests {
         let claims = json!({"sub": "usr_1", "exp": 300, "roles": names("role"), "permissions": names("perm")});
         let claims = Claims::new(claims.as_object().unwrap().clone());
         let principal = Principal::from_claims(claims, &[]);
-        let new = NewSession::Tokens {
+        let new = NewSession::Tokens(NewTokens {
             principal: principal.unwrap(),
             id_token: id_token("Jane"),
             refresh_token: Some("r".repeat(64).into()),
-        };
+        });
         let bytes = SessionRecord::begin(new, false, LIFETIMES, START).unwrap().encode().unwrap();
         assert!(bytes.len() < 1500, "{}", bytes.len());
     }

@@ -24,6 +24,7 @@ const HEADER_LEN: usize = 1 + KEY_ID_LEN;
 pub(crate) enum Purpose {
     ConnectAttempt,
     LoginAttempt,
+    LogoutAttempt,
     PasswordlessAttempt,
     /// A cookie: a session, or the id of one that is kept in the shared store.
     Session,
@@ -36,6 +37,7 @@ impl Purpose {
         match self {
             Self::ConnectAttempt => b"connect attempt",
             Self::LoginAttempt => b"login attempt",
+            Self::LogoutAttempt => b"logout attempt",
             Self::PasswordlessAttempt => b"passwordless attempt",
             Self::Session => b"session",
             Self::StoredSession => b"stored session",

@@ -96,10 +96,31 @@ async fn a_launch_that_leads_elsewhere_ends_at_home_and_works_once() {
     browser.arrives_at(&app.address("/")).await;
     assert_logged_in(&browser, &app, &organization).await;
 
-    // Again, as by the Back button: a plain login, which asks who it is.
+    // Again, as by the Back button: a plain login, which the environment completes at once.
     browser.go(&url).await;
-    browser.sees_login_page().await;
-    assert!(!browser.address().await.contains("idp_initiated_login"));
+    browser.arrives_at(&app.address("/")).await;
+    assert_logged_in(&browser, &app, &organization).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logout_ends_the_session_at_the_environment_too() {
+    let Some(browser) = Browser::open().await else { return };
+    let (app, environment) = started().await;
+    let organization = test_organization(&environment);
+    let login = app.address(&format!("/login?organization_id={}", organization.id));
+    browser.go(&login).await;
+    browser.pick(ANA).await;
+    browser.arrives_at(&app.address("/")).await;
+    browser.go(&login).await;
+    browser.arrives_at(&app.address("/")).await;
+    assert_logged_in(&browser, &app, &organization).await;
+
+    browser.click("form[action='/logout'] button").await;
+    browser.arrives_at(&app.address("/")).await;
+    // On a shared computer the next user is asked who they are.
+    browser.go(&login).await;
+    browser.shows(&["Test Organization"]).await;
+    assert!(!browser.address().await.starts_with(&app.url));
 }
 
 #[tokio::test(flavor = "multi_thread")]

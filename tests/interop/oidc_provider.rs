@@ -46,7 +46,7 @@ impl World {
             "client_secret": CLIENT_SECRET,
             "grant_types": ["authorization_code", "refresh_token"],
             "redirect_uris": [format!("{}/auth/callback", app.address)],
-            "post_logout_redirect_uris": [format!("{}/", app.address)],
+            "post_logout_redirect_uris": [format!("{}/auth/logout/callback", app.address)],
             "token_endpoint_auth_method": "client_secret_post",
         });
         assert_eq!(provider.ask(&client).await["ready"], true);

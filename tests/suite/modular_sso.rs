@@ -1,15 +1,16 @@
 //! Single sign-on for an app that keeps its users and sessions itself.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::time::Instant;
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
-use tower_scalekit::oauth::{Blame, SsoError};
+use tower_scalekit::http_client::HttpClient as _;
+use tower_scalekit::oauth::{Blame, LogoutRequest, SsoError};
 use tower_scalekit::sandbox::{Endpoint, TokenFault, TokenKind};
 use tower_scalekit::session::{LocalSession, NotAdmitted, User, VerifiedIdentity};
 
@@ -290,6 +291,107 @@ async fn an_error_of_the_organizations_sends_people_to_their_administrator() {
         assert!(!answer.text().contains("555"));
     }
     assert_eq!(SsoError::from("invalid_redirect_uri").blame(), Blame::Application);
+}
+
+/// Logs out as a browser does, which then opens the environment's page and comes back.
+async fn log_out(world: &World, browser: &mut Browser) -> String {
+    let out = browser.open("/logout").await;
+    assert_eq!(out.status(), StatusCode::SEE_OTHER);
+    let request = Request::get(out.location()).body(Bytes::new()).unwrap();
+    let back = world.sandbox.client().send(request).await.unwrap();
+    let landed = browser.open(back.location()).await;
+    assert_eq!(landed.status(), StatusCode::SEE_OTHER, "{}", landed.text());
+    assert_eq!(browser.names(), [""; 0]);
+    landed.location().to_owned()
+}
+
+#[tokio::test]
+async fn logout_of_a_local_session_ends_the_scalekit_session_that_it_began_with() {
+    // Whatever the hook makes of the identity, and wherever the session is kept.
+    for session in [
+        |identity: VerifiedIdentity| identity.session(),
+        |identity: VerifiedIdentity| identity.session().in_cookie(),
+        |_| {
+            let mut user = User::default();
+            user.id = "7".to_owned();
+            LocalSession::new(user)
+        },
+    ] {
+        let world = admitting(move |identity| Ok(session(identity)));
+        let mut browser = world.browser();
+        let callback =
+            at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
+        browser.open(&callback).await;
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        assert_eq!(log_out(&world, &mut browser).await, "https://app.example.com/");
+        assert_eq!(world.sandbox.end_sessions_of(ANA), 0, "it has ended there too");
+    }
+}
+
+#[tokio::test]
+async fn a_local_session_ends_with_the_scalekit_session_that_it_began_with() {
+    let seen = Arc::new(Mutex::new(None));
+    let sees = Arc::clone(&seen);
+    let world = admitting(move |identity| {
+        let mut user = User::default();
+        user.id = "7".to_owned();
+        *sees.lock().unwrap() = Some(identity);
+        Ok(LocalSession::new(user))
+    });
+    for by_user in [false, true] {
+        let mut browser = world.browser();
+        let target = "/login?domain_hint=example.com";
+        let callback = at_the_callback(&world, &mut browser, target).await;
+        browser.open(&callback).await;
+        assert_eq!(browser.fetch("/me").await.json()["sub"], "7");
+        let identity = seen.lock().unwrap().take().unwrap();
+        match by_user {
+            true => world.sessions.revoke_user(&identity.user().id).await.unwrap(),
+            false => world.sessions.revoke_session(identity.session_id().unwrap()).await.unwrap(),
+        }
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED, "{by_user}");
+    }
+}
+
+#[tokio::test]
+async fn logout_of_a_session_without_a_scalekit_login_stays_in_the_app() {
+    let world = World::new();
+    let mut user = User::default();
+    user.id = "7".to_owned();
+    let cookies = world.sessions.begin(LocalSession::new(user), &HeaderMap::new()).await.unwrap();
+    let mut response = Response::new(Bytes::new());
+    cookies.set(response.headers_mut());
+    let mut browser = world.browser();
+    browser.take_in(&response);
+    let out = browser.open("/logout").await;
+    assert_eq!((out.status(), out.location()), (StatusCode::SEE_OTHER, "https://app.example.com/"));
+    assert_eq!(browser.names(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_identified_login_comes_with_a_logout_hint() {
+    let world = World::with(|sandbox| sandbox.modular_sso(), |sessions| sessions);
+    let mut browser = world.browser();
+    let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
+    let login = world.sessions.callback().identify(&parts(&browser, &callback)).await.unwrap();
+    let hint = login.id_token_hint.expose().to_owned();
+    assert!(!format!("{login:?}").contains(&hint[..20]), "{login:?}");
+    let mut sessions_end = browser.clone();
+
+    // Beside a session of the app's own ...
+    let url = world
+        .sandbox
+        .scalekit()
+        .logout_url(&LogoutRequest::new().id_token_hint(login.id_token_hint.clone()));
+    assert_eq!(parameter(url.as_str(), "id_token_hint"), Some(hint.clone()));
+    // ... or with one of ours.
+    let session = login.identity.session().id_token_hint(login.id_token_hint);
+    let cookies = world.sessions.begin(session, &HeaderMap::new()).await.unwrap();
+    let mut response = Response::new(Bytes::new());
+    cookies.set(response.headers_mut());
+    sessions_end.take_in(&response);
+    let out = sessions_end.open("/logout").await;
+    assert_eq!(parameter(out.location(), "id_token_hint"), Some(hint));
 }
 
 #[tokio::test]

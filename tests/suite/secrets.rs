@@ -18,6 +18,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_scalekit::http_client::{HttpClient, HttpClientError};
 use tower_scalekit::oauth::{AuthorizationRequest, CodeVerifier, LogoutRequest};
 use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient, TokenFault, TokenKind};
+use tower_scalekit::secret::SecretString;
 use tower_scalekit::{
     Rejected, RequireScope, RequireSession, RequireToken, Sandbox, Scalekit, Session,
     SessionSecret, Sessions,
@@ -281,7 +282,7 @@ async fn a12_debug_of_what_flows_through_oauth_shows_no_secret() {
     secrets.assert_debug(&verifier);
     secrets.assert_debug(&asked);
     secrets.assert_debug(&tokens);
-    let hint = "a.hint.of-an-id-token".into();
+    let hint = SecretString::from("a.hint.of-an-id-token");
     let out = LogoutRequest::new().id_token_hint(hint).state("the-state-itself");
     secrets.assert_debug(&out);
     let refresh_token = tokens.refresh_token.unwrap();

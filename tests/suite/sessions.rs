@@ -359,22 +359,26 @@ async fn r8_logout_clears_every_cookie_and_tells_the_environment() {
         let answer = browser.send(method, "/logout", &NAVIGATION).await;
         assert_eq!(answer.status(), StatusCode::SEE_OTHER);
         answer.assert_private();
-        assert_eq!(set_cookies(answer.headers()).len(), pieces);
-        assert_eq!(browser.names(), [""; 0]);
+        assert_eq!(set_cookies(answer.headers()).len(), pieces + 1);
+        assert_eq!(browser.names(), browser.names_with("_logout_"));
         let there = answer.location();
         assert!(there.starts_with(&format!("{}/oidc/logout?", world.sandbox.environment_url())));
         assert!(parameter(there, "id_token_hint").unwrap().split('.').count() == 3);
         assert_eq!(
             parameter(there, "post_logout_redirect_uri").as_deref(),
-            Some("https://app.example.com/")
+            Some("https://app.example.com/auth/logout/callback")
         );
         // The hint is the very token that the environment issued: it ends the session there.
         let back = follow(&world, there).await;
-        assert_eq!(
-            (back.status(), back.location()),
-            (StatusCode::FOUND, "https://app.example.com/")
-        );
+        assert_eq!(back.status(), StatusCode::FOUND);
         assert_eq!(world.sandbox.end_sessions_of(BIG), 0);
+        let landed = browser.open(back.location()).await;
+        assert_eq!(
+            (landed.status(), landed.location()),
+            (StatusCode::SEE_OTHER, "https://app.example.com/")
+        );
+        landed.assert_private();
+        assert_eq!(browser.names(), [""; 0]);
     }
 }
 
@@ -411,13 +415,48 @@ async fn r8_logout_of_another_site_is_refused_and_works_offline_expired_and_logg
     let answer = browser.send(Method::POST, "/logout", &own_page).await;
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
     assert!(parameter(answer.location(), "id_token_hint").is_some());
-    assert_eq!(browser.names(), [""; 0]);
+    assert_eq!(browser.names(), browser.names_with("_logout_"));
     let again = browser.post("/logout").await;
     assert_eq!(again.status(), StatusCode::SEE_OTHER);
     assert_eq!(parameter(again.location(), "id_token_hint"), None);
     browser.plant(NAME, "damaged");
     assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
-    assert_eq!(browser.names(), [""; 0]);
+    assert_eq!(browser.names(), browser.names_with("_logout_"));
+}
+
+#[tokio::test]
+async fn the_return_of_a_logout_is_accepted_once_and_only_with_the_state_of_this_browser() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    let bystander = world.logged_in(JOHN).await;
+    let out = browser.open("/logout").await;
+    let back = follow(&world, out.location()).await.location().to_owned();
+    let state = parameter(&back, "state").unwrap();
+    assert_eq!(parameter(out.location(), "state"), Some(state.clone()));
+
+    let forged = format!("/auth/logout/callback?state={}{}", &state[..8], &"A".repeat(35));
+    let repeated = format!("{back}&state={state}");
+    for (mut browser, target, expected) in [
+        (bystander.clone(), back.as_str(), AuthFailure::LogoutStateMismatch),
+        (browser.clone(), &forged, AuthFailure::LogoutStateMismatch),
+        (browser.clone(), "/auth/logout/callback?state=a", AuthFailure::LogoutStateMismatch),
+        (browser.clone(), "/auth/logout/callback", AuthFailure::MalformedRequest),
+        (browser.clone(), &repeated, AuthFailure::MalformedRequest),
+    ] {
+        let before = browser.cookie_header();
+        let rejected = browser.open(target).await;
+        assert_eq!(rejected.status(), StatusCode::BAD_REQUEST, "{target}");
+        let rejection = rejected.extensions().get::<AuthRejection>().unwrap();
+        assert_eq!(rejection.failure(), &expected, "{target}");
+        assert_eq!(browser.cookie_header(), before, "{target}");
+    }
+    let mut late = browser.clone();
+    let name = late.names_with("_logout_").remove(0);
+    assert_eq!(browser.open(&back).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(browser.open(&back).await.status(), StatusCode::BAD_REQUEST, "it was used");
+    late.keep_too_long(&name);
+    world.advance(600);
+    assert_eq!(late.open(&back).await.status(), StatusCode::BAD_REQUEST, "it has expired");
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub(crate) fn sandbox_builder() -> SandboxBuilder {
     Sandbox::builder()
         .clock(ManualClock::at(start))
         .redirect_uri(CALLBACK)
-        .post_logout_redirect_uri("https://app.example.com/")
+        .post_logout_redirect_uri("https://app.example.com/auth/logout/callback")
 }
 
 pub(crate) fn secret(first: u8) -> SessionSecret {

@@ -222,14 +222,26 @@ async fn without_a_selector_the_address_finds_the_identity_provider() {
 }
 
 #[tokio::test]
-async fn modular_sso_keeps_nobody_signed_in() {
+async fn modular_sso_keeps_the_browser_signed_in_until_the_logout() {
     let sandbox = modular();
     let page = opened(&sandbox, &[("connection_id", OKTA)]).await;
     let form = [("transaction", &*transaction_of(&page)), ("email", "jane@acme.test")];
     let response = post_form(&sandbox, "/login", &form).await.unwrap();
-    assert!(!response.headers().contains_key(header::SET_COOKIE));
-    let silent = error_of(&sandbox, &[("connection_id", OKTA), ("prompt", "none")]).await;
-    assert_eq!(silent.as_deref(), Some("login_required"));
+    let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap();
+    let cookie = cookie.split(';').next().unwrap();
+    let silently = async |changes: &[(&str, &str)]| {
+        let back = get(&sandbox, &authorization_url(&sandbox, changes), cookie).await;
+        query_value(location(&back), "error")
+    };
+    for selection in [&[("connection_id", OKTA)][..], &[("domain", "acme.test")], &[]] {
+        assert_eq!(silently(selection).await, None, "{selection:?}");
+    }
+    let silent = |connection| [("connection_id", connection), ("prompt", "none")];
+    assert_eq!(silently(&silent(OKTA)).await, None);
+    assert_eq!(silently(&silent(ENTRA)).await.as_deref(), Some("login_required"));
+    let out = get(&sandbox, &format!("{}/oidc/logout", sandbox.environment_url()), cookie).await;
+    assert_eq!(out.status(), StatusCode::OK);
+    assert_eq!(silently(&silent(OKTA)).await.as_deref(), Some("login_required"));
 }
 
 #[tokio::test]

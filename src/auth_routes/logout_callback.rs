@@ -1,0 +1,97 @@
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
+
+use super::answer::{AuthFailure, redirect};
+use super::route::{Route, route_service};
+use crate::query::Parameter;
+use crate::secret::{RandomSourceFailed, SecretString};
+use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind};
+
+/// What logouts at the environment come back to: `GET` path of the post-logout redirect URI. Made
+/// by [`Sessions::logout_callback`](crate::Sessions::logout_callback).
+///
+/// Sends the browser on to the
+/// [page for after a logout](crate::session::SessionsBuilder::logged_out_page), if `state` is of a
+/// logout that this very browser began less than ten minutes ago: a link on another site cannot
+/// show that page to users who are still logged in. Otherwise 400. Ends no session itself.
+#[derive(Clone, Debug)]
+pub struct LogoutCallback(Route);
+
+impl LogoutCallback {
+    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+        match self.complete(&request) {
+            Ok(end_attempt) => {
+                let page = self.0.sessions.logged_out_page().as_str();
+                redirect(StatusCode::SEE_OTHER, page, end_attempt)
+            }
+            Err(failure) => self.0.refuse(failure, &request, None, []),
+        }
+    }
+
+    /// The `Set-Cookie` value that ends the attempt.
+    fn complete(&self, request: &Request<()>) -> Result<Option<HeaderValue>, AuthFailure> {
+        if request.method() != Method::GET {
+            return Err(AuthFailure::MethodNotAllowed { allow: "GET" });
+        }
+        let state = Parameter::of(request.uri().query().unwrap_or_default(), "state").only();
+        let state = state.ok_or(AuthFailure::MalformedRequest)?;
+        let (attempt, end) = self.0.sessions.attempt::<LogoutAttempt>(&state, request.headers());
+        attempt
+            .filter(|attempt| {
+                verify_slices_are_equal(attempt.state().as_bytes(), state.as_bytes()).is_ok()
+            })
+            .ok_or(AuthFailure::LogoutStateMismatch)?;
+        Ok(end)
+    }
+}
+
+route_service!(LogoutCallback);
+
+const LIFETIME: Duration = Duration::minutes(10);
+
+/// A logout, kept by the browser while it is at the environment.
+pub(super) struct LogoutAttempt {
+    state: SecretString,
+    started_at: OffsetDateTime,
+}
+
+impl LogoutAttempt {
+    pub(super) fn start(now: OffsetDateTime) -> Result<Self, RandomSourceFailed> {
+        Ok(Self { state: SecretString::random::<32>()?, started_at: now })
+    }
+
+    pub(super) fn state(&self) -> &str {
+        self.state.expose()
+    }
+}
+
+impl Attempt for LogoutAttempt {
+    const KIND: AttemptKind = AttemptKind::Logout;
+
+    fn id(&self) -> Option<String> {
+        self.state().get(..ATTEMPT_ID_BYTES).map(str::to_owned)
+    }
+
+    fn began_at(&self) -> OffsetDateTime {
+        self.started_at
+    }
+
+    fn ends_at(&self) -> OffsetDateTime {
+        self.started_at.saturating_add(LIFETIME)
+    }
+
+    /// `start, Unix seconds ‖ state`
+    fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let started_at = self.started_at.unix_timestamp().to_be_bytes();
+        Some(Zeroizing::new([&started_at[..], self.state().as_bytes()].concat()))
+    }
+
+    fn decode(_: &str, content: &[u8]) -> Option<Self> {
+        let (started_at, state) = content.split_first_chunk()?;
+        let started_at = OffsetDateTime::from_unix_timestamp(i64::from_be_bytes(*started_at));
+        Some(Self { state: std::str::from_utf8(state).ok()?.into(), started_at: started_at.ok()? })
+    }
+}
