@@ -33,7 +33,7 @@ impl WebhookVerify {
     }
 
     /// Lets the requests of an interceptor through, which are signed in the same way under other
-    /// headers.
+    /// headers. A webhook is none, even if it is signed with the same secret.
     pub fn interceptor(secret: WebhookSecret) -> Self {
         Self::of(Kind::Interceptor, secret)
     }

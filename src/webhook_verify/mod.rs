@@ -7,10 +7,14 @@
 //! 2. The body is read within its [limits](crate::BodyLimits), and every signature of the list
 //!    compared with what each secret makes of it, in constant time. Signatures of other versions,
 //!    and what is none, are skipped.
-//! 3. With a shared store ([`WebhookVerify::deduplicate`]) a message that was handled is answered as
+//! 3. The kind is that of the body: what has a `trigger_point` on its top level is an interceptor's
+//!    request, everything else a webhook. A signature does not cover the names of the headers, so
+//!    with one secret for both, one captured there could otherwise be replayed here. What is signed
+//!    but not of Scalekit's passes as a webhook, for handlers that take the bytes.
+//! 4. With a shared store ([`WebhookVerify::deduplicate`]) a message that was handled is answered as
 //!    it was, without being handled again; one that is being handled gets 503. A handler that
 //!    answers with anything but 2xx, panics or is cut off leaves the message to be sent again.
-//! 4. The inner service gets the same bytes, and in the request's extensions what they say: a
+//! 5. The inner service gets the same bytes, and in the request's extensions what they say: a
 //!    [`WebhookEvent`](crate::webhook::WebhookEvent), or of an interceptor an
 //!    [`InterceptorRequest`](crate::webhook::interceptor::InterceptorRequest); an
 //!    [`EventError`](crate::webhook::EventError) where they are neither, as other senders' are.

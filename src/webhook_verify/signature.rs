@@ -1,9 +1,13 @@
 //! Standard Webhooks 1.0: what is signed, by whom, and when.
 
+use std::fmt;
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use http::{HeaderMap, HeaderName};
+use serde::Deserialize;
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use time::OffsetDateTime;
 
 use super::WebhookSecret;
@@ -24,6 +28,16 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// The kind that the body has, whatever its headers are called: a `trigger_point` on the top
+    /// level makes it an interceptor's request. Every body is of exactly one kind.
+    fn of_body(body: &[u8]) -> Self {
+        let mut found = false;
+        // What was found before an error counts: an app's own parser may be more lenient.
+        let _ = serde_json::Deserializer::from_slice(body)
+            .deserialize_map(FindTriggerPoint(&mut found));
+        if found { Self::Interceptor } else { Self::Webhook }
+    }
+
     fn headers(self) -> [HeaderName; 3] {
         match self {
             Self::Interceptor => [
@@ -40,8 +54,35 @@ impl Kind {
     }
 }
 
+/// The one member of an interceptor's request that no webhook has.
+#[derive(Deserialize)]
+enum Member {
+    #[serde(rename = "trigger_point")]
+    TriggerPoint,
+    #[serde(other)]
+    Other,
+}
+
+struct FindTriggerPoint<'a>(&'a mut bool);
+
+impl<'de> Visitor<'de> for FindTriggerPoint<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(member) = members.next_key()? {
+            *self.0 |= matches!(member, Member::TriggerPoint);
+            members.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+}
+
 /// Verifies a webhook where no layer does: its headers and the raw bytes of its body, before
-/// anything has parsed them. Returns the message's id, by which it can be told from another.
+/// anything has parsed them; the request of an interceptor is none. Returns the message's id, by which it can be told from another.
 ///
 /// ```
 /// use http::HeaderMap;
@@ -93,6 +134,7 @@ pub fn verify_interceptor(
 /// What the headers of a request claim, in order so far as can be told without its body.
 #[derive(Debug)]
 pub(super) struct Signed<'h> {
+    kind: Kind,
     pub(super) id: &'h str,
     /// As it stands there: that is what is signed.
     timestamp: &'h str,
@@ -120,7 +162,7 @@ impl<'h> Signed<'h> {
         if candidates.is_empty() {
             return Err(WebhookError::Signature);
         }
-        Ok(Self { id, timestamp, candidates })
+        Ok(Self { kind, id, timestamp, candidates })
     }
 
     /// W4: every candidate is compared with what every secret makes of it, whole and in constant
@@ -137,7 +179,11 @@ impl<'h> Signed<'h> {
                 fits |= verify_slices_are_equal(mac.as_ref(), candidate).is_ok();
             }
         }
-        if fits { Ok(()) } else { Err(WebhookError::Signature) }
+        match fits {
+            false => Err(WebhookError::Signature),
+            true if self.kind != Kind::of_body(body) => Err(WebhookError::WrongKind),
+            true => Ok(()),
+        }
     }
 }
 
@@ -171,6 +217,10 @@ pub enum WebhookError {
     /// No signature fits.
     #[error("no signature fits")]
     Signature,
+    /// The request of an interceptor was sent as a webhook, or the other way round: a signature
+    /// does not cover the names of the headers, so what was captured there could be sent here.
+    #[error("the body is signed, but it is of the other kind: webhook or interceptor request")]
+    WrongKind,
     /// Signed more than five minutes ago, or that much ahead of time.
     #[error("the timestamp is too old or too new")]
     Stale,
@@ -183,6 +233,7 @@ impl WebhookError {
         match self {
             Self::Malformed => "malformed",
             Self::Signature => "signature",
+            Self::WrongKind => "wrong_kind",
             Self::Stale => "stale",
         }
     }
@@ -263,7 +314,8 @@ mod tests {
             )
         };
         assert_eq!(check("webhook", &good), (true, false));
-        assert_eq!(check("interceptor", &good), (false, true));
+        // What is signed is a webhook.
+        assert_eq!(check("interceptor", &good), (false, false));
         assert_eq!(check("svix", &good), (false, false));
         for repeated in good {
             let twice = [&good[..], &[repeated]].concat();

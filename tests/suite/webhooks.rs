@@ -18,7 +18,9 @@ use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::webhook::interceptor::{InterceptorRequest, InterceptorResponse, TriggerPoint};
-use tower_scalekit::webhook_verify::{WebhookError, WebhookRejection, WebhookSecret};
+use tower_scalekit::webhook_verify::{
+    WebhookError, WebhookRejection, WebhookSecret, verify, verify_interceptor,
+};
 use tower_scalekit::{BodyLimits, ReplayBody, WebhookVerify};
 
 use crate::store::FlakyStore;
@@ -133,7 +135,8 @@ async fn w4_secrets_rotate_and_interceptors_have_headers_of_their_own() {
     );
     let interceptor = WebhookVerify::interceptor(secret(1)).clock(clock().clock());
     let interceptor = app(interceptor);
-    let answer = send(&interceptor, signed("interceptor", "msg_1", NOW, "{}", 1)).await;
+    let question = r#"{"trigger_point":"PRE_SIGNUP"}"#;
+    let answer = send(&interceptor, signed("interceptor", "msg_1", NOW, question, 1)).await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_refused(&send(&interceptor, message("msg_1")).await, WebhookError::Malformed);
 }
@@ -180,6 +183,80 @@ async fn an_interceptor_is_asked_each_time() {
         let answer = send(&asked, signed("interceptor", "msg_1", NOW, question, 1)).await;
         assert_eq!((answer.status(), &answer.json()["decision"]), (StatusCode::OK, &"DENY".into()));
     }
+}
+
+/// The recorded bodies of one kind.
+fn recorded(folders: &[&str], ending: &str) -> Vec<String> {
+    let mut bodies = Vec::new();
+    for folder in folders {
+        let folder = format!("{}/tests/data/{folder}", env!("CARGO_MANIFEST_DIR"));
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            if path.to_str().unwrap().ends_with(ending) {
+                bodies.push(std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    bodies
+}
+
+#[tokio::test]
+async fn a_captured_webhook_is_no_interceptor_request_and_vice_versa() {
+    let mut events = recorded(&["webhooks", "webhooks-docs"], ".json");
+    assert!(events.len() > 40);
+    // Messages of other senders than Scalekit, and what is not JSON.
+    events
+        .extend(["{}", "[]", "", "[\"trigger_point\"]", "\"trigger_point\"", "é"].map(Into::into));
+    events.push(r#"{"data": {"trigger_point": "PRE_SIGNUP"}}"#.into());
+    let mut requests = recorded(&["interceptors"], "request_body.json");
+    assert_eq!(requests.len(), 4);
+    requests.extend(
+        [
+            r#"{"trigger_point": "PRE_OF_THE_FUTURE"}"#,
+            r#"{"id": "evt_1", "type": "user.login", "data": {}, "trigger_point": null}"#,
+            r#"{"trigger\u005fpoint": "PRE_SIGNUP"}"#,
+            r#"{"a": 1, "a": 2, "trigger_point": "PRE_SIGNUP", "trigger_point": "PRE_SIGNUP"}"#,
+            r#"{"trigger_point": "PRE_SIGNUP", "data": {"a": 1, "a": 2}}"#,
+        ]
+        .map(Into::into),
+    );
+    let clock = clock();
+    let webhooks = app(layer(&clock));
+    let interceptors = app(WebhookVerify::interceptor(secret(1)).clock(clock.clock()));
+    for (bodies, own, other, own_app, other_app) in [
+        (events, "webhook", "interceptor", &webhooks, &interceptors),
+        (requests, "interceptor", "webhook", &interceptors, &webhooks),
+    ] {
+        for body in bodies {
+            let response = send(own_app, signed(own, "msg_1", NOW, &body, 1)).await;
+            assert_eq!((response.status(), response.text()), (StatusCode::OK, body.clone()));
+            // The same signature under the other headers.
+            let replayed = send(other_app, signed(other, "msg_1", NOW, &body, 1)).await;
+            assert_refused(&replayed, WebhookError::WrongKind);
+
+            let (secrets, now) = ([secret(1)], clock.clock().now());
+            let check = |prefix: &str| {
+                let headers = signed(prefix, "msg_1", NOW, &body, 1).headers().clone();
+                match prefix {
+                    "webhook" => verify(&headers, body.as_bytes(), &secrets, now),
+                    _ => verify_interceptor(&headers, body.as_bytes(), &secrets, now),
+                }
+            };
+            assert_eq!(check(own).as_deref(), Ok("msg_1"));
+            assert_eq!(check(other), Err(WebhookError::WrongKind), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_the_wrong_kind_is_not_remembered_as_handled() {
+    let (clock, store) = (clock(), FlakyStore::new(clock().clock()));
+    let app = app(layer(&clock).deduplicate(store));
+    let request = r#"{"trigger_point": "PRE_SIGNUP"}"#;
+    let response = send(&app, signed("webhook", "msg_1", NOW, request, 1)).await;
+    assert_refused(&response, WebhookError::WrongKind);
+    let response = send(&app, signed("webhook", "msg_1", NOW, "{}", 1)).await;
+    assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, "{}"));
 }
 
 #[tokio::test]
