@@ -163,6 +163,7 @@ mod cache_policy;
 mod extract;
 mod flight;
 mod guard;
+mod hash;
 mod jitter;
 mod origin;
 mod page;

@@ -22,7 +22,8 @@ pub struct ConnectAccountBuilder {
 
 impl ConnectAccountBuilder {
     pub(super) fn new(sessions: Sessions, connection_name: String) -> Self {
-        let identifier = Arc::new(|session: &Session| session.principal().subject().to_owned());
+        let owner = sessions.clone();
+        let identifier = Arc::new(move |session: &Session| owner.account_identifier(session));
         let (path, start_page, renderer) = (None, "/".to_owned(), Renderer::default());
         Self { sessions, connection_name, path, start_page, identifier, renderer }
     }
@@ -41,8 +42,11 @@ impl ConnectAccountBuilder {
         self
     }
 
-    /// What the app calls a session's person, in place of their subject: stable, and no two persons'
-    /// alike.
+    /// Sets what identifies a session's user at the connection: stable, and no two users' alike in
+    /// the whole environment. Default: the subject; of a [local session](crate::session::LocalSession),
+    /// whose subject is the app's own id, a hash of the environment, client id and
+    /// [name](crate::session::SessionsBuilder::name) of the sessions, a dot, and the subject. Two apps
+    /// that both have a user `1` thus do not share an account.
     pub fn identifier<F>(mut self, identifier: F) -> Self
     where
         F: Fn(&Session) -> String + Send + Sync + 'static,

@@ -10,7 +10,8 @@
 //! | [`StartConnecting`] | `POST` or `GET /connect/gmail` | makes the account and sends the browser to consent |
 //! | [`VerifyUser`] | `GET /connect/gmail/verify` | activates the account, if it is that of who began |
 //!
-//! 1. The account is that of the session's person: their subject, or what
+//! 1. The account is that of the session's user: their subject, which of a local session is prefixed
+//!    with a hash that identifies the app, or what
 //!    [`identifier`](ConnectAccountBuilder::identifier) makes of the session. Nothing in a request
 //!    says whose it is.
 //! 2. Each attempt has a random `state`, kept with who began it in a sealed cookie that lives ten
@@ -132,7 +133,8 @@ impl ConnectAccount {
         AccountKey::of(&self.0.connection_name, self.identifier(session))
     }
 
-    /// What the app calls a session's person at the connection.
+    /// What identifies a session's user at the connection. Keep it with the user for work without a
+    /// session.
     #[must_use]
     pub fn identifier(&self, session: &Session) -> String {
         (self.0.identifier)(session)

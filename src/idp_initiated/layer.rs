@@ -13,7 +13,7 @@ use crate::auth_routes::{
 use crate::rejection::Rejected;
 use crate::return_to::ReturnTo;
 use crate::session::Sessions;
-use crate::shared_store::{Purpose, StoreKey, in_time};
+use crate::shared_store::{Purpose, in_time};
 use crate::telemetry;
 use crate::token::{IdpInitiatedLogin, LaunchExpectations, TokenError};
 
@@ -111,7 +111,7 @@ impl IdpInitiatedRedirect {
     /// I4. Where the store cannot tell, nobody is kept out: a plain login is always possible.
     async fn is_first_use(&self, launch: &IdpInitiatedLogin) -> bool {
         let now = self.sessions().scalekit().clock().now();
-        let key = StoreKey::new(Purpose::Launch, launch.fingerprint.as_str());
+        let key = self.sessions().store_key(Purpose::Launch, launch.fingerprint.as_str());
         let lifetime = launch.may_come_back_for(now);
         let store = self.sessions().store();
         match in_time(store.put_if_absent(&key, USED, lifetime)).await {

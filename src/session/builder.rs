@@ -8,6 +8,7 @@ use url::Url;
 use super::cookies::CookieStyle;
 use super::refresh::Refreshes;
 use super::revocation::Revocations;
+use super::sealing::SealingContext;
 use super::stored::StoredSessions;
 use super::{
     Admission, Inner, KeyRing, Lifetimes, LocalSession, NotAdmitted, SessionSecret, Sessions,
@@ -18,7 +19,7 @@ use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::oauth::DEFAULT_SCOPES;
 use crate::origin::check_address;
 use crate::scalekit::Scalekit;
-use crate::shared_store::{MemoryStore, SharedStore};
+use crate::shared_store::{MemoryStore, SharedStore, StoreScope};
 use crate::telemetry;
 use crate::text_cache::{TextCache, check_cache_capacity};
 use crate::url_path::has_dot_segments;
@@ -43,6 +44,7 @@ pub struct SessionsBuilder {
     scopes: Vec<String>,
     admission: Option<Admission<VerifiedIdentity>>,
     cookie_name: String,
+    name: Option<String>,
     absolute_lifetime: Duration,
     idle_timeout: Option<Duration>,
     cache_capacity: usize,
@@ -79,6 +81,7 @@ impl SessionsBuilder {
             scopes: DEFAULT_SCOPES.map(str::to_owned).into(),
             admission: None,
             cookie_name: "scalekit".to_owned(),
+            name: None,
             absolute_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             idle_timeout: None,
             cache_capacity: 4096,
@@ -212,6 +215,18 @@ impl SessionsBuilder {
         self
     }
 
+    /// Sets the name of these sessions. Default: derived from whether there is a
+    /// [login hook](Self::on_login).
+    ///
+    /// A session counts only at `Sessions` of the same environment, client id, redirect URI and
+    /// name, whatever secret, cookie name and shared store they have in common. Replicas have the
+    /// same name. If one app has several `Sessions` that do not admit the same users, such as one
+    /// for customers and one for staff, give each a name of its own.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// The longest that a session lasts, 30 days unless set and at most 400. The environment's own
     /// session policy may end it earlier.
     pub fn absolute_lifetime(mut self, lifetime: Duration) -> Self {
@@ -262,13 +277,9 @@ impl SessionsBuilder {
     /// All settings that are missing or cannot work, at once.
     pub fn build(self) -> Result<Sessions, ConfigError> {
         let mut problems = Problems::default();
-        let keys = match &self.secret {
-            Some(secret) => problems.note(KeyRing::new(secret, &self.previous_secrets)),
-            None => {
-                problems.push(ConfigProblem::Missing { setting: "secret" });
-                None
-            }
-        };
+        if self.secret.is_none() {
+            problems.push(ConfigProblem::Missing { setting: "secret" });
+        }
         let redirect_uri = match &self.redirect_uri {
             Some(uri) => problems.note(parse_redirect_uri("redirect_uri", uri)),
             None => {
@@ -289,6 +300,15 @@ impl SessionsBuilder {
         problems.note(self.paths.check(callbacks));
         problems.note(check_cache_capacity(self.cache_capacity));
         problems.note(check_cookie_name(&self.cookie_name));
+        if self.name.as_ref().is_some_and(String::is_empty) {
+            problems.push(ConfigProblem::invalid("name", "must not be empty"));
+        }
+        let owner = self.owner();
+        let keys = self.secret.as_ref().zip(redirect_uri.as_ref()).and_then(|(secret, uri)| {
+            let context = SealingContext::new(owner.into_iter().chain([uri.as_str()]));
+            problems.note(KeyRing::new(secret, &self.previous_secrets, context))
+        });
+        let scope = StoreScope::new(["sessions"].into_iter().chain(owner));
         problems.note(check_scopes(&self.scopes));
         let lifetimes = problems.note(self.lifetimes());
 
@@ -322,7 +342,8 @@ impl SessionsBuilder {
                     opened: TextCache::new(self.cache_capacity),
                     stored: StoredSessions::new(self.cache_capacity),
                     refreshes: Refreshes::new(),
-                    revocations: Revocations::new(Arc::clone(&store), clock, has_peers),
+                    revocations: Revocations::new(Arc::clone(&store), &scope, clock, has_peers),
+                    scope,
                     store,
                 }))
             },
@@ -332,6 +353,17 @@ impl SessionsBuilder {
             telemetry::development_cookies();
         }
         Ok(sessions)
+    }
+
+    /// What tells these sessions from all others in a store.
+    fn owner(&self) -> [&str; 4] {
+        let name = match (&self.name, &self.admission) {
+            (Some(name), _) => ["named", name],
+            (None, Some(_)) => ["unnamed", "login hook"],
+            (None, None) => ["unnamed", "tokens"],
+        };
+        let [kind, name] = name;
+        [self.scalekit.environment_url(), self.scalekit.client_id(), kind, name]
     }
 
     fn lifetimes(&self) -> Result<Lifetimes, ConfigError> {

@@ -7,7 +7,7 @@ use super::refresh::Entry;
 use super::revocation::Revoked;
 use super::{Peeked, Session, Sessions};
 use crate::oauth::LogoutRequest;
-use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
+use crate::shared_store::{Purpose, StoreError, in_time};
 use crate::telemetry;
 use crate::token::{LogoutExpectations, TokenError};
 
@@ -87,7 +87,7 @@ impl Sessions {
         let now = self.0.scalekit.clock().now();
         let left = session.map_or(self.0.lifetimes.absolute, |one| one.record().remaining(now));
         let told = self.0.revocations.revoke(Revoked::Session(id), left).await;
-        let key = Self::standing_key(id);
+        let key = self.standing_key(id);
         let ended = in_time(self.0.store.put(&key, Entry::Ended.encode(), LATE_REFRESHES)).await;
         if session.is_none_or(|session| session.record().is_stored()) {
             self.end_stored(id).await?;
@@ -105,7 +105,7 @@ impl Sessions {
         };
         let logged_out = expected.verify(token, scalekit.keys(), now).await?;
         let key =
-            StoreKey::new(Purpose::Revocation, format!("logout token {}", logged_out.token_id));
+            self.store_key(Purpose::Revocation, &format!("logout token {}", logged_out.token_id));
         if in_time(self.0.store.get(&key)).await?.is_some() {
             return Err(LogoutError::Replayed);
         }

@@ -1,7 +1,7 @@
-//! Texts that were sealed by earlier versions, which must open for as long as a session may last.
+//! Texts that were sealed by earlier releases, which must open for as long as a session may last.
 //!
-//! `tests/data/sealed/v1.json` was printed by the second test when format version 1 was settled. A
-//! new version gets a file of its own; the old ones stay.
+//! `tests/data/sealed/v2.json` was printed by the last test when format version 2 was settled. A new
+//! version gets a file of its own; the old ones stay. Version 1 was never released.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,10 +15,11 @@ use super::{Awaited, Found, Lifetimes, NewSession, NewTokens, Session, SessionSe
 use crate::clock::ManualClock;
 use crate::http_client::Nowhere;
 use crate::scalekit::Scalekit;
-use crate::shared_store::{self, SharedStore as _, StoreKey};
+use crate::shared_store::{self, SharedStore as _};
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 
 const V1: &str = include_str!("../../tests/data/sealed/v1.json");
+const V2: &str = include_str!("../../tests/data/sealed/v2.json");
 
 fn began_at() -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(1_900_000_000).unwrap()
@@ -70,7 +71,7 @@ fn records() -> [SessionRecord; 3] {
 /// What the cookie stands for, with this in the store.
 async fn open(sessions: &Sessions, cookie: &str, stored: Option<(&str, &str)>) -> Session {
     if let Some((id, text)) = stored {
-        let key = StoreKey::new(shared_store::Purpose::Session, id);
+        let key = sessions.store_key(shared_store::Purpose::Session, id);
         let day = std::time::Duration::from_secs(24 * 60 * 60);
         sessions.0.store.put(&key, text.to_owned().into(), day).await.unwrap();
     }
@@ -107,8 +108,22 @@ async fn assert_all_open(texts: &Value) {
 }
 
 #[tokio::test]
-async fn c7_what_version_1_has_sealed_opens() {
-    assert_all_open(&serde_json::from_str(V1).unwrap()).await;
+async fn texts_of_version_2_open() {
+    assert_all_open(&serde_json::from_str(V2).unwrap()).await;
+}
+
+#[tokio::test]
+async fn texts_of_version_1_are_refused() {
+    let texts: Value = serde_json::from_str(V1).unwrap();
+    let sessions = sessions();
+    for name in ["session", "local", "reference"] {
+        let text = texts[name].as_str().unwrap();
+        let cookie = format!("{}={text}", sessions.cookie_name()).try_into().unwrap();
+        let found = sessions.find(&HeaderMap::from_iter([(header::COOKIE, cookie)]));
+        assert!(matches!(found, Found::Over(_)), "{name}: {found:?}");
+    }
+    let (id, text) = (texts["stored_id"].as_str().unwrap(), texts["stored"].as_str().unwrap());
+    assert!(sessions.unseal_stored(id, text).is_none());
 }
 
 #[tokio::test]

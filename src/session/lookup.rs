@@ -231,7 +231,7 @@ impl Sessions {
         record: &SessionRecord,
         resealed: &str,
     ) -> Result<Option<String>, StoreError> {
-        let entry = in_time(self.0.store.get(&Self::standing_key(record.id()))).await?;
+        let entry = in_time(self.0.store.get(&self.standing_key(record.id()))).await?;
         let (id, generation) = (record.id(), record.generation());
         let entry = entry.as_deref().and_then(Entry::decode);
         if entry == Some(Entry::Ended) {

@@ -132,7 +132,7 @@ impl Sessions {
     ) -> Result<(), StoreError> {
         let left = record.remaining(self.0.scalekit.clock().now()).try_into().unwrap_or_default();
         let id = Bytes::copy_from_slice(record.id().as_bytes());
-        in_time(self.0.store.append(&Self::index_key(user_id), id, left)).await
+        in_time(self.0.store.append(&self.index_key(user_id), id, left)).await
     }
 
     async fn my_local_sessions(
@@ -167,7 +167,7 @@ impl Sessions {
 
     /// The ids in the person's log, the oldest first.
     async fn indexed(&self, session: &Session) -> Result<Vec<String>, StoreError> {
-        let key = Self::index_key(session.principal().subject());
+        let key = self.index_key(session.principal().subject());
         let (mut ids, mut cursor) = (Vec::new(), LogCursor::start());
         loop {
             let page = in_time(self.0.store.read_since(&key, cursor)).await?;
@@ -180,8 +180,8 @@ impl Sessions {
     }
 
     /// Ids of sessions have no space in them.
-    fn index_key(user_id: &str) -> StoreKey {
-        StoreKey::new(Purpose::Session, format!("sessions of {user_id}"))
+    fn index_key(&self, user_id: &str) -> StoreKey {
+        self.store_key(Purpose::Session, &format!("sessions of {user_id}"))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Sessions: who is logged in, kept in a sealed cookie and renewed before anybody notices.
 //!
-//! * A session is sealed with AES-256-GCM-SIV under a key derived from the [`SessionSecret`]; the
-//!   cookie's name, its purpose and the format's version are bound into it, so no cookie can stand
-//!   in for another. Secrets rotate: the newest seals, older ones still open.
+//! * A session is sealed with AES-256-GCM-SIV under a key derived from the [`SessionSecret`]. Bound
+//!   into it are the cookie's name, its purpose, the format's version, and the environment, client
+//!   id, redirect URI and [name](SessionsBuilder::name) of the sessions: a cookie opens only as what
+//!   it was sealed for. Secrets rotate: the newest seals, older ones still open.
 //! * The cookie is `__Host-scalekit_session`: `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/`. Where
 //!   the redirect URI is `http` on loopback it is `scalekit_session` without `Secure`, because
 //!   Safari keeps no secure cookie there. A large session is split over up to three cookies.
@@ -83,7 +84,7 @@ use crate::body_limits::BodyLimits;
 use crate::challenge::ChallengeContext;
 use crate::origin::{Initiator, initiator};
 use crate::scalekit::Scalekit;
-use crate::shared_store::SharedStore;
+use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
 use crate::text_cache::TextCache;
 use crate::token::Principal;
 
@@ -96,6 +97,7 @@ pub struct Sessions(Arc<Inner>);
 struct Inner {
     scalekit: Scalekit,
     keys: KeyRing,
+    scope: StoreScope,
     cookies: CookieStyle,
     redirect_uri: Url,
     post_logout_redirect_uri: Url,
@@ -253,6 +255,18 @@ impl Sessions {
 
     pub(crate) fn store(&self) -> &dyn SharedStore {
         &*self.0.store
+    }
+
+    /// What identifies a session's user in the environment: subjects of local sessions are the app's
+    /// own, so that another app of the environment may have the same.
+    pub(crate) fn account_identifier(&self, session: &Session) -> String {
+        let subject = session.principal().subject();
+        if session.is_local() { self.0.scope.prefix(subject) } else { subject.to_owned() }
+    }
+
+    /// The key of a value of these sessions in the shared store.
+    pub(crate) fn store_key(&self, purpose: shared_store::Purpose, id: &str) -> StoreKey {
+        self.0.scope.key(purpose, id)
     }
 }
 

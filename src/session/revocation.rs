@@ -15,7 +15,9 @@ use time::{Duration, OffsetDateTime};
 
 use crate::clock::unix_millis;
 use crate::flight::{Flight, Flights};
-use crate::shared_store::{LogCursor, Purpose, SharedStore, StoreError, StoreKey, in_time};
+use crate::shared_store::{
+    LogCursor, Purpose, SharedStore, StoreError, StoreKey, StoreScope, in_time,
+};
 use crate::telemetry;
 
 /// How old the news may be that a request is judged by.
@@ -101,6 +103,7 @@ pub(crate) struct Revocations(Arc<State>);
 
 struct State {
     store: Arc<dyn SharedStore>,
+    log: StoreKey,
     clock: crate::clock::Clock,
     /// Whether there can be news from elsewhere.
     has_peers: bool,
@@ -129,11 +132,13 @@ struct Entry {
 impl Revocations {
     pub(super) fn new(
         store: Arc<dyn SharedStore>,
+        scope: &StoreScope,
         clock: crate::clock::Clock,
         has_peers: bool,
     ) -> Self {
         Self(Arc::new(State {
             store,
+            log: scope.key(Purpose::Revocation, "log"),
             clock,
             has_peers,
             known: Mutex::default(),
@@ -202,10 +207,6 @@ impl Revocations {
 }
 
 impl State {
-    fn log() -> StoreKey {
-        StoreKey::new(Purpose::Revocation, "log")
-    }
-
     /// Tells the other replicas, unless they were told already: ending what has ended does not fill
     /// the log.
     async fn tell(&self, key: &Key, now: OffsetDateTime) -> Result<(), StoreError> {
@@ -216,8 +217,8 @@ impl State {
         let Some(entry) = entry else { return Ok(()) };
         let left = Duration::milliseconds(entry.forget_at.saturating_sub(unix_millis(now)));
         let text = Bytes::from(serde_json::to_vec(&entry).unwrap_or_default());
-        let (log, left) = (Self::log(), left.try_into().unwrap_or_default());
-        in_time(self.store.append(&log, text, left)).await?;
+        let left = left.try_into().unwrap_or_default();
+        in_time(self.store.append(&self.log, text, left)).await?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(told) = known.get_mut(key).filter(|one| one.began_until == entry.began_until) {
             told.told = true;
@@ -260,7 +261,7 @@ impl State {
         }
         loop {
             let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let page = match in_time(self.store.read_since(&Self::log(), cursor)).await {
+            let page = match in_time(self.store.read_since(&self.log, cursor)).await {
                 Ok(page) => page,
                 Err(error) => {
                     telemetry::internal_error("revocation_log", &error);
@@ -298,10 +299,14 @@ mod tests {
 
     const HOUR: Duration = Duration::HOUR;
 
+    fn scope() -> StoreScope {
+        StoreScope::new(["test"])
+    }
+
     fn replicas() -> (ManualClock, [Revocations; 2]) {
         let time = ManualClock::at(OffsetDateTime::UNIX_EPOCH);
         let store: Arc<dyn SharedStore> = Arc::new(MemoryStore::new(time.clock()));
-        let replica = || Revocations::new(Arc::clone(&store), time.clock(), true);
+        let replica = || Revocations::new(Arc::clone(&store), &scope(), time.clock(), true);
         (time.clone(), [replica(), replica()])
     }
 
@@ -397,8 +402,7 @@ mod tests {
         let time = ManualClock::at(OffsetDateTime::UNIX_EPOCH + HOUR);
         let store = MemoryStore::new(time.clock());
         let store = Arc::new(Flaky { store, hangs: true.into() });
-        let replica =
-            || Revocations::new(Arc::clone(&store) as Arc<dyn SharedStore>, time.clock(), true);
+        let replica = || Revocations::new(Arc::clone(&store) as _, &scope(), time.clock(), true);
         let (here, there) = (replica(), replica());
 
         let read = there.news().expect("nothing was read yet");

@@ -1,7 +1,8 @@
 //! Sealed text: what we give to browsers and to the shared store to keep for us.
 //!
 //! `base64url(version ‖ key id ‖ nonce ‖ ciphertext ‖ tag)`. The associated data is the header, the
-//! purpose and the name of the cookie or value, so a text opens only as what it was sealed for (C7).
+//! context of the [`Sessions`](super::Sessions), the purpose and the name of the cookie or value: a
+//! text opens only as what it was sealed for, and only for the sessions that it was sealed for.
 
 use std::fmt;
 
@@ -14,8 +15,10 @@ use zeroize::Zeroizing;
 
 use super::SessionSecret;
 use crate::error::{ConfigError, ConfigProblem};
+use crate::hash::hash_parts;
 
-const VERSION: u8 = 1;
+/// Version 1 had no context. It is not opened.
+const VERSION: u8 = 2;
 const KEY_ID_LEN: usize = 4;
 const HEADER_LEN: usize = 1 + KEY_ID_LEN;
 
@@ -33,6 +36,15 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
+    #[cfg(test)]
+    const ALL: [Self; 5] = [
+        Self::ConnectAttempt,
+        Self::LoginAttempt,
+        Self::PasswordlessAttempt,
+        Self::Session,
+        Self::StoredSession,
+    ];
+
     fn label(self) -> &'static [u8] {
         match self {
             Self::ConnectAttempt => b"connect attempt",
@@ -45,8 +57,21 @@ impl Purpose {
     }
 }
 
+/// Which [`Sessions`](super::Sessions) a text is sealed for: a hash, so that sealing costs the same
+/// however much is bound.
+#[derive(Clone, Copy)]
+pub(super) struct SealingContext([u8; 32]);
+
+impl SealingContext {
+    /// Binds all of these parts.
+    pub(super) fn new<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(hash_parts(parts))
+    }
+}
+
 /// The newest key seals; all open.
 pub(crate) struct KeyRing {
+    context: SealingContext,
     current: SealingKey,
     previous: Vec<SealingKey>,
 }
@@ -62,9 +87,10 @@ impl KeyRing {
     pub(super) fn new(
         current: &SessionSecret,
         previous: &[SessionSecret],
+        context: SealingContext,
     ) -> Result<Self, ConfigError> {
         let previous = previous.iter().map(SealingKey::derive).collect::<Result<_, _>>()?;
-        Ok(Self { current: SealingKey::derive(current)?, previous })
+        Ok(Self { context, current: SealingKey::derive(current)?, previous })
     }
 
     /// Seals `content` into the text of the cookie, or of the store's value, `name`.
@@ -78,7 +104,7 @@ impl KeyRing {
         header[1..].copy_from_slice(&self.current.id);
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).map_err(|_| SealingFailed)?;
-        let aad = Aad::from(associated_data(&header, purpose, name));
+        let aad = Aad::from(self.associated_data(&header, purpose, name));
         let mut body = content.to_vec();
         self.current
             .key
@@ -100,11 +126,15 @@ impl KeyRing {
         let mut keys = std::iter::once(&self.current).chain(&self.previous);
         let key = keys.find(|key| key.id == key_id)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let aad = Aad::from(associated_data(header, purpose, name));
+        let aad = Aad::from(self.associated_data(header, purpose, name));
         let mut content = Zeroizing::new(body.to_vec());
         let length = key.key.open_in_place(nonce, aad, &mut content).ok()?.len();
         content.truncate(length);
         Some(Unsealed { content, outdated_key: key.id != self.current.id })
+    }
+
+    fn associated_data(&self, header: &[u8], purpose: Purpose, name: &str) -> Vec<u8> {
+        [header, &self.context.0, purpose.label(), b"\0", name.as_bytes()].concat()
     }
 }
 
@@ -142,10 +172,6 @@ impl SealingKey {
     }
 }
 
-fn associated_data(header: &[u8], purpose: Purpose, name: &str) -> Vec<u8> {
-    [header, purpose.label(), b"\0", name.as_bytes()].concat()
-}
-
 /// Neither the random source nor the cipher fails in practice.
 #[derive(Debug, thiserror::Error)]
 #[error("the session could not be sealed")]
@@ -161,7 +187,23 @@ mod tests {
 
     fn ring(current: u8, previous: &[u8]) -> KeyRing {
         let previous: Vec<_> = previous.iter().map(|first| secret(*first)).collect();
-        KeyRing::new(&secret(current), &previous).unwrap()
+        KeyRing::new(&secret(current), &previous, SealingContext::new(["app"])).unwrap()
+    }
+
+    #[test]
+    fn a_text_opens_only_for_the_sessions_that_it_was_sealed_for() {
+        let rings = ["app", "other"].map(|app| {
+            KeyRing::new(&secret(1), &[], SealingContext::new(["https://acme.test", app])).unwrap()
+        });
+        for purpose in Purpose::ALL {
+            for (index, ring) in rings.iter().enumerate() {
+                let text = ring.seal(purpose, "cookie", b"content").unwrap();
+                for (other_index, other) in rings.iter().enumerate() {
+                    let opens = other.open(purpose, "cookie", &text).is_some();
+                    assert_eq!(opens, index == other_index, "{purpose:?}");
+                }
+            }
+        }
     }
 
     #[test]

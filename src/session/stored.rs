@@ -107,7 +107,7 @@ impl Sessions {
             return Ok(record.into_session());
         }
         // The store was out of reach when it should have taken what is published.
-        let entry = in_time(self.0.store.get(&Self::standing_key(id))).await?;
+        let entry = in_time(self.0.store.get(&self.standing_key(id))).await?;
         let last = entry.as_deref().and_then(Entry::decode).and_then(Entry::last);
         let record = last.and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.0));
         let record = record.filter(|record| record.generation() >= generation);
@@ -133,14 +133,14 @@ impl Sessions {
     pub(super) async fn store_new(&self, record: &SessionRecord) -> Result<(), StoringError> {
         let text = self.seal_stored(record)?;
         let ttl = self.left_of(record);
-        in_time(self.0.store.put(&Self::stored_key(record.id()), text.into(), ttl)).await?;
+        in_time(self.0.store.put(&self.stored_key(record.id()), text.into(), ttl)).await?;
         Ok(())
     }
 
     /// Puts a session in place of an older state of it; says whether it did, which it does not if
     /// the session was ended meanwhile or is newer in the store.
     pub(super) async fn store_again(&self, record: &SessionRecord) -> Result<bool, StoringError> {
-        let key = Self::stored_key(record.id());
+        let key = self.stored_key(record.id());
         let text = Bytes::from(self.seal_stored(record)?);
         let ttl = self.left_of(record);
         for _ in 0..MAX_TRIES {
@@ -185,13 +185,13 @@ impl Sessions {
     /// Leaves a mark in place of a session that has ended, for as long as somebody can be about to
     /// replace what was there; what is not there is not replaced.
     pub(super) async fn end_stored(&self, id: &str) -> Result<(), StoreError> {
-        in_time(self.0.store.put(&Self::stored_key(id), ENDED, LATE_REFRESHES)).await
+        in_time(self.0.store.put(&self.stored_key(id), ENDED, LATE_REFRESHES)).await
     }
 
     /// A session as it stands in the store; `None` when it has ended, or is sealed under a secret
     /// that is not in use any more.
     pub(super) async fn read_stored(&self, id: &str) -> Result<Option<InStore>, StoreError> {
-        let value = in_time(self.0.store.get(&Self::stored_key(id))).await?;
+        let value = in_time(self.0.store.get(&self.stored_key(id))).await?;
         Ok(value.and_then(|value| {
             let (record, outdated_key) =
                 self.unseal_stored(id, std::str::from_utf8(&value).ok()?)?;
@@ -212,8 +212,8 @@ impl Sessions {
         (record.id() == id).then_some((record, unsealed.outdated_key))
     }
 
-    fn stored_key(id: &str) -> StoreKey {
-        StoreKey::new(shared_store::Purpose::Session, id)
+    fn stored_key(&self, id: &str) -> StoreKey {
+        self.store_key(shared_store::Purpose::Session, id)
     }
 
     fn left_of(&self, record: &SessionRecord) -> Duration {

@@ -243,13 +243,18 @@ struct NoRoom;
 
 #[cfg(test)]
 mod tests {
+    use super::super::StoreScope;
     use super::*;
     use crate::clock::ManualClock;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    fn scoped(purpose: Purpose, id: &str) -> StoreKey {
+        StoreScope::new(["test"]).key(purpose, id)
+    }
+
     fn key(id: &str) -> StoreKey {
-        StoreKey::new(Purpose::Refresh, id)
+        scoped(Purpose::Refresh, id)
     }
 
     fn store(bound: usize) -> (ManualClock, MemoryStore) {
@@ -297,7 +302,7 @@ mod tests {
         assert!(store.put_if_absent(&key("c"), Bytes::new(), MINUTE).await.is_err());
         store.put(&key("a"), Bytes::from("w"), MINUTE).await.unwrap();
         assert_eq!(store.get(&key("b")).await.unwrap(), Some(Bytes::from("v")));
-        let other = StoreKey::new(Purpose::Launch, "c");
+        let other = scoped(Purpose::Launch, "c");
         assert!(store.put_if_absent(&other, Bytes::new(), MINUTE).await.unwrap());
         time.advance(MINUTE);
         store.put(&key("c"), Bytes::new(), MINUTE).await.unwrap();
@@ -318,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn a_log_is_read_in_order_from_any_place() {
         let (time, store) = store(3);
-        let log = StoreKey::new(Purpose::Revocation, "log");
+        let log = scoped(Purpose::Revocation, "log");
         let empty = store.read_since(&log, LogCursor::start()).await.unwrap();
         assert!(empty.entries.is_empty());
         for entry in ["1", "2"] {

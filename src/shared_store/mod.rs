@@ -7,12 +7,12 @@
 //! use std::time::Duration;
 //! use bytes::Bytes;
 //! use tower_scalekit::clock::Clock;
-//! use tower_scalekit::shared_store::{MemoryStore, Purpose, SharedStore, StoreKey};
+//! use tower_scalekit::shared_store::{MemoryStore, Purpose, SharedStore, StoreScope};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower_scalekit::shared_store::StoreError> {
 //! let store = MemoryStore::new(Clock::system());
-//! let event = StoreKey::new(Purpose::WebhookEvent, "msg_1");
+//! let event = StoreScope::new(["my endpoint"]).key(Purpose::WebhookEvent, "msg_1");
 //! let minute = Duration::from_secs(60);
 //! assert!(store.put_if_absent(&event, Bytes::from("running"), minute).await?);
 //! assert!(!store.put_if_absent(&event, Bytes::from("running"), minute).await?);
@@ -27,10 +27,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use self::memory::MemoryStore;
+
+use crate::hash::hash_parts;
 
 /// State shared by all replicas.
 ///
@@ -128,7 +132,44 @@ pub(crate) async fn in_time<T>(operation: StoreFuture<'_, T>) -> Result<T, Store
     done.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
 }
 
-/// Name of a value or a log: what it is for, and which one.
+/// Who owns keys in a shared store: several apps, environments and endpoints can use one store, and
+/// the keys of different scopes are always different.
+///
+/// Every [`StoreKey`] is made by a scope. Those of [`Sessions`](crate::Sessions) are scoped by
+/// environment, client id and [name](crate::session::SessionsBuilder::name), those of
+/// [`WebhookVerify`](crate::WebhookVerify) by the endpoint's secret and
+/// [name](crate::WebhookVerify::endpoint_name).
+#[derive(Clone)]
+pub struct StoreScope(Arc<str>);
+
+impl StoreScope {
+    /// Creates the scope of an owner, who is identified by all of the parts together.
+    #[must_use]
+    pub fn new<P: AsRef<[u8]>>(owner: impl IntoIterator<Item = P>) -> Self {
+        let hash = hash_parts(owner);
+        Self(URL_SAFE_NO_PAD.encode(hash.first_chunk::<16>().unwrap_or(&[0; 16])).into())
+    }
+
+    /// Creates the key of a value. Keys of different purposes are different, even with the same
+    /// `id`.
+    #[must_use]
+    pub fn key(&self, purpose: Purpose, id: &str) -> StoreKey {
+        StoreKey { purpose, id: self.prefix(id).into() }
+    }
+
+    /// The same name as another scope's, made different.
+    pub(crate) fn prefix(&self, name: &str) -> String {
+        [&self.0, ".", name].concat()
+    }
+}
+
+impl fmt::Debug for StoreScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StoreScope").field(&self.0).finish()
+    }
+}
+
+/// Name of a value or a log: what it is for, and which one. Made by [`StoreScope::key`].
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct StoreKey {
     purpose: Purpose,
@@ -136,19 +177,14 @@ pub struct StoreKey {
 }
 
 impl StoreKey {
-    /// A key. Keys of different purposes never meet, even with the same id.
-    #[must_use]
-    pub fn new(purpose: Purpose, id: impl Into<Box<str>>) -> Self {
-        Self { purpose, id: id.into() }
-    }
-
     /// What the value is for.
     #[must_use]
     pub fn purpose(&self) -> Purpose {
         self.purpose
     }
 
-    /// Which value of that purpose. May identify a person or a session: do not log it.
+    /// Which value of that purpose, including the scope. May identify a user or a session: do not
+    /// log it.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id

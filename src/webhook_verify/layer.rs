@@ -50,7 +50,9 @@ impl WebhookVerify {
         }
     }
 
-    /// Accepts a further secret, while the dashboard's is being changed.
+    /// Accepts a further secret, while the dashboard's is being changed. Keep the older one for as
+    /// long as the sender retries: until then, a message that was handled under either secret is
+    /// known under both.
     pub fn secret(mut self, secret: WebhookSecret) -> Self {
         self.secrets = self.secrets.iter().cloned().chain([secret]).collect();
         self
@@ -61,14 +63,16 @@ impl WebhookVerify {
     ///
     /// A message that was answered with 2xx is answered so again without being handled, for a day;
     /// one that is being handled gets 503; one whose handler fails, panics or is cut off may come
-    /// again. An app with several endpoints gives each a [name](Self::endpoint_name).
+    /// again. The environment sends an event to all endpoints under one id: messages are kept apart
+    /// by the endpoint's secret, so that endpoints, apps and environments can share a store.
     pub fn deduplicate(mut self, store: impl SharedStore) -> Self {
         self.store = Some(Arc::new(store));
         self
     }
 
-    /// Tells this endpoint's messages from those of others that use the same store. The environment
-    /// sends an event to all endpoints under one id: without names, one of them would get it.
+    /// Sets a name that keeps the messages of this endpoint apart from those of another one with
+    /// the same secret and the same store. Default: none, because endpoints in the dashboard have
+    /// secrets of their own.
     pub fn endpoint_name(mut self, name: &str) -> Self {
         self.terms.name = Arc::from(name);
         self
@@ -89,7 +93,7 @@ impl WebhookVerify {
 
     pub(super) fn ledger(&self) -> Option<Ledger> {
         let store = self.store.clone().filter(|_| self.kind == Kind::Webhook)?;
-        Some(Ledger { store, terms: self.terms.clone() })
+        Some(Ledger { store, secrets: Arc::clone(&self.secrets), terms: self.terms.clone() })
     }
 
     /// Sets size and time limits of bodies, and how much memory unfinished ones may hold. Default:

@@ -4,6 +4,11 @@
 //! handler may take, or the status that it was answered with. A handler that fails takes its mark
 //! away, so that the sender's next try finds nothing; one that dies leaves it to run out.
 
+//!
+//! The key of a message contains a fingerprint of the endpoint's secret. While the secret is being
+//! changed there are several, and the message is kept under each: replicas that have only the older
+//! or only the newer secret find it too.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::WebhookSecret;
 use crate::secret::SecretString;
 use crate::shared_store::{Purpose, SharedStore, StoreError, StoreKey, in_time};
 use crate::telemetry;
@@ -22,12 +28,13 @@ const COMMIT_TRIES: usize = 3;
 #[derive(Clone)]
 pub(super) struct Ledger {
     pub(super) store: Arc<dyn SharedStore>,
+    pub(super) secrets: Arc<[WebhookSecret]>,
     pub(super) terms: Terms,
 }
 
 #[derive(Clone)]
 pub(super) struct Terms {
-    /// Tells the messages of several endpoints apart.
+    /// Part of the keys, beside the endpoint's secret.
     pub(super) name: Arc<str>,
     /// How long a handler may take.
     pub(super) lease: Duration,
@@ -38,7 +45,7 @@ pub(super) struct Terms {
 impl Default for Terms {
     fn default() -> Self {
         let [lease, memory] = [60, 24 * 60 * 60].map(Duration::from_secs);
-        Self { name: Arc::from("webhook"), lease, memory }
+        Self { name: Arc::from(""), lease, memory }
     }
 }
 
@@ -54,32 +61,54 @@ pub(super) enum Begun {
 
 impl Ledger {
     pub(super) async fn begin(&self, id: &str) -> Result<Begun, StoreError> {
+        let id = format!("{}\0{id}", self.terms.name);
+        let key = |secret: &WebhookSecret| secret.scope.key(Purpose::WebhookEvent, &id);
+        let keys: Arc<[_]> = self.secrets.iter().map(key).collect();
         // Before its mark is made, so that the mark goes if this is cut off.
         let mut running = Box::new(Running {
             ledger: self.clone(),
-            key: StoreKey::new(Purpose::WebhookEvent, format!("{}\0{id}", self.terms.name)),
+            keys: Arc::clone(&keys),
             mark: Bytes::from(format!("running {}", owner())),
             settled: false,
         });
-        // Once more if what was there ran out in between.
-        for _ in 0..2 {
-            let mark = running.mark.clone();
-            if in_time(self.store.put_if_absent(&running.key, mark, self.terms.lease)).await? {
-                return Ok(Begun::Ours(running));
-            }
-            if let Some(found) = in_time(self.store.get(&running.key)).await? {
-                running.settled = true;
-                return Ok(status_of(&found).map_or(Begun::Running, Begun::Done));
+        for (index, key) in keys.iter().enumerate() {
+            if let Some(found) = self.find_or_mark(key, &running.mark).await? {
+                // Else it is dropped with marks under the keys before this one.
+                running.settled = index == 0;
+                return Ok(found);
             }
         }
-        Ok(Begun::Running)
+        Ok(Begun::Ours(running))
+    }
+
+    /// Marks a message as running, unless there is something under its key.
+    async fn find_or_mark(
+        &self,
+        key: &StoreKey,
+        mark: &Bytes,
+    ) -> Result<Option<Begun>, StoreError> {
+        // Once more if what was there ran out in between.
+        for _ in 0..2 {
+            if in_time(self.store.put_if_absent(key, mark.clone(), self.terms.lease)).await? {
+                return Ok(None);
+            }
+            match in_time(self.store.get(key)).await? {
+                // The same secret is configured twice.
+                Some(found) if found == mark => return Ok(None),
+                Some(found) => {
+                    return Ok(Some(status_of(&found).map_or(Begun::Running, Begun::Done)));
+                }
+                None => {}
+            }
+        }
+        Ok(Some(Begun::Running))
     }
 }
 
 /// A message that is being handled: aborted when it is dropped before it is settled.
 pub(super) struct Running {
     ledger: Ledger,
-    key: StoreKey,
+    keys: Arc<[StoreKey]>,
     mark: Bytes,
     settled: bool,
 }
@@ -113,18 +142,22 @@ impl Running {
 
     async fn replace_mark(&self, done: &Bytes) -> Result<(), StoreError> {
         let (store, memory) = (&self.ledger.store, self.ledger.terms.memory);
-        let replaced = store.replace_if(&self.key, self.mark.clone(), done.clone(), memory);
-        if !in_time(replaced).await? {
-            // The handler took longer than its mark lasts. Whoever else is at it has the word.
-            in_time(store.put_if_absent(&self.key, done.clone(), memory)).await?;
+        for key in self.keys.iter() {
+            let replaced = store.replace_if(key, self.mark.clone(), done.clone(), memory);
+            if !in_time(replaced).await? {
+                // The handler took longer than its mark lasts. Whoever else is at it has the word.
+                in_time(store.put_if_absent(key, done.clone(), memory)).await?;
+            }
         }
         Ok(())
     }
 
     async fn abort(&self) {
-        let removed = self.ledger.store.remove_if(&self.key, self.mark.clone());
-        if let Err(error) = in_time(removed).await {
-            telemetry::internal_error("webhook_abort", &error);
+        for key in self.keys.iter() {
+            let removed = self.ledger.store.remove_if(key, self.mark.clone());
+            if let Err(error) = in_time(removed).await {
+                telemetry::internal_error("webhook_abort", &error);
+            }
         }
     }
 }
@@ -137,7 +170,7 @@ impl Drop for Running {
         }
         let running = Self {
             ledger: self.ledger.clone(),
-            key: self.key.clone(),
+            keys: Arc::clone(&self.keys),
             mark: self.mark.clone(),
             settled: true,
         };

@@ -8,6 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 use crate::error::{ConfigError, ConfigProblem};
+use crate::shared_store::StoreScope;
 
 /// With or without the padding at the end, as dashboards and people have it.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -19,6 +20,8 @@ pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Clone)]
 pub struct WebhookSecret {
     pub(super) key: hmac::Key,
+    /// Of the endpoint that has this secret.
+    pub(super) scope: StoreScope,
 }
 
 impl WebhookSecret {
@@ -48,7 +51,11 @@ impl WebhookSecret {
         let bytes = BASE64.decode(encoded).ok().map(Zeroizing::new);
         match bytes {
             Some(bytes) if (24..=64).contains(&bytes.len()) => {
-                Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) })
+                let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
+                // Nothing that the sender signs: that is an id, a timestamp and a body with dots in between.
+                let fingerprint = hmac::sign(&key, b"tower-scalekit webhook endpoint");
+                let scope = StoreScope::new([b"webhook endpoint", fingerprint.as_ref()]);
+                Ok(Self { key, scope })
             }
             _ => {
                 let reason =

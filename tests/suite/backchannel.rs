@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::session::{LocalSession, MySessionsError, User};
-use tower_scalekit::{RequireSession, Session, Sessions};
+use tower_scalekit::{RequireSession, Sandbox, Session, Sessions};
 
 use crate::store::FlakyStore;
 use crate::support::{
@@ -19,11 +19,16 @@ use crate::support::{
 const PATH: &str = "/auth/backchannel-logout";
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
+/// A signed logout token.
+pub(crate) fn logout_token(sandbox: &Sandbox, id: &str, changes: &Value) -> String {
+    sandbox.sign(claims(sandbox, id, changes))
+}
+
 /// Claims of a logout token of this session.
-fn claims(world: &World, id: &str, changes: &Value) -> Value {
-    let now = world.sandbox.clock().clock().now().unix_timestamp();
+fn claims(sandbox: &Sandbox, id: &str, changes: &Value) -> Value {
+    let now = sandbox.clock().clock().now().unix_timestamp();
     let mut claims = json!({
-        "iss": world.sandbox.environment_url(), "aud": world.sandbox.client_id(), "jti": id,
+        "iss": sandbox.environment_url(), "aud": sandbox.client_id(), "jti": id,
         "iat": now, "exp": now + 120,
         "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
     });
@@ -64,7 +69,8 @@ async fn a10_a_logout_token_ends_the_session_that_it_names_and_no_other() {
     let (jane, janes_phone) = (world.logged_in(JANE).await, world.logged_in(JANE).await);
     let john = world.logged_in(JOHN).await;
     let sid = &me(&jane).await["sid"];
-    let token = world.sandbox.sign(claims(&world, "t1", &json!({"sid": sid, "sub": "usr_x"})));
+    let token =
+        world.sandbox.sign(claims(&world.sandbox, "t1", &json!({"sid": sid, "sub": "usr_x"})));
     let answer = tell(&world.app, &token).await;
     assert_eq!(
         (answer.status(), answer.header("cache-control")),
@@ -78,7 +84,7 @@ async fn a10_a_logout_token_ends_the_session_that_it_names_and_no_other() {
     world.advance(1);
     let jane = world.logged_in(JANE).await;
     let sub = &me(&jane).await["sub"];
-    let token = world.sandbox.sign(claims(&world, "t2", &json!({"sub": sub})));
+    let token = world.sandbox.sign(claims(&world.sandbox, "t2", &json!({"sub": sub})));
     assert_eq!(tell(&world.app, &token).await.status(), StatusCode::OK);
     assert!(!is_in(&jane).await && !is_in(&janes_phone).await && is_in(&john).await);
 
@@ -94,7 +100,7 @@ async fn a10_a_logout_token_that_comes_late_ends_no_login_made_since() {
     let world = World::new();
     let old = world.logged_in(JANE).await;
     let sub = me(&old).await["sub"].clone();
-    let token = world.sandbox.sign(claims(&world, "t", &json!({"sub": sub})));
+    let token = world.sandbox.sign(claims(&world.sandbox, "t", &json!({"sub": sub})));
     world.advance(100);
     let new = world.logged_in(JANE).await;
     assert_eq!(tell(&world.app, &token).await.status(), StatusCode::OK);
@@ -109,7 +115,7 @@ async fn a10_what_is_no_logout_token_ends_nothing() {
     let sign = |changes: &Value| {
         let mut changes = changes.clone();
         changes.as_object_mut().unwrap().entry("sid").or_insert(sid.clone());
-        world.sandbox.sign(claims(&world, "t", &changes))
+        world.sandbox.sign(claims(&world.sandbox, "t", &changes))
     };
     for changes in [
         json!({"iss": "https://evil.test"}),
@@ -128,7 +134,7 @@ async fn a10_what_is_no_logout_token_ends_nothing() {
     assert_refused(&tell(&world.app, &forged).await, "forged");
     let unsigned = json!({"alg": "none"});
     let unsigned =
-        world.sandbox.sign_with_header(unsigned, claims(&world, "t", &json!({"sid": sid})));
+        world.sandbox.sign_with_header(unsigned, claims(&world.sandbox, "t", &json!({"sid": sid})));
     assert_refused(&tell(&world.app, &unsigned).await, "alg none");
     assert_refused(&tell(&world.app, "rubbish").await, "rubbish");
 
@@ -160,7 +166,7 @@ async fn a10_what_cannot_be_judged_or_told_is_503_and_counts_when_it_comes_again
     let mut jane = Browser::new(&apps[0], &world.sandbox);
     jane.log_in(&world.sandbox, JANE).await;
     let sid = me(&jane).await["sid"].clone();
-    let token = world.sandbox.sign(claims(&world, "t", &json!({"sid": sid})));
+    let token = world.sandbox.sign(claims(&world.sandbox, "t", &json!({"sid": sid})));
 
     world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
     let answer = tell(&apps[1], &token).await;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod backchannel;
+mod boundaries;
 mod connect_account;
 mod connected_accounts;
 mod deprovisioning;

@@ -1,6 +1,6 @@
 //! A shared store that can be made to fail, and that shows what it was given.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +24,7 @@ struct Inner {
     /// Values of this purpose are not taken.
     refused: Mutex<Option<Purpose>>,
     seen: Mutex<HashMap<StoreKey, Bytes>>,
+    keys: Mutex<HashSet<StoreKey>>,
     /// For the next operation.
     gate: Mutex<Option<Gate>>,
 }
@@ -44,6 +45,7 @@ impl FlakyStore {
             failing: AtomicUsize::default(),
             refused: Mutex::default(),
             seen: Mutex::default(),
+            keys: Mutex::default(),
             gate: Mutex::default(),
         }))
     }
@@ -74,12 +76,18 @@ impl FlakyStore {
         self.0.seen.lock().unwrap().clone()
     }
 
+    /// The keys of all values and logs that were ever written.
+    pub(crate) fn keys(&self) -> HashSet<StoreKey> {
+        self.0.keys.lock().unwrap().clone()
+    }
+
     fn is_refused(&self, key: &StoreKey) -> bool {
         *self.0.refused.lock().unwrap() == Some(key.purpose())
     }
 
     fn note(&self, key: &StoreKey, value: &Bytes) {
         self.0.seen.lock().unwrap().insert(key.clone(), value.clone());
+        self.0.keys.lock().unwrap().insert(key.clone());
     }
 
     fn pass<'a, T: Send + 'a>(
@@ -157,6 +165,7 @@ impl SharedStore for FlakyStore {
         if self.is_refused(log) {
             return std::future::ready(Err(StoreError::Full(log.purpose()))).boxed();
         }
+        self.0.keys.lock().unwrap().insert(log.clone());
         self.pass(|store| store.append(log, entry, ttl))
     }
 

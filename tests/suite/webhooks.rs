@@ -32,7 +32,7 @@ fn key(number: u8) -> [u8; 32] {
     [number; 32]
 }
 
-fn secret(number: u8) -> WebhookSecret {
+pub(crate) fn secret(number: u8) -> WebhookSecret {
     WebhookSecret::new(&format!("whsec_{}", STANDARD.encode(key(number)))).unwrap()
 }
 

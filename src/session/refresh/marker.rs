@@ -22,7 +22,7 @@ impl Sessions {
         generation: u32,
     ) -> Result<(), StoreError> {
         let value = Bytes::from(generation.to_string());
-        in_time(self.0.store.put(&marker_key(id), value, MEMORY)).await
+        in_time(self.0.store.put(&self.marker_key(id), value, MEMORY)).await
     }
 
     /// Whether a session is known to have got beyond this generation.
@@ -31,12 +31,12 @@ impl Sessions {
         id: &str,
         generation: u32,
     ) -> Result<bool, StoreError> {
-        let marked = in_time(self.0.store.get(&marker_key(id))).await?;
+        let marked = in_time(self.0.store.get(&self.marker_key(id))).await?;
         let marked = marked.and_then(|text| std::str::from_utf8(&text).ok()?.parse::<u32>().ok());
         Ok(marked.is_some_and(|marked| marked > generation))
     }
-}
 
-fn marker_key(id: &str) -> StoreKey {
-    StoreKey::new(Purpose::Generation, id)
+    fn marker_key(&self, id: &str) -> StoreKey {
+        self.store_key(Purpose::Generation, id)
+    }
 }

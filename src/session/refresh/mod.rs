@@ -157,8 +157,8 @@ impl Sessions {
         Some(Renewed { session, cookie })
     }
 
-    pub(super) fn standing_key(id: &str) -> StoreKey {
-        StoreKey::new(Purpose::Refresh, id)
+    pub(super) fn standing_key(&self, id: &str) -> StoreKey {
+        self.store_key(Purpose::Refresh, id)
     }
 }
 
@@ -178,7 +178,7 @@ impl<'a> Refresher<'a> {
         let number = sessions.0.refreshes.owners.fetch_add(1, Ordering::Relaxed);
         let random = SecretString::random::<9>();
         let owner = format!("{number}-{}", random.as_ref().map_or("", SecretString::expose));
-        let key = Sessions::standing_key(session.record().id());
+        let key = sessions.standing_key(session.record().id());
         let (started, retries) = (Instant::now(), AtomicU32::new(0));
         Self { sessions, session, key, owner, started, retries }
     }

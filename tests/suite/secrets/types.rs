@@ -15,7 +15,7 @@ use tower_scalekit::http_client::ServiceClient;
 use tower_scalekit::oauth::OAuthError;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::secret::SecretString;
-use tower_scalekit::shared_store::{LogCursor, MemoryStore, Purpose, SharedStore as _, StoreKey};
+use tower_scalekit::shared_store::{LogCursor, MemoryStore, Purpose, SharedStore as _, StoreScope};
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::webhook_verify::WebhookSecret;
 use tower_scalekit::{Sandbox, WebhookVerify};
@@ -118,7 +118,7 @@ async fn a12_debug_of_api_calls_and_their_errors_shows_no_secret() {
 async fn a12_debug_of_a_store_shows_no_stored_session() {
     let secrets = secrets();
     let store = Arc::new(MemoryStore::new(Clock::system()));
-    let key = StoreKey::new(Purpose::Session, SECRET);
+    let key = StoreScope::new(["app"]).key(Purpose::Session, SECRET);
     secrets.assert_debug(&key);
     let day = std::time::Duration::from_secs(86_400);
     store.put(&key, Bytes::from(SECRET), day).await.unwrap();

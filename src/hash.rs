@@ -1,0 +1,34 @@
+//! One hash over several texts, none of which can run over into the next.
+
+use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+
+/// SHA-256 over the parts, each preceded by its length.
+pub(crate) fn hash_parts<P: AsRef<[u8]>>(
+    parts: impl IntoIterator<Item = P>,
+) -> [u8; SHA256_OUTPUT_LEN] {
+    let mut digest = Context::new(&SHA256);
+    for part in parts {
+        let part = part.as_ref();
+        digest.update(&(part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let mut hash = [0; SHA256_OUTPUT_LEN];
+    hash.copy_from_slice(digest.finish().as_ref());
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_do_not_run_over_into_each_other() {
+        let different = [&["ab", "c"][..], &["a", "bc"], &["abc"], &["abc", ""], &["", "abc"], &[]];
+        for (index, one) in different.iter().enumerate() {
+            for (other_index, other) in different.iter().enumerate() {
+                let is_same = hash_parts(*one) == hash_parts(*other);
+                assert_eq!(is_same, index == other_index, "{one:?} {other:?}");
+            }
+        }
+    }
+}

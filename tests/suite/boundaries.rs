@@ -1,0 +1,372 @@
+//! Environments, apps, sessions and webhook endpoints that share a secret, cookie names and a store:
+//! what is made for one of them never counts for another.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use tower_scalekit::session::{LocalSession, NotAdmitted, SessionsBuilder, User, VerifiedIdentity};
+use tower_scalekit::{
+    ConnectAccount, IdpInitiatedRedirect, RequireSession, Sandbox, Scalekit, Session, Sessions,
+    WebhookVerify,
+};
+
+use crate::backchannel::logout_token;
+use crate::store::FlakyStore;
+use crate::support::{
+    Browser, CALLBACK, FETCH, JANE, NAVIGATION, Reading as _, World, app, request, sandbox_builder,
+    secret, send, set_cookies,
+};
+use crate::webhooks;
+
+const V1: &str = include_str!("../data/sealed/v1.json");
+
+fn globex() -> Sandbox {
+    sandbox_builder().environment_url("https://globex.scalekit.test").build()
+}
+
+fn other_client(sandbox: &Sandbox) -> Scalekit {
+    Scalekit::builder(sandbox.environment_url(), "skc_other", "hush")
+        .http_client(sandbox.client())
+        .clock(sandbox.clock().clock())
+        .build()
+        .unwrap()
+}
+
+fn builder(scalekit: Scalekit) -> SessionsBuilder {
+    Sessions::builder(scalekit).secret(secret(1)).redirect_uri(CALLBACK)
+}
+
+async fn deny(_: VerifiedIdentity) -> Result<LocalSession, NotAdmitted> {
+    Err(NotAdmitted::Refused)
+}
+
+/// Sessions with one secret and one cookie name, no two of which share anything else.
+fn strangers(store: Option<&FlakyStore>) -> Vec<(&'static str, Sessions)> {
+    let (acme, globex) = (sandbox_builder().build(), globex());
+    let base = || builder(acme.scalekit());
+    let all = [
+        ("base", base()),
+        ("other environment", builder(globex.scalekit())),
+        ("other client", builder(other_client(&acme))),
+        ("other origin", base().redirect_uri("https://www.example.com/auth/callback")),
+        ("other path", base().redirect_uri("https://app.example.com/shop/auth/callback")),
+        ("login hook", base().on_login(deny)),
+        ("named", base().name("staff")),
+        ("named as the default is derived", base().name("login hook")),
+        ("named, in another environment", builder(globex.scalekit()).name("staff")),
+    ];
+    all.map(|(what, builder)| {
+        let builder = match store {
+            Some(store) => builder.shared_store(store.clone()),
+            None => builder,
+        };
+        (what, builder.build().unwrap())
+    })
+    .into()
+}
+
+/// Those of them that share no keys in a store.
+const SCOPES: [&str; 5] = ["base", "other environment", "other client", "login hook", "named"];
+
+fn user(id: &str) -> LocalSession {
+    let mut user = User::default();
+    user.id = id.to_owned();
+    user.email = JANE.to_owned();
+    LocalSession::new(user).organization_id("org_1").session_id("ses_1")
+}
+
+/// The `Cookie` header of a session that begins now.
+async fn begin(sessions: &Sessions, local: LocalSession) -> HeaderValue {
+    let mut headers = HeaderMap::new();
+    sessions.begin(local, &HeaderMap::new()).await.unwrap().set(&mut headers);
+    let [cookie] = set_cookies(&headers)[..] else { panic!("one cookie: {headers:?}") };
+    cookie.split(';').next().unwrap().parse().unwrap()
+}
+
+async fn status(sessions: &Sessions, cookie: &HeaderValue, headers: &[(&str, &str)]) -> StatusCode {
+    let mut request = request(Method::GET, "/me", headers);
+    request.headers_mut().insert(header::COOKIE, cookie.clone());
+    send(&app(sessions), request).await.status()
+}
+
+#[tokio::test]
+async fn a_cookie_counts_only_at_the_sessions_that_set_it() {
+    let all = strangers(None);
+    for (what, sessions) in &all {
+        let cookie = begin(sessions, user("1").in_cookie()).await;
+        for (other_what, other) in &all {
+            let expected = if what == other_what { StatusCode::OK } else { StatusCode::FOUND };
+            let status = status(other, &cookie, &NAVIGATION).await;
+            assert_eq!(status, expected, "{what} at {other_what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stored_session_counts_only_at_the_sessions_that_stored_it() {
+    let store = FlakyStore::new(sandbox_builder().build().clock().clock());
+    let all = strangers(Some(&store));
+    for (what, sessions) in &all {
+        let cookie = begin(sessions, user("1")).await;
+        for (other_what, other) in &all {
+            let expected = if what == other_what { StatusCode::OK } else { StatusCode::FOUND };
+            let status = status(other, &cookie, &NAVIGATION).await;
+            assert_eq!(status, expected, "{what} at {other_what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_attempt_counts_only_at_the_sessions_that_began_it() {
+    let world = World::new();
+    let hooked = app(&world.replica(|sessions| sessions.on_login(deny)));
+    let mut browser = world.browser();
+    let authorization = browser.start_login("/login").await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    let elsewhere = browser.at(&hooked).open(&callback).await;
+    assert_eq!(elsewhere.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn replicas_and_their_next_release_share_cookies() {
+    let world = World::new();
+    let cookie = begin(&world.sessions, user("1").in_cookie()).await;
+    // What does not decide who is admitted may change from release to release.
+    let next = world.replica(|sessions| {
+        sessions
+            .secret(secret(40))
+            .previous_secret(secret(1))
+            .login_path("/start")
+            .absolute_lifetime(std::time::Duration::from_secs(3600))
+            .scopes(["openid", "email"])
+    });
+    for sessions in [world.replica(|sessions| sessions), next] {
+        assert_eq!(status(&sessions, &cookie, &FETCH).await, StatusCode::OK);
+    }
+    // A named pair shares them though only one of them has the hook.
+    let named = world.replica(|sessions| sessions.name("app").on_login(deny));
+    let cookie = begin(&named, user("1").in_cookie()).await;
+    let verifies_only = world.replica(|sessions| sessions.name("app"));
+    assert_eq!(status(&verifies_only, &cookie, &FETCH).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_cookie_of_format_version_1_leads_to_a_login() {
+    let world = World::new();
+    let texts: serde_json::Value = serde_json::from_str(V1).unwrap();
+    for kind in ["session", "local", "reference"] {
+        let mut browser = world.browser();
+        browser.plant(world.sessions.cookie_name(), texts[kind].as_str().unwrap());
+        let response = browser.open("/me").await;
+        assert_eq!(response.status(), StatusCode::FOUND, "{kind}");
+        assert_eq!(response.location(), "/login?return_to=%2Fme");
+        assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
+}
+
+/// All that a store is used for by sessions: logins, refreshes, lists, ends and launches.
+async fn use_everything(sessions: &Sessions) {
+    for local in [user("1"), user("1").in_cookie()] {
+        begin(sessions, local).await;
+    }
+    sessions.revoke_user("1").await.unwrap();
+    sessions.revoke_session("ses_1").await.unwrap();
+    sessions.revoke_organization("org_1").await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_in_the_store_say_whose_they_are() {
+    let clock = sandbox_builder().build().clock().clock();
+    let mut owners = HashSet::new();
+    let count = strangers(None).len();
+    for index in 0..count {
+        let store = FlakyStore::new(clock.clone());
+        let (what, sessions) = strangers(Some(&store)).remove(index);
+        use_everything(&sessions).await;
+        let keys = store.keys();
+        assert!(keys.len() >= 3, "{what}: {keys:?}");
+        let scopes: HashSet<_> =
+            keys.iter().map(|key| key.id().split_once('.').unwrap().0.to_owned()).collect();
+        assert_eq!(scopes.len(), 1, "{what}");
+        owners.extend(scopes);
+    }
+    // Origin and path are not part of it: a user who is revoked is so at all addresses of the app.
+    assert_eq!(owners.len(), count - 2);
+}
+
+#[tokio::test]
+async fn ends_of_sessions_do_not_cross() {
+    for ending in SCOPES {
+        let store = FlakyStore::new(sandbox_builder().build().clock().clock());
+        let all = strangers(Some(&store));
+        let mut cookies = Vec::new();
+        for (what, sessions) in all.iter().filter(|(what, _)| SCOPES.contains(what)) {
+            cookies.push((what, sessions, begin(sessions, user("1")).await));
+        }
+        let (_, ends) = all.iter().find(|(what, _)| *what == ending).unwrap();
+        use_everything(ends).await;
+        for (what, sessions, cookie) in &cookies {
+            let expected = if **what == ending { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+            assert_eq!(status(sessions, cookie, &FETCH).await, expected, "{ending} ends {what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_of_sessions_do_not_cross() {
+    let store = FlakyStore::new(sandbox_builder().build().clock().clock());
+    let all = strangers(Some(&store));
+    for (what, sessions) in all.into_iter().filter(|(what, _)| SCOPES.contains(what)) {
+        let cookie = begin(&sessions, user("1")).await;
+        let count = {
+            let sessions = sessions.clone();
+            move |session: Session| async move {
+                Json(sessions.my_sessions(&session).await.unwrap().len())
+            }
+        };
+        let app =
+            Router::new().route("/count", get(count)).route_layer(RequireSession::new(&sessions));
+        let mut request = request(Method::GET, "/count", &FETCH);
+        request.headers_mut().insert(header::COOKIE, cookie);
+        assert_eq!(send(&app, request).await.json(), 1, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_reaches_replicas_and_nobody_else() {
+    let sandbox = sandbox_builder().build();
+    let store = FlakyStore::new(sandbox.clock().clock());
+    let sessions = |name: &str| {
+        builder(sandbox.scalekit()).name(name).shared_store(store.clone()).build().unwrap()
+    };
+    let [customers, replica, staff] = ["customers", "customers", "staff"].map(sessions);
+    let customer = begin(&customers, user("1")).await;
+    let employee = begin(&staff, user("1")).await;
+    customers.revoke_user("1").await.unwrap();
+    sandbox.clock().advance(std::time::Duration::from_secs(3));
+    assert_eq!(status(&replica, &customer, &FETCH).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&staff, &employee, &FETCH).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn launches_and_logout_tokens_count_once_at_each_app() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    world.sandbox.set_initiate_login_url("https://app.example.com/login");
+    let connection = world.sandbox.connections().remove(0);
+    let launch =
+        world.sandbox.launch_token(tower_scalekit::sandbox::NewLaunch::new(&connection.id));
+    let logout = logout_token(&world.sandbox, "t1", &serde_json::json!({"sid": "ses_1"}));
+    for name in ["customers", "staff"] {
+        let sessions = world.replica(|sessions| sessions.name(name).shared_store(store.clone()));
+        let app = app(&sessions).layer(IdpInitiatedRedirect::new(&sessions));
+        let mut browser = Browser::new(&app, &world.sandbox);
+        let launched = browser.open(&format!("/login?idp_initiated_login={launch}")).await;
+        assert!(launched.location().contains("/oauth/authorize?"), "{name}");
+        let again = browser.open(&format!("/login?idp_initiated_login={launch}")).await;
+        assert_eq!(again.location(), "/login", "{name}");
+        for expected in [StatusCode::OK, StatusCode::BAD_REQUEST] {
+            let form = [("content-type", "application/x-www-form-urlencoded")];
+            let mut told = request(Method::POST, "/auth/backchannel-logout", &form);
+            *told.body_mut() = format!("logout_token={logout}").into();
+            assert_eq!(send(&app, told).await.status(), expected, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn accounts_of_local_users_with_the_same_id_are_not_shared() {
+    let sandbox = sandbox_builder().build();
+    let identifier = async |sessions: Sessions, cookie: HeaderValue| {
+        let connect = ConnectAccount::builder(&sessions, "gmail").build().unwrap();
+        let handler = move |session: Session| std::future::ready(connect.identifier(&session));
+        let app =
+            Router::new().route("/", get(handler)).route_layer(RequireSession::new(&sessions));
+        let mut request = request(Method::GET, "/", &FETCH);
+        request.headers_mut().insert(header::COOKIE, cookie);
+        send(&app, request).await.text()
+    };
+    let mut identifiers = HashSet::new();
+    for name in ["customers", "staff"] {
+        let sessions = builder(sandbox.scalekit()).name(name).build().unwrap();
+        let cookie = begin(&sessions, user("1")).await;
+        let local = identifier(sessions.clone(), cookie).await;
+        assert!(local.ends_with(".1"), "{local}");
+        identifiers.insert(local);
+        // The environment's own ids are different for every user.
+        let cookie = sandbox.session_cookie(&sessions, JANE).await;
+        assert_eq!(identifier(sessions, cookie).await, sandbox.user(JANE).unwrap().id);
+    }
+    assert_eq!(identifiers.len(), 2);
+}
+
+/// A webhook route that counts what it handles.
+fn endpoint(layer: WebhookVerify, store: &FlakyStore) -> (Router, Arc<AtomicUsize>) {
+    let handled = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&handled);
+    let handle = move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        std::future::ready(StatusCode::NO_CONTENT)
+    };
+    let layer = layer.deduplicate(store.clone());
+    (Router::new().route("/webhook", post(handle)).layer(layer), handled)
+}
+
+fn message(number: u8) -> Request<axum::body::Body> {
+    let now = webhooks::clock().clock().now().unix_timestamp();
+    webhooks::signed("webhook", "msg_1", now, "{}", number)
+}
+
+async fn deliver(app: &Router, number: u8) -> Response<Bytes> {
+    let response = send(app, message(number)).await;
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    response
+}
+
+#[tokio::test]
+async fn two_endpoints_on_one_store_handle_the_same_message_each() {
+    let clock = webhooks::clock();
+    let store = FlakyStore::new(clock.clock());
+    let layer = |number| WebhookVerify::new(webhooks::secret(number)).clock(clock.clock());
+    for number in [1, 2] {
+        let (app, handled) = endpoint(layer(number), &store);
+        let (replica, handled_there) = endpoint(layer(number), &store);
+        deliver(&app, number).await;
+        deliver(&app, number).await;
+        deliver(&replica, number).await;
+        let handled = (handled.load(Ordering::SeqCst), handled_there.load(Ordering::SeqCst));
+        assert_eq!(handled, (1, 0), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_handled_once_while_the_secret_is_changed() {
+    let clock = webhooks::clock();
+    let layer = |number| WebhookVerify::new(webhooks::secret(number)).clock(clock.clock());
+    let rotating = || {
+        [
+            layer(1),
+            layer(1).secret(webhooks::secret(2)),
+            layer(2).secret(webhooks::secret(1)).secret(webhooks::secret(1)),
+            layer(2),
+        ]
+    };
+    // Delivered first at one replica of a rolling deploy, and again at the next and at itself.
+    for first in 0..3 {
+        let store = FlakyStore::new(clock.clock());
+        let apps = rotating().map(|layer| endpoint(layer, &store));
+        let handled = || apps.iter().map(|(_, n)| n.load(Ordering::SeqCst)).sum::<usize>();
+        let signing = [1, 1, 2, 2];
+        for index in [first, first + 1, first] {
+            deliver(&apps[index].0, signing[index]).await;
+        }
+        assert_eq!(handled(), 1, "{first}");
+    }
+}
