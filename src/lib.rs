@@ -167,6 +167,7 @@ mod hash;
 mod jitter;
 mod origin;
 mod page;
+mod pasted;
 mod query;
 mod rejection;
 mod replay_body;

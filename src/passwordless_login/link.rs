@@ -10,6 +10,7 @@ use super::link_question::LinkQuestion;
 use crate::auth_routes::answering_service;
 use crate::origin::is_navigation;
 use crate::page;
+use crate::pasted;
 use crate::query::Parameter;
 use crate::secret::SecretString;
 use crate::session::Found;
@@ -109,7 +110,7 @@ fn link_token(request: &Request<()>) -> Result<SecretString, PasswordlessFailure
         return Err(PasswordlessFailure::MethodNotAllowed { allow: "GET, HEAD" });
     }
     let query = request.uri().query().unwrap_or_default();
-    let token = Parameter::of(query, "link_token").only();
+    let token = Parameter::of(query, "link_token").only().map(|token| pasted::unwrap_lines(&token));
     let token = token.filter(|token| is_link_token(token));
     token.map(SecretString::from).ok_or(PasswordlessFailure::MalformedRequest)
 }

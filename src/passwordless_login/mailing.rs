@@ -19,6 +19,7 @@ use crate::api::passwordless::{MailTemplate, NewMail, PasswordlessError};
 use crate::api::{ApiError, ErrorAnswer};
 use crate::auth_routes::redirect;
 use crate::origin::is_shown;
+use crate::pasted;
 use crate::return_to::ReturnTo;
 use crate::telemetry;
 
@@ -62,7 +63,7 @@ impl SendMail {
         request: &Request<()>,
     ) -> Option<MailAttempt> {
         let PasswordlessFailure::TooManyMails { .. } = failure else { return None };
-        let address = fields.get("email")?.trim();
+        let address = pasted::trim(fields.get("email")?);
         MailAttempt::of_address(&self.0.0.sessions, request.headers(), address)
     }
 
@@ -72,7 +73,7 @@ impl SendMail {
         return_to: &ReturnTo,
     ) -> Result<MailAttempt, PasswordlessFailure> {
         let login = &self.0.0;
-        let email = fields.get("email").map(str::trim).filter(|email| is_address(email));
+        let email = fields.get("email").map(pasted::trim).filter(|email| is_address(email));
         let email = email.ok_or(PasswordlessFailure::AddressRefused)?;
         let template = match fields.get("template").map(MailTemplate::from) {
             Some(MailTemplate::Unknown(_)) => return Err(PasswordlessFailure::MalformedRequest),

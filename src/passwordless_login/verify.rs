@@ -11,10 +11,11 @@ use super::completing::Credential;
 use super::fields::Fields;
 use super::link::is_link_token;
 use super::service::passwordless_service;
+use crate::pasted;
 use crate::secret::SecretString;
 
 /// Longer than any code.
-const MAX_CODE_BYTES: usize = 32;
+const MAX_CODE_CHARS: usize = 32;
 
 /// Takes what came by mail: `POST /passwordless/verify`. Made by [`PasswordlessLogin::verify`].
 ///
@@ -53,14 +54,16 @@ impl Verify {
         fields: &Fields,
         attempt: Option<MailAttempt>,
     ) -> Result<Credential, PasswordlessFailure> {
-        match (fields.sent("code"), fields.get("link_token")) {
+        let link_token = fields.get("link_token").map(pasted::unwrap_lines);
+        match (fields.sent("code"), link_token) {
             (Some(code), None) => {
                 let attempt = attempt.ok_or(PasswordlessFailure::AttemptUnknown)?;
                 // What cannot be a code costs no try.
-                let code = typed(code).ok_or(PasswordlessFailure::CodeRefused)?;
+                let code = pasted::code(code, MAX_CODE_CHARS);
+                let code = code.ok_or(PasswordlessFailure::CodeRefused)?.into();
                 Ok(Credential::Code { code, attempt })
             }
-            (None, Some(token)) if is_link_token(token) => {
+            (None, Some(token)) if is_link_token(&token) => {
                 let token = SecretString::from(token);
                 if fields.get("attempt").is_some() {
                     let attempt = attempt.ok_or(PasswordlessFailure::AttemptUnknown)?;
@@ -78,10 +81,3 @@ impl Verify {
 }
 
 passwordless_service!(Verify);
-
-/// The code as it was meant: people put spaces and dashes into it.
-fn typed(text: &str) -> Option<SecretString> {
-    let code: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
-    let fits = code.len() <= MAX_CODE_BYTES && code.bytes().all(|b| b.is_ascii_alphanumeric());
-    (fits && !code.is_empty()).then(|| code.into())
-}

@@ -122,7 +122,7 @@ async fn what_is_no_domain_or_address_asks_nobody() {
     for text in ["", "acme test", "acme.test&include=all", "jane@acme.test"] {
         assert!(connections.enabled_for_domain(text).await.unwrap().is_empty(), "{text}");
     }
-    for text in ["", "acme.test", "a@acme.test@evil.test", "a@acme.test\r\n"] {
+    for text in ["", "acme.test", "a@acme.test@evil.test", "a@acme.test\r\nbcc: x"] {
         assert!(connections.enabled_for_email(text).await.unwrap().is_empty(), "{text}");
     }
     assert_eq!(environment.asked(), [""; 0]);

@@ -116,7 +116,7 @@ async fn what_cannot_be_a_code_costs_no_attempt() {
     let mail = MailWorld::new();
     let (mut browser, _) = mail.waiting("/").await;
     let asked = mail.asked();
-    for code in ["", "-", " ", "12&34", "é23456", &"1".repeat(33)] {
+    for code in ["", "-", " ", "12\u{b2}34", "é23456", &"1".repeat(33)] {
         let answer = submit(&mut browser, VERIFY, &[("code", code)]).await;
         assert_refused(&answer, 400, &Failure::CodeRefused);
     }
@@ -370,4 +370,40 @@ async fn who_it_is_decides_the_app() {
     let answer = submit(&mut mallory, VERIFY, &[("code", &code)]).await;
     assert_refused(&answer, 403, &Failure::NotAdmitted);
     assert_eq!(mallory.names(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_code_is_accepted_as_people_paste_it() {
+    let wide = |code: String| {
+        code.chars().map(|c| char::from_u32(u32::from(c) - 0x30 + 0xff10).unwrap()).collect()
+    };
+    let arabic = |code: String| {
+        code.chars().map(|c| char::from_u32(u32::from(c) - 0x30 + 0x660).unwrap()).collect()
+    };
+    let pastes: [fn(String) -> String; 5] = [
+        wide,
+        arabic,
+        |code| format!("\u{200b}{}\u{2011}{}\u{a0}", &code[..3], &code[3..]),
+        |code| format!("\"{code}\"."),
+        |code| format!("  {code}{}", "\r\n".repeat(40)),
+    ];
+    for paste in pastes {
+        let mail = MailWorld::new();
+        let (mut browser, attempt) = mail.waiting("/me").await;
+        let code = paste(mail.code());
+        let form = [("attempt", attempt.as_str()), ("code", code.as_str())];
+        let done = submit(&mut browser, VERIFY, &form).await;
+        assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"), "{code:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_with_invisible_characters_around_it_is_accepted() {
+    for address in [" ada@acme.test\r\n", "\u{feff}ada@acme.test", "ada@acme.test\u{200b}\u{a0}"] {
+        let mail = MailWorld::new();
+        let mut browser = mail.browser();
+        let sent = submit(&mut browser, SEND, &[("email", address)]).await;
+        attempt_of(&sent);
+        assert_eq!(mail.newest_mail().email, ADA, "{address:?}");
+    }
 }

@@ -268,3 +268,28 @@ async fn the_page_that_asks_first_can_be_the_apps_own() {
     page.assert_private();
     assert_eq!(press_the_button(&mut other, &page).await.location(), "/");
 }
+
+#[tokio::test]
+async fn a_link_that_a_mail_client_has_wrapped_logs_in() {
+    for wrap in ["%0D%0A", "%20", "+", "%E2%80%8B"] {
+        let mail = MailWorld::new();
+        let (mut browser, _) = mail.waiting("/me?tab=2").await;
+        let link = mail.link();
+        let (head, tail) = link.split_at(link.len() - 10);
+        let done = click(&mut browser, &format!("{head}{wrap}{tail}{wrap}")).await;
+        assert_eq!(
+            (done.status(), done.location()),
+            (StatusCode::SEE_OTHER, "/me?tab=2"),
+            "{wrap}"
+        );
+
+        let mail = MailWorld::new();
+        let _first = mail.waiting("/me").await;
+        let mut other = mail.browser();
+        let link = mail.link();
+        let (head, tail) = link.split_at(link.len() - 10);
+        let page = click(&mut other, &format!("{head}{wrap}{tail}")).await;
+        let done = press_the_button(&mut other, &page).await;
+        assert_eq!(done.status(), StatusCode::SEE_OTHER, "{wrap}");
+    }
+}
