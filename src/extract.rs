@@ -14,7 +14,7 @@ use http::request::Parts;
 use crate::auth_routes::LoginRefusal;
 use crate::rejection::{json_answer, misconfigured_answer};
 use crate::require_token::RequireToken;
-use crate::session::{NoPrincipal, Session, SessionCookies};
+use crate::session::{Anonymous, Session, SessionCookies};
 use crate::telemetry;
 use crate::token::Principal;
 use crate::webhook::interceptor::{InterceptorRequest, InterceptorResponse};
@@ -210,7 +210,7 @@ where
 {
     match parts.extensions.get::<T>() {
         Some(found) => Ok(Some(found.clone())),
-        None if parts.extensions.get::<NoPrincipal>().is_some() => Ok(None),
+        None if parts.extensions.get::<Anonymous>().is_some() => Ok(None),
         None => Err(missing),
     }
 }

@@ -60,8 +60,7 @@
 //!
 //! | situation | bearer routes | decided in `require_token/` |
 //! |---|---|---|
-//! | nothing presented | 401, challenge without `error` | `TokenRejection::answer` |
-//! | a CORS preflight | passes this layer and those further in | `RequireTokenService::call`, by `origin::is_preflight` |
+//! | nothing presented, as in a CORS preflight | 401, challenge without `error` | `TokenRejection::answer` |
 //! | invalid, expired, of another kind | 401 `invalid_token` | `TokenRejection::answer` |
 //! | repeated `Authorization` | 400 `invalid_request` | `TokenRejection::answer`, by `Credentials::of` |
 //! | keys out of reach, nothing to go on with | 503 with `Retry-After`, no challenge | `TokenRejection::answer` |

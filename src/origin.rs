@@ -90,14 +90,6 @@ pub(crate) fn is_navigation<B>(request: &Request<B>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD) && is_shown(request.headers())
 }
 
-/// Whether a browser asks for a CORS permission: it carries no credentials, and no harm.
-pub(crate) fn is_preflight<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
-    request.method() == Method::OPTIONS
-        && headers.contains_key(header::ORIGIN)
-        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
-}
-
 /// The address as the browser knows it: nested axum routers see it without their prefix.
 #[cfg(feature = "axum")]
 pub(crate) fn original_uri<B>(request: &Request<B>) -> &Uri {
@@ -214,19 +206,5 @@ mod tests {
         }
         assert_eq!(check(Method::GET, &[("accept", "*/*")]), (false, false));
         assert_eq!(check(Method::GET, &[]), (false, false));
-    }
-
-    #[test]
-    fn a3_only_a_true_preflight_is_one() {
-        let request = |method: &str, headers: &[&'static str]| {
-            let mut request = Request::builder().method(method).body(()).unwrap();
-            for name in headers {
-                request.headers_mut().insert(*name, HeaderValue::from_static("x"));
-            }
-            is_preflight(&request)
-        };
-        assert!(request("OPTIONS", &["origin", "access-control-request-method"]));
-        assert!(!request("OPTIONS", &["origin"]) && !request("OPTIONS", &[]));
-        assert!(!request("GET", &["origin", "access-control-request-method"]));
     }
 }

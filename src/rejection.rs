@@ -104,6 +104,9 @@ impl<R: Reason> Renderer<R> {
         headers: &HeaderMap,
     ) -> Response<Bytes> {
         crate::telemetry::rejected(reason.name());
+        if is_preflight(method, headers) {
+            crate::telemetry::preflight_rejected();
+        }
         let mut response = reason.answer();
         if let Some(render) = &self.0 {
             response = render(Rejected { reason: &reason, method, uri, headers, response });
@@ -111,6 +114,14 @@ impl<R: Reason> Renderer<R> {
         response.extensions_mut().insert(reason);
         response
     }
+}
+
+/// Whether a browser asks for permission to send a cross-origin request (Fetch, CORS-preflight
+/// request).
+fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 impl<R> Default for Renderer<R> {
@@ -205,5 +216,49 @@ mod tests {
         assert_eq!(custom.status(), StatusCode::IM_A_TEAPOT);
         assert_eq!(custom.headers()[header::CACHE_CONTROL], "no-store");
         assert_eq!(custom.extensions().get(), Some(&Closed));
+    }
+
+    #[test]
+    fn the_log_says_where_the_cors_layer_belongs_when_a_preflight_is_rejected() {
+        let logged = |method: Method, names: &[&str]| {
+            let mut request = Request::builder().method(method).body(()).unwrap();
+            for name in names {
+                let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+                request.headers_mut().insert(name, HeaderValue::from_static("x"));
+            }
+            let log = Log::default();
+            let writer = log.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::DEBUG)
+                .with_writer(move || writer.clone())
+                .finish();
+            // With one subscriber alone, other threads could switch the events off for all.
+            let _second = tracing::Dispatch::new(
+                tracing_subscriber::fmt().with_writer(std::io::sink).finish(),
+            );
+            tracing::subscriber::with_default(subscriber, || {
+                Renderer::default().render(Closed, &request);
+            });
+            let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+            text.contains("DEBUG") && text.contains("put the CORS layer outside")
+        };
+        let both = ["origin", "access-control-request-method"];
+        assert!(logged(Method::OPTIONS, &both));
+        assert!(!logged(Method::OPTIONS, &both[..1]) && !logged(Method::OPTIONS, &both[1..]));
+        assert!(!logged(Method::GET, &both));
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 }

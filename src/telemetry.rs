@@ -18,6 +18,16 @@ pub(crate) fn rejected(reason: &'static str) {
     count!("tower_scalekit_rejections_total", "reason" => reason);
 }
 
+/// A CORS preflight was rejected: it carries no credentials, so it has to be responded to before it
+/// reaches a layer that requires them.
+pub(crate) fn preflight_rejected() {
+    tracing::debug!(
+        target: TARGET,
+        "preflight_rejected: a CORS preflight carries no credentials; \
+         put the CORS layer outside of this layer"
+    );
+}
+
 /// A token was accepted; `outcome` is `accepted` or `cached`.
 pub(crate) fn token_verified(outcome: &'static str) {
     tracing::trace!(target: TARGET, outcome, "token_verified");

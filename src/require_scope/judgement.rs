@@ -4,7 +4,7 @@ use super::ScopeRejection;
 use super::requirement::Requirement;
 use crate::challenge::ChallengeContext;
 use crate::require_session::LoginRequired;
-use crate::session::{Cookie, NoPrincipal};
+use crate::session::{Anonymous, Cookie};
 use crate::telemetry;
 use crate::token::Principal;
 
@@ -14,15 +14,7 @@ pub(super) fn judge<B>(
     requirement: &Requirement,
     request: &mut Request<B>,
 ) -> Result<(), ScopeRejection> {
-    let Some(principal) = request.extensions().get::<Principal>().cloned() else {
-        return match NoPrincipal::of(request)? {
-            NoPrincipal::Preflight => Ok(()),
-            NoPrincipal::Anonymous(sessions) => {
-                let login = LoginRequired::of(request, sessions, Cookie::Kept);
-                Err(ScopeRejection::LoginRequired(login))
-            }
-        };
-    };
+    let principal = principal(request)?.clone();
     let missing = requirement.missing(&principal);
     let context = request.extensions_mut().get_mut::<ChallengeContext>();
     if missing.is_empty() {
@@ -36,14 +28,18 @@ pub(super) fn judge<B>(
     Err(ScopeRejection::Insufficient { missing, description, challenge })
 }
 
-impl NoPrincipal {
-    /// Why there is no principal; without a layer that has looked for one nothing is allowed.
-    pub(super) fn of<B>(request: &Request<B>) -> Result<&Self, ScopeRejection> {
-        request.extensions().get().ok_or_else(|| {
+/// The principal that an authentication layer has verified. Without one, nothing is allowed.
+pub(super) fn principal<B>(request: &Request<B>) -> Result<&Principal, ScopeRejection> {
+    let extensions = request.extensions();
+    extensions.get::<Principal>().ok_or_else(|| match extensions.get::<Anonymous>() {
+        Some(Anonymous(sessions)) => {
+            ScopeRejection::LoginRequired(LoginRequired::of(request, sessions, Cookie::Kept))
+        }
+        None => {
             telemetry::layer_missing("RequireScope", "RequireSession or RequireToken");
             ScopeRejection::Misconfigured
-        })
-    }
+        }
+    })
 }
 
 /// A requirement that nobody can meet: the log says why.

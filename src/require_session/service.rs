@@ -10,7 +10,7 @@ use super::{RequireSession, ResponseFuture, SessionRejection};
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded};
 use crate::origin::is_state_changing;
-use crate::session::{self, Cookie, Found, Live, NoPrincipal, Session, Settled, forget_identity};
+use crate::session::{self, Anonymous, Cookie, Found, Live, Session, Settled, forget_identity};
 
 /// The service of [`RequireSession`].
 #[derive(Clone, Debug)]
@@ -111,7 +111,7 @@ impl RequireSession {
     ) -> Decision<SessionMark> {
         let login = LoginRequired::of(request, &self.sessions, cookie);
         if self.optional {
-            request.extensions_mut().insert(NoPrincipal::Anonymous(self.sessions.clone()));
+            request.extensions_mut().insert(Anonymous(self.sessions.clone()));
             return Decision::Admit(SessionMark::take(login.into_cleared_cookies()));
         }
         self.refuse(reason(login), request)

@@ -32,11 +32,7 @@ impl<B> Wait<B> for KeyFetch {
 
 /// Marks the response to a token as one that no cache keeps.
 #[derive(Debug)]
-pub(super) enum TokenMark {
-    Authenticated,
-    /// A CORS preflight: nobody's response.
-    Preflight,
-}
+pub(super) struct TokenMark;
 
 impl Mark for TokenMark {
     fn poll_mark(
@@ -45,9 +41,7 @@ impl Mark for TokenMark {
         _: StatusCode,
         response: &mut HeaderMap,
     ) -> Poll<()> {
-        if let Self::Authenticated = self {
-            keep_private(response);
-        }
+        keep_private(response);
         Poll::Ready(())
     }
 }

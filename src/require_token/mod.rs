@@ -10,7 +10,8 @@
 //!
 //! Responses get `Cache-Control: no-store`, unless the handler set its own.
 //!
-//! CORS preflights pass: they carry no credentials by design.
+//! A CORS preflight carries no credentials and is rejected like any such request: put the CORS layer
+//! outside of this one, so that it responds to preflights itself.
 //!
 //! # Example
 //!

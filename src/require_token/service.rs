@@ -9,8 +9,7 @@ use super::{RequireToken, ResponseFuture, TokenRejection};
 use crate::body::ResponseBody;
 use crate::challenge::{Challenge, ChallengeContext};
 use crate::guard::{Decision, Guarded};
-use crate::origin::is_preflight;
-use crate::session::{NoPrincipal, forget_identity};
+use crate::session::forget_identity;
 use crate::token::{Attempt, Principal, TokenError};
 
 /// The service of [`RequireToken`].
@@ -35,11 +34,6 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         forget_identity(request.extensions_mut());
-        if is_preflight(&request) {
-            request.extensions_mut().insert(NoPrincipal::Preflight);
-            let decision = Decision::Admit(TokenMark::Preflight);
-            return Guarded::decided(decision, request, &mut self.inner).into();
-        }
         let decision = match Credentials::of(request.headers()) {
             Credentials::Bearer(token) => match config.verifier.attempt(token) {
                 Attempt::Done(verified) => config.decide(verified, &mut request),
@@ -65,7 +59,7 @@ impl RequireToken {
                 let extensions = request.extensions_mut();
                 extensions.insert(principal);
                 extensions.insert(ChallengeContext::of(&self.challenge));
-                Decision::Admit(TokenMark::Authenticated)
+                Decision::Admit(TokenMark)
             }
             Err(error) => self.refuse(self.refusal(error), request),
         }

@@ -325,20 +325,16 @@ impl Session {
     }
 }
 
-/// Left in a request by the layer that let it through without a [`Principal`], for those further in.
+/// Inserted into a request that an optional session layer forwards without a [`Principal`], so that
+/// layers further in can send the browser to the login of these sessions.
 #[derive(Clone, Debug)]
-pub(crate) enum NoPrincipal {
-    /// Nobody is logged in to these sessions, which is fine with the layer.
-    Anonymous(Sessions),
-    /// A browser asks for a CORS permission: it never carries credentials.
-    Preflight,
-}
+pub(crate) struct Anonymous(pub(crate) Sessions);
 
 /// Takes from a request what layers further out, or somebody else, have said of who it is: the
 /// layer that asks for credentials decides alone (A12).
 pub(crate) fn forget_identity(extensions: &mut Extensions) {
     extensions.remove::<Principal>();
-    extensions.remove::<NoPrincipal>();
+    extensions.remove::<Anonymous>();
     extensions.remove::<Session>();
     extensions.remove::<ChallengeContext>();
 }

@@ -8,6 +8,7 @@ use axum::routing::{any, get};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower::{ServiceExt as _, service_fn};
+use tower_http::cors::CorsLayer;
 use tower_layer::Layer as _;
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
 use tower_scalekit::challenge::{Realm, ScopeToken};
@@ -469,23 +470,25 @@ async fn bearer_keys_unreachable_is_503_without_a_challenge() {
 }
 
 #[tokio::test]
-async fn a3_only_a_true_preflight_passes_both_bearer_layers() {
+async fn a_preflight_is_rejected_unless_a_cors_layer_outside_responds_to_it() {
     let app = bearer_app(&sandbox_builder().build());
-    let origin = ("origin", "https://client.test");
-    let asked = ("access-control-request-method", "POST");
-    for (method, headers, status) in [
-        (Method::OPTIONS, &[origin, asked][..], StatusCode::OK),
-        (Method::OPTIONS, &[], StatusCode::UNAUTHORIZED),
-        (Method::OPTIONS, &[origin], StatusCode::UNAUTHORIZED),
-        (Method::OPTIONS, &[asked], StatusCode::UNAUTHORIZED),
-        (Method::GET, &[origin, asked], StatusCode::UNAUTHORIZED),
-    ] {
-        let answer = send(&app, request(method.clone(), "/todos/write", headers)).await;
-        assert_eq!(answer.status(), status, "{method} {headers:?}");
-        if status == StatusCode::OK {
-            assert_eq!(answer.text(), "nobody");
-        }
-    }
+    let headers = [
+        ("origin", "https://client.test"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization"),
+    ];
+    let preflight = || request(Method::OPTIONS, "/todos/write", &headers);
+    let rejected = send(&app, preflight()).await;
+    assert_eq!(rejected.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(rejected.header("access-control-allow-origin"), None);
+
+    let app = app.layer(CorsLayer::very_permissive());
+    let allowed = send(&app, preflight()).await;
+    assert_eq!((allowed.status(), allowed.body().len()), (StatusCode::OK, 0));
+    assert_eq!(allowed.header("access-control-allow-origin"), Some("https://client.test"));
+    let post = send(&app, request(Method::POST, "/todos/write", &headers[..1])).await;
+    assert_eq!(post.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(post.header("access-control-allow-origin"), Some("https://client.test"));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod answers;
 mod backchannel;
 mod boundaries;
+mod bypass;
 mod connect_account;
 mod connected_accounts;
 mod deprovisioning;

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::any;
 use bytes::Bytes;
+use futures::stream;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full};
@@ -438,7 +439,8 @@ impl http_body::Body for Never {
 }
 
 #[tokio::test]
-async fn requests_without_an_operation_pass_and_defaults_cover_what_is_not_named() {
+async fn requests_without_an_operation_need_a_principal_only_and_defaults_cover_what_is_not_named()
+{
     let world = World::with(|app| {
         app.layer(
             RequireMcpScope::new()
@@ -468,19 +470,25 @@ async fn requests_without_an_operation_pass_and_defaults_cover_what_is_not_named
     }
     let authorization = format!("Bearer {}", world.token("", |_| {}));
     for method in [Method::GET, Method::HEAD, Method::DELETE] {
-        let request = request(method, "/mcp", &[("authorization", &authorization)]);
-        assert_eq!(send(&world.app, request).await.status(), StatusCode::OK);
+        for (body, status) in [
+            (Body::empty(), 200),
+            (Body::from_stream(stream::empty::<Result<Bytes, Infallible>>()), 200),
+            (Body::from(call("list")), 403),
+            (Body::from("no message"), 403),
+        ] {
+            let mut request = request(method.clone(), "/mcp", &[("authorization", &authorization)]);
+            *request.body_mut() = body;
+            assert_eq!(send(&world.app, request).await.status(), status, "{method}");
+        }
+        // What a WebSocket carries is not seen; HTTP/2 carries requests.
+        for (upgrade, status) in [("websocket", 403), ("h2c", 200), ("h2c, websocket", 403)] {
+            let headers = [("authorization", authorization.as_str()), ("upgrade", upgrade)];
+            let request = request(method.clone(), "/mcp", &headers);
+            assert_eq!(send(&world.app, request).await.status(), status, "{method} {upgrade}");
+        }
+        let without_token = request(method.clone(), "/mcp", &[]);
+        assert_eq!(send(&world.app, without_token).await.status(), StatusCode::UNAUTHORIZED);
     }
-    let asked = [("origin", "https://x.test"), ("access-control-request-method", "POST")];
-    let preflight = request(Method::OPTIONS, "/mcp", &asked);
-    assert_eq!(send(&world.app, preflight).await.status(), StatusCode::OK);
-    // Nobody's body is read.
-    let silent = World::with(|_| {
-        Router::new().route("/mcp", any(|| async {})).layer(RequireMcpScope::new().tool("a", ["b"]))
-    });
-    let mut preflight = request(Method::OPTIONS, "/mcp", &asked);
-    *preflight.body_mut() = Body::new(Never);
-    assert_eq!(send(&silent.app, preflight).await.status(), StatusCode::OK);
     assert!(RequireMcpScope::new().tool("a", ["b c"]).check().is_err());
 }
 

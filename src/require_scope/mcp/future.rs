@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::RequireMcpScope;
-use super::operation::Operation;
+use super::operation::{Operation, has_no_operation};
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded, Wait};
 use crate::replay_body::{BodyError, ReplayBody};
@@ -30,7 +30,10 @@ impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for BodyRead {
         request: &mut Request<ReplayBody<B>>,
     ) -> Poll<Decision<()>> {
         let operation = match ready!(request.body_mut().poll_fill(cx, &self.config.limits)) {
-            Ok(body) => Operation::of_body(&body),
+            Ok(body) if body.is_empty() && has_no_operation(request) => Operation::Nothing,
+            Ok(body) => {
+                Operation::of_body(&body).confirmed_by(Operation::of_headers(request.headers()))
+            }
             Err(BodyError::TooLarge) => Operation::Unclear,
             Err(error) => {
                 let reason = match error {
@@ -41,8 +44,6 @@ impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for BodyRead {
                 return Poll::Ready(Decision::Refuse(self.config.renderer.render(reason, request)));
             }
         };
-        let said = Operation::of_headers(request.headers());
-        let operation = operation.confirmed_by(said);
         Poll::Ready(match self.config.judge(&operation, request) {
             Ok(()) => Decision::Admit(()),
             Err(reason) => Decision::Refuse(self.config.renderer.render(reason, request)),

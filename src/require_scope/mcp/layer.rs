@@ -161,7 +161,7 @@ impl Default for RequireMcpScope {
 impl Rules {
     fn requirements(&self, operation: &Operation) -> [Option<&Requirement>; 2] {
         let (method, name) = match operation {
-            Operation::Answer => return [None, None],
+            Operation::Nothing => return [None, None],
             Operation::Unclear => return [self.everything.as_ref(), None],
             Operation::Call { method, name } => (method.as_str(), name.as_deref()),
         };

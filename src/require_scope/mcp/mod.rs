@@ -16,8 +16,15 @@
 //!    [`other_methods`](RequireMcpScope::other_methods) does.
 //!
 //! A refusal is that of [`RequireScope`](crate::RequireScope), whose requirements add up with these:
-//! 403, with a challenge that names all scopes of the operation. Requests of `GET`, `HEAD` and
-//! `DELETE` carry no operation and pass, as do CORS preflights.
+//! 403, with a challenge that names all scopes of the operation.
+//!
+//! Every request needs a principal, also where no scopes are required. `GET`, `HEAD` and `DELETE` with
+//! an empty body carry no operation: they need a principal only. With a body they are read and authorized
+//! like any other request. A request that may become a tunnel (`CONNECT`, or `Upgrade` to a WebSocket)
+//! is allowed only to those who may do everything, because what follows cannot be read.
+//!
+//! A CORS preflight carries no credentials and is rejected: put the CORS layer outside of the layers
+//! that require them.
 //!
 //! # Example
 //!

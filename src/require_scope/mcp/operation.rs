@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, Request, header};
 use serde_json::{Map, Value};
 
 use crate::token::parse_object;
@@ -10,8 +10,8 @@ use crate::token::parse_object;
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
-    /// An answer to what the server has asked, which asks for nothing.
-    Answer,
+    /// None: a response to a request of the server, or no message at all.
+    Nothing,
     /// A call or a notification. The name is that of a tool or prompt, or the address of a resource.
     Call { method: String, name: Option<String> },
     /// It could be anything.
@@ -31,7 +31,9 @@ impl Operation {
                 Err(NoName) => Self::Unclear,
             },
             Some(_) => Self::Unclear,
-            None if message.contains_key("result") || message.contains_key("error") => Self::Answer,
+            None if message.contains_key("result") || message.contains_key("error") => {
+                Self::Nothing
+            }
             None => Self::Unclear,
         }
     }
@@ -52,7 +54,7 @@ impl Operation {
     pub(super) fn is_whole(&self) -> bool {
         match self {
             Self::Call { method, name } => name.is_some() || name_member(method).is_none(),
-            Self::Answer | Self::Unclear => true,
+            Self::Nothing | Self::Unclear => true,
         }
     }
 
@@ -69,9 +71,25 @@ impl Operation {
     }
 }
 
-/// Whether the body is in a form that servers and this crate read alike.
-pub(super) fn is_plain(headers: &HeaderMap) -> bool {
-    !headers.contains_key(header::CONTENT_ENCODING)
+/// Whether the body is all that the server reads of the request, in a form that both read alike.
+pub(super) fn is_readable<B>(request: &Request<B>) -> bool {
+    !request.headers().contains_key(header::CONTENT_ENCODING) && !may_become_a_tunnel(request)
+}
+
+/// Whether a request with an empty body carries no message: it opens an event stream or ends a
+/// session (MCP, Streamable HTTP).
+pub(super) fn has_no_operation<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::DELETE | Method::GET | Method::HEAD)
+        && !may_become_a_tunnel(request)
+}
+
+/// Whether the server may read more from the connection than the body, for instance over a
+/// WebSocket. Some clients offer HTTP/2 on every connection without TLS (`h2c`), which carries
+/// requests only.
+fn may_become_a_tunnel<B>(request: &Request<B>) -> bool {
+    let mut upgrades = request.headers().get_all(header::UPGRADE).iter();
+    *request.method() == Method::CONNECT
+        || upgrades.any(|upgrade| !upgrade.as_bytes().eq_ignore_ascii_case(b"h2c"))
 }
 
 struct NoName;
@@ -157,8 +175,8 @@ mod tests {
             ),
             (r#"{"method":"tasks/get","params":{"taskId":"t"}}"#, call("tasks/get", Some("t"))),
             (r#"{"method":"notifications/initialized"}"#, call("notifications/initialized", None)),
-            (r#"{"id":1,"result":{}}"#, Operation::Answer),
-            (r#"{"id":1,"error":{"code":1}}"#, Operation::Answer),
+            (r#"{"id":1,"result":{}}"#, Operation::Nothing),
+            (r#"{"id":1,"error":{"code":1}}"#, Operation::Nothing),
             (r#"{"id":1,"result":{},"method":"tools/list"}"#, call("tools/list", None)),
         ] {
             assert_eq!(Operation::of_body(body.as_bytes()), operation, "{body}");
@@ -229,6 +247,6 @@ mod tests {
         let said = headers(&[("mcp-method", "tools/list"), ("mcp-name", "add")]);
         assert_eq!(call("tools/list", None).confirmed_by(said), Operation::Unclear);
         let said = headers(&[("mcp-method", "tools/list")]);
-        assert_eq!(Operation::Answer.confirmed_by(said), Operation::Unclear);
+        assert_eq!(Operation::Nothing.confirmed_by(said), Operation::Unclear);
     }
 }

@@ -1,20 +1,18 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use super::future::BodyRead;
-use super::operation::{Operation, is_plain};
+use super::operation::{Operation, has_no_operation, is_readable};
 use super::{RequireMcpScope, ResponseFuture};
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded};
 use crate::replay_body::ReplayBody;
 use crate::require_scope::ScopeRejection;
-use crate::require_scope::judgement::{judge, unusable};
-use crate::session::NoPrincipal;
-use crate::token::Principal;
+use crate::require_scope::judgement::{judge, principal, unusable};
 
 /// The service of [`RequireMcpScope`].
 #[derive(Clone, Debug)]
@@ -36,49 +34,47 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let config = &self.config;
-        let preflight = match request.extensions().get::<Principal>() {
-            Some(_) => false,
-            None => match NoPrincipal::of(&request) {
-                Ok(nobody) => matches!(nobody, NoPrincipal::Preflight),
-                Err(reason) => {
-                    let refusal = Decision::Refuse(config.renderer.render(reason, &request));
-                    let request = request.map(ReplayBody::untouched);
-                    return Guarded::decided(refusal, request, &mut self.inner).into();
-                }
-            },
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let Some(decision) = self.config.decide_unread(&mut request) else {
+            let wait = BodyRead { config: self.config.clone() };
+            let request = request.map(ReplayBody::to_be_read);
+            return Guarded::waiting(wait, request, &mut self.inner).into();
         };
-        // Without an operation there is nothing to look for in the body.
-        if preflight || matches!(*request.method(), Method::DELETE | Method::GET | Method::HEAD) {
-            let request = request.map(ReplayBody::untouched);
-            return Guarded::decided(Decision::Admit(()), request, &mut self.inner).into();
-        }
-        let said = Operation::of_headers(request.headers());
-        let mut request = request.map(ReplayBody::to_be_read);
-        // The headers may refuse before anything is read, and only that.
-        let early = if is_plain(request.headers()) { said } else { Some(Operation::Unclear) };
-        if let Some(early) = early.as_ref().filter(|early| early.is_whole())
-            && let Err(reason) = config.judge(early, &mut request)
-        {
-            let refusal = Decision::Refuse(config.renderer.render(reason, &request));
-            return Guarded::decided(refusal, request, &mut self.inner).into();
-        }
-        if let Some(Operation::Unclear) = early {
-            return Guarded::decided(Decision::Admit(()), request, &mut self.inner).into();
-        }
-        let wait = BodyRead { config: self.config.clone() };
-        Guarded::waiting(wait, request, &mut self.inner).into()
+        Guarded::decided(decision, request.map(ReplayBody::untouched), &mut self.inner).into()
     }
 }
 
 impl RequireMcpScope {
+    /// Decides where the body is not needed: headers may deny early, and only a body that has ended
+    /// may stay unread.
+    fn decide_unread<B: Body>(&self, request: &mut Request<B>) -> Option<Decision<()>> {
+        let operation = if has_no_operation(request) && request.body().is_end_stream() {
+            Some(Operation::Nothing)
+        } else if is_readable(request) {
+            Operation::of_headers(request.headers()).filter(Operation::is_whole)
+        } else {
+            Some(Operation::Unclear)
+        };
+        let authorized = match &operation {
+            Some(operation) => self.judge(operation, request),
+            None => principal(request).map(drop),
+        };
+        match (authorized, operation) {
+            (Err(reason), _) => Some(Decision::Refuse(self.renderer.render(reason, request))),
+            (Ok(()), Some(Operation::Nothing | Operation::Unclear)) => Some(Decision::Admit(())),
+            (Ok(()), Some(Operation::Call { .. }) | None) => None,
+        }
+    }
+
+    /// Whether the principal has what the operation requires. Each operation requires a principal.
     pub(super) fn judge<B>(
         &self,
         operation: &Operation,
         request: &mut Request<B>,
     ) -> Result<(), ScopeRejection> {
-        let requirement = self.requirement(operation).map_err(|error| unusable(error))?;
-        requirement.map_or(Ok(()), |requirement| judge(&requirement, request))
+        match self.requirement(operation).map_err(|error| unusable(error))? {
+            Some(requirement) => judge(&requirement, request),
+            None => principal(request).map(drop),
+        }
     }
 }

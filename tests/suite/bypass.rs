@@ -1,0 +1,612 @@
+//! No layer calls the inner service for a request that it has not authorized: every method, in every
+//! shape, with every kind of wrong credential, around every kind of service.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::{MethodFilter, any, on};
+use bytes::Bytes;
+use futures::stream;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::ext::Protocol;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt as _, service_fn};
+use tower_scalekit::clock::ManualClock;
+use tower_scalekit::require_scope::mcp::RequireMcpScope;
+use tower_scalekit::{
+    Principal, RequireScope, RequireSession, RequireToken, Session, WebhookVerify,
+};
+
+use crate::support::{JANE, JOHN, World, request};
+use crate::webhooks::{secret, signed};
+
+const MCP_CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}"#;
+const NOW: i64 = 1_900_000_000;
+
+/// A service of any kind with its type erased, so that the matrix runs over all of them.
+type Erased = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// What the inner service has received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Anonymous,
+    Identified,
+}
+
+#[derive(Clone, Default)]
+struct Calls(Arc<Mutex<Vec<Call>>>);
+
+impl Calls {
+    fn take(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    /// Records each request that reaches `inner`.
+    fn recorded(&self, inner: Erased) -> Erased {
+        let calls = self.0.clone();
+        BoxCloneSyncService::new(
+            ServiceBuilder::new()
+                .map_request(move |request: Request<Body>| {
+                    let extensions = request.extensions();
+                    let is_identified = extensions.get::<Principal>().is_some()
+                        || extensions.get::<Session>().is_some();
+                    let call = if is_identified { Call::Identified } else { Call::Anonymous };
+                    calls.lock().unwrap().push(call);
+                    request
+                })
+                .service(inner),
+        )
+    }
+}
+
+/// Layers under test, as an app stacks them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guard {
+    Session,
+    OptionalSession,
+    Token,
+    ScopeOfToken,
+    ScopeOfOptionalSession,
+    McpOfToken,
+    McpOfOptionalSession,
+    Webhook,
+    Interceptor,
+}
+
+const GUARDS: [Guard; 9] = [
+    Guard::Session,
+    Guard::OptionalSession,
+    Guard::Token,
+    Guard::ScopeOfToken,
+    Guard::ScopeOfOptionalSession,
+    Guard::McpOfToken,
+    Guard::McpOfOptionalSession,
+    Guard::Webhook,
+    Guard::Interceptor,
+];
+
+impl Guard {
+    /// Bodies that make a difference to it.
+    fn payloads(self) -> &'static [Payload] {
+        match self {
+            Self::McpOfToken | Self::McpOfOptionalSession => {
+                &[Payload::Empty, Payload::EmptyUntilRead, Payload::McpCall]
+            }
+            Self::Webhook | Self::Interceptor => &[Payload::Empty, Payload::McpCall],
+            _ => &[Payload::McpCall],
+        }
+    }
+
+    fn around(self, world: &World, inner: Erased) -> Erased {
+        let token = || {
+            RequireToken::for_audience(&world.sandbox.scalekit(), world.sandbox.client_id())
+                .unwrap()
+        };
+        let session = || RequireSession::new(&world.sessions);
+        let scope = || RequireScope::all(["todo:write"]);
+        let mcp = || RequireMcpScope::new().tool("add", ["todo:write"]).method("ping", [""; 0]);
+        let clock = ManualClock::at(OffsetDateTime::from_unix_timestamp(NOW).unwrap()).clock();
+        match self {
+            Self::Session => erase(session().layer(inner)),
+            Self::OptionalSession => erase(session().optional().layer(inner)),
+            Self::Token => erase(token().layer(inner)),
+            Self::ScopeOfToken => erase(token().layer(scope().layer(inner))),
+            Self::ScopeOfOptionalSession => erase(session().optional().layer(scope().layer(inner))),
+            Self::McpOfToken => erase(token().layer(mcp().layer(with_any_body(inner)))),
+            Self::McpOfOptionalSession => {
+                erase(session().optional().layer(mcp().layer(with_any_body(inner))))
+            }
+            Self::Webhook => {
+                erase(WebhookVerify::new(secret(1)).clock(clock).layer(with_any_body(inner)))
+            }
+            Self::Interceptor => erase(
+                WebhookVerify::interceptor(secret(1)).clock(clock).layer(with_any_body(inner)),
+            ),
+        }
+    }
+}
+
+fn erase<S, B>(service: S) -> Erased
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    BoxCloneSyncService::new(service.map_response(|response: Response<B>| response.map(Body::new)))
+}
+
+fn with_any_body<B>(
+    inner: Erased,
+) -> impl Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ Sync
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    inner.map_request(|request: Request<B>| request.map(Body::new))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inner {
+    MethodRouter,
+    Any,
+    RouteService,
+    Fallback,
+    Nested,
+    Plain,
+    Tonic,
+}
+
+const INNERS: [Inner; 7] = [
+    Inner::MethodRouter,
+    Inner::Any,
+    Inner::RouteService,
+    Inner::Fallback,
+    Inner::Nested,
+    Inner::Plain,
+    Inner::Tonic,
+];
+
+const PATH: &str = "/grpc.health.v1.Health/Check";
+
+impl Inner {
+    /// A service of this kind that responds 200 to all that it accepts.
+    fn service(self) -> Erased {
+        let plain = service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        });
+        match self {
+            Self::MethodRouter => {
+                let all = MethodFilter::GET
+                    .or(MethodFilter::POST)
+                    .or(MethodFilter::PUT)
+                    .or(MethodFilter::PATCH)
+                    .or(MethodFilter::DELETE)
+                    .or(MethodFilter::OPTIONS)
+                    .or(MethodFilter::TRACE)
+                    .or(MethodFilter::CONNECT);
+                erase(Router::new().route(PATH, on(all, || async {})))
+            }
+            Self::Any => erase(Router::new().route(PATH, any(|| async {}))),
+            Self::RouteService => erase(Router::new().route_service(PATH, plain)),
+            Self::Fallback => erase(Router::new().fallback(|| async {})),
+            Self::Nested => {
+                let nested = Router::new().route("/Check", any(|| async {}));
+                erase(Router::new().nest("/grpc.health.v1.Health", nested))
+            }
+            Self::Plain => erase(plain),
+            Self::Tonic => {
+                let (_, health) = tonic_health::server::health_reporter();
+                erase(tonic::service::Routes::new(health))
+            }
+        }
+    }
+}
+
+/// What a request says beyond its method and its credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Bare,
+    Preflight,
+    WebSocket,
+    ExtendedConnect,
+    Override,
+}
+
+const SHAPES: [Shape; 5] =
+    [Shape::Bare, Shape::Preflight, Shape::WebSocket, Shape::ExtendedConnect, Shape::Override];
+
+impl Shape {
+    fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Bare | Self::ExtendedConnect => &[],
+            Self::Preflight => &[
+                ("origin", "https://client.test"),
+                ("access-control-request-method", "POST"),
+                ("access-control-request-headers", "authorization"),
+                ("sec-fetch-mode", "cors"),
+                ("sec-fetch-site", "cross-site"),
+            ],
+            Self::WebSocket => &[
+                ("connection", "upgrade"),
+                ("upgrade", "websocket"),
+                ("sec-websocket-version", "13"),
+                ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ],
+            Self::Override => {
+                &[("x-http-method-override", "OPTIONS"), ("x-forwarded-method", "OPTIONS")]
+            }
+        }
+    }
+}
+
+fn methods() -> Vec<Method> {
+    let extensions = ["PROPFIND", "QUERY", "PREFLIGHT", "options"];
+    let extensions = extensions.map(|name| Method::from_bytes(name.as_bytes()).unwrap());
+    let standard = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::CONNECT,
+    ];
+    standard.into_iter().chain(extensions).collect()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Payload {
+    Empty,
+    /// Empty, which shows only when it is read.
+    EmptyUntilRead,
+    McpCall,
+}
+
+impl Payload {
+    fn body(self) -> Body {
+        match self {
+            Self::Empty => Body::empty(),
+            Self::EmptyUntilRead => Body::from_stream(stream::empty::<Result<Bytes, Infallible>>()),
+            Self::McpCall => Body::from(MCP_CALL),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strength {
+    None,
+    Wrong,
+    Insufficient,
+    Sufficient,
+}
+
+struct Credential {
+    strength: Strength,
+    headers: HeaderMap,
+}
+
+fn credential(strength: Strength, headers: &[(&'static str, &str)]) -> Credential {
+    let headers = headers.iter().fold(HeaderMap::new(), |mut headers, (name, value)| {
+        headers.append(*name, value.parse().unwrap());
+        headers
+    });
+    Credential { strength, headers }
+}
+
+/// Credentials of all kinds, for whichever layer.
+struct Credentials {
+    cookies: Vec<Credential>,
+    tokens: Vec<Credential>,
+    webhooks: Vec<Credential>,
+    interceptors: Vec<Credential>,
+}
+
+impl Credentials {
+    async fn new(world: &World) -> Self {
+        use Strength::{Insufficient, None, Sufficient, Wrong};
+        let jane = world.logged_in(JANE).await.cookie_header();
+        let john = world.logged_in(JOHN).await;
+        let mut ended = john.clone();
+        ended.open("/logout").await;
+        let ended = john.cookie_header();
+        let name = world.sessions.cookie_name();
+        let forged = format!("{name}={}", "A".repeat(400));
+        let twice = format!("{jane}; {jane}");
+        let access = |scope: &str| {
+            let mut draft = world.sandbox.access_token_draft(JANE);
+            draft.claims.insert("scope".into(), scope.into());
+            format!("Bearer {}", world.sandbox.sign_draft(&draft))
+        };
+        let sufficient = access("openid todo:write");
+        let mut damaged = sufficient.clone();
+        damaged.replace_range(damaged.len() - 20..damaged.len() - 19, "_");
+        let id_token = format!("Bearer {}", world.sandbox.id_token(JANE, Some("nonce")));
+        let webhook = |prefix: &str, at: i64, key: u8, body: &str| {
+            signed(prefix, "msg_1", at, body, key).headers().clone()
+        };
+        let signatures = |prefix: &str, other: &str| {
+            let of = |strength, headers| Credential { strength, headers };
+            vec![
+                credential(None, &[]),
+                of(Wrong, webhook(prefix, NOW, 2, "")),
+                of(Wrong, webhook(prefix, NOW, 1, "other")),
+                of(Insufficient, webhook(prefix, NOW - 3600, 1, "")),
+                of(Insufficient, webhook(other, NOW, 1, "")),
+                of(Sufficient, webhook(prefix, NOW, 1, "")),
+                of(Sufficient, webhook(prefix, NOW, 1, MCP_CALL)),
+            ]
+        };
+        Self {
+            cookies: vec![
+                credential(None, &[]),
+                credential(None, &[("authorization", &sufficient)]),
+                credential(Wrong, &[("cookie", &forged)]),
+                credential(Wrong, &[("cookie", &twice)]),
+                credential(Wrong, &[("cookie", &ended)]),
+                credential(Sufficient, &[("cookie", &jane)]),
+            ],
+            tokens: vec![
+                credential(None, &[]),
+                credential(None, &[("cookie", &jane)]),
+                credential(Wrong, &[("authorization", "Bearer garbage")]),
+                credential(Wrong, &[("authorization", "Basic YTpi")]),
+                credential(Wrong, &[("authorization", &damaged)]),
+                credential(Wrong, &[("authorization", &id_token)]),
+                credential(
+                    Wrong,
+                    &[("authorization", &sufficient), ("authorization", &sufficient)],
+                ),
+                credential(Insufficient, &[("authorization", &access("openid"))]),
+                credential(Sufficient, &[("authorization", &sufficient)]),
+            ],
+            webhooks: signatures("webhook", "interceptor"),
+            interceptors: signatures("interceptor", "webhook"),
+        }
+    }
+
+    fn of(&self, guard: Guard) -> &[Credential] {
+        match guard {
+            Guard::Token | Guard::ScopeOfToken | Guard::McpOfToken => &self.tokens,
+            Guard::Webhook => &self.webhooks,
+            Guard::Interceptor => &self.interceptors,
+            Guard::Session
+            | Guard::OptionalSession
+            | Guard::ScopeOfOptionalSession
+            | Guard::McpOfOptionalSession => &self.cookies,
+        }
+    }
+}
+
+/// The most that the inner service may see of a request.
+fn allowed(
+    guard: Guard,
+    strength: Strength,
+    method: &Method,
+    shape: Shape,
+    payload: Payload,
+) -> Option<Call> {
+    let is_mcp_stream = payload != Payload::McpCall
+        && shape != Shape::WebSocket
+        && [Method::GET, Method::HEAD, Method::DELETE].contains(method);
+    match (guard, strength) {
+        // The sandbox's sessions have no such scope.
+        (Guard::ScopeOfOptionalSession, _) => None,
+        (Guard::McpOfOptionalSession, Strength::Sufficient) => {
+            is_mcp_stream.then_some(Call::Identified)
+        }
+        (Guard::McpOfToken, Strength::Insufficient) => is_mcp_stream.then_some(Call::Identified),
+        (Guard::Webhook | Guard::Interceptor, Strength::Sufficient) => Some(Call::Anonymous),
+        (Guard::Token, Strength::Insufficient) | (_, Strength::Sufficient) => {
+            Some(Call::Identified)
+        }
+        (Guard::OptionalSession, Strength::None | Strength::Wrong) => Some(Call::Anonymous),
+        _ => None,
+    }
+}
+
+/// Whether a request that may be forwarded has to be, so that the matrix says something.
+fn must_be_called(guard: Guard, strength: Strength, shape: Shape) -> bool {
+    match guard {
+        // A signature fits one body only.
+        Guard::Webhook | Guard::Interceptor => false,
+        // Requests of other sites are rejected where there is a session.
+        Guard::Session | Guard::OptionalSession | Guard::McpOfOptionalSession => {
+            strength != Strength::Sufficient || matches!(shape, Shape::Bare | Shape::Override)
+        }
+        _ => true,
+    }
+}
+
+/// Methods and shapes that go together.
+fn requests() -> impl Iterator<Item = (Method, Shape)> {
+    methods().into_iter().flat_map(|method| {
+        let shapes = SHAPES.into_iter().filter({
+            let method = method.clone();
+            move |shape| *shape != Shape::ExtendedConnect || method == Method::CONNECT
+        });
+        shapes.map(move |shape| (method.clone(), shape))
+    })
+}
+
+fn build(
+    method: &Method,
+    target: &str,
+    shape: Shape,
+    credential: &Credential,
+    body: Body,
+) -> Request<Body> {
+    let mut request = request(method.clone(), target, shape.headers());
+    request.headers_mut().extend(credential.headers.clone());
+    if shape == Shape::ExtendedConnect {
+        request.extensions_mut().insert(Protocol::from_static("websocket"));
+    }
+    *request.body_mut() = body;
+    request
+}
+
+#[tokio::test]
+async fn no_layer_calls_the_inner_service_for_a_request_that_it_has_not_authorized() {
+    let world = World::new();
+    let credentials = Credentials::new(&world).await;
+    let mut called = 0;
+    for (guard, inner) in GUARDS.into_iter().flat_map(|guard| INNERS.map(|inner| (guard, inner))) {
+        let calls = Calls::default();
+        let service = guard.around(&world, calls.recorded(inner.service()));
+        for credential in credentials.of(guard) {
+            for ((method, shape), payload) in requests()
+                .flat_map(|sent| guard.payloads().iter().map(move |body| (sent.clone(), *body)))
+            {
+                let sent = build(&method, PATH, shape, credential, payload.body());
+                let response = service.clone().oneshot(sent).await.unwrap();
+                let strength = credential.strength;
+                let allowed = allowed(guard, strength, &method, shape, payload);
+                let seen = calls.take();
+                let is_right = match allowed {
+                    Some(call) if must_be_called(guard, strength, shape) => seen == [call],
+                    Some(call) => seen.is_empty() || seen == [call],
+                    None => seen.is_empty(),
+                };
+                assert!(
+                    is_right,
+                    "{guard:?} {inner:?} {strength:?} {method} {shape:?} {payload:?}: {} {seen:?} {:?}",
+                    response.status(),
+                    credential.headers,
+                );
+                called += seen.len();
+            }
+        }
+    }
+    assert!(called > 1000, "{called}");
+}
+
+/// One connection to a hyper server that has this service.
+fn serve(service: &Erased) -> DuplexStream {
+    let (client, server) = duplex(64 * 1024);
+    let service = service.clone().map_request(|request: Request<Incoming>| request.map(Body::new));
+    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    builder.http2().enable_connect_protocol();
+    tokio::spawn(async move {
+        let service = TowerToHyperService::new(service);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(server), service);
+        let _ = connection.await;
+    });
+    client
+}
+
+/// Sends a request as text over HTTP/1.1, with whatever method and headers.
+async fn over_http1(service: &Erased, request: Request<Body>) -> String {
+    let mut connection = serve(service);
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let is_connect = parts.method == Method::CONNECT;
+    let target = if is_connect { "app.test:443" } else { PATH };
+    let mut text = format!("{} {target} HTTP/1.1\r\nhost: app.test\r\n", parts.method);
+    if !parts.headers.contains_key(header::UPGRADE) {
+        text += "connection: close\r\n";
+    }
+    for (name, value) in &parts.headers {
+        text += &format!("{name}: {}\r\n", value.to_str().unwrap());
+    }
+    if !is_connect && !body.is_empty() {
+        text += &format!("content-length: {}\r\n", body.len());
+    }
+    text += "\r\n";
+    connection.write_all(text.as_bytes()).await.unwrap();
+    let _ = connection.write_all(&body).await;
+    let mut read = Vec::new();
+    while !read.windows(4).any(|end| end == b"\r\n\r\n") {
+        assert_ne!(connection.read_buf(&mut read).await.unwrap(), 0, "no response to {text}");
+    }
+    String::from_utf8(read).unwrap().lines().next().unwrap().to_owned()
+}
+
+type Http2 = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+
+async fn http2(service: &Erased) -> Http2 {
+    let connection = TokioIo::new(serve(service));
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), connection);
+    let (sender, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+/// Sends a request over HTTP/2, `CONNECT` with and without a protocol.
+async fn over_http2(sender: &mut Http2, request: Request<Body>) -> StatusCode {
+    let (mut parts, body) = request.into_parts();
+    let is_extended = parts.extensions.get::<Protocol>().is_some();
+    let connects = parts.method == Method::CONNECT;
+    let target = match (connects, is_extended) {
+        (true, false) => "app.test:443".to_owned(),
+        _ => format!("http://app.test{PATH}"),
+    };
+    parts.uri = target.parse::<Uri>().unwrap();
+    parts.headers.remove(header::CONNECTION);
+    parts.headers.remove(header::UPGRADE);
+    let body = if connects { Bytes::new() } else { body.collect().await.unwrap().to_bytes() };
+    poll_fn(|cx| sender.poll_ready(cx)).await.unwrap();
+    let sent = Request::from_parts(parts, Full::new(body));
+    sender.send_request(sent).await.unwrap().status()
+}
+
+#[tokio::test]
+async fn requests_that_are_not_authorized_do_not_reach_servers_of_http1_and_http2() {
+    let world = World::new();
+    let credentials = Credentials::new(&world).await;
+    let mut called = 0;
+    let plain = GUARDS.map(|guard| (guard, Inner::Plain));
+    let tonic = [Guard::Token, Guard::ScopeOfToken].map(|guard| (guard, Inner::Tonic));
+    for (guard, inner) in plain.into_iter().chain(tonic) {
+        let calls = Calls::default();
+        let service = guard.around(&world, calls.recorded(inner.service()));
+        let mut connection = http2(&service).await;
+        for credential in credentials.of(guard) {
+            for (method, shape) in requests().filter(|(_, shape)| *shape != Shape::Override) {
+                let is_extended = shape == Shape::ExtendedConnect;
+                for payload in [Payload::Empty, Payload::McpCall] {
+                    let strength = credential.strength;
+                    let sent = || build(&method, PATH, shape, credential, payload.body());
+                    let allowed = allowed(guard, strength, &method, shape, payload);
+                    if inner != Inner::Tonic && !is_extended {
+                        let status = over_http1(&service, sent()).await;
+                        let seen = calls.take();
+                        assert!(
+                            seen.iter().all(|call| Some(*call) == allowed),
+                            "HTTP/1 {guard:?} {inner:?} {strength:?} {method} {shape:?} {payload:?} {status} {seen:?}",
+                        );
+                        called += seen.len();
+                    }
+                    // Without its header an upgrade is a plain request there.
+                    if shape != Shape::WebSocket {
+                        let status = over_http2(&mut connection, sent()).await;
+                        let seen = calls.take();
+                        assert!(
+                            seen.iter().all(|call| Some(*call) == allowed),
+                            "HTTP/2 {guard:?} {inner:?} {strength:?} {method} {shape:?} {payload:?} {status} {seen:?}",
+                        );
+                        called += seen.len();
+                    }
+                }
+            }
+        }
+    }
+    assert!(called > 1000, "{called}");
+}
