@@ -11,10 +11,14 @@ use futures::FutureExt as _;
 use futures::future::Shared;
 use tokio::sync::oneshot;
 
+use crate::tasks::Tasks;
+
 /// Work in progress, by what it is about.
 #[derive(Debug)]
 pub(crate) struct Flights<K, V: Clone> {
     running: Arc<Mutex<HashMap<K, Flight<V>>>>,
+    /// What counts the work until a shutdown, and its name there.
+    tracker: Option<(Tasks, &'static str)>,
 }
 
 impl<K, V> Flights<K, V>
@@ -23,7 +27,12 @@ where
     V: Clone + Send + Sync + 'static,
 {
     pub(crate) fn new() -> Self {
-        Self { running: Arc::new(Mutex::new(HashMap::new())) }
+        Self { running: Arc::default(), tracker: None }
+    }
+
+    /// The same for work that a shutdown waits for.
+    pub(crate) fn tracked(tasks: &Tasks, name: &'static str) -> Self {
+        Self { running: Arc::default(), tracker: Some((tasks.clone(), name)) }
     }
 
     /// A seat in the work on `key` that is in progress, if it is.
@@ -50,11 +59,15 @@ where
 
         let landing = Landing { running: Arc::clone(&self.running), key };
         let work = work();
-        tokio::spawn(async move {
+        let task = async move {
             let value = work.await;
             drop(landing);
             // Nobody may be waiting any more.
             let _ = land.send(value);
+        };
+        drop(match &self.tracker {
+            Some((tasks, name)) => tasks.spawn(name, task),
+            None => tokio::spawn(task),
         });
         flight
     }

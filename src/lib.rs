@@ -171,6 +171,7 @@ mod query;
 mod rejection;
 mod replay_body;
 mod return_to;
+mod tasks;
 mod telemetry;
 mod text_cache;
 mod url_path;
@@ -195,6 +196,7 @@ pub use self::require_token::RequireToken;
 pub use self::sandbox::Sandbox;
 pub use self::scalekit::Scalekit;
 pub use self::session::{Session, SessionSecret, Sessions};
+pub use self::tasks::UnfinishedTasks;
 pub use self::token::Principal;
 pub use self::webhook_verify::WebhookVerify;
 

@@ -12,6 +12,9 @@ use crate::session::{Cookie, Found, Renewal, Settled};
 /// [`RequireSession`](crate::RequireSession) renews by itself what is about to expire; this is for
 /// pages that want changed roles at once, or that keep a session alive. Answers 204 with the new
 /// cookie, 401 when the session has ended, 503 when the environment does not answer.
+///
+/// A session is refreshed at most once in ten seconds: further calls, on whichever replica, get the
+/// result of the last refresh.
 #[derive(Clone, Debug)]
 pub struct Refresh(Route);
 
@@ -46,7 +49,7 @@ impl Refresh {
                 return Err((AuthFailure::Unavailable, Cookie::Kept));
             }
         };
-        let renewal = self.0.sessions.renew(&session).await;
+        let renewal = self.0.sessions.renew_on_request(&session).await;
         // Here it is no good that the old tokens are still valid.
         if matches!(renewal, Renewal::Unavailable) {
             return Err((AuthFailure::Unavailable, Cookie::Kept));

@@ -20,6 +20,7 @@ use crate::oauth::DEFAULT_SCOPES;
 use crate::origin::check_address;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{MemoryStore, SharedStore, StoreScope};
+use crate::tasks::Tasks;
 use crate::telemetry;
 use crate::text_cache::{TextCache, check_cache_capacity};
 use crate::url_path::has_dot_segments;
@@ -29,6 +30,9 @@ const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// An address, or a token, and a page to return to with all its letters escaped.
 const MAX_FORM_BYTES: usize = 16 * 1024;
+
+/// Requests that were sent with the older cookie may be under way for so long.
+const MIN_REFRESH_RETENTION: Duration = Duration::from_secs(60);
 
 /// Configures [`Sessions`].
 #[must_use]
@@ -51,6 +55,7 @@ pub struct SessionsBuilder {
     shared_store: Option<Arc<dyn SharedStore>>,
     store_backed: bool,
     body_limits: BodyLimits,
+    refresh_retention: Duration,
 }
 
 /// Paths of the routes besides the callback's, which is in the redirect URI.
@@ -88,6 +93,7 @@ impl SessionsBuilder {
             shared_store: None,
             store_backed: false,
             body_limits: BodyLimits::new(),
+            refresh_retention: Duration::from_secs(24 * 60 * 60),
         }
     }
 
@@ -271,6 +277,21 @@ impl SessionsBuilder {
         self
     }
 
+    /// Sets how long the result of a refresh is kept after a browser has presented the cookie that
+    /// came of it: so long a request with an older cookie, of a restored tab for instance, gets the
+    /// newest session. Default: 24 hours; at least a minute.
+    ///
+    /// Until that cookie was presented the result is kept as long as the session: a lost response
+    /// ends none. The shared store keeps one result for each session, of a few kilobytes, which the
+    /// next refresh replaces.
+    ///
+    /// Rotation of refresh tokens does not detect theft: whoever has a copy of a cookie has the
+    /// session. A logout or [revocation](Sessions::revoke_session) ends every copy.
+    pub fn refresh_retention(mut self, retention: Duration) -> Self {
+        self.refresh_retention = retention;
+        self
+    }
+
     /// Checks the settings. Makes no request.
     ///
     /// # Errors
@@ -311,6 +332,10 @@ impl SessionsBuilder {
         let scope = StoreScope::new(["sessions"].into_iter().chain(owner));
         problems.note(check_scopes(&self.scopes));
         let lifetimes = problems.note(self.lifetimes());
+        if self.refresh_retention < MIN_REFRESH_RETENTION {
+            let reason = "must be a minute or more";
+            problems.push(ConfigProblem::invalid("refresh_retention", reason));
+        }
 
         // A refresh token that nobody keeps is one that nobody revokes.
         let is_of_use = |scope: &String| self.admission.is_none() || scope != "offline_access";
@@ -325,6 +350,7 @@ impl SessionsBuilder {
                 let own_store =
                     || -> Arc<dyn SharedStore> { Arc::new(MemoryStore::new(clock.clone())) };
                 let store = self.shared_store.unwrap_or_else(own_store);
+                let tasks = Tasks::default();
                 Sessions(Arc::new(Inner {
                     scalekit: self.scalekit,
                     keys,
@@ -340,11 +366,13 @@ impl SessionsBuilder {
                     store_backed: self.store_backed,
                     body_limits: self.body_limits.or_max_bytes(MAX_FORM_BYTES),
                     opened: TextCache::new(self.cache_capacity),
-                    stored: StoredSessions::new(self.cache_capacity),
-                    refreshes: Refreshes::new(),
+                    stored: StoredSessions::new(self.cache_capacity, &tasks),
+                    refreshes: Refreshes::new(&tasks),
+                    refresh_retention: self.refresh_retention,
                     revocations: Revocations::new(Arc::clone(&store), &scope, clock, has_peers),
                     scope,
                     store,
+                    tasks,
                 }))
             },
         );

@@ -74,7 +74,8 @@ impl Sessions {
     /// of the cookie change nothing about it (R8). Goes on when the client leaves.
     pub(crate) async fn end(&self, peeked: &Peeked) -> Result<(), StoreError> {
         let (sessions, peeked) = (self.clone(), peeked.clone());
-        let ending = tokio::spawn(async move { sessions.end_now(&peeked).await });
+        let tasks = self.0.tasks.clone();
+        let ending = tasks.spawn("session end", async move { sessions.end_now(&peeked).await });
         ending.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))
     }
 

@@ -177,8 +177,10 @@ impl Sessions {
                 Live { session: renewed.session.clone(), resealed: Some(resealed) }
             }
             Renewal::Ended => return Settled::Over(Cookie::Kept),
-            Renewal::Refused => return Settled::Over(Cookie::Taken),
-            Renewal::Unavailable if now < session.principal().expires_at() => {
+            Renewal::Refused | Renewal::Expired => return Settled::Over(Cookie::Taken),
+            Renewal::Unavailable
+                if now < session.principal().expires_at() && !self.is_over(session) =>
+            {
                 Live { session: session.clone(), resealed: None }
             }
             Renewal::Unavailable => return Settled::Unavailable,
@@ -242,7 +244,7 @@ impl Sessions {
                 let newest = self.unseal_stored(id, &last.sealed);
                 newest.and_then(|(newest, _)| self.seal(&newest).ok())
             }
-            _ if self.is_beyond(id, generation).await? => None,
+            None if self.is_beyond(id, generation).await? => None,
             _ => Some(resealed.to_owned()),
         })
     }
@@ -289,8 +291,13 @@ impl Sessions {
         if revoked {
             return Found::Over(Cookie::Kept);
         }
+        let record = session.record();
         if self.is_over(&session) {
-            return Found::Over(Cookie::Taken);
+            let now = self.0.scalekit.clock().now();
+            let may_be_newer = session.is_renewable()
+                && !record.is_stored()
+                && record.is_only_idle(self.0.lifetimes, now);
+            return if may_be_newer { Found::Due(session) } else { Found::Over(Cookie::Taken) };
         }
         if self.is_due(&session) {
             return Found::Due(session);
@@ -299,7 +306,9 @@ impl Sessions {
         if now >= session.principal().expires_at() {
             return Found::Over(Cookie::Taken);
         }
-        let record = session.record();
+        if record.generation() > 0 && session.is_first_presented() {
+            self.note_presented(&session);
+        }
         let touch = record.is_due_for_touch(self.0.lifetimes, now);
         if touch && record.is_stored() {
             self.touch_stored(&session, now);
@@ -312,7 +321,7 @@ impl Sessions {
     }
 
     /// Whether the session's own limits are reached.
-    fn is_over(&self, session: &Session) -> bool {
+    pub(super) fn is_over(&self, session: &Session) -> bool {
         session.record().is_over(self.0.lifetimes, self.0.scalekit.clock().now())
     }
 

@@ -51,7 +51,7 @@ mod verify;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::{Extensions, HeaderMap};
 use url::Url;
@@ -85,6 +85,7 @@ use crate::challenge::ChallengeContext;
 use crate::origin::{Initiator, initiator};
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
+use crate::tasks::{Tasks, UnfinishedTasks};
 use crate::text_cache::TextCache;
 use crate::token::Principal;
 
@@ -115,7 +116,10 @@ struct Inner {
     stored: StoredSessions,
     store: Arc<dyn SharedStore>,
     refreshes: Refreshes,
+    /// How long the result of a refresh is kept once a browser has it.
+    refresh_retention: std::time::Duration,
     revocations: Revocations,
+    tasks: Tasks,
 }
 
 /// How long a session may last, whatever the environment says.
@@ -220,6 +224,40 @@ impl Sessions {
         &self.0.paths.backchannel_logout
     }
 
+    /// Waits until the work that outlives its requests is done: refreshes, whose tokens would be
+    /// lost with the process, logouts, and late writes to the shared store. Call it when the server
+    /// has drained its connections.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use tower_scalekit::{Sandbox, SessionSecret, Sessions};
+    /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
+    /// #     .secret(SessionSecret::generate()?)
+    /// #     .redirect_uri("https://app.example.com/auth/callback")
+    /// #     .build()?;
+    /// use std::time::Duration;
+    ///
+    /// // After `axum::serve(..).with_graceful_shutdown(..).await`:
+    /// if let Err(unfinished) = sessions.shutdown(Duration::from_secs(15)).await {
+    ///     eprintln!("{unfinished}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// # main().unwrap();
+    /// # }
+    /// ```
+    ///
+    /// A refresh takes no longer than 15 s, most of it on a token endpoint that does not respond.
+    /// Requests that come later are still served.
+    ///
+    /// # Errors
+    /// Returned when work is unfinished after `timeout`, with what it is.
+    pub async fn shutdown(&self, timeout: std::time::Duration) -> Result<(), UnfinishedTasks> {
+        self.0.tasks.shutdown(timeout).await
+    }
+
     pub(crate) fn public_url(&self) -> &Url {
         &self.0.redirect_uri
     }
@@ -290,6 +328,8 @@ struct Content {
     principal: Principal,
     revocable: Revocable,
     record: SessionRecord,
+    /// Whether a request has come with this session's own cookie.
+    presented: AtomicBool,
 }
 
 impl Session {
@@ -318,6 +358,13 @@ impl Session {
     /// Whether there is a refresh token to renew it with.
     pub(crate) fn is_renewable(&self) -> bool {
         self.0.record.refresh_token.is_some()
+    }
+
+    /// Whether this is the first request with the session's own cookie, as far as this process
+    /// remembers.
+    fn is_first_presented(&self) -> bool {
+        let presented = &self.0.presented;
+        !presented.load(Ordering::Relaxed) && !presented.swap(true, Ordering::Relaxed)
     }
 
     fn record(&self) -> &SessionRecord {

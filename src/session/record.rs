@@ -6,6 +6,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
@@ -234,7 +235,8 @@ impl SessionRecord {
             organization.zip(email).map(|(id, email)| Revoked::OrganizationEmail(id, email)),
         ];
         let revocable = Revocable::new(names.into_iter().flatten(), self.began_at());
-        Some(Session(Arc::new(Content { user, principal, revocable, record: self })))
+        let presented = AtomicBool::new(false);
+        Some(Session(Arc::new(Content { user, principal, revocable, record: self, presented })))
     }
 
     /// Our own id of the session: random, the same for its life.
@@ -278,6 +280,14 @@ impl SessionRecord {
     pub(super) fn is_over(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> bool {
         let end = self.body.idle_until.unwrap_or(i64::MAX).min(self.body.ends_at);
         unix_millis(now) >= end || now >= self.began_at().saturating_add(lifetimes.absolute)
+    }
+
+    /// Whether a newer cookie of the session may be in use: only the idle limit is reached, and that
+    /// moves with each refresh.
+    pub(super) fn is_only_idle(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> bool {
+        let mut unlimited = self.clone();
+        unlimited.body.idle_until = None;
+        self.is_over(lifetimes, now) && !unlimited.is_over(lifetimes, now)
     }
 
     pub(super) fn is_due_for_renewal(&self, now: OffsetDateTime) -> bool {

@@ -16,6 +16,7 @@ use super::sealing::SealingFailed;
 use super::{Known, Purpose, Session, Sessions};
 use crate::flight::{Flight, Flights};
 use crate::shared_store::{self, StoreError, StoreKey, in_time};
+use crate::tasks::Tasks;
 use crate::telemetry;
 use crate::text_cache::TextCache;
 
@@ -44,11 +45,11 @@ pub(crate) enum Loaded {
 }
 
 impl StoredSessions {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, tasks: &Tasks) -> Self {
         Self {
             known: TextCache::new(capacity),
             loads: Flights::new(),
-            replacements: Flights::new(),
+            replacements: Flights::tracked(tasks, "session in the store"),
         }
     }
 
@@ -116,16 +117,12 @@ impl Sessions {
         Ok(record.into_session())
     }
 
-    /// Goes on trying to store a session for as long as its published result lasts.
+    /// Tries again to store a session that has been refreshed.
     pub(super) fn store_later(&self, record: SessionRecord) {
         let sessions = self.clone();
-        tokio::spawn(async move {
-            for seconds in [1, 2, 4, 8, 16, 28] {
-                tokio::time::sleep(Duration::from_secs(seconds)).await;
-                if sessions.store_again(&record).await.is_ok() {
-                    return;
-                }
-            }
+        self.0.tasks.retry("refreshed session in the store", move || {
+            let (sessions, record) = (sessions.clone(), record.clone());
+            async move { sessions.store_again(&record).await.is_ok() }
         });
     }
 
@@ -216,7 +213,7 @@ impl Sessions {
         self.store_key(shared_store::Purpose::Session, id)
     }
 
-    fn left_of(&self, record: &SessionRecord) -> Duration {
+    pub(super) fn left_of(&self, record: &SessionRecord) -> Duration {
         record.remaining(self.0.scalekit.clock().now()).try_into().unwrap_or_default()
     }
 }

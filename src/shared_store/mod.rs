@@ -202,12 +202,15 @@ impl fmt::Debug for StoreKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Purpose {
-    /// How often a session was refreshed.
+    /// How often a session was refreshed at least.
     Generation,
     /// Launch tokens of IdP-initiated logins that were used.
     Launch,
-    /// Leases and published results of token refreshes.
+    /// Published results of token refreshes: one for each session that was refreshed, kept until
+    /// the session ends if no browser confirms it.
     Refresh,
+    /// Leases of token refreshes, for seconds.
+    RefreshLease,
     /// Sessions that were ended, and the log that tells replicas of them.
     Revocation,
     /// Sessions kept on the server.

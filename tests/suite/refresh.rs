@@ -98,6 +98,27 @@ async fn r1_late_requests_with_the_old_cookie_are_served_and_get_the_new_one() {
 }
 
 #[tokio::test]
+async fn a_lost_response_to_a_refresh_logs_nobody_out() {
+    const DAY: u64 = 24 * 60 * 60;
+    for seconds in [20, 70, 600, DAY, 20 * DAY] {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+        let mut browser = world.logged_in(JANE).await;
+        world.advance(301);
+        // The response with the new cookie never arrives.
+        let lost = send(&world.app, browser.request(Method::GET, "/me", &FETCH)).await;
+        assert_eq!((lost.status(), set_cookies(lost.headers()).len()), (StatusCode::OK, 1));
+        world.advance(seconds);
+        let old = browser.cookie_header();
+        for _ in 0..3 {
+            let answer = browser.fetch("/me").await;
+            assert_eq!(answer.status(), StatusCode::OK, "{seconds} s later: {}", answer.text());
+            assert_ne!(browser.cookie_header(), old);
+            world.advance(301);
+        }
+    }
+}
+
+#[tokio::test]
 async fn r1_an_early_renewal_costs_one_refresh_and_the_old_token_is_still_good() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;

@@ -1,20 +1,27 @@
 //! The refresh as a state machine, for one session among any number of requests and replicas.
 //!
-//! All agree through one entry of the shared store, changed only by compare-and-set:
+//! Two values in the shared store, each with a lifetime that the store measures, so that no two
+//! clocks are compared:
 //!
 //! ```text
-//!            lease                 publish
-//!   (none) ─────────▶ Leased{g+1} ─────────▶ Newest{g+1}   kept a minute for late requests
-//!      ▲                   │  │
-//!      │  lease runs out   │  ├────────────▶ Failed{g}     kept a second
-//!      └───────────────────┘  └────────────▶ Ended         the environment said invalid_grant,
-//!                                                          or the session was logged out
+//! entry   (none) ──publish──▶ Newest{g+1} ──publish──▶ Newest{g+2} …    one per session, replaced
+//!            └───────────────────┴──▶ Ended    invalid_grant, or the session was logged out
+//!
+//! lease   (none) ──acquire──▶ Held ──▶ Refreshed (10 s) | Failed (1 s)
+//!            ▲                  └── the holder has died: 18 s
 //! ```
 //!
-//! `g` counts the refreshes of the session, so that an entry tells whether it is newer than what a
-//! request has brought. Whoever finds a lease waits; whoever finds a newer result uses it. A holder
-//! that dies leaves its lease to run out: lease and token deadline together are shorter than the
-//! ~30 s in which the environment still accepts the refresh token it may have spent.
+//! `g` is the generation of a session: how often it was refreshed. The lease decides who calls the
+//! token endpoint. The entry is changed by compare-and-set alone, and is read again under the lease,
+//! so that a refresh token is never spent where a newer result exists.
+//!
+//! A published result stays until the cookie of its generation was presented (see `presented`), so
+//! that a lost response ends no session: a request with an older cookie gets the newest result. This
+//! does not detect theft, and is not meant to: whoever has a copy of a cookie has the session, until
+//! it is revoked.
+//!
+//! Lease and token deadline together are shorter than the ~30 s in which the environment still
+//! accepts a spent refresh token, so that another replica can recover from a crash.
 
 use std::future::Future;
 use std::time::Duration;
@@ -24,26 +31,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::shared_store::StoreError;
 
-/// How long requests with an older cookie are given the new session.
-const RESULT_MEMORY: Duration = Duration::from_secs(60);
-/// So long waiters do not queue up calls that fail.
-const FAILURE_MEMORY: Duration = Duration::from_millis(1000);
-const FAILURE_MILLIS: i64 = 1000;
-/// Longer than a token call of 10 s, a fetch of keys of 5 s and a few tries to store the result.
+/// Failing calls do not queue up behind each other.
+const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
+/// Within this time a session is refreshed at most once on request.
+const REQUEST_INTERVAL: Duration = Duration::from_secs(10);
+/// Longer than a token call of 10 s, a fetch of keys of 5 s and a few attempts to store the result.
 const LEASE: Duration = Duration::from_secs(18);
 
-/// What the store says of a session.
+/// What the store knows of the refreshes of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
 pub(in crate::session) enum Entry {
-    /// Logged out, revoked, or refused by the environment. Final.
+    /// Logged out, revoked, or rejected by the environment. Final.
     Ended,
-    /// The refresh of this generation has failed, and is not tried again before then (Unix
-    /// milliseconds).
-    Failed { generation: u32, until: i64, last: Option<Sealed> },
-    /// Somebody is refreshing to this generation.
-    Leased { generation: u32, owner: String, last: Option<Sealed> },
-    /// What came of the last refresh.
+    /// The result of the last refresh.
     Newest(Sealed),
 }
 
@@ -52,6 +53,9 @@ pub(in crate::session) enum Entry {
 pub(in crate::session) struct Sealed {
     pub(in crate::session) generation: u32,
     pub(in crate::session) sealed: String,
+    /// Whether a browser has sent the cookie of this generation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::session) presented: bool,
 }
 
 impl Entry {
@@ -63,29 +67,66 @@ impl Entry {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// The newest session that was published, which requests with an older cookie are given also
-    /// while the next refresh is under way, or has failed.
+    /// The result of the last refresh.
     pub(in crate::session) fn last(self) -> Option<Sealed> {
         match self {
             Self::Ended => None,
-            Self::Failed { last, .. } | Self::Leased { last, .. } => last,
-            Self::Newest(last) => Some(last),
+            Self::Newest(newest) => Some(newest),
         }
     }
+}
+
+/// Who may refresh a session now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+pub(super) enum Lease {
+    Held {
+        owner: String,
+    },
+    /// The last refresh has failed a moment ago.
+    Failed,
+    /// The last refresh has succeeded a moment ago.
+    Refreshed,
+}
+
+impl Lease {
+    fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+/// What has caused a refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Trigger {
+    /// The access token is about to expire.
+    Due,
+    /// The app has requested it, whatever the age of the token.
+    Requested,
+    /// The idle limit in a cookie is reached; a newer cookie may have been used since. Nothing is
+    /// exchanged.
+    Idle,
 }
 
 /// What came of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The session has moved on, and what became of it is forgotten: this cookie is of no use.
+    /// The refresh token is spent, and its result was presented so long ago that it is forgotten.
     Beyond,
     /// Logged out or revoked.
     Ended,
+    /// The idle limit is reached, and there is no newer session.
+    Idle,
     /// The environment says that it has ended.
     Refused,
-    /// The newest session, sealed for the store.
+    /// The newest session, sealed for the store: the result of an earlier or another refresh.
+    Found(String),
+    /// The result of this refresh, sealed for the store.
     Renewed(String),
-    /// Nobody knows: the environment or the store does not answer.
+    /// Not known: the environment or the store is unavailable.
     Unavailable,
 }
 
@@ -103,7 +144,7 @@ pub(super) enum Exchanged {
 /// What the store knows of the session besides its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// There was a newer one, published before this was learned.
+    /// A newer generation was presented, and its result is forgotten.
     Beyond,
     /// It has ended.
     Gone,
@@ -116,6 +157,7 @@ pub(super) enum Stored {
 /// What a refresher can do. The real one has a store and a network; the tests have one in which
 /// every order of events is tried.
 pub(super) trait World: Sync {
+    /// Reads the entry.
     fn read(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
     /// Sets the entry if it still is `seen`; tells whether it did.
@@ -123,165 +165,282 @@ pub(super) trait World: Sync {
         &self,
         seen: Option<Bytes>,
         entry: &Entry,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Sets the lease if it still is `seen`; tells whether it did.
+    fn set_lease(
+        &self,
+        seen: Option<Bytes>,
+        lease: Bytes,
         ttl: Duration,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Looks further, for a request that is later than the published result lasts.
+    /// Reads the lease.
+    fn read_lease(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
+
+    /// Removes the lease if it still is `held`. Without effect on failure: it expires.
+    fn release(&self, held: Bytes) -> impl Future<Output = ()> + Send;
+
+    /// Looks further, where the entry has no newer result.
     fn stored(&self) -> impl Future<Output = Result<Stored, StoreError>> + Send;
 
-    /// Whether what comes of an exchange could be judged: a token is not spent for tokens that
-    /// could not be verified.
+    /// Whether the result of an exchange could be verified: a token is not spent for tokens that
+    /// could not be.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
 
     /// Spends the refresh token.
     fn exchange(&self) -> impl Future<Output = Exchanged> + Send;
 
-    /// Notes that a result of this generation was published.
-    fn published(&self, generation: u32) -> impl Future<Output = ()> + Send;
+    /// Keeps a result that could not be published, and publishes it later.
+    fn keep_unpublished(&self, newest: Sealed);
 
-    /// Waits a little for somebody else's result; `false` when it has been waited long enough.
+    /// Marks the tokens of older generations as spent, for the rest of the session; `false` where
+    /// they were marked before.
+    fn mark_spent(&self, generation: u32) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The session itself, sealed for the store.
+    fn sealed(&self) -> Option<String>;
+
+    /// Waits a little for the result of another refresher; `false` at the end of all waiting.
     fn wait(&self) -> impl Future<Output = bool> + Send;
 
     /// Waits a little before the store is asked again; `false` when it was asked often enough.
     fn retry(&self) -> impl Future<Output = bool> + Send;
-
-    /// Unix milliseconds.
-    fn now(&self) -> i64;
 }
 
 /// Where a refresher stands.
 enum State {
+    /// Looks for a newer result.
     Look,
-    Prepare { seen: Option<Bytes>, last: Option<Sealed> },
-    Lease { seen: Option<Bytes>, last: Option<Sealed> },
-    Exchange { lease: Bytes, last: Option<Sealed> },
-    Publish { lease: Bytes, entry: Entry, ttl: Duration, outcome: Outcome },
-    Overtaken { outcome: Outcome },
+    /// Tries to get the lease.
+    Acquire,
+    /// Holds the lease, and looks again: what was read before may be outdated.
+    Confirm,
+    /// Spends the refresh token.
+    Exchange {
+        seen: Option<Bytes>,
+    },
+    /// Replaces what was seen by the result.
+    Publish {
+        seen: Option<Bytes>,
+        exchanged: Exchanged,
+    },
+    /// What was seen is not there any more: the session was ended, its cookie was presented, or the
+    /// lease had expired and another refresher was faster.
+    Overtaken {
+        exchanged: Exchanged,
+    },
+    /// Waits for the holder of the lease.
     Wait,
+    /// Gives the lease back: nothing was spent.
+    Release(Outcome),
     Done(Outcome),
 }
 
-/// Refreshes a session of this generation, or learns what others have made of it.
-pub(super) async fn refresh(world: &impl World, generation: u32, owner: &str) -> Outcome {
-    let mut state = State::Look;
-    loop {
-        let next = match state {
-            State::Done(outcome) => return outcome,
-            other => step(world, generation, owner, other).await,
-        };
-        // The store is out of reach: refreshing without it could spend one token twice.
-        state = next.unwrap_or(State::Done(Outcome::Unavailable));
-    }
-}
-
-async fn step(
+/// Refreshes a session of this generation, or finds the result of another refresher.
+pub(super) async fn refresh(
     world: &impl World,
     generation: u32,
     owner: &str,
-    state: State,
-) -> Result<State, StoreError> {
-    let target = generation.saturating_add(1);
-    Ok(match state {
-        State::Look => {
-            let seen = world.read().await?;
-            let entry = seen.as_deref().and_then(Entry::decode);
-            let last = entry.clone().and_then(Entry::last);
-            match (entry, last) {
-                (Some(Entry::Ended), _) => State::Done(Outcome::Ended),
-                (_, Some(last)) if last.generation > generation => {
-                    State::Done(Outcome::Renewed(last.sealed))
-                }
-                (Some(Entry::Leased { .. }), _) => State::Wait,
-                (Some(Entry::Failed { generation: failed, until, .. }), _)
-                    if failed >= generation && world.now() < until =>
-                {
-                    State::Done(Outcome::Unavailable)
-                }
-                (_, last) => State::Prepare { seen, last },
-            }
-        }
-        State::Prepare { seen, last } => match world.stored().await? {
-            Stored::Beyond => match world.read().await?.as_deref().and_then(Entry::decode) {
-                Some(Entry::Ended) => State::Done(Outcome::Ended),
-                entry => match entry.clone().and_then(Entry::last) {
-                    Some(last) if last.generation > generation => {
-                        State::Done(Outcome::Renewed(last.sealed))
-                    }
-                    _ if matches!(entry, Some(Entry::Leased { .. })) => State::Wait,
-                    // The token was spent, so it is not spent again.
-                    _ => State::Done(Outcome::Beyond),
+    trigger: Trigger,
+) -> Outcome {
+    let held = Lease::Held { owner: owner.to_owned() }.encode();
+    let refresher = Refresher { world, generation, held, trigger };
+    let mut state = State::Look;
+    loop {
+        state = match state {
+            State::Done(outcome) => return outcome,
+            state => refresher.step(state).await,
+        };
+    }
+}
+
+/// Notes that a browser has sent the cookie of this generation. From then on the result of the
+/// refresh is kept for a limited time only, and the generation alone for the rest of the session.
+pub(super) async fn note_presented(world: &impl World, generation: u32) -> Result<(), StoreError> {
+    let seen = world.read().await?;
+    let newest = match decode(&seen) {
+        Some(Entry::Ended) => return Ok(()),
+        Some(Entry::Newest(newest)) if newest.generation > generation => return Ok(()),
+        Some(Entry::Newest(newest)) => Some(newest),
+        None => None,
+    };
+    let current = newest.filter(|newest| newest.generation == generation);
+    if current.as_ref().is_some_and(|current| current.presented) {
+        return Ok(());
+    }
+    // First: when the result expires, the older tokens must be known to be spent.
+    let is_new = world.mark_spent(generation).await?;
+    let sealed = match current {
+        Some(current) => Some(current.sealed),
+        // It could not be published.
+        None if is_new => world.sealed(),
+        // It has expired.
+        None => None,
+    };
+    if let Some(sealed) = sealed {
+        let entry = Entry::Newest(Sealed { generation, sealed, presented: true });
+        world.set(seen, &entry).await?;
+    }
+    Ok(())
+}
+
+struct Refresher<'a, W> {
+    world: &'a W,
+    generation: u32,
+    /// The lease, where it is ours.
+    held: Bytes,
+    trigger: Trigger,
+}
+
+impl<W: World> Refresher<'_, W> {
+    async fn step(&self, state: State) -> State {
+        match state {
+            State::Look => self.look().await.unwrap_or(UNAVAILABLE),
+            State::Acquire => self.acquire().await.unwrap_or(UNAVAILABLE),
+            State::Confirm => self.confirm().await.unwrap_or(State::Release(Outcome::Unavailable)),
+            State::Exchange { seen } => match self.world.exchange().await {
+                Exchanged::Failed => match self.end_lease(Lease::Failed, FAILURE_LIFETIME).await {
+                    Ok(false) => State::Wait,
+                    Ok(true) | Err(_) => UNAVAILABLE,
                 },
+                exchanged => State::Publish { seen, exchanged },
             },
-            Stored::Gone => State::Done(Outcome::Ended),
-            Stored::Newer(sealed) => State::Done(Outcome::Renewed(sealed)),
-            Stored::Same if world.is_ready().await => State::Lease { seen, last },
-            Stored::Same => State::Done(Outcome::Unavailable),
-        },
-        State::Lease { seen, last } => {
-            let (owner, carried) = (owner.to_owned(), last.clone());
-            let lease = Entry::Leased { generation: target, owner, last: carried };
-            if world.set(seen, &lease, LEASE).await? {
-                State::Exchange { lease: lease.encode(), last }
-            } else {
-                State::Look
+            State::Publish { seen, exchanged } => self.publish(seen, exchanged).await,
+            State::Overtaken { exchanged } => self.overtaken(exchanged).await,
+            State::Wait if self.world.wait().await => State::Look,
+            State::Wait => UNAVAILABLE,
+            State::Release(outcome) => {
+                self.world.release(self.held.clone()).await;
+                State::Done(outcome)
+            }
+            State::Done(outcome) => State::Done(outcome),
+        }
+    }
+
+    async fn look(&self) -> Result<State, StoreError> {
+        Ok(match self.newer(&self.world.read().await?) {
+            Some(outcome) => State::Done(outcome),
+            None if self.trigger == Trigger::Idle => State::Done(Outcome::Idle),
+            None => State::Acquire,
+        })
+    }
+
+    async fn acquire(&self) -> Result<State, StoreError> {
+        if self.world.set_lease(None, self.held.clone(), LEASE).await? {
+            return Ok(State::Confirm);
+        }
+        let seen = self.world.read_lease().await?;
+        match seen.as_deref().and_then(Lease::decode) {
+            Some(Lease::Failed) => return Ok(UNAVAILABLE),
+            Some(Lease::Refreshed) => {}
+            Some(Lease::Held { .. }) | None => return Ok(State::Wait),
+        }
+        // It was published before the lease said so.
+        if self.trigger == Trigger::Requested
+            && let Some(newest) = decode(&self.world.read().await?).and_then(Entry::last)
+            && newest.generation >= self.generation
+        {
+            return Ok(State::Done(Outcome::Found(newest.sealed)));
+        }
+        let acquired = self.world.set_lease(seen, self.held.clone(), LEASE).await?;
+        Ok(if acquired { State::Confirm } else { State::Wait })
+    }
+
+    async fn confirm(&self) -> Result<State, StoreError> {
+        let seen = self.world.read().await?;
+        if let Some(outcome) = self.newer(&seen) {
+            return Ok(State::Release(outcome));
+        }
+        Ok(match self.world.stored().await? {
+            // Published, presented and forgotten; or published since the lease has expired.
+            Stored::Beyond => {
+                State::Release(self.newer(&self.world.read().await?).unwrap_or(Outcome::Beyond))
+            }
+            Stored::Gone => State::Release(Outcome::Ended),
+            Stored::Newer(sealed) => State::Release(Outcome::Found(sealed)),
+            Stored::Same if self.world.is_ready().await => State::Exchange { seen },
+            Stored::Same => State::Release(Outcome::Unavailable),
+        })
+    }
+
+    async fn publish(&self, seen: Option<Bytes>, exchanged: Exchanged) -> State {
+        let (entry, outcome) = match &exchanged {
+            Exchanged::Renewed(sealed) => {
+                (Entry::Newest(self.sealed(sealed)), Outcome::Renewed(sealed.clone()))
+            }
+            Exchanged::Refused | Exchanged::Failed => (Entry::Ended, Outcome::Refused),
+        };
+        // Another holder may have spent the token, and have its result.
+        let is_refused = outcome == Outcome::Refused;
+        if is_refused && !self.holds_lease().await {
+            return State::Wait;
+        }
+        match self.world.set(seen.clone(), &entry).await {
+            Ok(true) if is_refused => State::Release(outcome),
+            Ok(true) => {
+                drop(self.end_lease(Lease::Refreshed, REQUEST_INTERVAL).await);
+                State::Done(outcome)
+            }
+            Ok(false) => State::Overtaken { exchanged },
+            Err(_) if self.world.retry().await => State::Publish { seen, exchanged },
+            Err(_) => self.give_up(exchanged).await,
+        }
+    }
+
+    async fn overtaken(&self, exchanged: Exchanged) -> State {
+        match self.world.read().await {
+            Ok(seen) => match self.newer(&seen) {
+                Some(outcome) => State::Release(outcome),
+                None if self.world.retry().await => State::Publish { seen, exchanged },
+                None => self.give_up(exchanged).await,
+            },
+            Err(_) if self.world.retry().await => State::Overtaken { exchanged },
+            Err(_) => self.give_up(exchanged).await,
+        }
+    }
+
+    /// The store does not take the result.
+    async fn give_up(&self, exchanged: Exchanged) -> State {
+        match exchanged {
+            // The session's only valid tokens. Until they are published the lease keeps others from
+            // spending the old one again.
+            Exchanged::Renewed(sealed) => {
+                self.world.keep_unpublished(self.sealed(&sealed));
+                State::Done(Outcome::Renewed(sealed))
+            }
+            // There may be a newer result, which the store does not show.
+            Exchanged::Refused | Exchanged::Failed => State::Release(Outcome::Unavailable),
+        }
+    }
+
+    /// The outcome where the entry has a newer result.
+    fn newer(&self, seen: &Option<Bytes>) -> Option<Outcome> {
+        match decode(seen)? {
+            Entry::Ended => Some(Outcome::Ended),
+            Entry::Newest(newest) => {
+                (newest.generation > self.generation).then_some(Outcome::Found(newest.sealed))
             }
         }
-        State::Exchange { lease, last } => match world.exchange().await {
-            Exchanged::Renewed(sealed) => State::Publish {
-                lease,
-                entry: Entry::Newest(Sealed { generation: target, sealed: sealed.clone() }),
-                ttl: RESULT_MEMORY,
-                outcome: Outcome::Renewed(sealed),
-            },
-            Exchanged::Refused => State::Publish {
-                lease,
-                entry: Entry::Ended,
-                ttl: RESULT_MEMORY,
-                outcome: Outcome::Refused,
-            },
-            Exchanged::Failed => State::Publish {
-                lease,
-                ttl: if last.is_some() { RESULT_MEMORY } else { FAILURE_MEMORY },
-                entry: Entry::Failed { generation, until: world.now() + FAILURE_MILLIS, last },
-                outcome: Outcome::Unavailable,
-            },
-        },
-        State::Publish { lease, entry, ttl, outcome } => {
-            let published = world.set(Some(lease.clone()), &entry, ttl).await;
-            match published {
-                Ok(false) => State::Overtaken { outcome },
-                Err(_) if world.retry().await => State::Publish { lease, entry, ttl, outcome },
-                Ok(true) | Err(_) => {
-                    // Unpublished, the result is still this session's only one.
-                    if let Entry::Newest(newest) = entry {
-                        world.published(newest.generation).await;
-                    }
-                    State::Done(outcome)
-                }
-            }
-        }
-        // The lease ran out or the session was ended while the token endpoint took its time.
-        State::Overtaken { outcome } => {
-            let entry = world.read().await?.as_deref().and_then(Entry::decode);
-            let last = entry.clone().and_then(Entry::last);
-            match (entry, last, outcome) {
-                (Some(Entry::Ended), _, _) => State::Done(Outcome::Ended),
-                (_, Some(last), _) if last.generation > generation => {
-                    State::Done(Outcome::Renewed(last.sealed))
-                }
-                (_, _, Outcome::Renewed(sealed)) => State::Done(Outcome::Renewed(sealed)),
-                // Refused because the other holder has spent the token: its result is the word.
-                (Some(Entry::Leased { .. }), _, _) => State::Wait,
-                (_, _, outcome) => State::Done(outcome),
-            }
-        }
-        State::Wait => {
-            if world.wait().await {
-                State::Look
-            } else {
-                State::Done(Outcome::Unavailable)
-            }
-        }
-        State::Done(outcome) => State::Done(outcome),
-    })
+    }
+
+    fn sealed(&self, sealed: &str) -> Sealed {
+        let generation = self.generation.saturating_add(1);
+        Sealed { generation, sealed: sealed.to_owned(), presented: false }
+    }
+
+    async fn holds_lease(&self) -> bool {
+        matches!(self.world.read_lease().await, Ok(lease) if lease.as_ref() == Some(&self.held))
+    }
+
+    /// Publishes how the refresh went, in place of the lease; `false` where the lease has expired.
+    async fn end_lease(&self, lease: Lease, ttl: Duration) -> Result<bool, StoreError> {
+        self.world.set_lease(Some(self.held.clone()), lease.encode(), ttl).await
+    }
+}
+
+const UNAVAILABLE: State = State::Done(Outcome::Unavailable);
+
+fn decode(seen: &Option<Bytes>) -> Option<Entry> {
+    seen.as_deref().and_then(Entry::decode)
 }

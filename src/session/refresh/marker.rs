@@ -1,28 +1,26 @@
-//! How often a session was refreshed, known for longer than what came of it.
-//!
-//! A published result is forgotten after a minute. Whoever comes later with an older cookie must
-//! not spend its token, which was spent, because the environment takes that for theft and ends the
-//! session; and a response that took longer must not put an older cookie in place of a newer one.
-
-use std::time::Duration;
+//! The generation that a session has reached at least, known for longer than the result of its
+//! refresh: so that a cookie from before spends no refresh token a second time, which the
+//! environment could take for theft and end the session of the newer cookie.
 
 use bytes::Bytes;
 
 use super::super::Sessions;
+use super::super::record::SessionRecord;
 use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
 
-/// Longer than most access tokens live, and than most responses take.
-const MEMORY: Duration = Duration::from_secs(60 * 60);
-
 impl Sessions {
-    /// Notes that a session has reached this generation.
-    pub(super) async fn mark_generation(
-        &self,
-        id: &str,
-        generation: u32,
-    ) -> Result<(), StoreError> {
-        let value = Bytes::from(generation.to_string());
-        in_time(self.0.store.put(&self.marker_key(id), value, MEMORY)).await
+    /// Notes that a session has reached the generation of this record; `false` if that was noted
+    /// before. A session in the shared store has its generation there.
+    pub(super) async fn mark_generation(&self, record: &SessionRecord) -> Result<bool, StoreError> {
+        if record.is_stored()
+            || self.marked_generation(record.id()).await? >= Some(record.generation())
+        {
+            return Ok(false);
+        }
+        let value = Bytes::from(record.generation().to_string());
+        in_time(self.0.store.put(&self.marker_key(record.id()), value, self.left_of(record)))
+            .await?;
+        Ok(true)
     }
 
     /// Whether a session is known to have got beyond this generation.
@@ -31,9 +29,12 @@ impl Sessions {
         id: &str,
         generation: u32,
     ) -> Result<bool, StoreError> {
+        Ok(self.marked_generation(id).await? > Some(generation))
+    }
+
+    async fn marked_generation(&self, id: &str) -> Result<Option<u32>, StoreError> {
         let marked = in_time(self.0.store.get(&self.marker_key(id))).await?;
-        let marked = marked.and_then(|text| std::str::from_utf8(&text).ok()?.parse::<u32>().ok());
-        Ok(marked.is_some_and(|marked| marked > generation))
+        Ok(marked.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok()))
     }
 
     fn marker_key(&self, id: &str) -> StoreKey {

@@ -1,12 +1,11 @@
 //! One refresh per session and generation, whatever the number of requests and replicas.
 //!
 //! A refresh token works once. The first request that needs it starts a refresh in a task of its
-//! own, which a client that goes away does not cancel (R5); others in this process wait for the
-//! same flight, others elsewhere for the same entry of the shared store (see `coordinator`).
+//! own, which neither a client that goes away nor a shutdown cancels; others in this process wait
+//! for the same flight, others elsewhere for the same entry of the shared store (see
+//! `coordinator`).
 
 mod coordinator;
-#[cfg(test)]
-mod explore;
 mod held;
 mod marker;
 
@@ -21,16 +20,17 @@ use bytes::Bytes;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 
 pub(in crate::session) use self::coordinator::Entry;
-use self::coordinator::{Exchanged, Outcome, Stored, World};
-use self::held::HeldTokens;
+use self::coordinator::{Exchanged, Outcome, Sealed, Stored, Trigger, World};
+use self::held::{Held, HeldTokens};
+use super::ending::LATE_REFRESHES;
 use super::record::SessionRecord;
 use super::stored::InStore;
 use super::{Peeked, Session, Sessions};
-use crate::clock::unix_millis;
 use crate::flight::{Flight, Flights};
 use crate::oauth::{OAuthError, TokenResponse};
 use crate::secret::SecretString;
 use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
+use crate::tasks::Tasks;
 use crate::telemetry;
 use crate::token::{Flow, TokenError};
 
@@ -57,6 +57,8 @@ pub(crate) enum Renewal {
     Ended,
     /// The environment says that the session has ended.
     Refused,
+    /// A limit of the session itself is reached.
+    Expired,
     /// Nobody knows: the environment does not answer, or not sensibly (R2).
     Unavailable,
 }
@@ -76,7 +78,7 @@ impl fmt::Debug for Renewed {
 /// Refreshes under way in this process.
 #[derive(Debug)]
 pub(super) struct Refreshes {
-    flights: Flights<FlightId, Renewal>,
+    flights: Flights<(FlightId, Trigger), Renewal>,
     held: HeldTokens,
     owners: AtomicU32,
 }
@@ -85,27 +87,38 @@ pub(super) struct Refreshes {
 type FlightId = (String, u32);
 
 impl Refreshes {
-    pub(super) fn new() -> Self {
-        Self { flights: Flights::new(), held: HeldTokens::default(), owners: AtomicU32::new(0) }
+    pub(super) fn new(tasks: &Tasks) -> Self {
+        let flights = Flights::tracked(tasks, "session refresh");
+        Self { flights, held: HeldTokens::default(), owners: AtomicU32::new(0) }
     }
 }
 
 impl Sessions {
-    /// Renews a session's tokens, or joins whoever does.
+    /// Renews a session's tokens if they are about to expire, or joins whoever does.
     pub(crate) fn renew(&self, session: &Session) -> Renewing {
-        let record = session.record();
-        let id = (record.id().to_owned(), record.generation());
+        let is_idle = self.is_over(session);
+        self.renew_for(session, if is_idle { Trigger::Idle } else { Trigger::Due })
+    }
+
+    /// Renews a session's tokens whatever their age, at most once in ten seconds on all replicas;
+    /// within that time the result is that of the last refresh.
+    pub(crate) fn renew_on_request(&self, session: &Session) -> Renewing {
+        let is_idle = self.is_over(session);
+        self.renew_for(session, if is_idle { Trigger::Idle } else { Trigger::Requested })
+    }
+
+    fn renew_for(&self, session: &Session, trigger: Trigger) -> Renewing {
         let (sessions, due) = (self.clone(), session.clone());
-        let work = || async move { sessions.renew_until_fresh(due).await };
-        let flight = self.0.refreshes.flights.join(id, work);
+        let work = || async move { sessions.renew_until_fresh(due, trigger).await };
+        let flight = self.0.refreshes.flights.join((session.flight_id(), trigger), work);
         let valid_for = session.principal().expires_at() - self.0.scalekit.clock().now();
         let valid_for = Duration::try_from(valid_for).unwrap_or_default();
         let patience = valid_for.checked_sub(TIME_TO_ANSWER);
         Renewing { flight, patience: patience.map(|patience| Box::pin(sleep(patience))) }
     }
 
-    async fn renew_until_fresh(&self, session: Session) -> Renewal {
-        let renewal = self.renew_several(session).await;
+    async fn renew_until_fresh(&self, session: Session, trigger: Trigger) -> Renewal {
+        let renewal = self.renew_several(session, trigger).await;
         // Whoever has waited is judged by what is known by now.
         if let Some(news) = self.0.revocations.news() {
             news.await;
@@ -114,31 +127,51 @@ impl Sessions {
     }
 
     /// A late request's session may be several refreshes behind, and the newest due again.
-    async fn renew_several(&self, mut session: Session) -> Renewal {
-        let mut renewal = self.renew_once(&session).await;
-        for _ in 1..MAX_ROUNDS {
-            match &renewal {
-                Renewal::Renewed(renewed) if self.is_due(&renewed.session) => {
-                    session = renewed.session.clone();
-                }
-                _ => break,
+    async fn renew_several(&self, mut session: Session, mut trigger: Trigger) -> Renewal {
+        let mut result = Renewal::Unavailable;
+        for _ in 0..MAX_ROUNDS {
+            let outcome = self.renew_once(&session, trigger).await;
+            // What was requested is not done by finding an older result.
+            let is_done = trigger != Trigger::Requested || !matches!(outcome, Outcome::Found(_));
+            result = self.renewal(&session, outcome).await;
+            let Renewal::Renewed(renewed) = &result else { break };
+            let is_newer = renewed.session.record().generation() > session.record().generation();
+            if self.is_due(&renewed.session) {
+                trigger = Trigger::Due;
+            } else if is_done || !is_newer {
+                break;
             }
-            renewal = self.renew_once(&session).await;
+            session = renewed.session.clone();
         }
-        renewal
+        result
     }
 
-    async fn renew_once(&self, session: &Session) -> Renewal {
+    async fn renew_once(&self, session: &Session, trigger: Trigger) -> Outcome {
+        if let Some(sealed) = self.0.refreshes.held.unpublished(&session.flight_id()) {
+            return Outcome::Renewed(sealed);
+        }
         let refresher = Refresher::new(self, session);
-        let outcome =
-            coordinator::refresh(&refresher, session.record().generation(), &refresher.owner).await;
+        let generation = session.record().generation();
+        coordinator::refresh(&refresher, generation, &refresher.owner, trigger).await
+    }
+
+    async fn renewal(&self, session: &Session, outcome: Outcome) -> Renewal {
         match outcome {
-            // An entry that was moved to another session's name is none of ours.
-            Outcome::Renewed(sealed) => self
-                .unseal_stored(session.record().id(), &sealed)
-                .and_then(|(record, _)| self.renewed(record))
-                .map_or(Renewal::Unavailable, |renewed| Renewal::Renewed(Arc::new(renewed))),
+            Outcome::Found(sealed) | Outcome::Renewed(sealed) => {
+                let now = self.0.scalekit.clock().now();
+                // An entry that was moved to another session's name is none of ours.
+                match self.unseal_stored(session.record().id(), &sealed) {
+                    Some((record, _)) if record.is_over(self.0.lifetimes, now) => Renewal::Expired,
+                    Some((record, _)) => self
+                        .renewed(record.touch(self.0.lifetimes, now))
+                        .map_or(Renewal::Unavailable, |renewed| {
+                            Renewal::Renewed(Arc::new(renewed))
+                        }),
+                    None => Renewal::Unavailable,
+                }
+            }
             Outcome::Beyond | Outcome::Ended => Renewal::Ended,
+            Outcome::Idle => Renewal::Expired,
             Outcome::Refused => {
                 // A copy of the cookie must not go on until its token expires.
                 if let Err(error) = self.end(&Peeked::Session(session.clone())).await {
@@ -157,8 +190,27 @@ impl Sessions {
         Some(Renewed { session, cookie })
     }
 
+    /// Notes in the background that a browser has sent the cookie of a refreshed session: from now
+    /// on the result of the refresh is kept for a limited time only.
+    pub(super) fn note_presented(&self, session: &Session) {
+        let (sessions, session) = (self.clone(), session.clone());
+        drop(self.0.tasks.spawn("session cookie presented", async move {
+            let refresher = Refresher::new(&sessions, &session);
+            let generation = session.record().generation();
+            if let Err(error) = coordinator::note_presented(&refresher, generation).await {
+                telemetry::internal_error("session_refresh", &error);
+            }
+        }));
+    }
+
     pub(super) fn standing_key(&self, id: &str) -> StoreKey {
         self.store_key(Purpose::Refresh, id)
+    }
+}
+
+impl Session {
+    fn flight_id(&self) -> FlightId {
+        (self.record().id().to_owned(), self.record().generation())
     }
 }
 
@@ -167,6 +219,7 @@ struct Refresher<'a> {
     sessions: &'a Sessions,
     session: &'a Session,
     key: StoreKey,
+    lease_key: StoreKey,
     owner: String,
     started: Instant,
     retries: AtomicU32,
@@ -179,8 +232,9 @@ impl<'a> Refresher<'a> {
         let random = SecretString::random::<9>();
         let owner = format!("{number}-{}", random.as_ref().map_or("", SecretString::expose));
         let key = sessions.standing_key(session.record().id());
+        let lease_key = sessions.store_key(Purpose::RefreshLease, session.record().id());
         let (started, retries) = (Instant::now(), AtomicU32::new(0));
-        Self { sessions, session, key, owner, started, retries }
+        Self { sessions, session, key, lease_key, owner, started, retries }
     }
 
     async fn try_exchange(&self) -> Result<String, ExchangeError> {
@@ -188,9 +242,9 @@ impl<'a> Refresher<'a> {
         let scalekit = sessions.scalekit();
         let record = self.session.record();
         let refresh_token = record.refresh_token.as_ref().ok_or(ExchangeError::NoRefreshToken)?;
-        let id = (record.id().to_owned(), record.generation());
+        let id = self.session.flight_id();
         let flow = || Flow::Refresh { subject: self.session.principal().subject() };
-        let held = sessions.0.refreshes.held.take(&id);
+        let held = sessions.0.refreshes.held.take_tokens(&id);
         let was_held = held.is_some();
         let mut tokens = match held {
             Some(tokens) => tokens,
@@ -204,7 +258,7 @@ impl<'a> Refresher<'a> {
             verified = sessions.verify(&tokens, flow()).await.map(|verified| verified.principal);
         }
         if matches!(verified, Err(TokenError::KeysUnavailable)) {
-            sessions.0.refreshes.held.keep(id, tokens);
+            sessions.0.refreshes.held.keep(id, Held::Tokens(tokens));
             return Err(TokenError::KeysUnavailable.into());
         }
         let principal = verified?;
@@ -221,6 +275,34 @@ impl<'a> Refresher<'a> {
 }
 
 impl Refresher<'_> {
+    async fn compare_and_set(
+        &self,
+        key: &StoreKey,
+        seen: Option<Bytes>,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let store = &self.sessions.0.store;
+        match seen {
+            None => in_time(store.put_if_absent(key, value, ttl)).await,
+            Some(seen) => in_time(store.replace_if(key, seen, value, ttl)).await,
+        }
+    }
+
+    /// Publishes a result that the store has not taken; `false` where that is to be tried again.
+    async fn publish(&self, newest: Sealed) -> bool {
+        let Ok(seen) = self.read().await else { return false };
+        let is_published = match seen.as_deref().and_then(Entry::decode) {
+            Some(Entry::Ended) => true,
+            Some(Entry::Newest(there)) if there.generation >= newest.generation => true,
+            _ => self.set(seen, &Entry::Newest(newest)).await.unwrap_or(false),
+        };
+        if is_published {
+            drop(self.sessions.0.refreshes.held.take(&self.session.flight_id()));
+        }
+        is_published
+    }
+
     /// Puts the renewed session into the store, whose older one has a token that is spent.
     async fn store(&self, record: &SessionRecord) {
         for _ in 0..STORE_TRIES {
@@ -230,7 +312,7 @@ impl Refresher<'_> {
             }
             sleep(LOOK_AGAIN).await;
         }
-        // Whoever reads an older one takes the published result instead, while there is one.
+        // Whoever reads an older one takes the published result instead.
         self.sessions.store_later(record.clone());
     }
 
@@ -248,7 +330,7 @@ impl Refresher<'_> {
             }
             Err(OAuthError::InvalidGrant) => Err(OAuthError::InvalidGrant.into()),
             Err(error) => {
-                self.sessions.0.refreshes.held.keep(id.clone(), held);
+                self.sessions.0.refreshes.held.keep(id.clone(), Held::Tokens(held));
                 Err(error.into())
             }
         }
@@ -260,24 +342,55 @@ impl World for Refresher<'_> {
         in_time(self.sessions.0.store.get(&self.key)).await
     }
 
-    async fn set(
+    async fn set(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
+        let left = self.sessions.left_of(self.session.record());
+        let ttl = match entry {
+            // Later the revocations, which are kept for as long as the session, have the last word.
+            Entry::Ended => LATE_REFRESHES,
+            Entry::Newest(newest) if newest.presented => {
+                left.min(self.sessions.0.refresh_retention)
+            }
+            Entry::Newest(_) => left,
+        };
+        self.compare_and_set(&self.key, seen, entry.encode(), ttl).await
+    }
+
+    async fn set_lease(
         &self,
         seen: Option<Bytes>,
-        entry: &Entry,
+        lease: Bytes,
         ttl: Duration,
     ) -> Result<bool, StoreError> {
-        let store = &self.sessions.0.store;
-        match seen {
-            None => in_time(store.put_if_absent(&self.key, entry.encode(), ttl)).await,
-            Some(seen) => in_time(store.replace_if(&self.key, seen, entry.encode(), ttl)).await,
+        self.compare_and_set(&self.lease_key, seen, lease, ttl).await
+    }
+
+    async fn read_lease(&self) -> Result<Option<Bytes>, StoreError> {
+        in_time(self.sessions.0.store.get(&self.lease_key)).await
+    }
+
+    async fn release(&self, held: Bytes) {
+        if let Err(error) = in_time(self.sessions.0.store.remove_if(&self.lease_key, held)).await {
+            telemetry::internal_error("session_refresh", &error);
         }
     }
 
-    async fn published(&self, generation: u32) {
-        let marked = self.sessions.mark_generation(self.session.record().id(), generation).await;
-        if let Err(error) = marked {
-            telemetry::internal_error("session_refresh", &error);
-        }
+    fn keep_unpublished(&self, newest: Sealed) {
+        let (sessions, session) = (self.sessions.clone(), self.session.clone());
+        let held = &self.sessions.0.refreshes.held;
+        held.keep(session.flight_id(), Held::Unpublished(newest.sealed.clone()));
+        self.sessions.0.tasks.retry("result of a session refresh", move || {
+            let (sessions, session, newest) = (sessions.clone(), session.clone(), newest.clone());
+            async move { Refresher::new(&sessions, &session).publish(newest).await }
+        });
+    }
+
+    async fn mark_spent(&self, generation: u32) -> Result<bool, StoreError> {
+        debug_assert_eq!(generation, self.session.record().generation());
+        self.sessions.mark_generation(self.session.record()).await
+    }
+
+    fn sealed(&self) -> Option<String> {
+        self.sessions.seal_stored(self.session.record()).ok()
     }
 
     async fn stored(&self) -> Result<Stored, StoreError> {
@@ -324,10 +437,6 @@ impl World for Refresher<'_> {
     async fn retry(&self) -> bool {
         sleep(LOOK_AGAIN).await;
         self.retries.fetch_add(1, Ordering::Relaxed) < MAX_RETRIES
-    }
-
-    fn now(&self) -> i64 {
-        unix_millis(self.sessions.scalekit().clock().now())
     }
 
     async fn wait(&self) -> bool {

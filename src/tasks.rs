@@ -1,0 +1,176 @@
+//! Work that outlives the request that started it, and the wait for it at shutdown.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long a write that fails is tried again.
+const RETRY_FOR: Duration = Duration::from_secs(60);
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const SHUTDOWN_RETRY: Duration = Duration::from_millis(100);
+
+/// The background tasks of one component. Clones share them.
+///
+/// `tokio_util`'s `TaskTracker` would be a further dependency, and counts without names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tasks(Arc<watch::Sender<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    running: BTreeMap<&'static str, usize>,
+    shutting_down: bool,
+}
+
+impl Tasks {
+    /// Spawns a task that [`shutdown`](Self::shutdown) waits for.
+    pub(crate) fn spawn<F>(&self, name: &'static str, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.0.send_modify(|state| *state.running.entry(name).or_default() += 1);
+        let running = Running { tasks: self.clone(), name };
+        tokio::spawn(async move {
+            let _running = running;
+            task.await
+        })
+    }
+
+    /// Repeats `attempt` in the background until it returns `true`, for about a minute. The
+    /// intervals grow, and shrink to a fraction of a second at shutdown.
+    pub(crate) fn retry<F>(
+        &self,
+        name: &'static str,
+        mut attempt: impl FnMut() -> F + Send + 'static,
+    ) where
+        F: Future<Output = bool> + Send,
+    {
+        let mut state = self.0.subscribe();
+        drop(self.spawn(name, async move {
+            let started = Instant::now();
+            let mut interval = FIRST_RETRY;
+            while started.elapsed() < RETRY_FOR {
+                let shutdown = async {
+                    drop(state.wait_for(|state| state.shutting_down).await);
+                    sleep(SHUTDOWN_RETRY).await;
+                };
+                drop(timeout(interval, shutdown).await);
+                if attempt().await {
+                    return;
+                }
+                interval *= 2;
+            }
+        }));
+    }
+
+    /// Waits until no task is running.
+    pub(crate) async fn shutdown(&self, limit: Duration) -> Result<(), UnfinishedTasks> {
+        self.0.send_modify(|state| state.shutting_down = true);
+        let mut state = self.0.subscribe();
+        match timeout(limit, state.wait_for(|state| state.running.is_empty())).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(UnfinishedTasks { running: self.0.borrow().running.clone() }),
+        }
+    }
+}
+
+/// Counts a task until it has finished, panicked or been dropped.
+struct Running {
+    tasks: Tasks,
+    name: &'static str,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tasks.0.send_modify(|state| {
+            if let Some(count) = state.running.get_mut(self.name) {
+                *count -= 1;
+                if *count == 0 {
+                    state.running.remove(self.name);
+                }
+            }
+        });
+    }
+}
+
+/// Returned when background tasks are unfinished at the end of a `shutdown`. They keep running
+/// until the runtime stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnfinishedTasks {
+    running: BTreeMap<&'static str, usize>,
+}
+
+impl UnfinishedTasks {
+    /// What the tasks do, and how many of each are unfinished.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, usize)> + '_ {
+        self.running.iter().map(|(name, count)| (*name, *count))
+    }
+}
+
+impl fmt::Display for UnfinishedTasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unfinished at shutdown:")?;
+        for (index, (name, count)) in self.iter().enumerate() {
+            write!(f, "{} {count} {name}", if index == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for UnfinishedTasks {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::future::pending;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn shutdown_waits_for_all_tasks_and_reports_the_unfinished() {
+        let tasks = Tasks::default();
+        assert_eq!(tasks.shutdown(Duration::ZERO).await, Ok(()));
+        let (finish, finished) = oneshot::channel::<()>();
+        drop(tasks.spawn("refresh", async { finished.await.unwrap() }));
+        drop(tasks.spawn("panic", async { panic!("expected in this test") }));
+        drop(tasks.spawn("refresh", async {}));
+        let unfinished = tasks.shutdown(Duration::from_secs(1)).await.unwrap_err();
+        assert_eq!(unfinished.iter().collect::<Vec<_>>(), [("refresh", 1)]);
+        assert_eq!(unfinished.to_string(), "unfinished at shutdown: 1 refresh");
+        finish.send(()).unwrap();
+        assert_eq!(tasks.shutdown(Duration::from_secs(1)).await, Ok(()));
+        tasks.spawn("endless", pending::<()>()).abort();
+        assert_eq!(tasks.shutdown(Duration::from_secs(1)).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_stop_after_a_minute_and_hurry_at_shutdown() {
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let retry = |tasks: &Tasks, succeeds_at: usize| {
+            let attempts = Arc::clone(&attempts);
+            tasks.retry("write", move || {
+                let done = attempts.fetch_add(1, Ordering::SeqCst) + 1 >= succeeds_at;
+                async move { done }
+            });
+        };
+        let tasks = Tasks::default();
+        retry(&tasks, usize::MAX);
+        sleep(Duration::from_secs(120)).await;
+        assert_eq!(attempts.swap(0, Ordering::SeqCst), 6);
+        assert_eq!(tasks.shutdown(Duration::ZERO).await, Ok(()));
+
+        let tasks = Tasks::default();
+        retry(&tasks, 5);
+        let started = Instant::now();
+        assert_eq!(tasks.shutdown(Duration::from_secs(5)).await, Ok(()));
+        assert_eq!(attempts.load(Ordering::SeqCst), 5);
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    }
+}
