@@ -369,7 +369,7 @@ async fn r6_a_handler_that_is_slower_than_another_renewal_brings_no_older_cookie
         go.notify_one();
         let answer = slow.await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(set_cookies(answer.headers()).len(), usize::from(gap < 60), "{gap}");
+        assert_eq!(set_cookies(answer.headers()).len(), 1, "{gap}");
         browser.take_in(&answer);
         assert_eq!(browser.fetch("/me").await.json(), newest, "{gap}");
         world.advance(301);
@@ -384,6 +384,8 @@ async fn r1_late_requests_are_served_also_while_the_next_renewal_fails() {
     let old = browser.clone();
     world.advance(301);
     let renewed = browser.fetch("/me").await.json();
+    // Until then a request for a refresh gets the same session.
+    world.advance(10);
     for fault in [Some(Fault::Unreachable), None] {
         match &fault {
             Some(fault) => world.sandbox.fail(Endpoint::Token, fault.clone()),
@@ -424,22 +426,122 @@ async fn r8_a_request_that_waited_takes_no_cookie_from_who_logged_in_again() {
 }
 
 #[tokio::test]
-async fn r1_a_cookie_that_was_renewed_long_ago_costs_its_own_browser_a_login_and_nobody_else() {
+async fn an_older_cookie_gets_the_newest_session_for_a_day_after_the_newer_one_was_presented() {
+    const DAY: u64 = 24 * 60 * 60;
+    for (retention, later, is_live) in
+        [(None, DAY - 1, true), (None, DAY + 1, false), (Some(60), 59, true), (Some(60), 61, false)]
+    {
+        let world = World::with(
+            |sandbox| sandbox.refresh_grace(Duration::ZERO),
+            |sessions| match retention {
+                Some(seconds) => sessions.refresh_retention(Duration::from_secs(seconds)),
+                None => sessions,
+            },
+        );
+        let mut browser = world.logged_in(JANE).await;
+        let mut copy = browser.clone();
+        world.advance(301);
+        for _ in 0..2 {
+            assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        }
+        settle().await;
+        world.advance(later);
+        let answer = copy.fetch("/me").await;
+        if is_live {
+            assert_eq!(answer.status(), StatusCode::OK, "{retention:?}, {later} s later");
+            assert_eq!(set_cookies(answer.headers()).len(), 1);
+        } else {
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{retention:?}, {later} s later");
+            assert_eq!(set_cookies(answer.headers()), [""; 0], "a newer one may be there by now");
+            // Its token was not spent again, which the environment could take for theft.
+            assert_eq!(world.sandbox.requests(Endpoint::Token), 2);
+        }
+        for _ in 0..3 {
+            assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+            world.advance(301);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_response_does_not_bring_the_idle_limit_forward() {
+    let idle = Duration::from_secs(600);
+    let world = World::with(
+        |sandbox| sandbox.refresh_grace(Duration::ZERO),
+        |sessions| sessions.idle_timeout(idle),
+    );
+    for (later, status) in [(599, StatusCode::OK), (601, StatusCode::UNAUTHORIZED)] {
+        let mut browser = world.logged_in(JANE).await;
+        let name = world.sessions.cookie_name().to_owned();
+        browser.keep_too_long(&name);
+        let refreshes = world.sandbox.refreshes();
+        world.advance(301);
+        let lost = send(&world.app, browser.request(Method::GET, "/me", &FETCH)).await;
+        assert_eq!((lost.status(), set_cookies(lost.headers()).len()), (StatusCode::OK, 1));
+        world.advance(later);
+        let answer = browser.fetch("/me").await;
+        assert_eq!(answer.status(), status, "{later} s after the last use");
+        // Its newest access token has expired too; an idle session is not refreshed.
+        let expected = if status == StatusCode::OK { 2 } else { 1 };
+        assert_eq!(world.sandbox.refreshes() - refreshes, expected);
+        assert_eq!(browser.names().is_empty(), status != StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn requests_for_a_refresh_within_ten_seconds_get_the_same_result() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
     let mut browser = world.logged_in(JANE).await;
-    let mut copy = browser.clone();
-    world.advance(301);
-    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    world.advance(61);
-    let refused = copy.fetch("/me").await;
-    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(set_cookies(refused.headers()), [""; 0], "a newer one may be there by now");
-    // Its token was not spent again, which the environment would take for theft.
-    assert_eq!(world.sandbox.requests(Endpoint::Token), 2);
-    for _ in 0..3 {
-        world.advance(301);
-        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    let mut without_the_responses = browser.clone();
+    for refreshes in 1..=3 {
+        for _ in 0..5 {
+            let answer = browser.post("/auth/refresh").await;
+            assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+            assert_eq!(set_cookies(answer.headers()).len(), 1);
+            let answer = without_the_responses.clone().post("/auth/refresh").await;
+            assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+            world.advance(1);
+        }
+        assert_eq!(world.sandbox.refreshes(), refreshes);
+        world.advance(5);
     }
+    // A request with an older cookie refreshes the newest session.
+    world.sandbox.update_user(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
+    without_the_responses.post("/auth/refresh").await;
+    assert_eq!(without_the_responses.fetch("/me").await.json()["roles"], json!(["auditor"]));
+    assert_eq!(world.sandbox.refreshes(), 4);
+}
+
+#[tokio::test]
+async fn a_refresh_in_the_last_ten_seconds_does_not_keep_a_short_token_from_renewal() {
+    let short = Duration::from_secs(5);
+    let world = World::with(|sandbox| sandbox.access_token_lifetime(short), |s| s);
+    let mut browser = world.logged_in(JANE).await;
+    for refreshes in 1..6 {
+        world.advance(6);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        assert_eq!(world.sandbox.refreshes(), refreshes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_a_refresh_whose_client_is_gone() {
+    let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+    assert_eq!(world.sessions.shutdown(Duration::ZERO).await, Ok(()));
+    let mut browser = world.logged_in(JANE).await;
+    world.advance(301);
+    let held = world.sandbox.hold(Endpoint::Token);
+    let request = browser.request(Method::GET, "/me", &FETCH);
+    let mut request = Box::pin(world.app.clone().oneshot(request));
+    assert!(request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    settle().await;
+    drop(request);
+    let unfinished = world.sessions.shutdown(Duration::from_secs(3)).await.unwrap_err();
+    assert_eq!(unfinished.to_string(), "unfinished at shutdown: 1 session refresh");
+    drop(held);
+    assert_eq!(world.sessions.shutdown(Duration::from_secs(3)).await, Ok(()));
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    assert_eq!(world.sandbox.refreshes(), 1);
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ struct Inner {
     refused: Mutex<Option<Purpose>>,
     seen: Mutex<HashMap<StoreKey, Bytes>>,
     keys: Mutex<HashSet<StoreKey>>,
+    reads: AtomicUsize,
+    writes: AtomicUsize,
     /// For the next operation.
     gate: Mutex<Option<Gate>>,
 }
@@ -46,6 +48,8 @@ impl FlakyStore {
             refused: Mutex::default(),
             seen: Mutex::default(),
             keys: Mutex::default(),
+            reads: AtomicUsize::default(),
+            writes: AtomicUsize::default(),
             gate: Mutex::default(),
         }))
     }
@@ -81,11 +85,22 @@ impl FlakyStore {
         self.0.keys.lock().unwrap().clone()
     }
 
+    /// How many values were read, and how many written or removed, since this was last asked.
+    pub(crate) fn take_operations(&self) -> (usize, usize) {
+        (self.0.reads.swap(0, Ordering::SeqCst), self.0.writes.swap(0, Ordering::SeqCst))
+    }
+
+    /// The same store, of which the values of today are read for ever.
+    pub(crate) fn stale(&self) -> StaleStore {
+        StaleStore { store: self.clone(), values: Arc::new(self.seen()) }
+    }
+
     fn is_refused(&self, key: &StoreKey) -> bool {
         *self.0.refused.lock().unwrap() == Some(key.purpose())
     }
 
     fn note(&self, key: &StoreKey, value: &Bytes) {
+        self.0.writes.fetch_add(1, Ordering::SeqCst);
         self.0.seen.lock().unwrap().insert(key.clone(), value.clone());
         self.0.keys.lock().unwrap().insert(key.clone());
     }
@@ -119,6 +134,7 @@ impl FlakyStore {
 
 impl SharedStore for FlakyStore {
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
+        self.0.reads.fetch_add(1, Ordering::SeqCst);
         self.pass(|store| store.get(key))
     }
 
@@ -158,6 +174,7 @@ impl SharedStore for FlakyStore {
     }
 
     fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
+        self.0.writes.fetch_add(1, Ordering::SeqCst);
         self.pass(|store| store.remove_if(key, expected))
     }
 
@@ -171,5 +188,53 @@ impl SharedStore for FlakyStore {
 
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
         self.pass(|store| store.read_since(log, cursor))
+    }
+}
+
+/// A store that is read from a replica which lags behind for ever.
+#[derive(Clone)]
+pub(crate) struct StaleStore {
+    store: FlakyStore,
+    values: Arc<HashMap<StoreKey, Bytes>>,
+}
+
+impl SharedStore for StaleStore {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
+        std::future::ready(Ok(self.values.get(key).cloned())).boxed()
+    }
+
+    fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        self.store.put(key, value, ttl)
+    }
+
+    fn put_if_absent<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool> {
+        self.store.put_if_absent(key, value, ttl)
+    }
+
+    fn replace_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Bytes,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool> {
+        self.store.replace_if(key, expected, value, ttl)
+    }
+
+    fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
+        self.store.remove_if(key, expected)
+    }
+
+    fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        self.store.append(log, entry, ttl)
+    }
+
+    fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
+        self.store.read_since(log, cursor)
     }
 }

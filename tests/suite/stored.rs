@@ -121,9 +121,7 @@ async fn c7_a_local_session_outlives_the_secret_that_it_began_under() {
     };
     let mut browser = browser.at(&with(|one| one.secret(secret(40)).previous_secret(secret(1))));
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
+    settle().await;
     let after = browser.at(&with(|one| one.secret(secret(40))));
     assert_eq!(after.clone().fetch("/me").await.status(), StatusCode::OK);
 }
@@ -471,6 +469,169 @@ async fn r3_a_store_that_missed_a_renewal_takes_it_from_what_was_published() {
         replicas.world.replica(|one| one.shared_store(replicas.store.clone()).store_backed());
     assert_eq!(browser.at(&app(&fresh)).fetch("/me").await.status(), StatusCode::OK);
     assert_eq!(replicas.world.sandbox.refreshes(), 1);
+}
+
+/// Apps of replicas that share a store, with sessions in cookies or in the store.
+fn replicas_of(world: &World, store: &FlakyStore, store_backed: bool) -> [Router; 2] {
+    [(); 2].map(|()| {
+        app(&world.replica(|one| {
+            let one = one.shared_store(store.clone());
+            if store_backed { one.store_backed() } else { one }
+        }))
+    })
+}
+
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_response_logs_nobody_out_on_any_replica() {
+    for store_backed in [false, true] {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let apps = replicas_of(&world, &store, store_backed);
+        let mut browser = Browser::new(&apps[0], &world.sandbox);
+        browser.log_in(&world.sandbox, JANE).await;
+        let old = browser.clone();
+        for generation in 1..=3 {
+            world.advance(3600);
+            let lost = old.at(&apps[generation % 2]).fetch("/me").await;
+            assert_eq!(lost.status(), StatusCode::OK, "{store_backed} {generation}");
+        }
+        // After a restart of all replicas.
+        let restarted = replicas_of(&world, &store, store_backed);
+        for app in &restarted {
+            world.advance(3600);
+            let answer = old.at(app).fetch("/me").await;
+            assert_eq!(answer.status(), StatusCode::OK, "{store_backed}");
+        }
+        let results = store.seen().into_keys().filter(|key| key.purpose() == Purpose::Refresh);
+        assert_eq!(results.count(), 1, "one for each session, replaced");
+    }
+}
+
+#[tokio::test]
+async fn a_presented_cookie_is_written_once_and_a_warm_request_sends_the_store_nothing() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let apps = replicas_of(&world, &store, false);
+    let mut browser = Browser::new(&apps[0], &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    for _ in 0..3 {
+        world.advance(301);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        settle().await;
+        store.take_operations();
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        settle().await;
+        let (_, writes) = store.take_operations();
+        assert_eq!(writes, 2, "the result and the generation that it leaves");
+        assert_eq!(browser.at(&apps[1]).fetch("/me").await.status(), StatusCode::OK);
+        settle().await;
+        assert_eq!(store.take_operations(), (1, 0), "the other replica only looks");
+        for app in &apps {
+            for _ in 0..10 {
+                assert_eq!(browser.at(app).fetch("/me").await.status(), StatusCode::OK);
+            }
+        }
+        settle().await;
+        assert_eq!(store.take_operations(), (0, 0));
+    }
+    // What a session costs: its result for a day, its generation until it ends.
+    let bytes = |purpose| {
+        let seen = store.seen();
+        let of_purpose: Vec<_> = seen.iter().filter(|(key, _)| key.purpose() == purpose).collect();
+        assert_eq!(of_purpose.len(), 1);
+        of_purpose.iter().map(|(key, value)| key.id().len() + value.len()).sum::<usize>()
+    };
+    let (result, generation) = (bytes(Purpose::Refresh), bytes(Purpose::Generation));
+    println!("a result of {result} bytes, a generation of {generation} bytes");
+    assert!(result < 2048 && generation < 64, "{result} {generation}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_reads_of_the_store_end_in_503_and_end_no_session() {
+    for store_backed in [false, true] {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let [current, other] = replicas_of(&world, &store, store_backed);
+        let mut browser = Browser::new(&current, &world.sandbox);
+        browser.log_in(&world.sandbox, JANE).await;
+        let old = browser.clone();
+        let stale = store.stale();
+        let behind = app(&world.replica(|one| {
+            let one = one.shared_store(stale);
+            if store_backed { one.store_backed() } else { one }
+        }));
+        world.advance(301);
+        for _ in 0..2 {
+            assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+            settle().await;
+        }
+        for cookie in [&old, &browser] {
+            let started = tokio::time::Instant::now();
+            let answer = cookie.at(&behind).fetch("/me").await;
+            let is_known = !store_backed && cookie.cookie_header() == browser.cookie_header();
+            let expected = if is_known { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            assert_eq!(answer.status(), expected, "{store_backed}");
+            assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+        }
+        // Nothing has come of it.
+        for app in [&current, &other] {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            world.advance(60);
+            assert_eq!(old.at(app).fetch("/me").await.status(), StatusCode::OK, "{store_backed}");
+            assert_eq!(browser.at(app).fetch("/me").await.status(), StatusCode::OK);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_for_a_refresh_on_another_replica_gets_the_same_result() {
+    for store_backed in [false, true] {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let apps = replicas_of(&world, &store, store_backed);
+        let mut browser = Browser::new(&apps[0], &world.sandbox);
+        browser.log_in(&world.sandbox, JANE).await;
+        for number in 0..6 {
+            let mut elsewhere = browser.at(&apps[number % 2]);
+            let answer = elsewhere.post("/auth/refresh").await;
+            assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+            browser.take_in(&answer);
+            world.advance(1);
+        }
+        assert_eq!(world.sandbox.refreshes(), 1, "{store_backed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_a_result_that_the_store_has_not_taken() {
+    for store_backed in [false, true] {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let sessions = world.replica(|one| {
+            let one = one.shared_store(store.clone());
+            if store_backed { one.store_backed() } else { one }
+        });
+        let mut browser = Browser::new(&app(&sessions), &world.sandbox);
+        browser.log_in(&world.sandbox, JANE).await;
+        let old = browser.clone();
+        world.advance(301);
+        let purpose = if store_backed { Purpose::Session } else { Purpose::Refresh };
+        store.refuse(Some(purpose));
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        let unfinished = sessions.shutdown(Duration::from_secs(2)).await.unwrap_err();
+        assert_eq!(unfinished.iter().count(), 1, "{unfinished}");
+        store.refuse(None);
+        assert_eq!(sessions.shutdown(Duration::from_secs(2)).await, Ok(()));
+        let [restarted, _] = replicas_of(&world, &store, store_backed);
+        assert_eq!(old.at(&restarted).fetch("/me").await.status(), StatusCode::OK);
+        assert_eq!(world.sandbox.refreshes(), 1, "{store_backed}");
+    }
 }
 
 #[tokio::test]

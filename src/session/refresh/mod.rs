@@ -6,6 +6,8 @@
 //! `coordinator`).
 
 mod coordinator;
+#[cfg(test)]
+mod explore;
 mod held;
 mod marker;
 
