@@ -34,6 +34,7 @@ pub struct PasswordlessLoginBuilder {
     expires_in: Option<Duration>,
     same_browser_only: bool,
     admission: Option<Admission<VerifiedEmail>>,
+    admits_everyone: bool,
     link_page: Option<Arc<LinkPage>>,
     renderer: Renderer<PasswordlessRejection>,
 }
@@ -63,6 +64,7 @@ impl PasswordlessLoginBuilder {
             expires_in: None,
             same_browser_only: false,
             admission: None,
+            admits_everyone: false,
             link_page: None,
             renderer: Renderer::default(),
         }
@@ -120,7 +122,10 @@ impl PasswordlessLoginBuilder {
     /// the verified address, or makes them. [`NotAdmitted::Refused`] is answered 403;
     /// [`NotAdmitted::Unavailable`], or nothing for 30 seconds, 503: the same code or link can then be
     /// tried again for a minute in this process. A double click asks it once; it is asked again if the
-    /// shared store was down after it: let it find whom it has made. Without it everybody is let in, with [`VerifiedEmail::session`].
+    /// shared store was down after it: let it find whom it has made. Default: everyone who reads a mail is logged in, with
+    /// [`VerifiedEmail::session`]; an error if the sessions have an
+    /// [`on_login`](crate::session::SessionsBuilder::on_login) of their own, which mail logins do not
+    /// call: see [`admit_everyone`](Self::admit_everyone).
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -153,6 +158,13 @@ impl PasswordlessLoginBuilder {
         Fut: Future<Output = Result<LocalSession, NotAdmitted>> + Send + 'static,
     {
         self.admission = Some(Admission::new(admit));
+        self
+    }
+
+    /// States that everyone who reads a mail is logged in, although the sessions decide with
+    /// [`on_login`](crate::session::SessionsBuilder::on_login) who may log in otherwise.
+    pub fn admit_everyone(mut self) -> Self {
+        self.admits_everyone = true;
         self
     }
 
@@ -221,6 +233,18 @@ impl PasswordlessLoginBuilder {
         let fits = |lifetime| (Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime);
         if !self.expires_in.is_none_or(fits) {
             problems.push(ConfigProblem::invalid("expires_in", "must be 1 second to a day"));
+        }
+        match (&self.admission, self.admits_everyone) {
+            (None, false) if self.sessions.has_login_hook() => {
+                let reason = "must be set, or admit_everyone, because the sessions have a login \
+                              hook, which logins by e-mail do not call";
+                problems.push(ConfigProblem::invalid("on_login", reason));
+            }
+            (Some(_), true) => {
+                let reason = "contradicts on_login";
+                problems.push(ConfigProblem::invalid("admit_everyone", reason));
+            }
+            _ => {}
         }
         let link_address = self.sessions.public_url().join(&paths.verify);
         let link_address = problems.note(link_address.map_err(|_| path_problem()));
@@ -291,16 +315,32 @@ impl fmt::Debug for PasswordlessLoginBuilder {
 mod tests {
     use super::*;
     use crate::http_client::Nowhere;
+    use crate::session::SessionsBuilder;
     use crate::{Scalekit, SessionSecret};
 
     fn sessions() -> Sessions {
+        sessions_builder().build().unwrap()
+    }
+
+    fn sessions_builder() -> SessionsBuilder {
         let scalekit = Scalekit::builder("https://acme.test", "skc_1", "hush");
         Sessions::builder(scalekit.http_client(Nowhere).build().unwrap())
             .secret(SessionSecret::generate().unwrap())
             .redirect_uri("https://app.test/auth/callback")
             .logout_path("/mail/send")
-            .build()
-            .unwrap()
+    }
+
+    #[test]
+    fn a_login_hook_of_the_sessions_is_not_bypassed_unless_stated() {
+        let sessions = sessions_builder().on_login(|_| async { Err(NotAdmitted::Refused) });
+        let sessions = sessions.build().unwrap();
+        let builder = || PasswordlessLogin::builder(&sessions);
+        let error = builder().build().unwrap_err().to_string();
+        assert!(error.starts_with("on_login: ") && error.contains("admit_everyone"), "{error}");
+        let refuse = |_| async { Err(NotAdmitted::Refused) };
+        assert!(builder().on_login(refuse).build().is_ok());
+        assert!(builder().admit_everyone().build().is_ok());
+        assert!(builder().on_login(refuse).admit_everyone().build().is_err());
     }
 
     #[test]

@@ -291,6 +291,11 @@ impl Sessions {
         &self.0.keys
     }
 
+    /// Whether the app decides who may log in.
+    pub(crate) fn has_login_hook(&self) -> bool {
+        self.0.admission.is_some()
+    }
+
     pub(crate) fn store(&self) -> &dyn SharedStore {
         &*self.0.store
     }
