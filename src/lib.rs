@@ -100,6 +100,7 @@
 //! | nobody is logged in, the session is over | as on all cookie routes | `SessionRejection::answer` |
 //! | a forged, foreign, used or late `state`; a parameter twice; nothing to verify; consent denied | 400 in our own words, attempt ended, the account stays inactive | `ConnectFailure::status`, `ConnectFailure::ends_attempt` |
 //! | somebody else than who began, a page of another site | 403, the account stays inactive | `ConnectFailure::status` |
+//! | a return without a session | 302 to the login, which ends at the page with the button; the return is spent | `VerifyUser::log_in_first` |
 //! | the environment does not answer | 503 with `Retry-After`, the attempt goes on | `ConnectFailure::status`, `ConnectFailure::ends_attempt` |
 //!
 //! Defaults are small JSON, `{"error": .., "message": ..}`, or for browsers a small page. Every

@@ -77,6 +77,11 @@ impl ReturnTo {
         form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == parameter)
     }
 
+    /// Whether it is the environment's return from a consent, whose address must not be repeated.
+    pub(crate) fn is_single_use(&self) -> bool {
+        self.has("auth_request_id")
+    }
+
     /// Whether it leads to this path.
     pub(crate) fn is_path(&self, path: &str) -> bool {
         self.path() == path.trim_end_matches('/')

@@ -71,6 +71,7 @@ pub(crate) fn page_to_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -
         sessions.backchannel_logout_path(),
     ];
     wanted
-        .filter(|page| !circle.iter().any(|path| page.is_path(path)) && !page.has(LAUNCH))
+        .filter(|page| !circle.iter().any(|path| page.is_path(path)))
+        .filter(|page| !page.has(LAUNCH) && !page.is_single_use())
         .unwrap_or_else(ReturnTo::root)
 }

@@ -16,9 +16,13 @@
 //!    says whose it is.
 //! 2. Each attempt has a random `state`, kept with who began it in a sealed cookie that lives ten
 //!    minutes and is good for one return, in this browser.
-//! 3. A return counts if its `state` is of such a cookie (compared in constant time) and the person
+//! 3. A return is accepted if its `state` is of such a cookie (compared in constant time) and the person
 //!    who is logged in is who began; Scalekit then compares the identifier too.
-//! 4. The browser goes where the API says, if that is http or https; else to the app's
+//! 4. A return can be used once, in whatever browser it arrives: the shared store keeps which ones are
+//!    expected. One that is rejected is spent too, so that its address is of no use to whoever learns
+//!    of it. Without a session it ends at the login, which leads to the page with the button and
+//!    does not repeat the address. Only while Scalekit does not respond can the same browser use it again.
+//! 5. The browser goes where the API says, if that is http or https; else to the app's
 //!    [page with the button](ConnectAccountBuilder::start_page).
 //!
 //! ```
@@ -52,6 +56,7 @@
 mod answer;
 mod attempt;
 mod builder;
+mod expected_return;
 #[cfg(feature = "axum")]
 mod router;
 mod start;
@@ -110,7 +115,7 @@ impl ConnectAccount {
     /// The service that users come back to.
     #[must_use]
     pub fn verify(&self) -> RequireSessionService<VerifyUser> {
-        RequireSession::new(&self.0.sessions).layer(VerifyUser(self.clone()))
+        RequireSession::new(&self.0.sessions).optional().layer(VerifyUser(self.clone()))
     }
 
     /// Where [`start`](Self::start) is to be mounted: `/connect/` and the connection's name unless

@@ -51,6 +51,7 @@ impl StartConnecting {
             })?;
         let cookies = self.0.0.sessions.keep_attempt(&attempt, request.headers());
         let cookies = cookies.ok_or(ConnectFailure::Misconfigured)?;
+        self.0.expect_return(attempt.state()).await?;
 
         let account = AccountKey::of(&self.0.0.connection_name, identifier);
         let accounts = self.0.accounts();

@@ -1,14 +1,16 @@
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use url::Url;
 
-use super::ConnectAccount;
 use super::answer::ConnectFailure;
 use super::attempt::ConnectAttempt;
+use super::{ConnectAccount, Inner};
 use crate::api::ApiError;
-use crate::auth_routes::{answering_service, redirect};
+use crate::auth_routes::{answering_service, conceal_address, redirect};
 use crate::oauth::is_error_code;
 use crate::query::Parameter;
+use crate::rejection::Renderer;
+use crate::require_session::{LoginRequired, SessionRejection};
 use crate::session::Session;
 use crate::telemetry;
 
@@ -16,84 +18,108 @@ use crate::telemetry;
 /// [`RequireSession`](crate::RequireSession).
 ///
 /// Activates the account only if the return answers an attempt of this very browser and the person
-/// who is logged in is who began it. Ends the attempt in any case, unless the environment does not
-/// answer.
+/// who is logged in is who began it. Spends the return and ends the attempt in any case, unless the
+/// environment does not answer.
 #[derive(Clone, Debug)]
 pub struct VerifyUser(pub(super) ConnectAccount);
 
 impl VerifyUser {
     async fn answer(&self, request: Request<()>) -> Response<Bytes> {
-        let (state, returned) = Returned::read(&request);
-        let (attempt, end_attempt) = match &state {
-            Some(state) => ConnectAttempt::find(&self.0, request.headers(), state),
-            None => (None, None),
+        let connect = &self.0;
+        let Returned { state, auth_request_id } = match Returned::read(&request) {
+            Ok(returned) => returned,
+            Err(failure) => return connect.refuse(failure, &request, None),
         };
-        let verified = match (returned, &attempt) {
-            (Ok(returned), Some(attempt)) => self.verify(&returned, attempt, &request).await,
-            (Ok(_), None) => Err(ConnectFailure::AttemptUnknown),
-            (Err(failure), _) => Err(failure),
+        let (attempt, end_attempt) = ConnectAttempt::find(connect, request.headers(), &state);
+        // Before anything else: whatever becomes of it, nobody can use it later.
+        let spent = connect.spend_return(&state, auth_request_id.as_deref().ok()).await;
+        let Some(session) = request.extensions().get::<Session>() else {
+            return self.log_in_first(&request, end_attempt);
+        };
+        let verified = match (spent, auth_request_id, attempt) {
+            (_, Err(failure), _) | (Err(failure), ..) => Err(failure),
+            (Ok(()), Ok(_), None) => Err(ConnectFailure::AttemptUnknown),
+            (Ok(()), Ok(id), Some(attempt)) => {
+                let verified = self.verify(&id, &attempt, session).await;
+                if verified == Err(ConnectFailure::Unavailable) {
+                    connect.restore_return(&state, &id).await;
+                }
+                verified
+            }
         };
         match verified {
             Ok(target) => {
                 telemetry::account_connected();
-                let target = target.as_ref().map_or(self.0.0.start_page.as_str(), Url::as_str);
+                let target = target.as_ref().map_or(connect.0.start_page.as_str(), Url::as_str);
                 redirect(StatusCode::SEE_OTHER, target, end_attempt)
             }
-            Err(failure) => self.0.refuse(failure, &request, end_attempt),
+            Err(failure) => connect.refuse(failure, &request, end_attempt),
         }
     }
 
     async fn verify(
         &self,
-        returned: &Returned,
+        auth_request_id: &str,
         attempt: &ConnectAttempt,
-        request: &Request<()>,
+        session: &Session,
     ) -> Result<Option<Url>, ConnectFailure> {
-        let session = request.extensions().get::<Session>();
-        let session = session.ok_or(ConnectFailure::Misconfigured)?;
         let identifier = self.0.identifier(session);
         if !attempt.is_of(&self.0, session, &identifier) {
             return Err(ConnectFailure::OtherPerson);
         }
-        let verified = self.0.accounts().verify_user(&returned.auth_request_id, &identifier).await;
+        let verified = self.0.accounts().verify_user(auth_request_id, &identifier).await;
         verified.map_err(|error| match error {
             ApiError::Forbidden(_) => ConnectFailure::OtherPerson,
             ApiError::InvalidRequest(_) | ApiError::NotFound(_) => ConnectFailure::NothingToVerify,
             error => ConnectFailure::of_api(&error),
         })
     }
+
+    /// The login leads to the page with the button: the address of the return stays out of it.
+    fn log_in_first(
+        &self,
+        request: &Request<()>,
+        end_attempt: Option<HeaderValue>,
+    ) -> Response<Bytes> {
+        let Inner { sessions, start_page, .. } = &*self.0.0;
+        let login = LoginRequired::with_page(request, sessions, start_page);
+        let mut response = Renderer::default().render(SessionRejection::NoSession(login), request);
+        response.headers_mut().extend(end_attempt.map(|cookie| (header::SET_COOKIE, cookie)));
+        conceal_address(response.headers_mut());
+        response
+    }
 }
 
 answering_service!(VerifyUser);
 
-/// What the environment sends back in the address.
+/// What the environment sends back in the address: the `state` (the first, if there are several) and
+/// the id of the consent, or why there is none. An address that is not in order ends its attempt too.
 struct Returned {
-    auth_request_id: String,
+    state: String,
+    auth_request_id: Result<String, ConnectFailure>,
 }
 
 impl Returned {
-    /// The `state` (of several the first), and what came with it: an address that is not in order
-    /// ends its attempt too.
-    fn read(request: &Request<()>) -> (Option<String>, Result<Self, ConnectFailure>) {
+    fn read(request: &Request<()>) -> Result<Self, ConnectFailure> {
         if request.method() != Method::GET {
-            return (None, Err(ConnectFailure::MethodNotAllowed { allow: "GET" }));
+            return Err(ConnectFailure::MethodNotAllowed { allow: "GET" });
         }
         let query = request.uri().query().unwrap_or_default();
         let parameters =
             ["auth_request_id", "state", "error"].map(|name| Parameter::of(query, name));
         let is_repeated = parameters.iter().any(|parameter| parameter.is_repeated);
         let [auth_request_id, state, error] = parameters.map(|parameter| parameter.first);
-        let returned = match (auth_request_id, &state, error) {
+        let auth_request_id = match (auth_request_id, error) {
             _ if is_repeated => Err(ConnectFailure::MalformedRequest),
-            (_, _, Some(code)) => {
-                let code = Some(code).filter(|code| is_error_code(code));
-                Err(ConnectFailure::NotAllowed { code })
-            }
-            (Some(auth_request_id), Some(_), None) if !auth_request_id.is_empty() => {
-                Ok(Self { auth_request_id })
-            }
+            (_, Some(code)) => Err(ConnectFailure::NotAllowed {
+                code: Some(code).filter(|code| is_error_code(code)),
+            }),
+            (Some(id), None) if !id.is_empty() => Ok(id),
             _ => Err(ConnectFailure::MalformedRequest),
         };
-        (state, returned)
+        match state {
+            Some(state) => Ok(Self { state, auth_request_id }),
+            None => Err(auth_request_id.err().unwrap_or(ConnectFailure::MalformedRequest)),
+        }
     }
 }

@@ -177,8 +177,9 @@ impl PasswordlessLogin {
     fn page_to_return_to(&self, fields: &Fields) -> ReturnTo {
         let routes = self.0.paths.all().into_iter().chain(own_paths(&self.0.sessions));
         let is_link = |page: &ReturnTo| page.is_below(self.verify_path());
-        let leads_back =
-            |page: &ReturnTo| is_link(page) || routes.clone().any(|path| page.is_path(path));
+        let leads_back = |page: &ReturnTo| {
+            is_link(page) || page.is_single_use() || routes.clone().any(|path| page.is_path(path))
+        };
         let wanted = fields.get("return_to").and_then(ReturnTo::parse);
         wanted.filter(|page| !leads_back(page)).unwrap_or_else(ReturnTo::root)
     }

@@ -36,14 +36,20 @@ pub struct LoginRequired {
 
 impl LoginRequired {
     pub(crate) fn of<B>(request: &Request<B>, sessions: &Sessions, cookie: Cookie) -> Self {
-        let here = || original_uri(request).path_and_query().map_or("/", |path| path.as_str());
-        let login = is_navigation(request)
-            .then(|| with_return_to(sessions.login_path(), ReturnTo::parse(here()).as_ref()));
+        let here = original_uri(request).path_and_query().map_or("/", |path| path.as_str());
         let clear_cookies = match cookie {
             Cookie::Kept => Vec::new(),
             Cookie::Taken => sessions.cookies().clear_session(request.headers()),
         };
-        Self { login, clear_cookies }
+        Self { clear_cookies, ..Self::with_page(request, sessions, here) }
+    }
+
+    /// For a login that ends at `page`, wherever the request goes.
+    pub(crate) fn with_page<B>(request: &Request<B>, sessions: &Sessions, page: &str) -> Self {
+        let page = || ReturnTo::parse(page).filter(|page| !page.is_single_use());
+        let login =
+            is_navigation(request).then(|| with_return_to(sessions.login_path(), page().as_ref()));
+        Self { login, clear_cookies: Vec::new() }
     }
 
     pub(super) fn into_cleared_cookies(self) -> Vec<HeaderValue> {

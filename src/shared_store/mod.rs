@@ -202,6 +202,8 @@ impl fmt::Debug for StoreKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Purpose {
+    /// Returns from the consent to a connected account, expected and spent.
+    ConnectReturn,
     /// How often a session was refreshed at least.
     Generation,
     /// Launch tokens of IdP-initiated logins that were used.

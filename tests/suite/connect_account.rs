@@ -89,7 +89,7 @@ async fn an_account_is_active_once_its_user_is_verified() {
     assert!(scene.is_active(JANE));
     assert_eq!(attempts(&jane), 0);
 
-    // L2: it is good once.
+    // It can be used once.
     let again = jane.open(&back).await;
     assert_eq!(again.status(), StatusCode::BAD_REQUEST);
     assert_eq!(failure(&again), &ConnectFailure::AttemptUnknown);
@@ -109,13 +109,14 @@ async fn another_users_return_is_refused_and_the_account_stays_inactive() {
     assert_eq!(failure(&refused), &ConnectFailure::AttemptUnknown);
 
     // Jane's browser, where John has logged in meanwhile.
+    let back = scene.consented(&mut jane).await;
     john.clone_from(&jane);
     let done = john.log_in(scene.sandbox(), JOHN).await;
     assert_eq!(done.status(), StatusCode::SEE_OTHER);
     let refused = john.open(&back).await;
     assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{}", refused.text());
     assert_eq!(failure(&refused), &ConnectFailure::OtherPerson);
-    assert_eq!(attempts(&john), 0, "the attempt is over");
+    assert_eq!(attempts(&john), 1, "the attempt is over, and the other one cannot be completed");
     assert!(!scene.is_active(JANE) && !scene.is_active(JOHN));
 }
 
@@ -131,6 +132,7 @@ async fn a_victim_does_not_connect_their_mailbox_to_who_sent_the_link() {
     let refused = jane.open(&back).await;
     assert_eq!(failure(&refused), &ConnectFailure::AttemptUnknown);
     // With her own state, what John began is still not hers: Scalekit compares the identifier.
+    let back = scene.consented(&mut john).await;
     let mixed = with_parameters(&back, &[("state", &parameter(&hers, "state").unwrap())]);
     let refused = jane.open(&mixed).await;
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
@@ -139,44 +141,65 @@ async fn a_victim_does_not_connect_their_mailbox_to_who_sent_the_link() {
 }
 
 #[tokio::test]
-async fn l2_l4_a_forged_missing_or_repeated_parameter_is_refused() {
-    let scene = Scene::new();
-    let mut jane = scene.logged_in(JANE).await;
-    let back = scene.consented(&mut jane).await;
-    let state = parameter(&back, "state").unwrap();
-    let (id, kept) = (parameter(&back, "auth_request_id").unwrap(), jane.clone());
-    let same_start = format!("{}{}", &state[..8], "A".repeat(35));
-    let verify = |query: &str| format!("/connect/gmail/verify?{query}");
-    for (target, expected) in [
-        (with_parameters(&back, &[("state", &same_start)]), ConnectFailure::AttemptUnknown),
-        (with_parameters(&back, &[("state", "short")]), ConnectFailure::AttemptUnknown),
-        (with_parameters(&back, &[("state", "")]), ConnectFailure::AttemptUnknown),
-        (with_parameters(&back, &[("state", "ééééééééééé")]), ConnectFailure::AttemptUnknown),
-        (format!("{back}&state={state}"), ConnectFailure::MalformedRequest),
-        (format!("{back}&auth_request_id={id}"), ConnectFailure::MalformedRequest),
-        (verify(&format!("state={state}")), ConnectFailure::MalformedRequest),
-        (verify(&format!("auth_request_id={id}")), ConnectFailure::MalformedRequest),
-        (verify(""), ConnectFailure::MalformedRequest),
-        (verify(&format!("state={state}&auth_request_id=forged")), ConnectFailure::NothingToVerify),
+async fn a_forged_missing_or_repeated_parameter_is_refused_and_ends_the_attempt() {
+    let verify = |query: String| format!("/connect/gmail/verify?{query}");
+    type Change = fn(&str, &str, &str) -> String;
+    let changes: [(Change, ConnectFailure); 9] = [
         (
-            verify(&format!("state={state}&error=access_denied&error_description=%3Cb%3EHi")),
+            |_, state, _| format!("auth_request_id=a&state={}{}", &state[..8], "A".repeat(35)),
+            ConnectFailure::AttemptUnknown,
+        ),
+        (|_, _, _| "auth_request_id=a&state=short".to_owned(), ConnectFailure::AttemptUnknown),
+        (|_, _, _| "auth_request_id=a&state=".to_owned(), ConnectFailure::AttemptUnknown),
+        (
+            |_, _, _| "auth_request_id=a&state=%C3%A9%C3%A9%C3%A9%C3%A9".to_owned(),
+            ConnectFailure::AttemptUnknown,
+        ),
+        (|query, state, _| format!("{query}&state={state}"), ConnectFailure::MalformedRequest),
+        (|query, _, id| format!("{query}&auth_request_id={id}"), ConnectFailure::MalformedRequest),
+        (|_, state, _| format!("state={state}"), ConnectFailure::MalformedRequest),
+        (|_, _, id| format!("auth_request_id={id}"), ConnectFailure::MalformedRequest),
+        (|_, _, _| String::new(), ConnectFailure::MalformedRequest),
+    ];
+    let refusals: [(Change, ConnectFailure); 3] = [
+        (
+            |_, state, _| format!("state={state}&auth_request_id=forged"),
+            ConnectFailure::NothingToVerify,
+        ),
+        (
+            |_, state, _| format!("state={state}&error=access_denied&error_description=%3Cb%3EHi"),
             ConnectFailure::NotAllowed { code: Some("access_denied".to_owned()) },
         ),
         (
-            verify(&format!("state={state}&error=%3Cscript%3E")),
+            |_, state, _| format!("state={state}&error=%3Cscript%3E"),
             ConnectFailure::NotAllowed { code: None },
         ),
-    ] {
-        let mut browser = kept.clone();
-        let refused = browser.open(&target).await;
+    ];
+    for (change, expected) in changes.into_iter().chain(refusals) {
+        let scene = Scene::new();
+        let mut jane = scene.logged_in(JANE).await;
+        let back = scene.consented(&mut jane).await;
+        let state = parameter(&back, "state").unwrap();
+        let id = parameter(&back, "auth_request_id").unwrap();
+        let target = verify(change(back.split_once('?').unwrap().1, &state, &id));
+        let refused = jane.open(&target).await;
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{target}");
         assert_eq!(failure(&refused), &expected, "{target}");
         refused.assert_private();
         assert!(!refused.text().contains("<b>") && !refused.text().contains("script"));
         assert!(!scene.is_active(JANE), "{target}");
+        // Only an address with the state, or its beginning, has ended the attempt.
+        let is_spent = target.contains(&format!("state={}", &state[..8]));
+        let then = jane.open(&back).await;
+        assert_eq!(then.status() == StatusCode::BAD_REQUEST, is_spent, "{target}");
     }
-    // C5: a cookie that was tampered with is none.
-    let mut jane = kept.clone();
+}
+
+#[tokio::test]
+async fn a_cookie_that_was_tampered_with_is_no_attempt() {
+    let scene = Scene::new();
+    let mut jane = scene.logged_in(JANE).await;
+    let back = scene.consented(&mut jane).await;
     let name = jane.names_with("_connect_").remove(0);
     let (start, end) = jane.cookie(&name).unwrap().split_at(40);
     let other = if end.starts_with('A') { "B" } else { "A" };
@@ -228,19 +251,82 @@ async fn nobody_connects_without_a_session() {
 }
 
 #[tokio::test]
-async fn a_return_to_an_expired_session_goes_on_after_the_login() {
+async fn a_return_that_was_refused_is_of_no_use_to_whoever_learns_of_it() {
+    let scene = Scene::new();
+    let mut john = scene.logged_in(JOHN).await;
+    // John has Jane open the link, and later learns the address of the page that refused her.
+    for late in [0, 700] {
+        let back = scene.consented(&mut john).await;
+        scene.world.advance(late);
+        let mut jane = scene.logged_in(JANE).await;
+        assert_eq!(failure(&jane.open(&back).await), &ConnectFailure::AttemptUnknown);
+        let refused = john.open(&back).await;
+        assert_eq!(failure(&refused), &ConnectFailure::AttemptUnknown);
+        // Nor under the state of another attempt of his.
+        let other = scene.consented(&mut john).await;
+        let mixed = with_parameters(&back, &[("state", &parameter(&other, "state").unwrap())]);
+        let refused = john.open(&mixed).await;
+        assert_eq!(failure(&refused), &ConnectFailure::AttemptUnknown);
+        assert!(!scene.is_active(JOHN));
+    }
+}
+
+#[tokio::test]
+async fn a_return_without_a_session_is_spent_and_not_copied_into_the_login() {
+    let scene = Scene::with(|connect| connect.start_page("/settings/accounts"));
+    let mut john = scene.logged_in(JOHN).await;
+    let back = scene.consented(&mut john).await;
+    let mut visitor = Browser::new(&scene.app, scene.sandbox());
+    let login = visitor.open(&back).await;
+    assert_eq!(
+        (login.status(), login.location()),
+        (StatusCode::FOUND, "/login?return_to=%2Fsettings%2Faccounts")
+    );
+    assert_eq!(login.header("referrer-policy"), Some("no-referrer"));
+    assert_eq!(failure(&john.open(&back).await), &ConnectFailure::AttemptUnknown);
+    assert!(!scene.is_active(JOHN));
+
+    // So it is when the session has ended during the consent.
+    let back = scene.consented(&mut john).await;
+    let name = scene.world.sessions.cookie_name().to_owned();
+    john.plant(&name, "over");
+    let login = john.open(&back).await;
+    assert_eq!(login.location(), "/login?return_to=%2Fsettings%2Faccounts");
+    assert_eq!(attempts(&john), 0);
+    let fetched = Browser::new(&scene.app, scene.sandbox()).fetch(&back).await;
+    assert_eq!(fetched.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn no_login_ends_at_the_address_of_a_return() {
+    let scene = Scene::new();
+    let mut john = scene.logged_in(JOHN).await;
+    let back = scene.consented(&mut john).await;
+    let back = back.strip_prefix(ORIGIN).unwrap();
+    // The app has put its own layer around the routes.
+    let sessions = &scene.world.sessions;
+    let connect = ConnectAccount::builder(sessions, "gmail").build().unwrap();
+    let app = connect.routes().layer(tower_scalekit::RequireSession::new(sessions));
+    let login = Browser::new(&app, scene.sandbox()).open(back).await;
+    assert_eq!((login.status(), login.location()), (StatusCode::FOUND, "/login"));
+
+    let mut visitor = Browser::new(&scene.app, scene.sandbox());
+    let page: String = url::form_urlencoded::byte_serialize(back.as_bytes()).collect();
+    let authorization = visitor.start_login(&format!("/login?return_to={page}")).await;
+    let callback = scene.sandbox().log_in(&authorization, JANE).unwrap();
+    assert_eq!(visitor.open(&callback).await.location(), "/");
+}
+
+#[tokio::test]
+async fn of_two_identical_returns_at_once_one_is_accepted() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     let back = scene.consented(&mut jane).await;
-    let name = scene.world.sessions.cookie_name().to_owned();
-    jane.plant(&name, "over");
-    let login = jane.open(&back).await;
-    assert_eq!(login.status(), StatusCode::FOUND);
-    let authorization = jane.start_login(login.location()).await;
-    let callback = scene.sandbox().log_in(&authorization, JANE).unwrap();
-    let done = jane.open(&callback).await;
-    assert!(done.location().starts_with("/connect/gmail/verify?"), "{}", done.location());
-    assert_eq!(jane.open(done.location()).await.location(), AFTERWARDS);
+    let mut other_tab = jane.clone();
+    let (one, two) = futures::future::join(jane.open(&back), other_tab.open(&back)).await;
+    let mut statuses = [one.status(), two.status()];
+    statuses.sort();
+    assert_eq!(statuses, [StatusCode::SEE_OTHER, StatusCode::BAD_REQUEST]);
     assert!(scene.is_active(JANE));
 }
 

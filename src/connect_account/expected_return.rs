@@ -1,0 +1,74 @@
+//! Returns that attempts wait for, in the shared store. Each can be used once, by anyone: a return
+//! that arrives in the wrong browser or without a session is spent, so that nobody can use its address
+//! later.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+
+use super::{ConnectAccount, ConnectFailure};
+use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
+use crate::telemetry;
+
+/// Longer than the link of an attempt can be used, so that a late return is spent too.
+const EXPECTED_FOR: Duration = Duration::from_secs(60 * 60);
+/// Longer than the environment waits for the verification of a user.
+const SPENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+const EXPECTED: Bytes = Bytes::from_static(b"expected");
+const SPENT: Bytes = Bytes::from_static(b"spent");
+
+impl ConnectAccount {
+    /// Notes that a return with this `state` is expected.
+    pub(super) async fn expect_return(&self, state: &str) -> Result<(), ConnectFailure> {
+        let key = self.return_key("state", state);
+        in_time(self.0.sessions.store().put(&key, EXPECTED, EXPECTED_FOR))
+            .await
+            .map_err(unavailable)
+    }
+
+    /// Spends a return: its `state`, and the environment's id of the consent, which must not come
+    /// back under another `state`.
+    ///
+    /// # Errors
+    /// [`ConnectFailure::AttemptUnknown`] if either was spent before or is not expected.
+    pub(super) async fn spend_return(
+        &self,
+        state: &str,
+        auth_request_id: Option<&str>,
+    ) -> Result<(), ConnectFailure> {
+        let (store, key) = (self.0.sessions.store(), self.return_key("state", state));
+        let is_expected = in_time(store.remove_if(&key, EXPECTED)).await.map_err(unavailable)?;
+        if !is_expected {
+            return Err(ConnectFailure::AttemptUnknown);
+        }
+        let Some(id) = auth_request_id else { return Ok(()) };
+        let key = self.return_key("request", id);
+        let is_first = in_time(store.put_if_absent(&key, SPENT, SPENT_FOR)).await;
+        match is_first.map_err(unavailable)? {
+            true => Ok(()),
+            false => Err(ConnectFailure::AttemptUnknown),
+        }
+    }
+
+    /// Allows a return that was spent to be used again, because the environment did not respond.
+    pub(super) async fn restore_return(&self, state: &str, auth_request_id: &str) {
+        let (store, key) = (self.0.sessions.store(), self.return_key("request", auth_request_id));
+        let restored = in_time(store.remove_if(&key, SPENT)).await.map_err(unavailable);
+        if restored == Ok(true) {
+            let _ = self.expect_return(state).await;
+        }
+    }
+
+    fn return_key(&self, kind: &str, text: &str) -> StoreKey {
+        let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()));
+        StoreKey::new(Purpose::ConnectReturn, format!("{kind} {hash}"))
+    }
+}
+
+fn unavailable(error: StoreError) -> ConnectFailure {
+    telemetry::internal_error("connect_account", &error);
+    ConnectFailure::Unavailable
+}
