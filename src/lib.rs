@@ -89,7 +89,8 @@
 //! | situation | the routes of a login by e-mail | decided in `passwordless_login/answer.rs` |
 //! |---|---|---|
 //! | a wrong or expired code; a link that is used or expired, after its button; a link of another browser under `same_browser_only`; a forged state | 400, the attempt goes on, a live session left alone | `PasswordlessFailure::status` |
-//! | the sixth code, the third mail in a minute | 429 that says how to go on | `PasswordlessFailure::status` |
+//! | the sixth code in a login, a second one where ten were wrong for the address that day, the third mail in a minute, too many in a day or for a client | 429 that says how to go on | `PasswordlessFailure::status`, by `PasswordlessLogin::{count_code, count_mail}` |
+//! | an address that the environment does not accept | as if a mail had been sent | `PasswordlessLogin::undelivered` |
 //! | somebody who may not log in here | 403, told to nobody but the reader of the mail | `PasswordlessFailure::status` |
 //! | a link in another browser, or seen by a scanner | a page whose button goes on; nothing is used up | `Link::answer` |
 //! | a page of another site sends one of the forms | 403 | `PasswordlessFailure::status`, by `origin::initiator` |

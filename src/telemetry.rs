@@ -117,6 +117,15 @@ pub(crate) fn webhook_received(outcome: &'static str) {
     count!("tower_scalekit_webhooks_total", "outcome" => outcome);
 }
 
+/// No client can be told from another, so that their mails are not limited: said once.
+pub(crate) fn unknown_client() {
+    tracing::warn!(
+        target: TARGET,
+        "unknown_client: requests for e-mails have no public peer address, so the limit per client \
+         is not applied; set PasswordlessLoginBuilder::client_key"
+    );
+}
+
 /// Session cookies without `Secure` are in use: said once, at build time.
 pub(crate) fn development_cookies() {
     tracing::warn!(

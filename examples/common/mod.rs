@@ -92,6 +92,8 @@ impl Setup {
             stop.await;
             let _ = draining.send(());
         };
+        // With the peer's address, which limits per client need.
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(self.listener, app).with_graceful_shutdown(stopped);
         let mut serving = pin!(serving.into_future());
         tokio::select! {

@@ -12,10 +12,12 @@ mod me;
 mod page;
 mod pages;
 
+use std::net::SocketAddr;
+
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Response, header};
+use axum::extract::{ConnectInfo, Query, State};
+use axum::http::{HeaderMap, Request, Response, header};
 use axum::response::Html;
 use axum::routing::get;
 use serde::Deserialize;
@@ -41,6 +43,8 @@ async fn main() {
     // Whoever reads the mail is let in, as a user of that address; `on_login` would look them up.
     let login = PasswordlessLogin::builder(&sessions)
         .template_variable("app", "Acme Projects")
+        .client_key(peer)
+        .max_emails_per_client(30)
         .link_page(pages::link_question)
         .on_rejection(in_our_style)
         .build();
@@ -61,6 +65,13 @@ async fn main() {
         .route_service(sessions.logout_callback_path(), sessions.logout_callback())
         .with_state(App { login, outbox });
     setup.serve(app).await;
+}
+
+/// The client that the limit on mails is for. Behind a reverse proxy, use the header that it sets
+/// instead: here all clients would be the proxy.
+fn peer(request: &Request<()>) -> Option<String> {
+    let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
+    Some(peer.ip().to_string())
 }
 
 #[derive(Deserialize)]

@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
 use super::{ConnectAccount, ConnectFailure};
+use crate::hash::hash_parts;
 use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
 use crate::telemetry;
 
@@ -63,8 +63,8 @@ impl ConnectAccount {
     }
 
     fn return_key(&self, kind: &str, text: &str) -> StoreKey {
-        let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()));
-        StoreKey::new(Purpose::ConnectReturn, format!("{kind} {hash}"))
+        let hash = URL_SAFE_NO_PAD.encode(hash_parts([kind, text]));
+        self.0.sessions.store_key(Purpose::ConnectReturn, &hash)
     }
 }
 

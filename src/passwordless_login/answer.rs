@@ -64,11 +64,11 @@ pub enum PasswordlessFailure {
     /// The `state` that came back is not of an attempt of this browser: the link is somebody
     /// else's.
     StateRefused,
-    /// Five codes were tried in ten minutes.
+    /// Five codes were tried in this login, or ten for this address in a day and one in this login.
     TooManyAttempts,
-    /// Two mails went to the address within a minute.
+    /// A limit on mails to the address, or for the client, is exceeded.
     TooManyMails {
-        /// When to try again, if the environment tells; a minute otherwise.
+        /// When to try again, if known; a minute otherwise.
         retry_after: Option<Duration>,
     },
     /// The environment, the shared store, or whoever knows your people does not answer.
@@ -217,8 +217,11 @@ impl PasswordlessFailure {
             Self::TooManyAttempts => {
                 "Too many codes were tried; start again and ask for a new e-mail"
             }
+            Self::TooManyMails { retry_after: Some(wait) } if *wait > MAILS_WITHIN => {
+                "Too many e-mails were requested; try again later"
+            }
             Self::TooManyMails { .. } => {
-                "Too many e-mails went to this address; wait a minute, then ask again"
+                "Too many e-mails were requested; wait a minute, then ask again"
             }
             Self::Unavailable => "The login service does not answer at the moment; try it again",
         }

@@ -19,8 +19,7 @@ use crate::session::{Attempt, AttemptKind, Sessions};
 /// can have another mail.
 const KEPT_AFTER_EXPIRY: Duration = Duration::minutes(10);
 /// The environment's default, for one that does not tell.
-const UNTOLD_LIFETIME: Duration = Duration::minutes(5);
-const MAX_LIFETIME: Duration = Duration::days(1);
+pub(super) const UNTOLD_LIFETIME: Duration = Duration::minutes(5);
 /// Longer ones would not leave room for the rest in a cookie.
 const MAX_RETURN_TO_BYTES: usize = 1500;
 
@@ -34,6 +33,8 @@ pub(super) struct MailAttempt {
     pub(super) email: String,
     pub(super) passwordless_type: Option<PasswordlessType>,
     pub(super) return_to: ReturnTo,
+    /// Whether the environment knows of it; else it looks the same and no code is right.
+    pub(super) is_delivered: bool,
     mailed_at: OffsetDateTime,
     pub(super) expires_at: OffsetDateTime,
 }
@@ -70,6 +71,16 @@ struct Content<'a> {
     mailed_at: i64,
     #[serde(rename = "e")]
     expires_at: i64,
+    /// 0 or 1, of the same length.
+    #[serde(rename = "d")]
+    is_delivered: u8,
+}
+
+/// What the environment says of a mail, or would.
+#[derive(Clone)]
+pub(super) struct Delivery {
+    pub(super) sent: SentMail,
+    pub(super) is_delivered: bool,
 }
 
 impl MailAttempt {
@@ -77,9 +88,11 @@ impl MailAttempt {
         names: AttemptNames,
         email: &str,
         return_to: &ReturnTo,
-        sent: &SentMail,
+        delivery: &Delivery,
+        max_lifetime: StdDuration,
         now: OffsetDateTime,
     ) -> Self {
+        let Delivery { sent, is_delivered } = delivery;
         let fits = return_to.as_str().len() <= MAX_RETURN_TO_BYTES;
         Self {
             id: names.id,
@@ -88,18 +101,25 @@ impl MailAttempt {
             email: email.to_owned(),
             passwordless_type: sent.passwordless_type.clone(),
             return_to: if fits { return_to.clone() } else { ReturnTo::root() },
+            is_delivered: *is_delivered,
             mailed_at: now,
-            expires_at: expires_at(sent, now),
+            expires_at: expires_at(sent, max_lifetime, now),
         }
     }
 
     /// The attempt after one more mail, whose request may be another one.
-    pub(super) fn mailed(self, sent: &SentMail, now: OffsetDateTime) -> Self {
+    pub(super) fn mailed(
+        self,
+        Delivery { sent, is_delivered }: &Delivery,
+        max_lifetime: StdDuration,
+        now: OffsetDateTime,
+    ) -> Self {
         Self {
+            is_delivered: *is_delivered,
             auth_request_id: sent.auth_request_id.clone(),
             passwordless_type: sent.passwordless_type.clone().or(self.passwordless_type),
             mailed_at: now,
-            expires_at: expires_at(sent, now),
+            expires_at: expires_at(sent, max_lifetime, now),
             ..self
         }
     }
@@ -164,6 +184,7 @@ impl Attempt for MailAttempt {
             return_to: self.return_to.as_str().into(),
             mailed_at: unix_millis(self.mailed_at),
             expires_at: unix_millis(self.expires_at),
+            is_delivered: self.is_delivered.into(),
         };
         serde_json::to_vec(&content).ok().map(Zeroizing::new)
     }
@@ -179,16 +200,18 @@ impl Attempt for MailAttempt {
             return_to: ReturnTo::parse(&content.return_to)?,
             mailed_at: from_millis(content.mailed_at)?,
             expires_at: from_millis(content.expires_at)?,
+            is_delivered: content.is_delivered != 0,
         })
     }
 }
 
-/// Until when what was sent is good.
-fn expires_at(sent: &SentMail, now: OffsetDateTime) -> OffsetDateTime {
+/// Until when what was sent is accepted.
+fn expires_at(sent: &SentMail, max_lifetime: StdDuration, now: OffsetDateTime) -> OffsetDateTime {
     // Two clocks may differ: what counts from now is the better word.
     let lifetime = sent.expires_in.and_then(|told| Duration::try_from(told).ok());
     let told = lifetime.or_else(|| Some((sent.expires_at? - now).max(Duration::ZERO)));
-    now + told.unwrap_or(UNTOLD_LIFETIME).min(MAX_LIFETIME)
+    let max = Duration::try_from(max_lifetime).unwrap_or(UNTOLD_LIFETIME);
+    now + told.unwrap_or(UNTOLD_LIFETIME).min(max)
 }
 
 fn from_millis(millis: i64) -> Option<OffsetDateTime> {

@@ -1,14 +1,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderMap, Request, Response};
 
 use super::answer::PasswordlessRejection;
+use super::before_send::{BeforeSend, SendDenied};
 use super::completing::{SHARED_FOR, UNFINISHED_FOR};
+use super::limits::{ClientKey, EmailLimits, public_peer};
 use super::link_question::LinkQuestion;
 use super::mailing::RESENT_FOR;
 use super::once::{Memory, Once};
@@ -18,7 +20,11 @@ use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::rejection::{Rejected, Renderer};
 use crate::session::{Admission, LocalSession, NotAdmitted, Sessions, is_plain_path};
 
+const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(10 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Each is kept with its time, in one value of the shared store.
+const MAX_EMAILS: usize = 1000;
 
 /// The app's own page for a link that was opened elsewhere.
 pub(super) type LinkPage = dyn Fn(&LinkQuestion) -> String + Send + Sync + 'static;
@@ -32,6 +38,10 @@ pub struct PasswordlessLoginBuilder {
     template: Option<MailTemplate>,
     template_variables: BTreeMap<String, String>,
     expires_in: Option<Duration>,
+    max_emails_per_address: usize,
+    max_emails_per_client: usize,
+    client_key: Arc<ClientKey>,
+    before_send: Option<BeforeSend>,
     same_browser_only: bool,
     admission: Option<Admission<VerifiedEmail>>,
     admits_everyone: bool,
@@ -62,6 +72,10 @@ impl PasswordlessLoginBuilder {
             template: None,
             template_variables: BTreeMap::new(),
             expires_in: None,
+            max_emails_per_address: 20,
+            max_emails_per_client: 60,
+            client_key: Arc::new(public_peer),
+            before_send: None,
             same_browser_only: false,
             admission: None,
             admits_everyone: false,
@@ -103,10 +117,97 @@ impl PasswordlessLoginBuilder {
         self
     }
 
-    /// How long codes and links are good, up to a day. The environment decides unless set: five
-    /// minutes.
+    /// Sets how long codes and links are valid, up to a day. Default: as the environment says (five
+    /// minutes unless the dashboard says otherwise), and at most ten minutes for codes.
+    ///
+    /// A longer lifetime does not allow more guesses: see the [limits](super#limits). It gives whoever
+    /// gets to see the mail more time.
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.expires_in = Some(lifetime);
+        self
+    }
+
+    /// Sets how many mails are sent to one address in 24 hours, resends included. Default: 20. Further
+    /// requests are rejected with 429.
+    pub fn max_emails_per_address(mut self, per_day: usize) -> Self {
+        self.max_emails_per_address = per_day;
+        self
+    }
+
+    /// Sets how many mails are sent for one [client](Self::client_key) in an hour, resends included.
+    /// Default: 60. Further requests are rejected with 429.
+    pub fn max_emails_per_client(mut self, per_hour: usize) -> Self {
+        self.max_emails_per_client = per_hour;
+        self
+    }
+
+    /// Sets what identifies the client of a request; `None` exempts the request from the limit per
+    /// client.
+    ///
+    /// Default: the IP address of `axum::extract::ConnectInfo<SocketAddr>` (feature `axum`; serve with
+    /// `into_make_service_with_connect_info`) or of a `SocketAddr` in the request's extensions, if it
+    /// is public; of IPv6 the /64 network. A private address is most likely that of a reverse proxy,
+    /// which all clients share.
+    ///
+    /// No header is read by default, because a client can send any. Behind a reverse proxy, use the
+    /// one that your proxy sets and never passes through:
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// # use tower_scalekit::{PasswordlessLogin, Sandbox, SessionSecret, Sessions};
+    /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
+    /// #     .secret(SessionSecret::generate()?)
+    /// #     .redirect_uri("https://app.example.com/auth/callback")
+    /// #     .build()?;
+    /// let login = PasswordlessLogin::builder(&sessions)
+    ///     .client_key(|request| {
+    ///         let client = request.headers().get("x-real-ip")?; // set by your proxy
+    ///         client.to_str().ok().map(str::to_owned)
+    ///     })
+    ///     .build()?;
+    /// # let _ = login;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn client_key<F>(mut self, key: F) -> Self
+    where
+        F: Fn(&Request<()>) -> Option<String> + Send + Sync + 'static,
+    {
+        self.client_key = Arc::new(key);
+        self
+    }
+
+    /// Checks limits of the app before each mail, also before a resend: gets the address and the
+    /// request's headers. [`SendDenied`] says which response follows. Default: no further limits. A hook
+    /// that takes longer than thirty seconds counts as [`SendDenied::Unavailable`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// # use tower_scalekit::{PasswordlessLogin, Sandbox, SessionSecret, Sessions};
+    /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
+    /// #     .secret(SessionSecret::generate()?)
+    /// #     .redirect_uri("https://app.example.com/auth/callback")
+    /// #     .build()?;
+    /// use tower_scalekit::passwordless_login::SendDenied;
+    ///
+    /// let login = PasswordlessLogin::builder(&sessions)
+    ///     .before_send(|email, _headers| async move {
+    ///         match email.ends_with("@acme.test") {
+    ///             true => Ok(()),
+    ///             false => Err(SendDenied::Silently),
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # let _ = login;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn before_send<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(String, HeaderMap) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), SendDenied>> + Send + 'static,
+    {
+        self.before_send = Some(BeforeSend::new(hook));
         self
     }
 
@@ -230,6 +331,14 @@ impl PasswordlessLoginBuilder {
         if let Some(reason) = check_variables(&self.template_variables) {
             problems.push(ConfigProblem::invalid("template_variable", reason));
         }
+        for (setting, max) in [
+            ("max_emails_per_address", self.max_emails_per_address),
+            ("max_emails_per_client", self.max_emails_per_client),
+        ] {
+            if !(1..=MAX_EMAILS).contains(&max) {
+                problems.push(ConfigProblem::invalid(setting, "must be 1 to 1000"));
+            }
+        }
         let fits = |lifetime| (Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime);
         if !self.expires_in.is_none_or(fits) {
             problems.push(ConfigProblem::invalid("expires_in", "must be 1 second to a day"));
@@ -260,12 +369,26 @@ impl PasswordlessLoginBuilder {
             template: self.template,
             template_variables: self.template_variables,
             expires_in: self.expires_in,
+            limits: EmailLimits::new(
+                self.max_emails_per_address,
+                self.max_emails_per_client,
+                self.client_key,
+            ),
+            before_send: self.before_send,
+            shape: Mutex::default(),
             same_browser_only: self.same_browser_only,
             admission: self.admission,
             link_page: self.link_page,
             renderer: self.renderer,
         });
         problems.finish(inner).map(|inner| PasswordlessLogin(Arc::new(inner)))
+    }
+}
+
+impl PasswordlessLogin {
+    /// Longer than this no code is accepted.
+    pub(super) fn max_lifetime(&self) -> Duration {
+        self.0.expires_in.unwrap_or(DEFAULT_MAX_LIFETIME)
     }
 }
 
@@ -353,9 +476,11 @@ mod tests {
             .code_page("//evil.test")
             .template_variable("otp", "1")
             .expires_in(Duration::ZERO)
+            .max_emails_per_address(0)
+            .max_emails_per_client(1001)
             .build()
             .unwrap_err();
-        assert_eq!(error.problems().len(), 5, "{error}");
+        assert_eq!(error.problems().len(), 7, "{error}");
         assert!(builder().path("/mail").build().is_err(), "the path of the logout");
         let many =
             (0..31).fold(builder(), |builder, n| builder.template_variable(n.to_string(), ""));

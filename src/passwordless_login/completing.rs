@@ -161,17 +161,48 @@ impl PasswordlessLogin {
     ) -> Result<VerifiedEmail, PasswordlessFailure> {
         let api = self.0.sessions.scalekit().api().passwordless();
         match credential {
-            Credential::Code { code, attempt } => {
-                let verified = api.verify_code(attempt.auth_request_id.expose(), code.expose());
-                let verified = verified.await;
-                verified.map_err(|error| self.code_refused(error, attempt))
-            }
+            Credential::Code { code, attempt } => self.verify_code(code, attempt).await,
             Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. } => {
                 let id = credential.attempt().map(|attempt| attempt.auth_request_id.expose());
                 let verified = api.verify_link(token.expose(), id).await;
                 verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))
             }
         }
+    }
+
+    /// Tries a code. It counts as a wrong one beforehand, so that many at once are no way around the
+    /// limits.
+    async fn verify_code(
+        &self,
+        code: &SecretString,
+        attempt: &MailAttempt,
+    ) -> Result<VerifiedEmail, PasswordlessFailure> {
+        let rejected = |failure: PasswordlessFailure| {
+            telemetry::login_failed(failure.name(), None);
+            Err(failure)
+        };
+        let scalekit = self.0.sessions.scalekit();
+        if attempt.is_expired(scalekit.clock().now()) {
+            return rejected(PasswordlessFailure::Expired);
+        }
+        let counted = match self.count_code(attempt).await {
+            Ok(counted) => counted,
+            Err(failure) => return rejected(failure),
+        };
+        if !attempt.is_delivered {
+            return rejected(PasswordlessFailure::CodeRefused);
+        }
+        let api = scalekit.api().passwordless();
+        let verified = api.verify_code(attempt.auth_request_id.expose(), code.expose()).await;
+        let verified = verified.map_err(|error| refused(error, PasswordlessFailure::CodeRefused));
+        // The code was right, or was not tried.
+        if matches!(
+            verified,
+            Ok(_) | Err(PasswordlessFailure::Unavailable | PasswordlessFailure::Misconfigured)
+        ) {
+            self.subtract(counted).await;
+        }
+        verified
     }
 
     async fn begin(
@@ -198,17 +229,6 @@ impl PasswordlessLogin {
             telemetry::internal_error("admission", &answer);
             PasswordlessFailure::Unavailable
         })
-    }
-
-    /// What is refused after its time has expired, even if the environment does not say so.
-    fn code_refused(&self, error: PasswordlessError, attempt: &MailAttempt) -> PasswordlessFailure {
-        let now = self.0.sessions.scalekit().clock().now();
-        match refused(error, PasswordlessFailure::CodeRefused) {
-            PasswordlessFailure::CodeRefused if attempt.is_expired(now) => {
-                PasswordlessFailure::Expired
-            }
-            failure => failure,
-        }
     }
 }
 

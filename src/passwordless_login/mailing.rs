@@ -1,26 +1,32 @@
 //! Asking for a mail, and for one more.
 
 use std::error::Error as StdError;
+use std::future::Future;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use serde_json::json;
 
 use super::PasswordlessLogin;
 use super::answer::{PasswordlessFailure, json};
-use super::attempt::{AttemptNames, MailAttempt};
+use super::attempt::{AttemptNames, Delivery, MailAttempt};
+use super::before_send::SendDenied;
 use super::builder::own_paths;
 use super::fields::Fields;
 use super::once::Key;
 use super::service::passwordless_service;
-use crate::api::passwordless::{MailTemplate, NewMail, PasswordlessError};
+use crate::api::passwordless::{
+    MailTemplate, NewMail, PasswordlessError, PasswordlessType, SentMail,
+};
 use crate::api::{ApiError, ErrorAnswer};
 use crate::auth_routes::redirect;
 use crate::origin::is_shown;
 use crate::pasted;
 use crate::return_to::ReturnTo;
+use crate::secret::SecretString;
 use crate::telemetry;
 
 /// So long nobody means to have another mail.
@@ -46,7 +52,7 @@ impl SendMail {
             Err(failure) => return login.refuse(failure, request, None),
         };
         let return_to = login.page_to_return_to(&fields);
-        let begun = self.begin(&fields, &return_to).await;
+        let begun = self.begin(&fields, &return_to, request).await;
         begun.and_then(|attempt| login.under_way(&attempt, request)).unwrap_or_else(|failure| {
             match self.earlier(&failure, &fields, request) {
                 Some(attempt) => login.refuse(failure, request, Some(&attempt)),
@@ -71,6 +77,7 @@ impl SendMail {
         &self,
         fields: &Fields,
         return_to: &ReturnTo,
+        request: &Request<()>,
     ) -> Result<MailAttempt, PasswordlessFailure> {
         let login = &self.0.0;
         let email = fields.get("email").map(pasted::trim).filter(|email| is_address(email));
@@ -90,19 +97,11 @@ impl SendMail {
         mail.magiclink_auth_uri = Some(format!("{}/{}", login.link_address, names.id));
         mail.state = Some(names.state.clone());
         let scalekit = login.sessions.scalekit();
-        let sent =
-            scalekit.api().passwordless().send(&mail).await.map_err(|error| match error {
-                PasswordlessError::Api(ApiError::InvalidRequest(answer))
-                    if refuses_address(&answer) =>
-                {
-                    let failure = PasswordlessFailure::AddressRefused;
-                    telemetry::login_failed(failure.name(), answer.error_code.as_deref());
-                    failure
-                }
-                error => not_sent(error),
-            })?;
-        let now = scalekit.clock().now();
-        Ok(MailAttempt::begin(names, email, return_to, &sent, now))
+        let send = async { scalekit.api().passwordless().send(&mail).await.map_err(not_begun) };
+        let client = login.limits.client(request);
+        let delivery = self.0.send_within_limits(email, client, request.headers(), send).await?;
+        let (now, max_lifetime) = (scalekit.clock().now(), self.0.max_lifetime());
+        Ok(MailAttempt::begin(names, email, return_to, &delivery, max_lifetime, now))
     }
 }
 
@@ -134,11 +133,15 @@ impl ResendMail {
         };
         let [auth_request_id, state] = attempt.secrets();
         let key = Key::new(&[auth_request_id, state]);
-        let (api, id) = (sessions.scalekit().api().passwordless(), attempt.auth_request_id.clone());
-        let work = || async move { api.resend(id.expose()).await.map_err(not_sent) };
+        let work = || {
+            let (login, attempt) = (login.clone(), attempt.clone());
+            let (client, headers) = (login.0.limits.client(request), request.headers().clone());
+            async move { login.resend(&attempt, client, &headers).await }
+        };
         match login.0.resends.run(key, work).await {
-            Ok(sent) => {
-                let attempt = attempt.mailed(&sent, sessions.scalekit().clock().now());
+            Ok(delivery) => {
+                let now = sessions.scalekit().clock().now();
+                let attempt = attempt.mailed(&delivery, login.max_lifetime(), now);
                 let answer = login.under_way(&attempt, request);
                 answer.unwrap_or_else(|failure| login.refuse(failure, request, Some(&attempt)))
             }
@@ -149,7 +152,109 @@ impl ResendMail {
 
 passwordless_service!(ResendMail);
 
+/// Why no mail was sent.
+enum NotSent {
+    /// The environment does not accept the address, or the app sends it none.
+    AddressNotAccepted,
+    Failed(PasswordlessFailure),
+}
+
+/// How a mail looks to those who asked for it.
+#[derive(Clone)]
+pub(super) struct Shape {
+    id_length: usize,
+    passwordless_type: Option<PasswordlessType>,
+    expires_in: Option<Duration>,
+}
+
 impl PasswordlessLogin {
+    async fn resend(
+        &self,
+        attempt: &MailAttempt,
+        client: Option<String>,
+        headers: &HeaderMap,
+    ) -> Result<Delivery, PasswordlessFailure> {
+        let api = self.0.sessions.scalekit().api().passwordless();
+        let send = async {
+            match attempt.is_delivered {
+                true => {
+                    let sent = api.resend(attempt.auth_request_id.expose()).await;
+                    sent.map_err(|error| NotSent::Failed(not_sent(error)))
+                }
+                false => Err(NotSent::AddressNotAccepted),
+            }
+        };
+        self.send_within_limits(&attempt.email, client, headers, send).await
+    }
+
+    /// Sends a mail if the app and the limits allow it. Whether the environment accepts the address
+    /// does not show.
+    async fn send_within_limits(
+        &self,
+        email: &str,
+        client: Option<String>,
+        headers: &HeaderMap,
+        send: impl Future<Output = Result<SentMail, NotSent>>,
+    ) -> Result<Delivery, PasswordlessFailure> {
+        let allowed = match &self.0.before_send {
+            Some(hook) => hook.check(email, headers).await,
+            None => Ok(()),
+        };
+        let is_silent = match allowed {
+            Ok(()) => false,
+            Err(SendDenied::Silently) => true,
+            Err(SendDenied::TooManyEmails { retry_after }) => {
+                return Err(PasswordlessFailure::TooManyMails { retry_after });
+            }
+            Err(denied @ SendDenied::Unavailable(_)) => {
+                telemetry::internal_error("before_send", &denied);
+                return Err(PasswordlessFailure::Unavailable);
+            }
+        };
+        let counted = self.count_mail(email, client.as_deref()).await?;
+        if is_silent {
+            return self.undelivered();
+        }
+        match send.await {
+            Ok(sent) => {
+                let shape = Shape {
+                    id_length: sent.auth_request_id.expose().len(),
+                    passwordless_type: sent.passwordless_type.clone(),
+                    expires_in: sent.expires_in,
+                };
+                *self.0.shape.lock().unwrap_or_else(PoisonError::into_inner) = Some(shape);
+                Ok(Delivery { sent, is_delivered: true })
+            }
+            Err(NotSent::AddressNotAccepted) => self.undelivered(),
+            Err(NotSent::Failed(failure)) => {
+                self.subtract(counted).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// What looks like a mail that was sent.
+    fn undelivered(&self) -> Result<Delivery, PasswordlessFailure> {
+        let shape = self.0.shape.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let shape = shape.unwrap_or(Shape {
+            id_length: 32,
+            passwordless_type: None,
+            expires_in: self.0.expires_in,
+        });
+        let random = SecretString::random::<96>().map_err(|error| {
+            telemetry::internal_error("passwordless_send", &error);
+            PasswordlessFailure::Misconfigured
+        })?;
+        let id = random.expose().get(..shape.id_length).unwrap_or(random.expose());
+        let sent = SentMail {
+            auth_request_id: id.into(),
+            expires_at: None,
+            expires_in: shape.expires_in,
+            passwordless_type: shape.passwordless_type,
+        };
+        Ok(Delivery { sent, is_delivered: false })
+    }
+
     /// A mail is on its way.
     fn under_way(
         &self,
@@ -209,8 +314,28 @@ pub(super) fn unexpected(what: &'static str, error: &PasswordlessError) -> Passw
     }
 }
 
-/// Whether the environment refuses the address, and not a setting that the mail is made of.
-fn refuses_address(answer: &ErrorAnswer) -> bool {
+/// Why no login has begun. What does not clearly concern a setting may concern the address: it goes to
+/// the log, and not to those who ask.
+fn not_begun(error: PasswordlessError) -> NotSent {
+    let PasswordlessError::Api(
+        ApiError::Conflict(answer)
+        | ApiError::Forbidden(answer)
+        | ApiError::InvalidRequest(answer)
+        | ApiError::NotFound(answer),
+    ) = &error
+    else {
+        return NotSent::Failed(not_sent(error));
+    };
+    if concerns_settings(answer) {
+        return NotSent::Failed(not_sent(error));
+    }
+    telemetry::internal_error("passwordless_send", &error);
+    telemetry::login_failed("address_refused", answer.error_code.as_deref());
+    NotSent::AddressNotAccepted
+}
+
+/// Whether the environment rejects a setting that all mails are made of.
+fn concerns_settings(answer: &ErrorAnswer) -> bool {
     let settings = [
         "template",
         "variable",
@@ -222,25 +347,11 @@ fn refuses_address(answer: &ErrorAnswer) -> bool {
         "config",
         "enable",
         "disable",
-        "block",
+        "is off",
         "ip address",
     ];
-    let faults = [
-        "invalid",
-        "a valid",
-        "not valid",
-        "no valid",
-        "not an",
-        "must be",
-        "malformed",
-        "bad ",
-        "deliver",
-    ];
-    let is_to_blame = answer.texts().any(|text| {
-        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        has(&["mail", "address"]) && has(&faults)
-    });
-    is_to_blame && !answer.speaks_of(&settings)
+    let addressees = ["user", "account", "recipient"];
+    answer.speaks_of(&settings) && !answer.speaks_of(&addressees)
 }
 
 /// Whether it is worth a mail; the environment knows more of what addresses may be.

@@ -23,7 +23,8 @@
 //! 3. A link that is opened elsewhere, by a mail scanner, on a phone, shows a page with a button.
 //!    Only the button, whose form no other site can send, uses the link up and logs in. With
 //!    [`same_browser_only`](PasswordlessLoginBuilder::same_browser_only) it is refused instead.
-//! 4. Sending tells nothing about accounts: nobody is looked up before the mail has been read.
+//! 4. Sending tells nothing about accounts: nobody is looked up before the mail has been read, and
+//!    the response does not depend on whether the environment accepts the address.
 //! 5. A code or link that comes twice while the first is under way, as by a double click, is used
 //!    once, in this process, and both answers bring the same session. So it is with a resend, but not
 //!    with the first mail.
@@ -35,9 +36,29 @@
 //! the one in memory it ends with the process. It is of a user whose id is the e-mail address in small letters, unless
 //! [`on_login`](PasswordlessLoginBuilder::on_login) knows better.
 //!
-//! Scalekit limits the mails to one address, and nobody limits the addresses: put a rate limit in
-//! front of `/passwordless/send`. Limit the mails to an address per day, too: each brings five more
-//! guesses at a code.
+//! # Limits
+//!
+//! All are counted in the shared store, whatever the environment counts; a rejection is 429.
+//!
+//! | what | limit | set with |
+//! |---|---|---|
+//! | lifetime of a code | 10 minutes, or what the environment says if that is less | [`expires_in`](PasswordlessLoginBuilder::expires_in) |
+//! | codes tried in one login, resends included | 5 | |
+//! | wrong codes for one address and day | 10; after these, each login has one try, so that the reader of the mail gets in | |
+//! | mails to one address | 2 in a minute, 20 in a day, resends included | [`max_emails_per_address`](PasswordlessLoginBuilder::max_emails_per_address) |
+//! | mails for one client | 60 in an hour; to one address, half of what the address has in a day | [`max_emails_per_client`](PasswordlessLoginBuilder::max_emails_per_client) |
+//! | what the app knows | none | [`before_send`](PasswordlessLoginBuilder::before_send) |
+//!
+//! So at most 30 codes are tried in a day for an address: 10, and one for each mail. With six digits, one
+//! day of guessing succeeds with a probability of 30 in a million, whatever the lifetime of codes.
+//!
+//! A client is known by its peer address, if that is public, or by what
+//! [`client_key`](PasswordlessLoginBuilder::client_key) makes of the request. Behind a reverse proxy, set
+//! it: without it there is no limit per client, and the log says so.
+//!
+//! The response to a request for a mail is the same if the environment does not accept the address, or
+//! the app [denies it silently](SendDenied::Silently): such a login looks like any other, and no code is
+//! right.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {
@@ -80,9 +101,11 @@
 
 mod answer;
 mod attempt;
+mod before_send;
 mod builder;
 mod completing;
 mod fields;
+mod limits;
 mod link;
 mod link_question;
 mod mailing;
@@ -94,23 +117,27 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderMap;
 
 pub use self::answer::{PasswordlessFailure, PasswordlessRejection};
 pub use self::attempt::PendingLogin;
+pub use self::before_send::SendDenied;
 pub use self::builder::PasswordlessLoginBuilder;
 pub use self::link::Link;
 pub use self::link_question::LinkQuestion;
 pub use self::mailing::{ResendMail, SendMail};
 pub use self::verify::Verify;
 
-use self::attempt::MailAttempt;
+use self::attempt::{Delivery, MailAttempt};
+use self::before_send::BeforeSend;
 use self::builder::{LinkPage, Pages, Paths};
+use self::limits::EmailLimits;
+use self::mailing::Shape;
 use self::once::{Memory, Once};
-use crate::api::passwordless::{MailTemplate, SentMail, VerifiedEmail};
+use crate::api::passwordless::{MailTemplate, VerifiedEmail};
 use crate::rejection::Renderer;
 use crate::session::{Admission, SessionCookies, Sessions};
 
@@ -127,13 +154,17 @@ struct Inner {
     template: Option<MailTemplate>,
     template_variables: BTreeMap<String, String>,
     expires_in: Option<Duration>,
+    limits: EmailLimits,
+    before_send: Option<BeforeSend>,
+    /// How mails lately looked, for those that are not sent.
+    shape: Mutex<Option<Shape>>,
     same_browser_only: bool,
     admission: Option<Admission<VerifiedEmail>>,
     link_page: Option<Arc<LinkPage>>,
     logins: Once<SessionCookies>,
     /// What the environment has accepted, while the app could not log in.
     unfinished: Memory<VerifiedEmail>,
-    resends: Once<SentMail>,
+    resends: Once<Delivery>,
     renderer: Renderer<PasswordlessRejection>,
 }
 

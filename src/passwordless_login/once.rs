@@ -7,12 +7,14 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::OffsetDateTime;
 
 use super::answer::PasswordlessFailure;
 use crate::clock::Clock;
 use crate::flight::Flights;
+use crate::hash::hash_parts;
 use crate::telemetry;
 
 const MAX_REMEMBERED: usize = 4096;
@@ -23,14 +25,11 @@ pub(super) struct Key([u8; 32]);
 
 impl Key {
     pub(super) fn new(parts: &[&str]) -> Self {
-        let mut digest = Context::new(&SHA256);
-        for part in parts {
-            digest.update(&part.len().to_be_bytes());
-            digest.update(part.as_bytes());
-        }
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest.finish().as_ref());
-        Self(hash)
+        Self(hash_parts(parts))
+    }
+
+    pub(super) fn to_text(self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
     }
 }
 

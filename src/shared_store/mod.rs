@@ -215,10 +215,14 @@ pub enum Purpose {
     RefreshLease,
     /// Sessions that were ended, and the log that tells replicas of them.
     Revocation,
+    /// How many mails were sent for logins by e-mail.
+    SentEmail,
     /// Sessions kept on the server.
     Session,
     /// Webhook messages in work and done.
     WebhookEvent,
+    /// How many wrong codes of logins by e-mail were tried.
+    WrongCode,
 }
 
 /// A place in a log. Opaque: only the store that made it reads it.

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod codes;
+mod limits;
 mod links;
 mod outages;
 mod secrets;

@@ -1,0 +1,68 @@
+//! The app's own limits on mails.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use http::HeaderMap;
+
+/// A person waits no longer than this for the app's hook.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why no mail is sent: what a
+/// [`before_send`](super::PasswordlessLoginBuilder::before_send) hook returns.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendDenied {
+    /// No mail is sent, and the response is the same as if one was: for addresses that may not log
+    /// in, so that nobody learns which ones may.
+    #[error("the app sends no mail to this address")]
+    Silently,
+    /// A limit of the app is exceeded: 429.
+    #[error("a limit of the app on mails is exceeded")]
+    TooManyEmails {
+        /// The value of `Retry-After`. Default: one minute.
+        retry_after: Option<Duration>,
+    },
+    /// The limits cannot be checked: 503. Also the result of a hook that takes longer than thirty
+    /// seconds.
+    #[error("the limits of the app on mails cannot be checked: {0}")]
+    Unavailable(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+impl SendDenied {
+    /// [`SendDenied::Unavailable`], for `map_err`.
+    pub fn unavailable(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+/// The app's hook.
+#[derive(Clone)]
+pub(super) struct BeforeSend(Arc<Hook>);
+
+type Hook = dyn Fn(String, HeaderMap) -> BoxFuture<'static, Result<(), SendDenied>> + Send + Sync;
+
+impl BeforeSend {
+    pub(super) fn new<F, Fut>(hook: F) -> Self
+    where
+        F: Fn(String, HeaderMap) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), SendDenied>> + Send + 'static,
+    {
+        Self(Arc::new(move |email, headers| Box::pin(hook(email, headers))))
+    }
+
+    pub(super) async fn check(&self, email: &str, headers: &HeaderMap) -> Result<(), SendDenied> {
+        let checked = tokio::time::timeout(DEADLINE, (self.0)(email.to_owned(), headers.clone()));
+        checked.await.unwrap_or_else(|late| Err(SendDenied::unavailable(late)))
+    }
+}
+
+impl fmt::Debug for BeforeSend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BeforeSend")
+    }
+}

@@ -1,0 +1,336 @@
+//! How many mails are sent and how many codes are tried, counted in the shared store.
+//!
+//! The counts do not depend on the environment: a resend or a new request at Scalekit does not start
+//! them again.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+
+use super::PasswordlessLogin;
+use super::answer::PasswordlessFailure;
+use super::attempt::MailAttempt;
+use super::once::Key;
+use crate::clock::unix_millis;
+use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
+use crate::telemetry;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+/// Scalekit's own limit per address. The environment does not count mails to an address that it
+/// does not accept: the same limit here hides which address that is.
+const PER_MINUTE: Limit = Limit { max: 2, window: Duration::from_secs(60) };
+/// Wrong codes in one login, also after resends.
+const CODES_PER_LOGIN: usize = 5;
+/// Wrong codes for one address. After these, each login has one try: enough for the reader of the
+/// mail.
+const CODES_PER_ADDRESS: usize = 10;
+const CODES_PER_LOGIN_OF_A_LIMITED_ADDRESS: usize = 1;
+/// Attempts to change a count that others change at the same time.
+const MAX_CONFLICTS: usize = 16;
+
+/// What the app allows; see [`PasswordlessLoginBuilder`](super::PasswordlessLoginBuilder).
+pub(super) struct EmailLimits {
+    pub(super) per_address_and_day: usize,
+    pub(super) per_client_and_hour: usize,
+    pub(super) client_key: Arc<ClientKey>,
+    has_warned: AtomicBool,
+}
+
+pub(super) type ClientKey = dyn Fn(&Request<()>) -> Option<String> + Send + Sync + 'static;
+
+impl EmailLimits {
+    pub(super) fn new(
+        per_address_and_day: usize,
+        per_client_and_hour: usize,
+        client_key: Arc<ClientKey>,
+    ) -> Self {
+        Self {
+            per_address_and_day,
+            per_client_and_hour,
+            client_key,
+            has_warned: AtomicBool::new(false),
+        }
+    }
+
+    /// What identifies the client of a request.
+    pub(super) fn client(&self, request: &Request<()>) -> Option<String> {
+        let client = (self.client_key)(request).filter(|client| !client.is_empty());
+        if client.is_none() && !self.has_warned.swap(true, Ordering::Relaxed) {
+            telemetry::unknown_client();
+        }
+        client
+    }
+}
+
+impl fmt::Debug for EmailLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmailLimits")
+            .field("per_address_and_day", &self.per_address_and_day)
+            .field("per_client_and_hour", &self.per_client_and_hour)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The public IP address of the peer; of IPv6 the /64 network, which one subscriber has. `None` if
+/// the server does not provide it, or if it is not public: it may be that of a reverse proxy, which
+/// all clients share.
+pub(super) fn public_peer(request: &Request<()>) -> Option<String> {
+    match peer(request)?.ip().to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            let is_shared = first == 100 && second & 0xc0 == 64;
+            let is_public =
+                !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || is_shared);
+            is_public.then(|| ip.to_string())
+        }
+        IpAddr::V6(ip) => {
+            let is_public =
+                !(ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local());
+            let [a, b, c, d, ..] = ip.segments();
+            is_public.then(|| format!("{a:x}:{b:x}:{c:x}:{d:x}::/64"))
+        }
+    }
+}
+
+#[cfg(feature = "axum")]
+fn peer(request: &Request<()>) -> Option<SocketAddr> {
+    use axum::extract::ConnectInfo;
+
+    let connected = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    connected.map(|ConnectInfo(peer)| *peer).or_else(|| request.extensions().get().copied())
+}
+
+#[cfg(not(feature = "axum"))]
+fn peer(request: &Request<()>) -> Option<SocketAddr> {
+    request.extensions().get().copied()
+}
+
+/// At most so many within a sliding window.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    max: usize,
+    window: Duration,
+}
+
+/// What was counted, to be subtracted if it did not happen after all.
+#[derive(Default)]
+pub(super) struct Counted(Vec<(StoreKey, i64)>);
+
+/// Why something was not counted, so that it must not happen.
+enum NotCounted {
+    Limited { retry_after: Duration },
+    Unavailable(StoreError),
+}
+
+impl From<StoreError> for NotCounted {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+impl PasswordlessLogin {
+    /// Counts a mail that is about to be sent.
+    ///
+    /// # Errors
+    /// [`PasswordlessFailure::TooManyMails`] if it is one too many for the client or the address;
+    /// [`PasswordlessFailure::Unavailable`] without the store.
+    pub(super) async fn count_mail(
+        &self,
+        email: &str,
+        client: Option<&str>,
+    ) -> Result<Counted, PasswordlessFailure> {
+        let (limits, email) = (&self.0.limits, email.to_lowercase());
+        let per_day = |max| Limit { max, window: DAY };
+        let mut counters = Vec::new();
+        if let Some(client) = client {
+            let per_hour = Limit { max: limits.per_client_and_hour, window: HOUR };
+            counters.push((self.key(Purpose::SentEmail, &["client", client]), vec![per_hour]));
+            // One client cannot use up what an address has.
+            let half = per_day(limits.per_address_and_day.div_ceil(2));
+            let key = self.key(Purpose::SentEmail, &["client and address", client, &email]);
+            counters.push((key, vec![half]));
+        }
+        let key = self.key(Purpose::SentEmail, &["address", &email]);
+        counters.push((key, vec![PER_MINUTE, per_day(limits.per_address_and_day)]));
+
+        let mut counted = Counted::default();
+        for (key, limits) in counters {
+            if let Err(error) = self.count(key, &limits, &mut counted).await {
+                self.subtract(counted).await;
+                return Err(match error {
+                    NotCounted::Limited { retry_after } => {
+                        PasswordlessFailure::TooManyMails { retry_after: Some(retry_after) }
+                    }
+                    NotCounted::Unavailable(error) => unavailable(&error),
+                });
+            }
+        }
+        Ok(counted)
+    }
+
+    /// Counts the code that is about to be tried in this login, as a wrong one.
+    ///
+    /// # Errors
+    /// [`PasswordlessFailure::TooManyAttempts`] if there were too many;
+    /// [`PasswordlessFailure::Unavailable`] without the store.
+    pub(super) async fn count_code(
+        &self,
+        attempt: &MailAttempt,
+    ) -> Result<Counted, PasswordlessFailure> {
+        let mut counted = Counted::default();
+        let key = self.key(Purpose::WrongCode, &["address", &attempt.email.to_lowercase()]);
+        let per_address = Limit { max: CODES_PER_ADDRESS, window: DAY };
+        let max = match self.count(key, &[per_address], &mut counted).await {
+            Ok(()) => CODES_PER_LOGIN,
+            Err(NotCounted::Limited { .. }) => CODES_PER_LOGIN_OF_A_LIMITED_ADDRESS,
+            Err(NotCounted::Unavailable(error)) => return Err(unavailable(&error)),
+        };
+        let key = self.key(Purpose::WrongCode, &["login", attempt.state.expose()]);
+        match self.count(key, &[Limit { max, window: DAY }], &mut counted).await {
+            Ok(()) => Ok(counted),
+            Err(error) => {
+                self.subtract(counted).await;
+                Err(match error {
+                    NotCounted::Limited { .. } => PasswordlessFailure::TooManyAttempts,
+                    NotCounted::Unavailable(error) => unavailable(&error),
+                })
+            }
+        }
+    }
+
+    /// Undoes what was counted. Without the store it stays counted, which only errs on the safe side.
+    pub(super) async fn subtract(&self, counted: Counted) {
+        for (key, at) in counted.0 {
+            let subtracted = self.change(&key, DAY, |times| {
+                let position = times.iter().position(|time| *time == at);
+                Ok(position.map(|position| times.remove(position)).is_some())
+            });
+            if let Err(NotCounted::Unavailable(error)) = subtracted.await {
+                telemetry::internal_error("passwordless_login", &error);
+            }
+        }
+    }
+
+    async fn count(
+        &self,
+        key: StoreKey,
+        limits: &[Limit],
+        counted: &mut Counted,
+    ) -> Result<(), NotCounted> {
+        let now = unix_millis(self.0.sessions.scalekit().clock().now());
+        let longest = limits.iter().map(|limit| limit.window).max().unwrap_or(DAY);
+        self.change(&key, longest, |times| {
+            for limit in limits {
+                let window = millis(limit.window);
+                let recent = times.iter().filter(|time| now - **time < window);
+                let excess = (recent.clone().count() + 1).saturating_sub(limit.max);
+                if excess > 0 {
+                    // One more fits when so many of the oldest have left the window.
+                    let last = recent.copied().nth(excess - 1).unwrap_or(now);
+                    let left = u64::try_from(last + window - now).unwrap_or_default();
+                    let retry_after = Duration::from_secs(left.div_ceil(1000).max(1));
+                    return Err(NotCounted::Limited { retry_after });
+                }
+            }
+            times.push(now);
+            Ok(true)
+        })
+        .await?;
+        counted.0.push((key, now));
+        Ok(())
+    }
+
+    /// Changes the times, oldest first, that are kept under a key for `ttl`; `false` leaves them.
+    async fn change(
+        &self,
+        key: &StoreKey,
+        ttl: Duration,
+        mut change: impl FnMut(&mut Vec<i64>) -> Result<bool, NotCounted>,
+    ) -> Result<(), NotCounted> {
+        let store = self.0.sessions.store();
+        let now = unix_millis(self.0.sessions.scalekit().clock().now());
+        for _ in 0..MAX_CONFLICTS {
+            let stored = in_time(store.get(key)).await?;
+            let mut times = stored.as_deref().map(decode).unwrap_or_default();
+            // A clock that was set back must not make a limit last longer.
+            times.iter_mut().for_each(|time| *time = (*time).min(now));
+            times.retain(|time| now - *time < millis(ttl));
+            if !change(&mut times)? {
+                return Ok(());
+            }
+            let value = encode(&times);
+            let is_changed = match stored {
+                None => in_time(store.put_if_absent(key, value, ttl)).await?,
+                Some(stored) => in_time(store.replace_if(key, stored, value, ttl)).await?,
+            };
+            if is_changed {
+                return Ok(());
+            }
+        }
+        Err(NotCounted::Limited { retry_after: Duration::from_secs(1) })
+    }
+
+    fn key(&self, purpose: Purpose, parts: &[&str]) -> StoreKey {
+        self.0.sessions.store_key(purpose, &Key::new(parts).to_text())
+    }
+}
+
+fn encode(times: &[i64]) -> Bytes {
+    times.iter().flat_map(|time| time.to_be_bytes()).collect()
+}
+
+fn decode(value: &[u8]) -> Vec<i64> {
+    let (times, _) = value.as_chunks();
+    times.iter().copied().map(i64::from_be_bytes).collect()
+}
+
+fn millis(duration: Duration) -> i64 {
+    duration.as_millis().try_into().unwrap_or(i64::MAX)
+}
+
+fn unavailable(error: &StoreError) -> PasswordlessFailure {
+    telemetry::internal_error("passwordless_login", error);
+    PasswordlessFailure::Unavailable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_peers_are_clients() {
+        for (peer, client) in [
+            ("203.0.113.7:4711", Some("203.0.113.7")),
+            ("[::ffff:203.0.113.7]:4711", Some("203.0.113.7")),
+            ("[2001:db8:1:2:3:4:5:6]:4711", Some("2001:db8:1:2::/64")),
+            ("127.0.0.1:4711", None),
+            ("10.0.0.1:4711", None),
+            ("192.168.0.1:4711", None),
+            ("169.254.0.1:4711", None),
+            ("100.64.0.1:4711", None),
+            ("[::1]:4711", None),
+            ("[fd00::1]:4711", None),
+            ("[fe80::1]:4711", None),
+        ] {
+            let mut request = Request::new(());
+            request.headers_mut().insert("x-forwarded-for", "198.51.100.1".parse().unwrap());
+            request.headers_mut().insert("forwarded", "for=198.51.100.1".parse().unwrap());
+            assert_eq!(public_peer(&request), None);
+            let peer: SocketAddr = peer.parse().unwrap();
+            request.extensions_mut().insert(peer);
+            assert_eq!(public_peer(&request).as_deref(), client, "{peer}");
+            #[cfg(feature = "axum")]
+            {
+                let mut request = Request::new(());
+                request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+                assert_eq!(public_peer(&request).as_deref(), client, "{peer}");
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Limits on guessing and mailing, which do not depend on the environment's own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+use tower_scalekit::passwordless_login::{PasswordlessFailure as Failure, SendDenied};
+use tower_scalekit::sandbox::{Endpoint, Fault};
+
+use super::{
+    ADA, MailWorld, RESEND, SEND, VERIFY, assert_refused, attempt_of, email_of, failure,
+    fetch_json, submission, submit,
+};
+use crate::support::{Browser, Reading as _, send, set_cookies};
+
+/// Codes that are not right.
+fn wrong_codes(mail: &MailWorld) -> impl Iterator<Item = String> {
+    let right = mail.code();
+    (100_000..).map(|code: u32| code.to_string()).filter(move |code| *code != right)
+}
+
+#[tokio::test]
+async fn one_login_has_five_tries_whatever_time_passes_and_however_often_its_mail_is_resent() {
+    let hour = Duration::from_secs(3600);
+    for waits in [0, 700] {
+        let mail = MailWorld::with(|login| login.expires_in(hour));
+        mail.sandbox().issue_new_credentials_on_resend(true);
+        let (mut browser, _) = mail.waiting("/me").await;
+        for code in wrong_codes(&mail).take(3) {
+            let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+            assert_refused(&answer, 400, &Failure::CodeRefused);
+        }
+        // The environment begins its count anew, for another request and after ten minutes.
+        mail.world.advance(waits);
+        attempt_of(&submit(&mut browser, RESEND, &[]).await);
+        for code in wrong_codes(&mail).take(2) {
+            let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+            assert_refused(&answer, 400, &Failure::CodeRefused);
+        }
+        mail.world.advance(waits);
+        let (asked, code) = (mail.asked(), mail.code());
+        let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+        assert_refused(&answer, 429, &Failure::TooManyAttempts);
+        assert_eq!(mail.asked(), asked);
+    }
+}
+
+#[tokio::test]
+async fn codes_that_are_tried_at_once_count_each() {
+    let mail = MailWorld::new();
+    let (browser, _) = mail.waiting("/me").await;
+    let asked = mail.asked();
+    let codes: Vec<_> = wrong_codes(&mail).take(30).collect();
+    let tries = codes
+        .iter()
+        .map(|code| send(&mail.app, submission(&browser, VERIFY, &[("code", code.as_str())])));
+    let answers = futures::future::join_all(tries).await;
+    let limited = answers.iter().filter(|answer| failure(answer) == Failure::TooManyAttempts);
+    assert_eq!(limited.count(), 25);
+    assert_eq!(mail.asked(), asked + 5);
+}
+
+#[tokio::test]
+async fn who_reads_the_mail_gets_in_while_strangers_are_limited() {
+    let mail = MailWorld::new();
+    let (mut ada, _) = mail.waiting("/me").await;
+    let code = mail.code();
+    let mut strangers = Vec::new();
+    for _ in 0..2 {
+        strangers.push(mail.waiting("/me").await.0);
+        mail.world.advance(60);
+        strangers.push(mail.waiting("/me").await.0);
+    }
+    let mut wrong = wrong_codes(&mail).filter(|wrong| *wrong != code);
+    let (mut tried, mut limited) = (0, 0);
+    for stranger in &mut strangers {
+        for _ in 0..6 {
+            let wrong = wrong.next().unwrap();
+            let answer = submit(stranger, VERIFY, &[("code", &wrong)]).await;
+            match failure(&answer) {
+                Failure::CodeRefused => tried += 1,
+                Failure::TooManyAttempts => limited += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!((tried, limited), (10 + 2, 12), "ten, and one in each further login");
+    let done = submit(&mut ada, VERIFY, &[("code", &code)]).await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+    assert_eq!(email_of(&mut ada).await.as_deref(), Some(ADA));
+    // A day later the address has ten again.
+    mail.world.advance(24 * 60 * 60);
+    let (mut stranger, _) = mail.waiting("/me").await;
+    for _ in 0..2 {
+        let answer = submit(&mut stranger, VERIFY, &[("code", &wrong.next().unwrap())]).await;
+        assert_refused(&answer, 400, &Failure::CodeRefused);
+    }
+}
+
+#[tokio::test]
+async fn right_codes_and_outages_are_not_counted_as_wrong_codes() {
+    let mail = MailWorld::new();
+    let (mut browser, _) = mail.waiting("/me").await;
+    mail.sandbox().fail_times(Endpoint::Api, 12, Fault::Status(StatusCode::BAD_GATEWAY));
+    let code = mail.code();
+    for _ in 0..12 {
+        let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+        assert_refused(&answer, 503, &Failure::Unavailable);
+    }
+    for _ in 0..12 {
+        let code = mail.code();
+        assert_eq!(submit(&mut browser, VERIFY, &[("code", &code)]).await.location(), "/me");
+        mail.world.advance(60);
+        browser = mail.waiting("/me").await.0;
+    }
+    for code in wrong_codes(&mail).take(2) {
+        let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+        assert_refused(&answer, 400, &Failure::CodeRefused);
+    }
+}
+
+#[tokio::test]
+async fn a_code_is_accepted_for_ten_minutes_unless_the_app_allows_longer() {
+    let mail = MailWorld::new();
+    let told = json!({ "auth_request_id": "a", "expires_in": 86_400 }).to_string();
+    let told = Fault::Answer(Response::new(Bytes::from(told)));
+    mail.sandbox().fail_times(Endpoint::Api, 1, told);
+    let mut browser = mail.browser();
+    attempt_of(&submit(&mut browser, SEND, &[("email", ADA)]).await);
+    mail.world.advance(600);
+    let asked = mail.asked();
+    let answer = submit(&mut browser, VERIFY, &[("code", "123456")]).await;
+    assert_refused(&answer, 400, &Failure::Expired);
+    assert_eq!(mail.asked(), asked);
+
+    let mail = MailWorld::with(|login| login.expires_in(Duration::from_secs(3600)));
+    let (mut browser, _) = mail.waiting("/me").await;
+    mail.world.advance(3599);
+    let code = mail.code();
+    assert_eq!(submit(&mut browser, VERIFY, &[("code", &code)]).await.location(), "/me");
+}
+
+#[tokio::test]
+async fn mails_to_one_address_are_limited_per_day_resends_and_other_spellings_included() {
+    let mail = MailWorld::with(|login| login.max_emails_per_address(3));
+    let (mut browser, attempt) = mail.waiting("/me").await;
+    mail.world.advance(60);
+    attempt_of(&submit(&mut browser, RESEND, &[]).await);
+    mail.world.advance(60);
+    attempt_of(&submit(&mut mail.browser(), SEND, &[("email", "ADA@acme.TEST")]).await);
+    mail.world.advance(60);
+    let asked = mail.asked();
+    let answer = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
+    let Failure::TooManyMails { retry_after: Some(wait) } = failure(&answer) else { panic!() };
+    assert_eq!(wait, Duration::from_secs(24 * 60 * 60 - 180));
+    assert_eq!(answer.header("retry-after"), Some("86220"));
+    assert!(answer.text().contains("try again later"));
+    let answer = submit(&mut browser, RESEND, &[("attempt", &attempt)]).await;
+    assert!(matches!(failure(&answer), Failure::TooManyMails { .. }));
+    assert_eq!(mail.asked(), asked);
+    attempt_of(&submit(&mut mail.browser(), SEND, &[("email", "bob@acme.test")]).await);
+    mail.world.advance(24 * 60 * 60 - 180);
+    mail.waiting("/me").await;
+}
+
+/// Sends for a client that a proxy of the app's has named.
+async fn send_for(mail: &MailWorld, client: &str, email: &str) -> Response<Bytes> {
+    let mut request = submission(&mail.browser(), SEND, &[("email", email)]);
+    request.headers_mut().insert("x-real-ip", client.parse().unwrap());
+    send(&mail.app, request).await
+}
+
+#[tokio::test]
+async fn mails_for_one_client_are_limited_per_hour() {
+    let mail = MailWorld::with(|login| {
+        login.max_emails_per_client(3).client_key(|request| {
+            Some(request.headers().get("x-real-ip")?.to_str().ok()?.to_owned())
+        })
+    });
+    for number in 0..3 {
+        attempt_of(&send_for(&mail, "203.0.113.1", &format!("{number}@acme.test")).await);
+    }
+    let answer = send_for(&mail, "203.0.113.1", "3@acme.test").await;
+    let wait = Some(Duration::from_secs(3600));
+    assert_refused(&answer, 429, &Failure::TooManyMails { retry_after: wait });
+    attempt_of(&send_for(&mail, "203.0.113.2", "3@acme.test").await);
+    mail.world.advance(3600);
+    attempt_of(&send_for(&mail, "203.0.113.1", "3@acme.test").await);
+}
+
+#[tokio::test]
+async fn one_client_does_not_use_up_the_mails_of_an_address() {
+    let mail = MailWorld::with(|login| {
+        login.max_emails_per_address(4).client_key(|request| {
+            Some(request.headers().get("x-real-ip")?.to_str().ok()?.to_owned())
+        })
+    });
+    for _ in 0..2 {
+        attempt_of(&send_for(&mail, "203.0.113.1", ADA).await);
+        mail.world.advance(60);
+    }
+    for _ in 0..4 {
+        let answer = send_for(&mail, "203.0.113.1", ADA).await;
+        assert!(matches!(failure(&answer), Failure::TooManyMails { .. }));
+    }
+    for _ in 0..2 {
+        attempt_of(&send_for(&mail, "203.0.113.2", ADA).await);
+    }
+}
+
+#[tokio::test]
+async fn the_apps_own_limits_apply_to_sends_and_resends() {
+    let mail = MailWorld::with(|login| {
+        login.before_send(|email, headers| async move {
+            assert_eq!(email, ADA);
+            match headers.get("x-limit").map(|limit| limit.as_bytes()) {
+                None => Ok(()),
+                Some(b"many") => {
+                    Err(SendDenied::TooManyEmails { retry_after: Some(Duration::from_secs(7)) })
+                }
+                Some(b"silent") => Err(SendDenied::Silently),
+                _ => Err(SendDenied::unavailable("the database does not respond")),
+            }
+        })
+    });
+    let (browser, _) = mail.waiting("/me").await;
+    let with = async |path: &str, limit: &str| {
+        mail.world.advance(60);
+        let mut request = submission(&browser, path, &[("email", ADA)]);
+        request.headers_mut().insert("x-limit", limit.parse().unwrap());
+        send(&mail.app, request).await
+    };
+    let asked = mail.asked();
+    for path in [SEND, RESEND] {
+        let wait = Some(Duration::from_secs(7));
+        let answer = with(path, "many").await;
+        assert_refused(&answer, 429, &Failure::TooManyMails { retry_after: wait });
+        assert_eq!(answer.header("retry-after"), Some("7"));
+        assert_refused(&with(path, "unknown").await, 503, &Failure::Unavailable);
+        attempt_of(&with(path, "silent").await);
+    }
+    assert_eq!((mail.asked(), mail.sandbox().outbox().len()), (asked, 1));
+}
+
+/// What a script gets, but for what differs each time.
+async fn response_of(browser: &mut Browser, path: &str, body: Value) -> String {
+    let answer = fetch_json(browser, path, &body).await;
+    let mut told = answer.json();
+    told.as_object_mut().unwrap().remove("attempt");
+    let cookies = set_cookies(answer.headers());
+    let lengths: Vec<_> = cookies.iter().map(|cookie| cookie.len()).collect();
+    let names: Vec<_> = answer.headers().keys().collect();
+    format!("{} {told} {lengths:?} {names:?}", answer.status())
+}
+
+#[tokio::test]
+async fn nobody_learns_whether_the_environment_accepts_an_address() {
+    for refusal in [
+        (400, r#"{"error_code":"INVALID_EMAIL","message":"email is not valid"}"#),
+        (400, r#"{"message":"user is disabled"}"#),
+        (403, r#"{"message":"this address may not log in"}"#),
+        (404, r#"{"message":"no such user"}"#),
+    ] {
+        let mail = MailWorld::new();
+        // How mails look is known from one that was sent.
+        submit(&mut mail.browser(), SEND, &[("email", "first@acme.test")]).await;
+        let mut responses = Vec::new();
+        for (email, is_accepted) in [("bob@acme.test", true), ("eve@acme.test", false)] {
+            if !is_accepted {
+                let answer = Response::builder().status(refusal.0);
+                let answer = answer.body(Bytes::from(refusal.1)).unwrap();
+                mail.sandbox().fail_times(Endpoint::Api, 1, Fault::Answer(answer));
+            }
+            let mut browser = mail.browser();
+            let mut all = Vec::new();
+            all.push(response_of(&mut browser, SEND, json!({ "email": email })).await);
+            let code = json!({ "code": mail.wrong_code() });
+            for _ in 0..6 {
+                all.push(response_of(&mut browser, VERIFY, code.clone()).await);
+            }
+            all.push(response_of(&mut browser, RESEND, json!({})).await);
+            // The third mail in a minute.
+            all.push(response_of(&mut mail.browser(), SEND, json!({ "email": email })).await);
+            let sent = submit(&mut mail.browser(), SEND, &[("email", email)]).await;
+            all.push(format!("{} {}", sent.status(), sent.text()));
+            responses.push(all);
+        }
+        assert_eq!(responses[0], responses[1]);
+    }
+}
+
+#[tokio::test]
+async fn mails_that_could_not_be_sent_are_not_counted() {
+    let mail = MailWorld::with(|login| login.max_emails_per_address(1));
+    mail.sandbox().fail_times(Endpoint::Api, 5, Fault::Status(StatusCode::BAD_GATEWAY));
+    for _ in 0..5 {
+        let answer = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
+        assert_refused(&answer, 503, &Failure::Unavailable);
+    }
+    mail.waiting("/me").await;
+    let answer = mail.browser().send(Method::GET, SEND, &[]).await;
+    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
