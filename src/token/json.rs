@@ -1,79 +1,113 @@
-//! JSON objects whose members are named once (J8): a parser that keeps the last of two members
-//! and one that keeps the first would see two different tokens.
+//! JSON objects whose members are named once: a parser that keeps the last of two members and one
+//! that keeps the first would see two different tokens.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
-/// Parses one object. Duplicate members, at any depth, are errors.
+/// Values in one text, at most, whatever their shape: they are built in less than a millisecond.
+const MAX_VALUES: usize = 16 * 1024;
+/// Names that serde_json gives a meaning of its own when a crate in the tree enables
+/// `arbitrary_precision` or `raw_value`.
+const PRIVATE_PREFIX: &str = "$serde_json::private::";
+
+/// Parses one object, in one pass. Duplicate members and serde_json's private names are errors at any
+/// depth, as are more than [`MAX_VALUES`] values.
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
-    // Apart from the values, whose numbers look like objects to a visitor of our own when another
-    // crate of the tree has switched on serde_json's `arbitrary_precision`.
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    UniqueMembers.deserialize(&mut deserializer)?;
+    let mut values_left = MAX_VALUES;
+    let value = UniqueMembers { values_left: &mut values_left }.deserialize(&mut deserializer)?;
     deserializer.end()?;
-    serde_json::from_slice(bytes)
+    match value {
+        Value::Object(members) => Ok(members),
+        _ => Err(de::Error::custom("not an object")),
+    }
 }
 
-/// Accepts any value whose objects name their members once.
-struct UniqueMembers;
+/// Builds a value whose objects name their members once.
+struct UniqueMembers<'a> {
+    values_left: &'a mut usize,
+}
 
-impl<'de> DeserializeSeed<'de> for UniqueMembers {
-    type Value = ();
+impl UniqueMembers<'_> {
+    /// The same for a value inside of this one.
+    fn inner<E: de::Error>(&mut self) -> Result<UniqueMembers<'_>, E> {
+        let left = self.values_left.checked_sub(1).ok_or_else(|| E::custom("too many values"))?;
+        *self.values_left = left;
+        Ok(UniqueMembers { values_left: self.values_left })
+    }
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+impl<'de> DeserializeSeed<'de> for UniqueMembers<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for UniqueMembers {
-    type Value = ();
+impl<'de> Visitor<'de> for UniqueMembers<'_> {
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(Self)?.is_some() {}
-        Ok(())
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = items.next_element_seed(self.inner()?)? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let mut names = HashSet::new();
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
-            if !names.insert(name) {
+            if name.starts_with(PRIVATE_PREFIX) {
+                return number(&entries.next_value::<String>()?).map_err(de::Error::custom);
+            }
+            let value = entries.next_value_seed(self.inner()?)?;
+            if members.insert(name, value).is_some() {
                 return Err(de::Error::custom("duplicate member"));
             }
-            entries.next_value_seed(Self)?;
         }
-        Ok(())
+        Ok(Value::Object(members))
     }
+}
+
+/// With `arbitrary_precision`, numbers look like objects to a visitor. Else an object with such a
+/// name is the sender's.
+fn number(text: &str) -> Result<Value, &'static str> {
+    let keeps_texts = serde_json::from_str("1.0e1")
+        .is_ok_and(|number: Number| number.to_string().len() == "1.0e1".len());
+    let number = serde_json::from_str(text).ok().filter(|_| keeps_texts);
+    number.map(Value::Number).ok_or("private member name")
 }
 
 #[cfg(test)]
@@ -94,6 +128,9 @@ mod tests {
             r#"{"a":{"b":1,"b":1}}"#,
             r#"{"a":[{"b":1,"b":1}]}"#,
             r#"{"a":1,"\u0061":2}"#,
+            r#"{"$serde_json::private::Number":"1"}"#,
+            r#"{"a":{"$serde_json::private::RawValue":"{}"}}"#,
+            r#"{"a":[{"b":1,"$serde_json::private::Number":"1"}]}"#,
             "{} {}",
             "[]",
             "\"text\"",
@@ -102,6 +139,9 @@ mod tests {
             assert!(parse_object(text.as_bytes()).is_err(), "{text}");
         }
         assert!(parse_object(b"{\"a\":\"\xff\"}").is_err());
+        let many = |count: usize| format!("{{\"a\":[{}0]}}", "0,".repeat(count));
+        assert!(parse_object(many(MAX_VALUES - 3).as_bytes()).is_ok());
+        assert!(parse_object(many(MAX_VALUES).as_bytes()).is_err());
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
         assert!(parse_object(deep.as_bytes()).is_err());
     }

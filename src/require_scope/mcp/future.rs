@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::RequireMcpScope;
+use super::message::MessageReader;
 use super::operation::{Operation, has_no_operation};
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded, Wait};
@@ -18,7 +19,37 @@ use crate::require_scope::ScopeRejection;
 
 /// A request whose body is being read.
 pub(super) struct BodyRead {
-    pub(super) config: RequireMcpScope,
+    config: RequireMcpScope,
+    read: Option<(Bytes, MessageReader)>,
+}
+
+impl BodyRead {
+    pub(super) fn new(config: &RequireMcpScope) -> Self {
+        Self { config: config.clone(), read: None }
+    }
+
+    fn poll_operation<B: Body<Data = Bytes>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &mut Request<ReplayBody<B>>,
+    ) -> Poll<Result<Operation, BodyError>> {
+        let (body, reader) = match &mut self.read {
+            Some(read) => read,
+            None => match ready!(request.body_mut().poll_fill(cx, &self.config.limits)) {
+                Ok(body) => self.read.insert((body, MessageReader::default())),
+                Err(error) => return Poll::Ready(Err(error)),
+            },
+        };
+        if body.is_empty() && has_no_operation(request) {
+            return Poll::Ready(Ok(Operation::Nothing));
+        }
+        let Poll::Ready(operation) = reader.poll_read(body) else {
+            // Other tasks of the thread have their turn between the parts.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        Poll::Ready(Ok(operation.confirmed_by(Operation::of_headers(request.headers()))))
+    }
 }
 
 impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for BodyRead {
@@ -29,22 +60,14 @@ impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for BodyRead {
         cx: &mut Context<'_>,
         request: &mut Request<ReplayBody<B>>,
     ) -> Poll<Decision<()>> {
-        let operation = match ready!(request.body_mut().poll_fill(cx, &self.config.limits)) {
-            Ok(body) if body.is_empty() && has_no_operation(request) => Operation::Nothing,
-            Ok(body) => {
-                Operation::of_body(&body).confirmed_by(Operation::of_headers(request.headers()))
-            }
-            Err(BodyError::TooLarge) => Operation::Unclear,
-            Err(error) => {
-                let reason = match error {
-                    BodyError::Evicted => ScopeRejection::Overloaded,
-                    BodyError::Late => ScopeRejection::RequestTimeout,
-                    BodyError::Broken | BodyError::TooLarge => ScopeRejection::BodyBroken,
-                };
-                return Poll::Ready(Decision::Refuse(self.config.renderer.render(reason, request)));
-            }
+        let authorized = match ready!(self.poll_operation(cx, request)) {
+            Ok(operation) => self.config.judge(&operation, request),
+            Err(BodyError::TooLarge) => self.config.judge(&Operation::Unclear, request),
+            Err(BodyError::Broken) => Err(ScopeRejection::BodyBroken),
+            Err(BodyError::Evicted) => Err(ScopeRejection::Overloaded),
+            Err(BodyError::Late) => Err(ScopeRejection::RequestTimeout),
         };
-        Poll::Ready(match self.config.judge(&operation, request) {
+        Poll::Ready(match authorized {
             Ok(()) => Decision::Admit(()),
             Err(reason) => Decision::Refuse(self.config.renderer.render(reason, request)),
         })

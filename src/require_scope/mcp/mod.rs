@@ -66,6 +66,7 @@
 
 mod future;
 mod layer;
+mod message;
 mod operation;
 mod service;
 

@@ -3,9 +3,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, Request, header};
-use serde_json::{Map, Value};
-
-use crate::token::parse_object;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,25 +16,6 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// What a body asks for (JSON-RPC 2.0).
-    pub(super) fn of_body(body: &[u8]) -> Self {
-        let Ok(message) = parse_object(body) else { return Self::Unclear };
-        if ["method", "params"].iter().any(|member| has_another_case_of(&message, member)) {
-            return Self::Unclear;
-        }
-        match message.get("method") {
-            Some(Value::String(method)) => match name_of(method, &message) {
-                Ok(name) => Self::Call { method: method.clone(), name },
-                Err(NoName) => Self::Unclear,
-            },
-            Some(_) => Self::Unclear,
-            None if message.contains_key("result") || message.contains_key("error") => {
-                Self::Nothing
-            }
-            None => Self::Unclear,
-        }
-    }
-
     /// What the headers say of it, if they say anything.
     pub(super) fn of_headers(headers: &HeaderMap) -> Option<Self> {
         let method = header_text(headers, "mcp-method");
@@ -92,32 +70,14 @@ fn may_become_a_tunnel<B>(request: &Request<B>) -> bool {
         || upgrades.any(|upgrade| !upgrade.as_bytes().eq_ignore_ascii_case(b"h2c"))
 }
 
-struct NoName;
-
 /// The parameter that says what a method does it to.
-fn name_member(method: &str) -> Option<&'static str> {
+pub(super) fn name_member(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some("uri"),
         "tasks/get" | "tasks/update" | "tasks/cancel" | "tasks/result" => Some("taskId"),
         _ => None,
     }
-}
-
-/// The name that a method needs to tell what it does.
-fn name_of(method: &str, message: &Map<String, Value>) -> Result<Option<String>, NoName> {
-    let Some(member) = name_member(method) else { return Ok(None) };
-    let params = message.get("params").and_then(Value::as_object).ok_or(NoName)?;
-    if has_another_case_of(params, member) {
-        return Err(NoName);
-    }
-    let name = params.get(member).and_then(Value::as_str).ok_or(NoName)?;
-    Ok(Some(name.to_owned()))
-}
-
-/// Some servers do not care about the case of members: they would see two of one.
-fn has_another_case_of(object: &Map<String, Value>, member: &str) -> bool {
-    object.keys().any(|name| name != member && name.eq_ignore_ascii_case(member))
 }
 
 enum Said {
@@ -148,12 +108,24 @@ fn decoded(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use http::{HeaderName, HeaderValue};
 
     use super::*;
+    use crate::require_scope::mcp::message::MessageReader;
 
     fn call(method: &str, name: Option<&str>) -> Operation {
         Operation::Call { method: method.to_owned(), name: name.map(str::to_owned) }
+    }
+
+    fn of_body(body: &[u8]) -> Operation {
+        let mut reader = MessageReader::default();
+        loop {
+            if let Poll::Ready(operation) = reader.poll_read(body) {
+                return operation;
+            }
+        }
     }
 
     #[test]
@@ -179,7 +151,7 @@ mod tests {
             (r#"{"id":1,"error":{"code":1}}"#, Operation::Nothing),
             (r#"{"id":1,"result":{},"method":"tools/list"}"#, call("tools/list", None)),
         ] {
-            assert_eq!(Operation::of_body(body.as_bytes()), operation, "{body}");
+            assert_eq!(of_body(body.as_bytes()), operation, "{body}");
         }
     }
 
@@ -210,9 +182,9 @@ mod tests {
             "null",
             &deep,
         ] {
-            assert_eq!(Operation::of_body(body.as_bytes()), Operation::Unclear, "{body:.80}");
+            assert_eq!(of_body(body.as_bytes()), Operation::Unclear, "{body:.80}");
         }
-        assert_eq!(Operation::of_body(b"{\"method\":\"\xff\"}"), Operation::Unclear);
+        assert_eq!(of_body(b"{\"method\":\"\xff\"}"), Operation::Unclear);
     }
 
     #[test]

@@ -36,7 +36,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let Some(decision) = self.config.decide_unread(&mut request) else {
-            let wait = BodyRead { config: self.config.clone() };
+            let wait = BodyRead::new(&self.config);
             let request = request.map(ReplayBody::to_be_read);
             return Guarded::waiting(wait, request, &mut self.inner).into();
         };

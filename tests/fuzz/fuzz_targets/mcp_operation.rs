@@ -16,7 +16,6 @@ use libfuzzer_sys::fuzz_target;
 use tower_layer::Layer as _;
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::{BodyLimits, Principal, ReplayBody, Sandbox};
-use tower_scalekit_fuzz::json::unambiguous_object;
 use tower_scalekit_fuzz::{Input, block_on, clock, mutate};
 use tower_service::Service;
 
@@ -142,10 +141,10 @@ fn check(mut request: Request<Chunks>, whole: &[u8], plain: bool) {
     }
 }
 
-/// Whether any reader of JSON could take it for a call of a tool that a reader may not use. One that
-/// names a member twice is read in as many ways as there are readers.
+/// Whether a reader of JSON takes it for a call of a tool that a reader of todos may not use. Names
+/// that appear twice, where they do not decide, make no difference.
 fn calls_more(body: &[u8]) -> bool {
-    let Some(message) = unambiguous_object(body) else { return true };
-    message.get("method").is_some_and(|method| method == "tools/call")
-        && message.get("params").is_none_or(|params| params["name"] != "list")
+    serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|message| {
+        message["method"] == "tools/call" && message["params"]["name"] != "list"
+    })
 }

@@ -1,0 +1,589 @@
+//! Reads of a JSON-RPC message what decides its authorization, and skips the rest.
+
+use std::task::Poll;
+
+use super::operation::{Operation, name_member};
+
+/// Bytes that are read at once: a small part of a millisecond, whatever their shape.
+const BYTES_AT_ONCE: usize = 128 * 1024;
+/// Deeper messages are not read; serde_json has the same limit.
+const MAX_DEPTH: u32 = 127;
+/// No number, method or name is longer.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// Names that serde_json gives a meaning of its own when a crate in the tree enables
+/// `arbitrary_precision` or `raw_value`.
+const PRIVATE_PREFIX: &str = "$serde_json::private::";
+
+/// Reads a message (JSON-RPC 2.0) in one pass, in parts, without allocating.
+///
+/// The grammar is that of RFC 8259 without exceptions, so that every reader sees the same tokens.
+/// Members that decide may appear once: a reader that keeps the first of two and one that keeps the
+/// last would see two different messages.
+#[derive(Debug, Default)]
+pub(super) struct MessageReader {
+    position: usize,
+    /// The bytes before it are UTF-8.
+    valid_up_to: usize,
+    /// The containers around the position, one bit each, the innermost lowest: 1 is an object.
+    containers: u128,
+    depth: u32,
+    expected: Expected,
+    /// The member at the current level whose value comes next.
+    member: Option<Member>,
+    is_in_params: bool,
+    /// What the members at the two levels that decide are, so far.
+    top: [Option<Content>; 6],
+    params: [Option<Content>; 3],
+    /// Which parameters are there in another spelling too.
+    has_variant: [bool; 3],
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Expected {
+    #[default]
+    Message,
+    Value,
+    ValueOrEnd,
+    Name,
+    NameOrEnd,
+    CommaOrEnd,
+    End,
+    /// The rest of a string that begins here.
+    Text {
+        start: usize,
+        is_name: bool,
+    },
+}
+
+/// A member that decides.
+#[derive(Clone, Copy, Debug)]
+enum Member {
+    Top(usize),
+    Params(usize),
+}
+
+/// What a member is.
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    /// Between the quotes.
+    Text {
+        start: usize,
+        end: usize,
+    },
+    Object,
+    Other,
+}
+
+const TOP: [&str; 6] = ["method", "params", "result", "error", "id", "jsonrpc"];
+const METHOD: usize = 0;
+const PARAMS: usize = 1;
+const RESULT: usize = 2;
+const ERROR: usize = 3;
+/// Of the members at the top, those that no other spelling may accompany.
+const EXACT: std::ops::Range<usize> = METHOD..RESULT;
+const NAMES: [&str; 3] = ["name", "uri", "taskId"];
+
+/// It is no message that all readers read alike.
+struct Unclear;
+
+type Step<T = ()> = Result<T, Unclear>;
+
+impl MessageReader {
+    /// Reads a part of `body`, which is the same each time. Ready when the operation is known.
+    pub(super) fn poll_read(&mut self, body: &[u8]) -> Poll<Operation> {
+        let end = body.len().min(self.position + BYTES_AT_ONCE);
+        match self.read_part(body, end) {
+            Ok(()) if self.position < body.len() || self.valid_up_to < body.len() => Poll::Pending,
+            Ok(()) => Poll::Ready(self.operation(body).unwrap_or(Operation::Unclear)),
+            Err(Unclear) => Poll::Ready(Operation::Unclear),
+        }
+    }
+
+    fn read_part(&mut self, body: &[u8], end: usize) -> Step {
+        self.validate_utf8(body, end)?;
+        while self.position < end {
+            if let Expected::Text { start, is_name } = self.expected {
+                if !self.skip_text(body, end)? {
+                    continue;
+                }
+                let text = Content::Text { start, end: self.position - 1 };
+                if is_name {
+                    self.end_name(body, start)?
+                } else {
+                    self.end_value(text)?
+                }
+                continue;
+            }
+            let Some(&byte) = body.get(self.position) else { return Err(Unclear) };
+            if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                self.position += 1;
+                continue;
+            }
+            self.read_token(body, byte)?;
+        }
+        Ok(())
+    }
+
+    fn validate_utf8(&mut self, body: &[u8], end: usize) -> Step {
+        // A token may end behind `end`; what is validated is always ahead of what is read.
+        let end = body.len().min(end + MAX_TOKEN_BYTES);
+        let part = body.get(self.valid_up_to..end).unwrap_or_default();
+        match std::str::from_utf8(part) {
+            Ok(_) => self.valid_up_to = end,
+            // A character that the next part completes.
+            Err(error) if error.error_len().is_none() && end < body.len() => {
+                self.valid_up_to += error.valid_up_to();
+            }
+            Err(_) => return Err(Unclear),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn read_token(&mut self, body: &[u8], byte: u8) -> Step {
+        let is_object = self.containers & 1 == 1;
+        match (self.expected, byte) {
+            (Expected::Message, b'{') => self.open(true)?,
+            (Expected::NameOrEnd, b'}') | (Expected::ValueOrEnd, b']') => self.close()?,
+            (Expected::CommaOrEnd, b'}') if is_object => self.close()?,
+            (Expected::CommaOrEnd, b']') if !is_object => self.close()?,
+            (Expected::CommaOrEnd, b',') => {
+                self.expected = if is_object { Expected::Name } else { Expected::Value };
+            }
+            (Expected::Name | Expected::NameOrEnd, b'"') => {
+                self.expected = Expected::Text { start: self.position + 1, is_name: true };
+            }
+            (Expected::Value | Expected::ValueOrEnd, b'"') => {
+                self.expected = Expected::Text { start: self.position + 1, is_name: false };
+            }
+            (Expected::Value | Expected::ValueOrEnd, b'{' | b'[') => {
+                self.note(if byte == b'{' { Content::Object } else { Content::Other })?;
+                self.open(byte == b'{')?;
+            }
+            (Expected::Value | Expected::ValueOrEnd, _) => {
+                self.position += scalar(body.get(self.position..).unwrap_or_default())?;
+                return self.end_value(Content::Other);
+            }
+            _ => return Err(Unclear),
+        }
+        self.position += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn open(&mut self, is_object: bool) -> Step {
+        if self.depth > MAX_DEPTH {
+            return Err(Unclear);
+        }
+        self.is_in_params |= matches!(self.member, Some(Member::Top(PARAMS))) && is_object;
+        self.member = None;
+        self.depth += 1;
+        self.containers = self.containers << 1 | u128::from(is_object);
+        self.expected = if is_object { Expected::NameOrEnd } else { Expected::ValueOrEnd };
+        Ok(())
+    }
+
+    #[inline]
+    fn close(&mut self) -> Step {
+        self.containers >>= 1;
+        self.depth -= 1;
+        self.is_in_params &= self.depth > 1;
+        self.expected = if self.depth == 0 { Expected::End } else { Expected::CommaOrEnd };
+        Ok(())
+    }
+
+    /// Skips to the end of a string, and tells whether it is there.
+    fn skip_text(&mut self, body: &[u8], end: usize) -> Step<bool> {
+        while self.position < end {
+            let rest = body.get(self.position..end).unwrap_or_default();
+            let plain = plain_bytes(rest);
+            self.position += plain;
+            match rest.get(plain) {
+                None => {}
+                Some(b'"') => {
+                    self.position += 1;
+                    return Ok(true);
+                }
+                Some(b'\\') => {
+                    let escape = body.get(self.position..).unwrap_or_default();
+                    self.position += escape_length(escape).ok_or(Unclear)?;
+                }
+                Some(_) => return Err(Unclear),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads the colon after a name, and which member it is.
+    fn end_name(&mut self, body: &[u8], start: usize) -> Step {
+        if self.depth == 1 || self.depth == 2 && self.is_in_params {
+            let name = body.get(start..self.position - 1).unwrap_or_default();
+            self.member = self.member_of(name)?;
+        }
+        let rest = body.get(self.position..).unwrap_or_default();
+        let spaces = rest.iter().take_while(|byte| b" \t\n\r".contains(byte)).take(MAX_TOKEN_BYTES);
+        self.position += spaces.count();
+        if body.get(self.position) != Some(&b':') {
+            return Err(Unclear);
+        }
+        self.position += 1;
+        self.expected = Expected::Value;
+        Ok(())
+    }
+
+    fn member_of(&mut self, name: &[u8]) -> Step<Option<Member>> {
+        // Most members are told apart by their first letter.
+        let Some(first) = decode(name).next().map(fold) else { return Ok(None) };
+        if first == '$' && begins_with(name, PRIVATE_PREFIX) {
+            return Err(Unclear);
+        }
+        if self.depth == 1 {
+            for (index, known) in TOP.into_iter().enumerate() {
+                match compare(name, first, known) {
+                    Likeness::Same => return Ok(Some(Member::Top(index))),
+                    Likeness::Variant if EXACT.contains(&index) => return Err(Unclear),
+                    Likeness::Variant | Likeness::Other => {}
+                }
+            }
+            return Ok(None);
+        }
+        for (index, (known, variant)) in NAMES.into_iter().zip(&mut self.has_variant).enumerate() {
+            match compare(name, first, known) {
+                Likeness::Same => return Ok(Some(Member::Params(index))),
+                Likeness::Variant => *variant = true,
+                Likeness::Other => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps what a member that decides is. It may appear once.
+    #[inline]
+    fn note(&mut self, content: Content) -> Step {
+        let slot = match self.member {
+            None => return Ok(()),
+            Some(Member::Top(index)) => self.top.get_mut(index),
+            Some(Member::Params(index)) => self.params.get_mut(index),
+        };
+        match slot.and_then(|slot| slot.replace(content)) {
+            Some(_) => Err(Unclear),
+            None => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn end_value(&mut self, content: Content) -> Step {
+        self.note(content)?;
+        self.member = None;
+        self.expected = Expected::CommaOrEnd;
+        Ok(())
+    }
+
+    /// What the whole message asks for.
+    fn operation(&self, body: &[u8]) -> Option<Operation> {
+        if self.expected != Expected::End {
+            return None;
+        }
+        let Some(method) = self.top[METHOD] else {
+            let is_response = self.top[RESULT].is_some() || self.top[ERROR].is_some();
+            return is_response.then_some(Operation::Nothing);
+        };
+        let method = method.text(body)?;
+        let Some(member) = name_member(&method) else {
+            return Some(Operation::Call { method, name: None });
+        };
+        let index = NAMES.iter().position(|name| *name == member)?;
+        if self.has_variant.get(index) != Some(&false)
+            || !matches!(self.top[PARAMS], Some(Content::Object))
+        {
+            return None;
+        }
+        let name = self.params.get(index).copied().flatten()?.text(body)?;
+        Some(Operation::Call { method, name: Some(name) })
+    }
+}
+
+impl Content {
+    fn text(self, body: &[u8]) -> Option<String> {
+        let Self::Text { start, end } = self else { return None };
+        let quoted = body.get(start - 1..=end)?;
+        if quoted.len() > MAX_TOKEN_BYTES { None } else { serde_json::from_slice(quoted).ok() }
+    }
+}
+
+/// Length of a number, `true`, `false` or `null`.
+fn scalar(rest: &[u8]) -> Step<usize> {
+    for literal in ["true", "false", "null"] {
+        if rest.starts_with(literal.as_bytes()) {
+            return Ok(literal.len());
+        }
+    }
+    let digits = |from: usize| {
+        let digits = rest.get(from..).unwrap_or_default().iter().take(MAX_TOKEN_BYTES);
+        digits.take_while(|byte| byte.is_ascii_digit()).count()
+    };
+    let is_at = |at: usize, bytes: &[u8]| rest.get(at).is_some_and(|byte| bytes.contains(byte));
+    let mut end = usize::from(is_at(0, b"-"));
+    let integer = digits(end);
+    if integer == 0 || integer > 1 && is_at(end, b"0") {
+        return Err(Unclear);
+    }
+    end += integer;
+    if is_at(end, b".") {
+        let fraction = digits(end + 1);
+        if fraction == 0 {
+            return Err(Unclear);
+        }
+        end += 1 + fraction;
+    }
+    if is_at(end, b"eE") {
+        end += 1 + usize::from(is_at(end + 1, b"+-"));
+        let exponent = digits(end);
+        if exponent == 0 {
+            return Err(Unclear);
+        }
+        end += exponent;
+    }
+    Ok(end)
+}
+
+/// How many bytes of a string come before the next quote, escape or control character.
+fn plain_bytes(rest: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let mut plain = 0;
+    for word in rest.chunks_exact(8) {
+        let Ok(word) = word.try_into().map(u64::from_ne_bytes) else { break };
+        // <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>
+        let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let special = control | zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c));
+        if special & HIGH != 0 {
+            break;
+        }
+        plain += 8;
+    }
+    let tail = rest.get(plain..).unwrap_or_default();
+    plain + tail.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
+}
+
+/// Length of an escape in a string.
+fn escape_length(escape: &[u8]) -> Option<usize> {
+    match escape.get(1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+        b'u' => escape.get(2..6)?.iter().all(u8::is_ascii_hexdigit).then_some(6),
+        _ => None,
+    }
+}
+
+enum Likeness {
+    Same,
+    /// Some readers take it for the same: they ignore case, a few by Unicode's rules.
+    Variant,
+    Other,
+}
+
+fn compare(name: &[u8], first: char, known: &str) -> Likeness {
+    if !known.starts_with(first) {
+        return Likeness::Other;
+    }
+    if decode(name).eq(known.chars()) {
+        Likeness::Same
+    } else if decode(name).map(fold).eq(known.chars().map(fold)) {
+        Likeness::Variant
+    } else {
+        Likeness::Other
+    }
+}
+
+fn begins_with(name: &[u8], prefix: &str) -> bool {
+    decode(name).take(prefix.len()).eq(prefix.chars())
+}
+
+/// Simple case folding (Unicode, CaseFolding.txt) as far as it leads to ASCII.
+fn fold(character: char) -> char {
+    match character {
+        'ſ' => 's',
+        '\u{212A}' => 'k',
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+/// The characters of a string whose escapes are valid. What no known name has in it may come out as
+/// another character.
+fn decode(text: &[u8]) -> impl Iterator<Item = char> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (character, length) = match rest {
+            [] => return None,
+            [b'\\', b'u', digits @ ..] => {
+                let digits = digits.get(..4).and_then(|digits| std::str::from_utf8(digits).ok());
+                let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                (code.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
+            }
+            [b'\\', escaped @ (b'"' | b'\\' | b'/'), ..] => (char::from(*escaped), 2),
+            [b'\\', ..] => (char::REPLACEMENT_CHARACTER, 2),
+            [byte, ..] if byte.is_ascii() => (char::from(*byte), 1),
+            [0xC5, 0xBF, ..] => ('ſ', 2),
+            [0xE2, 0x84, 0xAA, ..] => ('\u{212A}', 3),
+            _ => (char::REPLACEMENT_CHARACTER, 1),
+        };
+        rest = rest.get(length..).unwrap_or_default();
+        Some(character)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn read(body: &[u8]) -> Operation {
+        let mut reader = MessageReader::default();
+        loop {
+            if let Poll::Ready(operation) = reader.poll_read(body) {
+                return operation;
+            }
+        }
+    }
+
+    /// Whether the reader takes a value for well-formed.
+    fn accepts(value: &str) -> bool {
+        read(format!("{{\"result\":{value}}}").as_bytes()) == Operation::Nothing
+    }
+
+    #[test]
+    fn values_are_those_of_the_grammar() {
+        for value in [
+            "0",
+            "-0",
+            "12",
+            "-1.5e+30",
+            "1E5",
+            "0.10",
+            "true",
+            "false",
+            "null",
+            "\"\"",
+            "[]",
+            "{}",
+            "\"a\\\"b\\\\\\/\\b\\f\\n\\r\\t\\u00e9é\"",
+            " [ 1 , [ { \"a\" : [ ] } ] ] \r\n\t",
+            "[{},{},[[]]]",
+            "\"12345678\\n12345678\"",
+        ] {
+            assert!(accepts(value) && serde_json::from_str::<Value>(value).is_ok(), "{value}");
+        }
+        for value in [
+            "",
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "1e+",
+            "+1",
+            "0x1",
+            "NaN",
+            "Infinity",
+            "tru",
+            "nulll",
+            "True",
+            "'a'",
+            "\"",
+            "\"\\\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\u12g4\"",
+            "\"a\nb\"",
+            "\"\0\"",
+            "\"1234567\t8\"",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "{1:1}",
+            "[}",
+            "{]",
+            "]",
+            "}",
+            "1//",
+            "/**/1",
+            "1,",
+            "\u{a0}1",
+        ] {
+            assert!(!accepts(value) && serde_json::from_str::<Value>(value).is_err(), "{value:?}");
+        }
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(accepts(&nested(100)) && !accepts(&nested(200)) && !accepts(&nested(100_000)));
+    }
+
+    #[test]
+    fn names_that_another_reader_understands_otherwise_are_unclear() {
+        let add = r#""method":"tools/call","params":{"name":"add"}"#;
+        for (body, is_clear) in [
+            (format!("{{{add}}}"), true),
+            (format!("{{{add},\"$other\":1,\"arguments\":1,\"arguments\":1}}"), true),
+            (format!("{{{add},\"$serde_json::private::RawValue\":\"{{}}\"}}"), false),
+            (format!("{{\"\\u0024serde_json::private::Number\":\"1\",{add}}}"), false),
+            (add.replace("{\"name\"", "{\"$serde_json::private::RawValue\":\"1\",\"name\""), false),
+            (format!("{{{add},\"param\u{17f}\":{{}}}}"), false),
+            (format!("{{{add},\"param\\u017f\":{{}}}}"), false),
+            (format!("{{{add},\"\\u0050ARAMS\":{{}}}}"), false),
+            (format!("{{{add},\"id\":1,\"id\":2}}"), false),
+            // A line feed and `ame`.
+            (format!("{{{}}}", add.replace("\"name\"", "\"\\name\"")), false),
+            (format!("{{{}}}", add.replace("{\"name\"", "{\"\\name\":1,\"name\"")), true),
+        ] {
+            assert_eq!(read(body.as_bytes()) != Operation::Unclear, is_clear, "{body}");
+        }
+        let task = |name: &str| {
+            let body = format!(r#"{{"method":"tasks/get","params":{{"taskId":"t",{name}:"u"}}}}"#);
+            read(body.as_bytes())
+        };
+        assert_ne!(task("\"name\""), Operation::Unclear);
+        for variant in ["\"taskid\"", "\"ta\u{17f}kId\"", "\"tas\u{212a}Id\"", "\"tas\\u212aId\""] {
+            assert_eq!(task(variant), Operation::Unclear, "{variant}");
+        }
+    }
+
+    #[test]
+    fn a_large_body_is_read_in_parts_and_valid_to_its_last_byte() {
+        let call = |filling: &str| {
+            let arguments = format!("{{\"a\":[{filling}\"é\"]}}");
+            format!(
+                r#"{{"params":{{"arguments":{arguments},"name":"add"}},"method":"tools/call"}}"#
+            )
+        };
+        let add = Operation::Call { method: "tools/call".into(), name: Some("add".into()) };
+        for filling in ["{\"é\":{}},", "\"\\n\",", "1.5e3 ,", "true,\n", "\"aaaaaaaaaaaaé\","] {
+            for count in [0, 1, BYTES_AT_ONCE / filling.len(), 3 * BYTES_AT_ONCE / filling.len()] {
+                let body = call(&filling.repeat(count));
+                let mut reader = MessageReader::default();
+                let mut parts = 1;
+                let operation = loop {
+                    match reader.poll_read(body.as_bytes()) {
+                        Poll::Ready(operation) => break operation,
+                        Poll::Pending => parts += 1,
+                    }
+                };
+                assert_eq!(operation, add, "{filling} {count}");
+                assert!(parts > body.len() / (2 * BYTES_AT_ONCE), "{parts}");
+                let mut broken = body.into_bytes();
+                let end = broken.len() - 40;
+                broken[end..].fill(0xC3);
+                assert_eq!(read(&broken), Operation::Unclear);
+            }
+        }
+        let text = call(&format!("\"{}\",", "aé".repeat(BYTES_AT_ONCE)));
+        assert_eq!(read(text.as_bytes()), add);
+        let spaces = call(&" ".repeat(3 * BYTES_AT_ONCE));
+        assert_eq!(read(spaces.as_bytes()), add);
+    }
+}
