@@ -174,6 +174,9 @@ pub enum TokenFault {
     MissingClaim(String),
     /// No `exp`.
     MissingExpiry,
+    /// No `at_hash`, `c_hash` and `nonce`: an ID token that its audience does not tell from an access
+    /// token.
+    MissingHashesAndNonce,
     /// No `iat` (missing-iat).
     MissingIssuedAt,
     /// No `iss`.
@@ -229,6 +232,11 @@ impl TokenFault {
             Self::MissingAuthorizedParty => drop(draft.claims.remove("azp")),
             Self::MissingClaim(name) => drop(draft.claims.remove(name)),
             Self::MissingExpiry => drop(draft.claims.remove("exp")),
+            Self::MissingHashesAndNonce => {
+                for name in ["at_hash", "c_hash", "nonce"] {
+                    draft.claims.remove(name);
+                }
+            }
             Self::MissingIssuedAt => drop(draft.claims.remove("iat")),
             Self::MissingIssuer => drop(draft.claims.remove("iss")),
             Self::MissingKeyId => drop(draft.header.remove("kid")),

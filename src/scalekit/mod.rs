@@ -84,7 +84,8 @@ impl Scalekit {
     /// A verifier for access tokens of this environment: name the audience next.
     pub fn token_verifier(&self) -> TokenVerifierBuilder {
         let issuer = self.0.url.as_str().to_owned();
-        TokenVerifierBuilder::on_keys(issuer, self.0.keys.clone(), self.0.clock.clone())
+        let (client_id, keys, clock) = (&self.0.client_id, &self.0.keys, &self.0.clock);
+        TokenVerifierBuilder::on_keys(issuer, client_id.to_string(), keys.clone(), clock.clone())
     }
 
     pub(crate) fn client_secret(&self) -> &SecretString {

@@ -30,6 +30,8 @@ impl Sessions {
             issuers: vec![scalekit.environment_url().to_owned()],
             audiences: None,
             client_ids: vec![scalekit.client_id().to_owned()],
+            // The token endpoint names the kind of each token.
+            id_token_audience: None,
             organization_claims: ORGANIZATION_CLAIMS.to_vec(),
             resources: Vec::new(),
             expiry_leeway: Duration::ZERO,

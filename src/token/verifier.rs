@@ -164,6 +164,8 @@ pub(crate) struct Expectations {
     pub(crate) audiences: Option<Vec<String>>,
     /// Empty: any.
     pub(crate) client_ids: Vec<String>,
+    /// The audience of the environment's ID tokens.
+    pub(crate) id_token_audience: Option<String>,
     /// The claims that may name the organization, first one first.
     pub(crate) organization_claims: Vec<&'static str>,
     /// What the claim `resource` may be where it is there; empty: anything.
@@ -189,6 +191,13 @@ impl Expectations {
             return Err(TokenError::Kind);
         }
         let audiences = claims.audiences()?;
+        // An ID token need not have a hash or a nonce. Its `jti`, if any, is not that of a token.
+        if let Some(shared) = &self.id_token_audience
+            && audiences.iter().any(|found| found == shared)
+            && !claims.text("jti")?.is_some_and(|id| id.starts_with("tkn_"))
+        {
+            return Err(TokenError::Kind);
+        }
         if let Some(expected) = &self.audiences
             && !audiences.iter().any(|found| expected.iter().any(|allowed| allowed == found))
         {
@@ -226,6 +235,7 @@ pub struct TokenVerifierBuilder {
     clock: Clock,
     audiences: Audiences,
     client_ids: Vec<String>,
+    id_token_audience: Option<String>,
     organization_claims: Vec<&'static str>,
     resources: Vec<String>,
     algorithms: Vec<Algorithm>,
@@ -282,10 +292,19 @@ impl fmt::Debug for KeySource {
 }
 
 impl TokenVerifierBuilder {
-    /// A verifier on a key set that others use too.
-    pub(crate) fn on_keys(issuer: String, keys: RemoteKeys, clock: Clock) -> Self {
-        let organization_claims = ORGANIZATION_CLAIMS.to_vec();
-        Self { organization_claims, ..Self::new(issuer, KeySource::Shared(keys), clock) }
+    /// A verifier for access tokens of an environment, whose ID tokens are for `client_id`, on a key
+    /// set that others use too.
+    pub(crate) fn on_keys(
+        issuer: String,
+        client_id: String,
+        keys: RemoteKeys,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            id_token_audience: Some(client_id),
+            organization_claims: ORGANIZATION_CLAIMS.to_vec(),
+            ..Self::new(issuer, KeySource::Shared(keys), clock)
+        }
     }
 
     fn new(issuer: String, keys: KeySource, clock: Clock) -> Self {
@@ -295,6 +314,7 @@ impl TokenVerifierBuilder {
             clock,
             audiences: Audiences::Named(Vec::new()),
             client_ids: Vec::new(),
+            id_token_audience: None,
             organization_claims: Vec::new(),
             resources: Vec::new(),
             algorithms: vec![Algorithm::RS256],
@@ -427,6 +447,7 @@ impl TokenVerifierBuilder {
                     issuers: self.issuers,
                     audiences,
                     client_ids: self.client_ids,
+                    id_token_audience: self.id_token_audience,
                     organization_claims: self.organization_claims,
                     resources: self.resources,
                     expiry_leeway,

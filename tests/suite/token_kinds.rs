@@ -1,0 +1,103 @@
+//! Which of Scalekit's tokens pass as access tokens: the documented claims of each kind.
+
+use serde_json::{Map, Value};
+use tower_scalekit::sandbox::TokenFault;
+use tower_scalekit::token::{TokenError, TokenVerifier};
+use tower_scalekit::{Sandbox, Scalekit};
+
+use crate::support::{JANE, sandbox_builder};
+
+macro_rules! claims {
+    ($kind:literal) => {
+        include_str!(concat!("../data/tokens/", $kind, ".claims.json"))
+    };
+}
+
+/// Signs documented claims as those of this environment and this client, at this time.
+fn signed(sandbox: &Sandbox, claims: &str, without: &[&str]) -> String {
+    let own = sandbox.access_token_draft(JANE).claims;
+    let documented: Map<String, Value> = serde_json::from_str(claims).unwrap();
+    let client_id = Value::from(sandbox.client_id());
+    let mut draft = sandbox.access_token_draft(JANE);
+    draft.claims = documented;
+    for (name, value) in &mut draft.claims {
+        match (name.as_str(), &mut *value) {
+            ("exp" | "iat" | "nbf", _) => *value = own[name].clone(),
+            ("iss", Value::String(issuer)) => {
+                *issuer = issuer.replace("https://acme.scalekit.dev", &sandbox.environment_url());
+            }
+            ("azp", _) => *value = client_id.clone(),
+            ("aud", Value::Array(audiences)) => {
+                for audience in audiences {
+                    if audience.as_str().unwrap().contains("skc_") {
+                        *audience = client_id.clone();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    draft.claims.retain(|name, _| !without.contains(&name.as_str()));
+    sandbox.sign_draft(&draft)
+}
+
+fn verifiers(scalekit: &Scalekit) -> [TokenVerifier; 2] {
+    let named = scalekit.token_verifier().audience(scalekit.client_id());
+    [named, scalekit.token_verifier().any_audience()].map(|builder| builder.build().unwrap())
+}
+
+#[tokio::test]
+async fn of_the_documented_tokens_only_access_tokens_pass_as_access_tokens() {
+    use TokenError::{Audience, Issuer, Kind};
+    let sandbox = sandbox_builder().build();
+    let [named, any] = verifiers(&sandbox.scalekit());
+    const MARKS: [&str; 3] = ["at_hash", "c_hash", "nonce"];
+    for (claims, without, by_audience, by_any_audience) in [
+        (claims!("access_token.fsa"), &[][..], Ok(()), Ok(())),
+        (claims!("access_token.modular_sso"), &[], Ok(()), Ok(())),
+        (claims!("m2m_org_client_access_token"), &[], Err(Audience), Ok(())),
+        (claims!("mcp_access_token"), &[], Err(Audience), Ok(())),
+        (claims!("mcp_access_token.resource_issuer"), &[], Err(Issuer), Err(Issuer)),
+        (claims!("id_token.fsa"), &[], Err(Kind), Err(Kind)),
+        (claims!("id_token.modular_sso"), &[], Err(Kind), Err(Kind)),
+        (claims!("idp_initiated_login"), &[], Err(Issuer), Err(Issuer)),
+        // Nothing but the missing `jti` tells these from access tokens.
+        (claims!("id_token.fsa"), &MARKS, Err(Kind), Err(Kind)),
+        (claims!("id_token.modular_sso"), &MARKS, Err(Kind), Err(Kind)),
+        (claims!("access_token.fsa"), &["jti"], Err(Kind), Err(Kind)),
+        (claims!("access_token.modular_sso"), &["jti"], Err(Kind), Err(Kind)),
+        // No ID token is for this audience.
+        (claims!("mcp_access_token"), &["jti"], Err(Audience), Ok(())),
+    ] {
+        let token = signed(&sandbox, claims, without);
+        let verdicts = (named.verify(&token).await.map(drop), any.verify(&token).await.map(drop));
+        assert_eq!(verdicts, (by_audience, by_any_audience), "{without:?} {claims}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_token_without_hashes_and_nonce_is_no_access_token_whatever_else_it_has() {
+    let sandbox = sandbox_builder().build();
+    let [named, any] = verifiers(&sandbox.scalekit());
+    for (name, value) in [("jti", ""), ("jti", "id_1"), ("jti", "xtkn_1"), ("scope", "openid")] {
+        let mut draft = sandbox.id_token_draft(JANE, Some("nonce"));
+        TokenFault::MissingHashesAndNonce.apply(&mut draft);
+        draft.claims.insert(name.to_owned(), value.into());
+        let token = sandbox.sign_draft(&draft);
+        for verifier in [&named, &any] {
+            assert_eq!(verifier.verify(&token).await.unwrap_err(), TokenError::Kind, "{value}");
+        }
+    }
+}
+
+#[test]
+fn the_documented_responses_of_the_token_endpoint_hold_the_members_that_are_read() {
+    for (response, members) in [
+        (include_str!("../data/tokens/token_response.json"), &["refresh_token", "id_token"][..]),
+        (include_str!("../data/tokens/m2m_token_response.json"), &["token_type", "scope"]),
+    ] {
+        let response: Map<String, Value> = serde_json::from_str(response).unwrap();
+        assert!(response["access_token"].is_string() && response["expires_in"].is_u64());
+        assert!(members.iter().all(|member| response[*member].is_string()));
+    }
+}
