@@ -38,6 +38,7 @@ pub async fn run(connection: &str) {
         .merge(gmail.routes())
         .with_state(App { scalekit: setup.scalekit.clone(), gmail });
     setup.serve(app).await;
+    common::finish(sessions.shutdown(common::SHUTDOWN)).await;
 }
 
 async fn home(State(app): State<App>, session: Option<Session>) -> (StatusCode, Html<String>) {

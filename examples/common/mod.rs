@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tower_scalekit::http_client::ReqwestClient;
 use tower_scalekit::sandbox::{SandboxBuilder, SandboxServer};
 use tower_scalekit::webhook_verify::WebhookSecret;
-use tower_scalekit::{Sandbox, Scalekit, SessionSecret};
+use tower_scalekit::{Sandbox, Scalekit, SessionSecret, UnfinishedTasks};
 use tracing_subscriber::EnvFilter;
 
 /// A started example: bound, connected to an environment, not serving yet.
@@ -103,6 +103,18 @@ impl Setup {
         }
     }
 }
+
+/// Waits for work that outlives its requests, once the server has stopped: the `shutdown` of the
+/// sessions, or of a webhook layer.
+pub async fn finish(work: impl Future<Output = Result<(), UnfinishedTasks>>) {
+    if let Err(unfinished) = work.await {
+        tracing::warn!(%unfinished);
+    }
+}
+
+/// How long to wait for such work: a refresh takes up to 15 s where the environment does not
+/// respond.
+pub const SHUTDOWN: Duration = Duration::from_secs(15);
 
 /// Whether the variables name an environment, if only by half.
 pub fn is_configured() -> bool {

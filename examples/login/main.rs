@@ -48,6 +48,7 @@ async fn main() {
         .route("/signup", get(|| async { Redirect::to("/login?prompt=create") }))
         .merge(sessions.routes());
     setup.serve(app).await;
+    common::finish(sessions.shutdown(common::SHUTDOWN)).await;
 }
 
 async fn home(session: Option<Session>) -> Html<String> {

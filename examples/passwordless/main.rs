@@ -65,6 +65,7 @@ async fn main() {
         .route_service(sessions.logout_callback_path(), sessions.logout_callback())
         .with_state(App { login, outbox });
     setup.serve(app).await;
+    common::finish(sessions.shutdown(common::SHUTDOWN)).await;
 }
 
 /// The client that the limit on mails is for. Behind a reverse proxy, use the header that it sets

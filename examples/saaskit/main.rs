@@ -21,7 +21,6 @@ use tower_scalekit::clock::Clock;
 use tower_scalekit::session::Deprovisioning;
 use tower_scalekit::shared_store::MemoryStore;
 use tower_scalekit::webhook::WebhookEvent;
-use tower_scalekit::webhook_verify::WebhookSecret;
 use tower_scalekit::{RequireScope, RequireSession, Session, Sessions, WebhookVerify};
 
 const WEBHOOKS: &str = "/webhooks/scalekit";
@@ -35,6 +34,12 @@ async fn main() {
         .build();
     let sessions = common::or_exit(2, sessions);
 
+    let verified = setup.webhook_secret(WEBHOOKS).map(|secret| {
+        // Replicas need one store for all of them, also for the sessions.
+        let handled = MemoryStore::new(Clock::system());
+        WebhookVerify::new(secret).deduplicate(handled)
+    });
+
     let admin = get(admin).layer(RequireScope::all_permissions(["workspace_data:write"]));
     let app = Router::new()
         .route("/dashboard", get(dashboard))
@@ -47,19 +52,19 @@ async fn main() {
                 .route_layer(RequireSession::new(&sessions).optional()),
         )
         .merge(sessions.routes())
-        .merge(
-            setup.webhook_secret(WEBHOOKS).map(|key| webhooks(key, &sessions)).unwrap_or_default(),
-        );
+        .merge(verified.clone().map(|layer| webhooks(layer, &sessions)).unwrap_or_default());
     setup.serve(app).await;
+    common::finish(sessions.shutdown(common::SHUTDOWN)).await;
+    if let Some(verified) = verified {
+        common::finish(verified.shutdown(common::SHUTDOWN)).await;
+    }
 }
 
 /// Whoever is removed in their company's directory is logged out here.
-fn webhooks(secret: WebhookSecret, sessions: &Sessions) -> Router {
-    // Replicas need one store for all of them, also for the sessions.
-    let handled = MemoryStore::new(Clock::system());
+fn webhooks(verified: WebhookVerify, sessions: &Sessions) -> Router {
     Router::new()
         .route(WEBHOOKS, post(deprovision))
-        .route_layer(WebhookVerify::new(secret).deduplicate(handled))
+        .route_layer(verified)
         .with_state(Deprovisioning::new(sessions))
 }
 

@@ -49,8 +49,9 @@ async fn main() {
         )
         .route("/sso", get(sso))
         .merge(sessions.routes().layer(IdpInitiatedRedirect::new(&sessions)))
-        .with_state(sessions);
+        .with_state(sessions.clone());
     setup.serve(app).await;
+    common::finish(sessions.shutdown(common::SHUTDOWN)).await;
 }
 
 async fn home(session: Option<Session>) -> Html<String> {

@@ -358,10 +358,11 @@ impl PasswordlessLoginBuilder {
         let link_address = self.sessions.public_url().join(&paths.verify);
         let link_address = problems.note(link_address.map_err(|_| path_problem()));
         let clock = self.sessions.scalekit().clock().clone();
+        let tasks = self.sessions.tasks().clone();
         let inner = link_address.map(|link_address| Inner {
-            logins: Once::new(clock.clone(), SHARED_FOR),
+            logins: Once::new(clock.clone(), SHARED_FOR, &tasks, "passwordless login"),
             unfinished: Memory::new(clock.clone(), UNFINISHED_FOR),
-            resends: Once::new(clock, RESENT_FOR),
+            resends: Once::new(clock, RESENT_FOR, &tasks, "passwordless email"),
             sessions: self.sessions,
             paths,
             pages: self.pages,

@@ -15,6 +15,7 @@ use super::answer::PasswordlessFailure;
 use crate::clock::Clock;
 use crate::flight::Flights;
 use crate::hash::hash_parts;
+use crate::tasks::Tasks;
 use crate::telemetry;
 
 const MAX_REMEMBERED: usize = 4096;
@@ -40,8 +41,14 @@ pub(super) struct Once<T: Clone> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Once<T> {
-    pub(super) fn new(clock: Clock, remembered: Duration) -> Self {
-        Self { running: Flights::new(), done: Memory::new(clock, remembered) }
+    /// The work goes by `name` among the `tasks`.
+    pub(super) fn new(
+        clock: Clock,
+        remembered: Duration,
+        tasks: &Tasks,
+        name: &'static str,
+    ) -> Self {
+        Self { running: Flights::tracked(tasks, name), done: Memory::new(clock, remembered) }
     }
 
     /// Joins the work, or starts it, unless it has just been done. It goes on when the client

@@ -14,6 +14,10 @@
 //! * When the access token is about to expire, the first request renews it, and all requests of
 //!   that session, also those that still carry the old cookie, get the one result. A failing
 //!   environment ends nobody's session: of what it answers, only its definite `invalid_grant` does.
+//! * A lost response ends no session either: the result of a refresh is kept until the new cookie
+//!   was presented, and for a [day](SessionsBuilder::refresh_retention) after. Rotation does not
+//!   detect theft: a copied cookie is good for as long as its session. A logout or
+//!   [revocation](Sessions::revoke_session) ends every copy.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {
@@ -294,6 +298,10 @@ impl Sessions {
     /// Whether the app decides who may log in.
     pub(crate) fn has_login_hook(&self) -> bool {
         self.0.admission.is_some()
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
     }
 
     pub(crate) fn store(&self) -> &dyn SharedStore {

@@ -12,6 +12,7 @@ use crate::body_limits::BodyLimits;
 use crate::clock::Clock;
 use crate::rejection::{Rejected, Renderer};
 use crate::shared_store::SharedStore;
+use crate::tasks::{Tasks, UnfinishedTasks};
 
 /// Layer that lets signed webhooks through. See the [module docs](crate::webhook_verify).
 #[derive(Clone)]
@@ -23,6 +24,7 @@ pub struct WebhookVerify {
     pub(super) limits: BodyLimits,
     store: Option<Arc<dyn SharedStore>>,
     terms: Terms,
+    tasks: Tasks,
     pub(super) renderer: Renderer<WebhookRejection>,
 }
 
@@ -46,6 +48,7 @@ impl WebhookVerify {
             limits: BodyLimits::new(),
             store: None,
             terms: Terms::default(),
+            tasks: Tasks::default(),
             renderer: Renderer::default(),
         }
     }
@@ -93,7 +96,18 @@ impl WebhookVerify {
 
     pub(super) fn ledger(&self) -> Option<Ledger> {
         let store = self.store.clone().filter(|_| self.kind == Kind::Webhook)?;
-        Some(Ledger { store, secrets: Arc::clone(&self.secrets), terms: self.terms.clone() })
+        let (secrets, terms) = (Arc::clone(&self.secrets), self.terms.clone());
+        Some(Ledger { store, secrets, terms, tasks: self.tasks.clone() })
+    }
+
+    /// Waits until the store knows of all handled messages: a message whose handling it has missed
+    /// is handled again when the sender retries. Call it on any clone of the layer when the server
+    /// has drained its connections. Without [`deduplicate`](Self::deduplicate) it returns at once.
+    ///
+    /// # Errors
+    /// Returned when work is unfinished after `timeout`, with what it is.
+    pub async fn shutdown(&self, timeout: Duration) -> Result<(), UnfinishedTasks> {
+        self.tasks.shutdown(timeout).await
     }
 
     /// Sets size and time limits of bodies, and how much memory unfinished ones may hold. Default:

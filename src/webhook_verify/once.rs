@@ -19,10 +19,15 @@ use http::StatusCode;
 use super::WebhookSecret;
 use crate::secret::SecretString;
 use crate::shared_store::{Purpose, SharedStore, StoreError, StoreKey, in_time};
+use crate::tasks::Tasks;
 use crate::telemetry;
 
-/// How often a commit is tried: what is done twice is worse than what takes a little longer.
+/// How often a commit is tried before the response: what is done twice is worse than what takes a
+/// little longer.
 const COMMIT_TRIES: usize = 3;
+
+/// Name of the background tasks.
+const SETTLEMENT: &str = "webhook settlement";
 
 /// Who has handled what.
 #[derive(Clone)]
@@ -30,6 +35,7 @@ pub(super) struct Ledger {
     pub(super) store: Arc<dyn SharedStore>,
     pub(super) secrets: Arc<[WebhookSecret]>,
     pub(super) terms: Terms,
+    pub(super) tasks: Tasks,
 }
 
 #[derive(Clone)]
@@ -116,9 +122,10 @@ pub(super) struct Running {
 impl Running {
     /// Settles it by how it was answered: only success is remembered. Goes on when the sender
     /// leaves.
-    pub(super) async fn settle(mut self, status: StatusCode) {
+    pub(super) async fn settle(mut self: Box<Self>, status: StatusCode) {
         self.settled = true;
-        let settling = tokio::spawn(async move {
+        let tasks = self.ledger.tasks.clone();
+        let settling = tasks.spawn(SETTLEMENT, async move {
             if status.is_success() {
                 self.commit(status).await;
             } else {
@@ -130,7 +137,7 @@ impl Running {
         }
     }
 
-    async fn commit(&self, status: StatusCode) {
+    async fn commit(self: Box<Self>, status: StatusCode) {
         let done = Bytes::from(format!("done {}", status.as_u16()));
         for _ in 0..COMMIT_TRIES {
             match self.replace_mark(&done).await {
@@ -138,6 +145,11 @@ impl Running {
                 Err(error) => telemetry::internal_error("webhook_commit", &error),
             }
         }
+        let (tasks, running) = (self.ledger.tasks.clone(), Arc::new(self));
+        tasks.retry(SETTLEMENT, move || {
+            let (running, done) = (Arc::clone(&running), done.clone());
+            async move { running.replace_mark(&done).await.is_ok() }
+        });
     }
 
     async fn replace_mark(&self, done: &Bytes) -> Result<(), StoreError> {
@@ -168,16 +180,17 @@ impl Drop for Running {
         if self.settled {
             return;
         }
+        // Without a runtime the mark runs out by itself.
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
         let running = Self {
             ledger: self.ledger.clone(),
             keys: Arc::clone(&self.keys),
             mark: self.mark.clone(),
             settled: true,
         };
-        // Without a runtime the mark runs out by itself.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { running.abort().await });
-        }
+        drop(self.ledger.tasks.spawn(SETTLEMENT, async move { running.abort().await }));
     }
 }
 

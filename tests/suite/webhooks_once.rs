@@ -14,9 +14,9 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tokio::sync::Notify;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
-use tower_scalekit::ReplayBody;
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::webhook_verify::{WebhookError, WebhookRejection};
+use tower_scalekit::{ReplayBody, WebhookVerify};
 
 use crate::store::{FlakyStore, When};
 use crate::support::{Reading as _, send};
@@ -26,6 +26,7 @@ use crate::webhooks::{assert_refused, clock, layer, message, signed};
 struct World {
     clock: ManualClock,
     store: FlakyStore,
+    layers: [WebhookVerify; 2],
     apps: [Router; 2],
     handled: Arc<AtomicUsize>,
     go: Arc<Notify>,
@@ -54,6 +55,7 @@ async fn handle(State(handler): State<Handler>, _: HeaderMap, body: String) -> S
             handler.store.fail_next(1);
             return StatusCode::BAD_GATEWAY;
         }
+        "store fails for long" => handler.store.set_down(true),
         "hold the commit" => {
             *handler.held.lock().unwrap() = Some(handler.store.hold_next(When::BeforeIt));
         }
@@ -68,19 +70,17 @@ impl World {
             (clock(), Arc::<Notify>::default(), Arc::<AtomicUsize>::default());
         let store = FlakyStore::new(clock.clock());
         let held = Held::default();
-        let apps = [(); 2].map(|()| {
+        let layers = [(); 2].map(|()| layer(&clock).deduplicate(store.clone()));
+        let apps = layers.clone().map(|layer| {
             let handler = Handler {
                 handled: Arc::clone(&handled),
                 go: Arc::clone(&go),
                 store: store.clone(),
                 held: Arc::clone(&held),
             };
-            Router::new()
-                .route("/webhook", post(handle))
-                .with_state(handler)
-                .layer(layer(&clock).deduplicate(store.clone()))
+            Router::new().route("/webhook", post(handle)).with_state(handler).layer(layer)
         });
-        Self { clock, store, apps, handled, go, held }
+        Self { clock, store, layers, apps, handled, go, held }
     }
 
     async fn deliver(&self, replica: usize, id: &str, body: &str) -> Response<Bytes> {
@@ -215,6 +215,44 @@ async fn a_commit_goes_on_though_the_store_fails_and_the_sender_leaves() {
     assert!(leaving.await.is_err());
     commit.notify_one();
     world.settle().await;
+    assert_eq!(world.deliver(1, "msg_2", "200").await.status(), StatusCode::OK);
+    assert_eq!(world.handled(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_the_settlement_of_messages() {
+    let world = Arc::new(World::new());
+    let [layer, _] = &world.layers;
+    assert_eq!(layer.shutdown(Duration::ZERO).await, Ok(()));
+    let leaving = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.deliver(0, "msg_1", "hold the commit").await }
+    });
+    let commit = loop {
+        if let Some(commit) = world.held.lock().unwrap().take() {
+            break commit;
+        }
+        tokio::task::yield_now().await;
+    };
+    world.settle().await;
+    leaving.abort();
+    assert!(leaving.await.is_err());
+    let unfinished = layer.shutdown(Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(unfinished.to_string(), "unfinished at shutdown: 1 webhook settlement");
+    commit.notify_one();
+    assert_eq!(layer.shutdown(Duration::from_secs(1)).await, Ok(()));
+    assert_eq!(world.deliver(1, "msg_1", "200").await.status(), StatusCode::OK);
+    assert_eq!(world.handled(), 1);
+
+    // The store is down when the handler has finished, and comes back before the timeout.
+    let answer = world.deliver(0, "msg_2", "store fails for long").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let shutdown = layer.shutdown(Duration::from_secs(1));
+    let recovery = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.store.set_down(false);
+    };
+    assert_eq!(futures::join!(shutdown, recovery).0, Ok(()));
     assert_eq!(world.deliver(1, "msg_2", "200").await.status(), StatusCode::OK);
     assert_eq!(world.handled(), 2);
 }

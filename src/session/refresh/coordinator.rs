@@ -15,7 +15,7 @@
 //! token endpoint. The entry is changed by compare-and-set alone, and is read again under the lease,
 //! so that a refresh token is never spent where a newer result exists.
 //!
-//! A published result stays until the cookie of its generation was presented (see `presented`), so
+//! A published result stays until the cookie of its generation was presented (see `note_presented`), so
 //! that a lost response ends no session: a request with an older cookie gets the newest result. This
 //! does not detect theft, and is not meant to: whoever has a copy of a cookie has the session, until
 //! it is revoked.
