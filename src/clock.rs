@@ -135,6 +135,51 @@ impl ManualTime {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// Steps of the wall clock, each time that something happens.
+    const STEPS: [time::Duration; 5] = [
+        time::Duration::ZERO,
+        time::Duration::seconds(-3),
+        time::Duration::seconds(60),
+        time::Duration::hours(-2),
+        time::Duration::hours(2),
+    ];
+
+    /// A clock whose wall clock is stepped whenever time passes: a test of intervals has the same
+    /// outcome with each.
+    #[derive(Clone, Debug)]
+    pub(crate) struct SteppedClock {
+        time: ManualClock,
+        pub(crate) step: time::Duration,
+    }
+
+    impl SteppedClock {
+        pub(crate) fn each() -> impl Iterator<Item = Self> {
+            STEPS.into_iter().map(|step| Self {
+                time: ManualClock::at(OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000)),
+                step,
+            })
+        }
+
+        /// One that is never stepped.
+        pub(crate) fn steady() -> Self {
+            Self { time: ManualClock::at(OffsetDateTime::UNIX_EPOCH), step: time::Duration::ZERO }
+        }
+
+        pub(crate) fn advance(&self, by: Duration) {
+            self.time.advance(by);
+            self.time.step(self.step);
+        }
+
+        pub(crate) fn clock(&self) -> Clock {
+            self.time.clock()
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -10,6 +10,13 @@ macro_rules! count {
     }};
 }
 
+macro_rules! gauge {
+    ($name:literal, $value:expr) => {{
+        #[cfg(feature = "metrics")]
+        metrics::gauge!($name).set($value);
+    }};
+}
+
 const TARGET: &str = "tower_scalekit";
 
 /// A layer refused a request.
@@ -109,6 +116,23 @@ pub(crate) fn logout_token_accepted() {
 pub(crate) fn deprovisioned(event: &str) {
     tracing::info!(target: TARGET, event, "deprovisioned");
     count!("tower_scalekit_deprovisionings_total", "event" => event.to_owned());
+}
+
+/// The revocation log was not read for longer than the app allows.
+pub(crate) fn revocations_stale(age: std::time::Duration) {
+    tracing::error!(
+        target: TARGET,
+        seconds = age.as_secs(),
+        "revocations_stale: the shared store does not respond, so sessions that were revoked on \
+         other replicas are still accepted on this one, unless it rejects all"
+    );
+    gauge!("tower_scalekit_revocations_stale", 1.0);
+}
+
+/// The revocation log was read again.
+pub(crate) fn revocations_current() {
+    tracing::info!(target: TARGET, "revocations_current");
+    gauge!("tower_scalekit_revocations_stale", 0.0);
 }
 
 /// A webhook was let through (`accepted`), or was known already (`duplicate`).

@@ -1,10 +1,10 @@
 //! One call, from the token to the last attempt.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
-use time::Duration;
 
 use super::error::ApiError;
 use super::retry::{MAX_RETRIES, Retries};
@@ -14,7 +14,7 @@ use crate::scalekit::{ApplicationToken, NoToken, Scalekit};
 use crate::secret::SecretString;
 
 /// For a token that comes without its lifetime.
-const UNTOLD_LIFETIME: Duration = Duration::minutes(5);
+const UNTOLD_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
 /// Sends a request with the application's token, again where that is right.
 pub(super) async fn send(
@@ -70,14 +70,13 @@ async fn token(
 }
 
 async fn fetch_token(scalekit: Scalekit) -> Result<ApplicationToken, NoToken> {
-    let asked_at = scalekit.clock().now();
+    let asked_at = scalekit.clock().monotonic();
     let answer = scalekit.client_credentials(&[]).await.map_err(|error| match error {
         OAuthError::Refused { code } => NoToken::Refused { code },
         OAuthError::InvalidGrant => NoToken::Refused { code: "invalid_grant".to_owned() },
         OAuthError::UnexpectedAnswer(what) => NoToken::UnexpectedAnswer(what),
         OAuthError::Unavailable(reason) => NoToken::Unavailable(Arc::new(reason)),
     })?;
-    let told = answer.expires_in.and_then(|lifetime| Duration::try_from(lifetime).ok());
-    let expires_at = asked_at.saturating_add(told.unwrap_or(UNTOLD_LIFETIME));
+    let expires_at = asked_at.saturating_add(answer.expires_in.unwrap_or(UNTOLD_LIFETIME));
     Ok(ApplicationToken { access_token: answer.access_token, expires_at })
 }

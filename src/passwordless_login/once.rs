@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use time::OffsetDateTime;
 
 use super::answer::PasswordlessFailure;
 use crate::clock::Clock;
@@ -85,7 +84,8 @@ impl<T: Clone + Send + Sync + 'static> Once<T> {
 pub(super) struct Memory<T> {
     clock: Clock,
     lifetime: Duration,
-    entries: Arc<Mutex<HashMap<Key, (T, OffsetDateTime)>>>,
+    /// With the monotonic time at which they expire.
+    entries: Arc<Mutex<HashMap<Key, (T, Duration)>>>,
 }
 
 impl<T> Memory<T> {
@@ -94,11 +94,11 @@ impl<T> Memory<T> {
     }
 
     pub(super) fn put(&self, key: Key, value: T) {
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|_, (_, until)| now < *until);
         if entries.len() < MAX_REMEMBERED {
-            entries.insert(key, (value, now + self.lifetime));
+            entries.insert(key, (value, now.saturating_add(self.lifetime)));
         }
     }
 
@@ -106,7 +106,7 @@ impl<T> Memory<T> {
     pub(super) fn take(&self, key: &Key) -> Option<T> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let (value, until) = entries.remove(key)?;
-        (self.clock.now() < until).then_some(value)
+        (self.clock.monotonic() < until).then_some(value)
     }
 
     fn get(&self, key: &Key) -> Option<T>
@@ -115,6 +115,6 @@ impl<T> Memory<T> {
     {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let (value, until) = entries.get(key)?;
-        (self.clock.now() < *until).then(|| value.clone())
+        (self.clock.monotonic() < *until).then(|| value.clone())
     }
 }

@@ -4,21 +4,22 @@ use std::error::Error as StdError;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use time::{Duration, OffsetDateTime};
 
 use super::Scalekit;
 use crate::flight::Flights;
 use crate::secret::SecretString;
 
 /// A token is replaced this long before it expires: it must outlive the request it goes with.
-const MARGIN: Duration = Duration::seconds(60);
+const MARGIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct ApplicationToken {
     pub(crate) access_token: SecretString,
-    pub(crate) expires_at: OffsetDateTime,
+    /// Monotonic time.
+    pub(crate) expires_at: Duration,
 }
 
 /// Why there is no token: told to everybody who waited for it.
@@ -44,11 +45,7 @@ impl TokenSlot {
         Self { current: ArcSwapOption::empty(), flights: Flights::new() }
     }
 
-    fn good(
-        &self,
-        refused: Option<&SecretString>,
-        now: OffsetDateTime,
-    ) -> Option<Arc<ApplicationToken>> {
+    fn good(&self, refused: Option<&SecretString>, now: Duration) -> Option<Arc<ApplicationToken>> {
         self.current.load_full().filter(|token| {
             now < token.expires_at.saturating_sub(MARGIN) && refused != Some(&token.access_token)
         })
@@ -67,7 +64,7 @@ impl Scalekit {
         F: Future<Output = Result<ApplicationToken, NoToken>> + Send + 'static,
     {
         let slot = &self.0.application_token;
-        if let Some(token) = slot.good(refused, self.clock().now()) {
+        if let Some(token) = slot.good(refused, self.clock().monotonic()) {
             return Ok(token);
         }
         let flight = slot.flights.join((), || {
@@ -76,7 +73,7 @@ impl Scalekit {
             async move {
                 let slot = &scalekit.0.application_token;
                 // Somebody's flight may have landed between our look and this one.
-                if let Some(token) = slot.good(refused.as_ref(), scalekit.clock().now()) {
+                if let Some(token) = slot.good(refused.as_ref(), scalekit.clock().monotonic()) {
                     return Ok(token);
                 }
                 let token = Arc::new(fetched.await?);

@@ -76,6 +76,11 @@ impl LocalSession {
         self.claim("sid", id.into().into())
     }
 
+    /// When the environment issued the tokens of the login that it came of.
+    pub(super) fn issued_at(self, seconds: Value) -> Self {
+        self.claim("iat", seconds)
+    }
+
     /// The person's roles.
     pub fn roles(self, roles: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.claim("roles", roles.into_iter().map(Into::into).collect())
@@ -163,8 +168,10 @@ impl Sessions {
         lifetimes: Lifetimes,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginError> {
+        let position = self.0.revocations.position().await;
         let now = self.0.scalekit.clock().now();
-        let record = SessionRecord::begin(new, stored, lifetimes, now).ok_or(SealingFailed)?;
+        let record =
+            SessionRecord::begin(new, stored, lifetimes, position, now).ok_or(SealingFailed)?;
         let sealed = self.seal(&record)?;
         let presented = self.0.cookies.presented(request_headers).cookies();
         let cookies = self.0.cookies.set_session(&sealed, record.remaining(now), presented);

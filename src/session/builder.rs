@@ -7,7 +7,7 @@ use url::Url;
 
 use super::cookies::CookieStyle;
 use super::refresh::Refreshes;
-use super::revocation::Revocations;
+use super::revocation::{Revocations, Staleness};
 use super::sealing::SealingContext;
 use super::stored::StoredSessions;
 use super::{
@@ -56,6 +56,7 @@ pub struct SessionsBuilder {
     store_backed: bool,
     body_limits: BodyLimits,
     refresh_retention: Duration,
+    revocation_staleness: Staleness,
 }
 
 /// Paths of the routes besides the callback's, which is in the redirect URI.
@@ -94,6 +95,7 @@ impl SessionsBuilder {
             store_backed: false,
             body_limits: BodyLimits::new(),
             refresh_retention: Duration::from_secs(24 * 60 * 60),
+            revocation_staleness: Staleness { after: Duration::from_secs(60), rejects: false },
         }
     }
 
@@ -292,6 +294,25 @@ impl SessionsBuilder {
         self
     }
 
+    /// Sets for how long a replica may be unable to read revocations from the
+    /// [`shared_store`](Self::shared_store) before it reports that: with the log line
+    /// `revocations_stale` and the gauge `tower_scalekit_revocations_stale`. Default: 60 s.
+    ///
+    /// Requests are authorized by what the replica knows, unless
+    /// [`reject_on_stale_revocations`](Self::reject_on_stale_revocations) is set.
+    pub fn max_revocation_staleness(mut self, duration: Duration) -> Self {
+        self.revocation_staleness.after = duration;
+        self
+    }
+
+    /// Rejects requests with a session (503) once revocations were not read for longer than
+    /// [`max_revocation_staleness`](Self::max_revocation_staleness). Default: they are authorized by
+    /// what the replica knows.
+    pub fn reject_on_stale_revocations(mut self) -> Self {
+        self.revocation_staleness.rejects = true;
+        self
+    }
+
     /// Checks the settings. Makes no request.
     ///
     /// # Errors
@@ -369,7 +390,13 @@ impl SessionsBuilder {
                     stored: StoredSessions::new(self.cache_capacity, &tasks),
                     refreshes: Refreshes::new(&tasks),
                     refresh_retention: self.refresh_retention,
-                    revocations: Revocations::new(Arc::clone(&store), &scope, clock, has_peers),
+                    revocations: Revocations::new(
+                        Arc::clone(&store),
+                        &scope,
+                        clock,
+                        has_peers,
+                        self.revocation_staleness,
+                    ),
                     scope,
                     store,
                     tasks,

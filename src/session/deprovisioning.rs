@@ -27,9 +27,10 @@ use crate::webhook::{EventPayload, WebhookEvent};
 /// Sessions are ended in this app only, as by [`Sessions::revoke_session`]: whether the person gets in
 /// again is for the environment and their identity provider to say.
 ///
-/// A logout ends sessions that began until a minute after it; all else those that began until now,
-/// because who was locked out may have logged in before the event arrived. An event that comes late
-/// or twice thus costs a login at worst.
+/// A logout ends sessions whose login the environment had completed by then, by its own clock: a
+/// login after it is left alone. All else ends the sessions that began before the event arrived,
+/// because a user who was locked out may have logged in meanwhile. An event that arrives late or
+/// twice thus costs a login at worst.
 ///
 /// ```
 /// # #[cfg(all(feature = "axum", feature = "sandbox"))] {

@@ -14,9 +14,6 @@ use crate::token::{LogoutExpectations, TokenError};
 /// How long a refresh that began before the end can take to find out.
 pub(super) const LATE_REFRESHES: Duration = Duration::from_secs(10 * 60);
 
-/// How far the environment's clock may be behind ours.
-const CLOCK_SKEW: time::Duration = time::Duration::minutes(1);
-
 /// Under the name of a logout token that has come.
 const SEEN: Bytes = Bytes::from_static(b"seen");
 
@@ -55,19 +52,24 @@ impl Sessions {
     }
 
     pub(super) async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
-        self.0.revocations.revoke(revoked, self.0.lifetimes.absolute).await
+        self.0.revocations.revoke(revoked, self.longest_lifetime()).await
     }
 
-    /// Ends what the environment says has ended at that time. Who has logged in since then stays,
-    /// also if it is told late or twice.
+    /// Ends what the environment says has ended at that time. It is compared with when the
+    /// environment issued the tokens of a login, by the same clock: who has logged in since then
+    /// stays, also if the event arrives late or twice.
     pub(super) async fn revoke_ended_at(
         &self,
         ended_at: OffsetDateTime,
         revoked: Revoked<'_>,
     ) -> Result<(), StoreError> {
-        let now = self.0.scalekit.clock().now();
-        let until = now.min(ended_at.saturating_add(CLOCK_SKEW));
-        self.0.revocations.revoke_begun_until(until, revoked, self.0.lifetimes.absolute).await
+        let until = ended_at.unix_timestamp();
+        self.0.revocations.revoke_issued_until(until, revoked, self.longest_lifetime()).await
+    }
+
+    /// How long a session can be alive, whatever happens to the wall clock.
+    fn longest_lifetime(&self) -> Duration {
+        self.0.lifetimes.absolute.unsigned_abs()
     }
 
     /// Ends one session for good: a refresh that is under way, a response that is late and a copy
@@ -85,9 +87,7 @@ impl Sessions {
             Peeked::Session(session) => session.record().id(),
             Peeked::Stored(id) => id,
         };
-        let now = self.0.scalekit.clock().now();
-        let left = session.map_or(self.0.lifetimes.absolute, |one| one.record().remaining(now));
-        let told = self.0.revocations.revoke(Revoked::Session(id), left).await;
+        let told = self.revoke(Revoked::Session(id)).await;
         let key = self.standing_key(id);
         let ended = in_time(self.0.store.put(&key, Entry::Ended.encode(), LATE_REFRESHES)).await;
         if session.is_none_or(|session| session.record().is_stored()) {

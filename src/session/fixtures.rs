@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use time::{Duration, OffsetDateTime};
 
 use super::record::SessionRecord;
+use super::revocation::RecordedPosition;
 use super::stored::Loaded;
 use super::{Awaited, Found, Lifetimes, NewSession, NewTokens, Session, SessionSecret, Sessions};
 use crate::clock::ManualClock;
@@ -64,8 +65,10 @@ fn records() -> [SessionRecord; 3] {
         login_subject: None,
     };
     let lifetimes = Lifetimes { absolute: Duration::days(30), idle: Some(Duration::days(7)) };
-    [(tokens(), false), (local, false), (tokens(), true)]
-        .map(|(new, stored)| SessionRecord::begin(new, stored, lifetimes, began_at()).unwrap())
+    [(tokens(), false), (local, false), (tokens(), true)].map(|(new, stored)| {
+        let position = RecordedPosition::default();
+        SessionRecord::begin(new, stored, lifetimes, position, began_at()).unwrap()
+    })
 }
 
 /// What the cookie stands for, with this in the store.

@@ -85,6 +85,9 @@ impl VerifiedIdentity {
         if let Some(id) = self.session_id() {
             session = session.session_id(id);
         }
+        if let Some(seconds) = self.raw_claims().get("iat") {
+            session = session.issued_at(seconds.clone());
+        }
         session
     }
 

@@ -35,7 +35,8 @@ pub(crate) enum Found {
     Due(Session),
     /// It cannot be told before this is here.
     Unsure(Awaited),
-    /// The session is kept in the shared store, which does not answer.
+    /// The session is kept in the shared store, which does not answer, or revocations were not read
+    /// for too long.
     Unavailable,
 }
 
@@ -120,6 +121,9 @@ impl Sessions {
         }
         if let Some(news) = self.0.revocations.news() {
             return Found::Unsure(Awaited::News(news));
+        }
+        if self.0.revocations.rejects_requests() {
+            return Found::Unavailable;
         }
         match self.open(&presented) {
             None => Found::Over(Cookie::Taken),

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
-use super::revocation::{Revocable, Revoked};
+use super::revocation::{RecordedPosition, Revocable, Revoked};
 use super::{Content, Lifetimes, Session, User};
 use crate::clock::unix_millis;
 use crate::jitter::jitter;
@@ -73,6 +73,12 @@ struct Body {
     /// Kept in the shared store, with only its id in the cookie.
     #[serde(rename = "s", default, skip_serializing_if = "is_false")]
     stored: bool,
+    /// What had been revoked when it began.
+    #[serde(rename = "o", default, skip_serializing_if = "RecordedPosition::is_unknown")]
+    position: RecordedPosition,
+    /// When the environment issued the tokens of the login, by its own clock: seconds.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    issued_at: Option<i64>,
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -105,6 +111,7 @@ impl SessionRecord {
         new: NewSession,
         stored: bool,
         lifetimes: Lifetimes,
+        position: RecordedPosition,
         now: OffsetDateTime,
     ) -> Option<Self> {
         let mut id = [0; 16];
@@ -123,18 +130,22 @@ impl SessionRecord {
             profile: None,
             login_subject: None,
             stored,
+            position,
+            issued_at: None,
         };
         match new {
             NewSession::Tokens(NewTokens { principal, id_token, refresh_token }) => {
                 let (header, claims, id_token_signature) = split(&id_token)?;
                 body.renew_at = unix_millis(renew_at(&principal, now));
                 body.access_claims = principal.raw_claims().clone();
+                body.issued_at = issued_at(&body.access_claims);
                 body.id_token_header = header;
                 body.id_token_claims = claims;
                 Some(Self { refresh_token, id_token_signature, body })
             }
             NewSession::Local { mut claims, profile, id_token, login_subject } => {
                 claims.insert("exp".to_owned(), ends_at.unix_timestamp().into());
+                body.issued_at = issued_at(&claims);
                 body.access_claims = claims;
                 body.login_subject = login_subject;
                 let profile = serde_json::to_string(&profile).ok()?;
@@ -234,7 +245,8 @@ impl SessionRecord {
             organization.map(|id| Revoked::OrganizationUser(id, principal.subject())),
             organization.zip(email).map(|(id, email)| Revoked::OrganizationEmail(id, email)),
         ];
-        let revocable = Revocable::new(names.into_iter().flatten(), self.began_at());
+        let revocable =
+            Revocable::new(names.into_iter().flatten(), self.body.position, self.body.issued_at);
         let presented = AtomicBool::new(false);
         Some(Session(Arc::new(Content { user, principal, revocable, record: self, presented })))
     }
@@ -324,6 +336,16 @@ fn renew_at(principal: &Principal, now: OffsetDateTime) -> OffsetDateTime {
     principal.expires_at().saturating_sub(margin * jitter(0.5))
 }
 
+/// The claim `iat`, in whole seconds.
+fn issued_at(claims: &Map<String, Value>) -> Option<i64> {
+    let issued_at = claims.get("iat")?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole seconds are meant, and it saturates"
+    )]
+    issued_at.as_i64().or_else(|| Some(issued_at.as_f64()? as i64))
+}
+
 fn idle_until(lifetimes: Lifetimes, now: OffsetDateTime) -> Option<i64> {
     lifetimes.idle.map(|idle| unix_millis(now.saturating_add(idle)))
 }
@@ -371,7 +393,7 @@ pub(super) mod tests {
             id_token: id_token("Jane"),
             refresh_token: Some("rt_1".into()),
         });
-        SessionRecord::begin(new, false, LIFETIMES, START).unwrap()
+        SessionRecord::begin(new, false, LIFETIMES, RecordedPosition::default(), START).unwrap()
     }
 
     fn at(seconds: i64) -> OffsetDateTime {
@@ -412,7 +434,10 @@ pub(super) mod tests {
             id_token: id_token("Jane"),
             refresh_token: Some("r".repeat(64).into()),
         });
-        let bytes = SessionRecord::begin(new, false, LIFETIMES, START).unwrap().encode().unwrap();
+        let bytes = SessionRecord::begin(new, false, LIFETIMES, RecordedPosition::default(), START)
+            .unwrap()
+            .encode()
+            .unwrap();
         assert!(bytes.len() < 1500, "{}", bytes.len());
     }
 

@@ -1,29 +1,52 @@
-//! Sessions that were ended before their time, by whoever and on whichever replica.
+//! Sessions that were ended before their time, by whichever replica.
 //!
-//! A revocation names a session, a person or an organization. Here it takes effect at once; other
+//! A revocation names a session, a user or an organization. Here it takes effect at once; other
 //! replicas read it from a log in the shared store, at most [`MAX_AGE`] later. A request pays for
 //! this only when something was revoked since its session was last looked at.
+//!
+//! Revocations and logins are ordered by a counter in the shared store, not by clocks: a revocation
+//! advances it, a session records it when it begins, and a revocation covers the sessions with a
+//! lower number. Without a shared store the counter is this process's own.
+
+mod order;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use time::{Duration, OffsetDateTime};
+use tokio::time::Instant;
 
-use crate::clock::unix_millis;
+use self::order::{Epochs, Place, random_id};
+pub(super) use self::order::{Position, RecordedPosition};
+use crate::clock::Clock;
 use crate::flight::{Flight, Flights};
 use crate::shared_store::{
     LogCursor, Purpose, SharedStore, StoreError, StoreKey, StoreScope, in_time,
 };
 use crate::telemetry;
 
-/// How old the news may be that a request is judged by.
-const MAX_AGE: Duration = Duration::seconds(2);
-/// From this age on they are fetched in the background.
-const RENEW_AGE: Duration = Duration::seconds(1);
+/// How old a reading of the log may be when a request is authorized by it.
+const MAX_AGE: Duration = Duration::from_secs(2);
+/// From this age on the log is read in the background.
+const RENEW_AGE: Duration = Duration::from_secs(1);
+
+/// A reading of the log takes no longer, and no more pages, than this; the next one continues.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+const MAX_PAGES: usize = 1000;
+
+/// A login waits no longer than this for its position.
+const LOGIN_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The counter outlives every session and every revocation, of at most 400 days.
+const COUNTER_LIFETIME: Duration = Duration::from_secs(800 * 24 * 60 * 60);
+/// Other replicas may advance the counter first, so many times.
+const MAX_TRIES: usize = 32;
 
 /// Whose sessions are ended.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +92,7 @@ impl Revoked<'_> {
 }
 
 /// What can be revoked, by a hash: of the same size for all, and no name of anybody.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Key([u8; 16]);
 
 impl Key {
@@ -81,19 +104,21 @@ impl Key {
     }
 }
 
-/// By what a session can be revoked, and since when it exists.
+/// By what a session can be revoked, and what had been revoked when it began.
 pub(super) struct Revocable {
     keys: Vec<Key>,
-    began_at: i64,
+    position: RecordedPosition,
+    /// When the environment issued the tokens of the login, by its own clock: seconds.
+    issued_at: Option<i64>,
 }
 
 impl Revocable {
     pub(super) fn new<'a>(
         names: impl IntoIterator<Item = Revoked<'a>>,
-        began_at: OffsetDateTime,
+        position: RecordedPosition,
+        issued_at: Option<i64>,
     ) -> Self {
-        let keys = names.into_iter().map(Revoked::key).collect();
-        Self { keys, began_at: unix_millis(began_at) }
+        Self { keys: names.into_iter().map(Revoked::key).collect(), position, issued_at }
     }
 }
 
@@ -101,80 +126,154 @@ impl Revocable {
 #[derive(Clone)]
 pub(crate) struct Revocations(Arc<State>);
 
+/// When a replica counts as one that does not hear of revocations.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Staleness {
+    /// The log was not read to its end for longer than this.
+    pub(super) after: Duration,
+    /// Whether requests are rejected then.
+    pub(super) rejects: bool,
+}
+
 struct State {
     store: Arc<dyn SharedStore>,
     log: StoreKey,
-    clock: crate::clock::Clock,
-    /// Whether there can be news from elsewhere.
+    counter: StoreKey,
+    clock: Clock,
+    /// Whether other replicas can revoke anything.
     has_peers: bool,
-    known: Mutex<HashMap<Key, Entry>>,
+    staleness: Staleness,
+    /// Random; distinguishes the revocations of this process.
+    process: u32,
+    known: Mutex<Known>,
     /// Grows with each revocation, so that "nothing new" costs one load.
     version: AtomicU64,
     cursor: Mutex<LogCursor>,
-    /// Unix milliseconds.
-    read_at: AtomicI64,
+    /// When requests last waited for a reading, in milliseconds of the monotonic clock and one more;
+    /// zero is never.
+    checked_at: AtomicU64,
+    /// When the log was last read to its end, in milliseconds of the monotonic clock.
+    read_at: AtomicU64,
+    is_stale: AtomicBool,
     reads: Flights<(), ()>,
+    advances: tokio::sync::Mutex<()>,
 }
 
-/// As it stands in the log.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Default)]
+struct Known {
+    entries: HashMap<(Key, Scope), Entry>,
+    epochs: Epochs,
+    /// The highest position of the newest epoch.
+    position: Option<Position>,
+    /// How many revocations this process has made.
+    made_here: u64,
+}
+
+/// Which sessions an entry is about, of those with its key. Each kind has an entry of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Scope {
+    All,
+    /// Those whose tokens the environment had issued by the time of its event.
+    IssuedBefore,
+}
+
+#[derive(Clone, Copy)]
 struct Entry {
+    place: Place,
+    /// For [`Scope::IssuedBefore`]: in seconds, inclusive.
+    issued_until: i64,
+    /// Monotonic time at which no such session can be alive any more.
+    forget_at: Duration,
+    /// Its number among those that this process has made.
+    made_here: Option<u64>,
+    /// Whether it is in the log.
+    is_published: bool,
+}
+
+/// An entry of the log.
+#[derive(Serialize, Deserialize)]
+struct Logged {
+    #[serde(rename = "k")]
     key: Key,
-    /// Sessions that began until then are ended; Unix milliseconds.
-    began_until: i64,
-    /// When no such session can be alive any more; Unix milliseconds.
-    forget_at: i64,
-    /// Whether it stands in the log.
-    #[serde(skip)]
-    told: bool,
+    /// None: it covers the session whatever its position.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    position: Option<Position>,
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    issued_until: Option<i64>,
+    /// For how long sessions that it covers can be alive: seconds.
+    #[serde(rename = "t")]
+    lifetime: u64,
 }
 
 impl Revocations {
     pub(super) fn new(
         store: Arc<dyn SharedStore>,
         scope: &StoreScope,
-        clock: crate::clock::Clock,
+        clock: Clock,
         has_peers: bool,
+        staleness: Staleness,
     ) -> Self {
+        let process = random_id();
+        let mut known = Known::default();
+        if !has_peers {
+            known.observe_counter(Position { epoch: process, number: 0 });
+        }
         Self(Arc::new(State {
             store,
             log: scope.key(Purpose::Revocation, "log"),
+            counter: scope.key(Purpose::Revocation, "counter"),
+            read_at: AtomicU64::new(millis(clock.monotonic())),
             clock,
             has_peers,
-            known: Mutex::default(),
+            staleness,
+            process,
+            known: Mutex::new(known),
             version: AtomicU64::new(1),
             cursor: Mutex::default(),
-            read_at: AtomicI64::new(i64::MIN),
+            checked_at: AtomicU64::new(0),
+            is_stale: AtomicBool::new(false),
             reads: Flights::new(),
+            advances: tokio::sync::Mutex::default(),
         }))
     }
 
-    /// Ends sessions here at once, and tells the other replicas.
+    /// Ends sessions here at once, and publishes it to the other replicas.
     pub(super) async fn revoke(
         &self,
         revoked: Revoked<'_>,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
-        self.revoke_begun_until(self.0.clock.now(), revoked, lifetime).await
+        self.0.revoke(revoked, None, lifetime).await
     }
 
-    /// The same for sessions that began until then; a session of our own is ended for good.
-    pub(super) async fn revoke_begun_until(
+    /// The same for an event with a time of its own, in seconds by the environment's clock: sessions
+    /// whose tokens were issued later are left alone, because the event may arrive late.
+    pub(super) async fn revoke_issued_until(
         &self,
-        begun_until: OffsetDateTime,
+        issued_until: i64,
         revoked: Revoked<'_>,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
-        let now = self.0.clock.now();
-        let entry = Entry {
-            key: revoked.key(),
-            began_until: if revoked.is_for_good() { i64::MAX } else { unix_millis(begun_until) },
-            forget_at: unix_millis(now.saturating_add(lifetime)),
-            told: false,
+        self.0.revoke(revoked, Some(issued_until), lifetime).await
+    }
+
+    /// The position for a session that begins now; what is known here if the store does not respond.
+    pub(super) async fn position(&self) -> RecordedPosition {
+        let counted = if self.0.has_peers {
+            tokio::time::timeout(LOGIN_DEADLINE, self.0.read_counter())
+                .await
+                .unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
+        } else {
+            Ok(())
         };
-        let key = entry.key.clone();
-        self.0.learn(entry, now);
-        if self.0.has_peers { self.0.tell(&key, now).await } else { Ok(()) }
+        if let Err(error) = &counted {
+            telemetry::internal_error("revocation_counter", error);
+        }
+        let known = self.0.known();
+        RecordedPosition {
+            position: known.position,
+            in_process: counted.is_err().then_some((self.0.process, known.made_here)),
+        }
     }
 
     /// Changes when anything was revoked.
@@ -183,20 +282,19 @@ impl Revocations {
     }
 
     pub(super) fn covers(&self, session: &Revocable) -> bool {
-        let known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let revoked =
-            |key| known.get(key).is_some_and(|entry: &Entry| session.began_at <= entry.began_until);
-        session.keys.iter().any(revoked)
+        let known = self.0.known();
+        session.keys.iter().any(|key| known.covers(*key, session, self.0.process))
     }
 
-    /// What to wait for before a request can be judged; most often nothing.
+    /// What to wait for before a request can be authorized; most often nothing.
     pub(super) fn news(&self) -> Option<Flight<()>> {
         if !self.0.has_peers {
             return None;
         }
-        let age =
-            unix_millis(self.0.clock.now()).saturating_sub(self.0.read_at.load(Ordering::Acquire));
-        let age = Duration::milliseconds(age);
+        let age = match self.0.checked_at.load(Ordering::Acquire) {
+            0 => Duration::MAX,
+            at => Duration::from_millis((millis(self.0.clock.monotonic()) + 1).saturating_sub(at)),
+        };
         if age < RENEW_AGE {
             return None;
         }
@@ -204,246 +302,321 @@ impl Revocations {
         let read = self.0.reads.join((), || async move { state.read().await });
         (age >= MAX_AGE).then_some(read)
     }
+
+    /// Whether requests are rejected because the log was not read for too long.
+    pub(super) fn rejects_requests(&self) -> bool {
+        self.0.staleness.rejects && self.0.is_stale.load(Ordering::Acquire)
+    }
 }
 
 impl State {
-    /// Tells the other replicas, unless they were told already: ending what has ended does not fill
-    /// the log.
-    async fn tell(&self, key: &Key, now: OffsetDateTime) -> Result<(), StoreError> {
-        let entry = {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.get(key).filter(|entry| !entry.told).cloned()
-        };
-        let Some(entry) = entry else { return Ok(()) };
-        let left = Duration::milliseconds(entry.forget_at.saturating_sub(unix_millis(now)));
-        let text = Bytes::from(serde_json::to_vec(&entry).unwrap_or_default());
-        let left = left.try_into().unwrap_or_default();
-        in_time(self.store.append(&self.log, text, left)).await?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(told) = known.get_mut(key).filter(|one| one.began_until == entry.began_until) {
-            told.told = true;
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn revoke(
+        &self,
+        revoked: Revoked<'_>,
+        issued_until: Option<i64>,
+        lifetime: Duration,
+    ) -> Result<(), StoreError> {
+        let scope = if issued_until.is_some() { Scope::IssuedBefore } else { Scope::All };
+        let key = (revoked.key(), scope);
+        let now = self.clock.monotonic();
+        {
+            let mut known = self.known();
+            known.made_here += 1;
+            let place = if revoked.is_for_good() {
+                Place::Always
+            } else if self.has_peers {
+                Place::Pending
+            } else {
+                known.advance()
+            };
+            let entry = Entry {
+                place,
+                issued_until: issued_until.unwrap_or(i64::MAX),
+                forget_at: now.saturating_add(lifetime),
+                made_here: Some(known.made_here),
+                is_published: false,
+            };
+            self.learn(&mut known, key, entry, now);
+        }
+        if self.has_peers { self.publish(&[key]).await } else { Ok(()) }
+    }
+
+    /// Publishes revocations to the other replicas, except those that are published already: ending
+    /// what has ended does not fill the log.
+    async fn publish(&self, keys: &[(Key, Scope)]) -> Result<(), StoreError> {
+        let mut unpublished = self.unpublished(keys);
+        if unpublished.iter().any(|(_, entry)| entry.place == Place::Pending) {
+            let position = self.advance().await?;
+            for (key, entry) in &mut unpublished {
+                if entry.place == Place::Pending {
+                    entry.place = Place::At(position);
+                    self.update(*key, *entry);
+                }
+            }
+        }
+        for (key, entry) in unpublished {
+            let left = entry.forget_at.saturating_sub(self.clock.monotonic());
+            let logged = Logged {
+                key: key.0,
+                position: entry.place.position(),
+                issued_until: (key.1 == Scope::IssuedBefore).then_some(entry.issued_until),
+                lifetime: left.as_secs().saturating_add(1),
+            };
+            let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
+            in_time(self.store.append(&self.log, text, left)).await?;
+            self.update(key, Entry { is_published: true, ..entry });
         }
         Ok(())
     }
 
-    /// Tells what could not be told while the store was out of reach.
-    async fn tell_again(&self, now: OffsetDateTime) -> Result<(), StoreError> {
-        let untold: Vec<Key> = {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            let untold = known.iter().filter(|(_, entry)| !entry.told);
-            untold.map(|(key, _)| key.clone()).collect()
+    fn unpublished(&self, keys: &[(Key, Scope)]) -> Vec<((Key, Scope), Entry)> {
+        let known = self.known();
+        let entries = keys.iter().filter_map(|key| Some((*key, *known.entries.get(key)?)));
+        entries.filter(|(_, entry)| !entry.is_published).collect()
+    }
+
+    /// Replaces an entry, unless it was revoked again meanwhile.
+    fn update(&self, key: (Key, Scope), entry: Entry) {
+        let mut known = self.known();
+        if let Some(present) =
+            known.entries.get_mut(&key).filter(|one| one.made_here == entry.made_here)
+        {
+            *present = entry;
+        }
+    }
+
+    /// Publishes what could not be published while the store did not respond.
+    async fn publish_again(&self) -> Result<(), StoreError> {
+        let unpublished: Vec<_> = {
+            let known = self.known();
+            let unpublished = known.entries.iter().filter(|(_, entry)| !entry.is_published);
+            unpublished.map(|(key, _)| *key).collect()
         };
-        for key in untold {
-            self.tell(&key, now).await?;
+        self.publish(&unpublished).await
+    }
+
+    /// A new position, after all that sessions have recorded so far.
+    async fn advance(&self) -> Result<Position, StoreError> {
+        let _turn = self.advances.lock().await;
+        let key = &self.counter;
+        for _ in 0..MAX_TRIES {
+            let seen = in_time(self.store.get(key)).await?;
+            let next = {
+                let mut known = self.known();
+                match seen.as_deref().and_then(Position::decode) {
+                    Some(position) => known.observe_counter(position).next(),
+                    None => Position { epoch: random_id(), number: 1 },
+                }
+            };
+            let value = next.encode();
+            let advanced = match seen {
+                Some(seen) => self.store.replace_if(key, seen, value, COUNTER_LIFETIME),
+                None => self.store.put_if_absent(key, value, COUNTER_LIFETIME),
+            };
+            if in_time(advanced).await? {
+                self.known().observe_counter(next);
+                return Ok(next);
+            }
+        }
+        Err(StoreError::Unavailable("other replicas keep changing the revocation counter".into()))
+    }
+
+    /// Learns the position that sessions record, of a new counter if there is none.
+    async fn read_counter(&self) -> Result<(), StoreError> {
+        // What was revoked here before comes before a login that follows.
+        self.publish_again().await?;
+        let key = &self.counter;
+        let first = Position { epoch: random_id(), number: 0 };
+        let mut position =
+            in_time(self.store.get(key)).await?.as_deref().and_then(Position::decode);
+        if position.is_none() {
+            let created = self.store.put_if_absent(key, first.encode(), COUNTER_LIFETIME);
+            position = if in_time(created).await? {
+                Some(first)
+            } else {
+                in_time(self.store.get(key)).await?.as_deref().and_then(Position::decode)
+            };
+        }
+        if let Some(position) = position {
+            self.known().observe_counter(position);
         }
         Ok(())
     }
 
-    /// Takes note of a revocation, unless it ends nothing that was not ended before.
-    fn learn(&self, entry: Entry, now: OffsetDateTime) {
-        let now = unix_millis(now);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() == known.capacity() {
-            known.retain(|_, entry| now < entry.forget_at);
+    fn learn(&self, known: &mut Known, key: (Key, Scope), entry: Entry, now: Duration) {
+        if known.entries.len() == known.entries.capacity() {
+            known.entries.retain(|_, entry| now < entry.forget_at);
         }
-        let began_until = known.get(&entry.key).map_or(i64::MIN, |known| known.began_until);
-        if entry.began_until > began_until {
-            known.insert(entry.key.clone(), entry);
+        if known.learn(key, entry) {
             self.version.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// Reads what other replicas have revoked. When the store is out of reach, what is known stands.
+    /// Reads what other replicas have revoked. If the store does not respond, requests are
+    /// authorized by what is known.
     async fn read(&self) {
-        let started = self.clock.now();
-        if let Err(error) = self.tell_again(started).await {
-            telemetry::internal_error("revocation_log", &error);
+        let started = self.clock.monotonic();
+        let result = self.try_read().await;
+        let now = self.clock.monotonic();
+        // However slow the store was, and whether it responded.
+        let checked_at = started.max(now.saturating_sub(RENEW_AGE));
+        self.checked_at.store(millis(checked_at) + 1, Ordering::Release);
+        match result {
+            Ok(()) => {
+                self.read_at.store(millis(started), Ordering::Release);
+                if self.is_stale.swap(false, Ordering::AcqRel) {
+                    telemetry::revocations_current();
+                }
+            }
+            Err(error) => {
+                telemetry::internal_error("revocation_log", &error);
+                let read_at = Duration::from_millis(self.read_at.load(Ordering::Acquire));
+                let age = now.saturating_sub(read_at);
+                if age > self.staleness.after && !self.is_stale.swap(true, Ordering::AcqRel) {
+                    telemetry::revocations_stale(age);
+                }
+            }
         }
-        loop {
+    }
+
+    async fn try_read(&self) -> Result<(), ReadError> {
+        let deadline = Instant::now() + READ_DEADLINE;
+        let published = tokio::time::timeout_at(deadline, self.publish_again()).await;
+        self.read_log(deadline).await?;
+        published.map_err(|_| ReadError::TooLong)??;
+        Ok(tokio::time::timeout_at(deadline, self.read_counter())
+            .await
+            .map_err(|_| ReadError::TooLong)??)
+    }
+
+    /// Reads the log from where the last reading ended.
+    async fn read_log(&self, deadline: Instant) -> Result<(), ReadError> {
+        for _ in 0..MAX_PAGES {
             let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let page = match in_time(self.store.read_since(&self.log, cursor)).await {
-                Ok(page) => page,
-                Err(error) => {
-                    telemetry::internal_error("revocation_log", &error);
-                    break;
-                }
-            };
-            let now = self.clock.now();
+            let page = in_time(self.store.read_since(&self.log, cursor.clone())).await?;
+            let now = self.clock.monotonic();
             for text in &page.entries {
-                if let Ok(entry) = serde_json::from_slice::<Entry>(text) {
-                    self.learn(Entry { told: true, ..entry }, now);
+                if let Ok(logged) = serde_json::from_slice::<Logged>(text) {
+                    self.learn_logged(&logged, now);
                 }
+            }
+            if page.entries.is_empty() {
+                *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
+                return Ok(());
+            }
+            if page.next == cursor {
+                return Err(ReadError::NoProgress);
             }
             *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
-            if page.entries.is_empty() {
+            if Instant::now() >= deadline {
                 break;
             }
+            // The store may respond without ever waiting for anything.
+            tokio::task::yield_now().await;
         }
-        // However slow the store was, or whether it answered: what is known now is judged by.
-        let recent = self.clock.now().saturating_sub(RENEW_AGE);
-        self.read_at.store(unix_millis(started.max(recent)), Ordering::Release);
+        Err(ReadError::TooLong)
     }
+
+    fn learn_logged(&self, logged: &Logged, now: Duration) {
+        let scope = if logged.issued_until.is_some() { Scope::IssuedBefore } else { Scope::All };
+        let mut known = self.known();
+        if let Some(position) = logged.position {
+            known.observe(position);
+        }
+        let entry = Entry {
+            place: logged.position.map_or(Place::Always, Place::At),
+            issued_until: logged.issued_until.unwrap_or(i64::MAX),
+            forget_at: now.saturating_add(Duration::from_secs(logged.lifetime)),
+            made_here: None,
+            is_published: true,
+        };
+        self.learn(&mut known, (logged.key, scope), entry, now);
+    }
+}
+
+impl Known {
+    fn covers(&self, key: Key, session: &Revocable, process: u32) -> bool {
+        let covers = |scope: Scope| {
+            let Some(entry) = self.entries.get(&(key, scope)) else { return false };
+            if session.issued_at.is_some_and(|issued_at| issued_at > entry.issued_until) {
+                return false;
+            }
+            let made_here = session.position.in_process.filter(|(made_by, _)| *made_by == process);
+            match (entry.place, entry.made_here.zip(made_here)) {
+                (Place::Always, _) => true,
+                (_, Some((number, (_, recorded)))) => number > recorded,
+                (place, None) => self.epochs.is_after(place, session.position.position),
+            }
+        };
+        covers(Scope::All) || covers(Scope::IssuedBefore)
+    }
+
+    /// Adds what a revocation covers to what was covered before; true if that is more.
+    fn learn(&mut self, key: (Key, Scope), new: Entry) -> bool {
+        let Some(known) = self.entries.get(&key) else {
+            self.entries.insert(key, new);
+            return true;
+        };
+        // Whatever is revoked here again is pending again.
+        let is_newer = matches!((new.place, known.place), (Place::Pending, Place::At(_)))
+            || self.epochs.is_later(new.place, known.place)
+            || (new.place == Place::Pending && known.place == Place::Pending);
+        let merged = Entry {
+            issued_until: new.issued_until.max(known.issued_until),
+            forget_at: new.forget_at.max(known.forget_at),
+            is_published: known.is_published && (new.is_published || !is_newer),
+            ..if is_newer { new } else { *known }
+        };
+        let covers_more = is_newer || merged.issued_until > known.issued_until;
+        self.entries.insert(key, merged);
+        covers_more
+    }
+
+    /// The next position of this process's own counter.
+    fn advance(&mut self) -> Place {
+        self.position = self.position.map(Position::next);
+        self.position.map_or(Place::Always, Place::At)
+    }
+
+    /// Takes note of a position in the log.
+    fn observe(&mut self, position: Position) {
+        self.epochs.observe(position.epoch);
+        if self.position.is_some_and(|known| known.epoch == position.epoch) {
+            self.position = self.position.max(Some(position));
+        }
+    }
+
+    /// Takes note of the counter's position, whose epoch is the newest; returns the highest known.
+    fn observe_counter(&mut self, position: Position) -> Position {
+        self.epochs.observe_newest(position.epoch);
+        let same_epoch = self.position.filter(|known| known.epoch == position.epoch);
+        let highest = same_epoch.map_or(position, |known| known.max(position));
+        self.position = Some(highest);
+        highest
+    }
+}
+
+/// The log could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("the shared store returns the same page of the revocation log again")]
+    NoProgress,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the revocation log has more entries than can be read at once")]
+    TooLong,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 1)
 }
 
 impl std::fmt::Debug for Revocations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Revocations").finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::ManualClock;
-    use crate::shared_store::MemoryStore;
-
-    const HOUR: Duration = Duration::HOUR;
-
-    fn scope() -> StoreScope {
-        StoreScope::new(["test"])
-    }
-
-    fn replicas() -> (ManualClock, [Revocations; 2]) {
-        let time = ManualClock::at(OffsetDateTime::UNIX_EPOCH);
-        let store: Arc<dyn SharedStore> = Arc::new(MemoryStore::new(time.clock()));
-        let replica = || Revocations::new(Arc::clone(&store), &scope(), time.clock(), true);
-        (time.clone(), [replica(), replica()])
-    }
-
-    fn session(id: &str, began_at: i64) -> Revocable {
-        let names = [Revoked::Session(id), Revoked::User("usr_1"), Revoked::Organization("org_1")];
-        Revocable::new(names, OffsetDateTime::UNIX_EPOCH + Duration::seconds(began_at))
-    }
-
-    #[tokio::test]
-    async fn a_revocation_counts_here_at_once_and_elsewhere_within_two_seconds() {
-        let (time, [here, there]) = replicas();
-        there.news().expect("nothing was read yet").await;
-        let before = (here.version(), there.version());
-        here.revoke(Revoked::Session("one"), HOUR).await.unwrap();
-        assert!(here.covers(&session("one", 0)) && !here.covers(&session("two", 0)));
-        assert!(here.version() > before.0);
-
-        time.advance(std::time::Duration::from_millis(1999));
-        assert!(there.news().is_none(), "read in the background");
-        time.advance(std::time::Duration::from_millis(2000));
-        there.news().expect("too old to judge by").await;
-        assert!(there.covers(&session("one", 0)) && there.version() > before.1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_store_that_hangs_delays_a_request_once_and_what_it_missed_is_told_again() {
-        struct Flaky {
-            store: MemoryStore,
-            hangs: std::sync::atomic::AtomicBool,
-        }
-        macro_rules! pass {
-            ($self:ident, $call:expr) => {
-                if $self.hangs.load(Ordering::SeqCst) {
-                    Box::pin(std::future::pending())
-                } else {
-                    $call
-                }
-            };
-        }
-        use crate::shared_store::{LogPage, StoreFuture};
-        impl SharedStore for Flaky {
-            fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
-                pass!(self, self.store.get(key))
-            }
-            fn put<'a>(
-                &'a self,
-                key: &'a StoreKey,
-                value: Bytes,
-                ttl: std::time::Duration,
-            ) -> StoreFuture<'a, ()> {
-                pass!(self, self.store.put(key, value, ttl))
-            }
-            fn put_if_absent<'a>(
-                &'a self,
-                key: &'a StoreKey,
-                value: Bytes,
-                ttl: std::time::Duration,
-            ) -> StoreFuture<'a, bool> {
-                pass!(self, self.store.put_if_absent(key, value, ttl))
-            }
-            fn replace_if<'a>(
-                &'a self,
-                key: &'a StoreKey,
-                expected: Bytes,
-                value: Bytes,
-                ttl: std::time::Duration,
-            ) -> StoreFuture<'a, bool> {
-                pass!(self, self.store.replace_if(key, expected, value, ttl))
-            }
-            fn remove_if<'a>(
-                &'a self,
-                key: &'a StoreKey,
-                expected: Bytes,
-            ) -> StoreFuture<'a, bool> {
-                pass!(self, self.store.remove_if(key, expected))
-            }
-            fn append<'a>(
-                &'a self,
-                log: &'a StoreKey,
-                entry: Bytes,
-                ttl: std::time::Duration,
-            ) -> StoreFuture<'a, ()> {
-                pass!(self, self.store.append(log, entry, ttl))
-            }
-            fn read_since<'a>(
-                &'a self,
-                log: &'a StoreKey,
-                cursor: LogCursor,
-            ) -> StoreFuture<'a, LogPage> {
-                pass!(self, self.store.read_since(log, cursor))
-            }
-        }
-        let time = ManualClock::at(OffsetDateTime::UNIX_EPOCH + HOUR);
-        let store = MemoryStore::new(time.clock());
-        let store = Arc::new(Flaky { store, hangs: true.into() });
-        let replica = || Revocations::new(Arc::clone(&store) as _, &scope(), time.clock(), true);
-        let (here, there) = (replica(), replica());
-
-        let read = there.news().expect("nothing was read yet");
-        // The clock goes on while the store hangs.
-        time.advance(std::time::Duration::from_secs(30));
-        read.await;
-        assert!(there.news().is_none(), "what is known is judged by");
-
-        assert!(here.revoke(Revoked::User("usr_1"), HOUR).await.is_err());
-        store.hangs.store(false, Ordering::SeqCst);
-        time.advance(std::time::Duration::from_secs(2));
-        here.news().expect("too old to judge by").await;
-        time.advance(std::time::Duration::from_secs(2));
-        there.news().expect("too old to judge by").await;
-        assert!(there.covers(&session("one", 0)));
-    }
-
-    #[tokio::test]
-    async fn persons_and_organizations_may_come_back() {
-        let (time, [here, _]) = replicas();
-        time.advance(std::time::Duration::from_secs(100));
-        here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
-        assert!(here.covers(&session("one", 100)) && !here.covers(&session("one", 101)));
-        assert!(
-            !here.covers(&Revocable::new(
-                [Revoked::Organization("usr_1")],
-                OffsetDateTime::UNIX_EPOCH
-            ))
-        );
-        time.advance(std::time::Duration::from_secs(100));
-        here.revoke(Revoked::Organization("org_1"), HOUR).await.unwrap();
-        assert!(here.covers(&session("one", 200)) && !here.covers(&session("one", 201)));
-    }
-
-    #[tokio::test]
-    async fn what_cannot_matter_any_more_is_forgotten() {
-        let (time, [here, _]) = replicas();
-        for number in 0..1000 {
-            here.revoke(Revoked::Session(&number.to_string()), Duration::SECOND).await.unwrap();
-            time.advance(std::time::Duration::from_millis(500));
-        }
-        assert!(here.0.known.lock().unwrap().len() < 10);
     }
 }

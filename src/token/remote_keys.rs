@@ -6,7 +6,7 @@
 //!   bad signature under a known name (K4, its own bucket): strangers cannot make us hammer the
 //!   issuer, and no lock is held while the network is busy.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,14 +14,13 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use jsonwebtoken::Algorithm;
-use time::OffsetDateTime;
 use url::Url;
 
 use super::jws::CompactJws;
 use super::key_set::KeySet;
 use super::verifying_key::VerifyingKey;
 use super::{Claims, TokenError};
-use crate::clock::{Clock, unix_millis};
+use crate::clock::Clock;
 use crate::flight::{Flight, Flights};
 use crate::http_client::{HttpClient, HttpClientError, SendLimits, send_within_limits};
 use crate::telemetry;
@@ -65,9 +64,9 @@ impl RemoteKeys {
             source: Source { url, client, algorithms },
             clock,
             current: ArcSwapOption::empty(),
-            renew_at: AtomicI64::new(i64::MIN),
-            usable_until: AtomicI64::new(i64::MIN),
-            unavailable_until: AtomicI64::new(i64::MIN),
+            renew_at: AtomicU64::new(0),
+            usable_until: AtomicU64::new(0),
+            unavailable_until: AtomicU64::new(0),
             unknown_key: Mutex::new(TokenBucket::full()),
             bad_signature: Mutex::new(TokenBucket::full()),
             flights: Flights::new(),
@@ -96,11 +95,10 @@ impl RemoteKeys {
 
     /// Waits until there are keys to check signatures with.
     pub(crate) async fn ready(&self) -> Result<(), TokenError> {
-        let now = self.0.clock.now();
-        if self.0.usable(now).is_some() {
+        if self.0.usable().is_some() {
             return Ok(());
         }
-        let fetch = self.0.start_up_fetch(now).ok_or(TokenError::KeysUnavailable)?;
+        let fetch = self.0.start_up_fetch().ok_or(TokenError::KeysUnavailable)?;
         if fetch.await == Some(true) { Ok(()) } else { Err(TokenError::KeysUnavailable) }
     }
 
@@ -114,18 +112,17 @@ impl RemoteKeys {
         if !self.0.source.algorithms.contains(&jws.header.algorithm) {
             return Attempt::Done(Err(TokenError::Algorithm));
         }
-        let now = self.0.clock.now();
-        let Some(keys) = self.0.usable(now) else {
-            return self.0.start_up_fetch(now).map_or(Self::unavailable(), Attempt::Wait);
+        let Some(keys) = self.0.usable() else {
+            return self.0.start_up_fetch().map_or(Self::unavailable(), Attempt::Wait);
         };
-        self.0.renew_if_stale(now);
+        self.0.renew_if_stale();
         let result = check(&keys, &jws);
         let bucket = match &result {
             Err(TokenError::UnknownKey) => &self.0.unknown_key,
             Err(TokenError::Signature) => &self.0.bad_signature,
             _ => return Attempt::Done(result),
         };
-        match self.0.limited_fetch(bucket, now) {
+        match self.0.limited_fetch(bucket) {
             Some(fetch) => Attempt::Wait(fetch),
             None => Attempt::Done(result),
         }
@@ -138,7 +135,7 @@ impl RemoteKeys {
         fetched: Option<bool>,
     ) -> Result<Signed, TokenError> {
         let jws = CompactJws::parse(token)?;
-        let keys = self.0.usable(self.0.clock.now()).ok_or(TokenError::KeysUnavailable)?;
+        let keys = self.0.usable().ok_or(TokenError::KeysUnavailable)?;
         match check(&keys, &jws) {
             // Nobody knows whether the issuer has that key now.
             Err(TokenError::UnknownKey) if fetched != Some(true) => {
@@ -149,14 +146,14 @@ impl RemoteKeys {
     }
 
     /// Whether a set was seen recently enough for what it verified to stand.
-    pub(crate) fn are_usable(&self, now: OffsetDateTime) -> bool {
-        self.0.are_usable(now)
+    pub(crate) fn are_usable(&self) -> bool {
+        self.0.are_usable()
     }
 
     /// Fetches the next set in the background if this one is past its age: for callers that had no
     /// need to look at the keys.
-    pub(crate) fn renew_if_stale(&self, now: OffsetDateTime) {
-        self.0.renew_if_stale(now);
+    pub(crate) fn renew_if_stale(&self) {
+        self.0.renew_if_stale();
     }
 
     fn unavailable<T>() -> Attempt<T> {
@@ -174,26 +171,30 @@ struct Shared {
     source: Source,
     clock: Clock,
     current: ArcSwapOption<KeySet>,
-    /// Unix milliseconds, as are the two below.
-    renew_at: AtomicI64,
-    usable_until: AtomicI64,
-    unavailable_until: AtomicI64,
+    /// Milliseconds of the monotonic clock, as are the two below.
+    renew_at: AtomicU64,
+    usable_until: AtomicU64,
+    unavailable_until: AtomicU64,
     unknown_key: Mutex<TokenBucket>,
     bad_signature: Mutex<TokenBucket>,
     flights: Flights<(), bool>,
 }
 
 impl Shared {
-    fn usable(&self, now: OffsetDateTime) -> Option<Arc<KeySet>> {
-        self.current.load_full().filter(|_| self.are_usable(now))
+    fn now(&self) -> u64 {
+        millis(self.clock.monotonic())
     }
 
-    fn are_usable(&self, now: OffsetDateTime) -> bool {
-        unix_millis(now) < self.usable_until.load(Ordering::Acquire)
+    fn usable(&self) -> Option<Arc<KeySet>> {
+        self.current.load_full().filter(|_| self.are_usable())
     }
 
-    fn renew_if_stale(self: &Arc<Self>, now: OffsetDateTime) {
-        let now = unix_millis(now);
+    fn are_usable(&self) -> bool {
+        self.now() < self.usable_until.load(Ordering::Acquire)
+    }
+
+    fn renew_if_stale(self: &Arc<Self>) {
+        let now = self.now();
         let due = self.renew_at.load(Ordering::Acquire);
         let next = after(now, STALE_RETRY);
         // Whoever moves the date on starts the fetch.
@@ -208,18 +209,15 @@ impl Shared {
         }
     }
 
-    fn start_up_fetch(self: &Arc<Self>, now: OffsetDateTime) -> Option<Flight<bool>> {
-        let told = unix_millis(now) < self.unavailable_until.load(Ordering::Acquire);
+    fn start_up_fetch(self: &Arc<Self>) -> Option<Flight<bool>> {
+        let told = self.now() < self.unavailable_until.load(Ordering::Acquire);
         (!told).then(|| self.fetch())
     }
 
     /// Joins the fetch that is on its way, whoever paid for it, or pays for a new one.
-    fn limited_fetch(
-        self: &Arc<Self>,
-        bucket: &Mutex<TokenBucket>,
-        now: OffsetDateTime,
-    ) -> Option<Flight<bool>> {
+    fn limited_fetch(self: &Arc<Self>, bucket: &Mutex<TokenBucket>) -> Option<Flight<bool>> {
         self.flights.running(&()).or_else(|| {
+            let now = self.clock.monotonic();
             let granted = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now);
             granted.then(|| self.fetch())
         })
@@ -236,7 +234,7 @@ impl Shared {
     }
 
     fn arrived(&self, fetched: Result<KeySet, FetchError>) -> bool {
-        let now = unix_millis(self.clock.now());
+        let now = self.now();
         match fetched {
             Ok(keys) => {
                 telemetry::key_set_fetched(keys.len());
@@ -307,19 +305,19 @@ enum FetchError {
 #[derive(Debug)]
 struct TokenBucket {
     tokens: u8,
-    /// When the next token is due; meaningless while the bucket is full.
-    next: OffsetDateTime,
+    /// Monotonic time at which the next token is due; meaningless while the bucket is full.
+    next: Duration,
 }
 
 impl TokenBucket {
     const SIZE: u8 = 2;
-    const REFILL: time::Duration = time::Duration::seconds(10);
+    const REFILL: Duration = Duration::from_secs(10);
 
     fn full() -> Self {
-        Self { tokens: Self::SIZE, next: OffsetDateTime::UNIX_EPOCH }
+        Self { tokens: Self::SIZE, next: Duration::ZERO }
     }
 
-    fn take(&mut self, now: OffsetDateTime) -> bool {
+    fn take(&mut self, now: Duration) -> bool {
         while self.tokens < Self::SIZE && self.next <= now {
             self.tokens += 1;
             self.next = self.next.saturating_add(Self::REFILL);
@@ -335,8 +333,12 @@ impl TokenBucket {
     }
 }
 
-fn after(millis: i64, duration: Duration) -> i64 {
-    millis.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+fn after(start: u64, duration: Duration) -> u64 {
+    start.saturating_add(millis(duration))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl TokenVerifier {
     /// Verifies a token with the keys at hand. For a token seen before this is one look-up.
     pub(crate) fn attempt(&self, token: &str) -> Attempt<Principal> {
         let now = self.0.clock.now();
-        self.0.keys.renew_if_stale(now);
+        self.0.keys.renew_if_stale();
         if let Some(principal) = self.remembered(token, now) {
             telemetry::token_verified("cached");
             return Attempt::Done(Ok(principal));
@@ -124,7 +124,7 @@ impl TokenVerifier {
 
     fn remembered(&self, token: &str, now: OffsetDateTime) -> Option<Principal> {
         self.0.verified.get(token, |verified| {
-            let good = self.0.keys.are_usable(now)
+            let good = self.0.keys.are_usable()
                 && !verified.key.is_withdrawn()
                 && !self.0.expectations.is_expired(verified.principal.expires_at(), now);
             good.then(|| verified.principal.clone())

@@ -4,19 +4,17 @@ use futures::future::join_all;
 use serde_json::json;
 
 use super::*;
-use crate::clock::ManualClock;
-use crate::token::testing::{
-    Answer, JWKS_URI, KeyServer, TestKey, at_once, compact, manual_clock, settle,
-};
+use crate::clock::testing::SteppedClock;
+use crate::token::testing::{Answer, JWKS_URI, KeyServer, TestKey, at_once, compact, settle};
 
-fn keys_of(server: &KeyServer, time: &ManualClock) -> RemoteKeys {
+fn keys_of(server: &KeyServer, time: &SteppedClock) -> RemoteKeys {
     let url = Url::parse(JWKS_URI).unwrap();
     RemoteKeys::new(url, Arc::new(server.clone()), time.clock(), vec![Algorithm::RS256])
 }
 
 /// A server of key `k1`, a set that has fetched it, and a token that it signed.
-async fn set_up() -> (KeyServer, ManualClock, RemoteKeys, String) {
-    let (server, time) = (KeyServer::serving_k1(), manual_clock());
+async fn set_up(time: SteppedClock) -> (KeyServer, SteppedClock, RemoteKeys, String) {
+    let server = KeyServer::serving_k1();
     let keys = keys_of(&server, &time);
     let token = TestKey::rsa(0).access_token("k1");
     keys.verify(&token).await.unwrap();
@@ -39,210 +37,234 @@ fn seconds(seconds: u64) -> Duration {
 #[test]
 fn k2_the_bucket_gives_two_at_once_and_one_every_ten_seconds() {
     let mut bucket = TokenBucket::full();
-    let at = |seconds| OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(seconds);
-    let granted: Vec<i64> = (0..100).filter(|second| bucket.take(at(*second))).collect();
+    let at = Duration::from_secs;
+    let granted: Vec<u64> = (0..100).filter(|second| bucket.take(at(*second))).collect();
     assert_eq!(granted, [0, 1, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
     assert!(bucket.take(at(1000)) && bucket.take(at(1000)) && !bucket.take(at(1000)));
 }
 
 #[tokio::test]
 async fn a_server_starts_with_the_endpoint_down_and_asks_it_once_a_second() {
-    let (server, time) = (KeyServer::new(Answer::Down), manual_clock());
-    let keys = keys_of(&server, &time);
-    let token = TestKey::rsa(0).access_token("k1");
-    let verify = || async { keys.verify(&token).await.map(|signed| signed.claims) };
+    for clock in SteppedClock::each() {
+        let (server, time) = (KeyServer::new(Answer::Down), clock);
+        let keys = keys_of(&server, &time);
+        let token = TestKey::rsa(0).access_token("k1");
+        let verify = || async { keys.verify(&token).await.map(|signed| signed.claims) };
 
-    assert_eq!(verify().await, Err(TokenError::KeysUnavailable));
-    assert_eq!(server.count(), 1);
-    for _ in 0..9 {
-        time.advance(Duration::from_millis(111));
-        assert_eq!(known(&keys, &token).unwrap_err(), TokenError::KeysUnavailable);
+        assert_eq!(verify().await, Err(TokenError::KeysUnavailable));
+        assert_eq!(server.count(), 1);
+        for _ in 0..9 {
+            time.advance(Duration::from_millis(111));
+            assert_eq!(known(&keys, &token).unwrap_err(), TokenError::KeysUnavailable);
+        }
+        settle().await;
+        assert_eq!(server.count(), 1);
+
+        time.advance(Duration::from_millis(1));
+        assert_eq!(verify().await, Err(TokenError::KeysUnavailable));
+        assert_eq!(server.count(), 2);
+
+        server.answer(Answer::keys([TestKey::rsa(0).jwk("k1")]));
+        time.advance(seconds(1));
+        assert!(verify().await.is_ok());
+        assert_eq!(server.count(), 3);
     }
-    settle().await;
-    assert_eq!(server.count(), 1);
-
-    time.advance(Duration::from_millis(1));
-    assert_eq!(verify().await, Err(TokenError::KeysUnavailable));
-    assert_eq!(server.count(), 2);
-
-    server.answer(Answer::keys([TestKey::rsa(0).jwk("k1")]));
-    time.advance(seconds(1));
-    assert!(verify().await.is_ok());
-    assert_eq!(server.count(), 3);
 }
 
 #[tokio::test]
 async fn callers_at_start_up_share_one_fetch() {
-    let (server, time) = (KeyServer::serving_k1(), manual_clock());
-    let keys = keys_of(&server, &time);
-    let token = TestKey::rsa(0).access_token("k1");
-    let results = join_all((0..50).map(|_| keys.verify(&token))).await;
-    assert!(results.iter().all(Result::is_ok));
-    assert_eq!(server.count(), 1);
+    for clock in SteppedClock::each() {
+        let (server, time) = (KeyServer::serving_k1(), clock);
+        let keys = keys_of(&server, &time);
+        let token = TestKey::rsa(0).access_token("k1");
+        let results = join_all((0..50).map(|_| keys.verify(&token))).await;
+        assert!(results.iter().all(Result::is_ok));
+        assert_eq!(server.count(), 1);
+    }
 }
 
 #[tokio::test]
 async fn k1_an_answer_that_is_no_key_set_leaves_the_server_without_keys() {
-    for answer in bad_answers() {
-        let (server, time) = (KeyServer::new(answer.clone()), manual_clock());
-        let token = TestKey::rsa(0).access_token("k1");
-        let error = keys_of(&server, &time).verify(&token).await.unwrap_err();
-        assert_eq!(error, TokenError::KeysUnavailable, "{answer:?}");
+    for clock in SteppedClock::each() {
+        for answer in bad_answers() {
+            let (server, time) = (KeyServer::new(answer.clone()), clock.clone());
+            let token = TestKey::rsa(0).access_token("k1");
+            let error = keys_of(&server, &time).verify(&token).await.unwrap_err();
+            assert_eq!(error, TokenError::KeysUnavailable, "{answer:?}");
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn k1_an_endpoint_that_hangs_is_given_up_after_five_seconds() {
-    let (server, time) = (KeyServer::serving_k1(), manual_clock());
-    server.hang();
-    let token = TestKey::rsa(0).access_token("k1");
-    let started = tokio::time::Instant::now();
-    let error = keys_of(&server, &time).verify(&token).await.unwrap_err();
-    assert_eq!(error, TokenError::KeysUnavailable);
-    assert_eq!(started.elapsed().as_secs(), 5);
+    for clock in SteppedClock::each() {
+        let (server, time) = (KeyServer::serving_k1(), clock);
+        server.hang();
+        let token = TestKey::rsa(0).access_token("k1");
+        let started = tokio::time::Instant::now();
+        let error = keys_of(&server, &time).verify(&token).await.unwrap_err();
+        assert_eq!(error, TokenError::KeysUnavailable);
+        assert_eq!(started.elapsed().as_secs(), 5);
+    }
 }
 
 #[tokio::test]
 async fn a_new_key_is_accepted_after_one_fetch() {
-    let (server, _, keys, old_token) = set_up().await;
-    server.answer(Answer::keys([TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
-    let new_token = TestKey::rsa(1).access_token("k2");
-    assert!(keys.verify(&new_token).await.is_ok());
-    assert_eq!(server.count(), 2);
-    assert!(known(&keys, &new_token).is_ok() && known(&keys, &old_token).is_ok());
-    settle().await;
-    assert_eq!(server.count(), 2);
+    for clock in SteppedClock::each() {
+        let (server, _, keys, old_token) = set_up(clock).await;
+        server.answer(Answer::keys([TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
+        let new_token = TestKey::rsa(1).access_token("k2");
+        assert!(keys.verify(&new_token).await.is_ok());
+        assert_eq!(server.count(), 2);
+        assert!(known(&keys, &new_token).is_ok() && known(&keys, &old_token).is_ok());
+        settle().await;
+        assert_eq!(server.count(), 2);
+    }
 }
 
 #[tokio::test]
 async fn k2_everyone_who_brings_the_new_key_waits_for_the_one_fetch() {
-    let (server, _, keys, old_token) = set_up().await;
-    server.answer(Answer::keys([TestKey::rsa(1).jwk("k2")]));
-    server.hang();
-    let new_token = TestKey::rsa(1).access_token("k2");
-    let waiting: Vec<_> = (0..50)
-        .map(|_| match keys.attempt(&new_token) {
-            Attempt::Wait(fetch) => fetch,
-            Attempt::Done(result) => panic!("it does not wait: {result:?}"),
-        })
-        .collect();
-    settle().await;
-    assert!(known(&keys, &old_token).is_ok());
-    server.resume();
-    for fetched in join_all(waiting).await {
-        assert!(keys.attempt_again(&new_token, fetched).is_ok());
+    for clock in SteppedClock::each() {
+        let (server, _, keys, old_token) = set_up(clock).await;
+        server.answer(Answer::keys([TestKey::rsa(1).jwk("k2")]));
+        server.hang();
+        let new_token = TestKey::rsa(1).access_token("k2");
+        let waiting: Vec<_> = (0..50)
+            .map(|_| match keys.attempt(&new_token) {
+                Attempt::Wait(fetch) => fetch,
+                Attempt::Done(result) => panic!("it does not wait: {result:?}"),
+            })
+            .collect();
+        settle().await;
+        assert!(known(&keys, &old_token).is_ok());
+        server.resume();
+        for fetched in join_all(waiting).await {
+            assert!(keys.attempt_again(&new_token, fetched).is_ok());
+        }
+        assert_eq!(server.count(), 2);
     }
-    assert_eq!(server.count(), 2);
 }
 
 #[tokio::test]
 async fn k2_a_thousand_unknown_names_cost_two_fetches_and_one_every_ten_seconds() {
-    let (server, time, keys, known_token) = set_up().await;
-    let unknown = |number| TestKey::rsa(1).access_token(&format!("kid-{number}"));
-    for number in 0..1000 {
-        let error = keys.verify(&unknown(number)).await.unwrap_err();
-        // Without a fetch nobody knows whether the issuer has that key.
-        let fetched = number < 2;
-        assert_eq!(error == TokenError::UnknownKey, fetched);
-        assert_eq!(error == TokenError::KeysUnavailable, !fetched);
-        assert!(known(&keys, &known_token).is_ok());
-    }
-    assert_eq!(server.count(), 1 + 2);
-    for round in 1..=5 {
-        time.advance(seconds(10));
-        for number in 0..10 {
-            assert!(keys.verify(&unknown(number)).await.is_err());
+    for clock in SteppedClock::each() {
+        let (server, time, keys, known_token) = set_up(clock).await;
+        let unknown = |number| TestKey::rsa(1).access_token(&format!("kid-{number}"));
+        for number in 0..1000 {
+            let error = keys.verify(&unknown(number)).await.unwrap_err();
+            // Without a fetch nobody knows whether the issuer has that key.
+            let fetched = number < 2;
+            assert_eq!(error == TokenError::UnknownKey, fetched);
+            assert_eq!(error == TokenError::KeysUnavailable, !fetched);
+            assert!(known(&keys, &known_token).is_ok());
         }
-        assert_eq!(server.count(), 1 + 2 + round);
+        assert_eq!(server.count(), 1 + 2);
+        for round in 1..=5 {
+            time.advance(seconds(10));
+            for number in 0..10 {
+                assert!(keys.verify(&unknown(number)).await.is_err());
+            }
+            assert_eq!(server.count(), 1 + 2 + round);
+        }
     }
 }
 
 #[tokio::test]
 async fn k2_known_keys_never_wait_while_a_fetch_hangs() {
-    let (server, time, keys, known_token) = set_up().await;
-    server.hang();
-    for number in 0..1000 {
-        let stranger = TestKey::rsa(1).token(&format!("kid-{number}"), "{}");
-        assert!(matches!(keys.attempt(&stranger), Attempt::Wait(_)));
+    for clock in SteppedClock::each() {
+        let (server, time, keys, known_token) = set_up(clock).await;
+        server.hang();
+        for number in 0..1000 {
+            let stranger = TestKey::rsa(1).token(&format!("kid-{number}"), "{}");
+            assert!(matches!(keys.attempt(&stranger), Attempt::Wait(_)));
+            assert!(known(&keys, &known_token).is_ok());
+        }
+        settle().await;
+        assert_eq!(server.count(), 2);
+        // Nor when their set is past its age.
+        time.advance(seconds(600));
         assert!(known(&keys, &known_token).is_ok());
+        settle().await;
+        assert!(known(&keys, &known_token).is_ok());
+        assert_eq!(server.count(), 2);
     }
-    settle().await;
-    assert_eq!(server.count(), 2);
-    // Nor when their set is past its age.
-    time.advance(seconds(600));
-    assert!(known(&keys, &known_token).is_ok());
-    settle().await;
-    assert!(known(&keys, &known_token).is_ok());
-    assert_eq!(server.count(), 2);
 }
 
 #[tokio::test]
 async fn a_fetch_goes_on_when_its_only_caller_leaves() {
-    let (server, _, keys, _) = set_up().await;
-    server.answer(Answer::keys([TestKey::rsa(1).jwk("k2")]));
-    let new_token = TestKey::rsa(1).access_token("k2");
-    assert!(matches!(keys.attempt(&new_token), Attempt::Wait(_)));
-    settle().await;
-    assert!(known(&keys, &new_token).is_ok());
+    for clock in SteppedClock::each() {
+        let (server, _, keys, _) = set_up(clock).await;
+        server.answer(Answer::keys([TestKey::rsa(1).jwk("k2")]));
+        let new_token = TestKey::rsa(1).access_token("k2");
+        assert!(matches!(keys.attempt(&new_token), Attempt::Wait(_)));
+        settle().await;
+        assert!(known(&keys, &new_token).is_ok());
+    }
 }
 
 #[tokio::test]
 async fn whether_a_key_exists_is_not_known_when_the_fetch_fails() {
-    let (server, time, keys, _) = set_up().await;
-    let new_token = TestKey::rsa(1).access_token("k2");
-    for answer in [Answer::Down, Answer::Panic] {
-        server.answer(answer);
-        let error = keys.verify(&new_token).await.unwrap_err();
-        assert_eq!(error, TokenError::KeysUnavailable);
-        time.advance(seconds(10));
+    for clock in SteppedClock::each() {
+        let (server, time, keys, _) = set_up(clock).await;
+        let new_token = TestKey::rsa(1).access_token("k2");
+        for answer in [Answer::Down, Answer::Panic] {
+            server.answer(answer);
+            let error = keys.verify(&new_token).await.unwrap_err();
+            assert_eq!(error, TokenError::KeysUnavailable);
+            time.advance(seconds(10));
+        }
     }
 }
 
 #[tokio::test]
 async fn a_set_past_its_age_is_renewed_in_the_background() {
-    let (server, time, keys, old_token) = set_up().await;
-    let new_token = TestKey::rsa(1).access_token("k2");
-    server.answer(Answer::keys([TestKey::rsa(1).jwk("k2")]));
+    for clock in SteppedClock::each() {
+        let (server, time, keys, old_token) = set_up(clock).await;
+        let new_token = TestKey::rsa(1).access_token("k2");
+        server.answer(Answer::keys([TestKey::rsa(1).jwk("k2")]));
 
-    time.advance(seconds(299));
-    assert!(known(&keys, &old_token).is_ok());
-    settle().await;
-    assert_eq!(server.count(), 1);
-
-    time.advance(seconds(1));
-    server.hang();
-    for _ in 0..10 {
+        time.advance(seconds(299));
         assert!(known(&keys, &old_token).is_ok());
         settle().await;
+        assert_eq!(server.count(), 1);
+
+        time.advance(seconds(1));
+        server.hang();
+        for _ in 0..10 {
+            assert!(known(&keys, &old_token).is_ok());
+            settle().await;
+        }
+        assert_eq!(server.count(), 2);
+        server.resume();
+        settle().await;
+        assert!(known(&keys, &new_token).is_ok());
+        assert_eq!(keys.verify(&old_token).await.unwrap_err(), TokenError::UnknownKey);
     }
-    assert_eq!(server.count(), 2);
-    server.resume();
-    settle().await;
-    assert!(known(&keys, &new_token).is_ok());
-    assert_eq!(keys.verify(&old_token).await.unwrap_err(), TokenError::UnknownKey);
 }
 
 #[tokio::test]
 async fn k3_stale_keys_serve_for_a_day_and_are_asked_for_every_ten_seconds() {
-    let (server, time, keys, token) = set_up().await;
-    server.answer(Answer::Down);
-    time.advance(seconds(300));
-    for _ in 0..100 {
+    for clock in SteppedClock::each() {
+        let (server, time, keys, token) = set_up(clock).await;
+        server.answer(Answer::Down);
+        time.advance(seconds(300));
+        for _ in 0..100 {
+            assert!(known(&keys, &token).is_ok());
+            settle().await;
+            time.advance(seconds(1));
+        }
+        assert_eq!(server.count(), 1 + 10);
+
+        time.advance(seconds(24 * 60 * 60 - 401));
         assert!(known(&keys, &token).is_ok());
         settle().await;
         time.advance(seconds(1));
+        assert_eq!(keys.verify(&token).await.unwrap_err(), TokenError::KeysUnavailable);
+
+        server.answer(Answer::keys([TestKey::rsa(0).jwk("k1")]));
+        time.advance(seconds(1));
+        assert!(keys.verify(&token).await.is_ok());
     }
-    assert_eq!(server.count(), 1 + 10);
-
-    time.advance(seconds(24 * 60 * 60 - 401));
-    assert!(known(&keys, &token).is_ok());
-    settle().await;
-    time.advance(seconds(1));
-    assert_eq!(keys.verify(&token).await.unwrap_err(), TokenError::KeysUnavailable);
-
-    server.answer(Answer::keys([TestKey::rsa(0).jwk("k1")]));
-    time.advance(seconds(1));
-    assert!(keys.verify(&token).await.is_ok());
 }
 
 /// What an endpoint may answer in place of a set with a usable key.
@@ -270,113 +292,125 @@ fn bad_answers() -> Vec<Answer> {
 
 #[tokio::test]
 async fn k3_an_answer_that_is_no_key_set_leaves_the_old_keys_in_place() {
-    for answer in bad_answers() {
-        let (server, time, keys, token) = set_up().await;
-        let before = known(&keys, &token).unwrap();
-        server.answer(answer.clone());
-        time.advance(seconds(300));
-        assert!(known(&keys, &token).is_ok());
-        settle().await;
-        assert_eq!(server.count(), 2, "{answer:?}");
-        let after = known(&keys, &token).unwrap();
-        assert!(Arc::ptr_eq(&before, &after) && !after.is_withdrawn(), "{answer:?}");
+    for clock in SteppedClock::each() {
+        for answer in bad_answers() {
+            let (server, time, keys, token) = set_up(clock.clone()).await;
+            let before = known(&keys, &token).unwrap();
+            server.answer(answer.clone());
+            time.advance(seconds(300));
+            assert!(known(&keys, &token).is_ok());
+            settle().await;
+            assert_eq!(server.count(), 2, "{answer:?}");
+            let after = known(&keys, &token).unwrap();
+            assert!(Arc::ptr_eq(&before, &after) && !after.is_withdrawn(), "{answer:?}");
+        }
     }
 }
 
 #[tokio::test]
 async fn k3_a_key_that_stays_is_the_same_key_after_a_fetch() {
-    let (server, time, keys, token) = set_up().await;
-    let before = known(&keys, &token).unwrap();
-    server.answer(Answer::keys([TestKey::rsa(2).jwk("k3"), TestKey::rsa(0).jwk("k1")]));
-    time.advance(seconds(300));
-    assert!(known(&keys, &token).is_ok());
-    settle().await;
-    assert!(Arc::ptr_eq(&before, &known(&keys, &token).unwrap()));
+    for clock in SteppedClock::each() {
+        let (server, time, keys, token) = set_up(clock).await;
+        let before = known(&keys, &token).unwrap();
+        server.answer(Answer::keys([TestKey::rsa(2).jwk("k3"), TestKey::rsa(0).jwk("k1")]));
+        time.advance(seconds(300));
+        assert!(known(&keys, &token).is_ok());
+        settle().await;
+        assert!(Arc::ptr_eq(&before, &known(&keys, &token).unwrap()));
 
-    server.answer(Answer::keys([TestKey::rsa(2).jwk("k3")]));
-    time.advance(seconds(300));
-    assert!(known(&keys, &token).is_ok());
-    settle().await;
-    assert!(before.is_withdrawn());
+        server.answer(Answer::keys([TestKey::rsa(2).jwk("k3")]));
+        time.advance(seconds(300));
+        assert!(known(&keys, &token).is_ok());
+        settle().await;
+        assert!(before.is_withdrawn());
+    }
 }
 
 #[tokio::test]
 async fn k4_a_new_key_under_an_old_name_is_accepted_after_one_fetch() {
-    let (server, time, keys, old_token) = set_up().await;
-    let new_token = TestKey::rsa(1).access_token("k1");
-    server.answer(Answer::keys([TestKey::rsa(1).jwk("k1")]));
-    assert!(keys.verify(&new_token).await.is_ok());
-    assert_eq!(server.count(), 2);
+    for clock in SteppedClock::each() {
+        let (server, time, keys, old_token) = set_up(clock).await;
+        let new_token = TestKey::rsa(1).access_token("k1");
+        server.answer(Answer::keys([TestKey::rsa(1).jwk("k1")]));
+        assert!(keys.verify(&new_token).await.is_ok());
+        assert_eq!(server.count(), 2);
 
-    // Forged signatures spend the same bucket, and only that one.
-    for _ in 0..100 {
+        // Forged signatures spend the same bucket, and only that one.
+        for _ in 0..100 {
+            assert_eq!(keys.verify(&old_token).await.unwrap_err(), TokenError::Signature);
+        }
+        assert_eq!(server.count(), 3);
+        let unknown = TestKey::rsa(2).access_token("k3");
+        assert_eq!(keys.verify(&unknown).await.unwrap_err(), TokenError::UnknownKey);
+        assert_eq!(server.count(), 4);
+        time.advance(seconds(10));
         assert_eq!(keys.verify(&old_token).await.unwrap_err(), TokenError::Signature);
+        assert_eq!(server.count(), 5);
     }
-    assert_eq!(server.count(), 3);
-    let unknown = TestKey::rsa(2).access_token("k3");
-    assert_eq!(keys.verify(&unknown).await.unwrap_err(), TokenError::UnknownKey);
-    assert_eq!(server.count(), 4);
-    time.advance(seconds(10));
-    assert_eq!(keys.verify(&old_token).await.unwrap_err(), TokenError::Signature);
-    assert_eq!(server.count(), 5);
 }
 
 #[tokio::test]
 async fn j1_a_token_of_an_algorithm_that_is_not_configured_causes_no_fetch() {
-    let server = KeyServer::serving_k1();
-    let keys = keys_of(&server, &manual_clock());
-    for header in [
-        r#"{"alg":"HS256","kid":"k1"}"#,
-        r#"{"alg":"HS256","kid":"unknown"}"#,
-        r#"{"alg":"HS256"}"#,
-        r#"{"alg":"ES256"}"#,
-        r#"{"alg":"none"}"#,
-    ] {
-        let token = compact(header, "{}", |_| vec![0; 64]);
-        assert_eq!(known(&keys, &token).unwrap_err(), TokenError::Algorithm, "{header}");
+    for clock in SteppedClock::each() {
+        let server = KeyServer::serving_k1();
+        let keys = keys_of(&server, &clock);
+        for header in [
+            r#"{"alg":"HS256","kid":"k1"}"#,
+            r#"{"alg":"HS256","kid":"unknown"}"#,
+            r#"{"alg":"HS256"}"#,
+            r#"{"alg":"ES256"}"#,
+            r#"{"alg":"none"}"#,
+        ] {
+            let token = compact(header, "{}", |_| vec![0; 64]);
+            assert_eq!(known(&keys, &token).unwrap_err(), TokenError::Algorithm, "{header}");
+        }
+        settle().await;
+        assert_eq!(server.count(), 0);
     }
-    settle().await;
-    assert_eq!(server.count(), 0);
 }
 
 #[tokio::test]
 async fn j5_j6_nothing_of_a_token_gets_into_a_request() {
-    let (server, time, keys, _) = set_up().await;
-    for header in [
-        json!({"alg": "RS256", "kid": "../../secret-kid?x=secret-kid"}),
-        json!({"alg": "RS256", "kid": "https://evil.test/keys"}),
-        json!({"alg": "RS256", "kid": "k2", "jku": "https://evil.test/keys"}),
-        json!({"alg": "RS256", "kid": "k2", "x5u": "https://evil.test/chain.pem"}),
-        json!({"alg": "RS256", "kid": "k2", "jwk": TestKey::rsa(1).bare_jwk()}),
-        json!({"alg": "RS256", "kid": "k2", "x5c": ["AAAA"]}),
-    ] {
-        let token = TestKey::rsa(1).token_of(header.to_string(), "{}");
-        assert_eq!(keys.verify(&token).await.unwrap_err(), TokenError::UnknownKey, "{header}");
-        time.advance(seconds(10));
+    for clock in SteppedClock::each() {
+        let (server, time, keys, _) = set_up(clock).await;
+        for header in [
+            json!({"alg": "RS256", "kid": "../../secret-kid?x=secret-kid"}),
+            json!({"alg": "RS256", "kid": "https://evil.test/keys"}),
+            json!({"alg": "RS256", "kid": "k2", "jku": "https://evil.test/keys"}),
+            json!({"alg": "RS256", "kid": "k2", "x5u": "https://evil.test/chain.pem"}),
+            json!({"alg": "RS256", "kid": "k2", "jwk": TestKey::rsa(1).bare_jwk()}),
+            json!({"alg": "RS256", "kid": "k2", "x5c": ["AAAA"]}),
+        ] {
+            let token = TestKey::rsa(1).token_of(header.to_string(), "{}");
+            assert_eq!(keys.verify(&token).await.unwrap_err(), TokenError::UnknownKey, "{header}");
+            time.advance(seconds(10));
+        }
+        assert_eq!(server.count(), 7);
+        assert!(server.requests().iter().all(|address| address == JWKS_URI));
     }
-    assert_eq!(server.count(), 7);
-    assert!(server.requests().iter().all(|address| address == JWKS_URI));
 }
 
 #[tokio::test]
 async fn j6_a_token_without_a_key_id_needs_a_set_with_one_fitting_key() {
-    let (server, time, keys, _) = set_up().await;
-    let token = TestKey::rsa(0).token_of(r#"{"alg":"RS256"}"#, "{}");
-    assert!(known(&keys, &token).is_ok());
-    server.answer(Answer::keys([TestKey::rsa(0).jwk("k1"), TestKey::p256().jwk("k2")]));
-    time.advance(seconds(300));
-    assert!(known(&keys, &token).is_ok());
-    settle().await;
-    assert!(known(&keys, &token).is_ok());
-    server.answer(Answer::keys([TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
-    time.advance(seconds(300));
-    assert!(known(&keys, &token).is_ok());
-    settle().await;
-    assert_eq!(keys.verify(&token).await.unwrap_err(), TokenError::UnknownKey);
+    for clock in SteppedClock::each() {
+        let (server, time, keys, _) = set_up(clock).await;
+        let token = TestKey::rsa(0).token_of(r#"{"alg":"RS256"}"#, "{}");
+        assert!(known(&keys, &token).is_ok());
+        server.answer(Answer::keys([TestKey::rsa(0).jwk("k1"), TestKey::p256().jwk("k2")]));
+        time.advance(seconds(300));
+        assert!(known(&keys, &token).is_ok());
+        settle().await;
+        assert!(known(&keys, &token).is_ok());
+        server.answer(Answer::keys([TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
+        time.advance(seconds(300));
+        assert!(known(&keys, &token).is_ok());
+        settle().await;
+        assert_eq!(keys.verify(&token).await.unwrap_err(), TokenError::UnknownKey);
+    }
 }
 
 #[test]
 fn a_shape_that_needs_no_keys_is_refused_without_a_runtime() {
-    let keys = keys_of(&KeyServer::new(Answer::Down), &manual_clock());
+    let keys = keys_of(&KeyServer::new(Answer::Down), &SteppedClock::steady());
     assert_eq!(at_once(keys.verify("not a token")).unwrap_err(), TokenError::Malformed);
 }

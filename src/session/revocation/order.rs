@@ -1,0 +1,142 @@
+//! The order of logins and revocations, by a counter that all replicas share.
+
+use aws_lc_rs::rand;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// So many losses of the store's state are told apart.
+const MAX_EPOCHS: usize = 16;
+
+/// A state of the revocation counter. Numbers of different counters do not compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "(u32, u64)", from = "(u32, u64)")]
+pub(in crate::session) struct Position {
+    /// Random, of the counter: another one after the store has lost its state.
+    pub(super) epoch: u32,
+    pub(super) number: u64,
+}
+
+impl Position {
+    pub(super) fn next(self) -> Self {
+        Self { number: self.number.saturating_add(1), ..self }
+    }
+
+    pub(super) fn encode(self) -> Bytes {
+        format!("{} {}", self.epoch, self.number).into()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (epoch, number) = std::str::from_utf8(bytes).ok()?.split_once(' ')?;
+        Some(Self { epoch: epoch.parse().ok()?, number: number.parse().ok()? })
+    }
+}
+
+impl From<(u32, u64)> for Position {
+    fn from((epoch, number): (u32, u64)) -> Self {
+        Self { epoch, number }
+    }
+}
+
+impl From<Position> for (u32, u64) {
+    fn from(position: Position) -> Self {
+        (position.epoch, position.number)
+    }
+}
+
+/// What had been revoked when a session began. A session without a position is older than every
+/// revocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::session) struct RecordedPosition {
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub(super) position: Option<Position>,
+    /// The process and how many revocations it had made, for a session that began while the store
+    /// did not respond.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub(super) in_process: Option<(u32, u64)>,
+}
+
+impl RecordedPosition {
+    pub(in crate::session) fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Which sessions a revocation covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Those with a lower position.
+    At(Position),
+    /// All so far: it has no position yet.
+    Pending,
+    /// All, also those that begin later.
+    Always,
+}
+
+impl Place {
+    pub(super) fn position(self) -> Option<Position> {
+        match self {
+            Self::At(position) => Some(position),
+            Self::Pending | Self::Always => None,
+        }
+    }
+}
+
+/// The counters that there have been, the oldest first, as far as this process has seen them.
+#[derive(Debug, Default)]
+pub(super) struct Epochs(Vec<u32>);
+
+impl Epochs {
+    /// Adds an epoch that is not known yet.
+    pub(super) fn observe(&mut self, epoch: u32) {
+        if self.rank(epoch).is_none() {
+            self.0.push(epoch);
+            if self.0.len() > MAX_EPOCHS {
+                self.0.remove(0);
+            }
+        }
+    }
+
+    /// Adds the epoch of the counter that is in use.
+    pub(super) fn observe_newest(&mut self, epoch: u32) {
+        if self.0.last() != Some(&epoch) {
+            self.0.retain(|known| *known != epoch);
+            self.observe(epoch);
+        }
+    }
+
+    /// Whether a revocation is later than a session. A session of a counter that was never seen here
+    /// is older than all revocations.
+    pub(super) fn is_after(&self, place: Place, session: Option<Position>) -> bool {
+        match (place, session) {
+            (Place::Always | Place::Pending, _) => true,
+            (Place::At(revoked), Some(session)) if revoked.epoch == session.epoch => {
+                revoked.number > session.number
+            }
+            (Place::At(revoked), session) => {
+                self.rank(revoked.epoch) > session.and_then(|session| self.rank(session.epoch))
+                    || session.is_none()
+            }
+        }
+    }
+
+    /// Whether a revocation covers more sessions than another.
+    pub(super) fn is_later(&self, new: Place, known: Place) -> bool {
+        match (new, known) {
+            (_, Place::Always) => false,
+            (Place::Always, _) => true,
+            (_, Place::Pending) => false,
+            (new, Place::At(known)) => self.is_after(new, Some(known)),
+        }
+    }
+
+    fn rank(&self, epoch: u32) -> Option<usize> {
+        self.0.iter().position(|known| *known == epoch)
+    }
+}
+
+/// Zero if the system has no randomness, which it always has in practice.
+pub(super) fn random_id() -> u32 {
+    let mut id = [0; 4];
+    let _ = rand::fill(&mut id);
+    u32::from_be_bytes(id)
+}

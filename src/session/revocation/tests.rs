@@ -1,0 +1,399 @@
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+use crate::clock::testing::SteppedClock;
+use crate::shared_store::{LogPage, MemoryStore, StoreFuture};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const STALENESS: Staleness = Staleness { after: Duration::from_secs(60), rejects: true };
+
+fn scope() -> StoreScope {
+    StoreScope::new(["test"])
+}
+
+fn replica(store: &(impl SharedStore + Clone), clock: &SteppedClock) -> Revocations {
+    Revocations::new(Arc::new(store.clone()), &scope(), clock.clock(), true, STALENESS)
+}
+
+fn alone(clock: &SteppedClock) -> Revocations {
+    Revocations::new(Arc::new(MemoryStore::new(clock.clock())), clock.clock(), false, STALENESS)
+}
+
+fn replicas(clock: &SteppedClock) -> [Revocations; 2] {
+    let store = Arc::new(MemoryStore::new(clock.clock()));
+    [replica(&store, clock), replica(&store, clock)]
+}
+
+fn named(id: &str, position: RecordedPosition, issued_at: Option<i64>) -> Revocable {
+    let names = [Revoked::Session(id), Revoked::User("usr_1"), Revoked::Organization("org_1")];
+    Revocable::new(names, position, issued_at)
+}
+
+async fn begin(revocations: &Revocations) -> Revocable {
+    named("one", revocations.position().await, None)
+}
+
+async fn read(clock: &SteppedClock, revocations: &Revocations) {
+    clock.advance(Duration::from_millis(2000));
+    revocations.news().expect("the last reading is too old").await;
+}
+
+#[tokio::test]
+async fn a_revocation_takes_effect_here_at_once_and_elsewhere_within_two_seconds() {
+    for clock in SteppedClock::each() {
+        let [here, there] = replicas(&clock);
+        there.news().expect("nothing was read yet").await;
+        let before = (here.version(), there.version());
+        here.revoke(Revoked::Session("one"), HOUR).await.unwrap();
+        let position = here.position().await;
+        let [one, two] = ["one", "two"].map(|id| named(id, position, None));
+        assert!(here.covers(&one) && !here.covers(&two));
+        assert!(here.version() > before.0);
+
+        clock.advance(Duration::from_millis(1999));
+        assert!(there.news().is_none(), "read in the background");
+        read(&clock, &there).await;
+        assert!(there.covers(&one) && !there.covers(&two) && there.version() > before.1);
+    }
+}
+
+#[tokio::test]
+async fn a_login_after_a_revocation_survives_it_and_one_before_does_not() {
+    for clock in SteppedClock::each() {
+        let [here, there] = replicas(&clock);
+        let alone = alone(&clock);
+        for (first, second) in [(&here, &here), (&here, &there), (&there, &here), (&alone, &alone)]
+        {
+            for revoked in [Revoked::User("usr_1"), Revoked::Organization("org_1")] {
+                let old = begin(first).await;
+                clock.advance(Duration::from_millis(0));
+                second.revoke(revoked, HOUR).await.unwrap();
+                clock.advance(Duration::from_millis(0));
+                let new = begin(first).await;
+                if first.0.has_peers {
+                    read(&clock, first).await;
+                    read(&clock, second).await;
+                }
+                for replica in [first, second] {
+                    assert!(replica.covers(&old), "{:?}", clock.step);
+                    assert!(!replica.covers(&new), "{:?}", clock.step);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_event_with_a_time_of_its_own_leaves_later_logins_alone_however_late_it_arrives() {
+    for clock in SteppedClock::each() {
+        let [here, there] = replicas(&clock);
+        let position = here.position().await;
+        let [old, same_second, new, unknown] =
+            [Some(90), Some(100), Some(101), None].map(|at| named("one", position, at));
+        for _ in 0..2 {
+            here.revoke_issued_until(100, Revoked::User("usr_1"), HOUR).await.unwrap();
+            // An event before that one, delivered late.
+            here.revoke_issued_until(50, Revoked::User("usr_1"), HOUR).await.unwrap();
+            read(&clock, &there).await;
+            for replica in [&here, &there] {
+                assert!(replica.covers(&old) && replica.covers(&same_second));
+                assert!(replica.covers(&unknown) && !replica.covers(&new));
+            }
+        }
+        // What began after the event had arrived is later, whatever its tokens say.
+        assert!(!there.covers(&named("one", here.position().await, Some(90))));
+    }
+}
+
+#[tokio::test]
+async fn concurrent_revocations_and_logins_on_many_replicas_keep_their_order() {
+    let clock = SteppedClock::steady();
+    let store = Arc::new(MemoryStore::new(clock.clock()));
+    let all: Vec<_> = (0..8).map(|_| replica(&store, &clock)).collect();
+    let old = futures::future::join_all(all.iter().map(begin)).await;
+    let revoked = all.iter().map(|one| one.revoke(Revoked::User("usr_1"), HOUR));
+    assert!(futures::future::join_all(revoked).await.iter().all(Result::is_ok));
+    let new = futures::future::join_all(all.iter().map(begin)).await;
+    for one in &all {
+        read(&clock, one).await;
+        assert!(old.iter().all(|session| one.covers(session)));
+        assert!(!new.iter().any(|session| one.covers(session)));
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_an_unknown_position_is_older_than_every_revocation() {
+    let clock = SteppedClock::steady();
+    let ([here, there], alone) = (replicas(&clock), alone(&clock));
+    let elsewhere = self::alone(&clock);
+    let (none, other) = (named("one", RecordedPosition::default(), None), begin(&elsewhere).await);
+    assert!(!here.covers(&none) && !alone.covers(&other));
+    for one in [&here, &alone] {
+        one.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    }
+    read(&clock, &there).await;
+    for one in [&here, &there, &alone] {
+        assert!(one.covers(&none) && one.covers(&other));
+        assert!(!one.covers(&begin(one).await));
+    }
+}
+
+#[tokio::test]
+async fn after_the_store_has_lost_its_state_new_logins_live_and_old_ones_can_be_revoked() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    let old = begin(&here).await;
+    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    let newer = begin(&here).await;
+    read(&clock, &there).await;
+
+    store.lose_state(&clock);
+    let newest = begin(&here).await;
+    read(&clock, &there).await;
+    for one in [&here, &there] {
+        assert!(one.covers(&old) && !one.covers(&newer) && !one.covers(&newest));
+    }
+    there.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    *here.0.cursor.lock().unwrap() = LogCursor::start();
+    read(&clock, &here).await;
+    for one in [&here, &there] {
+        assert!(one.covers(&old) && one.covers(&newer) && one.covers(&newest));
+        assert!(!one.covers(&begin(one).await));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_hangs_revocations_take_effect_here_and_logins_after_them_live() {
+    for clock in SteppedClock::each() {
+        let store = TestStore::new(&clock);
+        let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+        let old = begin(&there).await;
+        store.set(Fails::Hangs);
+        let read_there = there.news().expect("nothing was read yet");
+        // Time passes while the store hangs.
+        clock.advance(Duration::from_millis(30_000));
+        read_there.await;
+        assert!(there.news().is_none(), "requests are authorized by what is known");
+
+        let before = begin(&here).await;
+        assert!(here.revoke(Revoked::User("usr_1"), HOUR).await.is_err());
+        let after = begin(&here).await;
+        for session in [&old, &before] {
+            assert!(here.covers(session));
+        }
+        assert!(!here.covers(&after));
+
+        store.set(Fails::Not);
+        read(&clock, &here).await;
+        read(&clock, &there).await;
+        for one in [&here, &there] {
+            assert!(one.covers(&old) && one.covers(&before) && !one.covers(&begin(one).await));
+        }
+        assert!(!here.covers(&after));
+    }
+}
+
+#[tokio::test]
+async fn a_log_without_an_end_or_that_repeats_a_page_ends_in_a_bounded_wait() {
+    for (fails, learned) in [(Fails::NeverEnds, true), (Fails::RepeatsPages, true)] {
+        let clock = SteppedClock::steady();
+        let store = TestStore::new(&clock);
+        let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+        let old = begin(&here).await;
+        here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+        store.set(fails);
+        read(&clock, &there).await;
+        assert!(store.0.reads.swap(0, Ordering::SeqCst) <= MAX_PAGES);
+        assert_eq!(there.covers(&old), learned);
+        assert!(!there.covers(&begin(&here).await));
+        assert!(there.news().is_none(), "the next reading waits its time");
+        assert!(!there.rejects_requests());
+
+        clock.advance(Duration::from_millis(60_000));
+        read(&clock, &there).await;
+        assert!(there.rejects_requests());
+        store.set(Fails::Not);
+        read(&clock, &there).await;
+        assert!(!there.rejects_requests());
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_cannot_read_revocations_is_stale_after_the_bound_and_then_no_more() {
+    for clock in SteppedClock::each() {
+        let store = TestStore::new(&clock);
+        let here = replica(&store, &clock);
+        read(&clock, &here).await;
+        store.set(Fails::Unavailable);
+        read(&clock, &here).await;
+        assert!(!here.rejects_requests());
+        clock.advance(Duration::from_millis(57_999));
+        read(&clock, &here).await;
+        assert!(!here.rejects_requests());
+        read(&clock, &here).await;
+        assert!(here.rejects_requests());
+        store.set(Fails::Not);
+        read(&clock, &here).await;
+        assert!(!here.rejects_requests());
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_room_blocks_no_revocation_here() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    let old = begin(&here).await;
+    store.set(Fails::Full);
+    assert!(here.revoke(Revoked::User("usr_1"), HOUR).await.is_err());
+    assert!(here.covers(&old));
+    store.set(Fails::Not);
+    read(&clock, &here).await;
+    read(&clock, &there).await;
+    assert!(there.covers(&old));
+}
+
+#[tokio::test]
+async fn revocations_are_forgotten_when_no_session_can_be_left() {
+    for clock in SteppedClock::each() {
+        let [here, _] = replicas(&clock);
+        for number in 0..1000 {
+            let lifetime = Duration::from_secs(1);
+            here.revoke(Revoked::Session(&number.to_string()), lifetime).await.unwrap();
+            clock.advance(Duration::from_millis(500));
+        }
+        assert!(here.0.known().entries.len() < 10);
+        let old = begin(&here).await;
+        here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+        clock.advance(Duration::from_millis(1000 * 60 * 60 - 1));
+        for number in 0..100 {
+            here.revoke(Revoked::Session(&number.to_string()), HOUR).await.unwrap();
+        }
+        assert!(here.covers(&old), "it is remembered for as long as it may be needed");
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fails {
+    Not,
+    Hangs,
+    Unavailable,
+    /// The log has no room.
+    Full,
+    /// There is always another page.
+    NeverEnds,
+    /// The cursor does not move.
+    RepeatsPages,
+}
+
+/// A store that fails in one way at a time.
+#[derive(Clone)]
+struct TestStore(Arc<TestState>);
+
+struct TestState {
+    store: Mutex<Arc<MemoryStore>>,
+    fails: Mutex<Fails>,
+    reads: AtomicUsize,
+}
+
+impl TestStore {
+    fn new(clock: &SteppedClock) -> Self {
+        Self(Arc::new(TestState {
+            store: Mutex::new(Arc::new(MemoryStore::new(clock.clock()))),
+            fails: Mutex::new(Fails::Not),
+            reads: AtomicUsize::new(0),
+        }))
+    }
+
+    fn set(&self, fails: Fails) {
+        *self.0.fails.lock().unwrap() = fails;
+    }
+
+    fn lose_state(&self, clock: &SteppedClock) {
+        *self.0.store.lock().unwrap() = Arc::new(MemoryStore::new(clock.clock()));
+    }
+
+    fn call<'a, T: Send + 'static>(
+        &'a self,
+        call: impl FnOnce(Arc<MemoryStore>) -> StoreFuture<'static, T>,
+    ) -> StoreFuture<'a, T> {
+        match *self.0.fails.lock().unwrap() {
+            Fails::Hangs => Box::pin(std::future::pending()),
+            Fails::Unavailable => {
+                Box::pin(async { Err(StoreError::Unavailable("expected in this test".into())) })
+            }
+            _ => call(Arc::clone(&self.0.store.lock().unwrap())),
+        }
+    }
+}
+
+impl SharedStore for TestStore {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
+        let key = key.clone();
+        self.call(|store| Box::pin(async move { store.get(&key).await }))
+    }
+
+    fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        let key = key.clone();
+        self.call(|store| Box::pin(async move { store.put(&key, value, ttl).await }))
+    }
+
+    fn put_if_absent<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool> {
+        let key = key.clone();
+        self.call(|store| Box::pin(async move { store.put_if_absent(&key, value, ttl).await }))
+    }
+
+    fn replace_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Bytes,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool> {
+        let key = key.clone();
+        self.call(|store| {
+            Box::pin(async move { store.replace_if(&key, expected, value, ttl).await })
+        })
+    }
+
+    fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
+        let key = key.clone();
+        self.call(|store| Box::pin(async move { store.remove_if(&key, expected).await }))
+    }
+
+    fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        if *self.0.fails.lock().unwrap() == Fails::Full {
+            let error = StoreError::Full(Purpose::Revocation);
+            return Box::pin(async move { Err(error) });
+        }
+        let log = log.clone();
+        self.call(|store| Box::pin(async move { store.append(&log, entry, ttl).await }))
+    }
+
+    fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
+        let fails = *self.0.fails.lock().unwrap();
+        let number = self.0.reads.fetch_add(1, Ordering::SeqCst);
+        let log = log.clone();
+        self.call(|store| {
+            Box::pin(async move {
+                match fails {
+                    Fails::NeverEnds => {
+                        let all = store.read_since(&log, LogCursor::start()).await?;
+                        Ok(LogPage::new(all.entries, LogCursor::from_text(number.to_string())))
+                    }
+                    Fails::RepeatsPages => {
+                        let all = store.read_since(&log, LogCursor::start()).await?;
+                        Ok(LogPage::new(all.entries, cursor))
+                    }
+                    _ => store.read_since(&log, cursor).await,
+                }
+            })
+        })
+    }
+}
