@@ -1,6 +1,7 @@
 //! The names that dashboards and log filters may rely on: each event is written here and nowhere
 //! else. Targets are `tower_scalekit`; with the feature `metrics` each also counts.
 
+use crate::shared_store::Purpose;
 use crate::token::{TokenError, UnusableKey};
 
 macro_rules! count {
@@ -14,6 +15,10 @@ macro_rules! gauge {
     ($name:literal, $value:expr) => {{
         #[cfg(feature = "metrics")]
         metrics::gauge!($name).set($value);
+    }};
+    ($name:literal, $purpose:expr, $value:expr) => {{
+        #[cfg(feature = "metrics")]
+        metrics::gauge!($name, "purpose" => format!("{:?}", $purpose)).set($value);
     }};
 }
 
@@ -133,6 +138,34 @@ pub(crate) fn revocations_stale(age: std::time::Duration) {
 pub(crate) fn revocations_current() {
     tracing::info!(target: TARGET, "revocations_current");
     gauge!("tower_scalekit_revocations_stale", 0.0);
+}
+
+/// Four fifths of the memory for a purpose are in use.
+pub(crate) fn memory_store_nearly_full(purpose: Purpose, bytes: usize, max_bytes: usize) {
+    tracing::warn!(
+        target: TARGET,
+        ?purpose,
+        bytes,
+        max_bytes,
+        "memory_store_nearly_full: without room, the app cannot write values of this purpose; \
+         raise MemoryStore::with_max_bytes, or use a store on a server"
+    );
+    gauge!("tower_scalekit_memory_store_nearly_full", purpose, 1.0);
+}
+
+/// Less than half of the memory for a purpose is in use again.
+pub(crate) fn memory_store_has_room(purpose: Purpose) {
+    tracing::info!(target: TARGET, ?purpose, "memory_store_has_room");
+    gauge!("tower_scalekit_memory_store_nearly_full", purpose, 0.0);
+}
+
+/// So many handled webhook messages made room for new ones.
+pub(crate) fn webhook_ids_dropped(count: usize) {
+    if count > 0 {
+        tracing::debug!(target: TARGET, count, "webhook_ids_dropped");
+        #[cfg(feature = "metrics")]
+        metrics::counter!("tower_scalekit_webhook_ids_dropped_total").increment(count as u64);
+    }
 }
 
 /// A webhook was let through (`accepted`), or was known already (`duplicate`).

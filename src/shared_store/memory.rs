@@ -1,83 +1,259 @@
-use std::collections::{HashMap, VecDeque};
+mod shard;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::ready;
-use time::OffsetDateTime;
 
+use self::shard::Shard;
 use super::{LogCursor, LogPage, Purpose, SharedStore, StoreError, StoreFuture, StoreKey};
 use crate::clock::Clock;
+use crate::telemetry;
 
-/// [`SharedStore`] for an app of one process: state is gone when it ends.
+/// So many parts of the store are locked, grow and expire each for itself.
+const SHARDS: usize = 256;
+
+/// Each write removes up to so many expired values from its own shard and from one other.
+const EXPIRED_PER_WRITE: usize = 8;
+
+/// A write that finds no room removes up to so many values from each shard.
+const RECLAIMED_PER_SHARD: usize = 8;
+
+/// Handled messages are kept for as long as their sender retries, even without room.
+const RETRY_SCHEDULE: Duration = Duration::from_secs(30 * 60);
+
+/// [`SharedStore`] for an app of one process: its state is lost when the process ends.
 ///
-/// Bounded per purpose; values past their lifetime make room for new ones.
+/// The memory of each [`Purpose`] is bounded. Expired values are removed in small steps. Without
+/// room, a write returns [`StoreError::Full`], with two exceptions:
+///
+/// - Revocations are always accepted, because no bound may block deprovisioning.
+/// - IDs of webhook messages that were handled more than 30 minutes ago, after which senders retry
+///   no more, make room for new ones. The counter
+///   `tower_scalekit_webhook_ids_dropped_total` counts them.
+///
+/// Once four fifths of a bound are in use, the log line `memory_store_nearly_full` and the gauge
+/// `tower_scalekit_memory_store_nearly_full` say so.
 pub struct MemoryStore {
     clock: Clock,
-    bound: usize,
-    shelves: Mutex<HashMap<Purpose, Shelf>>,
+    max_bytes: usize,
+    hasher: RandomState,
+    shards: Box<[Mutex<Shard>]>,
+    usage: [Usage; PURPOSES],
+    /// The shard that the next write also removes expired values from.
+    next_swept: AtomicUsize,
 }
 
-// By hand: the values are their owners' business.
+const PURPOSES: usize = 16;
+
+/// Memory in use for a purpose.
+#[derive(Default)]
+struct Usage {
+    bytes: AtomicUsize,
+    is_nearly_full: AtomicBool,
+}
+
+// By hand: the values are secret.
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore").field("bound", &self.bound).finish_non_exhaustive()
+        f.debug_struct("MemoryStore").field("max_bytes", &self.max_bytes).finish_non_exhaustive()
     }
 }
 
 impl MemoryStore {
-    /// At most this many values, and as many log entries, for each purpose unless set otherwise.
-    pub const DEFAULT_BOUND: usize = 100_000;
+    /// Memory for each purpose unless set otherwise: 256 MiB, enough for about 100,000 sessions of
+    /// 2 KB, or 800,000 webhook messages.
+    pub const DEFAULT_MAX_BYTES: usize = 256 * 1024 * 1024;
 
-    /// An empty store whose lifetimes are judged by `clock`.
+    /// An empty store that measures lifetimes with the monotonic clock of `clock`.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self::with_bound(clock, Self::DEFAULT_BOUND)
+        Self::with_max_bytes(clock, Self::DEFAULT_MAX_BYTES)
     }
 
-    /// A store that keeps at most `bound` values, and as many log entries, for each purpose.
+    /// A store that uses at most about `max_bytes` of memory for each [`Purpose`].
     #[must_use]
-    pub fn with_bound(clock: Clock, bound: usize) -> Self {
-        Self { clock, bound, shelves: Mutex::default() }
+    pub fn with_max_bytes(clock: Clock, max_bytes: usize) -> Self {
+        Self {
+            clock,
+            max_bytes,
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            usage: Default::default(),
+            next_swept: AtomicUsize::new(0),
+        }
     }
 
-    /// Runs one atomic step on the shelf of `key`. The step is short and never waits.
-    fn on_shelf<T: Send + 'static>(
+    fn read<T: Send + 'static>(
         &self,
         key: &StoreKey,
-        step: impl FnOnce(&mut Shelf, OffsetDateTime) -> T,
+        step: impl FnOnce(&Shard, Duration) -> T,
     ) -> StoreFuture<'_, T> {
-        ready(Ok(self.run(key, step))).boxed()
+        let shard = self.shard(key).map(|shard| step(&shard, self.clock.monotonic()));
+        ready(shard.ok_or_else(unreachable_shard)).boxed()
     }
 
-    /// Like `on_shelf`, for a step that may find no room.
-    fn on_shelf_with_room<T: Send + 'static>(
+    /// Runs one atomic step, which writes if it has a write, and returns whether it did.
+    fn write<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        value: Bytes,
+        ttl: Duration,
+        applies: impl Fn(Option<&Bytes>) -> bool,
+    ) -> StoreFuture<'a, bool> {
+        ready(self.try_write(key, &value, ttl, applies)).boxed()
+    }
+
+    fn try_write(
         &self,
         key: &StoreKey,
-        step: impl FnOnce(&mut Shelf, OffsetDateTime, usize) -> Result<T, NoRoom>,
-    ) -> StoreFuture<'_, T> {
-        let done = self.run(key, |shelf, now| step(shelf, now, self.bound));
-        ready(done.map_err(|NoRoom| StoreError::Full(key.purpose()))).boxed()
+        value: &Bytes,
+        ttl: Duration,
+        applies: impl Fn(Option<&Bytes>) -> bool,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.monotonic();
+        self.sweep_next(now);
+        for attempt in 0..2 {
+            let mut shard = self.shard(key).ok_or_else(unreachable_shard)?;
+            self.freed(shard.remove_expired(now, EXPIRED_PER_WRITE));
+            if !applies(shard.living(key, now)) {
+                return Ok(false);
+            }
+            let (before, after) = (shard.cost_of(key), Shard::cost(key, value));
+            if self.reserve(key.purpose(), before, after) {
+                shard.set(key, value.clone(), now, ttl);
+                return Ok(true);
+            }
+            drop(shard);
+            if attempt == 0 {
+                self.reclaim(key.purpose(), now);
+            }
+        }
+        Err(self.full(key.purpose()))
     }
 
-    fn run<T>(&self, key: &StoreKey, step: impl FnOnce(&mut Shelf, OffsetDateTime) -> T) -> T {
-        let now = self.clock.now();
-        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        step(shelves.entry(key.purpose()).or_default(), now)
+    fn try_append(&self, log: &StoreKey, entry: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        let now = self.clock.monotonic();
+        self.sweep_next(now);
+        for attempt in 0..2 {
+            let mut shard = self.shard(log).ok_or_else(unreachable_shard)?;
+            self.freed(shard.remove_expired(now, EXPIRED_PER_WRITE));
+            if self.reserve(log.purpose(), 0, Shard::cost(log, &entry)) {
+                shard.append(log, entry, now, ttl);
+                return Ok(());
+            }
+            drop(shard);
+            if attempt == 0 {
+                self.reclaim(log.purpose(), now);
+            }
+        }
+        Err(self.full(log.purpose()))
     }
+
+    fn shard(&self, key: &StoreKey) -> Option<MutexGuard<'_, Shard>> {
+        #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
+        let hash = self.hasher.hash_one(key) as usize;
+        self.shard_at(hash)
+    }
+
+    fn shard_at(&self, number: usize) -> Option<MutexGuard<'_, Shard>> {
+        let shard = self.shards.get(number % SHARDS)?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn usage(&self, purpose: Purpose) -> Option<&Usage> {
+        self.usage.get(purpose as usize)
+    }
+
+    /// Takes memory for a value in place of another; false if there is none left.
+    fn reserve(&self, purpose: Purpose, before: usize, after: usize) -> bool {
+        let Some(usage) = self.usage(purpose) else { return true };
+        let max = if purpose == Purpose::Revocation { usize::MAX } else { self.max_bytes };
+        let grown = |bytes: usize| {
+            let total = bytes.saturating_sub(before).saturating_add(after);
+            // What does not grow always fits.
+            (after <= before || total <= max).then_some(total)
+        };
+        let reserved = usage.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown);
+        let bytes = usage.bytes.load(Ordering::Acquire);
+        if bytes > self.max_bytes / 5 * 4 && !usage.is_nearly_full.swap(true, Ordering::AcqRel) {
+            telemetry::memory_store_nearly_full(purpose, bytes, self.max_bytes);
+        }
+        reserved.is_ok()
+    }
+
+    /// Returns the memory of values that were removed.
+    fn freed(&self, freed: impl IntoIterator<Item = (Purpose, usize)>) {
+        for (purpose, bytes) in freed {
+            let Some(usage) = self.usage(purpose) else { continue };
+            let before = usage.bytes.fetch_sub(bytes, Ordering::AcqRel);
+            if before.saturating_sub(bytes) < self.max_bytes / 2
+                && usage.is_nearly_full.load(Ordering::Acquire)
+                && usage.is_nearly_full.swap(false, Ordering::AcqRel)
+            {
+                telemetry::memory_store_has_room(purpose);
+            }
+        }
+    }
+
+    /// Removes a few expired values from one shard after another, so that also those go whose shard
+    /// nobody writes to.
+    fn sweep_next(&self, now: Duration) {
+        let number = self.next_swept.fetch_add(1, Ordering::Relaxed);
+        let freed =
+            self.shard_at(number).map(|mut shard| shard.remove_expired(now, EXPIRED_PER_WRITE));
+        self.freed(freed.into_iter().flatten());
+    }
+
+    /// Makes room for a value of this purpose, in steps that lock one shard each.
+    fn reclaim(&self, purpose: Purpose, now: Duration) {
+        let mut has_freed = false;
+        for number in 0..SHARDS {
+            let freed = self
+                .shard_at(number)
+                .map(|mut shard| shard.remove_expired(now, RECLAIMED_PER_SHARD));
+            let freed = freed.unwrap_or_default();
+            has_freed |= freed.iter().any(|(freed, _)| *freed == purpose);
+            self.freed(freed);
+        }
+        if has_freed || purpose != Purpose::WebhookEvent {
+            return;
+        }
+        let Some(before) = now.checked_sub(RETRY_SCHEDULE) else { return };
+        for number in 0..SHARDS {
+            let freed = self
+                .shard_at(number)
+                .map(|mut shard| shard.remove_handled(before, RECLAIMED_PER_SHARD));
+            let freed = freed.unwrap_or_default();
+            telemetry::webhook_ids_dropped(freed.len());
+            self.freed(freed);
+        }
+    }
+
+    fn full(&self, purpose: Purpose) -> StoreError {
+        StoreError::Full { purpose, max_bytes: self.max_bytes }
+    }
+}
+
+/// The shard's number is always in range.
+fn unreachable_shard() -> StoreError {
+    StoreError::Unavailable("the memory store has no such shard".into())
 }
 
 impl SharedStore for MemoryStore {
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
-        self.on_shelf(key, |shelf, now| shelf.living(key, now).cloned())
+        self.read(key, |shard, now| shard.living(key, now).cloned())
     }
 
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        self.on_shelf_with_room(key, |shelf, now, bound| {
-            shelf.set(key, Lasting::new(value, now, ttl), now, bound)
-        })
+        ready(self.try_write(key, &value, ttl, |_| true).map(|_| ())).boxed()
     }
 
     fn put_if_absent<'a>(
@@ -86,12 +262,7 @@ impl SharedStore for MemoryStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
-        self.on_shelf_with_room(key, |shelf, now, bound| {
-            if shelf.living(key, now).is_some() {
-                return Ok(false);
-            }
-            shelf.set(key, Lasting::new(value, now, ttl), now, bound).map(|()| true)
-        })
+        self.write(key, value, ttl, |present| present.is_none())
     }
 
     fn replace_if<'a>(
@@ -101,245 +272,25 @@ impl SharedStore for MemoryStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
-        self.on_shelf_with_room(key, |shelf, now, bound| {
-            if shelf.living(key, now) != Some(&expected) {
-                return Ok(false);
-            }
-            shelf.set(key, Lasting::new(value, now, ttl), now, bound).map(|()| true)
-        })
+        self.write(key, value, ttl, |present| present == Some(&expected))
     }
 
     fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
-        self.on_shelf(key, |shelf, now| {
-            let found = shelf.living(key, now) == Some(&expected);
-            if found {
-                shelf.values.remove(key);
-            }
-            found
-        })
+        let now = self.clock.monotonic();
+        let removed = self.shard(key).map(|mut shard| {
+            let is_expected = shard.living(key, now) == Some(&expected);
+            if is_expected { shard.remove(key) } else { None }
+        });
+        let removed = removed.flatten();
+        self.freed(removed);
+        ready(Ok(removed.is_some())).boxed()
     }
 
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        self.on_shelf_with_room(log, |shelf, now, bound| {
-            shelf.append(log, Lasting::new(entry, now, ttl), now, bound)
-        })
+        ready(self.try_append(log, entry, ttl)).boxed()
     }
 
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
-        self.on_shelf(log, |shelf, now| shelf.read_since(log, &cursor, now))
-    }
-}
-
-/// Fewer values are not worth a sweep.
-const MIN_SWEEP: usize = 64;
-
-/// Values and logs of one purpose.
-#[derive(Debug, Default)]
-struct Shelf {
-    values: HashMap<StoreKey, Lasting>,
-    /// With so many values it is time to drop those past their lifetime.
-    sweep_at: usize,
-    logs: HashMap<StoreKey, Log>,
-    log_entries: usize,
-}
-
-impl Shelf {
-    fn living(&self, key: &StoreKey, now: OffsetDateTime) -> Option<&Bytes> {
-        self.values.get(key).filter(|value| value.lives(now)).map(|value| &value.bytes)
-    }
-
-    fn set(
-        &mut self,
-        key: &StoreKey,
-        value: Lasting,
-        now: OffsetDateTime,
-        bound: usize,
-    ) -> Result<(), NoRoom> {
-        if let Some(present) = self.values.get_mut(key) {
-            *present = value;
-            return Ok(());
-        }
-        // Twice what lived last time, so that a sweep costs each value a constant share of it.
-        if self.values.len() >= self.sweep_at.min(bound) {
-            self.values.retain(|_, value| value.lives(now));
-            self.sweep_at = MIN_SWEEP.max(2 * self.values.len());
-        }
-        if self.values.len() >= bound {
-            return Err(NoRoom);
-        }
-        self.values.insert(key.clone(), value);
-        Ok(())
-    }
-
-    fn append(
-        &mut self,
-        name: &StoreKey,
-        entry: Lasting,
-        now: OffsetDateTime,
-        bound: usize,
-    ) -> Result<(), NoRoom> {
-        if self.log_entries >= bound {
-            self.log_entries = self.logs.values_mut().map(|log| log.drop_expired(now)).sum();
-        }
-        if self.log_entries >= bound {
-            return Err(NoRoom);
-        }
-        self.logs.entry(name.clone()).or_default().entries.push_back(entry);
-        self.log_entries += 1;
-        Ok(())
-    }
-
-    fn read_since(&self, name: &StoreKey, cursor: &LogCursor, now: OffsetDateTime) -> LogPage {
-        let Some(log) = self.logs.get(name) else {
-            return LogPage::new(Vec::new(), cursor.clone());
-        };
-        let from = cursor.as_text().parse().unwrap_or(0_u64);
-        let skip = usize::try_from(from.saturating_sub(log.dropped)).unwrap_or(usize::MAX);
-        let entries = log.entries.iter().skip(skip).filter(|entry| entry.lives(now));
-        let end = log.dropped.saturating_add(log.entries.len() as u64);
-        LogPage::new(
-            entries.map(|entry| entry.bytes.clone()).collect(),
-            LogCursor::from_text(end.max(from).to_string()),
-        )
-    }
-}
-
-/// Entries in the order of their arrival; `dropped` of them are gone from the front.
-#[derive(Debug, Default)]
-struct Log {
-    dropped: u64,
-    entries: VecDeque<Lasting>,
-}
-
-impl Log {
-    /// Drops what has expired at the front; returns how many entries are left.
-    fn drop_expired(&mut self, now: OffsetDateTime) -> usize {
-        while self.entries.front().is_some_and(|entry| !entry.lives(now)) {
-            self.entries.pop_front();
-            self.dropped += 1;
-        }
-        self.entries.len()
-    }
-}
-
-#[derive(Debug)]
-struct Lasting {
-    bytes: Bytes,
-    until: OffsetDateTime,
-}
-
-impl Lasting {
-    fn new(bytes: Bytes, now: OffsetDateTime, ttl: Duration) -> Self {
-        let ttl = time::Duration::try_from(ttl).unwrap_or(time::Duration::MAX);
-        Self { bytes, until: now.saturating_add(ttl) }
-    }
-
-    fn lives(&self, now: OffsetDateTime) -> bool {
-        now < self.until
-    }
-}
-
-struct NoRoom;
-
-#[cfg(test)]
-mod tests {
-    use super::super::StoreScope;
-    use super::*;
-    use crate::clock::ManualClock;
-
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    fn scoped(purpose: Purpose, id: &str) -> StoreKey {
-        StoreScope::new(["test"]).key(purpose, id)
-    }
-
-    fn key(id: &str) -> StoreKey {
-        scoped(Purpose::Refresh, id)
-    }
-
-    fn store(bound: usize) -> (ManualClock, MemoryStore) {
-        let time = ManualClock::at(OffsetDateTime::UNIX_EPOCH);
-        let store = MemoryStore::with_bound(time.clock(), bound);
-        (time, store)
-    }
-
-    #[tokio::test]
-    async fn a_lease_is_taken_once_handed_on_and_given_back() {
-        let (_, store) = store(10);
-        let (mine, yours) = (Bytes::from("mine"), Bytes::from("yours"));
-        assert!(store.put_if_absent(&key("lease"), mine.clone(), MINUTE).await.unwrap());
-        assert!(!store.put_if_absent(&key("lease"), yours.clone(), MINUTE).await.unwrap());
-        assert!(!store.remove_if(&key("lease"), yours.clone()).await.unwrap());
-        assert!(
-            !store.replace_if(&key("lease"), yours.clone(), mine.clone(), MINUTE).await.unwrap()
-        );
-        assert!(store.replace_if(&key("lease"), mine, yours.clone(), MINUTE).await.unwrap());
-        assert_eq!(store.get(&key("lease")).await.unwrap(), Some(yours.clone()));
-        assert!(store.remove_if(&key("lease"), yours).await.unwrap());
-        assert_eq!(store.get(&key("lease")).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn a_value_past_its_lifetime_was_never_there() {
-        let (time, store) = store(10);
-        let value = Bytes::from("v");
-        store.put(&key("k"), value.clone(), MINUTE).await.unwrap();
-        time.advance(MINUTE);
-        assert_eq!(store.get(&key("k")).await.unwrap(), None);
-        assert!(!store.replace_if(&key("k"), value.clone(), value.clone(), MINUTE).await.unwrap());
-        assert!(!store.remove_if(&key("k"), value.clone()).await.unwrap());
-        assert!(store.put_if_absent(&key("k"), value, MINUTE).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_full_purpose_refuses_forgets_nothing_and_starves_no_other() {
-        let (time, store) = store(2);
-        for id in ["a", "b"] {
-            store.put(&key(id), Bytes::from("v"), MINUTE).await.unwrap();
-        }
-        let refused = store.put(&key("c"), Bytes::new(), MINUTE).await.unwrap_err();
-        assert!(matches!(refused, StoreError::Full(Purpose::Refresh)));
-        assert!(store.put_if_absent(&key("c"), Bytes::new(), MINUTE).await.is_err());
-        store.put(&key("a"), Bytes::from("w"), MINUTE).await.unwrap();
-        assert_eq!(store.get(&key("b")).await.unwrap(), Some(Bytes::from("v")));
-        let other = scoped(Purpose::Launch, "c");
-        assert!(store.put_if_absent(&other, Bytes::new(), MINUTE).await.unwrap());
-        time.advance(MINUTE);
-        store.put(&key("c"), Bytes::new(), MINUTE).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn values_past_their_lifetime_do_not_pile_up() {
-        let (time, store) = store(MemoryStore::DEFAULT_BOUND);
-        for number in 0..10_000 {
-            store.put(&key(&number.to_string()), Bytes::new(), MINUTE).await.unwrap();
-            time.advance(Duration::from_secs(1));
-        }
-        let kept = store.run(&key("any"), |shelf, _| shelf.values.len());
-        assert!(kept <= 2 * 64, "{kept}");
-        assert!(store.get(&key("9999")).await.unwrap().is_some());
-    }
-
-    #[tokio::test]
-    async fn a_log_is_read_in_order_from_any_place() {
-        let (time, store) = store(3);
-        let log = scoped(Purpose::Revocation, "log");
-        let empty = store.read_since(&log, LogCursor::start()).await.unwrap();
-        assert!(empty.entries.is_empty());
-        for entry in ["1", "2"] {
-            store.append(&log, Bytes::from(entry), MINUTE).await.unwrap();
-        }
-        let first = store.read_since(&log, empty.next).await.unwrap();
-        assert_eq!(first.entries, ["1", "2"]);
-        time.advance(MINUTE / 2);
-        store.append(&log, Bytes::from("3"), MINUTE).await.unwrap();
-        let refused = store.append(&log, Bytes::from("4"), MINUTE).await.unwrap_err();
-        assert!(matches!(refused, StoreError::Full(Purpose::Revocation)));
-        time.advance(MINUTE / 2);
-        store.append(&log, Bytes::from("4"), MINUTE).await.unwrap();
-        let second = store.read_since(&log, first.next).await.unwrap();
-        assert_eq!(second.entries, ["3", "4"]);
-        assert!(store.read_since(&log, second.next).await.unwrap().entries.is_empty());
-        assert_eq!(store.read_since(&log, LogCursor::start()).await.unwrap().entries, ["3", "4"]);
+        self.read(log, |shard, now| shard.read_since(log, cursor, now))
     }
 }

@@ -40,8 +40,10 @@ use crate::hash::hash_parts;
 ///
 /// Five operations on keys carry locks, leases and state machines, two on logs carry news that
 /// every replica reads. Each operation is atomic. A value past its lifetime is as if it were never
-/// there. An implementation never drops a living value to make room: it refuses the new one with
-/// [`StoreError::Full`], because a forgotten lock, tombstone or event id is a wrong answer.
+/// there. An implementation never drops a living value to make room: it rejects the new one with
+/// [`StoreError::Full`], because a lost lock, tombstone or message id has wrong results. The only
+/// exception are [webhook messages](Purpose::WebhookEvent) whose value begins with `done ` and was
+/// written more than 30 minutes ago.
 pub trait SharedStore: Send + Sync + 'static {
     /// The value of `key`.
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>>;
@@ -282,8 +284,16 @@ impl LogPage {
 #[non_exhaustive]
 pub enum StoreError {
     /// The bound of this purpose is reached; room comes when values expire.
-    #[error("no room for another {0:?} value")]
-    Full(Purpose),
+    #[error(
+        "no room for another {purpose:?} value: all {max_bytes} bytes for that purpose are in use \
+         (MemoryStore::with_max_bytes sets the bound)"
+    )]
+    Full {
+        /// What the value is for.
+        purpose: Purpose,
+        /// The bound.
+        max_bytes: usize,
+    },
     /// The store's server is out of reach or answered with an error.
     #[error("the shared store is unavailable: {0}")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),

@@ -140,7 +140,7 @@ impl SharedStore for FlakyStore {
 
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
         if self.is_refused(key) {
-            return std::future::ready(Err(StoreError::Full(key.purpose()))).boxed();
+            return std::future::ready(Err(full(key))).boxed();
         }
         self.note(key, &value);
         self.pass(|store| store.put(key, value, ttl))
@@ -153,7 +153,7 @@ impl SharedStore for FlakyStore {
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
         if self.is_refused(key) {
-            return std::future::ready(Err(StoreError::Full(key.purpose()))).boxed();
+            return std::future::ready(Err(full(key))).boxed();
         }
         self.note(key, &value);
         self.pass(|store| store.put_if_absent(key, value, ttl))
@@ -167,7 +167,7 @@ impl SharedStore for FlakyStore {
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
         if self.is_refused(key) {
-            return std::future::ready(Err(StoreError::Full(key.purpose()))).boxed();
+            return std::future::ready(Err(full(key))).boxed();
         }
         self.note(key, &value);
         self.pass(|store| store.replace_if(key, expected, value, ttl))
@@ -180,7 +180,7 @@ impl SharedStore for FlakyStore {
 
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
         if self.is_refused(log) {
-            return std::future::ready(Err(StoreError::Full(log.purpose()))).boxed();
+            return std::future::ready(Err(full(log))).boxed();
         }
         self.0.keys.lock().unwrap().insert(log.clone());
         self.pass(|store| store.append(log, entry, ttl))
@@ -237,4 +237,8 @@ impl SharedStore for StaleStore {
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
         self.store.read_since(log, cursor)
     }
+}
+
+fn full(key: &StoreKey) -> StoreError {
+    StoreError::Full { purpose: key.purpose(), max_bytes: 0 }
 }

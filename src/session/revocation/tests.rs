@@ -228,7 +228,7 @@ async fn a_replica_that_cannot_read_revocations_is_stale_after_the_bound_and_the
         store.set(Fails::Unavailable);
         read(&clock, &here).await;
         assert!(!here.rejects_requests());
-        clock.advance(Duration::from_millis(57_999));
+        clock.advance(Duration::from_millis(55_999));
         read(&clock, &here).await;
         assert!(!here.rejects_requests());
         read(&clock, &here).await;
@@ -369,7 +369,7 @@ impl SharedStore for TestStore {
 
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
         if *self.0.fails.lock().unwrap() == Fails::Full {
-            let error = StoreError::Full(Purpose::Revocation);
+            let error = StoreError::Full { purpose: Purpose::Revocation, max_bytes: 0 };
             return Box::pin(async move { Err(error) });
         }
         let log = log.clone();

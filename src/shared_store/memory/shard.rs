@@ -1,0 +1,178 @@
+//! One part of a [`MemoryStore`](super::MemoryStore), behind a lock of its own.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::{LogCursor, LogPage, Purpose, StoreKey};
+
+/// What a value costs besides its bytes and those of its key, which is there twice.
+const OVERHEAD_BYTES: usize = 256;
+
+/// A call returns no more entries of a log.
+const PAGE_ENTRIES: usize = 1000;
+
+/// How the values of handled webhook messages begin.
+const HANDLED: &[u8] = b"done ";
+
+/// Times are monotonic.
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    values: HashMap<StoreKey, Value>,
+    logs: HashMap<StoreKey, VecDeque<Entry>>,
+    /// In the order in which they expire; the number tells apart what expires at the same time.
+    expiries: BTreeMap<(Duration, u64), Expiry>,
+    /// Handled webhook messages, the oldest first.
+    handled: VecDeque<Handled>,
+    /// Numbers everything that was ever put here, entries of logs too: a cursor stays valid when a
+    /// log has expired and is written again.
+    last_number: u64,
+}
+
+#[derive(Debug)]
+struct Value {
+    bytes: Bytes,
+    until: Duration,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    bytes: Bytes,
+    until: Duration,
+    number: u64,
+}
+
+#[derive(Debug)]
+enum Expiry {
+    Value(StoreKey),
+    Entry(StoreKey),
+}
+
+#[derive(Debug)]
+struct Handled {
+    key: StoreKey,
+    number: u64,
+    since: Duration,
+}
+
+impl Shard {
+    pub(super) fn cost(key: &StoreKey, bytes: &Bytes) -> usize {
+        OVERHEAD_BYTES + 2 * key.id().len() + bytes.len()
+    }
+
+    /// What the value of a key costs, also when it has expired and is still here.
+    pub(super) fn cost_of(&self, key: &StoreKey) -> usize {
+        self.values.get(key).map_or(0, |value| Self::cost(key, &value.bytes))
+    }
+
+    pub(super) fn living(&self, key: &StoreKey, now: Duration) -> Option<&Bytes> {
+        self.values.get(key).filter(|value| now < value.until).map(|value| &value.bytes)
+    }
+
+    pub(super) fn set(&mut self, key: &StoreKey, bytes: Bytes, now: Duration, ttl: Duration) {
+        let (number, until) = (self.next_number(), now.saturating_add(ttl));
+        if key.purpose() == Purpose::WebhookEvent && bytes.starts_with(HANDLED) {
+            self.handled.push_back(Handled { key: key.clone(), number, since: now });
+        }
+        self.expiries.insert((until, number), Expiry::Value(key.clone()));
+        let value = Value { bytes, until, number };
+        match self.values.get_mut(key) {
+            Some(present) => {
+                self.expiries.remove(&(present.until, present.number));
+                *present = value;
+            }
+            None => {
+                self.values.insert(key.clone(), value);
+            }
+        }
+    }
+
+    /// Removes a value; returns what it has cost.
+    pub(super) fn remove(&mut self, key: &StoreKey) -> Option<(Purpose, usize)> {
+        let value = self.values.remove(key)?;
+        self.expiries.remove(&(value.until, value.number));
+        Some((key.purpose(), Self::cost(key, &value.bytes)))
+    }
+
+    /// Removes up to `most` expired values and entries; returns what they have cost.
+    pub(super) fn remove_expired(&mut self, now: Duration, most: usize) -> Vec<(Purpose, usize)> {
+        let mut freed = Vec::new();
+        while freed.len() < most
+            && let Some(first) = self.expiries.first_entry()
+            && first.key().0 <= now
+        {
+            let ((_, number), expiry) = first.remove_entry();
+            freed.extend(match expiry {
+                Expiry::Value(key) => {
+                    let value = self.values.remove(&key);
+                    value.map(|value| (key.purpose(), Self::cost(&key, &value.bytes)))
+                }
+                Expiry::Entry(log) => self.remove_entry(&log, number),
+            });
+        }
+        // Messages that have expired or were handled again.
+        while self.handled.front().is_some_and(|front| !self.is_current(front)) {
+            self.handled.pop_front();
+        }
+        freed
+    }
+
+    /// Removes up to `most` webhook messages that were handled before then.
+    pub(super) fn remove_handled(
+        &mut self,
+        before: Duration,
+        most: usize,
+    ) -> Vec<(Purpose, usize)> {
+        let mut freed = Vec::new();
+        while freed.len() < most
+            && self.handled.front().is_some_and(|oldest| oldest.since <= before)
+        {
+            if let Some(oldest) = self.handled.pop_front()
+                && self.is_current(&oldest)
+            {
+                freed.extend(self.remove(&oldest.key));
+            }
+        }
+        freed
+    }
+
+    pub(super) fn append(&mut self, log: &StoreKey, bytes: Bytes, now: Duration, ttl: Duration) {
+        let (number, until) = (self.next_number(), now.saturating_add(ttl));
+        self.expiries.insert((until, number), Expiry::Entry(log.clone()));
+        self.logs.entry(log.clone()).or_default().push_back(Entry { bytes, until, number });
+    }
+
+    pub(super) fn read_since(&self, log: &StoreKey, cursor: LogCursor, now: Duration) -> LogPage {
+        let after = cursor.as_text().parse().unwrap_or(0_u64);
+        let Some(entries) = self.logs.get(log) else { return LogPage::new(Vec::new(), cursor) };
+        let start = entries.partition_point(|entry| entry.number <= after);
+        let living = entries.range(start..).filter(|entry| now < entry.until);
+        let mut page = LogPage::new(Vec::new(), cursor);
+        for entry in living.take(PAGE_ENTRIES) {
+            page.entries.push(entry.bytes.clone());
+            page.next = LogCursor::from_text(entry.number.to_string());
+        }
+        page
+    }
+
+    fn remove_entry(&mut self, log: &StoreKey, number: u64) -> Option<(Purpose, usize)> {
+        let entries = self.logs.get_mut(log)?;
+        let index = entries.binary_search_by_key(&number, |entry| entry.number).ok()?;
+        let entry = entries.remove(index)?;
+        if entries.is_empty() {
+            self.logs.remove(log);
+        }
+        Some((log.purpose(), Self::cost(log, &entry.bytes)))
+    }
+
+    fn is_current(&self, handled: &Handled) -> bool {
+        self.values.get(&handled.key).is_some_and(|value| value.number == handled.number)
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+}
