@@ -4,6 +4,7 @@ mod answers;
 mod backchannel;
 mod boundaries;
 mod bypass;
+mod clocks;
 mod connect_account;
 mod connected_accounts;
 mod deprovisioning;

@@ -119,6 +119,7 @@ async fn me(session: Session) -> Json<Value> {
         "email": session.user().email,
         "sid": principal.session_id(),
         "sub": principal.subject(),
+        "oid": principal.organization_id(),
         "jti": principal.raw_claims().get("jti"),
         "roles": principal.roles(),
         "exp": principal.expires_at().unix_timestamp(),

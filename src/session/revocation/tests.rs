@@ -16,7 +16,13 @@ fn replica(store: &(impl SharedStore + Clone), clock: &SteppedClock) -> Revocati
 }
 
 fn alone(clock: &SteppedClock) -> Revocations {
-    Revocations::new(Arc::new(MemoryStore::new(clock.clock())), clock.clock(), false, STALENESS)
+    Revocations::new(
+        Arc::new(MemoryStore::new(clock.clock())),
+        &scope(),
+        clock.clock(),
+        false,
+        STALENESS,
+    )
 }
 
 fn replicas(clock: &SteppedClock) -> [Revocations; 2] {

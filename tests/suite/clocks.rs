@@ -1,0 +1,294 @@
+//! Wall clocks that are stepped, and clocks of replicas and the environment that are apart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use futures::TryStreamExt as _;
+use http::{Method, StatusCode, header};
+use serde_json::json;
+use time::format_description::well_known::Rfc3339;
+use tower_scalekit::clock::ManualClock;
+use tower_scalekit::sandbox::{Endpoint, Fault};
+use tower_scalekit::session::Deprovisioning;
+use tower_scalekit::shared_store::{MemoryStore, StoreError};
+use tower_scalekit::webhook::WebhookEvent;
+use tower_scalekit::{RequireToken, Sandbox, Scalekit, Sessions};
+
+use crate::store::FlakyStore;
+use crate::support::{
+    Browser, CALLBACK, FETCH, JANE, JOHN, Reading as _, app, request, sandbox_builder, secret, send,
+};
+
+/// How far one wall clock is from another, or is stepped.
+const DIFFERENCES: [time::Duration; 5] = [
+    time::Duration::ZERO,
+    time::Duration::seconds(-3),
+    time::Duration::seconds(59),
+    time::Duration::seconds(-59),
+    time::Duration::seconds(60),
+];
+
+/// Replicas, each with a clock of its own, and an environment with another.
+struct Apart {
+    sandbox: Sandbox,
+    clocks: [ManualClock; 2],
+    sessions: [Sessions; 2],
+    apps: [Router; 2],
+}
+
+impl Apart {
+    /// The wall clocks of the replicas, before and behind the environment's.
+    fn by(difference: time::Duration) -> Self {
+        let sandbox = sandbox_builder().build();
+        let start = sandbox.clock().clock().now();
+        let clocks = [difference, -difference].map(|by| ManualClock::at(start + by));
+        let store = Arc::new(MemoryStore::new(sandbox.clock().clock()));
+        let sessions = clocks.each_ref().map(|clock| {
+            Sessions::builder(scalekit(&sandbox, clock))
+                .secret(secret(1))
+                .redirect_uri(CALLBACK)
+                .shared_store(Arc::clone(&store))
+                .build()
+                .unwrap()
+        });
+        let apps = sessions.each_ref().map(app);
+        Self { sandbox, clocks, sessions, apps }
+    }
+
+    fn advance(&self, seconds: u64) {
+        for clock in self.clocks.iter().chain([self.sandbox.clock()]) {
+            clock.advance(Duration::from_secs(seconds));
+        }
+    }
+
+    async fn logged_in(&self, replica: usize) -> Browser {
+        let mut browser = Browser::new(&self.apps[replica], &self.sandbox);
+        let done = browser.log_in(&self.sandbox, JANE).await;
+        assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
+        browser
+    }
+
+    async fn is_in(&self, browser: &Browser) -> bool {
+        let mut answers = Vec::new();
+        for app in &self.apps {
+            let answer = send(app, browser.request(Method::GET, "/me", &FETCH)).await;
+            answers.push(answer.status() == StatusCode::OK);
+        }
+        assert_eq!(answers[0], answers[1], "the replicas disagree");
+        answers[0]
+    }
+}
+
+fn scalekit(sandbox: &Sandbox, clock: &ManualClock) -> Scalekit {
+    Scalekit::builder(
+        sandbox.environment_url(),
+        sandbox.client_id(),
+        sandbox.client_secret().clone(),
+    )
+    .http_client(sandbox.client())
+    .clock(clock.clock())
+    .build()
+    .unwrap()
+}
+
+async fn me(browser: &Browser) -> serde_json::Value {
+    send(browser.app(), browser.request(Method::GET, "/me", &FETCH)).await.json()
+}
+
+async fn revoke(
+    sessions: &Sessions,
+    what: usize,
+    me: &serde_json::Value,
+) -> Result<(), StoreError> {
+    match what {
+        0 => sessions.revoke_user(me["sub"].as_str().unwrap()).await,
+        1 => sessions.revoke_session(me["sid"].as_str().unwrap()).await,
+        _ => sessions.revoke_organization(me["oid"].as_str().unwrap()).await,
+    }
+}
+
+#[tokio::test]
+async fn a_login_one_second_after_a_revocation_lives_and_the_older_session_ends() {
+    for difference in DIFFERENCES {
+        for (login, revocation) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            for what in 0..3 {
+                let apart = Apart::by(difference);
+                let old = apart.logged_in(login).await;
+                let known = me(&old).await;
+                assert!(apart.is_in(&old).await);
+                apart.advance(1);
+                revoke(&apart.sessions[revocation], what, &known).await.unwrap();
+                apart.advance(1);
+                let new = apart.logged_in(login).await;
+                apart.advance(2);
+                assert!(!apart.is_in(&old).await, "{difference} {login} {revocation} {what}");
+                assert!(apart.is_in(&new).await, "{difference} {login} {revocation} {what}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_late_logout_event_ends_the_older_session_and_spares_a_login_one_second_after_it() {
+    for difference in DIFFERENCES {
+        for replica in [0, 1] {
+            for as_webhook in [false, true] {
+                let apart = Apart::by(difference);
+                let old = apart.logged_in(replica).await;
+                let sub = me(&old).await["sub"].clone();
+                apart.advance(5);
+                let logged_out_at = apart.sandbox.clock().clock().now();
+                apart.advance(1);
+                let new = apart.logged_in(replica).await;
+                // The logout arrives after the new login.
+                apart.advance(1);
+                if as_webhook {
+                    let event = json!({
+                        "id": "evt_1", "type": "user.logout", "data": {"user": {"id": sub}},
+                        "occurred_at": logged_out_at.format(&Rfc3339).unwrap(),
+                    });
+                    let event = WebhookEvent::parse(event.to_string().as_bytes()).unwrap();
+                    let deprovisioning = Deprovisioning::new(&apart.sessions[replica]);
+                    assert!(deprovisioning.apply(&event).await.unwrap());
+                } else {
+                    let at = logged_out_at.unix_timestamp();
+                    let token = apart.sandbox.sign(json!({
+                        "iss": apart.sandbox.environment_url(), "aud": apart.sandbox.client_id(),
+                        "jti": "t1", "iat": at, "exp": at + 300, "sub": sub,
+                        "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
+                    }));
+                    let form = (header::CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded");
+                    let mut told = request(Method::POST, "/auth/backchannel-logout", &[form]);
+                    *told.body_mut() = format!("logout_token={token}").into();
+                    let answer = send(&apart.apps[replica], told).await;
+                    assert_eq!(answer.status(), StatusCode::OK, "{difference}");
+                }
+                apart.advance(2);
+                assert!(!apart.is_in(&old).await, "{difference} {replica} {as_webhook}");
+                assert!(apart.is_in(&new).await, "{difference} {replica} {as_webhook}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wall_clock_stepped_back_between_login_and_revocation_keeps_no_session_alive() {
+    let sandbox = sandbox_builder().build();
+    let sessions = Sessions::builder(sandbox.scalekit())
+        .secret(secret(1))
+        .redirect_uri(CALLBACK)
+        .build()
+        .unwrap();
+    let mut browser = Browser::new(&app(&sessions), &sandbox);
+    browser.log_in(&sandbox, JANE).await;
+    let known = me(&browser).await;
+    sandbox.clock().step(time::Duration::seconds(-3));
+    sessions.revoke_user(known["sub"].as_str().unwrap()).await.unwrap();
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_replica_whose_wall_clock_is_stepped_back_hears_of_revocations_within_two_seconds() {
+    for step in [-1, 1].map(time::Duration::hours) {
+        let apart = Apart::by(time::Duration::ZERO);
+        let browser = apart.logged_in(0).await;
+        let known = me(&browser).await;
+        assert!(apart.is_in(&browser).await);
+        apart.clocks[1].step(step);
+        revoke(&apart.sessions[0], 0, &known).await.unwrap();
+        apart.advance(2);
+        let answer = send(&apart.apps[1], browser.request(Method::GET, "/me", &FETCH)).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{step}");
+    }
+}
+
+fn api(sandbox: &Sandbox) -> Router {
+    let layer = RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id()).unwrap();
+    Router::new().route("/", get(|| async {})).route_layer(layer)
+}
+
+async fn status(api: &Router, token: &str) -> StatusCode {
+    let authorization = format!("Bearer {token}");
+    send(api, request(Method::GET, "/", &[("authorization", &authorization)])).await.status()
+}
+
+#[tokio::test]
+async fn a_failed_key_fetch_before_a_step_back_is_retried_after_a_second() {
+    let sandbox = sandbox_builder().build();
+    let api = api(&sandbox);
+    sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    let token = sandbox.access_token(JANE);
+    assert_eq!(status(&api, &token).await, StatusCode::SERVICE_UNAVAILABLE);
+    sandbox.heal(Endpoint::Keys);
+    sandbox.clock().step(time::Duration::hours(-2));
+    sandbox.clock().advance(Duration::from_secs(1));
+    assert_eq!(status(&api, &sandbox.access_token(JANE)).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn fetches_for_unknown_keys_used_up_before_a_step_back_are_granted_again_after_ten_seconds() {
+    let sandbox = sandbox_builder().build();
+    let api = api(&sandbox);
+    assert_eq!(status(&api, &sandbox.access_token(JANE)).await, StatusCode::OK);
+    for kid in ["a", "b", "c"] {
+        let claims = sandbox.access_token_draft(JANE).claims;
+        let header = json!({ "alg": "RS256", "kid": kid, "typ": "JWT" });
+        let unknown = sandbox.sign_with_header(header, claims.into());
+        assert_eq!(status(&api, &unknown).await, StatusCode::UNAUTHORIZED);
+    }
+    sandbox.clock().step(time::Duration::hours(-2));
+    sandbox.rotate_keys();
+    sandbox.clock().advance(Duration::from_secs(10));
+    assert_eq!(status(&api, &sandbox.access_token(JOHN)).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_application_token_is_replaced_in_time_whatever_the_wall_clock_does() {
+    for step in [-2, 0, 2].map(time::Duration::hours) {
+        let sandbox = sandbox_builder().build();
+        let clock = ManualClock::at(sandbox.clock().clock().now());
+        let scalekit = scalekit(&sandbox, &clock);
+        let call =
+            async || drop(scalekit.api().organizations().list().stream().try_next().await.unwrap());
+        call().await;
+        clock.step(step);
+        call().await;
+        let before = sandbox.requests(Endpoint::Token);
+        assert_eq!(before, 1, "{step}");
+        for clock in [&clock, sandbox.clock()] {
+            clock.advance(Duration::from_secs(24 * 60 * 60));
+        }
+        call().await;
+        assert_eq!(sandbox.requests(Endpoint::Token), before + 1, "{step}");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_rejected_while_revocations_are_stale_if_the_app_wants_that() {
+    for rejects in [false, true] {
+        let sandbox = sandbox_builder().build();
+        let store = FlakyStore::new(sandbox.clock().clock());
+        let builder = Sessions::builder(sandbox.scalekit())
+            .secret(secret(1))
+            .redirect_uri(CALLBACK)
+            .shared_store(store.clone())
+            .max_revocation_staleness(Duration::from_secs(10));
+        let builder = if rejects { builder.reject_on_stale_revocations() } else { builder };
+        let mut browser = Browser::new(&app(&builder.build().unwrap()), &sandbox);
+        browser.log_in(&sandbox, JANE).await;
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        store.set_down(true);
+        sandbox.clock().advance(Duration::from_secs(10));
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        sandbox.clock().advance(Duration::from_secs(2));
+        let answer = browser.fetch("/me").await;
+        let expected = if rejects { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        assert_eq!(answer.status(), expected);
+        assert_eq!(answer.header("retry-after").is_some(), rejects);
+        store.set_down(false);
+        sandbox.clock().advance(Duration::from_secs(2));
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
+}
