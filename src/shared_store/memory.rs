@@ -227,13 +227,15 @@ impl MemoryStore {
             return;
         }
         let Some(before) = now.checked_sub(RETRY_SCHEDULE) else { return };
-        for number in 0..SHARDS {
-            let freed = self
-                .shard_at(number)
-                .map(|mut shard| shard.remove_handled(before, RECLAIMED_PER_SHARD));
+        let start = self.next_swept.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        for number in start..start + SHARDS {
+            let freed = self.shard_at(number);
+            let freed = freed.map(|mut shard| shard.remove_handled(before, RECLAIMED_PER_SHARD));
             let freed = freed.unwrap_or_default();
-            telemetry::webhook_ids_dropped(freed.len());
-            self.freed(freed);
+            if !freed.is_empty() {
+                telemetry::webhook_ids_dropped(freed.len());
+                return self.freed(freed);
+            }
         }
     }
 

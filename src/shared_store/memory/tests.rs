@@ -15,7 +15,7 @@ fn key(id: &str) -> StoreKey {
 }
 
 fn webhook(id: usize) -> StoreKey {
-    scoped(Purpose::WebhookEvent, &format!("msg_{id}"))
+    scoped(Purpose::WebhookEvent, &format!("msg_{id:05}"))
 }
 
 /// A store with room for about so many small values of each purpose.
