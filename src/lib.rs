@@ -137,6 +137,7 @@ pub mod auth_routes;
 pub mod challenge;
 pub mod clock;
 pub mod connect_account;
+pub mod env;
 pub mod error;
 pub mod http_client;
 pub mod idp_initiated;

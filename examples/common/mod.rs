@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "each example uses its part")]
 
-use std::env;
 use std::fmt::Display;
 use std::future::{Future, IntoFuture as _};
 use std::io::{self, IsTerminal as _};
@@ -17,6 +16,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tower_scalekit::env;
+use tower_scalekit::error::ConfigProblem;
 use tower_scalekit::http_client::ReqwestClient;
 use tower_scalekit::sandbox::{SandboxBuilder, SandboxServer};
 use tower_scalekit::webhook_verify::WebhookSecret;
@@ -139,11 +140,13 @@ pub async fn embedded_environment(
 
 /// The secret in `SESSION_SECRET`, or a random one that ends with the process.
 pub fn session_secret() -> SessionSecret {
-    if env::var_os("SESSION_SECRET").is_some_and(|secret| !secret.is_empty()) {
-        return or_exit(2, SessionSecret::from_env("SESSION_SECRET"));
+    match SessionSecret::from_env("SESSION_SECRET") {
+        Err(error) if matches!(error.problems(), [ConfigProblem::Missing { .. }]) => {
+            eprintln!("SESSION_SECRET is not set: sessions end when this process does");
+            or_exit(1, SessionSecret::generate())
+        }
+        secret => or_exit(2, secret),
     }
-    eprintln!("SESSION_SECRET is not set: sessions end when this process does");
-    or_exit(1, SessionSecret::generate())
 }
 
 fn is_web_address(text: &str) -> bool {
@@ -151,10 +154,10 @@ fn is_web_address(text: &str) -> bool {
     matches!(scheme, Some("http" | "https")) && text.parse::<Uri>().is_ok()
 }
 
-/// An environment variable; an empty one counts as unset.
-pub fn setting(name: &str) -> Option<String> {
-    let value = env::var_os(name).filter(|value| !value.is_empty())?;
-    Some(or_exit(2, value.into_string().map_err(|_| format!("{name}: not UTF-8"))))
+/// An environment variable, or the file that this variable with `_FILE` appended names; an empty
+/// one counts as unset.
+pub fn setting(name: &'static str) -> Option<String> {
+    or_exit(2, env::var(name)).map(|value| value.expose().to_owned())
 }
 
 /// The value, or one line on standard error and the end.

@@ -1,4 +1,3 @@
-use std::env;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +6,7 @@ use jsonwebtoken::Algorithm;
 use super::application_token::TokenSlot;
 use super::{Environment, EnvironmentUrl, Scalekit};
 use crate::clock::Clock;
+use crate::env;
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::HttpClient;
 use crate::secret::SecretString;
@@ -37,29 +37,32 @@ impl ScalekitBuilder {
         }
     }
 
-    /// The settings of [`Scalekit::from_env`], to be completed in code. White space around a value
-    /// does not count.
+    /// The settings of [`Scalekit::from_env`], to be completed in code. Each variable is read as
+    /// [`env::var`](crate::env::var) does.
     ///
     /// # Errors
-    /// All variables that are missing, or two spellings of one that disagree.
+    /// All variables that are missing or cannot be read, or two spellings of one that disagree.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_variables(|name| env::var(name).ok())
+        Self::from_variables(env::var)
     }
 
-    fn from_variables(read: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let trimmed = |value: String| value.trim().to_owned();
-        let read = |name| read(name).map(trimmed).filter(|value| !value.is_empty());
+    fn from_variables(
+        read: impl Fn(&'static str) -> Result<Option<SecretString>, ConfigError>,
+    ) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
-        let mut require = |name: &'static str| {
-            let value = read(name);
-            if value.is_none() {
+        let mut read = |name, is_required| match read(name) {
+            Ok(None) if is_required => {
                 problems.push(ConfigProblem::Missing { setting: name });
+                None
             }
-            value.unwrap_or_default()
+            value => problems.note(value).flatten(),
         };
-        let client_id = require("SCALEKIT_CLIENT_ID");
-        let client_secret = require("SCALEKIT_CLIENT_SECRET");
-        let url = match (read("SCALEKIT_ENVIRONMENT_URL"), read("SCALEKIT_ENV_URL")) {
+        let client_id = read("SCALEKIT_CLIENT_ID", true);
+        let client_id = client_id.map(|id| id.expose().to_owned()).unwrap_or_default();
+        let client_secret = read("SCALEKIT_CLIENT_SECRET", true).unwrap_or_else(|| "".into());
+        let [long, short] = ["SCALEKIT_ENVIRONMENT_URL", "SCALEKIT_ENV_URL"]
+            .map(|name| read(name, false).map(|url| url.expose().to_owned()));
+        let url = match (long, short) {
             (Some(long), Some(short))
                 if long.trim_end_matches('/') != short.trim_end_matches('/') =>
             {
@@ -71,7 +74,7 @@ impl ScalekitBuilder {
             (None, Some(url)) => note_url(&mut problems, "SCALEKIT_ENV_URL", url),
             (None, None) => require_url(&mut problems),
         };
-        problems.finish(Some(Self::new(url, client_id, client_secret.into())))
+        problems.finish(Some(Self::new(url, client_id, client_secret)))
     }
 
     /// How the environment is reached; with the feature `reqwest`, a
@@ -168,10 +171,11 @@ mod tests {
     use super::*;
 
     fn from_variables(variables: &[(&str, &str)]) -> Result<Scalekit, ConfigError> {
-        let read = |name: &str| {
-            variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned())
+        let lookup = |name: &str| {
+            variables.iter().find(|(set, _)| *set == name).map(|(_, value)| value.into())
         };
-        ScalekitBuilder::from_variables(read)?.http_client(crate::http_client::Nowhere).build()
+        let builder = ScalekitBuilder::from_variables(|name| env::var_from(name, lookup))?;
+        builder.http_client(crate::http_client::Nowhere).build()
     }
 
     #[test]

@@ -1,9 +1,9 @@
-use std::env;
 use std::fmt;
 
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
+use crate::env;
 use crate::error::{ConfigError, ConfigProblem};
 
 const MIN_BYTES: usize = 32;
@@ -25,16 +25,15 @@ impl SessionSecret {
         Self::checked("session secret", Zeroizing::new(secret.into()))
     }
 
-    /// The secret in an environment variable, taken byte for byte.
+    /// The secret in an environment variable, or in the file that this variable with `_FILE`
+    /// appended names. White space around it is ignored; a value that is not UTF-8 is used byte for
+    /// byte.
     ///
     /// # Errors
-    /// When the variable is unset or empty, or its value is no good secret.
+    /// When the variable is unset or empty, the file cannot be read, or the value is no good secret.
     pub fn from_env(variable: &'static str) -> Result<Self, ConfigError> {
-        let value = env::var_os(variable).unwrap_or_default().into_encoded_bytes();
-        if value.is_empty() {
-            return Err(ConfigProblem::Missing { setting: variable }.into());
-        }
-        Self::checked(variable, Zeroizing::new(value))
+        let value = env::bytes(variable)?;
+        Self::checked(variable, value.ok_or(ConfigProblem::Missing { setting: variable })?)
     }
 
     /// A fresh secret: sessions sealed with it end with this process.

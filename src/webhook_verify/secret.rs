@@ -1,4 +1,3 @@
-use std::env;
 use std::fmt;
 
 use aws_lc_rs::hmac;
@@ -7,6 +6,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
+use crate::env;
 use crate::error::{ConfigError, ConfigProblem};
 use crate::shared_store::StoreScope;
 
@@ -34,16 +34,13 @@ impl WebhookSecret {
         Self::parse("webhook secret", secret)
     }
 
-    /// The secret in an environment variable.
+    /// The secret in an environment variable, read as [`env::var`](crate::env::var) does.
     ///
     /// # Errors
-    /// When the variable is unset or empty, or its value is no such secret.
+    /// When the variable is unset or empty, the file cannot be read, or the value is no such secret.
     pub fn from_env(variable: &'static str) -> Result<Self, ConfigError> {
-        let value = Zeroizing::new(env::var(variable).unwrap_or_default());
-        if value.is_empty() {
-            return Err(ConfigProblem::Missing { setting: variable }.into());
-        }
-        Self::parse(variable, &value)
+        let value = env::var(variable)?.ok_or(ConfigProblem::Missing { setting: variable })?;
+        Self::parse(variable, value.expose())
     }
 
     fn parse(setting: &'static str, secret: &str) -> Result<Self, ConfigError> {

@@ -3,6 +3,7 @@
 mod agentkit;
 mod running;
 mod secrets;
+mod settings;
 mod setup;
 mod sso;
 mod visitor;

@@ -1,0 +1,176 @@
+//! Environment variables, read the same way for every setting of the crate.
+//!
+//! White space, line breaks and invisible characters around a value are ignored, and an empty value
+//! counts as unset. Where the variable `NAME` is unset, `NAME_FILE` names a file that holds the
+//! value, as container platforms provide secrets.
+//!
+//! ```
+//! assert!(tower_scalekit::env::var("TOWER_SCALEKIT_NO_SUCH_VARIABLE")?.is_none());
+//! # Ok::<(), tower_scalekit::ConfigError>(())
+//! ```
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::str;
+
+use zeroize::Zeroizing;
+
+use crate::error::{ConfigError, ConfigProblem};
+use crate::pasted;
+use crate::secret::SecretString;
+
+/// A longer file is no setting.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// Returns the value of the environment variable, or of the file that `NAME_FILE` names; `None`
+/// when neither is set. See the [module docs](self).
+///
+/// # Errors
+/// Returned when both are set, when the value is not UTF-8, and when the file cannot be read, is
+/// empty or has more than 64 KiB. The text names the variable, never its value.
+pub fn var(name: &'static str) -> Result<Option<SecretString>, ConfigError> {
+    var_from(name, |name| env::var_os(name))
+}
+
+/// The same, with other variables than those of the process.
+pub(crate) fn var_from(
+    name: &'static str,
+    read: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<SecretString>, ConfigError> {
+    let Some(bytes) = bytes_from(name, read)? else { return Ok(None) };
+    let text = str::from_utf8(&bytes).map_err(|_| ConfigProblem::invalid(name, "is not UTF-8"))?;
+    Ok(Some(text.into()))
+}
+
+/// The same for a value that need not be UTF-8: one that is not is returned byte for byte.
+pub(crate) fn bytes(name: &'static str) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
+    bytes_from(name, |name| env::var_os(name))
+}
+
+fn bytes_from(
+    name: &'static str,
+    read: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
+    let own = read(name).map(|value| trimmed(value.into_encoded_bytes()));
+    let own = own.filter(|value| !value.is_empty());
+    let file = read(&format!("{name}_FILE")).map(|path| trimmed(path.into_encoded_bytes()));
+    let Some(file) = file.filter(|path| !path.is_empty()) else { return Ok(own) };
+    if own.is_some() {
+        let reason = format!("is set, and so is {name}_FILE; set only one of the two");
+        return Err(ConfigProblem::invalid(name, reason).into());
+    }
+    let value = str::from_utf8(&file).map_err(|_| "its path is not UTF-8".to_owned());
+    let value = value.and_then(|path| read_file(path).map_err(|error| error.to_string()));
+    match value {
+        Ok(value) if value.is_empty() => {
+            let reason = format!("the file that {name}_FILE names is empty");
+            Err(ConfigProblem::invalid(name, reason).into())
+        }
+        Ok(value) => Ok(Some(value)),
+        Err(error) => {
+            let reason = format!("the file that {name}_FILE names cannot be read: {error}");
+            Err(ConfigProblem::invalid(name, reason).into())
+        }
+    }
+}
+
+fn read_file(path: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut value = Zeroizing::new(Vec::new());
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut value)?;
+    if value.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other("it has more than 64 KiB"));
+    }
+    Ok(trimmed(std::mem::take(&mut *value)))
+}
+
+fn trimmed(value: Vec<u8>) -> Zeroizing<Vec<u8>> {
+    let value = Zeroizing::new(value);
+    match str::from_utf8(&value) {
+        Ok(text) => Zeroizing::new(pasted::trim(text).into()),
+        Err(_) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Option<String>, String> {
+        let lookup = |name: &str| {
+            variables.iter().find(|(set, _)| *set == name).map(|(_, value)| value.into())
+        };
+        let value = var_from("NAME", lookup).map_err(|error| error.to_string())?;
+        Ok(value.map(|value| value.expose().to_owned()))
+    }
+
+    /// A file that is removed with it.
+    struct TempFile(PathBuf);
+
+    impl TempFile {
+        fn new(name: &str, content: impl AsRef<[u8]>) -> Self {
+            let name = format!("tower-scalekit-{}-{name}", std::process::id());
+            let path = env::temp_dir().join(name);
+            fs::write(&path, content).unwrap();
+            Self(path)
+        }
+
+        fn path(&self) -> &str {
+            self.0.to_str().unwrap()
+        }
+    }
+
+    impl Drop for TempFile {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn white_space_around_a_value_is_ignored_and_an_empty_one_is_unset() {
+        for value in ["value", " value\n", "\tvalue\r\n", "\u{feff}value\u{a0}"] {
+            assert_eq!(read(&[("NAME", value)]), Ok(Some("value".to_owned())), "{value:?}");
+        }
+        assert_eq!(read(&[("NAME", "a b\nc")]), Ok(Some("a b\nc".to_owned())));
+        for variables in [&[][..], &[("NAME", "")], &[("NAME", " \r\n"), ("NAME_FILE", "")]] {
+            assert_eq!(read(variables), Ok(None), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_holds_the_value_where_the_variable_is_unset() {
+        let file = TempFile::new("value", "\u{feff}from the file\r\n");
+        let path = format!(" {}\n", file.path());
+        let expected = Ok(Some("from the file".to_owned()));
+        assert_eq!(read(&[("NAME_FILE", file.path())]), expected);
+        assert_eq!(read(&[("NAME_FILE", &path), ("NAME", " ")]), expected);
+        let both = read(&[("NAME_FILE", file.path()), ("NAME", "value")]).unwrap_err();
+        assert_eq!(both, "NAME: is set, and so is NAME_FILE; set only one of the two");
+    }
+
+    #[test]
+    fn an_error_names_the_variable_and_not_the_value() {
+        let [empty, long, binary] = [
+            TempFile::new("empty", " \n"),
+            TempFile::new("long", "x".repeat(64 * 1024 + 1)),
+            TempFile::new("binary", b"secret\xff"),
+        ];
+        for (path, reason) in [
+            ("/no/such/secret", "cannot be read"),
+            (empty.path(), "empty"),
+            (long.path(), "64 KiB"),
+            (binary.path(), "not UTF-8"),
+        ] {
+            let error = read(&[("NAME_FILE", path)]).unwrap_err();
+            assert!(error.starts_with("NAME: ") && error.contains(reason), "{error}");
+            assert!(!error.contains(path) && !error.contains("secret"), "{error}");
+        }
+        let lookup = |name: &str| (name == "NAME_FILE").then(|| binary.path().into());
+        let bytes = bytes_from("NAME", lookup).unwrap();
+        assert_eq!(bytes.as_deref().map(Vec::as_slice), Some(&b"secret\xff"[..]));
+    }
+}
