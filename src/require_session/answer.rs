@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 
 use crate::cache_policy::{NO_STORE, vary_on_cookie};
-use crate::origin::{is_navigation, original_uri};
+use crate::origin::{is_navigation, is_shown, original_uri};
+use crate::page;
 use crate::rejection::{Reason, json_answer, unavailable_answer};
 use crate::return_to::{ReturnTo, with_return_to};
 use crate::session::{Cookie, Sessions};
@@ -24,32 +25,86 @@ pub enum SessionRejection {
     SessionOver(LoginRequired),
     /// The session's access token has expired and the environment does not answer; or the session
     /// is kept in the shared store, and that does not answer.
-    Unavailable,
+    Unavailable(RetryLater),
+}
+
+/// Where a browser can repeat a request that could not be served.
+#[derive(Clone)]
+pub struct RetryLater {
+    page: Option<String>,
+}
+
+impl RetryLater {
+    pub(super) fn of<B>(request: &Request<B>, sessions: &Sessions) -> Self {
+        Self { page: is_shown(request.headers()).then(|| page_of(request, sessions)) }
+    }
+
+    /// The path of the page to load again: the one that was requested, or the one that sent the
+    /// form; `None` when no browser is going to show the response.
+    #[must_use]
+    pub fn page(&self) -> Option<&str> {
+        self.page.as_deref()
+    }
+
+    fn answer(&self) -> Response<Bytes> {
+        let message = "The session cannot be looked up or renewed at the moment";
+        let mut response = unavailable_answer(message);
+        if let Some(link) = &self.page {
+            page::show(&mut response, page::problem(message, link, "Try again"));
+        }
+        response
+    }
+}
+
+impl fmt::Debug for RetryLater {
+    /// Without the page, whose query may hold a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryLater").finish_non_exhaustive()
+    }
+}
+
+/// The path of the page that a person is on: the one that was requested, or the one whose form was
+/// sent.
+fn page_of<B>(request: &Request<B>, sessions: &Sessions) -> String {
+    let page = if is_navigation(request) {
+        original_uri(request).path_and_query().and_then(|path| ReturnTo::parse(path.as_str()))
+    } else {
+        let referer = request.headers().get(header::REFERER).and_then(|value| value.to_str().ok());
+        referer.and_then(|referer| ReturnTo::on_origin(referer, sessions.public_url()))
+    };
+    page.unwrap_or_else(ReturnTo::root).as_str().to_owned()
 }
 
 /// How a request without a session gets to one.
 #[derive(Clone)]
 pub struct LoginRequired {
     login: Option<String>,
+    /// The login of who sends a form: for a page, because a redirect would lose the form.
+    form_login: Option<String>,
     clear_cookies: Vec<HeaderValue>,
 }
 
 impl LoginRequired {
     pub(crate) fn of<B>(request: &Request<B>, sessions: &Sessions, cookie: Cookie) -> Self {
-        let here = original_uri(request).path_and_query().map_or("/", |path| path.as_str());
         let clear_cookies = match cookie {
             Cookie::Kept => Vec::new(),
             Cookie::Taken => sessions.cookies().clear_session(request.headers()),
         };
-        Self { clear_cookies, ..Self::with_page(request, sessions, here) }
+        let page = page_of(request, sessions);
+        Self { clear_cookies, ..Self::with_page(request, sessions, &page) }
     }
 
     /// For a login that ends at `page`, wherever the request goes.
     pub(crate) fn with_page<B>(request: &Request<B>, sessions: &Sessions, page: &str) -> Self {
-        let page = || ReturnTo::parse(page).filter(|page| !page.is_single_use());
-        let login =
-            is_navigation(request).then(|| with_return_to(sessions.login_path(), page().as_ref()));
-        Self { login, clear_cookies: Vec::new() }
+        let login = || {
+            let page = ReturnTo::parse(page).filter(|page| !page.is_single_use());
+            with_return_to(sessions.login_path(), page.as_ref())
+        };
+        let (login, form_login) = match is_navigation(request) {
+            true => (Some(login()), None),
+            false => (None, is_shown(request.headers()).then(login)),
+        };
+        Self { login, form_login, clear_cookies: Vec::new() }
     }
 
     pub(super) fn into_cleared_cookies(self) -> Vec<HeaderValue> {
@@ -68,6 +123,10 @@ impl LoginRequired {
             Some(Ok(login)) => redirect(login),
             _ => json_answer(StatusCode::UNAUTHORIZED, "login_required", "Log in first"),
         };
+        if let Some(link) = &self.form_login {
+            let message = "You are not logged in, so the form was not accepted";
+            page::show(&mut response, page::problem(message, link, "Log in"));
+        }
         for cookie in &self.clear_cookies {
             response.headers_mut().append(header::SET_COOKIE, cookie.clone());
         }
@@ -88,7 +147,7 @@ impl Reason for SessionRejection {
             Self::CrossSite => "cross_site_request",
             Self::NoSession(_) => "no_session",
             Self::SessionOver(_) => "session_over",
-            Self::Unavailable => "session_unavailable",
+            Self::Unavailable(_) => "session_unavailable",
         }
     }
 
@@ -99,9 +158,7 @@ impl Reason for SessionRejection {
                 json_answer(StatusCode::FORBIDDEN, self.name(), message)
             }
             Self::NoSession(login) | Self::SessionOver(login) => login.answer(),
-            Self::Unavailable => {
-                unavailable_answer("The session cannot be looked up or renewed at the moment")
-            }
+            Self::Unavailable(retry) => retry.answer(),
         };
         vary_on_cookie(response.headers_mut());
         response

@@ -56,7 +56,7 @@ mod layer;
 mod mark;
 mod service;
 
-pub use self::answer::{LoginRequired, SessionRejection};
+pub use self::answer::{LoginRequired, RetryLater, SessionRejection};
 pub use self::future::ResponseFuture;
 pub use self::layer::RequireSession;
 pub use self::service::RequireSessionService;

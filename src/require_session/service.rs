@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::answer::LoginRequired;
+use super::answer::{LoginRequired, RetryLater};
 use super::future::{SessionWait, Until};
 use super::mark::SessionMark;
 use super::{RequireSession, ResponseFuture, SessionRejection};
@@ -67,7 +67,7 @@ impl RequireSession {
                 return Verdict::Wait(Until::Renewed(session, renewing));
             }
             Found::Unsure(awaited) => return Verdict::Wait(Until::Arrived(awaited)),
-            Found::Unavailable => self.refuse(SessionRejection::Unavailable, request),
+            Found::Unavailable => self.unavailable(request),
             Found::Nothing => self.without(SessionRejection::NoSession, Cookie::Kept, request),
             Found::Over(cookie) => self.without(SessionRejection::SessionOver, cookie, request),
         })
@@ -83,7 +83,7 @@ impl RequireSession {
         match self.sessions.settle(session, renewal) {
             Settled::Live(live) => self.admit(live, request),
             Settled::Over(cookie) => self.without(SessionRejection::SessionOver, cookie, request),
-            Settled::Unavailable => self.refuse(SessionRejection::Unavailable, request),
+            Settled::Unavailable => self.unavailable(request),
         }
     }
 
@@ -115,6 +115,11 @@ impl RequireSession {
             return Decision::Admit(SessionMark::take(login.into_cleared_cookies()));
         }
         self.refuse(reason(login), request)
+    }
+
+    fn unavailable<B>(&self, request: &Request<B>) -> Decision<SessionMark> {
+        let retry = RetryLater::of(request, &self.sessions);
+        self.refuse(SessionRejection::Unavailable(retry), request)
     }
 
     fn refuse<B>(&self, reason: SessionRejection, request: &Request<B>) -> Decision<SessionMark> {

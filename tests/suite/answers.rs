@@ -97,8 +97,6 @@ async fn cookie_nothing_presented_tells_scripts_and_forms_401_in_json() {
         (Method::GET, &[("x-requested-with", "XMLHttpRequest")]),
         (Method::GET, &page_load_as_script),
         (Method::GET, &websocket),
-        (Method::POST, &NAVIGATION),
-        (Method::PUT, &[("accept", "text/html")]),
         (Method::DELETE, &[]),
     ] {
         let answer = world.browser().send(method.clone(), "/me", headers).await;
@@ -114,6 +112,61 @@ async fn cookie_nothing_presented_tells_scripts_and_forms_401_in_json() {
             Some(SessionRejection::NoSession(login)) if login.login().is_none()
         ));
     }
+}
+
+/// Headers of a browser that sends a form, of this page where it says so.
+fn form_of(referer: Option<&str>) -> Vec<(&str, &str)> {
+    let referer = referer.map(|referer| ("referer", referer));
+    let form = [NAVIGATION[0], NAVIGATION[1], ("sec-fetch-site", "same-origin")];
+    form.into_iter().chain(referer).collect()
+}
+
+#[tokio::test]
+async fn a_form_without_a_session_gets_a_page_whose_link_returns_to_the_form() {
+    let world = World::new();
+    for (referer, link) in [
+        (
+            Some("https://app.example.com/edit?id=7&a=%22"),
+            "/login?return_to=%2Fedit%3Fid%3D7%26a%3D%2522",
+        ),
+        (Some("https://app.example.com/"), "/login"),
+        (Some("https://evil.test/edit"), "/login"),
+        (Some("https://app.example.com//evil.test"), "/login"),
+        (Some("not a URL"), "/login"),
+        (None, "/login"),
+    ] {
+        let page = world.browser().send(Method::POST, "/me", &form_of(referer)).await;
+        assert_eq!(page.status(), StatusCode::UNAUTHORIZED, "{referer:?}");
+        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+        assert_eq!(page.header("location"), None);
+        assert!(page.text().contains(&format!("href=\"{link}\"")), "{}", page.text());
+        page.assert_private();
+        assert!(matches!(
+            page.extensions().get(),
+            Some(SessionRejection::NoSession(login)) if login.login().is_none()
+        ));
+    }
+    let put = world.browser().send(Method::PUT, "/me", &[("accept", "text/html")]).await;
+    assert_eq!(put.header("content-type"), Some("text/html; charset=utf-8"));
+    let script = world.browser().send(Method::POST, "/me", &FETCH).await;
+    assert_eq!(script.header("content-type"), Some("application/json"));
+}
+
+#[tokio::test]
+async fn a_form_that_meets_an_outage_gets_a_page_whose_link_returns_to_the_form() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    world.advance(301);
+    world.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    let headers = form_of(Some("https://app.example.com/edit?id=7"));
+    let page = browser.send(Method::POST, "/me", &headers).await;
+    assert_eq!(page.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(page.text().contains("href=\"/edit?id=7\""), "{}", page.text());
+    assert_eq!(set_cookies(page.headers()), [""; 0]);
+    let Some(SessionRejection::Unavailable(retry)) = page.extensions().get() else {
+        panic!("another rejection: {page:?}")
+    };
+    assert_eq!(retry.page(), Some("/edit?id=7"));
 }
 
 #[tokio::test]
@@ -271,13 +324,18 @@ async fn cookie_environment_unreachable_is_503_and_the_cookie_stays() {
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
     world.sandbox.fail(Endpoint::Token, Fault::Unreachable);
-    for answer in [browser.clone().open("/me").await, browser.fetch("/me").await] {
+    let page = browser.clone().open("/me?tab=7&x=%22").await;
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(page.text().contains("href=\"/me?tab=7&amp;x=%22\""), "{}", page.text());
+    assert!(page.header("content-security-policy").unwrap().contains("default-src 'none'"));
+    let script = browser.fetch("/me").await;
+    assert_eq!(script.json()["error"], "temporarily_unavailable");
+    for answer in [page, script] {
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
-        assert_eq!(answer.json()["error"], "temporarily_unavailable");
         assert_eq!(set_cookies(answer.headers()), [""; 0]);
         answer.assert_private();
-        assert!(matches!(answer.extensions().get(), Some(SessionRejection::Unavailable)));
+        assert!(matches!(answer.extensions().get(), Some(SessionRejection::Unavailable(_))));
     }
 }
 

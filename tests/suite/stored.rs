@@ -195,7 +195,7 @@ async fn a_store_that_is_down_is_503_and_ends_nothing() {
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.header("retry-after").is_some());
     assert_eq!(set_cookies(answer.headers()), [""; 0]);
-    assert!(matches!(answer.extensions().get(), Some(SessionRejection::Unavailable)));
+    assert!(matches!(answer.extensions().get(), Some(SessionRejection::Unavailable(_))));
     let refresh = browser.at(&cold).post("/auth/refresh").await;
     assert_eq!(refresh.status(), StatusCode::SERVICE_UNAVAILABLE);
 
