@@ -25,7 +25,7 @@ async fn white_space_around_every_variable_is_ignored() {
         ("GMAIL_CONNECTION_NAME", "gmail\n"),
     ]);
     for example in ["saaskit", "login", "agentkit"] {
-        let arguments: &[&str] = if example == "agentkit" { &["serve"] } else { &[] };
+        let arguments: &[&str] = if example == "agentkit" { &["--serve"] } else { &[] };
         let program = start(example, arguments, &settings);
         program.said("listening on ");
         assert!(!program.errors().contains("is not set"), "{}", program.errors());
