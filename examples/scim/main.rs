@@ -24,6 +24,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures::future::{self, FutureExt as _};
 use http::StatusCode;
+use time::OffsetDateTime;
 use tower_scalekit::WebhookVerify;
 use tower_scalekit::webhook::WebhookEvent;
 
@@ -63,7 +64,7 @@ async fn webhook(
     event: WebhookEvent,
 ) -> Result<StatusCode, StatusCode> {
     let handled = blocking(&table, move |table| {
-        table.handle(event.id(), event.event_type(), Change::of(&event))
+        table.handle(event.id(), event.event_type(), Change::of(&event, OffsetDateTime::now_utc()))
     });
     handled.await.map(|_| StatusCode::CREATED).map_err(failed)
 }

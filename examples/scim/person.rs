@@ -17,6 +17,24 @@ pub struct Person {
 }
 
 impl Person {
+    /// With what a partial event does not mention as it was before.
+    pub fn completed(mut self, before: Self) -> Self {
+        let is_renamed = !self.given_name.is_empty() || !self.family_name.is_empty();
+        for (field, before) in [
+            (&mut self.email, before.email),
+            (&mut self.given_name, before.given_name),
+            (&mut self.family_name, before.family_name),
+        ] {
+            if field.is_empty() {
+                *field = before;
+            }
+        }
+        let before = Some(before.name).filter(|_| !is_renamed);
+        let name = [Some(self.name.clone()), before].into_iter().flatten();
+        let name = name.into_iter().find(|name| !name.is_empty());
+        self.named(name)
+    }
+
     fn named(mut self, name: Option<String>) -> Self {
         let parts = format!("{} {}", self.given_name, self.family_name);
         self.name = name.unwrap_or_else(|| parts.trim().to_owned());
@@ -29,7 +47,7 @@ impl From<directories::DirectoryUser> for Person {
     fn from(user: directories::DirectoryUser) -> Self {
         let name = user.user_detail.get("name").and_then(|name| name.as_str());
         let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
-        let active = user.user_detail.get("active").and_then(|active| active.as_bool());
+        let active = user.active();
         let person = Self {
             id: user.id.unwrap_or_default(),
             email: user.email.unwrap_or_default(),
@@ -42,17 +60,17 @@ impl From<directories::DirectoryUser> for Person {
     }
 }
 
+/// From an event, which may mention a part only.
 impl From<&webhook::DirectoryUser> for Person {
     fn from(user: &webhook::DirectoryUser) -> Self {
-        let person = Self {
+        Self {
             id: user.id.clone().unwrap_or_default(),
             email: user.email.clone().unwrap_or_default(),
             given_name: user.given_name.clone().unwrap_or_default(),
             family_name: user.family_name.clone().unwrap_or_default(),
+            name: user.name.clone().unwrap_or_default(),
             active: user.active,
-            ..Self::default()
-        };
-        person.named(user.name.clone())
+        }
     }
 }
 
@@ -67,7 +85,9 @@ pub struct Change {
 
 impl Change {
     /// `None` for events about anything else, or about nobody who is named.
-    pub fn of(event: &WebhookEvent) -> Option<Self> {
+    ///
+    /// An event stamped in the future counts as one of now, so that it hides no later one.
+    pub fn of(event: &WebhookEvent, now: OffsetDateTime) -> Option<Self> {
         let (user, deletes) = match event.payload() {
             EventPayload::DirectoryUserCreated(user) | EventPayload::DirectoryUserUpdated(user) => {
                 (user, false)
@@ -80,7 +100,7 @@ impl Change {
         is_told.then(|| Self {
             person,
             organization_id: event.organization_id().unwrap_or_default().to_owned(),
-            happened_at: nanoseconds(event.occurred_at().unwrap_or_else(OffsetDateTime::now_utc)),
+            happened_at: nanoseconds(event.occurred_at().map_or(now, |at| at.min(now))),
             deletes,
         })
     }

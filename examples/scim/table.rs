@@ -118,16 +118,7 @@ impl Table {
         let all = "SELECT id, email, name, given_name, family_name, active
                    FROM users WHERE NOT deleted ORDER BY email, id";
         let mut all = connection.prepare_cached(all)?;
-        let people = all.query_map([], |row| {
-            Ok(Person {
-                id: row.get("id")?,
-                email: row.get("email")?,
-                name: row.get("name")?,
-                given_name: row.get("given_name")?,
-                family_name: row.get("family_name")?,
-                active: row.get("active")?,
-            })
-        })?;
+        let people = all.query_map([], to_person)?;
         people.collect()
     }
 
@@ -158,6 +149,8 @@ fn apply(transaction: &Transaction<'_>, change: Change) -> rusqlite::Result<(Str
     if deletes {
         person.active = Some(false);
     }
+    let before = person_of(transaction, &person.id)?.unwrap_or_default();
+    let person = person.completed(before);
     let sync = transaction
         .prepare_cached("SELECT number, since FROM syncs ORDER BY number DESC LIMIT 1")?
         .query_row([], |row| Ok(Sync { number: row.get(0)?, since: row.get(1)? }))
@@ -179,6 +172,22 @@ fn id_by_email(
     let id =
         transaction.prepare_cached(find)?.query_row([organization_id, email], |row| row.get(0));
     Ok(id.optional()?.unwrap_or_else(|| format!("{organization_id}/{email}")))
+}
+
+fn person_of(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<Option<Person>> {
+    let select = "SELECT id, email, name, given_name, family_name, active FROM users WHERE id = ?";
+    transaction.prepare_cached(select)?.query_row([id], to_person).optional()
+}
+
+fn to_person(row: &Row<'_>) -> rusqlite::Result<Person> {
+    Ok(Person {
+        id: row.get("id")?,
+        email: row.get("email")?,
+        name: row.get("name")?,
+        given_name: row.get("given_name")?,
+        family_name: row.get("family_name")?,
+        active: row.get("active")?,
+    })
 }
 
 const KNOWN: &str = "changed_at, deleted, gone_since, seen_in";

@@ -1,6 +1,7 @@
 use serde_json::{Map, Value};
 
 use crate::token::Claims;
+use crate::webhook::flag_of;
 
 /// Profile of a person, from the ID token of the login (OpenID Connect Core section 5.1), or from
 /// the app itself for a [`LocalSession`](super::LocalSession).
@@ -61,15 +62,11 @@ impl User {
     pub(super) fn from_claims(claims: &Claims) -> Self {
         let text = |name| claims.text(name).ok().flatten().map(str::to_owned);
         // Some identity providers write it as text.
-        let verified = match claims.members().get("email_verified") {
-            Some(Value::Bool(verified)) => *verified,
-            Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
-            _ => false,
-        };
+        let verified = claims.members().get("email_verified").and_then(flag_of);
         Self {
             id: text("sub").unwrap_or_default(),
             email: text("email").unwrap_or_default(),
-            email_verified: verified,
+            email_verified: verified.unwrap_or_default(),
             name: text("name"),
             given_name: text("given_name"),
             family_name: text("family_name"),

@@ -22,6 +22,16 @@ pub(super) fn text_of(value: &Value) -> Option<String> {
     }
 }
 
+/// `true` or `false`, also as text in any case.
+pub(crate) fn flag_of(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
 /// RFC 3339.
 pub(super) fn timestamp_of(value: &Value) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()
@@ -70,12 +80,7 @@ pub(super) fn flag<'de, D>(deserializer: D) -> Result<Option<bool>, D::Error>
 where
     D: Deserializer<'de>,
 {
-    with(deserializer, |value| match value {
-        Value::Bool(flag) => Some(flag),
-        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
-        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
-        _ => None,
-    })
+    with(deserializer, |value| flag_of(&value))
 }
 
 /// What fits, of a list.

@@ -65,6 +65,7 @@ pub use self::domain::{
     DomainType, DomainVerificationMethod, DomainVerificationStatus, OrganizationDomain,
 };
 pub use self::event::{EventError, WebhookEvent};
+pub(crate) use self::lenient::flag_of;
 pub use self::membership::OrgMembership;
 pub use self::organization::Organization;
 pub use self::payload::EventPayload;

@@ -121,6 +121,53 @@ fn a_user_who_was_not_found_comes_back_with_the_next_listing_or_a_new_event_only
     assert_eq!((table.finish_sync(fourth, "org_1").unwrap(), active()), (0, Some(true)));
 }
 
+fn event(id: &str, data: &str, occurred_at: OffsetDateTime) -> WebhookEvent {
+    let occurred_at = occurred_at.format(&time::format_description::well_known::Rfc3339).unwrap();
+    let body = format!(
+        r#"{{"spec_version":"1","id":"{id}","type":"organization.directory.user_updated",
+            "occurred_at":"{occurred_at}","organization_id":"org_1","object":"DirectoryUser",
+            "data":{data}}}"#
+    );
+    WebhookEvent::parse(body.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_partial_event_leaves_what_it_does_not_mention_as_it_was() {
+    let table = Table::open(Path::new(":memory:")).unwrap();
+    let now = OffsetDateTime::now_utc();
+    let handle = |id: &str, data: &str| {
+        let event = event(id, data, now);
+        table.handle(event.id(), event.event_type(), Change::of(&event, now)).unwrap();
+        table.users().unwrap().remove(0)
+    };
+    let whole = r#"{"id":"diruser_1","email":"jane@acme.test","name":"Jane Doe",
+        "given_name":"Jane","family_name":"Doe","active":true}"#;
+    let jane = handle("evt_1", whole);
+    let inactive = handle("evt_2", r#"{"id":"diruser_1","active":"False"}"#);
+    assert_eq!(inactive, Person { active: Some(false), ..jane.clone() });
+    let moved = handle("evt_3", r#"{"id":"diruser_1","email":"jane@new.test","name":null}"#);
+    assert_eq!(moved, Person { email: "jane@new.test".into(), ..inactive });
+    let married = handle("evt_4", r#"{"id":"diruser_1","family_name":"Roe"}"#);
+    let expected = Person { family_name: "Roe".into(), name: "Jane Roe".into(), ..moved };
+    assert_eq!(married, expected);
+}
+
+#[test]
+fn an_event_stamped_in_the_future_hides_no_later_one() {
+    let table = Table::open(Path::new(":memory:")).unwrap();
+    let now = OffsetDateTime::now_utc();
+    for (id, active, stamped, arrives) in [
+        ("evt_1", true, now + Duration::seconds(50), now),
+        ("evt_2", false, now + Duration::seconds(1), now + Duration::seconds(2)),
+        ("evt_3", true, now + Duration::hours(9), now + Duration::seconds(3)),
+        ("evt_4", false, now + Duration::seconds(4), now + Duration::seconds(4)),
+    ] {
+        let event = event(id, &format!(r#"{{"id":"diruser_1","active":{active}}}"#), stamped);
+        table.handle(event.id(), event.event_type(), Change::of(&event, arrives)).unwrap();
+        assert_eq!(table.users().unwrap()[0].active, Some(active), "{id}");
+    }
+}
+
 #[test]
 fn the_envelope_of_the_older_guides_tells_users_by_their_address() {
     let table = Table::open(Path::new(":memory:")).unwrap();
@@ -131,7 +178,15 @@ fn the_envelope_of_the_older_guides_tells_users_by_their_address() {
                 "timestamp":"2024-01-15T{time}Z"}}"#
         );
         let event = WebhookEvent::parse(body.as_bytes()).unwrap();
-        assert!(table.handle(event.id(), event.event_type(), Change::of(&event)).unwrap());
+        assert!(
+            table
+                .handle(
+                    event.id(),
+                    event.event_type(),
+                    Change::of(&event, OffsetDateTime::now_utc())
+                )
+                .unwrap()
+        );
     }
     let users = table.users().unwrap();
     assert_eq!((users.len(), users[0].name.as_str(), users[0].active), (1, "John Roe", Some(true)));

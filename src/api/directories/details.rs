@@ -3,6 +3,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use crate::api::wire;
+use crate::webhook::flag_of;
 use crate::words::words;
 
 /// A directory of an organization. The environment leaves out what it does not know.
@@ -221,6 +222,15 @@ pub struct DirectoryUser {
     pub user_detail: Map<String, Value>,
 }
 
+impl DirectoryUser {
+    /// Whether they may log in, of [`user_detail`](Self::user_detail); providers write it as text
+    /// too. `None` when it is not included, or neither true nor false.
+    #[must_use]
+    pub fn active(&self) -> Option<bool> {
+        self.user_detail.get("active").and_then(flag_of)
+    }
+}
+
 /// A group of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -242,4 +252,30 @@ pub struct DirectoryGroup {
     /// [asked for](super::DirectoryGroups::include_detail).
     #[serde(deserialize_with = "wire::or_default")]
     pub group_detail: Map<String, Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whether_a_listed_user_is_active_may_be_written_as_text() {
+        for (value, active) in [
+            (json!(true), Some(true)),
+            (json!(false), Some(false)),
+            (json!("True"), Some(true)),
+            (json!("False"), Some(false)),
+            (json!("false"), Some(false)),
+            (json!("no"), None),
+            (json!(0), None),
+            (json!(null), None),
+        ] {
+            let user = json!({"id": "diruser_1", "user_detail": {"active": value}});
+            let user: DirectoryUser = serde_json::from_value(user).unwrap();
+            assert_eq!(user.active(), active, "{value}");
+        }
+        assert_eq!(DirectoryUser::default().active(), None);
+    }
 }
