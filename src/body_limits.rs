@@ -24,9 +24,8 @@ const MIB: usize = 1024 * 1024;
 ///
 /// Memory is reserved as bytes arrive, never by `Content-Length`, and a body that arrives in one
 /// piece is never counted. When the unfinished bodies exceed their bound, the one that began first
-/// is dropped. Who holds memory on purpose, by many bodies that never end, loses it to those who
-/// come later: an honest body is in danger only if more than the whole bound arrives while it is
-/// being sent.
+/// is dropped. A client that holds memory with bodies that never end loses it to later requests;
+/// another body is dropped only if more than the whole bound arrives while it is being sent.
 ///
 /// Clones share the bound: all services that one layer makes, all routes of one
 /// [`Sessions`](crate::Sessions), and several layers that are given clones of one value.

@@ -127,7 +127,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BodyError::Broken)),
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) if data.is_empty() && !rest.is_end_stream() => {
-                        // However many of them are there at once, the timer has its turn.
+                        // The timer is checked however many of them are ready at once.
                         cx.waker().wake_by_ref();
                         return self.poll_wait(cx, limits, bytes, before);
                     }
