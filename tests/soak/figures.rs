@@ -1,0 +1,130 @@
+//! What is counted, and what it must be.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::world::World;
+
+/// A run that is shorter says nothing about a plateau.
+const SHORTEST_PLATEAU: Duration = Duration::from_secs(600);
+const SAMPLES: u32 = 40;
+/// Up to half a minute.
+const BUCKETS: usize = 200;
+
+#[derive(Default)]
+pub(crate) struct Figures(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    responses: BTreeMap<(&'static str, String), u64>,
+    latencies: BTreeMap<&'static str, Latencies>,
+    events: BTreeMap<&'static str, u64>,
+    wrong: u64,
+    /// The first of them.
+    examples: Vec<String>,
+    memory: Vec<(Duration, u64)>,
+}
+
+/// Counts by powers of 2^(1/8) microseconds.
+struct Latencies([u64; BUCKETS]);
+
+impl Latencies {
+    fn add(&mut self, time: Duration) {
+        let place = (time.as_secs_f64() * 1e6).max(1.0).log2() * 8.0;
+        self.0[(place as usize).min(BUCKETS - 1)] += 1;
+    }
+
+    fn milliseconds(&self, quantile: f64) -> f64 {
+        let all: u64 = self.0.iter().sum();
+        let mut left = (all as f64 * quantile) as u64;
+        let place = self.0.iter().position(|count| {
+            let is_there = left < *count;
+            left = left.saturating_sub(*count);
+            is_there
+        });
+        ((place.unwrap_or(BUCKETS) as f64 + 1.0) / 8.0).exp2() / 1e3
+    }
+}
+
+impl Figures {
+    pub(crate) fn count(&self, kind: &'static str, status: &str, time: Duration) {
+        let mut counts = self.0.lock().unwrap();
+        *counts.responses.entry((kind, status.to_owned())).or_default() += 1;
+        counts.latencies.entry(kind).or_insert(Latencies([0; BUCKETS])).add(time);
+    }
+
+    pub(crate) fn happened(&self, event: &'static str) {
+        *self.0.lock().unwrap().events.entry(event).or_default() += 1;
+    }
+
+    /// Records a response that must not happen.
+    pub(crate) fn wrong(&self, what: String) {
+        let mut counts = self.0.lock().unwrap();
+        counts.wrong += 1;
+        if counts.examples.len() < 20 {
+            println!("soak: WRONG: {what}");
+            counts.examples.push(what);
+        }
+    }
+
+    pub(crate) fn print(&self, duration: Duration) {
+        let counts = self.0.lock().unwrap();
+        let all: u64 = counts.responses.values().sum();
+        println!("\n{all} requests in {} s, {} wrong", duration.as_secs(), counts.wrong);
+        println!("\n| request | p50 ms | p99 ms | statuses |\n|---|---|---|---|");
+        for (kind, latencies) in &counts.latencies {
+            let [p50, p99] = [0.5, 0.99].map(|quantile| latencies.milliseconds(quantile));
+            let statuses = counts.responses.iter().filter(|((of, _), _)| of == kind);
+            let statuses: Vec<_> =
+                statuses.map(|((_, status), count)| format!("{status}: {count}")).collect();
+            println!("| {kind} | {p50:.1} | {p99:.1} | {} |", statuses.join(", "));
+        }
+        println!();
+        for (event, count) in &counts.events {
+            println!("{event}: {count}");
+        }
+        let memory = counts.memory.iter();
+        let memory: Vec<_> = memory
+            .map(|(at, kib)| format!("{} s: {:.1}", at.as_secs(), *kib as f64 / 1024.0))
+            .collect();
+        println!("\nresident memory in MiB: {}", memory.join(", "));
+    }
+
+    pub(crate) fn assert_good(&self, duration: Duration) {
+        let counts = self.0.lock().unwrap();
+        assert_eq!(counts.wrong, 0, "{:#?}", counts.examples);
+        let memory = &counts.memory;
+        if duration < SHORTEST_PLATEAU || memory.is_empty() {
+            return;
+        }
+        let [middle, end] =
+            [memory.len() / 2..memory.len() * 3 / 4, memory.len() * 3 / 4..memory.len()];
+        let [middle, end] = [middle, end].map(|part| {
+            let mut part: Vec<_> = memory[part].iter().map(|(_, kib)| *kib).collect();
+            part.sort_unstable();
+            part[part.len() / 2]
+        });
+        assert!(end <= middle + middle / 20 + 2048, "memory grows from {middle} to {end} KiB");
+    }
+}
+
+/// Samples the resident memory of this process.
+pub(crate) async fn sample(world: Arc<World>, duration: Duration) {
+    let started = Instant::now();
+    while !world.is_over() {
+        world.pause(duration / SAMPLES).await;
+        if let Some(kib) = resident_kib() {
+            world.figures.0.lock().unwrap().memory.push((started.elapsed(), kib));
+        }
+    }
+}
+
+/// Where the operating system says so.
+fn resident_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
