@@ -123,6 +123,13 @@ pub(crate) fn deprovisioned(event: &str) {
     count!("tower_scalekit_deprovisionings_total", "event" => event.to_owned());
 }
 
+/// The oldest session of a user was ended, because they have too many.
+pub(crate) fn session_over_limit() {
+    tracing::info!(target: TARGET, "session_over_limit");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_scalekit_sessions_over_limit_total").increment(1);
+}
+
 /// The revocation log was not read for longer than the app allows.
 pub(crate) fn revocations_stale(age: std::time::Duration) {
     tracing::error!(

@@ -176,23 +176,25 @@ impl Sessions {
         let presented = self.0.cookies.presented(request_headers).cookies();
         let cookies = self.0.cookies.set_session(&sealed, record.remaining(now), presented);
         let cookies = SessionCookies(cookies.ok_or(SessionTooLarge)?);
-        if stored {
+        let session = if stored {
             self.store_new(&record).await?;
             let session = record.into_session().ok_or(SealingFailed)?;
-            // Not found among "my sessions" is better than no session.
-            if session.is_local()
-                && let Err(error) =
-                    self.index(session.record(), session.principal().subject()).await
-            {
-                telemetry::internal_error("session_index", &error);
-            }
             self.remember(&sealed, &session);
-        }
+            Some(session)
+        } else {
+            None
+        };
         // L11: a late response on the session that this one replaces must not bring it back.
         if let Some(old) = self.peek(request_headers).await
             && let Err(error) = self.end(&old).await
         {
             telemetry::internal_error("login", &error);
+        }
+        // Not found among "my sessions" is better than no session.
+        if let Some(session) = session
+            && let Err(error) = self.index(&session).await
+        {
+            telemetry::internal_error("session_index", &error);
         }
         Ok(cookies)
     }

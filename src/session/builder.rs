@@ -57,6 +57,7 @@ pub struct SessionsBuilder {
     body_limits: BodyLimits,
     refresh_retention: Duration,
     revocation_staleness: Staleness,
+    max_sessions_per_user: usize,
 }
 
 /// Paths of the routes besides the callback's, which is in the redirect URI.
@@ -96,6 +97,7 @@ impl SessionsBuilder {
             body_limits: BodyLimits::new(),
             refresh_retention: Duration::from_secs(24 * 60 * 60),
             revocation_staleness: Staleness { after: Duration::from_secs(60), rejects: false },
+            max_sessions_per_user: 100,
         }
     }
 
@@ -294,6 +296,15 @@ impl SessionsBuilder {
         self
     }
 
+    /// Sets how many sessions of one user the shared store keeps at once: a further login ends the
+    /// oldest. Default: 100; at least 1.
+    ///
+    /// Sessions whose cookie holds all of them are not counted: the server keeps nothing of them.
+    pub fn max_sessions_per_user(mut self, sessions: usize) -> Self {
+        self.max_sessions_per_user = sessions;
+        self
+    }
+
     /// Sets for how long a replica may be unable to read revocations from the
     /// [`shared_store`](Self::shared_store) before it reports that: with the log line
     /// `revocations_stale` and the gauge `tower_scalekit_revocations_stale`. Default: 60 s.
@@ -341,6 +352,9 @@ impl SessionsBuilder {
         let callbacks = [&redirect_uri, &post_logout_redirect_uri].map(Option::as_ref);
         problems.note(self.paths.check(callbacks));
         problems.note(check_cache_capacity(self.cache_capacity));
+        if self.max_sessions_per_user == 0 {
+            problems.push(ConfigProblem::invalid("max_sessions_per_user", "must be at least 1"));
+        }
         problems.note(check_cookie_name(&self.cookie_name));
         if self.name.as_ref().is_some_and(String::is_empty) {
             problems.push(ConfigProblem::invalid("name", "must not be empty"));
@@ -385,6 +399,7 @@ impl SessionsBuilder {
                     lifetimes,
                     admission: self.admission,
                     store_backed: self.store_backed,
+                    max_sessions_per_user: self.max_sessions_per_user,
                     body_limits: self.body_limits.or_max_bytes(MAX_FORM_BYTES),
                     opened: TextCache::new(self.cache_capacity),
                     stored: StoredSessions::new(self.cache_capacity, &tasks),

@@ -90,8 +90,9 @@ impl Sessions {
         let told = self.revoke(Revoked::Session(id)).await;
         let key = self.standing_key(id);
         let ended = in_time(self.0.store.put(&key, Entry::Ended.encode(), LATE_REFRESHES)).await;
+        let ended = accept_without_room(ended);
         if session.is_none_or(|session| session.record().is_stored()) {
-            self.end_stored(id).await?;
+            accept_without_room(self.end_stored(id).await)?;
         }
         ended.and(told)
     }
@@ -132,6 +133,17 @@ impl Sessions {
             Some(id_token) => request.id_token_hint(id_token),
             None => request,
         }
+    }
+}
+
+/// A full store blocks no logout: the revocation alone ends the session on all replicas.
+fn accept_without_room(ended: Result<(), StoreError>) -> Result<(), StoreError> {
+    match ended {
+        Err(error @ StoreError::Full { .. }) => {
+            telemetry::internal_error("session_end", &error);
+            Ok(())
+        }
+        ended => ended,
     }
 }
 

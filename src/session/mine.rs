@@ -1,7 +1,7 @@
 //! "My sessions": where a person is logged in, and ending it from afar.
 //!
 //! Of a session with tokens the environment knows, through its API; of local ones that are kept in
-//! the shared store, a log there, one for each person.
+//! the shared store, a list there, one for each person.
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -12,10 +12,11 @@ use super::record::SessionRecord;
 use super::{Peeked, Session, Sessions};
 use crate::api::ApiError;
 use crate::api::sessions::{SessionDetails, SessionDevice, SessionStatus};
-use crate::shared_store::{LogCursor, Purpose, StoreError, StoreKey, in_time};
+use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
+use crate::telemetry;
 
-/// Of so many logins of a person the sessions are looked for.
-const MAX_LISTED: usize = 100;
+/// Other logins of the user may change the list of their sessions first, so many times.
+const MAX_TRIES: usize = 16;
 
 /// One of the sessions of a person. Made by [`Sessions::my_sessions`].
 #[derive(Clone, Debug, PartialEq)]
@@ -74,8 +75,7 @@ impl Sessions {
     /// # }
     /// ```
     ///
-    /// Of local sessions the newest hundred are told, and none that is
-    /// [in a cookie](super::LocalSession::in_cookie).
+    /// Local sessions that are [in a cookie](super::LocalSession::in_cookie) are not listed.
     ///
     /// # Errors
     /// When the environment's API, or the shared store for a local session, does not tell.
@@ -124,15 +124,49 @@ impl Sessions {
         Ok(self.revoke_session(id).await?)
     }
 
-    /// Notes a session in the person's log, to be found again.
-    pub(super) async fn index(
-        &self,
-        record: &SessionRecord,
-        user_id: &str,
-    ) -> Result<(), StoreError> {
-        let left = record.remaining(self.0.scalekit.clock().now()).try_into().unwrap_or_default();
-        let id = Bytes::copy_from_slice(record.id().as_bytes());
-        in_time(self.0.store.append(&self.index_key(user_id), id, left)).await
+    /// Adds a session to those of its user that are kept in the shared store, and ends the oldest
+    /// ones if they are too many now.
+    pub(super) async fn index(&self, session: &Session) -> Result<(), IndexError> {
+        let key = self.index_key(session.principal().subject());
+        for _ in 0..MAX_TRIES {
+            let seen = in_time(self.0.store.get(&key)).await?;
+            let mut ids = indexed_in(seen.as_deref());
+            ids.push(session.record().id().to_owned());
+            if ids.len() > self.0.max_sessions_per_user {
+                ids = self.living(ids).await?;
+            }
+            let excess = ids.len().saturating_sub(self.0.max_sessions_per_user);
+            let ended: Vec<String> = ids.drain(..excess).collect();
+            let (value, ttl) =
+                (Bytes::from(ids.join(" ")), self.0.lifetimes.absolute.unsigned_abs());
+            let indexed = match seen {
+                Some(seen) => self.0.store.replace_if(&key, seen, value, ttl),
+                None => self.0.store.put_if_absent(&key, value, ttl),
+            };
+            if in_time(indexed).await? {
+                for id in ended {
+                    telemetry::session_over_limit();
+                    self.end(&Peeked::Stored(id.into())).await?;
+                }
+                return Ok(());
+            }
+        }
+        Err(IndexError::Contended)
+    }
+
+    /// Those of the sessions that have not ended.
+    async fn living(&self, ids: Vec<String>) -> Result<Vec<String>, StoreError> {
+        let now = self.0.scalekit.clock().now();
+        let records = try_join_all(ids.iter().map(|id| self.read_stored(id))).await?;
+        let is_living = |record: SessionRecord| {
+            let is_over = record.is_over(self.0.lifetimes, now);
+            let session = record.into_session().filter(|_| !is_over);
+            session.is_some_and(|session| !self.0.revocations.covers(&session.0.revocable))
+        };
+        let living = ids.into_iter().zip(records).filter(|(_, found)| {
+            found.as_ref().is_some_and(|found| is_living(found.record.clone()))
+        });
+        Ok(living.map(|(id, _)| id).collect())
     }
 
     async fn my_local_sessions(
@@ -141,9 +175,10 @@ impl Sessions {
     ) -> Result<Vec<MySession>, MySessionsError> {
         let now = self.0.scalekit.clock().now();
         let ids = self.indexed(session).await?;
-        let records = ids.iter().rev().take(MAX_LISTED).map(|id| self.read_stored(id));
+        let records = ids.iter().rev().map(|id| self.read_stored(id));
         let living = try_join_all(records).await?.into_iter().flatten().map(|there| there.record);
-        let living = living.filter(|record| !record.is_over(self.0.lifetimes, now));
+        let living =
+            living.filter(|record| record.is_local() && !record.is_over(self.0.lifetimes, now));
         let mine = living.map(|record| MySession {
             id: record.id().to_owned(),
             began_at: Some(record.began_at()),
@@ -165,24 +200,30 @@ impl Sessions {
         Ok(self.end(&Peeked::Stored(id.into())).await?)
     }
 
-    /// The ids in the person's log, the oldest first.
+    /// The ids of the user's sessions that are kept in the shared store, the oldest first.
     async fn indexed(&self, session: &Session) -> Result<Vec<String>, StoreError> {
         let key = self.index_key(session.principal().subject());
-        let (mut ids, mut cursor) = (Vec::new(), LogCursor::start());
-        loop {
-            let page = in_time(self.0.store.read_since(&key, cursor)).await?;
-            if page.entries.is_empty() {
-                return Ok(ids);
-            }
-            ids.extend(page.entries.iter().map(|id| String::from_utf8_lossy(id).into_owned()));
-            cursor = page.next;
-        }
+        Ok(indexed_in(in_time(self.0.store.get(&key)).await?.as_deref()))
     }
 
     /// Ids of sessions have no space in them.
     fn index_key(&self, user_id: &str) -> StoreKey {
         self.store_key(Purpose::Session, &format!("sessions of {user_id}"))
     }
+}
+
+fn indexed_in(value: Option<&[u8]>) -> Vec<String> {
+    let text = String::from_utf8_lossy(value.unwrap_or_default());
+    text.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// A session could not be added to those of its user.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IndexError {
+    #[error("other logins of the user keep changing the list of their sessions")]
+    Contended,
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A person's sessions could not be told or ended.

@@ -115,6 +115,7 @@ struct Inner {
     admission: Option<Admission<VerifiedIdentity>>,
     /// Sessions with tokens are kept in the shared store.
     store_backed: bool,
+    max_sessions_per_user: usize,
     body_limits: BodyLimits,
     opened: TextCache<Opened>,
     stored: StoredSessions,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
+use bytes::Bytes;
 use futures::future::join_all;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use serde_json::json;
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
 use tower_scalekit::require_session::SessionRejection;
@@ -16,8 +17,8 @@ use tower_scalekit::{RequireSession, Session, Sessions};
 
 use crate::store::FlakyStore;
 use crate::support::{
-    Browser, CALLBACK, FETCH, JANE, NAVIGATION, Reading as _, World, app, noise, request, secret,
-    send, set_cookies,
+    Browser, CALLBACK, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, noise, request,
+    secret, send, set_cookies,
 };
 
 /// Two processes of one app that keep their sessions in one store.
@@ -282,7 +283,8 @@ async fn c7_what_is_in_the_store_is_no_cookie_and_opens_under_its_own_id_alone()
             let mut john = Browser::new(&app, &world.sandbox);
             john.log_in(&world.sandbox, "john@acme.test").await;
             let mut seen = store.seen();
-            seen.retain(|key, _| key.purpose() == Purpose::Session);
+            // The list of a user's sessions is shorter than any session.
+            seen.retain(|key, value| key.purpose() == Purpose::Session && value.len() > 100);
             let [(one, ones), (two, twos)] = &seen.iter().collect::<Vec<_>>()[..] else {
                 panic!("two sessions: {seen:?}");
             };
@@ -665,4 +667,60 @@ async fn only_sessions_that_are_kept_in_it_need_the_store_to_begin() {
     assert!(in_cookie.is_ok(), "{in_cookie:?}");
     let stored = sessions.begin(LocalSession::new(mary()), &headers).await;
     assert!(matches!(stored, Err(BeginError::Store(_))));
+}
+
+#[tokio::test]
+async fn a_login_beyond_the_limit_of_sessions_per_user_ends_their_oldest() {
+    for local in [false, true] {
+        let world = World::with(
+            |sandbox| sandbox,
+            |sessions| sessions.store_backed().max_sessions_per_user(3),
+        );
+        let log_in = async |email: &str| {
+            if !local {
+                return world.logged_in(email).await;
+            }
+            let mut user = User::default();
+            user.id = email.to_owned();
+            let session = LocalSession::new(user);
+            let cookies = world.sessions.begin(session, &HeaderMap::new()).await.unwrap();
+            let mut response = Response::new(Bytes::new());
+            cookies.set(response.headers_mut());
+            let mut browser = world.browser();
+            browser.take_in(&response);
+            browser
+        };
+        let is_in =
+            async |browser: &Browser| browser.clone().fetch("/me").await.status() == StatusCode::OK;
+        let other = log_in(JOHN).await;
+        let first = log_in(JANE).await;
+        let mut second = log_in(JANE).await;
+        let third = log_in(JANE).await;
+        assert!(is_in(&first).await && is_in(&second).await && is_in(&third).await);
+        // A session that has ended does not count.
+        assert_eq!(second.post("/logout").await.status(), StatusCode::SEE_OTHER);
+        let fourth = log_in(JANE).await;
+        assert!(is_in(&first).await && is_in(&third).await && is_in(&fourth).await);
+        let fifth = log_in(JANE).await;
+        assert!(!is_in(&first).await && is_in(&third).await && is_in(&fourth).await);
+        assert!(is_in(&fifth).await && is_in(&other).await);
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_room_blocks_no_logout_and_no_revocation() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let sessions = world.replica(|one| one.shared_store(store.clone()).store_backed());
+    let app = app(&sessions);
+    let mut browser = Browser::new(&app, &world.sandbox);
+    for purpose in [Purpose::Refresh, Purpose::Session] {
+        browser.log_in(&world.sandbox, JANE).await;
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        let copy = browser.clone();
+        store.refuse(Some(purpose));
+        assert_eq!(browser.post("/logout").await.status(), StatusCode::SEE_OTHER);
+        assert_eq!(copy.clone().fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+        store.refuse(None);
+    }
 }
