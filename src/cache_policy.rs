@@ -16,18 +16,46 @@ pub(crate) fn never_cache(headers: &mut HeaderMap) {
 
 /// Marks a response as depending on the request's cookies.
 pub(crate) fn vary_on_cookie(headers: &mut HeaderMap) {
+    vary_on("cookie", headers);
+}
+
+/// Forbids caches to store the response to a token. If the handler set `Cache-Control`, `Vary` limits
+/// what they store to requests with the same token.
+pub(crate) fn limit_to_token(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CACHE_CONTROL) {
+        vary_on("authorization", headers);
+    } else {
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
+    }
+}
+
+fn vary_on(name: &'static str, headers: &mut HeaderMap) {
     let mentions = |value: &HeaderValue| {
         let text = value.to_str().unwrap_or_default();
-        text.split(',').any(|item| item.trim() == "*" || item.trim().eq_ignore_ascii_case("cookie"))
+        text.split(',').any(|item| item.trim() == "*" || item.trim().eq_ignore_ascii_case(name))
     };
     if !headers.get_all(header::VARY).iter().any(mentions) {
-        headers.append(header::VARY, HeaderValue::from_static("cookie"));
+        headers.append(header::VARY, HeaderValue::from_static(name));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_response_to_a_token_is_not_stored_or_varies_on_authorization() {
+        let mut headers = HeaderMap::new();
+        limit_to_token(&mut headers);
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+        assert!(!headers.contains_key(header::VARY));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+        limit_to_token(&mut headers);
+        limit_to_token(&mut headers);
+        assert_eq!(headers[header::CACHE_CONTROL], "public, max-age=60");
+        assert_eq!(headers[header::VARY], "authorization");
+        assert_eq!(headers.len(), 2);
+    }
 
     #[test]
     fn c8_vary_is_added_once_and_the_handlers_cache_policy_stands() {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use http::{HeaderMap, Request, StatusCode};
 
 use super::RequireToken;
-use crate::cache_policy::keep_private;
+use crate::cache_policy::limit_to_token;
 use crate::flight::Flight;
 use crate::guard::{Decision, Mark, Wait, response_future};
 
@@ -41,7 +41,7 @@ impl Mark for TokenMark {
         _: StatusCode,
         response: &mut HeaderMap,
     ) -> Poll<()> {
-        keep_private(response);
+        limit_to_token(response);
         Poll::Ready(())
     }
 }

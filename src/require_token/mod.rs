@@ -8,7 +8,8 @@
 //! 4. Any other request is answered 401 with a challenge, 400 if it carries several
 //!    `Authorization` headers, and 503 if the keys to check it are out of reach.
 //!
-//! Responses get `Cache-Control: no-store`, unless the handler set its own.
+//! Responses get `Cache-Control: no-store`. Where the handler set its own, they get
+//! `Vary: Authorization`.
 //!
 //! A CORS preflight carries no credentials and is rejected like any such request: put the CORS layer
 //! outside of this one, so that it responds to preflights itself.

@@ -193,6 +193,39 @@ async fn a_refused_request_does_not_reach_the_inner_service() {
 }
 
 #[tokio::test]
+async fn a_response_to_a_token_is_not_stored_or_varies_on_the_token() {
+    let world = World::new();
+    let app = |headers: &'static [(header::HeaderName, &'static str)]| {
+        let inner = service_fn(move |_: Request<Body>| {
+            let mut response = Response::new(Full::<Bytes>::default());
+            for (name, value) in headers {
+                response.headers_mut().append(name, value.parse().unwrap());
+            }
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        token_layer(&world.sandbox).layer(inner)
+    };
+    const PUBLIC: (header::HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=60");
+    for (headers, cache_control, vary) in [
+        (&[][..], "no-store", &[][..]),
+        (&[(header::VARY, "accept")], "no-store", &["accept"]),
+        (&[PUBLIC], PUBLIC.1, &["authorization"]),
+        (&[(header::CACHE_CONTROL, "private")], "private", &["authorization"]),
+        (&[PUBLIC, (header::VARY, "accept")], PUBLIC.1, &["accept", "authorization"]),
+        (&[PUBLIC, (header::VARY, "A, Authorization")], PUBLIC.1, &["A, Authorization"]),
+        (&[PUBLIC, (header::VARY, "*")], PUBLIC.1, &["*"]),
+    ] {
+        let response = app(headers).oneshot(bearing(&world.sandbox)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()[header::CACHE_CONTROL], cache_control, "{headers:?}");
+        let found: Vec<_> = response.headers().get_all(header::VARY).iter().collect();
+        assert_eq!(found, vary, "{headers:?}");
+        let rejected = app(headers).oneshot(request(Method::GET, "/", &[])).await.unwrap();
+        assert_eq!(rejected.headers()[header::CACHE_CONTROL], "no-store");
+    }
+}
+
+#[tokio::test]
 async fn a_principal_of_a_session_around_a_token_guard_leaves_no_bearer_challenge() {
     let world = World::new();
     let app = axum::Router::new()
