@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::http_client::{HttpClient, HttpClientError, send_within_limits};
 use crate::origin::check_address;
 use crate::secret::SecretString;
-use crate::token::{RemoteKeys, TokenVerifierBuilder};
+use crate::token::{RemoteKeys, ScalekitEnvironment, TokenVerifierBuilder};
 
 /// A Scalekit environment and this application's credentials there. Cheap to clone; clones share
 /// connections, keys and the token for the API.
@@ -82,7 +82,7 @@ impl Scalekit {
     }
 
     /// A verifier for access tokens of this environment: name the audience next.
-    pub fn token_verifier(&self) -> TokenVerifierBuilder {
+    pub fn token_verifier(&self) -> TokenVerifierBuilder<ScalekitEnvironment> {
         let issuer = self.0.url.as_str().to_owned();
         let (client_id, keys, clock) = (&self.0.client_id, &self.0.keys, &self.0.clock);
         TokenVerifierBuilder::on_keys(issuer, client_id.to_string(), keys.clone(), clock.clone())

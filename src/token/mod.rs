@@ -4,9 +4,9 @@
 //!
 //! 1. It is a compact JWS of three canonical base64url segments, at most 16 KiB long; header and
 //!    payload are JSON objects without duplicate members; no `crit`, no `b64`.
-//! 2. Its `alg` is one of those configured (RS256 unless said otherwise; `none` and HMAC cannot be
-//!    configured) and fits the key that its `kid` names in the issuer's key set. Nothing else in
-//!    the header picks a key.
+//! 2. Its `alg` is RS256, or for other issuers one of those configured (never `none` or HMAC), and
+//!    fits the key that its `kid` names in the issuer's key set. Nothing else in the header picks a
+//!    key.
 //! 3. Only after the signature: `iss` is one of those allowed, `aud` contains one of those
 //!    expected, `exp` is there and not reached (5 s of leeway), `nbf` and `iat` are at most 60 s
 //!    ahead. A null claim is an absent one; any other wrong JSON type is an error.
@@ -64,7 +64,7 @@ pub use jsonwebtoken::Algorithm;
 pub use self::launch_token::IdpInitiatedLogin;
 pub use self::principal::Principal;
 pub use self::resource::{ProtectedResource, ProtectedResourceBuilder, ResourceId};
-pub use self::verifier::{TokenVerifier, TokenVerifierBuilder};
+pub use self::verifier::{OtherIssuer, ScalekitEnvironment, TokenVerifier, TokenVerifierBuilder};
 
 pub(crate) use self::claims::{CLOCK_SKEW, Claims};
 pub(crate) use self::id_token::{Flow, IdTokenExpectations};

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ impl TokenVerifier {
         issuer: impl Into<String>,
         jwks_uri: impl Into<String>,
         http_client: impl HttpClient,
-    ) -> TokenVerifierBuilder {
+    ) -> TokenVerifierBuilder<OtherIssuer> {
         let keys = KeySource::Address { url: jwks_uri.into(), client: Arc::new(http_client) };
         TokenVerifierBuilder::new(issuer.into(), keys, Clock::system())
     }
@@ -226,10 +227,11 @@ impl Expectations {
     }
 }
 
-/// Configures a [`TokenVerifier`].
+/// Configures a [`TokenVerifier`]. `I` is the kind of issuer: [`ScalekitEnvironment`] or
+/// [`OtherIssuer`].
 #[derive(Debug)]
 #[must_use]
-pub struct TokenVerifierBuilder {
+pub struct TokenVerifierBuilder<I> {
     issuers: Vec<String>,
     keys: KeySource,
     clock: Clock,
@@ -241,7 +243,21 @@ pub struct TokenVerifierBuilder {
     algorithms: Vec<Algorithm>,
     leeway: Leeway,
     cache_capacity: usize,
+    issuer_kind: PhantomData<I>,
 }
+
+/// Type parameter of [`TokenVerifierBuilder`]: tokens of a Scalekit environment, whose keys are
+/// RS256. Returned by [`Scalekit::token_verifier`](crate::Scalekit::token_verifier).
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ScalekitEnvironment;
+
+/// Type parameter of [`TokenVerifierBuilder`]: tokens of another issuer, whose
+/// [`algorithms`](TokenVerifierBuilder::algorithms) can be set. Returned by
+/// [`TokenVerifier::for_issuer`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OtherIssuer;
 
 /// How far clocks may differ.
 #[derive(Clone, Copy, Debug)]
@@ -291,7 +307,7 @@ impl fmt::Debug for KeySource {
     }
 }
 
-impl TokenVerifierBuilder {
+impl TokenVerifierBuilder<ScalekitEnvironment> {
     /// A verifier for access tokens of an environment, whose ID tokens are for `client_id`, on a key
     /// set that others use too.
     pub(crate) fn on_keys(
@@ -306,7 +322,40 @@ impl TokenVerifierBuilder {
             ..Self::new(issuer, KeySource::Shared(keys), clock)
         }
     }
+}
 
+impl TokenVerifierBuilder<OtherIssuer> {
+    /// Sets the accepted signature algorithms. Default: RS256. HMAC algorithms are a build error.
+    ///
+    /// ```
+    /// # #[cfg(feature = "reqwest")] {
+    /// use tower_scalekit::http_client::ReqwestClient;
+    /// use tower_scalekit::token::{Algorithm, TokenVerifier};
+    ///
+    /// let (issuer, keys) = ("https://login.example.com", "https://login.example.com/keys");
+    /// let verifier = TokenVerifier::for_issuer(issuer, keys, ReqwestClient::new()?)
+    ///     .audience("my-api")
+    ///     .algorithms([Algorithm::ES256])
+    ///     .build()?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Tokens of a Scalekit environment are always RS256, so its verifier has no such setting:
+    ///
+    /// ```compile_fail,E0599
+    /// # use tower_scalekit::{Scalekit, token::Algorithm};
+    /// # fn set_algorithms(scalekit: &Scalekit) {
+    /// scalekit.token_verifier().algorithms([Algorithm::ES256]);
+    /// # }
+    /// ```
+    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.algorithms = algorithms.into_iter().collect();
+        self
+    }
+}
+
+impl<I> TokenVerifierBuilder<I> {
     fn new(issuer: String, keys: KeySource, clock: Clock) -> Self {
         Self {
             issuers: vec![issuer],
@@ -320,6 +369,7 @@ impl TokenVerifierBuilder {
             algorithms: vec![Algorithm::RS256],
             leeway: Leeway::default(),
             cache_capacity: 4096,
+            issuer_kind: PhantomData,
         }
     }
 
@@ -366,13 +416,6 @@ impl TokenVerifierBuilder {
     /// Accepts a further text of the claim `iss`, for issuers that are about to change theirs.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuers.push(issuer.into());
-        self
-    }
-
-    /// The signature algorithms to accept, RS256 by default. Has no effect on a verifier of a
-    /// Scalekit environment, whose keys are RS256.
-    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        self.algorithms = algorithms.into_iter().collect();
         self
     }
 

@@ -8,7 +8,7 @@ use crate::token::testing::{
     access_claims_without, at_once, manual_clock, settle,
 };
 
-pub(super) fn builder(server: &KeyServer, time: &ManualClock) -> TokenVerifierBuilder {
+pub(super) fn builder(server: &KeyServer, time: &ManualClock) -> TokenVerifierBuilder<OtherIssuer> {
     TokenVerifier::for_issuer(ISSUER, JWKS_URI, server.clone()).clock(time.clock())
 }
 
@@ -24,7 +24,7 @@ async fn judge(verifier: &TokenVerifier, payload: String) -> Result<Principal, T
     verifier.verify(&TestKey::rsa(0).token("k1", payload)).await
 }
 
-fn problems(builder: TokenVerifierBuilder) -> Vec<&'static str> {
+fn problems(builder: TokenVerifierBuilder<OtherIssuer>) -> Vec<&'static str> {
     let setting = |problem: &ConfigProblem| match problem {
         ConfigProblem::Invalid { setting, .. } | ConfigProblem::Missing { setting } => *setting,
     };
