@@ -51,7 +51,7 @@
 //!
 //! | situation | cookie routes | decided in `require_session/` |
 //! |---|---|---|
-//! | nothing presented | a browser's navigation: 302 to the login, with `return_to`; a form: 401 page with that link; else 401 JSON | `SessionRejection::answer`, by `origin::is_navigation` |
+//! | nothing presented | a browser's navigation: 302 to the login, with `return_to` if the [path is known](session::SessionsBuilder::base_path); a form: 401 page with that link; else 401 JSON | `SessionRejection::answer`, by `origin::is_navigation` |
 //! | invalid, expired, refused by the environment | as above, cookies cleared | `SessionRejection::answer`, by `Sessions::find`, after a renewal by `Sessions::settle` |
 //! | revoked, logged out | as above, cookies left alone: a late answer would take those of the next login | the same |
 //! | a page of another site wants to change something, or opens a WebSocket | 403 | `SessionRejection::answer`, by `origin::initiator` |
@@ -112,7 +112,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `axum` | yes | [`Sessions::routes`] and [`PasswordlessLogin::routes`] as axum routers, and `axum-core` |
+//! | `axum` | yes | [`Sessions::routes`] and [`PasswordlessLogin::routes`] as axum routers, what nested axum routers remove from paths, and `axum-core` |
 //! | `axum-core` | with `axum` | extractors for [`Session`], [`Principal`] and [`WebhookEvent`](webhook::WebhookEvent) |
 //! | `reqwest` | yes | `ReqwestClient`, the default way to the environment |
 //! | `metrics` | no | counters through the `metrics` facade, names in the source of `telemetry.rs` |

@@ -1,6 +1,9 @@
 //! Where a request comes from, and what for: this machine, a person's browser, a page of our own or
 //! of somebody else's.
 
+use std::borrow::Cow;
+
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri, header};
 use url::{Host, Url};
 
@@ -90,16 +93,32 @@ pub(crate) fn is_navigation<B>(request: &Request<B>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD) && is_shown(request.headers())
 }
 
-/// The address as the browser knows it: nested axum routers see it without their prefix.
+/// Path and query as the browser requested them. Proxies and routers may have removed a prefix:
+/// `None` if neither axum's `OriginalUri` nor a configured base path says which.
+pub(crate) fn requested_target<'r, B>(
+    request: &'r Request<B>,
+    base_path: Option<&str>,
+) -> Option<Cow<'r, str>> {
+    let original = original_uri(request);
+    let base_path = base_path.or(original.map(|_| ""))?;
+    let uri = original.unwrap_or(request.uri());
+    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let rest = uri.path().strip_prefix(base_path);
+    Some(match rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        true => target.into(),
+        false => format!("{base_path}{target}").into(),
+    })
+}
+
+/// The URI that arrived at the outermost axum router.
 #[cfg(feature = "axum")]
-pub(crate) fn original_uri<B>(request: &Request<B>) -> &Uri {
-    let original = request.extensions().get::<axum::extract::OriginalUri>();
-    original.map_or(request.uri(), |original| &original.0)
+fn original_uri<B>(request: &Request<B>) -> Option<&Uri> {
+    request.extensions().get::<axum::extract::OriginalUri>().map(|original| &original.0)
 }
 
 #[cfg(not(feature = "axum"))]
-pub(crate) fn original_uri<B>(request: &Request<B>) -> &Uri {
-    request.uri()
+fn original_uri<B>(_: &Request<B>) -> Option<&Uri> {
+    None
 }
 
 #[cfg(test)]
@@ -163,6 +182,37 @@ mod tests {
             headers.insert("sec-fetch-site", HeaderValue::from_static("same-site"));
             let expected = if refused { Initiator::Other } else { Initiator::Own };
             assert_eq!(initiator(&headers, &ours, &trusted), expected);
+        }
+    }
+
+    #[test]
+    fn the_requested_target_has_the_base_path_once() {
+        for (base_path, target, requested) in [
+            (None, "/a?b", None),
+            (Some(""), "/a?b", Some("/a?b")),
+            (Some(""), "/", Some("/")),
+            (Some("/app"), "/a?b", Some("/app/a?b")),
+            (Some("/app"), "/", Some("/app/")),
+            (Some("/app"), "/app", Some("/app")),
+            (Some("/app"), "/app/a?b", Some("/app/a?b")),
+            (Some("/app"), "/application", Some("/app/application")),
+            (Some("/app"), "/?a=/app/", Some("/app/?a=/app/")),
+        ] {
+            let request = Request::get(target).body(()).unwrap();
+            let found = requested_target(&request, base_path);
+            assert_eq!(found.as_deref(), requested, "{base_path:?} {target}");
+        }
+    }
+
+    #[cfg(feature = "axum")]
+    #[test]
+    fn what_axum_routers_remove_is_known_and_what_a_proxy_removes_is_added() {
+        let original = axum::extract::OriginalUri(Uri::from_static("/outer/a?b"));
+        let request = Request::get("/a?b").extension(original).body(()).unwrap();
+        for (base_path, requested) in
+            [(None, "/outer/a?b"), (Some("/outer"), "/outer/a?b"), (Some("/app"), "/app/outer/a?b")]
+        {
+            assert_eq!(requested_target(&request, base_path).as_deref(), Some(requested));
         }
     }
 

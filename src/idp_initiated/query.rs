@@ -5,7 +5,7 @@ use url::form_urlencoded;
 
 use crate::auth_routes::{AuthFailure, LAUNCH};
 use crate::oauth::SsoError;
-use crate::origin::original_uri;
+use crate::origin::requested_target;
 use crate::session::Sessions;
 
 /// What is asked of the layer.
@@ -35,8 +35,9 @@ impl Asked {
             (Some(_), Some(_)) => return Self::Refused(AuthFailure::MalformedRequest),
             (None, _) => {}
         }
-        let path = original_uri(request).path();
-        let is_ours = path == sessions.login_path() || path == sessions.callback_path();
+        let target = requested_target(request, sessions.base_path());
+        let path = target.as_deref().and_then(|target| target.split('?').next());
+        let is_ours = path == Some(sessions.login_path()) || path == Some(sessions.callback_path());
         match values("error").next() {
             // With a state it ends an attempt, which is the callback's business.
             Some(error) if is_ours && values("state").next().is_none() => {

@@ -4,7 +4,7 @@ use super::ScopeRejection;
 use super::requirement::Requirement;
 use crate::challenge::ChallengeContext;
 use crate::require_session::LoginRequired;
-use crate::session::{Anonymous, Cookie};
+use crate::session::Anonymous;
 use crate::telemetry;
 use crate::token::Principal;
 
@@ -32,9 +32,7 @@ pub(super) fn judge<B>(
 pub(super) fn principal<B>(request: &Request<B>) -> Result<&Principal, ScopeRejection> {
     let extensions = request.extensions();
     extensions.get::<Principal>().ok_or_else(|| match extensions.get::<Anonymous>() {
-        Some(Anonymous(sessions)) => {
-            ScopeRejection::LoginRequired(LoginRequired::of(request, sessions, Cookie::Kept))
-        }
+        Some(anonymous) => ScopeRejection::LoginRequired(LoginRequired::of_anonymous(anonymous)),
         None => {
             telemetry::layer_missing("RequireScope", "RequireSession or RequireToken");
             ScopeRejection::Misconfigured

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 
 use crate::cache_policy::{NO_STORE, vary_on_cookie};
-use crate::origin::{is_navigation, is_shown, original_uri};
+use crate::origin::{is_navigation, is_shown, requested_target};
 use crate::page;
 use crate::rejection::{Reason, json_answer, unavailable_answer};
 use crate::return_to::{ReturnTo, with_return_to};
-use crate::session::{Cookie, Sessions};
+use crate::session::{Anonymous, Cookie, Sessions};
 
 /// Why [`RequireSession`](crate::RequireSession) did not let a request through.
 #[derive(Clone, Debug)]
@@ -35,12 +35,17 @@ pub struct RetryLater {
 }
 
 impl RetryLater {
-    pub(super) fn of<B>(request: &Request<B>, sessions: &Sessions) -> Self {
-        Self { page: is_shown(request.headers()).then(|| page_of(request, sessions)) }
+    pub(super) fn of<B>(
+        request: &Request<B>,
+        sessions: &Sessions,
+        base_path: Option<&str>,
+    ) -> Self {
+        let page = || page_of(request, sessions, base_path);
+        Self { page: is_shown(request.headers()).then(page) }
     }
 
     /// The path of the page to load again: the one that was requested, or the one that sent the
-    /// form; `None` when no browser is going to show the response.
+    /// form, or the start page if that is unknown; `None` when no browser is going to show the response.
     #[must_use]
     pub fn page(&self) -> Option<&str> {
         self.page.as_deref()
@@ -64,10 +69,11 @@ impl fmt::Debug for RetryLater {
 }
 
 /// The path of the page that a person is on: the one that was requested, or the one whose form was
-/// sent.
-fn page_of<B>(request: &Request<B>, sessions: &Sessions) -> String {
+/// sent. The start page if that is unknown.
+fn page_of<B>(request: &Request<B>, sessions: &Sessions, base_path: Option<&str>) -> String {
     let page = if is_navigation(request) {
-        original_uri(request).path_and_query().and_then(|path| ReturnTo::parse(path.as_str()))
+        let target = requested_target(request, base_path.or(sessions.base_path()));
+        target.and_then(|target| ReturnTo::parse(&target))
     } else {
         let referer = request.headers().get(header::REFERER).and_then(|value| value.to_str().ok());
         referer.and_then(|referer| ReturnTo::on_origin(referer, sessions.public_url()))
@@ -85,12 +91,18 @@ pub struct LoginRequired {
 }
 
 impl LoginRequired {
-    pub(crate) fn of<B>(request: &Request<B>, sessions: &Sessions, cookie: Cookie) -> Self {
+    /// For a login that ends at the page that the person is on, if that is known.
+    pub(super) fn of<B>(
+        request: &Request<B>,
+        sessions: &Sessions,
+        base_path: Option<&str>,
+        cookie: Cookie,
+    ) -> Self {
         let clear_cookies = match cookie {
             Cookie::Kept => Vec::new(),
             Cookie::Taken => sessions.cookies().clear_session(request.headers()),
         };
-        let page = page_of(request, sessions);
+        let page = page_of(request, sessions, base_path);
         Self { clear_cookies, ..Self::with_page(request, sessions, &page) }
     }
 
@@ -107,12 +119,19 @@ impl LoginRequired {
         Self { login, form_login, clear_cookies: Vec::new() }
     }
 
-    pub(super) fn into_cleared_cookies(self) -> Vec<HeaderValue> {
-        self.clear_cookies
+    /// For a request that an optional session layer has forwarded.
+    pub(crate) fn of_anonymous(anonymous: &Anonymous) -> Self {
+        let Anonymous { login, form_login } = anonymous.clone();
+        Self { login, form_login, clear_cookies: Vec::new() }
     }
 
-    /// Where to send the browser, with the way back in it; `None` when the request is not a
-    /// navigation, so that a redirect would be followed by a script or lose a form.
+    pub(super) fn into_parts(self) -> (Anonymous, Vec<HeaderValue>) {
+        (Anonymous { login: self.login, form_login: self.form_login }, self.clear_cookies)
+    }
+
+    /// Where to send the browser, with the requested page in `return_to` if its path is known (see
+    /// [`base_path`](crate::session::SessionsBuilder::base_path)). `None` if the request is not a
+    /// navigation: a script would follow the redirect, a form would lose its content.
     #[must_use]
     pub fn login(&self) -> Option<&str> {
         self.login.as_deref()

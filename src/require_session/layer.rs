@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Response;
 use tower_layer::Layer;
@@ -13,19 +15,34 @@ use crate::session::Sessions;
 pub struct RequireSession {
     pub(super) sessions: Sessions,
     pub(super) optional: bool,
+    pub(super) base_path: Option<Arc<str>>,
     pub(super) renderer: Renderer<SessionRejection>,
 }
 
 impl RequireSession {
     /// Lets nobody through who is not logged in.
     pub fn new(sessions: &Sessions) -> Self {
-        Self { sessions: sessions.clone(), optional: false, renderer: Renderer::default() }
+        Self {
+            sessions: sessions.clone(),
+            optional: false,
+            base_path: None,
+            renderer: Renderer::default(),
+        }
     }
 
     /// Lets everybody through; handlers take `Option<Session>`. A session that cannot be renewed or
     /// looked up at the moment still gets 503, because it is not nobody's.
     pub fn optional(mut self) -> Self {
         self.optional = true;
+        self
+    }
+
+    /// Sets the path that is removed from requests before they reach this layer, where it is not the
+    /// [base path](crate::session::SessionsBuilder::base_path) of the sessions: `/app/area` for a layer
+    /// in a router that is nested at `/area`. It has no effect on what axum routers remove, which is
+    /// known with feature `axum`. Default: that of the sessions.
+    pub fn base_path(mut self, path: &str) -> Self {
+        self.base_path = Some(path.trim_end_matches('/').into());
         self
     }
 

@@ -7,7 +7,9 @@
 //! 3. A session whose access token is about to expire is renewed first, once for all requests
 //!    that come with it; the new cookie goes out with the response. If the environment does not
 //!    answer, the session goes on while its access token is valid, and 503 is the answer after.
-//! 4. Without a live session a navigation of a browser is sent to the login, and returns; any
+//! 4. Without a live session a navigation of a browser is sent to the login, and returns (to the
+//!    start page where neither axum nor a
+//!    [base path](crate::session::SessionsBuilder::base_path) says which page was requested); any
 //!    other request gets 401 JSON. [`RequireSession::optional`] lets it through instead.
 //!
 //! Responses get `Cache-Control: no-store`, unless the handler set its own, and `Vary: Cookie`.

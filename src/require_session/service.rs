@@ -10,7 +10,7 @@ use super::{RequireSession, ResponseFuture, SessionRejection};
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded};
 use crate::origin::is_state_changing;
-use crate::session::{self, Anonymous, Cookie, Found, Live, Session, Settled, forget_identity};
+use crate::session::{self, Cookie, Found, Live, Session, Settled, forget_identity};
 
 /// The service of [`RequireSession`].
 #[derive(Clone, Debug)]
@@ -109,16 +109,17 @@ impl RequireSession {
         cookie: Cookie,
         request: &mut Request<B>,
     ) -> Decision<SessionMark> {
-        let login = LoginRequired::of(request, &self.sessions, cookie);
+        let login = LoginRequired::of(request, &self.sessions, self.base_path.as_deref(), cookie);
         if self.optional {
-            request.extensions_mut().insert(Anonymous(self.sessions.clone()));
-            return Decision::Admit(SessionMark::take(login.into_cleared_cookies()));
+            let (anonymous, cleared_cookies) = login.into_parts();
+            request.extensions_mut().insert(anonymous);
+            return Decision::Admit(SessionMark::take(cleared_cookies));
         }
         self.refuse(reason(login), request)
     }
 
     fn unavailable<B>(&self, request: &Request<B>) -> Decision<SessionMark> {
-        let retry = RetryLater::of(request, &self.sessions);
+        let retry = RetryLater::of(request, &self.sessions, self.base_path.as_deref());
         self.refuse(SessionRejection::Unavailable(retry), request)
     }
 

@@ -44,6 +44,7 @@ pub struct SessionsBuilder {
     post_logout_redirect_uri: Option<String>,
     logged_out_page: String,
     trusted_origins: Vec<String>,
+    base_path: Option<String>,
     paths: Paths,
     scopes: Vec<String>,
     admission: Option<Admission<VerifiedIdentity>>,
@@ -79,6 +80,7 @@ impl SessionsBuilder {
             post_logout_redirect_uri: None,
             logged_out_page: "/".to_owned(),
             trusted_origins: Vec::new(),
+            base_path: None,
             paths: Paths {
                 login: "/login".to_owned(),
                 refresh: "/auth/refresh".to_owned(),
@@ -143,6 +145,48 @@ impl SessionsBuilder {
     /// origins are refused.
     pub fn trusted_origin(mut self, origin: impl Into<String>) -> Self {
         self.trusted_origins.push(origin.into());
+        self
+    }
+
+    /// Sets the path of the app on its origin, such as `/app`: what a proxy or a router removes from
+    /// the path of a request before it reaches the layers of these sessions. `/` states that nothing
+    /// is removed. A path that still begins with it is not changed.
+    ///
+    /// Default: unknown. With feature `axum`, the layers know what axum routers around them remove.
+    /// In other services, and with feature `axum-core` alone, logins return to the start page until
+    /// this is set, because the requested page is not known. A layer in a router that is nested
+    /// deeper has a [`base_path`](crate::RequireSession::base_path) of its own.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use bytes::Bytes;
+    /// use http::{Request, Response, header};
+    /// use http_body_util::Full;
+    /// use tower::{ServiceExt, service_fn};
+    /// use tower_layer::Layer;
+    /// use tower_scalekit::{RequireSession, Sandbox, SessionSecret, Sessions};
+    ///
+    /// let sessions = Sessions::builder(Sandbox::new().scalekit())
+    ///     .secret(SessionSecret::generate()?)
+    ///     .redirect_uri("https://www.example.com/app/auth/callback")
+    ///     .base_path("/app")
+    ///     .build()?;
+    /// let service = RequireSession::new(&sessions).layer(service_fn(|_: Request<Full<Bytes>>| async {
+    ///     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
+    /// }));
+    /// // The browser requested /app/reports.
+    /// let request = Request::get("/reports").header(header::ACCEPT, "text/html");
+    /// let response = service.oneshot(request.body(Full::default())?).await?;
+    /// assert_eq!(response.headers()[header::LOCATION], "/login?return_to=%2Fapp%2Freports");
+    /// # Ok(())
+    /// # }
+    /// # main().unwrap();
+    /// # }
+    /// ```
+    pub fn base_path(mut self, path: impl Into<String>) -> Self {
+        self.base_path = Some(path.into());
         self
     }
 
@@ -228,8 +272,8 @@ impl SessionsBuilder {
     /// Sets the name of these sessions. Default: derived from whether there is a
     /// [login hook](Self::on_login).
     ///
-    /// A session counts only at `Sessions` of the same environment, client id, redirect URI and
-    /// name, whatever secret, cookie name and shared store they have in common. Replicas have the
+    /// A session counts only at `Sessions` of the same environment, client id, redirect URI, base path
+    /// and name, whatever secret, cookie name and shared store they have in common. Replicas have the
     /// same name. If one app has several `Sessions` that do not admit the same users, such as one
     /// for customers and one for staff, give each a name of its own.
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -349,6 +393,7 @@ impl SessionsBuilder {
         for origin in &self.trusted_origins {
             problems.note(check_origin(origin));
         }
+        let base_path = problems.note(check_base_path(self.base_path.as_deref())).flatten();
         let callbacks = [&redirect_uri, &post_logout_redirect_uri].map(Option::as_ref);
         problems.note(self.paths.check(callbacks));
         problems.note(check_cache_capacity(self.cache_capacity));
@@ -361,7 +406,10 @@ impl SessionsBuilder {
         }
         let owner = self.owner();
         let keys = self.secret.as_ref().zip(redirect_uri.as_ref()).and_then(|(secret, uri)| {
-            let context = SealingContext::new(owner.into_iter().chain([uri.as_str()]));
+            // That nothing is removed is as good as unknown: stating it ends no session.
+            let base_path = base_path.as_deref().filter(|path| !path.is_empty());
+            let parts = owner.into_iter().chain([uri.as_str()]).chain(base_path);
+            let context = SealingContext::new(parts);
             problems.note(KeyRing::new(secret, &self.previous_secrets, context))
         });
         let scope = StoreScope::new(["sessions"].into_iter().chain(owner));
@@ -394,6 +442,7 @@ impl SessionsBuilder {
                     post_logout_redirect_uri,
                     logged_out_page,
                     trusted_origins: self.trusted_origins,
+                    base_path,
                     paths: self.paths,
                     scopes,
                     lifetimes,
@@ -537,6 +586,17 @@ fn parse_page(text: &str, redirect_uri: Option<&Url>) -> Result<Option<Url>, Con
     Ok(redirect_uri.and_then(|uri| uri.join(text).ok()))
 }
 
+/// The path without a slash at the end.
+fn check_base_path(path: Option<&str>) -> Result<Option<String>, ConfigError> {
+    let Some(path) = path else { return Ok(None) };
+    let trimmed = path.trim_end_matches('/');
+    if path != "/" && !is_plain_path(trimmed) {
+        let reason = "must be a plain path such as /app, or /";
+        return Err(ConfigProblem::invalid("base_path", reason).into());
+    }
+    Ok(Some(trimmed.to_owned()))
+}
+
 fn check_origin(text: &str) -> Result<(), ConfigError> {
     let url = parse_app_url("trusted_origin", text)?;
     if url.origin().ascii_serialization() != text {
@@ -608,6 +668,18 @@ mod tests {
             ["http://app.test/cb", "https://app.test/cb?a=b", "https://APP.test/cb", "/cb", &long]
         {
             assert_eq!(name(uri), Err(()), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_base_path_is_a_plain_path() {
+        for (path, expected) in [("/", ""), ("/app", "/app"), ("/app/", "/app"), ("/a/b", "/a/b")] {
+            assert_eq!(good().base_path(path).build().unwrap().base_path(), Some(expected));
+        }
+        assert_eq!(good().build().unwrap().base_path(), None);
+        for path in ["", "app", "//", "//app", "/a b", "/app?x", "/a/../b", "https://app.test/app"]
+        {
+            assert!(good().base_path(path).build().is_err(), "{path}");
         }
     }
 

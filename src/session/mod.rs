@@ -2,8 +2,9 @@
 //!
 //! * A session is sealed with AES-256-GCM-SIV under a key derived from the [`SessionSecret`]. Bound
 //!   into it are the cookie's name, its purpose, the format's version, and the environment, client
-//!   id, redirect URI and [name](SessionsBuilder::name) of the sessions: a cookie opens only as what
-//!   it was sealed for. Secrets rotate: the newest seals, older ones still open.
+//!   id, redirect URI, [base path](SessionsBuilder::base_path) and [name](SessionsBuilder::name) of
+//!   the sessions: a cookie opens only as what it was sealed for. Secrets rotate: the newest seals,
+//!   older ones still open.
 //! * The cookie is `__Host-scalekit_session`: `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/`. Where
 //!   the redirect URI is `http` on loopback it is `scalekit_session` without `Secure`, because
 //!   Safari keeps no secure cookie there. A large session is split over up to three cookies.
@@ -108,6 +109,7 @@ struct Inner {
     post_logout_redirect_uri: Url,
     logged_out_page: Url,
     trusted_origins: Vec<String>,
+    base_path: Option<String>,
     paths: Paths,
     scopes: Vec<String>,
     lifetimes: Lifetimes,
@@ -267,6 +269,12 @@ impl Sessions {
         &self.0.redirect_uri
     }
 
+    /// What is removed from the paths of requests before they reach the layers: empty if nothing,
+    /// `None` if that is unknown.
+    pub(crate) fn base_path(&self) -> Option<&str> {
+        self.0.base_path.as_deref()
+    }
+
     pub(crate) fn initiator(&self, headers: &HeaderMap) -> Initiator {
         initiator(headers, &self.0.redirect_uri, &self.0.trusted_origins)
     }
@@ -386,10 +394,14 @@ impl Session {
     }
 }
 
-/// Inserted into a request that an optional session layer forwards without a [`Principal`], so that
-/// layers further in can send the browser to the login of these sessions.
-#[derive(Clone, Debug)]
-pub(crate) struct Anonymous(pub(crate) Sessions);
+/// Inserted into a request that an optional session layer forwards without a [`Principal`].
+#[derive(Clone)]
+pub(crate) struct Anonymous {
+    /// Where layers further in send the browser, if the request is a navigation.
+    pub(crate) login: Option<String>,
+    /// Where their page leads, if the request is a form.
+    pub(crate) form_login: Option<String>,
+}
 
 /// Takes from a request what layers further out, or somebody else, have said of who it is: the
 /// layer that asks for credentials decides alone (A12).

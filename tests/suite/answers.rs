@@ -4,6 +4,8 @@ use std::convert::Infallible;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::OriginalUri;
+use axum::middleware::{Next, from_fn};
 use axum::routing::{any, get};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -83,6 +85,54 @@ async fn cookie_nothing_presented_in_a_nested_router_keeps_the_prefix_in_the_way
     let app = Router::new().nest("/outer", Router::new().nest("/inner", inner));
     let answer = Browser::new(&app, &world.sandbox).open("/outer/inner/page?q=1").await;
     assert_eq!(answer.location(), "/login?return_to=%2Fouter%2Finner%2Fpage%3Fq%3D1");
+}
+
+/// Removes the prefix of nested axum routers from what the layers can know of it, as where feature
+/// `axum` is off.
+async fn without_original_uri(mut request: Request<Body>, next: Next) -> axum::response::Response {
+    request.extensions_mut().remove::<OriginalUri>();
+    next.run(request).await
+}
+
+#[tokio::test]
+async fn a_login_returns_to_no_page_whose_path_is_unknown() {
+    let world = World::new();
+    let based = world.replica(|sessions| sessions.base_path("/outer/inner/"));
+    let whole = world.replica(|sessions| sessions.base_path("/"));
+    let required = [
+        (RequireSession::new(&world.sessions), "/login"),
+        (RequireSession::new(&based), "/login?return_to=%2Fouter%2Finner%2Fpage%3Fq%3D1"),
+        (RequireSession::new(&whole).base_path("/area"), "/login?return_to=%2Farea%2Fpage%3Fq%3D1"),
+        (RequireSession::new(&whole), "/login?return_to=%2Fpage%3Fq%3D1"),
+        (RequireSession::new(&whole).base_path("//evil.test"), "/login"),
+        (RequireSession::new(&whole).base_path("evil.test"), "/login"),
+    ];
+    for (layer, login) in required {
+        let optional = layer.clone().optional();
+        let inner = Router::new().route("/page", get(|| async { "" })).route_layer(layer.clone());
+        let nested = Router::new()
+            .nest("/outer", Router::new().nest("/inner", inner))
+            .layer(from_fn(without_original_uri));
+        let response = send(&nested, request(Method::GET, "/outer/inner/page?q=1", &NAVIGATION));
+        assert_eq!(response.await.location(), login);
+
+        // A plain service, behind whatever has removed a prefix.
+        let service = service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        });
+        let plain = layer.layer(service);
+        let navigation = request(Method::GET, "/page?q=1", &NAVIGATION);
+        assert_eq!(plain.oneshot(navigation).await.unwrap().headers()["location"], login);
+
+        // The layer further in sees less of the path than the one that knows its base path.
+        let inner = Router::new()
+            .route("/", get(|| async { "" }))
+            .route_layer(RequireScope::any_role(["admin"]));
+        let app =
+            Router::new().nest("/page", inner).layer(optional).layer(from_fn(without_original_uri));
+        let response = send(&app, request(Method::GET, "/page?q=1", &NAVIGATION)).await;
+        assert_eq!((response.status(), response.location()), (StatusCode::FOUND, login));
+    }
 }
 
 #[tokio::test]

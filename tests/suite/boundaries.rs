@@ -55,6 +55,7 @@ fn strangers(store: Option<&FlakyStore>) -> Vec<(&'static str, Sessions)> {
         ("other client", builder(other_client(&acme))),
         ("other origin", base().redirect_uri("https://www.example.com/auth/callback")),
         ("other path", base().redirect_uri("https://app.example.com/shop/auth/callback")),
+        ("base path", base().base_path("/shop")),
         ("login hook", base().on_login(deny)),
         ("named", base().name("staff")),
         ("named as the default is derived", base().name("login hook")),
@@ -143,6 +144,7 @@ async fn replicas_and_their_next_release_share_cookies() {
             .secret(secret(40))
             .previous_secret(secret(1))
             .login_path("/start")
+            .base_path("/")
             .absolute_lifetime(std::time::Duration::from_secs(3600))
             .scopes(["openid", "email"])
     });
@@ -197,8 +199,8 @@ async fn keys_in_the_store_say_whose_they_are() {
         assert_eq!(scopes.len(), 1, "{what}");
         owners.extend(scopes);
     }
-    // Origin and path are not part of it: a user who is revoked is so at all addresses of the app.
-    assert_eq!(owners.len(), count - 2);
+    // Origin and paths are not part of it: a user who is revoked is so at all addresses of the app.
+    assert_eq!(owners.len(), count - 3);
 }
 
 #[tokio::test]

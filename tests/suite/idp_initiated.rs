@@ -1,15 +1,19 @@
 //! Logins that start in an identity provider's portal, and what attackers make of them.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::routing::get;
 use bytes::Bytes;
 use futures::future::join_all;
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tower::{ServiceExt as _, service_fn};
+use tower_layer::Layer as _;
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::oauth::SsoError;
@@ -413,6 +417,28 @@ async fn i5_an_error_is_known_by_the_whole_path_also_in_a_nested_router() {
     for target in ["/help/login?error=access_denied", "/help/auth/callback?error=access_denied"] {
         let answer = browser.open(target).await;
         assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::OK, "a page"));
+    }
+}
+
+#[tokio::test]
+async fn an_error_at_a_path_that_is_unknown_is_left_to_the_inner_service() {
+    let world = World::new();
+    for (base_path, expected) in [
+        (None, StatusCode::OK),
+        (Some("/help"), StatusCode::OK),
+        (Some("/"), StatusCode::BAD_REQUEST),
+    ] {
+        let sessions = world.replica(|sessions| match base_path {
+            Some(path) => sessions.base_path(path),
+            None => sessions,
+        });
+        let service =
+            IdpInitiatedRedirect::new(&sessions).layer(service_fn(|_: Request<Body>| async {
+                Ok::<_, Infallible>(Response::new(Body::empty()))
+            }));
+        let request = request(Method::GET, "/login?error=access_denied", &[]);
+        let response = service.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), expected, "{base_path:?}");
     }
 }
 
