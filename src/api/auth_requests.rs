@@ -4,8 +4,13 @@
 //! ten minutes. When you know who they are:
 //!
 //! 1. read the two with [`LoginRequest::from_query`],
-//! 2. tell Scalekit who it is with [`AuthRequestsApi::set_user`],
-//! 3. send the browser back to [`AuthRequestsApi::callback_url`].
+//! 2. log the user in; ask a user who is logged in already whether to continue, by a form that only
+//!    your own pages can send,
+//! 3. send their identity to Scalekit with [`AuthRequestsApi::set_user`],
+//! 4. send the browser back to [`AuthRequestsApi::callback_url`].
+//!
+//! Without step 2, anyone could begin a login in an MCP client of their own and send the link to a
+//! user of yours: one click would log that client in as the user.
 //!
 //! ```
 //! use tower_scalekit::Scalekit;

@@ -4,7 +4,7 @@ use super::Sessions;
 use crate::oauth::TokenResponse;
 use crate::token::{
     CLOCK_SKEW, Claims, Expectations, Flow, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal,
-    TokenError,
+    TokenError, TokenSource,
 };
 
 /// What tokens say that were verified.
@@ -25,7 +25,8 @@ impl Sessions {
     ) -> Result<Verified, TokenError> {
         let scalekit = &self.0.scalekit;
         let now = scalekit.clock().now();
-        let signed = scalekit.keys().verify(tokens.access_token.expose()).await?;
+        let signed =
+            scalekit.keys().verify(tokens.access_token.expose(), TokenSource::Issuer).await?;
         let expectations = Expectations {
             issuers: vec![scalekit.environment_url().to_owned()],
             audiences: None,

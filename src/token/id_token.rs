@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::claims::{CLOCK_SKEW, TokenKind};
 use super::jws::CompactJws;
-use super::{Claims, RemoteKeys, TokenError};
+use super::{Claims, RemoteKeys, TokenError, TokenSource};
 
 /// What an ID token must say.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl IdTokenExpectations<'_> {
         keys: &RemoteKeys,
         now: OffsetDateTime,
     ) -> Result<VerifiedIdToken, TokenError> {
-        let signed = keys.verify(token).await?;
+        let signed = keys.verify(token, TokenSource::Issuer).await?;
         let algorithm = CompactJws::parse(token)?.header.algorithm;
         let subject = self.judge(&signed.claims, signed.typ.as_deref(), algorithm, now)?;
         Ok(VerifiedIdToken { subject, claims: signed.claims })

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use time::{Duration, OffsetDateTime};
 
 use super::claims::{CLOCK_SKEW, TokenKind};
-use super::{Claims, RemoteKeys, TokenError};
+use super::{Claims, RemoteKeys, TokenError, TokenSource};
 use crate::scalekit::Scalekit;
 
 /// Launches live for minutes; for as long as one lives it has to be remembered.
@@ -100,7 +100,7 @@ impl LaunchExpectations<'_> {
         keys: &RemoteKeys,
         now: OffsetDateTime,
     ) -> Result<IdpInitiatedLogin, TokenError> {
-        let signed = keys.verify_foreign(token).await?;
+        let signed = keys.verify(token, TokenSource::Launch).await?;
         // Of what is signed: some algorithms have several signatures for the same text.
         let input = token.rsplit_once('.').map_or(token, |(input, _)| input);
         let fingerprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, input.as_bytes()));

@@ -4,7 +4,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::claims::{CLOCK_SKEW, TokenKind};
-use super::{Claims, RemoteKeys, TokenError};
+use super::{Claims, RemoteKeys, TokenError, TokenSource};
 
 /// A longer name is none that an issuer would make.
 const MAX_TOKEN_ID_BYTES: usize = 256;
@@ -38,7 +38,7 @@ impl LogoutExpectations<'_> {
         keys: &RemoteKeys,
         now: OffsetDateTime,
     ) -> Result<LoggedOut, TokenError> {
-        let signed = keys.verify_foreign(token).await?;
+        let signed = keys.verify(token, TokenSource::Logout).await?;
         self.judge(&signed.claims, signed.typ.as_deref(), now)
     }
 

@@ -72,7 +72,7 @@ pub(crate) use self::json::parse_object;
 pub(crate) use self::launch_token::LaunchExpectations;
 pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::ORGANIZATION_CLAIMS;
-pub(crate) use self::remote_keys::RemoteKeys;
+pub(crate) use self::remote_keys::{RemoteKeys, TokenSource};
 pub(crate) use self::verifier::{Attempt, Expectations};
 pub(crate) use self::verifying_key::UnusableKey;
 

@@ -4,7 +4,10 @@
 //!   on its way, and for up to a day when it does not come (K3).
 //! * A token that names an unknown key causes a fetch through a token bucket (K2), and so does a
 //!   bad signature under a known name (K4, its own bucket): strangers cannot make us hammer the
-//!   issuer, and no lock is held while the network is busy.
+//!   issuer, and no lock is held while the network is busy. Each [`TokenSource`] has its own
+//!   buckets: junk from one leaves the others their fetches.
+//! * An unknown key is reported as such only after a fetch. While the bucket is empty it is not
+//!   known whether the issuer has that key: the keys are unavailable.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +44,23 @@ pub(crate) enum Attempt<T> {
     Wait(Flight<bool>),
 }
 
+/// Where a token comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TokenSource {
+    /// An `Authorization` header: anyone can send one.
+    Bearer,
+    /// The issuer's token endpoint.
+    Issuer,
+    /// The address of an IdP-initiated login: anyone can send one.
+    Launch,
+    /// A back-channel logout request: anyone can send one.
+    Logout,
+}
+
+impl TokenSource {
+    const COUNT: usize = 4;
+}
+
 /// A token whose signature was checked.
 #[derive(Debug)]
 pub(crate) struct Signed {
@@ -67,27 +87,18 @@ impl RemoteKeys {
             renew_at: AtomicU64::new(0),
             usable_until: AtomicU64::new(0),
             unavailable_until: AtomicU64::new(0),
-            unknown_key: Mutex::new(TokenBucket::full()),
-            bad_signature: Mutex::new(TokenBucket::full()),
+            buckets: [const { Buckets::full() }; TokenSource::COUNT],
             flights: Flights::new(),
         }))
     }
 
-    /// Checks the signature of a token that came from the issuer itself, waiting for a fetch if
-    /// that may help.
-    pub(crate) async fn verify(&self, token: &str) -> Result<Signed, TokenError> {
-        match self.attempt(token) {
-            // Others have used up the fetches: nobody knows whether the issuer has that key now.
-            Attempt::Done(Err(TokenError::UnknownKey)) => Err(TokenError::KeysUnavailable),
-            Attempt::Done(result) => result,
-            Attempt::Wait(fetch) => self.attempt_again(token, fetch.await),
-        }
-    }
-
-    /// Checks the signature of a token that anybody may have sent, waiting for a fetch if that may
-    /// help.
-    pub(crate) async fn verify_foreign(&self, token: &str) -> Result<Signed, TokenError> {
-        match self.attempt(token) {
+    /// Checks the signature of a token, waiting for a fetch if that may help.
+    pub(crate) async fn verify(
+        &self,
+        token: &str,
+        source: TokenSource,
+    ) -> Result<Signed, TokenError> {
+        match self.attempt(token, source) {
             Attempt::Done(result) => result,
             Attempt::Wait(fetch) => self.attempt_again(token, fetch.await),
         }
@@ -103,7 +114,7 @@ impl RemoteKeys {
     }
 
     /// Checks a signature with the keys at hand.
-    pub(crate) fn attempt(&self, token: &str) -> Attempt<Signed> {
+    pub(crate) fn attempt(&self, token: &str, source: TokenSource) -> Attempt<Signed> {
         let jws = match CompactJws::parse(token) {
             Ok(jws) => jws,
             Err(error) => return Attempt::Done(Err(error)),
@@ -117,15 +128,14 @@ impl RemoteKeys {
         };
         self.0.renew_if_stale();
         let result = check(&keys, &jws);
-        let bucket = match &result {
-            Err(TokenError::UnknownKey) => &self.0.unknown_key,
-            Err(TokenError::Signature) => &self.0.bad_signature,
-            _ => return Attempt::Done(result),
+        let Some(buckets) = self.0.buckets.get(source as usize) else { return Self::unavailable() };
+        let (bucket, without_fetch) = match result {
+            Err(TokenError::UnknownKey) => (&buckets.unknown_key, TokenError::KeysUnavailable),
+            Err(TokenError::Signature) => (&buckets.bad_signature, TokenError::Signature),
+            result => return Attempt::Done(result),
         };
-        match self.0.limited_fetch(bucket) {
-            Some(fetch) => Attempt::Wait(fetch),
-            None => Attempt::Done(result),
-        }
+        let fetch = self.0.limited_fetch(bucket);
+        fetch.map_or(Attempt::Done(Err(without_fetch)), Attempt::Wait)
     }
 
     /// Checks a signature after the fetch that an attempt asked for; `fetched` is its result.
@@ -175,8 +185,8 @@ struct Shared {
     renew_at: AtomicU64,
     usable_until: AtomicU64,
     unavailable_until: AtomicU64,
-    unknown_key: Mutex<TokenBucket>,
-    bad_signature: Mutex<TokenBucket>,
+    /// By [`TokenSource`].
+    buckets: [Buckets; TokenSource::COUNT],
     flights: Flights<(), bool>,
 }
 
@@ -301,6 +311,22 @@ enum FetchError {
     Status(StatusCode),
 }
 
+/// What the tokens of one source may cause.
+#[derive(Debug)]
+struct Buckets {
+    unknown_key: Mutex<TokenBucket>,
+    bad_signature: Mutex<TokenBucket>,
+}
+
+impl Buckets {
+    const fn full() -> Self {
+        Self {
+            unknown_key: Mutex::new(TokenBucket::full()),
+            bad_signature: Mutex::new(TokenBucket::full()),
+        }
+    }
+}
+
 /// Two fetches at once, one more every ten seconds.
 #[derive(Debug)]
 struct TokenBucket {
@@ -313,7 +339,7 @@ impl TokenBucket {
     const SIZE: u8 = 2;
     const REFILL: Duration = Duration::from_secs(10);
 
-    fn full() -> Self {
+    const fn full() -> Self {
         Self { tokens: Self::SIZE, next: Duration::ZERO }
     }
 

@@ -11,7 +11,7 @@ use super::claims::{CLOCK_SKEW, TokenKind};
 pub(crate) use super::remote_keys::Attempt;
 use super::remote_keys::Signed;
 use super::verifying_key::VerifyingKey;
-use super::{Claims, ORGANIZATION_CLAIMS, Principal, RemoteKeys, TokenError};
+use super::{Claims, ORGANIZATION_CLAIMS, Principal, RemoteKeys, TokenError, TokenSource};
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::HttpClient;
@@ -108,7 +108,7 @@ impl TokenVerifier {
             telemetry::token_verified("cached");
             return Attempt::Done(Ok(principal));
         }
-        match self.0.keys.attempt(token) {
+        match self.0.keys.attempt(token, TokenSource::Bearer) {
             Attempt::Done(signed) => Attempt::Done(self.judge(token, signed)),
             Attempt::Wait(fetch) => Attempt::Wait(fetch),
         }

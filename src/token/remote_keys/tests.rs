@@ -17,14 +17,18 @@ async fn set_up(time: SteppedClock) -> (KeyServer, SteppedClock, RemoteKeys, Str
     let server = KeyServer::serving_k1();
     let keys = keys_of(&server, &time);
     let token = TestKey::rsa(0).access_token("k1");
-    keys.verify(&token).await.unwrap();
+    verify(&keys, &token).await.unwrap();
     assert_eq!(server.count(), 1);
     (server, time, keys, token)
 }
 
+async fn verify(keys: &RemoteKeys, token: &str) -> Result<Signed, TokenError> {
+    keys.verify(token, TokenSource::Bearer).await
+}
+
 /// What is known without waiting.
 fn known(keys: &RemoteKeys, token: &str) -> Result<Arc<VerifyingKey>, TokenError> {
-    match keys.attempt(token) {
+    match keys.attempt(token, TokenSource::Bearer) {
         Attempt::Done(result) => result.map(|signed| signed.key),
         Attempt::Wait(_) => panic!("it waits for a fetch"),
     }
@@ -49,7 +53,7 @@ async fn a_server_starts_with_the_endpoint_down_and_asks_it_once_a_second() {
         let (server, time) = (KeyServer::new(Answer::Down), clock);
         let keys = keys_of(&server, &time);
         let token = TestKey::rsa(0).access_token("k1");
-        let verify = || async { keys.verify(&token).await.map(|signed| signed.claims) };
+        let verify = || async { verify(&keys, &token).await.map(|signed| signed.claims) };
 
         assert_eq!(verify().await, Err(TokenError::KeysUnavailable));
         assert_eq!(server.count(), 1);
@@ -77,7 +81,7 @@ async fn callers_at_start_up_share_one_fetch() {
         let (server, time) = (KeyServer::serving_k1(), clock);
         let keys = keys_of(&server, &time);
         let token = TestKey::rsa(0).access_token("k1");
-        let results = join_all((0..50).map(|_| keys.verify(&token))).await;
+        let results = join_all((0..50).map(|_| verify(&keys, &token))).await;
         assert!(results.iter().all(Result::is_ok));
         assert_eq!(server.count(), 1);
     }
@@ -89,7 +93,7 @@ async fn k1_an_answer_that_is_no_key_set_leaves_the_server_without_keys() {
         for answer in bad_answers() {
             let (server, time) = (KeyServer::new(answer.clone()), clock.clone());
             let token = TestKey::rsa(0).access_token("k1");
-            let error = keys_of(&server, &time).verify(&token).await.unwrap_err();
+            let error = verify(&keys_of(&server, &time), &token).await.unwrap_err();
             assert_eq!(error, TokenError::KeysUnavailable, "{answer:?}");
         }
     }
@@ -102,7 +106,7 @@ async fn k1_an_endpoint_that_hangs_is_given_up_after_five_seconds() {
         server.hang();
         let token = TestKey::rsa(0).access_token("k1");
         let started = tokio::time::Instant::now();
-        let error = keys_of(&server, &time).verify(&token).await.unwrap_err();
+        let error = verify(&keys_of(&server, &time), &token).await.unwrap_err();
         assert_eq!(error, TokenError::KeysUnavailable);
         assert_eq!(started.elapsed().as_secs(), 5);
     }
@@ -114,7 +118,7 @@ async fn a_new_key_is_accepted_after_one_fetch() {
         let (server, _, keys, old_token) = set_up(clock).await;
         server.answer(Answer::keys([TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
         let new_token = TestKey::rsa(1).access_token("k2");
-        assert!(keys.verify(&new_token).await.is_ok());
+        assert!(verify(&keys, &new_token).await.is_ok());
         assert_eq!(server.count(), 2);
         assert!(known(&keys, &new_token).is_ok() && known(&keys, &old_token).is_ok());
         settle().await;
@@ -130,7 +134,7 @@ async fn k2_everyone_who_brings_the_new_key_waits_for_the_one_fetch() {
         server.hang();
         let new_token = TestKey::rsa(1).access_token("k2");
         let waiting: Vec<_> = (0..50)
-            .map(|_| match keys.attempt(&new_token) {
+            .map(|_| match keys.attempt(&new_token, TokenSource::Bearer) {
                 Attempt::Wait(fetch) => fetch,
                 Attempt::Done(result) => panic!("it does not wait: {result:?}"),
             })
@@ -151,7 +155,7 @@ async fn k2_a_thousand_unknown_names_cost_two_fetches_and_one_every_ten_seconds(
         let (server, time, keys, known_token) = set_up(clock).await;
         let unknown = |number| TestKey::rsa(1).access_token(&format!("kid-{number}"));
         for number in 0..1000 {
-            let error = keys.verify(&unknown(number)).await.unwrap_err();
+            let error = verify(&keys, &unknown(number)).await.unwrap_err();
             // Without a fetch nobody knows whether the issuer has that key.
             let fetched = number < 2;
             assert_eq!(error == TokenError::UnknownKey, fetched);
@@ -162,9 +166,34 @@ async fn k2_a_thousand_unknown_names_cost_two_fetches_and_one_every_ten_seconds(
         for round in 1..=5 {
             time.advance(seconds(10));
             for number in 0..10 {
-                assert!(keys.verify(&unknown(number)).await.is_err());
+                assert!(verify(&keys, &unknown(number)).await.is_err());
             }
             assert_eq!(server.count(), 1 + 2 + round);
+        }
+    }
+}
+
+#[tokio::test]
+async fn junk_of_one_source_leaves_the_others_their_fetches() {
+    let sources =
+        [TokenSource::Bearer, TokenSource::Issuer, TokenSource::Launch, TokenSource::Logout];
+    for clock in SteppedClock::each() {
+        for (index, junk) in sources.into_iter().enumerate() {
+            let (server, _, keys, old_token) = set_up(clock.clone()).await;
+            let forged = format!("{}AAAA", &old_token[..old_token.len() - 4]);
+            for number in 0..5 {
+                let unknown = TestKey::rsa(1).access_token(&format!("kid-{number}"));
+                assert!(keys.verify(&unknown, junk).await.is_err());
+                assert_eq!(keys.verify(&forged, junk).await.unwrap_err(), TokenError::Signature);
+            }
+            assert_eq!(server.count(), 1 + 4);
+            server.answer(Answer::keys([TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
+            let new_token = TestKey::rsa(1).access_token("k2");
+            let error = keys.verify(&new_token, junk).await.unwrap_err();
+            assert_eq!(error, TokenError::KeysUnavailable, "{junk:?}");
+            let other = sources[(index + 1) % sources.len()];
+            assert!(keys.verify(&new_token, other).await.is_ok(), "{other:?} beside {junk:?}");
+            assert!(keys.verify(&new_token, junk).await.is_ok());
         }
     }
 }
@@ -176,7 +205,7 @@ async fn k2_known_keys_never_wait_while_a_fetch_hangs() {
         server.hang();
         for number in 0..1000 {
             let stranger = TestKey::rsa(1).token(&format!("kid-{number}"), "{}");
-            assert!(matches!(keys.attempt(&stranger), Attempt::Wait(_)));
+            assert!(matches!(keys.attempt(&stranger, TokenSource::Bearer), Attempt::Wait(_)));
             assert!(known(&keys, &known_token).is_ok());
         }
         settle().await;
@@ -196,7 +225,7 @@ async fn a_fetch_goes_on_when_its_only_caller_leaves() {
         let (server, _, keys, _) = set_up(clock).await;
         server.answer(Answer::keys([TestKey::rsa(1).jwk("k2")]));
         let new_token = TestKey::rsa(1).access_token("k2");
-        assert!(matches!(keys.attempt(&new_token), Attempt::Wait(_)));
+        assert!(matches!(keys.attempt(&new_token, TokenSource::Bearer), Attempt::Wait(_)));
         settle().await;
         assert!(known(&keys, &new_token).is_ok());
     }
@@ -209,7 +238,7 @@ async fn whether_a_key_exists_is_not_known_when_the_fetch_fails() {
         let new_token = TestKey::rsa(1).access_token("k2");
         for answer in [Answer::Down, Answer::Panic] {
             server.answer(answer);
-            let error = keys.verify(&new_token).await.unwrap_err();
+            let error = verify(&keys, &new_token).await.unwrap_err();
             assert_eq!(error, TokenError::KeysUnavailable);
             time.advance(seconds(10));
         }
@@ -238,7 +267,7 @@ async fn a_set_past_its_age_is_renewed_in_the_background() {
         server.resume();
         settle().await;
         assert!(known(&keys, &new_token).is_ok());
-        assert_eq!(keys.verify(&old_token).await.unwrap_err(), TokenError::UnknownKey);
+        assert_eq!(verify(&keys, &old_token).await.unwrap_err(), TokenError::UnknownKey);
     }
 }
 
@@ -259,11 +288,11 @@ async fn k3_stale_keys_serve_for_a_day_and_are_asked_for_every_ten_seconds() {
         assert!(known(&keys, &token).is_ok());
         settle().await;
         time.advance(seconds(1));
-        assert_eq!(keys.verify(&token).await.unwrap_err(), TokenError::KeysUnavailable);
+        assert_eq!(verify(&keys, &token).await.unwrap_err(), TokenError::KeysUnavailable);
 
         server.answer(Answer::keys([TestKey::rsa(0).jwk("k1")]));
         time.advance(seconds(1));
-        assert!(keys.verify(&token).await.is_ok());
+        assert!(verify(&keys, &token).await.is_ok());
     }
 }
 
@@ -332,19 +361,19 @@ async fn k4_a_new_key_under_an_old_name_is_accepted_after_one_fetch() {
         let (server, time, keys, old_token) = set_up(clock).await;
         let new_token = TestKey::rsa(1).access_token("k1");
         server.answer(Answer::keys([TestKey::rsa(1).jwk("k1")]));
-        assert!(keys.verify(&new_token).await.is_ok());
+        assert!(verify(&keys, &new_token).await.is_ok());
         assert_eq!(server.count(), 2);
 
         // Forged signatures spend the same bucket, and only that one.
         for _ in 0..100 {
-            assert_eq!(keys.verify(&old_token).await.unwrap_err(), TokenError::Signature);
+            assert_eq!(verify(&keys, &old_token).await.unwrap_err(), TokenError::Signature);
         }
         assert_eq!(server.count(), 3);
         let unknown = TestKey::rsa(2).access_token("k3");
-        assert_eq!(keys.verify(&unknown).await.unwrap_err(), TokenError::UnknownKey);
+        assert_eq!(verify(&keys, &unknown).await.unwrap_err(), TokenError::UnknownKey);
         assert_eq!(server.count(), 4);
         time.advance(seconds(10));
-        assert_eq!(keys.verify(&old_token).await.unwrap_err(), TokenError::Signature);
+        assert_eq!(verify(&keys, &old_token).await.unwrap_err(), TokenError::Signature);
         assert_eq!(server.count(), 5);
     }
 }
@@ -382,7 +411,11 @@ async fn j5_j6_nothing_of_a_token_gets_into_a_request() {
             json!({"alg": "RS256", "kid": "k2", "x5c": ["AAAA"]}),
         ] {
             let token = TestKey::rsa(1).token_of(header.to_string(), "{}");
-            assert_eq!(keys.verify(&token).await.unwrap_err(), TokenError::UnknownKey, "{header}");
+            assert_eq!(
+                verify(&keys, &token).await.unwrap_err(),
+                TokenError::UnknownKey,
+                "{header}"
+            );
             time.advance(seconds(10));
         }
         assert_eq!(server.count(), 7);
@@ -405,12 +438,12 @@ async fn j6_a_token_without_a_key_id_needs_a_set_with_one_fitting_key() {
         time.advance(seconds(300));
         assert!(known(&keys, &token).is_ok());
         settle().await;
-        assert_eq!(keys.verify(&token).await.unwrap_err(), TokenError::UnknownKey);
+        assert_eq!(verify(&keys, &token).await.unwrap_err(), TokenError::UnknownKey);
     }
 }
 
 #[test]
 fn a_shape_that_needs_no_keys_is_refused_without_a_runtime() {
     let keys = keys_of(&KeyServer::new(Answer::Down), &SteppedClock::steady());
-    assert_eq!(at_once(keys.verify("not a token")).unwrap_err(), TokenError::Malformed);
+    assert_eq!(at_once(verify(&keys, "not a token")).unwrap_err(), TokenError::Malformed);
 }
