@@ -161,6 +161,7 @@ pub mod webhook_verify;
 mod body;
 mod body_limits;
 mod cache_policy;
+mod email;
 #[cfg(feature = "axum-core")]
 mod extract;
 mod flight;
@@ -205,6 +206,8 @@ pub use self::webhook_verify::WebhookVerify;
 
 /// Pages on what takes several modules.
 pub mod guides {
+    #[doc = include_str!("docs/boundaries.md")]
+    pub mod boundaries {}
     #[doc = include_str!("docs/sso_beside_another_provider.md")]
     pub mod sso_beside_another_provider {}
 }

@@ -117,10 +117,13 @@ pub(crate) fn logout_token_accepted() {
     count!("tower_scalekit_logout_tokens_total", "outcome" => "accepted");
 }
 
-/// A webhook has told of somebody who may no longer log in.
-pub(crate) fn deprovisioned(event: &str) {
-    tracing::info!(target: TARGET, event, "deprovisioned");
+/// A webhook event has revoked what it names; `matched` says whether such a session has begun.
+pub(crate) fn deprovisioned(event: &str, matched: bool) {
+    tracing::info!(target: TARGET, event, matched, "deprovisioned");
     count!("tower_scalekit_deprovisionings_total", "event" => event.to_owned());
+    if !matched {
+        count!("tower_scalekit_unmatched_deprovisionings_total", "event" => event.to_owned());
+    }
 }
 
 /// The oldest session of a user was ended, because they have too many.

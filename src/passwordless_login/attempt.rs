@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::api::passwordless::{PasswordlessType, SentMail};
 use crate::clock::unix_millis;
+use crate::email::fold_email;
 use crate::return_to::ReturnTo;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{Attempt, AttemptKind, Sessions};
@@ -154,7 +155,7 @@ impl MailAttempt {
         email: &str,
     ) -> Option<Self> {
         let attempts = sessions.attempts(headers);
-        let attempts = attempts.filter(|one: &Self| one.email.eq_ignore_ascii_case(email));
+        let attempts = attempts.filter(|one: &Self| fold_email(&one.email) == fold_email(email));
         attempts.max_by_key(|attempt| attempt.mailed_at)
     }
 }

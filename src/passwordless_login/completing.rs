@@ -14,6 +14,7 @@ use super::once::Key;
 use crate::api::ErrorAnswer;
 use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
 use crate::auth_routes::redirect;
+use crate::email::fold_email;
 use crate::origin::is_shown;
 use crate::secret::SecretString;
 use crate::session::{BeginError, LocalSession, NotAdmitted, SessionCookies, User};
@@ -29,7 +30,7 @@ impl VerifiedEmail {
     /// A session of a user whose id is the address in small letters.
     pub fn session(&self) -> LocalSession {
         LocalSession::new(User {
-            id: self.email.to_ascii_lowercase(),
+            id: fold_email(&self.email),
             email: self.email.clone(),
             email_verified: true,
             ..User::default()

@@ -17,6 +17,7 @@ use super::answer::PasswordlessFailure;
 use super::attempt::MailAttempt;
 use super::once::Key;
 use crate::clock::unix_millis;
+use crate::email::fold_email;
 use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
 use crate::telemetry;
 
@@ -145,7 +146,7 @@ impl PasswordlessLogin {
         email: &str,
         client: Option<&str>,
     ) -> Result<Counted, PasswordlessFailure> {
-        let (limits, email) = (&self.0.limits, email.to_lowercase());
+        let (limits, email) = (&self.0.limits, fold_email(email));
         let per_day = |max| Limit { max, window: DAY };
         let mut counters = Vec::new();
         if let Some(client) = client {
@@ -184,7 +185,7 @@ impl PasswordlessLogin {
         attempt: &MailAttempt,
     ) -> Result<Counted, PasswordlessFailure> {
         let mut counted = Counted::default();
-        let key = self.key(Purpose::WrongCode, &["address", &attempt.email.to_lowercase()]);
+        let key = self.key(Purpose::WrongCode, &["address", &fold_email(&attempt.email)]);
         let per_address = Limit { max: CODES_PER_ADDRESS, window: DAY };
         let max = match self.count(key, &[per_address], &mut counted).await {
             Ok(()) => CODES_PER_LOGIN,

@@ -176,14 +176,14 @@ impl Sessions {
         let presented = self.0.cookies.presented(request_headers).cookies();
         let cookies = self.0.cookies.set_session(&sealed, record.remaining(now), presented);
         let cookies = SessionCookies(cookies.ok_or(SessionTooLarge)?);
-        let session = if stored {
+        if stored {
             self.store_new(&record).await?;
-            let session = record.into_session().ok_or(SealingFailed)?;
+        }
+        let session = record.into_session().ok_or(SealingFailed)?;
+        if stored {
             self.remember(&sealed, &session);
-            Some(session)
-        } else {
-            None
-        };
+        }
+        self.note_login(&session).await;
         // L11: a late response on the session that this one replaces must not bring it back.
         if let Some(old) = self.peek(request_headers).await
             && let Err(error) = self.end(&old).await
@@ -191,9 +191,7 @@ impl Sessions {
             telemetry::internal_error("login", &error);
         }
         // Not found among "my sessions" is better than no session.
-        if let Some(session) = session
-            && let Err(error) = self.index(&session).await
-        {
+        if stored && let Err(error) = self.index(&session).await {
             telemetry::internal_error("session_index", &error);
         }
         Ok(cookies)

@@ -20,9 +20,16 @@ use crate::webhook::{EventPayload, WebhookEvent};
 /// | `organization.directory_disabled` | all in the organization, if [asked for](Self::on_directory_disabled) |
 /// | `organization.sso_disabled`, `organization.sso_deleted` | all in the organization, if [asked for](Self::on_sso_disabled) |
 ///
-/// A directory's e-mail address counts in its own organization only, in upper or lower case: one
-/// customer's directory must not end another's sessions. So a session without an organization, or
-/// whose scope has no `email`, does not end by a directory's events.
+/// A directory's e-mail address counts in its own organization only, trimmed and in upper or lower
+/// case: one customer's directory must not end another's sessions. So a session without an
+/// organization, such as that of a login by e-mail, ends by a directory's events only if
+/// [asked for](Self::end_sessions_without_organization), and one whose scope has no `email` never. An
+/// event that changes the address and disables the user at once names the new address, and the sessions
+/// began with the old one.
+///
+/// [`apply`](Self::apply) therefore returns what it has matched: handle [`Deprovisioned::Unmatched`],
+/// for instance by [`Sessions::revoke_email`] or [`Sessions::revoke_user`] with what the app knows of
+/// the user. It is logged and counted. Users who were never logged in are unmatched, too.
 ///
 /// Sessions are ended in this app only, as by [`Sessions::revoke_session`]: whether the person gets in
 /// again is for the environment and their identity provider to say.
@@ -68,13 +75,43 @@ pub struct Deprovisioning {
     sessions: Sessions,
     on_directory_disabled: bool,
     on_sso_disabled: bool,
+    without_organization: bool,
+}
+
+/// What a webhook event has ended. Made by [`Deprovisioning::apply`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Deprovisioned {
+    /// The event ends no sessions.
+    NotApplicable,
+    /// Such sessions have begun in this app, and are ended.
+    Matched(RevokedSessions),
+    /// Such sessions are revoked, but none is known to have begun in this app.
+    Unmatched(RevokedSessions),
+}
+
+/// Whose sessions an event ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RevokedSessions {
+    /// One session.
+    Session,
+    /// All sessions of a user, of one organization or of all.
+    User,
+    /// All sessions in an organization.
+    Organization,
 }
 
 impl Deprovisioning {
     /// Ends sessions of these.
     pub fn new(sessions: &Sessions) -> Self {
         let sessions = sessions.clone();
-        Self { sessions, on_directory_disabled: false, on_sso_disabled: false }
+        Self {
+            sessions,
+            on_directory_disabled: false,
+            on_sso_disabled: false,
+            without_organization: false,
+        }
     }
 
     /// Ends all sessions in an organization also when its directory is switched off: whoever
@@ -91,20 +128,43 @@ impl Deprovisioning {
         self
     }
 
-    /// Ends the sessions that the event is about, if any; true if it names somebody's.
+    /// Lets a directory's events end sessions without an organization, too, if they have the same e-mail
+    /// address: for apps whose users log in by e-mail. Any customer's directory can then end them: this
+    /// costs the user a login.
+    pub fn end_sessions_without_organization(mut self) -> Self {
+        self.without_organization = true;
+        self
+    }
+
+    /// Ends the sessions that the event names, and returns what it matched.
     ///
     /// # Errors
     /// When the shared store does not take it: the sessions are ended in this process only. Answer
     /// 503, then the event is sent again.
-    pub async fn apply(&self, event: &WebhookEvent) -> Result<bool, StoreError> {
-        let Some(revoked) = self.revoked(event) else { return Ok(false) };
+    pub async fn apply(&self, event: &WebhookEvent) -> Result<Deprovisioned, StoreError> {
+        let Some(revoked) = self.revoked(event) else { return Ok(Deprovisioned::NotApplicable) };
         let is_logout = matches!(event.payload(), EventPayload::UserLogout(_));
         match event.occurred_at().filter(|_| is_logout) {
             Some(at) => self.sessions.revoke_ended_at(at, revoked).await?,
             None => self.sessions.revoke(revoked).await?,
         }
-        telemetry::deprovisioned(event.event_type());
-        Ok(true)
+        let mut matched = self.sessions.has_begun(revoked).await?;
+        if let Revoked::OrganizationEmail(_, email) = revoked
+            && self.without_organization
+        {
+            self.sessions.revoke(Revoked::Email(email)).await?;
+            matched |= self.sessions.has_begun(Revoked::Email(email)).await?;
+        }
+        telemetry::deprovisioned(event.event_type(), matched);
+        let whose = match revoked {
+            Revoked::EnvironmentSession(_) | Revoked::Session(_) => RevokedSessions::Session,
+            Revoked::Organization(_) => RevokedSessions::Organization,
+            Revoked::Email(_)
+            | Revoked::OrganizationEmail(..)
+            | Revoked::OrganizationUser(..)
+            | Revoked::User(_) => RevokedSessions::User,
+        };
+        Ok(if matched { Deprovisioned::Matched(whose) } else { Deprovisioned::Unmatched(whose) })
     }
 
     fn revoked<'a>(&self, event: &'a WebhookEvent) -> Option<Revoked<'a>> {
@@ -148,6 +208,7 @@ impl fmt::Debug for Deprovisioning {
         f.debug_struct("Deprovisioning")
             .field("on_directory_disabled", &self.on_directory_disabled)
             .field("on_sso_disabled", &self.on_sso_disabled)
+            .field("without_organization", &self.without_organization)
             .finish_non_exhaustive()
     }
 }

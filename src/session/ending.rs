@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::try_join_all;
 use time::OffsetDateTime;
 
 use super::refresh::Entry;
@@ -16,6 +17,9 @@ pub(super) const LATE_REFRESHES: Duration = Duration::from_secs(10 * 60);
 
 /// Under the name of a logout token that has come.
 const SEEN: Bytes = Bytes::from_static(b"seen");
+
+/// Under what names a session that has begun.
+const BEGUN: Bytes = Bytes::from_static(b"begun");
 
 impl Sessions {
     /// Ends a session by its id at the environment (`ses_…`), on every replica within two seconds.
@@ -33,8 +37,8 @@ impl Sessions {
         self.revoke(Revoked::EnvironmentSession(session_id)).await
     }
 
-    /// Ends all sessions of a person (`usr_…`) that began before now, on every replica within two
-    /// seconds. See [`revoke_session`](Self::revoke_session).
+    /// Ends all sessions of a user that began before now, on every replica within two seconds: by
+    /// their id (`usr_…`), or the app's own, which of a login by e-mail is the address in any case. See [`revoke_session`](Self::revoke_session).
     ///
     /// # Errors
     /// When the shared store does not take it: the sessions are ended in this process only.
@@ -49,6 +53,47 @@ impl Sessions {
     /// When the shared store does not take it: the sessions are ended in this process only.
     pub async fn revoke_organization(&self, organization_id: &str) -> Result<(), StoreError> {
         self.revoke(Revoked::Organization(organization_id)).await
+    }
+
+    /// Ends all sessions that began before now, of whoever has this e-mail address in the organization
+    /// (`org_…`), or without one, the sessions with this address that have no organization, such as
+    /// those of logins by e-mail. Addresses are compared trimmed and without case. See
+    /// [`revoke_session`](Self::revoke_session).
+    ///
+    /// An address alone is not enough for sessions in an organization: any customer's directory may
+    /// contain any address.
+    ///
+    /// # Errors
+    /// When the shared store does not take it: the sessions are ended in this process only.
+    pub async fn revoke_email(
+        &self,
+        email: &str,
+        organization_id: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.revoke(match organization_id {
+            Some(organization) => Revoked::OrganizationEmail(organization, email),
+            None => Revoked::Email(email),
+        })
+        .await
+    }
+
+    /// Notes what names a session that has begun, to find out whether a revocation matches any.
+    pub(super) async fn note_login(&self, session: &Session) {
+        let left = session.record().remaining(self.0.scalekit.clock().now());
+        let left = left.try_into().unwrap_or_default();
+        let names = session.0.revocable.login_names();
+        let keys: Vec<_> = names.map(|name| self.store_key(Purpose::Login, &name)).collect();
+        let notes = keys.iter().map(|key| in_time(self.0.store.put(key, BEGUN, left)));
+        // A revocation ends the session all the same.
+        if let Err(error) = try_join_all(notes).await {
+            telemetry::internal_error("login_note", &error);
+        }
+    }
+
+    /// Whether a session that this names has begun, and may not have ended by itself yet.
+    pub(super) async fn has_begun(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
+        let key = self.store_key(Purpose::Login, &revoked.login_name());
+        Ok(in_time(self.0.store.get(&key)).await?.is_some())
     }
 
     pub(super) async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {

@@ -64,7 +64,7 @@ use url::Url;
 pub use self::admission::NotAdmitted;
 pub use self::beginning::{BeginError, LocalSession, SessionCookies};
 pub use self::builder::SessionsBuilder;
-pub use self::deprovisioning::Deprovisioning;
+pub use self::deprovisioning::{Deprovisioned, Deprovisioning, RevokedSessions};
 pub use self::identity::VerifiedIdentity;
 pub use self::mine::{MySession, MySessionsError};
 pub use self::secret::SessionSecret;

@@ -1,8 +1,10 @@
 //! What a session cookie holds, in format version 1:
 //!
-//! `version ‖ refresh token ‖ ID token signature ‖ deflate(JSON of the rest)`, the two in the
+//! `version ‖ refresh token ‖ ID token signature ‖ deflate(JSON of the rest) ‖ zeros`, the two in the
 //! middle behind a two-byte length. They do not compress, and the refresh token must not share a
-//! compressor with text that others can choose.
+//! compressor with text that others can choose. How well the rest compresses depends on claims next
+//! to a name that the user can choose: the zeros fill it up to a multiple of [`STEP`], so that its
+//! size says little about them.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::secret::SecretString;
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 
 const VERSION: u8 = 1;
+const STEP: usize = 64;
 /// No session that fits into cookies inflates to more.
 const MAX_INFLATED_BYTES: u64 = 256 * 1024;
 
@@ -205,11 +208,16 @@ impl SessionRecord {
         }
         let mut deflate = DeflateEncoder::new(bytes, Compression::best());
         deflate.write_all(&serde_json::to_vec(&self.body).ok()?).ok()?;
-        deflate.finish().ok()
+        let mut bytes = deflate.finish().ok()?;
+        bytes.resize(bytes.len().next_multiple_of(STEP), 0);
+        Some(bytes)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (&VERSION, rest) = bytes.split_first()? else { return None };
+        if !bytes.len().is_multiple_of(STEP) {
+            return None;
+        }
         let (refresh_token, rest) = take_part(rest)?;
         let (id_token_signature, deflated) = take_part(rest)?;
         let mut json = Vec::new();
@@ -236,6 +244,7 @@ impl SessionRecord {
         let id_token_session = id_claims.text("sid").ok().flatten();
         let organization = principal.organization_id();
         let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
+        // Its own id first: see `Revocable::login_names`.
         let names = [
             Some(Revoked::Session(self.id())),
             Some(Revoked::User(principal.subject())),
@@ -243,7 +252,10 @@ impl SessionRecord {
             principal.session_id().or(id_token_session).map(Revoked::EnvironmentSession),
             organization.map(Revoked::Organization),
             organization.map(|id| Revoked::OrganizationUser(id, principal.subject())),
-            organization.zip(email).map(|(id, email)| Revoked::OrganizationEmail(id, email)),
+            email.map(|email| match organization {
+                Some(id) => Revoked::OrganizationEmail(id, email),
+                None => Revoked::Email(email),
+            }),
         ];
         let revocable =
             Revocable::new(names.into_iter().flatten(), self.body.position, self.body.issued_at);
@@ -412,6 +424,26 @@ pub(super) mod tests {
         );
         assert_eq!(session.principal().raw_claims()["plan"], "gold");
         assert_eq!(session.principal().expires_at(), at(300));
+    }
+
+    #[test]
+    fn the_size_of_a_record_grows_in_steps() {
+        let size = |name: &str| {
+            let new = NewSession::Tokens(NewTokens {
+                principal: principal(300),
+                id_token: id_token(name),
+                refresh_token: Some("rt_1".into()),
+            });
+            let record =
+                SessionRecord::begin(new, false, LIFETIMES, RecordedPosition::default(), START)
+                    .unwrap();
+            let bytes = record.encode().unwrap();
+            assert_eq!(SessionRecord::decode(&bytes).unwrap().id_token(), Some(id_token(name)));
+            bytes.len()
+        };
+        for length in 0..200 {
+            assert_eq!(size(&"n".repeat(length)) % STEP, 0);
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -25,6 +27,7 @@ use tokio::time::Instant;
 use self::order::{Epochs, Place, random_id};
 pub(super) use self::order::{Position, RecordedPosition};
 use crate::clock::Clock;
+use crate::email::{fold_email, fold_user_id};
 use crate::flight::{Flight, Flights};
 use crate::shared_store::{
     LogCursor, Purpose, SharedStore, StoreError, StoreKey, StoreScope, in_time,
@@ -51,6 +54,8 @@ const MAX_TRIES: usize = 32;
 /// Whose sessions are ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Revoked<'a> {
+    /// Sessions that began before, of whoever has this e-mail address in no organization.
+    Email(&'a str),
     /// A session at the environment (`ses_…`), as far as it began here before: the environment
     /// may log the person in again under the same id.
     EnvironmentSession(&'a str),
@@ -72,17 +77,26 @@ impl Revoked<'_> {
         let (kind, id) = match self {
             Self::EnvironmentSession(id) => ("environment session", id),
             Self::Organization(id) => ("organization", id),
+            Self::Email(email) => {
+                return Key::of("e-mail in no organization", &fold_email(email));
+            }
             Self::OrganizationEmail(organization, email) => {
-                let email = email.to_lowercase();
+                let email = fold_email(email);
                 return Key::of("e-mail in organization", &format!("{organization}\0{email}"));
             }
             Self::OrganizationUser(organization, user) => {
+                let user = fold_user_id(user);
                 return Key::of("user in organization", &format!("{organization}\0{user}"));
             }
             Self::Session(id) => ("session", id),
-            Self::User(id) => ("user", id),
+            Self::User(id) => return Key::of("user", &fold_user_id(id)),
         };
         Key::of(kind, id)
+    }
+
+    /// Names in the shared store that such a session has begun.
+    pub(super) fn login_name(self) -> String {
+        self.key().text()
     }
 
     /// Our own id is never used again; all else may begin new sessions.
@@ -96,6 +110,10 @@ impl Revoked<'_> {
 struct Key([u8; 16]);
 
 impl Key {
+    fn text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
     fn of(kind: &str, id: &str) -> Self {
         let mut key = [0; 16];
         let hash = digest(&SHA256, format!("{kind}\0{id}").as_bytes());
@@ -113,6 +131,12 @@ pub(super) struct Revocable {
 }
 
 impl Revocable {
+    /// What names in the shared store that the session has begun: all by which others than this app
+    /// can name it, so not its own id.
+    pub(super) fn login_names(&self) -> impl Iterator<Item = String> {
+        self.keys.iter().skip(1).map(Key::text)
+    }
+
     pub(super) fn new<'a>(
         names: impl IntoIterator<Item = Revoked<'a>>,
         position: RecordedPosition,

@@ -37,9 +37,10 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     #[cfg(test)]
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::ConnectAttempt,
         Self::LoginAttempt,
+        Self::LogoutAttempt,
         Self::PasswordlessAttempt,
         Self::Session,
         Self::StoredSession,
@@ -215,6 +216,24 @@ mod tests {
         assert!(ring.open(Purpose::LoginAttempt, "cookie", &text).is_none());
         assert!(ring.open(Purpose::Session, "other", &text).is_none());
         assert_ne!(ring.seal(Purpose::Session, "cookie", b"content").unwrap(), text);
+    }
+
+    #[test]
+    fn the_guide_lists_every_sealed_value_and_every_store_key() {
+        let guide = include_str!("../docs/boundaries.md");
+        let listed = |name: &str| guide.contains(&format!("\n| `{name}` |"));
+        let labels =
+            include_str!("sealing.rs").lines().filter_map(|line| line.split_once("=> b\""));
+        let labels: Vec<_> = labels.filter_map(|(_, rest)| rest.strip_suffix("\",")).collect();
+        assert_eq!(labels.len(), Purpose::ALL.len(), "{labels:?}");
+        assert!(labels.iter().all(|label| listed(label)), "{labels:?}");
+        let (_, purposes) =
+            include_str!("../shared_store/mod.rs").split_once("pub enum Purpose {").unwrap();
+        let (purposes, _) = purposes.split_once("\n}").unwrap();
+        let names = purposes.lines().filter_map(|line| line.trim().strip_suffix(','));
+        let names: Vec<_> = names.filter(|name| !name.contains(' ')).collect();
+        assert!(names.len() >= 6, "{names:?}");
+        assert!(names.iter().all(|name| listed(name)), "{names:?}");
     }
 
     #[test]

@@ -210,6 +210,8 @@ pub enum Purpose {
     Generation,
     /// Launch tokens of IdP-initiated logins that were used.
     Launch,
+    /// Names of sessions that have begun: whether a revocation matches any.
+    Login,
     /// Published results of token refreshes: one for each session that was refreshed, kept until
     /// the session ends if no browser confirms it.
     Refresh,

@@ -11,7 +11,7 @@ use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::sandbox::{Endpoint, Fault};
-use tower_scalekit::session::Deprovisioning;
+use tower_scalekit::session::{Deprovisioned, Deprovisioning};
 use tower_scalekit::shared_store::{MemoryStore, StoreError};
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::{RequireToken, Sandbox, Scalekit, Sessions};
@@ -151,7 +151,8 @@ async fn a_late_logout_event_ends_the_older_session_and_spares_a_login_one_secon
                     });
                     let event = WebhookEvent::parse(event.to_string().as_bytes()).unwrap();
                     let deprovisioning = Deprovisioning::new(&apart.sessions[replica]);
-                    assert!(deprovisioning.apply(&event).await.unwrap());
+                    let applied = deprovisioning.apply(&event).await.unwrap();
+                    assert!(matches!(applied, Deprovisioned::Matched(_)), "{applied:?}");
                 } else {
                     let at = logged_out_at.unix_timestamp();
                     let token = apart.sandbox.sign(json!({

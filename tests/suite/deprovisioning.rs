@@ -14,13 +14,16 @@ use tower::ServiceExt as _;
 use tower_scalekit::WebhookVerify;
 use tower_scalekit::http_client::ServiceClient;
 use tower_scalekit::sandbox::{DeliveryState, DirectoryUser};
-use tower_scalekit::session::{Deprovisioning, LocalSession, User};
+use tower_scalekit::session::{Deprovisioned, Deprovisioning, LocalSession, RevokedSessions, User};
 use tower_scalekit::shared_store::MemoryStore;
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::webhook_verify::WebhookSecret;
 
 use crate::store::FlakyStore;
 use crate::support::{Browser, FETCH, JANE, JOHN, Reading as _, World, app, send};
+
+const MATCHED_USER: Deprovisioned = Deprovisioned::Matched(RevokedSessions::User);
+const UNMATCHED_USER: Deprovisioned = Deprovisioned::Unmatched(RevokedSessions::User);
 
 /// Takes what the sandbox sends, as `saaskit` does.
 fn listen(world: &World, deprovisioning: Deprovisioning) {
@@ -195,7 +198,8 @@ async fn ended(deprovisioning: fn(Deprovisioning) -> Deprovisioning, event: &Val
     for (ended, browser) in ended.iter_mut().zip(&browsers) {
         *ended = status(browser).await == StatusCode::UNAUTHORIZED;
     }
-    assert!(applied || ended == [false; 4]);
+    let matched = matches!(applied, Deprovisioned::Matched(_));
+    assert_eq!(matched, ended != [false; 4], "{applied:?}");
     ended
 }
 
@@ -273,13 +277,120 @@ async fn a_late_logout_spares_who_has_come_since_and_a_late_lockout_does_not() {
     let jane = world.logged_in(JANE).await;
     let user_id = me(&jane).await["sub"].clone();
     let logout = late("user.logout", json!({"user": {"id": user_id}}));
-    assert!(deprovisioning.apply(&logout).await.unwrap());
+    assert_eq!(deprovisioning.apply(&logout).await.unwrap(), MATCHED_USER);
     assert_eq!(status(&jane).await, StatusCode::OK);
     let lockout = late("organization.directory.user_deleted", json!({"email": JANE}));
-    assert!(deprovisioning.apply(&lockout).await.unwrap());
+    assert_eq!(deprovisioning.apply(&lockout).await.unwrap(), MATCHED_USER);
     assert_eq!(status(&jane).await, StatusCode::UNAUTHORIZED);
 }
 
 async fn me(browser: &Browser) -> Value {
     send(browser.app(), browser.request(Method::GET, "/me", &FETCH)).await.json()
+}
+
+/// A browser with a session of a user with this id and address.
+async fn local(world: &World, id: &str, email: &str, organization: Option<&str>) -> Browser {
+    let mut user = User::default();
+    id.clone_into(&mut user.id);
+    email.clone_into(&mut user.email);
+    let mut session = LocalSession::new(user);
+    if let Some(organization) = organization {
+        session = session.organization_id(organization);
+    }
+    let cookies = world.sessions.begin(session, &HeaderMap::new()).await.unwrap();
+    let mut begun = Response::new(Bytes::new());
+    cookies.set(begun.headers_mut());
+    let mut browser = world.browser();
+    browser.take_in(&begun);
+    browser
+}
+
+fn disabled(email: &str) -> WebhookEvent {
+    let data = json!({"id": "diruser_1", "email": email, "active": false});
+    let event = event("organization.directory.user_updated", &data);
+    WebhookEvent::parse(event.to_string().as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn apply_returns_what_it_matched_on_every_replica() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let [sessions, replica] =
+        [(); 2].map(|()| world.replica(|one| one.shared_store(store.clone())));
+    let world = World { sessions, ..world };
+    let deprovisioning = Deprovisioning::new(&replica);
+    assert_eq!(deprovisioning.apply(&disabled(JANE)).await.unwrap(), UNMATCHED_USER);
+    local(&world, "usr_1", JANE, Some("org_1")).await;
+    assert_eq!(deprovisioning.apply(&disabled(JANE)).await.unwrap(), MATCHED_USER);
+    // The new address and the end in one event: no session began with it.
+    let renamed = deprovisioning.apply(&disabled("jane.roe@acme.test")).await.unwrap();
+    assert_eq!(renamed, UNMATCHED_USER);
+    let created = event("organization.directory.user_created", &json!({"email": JANE}));
+    let created = WebhookEvent::parse(created.to_string().as_bytes()).unwrap();
+    assert_eq!(deprovisioning.apply(&created).await.unwrap(), Deprovisioned::NotApplicable);
+    let deleted = event("organization.deleted", &json!({"id": "org_1"}));
+    let deleted = WebhookEvent::parse(deleted.to_string().as_bytes()).unwrap();
+    let expected = Deprovisioned::Matched(RevokedSessions::Organization);
+    assert_eq!(deprovisioning.apply(&deleted).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn addresses_are_compared_trimmed_and_without_case() {
+    for (in_session, in_event) in [
+        ("jane@acme.test", " Jane@ACME.test "),
+        (" JANE@acme.test", "jane@acme.test"),
+        ("Ä@acme.test", "ä@acme.test"),
+    ] {
+        let world = World::new();
+        let browser = local(&world, "usr_1", in_session, Some("org_1")).await;
+        let applied = Deprovisioning::new(&world.sessions).apply(&disabled(in_event)).await;
+        assert_eq!(applied.unwrap(), MATCHED_USER, "{in_session:?} {in_event:?}");
+        assert_eq!(status(&browser).await, StatusCode::UNAUTHORIZED);
+    }
+    let world = World::new();
+    let mailed = local(&world, "jane@acme.test", JANE, None).await;
+    let own_id = local(&world, "Jane", JANE, None).await;
+    world.sessions.revoke_user("Jane@ACME.test").await.unwrap();
+    assert_eq!(status(&mailed).await, StatusCode::UNAUTHORIZED);
+    world.sessions.revoke_user("jane").await.unwrap();
+    assert_eq!(status(&own_id).await, StatusCode::OK, "other ids are case-sensitive");
+}
+
+#[tokio::test]
+async fn sessions_without_an_organization_end_by_a_directory_only_if_asked_for() {
+    let world = World::new();
+    let mailed = local(&world, JANE, JANE, None).await;
+    let other = local(&world, "usr_2", JANE, Some("org_2")).await;
+    let deprovisioning = Deprovisioning::new(&world.sessions);
+    assert_eq!(deprovisioning.apply(&disabled(JANE)).await.unwrap(), UNMATCHED_USER);
+    assert_eq!(status(&mailed).await, StatusCode::OK);
+    let opted = deprovisioning.end_sessions_without_organization();
+    assert_eq!(opted.apply(&disabled(JANE)).await.unwrap(), MATCHED_USER);
+    assert_eq!(status(&mailed).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&other).await, StatusCode::OK, "another organization's");
+}
+
+#[tokio::test]
+async fn the_app_revokes_by_address_and_organization() {
+    let world = World::new();
+    let begin = async || {
+        [
+            local(&world, "usr_1", JANE, Some("org_1")).await,
+            local(&world, "usr_1", JANE, Some("org_2")).await,
+            local(&world, JANE, JANE, None).await,
+        ]
+    };
+    for (organization, expected) in [
+        (Some("org_1"), [true, false, false]),
+        (Some("org_2"), [false, true, false]),
+        (None, [false, false, true]),
+    ] {
+        world.advance(1);
+        let browsers = begin().await;
+        world.sessions.revoke_email(" JANE@acme.test", organization).await.unwrap();
+        for (browser, is_ended) in browsers.iter().zip(expected) {
+            let ended = status(browser).await == StatusCode::UNAUTHORIZED;
+            assert_eq!(ended, is_ended, "{organization:?}");
+        }
+    }
 }
