@@ -12,6 +12,8 @@ use crate::world::{Random, World};
 const AFTERMATH: Duration = Duration::from_secs(2);
 /// The app asks for unknown keys twice at once and once more every 10 s.
 const ROTATION_INTERVAL: Duration = Duration::from_secs(12);
+/// The slowest response of the environment takes less.
+const SETTLING: Duration = Duration::from_millis(1200);
 const HOUR: i64 = 3600;
 
 /// Whether something is going wrong, and until when it was.
@@ -100,6 +102,8 @@ async fn step_clocks(world: Arc<World>, mut random: Random) {
         } else {
             let seconds = *random.pick(&[-HOUR, -HOUR, -60, 60, HOUR]);
             let _alone = world.clocks.write().await;
+            // Refreshes of clients that are gone run on; they see one time.
+            world.pause(SETTLING).await;
             world.environment.step_clock(seconds).await;
             for replica in &world.replicas {
                 replica.clock.step(time::Duration::seconds(seconds));

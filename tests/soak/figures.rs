@@ -21,7 +21,7 @@ pub(crate) struct Figures(Mutex<Counts>);
 struct Counts {
     responses: BTreeMap<(&'static str, String), u64>,
     latencies: BTreeMap<&'static str, Latencies>,
-    events: BTreeMap<&'static str, u64>,
+    events: BTreeMap<&'static str, (u64, Instant)>,
     wrong: u64,
     /// The first of them.
     examples: Vec<String>,
@@ -57,12 +57,18 @@ impl Figures {
     }
 
     pub(crate) fn happened(&self, event: &'static str) {
-        *self.0.lock().unwrap().events.entry(event).or_default() += 1;
+        let mut counts = self.0.lock().unwrap();
+        let (count, at) = counts.events.entry(event).or_insert((0, Instant::now()));
+        (*count, *at) = (*count + 1, Instant::now());
     }
 
     /// Records a response that must not happen.
     pub(crate) fn wrong(&self, what: String) {
         let mut counts = self.0.lock().unwrap();
+        let recent = counts.events.iter().map(|(event, (_, at))| (at.elapsed(), event));
+        let mut recent: Vec<_> = recent.filter(|(ago, _)| *ago < Duration::from_secs(10)).collect();
+        recent.sort_unstable();
+        let what = format!("{what}; before: {recent:.1?}");
         counts.wrong += 1;
         if counts.examples.len() < 20 {
             println!("soak: WRONG: {what}");
@@ -83,7 +89,7 @@ impl Figures {
             println!("| {kind} | {p50:.1} | {p99:.1} | {} |", statuses.join(", "));
         }
         println!();
-        for (event, count) in &counts.events {
+        for (event, (count, _)) in &counts.events {
             println!("{event}: {count}");
         }
         let memory = counts.memory.iter();

@@ -1,6 +1,6 @@
 //! A user with a browser, who knows whether they must be logged in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ struct User {
     id: String,
     jar: Jar,
     signed_in: Option<SignedIn>,
+    /// The last actions, for a message.
+    history: VecDeque<(Instant, &'static str)>,
 }
 
 type Jar = BTreeMap<String, String>;
@@ -64,7 +66,15 @@ enum Me {
 pub(crate) async fn run(world: Arc<World>, number: u64, random: Random) {
     let email = format!("user{number}@acme.test");
     let id = world.environment.add_user(&email).await;
-    let mut user = User { world, random, email, id, jar: Jar::new(), signed_in: None };
+    let mut user = User {
+        world,
+        random,
+        email,
+        id,
+        jar: Jar::new(),
+        signed_in: None,
+        history: VecDeque::new(),
+    };
     while !user.world.is_over() {
         let world = Arc::clone(&user.world);
         let at_work = world.clocks.read().await;
@@ -94,12 +104,14 @@ impl User {
     async fn act(&mut self, session: &SignedIn) {
         match self.random.below(100) {
             0..60 => {
+                self.note("request");
                 let me = self.me("session").await;
                 self.expect_logged_in(me);
             }
             60..70 => self.leave_before_the_response().await,
             70..76 => {
                 // The response with a newer cookie gets lost.
+                self.note("response lost");
                 let jar = self.jar.clone();
                 let me = self.me("session, response lost").await;
                 self.expect_logged_in(me);
@@ -116,6 +128,7 @@ impl User {
     }
 
     async fn log_in(&mut self) {
+        self.note("login");
         // Cookies of an ended session are rejected.
         if !self.jar.is_empty() {
             let jar = self.jar.clone();
@@ -154,6 +167,7 @@ impl User {
     /// The connection is closed at some time before the response; what the server has done then is
     /// unknown to the browser.
     async fn leave_before_the_response(&mut self) {
+        self.note("connection dropped");
         let (replica, patience) = (self.random.replica(), self.random.millis(6));
         let request = self.request(&self.jar, "GET", "/me", &FETCH);
         let sent = self.world.send("session, connection dropped", replica, request);
@@ -163,6 +177,7 @@ impl User {
     }
 
     async fn ask_in_parallel(&mut self) {
+        self.note("in parallel");
         let started = Instant::now();
         let replicas: Vec<_> = (0..4).map(|_| self.random.replica()).collect();
         let asked = replicas.iter().map(|replica| {
@@ -179,6 +194,7 @@ impl User {
     }
 
     async fn refresh(&mut self) {
+        self.note("refresh");
         let (replica, started) = (self.random.replica(), Instant::now());
         let request = self.request(&self.jar, "POST", "/auth/refresh", &FETCH);
         let Ok(response) = self.world.send("refresh", replica, request).await else { return };
@@ -187,7 +203,10 @@ impl User {
             StatusCode::NO_CONTENT => {}
             StatusCode::SERVICE_UNAVAILABLE if self.world.token_fault.was_active_since(started) => {
             }
-            StatusCode::UNAUTHORIZED => self.expect_logged_in(Me::LoggedOut),
+            StatusCode::UNAUTHORIZED => {
+                let me = self.rejected(replica);
+                self.expect_logged_in(me);
+            }
             status => self.wrong(format!("refresh: {status}")),
         }
     }
@@ -255,15 +274,7 @@ impl User {
         self.take_cookies(&response);
         match response.status() {
             StatusCode::OK => Me::LoggedIn(serde_json::from_slice(response.body()).unwrap()),
-            StatusCode::UNAUTHORIZED => match &self.signed_in {
-                Some(session) if session.is_alive(&self.world.replicas[replica].clock) => {
-                    Me::LoggedOut
-                }
-                _ => {
-                    self.signed_in = None;
-                    Me::Unknown
-                }
-            },
+            StatusCode::UNAUTHORIZED => self.rejected(replica),
             StatusCode::SERVICE_UNAVAILABLE if self.world.token_fault.was_active_since(started) => {
                 Me::Unknown
             }
@@ -272,6 +283,16 @@ impl User {
                 Me::Unknown
             }
         }
+    }
+
+    /// A rejection is right only once the session may be over.
+    fn rejected(&mut self, replica: usize) -> Me {
+        let clock = &self.world.replicas[replica].clock;
+        if self.signed_in.as_ref().is_some_and(|session| session.is_alive(clock)) {
+            return Me::LoggedOut;
+        }
+        self.signed_in = None;
+        Me::Unknown
     }
 
     fn expect_logged_in(&mut self, me: Me) {
@@ -337,8 +358,17 @@ impl User {
         }
     }
 
+    fn note(&mut self, action: &'static str) {
+        self.history.push_back((Instant::now(), action));
+        if self.history.len() > 8 {
+            self.history.pop_front();
+        }
+    }
+
     fn wrong(&self, what: String) {
-        self.world.figures.wrong(format!("{}: {what}", self.email));
+        let history = self.history.iter().map(|(at, action)| (at.elapsed(), *action));
+        let history: Vec<_> = history.collect();
+        self.world.figures.wrong(format!("{}: {what}; after {history:.1?}", self.email));
     }
 }
 
