@@ -7,7 +7,9 @@ use super::operation::{Operation, name_member};
 /// Bytes that are read at once: a small part of a millisecond, whatever their shape.
 const BYTES_AT_ONCE: usize = 128 * 1024;
 /// Deeper messages are not read; serde_json has the same limit.
-const MAX_DEPTH: u32 = 127;
+const MAX_DEPTH: usize = 127;
+/// The members of the message, and those of `params`, are at most so deep.
+const DECISIVE_DEPTH: usize = 2;
 /// No number, method or name is longer.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// Names that serde_json gives a meaning of its own when a crate in the tree enables
@@ -19,15 +21,13 @@ const PRIVATE_PREFIX: &str = "$serde_json::private::";
 /// The grammar is that of RFC 8259 without exceptions, so that every reader sees the same tokens.
 /// Members that decide may appear once: a reader that keeps the first of two and one that keeps the
 /// last would see two different messages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct MessageReader {
-    position: usize,
+    place: Place,
+    /// What comes after a value, by its depth.
+    after_value: [Expected; MAX_DEPTH + 1],
     /// The bytes before it are UTF-8.
     valid_up_to: usize,
-    /// The containers around the position, one bit each, the innermost lowest: 1 is an object.
-    containers: u128,
-    depth: u32,
-    expected: Expected,
     /// The member at the current level whose value comes next.
     member: Option<Member>,
     is_in_params: bool,
@@ -36,6 +36,17 @@ pub(super) struct MessageReader {
     params: [Option<Content>; 3],
     /// Which parameters are there in another spelling too.
     has_variant: [bool; 3],
+}
+
+/// How far a message has been read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    position: usize,
+    /// How many objects and arrays are around the position.
+    depth: usize,
+    expected: Expected,
+    /// Where the string begins that is being read.
+    text_start: usize,
 }
 
 /// What comes next.
@@ -47,13 +58,11 @@ enum Expected {
     ValueOrEnd,
     Name,
     NameOrEnd,
-    CommaOrEnd,
+    CommaOrEndOfObject,
+    CommaOrEndOfArray,
     End,
-    /// The rest of a string that begins here.
-    Text {
-        start: usize,
-        is_name: bool,
-    },
+    RestOfName,
+    RestOfText,
 }
 
 /// A member that decides.
@@ -92,37 +101,102 @@ type Step<T = ()> = Result<T, Unclear>;
 impl MessageReader {
     /// Reads a part of `body`, which is the same each time. Ready when the operation is known.
     pub(super) fn poll_read(&mut self, body: &[u8]) -> Poll<Operation> {
-        let end = body.len().min(self.position + BYTES_AT_ONCE);
+        let end = body.len().min(self.place.position + BYTES_AT_ONCE);
         match self.read_part(body, end) {
-            Ok(()) if self.position < body.len() || self.valid_up_to < body.len() => Poll::Pending,
+            Ok(()) if self.place.position < body.len() || self.valid_up_to < body.len() => {
+                Poll::Pending
+            }
             Ok(()) => Poll::Ready(self.operation(body).unwrap_or(Operation::Unclear)),
             Err(Unclear) => Poll::Ready(Operation::Unclear),
         }
     }
 
+    /// Reads to `end`, or to the end of the token there.
     fn read_part(&mut self, body: &[u8], end: usize) -> Step {
         self.validate_utf8(body, end)?;
-        while self.position < end {
-            if let Expected::Text { start, is_name } = self.expected {
-                if !self.skip_text(body, end)? {
-                    continue;
+        // In registers: this loop is what a large message costs.
+        let Place { mut position, mut depth, mut expected, mut text_start } = self.place;
+        let part = body.get(..end).unwrap_or_default();
+        while let Some(&byte) = part.get(position) {
+            let is_decisive = depth <= DECISIVE_DEPTH;
+            match expected.action(byte) {
+                Action::Skip => {
+                    position += 1 + spaces(part.get(position + 1..).unwrap_or_default())
                 }
-                let text = Content::Text { start, end: self.position - 1 };
-                if is_name {
-                    self.end_name(body, start)?
-                } else {
-                    self.end_value(text)?
+                action @ (Action::OpenObject | Action::OpenArray) => {
+                    let is_object = action == Action::OpenObject;
+                    if is_decisive {
+                        self.open_decisive(is_object)?;
+                    }
+                    position += 1;
+                    depth += 1;
+                    let (first, after_value) = match is_object {
+                        true => (Expected::NameOrEnd, Expected::CommaOrEndOfObject),
+                        false => (Expected::ValueOrEnd, Expected::CommaOrEndOfArray),
+                    };
+                    *self.after_value.get_mut(depth).ok_or(Unclear)? = after_value;
+                    expected = first;
                 }
-                continue;
+                Action::Close => {
+                    position += 1;
+                    depth -= 1;
+                    self.is_in_params &= depth > 1;
+                    expected = self.after_value(depth);
+                }
+                Action::NextMember => {
+                    position += 1;
+                    expected = Expected::Name;
+                }
+                Action::NextItem => {
+                    position += 1;
+                    expected = Expected::Value;
+                }
+                Action::Scalar => {
+                    position += scalar(body.get(position..).unwrap_or_default())?;
+                    if is_decisive {
+                        self.end_value(Content::Other)?;
+                    }
+                    expected = self.after_value(depth);
+                }
+                action @ (Action::Name | Action::Text | Action::RestOfString) => {
+                    if action != Action::RestOfString {
+                        position += 1;
+                        text_start = position;
+                        expected = match action {
+                            Action::Name => Expected::RestOfName,
+                            _ => Expected::RestOfText,
+                        };
+                    }
+                    let (skipped, is_whole) = skip_text(body, part, position)?;
+                    position = skipped;
+                    if !is_whole {
+                        continue;
+                    }
+                    let text = text_start..position - 1;
+                    if expected == Expected::RestOfName {
+                        if depth <= 1 || is_decisive && self.is_in_params {
+                            let name = body.get(text).unwrap_or_default();
+                            self.member = self.member_of(name, depth)?;
+                        }
+                        position += colon_length(body.get(position..).unwrap_or_default())?;
+                        expected = Expected::Value;
+                    } else {
+                        if is_decisive {
+                            self.end_value(Content::Text { start: text.start, end: text.end })?;
+                        }
+                        expected = self.after_value(depth);
+                    }
+                }
+                Action::Reject => return Err(Unclear),
             }
-            let Some(&byte) = body.get(self.position) else { return Err(Unclear) };
-            if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
-                self.position += 1;
-                continue;
-            }
-            self.read_token(body, byte)?;
         }
+        self.place = Place { position, depth, expected, text_start };
         Ok(())
+    }
+
+    #[inline]
+    fn after_value(&self, depth: usize) -> Expected {
+        self.after_value.get(depth).copied().unwrap_or(Expected::End)
     }
 
     fn validate_utf8(&mut self, body: &[u8], end: usize) -> Step {
@@ -140,105 +214,19 @@ impl MessageReader {
         Ok(())
     }
 
-    #[inline]
-    fn read_token(&mut self, body: &[u8], byte: u8) -> Step {
-        let is_object = self.containers & 1 == 1;
-        match (self.expected, byte) {
-            (Expected::Message, b'{') => self.open(true)?,
-            (Expected::NameOrEnd, b'}') | (Expected::ValueOrEnd, b']') => self.close()?,
-            (Expected::CommaOrEnd, b'}') if is_object => self.close()?,
-            (Expected::CommaOrEnd, b']') if !is_object => self.close()?,
-            (Expected::CommaOrEnd, b',') => {
-                self.expected = if is_object { Expected::Name } else { Expected::Value };
-            }
-            (Expected::Name | Expected::NameOrEnd, b'"') => {
-                self.expected = Expected::Text { start: self.position + 1, is_name: true };
-            }
-            (Expected::Value | Expected::ValueOrEnd, b'"') => {
-                self.expected = Expected::Text { start: self.position + 1, is_name: false };
-            }
-            (Expected::Value | Expected::ValueOrEnd, b'{' | b'[') => {
-                self.note(if byte == b'{' { Content::Object } else { Content::Other })?;
-                self.open(byte == b'{')?;
-            }
-            (Expected::Value | Expected::ValueOrEnd, _) => {
-                self.position += scalar(body.get(self.position..).unwrap_or_default())?;
-                return self.end_value(Content::Other);
-            }
-            _ => return Err(Unclear),
-        }
-        self.position += 1;
-        Ok(())
-    }
-
-    #[inline]
-    fn open(&mut self, is_object: bool) -> Step {
-        if self.depth > MAX_DEPTH {
-            return Err(Unclear);
-        }
+    /// An object or array that begins at a level that decides.
+    fn open_decisive(&mut self, is_object: bool) -> Step {
         self.is_in_params |= matches!(self.member, Some(Member::Top(PARAMS))) && is_object;
-        self.member = None;
-        self.depth += 1;
-        self.containers = self.containers << 1 | u128::from(is_object);
-        self.expected = if is_object { Expected::NameOrEnd } else { Expected::ValueOrEnd };
-        Ok(())
+        self.end_value(if is_object { Content::Object } else { Content::Other })
     }
 
-    #[inline]
-    fn close(&mut self) -> Step {
-        self.containers >>= 1;
-        self.depth -= 1;
-        self.is_in_params &= self.depth > 1;
-        self.expected = if self.depth == 0 { Expected::End } else { Expected::CommaOrEnd };
-        Ok(())
-    }
-
-    /// Skips to the end of a string, and tells whether it is there.
-    fn skip_text(&mut self, body: &[u8], end: usize) -> Step<bool> {
-        while self.position < end {
-            let rest = body.get(self.position..end).unwrap_or_default();
-            let plain = plain_bytes(rest);
-            self.position += plain;
-            match rest.get(plain) {
-                None => {}
-                Some(b'"') => {
-                    self.position += 1;
-                    return Ok(true);
-                }
-                Some(b'\\') => {
-                    let escape = body.get(self.position..).unwrap_or_default();
-                    self.position += escape_length(escape).ok_or(Unclear)?;
-                }
-                Some(_) => return Err(Unclear),
-            }
-        }
-        Ok(false)
-    }
-
-    /// Reads the colon after a name, and which member it is.
-    fn end_name(&mut self, body: &[u8], start: usize) -> Step {
-        if self.depth == 1 || self.depth == 2 && self.is_in_params {
-            let name = body.get(start..self.position - 1).unwrap_or_default();
-            self.member = self.member_of(name)?;
-        }
-        let rest = body.get(self.position..).unwrap_or_default();
-        let spaces = rest.iter().take_while(|byte| b" \t\n\r".contains(byte)).take(MAX_TOKEN_BYTES);
-        self.position += spaces.count();
-        if body.get(self.position) != Some(&b':') {
-            return Err(Unclear);
-        }
-        self.position += 1;
-        self.expected = Expected::Value;
-        Ok(())
-    }
-
-    fn member_of(&mut self, name: &[u8]) -> Step<Option<Member>> {
+    fn member_of(&mut self, name: &[u8], depth: usize) -> Step<Option<Member>> {
         // Most members are told apart by their first letter.
         let Some(first) = decode(name).next().map(fold) else { return Ok(None) };
         if first == '$' && begins_with(name, PRIVATE_PREFIX) {
             return Err(Unclear);
         }
-        if self.depth == 1 {
+        if depth == 1 {
             for (index, known) in TOP.into_iter().enumerate() {
                 match compare(name, first, known) {
                     Likeness::Same => return Ok(Some(Member::Top(index))),
@@ -258,10 +246,9 @@ impl MessageReader {
         Ok(None)
     }
 
-    /// Keeps what a member that decides is. It may appear once.
-    #[inline]
-    fn note(&mut self, content: Content) -> Step {
-        let slot = match self.member {
+    /// Keeps what the member is, if it decides. It may appear once.
+    fn end_value(&mut self, content: Content) -> Step {
+        let slot = match self.member.take() {
             None => return Ok(()),
             Some(Member::Top(index)) => self.top.get_mut(index),
             Some(Member::Params(index)) => self.params.get_mut(index),
@@ -272,17 +259,9 @@ impl MessageReader {
         }
     }
 
-    #[inline]
-    fn end_value(&mut self, content: Content) -> Step {
-        self.note(content)?;
-        self.member = None;
-        self.expected = Expected::CommaOrEnd;
-        Ok(())
-    }
-
     /// What the whole message asks for.
     fn operation(&self, body: &[u8]) -> Option<Operation> {
-        if self.expected != Expected::End {
+        if self.place.expected != Expected::End {
             return None;
         }
         let Some(method) = self.top[METHOD] else {
@@ -312,33 +291,149 @@ impl Content {
     }
 }
 
-/// Length of a number, `true`, `false` or `null`.
-fn scalar(rest: &[u8]) -> Step<usize> {
-    for literal in ["true", "false", "null"] {
-        if rest.starts_with(literal.as_bytes()) {
-            return Ok(literal.len());
+impl Default for MessageReader {
+    fn default() -> Self {
+        Self {
+            place: Place::default(),
+            after_value: [Expected::End; MAX_DEPTH + 1],
+            valid_up_to: 0,
+            member: None,
+            is_in_params: false,
+            top: [None; 6],
+            params: [None; 3],
+            has_variant: [false; 3],
         }
     }
+}
+
+impl Expected {
+    /// What to do with a byte.
+    fn action(self, byte: u8) -> Action {
+        let action = ACTIONS.get(self as usize).and_then(|row| row.get(usize::from(byte)));
+        action.copied().unwrap_or(Action::Reject)
+    }
+}
+
+/// What to do with a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Skip,
+    OpenObject,
+    OpenArray,
+    Close,
+    NextMember,
+    NextItem,
+    Name,
+    Text,
+    RestOfString,
+    Scalar,
+    Reject,
+}
+
+/// By [`Expected`] and byte.
+static ACTIONS: [[Action; 256]; 10] = [
+    actions(Expected::Message),
+    actions(Expected::Value),
+    actions(Expected::ValueOrEnd),
+    actions(Expected::Name),
+    actions(Expected::NameOrEnd),
+    actions(Expected::CommaOrEndOfObject),
+    actions(Expected::CommaOrEndOfArray),
+    actions(Expected::End),
+    actions(Expected::RestOfName),
+    actions(Expected::RestOfText),
+];
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn actions(expected: Expected) -> [Action; 256] {
+    let mut actions = [Action::Reject; 256];
+    let mut byte: u8 = 0;
+    loop {
+        actions[byte as usize] = match (expected, byte) {
+            (Expected::RestOfName | Expected::RestOfText, _) => Action::RestOfString,
+            (_, b' ' | b'\t' | b'\n' | b'\r') => Action::Skip,
+            (Expected::Message | Expected::Value | Expected::ValueOrEnd, b'{') => {
+                Action::OpenObject
+            }
+            (Expected::Value | Expected::ValueOrEnd, b'[') => Action::OpenArray,
+            (Expected::Value | Expected::ValueOrEnd, b'"') => Action::Text,
+            (Expected::Value | Expected::ValueOrEnd, b'-' | b'0'..=b'9' | b'f' | b'n' | b't') => {
+                Action::Scalar
+            }
+            (Expected::Name | Expected::NameOrEnd, b'"') => Action::Name,
+            (Expected::NameOrEnd | Expected::CommaOrEndOfObject, b'}')
+            | (Expected::ValueOrEnd | Expected::CommaOrEndOfArray, b']') => Action::Close,
+            (Expected::CommaOrEndOfObject, b',') => Action::NextMember,
+            (Expected::CommaOrEndOfArray, b',') => Action::NextItem,
+            _ => Action::Reject,
+        };
+        if byte == u8::MAX {
+            return actions;
+        }
+        byte += 1;
+    }
+}
+
+/// Reads a string to its end, or to that of `part`. Returns where that is, and whether it is the end
+/// of the string.
+fn skip_text(body: &[u8], part: &[u8], from: usize) -> Step<(usize, bool)> {
+    let mut position = from;
+    while let Some(byte) = part.get(position) {
+        match byte {
+            b'"' => return Ok((position + 1, true)),
+            b'\\' => {
+                let escape = body.get(position..).unwrap_or_default();
+                position += escape_length(escape).ok_or(Unclear)?;
+            }
+            0..0x20 => return Err(Unclear),
+            _ => position += plain_bytes(part.get(position..).unwrap_or_default()),
+        }
+    }
+    Ok((position, false))
+}
+
+/// How many bytes there are between the end of a name and what follows the colon.
+fn colon_length(rest: &[u8]) -> Step<usize> {
+    let colon = spaces(rest.get(..MAX_TOKEN_BYTES).unwrap_or(rest));
+    if rest.get(colon) == Some(&b':') { Ok(colon + 1) } else { Err(Unclear) }
+}
+
+/// How many bytes of white space there are.
+fn spaces(rest: &[u8]) -> usize {
+    rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count()
+}
+
+/// Length of a number, `true`, `false` or `null`.
+fn scalar(rest: &[u8]) -> Step<usize> {
+    let literal: &[u8] = match rest.first() {
+        Some(b't') => b"true",
+        Some(b'f') => b"false",
+        Some(b'n') => b"null",
+        _ => return number(rest),
+    };
+    if rest.starts_with(literal) { Ok(literal.len()) } else { Err(Unclear) }
+}
+
+fn number(text: &[u8]) -> Step<usize> {
     let digits = |from: usize| {
-        let digits = rest.get(from..).unwrap_or_default().iter().take(MAX_TOKEN_BYTES);
+        let digits = text.get(from..).unwrap_or_default().iter().take(MAX_TOKEN_BYTES);
         digits.take_while(|byte| byte.is_ascii_digit()).count()
     };
-    let is_at = |at: usize, bytes: &[u8]| rest.get(at).is_some_and(|byte| bytes.contains(byte));
-    let mut end = usize::from(is_at(0, b"-"));
-    let integer = digits(end);
-    if integer == 0 || integer > 1 && is_at(end, b"0") {
-        return Err(Unclear);
-    }
-    end += integer;
-    if is_at(end, b".") {
+    let sign = usize::from(text.first() == Some(&b'-'));
+    let mut end = match text.get(sign) {
+        Some(b'0') => sign + 1,
+        Some(b'1'..=b'9') => sign + 1 + digits(sign + 1),
+        _ => return Err(Unclear),
+    };
+    if text.get(end) == Some(&b'.') {
         let fraction = digits(end + 1);
         if fraction == 0 {
             return Err(Unclear);
         }
         end += 1 + fraction;
     }
-    if is_at(end, b"eE") {
-        end += 1 + usize::from(is_at(end + 1, b"+-"));
+    if let Some(b'e' | b'E') = text.get(end) {
+        end += 1 + usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
         let exponent = digits(end);
         if exponent == 0 {
             return Err(Unclear);
@@ -354,13 +449,14 @@ fn plain_bytes(rest: &[u8]) -> usize {
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
     let mut plain = 0;
     for word in rest.chunks_exact(8) {
-        let Ok(word) = word.try_into().map(u64::from_ne_bytes) else { break };
+        let Ok(word) = word.try_into().map(u64::from_le_bytes) else { break };
+        // The lowest bit that is set is exact, others may come of a borrow:
         // <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>
         let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
         let control = word.wrapping_sub(ONES * 0x20) & !word;
         let special = control | zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c));
         if special & HIGH != 0 {
-            break;
+            return plain + (special & HIGH).trailing_zeros() as usize / 8;
         }
         plain += 8;
     }
@@ -520,8 +616,12 @@ mod tests {
         ] {
             assert!(!accepts(value) && serde_json::from_str::<Value>(value).is_err(), "{value:?}");
         }
-        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(accepts(&nested(100)) && !accepts(&nested(200)) && !accepts(&nested(100_000)));
+        for depth in (120..=130).chain([100_000]) {
+            let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            let in_message = format!("{{\"result\":{nested}}}");
+            let by_serde = serde_json::from_str::<Value>(&in_message).is_ok();
+            assert_eq!(accepts(&nested), by_serde, "{depth}");
+        }
     }
 
     #[test]
@@ -550,6 +650,39 @@ mod tests {
         assert_ne!(task("\"name\""), Operation::Unclear);
         for variant in ["\"taskid\"", "\"ta\u{17f}kId\"", "\"tas\u{212a}Id\"", "\"tas\\u212aId\""] {
             assert_eq!(task(variant), Operation::Unclear, "{variant}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_read_in_parts_is_the_same_wherever_they_end() {
+        let in_parts = |body: &[u8], bytes: usize| {
+            let mut reader = MessageReader::default();
+            while reader.place.position < body.len() {
+                let end = body.len().min(reader.place.position + bytes);
+                if reader.read_part(body, end).is_err() {
+                    return Operation::Unclear;
+                }
+            }
+            reader.operation(body).unwrap_or(Operation::Unclear)
+        };
+        let add = r#""method":"tools\/call","params":{"n\u0061me":"\u0061dd"}"#;
+        for body in [
+            &format!("{{{add}}}"),
+            &format!("{{{add} , \"id\" : -1.5e+3 , \"b\":[ true,false , null,[],{{}} ]}} \n"),
+            &format!(
+                "{{\"a\":{{\"params\":{{\"name\":\"list\"}},\"é\":[0,{{\"é\\n\":\"\"}}]}},{add}}}"
+            ),
+            &format!("{{\"result\":{{\"name\":1,\"name\":2,\"NAME\":3}},{add}}}"),
+            &format!("{{\"params\":[{{\"name\":1,\"name\":2}}],{}}}", &add[..21]),
+            &format!("{{{}\"name\":1,{}", &add[..32], &add[32..]),
+            r#"{"result":{"a":"b"}}"#,
+            r#"{"result":{"a":"b}}"#,
+            r#"{"result":{"a" "b"}}"#,
+        ] {
+            let whole = read(body.as_bytes());
+            for bytes in 1..12 {
+                assert_eq!(in_parts(body.as_bytes(), bytes), whole, "{body} {bytes}");
+            }
         }
     }
 
