@@ -1,5 +1,6 @@
-//! What a request to an MCP server asks for: nobody gets through to a tool that they may not use,
-//! however the server reads the body, and the server gets the very bytes.
+//! What a request to an MCP server asks for: no call of a tool that the token does not allow is
+//! forwarded, whether the official Rust SDK or serde_json reads the body, and the server gets the same
+//! bytes.
 #![no_main]
 
 use std::convert::Infallible;
@@ -13,19 +14,23 @@ use futures::FutureExt as _;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use libfuzzer_sys::fuzz_target;
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, JsonRpcMessage};
+use serde_json::Value;
 use tower_layer::Layer as _;
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::{BodyLimits, Principal, ReplayBody, Sandbox};
 use tower_scalekit_fuzz::{Input, block_on, clock, mutate};
 use tower_service::Service;
 
-const SEEDS: [&str; 6] = [
+const SEEDS: [&str; 8] = [
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list"}}"#,
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","arguments":{}}}"#,
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
     r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}]"#,
     r#"{"jsonrpc":"2.0","id":1,"result":{"name":"add"}}"#,
-    r#"{"params":{"name":"list"},"method":"tools/call","params":{"name":"add"}}"#,
+    r#"{"params":{"name":"list"},"method":"tools/call","params":{"name":"add"},"id":1}"#,
+    r#"{"jsonrpc":"2.0","id":1,"method":"tools\/call","params":{"n\u0061me":"\u0061dd"}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{},"method":"tools/call","params":{"name":"add"}}"#,
 ];
 const HEADERS: [(&str, &str); 6] = [
     ("mcp-method", "tools/call"),
@@ -129,7 +134,7 @@ fn check(mut request: Request<Chunks>, whole: &[u8], plain: bool) {
         StatusCode::OK => {
             let seen = seen.expect("the server was called");
             assert_eq!(seen, whole, "other bytes came out");
-            assert!(!calls_more(&seen), "{}", String::from_utf8_lossy(&seen));
+            assert!(!calls_another_tool(&seen), "{}", String::from_utf8_lossy(&seen));
         }
         StatusCode::FORBIDDEN => {
             assert!(seen.is_none());
@@ -141,10 +146,17 @@ fn check(mut request: Request<Chunks>, whole: &[u8], plain: bool) {
     }
 }
 
-/// Whether a reader of JSON takes it for a call of a tool that a reader of todos may not use. Names
-/// that appear twice, where they do not decide, make no difference.
-fn calls_more(body: &[u8]) -> bool {
-    serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|message| {
+/// Whether the SDK, or serde_json alone, reads a call of another tool than `list`.
+fn calls_another_tool(body: &[u8]) -> bool {
+    let by_sdk = match serde_json::from_slice::<ClientJsonRpcMessage>(body) {
+        Ok(JsonRpcMessage::Request(request)) => match request.request {
+            ClientRequest::CallToolRequest(call) => call.params.name != "list",
+            _ => false,
+        },
+        _ => false,
+    };
+    let by_value = serde_json::from_slice::<Value>(body).is_ok_and(|message| {
         message["method"] == "tools/call" && message["params"]["name"] != "list"
-    })
+    });
+    by_sdk || by_value
 }
