@@ -17,6 +17,8 @@ use tower_scalekit::{Principal, ReplayBody, Sandbox};
 
 const ROUNDS: u32 = 20;
 const SIZE: usize = 1_000_000;
+/// The largest event that is read unless set otherwise.
+const EVENT_SIZE: usize = 256 * 1024;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -44,11 +46,13 @@ async fn main() {
         ("          \n", "white space"),
     ];
     for (item, name) in shapes {
-        let filling = format!("[{}0]", item.repeat(SIZE / item.len()));
+        let filling = |bytes: usize| format!("[{}0]", item.repeat(bytes / item.len()));
         let call = format!(
-            r#"{{"method":"tools/call","params":{{"name":"add","arguments":{{"a":{filling}}}}}}}"#
+            r#"{{"method":"tools/call","params":{{"name":"add","arguments":{{"a":{}}}}}}}"#,
+            filling(SIZE)
         );
-        let event = format!(r#"{{"id":"evt_1","type":"x","data":{{"a":{filling}}}}}"#);
+        let event =
+            format!(r#"{{"id":"evt_1","type":"x","data":{{"a":{}}}}}"#, filling(EVENT_SIZE));
         let call = Bytes::from(call);
         let mut service = layer.layer(inner);
         let (mut whole, mut longest) = (Vec::new(), Vec::new());

@@ -14,6 +14,10 @@ use crate::rejection::{Rejected, Renderer};
 use crate::shared_store::SharedStore;
 use crate::tasks::{Tasks, UnfinishedTasks};
 
+/// The signature of such a body is checked and its event parsed in less than a millisecond, whatever
+/// its shape. Scalekit's events are a few kilobytes.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
 /// Layer that lets signed webhooks through. See the [module docs](crate::webhook_verify).
 #[derive(Clone)]
 #[must_use]
@@ -45,7 +49,7 @@ impl WebhookVerify {
             kind,
             secrets: Arc::new([secret]),
             clock: Clock::system(),
-            limits: BodyLimits::new(),
+            limits: BodyLimits::new().or_max_bytes(MAX_BODY_BYTES),
             store: None,
             terms: Terms::default(),
             tasks: Tasks::default(),
@@ -111,9 +115,10 @@ impl WebhookVerify {
     }
 
     /// Sets size and time limits of bodies, and how much memory unfinished ones may hold. Default:
-    /// those of [`BodyLimits`].
+    /// those of [`BodyLimits`], with 256 KiB as the largest body. A signature is checked and an event
+    /// parsed without a pause, so that each MiB can block a thread for two milliseconds or more.
     pub fn body_limits(mut self, limits: BodyLimits) -> Self {
-        self.limits = limits;
+        self.limits = limits.or_max_bytes(MAX_BODY_BYTES);
         self
     }
 

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use axum::Router;
@@ -170,6 +171,19 @@ async fn w7_headers_are_judged_first_and_bodies_have_a_limit() {
     let large = send(&app, large).await;
     assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert!(matches!(large.extensions().get(), Some(WebhookRejection::TooLarge)));
+}
+
+#[tokio::test]
+async fn a_body_has_256_kib_unless_set() {
+    let of = |bytes: usize| signed("webhook", "msg_1", NOW, &"x".repeat(bytes), 1);
+    let limits = BodyLimits::new().deadline(Duration::from_secs(5));
+    for app in [app(layer(&clock())), app(layer(&clock()).body_limits(limits))] {
+        assert_eq!(send(&app, of(256 * 1024)).await.status(), StatusCode::OK);
+        let large = send(&app, of(256 * 1024 + 1)).await;
+        assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let app = app(layer(&clock()).body_limits(BodyLimits::new().max_bytes(1024 * 1024)));
+    assert_eq!(send(&app, of(1024 * 1024)).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
