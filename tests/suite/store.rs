@@ -29,6 +29,8 @@ struct Inner {
     writes: AtomicUsize,
     /// For the next operation.
     gate: Mutex<Option<Gate>>,
+    /// For the next write of this purpose, before it takes effect.
+    write_gate: Mutex<Option<(Purpose, Arc<Notify>)>>,
 }
 
 #[derive(Clone, Copy)]
@@ -51,6 +53,7 @@ impl FlakyStore {
             reads: AtomicUsize::default(),
             writes: AtomicUsize::default(),
             gate: Mutex::default(),
+            write_gate: Mutex::default(),
         }))
     }
 
@@ -67,6 +70,13 @@ impl FlakyStore {
     pub(crate) fn hold_next(&self, when: When) -> Arc<Notify> {
         let go = Arc::<Notify>::default();
         *self.0.gate.lock().unwrap() = Some((when, Arc::clone(&go)));
+        go
+    }
+
+    /// Holds up the next write of this purpose, before it takes effect, until it is notified.
+    pub(crate) fn hold_next_write(&self, purpose: Purpose) -> Arc<Notify> {
+        let go = Arc::<Notify>::default();
+        *self.0.write_gate.lock().unwrap() = Some((purpose, Arc::clone(&go)));
         go
     }
 
@@ -105,9 +115,23 @@ impl FlakyStore {
         self.0.keys.lock().unwrap().insert(key.clone());
     }
 
+    fn pass_write<'a, T: Send + 'a>(
+        &'a self,
+        key: &StoreKey,
+        operation: impl FnOnce(&'a MemoryStore) -> StoreFuture<'a, T> + Send + 'a,
+    ) -> StoreFuture<'a, T> {
+        let held = self.0.write_gate.lock().unwrap().take_if(|(held, _)| *held == key.purpose());
+        let Some((_, go)) = held else { return self.pass(operation) };
+        async move {
+            go.notified().await;
+            self.pass(operation).await
+        }
+        .boxed()
+    }
+
     fn pass<'a, T: Send + 'a>(
         &'a self,
-        operation: impl FnOnce(&'a MemoryStore) -> StoreFuture<'a, T>,
+        operation: impl FnOnce(&'a MemoryStore) -> StoreFuture<'a, T> + Send + 'a,
     ) -> StoreFuture<'a, T> {
         let one_less = |left: usize| left.checked_sub(1);
         let fails = self.0.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
@@ -115,14 +139,14 @@ impl FlakyStore {
             let refused = Err(StoreError::Unavailable("switched off by the test".into()));
             return std::future::ready(refused).boxed();
         }
-        let operation = operation(&self.0.store);
         let gate = self.0.gate.lock().unwrap().take();
-        let Some((when, go)) = gate else { return operation };
+        let Some((when, go)) = gate else { return operation(&self.0.store) };
         async move {
             if matches!(when, When::BeforeIt) {
                 go.notified().await;
             }
-            let done = operation.await;
+            // The memory store does its work when it is called.
+            let done = operation(&self.0.store).await;
             if matches!(when, When::AfterIt) {
                 go.notified().await;
             }
@@ -135,7 +159,7 @@ impl FlakyStore {
 impl SharedStore for FlakyStore {
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
         self.0.reads.fetch_add(1, Ordering::SeqCst);
-        self.pass(|store| store.get(key))
+        self.pass(move |store| store.get(key))
     }
 
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
@@ -143,7 +167,7 @@ impl SharedStore for FlakyStore {
             return std::future::ready(Err(full(key))).boxed();
         }
         self.note(key, &value);
-        self.pass(|store| store.put(key, value, ttl))
+        self.pass_write(key, move |store| store.put(key, value, ttl))
     }
 
     fn put_if_absent<'a>(
@@ -156,7 +180,7 @@ impl SharedStore for FlakyStore {
             return std::future::ready(Err(full(key))).boxed();
         }
         self.note(key, &value);
-        self.pass(|store| store.put_if_absent(key, value, ttl))
+        self.pass_write(key, move |store| store.put_if_absent(key, value, ttl))
     }
 
     fn replace_if<'a>(
@@ -170,12 +194,12 @@ impl SharedStore for FlakyStore {
             return std::future::ready(Err(full(key))).boxed();
         }
         self.note(key, &value);
-        self.pass(|store| store.replace_if(key, expected, value, ttl))
+        self.pass_write(key, move |store| store.replace_if(key, expected, value, ttl))
     }
 
     fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
         self.0.writes.fetch_add(1, Ordering::SeqCst);
-        self.pass(|store| store.remove_if(key, expected))
+        self.pass(move |store| store.remove_if(key, expected))
     }
 
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
@@ -183,11 +207,11 @@ impl SharedStore for FlakyStore {
             return std::future::ready(Err(full(log))).boxed();
         }
         self.0.keys.lock().unwrap().insert(log.clone());
-        self.pass(|store| store.append(log, entry, ttl))
+        self.pass(move |store| store.append(log, entry, ttl))
     }
 
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
-        self.pass(|store| store.read_since(log, cursor))
+        self.pass(move |store| store.read_since(log, cursor))
     }
 }
 

@@ -637,6 +637,35 @@ async fn shutdown_waits_for_a_result_that_the_store_has_not_taken() {
 }
 
 #[tokio::test]
+async fn a_generation_that_is_marked_late_hides_no_newer_one() {
+    let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let [first, second] = replicas_of(&world, &store, false);
+    let mut browser = Browser::new(&first, &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    world.advance(301);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    let old = browser.clone();
+    // One replica is slow to mark the first refresh; the other marks the second one.
+    let late = store.hold_next_write(Purpose::Generation);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    settle().await;
+    world.advance(301);
+    let mut browser = browser.at(&second);
+    for _ in 0..2 {
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        settle().await;
+    }
+    late.notify_one();
+    settle().await;
+    // The result has expired, and the environment no longer accepts the older token.
+    world.advance(24 * 60 * 60 + 1);
+    assert_eq!(old.at(&first).fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(world.sandbox.refreshes(), 2, "the older token is not spent again");
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn r8_a_logout_that_the_store_missed_is_told_when_it_is_back() {
     let replicas = Replicas::new();
     for path in ["/own", "/own/cookie"] {

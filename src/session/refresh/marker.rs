@@ -8,19 +8,30 @@ use super::super::Sessions;
 use super::super::record::SessionRecord;
 use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
 
+/// Other replicas may change the marker first, so many times.
+const MAX_TRIES: usize = 4;
+
 impl Sessions {
     /// Notes that a session has reached the generation of this record; `false` if that was noted
     /// before. A session in the shared store has its generation there.
+    ///
+    /// The marker only grows: with a lower one, a spent token would be spent again.
     pub(super) async fn mark_generation(&self, record: &SessionRecord) -> Result<bool, StoreError> {
-        if record.is_stored()
-            || self.marked_generation(record.id()).await? >= Some(record.generation())
-        {
+        if record.is_stored() {
             return Ok(false);
         }
-        let value = Bytes::from(record.generation().to_string());
-        in_time(self.0.store.put(&self.marker_key(record.id()), value, self.left_of(record)))
-            .await?;
-        Ok(true)
+        let key = self.marker_key(record.id());
+        for _ in 0..MAX_TRIES {
+            let seen = in_time(self.0.store.get(&key)).await?;
+            if seen.as_deref().and_then(decode) >= Some(record.generation()) {
+                return Ok(false);
+            }
+            let value = Bytes::from(record.generation().to_string());
+            if self.compare_and_set(&key, seen, value, self.left_of(record)).await? {
+                return Ok(true);
+            }
+        }
+        Err(StoreError::Unavailable("other replicas keep changing the session's generation".into()))
     }
 
     /// Whether a session is known to have got beyond this generation.
@@ -29,15 +40,15 @@ impl Sessions {
         id: &str,
         generation: u32,
     ) -> Result<bool, StoreError> {
-        Ok(self.marked_generation(id).await? > Some(generation))
-    }
-
-    async fn marked_generation(&self, id: &str) -> Result<Option<u32>, StoreError> {
         let marked = in_time(self.0.store.get(&self.marker_key(id))).await?;
-        Ok(marked.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok()))
+        Ok(marked.as_deref().and_then(decode) > Some(generation))
     }
 
     fn marker_key(&self, id: &str) -> StoreKey {
         self.store_key(Purpose::Generation, id)
     }
+}
+
+fn decode(marker: &[u8]) -> Option<u32> {
+    std::str::from_utf8(marker).ok()?.parse().ok()
 }

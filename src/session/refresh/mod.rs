@@ -208,6 +208,21 @@ impl Sessions {
     pub(super) fn standing_key(&self, id: &str) -> StoreKey {
         self.store_key(Purpose::Refresh, id)
     }
+
+    /// Sets a value of the store if it still is `seen`; returns whether it did.
+    async fn compare_and_set(
+        &self,
+        key: &StoreKey,
+        seen: Option<Bytes>,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let store = &self.0.store;
+        match seen {
+            None => in_time(store.put_if_absent(key, value, ttl)).await,
+            Some(seen) => in_time(store.replace_if(key, seen, value, ttl)).await,
+        }
+    }
 }
 
 impl Session {
@@ -277,20 +292,6 @@ impl<'a> Refresher<'a> {
 }
 
 impl Refresher<'_> {
-    async fn compare_and_set(
-        &self,
-        key: &StoreKey,
-        seen: Option<Bytes>,
-        value: Bytes,
-        ttl: Duration,
-    ) -> Result<bool, StoreError> {
-        let store = &self.sessions.0.store;
-        match seen {
-            None => in_time(store.put_if_absent(key, value, ttl)).await,
-            Some(seen) => in_time(store.replace_if(key, seen, value, ttl)).await,
-        }
-    }
-
     /// Publishes a result that the store has not taken; `false` where that is to be tried again.
     async fn publish(&self, newest: Sealed) -> bool {
         let Ok(seen) = self.read().await else { return false };
@@ -354,7 +355,7 @@ impl World for Refresher<'_> {
             }
             Entry::Newest(_) => left,
         };
-        self.compare_and_set(&self.key, seen, entry.encode(), ttl).await
+        self.sessions.compare_and_set(&self.key, seen, entry.encode(), ttl).await
     }
 
     async fn set_lease(
@@ -363,7 +364,7 @@ impl World for Refresher<'_> {
         lease: Bytes,
         ttl: Duration,
     ) -> Result<bool, StoreError> {
-        self.compare_and_set(&self.lease_key, seen, lease, ttl).await
+        self.sessions.compare_and_set(&self.lease_key, seen, lease, ttl).await
     }
 
     async fn read_lease(&self) -> Result<Option<Bytes>, StoreError> {
