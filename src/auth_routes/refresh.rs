@@ -13,8 +13,9 @@ use crate::session::{Cookie, Found, Renewal, Settled};
 /// pages that want changed roles at once, or that keep a session alive. Answers 204 with the new
 /// cookie, 401 when the session has ended, 503 when the environment does not answer.
 ///
-/// A session is refreshed at most once in ten seconds: further calls, on whichever replica, get the
-/// result of the last refresh.
+/// A session is refreshed on request at most once in ten seconds: further calls within that time,
+/// on whichever replica, get the same result. A refresh because the token was about to expire does
+/// not count.
 #[derive(Clone, Debug)]
 pub struct Refresh(Route);
 

@@ -7,8 +7,8 @@
 //! entry   (none) ──publish──▶ Newest{g+1} ──publish──▶ Newest{g+2} …    one per session, replaced
 //!            └───────────────────┴──▶ Ended    invalid_grant, or the session was logged out
 //!
-//! lease   (none) ──acquire──▶ Held ──▶ Refreshed (10 s) | Failed (1 s)
-//!            ▲                  └── the holder has died: 18 s
+//! lease   (none) ──acquire──▶ Held ──▶ Refreshed (on request; 10 s) | Failed (1 s)
+//!            ▲                  └── released, or the holder has died: 18 s
 //! ```
 //!
 //! `g` is the generation of a session: how often it was refreshed. The lease decides who calls the
@@ -85,7 +85,7 @@ pub(super) enum Lease {
     },
     /// The last refresh has failed a moment ago.
     Failed,
-    /// The last refresh has succeeded a moment ago.
+    /// A refresh on request has succeeded a moment ago.
     Refreshed,
 }
 
@@ -377,11 +377,11 @@ impl<W: World> Refresher<'_, W> {
             return State::Wait;
         }
         match self.world.set(seen.clone(), &entry).await {
-            Ok(true) if is_refused => State::Release(outcome),
-            Ok(true) => {
+            Ok(true) if !is_refused && self.trigger == Trigger::Requested => {
                 drop(self.end_lease(Lease::Refreshed, REQUEST_INTERVAL).await);
                 State::Done(outcome)
             }
+            Ok(true) => State::Release(outcome),
             Ok(false) => State::Overtaken { exchanged },
             Err(_) if self.world.retry().await => State::Publish { seen, exchanged },
             Err(_) => self.give_up(exchanged).await,

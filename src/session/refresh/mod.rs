@@ -103,7 +103,8 @@ impl Sessions {
     }
 
     /// Renews a session's tokens whatever their age, at most once in ten seconds on all replicas;
-    /// within that time the result is that of the last refresh.
+    /// within that time the result is the same. A refresh that was due does not count: it may have
+    /// begun before what the app wants to see was changed.
     pub(crate) fn renew_on_request(&self, session: &Session) -> Renewing {
         let is_idle = self.is_over(session);
         self.renew_for(session, if is_idle { Trigger::Idle } else { Trigger::Requested })
