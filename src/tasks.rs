@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep, timeout};
 /// How long a write that fails is tried again.
 const RETRY_FOR: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Short against the time in which the environment still accepts a spent refresh token.
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 const SHUTDOWN_RETRY: Duration = Duration::from_millis(100);
 
 /// The background tasks of one component. Clones share them.
@@ -42,7 +44,7 @@ impl Tasks {
     }
 
     /// Repeats `attempt` in the background until it returns `true`, for about a minute. The
-    /// intervals grow, and shrink to a fraction of a second at shutdown.
+    /// intervals grow to a few seconds, and shrink to a fraction of a second at shutdown.
     pub(crate) fn retry<F>(
         &self,
         name: &'static str,
@@ -63,7 +65,7 @@ impl Tasks {
                 if attempt().await {
                     return;
                 }
-                interval *= 2;
+                interval = (interval * 2).min(MAX_RETRY_INTERVAL);
             }
         }));
     }
@@ -163,7 +165,7 @@ mod tests {
         let tasks = Tasks::default();
         retry(&tasks, usize::MAX);
         sleep(Duration::from_secs(120)).await;
-        assert_eq!(attempts.swap(0, Ordering::SeqCst), 6);
+        assert_eq!(attempts.swap(0, Ordering::SeqCst), 14);
         assert_eq!(tasks.shutdown(Duration::ZERO).await, Ok(()));
 
         let tasks = Tasks::default();

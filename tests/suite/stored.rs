@@ -636,6 +636,31 @@ async fn shutdown_waits_for_a_result_that_the_store_has_not_taken() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_result_that_the_store_missed_is_published_before_an_older_token_is_refused() {
+    for seconds in [5, 10, 20, 40, 55] {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let apps = replicas_of(&world, &store, false);
+        let mut browser = Browser::new(&apps[0], &world.sandbox);
+        browser.log_in(&world.sandbox, JANE).await;
+        world.advance(301);
+        store.refuse(Some(Purpose::Refresh));
+        let lost = browser.clone().fetch("/me").await;
+        assert_eq!(lost.status(), StatusCode::OK);
+        for second in 0..seconds + 6 {
+            if second == seconds {
+                store.refuse(None);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            world.advance(1);
+        }
+        let answer = browser.at(&apps[1]).fetch("/me").await;
+        assert_eq!(answer.status(), StatusCode::OK, "{seconds} s: {}", answer.text());
+        assert_eq!(world.sandbox.refreshes(), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_generation_that_is_marked_late_hides_no_newer_one() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
