@@ -43,17 +43,25 @@ impl Tasks {
         })
     }
 
-    /// Repeats `attempt` in the background until it returns `true`, for about a minute. The
-    /// intervals grow to a few seconds, and shrink to a fraction of a second at shutdown.
-    pub(crate) fn retry<F>(
+    /// Spawns a task that repeats `attempt`, see [`repeat`](Self::repeat).
+    pub(crate) fn retry<F>(&self, name: &'static str, attempt: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = bool> + Send,
+    {
+        drop(self.spawn(name, self.repeat(attempt)));
+    }
+
+    /// Repeats `attempt` until it returns `true`, for about a minute. The intervals grow to a few
+    /// seconds, and shrink to a fraction of a second at shutdown.
+    pub(crate) fn repeat<F>(
         &self,
-        name: &'static str,
         mut attempt: impl FnMut() -> F + Send + 'static,
-    ) where
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
         F: Future<Output = bool> + Send,
     {
         let mut state = self.0.subscribe();
-        drop(self.spawn(name, async move {
+        async move {
             let started = Instant::now();
             let mut interval = FIRST_RETRY;
             while started.elapsed() < RETRY_FOR {
@@ -67,7 +75,7 @@ impl Tasks {
                 }
                 interval = (interval * 2).min(MAX_RETRY_INTERVAL);
             }
-        }));
+        }
     }
 
     /// Waits until no task is running.

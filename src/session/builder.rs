@@ -16,6 +16,7 @@ use super::{
 };
 use crate::body_limits::BodyLimits;
 use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::flight::Flights;
 use crate::oauth::DEFAULT_SCOPES;
 use crate::origin::check_address;
 use crate::scalekit::Scalekit;
@@ -463,6 +464,7 @@ impl SessionsBuilder {
                     ),
                     scope,
                     store,
+                    late_revocations: Flights::tracked(&tasks, "revocation"),
                     tasks,
                 }))
             },

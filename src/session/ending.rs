@@ -97,7 +97,8 @@ impl Sessions {
     }
 
     pub(super) async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
-        self.0.revocations.revoke(revoked, self.longest_lifetime()).await
+        let revoked = self.0.revocations.revoke(revoked, self.longest_lifetime()).await;
+        self.publish_late(revoked)
     }
 
     /// Ends what the environment says has ended at that time. It is compared with when the
@@ -109,7 +110,23 @@ impl Sessions {
         revoked: Revoked<'_>,
     ) -> Result<(), StoreError> {
         let until = ended_at.unix_timestamp();
-        self.0.revocations.revoke_issued_until(until, revoked, self.longest_lifetime()).await
+        let lifetime = self.longest_lifetime();
+        let revoked = self.0.revocations.revoke_issued_until(until, revoked, lifetime).await;
+        self.publish_late(revoked)
+    }
+
+    /// Has what the store missed published in the background.
+    fn publish_late(&self, revoked: Result<(), StoreError>) -> Result<(), StoreError> {
+        if revoked.is_err() {
+            let revocations = self.0.revocations.clone();
+            drop(self.0.late_revocations.join((), || {
+                self.0.tasks.repeat(move || {
+                    let revocations = revocations.clone();
+                    async move { revocations.publish_again().await }
+                })
+            }));
+        }
+        revoked
     }
 
     /// How long a session can be alive, whatever happens to the wall clock.

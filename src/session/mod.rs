@@ -87,6 +87,7 @@ use self::revocation::{Revocable, Revocations};
 use self::stored::StoredSessions;
 use crate::body_limits::BodyLimits;
 use crate::challenge::ChallengeContext;
+use crate::flight::Flights;
 use crate::origin::{Initiator, initiator};
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
@@ -126,6 +127,8 @@ struct Inner {
     /// How long the result of a refresh is kept once a browser has it.
     refresh_retention: std::time::Duration,
     revocations: Revocations,
+    /// Revocations that the store has missed.
+    late_revocations: Flights<(), ()>,
     tasks: Tasks,
 }
 

@@ -281,6 +281,11 @@ impl Revocations {
         self.0.revoke(revoked, Some(issued_until), lifetime).await
     }
 
+    /// Publishes what the store has missed; `false` where that failed again.
+    pub(super) async fn publish_again(&self) -> bool {
+        self.0.publish_again().await.is_ok()
+    }
+
     /// The position for a session that begins now; what is known here if the store does not respond.
     pub(super) async fn position(&self) -> RecordedPosition {
         let counted = if self.0.has_peers {

@@ -691,6 +691,24 @@ async fn a_generation_that_is_marked_late_hides_no_newer_one() {
 }
 
 #[tokio::test]
+async fn shutdown_publishes_a_logout_that_the_store_missed() {
+    for in_cookie in [false, true] {
+        let replicas = Replicas::new();
+        let path = if in_cookie { "/own/cookie" } else { "/own" };
+        let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
+        browser.post(path).await;
+        let copy = browser.clone();
+        replicas.store.set_down(true);
+        assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
+        replicas.store.set_down(false);
+        let limit = Duration::from_secs(5);
+        assert_eq!(replicas.sessions[0].shutdown(limit).await, Ok(()));
+        replicas.world.advance(2);
+        assert_eq!(replicas.status(1, &copy).await, StatusCode::UNAUTHORIZED, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn r8_a_logout_that_the_store_missed_is_told_when_it_is_back() {
     let replicas = Replicas::new();
     for path in ["/own", "/own/cookie"] {
