@@ -49,6 +49,8 @@ enum Event {
     LogOut,
     /// A replica is killed.
     Crash(usize),
+    /// Another replica, whose lease has expired, publishes the result of the first refresh.
+    RefreshedElsewhere,
 }
 
 /// How the token endpoint behaves in a run.
@@ -78,6 +80,9 @@ struct Setup {
     reads_are_stale: bool,
     /// The store takes no results of refreshes.
     takes_no_results: bool,
+    /// The marker of the newest generation is read and written in steps of their own. Everywhere,
+    /// that would make the runs too many.
+    marks_are_steps: bool,
     /// Nothing happens between an attempt to acquire the lease and reading it, nor between a result
     /// and the release of the lease: for runs that were too many otherwise.
     is_coarse: bool,
@@ -92,6 +97,7 @@ impl Setup {
             published: None,
             reads_are_stale: false,
             takes_no_results: false,
+            marks_are_steps: events.contains(&Event::ResultExpires),
             is_coarse: false,
         }
     }
@@ -115,6 +121,12 @@ struct Shared {
     spent_before: Option<u32>,
     /// Tokens that the environment has seen.
     spent: BTreeSet<u32>,
+    /// A token was spent by an actor without the lease, or the lease has expired since.
+    spent_without_lease: bool,
+    /// The newest generation that was published.
+    published: u32,
+    /// An older result has replaced a newer one.
+    went_back: bool,
     /// The newest generation that a response has had.
     delivered: u32,
     result_expired: bool,
@@ -158,6 +170,10 @@ fn sealed(generation: u32) -> String {
     format!("session {generation}")
 }
 
+fn published(generation: u32) -> Bytes {
+    Entry::Newest(Sealed { generation, sealed: sealed(generation), presented: false }).encode()
+}
+
 impl Replica {
     /// A step of its own, unless the steps are coarse.
     async fn small_turn(&self) {
@@ -182,7 +198,6 @@ impl Replica {
     }
 
     async fn act(&self) -> Option<Outcome> {
-        let owner = format!("{:?} {:p}", self.actor, self);
         let trigger = match self.actor {
             Actor::Due(_) => Trigger::Due,
             Actor::Requested(_) => Trigger::Requested,
@@ -191,13 +206,16 @@ impl Replica {
                 return None;
             }
         };
-        Some(refresh(self, self.generation(), &owner, trigger).await)
+        Some(refresh(self, self.generation(), &self.owner(), trigger).await)
     }
 
-    /// Whether the newer generations are a step of their own, to be interrupted. Everywhere, it
-    /// would make the runs too many.
-    fn marks(&self) -> bool {
-        self.setup.events.contains(&Event::ResultExpires)
+    fn owner(&self) -> String {
+        format!("{:?} {:p}", self.actor, self)
+    }
+
+    fn holds_lease(&self, shared: &Shared) -> bool {
+        let lease = shared.lease.as_deref().and_then(Lease::decode);
+        lease == Some(Lease::Held { owner: self.owner() })
     }
 }
 
@@ -219,6 +237,10 @@ impl World for Replica {
         let same = shared.entry == seen;
         if same {
             shared.entry = Some(entry.encode());
+            if let Entry::Newest(newest) = entry {
+                shared.went_back |= newest.generation < shared.published;
+                shared.published = newest.generation;
+            }
         }
         Ok(same)
     }
@@ -259,7 +281,7 @@ impl World for Replica {
     }
 
     async fn stored(&self) -> Result<Stored, StoreError> {
-        if self.marks() {
+        if self.setup.marks_are_steps {
             self.turn().await;
         }
         let mut shared = self.shared.lock().unwrap();
@@ -287,6 +309,7 @@ impl World for Replica {
                 Environment::FailsOnce if first => Exchanged::Failed,
                 environment => {
                     let is_new = shared.spent.insert(self.generation());
+                    shared.spent_without_lease |= is_new && !self.holds_lease(&shared);
                     match environment {
                         Environment::SpendsOnce if !is_new => Exchanged::Refused,
                         Environment::LosesFirstAnswer if first => Exchanged::Failed,
@@ -303,7 +326,7 @@ impl World for Replica {
     fn keep_unpublished(&self, _: Sealed) {}
 
     async fn mark_spent(&self, generation: u32) -> Result<bool, StoreError> {
-        if self.marks() {
+        if self.setup.marks_are_steps {
             self.turn().await;
         }
         let mut shared = self.shared.lock().unwrap();
@@ -355,10 +378,10 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
     const MAX_STEPS: usize = 120;
     let mut shared = Shared::default();
     if let Some(generation) = setup.published {
-        let newest = Sealed { generation, sealed: sealed(generation), presented: false };
-        shared.entry = Some(Entry::Newest(newest).encode());
+        shared.entry = Some(published(generation));
         shared.spent = (0..generation).collect();
         shared.delivered = generation;
+        shared.published = generation;
     }
     let shared = Arc::new(Mutex::new(shared));
     let outcomes = Rc::new(RefCell::new(vec![None; setup.actors.len()]));
@@ -420,7 +443,10 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
         let event = left.remove(choice - ready.len());
         let mut shared = shared.lock().unwrap();
         match event {
-            Event::LeaseExpires => shared.lease = None,
+            Event::LeaseExpires => {
+                shared.lease = None;
+                shared.spent_without_lease |= shared.calls > 0;
+            }
             Event::ResultExpires => {
                 if shared.newest().is_some_and(|newest| newest.presented) {
                     shared.entry = None;
@@ -433,6 +459,13 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
                 shared.logged_out = true;
             }
             Event::Crash(id) => tasks[id] = None,
+            Event::RefreshedElsewhere => {
+                if shared.entry.is_none() {
+                    shared.entry = Some(published(1));
+                    shared.spent.insert(0);
+                    (shared.published, shared.delivered) = (1, 1);
+                }
+            }
         }
     }
     assert!(widths.len() < MAX_STEPS, "an endless run: {choices:?}");
@@ -449,8 +482,10 @@ fn explore(setup: &Setup, check: impl Fn(&[Option<Outcome>], &Shared)) -> usize 
     loop {
         let Run { outcomes, shared, widths } = run(setup, &choices);
         runs += 1;
-        let checked =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&outcomes, &shared)));
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            assert!(!shared.went_back);
+            check(&outcomes, &shared);
+        }));
         if let Err(panic) = checked {
             eprintln!("choices: {choices:?}\noutcomes: {outcomes:?}\n{shared:?}");
             std::panic::resume_unwind(panic);
@@ -543,6 +578,17 @@ fn a_lease_that_expires_early_loses_nothing() {
 }
 
 #[test]
+fn a_refusal_ends_no_session_whose_token_was_spent_under_the_lease() {
+    let events = [Event::LeaseExpires];
+    let setup = Setup::new(&[OLD; 2], Environment::SpendsOnce, &events).coarse();
+    explore(&setup, |outcomes, shared| {
+        if !shared.spent_without_lease {
+            ends_nothing(outcomes, shared);
+        }
+    });
+}
+
+#[test]
 fn a_session_that_was_logged_out_stays_so_whatever_is_refreshed_meanwhile() {
     let stays_ended = |_: &[Option<Outcome>], shared: &Shared| {
         if shared.logged_out {
@@ -594,6 +640,13 @@ fn the_result_expires_only_after_its_cookie_was_presented_and_then_harms_no_newe
         assert_ne!(shared.entry, Some(Entry::Ended.encode()));
         assert_eq!(shared.calls, 1);
     });
+    // A cookie from before the newest one is presented late.
+    let late = Setup { actors: vec![OLD, Actor::Present(1), Actor::Present(2)], ..setup.clone() };
+    explore(&late.published(2), |outcomes, shared| {
+        let is_beyond = outcomes[0] == Some(Outcome::Beyond) && shared.result_expired;
+        assert!(got(&outcomes[0], 2) || is_beyond);
+        assert_eq!(shared.calls, 0);
+    });
     // From the beginning, with a refresh that is still under way when its cookie arrives.
     let setup = Setup { actors: vec![OLD, OLD, Actor::Present(1)], ..setup }.coarse();
     explore(&setup, |outcomes, shared| {
@@ -607,12 +660,26 @@ fn the_result_expires_only_after_its_cookie_was_presented_and_then_harms_no_newe
 }
 
 #[test]
-fn a_presented_cookie_publishes_the_result_that_the_store_had_not_taken() {
+fn a_result_that_is_published_and_presented_during_a_refresh_is_found() {
     let actors = [OLD, Actor::Present(1)];
-    let mut setup = Setup::new(&actors, Environment::SpendsOnce, &[]);
+    let events = [Event::RefreshedElsewhere];
+    let mut setup = Setup::new(&actors, Environment::SpendsOnce, &events);
+    setup.marks_are_steps = true;
+    explore(&setup, |outcomes, shared| {
+        ends_nothing(outcomes, shared);
+        assert!(got(&outcomes[0], 1));
+    });
+}
+
+#[test]
+fn a_presented_cookie_publishes_the_result_that_the_store_had_not_taken() {
+    let actors = [OLD, OLD, Actor::Present(1)];
+    let mut setup = Setup::new(&actors, Environment::SpendsOnce, &[]).coarse();
     setup.takes_no_results = true;
     explore(&setup, |outcomes, shared| {
-        assert!(got(&outcomes[0], 1));
+        assert!(outcomes[..2].iter().any(|outcome| got(outcome, 1)));
+        // Until then the lease keeps the other one from spending the token again.
+        assert_eq!(shared.calls, 1);
         let newest = shared.newest().unwrap();
         assert_eq!((newest.generation, newest.presented), (1, true));
     });
@@ -633,6 +700,19 @@ fn requests_for_a_refresh_share_its_result_for_a_while() {
         assert!(got(&outcomes[1], 2));
         assert_eq!(shared.calls, 1);
     });
+}
+
+#[test]
+fn a_refusal_that_cannot_be_published_ends_no_session() {
+    let mut setup = Setup::new(&[OLD], Environment::Refuses, &[]);
+    setup.takes_no_results = true;
+    explore(&setup, |outcomes, _| assert_eq!(outcomes[0], UNAVAILABLE));
+}
+
+#[test]
+fn a_refresh_that_fails_before_the_exchange_leaves_no_lease() {
+    let setup = Setup::new(&[OLD], Environment::Answers, &[Event::StoreFails]);
+    explore(&setup, |_, shared| assert!(shared.calls > 0 || shared.lease.is_none()));
 }
 
 #[test]
