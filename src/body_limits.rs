@@ -189,8 +189,11 @@ impl HeldBody {
     /// Takes the bytes back; `None` if they were dropped to make room.
     pub(crate) fn take(&self) -> Option<Vec<u8>> {
         let mut state = self.all.lock();
-        let bytes = state.bodies.remove(&self.number)?.bytes;
+        let UnfinishedBody { bytes, waker } = state.bodies.remove(&self.number)?;
         state.bytes -= bytes.capacity();
+        drop(state);
+        // Foreign code, which may drop other bodies.
+        drop(waker);
         Some(bytes)
     }
 }

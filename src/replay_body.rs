@@ -284,7 +284,8 @@ where
 mod tests {
     use std::collections::VecDeque;
     use std::convert::Infallible;
-    use std::task::{Waker, ready};
+    use std::sync::{Arc, Mutex};
+    use std::task::{Wake, Waker, ready};
 
     use futures::StreamExt as _;
     use futures::channel::mpsc;
@@ -416,6 +417,32 @@ mod tests {
         sender.unbounded_send(Bytes::from("x")).unwrap();
         drop(sender);
         assert!(matches!(fill(&mut body, &limits), Poll::Ready(Ok(whole)) if whole.len() == 1000));
+    }
+
+    /// A waker that owns another body.
+    struct OwningWaker(#[expect(dead_code)] Mutex<ReplayBody<Announced>>);
+
+    impl Wake for OwningWaker {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[tokio::test]
+    async fn a_waker_that_drops_another_body_is_dropped_outside_of_the_lock() {
+        let limits = BodyLimits::new();
+        let unfinished = || {
+            let (sender, body) = announced(10);
+            sender.unbounded_send(Bytes::from("x")).unwrap();
+            (sender, body)
+        };
+        let (_owned_sender, mut owned) = unfinished();
+        assert!(fill(&mut owned, &limits).is_pending());
+        let waker = Waker::from(Arc::new(OwningWaker(Mutex::new(owned))));
+        let (sender, mut body) = unfinished();
+        assert!(body.poll_fill(&mut Context::from_waker(&waker), &limits).is_pending());
+        drop((waker, sender));
+        assert_eq!(limits.unfinished_bytes(), 2);
+        drop(body);
+        assert_eq!(limits.unfinished_bytes(), 0);
     }
 
     #[test]
