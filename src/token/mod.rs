@@ -11,7 +11,9 @@
 //!    expected, `exp` is there and not reached (5 s of leeway), `nbf` and `iat` are at most 60 s
 //!    ahead. A null claim is an absent one; any other wrong JSON type is an error.
 //! 4. It is an access token: not an ID token, not the launch token of an IdP-initiated login, not
-//!    a logout token.
+//!    a logout token. A token of a Scalekit environment whose `aud` contains a client (the app's
+//!    own, or the token's `azp` or `client_id`) must have a `jti` that begins with `tkn_`: without
+//!    it, nothing tells an access token from an ID token.
 //!
 //! What was verified once is remembered until it expires or its key leaves the set.
 //!

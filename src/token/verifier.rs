@@ -165,7 +165,7 @@ pub(crate) struct Expectations {
     pub(crate) audiences: Option<Vec<String>>,
     /// Empty: any.
     pub(crate) client_ids: Vec<String>,
-    /// The audience of the environment's ID tokens.
+    /// The audience of the app's own ID tokens, on verifiers of its environment.
     pub(crate) id_token_audience: Option<String>,
     /// The claims that may name the organization, first one first.
     pub(crate) organization_claims: Vec<&'static str>,
@@ -192,12 +192,15 @@ impl Expectations {
             return Err(TokenError::Kind);
         }
         let audiences = claims.audiences()?;
-        // An ID token need not have a hash or a nonce. Its `jti`, if any, is not that of a token.
-        if let Some(shared) = &self.id_token_audience
-            && audiences.iter().any(|found| found == shared)
-            && !claims.text("jti")?.is_some_and(|id| id.starts_with("tkn_"))
-        {
-            return Err(TokenError::Kind);
+        // An ID token is for the client that it was issued to, and need not have a hash or a nonce.
+        // Its `jti`, if any, is not that of a token.
+        if let Some(own) = &self.id_token_audience {
+            let clients = [Some(own.as_str()), claims.text("azp")?, claims.text("client_id")?];
+            if audiences.iter().any(|found| clients.contains(&Some(*found)))
+                && !claims.text("jti")?.is_some_and(|id| id.starts_with("tkn_"))
+            {
+                return Err(TokenError::Kind);
+            }
         }
         if let Some(expected) = &self.audiences
             && !audiences.iter().any(|found| expected.iter().any(|allowed| allowed == found))

@@ -1,7 +1,7 @@
 //! Which of Scalekit's tokens pass as access tokens: the documented claims of each kind.
 
 use serde_json::{Map, Value};
-use tower_scalekit::sandbox::TokenFault;
+use tower_scalekit::sandbox::{TokenDraft, TokenFault};
 use tower_scalekit::token::{TokenError, TokenVerifier};
 use tower_scalekit::{Sandbox, Scalekit};
 
@@ -86,6 +86,34 @@ async fn an_id_token_without_hashes_and_nonce_is_no_access_token_whatever_else_i
         let token = sandbox.sign_draft(&draft);
         for verifier in [&named, &any] {
             assert_eq!(verifier.verify(&token).await.unwrap_err(), TokenError::Kind, "{value}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_id_token_of_another_client_is_no_access_token_for_that_client() {
+    let sandbox = sandbox_builder().build();
+    let scalekit = sandbox.scalekit();
+    for client in ["skc_2", "m2m_2"] {
+        let named = scalekit.token_verifier().audience(client).build().unwrap();
+        let any = scalekit.token_verifier().any_audience().build().unwrap();
+        let issued_to_client = |mut draft: TokenDraft, without: &str| {
+            draft.claims.insert("aud".into(), [client].as_slice().into());
+            draft.claims.insert("azp".into(), client.into());
+            draft.claims.insert("client_id".into(), client.into());
+            draft.claims.remove(without);
+            sandbox.sign_draft(&draft)
+        };
+        for without in ["azp", "client_id"] {
+            let mut draft = sandbox.id_token_draft(JANE, None);
+            TokenFault::MissingHashesAndNonce.apply(&mut draft);
+            let id_token = issued_to_client(draft, without);
+            let access_token = issued_to_client(sandbox.access_token_draft(JANE), without);
+            for verifier in [&named, &any] {
+                let error = verifier.verify(&id_token).await.unwrap_err();
+                assert_eq!(error, TokenError::Kind, "{client} {without}");
+                assert!(verifier.verify(&access_token).await.is_ok(), "{client} {without}");
+            }
         }
     }
 }
