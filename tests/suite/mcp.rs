@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::routing::any;
 use bytes::Bytes;
 use futures::stream;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
@@ -490,6 +490,37 @@ async fn requests_without_an_operation_need_a_principal_only_and_defaults_cover_
         assert_eq!(send(&world.app, without_token).await.status(), StatusCode::UNAUTHORIZED);
     }
     assert!(RequireMcpScope::new().tool("a", ["b c"]).check().is_err());
+}
+
+#[tokio::test]
+async fn an_offer_to_upgrade_to_http2_does_not_reach_a_server_that_could_accept_it() {
+    let upgrade = |headers: HeaderMap| async move {
+        let names = ["upgrade", "http2-settings"].map(|name| headers.contains_key(name));
+        format!("{names:?}")
+    };
+    let world = World::with(|_| {
+        Router::new()
+            .route("/mcp", any(upgrade))
+            .layer(RequireMcpScope::new().tool("list", ["todo:read"]))
+    });
+    let (reader, nobody) = (world.token("todo:read", |_| {}), world.token("", |_| {}));
+    for (method, body, token, upgrade, expected) in [
+        (Method::POST, call("list"), &reader, "h2c", "[false, false]"),
+        (Method::GET, String::new(), &nobody, "H2C", "[false, false]"),
+        // Those who may do everything may have a tunnel.
+        (Method::GET, String::new(), &reader, "h2c, websocket", "[true, true]"),
+    ] {
+        let authorization = format!("Bearer {token}");
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("connection", "Upgrade, HTTP2-Settings"),
+            ("upgrade", upgrade),
+            ("http2-settings", "AAMAAABkAAQAoAAAAAIAAAAA"),
+        ];
+        let mut request = request(method, "/mcp", &headers);
+        *request.body_mut() = body.into();
+        assert_eq!(send(&world.app, request).await.text(), expected, "{upgrade}");
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,8 @@
 //! Every request needs a principal, also where no scopes are required. `GET`, `HEAD` and `DELETE` with
 //! an empty body carry no operation: they need a principal only. With a body they are read and authorized
 //! like any other request. A request that may become a tunnel (`CONNECT`, or `Upgrade` to a WebSocket)
-//! is allowed only to those who may do everything, because what follows cannot be read.
+//! is allowed only to those who may do everything, because what follows cannot be read. An offer to
+//! upgrade to HTTP/2 (`h2c`) is removed from the request, for the same reason.
 //!
 //! A CORS preflight carries no credentials and is rejected: put the CORS layer outside of the layers
 //! that require them.

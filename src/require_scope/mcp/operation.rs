@@ -62,12 +62,19 @@ pub(super) fn has_no_operation<B>(request: &Request<B>) -> bool {
 }
 
 /// Whether the server may read more from the connection than the body, for instance over a
-/// WebSocket. Some clients offer HTTP/2 on every connection without TLS (`h2c`), which carries
-/// requests only.
+/// WebSocket.
 fn may_become_a_tunnel<B>(request: &Request<B>) -> bool {
+    *request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE)
+}
+
+/// Removes an offer of HTTP/2 (`Upgrade: h2c`), which some clients make on every connection without
+/// TLS. Requests over an accepted one would not be read here (h2c smuggling).
+pub(super) fn decline_http2_upgrade<B>(request: &mut Request<B>) {
     let mut upgrades = request.headers().get_all(header::UPGRADE).iter();
-    *request.method() == Method::CONNECT
-        || upgrades.any(|upgrade| !upgrade.as_bytes().eq_ignore_ascii_case(b"h2c"))
+    if upgrades.all(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"h2c")) {
+        request.headers_mut().remove(header::UPGRADE);
+        request.headers_mut().remove("http2-settings");
+    }
 }
 
 /// The parameter that says what a method does it to.

@@ -6,7 +6,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::future::BodyRead;
-use super::operation::{Operation, has_no_operation, is_readable};
+use super::operation::{Operation, decline_http2_upgrade, has_no_operation, is_readable};
 use super::{RequireMcpScope, ResponseFuture};
 use crate::body::ResponseBody;
 use crate::guard::{Decision, Guarded};
@@ -35,6 +35,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        decline_http2_upgrade(&mut request);
         let Some(decision) = self.config.decide_unread(&mut request) else {
             let wait = BodyRead::new(&self.config);
             let request = request.map(ReplayBody::to_be_read);
