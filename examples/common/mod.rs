@@ -5,17 +5,18 @@
 use std::fmt::Display;
 use std::future::{Future, IntoFuture as _};
 use std::io::{self, IsTerminal as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::process;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Uri;
+use axum::http::{HeaderName, HeaderValue, Uri, header};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tower_http::set_header::SetResponseHeaderLayer;
 use tower_scalekit::env;
 use tower_scalekit::error::ConfigProblem;
 use tower_scalekit::http_client::ReqwestClient;
@@ -83,6 +84,7 @@ impl Setup {
 
     /// Tells where the server is, and serves until SIGTERM or Ctrl-C.
     pub async fn serve(self, app: Router) {
+        let app = with_security_headers(app, self.scalekit.environment_url());
         let stop = stop_signal();
         println!("listening on http://{}", or_exit(1, self.listener.local_addr()));
         if let Some((_, server)) = &self.sandbox {
@@ -117,16 +119,49 @@ pub async fn finish(work: impl Future<Output = Result<(), UnfinishedTasks>>) {
 /// respond.
 pub const SHUTDOWN: Duration = Duration::from_secs(15);
 
+/// Sets the headers that tell browsers what this app's pages may do, on every response that does not
+/// set them itself: no scripts, no frames, in no other site's frame, no guessing of content types,
+/// no addresses to other sites.
+///
+/// `same-origin`, not `no-referrer`: with that, browsers send `Origin: null` with forms, which then
+/// count as another site's.
+pub fn with_security_headers(app: Router, environment_url: &str) -> Router {
+    let policy = content_security_policy(environment_url, "'none'");
+    let set = |name: HeaderName, value: &str| {
+        let value = or_exit(2, HeaderValue::from_str(value));
+        SetResponseHeaderLayer::if_not_present(name, value)
+    };
+    app.layer(set(header::CONTENT_SECURITY_POLICY, &policy))
+        .layer(set(header::REFERRER_POLICY, "same-origin"))
+        .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(set(header::X_FRAME_OPTIONS, "DENY"))
+}
+
+/// The policy of a page that may show these frames. Forms may end at the environment and at identity
+/// providers anywhere: browsers apply `form-action` to the redirects that follow, too.
+pub fn content_security_policy(environment_url: &str, frames: &str) -> String {
+    format!(
+        "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; connect-src 'self'; \
+         frame-src {frames}; form-action 'self' {environment_url} https:; base-uri 'none'; frame-ancestors 'none'"
+    )
+}
+
 /// Whether the variables name an environment, if only by half.
 pub fn is_configured() -> bool {
     SCALEKIT_VARIABLES.iter().any(|name| setting(name).is_some())
 }
 
-/// A sandbox on a free port that knows the addresses of an app here.
+/// A sandbox on a free port that knows the addresses of an app here. Ends the process with code 2
+/// where others could reach the app: in a sandbox, anyone can log in as anyone.
 pub async fn embedded_environment(
     public_url: &str,
     change: impl FnOnce(SandboxBuilder) -> SandboxBuilder,
 ) -> (Scalekit, Option<(Sandbox, SandboxServer)>) {
+    if !is_loopback(public_url) {
+        let error = "SCALEKIT_ENVIRONMENT_URL is not set: the embedded sandbox is for a PUBLIC_URL on \
+                     this machine, such as http://localhost:3000";
+        or_exit::<(), _>(2, Err(error));
+    }
     let sandbox = Sandbox::builder()
         .redirect_uri(&format!("{public_url}/auth/callback"))
         .post_logout_redirect_uri(&format!("{public_url}/auth/logout/callback"))
@@ -152,6 +187,13 @@ pub fn session_secret() -> SessionSecret {
 fn is_web_address(text: &str) -> bool {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     matches!(scheme, Some("http" | "https")) && text.parse::<Uri>().is_ok()
+}
+
+fn is_loopback(url: &str) -> bool {
+    let url = url.parse::<Uri>().ok();
+    let host = url.as_ref().and_then(Uri::host).unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// An environment variable, or the file that this variable with `_FILE` appended names; an empty

@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -71,9 +72,14 @@ fn mcp_service(public_url: &str) -> Result<McpService, url::ParseError> {
     Ok(StreamableHttpService::new(move || Ok(todos.clone()), Arc::default(), config))
 }
 
-/// Everybody's list, and how to change it.
+/// A list for each organization; for who has none, their own.
 #[derive(Clone, Default)]
-struct Todos(Arc<Mutex<Vec<String>>>);
+struct Todos(Arc<Mutex<HashMap<String, Vec<String>>>>);
+
+fn owner(principal: &Principal) -> String {
+    let subject = || format!("subject {}", principal.subject());
+    principal.organization_id().map_or_else(subject, |id| format!("organization {id}"))
+}
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct NewTodo {
@@ -85,9 +91,10 @@ struct NewTodo {
 impl Todos {
     #[tool(description = "Lists what there is to do")]
     fn list_todos(&self, Extension(parts): Extension<Parts>) -> Result<String, ErrorData> {
-        require_scope(&parts, "todo:read")?;
+        let principal = require_scope(&parts, "todo:read")?;
         let todos = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(if todos.is_empty() { "Nothing to do".to_owned() } else { todos.join("\n") })
+        let todos = todos.get(&owner(principal)).map(|todos| todos.join("\n"));
+        Ok(todos.unwrap_or_else(|| "Nothing to do".to_owned()))
     }
 
     #[tool(description = "Adds something to do")]
@@ -98,7 +105,7 @@ impl Todos {
     ) -> Result<String, ErrorData> {
         let principal = require_scope(&parts, "todo:write")?;
         let mut todos = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        todos.push(title);
+        todos.entry(owner(principal)).or_default().push(title);
         Ok(format!("Added by {}", principal.subject()))
     }
 }

@@ -5,8 +5,10 @@
 //! `{PUBLIC_URL}/webhook` in the dashboard (Webhooks) for the events of directory users and set
 //! `SCALEKIT_WEBHOOK_SECRET`; without it there is the sync alone.
 //!
-//! `DATABASE_URL` is `sqlite://PATH`, a temporary file unless set. `SCALEKIT_ORGANIZATION_ID` says
-//! whose directory is synced at each start, that of the first one unless set.
+//! `/users` shows those who are logged in the people of their own organization. `DATABASE_URL` is
+//! `sqlite://PATH`, a file in a private folder of the home directory unless set.
+//! `SCALEKIT_ORGANIZATION_ID` says whose directory is synced at each start, that of the first one
+//! unless set.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -16,7 +18,10 @@ mod sync;
 mod table;
 
 use std::env;
-use std::path::PathBuf;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 use axum::extract::State;
 use axum::response::Redirect;
@@ -25,8 +30,8 @@ use axum::{Json, Router};
 use futures::future::{self, FutureExt as _};
 use http::StatusCode;
 use time::OffsetDateTime;
-use tower_scalekit::WebhookVerify;
 use tower_scalekit::webhook::WebhookEvent;
+use tower_scalekit::{RequireSession, Session, Sessions, WebhookVerify};
 
 use self::person::{Change, Person};
 use self::table::Table;
@@ -36,16 +41,25 @@ async fn main() {
     let setup = common::Setup::from_env().await;
     let secret = setup.webhook_secret("/webhook");
     let path = common::or_exit(2, database());
+    let created = create_private(&path).map_err(|error| format!("{}: {error}", path.display()));
+    common::or_exit(1, created);
     let table = Table::open(&path).map_err(|error| format!("{}: {error}", path.display()));
     let table = common::or_exit(1, table);
+    let sessions = Sessions::builder(setup.scalekit.clone())
+        .secret(common::session_secret())
+        .redirect_uri(format!("{}/auth/callback", setup.public_url))
+        .build();
+    let sessions = common::or_exit(2, sessions);
 
     // No `deduplicate`: the table of events knows more than a store could, also after a restart.
     let webhooks = secret
         .map(WebhookVerify::new)
         .map(|verified| Router::new().route("/webhook", post(webhook)).route_layer(verified));
     let app = Router::new()
+        .route("/users", get(users))
+        .route_layer(RequireSession::new(&sessions))
         .route("/", get(async || Redirect::to("/users")))
-        .route("/users", get(users)) // for all to see: yours is behind a login
+        .merge(sessions.routes())
         .merge(webhooks.unwrap_or_default())
         .with_state(table.clone());
     // Events are taken from the start: none is lost that comes while the sync runs.
@@ -69,8 +83,15 @@ async fn webhook(
     handled.await.map(|_| StatusCode::CREATED).map_err(failed)
 }
 
-async fn users(State(table): State<Table>) -> Result<Json<Vec<Person>>, StatusCode> {
-    blocking(&table, Table::users).await.map(Json).map_err(failed)
+/// The people of the organization that the user is in.
+async fn users(
+    State(table): State<Table>,
+    session: Session,
+) -> Result<Json<Vec<Person>>, StatusCode> {
+    let organization = session.principal().organization_id().ok_or(StatusCode::FORBIDDEN)?;
+    let organization = organization.to_owned();
+    let users = blocking(&table, move |table| table.users(&organization));
+    users.await.map(Json).map_err(failed)
 }
 
 fn failed(error: rusqlite::Error) -> StatusCode {
@@ -91,10 +112,20 @@ async fn blocking<T: Send + 'static>(
 /// The file that `DATABASE_URL` names.
 fn database() -> Result<PathBuf, &'static str> {
     let Some(url) = common::setting("DATABASE_URL") else {
-        return Ok(env::temp_dir().join("tower-scalekit-scim.sqlite"));
+        let home = env::home_dir().filter(|home| home.is_absolute());
+        let home = home.ok_or("DATABASE_URL is not set, and there is no home directory")?;
+        return Ok(home.join(".local/state/tower-scalekit/scim.sqlite"));
     };
     let path = url.strip_prefix("sqlite://").and_then(|path| path.split('?').next());
     path.filter(|path| !path.is_empty())
         .map(PathBuf::from)
         .ok_or("DATABASE_URL must be sqlite:// and the path of a file")
+}
+
+/// Creates the file, and the default's folder, for this user alone: SQLite would let all read it.
+fn create_private(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|_| common::setting("DATABASE_URL").is_none()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(drop)
 }

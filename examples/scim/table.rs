@@ -112,13 +112,13 @@ impl Table {
         })
     }
 
-    /// Everybody who was not deleted.
-    pub fn users(&self) -> rusqlite::Result<Vec<Person>> {
+    /// Everybody in an organization who was not deleted.
+    pub fn users(&self, organization_id: &str) -> rusqlite::Result<Vec<Person>> {
         let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = "SELECT id, email, name, given_name, family_name, active
-                   FROM users WHERE NOT deleted ORDER BY email, id";
+        let all = "SELECT id, email, name, given_name, family_name, active FROM users
+                   WHERE organization_id = ? AND NOT deleted ORDER BY email, id";
         let mut all = connection.prepare_cached(all)?;
-        let people = all.query_map([], to_person)?;
+        let people = all.query_map([organization_id], to_person)?;
         people.collect()
     }
 

@@ -2,6 +2,9 @@
 //!
 //! `cargo run --example sso`, then open the printed address. Without the SCALEKIT_ variables it
 //! runs on an embedded sandbox; start a login from the company's portal there, too.
+//!
+//! `SSO_ADMINISTRATORS` names who may set up single sign-on, as `org_1:jane@acme.test,org_2:…`: Jane
+//! at Acme in the embedded sandbox, otherwise nobody unless set.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -29,7 +32,12 @@ use crate::users::Users;
 #[tokio::main]
 async fn main() {
     let setup = common::Setup::with_sandbox(|sandbox| sandbox.modular_sso()).await;
-    let users = Users::default();
+    let administrators = common::setting("SSO_ADMINISTRATORS").unwrap_or_else(|| {
+        let organization =
+            setup.sandbox.as_ref().map(|(sandbox, _)| sandbox.organizations().remove(0));
+        organization.map_or(String::new(), |one| format!("{}:jane@acme.test", one.id))
+    });
+    let users = common::or_exit(2, Users::with_administrators(&administrators));
     let sessions = Sessions::builder(setup.scalekit.clone())
         .secret(common::session_secret())
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
@@ -93,11 +101,8 @@ async fn admin_portal(State(sessions): State<Sessions>, session: Session) -> Res
     let organizations = sessions.scalekit().api().organizations();
     match organizations.portal_link(organization, &[PortalFeature::Sso]).await {
         Ok(link) => {
-            let policy = format!(
-                "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; \
-                 frame-src {}; frame-ancestors 'none'",
-                link.frame_source()
-            );
+            let environment = sessions.scalekit().environment_url();
+            let policy = common::content_security_policy(environment, link.frame_source());
             let page = pages::admin_portal(&session, link.location.expose());
             ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
         }

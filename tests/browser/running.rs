@@ -94,6 +94,9 @@ fn half_a_configuration_is_named_and_starts_nothing() {
         (vec![url, id, secret, ("SESSION_SECRET", "short")], vec!["SESSION_SECRET"]),
         (vec![("PUBLIC_URL", "app.example.com")], vec!["PUBLIC_URL"]),
         (vec![("PUBLIC_URL", "https://a b")], vec!["PUBLIC_URL"]),
+        // In a sandbox anyone can log in as anyone.
+        (vec![("PUBLIC_URL", "https://app.example.com")], vec!["SCALEKIT_ENVIRONMENT_URL"]),
+        (vec![("PUBLIC_URL", "http://10.0.0.1:3000")], vec!["SCALEKIT_ENVIRONMENT_URL"]),
     ] {
         let settings = [settings, vec![("BIND", "127.0.0.1:0")]].concat();
         let mut app = App::run(&settings);

@@ -11,7 +11,9 @@ const ANA: &str = "ana@example.com";
 /// The example, and an environment that knows where its logins start.
 async fn started() -> (App, Environment) {
     let environment = Environment::serve(Sandbox::builder().modular_sso().build()).await;
-    let app = App::example("sso", &environment, &[("BIND", "127.0.0.1:0")]);
+    // Of the test organization.
+    let administrators = ("SSO_ADMINISTRATORS", "org_70087756646187150:ana@example.com");
+    let app = App::example("sso", &environment, &[("BIND", "127.0.0.1:0"), administrators]);
     environment.sandbox.set_initiate_login_url(&app.address("/login"));
     environment.sandbox.add_user(ANA);
     (app, environment)

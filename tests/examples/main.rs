@@ -1,6 +1,7 @@
 //! The examples, run as people run them, against a sandbox of the test's.
 
 mod agentkit;
+mod headers;
 mod passwordless;
 mod running;
 mod secrets;

@@ -14,6 +14,7 @@ use tower_scalekit::sandbox::{DeliveryState, Endpoint, Fault, NewLaunch};
 
 use crate::noted::Secrets;
 use crate::running::start;
+use crate::sso::ADMINISTRATORS;
 use crate::visitor::Visitor;
 use crate::watched::{JANE, Watched};
 
@@ -104,6 +105,8 @@ async fn a12_scim_says_no_secret() {
     let scim = Watched::start("scim", &[("DATABASE_URL", &database)]).await;
     scim.program.said("synced ");
     deliver_webhook(&scim, "/webhook").await;
+    assert!(!scim.visitor.get(&scim.address("/users")).await.status().is_success());
+    scim.log_in("/login").await;
     assert_eq!(scim.visitor.get(&scim.address("/users")).await.status(), StatusCode::OK);
     scim.assert_discreet(&["webhook_received"], 6).await;
 }
@@ -111,7 +114,7 @@ async fn a12_scim_says_no_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a12_sso_says_no_secret() {
     let environment = Sandbox::builder().modular_sso();
-    let sso = Watched::start_at(environment, "sso", &[]).await;
+    let sso = Watched::start_at(environment, "sso", &[ADMINISTRATORS]).await;
     fail_to_log_in(&sso, "/login?domain_hint=acme.test").await;
     let found = sso.visitor.get(&sso.address("/sso?email=jane@acme.test")).await;
     assert!(found.status().is_redirection(), "{found:?}");

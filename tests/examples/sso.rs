@@ -9,12 +9,15 @@ use crate::visitor::Visitor;
 use crate::watched::{JANE, Watched};
 
 const JOHN: &str = "john@acme.test";
+/// Of the sandbox's first organization.
+pub const ADMINISTRATORS: (&str, &str) =
+    ("SSO_ADMINISTRATORS", "org_59615193906282635: Jane@Acme.test ");
 
-/// The example, with Jane as the administrator of Acme and John as its next member.
+/// The example, with Jane as the administrator of Acme, though John is its first user.
 async fn started() -> (Watched, Visitor, Visitor) {
-    let sso = Watched::start_at(Sandbox::builder().modular_sso(), "sso", &[]).await;
-    let jane = logged_in(&sso, JANE).await;
+    let sso = Watched::start_at(Sandbox::builder().modular_sso(), "sso", &[ADMINISTRATORS]).await;
     let john = logged_in(&sso, JOHN).await;
+    let jane = logged_in(&sso, JANE).await;
     (sso, jane, john)
 }
 

@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use http::{Request, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -11,10 +12,12 @@ use hyper_util::rt::TokioExecutor;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tower_scalekit::Sandbox;
 use tower_scalekit::sandbox::{DirectoryUser, NewDirectoryUser, SandboxServer, WebhookEndpoint};
+use tower_scalekit::{Sandbox, SessionSecret, Sessions};
 
 use crate::processes::{Program, fresh_folder};
+
+const SESSION_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 pub type HttpClient = Client<HttpConnector, Full<Bytes>>;
 
@@ -60,10 +63,11 @@ impl World {
             ("SCALEKIT_CLIENT_ID", self.sandbox.client_id()),
             ("SCALEKIT_CLIENT_SECRET", self.sandbox.client_secret().expose()),
             ("SCALEKIT_WEBHOOK_SECRET", secret.expose()),
+            ("SESSION_SECRET", SESSION_SECRET),
         ];
         let program = Program::start(&example(), &[], &settings, fresh_folder());
         let url = program.said("listening on ");
-        App { program, url }
+        App { program, url, sandbox: self.sandbox.clone() }
     }
 
     /// What the file says, read beside the example.
@@ -87,6 +91,7 @@ pub struct App {
     pub program: Program,
     /// Where it is, without a trailing slash.
     pub url: String,
+    sandbox: Sandbox,
 }
 
 impl App {
@@ -95,7 +100,13 @@ impl App {
     }
 
     pub async fn users(&self, http: &HttpClient) -> Vec<Value> {
-        let answer = http.get(format!("{}/users", self.url).parse().unwrap()).await.unwrap();
+        let sessions = Sessions::builder(self.sandbox.scalekit())
+            .secret(SessionSecret::new(SESSION_SECRET).unwrap())
+            .redirect_uri(format!("{}/auth/callback", self.url))
+            .build();
+        let cookie = self.sandbox.session_cookie(&sessions.unwrap(), "jane@acme.test").await;
+        let request = Request::get(format!("{}/users", self.url)).header(header::COOKIE, cookie);
+        let answer = http.request(request.body(Full::default()).unwrap()).await.unwrap();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         sorted(serde_json::from_slice(&body).unwrap())
     }

@@ -86,7 +86,7 @@ fn a_user_who_was_not_found_comes_back_with_the_next_listing_or_a_new_event_only
     let jane =
         || Person { id: "diruser_1".into(), email: "jane@acme.test".into(), ..<_>::default() };
     let listed = || Listed { person: jane(), updated_at: Some(5) };
-    let active = || table.users().unwrap()[0].active;
+    let active = || table.users("org_1").unwrap()[0].active;
     let event = |id: &str, happened_at| {
         let change =
             Change { person: jane(), organization_id: "org_1".into(), happened_at, deletes: false };
@@ -138,7 +138,7 @@ fn a_partial_event_leaves_what_it_does_not_mention_as_it_was() {
     let handle = |id: &str, data: &str| {
         let event = event(id, data, now);
         table.handle(event.id(), event.event_type(), Change::of(&event, now)).unwrap();
-        table.users().unwrap().remove(0)
+        table.users("org_1").unwrap().remove(0)
     };
     let whole = r#"{"id":"diruser_1","email":"jane@acme.test","name":"Jane Doe",
         "given_name":"Jane","family_name":"Doe","active":true}"#;
@@ -164,7 +164,7 @@ fn an_event_stamped_in_the_future_hides_no_later_one() {
     ] {
         let event = event(id, &format!(r#"{{"id":"diruser_1","active":{active}}}"#), stamped);
         table.handle(event.id(), event.event_type(), Change::of(&event, arrives)).unwrap();
-        assert_eq!(table.users().unwrap()[0].active, Some(active), "{id}");
+        assert_eq!(table.users("org_1").unwrap()[0].active, Some(active), "{id}");
     }
 }
 
@@ -188,7 +188,7 @@ fn the_envelope_of_the_older_guides_tells_users_by_their_address() {
                 .unwrap()
         );
     }
-    let users = table.users().unwrap();
+    let users = table.users("org_12345").unwrap();
     assert_eq!((users.len(), users[0].name.as_str(), users[0].active), (1, "John Roe", Some(true)));
 }
 
@@ -210,5 +210,5 @@ fn an_event_whose_row_cannot_be_written_was_not_handled() {
     other.execute_batch("DROP TRIGGER broken").unwrap();
     assert_eq!(handle(), Ok(true));
     assert_eq!(handle(), Ok(false));
-    assert_eq!(table.users().unwrap().len(), 1);
+    assert_eq!(table.users("org_1").unwrap().len(), 1);
 }

@@ -1,0 +1,46 @@
+//! What all web examples tell browsers about their pages.
+
+use http::Response;
+use tower_scalekit::Sandbox;
+
+use crate::watched::Watched;
+
+fn assert_secure<B>(response: &Response<B>, what: &str) {
+    let header = |name: &str| {
+        let values: Vec<_> = response.headers().get_all(name).iter().collect();
+        let [value] = values[..] else { panic!("{what}: {name}: {values:?}") };
+        value.to_str().unwrap()
+    };
+    let policy = header("content-security-policy");
+    for directive in ["default-src 'none'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(directive), "{what}: {policy}");
+    }
+    assert!(!policy.contains("script"), "{what}: {policy}");
+    assert_eq!(header("x-content-type-options"), "nosniff", "{what}");
+    assert_eq!(header("x-frame-options"), "DENY", "{what}");
+    assert!(["same-origin", "no-referrer"].contains(&header("referrer-policy")), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_response_of_every_web_example_has_the_security_headers() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = format!("sqlite://{}", folder.path().join("users.sqlite").display());
+    let resource = Sandbox::new().resource_id();
+    let settings = [("DATABASE_URL", &*database), ("MCP_RESOURCE_ID", &*resource)];
+    for (example, arguments) in [
+        ("agentkit", &["--serve"][..]),
+        ("login", &[]),
+        ("mcp_server", &[]),
+        ("passwordless", &[]),
+        ("saaskit", &[]),
+        ("scim", &[]),
+        ("sso", &[]),
+    ] {
+        let app = Watched::start_with(Sandbox::builder(), example, arguments, &settings).await;
+        for path in ["/", "/login", "/auth/callback", "/api/me", "/mcp", "/users", "/no-such-page"]
+        {
+            let response = app.visitor.get(&app.address(path)).await;
+            assert_secure(&response, &format!("{example} {path}"));
+        }
+    }
+}
