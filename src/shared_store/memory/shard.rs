@@ -1,6 +1,7 @@
 //! One part of a [`MemoryStore`](super::MemoryStore), behind a lock of its own.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +21,8 @@ const HANDLED: &[u8] = b"done ";
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     values: HashMap<StoreKey, Value>,
-    logs: HashMap<StoreKey, VecDeque<Entry>>,
+    /// The entries of each log by their number: none is moved when another is removed.
+    logs: HashMap<StoreKey, BTreeMap<u64, Entry>>,
     /// In the order in which they expire; the number tells apart what expires at the same time.
     expiries: BTreeMap<(Duration, u64), Expiry>,
     /// Handled webhook messages, the oldest first.
@@ -41,7 +43,6 @@ struct Value {
 struct Entry {
     bytes: Bytes,
     until: Duration,
-    number: u64,
 }
 
 #[derive(Debug)]
@@ -141,26 +142,25 @@ impl Shard {
     pub(super) fn append(&mut self, log: &StoreKey, bytes: Bytes, now: Duration, ttl: Duration) {
         let (number, until) = (self.next_number(), now.saturating_add(ttl));
         self.expiries.insert((until, number), Expiry::Entry(log.clone()));
-        self.logs.entry(log.clone()).or_default().push_back(Entry { bytes, until, number });
+        self.logs.entry(log.clone()).or_default().insert(number, Entry { bytes, until });
     }
 
     pub(super) fn read_since(&self, log: &StoreKey, cursor: LogCursor, now: Duration) -> LogPage {
         let after = cursor.as_text().parse().unwrap_or(0_u64);
         let Some(entries) = self.logs.get(log) else { return LogPage::new(Vec::new(), cursor) };
-        let start = entries.partition_point(|entry| entry.number <= after);
-        let living = entries.range(start..).filter(|entry| now < entry.until);
+        let later = entries.range((Bound::Excluded(after), Bound::Unbounded));
+        let living = later.filter(|(_, entry)| now < entry.until);
         let mut page = LogPage::new(Vec::new(), cursor);
-        for entry in living.take(PAGE_ENTRIES) {
+        for (number, entry) in living.take(PAGE_ENTRIES) {
             page.entries.push(entry.bytes.clone());
-            page.next = LogCursor::from_text(entry.number.to_string());
+            page.next = LogCursor::from_text(number.to_string());
         }
         page
     }
 
     fn remove_entry(&mut self, log: &StoreKey, number: u64) -> Option<(Purpose, usize)> {
         let entries = self.logs.get_mut(log)?;
-        let index = entries.binary_search_by_key(&number, |entry| entry.number).ok()?;
-        let entry = entries.remove(index)?;
+        let entry = entries.remove(&number)?;
         if entries.is_empty() {
             self.logs.remove(log);
         }

@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use super::super::StoreScope;
 use super::*;
 use crate::clock::testing::SteppedClock;
@@ -198,24 +196,4 @@ async fn a_long_log_is_read_in_pages() {
     }
     assert_eq!(read.len(), 2500);
     assert!(read.iter().enumerate().all(|(index, entry)| *entry == index.to_string()));
-}
-
-/// Run alone, with `--release --ignored`.
-#[tokio::test]
-#[ignore = "measures"]
-async fn the_longest_pause_at_a_million_values_is_below_five_milliseconds() {
-    let clock = SteppedClock::steady();
-    let store = MemoryStore::with_max_bytes(clock.clock(), usize::MAX);
-    let mut longest = Duration::ZERO;
-    for number in 0..2_000_000 {
-        if number == 1_000_000 {
-            clock.advance(MINUTE);
-        }
-        let key = key(&number.to_string());
-        let start = Instant::now();
-        store.put(&key, Bytes::from_static(b"a value"), MINUTE).await.unwrap();
-        longest = longest.max(start.elapsed());
-    }
-    println!("longest pause: {longest:?}");
-    assert!(longest < Duration::from_millis(5), "{longest:?}");
 }

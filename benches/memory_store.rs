@@ -1,0 +1,41 @@
+//! The longest pause of a write to the memory store while it grows to a million values, and while
+//! those expire: `cargo bench --bench memory_store`.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use time::OffsetDateTime;
+use tower_scalekit::clock::ManualClock;
+use tower_scalekit::shared_store::{MemoryStore, Purpose, SharedStore, StoreKey, StoreScope};
+
+const VALUES: usize = 1_000_000;
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let scope = StoreScope::new(["bench"]);
+    let log = scope.key(Purpose::Revocation, "log");
+    println!("{:<10}{:>20}{:>20}", "write", "growing, longest", "expiring, longest");
+    for appends in [false, true] {
+        let clock = ManualClock::at(OffsetDateTime::UNIX_EPOCH);
+        let store = MemoryStore::with_max_bytes(clock.clock(), usize::MAX);
+        let mut longest = [Duration::ZERO; 2];
+        for (phase, longest) in longest.iter_mut().enumerate() {
+            for number in 0..VALUES {
+                let key: StoreKey = scope.key(Purpose::Refresh, &format!("{phase} {number}"));
+                let value = Bytes::from_static(b"a value");
+                let started = Instant::now();
+                if appends {
+                    store.append(&log, value, MINUTE).await.unwrap();
+                } else {
+                    store.put(&key, value, MINUTE).await.unwrap();
+                }
+                *longest = (*longest).max(started.elapsed());
+            }
+            clock.advance(MINUTE);
+        }
+        let [growing, expiring] = longest.map(|longest| format!("{longest:.1?}"));
+        let write = if appends { "append" } else { "put" };
+        println!("{write:<10}{growing:>20}{expiring:>20}");
+    }
+}
