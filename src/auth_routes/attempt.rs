@@ -98,15 +98,18 @@ impl LoginAttempt {
     }
 
     /// How many launches from identity providers' portals this browser is still busy with that began
-    /// after `since`: each that came back has taken its cookie away.
-    pub(super) fn launched_since(
+    /// less than `interval` ago: each that came back has taken its cookie away. One that seems to
+    /// begin later than that was written before the clock was set back.
+    pub(super) fn launched_within(
         sessions: &Sessions,
         headers: &HeaderMap,
-        since: OffsetDateTime,
+        interval: Duration,
     ) -> usize {
+        let now = sessions.scalekit().clock().now();
         let attempts = sessions.attempts(headers);
-        let is_recent =
-            |attempt: &Self| attempt.origin == Origin::Launched && attempt.started_at > since;
+        let is_recent = |attempt: &Self| {
+            attempt.origin == Origin::Launched && (now - attempt.started_at).abs() < interval
+        };
         attempts.filter(is_recent).count()
     }
 }

@@ -55,8 +55,7 @@ impl LoginStart<'_> {
 /// Those count that have not come back. One that did has taken its attempt away and shows a page,
 /// of the app or of what went wrong: there a circle ends, because a person has to go on.
 pub(crate) fn goes_in_circles(sessions: &Sessions, headers: &HeaderMap) -> bool {
-    let since = sessions.scalekit().clock().now() - CIRCLE;
-    LoginAttempt::launched_since(sessions, headers, since) >= MAX_LAUNCHES
+    LoginAttempt::launched_within(sessions, headers, CIRCLE) >= MAX_LAUNCHES
 }
 
 /// Where a login should end: the page that is wanted, unless there is none or it would lead in a

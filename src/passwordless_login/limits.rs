@@ -259,11 +259,14 @@ impl PasswordlessLogin {
         for _ in 0..MAX_CONFLICTS {
             let stored = in_time(store.get(key)).await?;
             let mut times = stored.as_deref().map(decode).unwrap_or_default();
-            // A clock that was set back must not make a limit last longer.
+            // A clock that was set back must not make a limit last longer: what it has written as later
+            // than now is written again as of now, also if nothing else changes.
+            let is_ahead = times.iter().any(|time| *time > now);
             times.iter_mut().for_each(|time| *time = (*time).min(now));
             times.retain(|time| now - *time < millis(ttl));
-            if !change(&mut times)? {
-                return Ok(());
+            let result = change(&mut times);
+            if !is_ahead && !matches!(result, Ok(true)) {
+                return result.map(|_| ());
             }
             let value = encode(&times);
             let is_changed = match stored {
@@ -271,7 +274,7 @@ impl PasswordlessLogin {
                 Some(stored) => in_time(store.replace_if(key, stored, value, ttl)).await?,
             };
             if is_changed {
-                return Ok(());
+                return result.map(|_| ());
             }
         }
         Err(NotCounted::Limited { retry_after: Duration::from_secs(1) })

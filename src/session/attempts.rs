@@ -66,7 +66,12 @@ impl Sessions {
             .map(|(name, sealed)| {
                 let other = self.open_attempt::<A>(name, sealed);
                 let live = other.filter(|other| now < other.ends_at());
-                (live.map(|other| other.began_at()), name, name.len() + sealed.len())
+                // Of before the clock was set back: older than all that begin now.
+                let is_ahead = |began_at: &OffsetDateTime| *began_at > now + time::Duration::MINUTE;
+                let began_at = live.map(|other| other.began_at());
+                let began_at =
+                    began_at.map(|at| if is_ahead(&at) { OffsetDateTime::UNIX_EPOCH } else { at });
+                (began_at, name, name.len() + sealed.len())
             })
             .collect();
         others.sort_unstable_by(|one, two| two.cmp(one));

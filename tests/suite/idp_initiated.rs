@@ -489,6 +489,21 @@ async fn i7_a_portal_that_launches_in_a_circle_is_stopped() {
 }
 
 #[tokio::test]
+async fn launches_before_the_clock_is_set_back_stop_none_after_it() {
+    let world = world();
+    let mut browser = world.browser();
+    for number in 0..6 {
+        let target = at_login(&launch(&world.sandbox, json!({ "n": number })));
+        assert_eq!(browser.open(&target).await.status(), StatusCode::FOUND, "{number}");
+        if number == 2 {
+            world.sandbox.clock().step(time::Duration::hours(-1));
+        }
+    }
+    let last = at_login(&launch(&world.sandbox, json!({ "n": 6 })));
+    assert_eq!(failure(&browser.open(&last).await), AuthFailure::GoesInCircles);
+}
+
+#[tokio::test]
 async fn keys_out_of_reach_are_nobodys_fault() {
     let world = world();
     world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);

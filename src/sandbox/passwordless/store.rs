@@ -267,7 +267,8 @@ struct Recent(VecDeque<OffsetDateTime>);
 impl Recent {
     /// Counts it, unless it was done so often within this time.
     fn admits(&mut self, times: usize, within: Duration, now: OffsetDateTime) -> bool {
-        self.0.retain(|at| now < *at + within);
+        // What is later than now was counted before the clock was set back.
+        self.0.retain(|at| *at <= now && now < *at + within);
         let admitted = self.0.len() < times;
         if admitted {
             self.0.push_back(now);

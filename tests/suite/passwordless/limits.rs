@@ -164,6 +164,20 @@ async fn mails_to_one_address_are_limited_per_day_resends_and_other_spellings_in
     mail.waiting("/me").await;
 }
 
+#[tokio::test]
+async fn a_clock_that_is_set_back_makes_no_limit_of_mails_last_longer() {
+    let mail = MailWorld::with(|login| login);
+    for _ in 0..2 {
+        mail.waiting("/me").await;
+    }
+    mail.world.sandbox.clock().step(time::Duration::hours(-1));
+    let answer = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
+    let wait = Some(Duration::from_secs(60));
+    assert_refused(&answer, 429, &Failure::TooManyMails { retry_after: wait });
+    mail.world.advance(60);
+    attempt_of(&submit(&mut mail.browser(), SEND, &[("email", ADA)]).await);
+}
+
 /// Sends for a client that a proxy of the app's has named.
 async fn send_for(mail: &MailWorld, client: &str, email: &str) -> Response<Bytes> {
     let mut request = submission(&mail.browser(), SEND, &[("email", email)]);
