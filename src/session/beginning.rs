@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value};
 use time::Duration;
 
+use super::mine::IndexError;
 use super::record::{SessionRecord, SessionTooLarge};
 use super::sealing::SealingFailed;
 use super::stored::StoringError;
@@ -168,6 +169,7 @@ impl Sessions {
         lifetimes: Lifetimes,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginError> {
+        let stored = stored || self.has_many_in_cookies(new.user_id()).await;
         let position = self.0.revocations.position().await;
         let now = self.0.scalekit.clock().now();
         let record =
@@ -183,16 +185,21 @@ impl Sessions {
         if stored {
             self.remember(&sealed, &session);
         }
+        if stored && let Err(error) = self.index(&session).await {
+            if matches!(error, IndexError::Contended) {
+                // It would not count among those of its user.
+                self.end_stored(session.record().id()).await?;
+                return Err(StoreError::Unavailable(error.into()).into());
+            }
+            // Not found among "my sessions" is better than no session.
+            telemetry::internal_error("session_index", &error);
+        }
         self.note_login(&session).await;
         // L11: a late response on the session that this one replaces must not bring it back.
         if let Some(old) = self.peek(request_headers).await
             && let Err(error) = self.end(&old).await
         {
             telemetry::internal_error("login", &error);
-        }
-        // Not found among "my sessions" is better than no session.
-        if stored && let Err(error) = self.index(&session).await {
-            telemetry::internal_error("session_index", &error);
         }
         Ok(cookies)
     }

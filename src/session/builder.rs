@@ -313,6 +313,9 @@ impl SessionsBuilder {
     /// Keeps sessions in the shared store, with only an id in the cookie: for sessions that are too
     /// large for cookies, or that nobody should carry around. Without a
     /// [`shared_store`](Self::shared_store) they end with this process.
+    ///
+    /// A replica reads a session again every five minutes. While the store does not respond, it uses
+    /// what it has read for up to 55 minutes; then requests are rejected (503).
     pub fn store_backed(mut self) -> Self {
         self.store_backed = true;
         self
@@ -344,7 +347,10 @@ impl SessionsBuilder {
     /// Sets how many sessions of one user the shared store keeps at once: a further login ends the
     /// oldest. Default: 100; at least 1.
     ///
-    /// Sessions whose cookie holds all of them are not counted: the server keeps nothing of them.
+    /// It also limits how many sessions a user can begin in cookies within
+    /// [`absolute_lifetime`](Self::absolute_lifetime), counted in periods of that length: further ones
+    /// are kept in the shared store, so that one user cannot make all replicas remember any number
+    /// of ended sessions. Raise it where many people share an account.
     pub fn max_sessions_per_user(mut self, sessions: usize) -> Self {
         self.max_sessions_per_user = sessions;
         self
@@ -452,7 +458,7 @@ impl SessionsBuilder {
                     max_sessions_per_user: self.max_sessions_per_user,
                     body_limits: self.body_limits.or_max_bytes(MAX_FORM_BYTES),
                     opened: TextCache::new(self.cache_capacity),
-                    stored: StoredSessions::new(self.cache_capacity, &tasks),
+                    stored: StoredSessions::new(self.cache_capacity, clock.clone(), &tasks),
                     refreshes: Refreshes::new(&tasks),
                     refresh_retention: self.refresh_retention,
                     revocations: Revocations::new(

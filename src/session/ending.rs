@@ -15,6 +15,10 @@ use crate::token::{LogoutExpectations, TokenError};
 /// How long a refresh that began before the end can take to find out.
 pub(super) const LATE_REFRESHES: Duration = Duration::from_secs(10 * 60);
 
+/// How long the end of a session that is gone from the shared store is remembered besides: for
+/// longer than a replica uses what it has read of it (`stored::MAX_AGE`).
+const END_OF_STORED: Duration = Duration::from_secs(60 * 60);
+
 /// Under the name of a logout token that has come.
 const SEEN: Bytes = Bytes::from_static(b"seen");
 
@@ -149,14 +153,21 @@ impl Sessions {
             Peeked::Session(session) => session.record().id(),
             Peeked::Stored(id) => id,
         };
-        let told = self.revoke(Revoked::Session(id)).await;
+        let mut lifetime = self.longest_lifetime();
+        if let Some(session) = session {
+            lifetime = lifetime.min(session.record().lifetime());
+        }
+        if session.is_none_or(|session| session.record().is_stored()) {
+            match self.end_stored(id).await {
+                Ok(()) => lifetime = lifetime.min(END_OF_STORED),
+                Err(error) => telemetry::internal_error("session_end", &error),
+            }
+        }
+        let revoked = self.0.revocations.revoke(Revoked::Session(id), lifetime).await;
+        let revoked = self.publish_late(revoked);
         let key = self.standing_key(id);
         let ended = in_time(self.0.store.put(&key, Entry::Ended.encode(), LATE_REFRESHES)).await;
-        let ended = accept_without_room(ended);
-        if session.is_none_or(|session| session.record().is_stored()) {
-            accept_without_room(self.end_stored(id).await)?;
-        }
-        ended.and(told)
+        accept_without_room(ended).and(revoked)
     }
 
     /// Ends what a logout token of the environment names; each token counts once.

@@ -329,7 +329,7 @@ impl Sessions {
         session.record().is_over(self.0.lifetimes, self.0.scalekit.clock().now())
     }
 
-    fn has_ended(&self, session: &Session) -> bool {
+    pub(super) fn has_ended(&self, session: &Session) -> bool {
         let now = self.0.scalekit.clock().now();
         let expired = now >= session.principal().expires_at() && !session.is_renewable();
         expired || self.is_over(session)

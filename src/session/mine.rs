@@ -154,6 +154,44 @@ impl Sessions {
         Err(IndexError::Contended)
     }
 
+    /// Counts a session that is about to be kept in its cookie; true if its user has begun so many
+    /// within the lifetime of a session that this one has to be kept in the shared store. What is
+    /// in a cookie is remembered by all replicas once it has ended, so that one user could fill
+    /// their memory; what is gone from the store can be forgotten.
+    pub(super) async fn has_many_in_cookies(&self, user_id: &str) -> bool {
+        let counted = self.try_count_in_cookies(user_id).await;
+        counted.unwrap_or_else(|error| {
+            telemetry::internal_error("session_count", &error);
+            false
+        })
+    }
+
+    async fn try_count_in_cookies(&self, user_id: &str) -> Result<bool, StoreError> {
+        let lifetime = self.0.lifetimes.absolute;
+        let now = self.0.scalekit.clock().now().unix_timestamp();
+        let period = now.div_euclid(lifetime.whole_seconds().max(1));
+        let name = format!("count in {period} of sessions of {user_id}");
+        let key = self.store_key(Purpose::Session, &name);
+        for _ in 0..MAX_TRIES {
+            let seen = in_time(self.0.store.get(&key)).await?;
+            let count = seen.as_deref().and_then(|seen| std::str::from_utf8(seen).ok());
+            let count: usize = count.and_then(|count| count.parse().ok()).unwrap_or(0);
+            if count >= self.0.max_sessions_per_user {
+                return Ok(true);
+            }
+            let (value, ttl) = (Bytes::from((count + 1).to_string()), lifetime.unsigned_abs());
+            let counted = match seen {
+                Some(seen) => self.0.store.replace_if(&key, seen, value, ttl),
+                None => self.0.store.put_if_absent(&key, value, ttl),
+            };
+            if in_time(counted).await? {
+                break;
+            }
+        }
+        // Logins of the user at the same time are counted, at least some of them.
+        Ok(false)
+    }
+
     /// Those of the sessions that have not ended.
     async fn living(&self, ids: Vec<String>) -> Result<Vec<String>, StoreError> {
         let now = self.0.scalekit.clock().now();

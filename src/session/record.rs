@@ -108,6 +108,15 @@ pub(crate) enum NewSession {
     },
 }
 
+impl NewSession {
+    pub(super) fn user_id(&self) -> &str {
+        match self {
+            Self::Tokens(tokens) => tokens.principal.subject(),
+            Self::Local { claims, .. } => claims.get("sub").and_then(Value::as_str).unwrap_or(""),
+        }
+    }
+}
+
 impl SessionRecord {
     /// The record of a session that begins now.
     pub(super) fn begin(
@@ -324,6 +333,12 @@ impl SessionRecord {
         let half = lifetimes.idle.map(|idle| idle * 0.5_f64);
         let half_way = self.body.idle_until.zip(half);
         half_way.is_some_and(|(until, half)| unix_millis(now.saturating_add(half)) > until)
+    }
+
+    /// From its beginning to its absolute limit, whatever the time is now.
+    pub(super) fn lifetime(&self) -> std::time::Duration {
+        let millis = self.body.ends_at.saturating_sub(self.body.created_at);
+        std::time::Duration::from_millis(u64::try_from(millis).unwrap_or_default())
     }
 
     /// What is left of the session, for the cookie's `Max-Age`.

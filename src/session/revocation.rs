@@ -8,6 +8,7 @@
 //! advances it, a session records it when it begins, and a revocation covers the sessions with a
 //! lower number. Without a shared store the counter is this process's own.
 
+mod ended;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use self::ended::EndedSessions;
 use self::order::{Epochs, Place, random_id};
 pub(super) use self::order::{Position, RecordedPosition};
 use crate::clock::Clock;
@@ -45,6 +47,8 @@ const MAX_PAGES: usize = 1000;
 
 /// A login waits no longer than this for its position.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(2);
+/// A revocation waits no longer than this to be published; the next reading of the log tries again.
+const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The counter outlives every session and every revocation, of at most 400 days.
 const COUNTER_LIFETIME: Duration = Duration::from_secs(800 * 24 * 60 * 60);
@@ -125,6 +129,8 @@ impl Key {
 /// By what a session can be revoked, and what had been revoked when it began.
 pub(super) struct Revocable {
     keys: Vec<Key>,
+    /// Its own key among them.
+    session: Option<Key>,
     position: RecordedPosition,
     /// When the environment issued the tokens of the login, by its own clock: seconds.
     issued_at: Option<i64>,
@@ -142,7 +148,12 @@ impl Revocable {
         position: RecordedPosition,
         issued_at: Option<i64>,
     ) -> Self {
-        Self { keys: names.into_iter().map(Revoked::key).collect(), position, issued_at }
+        let (mut keys, mut session) = (Vec::new(), None);
+        for name in names {
+            keys.push(name.key());
+            session = session.or(name.is_for_good().then(|| name.key()));
+        }
+        Self { keys, session, position, issued_at }
     }
 }
 
@@ -180,12 +191,15 @@ struct State {
     read_at: AtomicU64,
     is_stale: AtomicBool,
     reads: Flights<(), ()>,
-    advances: tokio::sync::Mutex<()>,
+    /// Held while revocations get their position and are published.
+    publishing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Known {
     entries: HashMap<(Key, Scope), Entry>,
+    /// Single sessions that were ended, once other replicas can read it.
+    ended: EndedSessions,
     epochs: Epochs,
     /// The highest position of the newest epoch.
     position: Option<Position>,
@@ -212,6 +226,13 @@ struct Entry {
     made_here: Option<u64>,
     /// Whether it is in the log.
     is_published: bool,
+}
+
+impl Entry {
+    /// Whether it ends one session, whatever its position.
+    fn is_single_session(&self, scope: Scope) -> bool {
+        self.place == Place::Always && scope == Scope::All
+    }
 }
 
 /// An entry of the log.
@@ -257,7 +278,7 @@ impl Revocations {
             checked_at: AtomicU64::new(0),
             is_stale: AtomicBool::new(false),
             reads: Flights::new(),
-            advances: tokio::sync::Mutex::default(),
+            publishing: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -312,7 +333,8 @@ impl Revocations {
 
     pub(super) fn covers(&self, session: &Revocable) -> bool {
         let known = self.0.known();
-        session.keys.iter().any(|key| known.covers(*key, session, self.0.process))
+        session.session.is_some_and(|key| known.ended.contains(&key))
+            || session.keys.iter().any(|key| known.covers(*key, session, self.0.process))
     }
 
     /// What to wait for before a request can be authorized; most often nothing.
@@ -354,6 +376,9 @@ impl State {
         let now = self.clock.monotonic();
         {
             let mut known = self.known();
+            if revoked.is_for_good() && known.ended.contains(&key.0) {
+                return Ok(());
+            }
             known.made_here += 1;
             let place = if revoked.is_for_good() {
                 Place::Always
@@ -367,18 +392,29 @@ impl State {
                 issued_until: issued_until.unwrap_or(i64::MAX),
                 forget_at: now.saturating_add(lifetime),
                 made_here: Some(known.made_here),
-                is_published: false,
+                is_published: !self.has_peers,
             };
             self.learn(&mut known, key, entry, now);
         }
-        if self.has_peers { self.publish(&[key]).await } else { Ok(()) }
+        if !self.has_peers {
+            return Ok(());
+        }
+        let published = tokio::time::timeout(PUBLISH_DEADLINE, self.publish(&[key])).await;
+        published.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
     }
 
     /// Publishes revocations to the other replicas, except those that are published already: ending
     /// what has ended does not fill the log.
     async fn publish(&self, keys: &[(Key, Scope)]) -> Result<(), StoreError> {
+        let is_pending = |(_, entry): &(_, Entry)| entry.place == Place::Pending;
         let mut unpublished = self.unpublished(keys);
-        if unpublished.iter().any(|(_, entry)| entry.place == Place::Pending) {
+        // With two positions, one revocation would cover logins between them too.
+        let mut turn = None;
+        if unpublished.iter().any(is_pending) {
+            turn = Some(self.publishing.lock().await);
+            unpublished = self.unpublished(keys);
+        }
+        if unpublished.iter().any(is_pending) {
             let position = self.advance().await?;
             for (key, entry) in &mut unpublished {
                 if entry.place == Place::Pending {
@@ -397,9 +433,24 @@ impl State {
             };
             let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
             in_time(self.store.append(&self.log, text, left)).await?;
-            self.update(key, Entry { is_published: true, ..entry });
+            self.published(key, entry);
         }
+        drop(turn);
         Ok(())
+    }
+
+    fn published(&self, key: (Key, Scope), entry: Entry) {
+        let mut known = self.known();
+        let Some(present) = known.entries.get_mut(&key) else { return };
+        if present.made_here != entry.made_here {
+            return;
+        }
+        let published = Entry { is_published: true, ..entry };
+        *present = published;
+        if published.is_single_session(key.1) {
+            known.entries.remove(&key);
+            known.ended.insert(key.0, published.forget_at, self.clock.monotonic());
+        }
     }
 
     fn unpublished(&self, keys: &[(Key, Scope)]) -> Vec<((Key, Scope), Entry)> {
@@ -430,16 +481,12 @@ impl State {
 
     /// A new position, after all that sessions have recorded so far.
     async fn advance(&self) -> Result<Position, StoreError> {
-        let _turn = self.advances.lock().await;
         let key = &self.counter;
         for _ in 0..MAX_TRIES {
             let seen = in_time(self.store.get(key)).await?;
-            let next = {
-                let mut known = self.known();
-                match seen.as_deref().and_then(Position::decode) {
-                    Some(position) => known.observe_counter(position).next(),
-                    None => Position { epoch: random_id(), number: 1 },
-                }
+            let next = match seen.as_deref().and_then(Position::decode) {
+                Some(position) => self.observe_counter(position).next(),
+                None => Position { epoch: random_id(), number: 1 },
             };
             let value = next.encode();
             let advanced = match seen {
@@ -447,40 +494,67 @@ impl State {
                 None => self.store.put_if_absent(key, value, COUNTER_LIFETIME),
             };
             if in_time(advanced).await? {
-                self.known().observe_counter(next);
+                self.observe_counter(next);
                 return Ok(next);
             }
         }
         Err(StoreError::Unavailable("other replicas keep changing the revocation counter".into()))
     }
 
-    /// Learns the position that sessions record, of a new counter if there is none.
+    /// Learns the position that sessions record. Creates the counter if there is none, and advances
+    /// it if the store has lost its last changes.
     async fn read_counter(&self) -> Result<(), StoreError> {
         // What was revoked here before comes before a login that follows.
         self.publish_again().await?;
         let key = &self.counter;
-        let first = Position { epoch: random_id(), number: 0 };
-        let mut position =
-            in_time(self.store.get(key)).await?.as_deref().and_then(Position::decode);
-        if position.is_none() {
-            let created = self.store.put_if_absent(key, first.encode(), COUNTER_LIFETIME);
-            position = if in_time(created).await? {
-                Some(first)
-            } else {
-                in_time(self.store.get(key)).await?.as_deref().and_then(Position::decode)
+        // Again if another replica changes it first.
+        for _ in 0..2 {
+            let seen = in_time(self.store.get(key)).await?;
+            let stored = seen.as_deref().and_then(Position::decode);
+            let position = match stored {
+                Some(stored) => self.observe_counter(stored),
+                None => Position { epoch: random_id(), number: 0 },
             };
-        }
-        if let Some(position) = position {
-            self.known().observe_counter(position);
+            if stored == Some(position) {
+                break;
+            }
+            let changed = match seen {
+                Some(seen) => self.store.replace_if(key, seen, position.encode(), COUNTER_LIFETIME),
+                None => self.store.put_if_absent(key, position.encode(), COUNTER_LIFETIME),
+            };
+            if in_time(changed).await? {
+                self.observe_counter(position);
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Takes note of the counter's position; returns the highest known.
+    fn observe_counter(&self, position: Position) -> Position {
+        let mut known = self.known();
+        if known.position.is_some_and(|known| known.epoch != position.epoch) {
+            // The store has lost its state, the log too: its cursor may be beyond the new one, and
+            // replicas that start now have not read what was in the old one.
+            *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = LogCursor::start();
+            known.entries.values_mut().for_each(|entry| entry.is_published = false);
+        }
+        known.observe_counter(position)
     }
 
     fn learn(&self, known: &mut Known, key: (Key, Scope), entry: Entry, now: Duration) {
         if known.entries.len() == known.entries.capacity() {
             known.entries.retain(|_, entry| now < entry.forget_at);
+            // Else each further one would look at all of them.
+            let len = known.entries.len();
+            known.entries.reserve(len / 2 + 1);
         }
-        if known.learn(key, entry) {
+        let is_new = if entry.is_single_session(key.1) && entry.is_published {
+            known.ended.insert(key.0, entry.forget_at, now)
+        } else {
+            known.learn(key, entry)
+        };
+        if is_new {
             self.version.fetch_add(1, Ordering::Release);
         }
     }

@@ -1,9 +1,10 @@
 //! Sessions that are kept in the shared store: the cookie has only their id, sealed.
 //!
-//! What was read once is known from then on: what ends a session is told by the revocations, and a
-//! renewal looks at the store before it spends anything.
+//! What was read once is known for a while: what ends a session meanwhile is told by the revocations,
+//! and a renewal looks at the store before it spends anything.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use super::record::SessionRecord;
 use super::refresh::Entry;
 use super::sealing::SealingFailed;
 use super::{Known, Purpose, Session, Sessions};
+use crate::clock::Clock;
 use crate::flight::{Flight, Flights};
 use crate::shared_store::{self, StoreError, StoreKey, in_time};
 use crate::tasks::Tasks;
@@ -26,12 +28,29 @@ const ENDED: Bytes = Bytes::from_static(b"ended");
 /// Between reading a session and replacing it somebody else may be faster; so often.
 const MAX_TRIES: usize = 4;
 
+/// After this time a session is read again,
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
+/// and, while the store does not respond, again and again after this time.
+const READ_RETRY: Duration = Duration::from_secs(10);
+/// What was read longer ago is not used: its end may be forgotten here.
+const MAX_AGE: Duration = Duration::from_secs(55 * 60);
+
 /// What this process knows of the sessions in the store.
 #[derive(Debug)]
 pub(super) struct StoredSessions {
-    known: TextCache<Known>,
+    clock: Clock,
+    known: TextCache<Read>,
     loads: Flights<(Arc<str>, u32), Loaded>,
     replacements: Flights<String, ()>,
+}
+
+/// A session that was read from the store. Times are monotonic.
+#[derive(Debug)]
+struct Read {
+    known: Known,
+    read_at: Duration,
+    /// In milliseconds.
+    read_again_at: AtomicU64,
 }
 
 /// What the store says of a session.
@@ -45,23 +64,43 @@ pub(crate) enum Loaded {
 }
 
 impl StoredSessions {
-    pub(super) fn new(capacity: usize, tasks: &Tasks) -> Self {
+    pub(super) fn new(capacity: usize, clock: Clock, tasks: &Tasks) -> Self {
         Self {
+            clock,
             known: TextCache::new(capacity),
             loads: Flights::new(),
             replacements: Flights::tracked(tasks, "session in the store"),
         }
     }
 
-    /// A session that was read before, seen through `read`.
+    /// A session that was read not long ago, seen through `read`.
     pub(super) fn known<T>(&self, id: &str, read: impl FnOnce(&Known) -> T) -> Option<T> {
-        self.known.get(id, read)
+        let now = millis(self.clock.monotonic());
+        let is_current = |one: &Read| now < one.read_again_at.load(Ordering::Acquire);
+        self.known.get(id, |one| is_current(one).then(|| read(&one.known))).flatten()
     }
 
     pub(super) fn remember(&self, known: Known) {
         let id = known.session.record().id().to_owned();
-        self.known.insert(&id, known);
+        let read_at = self.clock.monotonic();
+        let read_again_at = AtomicU64::new(millis(read_at.saturating_add(READ_AGAIN_AFTER)));
+        self.known.insert(&id, Read { known, read_at, read_again_at });
     }
+
+    /// A session that was read before, to be used a little longer because the store does not respond.
+    fn known_without_store(&self, id: &str) -> Option<Session> {
+        let now = self.clock.monotonic();
+        let most = |one: &Read| one.read_at.saturating_add(MAX_AGE);
+        self.known.get(id, |one| {
+            let again = now.saturating_add(READ_RETRY).min(most(one));
+            one.read_again_at.store(millis(again), Ordering::Release);
+            (now < most(one)).then(|| one.known.session.clone())
+        })?
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A session as it stands in the store.
@@ -91,7 +130,11 @@ impl Sessions {
             Ok(None) => Loaded::Gone,
             Err(error) => {
                 telemetry::internal_error("stored_session", &error);
-                Loaded::Unavailable
+                let known = self.0.stored.known_without_store(id);
+                let known = known.filter(|session| {
+                    session.record().generation() >= generation && !self.has_ended(session)
+                });
+                known.map_or(Loaded::Unavailable, Loaded::Session)
             }
         }
     }

@@ -31,6 +31,8 @@ struct Inner {
     gate: Mutex<Option<Gate>>,
     /// For the next write of this purpose, before it takes effect.
     write_gate: Mutex<Option<(Purpose, Arc<Notify>)>>,
+    /// Other tasks run before each operation.
+    yields: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -54,6 +56,7 @@ impl FlakyStore {
             writes: AtomicUsize::default(),
             gate: Mutex::default(),
             write_gate: Mutex::default(),
+            yields: AtomicBool::default(),
         }))
     }
 
@@ -64,6 +67,11 @@ impl FlakyStore {
     /// Lets the next operations fail.
     pub(crate) fn fail_next(&self, operations: usize) {
         self.0.failing.store(operations, Ordering::SeqCst);
+    }
+
+    /// Lets other tasks run before each operation.
+    pub(crate) fn yield_before_each(&self) {
+        self.0.yields.store(true, Ordering::SeqCst);
     }
 
     /// Holds up the next operation, before or after it takes effect, until it is notified.
@@ -138,6 +146,14 @@ impl FlakyStore {
         if fails.is_ok() || self.0.down.load(Ordering::SeqCst) {
             let refused = Err(StoreError::Unavailable("switched off by the test".into()));
             return std::future::ready(refused).boxed();
+        }
+        if self.0.yields.load(Ordering::SeqCst) {
+            let store = &self.0.store;
+            return async move {
+                tokio::task::yield_now().await;
+                operation(store).await
+            }
+            .boxed();
         }
         let gate = self.0.gate.lock().unwrap().take();
         let Some((when, go)) = gate else { return operation(&self.0.store) };

@@ -779,6 +779,94 @@ async fn a_login_beyond_the_limit_of_sessions_per_user_ends_their_oldest() {
     }
 }
 
+/// Begins a local session of Mary's, and returns the browser that has it.
+async fn marys(sessions: &Sessions, app: &Router, world: &World) -> Result<Browser, BeginError> {
+    let cookies = sessions.begin(LocalSession::new(mary()), &HeaderMap::new()).await?;
+    let mut response = Response::new(Bytes::new());
+    cookies.set(response.headers_mut());
+    let mut browser = Browser::new(app, &world.sandbox);
+    browser.take_in(&response);
+    Ok(browser)
+}
+
+#[tokio::test]
+async fn logins_of_one_user_at_the_same_time_exceed_no_limit() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let limit = |one: SessionsBuilder| one.shared_store(store.clone()).max_sessions_per_user(3);
+    let sessions = world.replica(limit);
+    let app = app(&sessions);
+    store.yield_before_each();
+    let begun = join_all((0..60).map(|_| marys(&sessions, &app, &world))).await;
+    assert!(begun.iter().any(Result::is_err), "some are rejected, because others were faster");
+    let mut live = 0;
+    for mut browser in begun.into_iter().flatten() {
+        live += usize::from(browser.fetch("/me").await.status() == StatusCode::OK);
+    }
+    assert_eq!(live, 3);
+}
+
+#[tokio::test]
+async fn the_end_of_a_stored_session_is_forgotten_after_an_hour_and_the_session_stays_ended() {
+    let replicas = Replicas::new();
+    let [first, second] = &replicas.apps;
+    let mut browser = marys(&replicas.sessions[0], first, &replicas.world).await.unwrap();
+    let mut copies = [first, second].map(|app| browser.at(app));
+    for copy in &mut copies {
+        assert_eq!(copy.fetch("/me").await.status(), StatusCode::OK);
+    }
+    assert_eq!(browser.post("/logout").await.status(), StatusCode::SEE_OTHER);
+    // The second replica serves nobody while the log has the logout.
+    replicas.world.advance(61 * 60);
+    for _ in 0..2 {
+        for copy in &mut copies {
+            assert_eq!(copy.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+        }
+        replicas.world.advance(61 * 60);
+    }
+}
+
+#[tokio::test]
+async fn a_stored_session_is_used_without_the_store_until_its_end_could_be_forgotten() {
+    let replicas = Replicas::new();
+    let app = &replicas.apps[0];
+    let mut browser = marys(&replicas.sessions[0], app, &replicas.world).await.unwrap();
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    replicas.store.set_down(true);
+    for _ in 0..9 {
+        replicas.world.advance(6 * 60);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
+    replicas.world.advance(60);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    replicas.store.set_down(false);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn sessions_of_one_user_beyond_the_limit_of_those_in_cookies_are_kept_in_the_store() {
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.max_sessions_per_user(2));
+    let is_stored = |browser: &Browser| browser.cookie_header().len() < 160;
+    let mut all = Vec::new();
+    for number in 0..5 {
+        let browser = world.logged_in(JANE).await;
+        assert_eq!(is_stored(&browser), number >= 2);
+        all.push(browser);
+    }
+    assert!(!is_stored(&world.logged_in(JOHN).await));
+    let mut statuses = Vec::new();
+    for browser in &all {
+        statuses.push(browser.clone().fetch("/me").await.status() == StatusCode::OK);
+    }
+    assert_eq!(statuses, [true, true, false, true, true], "two of each kind");
+    let copy = all[3].clone();
+    assert_eq!(all[3].post("/logout").await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(copy.clone().fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+    // They are counted for as long as a session can last.
+    world.advance(30 * 24 * 60 * 60);
+    assert!(!is_stored(&world.logged_in(JANE).await));
+}
+
 #[tokio::test]
 async fn a_store_without_room_blocks_no_logout_and_no_revocation() {
     let world = World::new();

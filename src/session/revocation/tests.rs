@@ -161,12 +161,79 @@ async fn after_the_store_has_lost_its_state_new_logins_live_and_old_ones_can_be_
         assert!(one.covers(&old) && !one.covers(&newer) && !one.covers(&newest));
     }
     there.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
-    *here.0.cursor.lock().unwrap() = LogCursor::start();
     read(&clock, &here).await;
     for one in [&here, &there] {
         assert!(one.covers(&old) && one.covers(&newer) && one.covers(&newest));
         assert!(!one.covers(&begin(one).await));
     }
+}
+
+#[tokio::test]
+async fn a_replica_that_starts_after_the_store_has_lost_its_state_learns_what_others_know() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    let old = begin(&here).await;
+    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    let new = begin(&here).await;
+    store.lose_state(&clock);
+    let newest = begin(&there).await;
+    // Once to notice, once to publish.
+    read(&clock, &here).await;
+    read(&clock, &here).await;
+    let late = replica(&store, &clock);
+    read(&clock, &late).await;
+    assert!(late.covers(&old));
+    assert!(!late.covers(&new) && !late.covers(&newest) && !here.covers(&newest));
+}
+
+#[tokio::test]
+async fn a_login_on_any_replica_survives_that_the_store_has_lost_the_last_revocation() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    drop(begin(&here).await);
+    let counter = scope().key(Purpose::Revocation, "counter");
+    let before = store.get(&counter).await.unwrap().unwrap();
+    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    store.put(&counter, before, HOUR).await.unwrap();
+    read(&clock, &here).await;
+    let new = begin(&there).await;
+    assert!(!here.covers(&new));
+}
+
+#[tokio::test]
+async fn a_revocation_has_one_position_however_many_logins_there_are_at_the_same_time() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    let old = begin(&there).await;
+    store.set(Fails::Yields);
+    let revoked_then_begun = async {
+        here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+        begin(&there).await
+    };
+    let logins = futures::future::join_all((0..8).map(|_| begin(&here)));
+    let (new, _) = futures::future::join(revoked_then_begun, logins).await;
+    read(&clock, &here).await;
+    read(&clock, &there).await;
+    for one in [&here, &there] {
+        assert!(one.covers(&old) && !one.covers(&new));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn revocations_at_the_same_time_wait_no_longer_than_one_while_the_store_hangs() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let here = replica(&store, &clock);
+    let old = begin(&here).await;
+    store.set(Fails::Hangs);
+    let started = Instant::now();
+    let revoked = (0..100).map(|_| here.revoke(Revoked::User("usr_1"), HOUR));
+    assert!(futures::future::join_all(revoked).await.iter().all(Result::is_err));
+    assert!(started.elapsed() <= PUBLISH_DEADLINE, "{:?}", started.elapsed());
+    assert!(here.covers(&old));
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,7 +336,7 @@ async fn revocations_are_forgotten_when_no_session_can_be_left() {
             here.revoke(Revoked::Session(&number.to_string()), lifetime).await.unwrap();
             clock.advance(Duration::from_millis(500));
         }
-        assert!(here.0.known().entries.len() < 10);
+        assert!(here.0.known().entries.is_empty() && here.0.known().ended.len() < 10);
         let old = begin(&here).await;
         here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
         clock.advance(Duration::from_millis(1000 * 60 * 60 - 1));
@@ -284,6 +351,8 @@ async fn revocations_are_forgotten_when_no_session_can_be_left() {
 enum Fails {
     Not,
     Hangs,
+    /// Not at all, but other tasks run before each operation.
+    Yields,
     Unavailable,
     /// The log has no room.
     Full,
@@ -328,6 +397,13 @@ impl TestStore {
             Fails::Hangs => Box::pin(std::future::pending()),
             Fails::Unavailable => {
                 Box::pin(async { Err(StoreError::Unavailable("expected in this test".into())) })
+            }
+            Fails::Yields => {
+                let call = call(Arc::clone(&self.0.store.lock().unwrap()));
+                Box::pin(async {
+                    tokio::task::yield_now().await;
+                    call.await
+                })
             }
             _ => call(Arc::clone(&self.0.store.lock().unwrap())),
         }

@@ -1,0 +1,40 @@
+//! Single sessions that were ended: of all revocations by far the most, and any user can add to
+//! them. So they cost little, and whole sets of them are forgotten at once.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use super::Key;
+
+/// A session is remembered for up to this fraction of its lifetime longer than needed.
+const FRACTION: u64 = 64;
+
+/// Sets of sessions by the second of the monotonic clock at which they are forgotten.
+#[derive(Default)]
+pub(super) struct EndedSessions(BTreeMap<u64, HashSet<Key>>);
+
+impl EndedSessions {
+    /// Adds a session; false if it is there already.
+    pub(super) fn insert(&mut self, key: Key, forget_at: Duration, now: Duration) -> bool {
+        while let Some(first) = self.0.first_entry()
+            && *first.key() <= now.as_secs()
+        {
+            first.remove();
+        }
+        let left = forget_at.saturating_sub(now).as_secs();
+        let step = (left / FRACTION).checked_next_power_of_two().unwrap_or(1);
+        let end = (forget_at.as_secs() / step).saturating_add(1).saturating_mul(step);
+        let is_new = !self.contains(&key);
+        self.0.entry(end).or_default().insert(key);
+        is_new
+    }
+
+    pub(super) fn contains(&self, key: &Key) -> bool {
+        self.0.values().any(|ended| ended.contains(key))
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.values().map(HashSet::len).sum()
+    }
+}
