@@ -82,6 +82,7 @@
 //! | the environment does not answer | 503 with `Retry-After`, the attempt goes on unless its code is spent | `AuthFailure::status`, `AuthFailure::ends_attempt` |
 //! | a launch from an identity provider's portal that is not acceptable, or goes in circles | 400 | `AuthFailure::status`, by `IdpInitiatedRedirect` |
 //! | a launch that came before | 302 to the login | `IdpInitiatedRedirect::launch` |
+//! | a login, or a launch, that ends as another user than the session's | the session stays; 303 to a page that asks whether to switch | `Callback`, `SwitchAccount` |
 //! | a logout's return without the `state` of this browser | 400, no session ends | `AuthFailure::status`, by `LogoutCallback` |
 //! | a logout token that is not acceptable, or came before | 400 | `AuthFailure::status` |
 //! | a page of another site asks for logout or refresh | 403 | `AuthFailure::status`, by `origin::initiator` |

@@ -70,9 +70,6 @@ pub fn link_question(question: &LinkQuestion) -> String {
                 (PreEscaped(question.hidden_fields()))
                 button.button { "Log in" }
             }
-            @if question.replaces_session() {
-                p.muted { "You are logged in here, and that login ends." }
-            }
             p.muted { "If you did not ask for it, close this page." }
         },
     )

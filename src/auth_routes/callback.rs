@@ -10,7 +10,8 @@ use crate::oauth::{IdTokenHint, OAuthError, SsoError};
 use crate::query::Parameter;
 use crate::return_to::{ReturnTo, with_return_to};
 use crate::session::{
-    BeginError, NewTokens, NotAdmitted, SessionCookies, Sessions, VerifiedIdentity,
+    BeginError, BeginLoginError, NewTokens, NotAdmitted, SessionCookies, Sessions, SwitchError,
+    UnconfirmedIdentity, UnconfirmedLogin, VerifiedIdentity,
 };
 use crate::telemetry;
 use crate::token::{Flow, TokenError};
@@ -20,17 +21,21 @@ use crate::token::{Flow, TokenError};
 ///
 /// Begins a session only if the callback answers an attempt of this very browser, the code is
 /// accepted, and access token and ID token are verified. It is a session with the login's tokens, or
-/// what [`SessionsBuilder::on_login`](crate::session::SessionsBuilder::on_login) makes of it. Ends the
-/// attempt in any case, unless the environment does not answer; leaves a live session alone when it
-/// refuses.
+/// what [`SessionsBuilder::on_login`](crate::session::SessionsBuilder::on_login) makes of it. If the
+/// request has a session of another user, that stays, and the browser is sent to
+/// [`SwitchAccount`](super::SwitchAccount). Ends the attempt in any case, unless the environment does
+/// not answer; leaves a live session alone when it refuses.
 #[derive(Clone, Debug)]
 pub struct Callback(Route);
 
 impl Callback {
     /// Who has come back from a login, for an app with sessions of its own: verified as for a session
-    /// of ours, which is not begun. `request` is the callback's; no hook is asked. All tokens but the
-    /// ID token are dropped: leave `offline_access` out of the
+    /// of ours, which is not begun. `request` is the callback's; no hook is asked. All tokens but the ID token are
+    /// dropped: leave `offline_access` out of the
     /// [`scopes`](crate::session::SessionsBuilder::scopes).
+    ///
+    /// If this browser has a session of another user in the app, ask before you replace it: a link on
+    /// another site may have started the login.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -103,11 +108,9 @@ impl Callback {
             Err(failure) => Err(failure),
         };
         match completed {
-            Ok(cookies) => {
-                telemetry::login_completed();
-                let Arrival { attempt, end_attempt, .. } = arrival;
-                let target = attempt.as_ref().map_or("/", |attempt| attempt.return_to.as_str());
-                redirect(StatusCode::SEE_OTHER, target, cookies.into_iter().chain(end_attempt))
+            Ok((target, cookies)) => {
+                let cookies = cookies.into_iter().chain(arrival.end_attempt);
+                redirect(StatusCode::SEE_OTHER, &target, cookies)
             }
             Err(failure) => self.refuse(failure, &request, arrival),
         }
@@ -131,32 +134,38 @@ impl Callback {
         self.0.refuse_login(failure, request, return_to, end_attempt)
     }
 
-    /// Trades the code for a session: the `Set-Cookie` values that give it to the browser.
+    /// Trades the code for a session, or asks first whether it may replace another user's: where
+    /// the browser goes, with these `Set-Cookie` values.
     async fn complete(
         &self,
         returned: &Returned,
         attempt: &LoginAttempt,
         headers: &HeaderMap,
-    ) -> Result<Vec<HeaderValue>, AuthFailure> {
+    ) -> Result<(String, Vec<HeaderValue>), AuthFailure> {
         let sessions = &self.0.sessions;
+        // First: a code that cannot be used is not spent.
+        let live = sessions.live_session(headers).await?;
         let login = self.verify(returned, attempt).await?;
-        let begun = match sessions.admission() {
-            Some(admission) => {
-                let subject = login.identity.user().id.clone();
-                let local = admission.ask(login.identity).await.map_err(Self::not_admitted)?;
-                let id_token = login.tokens.id_token.into();
-                let local = local.login_subject(&subject).id_token_hint(id_token);
-                sessions.begin(local, headers).await
-            }
-            None => sessions.begin_with_tokens(login.tokens, headers).await,
-        };
-        begun.map(SessionCookies::into_values).map_err(|error| {
-            telemetry::internal_error("login", &error);
-            match error {
-                BeginError::Store(_) => AuthFailure::Interrupted,
-                _ => AuthFailure::Misconfigured,
-            }
-        })
+        let subject = login.identity.user().id.clone();
+        let record = sessions.new_record(login.tokens, headers).await;
+        let record = record.map_err(|error| not_begun(&error.into()))?;
+        if live.is_some_and(|live| live.login_subject() != subject) {
+            let login = UnconfirmedLogin {
+                identity: UnconfirmedIdentity::Tokens(Box::new(record)),
+                return_to: attempt.return_to.clone(),
+            };
+            let asked =
+                sessions.ask_to_switch(&login, sessions.switch_account_path(), headers).await;
+            return asked.map_err(|error| match error {
+                // The code is spent.
+                SwitchError::Unavailable => AuthFailure::Interrupted,
+                error => error.into(),
+            });
+        }
+        let begun = sessions.begin_login(record, headers).await;
+        let cookies = begun.map_err(|error| not_begun(&error))?;
+        telemetry::login_completed();
+        Ok((attempt.return_to.as_str().to_owned(), cookies.into_values()))
     }
 
     /// Trades the code for tokens, and verifies them.
@@ -191,14 +200,6 @@ impl Callback {
         Ok(VerifiedLogin { identity, tokens: NewTokens { principal, id_token, refresh_token } })
     }
 
-    fn not_admitted(answer: NotAdmitted) -> AuthFailure {
-        if let NotAdmitted::Refused = answer {
-            return AuthFailure::NotAdmitted;
-        }
-        telemetry::internal_error("admission", &answer);
-        AuthFailure::Interrupted
-    }
-
     fn code_refused(error: &OAuthError) -> AuthFailure {
         if let OAuthError::InvalidGrant = error {
             return AuthFailure::CodeRefused;
@@ -219,6 +220,20 @@ impl Callback {
 }
 
 route_service!(Callback);
+
+/// Why a verified login began no session.
+pub(super) fn not_begun(error: &BeginLoginError) -> AuthFailure {
+    if let BeginLoginError::NotAdmitted(NotAdmitted::Refused) = error {
+        return AuthFailure::NotAdmitted;
+    }
+    telemetry::internal_error("login", error);
+    match error {
+        BeginLoginError::Begin(BeginError::Store(_)) | BeginLoginError::NotAdmitted(_) => {
+            AuthFailure::Interrupted
+        }
+        BeginLoginError::Begin(_) => AuthFailure::Misconfigured,
+    }
+}
 
 /// Who has come back from a login, for an app with sessions of its own. Made by
 /// [`Callback::identify`].

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`Login`] | `GET /login?return_to=` | sends the browser to the environment's login page |
 //! | [`Callback`] | `GET` path of the redirect URI | trades the code for a session |
+//! | [`SwitchAccount`] | `GET` or `POST /auth/switch-account` | asks before a login replaces another user's session |
 //! | [`Refresh`] | `POST /auth/refresh` | renews the session's tokens now |
 //! | [`Logout`] | `GET` or `POST /logout` | ends the session here and at the environment |
 //! | [`LogoutCallback`] | `GET` path of the post-logout redirect URI | the browser comes back from a logout |
@@ -54,6 +55,7 @@ mod router;
 #[cfg(feature = "sandbox")]
 mod sandbox_login;
 mod start;
+mod switch_account;
 
 pub use self::answer::{AuthFailure, AuthRejection};
 pub use self::backchannel_logout::BackchannelLogout;
@@ -64,6 +66,7 @@ pub use self::logout::Logout;
 pub use self::logout_callback::LogoutCallback;
 pub use self::refresh::Refresh;
 pub use self::route::RouteFuture;
+pub use self::switch_account::SwitchAccount;
 pub use crate::return_to::ReturnTo;
 
 pub(crate) use self::answer::{conceal_address, redirect};
@@ -84,6 +87,12 @@ impl Sessions {
     #[must_use]
     pub fn callback(&self) -> Callback {
         Callback::new(self)
+    }
+
+    /// The service that asks before a login replaces the session of another user.
+    #[must_use]
+    pub fn switch_account(&self) -> SwitchAccount {
+        SwitchAccount::new(self)
     }
 
     /// The service that renews a session's tokens on request.

@@ -13,6 +13,7 @@ impl Sessions {
         Router::new()
             .route_service(self.login_path(), self.login())
             .route_service(self.callback_path(), self.callback())
+            .route_service(self.switch_account_path(), self.switch_account())
             .route_service(self.refresh_path(), self.refresh())
             .route_service(self.logout_path(), self.logout())
             .route_service(self.logout_callback_path(), self.logout_callback())

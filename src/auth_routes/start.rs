@@ -68,6 +68,7 @@ pub(crate) fn page_to_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -
         sessions.refresh_path(),
         sessions.callback_path(),
         sessions.backchannel_logout_path(),
+        sessions.switch_account_path(),
     ];
     wanted
         .filter(|page| !circle.iter().any(|path| page.is_path(path)))

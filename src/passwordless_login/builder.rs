@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 
-use super::answer::PasswordlessRejection;
+use super::answer::{PasswordlessFailure, PasswordlessRejection};
 use super::before_send::{BeforeSend, SendDenied};
 use super::completing::{SHARED_FOR, UNFINISHED_FOR};
 use super::limits::{ClientKey, EmailLimits, public_peer};
@@ -54,6 +54,7 @@ pub(super) struct Paths {
     pub(super) send: String,
     pub(super) resend: String,
     pub(super) verify: String,
+    pub(super) switch: String,
 }
 
 /// The app's own pages.
@@ -324,6 +325,7 @@ impl PasswordlessLoginBuilder {
             send: format!("{base}/send"),
             resend: format!("{base}/resend"),
             verify: format!("{base}/verify"),
+            switch: format!("{base}/switch"),
         };
         problems.note(paths.check(&self.sessions));
         problems.note(check_page("start_page", &self.pages.start));
@@ -360,9 +362,28 @@ impl PasswordlessLoginBuilder {
         let clock = self.sessions.scalekit().clock().clone();
         let tasks = self.sessions.tasks().clone();
         let inner = link_address.map(|link_address| Inner {
-            logins: Once::new(clock.clone(), SHARED_FOR, &tasks, "passwordless login"),
+            logins: Once::new(
+                clock.clone(),
+                SHARED_FOR,
+                &tasks,
+                "passwordless login",
+                PasswordlessFailure::Misconfigured,
+            ),
+            switches: Once::new(
+                clock.clone(),
+                SHARED_FOR,
+                &tasks,
+                "passwordless login",
+                PasswordlessFailure::Misconfigured,
+            ),
             unfinished: Memory::new(clock.clone(), UNFINISHED_FOR),
-            resends: Once::new(clock, RESENT_FOR, &tasks, "passwordless email"),
+            resends: Once::new(
+                clock,
+                RESENT_FOR,
+                &tasks,
+                "passwordless email",
+                PasswordlessFailure::Misconfigured,
+            ),
             sessions: self.sessions,
             paths,
             pages: self.pages,
@@ -394,8 +415,8 @@ impl PasswordlessLogin {
 }
 
 impl Paths {
-    pub(super) fn all(&self) -> [&str; 3] {
-        [&self.send, &self.resend, &self.verify]
+    pub(super) fn all(&self) -> [&str; 4] {
+        [&self.send, &self.resend, &self.verify, &self.switch]
     }
 
     /// Each route has a path of its own, or the later one would never be reached.
@@ -407,13 +428,15 @@ impl Paths {
 }
 
 /// The routes that the sessions have, where nobody wants to end up after a login.
-pub(super) fn own_paths(sessions: &Sessions) -> [&str; 5] {
+pub(super) fn own_paths(sessions: &Sessions) -> [&str; 7] {
     [
         sessions.login_path(),
         sessions.callback_path(),
         sessions.refresh_path(),
         sessions.logout_path(),
+        sessions.logout_callback_path(),
         sessions.backchannel_logout_path(),
+        sessions.switch_account_path(),
     ]
 }
 

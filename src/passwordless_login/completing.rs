@@ -16,13 +16,17 @@ use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
 use crate::auth_routes::redirect;
 use crate::email::fold_email;
 use crate::origin::is_shown;
+use crate::return_to::ReturnTo;
 use crate::secret::SecretString;
-use crate::session::{BeginError, LocalSession, NotAdmitted, SessionCookies, User};
+use crate::session::{
+    BeginError, LocalSession, NotAdmitted, Session, SessionCookies, UnconfirmedIdentity,
+    UnconfirmedLogin, User,
+};
 use crate::telemetry;
 
 /// So long a second click shares the session of the first. No longer: a page in the browser's
 /// history must soon be worth nothing.
-pub(super) const SHARED_FOR: Duration = Duration::from_secs(10);
+pub(crate) const SHARED_FOR: Duration = Duration::from_secs(10);
 /// So long what the environment has accepted can be tried again, when the app could not log in.
 pub(super) const UNFINISHED_FOR: Duration = Duration::from_secs(60);
 
@@ -30,7 +34,7 @@ impl VerifiedEmail {
     /// A session of a user whose id is the address in small letters.
     pub fn session(&self) -> LocalSession {
         LocalSession::new(User {
-            id: fold_email(&self.email),
+            id: subject(self),
             email: self.email.clone(),
             email_verified: true,
             ..User::default()
@@ -91,14 +95,23 @@ fn of_attempt(kind: &str, attempt: &MailAttempt, credential: &SecretString) -> K
     Key::new(&[kind, auth_request_id, state, credential.expose()])
 }
 
+/// What a login has come to.
+#[derive(Clone)]
+pub(super) struct LoggedIn {
+    cookies: SessionCookies,
+    /// The page that asks whether to replace another user's session; `None` where there was none.
+    confirmation: Option<String>,
+}
+
 impl PasswordlessLogin {
     /// Verifies the credential and opens the session of whoever has read the mail, in place of the
-    /// one that the request came with. Once, also when a browser asks twice or leaves (R5).
+    /// one that the request came with, unless that is another user's: then the user is asked first.
+    /// Once, also when a browser asks twice or leaves (R5).
     pub(super) async fn log_in(
         &self,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<SessionCookies, PasswordlessFailure> {
+    ) -> Result<LoggedIn, PasswordlessFailure> {
         let work = || {
             let (login, credential, headers) = (self.clone(), credential.clone(), headers.clone());
             async move { login.verify_and_begin(&credential, &headers).await }
@@ -109,13 +122,13 @@ impl PasswordlessLogin {
     /// Sends the person on, or says why not.
     pub(super) fn conclude(
         &self,
-        outcome: Result<SessionCookies, PasswordlessFailure>,
+        outcome: Result<LoggedIn, PasswordlessFailure>,
         credential: &Credential,
         request: &Request<()>,
     ) -> Response<Bytes> {
         let attempt = credential.attempt();
-        let cookies = match (outcome, credential) {
-            (Ok(cookies), _) => cookies,
+        let LoggedIn { cookies, confirmation } = match (outcome, credential) {
+            (Ok(logged_in), _) => logged_in,
             (
                 Err(failure @ PasswordlessFailure::Unavailable),
                 Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. },
@@ -124,7 +137,8 @@ impl PasswordlessLogin {
         };
         let end_attempt = attempt.and_then(|attempt| self.0.sessions.end_attempt(attempt));
         let cookies = cookies.into_values().into_iter().chain(end_attempt);
-        let target = attempt.map_or("/", |attempt| attempt.return_to.as_str());
+        let return_to = attempt.map_or("/", |attempt| attempt.return_to.as_str());
+        let target = confirmation.as_deref().unwrap_or(return_to);
         match is_shown(request.headers()) {
             true => redirect(StatusCode::SEE_OTHER, target, cookies),
             false => json(&json!({ "return_to": target }), cookies),
@@ -135,7 +149,9 @@ impl PasswordlessLogin {
         &self,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<SessionCookies, PasswordlessFailure> {
+    ) -> Result<LoggedIn, PasswordlessFailure> {
+        // First: what cannot be finished is not spent.
+        let live = self.0.sessions.live_session(headers).await?;
         let verified = match self.0.unfinished.take(&credential.key()) {
             Some(verified) => verified,
             None => self.verify_credential(credential).await?,
@@ -144,8 +160,16 @@ impl PasswordlessLogin {
             telemetry::login_failed(PasswordlessFailure::StateRefused.name(), None);
             return Err(PasswordlessFailure::StateRefused);
         }
-        let begun = self.begin(verified.clone(), headers).await;
+        let is_of_other = |live: &Session| live.login_subject() != subject(&verified);
+        let begun = match live.as_ref().is_some_and(is_of_other) {
+            true => self.ask_to_switch(&verified, credential, headers).await,
+            false => {
+                let begun = self.begin(verified.clone(), headers).await;
+                begun.map(|cookies| LoggedIn { cookies, confirmation: None })
+            }
+        };
         match &begun {
+            Ok(LoggedIn { confirmation: Some(_), .. }) => {}
             Ok(_) => telemetry::login_completed(),
             // It is spent, and the person should not need another mail.
             Err(PasswordlessFailure::Unavailable) => {
@@ -154,6 +178,22 @@ impl PasswordlessLogin {
             Err(failure) => telemetry::login_failed(failure.name(), None),
         }
         begun
+    }
+
+    async fn ask_to_switch(
+        &self,
+        verified: &VerifiedEmail,
+        credential: &Credential,
+        headers: &HeaderMap,
+    ) -> Result<LoggedIn, PasswordlessFailure> {
+        let return_to = credential.attempt().map(|attempt| attempt.return_to.clone());
+        let login = UnconfirmedLogin {
+            identity: UnconfirmedIdentity::Email(verified.clone()),
+            return_to: return_to.unwrap_or_else(ReturnTo::root),
+        };
+        let asked = self.0.sessions.ask_to_switch(&login, self.switch_path(), headers).await;
+        let (confirmation, cookies) = asked?;
+        Ok(LoggedIn { cookies: SessionCookies::new(cookies), confirmation: Some(confirmation) })
     }
 
     async fn verify_credential(
@@ -206,12 +246,13 @@ impl PasswordlessLogin {
         verified
     }
 
-    async fn begin(
+    pub(super) async fn begin(
         &self,
         verified: VerifiedEmail,
         headers: &HeaderMap,
     ) -> Result<SessionCookies, PasswordlessFailure> {
-        let local = self.admitted(verified).await?;
+        let subject = subject(&verified);
+        let local = self.admitted(verified).await?.login_subject(&subject);
         self.0.sessions.begin(local, headers).await.map_err(|error| {
             telemetry::internal_error("passwordless_login", &error);
             match error {
@@ -231,6 +272,11 @@ impl PasswordlessLogin {
             PasswordlessFailure::Unavailable
         })
     }
+}
+
+/// What one login by e-mail has in common with the next of the same user.
+fn subject(verified: &VerifiedEmail) -> String {
+    fold_email(&verified.email)
 }
 
 /// Whether the verification answers this very attempt; decided in constant time.

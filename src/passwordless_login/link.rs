@@ -13,7 +13,6 @@ use crate::page;
 use crate::pasted;
 use crate::query::Parameter;
 use crate::secret::SecretString;
-use crate::session::Found;
 use crate::telemetry;
 
 /// Longer than any token.
@@ -74,15 +73,13 @@ impl Link {
     ) -> Response<Bytes> {
         let login = &self.0;
         let host = login.0.sessions.public_url().host_str().unwrap_or("this app");
-        let mut question = match LinkQuestion::new(host, login.verify_path(), token, own) {
+        let question = match LinkQuestion::new(host, login.verify_path(), token, own) {
             Ok(question) => question,
             Err(error) => {
                 telemetry::internal_error("passwordless_link", &error);
                 return login.refuse(PasswordlessFailure::Misconfigured, request, None);
             }
         };
-        let session = login.0.sessions.find_in_time(request.headers()).await;
-        question.replaces_session = matches!(session, Found::Live(_) | Found::Due(_));
         let page = match &login.0.link_page {
             Some(page) => page(&question),
             None => question.page(),

@@ -20,7 +20,6 @@ pub struct LinkQuestion {
     attempt: Option<String>,
     /// Tells a double click from somebody else.
     page: SecretString,
-    pub(super) replaces_session: bool,
 }
 
 impl LinkQuestion {
@@ -36,7 +35,6 @@ impl LinkQuestion {
             link_token,
             attempt,
             page: SecretString::random::<16>()?,
-            replaces_session: false,
         })
     }
 
@@ -50,12 +48,6 @@ impl LinkQuestion {
     #[must_use]
     pub fn action(&self) -> &str {
         &self.action
-    }
-
-    /// Whether this browser has a session, which the login would end: tell the person.
-    #[must_use]
-    pub fn replaces_session(&self) -> bool {
-        self.replaces_session
     }
 
     /// The hidden fields of the form, as HTML: they hold the link's token.
@@ -79,14 +71,9 @@ impl LinkQuestion {
 {}
 <button>Log in</button>
 </form>
-<p class="hint">{}If you did not ask for it, close this page.</p>"#,
+<p class="hint">If you did not ask for it, close this page.</p>"#,
             escaped(&self.action),
             self.hidden_fields(),
-            if self.replaces_session {
-                "You are logged in here, and that login ends. "
-            } else {
-                ""
-            },
         );
         let title = format!("Log in to {}", self.host);
         let message =

@@ -7,6 +7,7 @@
 //! | [`ResendMail`] | `POST /passwordless/resend` | sends it once more |
 //! | [`Verify`] | `POST /passwordless/verify` | takes the `code`, or the fields of the page below |
 //! | [`Link`] | `GET /passwordless/verify/{attempt}`, and without `/{attempt}` | where magic links lead |
+//! | [`Switch`] | `GET` or `POST /passwordless/switch` | asks before a login replaces another user's session |
 //!
 //! All are plain tower services; [`PasswordlessLogin::routes`] (feature `axum`) mounts them. They
 //! take forms and JSON. A browser that sends a form is sent on (303): to the page that asks for
@@ -23,12 +24,14 @@
 //! 3. A link that is opened elsewhere, by a mail scanner, on a phone, shows a page with a button.
 //!    Only the button, whose form no other site can send, uses the link up and logs in. With
 //!    [`same_browser_only`](PasswordlessLoginBuilder::same_browser_only) it is refused instead.
-//! 4. Sending tells nothing about accounts: nobody is looked up before the mail has been read, and
+//! 4. If the browser has a session of another user, that stays until the user has confirmed the new
+//!    login at the page of [`Switch`]; the redirect, or `return_to` in the JSON, leads there.
+//! 5. Sending tells nothing about accounts: nobody is looked up before the mail has been read, and
 //!    the response does not depend on whether the environment accepts the address.
-//! 5. A code or link that comes twice while the first is under way, as by a double click, is used
+//! 6. A code or link that comes twice while the first is under way, as by a double click, is used
 //!    once, in this process, and both answers bring the same session. So it is with a resend, but not
 //!    with the first mail.
-//! 6. When something is out of reach the answer is 503, and the same code or link can be tried again;
+//! 7. When something is out of reach the answer is 503, and the same code or link can be tried again;
 //!    for a minute, in this process, also if Scalekit had accepted it already. Only if its answer was
 //!    lost, a new mail is needed.
 //!
@@ -109,10 +112,11 @@ mod limits;
 mod link;
 mod link_question;
 mod mailing;
-mod once;
+pub(crate) mod once;
 #[cfg(feature = "axum")]
 mod router;
 mod service;
+mod switch;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -129,17 +133,21 @@ pub use self::builder::PasswordlessLoginBuilder;
 pub use self::link::Link;
 pub use self::link_question::LinkQuestion;
 pub use self::mailing::{ResendMail, SendMail};
+pub use self::switch::Switch;
 pub use self::verify::Verify;
+
+pub(crate) use self::completing::SHARED_FOR;
 
 use self::attempt::{Delivery, MailAttempt};
 use self::before_send::BeforeSend;
 use self::builder::{LinkPage, Pages, Paths};
+use self::completing::LoggedIn;
 use self::limits::EmailLimits;
 use self::mailing::Shape;
 use self::once::{Memory, Once};
 use crate::api::passwordless::{MailTemplate, VerifiedEmail};
 use crate::rejection::Renderer;
-use crate::session::{Admission, SessionCookies, Sessions};
+use crate::session::{Admission, Sessions, Switched};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).
 #[derive(Clone)]
@@ -161,7 +169,9 @@ struct Inner {
     same_browser_only: bool,
     admission: Option<Admission<VerifiedEmail>>,
     link_page: Option<Arc<LinkPage>>,
-    logins: Once<SessionCookies>,
+    logins: Once<LoggedIn>,
+    /// Logins that were just confirmed.
+    switches: Once<Switched>,
     /// What the environment has accepted, while the app could not log in.
     unfinished: Memory<VerifiedEmail>,
     resends: Once<Delivery>,
@@ -215,6 +225,18 @@ impl PasswordlessLogin {
     #[must_use]
     pub fn verify_path(&self) -> &str {
         &self.0.paths.verify
+    }
+
+    /// The service where users confirm a login that would replace the session of another user.
+    #[must_use]
+    pub fn switch(&self) -> Switch {
+        Switch(self.clone())
+    }
+
+    /// Where users confirm such a login: `/passwordless/switch` unless set otherwise.
+    #[must_use]
+    pub fn switch_path(&self) -> &str {
+        &self.0.paths.switch
     }
 
     /// The login that has begun in the browser of a request: the one with this `attempt`, from the

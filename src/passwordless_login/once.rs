@@ -21,10 +21,10 @@ const MAX_REMEMBERED: usize = 4096;
 
 /// Names a piece of work, or its result, by what only those know who may share it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key([u8; 32]);
+pub(crate) struct Key([u8; 32]);
 
 impl Key {
-    pub(super) fn new(parts: &[&str]) -> Self {
+    pub(crate) fn new(parts: &[&str]) -> Self {
         Self(hash_parts(parts))
     }
 
@@ -34,31 +34,34 @@ impl Key {
 }
 
 /// Work that is under way in this process, and what lately came of it.
-pub(super) struct Once<T: Clone> {
-    running: Flights<Key, Result<T, PasswordlessFailure>>,
+pub(crate) struct Once<T: Clone, E: Clone = PasswordlessFailure> {
+    running: Flights<Key, Result<T, E>>,
     done: Memory<T>,
+    interrupted: E,
 }
 
-impl<T: Clone + Send + Sync + 'static> Once<T> {
-    /// The work goes by `name` among the `tasks`.
-    pub(super) fn new(
+impl<T, E> Once<T, E>
+where
+    T: Clone + Send + Sync + 'static,
+    E: Clone + Send + Sync + 'static,
+{
+    /// The work goes by `name` among the `tasks`; `interrupted` is the error of work that panicked.
+    pub(crate) fn new(
         clock: Clock,
         remembered: Duration,
         tasks: &Tasks,
         name: &'static str,
+        interrupted: E,
     ) -> Self {
-        Self { running: Flights::tracked(tasks, name), done: Memory::new(clock, remembered) }
+        let running = Flights::tracked(tasks, name);
+        Self { running, done: Memory::new(clock, remembered), interrupted }
     }
 
     /// Joins the work, or starts it, unless it has just been done. It goes on when the client
     /// leaves. A failure is told to those who are waiting, and not remembered.
-    pub(super) async fn run<F>(
-        &self,
-        key: Key,
-        work: impl FnOnce() -> F,
-    ) -> Result<T, PasswordlessFailure>
+    pub(crate) async fn run<F>(&self, key: Key, work: impl FnOnce() -> F) -> Result<T, E>
     where
-        F: Future<Output = Result<T, PasswordlessFailure>> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
     {
         let flight = self.running.join(key, || {
             let (done, work) = (self.done.clone(), work());
@@ -73,8 +76,8 @@ impl<T: Clone + Send + Sync + 'static> Once<T> {
         });
         flight.await.unwrap_or_else(|| {
             let interrupted = io::Error::other("the work panicked or was interrupted");
-            telemetry::internal_error("passwordless_login", &interrupted);
-            Err(PasswordlessFailure::Misconfigured)
+            telemetry::internal_error("login", &interrupted);
+            Err(self.interrupted.clone())
         })
     }
 }

@@ -8,7 +8,7 @@ use super::mine::IndexError;
 use super::record::{SessionRecord, SessionTooLarge};
 use super::sealing::SealingFailed;
 use super::stored::StoringError;
-use super::{Lifetimes, NewSession, NewTokens, Sessions, User};
+use super::{Lifetimes, NewSession, NewTokens, NotAdmitted, Sessions, User};
 use crate::cache_policy::{never_cache, vary_on_cookie};
 use crate::oauth::IdTokenHint;
 use crate::shared_store::StoreError;
@@ -149,35 +149,82 @@ impl Sessions {
         let lifetimes = Lifetimes { absolute, ..self.0.lifetimes };
         let id_token = id_token.map(Into::into);
         let new = NewSession::Local { claims, profile: user.to_claims(), id_token, login_subject };
-        self.begin_with(new, !in_cookie, lifetimes, request_headers).await
+        let record = self.record(new, !in_cookie, lifetimes).await?;
+        self.begin_record(record, request_headers).await
     }
 
-    /// Begins a session with the tokens of a login.
-    pub(crate) async fn begin_with_tokens(
+    /// A session with the tokens of a login, which has not begun yet.
+    pub(crate) async fn new_record(
         &self,
         tokens: NewTokens,
         request_headers: &HeaderMap,
-    ) -> Result<SessionCookies, BeginError> {
+    ) -> Result<SessionRecord, BeginError> {
         let new = NewSession::Tokens(tokens);
-        self.begin_with(new, self.0.store_backed, self.0.lifetimes, request_headers).await
+        let record = self.record(new, self.0.store_backed, self.0.lifetimes).await?;
+        if self.admission().is_none() {
+            // One that does not fit is an error before the user is asked anything.
+            let _ = self.seal_new(&record, request_headers)?;
+        }
+        Ok(record)
     }
 
-    async fn begin_with(
+    /// Whether a session that has not begun yet was revoked meanwhile.
+    pub(crate) async fn is_revoked(&self, record: &SessionRecord) -> bool {
+        if let Some(news) = self.0.revocations.news() {
+            news.await;
+        }
+        let session = record.clone().into_session();
+        session.is_none_or(|session| self.0.revocations.covers(&session.0.revocable))
+    }
+
+    /// Begins the session of a login at the environment, or what the app's hook makes of it.
+    pub(crate) async fn begin_login(
+        &self,
+        record: SessionRecord,
+        request_headers: &HeaderMap,
+    ) -> Result<SessionCookies, BeginLoginError> {
+        let Some(admission) = self.admission() else {
+            return Ok(self.begin_record(record, request_headers).await?);
+        };
+        let identity = record.identity().ok_or(SealingFailed).map_err(BeginError::from)?;
+        let subject = identity.user().id.clone();
+        let mut local = admission.ask(identity).await?.login_subject(&subject);
+        local.id_token = record.id_token().map(Into::into);
+        Ok(self.begin(local, request_headers).await?)
+    }
+
+    async fn record(
         &self,
         new: NewSession,
         stored: bool,
         lifetimes: Lifetimes,
-        request_headers: &HeaderMap,
-    ) -> Result<SessionCookies, BeginError> {
+    ) -> Result<SessionRecord, SealingFailed> {
         let stored = stored || self.has_many_in_cookies(new.user_id()).await;
         let position = self.0.revocations.position().await;
         let now = self.0.scalekit.clock().now();
-        let record =
-            SessionRecord::begin(new, stored, lifetimes, position, now).ok_or(SealingFailed)?;
-        let sealed = self.seal(&record)?;
+        SessionRecord::begin(new, stored, lifetimes, position, now).ok_or(SealingFailed)
+    }
+
+    /// The text of a new session's cookie, and the `Set-Cookie` values for it.
+    fn seal_new(
+        &self,
+        record: &SessionRecord,
+        request_headers: &HeaderMap,
+    ) -> Result<(String, SessionCookies), BeginError> {
+        let now = self.0.scalekit.clock().now();
+        let sealed = self.seal(record)?;
         let presented = self.0.cookies.presented(request_headers).cookies();
         let cookies = self.0.cookies.set_session(&sealed, record.remaining(now), presented);
-        let cookies = SessionCookies(cookies.ok_or(SessionTooLarge)?);
+        Ok((sealed, SessionCookies(cookies.ok_or(SessionTooLarge)?)))
+    }
+
+    async fn begin_record(
+        &self,
+        record: SessionRecord,
+        request_headers: &HeaderMap,
+    ) -> Result<SessionCookies, BeginError> {
+        let (sealed, cookies) = self.seal_new(&record, request_headers)?;
+        let stored = record.is_stored();
         if stored {
             self.store_new(&record).await?;
         }
@@ -235,6 +282,15 @@ impl std::fmt::Debug for SessionCookies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SessionCookies([redacted])")
     }
+}
+
+/// A login at the environment began no session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BeginLoginError {
+    #[error(transparent)]
+    Begin(#[from] BeginError),
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
 }
 
 /// A session could not begin.

@@ -12,13 +12,16 @@ use super::sealing::SealingContext;
 use super::stored::StoredSessions;
 use super::{
     Admission, Inner, KeyRing, Lifetimes, LocalSession, NotAdmitted, SessionSecret, Sessions,
-    VerifiedIdentity,
+    SwitchAccountPage, SwitchConfirmation, VerifiedIdentity,
 };
+use crate::auth_routes::AuthFailure;
 use crate::body_limits::BodyLimits;
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::flight::Flights;
 use crate::oauth::DEFAULT_SCOPES;
 use crate::origin::check_address;
+use crate::passwordless_login::SHARED_FOR;
+use crate::passwordless_login::once::Once;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{MemoryStore, SharedStore, StoreScope};
 use crate::tasks::Tasks;
@@ -49,6 +52,7 @@ pub struct SessionsBuilder {
     paths: Paths,
     scopes: Vec<String>,
     admission: Option<Admission<VerifiedIdentity>>,
+    switch_account_page: Option<Arc<SwitchAccountPage>>,
     cookie_name: String,
     name: Option<String>,
     absolute_lifetime: Duration,
@@ -69,6 +73,7 @@ pub(super) struct Paths {
     pub(super) refresh: String,
     pub(super) logout: String,
     pub(super) backchannel_logout: String,
+    pub(super) switch_account: String,
 }
 
 impl SessionsBuilder {
@@ -87,9 +92,11 @@ impl SessionsBuilder {
                 refresh: "/auth/refresh".to_owned(),
                 logout: "/logout".to_owned(),
                 backchannel_logout: "/auth/backchannel-logout".to_owned(),
+                switch_account: "/auth/switch-account".to_owned(),
             },
             scopes: DEFAULT_SCOPES.map(str::to_owned).into(),
             admission: None,
+            switch_account_page: None,
             cookie_name: "scalekit".to_owned(),
             name: None,
             absolute_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
@@ -214,6 +221,46 @@ impl SessionsBuilder {
     /// its address as the back-channel logout URL in the dashboard.
     pub fn backchannel_logout_path(mut self, path: impl Into<String>) -> Self {
         self.paths.backchannel_logout = path.into();
+        self
+    }
+
+    /// Sets the path where users confirm a login that would replace the session of another user.
+    /// Default: `/auth/switch-account`.
+    pub fn switch_account_path(mut self, path: impl Into<String>) -> Self {
+        self.paths.switch_account = path.into();
+        self
+    }
+
+    /// Sets the page, as HTML, that asks whether a login may replace the session of another user.
+    /// It runs no scripts, and styles, pictures and fonts are its own or the app's.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// # use tower_scalekit::{Sandbox, SessionSecret, Sessions};
+    /// # fn escaped(text: &str) -> String { text.replace('<', "&lt;").replace('&', "&amp;") }
+    /// let sessions = Sessions::builder(Sandbox::new().scalekit())
+    ///     .secret(SessionSecret::generate()?)
+    ///     .redirect_uri("https://app.example.com/auth/callback")
+    ///     .switch_account_page(|confirmation| {
+    ///         format!(
+    ///             "<!doctype html><title>Switch accounts?</title><p>This login is for {}.
+    ///             <form method=post action=\"{}\"><button>Cancel</button></form>
+    ///             <form method=post action=\"{}\"><button>Switch</button></form>",
+    ///             escaped(confirmation.new_account()),
+    ///             escaped(&confirmation.keep_action()),
+    ///             escaped(&confirmation.switch_action()),
+    ///         )
+    ///     })
+    ///     .build()?;
+    /// # let _ = sessions;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn switch_account_page<F>(mut self, page: F) -> Self
+    where
+        F: Fn(&SwitchConfirmation) -> String + Send + Sync + 'static,
+    {
+        self.switch_account_page = Some(Arc::new(page));
         self
     }
 
@@ -454,6 +501,14 @@ impl SessionsBuilder {
                     scopes,
                     lifetimes,
                     admission: self.admission,
+                    switch_account_page: self.switch_account_page,
+                    switches: Once::new(
+                        clock.clone(),
+                        SHARED_FOR,
+                        &tasks,
+                        "account switch",
+                        AuthFailure::Misconfigured,
+                    ),
                     store_backed: self.store_backed,
                     max_sessions_per_user: self.max_sessions_per_user,
                     body_limits: self.body_limits.or_max_bytes(MAX_FORM_BYTES),
@@ -522,6 +577,7 @@ impl Paths {
             ("refresh_path", self.refresh.as_str()),
             ("logout_path", self.logout.as_str()),
             ("backchannel_logout_path", self.backchannel_logout.as_str()),
+            ("switch_account_path", self.switch_account.as_str()),
         ];
         let mut problems = Problems::default();
         for (index, (setting, path)) in named.iter().enumerate() {

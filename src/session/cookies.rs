@@ -32,6 +32,7 @@ pub(crate) enum AttemptKind {
     Login,
     Logout,
     PasswordlessLogin,
+    SwitchAccount,
 }
 
 impl AttemptKind {
@@ -41,6 +42,7 @@ impl AttemptKind {
             Self::Login => "login_",
             Self::Logout => "logout_",
             Self::PasswordlessLogin => "passwordless_",
+            Self::SwitchAccount => "switch_",
         }
     }
 
@@ -50,6 +52,7 @@ impl AttemptKind {
             Self::Login => Purpose::LoginAttempt,
             Self::Logout => Purpose::LogoutAttempt,
             Self::PasswordlessLogin => Purpose::PasswordlessAttempt,
+            Self::SwitchAccount => Purpose::SwitchAttempt,
         }
     }
 }

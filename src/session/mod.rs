@@ -51,6 +51,7 @@ mod revocation;
 mod sealing;
 mod secret;
 mod stored;
+mod switch_account;
 mod user;
 mod verify;
 
@@ -68,27 +69,33 @@ pub use self::deprovisioning::{Deprovisioned, Deprovisioning, RevokedSessions};
 pub use self::identity::VerifiedIdentity;
 pub use self::mine::{MySession, MySessionsError};
 pub use self::secret::SessionSecret;
+pub use self::switch_account::SwitchConfirmation;
 pub use self::user::User;
 
 pub(crate) use self::admission::Admission;
 pub(crate) use self::attempts::Attempt;
+pub(crate) use self::beginning::BeginLoginError;
 pub(crate) use self::builder::is_plain_path;
 pub(crate) use self::cookies::{ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentedCookies};
 pub(crate) use self::ending::LogoutError;
 pub(crate) use self::lookup::{Awaited, Cookie, Found, Live, Peeked, Resealed, Settled};
-pub(crate) use self::record::{NewSession, NewTokens};
+pub(crate) use self::record::{NewSession, NewTokens, SessionRecord};
 pub(crate) use self::refresh::{Renewal, Renewing};
 pub(crate) use self::sealing::{KeyRing, Purpose};
+pub(crate) use self::switch_account::{
+    SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,
+};
 
 use self::builder::Paths;
-use self::record::SessionRecord;
 use self::refresh::Refreshes;
 use self::revocation::{Revocable, Revocations};
 use self::stored::StoredSessions;
+use crate::auth_routes::AuthFailure;
 use crate::body_limits::BodyLimits;
 use crate::challenge::ChallengeContext;
 use crate::flight::Flights;
 use crate::origin::{Initiator, initiator};
+use crate::passwordless_login::once::Once;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
 use crate::tasks::{Tasks, UnfinishedTasks};
@@ -116,6 +123,10 @@ struct Inner {
     lifetimes: Lifetimes,
     /// Makes each login a session of the app's own.
     admission: Option<Admission<VerifiedIdentity>>,
+    /// The app's own page in place of ours.
+    switch_account_page: Option<Arc<SwitchAccountPage>>,
+    /// Logins that were just confirmed.
+    switches: Once<Switched, AuthFailure>,
     /// Sessions with tokens are kept in the shared store.
     store_backed: bool,
     max_sessions_per_user: usize,
@@ -131,6 +142,8 @@ struct Inner {
     late_revocations: Flights<(), ()>,
     tasks: Tasks,
 }
+
+type SwitchAccountPage = dyn Fn(&SwitchConfirmation) -> String + Send + Sync;
 
 /// How long a session may last, whatever the environment says.
 #[derive(Clone, Copy, Debug)]
@@ -227,6 +240,13 @@ impl Sessions {
         self.0.post_logout_redirect_uri.path()
     }
 
+    /// Where users confirm a login that would replace the session of another user:
+    /// `/auth/switch-account` unless set otherwise.
+    #[must_use]
+    pub fn switch_account_path(&self) -> &str {
+        &self.0.paths.switch_account
+    }
+
     /// Where the environment tells of logouts by `POST`: `/auth/backchannel-logout` unless set
     /// otherwise.
     #[must_use]
@@ -293,6 +313,10 @@ impl Sessions {
 
     pub(crate) fn admission(&self) -> Option<&Admission<VerifiedIdentity>> {
         self.0.admission.as_ref()
+    }
+
+    pub(crate) fn switches(&self) -> &Once<Switched, AuthFailure> {
+        &self.0.switches
     }
 
     pub(crate) fn scopes(&self) -> &[String] {
@@ -378,6 +402,11 @@ impl Session {
     /// Whether it began with a login at the environment, whose session there ends with it.
     pub(crate) fn has_id_token(&self) -> bool {
         self.0.record.id_token().is_some()
+    }
+
+    /// Subject of the login that it began with.
+    pub(crate) fn login_subject(&self) -> &str {
+        self.0.record.login_subject().unwrap_or(self.0.principal.subject())
     }
 
     /// Whether there is a refresh token to renew it with.

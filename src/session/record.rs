@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
 use super::revocation::{RecordedPosition, Revocable, Revoked};
-use super::{Content, Lifetimes, Session, User};
+use super::{Content, Lifetimes, Session, User, VerifiedIdentity};
 use crate::clock::unix_millis;
 use crate::jitter::jitter;
 use crate::secret::SecretString;
@@ -295,6 +295,25 @@ impl SessionRecord {
     /// Whether the app vouches for it, not the tokens of a login.
     pub(super) fn is_local(&self) -> bool {
         self.body.id_token_header.is_empty() || self.body.profile.is_some()
+    }
+
+    /// Who has logged in at the environment, by the ID token's claims.
+    pub(super) fn identity(&self) -> Option<VerifiedIdentity> {
+        let claims = serde_json::from_str(&self.body.id_token_claims).ok()?;
+        Some(VerifiedIdentity::new(Claims::new(claims)))
+    }
+
+    /// The environment's session (`ses_…`) that it began with.
+    pub(super) fn environment_session(&self) -> Option<String> {
+        let of_access_token = self.body.access_claims.get("sid").and_then(Value::as_str);
+        let sid = of_access_token.map(str::to_owned);
+        sid.or_else(|| Some(self.identity()?.session_id()?.to_owned()))
+    }
+
+    /// Subject of the login that it began with.
+    pub(super) fn login_subject(&self) -> Option<&str> {
+        let of_session = || self.body.access_claims.get("sub").and_then(Value::as_str);
+        self.body.login_subject.as_deref().or_else(of_session)
     }
 
     /// The ID token of the login that it began with, as it was issued, for the environment's

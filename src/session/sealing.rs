@@ -29,21 +29,26 @@ pub(crate) enum Purpose {
     LoginAttempt,
     LogoutAttempt,
     PasswordlessAttempt,
+    /// A verified login in the shared store, until the user confirms it.
+    PendingLogin,
     /// A cookie: a session, or the id of one that is kept in the shared store.
     Session,
     /// A session in the shared store: whoever can read it there has no cookie.
     StoredSession,
+    SwitchAttempt,
 }
 
 impl Purpose {
     #[cfg(test)]
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::ConnectAttempt,
         Self::LoginAttempt,
         Self::LogoutAttempt,
         Self::PasswordlessAttempt,
+        Self::PendingLogin,
         Self::Session,
         Self::StoredSession,
+        Self::SwitchAttempt,
     ];
 
     fn label(self) -> &'static [u8] {
@@ -52,8 +57,10 @@ impl Purpose {
             Self::LoginAttempt => b"login attempt",
             Self::LogoutAttempt => b"logout attempt",
             Self::PasswordlessAttempt => b"passwordless attempt",
+            Self::PendingLogin => b"pending login",
             Self::Session => b"session",
             Self::StoredSession => b"stored session",
+            Self::SwitchAttempt => b"switch attempt",
         }
     }
 }

@@ -212,6 +212,10 @@ pub enum Purpose {
     Launch,
     /// Names of sessions that have begun: whether a revocation matches any.
     Login,
+    /// Attempts to log in that were used.
+    LoginAttempt,
+    /// Verified logins that wait until the user confirms them.
+    PendingLogin,
     /// Published results of token refreshes: one for each session that was refreshed, kept until
     /// the session ends if no browser confirms it.
     Refresh,

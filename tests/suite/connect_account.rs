@@ -112,7 +112,7 @@ async fn another_users_return_is_refused_and_the_account_stays_inactive() {
     let back = scene.consented(&mut jane).await;
     john.clone_from(&jane);
     let done = john.log_in(scene.sandbox(), JOHN).await;
-    assert_eq!(done.status(), StatusCode::SEE_OTHER);
+    john.decide(&done, "switch").await;
     let refused = john.open(&back).await;
     assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{}", refused.text());
     assert_eq!(failure(&refused), &ConnectFailure::OtherPerson);

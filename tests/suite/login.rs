@@ -417,7 +417,8 @@ async fn l11_every_login_has_a_cookie_of_its_own_and_replaces_whose_session_was_
     let first = browser.cookie(name).unwrap().to_owned();
     browser.log_in(&world.sandbox, JANE).await;
     assert_ne!(browser.cookie(name), Some(first.as_str()));
-    browser.log_in(&world.sandbox, JOHN).await;
+    let done = browser.log_in(&world.sandbox, JOHN).await;
+    browser.decide(&done, "switch").await;
     assert_eq!(browser.fetch("/me").await.json()["email"], JOHN);
     // A planted value is neither kept nor accepted.
     let mut planted = world.browser();
@@ -428,7 +429,8 @@ async fn l11_every_login_has_a_cookie_of_its_own_and_replaces_whose_session_was_
     world.sandbox.add_user(NewUser::new("big@acme.test").permissions(noise(250)));
     let mut shrunk = world.logged_in("big@acme.test").await;
     assert!(shrunk.names().len() >= 2);
-    shrunk.log_in(&world.sandbox, JOHN).await;
+    let done = shrunk.log_in(&world.sandbox, JOHN).await;
+    shrunk.decide(&done, "switch").await;
     assert_eq!(shrunk.names(), [name]);
     assert_eq!(shrunk.fetch("/me").await.json()["email"], JOHN);
 }

@@ -31,6 +31,7 @@ mod slow_bodies;
 mod store;
 mod stored;
 mod support;
+mod switch_account;
 mod token_kinds;
 mod webhooks;
 mod webhooks_once;

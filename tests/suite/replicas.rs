@@ -196,7 +196,8 @@ async fn l11_a_login_ends_the_session_that_it_replaces() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in(JANE).await;
     let old = browser.clone();
-    assert_eq!(browser.log_in(&replicas.world.sandbox, JOHN).await.status(), StatusCode::SEE_OTHER);
+    let done = browser.log_in(&replicas.world.sandbox, JOHN).await;
+    assert_eq!(browser.decide(&done, "switch").await.status(), StatusCode::SEE_OTHER);
     assert_eq!(replicas.status(0, &old).await, StatusCode::UNAUTHORIZED);
     assert_eq!(replicas.status(0, &browser).await, StatusCode::OK);
 }

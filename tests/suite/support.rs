@@ -239,6 +239,24 @@ impl Browser {
         self.open(&callback).await
     }
 
+    /// Presses a button of the page that asks before a login replaces another user's session.
+    pub(crate) async fn decide(
+        &mut self,
+        asked: &Response<Bytes>,
+        button: &str,
+    ) -> Response<Bytes> {
+        assert_eq!(asked.status(), StatusCode::SEE_OTHER, "{}", asked.text());
+        let page = self.open(asked.location()).await;
+        assert_eq!(page.status(), StatusCode::OK, "{}", page.text());
+        page.assert_private();
+        let (page, end) = (page.text(), format!("action={button}\""));
+        let actions = page.split("<form method=\"post\" action=\"").map(str::to_owned);
+        let action = actions.into_iter().find(|action| action.contains(&end)).expect(button);
+        let action = action.split('"').next().unwrap().replace("&amp;", "&");
+        let form = [("sec-fetch-mode", "navigate"), ("sec-fetch-site", "same-origin")];
+        self.send(Method::POST, &action, &form).await
+    }
+
     pub(crate) fn take_in(&mut self, response: &Response<Bytes>) {
         for line in set_cookies(response.headers()) {
             assert!(line.len() <= 4096, "a browser drops {} bytes", line.len());

@@ -15,7 +15,7 @@ use tower_scalekit::sandbox::{Endpoint, Fault};
 
 use super::{
     ADA, MailWorld, RESEND, SEND, SUBMISSION, VERIFY, assert_refused, attempt_of, click, email_of,
-    failure, fetch_json, submission, submit, without_attempt,
+    failure, fetch_json, press_the_button, submission, submit, without_attempt,
 };
 use crate::support::{JANE, NAVIGATION, Reading as _, send, set_cookies};
 
@@ -68,7 +68,21 @@ async fn l11_a_strangers_link_logs_nobody_in_as_the_stranger() {
     assert_eq!(page.status(), StatusCode::OK, "a page, and no login");
     assert_eq!(email_of(&mut jane).await.as_deref(), Some(JANE));
 
-    assert!(page.text().contains("You are logged in here, and that login ends"));
+    // Even its button ends no session: first the user is asked, by the accounts' names.
+    let mut presses = jane.clone();
+    let asked = press_the_button(&mut presses, &page).await;
+    assert!(asked.location().starts_with("/passwordless/switch?attempt="), "{asked:?}");
+    assert_eq!(email_of(&mut presses).await.as_deref(), Some(JANE));
+    let question = presses.open(asked.location()).await.text();
+    assert!(question.contains("Stay logged in as jane@acme.test"), "{question}");
+    assert!(question.contains("Switch to mallory@acme.test"), "{question}");
+    assert_eq!(presses.decide(&asked, "keep").await.location(), "/");
+    assert_eq!(email_of(&mut presses).await.as_deref(), Some(JANE));
+    let link = {
+        mail.world.advance(60);
+        attempt_of(&submit(&mut mallory, SEND, &[("email", "mallory@acme.test")]).await);
+        mail.link()
+    };
     attempt_of(&submit(&mut jane, SEND, &[("email", JANE)]).await);
     let asked = mail.asked();
     let page = click(&mut jane, &link).await;

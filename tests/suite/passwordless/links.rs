@@ -1,13 +1,16 @@
 //! Magic links: in the browser that asked, elsewhere, and seen by scanners.
 
-use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures::future::join;
-use http::{Method, Response, StatusCode};
+use http::{Method, StatusCode};
+use serde_json::json;
 use tower_scalekit::passwordless_login::PasswordlessFailure as Failure;
 use tower_scalekit::sandbox::{Endpoint, PasswordlessType};
 
 use super::{
-    ADA, MailWorld, SEND, SUBMISSION, VERIFY, assert_refused, attempt_of, click, email_of, hidden,
+    ADA, MailWorld, SEND, VERIFY, assert_refused, attempt_of, click, email_of, fetch_json, hidden,
     press_the_button, submission, submit, without_attempt,
 };
 use crate::support::{JANE, NAVIGATION, ORIGIN, Reading as _, send};
@@ -174,8 +177,12 @@ async fn a_link_finds_its_own_among_the_attempts_of_several_tabs() {
         links.push((email, mail.link()));
         mail.world.advance(1);
     }
-    for (email, link) in links {
-        assert_eq!(click(&mut browser, &link).await.location(), format!("/{email}"));
+    for (index, (email, link)) in links.into_iter().enumerate() {
+        let mut done = click(&mut browser, &link).await;
+        if index > 0 {
+            done = browser.decide(&done, "switch").await;
+        }
+        assert_eq!(done.location(), format!("/{email}"));
         assert_eq!(email_of(&mut browser).await.as_deref(), Some(email));
     }
 }
@@ -238,18 +245,55 @@ async fn a_button_that_is_pressed_twice_logs_in_and_another_pages_button_does_no
 }
 
 #[tokio::test]
-async fn the_page_that_asks_first_says_which_login_it_ends() {
+async fn a_login_by_mail_asks_before_it_replaces_another_users_session_and_only_then() {
     let mail = MailWorld::new();
-    mail.waiting("/me").await;
     let mut jane = mail.world.logged_in(JANE).await.at(&mail.app);
-    let says_so = |page: &Response<Bytes>| page.text().contains("that login ends");
-    assert!(says_so(&click(&mut jane, &mail.link()).await));
-    assert!(!says_so(&click(&mut mail.browser(), &mail.link()).await));
+    let form = [("email", ADA), ("return_to", "/me")];
+    let attempt = attempt_of(&submit(&mut jane, SEND, &form).await);
+    let form = [("attempt", attempt.as_str()), ("code", &mail.code())];
+    let asked = submit(&mut jane, VERIFY, &form).await;
+    assert!(asked.location().starts_with("/passwordless/switch?attempt="), "{asked:?}");
+    assert_eq!(email_of(&mut jane).await.as_deref(), Some(JANE));
+    let old = jane.clone();
+    let done = jane.decide(&asked, "switch").await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+    assert_eq!(email_of(&mut jane).await.as_deref(), Some(ADA));
+    assert_eq!(email_of(&mut old.clone()).await, None, "the other session has ended");
+    assert_eq!(jane.names(), ["__Host-scalekit_session"]);
 
-    let mut elsewhere = jane.clone();
-    let done = elsewhere.send(Method::POST, "/logout", &SUBMISSION).await;
-    assert!(done.status().is_redirection(), "{done:?}");
-    assert!(!says_so(&click(&mut jane, &mail.link()).await), "it has ended already");
+    // The same user once more: no question. A script is led to it as the browser is.
+    mail.world.advance(60);
+    attempt_of(&submit(&mut jane, SEND, &[("email", "Ada@acme.test")]).await);
+    let done = submit(&mut jane, VERIFY, &[("code", &mail.code())]).await;
+    assert_eq!(done.location(), "/");
+    let ada = email_of(&mut jane).await.unwrap();
+    assert!(ada.eq_ignore_ascii_case(ADA), "{ada}");
+    attempt_of(&submit(&mut jane, SEND, &[("email", "bob@acme.test")]).await);
+    let done = fetch_json(&mut jane, VERIFY, &json!({"code": mail.code()})).await;
+    let page = done.json()["return_to"].as_str().unwrap().to_owned();
+    assert!(page.starts_with("/passwordless/switch?attempt="), "{page}");
+    assert_eq!(email_of(&mut jane).await, Some(ada));
+}
+
+#[tokio::test]
+async fn the_hook_of_a_login_by_mail_is_called_once_the_user_has_switched() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let mail = MailWorld::with(|login| {
+        login.on_login(move |verified| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            std::future::ready(Ok(verified.session()))
+        })
+    });
+    let mut jane = mail.world.logged_in(JANE).await.at(&mail.app);
+    attempt_of(&submit(&mut jane, SEND, &[("email", ADA)]).await);
+    let question = submit(&mut jane, VERIFY, &[("code", &mail.code())]).await;
+    let mut keeps = jane.clone();
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    jane.decide(&question, "switch").await;
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(email_of(&mut jane).await.as_deref(), Some(ADA));
+    assert_eq!(email_of(&mut keeps).await, None);
 }
 
 #[tokio::test]

@@ -1,0 +1,62 @@
+use bytes::Bytes;
+use http::{Request, Response};
+
+use super::answer::AuthFailure;
+use super::callback::not_begun;
+use super::route::{Route, route_service};
+use crate::session::{SwitchError, SwitchStep, Switched, UnconfirmedIdentity};
+use crate::telemetry;
+
+/// Asks whether a verified login may replace the session of another user: `GET` and `POST
+/// /auth/switch-account`. Made by [`Sessions::switch_account`](crate::Sessions::switch_account).
+///
+/// The [`Callback`](super::Callback) sends the browser here if `sub` is not that of the session that
+/// it has. For ten minutes the login waits sealed in the shared store, for this browser alone. "Keep"
+/// drops it and revokes its session at the environment; "switch" begins its session in place of
+/// the other one, and only then is the hook of
+/// [`on_login`](crate::session::SessionsBuilder::on_login) called.
+#[derive(Clone, Debug)]
+pub struct SwitchAccount(Route);
+
+impl SwitchAccount {
+    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+        match self.step(&request).await {
+            Ok(response) => response,
+            Err(failure) => self.0.refuse_login(failure, &request, None, []),
+        }
+    }
+
+    async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
+        let sessions = self.0.sessions.clone();
+        let path = sessions.switch_account_path();
+        let attempt = match sessions.switch_step(request, path).await? {
+            SwitchStep::Respond(response) => return Ok(response),
+            SwitchStep::Switch(attempt) => attempt,
+        };
+        let (begins, headers) = (sessions.clone(), request.headers().clone());
+        let begin = async move |identity| match identity {
+            UnconfirmedIdentity::Tokens(record) if !begins.is_revoked(&record).await => {
+                begins.begin_login(*record, &headers).await.map_err(|error| not_begun(&error))
+            }
+            _ => Err(AuthFailure::AttemptUnknown),
+        };
+        let switched = sessions.switch(sessions.switches(), attempt, begin).await?;
+        telemetry::login_completed();
+        Ok(Switched::into_response(switched))
+    }
+}
+
+route_service!(SwitchAccount);
+
+impl From<SwitchError> for AuthFailure {
+    fn from(error: SwitchError) -> Self {
+        match error {
+            SwitchError::CrossSite => Self::CrossSite,
+            SwitchError::MalformedRequest => Self::MalformedRequest,
+            SwitchError::MethodNotAllowed { allow } => Self::MethodNotAllowed { allow },
+            SwitchError::Misconfigured => Self::Misconfigured,
+            SwitchError::NoPendingLogin => Self::AttemptUnknown,
+            SwitchError::Unavailable => Self::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! Logins that would replace the session of another user wait until the user confirms them.
+//!
+//! A link on another site can start a login, and an identity provider that accepts everyone can
+//! complete it: without a confirmation the browser would be logged in as a stranger, and what the
+//! user does next would be theirs (login CSRF). The login is verified first; its tokens then wait
+//! sealed in the shared store, under a key that only this browser's cookie has.
+
+use std::future::Future;
+use std::time::Duration as StdDuration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
+
+use super::record::SessionRecord;
+use super::sealing::SealingFailed;
+use super::{
+    ATTEMPT_ID_BYTES, Attempt, AttemptKind, Found, Purpose, Session, SessionCookies, Sessions,
+};
+use crate::api::passwordless::VerifiedEmail;
+use crate::auth_routes::redirect;
+use crate::cache_policy::{never_cache, vary_on_cookie};
+use crate::page::{self, escaped};
+use crate::passwordless_login::once::{Key, Once};
+use crate::query::Parameter;
+use crate::return_to::ReturnTo;
+use crate::secret::{RandomSourceFailed, SecretString};
+use crate::shared_store::{self, StoreError, StoreKey, in_time};
+use crate::telemetry;
+
+const LIFETIME: Duration = Duration::minutes(10);
+const TIME_TO_REVOKE: StdDuration = StdDuration::from_secs(5);
+
+/// A verified login that would replace another user's session.
+pub(crate) struct UnconfirmedLogin {
+    pub(crate) identity: UnconfirmedIdentity,
+    pub(crate) return_to: ReturnTo,
+}
+
+pub(crate) enum UnconfirmedIdentity {
+    Email(VerifiedEmail),
+    /// With the tokens of a login at the environment.
+    Tokens(Box<SessionRecord>),
+}
+
+/// As it is sealed.
+#[derive(Serialize, Deserialize)]
+struct Content {
+    #[serde(rename = "p")]
+    return_to: String,
+    #[serde(rename = "r")]
+    record: Option<String>,
+    #[serde(rename = "m")]
+    email: Option<String>,
+    #[serde(rename = "t")]
+    template: Option<String>,
+    #[serde(rename = "y")]
+    passwordless_type: Option<String>,
+}
+
+impl UnconfirmedLogin {
+    fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let (mut record, mut verified) = (None, None);
+        match &self.identity {
+            UnconfirmedIdentity::Email(email) => verified = Some(email),
+            UnconfirmedIdentity::Tokens(tokens) => {
+                record = Some(URL_SAFE_NO_PAD.encode(tokens.encode()?));
+            }
+        }
+        let content = Content {
+            return_to: self.return_to.as_str().to_owned(),
+            record,
+            email: verified.map(|verified| verified.email.clone()),
+            template: verified.and_then(|one| Some(one.template.as_ref()?.to_string())),
+            passwordless_type: verified
+                .and_then(|one| Some(one.passwordless_type.as_ref()?.to_string())),
+        };
+        serde_json::to_vec(&content).ok().map(Zeroizing::new)
+    }
+
+    fn decode(content: &[u8]) -> Option<Self> {
+        let content: Content = serde_json::from_slice(content).ok()?;
+        let identity = match (content.record, content.email) {
+            (Some(record), None) => {
+                let record = SessionRecord::decode(&URL_SAFE_NO_PAD.decode(record).ok()?)?;
+                UnconfirmedIdentity::Tokens(Box::new(record))
+            }
+            (None, Some(email)) => UnconfirmedIdentity::Email(VerifiedEmail {
+                email,
+                state: None,
+                template: content.template.as_deref().map(Into::into),
+                passwordless_type: content.passwordless_type.as_deref().map(Into::into),
+            }),
+            _ => return None,
+        };
+        Some(Self { identity, return_to: ReturnTo::parse(&content.return_to)? })
+    }
+
+    /// What the page calls the account.
+    fn account(&self) -> String {
+        match &self.identity {
+            UnconfirmedIdentity::Email(verified) => verified.email.clone(),
+            UnconfirmedIdentity::Tokens(record) => {
+                let session = (**record).clone().into_session();
+                session.map(|session| account(&session)).unwrap_or_default()
+            }
+        }
+    }
+}
+
+fn account(session: &Session) -> String {
+    let user = session.user();
+    let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
+    email.unwrap_or(user.display_name()).to_owned()
+}
+
+/// A login that waits for confirmation, as this browser's cookie names it.
+#[derive(Clone)]
+pub(crate) struct SwitchAttempt {
+    key: SecretString,
+    started_at: OffsetDateTime,
+}
+
+impl SwitchAttempt {
+    fn start(now: OffsetDateTime) -> Result<Self, RandomSourceFailed> {
+        Ok(Self { key: SecretString::random::<32>()?, started_at: now })
+    }
+
+    fn store_key(&self, sessions: &Sessions) -> StoreKey {
+        sessions.store_key(shared_store::Purpose::PendingLogin, self.key.expose())
+    }
+}
+
+impl Attempt for SwitchAttempt {
+    const KIND: AttemptKind = AttemptKind::SwitchAccount;
+
+    fn id(&self) -> Option<String> {
+        self.key.expose().get(..ATTEMPT_ID_BYTES).map(str::to_owned)
+    }
+
+    fn began_at(&self) -> OffsetDateTime {
+        self.started_at
+    }
+
+    fn ends_at(&self) -> OffsetDateTime {
+        self.started_at.saturating_add(LIFETIME)
+    }
+
+    /// `start, Unix seconds ‖ key`
+    fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let started_at = self.started_at.unix_timestamp().to_be_bytes();
+        Some(Zeroizing::new([&started_at[..], self.key.expose().as_bytes()].concat()))
+    }
+
+    fn decode(_: &str, content: &[u8]) -> Option<Self> {
+        let (started_at, key) = content.split_first_chunk()?;
+        let started_at = OffsetDateTime::from_unix_timestamp(i64::from_be_bytes(*started_at));
+        Some(Self { key: std::str::from_utf8(key).ok()?.into(), started_at: started_at.ok()? })
+    }
+}
+
+/// A login was not confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SwitchError {
+    /// A page of another site caused the request.
+    CrossSite,
+    MalformedRequest,
+    MethodNotAllowed {
+        allow: &'static str,
+    },
+    Misconfigured,
+    /// No such login waits in this browser (any more).
+    NoPendingLogin,
+    /// The shared store does not answer.
+    Unavailable,
+}
+
+impl From<StoreError> for SwitchError {
+    fn from(error: StoreError) -> Self {
+        telemetry::internal_error("switch_account", &error);
+        Self::Unavailable
+    }
+}
+
+impl From<SealingFailed> for SwitchError {
+    fn from(error: SealingFailed) -> Self {
+        telemetry::internal_error("switch_account", &error);
+        Self::Misconfigured
+    }
+}
+
+/// What a request to the page comes to.
+pub(crate) enum SwitchStep {
+    Respond(Response<Bytes>),
+    Switch(SwitchAttempt),
+}
+
+/// A login that was confirmed.
+#[derive(Clone)]
+pub(crate) struct Switched {
+    cookies: SessionCookies,
+    return_to: ReturnTo,
+}
+
+impl Switched {
+    pub(crate) fn into_response(self) -> Response<Bytes> {
+        redirect(StatusCode::SEE_OTHER, self.return_to.as_str(), self.cookies.into_values())
+    }
+}
+
+impl Sessions {
+    /// The session that a login in this browser would replace.
+    pub(crate) async fn live_session(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Session>, SwitchError> {
+        match self.find_in_time(headers).await {
+            Found::Live(live) => Ok(Some(live.session)),
+            Found::Due(session) => Ok(Some(session)),
+            Found::Nothing | Found::Over(_) => Ok(None),
+            Found::Unavailable | Found::Unsure(_) => Err(SwitchError::Unavailable),
+        }
+    }
+
+    /// Keeps a login until it is confirmed: the address of the page that asks, and the `Set-Cookie`
+    /// values that bind it to this browser.
+    pub(crate) async fn ask_to_switch(
+        &self,
+        login: &UnconfirmedLogin,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<(String, Vec<HeaderValue>), SwitchError> {
+        let attempt = SwitchAttempt::start(self.scalekit().clock().now());
+        let attempt = attempt.map_err(|_| SealingFailed)?;
+        let id = attempt.id().ok_or(SealingFailed)?;
+        let cookies = self.keep_attempt(&attempt, headers).ok_or(SwitchError::Misconfigured)?;
+        let content = login.encode().ok_or(SealingFailed)?;
+        let sealed = self.keys().seal(Purpose::PendingLogin, attempt.key.expose(), &content)?;
+        let lifetime = LIFETIME.unsigned_abs();
+        in_time(self.store().put(&attempt.store_key(self), sealed.into(), lifetime)).await?;
+        Ok((format!("{path}?attempt={id}"), cookies))
+    }
+
+    /// Shows the page, or carries out what the user has decided at it.
+    pub(crate) async fn switch_step(
+        &self,
+        request: &Request<()>,
+        path: &str,
+    ) -> Result<SwitchStep, SwitchError> {
+        let is_post = request.method() == Method::POST;
+        if !is_post && request.method() != Method::GET && request.method() != Method::HEAD {
+            return Err(SwitchError::MethodNotAllowed { allow: "GET, HEAD, POST" });
+        }
+        let headers = request.headers();
+        if is_post && self.is_cross_site(headers) {
+            return Err(SwitchError::CrossSite);
+        }
+        let [id, action, shown] = ["attempt", "action", "session"]
+            .map(|name| Parameter::of(request.uri().query().unwrap_or_default(), name).only());
+        let id = id.ok_or(SwitchError::MalformedRequest)?;
+        let (attempt, end) = self.attempt::<SwitchAttempt>(&id, headers);
+        let live = self.live_session(headers).await?;
+        let Some(attempt) = attempt else {
+            // It was confirmed or declined before, by a double click for instance.
+            live.ok_or(SwitchError::NoPendingLogin)?;
+            return Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, "/", end)));
+        };
+        let shows = live.as_ref().map(fingerprint).unwrap_or_default();
+        match action.as_deref().filter(|_| is_post) {
+            None if !is_post => self.confirmation_page(&attempt, live.as_ref(), path).await,
+            Some("keep") => self.decline(&attempt, live.as_ref(), end).await,
+            Some("switch") if live.is_none() || shown.as_ref() == Some(&shows) => {
+                Ok(SwitchStep::Switch(attempt))
+            }
+            // The page named another session than the one that would be replaced.
+            Some("switch") => {
+                let page = format!("{path}?attempt={id}");
+                Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, &page, [])))
+            }
+            _ => Err(SwitchError::MalformedRequest),
+        }
+    }
+
+    /// Begins the session of a login that the user has confirmed; once, also when they click twice.
+    pub(crate) async fn switch<E, F>(
+        &self,
+        switches: &Once<Switched, E>,
+        attempt: SwitchAttempt,
+        begin: impl FnOnce(UnconfirmedIdentity) -> F + Send + 'static,
+    ) -> Result<Switched, E>
+    where
+        E: From<SwitchError> + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<SessionCookies, E>> + Send,
+    {
+        let (sessions, key) = (self.clone(), Key::new(&["switch", attempt.key.expose()]));
+        let work = || async move {
+            let waiting = sessions.waiting(&attempt).await.map_err(SwitchError::from)?;
+            let (login, value) = waiting.ok_or(SwitchError::NoPendingLogin)?;
+            let UnconfirmedLogin { identity, return_to } = login;
+            let mut cookies = begin(identity).await?.into_values();
+            cookies.extend(sessions.end_attempt(&attempt));
+            let key = attempt.store_key(&sessions);
+            let removed = in_time(sessions.store().remove_if(&key, value)).await;
+            if let Err(error) = removed {
+                telemetry::internal_error("switch_account", &error);
+            }
+            Ok(Switched { cookies: SessionCookies::new(cookies), return_to })
+        };
+        switches.run(key, work).await
+    }
+
+    async fn waiting(
+        &self,
+        attempt: &SwitchAttempt,
+    ) -> Result<Option<(UnconfirmedLogin, Bytes)>, StoreError> {
+        let value = in_time(self.store().get(&attempt.store_key(self))).await?;
+        Ok(value.and_then(|value| {
+            let text = std::str::from_utf8(&value).ok()?;
+            let opened = self.keys().open(Purpose::PendingLogin, attempt.key.expose(), text)?;
+            Some((UnconfirmedLogin::decode(&opened.content)?, value))
+        }))
+    }
+
+    async fn confirmation_page(
+        &self,
+        attempt: &SwitchAttempt,
+        live: Option<&Session>,
+        path: &str,
+    ) -> Result<SwitchStep, SwitchError> {
+        let (login, _) = self.waiting(attempt).await?.ok_or(SwitchError::NoPendingLogin)?;
+        let id = attempt.id().ok_or(SealingFailed)?;
+        let confirmation = SwitchConfirmation {
+            host: self.public_url().host_str().unwrap_or("this app").to_owned(),
+            current_account: live.map(account),
+            new_account: login.account(),
+            action: format!(
+                "{path}?attempt={id}&session={}&action=",
+                live.map(fingerprint).unwrap_or_default()
+            ),
+        };
+        let html = match &self.0.switch_account_page {
+            Some(page) => page(&confirmation),
+            None => confirmation.page(),
+        };
+        let mut response = Response::new(Bytes::new());
+        page::show(&mut response, html);
+        never_cache(response.headers_mut());
+        vary_on_cookie(response.headers_mut());
+        Ok(SwitchStep::Respond(response))
+    }
+
+    /// Drops a login, and ends its session at the environment.
+    async fn decline(
+        &self,
+        attempt: &SwitchAttempt,
+        live: Option<&Session>,
+        end: Option<HeaderValue>,
+    ) -> Result<SwitchStep, SwitchError> {
+        let mut page = ReturnTo::root();
+        if let Some((login, value)) = self.waiting(attempt).await?
+            && in_time(self.store().remove_if(&attempt.store_key(self), value)).await?
+        {
+            telemetry::login_failed("login_declined", None);
+            if let UnconfirmedIdentity::Tokens(record) = &login.identity {
+                self.revoke_declined(record, live).await;
+            }
+            page = login.return_to;
+        }
+        Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, page.as_str(), end)))
+    }
+
+    async fn revoke_declined(&self, record: &SessionRecord, live: Option<&Session>) {
+        let of_live = live.and_then(|live| live.record().environment_session());
+        let Some(id) = record.environment_session().filter(|id| of_live.as_ref() != Some(id))
+        else {
+            return;
+        };
+        let sessions = self.scalekit().api().sessions();
+        match tokio::time::timeout(TIME_TO_REVOKE, sessions.revoke(&id)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => telemetry::internal_error("switch_account", &error),
+            Err(late) => telemetry::internal_error("switch_account", &late),
+        }
+    }
+}
+
+/// Tells the session that a page has named from another, and tells nothing of it.
+fn fingerprint(session: &Session) -> String {
+    let hash = digest(&SHA256, format!("shown session\0{}", session.record().id()).as_bytes());
+    URL_SAFE_NO_PAD.encode(hash.as_ref().get(..12).unwrap_or_default())
+}
+
+/// What the page asks that is shown when a login would replace the session of another user. Given to
+/// the closure of [`switch_account_page`](super::SessionsBuilder::switch_account_page).
+pub struct SwitchConfirmation {
+    host: String,
+    current_account: Option<String>,
+    new_account: String,
+    action: String,
+}
+
+impl SwitchConfirmation {
+    /// The host of the app.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// E-mail address or name of the user who is logged in; `None` if that session has ended
+    /// meanwhile. Escape it.
+    #[must_use]
+    pub fn current_account(&self) -> Option<&str> {
+        self.current_account.as_deref()
+    }
+
+    /// E-mail address or name of the user whom the login is for. An identity provider may have
+    /// chosen it: two accounts of the same name are different accounts. Escape it.
+    #[must_use]
+    pub fn new_account(&self) -> &str {
+        &self.new_account
+    }
+
+    /// Where the form that switches to the new account goes, by `POST`; as an HTML attribute's
+    /// value it is to be escaped.
+    #[must_use]
+    pub fn switch_action(&self) -> String {
+        format!("{}switch", self.action)
+    }
+
+    /// Where the form that keeps the current session goes, by `POST`; as an HTML attribute's value
+    /// it is to be escaped.
+    #[must_use]
+    pub fn keep_action(&self) -> String {
+        format!("{}keep", self.action)
+    }
+
+    /// The page that is shown unless the app has one of its own.
+    fn page(&self) -> String {
+        let form = |action: &str, label: &str| {
+            format!(
+                "<form method=\"post\" action=\"{}\"><button>{}</button></form>\n",
+                escaped(action),
+                escaped(label),
+            )
+        };
+        let new = &self.new_account;
+        let (message, keep) = match &self.current_account {
+            Some(current) if current == new => (
+                format!(
+                    "You are logged in to {} as {current}. This login is for another account of \
+                     the same name",
+                    self.host
+                ),
+                format!("Stay logged in as {current}"),
+            ),
+            Some(current) => (
+                format!("You are logged in to {} as {current}. This login is for {new}", self.host),
+                format!("Stay logged in as {current}"),
+            ),
+            None => (format!("This login is for {new}"), "Cancel".to_owned()),
+        };
+        let forms = form(&self.keep_action(), &keep)
+            + &form(&self.switch_action(), &format!("Switch to {new}"))
+            + "<p class=\"hint\">If you did not start this login, do not switch: what you do next \
+               would be stored in the other account.</p>";
+        page::page("", "Switch accounts?", &message, forms)
+    }
+}
+
+impl std::fmt::Debug for SwitchConfirmation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SwitchConfirmation").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn account_names_are_escaped_and_same_names_are_called_different_accounts() {
+        let confirmation = |current: &str, new: &str| SwitchConfirmation {
+            host: "app.test".to_owned(),
+            current_account: Some(current.to_owned()),
+            new_account: new.to_owned(),
+            action: "/switch?attempt=a&action=".to_owned(),
+        };
+        let page = confirmation("jane@acme.test", "<b>\"x\"").page();
+        assert!(page.contains("Switch to &lt;b&gt;&quot;x&quot;") && !page.contains("<b>"));
+        assert!(page.contains("action=\"/switch?attempt=a&amp;action=keep\""), "{page}");
+        let page = confirmation("jane@acme.test", "jane@acme.test").page();
+        assert!(page.contains("another account of the same name"), "{page}");
+        let shown = format!("{:?}", confirmation("jane@acme.test", "x"));
+        assert!(!shown.contains("jane"), "{shown}");
+    }
+}

@@ -1,0 +1,362 @@
+//! A login that ends as another user than the session's: the user decides, at a page of the app.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::future::join;
+use http::{HeaderMap, Method, Response, StatusCode};
+use serde_json::json;
+use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::sandbox::{Endpoint, NewLaunch, NewUser, TokenFault, TokenKind};
+use tower_scalekit::session::{LocalSession, NotAdmitted, User, VerifiedIdentity};
+use tower_scalekit::shared_store::Purpose;
+use tower_scalekit::{IdpInitiatedRedirect, Sandbox};
+
+use crate::store::FlakyStore;
+use crate::support::{
+    Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, send, set_cookies,
+};
+
+const PAGE: &str = "/auth/switch-account?attempt=";
+
+fn failure(answer: &Response<Bytes>) -> AuthFailure {
+    answer.extensions().get::<AuthRejection>().expect("a rejection").failure().clone()
+}
+
+async fn email(browser: &Browser) -> Option<String> {
+    let me = browser.clone().fetch("/me").await;
+    (me.status() == StatusCode::OK).then(|| me.json()["email"].as_str().unwrap().to_owned())
+}
+
+/// Jane's browser, in which a login as John has come back.
+async fn asked(world: &World) -> (Browser, Response<Bytes>) {
+    let mut browser = world.logged_in(JANE).await;
+    let asked = browser.log_in(&world.sandbox, JOHN).await;
+    assert!(asked.location().starts_with(PAGE), "{asked:?}");
+    asked.assert_private();
+    (browser, asked)
+}
+
+async fn post(browser: &mut Browser, target: &str) -> Response<Bytes> {
+    let form = [("sec-fetch-mode", "navigate"), ("sec-fetch-site", "same-origin"), NAVIGATION[0]];
+    browser.send(Method::POST, target, &form).await
+}
+
+/// Where the form of a button goes.
+async fn action(browser: &Browser, asked: &Response<Bytes>, button: &str) -> String {
+    let page = browser.clone().open(asked.location()).await.text();
+    let session = page.split("&amp;session=").nth(1).unwrap().split('&').next().unwrap();
+    format!("{}&session={session}&action={button}", asked.location())
+}
+
+#[tokio::test]
+async fn a_login_as_another_user_leaves_the_session_until_the_user_switches() {
+    let world = World::new();
+    let (mut browser, asked) = asked(&world).await;
+    assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+    let page = browser.open(asked.location()).await;
+    page.assert_private();
+    assert!(page.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"));
+    for words in ["logged in to app.example.com as jane@acme.test", "login is for john@acme.test"] {
+        assert!(page.text().contains(words), "{}", page.text());
+    }
+    assert_eq!(email(&browser).await.as_deref(), Some(JANE), "a page changes nothing");
+
+    let old = browser.clone();
+    let done = browser.decide(&asked, "switch").await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+    done.assert_private();
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+    assert_eq!(email(&old).await, None, "the other session has ended");
+    assert_eq!(browser.names(), [world.sessions.cookie_name()]);
+    // Its tokens are those of the login.
+    world.advance(400);
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+}
+
+#[tokio::test]
+async fn keep_drops_the_login_and_revokes_its_session_at_the_environment() {
+    let world = World::new();
+    let (mut browser, asked) = asked(&world).await;
+    let mut too_late = browser.clone();
+    let switch = action(&browser, &asked, "switch").await;
+    let done = browser.decide(&asked, "keep").await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+    assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+    assert_eq!(browser.names(), [world.sessions.cookie_name()]);
+    assert_eq!(world.sandbox.end_sessions_of(JOHN), 0, "revoked");
+    assert_eq!(world.sandbox.end_sessions_of(JANE), 1, "and no other");
+    let refused = post(&mut too_late, &switch).await;
+    assert_eq!(failure(&refused), AuthFailure::AttemptUnknown);
+}
+
+#[tokio::test]
+async fn the_same_user_is_not_asked_whatever_the_organization() {
+    let world = World::new();
+    let globex = world.sandbox.organizations()[1].id.clone();
+    let mut browser = world.logged_in(JANE).await;
+    let first = browser.cookie_header();
+    for kind in [TokenKind::AccessToken, TokenKind::IdToken] {
+        let other = TokenFault::WithClaim("oid".to_owned(), json!(globex));
+        world.sandbox.break_tokens(kind, other);
+    }
+    let done = browser.log_in(&world.sandbox, JANE).await;
+    assert_eq!(done.location(), "/me");
+    assert_ne!(browser.cookie_header(), first);
+    assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+}
+
+#[tokio::test]
+async fn nobody_is_asked_whose_session_has_ended() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    let sid = browser.fetch("/me").await.json()["sid"].as_str().unwrap().to_owned();
+    world.sessions.revoke_session(&sid).await.unwrap();
+    assert_eq!(browser.log_in(&world.sandbox, JOHN).await.location(), "/me");
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+}
+
+#[tokio::test]
+async fn a_launch_from_a_portal_asks_as_a_link_to_a_login_does() {
+    let mut world = World::new();
+    world.app = app(&world.sessions).layer(IdpInitiatedRedirect::new(&world.sessions));
+    world.sandbox.set_initiate_login_url("https://app.example.com/login");
+    let acme = world.sandbox.organizations()[0].clone();
+    for target in [
+        world.sandbox.launch_url(NewLaunch::new(&acme.connection_id)).unwrap(),
+        format!("/login?connection_id={}", acme.connection_id),
+    ] {
+        let mut browser = world.logged_in(JANE).await;
+        let authorization = browser.start_login(&target).await;
+        let callback = world.sandbox.log_in(&authorization, JOHN).unwrap();
+        let asked = browser.open(&callback).await;
+        assert!(asked.location().starts_with(PAGE), "{target}");
+        assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+    }
+}
+
+#[tokio::test]
+async fn only_the_browser_that_was_asked_can_decide_and_only_from_the_apps_own_page() {
+    let world = World::new();
+    let (browser, asked) = asked(&world).await;
+    let switch = action(&browser, &asked, "switch").await;
+    let keep = action(&browser, &asked, "keep").await;
+    let before = browser.cookie_header();
+    for headers in [
+        [("sec-fetch-site", "cross-site")],
+        [("sec-fetch-site", "same-site")],
+        [("origin", "https://evil.test")],
+        [("referer", "https://evil.test/")],
+    ] {
+        for target in [&switch, &keep] {
+            let mut browser = browser.clone();
+            let refused = browser.send(Method::POST, target, &headers).await;
+            assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{headers:?}");
+            assert_eq!(failure(&refused), AuthFailure::CrossSite);
+            assert_eq!(browser.cookie_header(), before);
+        }
+    }
+    for target in [&switch, &keep] {
+        // A link is a question, not a decision.
+        let mut browser = browser.clone();
+        assert_eq!(browser.open(target).await.status(), StatusCode::OK);
+        assert_eq!(browser.cookie_header(), before);
+        // Another browser has no such login.
+        let mut nobody = world.browser();
+        assert_eq!(failure(&post(&mut nobody, target).await), AuthFailure::AttemptUnknown);
+        let mut john = world.logged_in(JOHN).await;
+        let there = post(&mut john, target).await;
+        assert_eq!((there.status(), there.location()), (StatusCode::SEE_OTHER, "/"));
+        assert_eq!(set_cookies(there.headers()), [""; 0]);
+    }
+    for (method, target, expected) in [
+        (Method::POST, asked.location(), AuthFailure::MalformedRequest),
+        (Method::POST, &format!("{switch}&action=keep"), AuthFailure::MalformedRequest),
+        (Method::GET, "/auth/switch-account", AuthFailure::MalformedRequest),
+        (Method::DELETE, &switch, AuthFailure::MethodNotAllowed { allow: "GET, HEAD, POST" }),
+    ] {
+        let refused = browser.clone().send(method, target, &FETCH).await;
+        assert_eq!(failure(&refused), expected, "{target}");
+    }
+    assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+}
+
+#[tokio::test]
+async fn a_decision_about_another_session_than_the_page_named_is_asked_again() {
+    let world = World::new();
+    world.sandbox.add_user(NewUser::new("ada@acme.test"));
+    let (mut browser, asked) = asked(&world).await;
+    let switch = action(&browser, &asked, "switch").await;
+    // In another tab Jane has become Ada.
+    let other = browser.log_in(&world.sandbox, "ada@acme.test").await;
+    browser.decide(&other, "switch").await;
+    assert_eq!(email(&browser).await.as_deref(), Some("ada@acme.test"));
+    let again = post(&mut browser, &switch).await;
+    assert_eq!((again.status(), again.location()), (StatusCode::SEE_OTHER, asked.location()));
+    assert!(browser.open(again.location()).await.text().contains("as ada@acme.test"));
+    assert_eq!(email(&browser).await.as_deref(), Some("ada@acme.test"));
+    browser.decide(&again, "switch").await;
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+}
+
+#[tokio::test]
+async fn a_double_click_switches_once() {
+    let world = World::new();
+    let (browser, asked) = asked(&world).await;
+    let switch = action(&browser, &asked, "switch").await;
+    let (mut one, mut two) = (browser.clone(), browser.clone());
+    let (first, second) = join(post(&mut one, &switch), post(&mut two, &switch)).await;
+    assert_eq!(set_cookies(first.headers()), set_cookies(second.headers()));
+    let mut late = browser.clone();
+    assert_eq!(post(&mut late, &switch).await.location(), "/me");
+    for browser in [&one, &two, &late] {
+        assert_eq!(email(browser).await.as_deref(), Some(JOHN));
+    }
+    assert_eq!(world.sandbox.end_sessions_of(JOHN), 1);
+}
+
+#[tokio::test]
+async fn a_login_waits_sealed_for_ten_minutes_and_not_longer() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
+    let (mut browser, asked) = asked(&world).await;
+    let waiting =
+        store.seen().into_iter().filter(|(key, _)| key.purpose() == Purpose::PendingLogin);
+    let waiting: Vec<_> = waiting.collect();
+    let [(key, value)] = &waiting[..] else { panic!("{waiting:?}") };
+    // Whoever reads the store has neither the tokens nor the cookie.
+    assert!(!String::from_utf8_lossy(value).contains(JOHN));
+    assert!(!browser.cookie_header().contains(key.id()));
+    let cookie = browser.names_with("_switch_").remove(0);
+    browser.keep_too_long(&cookie);
+    let switch = action(&browser, &asked, "switch").await;
+    world.advance(600);
+    // Jane's session goes on, so that she is sent into the app.
+    let late = post(&mut browser, &switch).await;
+    assert_eq!((late.status(), late.location()), (StatusCode::SEE_OTHER, "/"));
+    assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+}
+
+#[tokio::test]
+async fn a_user_who_was_revoked_while_the_login_waited_does_not_get_in() {
+    let world = World::new();
+    let (mut browser, asked) = asked(&world).await;
+    let john = world.sandbox.user(JOHN).unwrap().id;
+    world.sessions.revoke_user(&john).await.unwrap();
+    let refused = browser.decide(&asked, "switch").await;
+    assert_eq!(failure(&refused), AuthFailure::AttemptUnknown);
+    assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+}
+
+#[tokio::test]
+async fn while_the_store_is_down_no_login_replaces_another_users_session() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
+    let mut browser = world.logged_in(JANE).await;
+    let authorization = browser.start_login("/login?return_to=/me").await;
+    let callback = world.sandbox.log_in(&authorization, JOHN).unwrap();
+    store.refuse(Some(Purpose::PendingLogin));
+    let refused = browser.open(&callback).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(failure(&refused), AuthFailure::Interrupted);
+    assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+}
+
+#[tokio::test]
+async fn the_hook_is_called_once_the_user_has_switched() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let world = World::with(
+        |sandbox| sandbox.modular_sso(),
+        |sessions| {
+            sessions.on_login(move |identity: VerifiedIdentity| {
+                let call = counted.fetch_add(1, Ordering::SeqCst);
+                std::future::ready(match call {
+                    // The app knows its users by ids of its own.
+                    0 | 1 => {
+                        let mut user = User::default();
+                        user.id = format!("{call}");
+                        user.email.clone_from(&identity.user().email);
+                        Ok(LocalSession::new(user))
+                    }
+                    _ => Err(NotAdmitted::Refused),
+                })
+            })
+        },
+    );
+    let log_in = async |browser: &mut Browser, email: &str| {
+        let authorization = browser.start_login("/login?return_to=/me").await;
+        let callback = world.sandbox.log_in(&authorization, email).unwrap();
+        browser.open(&callback).await
+    };
+    let mut browser = world.browser();
+    assert_eq!(log_in(&mut browser, JANE).await.location(), "/me");
+    let asked = log_in(&mut browser, JOHN).await;
+    assert!(asked.location().starts_with(PAGE), "{asked:?}");
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "nothing is created before the user decides");
+    browser.decide(&asked, "switch").await;
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+    // Whatever id the app gives its session: the Scalekit user is the same, so there is no question.
+    let refused = log_in(&mut browser, JOHN).await;
+    assert_eq!(failure(&refused), AuthFailure::NotAdmitted);
+}
+
+#[tokio::test]
+async fn identify_leaves_the_decision_to_the_app() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    let authorization = browser.start_login("/login").await;
+    let callback = world.sandbox.log_in(&authorization, JOHN).unwrap();
+    let (parts, _) = browser.request(Method::GET, &callback, &NAVIGATION).into_parts();
+    let login = world.sessions.callback().identify(&parts).await.unwrap();
+    assert_eq!(login.identity.user().email, JOHN);
+    assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+}
+
+#[tokio::test]
+async fn a_local_session_of_the_app_itself_is_not_replaced_without_a_question() {
+    let world = World::new();
+    let mut user = User::default();
+    user.id = "7".to_owned();
+    user.name = Some("Jane <b>".to_owned());
+    let cookies = world.sessions.begin(LocalSession::new(user), &HeaderMap::new()).await.unwrap();
+    let mut response = Response::new(Bytes::new());
+    cookies.set(response.headers_mut());
+    let mut browser = world.browser();
+    browser.take_in(&response);
+    let asked = browser.log_in(&world.sandbox, JOHN).await;
+    let page = browser.open(asked.location()).await.text();
+    assert!(page.contains("Stay logged in as Jane &lt;b&gt;"), "{page}");
+}
+
+#[tokio::test]
+async fn the_page_can_be_the_apps_own() {
+    let world = World::with(
+        |sandbox| sandbox,
+        |sessions| {
+            sessions.switch_account_path("/who").switch_account_page(|confirmation| {
+                format!(
+                    "{:?} {} {} {}",
+                    confirmation.current_account(),
+                    confirmation.new_account(),
+                    confirmation.keep_action(),
+                    confirmation.switch_action(),
+                )
+            })
+        },
+    );
+    let mut browser = world.logged_in(JANE).await;
+    let asked = browser.log_in(&world.sandbox, JOHN).await;
+    assert!(asked.location().starts_with("/who?attempt="));
+    let page = browser.open(asked.location()).await.text();
+    let words: HashSet<_> = page.split(' ').collect();
+    assert!(words.contains("Some(\"jane@acme.test\")") && words.contains(JOHN), "{page}");
+    let action = page.split(' ').next_back().unwrap();
+    assert_eq!(post(&mut browser, action).await.location(), "/me");
+    let request = browser.request(Method::GET, "/me", &FETCH);
+    assert_eq!(send(&world.app, request).await.json()["email"], JOHN);
+    assert_eq!(world.sandbox.requests(Endpoint::Token), 2);
+}
