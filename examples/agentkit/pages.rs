@@ -37,6 +37,7 @@ pub fn connect(session: &Session, path: &str, status: Option<&ConnectedAccountSt
         html! {
             h1 { "Connect your mailbox" }
             p.lead { (lead) }
+            p.muted { "You are logged in as " (session.user().email) ", to whom it will belong." }
             form method="post" action=(path) { button.button { (button) } }
         },
     )

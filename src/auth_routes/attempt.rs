@@ -4,6 +4,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{hmac, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
@@ -12,8 +13,16 @@ use crate::oauth::{AuthorizationRequest, CodeVerifier};
 use crate::return_to::ReturnTo;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Sessions};
+use crate::shared_store::{Purpose, StoreKey, in_time};
+use crate::telemetry;
 
 const LIFETIME: Duration = Duration::minutes(10);
+
+/// How far the clocks of two replicas may be apart.
+const CLOCK_SKEW: Duration = Duration::minutes(1);
+
+/// In the store under the name of an attempt that was used.
+const USED: Bytes = Bytes::from_static(b"used");
 
 pub(super) struct LoginAttempt {
     seed: Zeroizing<[u8; SEED_BYTES]>,
@@ -95,6 +104,30 @@ impl LoginAttempt {
             verify_slices_are_equal(own.expose().as_bytes(), state.as_bytes()).is_ok()
         });
         (attempt, end)
+    }
+
+    /// Marks the attempt as used, on every replica; false if it was used before. Where the store does
+    /// not answer it counts as unused: the login goes on, and its cookie is cleared in any case.
+    pub(super) async fn claim(&self, sessions: &Sessions) -> bool {
+        let left = self.ends_at() - sessions.scalekit().clock().now() + CLOCK_SKEW;
+        let (key, lifetime) = (self.store_key(sessions), left.try_into().unwrap_or_default());
+        let claimed = in_time(sessions.store().put_if_absent(&key, USED, lifetime)).await;
+        claimed.unwrap_or_else(|error| {
+            telemetry::internal_error("login_attempt", &error);
+            true
+        })
+    }
+
+    /// Makes the attempt usable again: its code was not spent.
+    pub(super) async fn release(&self, sessions: &Sessions) {
+        let key = self.store_key(sessions);
+        if let Err(error) = in_time(sessions.store().remove_if(&key, USED)).await {
+            telemetry::internal_error("login_attempt", &error);
+        }
+    }
+
+    fn store_key(&self, sessions: &Sessions) -> StoreKey {
+        sessions.store_key(Purpose::LoginAttempt, self.derive(b"used").expose())
     }
 
     /// How many launches from identity providers' portals this browser is still busy with that began

@@ -144,7 +144,10 @@ impl Callback {
     ) -> Result<(String, Vec<HeaderValue>), AuthFailure> {
         let sessions = &self.0.sessions;
         // First: a code that cannot be used is not spent.
-        let live = sessions.live_session(headers).await?;
+        let live = match &returned.outcome {
+            Ok(_) => sessions.live_session(headers).await?,
+            Err(_) => None,
+        };
         let login = self.verify(returned, attempt).await?;
         let subject = login.identity.user().id.clone();
         let record = sessions.new_record(login.tokens, headers).await;
@@ -186,10 +189,22 @@ impl Callback {
         let code = code.map_err(refused)?;
         // A code works once: it is not spent for tokens that could not be verified.
         scalekit.keys().ready().await.map_err(|_| AuthFailure::Unavailable)?;
-        let tokens = scalekit
-            .exchange_code(code, sessions.redirect_uri(), Some(&attempt.verifier()))
-            .await
-            .map_err(|error| Self::code_refused(&error))?;
+        // A second call would have the environment revoke what the first one was given.
+        if !attempt.claim(sessions).await {
+            return Err(AuthFailure::AttemptUnknown);
+        }
+        let verifier = attempt.verifier();
+        let exchange = scalekit.exchange_code(code, sessions.redirect_uri(), Some(&verifier));
+        let tokens = match exchange.await {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                let failure = Self::code_refused(&error);
+                if !failure.ends_attempt() {
+                    attempt.release(sessions).await;
+                }
+                return Err(failure);
+            }
+        };
         let nonce = attempt.nonce();
         let flow = Flow::Login { nonce: nonce.expose() };
         let verified = sessions.verify(&tokens, flow).await.map_err(Self::token_refused)?;
@@ -206,8 +221,12 @@ impl Callback {
         }
         telemetry::internal_error("code_exchange", error);
         match error {
-            OAuthError::Unavailable(_) => AuthFailure::Unavailable,
-            _ => AuthFailure::Misconfigured,
+            // What is no response of a token endpoint, such as a captive portal's page, says nothing of
+            // the code.
+            OAuthError::Unavailable(_) | OAuthError::UnexpectedAnswer(_) => {
+                AuthFailure::Unavailable
+            }
+            OAuthError::InvalidGrant | OAuthError::Refused { .. } => AuthFailure::Misconfigured,
         }
     }
 

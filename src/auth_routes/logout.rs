@@ -4,6 +4,9 @@ use http::{Method, Request, Response, StatusCode};
 use super::answer::{AuthFailure, redirect};
 use super::logout_callback::LogoutAttempt;
 use super::route::{Route, route_service};
+use crate::cache_policy::{never_cache, vary_on_cookie};
+use crate::origin::{Initiator, is_shown};
+use crate::page::{self, escaped};
 use crate::session::Peeked;
 use crate::telemetry;
 
@@ -12,7 +15,8 @@ use crate::telemetry;
 /// Clears the cookies and sends the browser to the environment, which ends its own session and
 /// sends the browser back to the [`LogoutCallback`](super::LogoutCallback). A local session that did
 /// not begin with a Scalekit login ends here alone. Works while the environment is down, and for a
-/// session that has expired. A request that a page of another site caused is rejected.
+/// session that has expired. A request that a page of another site caused is rejected, by
+/// `Sec-Fetch-Site`, `Origin` or `Referer`; a `GET` with none of them shows a page with a button.
 #[derive(Clone, Debug)]
 pub struct Logout(Route);
 
@@ -28,10 +32,14 @@ impl Logout {
         if request.method() != Method::GET && request.method() != Method::POST {
             return Err(AuthFailure::MethodNotAllowed { allow: "GET, POST" });
         }
-        if self.0.sessions.is_cross_site(request.headers()) {
-            return Err(AuthFailure::CrossSite);
-        }
         let sessions = &self.0.sessions;
+        match sessions.initiator(request.headers()) {
+            Initiator::Own => {}
+            // An old browser's form would say where it comes from.
+            Initiator::Unknown if request.method() == Method::POST => {}
+            Initiator::Unknown if is_shown(request.headers()) => return Ok(self.confirmation()),
+            Initiator::Unknown | Initiator::Other => return Err(AuthFailure::CrossSite),
+        }
         let peeked = sessions.peek(request.headers()).await;
         if let Some(peeked) = &peeked
             && let Err(error) = sessions.end(peeked).await
@@ -55,6 +63,18 @@ impl Logout {
         };
         // L10: after a POST, the browser must come with a GET.
         Ok(redirect(StatusCode::SEE_OTHER, target.as_str(), cookies))
+    }
+
+    /// The page for a link that another site may have, in a browser that does not say.
+    fn confirmation(&self) -> Response<Bytes> {
+        let action = escaped(self.0.sessions.logout_path());
+        let form =
+            format!("<form method=\"post\" action=\"{action}\"><button>Log out</button></form>");
+        let mut response = Response::new(Bytes::new());
+        page::show(&mut response, page::page("", "Log out?", "Your session is still active", form));
+        never_cache(response.headers_mut());
+        vary_on_cookie(response.headers_mut());
+        response
     }
 }
 

@@ -35,8 +35,8 @@ impl ConnectAccountBuilder {
         self
     }
 
-    /// The app's page that has the button, `/` unless set: where people are sent who open the start
-    /// from elsewhere or after a login, and whom Scalekit sends nowhere once they are verified.
+    /// The app's page that has the button, `/` unless set: where users are sent whom Scalekit sends
+    /// nowhere once they are verified.
     pub fn start_page(mut self, path: impl Into<String>) -> Self {
         self.start_page = path.into();
         self

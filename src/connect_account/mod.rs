@@ -7,7 +7,7 @@
 //!
 //! | service | where by default | what it does |
 //! |---|---|---|
-//! | [`StartConnecting`] | `POST` or `GET /connect/gmail` | makes the account and sends the browser to consent |
+//! | [`StartConnecting`] | `POST /connect/gmail`; `GET` for a page with the button | makes the account and sends the browser to consent |
 //! | [`VerifyUser`] | `GET /connect/gmail/verify` | activates the account, if it is that of who began |
 //!
 //! 1. The account is that of the session's user: their subject, which of a local session is prefixed

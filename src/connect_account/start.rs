@@ -6,14 +6,17 @@ use super::answer::ConnectFailure;
 use super::attempt::ConnectAttempt;
 use crate::api::connected_accounts::{AccountKey, NewConnectedAccount};
 use crate::auth_routes::{answering_service, redirect};
-use crate::origin::is_navigation;
+use crate::cache_policy::{never_cache, vary_on_cookie};
+use crate::page::{self, escaped};
 use crate::session::Session;
 use crate::telemetry;
 
-/// Sends a user to let the app into their account: `POST` or `GET`, from the app's own pages; who
-/// opens it from elsewhere, or after a login, is sent to the app's
-/// [page with the button](super::ConnectAccountBuilder::start_page). Made by
+/// Sends a user to let the app into their account: `POST`, from the app's own pages. `GET` shows a
+/// small page that names the user whose account it will be, with the button. Made by
 /// [`ConnectAccount::start`], behind [`RequireSession`](crate::RequireSession).
+///
+/// A page of the app with a button of its own should name the user too: a link on another site may
+/// have logged the browser in as somebody else, whose the mailbox would then be.
 #[derive(Clone, Debug)]
 pub struct StartConnecting(pub(super) ConnectAccount);
 
@@ -26,22 +29,18 @@ impl StartConnecting {
     }
 
     async fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, ConnectFailure> {
-        let status = match *request.method() {
-            Method::GET => StatusCode::FOUND,
-            Method::POST => StatusCode::SEE_OTHER,
-            _ => return Err(ConnectFailure::MethodNotAllowed { allow: "GET, POST" }),
-        };
-        let sessions = &self.0.0.sessions;
-        // It makes an account: a page of another site must not do so in the user's name.
-        if sessions.is_cross_site(request.headers()) {
-            // A login that it took to get here ends so: the app's own page has the button.
-            return match is_navigation(request) {
-                true => Ok(redirect(StatusCode::SEE_OTHER, &self.0.0.start_page, [])),
-                false => Err(ConnectFailure::CrossSite),
-            };
-        }
         let session = request.extensions().get::<Session>();
         let session = session.ok_or(ConnectFailure::Misconfigured)?;
+        match *request.method() {
+            Method::GET => return Ok(self.page(session)),
+            Method::POST => {}
+            _ => return Err(ConnectFailure::MethodNotAllowed { allow: "GET, POST" }),
+        }
+        let sessions = &self.0.0.sessions;
+        // It creates an account: a page of another site must not do so in the user's name.
+        if sessions.is_cross_site(request.headers()) {
+            return Err(ConnectFailure::CrossSite);
+        }
         let identifier = self.0.identifier(session);
         let now = sessions.scalekit().clock().now();
         let attempt =
@@ -61,7 +60,29 @@ impl StartConnecting {
         let link =
             accounts.verified_authorization_link(&account, verify_url, attempt.state()).await;
         let link = link.map_err(|error| ConnectFailure::of_api(&error))?;
-        Ok(redirect(status, link.url().as_str(), cookies))
+        Ok(redirect(StatusCode::SEE_OTHER, link.url().as_str(), cookies))
+    }
+
+    /// Names the user, and has the button.
+    fn page(&self, session: &Session) -> Response<Bytes> {
+        let config = &self.0.0;
+        let host = config.sessions.public_url().host_str().unwrap_or("this app");
+        let message = format!(
+            "You are logged in to {host} as {}. The connected account will belong to this user",
+            session.account_name(),
+        );
+        let form = format!(
+            "<form method=\"post\" action=\"{}\"><button>Connect</button></form>\n\
+             <p class=\"hint\">If that is not you, <a href=\"{}\">go back</a> and log out.</p>",
+            escaped(&config.path),
+            escaped(&config.start_page),
+        );
+        let mut response = Response::new(Bytes::new());
+        let title = format!("Connect {}", config.connection_name);
+        page::show(&mut response, page::page("", &title, &message, form));
+        never_cache(response.headers_mut());
+        vary_on_cookie(response.headers_mut());
+        response
     }
 }
 

@@ -404,6 +404,12 @@ impl Session {
         self.0.record.id_token().is_some()
     }
 
+    /// What our own pages call the user: the e-mail address, or else the name.
+    pub(crate) fn account_name(&self) -> &str {
+        let email = Some(self.user().email.as_str()).filter(|email| !email.is_empty());
+        email.unwrap_or(self.user().display_name())
+    }
+
     /// Subject of the login that it began with.
     pub(crate) fn login_subject(&self) -> &str {
         self.0.record.login_subject().unwrap_or(self.0.principal.subject())

@@ -107,16 +107,10 @@ impl UnconfirmedLogin {
             UnconfirmedIdentity::Email(verified) => verified.email.clone(),
             UnconfirmedIdentity::Tokens(record) => {
                 let session = (**record).clone().into_session();
-                session.map(|session| account(&session)).unwrap_or_default()
+                session.map(|session| session.account_name().to_owned()).unwrap_or_default()
             }
         }
     }
-}
-
-fn account(session: &Session) -> String {
-    let user = session.user();
-    let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
-    email.unwrap_or(user.display_name()).to_owned()
 }
 
 /// A login that waits for confirmation, as this browser's cookie names it.
@@ -336,7 +330,7 @@ impl Sessions {
         let id = attempt.id().ok_or(SealingFailed)?;
         let confirmation = SwitchConfirmation {
             host: self.public_url().host_str().unwrap_or("this app").to_owned(),
-            current_account: live.map(account),
+            current_account: live.map(|live| live.account_name().to_owned()),
             new_account: login.account(),
             action: format!(
                 "{path}?attempt={id}&session={}&action=",

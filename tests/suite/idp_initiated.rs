@@ -301,7 +301,7 @@ async fn i2_whom_an_app_of_its_own_sessions_gets_from_a_launch_is_verified() {
     browser.take_in(&answer);
     assert_eq!(browser.names(), [""; 0], "the attempt is over");
     let again = world.sessions.callback().identify(&returned).await.unwrap_err();
-    assert_eq!(again.failure(), Some(&AuthFailure::CodeRefused));
+    assert_eq!(again.failure(), Some(&AuthFailure::AttemptUnknown));
 }
 
 #[tokio::test]

@@ -2,14 +2,17 @@
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
+use tower_scalekit::Sandbox;
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
 use tower_scalekit::oauth::SsoError;
 use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
+use tower_scalekit::shared_store::Purpose;
 use url::Url;
 
+use crate::store::FlakyStore;
 use crate::support::{
-    Browser, CALLBACK, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, noise, parameter, send,
-    set_cookies, with_parameters,
+    Browser, CALLBACK, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, app, noise, parameter,
+    send, set_cookies, with_parameters,
 };
 
 fn failure(answer: &Response<Bytes>) -> AuthFailure {
@@ -225,8 +228,13 @@ async fn l2_a_callback_works_once_and_its_code_too() {
     assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
     assert_refused(&browser.open(&callback).await, &AuthFailure::AttemptUnknown);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    // Somebody who had the cookies too comes second: the code is spent.
-    assert_refused(&copied.open(&callback).await, &AuthFailure::CodeRefused);
+    // A copy of the cookies comes second: the attempt is used.
+    assert_refused(&copied.open(&callback).await, &AuthFailure::AttemptUnknown);
+    // In an attempt of its own the code is spent.
+    let (mut other, own) = at_the_callback(&world).await;
+    let code = parameter(&callback, "code").unwrap();
+    let target = with_parameters(&own, &[("code", &code)]);
+    assert_refused(&other.open(&target).await, &AuthFailure::CodeRefused);
 }
 
 #[tokio::test]
@@ -381,6 +389,10 @@ async fn a_failing_token_endpoint_is_503_and_the_same_callback_works_afterwards(
         Fault::Unreachable,
         Fault::Status(StatusCode::TOO_MANY_REQUESTS),
         Fault::Status(StatusCode::BAD_GATEWAY),
+        Fault::Html,
+        Fault::Answer(Response::new(Bytes::from_static(b"{}"))),
+        Fault::Status(StatusCode::NOT_FOUND),
+        Fault::Status(StatusCode::FOUND),
     ] {
         let world = World::new();
         let (mut browser, callback) = at_the_callback(&world).await;
@@ -393,6 +405,34 @@ async fn a_failing_token_endpoint_is_503_and_the_same_callback_works_afterwards(
         world.sandbox.heal(Endpoint::Token);
         assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
     }
+}
+
+#[tokio::test]
+async fn a_replayed_attempt_causes_no_second_token_call_on_any_replica() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
+    let other = app(&world.replica(|sessions| sessions.shared_store(store.clone())));
+    let (browser, callback) = at_the_callback(&world).await;
+    let mut first = browser.clone();
+    assert_eq!(first.open(&callback).await.status(), StatusCode::SEE_OTHER);
+    for app in [&world.app, &other] {
+        let mut again = browser.at(app);
+        assert_refused(&again.open(&callback).await, &AuthFailure::AttemptUnknown);
+    }
+    assert_eq!(world.sandbox.requests(Endpoint::Token), 1);
+    // A second call would have revoked what the first one was given.
+    world.advance(400);
+    assert_eq!(first.fetch("/me").await.status(), StatusCode::OK);
+    // The store does not tell how to continue the attempt.
+    let state = parameter(&callback, "state").unwrap();
+    let used: Vec<_> = store.seen().into_keys().collect();
+    let used: Vec<_> = used.iter().filter(|key| key.purpose() == Purpose::LoginAttempt).collect();
+    assert!(used.len() == 1 && !used[0].id().contains(&state), "{used:?}");
+
+    // Where the store is down, logins still succeed.
+    let (mut browser, callback) = at_the_callback(&world).await;
+    store.refuse(Some(Purpose::LoginAttempt));
+    assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]

@@ -266,7 +266,7 @@ async fn a12_neither_an_identity_nor_a_refusal_tells_the_page_that_is_wanted() {
     let refusal = refusal.unwrap_err();
     let shown = format!("{refusal:?}");
     let state = parameter(&callback, "state").unwrap();
-    assert!(shown.contains("CodeRefused"), "{shown}");
+    assert!(shown.contains("AttemptUnknown"), "{shown}");
     assert!(!shown.contains("hush") && !shown.contains(&state[..8]), "{shown}");
     assert!(refusal.into_response().text().contains("hush"), "the page leads there");
 }

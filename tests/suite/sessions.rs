@@ -395,6 +395,7 @@ async fn r8_logout_of_another_site_is_refused_and_works_offline_expired_and_logg
         [("sec-fetch-site", "same-site")],
         [("origin", "https://evil.test")],
         [("origin", "null")],
+        [("referer", "https://evil.test/")],
     ] {
         for method in [Method::GET, Method::POST] {
             let answer = browser.send(method, "/logout", &headers).await;
@@ -404,6 +405,13 @@ async fn r8_logout_of_another_site_is_refused_and_works_offline_expired_and_logg
             assert_eq!(browser.cookie_header(), before);
         }
     }
+    // An old browser without a referrer: a page asks. No page can be seen in an `<img>`.
+    let page = browser.send(Method::GET, "/logout", &[("accept", "text/html")]).await;
+    assert_eq!((page.status(), browser.cookie_header()), (StatusCode::OK, before.clone()));
+    assert!(page.text().contains("<form method=\"post\" action=\"/logout\">"), "{}", page.text());
+    page.assert_private();
+    let image = browser.send(Method::GET, "/logout", &[("accept", "image/*")]).await;
+    assert_eq!((image.status(), browser.cookie_header()), (StatusCode::FORBIDDEN, before));
     for endpoint in [Endpoint::Token, Endpoint::Keys, Endpoint::Logout] {
         world.sandbox.fail(endpoint, Fault::Unreachable);
     }
