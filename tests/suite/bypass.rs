@@ -338,7 +338,9 @@ impl Credentials {
         };
         let sufficient = access("openid todo:write");
         let mut damaged = sufficient.clone();
-        damaged.replace_range(damaged.len() - 20..damaged.len() - 19, "_");
+        let place = damaged.len() - 20..damaged.len() - 19;
+        let other = if &damaged[place.clone()] == "_" { "-" } else { "_" };
+        damaged.replace_range(place, other);
         let id_token = format!("Bearer {}", world.sandbox.id_token(JANE, Some("nonce")));
         let webhook = |prefix: &str, at: i64, key: u8, body: &str| {
             signed(prefix, "msg_1", at, body, key).headers().clone()
