@@ -80,10 +80,18 @@ async fn a_return_opened_by_another_user_connects_nothing() {
     other.shows(&["That did not work", "began in another browser"]).await;
     assert_eq!(other.status().await, 400);
 
-    // In Jane's browser, where John logs in before she has come back.
+    // The return is spent. Jane starts again, and John logs in to her browser before she comes back.
+    browser.go(&back).await;
+    browser.shows(&["That did not work", "already completed"]).await;
+    browser.go(&agent.url).await;
+    browser.click("main form button").await;
+    browser.shows(&["Connect Gmail?"]).await;
+    let back = environment.sandbox.consent(&browser.address().await).unwrap();
     browser.go(&format!("{}/logout", environment.server.environment_url())).await;
     browser.go(&format!("{}/login?prompt=login", agent.url)).await;
     browser.pick("john@acme.test").await;
+    browser.shows(&["Switch accounts?"]).await;
+    browser.click("form[action*='action=switch'] button").await;
     browser.arrives_at(&format!("{}/", agent.url)).await;
     browser.go(&back).await;
     browser.shows(&["That did not work", "Somebody else is logged in"]).await;
