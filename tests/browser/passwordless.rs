@@ -153,7 +153,7 @@ async fn in_another_browser_a_link_asks_first() {
 
     // Nor does the link work again.
     other.go(&link).await;
-    other.shows(&["You are logged in here, and that login ends"]).await;
+    other.shows(&["Log in to 127.0.0.1", "If you did not ask for it, close this page"]).await;
     other.click("main button").await;
     other.is_refused(400, &["used already"]).await;
     other.go(&app.address("/")).await;
