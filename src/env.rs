@@ -18,8 +18,8 @@ use std::str;
 use zeroize::Zeroizing;
 
 use crate::error::{ConfigError, ConfigProblem};
-use crate::pasted;
 use crate::secret::SecretString;
+use crate::util::pasted;
 
 /// A longer file is no setting.
 const MAX_FILE_BYTES: u64 = 64 * 1024;

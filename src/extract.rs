@@ -12,11 +12,11 @@ use http::StatusCode;
 use http::request::Parts;
 
 use crate::auth_routes::LoginRefusal;
-use crate::rejection::{json_answer, misconfigured_answer};
+use crate::middleware::rejection::{json_answer, misconfigured_answer};
 use crate::require_token::RequireToken;
 use crate::session::{Anonymous, Session, SessionCookies};
-use crate::telemetry;
 use crate::token::Principal;
+use crate::util::telemetry;
 use crate::webhook::interceptor::{InterceptorRequest, InterceptorResponse};
 use crate::webhook::{EventError, WebhookEvent};
 

@@ -47,14 +47,14 @@
 //!
 //! # Who gets which answer
 //!
-//! Each row is decided by one function, which its reason's enum names in `answer.rs`.
+//! Each row is decided by one function, which its reason's enum names in `rejection.rs`.
 //!
 //! | situation | cookie routes | decided in `require_session/` |
 //! |---|---|---|
-//! | nothing presented | a browser's navigation: 302 to the login, with `return_to` if the [path is known](session::SessionsBuilder::base_path); a form: 401 page with that link; else 401 JSON | `SessionRejection::answer`, by `origin::is_navigation` |
+//! | nothing presented | a browser's navigation: 302 to the login, with `return_to` if the [path is known](session::SessionsBuilder::base_path); a form: 401 page with that link; else 401 JSON | `SessionRejection::answer`, by `fetch_metadata::is_navigation` |
 //! | invalid, expired, refused by the environment | as above, cookies cleared | `SessionRejection::answer`, by `Sessions::find`, after a renewal by `Sessions::settle` |
 //! | revoked, logged out | as above, cookies left alone: a late answer would take those of the next login | the same |
-//! | a page of another site wants to change something, or opens a WebSocket | 403 | `SessionRejection::answer`, by `origin::initiator` |
+//! | a page of another site wants to change something, or opens a WebSocket | 403 | `SessionRejection::answer`, by `fetch_metadata::initiator` |
 //! | token endpoint and keys out of reach | the session goes on while its access token is valid; then 503 with `Retry-After`, for browsers a page with a link, cookies kept | `SessionRejection::answer`, by `Sessions::settle` |
 //! | the session is kept in the shared store, which is out of reach | what was read before goes on; else 503 with `Retry-After`, for browsers a page with a link, cookies kept | `SessionRejection::answer`, by `Sessions::find_after` |
 //!
@@ -75,7 +75,7 @@
 //! | nobody, where a session is optional | as if it were not optional | `LoginRequired::answer` |
 //! | no layer around it that asks who is there | 500, and the log names the layer | `ScopeRejection::answer` |
 //!
-//! | situation | the login's routes | decided in `auth_routes/answer.rs` |
+//! | situation | the login's routes | decided in `auth_routes/rejection.rs` |
 //! |---|---|---|
 //! | the environment's error; a missing, foreign or used `state`; a parameter twice; a code or token that is not accepted | 400 in our own words, attempt ended, a live session left alone | `AuthFailure::status`, `AuthFailure::ends_attempt` |
 //! | a login that may ask nothing, and would have to | starts again as a plain one | `AuthFailure::wants_interaction` |
@@ -85,19 +85,19 @@
 //! | a login, or a launch, that ends as another user than the session's | the session stays; 303 to a page that asks whether to switch | `Callback`, `SwitchAccount` |
 //! | a logout's return without the `state` of this browser | 400, no session ends | `AuthFailure::status`, by `LogoutCallback` |
 //! | a logout token that is not acceptable, or came before | 400 | `AuthFailure::status` |
-//! | a page of another site asks for logout or refresh | 403 | `AuthFailure::status`, by `origin::initiator` |
+//! | a page of another site asks for logout or refresh | 403 | `AuthFailure::status`, by `fetch_metadata::initiator` |
 //!
-//! | situation | the routes of a login by e-mail | decided in `passwordless_login/answer.rs` |
+//! | situation | the routes of a login by e-mail | decided in `passwordless_login/rejection.rs` |
 //! |---|---|---|
 //! | a wrong or expired code; a link that is used or expired, after its button; a link of another browser under `same_browser_only`; a forged state | 400, the attempt goes on, a live session left alone | `PasswordlessFailure::status` |
 //! | the sixth code in a login, a second one where ten were wrong for the address that day, the third mail in a minute, too many in a day or for a client | 429 that says how to go on | `PasswordlessFailure::status`, by `PasswordlessLogin::{count_code, count_mail}` |
 //! | an address that the environment does not accept | as if a mail had been sent | `PasswordlessLogin::undelivered` |
 //! | somebody who may not log in here | 403, told to nobody but the reader of the mail | `PasswordlessFailure::status` |
 //! | a link in another browser, or seen by a scanner | a page whose button goes on; nothing is used up | `Link::answer` |
-//! | a page of another site sends one of the forms | 403 | `PasswordlessFailure::status`, by `origin::initiator` |
+//! | a page of another site sends one of the forms | 403 | `PasswordlessFailure::status`, by `fetch_metadata::initiator` |
 //! | the environment, your directory or the shared store do not answer | 503 with `Retry-After`, the attempt goes on | `PasswordlessFailure::status` |
 //!
-//! | situation | the routes that connect accounts | decided in `connect_account/answer.rs` |
+//! | situation | the routes that connect accounts | decided in `connect_account/rejection.rs` |
 //! |---|---|---|
 //! | nobody is logged in, the session is over | as on all cookie routes | `SessionRejection::answer` |
 //! | a forged, foreign, used or late `state`; a parameter twice; nothing to verify; consent denied | 400 in our own words, attempt ended, the account stays inactive | `ConnectFailure::status`, `ConnectFailure::ends_attempt` |
@@ -159,40 +159,23 @@ pub mod token;
 pub mod webhook;
 pub mod webhook_verify;
 
-mod body;
-mod body_limits;
-mod cache_policy;
-mod email;
 #[cfg(feature = "axum-core")]
 mod extract;
-mod flight;
-mod guard;
-mod hash;
-mod jitter;
-mod origin;
-mod page;
-mod pasted;
-mod query;
-mod rejection;
-mod replay_body;
-mod return_to;
-mod tasks;
-mod telemetry;
-mod text_cache;
-mod url_path;
-mod words;
+pub(crate) mod middleware;
+pub(crate) mod model;
+pub(crate) mod util;
 
-pub use self::body::ResponseBody;
-pub use self::body_limits::BodyLimits;
 pub use self::connect_account::ConnectAccount;
 pub use self::error::ConfigError;
 #[cfg(feature = "axum-core")]
 pub use self::extract::{Bearer, LayerMissing, NotTold};
 pub use self::idp_initiated::IdpInitiatedRedirect;
+pub use self::middleware::body_limits::BodyLimits;
+pub use self::middleware::rejection::Rejected;
+pub use self::middleware::replay_body::ReplayBody;
+pub use self::middleware::response_body::ResponseBody;
 pub use self::passwordless_login::PasswordlessLogin;
 pub use self::protected_resource::ProtectedResourceMetadata;
-pub use self::rejection::Rejected;
-pub use self::replay_body::ReplayBody;
 pub use self::require_scope::RequireScope;
 pub use self::require_session::RequireSession;
 pub use self::require_token::RequireToken;
@@ -201,8 +184,8 @@ pub use self::require_token::RequireToken;
 pub use self::sandbox::Sandbox;
 pub use self::scalekit::Scalekit;
 pub use self::session::{Session, SessionSecret, Sessions};
-pub use self::tasks::UnfinishedTasks;
 pub use self::token::Principal;
+pub use self::util::tasks::UnfinishedTasks;
 pub use self::webhook_verify::WebhookVerify;
 
 /// Pages on what takes several modules.

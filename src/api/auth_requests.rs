@@ -37,7 +37,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{Api, ApiError};
-use crate::query::Parameter;
+use crate::util::query::Parameter;
 
 /// The calls about logins at your own login page. Made by [`Api::auth_requests`].
 #[derive(Clone, Debug)]

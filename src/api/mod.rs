@@ -57,27 +57,22 @@
 //!   except that a revocation or deletion is when there was no connection, so that it was not sent.
 //! * Each attempt may take 20 s, and each answer has at most 1 MiB; with [`tools`] 60 s and 8 MiB.
 
-mod answer;
 pub mod auth_requests;
 pub mod connected_accounts;
 pub mod connections;
 pub mod directories;
 mod error;
 pub mod organizations;
-mod pages;
 pub mod passwordless;
-mod request;
-mod retry;
 pub mod sessions;
 pub mod tools;
-mod transport;
-mod wire;
 
+pub(crate) mod client;
 #[cfg(test)]
 mod tests;
 
+pub use self::client::request::ApiRequest;
 pub use self::error::{ApiError, ErrorAnswer, Unavailable};
-pub use self::request::ApiRequest;
 
 use http::Method;
 

@@ -10,11 +10,11 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use crate::oauth::{AuthorizationRequest, CodeVerifier};
-use crate::return_to::ReturnTo;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Sessions};
 use crate::shared_store::{Purpose, StoreKey, in_time};
-use crate::telemetry;
+use crate::util::return_to::ReturnTo;
+use crate::util::telemetry;
 
 const LIFETIME: Duration = Duration::minutes(10);
 

@@ -8,16 +8,16 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::RouteFuture;
-use super::answer::{AuthFailure, AuthRejection};
-use super::route::Route;
-use crate::body::ResponseBody;
-use crate::cache_policy::never_cache;
-use crate::query::Parameter;
-use crate::rejection::Rejected;
-use crate::replay_body::read_body;
+use super::rejection::{AuthFailure, AuthRejection};
+use crate::middleware::rejection::Rejected;
+use crate::middleware::replay_body::read_body;
+use crate::middleware::response_body::ResponseBody;
+use crate::middleware::route::Route;
 use crate::session::{LogoutError, Sessions};
-use crate::telemetry;
 use crate::token::TokenError;
+use crate::util::cache_control::never_cache;
+use crate::util::query::Parameter;
+use crate::util::telemetry;
 
 /// Takes the word of the environment that somebody has logged out there: `POST
 /// /auth/backchannel-logout` with a `logout_token` (OpenID Connect Back-Channel Logout 1.0). Made by

@@ -3,18 +3,18 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
-use super::answer::{AuthFailure, AuthRejection, redirect};
 use super::attempt::{LoginAttempt, Origin};
-use super::route::{Route, route_service};
+use super::rejection::{AuthFailure, AuthRejection, redirect};
+use crate::middleware::route::{Route, route_service};
 use crate::oauth::{IdTokenHint, OAuthError, SsoError};
-use crate::query::Parameter;
-use crate::return_to::{ReturnTo, with_return_to};
 use crate::session::{
     BeginError, BeginLoginError, NewTokens, NotAdmitted, SessionCookies, Sessions, SwitchError,
     UnconfirmedIdentity, UnconfirmedLogin, VerifiedIdentity,
 };
-use crate::telemetry;
 use crate::token::{Flow, TokenError};
+use crate::util::query::Parameter;
+use crate::util::return_to::{ReturnTo, with_return_to};
+use crate::util::telemetry;
 
 /// What logins come back to: `GET` path of the redirect URI. Made by
 /// [`Sessions::callback`](crate::Sessions::callback).

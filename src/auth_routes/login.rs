@@ -4,12 +4,12 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use url::form_urlencoded;
 
-use super::answer::AuthFailure;
 use super::attempt::Origin;
-use super::route::{Route, route_service};
-use super::start::{LoginStart, page_to_return_to};
+use super::initiate::{LoginStart, page_to_return_to};
+use super::rejection::AuthFailure;
+use crate::middleware::route::{Route, route_service};
 use crate::oauth::SsoError;
-use crate::return_to::ReturnTo;
+use crate::util::return_to::ReturnTo;
 
 /// Starts logins: `GET /login`. Made by [`Sessions::login`](crate::Sessions::login).
 ///

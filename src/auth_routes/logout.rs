@@ -1,14 +1,15 @@
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
-use super::answer::{AuthFailure, redirect};
 use super::logout_callback::LogoutAttempt;
-use super::route::{Route, route_service};
-use crate::cache_policy::{never_cache, vary_on_cookie};
-use crate::origin::{Initiator, is_shown};
-use crate::page::{self, escaped};
+use super::rejection::{AuthFailure, redirect};
+use crate::middleware::page;
+use crate::middleware::page::escaped;
+use crate::middleware::route::{Route, route_service};
 use crate::session::Peeked;
-use crate::telemetry;
+use crate::util::cache_control::{never_cache, vary_on_cookie};
+use crate::util::fetch_metadata::{Initiator, is_shown};
+use crate::util::telemetry;
 
 /// Ends a session: `GET` or `POST /logout`. Made by [`Sessions::logout`](crate::Sessions::logout).
 ///

@@ -4,11 +4,11 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use super::answer::{AuthFailure, redirect};
-use super::route::{Route, route_service};
-use crate::query::Parameter;
+use super::rejection::{AuthFailure, redirect};
+use crate::middleware::route::{Route, route_service};
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind};
+use crate::util::query::Parameter;
 
 /// What logouts at the environment come back to: `GET` path of the post-logout redirect URI. Made
 /// by [`Sessions::logout_callback`](crate::Sessions::logout_callback).

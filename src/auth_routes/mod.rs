@@ -40,39 +40,38 @@
 //! # }
 //! ```
 
-mod answer;
 mod attempt;
 mod backchannel_logout;
 mod callback;
+pub(crate) mod initiate;
 mod login;
-mod login_address;
+pub(crate) mod login_url;
 mod logout;
 mod logout_callback;
 mod refresh;
-mod route;
+pub(crate) mod rejection;
 #[cfg(feature = "axum")]
 mod router;
 #[cfg(feature = "sandbox")]
-mod sandbox_login;
-mod start;
+pub(crate) mod sandbox;
 mod switch_account;
 
-pub use self::answer::{AuthFailure, AuthRejection};
 pub use self::backchannel_logout::BackchannelLogout;
 pub use self::callback::{Callback, IdentifiedLogin, LoginRefusal};
 pub use self::login::Login;
-pub use self::login_address::LoginAddress;
+pub use self::login_url::LoginAddress;
 pub use self::logout::Logout;
 pub use self::logout_callback::LogoutCallback;
 pub use self::refresh::Refresh;
-pub use self::route::RouteFuture;
+pub use self::rejection::{AuthFailure, AuthRejection};
 pub use self::switch_account::SwitchAccount;
-pub use crate::return_to::ReturnTo;
+pub use crate::middleware::route::RouteFuture;
+pub use crate::util::return_to::ReturnTo;
 
-pub(crate) use self::answer::{conceal_address, redirect};
 pub(crate) use self::attempt::Origin;
-pub(crate) use self::route::{Route, answering_service};
-pub(crate) use self::start::{LAUNCH, LoginStart, goes_in_circles, page_to_return_to};
+pub(crate) use self::initiate::{LAUNCH, LoginStart, goes_in_circles, page_to_return_to};
+pub(crate) use self::rejection::{conceal_address, redirect};
+pub(crate) use crate::middleware::route::{Route, answering_service};
 
 use crate::session::Sessions;
 

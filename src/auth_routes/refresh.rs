@@ -1,10 +1,10 @@
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 
-use super::answer::AuthFailure;
-use super::route::{Route, route_service};
-use crate::cache_policy::{never_cache, vary_on_cookie};
+use super::rejection::AuthFailure;
+use crate::middleware::route::{Route, route_service};
 use crate::session::{Cookie, Found, Renewal, Settled};
+use crate::util::cache_control::{never_cache, vary_on_cookie};
 
 /// Renews a session's tokens now: `POST /auth/refresh`. Made by
 /// [`Sessions::refresh`](crate::Sessions::refresh).

@@ -1,11 +1,11 @@
 use bytes::Bytes;
 use http::{Request, Response};
 
-use super::answer::AuthFailure;
 use super::callback::not_begun;
-use super::route::{Route, route_service};
+use super::rejection::AuthFailure;
+use crate::middleware::route::{Route, route_service};
 use crate::session::{SwitchError, SwitchStep, Switched, UnconfirmedIdentity};
-use crate::telemetry;
+use crate::util::telemetry;
 
 /// Asks whether a verified login may replace the session of another user: `GET` and `POST
 /// /auth/switch-account`. Made by [`Sessions::switch_account`](crate::Sessions::switch_account).

@@ -6,7 +6,7 @@ use http::Response;
 
 use super::{ConnectAccount, ConnectRejection, IdentifierOf, Inner};
 use crate::error::{ConfigError, ConfigProblem, Problems};
-use crate::rejection::{Rejected, Renderer};
+use crate::middleware::rejection::{Rejected, Renderer};
 use crate::session::{Session, Sessions, is_plain_path};
 
 /// Configures [`ConnectAccount`].

@@ -9,9 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
 use super::{ConnectAccount, ConnectFailure};
-use crate::hash::hash_parts;
 use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
-use crate::telemetry;
+use crate::util::hash::hash_parts;
+use crate::util::telemetry;
 
 /// Longer than the link of an attempt can be used, so that a late return is spent too.
 const EXPECTED_FOR: Duration = Duration::from_secs(60 * 60);

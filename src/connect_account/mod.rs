@@ -53,10 +53,10 @@
 //! # fn main() {}
 //! ```
 
-mod answer;
 mod attempt;
 mod builder;
 mod expected_return;
+pub(crate) mod rejection;
 #[cfg(feature = "axum")]
 mod router;
 mod start;
@@ -69,12 +69,12 @@ use tower_layer::Layer as _;
 use url::Url;
 
 use crate::api::connected_accounts::{AccountKey, ConnectedAccountsApi};
-use crate::rejection::Renderer;
+use crate::middleware::rejection::Renderer;
 use crate::require_session::{RequireSession, RequireSessionService};
 use crate::session::{Session, Sessions};
 
-pub use self::answer::{ConnectFailure, ConnectRejection};
 pub use self::builder::ConnectAccountBuilder;
+pub use self::rejection::{ConnectFailure, ConnectRejection};
 pub use self::start::StartConnecting;
 pub use self::verify::VerifyUser;
 

@@ -2,14 +2,15 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
 use super::ConnectAccount;
-use super::answer::ConnectFailure;
 use super::attempt::ConnectAttempt;
+use super::rejection::ConnectFailure;
 use crate::api::connected_accounts::{AccountKey, NewConnectedAccount};
 use crate::auth_routes::{answering_service, redirect};
-use crate::cache_policy::{never_cache, vary_on_cookie};
-use crate::page::{self, escaped};
+use crate::middleware::page;
+use crate::middleware::page::escaped;
 use crate::session::Session;
-use crate::telemetry;
+use crate::util::cache_control::{never_cache, vary_on_cookie};
+use crate::util::telemetry;
 
 /// Sends a user to let the app into their account: `POST`, from the app's own pages. `GET` shows a
 /// small page that names the user whose account it will be, with the button. Made by

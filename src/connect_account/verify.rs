@@ -2,17 +2,17 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use url::Url;
 
-use super::answer::ConnectFailure;
 use super::attempt::ConnectAttempt;
+use super::rejection::ConnectFailure;
 use super::{ConnectAccount, Inner};
 use crate::api::ApiError;
 use crate::auth_routes::{answering_service, conceal_address, redirect};
+use crate::middleware::rejection::Renderer;
 use crate::oauth::is_error_code;
-use crate::query::Parameter;
-use crate::rejection::Renderer;
 use crate::require_session::{LoginRequired, SessionRejection};
 use crate::session::Session;
-use crate::telemetry;
+use crate::util::query::Parameter;
+use crate::util::telemetry;
 
 /// What users come back to: `GET`. Made by [`ConnectAccount::verify`], behind
 /// [`RequireSession`](crate::RequireSession).

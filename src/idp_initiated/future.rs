@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use http::Response;
 use pin_project_lite::pin_project;
 
-use crate::body::ResponseBody;
+use crate::middleware::response_body::ResponseBody;
 
 pin_project! {
     /// Response future of [`IdpInitiatedRedirectService`](super::IdpInitiatedRedirectService).

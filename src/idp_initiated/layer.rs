@@ -10,12 +10,12 @@ use crate::auth_routes::{
     AuthFailure, AuthRejection, LoginStart, Origin, Route, goes_in_circles, page_to_return_to,
     redirect,
 };
-use crate::rejection::Rejected;
-use crate::return_to::ReturnTo;
+use crate::middleware::rejection::Rejected;
 use crate::session::Sessions;
 use crate::shared_store::{Purpose, in_time};
-use crate::telemetry;
 use crate::token::{IdpInitiatedLogin, LaunchExpectations, TokenError};
+use crate::util::return_to::ReturnTo;
+use crate::util::telemetry;
 
 /// Layer that turns logins from an identity provider's portal into the app's own. See the
 /// [module docs](crate::idp_initiated).

@@ -5,8 +5,8 @@ use url::form_urlencoded;
 
 use crate::auth_routes::{AuthFailure, LAUNCH};
 use crate::oauth::SsoError;
-use crate::origin::requested_target;
 use crate::session::Sessions;
+use crate::util::fetch_metadata::requested_target;
 
 /// What is asked of the layer.
 pub(super) enum Asked {

@@ -5,7 +5,7 @@ use tower_service::Service;
 
 use super::query::Asked;
 use super::{IdpInitiatedRedirect, ResponseFuture};
-use crate::body::ResponseBody;
+use crate::middleware::response_body::ResponseBody;
 
 /// The service of [`IdpInitiatedRedirect`].
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-use crate::words::words;
+use crate::util::open_enum::words;
 
 words! {
     /// Why a login did not succeed at the environment: the parameter `error` of a callback, or of

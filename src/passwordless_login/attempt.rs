@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 
 use crate::api::passwordless::{PasswordlessType, SentMail};
 use crate::clock::unix_millis;
-use crate::email::fold_email;
-use crate::return_to::ReturnTo;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{Attempt, AttemptKind, Sessions};
+use crate::util::email::fold_email;
+use crate::util::return_to::ReturnTo;
 
 /// So much longer than the code is the attempt known, so that the person is told what is wrong and
 /// can have another mail.

@@ -7,17 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 
-use super::answer::{PasswordlessFailure, PasswordlessRejection};
 use super::before_send::{BeforeSend, SendDenied};
-use super::completing::{SHARED_FOR, UNFINISHED_FOR};
+use super::confirmation_page::LinkQuestion;
 use super::limits::{ClientKey, EmailLimits, public_peer};
-use super::link_question::LinkQuestion;
-use super::mailing::RESENT_FOR;
-use super::once::{Memory, Once};
+use super::rejection::{PasswordlessFailure, PasswordlessRejection};
+use super::request_dedup::{Memory, Once};
+use super::send::RESENT_FOR;
+use super::verify_credential::{SHARED_FOR, UNFINISHED_FOR};
 use super::{Inner, PasswordlessLogin};
 use crate::api::passwordless::{MailTemplate, VerifiedEmail, check_variables};
 use crate::error::{ConfigError, ConfigProblem, Problems};
-use crate::rejection::{Rejected, Renderer};
+use crate::middleware::rejection::{Rejected, Renderer};
 use crate::session::{Admission, LocalSession, NotAdmitted, Sessions, is_plain_path};
 
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(10 * 60);

@@ -13,13 +13,13 @@ use bytes::Bytes;
 use http::Request;
 
 use super::PasswordlessLogin;
-use super::answer::PasswordlessFailure;
 use super::attempt::MailAttempt;
-use super::once::Key;
+use super::rejection::PasswordlessFailure;
+use super::request_dedup::Key;
 use crate::clock::unix_millis;
-use crate::email::fold_email;
 use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
-use crate::telemetry;
+use crate::util::email::fold_email;
+use crate::util::telemetry;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HOUR: Duration = Duration::from_secs(60 * 60);

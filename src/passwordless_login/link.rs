@@ -3,17 +3,18 @@ use http::{HeaderMap, Method, Request, Response};
 use url::form_urlencoded;
 
 use super::PasswordlessLogin;
-use super::answer::{self, PasswordlessFailure};
 use super::attempt::MailAttempt;
-use super::completing::Credential;
-use super::link_question::LinkQuestion;
+use super::confirmation_page::LinkQuestion;
+use super::rejection;
+use super::rejection::PasswordlessFailure;
+use super::verify_credential::Credential;
 use crate::auth_routes::answering_service;
-use crate::origin::is_navigation;
-use crate::page;
-use crate::pasted;
-use crate::query::Parameter;
+use crate::middleware::page;
 use crate::secret::SecretString;
-use crate::telemetry;
+use crate::util::fetch_metadata::is_navigation;
+use crate::util::pasted;
+use crate::util::query::Parameter;
+use crate::util::telemetry;
 
 /// Longer than any token.
 const MAX_TOKEN_BYTES: usize = 512;
@@ -86,7 +87,7 @@ impl Link {
         };
         let mut response = Response::new(Bytes::new());
         page::show(&mut response, page);
-        answer::conclude(response.headers_mut(), []);
+        rejection::conclude(response.headers_mut(), []);
         response
     }
 }

@@ -102,22 +102,22 @@
 //! # }
 //! ```
 
-mod answer;
 mod attempt;
 mod before_send;
 mod builder;
-mod completing;
-mod fields;
+pub(crate) mod confirmation_page;
+pub(crate) mod form;
 mod limits;
 mod link;
-mod link_question;
-mod mailing;
-pub(crate) mod once;
+pub(crate) mod rejection;
+pub(crate) mod request_dedup;
 #[cfg(feature = "axum")]
 mod router;
+pub(crate) mod send;
 mod service;
 mod switch;
 mod verify;
+pub(crate) mod verify_credential;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -126,27 +126,27 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-pub use self::answer::{PasswordlessFailure, PasswordlessRejection};
 pub use self::attempt::PendingLogin;
 pub use self::before_send::SendDenied;
 pub use self::builder::PasswordlessLoginBuilder;
+pub use self::confirmation_page::LinkQuestion;
 pub use self::link::Link;
-pub use self::link_question::LinkQuestion;
-pub use self::mailing::{ResendMail, SendMail};
+pub use self::rejection::{PasswordlessFailure, PasswordlessRejection};
+pub use self::send::{ResendMail, SendMail};
 pub use self::switch::Switch;
 pub use self::verify::Verify;
 
-pub(crate) use self::completing::SHARED_FOR;
+pub(crate) use self::verify_credential::SHARED_FOR;
 
 use self::attempt::{Delivery, MailAttempt};
 use self::before_send::BeforeSend;
 use self::builder::{LinkPage, Pages, Paths};
-use self::completing::LoggedIn;
 use self::limits::EmailLimits;
-use self::mailing::Shape;
-use self::once::{Memory, Once};
+use self::request_dedup::{Memory, Once};
+use self::send::Shape;
+use self::verify_credential::LoggedIn;
 use crate::api::passwordless::{MailTemplate, VerifiedEmail};
-use crate::rejection::Renderer;
+use crate::middleware::rejection::Renderer;
 use crate::session::{Admission, Sessions, Switched};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).

@@ -7,10 +7,10 @@ use http::{Method, Request, Response};
 use http_body::Body;
 
 use super::PasswordlessLogin;
-use super::answer::{PasswordlessFailure, PasswordlessRejection};
 use super::attempt::MailAttempt;
-use super::fields::Fields;
-use crate::return_to::{ReturnTo, with_return_to};
+use super::form::Fields;
+use super::rejection::{PasswordlessFailure, PasswordlessRejection};
+use crate::util::return_to::{ReturnTo, with_return_to};
 
 impl PasswordlessLogin {
     /// What a form of the app's own pages, or a script of theirs, has sent.
@@ -79,7 +79,7 @@ macro_rules! passwordless_service {
             B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
             B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
         {
-            type Response = http::Response<crate::body::ResponseBody>;
+            type Response = http::Response<crate::middleware::response_body::ResponseBody>;
             type Error = std::convert::Infallible;
             type Future = crate::auth_routes::RouteFuture;
 

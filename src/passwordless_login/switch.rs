@@ -2,10 +2,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use super::PasswordlessLogin;
-use super::answer::PasswordlessFailure;
+use super::rejection::PasswordlessFailure;
 use crate::auth_routes::answering_service;
 use crate::session::{SwitchError, SwitchStep, Switched, UnconfirmedIdentity};
-use crate::telemetry;
+use crate::util::telemetry;
 
 /// Asks whether a verified login may replace the session of another user: `GET` and `POST
 /// /passwordless/switch`. Made by [`PasswordlessLogin::switch`]; see

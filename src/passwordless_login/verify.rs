@@ -5,14 +5,14 @@ use http::{Request, Response};
 use http_body::Body;
 
 use super::PasswordlessLogin;
-use super::answer::PasswordlessFailure;
 use super::attempt::MailAttempt;
-use super::completing::Credential;
-use super::fields::Fields;
+use super::form::Fields;
 use super::link::is_link_token;
+use super::rejection::PasswordlessFailure;
 use super::service::passwordless_service;
-use crate::pasted;
+use super::verify_credential::Credential;
 use crate::secret::SecretString;
+use crate::util::pasted;
 
 /// Longer than any code.
 const MAX_CODE_CHARS: usize = 32;

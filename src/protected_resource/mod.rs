@@ -47,9 +47,10 @@
 //! # }
 //! ```
 
-mod answer;
 mod future;
 mod layer;
+pub(crate) mod resource;
+pub(crate) mod response;
 mod service;
 
 pub use self::future::ResponseFuture;

@@ -3,10 +3,10 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::answer::answer;
+use super::response::answer;
 use super::{ProtectedResourceMetadata, ResponseFuture};
-use crate::body::ResponseBody;
-use crate::guard::{Decision, Guarded};
+use crate::middleware::response_body::ResponseBody;
+use crate::middleware::response_future::{Decision, Guarded};
 
 /// The service of [`ProtectedResourceMetadata`].
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use tower_layer::Layer;
 use super::requirement::{Kind, Quantity, Requirement};
 use super::{Implications, RequireScopeService, ScopeRejection};
 use crate::error::ConfigError;
-use crate::rejection::{Rejected, Renderer};
+use crate::middleware::rejection::{Rejected, Renderer};
 
 /// Layer that lets requests through whose principal has what is required. See the
 /// [module docs](crate::require_scope).

@@ -40,17 +40,17 @@
 //! # }
 //! ```
 
-mod answer;
+pub(crate) mod authorize;
 mod future;
-mod implications;
-mod judgement;
+pub(crate) mod hierarchy;
 mod layer;
 pub mod mcp;
+pub(crate) mod rejection;
 mod requirement;
 mod service;
 
-pub use self::answer::ScopeRejection;
 pub use self::future::ResponseFuture;
-pub use self::implications::Implications;
+pub use self::hierarchy::Implications;
 pub use self::layer::RequireScope;
+pub use self::rejection::ScopeRejection;
 pub use self::service::RequireScopeService;

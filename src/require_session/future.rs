@@ -5,9 +5,9 @@ use std::task::{Context, Poll, ready};
 use http::Request;
 
 use super::RequireSession;
-use super::mark::SessionMark;
 use super::service::Verdict;
-use crate::guard::{Decision, Wait, response_future};
+use super::set_cookie::SessionMark;
+use crate::middleware::response_future::{Decision, Wait, response_future};
 use crate::session::{Awaited, Renewing, Session};
 
 response_future!(SessionWait, "RequireSessionService");

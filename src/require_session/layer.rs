@@ -5,7 +5,7 @@ use http::Response;
 use tower_layer::Layer;
 
 use super::{RequireSessionService, SessionRejection};
-use crate::rejection::{Rejected, Renderer};
+use crate::middleware::rejection::{Rejected, Renderer};
 use crate::session::Sessions;
 
 /// Layer that lets requests of logged-in users through. See the

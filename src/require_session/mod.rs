@@ -52,13 +52,13 @@
 //! [`Principal`]: crate::Principal
 //! [`Session`]: crate::Session
 
-mod answer;
 mod future;
 mod layer;
-mod mark;
+pub(crate) mod rejection;
 mod service;
+pub(crate) mod set_cookie;
 
-pub use self::answer::{LoginRequired, RetryLater, SessionRejection};
 pub use self::future::ResponseFuture;
 pub use self::layer::RequireSession;
+pub use self::rejection::{LoginRequired, RetryLater, SessionRejection};
 pub use self::service::RequireSessionService;

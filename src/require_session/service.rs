@@ -3,14 +3,14 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::answer::{LoginRequired, RetryLater};
 use super::future::{SessionWait, Until};
-use super::mark::SessionMark;
+use super::rejection::{LoginRequired, RetryLater};
+use super::set_cookie::SessionMark;
 use super::{RequireSession, ResponseFuture, SessionRejection};
-use crate::body::ResponseBody;
-use crate::guard::{Decision, Guarded};
-use crate::origin::is_state_changing;
+use crate::middleware::response_body::ResponseBody;
+use crate::middleware::response_future::{Decision, Guarded};
 use crate::session::{self, Cookie, Found, Live, Session, Settled, forget_identity};
+use crate::util::fetch_metadata::is_state_changing;
 
 /// The service of [`RequireSession`].
 #[derive(Clone, Debug)]

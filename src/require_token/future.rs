@@ -5,9 +5,9 @@ use std::task::{Context, Poll, ready};
 use http::{HeaderMap, Request, StatusCode};
 
 use super::RequireToken;
-use crate::cache_policy::limit_to_token;
-use crate::flight::Flight;
-use crate::guard::{Decision, Mark, Wait, response_future};
+use crate::middleware::response_future::{Decision, Mark, Wait, response_future};
+use crate::util::cache_control::limit_to_token;
+use crate::util::single_flight::Flight;
 
 response_future!(KeyFetch, "RequireTokenService");
 

@@ -7,7 +7,7 @@ use tower_layer::Layer;
 use super::{RequireTokenService, TokenRejection};
 use crate::challenge::{Challenge, Realm, ScopeToken};
 use crate::error::ConfigError;
-use crate::rejection::{Rejected, Renderer};
+use crate::middleware::rejection::{Rejected, Renderer};
 use crate::scalekit::Scalekit;
 use crate::token::{ProtectedResource, TokenVerifier};
 

@@ -53,13 +53,13 @@
 //!
 //! [`Principal`]: crate::Principal
 
-mod answer;
 mod credentials;
 mod future;
 mod layer;
+pub(crate) mod rejection;
 mod service;
 
-pub use self::answer::TokenRejection;
 pub use self::future::ResponseFuture;
 pub use self::layer::RequireToken;
+pub use self::rejection::TokenRejection;
 pub use self::service::RequireTokenService;

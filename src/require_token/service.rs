@@ -6,9 +6,9 @@ use tower_service::Service;
 use super::credentials::Credentials;
 use super::future::{KeyFetch, TokenMark};
 use super::{RequireToken, ResponseFuture, TokenRejection};
-use crate::body::ResponseBody;
 use crate::challenge::{Challenge, ChallengeContext};
-use crate::guard::{Decision, Guarded};
+use crate::middleware::response_body::ResponseBody;
+use crate::middleware::response_future::{Decision, Guarded};
 use crate::session::forget_identity;
 use crate::token::{Attempt, Principal, TokenError};
 

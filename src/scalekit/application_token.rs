@@ -9,8 +9,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::Scalekit;
-use crate::flight::Flights;
 use crate::secret::SecretString;
+use crate::util::single_flight::Flights;
 
 /// A token is replaced this long before it expires: it must outlive the request it goes with.
 const MARGIN: Duration = Duration::from_secs(60);

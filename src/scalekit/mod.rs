@@ -11,7 +11,7 @@
 mod application_token;
 mod builder;
 #[cfg(feature = "sandbox")]
-mod sandboxed;
+pub(crate) mod sandbox;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,9 +27,9 @@ pub(crate) use self::application_token::{ApplicationToken, NoToken};
 
 use crate::clock::Clock;
 use crate::http_client::{HttpClient, HttpClientError, send_within_limits};
-use crate::origin::check_address;
 use crate::secret::SecretString;
 use crate::token::{RemoteKeys, ScalekitEnvironment, TokenVerifierBuilder};
+use crate::util::fetch_metadata::check_address;
 
 /// A Scalekit environment and this application's credentials there. Cheap to clone; clones share
 /// connections, keys and the token for the API.

@@ -5,29 +5,29 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::cookies::CookieStyle;
+use super::cookie::names::CookieStyle;
+use super::cookie::seal::SealingContext;
 use super::refresh::Refreshes;
 use super::revocation::{Revocations, Staleness};
-use super::sealing::SealingContext;
-use super::stored::StoredSessions;
+use super::store::StoredSessions;
 use super::{
     Admission, Inner, KeyRing, Lifetimes, LocalSession, NotAdmitted, SessionSecret, Sessions,
     SwitchAccountPage, SwitchConfirmation, VerifiedIdentity,
 };
 use crate::auth_routes::AuthFailure;
-use crate::body_limits::BodyLimits;
 use crate::error::{ConfigError, ConfigProblem, Problems};
-use crate::flight::Flights;
+use crate::middleware::body_limits::BodyLimits;
 use crate::oauth::DEFAULT_SCOPES;
-use crate::origin::check_address;
 use crate::passwordless_login::SHARED_FOR;
-use crate::passwordless_login::once::Once;
+use crate::passwordless_login::request_dedup::Once;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{MemoryStore, SharedStore, StoreScope};
-use crate::tasks::Tasks;
-use crate::telemetry;
-use crate::text_cache::{TextCache, check_cache_capacity};
-use crate::url_path::has_dot_segments;
+use crate::util::fetch_metadata::check_address;
+use crate::util::single_flight::Flights;
+use crate::util::tasks::Tasks;
+use crate::util::telemetry;
+use crate::util::token_cache::{TextCache, check_cache_capacity};
+use crate::util::url_path::has_dot_segments;
 
 /// The longest that browsers keep a cookie.
 const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);

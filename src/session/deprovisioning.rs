@@ -3,7 +3,7 @@ use std::fmt;
 use super::Sessions;
 use super::revocation::Revoked;
 use crate::shared_store::StoreError;
-use crate::telemetry;
+use crate::util::telemetry;
 use crate::webhook::{EventPayload, WebhookEvent};
 
 /// Ends the sessions of people who may no longer log in, when a webhook tells of it: with a

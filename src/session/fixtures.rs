@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value, json};
 use time::{Duration, OffsetDateTime};
 
-use super::record::SessionRecord;
+use super::cookie::record::SessionRecord;
 use super::revocation::RecordedPosition;
-use super::stored::Loaded;
+use super::store::Loaded;
 use super::{Awaited, Found, Lifetimes, NewSession, NewTokens, Session, SessionSecret, Sessions};
 use crate::clock::ManualClock;
 use crate::http_client::Nowhere;

@@ -33,26 +33,24 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod admission;
-mod attempts;
-mod beginning;
+pub(crate) mod active;
 mod builder;
-mod cookies;
+pub(crate) mod cookie;
+pub(crate) mod create;
 mod deprovisioning;
-mod ending;
+pub(crate) mod end;
 #[cfg(test)]
 mod fixtures;
-mod identity;
-mod lookup;
-mod mine;
-mod record;
+pub(crate) mod load;
+pub(crate) mod login_hook;
+pub(crate) mod pending_cookies;
 mod refresh;
 mod revocation;
-mod sealing;
 mod secret;
-mod stored;
+pub(crate) mod store;
 mod switch_account;
 mod user;
+pub(crate) mod verified_identity;
 mod verify;
 
 use std::fmt;
@@ -62,26 +60,28 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use http::{Extensions, HeaderMap};
 use url::Url;
 
-pub use self::admission::NotAdmitted;
-pub use self::beginning::{BeginError, LocalSession, SessionCookies};
+pub use self::active::{MySession, MySessionsError};
 pub use self::builder::SessionsBuilder;
+pub use self::create::{BeginError, LocalSession, SessionCookies};
 pub use self::deprovisioning::{Deprovisioned, Deprovisioning, RevokedSessions};
-pub use self::identity::VerifiedIdentity;
-pub use self::mine::{MySession, MySessionsError};
+pub use self::login_hook::NotAdmitted;
 pub use self::secret::SessionSecret;
 pub use self::switch_account::SwitchConfirmation;
 pub use self::user::User;
+pub use self::verified_identity::VerifiedIdentity;
 
-pub(crate) use self::admission::Admission;
-pub(crate) use self::attempts::Attempt;
-pub(crate) use self::beginning::BeginLoginError;
 pub(crate) use self::builder::is_plain_path;
-pub(crate) use self::cookies::{ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentedCookies};
-pub(crate) use self::ending::LogoutError;
-pub(crate) use self::lookup::{Awaited, Cookie, Found, Live, Peeked, Resealed, Settled};
-pub(crate) use self::record::{NewSession, NewTokens, SessionRecord};
+pub(crate) use self::cookie::names::{
+    ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentedCookies,
+};
+pub(crate) use self::cookie::record::{NewSession, NewTokens, SessionRecord};
+pub(crate) use self::cookie::seal::{KeyRing, Purpose};
+pub(crate) use self::create::BeginLoginError;
+pub(crate) use self::end::LogoutError;
+pub(crate) use self::load::{Awaited, Cookie, Found, Live, Peeked, Resealed, Settled};
+pub(crate) use self::login_hook::Admission;
+pub(crate) use self::pending_cookies::Attempt;
 pub(crate) use self::refresh::{Renewal, Renewing};
-pub(crate) use self::sealing::{KeyRing, Purpose};
 pub(crate) use self::switch_account::{
     SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,
 };
@@ -89,18 +89,18 @@ pub(crate) use self::switch_account::{
 use self::builder::Paths;
 use self::refresh::Refreshes;
 use self::revocation::{Revocable, Revocations};
-use self::stored::StoredSessions;
+use self::store::StoredSessions;
 use crate::auth_routes::AuthFailure;
-use crate::body_limits::BodyLimits;
 use crate::challenge::ChallengeContext;
-use crate::flight::Flights;
-use crate::origin::{Initiator, initiator};
-use crate::passwordless_login::once::Once;
+use crate::middleware::body_limits::BodyLimits;
+use crate::passwordless_login::request_dedup::Once;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
-use crate::tasks::{Tasks, UnfinishedTasks};
-use crate::text_cache::TextCache;
 use crate::token::Principal;
+use crate::util::fetch_metadata::{Initiator, initiator};
+use crate::util::single_flight::Flights;
+use crate::util::tasks::{Tasks, UnfinishedTasks};
+use crate::util::token_cache::TextCache;
 
 /// The sessions of an app: how they begin, are kept and end. Cheap to clone.
 ///

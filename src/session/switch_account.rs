@@ -17,21 +17,22 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use super::record::SessionRecord;
-use super::sealing::SealingFailed;
+use super::cookie::record::SessionRecord;
+use super::cookie::seal::SealingFailed;
 use super::{
     ATTEMPT_ID_BYTES, Attempt, AttemptKind, Found, Purpose, Session, SessionCookies, Sessions,
 };
 use crate::api::passwordless::VerifiedEmail;
 use crate::auth_routes::redirect;
-use crate::cache_policy::{never_cache, vary_on_cookie};
-use crate::page::{self, escaped};
-use crate::passwordless_login::once::{Key, Once};
-use crate::query::Parameter;
-use crate::return_to::ReturnTo;
+use crate::middleware::page;
+use crate::middleware::page::escaped;
+use crate::passwordless_login::request_dedup::{Key, Once};
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::shared_store::{self, StoreError, StoreKey, in_time};
-use crate::telemetry;
+use crate::util::cache_control::{never_cache, vary_on_cookie};
+use crate::util::query::Parameter;
+use crate::util::return_to::ReturnTo;
+use crate::util::telemetry;
 
 const LIFETIME: Duration = Duration::minutes(10);
 const TIME_TO_REVOKE: StdDuration = StdDuration::from_secs(5);

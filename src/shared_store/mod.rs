@@ -34,7 +34,7 @@ use futures::future::BoxFuture;
 
 pub use self::memory::MemoryStore;
 
-use crate::hash::hash_parts;
+use crate::util::hash::hash_parts;
 
 /// State shared by all replicas.
 ///

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
-use super::json::parse_object;
 use super::{Claims, TokenError};
+use crate::util::json::parse_object;
 
 /// Longer texts are not looked at.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::TokenError;
 use super::jws::{CompactJws, Header};
 use super::verifying_key::{UnusableKey, VerifyingKey};
-use crate::telemetry;
+use crate::util::telemetry;
 
 const MAX_KEYS: usize = 100;
 

@@ -44,7 +44,6 @@
 
 mod claims;
 mod id_token;
-mod json;
 mod jws;
 mod key_set;
 mod launch_token;
@@ -53,7 +52,6 @@ mod logout_token;
 mod oracle;
 mod principal;
 mod remote_keys;
-mod resource;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -65,18 +63,20 @@ pub use jsonwebtoken::Algorithm;
 
 pub use self::launch_token::IdpInitiatedLogin;
 pub use self::principal::Principal;
-pub use self::resource::{ProtectedResource, ProtectedResourceBuilder, ResourceId};
 pub use self::verifier::{OtherIssuer, ScalekitEnvironment, TokenVerifier, TokenVerifierBuilder};
+pub use crate::protected_resource::resource::{
+    ProtectedResource, ProtectedResourceBuilder, ResourceId,
+};
 
 pub(crate) use self::claims::{CLOCK_SKEW, Claims};
 pub(crate) use self::id_token::{Flow, IdTokenExpectations};
-pub(crate) use self::json::parse_object;
 pub(crate) use self::launch_token::LaunchExpectations;
 pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::ORGANIZATION_CLAIMS;
 pub(crate) use self::remote_keys::{RemoteKeys, TokenSource};
-pub(crate) use self::verifier::{Attempt, Expectations};
+pub(crate) use self::verifier::{Attempt, Expectations, Leeway};
 pub(crate) use self::verifying_key::UnusableKey;
+pub(crate) use crate::util::json::parse_object;
 
 /// A token was not accepted. To be told to nobody outside in more detail than `invalid_token`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

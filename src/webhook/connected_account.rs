@@ -1,8 +1,8 @@
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::lenient;
-use crate::words::words;
+use crate::model::lenient;
+use crate::util::open_enum::words;
 
 /// An account at another service that somebody lets your app act with. Its tokens are not told.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -1,6 +1,6 @@
 use serde::Deserialize;
 
-use super::lenient;
+use crate::model::lenient;
 
 /// An organization's connection to its identity provider.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

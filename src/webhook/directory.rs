@@ -1,8 +1,8 @@
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::lenient;
 use crate::api::directories::{DirectoryProvider, DirectoryType};
+use crate::model::lenient;
 
 /// A directory of an organization, as events tell of it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

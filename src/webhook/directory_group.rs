@@ -1,7 +1,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::lenient;
+use crate::model::lenient;
 
 /// A group of a directory, as events tell of it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

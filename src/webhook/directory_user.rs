@@ -1,7 +1,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::lenient;
+use crate::model::lenient;
 
 /// A person in a directory, as events tell of them: other fields than those of the API.
 ///

@@ -1,9 +1,9 @@
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::lenient;
+use crate::model::lenient;
 use crate::secret::SecretString;
-use crate::words::words;
+use crate::util::open_enum::words;
 
 /// A domain of an organization's.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::lenient;
 use super::payload::EventPayload;
+use crate::model::lenient;
 use crate::token::parse_object;
 
 /// Something that has happened in the environment. Cheap to clone.

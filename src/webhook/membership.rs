@@ -1,8 +1,8 @@
 use serde::Deserialize;
 
-use super::lenient;
 use super::organization::Organization;
 use super::user::User;
+use crate::model::lenient;
 
 /// Somebody in an organization.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -46,7 +46,6 @@ mod directory_user;
 mod domain;
 mod event;
 pub mod interceptor;
-mod lenient;
 mod membership;
 mod organization;
 mod payload;
@@ -65,9 +64,9 @@ pub use self::domain::{
     DomainType, DomainVerificationMethod, DomainVerificationStatus, OrganizationDomain,
 };
 pub use self::event::{EventError, WebhookEvent};
-pub(crate) use self::lenient::flag_of;
 pub use self::membership::OrgMembership;
 pub use self::organization::Organization;
 pub use self::payload::EventPayload;
 pub use self::role::{Permission, Role};
 pub use self::user::{ExternalIdentity, User, UserProfile, UserSession, UserWithSession};
+pub(crate) use crate::model::lenient::flag_of;

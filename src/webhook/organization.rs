@@ -2,8 +2,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::lenient;
 use crate::api::organizations::{OrganizationSettings, RegionCode};
+use crate::model::lenient;
 
 /// An organization, as events tell of it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -8,11 +8,11 @@ use super::directory::Directory;
 use super::directory_group::DirectoryGroup;
 use super::directory_user::DirectoryUser;
 use super::domain::OrganizationDomain;
-use super::lenient;
 use super::membership::OrgMembership;
 use super::organization::Organization;
 use super::role::{Permission, Role};
 use super::user::UserWithSession;
+use crate::model::lenient;
 
 macro_rules! payloads {
     ($($(#[$doc:meta])* $type:literal => $variant:ident($object:ident),)+) => {

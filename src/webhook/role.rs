@@ -1,6 +1,6 @@
 use serde::Deserialize;
 
-use super::lenient;
+use crate::model::lenient;
 
 /// A role that users may have.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -2,8 +2,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::lenient;
 use crate::api::sessions::{SessionDevice, SessionStatus};
+use crate::model::lenient;
 
 /// Somebody who has logged in or out, and their session.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

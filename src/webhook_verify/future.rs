@@ -10,16 +10,16 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::answer::again;
-use super::once::{Begun, Running};
+use super::dedup::{Begun, Running};
+use super::payload::Told;
+use super::rejection::again;
 use super::signature::Signed;
-use super::told::Told;
 use super::{WebhookError, WebhookRejection, WebhookVerify};
-use crate::body::ResponseBody;
-use crate::guard::{Decision, Guarded, Mark, Wait};
-use crate::replay_body::{BodyError, ReplayBody};
+use crate::middleware::replay_body::{BodyError, ReplayBody};
+use crate::middleware::response_body::ResponseBody;
+use crate::middleware::response_future::{Decision, Guarded, Mark, Wait};
 use crate::shared_store::StoreError;
-use crate::telemetry;
+use crate::util::telemetry;
 
 /// A request whose signature is being checked.
 pub(super) struct WebhookWait {

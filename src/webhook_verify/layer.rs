@@ -5,14 +5,14 @@ use bytes::Bytes;
 use http::Response;
 use tower_layer::Layer;
 
-use super::once::{Ledger, Terms};
+use super::dedup::{Ledger, Terms};
 use super::signature::Kind;
 use super::{WebhookRejection, WebhookSecret, WebhookVerifyService};
-use crate::body_limits::BodyLimits;
 use crate::clock::Clock;
-use crate::rejection::{Rejected, Renderer};
+use crate::middleware::body_limits::BodyLimits;
+use crate::middleware::rejection::{Rejected, Renderer};
 use crate::shared_store::SharedStore;
-use crate::tasks::{Tasks, UnfinishedTasks};
+use crate::util::tasks::{Tasks, UnfinishedTasks};
 
 /// The signature of such a body is checked and its event parsed in less than a millisecond, whatever
 /// its shape. Scalekit's events are a few kilobytes.

@@ -55,18 +55,18 @@
 //!
 //! [Standard Webhooks]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 
-mod answer;
+pub(crate) mod dedup;
 mod future;
 mod layer;
-mod once;
+pub(crate) mod payload;
+pub(crate) mod rejection;
 mod secret;
 mod service;
 mod signature;
-mod told;
 
-pub use self::answer::WebhookRejection;
 pub use self::future::ResponseFuture;
 pub use self::layer::WebhookVerify;
+pub use self::rejection::WebhookRejection;
 pub use self::secret::WebhookSecret;
 pub use self::service::WebhookVerifyService;
 pub use self::signature::{WebhookError, verify, verify_interceptor};

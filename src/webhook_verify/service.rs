@@ -8,9 +8,9 @@ use tower_service::Service;
 use super::future::{Stage, WebhookWait};
 use super::signature::Signed;
 use super::{ResponseFuture, WebhookRejection, WebhookVerify};
-use crate::body::ResponseBody;
-use crate::guard::{Decision, Guarded};
-use crate::replay_body::ReplayBody;
+use crate::middleware::replay_body::ReplayBody;
+use crate::middleware::response_body::ResponseBody;
+use crate::middleware::response_future::{Decision, Guarded};
 
 /// The service of [`WebhookVerify`].
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use zeroize::Zeroize as _;
 
-use crate::api::wire;
+use crate::model::wire;
 use crate::secret::SecretString;
 
 /// What an account is let in with.

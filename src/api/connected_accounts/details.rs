@@ -6,9 +6,11 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::{AccountKey, ConnectedAccountStatus, Credentials};
-use crate::api::pages::{self, Page};
-use crate::api::{ApiError, ApiRequest, wire};
-use crate::words::words;
+use crate::api::client::pagination;
+use crate::api::client::pagination::Page;
+use crate::api::{ApiError, ApiRequest};
+use crate::model::wire;
+use crate::util::open_enum::words;
 
 /// A user's account at another service, without its credentials. The environment leaves out what it
 /// does not know.
@@ -177,7 +179,7 @@ impl ConnectedAccounts {
     pub fn stream(
         self,
     ) -> impl Stream<Item = Result<ConnectedAccount, ApiError>> + Send + Unpin + 'static {
-        pages::items::<AccountsPage>(self.checked())
+        pagination::items::<AccountsPage>(self.checked())
     }
 
     fn checked(self) -> ApiRequest {
@@ -214,7 +216,7 @@ impl AccountSearch {
     pub fn stream(
         self,
     ) -> impl Stream<Item = Result<ConnectedAccount, ApiError>> + Send + Unpin + 'static {
-        pages::items::<AccountsPage>(self.0)
+        pagination::items::<AccountsPage>(self.0)
     }
 }
 

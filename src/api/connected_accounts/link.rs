@@ -6,7 +6,8 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use url::Url;
 
-use crate::api::{ApiError, wire};
+use crate::api::ApiError;
+use crate::model::wire;
 
 /// Where a user lets your app in, at the service's own pages. Good for whoever opens it: it does
 /// not show in `Debug`.

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::events::Told;
 use super::{AccountEvents, AccountKey, ConnectedAccount, ConnectedAccountStatus};
 use super::{ApiError, ConnectedAccountsApi};
-use crate::jitter::jitter;
+use crate::util::jitter::jitter;
 
 const DEADLINE: Duration = Duration::from_secs(5 * 60);
 /// The first pause; each is half as long again as the one before.

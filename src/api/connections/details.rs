@@ -2,8 +2,8 @@ use serde::Deserialize;
 use serde::de::Deserializer;
 use serde_json::Value;
 
-use crate::api::wire;
-use crate::words::words;
+use crate::model::wire;
+use crate::util::open_enum::words;
 
 /// A connection of an organization. The environment leaves out what it does not know.
 ///

@@ -1,6 +1,6 @@
 //! The domain of an address, to ask for connections with.
 
-use crate::pasted;
+use crate::util::pasted;
 
 /// The domain of an e-mail address, in lower case: `acme.test` of `Jane@Acme.test`.
 ///

@@ -2,9 +2,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::api::wire;
+use crate::model::wire;
+use crate::util::open_enum::words;
 use crate::webhook::flag_of;
-use crate::words::words;
 
 /// A directory of an organization. The environment leaves out what it does not know.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

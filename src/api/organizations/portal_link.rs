@@ -4,9 +4,10 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use url::Url;
 
-use crate::api::{ApiError, wire};
+use crate::api::ApiError;
+use crate::model::wire;
 use crate::secret::SecretString;
-use crate::words::words;
+use crate::util::open_enum::words;
 
 words! {
     /// What an administrator sets up in the admin portal.

@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
 
-use crate::api::{ApiError, wire};
+use crate::api::ApiError;
+use crate::model::wire;
 use crate::secret::SecretString;
-use crate::words::words;
+use crate::util::open_enum::words;
 
 /// The most variables that a mail may have.
 const MAX_VARIABLES: usize = 30;

@@ -3,7 +3,7 @@ use std::fmt;
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use crate::api::wire;
+use crate::model::wire;
 
 /// A session of a user at the environment. The environment leaves out what it does not know.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

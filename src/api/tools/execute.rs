@@ -4,8 +4,9 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::api::ApiError;
 use crate::api::connected_accounts::AccountKey;
-use crate::api::{ApiError, wire};
+use crate::model::wire;
 
 /// A tool that is to be run.
 #[derive(Clone)]

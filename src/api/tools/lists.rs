@@ -5,8 +5,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::api::pages::{self, Page};
-use crate::api::{ApiError, ApiRequest, wire};
+use crate::api::client::pagination;
+use crate::api::client::pagination::Page;
+use crate::api::{ApiError, ApiRequest};
+use crate::model::wire;
 
 /// A tool, as models are told of it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -119,12 +121,12 @@ impl Tools {
 
     /// The tools, page after page as they are read. Ends after an error.
     pub fn stream(self) -> impl Stream<Item = Result<Tool, ApiError>> + Send + Unpin + 'static {
-        pages::items::<ToolsPage<Tool>>(self.0)
+        pagination::items::<ToolsPage<Tool>>(self.0)
     }
 
     /// Only their names, page after page as they are read. Ends after an error.
     pub fn names(self) -> impl Stream<Item = Result<String, ApiError>> + Send + Unpin + 'static {
-        pages::items::<NamesPage>(self.0.query("filter.summary", "true"))
+        pagination::items::<NamesPage>(self.0.query("filter.summary", "true"))
     }
 }
 
@@ -165,7 +167,7 @@ impl ScopedTools {
     pub fn stream(
         self,
     ) -> impl Stream<Item = Result<ScopedTool, ApiError>> + Send + Unpin + 'static {
-        pages::items::<ToolsPage<ScopedTool>>(self.0)
+        pagination::items::<ToolsPage<ScopedTool>>(self.0)
     }
 }
 
@@ -187,7 +189,7 @@ impl AvailableTools {
 
     /// The tools, page after page as they are read. Ends after an error.
     pub fn stream(self) -> impl Stream<Item = Result<Tool, ApiError>> + Send + Unpin + 'static {
-        pages::items::<ToolsPage<Tool>>(self.0)
+        pagination::items::<ToolsPage<Tool>>(self.0)
     }
 }
 

@@ -12,9 +12,9 @@ use tower_service::Service;
 use super::RequireMcpScope;
 use super::message::MessageReader;
 use super::operation::{Operation, has_no_operation};
-use crate::body::ResponseBody;
-use crate::guard::{Decision, Guarded, Wait};
-use crate::replay_body::{BodyError, ReplayBody};
+use crate::middleware::replay_body::{BodyError, ReplayBody};
+use crate::middleware::response_body::ResponseBody;
+use crate::middleware::response_future::{Decision, Guarded, Wait};
 use crate::require_scope::ScopeRejection;
 
 /// A request whose body is being read.

@@ -8,9 +8,9 @@ use tower_layer::Layer;
 
 use super::RequireMcpScopeService;
 use super::operation::Operation;
-use crate::body_limits::BodyLimits;
 use crate::error::ConfigError;
-use crate::rejection::{Rejected, Renderer};
+use crate::middleware::body_limits::BodyLimits;
+use crate::middleware::rejection::{Rejected, Renderer};
 use crate::require_scope::requirement::{Kind, Quantity, Requirement};
 use crate::require_scope::{Implications, ScopeRejection};
 

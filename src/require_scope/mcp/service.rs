@@ -8,11 +8,11 @@ use tower_service::Service;
 use super::future::BodyRead;
 use super::operation::{Operation, decline_http2_upgrade, has_no_operation, is_readable};
 use super::{RequireMcpScope, ResponseFuture};
-use crate::body::ResponseBody;
-use crate::guard::{Decision, Guarded};
-use crate::replay_body::ReplayBody;
+use crate::middleware::replay_body::ReplayBody;
+use crate::middleware::response_body::ResponseBody;
+use crate::middleware::response_future::{Decision, Guarded};
 use crate::require_scope::ScopeRejection;
-use crate::require_scope::judgement::{judge, principal, unusable};
+use crate::require_scope::authorize::{judge, principal, unusable};
 
 /// The service of [`RequireMcpScope`].
 #[derive(Clone, Debug)]

@@ -5,11 +5,11 @@
 //! for the same flight, others elsewhere for the same entry of the shared store (see
 //! `coordinator`).
 
-mod coordinator;
+pub(crate) mod generation;
+pub(crate) mod lease;
 #[cfg(test)]
-mod explore;
-mod held;
-mod marker;
+pub(crate) mod model_check;
+pub(crate) mod unverified;
 
 use std::fmt;
 use std::future::Future;
@@ -21,20 +21,20 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 
-pub(in crate::session) use self::coordinator::Entry;
-use self::coordinator::{Exchanged, Outcome, Sealed, Stored, Trigger, World};
-use self::held::{Held, HeldTokens};
-use super::ending::LATE_REFRESHES;
-use super::record::SessionRecord;
-use super::stored::InStore;
+pub(in crate::session) use self::lease::Entry;
+use self::lease::{Exchanged, Outcome, Sealed, Stored, Trigger, World};
+use self::unverified::{Held, HeldTokens};
+use super::cookie::record::SessionRecord;
+use super::end::LATE_REFRESHES;
+use super::store::InStore;
 use super::{Peeked, Session, Sessions};
-use crate::flight::{Flight, Flights};
 use crate::oauth::{OAuthError, TokenResponse};
 use crate::secret::SecretString;
 use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
-use crate::tasks::Tasks;
-use crate::telemetry;
 use crate::token::{Flow, TokenError};
+use crate::util::single_flight::{Flight, Flights};
+use crate::util::tasks::Tasks;
+use crate::util::telemetry;
 
 /// Between two looks at somebody else's lease, and the longest that it is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -155,7 +155,7 @@ impl Sessions {
         }
         let refresher = Refresher::new(self, session);
         let generation = session.record().generation();
-        coordinator::refresh(&refresher, generation, &refresher.owner, trigger).await
+        lease::refresh(&refresher, generation, &refresher.owner, trigger).await
     }
 
     async fn renewal(&self, session: &Session, outcome: Outcome) -> Renewal {
@@ -200,7 +200,7 @@ impl Sessions {
         drop(self.0.tasks.spawn("session cookie presented", async move {
             let refresher = Refresher::new(&sessions, &session);
             let generation = session.record().generation();
-            if let Err(error) = coordinator::note_presented(&refresher, generation).await {
+            if let Err(error) = lease::note_presented(&refresher, generation).await {
                 telemetry::internal_error("session_refresh", &error);
             }
         }));

@@ -4,9 +4,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+use crate::model::lenient;
 use crate::token::parse_object;
-use crate::webhook::{EventError, lenient};
-use crate::words::words;
+use crate::util::open_enum::words;
+use crate::webhook::EventError;
 
 /// A question that the environment asks before it goes on.
 #[derive(Clone, PartialEq)]

@@ -1,0 +1,7 @@
+//! Sends calls of the REST API and reads their responses.
+
+pub(crate) mod pagination;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod retry;
+pub(crate) mod transport;

@@ -1,0 +1,102 @@
+//! Lists that come in pages, as one stream.
+
+use std::collections::VecDeque;
+
+use futures::stream::{self, Stream, StreamExt as _};
+use serde::de::DeserializeOwned;
+
+use crate::api::{ApiError, ApiRequest};
+
+/// One page of a list.
+pub(in crate::api) trait Page: DeserializeOwned + Send + 'static {
+    type Item: Send + 'static;
+
+    /// The items, and the token of the next page; an empty one stands at the end.
+    fn into_parts(self) -> (Vec<Self::Item>, String);
+}
+
+/// All items of a list, page after page as they are asked for. Ends after an error.
+pub(in crate::api) fn items<P: Page>(
+    request: ApiRequest,
+) -> impl Stream<Item = Result<P::Item, ApiError>> + Send + Unpin + 'static {
+    let start = Progress { items: VecDeque::new(), next: Some(String::new()) };
+    let state = (start, Trail::default(), request);
+    stream::try_unfold(state, |(mut progress, mut trail, request)| async {
+        loop {
+            if let Some(item) = progress.items.pop_front() {
+                return Ok(Some((item, (progress, trail, request))));
+            }
+            let Some(token) = progress.next.take() else { return Ok(None) };
+            if trail.comes_back_to(&token) {
+                return Err(ApiError::unexpected("pages that lead back to one before"));
+            }
+            progress = Progress::after::<P>(&request, token).await?;
+        }
+    })
+    .boxed()
+}
+
+/// Finds out, with one token in memory, when pages go round in a circle (Brent's algorithm).
+#[derive(Default)]
+struct Trail {
+    mark: String,
+    steps: u64,
+    next_mark: u64,
+}
+
+impl Trail {
+    fn comes_back_to(&mut self, token: &str) -> bool {
+        if self.steps > 0 && self.mark == token {
+            return true;
+        }
+        if self.steps == self.next_mark {
+            token.clone_into(&mut self.mark);
+            self.next_mark = 2 * self.steps + 1;
+        }
+        self.steps += 1;
+        false
+    }
+}
+
+struct Progress<T> {
+    items: VecDeque<T>,
+    /// The token of the page to fetch when the items are used up; empty for the first.
+    next: Option<String>,
+}
+
+impl<T> Progress<T> {
+    async fn after<P: Page<Item = T>>(
+        request: &ApiRequest,
+        token: String,
+    ) -> Result<Self, ApiError> {
+        let mut request = request.clone();
+        if !token.is_empty() {
+            request = request.query("page_token", token.as_str());
+        }
+        let (items, next) = request.send::<P>().await?.into_parts();
+        Ok(Self { items: items.into(), next: (!next.is_empty()).then_some(next) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn comes_back(mut tokens: impl Iterator<Item = usize>) -> Option<usize> {
+        let mut trail = Trail::default();
+        tokens.position(|token| trail.comes_back_to(&token.to_string()))
+    }
+
+    #[test]
+    fn a_circle_of_pages_is_found_whatever_its_length_and_a_long_list_is_none() {
+        assert_eq!(comes_back(0..10_000), None);
+        for (before, length) in [(1, 1), (1, 2), (3, 2), (2, 7), (100, 30)] {
+            let circle = (before..before + length).cycle();
+            let found = comes_back((0..before).chain(circle).take(1000));
+            assert!(
+                found.is_some_and(|at| at < 4 * (before + length)),
+                "{before} {length} {found:?}"
+            );
+        }
+    }
+}

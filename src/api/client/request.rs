@@ -1,0 +1,203 @@
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use url::Url;
+
+use super::response;
+use super::retry::Retries;
+use crate::api::error::ApiError;
+use crate::http_client::SendLimits;
+use crate::scalekit::Scalekit;
+use crate::util::url_path::has_dot_segments;
+
+/// Everything but the unreserved characters of RFC 3986: also `:`, behind which gateways look for
+/// a verb.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A call of the API that is being put together. Made by [`Api::request`](crate::api::Api::request).
+#[derive(Clone)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct ApiRequest {
+    scalekit: Scalekit,
+    method: Method,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    body: Option<Bytes>,
+    deadline: Duration,
+    max_answer_bytes: usize,
+    retries: Retries,
+    problem: Option<&'static str>,
+}
+
+impl ApiRequest {
+    pub(in crate::api) fn new(scalekit: Scalekit, method: Method, path: String) -> Self {
+        let retries = Retries::of(&method);
+        let SendLimits { deadline, max_body_bytes: max_answer_bytes } = SendLimits::default();
+        let (query, body, problem) = (Vec::new(), None, None);
+        Self { scalekit, method, path, query, body, deadline, max_answer_bytes, retries, problem }
+    }
+
+    /// Replaces `{name}` in the path with a value, percent-encoded. [Sending](Self::send) fails with
+    /// [`ApiError::InvalidCall`] if the value is empty or has a dot segment, such as `../users`.
+    pub fn path_parameter(mut self, name: &'static str, value: &str) -> Self {
+        let place = format!("{{{name}}}");
+        if value.is_empty() {
+            self.problem = Some("a path parameter is empty");
+        } else if !self.path.contains(&place) {
+            self.problem = Some("the path has no such parameter");
+        }
+        // Encoded, a value has no braces: it cannot name another parameter.
+        self.path = self.path.replace(&place, &utf8_percent_encode(value, ENCODED).to_string());
+        self
+    }
+
+    /// Adds a pair to the query; a name may repeat.
+    pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    /// Narrows what is listed. The API takes an empty filter for none, and would tell of everybody.
+    pub(in crate::api) fn filter(self, name: &'static str, value: &str) -> Self {
+        match value {
+            "" => self.problem("a filter is empty, which would let everything through"),
+            value => self.query(name, value),
+        }
+    }
+
+    /// Narrows what is listed to what has a text in it, as everything has an empty one.
+    pub(in crate::api) fn matching(self, name: &'static str, text: &str) -> Self {
+        if text.is_empty() { self } else { self.query(name, text) }
+    }
+
+    /// How often a name is in the query.
+    pub(in crate::api) fn count(&self, name: &str) -> usize {
+        self.query.iter().filter(|(known, _)| *known == name).count()
+    }
+
+    /// Adds a time to the query.
+    pub(in crate::api) fn query_time(self, name: &'static str, time: OffsetDateTime) -> Self {
+        match time.format(&Rfc3339) {
+            Ok(time) => self.query(name, time),
+            Err(_) => self.problem("a time cannot be written in RFC 3339"),
+        }
+    }
+
+    /// Sets a JSON body.
+    pub fn json(mut self, body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(body) => self.body = Some(body.into()),
+            Err(_) => self.problem = Some("the body cannot be written as JSON"),
+        }
+        self
+    }
+
+    /// How long each attempt may take, from sending to the last byte of the answer. The default is
+    /// 20 s.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    pub(in crate::api) fn max_answer_bytes(mut self, bytes: usize) -> Self {
+        self.max_answer_bytes = bytes;
+        self
+    }
+
+    pub(in crate::api) fn retries(mut self, retries: Retries) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    pub(in crate::api) fn problem(mut self, problem: &'static str) -> Self {
+        self.problem = Some(problem);
+        self
+    }
+
+    /// Sends the call and reads the answer. An empty body reads as JSON's `null`.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn send<T: DeserializeOwned>(self) -> Result<T, ApiError> {
+        let scalekit = self.scalekit.clone();
+        let response = self.send_raw().await?;
+        response::read(&response, &scalekit)
+    }
+
+    /// Sends the call and gives the answer as it is, whatever its status.
+    ///
+    /// # Errors
+    /// When there is no answer, or no token to call with.
+    pub async fn send_raw(self) -> Result<Response<Bytes>, ApiError> {
+        let (scalekit, retries) = (self.scalekit.clone(), self.retries);
+        super::transport::send(&scalekit, self.build()?, retries).await
+    }
+
+    /// The address that the call is sent to.
+    pub(in crate::api) fn url(&self) -> Result<Url, ApiError> {
+        if let Some(problem) = self.problem {
+            return Err(ApiError::InvalidCall(problem));
+        }
+        let mut url = api_url(&self.scalekit, "", &self.path)?;
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&self.query);
+        }
+        Ok(url)
+    }
+
+    /// The request but for its token.
+    fn build(self) -> Result<Request<Bytes>, ApiError> {
+        let mut request = Request::builder()
+            .uri(self.url()?.as_str())
+            .method(self.method)
+            .header(header::ACCEPT, HeaderValue::from_static("application/json"));
+        if self.body.is_some() {
+            let json = HeaderValue::from_static("application/json");
+            request = request.header(header::CONTENT_TYPE, json);
+        }
+        let mut request = request
+            .body(self.body.unwrap_or_default())
+            .map_err(|_| ApiError::InvalidCall("its address cannot be requested"))?;
+        let limits = SendLimits { deadline: self.deadline, max_body_bytes: self.max_answer_bytes };
+        request.extensions_mut().insert(limits);
+        Ok(request)
+    }
+}
+
+/// The address of a path below `prefix`, exactly as it is written.
+///
+/// A URL resolves dot segments, and encodes or drops what no path has, such as the braces of a
+/// parameter that was not given; servers further on resolve dot segments in more spellings.
+pub(in crate::api) fn api_url(
+    scalekit: &Scalekit,
+    prefix: &str,
+    path: &str,
+) -> Result<Url, ApiError> {
+    let url = scalekit.endpoint(&format!("{prefix}{path}"));
+    let base = scalekit.endpoint(prefix);
+    let sent = url.path().strip_prefix(base.path().trim_end_matches('/'));
+    if !path.starts_with('/') || sent != Some(path) || has_dot_segments(path) {
+        return Err(ApiError::InvalidCall(
+            "the path has dot segments (also encoded ones), characters that paths do not have, or a \
+             parameter that was not given",
+        ));
+    }
+    Ok(url)
+}
+
+// By hand: query and body may hold what is nobody's business.
+impl fmt::Debug for ApiRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiRequest")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}

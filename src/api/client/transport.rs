@@ -1,0 +1,82 @@
+//! One call, from the token to the last attempt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+
+use super::retry::{MAX_RETRIES, Retries};
+use crate::api::error::ApiError;
+use crate::http_client::HttpClientError;
+use crate::oauth::OAuthError;
+use crate::scalekit::{ApplicationToken, NoToken, Scalekit};
+use crate::secret::SecretString;
+
+/// For a token that comes without its lifetime.
+const UNTOLD_LIFETIME: Duration = Duration::from_secs(5 * 60);
+
+/// Sends a request with the application's token, again where that is right.
+pub(in crate::api) async fn send(
+    scalekit: &Scalekit,
+    request: Request<Bytes>,
+    retries: Retries,
+) -> Result<Response<Bytes>, ApiError> {
+    let mut token = token(scalekit, None).await?;
+    let (mut renewed, mut retried) = (false, 0);
+    loop {
+        let outcome = attempt(scalekit, &request, &token.access_token).await?;
+        if let Ok(response) = &outcome
+            && !renewed
+            && retries.is_refused(response)
+        {
+            if !retries.may_follow_refusal(request.method(), response) {
+                scalekit.forget_application_token(&token);
+                return outcome.map_err(ApiError::from);
+            }
+            renewed = true;
+            token = self::token(scalekit, Some(&token.access_token)).await?;
+            continue;
+        }
+        let now = scalekit.clock().now();
+        match retries.wait(&outcome, retried, now) {
+            Some(wait) if retried < MAX_RETRIES => {
+                retried += 1;
+                tokio::time::sleep(wait).await;
+            }
+            _ => return outcome.map_err(ApiError::from),
+        }
+    }
+}
+
+async fn attempt(
+    scalekit: &Scalekit,
+    request: &Request<Bytes>,
+    token: &SecretString,
+) -> Result<Result<Response<Bytes>, HttpClientError>, ApiError> {
+    let mut request = request.clone();
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        .map_err(|_| ApiError::unexpected("an access token that fits into no header"))?;
+    value.set_sensitive(true);
+    request.headers_mut().insert(header::AUTHORIZATION, value);
+    Ok(scalekit.send(request).await)
+}
+
+async fn token(
+    scalekit: &Scalekit,
+    refused: Option<&SecretString>,
+) -> Result<Arc<ApplicationToken>, ApiError> {
+    Ok(scalekit.application_token(refused, fetch_token).await?)
+}
+
+async fn fetch_token(scalekit: Scalekit) -> Result<ApplicationToken, NoToken> {
+    let asked_at = scalekit.clock().monotonic();
+    let answer = scalekit.client_credentials(&[]).await.map_err(|error| match error {
+        OAuthError::Refused { code } => NoToken::Refused { code },
+        OAuthError::InvalidGrant => NoToken::Refused { code: "invalid_grant".to_owned() },
+        OAuthError::UnexpectedAnswer(what) => NoToken::UnexpectedAnswer(what),
+        OAuthError::Unavailable(reason) => NoToken::Unavailable(Arc::new(reason)),
+    })?;
+    let expires_at = asked_at.saturating_add(answer.expires_in.unwrap_or(UNTOLD_LIFETIME));
+    Ok(ApplicationToken { access_token: answer.access_token, expires_at })
+}

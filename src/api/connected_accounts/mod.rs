@@ -1,0 +1,396 @@
+//! Connected accounts: where your app acts for its users at other services, with tokens that stay
+//! at Scalekit.
+//!
+//! A connection (made in the dashboard) names a service, such as `gmail`; an account is one user's
+//! there. The user lets your app in once, at an [authorization link](ConnectedAccountsApi::authorization_link);
+//! from then on [tools](super::tools) act in their name.
+//!
+//! ```
+//! # #[cfg(feature = "sandbox")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use tower_scalekit::Sandbox;
+//! use tower_scalekit::api::connected_accounts::{
+//!     AccountKey, ConnectedAccountStatus, NewConnectedAccount,
+//! };
+//!
+//! let sandbox = Sandbox::new();
+//! let accounts = sandbox.scalekit().api().connected_accounts();
+//! let jane = AccountKey::of("gmail", "your-id-of-jane");
+//!
+//! let account = accounts.get_or_create(&NewConnectedAccount::new(&jane)).await?;
+//! assert_eq!(account.status, Some(ConnectedAccountStatus::PendingAuth));
+//!
+//! let link = accounts.authorization_link(&jane).await?; // send Jane there
+//! # sandbox.consent(link.url().as_str())?;
+//! let account = accounts.wait_until_active(&jane).await?;
+//! assert_eq!(account.status, Some(ConnectedAccountStatus::Active));
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "sandbox"))]
+//! # fn main() {}
+//! ```
+//!
+//! Such a link is good for whoever opens it: in production let
+//! [`ConnectAccount`](crate::ConnectAccount) make sure that it was the user who began.
+
+mod credentials;
+mod details;
+mod events;
+mod link;
+mod waiting;
+
+use http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use url::Url;
+
+use self::credentials::AuthorizationDetails;
+use self::link::{LinkAnswer, VerifiedAnswer};
+use super::client::retry::Retries;
+use super::{Api, ApiError, ApiRequest};
+
+pub use self::credentials::{
+    Credentials, GoogleDwdCredentials, OAuthCredentials, StaticCredentials, TrustedIdpCredentials,
+};
+pub use self::details::{
+    AccountSearch, AuthorizationType, ConnectedAccount, ConnectedAccounts, NewConnectedAccount,
+};
+pub use self::events::AccountEvents;
+pub use self::link::AuthorizationLink;
+pub use self::waiting::{WaitError, WaitUntilActive};
+pub use crate::webhook::ConnectedAccountStatus;
+
+/// The calls about connected accounts. Made by [`Api::connected_accounts`].
+#[derive(Clone, Debug)]
+pub struct ConnectedAccountsApi(Api);
+
+impl ConnectedAccountsApi {
+    pub(super) fn new(api: Api) -> Self {
+        Self(api)
+    }
+
+    /// The account, or a new one where the user has none yet. Several may do this at once: they all
+    /// get the same account.
+    ///
+    /// Credentials that are given are those of the account afterwards, whether or not it is new.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for a connection that there is not; see [`ApiError`].
+    pub async fn get_or_create(
+        &self,
+        account: &NewConnectedAccount,
+    ) -> Result<ConnectedAccount, ApiError> {
+        let found = match self.get(&account.key).await {
+            Err(ApiError::NotFound(_)) => match self.create(account).await {
+                // Somebody was faster.
+                Err(ApiError::Conflict(_)) => self.get(&account.key).await?,
+                created => return created,
+            },
+            found => found?,
+        };
+        match &account.credentials {
+            None => Ok(found),
+            Some(credentials) => self.update(&account.key, Some(credentials), None).await,
+        }
+    }
+
+    /// Creates an account. Never sent twice; [`get_or_create`](Self::get_or_create) is what agents
+    /// want.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] where it exists, [`ApiError::NotFound`] for a connection that there is
+    /// not; see [`ApiError`].
+    pub async fn create(
+        &self,
+        account: &NewConnectedAccount,
+    ) -> Result<ConnectedAccount, ApiError> {
+        let content = Content::of(account.credentials.as_ref(), account.api_config.as_ref());
+        // What an account needs that will get its tokens by a link.
+        let content = content.or_empty_token();
+        if account.key.id.is_some() {
+            let problem = "an account is created by its connection and identifier, not by its id";
+            return Err(ApiError::InvalidCall(problem));
+        }
+        self.send(Method::POST, &account.key, content).await
+    }
+
+    /// An account without its credentials.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn get(&self, account: &AccountKey) -> Result<ConnectedAccount, ApiError> {
+        let path = "/api/v1/connected_accounts/details";
+        account.query(self.0.request(Method::GET, path)).send::<Answer>().await?.account()
+    }
+
+    /// The credentials that the account stands for: for services that neither a tool nor the
+    /// [proxy](super::tools::ToolsApi::proxy) reaches. Keep them to yourself.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn credentials(&self, account: &AccountKey) -> Result<Option<Credentials>, ApiError> {
+        let request = self.0.request(Method::GET, "/api/v1/connected_accounts/auth");
+        let answer = account.query(request).send::<CredentialsAnswer>().await?;
+        Ok(answer.connected_account.authorization_details.into_credentials())
+    }
+
+    /// All accounts of the environment.
+    pub fn list(&self) -> ConnectedAccounts {
+        ConnectedAccounts::new(self.0.request(Method::GET, "/api/v1/connected_accounts"))
+    }
+
+    /// Accounts by a part of their identifier and the like, three letters at least.
+    pub fn search(&self, text: &str) -> AccountSearch {
+        let request = self.0.request(Method::GET, "/api/v1/connected_accounts:search");
+        AccountSearch::new(request.query("query", text))
+    }
+
+    /// Gives an account other credentials or settings; `None` leaves them as they are.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn update(
+        &self,
+        account: &AccountKey,
+        credentials: Option<&Credentials>,
+        api_config: Option<&Map<String, Value>>,
+    ) -> Result<ConnectedAccount, ApiError> {
+        self.send(Method::PUT, account, Content::of(credentials, api_config)).await
+    }
+
+    /// Deletes an account and its credentials for good.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn delete(&self, account: &AccountKey) -> Result<(), ApiError> {
+        let request = self.0.request(Method::POST, "/api/v1/connected_accounts:delete");
+        let request = account.check(request).json(account).retries(Retries::Unsent);
+        request.send::<Value>().await.map(drop)
+    }
+
+    /// Where the user lets your app in. Whoever opens the link lends their account to this one:
+    /// show it to nobody else, or have the user verified
+    /// ([`verified_authorization_link`](Self::verified_authorization_link)).
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn authorization_link(
+        &self,
+        account: &AccountKey,
+    ) -> Result<AuthorizationLink, ApiError> {
+        self.link(LinkBody { account, user_verify_url: None, state: None }).await
+    }
+
+    /// The same, from which the user comes to `user_verify_url` with `auth_request_id` and `state`.
+    /// The account is inactive until [`verify_user`](Self::verify_user) says that it is theirs.
+    /// [`ConnectAccount`](crate::ConnectAccount) does all of this.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn verified_authorization_link(
+        &self,
+        account: &AccountKey,
+        user_verify_url: &str,
+        state: &str,
+    ) -> Result<AuthorizationLink, ApiError> {
+        let (user_verify_url, state) = (Some(user_verify_url), Some(state));
+        self.link(LinkBody { account, user_verify_url, state }).await
+    }
+
+    /// Activates the account that `auth_request_id` is about, if it is that of `identifier`: take
+    /// that from the session of who has come back, never from the address. Gives where to send
+    /// them now.
+    ///
+    /// # Errors
+    /// [`ApiError::Forbidden`] when it is another one's, [`ApiError::NotFound`] when nothing is
+    /// waiting for it; see [`ApiError`].
+    pub async fn verify_user(
+        &self,
+        auth_request_id: &str,
+        identifier: &str,
+    ) -> Result<Option<Url>, ApiError> {
+        let request = self.0.request(Method::POST, "/api/v1/connected_accounts/user/verify");
+        let request = request.json(&VerifyBody { auth_request_id, identifier });
+        Ok(request.send::<VerifiedAnswer>().await?.url())
+    }
+
+    /// Waits until the user has let your app in, five minutes unless told otherwise.
+    pub fn wait_until_active(&self, account: &AccountKey) -> WaitUntilActive {
+        WaitUntilActive::new(self.clone(), account.clone())
+    }
+
+    async fn link(&self, body: LinkBody<'_>) -> Result<AuthorizationLink, ApiError> {
+        let request = self.0.request(Method::POST, "/api/v1/connected_accounts/magic_link");
+        body.account.check(request).json(&body).send::<LinkAnswer>().await?.link()
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        account: &AccountKey,
+        connected_account: Content,
+    ) -> Result<ConnectedAccount, ApiError> {
+        let request = self.0.request(method, "/api/v1/connected_accounts");
+        let request = account.check(request).json(&AccountBody { account, connected_account });
+        request.send::<Answer>().await?.account()
+    }
+}
+
+/// Which account is meant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct AccountKey {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connector: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identifier: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+}
+
+impl AccountKey {
+    /// An account by its id (`ca_…`).
+    pub fn id(id: impl Into<String>) -> Self {
+        let (id, none) = (Some(id.into()), None);
+        Self { id, connector: none.clone(), identifier: none, organization_id: None, user_id: None }
+    }
+
+    /// The account of a user, by the name of the connection as the dashboard spells it, and by what
+    /// your app calls the user.
+    pub fn of(connection_name: impl Into<String>, identifier: impl Into<String>) -> Self {
+        let (connector, identifier) = (Some(connection_name.into()), Some(identifier.into()));
+        Self { id: None, connector, identifier, organization_id: None, user_id: None }
+    }
+
+    /// The account in this organization, where the identifier alone does not tell.
+    #[must_use]
+    pub fn organization_id(mut self, id: impl Into<String>) -> Self {
+        self.organization_id = Some(id.into());
+        self
+    }
+
+    /// The account of this user of Scalekit's (`usr_…`), where the identifier alone does not tell.
+    #[must_use]
+    pub fn user_id(mut self, id: impl Into<String>) -> Self {
+        self.user_id = Some(id.into());
+        self
+    }
+
+    pub(super) fn parts(&self) -> [(&'static str, Option<&str>); 5] {
+        [
+            ("id", self.id.as_deref()),
+            ("connector", self.connector.as_deref()),
+            ("identifier", self.identifier.as_deref()),
+            ("organization_id", self.organization_id.as_deref()),
+            ("user_id", self.user_id.as_deref()),
+        ]
+    }
+
+    /// Connection name and identifier, if nothing else is told.
+    pub(super) fn names(&self) -> Option<(&str, &str)> {
+        match self.parts().map(|(_, part)| part) {
+            [None, Some(connector), Some(identifier), None, None] => Some((connector, identifier)),
+            _ => None,
+        }
+    }
+
+    /// The API takes an empty part for one that is not there, and would mean other accounts too.
+    pub(super) fn check(&self, request: ApiRequest) -> ApiRequest {
+        match self.parts().iter().any(|(_, part)| part.is_some_and(str::is_empty)) {
+            true => request.problem("a part of the account's key is empty"),
+            false => request,
+        }
+    }
+
+    fn query(&self, request: ApiRequest) -> ApiRequest {
+        let parts = self.parts().into_iter().filter_map(|(name, part)| Some((name, part?)));
+        parts.fold(self.check(request), |request, (name, part)| request.query(name, part))
+    }
+
+    /// Whether an account that an event tells of may be this one.
+    fn may_be(&self, told: &crate::webhook::ConnectedAccount) -> bool {
+        let same = |own: &Option<String>, told: &Option<String>| match (own, told) {
+            (Some(own), Some(told)) => own == told,
+            _ => true,
+        };
+        same(&self.id, &told.id)
+            && same(&self.identifier, &told.identifier)
+            && same(&self.connector, &told.connection_name)
+    }
+}
+
+#[derive(Serialize)]
+struct AccountBody<'a> {
+    #[serde(flatten)]
+    account: &'a AccountKey,
+    connected_account: Content,
+}
+
+/// What is set of an account.
+#[derive(Default, Serialize)]
+struct Content {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_details: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_config: Option<Map<String, Value>>,
+}
+
+impl Content {
+    fn of(credentials: Option<&Credentials>, api_config: Option<&Map<String, Value>>) -> Self {
+        Self {
+            authorization_details: credentials.map(Credentials::to_wire),
+            api_config: api_config.cloned(),
+        }
+    }
+
+    fn or_empty_token(mut self) -> Self {
+        let empty = || serde_json::json!({ "oauth_token": {} });
+        self.authorization_details.get_or_insert_with(empty);
+        self
+    }
+}
+
+#[derive(Serialize)]
+struct LinkBody<'a> {
+    #[serde(flatten)]
+    account: &'a AccountKey,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_verify_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct VerifyBody<'a> {
+    auth_request_id: &'a str,
+    identifier: &'a str,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    connected_account: Option<ConnectedAccount>,
+}
+
+impl Answer {
+    fn account(self) -> Result<ConnectedAccount, ApiError> {
+        self.connected_account.ok_or(ApiError::unexpected("an answer without its account"))
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct CredentialsAnswer {
+    connected_account: WithCredentials,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WithCredentials {
+    #[serde(deserialize_with = "crate::model::wire::or_default")]
+    authorization_details: AuthorizationDetails,
+}

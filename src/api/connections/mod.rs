@@ -1,0 +1,188 @@
+//! Connections: how the people of an organization sign in through its identity provider.
+//!
+//! An app that offers single sign-on beside other ways to log in asks first whether there is a
+//! connection for an address, so that nobody is sent to a page that cannot help them:
+//!
+//! ```
+//! # #[cfg(feature = "sandbox")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use tower_scalekit::Sandbox;
+//!
+//! let sandbox = Sandbox::new();
+//! let connections = sandbox.scalekit().api().connections();
+//!
+//! let acme = connections.enabled_for_email("Jane@acme.test").await?;
+//! assert_eq!(acme[0].domains, ["acme.test"]);
+//! // Nobody's domain, and what is no address: another way to log in.
+//! assert!(connections.enabled_for_email("jane@nobody.test").await?.is_empty());
+//! assert!(connections.enabled_for_email("jane@acme.test@evil.test").await?.is_empty());
+//!
+//! let (organization, id) = (acme[0].organization_id.as_deref(), acme[0].id.as_deref());
+//! connections.disable(organization.ok_or("no owner")?, id.ok_or("no id")?).await?;
+//! assert!(connections.enabled_for_domain("acme.test").await?.is_empty());
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "sandbox"))]
+//! # fn main() {}
+//! ```
+//!
+//! The answer chooses a page and nothing else. Who somebody is and where they belong is known after
+//! they have signed in, from the token: an address that was typed proves neither.
+
+mod details;
+mod domain;
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::Value;
+
+pub use self::details::{Connection, ConnectionProvider, ConnectionStatus, ConnectionType};
+pub use self::domain::email_domain;
+use super::{Api, ApiError, ApiRequest};
+use crate::model::wire;
+
+/// The calls about connections. Made by [`Api::connections`].
+#[derive(Clone, Debug)]
+pub struct ConnectionsApi(Api);
+
+impl ConnectionsApi {
+    pub(super) fn new(api: Api) -> Self {
+        Self(api)
+    }
+
+    /// All connections of the environment, also those that are switched off or not set up yet.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn list(&self) -> Result<Vec<Connection>, ApiError> {
+        listed(self.all().query("include", "all")).await
+    }
+
+    /// All connections of an organization (`org_…`), also those that are switched off or not set up
+    /// yet.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn list_by_organization(
+        &self,
+        organization_id: &str,
+    ) -> Result<Vec<Connection>, ApiError> {
+        let request = self.all().filter("organization_id", organization_id);
+        listed(request.query("include", "all")).await
+    }
+
+    /// All connections for an e-mail domain, also those that are switched off or not set up yet.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn list_by_domain(&self, domain: &str) -> Result<Vec<Connection>, ApiError> {
+        listed(self.all().filter("domain", domain).query("include", "all")).await
+    }
+
+    /// The connections that people of an e-mail domain can sign in through now: single sign-on, set
+    /// up to the end and switched on, whatever else the environment lists. What is not a host name
+    /// has none; nobody is asked.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn enabled_for_domain(&self, domain: &str) -> Result<Vec<Connection>, ApiError> {
+        let Some(domain) = domain::host_name(domain) else { return Ok(Vec::new()) };
+        let mut connections = listed(self.all().query("domain", &domain)).await?;
+        connections.retain(|connection| connection.signs_in(&domain));
+        Ok(connections)
+    }
+
+    /// The same for the [domain](email_domain) of an e-mail address. What is not an address has
+    /// none.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn enabled_for_email(&self, address: &str) -> Result<Vec<Connection>, ApiError> {
+        match email_domain(address) {
+            Some(domain) => self.enabled_for_domain(&domain).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// A connection (`conn_…`) of an organization.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn get(&self, organization_id: &str, id: &str) -> Result<Connection, ApiError> {
+        let answer: Got = self.one(Method::GET, "{id}", organization_id, id).send().await?;
+        answer.connection.ok_or(ApiError::unexpected("an answer without its connection"))
+    }
+
+    /// Lets people sign in through a connection again.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn enable(
+        &self,
+        organization_id: &str,
+        id: &str,
+    ) -> Result<ToggledConnection, ApiError> {
+        self.one(Method::PATCH, "{id}:enable", organization_id, id).send().await
+    }
+
+    /// Lets nobody sign in through a connection any more. Sessions that have begun go on.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn disable(
+        &self,
+        organization_id: &str,
+        id: &str,
+    ) -> Result<ToggledConnection, ApiError> {
+        self.one(Method::PATCH, "{id}:disable", organization_id, id).send().await
+    }
+
+    /// Deletes a connection for good.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one, and when an earlier attempt of this call was
+    /// carried out although its answer said otherwise; see [`ApiError`].
+    pub async fn delete(&self, organization_id: &str, id: &str) -> Result<(), ApiError> {
+        self.one(Method::DELETE, "{id}", organization_id, id).send::<Value>().await.map(drop)
+    }
+
+    fn all(&self) -> ApiRequest {
+        self.0.request(Method::GET, "/api/v1/connections")
+    }
+
+    fn one(&self, method: Method, rest: &str, organization_id: &str, id: &str) -> ApiRequest {
+        let path = format!("/api/v1/organizations/{{organization_id}}/connections/{rest}");
+        let request = self.0.request(method, path);
+        request.path_parameter("organization_id", organization_id).path_parameter("id", id)
+    }
+}
+
+async fn listed(request: ApiRequest) -> Result<Vec<Connection>, ApiError> {
+    Ok(request.send::<Listed>().await?.connections)
+}
+
+/// How a connection stands after it was enabled or disabled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ToggledConnection {
+    /// Whether people can sign in through it now.
+    pub enabled: Option<bool>,
+    /// What the environment has to say about it, for instance that it was so before.
+    #[serde(deserialize_with = "wire::text")]
+    pub error_message: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Listed {
+    #[serde(deserialize_with = "wire::or_default")]
+    connections: Vec<Connection>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Got {
+    connection: Option<Connection>,
+}

@@ -1,0 +1,271 @@
+//! Directories: the people and groups that an organization's identity provider keeps in step with
+//! Scalekit, by SCIM or by polling.
+//!
+//! Events tell of changes ([`webhook`](crate::webhook)); these calls tell how things stand. What
+//! the two say about a person has different fields.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use futures::TryStreamExt as _;
+//! # use tower_scalekit::Scalekit;
+//! # use bytes::Bytes;
+//! # use futures::future::BoxFuture;
+//! # use tower_scalekit::http_client::{HttpClient, HttpClientError};
+//! # struct Environment;
+//! # impl HttpClient for Environment {
+//! #     fn send(
+//! #         &self,
+//! #         request: http::Request<Bytes>,
+//! #     ) -> BoxFuture<'_, Result<http::Response<Bytes>, HttpClientError>> {
+//! #         let uri = request.uri();
+//! #         let body = match (uri.path(), uri.query()) {
+//! #             ("/oauth/token", _) => r#"{"access_token":"t","expires_in":3600,"token_type":"Bearer"}"#,
+//! #             ("/api/v1/organizations/org_1/directories", _) => r#"{"directories":[{"id":"dir_1"}]}"#,
+//! #             (_, Some("page_size=30")) => r#"{"users":[{"email":"jane@acme.test"}],"next_page_token":"2"}"#,
+//! #             _ => r#"{"users":[{"email":"john@acme.test"}]}"#,
+//! #         };
+//! #         Box::pin(async move { Ok(http::Response::new(body.into())) })
+//! #     }
+//! # }
+//! # let scalekit = Scalekit::builder("https://acme.scalekit.dev", "skc_1", "s3cret");
+//! # let scalekit = scalekit.http_client(Environment).build()?;
+//!
+//! let directories = scalekit.api().directories();
+//! let directory = directories.primary("org_1").await?.id.ok_or("no id")?;
+//! let users = directories.users("org_1", &directory).page_size(30).stream();
+//! let emails: Vec<_> = users.map_ok(|user| user.email.unwrap_or_default()).try_collect().await?;
+//! assert_eq!(emails, ["jane@acme.test", "john@acme.test"]); // from two pages
+//! # Ok(())
+//! # }
+//! ```
+
+mod details;
+
+use futures::stream::Stream;
+use http::Method;
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+pub use self::details::{
+    AttributeMapping, AttributeMappings, Directory, DirectoryGroup, DirectoryProvider,
+    DirectorySecret, DirectoryStats, DirectoryType, DirectoryUser, RoleAssignment, RoleAssignments,
+};
+use super::client::pagination;
+use super::client::pagination::Page;
+use super::{Api, ApiError, ApiRequest};
+use crate::model::wire;
+
+/// The calls about directories. Made by [`Api::directories`].
+#[derive(Clone, Debug)]
+pub struct DirectoriesApi(Api);
+
+impl DirectoriesApi {
+    pub(super) fn new(api: Api) -> Self {
+        Self(api)
+    }
+
+    /// The directories of an organization (`org_…`).
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn list(&self, organization_id: &str) -> Result<Vec<Directory>, ApiError> {
+        let path = "/api/v1/organizations/{organization_id}/directories";
+        let request = self.0.request(Method::GET, path);
+        let request = request.path_parameter("organization_id", organization_id);
+        Ok(request.send::<Listed>().await?.directories)
+    }
+
+    /// The first directory of an organization (`org_…`). Most have one at most.
+    ///
+    /// # Errors
+    /// [`ApiError::NoDirectory`] when there is none; see [`ApiError`].
+    pub async fn primary(&self, organization_id: &str) -> Result<Directory, ApiError> {
+        let first = self.list(organization_id).await?.into_iter().next();
+        first.ok_or_else(|| ApiError::NoDirectory { organization_id: organization_id.to_owned() })
+    }
+
+    /// A directory (`dir_…`) of an organization.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn get(
+        &self,
+        organization_id: &str,
+        directory_id: &str,
+    ) -> Result<Directory, ApiError> {
+        let request = self.one(Method::GET, "{id}", organization_id);
+        let answer: Got = request.path_parameter("id", directory_id).send().await?;
+        answer.directory.ok_or(ApiError::unexpected("an answer without its directory"))
+    }
+
+    /// Lets a directory be kept in step again.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn enable(
+        &self,
+        organization_id: &str,
+        directory_id: &str,
+    ) -> Result<ToggledDirectory, ApiError> {
+        let request = self.one(Method::PATCH, "{id}:enable", organization_id);
+        request.path_parameter("id", directory_id).send().await
+    }
+
+    /// Stops keeping a directory in step.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn disable(
+        &self,
+        organization_id: &str,
+        directory_id: &str,
+    ) -> Result<ToggledDirectory, ApiError> {
+        let request = self.one(Method::PATCH, "{id}:disable", organization_id);
+        request.path_parameter("id", directory_id).send().await
+    }
+
+    /// The people in a directory.
+    pub fn users(&self, organization_id: &str, directory_id: &str) -> DirectoryUsers {
+        let request = self.one(Method::GET, "{directory_id}/users", organization_id);
+        DirectoryUsers(request.path_parameter("directory_id", directory_id))
+    }
+
+    /// The groups of a directory.
+    pub fn groups(&self, organization_id: &str, directory_id: &str) -> DirectoryGroups {
+        let request = self.one(Method::GET, "{directory_id}/groups", organization_id);
+        DirectoryGroups(request.path_parameter("directory_id", directory_id))
+    }
+
+    fn one(&self, method: Method, rest: &str, organization_id: &str) -> ApiRequest {
+        let path = format!("/api/v1/organizations/{{organization_id}}/directories/{rest}");
+        self.0.request(method, path).path_parameter("organization_id", organization_id)
+    }
+}
+
+/// The list of a directory's people, before it is fetched. Made by [`DirectoriesApi::users`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is fetched until the stream is read"]
+pub struct DirectoryUsers(ApiRequest);
+
+impl DirectoryUsers {
+    /// Only members of this group (`dirgroup_…`).
+    pub fn directory_group_id(self, group_id: &str) -> Self {
+        Self(self.0.filter("directory_group_id", group_id))
+    }
+
+    /// Whether all is told about each person ([`DirectoryUser::user_detail`]). Not unless set.
+    pub fn include_detail(self, include: bool) -> Self {
+        Self(self.0.query("include_detail", include.to_string()))
+    }
+
+    /// How many people come in each page, at most 30. The environment gives 10 unless set.
+    pub fn page_size(self, size: u32) -> Self {
+        Self(self.0.query("page_size", size.to_string()))
+    }
+
+    /// Only people about whom something changed after that time.
+    pub fn updated_after(self, time: OffsetDateTime) -> Self {
+        Self(self.0.query_time("updated_after", time))
+    }
+
+    /// The people, page after page as they are read. Ends after an error.
+    pub fn stream(
+        self,
+    ) -> impl Stream<Item = Result<DirectoryUser, ApiError>> + Send + Unpin + 'static {
+        pagination::items::<UsersPage>(self.0)
+    }
+}
+
+/// The list of a directory's groups, before it is fetched. Made by [`DirectoriesApi::groups`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is fetched until the stream is read"]
+pub struct DirectoryGroups(ApiRequest);
+
+impl DirectoryGroups {
+    /// Whether all is told about each group ([`DirectoryGroup::group_detail`]). Not unless set.
+    pub fn include_detail(self, include: bool) -> Self {
+        Self(self.0.query("include_detail", include.to_string()))
+    }
+
+    /// Whether groups of the provider's own are told of too. Not unless set.
+    pub fn include_external_groups(self, include: bool) -> Self {
+        Self(self.0.query("include_external_groups", include.to_string()))
+    }
+
+    /// How many groups come in each page, at most 30. The environment gives 10 unless set.
+    pub fn page_size(self, size: u32) -> Self {
+        Self(self.0.query("page_size", size.to_string()))
+    }
+
+    /// Only groups about which something changed after that time.
+    pub fn updated_after(self, time: OffsetDateTime) -> Self {
+        Self(self.0.query_time("updated_after", time))
+    }
+
+    /// The groups, page after page as they are read. Ends after an error.
+    pub fn stream(
+        self,
+    ) -> impl Stream<Item = Result<DirectoryGroup, ApiError>> + Send + Unpin + 'static {
+        pagination::items::<GroupsPage>(self.0)
+    }
+}
+
+/// How a directory stands after it was enabled or disabled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ToggledDirectory {
+    /// Whether it is kept in step now.
+    pub enabled: Option<bool>,
+    /// What the environment has to say about it, for instance that it was so before.
+    #[serde(deserialize_with = "wire::text")]
+    pub error_message: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Listed {
+    #[serde(deserialize_with = "wire::or_default")]
+    directories: Vec<Directory>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Got {
+    directory: Option<Directory>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct UsersPage {
+    #[serde(deserialize_with = "wire::or_default")]
+    users: Vec<DirectoryUser>,
+    #[serde(deserialize_with = "wire::or_default")]
+    next_page_token: String,
+}
+
+impl Page for UsersPage {
+    type Item = DirectoryUser;
+
+    fn into_parts(self) -> (Vec<DirectoryUser>, String) {
+        (self.users, self.next_page_token)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct GroupsPage {
+    #[serde(deserialize_with = "wire::or_default")]
+    groups: Vec<DirectoryGroup>,
+    #[serde(deserialize_with = "wire::or_default")]
+    next_page_token: String,
+}
+
+impl Page for GroupsPage {
+    type Item = DirectoryGroup;
+
+    fn into_parts(self) -> (Vec<DirectoryGroup>, String) {
+        (self.groups, self.next_page_token)
+    }
+}

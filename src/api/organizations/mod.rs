@@ -1,0 +1,337 @@
+//! Organizations: the customers of your app.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use futures::TryStreamExt as _;
+//! use tower_scalekit::api::organizations::{NewOrganization, OrganizationUpdate};
+//! # use tower_scalekit::Scalekit;
+//! # use bytes::Bytes;
+//! # use futures::future::BoxFuture;
+//! # use tower_scalekit::http_client::{HttpClient, HttpClientError};
+//! # struct Environment;
+//! # impl HttpClient for Environment {
+//! #     fn send(
+//! #         &self,
+//! #         request: http::Request<Bytes>,
+//! #     ) -> BoxFuture<'_, Result<http::Response<Bytes>, HttpClientError>> {
+//! #         let body = match (request.method().as_str(), request.uri().path()) {
+//! #             (_, "/oauth/token") => r#"{"access_token":"t","expires_in":3600,"token_type":"Bearer"}"#,
+//! #             ("GET", _) => r#"{"organizations":[{"id":"org_1","external_id":"tenant-7"}]}"#,
+//! #             ("DELETE", _) => "{}",
+//! #             _ => r#"{"organization":{"id":"org_1","external_id":"tenant-7","slug":"acme"}}"#,
+//! #         };
+//! #         Box::pin(async move { Ok(http::Response::new(body.into())) })
+//! #     }
+//! # }
+//! # let scalekit = Scalekit::builder("https://acme.scalekit.dev", "skc_1", "s3cret");
+//! # let scalekit = scalekit.http_client(Environment).build()?;
+//!
+//! let organizations = scalekit.api().organizations();
+//! let mut acme = NewOrganization::new("Acme Corp");
+//! acme.external_id = Some("tenant-7".to_owned());
+//! let acme = organizations.create(&acme).await?;
+//! let id = acme.id.ok_or("no id")?;
+//!
+//! let mut change = OrganizationUpdate::default();
+//! change.slug = Some("acme".to_owned());
+//! assert_eq!(organizations.update(&id, &change).await?.slug.as_deref(), Some("acme"));
+//!
+//! let mut all = organizations.list().stream();
+//! while let Some(organization) = all.try_next().await? {
+//!     assert_eq!(organization.external_id.as_deref(), Some("tenant-7"));
+//! }
+//! organizations.delete(&id).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod portal_link;
+
+use std::collections::BTreeMap;
+
+use futures::stream::Stream;
+use http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+pub use self::portal_link::{PortalFeature, PortalLink};
+use super::client::pagination;
+use super::client::pagination::Page;
+use super::{Api, ApiError, ApiRequest};
+use crate::model::wire;
+use crate::util::open_enum::words;
+
+/// The calls about organizations. Made by [`Api::organizations`].
+#[derive(Clone, Debug)]
+pub struct OrganizationsApi(Api);
+
+impl OrganizationsApi {
+    pub(super) fn new(api: Api) -> Self {
+        Self(api)
+    }
+
+    /// All organizations of the environment.
+    pub fn list(&self) -> Organizations {
+        Organizations(self.0.request(Method::GET, "/api/v1/organizations"))
+    }
+
+    /// An organization by its id (`org_…`).
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn get(&self, id: &str) -> Result<Organization, ApiError> {
+        self.one(Method::GET, id).send::<Answer>().await?.organization()
+    }
+
+    /// An organization by the id that your app gave it.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn get_by_external_id(&self, external_id: &str) -> Result<Organization, ApiError> {
+        let request = self.0.request(Method::GET, "/api/v1/organizations:external/{external_id}");
+        let request = request.path_parameter("external_id", external_id);
+        request.send::<Answer>().await?.organization()
+    }
+
+    /// Creates an organization. Never sent twice: after an error that leaves open whether it was
+    /// carried out, look for it by its external id.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn create(&self, organization: &NewOrganization) -> Result<Organization, ApiError> {
+        let request = self.0.request(Method::POST, "/api/v1/organizations").json(organization);
+        request.send::<Answer>().await?.organization()
+    }
+
+    /// Changes what `update` names, and nothing else.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn update(
+        &self,
+        id: &str,
+        update: &OrganizationUpdate,
+    ) -> Result<Organization, ApiError> {
+        self.one(Method::PATCH, id).json(update).send::<Answer>().await?.organization()
+    }
+
+    /// Deletes an organization for good.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one, and when an earlier attempt of this call was
+    /// carried out although its answer said otherwise; see [`ApiError`].
+    pub async fn delete(&self, id: &str) -> Result<(), ApiError> {
+        self.one(Method::DELETE, id).send::<Value>().await.map(drop)
+    }
+
+    /// A link to the admin portal of an organization, for its administrator to set up these
+    /// features; without any, what the environment finds right.
+    ///
+    /// Sent again like any `PUT`, although each attempt may make another link: one whose answer was
+    /// lost is known to nobody and stops working within a minute.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn portal_link(
+        &self,
+        id: &str,
+        features: &[PortalFeature],
+    ) -> Result<PortalLink, ApiError> {
+        let request = self.0.request(Method::PUT, "/api/v1/organizations/{id}/portal_links");
+        let request = request.path_parameter("id", id);
+        let request = features
+            .iter()
+            .fold(request, |request, feature| request.query("features", feature.as_str()));
+        let answer: portal_link::Answer = request.send().await?;
+        answer.link(&self.0.scalekit.endpoint(""))
+    }
+
+    fn one(&self, method: Method, id: &str) -> ApiRequest {
+        self.0.request(method, "/api/v1/organizations/{id}").path_parameter("id", id)
+    }
+}
+
+/// The list of organizations, before it is fetched. Made by [`OrganizationsApi::list`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is fetched until the stream is read"]
+pub struct Organizations(ApiRequest);
+
+impl Organizations {
+    /// Only the organization that your app gave this id.
+    pub fn external_id(self, external_id: &str) -> Self {
+        Self(self.0.filter("external_id", external_id))
+    }
+
+    /// How many organizations come in each page, 10 to 100. The environment decides unless set.
+    pub fn page_size(self, size: u32) -> Self {
+        Self(self.0.query("page_size", size.to_string()))
+    }
+
+    /// The organizations, page after page as they are read. Ends after an error.
+    pub fn stream(
+        self,
+    ) -> impl Stream<Item = Result<Organization, ApiError>> + Send + Unpin + 'static {
+        pagination::items::<OrganizationsPage>(self.0)
+    }
+}
+
+/// An organization. The environment leaves out what it does not know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Organization {
+    /// `org_…`, the claim `org_id` or `oid` of tokens.
+    #[serde(deserialize_with = "wire::text")]
+    pub id: Option<String>,
+    /// Its name.
+    #[serde(deserialize_with = "wire::text")]
+    pub display_name: Option<String>,
+    /// The id that your app gave it.
+    #[serde(deserialize_with = "wire::text")]
+    pub external_id: Option<String>,
+    /// Its part of a redirect URI with a wildcard, for instance `acme`.
+    #[serde(deserialize_with = "wire::text")]
+    pub slug: Option<String>,
+    /// Address of its logo.
+    #[serde(deserialize_with = "wire::text")]
+    pub logo_url: Option<String>,
+    /// Where its data is kept.
+    #[serde(deserialize_with = "wire::word")]
+    pub region_code: Option<RegionCode>,
+    /// When it was created.
+    #[serde(deserialize_with = "wire::timestamp")]
+    pub create_time: Option<OffsetDateTime>,
+    /// When anything about it last changed.
+    #[serde(deserialize_with = "wire::timestamp")]
+    pub update_time: Option<OffsetDateTime>,
+    /// What your app keeps with it.
+    #[serde(deserialize_with = "wire::or_default")]
+    pub metadata: BTreeMap<String, String>,
+    /// What is switched on for it.
+    #[serde(deserialize_with = "wire::or_default")]
+    pub settings: OrganizationSettings,
+}
+
+words! {
+    /// Where data is kept.
+    RegionCode {
+        /// In the European Union.
+        Eu = "EU",
+        /// In the United States.
+        Us = "US",
+    }
+}
+
+/// What is switched on for an organization.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct OrganizationSettings {
+    /// Each feature that may be switched on, and whether it is.
+    #[serde(deserialize_with = "wire::or_default")]
+    pub features: Vec<OrganizationFeature>,
+}
+
+impl OrganizationSettings {
+    /// Whether a feature is switched on, for instance `sso` or `dir_sync`.
+    #[must_use]
+    pub fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|known| known.name == feature && known.enabled)
+    }
+}
+
+/// A feature that may be switched on for an organization.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct OrganizationFeature {
+    /// `sso`, `dir_sync`, `domain_verification`, `session_policy`.
+    #[serde(deserialize_with = "wire::or_default")]
+    pub name: String,
+    /// Whether it is switched on.
+    #[serde(deserialize_with = "wire::or_default")]
+    pub enabled: bool,
+}
+
+/// An organization that is to be created.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct NewOrganization {
+    /// Its name, 1 to 200 characters.
+    pub display_name: String,
+    /// Your app's own id of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// Its part of a redirect URI with a wildcard: a DNS label or host name that no other
+    /// organization of the environment has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slug: Option<String>,
+    /// Address of its logo, with https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logo_url: Option<String>,
+    /// What your app keeps with it: at most ten pairs, keys of 3 to 25 characters, values of 1 to
+    /// 256.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl NewOrganization {
+    /// An organization by its name; all else may be added.
+    #[must_use]
+    pub fn new(display_name: impl Into<String>) -> Self {
+        Self { display_name: display_name.into(), ..Self::default() }
+    }
+}
+
+/// What is to change about an organization; `None` leaves it as it is.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct OrganizationUpdate {
+    /// Its name, 1 to 200 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Your app's own id of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// Its part of a redirect URI with a wildcard; empty to have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slug: Option<String>,
+    /// Address of its logo, with https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logo_url: Option<String>,
+    /// What your app keeps with it: at most ten pairs, keys of 3 to 25 characters, values of 1 to
+    /// 256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    organization: Option<Organization>,
+}
+
+impl Answer {
+    fn organization(self) -> Result<Organization, ApiError> {
+        self.organization.ok_or(ApiError::unexpected("an answer without its organization"))
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OrganizationsPage {
+    #[serde(deserialize_with = "wire::or_default")]
+    organizations: Vec<Organization>,
+    #[serde(deserialize_with = "wire::or_default")]
+    next_page_token: String,
+}
+
+impl Page for OrganizationsPage {
+    type Item = Organization;
+
+    fn into_parts(self) -> (Vec<Organization>, String) {
+        (self.organizations, self.next_page_token)
+    }
+}

@@ -1,0 +1,159 @@
+//! The sessions of users, as the environment knows them: who is signed in where, and ending it.
+//!
+//! These are the environment's sessions (`ses_…`, the claim `sid`). Revoking one makes its refresh
+//! tokens worthless; the app's own cookies notice at their next renewal.
+//!
+//! ```
+//! # #[cfg(feature = "sandbox")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use futures::TryStreamExt as _;
+//! use tower_scalekit::api::sessions::SessionStatus;
+//! # use tower_scalekit::Sandbox;
+//!
+//! # let sandbox = Sandbox::new();
+//! # let _ = sandbox.access_token("john@acme.test");
+//! # let john = sandbox.user("john@acme.test").ok_or("no john")?.id;
+//! let sessions = sandbox.scalekit().api().sessions();
+//! let active = sessions.list_for_user(&john).status(SessionStatus::Active).stream();
+//! for session in active.try_collect::<Vec<_>>().await? {
+//!     let id = session.session_id.unwrap_or_default();
+//!     let revoked = sessions.revoke(&id).await?;
+//!     assert_eq!(revoked.status, Some(SessionStatus::Revoked));
+//! }
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "sandbox"))]
+//! # fn main() {}
+//! ```
+
+mod details;
+
+use futures::stream::Stream;
+use http::Method;
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+pub use self::details::{
+    AuthenticatedClient, SessionDetails, SessionDevice, SessionLocation, SessionStatus,
+};
+use super::client::pagination;
+use super::client::pagination::Page;
+use super::client::retry::Retries;
+use super::{Api, ApiError, ApiRequest};
+use crate::model::wire;
+
+/// The calls about sessions. Made by [`Api::sessions`].
+#[derive(Clone, Debug)]
+pub struct SessionsApi(Api);
+
+impl SessionsApi {
+    pub(super) fn new(api: Api) -> Self {
+        Self(api)
+    }
+
+    /// A session by its id (`ses_…`).
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn get(&self, session_id: &str) -> Result<SessionDetails, ApiError> {
+        let request = self.0.request(Method::GET, "/api/v1/sessions/{session_id}");
+        request.path_parameter("session_id", session_id).send().await
+    }
+
+    /// Ends a session at once and for good.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    pub async fn revoke(&self, session_id: &str) -> Result<SessionDetails, ApiError> {
+        let request = self.0.request(Method::POST, "/api/v1/sessions/{session_id}/revoke");
+        let request = request.path_parameter("session_id", session_id).retries(Retries::Unsent);
+        let answer: Revoked = request.send().await?;
+        answer.revoked_session.ok_or(ApiError::unexpected("a revocation without its session"))
+    }
+
+    /// The sessions of a user (`usr_…`), also those that have ended unless a
+    /// [`status`](UserSessions::status) is asked for.
+    pub fn list_for_user(&self, user_id: &str) -> UserSessions {
+        let request = self.0.request(Method::GET, "/api/v1/users/{user_id}/sessions");
+        UserSessions(request.path_parameter("user_id", user_id))
+    }
+
+    /// Ends all active sessions of a user at once and for good.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] for an unknown user; see [`ApiError`].
+    pub async fn revoke_all_for_user(&self, user_id: &str) -> Result<RevokedSessions, ApiError> {
+        let request = self.0.request(Method::POST, "/api/v1/users/{user_id}/sessions/revoke");
+        request.path_parameter("user_id", user_id).retries(Retries::Unsent).send().await
+    }
+}
+
+/// The list of a user's sessions, before it is fetched. Made by [`SessionsApi::list_for_user`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is fetched until the stream is read"]
+pub struct UserSessions(ApiRequest);
+
+impl UserSessions {
+    /// Only sessions of this status; several add up.
+    pub fn status(self, status: SessionStatus) -> Self {
+        Self(self.0.query("filter.status", status.as_str()))
+    }
+
+    /// Only sessions that began then or later.
+    pub fn start_time(self, time: OffsetDateTime) -> Self {
+        Self(self.0.query_time("filter.start_time", time))
+    }
+
+    /// Only sessions that began then or earlier.
+    pub fn end_time(self, time: OffsetDateTime) -> Self {
+        Self(self.0.query_time("filter.end_time", time))
+    }
+
+    /// How many sessions come in each page. The environment decides unless set.
+    pub fn page_size(self, size: u32) -> Self {
+        Self(self.0.query("page_size", size.to_string()))
+    }
+
+    /// The sessions, page after page as they are read. Ends after an error.
+    pub fn stream(
+        self,
+    ) -> impl Stream<Item = Result<SessionDetails, ApiError>> + Send + Unpin + 'static {
+        pagination::items::<SessionsPage>(self.0)
+    }
+}
+
+/// The sessions that a revocation ended.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct RevokedSessions {
+    /// Each of them.
+    #[serde(rename = "revoked_sessions", deserialize_with = "wire::or_default")]
+    pub sessions: Vec<SessionDetails>,
+    /// How many they are.
+    #[serde(deserialize_with = "wire::count")]
+    pub total_revoked: u64,
+}
+
+#[derive(Deserialize)]
+struct Revoked {
+    revoked_session: Option<SessionDetails>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SessionsPage {
+    #[serde(deserialize_with = "wire::or_default")]
+    sessions: Vec<SessionDetails>,
+    #[serde(deserialize_with = "wire::or_default")]
+    next_page_token: String,
+}
+
+impl Page for SessionsPage {
+    type Item = SessionDetails;
+
+    fn into_parts(self) -> (Vec<SessionDetails>, String) {
+        (self.sessions, self.next_page_token)
+    }
+}

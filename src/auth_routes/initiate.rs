@@ -1,0 +1,77 @@
+//! How every login starts, whoever asked for it.
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use time::Duration;
+
+use super::attempt::{LoginAttempt, Origin};
+use super::rejection::{AuthFailure, redirect};
+use crate::oauth::AuthorizationRequest;
+use crate::session::Sessions;
+use crate::util::return_to::ReturnTo;
+use crate::util::telemetry;
+
+/// So many logins may a portal start in a row, within so long, without one that comes back.
+const MAX_LAUNCHES: usize = 3;
+/// The parameter that starts a login wherever it stands.
+pub(crate) const LAUNCH: &str = "idp_initiated_login";
+const CIRCLE: Duration = Duration::minutes(1);
+
+/// A login that is about to start.
+pub(crate) struct LoginStart<'a> {
+    pub(crate) sessions: &'a Sessions,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) return_to: ReturnTo,
+    pub(crate) origin: Origin,
+    /// What goes to the authorization endpoint besides what makes the login secure.
+    pub(crate) parameters: Vec<(String, String)>,
+}
+
+impl LoginStart<'_> {
+    /// Sends the browser to the environment, with a `state`, `nonce` and PKCE verifier of its own.
+    pub(crate) fn redirect(self) -> Result<Response<Bytes>, AuthFailure> {
+        let scalekit = self.sessions.scalekit();
+        let now = scalekit.clock().now();
+        let attempt = LoginAttempt::start(self.return_to, self.origin, now).map_err(|error| {
+            telemetry::internal_error("login", &error);
+            AuthFailure::Misconfigured
+        })?;
+        let cookies = self.sessions.keep_attempt(&attempt, self.headers);
+        let cookies = cookies.ok_or(AuthFailure::Misconfigured)?;
+
+        let mut authorization =
+            AuthorizationRequest::new(self.sessions.redirect_uri()).scopes(self.sessions.scopes());
+        for (name, value) in self.parameters {
+            authorization = authorization.parameter(name, value);
+        }
+        let url = scalekit.authorization_url(&attempt.tie(authorization));
+        Ok(redirect(StatusCode::FOUND, url.as_str(), cookies))
+    }
+}
+
+/// Whether a portal has started so many logins in this browser, one after the other, that the next
+/// is likely no person's doing (I7).
+///
+/// Those count that have not come back. One that did has taken its attempt away and shows a page,
+/// of the app or of what went wrong: there a circle ends, because a person has to go on.
+pub(crate) fn goes_in_circles(sessions: &Sessions, headers: &HeaderMap) -> bool {
+    LoginAttempt::launched_within(sessions, headers, CIRCLE) >= MAX_LAUNCHES
+}
+
+/// Where a login should end: the page that is wanted, unless there is none or it would lead in a
+/// circle or to another login; then the start page.
+pub(crate) fn page_to_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -> ReturnTo {
+    let circle = [
+        sessions.login_path(),
+        sessions.logout_path(),
+        sessions.logout_callback_path(),
+        sessions.refresh_path(),
+        sessions.callback_path(),
+        sessions.backchannel_logout_path(),
+        sessions.switch_account_path(),
+    ];
+    wanted
+        .filter(|page| !circle.iter().any(|path| page.is_path(path)))
+        .filter(|page| !page.has(LAUNCH) && !page.is_single_use())
+        .unwrap_or_else(ReturnTo::root)
+}

@@ -1,0 +1,264 @@
+//! How a layer says no: a typed reason, a default answer, and the user's say in it.
+//!
+//! Every layer has one enum of reasons, whose `answer` holds its rows of the table in the
+//! [crate docs](crate#who-gets-which-answer). The reason also stands in the response's extensions,
+//! whoever rendered the response.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use serde::Serialize;
+
+use crate::util::cache_control::NO_STORE;
+
+/// A refused request together with the answer it is about to get.
+///
+/// Given to the closure of `.on_rejection(..)`, which returns the response to send. Keep the
+/// default's headers (challenge, `Location`, `Set-Cookie`, `Retry-After`) unless you mean to change
+/// what clients do: start from [`into_response`](Self::into_response) and replace its body.
+pub struct Rejected<'a, R> {
+    reason: &'a R,
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+    response: Response<Bytes>,
+}
+
+impl<R> Rejected<'_, R> {
+    /// Why the request was refused.
+    #[must_use]
+    pub fn reason(&self) -> &R {
+        self.reason
+    }
+
+    /// The refused request's method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        self.method
+    }
+
+    /// The refused request's target.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        self.uri
+    }
+
+    /// The refused request's headers: they hold credentials, do not log them.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.headers
+    }
+
+    /// The default answer.
+    #[must_use]
+    pub fn into_response(self) -> Response<Bytes> {
+        self.response
+    }
+}
+
+// By hand: headers and query hold credentials.
+impl<R: fmt::Debug> fmt::Debug for Rejected<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("reason", self.reason)
+            .field("method", self.method)
+            .field("path", &self.uri.path())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A reason to refuse a request, with the answer it gets by default.
+pub(crate) trait Reason: Clone + fmt::Debug + Send + Sync + 'static {
+    /// A stable name for metrics and logs.
+    fn name(&self) -> &'static str;
+
+    /// The default answer.
+    fn answer(&self) -> Response<Bytes>;
+}
+
+type Render<R> = dyn Fn(Rejected<'_, R>) -> Response<Bytes> + Send + Sync;
+
+/// Renders rejections: the default way, or the user's.
+pub(crate) struct Renderer<R>(Option<Arc<Render<R>>>);
+
+impl<R: Reason> Renderer<R> {
+    pub(crate) fn custom<F>(render: F) -> Self
+    where
+        F: Fn(Rejected<'_, R>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        Self(Some(Arc::new(render)))
+    }
+
+    pub(crate) fn render<B>(&self, reason: R, request: &Request<B>) -> Response<Bytes> {
+        self.render_for(reason, request.method(), request.uri(), request.headers())
+    }
+
+    pub(crate) fn render_for(
+        &self,
+        reason: R,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Response<Bytes> {
+        crate::util::telemetry::rejected(reason.name());
+        if is_preflight(method, headers) {
+            crate::util::telemetry::preflight_rejected();
+        }
+        let mut response = reason.answer();
+        if let Some(render) = &self.0 {
+            response = render(Rejected { reason: &reason, method, uri, headers, response });
+        }
+        response.extensions_mut().insert(reason);
+        response
+    }
+}
+
+/// Whether a browser asks for permission to send a cross-origin request (Fetch, CORS-preflight
+/// request).
+fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+impl<R> Default for Renderer<R> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<R> Clone for Renderer<R> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<R> fmt::Debug for Renderer<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Renderer(custom)" } else { "Renderer(default)" })
+    }
+}
+
+/// The small JSON body of all default answers.
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+    message: &'a str,
+}
+
+/// `{"error": .., "message": ..}` that no cache keeps.
+pub(crate) fn json_answer(status: StatusCode, error: &str, message: &str) -> Response<Bytes> {
+    let body = serde_json::to_vec(&ErrorBody { error, message }).unwrap_or_default();
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    response
+}
+
+/// An answer to try again in a moment: something behind this server is out of reach.
+pub(crate) fn unavailable_answer(message: &str) -> Response<Bytes> {
+    let mut response =
+        json_answer(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", message);
+    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+    response
+}
+
+/// The answer of an extractor or layer that stands where its layer is missing.
+pub(crate) fn misconfigured_answer() -> Response<Bytes> {
+    let message = "The server is misconfigured; its log says how";
+    json_answer(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+}
+
+/// What is shown where unfinished bodies hold too much memory, and where one did not arrive in time.
+pub(crate) const OVERLOADED: &str = "Too many requests arrive slowly; try again in a moment";
+pub(crate) const REQUEST_TIMEOUT: &str = "The request took too long to arrive";
+
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Closed;
+
+    impl Reason for Closed {
+        fn name(&self) -> &'static str {
+            "closed"
+        }
+
+        fn answer(&self) -> Response<Bytes> {
+            json_answer(StatusCode::FORBIDDEN, "closed", "Come back tomorrow")
+        }
+    }
+
+    #[test]
+    fn the_reason_is_in_the_extensions_whoever_rendered() {
+        let request = Request::get("/door").body(()).unwrap();
+        let default = Renderer::default().render(Closed, &request);
+        assert_eq!(default.status(), StatusCode::FORBIDDEN);
+        assert_eq!(default.extensions().get(), Some(&Closed));
+
+        let custom = Renderer::custom(|rejected: Rejected<'_, Closed>| {
+            assert_eq!(rejected.reason(), &Closed);
+            assert_eq!((rejected.method(), rejected.uri().path()), (&Method::GET, "/door"));
+            assert!(rejected.headers().is_empty());
+            let mut response = rejected.into_response();
+            *response.status_mut() = StatusCode::IM_A_TEAPOT;
+            response
+        });
+        let custom = custom.clone().render(Closed, &request);
+        assert_eq!(custom.status(), StatusCode::IM_A_TEAPOT);
+        assert_eq!(custom.headers()[header::CACHE_CONTROL], "no-store");
+        assert_eq!(custom.extensions().get(), Some(&Closed));
+    }
+
+    #[test]
+    fn the_log_says_where_the_cors_layer_belongs_when_a_preflight_is_rejected() {
+        let logged = |method: Method, names: &[&str]| {
+            let mut request = Request::builder().method(method).body(()).unwrap();
+            for name in names {
+                let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+                request.headers_mut().insert(name, HeaderValue::from_static("x"));
+            }
+            let log = Log::default();
+            let writer = log.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::DEBUG)
+                .with_writer(move || writer.clone())
+                .finish();
+            // With one subscriber alone, other threads could switch the events off for all.
+            let _second = tracing::Dispatch::new(
+                tracing_subscriber::fmt().with_writer(std::io::sink).finish(),
+            );
+            tracing::subscriber::with_default(subscriber, || {
+                Renderer::default().render(Closed, &request);
+            });
+            let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+            text.contains("DEBUG") && text.contains("put the CORS layer outside")
+        };
+        let both = ["origin", "access-control-request-method"];
+        assert!(logged(Method::OPTIONS, &both));
+        assert!(!logged(Method::OPTIONS, &both[..1]) && !logged(Method::OPTIONS, &both[1..]));
+        assert!(!logged(Method::GET, &both));
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+}

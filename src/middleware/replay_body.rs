@@ -1,0 +1,456 @@
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::{Future as _, poll_fn};
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::body_limits::{BodyLimits, HeldBody};
+
+pin_project! {
+    /// Body of a request that was looked into: the same bytes, from the start.
+    pub struct ReplayBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    enum Kind<B> {
+        Untouched { #[pin] body: B },
+        Read { read: Read<B> },
+    }
+}
+
+struct Read<B> {
+    /// What was read and not handed on yet.
+    bytes: Bytes,
+    trailers: Option<HeaderMap>,
+    rest: Option<Pin<Box<B>>>,
+    /// Set while the rest has to be waited for.
+    waiting: Option<Waiting>,
+}
+
+/// The time limits of a body that does not arrive in one piece, and its place among the others.
+struct Waiting {
+    deadline: Instant,
+    timer: Pin<Box<Sleep>>,
+    held: Option<HeldBody>,
+}
+
+/// A body was not read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    /// It broke off.
+    Broken,
+    /// Its bytes were dropped: unfinished bodies held more memory than they may.
+    Evicted,
+    /// It, or its next byte, did not arrive in time.
+    Late,
+    /// It is larger than the limit.
+    TooLarge,
+}
+
+// By hand: the bytes are the sender's business.
+impl<B> fmt::Debug for ReplayBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayBody").finish_non_exhaustive()
+    }
+}
+
+impl<B> ReplayBody<B> {
+    pub(crate) fn untouched(body: B) -> Self {
+        Self { kind: Kind::Untouched { body } }
+    }
+
+    pub(crate) fn to_be_read(body: B) -> Self {
+        let (bytes, rest) = (Bytes::new(), Some(Box::pin(body)));
+        Self { kind: Kind::Read { read: Read { bytes, trailers: None, rest, waiting: None } } }
+    }
+}
+
+/// Reads a body within its limits.
+pub(crate) async fn read_body<B>(body: B, limits: &BodyLimits) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let mut body = ReplayBody::to_be_read(body);
+    poll_fn(|cx| body.poll_fill(cx, limits)).await
+}
+
+impl<B: Body<Data = Bytes>> ReplayBody<B> {
+    /// Reads on until the end, or until a limit is exceeded. What was read of a body that is too
+    /// large is handed on with the rest.
+    pub(crate) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &BodyLimits,
+    ) -> Poll<Result<Bytes, BodyError>> {
+        match &mut self.kind {
+            Kind::Read { read } => read.poll_fill(cx, limits),
+            Kind::Untouched { .. } => Poll::Ready(Err(BodyError::Broken)),
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Read<B> {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &BodyLimits,
+    ) -> Poll<Result<Bytes, BodyError>> {
+        let held = self.waiting.as_ref().and_then(|waiting| waiting.held.as_ref());
+        let mut bytes = match held.map(HeldBody::take) {
+            None => Buffer::default(),
+            Some(Some(bytes)) => Buffer::Joined(bytes),
+            Some(None) => return Poll::Ready(Err(BodyError::Evicted)),
+        };
+        let before = bytes.len();
+        let mut is_too_large = false;
+        while let Some(rest) = &mut self.rest {
+            // Nothing more is read of a body whose announced length is too large.
+            let room = limits.size().checked_sub(bytes.len());
+            is_too_large = room.is_none_or(|room| rest.size_hint().lower() > room as u64);
+            if is_too_large {
+                break;
+            }
+            match rest.as_mut().poll_frame(cx) {
+                Poll::Ready(None) => self.rest = None,
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BodyError::Broken)),
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) if data.is_empty() && !rest.is_end_stream() => {
+                        // The timer is checked however many of them are ready at once.
+                        cx.waker().wake_by_ref();
+                        return self.poll_wait(cx, limits, bytes, before);
+                    }
+                    Ok(data) => bytes.push(data, limits.size()),
+                    Err(frame) => self.trailers = frame.into_trailers().ok(),
+                },
+                Poll::Pending => return self.poll_wait(cx, limits, bytes, before),
+            }
+        }
+        self.waiting = None;
+        self.bytes = bytes.into_bytes();
+        Poll::Ready(if is_too_large { Err(BodyError::TooLarge) } else { Ok(self.bytes.clone()) })
+    }
+
+    /// Waits for the next byte, if there is time left. Meanwhile the bytes are held where they
+    /// count.
+    fn poll_wait(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &BodyLimits,
+        bytes: Buffer,
+        before: usize,
+    ) -> Poll<Result<Bytes, BodyError>> {
+        let now = Instant::now();
+        let waiting = self.waiting.get_or_insert_with(|| Waiting::new(now, limits));
+        if bytes.len() > before {
+            waiting.timer.as_mut().reset((now + limits.idle_timeout).min(waiting.deadline));
+        }
+        if waiting.timer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(BodyError::Late));
+        }
+        if bytes.len() > 0 {
+            let held = waiting.held.take();
+            waiting.held = Some(limits.hold(held, bytes.into_vec(), cx.waker()));
+        }
+        Poll::Pending
+    }
+}
+
+impl Waiting {
+    fn new(now: Instant, limits: &BodyLimits) -> Self {
+        let deadline = now + limits.deadline;
+        let timer = Box::pin(sleep_until(deadline.min(now + limits.idle_timeout)));
+        Self { deadline, timer, held: None }
+    }
+}
+
+/// What was read of a body. A single frame stays as it came, several are joined.
+enum Buffer {
+    Frame(Bytes),
+    Joined(Vec<u8>),
+}
+
+impl Buffer {
+    fn len(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.len(),
+            Self::Joined(bytes) => bytes.len(),
+        }
+    }
+
+    /// Adds a frame. Memory grows with what arrives, to `max_bytes` at most if that is enough.
+    fn push(&mut self, frame: Bytes, max_bytes: usize) {
+        if self.len() == 0 {
+            *self = Self::Frame(frame);
+            return;
+        }
+        if frame.is_empty() {
+            return;
+        }
+        let mut bytes = mem::take(self).into_vec();
+        let len = bytes.len() + frame.len();
+        if len > bytes.capacity() {
+            let capacity = len.max(max_bytes.min(2 * bytes.capacity()));
+            bytes.reserve_exact(capacity - bytes.len());
+        }
+        bytes.extend_from_slice(&frame);
+        *self = Self::Joined(bytes);
+    }
+
+    /// Without the memory of its connection, which a frame may keep.
+    fn into_vec(self) -> Vec<u8> {
+        match self {
+            Self::Frame(frame) => frame.to_vec(),
+            Self::Joined(bytes) => bytes,
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Frame(frame) => frame,
+            Self::Joined(bytes) => bytes.into(),
+        }
+    }
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self::Frame(Bytes::new())
+    }
+}
+
+impl<B> Body for ReplayBody<B>
+where
+    B: Body<Data = Bytes>,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let read = match self.project().kind.project() {
+            KindProjection::Untouched { body } => return body.poll_frame(cx),
+            KindProjection::Read { read } => read,
+        };
+        if !read.bytes.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut read.bytes)))));
+        }
+        match &mut read.rest {
+            Some(rest) => rest.as_mut().poll_frame(cx),
+            None => Poll::Ready(read.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Untouched { body } => body.is_end_stream(),
+            Kind::Read { read } => {
+                read.bytes.is_empty()
+                    && read.trailers.is_none()
+                    && read.rest.as_ref().is_none_or(|rest| rest.is_end_stream())
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (read, rest) = match &self.kind {
+            Kind::Untouched { body } => return body.size_hint(),
+            Kind::Read { read } => (read.bytes.len() as u64, &read.rest),
+        };
+        let rest = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(read.saturating_add(rest.lower()));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(read.saturating_add(upper));
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+    use std::task::{Wake, Waker, ready};
+
+    use futures::StreamExt as _;
+    use futures::channel::mpsc;
+    use http::HeaderValue;
+    use http_body_util::{BodyExt as _, Full, StreamBody};
+
+    use super::*;
+
+    fn frames(
+        chunks: &[&'static str],
+    ) -> StreamBody<impl futures::Stream<Item = Result<Frame<Bytes>, Infallible>>> {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-end", HeaderValue::from_static("yes"));
+        let chunks: VecDeque<_> =
+            chunks.iter().map(|chunk| Frame::data(Bytes::from(*chunk))).collect();
+        let all = chunks.into_iter().chain([Frame::trailers(trailers)]);
+        StreamBody::new(futures::stream::iter(all.map(Ok)))
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_handed_on_with_the_rest_and_the_trailers() {
+        for (max_bytes, filled) in [
+            (6, Ok(Bytes::from("abcdef"))),
+            (5, Err(BodyError::TooLarge)),
+            (3, Err(BodyError::TooLarge)),
+            (0, Err(BodyError::TooLarge)),
+        ] {
+            let mut body = ReplayBody::to_be_read(frames(&["ab", "cd", "ef"]));
+            let mut cx = Context::from_waker(Waker::noop());
+            let limits = BodyLimits::new().max_bytes(max_bytes);
+            assert_eq!(body.poll_fill(&mut cx, &limits), Poll::Ready(filled), "{max_bytes}");
+            assert!(!body.is_end_stream());
+            let collected = body.collect().await.unwrap();
+            assert_eq!(collected.trailers().unwrap()["x-end"], "yes");
+            assert_eq!(collected.to_bytes(), "abcdef");
+        }
+        let untouched = ReplayBody::untouched(Full::new(Bytes::from("abc")));
+        assert_eq!(untouched.size_hint().exact(), Some(3));
+        assert_eq!(untouched.collect().await.unwrap().to_bytes(), "abc");
+    }
+
+    /// A body of announced length whose frames the test sends.
+    struct Announced(u64, mpsc::UnboundedReceiver<Bytes>);
+
+    impl Body for Announced {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let frame = ready!(self.1.poll_next_unpin(cx));
+            self.0 -= frame.as_ref().map_or(0, |data| data.len() as u64);
+            Poll::Ready(frame.map(|data| Ok(Frame::data(data))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.0)
+        }
+    }
+
+    fn announced(bytes: u64) -> (mpsc::UnboundedSender<Bytes>, ReplayBody<Announced>) {
+        let (sender, frames) = mpsc::unbounded();
+        (sender, ReplayBody::to_be_read(Announced(bytes, frames)))
+    }
+
+    fn fill(
+        body: &mut ReplayBody<Announced>,
+        limits: &BodyLimits,
+    ) -> Poll<Result<Bytes, BodyError>> {
+        body.poll_fill(&mut Context::from_waker(Waker::noop()), limits)
+    }
+
+    #[tokio::test]
+    async fn memory_grows_with_what_arrives_and_is_freed_with_the_body() {
+        let limits = BodyLimits::new().max_bytes(1000);
+        let (sender, mut body) = announced(1000);
+        assert!(fill(&mut body, &limits).is_pending());
+        assert_eq!(limits.unfinished_bytes(), 0, "nothing has arrived");
+        // A frame that keeps a large buffer of its connection alive is copied.
+        sender.unbounded_send(Bytes::from(vec![b'x'; 100_000]).slice(..100)).unwrap();
+        assert!(fill(&mut body, &limits).is_pending());
+        assert_eq!(limits.unfinished_bytes(), 100);
+        for arrived in 2..=9 {
+            sender.unbounded_send(Bytes::from(vec![b'x'; 100])).unwrap();
+            assert!(fill(&mut body, &limits).is_pending());
+            let held = limits.unfinished_bytes();
+            assert!((100 * arrived..=(200 * arrived).min(1000)).contains(&held), "{held}");
+        }
+        drop(body);
+        assert_eq!(limits.unfinished_bytes(), 0);
+
+        // One that arrives in one piece is not counted, and handed on as it came.
+        let (sender, mut body) = announced(3);
+        let frame = Bytes::from("abc");
+        sender.unbounded_send(frame.clone()).unwrap();
+        drop(sender);
+        let Poll::Ready(Ok(whole)) = fill(&mut body, &limits) else { panic!() };
+        assert_eq!(whole.as_ptr(), frame.as_ptr());
+    }
+
+    #[tokio::test]
+    async fn unfinished_bodies_never_hold_more_than_their_bound() {
+        let limits = BodyLimits::new().max_bytes(1000).max_unfinished_bytes(5000);
+        let mut bodies: Vec<_> = (0..300).map(|_| announced(1000)).collect();
+        for _ in 0..3 {
+            for (sender, body) in &mut bodies {
+                sender.unbounded_send(Bytes::from(vec![b'x'; 300])).unwrap();
+                let _ = fill(body, &limits);
+                assert!(limits.unfinished_bytes() <= 5000);
+            }
+        }
+        let evicted = bodies.iter_mut().filter_map(|(_, body)| match fill(body, &limits) {
+            Poll::Ready(filled) => Some(filled),
+            Poll::Pending => None,
+        });
+        let evicted: Vec<_> = evicted.collect();
+        assert_eq!(evicted.len(), 295);
+        assert!(evicted.iter().all(|filled| *filled == Err(BodyError::Evicted)));
+        drop(bodies);
+        assert_eq!(limits.unfinished_bytes(), 0);
+
+        // A bound below the size of one body leaves room for one.
+        let limits = limits.max_unfinished_bytes(10);
+        let (sender, mut body) = announced(1000);
+        sender.unbounded_send(Bytes::from(vec![b'x'; 999])).unwrap();
+        assert!(fill(&mut body, &limits).is_pending());
+        sender.unbounded_send(Bytes::from("x")).unwrap();
+        drop(sender);
+        assert!(matches!(fill(&mut body, &limits), Poll::Ready(Ok(whole)) if whole.len() == 1000));
+    }
+
+    /// A waker that owns another body.
+    struct OwningWaker(#[expect(dead_code)] Mutex<ReplayBody<Announced>>);
+
+    impl Wake for OwningWaker {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[tokio::test]
+    async fn a_waker_that_drops_another_body_is_dropped_outside_of_the_lock() {
+        let limits = BodyLimits::new();
+        let unfinished = || {
+            let (sender, body) = announced(10);
+            sender.unbounded_send(Bytes::from("x")).unwrap();
+            (sender, body)
+        };
+        let (_owned_sender, mut owned) = unfinished();
+        assert!(fill(&mut owned, &limits).is_pending());
+        let waker = Waker::from(Arc::new(OwningWaker(Mutex::new(owned))));
+        let (sender, mut body) = unfinished();
+        assert!(body.poll_fill(&mut Context::from_waker(&waker), &limits).is_pending());
+        drop((waker, sender));
+        assert_eq!(limits.unfinished_bytes(), 2);
+        drop(body);
+        assert_eq!(limits.unfinished_bytes(), 0);
+    }
+
+    #[test]
+    fn a_body_whose_announced_length_is_too_large_is_not_read() {
+        let (sender, mut body) = announced(1001);
+        sender.unbounded_send(Bytes::from("x")).unwrap();
+        let limits = BodyLimits::new().max_bytes(1000);
+        assert_eq!(fill(&mut body, &limits), Poll::Ready(Err(BodyError::TooLarge)));
+        assert_eq!(sender.len(), 1);
+    }
+}

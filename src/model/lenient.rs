@@ -1,0 +1,115 @@
+//! Fields of events, read with forbearance: an event that is refused for one odd field is an event
+//! lost. What does not fit reads as absent; [`WebhookEvent::raw`](crate::webhook::WebhookEvent::raw) has it.
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::secret::SecretString;
+
+/// An object, or one without anything.
+pub(crate) fn read<T: DeserializeOwned + Default>(value: &Value) -> T {
+    T::deserialize(value).unwrap_or_default()
+}
+
+/// Text that is not empty; a number is its digits.
+pub(crate) fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// `true` or `false`, also as text in any case.
+pub(crate) fn flag_of(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+/// RFC 3339.
+pub(crate) fn timestamp_of(value: &Value) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()
+}
+
+pub(crate) fn object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + Default,
+{
+    with(deserializer, |value| read(&value))
+}
+
+pub(crate) fn text<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    with(deserializer, |value| text_of(&value))
+}
+
+pub(crate) fn secret<'de, D>(deserializer: D) -> Result<Option<SecretString>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    Ok(text(deserializer)?.map(SecretString::from))
+}
+
+/// A word of a set that may grow.
+pub(crate) fn word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: for<'a> From<&'a str>,
+{
+    Ok(text(deserializer)?.map(|word| T::from(&word)))
+}
+
+pub(crate) fn timestamp<'de, D>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    with(deserializer, |value| timestamp_of(&value))
+}
+
+/// `true` or `false`, also as text: some identity providers write it so.
+pub(crate) fn flag<'de, D>(deserializer: D) -> Result<Option<bool>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    with(deserializer, |value| flag_of(&value))
+}
+
+/// What fits, of a list.
+pub(crate) fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    with(deserializer, |value| match value {
+        Value::Array(items) => {
+            items.into_iter().filter_map(|item| T::deserialize(item).ok()).collect()
+        }
+        _ => vec![],
+    })
+}
+
+pub(crate) fn map<'de, D>(deserializer: D) -> Result<Map<String, Value>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    with(deserializer, |value| match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    })
+}
+
+fn with<'de, D, T>(deserializer: D, read: impl FnOnce(Value) -> T) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    Value::deserialize(deserializer).map(read)
+}

@@ -1,0 +1,98 @@
+//! The API's JSON as it comes (proto3's): any field may be absent or null, empty text stands for
+//! nothing, whole numbers may be text.
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The value, or the default one for null.
+pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+pub(crate) fn text<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+/// A word of a set that may grow.
+pub(crate) fn word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: for<'a> From<&'a str>,
+{
+    Ok(text(deserializer)?.map(|word| T::from(&word)))
+}
+
+/// RFC 3339.
+pub(crate) fn timestamp<'de, D>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let parse = |text: String| OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom);
+    text(deserializer)?.map(parse).transpose()
+}
+
+/// Seconds since 1970, as a number or as text.
+pub(crate) fn unix_time<'de, D>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let time = number(deserializer)?.map(i64::try_from).transpose().map_err(D::Error::custom)?;
+    time.map(OffsetDateTime::from_unix_timestamp).transpose().map_err(D::Error::custom)
+}
+
+/// A count, as a number or as text; none is 0.
+pub(crate) fn count<'de, D>(deserializer: D) -> Result<u64, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    number(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A whole number, as such or as text.
+pub(crate) fn number<'de, D>(deserializer: D) -> Result<Option<u64>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let number = match Value::deserialize(deserializer)? {
+        Value::Null => return Ok(None),
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) if text.is_empty() => return Ok(None),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    number.map(Some).ok_or_else(|| D::Error::custom("not a whole number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn counts_are_numbers_or_text() {
+        for (value, expected) in [
+            (json!(42), Some(42)),
+            (json!("42"), Some(42)),
+            (json!("18446744073709551615"), Some(u64::MAX)),
+            (Value::Null, Some(0)),
+            (json!(-1), None),
+            (json!("many"), None),
+            (json!(1.5), None),
+        ] {
+            assert_eq!(count(&value).ok(), expected, "{value}");
+            let told = expected.filter(|_| !value.is_null());
+            assert_eq!(number(&value).ok().flatten(), told, "{value}");
+        }
+    }
+}

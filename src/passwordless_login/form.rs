@@ -1,0 +1,78 @@
+//! The few fields that a form or a script sends.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body::Body;
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+use zeroize::Zeroizing;
+
+use super::rejection::PasswordlessFailure;
+use crate::middleware::body_limits::BodyLimits;
+use crate::middleware::replay_body::read_body;
+
+pub(super) struct Fields(BTreeMap<String, Zeroizing<String>>);
+
+impl Fields {
+    /// Reads a form, in which no field is there twice, or a JSON object of texts.
+    pub(super) async fn read<B>(
+        headers: &HeaderMap,
+        body: B,
+        limits: &BodyLimits,
+    ) -> Result<Self, PasswordlessFailure>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let parse = match media_type(headers).as_deref() {
+            Some("application/x-www-form-urlencoded") => Self::of_form,
+            Some("application/json") => Self::of_json,
+            _ => return Err(PasswordlessFailure::MalformedRequest),
+        };
+        let body = read_body(body, limits).await?;
+        parse(&body).ok_or(PasswordlessFailure::MalformedRequest)
+    }
+
+    /// A field; an empty one counts as absent.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.sent(name).filter(|value| !value.is_empty())
+    }
+
+    /// A field, also an empty one.
+    pub(super) fn sent(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.as_str())
+    }
+
+    fn of_form(body: &[u8]) -> Option<Self> {
+        let mut fields = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(body) {
+            if fields.insert(name.into_owned(), Zeroizing::new(value.into_owned())).is_some() {
+                return None;
+            }
+        }
+        Some(Self(fields))
+    }
+
+    fn of_json(body: &[u8]) -> Option<Self> {
+        let members: Map<String, Value> = serde_json::from_slice(body).ok()?;
+        let mut fields = BTreeMap::new();
+        for (name, value) in members {
+            match value {
+                Value::Null => {}
+                Value::String(value) => {
+                    fields.insert(name, Zeroizing::new(value));
+                }
+                _ => return None,
+            }
+        }
+        Some(Self(fields))
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(content_type.split(';').next()?.trim().to_ascii_lowercase())
+}

@@ -1,0 +1,123 @@
+//! What is verified or asked for twice, by a double click or in two tabs, is done once: the
+//! environment would refuse the second, and the answer to that is the one that the browser shows.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::rejection::PasswordlessFailure;
+use crate::clock::Clock;
+use crate::util::hash::hash_parts;
+use crate::util::single_flight::Flights;
+use crate::util::tasks::Tasks;
+use crate::util::telemetry;
+
+const MAX_REMEMBERED: usize = 4096;
+
+/// Names a piece of work, or its result, by what only those know who may share it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key([u8; 32]);
+
+impl Key {
+    pub(crate) fn new(parts: &[&str]) -> Self {
+        Self(hash_parts(parts))
+    }
+
+    pub(super) fn to_text(self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+}
+
+/// Work that is under way in this process, and what lately came of it.
+pub(crate) struct Once<T: Clone, E: Clone = PasswordlessFailure> {
+    running: Flights<Key, Result<T, E>>,
+    done: Memory<T>,
+    interrupted: E,
+}
+
+impl<T, E> Once<T, E>
+where
+    T: Clone + Send + Sync + 'static,
+    E: Clone + Send + Sync + 'static,
+{
+    /// The work goes by `name` among the `tasks`; `interrupted` is the error of work that panicked.
+    pub(crate) fn new(
+        clock: Clock,
+        remembered: Duration,
+        tasks: &Tasks,
+        name: &'static str,
+        interrupted: E,
+    ) -> Self {
+        let running = Flights::tracked(tasks, name);
+        Self { running, done: Memory::new(clock, remembered), interrupted }
+    }
+
+    /// Joins the work, or starts it, unless it has just been done. It goes on when the client
+    /// leaves. A failure is told to those who are waiting, and not remembered.
+    pub(crate) async fn run<F>(&self, key: Key, work: impl FnOnce() -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let flight = self.running.join(key, || {
+            let (done, work) = (self.done.clone(), work());
+            async move {
+                if let Some(result) = done.get(&key) {
+                    return Ok(result);
+                }
+                let result = work.await?;
+                done.put(key, result.clone());
+                Ok(result)
+            }
+        });
+        flight.await.unwrap_or_else(|| {
+            let interrupted = io::Error::other("the work panicked or was interrupted");
+            telemetry::internal_error("login", &interrupted);
+            Err(self.interrupted.clone())
+        })
+    }
+}
+
+/// What is worth knowing for a short while.
+#[derive(Clone)]
+pub(super) struct Memory<T> {
+    clock: Clock,
+    lifetime: Duration,
+    /// With the monotonic time at which they expire.
+    entries: Arc<Mutex<HashMap<Key, (T, Duration)>>>,
+}
+
+impl<T> Memory<T> {
+    pub(super) fn new(clock: Clock, lifetime: Duration) -> Self {
+        Self { clock, lifetime, entries: Arc::default() }
+    }
+
+    pub(super) fn put(&self, key: Key, value: T) {
+        let now = self.clock.monotonic();
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|_, (_, until)| now < *until);
+        if entries.len() < MAX_REMEMBERED {
+            entries.insert(key, (value, now.saturating_add(self.lifetime)));
+        }
+    }
+
+    /// Gives it away: nobody else gets it.
+    pub(super) fn take(&self, key: &Key) -> Option<T> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let (value, until) = entries.remove(key)?;
+        (self.clock.monotonic() < until).then_some(value)
+    }
+
+    fn get(&self, key: &Key) -> Option<T>
+    where
+        T: Clone,
+    {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let (value, until) = entries.get(key)?;
+        (self.clock.monotonic() < *until).then(|| value.clone())
+    }
+}

@@ -1,0 +1,365 @@
+//! Asking for a mail, and for one more.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body;
+use serde_json::json;
+
+use super::PasswordlessLogin;
+use super::attempt::{AttemptNames, Delivery, MailAttempt};
+use super::before_send::SendDenied;
+use super::builder::own_paths;
+use super::form::Fields;
+use super::rejection::{PasswordlessFailure, json};
+use super::request_dedup::Key;
+use super::service::passwordless_service;
+use crate::api::passwordless::{
+    MailTemplate, NewMail, PasswordlessError, PasswordlessType, SentMail,
+};
+use crate::api::{ApiError, ErrorAnswer};
+use crate::auth_routes::redirect;
+use crate::secret::SecretString;
+use crate::util::fetch_metadata::is_shown;
+use crate::util::pasted;
+use crate::util::return_to::ReturnTo;
+use crate::util::telemetry;
+
+/// So long nobody means to have another mail.
+pub(super) const RESENT_FOR: Duration = Duration::from_secs(5);
+
+/// Sends a mail: `POST /passwordless/send`. Made by [`PasswordlessLogin::send_mail`].
+///
+/// Fields: `email`; `return_to`, a path of this app, else it is ignored; `template`, `SIGNIN` or
+/// `SIGNUP`. Sends a browser to the page that asks for the code, and tells a script
+/// `{"attempt","passwordless_type","expires_at","expires_in"}`, whoever has an account.
+#[derive(Clone, Debug)]
+pub struct SendMail(pub(super) PasswordlessLogin);
+
+impl SendMail {
+    async fn answer<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let login = &self.0;
+        let fields = match login.fields(request, body).await {
+            Ok(fields) => fields,
+            Err(failure) => return login.refuse(failure, request, None),
+        };
+        let return_to = login.page_to_return_to(&fields);
+        let begun = self.begin(&fields, &return_to, request).await;
+        begun.and_then(|attempt| login.under_way(&attempt, request)).unwrap_or_else(|failure| {
+            match self.earlier(&failure, &fields, request) {
+                Some(attempt) => login.refuse(failure, request, Some(&attempt)),
+                None => login.refuse_towards(failure, login.start_page(Some(&return_to)), request),
+            }
+        })
+    }
+
+    /// The attempt with the mails that were too many: the newest of them may be of use.
+    fn earlier(
+        &self,
+        failure: &PasswordlessFailure,
+        fields: &Fields,
+        request: &Request<()>,
+    ) -> Option<MailAttempt> {
+        let PasswordlessFailure::TooManyMails { .. } = failure else { return None };
+        let address = pasted::trim(fields.get("email")?);
+        MailAttempt::of_address(&self.0.0.sessions, request.headers(), address)
+    }
+
+    async fn begin(
+        &self,
+        fields: &Fields,
+        return_to: &ReturnTo,
+        request: &Request<()>,
+    ) -> Result<MailAttempt, PasswordlessFailure> {
+        let login = &self.0.0;
+        let email = fields.get("email").map(pasted::trim).filter(|email| is_address(email));
+        let email = email.ok_or(PasswordlessFailure::AddressRefused)?;
+        let template = match fields.get("template").map(MailTemplate::from) {
+            Some(MailTemplate::Unknown(_)) => return Err(PasswordlessFailure::MalformedRequest),
+            template => template.or_else(|| login.template.clone()),
+        };
+        let names = AttemptNames::new().map_err(|error| {
+            telemetry::internal_error("passwordless_send", &error);
+            PasswordlessFailure::Misconfigured
+        })?;
+        let mut mail = NewMail::new(email);
+        mail.template = template;
+        mail.template_variables = login.template_variables.clone();
+        mail.expires_in = login.expires_in;
+        mail.magiclink_auth_uri = Some(format!("{}/{}", login.link_address, names.id));
+        mail.state = Some(names.state.clone());
+        let scalekit = login.sessions.scalekit();
+        let send = async { scalekit.api().passwordless().send(&mail).await.map_err(not_begun) };
+        let client = login.limits.client(request);
+        let delivery = self.0.send_within_limits(email, client, request.headers(), send).await?;
+        let (now, max_lifetime) = (scalekit.clock().now(), self.0.max_lifetime());
+        Ok(MailAttempt::begin(names, email, return_to, &delivery, max_lifetime, now))
+    }
+}
+
+passwordless_service!(SendMail);
+
+/// Sends a mail once more: `POST /passwordless/resend`. Made by
+/// [`PasswordlessLogin::resend_mail`].
+///
+/// Field: `attempt`, or else the newest of this browser. Answers as [`SendMail`]; the attempt is
+/// the same, also where Scalekit makes it another request with another code.
+#[derive(Clone, Debug)]
+pub struct ResendMail(pub(super) PasswordlessLogin);
+
+impl ResendMail {
+    async fn answer<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let login = &self.0;
+        let fields = match login.fields(request, body).await {
+            Ok(fields) => fields,
+            Err(failure) => return login.refuse(failure, request, None),
+        };
+        let sessions = &login.0.sessions;
+        let attempt = MailAttempt::find(sessions, request.headers(), fields.get("attempt"));
+        let Some(attempt) = attempt else {
+            return login.refuse(PasswordlessFailure::AttemptUnknown, request, None);
+        };
+        let [auth_request_id, state] = attempt.secrets();
+        let key = Key::new(&[auth_request_id, state]);
+        let work = || {
+            let (login, attempt) = (login.clone(), attempt.clone());
+            let (client, headers) = (login.0.limits.client(request), request.headers().clone());
+            async move { login.resend(&attempt, client, &headers).await }
+        };
+        match login.0.resends.run(key, work).await {
+            Ok(delivery) => {
+                let now = sessions.scalekit().clock().now();
+                let attempt = attempt.mailed(&delivery, login.max_lifetime(), now);
+                let answer = login.under_way(&attempt, request);
+                answer.unwrap_or_else(|failure| login.refuse(failure, request, Some(&attempt)))
+            }
+            Err(failure) => login.refuse(failure, request, Some(&attempt)),
+        }
+    }
+}
+
+passwordless_service!(ResendMail);
+
+/// Why no mail was sent.
+enum NotSent {
+    /// The environment does not accept the address, or the app sends it none.
+    AddressNotAccepted,
+    Failed(PasswordlessFailure),
+}
+
+/// How a mail looks to those who asked for it.
+#[derive(Clone)]
+pub(super) struct Shape {
+    id_length: usize,
+    passwordless_type: Option<PasswordlessType>,
+    expires_in: Option<Duration>,
+}
+
+impl PasswordlessLogin {
+    async fn resend(
+        &self,
+        attempt: &MailAttempt,
+        client: Option<String>,
+        headers: &HeaderMap,
+    ) -> Result<Delivery, PasswordlessFailure> {
+        let api = self.0.sessions.scalekit().api().passwordless();
+        let send = async {
+            match attempt.is_delivered {
+                true => {
+                    let sent = api.resend(attempt.auth_request_id.expose()).await;
+                    sent.map_err(|error| NotSent::Failed(not_sent(error)))
+                }
+                false => Err(NotSent::AddressNotAccepted),
+            }
+        };
+        self.send_within_limits(&attempt.email, client, headers, send).await
+    }
+
+    /// Sends a mail if the app and the limits allow it. Whether the environment accepts the address
+    /// does not show.
+    async fn send_within_limits(
+        &self,
+        email: &str,
+        client: Option<String>,
+        headers: &HeaderMap,
+        send: impl Future<Output = Result<SentMail, NotSent>>,
+    ) -> Result<Delivery, PasswordlessFailure> {
+        let allowed = match &self.0.before_send {
+            Some(hook) => hook.check(email, headers).await,
+            None => Ok(()),
+        };
+        let is_silent = match allowed {
+            Ok(()) => false,
+            Err(SendDenied::Silently) => true,
+            Err(SendDenied::TooManyEmails { retry_after }) => {
+                return Err(PasswordlessFailure::TooManyMails { retry_after });
+            }
+            Err(denied @ SendDenied::Unavailable(_)) => {
+                telemetry::internal_error("before_send", &denied);
+                return Err(PasswordlessFailure::Unavailable);
+            }
+        };
+        let counted = self.count_mail(email, client.as_deref()).await?;
+        if is_silent {
+            return self.undelivered();
+        }
+        match send.await {
+            Ok(sent) => {
+                let shape = Shape {
+                    id_length: sent.auth_request_id.expose().len(),
+                    passwordless_type: sent.passwordless_type.clone(),
+                    expires_in: sent.expires_in,
+                };
+                *self.0.shape.lock().unwrap_or_else(PoisonError::into_inner) = Some(shape);
+                Ok(Delivery { sent, is_delivered: true })
+            }
+            Err(NotSent::AddressNotAccepted) => self.undelivered(),
+            Err(NotSent::Failed(failure)) => {
+                self.subtract(counted).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// What looks like a mail that was sent.
+    fn undelivered(&self) -> Result<Delivery, PasswordlessFailure> {
+        let shape = self.0.shape.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let shape = shape.unwrap_or(Shape {
+            id_length: 32,
+            passwordless_type: None,
+            expires_in: self.0.expires_in,
+        });
+        let random = SecretString::random::<96>().map_err(|error| {
+            telemetry::internal_error("passwordless_send", &error);
+            PasswordlessFailure::Misconfigured
+        })?;
+        let id = random.expose().get(..shape.id_length).unwrap_or(random.expose());
+        let sent = SentMail {
+            auth_request_id: id.into(),
+            expires_at: None,
+            expires_in: shape.expires_in,
+            passwordless_type: shape.passwordless_type,
+        };
+        Ok(Delivery { sent, is_delivered: false })
+    }
+
+    /// A mail is on its way.
+    fn under_way(
+        &self,
+        attempt: &MailAttempt,
+        request: &Request<()>,
+    ) -> Result<Response<Bytes>, PasswordlessFailure> {
+        let sessions = &self.0.sessions;
+        let cookies = sessions.keep_attempt(attempt, request.headers());
+        let cookies = cookies.ok_or(PasswordlessFailure::Misconfigured)?;
+        if is_shown(request.headers()) {
+            return Ok(redirect(StatusCode::SEE_OTHER, &self.code_page(attempt), cookies));
+        }
+        let mut told = json!({
+            "attempt": attempt.id,
+            "expires_at": attempt.expires_at.unix_timestamp(),
+            "expires_in": attempt.expires_in(sessions.scalekit().clock().now()).as_secs(),
+        });
+        if let (Some(members), Some(word)) = (told.as_object_mut(), &attempt.passwordless_type) {
+            members.insert("passwordless_type".to_owned(), word.as_str().into());
+        }
+        Ok(json(&told, cookies))
+    }
+
+    /// Where the login should end, unless that is none of our pages or would lead in a circle.
+    fn page_to_return_to(&self, fields: &Fields) -> ReturnTo {
+        let routes = self.0.paths.all().into_iter().chain(own_paths(&self.0.sessions));
+        let is_link = |page: &ReturnTo| page.is_below(self.verify_path());
+        let leads_back = |page: &ReturnTo| {
+            is_link(page) || page.is_single_use() || routes.clone().any(|path| page.is_path(path))
+        };
+        let wanted = fields.get("return_to").and_then(ReturnTo::parse);
+        wanted.filter(|page| !leads_back(page)).unwrap_or_else(ReturnTo::root)
+    }
+}
+
+/// Why no mail is on its way.
+fn not_sent(error: PasswordlessError) -> PasswordlessFailure {
+    match error {
+        PasswordlessError::TooManyMails { retry_after, .. } => {
+            PasswordlessFailure::TooManyMails { retry_after }
+        }
+        PasswordlessError::Expired(_) | PasswordlessError::Refused(_) => {
+            PasswordlessFailure::AttemptUnknown
+        }
+        error => unexpected("passwordless_send", &error),
+    }
+}
+
+/// What is nobody's fault but the environment's or the configuration's.
+pub(super) fn unexpected(what: &'static str, error: &PasswordlessError) -> PasswordlessFailure {
+    telemetry::internal_error(what, error);
+    match error {
+        PasswordlessError::Api(ApiError::RateLimited { .. } | ApiError::Unavailable(_)) => {
+            PasswordlessFailure::Unavailable
+        }
+        _ => PasswordlessFailure::Misconfigured,
+    }
+}
+
+/// Why no login has begun. What does not clearly concern a setting may concern the address: it goes to
+/// the log, and not to those who ask.
+fn not_begun(error: PasswordlessError) -> NotSent {
+    let PasswordlessError::Api(
+        ApiError::Conflict(answer)
+        | ApiError::Forbidden(answer)
+        | ApiError::InvalidRequest(answer)
+        | ApiError::NotFound(answer),
+    ) = &error
+    else {
+        return NotSent::Failed(not_sent(error));
+    };
+    if concerns_settings(answer) {
+        return NotSent::Failed(not_sent(error));
+    }
+    telemetry::internal_error("passwordless_send", &error);
+    telemetry::login_failed("address_refused", answer.error_code.as_deref());
+    NotSent::AddressNotAccepted
+}
+
+/// Whether the environment rejects a setting that all mails are made of.
+fn concerns_settings(answer: &ErrorAnswer) -> bool {
+    let settings = [
+        "template",
+        "variable",
+        "uri",
+        "url",
+        "sender",
+        "provider",
+        "smtp",
+        "config",
+        "enable",
+        "disable",
+        "is off",
+        "ip address",
+    ];
+    let addressees = ["user", "account", "recipient"];
+    answer.speaks_of(&settings) && !answer.speaks_of(&addressees)
+}
+
+/// Whether it is worth a mail; the environment knows more of what addresses may be.
+fn is_address(text: &str) -> bool {
+    let parts = text.rsplit_once('@');
+    let whole = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    let strange = |letter: char| {
+        letter.is_whitespace() || letter.is_control() || matches!(letter, '<' | '>' | ',' | ';')
+    };
+    whole && text.len() <= 254 && !text.contains(strange)
+}

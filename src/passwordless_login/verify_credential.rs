@@ -1,0 +1,301 @@
+//! From a code or a link to a session.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use serde_json::json;
+
+use super::PasswordlessLogin;
+use super::attempt::MailAttempt;
+use super::rejection::{PasswordlessFailure, json};
+use super::request_dedup::Key;
+use super::send::unexpected;
+use crate::api::ErrorAnswer;
+use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
+use crate::auth_routes::redirect;
+use crate::secret::SecretString;
+use crate::session::{
+    BeginError, LocalSession, NotAdmitted, Session, SessionCookies, UnconfirmedIdentity,
+    UnconfirmedLogin, User,
+};
+use crate::util::email::fold_email;
+use crate::util::fetch_metadata::is_shown;
+use crate::util::return_to::ReturnTo;
+use crate::util::telemetry;
+
+/// So long a second click shares the session of the first. No longer: a page in the browser's
+/// history must soon be worth nothing.
+pub(crate) const SHARED_FOR: Duration = Duration::from_secs(10);
+/// So long what the environment has accepted can be tried again, when the app could not log in.
+pub(super) const UNFINISHED_FOR: Duration = Duration::from_secs(60);
+
+impl VerifiedEmail {
+    /// A session of a user whose id is the address in small letters.
+    pub fn session(&self) -> LocalSession {
+        LocalSession::new(User {
+            id: subject(self),
+            email: self.email.clone(),
+            email_verified: true,
+            ..User::default()
+        })
+    }
+}
+
+/// What came by mail, and from where it comes back.
+#[derive(Clone)]
+pub(super) enum Credential {
+    Code {
+        code: SecretString,
+        attempt: MailAttempt,
+    },
+    /// A link in the browser that asked for it.
+    OwnLink {
+        token: SecretString,
+        attempt: MailAttempt,
+    },
+    /// A link anywhere else, by the button of the page with this secret.
+    ForeignLink {
+        token: SecretString,
+        page: SecretString,
+    },
+}
+
+impl Credential {
+    fn attempt(&self) -> Option<&MailAttempt> {
+        match self {
+            Self::Code { attempt, .. } | Self::OwnLink { attempt, .. } => Some(attempt),
+            Self::ForeignLink { .. } => None,
+        }
+    }
+
+    /// Names the login for those who may share it: the clicks of one browser.
+    fn login_key(&self) -> Key {
+        match self {
+            Self::Code { code, attempt } => of_attempt("code", attempt, code),
+            Self::OwnLink { token, attempt } => of_attempt("own link", attempt, token),
+            Self::ForeignLink { token, page } => {
+                Key::new(&["foreign link", page.expose(), token.expose()])
+            }
+        }
+    }
+
+    /// Names the credential for those who may try it again: whoever could before. What was accepted
+    /// at home is not good elsewhere, or it would be where the same browser is enforced.
+    fn key(&self) -> Key {
+        match self {
+            Self::Code { .. } | Self::OwnLink { .. } => self.login_key(),
+            Self::ForeignLink { token, .. } => Key::new(&["link", token.expose()]),
+        }
+    }
+}
+
+fn of_attempt(kind: &str, attempt: &MailAttempt, credential: &SecretString) -> Key {
+    let [auth_request_id, state] = attempt.secrets();
+    Key::new(&[kind, auth_request_id, state, credential.expose()])
+}
+
+/// What a login has come to.
+#[derive(Clone)]
+pub(super) struct LoggedIn {
+    cookies: SessionCookies,
+    /// The page that asks whether to replace another user's session; `None` where there was none.
+    confirmation: Option<String>,
+}
+
+impl PasswordlessLogin {
+    /// Verifies the credential and opens the session of whoever has read the mail, in place of the
+    /// one that the request came with, unless that is another user's: then the user is asked first.
+    /// Once, also when a browser asks twice or leaves (R5).
+    pub(super) async fn log_in(
+        &self,
+        credential: &Credential,
+        headers: &HeaderMap,
+    ) -> Result<LoggedIn, PasswordlessFailure> {
+        let work = || {
+            let (login, credential, headers) = (self.clone(), credential.clone(), headers.clone());
+            async move { login.verify_and_begin(&credential, &headers).await }
+        };
+        self.0.logins.run(credential.login_key(), work).await
+    }
+
+    /// Sends the person on, or says why not.
+    pub(super) fn conclude(
+        &self,
+        outcome: Result<LoggedIn, PasswordlessFailure>,
+        credential: &Credential,
+        request: &Request<()>,
+    ) -> Response<Bytes> {
+        let attempt = credential.attempt();
+        let LoggedIn { cookies, confirmation } = match (outcome, credential) {
+            (Ok(logged_in), _) => logged_in,
+            (
+                Err(failure @ PasswordlessFailure::Unavailable),
+                Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. },
+            ) => return self.refuse_towards(failure, self.link_path(token, attempt), request),
+            (Err(failure), _) => return self.refuse(failure, request, attempt),
+        };
+        let end_attempt = attempt.and_then(|attempt| self.0.sessions.end_attempt(attempt));
+        let cookies = cookies.into_values().into_iter().chain(end_attempt);
+        let return_to = attempt.map_or("/", |attempt| attempt.return_to.as_str());
+        let target = confirmation.as_deref().unwrap_or(return_to);
+        match is_shown(request.headers()) {
+            true => redirect(StatusCode::SEE_OTHER, target, cookies),
+            false => json(&json!({ "return_to": target }), cookies),
+        }
+    }
+
+    async fn verify_and_begin(
+        &self,
+        credential: &Credential,
+        headers: &HeaderMap,
+    ) -> Result<LoggedIn, PasswordlessFailure> {
+        // First: what cannot be finished is not spent.
+        let live = self.0.sessions.live_session(headers).await?;
+        let verified = match self.0.unfinished.take(&credential.key()) {
+            Some(verified) => verified,
+            None => self.verify_credential(credential).await?,
+        };
+        if credential.attempt().is_some_and(|attempt| !is_of(&verified, attempt)) {
+            telemetry::login_failed(PasswordlessFailure::StateRefused.name(), None);
+            return Err(PasswordlessFailure::StateRefused);
+        }
+        let is_of_other = |live: &Session| live.login_subject() != subject(&verified);
+        let begun = match live.as_ref().is_some_and(is_of_other) {
+            true => self.ask_to_switch(&verified, credential, headers).await,
+            false => {
+                let begun = self.begin(verified.clone(), headers).await;
+                begun.map(|cookies| LoggedIn { cookies, confirmation: None })
+            }
+        };
+        match &begun {
+            Ok(LoggedIn { confirmation: Some(_), .. }) => {}
+            Ok(_) => telemetry::login_completed(),
+            // It is spent, and the person should not need another mail.
+            Err(PasswordlessFailure::Unavailable) => {
+                self.0.unfinished.put(credential.key(), verified);
+            }
+            Err(failure) => telemetry::login_failed(failure.name(), None),
+        }
+        begun
+    }
+
+    async fn ask_to_switch(
+        &self,
+        verified: &VerifiedEmail,
+        credential: &Credential,
+        headers: &HeaderMap,
+    ) -> Result<LoggedIn, PasswordlessFailure> {
+        let return_to = credential.attempt().map(|attempt| attempt.return_to.clone());
+        let login = UnconfirmedLogin {
+            identity: UnconfirmedIdentity::Email(verified.clone()),
+            return_to: return_to.unwrap_or_else(ReturnTo::root),
+        };
+        let asked = self.0.sessions.ask_to_switch(&login, self.switch_path(), headers).await;
+        let (confirmation, cookies) = asked?;
+        Ok(LoggedIn { cookies: SessionCookies::new(cookies), confirmation: Some(confirmation) })
+    }
+
+    async fn verify_credential(
+        &self,
+        credential: &Credential,
+    ) -> Result<VerifiedEmail, PasswordlessFailure> {
+        let api = self.0.sessions.scalekit().api().passwordless();
+        match credential {
+            Credential::Code { code, attempt } => self.verify_code(code, attempt).await,
+            Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. } => {
+                let id = credential.attempt().map(|attempt| attempt.auth_request_id.expose());
+                let verified = api.verify_link(token.expose(), id).await;
+                verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))
+            }
+        }
+    }
+
+    /// Tries a code. It counts as a wrong one beforehand, so that many at once are no way around the
+    /// limits.
+    async fn verify_code(
+        &self,
+        code: &SecretString,
+        attempt: &MailAttempt,
+    ) -> Result<VerifiedEmail, PasswordlessFailure> {
+        let rejected = |failure: PasswordlessFailure| {
+            telemetry::login_failed(failure.name(), None);
+            Err(failure)
+        };
+        let scalekit = self.0.sessions.scalekit();
+        if attempt.is_expired(scalekit.clock().now()) {
+            return rejected(PasswordlessFailure::Expired);
+        }
+        let counted = match self.count_code(attempt).await {
+            Ok(counted) => counted,
+            Err(failure) => return rejected(failure),
+        };
+        if !attempt.is_delivered {
+            return rejected(PasswordlessFailure::CodeRefused);
+        }
+        let api = scalekit.api().passwordless();
+        let verified = api.verify_code(attempt.auth_request_id.expose(), code.expose()).await;
+        let verified = verified.map_err(|error| refused(error, PasswordlessFailure::CodeRefused));
+        // The code was right, or was not tried.
+        if matches!(
+            verified,
+            Ok(_) | Err(PasswordlessFailure::Unavailable | PasswordlessFailure::Misconfigured)
+        ) {
+            self.subtract(counted).await;
+        }
+        verified
+    }
+
+    pub(super) async fn begin(
+        &self,
+        verified: VerifiedEmail,
+        headers: &HeaderMap,
+    ) -> Result<SessionCookies, PasswordlessFailure> {
+        let subject = subject(&verified);
+        let local = self.admitted(verified).await?.login_subject(&subject);
+        self.0.sessions.begin(local, headers).await.map_err(|error| {
+            telemetry::internal_error("passwordless_login", &error);
+            match error {
+                BeginError::Store(_) => PasswordlessFailure::Unavailable,
+                _ => PasswordlessFailure::Misconfigured,
+            }
+        })
+    }
+
+    async fn admitted(&self, verified: VerifiedEmail) -> Result<LocalSession, PasswordlessFailure> {
+        let Some(admission) = &self.0.admission else { return Ok(verified.session()) };
+        admission.ask(verified).await.map_err(|answer| {
+            if let NotAdmitted::Refused = answer {
+                return PasswordlessFailure::NotAdmitted;
+            }
+            telemetry::internal_error("admission", &answer);
+            PasswordlessFailure::Unavailable
+        })
+    }
+}
+
+/// What one login by e-mail has in common with the next of the same user.
+fn subject(verified: &VerifiedEmail) -> String {
+    fold_email(&verified.email)
+}
+
+/// Whether the verification answers this very attempt; decided in constant time.
+fn is_of(verified: &VerifiedEmail, attempt: &MailAttempt) -> bool {
+    verified.state.as_ref().is_some_and(|state| *state == attempt.state)
+}
+
+/// Why a code or link is not accepted; `plainly` when the environment refuses it as such.
+fn refused(error: PasswordlessError, plainly: PasswordlessFailure) -> PasswordlessFailure {
+    let told = |failure: PasswordlessFailure, answer: &ErrorAnswer| {
+        telemetry::login_failed(failure.name(), answer.error_code.as_deref());
+        failure
+    };
+    match &error {
+        PasswordlessError::Expired(answer) => told(PasswordlessFailure::Expired, answer),
+        PasswordlessError::Refused(answer) => told(plainly, answer),
+        PasswordlessError::TooManyAttempts(answer) => {
+            told(PasswordlessFailure::TooManyAttempts, answer)
+        }
+        error => unexpected("passwordless_verify", error),
+    }
+}

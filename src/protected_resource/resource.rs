@@ -1,0 +1,371 @@
+//! A protected resource: an MCP server, or any API that clients find by themselves.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use url::Url;
+
+use crate::challenge::ScopeToken;
+use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::scalekit::Scalekit;
+use crate::token::Leeway;
+use crate::token::TokenVerifier;
+use crate::util::fetch_metadata::check_address;
+
+const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+
+/// Identifier of a resource in the dashboard (`MCP servers`): `res_…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceId(Arc<str>);
+
+impl ResourceId {
+    /// Checks the identifier.
+    ///
+    /// # Errors
+    /// When it is not `res_` with letters, digits, `-` or `_` behind.
+    pub fn new(id: &str) -> Result<Self, ConfigError> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        match id.strip_prefix("res_") {
+            Some(rest) if !rest.is_empty() && rest.len() <= 64 && rest.bytes().all(plain) => {
+                Ok(Self(id.into()))
+            }
+            _ => {
+                let reason = "must be a resource id of the dashboard, res_…";
+                Err(ConfigProblem::invalid("resource id", reason).into())
+            }
+        }
+    }
+
+    /// The identifier's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What clients and layers need to know of a protected resource (RFC 9728). Cheap to clone.
+///
+/// Tokens for it are those whose `aud` contains its id or its URL, whose `iss` is the environment
+/// or the environment's issuer for this resource, and whose claim `resource`, if they have one, is
+/// its URL. A slash at its end makes no difference where it has no path, or was configured with one.
+#[derive(Clone)]
+pub struct ProtectedResource(Arc<Inner>);
+
+struct Inner {
+    url: String,
+    id: ResourceId,
+    metadata_url: Arc<Url>,
+    metadata_path: String,
+    metadata: Bytes,
+    verifier: TokenVerifier,
+}
+
+impl ProtectedResource {
+    /// A resource at its public URL, the very one that clients call, which is registered in the
+    /// dashboard under this id. A slash at the end of the URL is left out.
+    pub fn builder(
+        scalekit: &Scalekit,
+        url: impl Into<String>,
+        id: ResourceId,
+    ) -> ProtectedResourceBuilder {
+        ProtectedResourceBuilder {
+            scalekit: scalekit.clone(),
+            url: url.into(),
+            id,
+            name: None,
+            scopes: Vec::new(),
+            documentation: None,
+            leeway: Leeway::default(),
+        }
+    }
+
+    /// The resource's public URL, without a slash at its end.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    /// The resource's id in the dashboard.
+    #[must_use]
+    pub fn id(&self) -> &ResourceId {
+        &self.0.id
+    }
+
+    /// Where its metadata is: the address that challenges name.
+    #[must_use]
+    pub fn metadata_url(&self) -> &Url {
+        &self.0.metadata_url
+    }
+
+    /// Judges tokens for this resource where no layer does.
+    #[must_use]
+    pub fn verifier(&self) -> &TokenVerifier {
+        &self.0.verifier
+    }
+
+    pub(crate) fn shared_metadata_url(&self) -> Arc<Url> {
+        Arc::clone(&self.0.metadata_url)
+    }
+
+    /// The metadata document (RFC 9728 section 2).
+    pub(crate) fn metadata(&self) -> Bytes {
+        self.0.metadata.clone()
+    }
+
+    /// Whether the metadata is at this path: the one with the resource's path behind (RFC 9728
+    /// section 3.1), or the one for the whole host, which clients try next.
+    pub(crate) fn is_metadata_path(&self, path: &str) -> bool {
+        path == self.0.metadata_path || path == WELL_KNOWN
+    }
+}
+
+impl fmt::Debug for ProtectedResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProtectedResource")
+            .field("url", &self.0.url)
+            .field("id", &self.0.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Configures a [`ProtectedResource`].
+#[derive(Debug)]
+#[must_use]
+pub struct ProtectedResourceBuilder {
+    scalekit: Scalekit,
+    url: String,
+    id: ResourceId,
+    name: Option<String>,
+    scopes: Vec<String>,
+    documentation: Option<String>,
+    leeway: Leeway,
+}
+
+impl ProtectedResourceBuilder {
+    /// The resource's name for people.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The scopes that clients may ask for. Leave `offline_access` out: it is no scope of a
+    /// resource.
+    pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.scopes = scopes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Address of a page for developers of clients.
+    pub fn documentation(mut self, url: impl Into<String>) -> Self {
+        self.documentation = Some(url.into());
+        self
+    }
+
+    /// Sets how long after `exp` a token is accepted. Default: 5 s, at most 60 s.
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway.expiry = leeway;
+        self
+    }
+
+    /// Sets how far `nbf` and `iat` may be ahead of this server's clock. Default: 60 s, at most
+    /// 5 minutes.
+    pub fn not_before_leeway(mut self, leeway: Duration) -> Self {
+        self.leeway.not_before = leeway;
+        self
+    }
+
+    /// Checks the settings. Makes no request.
+    ///
+    /// # Errors
+    /// All settings that cannot work, at once.
+    pub fn build(self) -> Result<ProtectedResource, ConfigError> {
+        let mut problems = Problems::default();
+        let leeway = problems.note(self.leeway.checked()).unwrap_or_default();
+        let url = problems.note(parse_resource_url(&self.url));
+        let documentation = self.documentation.as_deref().map(parse_documentation).transpose();
+        let documentation = problems.note(documentation);
+        for scope in &self.scopes {
+            problems.note(ScopeToken::new(scope));
+            if scope == "offline_access" {
+                let reason = "offline_access is a scope of the authorization server alone";
+                problems.push(ConfigProblem::invalid("scopes", reason));
+            }
+        }
+        let environment = self.scalekit.environment_url();
+        let issuer = format!("{environment}/resources/{}", self.id.as_str());
+        let resource = url.zip(documentation).map(|((url, text), documentation)| {
+            let metadata_path = format!("{WELL_KNOWN}{}", path_of(&text, &url));
+            let mut metadata_url = url;
+            metadata_url.set_path(&metadata_path);
+            let metadata = serde_json::to_vec(&Metadata {
+                resource: &text,
+                authorization_servers: [&issuer],
+                bearer_methods_supported: ["header"],
+                scopes_supported: &self.scopes,
+                resource_name: self.name.as_deref(),
+                resource_documentation: documentation.as_ref().map(Url::as_str),
+            });
+            let verifier = self.scalekit.token_verifier().issuer(&issuer).leeways(leeway);
+            // The dashboard may have it with the slash.
+            let with_slash = self.url != text || metadata_path == WELL_KNOWN;
+            let with_slash = with_slash.then(|| format!("{text}/"));
+            let spellings = [text.clone()].into_iter().chain(with_slash);
+            let verifier = spellings.fold(verifier.audience(self.id.as_str()), |verifier, url| {
+                verifier.audience(&url).resource(url)
+            });
+            Ok::<_, ConfigError>(ProtectedResource(Arc::new(Inner {
+                metadata_url: Arc::new(metadata_url),
+                metadata_path,
+                metadata: metadata.unwrap_or_default().into(),
+                verifier: verifier.build()?,
+                url: text,
+                id: self.id,
+            })))
+        });
+        let resource = resource.and_then(|resource| problems.note(resource));
+        problems.finish(resource)
+    }
+}
+
+/// RFC 9728 section 2: members without elements are left out.
+#[derive(Serialize)]
+struct Metadata<'a> {
+    resource: &'a str,
+    authorization_servers: [&'a str; 1],
+    bearer_methods_supported: [&'a str; 1],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    scopes_supported: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_documentation: Option<&'a str>,
+}
+
+/// The address, and its text without a slash at the end, which is what clients compare.
+fn parse_resource_url(text: &str) -> Result<(Url, String), ConfigError> {
+    let invalid = |reason: String| ConfigProblem::invalid("resource URL", reason);
+    let url = Url::parse(text).map_err(|error| invalid(format!("not a URL: {error}")))?;
+    check_address(&url).map_err(|reason| invalid(reason.to_owned()))?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(invalid("must not have a query or fragment".to_owned()).into());
+    }
+    let normal = url.as_str().trim_end_matches('/').to_owned();
+    if normal != text.trim_end_matches('/') {
+        let reason = "must be written in its normal form, because clients compare letter by letter";
+        return Err(invalid(reason.to_owned()).into());
+    }
+    Ok((url, normal))
+}
+
+fn path_of<'a>(text: &'a str, url: &Url) -> &'a str {
+    let origin = url.origin().ascii_serialization();
+    text.strip_prefix(&origin).unwrap_or_default()
+}
+
+fn parse_documentation(text: &str) -> Result<Url, ConfigError> {
+    Url::parse(text).ok().filter(|url| matches!(url.scheme(), "https" | "http")).ok_or_else(|| {
+        ConfigProblem::invalid("documentation", "must be an http or https URL").into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::http_client::Nowhere;
+
+    fn builder(url: &str) -> ProtectedResourceBuilder {
+        let scalekit = Scalekit::builder("https://acme.scalekit.dev", "skc_1", "hush");
+        let scalekit = scalekit.http_client(Nowhere).build().unwrap();
+        ProtectedResource::builder(&scalekit, url, ResourceId::new("res_123456789").unwrap())
+    }
+
+    fn metadata(resource: &ProtectedResource) -> Value {
+        serde_json::from_slice(&resource.metadata()).unwrap()
+    }
+
+    #[test]
+    fn p2_p6_the_document_is_the_dashboards() {
+        let resource = builder("https://mcp.yourapp.com")
+            .scopes(["todo:read", "todo:write"])
+            .documentation("https://mcp.yourapp.com/docs")
+            .build()
+            .unwrap();
+        assert_eq!(
+            metadata(&resource),
+            json!({
+                "authorization_servers": ["https://acme.scalekit.dev/resources/res_123456789"],
+                "bearer_methods_supported": ["header"],
+                "resource": "https://mcp.yourapp.com",
+                "resource_documentation": "https://mcp.yourapp.com/docs",
+                "scopes_supported": ["todo:read", "todo:write"],
+            })
+        );
+        // P2: what is empty is not there.
+        let least = metadata(&builder("https://mcp.yourapp.com").build().unwrap());
+        assert_eq!(least.as_object().unwrap().len(), 3, "{least}");
+    }
+
+    #[test]
+    fn p1_the_well_known_part_stands_before_the_path() {
+        let well_known = "https://h.test/.well-known/oauth-protected-resource";
+        for (url, resource, address) in [
+            ("https://h.test", "https://h.test", well_known.to_owned()),
+            ("https://h.test/", "https://h.test", well_known.to_owned()),
+            ("https://h.test/mcp", "https://h.test/mcp", format!("{well_known}/mcp")),
+            ("https://h.test/mcp/", "https://h.test/mcp", format!("{well_known}/mcp")),
+            ("https://h.test/a/b%20c", "https://h.test/a/b%20c", format!("{well_known}/a/b%20c")),
+        ] {
+            let built = builder(url).build().unwrap();
+            assert_eq!((built.url(), built.metadata_url().as_str()), (resource, &*address));
+            assert_eq!(metadata(&built)["resource"], resource);
+            let path = built.metadata_url().path();
+            assert!(built.is_metadata_path(path) && built.is_metadata_path(WELL_KNOWN));
+            for other in ["/", "/mcp", &format!("{path}/"), &format!("{path}x"), "/x/.well-known"] {
+                assert!(!built.is_metadata_path(other), "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_slash_at_the_end_is_accepted_where_it_means_the_same_or_was_configured() {
+        for (url, accepted) in [
+            ("https://h.test", &["https://h.test", "https://h.test/"][..]),
+            ("https://h.test/", &["https://h.test", "https://h.test/"]),
+            ("https://h.test/mcp", &["https://h.test/mcp"]),
+            ("https://h.test/mcp/", &["https://h.test/mcp", "https://h.test/mcp/"]),
+        ] {
+            let resource = builder(url).build().unwrap();
+            assert_eq!(resource.verifier().resources(), accepted, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_told_at_once() {
+        for url in [
+            "",
+            "/mcp",
+            "http://mcp.test/mcp",
+            "https://mcp.test/mcp?x",
+            "https://mcp.test/mcp#x",
+            "https://me@mcp.test/mcp",
+            "https://MCP.test/mcp",
+            "https://mcp.test:443/mcp",
+            "https://mcp.test/a/../mcp",
+        ] {
+            assert!(builder(url).build().is_err(), "{url}");
+        }
+        let error = builder("mcp").scopes(["a b", "offline_access"]).documentation("docs").build();
+        assert_eq!(error.unwrap_err().problems().len(), 4);
+        let too_long = Duration::from_secs(301);
+        let error = builder("https://h.test").leeway(too_long).not_before_leeway(too_long).build();
+        assert_eq!(error.unwrap_err().problems().len(), 2);
+        for id in ["", "res_", "123", "conn_1", "res_a/b", "res_a b"] {
+            assert!(ResourceId::new(id).is_err(), "{id}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The answers at the well-known addresses.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+
+use crate::middleware::rejection::json_answer;
+use crate::token::ProtectedResource;
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+const ANY: HeaderValue = HeaderValue::from_static("*");
+/// Clients ask again with each connection; a changed configuration shows within minutes (P9).
+const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
+
+pub(super) fn answer(method: &Method, resource: &ProtectedResource) -> Response<Bytes> {
+    let mut response = match *method {
+        Method::GET | Method::HEAD => document(resource.metadata(), method == Method::HEAD),
+        Method::OPTIONS => permission(),
+        _ => {
+            let message = "The metadata can only be read";
+            json_answer(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+        }
+    };
+    let headers = response.headers_mut();
+    if method != Method::GET && method != Method::HEAD {
+        headers.insert(header::ALLOW, METHODS);
+    }
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    response
+}
+
+fn document(metadata: Bytes, head: bool) -> Response<Bytes> {
+    let length = HeaderValue::from(metadata.len());
+    let mut response = Response::new(if head { Bytes::new() } else { metadata });
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, CACHED);
+    if head {
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+    response
+}
+
+/// For browsers: clients send `MCP-Protocol-Version` along, which needs a permission.
+fn permission() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ANY);
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    response
+}

@@ -1,0 +1,47 @@
+use http::Request;
+
+use super::ScopeRejection;
+use super::requirement::Requirement;
+use crate::challenge::ChallengeContext;
+use crate::require_session::LoginRequired;
+use crate::session::Anonymous;
+use crate::token::Principal;
+use crate::util::telemetry;
+
+/// Whether the request's principal has what is required. What it has is noted for layers further
+/// in, whose refusal names it too.
+pub(super) fn judge<B>(
+    requirement: &Requirement,
+    request: &mut Request<B>,
+) -> Result<(), ScopeRejection> {
+    let principal = principal(request)?.clone();
+    let missing = requirement.missing(&principal);
+    let context = request.extensions_mut().get_mut::<ChallengeContext>();
+    if missing.is_empty() {
+        if let Some(context) = context {
+            context.require(requirement.met_with(&principal));
+        }
+        return Ok(());
+    }
+    let challenge = context.map(|context| context.step_up(requirement.to_ask_for()));
+    let description = requirement.describe(&missing);
+    Err(ScopeRejection::Insufficient { missing, description, challenge })
+}
+
+/// The principal that an authentication layer has verified. Without one, nothing is allowed.
+pub(super) fn principal<B>(request: &Request<B>) -> Result<&Principal, ScopeRejection> {
+    let extensions = request.extensions();
+    extensions.get::<Principal>().ok_or_else(|| match extensions.get::<Anonymous>() {
+        Some(anonymous) => ScopeRejection::LoginRequired(LoginRequired::of_anonymous(anonymous)),
+        None => {
+            telemetry::layer_missing("RequireScope", "RequireSession or RequireToken");
+            ScopeRejection::Misconfigured
+        }
+    })
+}
+
+/// A requirement that nobody can meet: the log says why.
+pub(super) fn unusable(error: &(dyn std::error::Error + 'static)) -> ScopeRejection {
+    telemetry::internal_error("require_scope", error);
+    ScopeRejection::Misconfigured
+}

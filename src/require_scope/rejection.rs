@@ -1,0 +1,98 @@
+//! The answers to requests that may not do this: the row "valid, not enough" of the
+//! [table](crate#who-gets-which-answer).
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use serde::Serialize;
+
+use crate::challenge::{BearerError, Challenge, ScopeToken, expose_challenge};
+use crate::middleware::rejection::{
+    OVERLOADED, REQUEST_TIMEOUT, Reason, json_answer, misconfigured_answer, unavailable_answer,
+};
+use crate::require_session::LoginRequired;
+
+/// Why [`RequireScope`](crate::RequireScope) did not let a request through.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ScopeRejection {
+    /// The body, which says what is asked for, broke off.
+    BodyBroken,
+    /// The principal lacks something.
+    Insufficient {
+        /// The names of what is missing.
+        missing: Vec<ScopeToken>,
+        /// The same for people, for instance `permission workspace_data:write`.
+        description: String,
+        /// On bearer routes: goes out as `WWW-Authenticate`.
+        challenge: Option<Challenge>,
+    },
+    /// Nobody is logged in, behind a [`RequireSession`](crate::RequireSession) that is optional:
+    /// answered as it would be if it were not.
+    LoginRequired(LoginRequired),
+    /// The server is wrong, not the request: no layer around this one inserted a principal, or the
+    /// requirement cannot be met by anybody. The log says which.
+    Misconfigured,
+    /// Too many bodies arrived slowly at once, and this one began before the others. Responds with
+    /// 503 and `Retry-After`.
+    Overloaded,
+    /// The body, which says what is asked for, did not arrive in time. Responds with 408.
+    RequestTimeout,
+}
+
+impl Reason for ScopeRejection {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::BodyBroken => "body_broken",
+            Self::Insufficient { .. } => "insufficient_scope",
+            Self::LoginRequired(_) => "login_required",
+            Self::Misconfigured => "misconfigured",
+            Self::Overloaded => "overloaded",
+            Self::RequestTimeout => "request_timeout",
+        }
+    }
+
+    fn answer(&self) -> Response<Bytes> {
+        match self {
+            Self::BodyBroken => {
+                let message = "The body could not be read";
+                json_answer(StatusCode::BAD_REQUEST, "invalid_request", message)
+            }
+            Self::Insufficient { description, challenge, .. } => {
+                let message = format!("Required {description}");
+                match challenge {
+                    Some(challenge) => step_up(&message, challenge),
+                    None => json_answer(StatusCode::FORBIDDEN, ERROR.code(), &message),
+                }
+            }
+            Self::LoginRequired(login) => login.answer(),
+            Self::Misconfigured => misconfigured_answer(),
+            Self::Overloaded => unavailable_answer(OVERLOADED),
+            Self::RequestTimeout => {
+                json_answer(StatusCode::REQUEST_TIMEOUT, self.name(), REQUEST_TIMEOUT)
+            }
+        }
+    }
+}
+
+const ERROR: BearerError = BearerError::InsufficientScope;
+
+/// The body that Scalekit's guide to MCP has.
+#[derive(Serialize)]
+struct StepUp<'a> {
+    error: &'a str,
+    error_description: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    scope: &'a str,
+}
+
+/// What a client needs to ask for a better token.
+fn step_up(description: &str, challenge: &Challenge) -> Response<Bytes> {
+    let (error, scope) = (ERROR.code(), challenge.scope_text());
+    let body = StepUp { error, error_description: description, scope: &scope };
+    let mut answer = json_answer(StatusCode::FORBIDDEN, error, description);
+    *answer.body_mut() = serde_json::to_vec(&body).unwrap_or_default().into();
+    let value = challenge.clone().error(ERROR).to_header_value();
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    expose_challenge(answer.headers_mut());
+    answer
+}

@@ -1,0 +1,193 @@
+//! The answers to requests without a session: cookie routes' rows of the
+//! [table](crate#who-gets-which-answer).
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+
+use crate::middleware::page;
+use crate::middleware::rejection::{Reason, json_answer, unavailable_answer};
+use crate::session::{Anonymous, Cookie, Sessions};
+use crate::util::cache_control::{NO_STORE, vary_on_cookie};
+use crate::util::fetch_metadata::{is_navigation, is_shown, requested_target};
+use crate::util::return_to::{ReturnTo, with_return_to};
+
+/// Why [`RequireSession`](crate::RequireSession) did not let a request through.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SessionRejection {
+    /// A page of another site made the browser send a request that may change something.
+    CrossSite,
+    /// No session cookie was sent.
+    NoSession(LoginRequired),
+    /// The session has ended, or the cookie is none of ours.
+    SessionOver(LoginRequired),
+    /// The session's access token has expired and the environment does not answer; or the session
+    /// is kept in the shared store, and that does not answer.
+    Unavailable(RetryLater),
+}
+
+/// Where a browser can repeat a request that could not be served.
+#[derive(Clone)]
+pub struct RetryLater {
+    page: Option<String>,
+}
+
+impl RetryLater {
+    pub(super) fn of<B>(
+        request: &Request<B>,
+        sessions: &Sessions,
+        base_path: Option<&str>,
+    ) -> Self {
+        let page = || page_of(request, sessions, base_path);
+        Self { page: is_shown(request.headers()).then(page) }
+    }
+
+    /// The path of the page to load again: the one that was requested, or the one that sent the
+    /// form, or the start page if that is unknown; `None` when no browser is going to show the response.
+    #[must_use]
+    pub fn page(&self) -> Option<&str> {
+        self.page.as_deref()
+    }
+
+    fn answer(&self) -> Response<Bytes> {
+        let message = "The session cannot be looked up or renewed at the moment";
+        let mut response = unavailable_answer(message);
+        if let Some(link) = &self.page {
+            page::show(&mut response, page::problem(message, link, "Try again"));
+        }
+        response
+    }
+}
+
+impl fmt::Debug for RetryLater {
+    /// Without the page, whose query may hold a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryLater").finish_non_exhaustive()
+    }
+}
+
+/// The path of the page that a person is on: the one that was requested, or the one whose form was
+/// sent. The start page if that is unknown.
+fn page_of<B>(request: &Request<B>, sessions: &Sessions, base_path: Option<&str>) -> String {
+    let page = if is_navigation(request) {
+        let target = requested_target(request, base_path.or(sessions.base_path()));
+        target.and_then(|target| ReturnTo::parse(&target))
+    } else {
+        let referer = request.headers().get(header::REFERER).and_then(|value| value.to_str().ok());
+        referer.and_then(|referer| ReturnTo::on_origin(referer, sessions.public_url()))
+    };
+    page.unwrap_or_else(ReturnTo::root).as_str().to_owned()
+}
+
+/// How a request without a session gets to one.
+#[derive(Clone)]
+pub struct LoginRequired {
+    login: Option<String>,
+    /// The login of who sends a form: for a page, because a redirect would lose the form.
+    form_login: Option<String>,
+    clear_cookies: Vec<HeaderValue>,
+}
+
+impl LoginRequired {
+    /// For a login that ends at the page that the person is on, if that is known.
+    pub(super) fn of<B>(
+        request: &Request<B>,
+        sessions: &Sessions,
+        base_path: Option<&str>,
+        cookie: Cookie,
+    ) -> Self {
+        let clear_cookies = match cookie {
+            Cookie::Kept => Vec::new(),
+            Cookie::Taken => sessions.cookies().clear_session(request.headers()),
+        };
+        let page = page_of(request, sessions, base_path);
+        Self { clear_cookies, ..Self::with_page(request, sessions, &page) }
+    }
+
+    /// For a login that ends at `page`, wherever the request goes.
+    pub(crate) fn with_page<B>(request: &Request<B>, sessions: &Sessions, page: &str) -> Self {
+        let login = || {
+            let page = ReturnTo::parse(page).filter(|page| !page.is_single_use());
+            with_return_to(sessions.login_path(), page.as_ref())
+        };
+        let (login, form_login) = match is_navigation(request) {
+            true => (Some(login()), None),
+            false => (None, is_shown(request.headers()).then(login)),
+        };
+        Self { login, form_login, clear_cookies: Vec::new() }
+    }
+
+    /// For a request that an optional session layer has forwarded.
+    pub(crate) fn of_anonymous(anonymous: &Anonymous) -> Self {
+        let Anonymous { login, form_login } = anonymous.clone();
+        Self { login, form_login, clear_cookies: Vec::new() }
+    }
+
+    pub(super) fn into_parts(self) -> (Anonymous, Vec<HeaderValue>) {
+        (Anonymous { login: self.login, form_login: self.form_login }, self.clear_cookies)
+    }
+
+    /// Where to send the browser, with the requested page in `return_to` if its path is known (see
+    /// [`base_path`](crate::session::SessionsBuilder::base_path)). `None` if the request is not a
+    /// navigation: a script would follow the redirect, a form would lose its content.
+    #[must_use]
+    pub fn login(&self) -> Option<&str> {
+        self.login.as_deref()
+    }
+
+    pub(crate) fn answer(&self) -> Response<Bytes> {
+        let mut response = match self.login.as_deref().map(HeaderValue::try_from) {
+            Some(Ok(login)) => redirect(login),
+            _ => json_answer(StatusCode::UNAUTHORIZED, "login_required", "Log in first"),
+        };
+        if let Some(link) = &self.form_login {
+            let message = "You are not logged in, so the form was not accepted";
+            page::show(&mut response, page::problem(message, link, "Log in"));
+        }
+        for cookie in &self.clear_cookies {
+            response.headers_mut().append(header::SET_COOKIE, cookie.clone());
+        }
+        response
+    }
+}
+
+impl fmt::Debug for LoginRequired {
+    /// Without the way back, whose query may hold a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoginRequired").finish_non_exhaustive()
+    }
+}
+
+impl Reason for SessionRejection {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::CrossSite => "cross_site_request",
+            Self::NoSession(_) => "no_session",
+            Self::SessionOver(_) => "session_over",
+            Self::Unavailable(_) => "session_unavailable",
+        }
+    }
+
+    fn answer(&self) -> Response<Bytes> {
+        let mut response = match self {
+            Self::CrossSite => {
+                let message = "This can only be done from the app's own pages";
+                json_answer(StatusCode::FORBIDDEN, self.name(), message)
+            }
+            Self::NoSession(login) | Self::SessionOver(login) => login.answer(),
+            Self::Unavailable(retry) => retry.answer(),
+        };
+        vary_on_cookie(response.headers_mut());
+        response
+    }
+}
+
+fn redirect(location: HeaderValue) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::FOUND;
+    response.headers_mut().insert(header::LOCATION, location);
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    response
+}

@@ -1,0 +1,289 @@
+//! The pages people see. They work without any script, and every value in them is escaped.
+
+mod deliveries;
+mod gmail;
+mod outbox;
+mod sso;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use url::Url;
+
+use super::authorize::SESSION_COOKIE;
+use super::environment::Environment;
+use super::login::Screen;
+use super::parameters::{cookies, with_query};
+use super::people::User;
+use super::respond;
+use crate::middleware::page::escaped;
+
+pub(super) use self::deliveries::deliveries;
+pub(super) use self::gmail::{GmailPage, connected, gmail};
+pub(super) use self::outbox::outbox;
+pub(super) use self::sso::{
+    AdminPortalPage, CompanyPortalPage, Embeddable, IdentityProviderPage, admin_portal,
+    company_portal, find_connection, identity_provider,
+};
+
+const SHELL: &str = include_str!("shell.html");
+
+/// Everything comes from here and nothing is a script. There is no `form-action`: Chromium applies
+/// it to the redirect after the form too, which goes to the application, and from there anywhere.
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What the login page shows.
+#[derive(Debug)]
+pub(super) struct LoginPage<'a> {
+    pub(super) screen: Screen,
+    pub(super) transaction: &'a str,
+    pub(super) redirect_uri: &'a str,
+    /// The organization the users are limited to.
+    pub(super) organization: Option<&'a str>,
+    pub(super) users: &'a [&'a User],
+    pub(super) email: &'a str,
+    pub(super) problem: Option<&'a str>,
+}
+
+pub(super) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
+    let at = |screen| {
+        with_query("/login", &[("transaction", Some(page.transaction)), ("screen", screen)])
+    };
+    let problem = notice(page.problem);
+    let mut values = vec![
+        ("application", Html::text(&application_name(page.redirect_uri))),
+        ("email", Html::text(page.email)),
+        (
+            "organization",
+            page.organization.map_or(Html::empty(), |name| {
+                Html::fill(
+                    " as a member of <strong>{{name}}</strong>",
+                    &[("name", Html::text(name))],
+                )
+            }),
+        ),
+        ("problem", problem),
+        ("transaction", Html::text(page.transaction)),
+    ];
+    let (title, template) = match page.screen {
+        Screen::SignIn => {
+            let people = page
+                .users
+                .iter()
+                .map(|user| Html::fill(include_str!("person_button.html"), &person(user)));
+            values.push(("people", Html::all(people)));
+            values.push(("other", Html::text(&at(Some("sign-up")))));
+            ("Sign in", include_str!("sign_in.html"))
+        }
+        Screen::SignUp => {
+            values.push(("other", Html::text(&at(None))));
+            ("Sign up", include_str!("sign_up.html"))
+        }
+    };
+    shell(status_with(page.problem), title, Html::fill(template, &values))
+}
+
+/// What the page shows that asks for consent.
+#[derive(Debug)]
+pub(super) struct ConsentPage<'a> {
+    pub(super) transaction: &'a str,
+    pub(super) client: &'a str,
+    pub(super) resource: &'a str,
+    pub(super) redirect_uri: &'a str,
+    pub(super) email: &'a str,
+    pub(super) scopes: &'a [String],
+}
+
+pub(super) fn consent(page: &ConsentPage<'_>) -> Response<Bytes> {
+    let scopes = page.scopes.iter().map(|scope| {
+        Html::fill("<li><code>{{scope}}</code></li>", &[("scope", Html::text(scope))])
+    });
+    let values = [
+        ("application", Html::text(&application_name(page.redirect_uri))),
+        ("client", Html::text(page.client)),
+        ("email", Html::text(page.email)),
+        ("resource", Html::text(page.resource)),
+        ("scopes", Html::all(scopes)),
+        ("transaction", Html::text(page.transaction)),
+    ];
+    shell(StatusCode::OK, "Allow access", Html::fill(include_str!("consent.html"), &values))
+}
+
+/// A page for the person in front of it: something cannot go on.
+pub(super) fn problem(status: StatusCode, title: &str, reason: &str) -> Response<Bytes> {
+    let values = [("title", Html::text(title)), ("reason", Html::text(reason))];
+    shell(status, title, Html::fill(include_str!("problem.html"), &values))
+}
+
+pub(super) fn signed_out() -> Response<Bytes> {
+    shell(StatusCode::OK, "Signed out", Html::fill(include_str!("signed_out.html"), &[]))
+}
+
+/// The first page of a served sandbox: what this is and how to use it.
+pub(super) fn index(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+    let state = environment.lock();
+    let people = state
+        .people
+        .users
+        .iter()
+        .map(|user| Html::fill(include_str!("person_row.html"), &person(user)));
+    let signed_in = match state.session_of(cookies(request, SESSION_COOKIE)) {
+        None => Html::empty(),
+        Some((_, user)) => {
+            Html::fill(include_str!("signed_in.html"), &[("name", Html::text(&user.name))])
+        }
+    };
+    let callbacks = state
+        .redirect_uris
+        .iter()
+        .map(|uri| Html::fill("<li><code>{{uri}}</code></li>", &[("uri", Html::text(uri))]));
+    let loopback = match environment.settings.loopback_redirects {
+        true => {
+            "Any <code>http</code> address on <code>localhost</code>, <code>127.0.0.1</code> \
+                 or <code>[::1]</code>, on any port"
+        }
+        false => "Registered addresses only",
+    };
+    let resources = state.resources.iter().map(|resource| {
+        let metadata = format!("/.well-known/oauth-authorization-server/resources/{}", resource.id);
+        let scopes = resource.scopes.iter().map(|scope| {
+            Html::fill(r#" <span class="badge">{{scope}}</span>"#, &[("scope", Html::text(scope))])
+        });
+        let values = [
+            ("id", Html::text(&resource.id)),
+            ("metadata", Html::text(&metadata)),
+            ("name", Html::text(&resource.name)),
+            ("scopes", Html::all(scopes)),
+        ];
+        Html::fill(include_str!("resource_row.html"), &values)
+    });
+    let identity_providers = state
+        .people
+        .connections
+        .iter()
+        .map(|connection| sso::identity_provider_row(connection, &state.people));
+    let values = [
+        ("callbacks", Html::all(callbacks)),
+        ("client_id", Html::text(&environment.client_id)),
+        ("client_secret", Html::text(environment.client_secret.expose())),
+        ("loopback", Html::fill(loopback, &[])),
+        ("identity_providers", Html::all(identity_providers)),
+        ("people", Html::all(people)),
+        ("resources", Html::all(resources)),
+        ("signed_in", signed_in),
+        ("url", Html::text(&state.environment_url)),
+    ];
+    shell(StatusCode::OK, "Scalekit sandbox", Html::fill(include_str!("index.html"), &values))
+}
+
+pub(super) fn style() -> Response<Bytes> {
+    respond::answer(StatusCode::OK, "text/css; charset=utf-8", include_str!("style.css"))
+}
+
+pub(super) fn icon() -> Response<Bytes> {
+    respond::answer(StatusCode::OK, "image/svg+xml", include_str!("icon.svg"))
+}
+
+/// Text that is safe inside a page: in an element or in a quoted attribute.
+#[derive(Clone, Debug)]
+struct Html(String);
+
+impl Html {
+    fn empty() -> Self {
+        Self(String::new())
+    }
+
+    /// Any text, escaped.
+    fn text(text: &str) -> Self {
+        Self(escaped(text))
+    }
+
+    fn all(parts: impl Iterator<Item = Self>) -> Self {
+        Self(parts.map(|part| part.0).collect())
+    }
+
+    /// One of our own templates with its `{{names}}` filled in. Values are not looked into again,
+    /// so braces in them mean nothing.
+    fn fill(template: &'static str, values: &[(&str, Self)]) -> Self {
+        let mut filled = String::with_capacity(template.len());
+        let mut rest = template;
+        while let Some((before, after)) = rest.split_once("{{") {
+            filled.push_str(before);
+            let Some((name, after)) = after.split_once("}}") else { break };
+            if let Some((_, value)) = values.iter().find(|(known, _)| *known == name) {
+                filled.push_str(&value.0);
+            }
+            rest = after;
+        }
+        filled.push_str(rest);
+        Self(filled)
+    }
+}
+
+fn notice(problem: Option<&str>) -> Html {
+    problem.map_or(Html::empty(), |problem| {
+        Html::fill(include_str!("notice.html"), &[("text", Html::text(problem))])
+    })
+}
+
+fn status_with(problem: Option<&str>) -> StatusCode {
+    if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }
+}
+
+fn shell(status: StatusCode, title: &str, main: Html) -> Response<Bytes> {
+    let page = Html::fill(SHELL, &[("title", Html::text(title)), ("main", main)]);
+    let mut response = respond::answer(status, "text/html; charset=utf-8", page.0);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+fn person(user: &User) -> [(&'static str, Html); 6] {
+    let roles = user.roles.iter().map(|role| {
+        Html::fill(r#"<span class="badge">{{role}}</span>"#, &[("role", Html::text(role))])
+    });
+    let names = [&user.given_name, &user.family_name];
+    let initials: String = names.iter().filter_map(|name| name.chars().next()).collect();
+    let tones = ["tone-0", "tone-1", "tone-2", "tone-3", "tone-4", "tone-5"];
+    let sum = user.email.bytes().fold(0_usize, |sum, byte| (sum * 17 + usize::from(byte)) % 8191);
+    let tone = tones.get(sum % tones.len()).copied().unwrap_or_default();
+    [
+        ("email", Html::text(&user.email)),
+        ("initials", Html::text(&initials.to_uppercase())),
+        ("name", Html::text(&user.name)),
+        ("organization", Html::text(&user.organization_name)),
+        ("roles", Html::all(roles)),
+        ("tone", Html::text(tone)),
+    ]
+}
+
+/// The application as its visitor knows it: host and port of where they are sent back to, and the
+/// scheme if it is not the web's.
+fn application_name(redirect_uri: &str) -> String {
+    let Ok(url) = Url::parse(redirect_uri) else { return redirect_uri.to_owned() };
+    let host = url.host_str().unwrap_or(redirect_uri);
+    let name = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    match (url.scheme(), url.has_host()) {
+        ("http" | "https", _) | (_, false) => name,
+        (scheme, true) => format!("{scheme}://{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_escaped_and_never_expanded() {
+        let hostile = Html::text(r#"{{b}}"><script>alert('1')</script>&"#);
+        let page = Html::fill(
+            "<p title=\"{{a}}\">{{b}}</p>{{c}}",
+            &[("a", hostile), ("b", Html::text("x"))],
+        );
+        assert_eq!(
+            page.0,
+            "<p title=\"{{b}}&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;\">x</p>"
+        );
+    }
+}

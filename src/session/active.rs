@@ -1,0 +1,280 @@
+//! "My sessions": where a person is logged in, and ending it from afar.
+//!
+//! Of a session with tokens the environment knows, through its API; of local ones that are kept in
+//! the shared store, a list there, one for each person.
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use futures::future::try_join_all;
+use time::OffsetDateTime;
+
+use super::cookie::record::SessionRecord;
+use super::{Peeked, Session, Sessions};
+use crate::api::ApiError;
+use crate::api::sessions::{SessionDetails, SessionDevice, SessionStatus};
+use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
+use crate::util::telemetry;
+
+/// Other logins of the user may change the list of their sessions first, so many times.
+const MAX_TRIES: usize = 16;
+
+/// One of the sessions of a person. Made by [`Sessions::my_sessions`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct MySession {
+    /// What to end it by: the environment's id (`ses_…`), or our own of a local session.
+    pub id: String,
+    /// When the person logged in (UTC).
+    pub began_at: Option<OffsetDateTime>,
+    /// When they were last seen (UTC), as far as that is known.
+    pub last_active_at: Option<OffsetDateTime>,
+    /// Where they logged in, as far as that is known.
+    pub device: Option<SessionDevice>,
+    /// Whether it is the session that was asked with.
+    pub is_current: bool,
+}
+
+impl Sessions {
+    /// Where else the person behind this session is logged in; the newest first.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use tower::{Service, ServiceExt};
+    /// # use tower_scalekit::{RequireSession, Sandbox, Session, SessionSecret, Sessions};
+    /// # let sandbox = Sandbox::new();
+    /// # let sessions = Sessions::builder(sandbox.scalekit())
+    /// #     .secret(SessionSecret::generate()?)
+    /// #     .redirect_uri("https://app.example.com/auth/callback")
+    /// #     .build()?;
+    /// # for _ in 0..2 {
+    /// #     let _ = sandbox.session_cookie(&sessions, "jane@acme.test").await;
+    /// # }
+    /// # let cookie = sandbox.session_cookie(&sessions, "jane@acme.test").await;
+    /// # let inner = tower::service_fn(|request: http::Request<String>| async move {
+    /// #     let session = request.extensions().get::<Session>().cloned();
+    /// #     let mut response = http::Response::new(String::new());
+    /// #     response.extensions_mut().insert(session);
+    /// #     Ok::<_, std::convert::Infallible>(response)
+    /// # });
+    /// # let request = http::Request::get("/").header("cookie", cookie).body(String::new())?;
+    /// # let layer = RequireSession::new(&sessions);
+    /// # let response = tower_layer::Layer::layer(&layer, inner).oneshot(request).await?;
+    /// # let session = response.extensions().get::<Option<Session>>().cloned().flatten().unwrap();
+    /// // In a handler that takes a `Session`; this person is logged in three times.
+    /// let mine = sessions.my_sessions(&session).await?;
+    /// assert_eq!(mine.len(), 3);
+    /// for other in mine.iter().filter(|one| !one.is_current) {
+    ///     sessions.end_my_session(&session, &other.id).await?;
+    /// }
+    /// assert_eq!(sessions.my_sessions(&session).await?.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// # main().unwrap();
+    /// # }
+    /// ```
+    ///
+    /// Local sessions that are [in a cookie](super::LocalSession::in_cookie) are not listed.
+    ///
+    /// # Errors
+    /// When the environment's API, or the shared store for a local session, does not tell.
+    pub async fn my_sessions(&self, session: &Session) -> Result<Vec<MySession>, MySessionsError> {
+        if session.is_local() {
+            return self.my_local_sessions(session).await;
+        }
+        let api = self.0.scalekit.api().sessions();
+        let active = api.list_for_user(session.principal().subject()).status(SessionStatus::Active);
+        let current = session.principal().session_id();
+        let mine = active.stream().try_filter_map(async |one: SessionDetails| {
+            Ok(one.session_id.map(|id| MySession {
+                is_current: current == Some(&*id),
+                id,
+                began_at: one.created_at,
+                last_active_at: one.last_active_at,
+                device: one.device,
+            }))
+        });
+        let mut mine: Vec<MySession> = mine.try_collect().await?;
+        mine.sort_by_key(|one| std::cmp::Reverse(one.began_at));
+        Ok(mine)
+    }
+
+    /// Ends one of the sessions of the person behind this session, by the id that
+    /// [`my_sessions`](Self::my_sessions) told: here on every replica within two seconds, and at
+    /// the environment.
+    ///
+    /// # Errors
+    /// [`MySessionsError::NotFound`] for a session of anybody else; and when the environment's API
+    /// or the shared store does not take it.
+    pub async fn end_my_session(&self, session: &Session, id: &str) -> Result<(), MySessionsError> {
+        if session.is_local() {
+            return self.end_my_local_session(session, id).await;
+        }
+        let api = self.0.scalekit.api().sessions();
+        let not_found = |error| match error {
+            ApiError::NotFound(_) | ApiError::InvalidRequest(_) => MySessionsError::NotFound,
+            error => MySessionsError::Api(error),
+        };
+        let found = api.get(id).await.map_err(not_found)?;
+        if found.user_id.as_deref() != Some(session.principal().subject()) {
+            return Err(MySessionsError::NotFound);
+        }
+        api.revoke(id).await?;
+        Ok(self.revoke_session(id).await?)
+    }
+
+    /// Adds a session to those of its user that are kept in the shared store, and ends the oldest
+    /// ones if they are too many now.
+    pub(super) async fn index(&self, session: &Session) -> Result<(), IndexError> {
+        let key = self.index_key(session.principal().subject());
+        for _ in 0..MAX_TRIES {
+            let seen = in_time(self.0.store.get(&key)).await?;
+            let mut ids = indexed_in(seen.as_deref());
+            ids.push(session.record().id().to_owned());
+            if ids.len() > self.0.max_sessions_per_user {
+                ids = self.living(ids).await?;
+            }
+            let excess = ids.len().saturating_sub(self.0.max_sessions_per_user);
+            let ended: Vec<String> = ids.drain(..excess).collect();
+            let (value, ttl) =
+                (Bytes::from(ids.join(" ")), self.0.lifetimes.absolute.unsigned_abs());
+            let indexed = match seen {
+                Some(seen) => self.0.store.replace_if(&key, seen, value, ttl),
+                None => self.0.store.put_if_absent(&key, value, ttl),
+            };
+            if in_time(indexed).await? {
+                for id in ended {
+                    telemetry::session_over_limit();
+                    self.end(&Peeked::Stored(id.into())).await?;
+                }
+                return Ok(());
+            }
+        }
+        Err(IndexError::Contended)
+    }
+
+    /// Counts a session that is about to be kept in its cookie; true if its user has begun so many
+    /// within the lifetime of a session that this one has to be kept in the shared store. What is
+    /// in a cookie is remembered by all replicas once it has ended, so that one user could fill
+    /// their memory; what is gone from the store can be forgotten.
+    pub(super) async fn has_many_in_cookies(&self, user_id: &str) -> bool {
+        let counted = self.try_count_in_cookies(user_id).await;
+        counted.unwrap_or_else(|error| {
+            telemetry::internal_error("session_count", &error);
+            false
+        })
+    }
+
+    async fn try_count_in_cookies(&self, user_id: &str) -> Result<bool, StoreError> {
+        let lifetime = self.0.lifetimes.absolute;
+        let now = self.0.scalekit.clock().now().unix_timestamp();
+        let period = now.div_euclid(lifetime.whole_seconds().max(1));
+        let name = format!("count in {period} of sessions of {user_id}");
+        let key = self.store_key(Purpose::Session, &name);
+        for _ in 0..MAX_TRIES {
+            let seen = in_time(self.0.store.get(&key)).await?;
+            let count = seen.as_deref().and_then(|seen| std::str::from_utf8(seen).ok());
+            let count: usize = count.and_then(|count| count.parse().ok()).unwrap_or(0);
+            if count >= self.0.max_sessions_per_user {
+                return Ok(true);
+            }
+            let (value, ttl) = (Bytes::from((count + 1).to_string()), lifetime.unsigned_abs());
+            let counted = match seen {
+                Some(seen) => self.0.store.replace_if(&key, seen, value, ttl),
+                None => self.0.store.put_if_absent(&key, value, ttl),
+            };
+            if in_time(counted).await? {
+                break;
+            }
+        }
+        // Logins of the user at the same time are counted, at least some of them.
+        Ok(false)
+    }
+
+    /// Those of the sessions that have not ended.
+    async fn living(&self, ids: Vec<String>) -> Result<Vec<String>, StoreError> {
+        let now = self.0.scalekit.clock().now();
+        let records = try_join_all(ids.iter().map(|id| self.read_stored(id))).await?;
+        let is_living = |record: SessionRecord| {
+            let is_over = record.is_over(self.0.lifetimes, now);
+            let session = record.into_session().filter(|_| !is_over);
+            session.is_some_and(|session| !self.0.revocations.covers(&session.0.revocable))
+        };
+        let living = ids.into_iter().zip(records).filter(|(_, found)| {
+            found.as_ref().is_some_and(|found| is_living(found.record.clone()))
+        });
+        Ok(living.map(|(id, _)| id).collect())
+    }
+
+    async fn my_local_sessions(
+        &self,
+        session: &Session,
+    ) -> Result<Vec<MySession>, MySessionsError> {
+        let now = self.0.scalekit.clock().now();
+        let ids = self.indexed(session).await?;
+        let records = ids.iter().rev().map(|id| self.read_stored(id));
+        let living = try_join_all(records).await?.into_iter().flatten().map(|there| there.record);
+        let living =
+            living.filter(|record| record.is_local() && !record.is_over(self.0.lifetimes, now));
+        let mine = living.map(|record| MySession {
+            id: record.id().to_owned(),
+            began_at: Some(record.began_at()),
+            last_active_at: None,
+            device: None,
+            is_current: record.id() == session.record().id(),
+        });
+        Ok(mine.collect())
+    }
+
+    async fn end_my_local_session(
+        &self,
+        session: &Session,
+        id: &str,
+    ) -> Result<(), MySessionsError> {
+        if !self.indexed(session).await?.iter().any(|mine| mine == id) {
+            return Err(MySessionsError::NotFound);
+        }
+        Ok(self.end(&Peeked::Stored(id.into())).await?)
+    }
+
+    /// The ids of the user's sessions that are kept in the shared store, the oldest first.
+    async fn indexed(&self, session: &Session) -> Result<Vec<String>, StoreError> {
+        let key = self.index_key(session.principal().subject());
+        Ok(indexed_in(in_time(self.0.store.get(&key)).await?.as_deref()))
+    }
+
+    /// Ids of sessions have no space in them.
+    fn index_key(&self, user_id: &str) -> StoreKey {
+        self.store_key(Purpose::Session, &format!("sessions of {user_id}"))
+    }
+}
+
+fn indexed_in(value: Option<&[u8]>) -> Vec<String> {
+    let text = String::from_utf8_lossy(value.unwrap_or_default());
+    text.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// A session could not be added to those of its user.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IndexError {
+    #[error("other logins of the user keep changing the list of their sessions")]
+    Contended,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A person's sessions could not be told or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MySessionsError {
+    /// The environment's API says no or nothing.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// It is no session of this person.
+    #[error("no such session of this person")]
+    NotFound,
+    /// The shared store says nothing.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

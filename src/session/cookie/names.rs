@@ -1,0 +1,326 @@
+//! Cookies as browsers keep and send them: names, attributes, pieces.
+
+use std::borrow::Cow;
+
+use cookie::{Cookie, SameSite};
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::session::Purpose;
+
+/// Browsers drop a cookie of more than 4,096 bytes (C3); this leaves them some slack.
+const MAX_COOKIE_BYTES: usize = 3900;
+/// More than one already needs larger buffers in nginx than its default ones (C4); more than this
+/// is a sign that the session should hold less.
+const MAX_PIECES: usize = 3;
+
+/// So much of a login attempt's `state` names its cookie.
+pub(crate) const ATTEMPT_ID_BYTES: usize = 8;
+
+/// How this app's cookies are named and protected.
+#[derive(Clone, Debug)]
+pub(crate) struct CookieStyle {
+    secure: bool,
+    session_names: [String; MAX_PIECES],
+    /// What all other names begin with.
+    prefix: String,
+}
+
+/// What a browser may be in the middle of, each time in a cookie of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AttemptKind {
+    ConnectAccount,
+    Login,
+    Logout,
+    PasswordlessLogin,
+    SwitchAccount,
+}
+
+impl AttemptKind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::ConnectAccount => "connect_",
+            Self::Login => "login_",
+            Self::Logout => "logout_",
+            Self::PasswordlessLogin => "passwordless_",
+            Self::SwitchAccount => "switch_",
+        }
+    }
+
+    pub(in crate::session) fn purpose(self) -> Purpose {
+        match self {
+            Self::ConnectAccount => Purpose::ConnectAttempt,
+            Self::Login => Purpose::LoginAttempt,
+            Self::Logout => Purpose::LogoutAttempt,
+            Self::PasswordlessLogin => Purpose::PasswordlessAttempt,
+            Self::SwitchAccount => Purpose::SwitchAttempt,
+        }
+    }
+}
+
+impl CookieStyle {
+    /// `secure` is off only where the app runs on http, which is on loopback.
+    pub(in crate::session) fn new(base: &str, secure: bool) -> Self {
+        let prefix = if secure { "__Host-" } else { "" };
+        Self {
+            secure,
+            session_names: [
+                format!("{prefix}{base}_session"),
+                format!("{prefix}{base}_session.1"),
+                format!("{prefix}{base}_session.2"),
+            ],
+            prefix: format!("{prefix}{base}_"),
+        }
+    }
+
+    pub(crate) fn session_name(&self) -> &str {
+        let [name, ..] = &self.session_names;
+        name
+    }
+
+    pub(crate) fn attempt_name(&self, kind: AttemptKind, id: &str) -> String {
+        format!("{}{}{id}", self.prefix, kind.word())
+    }
+
+    /// `Set-Cookie` values that give the browser a session: its pieces, and the end of what it has
+    /// of an older and longer one. `None` when it does not fit.
+    pub(in crate::session) fn set_session(
+        &self,
+        sealed: &str,
+        max_age: time::Duration,
+        presented: PresentedCookies,
+    ) -> Option<Vec<HeaderValue>> {
+        let mut rest = sealed;
+        let mut values = Vec::new();
+        for (index, name) in self.session_names.iter().enumerate() {
+            if rest.is_empty() {
+                if presented.pieces.get(index).copied().unwrap_or_default() {
+                    values.push(self.removal(name)?);
+                }
+                continue;
+            }
+            let overhead = self.cookie(name, "", max_age).to_string().len();
+            let piece = rest.len().min(MAX_COOKIE_BYTES.saturating_sub(overhead));
+            let (piece, later) = rest.split_at_checked(piece)?;
+            values.push(self.value(name, piece, max_age)?);
+            rest = later;
+        }
+        rest.is_empty().then_some(values)
+    }
+
+    /// `Set-Cookie` values that take away every piece of a session that the browser sent.
+    pub(crate) fn clear_session(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+        let names = self.session_names.iter().zip(self.presented(headers).cookies().pieces);
+        names.filter(|(_, sent)| *sent).filter_map(|(name, _)| self.removal(name)).collect()
+    }
+
+    pub(crate) fn set_attempt(
+        &self,
+        name: &str,
+        sealed: &str,
+        max_age: time::Duration,
+    ) -> Option<HeaderValue> {
+        self.value(name, sealed, max_age)
+    }
+
+    /// The `Set-Cookie` value that takes a cookie away, with the attributes it was set with (R8).
+    pub(crate) fn removal(&self, name: &str) -> Option<HeaderValue> {
+        self.value(name, "", time::Duration::ZERO)
+    }
+
+    /// What a request brings of our session cookies.
+    pub(crate) fn presented<'h>(&self, headers: &'h HeaderMap) -> Presented<'h> {
+        let mut pieces = [const { Piece::Absent }; MAX_PIECES];
+        for (name, value) in pairs(headers) {
+            let Some(index) = self.session_names.iter().position(|known| known == name) else {
+                continue;
+            };
+            if let Some(piece) = pieces.get_mut(index) {
+                *piece = match piece {
+                    Piece::Absent => Piece::Once(value),
+                    Piece::Once(_) | Piece::Repeated => Piece::Repeated,
+                };
+            }
+        }
+        Presented { pieces }
+    }
+
+    /// The request's attempts of a kind: cookie name and sealed text.
+    pub(crate) fn presented_attempts<'h>(
+        &'h self,
+        kind: AttemptKind,
+        headers: &'h HeaderMap,
+    ) -> impl Iterator<Item = (&'h str, &'h str)> {
+        pairs(headers).filter(move |(name, _)| self.attempt_id(kind, name).is_some())
+    }
+
+    /// What of a cookie's name is the attempt's id, if it is one of this kind.
+    pub(crate) fn attempt_id<'n>(&self, kind: AttemptKind, name: &'n str) -> Option<&'n str> {
+        let id = name.strip_prefix(&*self.prefix)?.strip_prefix(kind.word())?;
+        is_attempt_id(id).then_some(id)
+    }
+
+    fn value(&self, name: &str, value: &str, max_age: time::Duration) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.cookie(name, value, max_age).to_string()).ok()
+    }
+
+    fn cookie<'c>(&self, name: &'c str, value: &'c str, max_age: time::Duration) -> Cookie<'c> {
+        Cookie::build((name, value))
+            .path("/")
+            .http_only(true)
+            .secure(self.secure)
+            .same_site(SameSite::Lax)
+            .max_age(max_age)
+            .build()
+    }
+}
+
+/// Session cookies as they stand in a request's headers.
+#[derive(Debug)]
+pub(crate) struct Presented<'h> {
+    pieces: [Piece<'h>; MAX_PIECES],
+}
+
+#[derive(Debug)]
+enum Piece<'h> {
+    Absent,
+    Once(&'h str),
+    Repeated,
+}
+
+impl<'h> Presented<'h> {
+    /// The sealed text, put together. A gap or a repetition makes it none (C5, C6).
+    pub(in crate::session) fn sealed(&self) -> Option<Cow<'h, str>> {
+        match self.pieces {
+            [Piece::Once(only), Piece::Absent, Piece::Absent] => Some(Cow::Borrowed(only)),
+            [Piece::Once(first), Piece::Once(second), Piece::Absent] => {
+                Some(Cow::Owned([first, second].concat()))
+            }
+            [Piece::Once(first), Piece::Once(second), Piece::Once(third)] => {
+                Some(Cow::Owned([first, second, third].concat()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Which cookies the browser sent, to be replaced or taken away.
+    pub(crate) fn cookies(&self) -> PresentedCookies {
+        let [first, second, third] = &self.pieces;
+        let sent = |piece: &Piece<'_>| !matches!(piece, Piece::Absent);
+        PresentedCookies { pieces: [sent(first), sent(second), sent(third)] }
+    }
+}
+
+/// Which of the session cookies a request brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PresentedCookies {
+    pieces: [bool; MAX_PIECES],
+}
+
+impl PresentedCookies {
+    pub(crate) fn any(self) -> bool {
+        self.pieces.contains(&true)
+    }
+}
+
+fn is_attempt_id(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    text.len() == ATTEMPT_ID_BYTES && text.bytes().all(plain)
+}
+
+/// All cookies of a request, from however many headers they come in (HTTP/2 splits them). One that
+/// is not ASCII is somebody else's, and no reason to overlook ours beside it.
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok()?.split_once('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: time::Duration = time::Duration::HOUR;
+
+    fn style() -> CookieStyle {
+        CookieStyle::new("scalekit", true)
+    }
+
+    fn headers(cookies: &[&str]) -> HeaderMap {
+        let values = cookies.iter().map(|value| HeaderValue::from_str(value).unwrap());
+        values.map(|value| (header::COOKIE, value)).collect()
+    }
+
+    fn pairs_of(values: &[HeaderValue]) -> String {
+        let pair =
+            |value: &HeaderValue| value.to_str().unwrap().split(';').next().unwrap().to_owned();
+        values.iter().map(pair).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn c1_attributes_are_strict() {
+        let value = &style().set_session("abc", HOUR, PresentedCookies::default()).unwrap()[0];
+        assert_eq!(
+            value,
+            "__Host-scalekit_session=abc; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600",
+        );
+        let plain = CookieStyle::new("scalekit", false);
+        let value = &plain.set_session("abc", HOUR, PresentedCookies::default()).unwrap()[0];
+        assert_eq!(value, "scalekit_session=abc; HttpOnly; SameSite=Lax; Path=/; Max-Age=3600");
+        assert_eq!(
+            plain.removal("scalekit_session").unwrap(),
+            "scalekit_session=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0",
+        );
+    }
+
+    #[test]
+    fn c3_c4_pieces_are_small_few_and_come_back_together() {
+        for length in [1, 3800, 3900, 7000, 11_000] {
+            let sealed: String = ('a'..='z').cycle().take(length).collect();
+            let values = style().set_session(&sealed, HOUR, PresentedCookies::default()).unwrap();
+            assert!(values.iter().all(|value| value.len() <= MAX_COOKIE_BYTES));
+            let sent = headers(&[&format!("other=1; {}", pairs_of(&values))]);
+            assert_eq!(style().presented(&sent).sealed().as_deref(), Some(sealed.as_str()));
+        }
+        let huge = "a".repeat(3 * MAX_COOKIE_BYTES);
+        assert!(style().set_session(&huge, HOUR, PresentedCookies::default()).is_none());
+    }
+
+    #[test]
+    fn c5_c6_gaps_repetitions_and_leftovers_are_no_session() {
+        let sealed =
+            |cookies: &[&str]| style().presented(&headers(cookies)).sealed().map(Cow::into_owned);
+        let (a, b, c) = (
+            "__Host-scalekit_session=a",
+            "__Host-scalekit_session.1=b",
+            "__Host-scalekit_session.2=c",
+        );
+        assert_eq!(sealed(&[a]).as_deref(), Some("a"));
+        assert_eq!(sealed(&[c, b, a]).as_deref(), Some("abc"));
+        for cookies in
+            [&[][..], &[b], &[a, c], &[b, c], &[a, a], &[a, b, b], &["__Host-scalekit_session"]]
+        {
+            assert_eq!(sealed(cookies), None, "{cookies:?}");
+        }
+        assert!(!style().presented(&headers(&["scalekit_session=a"])).cookies().any());
+    }
+
+    #[test]
+    fn a_strangers_cookie_that_is_not_text_hides_none_of_ours() {
+        let mut sent = HeaderMap::new();
+        let value = b"a=\xff\xfe; __Host-scalekit_session=mine ;\xff";
+        sent.insert(header::COOKIE, HeaderValue::from_bytes(value).unwrap());
+        assert_eq!(style().presented(&sent).sealed().as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn c5_a_shorter_session_takes_the_leftovers_away() {
+        let sent = headers(&["__Host-scalekit_session=a; __Host-scalekit_session.1=b"]);
+        let presented = style().presented(&sent).cookies();
+        let values = style().set_session("new", HOUR, presented).unwrap();
+        assert_eq!(pairs_of(&values), "__Host-scalekit_session=new; __Host-scalekit_session.1=");
+        assert!(values[1].to_str().unwrap().ends_with("Max-Age=0"));
+        assert_eq!(style().clear_session(&sent).len(), 2);
+    }
+}

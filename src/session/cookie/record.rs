@@ -1,0 +1,560 @@
+//! What a session cookie holds, in format version 1:
+//!
+//! `version ‖ refresh token ‖ ID token signature ‖ deflate(JSON of the rest) ‖ zeros`, the two in the
+//! middle behind a two-byte length. They do not compress, and the refresh token must not share a
+//! compressor with text that others can choose. How well the rest compresses depends on claims next
+//! to a name that the user can choose: the zeros fill it up to a multiple of [`STEP`], so that its
+//! size says little about them.
+
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::{Duration, OffsetDateTime};
+
+use crate::clock::unix_millis;
+use crate::secret::SecretString;
+use crate::session::revocation::{RecordedPosition, Revocable, Revoked};
+use crate::session::{Content, Lifetimes, Session, User, VerifiedIdentity};
+use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
+use crate::util::jitter::jitter;
+
+const VERSION: u8 = 1;
+const STEP: usize = 64;
+/// No session that fits into cookies inflates to more.
+const MAX_INFLATED_BYTES: u64 = 256 * 1024;
+
+/// A session as it is sealed.
+#[derive(Clone)]
+pub(crate) struct SessionRecord {
+    pub(in crate::session) refresh_token: Option<SecretString>,
+    id_token_signature: Vec<u8>,
+    body: Body,
+}
+
+/// Names are short because they are in every cookie. Times are Unix milliseconds, UTC.
+#[derive(Clone, Serialize, Deserialize)]
+struct Body {
+    /// Random, the same for the life of the session.
+    #[serde(rename = "i")]
+    id: String,
+    /// Number of refreshes so far.
+    #[serde(rename = "g")]
+    generation: u32,
+    #[serde(rename = "c")]
+    created_at: i64,
+    #[serde(rename = "e")]
+    ends_at: i64,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    idle_until: Option<i64>,
+    /// When the access token should be renewed.
+    #[serde(rename = "r")]
+    renew_at: i64,
+    /// Claims of the access token.
+    #[serde(rename = "a")]
+    access_claims: Map<String, Value>,
+    /// Header and claims of the ID token, letter by letter.
+    #[serde(rename = "h")]
+    id_token_header: String,
+    #[serde(rename = "p")]
+    id_token_claims: String,
+    /// Profile of a local session that began with a Scalekit login; without such a login it is in
+    /// place of the ID token's claims.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    /// Subject of the login that the session began with, where it is not that of the session.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    login_subject: Option<String>,
+    /// Kept in the shared store, with only its id in the cookie.
+    #[serde(rename = "s", default, skip_serializing_if = "is_false")]
+    stored: bool,
+    /// What had been revoked when it began.
+    #[serde(rename = "o", default, skip_serializing_if = "RecordedPosition::is_unknown")]
+    position: RecordedPosition,
+    /// When the environment issued the tokens of the login, by its own clock: seconds.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    issued_at: Option<i64>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// Verified tokens of a login.
+pub(crate) struct NewTokens {
+    pub(crate) principal: Principal,
+    pub(crate) id_token: SecretString,
+    pub(crate) refresh_token: Option<SecretString>,
+}
+
+/// What a session is made of.
+pub(crate) enum NewSession {
+    Tokens(NewTokens),
+    /// What the app itself says: claims without `exp`, and a profile.
+    Local {
+        claims: Map<String, Value>,
+        profile: Map<String, Value>,
+        /// Of the Scalekit login that it began with.
+        id_token: Option<SecretString>,
+        login_subject: Option<String>,
+    },
+}
+
+impl NewSession {
+    pub(in crate::session) fn user_id(&self) -> &str {
+        match self {
+            Self::Tokens(tokens) => tokens.principal.subject(),
+            Self::Local { claims, .. } => claims.get("sub").and_then(Value::as_str).unwrap_or(""),
+        }
+    }
+}
+
+impl SessionRecord {
+    /// The record of a session that begins now.
+    pub(in crate::session) fn begin(
+        new: NewSession,
+        stored: bool,
+        lifetimes: Lifetimes,
+        position: RecordedPosition,
+        now: OffsetDateTime,
+    ) -> Option<Self> {
+        let mut id = [0; 16];
+        rand::fill(&mut id).ok()?;
+        let ends_at = now.saturating_add(lifetimes.absolute);
+        let mut body = Body {
+            id: URL_SAFE_NO_PAD.encode(id),
+            generation: 0,
+            created_at: unix_millis(now),
+            ends_at: unix_millis(ends_at),
+            idle_until: idle_until(lifetimes, now),
+            renew_at: unix_millis(ends_at),
+            access_claims: Map::new(),
+            id_token_header: String::new(),
+            id_token_claims: String::new(),
+            profile: None,
+            login_subject: None,
+            stored,
+            position,
+            issued_at: None,
+        };
+        match new {
+            NewSession::Tokens(NewTokens { principal, id_token, refresh_token }) => {
+                let (header, claims, id_token_signature) = split(&id_token)?;
+                body.renew_at = unix_millis(renew_at(&principal, now));
+                body.access_claims = principal.raw_claims().clone();
+                body.issued_at = issued_at(&body.access_claims);
+                body.id_token_header = header;
+                body.id_token_claims = claims;
+                Some(Self { refresh_token, id_token_signature, body })
+            }
+            NewSession::Local { mut claims, profile, id_token, login_subject } => {
+                claims.insert("exp".to_owned(), ends_at.unix_timestamp().into());
+                body.issued_at = issued_at(&claims);
+                body.access_claims = claims;
+                body.login_subject = login_subject;
+                let profile = serde_json::to_string(&profile).ok()?;
+                let Some(id_token) = id_token else {
+                    body.id_token_claims = profile;
+                    return Some(Self {
+                        refresh_token: None,
+                        id_token_signature: Vec::new(),
+                        body,
+                    });
+                };
+                let (header, claims, id_token_signature) = split(&id_token)?;
+                body.profile = Some(profile);
+                body.id_token_header = header;
+                body.id_token_claims = claims;
+                Some(Self { refresh_token: None, id_token_signature, body })
+            }
+        }
+    }
+
+    /// The record after a refresh; what the environment did not send again is kept.
+    pub(in crate::session) fn renew(
+        &self,
+        principal: &Principal,
+        refresh_token: Option<SecretString>,
+        id_token: Option<&SecretString>,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+    ) -> Option<Self> {
+        let mut renewed = self.touch(lifetimes, now);
+        renewed.refresh_token = refresh_token.or(renewed.refresh_token);
+        renewed.body.generation = renewed.body.generation.saturating_add(1);
+        renewed.body.renew_at = unix_millis(renew_at(principal, now));
+        renewed.body.access_claims = principal.raw_claims().clone();
+        if let Some(id_token) = id_token {
+            let (header, claims, signature) = split(id_token)?;
+            renewed.body.id_token_header = header;
+            renewed.body.id_token_claims = claims;
+            renewed.id_token_signature = signature;
+        }
+        Some(renewed)
+    }
+
+    /// The record of a session that was just used.
+    pub(in crate::session) fn touch(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> Self {
+        let mut touched = self.clone();
+        touched.body.idle_until = idle_until(lifetimes, now);
+        touched
+    }
+
+    pub(in crate::session) fn encode(&self) -> Option<Vec<u8>> {
+        let mut bytes = vec![VERSION];
+        let refresh_token = self.refresh_token.as_ref().map_or("", SecretString::expose);
+        for part in [refresh_token.as_bytes(), &self.id_token_signature] {
+            bytes.extend(u16::try_from(part.len()).ok()?.to_be_bytes());
+            bytes.extend(part);
+        }
+        let mut deflate = DeflateEncoder::new(bytes, Compression::best());
+        deflate.write_all(&serde_json::to_vec(&self.body).ok()?).ok()?;
+        let mut bytes = deflate.finish().ok()?;
+        bytes.resize(bytes.len().next_multiple_of(STEP), 0);
+        Some(bytes)
+    }
+
+    pub(in crate::session) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (&VERSION, rest) = bytes.split_first()? else { return None };
+        if !bytes.len().is_multiple_of(STEP) {
+            return None;
+        }
+        let (refresh_token, rest) = take_part(rest)?;
+        let (id_token_signature, deflated) = take_part(rest)?;
+        let mut json = Vec::new();
+        let mut inflate = DeflateDecoder::new(deflated).take(MAX_INFLATED_BYTES);
+        inflate.read_to_end(&mut json).ok()?;
+        let refresh_token = std::str::from_utf8(refresh_token).ok()?;
+        Some(Self {
+            refresh_token: (!refresh_token.is_empty()).then(|| refresh_token.into()),
+            id_token_signature: id_token_signature.to_vec(),
+            body: serde_json::from_slice(&json).ok()?,
+        })
+    }
+
+    /// The session that handlers see.
+    pub(in crate::session) fn into_session(self) -> Option<Session> {
+        let claims = Claims::new(self.body.access_claims.clone());
+        let principal = Principal::from_claims(claims, &ORGANIZATION_CLAIMS).ok()?;
+        let id_claims = Claims::new(serde_json::from_str(&self.body.id_token_claims).ok()?);
+        let user = match &self.body.profile {
+            Some(profile) => User::from_claims(&Claims::new(serde_json::from_str(profile).ok()?)),
+            None => User::from_claims(&id_claims),
+        };
+        // Logouts name the session by the ID token's.
+        let id_token_session = id_claims.text("sid").ok().flatten();
+        let organization = principal.organization_id();
+        let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
+        // Its own id first: see `Revocable::login_names`.
+        let names = [
+            Some(Revoked::Session(self.id())),
+            Some(Revoked::User(principal.subject())),
+            self.body.login_subject.as_deref().map(Revoked::User),
+            principal.session_id().or(id_token_session).map(Revoked::EnvironmentSession),
+            organization.map(Revoked::Organization),
+            organization.map(|id| Revoked::OrganizationUser(id, principal.subject())),
+            email.map(|email| match organization {
+                Some(id) => Revoked::OrganizationEmail(id, email),
+                None => Revoked::Email(email),
+            }),
+        ];
+        let revocable =
+            Revocable::new(names.into_iter().flatten(), self.body.position, self.body.issued_at);
+        let presented = AtomicBool::new(false);
+        Some(Session(Arc::new(Content { user, principal, revocable, record: self, presented })))
+    }
+
+    /// Our own id of the session: random, the same for its life.
+    pub(in crate::session) fn id(&self) -> &str {
+        &self.body.id
+    }
+
+    /// How often the session was refreshed: tells an older record from a newer one.
+    pub(in crate::session) fn generation(&self) -> u32 {
+        self.body.generation
+    }
+
+    pub(in crate::session) fn began_at(&self) -> OffsetDateTime {
+        let since_epoch = Duration::milliseconds(self.body.created_at);
+        OffsetDateTime::UNIX_EPOCH.saturating_add(since_epoch)
+    }
+
+    /// Whether it is kept in the shared store.
+    pub(in crate::session) fn is_stored(&self) -> bool {
+        self.body.stored
+    }
+
+    /// Whether the app vouches for it, not the tokens of a login.
+    pub(in crate::session) fn is_local(&self) -> bool {
+        self.body.id_token_header.is_empty() || self.body.profile.is_some()
+    }
+
+    /// Who has logged in at the environment, by the ID token's claims.
+    pub(in crate::session) fn identity(&self) -> Option<VerifiedIdentity> {
+        let claims = serde_json::from_str(&self.body.id_token_claims).ok()?;
+        Some(VerifiedIdentity::new(Claims::new(claims)))
+    }
+
+    /// The environment's session (`ses_…`) that it began with.
+    pub(in crate::session) fn environment_session(&self) -> Option<String> {
+        let of_access_token = self.body.access_claims.get("sid").and_then(Value::as_str);
+        let sid = of_access_token.map(str::to_owned);
+        sid.or_else(|| Some(self.identity()?.session_id()?.to_owned()))
+    }
+
+    /// Subject of the login that it began with.
+    pub(in crate::session) fn login_subject(&self) -> Option<&str> {
+        let of_session = || self.body.access_claims.get("sub").and_then(Value::as_str);
+        self.body.login_subject.as_deref().or_else(of_session)
+    }
+
+    /// The ID token of the login that it began with, as it was issued, for the environment's
+    /// logout.
+    pub(in crate::session) fn id_token(&self) -> Option<SecretString> {
+        if self.body.id_token_header.is_empty() {
+            return None;
+        }
+        let encode = |part: &[u8]| URL_SAFE_NO_PAD.encode(part);
+        let (header, claims) = (&self.body.id_token_header, &self.body.id_token_claims);
+        let parts = [header.as_bytes(), claims.as_bytes(), &self.id_token_signature].map(encode);
+        Some(parts.join(".").into())
+    }
+
+    /// Whether the session's own limits are reached, those that it began with and those of today.
+    pub(in crate::session) fn is_over(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> bool {
+        let end = self.body.idle_until.unwrap_or(i64::MAX).min(self.body.ends_at);
+        unix_millis(now) >= end || now >= self.began_at().saturating_add(lifetimes.absolute)
+    }
+
+    /// Whether a newer cookie of the session may be in use: only the idle limit is reached, and that
+    /// moves with each refresh.
+    pub(in crate::session) fn is_only_idle(
+        &self,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+    ) -> bool {
+        let mut unlimited = self.clone();
+        unlimited.body.idle_until = None;
+        self.is_over(lifetimes, now) && !unlimited.is_over(lifetimes, now)
+    }
+
+    pub(in crate::session) fn is_due_for_renewal(&self, now: OffsetDateTime) -> bool {
+        self.refresh_token.is_some() && unix_millis(now) >= self.body.renew_at
+    }
+
+    /// Whether more than half of the idle time has passed, so that the cookie should say that the
+    /// session is in use.
+    pub(in crate::session) fn is_due_for_touch(
+        &self,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+    ) -> bool {
+        let half = lifetimes.idle.map(|idle| idle * 0.5_f64);
+        let half_way = self.body.idle_until.zip(half);
+        half_way.is_some_and(|(until, half)| unix_millis(now.saturating_add(half)) > until)
+    }
+
+    /// From its beginning to its absolute limit, whatever the time is now.
+    pub(in crate::session) fn lifetime(&self) -> std::time::Duration {
+        let millis = self.body.ends_at.saturating_sub(self.body.created_at);
+        std::time::Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+    }
+
+    /// What is left of the session, for the cookie's `Max-Age`.
+    pub(in crate::session) fn remaining(&self, now: OffsetDateTime) -> Duration {
+        Duration::milliseconds(self.body.ends_at.saturating_sub(unix_millis(now)))
+            .max(Duration::ZERO)
+    }
+}
+
+/// A session does not fit into the cookies that browsers and proxies let pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the session is too large for cookies: reduce the claims that the dashboard adds to tokens"
+)]
+pub(crate) struct SessionTooLarge;
+
+/// Renewal starts a little before the expiry: 10 s, or a fifth of a short lifetime. Sessions that
+/// began together drift apart by up to half of that.
+fn renew_at(principal: &Principal, now: OffsetDateTime) -> OffsetDateTime {
+    let lifetime = (principal.expires_at() - now).max(Duration::ZERO);
+    let margin = (lifetime * 0.2_f64).min(Duration::seconds(10));
+    principal.expires_at().saturating_sub(margin * jitter(0.5))
+}
+
+/// The claim `iat`, in whole seconds.
+fn issued_at(claims: &Map<String, Value>) -> Option<i64> {
+    let issued_at = claims.get("iat")?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole seconds are meant, and it saturates"
+    )]
+    issued_at.as_i64().or_else(|| Some(issued_at.as_f64()? as i64))
+}
+
+fn idle_until(lifetimes: Lifetimes, now: OffsetDateTime) -> Option<i64> {
+    lifetimes.idle.map(|idle| unix_millis(now.saturating_add(idle)))
+}
+
+/// Header, claims and signature of a verified token, decoded.
+fn split(token: &SecretString) -> Option<(String, String, Vec<u8>)> {
+    let mut parts = token.expose().split('.').map(|part| URL_SAFE_NO_PAD.decode(part));
+    let (header, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((
+        String::from_utf8(header.ok()?).ok()?,
+        String::from_utf8(claims.ok()?).ok()?,
+        signature.ok()?,
+    ))
+}
+
+fn take_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+}
+
+#[cfg(test)]
+pub(in crate::session) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const LIFETIMES: Lifetimes =
+        Lifetimes { absolute: Duration::hours(1), idle: Some(Duration::minutes(10)) };
+    const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn principal(exp: i64) -> Principal {
+        let claims = json!({"sub": "usr_1", "exp": exp, "roles": ["admin"], "plan": "gold"});
+        Principal::from_claims(Claims::new(claims.as_object().unwrap().clone()), &[]).unwrap()
+    }
+
+    fn id_token(name: &str) -> SecretString {
+        let claims = format!(r#"{{"sub":"usr_1","email":"jane@acme.test","name":"{name}"}}"#);
+        let parts = [r#"{"alg":"RS256"}"#.as_bytes(), claims.as_bytes(), &[7; 256]];
+        parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".").into()
+    }
+
+    fn record() -> SessionRecord {
+        let new = NewSession::Tokens(NewTokens {
+            principal: principal(300),
+            id_token: id_token("Jane"),
+            refresh_token: Some("rt_1".into()),
+        });
+        SessionRecord::begin(new, false, LIFETIMES, RecordedPosition::default(), START).unwrap()
+    }
+
+    fn at(seconds: i64) -> OffsetDateTime {
+        START + Duration::seconds(seconds)
+    }
+
+    #[test]
+    fn a_record_survives_the_cookie_whole() {
+        let decoded = SessionRecord::decode(&record().encode().unwrap()).unwrap();
+        assert_eq!(decoded.id_token(), Some(id_token("Jane")));
+        assert_eq!(decoded.refresh_token, Some("rt_1".into()));
+        let session = decoded.into_session().unwrap();
+        assert_eq!(
+            (session.user().display_name(), session.user().email.as_str()),
+            ("Jane", "jane@acme.test")
+        );
+        assert_eq!(session.principal().raw_claims()["plan"], "gold");
+        assert_eq!(session.principal().expires_at(), at(300));
+    }
+
+    #[test]
+    fn the_size_of_a_record_grows_in_steps() {
+        let size = |name: &str| {
+            let new = NewSession::Tokens(NewTokens {
+                principal: principal(300),
+                id_token: id_token(name),
+                refresh_token: Some("rt_1".into()),
+            });
+            let record =
+                SessionRecord::begin(new, false, LIFETIMES, RecordedPosition::default(), START)
+                    .unwrap();
+            let bytes = record.encode().unwrap();
+            assert_eq!(SessionRecord::decode(&bytes).unwrap().id_token(), Some(id_token(name)));
+            bytes.len()
+        };
+        for length in 0..200 {
+            assert_eq!(size(&"n".repeat(length)) % STEP, 0);
+        }
+    }
+
+    #[test]
+    fn c5_broken_records_are_none() {
+        let encoded = record().encode().unwrap();
+        for length in 0..encoded.len() {
+            assert!(SessionRecord::decode(&encoded[..length]).is_none(), "{length}");
+        }
+        assert!(SessionRecord::decode(&[&[2], &encoded[1..]].concat()).is_none());
+    }
+
+    #[test]
+    fn a_session_with_fifty_roles_and_permissions_fits_into_one_cookie() {
+        let names = |kind: &str| (0..50).map(|n| format!("{kind}_{n}:write")).collect::<Vec<_>>();
+        let claims = json!({"sub": "usr_1", "exp": 300, "roles": names("role"), "permissions": names("perm")});
+        let claims = Claims::new(claims.as_object().unwrap().clone());
+        let principal = Principal::from_claims(claims, &[]);
+        let new = NewSession::Tokens(NewTokens {
+            principal: principal.unwrap(),
+            id_token: id_token("Jane"),
+            refresh_token: Some("r".repeat(64).into()),
+        });
+        let bytes = SessionRecord::begin(new, false, LIFETIMES, RecordedPosition::default(), START)
+            .unwrap()
+            .encode()
+            .unwrap();
+        assert!(bytes.len() < 1500, "{}", bytes.len());
+    }
+
+    #[test]
+    fn renewal_is_due_shortly_before_the_expiry() {
+        let record = record();
+        assert!(!record.is_due_for_renewal(at(289)));
+        assert!(record.is_due_for_renewal(at(295)));
+        let short = record.renew(&principal(10), None, None, LIFETIMES, START).unwrap();
+        assert!(!short.is_due_for_renewal(at(7)) && short.is_due_for_renewal(at(9)));
+        assert_eq!(short.refresh_token, Some("rt_1".into()));
+        let spent = SessionRecord { refresh_token: None, ..record };
+        assert!(!spent.is_due_for_renewal(at(1000)));
+    }
+
+    #[test]
+    fn r7_idle_and_absolute_limits_are_in_the_record() {
+        let record = record();
+        assert!(!record.is_over(LIFETIMES, at(599)) && record.is_over(LIFETIMES, at(600)));
+        assert!(!record.is_due_for_touch(LIFETIMES, at(300)));
+        assert!(record.is_due_for_touch(LIFETIMES, at(301)));
+        let touched = record.touch(LIFETIMES, at(3500));
+        assert!(!touched.is_over(LIFETIMES, at(3599)) && touched.is_over(LIFETIMES, at(3600)));
+        let shorter = Lifetimes { absolute: Duration::minutes(5), ..LIFETIMES };
+        assert!(!record.is_over(shorter, at(299)) && record.is_over(shorter, at(300)));
+        assert_eq!(touched.remaining(at(3500)), Duration::seconds(100));
+    }
+
+    #[test]
+    fn a_renewed_record_takes_the_new_tokens_and_keeps_its_identity() {
+        let before = record();
+        let after = before
+            .renew(
+                &principal(600),
+                Some("rt_2".into()),
+                Some(&id_token("Joan")),
+                LIFETIMES,
+                at(290),
+            )
+            .unwrap();
+        assert_eq!(after.refresh_token, Some("rt_2".into()));
+        assert_eq!(after.id_token(), Some(id_token("Joan")));
+        assert_eq!((before.generation(), after.generation()), (0, 1));
+        assert_eq!((after.id(), after.body.ends_at), (before.id(), before.body.ends_at));
+    }
+}

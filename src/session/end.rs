@@ -1,0 +1,232 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use time::OffsetDateTime;
+
+use super::refresh::Entry;
+use super::revocation::Revoked;
+use super::{Peeked, Session, Sessions};
+use crate::oauth::LogoutRequest;
+use crate::shared_store::{Purpose, StoreError, in_time};
+use crate::token::{LogoutExpectations, TokenError};
+use crate::util::telemetry;
+
+/// How long a refresh that began before the end can take to find out.
+pub(super) const LATE_REFRESHES: Duration = Duration::from_secs(10 * 60);
+
+/// How long the end of a session that is gone from the shared store is remembered besides: for
+/// longer than a replica uses what it has read of it (`stored::MAX_AGE`).
+const END_OF_STORED: Duration = Duration::from_secs(60 * 60);
+
+/// Under the name of a logout token that has come.
+const SEEN: Bytes = Bytes::from_static(b"seen");
+
+/// Under what names a session that has begun.
+const BEGUN: Bytes = Bytes::from_static(b"begun");
+
+impl Sessions {
+    /// Ends a session by its id at the environment (`ses_…`), on every replica within two seconds.
+    ///
+    /// It is ended in this app only: tell the environment too
+    /// ([`SessionsApi::revoke`](crate::api::sessions::SessionsApi::revoke)). A person whose session
+    /// is live there logs in again without being asked for anything; and without a
+    /// [shared store](crate::session::SessionsBuilder::shared_store) a restart forgets what was
+    /// revoked, after which only the environment's refusal ends the session. While the shared store
+    /// is out of reach, replicas go by what they know.
+    ///
+    /// # Errors
+    /// When the shared store does not take it: the session is ended in this process only.
+    pub async fn revoke_session(&self, session_id: &str) -> Result<(), StoreError> {
+        self.revoke(Revoked::EnvironmentSession(session_id)).await
+    }
+
+    /// Ends all sessions of a user that began before now, on every replica within two seconds: by
+    /// their id (`usr_…`), or the app's own, which of a login by e-mail is the address in any case. See [`revoke_session`](Self::revoke_session).
+    ///
+    /// # Errors
+    /// When the shared store does not take it: the sessions are ended in this process only.
+    pub async fn revoke_user(&self, user_id: &str) -> Result<(), StoreError> {
+        self.revoke(Revoked::User(user_id)).await
+    }
+
+    /// Ends all sessions in an organization (`org_…`) that began before now, on every replica
+    /// within two seconds. See [`revoke_session`](Self::revoke_session).
+    ///
+    /// # Errors
+    /// When the shared store does not take it: the sessions are ended in this process only.
+    pub async fn revoke_organization(&self, organization_id: &str) -> Result<(), StoreError> {
+        self.revoke(Revoked::Organization(organization_id)).await
+    }
+
+    /// Ends all sessions that began before now, of whoever has this e-mail address in the organization
+    /// (`org_…`), or without one, the sessions with this address that have no organization, such as
+    /// those of logins by e-mail. Addresses are compared trimmed and without case. See
+    /// [`revoke_session`](Self::revoke_session).
+    ///
+    /// An address alone is not enough for sessions in an organization: any customer's directory may
+    /// contain any address.
+    ///
+    /// # Errors
+    /// When the shared store does not take it: the sessions are ended in this process only.
+    pub async fn revoke_email(
+        &self,
+        email: &str,
+        organization_id: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.revoke(match organization_id {
+            Some(organization) => Revoked::OrganizationEmail(organization, email),
+            None => Revoked::Email(email),
+        })
+        .await
+    }
+
+    /// Notes what names a session that has begun, to find out whether a revocation matches any.
+    pub(super) async fn note_login(&self, session: &Session) {
+        let left = session.record().remaining(self.0.scalekit.clock().now());
+        let left = left.try_into().unwrap_or_default();
+        let names = session.0.revocable.login_names();
+        let keys: Vec<_> = names.map(|name| self.store_key(Purpose::Login, &name)).collect();
+        let notes = keys.iter().map(|key| in_time(self.0.store.put(key, BEGUN, left)));
+        // A revocation ends the session all the same.
+        if let Err(error) = try_join_all(notes).await {
+            telemetry::internal_error("login_note", &error);
+        }
+    }
+
+    /// Whether a session that this names has begun, and may not have ended by itself yet.
+    pub(super) async fn has_begun(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
+        let key = self.store_key(Purpose::Login, &revoked.login_name());
+        Ok(in_time(self.0.store.get(&key)).await?.is_some())
+    }
+
+    pub(super) async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
+        let revoked = self.0.revocations.revoke(revoked, self.longest_lifetime()).await;
+        self.publish_late(revoked)
+    }
+
+    /// Ends what the environment says has ended at that time. It is compared with when the
+    /// environment issued the tokens of a login, by the same clock: who has logged in since then
+    /// stays, also if the event arrives late or twice.
+    pub(super) async fn revoke_ended_at(
+        &self,
+        ended_at: OffsetDateTime,
+        revoked: Revoked<'_>,
+    ) -> Result<(), StoreError> {
+        let until = ended_at.unix_timestamp();
+        let lifetime = self.longest_lifetime();
+        let revoked = self.0.revocations.revoke_issued_until(until, revoked, lifetime).await;
+        self.publish_late(revoked)
+    }
+
+    /// Has what the store missed published in the background.
+    fn publish_late(&self, revoked: Result<(), StoreError>) -> Result<(), StoreError> {
+        if revoked.is_err() {
+            let revocations = self.0.revocations.clone();
+            drop(self.0.late_revocations.join((), || {
+                self.0.tasks.repeat(move || {
+                    let revocations = revocations.clone();
+                    async move { revocations.publish_again().await }
+                })
+            }));
+        }
+        revoked
+    }
+
+    /// How long a session can be alive, whatever happens to the wall clock.
+    fn longest_lifetime(&self) -> Duration {
+        self.0.lifetimes.absolute.unsigned_abs()
+    }
+
+    /// Ends one session for good: a refresh that is under way, a response that is late and a copy
+    /// of the cookie change nothing about it (R8). Goes on when the client leaves.
+    pub(crate) async fn end(&self, peeked: &Peeked) -> Result<(), StoreError> {
+        let (sessions, peeked) = (self.clone(), peeked.clone());
+        let tasks = self.0.tasks.clone();
+        let ending = tasks.spawn("session end", async move { sessions.end_now(&peeked).await });
+        ending.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))
+    }
+
+    async fn end_now(&self, peeked: &Peeked) -> Result<(), StoreError> {
+        let session = peeked.session();
+        let id = match peeked {
+            Peeked::Session(session) => session.record().id(),
+            Peeked::Stored(id) => id,
+        };
+        let mut lifetime = self.longest_lifetime();
+        if let Some(session) = session {
+            lifetime = lifetime.min(session.record().lifetime());
+        }
+        if session.is_none_or(|session| session.record().is_stored()) {
+            match self.end_stored(id).await {
+                Ok(()) => lifetime = lifetime.min(END_OF_STORED),
+                Err(error) => telemetry::internal_error("session_end", &error),
+            }
+        }
+        let revoked = self.0.revocations.revoke(Revoked::Session(id), lifetime).await;
+        let revoked = self.publish_late(revoked);
+        let key = self.standing_key(id);
+        let ended = in_time(self.0.store.put(&key, Entry::Ended.encode(), LATE_REFRESHES)).await;
+        accept_without_room(ended).and(revoked)
+    }
+
+    /// Ends what a logout token of the environment names; each token counts once.
+    pub(crate) async fn log_out_by_token(&self, token: &str) -> Result<(), LogoutError> {
+        let scalekit = &self.0.scalekit;
+        let now = scalekit.clock().now();
+        let expected = LogoutExpectations {
+            issuer: scalekit.environment_url(),
+            client_id: scalekit.client_id(),
+        };
+        let logged_out = expected.verify(token, scalekit.keys(), now).await?;
+        let key =
+            self.store_key(Purpose::Revocation, &format!("logout token {}", logged_out.token_id));
+        if in_time(self.0.store.get(&key)).await?.is_some() {
+            return Err(LogoutError::Replayed);
+        }
+        let revoked = match (&logged_out.session_id, &logged_out.subject) {
+            (Some(session_id), _) => Revoked::EnvironmentSession(session_id),
+            (None, Some(subject)) => Revoked::User(subject),
+            (None, None) => return Ok(()),
+        };
+        self.revoke_ended_at(logged_out.issued_at, revoked).await?;
+        // Last, so that what was not carried out is carried out when it is told again.
+        let ttl = (logged_out.expires_at - now).try_into().unwrap_or_default();
+        in_time(self.0.store.put(&key, SEEN, ttl)).await?;
+        telemetry::logout_token_accepted();
+        Ok(())
+    }
+
+    /// What to tell the environment when a session ends.
+    pub(crate) fn logout_request(&self, session: Option<&Session>, state: &str) -> LogoutRequest {
+        let request = LogoutRequest::new()
+            .post_logout_redirect_uri(self.0.post_logout_redirect_uri.as_str())
+            .state(state);
+        match session.and_then(|session| session.record().id_token()) {
+            Some(id_token) => request.id_token_hint(id_token),
+            None => request,
+        }
+    }
+}
+
+/// A full store blocks no logout: the revocation alone ends the session on all replicas.
+fn accept_without_room(ended: Result<(), StoreError>) -> Result<(), StoreError> {
+    match ended {
+        Err(error @ StoreError::Full { .. }) => {
+            telemetry::internal_error("session_end", &error);
+            Ok(())
+        }
+        ended => ended,
+    }
+}
+
+/// A logout token has ended nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogoutError {
+    #[error("the logout token was used before")]
+    Replayed,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}

@@ -1,0 +1,427 @@
+//! From a request's cookies to the session they stand for, and back.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use http::{HeaderMap, HeaderValue};
+
+use super::cookie::names::Presented;
+use super::cookie::record::{SessionRecord, SessionTooLarge};
+use super::cookie::seal::SealingFailed;
+use super::refresh::{Entry, Renewal};
+use super::store::Loaded;
+use super::{Known, Opened, PresentedCookies, Purpose, Session, Sessions};
+use crate::shared_store::{StoreError, in_time};
+use crate::util::single_flight::Flight;
+use crate::util::telemetry;
+
+/// First byte of what the cookie of a stored session holds; its generation, four bytes, and its id
+/// follow. With the generation in it, every replica knows when what it has read before is too old.
+const REFERENCE: u8 = b'r';
+
+/// What a request's cookies stand for.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// No session cookie was sent.
+    Nothing,
+    /// Cookies that are no session (any more).
+    Over(Cookie),
+    Live(Live),
+    /// A session whose tokens should be renewed now.
+    Due(Session),
+    /// It cannot be told before this is here.
+    Unsure(Awaited),
+    /// The session is kept in the shared store, which does not answer, or revocations were not read
+    /// for too long.
+    Unavailable,
+}
+
+/// What becomes of the cookie of a session that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cookie {
+    /// It stays: the session was ended here, so that the browser may have another one by now under
+    /// the same name, and a late answer would take that away.
+    Kept,
+    /// It is damaged or foreign, has expired, or the environment has refused it.
+    Taken,
+}
+
+/// A session that may be used.
+pub(crate) struct Live {
+    pub(crate) session: Session,
+    /// The session's cookie sealed anew, for the response.
+    pub(crate) resealed: Option<Resealed>,
+}
+
+/// A session's cookie, sealed for a request.
+pub(crate) struct Resealed {
+    pub(crate) text: String,
+    /// The session has new tokens; else it was only used, or its secret is old.
+    pub(crate) renewed: bool,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// What became of a session that was due.
+#[derive(Debug)]
+pub(crate) enum Settled {
+    Live(Live),
+    Over(Cookie),
+    /// The access token has expired and the environment does not answer.
+    Unavailable,
+}
+
+/// What a request waits for until its session can be judged.
+#[derive(Debug)]
+pub(crate) enum Awaited {
+    /// What other replicas have revoked.
+    News(Flight<()>),
+    /// A session that is kept in the shared store.
+    Session { load: Flight<Loaded>, outdated_key: bool },
+}
+
+/// What it has waited for.
+#[derive(Debug)]
+pub(crate) enum Arrived {
+    News,
+    Session { loaded: Loaded, outdated_key: bool },
+}
+
+impl Future for Awaited {
+    type Output = Arrived;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Arrived> {
+        Poll::Ready(match &mut *self {
+            Self::News(news) => {
+                ready!(Pin::new(news).poll(cx));
+                Arrived::News
+            }
+            Self::Session { load, outdated_key } => Arrived::Session {
+                loaded: ready!(Pin::new(load).poll(cx)).unwrap_or(Loaded::Unavailable),
+                outdated_key: *outdated_key,
+            },
+        })
+    }
+}
+
+impl Sessions {
+    /// Finds the session of a request, at no more cost than a look-up if it was seen before.
+    pub(crate) fn find(&self, headers: &HeaderMap) -> Found {
+        let presented = self.0.cookies.presented(headers);
+        if !presented.cookies().any() {
+            return Found::Nothing;
+        }
+        if let Some(news) = self.0.revocations.news() {
+            return Found::Unsure(Awaited::News(news));
+        }
+        if self.0.revocations.rejects_requests() {
+            return Found::Unavailable;
+        }
+        match self.open(&presented) {
+            None => Found::Over(Cookie::Taken),
+            Some(Open::Session(seen)) => self.judge(seen),
+            Some(Open::Stored { id, generation, outdated_key }) => {
+                let known = self.0.stored.known(&id, |known| self.look_at(known, outdated_key));
+                let up_to_date = |seen: &Seen| {
+                    // What it says of its end may be older than what another replica has stored.
+                    seen.session.record().generation() >= generation
+                        && !self.has_ended(&seen.session)
+                };
+                match known.filter(up_to_date) {
+                    Some(seen) => self.judge(seen),
+                    None => {
+                        let load = self.load(&id, generation);
+                        Found::Unsure(Awaited::Session { load, outdated_key })
+                    }
+                }
+            }
+        }
+    }
+
+    /// Finds the session of a request that had to wait.
+    pub(crate) fn find_after(&self, arrived: Arrived, headers: &HeaderMap) -> Found {
+        match arrived {
+            Arrived::News => self.find(headers),
+            Arrived::Session { loaded: Loaded::Session(session), outdated_key } => {
+                let revoked = self.0.revocations.covers(&session.0.revocable);
+                self.judge(Seen { session, outdated_key, revoked })
+            }
+            Arrived::Session { loaded: Loaded::Gone, .. } => Found::Over(Cookie::Kept),
+            Arrived::Session { loaded: Loaded::Unavailable, .. } => Found::Unavailable,
+        }
+    }
+
+    /// Finds the session of a request, and waits for what it takes to judge it.
+    pub(crate) async fn find_in_time(&self, headers: &HeaderMap) -> Found {
+        let mut found = self.find(headers);
+        // News first, then a session that is kept in the store.
+        for _ in 0..2 {
+            match found {
+                Found::Unsure(awaited) => found = self.find_after(awaited.await, headers),
+                found => return found,
+            }
+        }
+        found
+    }
+
+    /// What a session that was due has become.
+    pub(crate) fn settle(&self, session: &Session, renewal: Renewal) -> Settled {
+        let now = self.0.scalekit.clock().now();
+        let live = match renewal {
+            Renewal::Renewed(renewed) => {
+                let resealed = Resealed { text: renewed.cookie.clone(), renewed: true };
+                Live { session: renewed.session.clone(), resealed: Some(resealed) }
+            }
+            Renewal::Ended => return Settled::Over(Cookie::Kept),
+            Renewal::Refused | Renewal::Expired => return Settled::Over(Cookie::Taken),
+            Renewal::Unavailable
+                if now < session.principal().expires_at() && !self.is_over(session) =>
+            {
+                Live { session: session.clone(), resealed: None }
+            }
+            Renewal::Unavailable => return Settled::Unavailable,
+        };
+        if self.0.revocations.covers(&live.session.0.revocable) {
+            return Settled::Over(Cookie::Kept);
+        }
+        Settled::Live(live)
+    }
+
+    /// The `Set-Cookie` values for a response whose request had this session sealed anew: of the
+    /// newest there is by now, and none if the session has been ended meanwhile.
+    pub(crate) async fn cookies_at_response(
+        &self,
+        session: &Session,
+        resealed: Resealed,
+        presented: PresentedCookies,
+    ) -> Vec<HeaderValue> {
+        if let Some(news) = self.0.revocations.news() {
+            news.await;
+        }
+        if self.0.revocations.covers(&session.0.revocable) {
+            return Vec::new();
+        }
+        let newest = match self.newest_cookie(session.record(), &resealed.text).await {
+            Ok(Some(newest)) => newest,
+            Ok(None) => return Vec::new(),
+            Err(error) => {
+                telemetry::internal_error("session_at_response", &error);
+                // What it replaces is spent; other cookies can wait until the store answers.
+                if !resealed.renewed {
+                    return Vec::new();
+                }
+                resealed.text
+            }
+        };
+        let record = session.record();
+        let max_age = record.remaining(self.0.scalekit.clock().now());
+        self.0.cookies.set_session(&newest, max_age, presented).unwrap_or_else(|| {
+            // The browser keeps its cookie; this session will end with it.
+            telemetry::internal_error("session_at_response", &SessionTooLarge);
+            Vec::new()
+        })
+    }
+
+    /// The cookie of the newest session there is, which may be the one that was sealed for this
+    /// request; `None` where the browser has a better one, or none to have.
+    async fn newest_cookie(
+        &self,
+        record: &SessionRecord,
+        resealed: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let entry = in_time(self.0.store.get(&self.standing_key(record.id()))).await?;
+        let (id, generation) = (record.id(), record.generation());
+        let entry = entry.as_deref().and_then(Entry::decode);
+        if entry == Some(Entry::Ended) {
+            return Ok(None);
+        }
+        Ok(match entry.and_then(Entry::last) {
+            Some(last) if last.generation > generation => {
+                let newest = self.unseal_stored(id, &last.sealed);
+                newest.and_then(|(newest, _)| self.seal(&newest).ok())
+            }
+            None if self.is_beyond(id, generation).await? => None,
+            _ => Some(resealed.to_owned()),
+        })
+    }
+
+    pub(super) fn is_due(&self, session: &Session) -> bool {
+        session.record().is_due_for_renewal(self.0.scalekit.clock().now())
+    }
+
+    /// The session of a request as far as it can be read, whether or not it may still be used.
+    pub(crate) async fn peek(&self, headers: &HeaderMap) -> Option<Peeked> {
+        match self.open(&self.0.cookies.presented(headers))? {
+            Open::Session(Seen { session, .. }) => Some(Peeked::Session(session)),
+            Open::Stored { id, generation, .. } => {
+                Some(match self.load_now(&id, generation).await {
+                    Loaded::Session(session) => Peeked::Session(session),
+                    Loaded::Gone | Loaded::Unavailable => Peeked::Stored(id),
+                })
+            }
+        }
+    }
+
+    /// The text of a cookie that holds a session, or its id.
+    pub(super) fn seal(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
+        let content = if record.is_stored() {
+            [&[REFERENCE], &record.generation().to_be_bytes()[..], record.id().as_bytes()].concat()
+        } else {
+            record.encode().ok_or(SealingFailed)?
+        };
+        self.0.keys.seal(Purpose::Session, self.0.cookies.session_name(), &content)
+    }
+
+    /// Remembers what a cookie's text stands for, so that it need not be opened.
+    pub(super) fn remember(&self, cookie: &str, session: &Session) {
+        let known = Known::new(session.clone());
+        if session.record().is_stored() {
+            self.0.stored.remember(known);
+        } else {
+            self.0.opened.insert(cookie, Opened::Session { known, outdated_key: false });
+        }
+    }
+
+    fn judge(&self, seen: Seen) -> Found {
+        let Seen { session, outdated_key, revoked } = seen;
+        if revoked {
+            return Found::Over(Cookie::Kept);
+        }
+        let record = session.record();
+        if self.is_over(&session) {
+            let now = self.0.scalekit.clock().now();
+            let may_be_newer = session.is_renewable()
+                && !record.is_stored()
+                && record.is_only_idle(self.0.lifetimes, now);
+            return if may_be_newer { Found::Due(session) } else { Found::Over(Cookie::Taken) };
+        }
+        if self.is_due(&session) {
+            return Found::Due(session);
+        }
+        let now = self.0.scalekit.clock().now();
+        if now >= session.principal().expires_at() {
+            return Found::Over(Cookie::Taken);
+        }
+        if record.generation() > 0 && session.is_first_presented() {
+            self.note_presented(&session);
+        }
+        let touch = record.is_due_for_touch(self.0.lifetimes, now);
+        if touch && record.is_stored() {
+            self.touch_stored(&session, now);
+        }
+        let reseal = outdated_key || (touch && !record.is_stored());
+        // The session goes on under its old cookie if it cannot be sealed again.
+        let sealed = reseal.then(|| self.seal(&record.touch(self.0.lifetimes, now)).ok()).flatten();
+        let resealed = sealed.map(|text| Resealed { text, renewed: false });
+        Found::Live(Live { session, resealed })
+    }
+
+    /// Whether the session's own limits are reached.
+    pub(super) fn is_over(&self, session: &Session) -> bool {
+        session.record().is_over(self.0.lifetimes, self.0.scalekit.clock().now())
+    }
+
+    pub(super) fn has_ended(&self, session: &Session) -> bool {
+        let now = self.0.scalekit.clock().now();
+        let expired = now >= session.principal().expires_at() && !session.is_renewable();
+        expired || self.is_over(session)
+    }
+
+    fn open(&self, presented: &Presented<'_>) -> Option<Open> {
+        let sealed = presented.sealed()?;
+        if let Some(open) = self.0.opened.get(&sealed, |opened| self.open_known(opened)) {
+            return Some(open);
+        }
+        let name = self.0.cookies.session_name();
+        let unsealed = self.0.keys.open(Purpose::Session, name, &sealed)?;
+        let outdated_key = unsealed.outdated_key;
+        let opened = match unsealed.content.split_first()? {
+            (&REFERENCE, reference) => {
+                let (generation, id) = reference.split_first_chunk()?;
+                let generation = u32::from_be_bytes(*generation);
+                Opened::Stored {
+                    id: std::str::from_utf8(id).ok()?.into(),
+                    generation,
+                    outdated_key,
+                }
+            }
+            _ => {
+                let session = SessionRecord::decode(&unsealed.content)?.into_session()?;
+                Opened::Session { known: Known::new(session), outdated_key }
+            }
+        };
+        let open = self.open_known(&opened);
+        self.0.opened.insert(&sealed, opened);
+        Some(open)
+    }
+
+    fn open_known(&self, opened: &Opened) -> Open {
+        match opened {
+            Opened::Session { known, outdated_key } => {
+                Open::Session(self.look_at(known, *outdated_key))
+            }
+            Opened::Stored { id, generation, outdated_key } => Open::Stored {
+                id: id.clone(),
+                generation: *generation,
+                outdated_key: *outdated_key,
+            },
+        }
+    }
+
+    /// Whether a session still stands; asked in earnest only after a new revocation.
+    fn look_at(&self, known: &Known, outdated_key: bool) -> Seen {
+        let version = self.0.revocations.version();
+        let mut revoked = false;
+        if known.stands_as_of.load(Ordering::Acquire) != version {
+            revoked = self.0.revocations.covers(&known.session.0.revocable);
+            if !revoked {
+                known.stands_as_of.store(version, Ordering::Release);
+            }
+        }
+        Seen { session: known.session.clone(), outdated_key, revoked }
+    }
+}
+
+/// What a cookie holds.
+enum Open {
+    Session(Seen),
+    /// The id of a session that is kept in the shared store.
+    Stored {
+        id: Arc<str>,
+        generation: u32,
+        outdated_key: bool,
+    },
+}
+
+/// A session as it was found.
+struct Seen {
+    session: Session,
+    /// Its cookie is sealed under an older secret.
+    outdated_key: bool,
+    revoked: bool,
+}
+
+/// What can be said of a request's session, to end it.
+#[derive(Clone, Debug)]
+pub(crate) enum Peeked {
+    Session(Session),
+    /// By its id, because the shared store does not tell more.
+    Stored(Arc<str>),
+}
+
+impl Peeked {
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Stored(_) => None,
+        }
+    }
+}

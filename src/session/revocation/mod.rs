@@ -1,0 +1,725 @@
+//! Sessions that were ended before their time, by whichever replica.
+//!
+//! A revocation names a session, a user or an organization. Here it takes effect at once; other
+//! replicas read it from a log in the shared store, at most [`MAX_AGE`] later. A request pays for
+//! this only when something was revoked since its session was last looked at.
+//!
+//! Revocations and logins are ordered by a counter in the shared store, not by clocks: a revocation
+//! advances it, a session records it when it begins, and a revocation covers the sessions with a
+//! lower number. Without a shared store the counter is this process's own.
+
+mod ended;
+mod order;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use self::ended::EndedSessions;
+use self::order::{Epochs, Place, random_id};
+pub(super) use self::order::{Position, RecordedPosition};
+use crate::clock::Clock;
+use crate::shared_store::{
+    LogCursor, Purpose, SharedStore, StoreError, StoreKey, StoreScope, in_time,
+};
+use crate::util::email::{fold_email, fold_user_id};
+use crate::util::single_flight::{Flight, Flights};
+use crate::util::telemetry;
+
+/// How old a reading of the log may be when a request is authorized by it.
+const MAX_AGE: Duration = Duration::from_secs(2);
+/// From this age on the log is read in the background.
+const RENEW_AGE: Duration = Duration::from_secs(1);
+
+/// A reading of the log takes no longer, and no more pages, than this; the next one continues.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+const MAX_PAGES: usize = 1000;
+
+/// A login waits no longer than this for its position.
+const LOGIN_DEADLINE: Duration = Duration::from_secs(2);
+/// A revocation waits no longer than this to be published; the next reading of the log tries again.
+const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The counter outlives every session and every revocation, of at most 400 days.
+const COUNTER_LIFETIME: Duration = Duration::from_secs(800 * 24 * 60 * 60);
+/// Other replicas may advance the counter first, so many times.
+const MAX_TRIES: usize = 32;
+
+/// Whose sessions are ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Revoked<'a> {
+    /// Sessions that began before, of whoever has this e-mail address in no organization.
+    Email(&'a str),
+    /// A session at the environment (`ses_…`), as far as it began here before: the environment
+    /// may log the person in again under the same id.
+    EnvironmentSession(&'a str),
+    /// Sessions in an organization that began before.
+    Organization(&'a str),
+    /// Sessions that began before, of whoever has this e-mail address in that organization: a
+    /// directory's names for a person.
+    OrganizationEmail(&'a str, &'a str),
+    /// Sessions of a person in an organization that began before.
+    OrganizationUser(&'a str, &'a str),
+    /// One session, by our own id.
+    Session(&'a str),
+    /// Sessions of a person that began before.
+    User(&'a str),
+}
+
+impl Revoked<'_> {
+    fn key(self) -> Key {
+        let (kind, id) = match self {
+            Self::EnvironmentSession(id) => ("environment session", id),
+            Self::Organization(id) => ("organization", id),
+            Self::Email(email) => {
+                return Key::of("e-mail in no organization", &fold_email(email));
+            }
+            Self::OrganizationEmail(organization, email) => {
+                let email = fold_email(email);
+                return Key::of("e-mail in organization", &format!("{organization}\0{email}"));
+            }
+            Self::OrganizationUser(organization, user) => {
+                let user = fold_user_id(user);
+                return Key::of("user in organization", &format!("{organization}\0{user}"));
+            }
+            Self::Session(id) => ("session", id),
+            Self::User(id) => return Key::of("user", &fold_user_id(id)),
+        };
+        Key::of(kind, id)
+    }
+
+    /// Names in the shared store that such a session has begun.
+    pub(super) fn login_name(self) -> String {
+        self.key().text()
+    }
+
+    /// Our own id is never used again; all else may begin new sessions.
+    fn is_for_good(self) -> bool {
+        matches!(self, Self::Session(_))
+    }
+}
+
+/// What can be revoked, by a hash: of the same size for all, and no name of anybody.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Key([u8; 16]);
+
+impl Key {
+    fn text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    fn of(kind: &str, id: &str) -> Self {
+        let mut key = [0; 16];
+        let hash = digest(&SHA256, format!("{kind}\0{id}").as_bytes());
+        key.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        Self(key)
+    }
+}
+
+/// By what a session can be revoked, and what had been revoked when it began.
+pub(super) struct Revocable {
+    keys: Vec<Key>,
+    /// Its own key among them.
+    session: Option<Key>,
+    position: RecordedPosition,
+    /// When the environment issued the tokens of the login, by its own clock: seconds.
+    issued_at: Option<i64>,
+}
+
+impl Revocable {
+    /// What names in the shared store that the session has begun: all by which others than this app
+    /// can name it, so not its own id.
+    pub(super) fn login_names(&self) -> impl Iterator<Item = String> {
+        self.keys.iter().skip(1).map(Key::text)
+    }
+
+    pub(super) fn new<'a>(
+        names: impl IntoIterator<Item = Revoked<'a>>,
+        position: RecordedPosition,
+        issued_at: Option<i64>,
+    ) -> Self {
+        let (mut keys, mut session) = (Vec::new(), None);
+        for name in names {
+            keys.push(name.key());
+            session = session.or(name.is_for_good().then(|| name.key()));
+        }
+        Self { keys, session, position, issued_at }
+    }
+}
+
+/// Everything that was revoked, as far as this replica knows.
+#[derive(Clone)]
+pub(crate) struct Revocations(Arc<State>);
+
+/// When a replica counts as one that does not hear of revocations.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Staleness {
+    /// The log was not read to its end for longer than this.
+    pub(super) after: Duration,
+    /// Whether requests are rejected then.
+    pub(super) rejects: bool,
+}
+
+struct State {
+    store: Arc<dyn SharedStore>,
+    log: StoreKey,
+    counter: StoreKey,
+    clock: Clock,
+    /// Whether other replicas can revoke anything.
+    has_peers: bool,
+    staleness: Staleness,
+    /// Random; distinguishes the revocations of this process.
+    process: u32,
+    known: Mutex<Known>,
+    /// Grows with each revocation, so that "nothing new" costs one load.
+    version: AtomicU64,
+    cursor: Mutex<LogCursor>,
+    /// When requests last waited for a reading, in milliseconds of the monotonic clock and one more;
+    /// zero is never.
+    checked_at: AtomicU64,
+    /// When the log was last read to its end, in milliseconds of the monotonic clock.
+    read_at: AtomicU64,
+    is_stale: AtomicBool,
+    reads: Flights<(), ()>,
+    /// Held while revocations get their position and are published.
+    publishing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    entries: HashMap<(Key, Scope), Entry>,
+    /// Single sessions that were ended, once other replicas can read it.
+    ended: EndedSessions,
+    epochs: Epochs,
+    /// The highest position of the newest epoch.
+    position: Option<Position>,
+    /// How many revocations this process has made.
+    made_here: u64,
+}
+
+/// Which sessions an entry is about, of those with its key. Each kind has an entry of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Scope {
+    All,
+    /// Those whose tokens the environment had issued by the time of its event.
+    IssuedBefore,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    place: Place,
+    /// For [`Scope::IssuedBefore`]: in seconds, inclusive.
+    issued_until: i64,
+    /// Monotonic time at which no such session can be alive any more.
+    forget_at: Duration,
+    /// Its number among those that this process has made.
+    made_here: Option<u64>,
+    /// Whether it is in the log.
+    is_published: bool,
+}
+
+impl Entry {
+    /// Whether it ends one session, whatever its position.
+    fn is_single_session(&self, scope: Scope) -> bool {
+        self.place == Place::Always && scope == Scope::All
+    }
+}
+
+/// An entry of the log.
+#[derive(Serialize, Deserialize)]
+struct Logged {
+    #[serde(rename = "k")]
+    key: Key,
+    /// None: it covers the session whatever its position.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    position: Option<Position>,
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    issued_until: Option<i64>,
+    /// For how long sessions that it covers can be alive: seconds.
+    #[serde(rename = "t")]
+    lifetime: u64,
+}
+
+impl Revocations {
+    pub(super) fn new(
+        store: Arc<dyn SharedStore>,
+        scope: &StoreScope,
+        clock: Clock,
+        has_peers: bool,
+        staleness: Staleness,
+    ) -> Self {
+        let process = random_id();
+        let mut known = Known::default();
+        if !has_peers {
+            known.observe_counter(Position { epoch: process, number: 0 });
+        }
+        Self(Arc::new(State {
+            store,
+            log: scope.key(Purpose::Revocation, "log"),
+            counter: scope.key(Purpose::Revocation, "counter"),
+            read_at: AtomicU64::new(millis(clock.monotonic())),
+            clock,
+            has_peers,
+            staleness,
+            process,
+            known: Mutex::new(known),
+            version: AtomicU64::new(1),
+            cursor: Mutex::default(),
+            checked_at: AtomicU64::new(0),
+            is_stale: AtomicBool::new(false),
+            reads: Flights::new(),
+            publishing: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Ends sessions here at once, and publishes it to the other replicas.
+    pub(super) async fn revoke(
+        &self,
+        revoked: Revoked<'_>,
+        lifetime: Duration,
+    ) -> Result<(), StoreError> {
+        self.0.revoke(revoked, None, lifetime).await
+    }
+
+    /// The same for an event with a time of its own, in seconds by the environment's clock: sessions
+    /// whose tokens were issued later are left alone, because the event may arrive late.
+    pub(super) async fn revoke_issued_until(
+        &self,
+        issued_until: i64,
+        revoked: Revoked<'_>,
+        lifetime: Duration,
+    ) -> Result<(), StoreError> {
+        self.0.revoke(revoked, Some(issued_until), lifetime).await
+    }
+
+    /// Publishes what the store has missed; `false` where that failed again.
+    pub(super) async fn publish_again(&self) -> bool {
+        self.0.publish_again().await.is_ok()
+    }
+
+    /// The position for a session that begins now; what is known here if the store does not respond.
+    pub(super) async fn position(&self) -> RecordedPosition {
+        let counted = if self.0.has_peers {
+            tokio::time::timeout(LOGIN_DEADLINE, self.0.read_counter())
+                .await
+                .unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
+        } else {
+            Ok(())
+        };
+        if let Err(error) = &counted {
+            telemetry::internal_error("revocation_counter", error);
+        }
+        let known = self.0.known();
+        RecordedPosition {
+            position: known.position,
+            in_process: counted.is_err().then_some((self.0.process, known.made_here)),
+        }
+    }
+
+    /// Changes when anything was revoked.
+    pub(super) fn version(&self) -> u64 {
+        self.0.version.load(Ordering::Acquire)
+    }
+
+    pub(super) fn covers(&self, session: &Revocable) -> bool {
+        let known = self.0.known();
+        session.session.is_some_and(|key| known.ended.contains(&key))
+            || session.keys.iter().any(|key| known.covers(*key, session, self.0.process))
+    }
+
+    /// What to wait for before a request can be authorized; most often nothing.
+    pub(super) fn news(&self) -> Option<Flight<()>> {
+        if !self.0.has_peers {
+            return None;
+        }
+        let age = match self.0.checked_at.load(Ordering::Acquire) {
+            0 => Duration::MAX,
+            at => Duration::from_millis((millis(self.0.clock.monotonic()) + 1).saturating_sub(at)),
+        };
+        if age < RENEW_AGE {
+            return None;
+        }
+        let state = Arc::clone(&self.0);
+        let read = self.0.reads.join((), || async move { state.read().await });
+        (age >= MAX_AGE).then_some(read)
+    }
+
+    /// Whether requests are rejected because the log was not read for too long.
+    pub(super) fn rejects_requests(&self) -> bool {
+        self.0.staleness.rejects && self.0.is_stale.load(Ordering::Acquire)
+    }
+}
+
+impl State {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn revoke(
+        &self,
+        revoked: Revoked<'_>,
+        issued_until: Option<i64>,
+        lifetime: Duration,
+    ) -> Result<(), StoreError> {
+        let scope = if issued_until.is_some() { Scope::IssuedBefore } else { Scope::All };
+        let key = (revoked.key(), scope);
+        let now = self.clock.monotonic();
+        {
+            let mut known = self.known();
+            if revoked.is_for_good() && known.ended.contains(&key.0) {
+                return Ok(());
+            }
+            known.made_here += 1;
+            let place = if revoked.is_for_good() {
+                Place::Always
+            } else if self.has_peers {
+                Place::Pending
+            } else {
+                known.advance()
+            };
+            let entry = Entry {
+                place,
+                issued_until: issued_until.unwrap_or(i64::MAX),
+                forget_at: now.saturating_add(lifetime),
+                made_here: Some(known.made_here),
+                is_published: !self.has_peers,
+            };
+            self.learn(&mut known, key, entry, now);
+        }
+        if !self.has_peers {
+            return Ok(());
+        }
+        let published = tokio::time::timeout(PUBLISH_DEADLINE, self.publish(&[key])).await;
+        published.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
+    }
+
+    /// Publishes revocations to the other replicas, except those that are published already: ending
+    /// what has ended does not fill the log.
+    async fn publish(&self, keys: &[(Key, Scope)]) -> Result<(), StoreError> {
+        let is_pending = |(_, entry): &(_, Entry)| entry.place == Place::Pending;
+        let mut unpublished = self.unpublished(keys);
+        // With two positions, one revocation would cover logins between them too.
+        let mut turn = None;
+        if unpublished.iter().any(is_pending) {
+            turn = Some(self.publishing.lock().await);
+            unpublished = self.unpublished(keys);
+        }
+        if unpublished.iter().any(is_pending) {
+            let position = self.advance().await?;
+            for (key, entry) in &mut unpublished {
+                if entry.place == Place::Pending {
+                    entry.place = Place::At(position);
+                    self.update(*key, *entry);
+                }
+            }
+        }
+        for (key, entry) in unpublished {
+            let left = entry.forget_at.saturating_sub(self.clock.monotonic());
+            let logged = Logged {
+                key: key.0,
+                position: entry.place.position(),
+                issued_until: (key.1 == Scope::IssuedBefore).then_some(entry.issued_until),
+                lifetime: left.as_secs().saturating_add(1),
+            };
+            let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
+            in_time(self.store.append(&self.log, text, left)).await?;
+            self.published(key, entry);
+        }
+        drop(turn);
+        Ok(())
+    }
+
+    fn published(&self, key: (Key, Scope), entry: Entry) {
+        let mut known = self.known();
+        let Some(present) = known.entries.get_mut(&key) else { return };
+        if present.made_here != entry.made_here {
+            return;
+        }
+        let published = Entry { is_published: true, ..entry };
+        *present = published;
+        if published.is_single_session(key.1) {
+            known.entries.remove(&key);
+            known.ended.insert(key.0, published.forget_at, self.clock.monotonic());
+        }
+    }
+
+    fn unpublished(&self, keys: &[(Key, Scope)]) -> Vec<((Key, Scope), Entry)> {
+        let known = self.known();
+        let entries = keys.iter().filter_map(|key| Some((*key, *known.entries.get(key)?)));
+        entries.filter(|(_, entry)| !entry.is_published).collect()
+    }
+
+    /// Replaces an entry, unless it was revoked again meanwhile.
+    fn update(&self, key: (Key, Scope), entry: Entry) {
+        let mut known = self.known();
+        if let Some(present) =
+            known.entries.get_mut(&key).filter(|one| one.made_here == entry.made_here)
+        {
+            *present = entry;
+        }
+    }
+
+    /// Publishes what could not be published while the store did not respond.
+    async fn publish_again(&self) -> Result<(), StoreError> {
+        let unpublished: Vec<_> = {
+            let known = self.known();
+            let unpublished = known.entries.iter().filter(|(_, entry)| !entry.is_published);
+            unpublished.map(|(key, _)| *key).collect()
+        };
+        self.publish(&unpublished).await
+    }
+
+    /// A new position, after all that sessions have recorded so far.
+    async fn advance(&self) -> Result<Position, StoreError> {
+        let key = &self.counter;
+        for _ in 0..MAX_TRIES {
+            let seen = in_time(self.store.get(key)).await?;
+            let next = match seen.as_deref().and_then(Position::decode) {
+                Some(position) => self.observe_counter(position).next(),
+                None => Position { epoch: random_id(), number: 1 },
+            };
+            let value = next.encode();
+            let advanced = match seen {
+                Some(seen) => self.store.replace_if(key, seen, value, COUNTER_LIFETIME),
+                None => self.store.put_if_absent(key, value, COUNTER_LIFETIME),
+            };
+            if in_time(advanced).await? {
+                self.observe_counter(next);
+                return Ok(next);
+            }
+        }
+        Err(StoreError::Unavailable("other replicas keep changing the revocation counter".into()))
+    }
+
+    /// Learns the position that sessions record. Creates the counter if there is none, and advances
+    /// it if the store has lost its last changes.
+    async fn read_counter(&self) -> Result<(), StoreError> {
+        // What was revoked here before comes before a login that follows.
+        self.publish_again().await?;
+        let key = &self.counter;
+        // Again if another replica changes it first.
+        for _ in 0..2 {
+            let seen = in_time(self.store.get(key)).await?;
+            let stored = seen.as_deref().and_then(Position::decode);
+            let position = match stored {
+                Some(stored) => self.observe_counter(stored),
+                None => Position { epoch: random_id(), number: 0 },
+            };
+            if stored == Some(position) {
+                break;
+            }
+            let changed = match seen {
+                Some(seen) => self.store.replace_if(key, seen, position.encode(), COUNTER_LIFETIME),
+                None => self.store.put_if_absent(key, position.encode(), COUNTER_LIFETIME),
+            };
+            if in_time(changed).await? {
+                self.observe_counter(position);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of the counter's position; returns the highest known.
+    fn observe_counter(&self, position: Position) -> Position {
+        let mut known = self.known();
+        if known.position.is_some_and(|known| known.epoch != position.epoch) {
+            // The store has lost its state, the log too: its cursor may be beyond the new one, and
+            // replicas that start now have not read what was in the old one.
+            *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = LogCursor::start();
+            known.entries.values_mut().for_each(|entry| entry.is_published = false);
+        }
+        known.observe_counter(position)
+    }
+
+    fn learn(&self, known: &mut Known, key: (Key, Scope), entry: Entry, now: Duration) {
+        if known.entries.len() == known.entries.capacity() {
+            known.entries.retain(|_, entry| now < entry.forget_at);
+            // Else each further one would look at all of them.
+            let len = known.entries.len();
+            known.entries.reserve(len / 2 + 1);
+        }
+        let is_new = if entry.is_single_session(key.1) && entry.is_published {
+            known.ended.insert(key.0, entry.forget_at, now)
+        } else {
+            known.learn(key, entry)
+        };
+        if is_new {
+            self.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Reads what other replicas have revoked. If the store does not respond, requests are
+    /// authorized by what is known.
+    async fn read(&self) {
+        let started = self.clock.monotonic();
+        let result = self.try_read().await;
+        let now = self.clock.monotonic();
+        // However slow the store was, and whether it responded.
+        let checked_at = started.max(now.saturating_sub(RENEW_AGE));
+        self.checked_at.store(millis(checked_at) + 1, Ordering::Release);
+        match result {
+            Ok(()) => {
+                self.read_at.store(millis(started), Ordering::Release);
+                if self.is_stale.swap(false, Ordering::AcqRel) {
+                    telemetry::revocations_current();
+                }
+            }
+            Err(error) => {
+                telemetry::internal_error("revocation_log", &error);
+                let read_at = Duration::from_millis(self.read_at.load(Ordering::Acquire));
+                let age = now.saturating_sub(read_at);
+                if age > self.staleness.after && !self.is_stale.swap(true, Ordering::AcqRel) {
+                    telemetry::revocations_stale(age);
+                }
+            }
+        }
+    }
+
+    async fn try_read(&self) -> Result<(), ReadError> {
+        let deadline = Instant::now() + READ_DEADLINE;
+        let published = tokio::time::timeout_at(deadline, self.publish_again()).await;
+        self.read_log(deadline).await?;
+        published.map_err(|_| ReadError::TooLong)??;
+        Ok(tokio::time::timeout_at(deadline, self.read_counter())
+            .await
+            .map_err(|_| ReadError::TooLong)??)
+    }
+
+    /// Reads the log from where the last reading ended.
+    async fn read_log(&self, deadline: Instant) -> Result<(), ReadError> {
+        for _ in 0..MAX_PAGES {
+            let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let page = in_time(self.store.read_since(&self.log, cursor.clone())).await?;
+            let now = self.clock.monotonic();
+            for text in &page.entries {
+                if let Ok(logged) = serde_json::from_slice::<Logged>(text) {
+                    self.learn_logged(&logged, now);
+                }
+            }
+            if page.entries.is_empty() {
+                *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
+                return Ok(());
+            }
+            if page.next == cursor {
+                return Err(ReadError::NoProgress);
+            }
+            *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
+            if Instant::now() >= deadline {
+                break;
+            }
+            // The store may respond without ever waiting for anything.
+            tokio::task::yield_now().await;
+        }
+        Err(ReadError::TooLong)
+    }
+
+    fn learn_logged(&self, logged: &Logged, now: Duration) {
+        let scope = if logged.issued_until.is_some() { Scope::IssuedBefore } else { Scope::All };
+        let mut known = self.known();
+        if let Some(position) = logged.position {
+            known.observe(position);
+        }
+        let entry = Entry {
+            place: logged.position.map_or(Place::Always, Place::At),
+            issued_until: logged.issued_until.unwrap_or(i64::MAX),
+            forget_at: now.saturating_add(Duration::from_secs(logged.lifetime)),
+            made_here: None,
+            is_published: true,
+        };
+        self.learn(&mut known, (logged.key, scope), entry, now);
+    }
+}
+
+impl Known {
+    fn covers(&self, key: Key, session: &Revocable, process: u32) -> bool {
+        let covers = |scope: Scope| {
+            let Some(entry) = self.entries.get(&(key, scope)) else { return false };
+            if session.issued_at.is_some_and(|issued_at| issued_at > entry.issued_until) {
+                return false;
+            }
+            let made_here = session.position.in_process.filter(|(made_by, _)| *made_by == process);
+            match (entry.place, entry.made_here.zip(made_here)) {
+                (Place::Always, _) => true,
+                (_, Some((number, (_, recorded)))) => number > recorded,
+                (place, None) => self.epochs.is_after(place, session.position.position),
+            }
+        };
+        covers(Scope::All) || covers(Scope::IssuedBefore)
+    }
+
+    /// Adds what a revocation covers to what was covered before; true if that is more.
+    fn learn(&mut self, key: (Key, Scope), new: Entry) -> bool {
+        let Some(known) = self.entries.get(&key) else {
+            self.entries.insert(key, new);
+            return true;
+        };
+        // Whatever is revoked here again is pending again.
+        let is_newer = matches!((new.place, known.place), (Place::Pending, Place::At(_)))
+            || self.epochs.is_later(new.place, known.place)
+            || (new.place == Place::Pending && known.place == Place::Pending);
+        let merged = Entry {
+            issued_until: new.issued_until.max(known.issued_until),
+            forget_at: new.forget_at.max(known.forget_at),
+            is_published: known.is_published && (new.is_published || !is_newer),
+            ..if is_newer { new } else { *known }
+        };
+        let covers_more = is_newer || merged.issued_until > known.issued_until;
+        self.entries.insert(key, merged);
+        covers_more
+    }
+
+    /// The next position of this process's own counter.
+    fn advance(&mut self) -> Place {
+        self.position = self.position.map(Position::next);
+        self.position.map_or(Place::Always, Place::At)
+    }
+
+    /// Takes note of a position in the log.
+    fn observe(&mut self, position: Position) {
+        self.epochs.observe(position.epoch);
+        if self.position.is_some_and(|known| known.epoch == position.epoch) {
+            self.position = self.position.max(Some(position));
+        }
+    }
+
+    /// Takes note of the counter's position, whose epoch is the newest; returns the highest known.
+    fn observe_counter(&mut self, position: Position) -> Position {
+        self.epochs.observe_newest(position.epoch);
+        let same_epoch = self.position.filter(|known| known.epoch == position.epoch);
+        let highest = same_epoch.map_or(position, |known| known.max(position));
+        self.position = Some(highest);
+        highest
+    }
+}
+
+/// The log could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("the shared store returns the same page of the revocation log again")]
+    NoProgress,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the revocation log has more entries than can be read at once")]
+    TooLong,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 1)
+}
+
+impl std::fmt::Debug for Revocations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Revocations").finish_non_exhaustive()
+    }
+}

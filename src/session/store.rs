@@ -1,0 +1,281 @@
+//! Sessions that are kept in the shared store: the cookie has only their id, sealed.
+//!
+//! What was read once is known for a while: what ends a session meanwhile is told by the revocations,
+//! and a renewal looks at the store before it spends anything.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use time::OffsetDateTime;
+
+use super::cookie::record::SessionRecord;
+use super::cookie::seal::SealingFailed;
+use super::end::LATE_REFRESHES;
+use super::refresh::Entry;
+use super::{Known, Purpose, Session, Sessions};
+use crate::clock::Clock;
+use crate::shared_store;
+use crate::shared_store::{StoreError, StoreKey, in_time};
+use crate::util::single_flight::{Flight, Flights};
+use crate::util::tasks::Tasks;
+use crate::util::telemetry;
+use crate::util::token_cache::TextCache;
+
+/// In place of a session that was ended, so that nothing late brings it back.
+const ENDED: Bytes = Bytes::from_static(b"ended");
+
+/// Between reading a session and replacing it somebody else may be faster; so often.
+const MAX_TRIES: usize = 4;
+
+/// After this time a session is read again,
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
+/// and, while the store does not respond, again and again after this time.
+const READ_RETRY: Duration = Duration::from_secs(10);
+/// What was read longer ago is not used: its end may be forgotten here.
+const MAX_AGE: Duration = Duration::from_secs(55 * 60);
+
+/// What this process knows of the sessions in the store.
+#[derive(Debug)]
+pub(super) struct StoredSessions {
+    clock: Clock,
+    known: TextCache<Read>,
+    loads: Flights<(Arc<str>, u32), Loaded>,
+    replacements: Flights<String, ()>,
+}
+
+/// A session that was read from the store. Times are monotonic.
+#[derive(Debug)]
+struct Read {
+    known: Known,
+    read_at: Duration,
+    /// In milliseconds.
+    read_again_at: AtomicU64,
+}
+
+/// What the store says of a session.
+#[derive(Clone, Debug)]
+pub(crate) enum Loaded {
+    Session(Session),
+    /// It has ended, or was never there.
+    Gone,
+    /// The store does not answer.
+    Unavailable,
+}
+
+impl StoredSessions {
+    pub(super) fn new(capacity: usize, clock: Clock, tasks: &Tasks) -> Self {
+        Self {
+            clock,
+            known: TextCache::new(capacity),
+            loads: Flights::new(),
+            replacements: Flights::tracked(tasks, "session in the store"),
+        }
+    }
+
+    /// A session that was read not long ago, seen through `read`.
+    pub(super) fn known<T>(&self, id: &str, read: impl FnOnce(&Known) -> T) -> Option<T> {
+        let now = millis(self.clock.monotonic());
+        let is_current = |one: &Read| now < one.read_again_at.load(Ordering::Acquire);
+        self.known.get(id, |one| is_current(one).then(|| read(&one.known))).flatten()
+    }
+
+    pub(super) fn remember(&self, known: Known) {
+        let id = known.session.record().id().to_owned();
+        let read_at = self.clock.monotonic();
+        let read_again_at = AtomicU64::new(millis(read_at.saturating_add(READ_AGAIN_AFTER)));
+        self.known.insert(&id, Read { known, read_at, read_again_at });
+    }
+
+    /// A session that was read before, to be used a little longer because the store does not respond.
+    fn known_without_store(&self, id: &str) -> Option<Session> {
+        let now = self.clock.monotonic();
+        let most = |one: &Read| one.read_at.saturating_add(MAX_AGE);
+        self.known.get(id, |one| {
+            let again = now.saturating_add(READ_RETRY).min(most(one));
+            one.read_again_at.store(millis(again), Ordering::Release);
+            (now < most(one)).then(|| one.known.session.clone())
+        })?
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A session as it stands in the store.
+pub(super) struct InStore {
+    pub(super) record: SessionRecord,
+    /// The very value, to be replaced.
+    value: Bytes,
+    /// Sealed under an older secret: to be sealed again.
+    outdated_key: bool,
+}
+
+impl Sessions {
+    /// Reads a session from the store, of this generation or a newer one, once for all requests
+    /// that want it at the same time.
+    pub(super) fn load(&self, id: &Arc<str>, generation: u32) -> Flight<Loaded> {
+        let (sessions, key) = (self.clone(), Arc::clone(id));
+        let load = || async move { sessions.load_now(&key, generation).await };
+        self.0.stored.loads.join((Arc::clone(id), generation), load)
+    }
+
+    pub(super) async fn load_now(&self, id: &str, generation: u32) -> Loaded {
+        match self.try_load(id, generation).await {
+            Ok(Some(session)) => {
+                self.0.stored.remember(Known::new(session.clone()));
+                Loaded::Session(session)
+            }
+            Ok(None) => Loaded::Gone,
+            Err(error) => {
+                telemetry::internal_error("stored_session", &error);
+                let known = self.0.stored.known_without_store(id);
+                let known = known.filter(|session| {
+                    session.record().generation() >= generation && !self.has_ended(session)
+                });
+                known.map_or(Loaded::Unavailable, Loaded::Session)
+            }
+        }
+    }
+
+    async fn try_load(&self, id: &str, generation: u32) -> Result<Option<Session>, LoadError> {
+        let Some(InStore { record, outdated_key, .. }) = self.read_stored(id).await? else {
+            return Ok(None);
+        };
+        if record.generation() >= generation {
+            if outdated_key {
+                // Before the older secret is gone.
+                self.replace_in_background(record.clone());
+            }
+            return Ok(record.into_session());
+        }
+        // The store was out of reach when it should have taken what is published.
+        let entry = in_time(self.0.store.get(&self.standing_key(id))).await?;
+        let last = entry.as_deref().and_then(Entry::decode).and_then(Entry::last);
+        let record = last.and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.0));
+        let record = record.filter(|record| record.generation() >= generation);
+        let record = record.ok_or(LoadError::Behind)?;
+        self.replace_in_background(record.clone());
+        Ok(record.into_session())
+    }
+
+    /// Tries again to store a session that has been refreshed.
+    pub(super) fn store_later(&self, record: SessionRecord) {
+        let sessions = self.clone();
+        self.0.tasks.retry("refreshed session in the store", move || {
+            let (sessions, record) = (sessions.clone(), record.clone());
+            async move { sessions.store_again(&record).await.is_ok() }
+        });
+    }
+
+    /// Puts a session into the store that was never there.
+    pub(super) async fn store_new(&self, record: &SessionRecord) -> Result<(), StoringError> {
+        let text = self.seal_stored(record)?;
+        let ttl = self.left_of(record);
+        in_time(self.0.store.put(&self.stored_key(record.id()), text.into(), ttl)).await?;
+        Ok(())
+    }
+
+    /// Puts a session in place of an older state of it; says whether it did, which it does not if
+    /// the session was ended meanwhile or is newer in the store.
+    pub(super) async fn store_again(&self, record: &SessionRecord) -> Result<bool, StoringError> {
+        let key = self.stored_key(record.id());
+        let text = Bytes::from(self.seal_stored(record)?);
+        let ttl = self.left_of(record);
+        for _ in 0..MAX_TRIES {
+            let Some(there) = self.read_stored(record.id()).await? else { return Ok(false) };
+            if there.record.generation() > record.generation() {
+                return Ok(false);
+            }
+            let replaced = self.0.store.replace_if(&key, there.value, text.clone(), ttl);
+            if in_time(replaced).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Notes in the background that a session is in use.
+    pub(super) fn touch_stored(&self, session: &Session, now: OffsetDateTime) {
+        self.replace_in_background(session.record().touch(self.0.lifetimes, now));
+    }
+
+    fn replace_in_background(&self, record: SessionRecord) {
+        let (sessions, id) = (self.clone(), record.id().to_owned());
+        drop(self.0.stored.replacements.join(id, || async move {
+            match sessions.store_again(&record).await {
+                Ok(true) => {
+                    if let Some(session) = record.into_session() {
+                        sessions.0.stored.remember(Known::new(session));
+                    }
+                }
+                // Newer in the store, or gone from it.
+                Ok(false) => {
+                    let newer = sessions.read_stored(record.id()).await.ok().flatten();
+                    if let Some(newer) = newer.and_then(|newer| newer.record.into_session()) {
+                        sessions.0.stored.remember(Known::new(newer));
+                    }
+                }
+                Err(error) => telemetry::internal_error("stored_session", &error),
+            }
+        }));
+    }
+
+    /// Leaves a mark in place of a session that has ended, for as long as somebody can be about to
+    /// replace what was there; what is not there is not replaced.
+    pub(super) async fn end_stored(&self, id: &str) -> Result<(), StoreError> {
+        in_time(self.0.store.put(&self.stored_key(id), ENDED, LATE_REFRESHES)).await
+    }
+
+    /// A session as it stands in the store; `None` when it has ended, or is sealed under a secret
+    /// that is not in use any more.
+    pub(super) async fn read_stored(&self, id: &str) -> Result<Option<InStore>, StoreError> {
+        let value = in_time(self.0.store.get(&self.stored_key(id))).await?;
+        Ok(value.and_then(|value| {
+            let (record, outdated_key) =
+                self.unseal_stored(id, std::str::from_utf8(&value).ok()?)?;
+            Some(InStore { record, value, outdated_key })
+        }))
+    }
+
+    /// Seals a session for the store, where it opens under its own id alone.
+    pub(super) fn seal_stored(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
+        let content = record.encode().ok_or(SealingFailed)?;
+        self.0.keys.seal(Purpose::StoredSession, record.id(), &content)
+    }
+
+    /// The session in a text of the store, and whether an older secret has sealed it.
+    pub(super) fn unseal_stored(&self, id: &str, text: &str) -> Option<(SessionRecord, bool)> {
+        let unsealed = self.0.keys.open(Purpose::StoredSession, id, text)?;
+        let record = SessionRecord::decode(&unsealed.content)?;
+        (record.id() == id).then_some((record, unsealed.outdated_key))
+    }
+
+    fn stored_key(&self, id: &str) -> StoreKey {
+        self.store_key(shared_store::Purpose::Session, id)
+    }
+
+    pub(super) fn left_of(&self, record: &SessionRecord) -> Duration {
+        record.remaining(self.0.scalekit.clock().now()).try_into().unwrap_or_default()
+    }
+}
+
+/// A session could not be put into the store.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoringError {
+    #[error(transparent)]
+    Sealing(#[from] SealingFailed),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A session could not be read from the store.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("the shared store has an older state of the session than its cookie")]
+    Behind,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,298 @@
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::ready;
+
+use self::shard::Shard;
+use super::{LogCursor, LogPage, Purpose, SharedStore, StoreError, StoreFuture, StoreKey};
+use crate::clock::Clock;
+use crate::util::telemetry;
+
+/// So many parts of the store are locked, grow and expire each for itself.
+const SHARDS: usize = 256;
+
+/// Each write removes up to so many expired values from its own shard and from one other.
+const EXPIRED_PER_WRITE: usize = 8;
+
+/// A write that finds no room removes up to so many values from each shard.
+const RECLAIMED_PER_SHARD: usize = 8;
+
+/// Handled messages are kept for as long as their sender retries, even without room.
+const RETRY_SCHEDULE: Duration = Duration::from_secs(30 * 60);
+
+/// [`SharedStore`] for an app of one process: its state is lost when the process ends.
+///
+/// The memory of each [`Purpose`] is bounded. Expired values are removed in small steps. Without
+/// room, a write returns [`StoreError::Full`], with two exceptions:
+///
+/// - Revocations are always accepted, because no bound may block deprovisioning.
+/// - IDs of webhook messages that were handled more than 30 minutes ago, after which senders retry
+///   no more, make room for new ones. The counter
+///   `tower_scalekit_webhook_ids_dropped_total` counts them.
+///
+/// Once four fifths of a bound are in use, the log line `memory_store_nearly_full` and the gauge
+/// `tower_scalekit_memory_store_nearly_full` say so.
+pub struct MemoryStore {
+    clock: Clock,
+    max_bytes: usize,
+    hasher: RandomState,
+    shards: Box<[Mutex<Shard>]>,
+    usage: [Usage; PURPOSES],
+    /// The shard that the next write also removes expired values from.
+    next_swept: AtomicUsize,
+}
+
+const PURPOSES: usize = 16;
+
+/// Memory in use for a purpose.
+#[derive(Default)]
+struct Usage {
+    bytes: AtomicUsize,
+    is_nearly_full: AtomicBool,
+}
+
+// By hand: the values are secret.
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("max_bytes", &self.max_bytes).finish_non_exhaustive()
+    }
+}
+
+impl MemoryStore {
+    /// Memory for each purpose unless set otherwise: 256 MiB, enough for about 100,000 sessions of
+    /// 2 KB, or 800,000 webhook messages.
+    pub const DEFAULT_MAX_BYTES: usize = 256 * 1024 * 1024;
+
+    /// An empty store that measures lifetimes with the monotonic clock of `clock`.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self::with_max_bytes(clock, Self::DEFAULT_MAX_BYTES)
+    }
+
+    /// A store that uses at most about `max_bytes` of memory for each [`Purpose`].
+    #[must_use]
+    pub fn with_max_bytes(clock: Clock, max_bytes: usize) -> Self {
+        Self {
+            clock,
+            max_bytes,
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            usage: Default::default(),
+            next_swept: AtomicUsize::new(0),
+        }
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        key: &StoreKey,
+        step: impl FnOnce(&Shard, Duration) -> T,
+    ) -> StoreFuture<'_, T> {
+        let shard = self.shard(key).map(|shard| step(&shard, self.clock.monotonic()));
+        ready(shard.ok_or_else(unreachable_shard)).boxed()
+    }
+
+    /// Runs one atomic step, which writes if it has a write, and returns whether it did.
+    fn write<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        value: Bytes,
+        ttl: Duration,
+        applies: impl Fn(Option<&Bytes>) -> bool,
+    ) -> StoreFuture<'a, bool> {
+        ready(self.try_write(key, &value, ttl, applies)).boxed()
+    }
+
+    fn try_write(
+        &self,
+        key: &StoreKey,
+        value: &Bytes,
+        ttl: Duration,
+        applies: impl Fn(Option<&Bytes>) -> bool,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.monotonic();
+        self.sweep_next(now);
+        for attempt in 0..2 {
+            let mut shard = self.shard(key).ok_or_else(unreachable_shard)?;
+            self.freed(shard.remove_expired(now, EXPIRED_PER_WRITE));
+            if !applies(shard.living(key, now)) {
+                return Ok(false);
+            }
+            let (before, after) = (shard.cost_of(key), Shard::cost(key, value));
+            if self.reserve(key.purpose(), before, after) {
+                shard.set(key, value.clone(), now, ttl);
+                return Ok(true);
+            }
+            drop(shard);
+            if attempt == 0 {
+                self.reclaim(key.purpose(), now);
+            }
+        }
+        Err(self.full(key.purpose()))
+    }
+
+    fn try_append(&self, log: &StoreKey, entry: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        let now = self.clock.monotonic();
+        self.sweep_next(now);
+        for attempt in 0..2 {
+            let mut shard = self.shard(log).ok_or_else(unreachable_shard)?;
+            self.freed(shard.remove_expired(now, EXPIRED_PER_WRITE));
+            if self.reserve(log.purpose(), 0, Shard::cost(log, &entry)) {
+                shard.append(log, entry, now, ttl);
+                return Ok(());
+            }
+            drop(shard);
+            if attempt == 0 {
+                self.reclaim(log.purpose(), now);
+            }
+        }
+        Err(self.full(log.purpose()))
+    }
+
+    fn shard(&self, key: &StoreKey) -> Option<MutexGuard<'_, Shard>> {
+        #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
+        let hash = self.hasher.hash_one(key) as usize;
+        self.shard_at(hash)
+    }
+
+    fn shard_at(&self, number: usize) -> Option<MutexGuard<'_, Shard>> {
+        let shard = self.shards.get(number % SHARDS)?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn usage(&self, purpose: Purpose) -> Option<&Usage> {
+        self.usage.get(purpose as usize)
+    }
+
+    /// Takes memory for a value in place of another; false if there is none left.
+    fn reserve(&self, purpose: Purpose, before: usize, after: usize) -> bool {
+        let Some(usage) = self.usage(purpose) else { return true };
+        let max = if purpose == Purpose::Revocation { usize::MAX } else { self.max_bytes };
+        let grown = |bytes: usize| {
+            let total = bytes.saturating_sub(before).saturating_add(after);
+            // What does not grow always fits.
+            (after <= before || total <= max).then_some(total)
+        };
+        let reserved = usage.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown);
+        let bytes = usage.bytes.load(Ordering::Acquire);
+        if bytes > self.max_bytes / 5 * 4 && !usage.is_nearly_full.swap(true, Ordering::AcqRel) {
+            telemetry::memory_store_nearly_full(purpose, bytes, self.max_bytes);
+        }
+        reserved.is_ok()
+    }
+
+    /// Returns the memory of values that were removed.
+    fn freed(&self, freed: impl IntoIterator<Item = (Purpose, usize)>) {
+        for (purpose, bytes) in freed {
+            let Some(usage) = self.usage(purpose) else { continue };
+            let before = usage.bytes.fetch_sub(bytes, Ordering::AcqRel);
+            if before.saturating_sub(bytes) < self.max_bytes / 2
+                && usage.is_nearly_full.load(Ordering::Acquire)
+                && usage.is_nearly_full.swap(false, Ordering::AcqRel)
+            {
+                telemetry::memory_store_has_room(purpose);
+            }
+        }
+    }
+
+    /// Removes a few expired values from one shard after another, so that also those go whose shard
+    /// nobody writes to.
+    fn sweep_next(&self, now: Duration) {
+        let number = self.next_swept.fetch_add(1, Ordering::Relaxed);
+        let freed =
+            self.shard_at(number).map(|mut shard| shard.remove_expired(now, EXPIRED_PER_WRITE));
+        self.freed(freed.into_iter().flatten());
+    }
+
+    /// Makes room for a value of this purpose, in steps that lock one shard each.
+    fn reclaim(&self, purpose: Purpose, now: Duration) {
+        let mut has_freed = false;
+        for number in 0..SHARDS {
+            let freed = self
+                .shard_at(number)
+                .map(|mut shard| shard.remove_expired(now, RECLAIMED_PER_SHARD));
+            let freed = freed.unwrap_or_default();
+            has_freed |= freed.iter().any(|(freed, _)| *freed == purpose);
+            self.freed(freed);
+        }
+        if has_freed || purpose != Purpose::WebhookEvent {
+            return;
+        }
+        let Some(before) = now.checked_sub(RETRY_SCHEDULE) else { return };
+        let start = self.next_swept.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        for number in start..start + SHARDS {
+            let freed = self.shard_at(number);
+            let freed = freed.map(|mut shard| shard.remove_handled(before, RECLAIMED_PER_SHARD));
+            let freed = freed.unwrap_or_default();
+            if !freed.is_empty() {
+                telemetry::webhook_ids_dropped(freed.len());
+                return self.freed(freed);
+            }
+        }
+    }
+
+    fn full(&self, purpose: Purpose) -> StoreError {
+        StoreError::Full { purpose, max_bytes: self.max_bytes }
+    }
+}
+
+/// The shard's number is always in range.
+fn unreachable_shard() -> StoreError {
+    StoreError::Unavailable("the memory store has no such shard".into())
+}
+
+impl SharedStore for MemoryStore {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
+        self.read(key, |shard, now| shard.living(key, now).cloned())
+    }
+
+    fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        ready(self.try_write(key, &value, ttl, |_| true).map(|_| ())).boxed()
+    }
+
+    fn put_if_absent<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool> {
+        self.write(key, value, ttl, |present| present.is_none())
+    }
+
+    fn replace_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Bytes,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool> {
+        self.write(key, value, ttl, |present| present == Some(&expected))
+    }
+
+    fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
+        let now = self.clock.monotonic();
+        let removed = self.shard(key).map(|mut shard| {
+            let is_expected = shard.living(key, now) == Some(&expected);
+            if is_expected { shard.remove(key) } else { None }
+        });
+        let removed = removed.flatten();
+        self.freed(removed);
+        ready(Ok(removed.is_some())).boxed()
+    }
+
+    fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        ready(self.try_append(log, entry, ttl)).boxed()
+    }
+
+    fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
+        self.read(log, |shard, now| shard.read_since(log, cursor, now))
+    }
+}

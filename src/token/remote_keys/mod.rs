@@ -1,0 +1,371 @@
+//! An issuer's key set, fetched when needed and never waited for when the key is known.
+//!
+//! * Start-up and age cause fetches freely; a known key past its age is used while the next set is
+//!   on its way, and for up to a day when it does not come (K3).
+//! * A token that names an unknown key causes a fetch through a token bucket (K2), and so does a
+//!   bad signature under a known name (K4, its own bucket): strangers cannot make us hammer the
+//!   issuer, and no lock is held while the network is busy. Each [`TokenSource`] has its own
+//!   buckets: junk from one leaves the others their fetches.
+//! * An unknown key is reported as such only after a fetch. While the bucket is empty it is not
+//!   known whether the issuer has that key: the keys are unavailable.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use jsonwebtoken::Algorithm;
+use url::Url;
+
+use super::jws::CompactJws;
+use super::key_set::KeySet;
+use super::verifying_key::VerifyingKey;
+use super::{Claims, TokenError};
+use crate::clock::Clock;
+use crate::http_client::{HttpClient, HttpClientError, SendLimits, send_within_limits};
+use crate::util::single_flight::{Flight, Flights};
+use crate::util::telemetry;
+
+const FRESH: Duration = Duration::from_secs(5 * 60);
+const USABLE_WHEN_STALE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Between attempts to renew a stale set.
+const STALE_RETRY: Duration = Duration::from_secs(10);
+/// How long requests are told of a failed start-up fetch before the next one is made.
+const FAILURE_MEMORY: Duration = Duration::from_secs(1);
+const LIMITS: (Duration, usize) = (Duration::from_secs(5), 256 * 1024);
+
+/// What a check of a token came to, without waiting.
+#[derive(Debug)]
+pub(crate) enum Attempt<T> {
+    Done(Result<T, TokenError>),
+    /// A fetch that may bring the missing key is on its way: wait for it, then try again.
+    Wait(Flight<bool>),
+}
+
+/// Where a token comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TokenSource {
+    /// An `Authorization` header: anyone can send one.
+    Bearer,
+    /// The issuer's token endpoint.
+    Issuer,
+    /// The address of an IdP-initiated login: anyone can send one.
+    Launch,
+    /// A back-channel logout request: anyone can send one.
+    Logout,
+}
+
+impl TokenSource {
+    const COUNT: usize = 4;
+}
+
+/// A token whose signature was checked.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    pub(crate) claims: Claims,
+    pub(crate) typ: Option<String>,
+    pub(crate) key: Arc<VerifyingKey>,
+}
+
+/// Cheap to clone; clones share the set.
+#[derive(Clone, Debug)]
+pub(crate) struct RemoteKeys(Arc<Shared>);
+
+impl RemoteKeys {
+    pub(crate) fn new(
+        url: Url,
+        client: Arc<dyn HttpClient>,
+        clock: Clock,
+        algorithms: Vec<Algorithm>,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            source: Source { url, client, algorithms },
+            clock,
+            current: ArcSwapOption::empty(),
+            renew_at: AtomicU64::new(0),
+            usable_until: AtomicU64::new(0),
+            unavailable_until: AtomicU64::new(0),
+            buckets: [const { Buckets::full() }; TokenSource::COUNT],
+            flights: Flights::new(),
+        }))
+    }
+
+    /// Checks the signature of a token, waiting for a fetch if that may help.
+    pub(crate) async fn verify(
+        &self,
+        token: &str,
+        source: TokenSource,
+    ) -> Result<Signed, TokenError> {
+        match self.attempt(token, source) {
+            Attempt::Done(result) => result,
+            Attempt::Wait(fetch) => self.attempt_again(token, fetch.await),
+        }
+    }
+
+    /// Waits until there are keys to check signatures with.
+    pub(crate) async fn ready(&self) -> Result<(), TokenError> {
+        if self.0.usable().is_some() {
+            return Ok(());
+        }
+        let fetch = self.0.start_up_fetch().ok_or(TokenError::KeysUnavailable)?;
+        if fetch.await == Some(true) { Ok(()) } else { Err(TokenError::KeysUnavailable) }
+    }
+
+    /// Checks a signature with the keys at hand.
+    pub(crate) fn attempt(&self, token: &str, source: TokenSource) -> Attempt<Signed> {
+        let jws = match CompactJws::parse(token) {
+            Ok(jws) => jws,
+            Err(error) => return Attempt::Done(Err(error)),
+        };
+        // J1: before anything that the token could cause.
+        if !self.0.source.algorithms.contains(&jws.header.algorithm) {
+            return Attempt::Done(Err(TokenError::Algorithm));
+        }
+        let Some(keys) = self.0.usable() else {
+            return self.0.start_up_fetch().map_or(Self::unavailable(), Attempt::Wait);
+        };
+        self.0.renew_if_stale();
+        let result = check(&keys, &jws);
+        let Some(buckets) = self.0.buckets.get(source as usize) else { return Self::unavailable() };
+        let (bucket, without_fetch) = match result {
+            Err(TokenError::UnknownKey) => (&buckets.unknown_key, TokenError::KeysUnavailable),
+            Err(TokenError::Signature) => (&buckets.bad_signature, TokenError::Signature),
+            result => return Attempt::Done(result),
+        };
+        let fetch = self.0.limited_fetch(bucket);
+        fetch.map_or(Attempt::Done(Err(without_fetch)), Attempt::Wait)
+    }
+
+    /// Checks a signature after the fetch that an attempt asked for; `fetched` is its result.
+    pub(crate) fn attempt_again(
+        &self,
+        token: &str,
+        fetched: Option<bool>,
+    ) -> Result<Signed, TokenError> {
+        let jws = CompactJws::parse(token)?;
+        let keys = self.0.usable().ok_or(TokenError::KeysUnavailable)?;
+        match check(&keys, &jws) {
+            // Nobody knows whether the issuer has that key now.
+            Err(TokenError::UnknownKey) if fetched != Some(true) => {
+                Err(TokenError::KeysUnavailable)
+            }
+            result => result,
+        }
+    }
+
+    /// Whether a set was seen recently enough for what it verified to stand.
+    pub(crate) fn are_usable(&self) -> bool {
+        self.0.are_usable()
+    }
+
+    /// Fetches the next set in the background if this one is past its age: for callers that had no
+    /// need to look at the keys.
+    pub(crate) fn renew_if_stale(&self) {
+        self.0.renew_if_stale();
+    }
+
+    fn unavailable<T>() -> Attempt<T> {
+        Attempt::Done(Err(TokenError::KeysUnavailable))
+    }
+}
+
+fn check(keys: &KeySet, jws: &CompactJws<'_>) -> Result<Signed, TokenError> {
+    let key = Arc::clone(keys.verify(jws)?);
+    Ok(Signed { claims: jws.claims()?, typ: jws.header.typ.clone(), key })
+}
+
+#[derive(Debug)]
+struct Shared {
+    source: Source,
+    clock: Clock,
+    current: ArcSwapOption<KeySet>,
+    /// Milliseconds of the monotonic clock, as are the two below.
+    renew_at: AtomicU64,
+    usable_until: AtomicU64,
+    unavailable_until: AtomicU64,
+    /// By [`TokenSource`].
+    buckets: [Buckets; TokenSource::COUNT],
+    flights: Flights<(), bool>,
+}
+
+impl Shared {
+    fn now(&self) -> u64 {
+        millis(self.clock.monotonic())
+    }
+
+    fn usable(&self) -> Option<Arc<KeySet>> {
+        self.current.load_full().filter(|_| self.are_usable())
+    }
+
+    fn are_usable(&self) -> bool {
+        self.now() < self.usable_until.load(Ordering::Acquire)
+    }
+
+    fn renew_if_stale(self: &Arc<Self>) {
+        let now = self.now();
+        let due = self.renew_at.load(Ordering::Acquire);
+        let next = after(now, STALE_RETRY);
+        // Whoever moves the date on starts the fetch.
+        if due <= now
+            && self.current.load().is_some()
+            && self
+                .renew_at
+                .compare_exchange(due, next, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+        {
+            self.fetch();
+        }
+    }
+
+    fn start_up_fetch(self: &Arc<Self>) -> Option<Flight<bool>> {
+        let told = self.now() < self.unavailable_until.load(Ordering::Acquire);
+        (!told).then(|| self.fetch())
+    }
+
+    /// Joins the fetch that is on its way, whoever paid for it, or pays for a new one.
+    fn limited_fetch(self: &Arc<Self>, bucket: &Mutex<TokenBucket>) -> Option<Flight<bool>> {
+        self.flights.running(&()).or_else(|| {
+            let now = self.clock.monotonic();
+            let granted = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now);
+            granted.then(|| self.fetch())
+        })
+    }
+
+    fn fetch(self: &Arc<Self>) -> Flight<bool> {
+        self.flights.join((), || {
+            let shared = Arc::clone(self);
+            async move {
+                let fetched = shared.source.fetch().await;
+                shared.arrived(fetched)
+            }
+        })
+    }
+
+    fn arrived(&self, fetched: Result<KeySet, FetchError>) -> bool {
+        let now = self.now();
+        match fetched {
+            Ok(keys) => {
+                telemetry::key_set_fetched(keys.len());
+                let keys = match self.current.load_full() {
+                    Some(old) => keys.succeed(&old),
+                    None => keys,
+                };
+                self.current.store(Some(Arc::new(keys)));
+                self.usable_until.store(after(now, USABLE_WHEN_STALE), Ordering::Release);
+                self.renew_at.store(after(now, FRESH), Ordering::Release);
+                true
+            }
+            Err(error) => {
+                telemetry::key_set_fetch_failed(&error);
+                self.unavailable_until.store(after(now, FAILURE_MEMORY), Ordering::Release);
+                false
+            }
+        }
+    }
+}
+
+struct Source {
+    url: Url,
+    client: Arc<dyn HttpClient>,
+    algorithms: Vec<Algorithm>,
+}
+
+impl Source {
+    async fn fetch(&self) -> Result<KeySet, FetchError> {
+        let mut request = Request::get(self.url.as_str())
+            .header(header::ACCEPT, "application/json")
+            .body(Bytes::new())?;
+        let (deadline, max_body_bytes) = LIMITS;
+        request.extensions_mut().insert(SendLimits { deadline, max_body_bytes });
+        let response = send_within_limits(self.client.as_ref(), request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status()));
+        }
+        let keys = KeySet::parse(response.body(), &self.algorithms)?;
+        if keys.len() == 0 { Err(FetchError::NoUsableKey) } else { Ok(keys) }
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source")
+            .field("url", &self.url.as_str())
+            .field("algorithms", &self.algorithms)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error(transparent)]
+    Client(#[from] HttpClientError),
+    #[error("the key set has no usable key")]
+    NoUsableKey,
+    #[error("the key set is not JSON of the right shape: {0}")]
+    NotAKeySet(#[from] serde_json::Error),
+    #[error("the key set's address cannot be requested: {0}")]
+    Request(#[from] http::Error),
+    #[error("the key set's address answered {0}")]
+    Status(StatusCode),
+}
+
+/// What the tokens of one source may cause.
+#[derive(Debug)]
+struct Buckets {
+    unknown_key: Mutex<TokenBucket>,
+    bad_signature: Mutex<TokenBucket>,
+}
+
+impl Buckets {
+    const fn full() -> Self {
+        Self {
+            unknown_key: Mutex::new(TokenBucket::full()),
+            bad_signature: Mutex::new(TokenBucket::full()),
+        }
+    }
+}
+
+/// Two fetches at once, one more every ten seconds.
+#[derive(Debug)]
+struct TokenBucket {
+    tokens: u8,
+    /// Monotonic time at which the next token is due; meaningless while the bucket is full.
+    next: Duration,
+}
+
+impl TokenBucket {
+    const SIZE: u8 = 2;
+    const REFILL: Duration = Duration::from_secs(10);
+
+    const fn full() -> Self {
+        Self { tokens: Self::SIZE, next: Duration::ZERO }
+    }
+
+    fn take(&mut self, now: Duration) -> bool {
+        while self.tokens < Self::SIZE && self.next <= now {
+            self.tokens += 1;
+            self.next = self.next.saturating_add(Self::REFILL);
+        }
+        if self.tokens == 0 {
+            return false;
+        }
+        if self.tokens == Self::SIZE {
+            self.next = now.saturating_add(Self::REFILL);
+        }
+        self.tokens -= 1;
+        true
+    }
+}
+
+fn after(start: u64, duration: Duration) -> u64 {
+    start.saturating_add(millis(duration))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,533 @@
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use time::OffsetDateTime;
+use url::Url;
+
+use super::claims::{CLOCK_SKEW, TokenKind};
+pub(crate) use super::remote_keys::Attempt;
+use super::remote_keys::Signed;
+use super::verifying_key::VerifyingKey;
+use super::{Claims, ORGANIZATION_CLAIMS, Principal, RemoteKeys, TokenError, TokenSource};
+use crate::clock::Clock;
+use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::http_client::HttpClient;
+use crate::util::fetch_metadata::check_address;
+use crate::util::telemetry;
+use crate::util::token_cache::{TextCache, check_cache_capacity};
+
+/// Decides whether an access token is acceptable, and for whom it speaks.
+///
+/// Made by [`Scalekit::token_verifier`](crate::Scalekit::token_verifier), or by
+/// [`for_issuer`](Self::for_issuer) for tokens of another OpenID provider. Cheap to clone; clones
+/// share keys and cache. The rules are in the [module docs](crate::token).
+#[derive(Clone, Debug)]
+pub struct TokenVerifier(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    keys: RemoteKeys,
+    expectations: Expectations,
+    clock: Clock,
+    verified: TextCache<Verified>,
+}
+
+/// What is remembered of a token that was accepted.
+#[derive(Debug)]
+struct Verified {
+    principal: Principal,
+    key: Arc<VerifyingKey>,
+}
+
+impl TokenVerifier {
+    /// A verifier for the tokens of another issuer: Auth0, Firebase, Cognito, Keycloak, any that
+    /// publishes a JWK set.
+    ///
+    /// `issuer` is the exact text of the claim `iss`; `jwks_uri` stands in the issuer's discovery
+    /// document.
+    pub fn for_issuer(
+        issuer: impl Into<String>,
+        jwks_uri: impl Into<String>,
+        http_client: impl HttpClient,
+    ) -> TokenVerifierBuilder<OtherIssuer> {
+        let keys = KeySource::Address { url: jwks_uri.into(), client: Arc::new(http_client) };
+        TokenVerifierBuilder::new(issuer.into(), keys, Clock::system())
+    }
+
+    /// Verifies a token; fetches keys when that may help.
+    ///
+    /// # Errors
+    /// [`TokenError::KeysUnavailable`] is the network's doing, every other error the token's.
+    pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
+        match self.attempt(token) {
+            Attempt::Done(result) => result,
+            Attempt::Wait(fetch) => self.attempt_again(token, fetch.await),
+        }
+    }
+
+    /// Verifies a token that must have all of these scopes.
+    ///
+    /// # Errors
+    /// [`TokenError::InsufficientScope`] for a good token that lacks one: answer 403. Else as
+    /// [`verify`](Self::verify).
+    pub async fn verify_with_scopes(
+        &self,
+        token: &str,
+        scopes: &[&str],
+    ) -> Result<Principal, TokenError> {
+        let principal = self.verify(token).await?;
+        let has = |scope: &&str| principal.scopes().iter().any(|found| found == scope);
+        if scopes.iter().all(has) { Ok(principal) } else { Err(TokenError::InsufficientScope) }
+    }
+
+    /// Whether a token is acceptable and has all of these scopes.
+    ///
+    /// # Errors
+    /// [`TokenError::KeysUnavailable`] when nobody can tell at the moment: that is no "no".
+    pub async fn accepts(&self, token: &str, scopes: &[&str]) -> Result<bool, TokenError> {
+        match self.verify_with_scopes(token, scopes).await {
+            Ok(_) => Ok(true),
+            Err(TokenError::KeysUnavailable) => Err(TokenError::KeysUnavailable),
+            Err(_) => Ok(false),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn resources(&self) -> &[String] {
+        &self.0.expectations.resources
+    }
+
+    /// Verifies a token with the keys at hand. For a token seen before this is one look-up.
+    pub(crate) fn attempt(&self, token: &str) -> Attempt<Principal> {
+        let now = self.0.clock.now();
+        self.0.keys.renew_if_stale();
+        if let Some(principal) = self.remembered(token, now) {
+            telemetry::token_verified("cached");
+            return Attempt::Done(Ok(principal));
+        }
+        match self.0.keys.attempt(token, TokenSource::Bearer) {
+            Attempt::Done(signed) => Attempt::Done(self.judge(token, signed)),
+            Attempt::Wait(fetch) => Attempt::Wait(fetch),
+        }
+    }
+
+    /// Verifies a token after the fetch that an attempt asked for.
+    pub(crate) fn attempt_again(
+        &self,
+        token: &str,
+        fetched: Option<bool>,
+    ) -> Result<Principal, TokenError> {
+        self.judge(token, self.0.keys.attempt_again(token, fetched))
+    }
+
+    fn remembered(&self, token: &str, now: OffsetDateTime) -> Option<Principal> {
+        self.0.verified.get(token, |verified| {
+            let good = self.0.keys.are_usable()
+                && !verified.key.is_withdrawn()
+                && !self.0.expectations.is_expired(verified.principal.expires_at(), now);
+            good.then(|| verified.principal.clone())
+        })?
+    }
+
+    fn judge(
+        &self,
+        token: &str,
+        signed: Result<Signed, TokenError>,
+    ) -> Result<Principal, TokenError> {
+        let accepted = signed.and_then(|Signed { claims, typ, key }| {
+            let principal =
+                self.0.expectations.judge(claims, typ.as_deref(), self.0.clock.now())?;
+            Ok(Verified { principal, key })
+        });
+        match accepted {
+            Ok(verified) => {
+                let principal = verified.principal.clone();
+                self.0.verified.insert(token, verified);
+                telemetry::token_verified("accepted");
+                Ok(principal)
+            }
+            Err(error) => {
+                telemetry::token_rejected(error);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What an access token must say to be accepted.
+#[derive(Clone, Debug)]
+pub(crate) struct Expectations {
+    pub(crate) issuers: Vec<String>,
+    /// `None`: any.
+    pub(crate) audiences: Option<Vec<String>>,
+    /// Empty: any.
+    pub(crate) client_ids: Vec<String>,
+    /// The audience of the app's own ID tokens, on verifiers of its environment.
+    pub(crate) id_token_audience: Option<String>,
+    /// The claims that may name the organization, first one first.
+    pub(crate) organization_claims: Vec<&'static str>,
+    /// What the claim `resource` may be where it is there; empty: anything.
+    pub(crate) resources: Vec<String>,
+    /// For `exp`, seconds after it.
+    pub(crate) expiry_leeway: time::Duration,
+    /// For `nbf` and `iat`, seconds before it.
+    pub(crate) start_leeway: time::Duration,
+}
+
+impl Expectations {
+    pub(crate) fn judge(
+        &self,
+        claims: Claims,
+        typ: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<Principal, TokenError> {
+        let issuer = claims.text("iss")?.ok_or(TokenError::Issuer)?;
+        if !self.issuers.iter().any(|allowed| allowed == issuer) {
+            return Err(TokenError::Issuer);
+        }
+        if claims.kind(typ) != TokenKind::Access {
+            return Err(TokenError::Kind);
+        }
+        let audiences = claims.audiences()?;
+        // An ID token is for the client that it was issued to, and need not have a hash or a nonce.
+        // Its `jti`, if any, is not that of a token.
+        if let Some(own) = &self.id_token_audience {
+            let clients = [Some(own.as_str()), claims.text("azp")?, claims.text("client_id")?];
+            if audiences.iter().any(|found| clients.contains(&Some(*found)))
+                && !claims.text("jti")?.is_some_and(|id| id.starts_with("tkn_"))
+            {
+                return Err(TokenError::Kind);
+            }
+        }
+        if let Some(expected) = &self.audiences
+            && !audiences.iter().any(|found| expected.iter().any(|allowed| allowed == found))
+        {
+            return Err(TokenError::Audience);
+        }
+        if !self.resources.is_empty()
+            && let Some(resource) = claims.text("resource")?
+            && !self.resources.iter().any(|allowed| allowed == resource)
+        {
+            return Err(TokenError::Audience);
+        }
+        claims.require_started(now, self.start_leeway)?;
+        let principal = Principal::from_claims(claims, &self.organization_claims)?;
+        if self.is_expired(principal.expires_at(), now) {
+            return Err(TokenError::Expired);
+        }
+        let is_allowed = |id: &str| self.client_ids.iter().any(|allowed| allowed == id);
+        if !self.client_ids.is_empty() && !principal.client_id().is_some_and(is_allowed) {
+            return Err(TokenError::Audience);
+        }
+        Ok(principal)
+    }
+
+    fn is_expired(&self, expires_at: OffsetDateTime, now: OffsetDateTime) -> bool {
+        now >= expires_at.saturating_add(self.expiry_leeway)
+    }
+}
+
+/// Configures a [`TokenVerifier`]. `I` is the kind of issuer: [`ScalekitEnvironment`] or
+/// [`OtherIssuer`].
+#[derive(Debug)]
+#[must_use]
+pub struct TokenVerifierBuilder<I> {
+    issuers: Vec<String>,
+    keys: KeySource,
+    clock: Clock,
+    audiences: Audiences,
+    client_ids: Vec<String>,
+    id_token_audience: Option<String>,
+    organization_claims: Vec<&'static str>,
+    resources: Vec<String>,
+    algorithms: Vec<Algorithm>,
+    leeway: Leeway,
+    cache_capacity: usize,
+    issuer_kind: PhantomData<I>,
+}
+
+/// Type parameter of [`TokenVerifierBuilder`]: tokens of a Scalekit environment, whose keys are
+/// RS256. Returned by [`Scalekit::token_verifier`](crate::Scalekit::token_verifier).
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ScalekitEnvironment;
+
+/// Type parameter of [`TokenVerifierBuilder`]: tokens of another issuer, whose
+/// [`algorithms`](TokenVerifierBuilder::algorithms) can be set. Returned by
+/// [`TokenVerifier::for_issuer`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OtherIssuer;
+
+/// How far clocks may differ.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leeway {
+    /// For `exp`.
+    pub(crate) expiry: Duration,
+    /// For `nbf` and `iat`.
+    pub(crate) not_before: Duration,
+}
+
+impl Default for Leeway {
+    fn default() -> Self {
+        Self { expiry: Duration::from_secs(5), not_before: CLOCK_SKEW.unsigned_abs() }
+    }
+}
+
+impl Leeway {
+    pub(crate) fn checked(self) -> Result<Self, ConfigError> {
+        let mut problems = Problems::default();
+        if self.expiry > Duration::from_secs(60) {
+            problems.push(ConfigProblem::invalid("leeway", "at most 60 s"));
+        }
+        if self.not_before > Duration::from_secs(300) {
+            problems.push(ConfigProblem::invalid("not_before_leeway", "at most 5 minutes"));
+        }
+        problems.finish(Some(self))
+    }
+}
+
+#[derive(Debug)]
+enum Audiences {
+    Any,
+    Named(Vec<String>),
+}
+
+enum KeySource {
+    Address { url: String, client: Arc<dyn HttpClient> },
+    Shared(RemoteKeys),
+}
+
+impl fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { url, .. } => f.debug_tuple("Address").field(url).finish(),
+            Self::Shared(keys) => keys.fmt(f),
+        }
+    }
+}
+
+impl TokenVerifierBuilder<ScalekitEnvironment> {
+    /// A verifier for access tokens of an environment, whose ID tokens are for `client_id`, on a key
+    /// set that others use too.
+    pub(crate) fn on_keys(
+        issuer: String,
+        client_id: String,
+        keys: RemoteKeys,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            id_token_audience: Some(client_id),
+            organization_claims: ORGANIZATION_CLAIMS.to_vec(),
+            ..Self::new(issuer, KeySource::Shared(keys), clock)
+        }
+    }
+}
+
+impl TokenVerifierBuilder<OtherIssuer> {
+    /// Sets the accepted signature algorithms. Default: RS256. HMAC algorithms are a build error.
+    ///
+    /// ```
+    /// # #[cfg(feature = "reqwest")] {
+    /// use tower_scalekit::http_client::ReqwestClient;
+    /// use tower_scalekit::token::{Algorithm, TokenVerifier};
+    ///
+    /// let (issuer, keys) = ("https://login.example.com", "https://login.example.com/keys");
+    /// let verifier = TokenVerifier::for_issuer(issuer, keys, ReqwestClient::new()?)
+    ///     .audience("my-api")
+    ///     .algorithms([Algorithm::ES256])
+    ///     .build()?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Tokens of a Scalekit environment are always RS256, so its verifier has no such setting:
+    ///
+    /// ```compile_fail,E0599
+    /// # use tower_scalekit::{Scalekit, token::Algorithm};
+    /// # fn set_algorithms(scalekit: &Scalekit) {
+    /// scalekit.token_verifier().algorithms([Algorithm::ES256]);
+    /// # }
+    /// ```
+    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.algorithms = algorithms.into_iter().collect();
+        self
+    }
+}
+
+impl<I> TokenVerifierBuilder<I> {
+    fn new(issuer: String, keys: KeySource, clock: Clock) -> Self {
+        Self {
+            issuers: vec![issuer],
+            keys,
+            clock,
+            audiences: Audiences::Named(Vec::new()),
+            client_ids: Vec::new(),
+            id_token_audience: None,
+            organization_claims: Vec::new(),
+            resources: Vec::new(),
+            algorithms: vec![Algorithm::RS256],
+            leeway: Leeway::default(),
+            cache_capacity: 4096,
+            issuer_kind: PhantomData,
+        }
+    }
+
+    /// Accepts tokens whose `aud` contains this text; call it again for further ones.
+    ///
+    /// Without an audience, a token that a user gave to any other service could be used here.
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        match &mut self.audiences {
+            Audiences::Named(named) => named.push(audience.into()),
+            any @ Audiences::Any => *any = Audiences::Named(vec![audience.into()]),
+        }
+        self
+    }
+
+    /// Accepts tokens for any audience, also those without one. Combine it with
+    /// [`client_id`](Self::client_id) where tokens carry no `aud` (Amazon Cognito, machine tokens).
+    pub fn any_audience(mut self) -> Self {
+        self.audiences = Audiences::Any;
+        self
+    }
+
+    /// Accepts only tokens issued to this client (claim `client_id`, or `azp`); call it again for
+    /// further ones. By default the client does not matter.
+    pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.client_ids.push(client_id.into());
+        self
+    }
+
+    /// The claim that names the organization (`org_id` at Auth0, `tid` at Microsoft Entra); call it
+    /// again for another that counts where the first is absent. Tokens of other issuers than
+    /// Scalekit are of no organization unless this is set.
+    pub fn organization_claim(mut self, name: &'static str) -> Self {
+        self.organization_claims.push(name);
+        self
+    }
+
+    /// Accepts tokens with a claim `resource` only if it is this (RFC 8707); call it again for
+    /// another spelling.
+    pub(crate) fn resource(mut self, resource: impl Into<String>) -> Self {
+        self.resources.push(resource.into());
+        self
+    }
+
+    /// Accepts a further text of the claim `iss`, for issuers that are about to change theirs.
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuers.push(issuer.into());
+        self
+    }
+
+    /// Sets how long after `exp` a token is accepted. Default: 5 s, at most 60 s.
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway.expiry = leeway;
+        self
+    }
+
+    /// Sets how far `nbf` and `iat` may be ahead of this server's clock. Default: 60 s, at most
+    /// 5 minutes.
+    pub fn not_before_leeway(mut self, leeway: Duration) -> Self {
+        self.leeway.not_before = leeway;
+        self
+    }
+
+    pub(crate) fn leeways(mut self, leeway: Leeway) -> Self {
+        self.leeway = leeway;
+        self
+    }
+
+    /// How many verified tokens are remembered, 4096 by default and at most a million.
+    pub fn cache_capacity(mut self, tokens: usize) -> Self {
+        self.cache_capacity = tokens;
+        self
+    }
+
+    /// The clock to judge expiry by.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Checks the settings. Makes no request: keys are fetched when the first token comes.
+    ///
+    /// # Errors
+    /// All settings that cannot work, at once.
+    pub fn build(self) -> Result<TokenVerifier, ConfigError> {
+        let mut problems = Problems::default();
+        let audiences = match self.audiences {
+            Audiences::Any => None,
+            Audiences::Named(named) => {
+                if named.is_empty() {
+                    let reason = "name one, or say any_audience() if tokens for anybody will do";
+                    problems.push(ConfigProblem::invalid("audience", reason));
+                }
+                Some(named)
+            }
+        };
+        let texts = audiences.iter().flatten().chain(&self.issuers).chain(&self.client_ids);
+        if texts.into_iter().any(String::is_empty) {
+            let reason = "an empty issuer, audience or client id would match a broken token";
+            problems.push(ConfigProblem::invalid("issuer, audience, client_id", reason));
+        }
+        problems.note(check_cache_capacity(self.cache_capacity));
+        let leeway = problems.note(self.leeway.checked()).unwrap_or_default();
+        let [expiry_leeway, start_leeway] = [leeway.expiry, leeway.not_before]
+            .map(|leeway| time::Duration::try_from(leeway).unwrap_or(time::Duration::ZERO));
+        let clock = self.clock;
+        let keys = match self.keys {
+            KeySource::Shared(keys) => Some(keys),
+            KeySource::Address { url, client } => {
+                problems.note(check_algorithms(&self.algorithms));
+                let url = problems.note(parse_jwks_uri(&url));
+                url.map(|url| RemoteKeys::new(url, client, clock.clone(), self.algorithms))
+            }
+        };
+        let verifier = keys.map(|keys| {
+            TokenVerifier(Arc::new(Inner {
+                keys,
+                expectations: Expectations {
+                    issuers: self.issuers,
+                    audiences,
+                    client_ids: self.client_ids,
+                    id_token_audience: self.id_token_audience,
+                    organization_claims: self.organization_claims,
+                    resources: self.resources,
+                    expiry_leeway,
+                    start_leeway,
+                },
+                clock,
+                verified: TextCache::new(self.cache_capacity),
+            }))
+        });
+        problems.finish(verifier)
+    }
+}
+
+/// J1: only signatures that a public key checks.
+fn check_algorithms(algorithms: &[Algorithm]) -> Result<(), ConfigError> {
+    let symmetric = |algorithm: &Algorithm| {
+        matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
+    };
+    if algorithms.is_empty() || algorithms.iter().any(symmetric) {
+        let reason = "name one or more; HMAC is not possible with published keys";
+        return Err(ConfigProblem::invalid("algorithms", reason).into());
+    }
+    Ok(())
+}
+
+/// K1: key sets come by https, or from this machine.
+fn parse_jwks_uri(text: &str) -> Result<Url, ConfigError> {
+    let url = Url::parse(text)
+        .map_err(|error| ConfigProblem::invalid("jwks_uri", format!("not a URL: {error}")))?;
+    check_address(&url).map_err(|reason| ConfigProblem::invalid("jwks_uri", reason))?;
+    Ok(url)
+}
+
+#[cfg(test)]
+mod forgery_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! Small rules that several modules share, one file each.
+
+pub(crate) mod cache_control;
+pub(crate) mod email;
+pub(crate) mod fetch_metadata;
+pub(crate) mod hash;
+pub(crate) mod jitter;
+pub(crate) mod json;
+pub(crate) mod open_enum;
+pub(crate) mod pasted;
+pub(crate) mod query;
+pub(crate) mod return_to;
+pub(crate) mod single_flight;
+pub(crate) mod tasks;
+pub(crate) mod telemetry;
+pub(crate) mod token_cache;
+pub(crate) mod url_path;

@@ -1,0 +1,143 @@
+//! Single flight: many callers, one piece of work, which goes on when callers leave.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures::FutureExt as _;
+use futures::future::Shared;
+use tokio::sync::oneshot;
+
+use super::tasks::Tasks;
+
+/// Work in progress, by what it is about.
+#[derive(Debug)]
+pub(crate) struct Flights<K, V: Clone> {
+    running: Arc<Mutex<HashMap<K, Flight<V>>>>,
+    /// What counts the work until a shutdown, and its name there.
+    tracker: Option<(Tasks, &'static str)>,
+}
+
+impl<K, V> Flights<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(crate) fn new() -> Self {
+        Self { running: Arc::default(), tracker: None }
+    }
+
+    /// The same for work that a shutdown waits for.
+    pub(crate) fn tracked(tasks: &Tasks, name: &'static str) -> Self {
+        Self { running: Arc::default(), tracker: Some((tasks.clone(), name)) }
+    }
+
+    /// A seat in the work on `key` that is in progress, if it is.
+    pub(crate) fn running(&self, key: &K) -> Option<Flight<V>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Joins the work on `key`, or starts it in a task of its own.
+    ///
+    /// The work itself must publish its result to where later callers look *before* it ends: when
+    /// the flight has landed, the next caller starts a new one.
+    pub(crate) fn join<F>(&self, key: K, work: impl FnOnce() -> F) -> Flight<V>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = running.get(&key) {
+            return flight.clone();
+        }
+        let (land, landed) = oneshot::channel();
+        let flight = Flight(landed.shared());
+        running.insert(key.clone(), flight.clone());
+        drop(running);
+
+        let landing = Landing { running: Arc::clone(&self.running), key };
+        let work = work();
+        let task = async move {
+            let value = work.await;
+            drop(landing);
+            // Nobody may be waiting any more.
+            let _ = land.send(value);
+        };
+        drop(match &self.tracker {
+            Some((tasks, name)) => tasks.spawn(name, task),
+            None => tokio::spawn(task),
+        });
+        flight
+    }
+}
+
+/// Takes the flight off the list when the work has ended, panicked or been aborted.
+struct Landing<K: Eq + Hash, V: Clone> {
+    running: Arc<Mutex<HashMap<K, Flight<V>>>>,
+    key: K,
+}
+
+impl<K: Eq + Hash, V: Clone> Drop for Landing<K, V> {
+    fn drop(&mut self) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+/// A caller's seat: resolves to the result, or to `None` if the work panicked or was aborted.
+#[derive(Clone, Debug)]
+pub(crate) struct Flight<V: Clone>(Shared<oneshot::Receiver<V>>);
+
+impl<V: Clone> Future for Flight<V> {
+    type Output = Option<V>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<V>> {
+        self.0.poll_unpin(cx).map(Result::ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn callers_at_once_share_one_run_and_later_ones_start_anew() {
+        let flights = Flights::<&str, usize>::new();
+        let runs = Arc::new(AtomicUsize::new(0));
+        let work = || {
+            let runs = Arc::clone(&runs);
+            async move {
+                tokio::task::yield_now().await;
+                runs.fetch_add(1, Ordering::SeqCst)
+            }
+        };
+        assert!(flights.running(&"key").is_none());
+        let (one, two) = (flights.join("key", work), flights.join("key", work));
+        let three = flights.running(&"key").unwrap();
+        assert_eq!((one.await, two.await, three.await), (Some(0), Some(0), Some(0)));
+        assert!(flights.running(&"key").is_none());
+        assert_eq!(flights.join("key", work).await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn r5_the_work_goes_on_when_its_only_caller_leaves() {
+        let flights = Flights::<&str, ()>::new();
+        let (done, finished) = oneshot::channel();
+        let caller = flights.join("key", || async move {
+            tokio::task::yield_now().await;
+            done.send("finished").unwrap();
+        });
+        drop(caller);
+        assert_eq!(finished.await, Ok("finished"));
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_leaves_the_key_free() {
+        let flights = Flights::<&str, usize>::new();
+        assert_eq!(flights.join("key", || async { panic!("expected in this test") }).await, None);
+        assert_eq!(flights.join("key", || async { 7 }).await, Some(7));
+    }
+}

@@ -1,0 +1,207 @@
+//! Each message once, whatever the sender and the replicas do: begin, then commit or abort.
+//!
+//! What is in the shared store under a message's id says how far it is: `running` for as long as a
+//! handler may take, or the status that it was answered with. A handler that fails takes its mark
+//! away, so that the sender's next try finds nothing; one that dies leaves it to run out.
+
+//!
+//! The key of a message contains a fingerprint of the endpoint's secret. While the secret is being
+//! changed there are several, and the message is kept under each: replicas that have only the older
+//! or only the newer secret find it too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::WebhookSecret;
+use crate::secret::SecretString;
+use crate::shared_store::{Purpose, SharedStore, StoreError, StoreKey, in_time};
+use crate::util::tasks::Tasks;
+use crate::util::telemetry;
+
+/// How often a commit is tried before the response: what is done twice is worse than what takes a
+/// little longer.
+const COMMIT_TRIES: usize = 3;
+
+/// Name of the background tasks.
+const SETTLEMENT: &str = "webhook settlement";
+
+/// Who has handled what.
+#[derive(Clone)]
+pub(super) struct Ledger {
+    pub(super) store: Arc<dyn SharedStore>,
+    pub(super) secrets: Arc<[WebhookSecret]>,
+    pub(super) terms: Terms,
+    pub(super) tasks: Tasks,
+}
+
+#[derive(Clone)]
+pub(super) struct Terms {
+    /// Part of the keys, beside the endpoint's secret.
+    pub(super) name: Arc<str>,
+    /// How long a handler may take.
+    pub(super) lease: Duration,
+    /// How long a message that was handled is known.
+    pub(super) memory: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        let [lease, memory] = [60, 24 * 60 * 60].map(Duration::from_secs);
+        Self { name: Arc::from(""), lease, memory }
+    }
+}
+
+/// What is known of a message.
+pub(super) enum Begun {
+    /// Nothing: it is ours to handle.
+    Ours(Box<Running>),
+    /// It was handled, with this answer.
+    Done(StatusCode),
+    /// Somebody is at it.
+    Running,
+}
+
+impl Ledger {
+    pub(super) async fn begin(&self, id: &str) -> Result<Begun, StoreError> {
+        let id = format!("{}\0{id}", self.terms.name);
+        let key = |secret: &WebhookSecret| secret.scope.key(Purpose::WebhookEvent, &id);
+        let keys: Arc<[_]> = self.secrets.iter().map(key).collect();
+        // Before its mark is made, so that the mark goes if this is cut off.
+        let mut running = Box::new(Running {
+            ledger: self.clone(),
+            keys: Arc::clone(&keys),
+            mark: Bytes::from(format!("running {}", owner())),
+            settled: false,
+        });
+        for (index, key) in keys.iter().enumerate() {
+            if let Some(found) = self.find_or_mark(key, &running.mark).await? {
+                // Else it is dropped with marks under the keys before this one.
+                running.settled = index == 0;
+                return Ok(found);
+            }
+        }
+        Ok(Begun::Ours(running))
+    }
+
+    /// Marks a message as running, unless there is something under its key.
+    async fn find_or_mark(
+        &self,
+        key: &StoreKey,
+        mark: &Bytes,
+    ) -> Result<Option<Begun>, StoreError> {
+        // Once more if what was there ran out in between.
+        for _ in 0..2 {
+            if in_time(self.store.put_if_absent(key, mark.clone(), self.terms.lease)).await? {
+                return Ok(None);
+            }
+            match in_time(self.store.get(key)).await? {
+                // The same secret is configured twice.
+                Some(found) if found == mark => return Ok(None),
+                Some(found) => {
+                    return Ok(Some(status_of(&found).map_or(Begun::Running, Begun::Done)));
+                }
+                None => {}
+            }
+        }
+        Ok(Some(Begun::Running))
+    }
+}
+
+/// A message that is being handled: aborted when it is dropped before it is settled.
+pub(super) struct Running {
+    ledger: Ledger,
+    keys: Arc<[StoreKey]>,
+    mark: Bytes,
+    settled: bool,
+}
+
+impl Running {
+    /// Settles it by how it was answered: only success is remembered. Goes on when the sender
+    /// leaves.
+    pub(super) async fn settle(mut self: Box<Self>, status: StatusCode) {
+        self.settled = true;
+        let tasks = self.ledger.tasks.clone();
+        let settling = tasks.spawn(SETTLEMENT, async move {
+            if status.is_success() {
+                self.commit(status).await;
+            } else {
+                self.abort().await;
+            }
+        });
+        if let Err(panic) = settling.await {
+            telemetry::internal_error("webhook_settle", &panic);
+        }
+    }
+
+    async fn commit(self: Box<Self>, status: StatusCode) {
+        let done = Bytes::from(format!("done {}", status.as_u16()));
+        for _ in 0..COMMIT_TRIES {
+            match self.replace_mark(&done).await {
+                Ok(()) => return,
+                Err(error) => telemetry::internal_error("webhook_commit", &error),
+            }
+        }
+        let (tasks, running) = (self.ledger.tasks.clone(), Arc::new(self));
+        tasks.retry(SETTLEMENT, move || {
+            let (running, done) = (Arc::clone(&running), done.clone());
+            async move { running.replace_mark(&done).await.is_ok() }
+        });
+    }
+
+    async fn replace_mark(&self, done: &Bytes) -> Result<(), StoreError> {
+        let (store, memory) = (&self.ledger.store, self.ledger.terms.memory);
+        for key in self.keys.iter() {
+            let replaced = store.replace_if(key, self.mark.clone(), done.clone(), memory);
+            if !in_time(replaced).await? {
+                // The handler took longer than its mark lasts. Whoever else is at it has the word.
+                in_time(store.put_if_absent(key, done.clone(), memory)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn abort(&self) {
+        for key in self.keys.iter() {
+            let removed = self.ledger.store.remove_if(key, self.mark.clone());
+            if let Err(error) = in_time(removed).await {
+                telemetry::internal_error("webhook_abort", &error);
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    /// The handler panicked, failed without an answer, or was cut off.
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        // Without a runtime the mark runs out by itself.
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let running = Self {
+            ledger: self.ledger.clone(),
+            keys: Arc::clone(&self.keys),
+            mark: self.mark.clone(),
+            settled: true,
+        };
+        drop(self.ledger.tasks.spawn(SETTLEMENT, async move { running.abort().await }));
+    }
+}
+
+/// Unique in this process by the number, among replicas by the random part.
+fn owner() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let random = SecretString::random::<9>();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("{number}-{}", random.as_ref().map_or("", SecretString::expose))
+}
+
+fn status_of(value: &[u8]) -> Option<StatusCode> {
+    StatusCode::from_bytes(value.strip_prefix(b"done ")?).ok()
+}

@@ -1,0 +1,65 @@
+//! The answers to requests that are no webhook, or come twice: the webhooks' row of the
+//! [table](crate#who-gets-which-answer). A sender is told nothing about what is wrong with it.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+
+use super::WebhookError;
+use crate::middleware::rejection::{Reason, json_answer, unavailable_answer};
+
+/// Why [`WebhookVerify`](crate::WebhookVerify) did not let a request through.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum WebhookRejection {
+    /// It is not what the sender has signed.
+    Invalid {
+        /// What is wrong with it: for your eyes, not for the sender's.
+        error: WebhookError,
+    },
+    /// Too many bodies arrived slowly at once, and this one began before the others. Responds with
+    /// 503 and `Retry-After`.
+    Overloaded,
+    /// The body did not arrive in time. Responds with 503 and `Retry-After`.
+    RequestTimeout,
+    /// The body is larger than the limit.
+    TooLarge,
+    /// The same message is being handled at this moment.
+    Running,
+    /// The shared store does not tell whether it was handled before.
+    StoreUnavailable,
+}
+
+impl Reason for WebhookRejection {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Invalid { error } => error.name(),
+            Self::Overloaded => "webhook_overloaded",
+            Self::RequestTimeout => "webhook_request_timeout",
+            Self::TooLarge => "webhook_too_large",
+            Self::Running => "webhook_running",
+            Self::StoreUnavailable => "webhook_store_unavailable",
+        }
+    }
+
+    fn answer(&self) -> Response<Bytes> {
+        match self {
+            Self::Invalid { .. } => {
+                json_answer(StatusCode::BAD_REQUEST, "invalid_request", "Not accepted")
+            }
+            Self::TooLarge => {
+                json_answer(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Not accepted")
+            }
+            // A sender may not try again after 4xx.
+            Self::Overloaded | Self::RequestTimeout | Self::Running | Self::StoreUnavailable => {
+                unavailable_answer("Try again later")
+            }
+        }
+    }
+}
+
+/// The answer to a message that was handled before.
+pub(super) fn again(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
