@@ -90,7 +90,11 @@ impl<'de> Visitor<'de> for UniqueMembers<'_> {
         let mut members = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
             if name.starts_with(PRIVATE_PREFIX) {
-                return number(&entries.next_value::<String>()?).map_err(de::Error::custom);
+                let number = members.is_empty().then(|| entries.next_value::<String>());
+                return number
+                    .transpose()?
+                    .and_then(|text| number_of(&text))
+                    .ok_or_else(|| de::Error::custom("private member name"));
             }
             let value = entries.next_value_seed(self.inner()?)?;
             if members.insert(name, value).is_some() {
@@ -101,13 +105,12 @@ impl<'de> Visitor<'de> for UniqueMembers<'_> {
     }
 }
 
-/// With `arbitrary_precision`, numbers look like objects to a visitor. Else an object with such a
-/// name is the sender's.
-fn number(text: &str) -> Result<Value, &'static str> {
-    let keeps_texts = serde_json::from_str("1.0e1")
-        .is_ok_and(|number: Number| number.to_string().len() == "1.0e1".len());
-    let number = serde_json::from_str(text).ok().filter(|_| keeps_texts);
-    number.map(Value::Number).ok_or("private member name")
+/// The number that a visitor sees as an object with this text, if serde_json's `arbitrary_precision`
+/// is enabled: it keeps the text of a number. Else the object is the sender's.
+fn number_of(text: &str) -> Option<Value> {
+    let keeps_texts =
+        serde_json::from_str("1.00").is_ok_and(|one: Number| one.to_string() == "1.00");
+    serde_json::from_str(text).ok().filter(|_| keeps_texts).map(Value::Number)
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(3);
 /// So short that only what the app has kept helps a client that comes back with an old cookie.
 const REFRESH_GRACE: Duration = Duration::from_secs(1);
 
-/// Of the token endpoint. `page` is to follow, once the callback takes a web page for an outage.
-const FAULTS: [&str; 3] = ["status", "unreachable", "delay"];
+/// Of the token endpoint. `page` is a web page with status 200.
+const FAULTS: [&str; 4] = ["status", "unreachable", "delay", "page"];
 
 /// Serves the environment until the input ends.
 pub(crate) fn serve() {
