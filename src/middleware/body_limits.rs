@@ -12,7 +12,7 @@ const MIB: usize = 1024 * 1024;
 ///
 /// | limit | default | beyond it |
 /// |---|---|---|
-/// | [`max_bytes`](Self::max_bytes) | 256 KiB on webhook and interceptor routes, 1 MiB on MCP routes, 16 KiB on routes that read forms | 413, except on MCP routes (see [`RequireMcpScope`](crate::require_scope::mcp::RequireMcpScope)) |
+/// | [`max_bytes`](Self::max_bytes) | 1 MiB on webhook, interceptor and MCP routes, 16 KiB on routes that read forms | 413, except on MCP routes (see [`RequireMcpScope`](crate::require_scope::mcp::RequireMcpScope)) |
 /// | [`deadline`](Self::deadline) | 30 s for the whole body | 408; 503 with `Retry-After` on webhook and interceptor routes, whose senders may not retry after 4xx |
 /// | [`idle_timeout`](Self::idle_timeout) | 10 s without a byte | as for the deadline |
 /// | [`max_unfinished_bytes`](Self::max_unfinished_bytes) | 16 MiB for all unfinished bodies together | 503 with `Retry-After` for the oldest of them |
@@ -26,6 +26,10 @@ const MIB: usize = 1024 * 1024;
 /// piece is never counted. When the unfinished bodies exceed their bound, the one that began first
 /// is dropped. A client that holds memory with bodies that never end loses it to later requests;
 /// another body is dropped only if more than the whole bound arrives while it is being sent.
+///
+/// With the defaults, webhook routes hold the bytes of at most 16 unfinished bodies of 1 MiB, or of
+/// 4096 bodies of 4 KiB. The number of requests is for the server to limit. A finished body is verified
+/// at once: apart from the unfinished ones, each thread holds one body at most whose sender is unknown.
 ///
 /// Clones share the bound: all services that one layer makes, all routes of one
 /// [`Sessions`](crate::Sessions), and several layers that are given clones of one value.
@@ -60,8 +64,8 @@ impl BodyLimits {
         }
     }
 
-    /// Sets the largest body, in bytes. Default: 256 KiB on webhook and interceptor routes, 1 MiB on
-    /// MCP routes, 16 KiB on routes that read forms.
+    /// Sets the largest body, in bytes. Default: 1 MiB on webhook, interceptor and MCP routes,
+    /// 16 KiB on routes that read forms.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = Some(bytes);
         self

@@ -3,11 +3,19 @@
 
 use std::fmt;
 
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize as _, DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
+use serde::de::{SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// Values in one text, at most, whatever their shape: they are built in less than a millisecond.
 const MAX_VALUES: usize = 16 * 1024;
+/// Values of an event that lie deeper than the members of its data's objects. A megabyte of group
+/// names has fewer.
+const MAX_DEEP_VALUES: usize = 64 * 1024;
+/// The envelope of an event and the members of its data decide what it is.
+const DECISIVE_DEPTH: usize = 2;
+/// serde_json rejects deeper texts from 128 on.
+const MAX_DEPTH: usize = 100;
 /// Names that serde_json gives a meaning of its own when a crate in the tree enables
 /// `arbitrary_precision` or `raw_value`.
 const PRIVATE_PREFIX: &str = "$serde_json::private::";
@@ -15,39 +23,106 @@ const PRIVATE_PREFIX: &str = "$serde_json::private::";
 /// Parses one object, in one pass. Duplicate members and serde_json's private names are errors at any
 /// depth, as are more than [`MAX_VALUES`] values.
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let mut values_left = MAX_VALUES;
-    let value = UniqueMembers { values_left: &mut values_left }.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    match value {
-        Value::Object(members) => Ok(members),
-        _ => Err(de::Error::custom("not an object")),
+    Rules::new(None, MAX_VALUES).parse(bytes)
+}
+
+/// The object of a sender that is trusted, and whether it is complete.
+pub(crate) struct Event {
+    pub(crate) members: Map<String, Value>,
+    pub(crate) is_complete: bool,
+}
+
+/// Parses one object whose sender is known by its signature, in time and memory proportional to its
+/// bytes. Only the two outer levels can make it an error, by duplicate members or by values that
+/// serde_json cannot represent. What exceeds a limit deeper inside is left out. So are members with
+/// serde_json's private names. Of duplicate members deeper inside, the last one is kept.
+pub(crate) fn parse_event(bytes: &[u8]) -> Result<Event, serde_json::Error> {
+    // serde_json skips numbers and escapes that it cannot represent.
+    let mut rules = Rules::new(Some(DECISIVE_DEPTH + 1), MAX_DEEP_VALUES);
+    let mut members = rules.parse(bytes);
+    for whole_depth in [DECISIVE_DEPTH + 1, DECISIVE_DEPTH] {
+        if members.is_err() {
+            rules = Rules::new(Some(whole_depth), 0);
+            members = rules.parse(bytes);
+        }
+    }
+    Ok(Event { members: members?, is_complete: rules.is_complete })
+}
+
+/// What may be in a text.
+struct Rules {
+    /// Members of objects up to this depth are read without a limit. Deeper values that break a rule
+    /// are left out. `None`: they are errors, at any depth.
+    whole_depth: Option<usize>,
+    values_left: usize,
+    is_complete: bool,
+}
+
+impl Rules {
+    fn new(whole_depth: Option<usize>, max_values: usize) -> Self {
+        Self { whole_depth, values_left: max_values, is_complete: true }
+    }
+
+    fn parse(&mut self, bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        let root = RuledValue { rules: self, depth: 0, is_counted: false };
+        let value = root.deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        match value {
+            Some(Value::Object(members)) => Ok(members),
+            _ => Err(de::Error::custom("not an object")),
+        }
     }
 }
 
-/// Builds a value whose objects name their members once.
-struct UniqueMembers<'a> {
-    values_left: &'a mut usize,
+/// Builds a value, unless it is left out.
+struct RuledValue<'a> {
+    rules: &'a mut Rules,
+    /// How many objects and arrays are around it.
+    depth: usize,
+    /// Whether it is one of the values whose number is limited.
+    is_counted: bool,
 }
 
-impl UniqueMembers<'_> {
-    /// The same for a value inside of this one.
-    fn inner<E: de::Error>(&mut self) -> Result<UniqueMembers<'_>, E> {
-        let left = self.values_left.checked_sub(1).ok_or_else(|| E::custom("too many values"))?;
-        *self.values_left = left;
-        Ok(UniqueMembers { values_left: self.values_left })
+impl RuledValue<'_> {
+    fn item(&mut self) -> RuledValue<'_> {
+        RuledValue { rules: self.rules, depth: self.depth + 1, is_counted: true }
+    }
+
+    fn member(&mut self, name: &str) -> RuledValue<'_> {
+        let depth = self.depth + 1;
+        let is_deep = self.rules.whole_depth.is_none_or(|whole| depth > whole);
+        let is_counted = is_deep && !name.starts_with(PRIVATE_PREFIX);
+        RuledValue { rules: self.rules, depth, is_counted }
+    }
+
+    /// Whether the limits allow the value.
+    fn fits(&mut self) -> bool {
+        let is_too_deep = self.depth > MAX_DEPTH + usize::from(!self.is_counted);
+        if is_too_deep && self.rules.whole_depth.is_some() {
+            return false;
+        }
+        let left = self.rules.values_left.checked_sub(usize::from(self.is_counted));
+        left.map(|left| self.rules.values_left = left).is_some()
     }
 }
 
-impl<'de> DeserializeSeed<'de> for UniqueMembers<'_> {
-    type Value = Value;
+impl<'de> DeserializeSeed<'de> for RuledValue<'_> {
+    type Value = Option<Value>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
+    fn deserialize<D: Deserializer<'de>>(mut self, from: D) -> Result<Option<Value>, D::Error> {
+        if self.fits() {
+            return from.deserialize_any(self).map(Some);
+        }
+        if self.rules.whole_depth.is_none() {
+            return Err(de::Error::custom("too many values"));
+        }
+        self.rules.is_complete = false;
+        IgnoredAny::deserialize(from).map(|_| None)
     }
 }
 
-impl<'de> Visitor<'de> for UniqueMembers<'_> {
+impl<'de> Visitor<'de> for RuledValue<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,37 +155,48 @@ impl<'de> Visitor<'de> for UniqueMembers<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(value) = items.next_element_seed(self.inner()?)? {
-            values.push(value);
+        while let Some(value) = items.next_element_seed(self.item())? {
+            values.extend(value);
         }
         Ok(Value::Array(values))
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Value, A::Error> {
+        let is_strict = self.rules.whole_depth.is_none();
+        let rejects_duplicates = is_strict || self.depth < DECISIVE_DEPTH;
         let mut members = Map::new();
+        let mut number = None;
         while let Some(name) = entries.next_key::<String>()? {
+            let is_first = members.is_empty() && number.is_none();
+            let value = entries.next_value_seed(self.member(&name))?;
             if name.starts_with(PRIVATE_PREFIX) {
-                let number = members.is_empty().then(|| entries.next_value::<String>());
-                return number
-                    .transpose()?
-                    .and_then(|text| number_of(&text))
-                    .ok_or_else(|| de::Error::custom("private member name"));
-            }
-            let value = entries.next_value_seed(self.inner()?)?;
-            if members.insert(name, value).is_some() {
+                number = value.filter(|_| is_first).and_then(|text| number_of(&text));
+                if number.is_none() && is_strict {
+                    return Err(de::Error::custom("private member name"));
+                }
+                self.rules.is_complete &= number.is_some();
+            } else if let Some(value) = value
+                && members.insert(name, value).is_some()
+                && rejects_duplicates
+            {
                 return Err(de::Error::custom("duplicate member"));
             }
         }
-        Ok(Value::Object(members))
+        match number {
+            Some(number) if members.is_empty() => Ok(number),
+            Some(_) if is_strict => Err(de::Error::custom("private member name")),
+            _ => Ok(Value::Object(members)),
+        }
     }
 }
 
 /// The number that a visitor sees as an object with this text, if serde_json's `arbitrary_precision`
 /// is enabled: it keeps the text of a number. Else the object is the sender's.
-fn number_of(text: &str) -> Option<Value> {
+fn number_of(text: &Value) -> Option<Value> {
     let keeps_texts =
         serde_json::from_str("1.00").is_ok_and(|one: Number| one.to_string() == "1.00");
-    serde_json::from_str(text).ok().filter(|_| keeps_texts).map(Value::Number)
+    let number = serde_json::from_str(text.as_str()?).ok();
+    number.filter(|_| keeps_texts).map(Value::Number)
 }
 
 #[cfg(test)]
@@ -147,5 +233,67 @@ mod tests {
         assert!(parse_object(many(MAX_VALUES).as_bytes()).is_err());
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
         assert!(parse_object(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn an_event_is_read_whatever_lies_deeper_than_its_data() {
+        let private = |deep: &str| deep.replace("PRIVATE", PRIVATE_PREFIX);
+        for (deep, read) in [
+            (r#"{"a":1,"a":2}"#.to_owned(), r#"{"a":2}"#),
+            (private(r#"{"PRIVATERawValue":"{}","a":1}"#), r#"{"a":1}"#),
+            (private(r#"{"a":1,"PRIVATENumber":{"PRIVATENumber":[1]}}"#), r#"{"a":1}"#),
+            (private(r#"{"PRIVATENumber":"x"}"#), "{}"),
+            (r#"{"a":[1e999,2],"b":-1.5}"#.to_owned(), r#"{"a":[],"b":-1.5}"#),
+            (r#"[["\ud800"]]"#.to_owned(), "[]"),
+            (r#"{"b":1e999,"c":"\ud800"}"#.to_owned(), "{}"),
+            (format!("{}1{}", "[".repeat(9999), "]".repeat(9999)), ""),
+            (format!("[{}0]", "0,".repeat(200_000)), ""),
+            (format!("[{}0]", r#"{"a":{"b":[]}},"#.repeat(50_000)), ""),
+        ] {
+            let body =
+                format!(r#"{{"type":"t","data":{{"a":{deep},"email":"x","n":1.0}},"id":7}}"#);
+            let event = parse_event(body.as_bytes()).unwrap();
+            let members = Value::Object(event.members);
+            assert_eq!((&members["type"], &members["id"]), (&"t".into(), &7.into()), "{body:.80}");
+            assert_eq!(members["data"]["email"], "x", "{body:.80}");
+            assert_eq!(members["data"]["n"], 1.0, "{body:.80}");
+            if !read.is_empty() {
+                let read: Value = serde_json::from_str(read).unwrap();
+                assert_eq!(members["data"]["a"], read, "{body:.80}");
+            }
+            assert_eq!(event.is_complete, deep == r#"{"a":1,"a":2}"#, "{body:.80}");
+        }
+        let many = format!(r#"{{"data":{{"a":[{}0]}}}}"#, "0,".repeat(MAX_DEEP_VALUES - 1));
+        let event = parse_event(many.as_bytes()).unwrap();
+        assert!(event.is_complete);
+        assert_eq!(
+            event.members,
+            *serde_json::from_str::<Value>(&many).unwrap().as_object().unwrap()
+        );
+        // Objects of the data are read to the end, however many values there are elsewhere.
+        let late = format!(r#"{{"data":{{"a":[{}0],"b":{{"c":"x"}}}}}}"#, "0,".repeat(100_000));
+        let event = parse_event(late.as_bytes()).unwrap();
+        assert_eq!((&event.members["data"]["b"]["c"], event.is_complete), (&"x".into(), false));
+        let nested = format!(r#"{{"a":{}1.5{}}}"#, "[".repeat(99), "]".repeat(99));
+        let event = parse_event(nested.as_bytes()).unwrap();
+        assert_eq!(Value::Object(event.members).to_string(), nested);
+        assert!(event.is_complete);
+    }
+
+    #[test]
+    fn the_levels_that_decide_what_an_event_is_are_read_strictly() {
+        for body in [
+            r#"{"id":1,"id":2}"#,
+            r#"{"data":{"email":"a","email":"b"}}"#,
+            r#"{"data":{"email":1e999}}"#,
+            r#"{"data":{"a":[1,]}}"#,
+            r#"{"data":{"a":{"b":tru}}}"#,
+            r#"{"data":{"a":[[[["]]]]}}"#,
+            "{} {}",
+            "[]",
+            "",
+        ] {
+            assert!(parse_event(body.as_bytes()).is_err(), "{body}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::payload::EventPayload;
 use crate::model::lenient;
-use crate::token::parse_object;
+use crate::util::json::{self, parse_event};
 
 /// Something that has happened in the environment. Cheap to clone.
 ///
@@ -25,18 +25,31 @@ struct Event {
     display_name: Option<String>,
     payload: EventPayload,
     raw: Map<String, Value>,
+    is_complete: bool,
 }
 
 impl WebhookEvent {
     /// Reads the body of a delivery, in the envelope of today or in that of the older guides, whose
     /// time is called `timestamp`. It says nothing about who sent it: verify the signature first.
     ///
-    /// Only `id`, `type` and `data` have to be there. A field that does not fit reads as absent.
+    /// Only `id`, `type` and `data` are required. A field that does not fit reads as absent.
+    ///
+    /// Parsing takes time and memory proportional to the body. Only the envelope and the members of
+    /// `data` can make it fail. Some values deeper inside are left out, and
+    /// [`is_complete`](Self::is_complete) is false then:
+    ///
+    /// - more than 64 Ki values in arrays and below the members of the data's objects;
+    /// - values that are nested more than 100 levels deep;
+    /// - members whose name begins with `$serde_json::private::`;
+    /// - all values in arrays and deep inside, if one of them is a number or an escape that Rust cannot
+    ///   represent.
     ///
     /// # Errors
-    /// When it is no JSON object, or without one of the three.
+    /// Returned when the body is no JSON object, when it lacks one of the three members, or when the
+    /// envelope or `data` has a member twice.
     pub fn parse(body: &[u8]) -> Result<Self, EventError> {
-        let raw = parse_object(body).map_err(|_| EventError::Malformed)?;
+        let json::Event { members: raw, is_complete } =
+            parse_event(body).map_err(|_| EventError::Malformed)?;
         let text = |name: &str| raw.get(name).and_then(lenient::text_of);
         let id = text("id").ok_or(EventError::Missing("id"))?;
         let event_type = text("type").ok_or(EventError::Missing("type"))?;
@@ -58,6 +71,7 @@ impl WebhookEvent {
             display_name: text("display_name"),
             payload,
             raw,
+            is_complete,
         })))
     }
 
@@ -110,10 +124,18 @@ impl WebhookEvent {
         &self.0.payload
     }
 
-    /// The whole event as it came, with all that has no name here.
+    /// The whole event, with all that has no name here, if it [is complete](Self::is_complete).
     #[must_use]
     pub fn raw(&self) -> &Map<String, Value> {
         &self.0.raw
+    }
+
+    /// Whether [`raw`](Self::raw) and [`payload`](Self::payload) have all values of the body.
+    /// [`parse`](Self::parse) lists those that are left out. The bytes of the request always have
+    /// them.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.0.is_complete
     }
 }
 
@@ -133,7 +155,7 @@ impl fmt::Debug for WebhookEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
-    /// It is no JSON object whose members are named once.
+    /// It is no JSON object, or has a member twice: of an event, on the top level or in `data`.
     #[error("the body is not a JSON object whose members are named once")]
     Malformed,
     /// It lacks a member, or that is of another kind.

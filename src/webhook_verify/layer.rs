@@ -14,9 +14,8 @@ use crate::middleware::rejection::{Rejected, Renderer};
 use crate::shared_store::SharedStore;
 use crate::util::tasks::{Tasks, UnfinishedTasks};
 
-/// The signature of such a body is checked and its event parsed in less than a millisecond, whatever
-/// its shape. Scalekit's events are a few kilobytes.
-const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Scalekit's events are a few kilobytes, unless a directory has long lists of attributes.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// Layer that lets signed webhooks through. See the [module docs](crate::webhook_verify).
 #[derive(Clone)]
@@ -115,8 +114,9 @@ impl WebhookVerify {
     }
 
     /// Sets size and time limits of bodies, and how much memory unfinished ones may hold. Default:
-    /// those of [`BodyLimits`], with 256 KiB as the largest body. A signature is checked and an event
-    /// parsed without a pause, so that each MiB can block a thread for two milliseconds or more.
+    /// those of [`BodyLimits`], with 1 MiB as the largest body. The signature is checked without a
+    /// pause, and nothing is parsed before it is valid. An event is parsed without a pause, too: each
+    /// MiB can block a thread for a few milliseconds.
     pub fn body_limits(mut self, limits: BodyLimits) -> Self {
         self.limits = limits.or_max_bytes(MAX_BODY_BYTES);
         self

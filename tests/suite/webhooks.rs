@@ -17,8 +17,8 @@ use http_body::Frame;
 use time::OffsetDateTime;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_scalekit::clock::ManualClock;
-use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::webhook::interceptor::{InterceptorRequest, InterceptorResponse, TriggerPoint};
+use tower_scalekit::webhook::{EventPayload, WebhookEvent};
 use tower_scalekit::webhook_verify::{
     WebhookError, WebhookRejection, WebhookSecret, verify, verify_interceptor,
 };
@@ -174,16 +174,43 @@ async fn w7_headers_are_judged_first_and_bodies_have_a_limit() {
 }
 
 #[tokio::test]
-async fn a_body_has_256_kib_unless_set() {
+async fn the_largest_body_is_1_mib_by_default() {
     let of = |bytes: usize| signed("webhook", "msg_1", NOW, &"x".repeat(bytes), 1);
     let limits = BodyLimits::new().deadline(Duration::from_secs(5));
     for app in [app(layer(&clock())), app(layer(&clock()).body_limits(limits))] {
-        assert_eq!(send(&app, of(256 * 1024)).await.status(), StatusCode::OK);
-        let large = send(&app, of(256 * 1024 + 1)).await;
+        assert_eq!(send(&app, of(1024 * 1024)).await.status(), StatusCode::OK);
+        let large = send(&app, of(1024 * 1024 + 1)).await;
         assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
-    let app = app(layer(&clock()).body_limits(BodyLimits::new().max_bytes(1024 * 1024)));
-    assert_eq!(send(&app, of(1024 * 1024)).await.status(), StatusCode::OK);
+    let app = app(layer(&clock()).body_limits(BodyLimits::new().max_bytes(10)));
+    assert_eq!(send(&app, of(11)).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_signed_event_reaches_its_handler_whatever_its_attributes_are() {
+    let handler = post(async |event: WebhookEvent| {
+        let EventPayload::DirectoryUserDeleted(user) = event.payload() else { panic!() };
+        format!("{} {}", user.email.as_deref().unwrap_or_default(), event.is_complete())
+    });
+    let app = Router::new().route("/webhook", handler).layer(layer(&clock()));
+    for (attributes, is_complete) in [
+        ("{}".to_owned(), true),
+        (format!("[{}0]", "0,".repeat(20_000)), true),
+        (format!("[{}0]", "0,".repeat(500_000)), false),
+        (format!("{{{}\"z\":0}}", r#""a":{"b":0,"c":0},"#.repeat(50_000)), false),
+        (r#"{"$serde_json::private::Number":"x"}"#.to_owned(), false),
+        (r#"{"a":{"$serde_json::private::RawValue":"{"}}"#.to_owned(), false),
+        (format!("{}{}", "{\"a\":".repeat(9000) + "1", "}".repeat(9000)), false),
+        ("[1e999]".to_owned(), false),
+    ] {
+        let body = format!(
+            r#"{{"id":"evt_1","type":"organization.directory.user_deleted",
+            "data":{{"attributes":{attributes},"email":"jane@acme.test"}}}}"#
+        );
+        let response = send(&app, signed("webhook", "msg_1", NOW, &body, 1)).await;
+        assert_eq!(response.status(), StatusCode::OK, "{body:.120}");
+        assert_eq!(response.text(), format!("jane@acme.test {is_complete}"), "{body:.120}");
+    }
 }
 
 #[tokio::test]
