@@ -242,16 +242,16 @@ route_service!(Callback);
 
 /// Why a verified login began no session.
 pub(super) fn not_begun(error: &BeginLoginError) -> AuthFailure {
-    if let BeginLoginError::NotAdmitted(NotAdmitted::Refused) = error {
-        return AuthFailure::NotAdmitted;
-    }
-    telemetry::internal_error("login", error);
-    match error {
+    let failure = match error {
+        BeginLoginError::NotAdmitted(NotAdmitted::Refused) => return AuthFailure::NotAdmitted,
+        BeginLoginError::Revoked => return AuthFailure::AttemptUnknown,
         BeginLoginError::Begin(BeginError::Store(_)) | BeginLoginError::NotAdmitted(_) => {
             AuthFailure::Interrupted
         }
         BeginLoginError::Begin(_) => AuthFailure::Misconfigured,
-    }
+    };
+    telemetry::internal_error("login", error);
+    failure
 }
 
 /// Who has come back from a login, for an app with sessions of its own. Made by

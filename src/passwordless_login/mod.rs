@@ -147,7 +147,7 @@ use self::send::Shape;
 use self::verify_credential::LoggedIn;
 use crate::api::passwordless::{MailTemplate, VerifiedEmail};
 use crate::middleware::rejection::Renderer;
-use crate::session::{Admission, Sessions, Switched};
+use crate::session::{Admission, EmailLogin, Sessions, Switched};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).
 #[derive(Clone)]
@@ -173,7 +173,7 @@ struct Inner {
     /// Logins that were just confirmed.
     switches: Once<Switched>,
     /// What the environment has accepted, while the app could not log in.
-    unfinished: Memory<VerifiedEmail>,
+    unfinished: Memory<EmailLogin>,
     resends: Once<Delivery>,
     renderer: Renderer<PasswordlessRejection>,
 }

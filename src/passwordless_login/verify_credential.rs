@@ -16,8 +16,8 @@ use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
 use crate::auth_routes::redirect;
 use crate::secret::SecretString;
 use crate::session::{
-    BeginError, LocalSession, NotAdmitted, Session, SessionCookies, UnconfirmedIdentity,
-    UnconfirmedLogin, User,
+    BeginError, BeginLoginError, EmailLogin, LocalSession, NotAdmitted, Session, SessionCookies,
+    UnconfirmedIdentity, UnconfirmedLogin, User,
 };
 use crate::util::email::fold_email;
 use crate::util::fetch_metadata::is_shown;
@@ -152,19 +152,23 @@ impl PasswordlessLogin {
     ) -> Result<LoggedIn, PasswordlessFailure> {
         // First: what cannot be finished is not spent.
         let live = self.0.sessions.live_session(headers).await?;
-        let verified = match self.0.unfinished.take(&credential.key()) {
-            Some(verified) => verified,
-            None => self.verify_credential(credential).await?,
+        let login = match self.0.unfinished.take(&credential.key()) {
+            Some(login) => login,
+            None => EmailLogin {
+                verified: self.verify_credential(credential).await?,
+                position: self.0.sessions.revocation_position().await,
+            },
         };
-        if credential.attempt().is_some_and(|attempt| !is_of(&verified, attempt)) {
+        let EmailLogin { verified, .. } = &login;
+        if credential.attempt().is_some_and(|attempt| !is_of(verified, attempt)) {
             telemetry::login_failed(PasswordlessFailure::StateRefused.name(), None);
             return Err(PasswordlessFailure::StateRefused);
         }
-        let is_of_other = |live: &Session| live.login_subject() != subject(&verified);
+        let is_of_other = |live: &Session| live.login_subject() != subject(verified);
         let begun = match live.as_ref().is_some_and(is_of_other) {
-            true => self.ask_to_switch(&verified, credential, headers).await,
+            true => self.ask_to_switch(&login, credential, headers).await,
             false => {
-                let begun = self.begin(verified.clone(), headers).await;
+                let begun = self.begin(login.clone(), headers).await;
                 begun.map(|cookies| LoggedIn { cookies, confirmation: None })
             }
         };
@@ -173,7 +177,7 @@ impl PasswordlessLogin {
             Ok(_) => telemetry::login_completed(),
             // It is spent, and the person should not need another mail.
             Err(PasswordlessFailure::Unavailable) => {
-                self.0.unfinished.put(credential.key(), verified);
+                self.0.unfinished.put(credential.key(), login);
             }
             Err(failure) => telemetry::login_failed(failure.name(), None),
         }
@@ -182,7 +186,7 @@ impl PasswordlessLogin {
 
     async fn ask_to_switch(
         &self,
-        verified: &VerifiedEmail,
+        verified: &EmailLogin,
         credential: &Credential,
         headers: &HeaderMap,
     ) -> Result<LoggedIn, PasswordlessFailure> {
@@ -248,15 +252,20 @@ impl PasswordlessLogin {
 
     pub(super) async fn begin(
         &self,
-        verified: VerifiedEmail,
+        login: EmailLogin,
         headers: &HeaderMap,
     ) -> Result<SessionCookies, PasswordlessFailure> {
+        let EmailLogin { verified, position } = login;
         let subject = subject(&verified);
         let local = self.admitted(verified).await?.login_subject(&subject);
-        self.0.sessions.begin(local, headers).await.map_err(|error| {
+        let begun = self.0.sessions.begin_verified(local.verified_at(position), headers).await;
+        begun.map_err(|error| {
+            if let BeginLoginError::Revoked = error {
+                return PasswordlessFailure::AttemptUnknown;
+            }
             telemetry::internal_error("passwordless_login", &error);
             match error {
-                BeginError::Store(_) => PasswordlessFailure::Unavailable,
+                BeginLoginError::Begin(BeginError::Store(_)) => PasswordlessFailure::Unavailable,
                 _ => PasswordlessFailure::Misconfigured,
             }
         })

@@ -8,7 +8,7 @@ use super::active::IndexError;
 use super::cookie::record::{SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
 use super::store::StoringError;
-use super::{Lifetimes, NewSession, NewTokens, NotAdmitted, Sessions, User};
+use super::{Lifetimes, NewSession, NewTokens, NotAdmitted, RecordedPosition, Sessions, User};
 use crate::oauth::IdTokenHint;
 use crate::shared_store::StoreError;
 use crate::util::cache_control::{never_cache, vary_on_cookie};
@@ -57,13 +57,23 @@ pub struct LocalSession {
     in_cookie: bool,
     id_token: Option<IdTokenHint>,
     login_subject: Option<String>,
+    /// What had been revoked when its login was verified; unset for a session that begins now.
+    position: Option<RecordedPosition>,
 }
 
 impl LocalSession {
     /// A session of this person; `user.id` becomes the principal's subject.
     pub fn new(user: User) -> Self {
         let claims = Map::from_iter([("sub".to_owned(), user.id.as_str().into())]);
-        Self { user, claims, lifetime: None, in_cookie: false, id_token: None, login_subject: None }
+        Self {
+            user,
+            claims,
+            lifetime: None,
+            in_cookie: false,
+            id_token: None,
+            login_subject: None,
+            position: None,
+        }
     }
 
     /// The organization that the person acts in.
@@ -122,6 +132,12 @@ impl LocalSession {
         self
     }
 
+    /// Orders the session and revocations by when its login was verified.
+    pub(crate) fn verified_at(mut self, position: RecordedPosition) -> Self {
+        self.position = Some(position);
+        self
+    }
+
     fn claim(mut self, name: &str, value: Value) -> Self {
         self.claims.insert(name.to_owned(), value);
         self
@@ -138,7 +154,23 @@ impl Sessions {
         local: LocalSession,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginError> {
-        let LocalSession { user, claims, lifetime, in_cookie, id_token, login_subject } = local;
+        let record = self.local_record(local).await?;
+        self.begin_record(record, request_headers).await
+    }
+
+    /// Begins the app's own session of a verified login, unless it was revoked since.
+    pub(crate) async fn begin_verified(
+        &self,
+        local: LocalSession,
+        request_headers: &HeaderMap,
+    ) -> Result<SessionCookies, BeginLoginError> {
+        let record = self.local_record(local).await?;
+        self.begin_unrevoked(record, request_headers).await
+    }
+
+    async fn local_record(&self, local: LocalSession) -> Result<SessionRecord, BeginError> {
+        let LocalSession { user, claims, lifetime, in_cookie, id_token, login_subject, position } =
+            local;
         if user.id.is_empty() {
             return Err(BeginError::NoUserId);
         }
@@ -149,8 +181,7 @@ impl Sessions {
         let lifetimes = Lifetimes { absolute, ..self.0.lifetimes };
         let id_token = id_token.map(Into::into);
         let new = NewSession::Local { claims, profile: user.to_claims(), id_token, login_subject };
-        let record = self.record(new, !in_cookie, lifetimes).await?;
-        self.begin_record(record, request_headers).await
+        Ok(self.record(new, !in_cookie, lifetimes, position).await?)
     }
 
     /// A session with the tokens of a login, which has not begun yet.
@@ -160,7 +191,7 @@ impl Sessions {
         request_headers: &HeaderMap,
     ) -> Result<SessionRecord, BeginError> {
         let new = NewSession::Tokens(tokens);
-        let record = self.record(new, self.0.store_backed, self.0.lifetimes).await?;
+        let record = self.record(new, self.0.store_backed, self.0.lifetimes, None).await?;
         if self.admission().is_none() {
             // One that does not fit is an error before the user is asked anything.
             let _ = self.seal_new(&record, request_headers)?;
@@ -184,13 +215,35 @@ impl Sessions {
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginLoginError> {
         let Some(admission) = self.admission() else {
-            return Ok(self.begin_record(record, request_headers).await?);
+            return self.begin_unrevoked(record, request_headers).await;
         };
-        let identity = record.identity().ok_or(SealingFailed).map_err(BeginError::from)?;
+        let identity = record.identity().ok_or(SealingFailed)?;
         let subject = identity.user().id.clone();
-        let mut local = admission.ask(identity).await?.login_subject(&subject);
+        let local = admission.ask(identity).await?.login_subject(&subject);
+        let mut local = local.verified_at(record.position());
         local.id_token = record.id_token().map(Into::into);
-        Ok(self.begin(local, request_headers).await?)
+        // The app's own session may have other names.
+        if self.is_revoked(&record).await {
+            return Err(BeginLoginError::Revoked);
+        }
+        self.begin_verified(local, request_headers).await
+    }
+
+    async fn begin_unrevoked(
+        &self,
+        record: SessionRecord,
+        request_headers: &HeaderMap,
+    ) -> Result<SessionCookies, BeginLoginError> {
+        if self.is_revoked(&record).await {
+            return Err(BeginLoginError::Revoked);
+        }
+        Ok(self.begin_record(record, request_headers).await?)
+    }
+
+    /// What has been revoked so far: a login that is verified now is older than what is revoked
+    /// later.
+    pub(crate) async fn revocation_position(&self) -> RecordedPosition {
+        self.0.revocations.position().await
     }
 
     async fn record(
@@ -198,9 +251,13 @@ impl Sessions {
         new: NewSession,
         stored: bool,
         lifetimes: Lifetimes,
+        position: Option<RecordedPosition>,
     ) -> Result<SessionRecord, SealingFailed> {
         let stored = stored || self.has_many_in_cookies(new.user_id()).await;
-        let position = self.0.revocations.position().await;
+        let position = match position {
+            Some(position) => position,
+            None => self.revocation_position().await,
+        };
         let now = self.0.scalekit.clock().now();
         SessionRecord::begin(new, stored, lifetimes, position, now).ok_or(SealingFailed)
     }
@@ -291,6 +348,14 @@ pub(crate) enum BeginLoginError {
     Begin(#[from] BeginError),
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
+    #[error("the login was revoked since it was verified")]
+    Revoked,
+}
+
+impl From<SealingFailed> for BeginLoginError {
+    fn from(error: SealingFailed) -> Self {
+        BeginError::from(error).into()
+    }
 }
 
 /// A session could not begin.

@@ -82,8 +82,9 @@ pub(crate) use self::load::{Awaited, Cookie, Found, Live, Peeked, Resealed, Sett
 pub(crate) use self::login_hook::Admission;
 pub(crate) use self::pending_cookies::Attempt;
 pub(crate) use self::refresh::{Renewal, Renewing};
+pub(crate) use self::revocation::RecordedPosition;
 pub(crate) use self::switch_account::{
-    SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,
+    EmailLogin, SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,
 };
 
 use self::builder::Paths;

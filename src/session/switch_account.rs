@@ -20,7 +20,8 @@ use zeroize::Zeroizing;
 use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
 use super::{
-    ATTEMPT_ID_BYTES, Attempt, AttemptKind, Found, Purpose, Session, SessionCookies, Sessions,
+    ATTEMPT_ID_BYTES, Attempt, AttemptKind, Found, Purpose, RecordedPosition, Session,
+    SessionCookies, Sessions,
 };
 use crate::api::passwordless::VerifiedEmail;
 use crate::auth_routes::redirect;
@@ -44,9 +45,17 @@ pub(crate) struct UnconfirmedLogin {
 }
 
 pub(crate) enum UnconfirmedIdentity {
-    Email(VerifiedEmail),
+    Email(EmailLogin),
     /// With the tokens of a login at the environment.
     Tokens(Box<SessionRecord>),
+}
+
+/// A verified login by e-mail.
+#[derive(Clone)]
+pub(crate) struct EmailLogin {
+    pub(crate) verified: VerifiedEmail,
+    /// What had been revoked when it was verified.
+    pub(crate) position: RecordedPosition,
 }
 
 /// As it is sealed.
@@ -62,13 +71,19 @@ struct Content {
     template: Option<String>,
     #[serde(rename = "y")]
     passwordless_type: Option<String>,
+    #[serde(rename = "o", default, skip_serializing_if = "RecordedPosition::is_unknown")]
+    position: RecordedPosition,
 }
 
 impl UnconfirmedLogin {
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         let (mut record, mut verified) = (None, None);
+        let mut position = RecordedPosition::default();
         match &self.identity {
-            UnconfirmedIdentity::Email(email) => verified = Some(email),
+            UnconfirmedIdentity::Email(login) => {
+                verified = Some(&login.verified);
+                position = login.position;
+            }
             UnconfirmedIdentity::Tokens(tokens) => {
                 record = Some(URL_SAFE_NO_PAD.encode(tokens.encode()?));
             }
@@ -80,6 +95,7 @@ impl UnconfirmedLogin {
             template: verified.and_then(|one| Some(one.template.as_ref()?.to_string())),
             passwordless_type: verified
                 .and_then(|one| Some(one.passwordless_type.as_ref()?.to_string())),
+            position,
         };
         serde_json::to_vec(&content).ok().map(Zeroizing::new)
     }
@@ -91,11 +107,14 @@ impl UnconfirmedLogin {
                 let record = SessionRecord::decode(&URL_SAFE_NO_PAD.decode(record).ok()?)?;
                 UnconfirmedIdentity::Tokens(Box::new(record))
             }
-            (None, Some(email)) => UnconfirmedIdentity::Email(VerifiedEmail {
-                email,
-                state: None,
-                template: content.template.as_deref().map(Into::into),
-                passwordless_type: content.passwordless_type.as_deref().map(Into::into),
+            (None, Some(email)) => UnconfirmedIdentity::Email(EmailLogin {
+                verified: VerifiedEmail {
+                    email,
+                    state: None,
+                    template: content.template.as_deref().map(Into::into),
+                    passwordless_type: content.passwordless_type.as_deref().map(Into::into),
+                },
+                position: content.position,
             }),
             _ => return None,
         };
@@ -105,7 +124,7 @@ impl UnconfirmedLogin {
     /// What the page calls the account.
     fn account(&self) -> String {
         match &self.identity {
-            UnconfirmedIdentity::Email(verified) => verified.email.clone(),
+            UnconfirmedIdentity::Email(login) => login.verified.email.clone(),
             UnconfirmedIdentity::Tokens(record) => {
                 let session = (**record).clone().into_session();
                 session.map(|session| session.account_name().to_owned()).unwrap_or_default()

@@ -15,6 +15,7 @@ mod key_sets;
 mod keys;
 mod login;
 mod login_parameters;
+mod login_races;
 mod login_tokens;
 mod mcp;
 mod mcp_differential;

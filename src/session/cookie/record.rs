@@ -282,6 +282,11 @@ impl SessionRecord {
         self.body.generation
     }
 
+    /// What had been revoked when its login was verified.
+    pub(in crate::session) fn position(&self) -> RecordedPosition {
+        self.body.position
+    }
+
     pub(in crate::session) fn began_at(&self) -> OffsetDateTime {
         let since_epoch = Duration::milliseconds(self.body.created_at);
         OffsetDateTime::UNIX_EPOCH.saturating_add(since_epoch)

@@ -26,8 +26,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use self::ended::EndedSessions;
+pub(super) use self::order::Position;
+pub(crate) use self::order::RecordedPosition;
 use self::order::{Epochs, Place, random_id};
-pub(super) use self::order::{Position, RecordedPosition};
 use crate::clock::Clock;
 use crate::shared_store::{
     LogCursor, Purpose, SharedStore, StoreError, StoreKey, StoreScope, in_time,

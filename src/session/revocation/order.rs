@@ -46,7 +46,7 @@ impl From<Position> for (u32, u64) {
 /// What had been revoked when a session began. A session without a position is older than every
 /// revocation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::session) struct RecordedPosition {
+pub(crate) struct RecordedPosition {
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub(super) position: Option<Position>,
     /// The process and how many revocations it had made, for a session that began while the store

@@ -1,0 +1,201 @@
+//! Revocations that arrive while a verified login waits: for the app's hook, or for the user.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use axum::Router;
+use http::{Method, StatusCode};
+use tokio::sync::{Notify, oneshot};
+use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::session::{LocalSession, User, VerifiedIdentity};
+use tower_scalekit::{PasswordlessLogin, Sessions};
+
+use crate::store::FlakyStore;
+use crate::support::{Browser, FETCH, JANE, JOHN, Reading as _, World, app, send};
+
+/// What is revoked during a login.
+#[derive(Clone, Copy, Debug)]
+enum Revoked {
+    Nothing,
+    Session,
+    User,
+}
+
+impl Revoked {
+    async fn revoke(self, sessions: &Sessions, identity: &VerifiedIdentity) {
+        match self {
+            Self::Nothing => {}
+            Self::Session => sessions.revoke_session(identity.session_id().unwrap()).await.unwrap(),
+            Self::User => sessions.revoke_user(&identity.user().id).await.unwrap(),
+        }
+    }
+}
+
+/// Two replicas of an app whose login hook waits for the test.
+struct HookedApp {
+    world: World,
+    sessions: [Sessions; 2],
+    apps: [Router; 2],
+    called: oneshot::Receiver<VerifiedIdentity>,
+    proceed: Arc<Notify>,
+}
+
+impl HookedApp {
+    fn new(session: fn(&VerifiedIdentity) -> LocalSession) -> Self {
+        let world = World::with(|sandbox| sandbox.modular_sso(), |sessions| sessions);
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let (call, called) = oneshot::channel();
+        let (call, proceed) = (Arc::new(Mutex::new(Some(call))), Arc::new(Notify::new()));
+        let sessions = [(); 2].map(|()| {
+            let (call, proceed) = (Arc::clone(&call), Arc::clone(&proceed));
+            world.replica(|sessions| {
+                sessions.shared_store(store.clone()).on_login(move |identity| {
+                    let call = call.lock().unwrap().take();
+                    let proceed = Arc::clone(&proceed);
+                    async move {
+                        if let Some(call) = call {
+                            call.send(identity.clone()).unwrap();
+                            proceed.notified().await;
+                        }
+                        Ok(session(&identity))
+                    }
+                })
+            })
+        });
+        let apps = sessions.each_ref().map(app);
+        Self { world, sessions, apps, called, proceed }
+    }
+
+    async fn status(&self, replica: usize, browser: &Browser) -> StatusCode {
+        send(&self.apps[replica], browser.request(Method::GET, "/me", &FETCH)).await.status()
+    }
+}
+
+/// The app has ids of its own.
+fn own_session(identity: &VerifiedIdentity) -> LocalSession {
+    let mut user = User::default();
+    user.id = "42".to_owned();
+    user.email.clone_from(&identity.user().email);
+    LocalSession::new(user)
+}
+
+#[tokio::test]
+async fn a_revocation_during_the_login_hook_ends_the_login() {
+    for session in [VerifiedIdentity::session as fn(&_) -> _, own_session, |identity| {
+        own_session(identity).in_cookie()
+    }] {
+        for revoked in [Revoked::Nothing, Revoked::Session, Revoked::User] {
+            for (replica, later) in [(0, 0), (1, 0), (1, 2)] {
+                let mut hooked = HookedApp::new(session);
+                let mut browser = Browser::new(&hooked.apps[0], &hooked.world.sandbox);
+                let authorization = browser.start_login("/login?return_to=/me").await;
+                let callback = hooked.world.sandbox.log_in(&authorization, JANE).unwrap();
+                let mut opening = Box::pin(browser.open(&callback));
+                let identity = tokio::select! {
+                    identity = &mut hooked.called => identity.unwrap(),
+                    response = &mut opening => panic!("the hook is not called: {response:?}"),
+                };
+                revoked.revoke(&hooked.sessions[replica], &identity).await;
+                hooked.world.advance(later);
+                hooked.proceed.notify_one();
+                let done = opening.await;
+                let case = format!("{revoked:?} on replica {replica}, {later} s");
+                let is_revoked = !matches!(revoked, Revoked::Nothing);
+                // Other replicas know within two seconds.
+                if is_revoked && (replica == 0 || later > 0) {
+                    assert_eq!(done.status(), StatusCode::BAD_REQUEST, "{case}");
+                    let rejection = done.extensions().get::<AuthRejection>().unwrap();
+                    assert_eq!(rejection.failure(), &AuthFailure::AttemptUnknown, "{case}");
+                } else if !is_revoked {
+                    assert_eq!(done.status(), StatusCode::SEE_OTHER, "{case}");
+                }
+                hooked.world.advance(2);
+                let expected = if is_revoked { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+                for replica in [0, 1] {
+                    assert_eq!(hooked.status(replica, &browser).await, expected, "{case}");
+                }
+                // A later login is not covered.
+                let again = browser.log_in(&hooked.world.sandbox, JANE).await;
+                assert_eq!(again.status(), StatusCode::SEE_OTHER, "{case}");
+                assert_eq!(hooked.status(1, &browser).await, StatusCode::OK, "{case}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_during_the_hook_of_a_login_by_email_ends_the_login() {
+    for is_revoked in [false, true] {
+        let world = World::new();
+        let (call, mut called) = oneshot::channel::<()>();
+        let (call, proceed) = (Mutex::new(Some(call)), Arc::new(Notify::new()));
+        let login = PasswordlessLogin::builder(&world.sessions).start_page("/in");
+        let proceeds = Arc::clone(&proceed);
+        let login = login.code_page("/code").on_login(move |verified| {
+            let (call, proceed) = (call.lock().unwrap().take(), Arc::clone(&proceeds));
+            async move {
+                let _ = call.map(|call| call.send(()));
+                proceed.notified().await;
+                Ok(verified.session())
+            }
+        });
+        let app = world.app.clone().merge(login.build().unwrap().routes());
+        let mut browser = world.browser().at(&app);
+        submit(&mut browser, "send", JANE).await;
+        let code = world.sandbox.outbox().remove(0).code.unwrap();
+        let mut verifying = Box::pin(submit(&mut browser, "verify", &code));
+        tokio::select! {
+            called = &mut called => called.unwrap(),
+            response = &mut verifying => panic!("the hook is not called: {response:?}"),
+        }
+        if is_revoked {
+            world.sessions.revoke_user(JANE).await.unwrap();
+        }
+        proceed.notify_one();
+        let done = verifying.await;
+        let expected = if is_revoked { StatusCode::BAD_REQUEST } else { StatusCode::SEE_OTHER };
+        assert_eq!(done.status(), expected, "{}", done.text());
+        assert_eq!(browser.fetch("/me").await.status() == StatusCode::OK, !is_revoked);
+    }
+}
+
+#[tokio::test]
+async fn a_login_by_email_that_waits_for_confirmation_ends_with_a_revocation() {
+    for is_revoked in [false, true] {
+        let world = World::new();
+        let login = PasswordlessLogin::builder(&world.sessions).start_page("/in");
+        let login = login.code_page("/code").build().unwrap();
+        let app = world.app.clone().merge(login.routes());
+        let mut browser = world.logged_in(JANE).await.at(&app);
+        submit(&mut browser, "send", JOHN).await;
+        let code = world.sandbox.outbox().remove(0).code.unwrap();
+        let asked = submit(&mut browser, "verify", &code).await;
+        if is_revoked {
+            world.sessions.revoke_user(JOHN).await.unwrap();
+        }
+        let done = browser.decide(&asked, "switch").await;
+        let expected = if is_revoked { StatusCode::BAD_REQUEST } else { StatusCode::SEE_OTHER };
+        assert_eq!(done.status(), expected, "{}", done.text());
+        let user = browser.fetch("/me").await.json()["email"].clone();
+        assert_eq!(user, if is_revoked { JANE } else { JOHN });
+    }
+}
+
+/// Sends a form of the login by e-mail.
+async fn submit(browser: &mut Browser, form: &str, value: &str) -> http::Response<bytes::Bytes> {
+    let field = if form == "send" { "email" } else { "code" };
+    let mut request = browser.request(
+        Method::POST,
+        &format!("/passwordless/{form}"),
+        &[
+            ("accept", "text/html,*/*;q=0.8"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-site", "same-origin"),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ],
+    );
+    *request.body_mut() = format!("{field}={}", value.replace('@', "%40")).into();
+    let response = send(browser.app(), request).await;
+    browser.take_in(&response);
+    response
+}
