@@ -52,7 +52,7 @@
 //! | situation | cookie routes | decided in `require_session/` |
 //! |---|---|---|
 //! | nothing presented | a browser's navigation: 302 to the login, with `return_to` if the [path is known](session::SessionsBuilder::base_path); a form: 401 page with that link; else 401 JSON | `SessionRejection::answer`, by `fetch_metadata::is_navigation` |
-//! | invalid, expired, refused by the environment | as above, cookies cleared | `SessionRejection::answer`, by `Sessions::find`, after a renewal by `Sessions::settle` |
+//! | invalid, expired, refused by the environment | as above; cookies that our keys open are cleared | `SessionRejection::answer`, by `Sessions::find`, after a renewal by `Sessions::settle` |
 //! | revoked, logged out | as above, cookies left alone: a late answer would take those of the next login | the same |
 //! | a page of another site wants to change something, or opens a WebSocket | 403 | `SessionRejection::answer`, by `fetch_metadata::initiator` |
 //! | token endpoint and keys out of reach | the session goes on while its access token is valid; then 503 with `Retry-After`, for browsers a page with a link, cookies kept | `SessionRejection::answer`, by `Sessions::settle` |

@@ -26,7 +26,7 @@ impl Refresh {
             Err((failure, cookie)) => {
                 let clear = match cookie {
                     Cookie::Kept => Vec::new(),
-                    Cookie::Taken => self.0.sessions.cookies().clear_session(request.headers()),
+                    Cookie::Taken => self.0.sessions.clear_session(request.headers()),
                 };
                 self.0.refuse(failure, &request, None, clear)
             }

@@ -100,7 +100,7 @@ impl LoginRequired {
     ) -> Self {
         let clear_cookies = match cookie {
             Cookie::Kept => Vec::new(),
-            Cookie::Taken => sessions.cookies().clear_session(request.headers()),
+            Cookie::Taken => sessions.clear_session(request.headers()),
         };
         let page = page_of(request, sessions, base_path);
         Self { clear_cookies, ..Self::with_page(request, sessions, &page) }

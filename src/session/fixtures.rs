@@ -1,6 +1,7 @@
 //! Texts that were sealed by earlier releases, which must open for as long as a session may last.
 //!
-//! `tests/data/sealed/v2.json` was printed by the last test when format version 2 was settled. A new
+//! `tests/data/sealed/v2.json` was printed by the last test when format version 2 was settled,
+//! `v2-created-at.json` when references to stored sessions got the time of their creation. A new
 //! version gets a file of its own; the old ones stay. Version 1 was never released.
 
 use base64::Engine as _;
@@ -21,6 +22,7 @@ use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 
 const V1: &str = include_str!("../../tests/data/sealed/v1.json");
 const V2: &str = include_str!("../../tests/data/sealed/v2.json");
+const V2_CREATED_AT: &str = include_str!("../../tests/data/sealed/v2-created-at.json");
 
 fn began_at() -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(1_900_000_000).unwrap()
@@ -112,7 +114,9 @@ async fn assert_all_open(texts: &Value) {
 
 #[tokio::test]
 async fn texts_of_version_2_open() {
-    assert_all_open(&serde_json::from_str(V2).unwrap()).await;
+    for texts in [V2, V2_CREATED_AT] {
+        assert_all_open(&serde_json::from_str(texts).unwrap()).await;
+    }
 }
 
 #[tokio::test]

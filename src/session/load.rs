@@ -13,15 +13,11 @@ use super::cookie::names::Presented;
 use super::cookie::record::{SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
 use super::refresh::{Entry, Renewal};
-use super::store::Loaded;
+use super::store::{Loaded, Reference};
 use super::{Known, Opened, PresentedCookies, Purpose, Session, Sessions};
 use crate::shared_store::{StoreError, in_time};
 use crate::util::single_flight::Flight;
 use crate::util::telemetry;
-
-/// First byte of what the cookie of a stored session holds; its generation, four bytes, and its id
-/// follow. With the generation in it, every replica knows when what it has read before is too old.
-const REFERENCE: u8 = b'r';
 
 /// What a request's cookies stand for.
 #[derive(Debug)]
@@ -43,10 +39,11 @@ pub(crate) enum Found {
 /// What becomes of the cookie of a session that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cookie {
-    /// It stays: the session was ended here, so that the browser may have another one by now under
-    /// the same name, and a late answer would take that away.
+    /// It stays. Either none of our keys opens it, so that it may be another app's, or the session
+    /// was ended here, so that the browser may have another one by now under the same name, and a
+    /// late response would remove that.
     Kept,
-    /// It is damaged or foreign, has expired, or the environment has refused it.
+    /// It has expired, or the environment has refused it.
     Taken,
 }
 
@@ -126,19 +123,22 @@ impl Sessions {
             return Found::Unavailable;
         }
         match self.open(&presented) {
-            None => Found::Over(Cookie::Taken),
+            // It may be another app's.
+            None => Found::Over(Cookie::Kept),
+            Some(Open::Unreadable) => Found::Over(Cookie::Taken),
             Some(Open::Session(seen)) => self.judge(seen),
-            Some(Open::Stored { id, generation, outdated_key }) => {
-                let known = self.0.stored.known(&id, |known| self.look_at(known, outdated_key));
+            Some(Open::Stored { reference, outdated_key }) => {
+                let id = &reference.id;
+                let known = self.0.stored.known(id, |known| self.look_at(known, outdated_key));
                 let up_to_date = |seen: &Seen| {
                     // What it says of its end may be older than what another replica has stored.
-                    seen.session.record().generation() >= generation
+                    seen.session.record().generation() >= reference.generation
                         && !self.has_ended(&seen.session)
                 };
                 match known.filter(up_to_date) {
                     Some(seen) => self.judge(seen),
                     None => {
-                        let load = self.load(&id, generation);
+                        let load = self.load(&reference);
                         Found::Unsure(Awaited::Session { load, outdated_key })
                     }
                 }
@@ -260,20 +260,19 @@ impl Sessions {
     /// The session of a request as far as it can be read, whether or not it may still be used.
     pub(crate) async fn peek(&self, headers: &HeaderMap) -> Option<Peeked> {
         match self.open(&self.0.cookies.presented(headers))? {
+            Open::Unreadable => None,
             Open::Session(Seen { session, .. }) => Some(Peeked::Session(session)),
-            Open::Stored { id, generation, .. } => {
-                Some(match self.load_now(&id, generation).await {
-                    Loaded::Session(session) => Peeked::Session(session),
-                    Loaded::Gone | Loaded::Unavailable => Peeked::Stored(id),
-                })
-            }
+            Open::Stored { reference, .. } => Some(match self.load_now(&reference).await {
+                Loaded::Session(session) => Peeked::Session(session),
+                Loaded::Gone | Loaded::Unavailable => Peeked::Stored(reference.id),
+            }),
         }
     }
 
     /// The text of a cookie that holds a session, or its id.
     pub(super) fn seal(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
         let content = if record.is_stored() {
-            [&[REFERENCE], &record.generation().to_be_bytes()[..], record.id().as_bytes()].concat()
+            Reference::new(record).encode()
         } else {
             record.encode().ok_or(SealingFailed)?
         };
@@ -335,31 +334,46 @@ impl Sessions {
         expired || self.is_over(session)
     }
 
+    /// `Set-Cookie` values that remove the session's cookies, if they are this app's.
+    pub(crate) fn clear_session(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+        match self.has_own_cookie(headers) {
+            true => self.0.cookies.clear_session(headers),
+            false => Vec::new(),
+        }
+    }
+
+    /// Whether the request has a session cookie that our keys open.
+    pub(crate) fn has_own_cookie(&self, headers: &HeaderMap) -> bool {
+        self.open(&self.0.cookies.presented(headers)).is_some()
+    }
+
+    /// Opens the session's cookie, the first of several that opens.
     fn open(&self, presented: &Presented<'_>) -> Option<Open> {
-        let sealed = presented.sealed()?;
-        if let Some(open) = self.0.opened.get(&sealed, |opened| self.open_known(opened)) {
+        presented.sealed().find_map(|sealed| self.open_text(&sealed))
+    }
+
+    fn open_text(&self, sealed: &str) -> Option<Open> {
+        if let Some(open) = self.0.opened.get(sealed, |opened| self.open_known(opened)) {
             return Some(open);
         }
+        if !self.0.keys.may_open(sealed) {
+            return None;
+        }
         let name = self.0.cookies.session_name();
-        let unsealed = self.0.keys.open(Purpose::Session, name, &sealed)?;
+        let unsealed = self.0.keys.open(Purpose::Session, name, sealed)?;
         let outdated_key = unsealed.outdated_key;
-        let opened = match unsealed.content.split_first()? {
-            (&REFERENCE, reference) => {
-                let (generation, id) = reference.split_first_chunk()?;
-                let generation = u32::from_be_bytes(*generation);
-                Opened::Stored {
-                    id: std::str::from_utf8(id).ok()?.into(),
-                    generation,
-                    outdated_key,
-                }
-            }
-            _ => {
-                let session = SessionRecord::decode(&unsealed.content)?.into_session()?;
+        let opened = match Reference::decode(&unsealed.content) {
+            Some(reference) => Opened::Stored { reference, outdated_key },
+            None => {
+                let record = SessionRecord::decode(&unsealed.content);
+                let Some(session) = record.and_then(SessionRecord::into_session) else {
+                    return Some(Open::Unreadable);
+                };
                 Opened::Session { known: Known::new(session), outdated_key }
             }
         };
         let open = self.open_known(&opened);
-        self.0.opened.insert(&sealed, opened);
+        self.0.opened.insert(sealed, opened);
         Some(open)
     }
 
@@ -368,11 +382,9 @@ impl Sessions {
             Opened::Session { known, outdated_key } => {
                 Open::Session(self.look_at(known, *outdated_key))
             }
-            Opened::Stored { id, generation, outdated_key } => Open::Stored {
-                id: id.clone(),
-                generation: *generation,
-                outdated_key: *outdated_key,
-            },
+            Opened::Stored { reference, outdated_key } => {
+                Open::Stored { reference: reference.clone(), outdated_key: *outdated_key }
+            }
         }
     }
 
@@ -393,12 +405,13 @@ impl Sessions {
 /// What a cookie holds.
 enum Open {
     Session(Seen),
-    /// The id of a session that is kept in the shared store.
+    /// A session that is kept in the shared store.
     Stored {
-        id: Arc<str>,
-        generation: u32,
+        reference: Reference,
         outdated_key: bool,
     },
+    /// Sealed by this app, and no session.
+    Unreadable,
 }
 
 /// A session as it was found.

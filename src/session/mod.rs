@@ -90,7 +90,7 @@ pub(crate) use self::switch_account::{
 use self::builder::Paths;
 use self::refresh::Refreshes;
 use self::revocation::{Revocable, Revocations};
-use self::store::StoredSessions;
+use self::store::{Reference, StoredSessions};
 use crate::auth_routes::AuthFailure;
 use crate::challenge::ChallengeContext;
 use crate::middleware::body_limits::BodyLimits;
@@ -160,10 +160,9 @@ enum Opened {
         known: Known,
         outdated_key: bool,
     },
-    /// Its session is kept in the shared store, at least of this generation.
+    /// Its session is kept in the shared store.
     Stored {
-        id: Arc<str>,
-        generation: u32,
+        reference: Reference,
         outdated_key: bool,
     },
 }

@@ -36,6 +36,10 @@ const READ_RETRY: Duration = Duration::from_secs(10);
 /// What was read longer ago is not used: its end may be forgotten here.
 const MAX_AGE: Duration = Duration::from_secs(55 * 60);
 
+/// For this time after a login, the store may be read from a replica that does not have the session
+/// yet. The clocks of two processes may be this far apart.
+const REPLICATION_LAG: time::Duration = time::Duration::MINUTE;
+
 /// What this process knows of the sessions in the store.
 #[derive(Debug)]
 pub(super) struct StoredSessions {
@@ -43,6 +47,60 @@ pub(super) struct StoredSessions {
     known: TextCache<Read>,
     loads: Flights<(Arc<str>, u32), Loaded>,
     replacements: Flights<String, ()>,
+}
+
+/// What the cookie of a stored session contains.
+#[derive(Clone, Debug)]
+pub(super) struct Reference {
+    pub(super) id: Arc<str>,
+    /// What was read of an older generation is outdated.
+    pub(super) generation: u32,
+    /// In Unix seconds. Unknown in cookies of earlier releases.
+    created_at: Option<i64>,
+}
+
+impl Reference {
+    /// First byte: creation time, 8 bytes, generation, 4 bytes, and id follow.
+    const TAG: u8 = b'c';
+    /// First byte in earlier releases: generation and id follow.
+    const TAG_WITHOUT_TIME: u8 = b'r';
+
+    pub(super) fn new(record: &SessionRecord) -> Self {
+        Self {
+            id: record.id().into(),
+            generation: record.generation(),
+            created_at: Some(record.began_at().unix_timestamp()),
+        }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let (generation, id) = (self.generation.to_be_bytes(), self.id.as_bytes());
+        match self.created_at {
+            Some(at) => [&[Self::TAG], &at.to_be_bytes()[..], &generation, id].concat(),
+            None => [&[Self::TAG_WITHOUT_TIME], &generation[..], id].concat(),
+        }
+    }
+
+    pub(super) fn decode(content: &[u8]) -> Option<Self> {
+        let (tag, rest) = content.split_first()?;
+        let (created_at, rest) = match *tag {
+            Self::TAG => {
+                let (at, rest) = rest.split_first_chunk()?;
+                (Some(i64::from_be_bytes(*at)), rest)
+            }
+            Self::TAG_WITHOUT_TIME => (None, rest),
+            _ => return None,
+        };
+        let (generation, id) = rest.split_first_chunk()?;
+        let (id, generation) = (std::str::from_utf8(id).ok()?, u32::from_be_bytes(*generation));
+        Some(Self { id: id.into(), generation, created_at })
+    }
+
+    /// Whether the session began so recently that a replica of the store may not have it yet.
+    fn is_recent(&self, now: OffsetDateTime) -> bool {
+        let age = self.created_at.map(|at| now.unix_timestamp().saturating_sub(at));
+        age.is_some_and(|age| age.unsigned_abs() < REPLICATION_LAG.whole_seconds().unsigned_abs())
+    }
 }
 
 /// A session that was read from the store. Times are monotonic.
@@ -58,7 +116,8 @@ struct Read {
 #[derive(Clone, Debug)]
 pub(crate) enum Loaded {
     Session(Session),
-    /// It has ended, or was never there.
+    /// It has ended, or was never there. One that began within the last minute counts as
+    /// unavailable while a shared store has nothing of it.
     Gone,
     /// The store does not answer.
     Unavailable,
@@ -116,14 +175,15 @@ pub(super) struct InStore {
 impl Sessions {
     /// Reads a session from the store, of this generation or a newer one, once for all requests
     /// that want it at the same time.
-    pub(super) fn load(&self, id: &Arc<str>, generation: u32) -> Flight<Loaded> {
-        let (sessions, key) = (self.clone(), Arc::clone(id));
-        let load = || async move { sessions.load_now(&key, generation).await };
-        self.0.stored.loads.join((Arc::clone(id), generation), load)
+    pub(super) fn load(&self, reference: &Reference) -> Flight<Loaded> {
+        let (sessions, wanted) = (self.clone(), reference.clone());
+        let load = || async move { sessions.load_now(&wanted).await };
+        self.0.stored.loads.join((Arc::clone(&reference.id), reference.generation), load)
     }
 
-    pub(super) async fn load_now(&self, id: &str, generation: u32) -> Loaded {
-        match self.try_load(id, generation).await {
+    pub(super) async fn load_now(&self, reference: &Reference) -> Loaded {
+        let (id, generation) = (&*reference.id, reference.generation);
+        match self.try_load(reference).await {
             Ok(Some(session)) => {
                 self.0.stored.remember(Known::new(session.clone()));
                 Loaded::Session(session)
@@ -140,8 +200,12 @@ impl Sessions {
         }
     }
 
-    async fn try_load(&self, id: &str, generation: u32) -> Result<Option<Session>, LoadError> {
-        let Some(InStore { record, outdated_key, .. }) = self.read_stored(id).await? else {
+    async fn try_load(&self, reference: &Reference) -> Result<Option<Session>, LoadError> {
+        let (id, generation) = (&*reference.id, reference.generation);
+        let Some(value) = in_time(self.0.store.get(&self.stored_key(id))).await? else {
+            return if self.may_lack(reference) { Err(LoadError::Behind) } else { Ok(None) };
+        };
+        let Some(InStore { record, outdated_key, .. }) = self.open_stored(id, value) else {
             return Ok(None);
         };
         if record.generation() >= generation {
@@ -159,6 +223,14 @@ impl Sessions {
         let record = record.ok_or(LoadError::Behind)?;
         self.replace_in_background(record.clone());
         Ok(record.into_session())
+    }
+
+    /// Whether the store may lack a session that has not ended. An end that was noted in the
+    /// revocation log is known, whatever the store lacks.
+    fn may_lack(&self, reference: &Reference) -> bool {
+        let revocations = &self.0.revocations;
+        let may_lag = revocations.has_peers() && reference.is_recent(self.0.scalekit.clock().now());
+        may_lag && !revocations.has_ended(&reference.id)
     }
 
     /// Tries again to store a session that has been refreshed.
@@ -233,11 +305,12 @@ impl Sessions {
     /// that is not in use any more.
     pub(super) async fn read_stored(&self, id: &str) -> Result<Option<InStore>, StoreError> {
         let value = in_time(self.0.store.get(&self.stored_key(id))).await?;
-        Ok(value.and_then(|value| {
-            let (record, outdated_key) =
-                self.unseal_stored(id, std::str::from_utf8(&value).ok()?)?;
-            Some(InStore { record, value, outdated_key })
-        }))
+        Ok(value.and_then(|value| self.open_stored(id, value)))
+    }
+
+    fn open_stored(&self, id: &str, value: Bytes) -> Option<InStore> {
+        let (record, outdated_key) = self.unseal_stored(id, std::str::from_utf8(&value).ok()?)?;
+        Some(InStore { record, value, outdated_key })
     }
 
     /// Seals a session for the store, where it opens under its own id alone.
@@ -274,7 +347,7 @@ pub(super) enum StoringError {
 /// A session could not be read from the store.
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
-    #[error("the shared store has an older state of the session than its cookie")]
+    #[error("the shared store has nothing yet, or an older state, of the session of a cookie")]
     Behind,
     #[error(transparent)]
     Store(#[from] StoreError),

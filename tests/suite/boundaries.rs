@@ -18,8 +18,8 @@ use tower_scalekit::{
 use crate::backchannel::logout_token;
 use crate::store::FlakyStore;
 use crate::support::{
-    Browser, CALLBACK, FETCH, JANE, NAVIGATION, Reading as _, World, app, request, sandbox_builder,
-    secret, send, set_cookies,
+    Browser, CALLBACK, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, request,
+    sandbox_builder, secret, send, set_cookies,
 };
 use crate::webhooks;
 
@@ -170,6 +170,41 @@ async fn a_cookie_of_format_version_1_leads_to_a_login() {
         assert_eq!(response.location(), "/login?return_to=%2Fme");
         assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn two_apps_on_one_host_with_the_same_cookie_name_log_out_only_their_own_users() {
+    let world = World::new();
+    let other = world.replica(|sessions| sessions.secret(secret(99)));
+    let other_app = app(&other);
+    let name = world.sessions.cookie_name();
+    let jane = world.logged_in(JANE).await;
+    let before = jane.cookie(name).map(str::to_owned);
+    for (method, path, status) in [
+        (Method::GET, "/login", StatusCode::FOUND),
+        (Method::GET, "/me", StatusCode::FOUND),
+        (Method::GET, "/maybe", StatusCode::OK),
+        (Method::GET, "/auth/callback?code=c&state=s", StatusCode::BAD_REQUEST),
+        (Method::POST, "/auth/refresh", StatusCode::UNAUTHORIZED),
+        (Method::GET, "/logout", StatusCode::SEE_OTHER),
+    ] {
+        let mut there = jane.at(&other_app);
+        let response = there.send(method, path, &NAVIGATION).await;
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(there.cookie(name).map(str::to_owned), before, "{path}");
+        assert_eq!(there.at(&world.app).fetch("/me").await.json()["email"], JANE, "{path}");
+    }
+    // Where the browser has both, as with different paths or domains, each app finds its own.
+    let mut john = Browser::new(&other_app, &world.sandbox);
+    john.log_in(&world.sandbox, JOHN).await;
+    for (first, second) in [(&jane, &john), (&john, &jane)] {
+        let cookies = format!("{}; {}", first.cookie_header(), second.cookie_header());
+        for (app, email) in [(&world.app, JANE), (&other_app, JOHN)] {
+            let headers = [("cookie", cookies.as_str()), ("accept", "*/*")];
+            let response = send(app, request(Method::GET, "/me", &headers)).await;
+            assert_eq!(response.json()["email"], email);
+        }
     }
 }
 

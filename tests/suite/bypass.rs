@@ -362,7 +362,7 @@ impl Credentials {
                 credential(None, &[]),
                 credential(None, &[("authorization", &sufficient)]),
                 credential(Wrong, &[("cookie", &forged)]),
-                credential(Wrong, &[("cookie", &twice)]),
+                credential(Sufficient, &[("cookie", &twice)]),
                 credential(Wrong, &[("cookie", &ended)]),
                 credential(Sufficient, &[("cookie", &jane)]),
             ],

@@ -621,7 +621,7 @@ async fn the_refresh_endpoint_says_what_is_wrong() {
     let mut damaged = world.browser();
     damaged.plant(world.sessions.cookie_name(), "damaged");
     assert_eq!(damaged.post("/auth/refresh").await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(damaged.names(), [""; 0]);
+    assert_eq!(damaged.cookie(world.sessions.cookie_name()), Some("damaged"));
 
     let mut browser = world.logged_in(JANE).await;
     let before = browser.cookie_header();

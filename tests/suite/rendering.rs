@@ -89,8 +89,7 @@ async fn the_routes_refusals_can_be_rendered_and_keep_their_reason_and_headers()
         assert_eq!(answer.status(), status);
         assert_eq!(answer.text(), format!("{method} {path} is not for you"));
         assert!(answer.extensions().get::<AuthRejection>().is_some());
-        let cleared = set_cookies(answer.headers()).len();
-        assert_eq!(cleared, usize::from(path == "/auth/refresh"));
+        assert_eq!(set_cookies(answer.headers()), [""; 0]);
         answer.assert_private();
     }
 }

@@ -554,6 +554,50 @@ async fn a_presented_cookie_is_written_once_and_a_warm_request_sends_the_store_n
     assert!(result < 2048 && generation < 64, "{result} {generation}");
 }
 
+#[tokio::test]
+async fn a_session_that_a_replica_of_the_store_lacks_right_after_the_login_is_503_for_a_minute() {
+    let replicas = Replicas::new();
+    let (world, store) = (&replicas.world, &replicas.store);
+    let lagging = || {
+        let stale = store.stale();
+        app(&world.replica(|one| one.shared_store(stale).store_backed()))
+    };
+    let behind = lagging();
+    let browser = replicas.logged_in().await;
+    let mut other = browser.at(&behind);
+    let script = other.fetch("/me").await;
+    assert_eq!(script.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(script.header("retry-after").is_some());
+    let page = other.open("/me").await;
+    assert_eq!(page.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(other.cookie_header(), browser.cookie_header());
+    assert_eq!(replicas.status(1, &browser).await, StatusCode::OK, "the store has it");
+    // When the replica of the store has caught up, so has that of the app.
+    assert_eq!(browser.at(&lagging()).fetch("/me").await.status(), StatusCode::OK);
+    world.advance(58);
+    assert_eq!(other.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    world.advance(2);
+    assert_eq!(other.fetch("/me").await.status(), StatusCode::UNAUTHORIZED, "it is lost");
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_right_after_the_login_is_401_at_once() {
+    for log in [true, false] {
+        let replicas = Replicas::new();
+        let (world, store) = (&replicas.world, &replicas.store);
+        let before_login = store.stale();
+        let mut browser = replicas.logged_in().await;
+        let copy = browser.clone();
+        assert_eq!(browser.post("/logout").await.status(), StatusCode::SEE_OTHER);
+        let current = app(&replicas.sessions[1]);
+        let behind = app(&world.replica(|one| one.shared_store(before_login).store_backed()));
+        // By the revocation log, or by the value in its place.
+        let replica = if log { &behind } else { &current };
+        let response = copy.at(replica).fetch("/me").await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{log}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn stale_reads_of_the_store_end_in_503_and_end_no_session() {
     for store_backed in [false, true] {

@@ -12,6 +12,8 @@ const MAX_COOKIE_BYTES: usize = 3900;
 /// More than one already needs larger buffers in nginx than its default ones (C4); more than this
 /// is a sign that the session should hold less.
 const MAX_PIECES: usize = 3;
+/// So many cookies of one name are tried.
+const MAX_REPEATED: usize = 3;
 
 /// So much of a login attempt's `state` names its cookie.
 pub(crate) const ATTEMPT_ID_BYTES: usize = 8;
@@ -107,8 +109,8 @@ impl CookieStyle {
         rest.is_empty().then_some(values)
     }
 
-    /// `Set-Cookie` values that take away every piece of a session that the browser sent.
-    pub(crate) fn clear_session(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+    /// `Set-Cookie` values that remove every piece of a session that the browser sent.
+    pub(in crate::session) fn clear_session(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
         let names = self.session_names.iter().zip(self.presented(headers).cookies().pieces);
         names.filter(|(_, sent)| *sent).filter_map(|(name, _)| self.removal(name)).collect()
     }
@@ -129,16 +131,12 @@ impl CookieStyle {
 
     /// What a request brings of our session cookies.
     pub(crate) fn presented<'h>(&self, headers: &'h HeaderMap) -> Presented<'h> {
-        let mut pieces = [const { Piece::Absent }; MAX_PIECES];
+        let mut pieces = [[None; MAX_REPEATED]; MAX_PIECES];
         for (name, value) in pairs(headers) {
-            let Some(index) = self.session_names.iter().position(|known| known == name) else {
-                continue;
-            };
-            if let Some(piece) = pieces.get_mut(index) {
-                *piece = match piece {
-                    Piece::Absent => Piece::Once(value),
-                    Piece::Once(_) | Piece::Repeated => Piece::Repeated,
-                };
+            let index = self.session_names.iter().position(|known| known == name);
+            let Some(values) = index.and_then(|index| pieces.get_mut(index)) else { continue };
+            if let Some(free) = values.iter_mut().find(|one| one.is_none()) {
+                *free = Some(value);
             }
         }
         Presented { pieces }
@@ -174,39 +172,31 @@ impl CookieStyle {
     }
 }
 
-/// Session cookies as they stand in a request's headers.
+/// Session cookies as they stand in a request's headers: of each piece the first few values.
 #[derive(Debug)]
 pub(crate) struct Presented<'h> {
-    pieces: [Piece<'h>; MAX_PIECES],
-}
-
-#[derive(Debug)]
-enum Piece<'h> {
-    Absent,
-    Once(&'h str),
-    Repeated,
+    pieces: [[Option<&'h str>; MAX_REPEATED]; MAX_PIECES],
 }
 
 impl<'h> Presented<'h> {
-    /// The sealed text, put together. A gap or a repetition makes it none (C5, C6).
-    pub(in crate::session) fn sealed(&self) -> Option<Cow<'h, str>> {
-        match self.pieces {
-            [Piece::Once(only), Piece::Absent, Piece::Absent] => Some(Cow::Borrowed(only)),
-            [Piece::Once(first), Piece::Once(second), Piece::Absent] => {
-                Some(Cow::Owned([first, second].concat()))
-            }
-            [Piece::Once(first), Piece::Once(second), Piece::Once(third)] => {
-                Some(Cow::Owned([first, second, third].concat()))
-            }
-            _ => None,
-        }
+    /// The sealed texts that the pieces may be. Another app on the same host, or a longer session
+    /// before, may have left pieces of the same names: only the text that opens is the session's.
+    /// The longest come first, because of most sessions there is nothing but their own pieces.
+    pub(in crate::session) fn sealed(&self) -> impl Iterator<Item = Cow<'h, str>> {
+        let [firsts, seconds, thirds] = self.pieces.map(|values| values.into_iter().flatten());
+        let pairs = {
+            let seconds = seconds.clone();
+            firsts.clone().flat_map(move |first| seconds.clone().map(move |next| [first, next]))
+        };
+        let triples = pairs.clone().flat_map(move |[first, second]| {
+            thirds.clone().map(move |third| Cow::Owned([first, second, third].concat()))
+        });
+        triples.chain(pairs.map(|pair| Cow::Owned(pair.concat()))).chain(firsts.map(Cow::Borrowed))
     }
 
-    /// Which cookies the browser sent, to be replaced or taken away.
+    /// Which cookies the browser sent, to be replaced or removed.
     pub(crate) fn cookies(&self) -> PresentedCookies {
-        let [first, second, third] = &self.pieces;
-        let sent = |piece: &Piece<'_>| !matches!(piece, Piece::Absent);
-        PresentedCookies { pieces: [sent(first), sent(second), sent(third)] }
+        PresentedCookies { pieces: self.pieces.map(|values| values.iter().any(Option::is_some)) }
     }
 }
 
@@ -281,28 +271,34 @@ mod tests {
             let values = style().set_session(&sealed, HOUR, PresentedCookies::default()).unwrap();
             assert!(values.iter().all(|value| value.len() <= MAX_COOKIE_BYTES));
             let sent = headers(&[&format!("other=1; {}", pairs_of(&values))]);
-            assert_eq!(style().presented(&sent).sealed().as_deref(), Some(sealed.as_str()));
+            assert_eq!(style().presented(&sent).sealed().next().as_deref(), Some(sealed.as_str()));
         }
         let huge = "a".repeat(3 * MAX_COOKIE_BYTES);
         assert!(style().set_session(&huge, HOUR, PresentedCookies::default()).is_none());
     }
 
     #[test]
-    fn c5_c6_gaps_repetitions_and_leftovers_are_no_session() {
-        let sealed =
-            |cookies: &[&str]| style().presented(&headers(cookies)).sealed().map(Cow::into_owned);
+    fn repeated_cookies_and_leftover_pieces_are_tried_and_gaps_are_not_bridged() {
+        let sealed = |cookies: &[&str]| {
+            let headers = headers(cookies);
+            style().presented(&headers).sealed().collect::<Vec<_>>().join(" ")
+        };
         let (a, b, c) = (
             "__Host-scalekit_session=a",
             "__Host-scalekit_session.1=b",
             "__Host-scalekit_session.2=c",
         );
-        assert_eq!(sealed(&[a]).as_deref(), Some("a"));
-        assert_eq!(sealed(&[c, b, a]).as_deref(), Some("abc"));
-        for cookies in
-            [&[][..], &[b], &[a, c], &[b, c], &[a, a], &[a, b, b], &["__Host-scalekit_session"]]
-        {
-            assert_eq!(sealed(cookies), None, "{cookies:?}");
+        let other = "__Host-scalekit_session=A";
+        assert_eq!(sealed(&[a]), "a");
+        assert_eq!(sealed(&[c, b, a]), "abc ab a");
+        assert_eq!(sealed(&[a, c]), "a");
+        assert_eq!(sealed(&[other, a, b]), "Ab ab A a");
+        assert_eq!(sealed(&[a, other, a, other]), "a A a");
+        for cookies in [&[][..], &[b], &[b, c], &["__Host-scalekit_session"]] {
+            assert_eq!(sealed(cookies), "", "{cookies:?}");
         }
+        let all: Vec<_> = [a, b, c].into_iter().flat_map(|cookie| [cookie; 9]).collect();
+        assert_eq!(sealed(&all).split(' ').count(), 27 + 9 + 3);
         assert!(!style().presented(&headers(&["scalekit_session=a"])).cookies().any());
     }
 
@@ -311,7 +307,7 @@ mod tests {
         let mut sent = HeaderMap::new();
         let value = b"a=\xff\xfe; __Host-scalekit_session=mine ;\xff";
         sent.insert(header::COOKIE, HeaderValue::from_bytes(value).unwrap());
-        assert_eq!(style().presented(&sent).sealed().as_deref(), Some("mine"));
+        assert_eq!(style().presented(&sent).sealed().next().as_deref(), Some("mine"));
     }
 
     #[test]

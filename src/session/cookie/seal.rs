@@ -141,6 +141,17 @@ impl KeyRing {
         Some(Unsealed { content, outdated_key: key.id != self.current.id })
     }
 
+    /// Whether one of the keys may have sealed a text that begins so.
+    pub(in crate::session) fn may_open(&self, text: &str) -> bool {
+        // Eight letters are six bytes.
+        let start = text.get(..8).and_then(|start| URL_SAFE_NO_PAD.decode(start).ok());
+        let Some((&VERSION, rest)) = start.as_deref().and_then(<[u8]>::split_first) else {
+            return false;
+        };
+        let mut keys = std::iter::once(&self.current).chain(&self.previous);
+        keys.any(|key| rest.starts_with(&key.id))
+    }
+
     fn associated_data(&self, header: &[u8], purpose: Purpose, name: &str) -> Vec<u8> {
         [header, &self.context.0, purpose.label(), b"\0", name.as_bytes()].concat()
     }

@@ -332,6 +332,18 @@ impl Revocations {
         self.0.version.load(Ordering::Acquire)
     }
 
+    /// Whether a session was ended, by its own id.
+    pub(super) fn has_ended(&self, id: &str) -> bool {
+        let key = Revoked::Session(id).key();
+        let known = self.0.known();
+        known.ended.contains(&key) || known.entries.contains_key(&(key, Scope::All))
+    }
+
+    /// Whether other replicas may use the same store.
+    pub(super) fn has_peers(&self) -> bool {
+        self.0.has_peers
+    }
+
     pub(super) fn covers(&self, session: &Revocable) -> bool {
         let known = self.0.known();
         session.session.is_some_and(|key| known.ended.contains(&key))
