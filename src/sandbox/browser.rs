@@ -1,10 +1,34 @@
-//! A person at the login page and at the one that asks for consent, for tests.
+//! A user at the pages of the sandbox, for tests.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
-use super::Sandbox;
-use super::parameters::with_query;
+use crate::sandbox::Sandbox;
+use crate::sandbox::parameters::with_query;
+
+impl Sandbox {
+    /// Opens an authorization link of a connected account, allows it, and gives where the user is
+    /// sent then: to the application's `user_verify_url`, or to the sandbox's last page.
+    ///
+    /// # Errors
+    ///
+    /// When a page shows that leads nowhere: the link was used, or users have to be verified and it
+    /// says not where.
+    pub fn consent(&self, link: &str) -> Result<String, LoginFailed> {
+        let url = self.environment_url();
+        let target = link.strip_prefix(&url).unwrap_or(link);
+        let request = Request::builder().method(Method::POST).uri(target);
+        let request = request
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Bytes::from("action=allow"))
+            .map_err(|error| LoginFailed {
+                status: StatusCode::BAD_REQUEST,
+                reason: error.to_string(),
+            })?;
+        let location = crate::sandbox::browser::arrived(&self.environment.route(&request))?;
+        Ok(if location.starts_with('/') { format!("{url}{location}") } else { location })
+    }
+}
 
 impl Sandbox {
     /// Opens an authorization URL in a fresh browser, signs in as this user at the page that shows,
@@ -112,7 +136,7 @@ pub struct LoginFailed {
     pub reason: String,
 }
 
-pub(super) fn arrived(response: &Response<Bytes>) -> Result<String, LoginFailed> {
+pub(crate) fn arrived(response: &Response<Bytes>) -> Result<String, LoginFailed> {
     let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
     location.map(str::to_owned).ok_or_else(|| LoginFailed {
         status: response.status(),

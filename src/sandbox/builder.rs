@@ -73,7 +73,7 @@ impl SandboxBuilder {
     /// is the connection and the person at its identity provider (`conn_…;…`), the access token
     /// says nothing of organization, roles, permissions and session, and there is no refresh token.
     ///
-    /// A request that selects no connection meets a page that asks for an address and goes by its
+    /// A request that selects no connection action a page that asks for an address and goes by its
     /// domain. Clients of resources see no difference.
     ///
     /// ```

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response, Uri};
 
 use super::environment::Environment;
-use super::router::NoAnswer;
+use super::router::Dropped;
 use crate::http_client::{HttpClient, HttpClientError};
 
 /// Reaches a sandbox from the same process. Made by [`Sandbox::client`](super::Sandbox::client).
@@ -19,7 +19,7 @@ pub struct SandboxClient {
 }
 
 impl SandboxClient {
-    pub(super) fn new(environment: Arc<Environment>) -> Self {
+    pub(crate) fn new(environment: Arc<Environment>) -> Self {
         Self { environment }
     }
 
@@ -39,9 +39,9 @@ impl HttpClient for SandboxClient {
             if !self.reaches(request.uri()) {
                 return Err(HttpClientError::Connect("only the sandbox is reachable".into()));
             }
-            self.environment.answer(request).await.map_err(|no_answer| match no_answer {
-                NoAnswer::Lost => HttpClientError::Exchange("the response was lost".into()),
-                NoAnswer::NotConnected => HttpClientError::Connect("connection refused".into()),
+            self.environment.respond(request).await.map_err(|dropped| match dropped {
+                Dropped::ResponseLost => HttpClientError::Exchange("the response was lost".into()),
+                Dropped::NotConnected => HttpClientError::Connect("connection refused".into()),
             })
         })
     }

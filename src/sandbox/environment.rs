@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::keys::{random_digits, random_token};
-use super::state::State;
 use crate::clock::ManualClock;
+use crate::sandbox::state::State;
+use crate::sandbox::state::ids::random_token;
 use crate::secret::SecretString;
 
 /// What never changes, and the state that does.
-pub(super) struct Environment {
-    pub(super) client_id: String,
-    pub(super) client_secret: SecretString,
-    pub(super) clock: ManualClock,
-    pub(super) settings: Settings,
+pub(crate) struct Environment {
+    pub(crate) client_id: String,
+    pub(crate) client_secret: SecretString,
+    pub(crate) clock: ManualClock,
+    pub(crate) settings: Settings,
     state: Mutex<State>,
 }
 
 impl Environment {
-    pub(super) fn new(clock: ManualClock, settings: Settings, state: State) -> Self {
+    pub(crate) fn new(clock: ManualClock, settings: Settings, state: State) -> Self {
         Self {
             client_id: "skc_58327482062864390".to_owned(),
             client_secret: SecretString::from(format!("test_{}", random_token())),
@@ -32,11 +32,11 @@ impl Environment {
     }
 
     /// The state, for a moment: never across an await, a signature or a caller's closure.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn now(&self) -> OffsetDateTime {
+    pub(crate) fn now(&self) -> OffsetDateTime {
         self.clock.clock().now()
     }
 }
@@ -50,12 +50,12 @@ impl fmt::Debug for Environment {
 
 /// What the builder decides.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) access_token_lifetime: Duration,
-    pub(super) loopback_redirects: bool,
+pub(crate) struct Settings {
+    pub(crate) access_token_lifetime: Duration,
+    pub(crate) loopback_redirects: bool,
     /// Whether people sign in through connections only, and tokens are as after that.
-    pub(super) modular_sso: bool,
-    pub(super) refresh_grace: Duration,
+    pub(crate) modular_sso: bool,
+    pub(crate) refresh_grace: Duration,
 }
 
 impl Default for Settings {
@@ -67,9 +67,4 @@ impl Default for Settings {
             refresh_grace: Duration::from_secs(30),
         }
     }
-}
-
-/// A new identifier in Scalekit's form: the kind, then digits.
-pub(super) fn new_id(prefix: &str) -> String {
-    format!("{prefix}_{}", random_digits())
 }

@@ -123,40 +123,28 @@
 
 mod admin_portal;
 mod api;
-mod asker;
-mod authorize;
 mod browser;
 mod builder;
 mod client;
-mod company_portal;
 mod connected_accounts;
 mod connections;
-mod consent;
 mod directories;
-mod discovery;
 mod environment;
 mod faults;
-mod grants;
-mod identity_provider;
-mod keys;
-mod launches;
-mod login;
-mod logout;
+mod forms;
+mod hosted_login;
+mod mail;
+mod mcp;
+mod oauth;
 mod pages;
 mod parameters;
-mod passwordless;
-mod people;
 mod redirects;
-mod resources;
 mod respond;
 mod router;
-mod selection;
 mod server;
-mod sessions;
 mod state;
-mod tampering;
-mod token_endpoint;
 mod tokens;
+mod users;
 mod webhooks;
 
 #[cfg(test)]
@@ -166,24 +154,29 @@ use std::fmt;
 use std::sync::Arc;
 
 use self::environment::Environment;
-use self::sessions::SessionEnd;
+use self::state::keys::SigningKey;
+use self::state::sessions::SessionEnd;
 use crate::clock::ManualClock;
 use crate::secret::SecretString;
 
 pub use self::browser::LoginFailed;
 pub use self::builder::SandboxBuilder;
 pub use self::client::SandboxClient;
-pub use self::connected_accounts::ConnectedAccount;
-pub use self::connections::Connection;
-pub use self::directories::{DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser};
-pub use self::faults::{Endpoint, Fault, HeldRequests};
-pub use self::launches::NewLaunch;
-pub use self::passwordless::{OutboxMail, PasswordlessType};
-pub use self::people::{NewUser, Organization, User};
-pub use self::resources::{NewResource, ResourceIssuer};
+pub use self::faults::HeldRequests;
+pub use self::hosted_login::idp_initiated::NewLaunch;
 pub use self::server::SandboxServer;
-pub use self::tampering::{Signing, TokenDraft, TokenFault, TokenKind};
-pub use self::webhooks::{Delivery, DeliveryAttempt, DeliveryState, WebhookEndpoint};
+pub use self::state::connected_accounts::ConnectedAccount;
+pub use self::state::connections::Connection;
+pub use self::state::directory_records::{
+    DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser,
+};
+pub use self::state::faults::{Endpoint, Fault};
+pub use self::state::mail::{OutboxMail, PasswordlessType};
+pub use self::state::resources::{NewResource, ResourceIssuer};
+pub use self::state::token_faults::{Signing, TokenDraft, TokenFault, TokenKind};
+pub use self::state::users::{NewUser, Organization, User};
+pub use self::state::webhooks::{Delivery, DeliveryAttempt, DeliveryState};
+pub use self::webhooks::WebhookEndpoint;
 
 /// A Scalekit environment of one's own. Cheap to clone; clones are the same environment.
 ///
@@ -258,14 +251,14 @@ impl Sandbox {
 
     /// Signs with a fresh key from now on; the old one stays published at `/keys`.
     pub fn rotate_keys(&self) {
-        let fresh = keys::SigningKey::generate();
+        let fresh = SigningKey::generate();
         self.environment.lock().keys.rotate(fresh);
     }
 
     /// Signs with a fresh key from now on that takes over the old one's `kid` and its place at
     /// `/keys`: what no environment should do, and a verifier should survive.
     pub fn rotate_keys_keeping_kid(&self) {
-        let fresh = keys::SigningKey::generate();
+        let fresh = SigningKey::generate();
         self.environment.lock().keys.replace(fresh);
     }
 

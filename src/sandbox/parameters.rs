@@ -4,17 +4,21 @@ use bytes::Bytes;
 use http::{Request, header};
 use url::form_urlencoded;
 
+/// The cookie of a browser that is signed in here. Cookies ignore ports, so its name must differ
+/// from those of the applications that are tried out on the same host.
+pub(crate) const SESSION_COOKIE: &str = "sandbox_session";
+
 /// Decoded name-value pairs. Empty values count as omitted (RFC 6749, section 3.1).
 #[derive(Debug)]
-pub(super) struct Parameters(Vec<(String, String)>);
+pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    pub(super) fn of_query(request: &Request<Bytes>) -> Self {
+    pub(crate) fn of_query(request: &Request<Bytes>) -> Self {
         Self::parse(request.uri().query().unwrap_or_default().as_bytes())
     }
 
     /// The form in the body, if the body is said to be one.
-    pub(super) fn of_form(request: &Request<Bytes>) -> Option<Self> {
+    pub(crate) fn of_form(request: &Request<Bytes>) -> Option<Self> {
         let content_type = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
         let media_type = content_type.split(';').next()?.trim();
         media_type
@@ -26,27 +30,27 @@ impl Parameters {
         Self(form_urlencoded::parse(encoded).into_owned().filter(|(_, v)| !v.is_empty()).collect())
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// All values of a parameter that may repeat.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// Whether the parameter is there more than once, which no OAuth request may have.
-    pub(super) fn repeats(&self, name: &str) -> bool {
+    pub(crate) fn repeats(&self, name: &str) -> bool {
         self.0.iter().filter(|(known, _)| known == name).count() > 1
     }
 
-    pub(super) fn repeated(&self) -> Option<&str> {
+    pub(crate) fn repeated(&self) -> Option<&str> {
         self.0.iter().map(|(name, _)| name.as_str()).find(|name| self.repeats(name))
     }
 }
 
 /// `base` with `parameters` as its query; `base` has none of its own.
-pub(super) fn with_query(base: &str, parameters: &[(&str, Option<&str>)]) -> String {
+pub(crate) fn with_query(base: &str, parameters: &[(&str, Option<&str>)]) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in parameters {
         if let Some(value) = value {
@@ -58,15 +62,17 @@ pub(super) fn with_query(base: &str, parameters: &[(&str, Option<&str>)]) -> Str
 }
 
 /// All values of the cookie with this name.
-pub(super) fn cookies<'a>(
-    request: &'a Request<Bytes>,
-    name: &'a str,
-) -> impl Iterator<Item = &'a str> {
+fn cookies<'a>(request: &'a Request<Bytes>, name: &'a str) -> impl Iterator<Item = &'a str> {
     let headers = request.headers().get_all(header::COOKIE).into_iter();
     let pairs = headers.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
     pairs
         .filter_map(|pair| pair.trim().split_once('='))
         .filter_map(move |(known, value)| (known == name).then_some(value))
+}
+
+/// The values of the session cookie.
+pub(crate) fn session_cookies(request: &Request<Bytes>) -> impl Iterator<Item = &str> {
+    cookies(request, SESSION_COOKIE)
 }
 
 #[cfg(test)]

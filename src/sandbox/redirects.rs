@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use url::{Host, Url};
 
 /// Why a URI is not redirected to, in words for the person who registers it.
-pub(super) fn refusal(
+pub(crate) fn refusal(
     uri: &str,
     registered: &BTreeSet<String>,
     loopback_allowed: bool,
@@ -21,7 +21,7 @@ pub(super) fn refusal(
 
 /// Why a client of a resource cannot register a URI. It may be `https`, `http` on loopback, or of
 /// a scheme that leads to an application on the device, such as `cursor:`.
-pub(super) fn not_registrable(uri: &str) -> Option<&'static str> {
+pub(crate) fn not_registrable(uri: &str) -> Option<&'static str> {
     /// Schemes that lead nowhere or run what is in the URI.
     const REFUSED: [&str; 12] = [
         "about",
@@ -54,7 +54,7 @@ pub(super) fn not_registrable(uri: &str) -> Option<&'static str> {
 
 /// Whether a client may be sent to a URI: one it registered, or the same on another port where it
 /// is on loopback, because an application on the device takes the port it gets (RFC 8252).
-pub(super) fn is_registered(uri: &str, registered: &[String]) -> bool {
+pub(crate) fn is_registered(uri: &str, registered: &[String]) -> bool {
     let same_but_for_port =
         |known: &String| without_port(known).is_some_and(|known| without_port(uri) == Some(known));
     malformed(uri).is_none()
@@ -75,7 +75,7 @@ fn malformed(uri: &str) -> Option<&'static str> {
 }
 
 /// `http` on a host that only this machine reaches.
-pub(super) fn is_loopback(uri: &str) -> bool {
+pub(crate) fn is_loopback(uri: &str) -> bool {
     let Some(url) = parsed(uri) else { return false };
     let loopback_host = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

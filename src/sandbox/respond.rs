@@ -6,22 +6,40 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// The response of the endpoint if it has the method, else a 405 that lists its methods.
+pub(crate) fn allow_methods(
+    allowed: &[Method],
+    method: &Method,
+    endpoint: impl FnOnce() -> Response<Bytes>,
+) -> Response<Bytes> {
+    if allowed.contains(method) {
+        return endpoint();
+    }
+    let message = "Method Not Allowed";
+    let mut response = api_error(StatusCode::METHOD_NOT_ALLOWED, 12, message);
+    let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
+        response.headers_mut().insert(header::ALLOW, names);
+    }
+    response
+}
+
 /// A JSON answer that no cache keeps.
-pub(super) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
+pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
     answer(status, "application/json", body.to_string())
 }
 
 /// An error as the environment's API words it: a gRPC code and a message.
-pub(super) fn api_error(status: StatusCode, code: u8, message: &str) -> Response<Bytes> {
+pub(crate) fn api_error(status: StatusCode, code: u8, message: &str) -> Response<Bytes> {
     json(status, &json!({ "code": code, "message": message, "details": [] }))
 }
 
 /// RFC 3339 in UTC.
-pub(super) fn timestamp(time: OffsetDateTime) -> Value {
+pub(crate) fn timestamp(time: OffsetDateTime) -> Value {
     time.to_offset(time::UtcOffset::UTC).format(&Rfc3339).map_or(Value::Null, Value::from)
 }
 
-pub(super) fn answer(
+pub(crate) fn answer(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Bytes>,
@@ -36,7 +54,7 @@ pub(super) fn answer(
 }
 
 /// Sends the browser to `location`: 302 after a GET, 303 after a POST, never 307.
-pub(super) fn redirect(status: StatusCode, location: &str) -> Response<Bytes> {
+pub(crate) fn redirect(status: StatusCode, location: &str) -> Response<Bytes> {
     let Ok(location) = HeaderValue::from_str(location) else {
         return api_error(StatusCode::BAD_REQUEST, 3, "the redirect is not a valid header value");
     };
@@ -46,7 +64,7 @@ pub(super) fn redirect(status: StatusCode, location: &str) -> Response<Bytes> {
     response
 }
 
-pub(super) fn set_cookie(mut response: Response<Bytes>, cookie: &str) -> Response<Bytes> {
+pub(crate) fn set_cookie(mut response: Response<Bytes>, cookie: &str) -> Response<Bytes> {
     // Our own names and base64url values: always a valid header.
     if let Ok(cookie) = HeaderValue::from_str(cookie) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -55,14 +73,14 @@ pub(super) fn set_cookie(mut response: Response<Bytes>, cookie: &str) -> Respons
 }
 
 /// Lets web pages of every origin read an answer. They send no cookies along: `*` forbids it.
-pub(super) fn readable_everywhere(mut response: Response<Bytes>) -> Response<Bytes> {
+pub(crate) fn readable_everywhere(mut response: Response<Bytes>) -> Response<Bytes> {
     let everybody = HeaderValue::from_static("*");
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, everybody);
     response
 }
 
 /// The answer to a browser that asks what a web page of another origin may send.
-pub(super) fn preflight(allowed: &Method) -> Response<Bytes> {
+pub(crate) fn preflight(allowed: &Method) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();

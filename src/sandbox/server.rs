@@ -22,7 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::Sandbox;
 use super::environment::Environment;
 use super::respond;
-use super::router::{MAX_BODY_BYTES, NoAnswer};
+use super::router::{Dropped, MAX_BODY_BYTES};
 
 /// How long a shutdown waits for requests that are being answered.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -166,9 +166,9 @@ async fn answer(
         }
         Err(_) => return Err(Unanswered),
     };
-    match environment.answer(Request::from_parts(head, body)).await {
+    match environment.respond(Request::from_parts(head, body)).await {
         Ok(response) => Ok(response.map(Full::new)),
-        Err(NoAnswer::Lost | NoAnswer::NotConnected) => Err(Unanswered),
+        Err(Dropped::ResponseLost | Dropped::NotConnected) => Err(Unanswered),
     }
 }
 

@@ -7,11 +7,14 @@ use url::Url;
 
 use super::paging::PageRequest;
 use super::timestamp;
-use crate::sandbox::connected_accounts::{Account, Happening, NotAdded, Status, Which};
+use crate::sandbox::connected_accounts::events::AccountEvent;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::respond;
 use crate::sandbox::state::State;
+use crate::sandbox::state::connected_accounts::{
+    Account, AccountSelector, AccountStatus, AddAccountError,
+};
 
 /// Answers a request to what stands after `/api/v1/`.
 pub(super) fn answer(
@@ -163,8 +166,8 @@ fn create(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let mut state = environment.lock();
     let added = state.connected_accounts.add(connector, identifier, now);
     let account = added.map_err(|reason| match reason {
-        NotAdded::NoConnection => no_connection(connector),
-        NotAdded::Exists => Refused::new(
+        AddAccountError::NoConnection => no_connection(connector),
+        AddAccountError::Exists => Refused::new(
             StatusCode::CONFLICT,
             6,
             "ALREADY_EXISTS",
@@ -175,10 +178,10 @@ fn create(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     account.user_id = text("user_id").map(str::to_owned);
     let has_tokens = set_content(account, &body);
     if has_tokens {
-        account.status = Status::Active;
+        account.status = AccountStatus::Active;
     }
     let (id, created) = (account.id.clone(), full(account));
-    state.account_happened(Happening::Created, &id, now);
+    state.emit_account_event(AccountEvent::Created, &id, now);
     Ok(json!({ "connected_account": created }))
 }
 
@@ -188,15 +191,15 @@ fn update(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let now = environment.now();
     let mut state = environment.lock();
     let id = known(&state, &which)?.id.clone();
-    let which = Which::Id(id.clone());
+    let which = AccountSelector::Id(id.clone());
     let has_tokens = state.connected_accounts.get_mut(&which).is_some_and(|account| {
         account.updated_at = now;
         set_content(account, &body)
     });
     if has_tokens {
-        state.set_account_status(&id, Status::Active, now);
+        state.set_account_status(&id, AccountStatus::Active, now);
     }
-    state.account_happened(Happening::Updated, &id, now);
+    state.emit_account_event(AccountEvent::Updated, &id, now);
     Ok(json!({ "connected_account": full(known(&state, &which)?) }))
 }
 
@@ -206,7 +209,7 @@ fn delete(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let now = environment.now();
     let mut state = environment.lock();
     let id = known(&state, &which)?.id.clone();
-    state.account_happened(Happening::Deleted, &id, now);
+    state.emit_account_event(AccountEvent::Deleted, &id, now);
     state.connected_accounts.remove(&id);
     Ok(json!({}))
 }
@@ -226,14 +229,14 @@ fn link(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let mut state = environment.lock();
     let account = known(&state, &which)?;
     let (id, status) = (account.id.clone(), account.status);
-    let is_over = matches!(status, Status::Disconnected | Status::Expired);
+    let is_over = matches!(status, AccountStatus::Disconnected | AccountStatus::Expired);
     if is_over && !state.connected_accounts.over_until_consent {
-        state.set_account_status(&id, Status::PendingAuth, now);
+        state.set_account_status(&id, AccountStatus::PendingAuth, now);
     }
     let (user_verify_url, given) =
         (user_verify_url.map(str::to_owned), text(&body, "state").map(str::to_owned));
     let (token, expires_at) = state.connected_accounts.open_link(&id, user_verify_url, given, now);
-    state.account_happened(Happening::MagicLinkGenerated, &id, now);
+    state.emit_account_event(AccountEvent::MagicLinkGenerated, &id, now);
     let link = format!("{}/magicLink/{token}", state.environment_url);
     Ok(json!({ "link": link, "expiry": timestamp(expires_at) }))
 }
@@ -249,7 +252,7 @@ fn verify(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let mut state = environment.lock();
     let flow = state.connected_accounts.unverified(id, now).cloned();
     let flow = flow.ok_or(Refused::not_found("no user verification is pending for this id"))?;
-    let account = known(&state, &Which::Id(flow.account_id.clone()))?;
+    let account = known(&state, &AccountSelector::Id(flow.account_id.clone()))?;
     if account.identifier != identifier {
         let message = "identifier does not match the connected account";
         return Err(Refused::new(StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED", message));
@@ -289,14 +292,14 @@ pub(super) fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Option<&'a s
     body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-fn which<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Which, Refused> {
+fn which<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<AccountSelector, Refused> {
     if let Some(id) = get("id") {
-        return Ok(Which::Id(id.to_owned()));
+        return Ok(AccountSelector::Id(id.to_owned()));
     }
     let (Some(connection), Some(identifier)) = (get("connector"), get("identifier")) else {
         return Err(Refused::invalid("id, or connector and identifier are required"));
     };
-    Ok(Which::Of {
+    Ok(AccountSelector::Of {
         connection: Some(connection.to_owned()),
         identifier: identifier.to_owned(),
         organization_id: get("organization_id").map(str::to_owned),
@@ -305,23 +308,25 @@ fn which<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Which, Refused> {
 }
 
 /// The account, or an error that names what there is not.
-pub(super) fn known<'s>(state: &'s State, which: &Which) -> Result<&'s Account, Refused> {
+pub(super) fn known<'s>(state: &'s State, which: &AccountSelector) -> Result<&'s Account, Refused> {
     if let Some(account) = state.connected_accounts.get(which) {
         return Ok(account);
     }
     Err(match which {
-        Which::Of { connection: Some(name), .. }
+        AccountSelector::Of { connection: Some(name), .. }
             if state.connected_accounts.connection(name).is_none() =>
         {
             no_connection(name)
         }
-        Which::Of { connection: Some(name), identifier, .. } => {
+        AccountSelector::Of { connection: Some(name), identifier, .. } => {
             Refused::not_found(format!("{identifier} has no connected account at {name}"))
         }
-        Which::Of { identifier, .. } => {
+        AccountSelector::Of { identifier, .. } => {
             Refused::not_found(format!("{identifier} has no connected account"))
         }
-        Which::Id(id) => Refused::not_found(format!("there is no connected account {id}")),
+        AccountSelector::Id(id) => {
+            Refused::not_found(format!("there is no connected account {id}"))
+        }
     })
 }
 

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::organizations::known_organization;
 use super::{Answer, ApiRefusal, checked};
-use crate::sandbox::connections::Connection;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
+use crate::sandbox::state::connections::Connection;
 
 /// Only those that are enabled, unless all are asked for.
 pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> Answer {
@@ -27,7 +27,7 @@ pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> Answe
             && domain.is_none_or(has)
     };
     let state = environment.lock();
-    let connections = state.people.connections.iter().filter(is_wanted);
+    let connections = state.connections.iter().filter(is_wanted);
     let connections: Vec<_> =
         connections.map(|connection| list_details(&state, connection)).collect();
     Ok(json!({ "connections": connections }))
@@ -72,14 +72,14 @@ fn known_connection<'a>(
 ) -> Result<&'a Connection, ApiRefusal> {
     let organization = known_organization(state, organization_id)?;
     let id = checked(id, "conn_", "connection_id must start with conn_")?;
-    let connection = state.people.connection(id);
+    let connection = state.connections.get(id);
     let connection = connection.filter(|known| known.organization_id == organization.id);
     connection.ok_or(ApiRefusal::not_found("connection not found"))
 }
 
 /// `connectionsListConnection`
 fn list_details(state: &State, connection: &Connection) -> Value {
-    let organization = state.people.organization(&connection.organization_id);
+    let organization = state.users.organization(&connection.organization_id);
     let organization_name = organization.map_or("", |organization| &organization.display_name);
     json!({
         "id": connection.id,

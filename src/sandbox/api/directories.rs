@@ -13,10 +13,12 @@ use time::OffsetDateTime;
 use super::organizations::known_organization;
 use super::paging::PageRequest;
 use super::{Answer, ApiRefusal, checked, parse, timestamp};
-use crate::sandbox::directories::{Directory, DirectoryGroup, DirectoryUser, user_data};
+use crate::sandbox::directories::events::user_data;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
+use crate::sandbox::state::directories::Directory;
+use crate::sandbox::state::directory_records::{DirectoryGroup, DirectoryUser};
 
 pub(super) fn list(environment: &Environment, organization_id: &str) -> Answer {
     let state = environment.lock();

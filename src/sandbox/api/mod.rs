@@ -16,8 +16,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::environment::Environment;
-use super::respond::{self, timestamp};
-use super::router::only;
+use super::respond::{self, allow_methods, timestamp};
 use super::tokens::own_claims;
 
 pub(super) use self::tools::proxy;
@@ -36,12 +35,18 @@ pub(super) fn answer(
     };
     let resource: Vec<_> = resource.iter().map(String::as_str).collect();
     let method = request.method();
-    let get = |endpoint: &dyn Fn() -> Answer| only(&[Method::GET], method, || respond(endpoint()));
-    let patch =
-        |endpoint: &dyn Fn() -> Answer| only(&[Method::PATCH], method, || respond(endpoint()));
-    let put = |endpoint: &dyn Fn() -> Answer| only(&[Method::PUT], method, || respond(endpoint()));
-    let post =
-        |endpoint: &dyn Fn() -> Answer| only(&[Method::POST], method, || respond(endpoint()));
+    let get = |endpoint: &dyn Fn() -> Answer| {
+        allow_methods(&[Method::GET], method, || respond(endpoint()))
+    };
+    let patch = |endpoint: &dyn Fn() -> Answer| {
+        allow_methods(&[Method::PATCH], method, || respond(endpoint()))
+    };
+    let put = |endpoint: &dyn Fn() -> Answer| {
+        allow_methods(&[Method::PUT], method, || respond(endpoint()))
+    };
+    let post = |endpoint: &dyn Fn() -> Answer| {
+        allow_methods(&[Method::POST], method, || respond(endpoint()))
+    };
     match resource.as_slice() {
         ["connections"] => get(&|| connections::list(environment, request)),
         ["organizations"] if method == Method::POST => {
@@ -49,7 +54,7 @@ pub(super) fn answer(
         }
         ["organizations"] => {
             let list = || respond(organizations::list(environment, request));
-            only(&[Method::GET, Method::POST], method, list)
+            allow_methods(&[Method::GET, Method::POST], method, list)
         }
         ["organizations:external", id] => get(&|| organizations::get_external(environment, id)),
         ["organizations", id] if method == Method::PATCH => {
@@ -60,13 +65,13 @@ pub(super) fn answer(
         }
         ["organizations", id] => {
             let get = || respond(organizations::get(environment, id));
-            only(&[Method::GET, Method::PATCH, Method::DELETE], method, get)
+            allow_methods(&[Method::GET, Method::PATCH, Method::DELETE], method, get)
         }
         ["organizations", organization, "connections", id] => match id.split_once(':') {
             None if method == Method::DELETE => {
                 respond(connections::delete(environment, organization, id))
             }
-            None => only(&[Method::GET, Method::DELETE], method, || {
+            None => allow_methods(&[Method::GET, Method::DELETE], method, || {
                 respond(connections::get(environment, organization, id))
             }),
             Some((id, verb @ ("enable" | "disable"))) => {

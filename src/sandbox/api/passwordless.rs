@@ -13,8 +13,8 @@ use url::Url;
 
 use super::{Answer, ApiRefusal};
 use crate::sandbox::environment::Environment;
-use crate::sandbox::login::looks_like_an_address;
-use crate::sandbox::passwordless::{Credential, Mailing, Refusal, Sent};
+use crate::sandbox::forms::is_email_address;
+use crate::sandbox::state::mail::{Credential, Mailing, PasswordlessError, Sent};
 
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -24,14 +24,14 @@ const RESERVED: [&str; 5] = ["otp", "expiry_time_relative", "link", "expire_time
 pub(super) fn send(environment: &Environment, request: &Request<Bytes>) -> Answer {
     let mailing = mailing(&body(request)?)?;
     let now = environment.now();
-    Ok(sent(&environment.lock().passwordless.send(mailing, now)?))
+    Ok(sent(&environment.lock().mail.send(mailing, now)?))
 }
 
 pub(super) fn resend(environment: &Environment, request: &Request<Bytes>) -> Answer {
     let body = body(request)?;
     let id = text(&body, "auth_request_id")?.ok_or(NO_REQUEST_ID)?;
     let now = environment.now();
-    Ok(sent(&environment.lock().passwordless.resend(id, now)?))
+    Ok(sent(&environment.lock().mail.resend(id, now)?))
 }
 
 pub(super) fn verify(environment: &Environment, request: &Request<Bytes>) -> Answer {
@@ -45,7 +45,7 @@ pub(super) fn verify(environment: &Environment, request: &Request<Bytes>) -> Ans
         _ => return Err(ApiRefusal::invalid("either code or link_token is needed")),
     };
     let now = environment.now();
-    let verified = environment.lock().passwordless.verify(&credential, now)?;
+    let verified = environment.lock().mail.verify(&credential, now)?;
     let mut answer = json!({
         "email": verified.email,
         "passwordless_type": verified.passwordless_type.as_str(),
@@ -76,7 +76,7 @@ fn sent(sent: &Sent) -> Value {
 
 fn mailing(body: &Map<String, Value>) -> Result<Mailing, ApiRefusal> {
     let email = text(body, "email")?.unwrap_or_default();
-    if !looks_like_an_address(email) {
+    if !is_email_address(email) {
         return Err(ApiRefusal::invalid("email is not an e-mail address"));
     }
     let template = match text(body, "template")? {
@@ -147,8 +147,8 @@ fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>,
     }
 }
 
-impl From<Refusal> for ApiRefusal {
-    fn from(refusal: Refusal) -> Self {
+impl From<PasswordlessError> for ApiRefusal {
+    fn from(refusal: PasswordlessError) -> Self {
         let exhausted = |message| Self {
             status: StatusCode::TOO_MANY_REQUESTS,
             code: 8,
@@ -156,17 +156,25 @@ impl From<Refusal> for ApiRefusal {
             message,
         };
         match refusal {
-            Refusal::CodeWrong => Self::invalid("the verification code is not valid"),
-            Refusal::Expired => Self::invalid("the verification code or magic link has expired"),
-            Refusal::LinkUnknown => Self::invalid("the magic link is not valid"),
-            Refusal::NoLinkAddress => Self::invalid("magiclink_auth_uri is needed for magic links"),
-            Refusal::OtherBrowser => {
+            PasswordlessError::CodeWrong => Self::invalid("the verification code is not valid"),
+            PasswordlessError::Expired => {
+                Self::invalid("the verification code or magic link has expired")
+            }
+            PasswordlessError::LinkUnknown => Self::invalid("the magic link is not valid"),
+            PasswordlessError::NoLinkAddress => {
+                Self::invalid("magiclink_auth_uri is needed for magic links")
+            }
+            PasswordlessError::OtherBrowser => {
                 Self::invalid("the magic link must be opened in the browser that asked for it")
             }
-            Refusal::TooManyAttempts => exhausted("too many attempts: start again"),
-            Refusal::TooManyMails => exhausted("too many emails to this address"),
-            Refusal::UnknownRequest => Self::not_found("authentication request not found"),
-            Refusal::Used => Self::invalid("the verification code or magic link was used already"),
+            PasswordlessError::TooManyAttempts => exhausted("too many attempts: start again"),
+            PasswordlessError::TooManyMails => exhausted("too many emails to this address"),
+            PasswordlessError::UnknownRequest => {
+                Self::not_found("authentication request not found")
+            }
+            PasswordlessError::Used => {
+                Self::invalid("the verification code or magic link was used already")
+            }
         }
     }
 }

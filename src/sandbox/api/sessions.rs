@@ -13,8 +13,8 @@ use super::paging::PageRequest;
 use super::{Answer, ApiRefusal, checked, parse, timestamp};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
-use crate::sandbox::sessions::{Session, SessionEnd};
 use crate::sandbox::state::State;
+use crate::sandbox::state::sessions::{Session, SessionEnd};
 
 pub(super) fn get(environment: &Environment, id: &str) -> Answer {
     let id = session_id(id)?;
@@ -85,7 +85,7 @@ fn session_id(id: &str) -> Result<&str, ApiRefusal> {
 
 fn known_user<'a>(state: &State, id: &'a str) -> Result<&'a str, ApiRefusal> {
     let id = checked(id, "usr_", "user_id must start with usr_")?;
-    let is_known = state.people.users.iter().any(|user| user.id == id);
+    let is_known = state.users.all.iter().any(|user| user.id == id);
     if is_known { Ok(id) } else { Err(ApiRefusal::not_found("user not found")) }
 }
 

@@ -7,13 +7,14 @@ use serde_json::{Map, Value, json};
 use super::connected_accounts::{Refused, body, known, text};
 use super::paging::PageRequest;
 use super::{ApiRefusal, is_from_the_client, parse, timestamp};
-use crate::sandbox::connected_accounts::{
-    Account, Failed, Run, TOOLS, Tool, Which, execute, google_error, proxied,
-};
-use crate::sandbox::environment::{Environment, new_id};
+use crate::sandbox::connected_accounts::gmail::{google_error, proxied};
+use crate::sandbox::connected_accounts::tools::{TOOLS, Tool, ToolFailure, ToolRun, execute};
+use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::respond;
 use crate::sandbox::state::State;
+use crate::sandbox::state::connected_accounts::{Account, AccountSelector};
+use crate::sandbox::state::ids::new_id;
 
 /// Answers a request to what stands after `/api/v1/`.
 pub(super) fn answer(
@@ -35,7 +36,7 @@ pub(super) fn answer(
 }
 
 /// `/proxy/{path}`: Gmail's own API, in the name of the account that the headers name.
-pub(in crate::sandbox) fn proxy(
+pub(crate) fn proxy(
     environment: &Environment,
     request: &Request<Bytes>,
     path: &[&str],
@@ -48,7 +49,7 @@ pub(in crate::sandbox) fn proxy(
     else {
         return Refused::invalid("connection_name and identifier are required").response();
     };
-    let which = Which::Of {
+    let which = AccountSelector::Of {
         connection: Some(connection.to_owned()),
         identifier: identifier.to_owned(),
         organization_id: None,
@@ -70,8 +71,8 @@ fn run(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     };
     let tool_name = text(&body, "tool_name").unwrap_or_default();
     let which = match (text(&body, "connected_account_id"), text(&body, "identifier")) {
-        (Some(id), _) => Which::Id(id.to_owned()),
-        (None, Some(identifier)) => Which::Of {
+        (Some(id), _) => AccountSelector::Id(id.to_owned()),
+        (None, Some(identifier)) => AccountSelector::Of {
             connection: text(&body, "connector").map(str::to_owned),
             identifier: identifier.to_owned(),
             organization_id: text(&body, "organization_id").map(str::to_owned),
@@ -91,19 +92,19 @@ fn run(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let mut state = environment.lock();
     let execution_id = new_id("exec");
     match execute(&mut state, tool_name, &which, &params, now) {
-        Run::Done(data) => {
+        ToolRun::Done(data) => {
             let body = json!({ "data": data, "execution_id": execution_id });
             respond::json(StatusCode::OK, &body)
         }
-        Run::Failed(failed) => tool_error(&failed, &execution_id),
+        ToolRun::Failed(failed) => tool_error(&failed, &execution_id),
         unusable => refusal(&state, &which, &unusable, tool_name).response(),
     }
 }
 
-fn refusal(state: &State, which: &Which, run: &Run, tool_name: &str) -> Refused {
+fn refusal(state: &State, which: &AccountSelector, run: &ToolRun, tool_name: &str) -> Refused {
     match run {
-        Run::NoTool => Refused::not_found(format!("there is no tool named {tool_name:?}")),
-        Run::Inactive(status) => {
+        ToolRun::NoTool => Refused::not_found(format!("there is no tool named {tool_name:?}")),
+        ToolRun::Inactive(status) => {
             let status = status.as_str();
             Refused::precondition(format!("the connected account is not active: {status}"))
         }
@@ -115,7 +116,7 @@ fn refusal(state: &State, which: &Which, run: &Run, tool_name: &str) -> Refused 
 }
 
 /// What a provider says against a call: 429, except where the call itself was wrong.
-fn tool_error(failed: &Failed, execution_id: &str) -> Response<Bytes> {
+fn tool_error(failed: &ToolFailure, execution_id: &str) -> Response<Bytes> {
     let status = match failed.status {
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => StatusCode::BAD_REQUEST,
         _ => StatusCode::TOO_MANY_REQUESTS,

@@ -5,19 +5,20 @@ use http::{Request, Response, StatusCode, header};
 use time::OffsetDateTime;
 use url::Url;
 
-use super::events::Happening;
-use super::store::{Flow, GMAIL_SCOPE, Status, Which};
 use crate::sandbox::environment::Environment;
-use crate::sandbox::login::form_of_own_page;
+use crate::sandbox::forms::own_form;
 use crate::sandbox::pages::{self, GmailPage};
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::redirects::is_loopback;
 use crate::sandbox::respond::redirect;
 use crate::sandbox::state::State;
+use crate::sandbox::state::connected_accounts::{
+    AccountSelector, AccountStatus, ConsentFlow, GMAIL_SCOPE,
+};
 
 /// `GET`: the page. A visitor who does not want a page, such as a program, lets the application in
 /// at once.
-pub(in crate::sandbox) fn show(
+pub(crate) fn show(
     environment: &Environment,
     request: &Request<Bytes>,
     token: &str,
@@ -30,7 +31,8 @@ pub(in crate::sandbox) fn show(
     if !accept.any(|accept| accept.contains("text/html")) {
         return allow(&mut state, token, flow, StatusCode::FOUND, now);
     }
-    let Some(account) = state.connected_accounts.get(&Which::Id(flow.account_id.clone())) else {
+    let Some(account) = state.connected_accounts.get(&AccountSelector::Id(flow.account_id.clone()))
+    else {
         return expired();
     };
     pages::gmail(&GmailPage {
@@ -43,14 +45,14 @@ pub(in crate::sandbox) fn show(
 }
 
 /// `POST`: the user allows it or not.
-pub(in crate::sandbox) fn submit(
+pub(crate) fn submit(
     environment: &Environment,
     request: &Request<Bytes>,
     token: &str,
 ) -> Response<Bytes> {
-    let form = match form_of_own_page(request) {
+    let form = match own_form(request) {
         Ok(form) => form,
-        Err(refused) => return refused.page_with_title(NOT_CONNECTED),
+        Err(refused) => return pages::form_rejected(&refused, NOT_CONNECTED),
     };
     let now = environment.now();
     let mut state = environment.lock();
@@ -66,7 +68,7 @@ pub(in crate::sandbox) fn submit(
 }
 
 /// `/connected`: the last page, where the application has named no other.
-pub(in crate::sandbox) fn connected(request: &Request<Bytes>) -> Response<Bytes> {
+pub(crate) fn connected(request: &Request<Bytes>) -> Response<Bytes> {
     let query = Parameters::of_query(request);
     // An address in the query is anybody's: only that of an application on this machine is linked.
     pages::connected(query.get("application").filter(|url| is_loopback(url)))
@@ -84,7 +86,7 @@ fn expired() -> Response<Bytes> {
 fn allow(
     state: &mut State,
     token: &str,
-    flow: Flow,
+    flow: ConsentFlow,
     status: StatusCode,
     now: OffsetDateTime,
 ) -> Response<Bytes> {
@@ -102,22 +104,10 @@ fn allow(
     };
     let given_state = flow.state.clone();
     let auth_request_id = state.connected_accounts.await_verification(flow, now);
-    state.set_account_status(&id, Status::PendingVerification, now);
+    state.set_account_status(&id, AccountStatus::PendingVerification, now);
     verify_url.query_pairs_mut().append_pair("auth_request_id", &auth_request_id);
     if let Some(given_state) = given_state {
         verify_url.query_pairs_mut().append_pair("state", &given_state);
     }
     redirect(status, verify_url.as_str())
-}
-
-impl State {
-    /// The account gets its tokens and is active from now on.
-    pub(in crate::sandbox) fn connect_account(&mut self, id: &str, now: OffsetDateTime) {
-        let which = Which::Id(id.to_owned());
-        let Some(account) = self.connected_accounts.get_mut(&which) else { return };
-        account.take_tokens(now);
-        self.account_happened(Happening::OauthTokensFetched, id, now);
-        self.set_account_status(id, Status::Active, now);
-        self.account_happened(Happening::OauthSucceeded, id, now);
-    }
 }

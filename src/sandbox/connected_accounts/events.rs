@@ -1,15 +1,15 @@
-//! What an event says of an account.
+//! Changes of connected accounts, and their events.
 
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::store::{Account, Status, Which};
 use crate::sandbox::respond::timestamp;
 use crate::sandbox::state::State;
+use crate::sandbox::state::connected_accounts::{Account, AccountSelector, AccountStatus};
 
 /// What happened, besides a change of the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sandbox) enum Happening {
+pub(crate) enum AccountEvent {
     Created,
     Deleted,
     MagicLinkGenerated,
@@ -20,7 +20,7 @@ pub(in crate::sandbox) enum Happening {
     Updated,
 }
 
-impl Happening {
+impl AccountEvent {
     fn event_type(self) -> &'static str {
         match self {
             Self::Created => "connected_account.created",
@@ -37,13 +37,15 @@ impl Happening {
 
 impl State {
     /// Tells the webhook endpoints; before a removal, after any other change.
-    pub(in crate::sandbox) fn account_happened(
+    pub(crate) fn emit_account_event(
         &mut self,
-        happening: Happening,
+        event: AccountEvent,
         id: &str,
         now: OffsetDateTime,
     ) {
-        let Some(account) = self.connected_accounts.get(&Which::Id(id.to_owned())) else { return };
+        let Some(account) = self.connected_accounts.get(&AccountSelector::Id(id.to_owned())) else {
+            return;
+        };
         let mut data = common_data(account);
         for (name, time) in
             [("token_expires_at", account.token_expires_at), ("last_used_at", account.last_used_at)]
@@ -52,17 +54,17 @@ impl State {
                 data.insert(name.to_owned(), timestamp(time));
             }
         }
-        self.webhooks.emit(happening.event_type(), data.into(), now);
+        self.webhooks.emit(event.event_type(), data.into(), now);
     }
 
     /// Gives an account another status, and tells the webhook endpoints.
-    pub(in crate::sandbox) fn set_account_status(
+    pub(crate) fn set_account_status(
         &mut self,
         id: &str,
-        status: Status,
+        status: AccountStatus,
         now: OffsetDateTime,
     ) {
-        let which = Which::Id(id.to_owned());
+        let which = AccountSelector::Id(id.to_owned());
         let Some(account) = self.connected_accounts.get_mut(&which) else { return };
         let old = std::mem::replace(&mut account.status, status);
         if old == status {
@@ -86,4 +88,16 @@ fn common_data(account: &Account) -> Map<String, Value> {
     set("provider", "GMAIL");
     set("status", account.status.as_str());
     data
+}
+
+impl State {
+    /// The account gets its tokens and is active from now on.
+    pub(crate) fn connect_account(&mut self, id: &str, now: OffsetDateTime) {
+        let which = AccountSelector::Id(id.to_owned());
+        let Some(account) = self.connected_accounts.get_mut(&which) else { return };
+        account.take_tokens(now);
+        self.emit_account_event(AccountEvent::OauthTokensFetched, id, now);
+        self.set_account_status(id, AccountStatus::Active, now);
+        self.emit_account_event(AccountEvent::OauthSucceeded, id, now);
+    }
 }

@@ -11,7 +11,7 @@ use crate::sandbox::respond::{self, timestamp};
 
 /// A mail as it lies in the mailbox.
 #[derive(Clone, Debug)]
-pub(super) struct Mail {
+pub(crate) struct Mail {
     id: &'static str,
     sender: &'static str,
     subject: &'static str,
@@ -82,7 +82,7 @@ const MAILBOX: [Row; 12] = [
     ),
     (
         "18f3a77d8e9fa008",
-        "Status <status@acme.test>",
+        "AccountStatus <status@acme.test>",
         "Resolved: slow webhooks in eu-west",
         "This incident has been resolved. Deliveries were delayed by up to four minutes.",
         false,
@@ -123,7 +123,7 @@ const MAILBOX: [Row; 12] = [
 ];
 
 /// What a search finds, newest first.
-pub(super) fn search(query: &str, since: OffsetDateTime) -> Vec<Mail> {
+pub(crate) fn search(query: &str, since: OffsetDateTime) -> Vec<Mail> {
     let mails = MAILBOX.iter().map(|(id, sender, subject, snippet, unread, minutes)| {
         let date = since - Duration::minutes(*minutes);
         Mail { id, sender, subject, snippet, unread: *unread, date }
@@ -131,7 +131,7 @@ pub(super) fn search(query: &str, since: OffsetDateTime) -> Vec<Mail> {
     mails.filter(|mail| query.split_whitespace().all(|term| mail.matches(term))).collect()
 }
 
-pub(super) fn find(id: &str, since: OffsetDateTime) -> Option<Mail> {
+pub(crate) fn find(id: &str, since: OffsetDateTime) -> Option<Mail> {
     search("", since).into_iter().find(|mail| mail.id == id)
 }
 
@@ -151,7 +151,7 @@ impl Mail {
     }
 
     /// As tools show it.
-    pub(super) fn structured(&self) -> Value {
+    pub(crate) fn structured(&self) -> Value {
         json!({
             "id": self.id,
             "subject": self.subject,
@@ -181,7 +181,7 @@ impl Mail {
 }
 
 /// Gmail's own API, for a user who is let in.
-pub(in crate::sandbox) fn proxied(
+pub(crate) fn proxied(
     request: &Request<Bytes>,
     path: &[&str],
     identifier: &str,
@@ -213,13 +213,13 @@ pub(in crate::sandbox) fn proxied(
 }
 
 /// An error in Google's words.
-pub(in crate::sandbox) fn google_error(status: StatusCode, message: &str) -> Response<Bytes> {
+pub(crate) fn google_error(status: StatusCode, message: &str) -> Response<Bytes> {
     let error =
         json!({ "code": status.as_u16(), "message": message, "status": google_status(status) });
     respond::json(status, &json!({ "error": error }))
 }
 
-pub(super) fn google_status(status: StatusCode) -> &'static str {
+pub(crate) fn google_status(status: StatusCode) -> &'static str {
     match status {
         StatusCode::BAD_REQUEST => "INVALID_ARGUMENT",
         StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",

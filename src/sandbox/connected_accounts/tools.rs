@@ -6,27 +6,20 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::events::Happening;
-use super::gmail;
-use super::store::{Status, Which};
+use crate::sandbox::connected_accounts::events::AccountEvent;
+use crate::sandbox::connected_accounts::gmail;
 use crate::sandbox::state::State;
-
-/// A service that answers its next call with an error.
-#[derive(Clone, Debug)]
-pub(in crate::sandbox) struct ProviderFault {
-    pub(super) connection: String,
-    pub(super) status: StatusCode,
-}
+use crate::sandbox::state::connected_accounts::{AccountSelector, AccountStatus, ProviderFault};
 
 /// A tool: its name, what it does, and the JSON schema of what it is told.
-pub(in crate::sandbox) struct Tool {
-    pub(in crate::sandbox) id: &'static str,
-    pub(in crate::sandbox) name: &'static str,
+pub(crate) struct Tool {
+    pub(crate) id: &'static str,
+    pub(crate) name: &'static str,
     description: &'static str,
     input: &'static str,
 }
 
-pub(in crate::sandbox) const TOOLS: [Tool; 2] = [
+pub(crate) const TOOLS: [Tool; 2] = [
     Tool {
         id: "tol_58327482062864392",
         name: "gmail_fetch_mails",
@@ -52,19 +45,23 @@ pub(in crate::sandbox) const TOOLS: [Tool; 2] = [
 ];
 
 impl Tool {
-    pub(in crate::sandbox) fn definition(&self) -> Value {
+    pub(crate) fn definition(&self) -> Value {
         let input: Value = serde_json::from_str(self.input).unwrap_or_default();
         json!({ "name": self.name, "description": self.description, "input_schema": input })
     }
 
-    pub(in crate::sandbox) fn has(&self, text: &str) -> bool {
+    pub(crate) fn has(&self, text: &str) -> bool {
         let text = text.to_lowercase();
         self.name.contains(&text) || self.description.to_lowercase().contains(&text)
     }
 
     /// What it brings, or what Gmail says against it.
-    fn run(&self, params: &Map<String, Value>, since: OffsetDateTime) -> Result<Value, Failed> {
-        let invalid = |message: &str| Err(Failed::new(StatusCode::BAD_REQUEST, message));
+    fn run(
+        &self,
+        params: &Map<String, Value>,
+        since: OffsetDateTime,
+    ) -> Result<Value, ToolFailure> {
+        let invalid = |message: &str| Err(ToolFailure::new(StatusCode::BAD_REQUEST, message));
         match self.name {
             "gmail_fetch_mails" => {
                 let query = match params.get("query") {
@@ -96,7 +93,7 @@ impl Tool {
             _ => match params.get("message_id").and_then(Value::as_str) {
                 None => invalid("message_id must be a string"),
                 Some(id) => gmail::find(id, since).map(|mail| mail.structured()).ok_or_else(|| {
-                    Failed::new(StatusCode::NOT_FOUND, "Requested entity was not found.")
+                    ToolFailure::new(StatusCode::NOT_FOUND, "Requested entity was not found.")
                 }),
             },
         }
@@ -105,13 +102,13 @@ impl Tool {
 
 /// What the service said against a call.
 #[derive(Clone, Debug)]
-pub(in crate::sandbox) struct Failed {
-    pub(in crate::sandbox) status: StatusCode,
-    pub(in crate::sandbox) code: &'static str,
-    pub(in crate::sandbox) message: String,
+pub(crate) struct ToolFailure {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
 }
 
-impl Failed {
+impl ToolFailure {
     fn new(status: StatusCode, message: &str) -> Self {
         Self { status, code: gmail::google_status(status), message: message.to_owned() }
     }
@@ -119,33 +116,35 @@ impl Failed {
 
 /// How far a tool has come.
 #[derive(Debug)]
-pub(in crate::sandbox) enum Run {
+pub(crate) enum ToolRun {
     Done(Value),
-    Failed(Failed),
+    Failed(ToolFailure),
     /// The account cannot be used.
-    Inactive(Status),
+    Inactive(AccountStatus),
     NoAccount,
     NoTool,
 }
 
 /// Runs a tool with an account.
-pub(in crate::sandbox) fn execute(
+pub(crate) fn execute(
     state: &mut State,
     tool_name: &str,
-    which: &Which,
+    which: &AccountSelector,
     params: &Map<String, Value>,
     now: OffsetDateTime,
-) -> Run {
-    let Some(tool) = TOOLS.iter().find(|tool| tool.name == tool_name) else { return Run::NoTool };
+) -> ToolRun {
+    let Some(tool) = TOOLS.iter().find(|tool| tool.name == tool_name) else {
+        return ToolRun::NoTool;
+    };
     match state.use_account(which, now) {
         Err(unusable) => unusable,
         Ok(Some(fault)) => {
             let message = format!("Gmail answered {}", fault.as_u16());
-            Run::Failed(Failed::new(fault, &message))
+            ToolRun::Failed(ToolFailure::new(fault, &message))
         }
         Ok(None) => match tool.run(params, state.connected_accounts.since) {
-            Ok(data) => Run::Done(data),
-            Err(failed) => Run::Failed(failed),
+            Ok(data) => ToolRun::Done(data),
+            Err(failed) => ToolRun::Failed(failed),
         },
     }
 }
@@ -153,20 +152,20 @@ pub(in crate::sandbox) fn execute(
 impl State {
     /// Uses an active account, with new tokens if its old ones have expired, and gives the status
     /// that its service fails with, if it does.
-    pub(in crate::sandbox) fn use_account(
+    pub(crate) fn use_account(
         &mut self,
-        which: &Which,
+        which: &AccountSelector,
         now: OffsetDateTime,
-    ) -> Result<Option<StatusCode>, Run> {
-        let account = self.connected_accounts.get_mut(which).ok_or(Run::NoAccount)?;
-        if account.status != Status::Active {
-            return Err(Run::Inactive(account.status));
+    ) -> Result<Option<StatusCode>, ToolRun> {
+        let account = self.connected_accounts.get_mut(which).ok_or(ToolRun::NoAccount)?;
+        if account.status != AccountStatus::Active {
+            return Err(ToolRun::Inactive(account.status));
         }
         account.last_used_at = Some(now);
         let (id, connection) = (account.id.clone(), account.connection.name.clone());
         if account.token_expires_at.is_some_and(|expiry| expiry <= now) {
             account.take_tokens(now);
-            self.account_happened(Happening::TokenRefreshSucceeded, &id, now);
+            self.emit_account_event(AccountEvent::TokenRefreshSucceeded, &id, now);
         }
         Ok(take_fault(&mut self.connected_accounts.provider_faults, &connection))
     }

@@ -1,16 +1,16 @@
-//! What an event says of a directory, a user or a group.
+//! Changes of directories, and their events.
 
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::records::{DirectoryGroup, DirectoryUser};
-use super::store::{Directories, Directory};
 use crate::sandbox::respond::timestamp;
 use crate::sandbox::state::State;
+use crate::sandbox::state::directories::{Directories, Directory};
+use crate::sandbox::state::directory_records::{DirectoryGroup, DirectoryUser};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     DirectoryDisabled,
     DirectoryEnabled,
     GroupCreated,
@@ -66,14 +66,14 @@ impl Change {
 
 impl State {
     /// Tells the webhook endpoints; before a removal, after any other change.
-    pub(super) fn directory_changed(&mut self, change: Change, id: &str, now: OffsetDateTime) {
+    pub(crate) fn directory_changed(&mut self, change: Change, id: &str, now: OffsetDateTime) {
         if let Some(data) = change.data(&self.directories, id) {
             self.webhooks.emit(change.event_type(), data, now);
         }
     }
 
     /// Says whether that was a change, if there is such a directory.
-    pub(in crate::sandbox) fn set_directory_enabled(
+    pub(crate) fn set_directory_enabled(
         &mut self,
         directory_id: &str,
         enabled: bool,
@@ -119,7 +119,7 @@ fn group_data(group: &DirectoryGroup, change: Change) -> Value {
 }
 
 /// Everything that is known of a user.
-pub(in crate::sandbox) fn user_data(directories: &Directories, user: &DirectoryUser) -> Value {
+pub(crate) fn user_data(directories: &Directories, user: &DirectoryUser) -> Value {
     let mut data = Map::new();
     let mut set = |name: &str, value: Value| data.insert(name.to_owned(), value);
     set("raw_attributes", json!({}));

@@ -7,12 +7,12 @@ use time::OffsetDateTime;
 use super::{Html, shell};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::respond::timestamp;
-use crate::sandbox::webhooks::{Delivery, DeliveryAttempt, DeliveryState, Webhooks};
+use crate::sandbox::state::webhooks::{Delivery, DeliveryAttempt, DeliveryState, Webhooks};
 
 /// How many deliveries are shown.
 const SHOWN: usize = 50;
 
-pub(in crate::sandbox) fn deliveries(environment: &Environment) -> Response<Bytes> {
+pub(crate) fn deliveries(environment: &Environment) -> Response<Bytes> {
     let state = environment.lock();
     let webhooks = &state.webhooks;
     let endpoints = webhooks.endpoints.iter().map(|endpoint| {
@@ -75,12 +75,12 @@ fn attempt(attempt: &DeliveryAttempt) -> Html {
 }
 
 /// To the second.
-pub(super) fn time(time: OffsetDateTime) -> Html {
+pub(crate) fn time(time: OffsetDateTime) -> Html {
     let time = timestamp(time.replace_nanosecond(0).unwrap_or(time));
     Html::text(time.as_str().unwrap_or_default())
 }
 
-pub(super) fn or_hint(list: Html, hint: &str) -> Html {
+pub(crate) fn or_hint(list: Html, hint: &str) -> Html {
     match list.0.is_empty() {
         true => Html::fill(r#"<li class="hint">{{hint}}</li>"#, &[("hint", Html::text(hint))]),
         false => list,

@@ -7,16 +7,16 @@ use super::{Html, application_name, shell};
 
 /// What the page shows that asks for consent.
 #[derive(Debug)]
-pub(in crate::sandbox) struct GmailPage<'a> {
-    pub(in crate::sandbox) token: &'a str,
-    pub(in crate::sandbox) connection: &'a str,
-    pub(in crate::sandbox) identifier: &'a str,
+pub(crate) struct GmailPage<'a> {
+    pub(crate) token: &'a str,
+    pub(crate) connection: &'a str,
+    pub(crate) identifier: &'a str,
     /// Where the user is verified afterwards.
-    pub(in crate::sandbox) user_verify_url: Option<&'a str>,
-    pub(in crate::sandbox) scopes: &'a [&'a str],
+    pub(crate) user_verify_url: Option<&'a str>,
+    pub(crate) scopes: &'a [&'a str],
 }
 
-pub(in crate::sandbox) fn gmail(page: &GmailPage<'_>) -> Response<Bytes> {
+pub(crate) fn gmail(page: &GmailPage<'_>) -> Response<Bytes> {
     let scopes = page.scopes.iter().map(|scope| {
         Html::fill("<li><code>{{scope}}</code></li>", &[("scope", Html::text(scope))])
     });
@@ -37,7 +37,7 @@ pub(in crate::sandbox) fn gmail(page: &GmailPage<'_>) -> Response<Bytes> {
 }
 
 /// The last page, with the way back to the application where that is known.
-pub(in crate::sandbox) fn connected(application: Option<&str>) -> Response<Bytes> {
+pub(crate) fn connected(application: Option<&str>) -> Response<Bytes> {
     let back = match application {
         None => Html::text("You can close this page."),
         Some(url) => Html::fill(

@@ -9,19 +9,18 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use url::Url;
 
-use super::authorize::SESSION_COOKIE;
-use super::environment::Environment;
-use super::login::Screen;
-use super::parameters::{cookies, with_query};
-use super::people::User;
-use super::respond;
 use crate::middleware::page::escaped;
+use crate::sandbox::environment::Environment;
+use crate::sandbox::forms::FormRejection;
+use crate::sandbox::parameters::{Parameters, session_cookies, with_query};
+use crate::sandbox::respond;
+use crate::sandbox::state::users::User;
 
-pub(super) use self::deliveries::deliveries;
-pub(super) use self::gmail::{GmailPage, connected, gmail};
-pub(super) use self::outbox::outbox;
-pub(super) use self::sso::{
-    AdminPortalPage, CompanyPortalPage, Embeddable, IdentityProviderPage, admin_portal,
+pub(crate) use self::deliveries::deliveries;
+pub(crate) use self::gmail::{GmailPage, connected, gmail};
+pub(crate) use self::outbox::outbox;
+pub(crate) use self::sso::{
+    AdminPortalPage, CompanyPortalPage, Embeddable, FAILURES, IdentityProviderPage, admin_portal,
     company_portal, find_connection, identity_provider,
 };
 
@@ -32,20 +31,36 @@ const SHELL: &str = include_str!("shell.html");
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// What the login page shows.
-#[derive(Debug)]
-pub(super) struct LoginPage<'a> {
-    pub(super) screen: Screen,
-    pub(super) transaction: &'a str,
-    pub(super) redirect_uri: &'a str,
-    /// The organization the users are limited to.
-    pub(super) organization: Option<&'a str>,
-    pub(super) users: &'a [&'a User],
-    pub(super) email: &'a str,
-    pub(super) problem: Option<&'a str>,
+/// The title where a sign-in cannot continue.
+pub(crate) const SIGN_IN_FAILED: &str = "This sign-in cannot go on";
+
+/// Which of the two forms is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Screen {
+    SignIn,
+    SignUp,
 }
 
-pub(super) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
+impl Screen {
+    pub(crate) fn of(parameters: &Parameters) -> Self {
+        if parameters.get("screen") == Some("sign-up") { Self::SignUp } else { Self::SignIn }
+    }
+}
+
+/// What the login page shows.
+#[derive(Debug)]
+pub(crate) struct LoginPage<'a> {
+    pub(crate) screen: Screen,
+    pub(crate) transaction: &'a str,
+    pub(crate) redirect_uri: &'a str,
+    /// The organization the users are limited to.
+    pub(crate) organization: Option<&'a str>,
+    pub(crate) users: &'a [&'a User],
+    pub(crate) email: &'a str,
+    pub(crate) problem: Option<&'a str>,
+}
+
+pub(crate) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
     let at = |screen| {
         with_query("/login", &[("transaction", Some(page.transaction)), ("screen", screen)])
     };
@@ -85,16 +100,16 @@ pub(super) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
 
 /// What the page shows that asks for consent.
 #[derive(Debug)]
-pub(super) struct ConsentPage<'a> {
-    pub(super) transaction: &'a str,
-    pub(super) client: &'a str,
-    pub(super) resource: &'a str,
-    pub(super) redirect_uri: &'a str,
-    pub(super) email: &'a str,
-    pub(super) scopes: &'a [String],
+pub(crate) struct ConsentPage<'a> {
+    pub(crate) transaction: &'a str,
+    pub(crate) client: &'a str,
+    pub(crate) resource: &'a str,
+    pub(crate) redirect_uri: &'a str,
+    pub(crate) email: &'a str,
+    pub(crate) scopes: &'a [String],
 }
 
-pub(super) fn consent(page: &ConsentPage<'_>) -> Response<Bytes> {
+pub(crate) fn consent(page: &ConsentPage<'_>) -> Response<Bytes> {
     let scopes = page.scopes.iter().map(|scope| {
         Html::fill("<li><code>{{scope}}</code></li>", &[("scope", Html::text(scope))])
     });
@@ -110,24 +125,35 @@ pub(super) fn consent(page: &ConsentPage<'_>) -> Response<Bytes> {
 }
 
 /// A page for the person in front of it: something cannot go on.
-pub(super) fn problem(status: StatusCode, title: &str, reason: &str) -> Response<Bytes> {
+pub(crate) fn problem(status: StatusCode, title: &str, reason: &str) -> Response<Bytes> {
     let values = [("title", Html::text(title)), ("reason", Html::text(reason))];
     shell(status, title, Html::fill(include_str!("problem.html"), &values))
 }
 
-pub(super) fn signed_out() -> Response<Bytes> {
+/// The page for a form that was rejected.
+pub(crate) fn form_rejected(rejection: &FormRejection, title: &str) -> Response<Bytes> {
+    problem(rejection.status, title, rejection.message)
+}
+
+pub(crate) fn expired() -> Response<Bytes> {
+    let reason =
+        "It was finished, or left open for too long. Go back to the application and start again.";
+    problem(StatusCode::BAD_REQUEST, "This sign-in is over", reason)
+}
+
+pub(crate) fn signed_out() -> Response<Bytes> {
     shell(StatusCode::OK, "Signed out", Html::fill(include_str!("signed_out.html"), &[]))
 }
 
 /// The first page of a served sandbox: what this is and how to use it.
-pub(super) fn index(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+pub(crate) fn index(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let state = environment.lock();
     let people = state
-        .people
         .users
+        .all
         .iter()
         .map(|user| Html::fill(include_str!("person_row.html"), &person(user)));
-    let signed_in = match state.session_of(cookies(request, SESSION_COOKIE)) {
+    let signed_in = match state.session_of(session_cookies(request)) {
         None => Html::empty(),
         Some((_, user)) => {
             Html::fill(include_str!("signed_in.html"), &[("name", Html::text(&user.name))])
@@ -158,10 +184,9 @@ pub(super) fn index(environment: &Environment, request: &Request<Bytes>) -> Resp
         Html::fill(include_str!("resource_row.html"), &values)
     });
     let identity_providers = state
-        .people
         .connections
         .iter()
-        .map(|connection| sso::identity_provider_row(connection, &state.people));
+        .map(|connection| sso::identity_provider_row(connection, &state.users));
     let values = [
         ("callbacks", Html::all(callbacks)),
         ("client_id", Html::text(&environment.client_id)),
@@ -176,11 +201,11 @@ pub(super) fn index(environment: &Environment, request: &Request<Bytes>) -> Resp
     shell(StatusCode::OK, "Scalekit sandbox", Html::fill(include_str!("index.html"), &values))
 }
 
-pub(super) fn style() -> Response<Bytes> {
+pub(crate) fn style() -> Response<Bytes> {
     respond::answer(StatusCode::OK, "text/css; charset=utf-8", include_str!("style.css"))
 }
 
-pub(super) fn icon() -> Response<Bytes> {
+pub(crate) fn icon() -> Response<Bytes> {
     respond::answer(StatusCode::OK, "image/svg+xml", include_str!("icon.svg"))
 }
 

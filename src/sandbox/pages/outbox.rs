@@ -6,15 +6,15 @@ use http::{Response, StatusCode};
 use super::deliveries::{or_hint, time};
 use super::{Html, shell};
 use crate::sandbox::environment::Environment;
-use crate::sandbox::passwordless::{OutboxMail, PasswordlessType};
+use crate::sandbox::state::mail::{OutboxMail, PasswordlessType};
 
 /// How many mails are shown.
 const SHOWN: usize = 50;
 
-pub(in crate::sandbox) fn outbox(environment: &Environment) -> Response<Bytes> {
+pub(crate) fn outbox(environment: &Environment) -> Response<Bytes> {
     let now = environment.now();
     let state = environment.lock();
-    let passwordless = &state.passwordless;
+    let passwordless = &state.mail;
     let mails = passwordless.outbox().take(SHOWN).map(|mail| row(mail, mail.expires_at <= now));
     let types = PasswordlessType::ALL.into_iter().map(|offered| {
         let label = match offered {

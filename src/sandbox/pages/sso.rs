@@ -5,17 +5,29 @@ use http::{HeaderValue, Response, StatusCode, header};
 use url::Url;
 
 use super::{Html, application_name, notice, person, shell, status_with};
-use crate::sandbox::connections::Connection;
-use crate::sandbox::directories::Directory;
-use crate::sandbox::identity_provider::FAILURES;
-use crate::sandbox::people::{People, User};
+use crate::sandbox::state::connections::Connection;
+use crate::sandbox::state::directories::Directory;
+use crate::sandbox::state::users::{User, Users};
+
+/// What may go wrong between an identity provider and the environment: the code that the
+/// application is told, and the description that goes with it.
+pub(crate) const FAILURES: [(&str, &str); 8] = [
+    ("assertion_expired", "The assertion has expired"),
+    ("failed_to_exchange_token", "The identity provider refused the code"),
+    ("invalid_id_token", "The ID token of the identity provider is not valid"),
+    ("invalid_saml_response", "The SAML response is not valid"),
+    ("mandatory_attribute_missing", "The identity provider sent no email attribute"),
+    ("signature_validation_failed", "The signature of the response is not valid"),
+    ("user_login_required", "The user has to log in at the identity provider"),
+    ("user_not_active", "The user is not active at the identity provider"),
+];
 
 /// The pages' policy, but that pages of other sites may show them in a frame.
 const EMBEDDABLE_POLICY: &str =
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'";
 
 /// A page that other sites may show in a frame.
-pub(in crate::sandbox) trait Embeddable {
+pub(crate) trait Embeddable {
     fn embeddable(self) -> Self;
 }
 
@@ -29,17 +41,17 @@ impl Embeddable for Response<Bytes> {
 
 /// What the sign-in page of an identity provider shows.
 #[derive(Debug)]
-pub(in crate::sandbox) struct IdentityProviderPage<'a> {
-    pub(in crate::sandbox) transaction: &'a str,
-    pub(in crate::sandbox) connection: Option<&'a Connection>,
-    pub(in crate::sandbox) organization: &'a str,
-    pub(in crate::sandbox) redirect_uri: &'a str,
-    pub(in crate::sandbox) users: &'a [&'a User],
-    pub(in crate::sandbox) email: &'a str,
-    pub(in crate::sandbox) problem: Option<&'a str>,
+pub(crate) struct IdentityProviderPage<'a> {
+    pub(crate) transaction: &'a str,
+    pub(crate) connection: Option<&'a Connection>,
+    pub(crate) organization: &'a str,
+    pub(crate) redirect_uri: &'a str,
+    pub(crate) users: &'a [&'a User],
+    pub(crate) email: &'a str,
+    pub(crate) problem: Option<&'a str>,
 }
 
-pub(in crate::sandbox) fn identity_provider(page: &IdentityProviderPage<'_>) -> Response<Bytes> {
+pub(crate) fn identity_provider(page: &IdentityProviderPage<'_>) -> Response<Bytes> {
     let people =
         page.users.iter().map(|user| Html::fill(include_str!("person_button.html"), &person(user)));
     let values = [
@@ -56,7 +68,7 @@ pub(in crate::sandbox) fn identity_provider(page: &IdentityProviderPage<'_>) -> 
 }
 
 /// The page that asks for an address, whose domain decides where to sign in.
-pub(in crate::sandbox) fn find_connection(
+pub(crate) fn find_connection(
     transaction: &str,
     redirect_uri: &str,
     email: &str,
@@ -74,14 +86,14 @@ pub(in crate::sandbox) fn find_connection(
 
 /// What the portal of a company's identity provider shows.
 #[derive(Debug)]
-pub(in crate::sandbox) struct CompanyPortalPage<'a> {
-    pub(in crate::sandbox) connection: &'a Connection,
-    pub(in crate::sandbox) organization: &'a str,
-    pub(in crate::sandbox) application: Option<&'a Url>,
-    pub(in crate::sandbox) users: &'a [&'a User],
+pub(crate) struct CompanyPortalPage<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) organization: &'a str,
+    pub(crate) application: Option<&'a Url>,
+    pub(crate) users: &'a [&'a User],
 }
 
-pub(in crate::sandbox) fn company_portal(page: &CompanyPortalPage<'_>) -> Response<Bytes> {
+pub(crate) fn company_portal(page: &CompanyPortalPage<'_>) -> Response<Bytes> {
     let people = page.users.iter().map(|user| {
         let values = [("email", Html::text(&user.email)), ("name", Html::text(&user.name))];
         Html::fill(r#"<option value="{{email}}">{{name}} ({{email}})</option>"#, &values)
@@ -107,14 +119,14 @@ pub(in crate::sandbox) fn company_portal(page: &CompanyPortalPage<'_>) -> Respon
 
 /// What an organization's administrator sees; `None` where the link was not for that.
 #[derive(Debug)]
-pub(in crate::sandbox) struct AdminPortalPage<'a> {
-    pub(in crate::sandbox) session: &'a str,
-    pub(in crate::sandbox) organization: &'a str,
-    pub(in crate::sandbox) connections: Option<Vec<&'a Connection>>,
-    pub(in crate::sandbox) directories: Option<Vec<&'a Directory>>,
+pub(crate) struct AdminPortalPage<'a> {
+    pub(crate) session: &'a str,
+    pub(crate) organization: &'a str,
+    pub(crate) connections: Option<Vec<&'a Connection>>,
+    pub(crate) directories: Option<Vec<&'a Directory>>,
 }
 
-pub(in crate::sandbox) fn admin_portal(page: &AdminPortalPage<'_>) -> Response<Bytes> {
+pub(crate) fn admin_portal(page: &AdminPortalPage<'_>) -> Response<Bytes> {
     let connections = page.connections.as_ref().map(|connections| {
         let rows = connections.iter().map(|connection| {
             let name = format!("{} ({})", connection.provider_name(), connection.connection_type);
@@ -137,8 +149,8 @@ pub(in crate::sandbox) fn admin_portal(page: &AdminPortalPage<'_>) -> Response<B
 }
 
 /// An identity provider among those of the first page.
-pub(super) fn identity_provider_row(connection: &Connection, people: &People) -> Html {
-    let organization = people.organization(&connection.organization_id);
+pub(crate) fn identity_provider_row(connection: &Connection, users: &Users) -> Html {
+    let organization = users.organization(&connection.organization_id);
     let state = if connection.enabled { Html::empty() } else { badge("bad", "Off") };
     let values = [
         ("id", Html::text(&connection.id)),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::sandbox::authorize::SESSION_COOKIE;
+use crate::sandbox::parameters::SESSION_COOKIE;
 
 #[tokio::test]
 async fn a_login_gives_a_code_and_the_state_back() {

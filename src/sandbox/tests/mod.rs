@@ -5,7 +5,7 @@ mod connected_accounts;
 mod connections;
 mod directories;
 mod faults;
-mod launches;
+mod idp_initiated;
 mod logging_in;
 mod logging_out;
 mod organizations;

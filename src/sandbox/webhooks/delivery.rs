@@ -7,17 +7,16 @@ use futures::future::join_all;
 
 use crate::http_client::{HttpClient, send_within_limits};
 use crate::sandbox::environment::Environment;
+use crate::sandbox::state::webhook_endpoint::EndpointData;
 
 /// How often the background task looks for what is due.
 const POLL: Duration = Duration::from_millis(500);
 
-pub(super) async fn deliver_due(environment: &Environment) -> usize {
+pub(crate) async fn deliver_due(environment: &Environment) -> usize {
     let (client, endpoints) = {
         let webhooks = &environment.lock().webhooks;
         let Some(client) = webhooks.client.clone() else { return 0 };
-        let turn = |endpoint: &super::endpoint::Endpoint| {
-            (endpoint.id.clone(), Arc::clone(&endpoint.turn))
-        };
+        let turn = |endpoint: &EndpointData| (endpoint.id.clone(), Arc::clone(&endpoint.turn));
         (client, webhooks.endpoints.iter().map(turn).collect::<Vec<_>>())
     };
     let sent = endpoints.iter().map(async |(id, turn)| {
@@ -51,7 +50,7 @@ async fn deliver_due_to(
     attempts
 }
 
-pub(super) fn start(environment: &Arc<Environment>) {
+pub(crate) fn start(environment: &Arc<Environment>) {
     let mut state = environment.lock();
     // One that a runtime ended is no reason not to start another.
     if state.webhooks.background.as_ref().is_some_and(|task| !task.is_finished()) {

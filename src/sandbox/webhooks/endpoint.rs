@@ -4,10 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use time::OffsetDateTime;
-
-use super::signature::Secret;
-use crate::sandbox::environment::{Environment, new_id};
+use crate::sandbox::environment::Environment;
+use crate::sandbox::state::webhook_endpoint::Secret;
 use crate::secret::SecretString;
 
 /// A webhook endpoint of a sandbox. Made by
@@ -21,7 +19,7 @@ pub struct WebhookEndpoint {
 }
 
 impl WebhookEndpoint {
-    pub(super) fn new(environment: Arc<Environment>, id: String) -> Self {
+    pub(crate) fn new(environment: Arc<Environment>, id: String) -> Self {
         Self { environment, id }
     }
 
@@ -68,52 +66,12 @@ impl WebhookEndpoint {
     pub fn secret(&self) -> SecretString {
         let mut state = self.environment.lock();
         let endpoint = state.webhooks.endpoint_mut(&self.id);
-        endpoint.map_or_else(|| SecretString::from(""), |endpoint| endpoint.secret.text())
+        endpoint.map_or_else(|| SecretString::from(""), |endpoint| endpoint.secret())
     }
 }
 
 impl fmt::Debug for WebhookEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookEndpoint").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-/// What the environment knows of an endpoint.
-#[derive(Debug)]
-pub(in crate::sandbox) struct Endpoint {
-    pub(in crate::sandbox) id: String,
-    pub(in crate::sandbox) url: String,
-    secret: Secret,
-    old_secrets: Vec<(Secret, OffsetDateTime)>,
-    /// Held by who sends to the endpoint: messages go out one after the other.
-    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl Endpoint {
-    pub(super) fn new(url: &str) -> Self {
-        Self {
-            id: new_id("ep"),
-            url: url.to_owned(),
-            secret: Secret::generate(),
-            old_secrets: Vec::new(),
-            turn: Arc::default(),
-        }
-    }
-
-    pub(in crate::sandbox) fn secret(&self) -> SecretString {
-        self.secret.text()
-    }
-
-    fn rotate(&mut self, fresh: Secret, old_until: OffsetDateTime) {
-        let old = std::mem::replace(&mut self.secret, fresh);
-        self.old_secrets.push((old, old_until));
-    }
-
-    /// The value of `webhook-signature`: an entry for each secret, newest first.
-    pub(super) fn signatures(&self, message_id: &str, now: OffsetDateTime, body: &[u8]) -> String {
-        let old = self.old_secrets.iter().rev().filter(|(_, until)| now < *until);
-        let secrets = std::iter::once(&self.secret).chain(old.map(|(secret, _)| secret));
-        let sign = |secret: &Secret| secret.sign(message_id, now.unix_timestamp(), body);
-        secrets.map(sign).collect::<Vec<_>>().join(" ")
     }
 }

@@ -4,19 +4,16 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::login::form_of_own_page;
+use crate::sandbox::forms::own_form;
 use crate::sandbox::pages;
 use crate::sandbox::respond::redirect;
 
 const REFUSED: &str = "Nothing is sent again";
 
-pub(in crate::sandbox) fn submit(
-    environment: &Environment,
-    request: &Request<Bytes>,
-) -> Response<Bytes> {
-    let form = match form_of_own_page(request) {
+pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+    let form = match own_form(request) {
         Ok(form) => form,
-        Err(refused) => return refused.page_with_title(REFUSED),
+        Err(refused) => return pages::form_rejected(&refused, REFUSED),
     };
     let now = environment.now();
     let message_id = form.get("message_id").unwrap_or_default();

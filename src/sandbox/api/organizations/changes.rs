@@ -10,8 +10,8 @@ use serde_json::json;
 use super::{details, known_organization};
 use crate::sandbox::api::{Answer, ApiRefusal};
 use crate::sandbox::environment::Environment;
-use crate::sandbox::people::Organization;
 use crate::sandbox::state::State;
+use crate::sandbox::state::users::Organization;
 
 pub(in crate::sandbox::api) fn create(
     environment: &Environment,
@@ -25,7 +25,7 @@ pub(in crate::sandbox::api) fn create(
     written.check(&state, &organization.id)?;
     written.write_to(&mut organization);
     named(&organization)?;
-    let organization = state.people.found(organization);
+    let organization = state.users.add_organization(organization);
     Ok(json!({ "organization": details(&state, &organization) }))
 }
 
@@ -43,7 +43,7 @@ pub(in crate::sandbox::api) fn update(
     named(&organization)?;
     organization.changed_at = Some(now);
     let answer = json!({ "organization": details(&state, &organization) });
-    let known = state.people.organizations.iter_mut().find(|known| known.id == id);
+    let known = state.users.organizations.iter_mut().find(|known| known.id == id);
     known.into_iter().for_each(|known| known.clone_from(&organization));
     Ok(answer)
 }
@@ -53,14 +53,14 @@ pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> An
     let now = environment.now();
     let mut state = environment.lock();
     let id = known_organization(&state, id)?.id.clone();
-    let users = state.people.users.iter().filter(|user| user.organization_id == id);
+    let users = state.users.all.iter().filter(|user| user.organization_id == id);
     let users: Vec<_> = users.map(|user| user.id.clone()).collect();
     for user in &users {
         state.revoke_sessions_of(user, now);
     }
-    state.people.users.retain(|user| user.organization_id != id);
-    state.people.organizations.retain(|known| known.id != id);
-    state.people.connections.retain(|known| known.organization_id != id);
+    state.users.all.retain(|user| user.organization_id != id);
+    state.users.organizations.retain(|known| known.id != id);
+    state.connections.0.retain(|known| known.organization_id != id);
     state.directories.remove_those_of(&id);
     Ok(json!({}))
 }
@@ -102,7 +102,7 @@ impl Written {
         let has = |own: &Option<String>, wanted: &Option<String>| {
             wanted.as_ref().is_some_and(|wanted| !wanted.is_empty() && own.as_ref() == Some(wanted))
         };
-        let mut others = state.people.organizations.iter().filter(|known| known.id != id);
+        let mut others = state.users.organizations.iter().filter(|known| known.id != id);
         let taken = others.any(|other| {
             has(&other.external_id, &self.external_id) || has(&other.slug, &self.slug)
         });

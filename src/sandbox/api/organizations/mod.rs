@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 
 use super::paging::PageRequest;
 use super::{Answer, ApiRefusal, checked, timestamp};
-use crate::sandbox::admin_portal::Features;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
-use crate::sandbox::people::Organization;
 use crate::sandbox::state::State;
+use crate::sandbox::state::portal::Features;
+use crate::sandbox::state::users::Organization;
 
 pub(super) use self::changes::{create, delete, update};
 
@@ -27,7 +27,7 @@ pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> Answe
     let is_wanted = |organization: &&Organization| {
         external_id.is_none_or(|id| organization.external_id.as_deref() == Some(id))
     };
-    let found: Vec<_> = state.people.organizations.iter().filter(is_wanted).collect();
+    let found: Vec<_> = state.users.organizations.iter().filter(is_wanted).collect();
     let start = match &page.from {
         None => 0,
         Some(from) => {
@@ -55,7 +55,7 @@ pub(super) fn get(environment: &Environment, id: &str) -> Answer {
 
 pub(super) fn get_external(environment: &Environment, external_id: &str) -> Answer {
     let state = environment.lock();
-    let mut all = state.people.organizations.iter();
+    let mut all = state.users.organizations.iter();
     let organization =
         all.find(|organization| organization.external_id.as_deref() == Some(external_id));
     let organization = organization.ok_or(UNKNOWN_ORGANIZATION)?;
@@ -86,7 +86,7 @@ pub(super) fn known_organization<'a>(
     id: &str,
 ) -> Result<&'a Organization, ApiRefusal> {
     let id = checked(id, "org_", "organization_id must start with org_")?;
-    state.people.organization(id).ok_or(UNKNOWN_ORGANIZATION)
+    state.users.organization(id).ok_or(UNKNOWN_ORGANIZATION)
 }
 
 const UNKNOWN_ORGANIZATION: ApiRefusal = ApiRefusal::not_found("organization not found");
@@ -112,7 +112,7 @@ fn details(state: &State, organization: &Organization) -> Value {
     set("update_time", timestamp(organization.changed_at.unwrap_or(made_at)));
     set("metadata", json!(organization.metadata));
     let synced = state.directories.of(&organization.id).any(|directory| directory.enabled);
-    let sso = state.people.connections_of(&organization.id).any(|connection| connection.enabled);
+    let sso = state.connections.of(&organization.id).any(|connection| connection.enabled);
     let features = json!([
         { "name": "sso", "enabled": sso },
         { "name": "dir_sync", "enabled": synced },

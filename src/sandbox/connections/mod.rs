@@ -1,0 +1,4 @@
+//! Connections.
+
+mod control;
+pub(crate) mod events;

@@ -1,0 +1,227 @@
+//! Controls of directories.
+
+use crate::sandbox::Sandbox;
+use crate::sandbox::directories::events::Change;
+use crate::sandbox::state::State;
+use crate::sandbox::state::directories::Directory;
+use crate::sandbox::state::directory_records::{
+    DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser,
+};
+
+impl Sandbox {
+    /// The first directory (`dir_…`) of an organization.
+    #[must_use]
+    pub fn directory_id(&self, organization_id: &str) -> Option<String> {
+        let state = self.environment.lock();
+        state.directories.of(organization_id).next().map(|directory| directory.id.clone())
+    }
+
+    /// Adds an enabled, empty directory to an organization, and gives its id.
+    ///
+    /// The first two organizations of a new sandbox have one each; all others have none.
+    pub fn add_directory(&self, organization_id: &str) -> Option<String> {
+        let now = self.environment.now();
+        let mut state = self.environment.lock();
+        state.users.organization(organization_id)?;
+        let id = state.directories.add(organization_id, now);
+        state.directory_changed(Change::DirectoryEnabled, &id, now);
+        Some(id)
+    }
+
+    /// Turns a directory on or off, and says whether there is such a one.
+    ///
+    /// While it is off its users and groups may change, but no event tells of that.
+    pub fn set_directory_enabled(&self, directory_id: &str, enabled: bool) -> bool {
+        let now = self.environment.now();
+        self.environment.lock().set_directory_enabled(directory_id, enabled, now).is_some()
+    }
+
+    /// The users of a directory, oldest first.
+    #[must_use]
+    pub fn directory_users(&self, directory_id: &str) -> Vec<DirectoryUser> {
+        let state = self.environment.lock();
+        state.directories.users_of(directory_id).map(|(_, user)| user.clone()).collect()
+    }
+
+    /// The directory user with this id (`diruser_…`).
+    #[must_use]
+    pub fn directory_user(&self, id: &str) -> Option<DirectoryUser> {
+        self.environment.lock().directories.user(id).cloned()
+    }
+
+    /// Adds a user to a directory.
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::{NewDirectoryUser, Sandbox};
+    ///
+    /// let sandbox = Sandbox::new();
+    /// let acme = &sandbox.organizations()[0].id;
+    /// let directory = sandbox.directory_id(acme).unwrap();
+    /// let ada = NewDirectoryUser::new("ada@acme.test").name("Ada", "Byron").department("Research");
+    /// let ada = sandbox.add_directory_user(&directory, ada);
+    /// assert!(sandbox.update_directory_user(&ada.id, |ada| ada.active = false));
+    /// assert!(sandbox.remove_directory_user(&ada.id));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When there is no such directory.
+    pub fn add_directory_user(
+        &self,
+        directory_id: &str,
+        user: impl Into<NewDirectoryUser>,
+    ) -> DirectoryUser {
+        let (user, now) = (user.into(), self.environment.now());
+        let mut state = self.environment.lock();
+        let directory = known(directory_id, &state);
+        let user = state.directories.add_user(&directory, user, now);
+        state.directory_changed(Change::UserCreated, &user.id, now);
+        user
+    }
+
+    /// Adds many users to a directory; one event each.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such directory.
+    pub fn add_directory_users(
+        &self,
+        directory_id: &str,
+        users: impl IntoIterator<Item = NewDirectoryUser>,
+    ) -> Vec<DirectoryUser> {
+        // The caller's iterator may use the sandbox itself, so the lock is taken for each user.
+        users.into_iter().map(|user| self.add_directory_user(directory_id, user)).collect()
+    }
+
+    /// Adds many users to a directory as if they had always been there: no event tells of them.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such directory.
+    pub fn seed_directory_users(
+        &self,
+        directory_id: &str,
+        users: impl IntoIterator<Item = NewDirectoryUser>,
+    ) -> Vec<DirectoryUser> {
+        let now = self.environment.now();
+        let add = |user| {
+            let mut state = self.environment.lock();
+            let directory = known(directory_id, &state);
+            state.directories.add_user(&directory, user, now)
+        };
+        users.into_iter().map(add).collect()
+    }
+
+    /// Changes a directory user and says whether there is such a one. Ids stay what they are, and
+    /// groups that the directory does not have are left out.
+    pub fn update_directory_user(&self, id: &str, change: impl FnOnce(&mut DirectoryUser)) -> bool {
+        // The caller's code runs on a copy: it may use the sandbox itself.
+        let Some(mut user) = self.directory_user(id) else { return false };
+        change(&mut user);
+        let now = self.environment.now();
+        let mut state = self.environment.lock();
+        let found = state.directories.replace_user(id, user, now);
+        if found {
+            state.directory_changed(Change::UserUpdated, id, now);
+        }
+        found
+    }
+
+    /// Removes a directory user and says whether there was such a one.
+    pub fn remove_directory_user(&self, id: &str) -> bool {
+        let now = self.environment.now();
+        let mut state = self.environment.lock();
+        let found = state.directories.user(id).is_some();
+        state.directory_changed(Change::UserDeleted, id, now);
+        state.directories.remove_user(id);
+        found
+    }
+
+    /// The groups of a directory, oldest first, also those the directory does not track.
+    #[must_use]
+    pub fn directory_groups(&self, directory_id: &str) -> Vec<DirectoryGroup> {
+        let state = self.environment.lock();
+        state.directories.groups_of(directory_id).map(|(_, group)| group.clone()).collect()
+    }
+
+    /// The directory group with this id (`dirgroup_…`).
+    #[must_use]
+    pub fn directory_group(&self, id: &str) -> Option<DirectoryGroup> {
+        self.environment.lock().directories.group(id).cloned()
+    }
+
+    /// Adds a group to a directory.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such directory.
+    pub fn add_directory_group(
+        &self,
+        directory_id: &str,
+        group: impl Into<NewDirectoryGroup>,
+    ) -> DirectoryGroup {
+        let (group, now) = (group.into(), self.environment.now());
+        let mut state = self.environment.lock();
+        let directory = known(directory_id, &state);
+        let group = state.directories.add_group(&directory, group, now);
+        state.directory_changed(Change::GroupCreated, &group.id, now);
+        group
+    }
+
+    /// Changes a directory group, say its name, and says whether there is such a one. Ids stay
+    /// what they are.
+    pub fn update_directory_group(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut DirectoryGroup),
+    ) -> bool {
+        let Some(mut group) = self.directory_group(id) else { return false };
+        change(&mut group);
+        let now = self.environment.now();
+        let mut state = self.environment.lock();
+        let found = state.directories.replace_group(id, group, now);
+        if found {
+            state.directory_changed(Change::GroupUpdated, id, now);
+        }
+        found
+    }
+
+    /// Removes a directory group and says whether there was such a one. Its members leave it
+    /// first; an event tells that of each.
+    pub fn remove_directory_group(&self, id: &str) -> bool {
+        let now = self.environment.now();
+        let mut state = self.environment.lock();
+        let found = state.directories.group(id).is_some();
+        for user_id in state.directories.leave_group(id, now) {
+            state.directory_changed(Change::UserUpdated, &user_id, now);
+        }
+        state.directory_changed(Change::GroupDeleted, id, now);
+        state.directories.remove_group(id);
+        found
+    }
+
+    /// Puts a directory user into a group of the same directory: a change of the user. Says
+    /// whether they were not in it and are now.
+    pub fn add_to_directory_group(&self, user_id: &str, group_id: &str) -> bool {
+        let found = self.directory_user(user_id).zip(self.directory_group(group_id));
+        let fits = found.is_some_and(|(user, group)| {
+            user.directory_id == group.directory_id && !user.is_in(group_id)
+        });
+        let join = |user: &mut DirectoryUser| user.group_ids.push(group_id.to_owned());
+        fits && self.update_directory_user(user_id, join)
+    }
+
+    /// Takes a directory user out of a group: a change of the user. Says whether they were in it.
+    pub fn remove_from_directory_group(&self, user_id: &str, group_id: &str) -> bool {
+        let is_in = self.directory_user(user_id).is_some_and(|user| user.is_in(group_id));
+        let leave = |user: &mut DirectoryUser| user.group_ids.retain(|id| id != group_id);
+        is_in && self.update_directory_user(user_id, leave)
+    }
+}
+
+/// The directory, which must be there.
+#[expect(clippy::panic, reason = "a test that names an unknown directory has no better answer")]
+fn known(directory_id: &str, state: &State) -> Directory {
+    let directory = state.directories.get(directory_id);
+    directory.cloned().unwrap_or_else(|| panic!("there is no directory {directory_id}"))
+}

@@ -1,0 +1,19 @@
+//! Faults of endpoints.
+
+mod control;
+
+use bytes::Bytes;
+use http::Request;
+
+use crate::sandbox::environment::Environment;
+use crate::sandbox::state::faults::FaultAction;
+
+pub use self::control::HeldRequests;
+
+/// Counts the request and returns what is done with it in place of, or before, its response.
+pub(crate) fn next_action(
+    environment: &Environment,
+    request: &Request<Bytes>,
+) -> Option<FaultAction> {
+    environment.lock().endpoint_faults.next_action(request)
+}

@@ -1,0 +1,35 @@
+//! The forms of the sandbox's own pages.
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+
+use crate::sandbox::parameters::Parameters;
+
+/// The form of one of the sandbox's pages.
+pub(crate) fn own_form(request: &Request<Bytes>) -> Result<Parameters, FormRejection> {
+    // A form from another site would sign the visitor in as another user.
+    let site = request.headers().get("sec-fetch-site");
+    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+        let message = "The form was sent from another site.";
+        return Err(FormRejection { status: StatusCode::FORBIDDEN, message });
+    }
+    Parameters::of_form(request).ok_or(FormRejection {
+        status: StatusCode::BAD_REQUEST,
+        message: "The request has no form in it.",
+    })
+}
+
+#[derive(Debug)]
+pub(crate) struct FormRejection {
+    pub(crate) status: StatusCode,
+    pub(crate) message: &'static str,
+}
+
+pub(crate) fn is_email_address(text: &str) -> bool {
+    let clean = !text.chars().any(|letter| letter.is_whitespace() || letter.is_control());
+    let parts = text.split_once('@');
+    let whole = parts.is_some_and(|(local, domain)| {
+        !local.is_empty() && !domain.is_empty() && !domain.contains('@')
+    });
+    clean && whole && text.len() <= 254
+}

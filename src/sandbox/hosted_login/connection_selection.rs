@@ -1,0 +1,93 @@
+//! The organization and connection that an authorization request selects.
+
+use crate::sandbox::parameters::Parameters;
+use crate::sandbox::state::State;
+use crate::sandbox::state::authorization::AuthorizationError;
+use crate::sandbox::state::connections::Connection;
+
+const PROVIDERS: [&str; 6] = ["google", "microsoft", "github", "gitlab", "linkedin", "salesforce"];
+
+/// What is selected; nothing, where the request is for everybody.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionSelection {
+    /// The organization whose users may answer.
+    pub(crate) organization_id: Option<String>,
+    /// The connection they answer through; without one, they sign in at the environment itself.
+    pub(crate) connection_id: Option<String>,
+}
+
+impl ConnectionSelection {
+    /// By Scalekit's precedence: provider, connection, organization, domain, and last the domain of
+    /// the address in `login_hint`. The first of them that is there decides. A domain without an
+    /// enabled connection selects none, without a word.
+    ///
+    /// Where there is nothing but single sign-on, an organization needs an enabled connection.
+    pub(crate) fn parse(
+        parameters: &Parameters,
+        state: &State,
+        only_sso: bool,
+    ) -> Result<Self, AuthorizationError> {
+        if let Some(provider) = parameters.get("provider") {
+            return match PROVIDERS.contains(&provider) {
+                true => Ok(Self::default()),
+                false => Err(AuthorizationError::new(
+                    "invalid_connection_selector",
+                    "provider is not known",
+                )),
+            };
+        }
+        if let Some(id) = parameters.get("connection_id") {
+            let refused =
+                || AuthorizationError::new("invalid_connection_id", "connection_id is not known");
+            let connection = state.connections.get(id).ok_or_else(refused)?;
+            return if connection.enabled { Ok(connection.into()) } else { Err(not_active()) };
+        }
+        if let Some(id) = parameters.get("organization_id") {
+            let refused = || {
+                AuthorizationError::new("invalid_organization_id", "organization_id is not known")
+            };
+            let organization = state.users.organization(id).ok_or_else(refused)?;
+            return match state.connections.of(id).find(|known| known.enabled) {
+                Some(connection) => Ok(connection.into()),
+                None if only_sso => Err(none_active(state, id)),
+                None => {
+                    Ok(Self { organization_id: Some(organization.id.clone()), connection_id: None })
+                }
+            };
+        }
+        let domain = parameters.get("domain").or_else(|| parameters.get("domain_hint"));
+        let domain = domain.or_else(|| domain_of(parameters.get("login_hint")?));
+        let connection = domain.and_then(|domain| state.connections.enabled_for(domain));
+        Ok(connection.map_or_else(Self::default, Self::from))
+    }
+}
+
+impl From<&Connection> for ConnectionSelection {
+    fn from(connection: &Connection) -> Self {
+        Self {
+            organization_id: Some(connection.organization_id.clone()),
+            connection_id: Some(connection.id.clone()),
+        }
+    }
+}
+
+/// What is after the `@` of an address.
+pub(crate) fn domain_of(address: &str) -> Option<&str> {
+    address.rsplit_once('@').map(|(_, domain)| domain)
+}
+
+pub(crate) fn not_active() -> AuthorizationError {
+    AuthorizationError::new("connection_not_active", "the connection is switched off")
+}
+
+fn none_active(state: &State, organization_id: &str) -> AuthorizationError {
+    match state.connections.of(organization_id).next() {
+        Some(_) => {
+            AuthorizationError::new("no_active_connections", "all its connections are switched off")
+        }
+        None => AuthorizationError::new(
+            "no_configured_connections",
+            "the organization has no connection",
+        ),
+    }
+}

@@ -1,0 +1,103 @@
+//! `/consent`: the page where a person lets a client use a resource in their name, and its form.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use time::OffsetDateTime;
+
+use crate::sandbox::environment::Environment;
+use crate::sandbox::forms::own_form;
+use crate::sandbox::pages::{self, ConsentPage};
+use crate::sandbox::parameters::{Parameters, session_cookies, with_query};
+use crate::sandbox::respond::redirect;
+use crate::sandbox::state::State;
+use crate::sandbox::state::authorization::{AuthorizationError, AuthorizationRequest, SignedIn};
+use crate::sandbox::state::users::User;
+
+/// Whether the user has to be asked. The application itself never asks.
+pub(crate) fn is_needed(state: &State, authorization: &AuthorizationRequest, user: &User) -> bool {
+    let client = authorization.client.holder();
+    authorization.client.at.is_some()
+        && (authorization.asks_again
+            || !state.consents.allows(&user.id, client, &authorization.scopes))
+}
+
+/// Where the browser goes once its user is known: to the page, or back with a code.
+pub(crate) fn next(
+    state: &mut State,
+    authorization: AuthorizationRequest,
+    signed_in: SignedIn,
+    now: OffsetDateTime,
+) -> String {
+    if !is_needed(state, &authorization, &signed_in.user) {
+        return state.grant(authorization, signed_in, now);
+    }
+    let transaction = state.open_transaction(authorization, Some(signed_in), now);
+    with_query("/consent", &[("transaction", Some(&transaction))])
+}
+
+/// `GET /consent`: the page.
+pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+    let parameters = Parameters::of_query(request);
+    let state = environment.lock();
+    let id = parameters.get("transaction").unwrap_or_default();
+    match pending(&state, request, id, environment.now()) {
+        Some((authorization, signed_in)) => page(id, authorization, signed_in),
+        None => pages::expired(),
+    }
+}
+
+/// `POST /consent`: the person allows it or not.
+pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+    let form = match own_form(request) {
+        Ok(form) => form,
+        Err(refused) => return pages::form_rejected(&refused, pages::SIGN_IN_FAILED),
+    };
+    let now = environment.now();
+    let id = form.get("transaction").unwrap_or_default();
+    let mut state = environment.lock();
+    let Some((authorization, signed_in)) = pending(&state, request, id, now) else {
+        return pages::expired();
+    };
+    let (authorization, signed_in) = (authorization.clone(), signed_in.clone());
+    state.close_transaction(id);
+    let location = match form.get("action") {
+        Some("allow") => {
+            let client = authorization.client.holder();
+            state.consents.add(&signed_in.user.id, client, &authorization.scopes);
+            state.grant(authorization, signed_in, now)
+        }
+        _ => authorization
+            .reply
+            .error(&AuthorizationError::new("access_denied", "User denied access")),
+    };
+    redirect(StatusCode::SEE_OTHER, &location)
+}
+
+/// What is to be allowed, if this browser is the one of the user who was asked.
+fn pending<'s>(
+    state: &'s State,
+    request: &Request<Bytes>,
+    transaction: &str,
+    now: OffsetDateTime,
+) -> Option<(&'s AuthorizationRequest, &'s SignedIn)> {
+    let (authorization, signed_in) = state.transaction(transaction, now)?;
+    let signed_in = signed_in?;
+    let (session_id, _) = state.session_of(session_cookies(request))?;
+    (session_id == signed_in.session_id).then_some((authorization, signed_in))
+}
+
+fn page(
+    transaction: &str,
+    authorization: &AuthorizationRequest,
+    signed_in: &SignedIn,
+) -> Response<Bytes> {
+    let Some(at) = &authorization.client.at else { return pages::expired() };
+    pages::consent(&ConsentPage {
+        transaction,
+        client: at.client.name(),
+        resource: &at.resource.name,
+        redirect_uri: &authorization.reply.redirect_uri,
+        email: &signed_in.user.email,
+        scopes: &authorization.scopes,
+    })
+}

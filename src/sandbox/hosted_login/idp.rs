@@ -1,0 +1,51 @@
+//! The identity provider behind a connection, as the sandbox plays it: its sign-in page, and the
+//! ways in which it or its answer may fail.
+
+use bytes::Bytes;
+use http::Response;
+
+use crate::sandbox::hosted_login::connection_selection::not_active;
+use crate::sandbox::pages::IdentityProviderPage;
+use crate::sandbox::pages::{self, FAILURES};
+use crate::sandbox::parameters::Parameters;
+use crate::sandbox::state::State;
+use crate::sandbox::state::authorization::{AuthorizationError, AuthorizationRequest};
+
+/// The sign-in page for the people of a connection.
+pub(crate) fn page(
+    state: &State,
+    transaction: &str,
+    authorization: &AuthorizationRequest,
+    connection_id: &str,
+    email: &str,
+    problem: Option<&str>,
+) -> Response<Bytes> {
+    let users: Vec<_> = state.users.all.iter().filter(|user| authorization.allows(user)).collect();
+    let organization =
+        authorization.organization_id.as_ref().and_then(|id| state.users.organization(id));
+    pages::identity_provider(&IdentityProviderPage {
+        transaction,
+        connection: state.connections.get(connection_id),
+        organization: organization.map_or("", |organization| &organization.display_name),
+        redirect_uri: &authorization.reply.redirect_uri,
+        users: &users,
+        email,
+        problem,
+    })
+}
+
+/// What the application is told instead of who signed in: the failure that was picked at the page,
+/// or that the connection was switched off in the meantime.
+pub(crate) fn failure(
+    state: &State,
+    authorization: &AuthorizationRequest,
+    form: &Parameters,
+) -> Option<AuthorizationError> {
+    let connection = state.connections.get(authorization.connection_id.as_deref()?);
+    if !connection.is_some_and(|connection| connection.enabled) {
+        return Some(not_active());
+    }
+    let picked = form.get("error").filter(|_| form.get("action") == Some("fail"))?;
+    let (error, description) = FAILURES.iter().find(|(error, _)| *error == picked)?;
+    Some(AuthorizationError::new(error, *description))
+}

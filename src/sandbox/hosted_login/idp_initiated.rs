@@ -1,0 +1,114 @@
+//! IdP-initiated login: a user opens the application from the portal of their identity provider.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use crate::sandbox::environment::Environment;
+use crate::sandbox::state::State;
+use crate::sandbox::state::keys::SigningKey;
+use crate::sandbox::state::token_faults::TokenDraft;
+
+/// How long a launch token is good.
+const LIFETIME: i64 = 300;
+
+/// A launch to make a token of. What it says of the organization follows from the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct NewLaunch {
+    pub(crate) connection_id: String,
+    login_hint: Option<String>,
+    relay_state: Option<String>,
+}
+
+impl NewLaunch {
+    /// A launch through a connection (`conn_…`).
+    pub fn new(connection_id: &str) -> Self {
+        Self { connection_id: connection_id.to_owned(), login_hint: None, relay_state: None }
+    }
+
+    /// The address of who launches. The default is not to say it.
+    pub fn login_hint(mut self, email: &str) -> Self {
+        self.login_hint = Some(email.to_owned());
+        self
+    }
+
+    /// What the identity provider passes on unread. The default is nothing.
+    pub fn relay_state(mut self, relay_state: &str) -> Self {
+        self.relay_state = Some(relay_state.to_owned());
+        self
+    }
+}
+
+impl From<&str> for NewLaunch {
+    fn from(connection_id: &str) -> Self {
+        Self::new(connection_id)
+    }
+}
+
+/// The token of a launch, unless its connection is not there or no longer.
+pub(crate) fn launch_token(environment: &Environment, launch: &NewLaunch) -> Option<String> {
+    let (draft, key) = token_draft(environment, launch)?;
+    Some(draft.sign(environment, &key))
+}
+
+/// Where a launch with this token sends the browser.
+pub(crate) fn launch_url(environment: &Environment, token: &str) -> Option<String> {
+    url_with(environment, &[("idp_initiated_login", token)])
+}
+
+/// Where a failed launch sends the browser.
+pub(crate) fn failed_launch_url(
+    environment: &Environment,
+    error: &str,
+    description: &str,
+) -> Option<String> {
+    url_with(environment, &[("error", error), ("error_description", description)])
+}
+
+/// Where the application is launched, if it can be.
+pub(crate) fn initiate_login_url(state: &State) -> Option<Url> {
+    let url = Url::parse(state.initiate_login_url.as_deref()?).ok()?;
+    matches!(url.scheme(), "http" | "https").then_some(url)
+}
+
+fn url_with(environment: &Environment, parameters: &[(&str, &str)]) -> Option<String> {
+    let mut url = initiate_login_url(&environment.lock())?;
+    url.query_pairs_mut().extend_pairs(parameters);
+    Some(url.into())
+}
+
+/// What the token says, and the key that signs it: of one moment, so that they fit each other
+/// whatever changes meanwhile.
+pub(crate) fn token_draft(
+    environment: &Environment,
+    launch: &NewLaunch,
+) -> Option<(TokenDraft, Arc<SigningKey>)> {
+    let now = environment.now().unix_timestamp();
+    let state = environment.lock();
+    let connection = state.connections.get(&launch.connection_id)?;
+    let mut claims = Map::new();
+    let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+    set("organization_id", json!(connection.organization_id));
+    set("connection_id", json!(connection.id));
+    if let Some(login_hint) = &launch.login_hint {
+        set("login_hint", json!(login_hint));
+    }
+    if let Some(relay_state) = &launch.relay_state {
+        set("relay_state", json!(relay_state));
+    }
+    set("iss", json!(issuer(&state)));
+    set("iat", json!(now));
+    set("nbf", json!(now));
+    set("exp", json!(now.saturating_add(LIFETIME)));
+    let key = Arc::clone(state.keys.current());
+    Some((TokenDraft::new(key.kid(), claims), key))
+}
+
+fn issuer(state: &State) -> String {
+    match initiate_login_url(state) {
+        Some(url) => url.origin().ascii_serialization(),
+        None => state.environment_url.clone(),
+    }
+}

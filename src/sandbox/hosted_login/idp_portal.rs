@@ -1,0 +1,84 @@
+//! `/idp/{connection_id}`: the portal of a company's identity provider, from which its people
+//! launch the application.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+
+use crate::sandbox::environment::Environment;
+use crate::sandbox::forms::own_form;
+use crate::sandbox::hosted_login::idp_initiated::{
+    NewLaunch, failed_launch_url, initiate_login_url, launch_token, launch_url,
+};
+use crate::sandbox::pages::FAILURES;
+use crate::sandbox::pages::{self, CompanyPortalPage};
+use crate::sandbox::respond::redirect;
+
+const REFUSED: &str = "Nothing is opened";
+
+/// `GET /idp/{connection_id}`: the page.
+pub(crate) fn show(environment: &Environment, connection_id: &str) -> Response<Bytes> {
+    let state = environment.lock();
+    let Some(connection) = state.connections.get(connection_id) else { return unknown() };
+    let organization = state.users.organization(&connection.organization_id);
+    let users = state.users.all.iter();
+    let users: Vec<_> =
+        users.filter(|user| user.organization_id == connection.organization_id).collect();
+    pages::company_portal(&CompanyPortalPage {
+        connection,
+        organization: organization.map_or("", |organization| &organization.display_name),
+        application: initiate_login_url(&state).as_ref(),
+        users: &users,
+    })
+}
+
+/// `POST /idp/{connection_id}`: somebody opens the application, or lets that fail.
+pub(crate) fn submit(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    connection_id: &str,
+) -> Response<Bytes> {
+    let form = match own_form(request) {
+        Ok(form) => form,
+        Err(refused) => return pages::form_rejected(&refused, REFUSED),
+    };
+    let connection = environment.lock().connections.get(connection_id).cloned();
+    let Some(connection) = connection else { return unknown() };
+    let failure = match form.get("action") {
+        Some("fail") => {
+            let picked = form.get("error");
+            FAILURES.iter().find(|(error, _)| picked == Some(error)).copied()
+        }
+        _ if !connection.enabled => Some(("connection_not_active", "The connection is off")),
+        _ => None,
+    };
+    let location = match failure {
+        Some((error, description)) => {
+            let description = form.get("error_description").unwrap_or(description);
+            failed_launch_url(environment, error, description)
+        }
+        None => {
+            let mut launch = NewLaunch::new(&connection.id);
+            if let Some(email) = form.get("login_hint") {
+                launch = launch.login_hint(email);
+            }
+            if let Some(relay_state) = form.get("relay_state") {
+                launch = launch.relay_state(relay_state);
+            }
+            // It may have been deleted since.
+            let Some(token) = launch_token(environment, &launch) else { return unknown() };
+            launch_url(environment, &token)
+        }
+    };
+    match location {
+        Some(location) => redirect(StatusCode::SEE_OTHER, &location),
+        None => {
+            let reason = "The sandbox was not told the application's initiate-login URL.";
+            pages::problem(StatusCode::CONFLICT, REFUSED, reason)
+        }
+    }
+}
+
+fn unknown() -> Response<Bytes> {
+    let reason = "There is no connection with this id, or no longer.";
+    pages::problem(StatusCode::NOT_FOUND, "No such identity provider", reason)
+}

@@ -1,0 +1,4 @@
+//! Passwordless e-mail.
+
+mod control;
+pub(crate) mod form;

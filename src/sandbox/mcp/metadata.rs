@@ -1,0 +1,35 @@
+//! The authorization server's metadata (RFC 8414) of a resource.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde_json::json;
+
+use crate::sandbox::environment::Environment;
+use crate::sandbox::respond;
+use crate::sandbox::state::authorization::SCOPES;
+use crate::sandbox::state::clients::{AUTH_METHODS, GRANT_TYPES};
+
+pub(crate) fn document(environment: &Environment, id: &str) -> Response<Bytes> {
+    let (url, issuer, scopes) = {
+        let state = environment.lock();
+        let own = state.resources.get(id).map(|resource| resource.scopes.clone());
+        let standard = SCOPES.map(str::to_owned);
+        let scopes: Vec<_> = standard.into_iter().chain(own.unwrap_or_default()).collect();
+        (state.environment_url.clone(), state.resource_issuer(id), scopes)
+    };
+    let document = json!({
+        "issuer": issuer,
+        "authorization_endpoint": format!("{issuer}/oauth/authorize"),
+        "token_endpoint": format!("{issuer}/oauth/token"),
+        "jwks_uri": format!("{url}/keys"),
+        "registration_endpoint": format!("{url}/api/v1/resources/{id}/clients:register"),
+        "scopes_supported": scopes,
+        "response_types_supported": ["code"],
+        "grant_types_supported": GRANT_TYPES,
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": AUTH_METHODS,
+        "authorization_response_iss_parameter_supported": true,
+        "client_id_metadata_document_supported": true,
+    });
+    respond::json(StatusCode::OK, &document)
+}

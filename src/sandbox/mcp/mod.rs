@@ -1,0 +1,55 @@
+//! MCP resources: each is an authorization server with dynamic client registration and tokens of its
+//! own.
+
+mod control;
+mod metadata;
+mod registration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+
+use crate::sandbox::environment::Environment;
+use crate::sandbox::respond::{self, allow_methods};
+
+/// `GET` of the authorization server's metadata, at each of the addresses clients try.
+pub(crate) fn metadata(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    id: &str,
+) -> Response<Bytes> {
+    open(environment, request, id, &Method::GET, || metadata::document(environment, id))
+}
+
+/// `POST /api/v1/resources/{id}/clients:register`
+pub(crate) fn register(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    id: &str,
+) -> Response<Bytes> {
+    open(environment, request, id, &Method::POST, || {
+        registration::register(environment, request, id)
+    })
+}
+
+/// An endpoint that clients in web pages of any origin may use.
+pub(crate) fn open(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    id: &str,
+    allowed: &Method,
+    endpoint: impl FnOnce() -> Response<Bytes>,
+) -> Response<Bytes> {
+    respond::readable_everywhere(match request.method() {
+        _ if !is_known(environment, id) => not_found(),
+        &Method::OPTIONS => respond::preflight(allowed),
+        method => allow_methods(&[allowed.clone(), Method::OPTIONS], method, endpoint),
+    })
+}
+
+pub(crate) fn is_known(environment: &Environment, id: &str) -> bool {
+    environment.lock().resources.get(id).is_some()
+}
+
+fn not_found() -> Response<Bytes> {
+    respond::api_error(StatusCode::NOT_FOUND, 5, "Not Found")
+}

@@ -1,0 +1,308 @@
+//! `POST /oauth/token`, of the environment and of resources: the three grants.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use serde_json::{Map, Value, json};
+use url::form_urlencoded;
+
+use crate::sandbox::environment::Environment;
+use crate::sandbox::oauth::client_auth;
+use crate::sandbox::parameters::Parameters;
+use crate::sandbox::respond;
+use crate::sandbox::state::State;
+use crate::sandbox::state::authorization::{AtResource, OAuthClient};
+use crate::sandbox::state::grants::{GrantError, Redeemed};
+use crate::sandbox::state::token_faults::{TokenDraft, TokenKind};
+use crate::sandbox::tokens::{Binding, M2M_TOKEN_LIFETIME, Mint, Subject};
+use crate::secret::SecretString;
+
+pub(crate) fn token(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    resource_id: Option<&str>,
+) -> Response<Bytes> {
+    match answer(environment, request, resource_id) {
+        Ok(body) => respond::json(StatusCode::OK, &body),
+        Err(refused) => refused.response(),
+    }
+}
+
+fn answer(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    resource_id: Option<&str>,
+) -> Result<Value, TokenEndpointError> {
+    let form = Parameters::of_form(request).ok_or(TokenEndpointError::invalid_request(
+        "the body is not application/x-www-form-urlencoded",
+    ))?;
+    if form.repeated().is_some() {
+        return Err(TokenEndpointError::invalid_request("a parameter is there more than once"));
+    }
+    let client = authenticate_client(environment, request, &form, resource_id)?;
+    let indicated = client
+        .indicates_resource(&form)
+        .map_err(|reason| TokenEndpointError::new("invalid_target", reason))?;
+    match form.get("grant_type") {
+        Some("client_credentials") => match &client.at {
+            None => Ok(client_credentials(environment, &form)),
+            Some(at) => machine_token(environment, &form, at, indicated),
+        },
+        Some("authorization_code" | "refresh_token")
+            if client.at.is_some() && resource_id.is_none() =>
+        {
+            let reason = "the client has a token endpoint at its resource";
+            Err(TokenEndpointError::new("unauthorized_client", reason))
+        }
+        Some("authorization_code") => authorization_code(environment, &form, &client, indicated),
+        Some("refresh_token") => refresh_token(environment, &form, &client, indicated),
+        Some(_) => {
+            Err(TokenEndpointError::new("unsupported_grant_type", "grant_type is not known"))
+        }
+        None => Err(TokenEndpointError::invalid_request("grant_type is missing")),
+    }
+}
+
+/// `client_secret_post`, which Scalekit's SDKs use, or `client_secret_basic`: either will do,
+/// whichever a client registered. A public client only says who it is.
+fn authenticate_client(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    form: &Parameters,
+    resource_id: Option<&str>,
+) -> Result<OAuthClient, TokenEndpointError> {
+    // A bearer token here means nothing: Scalekit's Python SDK sends one along.
+    let basic = request.headers().get(header::AUTHORIZATION).and_then(basic_credentials);
+    let in_body = form.get("client_secret");
+    if basic.is_some() && in_body.is_some() {
+        return Err(TokenEndpointError::invalid_request(
+            "the client authenticates in two ways at once",
+        ));
+    }
+    let refused = || TokenEndpointError::invalid_client(basic.is_some());
+    let (id, secret) = match &basic {
+        Some((id, secret)) => (Some(id.as_str()), Some(secret.as_str())),
+        None => (form.get("client_id"), in_body),
+    };
+    let id = id.ok_or_else(refused)?;
+    let client = {
+        let state = environment.lock();
+        // Machines of a resource may also come to the environment's own endpoint.
+        let resource_id = resource_id.or_else(|| state.resources.clients.resource_of(id));
+        client_auth::find(environment, &state, resource_id, id).map_err(|_| refused())?
+    };
+    let expected = match &client.at {
+        None => Some(&environment.client_secret),
+        Some(at) => at.client.secret.as_ref(),
+    };
+    let secret_fits = match (secret, expected) {
+        (None, None) => true,
+        (Some(secret), Some(expected)) => SecretString::from(secret) == *expected,
+        _ => false,
+    };
+    if secret_fits { Ok(client) } else { Err(refused()) }
+}
+
+/// RFC 6749, section 2.3.1: both parts are form-encoded before they are joined.
+fn basic_credentials(value: &HeaderValue) -> Option<(String, String)> {
+    let (scheme, credentials) = value.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?;
+    let (id, secret) = decoded.split_once(':')?;
+    let form_decoded = |text: &str| {
+        form_urlencoded::parse(text.as_bytes()).next().map(|(name, _)| name.into_owned())
+    };
+    Some((form_decoded(id)?, form_decoded(secret)?))
+}
+
+fn authorization_code(
+    environment: &Environment,
+    form: &Parameters,
+    client: &OAuthClient,
+    indicated: bool,
+) -> Result<Value, TokenEndpointError> {
+    let code = form.get("code").ok_or(TokenEndpointError::invalid_request("code is missing"))?;
+    let redirect_uri = form
+        .get("redirect_uri")
+        .ok_or(TokenEndpointError::invalid_request("redirect_uri is missing"))?;
+    let verifier = form.get("code_verifier");
+    let now = environment.now();
+    let issue = {
+        let mut state = environment.lock();
+        let redeemed = state.grants.redeem(code, &client.holder(), redirect_uri, verifier, now)?;
+        Issue::new(environment, &state, client, redeemed, indicated)?
+    };
+    Ok(issue.response(Some(code)))
+}
+
+fn refresh_token(
+    environment: &Environment,
+    form: &Parameters,
+    client: &OAuthClient,
+    indicated: bool,
+) -> Result<Value, TokenEndpointError> {
+    let token = form
+        .get("refresh_token")
+        .ok_or(TokenEndpointError::invalid_request("refresh_token is missing"))?;
+    let (grace, now) = (environment.settings.refresh_grace, environment.now());
+    let issue = {
+        let mut state = environment.lock();
+        let holder = client.holder();
+        let redeemed = state.grants.refresh(token, &holder, form.get("scope"), grace, now)?;
+        state.touch_session(&redeemed.grant.session_id, now);
+        Issue::new(environment, &state, client, redeemed, indicated)?
+    };
+    Ok(issue.response(None))
+}
+
+/// Tokens about to be issued to somebody who was allowed to have them.
+struct Issue<'e> {
+    mint: Mint<'e>,
+    subject: Subject,
+    /// For tokens of a resource.
+    binding: Option<Binding>,
+    redeemed: Redeemed,
+}
+
+impl<'e> Issue<'e> {
+    fn new(
+        environment: &'e Environment,
+        state: &State,
+        client: &OAuthClient,
+        redeemed: Redeemed,
+        indicated: bool,
+    ) -> Result<Self, TokenEndpointError> {
+        let grant = &redeemed.grant;
+        let user = state.users.all.iter().find(|user| user.id == grant.user_id);
+        let user = user.ok_or(TokenEndpointError::invalid_grant("the user is gone"))?.clone();
+        let indicated = indicated || grant.indicates_resource;
+        let (session_id, scopes) = (grant.session_id.clone(), grant.scopes.clone());
+        Ok(Self {
+            mint: Mint::new(environment, state),
+            subject: Subject::new(state, user, session_id, scopes),
+            binding: client
+                .at
+                .as_ref()
+                .map(|at| state.binding(&at.resource.id, &at.client.id, indicated)),
+            redeemed,
+        })
+    }
+
+    fn response(&self, code: Option<&str>) -> Value {
+        let Self { mint, subject, binding, redeemed } = self;
+        let draft = match binding {
+            None => mint.access_token(subject),
+            Some(binding) => mint.resource_token(subject, binding),
+        };
+        let access_token = mint.issue(TokenKind::AccessToken, draft);
+        let mut body = Map::new();
+        body.insert("access_token".to_owned(), access_token.as_str().into());
+        body.insert("expires_in".to_owned(), mint.access_token_lifetime().into());
+        body.insert("token_type".to_owned(), "Bearer".into());
+        if binding.is_some() {
+            body.insert("scope".to_owned(), subject.scopes.join(" ").into());
+        } else if subject.has_scope("openid") {
+            let draft = mint.id_token(subject, &access_token, redeemed.nonce.as_deref(), code);
+            body.insert("id_token".to_owned(), mint.issue(TokenKind::IdToken, draft).into());
+        }
+        if let Some(refresh_token) = &redeemed.refresh_token {
+            body.insert("refresh_token".to_owned(), refresh_token.as_str().into());
+        }
+        body.into()
+    }
+}
+
+fn client_credentials(environment: &Environment, form: &Parameters) -> Value {
+    let mint = Mint::new(environment, &environment.lock());
+    let scope = form.get("scope").unwrap_or("openid");
+    let scopes: Vec<_> = scope.split_ascii_whitespace().collect();
+    let draft = mint.m2m_token(&environment.client_id, &scopes);
+    machine_response(&mint, draft, M2M_TOKEN_LIFETIME, &scopes)
+}
+
+/// The client-credentials grant of a resource: what a machine may do there, without a person.
+fn machine_token(
+    environment: &Environment,
+    form: &Parameters,
+    at: &AtResource,
+    indicated: bool,
+) -> Result<Value, TokenEndpointError> {
+    if !at.client.may_use("client_credentials") {
+        let reason = "the client did not register the grant type client_credentials";
+        return Err(TokenEndpointError::new("unauthorized_client", reason));
+    }
+    let by_default = at.default_scope();
+    let asked = form.get("scope").unwrap_or(&by_default).split_ascii_whitespace();
+    let scopes: Vec<_> =
+        asked.filter(|asked| at.resource.scopes.iter().any(|own| own == asked)).collect();
+    let (mint, binding) = {
+        let state = environment.lock();
+        let binding = state.binding(&at.resource.id, &at.client.id, indicated);
+        (Mint::new(environment, &state), binding)
+    };
+    let draft = mint.resource_machine_token(&scopes, &binding);
+    Ok(machine_response(&mint, draft, mint.access_token_lifetime(), &scopes))
+}
+
+fn machine_response(mint: &Mint<'_>, draft: TokenDraft, lifetime: i64, scopes: &[&str]) -> Value {
+    json!({
+        "access_token": mint.issue(TokenKind::AccessToken, draft),
+        "token_type": "Bearer",
+        "expires_in": lifetime,
+        "scope": scopes.join(" "),
+    })
+}
+
+impl From<GrantError> for TokenEndpointError {
+    fn from(error: GrantError) -> Self {
+        match error {
+            GrantError::InvalidGrant(description) => Self::invalid_grant(description),
+            GrantError::InvalidScope(description) => Self::new("invalid_scope", description),
+        }
+    }
+}
+
+/// An error of RFC 6749, section 5.2.
+#[derive(Debug)]
+pub(crate) struct TokenEndpointError {
+    error: &'static str,
+    description: &'static str,
+    /// The scheme to name in `WWW-Authenticate`.
+    challenge: bool,
+}
+
+impl TokenEndpointError {
+    pub(crate) fn new(error: &'static str, description: &'static str) -> Self {
+        Self { error, description, challenge: false }
+    }
+
+    fn invalid_client(by_header: bool) -> Self {
+        let description = "client_id and client_secret do not fit";
+        Self { error: "invalid_client", description, challenge: by_header }
+    }
+
+    pub(crate) fn invalid_grant(description: &'static str) -> Self {
+        Self::new("invalid_grant", description)
+    }
+
+    fn invalid_request(description: &'static str) -> Self {
+        Self::new("invalid_request", description)
+    }
+
+    fn response(&self) -> Response<Bytes> {
+        let status = match self.error {
+            "invalid_client" => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let body = json!({ "error": self.error, "error_description": self.description });
+        let mut response = respond::json(status, &body);
+        if self.challenge {
+            let basic = HeaderValue::from_static("Basic realm=\"sandbox\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
+        }
+        response
+    }
+}

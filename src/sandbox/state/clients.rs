@@ -1,0 +1,235 @@
+//! Clients of resources: those that registered, and those whose id is the URL of a document.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use url::Url;
+
+use crate::sandbox::redirects;
+use crate::sandbox::state::ids::{new_id, random_token};
+use crate::secret::SecretString;
+
+/// How many clients can register. More are refused: a client that vanishes would be a riddle.
+const MAX_REGISTERED: usize = 1000;
+
+/// How many redirect URIs a client can have.
+const MAX_REDIRECT_URIS: usize = 20;
+
+pub(crate) const AUTH_METHODS: [&str; 3] = ["none", "client_secret_post", "client_secret_basic"];
+
+pub(crate) const GRANT_TYPES: [&str; 3] =
+    ["authorization_code", "client_credentials", "refresh_token"];
+
+/// Everybody who may ask for tokens.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    registered: HashMap<String, Registered>,
+    documents: HashMap<String, Value>,
+}
+
+#[derive(Debug)]
+struct Registered {
+    resource_id: String,
+    client: Client,
+}
+
+impl Clients {
+    /// Gives a client its id and, unless it is public, its secret; nothing when there are too many.
+    pub(crate) fn register(
+        &mut self,
+        resource_id: &str,
+        metadata: ClientMetadata,
+    ) -> Option<Client> {
+        if self.registered.len() >= MAX_REGISTERED {
+            return None;
+        }
+        let secret = (metadata.auth_method != "none").then(|| SecretString::from(random_token()));
+        let client = Client { id: new_id("m2m"), metadata, secret };
+        let registered = Registered { resource_id: resource_id.to_owned(), client: client.clone() };
+        self.registered.insert(client.id.clone(), registered);
+        Some(client)
+    }
+
+    pub(crate) fn publish(&mut self, url: &str, document: Value) {
+        self.documents.insert(url.to_owned(), document);
+    }
+
+    /// The resource a client registered at.
+    pub(crate) fn resource_of(&self, client_id: &str) -> Option<&str> {
+        Some(&self.registered.get(client_id)?.resource_id)
+    }
+
+    /// A client of a resource, or why there is none by that id.
+    pub(crate) fn find(&self, resource_id: &str, client_id: &str) -> Result<Client, String> {
+        if let Some(known) = self.registered.get(client_id) {
+            let unknown = || format!("The client_id {client_id} is not known at this resource.");
+            let here = known.resource_id == resource_id;
+            return here.then(|| known.client.clone()).ok_or_else(unknown);
+        }
+        if !is_document_url(client_id) {
+            return Err(format!("The client_id {client_id} is not known here."));
+        }
+        let document = self.documents.get(client_id).ok_or_else(|| {
+            format!("invalid_client_metadata_url: there is no document at {client_id}.")
+        })?;
+        let wrong = |reason: &str| {
+            let reason = reason.trim_end_matches('.');
+            format!("The document at {client_id} is not in order: {reason}.")
+        };
+        if document.get("client_id").and_then(Value::as_str) != Some(client_id) {
+            return Err(wrong("its client_id is not its URL"));
+        }
+        if document.get("client_secret").is_some() {
+            return Err(wrong("it has a client_secret, which anybody can read"));
+        }
+        let metadata = ClientMetadata::parse(document, "none");
+        let metadata = metadata.map_err(|refused| wrong(refused.description))?;
+        if metadata.auth_method != "none" {
+            return Err(wrong("token_endpoint_auth_method must be none"));
+        }
+        Ok(Client { id: client_id.to_owned(), metadata, secret: None })
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) id: String,
+    pub(crate) metadata: ClientMetadata,
+    /// Public clients have none.
+    pub(crate) secret: Option<SecretString>,
+}
+
+impl Client {
+    /// The name it gave itself.
+    pub(crate) fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or(&self.id)
+    }
+
+    pub(crate) fn may_use(&self, grant_type: &str) -> bool {
+        self.metadata.grant_types.contains(&grant_type)
+    }
+}
+
+/// What a client says about itself (RFC 7591, section 2), as far as it matters here.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientMetadata {
+    pub(crate) name: Option<String>,
+    pub(crate) redirect_uris: Vec<String>,
+    pub(crate) grant_types: Vec<&'static str>,
+    pub(crate) auth_method: &'static str,
+    /// What it is granted when it asks for nothing in particular.
+    pub(crate) scope: Option<String>,
+}
+
+impl ClientMetadata {
+    pub(crate) fn parse(
+        document: &Value,
+        default_auth_method: &'static str,
+    ) -> Result<Self, MetadataRefused> {
+        if !document.is_object() {
+            return Err(MetadataRefused::new("it is not a JSON object"));
+        }
+        let text = |name, refusal| match document.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.len() <= 1000 => Ok(Some(text.as_str())),
+            Some(_) => Err(MetadataRefused::new(refusal)),
+        };
+        let name = text("client_name", "client_name is not a short text")?;
+        let scope = text("scope", "scope is not a short text")?;
+        let method = text("token_endpoint_auth_method", "token_endpoint_auth_method is not text")?;
+        let method = method.unwrap_or(default_auth_method);
+        let auth_method = known(&AUTH_METHODS, method)
+            .ok_or(MetadataRefused::new("token_endpoint_auth_method is not supported"))?;
+        let grant_types = match texts(document, "grant_types") {
+            Texts::Absent => vec!["authorization_code"],
+            // Clients name all the grant types they have ever heard of; RFC 7591 lets a server
+            // register less.
+            Texts::Present(names) => {
+                names.into_iter().filter_map(|name| known(&GRANT_TYPES, name)).collect()
+            }
+            Texts::Malformed => return Err(MetadataRefused::new("grant_types is not a list")),
+        };
+        let with_people = grant_types.contains(&"authorization_code");
+        let as_machine = grant_types.contains(&"client_credentials");
+        if !with_people && !as_machine {
+            let reason = "grant_types has neither authorization_code nor client_credentials";
+            return Err(MetadataRefused::new(reason));
+        }
+        if as_machine && auth_method == "none" {
+            return Err(MetadataRefused::new("client_credentials needs a client secret"));
+        }
+        match texts(document, "response_types") {
+            Texts::Absent => {}
+            Texts::Present(names) if names.iter().all(|name| *name == "code") => {}
+            _ => return Err(MetadataRefused::new("the only response_type is code")),
+        }
+        let redirect_uris = match texts(document, "redirect_uris") {
+            Texts::Absent if with_people => {
+                return Err(MetadataRefused::redirect_uri("redirect_uris is missing"));
+            }
+            Texts::Present(uris) if with_people && uris.is_empty() => {
+                return Err(MetadataRefused::redirect_uri("redirect_uris is empty"));
+            }
+            Texts::Absent => Vec::new(),
+            Texts::Present(uris) if uris.len() <= MAX_REDIRECT_URIS => uris,
+            _ => return Err(MetadataRefused::redirect_uri("redirect_uris is not a short list")),
+        };
+        if let Some(reason) = redirect_uris.iter().find_map(|uri| redirects::not_registrable(uri)) {
+            return Err(MetadataRefused::redirect_uri(reason));
+        }
+        Ok(Self {
+            name: name.map(str::to_owned),
+            redirect_uris: redirect_uris.into_iter().map(str::to_owned).collect(),
+            grant_types,
+            auth_method,
+            scope: scope.map(str::to_owned),
+        })
+    }
+}
+
+/// An error of RFC 7591, section 3.2.2.
+#[derive(Debug)]
+pub(crate) struct MetadataRefused {
+    pub(crate) error: &'static str,
+    pub(crate) description: &'static str,
+}
+
+impl MetadataRefused {
+    fn new(description: &'static str) -> Self {
+        Self { error: "invalid_client_metadata", description }
+    }
+
+    fn redirect_uri(description: &'static str) -> Self {
+        Self { error: "invalid_redirect_uri", description }
+    }
+}
+
+enum Texts<'a> {
+    Absent,
+    Malformed,
+    Present(Vec<&'a str>),
+}
+
+fn texts<'a>(document: &'a Value, name: &str) -> Texts<'a> {
+    match document.get(name) {
+        None | Some(Value::Null) => Texts::Absent,
+        Some(Value::Array(items)) => {
+            let items: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
+            items.map_or(Texts::Malformed, Texts::Present)
+        }
+        Some(_) => Texts::Malformed,
+    }
+}
+
+fn known(names: &[&'static str], name: &str) -> Option<&'static str> {
+    names.iter().find(|known| **known == name).copied()
+}
+
+/// Whether a client id is the URL of a metadata document: in the form URL parsers give it, so that
+/// no two ids are the same URL.
+fn is_document_url(id: &str) -> bool {
+    let Ok(url) = Url::parse(id) else { return false };
+    let clean = url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    let trusted = url.scheme() == "https" || redirects::is_loopback(id);
+    url.as_str() == id && clean && trusted && url.path() != "/"
+}

@@ -1,0 +1,295 @@
+//! Connections, accounts, and consents that are under way.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use crate::sandbox::state::ids::{new_id, random_token};
+
+/// How long a link and what follows it are good.
+const FLOW_LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// How long Gmail's tokens are good; they are renewed when they are used later.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+#[derive(Debug)]
+pub(crate) struct ConnectedAccounts {
+    connections: Vec<AccountConnection>,
+    accounts: Vec<Account>,
+    /// By the token in the link.
+    links: HashMap<String, ConsentFlow>,
+    /// By `auth_request_id`.
+    unverified: HashMap<String, ConsentFlow>,
+    pub(crate) verification_required: bool,
+    /// Whether a link leaves an expired or disconnected account as it is.
+    pub(crate) over_until_consent: bool,
+    pub(crate) verified_redirect: Option<String>,
+    pub(crate) provider_faults: VecDeque<ProviderFault>,
+    /// When the mails were there.
+    pub(crate) since: OffsetDateTime,
+}
+
+/// A service as the dashboard sets it up.
+#[derive(Clone, Debug)]
+pub(crate) struct AccountConnection {
+    pub(crate) id: String,
+    pub(crate) name: String,
+}
+
+/// A consent that somebody may give, or has given.
+#[derive(Clone, Debug)]
+pub(crate) struct ConsentFlow {
+    pub(crate) account_id: String,
+    pub(crate) user_verify_url: Option<String>,
+    pub(crate) state: Option<String>,
+    pub(crate) expires_at: OffsetDateTime,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    pub(crate) id: String,
+    pub(crate) connection: AccountConnection,
+    pub(crate) identifier: String,
+    pub(crate) organization_id: Option<String>,
+    pub(crate) user_id: Option<String>,
+    pub(crate) status: AccountStatus,
+    pub(crate) authorization_details: Value,
+    pub(crate) api_config: Map<String, Value>,
+    pub(crate) token_expires_at: Option<OffsetDateTime>,
+    pub(crate) last_used_at: Option<OffsetDateTime>,
+    pub(crate) updated_at: OffsetDateTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AccountStatus {
+    Active,
+    Disconnected,
+    Expired,
+    PendingAuth,
+    PendingVerification,
+}
+
+impl AccountStatus {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Disconnected => "DISCONNECTED",
+            Self::Expired => "EXPIRED",
+            Self::PendingAuth => "PENDING_AUTH",
+            Self::PendingVerification => "PENDING_VERIFICATION",
+        }
+    }
+}
+
+/// AccountSelector account a call is about.
+#[derive(Clone, Debug)]
+pub(crate) enum AccountSelector {
+    Id(String),
+    Of {
+        /// Any, where it is not told.
+        connection: Option<String>,
+        identifier: String,
+        organization_id: Option<String>,
+        user_id: Option<String>,
+    },
+}
+
+impl AccountSelector {
+    pub(crate) fn is(&self, account: &Account) -> bool {
+        let same =
+            |wanted: &Option<String>, own: &Option<String>| wanted.is_none() || wanted == own;
+        match self {
+            Self::Id(id) => *id == account.id,
+            Self::Of { connection, identifier, organization_id, user_id } => {
+                *identifier == account.identifier
+                    && connection.as_ref().is_none_or(|name| *name == account.connection.name)
+                    && same(organization_id, &account.organization_id)
+                    && same(user_id, &account.user_id)
+            }
+        }
+    }
+}
+
+impl Account {
+    pub(crate) fn is_of(&self, connection_name: &str, identifier: &str) -> bool {
+        self.connection.name == connection_name && self.identifier == identifier
+    }
+
+    /// Gives it fresh tokens.
+    pub(crate) fn activate(&mut self, now: OffsetDateTime) {
+        self.status = AccountStatus::Active;
+        self.take_tokens(now);
+    }
+
+    /// Gives it the tokens that a consent brings, or the next ones.
+    pub(crate) fn take_tokens(&mut self, now: OffsetDateTime) {
+        self.token_expires_at = Some(now + TOKEN_LIFETIME);
+        self.updated_at = now;
+        self.authorization_details = json!({ "oauth_token": {
+            "access_token": format!("ya29.{}", random_token()),
+            "refresh_token": format!("1//{}", random_token()),
+            "scopes": [GMAIL_SCOPE],
+        }});
+    }
+}
+
+pub(crate) const GMAIL_SCOPE: &str = "https://www.googleapis.com/auth/gmail.readonly";
+
+/// Why an account cannot be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AddAccountError {
+    Exists,
+    NoConnection,
+}
+
+impl ConnectedAccounts {
+    pub(crate) fn seeded(now: OffsetDateTime) -> Self {
+        Self {
+            connections: vec![AccountConnection { id: new_id("conn"), name: "gmail".to_owned() }],
+            accounts: Vec::new(),
+            links: HashMap::new(),
+            unverified: HashMap::new(),
+            verification_required: false,
+            over_until_consent: false,
+            verified_redirect: None,
+            provider_faults: VecDeque::new(),
+            since: now.replace_nanosecond(0).unwrap_or(now),
+        }
+    }
+
+    pub(crate) fn add_connection(&mut self, name: &str) -> Option<String> {
+        if self.connection(name).is_some() {
+            return None;
+        }
+        let connection = AccountConnection { id: new_id("conn"), name: name.to_owned() };
+        self.connections.push(connection.clone());
+        Some(connection.id)
+    }
+
+    pub(crate) fn connection(&self, name: &str) -> Option<&AccountConnection> {
+        self.connections.iter().find(|connection| connection.name == name)
+    }
+
+    /// A new account that nobody has let the application into.
+    pub(crate) fn add(
+        &mut self,
+        connection_name: &str,
+        identifier: &str,
+        now: OffsetDateTime,
+    ) -> Result<&mut Account, AddAccountError> {
+        let connection =
+            self.connection(connection_name).ok_or(AddAccountError::NoConnection)?.clone();
+        if self.accounts.iter().any(|account| account.is_of(connection_name, identifier)) {
+            return Err(AddAccountError::Exists);
+        }
+        self.accounts.push(Account {
+            id: new_id("ca"),
+            connection,
+            identifier: identifier.to_owned(),
+            organization_id: None,
+            user_id: None,
+            status: AccountStatus::PendingAuth,
+            authorization_details: json!({}),
+            api_config: Map::new(),
+            token_expires_at: None,
+            last_used_at: None,
+            updated_at: now,
+        });
+        self.accounts.last_mut().ok_or(AddAccountError::NoConnection)
+    }
+
+    /// Oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.iter()
+    }
+
+    pub(crate) fn get(&self, which: &AccountSelector) -> Option<&Account> {
+        self.accounts.iter().find(|account| which.is(account))
+    }
+
+    pub(crate) fn get_mut(&mut self, which: &AccountSelector) -> Option<&mut Account> {
+        self.accounts.iter_mut().find(|account| which.is(account))
+    }
+
+    /// Removes an account, and with it all consents to it that are under way.
+    pub(crate) fn remove(&mut self, id: &str) {
+        self.accounts.retain(|account| account.id != id);
+        self.links.retain(|_, flow| flow.account_id != id);
+        self.unverified.retain(|_, flow| flow.account_id != id);
+    }
+
+    /// Opens the way to a consent, and gives its token and until when it is open.
+    pub(crate) fn open_link(
+        &mut self,
+        account_id: &str,
+        user_verify_url: Option<String>,
+        state: Option<String>,
+        now: OffsetDateTime,
+    ) -> (String, OffsetDateTime) {
+        self.links.retain(|_, flow| now < flow.expires_at);
+        let (token, expires_at) = (random_token(), now + FLOW_LIFETIME);
+        let flow =
+            ConsentFlow { account_id: account_id.to_owned(), user_verify_url, state, expires_at };
+        self.links.insert(token.clone(), flow);
+        (token, expires_at)
+    }
+
+    pub(crate) fn link(&self, token: &str, now: OffsetDateTime) -> Option<&ConsentFlow> {
+        self.links.get(token).filter(|flow| now < flow.expires_at)
+    }
+
+    pub(crate) fn close_link(&mut self, token: &str) {
+        self.links.remove(token);
+    }
+
+    /// Keeps a consent until its user is verified, and gives its `auth_request_id`.
+    pub(crate) fn await_verification(&mut self, flow: ConsentFlow, now: OffsetDateTime) -> String {
+        self.unverified.retain(|_, flow| now < flow.expires_at);
+        let id = random_token();
+        self.unverified.insert(id.clone(), ConsentFlow { expires_at: now + FLOW_LIFETIME, ..flow });
+        id
+    }
+
+    pub(crate) fn unverified(&self, id: &str, now: OffsetDateTime) -> Option<&ConsentFlow> {
+        self.unverified.get(id).filter(|flow| now < flow.expires_at)
+    }
+
+    pub(crate) fn verified(&mut self, id: &str) {
+        self.unverified.remove(id);
+    }
+}
+
+/// An account as a test sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectedAccount {
+    /// `ca_…`
+    pub id: String,
+    /// The connection's name.
+    pub connection_name: String,
+    /// What the application calls the user.
+    pub identifier: String,
+    /// For instance `ACTIVE`.
+    pub status: &'static str,
+}
+
+impl ConnectedAccount {
+    pub(crate) fn of(account: &Account) -> Self {
+        Self {
+            id: account.id.clone(),
+            connection_name: account.connection.name.clone(),
+            identifier: account.identifier.clone(),
+            status: account.status.as_str(),
+        }
+    }
+}
+
+/// A service that answers its next call with an error.
+#[derive(Clone, Debug)]
+pub(crate) struct ProviderFault {
+    pub(crate) connection: String,
+    pub(crate) status: StatusCode,
+}

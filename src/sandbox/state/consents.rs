@@ -1,0 +1,21 @@
+//! What users have allowed the clients of resources.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::sandbox::state::authorization::Holder;
+
+/// The scopes that each user has allowed each client.
+#[derive(Debug, Default)]
+pub(crate) struct Consents(HashMap<(String, Holder), BTreeSet<String>>);
+
+impl Consents {
+    pub(crate) fn allows(&self, user_id: &str, client: Holder, scopes: &[String]) -> bool {
+        let allowed = self.0.get(&(user_id.to_owned(), client));
+        allowed.is_some_and(|allowed| scopes.iter().all(|scope| allowed.contains(scope)))
+    }
+
+    pub(crate) fn add(&mut self, user_id: &str, client: Holder, scopes: &[String]) {
+        let allowed = self.0.entry((user_id.to_owned(), client)).or_default();
+        allowed.extend(scopes.iter().cloned());
+    }
+}

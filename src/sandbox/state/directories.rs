@@ -1,0 +1,377 @@
+//! All directories of an environment with their users and groups.
+
+use std::collections::{BTreeMap, HashMap};
+
+use time::OffsetDateTime;
+
+use crate::sandbox::state::directory_records::{
+    DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser,
+};
+use crate::sandbox::state::ids::{new_id, random_digits};
+use crate::sandbox::state::users::{Organization, capitalized};
+
+/// Where an organization's identity provider pushes its users.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    pub(crate) id: String,
+    pub(crate) organization_id: String,
+    pub(crate) enabled: bool,
+    pub(crate) updated_at: OffsetDateTime,
+}
+
+/// Users and groups are numbered in the order they came, and a number is never used again.
+#[derive(Debug)]
+pub(crate) struct Directories {
+    /// When the environment was seeded.
+    pub(crate) since: OffsetDateTime,
+    directories: Vec<Directory>,
+    users: BTreeMap<u64, DirectoryUser>,
+    groups: BTreeMap<u64, DirectoryGroup>,
+    numbers: HashMap<String, u64>,
+    next_number: u64,
+}
+
+impl Directories {
+    pub(crate) fn new(now: OffsetDateTime) -> Self {
+        Self {
+            since: now,
+            directories: Vec::new(),
+            users: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            numbers: HashMap::new(),
+            next_number: 0,
+        }
+    }
+
+    /// Adds a directory to each of the first organizations.
+    pub(crate) fn seed(&mut self, organizations: &[Organization], now: OffsetDateTime) {
+        for (organization, seed) in organizations.iter().zip(&SEED) {
+            self.add(&organization.id, now);
+            let Some(directory) = self.directories.last_mut() else { continue };
+            seed.directory_id.clone_into(&mut directory.id);
+            let directory = directory.clone();
+            for (id, name) in seed.groups {
+                let mut group = NewDirectoryGroup::new(name);
+                group.external = *name == NOT_TRACKED;
+                self.add_group_with_id((*id).to_owned(), &directory, group, now);
+            }
+            for (id, email, (given, family), department, groups) in seed.users {
+                let user = NewDirectoryUser::new(email).name(given, family).department(department);
+                let user = user.groups(groups.iter().copied());
+                self.add_user_with_id((*id).to_owned(), &directory, user, now);
+            }
+        }
+    }
+
+    pub(crate) fn add(&mut self, organization_id: &str, now: OffsetDateTime) -> String {
+        let id = new_id("dir");
+        self.directories.push(Directory {
+            id: id.clone(),
+            organization_id: organization_id.to_owned(),
+            enabled: true,
+            updated_at: now,
+        });
+        id
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&Directory> {
+        self.directories.iter().find(|directory| directory.id == id)
+    }
+
+    pub(crate) fn of(&self, organization_id: &str) -> impl Iterator<Item = &Directory> {
+        let of_it = move |directory: &&Directory| directory.organization_id == organization_id;
+        self.directories.iter().filter(of_it)
+    }
+
+    pub(crate) fn remove_those_of(&mut self, organization_id: &str) {
+        let gone: Vec<_> = self.of(organization_id).map(|directory| directory.id.clone()).collect();
+        self.users.retain(|_, user| !gone.contains(&user.directory_id));
+        self.groups.retain(|_, group| !gone.contains(&group.directory_id));
+        self.directories.retain(|directory| directory.organization_id != organization_id);
+    }
+
+    /// Says whether that was a change.
+    pub(crate) fn set_enabled(
+        &mut self,
+        id: &str,
+        enabled: bool,
+        now: OffsetDateTime,
+    ) -> Option<bool> {
+        let directory = self.directories.iter_mut().find(|directory| directory.id == id)?;
+        let changed = directory.enabled != enabled;
+        if changed {
+            directory.enabled = enabled;
+            directory.updated_at = now;
+        }
+        Some(changed)
+    }
+
+    /// With their numbers.
+    pub(crate) fn users_of(
+        &self,
+        directory_id: &str,
+    ) -> impl Iterator<Item = (u64, &DirectoryUser)> {
+        let users = self.users.iter().map(|(number, user)| (*number, user));
+        users.filter(move |(_, user)| user.directory_id == directory_id)
+    }
+
+    pub(crate) fn user(&self, id: &str) -> Option<&DirectoryUser> {
+        self.users.get(self.numbers.get(id)?)
+    }
+
+    pub(crate) fn add_user(
+        &mut self,
+        directory: &Directory,
+        new: NewDirectoryUser,
+        now: OffsetDateTime,
+    ) -> DirectoryUser {
+        self.add_user_with_id(new_id("diruser"), directory, new, now)
+    }
+
+    fn add_user_with_id(
+        &mut self,
+        id: String,
+        directory: &Directory,
+        new: NewDirectoryUser,
+        now: OffsetDateTime,
+    ) -> DirectoryUser {
+        let local = new.email.split('@').next().unwrap_or_default();
+        let user = DirectoryUser {
+            directory_id: directory.id.clone(),
+            organization_id: directory.organization_id.clone(),
+            dp_id: new.dp_id.unwrap_or_else(|| format!("00u{}", random_digits())),
+            preferred_username: new.preferred_username.unwrap_or_else(|| new.email.clone()),
+            given_name: new.given_name.unwrap_or_else(|| capitalized(local)),
+            family_name: new.family_name.unwrap_or_default(),
+            department: new.department,
+            active: new.active,
+            group_ids: self.known_groups(&directory.id, new.group_ids),
+            roles: new.roles,
+            attributes: new.attributes,
+            custom_attributes: new.custom_attributes,
+            updated_at: now,
+            email: new.email,
+            id,
+        };
+        let number = self.number(&user.id);
+        self.users.insert(number, user.clone());
+        user
+    }
+
+    /// Says whether there is such a user.
+    pub(crate) fn replace_user(
+        &mut self,
+        id: &str,
+        changed: DirectoryUser,
+        now: OffsetDateTime,
+    ) -> bool {
+        let Some(number) = self.numbers.get(id).copied() else { return false };
+        let Some(known) = self.users.get(&number) else { return false };
+        let user = DirectoryUser {
+            id: known.id.clone(),
+            directory_id: known.directory_id.clone(),
+            organization_id: known.organization_id.clone(),
+            group_ids: self.known_groups(&known.directory_id, changed.group_ids),
+            updated_at: now,
+            ..changed
+        };
+        self.users.insert(number, user);
+        true
+    }
+
+    pub(crate) fn remove_user(&mut self, id: &str) {
+        if let Some(number) = self.numbers.remove(id) {
+            self.users.remove(&number);
+        }
+    }
+
+    /// With their numbers.
+    pub(crate) fn groups_of(
+        &self,
+        directory_id: &str,
+    ) -> impl Iterator<Item = (u64, &DirectoryGroup)> {
+        let groups = self.groups.iter().map(|(number, group)| (*number, group));
+        groups.filter(move |(_, group)| group.directory_id == directory_id)
+    }
+
+    pub(crate) fn group(&self, id: &str) -> Option<&DirectoryGroup> {
+        self.groups.get(self.numbers.get(id)?)
+    }
+
+    /// The groups that a user is in and that the directory tracks.
+    pub(crate) fn tracked_groups_of(
+        &self,
+        user: &DirectoryUser,
+    ) -> impl Iterator<Item = &DirectoryGroup> {
+        let groups = user.group_ids.iter().filter_map(|id| self.group(id));
+        groups.filter(|group| !group.external)
+    }
+
+    /// How many users each group of a directory has.
+    pub(crate) fn sizes(&self, directory_id: &str) -> HashMap<&str, usize> {
+        let mut sizes = HashMap::new();
+        for id in self.users_of(directory_id).flat_map(|(_, user)| &user.group_ids) {
+            *sizes.entry(id.as_str()).or_default() += 1;
+        }
+        sizes
+    }
+
+    pub(crate) fn add_group(
+        &mut self,
+        directory: &Directory,
+        new: NewDirectoryGroup,
+        now: OffsetDateTime,
+    ) -> DirectoryGroup {
+        self.add_group_with_id(new_id("dirgroup"), directory, new, now)
+    }
+
+    fn add_group_with_id(
+        &mut self,
+        id: String,
+        directory: &Directory,
+        new: NewDirectoryGroup,
+        now: OffsetDateTime,
+    ) -> DirectoryGroup {
+        let group = DirectoryGroup {
+            directory_id: directory.id.clone(),
+            organization_id: directory.organization_id.clone(),
+            dp_id: new.dp_id.unwrap_or_else(|| format!("00g{}", random_digits())),
+            display_name: new.display_name,
+            external_id: new.external_id,
+            external: new.external,
+            updated_at: now,
+            id,
+        };
+        let number = self.number(&group.id);
+        self.groups.insert(number, group.clone());
+        group
+    }
+
+    /// Says whether there is such a group.
+    pub(crate) fn replace_group(
+        &mut self,
+        id: &str,
+        changed: DirectoryGroup,
+        now: OffsetDateTime,
+    ) -> bool {
+        let number = self.numbers.get(id);
+        let Some(known) = number.and_then(|number| self.groups.get_mut(number)) else {
+            return false;
+        };
+        *known = DirectoryGroup {
+            id: known.id.clone(),
+            directory_id: known.directory_id.clone(),
+            organization_id: known.organization_id.clone(),
+            updated_at: now,
+            ..changed
+        };
+        true
+    }
+
+    /// Takes everybody out of a group and says whom.
+    pub(crate) fn leave_group(&mut self, id: &str, now: OffsetDateTime) -> Vec<String> {
+        let members = self.users.values_mut().filter(|user| user.is_in(id));
+        let leave = |user: &mut DirectoryUser| {
+            user.group_ids.retain(|known| known != id);
+            user.updated_at = now;
+            user.id.clone()
+        };
+        members.map(leave).collect()
+    }
+
+    pub(crate) fn remove_group(&mut self, id: &str) {
+        if let Some(number) = self.numbers.remove(id) {
+            self.groups.remove(&number);
+        }
+    }
+
+    fn known_groups(&self, directory_id: &str, mut ids: Vec<String>) -> Vec<String> {
+        ids.retain(|id| self.group(id).is_some_and(|group| group.directory_id == directory_id));
+        ids
+    }
+
+    fn number(&mut self, id: &str) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.numbers.insert(id.to_owned(), number);
+        number
+    }
+}
+
+/// The group that only the identity provider knows.
+const NOT_TRACKED: &str = "Everyone";
+
+#[derive(Debug)]
+struct Seed {
+    directory_id: &'static str,
+    groups: &'static [(&'static str, &'static str)],
+    users: &'static [SeedUser],
+}
+
+/// Id, address, given and family name, department, groups.
+type SeedUser = (
+    &'static str,
+    &'static str,
+    (&'static str, &'static str),
+    &'static str,
+    &'static [&'static str],
+);
+
+const ENGINEERING: &str = "dirgroup_60315514287261192";
+
+const FINANCE: &str = "dirgroup_60315514354370056";
+
+const EVERYONE: &str = "dirgroup_60315514421478920";
+
+const OPERATIONS: &str = "dirgroup_60315688132911624";
+
+const SEED: [Seed; 2] = [
+    Seed {
+        directory_id: "dir_60315513918228488",
+        groups: &[(ENGINEERING, "Engineering"), (FINANCE, "Finance"), (EVERYONE, NOT_TRACKED)],
+        users: &[
+            (
+                "diruser_60315620503552520",
+                "jane@acme.test",
+                ("Jane", "Roe"),
+                "Engineering",
+                &[ENGINEERING, EVERYONE],
+            ),
+            (
+                "diruser_60315620570661384",
+                "john@acme.test",
+                ("John", "Doe"),
+                "Engineering",
+                &[ENGINEERING, EVERYONE],
+            ),
+            (
+                "diruser_60315620637770248",
+                "zoe@acme.test",
+                ("Zoë", "Kraus"),
+                "Finance",
+                &[FINANCE, EVERYONE],
+            ),
+            (
+                "diruser_60315620704879112",
+                "ravi@acme.test",
+                ("Ravi", "Menon"),
+                "Legal",
+                &[EVERYONE],
+            ),
+        ],
+    },
+    Seed {
+        directory_id: "dir_60315687763878920",
+        groups: &[(OPERATIONS, "Operations")],
+        users: &[
+            (
+                "diruser_60315750325846536",
+                "gita@globex.test",
+                ("Gita", "Rao"),
+                "Operations",
+                &[OPERATIONS],
+            ),
+            ("diruser_60315750392955400", "hank@globex.test", ("Hank", "Scorpio"), "Research", &[]),
+        ],
+    },
+];

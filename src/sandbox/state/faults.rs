@@ -1,0 +1,121 @@
+//! Faults of endpoints, and how often each endpoint was called.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use tokio::sync::watch;
+
+use crate::sandbox::parameters::Parameters;
+
+/// A part of the environment that can fail on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// Everything below `/api/v1/` and `/proxy/`
+    Api,
+    /// `GET /oauth/authorize`, the environment's and those of resources
+    Authorize,
+    /// `GET /.well-known/openid-configuration` and the metadata of resources
+    Discovery,
+    /// `GET /keys`
+    Keys,
+    /// `GET /oidc/logout`
+    Logout,
+    /// `POST /oauth/token`, the environment's and those of resources
+    Token,
+}
+
+impl Endpoint {
+    fn at(path: &str) -> Option<Self> {
+        let segments: Vec<_> = path.split('/').collect();
+        match segments.as_slice() {
+            ["", "oauth", "authorize"] | ["", "resources", _, "oauth", "authorize"] => {
+                Some(Self::Authorize)
+            }
+            ["", ".well-known", "openid-configuration"]
+            | ["", ".well-known", _, "resources", _]
+            | ["", "resources", _, ".well-known", _] => Some(Self::Discovery),
+            ["", "keys"] => Some(Self::Keys),
+            ["", "oidc", "logout"] => Some(Self::Logout),
+            ["", "oauth", "token"] | ["", "resources", _, "oauth", "token"] => Some(Self::Token),
+            ["", "api", "v1", _, ..] | ["", "proxy", _, ..] => Some(Self::Api),
+            _ => None,
+        }
+    }
+}
+
+/// What happens to a request instead of, or on top of, its answer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Fault {
+    /// This response, whatever was asked: a 429 with `Retry-After`, a redirect, broken JSON.
+    Answer(Response<Bytes>),
+    /// The right answer, so much later (by tokio's time, not by [`Sandbox::clock`](crate::sandbox::Sandbox::clock)).
+    Delay(Duration),
+    /// A web page with status 200, as captive portals and proxies give.
+    Html,
+    /// The request is carried out and its response gets lost on the way.
+    ResponseLost,
+    /// An error with this status.
+    Status(StatusCode),
+    /// No connection; on a socket it is closed without an answer.
+    Unreachable,
+}
+
+/// What a request action on its way to the endpoint.
+#[derive(Clone, Debug)]
+pub(crate) enum FaultAction {
+    Fault(Fault),
+    /// Closed when the requests may go on.
+    Hold(watch::Receiver<()>),
+}
+
+/// The faults in waiting and the counts.
+#[derive(Debug, Default)]
+pub(crate) struct EndpointFaults {
+    requests: HashMap<Endpoint, usize>,
+    pub(crate) refreshes: usize,
+    waiting: HashMap<Endpoint, VecDeque<(FaultAction, Option<usize>)>>,
+}
+
+impl EndpointFaults {
+    /// Counts a request and gives what it action.
+    pub(crate) fn next_action(&mut self, request: &Request<Bytes>) -> Option<FaultAction> {
+        let endpoint = Endpoint::at(request.uri().path())?;
+        *self.requests.entry(endpoint).or_default() += 1;
+        if endpoint == Endpoint::Token
+            && let Some(form) = Parameters::of_form(request)
+            && form.get("grant_type") == Some("refresh_token")
+        {
+            self.refreshes += 1;
+        }
+        let waiting = self.waiting.get_mut(&endpoint)?;
+        let released = |action: &FaultAction| matches!(action, FaultAction::Hold(held) if held.has_changed().is_err());
+        waiting.retain(|(action, _)| !released(action));
+        let (action, left) = waiting.front_mut()?;
+        let action = action.clone();
+        if let Some(left) = left {
+            *left -= 1;
+            if *left == 0 {
+                waiting.pop_front();
+            }
+        }
+        Some(action)
+    }
+
+    pub(crate) fn add(&mut self, endpoint: Endpoint, action: FaultAction, times: Option<usize>) {
+        if times != Some(0) {
+            self.waiting.entry(endpoint).or_default().push_back((action, times));
+        }
+    }
+
+    pub(crate) fn clear(&mut self, endpoint: Endpoint) {
+        self.waiting.remove(&endpoint);
+    }
+
+    pub(crate) fn requests(&self, endpoint: Endpoint) -> usize {
+        self.requests.get(&endpoint).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,211 @@
+//! Codes and refresh tokens: what works once, and what happens when it is used twice.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use time::OffsetDateTime;
+
+use crate::sandbox::state::authorization::{AuthorizationRequest, Holder, SignedIn};
+use crate::sandbox::state::digest::sha256;
+use crate::sandbox::state::ids::{new_id, random_token};
+
+/// How long a code may wait to be exchanged.
+const CODE_LIFETIME: Duration = Duration::from_secs(600);
+
+/// All authorizations given and not yet forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct Grants {
+    codes: HashMap<String, Code>,
+    grants: HashMap<String, Grant>,
+    refresh_tokens: HashMap<String, RefreshToken>,
+}
+
+impl Grants {
+    /// A code for what the user has allowed.
+    pub(crate) fn issue_code(
+        &mut self,
+        request: AuthorizationRequest,
+        grant: Grant,
+        now: OffsetDateTime,
+    ) -> String {
+        // Used codes are remembered longer than they live: a late second use is still noticed.
+        self.codes.retain(|_, code| now < code.expires_at + CODE_LIFETIME);
+        let code = random_token();
+        let expires_at = now + CODE_LIFETIME;
+        self.codes.insert(code.clone(), Code { request, grant, expires_at, grant_id: None });
+        code
+    }
+
+    /// Exchanges a code. A second use is refused and revokes what the first one gave; for anybody
+    /// but its holder there is no such code.
+    pub(crate) fn redeem(
+        &mut self,
+        code: &str,
+        holder: &Holder,
+        redirect_uri: &str,
+        code_verifier: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<Redeemed, GrantError> {
+        let known = self.codes.get_mut(code).filter(|code| code.grant.holder == *holder);
+        let known = known.ok_or(GrantError::InvalidGrant("the code is unknown or was revoked"))?;
+        if let Some(grant_id) = &known.grant_id {
+            if let Some(grant) = self.grants.get_mut(grant_id) {
+                grant.revoked = true;
+            }
+            return Err(GrantError::InvalidGrant(
+                "the code was used before; what it gave is revoked",
+            ));
+        }
+        if now >= known.expires_at {
+            return Err(GrantError::InvalidGrant("the code has expired"));
+        }
+        if known.request.reply.redirect_uri != redirect_uri {
+            return Err(GrantError::InvalidGrant(
+                "redirect_uri differs from the one of the authorization request",
+            ));
+        }
+        match (&known.request.code_challenge, code_verifier) {
+            (None, None) => {}
+            (Some(_), None) => return Err(GrantError::InvalidGrant("code_verifier is missing")),
+            (None, Some(_)) => {
+                return Err(GrantError::InvalidGrant("code_verifier without a code_challenge"));
+            }
+            (Some(challenge), Some(verifier)) => {
+                if !(43..=128).contains(&verifier.len())
+                    || URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes())) != *challenge
+                {
+                    return Err(GrantError::InvalidGrant(
+                        "code_verifier does not match code_challenge",
+                    ));
+                }
+            }
+        }
+        let grant_id = new_id("grant");
+        let grant = known.grant.clone();
+        known.grant_id = Some(grant_id.clone());
+        let nonce = known.request.nonce.clone();
+        self.grants.insert(grant_id.clone(), grant.clone());
+        let refresh_token = grant.may_refresh.then(|| self.add_refresh_token(&grant_id));
+        Ok(Redeemed { grant, nonce, refresh_token })
+    }
+
+    /// Exchanges a refresh token for its successor. For `grace` after that the old one is answered
+    /// with the newest; used later, it revokes the whole family. For anybody but its holder there
+    /// is no such token. `scope` asks for less than was granted, this time.
+    pub(crate) fn refresh(
+        &mut self,
+        token: &str,
+        holder: &Holder,
+        scope: Option<&str>,
+        grace: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Redeemed, GrantError> {
+        let unknown = || GrantError::InvalidGrant("the refresh token is unknown");
+        let known = self.refresh_tokens.get_mut(token).ok_or_else(unknown)?;
+        let grant_id = known.grant_id.clone();
+        let grant = self.grants.get_mut(&grant_id).filter(|grant| grant.holder == *holder);
+        let grant = grant.ok_or_else(unknown)?;
+        if grant.revoked {
+            return Err(GrantError::InvalidGrant("the refresh token was revoked"));
+        }
+        let mut redeemed = grant.clone();
+        if let Some(scope) = scope {
+            redeemed.scopes = scope.split_ascii_whitespace().map(str::to_owned).collect();
+            if !redeemed.scopes.iter().all(|scope| grant.scopes.contains(scope)) {
+                return Err(GrantError::InvalidScope("scope is more than was granted"));
+            }
+        }
+        let refresh_token = match known.replaced_at {
+            None => {
+                known.replaced_at = Some(now);
+                self.add_refresh_token(&grant_id)
+            }
+            Some(replaced_at) if now < replaced_at + grace => grant.newest_refresh_token.clone(),
+            Some(_) => {
+                grant.revoked = true;
+                let reason = "the refresh token was used before; its successors are revoked";
+                return Err(GrantError::InvalidGrant(reason));
+            }
+        };
+        Ok(Redeemed { grant: redeemed, nonce: None, refresh_token: Some(refresh_token) })
+    }
+
+    /// Makes everything that was given in a session worthless.
+    pub(crate) fn revoke_session(&mut self, session_id: &str) {
+        self.codes.retain(|_, code| code.grant.session_id != session_id);
+        for grant in self.grants.values_mut().filter(|grant| grant.session_id == session_id) {
+            grant.revoked = true;
+        }
+    }
+
+    fn add_refresh_token(&mut self, grant_id: &str) -> String {
+        let token = random_token();
+        if let Some(grant) = self.grants.get_mut(grant_id) {
+            grant.newest_refresh_token.clone_from(&token);
+        }
+        let record = RefreshToken { grant_id: grant_id.to_owned(), replaced_at: None };
+        self.refresh_tokens.insert(token.clone(), record);
+        token
+    }
+}
+
+/// What a user has allowed a client: the family all its refresh tokens belong to.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) user_id: String,
+    pub(crate) session_id: String,
+    pub(crate) scopes: Vec<String>,
+    /// Whether the client named the resource it wants to use.
+    pub(crate) indicates_resource: bool,
+    holder: Holder,
+    may_refresh: bool,
+    newest_refresh_token: String,
+    revoked: bool,
+}
+
+impl Grant {
+    pub(crate) fn new(request: &AuthorizationRequest, signed_in: SignedIn) -> Self {
+        Self {
+            user_id: signed_in.user.id,
+            session_id: signed_in.session_id,
+            scopes: request.scopes.clone(),
+            indicates_resource: request.indicates_resource,
+            holder: request.client.holder(),
+            may_refresh: request.may_refresh(),
+            newest_refresh_token: String::new(),
+            revoked: false,
+        }
+    }
+}
+
+/// Why a code or refresh token is rejected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum GrantError {
+    InvalidGrant(&'static str),
+    InvalidScope(&'static str),
+}
+
+/// A code or refresh token that was accepted.
+#[derive(Debug)]
+pub(crate) struct Redeemed {
+    pub(crate) grant: Grant,
+    pub(crate) nonce: Option<String>,
+    pub(crate) refresh_token: Option<String>,
+}
+
+#[derive(Debug)]
+struct Code {
+    request: AuthorizationRequest,
+    grant: Grant,
+    expires_at: OffsetDateTime,
+    /// The grant it was exchanged for.
+    grant_id: Option<String>,
+}
+
+#[derive(Debug)]
+struct RefreshToken {
+    grant_id: String,
+    replaced_at: Option<OffsetDateTime>,
+}

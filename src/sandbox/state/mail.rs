@@ -1,0 +1,386 @@
+//! Passwordless e-mail: requests, sent e-mails and limits.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use url::Url;
+
+use crate::sandbox::state::ids::{random_bytes, random_digits, random_token};
+
+/// What mails have in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PasswordlessType {
+    /// A magic link.
+    Link,
+    /// A magic link and a code.
+    #[default]
+    LinkOtp,
+    /// A code.
+    Otp,
+}
+
+impl PasswordlessType {
+    pub(crate) const ALL: [Self; 3] = [Self::LinkOtp, Self::Otp, Self::Link];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Link => "LINK",
+            Self::LinkOtp => "LINK_OTP",
+            Self::Otp => "OTP",
+        }
+    }
+
+    pub(crate) fn has_code(self) -> bool {
+        self != Self::Link
+    }
+
+    pub(crate) fn has_link(self) -> bool {
+        self != Self::Otp
+    }
+}
+
+/// A mail that was sent.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OutboxMail {
+    /// To whom.
+    pub email: String,
+    /// The code in it.
+    pub code: Option<String>,
+    /// The magic link in it.
+    pub link: Option<String>,
+    /// `SIGNIN` or `SIGNUP`
+    pub template: String,
+    /// What the template was filled in with.
+    pub template_variables: BTreeMap<String, String>,
+    /// When it was sent (UTC).
+    pub sent_at: OffsetDateTime,
+    /// Until when code and link are good (UTC).
+    pub expires_at: OffsetDateTime,
+}
+
+// By hand: code and link are credentials.
+impl fmt::Debug for OutboxMail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboxMail")
+            .field("email", &self.email)
+            .field("template", &self.template)
+            .field("sent_at", &self.sent_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How many mails are kept.
+const KEPT_MAILS: usize = 200;
+
+/// How many requests are known: of more, those that expire first are forgotten.
+const KEPT_REQUESTS: usize = 10_000;
+
+/// "2 magic link and OTP emails per minute per email address", resent ones included.
+const MAILS: usize = 2;
+
+const MAILS_WITHIN: Duration = Duration::from_secs(60);
+
+/// "Five attempts to enter the correct OTP within a ten-minute window."
+const ATTEMPTS: usize = 5;
+
+const ATTEMPTS_WITHIN: Duration = Duration::from_secs(600);
+
+/// How long after its end a request is still known to have expired, where room is short.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Default)]
+pub(crate) struct Passwordless {
+    pub(crate) passwordless_type: PasswordlessType,
+    pub(crate) enforce_same_browser: bool,
+    pub(crate) new_credentials_on_resend: bool,
+    requests: HashMap<String, Request>,
+    /// Newest first.
+    outbox: VecDeque<OutboxMail>,
+    /// When the last mails went to an address.
+    sent: HashMap<String, Recent>,
+}
+
+/// What somebody asks to have sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Mailing {
+    pub(crate) email: String,
+    pub(crate) template: &'static str,
+    pub(crate) template_variables: BTreeMap<String, String>,
+    pub(crate) state: Option<String>,
+    pub(crate) expires_in: Duration,
+    pub(crate) magiclink_auth_uri: Option<Url>,
+}
+
+#[derive(Debug)]
+struct Request {
+    mailing: Mailing,
+    passwordless_type: PasswordlessType,
+    code: Option<String>,
+    link_token: Option<String>,
+    expires_at: OffsetDateTime,
+    attempts: Recent,
+    spent: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) auth_request_id: String,
+    pub(crate) expires_at: OffsetDateTime,
+    pub(crate) expires_in: Duration,
+    pub(crate) passwordless_type: PasswordlessType,
+}
+
+#[derive(Debug)]
+pub(crate) enum Credential<'a> {
+    Code { code: &'a str, auth_request_id: &'a str },
+    Link { token: &'a str, auth_request_id: Option<&'a str> },
+}
+
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) email: String,
+    pub(crate) template: &'static str,
+    pub(crate) state: Option<String>,
+    /// What was used.
+    pub(crate) passwordless_type: PasswordlessType,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PasswordlessError {
+    CodeWrong,
+    Expired,
+    LinkUnknown,
+    NoLinkAddress,
+    OtherBrowser,
+    TooManyAttempts,
+    TooManyMails,
+    UnknownRequest,
+    Used,
+}
+
+impl Passwordless {
+    pub(crate) fn outbox(&self) -> impl Iterator<Item = &OutboxMail> {
+        self.outbox.iter()
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        mailing: Mailing,
+        now: OffsetDateTime,
+    ) -> Result<Sent, PasswordlessError> {
+        self.check_link_address(&mailing)?;
+        self.count_mail(&mailing.email, now)?;
+        let request = Request::new(mailing, self.passwordless_type, now);
+        Ok(self.deliver(random_token(), request, now))
+    }
+
+    pub(crate) fn resend(
+        &mut self,
+        id: &str,
+        now: OffsetDateTime,
+    ) -> Result<Sent, PasswordlessError> {
+        let request = self.requests.get(id).ok_or(PasswordlessError::UnknownRequest)?;
+        if request.spent {
+            return Err(PasswordlessError::Used);
+        }
+        let mailing = request.mailing.clone();
+        if self.new_credentials_on_resend {
+            self.check_link_address(&mailing)?;
+        }
+        self.count_mail(&mailing.email, now)?;
+        let mut request = self.requests.remove(id).ok_or(PasswordlessError::UnknownRequest)?;
+        if self.new_credentials_on_resend {
+            let request = Request::new(mailing, self.passwordless_type, now);
+            return Ok(self.deliver(random_token(), request, now));
+        }
+        request.expires_at = now + mailing.expires_in;
+        Ok(self.deliver(id.to_owned(), request, now))
+    }
+
+    /// A code or link that is right is used up, and so is the other one of its mail.
+    pub(crate) fn verify(
+        &mut self,
+        credential: &Credential<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Verified, PasswordlessError> {
+        let (request, used) = match *credential {
+            Credential::Code { code, auth_request_id } => {
+                let request = self.requests.get_mut(auth_request_id);
+                let request = request.ok_or(PasswordlessError::UnknownRequest)?;
+                if !request.attempts.admits(ATTEMPTS, ATTEMPTS_WITHIN, now) {
+                    return Err(PasswordlessError::TooManyAttempts);
+                }
+                if request.code.as_deref() != Some(code) {
+                    return Err(PasswordlessError::CodeWrong);
+                }
+                (request, PasswordlessType::Otp)
+            }
+            Credential::Link { token, auth_request_id } => {
+                let mut requests = self.requests.iter_mut();
+                let is_meant = |request: &Request| request.link_token.as_deref() == Some(token);
+                let found = requests.find(|(_, request)| is_meant(request));
+                let (id, request) = found.ok_or(PasswordlessError::LinkUnknown)?;
+                match auth_request_id {
+                    None if self.enforce_same_browser => {
+                        return Err(PasswordlessError::OtherBrowser);
+                    }
+                    Some(other) if other != id => return Err(PasswordlessError::OtherBrowser),
+                    _ => (request, PasswordlessType::Link),
+                }
+            }
+        };
+        if request.spent {
+            return Err(PasswordlessError::Used);
+        }
+        if request.expires_at <= now {
+            return Err(PasswordlessError::Expired);
+        }
+        request.spent = true;
+        Ok(Verified {
+            email: request.mailing.email.clone(),
+            template: request.mailing.template,
+            state: request.mailing.state.clone(),
+            passwordless_type: used,
+        })
+    }
+
+    fn check_link_address(&self, mailing: &Mailing) -> Result<(), PasswordlessError> {
+        match self.passwordless_type.has_link() && mailing.magiclink_auth_uri.is_none() {
+            true => Err(PasswordlessError::NoLinkAddress),
+            false => Ok(()),
+        }
+    }
+
+    fn count_mail(&mut self, email: &str, now: OffsetDateTime) -> Result<(), PasswordlessError> {
+        self.sent.retain(|_, recent| recent.any(MAILS_WITHIN, now));
+        let recent = self.sent.entry(email.to_lowercase()).or_default();
+        if recent.admits(MAILS, MAILS_WITHIN, now) {
+            Ok(())
+        } else {
+            Err(PasswordlessError::TooManyMails)
+        }
+    }
+
+    fn deliver(&mut self, id: String, request: Request, now: OffsetDateTime) -> Sent {
+        self.outbox.push_front(request.mail(now));
+        self.outbox.truncate(KEPT_MAILS);
+        let sent = Sent {
+            auth_request_id: id.clone(),
+            expires_at: request.expires_at,
+            expires_in: request.mailing.expires_in,
+            passwordless_type: request.passwordless_type,
+        };
+        if self.requests.len() >= KEPT_REQUESTS {
+            self.make_room(now);
+        }
+        self.requests.insert(id, request);
+        sent
+    }
+
+    fn make_room(&mut self, now: OffsetDateTime) {
+        self.requests.retain(|_, request| now < request.expires_at + REMEMBERED);
+        if self.requests.len() >= KEPT_REQUESTS {
+            let first = self.requests.iter().min_by_key(|(_, request)| request.expires_at);
+            let first = first.map(|(id, _)| id.clone());
+            first.and_then(|id| self.requests.remove(&id));
+        }
+    }
+}
+
+impl Request {
+    fn new(mailing: Mailing, passwordless_type: PasswordlessType, now: OffsetDateTime) -> Self {
+        Self {
+            code: passwordless_type
+                .has_code()
+                .then(|| format!("{:06}", random_digits() % 1_000_000)),
+            link_token: passwordless_type.has_link().then(link_token),
+            expires_at: now + mailing.expires_in,
+            attempts: Recent::default(),
+            spent: false,
+            passwordless_type,
+            mailing,
+        }
+    }
+
+    fn mail(&self, now: OffsetDateTime) -> OutboxMail {
+        let link = self.mailing.magiclink_auth_uri.clone().zip(self.link_token.as_ref());
+        let link = link.map(|(mut address, token)| {
+            address.query_pairs_mut().append_pair("link_token", token);
+            String::from(address)
+        });
+        OutboxMail {
+            email: self.mailing.email.clone(),
+            code: self.code.clone(),
+            link,
+            template: self.mailing.template.to_owned(),
+            template_variables: self.mailing.template_variables.clone(),
+            sent_at: now,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+/// In the documentation's form: a UUID, then `_l`.
+fn link_token() -> String {
+    let hex: String = random_bytes().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let mut rest = hex.as_str();
+    let parts = [8, 4, 4, 4, 12].into_iter().filter_map(|length| {
+        let (part, later) = rest.split_at_checked(length)?;
+        rest = later;
+        Some(part)
+    });
+    format!("{}_l", parts.collect::<Vec<_>>().join("-"))
+}
+
+/// When something was done lately.
+#[derive(Debug, Default)]
+struct Recent(VecDeque<OffsetDateTime>);
+
+impl Recent {
+    /// Counts it, unless it was done so often within this time.
+    fn admits(&mut self, times: usize, within: Duration, now: OffsetDateTime) -> bool {
+        // What is later than now was counted before the clock was set back.
+        self.0.retain(|at| *at <= now && now < *at + within);
+        let admitted = self.0.len() < times;
+        if admitted {
+            self.0.push_back(now);
+        }
+        admitted
+    }
+
+    fn any(&self, within: Duration, now: OffsetDateTime) -> bool {
+        self.0.iter().any(|at| now < *at + within)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_requests_the_first_to_expire_is_forgotten() {
+        let mut passwordless =
+            Passwordless { passwordless_type: PasswordlessType::Otp, ..Passwordless::default() };
+        let mut now = OffsetDateTime::UNIX_EPOCH;
+        let mut send = |passwordless: &mut Passwordless, number: usize| {
+            now += MAILS_WITHIN;
+            let mailing = Mailing {
+                email: format!("{number}@acme.test"),
+                template: "SIGNIN",
+                template_variables: BTreeMap::new(),
+                state: None,
+                expires_in: Duration::from_secs(7 * 24 * 60 * 60),
+                magiclink_auth_uri: None,
+            };
+            passwordless.send(mailing, now).unwrap().auth_request_id
+        };
+        let ids: Vec<_> = (0..=KEPT_REQUESTS).map(|n| send(&mut passwordless, n)).collect();
+        assert_eq!(passwordless.requests.len(), KEPT_REQUESTS);
+        let is_known = |id: &String| passwordless.requests.contains_key(id);
+        assert_eq!((is_known(&ids[0]), is_known(&ids[1])), (false, true));
+    }
+}

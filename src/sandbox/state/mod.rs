@@ -1,0 +1,322 @@
+//! The data of an environment, and the rules that keep its parts consistent.
+
+pub(crate) mod authorization;
+pub(crate) mod clients;
+pub(crate) mod connected_accounts;
+pub(crate) mod connections;
+pub(crate) mod consents;
+pub(crate) mod digest;
+pub(crate) mod directories;
+pub(crate) mod directory_records;
+pub(crate) mod faults;
+pub(crate) mod grants;
+pub(crate) mod ids;
+pub(crate) mod keys;
+pub(crate) mod mail;
+pub(crate) mod portal;
+pub(crate) mod resources;
+pub(crate) mod sessions;
+pub(crate) mod token_faults;
+pub(crate) mod users;
+pub(crate) mod webhook_endpoint;
+pub(crate) mod webhook_envelope;
+pub(crate) mod webhooks;
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::sandbox::state::authorization::{AuthorizationRequest, SignedIn};
+use crate::sandbox::state::connected_accounts::ConnectedAccounts;
+use crate::sandbox::state::connections::{Connection, Connections};
+use crate::sandbox::state::consents::Consents;
+use crate::sandbox::state::directories::Directories;
+use crate::sandbox::state::faults::EndpointFaults;
+use crate::sandbox::state::grants::{Grant, Grants};
+use crate::sandbox::state::ids::{new_id, random_token};
+use crate::sandbox::state::keys::{KeyRing, SigningKey};
+use crate::sandbox::state::mail::Passwordless;
+use crate::sandbox::state::portal::AdminPortal;
+use crate::sandbox::state::resources::Resources;
+use crate::sandbox::state::sessions::{Session, SessionEnd, Sessions};
+use crate::sandbox::state::token_faults::TokenEdits;
+use crate::sandbox::state::users::{NewUser, Organization, User, Users, capitalized};
+use crate::sandbox::state::webhooks::Webhooks;
+
+/// How long a page may be left open.
+const TRANSACTION_LIFETIME: Duration = Duration::from_secs(600);
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) environment_url: String,
+    pub(crate) redirect_uris: BTreeSet<String>,
+    pub(crate) post_logout_redirect_uris: BTreeSet<String>,
+    pub(crate) initiate_login_url: Option<String>,
+    pub(crate) admin_portal: AdminPortal,
+    pub(crate) users: Users,
+    pub(crate) connections: Connections,
+    pub(crate) directories: Directories,
+    pub(crate) webhooks: Webhooks,
+    pub(crate) mail: Passwordless,
+    pub(crate) resources: Resources,
+    pub(crate) consents: Consents,
+    pub(crate) connected_accounts: ConnectedAccounts,
+    pub(crate) keys: KeyRing,
+    pub(crate) grants: Grants,
+    pub(crate) endpoint_faults: EndpointFaults,
+    pub(crate) token_edits: TokenEdits,
+    pub(crate) sessions: Sessions,
+    transactions: HashMap<String, Transaction>,
+}
+
+impl State {
+    /// An environment with the organizations and users that every sandbox starts with.
+    pub(crate) fn seeded(environment_url: String, now: OffsetDateTime) -> Self {
+        let mut state = Self {
+            environment_url,
+            redirect_uris: BTreeSet::new(),
+            post_logout_redirect_uris: BTreeSet::new(),
+            initiate_login_url: None,
+            admin_portal: AdminPortal::default(),
+            directories: Directories::new(now),
+            users: Users::default(),
+            connections: Connections::default(),
+            webhooks: Webhooks::default(),
+            mail: Passwordless::default(),
+            resources: Resources::seeded(),
+            consents: Consents::default(),
+            connected_accounts: ConnectedAccounts::seeded(now),
+            keys: KeyRing::new(SigningKey::first()),
+            grants: Grants::default(),
+            endpoint_faults: EndpointFaults::default(),
+            token_edits: TokenEdits::default(),
+            sessions: Sessions::default(),
+            transactions: HashMap::new(),
+        };
+        state.seed_users();
+        state.directories.seed(&state.users.organizations, now);
+        state
+    }
+
+    fn seed_users(&mut self) {
+        let acme = Organization {
+            id: "org_59615193906282635".to_owned(),
+            external_id: Some("ext_org_123".to_owned()),
+            connection_id: "conn_59615255777705100".to_owned(),
+            ..Organization::new("Acme", &["acme.test"])
+        };
+        let globex = Organization {
+            id: "org_59615194007076620".to_owned(),
+            connection_id: "conn_59615256201461900".to_owned(),
+            ..Organization::new("Globex", &["globex.test"])
+        };
+        let test = Organization {
+            id: "org_70087756646187150".to_owned(),
+            connection_id: "conn_70087756662964366".to_owned(),
+            ..Organization::new("Test Organization", &["example.com", "example.org"])
+        };
+        self.add_organization(acme, ["OKTA", "SAML"]);
+        self.add_organization(globex, ["MICROSOFT_AD", "OIDC"]);
+        self.add_organization(test, ["IDP_SIMULATOR", "OIDC"]);
+        let everything = ["workspace_data:read", "workspace_data:write"];
+        let seed = [
+            ("usr_63261014140912135", NewUser::new("jane@acme.test").name("Jane", "Roe")),
+            ("usr_63261014241575432", NewUser::new("john@acme.test").name("John", "Doe")),
+            ("usr_63261014325461513", NewUser::new("gita@globex.test").name("Gita", "Rao")),
+            ("usr_63261014409347594", NewUser::new("john@example.com").name("John", "Doe")),
+            ("usr_63261014493233675", NewUser::new("mina@example.org").name("Mina", "Berg")),
+        ];
+        for (id, user) in seed {
+            let user = match user.email.as_str() {
+                "john@acme.test" | "john@example.com" | "mina@example.org" => user,
+                _ => user.roles(["admin"]).permissions(everything),
+            };
+            self.add_user(user);
+            if let Some(user) = self.users.all.last_mut() {
+                id.clone_into(&mut user.id);
+            }
+        }
+    }
+
+    /// Adds an organization with a connection of this provider and type.
+    pub(crate) fn add_organization(
+        &mut self,
+        organization: Organization,
+        [provider, connection_type]: [&str; 2],
+    ) -> Organization {
+        self.connections.0.push(Connection::new(&organization, provider, connection_type));
+        self.users.add_organization(organization)
+    }
+
+    /// Adds a user, or replaces the one with the same address. Without a known organization, the
+    /// domain of the address selects one; a domain without one gets a new organization.
+    pub(crate) fn add_user(&mut self, new: NewUser) -> User {
+        let domain = new.email.rsplit_once('@').map_or("example.test", |(_, domain)| domain);
+        let requested = new.organization_id.as_deref().and_then(|id| self.users.organization(id));
+        let organization = match requested.or_else(|| self.users.with_domain(domain)) {
+            Some(organization) => organization.clone(),
+            None => {
+                let name = capitalized(domain.split('.').next().unwrap_or(domain));
+                let mut organization = Organization::new(&name, &[domain]);
+                // An unknown ID is kept: a test may choose it.
+                if let Some(id) = &new.organization_id {
+                    organization.id.clone_from(id);
+                }
+                self.add_organization(organization, ["CUSTOM", "OIDC"])
+            }
+        };
+        self.users.add(new, organization)
+    }
+
+    /// The user with the address, signed up if there was none.
+    pub(crate) fn find_or_add_user(&mut self, new: NewUser) -> User {
+        let known = self.users.find(&new.email).cloned();
+        known.unwrap_or_else(|| self.add_user(new))
+    }
+
+    /// The `issuer` of a resource's metadata.
+    pub(crate) fn resource_issuer(&self, id: &str) -> String {
+        format!("{}/resources/{id}", self.environment_url)
+    }
+
+    /// The URL that sends the browser back with a code.
+    pub(crate) fn grant(
+        &mut self,
+        authorization: AuthorizationRequest,
+        signed_in: SignedIn,
+        now: OffsetDateTime,
+    ) -> String {
+        self.touch_session(&signed_in.session_id, now);
+        let grant = Grant::new(&authorization, signed_in);
+        let reply = authorization.reply.clone();
+        reply.code(&self.grants.issue_code(authorization, grant, now))
+    }
+
+    /// Keeps an authorization request while its user looks at a page: at the login page, or, once
+    /// they are signed in, at the one that asks for consent.
+    pub(crate) fn open_transaction(
+        &mut self,
+        request: AuthorizationRequest,
+        signed_in: Option<SignedIn>,
+        now: OffsetDateTime,
+    ) -> String {
+        self.transactions.retain(|_, transaction| now < transaction.expires_at);
+        let id = random_token();
+        let expires_at = now + TRANSACTION_LIFETIME;
+        self.transactions.insert(id.clone(), Transaction { request, signed_in, expires_at });
+        id
+    }
+
+    pub(crate) fn transaction(
+        &self,
+        id: &str,
+        now: OffsetDateTime,
+    ) -> Option<(&AuthorizationRequest, Option<&SignedIn>)> {
+        let transaction = self.transactions.get(id)?;
+        (now < transaction.expires_at)
+            .then_some((&transaction.request, transaction.signed_in.as_ref()))
+    }
+
+    pub(crate) fn close_transaction(&mut self, id: &str) {
+        self.transactions.remove(id);
+    }
+
+    /// A session of the user in a browser: its id (`sid`) and the cookie that stands for it.
+    pub(crate) fn start_session(
+        &mut self,
+        user: &User,
+        user_agent: Option<&str>,
+        now: OffsetDateTime,
+    ) -> (String, String) {
+        let (id, cookie) = (new_id("ses"), random_token());
+        let session = Session {
+            user_id: user.id.clone(),
+            organization_id: user.organization_id.clone(),
+            user_agent: user_agent.map(str::to_owned),
+            created_at: now,
+            updated_at: now,
+            last_active_at: now,
+            end: None,
+            cookie: cookie.clone(),
+        };
+        self.sessions.insert(id.clone(), session);
+        (id, cookie)
+    }
+
+    /// The live session a browser's cookies stand for, and its user.
+    pub(crate) fn session_of<'a>(
+        &self,
+        mut cookies: impl Iterator<Item = &'a str>,
+    ) -> Option<(String, User)> {
+        cookies.find_map(|cookie| {
+            let known = |session: &Session| session.cookie == cookie && session.is_active();
+            let (id, session) = self.sessions.iter().find(|(_, session)| known(session))?;
+            let user = self.users.all.iter().find(|user| user.id == session.user_id)?;
+            Some((id.clone(), user.clone()))
+        })
+    }
+
+    /// Notes that somebody was there.
+    pub(crate) fn touch_session(&mut self, id: &str, now: OffsetDateTime) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.last_active_at = now;
+            session.updated_at = now;
+        }
+    }
+
+    /// Says whether it was alive.
+    pub(crate) fn end_session(&mut self, id: &str, how: SessionEnd, now: OffsetDateTime) -> bool {
+        self.grants.revoke_session(id);
+        let session = self.sessions.get_mut(id).filter(|session| session.is_active());
+        session.is_some_and(|session| {
+            session.updated_at = now;
+            session.end.replace((how, now)).is_none()
+        })
+    }
+
+    /// Revokes the sessions of the user with this address and says how many were alive.
+    pub(crate) fn end_sessions_of(&mut self, email: &str, now: OffsetDateTime) -> usize {
+        let user_id = self.users.find(email).map(|user| user.id.clone());
+        user_id.map_or(0, |user_id| self.revoke_sessions_of(&user_id, now).len())
+    }
+
+    /// Revokes the sessions of the user with this id and gives those that were alive.
+    pub(crate) fn revoke_sessions_of(&mut self, user_id: &str, now: OffsetDateTime) -> Vec<String> {
+        let of_user = self.sessions.iter().filter(|(_, session)| session.user_id == user_id);
+        let mut ids: Vec<_> = of_user.map(|(id, _)| id.clone()).collect();
+        ids.retain(|id| self.end_session(id, SessionEnd::Revoked, now));
+        ids
+    }
+}
+
+#[derive(Debug)]
+struct Transaction {
+    request: AuthorizationRequest,
+    signed_in: Option<SignedIn>,
+    expires_at: OffsetDateTime,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_user_joins_the_organization_of_the_domain_or_founds_one() {
+        let mut state = State::seeded(String::new(), OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(state.add_user("ADA@ACME.test".into()).organization_name, "Acme");
+        let peter = state.add_user("peter@initech.test".into());
+        assert_eq!((peter.name.as_str(), peter.organization_name.as_str()), ("Peter", "Initech"));
+        let milton = state.add_user("milton@initech.test".into());
+        assert_eq!(milton.organization_id, peter.organization_id);
+    }
+
+    #[test]
+    fn adding_the_same_address_again_keeps_the_id() {
+        let mut state = State::seeded(String::new(), OffsetDateTime::UNIX_EPOCH);
+        let count = state.users.all.len();
+        let id = state.users.find("jane@acme.test").unwrap().id.clone();
+        assert_eq!(state.add_user(NewUser::new("Jane@acme.test").roles(["x"])).id, id);
+        assert_eq!(state.users.all.len(), count);
+    }
+}

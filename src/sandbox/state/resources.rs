@@ -1,0 +1,122 @@
+//! MCP resources.
+
+use std::collections::BTreeMap;
+
+use url::Url;
+
+use crate::sandbox::state::clients::Clients;
+use crate::sandbox::state::ids::new_id;
+
+/// The resource every sandbox starts with.
+pub(crate) const SEEDED_ID: &str = "res_123456789";
+
+/// Which `iss` the tokens of a resource carry. Scalekit is moving from one to the other, so a
+/// server has to take both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResourceIssuer {
+    /// The environment's URL.
+    Environment,
+    /// `{environment}/resources/{id}`, the `issuer` of the resource's metadata.
+    #[default]
+    Resource,
+}
+
+/// A resource to add.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct NewResource {
+    name: String,
+    scopes: Vec<String>,
+    url: Option<String>,
+}
+
+impl NewResource {
+    /// A resource without scopes and without a server URL.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), scopes: Vec::new(), url: None }
+    }
+
+    /// What may be done at the resource.
+    pub fn scopes<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.scopes = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The URL of its server. Tokens have it in their `aud` beside the resource's id.
+    pub fn url(mut self, url: &str) -> Self {
+        self.url = Some(url.to_owned());
+        self
+    }
+}
+
+impl From<&str> for NewResource {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Resource {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) url: Option<String>,
+}
+
+impl Resource {
+    /// Whether a `resource` parameter (RFC 8707) means this one. URLs are compared as URLs:
+    /// clients write `https://mcp.test` and `https://mcp.test/` for the same server.
+    pub(crate) fn is_meant_by(&self, indicator: &str) -> bool {
+        let same_url = || {
+            let own = Url::parse(self.url.as_deref()?).ok()?;
+            Some(Url::parse(indicator).ok()? == own)
+        };
+        indicator == self.id || same_url() == Some(true)
+    }
+}
+
+/// The resources and who may ask for tokens for them.
+#[derive(Debug)]
+pub(crate) struct Resources {
+    all: BTreeMap<String, Resource>,
+    pub(crate) issuer_form: ResourceIssuer,
+    pub(crate) clients: Clients,
+}
+
+impl Resources {
+    pub(crate) fn seeded() -> Self {
+        let todo_list = Resource {
+            id: SEEDED_ID.to_owned(),
+            name: "Todo list".to_owned(),
+            scopes: ["todo:read", "todo:write"].map(str::to_owned).to_vec(),
+            url: None,
+        };
+        Self {
+            all: BTreeMap::from([(todo_list.id.clone(), todo_list)]),
+            issuer_form: ResourceIssuer::default(),
+            clients: Clients::default(),
+        }
+    }
+
+    /// Adds a resource and returns its ID.
+    pub(crate) fn add(&mut self, new: NewResource) -> String {
+        let NewResource { name, scopes, url } = new;
+        let resource = Resource { id: new_id("res"), name, scopes, url };
+        let id = resource.id.clone();
+        self.all.insert(id.clone(), resource);
+        id
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut Resource> {
+        self.all.get_mut(id)
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&Resource> {
+        self.all.get(id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Resource> {
+        self.all.values()
+    }
+}

@@ -1,0 +1,207 @@
+//! Tokens before they are signed, and their faults: one for each module of the OpenID certification
+//! suite.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::sandbox::state::keys::SigningKey;
+
+/// Which of the tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenKind {
+    /// For the APIs of the application.
+    AccessToken,
+    /// For the application's login.
+    IdToken,
+}
+
+/// A token about to be signed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TokenDraft {
+    /// The JOSE header.
+    pub header: Map<String, Value>,
+    /// The claims.
+    pub claims: Map<String, Value>,
+    /// What signs it.
+    pub signing: Signing,
+}
+
+impl TokenDraft {
+    pub(crate) fn new(kid: &str, claims: Map<String, Value>) -> Self {
+        let mut header = Map::new();
+        header.insert("alg".to_owned(), "RS256".into());
+        header.insert("kid".to_owned(), kid.into());
+        header.insert("typ".to_owned(), "JWT".into());
+        Self { header, claims, signing: Signing::CurrentKey }
+    }
+}
+
+/// What signs a token. The header is what [`TokenDraft::header`] says, whether it fits or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Signing {
+    /// HMAC-SHA-256 with the client secret.
+    ClientSecret,
+    /// RS256 with the environment's current key.
+    #[default]
+    CurrentKey,
+    /// An empty signature.
+    Nothing,
+    /// RS256 with a key that is not published.
+    OtherKey,
+    /// HMAC-SHA-256 with the public key's PEM text as the secret.
+    PublicKey,
+}
+
+/// A way for a token to be wrong. In brackets the module of the OpenID Foundation's relying-party
+/// tests it stands for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum TokenFault {
+    /// The token has expired an hour ago.
+    Expired,
+    /// `at_hash` is of another access token (invalid-athash).
+    InvalidAccessTokenHash,
+    /// `aud` names another client (invalid-aud).
+    InvalidAudience,
+    /// `azp` names another client.
+    InvalidAuthorizedParty,
+    /// `c_hash` is of another code (invalid-chash).
+    InvalidCodeHash,
+    /// `iss` is another environment (invalid-iss, refresh-token-invalid-issuer).
+    InvalidIssuer,
+    /// `nonce` is of another login (nonce-invalid).
+    InvalidNonce,
+    /// `aud` names our client and one we do not know; `azp` is ours (invalid-secondary-aud).
+    InvalidSecondaryAudience,
+    /// Signed with a key that is not published, under a `kid` that is (invalid-sig-rs256).
+    InvalidSignature,
+    /// `sub` is another user (refresh-token-invalid-sub).
+    InvalidSubject,
+    /// `iat` is a week ago (iat-is-week-in-past).
+    IssuedLastWeek,
+    /// No `at_hash` (missing-athash).
+    MissingAccessTokenHash,
+    /// No `aud` (missing-aud).
+    MissingAudience,
+    /// No `azp`.
+    MissingAuthorizedParty,
+    /// No claim of this name.
+    MissingClaim(String),
+    /// No `exp`.
+    MissingExpiry,
+    /// No `at_hash`, `c_hash` and `nonce`: an ID token that its audience does not tell from an access
+    /// token.
+    MissingHashesAndNonce,
+    /// No `iat` (missing-iat).
+    MissingIssuedAt,
+    /// No `iss`.
+    MissingIssuer,
+    /// No `kid` in the header (kid-absent).
+    MissingKeyId,
+    /// No `nonce` (invalid-missing-nonce).
+    MissingNonce,
+    /// No `sub` (missing-sub).
+    MissingSubject,
+    /// `nbf` is an hour from now.
+    NotYetValid,
+    /// HS256 with the client secret (invalid-sig-hs256).
+    SignedWithClientSecret,
+    /// HS256 with the public key as the secret.
+    SignedWithPublicKey,
+    /// `kid` names a key that was never published.
+    UnknownKeyId,
+    /// `alg: none` and no signature (idtoken-sig-none).
+    Unsigned,
+    /// A claim with another value.
+    WithClaim(String, Value),
+}
+
+impl TokenFault {
+    /// Makes the token wrong in this way.
+    pub fn apply(&self, draft: &mut TokenDraft) {
+        const HOUR: i64 = 3600;
+        let now = draft.claims.get("iat").and_then(Value::as_i64).unwrap_or_default();
+        let client = draft.claims.get("client_id").cloned().unwrap_or_default();
+        let mut set = |name: &str, value: Value| {
+            draft.claims.insert(name.to_owned(), value);
+        };
+        match self {
+            Self::Expired => {
+                set("iat", json!(now - 2 * HOUR));
+                set("exp", json!(now - HOUR));
+            }
+            Self::InvalidAccessTokenHash => set("at_hash", json!("AAAAAAAAAAAAAAAAAAAAAA")),
+            Self::InvalidAudience => set("aud", json!(["skc_10000000000000000"])),
+            Self::InvalidAuthorizedParty => set("azp", json!("skc_10000000000000000")),
+            Self::InvalidCodeHash => set("c_hash", json!("AAAAAAAAAAAAAAAAAAAAAA")),
+            Self::InvalidIssuer => set("iss", json!("https://evil.scalekit.test")),
+            Self::InvalidNonce => set("nonce", json!("n-of-another-login")),
+            Self::InvalidSecondaryAudience => {
+                set("aud", json!([client, "skc_10000000000000000"]));
+            }
+            Self::InvalidSignature => draft.signing = Signing::OtherKey,
+            Self::InvalidSubject => set("sub", json!("usr_10000000000000000")),
+            Self::IssuedLastWeek => set("iat", json!(now - 7 * 24 * HOUR)),
+            Self::MissingAccessTokenHash => drop(draft.claims.remove("at_hash")),
+            Self::MissingAudience => drop(draft.claims.remove("aud")),
+            Self::MissingAuthorizedParty => drop(draft.claims.remove("azp")),
+            Self::MissingClaim(name) => drop(draft.claims.remove(name)),
+            Self::MissingExpiry => drop(draft.claims.remove("exp")),
+            Self::MissingHashesAndNonce => {
+                for name in ["at_hash", "c_hash", "nonce"] {
+                    draft.claims.remove(name);
+                }
+            }
+            Self::MissingIssuedAt => drop(draft.claims.remove("iat")),
+            Self::MissingIssuer => drop(draft.claims.remove("iss")),
+            Self::MissingKeyId => drop(draft.header.remove("kid")),
+            Self::MissingNonce => drop(draft.claims.remove("nonce")),
+            Self::MissingSubject => drop(draft.claims.remove("sub")),
+            Self::NotYetValid => set("nbf", json!(now + HOUR)),
+            Self::SignedWithClientSecret => draft.forge("HS256", Signing::ClientSecret),
+            Self::SignedWithPublicKey => draft.forge("HS256", Signing::PublicKey),
+            Self::UnknownKeyId => {
+                let kid = SigningKey::stranger().kid().to_owned();
+                draft.header.insert("kid".to_owned(), kid.into());
+            }
+            Self::Unsigned => draft.forge("none", Signing::Nothing),
+            Self::WithClaim(name, value) => set(name, value.clone()),
+        }
+    }
+}
+
+impl TokenDraft {
+    fn forge(&mut self, algorithm: &str, signing: Signing) {
+        self.header.insert("alg".to_owned(), algorithm.into());
+        self.signing = signing;
+    }
+}
+
+/// The edits in force, oldest first.
+#[derive(Clone, Default)]
+pub(crate) struct TokenEdits(pub(crate) Vec<Edit>);
+
+impl TokenEdits {
+    pub(crate) fn apply(&self, kind: TokenKind, draft: &mut TokenDraft) {
+        for edit in self.0.iter().filter(|edit| edit.kind == kind) {
+            (edit.change)(draft);
+        }
+    }
+}
+
+impl fmt::Debug for TokenEdits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|edit| edit.kind)).finish()
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Edit {
+    pub(crate) kind: TokenKind,
+    pub(crate) change: Arc<dyn Fn(&mut TokenDraft) + Send + Sync>,
+}

@@ -1,0 +1,217 @@
+//! Organizations and users.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::sandbox::state::ids::new_id;
+
+/// A customer's organization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Organization {
+    /// `org_…`, the `oid` of tokens.
+    pub id: String,
+    /// The application's own id for it, the `xoid` of tokens.
+    pub external_id: Option<String>,
+    /// Its name.
+    pub display_name: String,
+    /// E-mail domains whose users belong to it.
+    pub domains: Vec<String>,
+    /// `conn_…`, the connection its users sign in through and the `amr` of their ID tokens.
+    pub connection_id: String,
+    /// Its part of a redirect URI with a wildcard.
+    pub slug: Option<String>,
+    /// Address of its logo.
+    pub logo_url: Option<String>,
+    /// What the application keeps with it.
+    pub metadata: BTreeMap<String, String>,
+    /// Its place among all that ever were.
+    pub(crate) number: u64,
+    /// `None` is when the environment was made, or nothing has changed since.
+    pub(crate) made_at: Option<OffsetDateTime>,
+    pub(crate) changed_at: Option<OffsetDateTime>,
+}
+
+impl Organization {
+    pub(crate) fn new(name: &str, domains: &[&str]) -> Self {
+        Self {
+            id: new_id("org"),
+            external_id: None,
+            display_name: name.to_owned(),
+            domains: domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
+            connection_id: new_id("conn"),
+            slug: None,
+            logo_url: None,
+            metadata: BTreeMap::new(),
+            number: 0,
+            made_at: None,
+            changed_at: None,
+        }
+    }
+}
+
+/// A user of the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct User {
+    /// `usr_…`, the `sub` of tokens.
+    pub id: String,
+    /// The application's own id for the user, the `xuid` of access tokens.
+    pub external_id: Option<String>,
+    /// The address the user signs in with, in lower case.
+    pub email: String,
+    /// The full name.
+    pub name: String,
+    /// The given name.
+    pub given_name: String,
+    /// The family name.
+    pub family_name: String,
+    /// The organization the user is a member of.
+    pub organization_id: String,
+    /// That organization's name.
+    pub organization_name: String,
+    /// Role names in that organization.
+    pub roles: Vec<String>,
+    /// What the roles allow, as `resource:action`.
+    pub permissions: Vec<String>,
+    /// More claims for the access token, as a dashboard's "Token claims" add them.
+    pub claims: BTreeMap<String, Value>,
+}
+
+/// A user to add; what is not said is made up from the address.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct NewUser {
+    pub(crate) email: String,
+    external_id: Option<String>,
+    given_name: Option<String>,
+    family_name: Option<String>,
+    pub(crate) organization_id: Option<String>,
+    roles: Vec<String>,
+    permissions: Vec<String>,
+    claims: BTreeMap<String, Value>,
+}
+
+impl NewUser {
+    /// A member who may read workspace data, as one who signs up.
+    pub fn new(email: &str) -> Self {
+        Self {
+            email: email.to_ascii_lowercase(),
+            external_id: None,
+            given_name: None,
+            family_name: None,
+            organization_id: None,
+            roles: vec!["member".to_owned()],
+            permissions: vec!["workspace_data:read".to_owned()],
+            claims: BTreeMap::new(),
+        }
+    }
+
+    /// One more claim for the user's access tokens.
+    pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.claims.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The application's own id for the user.
+    pub fn external_id(mut self, id: &str) -> Self {
+        self.external_id = Some(id.to_owned());
+        self
+    }
+
+    /// Given and family name. The default is the first part of the address, capitalised.
+    pub fn name(mut self, given: &str, family: &str) -> Self {
+        self.given_name = Some(given.to_owned());
+        self.family_name = Some(family.to_owned());
+        self
+    }
+
+    /// The organization to join. The default is the one with the address's domain; without one, a
+    /// new organization with that domain is made.
+    pub fn organization_id(mut self, id: &str) -> Self {
+        self.organization_id = Some(id.to_owned());
+        self
+    }
+
+    /// What the user may do. The default is `workspace_data:read`.
+    pub fn permissions<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.permissions = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The user's roles. The default is `member`.
+    pub fn roles<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.roles = names.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+impl From<&str> for NewUser {
+    fn from(email: &str) -> Self {
+        Self::new(email)
+    }
+}
+
+/// All organizations and users.
+#[derive(Debug, Default)]
+pub(crate) struct Users {
+    pub(crate) organizations: Vec<Organization>,
+    pub(crate) all: Vec<User>,
+    next_number: u64,
+}
+
+impl Users {
+    pub(crate) fn find(&self, email: &str) -> Option<&User> {
+        self.all.iter().find(|user| user.email.eq_ignore_ascii_case(email))
+    }
+
+    pub(crate) fn organization(&self, id: &str) -> Option<&Organization> {
+        self.organizations.iter().find(|organization| organization.id == id)
+    }
+
+    /// Adds an organization.
+    pub(crate) fn add_organization(&mut self, mut organization: Organization) -> Organization {
+        organization.number = self.next_number;
+        self.next_number += 1;
+        self.organizations.push(organization.clone());
+        organization
+    }
+
+    pub(crate) fn with_domain(&self, domain: &str) -> Option<&Organization> {
+        let owns = |organization: &&Organization| {
+            organization.domains.iter().any(|own| own.eq_ignore_ascii_case(domain))
+        };
+        self.organizations.iter().find(owns)
+    }
+
+    /// Adds a user of an organization, or replaces the one with the same address.
+    pub(crate) fn add(&mut self, new: NewUser, organization: Organization) -> User {
+        let local = new.email.rsplit_once('@').map_or(&*new.email, |(local, _)| local);
+        let given_name = new.given_name.unwrap_or_else(|| capitalized(local));
+        let family_name = new.family_name.unwrap_or_default();
+        let known = self.find(&new.email).map(|user| user.id.clone());
+        let user = User {
+            id: known.unwrap_or_else(|| new_id("usr")),
+            external_id: new.external_id,
+            name: format!("{given_name} {family_name}").trim().to_owned(),
+            given_name,
+            family_name,
+            organization_id: organization.id,
+            organization_name: organization.display_name,
+            roles: new.roles,
+            permissions: new.permissions,
+            claims: new.claims,
+            email: new.email,
+        };
+        self.all.retain(|known| known.email != user.email);
+        self.all.push(user.clone());
+        user
+    }
+}
+
+pub(crate) fn capitalized(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

@@ -1,0 +1,181 @@
+//! Controls of tokens and signing keys.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::sandbox::Sandbox;
+use crate::sandbox::state::token_faults::{Edit, TokenDraft, TokenFault, TokenKind};
+use crate::sandbox::state::users::NewUser;
+use crate::sandbox::tokens::signing::signed;
+use crate::sandbox::tokens::{Binding, Mint, Subject};
+
+/// What a token without a login is issued for.
+const DEFAULT_SCOPES: [&str; 3] = ["openid", "profile", "email"];
+
+impl Sandbox {
+    /// Makes every token of a kind that the token endpoint issues from now on wrong in this way.
+    /// Faults add up; [`heal_tokens`](Self::heal_tokens) takes them back.
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::{Sandbox, TokenFault, TokenKind};
+    ///
+    /// let sandbox = Sandbox::new();
+    /// sandbox.break_tokens(TokenKind::IdToken, TokenFault::InvalidNonce);
+    /// sandbox.tamper(TokenKind::AccessToken, |draft| {
+    ///     draft.claims.remove("roles");
+    /// });
+    /// ```
+    pub fn break_tokens(&self, kind: TokenKind, fault: TokenFault) {
+        self.tamper(kind, move |draft| fault.apply(draft));
+    }
+
+    /// Lets `change` edit every token of a kind that the token endpoint issues from now on.
+    pub fn tamper(
+        &self,
+        kind: TokenKind,
+        change: impl Fn(&mut TokenDraft) + Send + Sync + 'static,
+    ) {
+        self.environment.lock().token_edits.0.push(Edit { kind, change: Arc::new(change) });
+    }
+
+    /// Lets the token endpoint issue right tokens again.
+    pub fn heal_tokens(&self) {
+        self.environment.lock().token_edits.0.clear();
+    }
+
+    /// Signs a token as it stands, right or wrong.
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::{Sandbox, TokenFault};
+    ///
+    /// let sandbox = Sandbox::new();
+    /// let mut draft = sandbox.access_token_draft("jane@acme.test");
+    /// draft.claims.insert("scope".into(), "todo:read".into());
+    /// TokenFault::Unsigned.apply(&mut draft);
+    /// assert!(sandbox.sign_draft(&draft).ends_with('.'));
+    /// ```
+    #[must_use]
+    pub fn sign_draft(&self, draft: &TokenDraft) -> String {
+        let key = Arc::clone(self.environment.lock().keys.current());
+        draft.sign(&self.environment, &key)
+    }
+
+    /// Signs any claims with the current key.
+    #[must_use]
+    pub fn sign(&self, claims: Value) -> String {
+        let key = Arc::clone(self.environment.lock().keys.current());
+        signed(&json!({ "alg": "RS256", "kid": key.kid(), "typ": "JWT" }), &claims, &key)
+    }
+
+    /// Signs any claims under any header with the current key, with RS256 whatever the header says.
+    #[must_use]
+    pub fn sign_with_header(&self, header: Value, claims: Value) -> String {
+        let key = Arc::clone(self.environment.lock().keys.current());
+        signed(&header, &claims, &key)
+    }
+}
+
+impl Sandbox {
+    /// An access token as after a login of this user; an unknown address signs up first.
+    #[must_use]
+    pub fn access_token(&self, email: &str) -> String {
+        let (mint, subject) = self.fresh_subject(email);
+        mint.sign(&mint.access_token(&subject))
+    }
+
+    /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
+    #[must_use]
+    pub fn access_token_draft(&self, email: &str) -> TokenDraft {
+        let (mint, subject) = self.fresh_subject(email);
+        mint.access_token(&subject)
+    }
+
+    /// An ID token as after a login of this user whose request had this `nonce`.
+    #[must_use]
+    pub fn id_token(&self, email: &str, nonce: Option<&str>) -> String {
+        let (mint, subject) = self.fresh_subject(email);
+        mint.sign(&mint.fresh_id_token(&subject, nonce))
+    }
+
+    /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
+    #[must_use]
+    pub fn id_token_draft(&self, email: &str, nonce: Option<&str>) -> TokenDraft {
+        let (mint, subject) = self.fresh_subject(email);
+        mint.fresh_id_token(&subject, nonce)
+    }
+
+    /// A token for a machine of organization Acme (`m2morg_…`) with these scopes. It has no `aud`,
+    /// as those of clients created without an audience.
+    #[must_use]
+    pub fn m2m_token(&self, scopes: &[&str]) -> String {
+        let (mint, organization_id) = {
+            let state = self.environment.lock();
+            let first = state.users.organizations.first();
+            (Mint::new(&self.environment, &state), first.map(|known| known.id.clone()))
+        };
+        let mut draft = mint.m2m_token("m2morg_69038819013296423", scopes);
+        if let Some(id) = organization_id {
+            draft.claims.insert("oid".to_owned(), id.into());
+        }
+        mint.sign(&draft)
+    }
+
+    /// An access token as after a login of this user with a client of the resource (`res_…`) that
+    /// was granted these scopes; an unknown address signs up first.
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::Sandbox;
+    ///
+    /// let sandbox = Sandbox::new();
+    /// let todo_list = sandbox.resource_id();
+    /// sandbox.set_resource_url(&todo_list, "https://mcp.example.test/mcp");
+    /// let token = sandbox.resource_token("jane@acme.test", &todo_list, &["todo:read"]);
+    /// assert_eq!(token.split('.').count(), 3);
+    /// ```
+    #[must_use]
+    pub fn resource_token(&self, email: &str, resource_id: &str, scopes: &[&str]) -> String {
+        let (mint, subject) = self.fresh_subject_with_scopes(email, scopes);
+        mint.sign(&mint.resource_token(&subject, &self.fresh_binding(resource_id)))
+    }
+
+    /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
+    #[must_use]
+    pub fn resource_token_draft(
+        &self,
+        email: &str,
+        resource_id: &str,
+        scopes: &[&str],
+    ) -> TokenDraft {
+        let (mint, subject) = self.fresh_subject_with_scopes(email, scopes);
+        mint.resource_token(&subject, &self.fresh_binding(resource_id))
+    }
+
+    /// An access token of the client-credentials grant of the resource: its subject is the client
+    /// (`m2m_…`), its scopes are a list.
+    #[must_use]
+    pub fn resource_machine_token(&self, resource_id: &str, scopes: &[&str]) -> String {
+        let mint = Mint::new(&self.environment, &self.environment.lock());
+        mint.sign(&mint.resource_machine_token(scopes, &self.fresh_binding(resource_id)))
+    }
+
+    fn fresh_binding(&self, resource_id: &str) -> Binding {
+        self.environment.lock().binding(resource_id, "m2m_69038819013296424", false)
+    }
+
+    fn fresh_subject_with_scopes(&self, email: &str, scopes: &[&str]) -> (Mint<'_>, Subject) {
+        let (mint, mut subject) = self.fresh_subject(email);
+        subject.scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        (mint, subject)
+    }
+
+    fn fresh_subject(&self, email: &str) -> (Mint<'_>, Subject) {
+        let now = self.environment.now();
+        let mut state = self.environment.lock();
+        let user = state.find_or_add_user(NewUser::new(email));
+        let (session_id, _) = state.start_session(&user, None, now);
+        let scopes = DEFAULT_SCOPES.map(str::to_owned).to_vec();
+        let subject = Subject::new(&state, user, session_id, scopes);
+        (Mint::new(&self.environment, &state), subject)
+    }
+}

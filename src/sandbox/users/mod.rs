@@ -1,0 +1,3 @@
+//! Users and organizations.
+
+mod control;
