@@ -56,7 +56,7 @@
 //! | revoked, logged out | as above, cookies left alone: a late answer would take those of the next login | the same |
 //! | a page of another site wants to change something, or opens a WebSocket | 403 | `SessionRejection::answer`, by `fetch_metadata::initiator` |
 //! | token endpoint and keys out of reach | the session goes on while its access token is valid; then 503 with `Retry-After`, for browsers a page with a link, cookies kept | `SessionRejection::answer`, by `Sessions::settle` |
-//! | the session is kept in the shared store, which is out of reach | what was read before goes on; else 503 with `Retry-After`, for browsers a page with a link, cookies kept | `SessionRejection::answer`, by `Sessions::find_after` |
+//! | the session is kept in the shared store, which is out of reach, or has nothing yet of a session of the last minute | what was read before goes on; else 503 with `Retry-After`, for browsers a page with a link, cookies kept | `SessionRejection::answer`, by `Sessions::find_after` |
 //!
 //! | situation | bearer routes | decided in `require_token/` |
 //! |---|---|---|
@@ -78,6 +78,8 @@
 //! | situation | the login's routes | decided in `auth_routes/rejection.rs` |
 //! |---|---|---|
 //! | the environment's error; a missing, foreign or used `state`; a parameter twice; a code or token that is not accepted | 400 in our own words, attempt ended, a live session left alone | `AuthFailure::status`, `AuthFailure::ends_attempt` |
+//! | an unknown or used `state` in a browser with a live session, or whose login is being completed right now | 303 to the page of the login, or to `/` | `Callback::is_logged_in` |
+//! | a login within a minute of the last one, whose session's cookie was replaced, or does not come back for the second time | 400 that names the cookie; the next login starts when the user requests it | `LoginStart::redirect` |
 //! | a login that may ask nothing, and would have to | starts again as a plain one | `AuthFailure::wants_interaction` |
 //! | the environment does not answer | 503 with `Retry-After`, the attempt goes on unless its code is spent | `AuthFailure::status`, `AuthFailure::ends_attempt` |
 //! | a launch from an identity provider's portal that is not acceptable, or goes in circles | 400 | `AuthFailure::status`, by `IdpInitiatedRedirect` |

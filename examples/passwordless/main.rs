@@ -37,6 +37,7 @@ async fn main() {
     let sessions = Sessions::builder(setup.scalekit.clone())
         .secret(common::session_secret())
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
+        .cookie_name("passwordless")
         .login_path("/")
         .build();
     let sessions = common::or_exit(2, sessions);

@@ -1,5 +1,7 @@
 //! An attempt to log in, kept by the browser while the person is away (L2).
 
+use std::time::Duration as StdDuration;
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{hmac, rand};
 use base64::Engine as _;
@@ -10,6 +12,7 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use crate::oauth::{AuthorizationRequest, CodeVerifier};
+use crate::passwordless_login::request_dedup::Key;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Sessions};
 use crate::shared_store::{Purpose, StoreKey, in_time};
@@ -23,7 +26,16 @@ const CLOCK_SKEW: Duration = Duration::minutes(1);
 
 /// In the store under the name of an attempt that was used.
 const USED: Bytes = Bytes::from_static(b"used");
+/// In its place once the login is completed,
+const COMPLETED: Bytes = Bytes::from_static(b"completed");
+/// or has failed for good.
+const FAILED: Bytes = Bytes::from_static(b"failed");
 
+/// A second request with the attempt waits for the first one for up to eight seconds.
+const POLL_INTERVAL: StdDuration = StdDuration::from_millis(100);
+const MAX_POLLS: usize = 80;
+
+#[derive(Clone)]
 pub(super) struct LoginAttempt {
     seed: Zeroizing<[u8; SEED_BYTES]>,
     pub(super) return_to: ReturnTo,
@@ -124,6 +136,35 @@ impl LoginAttempt {
         if let Err(error) = in_time(sessions.store().remove_if(&key, USED)).await {
             telemetry::internal_error("login_attempt", &error);
         }
+    }
+
+    /// Notes how the login ended, for requests with the same attempt on other replicas.
+    pub(super) async fn finish(&self, sessions: &Sessions, is_completed: bool) {
+        let key = self.store_key(sessions);
+        let result = if is_completed { COMPLETED } else { FAILED };
+        let noted = sessions.store().replace_if(&key, USED, result, LIFETIME.unsigned_abs());
+        if let Err(error) = in_time(noted).await {
+            telemetry::internal_error("login_attempt", &error);
+        }
+    }
+
+    /// Whether another request is completing the login right now, and succeeds.
+    pub(super) async fn is_completed_meanwhile(&self, sessions: &Sessions) -> bool {
+        let key = self.store_key(sessions);
+        for poll in 0..MAX_POLLS {
+            let value = in_time(sessions.store().get(&key)).await.ok().flatten();
+            if value != Some(USED) {
+                // A login that was completed before is none of this moment.
+                return poll > 0 && value == Some(COMPLETED);
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        false
+    }
+
+    /// Names the completion of the login by what only this browser and the environment know.
+    pub(super) fn completion(&self, code: &str, issuer: &str) -> Key {
+        Key::new(&["login", self.derive(b"completion").expose(), code, issuer])
     }
 
     fn store_key(&self, sessions: &Sessions) -> StoreKey {

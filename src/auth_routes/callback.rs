@@ -8,8 +8,8 @@ use super::rejection::{AuthFailure, AuthRejection, redirect};
 use crate::middleware::route::{Route, route_service};
 use crate::oauth::{IdTokenHint, OAuthError, SsoError};
 use crate::session::{
-    BeginError, BeginLoginError, NewTokens, NotAdmitted, SessionCookies, Sessions, SwitchError,
-    UnconfirmedIdentity, UnconfirmedLogin, VerifiedIdentity,
+    BeginError, BeginLoginError, NewTokens, NotAdmitted, RecentLogin, Session, SessionCookies,
+    Sessions, SwitchError, UnconfirmedIdentity, UnconfirmedLogin, VerifiedIdentity,
 };
 use crate::token::{Flow, TokenError};
 use crate::util::query::Parameter;
@@ -25,6 +25,9 @@ use crate::util::telemetry;
 /// request has a session of another user, that stays, and the browser is sent to
 /// [`SwitchAccount`](super::SwitchAccount). Ends the attempt in any case, unless the environment does
 /// not answer; leaves a live session alone when it refuses.
+///
+/// Two requests with the same callback complete one login. A callback whose attempt is unknown or was
+/// used redirects a browser with a live session to the page of that login, or to `/`.
 #[derive(Clone, Debug)]
 pub struct Callback(Route);
 
@@ -102,17 +105,35 @@ impl Callback {
     }
 
     pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+        let headers = request.headers();
         let arrival = Arrival::of(&request, &self.0.sessions);
         let completed = match arrival.ready() {
-            Ok((returned, attempt)) => self.complete(returned, attempt, request.headers()).await,
+            Ok((returned, attempt)) => self.complete_once(returned, attempt, headers).await,
             Err(failure) => Err(failure),
         };
         match completed {
             Ok((target, cookies)) => {
-                let cookies = cookies.into_iter().chain(arrival.end_attempt);
+                let cookies = cookies.into_values().into_iter().chain(arrival.end_attempt);
                 redirect(StatusCode::SEE_OTHER, &target, cookies)
             }
+            Err(AuthFailure::AttemptUnknown) if self.is_logged_in(&arrival, headers).await => {
+                let page = arrival.page.unwrap_or_else(ReturnTo::root);
+                redirect(StatusCode::SEE_OTHER, page.as_str(), arrival.end_attempt)
+            }
             Err(failure) => self.refuse(failure, &request, arrival),
+        }
+    }
+
+    /// Whether the browser has a session, or gets one right now from another replica. Its callback
+    /// was used before: the user went back, clicked twice or restored a tab.
+    async fn is_logged_in(&self, arrival: &Arrival, headers: &HeaderMap) -> bool {
+        let sessions = &self.0.sessions;
+        if let Ok(Some(_)) = sessions.live_session(headers).await {
+            return true;
+        }
+        match &arrival.attempt {
+            Some(attempt) => attempt.is_completed_meanwhile(sessions).await,
+            None => false,
         }
     }
 
@@ -122,8 +143,8 @@ impl Callback {
         request: &Request<()>,
         arrival: Arrival,
     ) -> Response<Bytes> {
-        let Arrival { attempt, end_attempt, .. } = arrival;
-        let return_to = attempt.as_ref().map(|attempt| &attempt.return_to);
+        let Arrival { attempt, end_attempt, page, .. } = arrival;
+        let return_to = page.as_ref();
         let is_silent = attempt.as_ref().is_some_and(|attempt| attempt.origin == Origin::Silent);
         // L13: a login that must not ask the person anything becomes, once, one that may.
         if is_silent && failure.wants_interaction() {
@@ -134,6 +155,23 @@ impl Callback {
         self.0.refuse_login(failure, request, return_to, end_attempt)
     }
 
+    /// Completes a login, or joins the request that does. It goes on when the client leaves: a second
+    /// click ends the first request in the browser, not here.
+    async fn complete_once(
+        &self,
+        returned: &Returned,
+        attempt: &LoginAttempt,
+        headers: &HeaderMap,
+    ) -> Result<(String, SessionCookies), AuthFailure> {
+        let code = returned.outcome.as_deref().unwrap_or_default();
+        let key = attempt.completion(code, returned.issuer.as_deref().unwrap_or_default());
+        let (callback, headers) = (self.clone(), headers.clone());
+        let (returned, attempt) = (returned.clone(), attempt.clone());
+        let work = || async move { callback.complete(&returned, &attempt, &headers).await };
+        let completion = self.0.sessions.logins().join(key, work);
+        completion.await.unwrap_or(Err(AuthFailure::Interrupted))
+    }
+
     /// Trades the code for a session, or asks first whether it may replace another user's: where
     /// the browser goes, with these `Set-Cookie` values.
     async fn complete(
@@ -141,7 +179,7 @@ impl Callback {
         returned: &Returned,
         attempt: &LoginAttempt,
         headers: &HeaderMap,
-    ) -> Result<(String, Vec<HeaderValue>), AuthFailure> {
+    ) -> Result<(String, SessionCookies), AuthFailure> {
         let sessions = &self.0.sessions;
         // First: a code that cannot be used is not spent.
         let live = match &returned.outcome {
@@ -149,6 +187,20 @@ impl Callback {
             Err(_) => None,
         };
         let login = self.verify(returned, attempt).await?;
+        let begun = self.begin(login, live, attempt, headers).await;
+        attempt.finish(sessions, begun.is_ok()).await;
+        begun
+    }
+
+    /// Begins the session of a verified login, or asks first.
+    async fn begin(
+        &self,
+        login: VerifiedLogin,
+        live: Option<Session>,
+        attempt: &LoginAttempt,
+        headers: &HeaderMap,
+    ) -> Result<(String, SessionCookies), AuthFailure> {
+        let sessions = &self.0.sessions;
         let subject = login.identity.user().id.clone();
         let record = sessions.new_record(login.tokens, headers).await;
         let record = record.map_err(|error| not_begun(&error.into()))?;
@@ -159,16 +211,20 @@ impl Callback {
             };
             let asked =
                 sessions.ask_to_switch(&login, sessions.switch_account_path(), headers).await;
-            return asked.map_err(|error| match error {
+            let asked = asked.map_err(|error| match error {
                 // The code is spent.
                 SwitchError::Unavailable => AuthFailure::Interrupted,
                 error => error.into(),
             });
+            return asked.map(|(page, cookies)| (page, SessionCookies::new(cookies)));
         }
         let begun = sessions.begin_login(record, headers).await;
         let cookies = begun.map_err(|error| not_begun(&error))?;
         telemetry::login_completed();
-        Ok((attempt.return_to.as_str().to_owned(), cookies.into_values()))
+        let page = &attempt.return_to;
+        let recent = RecentLogin::cookies(sessions, attempt, page, headers);
+        let cookies = SessionCookies::new(cookies.into_values().into_iter().chain(recent));
+        Ok((page.as_str().to_owned(), cookies))
     }
 
     /// Trades the code for tokens, and verifies them.
@@ -193,6 +249,21 @@ impl Callback {
         if !attempt.claim(sessions).await {
             return Err(AuthFailure::AttemptUnknown);
         }
+        let exchanged = self.exchange(code, attempt).await;
+        if exchanged.as_ref().is_err_and(AuthFailure::ends_attempt) {
+            attempt.finish(sessions, false).await;
+        }
+        exchanged
+    }
+
+    /// Trades the code of an attempt that this request has claimed.
+    async fn exchange(
+        &self,
+        code: &str,
+        attempt: &LoginAttempt,
+    ) -> Result<VerifiedLogin, AuthFailure> {
+        let sessions = &self.0.sessions;
+        let scalekit = sessions.scalekit();
         let verifier = attempt.verifier();
         let exchange = scalekit.exchange_code(code, sessions.redirect_uri(), Some(&verifier));
         let tokens = match exchange.await {
@@ -305,6 +376,8 @@ struct VerifiedLogin {
 /// A callback, and the attempt that it answers.
 struct Arrival {
     attempt: Option<LoginAttempt>,
+    /// Where the login is to end, or has ended, if that is known.
+    page: Option<ReturnTo>,
     end_attempt: Option<HeaderValue>,
     returned: Result<Returned, AuthFailure>,
 }
@@ -312,11 +385,14 @@ struct Arrival {
 impl Arrival {
     fn of(request: &Request<()>, sessions: &Sessions) -> Self {
         let (state, returned) = Returned::read(request);
-        let (attempt, end_attempt) = match state {
-            Some(state) => LoginAttempt::find(sessions, request.headers(), &state),
-            None => (None, None),
+        let Some(state) = state else {
+            return Self { attempt: None, page: None, end_attempt: None, returned };
         };
-        Self { attempt, end_attempt, returned }
+        let headers = request.headers();
+        let (attempt, end_attempt) = LoginAttempt::find(sessions, headers, &state);
+        let page = attempt.as_ref().map(|attempt| attempt.return_to.clone());
+        let page = page.or_else(|| RecentLogin::page(sessions, headers, &state));
+        Self { attempt, page, end_attempt, returned }
     }
 
     /// What is needed to go on.
@@ -328,6 +404,7 @@ impl Arrival {
 }
 
 /// What the environment sends back in the callback's address.
+#[derive(Clone)]
 struct Returned {
     issuer: Option<String>,
     /// The code, or an error if it is one.

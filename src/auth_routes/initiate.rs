@@ -7,7 +7,7 @@ use time::Duration;
 use super::attempt::{LoginAttempt, Origin};
 use super::rejection::{AuthFailure, redirect};
 use crate::oauth::AuthorizationRequest;
-use crate::session::Sessions;
+use crate::session::{RecentLogin, Sessions};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -30,6 +30,10 @@ pub(crate) struct LoginStart<'a> {
 impl LoginStart<'_> {
     /// Sends the browser to the environment, with a `state`, `nonce` and PKCE verifier of its own.
     pub(crate) fn redirect(self) -> Result<Response<Bytes>, AuthFailure> {
+        if RecentLogin::has_lost_its_session(self.sessions, self.headers) {
+            let cookie = self.sessions.cookie_name().to_owned();
+            return Err(AuthFailure::SessionCookieLost { cookie });
+        }
         let scalekit = self.sessions.scalekit();
         let now = scalekit.clock().now();
         let attempt = LoginAttempt::start(self.return_to, self.origin, now).map_err(|error| {
@@ -37,7 +41,8 @@ impl LoginStart<'_> {
             AuthFailure::Misconfigured
         })?;
         let cookies = self.sessions.keep_attempt(&attempt, self.headers);
-        let cookies = cookies.ok_or(AuthFailure::Misconfigured)?;
+        let mut cookies = cookies.ok_or(AuthFailure::Misconfigured)?;
+        cookies.extend(self.sessions.drop_expired_logins(self.headers));
 
         let mut authorization =
             AuthorizationRequest::new(self.sessions.redirect_uri()).scopes(self.sessions.scopes());

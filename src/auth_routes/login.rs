@@ -56,15 +56,31 @@ const MAX_FORWARDED_BYTES: usize = 2048;
 
 impl Login {
     pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
-        self.start(&request)
-            .unwrap_or_else(|failure| self.0.refuse_login(failure, &request, None, []))
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let page = self.return_to(&query);
+        self.start(&request, query, page.clone()).unwrap_or_else(|failure| {
+            let is_repeated = matches!(failure, AuthFailure::SessionCookieLost { .. });
+            self.0.refuse_login(failure, &request, is_repeated.then_some(&page), [])
+        })
     }
 
-    fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
+    fn return_to(&self, query: &Query) -> ReturnTo {
+        let sessions = &self.0.sessions;
+        let target =
+            || ReturnTo::on_origin(query.target_link_uri.as_deref()?, sessions.public_url());
+        let wanted = query.return_to.as_deref().and_then(ReturnTo::parse).or_else(target);
+        page_to_return_to(sessions, wanted)
+    }
+
+    fn start(
+        &self,
+        request: &Request<()>,
+        query: Query,
+        return_to: ReturnTo,
+    ) -> Result<Response<Bytes>, AuthFailure> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return Err(AuthFailure::MethodNotAllowed { allow: "GET, HEAD" });
         }
-        let query = Query::parse(request.uri().query().unwrap_or_default());
         if let Some(error) = query.error {
             return Err(AuthFailure::EnvironmentRefused { error: SsoError::parse(&error) });
         }
@@ -74,13 +90,10 @@ impl Login {
         if query.issuer.as_deref().is_some_and(|issuer| issuer != ours) {
             return Err(AuthFailure::OtherIssuer);
         }
-        let target =
-            || ReturnTo::on_origin(query.target_link_uri.as_deref()?, sessions.public_url());
-        let wanted = query.return_to.as_deref().and_then(ReturnTo::parse).or_else(target);
         LoginStart {
             sessions,
             headers: request.headers(),
-            return_to: page_to_return_to(sessions, wanted),
+            return_to,
             origin: if query.is_silent() { Origin::Silent } else { Origin::Asked },
             parameters: query.forwarded,
         }

@@ -49,6 +49,7 @@ impl Logout {
             telemetry::internal_error("logout", &error);
         }
         let mut cookies = sessions.clear_session(request.headers());
+        cookies.extend(sessions.drop_expired_logins(request.headers()));
         let session = peeked.as_ref().and_then(Peeked::session);
         // The environment knows nothing of a local session that began without it.
         let target = if session.is_some_and(|one| one.is_local() && !one.has_id_token()) {

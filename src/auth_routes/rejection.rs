@@ -82,6 +82,14 @@ pub enum AuthFailure {
     RequestTimeout,
     /// The request's body is larger than anything that makes sense.
     RequestTooLarge,
+    /// The browser has completed a login within the last minute, but sends a cookie that does not open
+    /// in place of its session's, or none for the second time. Another login would most likely end in
+    /// the same way, so it starts only when the user requests it from the page.
+    SessionCookieLost {
+        /// The cookie's name. Another app on the same host may use it, too; see
+        /// [`SessionsBuilder::cookie_name`](crate::session::SessionsBuilder::cookie_name).
+        cookie: String,
+    },
     /// The tokens that came for the code are not acceptable.
     TokenRefused {
         /// What is wrong with them: for your eyes, not for the person's.
@@ -110,7 +118,7 @@ impl AuthRejection {
 
     /// What to tell the person, in a sentence without a full stop.
     #[must_use]
-    pub fn message(&self) -> &'static str {
+    pub fn message(&self) -> Cow<'static, str> {
         self.failure.message()
     }
 
@@ -173,6 +181,7 @@ impl AuthFailure {
             Self::Overloaded => "overloaded",
             Self::RequestTimeout => "request_timeout",
             Self::RequestTooLarge => "request_too_large",
+            Self::SessionCookieLost { .. } => "session_cookie_lost",
             Self::TokenRefused { .. } => "login_token_refused",
             Self::Unavailable => "temporarily_unavailable",
         }
@@ -204,6 +213,7 @@ impl AuthFailure {
             | Self::LogoutTokenRefused
             | Self::MalformedRequest
             | Self::OtherIssuer
+            | Self::SessionCookieLost { .. }
             | Self::TokenRefused { .. } => StatusCode::BAD_REQUEST,
             Self::CrossSite | Self::NotAdmitted => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -217,8 +227,14 @@ impl AuthFailure {
         }
     }
 
-    fn message(&self) -> &'static str {
-        match self {
+    fn message(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::SessionCookieLost { cookie } => {
+                return Cow::Owned(format!(
+                    "Your browser did not send the cookie {cookie} after the last login. It may \
+                     block the cookie, or another app on this host may have replaced it"
+                ));
+            }
             Self::AttemptUnknown => {
                 "This login was already completed, took too long, or began in another browser"
             }
@@ -250,7 +266,7 @@ impl AuthFailure {
             Self::RequestTooLarge => "The request is too large",
             Self::TokenRefused { .. } => "The login could not be verified",
             Self::Unavailable => "The login service does not answer at the moment",
-        }
+        })
     }
 }
 
@@ -262,11 +278,11 @@ impl Reason for AuthRejection {
     fn answer(&self) -> Response<Bytes> {
         let (status, message) = (self.failure.status(), self.failure.message());
         let mut response = match status {
-            StatusCode::SERVICE_UNAVAILABLE => unavailable_answer(message),
-            _ => json_answer(status, self.name(), message),
+            StatusCode::SERVICE_UNAVAILABLE => unavailable_answer(&message),
+            _ => json_answer(status, self.name(), &message),
         };
         if let Some(link) = &self.way_on {
-            page::show(&mut response, page::problem(message, link, "Log in again"));
+            page::show(&mut response, page::problem(&message, link, "Log in again"));
         }
         let headers = response.headers_mut();
         if let AuthFailure::MethodNotAllowed { allow } = self.failure {

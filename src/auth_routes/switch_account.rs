@@ -4,7 +4,10 @@ use http::{Request, Response};
 use super::callback::not_begun;
 use super::rejection::AuthFailure;
 use crate::middleware::route::{Route, route_service};
-use crate::session::{SwitchError, SwitchStep, Switched, UnconfirmedIdentity};
+use crate::session::{
+    RecentLogin, SessionCookies, SwitchError, SwitchStep, Switched, UnconfirmedIdentity,
+};
+use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
 /// Asks whether a verified login may replace the session of another user: `GET` and `POST
@@ -12,7 +15,8 @@ use crate::util::telemetry;
 ///
 /// The [`Callback`](super::Callback) sends the browser here if `sub` is not that of the session that
 /// it has. For ten minutes the login waits sealed in the shared store, for this browser alone. "Keep"
-/// drops it and revokes its session at the environment; "switch" begins its session in place of
+/// drops it and revokes its session at the environment. So do newer logins, if more than five wait,
+/// and, once the ten minutes are over, the next login or logout in this browser within an hour. "Switch" begins its session in place of
 /// the other one, and only then is the hook of
 /// [`on_login`](crate::session::SessionsBuilder::on_login) called.
 #[derive(Clone, Debug)]
@@ -34,9 +38,12 @@ impl SwitchAccount {
             SwitchStep::Switch(attempt) => attempt,
         };
         let (begins, headers) = (sessions.clone(), request.headers().clone());
+        let recent = RecentLogin::cookies(&sessions, &attempt, &ReturnTo::root(), &headers);
         let begin = async move |identity| match identity {
             UnconfirmedIdentity::Tokens(record) if !begins.is_revoked(&record).await => {
-                begins.begin_login(*record, &headers).await.map_err(|error| not_begun(&error))
+                let begun = begins.begin_login(*record, &headers).await;
+                let cookies = begun.map_err(|error| not_begun(&error))?.into_values();
+                Ok(SessionCookies::new(cookies.into_iter().chain(recent)))
             }
             _ => Err(AuthFailure::AttemptUnknown),
         };

@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Response};
 use super::rejection::{Rejected, Renderer};
 use super::response_body::ResponseBody;
 use crate::auth_routes::rejection::{AuthFailure, AuthRejection};
-use crate::session::Sessions;
+use crate::session::{RecentLogin, Sessions};
 use crate::util::return_to::{ReturnTo, with_return_to};
 use crate::util::telemetry;
 
@@ -56,8 +56,15 @@ impl Route {
         set_cookies: impl IntoIterator<Item = HeaderValue>,
     ) -> Response<Bytes> {
         let login = with_return_to(self.sessions.login_path(), return_to);
+        let recent = match failure {
+            AuthFailure::SessionCookieLost { .. } => {
+                RecentLogin::removals(&self.sessions, request.headers())
+            }
+            _ => Vec::new(),
+        };
         let rejection = AuthRejection::new(failure, request.headers(), login);
-        self.renderer.render(rejection.set_cookies(set_cookies), request)
+        let rejection = rejection.set_cookies(set_cookies).set_cookies(recent);
+        self.renderer.render(rejection, request)
     }
 }
 

@@ -502,6 +502,7 @@ impl SessionsBuilder {
                     lifetimes,
                     admission: self.admission,
                     switch_account_page: self.switch_account_page,
+                    logins: Flights::tracked(&tasks, "login"),
                     switches: Once::new(
                         clock.clone(),
                         SHARED_FOR,

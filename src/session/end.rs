@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::try_join_all;
 use time::OffsetDateTime;
 
 use super::refresh::Entry;
@@ -21,9 +20,6 @@ const END_OF_STORED: Duration = Duration::from_secs(60 * 60);
 
 /// Under the name of a logout token that has come.
 const SEEN: Bytes = Bytes::from_static(b"seen");
-
-/// Under what names a session that has begun.
-const BEGUN: Bytes = Bytes::from_static(b"begun");
 
 impl Sessions {
     /// Ends a session by its id at the environment (`ses_…`), on every replica within two seconds.
@@ -81,25 +77,6 @@ impl Sessions {
         .await
     }
 
-    /// Notes what names a session that has begun, to find out whether a revocation matches any.
-    pub(super) async fn note_login(&self, session: &Session) {
-        let left = session.record().remaining(self.0.scalekit.clock().now());
-        let left = left.try_into().unwrap_or_default();
-        let names = session.0.revocable.login_names();
-        let keys: Vec<_> = names.map(|name| self.store_key(Purpose::Login, &name)).collect();
-        let notes = keys.iter().map(|key| in_time(self.0.store.put(key, BEGUN, left)));
-        // A revocation ends the session all the same.
-        if let Err(error) = try_join_all(notes).await {
-            telemetry::internal_error("login_note", &error);
-        }
-    }
-
-    /// Whether a session that this names has begun, and may not have ended by itself yet.
-    pub(super) async fn has_begun(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
-        let key = self.store_key(Purpose::Login, &revoked.login_name());
-        Ok(in_time(self.0.store.get(&key)).await?.is_some())
-    }
-
     pub(super) async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
         let revoked = self.0.revocations.revoke(revoked, self.longest_lifetime()).await;
         self.publish_late(revoked)
@@ -113,6 +90,12 @@ impl Sessions {
         ended_at: OffsetDateTime,
         revoked: Revoked<'_>,
     ) -> Result<(), StoreError> {
+        // One app's logouts are events for all apps of the environment: those of sessions that are
+        // not known to have begun here are kept while there is room.
+        if !self.0.revocations.has_room() && !self.has_begun(revoked).await.unwrap_or(true) {
+            telemetry::logout_not_kept();
+            return Ok(());
+        }
         let until = ended_at.unix_timestamp();
         let lifetime = self.longest_lifetime();
         let revoked = self.0.revocations.revoke_issued_until(until, revoked, lifetime).await;

@@ -13,7 +13,10 @@ use time::{Duration, OffsetDateTime};
 use super::cookie::record::SessionRecord;
 use super::revocation::RecordedPosition;
 use super::store::Loaded;
-use super::{Awaited, Found, Lifetimes, NewSession, NewTokens, Session, SessionSecret, Sessions};
+use super::{
+    Awaited, Found, Lifetimes, NewSession, NewTokens, Session, SessionSecret, Sessions,
+    SessionsBuilder,
+};
 use crate::clock::ManualClock;
 use crate::http_client::Nowhere;
 use crate::scalekit::Scalekit;
@@ -29,14 +32,16 @@ fn began_at() -> OffsetDateTime {
 }
 
 fn sessions() -> Sessions {
+    builder().build().unwrap()
+}
+
+pub(super) fn builder() -> SessionsBuilder {
     let time = ManualClock::at(began_at() + Duration::minutes(1));
     let scalekit = Scalekit::builder("https://acme.scalekit.test", "skc_1", "hush");
     let scalekit = scalekit.http_client(Nowhere).clock(time.clock()).build().unwrap();
     Sessions::builder(scalekit)
         .secret(SessionSecret::new((1..33).collect::<Vec<u8>>()).unwrap())
         .redirect_uri("https://app.example.com/auth/callback")
-        .build()
-        .unwrap()
 }
 
 fn object(value: &Value) -> Map<String, Value> {

@@ -14,7 +14,7 @@ use super::cookie::record::{SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
 use super::refresh::{Entry, Renewal};
 use super::store::{Loaded, Reference};
-use super::{Known, Opened, PresentedCookies, Purpose, Session, Sessions};
+use super::{Known, Opened, PresentedCookies, Purpose, RecentLogin, Session, Sessions};
 use crate::shared_store::{StoreError, in_time};
 use crate::util::single_flight::Flight;
 use crate::util::telemetry;
@@ -177,6 +177,7 @@ impl Sessions {
         let now = self.0.scalekit.clock().now();
         let live = match renewal {
             Renewal::Renewed(renewed) => {
+                self.note_changed_login(session, &renewed.session);
                 let resealed = Resealed { text: renewed.cookie.clone(), renewed: true };
                 Live { session: renewed.session.clone(), resealed: Some(resealed) }
             }
@@ -336,10 +337,11 @@ impl Sessions {
 
     /// `Set-Cookie` values that remove the session's cookies, if they are this app's.
     pub(crate) fn clear_session(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
-        match self.has_own_cookie(headers) {
-            true => self.0.cookies.clear_session(headers),
-            false => Vec::new(),
+        let mut values = RecentLogin::removals(self, headers);
+        if self.has_own_cookie(headers) {
+            values.extend(self.0.cookies.clear_session(headers));
         }
+        values
     }
 
     /// Whether the request has a session cookie that our keys open.

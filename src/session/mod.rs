@@ -43,7 +43,9 @@ pub(crate) mod end;
 mod fixtures;
 pub(crate) mod load;
 pub(crate) mod login_hook;
+mod login_notes;
 pub(crate) mod pending_cookies;
+mod recent_login;
 mod refresh;
 mod revocation;
 mod secret;
@@ -81,6 +83,7 @@ pub(crate) use self::end::LogoutError;
 pub(crate) use self::load::{Awaited, Cookie, Found, Live, Peeked, Resealed, Settled};
 pub(crate) use self::login_hook::Admission;
 pub(crate) use self::pending_cookies::Attempt;
+pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::refresh::{Renewal, Renewing};
 pub(crate) use self::revocation::RecordedPosition;
 pub(crate) use self::switch_account::{
@@ -94,7 +97,7 @@ use self::store::{Reference, StoredSessions};
 use crate::auth_routes::AuthFailure;
 use crate::challenge::ChallengeContext;
 use crate::middleware::body_limits::BodyLimits;
-use crate::passwordless_login::request_dedup::Once;
+use crate::passwordless_login::request_dedup::{Key, Once};
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
 use crate::token::Principal;
@@ -126,6 +129,8 @@ struct Inner {
     admission: Option<Admission<VerifiedIdentity>>,
     /// The app's own page in place of ours.
     switch_account_page: Option<Arc<SwitchAccountPage>>,
+    /// Logins that are being completed: where the browser goes, and the cookies for it.
+    logins: Flights<Key, Result<(String, SessionCookies), AuthFailure>>,
     /// Logins that were just confirmed.
     switches: Once<Switched, AuthFailure>,
     /// Sessions with tokens are kept in the shared store.
@@ -254,8 +259,8 @@ impl Sessions {
         &self.0.paths.backchannel_logout
     }
 
-    /// Waits until the work that outlives its requests is done: refreshes, whose tokens would be
-    /// lost with the process, logouts, and late writes to the shared store. Call it when the server
+    /// Waits until the work that outlives its requests is done: logins and refreshes, whose tokens
+    /// would be lost with the process, logouts, and late writes to the shared store. Call it when the server
     /// has drained its connections.
     ///
     /// ```
@@ -313,6 +318,10 @@ impl Sessions {
 
     pub(crate) fn admission(&self) -> Option<&Admission<VerifiedIdentity>> {
         self.0.admission.as_ref()
+    }
+
+    pub(crate) fn logins(&self) -> &Flights<Key, Result<(String, SessionCookies), AuthFailure>> {
+        &self.0.logins
     }
 
     pub(crate) fn switches(&self) -> &Once<Switched, AuthFailure> {

@@ -1,6 +1,8 @@
 //! What a browser is in the middle of, each time in a short-lived sealed cookie of its own: several
 //! tabs do not get in each other's way, and another browser knows nothing of it (L2).
 
+use std::cmp::Reverse;
+
 use http::{HeaderMap, HeaderValue};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -11,6 +13,18 @@ use crate::util::telemetry;
 
 /// A browser that has more of them to give back is asked again next time.
 const MAX_DROPPED: usize = 20;
+
+/// An attempt's cookie in a request.
+struct Presented<'h> {
+    /// `None` if it cannot be continued.
+    began_at: Option<OffsetDateTime>,
+    /// Its place among them.
+    index: usize,
+    name: &'h str,
+    bytes: usize,
+    /// None of our keys has sealed it: it may be another app's, and stays while there is room.
+    is_foreign: bool,
+}
 
 /// An attempt at something that the browser comes back from.
 pub(crate) trait Attempt: Sized {
@@ -27,6 +41,11 @@ pub(crate) trait Attempt: Sized {
     fn began_at(&self) -> OffsetDateTime;
 
     fn ends_at(&self) -> OffsetDateTime;
+
+    /// Until when the browser keeps its cookie.
+    fn kept_until(&self) -> OffsetDateTime {
+        self.ends_at()
+    }
 
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>>;
 
@@ -57,13 +76,15 @@ impl Sessions {
         let (cookies, now) = (self.cookies(), attempt.began_at());
         let name = cookies.attempt_name(A::KIND, &attempt.id()?);
         let sealed = self.keys().seal(A::KIND.purpose(), &name, &attempt.encode()?).ok()?;
-        let mut values = vec![cookies.set_attempt(&name, &sealed, attempt.ends_at() - now)?];
+        let mut values = vec![cookies.set_attempt(&name, &sealed, attempt.kept_until() - now)?];
 
-        // The newest first.
-        let mut others: Vec<(Option<OffsetDateTime>, &str, usize)> = cookies
+        // The newest first. Browsers send cookies in the order of their creation (RFC 6265,
+        // section 5.4), which distinguishes those of the same second.
+        let mut others: Vec<Presented<'_>> = cookies
             .presented_attempts(A::KIND, headers)
             .filter(|(other, _)| *other != name)
-            .map(|(name, sealed)| {
+            .enumerate()
+            .map(|(index, (name, sealed))| {
                 let other = self.open_attempt::<A>(name, sealed);
                 let live = other.filter(|other| now < other.ends_at());
                 // Of before the clock was set back: older than all that begin now.
@@ -71,18 +92,18 @@ impl Sessions {
                 let began_at = live.map(|other| other.began_at());
                 let began_at =
                     began_at.map(|at| if is_ahead(&at) { OffsetDateTime::UNIX_EPOCH } else { at });
-                (began_at, name, name.len() + sealed.len())
+                let is_foreign = began_at.is_none() && !self.keys().may_open(sealed);
+                Presented { began_at, index, name, bytes: name.len() + sealed.len(), is_foreign }
             })
             .collect();
-        others.sort_unstable_by(|one, two| two.cmp(one));
+        others.sort_unstable_by_key(|one| Reverse((one.began_at, one.index)));
         let mut total = name.len() + sealed.len();
-        let dropped = others.iter().enumerate().filter(|(index, (began_at, _, bytes))| {
-            total += bytes;
-            *index >= A::MAX - 1 || total > A::MAX_BYTES || began_at.is_none()
+        let dropped = others.iter().enumerate().filter(|(index, one)| {
+            total += one.bytes;
+            let is_excess = *index >= A::MAX - 1 || one.began_at.is_none();
+            total > A::MAX_BYTES || (is_excess && !one.is_foreign)
         });
-        let removals =
-            dropped.take(MAX_DROPPED).filter_map(|(_, (_, name, _))| cookies.removal(name));
-        values.extend(removals);
+        values.extend(dropped.take(MAX_DROPPED).filter_map(|(_, one)| cookies.removal(one.name)));
         Some(values)
     }
 
@@ -92,10 +113,16 @@ impl Sessions {
         headers: &'a HeaderMap,
     ) -> impl Iterator<Item = A> + use<'a, A> {
         let now = self.scalekit().clock().now();
-        self.cookies()
-            .presented_attempts(A::KIND, headers)
-            .filter_map(|(name, sealed)| self.open_attempt::<A>(name, sealed))
-            .filter(move |attempt| now < attempt.ends_at())
+        self.kept_attempts(headers).filter(move |attempt: &A| now < attempt.ends_at())
+    }
+
+    /// The same, and those that have ended while the browser keeps their cookies.
+    pub(crate) fn kept_attempts<'a, A: Attempt>(
+        &'a self,
+        headers: &'a HeaderMap,
+    ) -> impl Iterator<Item = A> + use<'a, A> {
+        let presented = self.cookies().presented_attempts(A::KIND, headers);
+        presented.filter_map(|(name, sealed)| self.open_attempt::<A>(name, sealed))
     }
 
     /// The attempt whose id begins this text, if this browser is making it, and the `Set-Cookie`

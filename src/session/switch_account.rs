@@ -38,6 +38,11 @@ use crate::util::telemetry;
 const LIFETIME: Duration = Duration::minutes(10);
 const TIME_TO_REVOKE: StdDuration = StdDuration::from_secs(5);
 
+/// So long is a login kept that was not confirmed in time, to revoke its session at the environment.
+const KEPT_FOR: Duration = Duration::hours(1);
+/// So many are dropped at once.
+const MAX_DROPPED: usize = 4;
+
 /// A verified login that would replace another user's session.
 pub(crate) struct UnconfirmedLogin {
     pub(crate) identity: UnconfirmedIdentity,
@@ -121,6 +126,14 @@ impl UnconfirmedLogin {
         Some(Self { identity, return_to: ReturnTo::parse(&content.return_to)? })
     }
 
+    /// Its session at the environment.
+    fn environment_session(&self) -> Option<String> {
+        match &self.identity {
+            UnconfirmedIdentity::Email(_) => None,
+            UnconfirmedIdentity::Tokens(record) => record.environment_session(),
+        }
+    }
+
     /// What the page calls the account.
     fn account(&self) -> String {
         match &self.identity {
@@ -163,6 +176,10 @@ impl Attempt for SwitchAttempt {
 
     fn ends_at(&self) -> OffsetDateTime {
         self.started_at.saturating_add(LIFETIME)
+    }
+
+    fn kept_until(&self) -> OffsetDateTime {
+        self.started_at.saturating_add(KEPT_FOR)
     }
 
     /// `start, Unix seconds ‖ key`
@@ -255,8 +272,13 @@ impl Sessions {
         let cookies = self.keep_attempt(&attempt, headers).ok_or(SwitchError::Misconfigured)?;
         let content = login.encode().ok_or(SealingFailed)?;
         let sealed = self.keys().seal(Purpose::PendingLogin, attempt.key.expose(), &content)?;
-        let lifetime = LIFETIME.unsigned_abs();
+        let lifetime = KEPT_FOR.unsigned_abs();
         in_time(self.store().put(&attempt.store_key(self), sealed.into(), lifetime)).await?;
+        let is_replaced = |attempt: &SwitchAttempt| {
+            self.end_attempt(attempt).is_some_and(|end| cookies.contains(&end))
+        };
+        let replaced = self.kept_attempts(headers).filter(is_replaced).take(MAX_DROPPED).collect();
+        self.drop_in_background(replaced, headers, login.environment_session());
         Ok((format!("{path}?attempt={id}"), cookies))
     }
 
@@ -278,11 +300,13 @@ impl Sessions {
             .map(|name| Parameter::of(request.uri().query().unwrap_or_default(), name).only());
         let id = id.ok_or(SwitchError::MalformedRequest)?;
         let (attempt, end) = self.attempt::<SwitchAttempt>(&id, headers);
+        let ended = self.drop_expired_logins(headers);
         let live = self.live_session(headers).await?;
         let Some(attempt) = attempt else {
             // It was confirmed or declined before, by a double click for instance.
             live.ok_or(SwitchError::NoPendingLogin)?;
-            return Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, "/", end)));
+            let cookies = end.into_iter().chain(ended);
+            return Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, "/", cookies)));
         };
         let shows = live.as_ref().map(fingerprint).unwrap_or_default();
         match action.as_deref().filter(|_| is_post) {
@@ -375,27 +399,72 @@ impl Sessions {
         live: Option<&Session>,
         end: Option<HeaderValue>,
     ) -> Result<SwitchStep, SwitchError> {
-        let mut page = ReturnTo::root();
-        if let Some((login, value)) = self.waiting(attempt).await?
-            && in_time(self.store().remove_if(&attempt.store_key(self), value)).await?
-        {
+        let of_live = live.and_then(|live| live.record().environment_session());
+        let page = self.drop_login(attempt, &[of_live]).await?;
+        if page.is_some() {
             telemetry::login_failed("login_declined", None);
-            if let UnconfirmedIdentity::Tokens(record) = &login.identity {
-                self.revoke_declined(record, live).await;
-            }
-            page = login.return_to;
         }
+        let page = page.unwrap_or_else(ReturnTo::root);
         Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, page.as_str(), end)))
     }
 
-    async fn revoke_declined(&self, record: &SessionRecord, live: Option<&Session>) {
-        let of_live = live.and_then(|live| live.record().environment_session());
-        let Some(id) = record.environment_session().filter(|id| of_live.as_ref() != Some(id))
-        else {
+    /// Drops logins that were not confirmed in time: the `Set-Cookie` values that remove their
+    /// cookies.
+    pub(crate) fn drop_expired_logins(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+        let now = self.scalekit().clock().now();
+        let kept = self.kept_attempts(headers);
+        let expired = kept.filter(|attempt: &SwitchAttempt| now >= attempt.ends_at());
+        let expired: Vec<_> = expired.take(MAX_DROPPED).collect();
+        let removals = expired.iter().filter_map(|attempt| self.end_attempt(attempt)).collect();
+        self.drop_in_background(expired, headers, None);
+        removals
+    }
+
+    /// Drops logins, but spares this session at the environment and that of the live session.
+    fn drop_in_background(
+        &self,
+        attempts: Vec<SwitchAttempt>,
+        headers: &HeaderMap,
+        spared: Option<String>,
+    ) {
+        if attempts.is_empty() {
             return;
-        };
+        }
+        let (sessions, headers) = (self.clone(), headers.clone());
+        drop(self.tasks().spawn("unconfirmed login", async move {
+            let live = sessions.live_session(&headers).await.ok().flatten();
+            let of_live = live.and_then(|live| live.record().environment_session());
+            let spared = [of_live, spared];
+            for attempt in attempts {
+                if let Err(error) = sessions.drop_login(&attempt, &spared).await {
+                    telemetry::internal_error("switch_account", &error);
+                }
+            }
+        }));
+    }
+
+    /// Drops a login that waits, and revokes its session at the environment unless that is spared:
+    /// the page that it was to end at; `None` if it waits no more.
+    async fn drop_login(
+        &self,
+        attempt: &SwitchAttempt,
+        spared: &[Option<String>],
+    ) -> Result<Option<ReturnTo>, StoreError> {
+        let Some((login, value)) = self.waiting(attempt).await? else { return Ok(None) };
+        if !in_time(self.store().remove_if(&attempt.store_key(self), value)).await? {
+            return Ok(None);
+        }
+        if let Some(id) = login.environment_session()
+            && !spared.iter().flatten().any(|spared| *spared == id)
+        {
+            self.revoke_at_environment(&id).await;
+        }
+        Ok(Some(login.return_to))
+    }
+
+    async fn revoke_at_environment(&self, id: &str) {
         let sessions = self.scalekit().api().sessions();
-        match tokio::time::timeout(TIME_TO_REVOKE, sessions.revoke(&id)).await {
+        match tokio::time::timeout(TIME_TO_REVOKE, sessions.revoke(id)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => telemetry::internal_error("switch_account", &error),
             Err(late) => telemetry::internal_error("switch_account", &late),

@@ -150,6 +150,31 @@ pub(crate) fn revocations_current() {
     gauge!("tower_scalekit_revocations_stale", 0.0);
 }
 
+/// Half of the revocations that are kept without a known session are there.
+pub(crate) fn revocations_nearly_full(count: usize, max: usize) {
+    tracing::warn!(
+        target: TARGET,
+        count,
+        max,
+        "revocations_nearly_full: beyond the maximum, logouts at the environment that match no known \
+         session of this app are not kept; all other revocations are"
+    );
+    gauge!("tower_scalekit_revocations_nearly_full", 1.0);
+}
+
+/// A quarter of them are there again.
+pub(crate) fn revocations_have_room() {
+    tracing::info!(target: TARGET, "revocations_have_room");
+    gauge!("tower_scalekit_revocations_nearly_full", 0.0);
+}
+
+/// A logout at the environment that matches no known session was not kept.
+pub(crate) fn logout_not_kept() {
+    tracing::debug!(target: TARGET, "logout_not_kept");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_scalekit_logouts_not_kept_total").increment(1);
+}
+
 /// Four fifths of the memory for a purpose are in use.
 pub(crate) fn memory_store_nearly_full(purpose: Purpose, bytes: usize, max_bytes: usize) {
     tracing::warn!(

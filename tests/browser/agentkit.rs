@@ -60,7 +60,7 @@ async fn a_person_connects_gmail_and_sees_their_mails() {
     browser.arrives_at(&format!("{}/", agent.url)).await;
     browser.shows(&["5 unread mails", "Launch checklist for Thursday", "Priya Nair"]).await;
     browser.picture("agentkit-mails").await;
-    assert_eq!(browser.cookies_named("scalekit_connect_").await.len(), 0);
+    assert_eq!(browser.cookies_named("agentkit_connect_").await.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,7 +74,7 @@ impl Browser {
         let me = self.fetch("/api/me", 1).await.remove(0);
         assert_eq!((&me["status"], &me["body"]["email"]), (&200.into(), &ADA.into()));
         assert_eq!(me["body"]["subject"], ADA);
-        assert_eq!(self.cookies_named("scalekit_passwordless_").await.len(), attempts);
+        assert_eq!(self.cookies_named("passwordless_passwordless_").await.len(), attempts);
         assert!(self.address().await.starts_with(&app.url));
     }
 
@@ -273,7 +273,7 @@ async fn all_pages_fit_a_phone() {
     browser.click("main button").await;
     browser.is_refused(400, &["no longer valid"]).await;
     browser.fits("passwordless-refused").await;
-    let cookie = browser.cookies_named("scalekit_passwordless_").await.remove(0);
+    let cookie = browser.cookies_named("passwordless_passwordless_").await.remove(0);
     browser.forget(cookie.name()).await;
     browser.go(&app.address("/passwordless/verify?link_token=a")).await;
     browser.see("main button").await;

@@ -120,7 +120,9 @@ async fn the_cookies_are_as_promised() {
     browser.pick("jane@acme.test").await;
     browser.arrives_at(&app.address("/dashboard")).await;
     // Cookies do not know ports: the sandbox's are here too.
-    let cookies = browser.cookies_named("").await;
+    let mut cookies = browser.cookies_named("").await;
+    let recent = cookies.extract_if(.., |cookie| cookie.name().starts_with("scalekit_recent_"));
+    assert_eq!(recent.count(), 1, "for a minute: where the login ended");
     let sessions: Vec<_> =
         cookies.iter().filter(|cookie| cookie.name() == "scalekit_session").collect();
     assert_eq!(sessions.len(), 1, "{cookies:?}");

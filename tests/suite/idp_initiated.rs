@@ -310,7 +310,7 @@ async fn a_refusal_is_rendered_the_layers_own_way() {
     let layer = IdpInitiatedRedirect::new(&world.sessions).on_rejection(|rejected| {
         let reason = rejected.reason();
         let words = match reason.failure() {
-            AuthFailure::LaunchRefused { .. } => "Open the app from your portal again",
+            AuthFailure::LaunchRefused { .. } => "Open the app from your portal again".into(),
             _ => reason.message(),
         };
         let body = format!("{words}: {}", reason.way_on().unwrap_or("nowhere"));

@@ -23,6 +23,7 @@ mod modular_sso;
 mod null_claims;
 mod openapi;
 mod passwordless;
+mod recent_logins;
 mod refresh;
 mod rendering;
 mod replicas;

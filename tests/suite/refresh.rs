@@ -178,7 +178,7 @@ async fn r2_no_failure_of_the_environment_ends_a_session() {
     ] {
         let world = World::new();
         let mut browser = world.logged_in(JANE).await;
-        let before = browser.cookie_header();
+        let before = browser.names_and_values();
         world.sandbox.fail(Endpoint::Token, fault.clone());
         world.advance(297);
         for path in ["/me", "/maybe"] {
@@ -193,7 +193,7 @@ async fn r2_no_failure_of_the_environment_ends_a_session() {
             assert!(answer.header("retry-after").is_some());
             answer.assert_private();
         }
-        assert_eq!(browser.cookie_header(), before);
+        assert_eq!(browser.names_and_values(), before);
         world.sandbox.heal(Endpoint::Token);
         world.advance(2);
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{fault:?}");
@@ -322,12 +322,12 @@ async fn r4_tokens_of_somebody_else_or_of_nobody_are_not_taken() {
     ] {
         let world = World::new();
         let mut browser = world.logged_in(JANE).await;
-        let before = browser.cookie_header();
+        let before = browser.names_and_values();
         world.sandbox.break_tokens(kind, fault.clone());
         world.advance(301);
         let answer = browser.fetch("/me").await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {fault:?}");
-        assert_eq!(browser.cookie_header(), before);
+        assert_eq!(browser.names_and_values(), before);
         world.sandbox.heal_tokens();
         world.advance(2);
         let answer = browser.fetch("/me").await;

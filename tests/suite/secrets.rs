@@ -163,7 +163,8 @@ async fn a12_traces_of_a_whole_session_tell_the_events_and_no_secret() {
     // What goes wrong is told too.
     let mut john = setting.log_in(JOHN).await;
     assert_eq!(john.fetch("/admin").await.status(), StatusCode::FORBIDDEN);
-    let stale = john.open("/auth/callback?code=a-code-of-nobody&state=a-state-of-nobody").await;
+    let mut stranger = Browser::new(john.app(), &setting.sandbox);
+    let stale = stranger.open("/auth/callback?code=a-code-of-nobody&state=a-state-of-nobody").await;
     assert_eq!(stale.status(), StatusCode::BAD_REQUEST);
     setting.secrets.add("a-code-of-nobody");
     setting.secrets.add("a-state-of-nobody");
@@ -344,7 +345,8 @@ async fn a12_debug_of_a_refusal_shows_no_credential_of_the_request() {
     assert_eq!(john.fetch("/admin").await.status(), StatusCode::FORBIDDEN);
     setting.secrets.add("a-code-of-nobody");
     setting.secrets.add("a-state-of-nobody");
-    john.open("/auth/callback?code=a-code-of-nobody&state=a-state-of-nobody").await;
+    let mut stranger = Browser::new(&app, &setting.sandbox);
+    stranger.open("/auth/callback?code=a-code-of-nobody&state=a-state-of-nobody").await;
     // Nor where a login that was cancelled would have ended.
     setting.secrets.add("an-invitation");
     let authorization = john.start_login("/login?return_to=/invite?token=an-invitation").await;

@@ -152,14 +152,26 @@ impl Browser {
         &self.app
     }
 
+    /// The names of its cookies, except those of logins that it completed in the last minute.
     pub(crate) fn names(&self) -> Vec<&str> {
+        self.all_names().filter(|name| !name.contains("_recent_")).collect()
+    }
+
+    pub(crate) fn all_names(&self) -> impl Iterator<Item = &str> {
         let now = self.clock.now();
-        let live = self.jar.iter().filter(|(_, (_, until))| now < *until);
-        live.map(|(name, _)| name.as_str()).collect()
+        let live = self.jar.iter().filter(move |(_, (_, until))| now < *until);
+        live.map(|(name, _)| name.as_str())
     }
 
     pub(crate) fn names_with(&self, part: &str) -> Vec<String> {
         self.names().iter().filter(|name| name.contains(part)).map(|&name| name.into()).collect()
+    }
+
+    /// The same with their values.
+    pub(crate) fn names_and_values(&self) -> String {
+        let pairs =
+            self.names().into_iter().map(|name| format!("{name}={}", self.cookie(name).unwrap()));
+        pairs.collect::<Vec<_>>().join("; ")
     }
 
     pub(crate) fn cookie(&self, name: &str) -> Option<&str> {
@@ -171,6 +183,10 @@ impl Browser {
         self.jar.insert(name.to_owned(), (value.to_owned(), until));
     }
 
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.jar.remove(name);
+    }
+
     /// Goes on sending a cookie when its time is over.
     pub(crate) fn keep_too_long(&mut self, name: &str) {
         let value = self.cookie(name).unwrap().to_owned();
@@ -178,11 +194,8 @@ impl Browser {
     }
 
     pub(crate) fn cookie_header(&self) -> String {
-        let pairs: Vec<_> = self
-            .names()
-            .into_iter()
-            .map(|name| format!("{name}={}", self.cookie(name).unwrap()))
-            .collect();
+        let pairs: Vec<_> =
+            self.all_names().map(|name| format!("{name}={}", self.cookie(name).unwrap())).collect();
         pairs.join("; ")
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join;
@@ -19,6 +20,7 @@ use crate::support::{
     Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, send, set_cookies,
 };
 
+const MINUTE: Duration = Duration::from_secs(60);
 const PAGE: &str = "/auth/switch-account?attempt=";
 
 fn failure(answer: &Response<Bytes>) -> AuthFailure {
@@ -237,6 +239,56 @@ async fn a_login_waits_sealed_for_ten_minutes_and_not_longer() {
     let late = post(&mut browser, &switch).await;
     assert_eq!((late.status(), late.location()), (StatusCode::SEE_OTHER, "/"));
     assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+}
+
+#[tokio::test]
+async fn a_login_that_is_not_confirmed_in_time_is_revoked_with_the_next_login_or_logout() {
+    for target in ["/login", "/logout", PAGE] {
+        let world = World::new();
+        let (mut browser, asked) = asked(&world).await;
+        let target = if target == PAGE { asked.location() } else { target };
+        world.advance(599);
+        browser.clone().open(target).await;
+        world.sessions.shutdown(MINUTE).await.unwrap();
+        world.advance(1);
+        assert_eq!(browser.names_with("_switch_").len(), 1);
+        browser.open(target).await;
+        assert_eq!(browser.names_with("_switch_"), [""; 0], "{target}");
+        world.sessions.shutdown(MINUTE).await.unwrap();
+        assert_eq!(world.sandbox.end_sessions_of(JOHN), 0, "revoked by {target}");
+        assert_eq!(world.sandbox.end_sessions_of(JANE), 1, "and no other");
+    }
+}
+
+#[tokio::test]
+async fn the_oldest_login_that_waits_is_revoked_when_too_many_do() {
+    let world = World::new();
+    let (mut browser, first) = asked(&world).await;
+    let mut waiting = Vec::new();
+    for number in 1..=5 {
+        world.advance(1);
+        let other = format!("other-{number}@acme.test");
+        world.sandbox.add_user(NewUser::new(&*other));
+        waiting.push(browser.log_in(&world.sandbox, &other).await);
+    }
+    for asked in &waiting {
+        assert!(asked.location().starts_with(PAGE), "{asked:?}");
+    }
+    world.sessions.shutdown(MINUTE).await.unwrap();
+    assert_eq!(browser.names_with("_switch_").len(), 5);
+    assert_eq!(world.sandbox.end_sessions_of(JOHN), 0, "revoked");
+    let late = browser.open(first.location()).await;
+    assert_eq!((late.status(), late.location()), (StatusCode::SEE_OTHER, "/"));
+    browser.decide(&waiting[4], "switch").await;
+    // A login that was confirmed is not dropped by what comes later.
+    world.advance(601);
+    browser.open("/login").await;
+    world.sessions.shutdown(MINUTE).await.unwrap();
+    assert_eq!(browser.names_with("_switch_"), [""; 0]);
+    for (number, alive) in [(1, 0), (4, 0), (5, 1)] {
+        let other = format!("other-{number}@acme.test");
+        assert_eq!(world.sandbox.end_sessions_of(&other), alive, "{other}");
+    }
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ pub(crate) enum AttemptKind {
     Login,
     Logout,
     PasswordlessLogin,
+    /// A login that was completed a moment ago.
+    RecentLogin,
     SwitchAccount,
 }
 
@@ -44,6 +46,7 @@ impl AttemptKind {
             Self::Login => "login_",
             Self::Logout => "logout_",
             Self::PasswordlessLogin => "passwordless_",
+            Self::RecentLogin => "recent_",
             Self::SwitchAccount => "switch_",
         }
     }
@@ -54,6 +57,7 @@ impl AttemptKind {
             Self::Login => Purpose::LoginAttempt,
             Self::Logout => Purpose::LogoutAttempt,
             Self::PasswordlessLogin => Purpose::PasswordlessAttempt,
+            Self::RecentLogin => Purpose::RecentLogin,
             Self::SwitchAccount => Purpose::SwitchAttempt,
         }
     }

@@ -31,6 +31,7 @@ pub(crate) enum Purpose {
     PasswordlessAttempt,
     /// A verified login in the shared store, until the user confirms it.
     PendingLogin,
+    RecentLogin,
     /// A cookie: a session, or the id of one that is kept in the shared store.
     Session,
     /// A session in the shared store: whoever can read it there has no cookie.
@@ -40,12 +41,13 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     #[cfg(test)]
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::ConnectAttempt,
         Self::LoginAttempt,
         Self::LogoutAttempt,
         Self::PasswordlessAttempt,
         Self::PendingLogin,
+        Self::RecentLogin,
         Self::Session,
         Self::StoredSession,
         Self::SwitchAttempt,
@@ -58,6 +60,7 @@ impl Purpose {
             Self::LogoutAttempt => b"logout attempt",
             Self::PasswordlessAttempt => b"passwordless attempt",
             Self::PendingLogin => b"pending login",
+            Self::RecentLogin => b"recent login",
             Self::Session => b"session",
             Self::StoredSession => b"stored session",
             Self::SwitchAttempt => b"switch attempt",

@@ -33,6 +33,28 @@ impl EndedSessions {
         self.0.values().any(|ended| ended.contains(key))
     }
 
+    /// Adds all of another set.
+    pub(super) fn extend(&mut self, other: Self) {
+        for (end, keys) in other.0 {
+            self.0.entry(end).or_default().extend(keys);
+        }
+    }
+
+    /// Up to `max` sessions, and when they are forgotten.
+    pub(super) fn first(&self, max: usize) -> Vec<(Key, Duration)> {
+        let all = self.0.iter().flat_map(|(end, keys)| keys.iter().map(|key| (*key, *end)));
+        all.take(max).map(|(key, end)| (key, Duration::from_secs(end))).collect()
+    }
+
+    pub(super) fn remove(&mut self, key: &Key, forget_at: Duration) {
+        let end = forget_at.as_secs();
+        let Some(keys) = self.0.get_mut(&end) else { return };
+        keys.remove(key);
+        if keys.is_empty() {
+            self.0.remove(&end);
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.values().map(HashSet::len).sum()

@@ -9,6 +9,7 @@
 //! lower number. Without a shared store the counter is this process's own.
 
 mod ended;
+mod log;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -21,9 +22,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use self::ended::EndedSessions;
 pub(super) use self::order::Position;
@@ -42,9 +41,11 @@ const MAX_AGE: Duration = Duration::from_secs(2);
 /// From this age on the log is read in the background.
 const RENEW_AGE: Duration = Duration::from_secs(1);
 
-/// A reading of the log takes no longer, and no more pages, than this; the next one continues.
-const READ_DEADLINE: Duration = Duration::from_secs(5);
-const MAX_PAGES: usize = 1000;
+/// So many revocations are kept of users, organizations and the environment's sessions. Only logouts
+/// that match no session known here are not kept beyond.
+pub(super) const MAX_UNMATCHED: usize = 100_000;
+/// Revocations that have expired are removed at most so often on account of that.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A login waits no longer than this for its position.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(2);
@@ -132,6 +133,8 @@ pub(super) struct Revocable {
     keys: Vec<Key>,
     /// Its own key among them.
     session: Option<Key>,
+    /// That of the environment's session, of which there is another one with each login.
+    environment_session: Option<Key>,
     position: RecordedPosition,
     /// When the environment issued the tokens of the login, by its own clock: seconds.
     issued_at: Option<i64>,
@@ -144,17 +147,27 @@ impl Revocable {
         self.keys.iter().skip(1).map(Key::text)
     }
 
+    /// That of these names which is of the environment's session.
+    pub(super) fn environment_session_name(&self) -> Option<String> {
+        self.environment_session.as_ref().map(Key::text)
+    }
+
     pub(super) fn new<'a>(
         names: impl IntoIterator<Item = Revoked<'a>>,
         position: RecordedPosition,
         issued_at: Option<i64>,
     ) -> Self {
-        let (mut keys, mut session) = (Vec::new(), None);
+        let (mut keys, mut session, mut environment_session) = (Vec::new(), None, None);
         for name in names {
-            keys.push(name.key());
-            session = session.or(name.is_for_good().then(|| name.key()));
+            let key = name.key();
+            keys.push(key);
+            match name {
+                Revoked::Session(_) => session = Some(key),
+                Revoked::EnvironmentSession(_) => environment_session = Some(key),
+                _ => {}
+            }
         }
-        Self { keys, session, position, issued_at }
+        Self { keys, session, environment_session, position, issued_at }
     }
 }
 
@@ -201,11 +214,16 @@ struct Known {
     entries: HashMap<(Key, Scope), Entry>,
     /// Single sessions that were ended, once other replicas can read it.
     ended: EndedSessions,
+    /// Those of them that the store has lost, to be published again.
+    lost: EndedSessions,
     epochs: Epochs,
     /// The highest position of the newest epoch.
     position: Option<Position>,
     /// How many revocations this process has made.
     made_here: u64,
+    /// When revocations that had expired were last removed to make room.
+    swept_at: Option<Duration>,
+    is_nearly_full: bool,
 }
 
 /// Which sessions an entry is about, of those with its key. Each kind has an entry of its own.
@@ -234,21 +252,6 @@ impl Entry {
     fn is_single_session(&self, scope: Scope) -> bool {
         self.place == Place::Always && scope == Scope::All
     }
-}
-
-/// An entry of the log.
-#[derive(Serialize, Deserialize)]
-struct Logged {
-    #[serde(rename = "k")]
-    key: Key,
-    /// None: it covers the session whatever its position.
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    position: Option<Position>,
-    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
-    issued_until: Option<i64>,
-    /// For how long sessions that it covers can be alive: seconds.
-    #[serde(rename = "t")]
-    lifetime: u64,
 }
 
 impl Revocations {
@@ -336,7 +339,19 @@ impl Revocations {
     pub(super) fn has_ended(&self, id: &str) -> bool {
         let key = Revoked::Session(id).key();
         let known = self.0.known();
-        known.ended.contains(&key) || known.entries.contains_key(&(key, Scope::All))
+        known.has_ended(&key) || known.entries.contains_key(&(key, Scope::All))
+    }
+
+    /// Whether a logout at the environment is kept though no session here is known to match it.
+    pub(super) fn has_room(&self) -> bool {
+        let now = self.0.clock.monotonic();
+        let mut known = self.0.known();
+        let is_full = known.entries.len() >= MAX_UNMATCHED;
+        if is_full && known.swept_at.is_none_or(|at| at.saturating_add(SWEEP_INTERVAL) <= now) {
+            known.entries.retain(|_, entry| now < entry.forget_at);
+            known.swept_at = Some(now);
+        }
+        known.entries.len() < MAX_UNMATCHED
     }
 
     /// Whether other replicas may use the same store.
@@ -346,7 +361,7 @@ impl Revocations {
 
     pub(super) fn covers(&self, session: &Revocable) -> bool {
         let known = self.0.known();
-        session.session.is_some_and(|key| known.ended.contains(&key))
+        session.session.is_some_and(|key| known.has_ended(&key))
             || session.keys.iter().any(|key| known.covers(*key, session, self.0.process))
     }
 
@@ -416,82 +431,6 @@ impl State {
         published.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
     }
 
-    /// Publishes revocations to the other replicas, except those that are published already: ending
-    /// what has ended does not fill the log.
-    async fn publish(&self, keys: &[(Key, Scope)]) -> Result<(), StoreError> {
-        let is_pending = |(_, entry): &(_, Entry)| entry.place == Place::Pending;
-        let mut unpublished = self.unpublished(keys);
-        // With two positions, one revocation would cover logins between them too.
-        let mut turn = None;
-        if unpublished.iter().any(is_pending) {
-            turn = Some(self.publishing.lock().await);
-            unpublished = self.unpublished(keys);
-        }
-        if unpublished.iter().any(is_pending) {
-            let position = self.advance().await?;
-            for (key, entry) in &mut unpublished {
-                if entry.place == Place::Pending {
-                    entry.place = Place::At(position);
-                    self.update(*key, *entry);
-                }
-            }
-        }
-        for (key, entry) in unpublished {
-            let left = entry.forget_at.saturating_sub(self.clock.monotonic());
-            let logged = Logged {
-                key: key.0,
-                position: entry.place.position(),
-                issued_until: (key.1 == Scope::IssuedBefore).then_some(entry.issued_until),
-                lifetime: left.as_secs().saturating_add(1),
-            };
-            let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
-            in_time(self.store.append(&self.log, text, left)).await?;
-            self.published(key, entry);
-        }
-        drop(turn);
-        Ok(())
-    }
-
-    fn published(&self, key: (Key, Scope), entry: Entry) {
-        let mut known = self.known();
-        let Some(present) = known.entries.get_mut(&key) else { return };
-        if present.made_here != entry.made_here {
-            return;
-        }
-        let published = Entry { is_published: true, ..entry };
-        *present = published;
-        if published.is_single_session(key.1) {
-            known.entries.remove(&key);
-            known.ended.insert(key.0, published.forget_at, self.clock.monotonic());
-        }
-    }
-
-    fn unpublished(&self, keys: &[(Key, Scope)]) -> Vec<((Key, Scope), Entry)> {
-        let known = self.known();
-        let entries = keys.iter().filter_map(|key| Some((*key, *known.entries.get(key)?)));
-        entries.filter(|(_, entry)| !entry.is_published).collect()
-    }
-
-    /// Replaces an entry, unless it was revoked again meanwhile.
-    fn update(&self, key: (Key, Scope), entry: Entry) {
-        let mut known = self.known();
-        if let Some(present) =
-            known.entries.get_mut(&key).filter(|one| one.made_here == entry.made_here)
-        {
-            *present = entry;
-        }
-    }
-
-    /// Publishes what could not be published while the store did not respond.
-    async fn publish_again(&self) -> Result<(), StoreError> {
-        let unpublished: Vec<_> = {
-            let known = self.known();
-            let unpublished = known.entries.iter().filter(|(_, entry)| !entry.is_published);
-            unpublished.map(|(key, _)| *key).collect()
-        };
-        self.publish(&unpublished).await
-    }
-
     /// A new position, after all that sessions have recorded so far.
     async fn advance(&self) -> Result<Position, StoreError> {
         let key = &self.counter;
@@ -551,6 +490,8 @@ impl State {
             // replicas that start now have not read what was in the old one.
             *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = LogCursor::start();
             known.entries.values_mut().for_each(|entry| entry.is_published = false);
+            let ended = std::mem::take(&mut known.ended);
+            known.lost.extend(ended);
         }
         known.observe_counter(position)
     }
@@ -570,91 +511,23 @@ impl State {
         if is_new {
             self.version.fetch_add(1, Ordering::Release);
         }
-    }
-
-    /// Reads what other replicas have revoked. If the store does not respond, requests are
-    /// authorized by what is known.
-    async fn read(&self) {
-        let started = self.clock.monotonic();
-        let result = self.try_read().await;
-        let now = self.clock.monotonic();
-        // However slow the store was, and whether it responded.
-        let checked_at = started.max(now.saturating_sub(RENEW_AGE));
-        self.checked_at.store(millis(checked_at) + 1, Ordering::Release);
-        match result {
-            Ok(()) => {
-                self.read_at.store(millis(started), Ordering::Release);
-                if self.is_stale.swap(false, Ordering::AcqRel) {
-                    telemetry::revocations_current();
-                }
-            }
-            Err(error) => {
-                telemetry::internal_error("revocation_log", &error);
-                let read_at = Duration::from_millis(self.read_at.load(Ordering::Acquire));
-                let age = now.saturating_sub(read_at);
-                if age > self.staleness.after && !self.is_stale.swap(true, Ordering::AcqRel) {
-                    telemetry::revocations_stale(age);
-                }
-            }
+        let len = known.entries.len();
+        if len >= MAX_UNMATCHED / 2 && !known.is_nearly_full {
+            telemetry::revocations_nearly_full(len, MAX_UNMATCHED);
         }
-    }
-
-    async fn try_read(&self) -> Result<(), ReadError> {
-        let deadline = Instant::now() + READ_DEADLINE;
-        let published = tokio::time::timeout_at(deadline, self.publish_again()).await;
-        self.read_log(deadline).await?;
-        published.map_err(|_| ReadError::TooLong)??;
-        Ok(tokio::time::timeout_at(deadline, self.read_counter())
-            .await
-            .map_err(|_| ReadError::TooLong)??)
-    }
-
-    /// Reads the log from where the last reading ended.
-    async fn read_log(&self, deadline: Instant) -> Result<(), ReadError> {
-        for _ in 0..MAX_PAGES {
-            let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let page = in_time(self.store.read_since(&self.log, cursor.clone())).await?;
-            let now = self.clock.monotonic();
-            for text in &page.entries {
-                if let Ok(logged) = serde_json::from_slice::<Logged>(text) {
-                    self.learn_logged(&logged, now);
-                }
-            }
-            if page.entries.is_empty() {
-                *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
-                return Ok(());
-            }
-            if page.next == cursor {
-                return Err(ReadError::NoProgress);
-            }
-            *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
-            if Instant::now() >= deadline {
-                break;
-            }
-            // The store may respond without ever waiting for anything.
-            tokio::task::yield_now().await;
+        if len < MAX_UNMATCHED / 4 && known.is_nearly_full {
+            telemetry::revocations_have_room();
         }
-        Err(ReadError::TooLong)
-    }
-
-    fn learn_logged(&self, logged: &Logged, now: Duration) {
-        let scope = if logged.issued_until.is_some() { Scope::IssuedBefore } else { Scope::All };
-        let mut known = self.known();
-        if let Some(position) = logged.position {
-            known.observe(position);
-        }
-        let entry = Entry {
-            place: logged.position.map_or(Place::Always, Place::At),
-            issued_until: logged.issued_until.unwrap_or(i64::MAX),
-            forget_at: now.saturating_add(Duration::from_secs(logged.lifetime)),
-            made_here: None,
-            is_published: true,
-        };
-        self.learn(&mut known, (logged.key, scope), entry, now);
+        known.is_nearly_full = len >= MAX_UNMATCHED / if known.is_nearly_full { 4 } else { 2 };
     }
 }
 
 impl Known {
+    /// Whether a single session was ended.
+    fn has_ended(&self, key: &Key) -> bool {
+        self.ended.contains(key) || self.lost.contains(key)
+    }
+
     fn covers(&self, key: Key, session: &Revocable, process: u32) -> bool {
         let covers = |scope: Scope| {
             let Some(entry) = self.entries.get(&(key, scope)) else { return false };
@@ -714,17 +587,6 @@ impl Known {
         self.position = Some(highest);
         highest
     }
-}
-
-/// The log could not be read to its end.
-#[derive(Debug, thiserror::Error)]
-enum ReadError {
-    #[error("the shared store returns the same page of the revocation log again")]
-    NoProgress,
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the revocation log has more entries than can be read at once")]
-    TooLong,
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,5 +1,9 @@
 use std::sync::atomic::AtomicUsize;
 
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::log::MAX_PAGES;
 use super::*;
 use crate::clock::testing::SteppedClock;
 use crate::shared_store::{LogPage, MemoryStore, StoreFuture};
@@ -185,6 +189,51 @@ async fn a_replica_that_starts_after_the_store_has_lost_its_state_learns_what_ot
     read(&clock, &late).await;
     assert!(late.covers(&old));
     assert!(!late.covers(&new) && !late.covers(&newest) && !here.covers(&newest));
+}
+
+#[tokio::test]
+async fn sessions_that_had_ended_are_published_again_after_the_store_has_lost_its_state() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    let ids: Vec<_> = (0..200).map(|number| format!("session {number}")).collect();
+    for id in &ids {
+        here.revoke(Revoked::Session(id), HOUR).await.unwrap();
+    }
+    read(&clock, &there).await;
+    for _ in 0..2 {
+        store.lose_state(&clock);
+        // Once to notice, once to publish.
+        for _ in 0..2 {
+            for replica in [&here, &there] {
+                read(&clock, replica).await;
+                assert!(ids.iter().all(|id| replica.has_ended(id)), "known all the time");
+            }
+        }
+        let entries = store.entries(&scope().key(Purpose::Revocation, "log")).await;
+        assert_eq!(entries, ids.len(), "published by one of the replicas");
+        let late = replica(&store, &clock);
+        read(&clock, &late).await;
+        assert!(ids.iter().all(|id| late.has_ended(id)));
+        assert!(!late.has_ended("another"));
+    }
+}
+
+#[tokio::test]
+async fn logouts_that_match_no_session_are_kept_up_to_a_bound_and_others_beyond_it() {
+    let clock = SteppedClock::steady();
+    let alone = alone(&clock);
+    for number in 0..MAX_UNMATCHED {
+        assert!(alone.has_room());
+        let id = format!("ses_{number}");
+        alone.revoke_issued_until(100, Revoked::EnvironmentSession(&id), HOUR).await.unwrap();
+    }
+    assert!(!alone.has_room());
+    let old = begin(&alone).await;
+    alone.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    assert!(alone.covers(&old), "no bound blocks a deprovisioning");
+    clock.advance(HOUR);
+    assert!(alone.has_room());
 }
 
 #[tokio::test]
@@ -383,6 +432,19 @@ impl TestStore {
 
     fn set(&self, fails: Fails) {
         *self.0.fails.lock().unwrap() = fails;
+    }
+
+    /// How many entries a log has.
+    async fn entries(&self, log: &StoreKey) -> usize {
+        let (mut count, mut cursor) = (0, LogCursor::start());
+        loop {
+            let page = self.read_since(log, cursor).await.unwrap();
+            if page.entries.is_empty() {
+                return count;
+            }
+            count += page.entries.len();
+            cursor = page.next;
+        }
     }
 
     fn lose_state(&self, clock: &SteppedClock) {

@@ -28,13 +28,15 @@ const NAMES: [&str; 17] = [
 const OPEN: [&str; 4] = ["Bytes", "HeaderMap", "HeaderValue", "String"];
 
 /// Fields that have such a name and are none.
-const NO_SECRETS: [(&str, &str); 10] = [
+const NO_SECRETS: [(&str, &str); 11] = [
     // The environment's and Scalekit's names for errors.
     ("ApiError", "code"),
     ("ConnectFailure", "code"),
     ("ErrorAnswer", "error_code"),
     ("OAuthError", "code"),
     ("ToolError", "code"),
+    // The name of a cookie.
+    ("AuthFailure", "cookie"),
     // Of a JWT: algorithm, key id, type.
     ("TokenDraft", "header"),
     // Names of fields, and of DNS records that everybody can read.

@@ -1,0 +1,145 @@
+//! Names of sessions that have begun, in the shared store: whether a revocation matches any.
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+
+use super::revocation::Revoked;
+use super::{Session, Sessions};
+use crate::shared_store::{Purpose, StoreError, in_time};
+use crate::util::telemetry;
+
+/// Under the names of a session that has begun.
+const BEGUN: Bytes = Bytes::from_static(b"begun");
+
+/// Other logins of the user may change the list of their sessions first, so many times.
+const MAX_TRIES: usize = 16;
+
+impl Sessions {
+    /// Notes what names a session that has begun.
+    pub(super) async fn note_login(&self, session: &Session) {
+        // A revocation ends the session all the same.
+        if let Err(error) = self.try_note_login(session).await {
+            telemetry::internal_error("login_note", &error);
+        }
+    }
+
+    /// Notes in the background what names a session since a refresh: the user may have another
+    /// organization or address by now.
+    pub(super) fn note_changed_login(&self, before: &Session, after: &Session) {
+        if before.0.revocable.login_names().eq(after.0.revocable.login_names()) {
+            return;
+        }
+        let (sessions, session) = (self.clone(), after.clone());
+        let note = async move { sessions.note_login(&session).await };
+        drop(self.0.tasks.spawn("note of a session", note));
+    }
+
+    async fn try_note_login(&self, session: &Session) -> Result<(), StoreError> {
+        let left = self.left_of(session.record());
+        let names = session.0.revocable.login_names();
+        let keys: Vec<_> = names.map(|name| self.store_key(Purpose::Login, &name)).collect();
+        let notes = keys.iter().map(|key| in_time(self.0.store.put(key, BEGUN, left)));
+        try_join_all(notes).await?;
+        match session.0.revocable.environment_session_name() {
+            Some(name) => self.limit_notes(session.login_subject(), name).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the oldest notes of the environment's sessions of a user who has begun too many:
+    /// all other names stay the same, however often the user logs in.
+    async fn limit_notes(&self, user: &str, newest: String) -> Result<(), StoreError> {
+        let key = self.store_key(Purpose::Login, &format!("environment sessions of {user}"));
+        for _ in 0..MAX_TRIES {
+            let seen = in_time(self.0.store.get(&key)).await?;
+            let text = String::from_utf8_lossy(seen.as_deref().unwrap_or_default()).into_owned();
+            let mut names: Vec<&str> = text.split(' ').filter(|name| !name.is_empty()).collect();
+            names.retain(|name| *name != newest);
+            names.push(&newest);
+            let excess = names.len().saturating_sub(self.0.max_sessions_per_user);
+            let removed: Vec<&str> = names.drain(..excess).collect();
+            let (value, ttl) =
+                (Bytes::from(names.join(" ")), self.0.lifetimes.absolute.unsigned_abs());
+            let listed = match seen {
+                Some(seen) => self.0.store.replace_if(&key, seen, value, ttl),
+                None => self.0.store.put_if_absent(&key, value, ttl),
+            };
+            if in_time(listed).await? {
+                let keys: Vec<_> =
+                    removed.into_iter().map(|name| self.store_key(Purpose::Login, name)).collect();
+                let removals = keys.iter().map(|key| in_time(self.0.store.remove_if(key, BEGUN)));
+                try_join_all(removals).await?;
+                return Ok(());
+            }
+        }
+        // The next login of the user removes what is too much.
+        Ok(())
+    }
+
+    /// Whether a session that this names has begun, and may not have ended by itself yet.
+    pub(super) async fn has_begun(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
+        let key = self.store_key(Purpose::Login, &revoked.login_name());
+        Ok(in_time(self.0.store.get(&key)).await?.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{HeaderMap, HeaderValue, header};
+
+    use super::*;
+    use crate::session::fixtures::builder;
+    use crate::session::revocation::MAX_UNMATCHED;
+    use crate::session::{Found, LocalSession, User};
+
+    /// The request headers of a session that begins now.
+    async fn begin(sessions: &Sessions, environment_session: &str) -> HeaderMap {
+        let mut user = User::default();
+        user.id = "usr_1".to_owned();
+        let local = LocalSession::new(user).session_id(environment_session).in_cookie();
+        let mut response = HeaderMap::new();
+        sessions.begin(local, &HeaderMap::new()).await.unwrap().set(&mut response);
+        let cookie = response[header::SET_COOKIE].to_str().unwrap();
+        let cookie = HeaderValue::from_str(cookie.split(';').next().unwrap()).unwrap();
+        HeaderMap::from_iter([(header::COOKIE, cookie)])
+    }
+
+    #[tokio::test]
+    async fn one_user_has_no_more_notes_than_sessions_and_the_latest_stay() {
+        let sessions = builder().max_sessions_per_user(3).build().unwrap();
+        for number in [0, 1, 2, 3, 1, 4] {
+            begin(&sessions, &format!("ses_{number}")).await;
+        }
+        for (number, has_begun) in [(0, false), (1, true), (2, false), (3, true), (4, true)] {
+            let id = format!("ses_{number}");
+            let found = sessions.has_begun(Revoked::EnvironmentSession(&id)).await.unwrap();
+            assert_eq!(found, has_begun, "{id}");
+        }
+        assert!(sessions.has_begun(Revoked::User("usr_1")).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn without_room_logouts_are_kept_only_for_sessions_that_have_begun() {
+        let sessions = builder().build().unwrap();
+        let jane = begin(&sessions, "ses_jane").await;
+        let revocations = &sessions.0.revocations;
+        let (at, day) = (sessions.0.scalekit.clock().now(), Duration::from_secs(24 * 60 * 60));
+        for number in 0..MAX_UNMATCHED {
+            let id = format!("ses_{number}");
+            let revoked = Revoked::EnvironmentSession(&id);
+            revocations.revoke_issued_until(0, revoked, day).await.unwrap();
+        }
+        let version = revocations.version();
+        let other = Revoked::EnvironmentSession("ses_other");
+        sessions.revoke_ended_at(at, other).await.unwrap();
+        assert_eq!(revocations.version(), version, "nothing was kept");
+        assert!(matches!(sessions.find(&jane), Found::Live(_)));
+        sessions.revoke_ended_at(at, Revoked::EnvironmentSession("ses_jane")).await.unwrap();
+        assert!(matches!(sessions.find(&jane), Found::Over(_)));
+        // Deprovisioning has no bound.
+        sessions.revoke_user("usr_other").await.unwrap();
+        assert!(revocations.version() > version + 1);
+    }
+}

@@ -1,0 +1,252 @@
+//! The log of revocations in the shared store, by which replicas learn what others have revoked.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::order::{Place, Position};
+use super::{Entry, Key, RENEW_AGE, Scope, State, millis};
+use crate::shared_store::{StoreError, in_time};
+use crate::util::telemetry;
+
+/// A reading of the log takes no longer, and no more pages, than this; the next one continues.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const MAX_PAGES: usize = 1000;
+
+/// So many ended sessions are published again at once after the store has lost them.
+const LOST_PER_BATCH: usize = 64;
+
+/// An entry of the log.
+#[derive(Serialize, Deserialize)]
+struct Logged {
+    #[serde(rename = "k")]
+    key: Key,
+    /// None: it covers the session whatever its position.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    position: Option<Position>,
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    issued_until: Option<i64>,
+    /// For how long sessions that it covers can be alive: seconds.
+    #[serde(rename = "t")]
+    lifetime: u64,
+}
+
+impl State {
+    /// Publishes revocations to the other replicas, except those that are published already: ending
+    /// what has ended does not fill the log.
+    pub(super) async fn publish(&self, keys: &[(Key, Scope)]) -> Result<(), StoreError> {
+        let is_pending = |(_, entry): &(_, Entry)| entry.place == Place::Pending;
+        let mut unpublished = self.unpublished(keys);
+        // With two positions, one revocation would cover logins between them too.
+        let mut turn = None;
+        if unpublished.iter().any(is_pending) {
+            turn = Some(self.publishing.lock().await);
+            unpublished = self.unpublished(keys);
+        }
+        if unpublished.iter().any(is_pending) {
+            let position = self.advance().await?;
+            for (key, entry) in &mut unpublished {
+                if entry.place == Place::Pending {
+                    entry.place = Place::At(position);
+                    self.update(*key, *entry);
+                }
+            }
+        }
+        for (key, entry) in unpublished {
+            let left = entry.forget_at.saturating_sub(self.clock.monotonic());
+            let logged = Logged {
+                key: key.0,
+                position: entry.place.position(),
+                issued_until: (key.1 == Scope::IssuedBefore).then_some(entry.issued_until),
+                lifetime: left.as_secs().saturating_add(1),
+            };
+            let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
+            in_time(self.store.append(&self.log, text, left)).await?;
+            self.published(key, entry);
+        }
+        drop(turn);
+        Ok(())
+    }
+
+    fn published(&self, key: (Key, Scope), entry: Entry) {
+        let mut known = self.known();
+        let Some(present) = known.entries.get_mut(&key) else { return };
+        if present.made_here != entry.made_here {
+            return;
+        }
+        let published = Entry { is_published: true, ..entry };
+        *present = published;
+        if published.is_single_session(key.1) {
+            known.entries.remove(&key);
+            known.ended.insert(key.0, published.forget_at, self.clock.monotonic());
+        }
+    }
+
+    fn unpublished(&self, keys: &[(Key, Scope)]) -> Vec<((Key, Scope), Entry)> {
+        let known = self.known();
+        let entries = keys.iter().filter_map(|key| Some((*key, *known.entries.get(key)?)));
+        entries.filter(|(_, entry)| !entry.is_published).collect()
+    }
+
+    /// Replaces an entry, unless it was revoked again meanwhile.
+    fn update(&self, key: (Key, Scope), entry: Entry) {
+        let mut known = self.known();
+        if let Some(present) =
+            known.entries.get_mut(&key).filter(|one| one.made_here == entry.made_here)
+        {
+            *present = entry;
+        }
+    }
+
+    /// Publishes what could not be published while the store did not respond.
+    pub(super) async fn publish_again(&self) -> Result<(), StoreError> {
+        let unpublished: Vec<_> = {
+            let known = self.known();
+            let unpublished = known.entries.iter().filter(|(_, entry)| !entry.is_published);
+            unpublished.map(|(key, _)| *key).collect()
+        };
+        self.publish(&unpublished).await
+    }
+
+    /// Publishes the ended sessions that the store has lost, unless another replica has done so.
+    async fn publish_lost(&self) -> Result<(), StoreError> {
+        loop {
+            let now = self.clock.monotonic();
+            let (batch, missing) = {
+                let known = self.known();
+                let batch = known.lost.first(LOST_PER_BATCH);
+                let mut missing = batch.clone();
+                missing.retain(|(key, forget_at)| now < *forget_at && !known.ended.contains(key));
+                (batch, missing)
+            };
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let appended = missing.iter().map(|(key, forget_at)| {
+                let left = forget_at.saturating_sub(now);
+                let logged = Logged {
+                    key: *key,
+                    position: None,
+                    issued_until: None,
+                    lifetime: left.as_secs().saturating_add(1),
+                };
+                let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
+                in_time(self.store.append(&self.log, text, left))
+            });
+            try_join_all(appended).await?;
+            {
+                let mut known = self.known();
+                for (key, forget_at) in batch {
+                    known.lost.remove(&key, forget_at);
+                    if now < forget_at {
+                        known.ended.insert(key, forget_at, now);
+                    }
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Reads what other replicas have revoked. If the store does not respond, requests are
+    /// authorized by what is known.
+    pub(super) async fn read(&self) {
+        let started = self.clock.monotonic();
+        let result = self.try_read().await;
+        let now = self.clock.monotonic();
+        // However slow the store was, and whether it responded.
+        let checked_at = started.max(now.saturating_sub(RENEW_AGE));
+        self.checked_at.store(millis(checked_at) + 1, Ordering::Release);
+        match result {
+            Ok(()) => {
+                self.read_at.store(millis(started), Ordering::Release);
+                if self.is_stale.swap(false, Ordering::AcqRel) {
+                    telemetry::revocations_current();
+                }
+            }
+            Err(error) => {
+                telemetry::internal_error("revocation_log", &error);
+                let read_at = Duration::from_millis(self.read_at.load(Ordering::Acquire));
+                let age = now.saturating_sub(read_at);
+                if age > self.staleness.after && !self.is_stale.swap(true, Ordering::AcqRel) {
+                    telemetry::revocations_stale(age);
+                }
+            }
+        }
+    }
+
+    async fn try_read(&self) -> Result<(), ReadError> {
+        let deadline = Instant::now() + READ_DEADLINE;
+        // What another replica has published again meanwhile is not published once more.
+        let read = self.read_log(deadline).await;
+        let publish = async {
+            self.publish_again().await?;
+            self.publish_lost().await
+        };
+        let published = tokio::time::timeout_at(deadline, publish).await;
+        read?;
+        published.map_err(|_| ReadError::TooLong)??;
+        Ok(tokio::time::timeout_at(deadline, self.read_counter())
+            .await
+            .map_err(|_| ReadError::TooLong)??)
+    }
+
+    /// Reads the log from where the last reading ended.
+    async fn read_log(&self, deadline: Instant) -> Result<(), ReadError> {
+        for _ in 0..MAX_PAGES {
+            let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let page = in_time(self.store.read_since(&self.log, cursor.clone())).await?;
+            let now = self.clock.monotonic();
+            for text in &page.entries {
+                if let Ok(logged) = serde_json::from_slice::<Logged>(text) {
+                    self.learn_logged(&logged, now);
+                }
+            }
+            if page.entries.is_empty() {
+                *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
+                return Ok(());
+            }
+            if page.next == cursor {
+                return Err(ReadError::NoProgress);
+            }
+            *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
+            if Instant::now() >= deadline {
+                break;
+            }
+            // The store may respond without ever waiting for anything.
+            tokio::task::yield_now().await;
+        }
+        Err(ReadError::TooLong)
+    }
+
+    fn learn_logged(&self, logged: &Logged, now: Duration) {
+        let scope = if logged.issued_until.is_some() { Scope::IssuedBefore } else { Scope::All };
+        let mut known = self.known();
+        if let Some(position) = logged.position {
+            known.observe(position);
+        }
+        let entry = Entry {
+            place: logged.position.map_or(Place::Always, Place::At),
+            issued_until: logged.issued_until.unwrap_or(i64::MAX),
+            forget_at: now.saturating_add(Duration::from_secs(logged.lifetime)),
+            made_here: None,
+            is_published: true,
+        };
+        self.learn(&mut known, (logged.key, scope), entry, now);
+    }
+}
+
+/// The log could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("the shared store returns the same page of the revocation log again")]
+    NoProgress,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the revocation log has more entries than can be read at once")]
+    TooLong,
+}

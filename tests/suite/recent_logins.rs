@@ -1,0 +1,180 @@
+//! Callbacks that come again, and logins whose session does not come back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{join, join_all};
+use http::{Method, Response, StatusCode};
+use tower_scalekit::Sandbox;
+use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::sandbox::Endpoint;
+use tower_scalekit::shared_store::Purpose;
+
+use crate::login::{assert_refused, at_the_callback};
+use crate::store::FlakyStore;
+use crate::support::{
+    Browser, JANE, NAVIGATION, Reading as _, World, app, parameter, request, send, set_cookies,
+    with_parameters,
+};
+
+#[tokio::test(start_paused = true)]
+async fn two_callbacks_at_once_complete_one_login_and_both_end_in_the_app() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
+    let other = app(&world.replica(|sessions| sessions.shared_store(store.clone())));
+    let (browser, callback) = at_the_callback(&world).await;
+    let again = || browser.request(Method::GET, &callback, &NAVIGATION);
+    // The first request is held up before its session is kept.
+    let go = store.hold_next_write(Purpose::Login);
+    let requests = [send(&world.app, again()), send(&world.app, again()), send(&other, again())];
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        go.notify_one();
+    };
+    let (responses, ()) = join(join_all(requests), release).await;
+    for response in &responses {
+        assert_eq!((response.status(), response.location()), (StatusCode::SEE_OTHER, "/me"));
+        response.assert_private();
+    }
+    assert_eq!(world.sandbox.requests(Endpoint::Token), 1);
+    let [first, second, elsewhere] = &responses[..] else { panic!("three responses") };
+    for response in [first, second] {
+        let mut browser = browser.clone();
+        browser.take_in(response);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
+    let cookies = set_cookies(elsewhere.headers());
+    assert!(!cookies.iter().any(|line| line.contains("_session")), "{cookies:?}");
+}
+
+#[tokio::test]
+async fn a_login_goes_on_when_its_client_leaves_for_a_second_request() {
+    let world = World::new();
+    let (browser, callback) = at_the_callback(&world).await;
+    let request = || browser.request(Method::GET, &callback, &NAVIGATION);
+    let mut first = Box::pin(send(&world.app, request()));
+    assert!(futures::poll!(&mut first).is_pending());
+    drop(first);
+    let response = send(&world.app, request()).await;
+    assert_eq!((response.status(), response.location()), (StatusCode::SEE_OTHER, "/me"));
+    let mut browser = browser.clone();
+    browser.take_in(&response);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_callback_of_a_login_that_fails_gets_no_redirect_into_the_app() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
+    let other = app(&world.replica(|sessions| sessions.shared_store(store.clone())));
+    let (browser, callback) = at_the_callback(&world).await;
+    let wrong = with_parameters(&callback, &[("code", "unknown")]);
+    let request = || browser.request(Method::GET, &wrong, &NAVIGATION);
+    let (first, second) = join(send(&world.app, request()), send(&other, request())).await;
+    assert_eq!(first.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(second.status(), StatusCode::BAD_REQUEST);
+    for response in [first, second] {
+        let rejection = response.extensions().get::<AuthRejection>().unwrap();
+        assert_eq!(rejection.way_on(), Some("/login?return_to=%2Fme"));
+    }
+}
+
+#[tokio::test]
+async fn attempts_of_one_second_are_ordered_as_the_browser_sends_them() {
+    let world = World::new();
+    let mut cookies: Vec<String> = Vec::new();
+    let mut authorizations = Vec::new();
+    for _ in 0..8 {
+        let header = cookies.join("; ");
+        let headers = [("cookie", header.as_str()), NAVIGATION[0], NAVIGATION[1]];
+        let started = send(&world.app, request(Method::GET, "/login", &headers)).await;
+        authorizations.push(started.location().to_owned());
+        for line in set_cookies(started.headers()) {
+            let pair = line.split(';').next().unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            cookies.retain(|known| !known.starts_with(&format!("{name}=")));
+            if !value.is_empty() {
+                cookies.push(pair.to_owned());
+            }
+        }
+    }
+    let kept = authorizations.iter().map(|authorization| {
+        let state = parameter(authorization, "state").unwrap();
+        cookies.iter().any(|cookie| cookie.contains(&format!("_login_{}=", &state[..8])))
+    });
+    let kept: Vec<_> = kept.collect();
+    assert_eq!(kept, [false, false, false, true, true, true, true, true]);
+}
+
+/// The page that is shown when the session's cookie does not come back, and its link.
+async fn lost(browser: &mut Browser, target: &str) -> Response<Bytes> {
+    let page = browser.open(target).await;
+    let expected = AuthFailure::SessionCookieLost { cookie: "__Host-scalekit_session".to_owned() };
+    assert_refused(&page, &expected);
+    assert!(page.text().contains("__Host-scalekit_session"), "{}", page.text());
+    page
+}
+
+#[tokio::test]
+async fn a_session_cookie_that_is_replaced_after_a_login_starts_no_second_one() {
+    let world = World::new();
+    let name = world.sessions.cookie_name();
+    let mut browser = world.logged_in(JANE).await;
+    browser.plant(name, "another app's");
+    let to_login = browser.open("/me").await;
+    assert_eq!(to_login.location(), "/login?return_to=%2Fme");
+    let json = browser.clone().fetch(to_login.location()).await;
+    assert_eq!(json.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(json.json()["error"], "session_cookie_lost");
+    assert!(json.text().contains(name));
+
+    let page = lost(&mut browser, to_login.location()).await;
+    assert_eq!(browser.cookie(name), Some("another app's"));
+    assert_eq!(browser.names_with("_login_"), [""; 0]);
+    let rejection = page.extensions().get::<AuthRejection>().unwrap();
+    let link = rejection.way_on().unwrap().to_owned();
+    assert_eq!(link, "/login?return_to=%2Fme");
+    // The user may try again.
+    let authorization = browser.start_login(&link).await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    assert_eq!(browser.open(&callback).await.location(), "/me");
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_session_cookie_that_does_not_come_back_starts_one_more_login_and_no_third() {
+    let world = World::new();
+    let name = world.sessions.cookie_name();
+    let mut browser = world.logged_in(JANE).await;
+    browser.forget(name);
+    let again = browser.log_in(&world.sandbox, JANE).await;
+    assert_eq!(again.status(), StatusCode::SEE_OTHER);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    browser.forget(name);
+    lost(&mut browser, "/login").await;
+    // The user may try again; a minute later it is a new login.
+    assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
+    browser.forget(name);
+    world.advance(60);
+    browser.start_login("/login").await;
+}
+
+#[tokio::test]
+async fn logins_after_a_logout_or_after_a_minute_start_at_once() {
+    let world = World::new();
+    let name = world.sessions.cookie_name();
+    let mut browser = world.logged_in(JANE).await;
+    browser.open("/logout").await;
+    browser.start_login("/login").await;
+    let mut browser = world.logged_in(JANE).await;
+    browser.start_login("/login").await;
+    browser.plant(name, "another app's");
+    world.advance(60);
+    browser.start_login("/login").await;
+    // A session that has ended is no cookie that is lost.
+    let mut browser = world.logged_in(JANE).await;
+    let id = world.sandbox.user(JANE).unwrap().id;
+    world.sessions.revoke_user(&id).await.unwrap();
+    let to_login = browser.open("/me").await;
+    browser.start_login(to_login.location()).await;
+}
