@@ -1,13 +1,22 @@
-//! `RequireMcpScope` against the parser of the official Rust SDK: no mutated body is forwarded that
-//! the SDK reads as a call of another tool.
+//! `RequireMcpScope` against the official Rust SDK: no body is forwarded that the SDK reads as a call
+//! of another tool, and no request runs there that needs other scopes.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest, JsonRpcMessage};
-use serde_json::Value;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, ClientJsonRpcMessage, ClientRequest, CustomRequest,
+    CustomResult, ErrorData, JsonRpcMessage, ListToolsResult, PaginatedRequestParams,
+};
+use rmcp::service::RequestContext;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::{RoleServer, ServerHandler};
+use serde_json::{Value, json};
 use tower::{Layer as _, Service as _, service_fn};
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::{Principal, ReplayBody};
@@ -99,13 +108,18 @@ fn calls_another_tool(body: &[u8]) -> bool {
     by_sdk || by_value
 }
 
-#[tokio::test]
-async fn no_body_is_forwarded_that_the_sdk_reads_as_a_call_of_another_tool() {
+/// JANE with these scopes.
+async fn principal(scope: &str) -> Principal {
     let sandbox = sandbox_builder().build();
     let mut draft = sandbox.access_token_draft(JANE);
-    draft.claims.insert("scope".into(), "todo:read".into());
+    draft.claims.insert("scope".into(), scope.into());
     let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id()).build();
-    let reader: Principal = verifier.unwrap().verify(&sandbox.sign_draft(&draft)).await.unwrap();
+    verifier.unwrap().verify(&sandbox.sign_draft(&draft)).await.unwrap()
+}
+
+#[tokio::test]
+async fn no_body_is_forwarded_that_the_sdk_reads_as_a_call_of_another_tool() {
+    let reader = principal("todo:read").await;
     let inner = service_fn(|_: Request<ReplayBody<Full<Bytes>>>| async {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     });
@@ -125,4 +139,165 @@ async fn no_body_is_forwarded_that_the_sdk_reads_as_a_call_of_another_tool() {
         calls += usize::from(calls_another_tool);
     }
     assert!(forwarded > 1000 && calls > 500, "{forwarded} {calls}");
+}
+
+/// What a server has run: a method, and the name of a tool.
+type Ran = (String, Option<String>);
+
+/// An MCP server that keeps what it runs.
+#[derive(Clone, Default)]
+struct Recorder(Arc<Mutex<Vec<Ran>>>);
+
+impl Recorder {
+    fn ran(&self, method: &str, tool: Option<&str>) {
+        self.0.lock().unwrap().push((method.to_owned(), tool.map(str::to_owned)));
+    }
+}
+
+impl ServerHandler for Recorder {
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        self.ran("tools/call", Some(&request.name));
+        Err(ErrorData::internal_error("", None))
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        self.ran("tools/list", None);
+        Ok(ListToolsResult::default())
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        self.ran(&request.method, None);
+        Ok(CustomResult::new(Value::Null))
+    }
+}
+
+/// A server of the SDK behind a layer for which each operation has a scope of its own.
+struct Server {
+    ran: Recorder,
+    layer: RequireMcpScope,
+    principals: BTreeMap<&'static str, Principal>,
+}
+
+const OTHER_METHODS: &str = "methods:other";
+const OTHER_TOOLS: &str = "tools:other";
+const SCOPES: [&str; 5] = ["tools:list", "tools:add", OTHER_TOOLS, "methods:list", OTHER_METHODS];
+
+impl Server {
+    async fn new() -> Self {
+        let mut principals = BTreeMap::new();
+        for scope in SCOPES {
+            principals.insert(scope, principal(scope).await);
+        }
+        let layer = RequireMcpScope::new()
+            .tool("list", ["tools:list"])
+            .tool("add", ["tools:add"])
+            .other_tools([OTHER_TOOLS])
+            .method("tools/list", ["methods:list"])
+            .other_methods([OTHER_METHODS]);
+        Self { ran: Recorder::default(), layer, principals }
+    }
+
+    /// What runs for each of the scopes, of which a principal has one.
+    async fn run(&self, body: &[u8]) -> Vec<(&'static str, Ran)> {
+        let ran = self.ran.clone();
+        let config = StreamableHttpServerConfig::default()
+            .with_legacy_session_mode(false)
+            .with_json_response(true);
+        let sessions = Arc::<NeverSessionManager>::default();
+        let server = StreamableHttpService::new(move || Ok(ran.clone()), sessions, config);
+        let mut all = Vec::new();
+        for (scope, principal) in &self.principals {
+            let request = Request::post("/mcp")
+                .header("host", "localhost")
+                .header("accept", "application/json, text/event-stream")
+                .header("content-type", "application/json");
+            let mut request = request.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
+            request.extensions_mut().insert(principal.clone());
+            let _ = self.layer.layer(server.clone()).call(request).await.unwrap();
+            all.extend(self.ran.0.lock().unwrap().drain(..).map(|ran| (*scope, ran)));
+        }
+        all
+    }
+}
+
+/// The scope that a request needs by what the SDK runs.
+fn scope_of((method, tool): &Ran) -> Option<&'static str> {
+    match (method.as_str(), tool.as_deref()) {
+        // Its parameters are not those of a call: it runs no tool.
+        ("tools/call", None) => None,
+        ("tools/call", Some("list")) => Some("tools:list"),
+        ("tools/call", Some("add")) => Some("tools:add"),
+        ("tools/call", Some(_)) => Some(OTHER_TOOLS),
+        ("tools/list", _) => Some("methods:list"),
+        _ => Some(OTHER_METHODS),
+    }
+}
+
+#[tokio::test]
+async fn methods_and_tools_in_another_spelling_run_as_unknown_ones_with_their_scopes() {
+    let server = Server::new().await;
+    let run = async |method: &str, name: &str| {
+        let params = json!({"name": name});
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        server.run(message.to_string().as_bytes()).await
+    };
+    let add = ("tools/call".to_owned(), Some("add".to_owned()));
+    assert_eq!(run("tools/call", "add").await, [("tools:add", add)]);
+    for method in [
+        "Tools/Call",
+        "TOOLS/LIST",
+        "tools/call\0",
+        "\0tools/call",
+        "tools/call\0/x",
+        "tools/list\0",
+        " tools/call",
+        "tools/call ",
+        "tools/call\n",
+        "tools\\/call",
+        "tools//call",
+        "/tools/call",
+        "tools/call/",
+        "tools\u{2215}call",
+        "tool\u{17f}/call",
+        "tools/cal\u{217c}",
+        "\u{feff}tools/call",
+        "",
+    ] {
+        let ran = (method.to_owned(), None);
+        assert_eq!(run(method, "add").await, [(OTHER_METHODS, ran)], "{method:?}");
+    }
+    for name in ["Add", "ADD", "add\0", "\0add", "add ", " add", "a\u{301}dd", "add\0list", ""] {
+        let ran = ("tools/call".to_owned(), Some(name.to_owned()));
+        assert_eq!(run("tools/call", name).await, [(OTHER_TOOLS, ran)], "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_request_runs_in_the_sdk_without_the_scope_that_it_needs() {
+    let server = Server::new().await;
+    let mut numbers = Numbers(0xD1B5_4A32_D192_ED03);
+    let mut counts = BTreeMap::<_, usize>::new();
+    for _ in 0..4000 {
+        let body = numbers.mutated();
+        for (scope, ran) in server.run(&body).await {
+            let needed = scope_of(&ran);
+            let text = String::from_utf8_lossy(&body);
+            assert!(needed.is_none_or(|needed| needed == scope), "{scope} {ran:?} {text}");
+            *counts.entry(needed).or_default() += 1;
+        }
+    }
+    let ran = |scope| counts.get(&Some(scope)).copied().unwrap_or_default();
+    assert!(SCOPES.iter().all(|scope| ran(*scope) > 2), "{counts:?}");
 }

@@ -2,6 +2,10 @@
 
 use std::task::Poll;
 
+use super::grammar::{
+    Action, Expected, MAX_TOKEN_BYTES, Step, Unclear, colon_length, scalar, skip_text, spaces,
+};
+use super::names::{Likeness, compare, first_letter, is_private};
 use super::operation::{Operation, name_member};
 
 /// Bytes that are read at once: a small part of a millisecond, whatever their shape.
@@ -10,12 +14,6 @@ const BYTES_AT_ONCE: usize = 128 * 1024;
 const MAX_DEPTH: usize = 127;
 /// The members of the message, and those of `params`, are at most so deep.
 const DECISIVE_DEPTH: usize = 2;
-/// No number, method or name is longer.
-const MAX_TOKEN_BYTES: usize = 16 * 1024;
-/// Names that serde_json gives a meaning of its own when a crate in the tree enables
-/// `arbitrary_precision` or `raw_value`.
-const PRIVATE_PREFIX: &str = "$serde_json::private::";
-
 /// Reads a message (JSON-RPC 2.0) in one pass, in parts, without allocating.
 ///
 /// The grammar is that of RFC 8259 without exceptions, so that every reader sees the same tokens.
@@ -49,22 +47,6 @@ struct Place {
     text_start: usize,
 }
 
-/// What comes next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Expected {
-    #[default]
-    Message,
-    Value,
-    ValueOrEnd,
-    Name,
-    NameOrEnd,
-    CommaOrEndOfObject,
-    CommaOrEndOfArray,
-    End,
-    RestOfName,
-    RestOfText,
-}
-
 /// A member that decides.
 #[derive(Clone, Copy, Debug)]
 enum Member {
@@ -92,11 +74,6 @@ const ERROR: usize = 3;
 /// Of the members at the top, those that no other spelling may accompany.
 const EXACT: std::ops::Range<usize> = METHOD..RESULT;
 const NAMES: [&str; 3] = ["name", "uri", "taskId"];
-
-/// It is no message that all readers read alike.
-struct Unclear;
-
-type Step<T = ()> = Result<T, Unclear>;
 
 impl MessageReader {
     /// Reads a part of `body`, which is the same each time. Ready when the operation is known.
@@ -152,11 +129,22 @@ impl MessageReader {
                     expected = Expected::Value;
                 }
                 Action::Scalar => {
-                    position += scalar(body.get(position..).unwrap_or_default())?;
-                    if is_decisive {
-                        self.end_value(Content::Other)?;
-                    }
                     expected = self.after_value(depth);
+                    loop {
+                        position += scalar(body.get(position..).unwrap_or_default())?;
+                        if is_decisive {
+                            self.end_value(Content::Other)?;
+                        }
+                        // The numbers of a list are read at once.
+                        match part.get(position..position + 2) {
+                            Some([b',', b'0'..=b'9'])
+                                if expected == Expected::CommaOrEndOfArray =>
+                            {
+                                position += 1;
+                            }
+                            _ => break,
+                        }
+                    }
                 }
                 action @ (Action::Name | Action::Text | Action::RestOfString) => {
                     if action != Action::RestOfString {
@@ -221,9 +209,8 @@ impl MessageReader {
     }
 
     fn member_of(&mut self, name: &[u8], depth: usize) -> Step<Option<Member>> {
-        // Most members are told apart by their first letter.
-        let Some(first) = decode(name).next().map(fold) else { return Ok(None) };
-        if first == '$' && begins_with(name, PRIVATE_PREFIX) {
+        let Some(first) = first_letter(name) else { return Ok(None) };
+        if first == '$' && is_private(name) {
             return Err(Unclear);
         }
         if depth == 1 {
@@ -304,230 +291,6 @@ impl Default for MessageReader {
             has_variant: [false; 3],
         }
     }
-}
-
-impl Expected {
-    /// What to do with a byte.
-    fn action(self, byte: u8) -> Action {
-        let action = ACTIONS.get(self as usize).and_then(|row| row.get(usize::from(byte)));
-        action.copied().unwrap_or(Action::Reject)
-    }
-}
-
-/// What to do with a byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
-    Skip,
-    OpenObject,
-    OpenArray,
-    Close,
-    NextMember,
-    NextItem,
-    Name,
-    Text,
-    RestOfString,
-    Scalar,
-    Reject,
-}
-
-/// By [`Expected`] and byte.
-static ACTIONS: [[Action; 256]; 10] = [
-    actions(Expected::Message),
-    actions(Expected::Value),
-    actions(Expected::ValueOrEnd),
-    actions(Expected::Name),
-    actions(Expected::NameOrEnd),
-    actions(Expected::CommaOrEndOfObject),
-    actions(Expected::CommaOrEndOfArray),
-    actions(Expected::End),
-    actions(Expected::RestOfName),
-    actions(Expected::RestOfText),
-];
-
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
-const fn actions(expected: Expected) -> [Action; 256] {
-    let mut actions = [Action::Reject; 256];
-    let mut byte: u8 = 0;
-    loop {
-        actions[byte as usize] = match (expected, byte) {
-            (Expected::RestOfName | Expected::RestOfText, _) => Action::RestOfString,
-            (_, b' ' | b'\t' | b'\n' | b'\r') => Action::Skip,
-            (Expected::Message | Expected::Value | Expected::ValueOrEnd, b'{') => {
-                Action::OpenObject
-            }
-            (Expected::Value | Expected::ValueOrEnd, b'[') => Action::OpenArray,
-            (Expected::Value | Expected::ValueOrEnd, b'"') => Action::Text,
-            (Expected::Value | Expected::ValueOrEnd, b'-' | b'0'..=b'9' | b'f' | b'n' | b't') => {
-                Action::Scalar
-            }
-            (Expected::Name | Expected::NameOrEnd, b'"') => Action::Name,
-            (Expected::NameOrEnd | Expected::CommaOrEndOfObject, b'}')
-            | (Expected::ValueOrEnd | Expected::CommaOrEndOfArray, b']') => Action::Close,
-            (Expected::CommaOrEndOfObject, b',') => Action::NextMember,
-            (Expected::CommaOrEndOfArray, b',') => Action::NextItem,
-            _ => Action::Reject,
-        };
-        if byte == u8::MAX {
-            return actions;
-        }
-        byte += 1;
-    }
-}
-
-/// Reads a string to its end, or to that of `part`. Returns where that is, and whether it is the end
-/// of the string.
-fn skip_text(body: &[u8], part: &[u8], from: usize) -> Step<(usize, bool)> {
-    let mut position = from;
-    while let Some(byte) = part.get(position) {
-        match byte {
-            b'"' => return Ok((position + 1, true)),
-            b'\\' => {
-                let escape = body.get(position..).unwrap_or_default();
-                position += escape_length(escape).ok_or(Unclear)?;
-            }
-            0..0x20 => return Err(Unclear),
-            _ => position += plain_bytes(part.get(position..).unwrap_or_default()),
-        }
-    }
-    Ok((position, false))
-}
-
-/// How many bytes there are between the end of a name and what follows the colon.
-fn colon_length(rest: &[u8]) -> Step<usize> {
-    let colon = spaces(rest.get(..MAX_TOKEN_BYTES).unwrap_or(rest));
-    if rest.get(colon) == Some(&b':') { Ok(colon + 1) } else { Err(Unclear) }
-}
-
-/// How many bytes of white space there are.
-fn spaces(rest: &[u8]) -> usize {
-    rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count()
-}
-
-/// Length of a number, `true`, `false` or `null`.
-fn scalar(rest: &[u8]) -> Step<usize> {
-    let literal: &[u8] = match rest.first() {
-        Some(b't') => b"true",
-        Some(b'f') => b"false",
-        Some(b'n') => b"null",
-        _ => return number(rest),
-    };
-    if rest.starts_with(literal) { Ok(literal.len()) } else { Err(Unclear) }
-}
-
-fn number(text: &[u8]) -> Step<usize> {
-    let digits = |from: usize| {
-        let digits = text.get(from..).unwrap_or_default().iter().take(MAX_TOKEN_BYTES);
-        digits.take_while(|byte| byte.is_ascii_digit()).count()
-    };
-    let sign = usize::from(text.first() == Some(&b'-'));
-    let mut end = match text.get(sign) {
-        Some(b'0') => sign + 1,
-        Some(b'1'..=b'9') => sign + 1 + digits(sign + 1),
-        _ => return Err(Unclear),
-    };
-    if text.get(end) == Some(&b'.') {
-        let fraction = digits(end + 1);
-        if fraction == 0 {
-            return Err(Unclear);
-        }
-        end += 1 + fraction;
-    }
-    if let Some(b'e' | b'E') = text.get(end) {
-        end += 1 + usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
-        let exponent = digits(end);
-        if exponent == 0 {
-            return Err(Unclear);
-        }
-        end += exponent;
-    }
-    Ok(end)
-}
-
-/// How many bytes of a string come before the next quote, escape or control character.
-fn plain_bytes(rest: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    let mut plain = 0;
-    for word in rest.chunks_exact(8) {
-        let Ok(word) = word.try_into().map(u64::from_le_bytes) else { break };
-        // The lowest bit that is set is exact, others may come of a borrow:
-        // <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>
-        let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let special = control | zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c));
-        if special & HIGH != 0 {
-            return plain + (special & HIGH).trailing_zeros() as usize / 8;
-        }
-        plain += 8;
-    }
-    let tail = rest.get(plain..).unwrap_or_default();
-    plain + tail.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
-}
-
-/// Length of an escape in a string.
-fn escape_length(escape: &[u8]) -> Option<usize> {
-    match escape.get(1)? {
-        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
-        b'u' => escape.get(2..6)?.iter().all(u8::is_ascii_hexdigit).then_some(6),
-        _ => None,
-    }
-}
-
-enum Likeness {
-    Same,
-    /// Some readers take it for the same: they ignore case, a few by Unicode's rules.
-    Variant,
-    Other,
-}
-
-fn compare(name: &[u8], first: char, known: &str) -> Likeness {
-    if !known.starts_with(first) {
-        return Likeness::Other;
-    }
-    if decode(name).eq(known.chars()) {
-        Likeness::Same
-    } else if decode(name).map(fold).eq(known.chars().map(fold)) {
-        Likeness::Variant
-    } else {
-        Likeness::Other
-    }
-}
-
-fn begins_with(name: &[u8], prefix: &str) -> bool {
-    decode(name).take(prefix.len()).eq(prefix.chars())
-}
-
-/// Simple case folding (Unicode, CaseFolding.txt) as far as it leads to ASCII.
-fn fold(character: char) -> char {
-    match character {
-        'ſ' => 's',
-        '\u{212A}' => 'k',
-        other => other.to_ascii_lowercase(),
-    }
-}
-
-/// The characters of a string whose escapes are valid. What no known name has in it may come out as
-/// another character.
-fn decode(text: &[u8]) -> impl Iterator<Item = char> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let (character, length) = match rest {
-            [] => return None,
-            [b'\\', b'u', digits @ ..] => {
-                let digits = digits.get(..4).and_then(|digits| std::str::from_utf8(digits).ok());
-                let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-                (code.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
-            }
-            [b'\\', escaped @ (b'"' | b'\\' | b'/'), ..] => (char::from(*escaped), 2),
-            [b'\\', ..] => (char::REPLACEMENT_CHARACTER, 2),
-            [byte, ..] if byte.is_ascii() => (char::from(*byte), 1),
-            [0xC5, 0xBF, ..] => ('ſ', 2),
-            [0xE2, 0x84, 0xAA, ..] => ('\u{212A}', 3),
-            _ => (char::REPLACEMENT_CHARACTER, 1),
-        };
-        rest = rest.get(length..).unwrap_or_default();
-        Some(character)
-    })
 }
 
 #[cfg(test)]

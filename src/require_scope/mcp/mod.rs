@@ -66,8 +66,10 @@
 //! ```
 
 mod future;
+mod grammar;
 mod layer;
 mod message;
+mod names;
 mod operation;
 mod service;
 

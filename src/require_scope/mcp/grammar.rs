@@ -1,0 +1,200 @@
+//! The grammar of JSON (RFC 8259): what may come next, and how far a token goes.
+
+/// No number, method or name is longer.
+pub(super) const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// It is no message that all readers read alike.
+pub(super) struct Unclear;
+
+pub(super) type Step<T = ()> = Result<T, Unclear>;
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Expected {
+    #[default]
+    Message,
+    Value,
+    ValueOrEnd,
+    Name,
+    NameOrEnd,
+    CommaOrEndOfObject,
+    CommaOrEndOfArray,
+    End,
+    RestOfName,
+    RestOfText,
+}
+
+impl Expected {
+    /// What to do with a byte.
+    pub(super) fn action(self, byte: u8) -> Action {
+        let action = ACTIONS.get(self as usize).and_then(|row| row.get(usize::from(byte)));
+        action.copied().unwrap_or(Action::Reject)
+    }
+}
+
+/// What to do with a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Skip,
+    OpenObject,
+    OpenArray,
+    Close,
+    NextMember,
+    NextItem,
+    Name,
+    Text,
+    RestOfString,
+    Scalar,
+    Reject,
+}
+
+/// By [`Expected`] and byte.
+static ACTIONS: [[Action; 256]; 10] = [
+    actions(Expected::Message),
+    actions(Expected::Value),
+    actions(Expected::ValueOrEnd),
+    actions(Expected::Name),
+    actions(Expected::NameOrEnd),
+    actions(Expected::CommaOrEndOfObject),
+    actions(Expected::CommaOrEndOfArray),
+    actions(Expected::End),
+    actions(Expected::RestOfName),
+    actions(Expected::RestOfText),
+];
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn actions(expected: Expected) -> [Action; 256] {
+    let mut actions = [Action::Reject; 256];
+    let mut byte: u8 = 0;
+    loop {
+        actions[byte as usize] = match (expected, byte) {
+            (Expected::RestOfName | Expected::RestOfText, _) => Action::RestOfString,
+            (_, b' ' | b'\t' | b'\n' | b'\r') => Action::Skip,
+            (Expected::Message | Expected::Value | Expected::ValueOrEnd, b'{') => {
+                Action::OpenObject
+            }
+            (Expected::Value | Expected::ValueOrEnd, b'[') => Action::OpenArray,
+            (Expected::Value | Expected::ValueOrEnd, b'"') => Action::Text,
+            (Expected::Value | Expected::ValueOrEnd, b'-' | b'0'..=b'9' | b'f' | b'n' | b't') => {
+                Action::Scalar
+            }
+            (Expected::Name | Expected::NameOrEnd, b'"') => Action::Name,
+            (Expected::NameOrEnd | Expected::CommaOrEndOfObject, b'}')
+            | (Expected::ValueOrEnd | Expected::CommaOrEndOfArray, b']') => Action::Close,
+            (Expected::CommaOrEndOfObject, b',') => Action::NextMember,
+            (Expected::CommaOrEndOfArray, b',') => Action::NextItem,
+            _ => Action::Reject,
+        };
+        if byte == u8::MAX {
+            return actions;
+        }
+        byte += 1;
+    }
+}
+
+/// Reads a string to its end, or to that of `part`. Returns where that is, and whether it is the end
+/// of the string.
+pub(super) fn skip_text(body: &[u8], part: &[u8], from: usize) -> Step<(usize, bool)> {
+    let mut position = from;
+    while let Some(byte) = part.get(position) {
+        match byte {
+            b'"' => return Ok((position + 1, true)),
+            b'\\' => {
+                let escape = body.get(position..).unwrap_or_default();
+                position += escape_length(escape).ok_or(Unclear)?;
+            }
+            0..0x20 => return Err(Unclear),
+            _ => position += plain_bytes(part.get(position..).unwrap_or_default()),
+        }
+    }
+    Ok((position, false))
+}
+
+/// How many bytes there are between the end of a name and what follows the colon.
+pub(super) fn colon_length(rest: &[u8]) -> Step<usize> {
+    let colon = spaces(rest.get(..MAX_TOKEN_BYTES).unwrap_or(rest));
+    if rest.get(colon) == Some(&b':') { Ok(colon + 1) } else { Err(Unclear) }
+}
+
+/// How many bytes of white space there are.
+pub(super) fn spaces(rest: &[u8]) -> usize {
+    rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count()
+}
+
+/// Length of a number, `true`, `false` or `null`.
+#[inline]
+pub(super) fn scalar(rest: &[u8]) -> Step<usize> {
+    let literal: &[u8] = match rest.first() {
+        Some(b't') => b"true",
+        Some(b'f') => b"false",
+        Some(b'n') => b"null",
+        _ => return number(rest),
+    };
+    if rest.starts_with(literal) { Ok(literal.len()) } else { Err(Unclear) }
+}
+
+#[inline]
+fn number(rest: &[u8]) -> Step<usize> {
+    let text = rest.get(..MAX_TOKEN_BYTES).unwrap_or(rest);
+    let start = usize::from(text.first() == Some(&b'-'));
+    let end = end_of_digits(text, start)?;
+    if end > start + 1 && text.get(start) == Some(&b'0') {
+        return Err(Unclear);
+    }
+    match text.get(end) {
+        Some(b'.' | b'e' | b'E') => end_of_fraction(text, end),
+        _ => Ok(end),
+    }
+}
+
+/// End of a number whose integer ends at `end`.
+fn end_of_fraction(text: &[u8], mut end: usize) -> Step<usize> {
+    if text.get(end) == Some(&b'.') {
+        end = end_of_digits(text, end + 1)?;
+    }
+    if let Some(b'e' | b'E') = text.get(end) {
+        let has_sign = matches!(text.get(end + 1), Some(b'+' | b'-'));
+        end = end_of_digits(text, end + 1 + usize::from(has_sign))?;
+    }
+    Ok(end)
+}
+
+/// End of the digits at `start`, of which there is one at least.
+#[inline]
+fn end_of_digits(text: &[u8], start: usize) -> Step<usize> {
+    let mut end = start;
+    while let Some(b'0'..=b'9') = text.get(end) {
+        end += 1;
+    }
+    if end == start { Err(Unclear) } else { Ok(end) }
+}
+
+/// How many bytes of a string come before the next quote, escape or control character.
+fn plain_bytes(rest: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let mut plain = 0;
+    for word in rest.chunks_exact(8) {
+        let Ok(word) = word.try_into().map(u64::from_le_bytes) else { break };
+        // The lowest bit that is set is exact, others may come of a borrow:
+        // <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>
+        let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let special = control | zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c));
+        if special & HIGH != 0 {
+            return plain + (special & HIGH).trailing_zeros() as usize / 8;
+        }
+        plain += 8;
+    }
+    let tail = rest.get(plain..).unwrap_or_default();
+    plain + tail.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
+}
+
+/// Length of an escape in a string.
+fn escape_length(escape: &[u8]) -> Option<usize> {
+    match escape.get(1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+        b'u' => escape.get(2..6)?.iter().all(u8::is_ascii_hexdigit).then_some(6),
+        _ => None,
+    }
+}

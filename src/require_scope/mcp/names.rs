@@ -1,0 +1,70 @@
+//! Names of members, as different readers compare them.
+
+/// Names that serde_json gives a meaning of its own when a crate in the tree enables
+/// `arbitrary_precision` or `raw_value`.
+const PRIVATE_PREFIX: &str = "$serde_json::private::";
+
+/// How alike a name is to a known one.
+pub(super) enum Likeness {
+    Same,
+    /// Some readers take it for the same: they ignore case, a few by Unicode's rules.
+    Variant,
+    Other,
+}
+
+/// Compares a name, which begins with the folded letter `first`, with a known one.
+pub(super) fn compare(name: &[u8], first: char, known: &str) -> Likeness {
+    if !known.starts_with(first) {
+        return Likeness::Other;
+    }
+    if decode(name).eq(known.chars()) {
+        Likeness::Same
+    } else if decode(name).map(fold).eq(known.chars().map(fold)) {
+        Likeness::Variant
+    } else {
+        Likeness::Other
+    }
+}
+
+/// The first letter, by which most names are told apart.
+pub(super) fn first_letter(name: &[u8]) -> Option<char> {
+    decode(name).next().map(fold)
+}
+
+/// Whether serde_json may treat the name in a way of its own.
+pub(super) fn is_private(name: &[u8]) -> bool {
+    decode(name).take(PRIVATE_PREFIX.len()).eq(PRIVATE_PREFIX.chars())
+}
+
+/// Simple case folding (Unicode, CaseFolding.txt) as far as it leads to ASCII.
+fn fold(character: char) -> char {
+    match character {
+        'ſ' => 's',
+        '\u{212A}' => 'k',
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+/// The characters of a string whose escapes are valid. What no known name has in it may come out as
+/// another character.
+fn decode(text: &[u8]) -> impl Iterator<Item = char> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (character, length) = match rest {
+            [] => return None,
+            [b'\\', b'u', digits @ ..] => {
+                let digits = digits.get(..4).and_then(|digits| std::str::from_utf8(digits).ok());
+                let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                (code.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
+            }
+            [b'\\', escaped @ (b'"' | b'\\' | b'/'), ..] => (char::from(*escaped), 2),
+            [b'\\', ..] => (char::REPLACEMENT_CHARACTER, 2),
+            [byte, ..] if byte.is_ascii() => (char::from(*byte), 1),
+            [0xC5, 0xBF, ..] => ('ſ', 2),
+            [0xE2, 0x84, 0xAA, ..] => ('\u{212A}', 3),
+            _ => (char::REPLACEMENT_CHARACTER, 1),
+        };
+        rest = rest.get(length..).unwrap_or_default();
+        Some(character)
+    })
+}
