@@ -116,7 +116,7 @@ impl WebhookVerify {
     /// Sets size and time limits of bodies, and how much memory unfinished ones may hold. Default:
     /// those of [`BodyLimits`], with 1 MiB as the largest body. The signature is checked without a
     /// pause, and nothing is parsed before it is valid. An event is parsed without a pause, too: each
-    /// MiB can block a thread for a few milliseconds.
+    /// MiB can block a thread for ten milliseconds or more.
     pub fn body_limits(mut self, limits: BodyLimits) -> Self {
         self.limits = limits.or_max_bytes(MAX_BODY_BYTES);
         self

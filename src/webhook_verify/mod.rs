@@ -24,6 +24,15 @@
 //!
 //! Do not put a layer that decompresses, or that reads bodies, around this one.
 //!
+//! # Concurrency limits
+//!
+//! The inner service is ready before the body of a request is read. A service that reserves capacity
+//! when it becomes ready, such as tower's `ConcurrencyLimit` or `Buffer`, holds that capacity while the
+//! body arrives, also for a sender that has signed nothing. Let such a service become ready when it is
+//! called: `service_fn(move |request| limited.clone().oneshot(request))`. The routes of axum do so: a
+//! limit that an axum router has from a `.layer(..)` of its own, before this layer, counts verified
+//! requests only. Outside of this layer a limit counts every request, with its body.
+//!
 //! # Example
 //!
 //! ```

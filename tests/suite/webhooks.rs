@@ -12,10 +12,12 @@ use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures::stream::pending;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use time::OffsetDateTime;
-use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
+use tower::limit::ConcurrencyLimitLayer;
+use tower::{Layer as _, Service as _, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::webhook::interceptor::{InterceptorRequest, InterceptorResponse, TriggerPoint};
 use tower_scalekit::webhook::{EventPayload, WebhookEvent};
@@ -184,6 +186,51 @@ async fn the_largest_body_is_1_mib_by_default() {
     }
     let app = app(layer(&clock()).body_limits(BodyLimits::new().max_bytes(10)));
     assert_eq!(send(&app, of(11)).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+/// A signed request whose body has not arrived.
+fn unfinished(id: &str) -> Request<Body> {
+    signed("webhook", id, NOW, "{}", 1)
+        .map(|_| Body::from_stream(pending::<Result<Bytes, Infallible>>()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_concurrency_limit_right_inside_counts_bodies_that_still_arrive() {
+    let app = ServiceBuilder::new().layer(layer(&clock())).concurrency_limit(1).service_fn(
+        async |_: Request<ReplayBody<Body>>| Ok::<_, Infallible>(Response::new(Body::empty())),
+    );
+    let (mut slow, mut other) = (app.clone(), app);
+    let slow = tokio::spawn(slow.ready().await.unwrap().call(unfinished("msg_1")));
+    assert!(futures::poll!(std::pin::pin!(other.ready())).is_pending());
+    // Until the body is late.
+    let late = slow.await.unwrap().unwrap();
+    assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let response = other.ready().await.unwrap().call(message("msg_2")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_concurrency_limit_counts_verified_requests_if_the_inner_service_waits_in_its_call() {
+    let limited = ServiceBuilder::new().concurrency_limit(1).service_fn(
+        async |_: Request<ReplayBody<Body>>| Ok::<_, Infallible>(Response::new(Body::empty())),
+    );
+    let waits = service_fn(move |request| limited.clone().oneshot(request));
+    let stack = Router::new().route_service("/webhook", layer(&clock()).layer(waits));
+    // As axum's routers do, for each of their layers.
+    let routes = Router::new()
+        .route("/webhook", post(StatusCode::OK))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .layer(layer(&clock()));
+    for app in [stack, routes] {
+        let slow = tokio::spawn({
+            let app = app.clone();
+            async move { send(&app, unfinished("msg_1")).await }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(send(&app, message("msg_2")).await.status(), StatusCode::OK);
+        assert!(!slow.is_finished());
+        slow.abort();
+    }
 }
 
 #[tokio::test]
