@@ -130,6 +130,8 @@ mod tests {
             (json!({"iss": null}), TokenError::Issuer),
             (json!({"aud": "skc_2"}), TokenError::Audience),
             (json!({"aud": ["skc_1", "skc_2"]}), TokenError::Audience),
+            (json!({"aud": ["skc_2", "skc_1"]}), TokenError::Audience),
+            (json!({"aud": []}), TokenError::Audience),
             (json!({"aud": null}), TokenError::Audience),
             (json!({"exp": NOW}), TokenError::Expired),
             (json!({"exp": null}), TokenError::Claim("exp")),

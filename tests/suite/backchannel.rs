@@ -120,6 +120,8 @@ async fn a10_what_is_no_logout_token_ends_nothing() {
     for changes in [
         json!({"iss": "https://evil.test"}),
         json!({"aud": "skc_other"}),
+        json!({"aud": [world.sandbox.client_id(), "skc_other"]}),
+        json!({"aud": null}),
         json!({"exp": 1}),
         json!({"events": null}),
         json!({"nonce": "n"}),

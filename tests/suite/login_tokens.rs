@@ -82,6 +82,19 @@ async fn l3_l6_every_wrong_id_token_of_the_certification_suite_is_refused() {
 }
 
 #[tokio::test]
+async fn an_id_token_without_an_authorized_party_has_this_client_as_its_only_audience() {
+    for audiences in [json!(["CLIENT", "skc_other"]), json!(["skc_other", "CLIENT"]), json!([])] {
+        let world = World::new();
+        let audiences = audiences.to_string().replace("CLIENT", world.sandbox.client_id());
+        let audiences: Value = serde_json::from_str(&audiences).unwrap();
+        let audience = TokenFault::WithClaim("aud".into(), audiences.clone());
+        world.sandbox.break_tokens(TokenKind::IdToken, audience);
+        world.sandbox.break_tokens(TokenKind::IdToken, TokenFault::MissingAuthorizedParty);
+        assert_refused(&world, &format!("ID token for {audiences}")).await;
+    }
+}
+
+#[tokio::test]
 async fn every_wrong_access_token_is_refused_too() {
     for fault in [
         TokenFault::Expired,
