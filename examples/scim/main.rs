@@ -6,7 +6,7 @@
 //! `SCALEKIT_WEBHOOK_SECRET`; without it there is the sync alone.
 //!
 //! `/users` shows those who are logged in the people of their own organization. `DATABASE_URL` is
-//! `sqlite://PATH`, a file in a private folder of the home directory unless set.
+//! `sqlite://PATH`, by default `~/.local/state/tower-scalekit/scim.sqlite`, which only its user can read.
 //! `SCALEKIT_ORGANIZATION_ID` says whose directory is synced at each start, that of the first one
 //! unless set.
 
