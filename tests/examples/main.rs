@@ -2,6 +2,7 @@
 
 mod agentkit;
 mod headers;
+mod mcp;
 mod passwordless;
 mod running;
 mod secrets;
