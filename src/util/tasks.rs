@@ -51,10 +51,23 @@ impl Tasks {
         drop(self.spawn(name, self.repeat(attempt)));
     }
 
-    /// Repeats `attempt` until it returns `true`, for about a minute. The intervals grow to a few
-    /// seconds, and shrink to a fraction of a second at shutdown.
+    /// Repeats `attempt` until it returns `true`, for about a minute, see
+    /// [`repeat_for`](Self::repeat_for).
     pub(crate) fn repeat<F>(
         &self,
+        attempt: impl FnMut() -> F + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        F: Future<Output = bool> + Send,
+    {
+        self.repeat_for(RETRY_FOR, attempt)
+    }
+
+    /// Repeats `attempt` until it returns `true`, for about `limit`. The intervals grow to a few
+    /// seconds, and shrink to a fraction of a second at shutdown.
+    pub(crate) fn repeat_for<F>(
+        &self,
+        limit: Duration,
         mut attempt: impl FnMut() -> F + Send + 'static,
     ) -> impl Future<Output = ()> + Send + 'static
     where
@@ -64,7 +77,7 @@ impl Tasks {
         async move {
             let started = Instant::now();
             let mut interval = FIRST_RETRY;
-            while started.elapsed() < RETRY_FOR {
+            while started.elapsed() < limit {
                 let shutdown = async {
                     drop(state.wait_for(|state| state.shutting_down).await);
                     sleep(SHUTDOWN_RETRY).await;

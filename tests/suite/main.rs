@@ -35,5 +35,6 @@ mod stored;
 mod support;
 mod switch_account;
 mod token_kinds;
+mod unverified;
 mod webhooks;
 mod webhooks_once;

@@ -37,11 +37,13 @@ pub(crate) enum Purpose {
     /// A session in the shared store: whoever can read it there has no cookie.
     StoredSession,
     SwitchAttempt,
+    /// Tokens of a refresh in the shared store, until they are verified.
+    UnverifiedTokens,
 }
 
 impl Purpose {
     #[cfg(test)]
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::ConnectAttempt,
         Self::LoginAttempt,
         Self::LogoutAttempt,
@@ -51,6 +53,7 @@ impl Purpose {
         Self::Session,
         Self::StoredSession,
         Self::SwitchAttempt,
+        Self::UnverifiedTokens,
     ];
 
     fn label(self) -> &'static [u8] {
@@ -64,6 +67,7 @@ impl Purpose {
             Self::Session => b"session",
             Self::StoredSession => b"stored session",
             Self::SwitchAttempt => b"switch attempt",
+            Self::UnverifiedTokens => b"unverified tokens",
         }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! entry   (none) ──publish──▶ Newest{g+1} ──publish──▶ Newest{g+2} …    one per session, replaced
+//!            ├──▶ Unverified{g} ──┘    the token of g is spent, the keys for the result are missing
 //!            └───────────────────┴──▶ Ended    invalid_grant, or the session was logged out
 //!
 //! lease   (none) ──acquire──▶ Held ──▶ Refreshed (on request; 10 s) | Failed (1 s)
@@ -13,12 +14,16 @@
 //!
 //! `g` is the generation of a session: how often it was refreshed. The lease decides who calls the
 //! token endpoint. The entry is changed by compare-and-set alone, and is read again under the lease,
-//! so that a refresh token is never spent where a newer result exists.
+//! so that a refresh token is never spent where a newer result exists. Tokens that cannot be verified
+//! yet are a result too: any replica verifies them later, and spends no token before.
 //!
 //! A published result stays until the cookie of its generation was presented (see `note_presented`), so
 //! that a lost response ends no session: a request with an older cookie gets the newest result. This
 //! does not detect theft, and is not meant to: whoever has a copy of a cookie has the session, until
 //! it is revoked.
+//!
+//! A result that the store does not accept is kept in this process until the store does; meanwhile
+//! the process extends its lease.
 //!
 //! Lease and token deadline together are shorter than the ~30 s in which the environment still
 //! accepts a spent refresh token, so that another replica can recover from a crash.
@@ -35,8 +40,8 @@ use crate::shared_store::StoreError;
 const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
 /// Within this time a session is refreshed at most once on request.
 const REQUEST_INTERVAL: Duration = Duration::from_secs(10);
-/// Longer than a token call of 10 s, a fetch of keys of 5 s and a few attempts to store the result.
-const LEASE: Duration = Duration::from_secs(18);
+/// Longer than a token call of 10 s, a verification of 5 s and an attempt to store the result of 2 s.
+pub(super) const LEASE: Duration = Duration::from_secs(18);
 
 /// What the store knows of the refreshes of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +51,9 @@ pub(in crate::session) enum Entry {
     Ended,
     /// The result of the last refresh.
     Newest(Sealed),
+    /// The refresh token of `base` is spent. The tokens received for it, sealed for the store, are
+    /// not verified yet.
+    Unverified { base: Sealed, tokens: String },
 }
 
 /// A session as of a generation, sealed for the store.
@@ -67,11 +75,21 @@ impl Entry {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// The result of the last refresh.
+    /// The newest session that is verified.
     pub(in crate::session) fn last(self) -> Option<Sealed> {
         match self {
             Self::Ended => None,
             Self::Newest(newest) => Some(newest),
+            Self::Unverified { base, .. } => Some(base),
+        }
+    }
+
+    /// Grows with each state of a session.
+    pub(super) fn progress(&self) -> u64 {
+        match self {
+            Self::Ended => u64::MAX,
+            Self::Newest(newest) => 2 * u64::from(newest.generation),
+            Self::Unverified { base, .. } => 2 * u64::from(base.generation) + 1,
         }
     }
 }
@@ -133,12 +151,27 @@ pub(super) enum Outcome {
 /// What came of the call to the token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Exchanged {
-    /// Any answer but a definite one.
+    /// Any response but a definite one.
     Failed,
     /// `invalid_grant`.
     Refused,
     /// The session with its new tokens, sealed for the store.
     Renewed(String),
+    /// New tokens that cannot be verified yet, sealed for the store.
+    Unverified(String),
+}
+
+/// What came of verifying tokens that were received earlier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verification {
+    /// They are not the session's, or cannot be read.
+    Rejected,
+    /// They are of no use any more, but their refresh token is.
+    Outdated,
+    /// The keys are unreachable.
+    Unavailable,
+    /// The session with these tokens, sealed for the store.
+    Verified(String),
 }
 
 /// What the store knows of the session besides its entry.
@@ -188,11 +221,18 @@ pub(super) trait World: Sync {
     /// could not be.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
 
-    /// Spends the refresh token.
-    fn exchange(&self) -> impl Future<Output = Exchanged> + Send;
+    /// Whether the lease could expire before the result of an exchange is published.
+    fn is_lease_short(&self) -> bool;
 
-    /// Keeps a result that could not be published, and publishes it later.
-    fn keep_unpublished(&self, newest: Sealed);
+    /// Spends the refresh token of the session, or that of unverified tokens.
+    fn exchange(&self, unverified: Option<&str>) -> impl Future<Output = Exchanged> + Send;
+
+    /// Verifies tokens that were received earlier.
+    fn verify(&self, tokens: &str) -> impl Future<Output = Verification> + Send;
+
+    /// Keeps a result that could not be published, and publishes it later. Extends the lease until
+    /// then.
+    fn keep_unpublished(&self, result: Entry, lease: Bytes);
 
     /// Marks the tokens of older generations as spent, for the rest of the session; `false` where
     /// they were marked before.
@@ -216,9 +256,15 @@ enum State {
     Acquire,
     /// Holds the lease, and looks again: what was read before may be outdated.
     Confirm,
-    /// Spends the refresh token.
+    /// Verifies the tokens of an earlier exchange.
+    Verify {
+        seen: Option<Bytes>,
+        tokens: String,
+    },
+    /// Spends the refresh token of the session, or that of unverified tokens.
     Exchange {
         seen: Option<Bytes>,
+        unverified: Option<String>,
     },
     /// Replaces what was seen by the result.
     Publish {
@@ -263,7 +309,9 @@ pub(super) async fn note_presented(world: &impl World, generation: u32) -> Resul
         Some(Entry::Ended) => return Ok(()),
         Some(Entry::Newest(newest)) if newest.generation > generation => return Ok(()),
         Some(Entry::Newest(newest)) => Some(newest),
-        None => None,
+        Some(Entry::Unverified { base, .. }) if base.generation >= generation => return Ok(()),
+        // The result could be verified, and could not be published.
+        Some(Entry::Unverified { .. }) | None => None,
     };
     let current = newest.filter(|newest| newest.generation == generation);
     if current.as_ref().is_some_and(|current| current.presented) {
@@ -299,13 +347,8 @@ impl<W: World> Refresher<'_, W> {
             State::Look => self.look().await.unwrap_or(UNAVAILABLE),
             State::Acquire => self.acquire().await.unwrap_or(UNAVAILABLE),
             State::Confirm => self.confirm().await.unwrap_or(State::Release(Outcome::Unavailable)),
-            State::Exchange { seen } => match self.world.exchange().await {
-                Exchanged::Failed => match self.end_lease(Lease::Failed, FAILURE_LIFETIME).await {
-                    Ok(false) => State::Wait,
-                    Ok(true) | Err(_) => UNAVAILABLE,
-                },
-                exchanged => State::Publish { seen, exchanged },
-            },
+            State::Verify { seen, tokens } => self.verify(seen, tokens).await,
+            State::Exchange { seen, unverified } => self.exchange(seen, unverified).await,
             State::Publish { seen, exchanged } => self.publish(seen, exchanged).await,
             State::Overtaken { exchanged } => self.overtaken(exchanged).await,
             State::Wait if self.world.wait().await => State::Look,
@@ -359,16 +402,54 @@ impl<W: World> Refresher<'_, W> {
             }
             Stored::Gone => State::Release(Outcome::Ended),
             Stored::Newer(sealed) => State::Release(Outcome::Found(sealed)),
-            Stored::Same if self.world.is_ready().await => State::Exchange { seen },
-            Stored::Same => State::Release(Outcome::Unavailable),
+            Stored::Same => match self.unverified(&seen) {
+                Some(tokens) => State::Verify { seen, tokens },
+                None if self.world.is_ready().await => State::Exchange { seen, unverified: None },
+                None => State::Release(Outcome::Unavailable),
+            },
         })
+    }
+
+    async fn verify(&self, seen: Option<Bytes>, tokens: String) -> State {
+        match self.world.verify(&tokens).await {
+            Verification::Rejected => State::Exchange { seen, unverified: None },
+            Verification::Outdated => State::Exchange { seen, unverified: Some(tokens) },
+            Verification::Unavailable => self.fail().await,
+            Verification::Verified(sealed) => {
+                State::Publish { seen, exchanged: Exchanged::Renewed(sealed) }
+            }
+        }
+    }
+
+    async fn exchange(&self, seen: Option<Bytes>, unverified: Option<String>) -> State {
+        if self.world.is_lease_short() {
+            match self.world.set_lease(Some(self.held.clone()), self.held.clone(), LEASE).await {
+                Ok(true) => {}
+                Ok(false) => return State::Wait,
+                Err(_) => return State::Release(Outcome::Unavailable),
+            }
+        }
+        match self.world.exchange(unverified.as_deref()).await {
+            Exchanged::Failed => self.fail().await,
+            exchanged => State::Publish { seen, exchanged },
+        }
+    }
+
+    /// Remembers the failure for a moment.
+    async fn fail(&self) -> State {
+        match self.end_lease(Lease::Failed, FAILURE_LIFETIME).await {
+            Ok(false) => State::Wait,
+            Ok(true) | Err(_) => UNAVAILABLE,
+        }
     }
 
     async fn publish(&self, seen: Option<Bytes>, exchanged: Exchanged) -> State {
         let (entry, outcome) = match &exchanged {
-            Exchanged::Renewed(sealed) => {
-                (Entry::Newest(self.sealed(sealed)), Outcome::Renewed(sealed.clone()))
-            }
+            Exchanged::Renewed(sealed) => (self.newest(sealed), Outcome::Renewed(sealed.clone())),
+            Exchanged::Unverified(tokens) => match self.unverified_entry(&seen, tokens) {
+                Some(entry) => (entry, Outcome::Unavailable),
+                None => return self.fail().await,
+            },
             Exchanged::Refused | Exchanged::Failed => (Entry::Ended, Outcome::Refused),
         };
         // Another holder may have spent the token, and have its result.
@@ -377,6 +458,7 @@ impl<W: World> Refresher<'_, W> {
             return State::Wait;
         }
         match self.world.set(seen.clone(), &entry).await {
+            Ok(true) if outcome == Outcome::Unavailable => self.fail().await,
             Ok(true) if !is_refused && self.trigger == Trigger::Requested => {
                 drop(self.end_lease(Lease::Refreshed, REQUEST_INTERVAL).await);
                 State::Done(outcome)
@@ -392,6 +474,12 @@ impl<W: World> Refresher<'_, W> {
         match self.world.read().await {
             Ok(seen) => match self.newer(&seen) {
                 Some(outcome) => State::Release(outcome),
+                // Those are the newest tokens, whoever has received them.
+                None if self.unverified(&seen).is_some()
+                    && !matches!(exchanged, Exchanged::Renewed(_)) =>
+                {
+                    State::Release(Outcome::Unavailable)
+                }
                 None if self.world.retry().await => State::Publish { seen, exchanged },
                 None => self.give_up(exchanged).await,
             },
@@ -400,14 +488,20 @@ impl<W: World> Refresher<'_, W> {
         }
     }
 
-    /// The store does not take the result.
+    /// The store does not accept the result.
     async fn give_up(&self, exchanged: Exchanged) -> State {
         match exchanged {
             // The session's only valid tokens. Until they are published the lease keeps others from
             // spending the old one again.
             Exchanged::Renewed(sealed) => {
-                self.world.keep_unpublished(self.sealed(&sealed));
+                self.world.keep_unpublished(self.newest(&sealed), self.held.clone());
                 State::Done(Outcome::Renewed(sealed))
+            }
+            Exchanged::Unverified(tokens) => {
+                if let Some(entry) = self.unverified_entry(&None, &tokens) {
+                    self.world.keep_unpublished(entry, self.held.clone());
+                }
+                UNAVAILABLE
             }
             // There may be a newer result, which the store does not show.
             Exchanged::Refused | Exchanged::Failed => State::Release(Outcome::Unavailable),
@@ -416,17 +510,37 @@ impl<W: World> Refresher<'_, W> {
 
     /// The outcome where the entry has a newer result.
     fn newer(&self, seen: &Option<Bytes>) -> Option<Outcome> {
-        match decode(seen)? {
-            Entry::Ended => Some(Outcome::Ended),
-            Entry::Newest(newest) => {
-                (newest.generation > self.generation).then_some(Outcome::Found(newest.sealed))
+        match decode(seen)?.last() {
+            None => Some(Outcome::Ended),
+            Some(last) => {
+                (last.generation > self.generation).then_some(Outcome::Found(last.sealed))
             }
         }
     }
 
-    fn sealed(&self, sealed: &str) -> Sealed {
+    /// The tokens of this generation's refresh, where they are not verified yet.
+    fn unverified(&self, seen: &Option<Bytes>) -> Option<String> {
+        match decode(seen)? {
+            Entry::Unverified { base, tokens } => {
+                (base.generation == self.generation).then_some(tokens)
+            }
+            Entry::Ended | Entry::Newest(_) => None,
+        }
+    }
+
+    fn newest(&self, sealed: &str) -> Entry {
         let generation = self.generation.saturating_add(1);
-        Sealed { generation, sealed: sealed.to_owned(), presented: false }
+        Entry::Newest(Sealed { generation, sealed: sealed.to_owned(), presented: false })
+    }
+
+    fn unverified_entry(&self, seen: &Option<Bytes>, tokens: &str) -> Option<Entry> {
+        let generation = self.generation;
+        let last = decode(seen).and_then(Entry::last);
+        let base = match last.filter(|last| last.generation == generation) {
+            Some(base) => base,
+            None => Sealed { generation, sealed: self.world.sealed()?, presented: false },
+        };
+        Some(Entry::Unverified { base, tokens: tokens.to_owned() })
     }
 
     async fn holds_lease(&self) -> bool {

@@ -14,24 +14,25 @@ pub(crate) mod unverified;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 
 pub(in crate::session) use self::lease::Entry;
-use self::lease::{Exchanged, Outcome, Sealed, Stored, Trigger, World};
-use self::unverified::{Held, HeldTokens};
+use self::lease::{Exchanged, LEASE, Outcome, Stored, Trigger, Verification, World};
+use self::unverified::HeldResults;
 use super::cookie::record::SessionRecord;
+use super::cookie::seal::SealingFailed;
 use super::end::LATE_REFRESHES;
 use super::store::InStore;
 use super::{Peeked, Session, Sessions};
-use crate::oauth::{OAuthError, TokenResponse};
+use crate::oauth::OAuthError;
 use crate::secret::SecretString;
 use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
-use crate::token::{Flow, TokenError};
+use crate::token::TokenError;
 use crate::util::single_flight::{Flight, Flights};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
@@ -44,6 +45,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(12);
 const STORE_TRIES: usize = 3;
 /// So is a result to be published, while the lease lasts.
 const MAX_RETRIES: u32 = 3;
+
+/// An older lease is extended before a token is spent: what follows takes up to 17 s.
+const MAX_LEASE_AGE: Duration = Duration::from_secs(1);
 
 /// What a request whose token is still valid has left of it when it has waited long enough.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(500);
@@ -81,7 +85,7 @@ impl fmt::Debug for Renewed {
 #[derive(Debug)]
 pub(super) struct Refreshes {
     flights: Flights<(FlightId, Trigger), Renewal>,
-    held: HeldTokens,
+    held: HeldResults,
     owners: AtomicU32,
 }
 
@@ -91,7 +95,7 @@ type FlightId = (String, u32);
 impl Refreshes {
     pub(super) fn new(tasks: &Tasks) -> Self {
         let flights = Flights::tracked(tasks, "session refresh");
-        Self { flights, held: HeldTokens::default(), owners: AtomicU32::new(0) }
+        Self { flights, held: HeldResults::default(), owners: AtomicU32::new(0) }
     }
 }
 
@@ -150,8 +154,11 @@ impl Sessions {
     }
 
     async fn renew_once(&self, session: &Session, trigger: Trigger) -> Outcome {
-        if let Some(sealed) = self.0.refreshes.held.unpublished(&session.flight_id()) {
-            return Outcome::Renewed(sealed);
+        // A task in this process has the lease.
+        match self.0.refreshes.held.get(&session.flight_id()) {
+            Some(Entry::Newest(newest)) => return Outcome::Renewed(newest.sealed),
+            Some(Entry::Unverified { .. }) => return Outcome::Unavailable,
+            Some(Entry::Ended) | None => {}
         }
         let refresher = Refresher::new(self, session);
         let generation = session.record().generation();
@@ -240,6 +247,8 @@ struct Refresher<'a> {
     lease_key: StoreKey,
     owner: String,
     started: Instant,
+    /// When the lease was acquired or extended.
+    leased_at: Mutex<Instant>,
     retries: AtomicU32,
 }
 
@@ -252,61 +261,12 @@ impl<'a> Refresher<'a> {
         let key = sessions.standing_key(session.record().id());
         let lease_key = sessions.store_key(Purpose::RefreshLease, session.record().id());
         let (started, retries) = (Instant::now(), AtomicU32::new(0));
-        Self { sessions, session, key, lease_key, owner, started, retries }
-    }
-
-    async fn try_exchange(&self) -> Result<String, ExchangeError> {
-        let sessions = self.sessions;
-        let scalekit = sessions.scalekit();
-        let record = self.session.record();
-        let refresh_token = record.refresh_token.as_ref().ok_or(ExchangeError::NoRefreshToken)?;
-        let id = self.session.flight_id();
-        let flow = || Flow::Refresh { subject: self.session.principal().subject() };
-        let held = sessions.0.refreshes.held.take_tokens(&id);
-        let was_held = held.is_some();
-        let mut tokens = match held {
-            Some(tokens) => tokens,
-            None => scalekit.refresh(refresh_token).await?,
-        };
-        let mut verified =
-            sessions.verify(&tokens, flow()).await.map(|verified| verified.principal);
-        if was_held && matches!(verified, Err(TokenError::Expired)) {
-            // They waited for the keys for longer than they live; their refresh token lives on.
-            tokens = self.renew_held(&id, tokens).await?;
-            verified = sessions.verify(&tokens, flow()).await.map(|verified| verified.principal);
-        }
-        if matches!(verified, Err(TokenError::KeysUnavailable)) {
-            sessions.0.refreshes.held.keep(id, Held::Tokens(tokens));
-            return Err(TokenError::KeysUnavailable.into());
-        }
-        let principal = verified?;
-        let TokenResponse { refresh_token, id_token, .. } = tokens;
-        let now = scalekit.clock().now();
-        let record = record
-            .renew(&principal, refresh_token, id_token.as_ref(), sessions.0.lifetimes, now)
-            .ok_or(ExchangeError::NotSealed)?;
-        if record.is_stored() {
-            self.store(&record).await;
-        }
-        sessions.seal_stored(&record).map_err(|_| ExchangeError::NotSealed)
+        let leased_at = Mutex::new(started);
+        Self { sessions, session, key, lease_key, owner, started, leased_at, retries }
     }
 }
 
 impl Refresher<'_> {
-    /// Publishes a result that the store has not taken; `false` where that is to be tried again.
-    async fn publish(&self, newest: Sealed) -> bool {
-        let Ok(seen) = self.read().await else { return false };
-        let is_published = match seen.as_deref().and_then(Entry::decode) {
-            Some(Entry::Ended) => true,
-            Some(Entry::Newest(there)) if there.generation >= newest.generation => true,
-            _ => self.set(seen, &Entry::Newest(newest)).await.unwrap_or(false),
-        };
-        if is_published {
-            drop(self.sessions.0.refreshes.held.take(&self.session.flight_id()));
-        }
-        is_published
-    }
-
     /// Puts the renewed session into the store, whose older one has a token that is spent.
     async fn store(&self, record: &SessionRecord) {
         for _ in 0..STORE_TRIES {
@@ -318,26 +278,6 @@ impl Refresher<'_> {
         }
         // Whoever reads an older one takes the published result instead.
         self.sessions.store_later(record.clone());
-    }
-
-    /// Renews tokens that have expired while they were held. They stay held if that fails.
-    async fn renew_held(
-        &self,
-        id: &FlightId,
-        held: TokenResponse,
-    ) -> Result<TokenResponse, ExchangeError> {
-        let next = held.refresh_token.clone().ok_or(TokenError::Expired)?;
-        match self.sessions.scalekit().refresh(&next).await {
-            Ok(mut tokens) => {
-                tokens.refresh_token.get_or_insert(next);
-                Ok(tokens)
-            }
-            Err(OAuthError::InvalidGrant) => Err(OAuthError::InvalidGrant.into()),
-            Err(error) => {
-                self.sessions.0.refreshes.held.keep(id.clone(), Held::Tokens(held));
-                Err(error.into())
-            }
-        }
     }
 }
 
@@ -354,7 +294,7 @@ impl World for Refresher<'_> {
             Entry::Newest(newest) if newest.presented => {
                 left.min(self.sessions.0.refresh_retention)
             }
-            Entry::Newest(_) => left,
+            Entry::Newest(_) | Entry::Unverified { .. } => left,
         };
         self.sessions.compare_and_set(&self.key, seen, entry.encode(), ttl).await
     }
@@ -365,7 +305,12 @@ impl World for Refresher<'_> {
         lease: Bytes,
         ttl: Duration,
     ) -> Result<bool, StoreError> {
-        self.sessions.compare_and_set(&self.lease_key, seen, lease, ttl).await
+        let now = Instant::now();
+        let is_set = self.sessions.compare_and_set(&self.lease_key, seen, lease, ttl).await?;
+        if is_set && ttl == LEASE {
+            *self.leased_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        }
+        Ok(is_set)
     }
 
     async fn read_lease(&self) -> Result<Option<Bytes>, StoreError> {
@@ -378,14 +323,8 @@ impl World for Refresher<'_> {
         }
     }
 
-    fn keep_unpublished(&self, newest: Sealed) {
-        let (sessions, session) = (self.sessions.clone(), self.session.clone());
-        let held = &self.sessions.0.refreshes.held;
-        held.keep(session.flight_id(), Held::Unpublished(newest.sealed.clone()));
-        self.sessions.0.tasks.retry("result of a session refresh", move || {
-            let (sessions, session, newest) = (sessions.clone(), session.clone(), newest.clone());
-            async move { Refresher::new(&sessions, &session).publish(newest).await }
-        });
+    fn keep_unpublished(&self, result: Entry, lease: Bytes) {
+        self.sessions.keep_until_published(self.session, result, lease);
     }
 
     async fn mark_spent(&self, generation: u32) -> Result<bool, StoreError> {
@@ -421,9 +360,14 @@ impl World for Refresher<'_> {
         ready.is_ok()
     }
 
-    async fn exchange(&self) -> Exchanged {
-        let exchanged = match self.try_exchange().await {
-            Ok(sealed) => Exchanged::Renewed(sealed),
+    fn is_lease_short(&self) -> bool {
+        let leased_at = self.leased_at.lock().unwrap_or_else(PoisonError::into_inner);
+        leased_at.elapsed() > MAX_LEASE_AGE
+    }
+
+    async fn exchange(&self, unverified: Option<&str>) -> Exchanged {
+        let exchanged = match self.try_exchange(unverified).await {
+            Ok(exchanged) => exchanged,
             Err(ExchangeError::OAuth(OAuthError::InvalidGrant)) => Exchanged::Refused,
             Err(error) => {
                 telemetry::internal_error("session_refresh", &error);
@@ -433,9 +377,13 @@ impl World for Refresher<'_> {
         telemetry::session_refreshed(match exchanged {
             Exchanged::Renewed(_) => "renewed",
             Exchanged::Refused => "ended",
-            Exchanged::Failed => "failed",
+            Exchanged::Failed | Exchanged::Unverified(_) => "failed",
         });
         exchanged
+    }
+
+    async fn verify(&self, tokens: &str) -> Verification {
+        self.verify_received(tokens).await
     }
 
     async fn retry(&self) -> bool {
@@ -474,8 +422,8 @@ impl Future for Renewing {
 enum ExchangeError {
     #[error("the session has no refresh token")]
     NoRefreshToken,
-    #[error("the renewed session could not be sealed")]
-    NotSealed,
+    #[error(transparent)]
+    NotSealed(#[from] SealingFailed),
     #[error(transparent)]
     OAuth(#[from] OAuthError),
     #[error("the renewed tokens were not accepted: {0}")]

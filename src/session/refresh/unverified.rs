@@ -1,59 +1,276 @@
-//! Results of refreshes that no store has yet. With the refresh token spent, they are all there is
-//! of their session.
+//! Results of refreshes whose tokens cannot be verified yet, or that the store does not accept. With
+//! the refresh token spent, they are all there is of their session.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::time::{Duration, Instant};
+use bytes::Bytes;
+use tokio::time::{Duration, timeout};
+use zeroize::Zeroizing;
 
-use super::FlightId;
+use super::lease::{Entry, Exchanged, LEASE, Sealed, Verification, World as _};
+use super::{ExchangeError, FlightId, Refresher};
 use crate::oauth::TokenResponse;
+use crate::secret::SecretString;
+use crate::session::cookie::record::SessionRecord;
+use crate::session::cookie::seal::{Purpose, SealingFailed};
+use crate::session::{Session, Sessions};
+use crate::token::{Flow, TokenError};
+use crate::util::telemetry;
 
-/// The results of so many sessions are held, and when that is too many, each for so long.
+/// The results of so many sessions are kept in this process, each for so long.
 const MAX_HELD: usize = 10_000;
 const LONGEST_HELD: Duration = Duration::from_secs(60 * 60);
 
-/// What is held of a refresh, under the generation that was refreshed.
-#[derive(Debug)]
-pub(super) enum Held {
-    /// Tokens that came while the keys to verify them were out of reach.
-    Tokens(TokenResponse),
-    /// A session that could not be published, sealed for the store.
-    Unpublished(String),
+/// Shorter than what a token call leaves of the lease.
+const VERIFICATION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A result that the store has not accepted yet.
+type Held = Arc<Mutex<Entry>>;
+
+/// The results that the store has not accepted yet, by the generation that was refreshed.
+#[derive(Debug, Default)]
+pub(super) struct HeldResults(Mutex<HashMap<FlightId, Held>>);
+
+impl HeldResults {
+    pub(super) fn get(&self, id: &FlightId) -> Option<Entry> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(id).map(current)
+    }
+
+    fn insert(&self, id: FlightId, result: &Held) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() < MAX_HELD {
+            held.insert(id, Arc::clone(result));
+        }
+    }
+
+    fn remove(&self, id: &FlightId, result: &Held) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.get(id).is_some_and(|known| Arc::ptr_eq(known, result)) {
+            held.remove(id);
+        }
+    }
 }
 
-#[derive(Debug, Default)]
-pub(super) struct HeldTokens(Mutex<HashMap<FlightId, (Held, Instant)>>);
+fn current(held: &Held) -> Entry {
+    held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
 
-impl HeldTokens {
-    pub(super) fn keep(&self, id: FlightId, result: Held) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.len() >= MAX_HELD {
-            held.retain(|_, (_, since)| since.elapsed() < LONGEST_HELD);
-        }
-        if held.len() < MAX_HELD {
-            held.insert(id, (result, Instant::now()));
+impl Sessions {
+    /// Seals tokens for the store, where they open for this generation of this session alone.
+    fn seal_unverified(
+        &self,
+        record: &SessionRecord,
+        tokens: &TokenResponse,
+    ) -> Result<String, SealingFailed> {
+        let content = encode(record.generation(), tokens).ok_or(SealingFailed)?;
+        self.0.keys.seal(Purpose::UnverifiedTokens, record.id(), &content)
+    }
+
+    fn open_unverified(&self, record: &SessionRecord, text: &str) -> Option<TokenResponse> {
+        let opened = self.0.keys.open(Purpose::UnverifiedTokens, record.id(), text)?;
+        decode(record.generation(), &opened.content)
+    }
+
+    /// Keeps a result until the store accepts it. The lease is extended meanwhile, so that other
+    /// replicas do not spend the refresh token again.
+    pub(super) fn keep_until_published(&self, session: &Session, result: Entry, lease: Bytes) {
+        let (sessions, session) = (self.clone(), session.clone());
+        let (id, result) = (session.flight_id(), Held::new(Mutex::new(result)));
+        self.0.refreshes.held.insert(id.clone(), &result);
+        let (refreshing, held) = (sessions.clone(), Arc::clone(&result));
+        let published = self.0.tasks.repeat_for(LONGEST_HELD, move || {
+            let (sessions, session) = (refreshing.clone(), session.clone());
+            let (held, lease) = (Arc::clone(&held), lease.clone());
+            async move { Refresher::new(&sessions, &session).settle(&held, &lease).await }
+        });
+        drop(self.0.tasks.spawn("result of a session refresh", async move {
+            published.await;
+            sessions.0.refreshes.held.remove(&id, &result);
+        }));
+    }
+}
+
+impl Refresher<'_> {
+    pub(super) async fn try_exchange(
+        &self,
+        unverified: Option<&str>,
+    ) -> Result<Exchanged, ExchangeError> {
+        let record = self.session.record();
+        let unverified = unverified.and_then(|text| self.sessions.open_unverified(record, text));
+        let spent = unverified
+            .and_then(|tokens| tokens.refresh_token)
+            .or_else(|| record.refresh_token.clone())
+            .ok_or(ExchangeError::NoRefreshToken)?;
+        let mut tokens = self.sessions.scalekit().refresh(&spent).await?;
+        tokens.refresh_token.get_or_insert(spent);
+        match self.verified(&tokens).await {
+            Err(ExchangeError::Token(error)) if verification(error) != Verification::Rejected => {
+                telemetry::internal_error("session_refresh", &error);
+                Ok(Exchanged::Unverified(self.sessions.seal_unverified(record, &tokens)?))
+            }
+            verified => verified.map(Exchanged::Renewed),
         }
     }
 
-    /// The result of this refresh, if it was verified and could not be published.
-    pub(super) fn unpublished(&self, id: &FlightId) -> Option<String> {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match held.get(id) {
-            Some((Held::Unpublished(sealed), _)) => Some(sealed.clone()),
-            _ => None,
+    pub(super) async fn verify_received(&self, tokens: &str) -> Verification {
+        let Some(tokens) = self.sessions.open_unverified(self.session.record(), tokens) else {
+            return Verification::Rejected;
+        };
+        match self.verified(&tokens).await {
+            Ok(sealed) => Verification::Verified(sealed),
+            Err(error) => {
+                telemetry::internal_error("session_refresh", &error);
+                match error {
+                    ExchangeError::Token(error) => verification(error),
+                    _ => Verification::Unavailable,
+                }
+            }
         }
     }
 
-    pub(super) fn take_tokens(&self, id: &FlightId) -> Option<TokenResponse> {
-        match self.take(id)? {
-            Held::Tokens(tokens) => Some(tokens),
-            Held::Unpublished(_) => None,
+    /// Verifies tokens; returns the session with them, sealed for the store.
+    async fn verified(&self, tokens: &TokenResponse) -> Result<String, ExchangeError> {
+        let (sessions, record) = (self.sessions, self.session.record());
+        let flow = Flow::Refresh { subject: self.session.principal().subject() };
+        let verified = timeout(VERIFICATION_DEADLINE, sessions.verify(tokens, flow)).await;
+        let principal = verified.map_err(|_| TokenError::KeysUnavailable)??.principal;
+        let (refresh_token, id_token) = (tokens.refresh_token.clone(), tokens.id_token.as_ref());
+        let now = sessions.scalekit().clock().now();
+        let record = record
+            .renew(&principal, refresh_token, id_token, sessions.0.lifetimes, now)
+            .ok_or(SealingFailed)?;
+        if record.is_stored() {
+            self.store(&record).await;
         }
+        Ok(sessions.seal_stored(&record)?)
     }
 
-    pub(super) fn take(&self, id: &FlightId) -> Option<Held> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.remove(id).map(|(result, _)| result)
+    /// Publishes a result that the store has not accepted before; verifies its tokens if they are
+    /// not verified yet. Returns `false` if that is to be tried again.
+    async fn settle(&self, held: &Held, lease: &Bytes) -> bool {
+        if self.publish(&current(held), lease).await {
+            return true;
+        }
+        let is_leased = self.extend(lease).await;
+        let Entry::Unverified { base, tokens } = current(held) else { return false };
+        let exchanged = match self.verify_received(&tokens).await {
+            Verification::Verified(sealed) => Exchanged::Renewed(sealed),
+            Verification::Outdated if is_leased => self.exchange(Some(&tokens)).await,
+            _ => return false,
+        };
+        let result = match exchanged {
+            Exchanged::Failed => return false,
+            Exchanged::Refused => return true,
+            Exchanged::Renewed(sealed) => {
+                let generation = base.generation.saturating_add(1);
+                Entry::Newest(Sealed { generation, sealed, presented: false })
+            }
+            Exchanged::Unverified(tokens) => Entry::Unverified { base, tokens },
+        };
+        held.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&result);
+        let is_published = self.publish(&result, lease).await;
+        if !is_published {
+            self.extend(lease).await;
+        }
+        is_published
+    }
+
+    async fn publish(&self, result: &Entry, lease: &Bytes) -> bool {
+        let Ok(seen) = self.read().await else { return false };
+        let there = seen.as_deref().and_then(Entry::decode);
+        let is_published = there.is_some_and(|there| there.progress() >= result.progress())
+            || self.set(seen, result).await.unwrap_or(false);
+        if is_published {
+            self.release(lease.clone()).await;
+        }
+        is_published
+    }
+
+    /// Extends a lease, or acquires it again.
+    async fn extend(&self, lease: &Bytes) -> bool {
+        let extended = self.set_lease(Some(lease.clone()), lease.clone(), LEASE).await;
+        match extended {
+            Ok(false) => self.set_lease(None, lease.clone(), LEASE).await.unwrap_or(false),
+            extended => extended.unwrap_or(false),
+        }
+    }
+}
+
+/// What an error says of tokens that the token endpoint has issued.
+fn verification(error: TokenError) -> Verification {
+    match error {
+        TokenError::KeysUnavailable | TokenError::NotYetValid => Verification::Unavailable,
+        // The key may be published later or never, or have been replaced under its name.
+        TokenError::Expired | TokenError::Signature | TokenError::UnknownKey => {
+            Verification::Outdated
+        }
+        _ => Verification::Rejected,
+    }
+}
+
+/// `generation ‖ access token ‖ refresh token ‖ ID token`, each token behind a four-byte length.
+fn encode(generation: u32, tokens: &TokenResponse) -> Option<Zeroizing<Vec<u8>>> {
+    let parts =
+        [Some(&tokens.access_token), tokens.refresh_token.as_ref(), tokens.id_token.as_ref()]
+            .map(|token| token.map_or("", SecretString::expose).as_bytes());
+    let length = parts.iter().map(|part| 4 + part.len()).sum::<usize>() + 4;
+    // With its final capacity, so that no copy stays behind.
+    let mut content = Zeroizing::new(Vec::with_capacity(length));
+    content.extend(generation.to_be_bytes());
+    for part in parts {
+        content.extend(u32::try_from(part.len()).ok()?.to_be_bytes());
+        content.extend(part);
+    }
+    Some(content)
+}
+
+fn decode(generation: u32, content: &[u8]) -> Option<TokenResponse> {
+    let (of, rest) = content.split_first_chunk()?;
+    let (access_token, rest) = take_token(rest)?;
+    let (refresh_token, rest) = take_token(rest)?;
+    let (id_token, rest) = take_token(rest)?;
+    (u32::from_be_bytes(*of) == generation && rest.is_empty()).then_some(TokenResponse {
+        access_token: access_token?,
+        refresh_token,
+        id_token,
+        expires_in: None,
+        scope: None,
+    })
+}
+
+fn take_token(bytes: &[u8]) -> Option<(Option<SecretString>, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let (token, rest) = rest.split_at_checked(length)?;
+    let token = std::str::from_utf8(token).ok()?;
+    Some(((!token.is_empty()).then(|| token.into()), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unverified_tokens_open_whole_and_for_their_generation_alone() {
+        for (refresh_token, id_token) in [(None, None), (Some("r"), None), (Some("r"), Some("i"))] {
+            let tokens = TokenResponse {
+                access_token: "a".into(),
+                refresh_token: refresh_token.map(Into::into),
+                id_token: id_token.map(Into::into),
+                expires_in: None,
+                scope: None,
+            };
+            let content = encode(7, &tokens).unwrap();
+            let decoded = decode(7, &content).unwrap();
+            assert_eq!(decoded.access_token, tokens.access_token);
+            assert_eq!(decoded.refresh_token, tokens.refresh_token);
+            assert_eq!(decoded.id_token, tokens.id_token);
+            assert!(decode(6, &content).is_none());
+            for length in 0..content.len() {
+                assert!(decode(7, &content[..length]).is_none(), "{length}");
+            }
+        }
     }
 }

@@ -1,0 +1,447 @@
+//! Runs the coordinator in every order in which its steps, and the world's, can happen.
+//!
+//! A run is a list of choices: at each point one of the actors that is about to act takes a step, or
+//! an event happens. All lists are tried, each from the beginning (stateless model checking), so a
+//! failure names the choices that led to it.
+//!
+//! A request with an older cookie is an actor of an older generation: the response that had the
+//! newer one was lost, or has not arrived. As long as the session lives, such a request must get
+//! the newest session, or none for the moment; [`Outcome::Beyond`] is right only where the newer
+//! cookie was presented and its result has expired since.
+
+mod outcomes;
+mod runs;
+mod unverified;
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use self::runs::{ends_nothing, explore, got};
+use super::lease::{
+    Entry, Exchanged, Lease, Outcome, Sealed, Stored, Trigger, Verification, World, note_presented,
+    refresh,
+};
+use crate::shared_store::StoreError;
+
+/// What an actor does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Actor {
+    /// A request with the cookie of this generation, which is due.
+    Due(u32),
+    /// The same on request of the app.
+    Requested(u32),
+    /// The cookie of this generation is presented for the first time, once a response has had it.
+    Present(u32),
+}
+
+/// What can happen besides the actors' own steps, each at most once in a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Event {
+    /// The lease, or the note of a failure or success in its place, expires.
+    LeaseExpires,
+    /// A result expires: possible only after its cookie was presented.
+    ResultExpires,
+    /// The next operation of the store fails.
+    StoreFails,
+    /// The user logs out.
+    LogOut,
+    /// A replica is killed.
+    Crash(usize),
+    /// Another replica, whose lease has expired, publishes the result of the first refresh.
+    RefreshedElsewhere,
+    /// The store accepts a result that a process has kept.
+    HeldIsPublished,
+    /// The keys for the tokens of the environment can be fetched again.
+    KeysReturn,
+    /// All tokens that were received so far expire.
+    TokensExpire,
+}
+
+/// How the token endpoint behaves in a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Environment {
+    /// Spent tokens are accepted again.
+    Answers,
+    /// The first call fails without an effect.
+    FailsOnce,
+    /// The first call takes effect, and its response is lost.
+    LosesFirstAnswer,
+    /// The session has ended there.
+    Refuses,
+    /// A spent token is rejected.
+    SpendsOnce,
+}
+
+/// What is the same in all runs of a test.
+#[derive(Clone)]
+struct Setup {
+    actors: Vec<Actor>,
+    environment: Environment,
+    events: Vec<Event>,
+    /// The generation whose result is published at the beginning.
+    published: Option<u32>,
+    /// Reads of the store show its state at the beginning.
+    reads_are_stale: bool,
+    /// The store takes no results of refreshes.
+    takes_no_results: bool,
+    /// New tokens cannot be verified at the beginning.
+    keys_are_unreachable: bool,
+    /// Tokens of this call are in the store at the beginning, not verified.
+    received: Option<usize>,
+    /// The lease is extended before a token is spent.
+    extends_lease: bool,
+    /// In the end the keys and the store are reachable, no lease is left, and another request with
+    /// the oldest cookie comes: its outcome is the last one.
+    recovers: bool,
+    /// The marker of the newest generation is read and written in steps of their own. Everywhere,
+    /// that would make the runs too many.
+    marks_are_steps: bool,
+    /// Nothing happens between an attempt to acquire the lease and reading it, nor between a result
+    /// and the release of the lease: for runs that were too many otherwise.
+    is_coarse: bool,
+}
+
+impl Setup {
+    fn new(actors: &[Actor], environment: Environment, events: &[Event]) -> Self {
+        Self {
+            actors: actors.to_vec(),
+            environment,
+            events: events.to_vec(),
+            published: None,
+            reads_are_stale: false,
+            takes_no_results: false,
+            keys_are_unreachable: false,
+            received: None,
+            extends_lease: false,
+            recovers: false,
+            marks_are_steps: events.contains(&Event::ResultExpires),
+            is_coarse: false,
+        }
+    }
+
+    fn coarse(mut self) -> Self {
+        self.is_coarse = true;
+        self
+    }
+
+    fn published(mut self, generation: u32) -> Self {
+        self.published = Some(generation);
+        self
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    entry: Option<Bytes>,
+    lease: Option<Bytes>,
+    /// The older generations are marked as spent.
+    spent_before: Option<u32>,
+    /// Tokens that the environment has seen.
+    spent: BTreeSet<u32>,
+    /// A token was spent by an actor without the lease, or the lease has expired since.
+    spent_without_lease: bool,
+    /// Unverified tokens whose refresh token the environment has seen.
+    spent_unverified: BTreeSet<String>,
+    keys_are_unreachable: bool,
+    /// The tokens of so many calls have expired.
+    expired: usize,
+    /// Results that the store has not accepted, with the leases that are extended for them.
+    held: Vec<(Entry, Bytes)>,
+    /// The highest progress of an entry.
+    progress: u64,
+    /// An older result has replaced a newer one.
+    went_back: bool,
+    /// The newest generation that a response has had.
+    delivered: u32,
+    result_expired: bool,
+    logged_out: bool,
+    store_fails: bool,
+    calls: usize,
+    calling: usize,
+    calls_at_once: usize,
+}
+
+impl Shared {
+    fn fail(&mut self) -> Result<(), StoreError> {
+        let fails = std::mem::take(&mut self.store_fails);
+        if fails { Err(StoreError::Unavailable("expected in this test".into())) } else { Ok(()) }
+    }
+
+    /// Publishes what the processes have kept.
+    fn publish_held(&mut self) {
+        for (result, lease) in std::mem::take(&mut self.held) {
+            let there = self.entry.as_deref().and_then(Entry::decode);
+            if there.is_none_or(|there| there.progress() < result.progress()) {
+                self.note(&result);
+                self.entry = Some(result.encode());
+            }
+            if self.lease.as_ref() == Some(&lease) {
+                self.lease = None;
+            }
+        }
+    }
+
+    fn note(&mut self, entry: &Entry) {
+        self.went_back |= entry.progress() < self.progress;
+        self.progress = entry.progress();
+    }
+
+    fn newest(&self) -> Option<Sealed> {
+        self.entry.as_deref().and_then(Entry::decode).and_then(Entry::last)
+    }
+}
+
+struct Replica {
+    actor: Actor,
+    setup: Setup,
+    shared: Arc<Mutex<Shared>>,
+    gate: Arc<Mutex<Gate>>,
+    retries: Mutex<usize>,
+    waits: Mutex<usize>,
+}
+
+/// Between a replica and the scheduler.
+#[derive(Debug, Default)]
+struct Gate {
+    /// The scheduler lets the replica do its next step.
+    go: bool,
+    /// The replica has nothing to do while the lease is this.
+    waits_on: Option<Option<Bytes>>,
+}
+
+fn sealed(generation: u32) -> String {
+    format!("session {generation}")
+}
+
+/// The entry after the first token was spent.
+fn received(call: usize) -> Entry {
+    let base = Sealed { generation: 0, sealed: sealed(0), presented: false };
+    Entry::Unverified { base, tokens: format!("tokens {call}") }
+}
+
+fn published(generation: u32) -> Bytes {
+    Entry::Newest(Sealed { generation, sealed: sealed(generation), presented: false }).encode()
+}
+
+impl Replica {
+    /// A step of its own, unless the steps are coarse.
+    async fn small_turn(&self) {
+        if !self.setup.is_coarse {
+            self.turn().await;
+        }
+    }
+
+    /// Stands still until the scheduler chooses this replica.
+    async fn turn(&self) {
+        poll_fn(|_| {
+            let mut gate = self.gate.lock().unwrap();
+            if std::mem::take(&mut gate.go) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    fn generation(&self) -> u32 {
+        let (Actor::Due(generation) | Actor::Requested(generation) | Actor::Present(generation)) =
+            self.actor;
+        generation
+    }
+
+    async fn act(&self) -> Option<Outcome> {
+        let trigger = match self.actor {
+            Actor::Due(_) => Trigger::Due,
+            Actor::Requested(_) => Trigger::Requested,
+            Actor::Present(generation) => {
+                drop(note_presented(self, generation).await);
+                return None;
+            }
+        };
+        Some(refresh(self, self.generation(), &self.owner(), trigger).await)
+    }
+
+    fn owner(&self) -> String {
+        format!("{:?} {:p}", self.actor, self)
+    }
+
+    fn holds_lease(&self, shared: &Shared) -> bool {
+        let lease = shared.lease.as_deref().and_then(Lease::decode);
+        lease == Some(Lease::Held { owner: self.owner() })
+    }
+}
+
+impl World for Replica {
+    async fn read(&self) -> Result<Option<Bytes>, StoreError> {
+        self.turn().await;
+        let mut shared = self.shared.lock().unwrap();
+        shared.fail()?;
+        Ok(if self.setup.reads_are_stale { None } else { shared.entry.clone() })
+    }
+
+    async fn set(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
+        self.turn().await;
+        let mut shared = self.shared.lock().unwrap();
+        shared.fail()?;
+        if self.setup.takes_no_results && !matches!(self.actor, Actor::Present(_)) {
+            return Err(StoreError::Unavailable("expected in this test".into()));
+        }
+        let same = shared.entry == seen;
+        if same {
+            shared.entry = Some(entry.encode());
+            shared.note(entry);
+        }
+        Ok(same)
+    }
+
+    async fn set_lease(
+        &self,
+        seen: Option<Bytes>,
+        lease: Bytes,
+        _: Duration,
+    ) -> Result<bool, StoreError> {
+        if seen.is_none() {
+            self.turn().await;
+        } else {
+            self.small_turn().await;
+        }
+        let mut shared = self.shared.lock().unwrap();
+        shared.fail()?;
+        let same = shared.lease == seen;
+        if same {
+            shared.lease = Some(lease);
+        }
+        Ok(same)
+    }
+
+    async fn read_lease(&self) -> Result<Option<Bytes>, StoreError> {
+        self.small_turn().await;
+        let mut shared = self.shared.lock().unwrap();
+        shared.fail()?;
+        Ok(if self.setup.reads_are_stale { None } else { shared.lease.clone() })
+    }
+
+    async fn release(&self, held: Bytes) {
+        self.small_turn().await;
+        let mut shared = self.shared.lock().unwrap();
+        if shared.fail().is_ok() && shared.lease.as_ref() == Some(&held) {
+            shared.lease = None;
+        }
+    }
+
+    async fn stored(&self) -> Result<Stored, StoreError> {
+        if self.setup.marks_are_steps {
+            self.turn().await;
+        }
+        let mut shared = self.shared.lock().unwrap();
+        shared.fail()?;
+        let is_beyond = shared.spent_before > Some(self.generation());
+        Ok(if is_beyond { Stored::Beyond } else { Stored::Same })
+    }
+
+    async fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Two steps: the request takes effect, the response arrives.
+    async fn exchange(&self, unverified: Option<&str>) -> Exchanged {
+        self.turn().await;
+        let exchanged = {
+            let mut shared = self.shared.lock().unwrap();
+            shared.calls += 1;
+            shared.calling += 1;
+            shared.calls_at_once = shared.calls_at_once.max(shared.calling);
+            let first = shared.calls == 1;
+            let renewed = Exchanged::Renewed(sealed(self.generation() + 1));
+            match self.setup.environment {
+                Environment::Refuses => Exchanged::Refused,
+                Environment::FailsOnce if first => Exchanged::Failed,
+                environment => {
+                    let is_new = match unverified {
+                        Some(tokens) => shared.spent_unverified.insert(tokens.to_owned()),
+                        None => shared.spent.insert(self.generation()),
+                    };
+                    shared.spent_without_lease |= is_new && !self.holds_lease(&shared);
+                    match environment {
+                        Environment::SpendsOnce if !is_new => Exchanged::Refused,
+                        Environment::LosesFirstAnswer if first => Exchanged::Failed,
+                        _ => renewed,
+                    }
+                }
+            }
+        };
+        self.turn().await;
+        let mut shared = self.shared.lock().unwrap();
+        shared.calling -= 1;
+        match exchanged {
+            Exchanged::Renewed(_) if shared.keys_are_unreachable => {
+                Exchanged::Unverified(format!("tokens {}", shared.calls))
+            }
+            exchanged => exchanged,
+        }
+    }
+
+    async fn verify(&self, tokens: &str) -> Verification {
+        self.turn().await;
+        let shared = self.shared.lock().unwrap();
+        let call: usize = tokens.strip_prefix("tokens ").unwrap().parse().unwrap();
+        if shared.keys_are_unreachable {
+            Verification::Unavailable
+        } else if call <= shared.expired {
+            Verification::Outdated
+        } else {
+            Verification::Verified(sealed(self.generation() + 1))
+        }
+    }
+
+    fn is_lease_short(&self) -> bool {
+        self.setup.extends_lease
+    }
+
+    fn keep_unpublished(&self, result: Entry, lease: Bytes) {
+        self.shared.lock().unwrap().held.push((result, lease));
+    }
+
+    async fn mark_spent(&self, generation: u32) -> Result<bool, StoreError> {
+        if self.setup.marks_are_steps {
+            self.turn().await;
+        }
+        let mut shared = self.shared.lock().unwrap();
+        shared.fail()?;
+        let is_new = shared.spent_before < Some(generation);
+        if is_new {
+            shared.spent_before = Some(generation);
+        }
+        Ok(is_new)
+    }
+
+    fn sealed(&self) -> Option<String> {
+        Some(sealed(self.generation()))
+    }
+
+    async fn retry(&self) -> bool {
+        let mut retries = self.retries.lock().unwrap();
+        *retries += 1;
+        *retries <= 3
+    }
+
+    async fn wait(&self) -> bool {
+        let lease = self.shared.lock().unwrap().lease.clone();
+        // What was found leased may be free by now.
+        if !self.setup.reads_are_stale
+            && matches!(lease.as_deref().and_then(Lease::decode), Some(Lease::Held { .. }))
+        {
+            self.gate.lock().unwrap().waits_on = Some(lease);
+            self.turn().await;
+            self.gate.lock().unwrap().waits_on = None;
+        }
+        let mut waits = self.waits.lock().unwrap();
+        *waits += 1;
+        *waits < 20
+    }
+}
+
+const OLD: Actor = Actor::Due(0);
+const UNAVAILABLE: Option<Outcome> = Some(Outcome::Unavailable);

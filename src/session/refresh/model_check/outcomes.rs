@@ -1,0 +1,224 @@
+//! What requests get, whatever happens in between.
+
+use super::*;
+
+#[test]
+fn whatever_their_number_requests_cause_one_call_and_get_one_result() {
+    let setup = Setup::new(&[OLD; 3], Environment::SpendsOnce, &[]).coarse();
+    let runs = explore(&setup, |outcomes, shared| {
+        assert!(outcomes.iter().all(|outcome| got(outcome, 1)));
+        assert_eq!(shared.calls, 1);
+    });
+    assert!(runs > 10_000, "{runs}");
+}
+
+#[test]
+fn a_failing_token_endpoint_ends_no_session() {
+    for environment in [Environment::FailsOnce, Environment::LosesFirstAnswer] {
+        explore(&Setup::new(&[OLD; 2], environment, &[Event::LeaseExpires]), ends_nothing);
+    }
+}
+
+#[test]
+fn a_definite_refusal_ends_the_session_for_all() {
+    let setup = Setup::new(&[OLD; 3], Environment::Refuses, &[]).coarse();
+    explore(&setup, |outcomes, shared| {
+        let ended =
+            |outcome: &&Option<Outcome>| matches!(outcome, Some(Outcome::Ended | Outcome::Refused));
+        assert_eq!(outcomes.iter().filter(ended).count(), 3);
+        let refused = outcomes.iter().filter(|outcome| **outcome == Some(Outcome::Refused));
+        assert_eq!(refused.count(), 1);
+        assert_eq!((shared.calls, &shared.entry), (1, &Some(Entry::Ended.encode())));
+    });
+}
+
+#[test]
+fn a_replica_that_crashes_delays_others_for_no_longer_than_its_lease() {
+    let events = [Event::Crash(0), Event::LeaseExpires];
+    let setup = Setup::new(&[OLD; 2], Environment::Answers, &events).coarse();
+    explore(&setup, |outcomes, shared| {
+        let is_held = shared.lease.as_deref().and_then(Lease::decode);
+        let waits_for_the_crashed =
+            outcomes[1].is_none() && matches!(is_held, Some(Lease::Held { .. }));
+        assert!(got(&outcomes[1], 1) || waits_for_the_crashed);
+        assert!(shared.calls <= 2);
+    });
+}
+
+#[test]
+fn a_lease_that_expires_early_loses_nothing() {
+    let setup = Setup::new(&[OLD; 2], Environment::Answers, &[Event::LeaseExpires]);
+    explore(&setup, |outcomes, shared| {
+        assert!(outcomes.iter().all(|outcome| got(outcome, 1)));
+        assert!(shared.calls_at_once <= 2 && shared.calls <= 2);
+    });
+}
+
+#[test]
+fn a_refusal_ends_no_session_whose_token_was_spent_under_the_lease() {
+    let events = [Event::LeaseExpires];
+    let setup = Setup::new(&[OLD; 2], Environment::SpendsOnce, &events).coarse();
+    explore(&setup, |outcomes, shared| {
+        if !shared.spent_without_lease {
+            ends_nothing(outcomes, shared);
+        }
+    });
+}
+
+#[test]
+fn a_session_that_was_logged_out_stays_so_whatever_is_refreshed_meanwhile() {
+    let stays_ended = |_: &[Option<Outcome>], shared: &Shared| {
+        if shared.logged_out {
+            assert_eq!(shared.entry, Some(Entry::Ended.encode()));
+        }
+    };
+    for environment in [Environment::Answers, Environment::FailsOnce, Environment::Refuses] {
+        explore(&Setup::new(&[OLD; 2], environment, &[Event::LogOut]), stays_ended);
+    }
+    let events = [Event::LogOut, Event::LeaseExpires];
+    explore(&Setup::new(&[OLD, Actor::Present(1)], Environment::Answers, &events), stays_ended);
+}
+
+#[test]
+fn an_older_cookie_gets_the_newest_session_whatever_happens_to_the_newer_one() {
+    let newer = Actor::Due(1);
+    for (actors, events) in [
+        // The response with the newer cookie is lost, or its cookie is presented at any time.
+        (&[OLD, newer, Actor::Present(1)][..], &[][..]),
+        // The refresh of the newer one dies, and its lease expires before that or after.
+        (&[OLD, newer], &[Event::Crash(1), Event::LeaseExpires]),
+        (&[OLD, Actor::Present(1)], &[Event::Crash(1), Event::LeaseExpires]),
+        (&[OLD, OLD, Actor::Present(1)], &[]),
+    ] {
+        let setup = Setup::new(actors, Environment::SpendsOnce, events).published(1);
+        explore(&setup, |outcomes, shared| {
+            ends_nothing(outcomes, shared);
+            assert!(got(&outcomes[0], 1) || got(&outcomes[0], 2));
+            // The spent token was not spent again.
+            assert!(shared.calls <= 1);
+        });
+    }
+    let setup = Setup::new(&[OLD, newer], Environment::SpendsOnce, &[Event::StoreFails]);
+    explore(&setup.published(1), |outcomes, shared| {
+        ends_nothing(outcomes, shared);
+        assert!(got(&outcomes[0], 1) || got(&outcomes[0], 2) || outcomes[0] == UNAVAILABLE);
+    });
+}
+
+#[test]
+fn the_result_expires_only_after_its_cookie_was_presented_and_then_harms_no_newer_cookie() {
+    let actors = [OLD, Actor::Due(1), Actor::Present(1)];
+    let setup = Setup::new(&actors, Environment::SpendsOnce, &[Event::ResultExpires]);
+    explore(&setup.clone().published(1), |outcomes, shared| {
+        assert!(got(&outcomes[1], 2));
+        let is_beyond = outcomes[0] == Some(Outcome::Beyond);
+        assert!(got(&outcomes[0], 1) || got(&outcomes[0], 2) || is_beyond);
+        assert!(!is_beyond || shared.result_expired);
+        assert_ne!(shared.entry, Some(Entry::Ended.encode()));
+        assert_eq!(shared.calls, 1);
+    });
+    // A cookie from before the newest one is presented late.
+    let late = Setup { actors: vec![OLD, Actor::Present(1), Actor::Present(2)], ..setup.clone() };
+    explore(&late.published(2), |outcomes, shared| {
+        let is_beyond = outcomes[0] == Some(Outcome::Beyond) && shared.result_expired;
+        assert!(got(&outcomes[0], 2) || is_beyond);
+        assert_eq!(shared.calls, 0);
+    });
+    // From the beginning, with a refresh that is still under way when its cookie arrives.
+    let setup = Setup { actors: vec![OLD, OLD, Actor::Present(1)], ..setup }.coarse();
+    explore(&setup, |outcomes, shared| {
+        assert!(outcomes[..2].iter().any(|outcome| got(outcome, 1)));
+        for outcome in &outcomes[..2] {
+            let is_beyond = *outcome == Some(Outcome::Beyond);
+            assert!(got(outcome, 1) || (is_beyond && shared.result_expired));
+        }
+        assert_eq!(shared.calls, 1);
+    });
+}
+
+#[test]
+fn a_result_that_is_published_and_presented_during_a_refresh_is_found() {
+    let actors = [OLD, Actor::Present(1)];
+    let events = [Event::RefreshedElsewhere];
+    let mut setup = Setup::new(&actors, Environment::SpendsOnce, &events);
+    setup.marks_are_steps = true;
+    explore(&setup, |outcomes, shared| {
+        ends_nothing(outcomes, shared);
+        assert!(got(&outcomes[0], 1));
+    });
+}
+
+#[test]
+fn a_presented_cookie_publishes_the_result_that_the_store_had_not_taken() {
+    let actors = [OLD, OLD, Actor::Present(1)];
+    let mut setup = Setup::new(&actors, Environment::SpendsOnce, &[]).coarse();
+    setup.takes_no_results = true;
+    explore(&setup, |outcomes, shared| {
+        assert!(outcomes[..2].iter().any(|outcome| got(outcome, 1)));
+        // Until then the lease keeps the other one from spending the token again.
+        assert_eq!(shared.calls, 1);
+        let newest = shared.newest().unwrap();
+        assert_eq!((newest.generation, newest.presented), (1, true));
+    });
+}
+
+#[test]
+fn requests_for_a_refresh_share_its_result_for_a_while() {
+    let actors = [Actor::Requested(0), Actor::Requested(0), Actor::Requested(1)];
+    let setup = Setup::new(&actors[..2], Environment::SpendsOnce, &[]);
+    explore(&setup, |outcomes, shared| {
+        assert!(outcomes.iter().all(|outcome| got(outcome, 1)));
+        assert_eq!(shared.calls, 1);
+    });
+    // The newest cookie, before and after the time is up.
+    let setup = Setup::new(&actors[1..], Environment::SpendsOnce, &[Event::LeaseExpires]);
+    explore(&setup.published(1), |outcomes, shared| {
+        assert!(got(&outcomes[0], 1) || got(&outcomes[0], 2));
+        assert!(got(&outcomes[1], 2));
+        assert_eq!(shared.calls, 1);
+    });
+}
+
+#[test]
+fn a_refusal_that_cannot_be_published_ends_no_session() {
+    let mut setup = Setup::new(&[OLD], Environment::Refuses, &[]);
+    setup.takes_no_results = true;
+    explore(&setup, |outcomes, _| assert_eq!(outcomes[0], UNAVAILABLE));
+}
+
+#[test]
+fn a_refresh_that_fails_before_the_exchange_leaves_no_lease() {
+    let setup = Setup::new(&[OLD], Environment::Answers, &[Event::StoreFails]);
+    explore(&setup, |_, shared| assert!(shared.calls > 0 || shared.lease.is_none()));
+}
+
+#[test]
+fn a_store_that_fails_once_ends_no_session() {
+    let and_a_lease_expires = [Event::StoreFails, Event::LeaseExpires];
+    for (environment, events) in [
+        (Environment::SpendsOnce, &[Event::StoreFails][..]),
+        (Environment::SpendsOnce, &[Event::StoreFails, Event::StoreFails]),
+        (Environment::Answers, &and_a_lease_expires),
+    ] {
+        let mut setup = Setup::new(&[OLD; 2], environment, events);
+        setup.is_coarse = events.len() > 1;
+        explore(&setup, |outcomes, shared| {
+            ends_nothing(outcomes, shared);
+            assert!(shared.calls <= 2);
+        });
+    }
+}
+
+#[test]
+fn a_store_whose_reads_are_stale_delays_a_request_and_ends_no_session() {
+    for environment in [Environment::SpendsOnce, Environment::Answers] {
+        let mut setup = Setup::new(&[OLD], environment, &[]).published(1);
+        setup.reads_are_stale = true;
+        explore(&setup, |outcomes, shared| {
+            ends_nothing(outcomes, shared);
+            let graceful = environment == Environment::Answers && got(&outcomes[0], 1);
+            assert!(outcomes[0] == UNAVAILABLE || graceful);
+            assert_eq!(shared.newest().unwrap().generation, 1);
+        });
+    }
+}
