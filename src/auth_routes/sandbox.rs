@@ -24,21 +24,22 @@ impl Sandbox {
         let authorization = started.headers().get(header::LOCATION);
         let authorization = authorization.and_then(|url| url.to_str().ok()).unwrap_or_default();
         let callback = or_give_up(self.log_in(authorization, email));
-        let request = Request::get(callback).header(header::COOKIE, cookie_header(&started));
+        let request = Request::get(callback).header(header::COOKIE, cookie_header(&started, ""));
         let request = or_give_up(request.body(()));
         let completed = Callback::new(sessions).answer(request).await;
         if !completed.status().is_redirection() {
             or_give_up::<(), _>(Err(String::from_utf8_lossy(completed.body())));
         }
-        cookie_header(&completed)
+        cookie_header(&completed, sessions.cookie_name())
     }
 }
 
-/// What a browser would send back of the cookies that a response sets.
-fn cookie_header(response: &Response<Bytes>) -> HeaderValue {
+/// What a browser would send back of the cookies that a response sets under names that begin so.
+fn cookie_header(response: &Response<Bytes>, name: &str) -> HeaderValue {
     let pair = |value: &HeaderValue| {
         let (pair, attributes) = value.to_str().ok()?.split_once(';')?;
-        (!attributes.contains("Max-Age=0")).then(|| pair.to_owned())
+        let is_kept = pair.starts_with(name) && !attributes.contains("Max-Age=0");
+        is_kept.then(|| pair.to_owned())
     };
     let set = response.headers().get_all(header::SET_COOKIE);
     or_give_up(set.iter().filter_map(pair).collect::<Vec<_>>().join("; ").try_into())

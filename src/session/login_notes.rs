@@ -96,9 +96,13 @@ mod tests {
 
     /// The request headers of a session that begins now.
     async fn begin(sessions: &Sessions, environment_session: &str) -> HeaderMap {
-        let mut user = User::default();
-        user.id = "usr_1".to_owned();
-        let local = LocalSession::new(user).session_id(environment_session).in_cookie();
+        begin_in(sessions, environment_session, "org_1").await
+    }
+
+    async fn begin_in(sessions: &Sessions, session_id: &str, organization: &str) -> HeaderMap {
+        let user = User { id: "usr_1".to_owned(), ..User::default() };
+        let local = LocalSession::new(user).session_id(session_id).organization_id(organization);
+        let local = local.in_cookie();
         let mut response = HeaderMap::new();
         sessions.begin(local, &HeaderMap::new()).await.unwrap().set(&mut response);
         let cookie = response[header::SET_COOKIE].to_str().unwrap();
@@ -118,6 +122,23 @@ mod tests {
             assert_eq!(found, has_begun, "{id}");
         }
         assert!(sessions.has_begun(Revoked::User("usr_1")).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_refresh_that_changes_the_organization_is_noted() {
+        let [sessions, elsewhere] = [(); 2].map(|()| builder().build().unwrap());
+        let mut both = Vec::new();
+        for (sessions, organization) in [(&sessions, "org_1"), (&elsewhere, "org_2")] {
+            let headers = begin_in(sessions, "ses_1", organization).await;
+            let Found::Live(live) = sessions.find(&headers) else { panic!("{organization}") };
+            both.push(live.session);
+        }
+        let has_begun = async |id| sessions.has_begun(Revoked::Organization(id)).await.unwrap();
+        assert!(has_begun("org_1").await && !has_begun("org_2").await);
+        sessions.note_changed_login(&both[0], &both[0]);
+        sessions.note_changed_login(&both[0], &both[1]);
+        sessions.shutdown(Duration::from_secs(1)).await.unwrap();
+        assert!(has_begun("org_1").await && has_begun("org_2").await);
     }
 
     #[tokio::test]

@@ -268,7 +268,7 @@ async fn the_oldest_login_that_waits_is_revoked_when_too_many_do() {
     for number in 1..=5 {
         world.advance(1);
         let other = format!("other-{number}@acme.test");
-        world.sandbox.add_user(NewUser::new(&*other));
+        world.sandbox.add_user(NewUser::new(&other));
         waiting.push(browser.log_in(&world.sandbox, &other).await);
     }
     for asked in &waiting {
