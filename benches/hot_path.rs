@@ -85,7 +85,11 @@ fn main() {
         .map(|_| runtime.block_on(sandbox.session_cookie(&warm, "jane@acme.test")))
         .collect();
     let tokens: Vec<HeaderValue> = (0..64)
-        .map(|_| format!("Bearer {}", sandbox.access_token("jane@acme.test")).try_into().unwrap())
+        .map(|_| {
+            format!("Bearer {}", sandbox.tokens().access_token("jane@acme.test"))
+                .try_into()
+                .unwrap()
+        })
         .collect();
 
     let route = || Router::new().route("/", get(|| async { "hello" }));

@@ -24,7 +24,7 @@ const EVENT_SIZE: usize = 256 * 1024;
 async fn main() {
     let sandbox = Sandbox::new();
     let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id());
-    let token = sandbox.access_token("jane@acme.test");
+    let token = sandbox.tokens().access_token("jane@acme.test");
     let principal: Principal = verifier.build().unwrap().verify(&token).await.unwrap();
     let inner = service_fn(|_: Request<ReplayBody<Full<Bytes>>>| async {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))

@@ -153,7 +153,7 @@ fn told<T: Clone + Send + Sync + 'static>(
 /// let refused = app.clone().oneshot(stranger).await?;
 /// assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], "Bearer");
 ///
-/// # let token = sandbox.access_token("jane@acme.test");
+/// # let token = sandbox.tokens().access_token("jane@acme.test");
 /// let request = Request::get("/").header(header::AUTHORIZATION, format!("Bearer {token}"));
 /// assert_eq!(app.oneshot(request.body(Body::empty())?).await?.status(), StatusCode::OK);
 /// # Ok(())

@@ -29,8 +29,8 @@ pub async fn run(connection: &str) {
     let gmail = common::or_exit(2, gmail);
     // Elsewhere the dashboard says where verified users go.
     if let Some((sandbox, _)) = &setup.sandbox {
-        sandbox.require_user_verification(true);
-        sandbox.redirect_verified_users_to(&format!("{}/", setup.public_url));
+        sandbox.connected_accounts().require_user_verification(true);
+        sandbox.connected_accounts().set_verified_redirect_url(&format!("{}/", setup.public_url));
     }
     let app = Router::new()
         .route("/", get(home))

@@ -76,9 +76,9 @@ impl Setup {
             eprintln!("SCALEKIT_WEBHOOK_SECRET is not set: webhooks are not accepted");
             return None;
         };
-        let endpoint = sandbox.add_webhook_endpoint(&format!("{}{path}", self.public_url));
-        sandbox.deliver_webhooks_with(or_exit(1, ReqwestClient::new()));
-        sandbox.start_delivery();
+        let endpoint = sandbox.webhooks().add_endpoint(&format!("{}{path}", self.public_url));
+        sandbox.webhooks().set_client(or_exit(1, ReqwestClient::new()));
+        sandbox.webhooks().start_delivery();
         Some(or_exit(1, WebhookSecret::new(endpoint.secret().expose())))
     }
 

@@ -34,7 +34,7 @@ async fn main() {
     println!("listening on http://{}", common::or_exit(1, setup.listener.local_addr()));
     if let Some((sandbox, server)) = &setup.sandbox {
         println!("sandbox on {}", server.environment_url());
-        let token = sandbox.access_token("jane@acme.test");
+        let token = sandbox.tokens().access_token("jane@acme.test");
         eprintln!("try: curl -H 'Authorization: Bearer {token}' {}/", setup.public_url);
     }
 

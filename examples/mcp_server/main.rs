@@ -44,11 +44,11 @@ async fn main() {
 
 fn protected_resource(setup: &common::Setup) -> Result<ProtectedResource, ConfigError> {
     let url = format!("{}/mcp", setup.public_url);
-    let of_sandbox = || setup.sandbox.as_ref().map(|(sandbox, _)| sandbox.resource_id());
+    let of_sandbox = || setup.sandbox.as_ref().map(|(sandbox, _)| sandbox.mcp().resource_id());
     let id = common::setting("MCP_RESOURCE_ID").or_else(of_sandbox);
     let id = common::or_exit(2, id.ok_or("MCP_RESOURCE_ID is not set"));
     if let Some((sandbox, _)) = &setup.sandbox {
-        sandbox.set_resource_url(&id, &url);
+        sandbox.mcp().set_resource_url(&id, &url);
     }
     ProtectedResource::builder(&setup.scalekit, url, ResourceId::new(&id)?)
         .name("Todo list")

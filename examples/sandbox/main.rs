@@ -22,14 +22,14 @@ async fn main() {
         None => Sandbox::new(),
     };
     if let Some(url) = common::setting("INITIATE_LOGIN_URL") {
-        sandbox.set_initiate_login_url(&url);
+        sandbox.idp().set_initiate_login_url(&url);
     }
     if let Some(uri) = common::setting("REDIRECT_URI") {
         sandbox.register_redirect_uri(&uri);
     }
-    let endpoint = common::setting("WEBHOOK_URL").map(|url| sandbox.add_webhook_endpoint(&url));
-    sandbox.deliver_webhooks_with(common::or_exit(1, ReqwestClient::new()));
-    sandbox.start_delivery();
+    let endpoint = common::setting("WEBHOOK_URL").map(|url| sandbox.webhooks().add_endpoint(&url));
+    sandbox.webhooks().set_client(common::or_exit(1, ReqwestClient::new()));
+    sandbox.webhooks().start_delivery();
     let server = common::or_exit(1, sandbox.serve(address).await);
     let stop = common::stop_signal();
     eprintln!("SCALEKIT_ENVIRONMENT_URL={}", server.environment_url());

@@ -34,7 +34,7 @@ async fn main() {
     let setup = common::Setup::with_sandbox(|sandbox| sandbox.modular_sso()).await;
     let administrators = common::setting("SSO_ADMINISTRATORS").unwrap_or_else(|| {
         let organization =
-            setup.sandbox.as_ref().map(|(sandbox, _)| sandbox.organizations().remove(0));
+            setup.sandbox.as_ref().map(|(sandbox, _)| sandbox.organizations().list().remove(0));
         organization.map_or(String::new(), |one| format!("{}:jane@acme.test", one.id))
     });
     let users = common::or_exit(2, Users::with_administrators(&administrators));

@@ -16,9 +16,9 @@
 //! use tower_scalekit::api::sessions::SessionStatus;
 //!
 //! let sandbox = Sandbox::new();
-//! # let _ = sandbox.access_token("jane@acme.test");
-//! # let _ = sandbox.access_token("jane@acme.test");
-//! let jane = sandbox.user("jane@acme.test").ok_or("no jane")?.id; // she is logged in twice
+//! # let _ = sandbox.tokens().access_token("jane@acme.test");
+//! # let _ = sandbox.tokens().access_token("jane@acme.test");
+//! let jane = sandbox.users().get("jane@acme.test").ok_or("no jane")?.id; // she is logged in twice
 //! let api = sandbox.scalekit().api();
 //!
 //! let mut sessions = api.sessions().list_for_user(&jane).status(SessionStatus::Active).stream();

@@ -44,7 +44,7 @@
 //!
 //! # let exp = sandbox.clock().clock().now().unix_timestamp() + 300;
 //! # let claims = json!({ "connection_id": "conn_1", "organization_id": "org_1", "exp": exp });
-//! # let token = sandbox.sign(claims);
+//! # let token = sandbox.tokens().sign(claims);
 //! let launch = Request::get(format!("/login?idp_initiated_login={token}")).body(())?;
 //! let response = login.clone().oneshot(launch).await?;
 //! assert_eq!(response.status(), StatusCode::FOUND);

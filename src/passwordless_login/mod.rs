@@ -90,7 +90,7 @@
 //! assert_eq!(sent.status(), StatusCode::SEE_OTHER);
 //! assert!(sent.headers()[header::LOCATION].to_str()?.starts_with("/code?attempt="));
 //!
-//! let code = sandbox.outbox()[0].code.clone().ok_or("no code")?;
+//! let code = sandbox.mail().outbox()[0].code.clone().ok_or("no code")?;
 //! let mut request = form(login.verify_path(), format!("code={code}"))?;
 //! let cookie = sent.headers()[header::SET_COOKIE].to_str()?.split(';').next().unwrap_or_default();
 //! request.headers_mut().insert(header::COOKIE, cookie.parse()?);

@@ -28,7 +28,7 @@
 //! for (email, status) in
 //!     [("jane@acme.test", StatusCode::OK), ("john@acme.test", StatusCode::FORBIDDEN)]
 //! {
-//!     let token = sandbox.access_token(email);
+//!     let token = sandbox.tokens().access_token(email);
 //!     let request = Request::get("/admin")
 //!         .header(header::AUTHORIZATION, format!("Bearer {token}"))
 //!         .body(Body::empty())?;

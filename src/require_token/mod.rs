@@ -36,7 +36,7 @@
 //!     },
 //! ));
 //!
-//! let token = sandbox.access_token("jane@acme.test");
+//! let token = sandbox.tokens().access_token("jane@acme.test");
 //! let request = Request::get("/")
 //!     .header(header::AUTHORIZATION, format!("Bearer {token}"))
 //!     .body(Full::default())?;

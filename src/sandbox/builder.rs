@@ -55,7 +55,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// Where identity providers launch the application; see [`Sandbox::set_initiate_login_url`].
+    /// Where identity providers launch the application; see [`Idp::set_initiate_login_url`](super::Idp::set_initiate_login_url).
     pub fn initiate_login_url(mut self, url: &str) -> Self {
         self.initiate_login_url = Some(url.to_owned());
         self
@@ -73,14 +73,14 @@ impl SandboxBuilder {
     /// is the connection and the person at its identity provider (`conn_…;…`), the access token
     /// says nothing of organization, roles, permissions and session, and there is no refresh token.
     ///
-    /// A request that selects no connection action a page that asks for an address and goes by its
-    /// domain. Clients of resources see no difference.
+    /// A request that selects no connection shows a page that asks for an address, whose domain selects
+    /// one. Clients of resources see no difference.
     ///
     /// ```
     /// use tower_scalekit::sandbox::Sandbox;
     ///
     /// let sandbox = Sandbox::builder().modular_sso().build();
-    /// let claims = sandbox.access_token_draft("john@example.com").claims;
+    /// let claims = sandbox.tokens().access_token_draft("john@example.com").claims;
     /// assert!(claims["sub"].as_str().unwrap().starts_with("conn_"));
     /// assert!(!claims.contains_key("roles"));
     /// ```

@@ -1,6 +1,6 @@
-//! A Scalekit environment in the process or on a loopback port, for tests and for trying out.
+//! A Scalekit environment in the process or on a loopback port, for tests and for development.
 //!
-//! [`Sandbox`] answers as a Scalekit environment does and checks what one checks: redirect URIs,
+//! [`Sandbox`] responds as a Scalekit environment does and checks what one checks: redirect URIs,
 //! the client secret, PKCE, codes and refresh tokens that work once. It starts with three
 //! organizations and five users:
 //!
@@ -12,78 +12,91 @@
 //! | `john@example.com` | Test Organization | `member` | `workspace_data:read` |
 //! | `mina@example.org` | Test Organization | `member` | `workspace_data:read` |
 //!
+//! # Controls
+//!
+//! | | |
+//! |---|---|
+//! | [`users`](Sandbox::users), [`organizations`](Sandbox::organizations) | adds, changes and removes users and organizations; revokes sessions |
+//! | [`tokens`](Sandbox::tokens), [`keys`](Sandbox::keys) | tokens without a login, faults of issued tokens, key rotation |
+//! | [`faults`](Sandbox::faults), [`requests`](Sandbox::requests) | endpoints that fail, delay or hold requests; request counts |
+//! | [`connections`](Sandbox::connections), [`idp`](Sandbox::idp) | single sign-on and IdP-initiated login |
+//! | [`directories`](Sandbox::directories) | directory users and groups |
+//! | [`webhooks`](Sandbox::webhooks) | endpoints, events and deliveries |
+//! | [`mail`](Sandbox::mail) | the e-mail outbox and passwordless settings |
+//! | [`mcp`](Sandbox::mcp) | MCP resources and their clients |
+//! | [`connected_accounts`](Sandbox::connected_accounts) | accounts at a simulated Gmail |
+//! | [`log_in`](Sandbox::log_in), [`consent`](Sandbox::consent) | a user at a browser |
+//! | [`clock`](Sandbox::clock) | the environment's time |
+//!
 //! # Single sign-on
 //!
 //! Each organization has a [`Connection`] for its e-mail domains: Acme's is Okta by SAML, Globex's
-//! Microsoft Entra ID by OIDC, and that of the Test Organization the simulator that every
+//! Microsoft Entra ID by OIDC, and that of the Test Organization is the simulator that every
 //! environment comes with. An authorization request selects one by `connection_id`, by
 //! `organization_id`, by `domain` or `domain_hint`, or by the address in `login_hint`; the first of
-//! them that is there decides. The sandbox then plays that organization's identity provider: a page
-//! to sign in at, to cancel, or to let it fail as an identity provider may. A connection that
-//! [is off](Sandbox::set_connection_enabled) refuses with `connection_not_active`. An organization
-//! with no other still has the hosted login, and with Modular SSO refuses with
+//! these that is present decides. The sandbox then shows a page of that organization's identity
+//! provider: to sign in, to cancel, or to fail with an error of an identity provider. A connection
+//! that [is disabled](Connections::set_enabled) fails with `connection_not_active`. An organization
+//! without a connection uses the hosted login; with Modular SSO it fails with
 //! `no_active_connections`.
 //!
-//! [`SandboxBuilder::modular_sso`] switches everything but that off and gives tokens as Modular SSO
-//! does.
+//! [`SandboxBuilder::modular_sso`] disables everything except single sign-on and issues tokens as
+//! Modular SSO does.
 //!
-//! `/idp/{connection_id}` is the other end: the portal of a company, from which its people launch
-//! the application, at the URL of [`Sandbox::set_initiate_login_url`]. [`Sandbox::launch_url`] and
-//! [`Sandbox::launch_token`] give a test what the portal sends along,
-//! [`Sandbox::failed_launch_url`] what the environment sends when a launch fails.
+//! `/idp/{connection_id}` is the portal of an identity provider, from which users open the
+//! application at the URL of [`Idp::set_initiate_login_url`]. [`Idp::login_url`] and
+//! [`Idp::login_token`] return what the portal sends, [`Idp::failed_login_url`] what the
+//! environment sends when the login fails.
 //!
-//! Administrators switch connections and directories in a portal of their own. The API gives links
-//! to it, each good for one visit that begins within a minute; it can be shown in a frame.
+//! Administrators enable and disable connections and directories in the admin portal. The API
+//! creates links to it, each valid for one visit that begins within a minute; it can be shown in a
+//! frame.
 //!
 //! # Directories
 //!
-//! Acme and Globex have a directory too, as if their identity provider pushed users and groups over
-//! SCIM: [`Sandbox::directory_id`] names it, [`Sandbox::add_directory_user`] and its kin change it.
-//! Acme's has Jane, John, Zoë and Ravi in it, Globex's Gita and Hank. Who is in a directory and who
-//! signs in are two lists; neither follows the other.
+//! Acme and Globex have a directory, as if their identity provider pushed users and groups over
+//! SCIM: [`Directories::first_id`] returns its ID. Acme's contains Jane, John, Zoë and Ravi,
+//! Globex's Gita and Hank. Directory users and the users who sign in are separate lists.
 //!
 //! # API
 //!
-//! Below `/api/v1`, for who has a token of the client-credentials grant, it tells of its sessions
-//! and revokes them, tells of its organizations, makes, changes and removes them, and tells of their
-//! connections, their directories, and the users and groups in them.
+//! Below `/api/v1`, for tokens of the client-credentials grant: sessions, organizations,
+//! connections, directories with their users and groups, passwordless e-mail, connected accounts
+//! and tools.
 //!
 //! # Webhooks
 //!
-//! Each change of a directory or a connection is an event, and [`Sandbox::emit`] makes any other.
-//! Events go as signed webhooks to each [`Sandbox::add_webhook_endpoint`], through the client of
-//! [`Sandbox::deliver_webhooks_with`]: when a test says so with [`Sandbox::deliver_due`], or in the
-//! background after [`Sandbox::start_delivery`]. An answer other than 2xx is followed by five more
-//! attempts over 22 minutes of the sandbox's clock. [`Sandbox::deliveries`] and the page at
-//! `/deliveries` show what was sent; there and with [`Sandbox::redeliver`] it is sent again.
+//! Each change of a directory or a connection is an event, and [`Webhooks::emit`] adds any other.
+//! Events go as signed webhooks to each [endpoint](Webhooks::add_endpoint), through the client of
+//! [`Webhooks::set_client`]: on [`Webhooks::deliver_due`], or in the background after
+//! [`Webhooks::start_delivery`]. A response other than 2xx is followed by five more attempts over
+//! 22 minutes of the sandbox's clock. [`Webhooks::deliveries`] and the page at `/deliveries` list
+//! what was sent; that page and [`Webhooks::redeliver`] send it again.
 //!
-//! # Mails
+//! # E-mail
 //!
-//! It sends codes and magic links by mail, to an outbox: [`Sandbox::outbox`], and the page at
-//! `/outbox`. [`Sandbox::set_passwordless_type`], [`Sandbox::enforce_same_browser`] and
-//! [`Sandbox::issue_new_credentials_on_resend`] are the dashboard's settings.
+//! Codes and magic links go to an outbox: [`Mail::outbox`], and the page at `/outbox`.
+//! [`Mail::set_passwordless_type`], [`Mail::enforce_same_browser`] and
+//! [`Mail::issue_new_credentials_on_resend`] are the dashboard's settings.
 //!
-//! # Resources
+//! # MCP resources
 //!
-//! For MCP servers it has resources, at first the one named by [`Sandbox::resource_id`]. Each is an
-//! OAuth 2.1 authorization server with metadata, dynamic client registration, a page that asks for
-//! consent, and tokens that are good for it alone. Clients whose id is the URL of a document are
-//! known once [`Sandbox::client_metadata_document`] says what that URL serves: the sandbox fetches
-//! nothing.
+//! The first resource is [`Mcp::resource_id`]. Each resource is an OAuth 2.1 authorization server
+//! with metadata, dynamic client registration, a consent page, and tokens for that resource alone.
+//! Clients whose ID is the URL of a document are known after
+//! [`Mcp::add_client_metadata_document`]: the sandbox fetches nothing.
 //!
-//! # Agents
+//! # Connected accounts
 //!
-//! For agents it has a simulated Gmail behind the connection `gmail`: accounts are made, let in by
-//! their users and used through `/api/v1` and `/proxy`. An authorization link shows a page to
-//! browsers; a program that opens it lets the application in at once. [`Sandbox::consent`] does so
-//! for tests, [`Sandbox::expire_connected_account`] and its kin are what may go wrong then.
+//! Behind the connection `gmail` is a simulated Gmail: accounts are created, authorized by their
+//! users and used through `/api/v1` and `/proxy`. An authorization link shows a page to browsers; a
+//! program that opens it authorizes the application at once. [`Sandbox::consent`] does so for
+//! tests, [`ConnectedAccounts::expire`] and [`ConnectedAccounts::disconnect`] end it.
 //!
-//! # Reaching it
+//! # Access
 //!
-//! Reach it without a socket through [`Sandbox::client`], or from a browser and from other
-//! languages through [`Sandbox::serve`]. Its time is moved with [`Sandbox::clock`], its signing
-//! keys with [`Sandbox::rotate_keys`], and it misbehaves on request: endpoints with
-//! [`Sandbox::fail`], tokens with [`Sandbox::break_tokens`] and [`Sandbox::tamper`].
+//! [`Sandbox::client`] reaches the environment without a socket, [`Sandbox::serve`] serves it to a
+//! browser and to other languages.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -95,7 +108,7 @@
 //! # async fn main() {
 //! let sandbox = Sandbox::new();
 //!
-//! // A person signs in: the sandbox plays the browser and gives the URL it is sent back to.
+//! // A user signs in: the sandbox acts as the browser and returns the URL it is sent back to.
 //! let callback = sandbox.log_in(
 //!     &format!(
 //!         "{}/oauth/authorize?response_type=code&client_id={}&scope=openid+email&state=af0ifjsldkj\
@@ -107,19 +120,19 @@
 //! );
 //! assert!(callback.unwrap().starts_with("http://localhost:3000/auth/callback?code="));
 //!
-//! // The key set is there, until it is not.
+//! // The key set is available until a fault is added.
 //! let keys = || Request::get(format!("{}/keys", sandbox.environment_url())).body(Bytes::new());
 //! assert_eq!(sandbox.client().send(keys().unwrap()).await.unwrap().status(), StatusCode::OK);
-//! sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+//! sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
 //! assert!(sandbox.client().send(keys().unwrap()).await.is_err());
-//! assert_eq!(sandbox.requests(Endpoint::Keys), 2);
+//! assert_eq!(sandbox.requests().count(Endpoint::Keys), 2);
 //! # }
 //! ```
 //!
-//! # What it is not
+//! # Limits
 //!
-//! It trusts whoever opens its login page, and its first signing key is shared by all sandboxes of
-//! the process. Never point anything at it that guards real data.
+//! It trusts every visitor of its login page, and its first signing key is shared by all sandboxes
+//! of the process. Never let it protect real data.
 
 mod admin_portal;
 mod api;
@@ -150,20 +163,26 @@ mod webhooks;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use self::environment::Environment;
-use self::state::keys::SigningKey;
-use self::state::sessions::SessionEnd;
+use self::state::webhook_envelope::ENVIRONMENT_ID;
 use crate::clock::ManualClock;
 use crate::secret::SecretString;
 
 pub use self::browser::LoginFailed;
 pub use self::builder::SandboxBuilder;
 pub use self::client::SandboxClient;
-pub use self::faults::HeldRequests;
-pub use self::hosted_login::idp_initiated::NewLaunch;
+pub use self::connected_accounts::control::ConnectedAccounts;
+pub use self::connections::control::Connections;
+pub use self::directories::control::Directories;
+pub use self::faults::control::{Faults, HeldRequests, Requests};
+pub use self::hosted_login::control::Idp;
+pub use self::hosted_login::idp_initiated::NewIdpInitiatedLogin;
+pub use self::mail::control::Mail;
+pub use self::mcp::control::Mcp;
 pub use self::server::SandboxServer;
 pub use self::state::connected_accounts::ConnectedAccount;
 pub use self::state::connections::Connection;
@@ -176,9 +195,14 @@ pub use self::state::resources::{NewResource, ResourceIssuer};
 pub use self::state::token_faults::{Signing, TokenDraft, TokenFault, TokenKind};
 pub use self::state::users::{NewUser, Organization, User};
 pub use self::state::webhooks::{Delivery, DeliveryAttempt, DeliveryState};
-pub use self::webhooks::WebhookEndpoint;
+pub use self::tokens::control::Tokens;
+pub use self::tokens::keys::Keys;
+pub use self::users::control::{Organizations, Users};
+pub use self::webhooks::control::Webhooks;
+pub use self::webhooks::endpoint::WebhookEndpoint;
 
-/// A Scalekit environment of one's own. Cheap to clone; clones are the same environment.
+/// A Scalekit environment for one test or one program. Cheap to clone; clones are the same
+/// environment.
 ///
 /// See the [module docs](self) for an example.
 #[derive(Clone)]
@@ -191,18 +215,18 @@ impl Sandbox {
     ///
     /// # Panics
     ///
-    /// When the operating system gives no random bytes for keys and secrets.
+    /// When the random source of the operating system fails.
     #[must_use]
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// The same, with other settings.
+    /// Configures an environment.
     pub fn builder() -> SandboxBuilder {
         SandboxBuilder::default()
     }
 
-    /// Where the environment is, and the issuer of its tokens: what to set as
+    /// The URL of the environment and the issuer of its tokens: the value of
     /// `SCALEKIT_ENVIRONMENT_URL`.
     ///
     /// [`serve`](Self::serve) changes it to the bound address.
@@ -211,36 +235,28 @@ impl Sandbox {
         self.environment.lock().environment_url.clone()
     }
 
-    /// The client that may use it: what to set as `SCALEKIT_CLIENT_ID`.
+    /// The ID of the environment (`env_…`) in its events.
+    #[must_use]
+    pub fn environment_id(&self) -> &str {
+        ENVIRONMENT_ID
+    }
+
+    /// The ID of the application's client: the value of `SCALEKIT_CLIENT_ID`.
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.environment.client_id
     }
 
-    /// That client's secret: what to set as `SCALEKIT_CLIENT_SECRET`.
+    /// The secret of the application's client: the value of `SCALEKIT_CLIENT_SECRET`.
     #[must_use]
     pub fn client_secret(&self) -> &SecretString {
         &self.environment.client_secret
     }
 
-    /// The hand that moves the environment's time.
+    /// The clock of the environment.
     #[must_use]
     pub fn clock(&self) -> &ManualClock {
         &self.environment.clock
-    }
-
-    /// Allows a callback URI, compared exactly; at most 256 characters, no query, no fragment.
-    ///
-    /// As in a development environment, `http` callbacks on `localhost`, `127.0.0.1` and `[::1]`
-    /// need not be registered; [`SandboxBuilder::loopback_redirects`] turns that off.
-    pub fn register_redirect_uri(&self, uri: &str) {
-        self.environment.lock().redirect_uris.insert(uri.to_owned());
-    }
-
-    /// Allows a URI to return to after logout, by the rules of
-    /// [`register_redirect_uri`](Self::register_redirect_uri).
-    pub fn register_post_logout_redirect_uri(&self, uri: &str) {
-        self.environment.lock().post_logout_redirect_uris.insert(uri.to_owned());
     }
 
     /// An HTTP client that reaches the environment without a socket.
@@ -249,35 +265,147 @@ impl Sandbox {
         SandboxClient::new(Arc::clone(&self.environment))
     }
 
-    /// Signs with a fresh key from now on; the old one stays published at `/keys`.
-    pub fn rotate_keys(&self) {
-        let fresh = SigningKey::generate();
-        self.environment.lock().keys.rotate(fresh);
+    /// Serves the environment over HTTP/1.1 on a loopback address; port 0 selects a free one. The
+    /// URL of the environment becomes `http://` and the bound address.
+    ///
+    /// It runs in the background until the [`SandboxServer`] is dropped or shut down.
+    ///
+    /// # Errors
+    ///
+    /// Returned when the address cannot be bound, or is not a loopback address: the login page
+    /// trusts every visitor.
+    pub async fn serve(&self, address: SocketAddr) -> io::Result<SandboxServer> {
+        SandboxServer::start(&self.environment, address).await
     }
 
-    /// Signs with a fresh key from now on that takes over the old one's `kid` and its place at
-    /// `/keys`: what no environment should do, and a verifier should survive.
-    pub fn rotate_keys_keeping_kid(&self) {
-        let fresh = SigningKey::generate();
-        self.environment.lock().keys.replace(fresh);
+    /// Allows a redirect URI, compared exactly; at most 256 characters, no query, no fragment.
+    ///
+    /// As in a development environment, `http` redirect URIs on `localhost`, `127.0.0.1` and
+    /// `[::1]` need not be registered; [`SandboxBuilder::loopback_redirects`] changes that.
+    pub fn register_redirect_uri(&self, uri: &str) {
+        self.environment.lock().redirect_uris.insert(uri.to_owned());
     }
 
-    /// Takes all keys but the current one off `/keys`.
-    pub fn drop_old_keys(&self) {
-        self.environment.lock().keys.drop_old();
+    /// Allows a post-logout redirect URI, by the rules of
+    /// [`register_redirect_uri`](Self::register_redirect_uri).
+    pub fn register_post_logout_redirect_uri(&self, uri: &str) {
+        self.environment.lock().post_logout_redirect_uris.insert(uri.to_owned());
     }
 
-    /// Ends a session (`ses_…`, the `sid` of its tokens): its refresh tokens are refused with
-    /// `invalid_grant` and its browser has to sign in again. Says whether it was alive.
-    pub fn revoke_session(&self, session_id: &str) -> bool {
-        let now = self.environment.now();
-        self.environment.lock().end_session(session_id, SessionEnd::Revoked, now)
+    /// Opens an authorization URL in a new browser, signs in as this user at the page that is
+    /// shown, the environment's or an identity provider's, and returns the URL the browser is sent
+    /// back to, with its `code` and `state` or its `error`.
+    ///
+    /// At an MCP resource the user then allows all that the client requests. An unknown address
+    /// signs up. Endpoint faults do not apply and requests are not counted.
+    ///
+    /// # Errors
+    ///
+    /// Returned when a page does not redirect: an unknown client, a redirect URI that is not
+    /// allowed, a user of another organization.
+    pub fn log_in(&self, authorization_url: &str, email: &str) -> Result<String, LoginFailed> {
+        browser::log_in(&self.environment, authorization_url, email)
     }
 
-    /// Ends all sessions of a user and says how many were alive.
-    pub fn end_sessions_of(&self, email: &str) -> usize {
-        let now = self.environment.now();
-        self.environment.lock().end_sessions_of(email, now)
+    /// Opens an authorization URL that selects a connection, fails the login at its identity
+    /// provider with this error code, such as `invalid_saml_response`, and returns the URL the
+    /// browser is sent back to.
+    ///
+    /// # Errors
+    ///
+    /// Returned when a page does not redirect, no connection is selected, or the identity provider
+    /// has no such error.
+    pub fn fail_log_in(&self, authorization_url: &str, error: &str) -> Result<String, LoginFailed> {
+        browser::fail_log_in(&self.environment, authorization_url, error)
+    }
+
+    /// Opens an authorization link of a connected account, allows it, and returns the URL the user
+    /// is sent to: the application's `user_verify_url`, or the last page of the sandbox.
+    ///
+    /// # Errors
+    ///
+    /// Returned when the page does not redirect: the link was used, or user verification is
+    /// required and the link has no `user_verify_url`.
+    pub fn consent(&self, link: &str) -> Result<String, LoginFailed> {
+        browser::consent(&self.environment, link)
+    }
+
+    /// Connected accounts.
+    #[must_use]
+    pub fn connected_accounts(&self) -> ConnectedAccounts<'_> {
+        ConnectedAccounts { environment: &self.environment }
+    }
+
+    /// Connections of organizations.
+    #[must_use]
+    pub fn connections(&self) -> Connections<'_> {
+        Connections { environment: &self.environment }
+    }
+
+    /// Directories, their users and groups.
+    #[must_use]
+    pub fn directories(&self) -> Directories<'_> {
+        Directories { environment: &self.environment }
+    }
+
+    /// Faults of endpoints.
+    #[must_use]
+    pub fn faults(&self) -> Faults<'_> {
+        Faults { environment: &self.environment }
+    }
+
+    /// IdP-initiated login.
+    #[must_use]
+    pub fn idp(&self) -> Idp<'_> {
+        Idp { environment: &self.environment }
+    }
+
+    /// Signing keys.
+    #[must_use]
+    pub fn keys(&self) -> Keys<'_> {
+        Keys { environment: &self.environment }
+    }
+
+    /// Passwordless e-mail and its settings.
+    #[must_use]
+    pub fn mail(&self) -> Mail<'_> {
+        Mail { environment: &self.environment }
+    }
+
+    /// MCP resources and their clients.
+    #[must_use]
+    pub fn mcp(&self) -> Mcp<'_> {
+        Mcp { environment: &self.environment }
+    }
+
+    /// Organizations.
+    #[must_use]
+    pub fn organizations(&self) -> Organizations<'_> {
+        Organizations { environment: &self.environment }
+    }
+
+    /// Counts of requests.
+    #[must_use]
+    pub fn requests(&self) -> Requests<'_> {
+        Requests { environment: &self.environment }
+    }
+
+    /// Tokens without a login, and faults of issued tokens.
+    #[must_use]
+    pub fn tokens(&self) -> Tokens<'_> {
+        Tokens { environment: &self.environment }
+    }
+
+    /// Users and their sessions.
+    #[must_use]
+    pub fn users(&self) -> Users<'_> {
+        Users { environment: &self.environment }
+    }
+
+    /// Webhook endpoints, events and deliveries.
+    #[must_use]
+    pub fn webhooks(&self) -> Webhooks<'_> {
+        Webhooks { environment: &self.environment }
     }
 }
 

@@ -19,7 +19,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::Sandbox;
 use super::environment::Environment;
 use super::respond;
 use super::router::{Dropped, MAX_BODY_BYTES};
@@ -29,32 +28,6 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long a request's body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
-
-impl Sandbox {
-    /// Serves the environment over HTTP/1.1 on a loopback address; port 0 picks a free one. From
-    /// now on the environment is at `http://` and the bound address.
-    ///
-    /// It runs in the background until the [`SandboxServer`] is dropped or shut down.
-    ///
-    /// # Errors
-    ///
-    /// When the address cannot be bound, or is not a loopback address: whoever can open the login
-    /// page can be anybody.
-    pub async fn serve(&self, address: SocketAddr) -> io::Result<SandboxServer> {
-        if !address.ip().is_loopback() {
-            let reason = "a sandbox is served on loopback addresses only";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
-        }
-        let listener = TcpListener::bind(address).await?;
-        let local_addr = listener.local_addr()?;
-        let environment_url = format!("http://{local_addr}");
-        self.environment.lock().environment_url.clone_from(&environment_url);
-        let (stop, stopped) = watch::channel(());
-        let accepting = accept(Arc::clone(&self.environment), listener, local_addr, stopped);
-        let task = tokio::spawn(accepting);
-        Ok(SandboxServer { environment_url, local_addr, stop, task })
-    }
-}
 
 /// A sandbox that is being served. Dropping it closes the port and all connections.
 #[derive(Debug)]
@@ -67,6 +40,23 @@ pub struct SandboxServer {
 }
 
 impl SandboxServer {
+    pub(crate) async fn start(
+        environment: &Arc<Environment>,
+        address: SocketAddr,
+    ) -> io::Result<Self> {
+        if !address.ip().is_loopback() {
+            let reason = "a sandbox is served on loopback addresses only";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        let listener = TcpListener::bind(address).await?;
+        let local_addr = listener.local_addr()?;
+        let environment_url = format!("http://{local_addr}");
+        environment.lock().environment_url.clone_from(&environment_url);
+        let (stop, stopped) = watch::channel(());
+        let task = tokio::spawn(accept(Arc::clone(environment), listener, local_addr, stopped));
+        Ok(Self { environment_url, local_addr, stop, task })
+    }
+
     /// Where the environment is: `http://` and the bound address.
     #[must_use]
     pub fn environment_url(&self) -> &str {

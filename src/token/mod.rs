@@ -27,10 +27,10 @@
 //! let sandbox = Sandbox::new();
 //! let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id()).build()?;
 //!
-//! let principal = verifier.verify(&sandbox.access_token("jane@acme.test")).await?;
+//! let principal = verifier.verify(&sandbox.tokens().access_token("jane@acme.test")).await?;
 //! assert!(principal.roles().iter().any(|role| role == "admin"));
 //!
-//! let id_token = sandbox.id_token("jane@acme.test", None);
+//! let id_token = sandbox.tokens().id_token("jane@acme.test", None);
 //! assert_eq!(verifier.verify(&id_token).await.unwrap_err(), TokenError::Kind);
 //! # Ok(())
 //! # }

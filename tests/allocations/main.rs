@@ -57,7 +57,7 @@ fn a_warm_request_costs_few_allocations() {
         .build()
         .unwrap();
     let cookie = runtime.block_on(sandbox.session_cookie(&sessions, "jane@acme.test"));
-    let token = sandbox.access_token("jane@acme.test");
+    let token = sandbox.tokens().access_token("jane@acme.test");
     let bearer = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
     let guard = RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id()).unwrap();
 

@@ -26,7 +26,7 @@ impl App {
             ("SCALEKIT_CLIENT_ID", sandbox.client_id()),
             ("SCALEKIT_CLIENT_SECRET", sandbox.client_secret().expose()),
         ]);
-        sandbox.require_user_verification(true);
+        sandbox.connected_accounts().require_user_verification(true);
         agent
     }
 
@@ -38,8 +38,12 @@ impl App {
 }
 
 fn status(environment: &Environment, email: &str) -> &'static str {
-    let id = environment.sandbox.user(email).unwrap().id;
-    environment.sandbox.connected_account("gmail", &id).map_or("none", |account| account.status)
+    let id = environment.sandbox.users().get(email).unwrap().id;
+    environment
+        .sandbox
+        .connected_accounts()
+        .get("gmail", &id)
+        .map_or("none", |account| account.status)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,14 +147,14 @@ async fn an_expired_account_is_connected_again() {
     let Some(browser) = Browser::open_as(Kind::WithoutScripts).await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let agent = App::agent_at(&environment);
-    let jane = environment.sandbox.user("jane@acme.test").unwrap().id;
-    let id = environment.sandbox.add_connected_account("gmail", &jane);
+    let jane = environment.sandbox.users().get("jane@acme.test").unwrap().id;
+    let id = environment.sandbox.connected_accounts().add("gmail", &jane);
     agent.logs_in(&browser, "jane@acme.test").await;
     browser.shows(&["5 unread mails"]).await;
-    environment.sandbox.expire_connected_account(&id);
+    environment.sandbox.connected_accounts().expire(&id);
     browser.reload().await;
     browser.shows(&["Gmail no longer lets the agent in"]).await;
-    environment.sandbox.redirect_verified_users_to(&format!("{}/", agent.url));
+    environment.sandbox.connected_accounts().set_verified_redirect_url(&format!("{}/", agent.url));
     browser.click("main form button").await;
     browser.click("button[value=allow]").await;
     browser.arrives_at(&format!("{}/", agent.url)).await;

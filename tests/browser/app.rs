@@ -39,7 +39,7 @@ impl App {
 
     /// The environment's webhooks are sent to it.
     pub fn with_webhooks(environment: &Environment) -> Self {
-        let endpoint = environment.sandbox.add_webhook_endpoint("http://app.test/");
+        let endpoint = environment.sandbox.webhooks().add_endpoint("http://app.test/");
         let secret = endpoint.secret();
         let settings = [("BIND", "127.0.0.1:0"), ("SCALEKIT_WEBHOOK_SECRET", secret.expose())];
         let app = Self::of(environment, &settings);
@@ -50,7 +50,7 @@ impl App {
             *request.uri_mut() = address.clone();
             async move { client.send(request).await.map(|answer| answer.map(Full::new)) }
         });
-        environment.sandbox.deliver_webhooks_with(ServiceClient::new(forward));
+        environment.sandbox.webhooks().set_client(ServiceClient::new(forward));
         app
     }
 

@@ -43,7 +43,7 @@ async fn an_unknown_address_signs_up() {
     browser.type_into("#email", "ada@acme.test").await;
     browser.click("form.fields button.primary").await;
     browser.arrives_at(&app.address("/dashboard")).await;
-    let ada = environment.sandbox.user("ada@acme.test").expect("signed up");
+    let ada = environment.sandbox.users().get("ada@acme.test").expect("signed up");
     browser.shows(&["ada@acme.test", &ada.id, &ada.organization_id]).await;
 }
 

@@ -20,7 +20,7 @@ async fn logging_out_ends_both_sessions_and_leads_home() {
     assert_eq!(browser.cookies_named("scalekit_").await.len(), 0);
     browser.go(&app.address("/dashboard")).await;
     browser.sees_login_page().await;
-    assert_eq!(environment.sandbox.end_sessions_of("jane@acme.test"), 0, "none was alive");
+    assert_eq!(environment.sandbox.users().revoke_sessions("jane@acme.test"), 0, "none was alive");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -122,8 +122,8 @@ async fn a_code_from_the_outbox_logs_in_without_scripts_and_a_logout_ends_it() {
 async fn a_link_logs_in_at_once_in_the_browser_that_asked_for_it() {
     let Some(browser) = Browser::open().await else { return };
     let (environment, app) = with_environment().await;
-    environment.sandbox.enforce_same_browser(true);
-    environment.sandbox.set_passwordless_type(PasswordlessType::Link);
+    environment.sandbox.mail().enforce_same_browser(true);
+    environment.sandbox.mail().set_passwordless_type(PasswordlessType::Link);
     browser.ask_for_mail(&app).await;
     browser.shows(&["Open its link in this browser"]).await;
     browser.open_link(&environment.outbox()).await;
@@ -164,7 +164,7 @@ async fn in_another_browser_a_link_asks_first() {
 async fn another_browser_is_refused_where_the_environment_enforces_the_same() {
     let Some(first) = Browser::open().await else { return };
     let (environment, app) = with_environment().await;
-    environment.sandbox.enforce_same_browser(true);
+    environment.sandbox.mail().enforce_same_browser(true);
     first.ask_for_mail(&app).await;
     drop(first);
 
@@ -185,13 +185,13 @@ async fn another_browser_is_refused_where_the_environment_enforces_the_same() {
 async fn a_mail_can_be_sent_again_with_a_new_code_and_the_third_has_to_wait() {
     let Some(browser) = Browser::open().await else { return };
     let (environment, app) = with_environment().await;
-    environment.sandbox.issue_new_credentials_on_resend(true);
+    environment.sandbox.mail().issue_new_credentials_on_resend(true);
     browser.ask_for_mail(&app).await;
     let first = browser.read_code(&environment.outbox()).await;
     browser.click("#resend button").await;
     browser.shows(&["Check your e-mail", ADA]).await;
     let second = browser.read_code(&environment.outbox()).await;
-    assert_eq!(environment.sandbox.outbox().len(), 2);
+    assert_eq!(environment.sandbox.mail().outbox().len(), 2);
     if first != second {
         browser.enter(&first).await;
         browser.is_refused(400, &["This code is not right", "newest e-mail"]).await;

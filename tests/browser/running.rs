@@ -48,9 +48,9 @@ async fn sigterm_lets_a_login_finish_and_exits_with_0() {
     let callback = sandbox.log_in(text(&login, header::LOCATION), "jane@acme.test").unwrap();
     let cookie = text(&login, header::SET_COOKIE).split(';').next().unwrap().to_owned();
 
-    let held = sandbox.hold(Endpoint::Token);
+    let held = sandbox.faults().hold(Endpoint::Token);
     let finishing = tokio::spawn(async move { get(&callback, &cookie).await });
-    until("the code is being exchanged", || sandbox.requests(Endpoint::Token) == 1).await;
+    until("the code is being exchanged", || sandbox.requests().count(Endpoint::Token) == 1).await;
     app.program.terminate();
     let bound = app.bound().to_owned();
     until("the port is closed", || TcpStream::connect(&bound).is_err()).await;

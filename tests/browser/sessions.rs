@@ -14,14 +14,14 @@ async fn an_expired_access_token_is_renewed_once_and_nobody_notices() {
     let Some(browser) = Browser::open().await else { return };
     let sandbox = Sandbox::new();
     let login = AtomicBool::new(true);
-    sandbox.tamper(TokenKind::AccessToken, move |token| {
+    sandbox.tokens().edit(TokenKind::AccessToken, move |token| {
         if login.swap(false, Ordering::SeqCst) {
             let soon = OffsetDateTime::now_utc() + Duration::seconds(2);
             token.claims.insert("exp".to_owned(), soon.unix_timestamp().into());
         }
     });
     let environment = Environment::serve(sandbox).await;
-    let refreshes = || environment.sandbox.refreshes();
+    let refreshes = || environment.sandbox.requests().refreshes();
     let app = App::with(&environment);
     browser.go(&app.address("/dashboard")).await;
     browser.pick("jane@acme.test").await;
@@ -61,7 +61,7 @@ async fn a_session_that_the_environment_ended_asks_for_a_login_when_it_is_due() 
     browser.go(&app.address("/dashboard")).await;
     browser.pick("jane@acme.test").await;
     browser.arrives_at(&app.address("/dashboard")).await;
-    assert_eq!(environment.sandbox.end_sessions_of("jane@acme.test"), 1);
+    assert_eq!(environment.sandbox.users().revoke_sessions("jane@acme.test"), 1);
     let expired_at = OffsetDateTime::now_utc() + Duration::seconds(2);
     while OffsetDateTime::now_utc() < expired_at {
         browser.reload().await;
@@ -82,14 +82,14 @@ async fn somebody_removed_from_their_companys_directory_is_logged_out() {
     browser.arrives_at(&app.address("/dashboard")).await;
 
     let sandbox = &environment.sandbox;
-    let acme = sandbox.organizations().remove(0);
-    let users = sandbox.directory_users(&sandbox.directory_id(&acme.id).unwrap());
+    let acme = sandbox.organizations().list().remove(0);
+    let users = sandbox.directories().users(&sandbox.directories().first_id(&acme.id).unwrap());
     let jane = users.iter().find(|user| user.email == "jane@acme.test").unwrap();
-    assert!(sandbox.remove_directory_user(&jane.id));
-    assert_eq!(sandbox.deliver_due().await, 1);
-    assert_eq!(sandbox.deliveries()[0].state, DeliveryState::Delivered);
+    assert!(sandbox.directories().remove_user(&jane.id));
+    assert_eq!(sandbox.webhooks().deliver_due().await, 1);
+    assert_eq!(sandbox.webhooks().deliveries()[0].state, DeliveryState::Delivered);
     // Else the environment would let them in again without a question.
-    assert_eq!(sandbox.end_sessions_of("jane@acme.test"), 1);
+    assert_eq!(sandbox.users().revoke_sessions("jane@acme.test"), 1);
     browser.reload().await;
     browser.sees_login_page().await;
 }

@@ -1,7 +1,7 @@
 //! Enterprise single sign-on in the example `sso`: from the app, and from the company's portal.
 
 use tower_scalekit::Sandbox;
-use tower_scalekit::sandbox::{NewLaunch, Organization};
+use tower_scalekit::sandbox::{NewIdpInitiatedLogin, Organization};
 
 use crate::app::{App, Environment};
 use crate::browser::Browser;
@@ -14,13 +14,13 @@ async fn started() -> (App, Environment) {
     // Of the test organization.
     let administrators = ("SSO_ADMINISTRATORS", "org_70087756646187150:ana@example.com");
     let app = App::example("sso", &environment, &[("BIND", "127.0.0.1:0"), administrators]);
-    environment.sandbox.set_initiate_login_url(&app.address("/login"));
-    environment.sandbox.add_user(ANA);
+    environment.sandbox.idp().set_initiate_login_url(&app.address("/login"));
+    environment.sandbox.users().add(ANA);
     (app, environment)
 }
 
 fn test_organization(environment: &Environment) -> Organization {
-    let all = environment.sandbox.organizations();
+    let all = environment.sandbox.organizations().list();
     let found = all.into_iter().find(|one| one.domains.iter().any(|own| own == "example.com"));
     found.expect("the test organization")
 }
@@ -90,9 +90,9 @@ async fn a_launch_that_leads_elsewhere_ends_at_home_and_works_once() {
     let Some(browser) = Browser::open().await else { return };
     let (app, environment) = started().await;
     let organization = test_organization(&environment);
-    let launch = NewLaunch::new(&organization.connection_id).login_hint(ANA);
+    let launch = NewIdpInitiatedLogin::new(&organization.connection_id).login_hint(ANA);
     let launch = launch.relay_state("https://evil.test/stolen");
-    let url = environment.sandbox.launch_url(launch).unwrap();
+    let url = environment.sandbox.idp().login_url(launch).unwrap();
     browser.go(&url).await;
     browser.pick(ANA).await;
     browser.arrives_at(&app.address("/")).await;
@@ -156,8 +156,8 @@ async fn other_tokens_and_other_browsers_launch_nothing() {
     let Some(browser) = Browser::open().await else { return };
     let (app, environment) = started().await;
     for token in [
-        environment.sandbox.access_token(ANA),
-        environment.sandbox.id_token(ANA, Some("nonce")),
+        environment.sandbox.tokens().access_token(ANA),
+        environment.sandbox.tokens().id_token(ANA, Some("nonce")),
         "forged".to_owned(),
     ] {
         browser.go(&app.address(&format!("/login?idp_initiated_login={token}"))).await;

@@ -25,14 +25,14 @@ impl Environment {
     }
 
     fn account(&self) -> ConnectedAccount {
-        self.sandbox.connected_account("gmail", "user_123").unwrap()
+        self.sandbox.connected_accounts().get("gmail", "user_123").unwrap()
     }
 
     /// After so many calls that are answered as ever, the next one is answered so.
     fn answers_after(&self, calls: usize, status: u16, body: &Value) {
-        self.sandbox.fail_times(Endpoint::Api, calls, Fault::Delay(Duration::ZERO));
+        self.sandbox.faults().add_times(Endpoint::Api, calls, Fault::Delay(Duration::ZERO));
         let answer = Response::builder().status(status).body(body.to_string().into()).unwrap();
-        self.sandbox.fail_times(Endpoint::Api, 1, Fault::Answer(answer));
+        self.sandbox.faults().add_times(Endpoint::Api, 1, Fault::Answer(answer));
     }
 }
 
@@ -87,14 +87,14 @@ async fn a_second_run_takes_the_account_that_there_is() {
     let second = environment.run_agent(&[]).await; // nobody has to consent again
     let lines = printed(&second);
     assert_eq!(lines[..2], [&format!("connected account {id} is ACTIVE"), "5 unread mails"]);
-    assert_eq!(environment.sandbox.connected_accounts().len(), 1);
+    assert_eq!(environment.sandbox.connected_accounts().list().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_account_is_let_in_again() {
     let environment = Environment::serve().await;
-    let id = environment.sandbox.add_connected_account("gmail", "user_123");
-    environment.sandbox.expire_connected_account(&id);
+    let id = environment.sandbox.connected_accounts().add("gmail", "user_123");
+    environment.sandbox.connected_accounts().expire(&id);
     let output = environment.run_agent(&["--yes"]).await;
     let lines = printed(&output);
     assert_eq!(lines[0], format!("connected account {id} is EXPIRED"));
@@ -121,9 +121,9 @@ async fn without_yes_a_person_opens_the_link() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disconnected_account_is_let_in_again_though_it_stays_so_until_then() {
     let environment = Environment::serve().await;
-    environment.sandbox.keep_status_until_consent(true);
-    let id = environment.sandbox.add_connected_account("gmail", "user_123");
-    environment.sandbox.disconnect_connected_account(&id);
+    environment.sandbox.connected_accounts().keep_status_until_consent(true);
+    let id = environment.sandbox.connected_accounts().add("gmail", "user_123");
+    environment.sandbox.connected_accounts().disconnect(&id);
     let mut child = environment.agent(&[]).stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = output.next_line().await.unwrap().unwrap();
@@ -131,7 +131,7 @@ async fn a_disconnected_account_is_let_in_again_though_it_stays_so_until_then() 
     let line = output.next_line().await.unwrap().unwrap();
     // Not before the wait has looked: account, link, account, and the account again.
     let looked = async {
-        while environment.sandbox.requests(Endpoint::Api) < 4 {
+        while environment.sandbox.requests().count(Endpoint::Api) < 4 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -146,7 +146,7 @@ async fn a_disconnected_account_is_let_in_again_though_it_stays_so_until_then() 
 #[tokio::test(flavor = "multi_thread")]
 async fn mails_of_an_unknown_shape_are_printed_as_json() {
     let environment = Environment::serve().await;
-    environment.sandbox.add_connected_account("gmail", "user_123");
+    environment.sandbox.connected_accounts().add("gmail", "user_123");
     for data in [
         json!({ "messages": [{ "id": "1", "payload": { COMMANDS: COMMANDS } }] }),
         json!({ "threads": { "é": ["\\u009b", "\\", COMMANDS, 1.5, null] } }),
@@ -166,7 +166,7 @@ async fn mails_of_an_unknown_shape_are_printed_as_json() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_others_write_commands_the_terminal() {
     let environment = Environment::serve().await;
-    environment.sandbox.add_connected_account("gmail", "user_123");
+    environment.sandbox.connected_accounts().add("gmail", "user_123");
     let mail = json!({
         "id": COMMANDS,
         "subject": COMMANDS,
@@ -251,11 +251,15 @@ async fn what_is_wrong_is_one_line() {
     let environment = Environment::serve().await;
     let mut misnamed = environment.agent(&["--yes"]);
     let wrong = misnamed.env("GMAIL_CONNECTION_NAME", "Gmail").output().await.unwrap();
-    let id = environment.sandbox.add_connected_account("gmail", "user_123");
-    environment.sandbox.fail_provider("gmail", 1, http::StatusCode::TOO_MANY_REQUESTS);
+    let id = environment.sandbox.connected_accounts().add("gmail", "user_123");
+    environment.sandbox.connected_accounts().fail_provider(
+        "gmail",
+        1,
+        http::StatusCode::TOO_MANY_REQUESTS,
+    );
     let busy = environment.run_agent(&["--yes"]).await;
-    environment.sandbox.disconnect_connected_account(&id);
-    environment.sandbox.require_user_verification(true);
+    environment.sandbox.connected_accounts().disconnect(&id);
+    environment.sandbox.connected_accounts().require_user_verification(true);
     let unverified = environment.run_agent(&["--yes"]).await;
     let unknown = environment.run_agent(&["--nope"]).await;
     let half =

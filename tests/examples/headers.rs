@@ -25,7 +25,7 @@ fn assert_secure<B>(response: &Response<B>, what: &str) {
 async fn every_response_of_every_web_example_has_the_security_headers() {
     let folder = tempfile::tempdir().unwrap();
     let database = format!("sqlite://{}", folder.path().join("users.sqlite").display());
-    let resource = Sandbox::new().resource_id();
+    let resource = Sandbox::new().mcp().resource_id();
     let settings = [("DATABASE_URL", &*database), ("MCP_RESOURCE_ID", &*resource)];
     for (example, arguments) in [
         ("agentkit", &["--serve"][..]),

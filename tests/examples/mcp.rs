@@ -8,23 +8,23 @@ use crate::watched::Watched;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_organizations_do_not_see_the_todos_of_each_other() {
-    let resource = Sandbox::new().resource_id();
+    let resource = Sandbox::new().mcp().resource_id();
     let server = Watched::start("mcp_server", &[("MCP_RESOURCE_ID", &resource)]).await;
     let sandbox = &server.sandbox;
-    let (url, id) = (server.address("/mcp"), sandbox.resource_id());
-    sandbox.set_resource_url(&id, &url);
-    let [one, two] = ["One Ltd", "Two Ltd"].map(|name| sandbox.add_organization(name, &[]).id);
+    let (url, id) = (server.address("/mcp"), sandbox.mcp().resource_id());
+    sandbox.mcp().set_resource_url(&id, &url);
+    let [one, two] = ["One Ltd", "Two Ltd"].map(|name| sandbox.organizations().add(name, &[]).id);
     for (email, organization) in
         [("ada@one.test", &one), ("bob@one.test", &one), ("eve@two.test", &two)]
     {
-        sandbox.add_user(NewUser::new(email).organization_id(organization));
+        sandbox.users().add(NewUser::new(email).organization_id(organization));
     }
     let call = async |email: &str, call: &'static str| {
         let scopes = ["todo:read", "todo:write"];
-        let mut draft = sandbox.resource_token_draft(email, &id, &scopes);
-        let organization = sandbox.user(email).unwrap().organization_id;
+        let mut draft = sandbox.tokens().resource_token_draft(email, &id, &scopes);
+        let organization = sandbox.users().get(email).unwrap().organization_id;
         draft.claims.insert("oid".to_owned(), organization.into());
-        let token = sandbox.sign_draft(&draft);
+        let token = sandbox.tokens().sign_draft(&draft);
         let response = server.visitor.call(Method::POST, &url, &token, call).await;
         assert_eq!(response.status(), StatusCode::OK);
         let result: serde_json::Value = serde_json::from_slice(response.body()).unwrap();

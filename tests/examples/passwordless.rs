@@ -17,7 +17,7 @@ async fn mails_for_one_client_are_limited() {
     let limited = app.visitor.post(&send, &[("email", "30@acme.test")]).await;
     assert_eq!(limited.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(limited.headers().contains_key(header::RETRY_AFTER));
-    assert_eq!(app.sandbox.outbox().len(), 30);
+    assert_eq!(app.sandbox.mail().outbox().len(), 30);
 }
 
 #[tokio::test(flavor = "multi_thread")]

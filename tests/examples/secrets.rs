@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use serde_json::Value;
 use tower_scalekit::Sandbox;
-use tower_scalekit::sandbox::{DeliveryState, Endpoint, Fault, NewLaunch};
+use tower_scalekit::sandbox::{DeliveryState, Endpoint, Fault, NewIdpInitiatedLogin};
 
 use crate::noted::Secrets;
 use crate::running::start;
@@ -40,9 +40,9 @@ async fn a12_saaskit_says_no_secret() {
         assert_eq!(saaskit.visitor.get(&saaskit.address(path)).await.status(), StatusCode::OK);
     }
     saaskit.visitor.post(&saaskit.address("/auth/refresh"), &[]).await;
-    assert_eq!(saaskit.sandbox.refreshes(), 1);
+    assert_eq!(saaskit.sandbox.requests().refreshes(), 1);
     for fault in [Fault::Html, Fault::Status(StatusCode::BAD_GATEWAY)] {
-        saaskit.sandbox.fail_times(Endpoint::Token, 1, fault);
+        saaskit.sandbox.faults().add_times(Endpoint::Token, 1, fault);
         saaskit.visitor.post(&saaskit.address("/auth/refresh"), &[]).await;
     }
     deliver_webhook(&saaskit, "/webhooks/scalekit").await;
@@ -60,7 +60,7 @@ async fn a12_login_says_no_secret() {
     let me = login.visitor.get(&login.address("/api/me")).await;
     assert_eq!(me.status(), StatusCode::OK);
     login.visitor.post(&login.address("/auth/refresh"), &[]).await;
-    assert_eq!(login.sandbox.refreshes(), 1);
+    assert_eq!(login.sandbox.requests().refreshes(), 1);
     login.visitor.post(&login.address("/logout"), &[]).await;
     login.assert_discreet(&["login_failed", "login_completed"], 20).await;
 }
@@ -68,10 +68,10 @@ async fn a12_login_says_no_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a12_mcp_server_says_no_secret() {
     let server = Watched::start("mcp_server", &[]).await;
-    let (url, id) = (server.address("/mcp"), server.sandbox.resource_id());
-    server.sandbox.set_resource_url(&id, &url);
-    let token = server.sandbox.resource_token(JANE, &id, &["todo:read", "todo:write"]);
-    let weak = server.sandbox.resource_token(JANE, &id, &["todo:read"]);
+    let (url, id) = (server.address("/mcp"), server.sandbox.mcp().resource_id());
+    server.sandbox.mcp().set_resource_url(&id, &url);
+    let token = server.sandbox.tokens().resource_token(JANE, &id, &["todo:read", "todo:write"]);
+    let weak = server.sandbox.tokens().resource_token(JANE, &id, &["todo:read"]);
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add_todo","arguments":{"title":"Buy milk"}}}"#;
     for (token, status) in [
         (token.as_str(), StatusCode::OK),
@@ -88,7 +88,7 @@ async fn a12_mcp_server_says_no_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a12_hyper_service_says_no_secret() {
     let service = Watched::start("hyper_service", &[]).await;
-    let token = service.sandbox.access_token(JANE);
+    let token = service.sandbox.tokens().access_token(JANE);
     for (token, status) in
         [(token.as_str(), StatusCode::OK), ("a-token-that-is-none", StatusCode::UNAUTHORIZED)]
     {
@@ -118,8 +118,9 @@ async fn a12_sso_says_no_secret() {
     fail_to_log_in(&sso, "/login?domain_hint=acme.test").await;
     let found = sso.visitor.get(&sso.address("/sso?email=jane@acme.test")).await;
     assert!(found.status().is_redirection(), "{found:?}");
-    let connection = &sso.sandbox.organizations()[0].connection_id;
-    let launch = sso.sandbox.launch_token(NewLaunch::new(connection).login_hint(JANE));
+    let connection = &sso.sandbox.organizations().list()[0].connection_id;
+    let launch =
+        sso.sandbox.idp().login_token(NewIdpInitiatedLogin::new(connection).login_hint(JANE));
     sso.log_in(&format!("/login?idp_initiated_login={launch}")).await;
     for path in ["/", "/api/me", "/admin-portal"] {
         assert_eq!(sso.visitor.get(&sso.address(path)).await.status(), StatusCode::OK, "{path}");
@@ -134,12 +135,12 @@ async fn a12_passwordless_says_no_secret() {
     let send = app.address("/passwordless/send");
     let verify = app.address("/passwordless/verify");
     for fault in [Fault::Html, Fault::Status(StatusCode::BAD_GATEWAY)] {
-        app.sandbox.fail_times(Endpoint::Api, 1, fault);
+        app.sandbox.faults().add_times(Endpoint::Api, 1, fault);
         app.visitor.post(&send, &[("email", JANE)]).await;
     }
     let sent = app.visitor.post(&send, &[("email", JANE), ("return_to", "/api/me")]).await;
     assert!(sent.status().is_redirection(), "{sent:?}");
-    let code = app.sandbox.outbox().remove(0).code.unwrap();
+    let code = app.sandbox.mail().outbox().remove(0).code.unwrap();
     app.secrets.add_word(&code);
     let again = app.visitor.post(&app.address("/passwordless/resend"), &[]).await;
     assert!(again.status().is_redirection(), "{again:?}");
@@ -149,8 +150,8 @@ async fn a12_passwordless_says_no_secret() {
     assert!(done.status().is_redirection(), "{done:?}");
 
     app.visitor.post(&send, &[("email", "ada@acme.test")]).await;
-    let link = app.sandbox.outbox().remove(0).link.unwrap();
-    app.sandbox.fail_times(Endpoint::Api, 1, Fault::Status(StatusCode::BAD_GATEWAY));
+    let link = app.sandbox.mail().outbox().remove(0).link.unwrap();
+    app.sandbox.faults().add_times(Endpoint::Api, 1, Fault::Status(StatusCode::BAD_GATEWAY));
     assert!(app.visitor.get(&link).await.status().is_server_error());
     let done = app.visitor.get(&link).await;
     assert!(done.status().is_redirection(), "{done:?}");
@@ -255,7 +256,7 @@ async fn a12_agentkit_says_no_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a12_agentkit_as_a_web_app_says_no_secret() {
     let agent = Watched::start_with(Sandbox::builder(), "agentkit", &["--serve"], &[]).await;
-    agent.sandbox.require_user_verification(true);
+    agent.sandbox.connected_accounts().require_user_verification(true);
     agent.log_in("/login").await;
     for forged in ["x", ""] {
         let begun = agent.visitor.post(&agent.address("/connect/gmail"), &[]).await;
@@ -276,7 +277,7 @@ async fn fail_to_log_in(app: &Watched, login: &str) {
     assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
     for fault in [Fault::Html, Fault::Status(StatusCode::BAD_GATEWAY)] {
         let callback = app.authorize(login).await;
-        app.sandbox.fail_times(Endpoint::Token, 1, fault);
+        app.sandbox.faults().add_times(Endpoint::Token, 1, fault);
         let refused = app.visitor.get(&callback).await;
         assert!(!refused.status().is_redirection(), "{refused:?}");
     }
@@ -286,14 +287,15 @@ async fn fail_to_log_in(app: &Watched, login: &str) {
 /// An event that comes twice, and one that nobody signed.
 async fn deliver_webhook(app: &Watched, path: &str) {
     app.deliver_webhooks_to(path);
-    let directory = app.sandbox.directory_id(&app.sandbox.organizations()[0].id).unwrap();
-    app.sandbox.add_directory_user(&directory, "ada@acme.test");
-    app.sandbox.deliver_due().await;
-    let delivery = app.sandbox.deliveries().remove(0);
+    let directory =
+        app.sandbox.directories().first_id(&app.sandbox.organizations().list()[0].id).unwrap();
+    app.sandbox.directories().add_user(&directory, "ada@acme.test");
+    app.sandbox.webhooks().deliver_due().await;
+    let delivery = app.sandbox.webhooks().deliveries().remove(0);
     assert_eq!(delivery.state, DeliveryState::Delivered);
     app.secrets.add(std::str::from_utf8(&delivery.body).unwrap());
-    assert!(app.sandbox.redeliver(&delivery.message_id));
-    app.sandbox.deliver_due().await;
+    assert!(app.sandbox.webhooks().redeliver(&delivery.message_id));
+    app.sandbox.webhooks().deliver_due().await;
     let forged = Request::post(app.address(path))
         .header("webhook-id", "msg_1")
         .header("webhook-timestamp", "1900000000")

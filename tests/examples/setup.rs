@@ -30,7 +30,7 @@ async fn it_names_the_first_organization() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_environment_without_organizations_is_set_up_too() {
     let environment = Environment::serve().await;
-    environment.sandbox.fail(Endpoint::Api, Fault::Answer(Response::new("{}".into())));
+    environment.sandbox.faults().add(Endpoint::Api, Fault::Answer(Response::new("{}".into())));
     let (code, output, errors) = run("setup", &environment.settings()).await;
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     assert!(output.ends_with("\nIt has no organization yet: create one in the dashboard\n"));
@@ -126,7 +126,7 @@ async fn a_host_that_cannot_be_reached_is_named_with_code_1() {
     );
     assert_ends(&with(&environment, ("SCALEKIT_ENVIRONMENT_URL", &url)), 1, &line).await;
 
-    environment.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    environment.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
     let line = format!(
         "{}: the API is unavailable: no access token: the exchange failed: connection closed \
          before message completed (check the environment URL, the network and any proxy)",
@@ -185,7 +185,7 @@ async fn a_url_of_something_else_is_named_with_code_1() {
     ] {
         let answer = Response::builder().status(status).header(header::LOCATION, "/elsewhere");
         let answer = answer.body(Bytes::from(body)).unwrap();
-        environment.sandbox.fail_times(Endpoint::Token, 1, Fault::Answer(answer));
+        environment.sandbox.faults().add_times(Endpoint::Token, 1, Fault::Answer(answer));
         assert_ends(&environment.settings(), 1, &unexpected(url, what)).await;
     }
 }
@@ -195,10 +195,10 @@ async fn a_proxy_that_answers_a_page_is_named_with_code_1() {
     let environment = Environment::serve().await;
     let url = environment.url();
     for endpoint in [Endpoint::Token, Endpoint::Api] {
-        environment.sandbox.fail_times(endpoint, 1, Fault::Html);
+        environment.sandbox.faults().add_times(endpoint, 1, Fault::Html);
         assert_ends(&environment.settings(), 1, &unexpected(url, PAGE)).await;
         let page = Response::builder().status(StatusCode::FORBIDDEN).body("<html>Blocked".into());
-        environment.sandbox.fail_times(endpoint, 1, Fault::Answer(page.unwrap()));
+        environment.sandbox.faults().add_times(endpoint, 1, Fault::Answer(page.unwrap()));
         assert_ends(&environment.settings(), 1, &unexpected(url, PAGE)).await;
     }
 
@@ -229,15 +229,18 @@ async fn a_proxy_that_answers_a_page_is_named_with_code_1() {
 async fn an_environment_that_fails_is_named_with_code_1() {
     let environment = Environment::serve().await;
     let url = environment.url();
-    environment.sandbox.fail(Endpoint::Token, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
+    environment
+        .sandbox
+        .faults()
+        .add(Endpoint::Token, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
     let line = format!(
         "{url}: the API is unavailable: no access token: it answered 503 Service Unavailable \
          (try again later)"
     );
     assert_ends(&environment.settings(), 1, &line).await;
-    environment.sandbox.heal(Endpoint::Token);
+    environment.sandbox.faults().clear(Endpoint::Token);
 
-    environment.sandbox.fail(Endpoint::Api, Fault::Status(StatusCode::FORBIDDEN));
+    environment.sandbox.faults().add(Endpoint::Api, Fault::Status(StatusCode::FORBIDDEN));
     let line =
         format!("{url}: the API does not allow this: 403 Forbidden: the sandbox was told to fail");
     assert_ends(&environment.settings(), 1, &line).await;

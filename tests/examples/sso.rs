@@ -44,11 +44,11 @@ async fn the_admin_portal_is_for_those_who_may_manage_single_sign_on() {
     assert!(text(&opened).contains("<iframe"), "{}", text(&opened));
 
     assert_eq!(john.get(&sso.address("/api/me")).await.status(), StatusCode::OK);
-    let asked = sso.sandbox.requests(Endpoint::Api);
+    let asked = sso.sandbox.requests().count(Endpoint::Api);
     let refused = john.get(&portal).await;
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     assert!(text(&refused).contains("insufficient_scope"), "{}", text(&refused));
-    assert_eq!(sso.sandbox.requests(Endpoint::Api), asked, "no link is made for him");
+    assert_eq!(sso.sandbox.requests().count(Endpoint::Api), asked, "no link is made for him");
 
     let nobody = Visitor::new(sso.secrets.clone()).get(&portal).await;
     assert!(nobody.status().is_redirection(), "{nobody:?}");
@@ -69,7 +69,7 @@ async fn what_the_environment_does_not_do_is_told_in_words_that_help() {
             "Try again in a moment",
         ),
     ] {
-        sso.sandbox.fail(Endpoint::Api, fault.clone());
+        sso.sandbox.faults().add(Endpoint::Api, fault.clone());
         let portal = jane.get(&sso.address("/admin-portal")).await;
         assert_eq!(portal.status(), expected, "{fault:?}");
         assert!(text(&portal).contains(words), "{fault:?}: {}", text(&portal));
@@ -85,6 +85,6 @@ async fn what_the_environment_does_not_do_is_told_in_words_that_help() {
         };
         assert_eq!(asked.status(), expected, "{fault:?}");
         assert!(text(&asked).contains(words), "{fault:?}: {}", text(&asked));
-        sso.sandbox.heal(Endpoint::Api);
+        sso.sandbox.faults().clear(Endpoint::Api);
     }
 }

@@ -80,8 +80,8 @@ impl Watched {
         let secrets = Secrets::default();
         let serving = serve(listener, sandbox.client(), secrets.clone());
 
-        let id = sandbox.resource_id();
-        let webhook_secret = sandbox.add_webhook_endpoint("http://app.test/").secret();
+        let id = sandbox.mcp().resource_id();
+        let webhook_secret = sandbox.webhooks().add_endpoint("http://app.test/").secret();
         let session_secret = "a session secret of 0123456789 letters";
         for secret in [session_secret, webhook_secret.expose(), sandbox.client_secret().expose()] {
             secrets.add(secret);
@@ -113,7 +113,7 @@ impl Watched {
             *request.uri_mut() = address.parse().unwrap();
             async move { Ok::<_, Infallible>(visitor.send(request).await.map(Full::new)) }
         });
-        self.sandbox.deliver_webhooks_with(ServiceClient::new(forward));
+        self.sandbox.webhooks().set_client(ServiceClient::new(forward));
     }
 
     /// Logs Jane in, from this path of the app to the end of the callback.

@@ -33,7 +33,7 @@ impl World {
     async fn with_tokens_of(lifetime: Duration, mut client: Command) -> Option<Self> {
         let sandbox = Sandbox::builder().access_token_lifetime(lifetime).build();
         let environment = serve(&sandbox).await;
-        let resource = sandbox.resource_id();
+        let resource = sandbox.mcp().resource_id();
         let app = App::start_example(
             "mcp_server",
             &[
@@ -45,7 +45,7 @@ impl World {
         )
         .await?;
         let url = format!("{}/mcp", app.address);
-        assert!(sandbox.set_resource_url(&resource, &url));
+        assert!(sandbox.mcp().set_resource_url(&resource, &url));
         let client = Program::start(&mut client)?;
         let browser = Browser::new();
         let mut world =
@@ -136,9 +136,9 @@ async fn steps_up(world: &mut World) {
 
 /// Goes on calling until the client had to renew its token.
 async fn outlives_its_token(world: &mut World) {
-    let before = world.sandbox.requests(Endpoint::Token);
+    let before = world.sandbox.requests().count(Endpoint::Token);
     let started = Instant::now();
-    while world.sandbox.requests(Endpoint::Token) == before {
+    while world.sandbox.requests().count(Endpoint::Token) == before {
         assert_eq!(text(&world.call("list_todos").await), "Nothing to do");
         assert!(started.elapsed() < Duration::from_secs(60), "the token never expires");
     }

@@ -111,7 +111,7 @@ async fn a_session_of_two_cookies_needs_larger_limits() {
 async fn log_in_renew_and_log_out(site: &Site, count: u32) -> usize {
     let (roles, permissions) = (names("manager", count), names("write", count));
     let bea = NewUser::new(BEA).roles(roles.clone()).permissions(permissions.clone());
-    site.sandbox.add_user(bea);
+    site.sandbox.users().add(bea);
 
     let browser = Browser::new();
     let login_page = browser.open(&site.at("/dashboard")).await;
@@ -122,7 +122,7 @@ async fn log_in_renew_and_log_out(site: &Site, count: u32) -> usize {
     assert_eq!((&me["roles"], &me["permissions"]), (&json!(roles), &json!(permissions)));
 
     let others = names("auditor", count);
-    site.sandbox.update_user(BEA, |bea| bea.roles.clone_from(&others));
+    site.sandbox.users().update(BEA, |bea| bea.roles.clone_from(&others));
     let renewed = browser.post(&site.at("/auth/refresh"), &[]).await;
     assert_eq!(renewed.status, 204, "{renewed:?}");
     let me = browser.get(&site.at("/api/me")).await.json();

@@ -80,7 +80,7 @@ impl Sdk {
 /// A login that sends these parameters gives a profile and tokens that stand every check.
 pub(crate) async fn a_person_logs_in(sdk: &mut Sdk, pkce: [Value; 2]) {
     let (exchange, tokens) = sdk.log_in(pkce).await;
-    let jane = sdk.sandbox.user(JANE).unwrap();
+    let jane = sdk.sandbox.users().get(JANE).unwrap();
     let profile = json!({
         "id": jane.id, "email": JANE, "emailVerified": true,
         "name": "Jane Roe", "givenName": "Jane", "familyName": "Roe",
@@ -116,7 +116,7 @@ pub(crate) async fn a_person_logs_in(sdk: &mut Sdk, pkce: [Value; 2]) {
 /// What the sandbox signs is accepted, and nothing else is.
 pub(crate) async fn tokens_are_judged(sdk: &mut Sdk) {
     let (sandbox, anything) = (sdk.sandbox.clone(), json!({}));
-    let good = sandbox.access_token(JANE);
+    let good = sandbox.tokens().access_token(JANE);
     assert!(sdk.is_valid(&good, anything.clone()).await);
 
     let (head, signature) = good.rsplit_once('.').unwrap();
@@ -136,9 +136,9 @@ pub(crate) async fn tokens_are_judged(sdk: &mut Sdk) {
         TokenFault::UnknownKeyId,
         TokenFault::Unsigned,
     ] {
-        let mut draft = sandbox.access_token_draft(JANE);
+        let mut draft = sandbox.tokens().access_token_draft(JANE);
         fault.apply(&mut draft);
-        let token = sandbox.sign_draft(&draft);
+        let token = sandbox.tokens().sign_draft(&draft);
         assert!(!sdk.is_valid(&token, anything.clone()).await, "{fault:?}");
     }
 
@@ -152,9 +152,9 @@ pub(crate) async fn tokens_are_judged(sdk: &mut Sdk) {
         TokenFault::MissingAudience,
         TokenFault::MissingIssuer,
     ] {
-        let mut draft = sandbox.access_token_draft(JANE);
+        let mut draft = sandbox.tokens().access_token_draft(JANE);
         fault.apply(&mut draft);
-        let token = sandbox.sign_draft(&draft);
+        let token = sandbox.tokens().sign_draft(&draft);
         assert!(sdk.is_valid(&token, anything.clone()).await, "{fault:?}");
         assert!(!sdk.is_valid(&token, ours.clone()).await, "{fault:?}");
     }
@@ -163,7 +163,7 @@ pub(crate) async fn tokens_are_judged(sdk: &mut Sdk) {
 /// A refresh token is exchanged for a new one, and used late a second time it ends them all.
 pub(crate) async fn tokens_are_refreshed(sdk: &mut Sdk) {
     let (_, tokens) = sdk.log_in([json!({}), json!({})]).await;
-    sdk.sandbox.update_user(JANE, |jane| jane.roles = vec!["owner".to_owned()]);
+    sdk.sandbox.users().update(JANE, |jane| jane.roles = vec!["owner".to_owned()]);
     let spent = json!({ "refreshToken": tokens["refreshToken"] });
     let renewed = sdk.call("refresh", spent.clone()).await;
     assert_ne!(renewed["refreshToken"], tokens["refreshToken"]);
@@ -181,7 +181,7 @@ pub(crate) async fn tokens_are_refreshed(sdk: &mut Sdk) {
 /// A launch from a company's portal tells who launches and through which connection.
 pub(crate) async fn launches_are_understood(sdk: &mut Sdk) {
     let sandbox = sdk.sandbox.clone();
-    let acme = sandbox.connections().remove(0);
+    let acme = sandbox.connections().list().remove(0);
     let form =
         [("action", "launch"), ("login_hint", JANE), ("relay_state", "/re ports?a=1&b=\u{fc}")];
     let portal = format!("{}/idp/{}", sandbox.environment_url(), acme.id);
@@ -189,7 +189,7 @@ pub(crate) async fn launches_are_understood(sdk: &mut Sdk) {
         ("http://localhost:3000/login", "http://localhost:3000"),
         ("https://app.example.com/login?from=idp", "https://app.example.com"),
     ] {
-        sandbox.set_initiate_login_url(initiate_login_url);
+        sandbox.idp().set_initiate_login_url(initiate_login_url);
         let browser = Browser::new();
         let answer = browser.submit_once(&browser.get(&portal).await, &form).await;
         assert_eq!(answer.status, 303, "{answer:?}");
@@ -210,9 +210,9 @@ pub(crate) async fn launches_are_understood(sdk: &mut Sdk) {
         sdk.try_call("launchClaims", &other_issuer).await.unwrap_err();
     }
     for fault in [TokenFault::Expired, TokenFault::InvalidSignature, TokenFault::Unsigned] {
-        let mut draft = sandbox.launch_token_draft(acme.id.as_str());
+        let mut draft = sandbox.idp().login_token_draft(acme.id.as_str());
         fault.apply(&mut draft);
-        let token = sandbox.sign_draft(&draft);
+        let token = sandbox.tokens().sign_draft(&draft);
         sdk.try_call("launchClaims", &json!({ "token": token })).await.unwrap_err();
     }
 }
@@ -235,7 +235,7 @@ pub(crate) async fn a_person_logs_out(sdk: &mut Sdk) {
 
 /// A call by way of the proxy has the same answer as this crate's, errors of the service included.
 pub(crate) async fn the_proxy_gives_what_it_gives_to_us(sdk: &mut Sdk) {
-    sdk.sandbox.add_connected_account("gmail", "user_123");
+    sdk.sandbox.connected_accounts().add("gmail", "user_123");
     let tools = sdk.sandbox.scalekit().api().tools();
     let path = "/gmail/v1/users/me/messages";
     let query = json!({ "q": "is:unread from:acme", "maxResults": 3 });

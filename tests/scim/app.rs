@@ -36,15 +36,16 @@ impl World {
     pub async fn with_users(count: usize) -> Self {
         let sandbox = Sandbox::new();
         let server = sandbox.serve(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let directory = sandbox.directory_id(&sandbox.organizations()[0].id).unwrap();
-        let missing = count - sandbox.directory_users(&directory).len();
+        let directory =
+            sandbox.directories().first_id(&sandbox.organizations().list()[0].id).unwrap();
+        let missing = count - sandbox.directories().users(&directory).len();
         let users = (0..missing).map(|number| {
             NewDirectoryUser::new(&format!("user{number}@acme.test"))
                 .name("User", &format!("No. {number}"))
                 .active(number % 10 != 0)
         });
-        sandbox.seed_directory_users(&directory, users);
-        let endpoint = sandbox.add_webhook_endpoint("https://app.test/webhook");
+        sandbox.directories().seed_users(&directory, users);
+        let endpoint = sandbox.webhooks().add_endpoint("https://app.test/webhook");
         let http = Client::builder(TokioExecutor::new()).build_http();
         Self { sandbox, server, directory, endpoint, folder: fresh_folder(), http }
     }
@@ -78,7 +79,7 @@ impl World {
 
     /// Who is in the directory, as `/users` should show them.
     pub fn truth(&self) -> Vec<Value> {
-        let users = self.sandbox.directory_users(&self.directory);
+        let users = self.sandbox.directories().users(&self.directory);
         sorted(users.iter().map(shown).collect())
     }
 

@@ -31,7 +31,7 @@ async fn deliver_much(syncs_meanwhile: bool) {
     assert_eq!(app.program.said("synced "), "50 users");
     assert_eq!(app.users(&world.http).await, world.truth());
     if !syncs_meanwhile {
-        world.sandbox.fail(Endpoint::Api, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
+        world.sandbox.faults().add(Endpoint::Api, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
     }
 
     let mut random = Random(7);
@@ -77,7 +77,7 @@ async fn deliver_much(syncs_meanwhile: bool) {
         assert_eq!(sender.deliver(message, Kind::Genuine).await, Ok(StatusCode::CREATED));
     }
     assert_eq!(handled(&world), sent.len());
-    world.sandbox.heal(Endpoint::Api);
+    world.sandbox.faults().clear(Endpoint::Api);
     let app = again(&world, app);
     app.program.said("synced ");
     assert_eq!(app.users(&world.http).await, world.truth());
@@ -114,7 +114,7 @@ fn again(world: &World, mut app: App) -> App {
 fn change_much(world: &World, events: usize, random: &mut Random) {
     let sandbox = &world.sandbox;
     let mut ids: Vec<_> =
-        sandbox.directory_users(&world.directory).into_iter().map(|user| user.id).collect();
+        sandbox.directories().users(&world.directory).into_iter().map(|user| user.id).collect();
     for number in 0..events {
         // No two events of the same time: which one counts would be the order of arrival.
         sandbox.clock().advance(Duration::from_micros(1));
@@ -122,19 +122,19 @@ fn change_much(world: &World, events: usize, random: &mut Random) {
         match random.below(10) {
             _ if ids.len() < 10 => {
                 let new = format!("new{number}@acme.test");
-                ids.push(sandbox.add_directory_user(&world.directory, new.as_str()).id);
+                ids.push(sandbox.directories().add_user(&world.directory, new.as_str()).id);
             }
             0..3 => {
                 let new = format!("new{number}@acme.test");
-                ids.push(sandbox.add_directory_user(&world.directory, new.as_str()).id);
+                ids.push(sandbox.directories().add_user(&world.directory, new.as_str()).id);
             }
             3..8 => {
-                assert!(sandbox.update_directory_user(&ids[somebody], |user| {
+                assert!(sandbox.directories().update_user(&ids[somebody], |user| {
                     user.family_name = format!("Change {number}");
                     user.active = number % 4 != 0;
                 }));
             }
-            _ => assert!(sandbox.remove_directory_user(&ids.swap_remove(somebody))),
+            _ => assert!(sandbox.directories().remove_user(&ids.swap_remove(somebody))),
         }
     }
 }

@@ -87,7 +87,7 @@ impl Sender {
 
 /// All that the environment has to tell so far, oldest first.
 pub fn messages(world: &World) -> Vec<Message> {
-    let deliveries = world.sandbox.deliveries().into_iter();
+    let deliveries = world.sandbox.webhooks().deliveries().into_iter();
     let message = deliveries.map(|delivery| Message {
         id: delivery.message_id,
         event_type: delivery.event_type,

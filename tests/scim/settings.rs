@@ -65,7 +65,7 @@ async fn users_are_for_those_who_are_logged_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_ends_it_in_the_middle_of_a_sync() {
     let world = World::with_users(10).await;
-    let held = world.sandbox.hold(tower_scalekit::sandbox::Endpoint::Api);
+    let held = world.sandbox.faults().hold(tower_scalekit::sandbox::Endpoint::Api);
     let mut app = world.start();
     app.program.terminate();
     assert_eq!(app.program.ended().code(), Some(0));

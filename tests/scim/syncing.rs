@@ -15,7 +15,7 @@ use crate::sender::{Kind, Message, Sender, messages};
 async fn the_table_is_the_directory_after_a_sync_that_was_killed_and_events_meanwhile() {
     let count = amount("SCIM_USERS", 300);
     let world = World::with_users(count).await;
-    let users = world.sandbox.directory_users(&world.directory);
+    let users = world.sandbox.directories().users(&world.directory);
     let began = Instant::now();
     let mut app = world.start();
     assert_eq!(app.program.said("synced "), format!("{count} users"));
@@ -25,7 +25,7 @@ async fn the_table_is_the_directory_after_a_sync_that_was_killed_and_events_mean
     app.program.kill();
 
     // Somebody goes without an event: the next sync that is complete finds out, no other.
-    silently(&world, || assert!(world.sandbox.remove_directory_user(&users[20].id)));
+    silently(&world, || assert!(world.sandbox.directories().remove_user(&users[20].id)));
     let mut app = world.start();
     let held = in_the_middle(&world, count).await;
     assert_eq!(unfinished(&world), 1);
@@ -60,20 +60,20 @@ async fn live_events(world: &World, app: &App, users: &[DirectoryUser]) -> Direc
     let (sandbox, before) = (&world.sandbox, messages(world).len());
     let [early, late] = [&users[5], &users[users.len() - 3]];
     for user in [early, late] {
-        assert!(sandbox.remove_directory_user(&user.id));
+        assert!(sandbox.directories().remove_user(&user.id));
     }
     for user in [&users[7], &users[users.len() - 5]] {
-        assert!(sandbox.update_directory_user(&user.id, |user| {
+        assert!(sandbox.directories().update_user(&user.id, |user| {
             user.family_name = "Meanwhile".to_owned();
             user.active = false;
         }));
     }
-    sandbox.add_directory_user(&world.directory, "stays@acme.test");
-    let brief = sandbox.add_directory_user(&world.directory, "brief@acme.test");
-    assert!(sandbox.remove_directory_user(&brief.id));
+    sandbox.directories().add_user(&world.directory, "stays@acme.test");
+    let brief = sandbox.directories().add_user(&world.directory, "brief@acme.test");
+    assert!(sandbox.directories().remove_user(&brief.id));
     let deleted = users[users.len() - 10].clone();
     let data = json!({ "id": deleted.id, "organization_id": deleted.organization_id });
-    sandbox.emit("organization.directory.user_deleted", data);
+    sandbox.webhooks().emit("organization.directory.user_deleted", data);
 
     // Newest first: each deletion comes before the creation.
     let sender = Sender::new(world, &app.url);
@@ -92,12 +92,12 @@ async fn live_events(world: &World, app: &App, users: &[DirectoryUser]) -> Direc
 
 /// Waits until the sync has a part of its pages, and lets the rest wait.
 async fn in_the_middle(world: &World, count: usize) -> HeldRequests {
-    let some = world.sandbox.requests(Endpoint::Api) + 2 + count / 30 / 3;
+    let some = world.sandbox.requests().count(Endpoint::Api) + 2 + count / 30 / 3;
     let waiting = async {
-        while world.sandbox.requests(Endpoint::Api) < some {
+        while world.sandbox.requests().count(Endpoint::Api) < some {
             tokio::task::yield_now().await;
         }
-        world.sandbox.hold(Endpoint::Api)
+        world.sandbox.faults().hold(Endpoint::Api)
     };
     let held = timeout(PATIENCE, waiting).await.unwrap();
     let query = "SELECT count(*) FROM users WHERE seen_in = (SELECT max(number) FROM syncs)";
@@ -112,9 +112,9 @@ fn unfinished(world: &World) -> i64 {
 
 /// No event tells of it.
 fn silently(world: &World, change: impl FnOnce()) {
-    assert!(world.sandbox.set_directory_enabled(&world.directory, false));
+    assert!(world.sandbox.directories().set_enabled(&world.directory, false));
     change();
-    assert!(world.sandbox.set_directory_enabled(&world.directory, true));
+    assert!(world.sandbox.directories().set_enabled(&world.directory, true));
 }
 
 fn without(mut users: Vec<Value>, user: &DirectoryUser) -> Vec<Value> {

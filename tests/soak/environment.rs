@@ -40,12 +40,12 @@ pub(crate) fn serve() {
 fn execute(sandbox: &Sandbox, url: &str, words: &[&str]) -> String {
     match words {
         ["settings"] => [url, sandbox.client_id(), sandbox.client_secret().expose()].join("\t"),
-        ["user", email] => sandbox.add_user(NewUser::new(email)).id,
+        ["user", email] => sandbox.users().add(NewUser::new(email)).id,
         ["log in", url, email] => sandbox.log_in(url, email).unwrap(),
-        ["token", email] => sandbox.access_token(email),
+        ["token", email] => sandbox.tokens().access_token(email),
         ["rotate"] => {
-            sandbox.drop_old_keys();
-            sandbox.rotate_keys();
+            sandbox.keys().remove_old();
+            sandbox.keys().rotate();
             String::new()
         }
         ["fail", fault] => {
@@ -55,11 +55,11 @@ fn execute(sandbox: &Sandbox, url: &str, words: &[&str]) -> String {
                 "unreachable" => Fault::Unreachable,
                 _ => Fault::Delay(Duration::from_millis(700)),
             };
-            sandbox.fail(Endpoint::Token, fault);
+            sandbox.faults().add(Endpoint::Token, fault);
             String::new()
         }
         ["clear"] => {
-            sandbox.heal(Endpoint::Token);
+            sandbox.faults().clear(Endpoint::Token);
             String::new()
         }
         ["step", seconds] => {

@@ -46,9 +46,9 @@ fn bearer_app(sandbox: &Sandbox) -> Router {
 }
 
 fn token(sandbox: &Sandbox, scope: &str) -> String {
-    let mut draft = sandbox.access_token_draft(JANE);
+    let mut draft = sandbox.tokens().access_token_draft(JANE);
     draft.claims.insert("scope".into(), scope.into());
-    format!("Bearer {}", sandbox.sign_draft(&draft))
+    format!("Bearer {}", sandbox.tokens().sign_draft(&draft))
 }
 
 async fn ask(app: &Router, headers: &[(&str, &str)]) -> Response<Bytes> {
@@ -207,7 +207,7 @@ async fn a_form_that_meets_an_outage_gets_a_page_whose_link_returns_to_the_form(
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
-    world.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
     let headers = form_of(Some("https://app.example.com/edit?id=7"));
     let page = browser.send(Method::POST, "/me", &headers).await;
     assert_eq!(page.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -226,7 +226,7 @@ async fn cookie_invalid_or_expired_is_rejected_alike_and_cleared_if_it_is_ours()
     let mut damaged = world.logged_in(JANE).await;
     damaged.plant(&name, "AAAA");
     let ended = world.logged_in(JOHN).await;
-    world.sandbox.end_sessions_of(JOHN);
+    world.sandbox.users().revoke_sessions(JOHN);
     world.advance(301);
     let short = world.replica(|s| s.absolute_lifetime(std::time::Duration::from_secs(60)));
     let mut over = Browser::new(&crate::support::app(&short), &world.sandbox);
@@ -375,7 +375,7 @@ async fn cookie_environment_unreachable_is_503_and_the_cookie_stays() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
-    world.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
     let page = browser.clone().open("/me?tab=7&x=%22").await;
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(page.text().contains("href=\"/me?tab=7&amp;x=%22\""), "{}", page.text());
@@ -484,10 +484,10 @@ async fn a3_every_bad_token_gets_the_same_invalid_token() {
     let sandbox = sandbox_builder().build();
     let app = bearer_app(&sandbox);
     let broken = |fault: TokenFault| {
-        let mut draft = sandbox.access_token_draft(JANE);
+        let mut draft = sandbox.tokens().access_token_draft(JANE);
         draft.claims.insert("scope".into(), "todo:read".into());
         fault.apply(&mut draft);
-        sandbox.sign_draft(&draft)
+        sandbox.tokens().sign_draft(&draft)
     };
     let mut tokens = vec![
         "garbage".to_owned(),
@@ -495,8 +495,8 @@ async fn a3_every_bad_token_gets_the_same_invalid_token() {
         "\"".to_owned(),
         "a b".to_owned(),
         String::new(),
-        sandbox.id_token(JANE, Some("n")),
-        sandbox.m2m_token(&["todo:read"]),
+        sandbox.tokens().id_token(JANE, Some("n")),
+        sandbox.tokens().m2m_token(&["todo:read"]),
     ];
     tokens.extend(
         [
@@ -568,7 +568,7 @@ async fn bearer_keys_unreachable_is_503_without_a_challenge() {
     ] {
         let sandbox = sandbox_builder().build();
         let app = bearer_app(&sandbox);
-        sandbox.fail(Endpoint::Keys, fault.clone());
+        sandbox.faults().add(Endpoint::Keys, fault.clone());
         let authorization = token(&sandbox, "todo:read");
         let answer = ask(&app, &[("authorization", &authorization)]).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");

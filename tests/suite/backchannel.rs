@@ -21,7 +21,7 @@ const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded")
 
 /// A signed logout token.
 pub(crate) fn logout_token(sandbox: &Sandbox, id: &str, changes: &Value) -> String {
-    sandbox.sign(claims(sandbox, id, changes))
+    sandbox.tokens().sign(claims(sandbox, id, changes))
 }
 
 /// Claims of a logout token of this session.
@@ -69,8 +69,11 @@ async fn a10_a_logout_token_ends_the_session_that_it_names_and_no_other() {
     let (jane, janes_phone) = (world.logged_in(JANE).await, world.logged_in(JANE).await);
     let john = world.logged_in(JOHN).await;
     let sid = &me(&jane).await["sid"];
-    let token =
-        world.sandbox.sign(claims(&world.sandbox, "t1", &json!({"sid": sid, "sub": "usr_x"})));
+    let token = world.sandbox.tokens().sign(claims(
+        &world.sandbox,
+        "t1",
+        &json!({"sid": sid, "sub": "usr_x"}),
+    ));
     let answer = tell(&world.app, &token).await;
     assert_eq!(
         (answer.status(), answer.header("cache-control")),
@@ -84,7 +87,7 @@ async fn a10_a_logout_token_ends_the_session_that_it_names_and_no_other() {
     world.advance(1);
     let jane = world.logged_in(JANE).await;
     let sub = &me(&jane).await["sub"];
-    let token = world.sandbox.sign(claims(&world.sandbox, "t2", &json!({"sub": sub})));
+    let token = world.sandbox.tokens().sign(claims(&world.sandbox, "t2", &json!({"sub": sub})));
     assert_eq!(tell(&world.app, &token).await.status(), StatusCode::OK);
     assert!(!is_in(&jane).await && !is_in(&janes_phone).await && is_in(&john).await);
 
@@ -100,7 +103,7 @@ async fn a10_a_logout_token_that_comes_late_ends_no_login_made_since() {
     let world = World::new();
     let old = world.logged_in(JANE).await;
     let sub = me(&old).await["sub"].clone();
-    let token = world.sandbox.sign(claims(&world.sandbox, "t", &json!({"sub": sub})));
+    let token = world.sandbox.tokens().sign(claims(&world.sandbox, "t", &json!({"sub": sub})));
     world.advance(100);
     let new = world.logged_in(JANE).await;
     assert_eq!(tell(&world.app, &token).await.status(), StatusCode::OK);
@@ -115,7 +118,7 @@ async fn a10_what_is_no_logout_token_ends_nothing() {
     let sign = |changes: &Value| {
         let mut changes = changes.clone();
         changes.as_object_mut().unwrap().entry("sid").or_insert(sid.clone());
-        world.sandbox.sign(claims(&world.sandbox, "t", &changes))
+        world.sandbox.tokens().sign(claims(&world.sandbox, "t", &changes))
     };
     for changes in [
         json!({"iss": "https://evil.test"}),
@@ -129,14 +132,22 @@ async fn a10_what_is_no_logout_token_ends_nothing() {
     ] {
         assert_refused(&tell(&world.app, &sign(&changes)).await, &changes.to_string());
     }
-    assert_refused(&tell(&world.app, &world.sandbox.access_token(JANE)).await, "access token");
-    assert_refused(&tell(&world.app, &world.sandbox.id_token(JANE, None)).await, "ID token");
+    assert_refused(
+        &tell(&world.app, &world.sandbox.tokens().access_token(JANE)).await,
+        "access token",
+    );
+    assert_refused(
+        &tell(&world.app, &world.sandbox.tokens().id_token(JANE, None)).await,
+        "ID token",
+    );
     let good = sign(&json!({}));
     let forged = format!("{}AAAA", &good[..good.len() - 4]);
     assert_refused(&tell(&world.app, &forged).await, "forged");
     let unsigned = json!({"alg": "none"});
-    let unsigned =
-        world.sandbox.sign_with_header(unsigned, claims(&world.sandbox, "t", &json!({"sid": sid})));
+    let unsigned = world
+        .sandbox
+        .tokens()
+        .sign_with_header(unsigned, claims(&world.sandbox, "t", &json!({"sid": sid})));
     assert_refused(&tell(&world.app, &unsigned).await, "alg none");
     assert_refused(&tell(&world.app, "rubbish").await, "rubbish");
 
@@ -168,13 +179,13 @@ async fn a10_what_cannot_be_judged_or_told_is_503_and_counts_when_it_comes_again
     let mut jane = Browser::new(&apps[0], &world.sandbox);
     jane.log_in(&world.sandbox, JANE).await;
     let sid = me(&jane).await["sid"].clone();
-    let token = world.sandbox.sign(claims(&world.sandbox, "t", &json!({"sid": sid})));
+    let token = world.sandbox.tokens().sign(claims(&world.sandbox, "t", &json!({"sid": sid})));
 
-    world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let answer = tell(&apps[1], &token).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.header("retry-after").is_some());
-    world.sandbox.heal(Endpoint::Keys);
+    world.sandbox.faults().clear(Endpoint::Keys);
     world.advance(2);
     store.set_down(true);
     assert_eq!(tell(&apps[1], &token).await.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -275,5 +286,5 @@ async fn my_local_sessions_are_listed_and_ended() {
     let own = [begin("mary").await, begin("mary").await, begin("mary").await];
     let stranger = begin("mallory").await;
     a_person_ends_a_session_from_afar(own, stranger).await;
-    assert_eq!(world.sandbox.requests(Endpoint::Token), 0);
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 0);
 }

@@ -296,10 +296,12 @@ async fn a_revocation_reaches_replicas_and_nobody_else() {
 async fn launches_and_logout_tokens_count_once_at_each_app() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
-    world.sandbox.set_initiate_login_url("https://app.example.com/login");
-    let connection = world.sandbox.connections().remove(0);
-    let launch =
-        world.sandbox.launch_token(tower_scalekit::sandbox::NewLaunch::new(&connection.id));
+    world.sandbox.idp().set_initiate_login_url("https://app.example.com/login");
+    let connection = world.sandbox.connections().list().remove(0);
+    let launch = world
+        .sandbox
+        .idp()
+        .login_token(tower_scalekit::sandbox::NewIdpInitiatedLogin::new(&connection.id));
     let logout = logout_token(&world.sandbox, "t1", &serde_json::json!({"sid": "ses_1"}));
     for name in ["customers", "staff"] {
         let sessions = world.replica(|sessions| sessions.name(name).shared_store(store.clone()));
@@ -339,7 +341,7 @@ async fn accounts_of_local_users_with_the_same_id_are_not_shared() {
         identifiers.insert(local);
         // The environment's own ids are different for every user.
         let cookie = sandbox.session_cookie(&sessions, JANE).await;
-        assert_eq!(identifier(sessions, cookie).await, sandbox.user(JANE).unwrap().id);
+        assert_eq!(identifier(sessions, cookie).await, sandbox.users().get(JANE).unwrap().id);
     }
     assert_eq!(identifiers.len(), 2);
 }

@@ -332,16 +332,16 @@ impl Credentials {
         let forged = format!("{name}={}", "A".repeat(400));
         let twice = format!("{jane}; {jane}");
         let access = |scope: &str| {
-            let mut draft = world.sandbox.access_token_draft(JANE);
+            let mut draft = world.sandbox.tokens().access_token_draft(JANE);
             draft.claims.insert("scope".into(), scope.into());
-            format!("Bearer {}", world.sandbox.sign_draft(&draft))
+            format!("Bearer {}", world.sandbox.tokens().sign_draft(&draft))
         };
         let sufficient = access("openid todo:write");
         let mut damaged = sufficient.clone();
         let place = damaged.len() - 20..damaged.len() - 19;
         let other = if &damaged[place.clone()] == "_" { "-" } else { "_" };
         damaged.replace_range(place, other);
-        let id_token = format!("Bearer {}", world.sandbox.id_token(JANE, Some("nonce")));
+        let id_token = format!("Bearer {}", world.sandbox.tokens().id_token(JANE, Some("nonce")));
         let webhook = |prefix: &str, at: i64, key: u8, body: &str| {
             signed(prefix, "msg_1", at, body, key).headers().clone()
         };

@@ -155,7 +155,7 @@ async fn a_late_logout_event_ends_the_older_session_and_spares_a_login_one_secon
                     assert!(matches!(applied, Deprovisioned::Matched(_)), "{applied:?}");
                 } else {
                     let at = logged_out_at.unix_timestamp();
-                    let token = apart.sandbox.sign(json!({
+                    let token = apart.sandbox.tokens().sign(json!({
                         "iss": apart.sandbox.environment_url(), "aud": apart.sandbox.client_id(),
                         "jti": "t1", "iat": at, "exp": at + 300, "sub": sub,
                         "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
@@ -219,31 +219,31 @@ async fn status(api: &Router, token: &str) -> StatusCode {
 async fn a_failed_key_fetch_before_a_step_back_is_retried_after_a_second() {
     let sandbox = sandbox_builder().build();
     let api = api(&sandbox);
-    sandbox.fail(Endpoint::Keys, Fault::Unreachable);
-    let token = sandbox.access_token(JANE);
+    sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
+    let token = sandbox.tokens().access_token(JANE);
     assert_eq!(status(&api, &token).await, StatusCode::SERVICE_UNAVAILABLE);
-    sandbox.heal(Endpoint::Keys);
+    sandbox.faults().clear(Endpoint::Keys);
     sandbox.clock().step(time::Duration::hours(-2));
     sandbox.clock().advance(Duration::from_secs(1));
-    assert_eq!(status(&api, &sandbox.access_token(JANE)).await, StatusCode::OK);
+    assert_eq!(status(&api, &sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn fetches_for_unknown_keys_used_up_before_a_step_back_are_granted_again_after_ten_seconds() {
     let sandbox = sandbox_builder().build();
     let api = api(&sandbox);
-    assert_eq!(status(&api, &sandbox.access_token(JANE)).await, StatusCode::OK);
+    assert_eq!(status(&api, &sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
     let (rejected, unavailable) = (StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE);
     for (kid, expected) in [("a", rejected), ("b", rejected), ("c", unavailable)] {
-        let claims = sandbox.access_token_draft(JANE).claims;
+        let claims = sandbox.tokens().access_token_draft(JANE).claims;
         let header = json!({ "alg": "RS256", "kid": kid, "typ": "JWT" });
-        let unknown = sandbox.sign_with_header(header, claims.into());
+        let unknown = sandbox.tokens().sign_with_header(header, claims.into());
         assert_eq!(status(&api, &unknown).await, expected);
     }
     sandbox.clock().step(time::Duration::hours(-2));
-    sandbox.rotate_keys();
+    sandbox.keys().rotate();
     sandbox.clock().advance(Duration::from_secs(10));
-    assert_eq!(status(&api, &sandbox.access_token(JOHN)).await, StatusCode::OK);
+    assert_eq!(status(&api, &sandbox.tokens().access_token(JOHN)).await, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -257,13 +257,13 @@ async fn an_application_token_is_replaced_in_time_whatever_the_wall_clock_does()
         call().await;
         clock.step(step);
         call().await;
-        let before = sandbox.requests(Endpoint::Token);
+        let before = sandbox.requests().count(Endpoint::Token);
         assert_eq!(before, 1, "{step}");
         for clock in [&clock, sandbox.clock()] {
             clock.advance(Duration::from_secs(24 * 60 * 60));
         }
         call().await;
-        assert_eq!(sandbox.requests(Endpoint::Token), before + 1, "{step}");
+        assert_eq!(sandbox.requests().count(Endpoint::Token), before + 1, "{step}");
     }
 }
 

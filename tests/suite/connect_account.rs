@@ -31,8 +31,8 @@ impl Scene {
         ) -> tower_scalekit::connect_account::ConnectAccountBuilder,
     ) -> Self {
         let world = World::new();
-        world.sandbox.require_user_verification(true);
-        world.sandbox.redirect_verified_users_to(AFTERWARDS);
+        world.sandbox.connected_accounts().require_user_verification(true);
+        world.sandbox.connected_accounts().set_verified_redirect_url(AFTERWARDS);
         let connect = change(ConnectAccount::builder(&world.sessions, "gmail")).build().unwrap();
         let app = world.app.clone().merge(connect.routes());
         Self { world, app }
@@ -47,8 +47,8 @@ impl Scene {
     }
 
     fn is_active(&self, email: &str) -> bool {
-        let id = self.sandbox().user(email).unwrap().id;
-        let account = self.sandbox().connected_account("gmail", &id);
+        let id = self.sandbox().users().get(email).unwrap().id;
+        let account = self.sandbox().connected_accounts().get("gmail", &id);
         account.is_some_and(|account| account.status == "ACTIVE")
     }
 
@@ -247,7 +247,7 @@ async fn nobody_connects_without_a_session() {
     let shown = nobody.open(START).await;
     assert_eq!(shown.status(), StatusCode::FOUND);
     assert!(shown.location().starts_with("/login?return_to="));
-    assert!(scene.sandbox().connected_accounts().is_empty());
+    assert!(scene.sandbox().connected_accounts().list().is_empty());
 }
 
 #[tokio::test]
@@ -352,7 +352,7 @@ async fn r8_pages_of_other_sites_start_nothing() {
         assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
         assert_eq!(refused.header("allow"), Some("GET, POST"));
     }
-    assert!(scene.sandbox().connected_accounts().is_empty());
+    assert!(scene.sandbox().connected_accounts().list().is_empty());
     assert_eq!(attempts(&jane), 0);
     let same = [("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "navigate")];
     let begun = jane.send(Method::POST, START, &same).await;
@@ -366,21 +366,21 @@ async fn an_outage_is_503_and_the_attempt_goes_on() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     let down = || Fault::Status(StatusCode::INTERNAL_SERVER_ERROR);
-    scene.sandbox().fail(Endpoint::Api, down());
+    scene.sandbox().faults().add(Endpoint::Api, down());
     let refused = jane.post(START).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.header("retry-after").is_some());
-    scene.sandbox().heal(Endpoint::Api);
+    scene.sandbox().faults().clear(Endpoint::Api);
 
     let back = scene.consented(&mut jane).await;
-    scene.sandbox().fail(Endpoint::Api, down());
+    scene.sandbox().faults().add(Endpoint::Api, down());
     let refused = jane.open(&back).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(failure(&refused), &ConnectFailure::Unavailable);
     assert_eq!(refused.header("retry-after"), Some("2"));
     assert!(refused.text().starts_with("<!doctype html>"));
     assert!(!scene.is_active(JANE));
-    scene.sandbox().heal(Endpoint::Api);
+    scene.sandbox().faults().clear(Endpoint::Api);
     assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
     assert!(scene.is_active(JANE));
 }
@@ -390,7 +390,7 @@ async fn browsers_are_sent_to_web_pages_only() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     for address in ["javascript:alert(1)", "/there", "//evil.test"] {
-        scene.sandbox().redirect_verified_users_to(address);
+        scene.sandbox().connected_accounts().set_verified_redirect_url(address);
         let back = scene.consented(&mut jane).await;
         let done = jane.open(&back).await;
         assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/"), "{address}");
@@ -399,10 +399,10 @@ async fn browsers_are_sent_to_web_pages_only() {
         let body = format!(r#"{{"connected_account":{{"id":"ca_1"}},"link":"{link}"}}"#);
         Fault::Answer(Response::new(body.into()))
     };
-    scene.sandbox().fail_times(Endpoint::Api, 2, answer("javascript:alert(1)"));
+    scene.sandbox().faults().add_times(Endpoint::Api, 2, answer("javascript:alert(1)"));
     assert_eq!(jane.post(START).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let elsewhere = "https://accounts.example.com/x";
-    scene.sandbox().fail_times(Endpoint::Api, 2, answer(elsewhere));
+    scene.sandbox().faults().add_times(Endpoint::Api, 2, answer(elsewhere));
     assert_eq!(jane.post(START).await.location(), elsewhere);
 }
 
@@ -424,7 +424,7 @@ async fn the_identifier_and_the_answers_are_the_apps_own() {
     let back = scene.sandbox().consent(begun.location()).unwrap();
     assert!(back.starts_with(&format!("{ORIGIN}/accounts/gmail/verify?")));
     assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
-    let account = scene.sandbox().connected_account("gmail", JANE).unwrap();
+    let account = scene.sandbox().connected_accounts().get("gmail", JANE).unwrap();
     assert_eq!(account.status, "ACTIVE");
     let refused = jane.send(Method::GET, &back, &NAVIGATION).await;
     assert_eq!(refused.text(), "AttemptUnknown");
@@ -449,11 +449,11 @@ async fn a_login_on_the_way_ends_at_a_page_that_names_the_user_and_has_the_butto
     ] {
         assert!(page.text().contains(words), "{}", page.text());
     }
-    assert!(scene.sandbox().connected_accounts().is_empty());
+    assert!(scene.sandbox().connected_accounts().list().is_empty());
 
     let refused = jane.open("/connect/gmail/verify").await;
     assert!(refused.text().contains(r#"href="/settings/accounts""#), "{}", refused.text());
-    scene.sandbox().redirect_verified_users_to("javascript:alert(1)");
+    scene.sandbox().connected_accounts().set_verified_redirect_url("javascript:alert(1)");
     let back = scene.consented(&mut jane).await;
     assert_eq!(jane.open(&back).await.location(), "/settings/accounts");
 }
@@ -462,12 +462,12 @@ async fn a_login_on_the_way_ends_at_a_page_that_names_the_user_and_has_the_butto
 async fn a_disconnected_account_is_connected_anew_whenever_its_status_changes() {
     for kept in [false, true] {
         let scene = Scene::new();
-        scene.sandbox().keep_status_until_consent(kept);
+        scene.sandbox().connected_accounts().keep_status_until_consent(kept);
         let mut jane = scene.logged_in(JANE).await;
         let back = scene.consented(&mut jane).await;
         jane.open(&back).await;
-        let account = scene.sandbox().connected_accounts().remove(0);
-        assert!(scene.sandbox().disconnect_connected_account(&account.id));
+        let account = scene.sandbox().connected_accounts().list().remove(0);
+        assert!(scene.sandbox().connected_accounts().disconnect(&account.id));
         let back = scene.consented(&mut jane).await;
         assert!(!scene.is_active(JANE));
         assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
@@ -478,7 +478,7 @@ async fn a_disconnected_account_is_connected_anew_whenever_its_status_changes() 
 #[tokio::test]
 async fn an_attempt_for_one_connection_is_none_for_another() {
     let scene = Scene::new();
-    scene.sandbox().add_gmail_connection("second");
+    scene.sandbox().connected_accounts().add_gmail_connection("second");
     let second = ConnectAccount::builder(&scene.world.sessions, "second").build().unwrap();
     let app = scene.app.clone().merge(second.routes());
     let mut jane = scene.logged_in(JANE).await.at(&app);
@@ -533,7 +533,7 @@ async fn a_consent_without_verification_comes_to_nothing_where_it_is_required() 
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     scene.consented(&mut jane).await;
-    let id = scene.sandbox().user(JANE).unwrap().id;
+    let id = scene.sandbox().users().get(JANE).unwrap().id;
     let key = tower_scalekit::api::connected_accounts::AccountKey::of("gmail", id);
     let accounts = scene.sandbox().scalekit().api().connected_accounts();
     let link = accounts.authorization_link(&key).await.unwrap();

@@ -113,8 +113,8 @@ async fn fifty_at_once_get_one_account() {
     let found = join_all((0..50).map(|_| accounts.get_or_create(&new))).await;
     let ids: BTreeSet<_> = found.into_iter().map(|account| account.unwrap().id).collect();
     assert_eq!(ids.len(), 1);
-    assert_eq!(sandbox.connected_accounts().len(), 1);
-    let calls = sandbox.requests(Endpoint::Api);
+    assert_eq!(sandbox.connected_accounts().list().len(), 1);
+    let calls = sandbox.requests().count(Endpoint::Api);
     assert_eq!(calls, 50 + 50 + 49, "all look, all create, and who was late looks again");
 }
 
@@ -123,11 +123,11 @@ async fn a_lost_race_is_resolved_by_reading_again() {
     let (sandbox, _, accounts) = environment();
     ready(&accounts).await;
     // The first look was before the other one had created it.
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Status(StatusCode::NOT_FOUND));
-    let before = sandbox.requests(Endpoint::Api);
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Status(StatusCode::NOT_FOUND));
+    let before = sandbox.requests().count(Endpoint::Api);
     let found = accounts.get_or_create(&NewConnectedAccount::new(&user())).await.unwrap();
     assert_eq!(found.identifier.as_deref(), Some("user_123"));
-    assert_eq!(sandbox.requests(Endpoint::Api) - before, 3, "look, create, look");
+    assert_eq!(sandbox.requests().count(Endpoint::Api) - before, 3, "look, create, look");
     let created = accounts.create(&NewConnectedAccount::new(&user())).await;
     assert!(matches!(created, Err(ApiError::Conflict(_))));
 }
@@ -174,13 +174,16 @@ async fn what_is_not_there_is_named() {
 #[tokio::test]
 async fn an_expired_account_is_connected_again() {
     let (sandbox, api, accounts) = environment();
-    let id = sandbox.add_connected_account("gmail", "user_123");
-    assert!(sandbox.expire_connected_account(&id));
-    assert!(!sandbox.expire_connected_account(&id));
+    let id = sandbox.connected_accounts().add("gmail", "user_123");
+    assert!(sandbox.connected_accounts().expire(&id));
+    assert!(!sandbox.connected_accounts().expire(&id));
     let account = accounts.get_or_create(&NewConnectedAccount::new(&user())).await.unwrap();
     assert_eq!(account.status, Some(ConnectedAccountStatus::Expired));
     let link = accounts.authorization_link(&user()).await.unwrap();
-    assert_eq!(sandbox.connected_account("gmail", "user_123").unwrap().status, "PENDING_AUTH");
+    assert_eq!(
+        sandbox.connected_accounts().get("gmail", "user_123").unwrap().status,
+        "PENDING_AUTH"
+    );
     sandbox.consent(link.url().as_str()).unwrap();
     assert!(api.tools().execute(&fetch(5)).await.is_ok());
 }
@@ -188,28 +191,30 @@ async fn an_expired_account_is_connected_again() {
 #[tokio::test]
 async fn tokens_of_the_service_are_renewed_by_the_environment() {
     let (sandbox, api, accounts) = environment();
-    sandbox.add_webhook_endpoint("https://app.example.com/webhook");
-    sandbox.add_connected_account("gmail", "user_123");
+    sandbox.webhooks().add_endpoint("https://app.example.com/webhook");
+    sandbox.connected_accounts().add("gmail", "user_123");
     let expiry = accounts.get(&user()).await.unwrap().token_expires_at.unwrap();
     sandbox.clock().advance(Duration::from_secs(2 * 60 * 60));
     assert!(api.tools().execute(&fetch(5)).await.is_ok());
     let account = accounts.get(&user()).await.unwrap();
     assert!(account.token_expires_at.unwrap() > expiry && account.last_used_at.is_some());
-    let types: Vec<_> = sandbox.deliveries().into_iter().map(|sent| sent.event_type).collect();
+    let types: Vec<_> =
+        sandbox.webhooks().deliveries().into_iter().map(|sent| sent.event_type).collect();
     assert_eq!(types, ["connected_account.token_refresh_succeeded"]);
 }
 
 #[tokio::test]
 async fn each_change_is_an_event() {
     let (sandbox, _, accounts) = environment();
-    sandbox.add_webhook_endpoint("https://app.example.com/webhook");
+    sandbox.webhooks().add_endpoint("https://app.example.com/webhook");
     ready(&accounts).await;
     let link = accounts.authorization_link(&user()).await.unwrap();
     sandbox.consent(link.url().as_str()).unwrap();
-    let id = sandbox.connected_accounts()[0].id.clone();
-    sandbox.expire_connected_account(&id);
+    let id = sandbox.connected_accounts().list()[0].id.clone();
+    sandbox.connected_accounts().expire(&id);
     accounts.delete(&AccountKey::id(&id)).await.unwrap();
     let told: Vec<_> = sandbox
+        .webhooks()
         .deliveries()
         .iter()
         .map(|sent| {
@@ -239,7 +244,7 @@ async fn each_change_is_an_event() {
 #[tokio::test]
 async fn a12_nothing_of_a_users_shows() {
     let (sandbox, api, accounts) = environment();
-    sandbox.add_connected_account("gmail", "user_123");
+    sandbox.connected_accounts().add("gmail", "user_123");
     let credentials = accounts.credentials(&user()).await.unwrap();
     let link = accounts.authorization_link(&user()).await.unwrap();
     let call = fetch(5).parameter("query", "from:priya");

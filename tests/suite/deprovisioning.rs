@@ -27,7 +27,8 @@ const UNMATCHED_USER: Deprovisioned = Deprovisioned::Unmatched(RevokedSessions::
 
 /// Takes what the sandbox sends, as `saaskit` does.
 fn listen(world: &World, deprovisioning: Deprovisioning) {
-    let endpoint = world.sandbox.add_webhook_endpoint("https://app.example.com/webhooks/scalekit");
+    let endpoint =
+        world.sandbox.webhooks().add_endpoint("https://app.example.com/webhooks/scalekit");
     let secret = WebhookSecret::new(endpoint.secret().expose()).unwrap();
     let clock = world.sandbox.clock().clock();
     let layer = WebhookVerify::new(secret).clock(clock.clone());
@@ -36,7 +37,7 @@ fn listen(world: &World, deprovisioning: Deprovisioning) {
         .layer(layer.deduplicate(MemoryStore::new(clock)))
         .with_state(deprovisioning);
     let service = router.map_request(|request: Request<Bytes>| request.map(Body::from));
-    world.sandbox.deliver_webhooks_with(ServiceClient::new(service));
+    world.sandbox.webhooks().set_client(ServiceClient::new(service));
 }
 
 async fn deprovision(
@@ -50,15 +51,16 @@ async fn deprovision(
 }
 
 fn organization_id(world: &World, name: &str) -> String {
-    let organizations = world.sandbox.organizations();
+    let organizations = world.sandbox.organizations().list();
     organizations.iter().find(|one| one.display_name.starts_with(name)).unwrap().id.clone()
 }
 
 fn in_directory(world: &World, organization: &str, email: &str) -> DirectoryUser {
-    let directory = world.sandbox.directory_id(&organization_id(world, organization)).unwrap();
-    let users = world.sandbox.directory_users(&directory);
+    let directory =
+        world.sandbox.directories().first_id(&organization_id(world, organization)).unwrap();
+    let users = world.sandbox.directories().users(&directory);
     let known = users.into_iter().find(|user| user.email == email);
-    known.unwrap_or_else(|| world.sandbox.add_directory_user(&directory, email))
+    known.unwrap_or_else(|| world.sandbox.directories().add_user(&directory, email))
 }
 
 async fn status(browser: &Browser) -> StatusCode {
@@ -66,8 +68,8 @@ async fn status(browser: &Browser) -> StatusCode {
 }
 
 async fn deliver(world: &World) {
-    world.sandbox.deliver_due().await;
-    let deliveries = world.sandbox.deliveries();
+    world.sandbox.webhooks().deliver_due().await;
+    let deliveries = world.sandbox.webhooks().deliveries();
     assert!(!deliveries.is_empty());
     assert!(deliveries.iter().all(|one| one.state == DeliveryState::Delivered), "{deliveries:?}");
 }
@@ -80,7 +82,7 @@ async fn a_person_deleted_in_the_directory_is_out_at_the_next_request() {
     let user = in_directory(&world, "Acme", JANE);
     assert_eq!(status(&jane).await, StatusCode::OK);
 
-    assert!(world.sandbox.remove_directory_user(&user.id));
+    assert!(world.sandbox.directories().remove_user(&user.id));
     deliver(&world).await;
     assert_eq!(
         (status(&jane).await, status(&john).await),
@@ -95,7 +97,7 @@ async fn a_person_set_inactive_in_the_directory_is_out_and_may_come_back() {
     let jane = world.logged_in(JANE).await;
     let user = in_directory(&world, "Acme", JANE);
     let change = |change: fn(&mut DirectoryUser)| {
-        assert!(world.sandbox.update_directory_user(&user.id, change));
+        assert!(world.sandbox.directories().update_user(&user.id, change));
     };
     change(|user| user.given_name = "Janet".into());
     deliver(&world).await;
@@ -118,13 +120,14 @@ async fn the_directory_of_another_organization_ends_nothing() {
     listen(&world, Deprovisioning::new(&world.sessions).on_directory_disabled());
     let (jane, gita) = (world.logged_in(JANE).await, world.logged_in("gita@globex.test").await);
     let namesake = in_directory(&world, "Globex", JANE);
-    assert!(world.sandbox.update_directory_user(&namesake.id, |user| user.active = false));
-    assert!(world.sandbox.remove_directory_user(&namesake.id));
+    assert!(world.sandbox.directories().update_user(&namesake.id, |user| user.active = false));
+    assert!(world.sandbox.directories().remove_user(&namesake.id));
     deliver(&world).await;
     assert_eq!((status(&jane).await, status(&gita).await), (StatusCode::OK, StatusCode::OK));
 
-    let directory = world.sandbox.directory_id(&organization_id(&world, "Globex")).unwrap();
-    assert!(world.sandbox.set_directory_enabled(&directory, false));
+    let directory =
+        world.sandbox.directories().first_id(&organization_id(&world, "Globex")).unwrap();
+    assert!(world.sandbox.directories().set_enabled(&directory, false));
     deliver(&world).await;
     assert_eq!(
         (status(&jane).await, status(&gita).await),
@@ -143,7 +146,7 @@ async fn every_replica_refuses_within_two_seconds() {
     assert_eq!(status(&jane).await, StatusCode::OK);
 
     let user = in_directory(&world, "Acme", JANE);
-    assert!(world.sandbox.remove_directory_user(&user.id));
+    assert!(world.sandbox.directories().remove_user(&user.id));
     deliver(&world).await;
     world.advance(2);
     assert_eq!(status(&jane).await, StatusCode::UNAUTHORIZED);
@@ -157,9 +160,9 @@ async fn an_event_that_the_store_does_not_take_is_sent_again() {
     listen(&world, Deprovisioning::new(&sessions));
     let user = in_directory(&world, "Acme", JANE);
     store.set_down(true);
-    assert!(world.sandbox.remove_directory_user(&user.id));
-    world.sandbox.deliver_due().await;
-    let deliveries = world.sandbox.deliveries();
+    assert!(world.sandbox.directories().remove_user(&user.id));
+    world.sandbox.webhooks().deliver_due().await;
+    let deliveries = world.sandbox.webhooks().deliveries();
     let attempt = deliveries.last().unwrap().attempts.last().unwrap();
     assert_eq!(attempt.status, Some(StatusCode::SERVICE_UNAVAILABLE));
 

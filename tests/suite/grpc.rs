@@ -54,13 +54,13 @@ async fn check(channel: &Channel, authorization: Option<&str>) -> Result<Serving
 async fn a_grpc_service_is_reached_with_a_token_and_refused_in_its_own_language() {
     let sandbox = sandbox_builder().build();
     let channel = serve(&sandbox).await;
-    let good = format!("Bearer {}", sandbox.access_token(JANE));
+    let good = format!("Bearer {}", sandbox.tokens().access_token(JANE));
     for _ in 0..2 {
         assert_eq!(check(&channel, Some(&good)).await.unwrap(), ServingStatus::Serving);
     }
-    let mut expired = sandbox.access_token_draft(JANE);
+    let mut expired = sandbox.tokens().access_token_draft(JANE);
     TokenFault::Expired.apply(&mut expired);
-    let expired = format!("Bearer {}", sandbox.sign_draft(&expired));
+    let expired = format!("Bearer {}", sandbox.tokens().sign_draft(&expired));
     for refused in [None, Some("Bearer garbage"), Some("Basic YTpi"), Some(&*expired)] {
         let status = check(&channel, refused).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "send a token"));
@@ -71,11 +71,11 @@ async fn a_grpc_service_is_reached_with_a_token_and_refused_in_its_own_language(
 async fn keys_out_of_reach_are_unavailable_and_not_unauthenticated() {
     let sandbox = sandbox_builder().build();
     let channel = serve(&sandbox).await;
-    sandbox.fail(Endpoint::Keys, Fault::Unreachable);
-    let good = format!("Bearer {}", sandbox.access_token(JANE));
+    sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
+    let good = format!("Bearer {}", sandbox.tokens().access_token(JANE));
     let status = check(&channel, Some(&good)).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    sandbox.heal(Endpoint::Keys);
+    sandbox.faults().clear(Endpoint::Keys);
     sandbox.clock().advance(std::time::Duration::from_secs(1));
     assert_eq!(check(&channel, Some(&good)).await.unwrap(), ServingStatus::Serving);
 }
@@ -85,7 +85,7 @@ async fn a_streaming_call_goes_through() {
     let sandbox = sandbox_builder().build();
     let channel = serve(&sandbox).await;
     let mut request = tonic::Request::new(HealthCheckRequest { service: "todos".to_owned() });
-    let good = format!("Bearer {}", sandbox.access_token(JANE));
+    let good = format!("Bearer {}", sandbox.tokens().access_token(JANE));
     request.metadata_mut().insert("authorization", good.parse().unwrap());
     let mut watched = HealthClient::new(channel).watch(request).await.unwrap().into_inner();
     let first = watched.message().await.unwrap().unwrap();

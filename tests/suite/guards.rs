@@ -31,14 +31,14 @@ fn token_layer(sandbox: &Sandbox) -> RequireToken {
 }
 
 fn bearing(sandbox: &Sandbox) -> Request<Body> {
-    let authorization = format!("Bearer {}", sandbox.access_token(JANE));
+    let authorization = format!("Bearer {}", sandbox.tokens().access_token(JANE));
     request(Method::GET, "/", &[("authorization", &authorization)])
 }
 
 /// Makes requests as a layer further out leaves them.
 async fn with_principal(sandbox: &Sandbox) -> impl Fn() -> Request<Body> {
     let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id()).build();
-    let principal = verifier.unwrap().verify(&sandbox.access_token(JANE)).await.unwrap();
+    let principal = verifier.unwrap().verify(&sandbox.tokens().access_token(JANE)).await.unwrap();
     move || {
         let mut request = request(Method::GET, "/", &[]);
         request.extensions_mut().insert(principal.clone());
@@ -353,7 +353,7 @@ async fn each_guard_stands_around_a_plain_hyper_service() {
         let request = Request::post("/").header(name, value);
         request.body(Full::new(Bytes::from("sent"))).unwrap()
     };
-    let authorization = format!("Bearer {}", world.sandbox.access_token(JANE));
+    let authorization = format!("Bearer {}", world.sandbox.tokens().access_token(JANE));
     let cookie = world.logged_in(JANE).await.cookie_header();
     let token = token_layer(&world.sandbox);
     let session = RequireSession::new(&world.sessions);

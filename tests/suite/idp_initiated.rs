@@ -51,7 +51,7 @@ fn now(sandbox: &Sandbox) -> i64 {
 
 /// A launch token of organization Acme, with these changes.
 fn launch(sandbox: &Sandbox, changes: Value) -> String {
-    let acme = &sandbox.organizations()[0];
+    let acme = &sandbox.organizations().list()[0];
     let now = now(sandbox);
     let mut claims = json!({
         "iss": "https://app.example.com", "organization_id": acme.id,
@@ -62,7 +62,7 @@ fn launch(sandbox: &Sandbox, changes: Value) -> String {
     for (name, value) in changes {
         claims[name] = value;
     }
-    sandbox.sign(claims)
+    sandbox.tokens().sign(claims)
 }
 
 fn at_login(token: &str) -> String {
@@ -83,7 +83,7 @@ fn assert_no_session(answer: &Response<Bytes>) {
 #[tokio::test]
 async fn i2_a_launch_becomes_a_login_of_the_apps_own() {
     let world = world();
-    let acme = world.sandbox.organizations()[0].clone();
+    let acme = world.sandbox.organizations().list()[0].clone();
     for at in ["/login", "/auth/callback", "/me"] {
         let mut browser = world.browser();
         let token = launch(&world.sandbox, json!({"relay_state": "/me?tab=2", "n": at}));
@@ -119,7 +119,7 @@ async fn i2_a_code_that_comes_with_a_launch_is_not_redeemed() {
     let target = format!("/auth/callback?code=stolen&state=s&idp_initiated_login={token}");
     let started = world.browser().open(&target).await;
     assert_eq!(started.status(), StatusCode::FOUND);
-    assert_eq!(world.sandbox.requests(Endpoint::Token), 0);
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 0);
 }
 
 #[tokio::test]
@@ -203,9 +203,9 @@ async fn i1_no_other_token_launches_anything() {
     let world = world();
     let sandbox = &world.sandbox;
     let elsewhere = Sandbox::new();
-    elsewhere.rotate_keys();
+    elsewhere.keys().rotate();
     let draft_with = |fault: TokenFault| {
-        let mut draft = sandbox.access_token_draft(JANE);
+        let mut draft = sandbox.tokens().access_token_draft(JANE);
         draft.claims.clear();
         let exp = now(sandbox) + 300;
         draft.claims.extend([
@@ -213,14 +213,14 @@ async fn i1_no_other_token_launches_anything() {
             ("exp".to_owned(), json!(exp)),
         ]);
         fault.apply(&mut draft);
-        sandbox.sign_draft(&draft)
+        sandbox.tokens().sign_draft(&draft)
     };
     let mut cut = launch(sandbox, json!({}));
     cut.pop();
     let refused = [
-        ("an access token", sandbox.access_token(JANE)),
-        ("an ID token", sandbox.id_token(JANE, Some("n"))),
-        ("a machine's token", sandbox.m2m_token(&["todo:read"])),
+        ("an access token", sandbox.tokens().access_token(JANE)),
+        ("an ID token", sandbox.tokens().id_token(JANE, Some("n"))),
+        ("a machine's token", sandbox.tokens().m2m_token(&["todo:read"])),
         ("expired", launch(sandbox, json!({"exp": now(sandbox)}))),
         ("without an expiry", launch(sandbox, json!({"exp": null}))),
         ("an expiry in words", launch(sandbox, json!({"exp": "tomorrow"}))),
@@ -506,7 +506,7 @@ async fn launches_before_the_clock_is_set_back_stop_none_after_it() {
 #[tokio::test]
 async fn keys_out_of_reach_are_nobodys_fault() {
     let world = world();
-    world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let target = at_login(&launch(&world.sandbox, json!({})));
     let answer = world.browser().open(&target).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);

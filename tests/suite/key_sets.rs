@@ -61,10 +61,10 @@ async fn status(
 
 fn token(sandbox: &Sandbox, with_kid: bool) -> String {
     if with_kid {
-        return sandbox.access_token(JANE);
+        return sandbox.tokens().access_token(JANE);
     }
-    let claims = sandbox.access_token_draft(JANE).claims;
-    sandbox.sign_with_header(json!({"alg": "RS256", "typ": "JWT"}), claims.into())
+    let claims = sandbox.tokens().access_token_draft(JANE).claims;
+    sandbox.tokens().sign_with_header(json!({"alg": "RS256", "typ": "JWT"}), claims.into())
 }
 
 /// The key with these members changed; a null member is removed.

@@ -36,7 +36,7 @@ impl Api {
     }
 
     fn fetches(&self) -> usize {
-        self.sandbox.requests(Endpoint::Keys)
+        self.sandbox.requests().count(Endpoint::Keys)
     }
 
     fn advance(&self, seconds: u64) {
@@ -44,20 +44,20 @@ impl Api {
     }
 
     fn with_kid(&self, kid: &str) -> String {
-        let claims = self.sandbox.access_token_draft(JANE).claims;
+        let claims = self.sandbox.tokens().access_token_draft(JANE).claims;
         let header = json!({ "alg": "RS256", "kid": kid, "typ": "JWT" });
-        self.sandbox.sign_with_header(header, claims.into())
+        self.sandbox.tokens().sign_with_header(header, claims.into())
     }
 }
 
 #[tokio::test]
 async fn k2_the_first_token_of_a_new_key_is_accepted_after_one_fetch() {
     let api = Api::new();
-    let old = api.sandbox.access_token(JANE);
+    let old = api.sandbox.tokens().access_token(JANE);
     assert_eq!(api.status(&old).await, StatusCode::OK);
-    api.sandbox.rotate_keys();
+    api.sandbox.keys().rotate();
     for email in [JANE, JOHN] {
-        assert_eq!(api.status(&api.sandbox.access_token(email)).await, StatusCode::OK);
+        assert_eq!(api.status(&api.sandbox.tokens().access_token(email)).await, StatusCode::OK);
     }
     assert_eq!(api.status(&old).await, StatusCode::OK, "the old key is still published");
     assert_eq!(api.fetches(), 2);
@@ -66,10 +66,10 @@ async fn k2_the_first_token_of_a_new_key_is_accepted_after_one_fetch() {
 #[tokio::test]
 async fn k4_new_material_under_a_known_name_is_accepted_after_one_fetch() {
     let api = Api::new();
-    let old = api.sandbox.access_token(JANE);
+    let old = api.sandbox.tokens().access_token(JANE);
     assert_eq!(api.status(&old).await, StatusCode::OK);
-    api.sandbox.rotate_keys_keeping_kid();
-    assert_eq!(api.status(&api.sandbox.access_token(JOHN)).await, StatusCode::OK);
+    api.sandbox.keys().rotate_keeping_kid();
+    assert_eq!(api.status(&api.sandbox.tokens().access_token(JOHN)).await, StatusCode::OK);
     assert_eq!(api.fetches(), 2);
     assert_eq!(api.status(&old).await, StatusCode::UNAUTHORIZED, "its key is gone");
 }
@@ -77,12 +77,12 @@ async fn k4_new_material_under_a_known_name_is_accepted_after_one_fetch() {
 #[tokio::test]
 async fn k2_requests_that_need_the_same_new_key_share_one_fetch() {
     let api = Api::new();
-    assert_eq!(api.status(&api.sandbox.access_token(JANE)).await, StatusCode::OK);
-    api.sandbox.rotate_keys();
-    let held = api.sandbox.hold(Endpoint::Keys);
+    assert_eq!(api.status(&api.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
+    api.sandbox.keys().rotate();
+    let held = api.sandbox.faults().hold(Endpoint::Keys);
     let waiting: Vec<_> = (0..2)
         .map(|_| {
-            let (app, token) = (api.app.clone(), api.sandbox.access_token(JANE));
+            let (app, token) = (api.app.clone(), api.sandbox.tokens().access_token(JANE));
             tokio::spawn(async move {
                 let authorization = format!("Bearer {token}");
                 let headers = [("authorization", authorization.as_str())];
@@ -104,11 +104,11 @@ async fn k2_requests_that_need_the_same_new_key_share_one_fetch() {
 #[tokio::test]
 async fn k2_strangers_names_cause_no_more_fetches_than_the_bucket_has() {
     let api = Api::new();
-    let known = api.sandbox.access_token(JANE);
+    let known = api.sandbox.tokens().access_token(JANE);
     assert_eq!(api.status(&known).await, StatusCode::OK);
-    let mut forged = api.sandbox.access_token_draft(JANE);
+    let mut forged = api.sandbox.tokens().access_token_draft(JANE);
     TokenFault::InvalidSignature.apply(&mut forged);
-    let forged = api.sandbox.sign_draft(&forged);
+    let forged = api.sandbox.tokens().sign_draft(&forged);
     for round in 0..5 {
         for n in 0..40 {
             // Whether the issuer has a key is known only after a fetch.
@@ -128,9 +128,10 @@ async fn k2_strangers_names_cause_no_more_fetches_than_the_bucket_has() {
 #[tokio::test]
 async fn k2_known_keys_do_not_wait_for_a_fetch() {
     let api = Api::new();
-    let (jane, john) = (api.sandbox.access_token(JANE), api.sandbox.access_token(JOHN));
+    let (jane, john) =
+        (api.sandbox.tokens().access_token(JANE), api.sandbox.tokens().access_token(JOHN));
     assert_eq!(api.status(&jane).await, StatusCode::OK);
-    let _held = api.sandbox.hold(Endpoint::Keys);
+    let _held = api.sandbox.faults().hold(Endpoint::Keys);
     let (app, unknown) = (api.app.clone(), api.with_kid("unknown"));
     let waiting = tokio::spawn(async move {
         let authorization = format!("Bearer {unknown}");
@@ -147,8 +148,8 @@ async fn k2_known_keys_do_not_wait_for_a_fetch() {
 #[tokio::test]
 async fn a_server_starts_while_the_keys_are_out_of_reach() {
     let api = Api::new();
-    let token = api.sandbox.access_token(JANE);
-    api.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    let token = api.sandbox.tokens().access_token(JANE);
+    api.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     for _ in 0..20 {
         let answer = api.ask(&token).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -157,7 +158,7 @@ async fn a_server_starts_while_the_keys_are_out_of_reach() {
     }
     assert_eq!(api.fetches(), 1, "requests are told of a failure for a second");
     assert_eq!(api.status("garbage").await, StatusCode::UNAUTHORIZED, "no key could help");
-    api.sandbox.heal(Endpoint::Keys);
+    api.sandbox.faults().clear(Endpoint::Keys);
     api.advance(1);
     assert_eq!(api.status(&token).await, StatusCode::OK);
     assert_eq!(api.fetches(), 2);
@@ -166,36 +167,36 @@ async fn a_server_starts_while_the_keys_are_out_of_reach() {
 #[tokio::test]
 async fn k3_known_keys_outlive_an_outage() {
     let api = Api::new();
-    assert_eq!(api.status(&api.sandbox.access_token(JANE)).await, StatusCode::OK);
-    api.sandbox.fail(Endpoint::Keys, Fault::Status(StatusCode::BAD_GATEWAY));
+    assert_eq!(api.status(&api.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
+    api.sandbox.faults().add(Endpoint::Keys, Fault::Status(StatusCode::BAD_GATEWAY));
     for _ in 0..23 {
         api.advance(3600);
-        assert_eq!(api.status(&api.sandbox.access_token(JANE)).await, StatusCode::OK);
+        assert_eq!(api.status(&api.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
     }
     // A new key is nobody's fault, so it is no invalid token.
-    api.sandbox.rotate_keys();
-    let new = api.ask(&api.sandbox.access_token(JANE)).await;
+    api.sandbox.keys().rotate();
+    let new = api.ask(&api.sandbox.tokens().access_token(JANE)).await;
     assert_eq!(new.status(), StatusCode::SERVICE_UNAVAILABLE);
     api.advance(3601);
-    let stale = api.ask(&api.sandbox.access_token(JANE)).await;
+    let stale = api.ask(&api.sandbox.tokens().access_token(JANE)).await;
     assert_eq!(stale.status(), StatusCode::SERVICE_UNAVAILABLE, "a day is enough");
 }
 
 #[tokio::test]
 async fn a_token_whose_key_was_withdrawn_is_refused_even_if_it_was_seen_before() {
     let api = Api::new();
-    let token = api.sandbox.access_token(JANE);
+    let token = api.sandbox.tokens().access_token(JANE);
     assert_eq!(api.status(&token).await, StatusCode::OK);
-    api.sandbox.rotate_keys();
-    api.sandbox.drop_old_keys();
-    assert_eq!(api.status(&api.sandbox.access_token(JANE)).await, StatusCode::OK);
+    api.sandbox.keys().rotate();
+    api.sandbox.keys().remove_old();
+    assert_eq!(api.status(&api.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
     assert_eq!(api.status(&token).await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
 async fn a_token_that_was_seen_before_expires_all_the_same() {
     let api = Api::new();
-    let token = api.sandbox.access_token(JANE);
+    let token = api.sandbox.tokens().access_token(JANE);
     for (seconds, status) in
         [(0, StatusCode::OK), (304, StatusCode::OK), (1, StatusCode::UNAUTHORIZED)]
     {
@@ -218,14 +219,14 @@ async fn strangers_who_use_up_their_fetches_change_nothing_for_sessions_after_a_
     for n in 0..5 {
         api.status(&api.with_kid(&format!("random-{n}"))).await;
     }
-    world.sandbox.rotate_keys();
-    let token = world.sandbox.access_token(JANE);
+    world.sandbox.keys().rotate();
+    let token = world.sandbox.tokens().access_token(JANE);
     let unavailable = api.ask(&token).await;
     assert_eq!(unavailable.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(unavailable.header("retry-after").is_some());
     assert_eq!(unavailable.header("www-authenticate"), None);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "it has fetches of its own");
-    assert_eq!(world.sandbox.refreshes(), 1);
+    assert_eq!(world.sandbox.requests().refreshes(), 1);
 }
 
 #[tokio::test]
@@ -238,7 +239,7 @@ async fn junk_launches_and_logout_tokens_change_nothing_for_bearer_tokens_after_
         app: Router::new().route("/", get(|| async {})).route_layer(guard),
     };
     let public = world.app.clone().layer(IdpInitiatedRedirect::new(&world.sessions));
-    assert_eq!(api.status(&world.sandbox.access_token(JANE)).await, StatusCode::OK);
+    assert_eq!(api.status(&world.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
     for n in 0..5 {
         let junk = api.with_kid(&format!("random-{n}"));
         let launch = format!("/login?idp_initiated_login={junk}");
@@ -249,6 +250,6 @@ async fn junk_launches_and_logout_tokens_change_nothing_for_bearer_tokens_after_
         send(&public, logout).await;
     }
     assert_eq!(api.fetches(), 1 + 2 + 2);
-    world.sandbox.rotate_keys();
-    assert_eq!(api.status(&world.sandbox.access_token(JANE)).await, StatusCode::OK);
+    world.sandbox.keys().rotate();
+    assert_eq!(api.status(&world.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
 }

@@ -120,7 +120,7 @@ async fn l2_of_twenty_attempts_the_newest_five_are_kept() {
             assert_eq!(answer.location(), "/", "the browser has a session");
         }
     }
-    assert_eq!(world.sandbox.requests(Endpoint::Token), 5);
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 5);
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn l2_the_callback_of_another_browser_is_refused() {
     let response = logged_in.open(&callback).await;
     assert_eq!((response.status(), response.location()), (StatusCode::SEE_OTHER, "/"));
     assert_eq!(logged_in.cookie_header(), before);
-    assert_eq!(world.sandbox.requests(Endpoint::Token), 1, "the code is left alone");
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1, "the code is left alone");
     assert_eq!(logged_in.fetch("/me").await.json()["email"], JOHN);
 }
 
@@ -241,7 +241,7 @@ async fn l2_a_callback_works_once_and_its_code_too() {
     world.advance(60);
     assert_eq!(browser.open(&callback).await.location(), "/", "the page is not known any more");
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    assert_eq!(world.sandbox.requests(Endpoint::Token), 1);
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1);
     // A copy of the cookies comes second: the attempt is used.
     assert_refused(&copied.open(&callback).await, &AuthFailure::AttemptUnknown);
     // In an attempt of its own the code is spent.
@@ -292,7 +292,7 @@ async fn l5_rfc9207_an_issuer_that_is_there_is_compared_letter_by_letter() {
     }
     let right = with_parameters(&callback, &[("iss", &ours)]);
     assert_eq!(browser.clone().open(&right).await.status(), StatusCode::SEE_OTHER);
-    assert_eq!(world.sandbox.requests(Endpoint::Token), 1, "a code of a mix-up was sent");
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1, "a code of a mix-up was sent");
 }
 
 #[tokio::test]
@@ -410,13 +410,13 @@ async fn a_failing_token_endpoint_is_503_and_the_same_callback_works_afterwards(
     ] {
         let world = World::new();
         let (mut browser, callback) = at_the_callback(&world).await;
-        world.sandbox.fail(Endpoint::Token, fault);
+        world.sandbox.faults().add(Endpoint::Token, fault);
         let answer = browser.open(&callback).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(failure(&answer), AuthFailure::Unavailable);
         assert!(answer.header("retry-after").is_some());
         assert_eq!(set_cookies(answer.headers()), [""; 0]);
-        world.sandbox.heal(Endpoint::Token);
+        world.sandbox.faults().clear(Endpoint::Token);
         assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
     }
 }
@@ -433,7 +433,7 @@ async fn a_replayed_attempt_causes_no_second_token_call_on_any_replica() {
         let mut again = browser.at(app);
         assert_refused(&again.open(&callback).await, &AuthFailure::AttemptUnknown);
     }
-    assert_eq!(world.sandbox.requests(Endpoint::Token), 1);
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1);
     // A second call would have revoked what the first one was given.
     world.advance(400);
     assert_eq!(first.fetch("/me").await.status(), StatusCode::OK);
@@ -456,7 +456,7 @@ async fn wrong_credentials_are_our_fault_and_not_the_users() {
     let body = Bytes::from_static(br#"{"error":"invalid_client","error_description":"<b>"}"#);
     let mut refusal = Response::new(body);
     *refusal.status_mut() = StatusCode::UNAUTHORIZED;
-    world.sandbox.fail(Endpoint::Token, Fault::Answer(refusal));
+    world.sandbox.faults().add(Endpoint::Token, Fault::Answer(refusal));
     let answer = browser.open(&callback).await;
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(failure(&answer), AuthFailure::Misconfigured);
@@ -480,7 +480,7 @@ async fn l11_every_login_has_a_cookie_of_its_own_and_replaces_whose_session_was_
     planted.log_in(&world.sandbox, JANE).await;
     assert_ne!(planted.cookie(name), Some("fixed-by-an-attacker"));
     // Leftovers of a longer session go with it.
-    world.sandbox.add_user(NewUser::new("big@acme.test").permissions(noise(250)));
+    world.sandbox.users().add(NewUser::new("big@acme.test").permissions(noise(250)));
     let mut shrunk = world.logged_in("big@acme.test").await;
     assert!(shrunk.names().len() >= 2);
     let done = shrunk.log_in(&world.sandbox, JOHN).await;

@@ -211,7 +211,7 @@ async fn parameters_that_make_the_login_secure_cannot_be_overridden() {
             }
         }
     }
-    assert_eq!(world.sandbox.requests(Endpoint::Token), 0);
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 0);
 }
 
 #[tokio::test]

@@ -142,7 +142,7 @@ async fn a_revocation_during_the_hook_of_a_login_by_email_ends_the_login() {
         let app = world.app.clone().merge(login.build().unwrap().routes());
         let mut browser = world.browser().at(&app);
         submit(&mut browser, "send", JANE).await;
-        let code = world.sandbox.outbox().remove(0).code.unwrap();
+        let code = world.sandbox.mail().outbox().remove(0).code.unwrap();
         let mut verifying = Box::pin(submit(&mut browser, "verify", &code));
         tokio::select! {
             called = &mut called => called.unwrap(),
@@ -168,7 +168,7 @@ async fn a_login_by_email_that_waits_for_confirmation_ends_with_a_revocation() {
         let app = world.app.clone().merge(login.routes());
         let mut browser = world.logged_in(JANE).await.at(&app);
         submit(&mut browser, "send", JOHN).await;
-        let code = world.sandbox.outbox().remove(0).code.unwrap();
+        let code = world.sandbox.mail().outbox().remove(0).code.unwrap();
         let asked = submit(&mut browser, "verify", &code).await;
         if is_revoked {
             world.sessions.revoke_user(JOHN).await.unwrap();

@@ -11,7 +11,7 @@ use crate::support::{JANE, JOHN, Reading as _, World, set_cookies};
 async fn assert_refused(world: &World, what: &str) {
     let name = world.sessions.cookie_name();
     for live in [true, false] {
-        world.sandbox.heal(Endpoint::Authorize);
+        world.sandbox.faults().clear(Endpoint::Authorize);
         let mut browser = world.browser();
         let mut before = None;
         if live {
@@ -76,7 +76,7 @@ async fn l3_l6_every_wrong_id_token_of_the_certification_suite_is_refused() {
         TokenFault::WithClaim("events".into(), json!({})),
     ] {
         let world = World::new();
-        world.sandbox.break_tokens(TokenKind::IdToken, fault.clone());
+        world.sandbox.tokens().add_fault(TokenKind::IdToken, fault.clone());
         assert_refused(&world, &format!("ID token {fault:?}")).await;
     }
 }
@@ -88,8 +88,8 @@ async fn an_id_token_without_an_authorized_party_has_this_client_as_its_only_aud
         let audiences = audiences.to_string().replace("CLIENT", world.sandbox.client_id());
         let audiences: Value = serde_json::from_str(&audiences).unwrap();
         let audience = TokenFault::WithClaim("aud".into(), audiences.clone());
-        world.sandbox.break_tokens(TokenKind::IdToken, audience);
-        world.sandbox.break_tokens(TokenKind::IdToken, TokenFault::MissingAuthorizedParty);
+        world.sandbox.tokens().add_fault(TokenKind::IdToken, audience);
+        world.sandbox.tokens().add_fault(TokenKind::IdToken, TokenFault::MissingAuthorizedParty);
         assert_refused(&world, &format!("ID token for {audiences}")).await;
     }
 }
@@ -112,7 +112,7 @@ async fn every_wrong_access_token_is_refused_too() {
         TokenFault::WithClaim("nonce".into(), json!("an ID token's mark")),
     ] {
         let world = World::new();
-        world.sandbox.break_tokens(TokenKind::AccessToken, fault.clone());
+        world.sandbox.tokens().add_fault(TokenKind::AccessToken, fault.clone());
         assert_refused(&world, &format!("access token {fault:?}")).await;
     }
 }
@@ -135,11 +135,11 @@ async fn j1_forged_headers_pick_no_key() {
     ];
     for (what, change) in changes {
         let world = World::new();
-        world.sandbox.tamper(TokenKind::IdToken, move |draft| change(&mut draft.header));
+        world.sandbox.tokens().edit(TokenKind::IdToken, move |draft| change(&mut draft.header));
         assert_refused(&world, what).await;
     }
     let world = World::new();
-    world.sandbox.tamper(TokenKind::IdToken, |draft| draft.signing = Signing::Nothing);
+    world.sandbox.tokens().edit(TokenKind::IdToken, |draft| draft.signing = Signing::Nothing);
     assert_refused(&world, "no signature under RS256").await;
 }
 
@@ -154,7 +154,7 @@ async fn what_the_certification_suite_wants_accepted_is_accepted() {
         TokenFault::WithClaim("some_future_claim".into(), json!({"a": [1, null]})),
     ] {
         let world = World::new();
-        world.sandbox.break_tokens(TokenKind::IdToken, fault.clone());
+        world.sandbox.tokens().add_fault(TokenKind::IdToken, fault.clone());
         let mut browser = world.logged_in(JANE).await;
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{fault:?}");
     }
@@ -168,27 +168,27 @@ async fn l6_a_login_without_an_id_token_is_refused() {
     ] {
         let world = World::new();
         let answer = http::Response::new(body.into());
-        world.sandbox.fail(Endpoint::Token, Fault::Answer(answer));
+        world.sandbox.faults().add(Endpoint::Token, Fault::Answer(answer));
         assert_refused(&world, "garbage").await;
     }
     // A sound access token, alone.
     let world = World::new();
-    let token = world.sandbox.access_token(JANE);
+    let token = world.sandbox.tokens().access_token(JANE);
     let answer = http::Response::new(format!(r#"{{"access_token":"{token}"}}"#).into());
-    world.sandbox.fail(Endpoint::Token, Fault::Answer(answer));
+    world.sandbox.faults().add(Endpoint::Token, Fault::Answer(answer));
     assert_refused(&world, "no ID token").await;
 }
 
 #[tokio::test]
 async fn keys_out_of_reach_at_the_callback_are_503_and_begin_nothing() {
     let world = World::new();
-    world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let mut browser = world.browser();
     let answer = browser.log_in(&world.sandbox, JANE).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.header("retry-after").is_some());
     assert_eq!(set_cookies(answer.headers()), [""; 0]);
-    world.sandbox.heal(Endpoint::Keys);
+    world.sandbox.faults().clear(Endpoint::Keys);
     world.advance(2);
     assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
 }

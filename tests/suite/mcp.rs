@@ -56,13 +56,13 @@ impl World {
 
     /// A token for the resource with these scopes, changed before it is signed.
     fn token(&self, scope: &str, change: impl FnOnce(&mut TokenDraft)) -> String {
-        let mut draft = self.sandbox.access_token_draft(JANE);
+        let mut draft = self.sandbox.tokens().access_token_draft(JANE);
         let issuer = format!("{}/resources/{ID}", self.sandbox.environment_url());
         draft.claims.insert("iss".into(), issuer.into());
         draft.claims.insert("aud".into(), json!([URL, ID]));
         draft.claims.insert("scope".into(), scope.into());
         change(&mut draft);
-        self.sandbox.sign_draft(&draft)
+        self.sandbox.tokens().sign_draft(&draft)
     }
 
     async fn ask(&self, token: &str) -> Response<Bytes> {
@@ -236,9 +236,9 @@ async fn j10_j12_tokens_for_anything_else_are_invalid_tokens() {
         ),
         ("only another server's URL", with("aud", json!(["https://other.example.com/mcp"]))),
         ("for the URL with a slash", with("aud", json!([format!("{URL}/")]))),
-        ("for the environment's own API", world.sandbox.access_token(JANE)),
+        ("for the environment's own API", world.sandbox.tokens().access_token(JANE)),
         ("for nobody", world.token("todo:read", |draft| drop(draft.claims.remove("aud")))),
-        ("an ID token", world.sandbox.id_token(JANE, Some("n"))),
+        ("an ID token", world.sandbox.tokens().id_token(JANE, Some("n"))),
         ("an ID token with our audience", with("at_hash", "x".into())),
         (
             "a launch",
@@ -282,7 +282,7 @@ async fn j10_j12_tokens_for_anything_else_are_invalid_tokens() {
 #[tokio::test]
 async fn k3_keys_that_are_out_of_reach_are_503_and_no_no() {
     let world = World::new();
-    world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let token = world.token("todo:read", |_| {});
     let answer = world.ask(&token).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -290,13 +290,13 @@ async fn k3_keys_that_are_out_of_reach_are_503_and_no_no() {
     assert!(answer.header("retry-after").is_some());
     let verifier = world.resource.verifier();
     assert_eq!(verifier.accepts(&token, &[]).await, Err(TokenError::KeysUnavailable));
-    world.sandbox.heal(Endpoint::Keys);
+    world.sandbox.faults().clear(Endpoint::Keys);
     world.sandbox.clock().advance(std::time::Duration::from_secs(1));
     assert_eq!(verifier.accepts(&token, &["todo:read"]).await, Ok(true));
     assert_eq!(verifier.accepts(&token, &["todo:write"]).await, Ok(false));
     let lacks = verifier.verify_with_scopes(&token, &["todo:read", "todo:write"]).await;
     assert_eq!(lacks.unwrap_err(), TokenError::InsufficientScope);
-    world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     assert_eq!(world.ask(&token).await.status(), StatusCode::OK, "known keys go on");
 }
 
@@ -531,7 +531,8 @@ async fn the_ready_service_gets_the_body_and_a_layer_without_a_principal_answers
     });
     let sandbox = sandbox_builder().build();
     let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id()).build();
-    let principal: Principal = verifier.unwrap().verify(&sandbox.access_token(JANE)).await.unwrap();
+    let principal: Principal =
+        verifier.unwrap().verify(&sandbox.tokens().access_token(JANE)).await.unwrap();
     let layer = RequireMcpScope::new().tool("list", ["openid"]);
     let mut service = layer.layer(tower::limit::ConcurrencyLimit::new(inner, 1));
     let (list, other) = (call("list"), method("tools/list"));
@@ -558,7 +559,7 @@ async fn an_extractor_verifies_without_a_layer_and_refuses_as_one_would() {
     let whoami = async |Bearer(principal): Bearer| principal.subject().to_owned();
     let app = Router::new().route("/mcp", any(whoami)).with_state(tokens);
     let good = format!("Bearer {}", world.token("todo:read", |_| {}));
-    let bad = format!("Bearer {}", world.sandbox.access_token(JANE));
+    let bad = format!("Bearer {}", world.sandbox.tokens().access_token(JANE));
     for headers in [
         &[][..],
         &[("authorization", good.as_str())],

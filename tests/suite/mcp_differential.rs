@@ -111,10 +111,10 @@ fn calls_another_tool(body: &[u8]) -> bool {
 /// JANE with these scopes.
 async fn principal(scope: &str) -> Principal {
     let sandbox = sandbox_builder().build();
-    let mut draft = sandbox.access_token_draft(JANE);
+    let mut draft = sandbox.tokens().access_token_draft(JANE);
     draft.claims.insert("scope".into(), scope.into());
     let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id()).build();
-    verifier.unwrap().verify(&sandbox.sign_draft(&draft)).await.unwrap()
+    verifier.unwrap().verify(&sandbox.tokens().sign_draft(&draft)).await.unwrap()
 }
 
 #[tokio::test]

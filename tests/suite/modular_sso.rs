@@ -68,10 +68,10 @@ async fn a_login_becomes_a_session_of_the_apps_own() {
     assert!(me["sid"].as_str().unwrap().starts_with("ses_"));
 
     // Its tokens are long gone, and nobody asks for others.
-    let asked = world.sandbox.requests(Endpoint::Token);
+    let asked = world.sandbox.requests().count(Endpoint::Token);
     world.advance(8 * HOUR - 1);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    assert_eq!(world.sandbox.requests(Endpoint::Token), asked);
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), asked);
     world.advance(1);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
 }
@@ -84,7 +84,7 @@ async fn a_session_of_somebody_the_app_knows_has_the_apps_id() {
         user.email = identity.user().email.clone();
         Ok(identity.session_of(user))
     });
-    let organization = world.sandbox.organizations();
+    let organization = world.sandbox.organizations().list();
     let organization = organization.iter().find(|one| one.domains.contains(&"example.com".into()));
     let organization = organization.unwrap();
     let mut browser = world.browser();
@@ -183,8 +183,8 @@ async fn l6_the_app_is_asked_about_nobody_whose_tokens_were_not_verified() {
         TokenFault::Unsigned,
         TokenFault::Expired,
     ] {
-        world.sandbox.heal_tokens();
-        world.sandbox.break_tokens(TokenKind::IdToken, fault.clone());
+        world.sandbox.tokens().clear_faults();
+        world.sandbox.tokens().add_fault(TokenKind::IdToken, fault.clone());
         let mut browser = world.browser();
         let callback =
             at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
@@ -324,7 +324,7 @@ async fn logout_of_a_local_session_ends_the_scalekit_session_that_it_began_with(
         browser.open(&callback).await;
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
         assert_eq!(log_out(&world, &mut browser).await, "https://app.example.com/");
-        assert_eq!(world.sandbox.end_sessions_of(ANA), 0, "it has ended there too");
+        assert_eq!(world.sandbox.users().revoke_sessions(ANA), 0, "it has ended there too");
     }
 }
 

@@ -11,7 +11,7 @@ use crate::support::{JANE, World, request, send};
 /// The status of a login, and of a request after a refresh, with this claim null.
 async fn statuses(kind: TokenKind, name: &str) -> (StatusCode, StatusCode) {
     let world = World::new();
-    world.sandbox.break_tokens(kind, TokenFault::WithClaim(name.to_owned(), Value::Null));
+    world.sandbox.tokens().add_fault(kind, TokenFault::WithClaim(name.to_owned(), Value::Null));
     let mut browser = world.browser();
     let logged_in = browser.log_in(&world.sandbox, JANE).await.status();
     world.advance(301);
@@ -61,7 +61,8 @@ async fn a_logout_token_with_null_optional_claims_is_accepted() {
     });
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let mut logout = request(Method::POST, "/auth/backchannel-logout", &form);
-    *logout.body_mut() = Body::from(format!("logout_token={}", world.sandbox.sign(claims)));
+    *logout.body_mut() =
+        Body::from(format!("logout_token={}", world.sandbox.tokens().sign(claims)));
     assert_eq!(send(&world.app, logout).await.status(), StatusCode::OK);
     assert_eq!(jane.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
 }
@@ -73,7 +74,7 @@ async fn the_log_names_the_rejected_claim_and_not_its_value() {
     let world = World::new();
     let value = json!({"a": "value-of-the-claim"});
     let fault = TokenFault::WithClaim("oid".to_owned(), value.clone());
-    world.sandbox.break_tokens(TokenKind::AccessToken, fault);
+    world.sandbox.tokens().add_fault(TokenKind::AccessToken, fault);
     let mut browser = world.browser();
     let rejected = browser.log_in(&world.sandbox, JANE).await;
     assert_eq!(rejected.status(), StatusCode::BAD_REQUEST);
@@ -86,7 +87,8 @@ async fn the_log_names_the_rejected_claim_and_not_its_value() {
     });
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let mut request = request(Method::POST, "/auth/backchannel-logout", &form);
-    *request.body_mut() = Body::from(format!("logout_token={}", world.sandbox.sign(logout)));
+    *request.body_mut() =
+        Body::from(format!("logout_token={}", world.sandbox.tokens().sign(logout)));
     assert_eq!(send(&world.app, request).await.status(), StatusCode::BAD_REQUEST);
 
     let log = captured.text();

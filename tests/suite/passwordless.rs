@@ -75,11 +75,11 @@ impl MailWorld {
 
     /// How often the API was asked.
     fn asked(&self) -> usize {
-        self.sandbox().requests(Endpoint::Api)
+        self.sandbox().requests().count(Endpoint::Api)
     }
 
     fn newest_mail(&self) -> OutboxMail {
-        self.sandbox().outbox().remove(0)
+        self.sandbox().mail().outbox().remove(0)
     }
 
     fn code(&self) -> String {

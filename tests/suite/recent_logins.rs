@@ -36,7 +36,7 @@ async fn two_callbacks_at_once_complete_one_login_and_both_end_in_the_app() {
         assert_eq!((response.status(), response.location()), (StatusCode::SEE_OTHER, "/me"));
         response.assert_private();
     }
-    assert_eq!(world.sandbox.requests(Endpoint::Token), 1);
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1);
     let [first, second, elsewhere] = &responses[..] else { panic!("three responses") };
     for response in [first, second] {
         let mut browser = browser.clone();
@@ -173,7 +173,7 @@ async fn logins_after_a_logout_or_after_a_minute_start_at_once() {
     browser.start_login("/login").await;
     // A session that has ended is no cookie that is lost.
     let mut browser = world.logged_in(JANE).await;
-    let id = world.sandbox.user(JANE).unwrap().id;
+    let id = world.sandbox.users().get(JANE).unwrap().id;
     world.sessions.revoke_user(&id).await.unwrap();
     let to_login = browser.open("/me").await;
     browser.start_login(to_login.location()).await;

@@ -32,8 +32,8 @@ async fn settle() {
 async fn two_hundred_at_once(world: &World, leaving: usize) {
     let browser = world.logged_in(JANE).await;
     world.advance(301);
-    let before = world.sandbox.refreshes();
-    let held = world.sandbox.hold(Endpoint::Token);
+    let before = world.sandbox.requests().refreshes();
+    let held = world.sandbox.faults().hold(Endpoint::Token);
     let mut requests: Vec<_> = (0..200)
         .map(|_| {
             let (app, request) = (world.app.clone(), browser.request(Method::GET, "/me", &FETCH));
@@ -42,7 +42,7 @@ async fn two_hundred_at_once(world: &World, leaving: usize) {
         .collect();
     settle().await;
     assert!(requests.iter().all(|request| !request.is_finished()));
-    assert_eq!(world.sandbox.refreshes() - before, 1);
+    assert_eq!(world.sandbox.requests().refreshes() - before, 1);
     for left in requests.drain(..leaving) {
         left.abort();
         assert!(left.await.unwrap_err().is_cancelled());
@@ -55,7 +55,7 @@ async fn two_hundred_at_once(world: &World, leaving: usize) {
         let [cookie] = set_cookies(answer.headers())[..] else { panic!("one cookie: {answer:?}") };
         cookies.push(cookie.to_owned());
     }
-    assert_eq!(world.sandbox.refreshes() - before, 1);
+    assert_eq!(world.sandbox.requests().refreshes() - before, 1);
     cookies.dedup();
     assert_eq!(cookies.len(), 1, "all get the same session");
     // What they got goes on working.
@@ -93,7 +93,7 @@ async fn r1_late_requests_with_the_old_cookie_are_served_and_get_the_new_one() {
         }
         assert_ne!(late.cookie_header(), old.cookie_header());
     }
-    assert_eq!(world.sandbox.refreshes(), 1);
+    assert_eq!(world.sandbox.requests().refreshes(), 1);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
 }
 
@@ -127,7 +127,7 @@ async fn r1_an_early_renewal_costs_one_refresh_and_the_old_token_is_still_good()
     world.advance(8);
     let answer = browser.fetch("/me").await;
     assert_eq!(answer.json()["exp"], 1_900_000_000 + 297 + 300);
-    assert_eq!((set_cookies(answer.headers()).len(), world.sandbox.refreshes()), (1, 1));
+    assert_eq!((set_cookies(answer.headers()).len(), world.sandbox.requests().refreshes()), (1, 1));
     assert_eq!(set_cookies(browser.fetch("/me").await.headers()), [""; 0]);
 }
 
@@ -142,7 +142,7 @@ async fn r5_the_refresh_of_an_only_client_that_left_is_there_for_its_next_reques
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
-    let held = world.sandbox.hold(Endpoint::Token);
+    let held = world.sandbox.faults().hold(Endpoint::Token);
     let mut request =
         Box::pin(world.app.clone().oneshot(browser.request(Method::GET, "/me", &FETCH)));
     let mut context = Context::from_waker(Waker::noop());
@@ -152,7 +152,7 @@ async fn r5_the_refresh_of_an_only_client_that_left_is_there_for_its_next_reques
     drop(held);
     settle().await;
     let answer = browser.fetch("/me").await;
-    assert_eq!((answer.status(), world.sandbox.refreshes()), (StatusCode::OK, 1));
+    assert_eq!((answer.status(), world.sandbox.requests().refreshes()), (StatusCode::OK, 1));
     assert_eq!(set_cookies(answer.headers()).len(), 1);
 }
 
@@ -179,7 +179,7 @@ async fn r2_no_failure_of_the_environment_ends_a_session() {
         let world = World::new();
         let mut browser = world.logged_in(JANE).await;
         let before = browser.names_and_values();
-        world.sandbox.fail(Endpoint::Token, fault.clone());
+        world.sandbox.faults().add(Endpoint::Token, fault.clone());
         world.advance(297);
         for path in ["/me", "/maybe"] {
             let answer = browser.fetch(path).await;
@@ -194,7 +194,7 @@ async fn r2_no_failure_of_the_environment_ends_a_session() {
             answer.assert_private();
         }
         assert_eq!(browser.names_and_values(), before);
-        world.sandbox.heal(Endpoint::Token);
+        world.sandbox.faults().clear(Endpoint::Token);
         world.advance(2);
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{fault:?}");
     }
@@ -206,7 +206,7 @@ async fn r2_a_token_that_is_valid_on_arrival_does_not_wait_for_a_silent_environm
     let world = World::new();
     let browser = world.logged_in(JANE).await;
     world.advance(296);
-    let held = world.sandbox.hold(Endpoint::Token);
+    let held = world.sandbox.faults().hold(Endpoint::Token);
     let arrived = tokio::time::Instant::now();
     let answer = browser.clone().fetch("/me").await;
     assert_eq!(answer.status(), StatusCode::OK);
@@ -220,7 +220,7 @@ async fn r2_a_token_that_is_valid_on_arrival_does_not_wait_for_a_silent_environm
     settle().await;
     let mut browser = browser;
     let answer = browser.fetch("/me").await;
-    assert_eq!((answer.status(), world.sandbox.refreshes()), (StatusCode::OK, 1));
+    assert_eq!((answer.status(), world.sandbox.requests().refreshes()), (StatusCode::OK, 1));
     assert_eq!(set_cookies(answer.headers()).len(), 1);
 }
 
@@ -235,9 +235,9 @@ async fn r2_a_minute_of_failures_logs_nobody_out() {
         let mut refused = 0;
         for second in 270..=330_u64 {
             if fails(second) {
-                world.sandbox.fail(Endpoint::Token, unavailable.clone());
+                world.sandbox.faults().add(Endpoint::Token, unavailable.clone());
             } else {
-                world.sandbox.heal(Endpoint::Token);
+                world.sandbox.faults().clear(Endpoint::Token);
             }
             let requests = (0..20).map(|_| {
                 let (app, request) = (&world.app, browser.request(Method::GET, "/me", &FETCH));
@@ -258,7 +258,7 @@ async fn r2_a_minute_of_failures_logs_nobody_out() {
             world.advance(1);
         }
         assert_eq!(refused > 0, fails(271), "{refused}");
-        world.sandbox.heal(Endpoint::Token);
+        world.sandbox.faults().clear(Endpoint::Token);
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     }
 }
@@ -268,14 +268,14 @@ async fn r2_waiters_do_not_queue_up_failing_calls() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
-    world.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
     for _ in 0..50 {
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
-    assert_eq!(world.sandbox.refreshes(), 1);
+    assert_eq!(world.sandbox.requests().refreshes(), 1);
     world.advance(1);
     browser.fetch("/me").await;
-    assert_eq!(world.sandbox.refreshes(), 2);
+    assert_eq!(world.sandbox.requests().refreshes(), 2);
 }
 
 #[tokio::test]
@@ -283,7 +283,7 @@ async fn r2_a_lost_response_is_made_good_within_the_grace() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
-    world.sandbox.fail_times(Endpoint::Token, 1, Fault::ResponseLost);
+    world.sandbox.faults().add_times(Endpoint::Token, 1, Fault::ResponseLost);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
     world.advance(2);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
@@ -294,7 +294,7 @@ async fn r2_only_a_definite_refusal_ends_a_session() {
     let world = World::new();
     for (headers, status) in [(NAVIGATION, StatusCode::FOUND), (FETCH, StatusCode::UNAUTHORIZED)] {
         let mut browser = world.logged_in(JANE).await;
-        world.sandbox.end_sessions_of(JANE);
+        world.sandbox.users().revoke_sessions(JANE);
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "until the token is due");
         world.advance(301);
         let answer = browser.send(Method::GET, "/me", &headers).await;
@@ -323,12 +323,12 @@ async fn r4_tokens_of_somebody_else_or_of_nobody_are_not_taken() {
         let world = World::new();
         let mut browser = world.logged_in(JANE).await;
         let before = browser.names_and_values();
-        world.sandbox.break_tokens(kind, fault.clone());
+        world.sandbox.tokens().add_fault(kind, fault.clone());
         world.advance(301);
         let answer = browser.fetch("/me").await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {fault:?}");
         assert_eq!(browser.names_and_values(), before);
-        world.sandbox.heal_tokens();
+        world.sandbox.tokens().clear_faults();
         world.advance(2);
         let answer = browser.fetch("/me").await;
         assert_eq!(answer.status(), StatusCode::OK, "{kind:?} {fault:?}");
@@ -356,7 +356,7 @@ async fn r6_a_handler_that_is_slower_than_another_renewal_brings_no_older_cookie
             let app = app.clone();
             async move { send(&app, request).await }
         });
-        while world.sandbox.refreshes() < 1 {
+        while world.sandbox.requests().refreshes() < 1 {
             tokio::task::yield_now().await;
         }
         settle().await;
@@ -364,7 +364,7 @@ async fn r6_a_handler_that_is_slower_than_another_renewal_brings_no_older_cookie
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
         world.advance(301);
         let newest = browser.fetch("/me").await.json();
-        assert_eq!(world.sandbox.refreshes(), 2);
+        assert_eq!(world.sandbox.requests().refreshes(), 2);
         world.advance(gap);
         go.notify_one();
         let answer = slow.await.unwrap();
@@ -386,8 +386,8 @@ async fn r1_late_requests_are_served_also_while_the_next_renewal_fails() {
     let renewed = browser.fetch("/me").await.json();
     for fault in [Some(Fault::Unreachable), None] {
         match &fault {
-            Some(fault) => world.sandbox.fail(Endpoint::Token, fault.clone()),
-            None => world.sandbox.heal(Endpoint::Token),
+            Some(fault) => world.sandbox.faults().add(Endpoint::Token, fault.clone()),
+            None => world.sandbox.faults().clear(Endpoint::Token),
         }
         let asked = browser.post("/auth/refresh").await;
         assert_eq!(asked.status() == StatusCode::NO_CONTENT, fault.is_none());
@@ -405,13 +405,13 @@ async fn r8_a_request_that_waited_takes_no_cookie_from_who_logged_in_again() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
-    let held = world.sandbox.hold(Endpoint::Token);
+    let held = world.sandbox.faults().hold(Endpoint::Token);
     let request = browser.request(Method::GET, "/me", &FETCH);
     let waiting = tokio::spawn({
         let app = world.app.clone();
         async move { send(&app, request).await }
     });
-    while world.sandbox.requests(Endpoint::Token) < 2 {
+    while world.sandbox.requests().count(Endpoint::Token) < 2 {
         tokio::task::yield_now().await;
     }
     browser.open("/logout").await;
@@ -452,7 +452,7 @@ async fn an_older_cookie_gets_the_newest_session_for_a_day_after_the_newer_one_w
             assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{retention:?}, {later} s later");
             assert_eq!(set_cookies(answer.headers()), [""; 0], "a newer one may be there by now");
             // Its token was not spent again, which the environment could take for theft.
-            assert_eq!(world.sandbox.requests(Endpoint::Token), 2);
+            assert_eq!(world.sandbox.requests().count(Endpoint::Token), 2);
         }
         for _ in 0..3 {
             assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
@@ -472,7 +472,7 @@ async fn a_lost_response_does_not_bring_the_idle_limit_forward() {
         let mut browser = world.logged_in(JANE).await;
         let name = world.sessions.cookie_name().to_owned();
         browser.keep_too_long(&name);
-        let refreshes = world.sandbox.refreshes();
+        let refreshes = world.sandbox.requests().refreshes();
         world.advance(301);
         let lost = send(&world.app, browser.request(Method::GET, "/me", &FETCH)).await;
         assert_eq!((lost.status(), set_cookies(lost.headers()).len()), (StatusCode::OK, 1));
@@ -481,7 +481,7 @@ async fn a_lost_response_does_not_bring_the_idle_limit_forward() {
         assert_eq!(answer.status(), status, "{later} s after the last use");
         // Its newest access token has expired too; an idle session is not refreshed.
         let expected = if status == StatusCode::OK { 2 } else { 1 };
-        assert_eq!(world.sandbox.refreshes() - refreshes, expected);
+        assert_eq!(world.sandbox.requests().refreshes() - refreshes, expected);
         assert_eq!(browser.names().is_empty(), status != StatusCode::OK);
     }
 }
@@ -500,14 +500,14 @@ async fn requests_for_a_refresh_within_ten_seconds_get_the_same_result() {
             assert_eq!(answer.status(), StatusCode::NO_CONTENT);
             world.advance(1);
         }
-        assert_eq!(world.sandbox.refreshes(), refreshes);
+        assert_eq!(world.sandbox.requests().refreshes(), refreshes);
         world.advance(5);
     }
     // A request with an older cookie refreshes the newest session.
-    world.sandbox.update_user(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
+    world.sandbox.users().update(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
     without_the_responses.post("/auth/refresh").await;
     assert_eq!(without_the_responses.fetch("/me").await.json()["roles"], json!(["auditor"]));
-    assert_eq!(world.sandbox.refreshes(), 4);
+    assert_eq!(world.sandbox.requests().refreshes(), 4);
 }
 
 #[tokio::test]
@@ -516,12 +516,12 @@ async fn a_request_for_a_refresh_right_after_a_refresh_that_was_due_shows_change
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    world.sandbox.update_user(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
+    world.sandbox.users().update(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
     for _ in 0..3 {
         assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::NO_CONTENT);
         assert_eq!(browser.fetch("/me").await.json()["roles"], json!(["auditor"]));
     }
-    assert_eq!(world.sandbox.refreshes(), 2);
+    assert_eq!(world.sandbox.requests().refreshes(), 2);
 }
 
 #[tokio::test]
@@ -532,7 +532,7 @@ async fn a_refresh_in_the_last_ten_seconds_does_not_keep_a_short_token_from_rene
     for refreshes in 1..6 {
         world.advance(6);
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-        assert_eq!(world.sandbox.refreshes(), refreshes);
+        assert_eq!(world.sandbox.requests().refreshes(), refreshes);
     }
 }
 
@@ -542,7 +542,7 @@ async fn shutdown_waits_for_a_refresh_whose_client_is_gone() {
     assert_eq!(world.sessions.shutdown(Duration::ZERO).await, Ok(()));
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
-    let held = world.sandbox.hold(Endpoint::Token);
+    let held = world.sandbox.faults().hold(Endpoint::Token);
     let request = browser.request(Method::GET, "/me", &FETCH);
     let mut request = Box::pin(world.app.clone().oneshot(request));
     assert!(request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -553,15 +553,15 @@ async fn shutdown_waits_for_a_refresh_whose_client_is_gone() {
     drop(held);
     assert_eq!(world.sessions.shutdown(Duration::from_secs(3)).await, Ok(()));
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    assert_eq!(world.sandbox.refreshes(), 1);
+    assert_eq!(world.sandbox.requests().refreshes(), 1);
 }
 
 #[tokio::test]
 async fn r4_a_refreshed_session_shows_changed_roles_and_keeps_its_person() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
-    world.sandbox.update_user(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
-    world.sandbox.break_tokens(TokenKind::IdToken, TokenFault::MissingAccessTokenHash);
+    world.sandbox.users().update(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
+    world.sandbox.tokens().add_fault(TokenKind::IdToken, TokenFault::MissingAccessTokenHash);
     world.advance(301);
     let answer = browser.fetch("/me").await;
     assert_eq!(
@@ -576,15 +576,15 @@ async fn k3_tokens_that_came_while_the_keys_were_out_of_reach_are_not_lost() {
     for outage in [2, 2000] {
         let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
         let mut browser = world.logged_in(JANE).await;
-        world.sandbox.rotate_keys();
-        world.sandbox.drop_old_keys();
-        world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+        world.sandbox.keys().rotate();
+        world.sandbox.keys().remove_old();
+        world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
         world.advance(301);
         for _ in 0..3 {
             assert_eq!(browser.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
             world.advance(outage);
         }
-        world.sandbox.heal(Endpoint::Keys);
+        world.sandbox.faults().clear(Endpoint::Keys);
         world.advance(10);
         let answer = browser.fetch("/me").await;
         assert_eq!(answer.status(), StatusCode::OK, "outage of {outage} s: {}", answer.text());
@@ -596,7 +596,7 @@ async fn the_refresh_endpoint_renews_at_once() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     let before = browser.cookie_header();
-    world.sandbox.update_user(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
+    world.sandbox.users().update(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
     let answer = browser.post("/auth/refresh").await;
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     answer.assert_private();
@@ -605,7 +605,7 @@ async fn the_refresh_endpoint_renews_at_once() {
     assert_eq!(browser.fetch("/me").await.json()["roles"], json!(["auditor"]));
     world.advance(301);
     assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::NO_CONTENT);
-    assert_eq!(world.sandbox.refreshes(), 2);
+    assert_eq!(world.sandbox.requests().refreshes(), 2);
 }
 
 #[tokio::test]
@@ -631,15 +631,15 @@ async fn the_refresh_endpoint_says_what_is_wrong() {
         assert_eq!(failure(&answer), AuthFailure::CrossSite);
     }
     assert_eq!(browser.open("/auth/refresh").await.status(), StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(world.sandbox.refreshes(), 0);
-    world.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    assert_eq!(world.sandbox.requests().refreshes(), 0);
+    world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
     let answer = browser.post("/auth/refresh").await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.header("retry-after").is_some());
     assert_eq!(failure(&answer), AuthFailure::Unavailable);
     assert_eq!(browser.cookie_header(), before);
-    world.sandbox.heal(Endpoint::Token);
-    world.sandbox.end_sessions_of(JANE);
+    world.sandbox.faults().clear(Endpoint::Token);
+    world.sandbox.users().revoke_sessions(JANE);
     world.advance(2);
     assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(browser.names(), [""; 0]);
@@ -700,7 +700,7 @@ async fn r4_what_a_refresh_does_not_bring_is_kept() {
             let answer = browser.fetch("/me").await;
             assert_eq!(answer.status(), StatusCode::OK, "{leaves_out:?}");
             assert_eq!(answer.json()["email"], JANE);
-            assert_eq!(sandbox.refreshes(), refreshes);
+            assert_eq!(sandbox.requests().refreshes(), refreshes);
         }
         let out = browser.open("/logout").await;
         assert!(out.location().contains("id_token_hint="));
@@ -717,6 +717,6 @@ async fn r4_a_refresh_token_that_stays_the_same_is_used_again_when_it_is_time() 
         assert_eq!(answer.status(), StatusCode::OK);
         let now = sandbox.clock().clock().now().unix_timestamp();
         assert!(answer.json()["exp"].as_i64().unwrap() > now, "the access token has expired");
-        assert_eq!(sandbox.refreshes(), refreshes);
+        assert_eq!(sandbox.requests().refreshes(), refreshes);
     }
 }

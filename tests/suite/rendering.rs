@@ -59,7 +59,7 @@ async fn the_layers_refusals_can_be_rendered_and_keep_their_reason_and_headers()
 
     // A session that cannot be renewed is rendered after the wait.
     world.advance(301);
-    world.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
     let answer = john.fetch("/session").await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.header("retry-after").is_some());

@@ -54,8 +54,8 @@ async fn r1_r3_replicas_refresh_once_and_give_the_same_session() {
     let replicas = Replicas::new();
     let browser = replicas.logged_in(JANE).await;
     replicas.world.advance(301);
-    let before = replicas.world.sandbox.refreshes();
-    let held = replicas.world.sandbox.hold(Endpoint::Token);
+    let before = replicas.world.sandbox.requests().refreshes();
+    let held = replicas.world.sandbox.faults().hold(Endpoint::Token);
     let requests: Vec<_> = (0..100)
         .map(|number| {
             let app = replicas.apps[number % 2].clone();
@@ -72,7 +72,7 @@ async fn r1_r3_replicas_refresh_once_and_give_the_same_session() {
         tokens.push(answer.json()["jti"].to_string());
     }
     tokens.dedup();
-    assert_eq!((tokens.len(), replicas.world.sandbox.refreshes() - before), (1, 1));
+    assert_eq!((tokens.len(), replicas.world.sandbox.requests().refreshes() - before), (1, 1));
 }
 
 #[tokio::test]
@@ -81,9 +81,9 @@ async fn r1_k3_what_another_replica_renewed_is_used_by_one_that_has_no_keys() {
     let browser = replicas.logged_in(JANE).await;
     replicas.world.advance(301);
     assert_eq!(replicas.status(0, &browser).await, StatusCode::OK);
-    replicas.world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    replicas.world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
-    assert_eq!(replicas.world.sandbox.refreshes(), 1);
+    assert_eq!(replicas.world.sandbox.requests().refreshes(), 1);
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn r8_a_logout_during_a_refresh_is_not_undone_by_its_late_response() {
         let mut browser = replicas.logged_in(JANE).await;
         let copy = browser.clone();
         replicas.world.advance(301);
-        let held = replicas.world.sandbox.hold(Endpoint::Token);
+        let held = replicas.world.sandbox.faults().hold(Endpoint::Token);
         let (app, request) =
             (replicas.apps[refreshing].clone(), copy.request(Method::GET, "/me", &FETCH));
         let late = tokio::spawn(async move { send(&app, request).await });
@@ -184,7 +184,7 @@ async fn whoever_was_revoked_may_log_in_again_under_the_same_session_of_the_envi
     // The environment was not told: it may use the same id for a session that begins later.
     let sid = me["sid"].clone();
     replicas.world.advance(1);
-    replicas.world.sandbox.tamper(TokenKind::AccessToken, move |draft| {
+    replicas.world.sandbox.tokens().edit(TokenKind::AccessToken, move |draft| {
         draft.claims.insert("sid".into(), sid.clone());
     });
     assert_eq!(jane.log_in(&replicas.world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);

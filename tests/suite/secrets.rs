@@ -169,11 +169,11 @@ async fn a12_traces_of_a_whole_session_tell_the_events_and_no_secret() {
     setting.secrets.add("a-code-of-nobody");
     setting.secrets.add("a-state-of-nobody");
     for fault in [Fault::Unreachable, Fault::Html, Fault::Status(StatusCode::BAD_GATEWAY)] {
-        setting.sandbox.fail_times(Endpoint::Token, 1, fault);
+        setting.sandbox.faults().add_times(Endpoint::Token, 1, fault);
         setting.advance(302);
         john.fetch("/me").await;
     }
-    setting.sandbox.break_tokens(TokenKind::IdToken, TokenFault::InvalidNonce);
+    setting.sandbox.tokens().add_fault(TokenKind::IdToken, TokenFault::InvalidNonce);
     let authorization = john.start_login("/login").await;
     let callback = setting.sandbox.log_in(&authorization, JOHN).unwrap();
     assert_eq!(john.open(&callback).await.status(), StatusCode::BAD_REQUEST);
@@ -183,7 +183,7 @@ async fn a12_traces_of_a_whole_session_tell_the_events_and_no_secret() {
 
     let verifier = setting.sessions.scalekit().token_verifier();
     let verifier = verifier.audience(setting.sandbox.client_id()).build().unwrap();
-    let token = setting.sandbox.access_token(JANE);
+    let token = setting.sandbox.tokens().access_token(JANE);
     setting.secrets.add(&token);
     verifier.verify(&token).await.unwrap();
     verifier.verify(&format!("{token}x")).await.unwrap_err();
@@ -223,7 +223,7 @@ async fn a12_debug_of_every_handle_and_service_shows_no_secret() {
     secrets.assert_debug(&sessions.logout());
     secrets.assert_debug(&setting.app);
 
-    let token = setting.sandbox.access_token(JANE);
+    let token = setting.sandbox.tokens().access_token(JANE);
     secrets.add(&token);
     let verifier = scalekit.token_verifier().audience(setting.sandbox.client_id());
     secrets.assert_debug(&verifier);
@@ -299,7 +299,7 @@ async fn a12_debug_of_what_flows_through_oauth_shows_no_secret() {
                 .unwrap(),
         ),
     ] {
-        setting.sandbox.fail_times(Endpoint::Token, 1, fault);
+        setting.sandbox.faults().add_times(Endpoint::Token, 1, fault);
         secrets.assert_error(&scalekit.refresh(&refresh_token).await.unwrap_err());
     }
     secrets.assert_error(&Scalekit::builder("ftp://x", "", SESSION_SECRET).build().unwrap_err());
@@ -336,7 +336,7 @@ async fn a12_debug_of_a_refusal_shows_no_credential_of_the_request() {
         .route_service("/auth/callback", setting.sessions.callback().on_rejection(note(&shown)))
         .route_service("/login", setting.sessions.login());
 
-    let access_token = setting.sandbox.access_token(JOHN);
+    let access_token = setting.sandbox.tokens().access_token(JOHN);
     setting.secrets.add(&access_token);
     let authorization = format!("Bearer {access_token}");
     let refused = request(Method::GET, "/token", &[("authorization", &authorization)]);
@@ -356,7 +356,7 @@ async fn a12_debug_of_a_refusal_shows_no_credential_of_the_request() {
     let page = john.send(Method::GET, &cancelled, &accept).await;
     assert!(page.text().contains("an-invitation"), "{}", page.text());
     setting.advance(301);
-    setting.sandbox.end_sessions_of(JOHN);
+    setting.sandbox.users().revoke_sessions(JOHN);
     let refused = john.request(Method::GET, "/admin", &[(header::ACCEPT.as_str(), "*/*")]);
     assert_eq!(send(&app, refused).await.status(), StatusCode::UNAUTHORIZED);
     let shown = shown.lock().unwrap();

@@ -20,7 +20,7 @@ const BIG: &str = "big@acme.test";
 
 /// A user whose session takes several cookies.
 fn add_big_user(world: &World, words: usize) {
-    world.sandbox.add_user(NewUser::new(BIG).permissions(noise(words)));
+    world.sandbox.users().add(NewUser::new(BIG).permissions(noise(words)));
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn c3_c4_c5_a_large_session_is_split_comes_back_whole_and_shrinks_cleanly(
     more.plant(&format!("{NAME}.99999999999999999999"), "AAAA");
     assert_eq!(more.fetch("/me").await.status(), StatusCode::OK);
 
-    world.sandbox.update_user(BIG, |user| user.permissions.clear());
+    world.sandbox.users().update(BIG, |user| user.permissions.clear());
     world.advance(298);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     assert_eq!(browser.names(), [NAME], "leftovers stay");
@@ -250,12 +250,12 @@ async fn r7_the_absolute_limit_is_ours_whatever_the_cookie_says() {
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     }
     let kept = browser.cookie(NAME).unwrap().to_owned();
-    let refreshes = world.sandbox.refreshes();
+    let refreshes = world.sandbox.requests().refreshes();
     world.advance(100);
     assert_eq!(browser.names(), [""; 0], "Max-Age is what is left");
     browser.plant(NAME, &kept);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(world.sandbox.refreshes(), refreshes);
+    assert_eq!(world.sandbox.requests().refreshes(), refreshes);
 }
 
 #[tokio::test]
@@ -284,10 +284,10 @@ async fn optional_lets_anonymous_requests_through_and_clears_cookies_of_ended_se
 
     let mut john = world.logged_in(JOHN).await;
     world.advance(301);
-    world.sandbox.fail(Endpoint::Token, Fault::Unreachable);
+    world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
     assert_eq!(john.fetch("/maybe").await.status(), StatusCode::SERVICE_UNAVAILABLE);
-    world.sandbox.heal(Endpoint::Token);
-    world.sandbox.end_sessions_of(JOHN);
+    world.sandbox.faults().clear(Endpoint::Token);
+    world.sandbox.users().revoke_sessions(JOHN);
     world.advance(2);
     assert_eq!(john.fetch("/maybe").await.text(), "nobody");
     assert_eq!(john.names(), [""; 0]);
@@ -390,7 +390,7 @@ async fn r8_logout_clears_every_cookie_and_tells_the_environment() {
         // The hint is the very token that the environment issued: it ends the session there.
         let back = follow(&world, there).await;
         assert_eq!(back.status(), StatusCode::FOUND);
-        assert_eq!(world.sandbox.end_sessions_of(BIG), 0);
+        assert_eq!(world.sandbox.users().revoke_sessions(BIG), 0);
         let landed = browser.open(back.location()).await;
         assert_eq!(
             (landed.status(), landed.location()),
@@ -435,7 +435,7 @@ async fn r8_logout_of_another_site_is_refused_and_works_offline_expired_and_logg
     let image = browser.send(Method::GET, "/logout", &[("accept", "image/*")]).await;
     assert_eq!((image.status(), browser.cookie_header()), (StatusCode::FORBIDDEN, before));
     for endpoint in [Endpoint::Token, Endpoint::Keys, Endpoint::Logout] {
-        world.sandbox.fail(endpoint, Fault::Unreachable);
+        world.sandbox.faults().add(endpoint, Fault::Unreachable);
     }
     world.advance(100_000);
     let own_page = [("origin", "https://app.example.com"), ("sec-fetch-site", "same-origin")];

@@ -100,7 +100,7 @@ fn routes(world: &World, limits: &BodyLimits) -> Vec<BodyRoute> {
                 )
                 .layer(bearer.unwrap()),
             request: |world| {
-                let bearer = format!("Bearer {}", world.sandbox.access_token(JANE));
+                let bearer = format!("Bearer {}", world.sandbox.tokens().access_token(JANE));
                 request(Method::POST, "/", &[("authorization", &bearer)])
             },
             late: StatusCode::REQUEST_TIMEOUT,

@@ -92,7 +92,7 @@ async fn the_cookie_of_a_stored_session_is_small_and_many_requests_cause_one_ren
         let answers = join_all(requests).await;
         assert!(answers.iter().all(|answer| answer.status() == StatusCode::OK));
         assert!(answers.iter().all(|answer| answer.json()["jti"] == answers[0].json()["jti"]));
-        assert_eq!(world.sandbox.refreshes(), round);
+        assert_eq!(world.sandbox.requests().refreshes(), round);
         browser.take_in(&answers[0]);
         let answer = browser.fetch("/me").await;
         assert_eq!(set_cookies(answer.headers()), [""; 0]);
@@ -107,7 +107,7 @@ async fn what_one_replica_renewed_on_request_shows_on_the_other_at_once() {
     let other = |browser: &Browser| browser.at(&replicas.apps[1]);
     let before = other(&browser).fetch("/me").await.json();
     assert_eq!(before["roles"], json!(["admin"]));
-    replicas.world.sandbox.update_user(JANE, |jane| jane.roles = vec!["member".to_owned()]);
+    replicas.world.sandbox.users().update(JANE, |jane| jane.roles = vec!["member".to_owned()]);
     assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::NO_CONTENT);
     let after = other(&browser).fetch("/me").await.json();
     assert_eq!(after["roles"], json!(["member"]), "the other replica had the old ones at hand");
@@ -140,7 +140,7 @@ async fn r3_a_replica_that_knows_an_old_state_spends_no_token_that_is_spent() {
     // The published result is forgotten by now.
     replicas.world.advance(100);
     assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
-    assert_eq!(replicas.world.sandbox.refreshes(), 1);
+    assert_eq!(replicas.world.sandbox.requests().refreshes(), 1);
 }
 
 #[tokio::test]
@@ -165,13 +165,13 @@ async fn r8_a_renewal_that_is_late_does_not_bring_a_stored_session_back() {
     let mut browser = replicas.logged_in().await;
     let copy = browser.clone();
     replicas.world.advance(301);
-    let held = replicas.world.sandbox.hold(Endpoint::Token);
+    let held = replicas.world.sandbox.faults().hold(Endpoint::Token);
     let late = copy.request(Method::GET, "/me", &FETCH);
     let late = tokio::spawn({
         let app = replicas.apps[1].clone();
         async move { send(&app, late).await }
     });
-    while replicas.world.sandbox.requests(Endpoint::Token) < 2 {
+    while replicas.world.sandbox.requests().count(Endpoint::Token) < 2 {
         tokio::task::yield_now().await;
     }
     browser.open("/logout").await;
@@ -370,8 +370,8 @@ async fn a_local_session_is_served_like_any_other_and_the_environment_knows_noth
             assert_eq!(replicas.status(replica, &copy).await, StatusCode::UNAUTHORIZED);
         }
     }
-    assert_eq!(replicas.world.sandbox.requests(Endpoint::Token), 0);
-    replicas.world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    assert_eq!(replicas.world.sandbox.requests().count(Endpoint::Token), 0);
+    replicas.world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
     browser.post("/own").await;
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
@@ -427,13 +427,13 @@ async fn r2_a_store_that_fails_in_the_middle_of_a_renewal_costs_nobody_a_session
             let late = browser.clone();
             world.advance(301);
             // The store fails when the environment has taken the refresh token.
-            let held = world.sandbox.hold(Endpoint::Token);
+            let held = world.sandbox.faults().hold(Endpoint::Token);
             let request = browser.request(Method::GET, "/me", &FETCH);
             let renewing = tokio::spawn({
                 let app = browser.app().clone();
                 async move { send(&app, request).await }
             });
-            while world.sandbox.requests(Endpoint::Token) < 2 {
+            while world.sandbox.requests().count(Endpoint::Token) < 2 {
                 tokio::task::yield_now().await;
             }
             store.fail_next(failing);
@@ -471,7 +471,7 @@ async fn r3_a_store_that_missed_a_renewal_takes_it_from_what_was_published() {
     let fresh =
         replicas.world.replica(|one| one.shared_store(replicas.store.clone()).store_backed());
     assert_eq!(browser.at(&app(&fresh)).fetch("/me").await.status(), StatusCode::OK);
-    assert_eq!(replicas.world.sandbox.refreshes(), 1);
+    assert_eq!(replicas.world.sandbox.requests().refreshes(), 1);
 }
 
 /// Apps of replicas that share a store, with sessions in cookies or in the store.
@@ -651,7 +651,7 @@ async fn a_request_for_a_refresh_on_another_replica_gets_the_same_result() {
             browser.take_in(&answer);
             world.advance(1);
         }
-        assert_eq!(world.sandbox.refreshes(), 1, "{store_backed}");
+        assert_eq!(world.sandbox.requests().refreshes(), 1, "{store_backed}");
     }
 }
 
@@ -677,7 +677,7 @@ async fn shutdown_waits_for_a_result_that_the_store_has_not_taken() {
         assert_eq!(sessions.shutdown(Duration::from_secs(2)).await, Ok(()));
         let [restarted, _] = replicas_of(&world, &store, store_backed);
         assert_eq!(old.at(&restarted).fetch("/me").await.status(), StatusCode::OK);
-        assert_eq!(world.sandbox.refreshes(), 1, "{store_backed}");
+        assert_eq!(world.sandbox.requests().refreshes(), 1, "{store_backed}");
     }
 }
 
@@ -702,7 +702,7 @@ async fn a_result_that_the_store_missed_is_published_before_an_older_token_is_re
         }
         let answer = browser.at(&apps[1]).fetch("/me").await;
         assert_eq!(answer.status(), StatusCode::OK, "{seconds} s: {}", answer.text());
-        assert_eq!(world.sandbox.refreshes(), 1);
+        assert_eq!(world.sandbox.requests().refreshes(), 1);
     }
 }
 
@@ -731,7 +731,7 @@ async fn a_generation_that_is_marked_late_hides_no_newer_one() {
     // The result has expired, and the environment no longer accepts the older token.
     world.advance(24 * 60 * 60 + 1);
     assert_eq!(old.at(&first).fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(world.sandbox.refreshes(), 2, "the older token is not spent again");
+    assert_eq!(world.sandbox.requests().refreshes(), 2, "the older token is not spent again");
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
 }
 

@@ -10,7 +10,7 @@ use futures::future::join;
 use http::{HeaderMap, Method, Response, StatusCode};
 use serde_json::json;
 use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
-use tower_scalekit::sandbox::{Endpoint, NewLaunch, NewUser, TokenFault, TokenKind};
+use tower_scalekit::sandbox::{Endpoint, NewIdpInitiatedLogin, NewUser, TokenFault, TokenKind};
 use tower_scalekit::session::{LocalSession, NotAdmitted, User, VerifiedIdentity};
 use tower_scalekit::shared_store::Purpose;
 use tower_scalekit::{IdpInitiatedRedirect, Sandbox};
@@ -88,8 +88,8 @@ async fn keep_drops_the_login_and_revokes_its_session_at_the_environment() {
     assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
     assert_eq!(email(&browser).await.as_deref(), Some(JANE));
     assert_eq!(browser.names(), [world.sessions.cookie_name()]);
-    assert_eq!(world.sandbox.end_sessions_of(JOHN), 0, "revoked");
-    assert_eq!(world.sandbox.end_sessions_of(JANE), 1, "and no other");
+    assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked");
+    assert_eq!(world.sandbox.users().revoke_sessions(JANE), 1, "and no other");
     let refused = post(&mut too_late, &switch).await;
     assert_eq!(failure(&refused), AuthFailure::AttemptUnknown);
 }
@@ -97,12 +97,12 @@ async fn keep_drops_the_login_and_revokes_its_session_at_the_environment() {
 #[tokio::test]
 async fn the_same_user_is_not_asked_whatever_the_organization() {
     let world = World::new();
-    let globex = world.sandbox.organizations()[1].id.clone();
+    let globex = world.sandbox.organizations().list()[1].id.clone();
     let mut browser = world.logged_in(JANE).await;
     let first = browser.cookie_header();
     for kind in [TokenKind::AccessToken, TokenKind::IdToken] {
         let other = TokenFault::WithClaim("oid".to_owned(), json!(globex));
-        world.sandbox.break_tokens(kind, other);
+        world.sandbox.tokens().add_fault(kind, other);
     }
     let done = browser.log_in(&world.sandbox, JANE).await;
     assert_eq!(done.location(), "/me");
@@ -124,10 +124,10 @@ async fn nobody_is_asked_whose_session_has_ended() {
 async fn a_launch_from_a_portal_asks_as_a_link_to_a_login_does() {
     let mut world = World::new();
     world.app = app(&world.sessions).layer(IdpInitiatedRedirect::new(&world.sessions));
-    world.sandbox.set_initiate_login_url("https://app.example.com/login");
-    let acme = world.sandbox.organizations()[0].clone();
+    world.sandbox.idp().set_initiate_login_url("https://app.example.com/login");
+    let acme = world.sandbox.organizations().list()[0].clone();
     for target in [
-        world.sandbox.launch_url(NewLaunch::new(&acme.connection_id)).unwrap(),
+        world.sandbox.idp().login_url(NewIdpInitiatedLogin::new(&acme.connection_id)).unwrap(),
         format!("/login?connection_id={}", acme.connection_id),
     ] {
         let mut browser = world.logged_in(JANE).await;
@@ -188,7 +188,7 @@ async fn only_the_browser_that_was_asked_can_decide_and_only_from_the_apps_own_p
 #[tokio::test]
 async fn a_decision_about_another_session_than_the_page_named_is_asked_again() {
     let world = World::new();
-    world.sandbox.add_user(NewUser::new("ada@acme.test"));
+    world.sandbox.users().add(NewUser::new("ada@acme.test"));
     let (mut browser, asked) = asked(&world).await;
     let switch = action(&browser, &asked, "switch").await;
     // In another tab Jane has become Ada.
@@ -216,7 +216,7 @@ async fn a_double_click_switches_once() {
     for browser in [&one, &two, &late] {
         assert_eq!(email(browser).await.as_deref(), Some(JOHN));
     }
-    assert_eq!(world.sandbox.end_sessions_of(JOHN), 1);
+    assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 1);
 }
 
 #[tokio::test]
@@ -255,8 +255,8 @@ async fn a_login_that_is_not_confirmed_in_time_is_revoked_with_the_next_login_or
         browser.open(target).await;
         assert_eq!(browser.names_with("_switch_"), [""; 0], "{target}");
         world.sessions.shutdown(MINUTE).await.unwrap();
-        assert_eq!(world.sandbox.end_sessions_of(JOHN), 0, "revoked by {target}");
-        assert_eq!(world.sandbox.end_sessions_of(JANE), 1, "and no other");
+        assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked by {target}");
+        assert_eq!(world.sandbox.users().revoke_sessions(JANE), 1, "and no other");
     }
 }
 
@@ -268,7 +268,7 @@ async fn the_oldest_login_that_waits_is_revoked_when_too_many_do() {
     for number in 1..=5 {
         world.advance(1);
         let other = format!("other-{number}@acme.test");
-        world.sandbox.add_user(NewUser::new(&other));
+        world.sandbox.users().add(NewUser::new(&other));
         waiting.push(browser.log_in(&world.sandbox, &other).await);
     }
     for asked in &waiting {
@@ -276,7 +276,7 @@ async fn the_oldest_login_that_waits_is_revoked_when_too_many_do() {
     }
     world.sessions.shutdown(MINUTE).await.unwrap();
     assert_eq!(browser.names_with("_switch_").len(), 5);
-    assert_eq!(world.sandbox.end_sessions_of(JOHN), 0, "revoked");
+    assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked");
     let late = browser.open(first.location()).await;
     assert_eq!((late.status(), late.location()), (StatusCode::SEE_OTHER, "/"));
     browser.decide(&waiting[4], "switch").await;
@@ -287,7 +287,7 @@ async fn the_oldest_login_that_waits_is_revoked_when_too_many_do() {
     assert_eq!(browser.names_with("_switch_"), [""; 0]);
     for (number, alive) in [(1, 0), (4, 0), (5, 1)] {
         let other = format!("other-{number}@acme.test");
-        assert_eq!(world.sandbox.end_sessions_of(&other), alive, "{other}");
+        assert_eq!(world.sandbox.users().revoke_sessions(&other), alive, "{other}");
     }
 }
 
@@ -295,7 +295,7 @@ async fn the_oldest_login_that_waits_is_revoked_when_too_many_do() {
 async fn a_user_who_was_revoked_while_the_login_waited_does_not_get_in() {
     let world = World::new();
     let (mut browser, asked) = asked(&world).await;
-    let john = world.sandbox.user(JOHN).unwrap().id;
+    let john = world.sandbox.users().get(JOHN).unwrap().id;
     world.sessions.revoke_user(&john).await.unwrap();
     let refused = browser.decide(&asked, "switch").await;
     assert_eq!(failure(&refused), AuthFailure::AttemptUnknown);
@@ -410,5 +410,5 @@ async fn the_page_can_be_the_apps_own() {
     assert_eq!(post(&mut browser, action).await.location(), "/me");
     let request = browser.request(Method::GET, "/me", &FETCH);
     assert_eq!(send(&world.app, request).await.json()["email"], JOHN);
-    assert_eq!(world.sandbox.requests(Endpoint::Token), 2);
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 2);
 }

@@ -15,10 +15,10 @@ macro_rules! claims {
 
 /// Signs documented claims as those of this environment and this client, at this time.
 fn signed(sandbox: &Sandbox, claims: &str, without: &[&str]) -> String {
-    let own = sandbox.access_token_draft(JANE).claims;
+    let own = sandbox.tokens().access_token_draft(JANE).claims;
     let documented: Map<String, Value> = serde_json::from_str(claims).unwrap();
     let client_id = Value::from(sandbox.client_id());
-    let mut draft = sandbox.access_token_draft(JANE);
+    let mut draft = sandbox.tokens().access_token_draft(JANE);
     draft.claims = documented;
     for (name, value) in &mut draft.claims {
         match (name.as_str(), &mut *value) {
@@ -38,7 +38,7 @@ fn signed(sandbox: &Sandbox, claims: &str, without: &[&str]) -> String {
         }
     }
     draft.claims.retain(|name, _| !without.contains(&name.as_str()));
-    sandbox.sign_draft(&draft)
+    sandbox.tokens().sign_draft(&draft)
 }
 
 fn verifiers(scalekit: &Scalekit) -> [TokenVerifier; 2] {
@@ -80,10 +80,10 @@ async fn an_id_token_without_hashes_and_nonce_is_no_access_token_whatever_else_i
     let sandbox = sandbox_builder().build();
     let [named, any] = verifiers(&sandbox.scalekit());
     for (name, value) in [("jti", ""), ("jti", "id_1"), ("jti", "xtkn_1"), ("scope", "openid")] {
-        let mut draft = sandbox.id_token_draft(JANE, Some("nonce"));
+        let mut draft = sandbox.tokens().id_token_draft(JANE, Some("nonce"));
         TokenFault::MissingHashesAndNonce.apply(&mut draft);
         draft.claims.insert(name.to_owned(), value.into());
-        let token = sandbox.sign_draft(&draft);
+        let token = sandbox.tokens().sign_draft(&draft);
         for verifier in [&named, &any] {
             assert_eq!(verifier.verify(&token).await.unwrap_err(), TokenError::Kind, "{value}");
         }
@@ -102,13 +102,13 @@ async fn an_id_token_of_another_client_is_no_access_token_for_that_client() {
             draft.claims.insert("azp".into(), client.into());
             draft.claims.insert("client_id".into(), client.into());
             draft.claims.remove(without);
-            sandbox.sign_draft(&draft)
+            sandbox.tokens().sign_draft(&draft)
         };
         for without in ["azp", "client_id"] {
-            let mut draft = sandbox.id_token_draft(JANE, None);
+            let mut draft = sandbox.tokens().id_token_draft(JANE, None);
             TokenFault::MissingHashesAndNonce.apply(&mut draft);
             let id_token = issued_to_client(draft, without);
-            let access_token = issued_to_client(sandbox.access_token_draft(JANE), without);
+            let access_token = issued_to_client(sandbox.tokens().access_token_draft(JANE), without);
             for verifier in [&named, &any] {
                 let error = verifier.verify(&id_token).await.unwrap_err();
                 assert_eq!(error, TokenError::Kind, "{client} {without}");

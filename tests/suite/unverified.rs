@@ -50,9 +50,9 @@ impl Replicas {
 
     /// The keys that sign from now on are unreachable.
     fn hide_keys(&self) {
-        self.world.sandbox.rotate_keys();
-        self.world.sandbox.drop_old_keys();
-        self.world.sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+        self.world.sandbox.keys().rotate();
+        self.world.sandbox.keys().remove_old();
+        self.world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     }
 
     /// Lets the time of both clocks pass.
@@ -84,7 +84,7 @@ async fn tokens_that_one_replica_could_not_verify_are_verified_by_any() {
                 replicas.hide_keys();
                 replicas.world.advance(301);
                 assert_unavailable(&replicas.fetch(0, &browser).await, &case);
-                assert_eq!(replicas.world.sandbox.refreshes(), 1);
+                assert_eq!(replicas.world.sandbox.requests().refreshes(), 1);
                 if restarts {
                     replicas.apps = [replicas.start(), replicas.start()];
                 }
@@ -92,13 +92,13 @@ async fn tokens_that_one_replica_could_not_verify_are_verified_by_any() {
                     replicas.pass(Duration::from_secs(outage / 4)).await;
                     assert_unavailable(&replicas.fetch(replica, &browser).await, &case);
                 }
-                replicas.world.sandbox.heal(Endpoint::Keys);
+                replicas.world.sandbox.faults().clear(Endpoint::Keys);
                 replicas.pass(Duration::from_secs(10)).await;
                 for replica in [1, 0] {
                     let response = replicas.fetch(replica, &browser).await;
                     assert_eq!(response.status(), StatusCode::OK, "{case}: {}", response.text());
                 }
-                assert_eq!(replicas.world.sandbox.refreshes(), refreshes, "{case}");
+                assert_eq!(replicas.world.sandbox.requests().refreshes(), refreshes, "{case}");
             }
         }
     }
@@ -116,7 +116,7 @@ async fn a_valid_access_token_is_used_while_the_next_one_cannot_be_verified() {
         assert_eq!(set_cookies(response.headers()), [""; 0]);
         replicas.pass(Duration::from_secs(1)).await;
     }
-    assert_eq!(replicas.world.sandbox.refreshes(), 1);
+    assert_eq!(replicas.world.sandbox.requests().refreshes(), 1);
     replicas.pass(Duration::from_secs(3)).await;
     assert_unavailable(&replicas.fetch(1, &browser).await, "expired");
 }
@@ -131,7 +131,7 @@ async fn a_logout_ends_a_session_whose_tokens_are_not_verified() {
         replicas.world.advance(301);
         assert_unavailable(&replicas.fetch(0, &browser).await, "hidden keys");
         assert_eq!(browser.post("/logout").await.status(), StatusCode::SEE_OTHER);
-        replicas.world.sandbox.heal(Endpoint::Keys);
+        replicas.world.sandbox.faults().clear(Endpoint::Keys);
         replicas.pass(Duration::from_secs(10)).await;
         for replica in [0, 1] {
             let response = replicas.fetch(replica, &copy).await;
@@ -162,7 +162,7 @@ async fn unverified_tokens_in_the_store_are_sealed_under_their_session() {
     tower_scalekit::shared_store::SharedStore::put(&replicas.store, other_key, entry.clone(), day)
         .await
         .unwrap();
-    replicas.world.sandbox.heal(Endpoint::Keys);
+    replicas.world.sandbox.faults().clear(Endpoint::Keys);
     replicas.pass(Duration::from_secs(10)).await;
     assert_ne!(replicas.fetch(1, &other).await.status(), StatusCode::OK);
     assert_eq!(replicas.fetch(1, &jane).await.status(), StatusCode::OK);
@@ -173,7 +173,7 @@ async fn tokens_whose_key_is_not_published_or_that_are_expired_cost_no_session()
     for fault in [TokenFault::UnknownKeyId, TokenFault::InvalidSignature, TokenFault::Expired] {
         let replicas = Replicas::new(false).await;
         let browser = replicas.logged_in().await;
-        replicas.world.sandbox.break_tokens(TokenKind::AccessToken, fault.clone());
+        replicas.world.sandbox.tokens().add_fault(TokenKind::AccessToken, fault.clone());
         replicas.world.advance(301);
         // More often than the bucket has fetches.
         for number in 0..6 {
@@ -181,7 +181,7 @@ async fn tokens_whose_key_is_not_published_or_that_are_expired_cost_no_session()
             assert_unavailable(&response, &format!("{fault:?} {number}"));
             replicas.pass(Duration::from_secs(2)).await;
         }
-        replicas.world.sandbox.heal_tokens();
+        replicas.world.sandbox.tokens().clear_faults();
         replicas.pass(Duration::from_secs(10)).await;
         let response = replicas.fetch(1, &browser).await;
         assert_eq!(response.status(), StatusCode::OK, "{fault:?}: {}", response.text());
@@ -197,9 +197,9 @@ async fn a_slow_renewal_of_unverified_tokens_spends_each_token_once() {
     replicas.world.advance(301);
     assert_unavailable(&replicas.fetch(0, &browser).await, "hidden keys");
     replicas.pass(Duration::from_secs(2000)).await;
-    replicas.world.sandbox.heal(Endpoint::Keys);
-    replicas.world.sandbox.fail(Endpoint::Keys, Fault::Delay(Duration::from_millis(4900)));
-    replicas.world.sandbox.fail(Endpoint::Token, Fault::Delay(Duration::from_millis(9900)));
+    replicas.world.sandbox.faults().clear(Endpoint::Keys);
+    replicas.world.sandbox.faults().add(Endpoint::Keys, Fault::Delay(Duration::from_millis(4900)));
+    replicas.world.sandbox.faults().add(Endpoint::Token, Fault::Delay(Duration::from_millis(9900)));
     // Together these are more than a lease.
     let slow = {
         let mut browser = browser.at(&replicas.apps[0]);
@@ -212,7 +212,7 @@ async fn a_slow_renewal_of_unverified_tokens_spends_each_token_once() {
     }
     assert_eq!(slow.await.unwrap().status(), StatusCode::OK);
     assert_eq!(replicas.fetch(1, &browser).await.status(), StatusCode::OK);
-    assert_eq!(replicas.world.sandbox.refreshes(), 2);
+    assert_eq!(replicas.world.sandbox.requests().refreshes(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,7 +238,7 @@ async fn a_result_that_the_store_rejects_for_long_ends_no_session_on_another_rep
             for replica in [0, 1] {
                 assert_eq!(replicas.fetch(replica, &browser).await.status(), StatusCode::OK);
             }
-            assert_eq!(replicas.world.sandbox.refreshes(), 1, "{case}");
+            assert_eq!(replicas.world.sandbox.requests().refreshes(), 1, "{case}");
         }
     }
 }
@@ -259,7 +259,7 @@ async fn unverified_tokens_that_the_store_rejects_are_kept_and_verified_in_the_p
         }
         assert_unavailable(&replicas.fetch(0, &browser).await, &case);
         if keys_return_first {
-            replicas.world.sandbox.heal(Endpoint::Keys);
+            replicas.world.sandbox.faults().clear(Endpoint::Keys);
             for _ in 0..20 {
                 replicas.pass(Duration::from_secs(1)).await;
             }
@@ -271,7 +271,7 @@ async fn unverified_tokens_that_the_store_rejects_are_kept_and_verified_in_the_p
                 replicas.pass(Duration::from_secs(1)).await;
             }
             assert_unavailable(&replicas.fetch(1, &browser).await, &case);
-            replicas.world.sandbox.heal(Endpoint::Keys);
+            replicas.world.sandbox.faults().clear(Endpoint::Keys);
         }
         for _ in 0..20 {
             replicas.pass(Duration::from_secs(1)).await;

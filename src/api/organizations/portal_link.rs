@@ -48,7 +48,7 @@ impl PortalLink {
     /// use tower_scalekit::api::organizations::PortalFeature;
     ///
     /// let sandbox = Sandbox::new();
-    /// let acme = sandbox.organizations().remove(0).id;
+    /// let acme = sandbox.organizations().list().remove(0).id;
     /// let organizations = sandbox.scalekit().api().organizations();
     /// let link = organizations.portal_link(&acme, &[PortalFeature::Sso]).await?;
     /// let policy = format!("default-src 'self'; frame-src {}", link.frame_source());

@@ -22,7 +22,7 @@
 //!
 //! let wrong = passwordless.verify_code(sent.auth_request_id.expose(), "no").await;
 //! assert!(matches!(wrong, Err(PasswordlessError::Refused(_))));
-//! let code = sandbox.outbox()[0].code.clone().ok_or("no code")?;
+//! let code = sandbox.mail().outbox()[0].code.clone().ok_or("no code")?;
 //! let verified = passwordless.verify_code(sent.auth_request_id.expose(), &code).await?;
 //! assert_eq!(verified.email, "jane@acme.test");
 //! # Ok(())

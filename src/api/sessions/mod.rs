@@ -12,8 +12,8 @@
 //! # use tower_scalekit::Sandbox;
 //!
 //! # let sandbox = Sandbox::new();
-//! # let _ = sandbox.access_token("john@acme.test");
-//! # let john = sandbox.user("john@acme.test").ok_or("no john")?.id;
+//! # let _ = sandbox.tokens().access_token("john@acme.test");
+//! # let john = sandbox.users().get("john@acme.test").ok_or("no john")?.id;
 //! let sessions = sandbox.scalekit().api().sessions();
 //! let active = sessions.list_for_user(&john).status(SessionStatus::Active).stream();
 //! for session in active.try_collect::<Vec<_>>().await? {

@@ -134,8 +134,8 @@ async fn the_sandbox_answers_as_an_environment() {
     let api = sandbox.scalekit().api();
     let connections = api.connections();
     let all = connections.list().await.unwrap();
-    assert_eq!(all.len(), sandbox.connections().len());
-    let globex = sandbox.organizations().remove(1);
+    assert_eq!(all.len(), sandbox.connections().list().len());
+    let globex = sandbox.organizations().list().remove(1);
     let of_globex = connections.list_by_organization(&globex.id).await.unwrap();
     assert_eq!(of_globex, all[1..2]);
     let one = connections.get(&globex.id, &globex.connection_id).await.unwrap();

@@ -31,10 +31,10 @@ fn sandbox_with_sessions(count: usize) -> (Sandbox, Api, String) {
     let clock = ManualClock::at(OffsetDateTime::from_unix_timestamp(START).unwrap());
     let sandbox = Sandbox::builder().clock(clock).build();
     for _ in 0..count {
-        let _ = sandbox.access_token("jane@acme.test");
+        let _ = sandbox.tokens().access_token("jane@acme.test");
         sandbox.clock().advance(Duration::from_secs(60));
     }
-    let jane = sandbox.user("jane@acme.test").unwrap().id;
+    let jane = sandbox.users().get("jane@acme.test").unwrap().id;
     let api = sandbox.scalekit().api();
     (sandbox, api, jane)
 }
@@ -45,7 +45,7 @@ async fn all(api: &Api, user_id: &str) -> Vec<SessionDetails> {
 
 /// How often the token endpoint and the API were asked.
 fn requests(sandbox: &Sandbox) -> (usize, usize) {
-    (sandbox.requests(Endpoint::Token), sandbox.requests(Endpoint::Api))
+    (sandbox.requests().count(Endpoint::Token), sandbox.requests().count(Endpoint::Api))
 }
 
 fn busy(status: u16, retry_after: &str) -> Fault {
@@ -56,7 +56,7 @@ fn busy(status: u16, retry_after: &str) -> Fault {
 #[tokio::test]
 async fn sessions_are_listed_read_and_revoked() {
     let (sandbox, api, jane) = sandbox_with_sessions(2);
-    let organization = sandbox.user("jane@acme.test").unwrap().organization_id;
+    let organization = sandbox.users().get("jane@acme.test").unwrap().organization_id;
     let sessions = all(&api, &jane).await;
     let [newer, older] = sessions.as_slice() else { panic!("{sessions:?}") };
     assert_eq!(older.created_at.unwrap().unix_timestamp(), START);
@@ -80,7 +80,7 @@ async fn sessions_are_listed_read_and_revoked() {
 async fn filters_reach_the_environment() {
     let (sandbox, api, jane) = sandbox_with_sessions(4);
     let sessions = all(&api, &jane).await;
-    assert!(sandbox.revoke_session(sessions[0].session_id.as_deref().unwrap()));
+    assert!(sandbox.users().revoke_session(sessions[0].session_id.as_deref().unwrap()));
     let list = || api.sessions().list_for_user(&jane);
     let count =
         async |list: UserSessions| list.stream().try_collect::<Vec<_>>().await.unwrap().len();
@@ -130,12 +130,12 @@ async fn a_list_ends_with_its_first_error_and_never_runs_in_circles() {
     let mut stream = api.sessions().list_for_user(&jane).page_size(2).stream();
     assert!(stream.try_next().await.unwrap().is_some());
     assert!(stream.try_next().await.unwrap().is_some());
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Status(StatusCode::FORBIDDEN));
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Status(StatusCode::FORBIDDEN));
     assert!(matches!(stream.try_next().await, Err(ApiError::Forbidden(_))));
     assert!(stream.try_next().await.unwrap().is_none());
 
     let circle = Response::new(Bytes::from(r#"{"sessions":[{}],"next_page_token":"x"}"#));
-    sandbox.fail(Endpoint::Api, Fault::Answer(circle));
+    sandbox.faults().add(Endpoint::Api, Fault::Answer(circle));
     let listed = api.sessions().list_for_user(&jane).stream().try_collect::<Vec<_>>().await;
     assert!(matches!(listed, Err(ApiError::UnexpectedAnswer { .. })));
 }
@@ -152,22 +152,22 @@ async fn errors_of_the_environment_are_told_apart() {
     let invalid = sessions.revoke("usr_1").await;
     assert!(matches!(invalid, Err(ApiError::InvalidRequest(_))));
 
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Html);
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Html);
     let page = sessions.get("ses_1").await;
     assert!(matches!(page, Err(ApiError::UnexpectedAnswer { status: Some(StatusCode::OK), .. })));
     let large = Response::new(Bytes::from(vec![b' '; 1024 * 1024 + 1]));
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Answer(large));
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Answer(large));
     let large = sessions.get("ses_1").await;
     assert!(matches!(large, Err(ApiError::UnexpectedAnswer { .. })));
     let elsewhere = Response::builder().status(307).header("location", "https://evil.test/");
     let elsewhere = Fault::Answer(elsewhere.body(Bytes::new()).unwrap());
-    sandbox.fail_times(Endpoint::Api, 1, elsewhere);
+    sandbox.faults().add_times(Endpoint::Api, 1, elsewhere);
     assert!(matches!(sessions.get("ses_1").await, Err(ApiError::UnexpectedAnswer { .. })));
     let none = Response::new(Bytes::from("{}"));
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Answer(none));
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Answer(none));
     assert!(matches!(sessions.revoke("ses_1").await, Err(ApiError::UnexpectedAnswer { .. })));
     let text = r#"{"revoked_sessions":[{"session_id":"ses_1"}],"total_revoked":"1"}"#;
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Answer(Response::new(Bytes::from(text))));
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Answer(Response::new(Bytes::from(text))));
     assert_eq!(sessions.revoke_all_for_user(&jane).await.unwrap().total_revoked, 1);
 }
 

@@ -86,7 +86,7 @@ async fn a_link_is_asked_for_again() {
 #[tokio::test]
 async fn the_sandbox_opens_its_portal_once() {
     let sandbox = Sandbox::new();
-    let acme = sandbox.organizations().remove(0).id;
+    let acme = sandbox.organizations().list().remove(0).id;
     let organizations = sandbox.scalekit().api().organizations();
     let made = organizations.portal_link(&acme, &[PortalFeature::Sso]).await.unwrap();
     let lifetime = made.expire_time.unwrap() - sandbox.clock().clock().now();

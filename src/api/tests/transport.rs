@@ -11,7 +11,7 @@ async fn a_hundred_calls_at_once_share_one_token() {
     let (sandbox, api, jane) = sandbox_with_sessions(1);
     let id = all(&sandbox.scalekit().api(), &jane).await[0].session_id.clone().unwrap();
     let before = requests(&sandbox);
-    let held = sandbox.hold(Endpoint::Token);
+    let held = sandbox.faults().hold(Endpoint::Token);
     let calls = (0..100).map(|_| {
         let (sessions, id) = (api.clone().sessions(), id.clone());
         tokio::spawn(async move { sessions.get(&id).await })
@@ -32,7 +32,7 @@ async fn a_hundred_calls_at_once_share_one_token() {
 #[tokio::test]
 async fn all_who_wait_for_a_token_are_told_that_there_is_none() {
     let (sandbox, api, jane) = sandbox_with_sessions(0);
-    sandbox.fail(Endpoint::Token, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
+    sandbox.faults().add(Endpoint::Token, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
     let calls = (0..10).map(|_| api.sessions()).map(|sessions| {
         let jane = &jane;
         async move { sessions.revoke_all_for_user(jane).await }
@@ -41,7 +41,7 @@ async fn all_who_wait_for_a_token_are_told_that_there_is_none() {
         assert!(matches!(told, Err(ApiError::Unavailable(Unavailable::NoToken(_)))));
     }
     assert_eq!(requests(&sandbox), (1, 0), "a token request is never sent again");
-    sandbox.heal(Endpoint::Token);
+    sandbox.faults().clear(Endpoint::Token);
     api.sessions().revoke_all_for_user(&jane).await.unwrap();
 
     let other = Scalekit::builder(sandbox.environment_url(), sandbox.client_id(), "wrong");
@@ -67,19 +67,19 @@ async fn a_token_is_replaced_a_minute_before_it_expires() {
 async fn a_token_that_is_refused_is_renewed_once() {
     let (sandbox, api, jane) = sandbox_with_sessions(3);
     all(&api, &jane).await;
-    sandbox.rotate_keys();
-    sandbox.drop_old_keys();
+    sandbox.keys().rotate();
+    sandbox.keys().remove_old();
     let calls = join_all((0..10).map(|_| all(&api, &jane))).await;
     assert!(calls.iter().all(|sessions| sessions.len() == 3));
     assert_eq!(requests(&sandbox), (2, 1 + 20), "one new token for all of them");
 
     // A POST that was refused was not carried out: it goes again too.
-    sandbox.rotate_keys();
-    sandbox.drop_old_keys();
+    sandbox.keys().rotate();
+    sandbox.keys().remove_old();
     assert_eq!(api.sessions().revoke_all_for_user(&jane).await.unwrap().total_revoked, 3);
     assert_eq!(requests(&sandbox), (3, 23));
 
-    sandbox.fail(Endpoint::Api, Fault::Status(StatusCode::UNAUTHORIZED));
+    sandbox.faults().add(Endpoint::Api, Fault::Status(StatusCode::UNAUTHORIZED));
     let refused = api.sessions().get("ses_1").await;
     assert!(matches!(refused, Err(ApiError::Unauthorized(_))));
     assert_eq!(requests(&sandbox), (4, 25));
@@ -91,7 +91,7 @@ async fn what_a_tools_provider_refuses_is_not_our_tokens_fault() {
     for status in [401, 429] {
         let body = r#"{"code":16,"message":"m","details":[{"error_code":"TOOL_ERROR"}]}"#;
         let response = Response::builder().status(status).body(Bytes::from(body)).unwrap();
-        sandbox.fail_times(Endpoint::Api, 1, Fault::Answer(response));
+        sandbox.faults().add_times(Endpoint::Api, 1, Fault::Answer(response));
         let refused = api.sessions().get("ses_1").await.unwrap_err();
         assert_eq!(refused.answer().unwrap().error_code.as_deref(), Some("TOOL_ERROR"));
     }
@@ -130,7 +130,7 @@ async fn only_what_is_safe_is_sent_again() {
     ] {
         for ((failure, fault), expected) in failures.iter().zip(attempts) {
             let (sandbox, api, _) = sandbox_with_sessions(0);
-            sandbox.fail(Endpoint::Api, fault.clone());
+            sandbox.faults().add(Endpoint::Api, fault.clone());
             let error = match call(&api) {
                 Call::Any(request) => request.send::<SessionDetails>().await.unwrap_err(),
                 Call::Revoke => api.sessions().revoke("ses_1").await.unwrap_err(),
@@ -148,15 +148,15 @@ enum Call {
 #[tokio::test(start_paused = true)]
 async fn a_retry_waits_and_helps() {
     let (sandbox, api, jane) = sandbox_with_sessions(1);
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Status(StatusCode::BAD_GATEWAY));
-    sandbox.fail_times(Endpoint::Api, 1, busy(429, "7"));
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Status(StatusCode::BAD_GATEWAY));
+    sandbox.faults().add_times(Endpoint::Api, 1, busy(429, "7"));
     let start = tokio::time::Instant::now();
     assert_eq!(all(&api, &jane).await.len(), 1);
     let waited = start.elapsed();
     let millis = (250 + 7000 + 500)..=(500 + 7000 + 1000 + 10);
     assert!(millis.contains(&waited.as_millis()), "{waited:?}");
 
-    sandbox.fail(Endpoint::Api, busy(429, "3600"));
+    sandbox.faults().add(Endpoint::Api, busy(429, "3600"));
     let limited = api.sessions().get("ses_1").await.unwrap_err();
     let ApiError::RateLimited { answer, retry_after } = limited else { panic!("{limited}") };
     assert_eq!(answer.error_code.as_deref(), Some("RATE_LIMITED"));

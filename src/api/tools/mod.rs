@@ -11,7 +11,7 @@
 //! use tower_scalekit::api::tools::{ExecuteError, ToolCall};
 //!
 //! let sandbox = Sandbox::new();
-//! sandbox.add_connected_account("gmail", "your-id-of-jane");
+//! sandbox.connected_accounts().add("gmail", "your-id-of-jane");
 //! let jane = AccountKey::of("gmail", "your-id-of-jane");
 //! let tools = sandbox.scalekit().api().tools();
 //!
@@ -27,7 +27,7 @@
 //! assert_eq!(profile.status(), StatusCode::OK);
 //!
 //! // What the service says is told apart from what Scalekit says.
-//! sandbox.fail_provider("gmail", 1, StatusCode::TOO_MANY_REQUESTS);
+//! sandbox.connected_accounts().fail_provider("gmail", 1, StatusCode::TOO_MANY_REQUESTS);
 //! let Err(ExecuteError::Tool(error)) = tools.execute(&call).await else { panic!() };
 //! assert!(error.execution_id.is_some());
 //! # Ok(())

@@ -49,7 +49,7 @@
 //!     )
 //!     .layer(RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id())?);
 //!
-//! # let token = sandbox.access_token("jane@acme.test");
+//! # let token = sandbox.tokens().access_token("jane@acme.test");
 //! for (tool, status) in [("list_todos", StatusCode::OK), ("add_todo", StatusCode::FORBIDDEN)] {
 //!     let call = format!(
 //!         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}"}}}}"#

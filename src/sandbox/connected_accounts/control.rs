@@ -1,16 +1,25 @@
 //! Controls of connected accounts.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 
-use crate::sandbox::Sandbox;
 use crate::sandbox::connected_accounts::events::AccountEvent;
+use crate::sandbox::environment::Environment;
 use crate::sandbox::state::connected_accounts::{
     AccountSelector, AccountStatus, ConnectedAccount, ProviderFault,
 };
 
-impl Sandbox {
-    /// Adds a connection to Gmail with this name, and gives its id (`conn_…`). At first there is
-    /// one named `gmail`.
+/// Connected accounts. Returned by
+/// [`Sandbox::connected_accounts`](crate::sandbox::Sandbox::connected_accounts).
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectedAccounts<'s> {
+    pub(crate) environment: &'s Arc<Environment>,
+}
+
+impl ConnectedAccounts<'_> {
+    /// Adds a connection to Gmail with this name, and returns its ID (`conn_…`). The sandbox starts
+    /// with one named `gmail`.
     ///
     /// # Panics
     ///
@@ -21,13 +30,21 @@ impl Sandbox {
         added.unwrap_or_else(|| panic!("there is a connection {name}"))
     }
 
-    /// Adds an account that is active, as if its user had let the application in long ago: no event
-    /// tells of it. Gives its id (`ca_…`).
+    /// Adds an active account without an event, and returns its ID (`ca_…`).
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::Sandbox;
+    ///
+    /// let sandbox = Sandbox::new();
+    /// let id = sandbox.connected_accounts().add("gmail", "usr_1");
+    /// assert!(sandbox.connected_accounts().expire(&id));
+    /// assert_eq!(sandbox.connected_accounts().list()[0].status, "EXPIRED");
+    /// ```
     ///
     /// # Panics
     ///
     /// When there is no connection with this name, or an account of this user.
-    pub fn add_connected_account(&self, connection_name: &str, identifier: &str) -> String {
+    pub fn add(&self, connection_name: &str, identifier: &str) -> String {
         let now = self.environment.now();
         let accounts = &mut self.environment.lock().connected_accounts;
         #[expect(clippy::panic, reason = "a test that adds what cannot be has no better answer")]
@@ -40,56 +57,52 @@ impl Sandbox {
 
     /// All connected accounts, oldest first.
     #[must_use]
-    pub fn connected_accounts(&self) -> Vec<ConnectedAccount> {
+    pub fn list(&self) -> Vec<ConnectedAccount> {
         self.environment.lock().connected_accounts.iter().map(ConnectedAccount::of).collect()
     }
 
-    /// The connected account of a user, by the connection's name and what the application calls the
-    /// user.
+    /// The connected account of a user, by the connection's name and the application's identifier of
+    /// the user.
     #[must_use]
-    pub fn connected_account(
-        &self,
-        connection_name: &str,
-        identifier: &str,
-    ) -> Option<ConnectedAccount> {
+    pub fn get(&self, connection_name: &str, identifier: &str) -> Option<ConnectedAccount> {
         let state = self.environment.lock();
         let mut accounts = state.connected_accounts.iter();
         let account = accounts.find(|account| account.is_of(connection_name, identifier))?;
         Some(ConnectedAccount::of(account))
     }
 
-    /// Lets the tokens of an account expire such that they cannot be renewed, and says whether it
-    /// was active: its user has to let the application in again.
-    pub fn expire_connected_account(&self, id: &str) -> bool {
+    /// Expires an account, whose user has to authorize the application again. Returns whether it was
+    /// active.
+    pub fn expire(&self, id: &str) -> bool {
         self.end_connected_account(id, AccountStatus::Expired)
     }
 
-    /// Disconnects an account, whatever its status, and says whether that changed anything.
-    pub fn disconnect_connected_account(&self, id: &str) -> bool {
+    /// Disconnects an account, and returns whether that changed its status.
+    pub fn disconnect(&self, id: &str) -> bool {
         self.end_connected_account(id, AccountStatus::Disconnected)
     }
 
-    /// Whether an account that is expired or disconnected stays so until its user has consented.
-    /// At first it waits for its user (`PENDING_AUTH`) as soon as there is a link. What other
-    /// environments do is not documented.
+    /// Sets whether an expired or disconnected account keeps its status until its user has consented.
+    /// Default: no, and an authorization link makes it `PENDING_AUTH`. The behaviour of other
+    /// environments is not documented.
     pub fn keep_status_until_consent(&self, kept: bool) {
         self.environment.lock().connected_accounts.over_until_consent = kept;
     }
 
-    /// Whether every user has to be verified by the application: then a consent without a
-    /// `user_verify_url` comes to nothing (`failed_to_exchange`). At first they need not be.
+    /// Sets whether the application must verify every user: a consent without a `user_verify_url`
+    /// then fails with `failed_to_exchange`. Default: no.
     pub fn require_user_verification(&self, required: bool) {
         self.environment.lock().connected_accounts.verification_required = required;
     }
 
-    /// Where verified users are sent to: `post_user_verify_redirect_url`. At first that is a page of
-    /// the sandbox.
-    pub fn redirect_verified_users_to(&self, url: &str) {
+    /// Sets where verified users are sent: `post_user_verify_redirect_url`. Default: a page of the
+    /// sandbox.
+    pub fn set_verified_redirect_url(&self, url: &str) {
         self.environment.lock().connected_accounts.verified_redirect = Some(url.to_owned());
     }
 
-    /// Lets the service behind a connection answer its next calls with this status, so many of
-    /// them: tools then fail with `TOOL_ERROR`, and the proxy passes the answer on.
+    /// Fails the next `times` calls of the service behind a connection with this status: tools
+    /// return `TOOL_ERROR`, and the proxy returns the response.
     pub fn fail_provider(&self, connection_name: &str, times: usize, status: StatusCode) {
         let fault = ProviderFault { connection: connection_name.to_owned(), status };
         let accounts = &mut self.environment.lock().connected_accounts;

@@ -1,33 +1,41 @@
 //! Controls of connections.
 
-use crate::sandbox::Sandbox;
+use std::sync::Arc;
+
+use crate::sandbox::environment::Environment;
 use crate::sandbox::state::connections::Connection;
 
-impl Sandbox {
+/// Connections. Returned by [`Sandbox::connections`](crate::sandbox::Sandbox::connections).
+#[derive(Clone, Copy, Debug)]
+pub struct Connections<'s> {
+    pub(crate) environment: &'s Arc<Environment>,
+}
+
+impl Connections<'_> {
     /// All connections.
     ///
     /// ```
     /// use tower_scalekit::sandbox::Sandbox;
     ///
     /// let sandbox = Sandbox::new();
-    /// let acme = sandbox.connections().remove(0);
+    /// let acme = sandbox.connections().list().remove(0);
     /// assert!(acme.enabled && acme.domains == ["acme.test"]);
-    /// assert!(sandbox.set_connection_enabled(&acme.id, false));
-    /// assert!(!sandbox.connection(&acme.id).unwrap().enabled);
+    /// assert!(sandbox.connections().set_enabled(&acme.id, false));
+    /// assert!(!sandbox.connections().get(&acme.id).unwrap().enabled);
     /// ```
     #[must_use]
-    pub fn connections(&self) -> Vec<Connection> {
+    pub fn list(&self) -> Vec<Connection> {
         self.environment.lock().connections.0.clone()
     }
 
     /// The connection with this id (`conn_…`).
     #[must_use]
-    pub fn connection(&self, id: &str) -> Option<Connection> {
+    pub fn get(&self, id: &str) -> Option<Connection> {
         self.environment.lock().connections.get(id).cloned()
     }
 
-    /// Turns a connection on or off, and says whether there is such a one. A change is an event.
-    pub fn set_connection_enabled(&self, connection_id: &str, enabled: bool) -> bool {
+    /// Enables or disables a connection, and returns whether it exists. A change is an event.
+    pub fn set_enabled(&self, connection_id: &str, enabled: bool) -> bool {
         let now = self.environment.now();
         self.environment.lock().set_connection_enabled(connection_id, enabled, now).is_some()
     }

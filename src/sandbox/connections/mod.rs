@@ -1,4 +1,4 @@
 //! Connections.
 
-mod control;
+pub(crate) mod control;
 pub(crate) mod events;

@@ -1,25 +1,34 @@
 //! Controls of directories.
 
-use crate::sandbox::Sandbox;
+use std::sync::Arc;
+
 use crate::sandbox::directories::events::Change;
+use crate::sandbox::environment::Environment;
 use crate::sandbox::state::State;
 use crate::sandbox::state::directories::Directory;
 use crate::sandbox::state::directory_records::{
     DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser,
 };
 
-impl Sandbox {
-    /// The first directory (`dir_…`) of an organization.
+/// Directories, their users and groups. Returned by
+/// [`Sandbox::directories`](crate::sandbox::Sandbox::directories).
+#[derive(Clone, Copy, Debug)]
+pub struct Directories<'s> {
+    pub(crate) environment: &'s Arc<Environment>,
+}
+
+impl Directories<'_> {
+    /// The ID (`dir_…`) of the first directory of an organization.
     #[must_use]
-    pub fn directory_id(&self, organization_id: &str) -> Option<String> {
+    pub fn first_id(&self, organization_id: &str) -> Option<String> {
         let state = self.environment.lock();
         state.directories.of(organization_id).next().map(|directory| directory.id.clone())
     }
 
-    /// Adds an enabled, empty directory to an organization, and gives its id.
+    /// Adds an enabled, empty directory to an organization, and returns its ID.
     ///
     /// The first two organizations of a new sandbox have one each; all others have none.
-    pub fn add_directory(&self, organization_id: &str) -> Option<String> {
+    pub fn add(&self, organization_id: &str) -> Option<String> {
         let now = self.environment.now();
         let mut state = self.environment.lock();
         state.users.organization(organization_id)?;
@@ -28,24 +37,24 @@ impl Sandbox {
         Some(id)
     }
 
-    /// Turns a directory on or off, and says whether there is such a one.
+    /// Enables or disables a directory, and returns whether it exists.
     ///
-    /// While it is off its users and groups may change, but no event tells of that.
-    pub fn set_directory_enabled(&self, directory_id: &str, enabled: bool) -> bool {
+    /// Changes in a disabled directory are not events.
+    pub fn set_enabled(&self, directory_id: &str, enabled: bool) -> bool {
         let now = self.environment.now();
         self.environment.lock().set_directory_enabled(directory_id, enabled, now).is_some()
     }
 
     /// The users of a directory, oldest first.
     #[must_use]
-    pub fn directory_users(&self, directory_id: &str) -> Vec<DirectoryUser> {
+    pub fn users(&self, directory_id: &str) -> Vec<DirectoryUser> {
         let state = self.environment.lock();
         state.directories.users_of(directory_id).map(|(_, user)| user.clone()).collect()
     }
 
     /// The directory user with this id (`diruser_…`).
     #[must_use]
-    pub fn directory_user(&self, id: &str) -> Option<DirectoryUser> {
+    pub fn user(&self, id: &str) -> Option<DirectoryUser> {
         self.environment.lock().directories.user(id).cloned()
     }
 
@@ -55,22 +64,18 @@ impl Sandbox {
     /// use tower_scalekit::sandbox::{NewDirectoryUser, Sandbox};
     ///
     /// let sandbox = Sandbox::new();
-    /// let acme = &sandbox.organizations()[0].id;
-    /// let directory = sandbox.directory_id(acme).unwrap();
+    /// let acme = &sandbox.organizations().list()[0].id;
+    /// let directory = sandbox.directories().first_id(acme).unwrap();
     /// let ada = NewDirectoryUser::new("ada@acme.test").name("Ada", "Byron").department("Research");
-    /// let ada = sandbox.add_directory_user(&directory, ada);
-    /// assert!(sandbox.update_directory_user(&ada.id, |ada| ada.active = false));
-    /// assert!(sandbox.remove_directory_user(&ada.id));
+    /// let ada = sandbox.directories().add_user(&directory, ada);
+    /// assert!(sandbox.directories().update_user(&ada.id, |ada| ada.active = false));
+    /// assert!(sandbox.directories().remove_user(&ada.id));
     /// ```
     ///
     /// # Panics
     ///
     /// When there is no such directory.
-    pub fn add_directory_user(
-        &self,
-        directory_id: &str,
-        user: impl Into<NewDirectoryUser>,
-    ) -> DirectoryUser {
+    pub fn add_user(&self, directory_id: &str, user: impl Into<NewDirectoryUser>) -> DirectoryUser {
         let (user, now) = (user.into(), self.environment.now());
         let mut state = self.environment.lock();
         let directory = known(directory_id, &state);
@@ -84,21 +89,21 @@ impl Sandbox {
     /// # Panics
     ///
     /// When there is no such directory.
-    pub fn add_directory_users(
+    pub fn add_users(
         &self,
         directory_id: &str,
         users: impl IntoIterator<Item = NewDirectoryUser>,
     ) -> Vec<DirectoryUser> {
         // The caller's iterator may use the sandbox itself, so the lock is taken for each user.
-        users.into_iter().map(|user| self.add_directory_user(directory_id, user)).collect()
+        users.into_iter().map(|user| self.add_user(directory_id, user)).collect()
     }
 
-    /// Adds many users to a directory as if they had always been there: no event tells of them.
+    /// Adds many users to a directory without events.
     ///
     /// # Panics
     ///
     /// When there is no such directory.
-    pub fn seed_directory_users(
+    pub fn seed_users(
         &self,
         directory_id: &str,
         users: impl IntoIterator<Item = NewDirectoryUser>,
@@ -112,11 +117,11 @@ impl Sandbox {
         users.into_iter().map(add).collect()
     }
 
-    /// Changes a directory user and says whether there is such a one. Ids stay what they are, and
-    /// groups that the directory does not have are left out.
-    pub fn update_directory_user(&self, id: &str, change: impl FnOnce(&mut DirectoryUser)) -> bool {
+    /// Changes a directory user, and returns whether the user exists. IDs do not change, and unknown
+    /// groups are ignored.
+    pub fn update_user(&self, id: &str, change: impl FnOnce(&mut DirectoryUser)) -> bool {
         // The caller's code runs on a copy: it may use the sandbox itself.
-        let Some(mut user) = self.directory_user(id) else { return false };
+        let Some(mut user) = self.user(id) else { return false };
         change(&mut user);
         let now = self.environment.now();
         let mut state = self.environment.lock();
@@ -127,8 +132,8 @@ impl Sandbox {
         found
     }
 
-    /// Removes a directory user and says whether there was such a one.
-    pub fn remove_directory_user(&self, id: &str) -> bool {
+    /// Removes a directory user, and returns whether the user existed.
+    pub fn remove_user(&self, id: &str) -> bool {
         let now = self.environment.now();
         let mut state = self.environment.lock();
         let found = state.directories.user(id).is_some();
@@ -137,16 +142,16 @@ impl Sandbox {
         found
     }
 
-    /// The groups of a directory, oldest first, also those the directory does not track.
+    /// The groups of a directory, oldest first, including those the directory does not track.
     #[must_use]
-    pub fn directory_groups(&self, directory_id: &str) -> Vec<DirectoryGroup> {
+    pub fn groups(&self, directory_id: &str) -> Vec<DirectoryGroup> {
         let state = self.environment.lock();
         state.directories.groups_of(directory_id).map(|(_, group)| group.clone()).collect()
     }
 
     /// The directory group with this id (`dirgroup_…`).
     #[must_use]
-    pub fn directory_group(&self, id: &str) -> Option<DirectoryGroup> {
+    pub fn group(&self, id: &str) -> Option<DirectoryGroup> {
         self.environment.lock().directories.group(id).cloned()
     }
 
@@ -155,7 +160,7 @@ impl Sandbox {
     /// # Panics
     ///
     /// When there is no such directory.
-    pub fn add_directory_group(
+    pub fn add_group(
         &self,
         directory_id: &str,
         group: impl Into<NewDirectoryGroup>,
@@ -168,14 +173,9 @@ impl Sandbox {
         group
     }
 
-    /// Changes a directory group, say its name, and says whether there is such a one. Ids stay
-    /// what they are.
-    pub fn update_directory_group(
-        &self,
-        id: &str,
-        change: impl FnOnce(&mut DirectoryGroup),
-    ) -> bool {
-        let Some(mut group) = self.directory_group(id) else { return false };
+    /// Changes a directory group, and returns whether it exists. IDs do not change.
+    pub fn update_group(&self, id: &str, change: impl FnOnce(&mut DirectoryGroup)) -> bool {
+        let Some(mut group) = self.group(id) else { return false };
         change(&mut group);
         let now = self.environment.now();
         let mut state = self.environment.lock();
@@ -186,9 +186,9 @@ impl Sandbox {
         found
     }
 
-    /// Removes a directory group and says whether there was such a one. Its members leave it
-    /// first; an event tells that of each.
-    pub fn remove_directory_group(&self, id: &str) -> bool {
+    /// Removes a directory group, and returns whether it existed. Its members leave it first, each
+    /// with an event.
+    pub fn remove_group(&self, id: &str) -> bool {
         let now = self.environment.now();
         let mut state = self.environment.lock();
         let found = state.directories.group(id).is_some();
@@ -200,22 +200,23 @@ impl Sandbox {
         found
     }
 
-    /// Puts a directory user into a group of the same directory: a change of the user. Says
-    /// whether they were not in it and are now.
-    pub fn add_to_directory_group(&self, user_id: &str, group_id: &str) -> bool {
-        let found = self.directory_user(user_id).zip(self.directory_group(group_id));
+    /// Adds a directory user to a group of the same directory, which changes the user. Returns
+    /// whether the user became a member.
+    pub fn add_group_member(&self, user_id: &str, group_id: &str) -> bool {
+        let found = self.user(user_id).zip(self.group(group_id));
         let fits = found.is_some_and(|(user, group)| {
             user.directory_id == group.directory_id && !user.is_in(group_id)
         });
         let join = |user: &mut DirectoryUser| user.group_ids.push(group_id.to_owned());
-        fits && self.update_directory_user(user_id, join)
+        fits && self.update_user(user_id, join)
     }
 
-    /// Takes a directory user out of a group: a change of the user. Says whether they were in it.
-    pub fn remove_from_directory_group(&self, user_id: &str, group_id: &str) -> bool {
-        let is_in = self.directory_user(user_id).is_some_and(|user| user.is_in(group_id));
+    /// Removes a directory user from a group, which changes the user. Returns whether the user was a
+    /// member.
+    pub fn remove_group_member(&self, user_id: &str, group_id: &str) -> bool {
+        let is_in = self.user(user_id).is_some_and(|user| user.is_in(group_id));
         let leave = |user: &mut DirectoryUser| user.group_ids.retain(|id| id != group_id);
-        is_in && self.update_directory_user(user_id, leave)
+        is_in && self.update_user(user_id, leave)
     }
 }
 

@@ -1,27 +1,35 @@
 //! Controls of endpoint faults.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::environment::Environment;
 use crate::sandbox::state::faults::{Endpoint, Fault, FaultAction};
 
-impl Sandbox {
-    /// Lets an endpoint answer every request with a fault, until it is [healed](Self::heal).
-    pub fn fail(&self, endpoint: Endpoint, fault: Fault) {
+/// Faults of endpoints. Returned by [`Sandbox::faults`](crate::sandbox::Sandbox::faults).
+#[derive(Clone, Copy, Debug)]
+pub struct Faults<'s> {
+    pub(crate) environment: &'s Arc<Environment>,
+}
+
+impl Faults<'_> {
+    /// Adds a fault to every request of an endpoint, until it is [cleared](Self::clear).
+    pub fn add(&self, endpoint: Endpoint, fault: Fault) {
         self.environment.lock().endpoint_faults.add(endpoint, FaultAction::Fault(fault), None);
     }
 
-    /// Lets an endpoint answer its next `times` requests with a fault. Several calls line up.
+    /// Adds a fault to the next `times` requests of an endpoint. Several calls queue up.
     ///
     /// ```
     /// use http::StatusCode;
     /// use tower_scalekit::sandbox::{Endpoint, Fault, Sandbox};
     ///
     /// let sandbox = Sandbox::new();
-    /// sandbox.fail_times(Endpoint::Token, 2, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
-    /// sandbox.fail_times(Endpoint::Token, 1, Fault::ResponseLost);
+    /// sandbox.faults().add_times(Endpoint::Token, 2, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
+    /// sandbox.faults().add_times(Endpoint::Token, 1, Fault::ResponseLost);
     /// ```
-    pub fn fail_times(&self, endpoint: Endpoint, times: usize, fault: Fault) {
+    pub fn add_times(&self, endpoint: Endpoint, times: usize, fault: Fault) {
         self.environment.lock().endpoint_faults.add(
             endpoint,
             FaultAction::Fault(fault),
@@ -29,8 +37,8 @@ impl Sandbox {
         );
     }
 
-    /// Lets requests to an endpoint arrive, be counted, and wait until what this returns is
-    /// dropped; then they are answered. For races: who else asks while one request is under way?
+    /// Counts requests to an endpoint and holds them until the returned guard is dropped, for tests
+    /// of concurrent requests.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -41,12 +49,12 @@ impl Sandbox {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let sandbox = Sandbox::new();
-    /// let held = sandbox.hold(Endpoint::Keys);
+    /// let held = sandbox.faults().hold(Endpoint::Keys);
     /// let request = Request::get(format!("{}/keys", sandbox.environment_url()));
     /// let request = request.body(Bytes::new()).unwrap();
     /// let client = sandbox.client();
     /// let waiting = tokio::spawn(async move { client.send(request).await });
-    /// while sandbox.requests(Endpoint::Keys) == 0 {
+    /// while sandbox.requests().count(Endpoint::Keys) == 0 {
     ///     tokio::task::yield_now().await;
     /// }
     /// drop(held);
@@ -59,27 +67,35 @@ impl Sandbox {
         HeldRequests { _release: release }
     }
 
-    /// Lets an endpoint answer again as it should.
-    pub fn heal(&self, endpoint: Endpoint) {
+    /// Removes all faults of an endpoint.
+    pub fn clear(&self, endpoint: Endpoint) {
         self.environment.lock().endpoint_faults.clear(endpoint);
     }
+}
 
-    /// How many requests were made to an endpoint, those answered by a fault included.
+/// Counts of requests. Returned by [`Sandbox::requests`](crate::sandbox::Sandbox::requests).
+#[derive(Clone, Copy, Debug)]
+pub struct Requests<'s> {
+    pub(crate) environment: &'s Arc<Environment>,
+}
+
+impl Requests<'_> {
+    /// The number of requests to an endpoint, including those with a fault.
     #[must_use]
-    pub fn requests(&self, endpoint: Endpoint) -> usize {
+    pub fn count(&self, endpoint: Endpoint) -> usize {
         self.environment.lock().endpoint_faults.requests(endpoint)
     }
 
-    /// How many of the requests to the token endpoint were refresh grants, whatever the answer.
+    /// The number of refresh grants at the token endpoint, including those that failed.
     #[must_use]
     pub fn refreshes(&self) -> usize {
         self.environment.lock().endpoint_faults.refreshes
     }
 }
 
-/// Requests that wait for their answer until this is dropped. Made by [`Sandbox::hold`].
+/// Holds requests until it is dropped. Returned by [`Faults::hold`].
 #[derive(Debug)]
-#[must_use = "the requests go on when this is dropped"]
+#[must_use = "the requests continue when this is dropped"]
 pub struct HeldRequests {
     _release: watch::Sender<()>,
 }

@@ -1,14 +1,12 @@
 //! Faults of endpoints.
 
-mod control;
+pub(crate) mod control;
 
 use bytes::Bytes;
 use http::Request;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::faults::FaultAction;
-
-pub use self::control::HeldRequests;
 
 /// Counts the request and returns what is done with it in place of, or before, its response.
 pub(crate) fn next_action(

@@ -1,52 +1,60 @@
 //! Controls of IdP-initiated login.
 
-use crate::sandbox::Sandbox;
+use std::sync::Arc;
+
+use crate::sandbox::environment::Environment;
 use crate::sandbox::hosted_login::idp_initiated::{
-    NewLaunch, failed_launch_url, launch_token, launch_url, token_draft,
+    NewIdpInitiatedLogin, failed_login_url, login_token, login_url, token_draft,
 };
 use crate::sandbox::state::token_faults::TokenDraft;
 
-impl Sandbox {
-    /// Where identity providers launch the application: its login route. An absolute `http` or
-    /// `https` URL; with any other there are no launches.
+/// IdP-initiated login. Returned by [`Sandbox::idp`](crate::sandbox::Sandbox::idp).
+#[derive(Clone, Copy, Debug)]
+pub struct Idp<'s> {
+    pub(crate) environment: &'s Arc<Environment>,
+}
+
+impl Idp<'_> {
+    /// Sets the application's login route, an absolute `http` or `https` URL. Without one, there is
+    /// no IdP-initiated login.
     pub fn set_initiate_login_url(&self, url: &str) {
         self.environment.lock().initiate_login_url = Some(url.to_owned());
     }
 
-    /// The token of a launch: what the application is given as `idp_initiated_login`. It is signed
-    /// with the environment's key and good for five minutes; its issuer is the application's own
-    /// address once that is [known](Self::set_initiate_login_url), before that the environment.
+    /// The value of `idp_initiated_login`: a token signed with the environment's key and valid for
+    /// five minutes. Its issuer is the origin of the
+    /// [login route](Self::set_initiate_login_url), or the environment without one.
     ///
     /// # Panics
     ///
     /// When there is no such connection.
     #[must_use]
-    pub fn launch_token(&self, launch: impl Into<NewLaunch>) -> String {
-        let launch = launch.into();
-        launch_token(&self.environment, &launch).unwrap_or_else(|| no_connection(&launch))
+    pub fn login_token(&self, login: impl Into<NewIdpInitiatedLogin>) -> String {
+        let login = login.into();
+        login_token(self.environment, &login).unwrap_or_else(|| no_connection(&login))
     }
 
-    /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
+    /// The same before it is signed, for [`Tokens::sign_draft`](crate::sandbox::Tokens::sign_draft).
     ///
     /// # Panics
     ///
     /// When there is no such connection.
     #[must_use]
-    pub fn launch_token_draft(&self, launch: impl Into<NewLaunch>) -> TokenDraft {
-        let launch = launch.into();
-        let drafted = token_draft(&self.environment, &launch);
-        drafted.map_or_else(|| no_connection(&launch), |(draft, _)| draft)
+    pub fn login_token_draft(&self, login: impl Into<NewIdpInitiatedLogin>) -> TokenDraft {
+        let login = login.into();
+        let drafted = token_draft(self.environment, &login);
+        drafted.map_or_else(|| no_connection(&login), |(draft, _)| draft)
     }
 
-    /// Where a launch sends the browser, if the application can be launched.
+    /// The URL that the identity provider sends the browser to, if there is a login route.
     ///
     /// ```
-    /// use tower_scalekit::sandbox::{NewLaunch, Sandbox};
+    /// use tower_scalekit::sandbox::{NewIdpInitiatedLogin, Sandbox};
     ///
     /// let sandbox = Sandbox::builder().initiate_login_url("https://app.example.com/login").build();
-    /// let acme = sandbox.connections().remove(0);
-    /// let launch = NewLaunch::new(&acme.id).login_hint("jane@acme.test").relay_state("/reports");
-    /// let url = sandbox.launch_url(launch).unwrap();
+    /// let acme = sandbox.connections().list().remove(0);
+    /// let login = NewIdpInitiatedLogin::new(&acme.id).login_hint("jane@acme.test").relay_state("/reports");
+    /// let url = sandbox.idp().login_url(login).unwrap();
     /// assert!(url.starts_with("https://app.example.com/login?idp_initiated_login=ey"));
     /// ```
     ///
@@ -54,19 +62,19 @@ impl Sandbox {
     ///
     /// When there is no such connection.
     #[must_use]
-    pub fn launch_url(&self, launch: impl Into<NewLaunch>) -> Option<String> {
-        launch_url(&self.environment, &self.launch_token(launch))
+    pub fn login_url(&self, login: impl Into<NewIdpInitiatedLogin>) -> Option<String> {
+        login_url(self.environment, &self.login_token(login))
     }
 
-    /// Where the browser is sent when a launch has failed at the environment, if the application
-    /// can be launched.
+    /// The URL that the browser is sent to when the login has failed at the environment, if there is
+    /// a login route.
     #[must_use]
-    pub fn failed_launch_url(&self, error: &str, description: &str) -> Option<String> {
-        failed_launch_url(&self.environment, error, description)
+    pub fn failed_login_url(&self, error: &str, description: &str) -> Option<String> {
+        failed_login_url(self.environment, error, description)
     }
 }
 
 #[expect(clippy::panic, reason = "a test that names an unknown connection has no better answer")]
-fn no_connection(launch: &NewLaunch) -> ! {
-    panic!("there is no connection {}", launch.connection_id)
+fn no_connection(login: &NewIdpInitiatedLogin) -> ! {
+    panic!("there is no connection {}", login.connection_id)
 }

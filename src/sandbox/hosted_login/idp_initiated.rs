@@ -10,56 +10,59 @@ use crate::sandbox::state::State;
 use crate::sandbox::state::keys::SigningKey;
 use crate::sandbox::state::token_faults::TokenDraft;
 
-/// How long a launch token is good.
+/// The lifetime of a token.
 const LIFETIME: i64 = 300;
 
-/// A launch to make a token of. What it says of the organization follows from the connection.
+/// An IdP-initiated login. Its organization is that of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct NewLaunch {
+pub struct NewIdpInitiatedLogin {
     pub(crate) connection_id: String,
     login_hint: Option<String>,
     relay_state: Option<String>,
 }
 
-impl NewLaunch {
-    /// A launch through a connection (`conn_…`).
+impl NewIdpInitiatedLogin {
+    /// A login through a connection (`conn_…`).
     pub fn new(connection_id: &str) -> Self {
         Self { connection_id: connection_id.to_owned(), login_hint: None, relay_state: None }
     }
 
-    /// The address of who launches. The default is not to say it.
+    /// Sets the address of the user. Default: none.
     pub fn login_hint(mut self, email: &str) -> Self {
         self.login_hint = Some(email.to_owned());
         self
     }
 
-    /// What the identity provider passes on unread. The default is nothing.
+    /// Sets the relay state. Default: none.
     pub fn relay_state(mut self, relay_state: &str) -> Self {
         self.relay_state = Some(relay_state.to_owned());
         self
     }
 }
 
-impl From<&str> for NewLaunch {
+impl From<&str> for NewIdpInitiatedLogin {
     fn from(connection_id: &str) -> Self {
         Self::new(connection_id)
     }
 }
 
-/// The token of a launch, unless its connection is not there or no longer.
-pub(crate) fn launch_token(environment: &Environment, launch: &NewLaunch) -> Option<String> {
-    let (draft, key) = token_draft(environment, launch)?;
+/// The token of a login, unless its connection is not there or no longer.
+pub(crate) fn login_token(
+    environment: &Environment,
+    login: &NewIdpInitiatedLogin,
+) -> Option<String> {
+    let (draft, key) = token_draft(environment, login)?;
     Some(draft.sign(environment, &key))
 }
 
 /// Where a launch with this token sends the browser.
-pub(crate) fn launch_url(environment: &Environment, token: &str) -> Option<String> {
+pub(crate) fn login_url(environment: &Environment, token: &str) -> Option<String> {
     url_with(environment, &[("idp_initiated_login", token)])
 }
 
 /// Where a failed launch sends the browser.
-pub(crate) fn failed_launch_url(
+pub(crate) fn failed_login_url(
     environment: &Environment,
     error: &str,
     description: &str,
@@ -83,19 +86,19 @@ fn url_with(environment: &Environment, parameters: &[(&str, &str)]) -> Option<St
 /// whatever changes meanwhile.
 pub(crate) fn token_draft(
     environment: &Environment,
-    launch: &NewLaunch,
+    login: &NewIdpInitiatedLogin,
 ) -> Option<(TokenDraft, Arc<SigningKey>)> {
     let now = environment.now().unix_timestamp();
     let state = environment.lock();
-    let connection = state.connections.get(&launch.connection_id)?;
+    let connection = state.connections.get(&login.connection_id)?;
     let mut claims = Map::new();
     let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
     set("organization_id", json!(connection.organization_id));
     set("connection_id", json!(connection.id));
-    if let Some(login_hint) = &launch.login_hint {
+    if let Some(login_hint) = &login.login_hint {
         set("login_hint", json!(login_hint));
     }
-    if let Some(relay_state) = &launch.relay_state {
+    if let Some(relay_state) = &login.relay_state {
         set("relay_state", json!(relay_state));
     }
     set("iss", json!(issuer(&state)));

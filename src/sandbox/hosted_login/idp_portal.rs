@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::forms::own_form;
 use crate::sandbox::hosted_login::idp_initiated::{
-    NewLaunch, failed_launch_url, initiate_login_url, launch_token, launch_url,
+    NewIdpInitiatedLogin, failed_login_url, initiate_login_url, login_token, login_url,
 };
 use crate::sandbox::pages::FAILURES;
 use crate::sandbox::pages::{self, CompanyPortalPage};
@@ -54,19 +54,19 @@ pub(crate) fn submit(
     let location = match failure {
         Some((error, description)) => {
             let description = form.get("error_description").unwrap_or(description);
-            failed_launch_url(environment, error, description)
+            failed_login_url(environment, error, description)
         }
         None => {
-            let mut launch = NewLaunch::new(&connection.id);
+            let mut login = NewIdpInitiatedLogin::new(&connection.id);
             if let Some(email) = form.get("login_hint") {
-                launch = launch.login_hint(email);
+                login = login.login_hint(email);
             }
             if let Some(relay_state) = form.get("relay_state") {
-                launch = launch.relay_state(relay_state);
+                login = login.relay_state(relay_state);
             }
             // It may have been deleted since.
-            let Some(token) = launch_token(environment, &launch) else { return unknown() };
-            launch_url(environment, &token)
+            let Some(token) = login_token(environment, &login) else { return unknown() };
+            login_url(environment, &token)
         }
     };
     match location {

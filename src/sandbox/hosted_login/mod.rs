@@ -2,7 +2,7 @@
 
 pub(crate) mod connection_selection;
 pub(crate) mod consent;
-mod control;
+pub(crate) mod control;
 pub(crate) mod idp;
 pub(crate) mod idp_initiated;
 pub(crate) mod idp_portal;

@@ -1,10 +1,19 @@
 //! Controls of the e-mail outbox.
 
-use crate::sandbox::Sandbox;
+use std::sync::Arc;
+
+use crate::sandbox::environment::Environment;
 use crate::sandbox::state::mail::{OutboxMail, PasswordlessType};
 
-impl Sandbox {
-    /// The mails that were sent, newest first; the last 200 are kept.
+/// Passwordless e-mail and its settings. Returned by
+/// [`Sandbox::mail`](crate::sandbox::Sandbox::mail).
+#[derive(Clone, Copy, Debug)]
+pub struct Mail<'s> {
+    pub(crate) environment: &'s Arc<Environment>,
+}
+
+impl Mail<'_> {
+    /// The e-mails that were sent, newest first; the last 200 are retained.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -13,9 +22,9 @@ impl Sandbox {
     /// use tower_scalekit::sandbox::{PasswordlessType, Sandbox};
     ///
     /// let sandbox = Sandbox::new();
-    /// sandbox.set_passwordless_type(PasswordlessType::Otp);
+    /// sandbox.mail().set_passwordless_type(PasswordlessType::Otp);
     /// sandbox.scalekit().api().passwordless().send(&NewMail::new("ada@acme.test")).await?;
-    /// let mail = sandbox.outbox().remove(0);
+    /// let mail = sandbox.mail().outbox().remove(0);
     /// assert_eq!((mail.email.as_str(), mail.link), ("ada@acme.test", None));
     /// assert_eq!(mail.code.map(|code| code.len()), Some(6));
     /// # Ok(())
@@ -26,20 +35,20 @@ impl Sandbox {
         self.environment.lock().mail.outbox().cloned().collect()
     }
 
-    /// What mails have in them from now on. The default is [`PasswordlessType::LinkOtp`].
+    /// Sets whether e-mails contain a code, a link or both. Default: [`PasswordlessType::LinkOtp`].
     pub fn set_passwordless_type(&self, passwordless_type: PasswordlessType) {
         self.environment.lock().mail.passwordless_type = passwordless_type;
     }
 
-    /// Whether a magic link is accepted only with the `auth_request_id` of its request: the
-    /// dashboard's "enforce same browser origin". The default is no.
+    /// Sets whether a magic link requires the `auth_request_id` of its request: the dashboard's
+    /// "enforce same browser origin". Default: no.
     pub fn enforce_same_browser(&self, enforced: bool) {
         self.environment.lock().mail.enforce_same_browser = enforced;
     }
 
-    /// Whether a mail that is sent again has a new code and link in it, in a request with a new
-    /// id, and the earlier ones no longer work: the dashboard's "issue new credentials on resend".
-    /// The default is no: the same code and link are good for longer.
+    /// Sets whether an e-mail that is sent again contains a new code and link, in a request with a
+    /// new ID, and the earlier ones stop working: the dashboard's "issue new credentials on
+    /// resend". Default: no, and the lifetime of the same code and link is extended.
     pub fn issue_new_credentials_on_resend(&self, new: bool) {
         self.environment.lock().mail.new_credentials_on_resend = new;
     }

@@ -1,4 +1,4 @@
 //! Passwordless e-mail.
 
-mod control;
+pub(crate) mod control;
 pub(crate) mod form;

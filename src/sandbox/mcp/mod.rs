@@ -1,7 +1,7 @@
 //! MCP resources: each is an authorization server with dynamic client registration and tokens of its
 //! own.
 
-mod control;
+pub(crate) mod control;
 mod metadata;
 mod registration;
 

@@ -64,7 +64,7 @@ pub enum Fault {
     Unreachable,
 }
 
-/// What a request action on its way to the endpoint.
+/// What is done with a request before its response.
 #[derive(Clone, Debug)]
 pub(crate) enum FaultAction {
     Fault(Fault),
@@ -72,7 +72,7 @@ pub(crate) enum FaultAction {
     Hold(watch::Receiver<()>),
 }
 
-/// The faults in waiting and the counts.
+/// Pending faults and request counts.
 #[derive(Debug, Default)]
 pub(crate) struct EndpointFaults {
     requests: HashMap<Endpoint, usize>,
@@ -81,7 +81,7 @@ pub(crate) struct EndpointFaults {
 }
 
 impl EndpointFaults {
-    /// Counts a request and gives what it action.
+    /// Counts a request and returns the next fault of its endpoint.
     pub(crate) fn next_action(&mut self, request: &Request<Bytes>) -> Option<FaultAction> {
         let endpoint = Endpoint::at(request.uri().path())?;
         *self.requests.entry(endpoint).or_default() += 1;

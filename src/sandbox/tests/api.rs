@@ -33,7 +33,7 @@ async fn only_the_clients_own_token_is_accepted() {
     let good = bearer(&sandbox).await;
     let (status, _) = call(&sandbox, Method::GET, "/sessions/ses_1", &good).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    let persons = format!("Bearer {}", sandbox.access_token("jane@acme.test"));
+    let persons = format!("Bearer {}", sandbox.tokens().access_token("jane@acme.test"));
     let other = format!("Bearer {}", string(&claims_of_other(&sandbox), "token"));
     let cut = good.get(..good.len() - 2).unwrap().to_owned();
     let unsigned = format!("{}.", good.rsplit_once('.').unwrap().0);
@@ -55,7 +55,7 @@ fn claims_of_other(sandbox: &Sandbox) -> Value {
         "iss": sandbox.environment_url(), "sub": "skc_2", "client_id": "skc_2",
         "exp": 4_000_000_000_u64,
     });
-    value!({ "token": sandbox.sign(claims) })
+    value!({ "token": sandbox.tokens().sign(claims) })
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_session_is_told_as_it_goes() {
     let (status, before) = call(&sandbox, Method::GET, &path, &bearer).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!((&before["session_id"], &before["status"]), (&id.as_str().into(), &"active".into()));
-    let organization = sandbox.user("jane@acme.test").unwrap().organization_id;
+    let organization = sandbox.users().get("jane@acme.test").unwrap().organization_id;
     let client = value!({ "client_id": sandbox.client_id(), "organization_id": organization });
     assert_eq!(before["authenticated_clients"], value!([client]));
     assert_eq!(before["authenticated_organizations"], value!([organization]));
@@ -106,7 +106,7 @@ async fn the_browser_and_a_logout_show() {
         .unwrap();
     let signed_in = sandbox.client().send(request).await.unwrap();
     let cookie = signed_in.headers()[header::SET_COOKIE].to_str().unwrap().to_owned();
-    let jane = sandbox.user("jane@acme.test").unwrap().id;
+    let jane = sandbox.users().get("jane@acme.test").unwrap().id;
     let list = format!("/users/{jane}/sessions");
     let (_, listed) = call(&sandbox, Method::GET, &list, &bearer).await;
     assert_eq!(listed["sessions"][0]["device"], value!({ "user_agent": "Mozilla/5.0" }));
@@ -126,10 +126,10 @@ async fn pages_lead_forward_and_back() {
     let sandbox = Sandbox::new();
     let bearer = bearer(&sandbox).await;
     for _ in 0..5 {
-        let _ = sandbox.access_token("jane@acme.test");
+        let _ = sandbox.tokens().access_token("jane@acme.test");
     }
-    let _ = sandbox.access_token("john@acme.test");
-    let jane = sandbox.user("jane@acme.test").unwrap().id;
+    let _ = sandbox.tokens().access_token("john@acme.test");
+    let jane = sandbox.users().get("jane@acme.test").unwrap().id;
     let page = async |token: &str| {
         let target = format!("/users/{jane}/sessions?page_size=2&page_token={token}");
         call(&sandbox, Method::GET, &target, &bearer).await.1
@@ -150,7 +150,7 @@ async fn pages_lead_forward_and_back() {
 async fn what_makes_no_sense_is_refused() {
     let sandbox = Sandbox::new();
     let bearer = bearer(&sandbox).await;
-    let jane = sandbox.user("jane@acme.test").unwrap().id;
+    let jane = sandbox.users().get("jane@acme.test").unwrap().id;
     let sessions = format!("/users/{jane}/sessions");
     let later_than_itself =
         "filter.start_time=2026-01-02T00:00:00Z&filter.end_time=2026-01-01T00:00:00Z";

@@ -34,7 +34,7 @@ fn send(
 }
 
 fn status(sandbox: &Sandbox) -> &'static str {
-    sandbox.connected_accounts()[0].status
+    sandbox.connected_accounts().list()[0].status
 }
 
 fn location(response: &Response<Bytes>) -> &str {

@@ -18,7 +18,7 @@ fn ids(list: &Value) -> Vec<&str> {
 }
 
 fn events(sandbox: &Sandbox) -> Vec<Value> {
-    let deliveries = sandbox.deliveries();
+    let deliveries = sandbox.webhooks().deliveries();
     deliveries.iter().map(|delivery| serde_json::from_slice(&delivery.body).unwrap()).collect()
 }
 
@@ -70,7 +70,7 @@ async fn connections_are_listed_and_read() {
 #[tokio::test]
 async fn connections_are_switched_and_deleted_and_webhooks_tell() {
     let sandbox = Sandbox::new();
-    sandbox.add_webhook_endpoint("https://app.example.com/webhooks");
+    sandbox.webhooks().add_endpoint("https://app.example.com/webhooks");
     let bearer = bearer(&sandbox).await;
     let one = format!("/organizations/{ACME}/connections/{OKTA}");
     let patch = async |verb: &str| {
@@ -169,7 +169,7 @@ async fn a_link_opens_the_portal_once_within_a_minute() {
 #[tokio::test]
 async fn an_administrator_switches_single_sign_on() {
     let sandbox = Sandbox::new();
-    sandbox.add_webhook_endpoint("https://app.example.com/webhooks");
+    sandbox.webhooks().add_endpoint("https://app.example.com/webhooks");
     let portal = visit(&sandbox, "?features=sso").await;
     let page = page_at(&sandbox, &portal).await;
     assert!(text(&page).contains("Okta (SAML)") && text(&page).contains("Switch off"));
@@ -178,20 +178,20 @@ async fn an_administrator_switches_single_sign_on() {
     let off = [("id", OKTA), ("action", "disable")];
     let response = post_form(&sandbox, &portal, &off).await.unwrap();
     assert_eq!((response.status(), location(&response)), (StatusCode::SEE_OTHER, &*portal));
-    assert!(!sandbox.connection(OKTA).unwrap().enabled);
+    assert!(!sandbox.connections().get(OKTA).unwrap().enabled);
     assert!(text(&page_at(&sandbox, &portal).await).contains("Switch on"));
     post_form(&sandbox, &portal, &[("id", OKTA), ("action", "enable")]).await.unwrap();
     let types: Vec<_> = events(&sandbox).iter().map(|event| event["type"].clone()).collect();
     assert_eq!(types, ["organization.sso_disabled", "organization.sso_enabled"]);
 
     // What is another organization's, or not what the link was for.
-    let directory = sandbox.directory_id(ACME).unwrap();
+    let directory = sandbox.directories().first_id(ACME).unwrap();
     for id in [ENTRA, &directory, "conn_1", ""] {
         let form = [("id", id), ("action", "disable")];
         let response = post_form(&sandbox, &portal, &form).await.unwrap();
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{id}");
     }
-    assert!(sandbox.connection(ENTRA).unwrap().enabled);
+    assert!(sandbox.connections().get(ENTRA).unwrap().enabled);
 
     let both = visit(&sandbox, "?features=sso&features=dir_sync").await;
     let form = [("id", directory.as_str()), ("action", "disable")];
@@ -220,7 +220,7 @@ async fn a_visit_lasts_six_hours_and_is_shown_in_frames() {
         assert!(!page.headers().contains_key("x-frame-options"));
         assert_eq!(page.headers()["referrer-policy"], "no-referrer", "the address is a key");
     }
-    assert!(sandbox.connection(OKTA).unwrap().enabled);
+    assert!(sandbox.connections().get(OKTA).unwrap().enabled);
     let elsewhere = page_at(&sandbox, "/portal/x").await;
     assert_eq!(elsewhere.status(), StatusCode::NOT_FOUND);
 
@@ -240,5 +240,5 @@ async fn a_form_of_another_site_switches_nothing() {
         .unwrap();
     let response = sandbox.client().send(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
-    assert!(sandbox.connection(OKTA).unwrap().enabled);
+    assert!(sandbox.connections().get(OKTA).unwrap().enabled);
 }

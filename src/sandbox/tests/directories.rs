@@ -13,8 +13,8 @@ use crate::sandbox::{NewDirectoryGroup, NewDirectoryUser};
 
 /// Acme's id and that of its directory.
 fn acme(sandbox: &Sandbox) -> (String, String) {
-    let organization = sandbox.organizations().remove(0).id;
-    let directory = sandbox.directory_id(&organization).unwrap();
+    let organization = sandbox.organizations().list().remove(0).id;
+    let directory = sandbox.directories().first_id(&organization).unwrap();
     (organization, directory)
 }
 
@@ -74,7 +74,7 @@ async fn organizations_are_listed_and_found() {
     );
     assert_eq!(list["total_size"], 3);
     let (_, first) = get("/organizations?page_size=1").await;
-    sandbox.add_organization("Initech", &[]);
+    sandbox.organizations().add("Initech", &[]);
     let next = string(&first, "next_page_token");
     let (_, second) = get(&format!("/organizations?page_size=1&page_token={next}")).await;
     assert_eq!(strings(&second["organizations"], "display_name"), ["Globex"]);
@@ -133,11 +133,11 @@ async fn a_directory_tells_of_itself_and_is_switched() {
         assert_eq!(got["directory"]["enabled"], enabled);
     }
 
-    let founded = sandbox.add_organization("Initech", &[]).id;
-    assert_eq!(sandbox.directory_id(&founded), None);
-    let added = sandbox.add_directory(&founded).unwrap();
-    assert_eq!(sandbox.directory_id(&founded), Some(added));
-    assert_eq!(sandbox.add_directory("org_1"), None);
+    let founded = sandbox.organizations().add("Initech", &[]).id;
+    assert_eq!(sandbox.directories().first_id(&founded), None);
+    let added = sandbox.directories().add(&founded).unwrap();
+    assert_eq!(sandbox.directories().first_id(&founded), Some(added));
+    assert_eq!(sandbox.directories().add("org_1"), None);
 }
 
 #[tokio::test]
@@ -153,9 +153,9 @@ async fn users_are_listed_by_group_and_time_and_in_detail() {
     let addresses = ["jane@acme.test", "john@acme.test", "zoe@acme.test", "ravi@acme.test"];
     assert_eq!(strings(&all["users"], "email"), addresses);
     assert_eq!(all["total_size"], 4);
-    let groups = sandbox.directory_groups(&directory);
+    let groups = sandbox.directories().groups(&directory);
     let jane = value!({
-        "id": sandbox.directory_users(&directory)[0].id,
+        "id": sandbox.directories().users(&directory)[0].id,
         "email": "jane@acme.test",
         "emails": ["jane@acme.test"],
         "preferred_username": "jane@acme.test",
@@ -180,8 +180,8 @@ async fn users_are_listed_by_group_and_time_and_in_detail() {
     assert_eq!(get("directory_group_id=dirgroup_1").await["total_size"], 0);
 
     sandbox.clock().advance(Duration::from_secs(60));
-    let ravi = &sandbox.directory_users(&directory)[3].id;
-    assert!(sandbox.update_directory_user(ravi, |ravi| ravi.family_name = "Pillai".to_owned()));
+    let ravi = &sandbox.directories().users(&directory)[3].id;
+    assert!(sandbox.directories().update_user(ravi, |ravi| ravi.family_name = "Pillai".to_owned()));
     let changed = get("updated_after=2025-10-09T08:53:20Z").await;
     assert_eq!(strings(&changed["users"], "family_name"), ["Pillai"]);
     assert_eq!(get("updated_after=2025-10-09T08:54:20Z").await["total_size"], 0);
@@ -208,7 +208,7 @@ async fn groups_are_listed_with_those_that_are_not_tracked_on_request() {
     assert_eq!(detail["displayName"], "Engineering");
 
     sandbox.clock().advance(Duration::from_secs(1));
-    let legal = sandbox.add_directory_group(&directory, "Legal");
+    let legal = sandbox.directories().add_group(&directory, "Legal");
     let changed = get("updated_after=2025-10-09T08:53:20Z").await;
     assert_eq!(strings(&changed["groups"], "id"), [legal.id]);
     let first = get("page_size=2").await;
@@ -225,7 +225,7 @@ async fn pages_miss_nobody_and_repeat_nobody_while_users_come_and_go() {
     let bearer = bearer(&sandbox).await;
     let (organization, directory) = acme(&sandbox);
     let many = (0..96).map(|number| NewDirectoryUser::new(&format!("user{number}@acme.test")));
-    assert_eq!(sandbox.seed_directory_users(&directory, many).len(), 96);
+    assert_eq!(sandbox.directories().seed_users(&directory, many).len(), 96);
     let list = format!("/organizations/{organization}/directories/{directory}/users");
     let page = async |query: &str| {
         call(&sandbox, Method::GET, &format!("{list}?{query}"), &bearer).await.1
@@ -236,7 +236,7 @@ async fn pages_miss_nobody_and_repeat_nobody_while_users_come_and_go() {
         assert_eq!(page(query).await["users"].as_array().unwrap().len(), expected, "{query}");
     }
     let expected: Vec<_> =
-        sandbox.directory_users(&directory).into_iter().map(|user| user.id).collect();
+        sandbox.directories().users(&directory).into_iter().map(|user| user.id).collect();
     let mut seen = Vec::new();
     let mut token = String::new();
     loop {
@@ -248,13 +248,13 @@ async fn pages_miss_nobody_and_repeat_nobody_while_users_come_and_go() {
         }
         // The first one seen goes, the one the next page begins with goes, and somebody comes.
         let next = expected.get(seen.len()).cloned();
-        sandbox.remove_directory_user(&seen[seen.len() - 9]);
+        sandbox.directories().remove_user(&seen[seen.len() - 9]);
         if let Some(next) = next.filter(|_| seen.len() == 18) {
-            assert!(sandbox.remove_directory_user(&next));
+            assert!(sandbox.directories().remove_user(&next));
             seen.push(next);
         }
         if seen.len() < 60 {
-            sandbox.add_directory_user(&directory, "late@acme.test");
+            sandbox.directories().add_user(&directory, "late@acme.test");
         }
     }
     let late = seen.split_off(expected.len());
@@ -268,7 +268,7 @@ async fn what_makes_no_sense_is_refused() {
     let bearer = bearer(&sandbox).await;
     let (organization, directory) = acme(&sandbox);
     let directories = format!("/organizations/{organization}/directories");
-    let globex = &sandbox.organizations()[1].id;
+    let globex = &sandbox.organizations().list()[1].id;
     let users = format!("{directories}/{directory}/users");
     let groups = format!("{directories}/{directory}/groups");
     let (_, page) = call(&sandbox, Method::GET, &format!("{users}?page_size=1"), &bearer).await;
@@ -307,10 +307,10 @@ async fn every_change_is_told_as_the_samples_say() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let (organization, directory) = acme(&sandbox);
-    assert_eq!(sandbox.deliver_due().await, 0, "the seed is no news");
+    assert_eq!(sandbox.webhooks().deliver_due().await, 0, "the seed is no news");
 
     let group = NewDirectoryGroup::new("Avengers").dp_id("00g1");
-    let group = sandbox.add_directory_group(&directory, group);
+    let group = sandbox.directories().add_group(&directory, group);
     let mut user = NewDirectoryUser::new("dayton@acme.test")
         .name("Dayton", "Jaquelin")
         .department("Research")
@@ -336,8 +336,8 @@ async fn every_change_is_told_as_the_samples_say() {
     for name in attributes {
         user = user.attribute(name, "x");
     }
-    let user = sandbox.add_directory_user(&directory, user);
-    assert!(sandbox.update_directory_user(&user.id, |user| {
+    let user = sandbox.directories().add_user(&directory, user);
+    assert!(sandbox.directories().update_user(&user.id, |user| {
         user.active = false;
         user.id = "diruser_1".to_owned();
         user.department = None;
@@ -345,18 +345,18 @@ async fn every_change_is_told_as_the_samples_say() {
         user.attributes.insert("picture".to_owned(), "https://acme.test/d.jpg".into());
         user.attributes.insert("address".to_owned(), value!({ "postal_code": "64112" }));
     }));
-    assert!(sandbox.update_directory_group(&group.id, |group| {
+    assert!(sandbox.directories().update_group(&group.id, |group| {
         group.external_id = Some("ext".to_owned());
     }));
-    assert!(sandbox.remove_directory_user(&user.id));
-    assert!(!sandbox.remove_directory_user(&user.id));
-    assert!(sandbox.remove_directory_group(&group.id));
-    assert!(!sandbox.remove_directory_group(&group.id));
-    assert!(sandbox.set_directory_enabled(&directory, false));
-    assert!(sandbox.set_directory_enabled(&directory, false), "no change, no event");
-    sandbox.add_directory_user(&directory, "unseen@acme.test");
-    assert!(sandbox.set_directory_enabled(&directory, true));
-    assert!(!sandbox.set_directory_enabled("dir_1", true));
+    assert!(sandbox.directories().remove_user(&user.id));
+    assert!(!sandbox.directories().remove_user(&user.id));
+    assert!(sandbox.directories().remove_group(&group.id));
+    assert!(!sandbox.directories().remove_group(&group.id));
+    assert!(sandbox.directories().set_enabled(&directory, false));
+    assert!(sandbox.directories().set_enabled(&directory, false), "no change, no event");
+    sandbox.directories().add_user(&directory, "unseen@acme.test");
+    assert!(sandbox.directories().set_enabled(&directory, true));
+    assert!(!sandbox.directories().set_enabled("dir_1", true));
 
     let expected = [
         "directory.group_created",
@@ -368,7 +368,7 @@ async fn every_change_is_told_as_the_samples_say() {
         "directory_disabled",
         "directory_enabled",
     ];
-    assert_eq!(sandbox.deliver_due().await, expected.len());
+    assert_eq!(sandbox.webhooks().deliver_due().await, expected.len());
     let events: Vec<Value> = inbox.events();
     for (event, name) in events.iter().zip(expected) {
         let sample = sample(name);
@@ -401,22 +401,22 @@ async fn who_joins_or_leaves_a_group_has_changed() {
     let inbox = Inbox::of(&sandbox);
     let (_, directory) = acme(&sandbox);
     let (users, groups) =
-        (sandbox.directory_users(&directory), sandbox.directory_groups(&directory));
+        (sandbox.directories().users(&directory), sandbox.directories().groups(&directory));
     let (jane, finance) = (&users[0].id, &groups[1].id);
-    assert!(sandbox.add_to_directory_group(jane, finance));
-    assert!(!sandbox.add_to_directory_group(jane, finance), "they are in it already");
-    assert!(sandbox.remove_from_directory_group(jane, finance));
-    assert!(!sandbox.remove_from_directory_group(jane, finance));
-    let globex = sandbox.directory_id(&sandbox.organizations()[1].id).unwrap();
-    let operations = &sandbox.directory_groups(&globex)[0].id;
-    assert!(!sandbox.add_to_directory_group(jane, operations), "of another directory");
+    assert!(sandbox.directories().add_group_member(jane, finance));
+    assert!(!sandbox.directories().add_group_member(jane, finance), "they are in it already");
+    assert!(sandbox.directories().remove_group_member(jane, finance));
+    assert!(!sandbox.directories().remove_group_member(jane, finance));
+    let globex = sandbox.directories().first_id(&sandbox.organizations().list()[1].id).unwrap();
+    let operations = &sandbox.directories().groups(&globex)[0].id;
+    assert!(!sandbox.directories().add_group_member(jane, operations), "of another directory");
     sandbox.clock().advance(Duration::from_secs(1));
-    assert!(sandbox.remove_directory_group(finance));
-    assert!(sandbox.directory_user(&users[2].id).unwrap().updated_at > users[2].updated_at);
+    assert!(sandbox.directories().remove_group(finance));
+    assert!(sandbox.directories().user(&users[2].id).unwrap().updated_at > users[2].updated_at);
     // Nobody is told of a group that is not tracked.
-    sandbox.add_directory_group(&directory, NewDirectoryGroup::new("All").external());
+    sandbox.directories().add_group(&directory, NewDirectoryGroup::new("All").external());
 
-    sandbox.deliver_due().await;
+    sandbox.webhooks().deliver_due().await;
     let told: Vec<_> = inbox.events();
     let told = told.iter().map(|event| (string(event, "type"), string(&event["data"], "id")));
     let updated = "organization.directory.user_updated";
@@ -435,9 +435,9 @@ async fn five_thousand_users_are_told_of_one_by_one() {
     let inbox = Inbox::of(&sandbox);
     let (_, directory) = acme(&sandbox);
     let many = (0..5000).map(|number| NewDirectoryUser::new(&format!("user{number}@acme.test")));
-    assert_eq!(sandbox.add_directory_users(&directory, many).len(), 5000);
-    assert_eq!(sandbox.directory_users(&directory).len(), 5004);
-    assert_eq!(sandbox.deliver_due().await, 5000);
+    assert_eq!(sandbox.directories().add_users(&directory, many).len(), 5000);
+    assert_eq!(sandbox.directories().users(&directory).len(), 5004);
+    assert_eq!(sandbox.webhooks().deliver_due().await, 5000);
     let events = inbox.events();
     assert_eq!(events[4999]["data"]["email"], "user4999@acme.test");
 }
@@ -445,5 +445,5 @@ async fn five_thousand_users_are_told_of_one_by_one() {
 #[test]
 #[should_panic(expected = "there is no directory dir_1")]
 fn an_unknown_directory_takes_nobody() {
-    Sandbox::new().add_directory_user("dir_1", "ada@acme.test");
+    Sandbox::new().directories().add_user("dir_1", "ada@acme.test");
 }

@@ -11,28 +11,31 @@ async fn keys(sandbox: &Sandbox) -> Result<Response<Bytes>, HttpClientError> {
 #[tokio::test]
 async fn an_endpoint_fails_as_told_and_heals() {
     let sandbox = Sandbox::new();
-    sandbox.fail_times(Endpoint::Keys, 2, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
-    sandbox.fail_times(Endpoint::Keys, 1, Fault::Html);
-    sandbox.fail(Endpoint::Keys, Fault::Unreachable);
+    sandbox.faults().add_times(Endpoint::Keys, 2, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
+    sandbox.faults().add_times(Endpoint::Keys, 1, Fault::Html);
+    sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     assert_eq!(keys(&sandbox).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(keys(&sandbox).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(text(&keys(&sandbox).await.unwrap()).starts_with("<!doctype html>"));
     for _ in 0..3 {
         assert!(matches!(keys(&sandbox).await, Err(HttpClientError::Connect(_))));
     }
-    sandbox.heal(Endpoint::Keys);
+    sandbox.faults().clear(Endpoint::Keys);
     assert_eq!(keys(&sandbox).await.unwrap().status(), StatusCode::OK);
-    assert_eq!((sandbox.requests(Endpoint::Keys), sandbox.requests(Endpoint::Token)), (7, 0));
+    assert_eq!(
+        (sandbox.requests().count(Endpoint::Keys), sandbox.requests().count(Endpoint::Token)),
+        (7, 0)
+    );
 
     let slow_down = Response::builder().status(429).header("retry-after", "7");
-    sandbox.fail(Endpoint::Keys, Fault::Answer(slow_down.body(Bytes::new()).unwrap()));
+    sandbox.faults().add(Endpoint::Keys, Fault::Answer(slow_down.body(Bytes::new()).unwrap()));
     assert_eq!(keys(&sandbox).await.unwrap().headers()["retry-after"], "7");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_delay_waits_in_the_time_of_tokio() {
     let sandbox = Sandbox::new();
-    sandbox.fail(Endpoint::Keys, Fault::Delay(Duration::from_secs(60)));
+    sandbox.faults().add(Endpoint::Keys, Fault::Delay(Duration::from_secs(60)));
     let start = tokio::time::Instant::now();
     assert_eq!(keys(&sandbox).await.unwrap().status(), StatusCode::OK);
     assert_eq!(start.elapsed(), Duration::from_secs(60));
@@ -42,12 +45,12 @@ async fn a_delay_waits_in_the_time_of_tokio() {
 async fn held_requests_wait_for_their_release() {
     let sandbox = Sandbox::builder().refresh_grace(Duration::ZERO).build();
     let tokens = log_in(&sandbox, "jane@acme.test").await;
-    let held = sandbox.hold(Endpoint::Token);
-    sandbox.fail_times(Endpoint::Token, 1, Fault::Status(StatusCode::BAD_GATEWAY));
+    let held = sandbox.faults().hold(Endpoint::Token);
+    sandbox.faults().add_times(Endpoint::Token, 1, Fault::Status(StatusCode::BAD_GATEWAY));
     let refresh_token = string(&tokens, "refresh_token");
     let race = async {
         tokio::join!(refresh(&sandbox, refresh_token), refresh(&sandbox, refresh_token), async {
-            while sandbox.refreshes() < 2 {
+            while sandbox.requests().refreshes() < 2 {
                 tokio::task::yield_now().await;
             }
             drop(held);
@@ -64,7 +67,7 @@ async fn held_requests_wait_for_their_release() {
 async fn a_lost_response_has_done_its_work() {
     let sandbox = Sandbox::builder().refresh_grace(Duration::ZERO).build();
     let tokens = log_in(&sandbox, "jane@acme.test").await;
-    sandbox.fail_times(Endpoint::Token, 1, Fault::ResponseLost);
+    sandbox.faults().add_times(Endpoint::Token, 1, Fault::ResponseLost);
     let form = [
         ("grant_type", "refresh_token"),
         ("refresh_token", string(&tokens, "refresh_token")),
@@ -75,7 +78,7 @@ async fn a_lost_response_has_done_its_work() {
     assert!(matches!(lost, Err(HttpClientError::Exchange(_))));
     let (_, refused) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
     assert_eq!(refused["error"], "invalid_grant", "it was rotated although nobody heard");
-    assert_eq!(sandbox.refreshes(), 2);
+    assert_eq!(sandbox.requests().refreshes(), 2);
 }
 
 #[tokio::test]
@@ -109,15 +112,15 @@ async fn the_client_reaches_the_sandbox_and_nothing_else() {
 #[tokio::test]
 async fn keys_rotate() {
     let sandbox = Sandbox::new();
-    let old = sandbox.access_token("jane@acme.test");
-    sandbox.rotate_keys();
-    let new = sandbox.access_token("jane@acme.test");
+    let old = sandbox.tokens().access_token("jane@acme.test");
+    sandbox.keys().rotate();
+    let new = sandbox.tokens().access_token("jane@acme.test");
     assert_ne!(part_of(&old, 0)["kid"], part_of(&new, 0)["kid"]);
     assert!(is_signed(&sandbox, &old).await && is_signed(&sandbox, &new).await);
-    sandbox.drop_old_keys();
+    sandbox.keys().remove_old();
     assert!(!is_signed(&sandbox, &old).await && is_signed(&sandbox, &new).await);
-    sandbox.rotate_keys_keeping_kid();
-    let newest = sandbox.access_token("jane@acme.test");
+    sandbox.keys().rotate_keeping_kid();
+    let newest = sandbox.tokens().access_token("jane@acme.test");
     assert_eq!(part_of(&new, 0)["kid"], part_of(&newest, 0)["kid"]);
     assert!(!is_signed(&sandbox, &new).await && is_signed(&sandbox, &newest).await);
 }
@@ -125,9 +128,9 @@ async fn keys_rotate() {
 #[tokio::test]
 async fn tokens_are_wrong_as_told_until_healed() {
     let sandbox = Sandbox::new();
-    sandbox.break_tokens(TokenKind::IdToken, TokenFault::InvalidNonce);
-    sandbox.break_tokens(TokenKind::IdToken, TokenFault::InvalidSignature);
-    sandbox.tamper(TokenKind::AccessToken, |draft: &mut TokenDraft| {
+    sandbox.tokens().add_fault(TokenKind::IdToken, TokenFault::InvalidNonce);
+    sandbox.tokens().add_fault(TokenKind::IdToken, TokenFault::InvalidSignature);
+    sandbox.tokens().edit(TokenKind::AccessToken, |draft: &mut TokenDraft| {
         draft.claims.remove("roles");
     });
     let tokens = log_in(&sandbox, "jane@acme.test").await;
@@ -135,7 +138,7 @@ async fn tokens_are_wrong_as_told_until_healed() {
     assert!(is_signed(&sandbox, access).await && !is_signed(&sandbox, id_token).await);
     assert!(claims(access).get("roles").is_none());
     assert_ne!(claims(id_token)["nonce"], "n-0S6_WzA2Mj");
-    sandbox.heal_tokens();
+    sandbox.tokens().clear_faults();
     let tokens = log_in(&sandbox, "jane@acme.test").await;
     assert!(is_signed(&sandbox, string(&tokens, "id_token")).await);
 }
@@ -143,7 +146,7 @@ async fn tokens_are_wrong_as_told_until_healed() {
 #[tokio::test]
 async fn every_token_fault_changes_the_token() {
     let sandbox = Sandbox::new();
-    let draft = sandbox.id_token_draft("jane@acme.test", Some("n"));
+    let draft = sandbox.tokens().id_token_draft("jane@acme.test", Some("n"));
     use TokenFault::*;
     for fault in [
         Expired,
@@ -176,6 +179,10 @@ async fn every_token_fault_changes_the_token() {
     ] {
         let mut broken = draft.clone();
         fault.apply(&mut broken);
-        assert_ne!(sandbox.sign_draft(&broken), sandbox.sign_draft(&draft), "{fault:?}");
+        assert_ne!(
+            sandbox.tokens().sign_draft(&broken),
+            sandbox.tokens().sign_draft(&draft),
+            "{fault:?}"
+        );
     }
 }

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::sandbox::NewLaunch;
-use crate::sandbox::hosted_login::idp_initiated::{launch_token, token_draft};
+use crate::sandbox::NewIdpInitiatedLogin;
+use crate::sandbox::hosted_login::idp_initiated::{login_token, token_draft};
 
 const OKTA: &str = "conn_59615255777705100";
 const LOGIN: &str = "https://app.example.com/login";
@@ -21,8 +21,8 @@ fn launching() -> Sandbox {
 async fn a_launch_token_says_what_scalekits_says() {
     let start = time::OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap();
     let sandbox = Sandbox::builder().clock(ManualClock::at(start)).build();
-    let launch = NewLaunch::new(OKTA).login_hint("jane@acme.test");
-    let token = sandbox.launch_token(launch.clone());
+    let launch = NewIdpInitiatedLogin::new(OKTA).login_hint("jane@acme.test");
+    let token = sandbox.idp().login_token(launch.clone());
     assert!(is_signed(&sandbox, &token).await);
     let sample = include_str!("../../../tests/data/tokens/idp_initiated_login.claims.json");
     let sample: Value = serde_json::from_str(sample).unwrap();
@@ -42,53 +42,53 @@ async fn a_launch_token_says_what_scalekits_says() {
     assert_eq!(claims(&token), expected);
     assert_eq!(part_of(&token, 0)["typ"], "JWT");
 
-    sandbox.set_initiate_login_url("https://app.example.com:8443/login?from=idp");
-    let claims = claims(&sandbox.launch_token(launch.relay_state("/reports")));
+    sandbox.idp().set_initiate_login_url("https://app.example.com:8443/login?from=idp");
+    let claims = claims(&sandbox.idp().login_token(launch.relay_state("/reports")));
     assert_eq!(claims["iss"], "https://app.example.com:8443");
     assert_eq!(claims["relay_state"], "/reports");
-    let least = sandbox.launch_token_draft(OKTA).claims;
+    let least = sandbox.idp().login_token_draft(OKTA).claims;
     assert!(!least.contains_key("login_hint") && !least.contains_key("relay_state"));
 }
 
 #[test]
 fn launches_go_where_the_application_says() {
     let sandbox = Sandbox::new();
-    assert_eq!(sandbox.launch_url(OKTA), None);
+    assert_eq!(sandbox.idp().login_url(OKTA), None);
     for not_a_page in ["", "/login", "javascript:alert(1)", "ftp://app.example.com/"] {
-        sandbox.set_initiate_login_url(not_a_page);
-        assert_eq!(sandbox.launch_url(OKTA), None, "{not_a_page}");
-        assert_eq!(sandbox.failed_launch_url("a", "b"), None, "{not_a_page}");
+        sandbox.idp().set_initiate_login_url(not_a_page);
+        assert_eq!(sandbox.idp().login_url(OKTA), None, "{not_a_page}");
+        assert_eq!(sandbox.idp().failed_login_url("a", "b"), None, "{not_a_page}");
     }
-    sandbox.set_initiate_login_url("https://app.example.com/login?tenant=a%26b&x");
-    let url = Url::parse(&sandbox.launch_url(OKTA).unwrap()).unwrap();
+    sandbox.idp().set_initiate_login_url("https://app.example.com/login?tenant=a%26b&x");
+    let url = Url::parse(&sandbox.idp().login_url(OKTA).unwrap()).unwrap();
     let pairs: Vec<_> = url.query_pairs().collect();
     assert_eq!(pairs[0], ("tenant".into(), "a&b".into()));
     assert_eq!((&*pairs[2].0, pairs.len()), ("idp_initiated_login", 3));
-    let failed = sandbox.failed_launch_url("access_denied", "a & b").unwrap();
+    let failed = sandbox.idp().failed_login_url("access_denied", "a & b").unwrap();
     assert!(failed.ends_with("&error=access_denied&error_description=a+%26+b"), "{failed}");
 }
 
 #[test]
 #[should_panic(expected = "there is no connection conn_1")]
 fn an_unknown_connection_launches_nothing() {
-    let _ = Sandbox::new().launch_token("conn_1");
+    let _ = Sandbox::new().idp().login_token("conn_1");
 }
 
 /// What a portal's launch meets when the connection is deleted after the portal has looked at it.
 #[test]
 fn a_deleted_connection_launches_nothing_and_ends_nothing() {
     let sandbox = launching();
-    let launch = NewLaunch::new(OKTA);
-    assert!(launch_token(&sandbox.environment, &launch).is_some());
+    let launch = NewIdpInitiatedLogin::new(OKTA);
+    assert!(login_token(&sandbox.environment, &launch).is_some());
     let now = sandbox.environment.now();
     assert!(sandbox.environment.lock().delete_connection(OKTA, now));
-    assert_eq!(launch_token(&sandbox.environment, &launch), None);
+    assert_eq!(login_token(&sandbox.environment, &launch), None);
 }
 
 #[test]
 fn portals_launch_while_their_connection_comes_and_goes() {
     let sandbox = launching();
-    let okta = sandbox.connection(OKTA).unwrap();
+    let okta = sandbox.connections().get(OKTA).unwrap();
     let answers = thread::scope(|scope| {
         let launching = scope.spawn(|| {
             let launches = (0..200).map(|_| portal_launch(&sandbox).status());
@@ -116,8 +116,8 @@ fn portal_launch(sandbox: &Sandbox) -> Response<Bytes> {
 #[tokio::test]
 async fn the_key_that_a_launch_names_signs_it_whatever_is_current_by_then() {
     let sandbox = launching();
-    let (draft, key) = token_draft(&sandbox.environment, &NewLaunch::new(OKTA)).unwrap();
-    sandbox.rotate_keys();
+    let (draft, key) = token_draft(&sandbox.environment, &NewIdpInitiatedLogin::new(OKTA)).unwrap();
+    sandbox.keys().rotate();
     assert!(is_signed(&sandbox, &draft.sign(&sandbox.environment, &key)).await);
 }
 
@@ -149,7 +149,7 @@ async fn people_launch_from_their_companys_portal() {
     let expected = format!("{LOGIN}?error=user_not_active&error_description=%3Cb%3E");
     assert_eq!(location(&response), expected);
 
-    sandbox.set_connection_enabled(OKTA, false);
+    sandbox.connections().set_enabled(OKTA, false);
     let response = post_form(&sandbox, &portal, &form).await.unwrap();
     assert_eq!(query_value(location(&response), "error").unwrap(), "connection_not_active");
 }
@@ -210,9 +210,9 @@ proptest! {
         let sandbox = launching();
         let mut login = Url::parse(LOGIN).unwrap();
         login.query_pairs_mut().append_pair("tenant", &query);
-        sandbox.set_initiate_login_url(login.as_str());
-        let launch = NewLaunch::new(OKTA).login_hint(&hint).relay_state(&relay);
-        let url = sandbox.launch_url(launch).unwrap();
+        sandbox.idp().set_initiate_login_url(login.as_str());
+        let launch = NewIdpInitiatedLogin::new(OKTA).login_hint(&hint).relay_state(&relay);
+        let url = sandbox.idp().login_url(launch).unwrap();
         prop_assert!(is_safe_in_a_header(&url));
         let pairs = pairs(&url);
         prop_assert_eq!(pairs.len(), 2);
@@ -226,7 +226,7 @@ proptest! {
     #[test]
     fn no_text_breaks_out_of_a_failed_launch(error in hostile(), description in hostile()) {
         let sandbox = launching();
-        let url = sandbox.failed_launch_url(&error, &description).unwrap();
+        let url = sandbox.idp().failed_login_url(&error, &description).unwrap();
         prop_assert!(is_safe_in_a_header(&url));
         let expected =
             [("error".to_owned(), error), ("error_description".to_owned(), description)];

@@ -92,8 +92,8 @@ async fn a_signed_in_browser_is_sent_back_at_once() {
 
     let tokens = log_in_with_cookie(&sandbox, cookie).await;
     let session_id = claims(string(&tokens, "access_token"))["sid"].as_str().unwrap().to_owned();
-    assert!(sandbox.revoke_session(&session_id));
-    assert!(!sandbox.revoke_session(&session_id));
+    assert!(sandbox.users().revoke_session(&session_id));
+    assert!(!sandbox.users().revoke_session(&session_id));
     let response = get(&sandbox, &authorization_url(&sandbox, &[]), cookie).await;
     assert_eq!(response.status(), StatusCode::OK, "an ended session asks again");
     let (_, refused) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
@@ -103,7 +103,7 @@ async fn a_signed_in_browser_is_sent_back_at_once() {
 #[tokio::test]
 async fn the_page_shows_who_may_sign_in_and_nothing_unescaped() {
     let sandbox = Sandbox::new();
-    sandbox.add_user(r#""><img/src=x>@acme.test"#);
+    sandbox.users().add(r#""><img/src=x>@acme.test"#);
     let changes =
         [("organization_id", "org_59615193906282635"), ("login_hint", "\"><script>x</script>")];
     let page = get(&sandbox, &authorization_url(&sandbox, &changes), "").await;
@@ -144,7 +144,7 @@ async fn a_person_can_sign_up_or_cancel() {
         (&claims["email"], &claims["name"]),
         (&"ada@initech.test".into(), &"Ada Byron".into())
     );
-    let ada = sandbox.user("ada@initech.test").unwrap();
+    let ada = sandbox.users().get("ada@initech.test").unwrap();
     assert_eq!((ada.roles, ada.organization_name), (vec!["member".to_owned()], "Initech".into()));
 
     let page = get(&sandbox, &authorization_url(&sandbox, &[]), "").await;

@@ -31,12 +31,12 @@ async fn nothing_but_its_own_id_token_is_a_hint() {
     let sandbox = Sandbox::new();
     let tokens = log_in(&sandbox, "jane@acme.test").await;
     let genuine = string(&tokens, "id_token");
-    let mut draft = sandbox.id_token_draft("jane@acme.test", None);
+    let mut draft = sandbox.tokens().id_token_draft("jane@acme.test", None);
     crate::sandbox::TokenFault::InvalidSignature.apply(&mut draft);
     let (input, _) = genuine.rsplit_once('.').unwrap();
     for hint in [
         string(&tokens, "access_token").to_owned(),
-        sandbox.sign_draft(&draft),
+        sandbox.tokens().sign_draft(&draft),
         format!("{input}."),
         "x.y.z".to_owned(),
         "x".to_owned(),

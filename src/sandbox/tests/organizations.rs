@@ -44,7 +44,7 @@ async fn an_organization_is_made_changed_and_removed() {
 #[tokio::test]
 async fn what_an_organization_cannot_be_is_refused() {
     let sandbox = Sandbox::new();
-    let before = sandbox.organizations();
+    let before = sandbox.organizations().list();
     let acme = format!("/{}", before[0].id);
     let (long, many) = ("x".repeat(201), (0..11).map(|n| (format!("key{n}"), "x".into())));
     let many: serde_json::Map<_, _> = many.collect();
@@ -68,25 +68,25 @@ async fn what_an_organization_cannot_be_is_refused() {
     assert_eq!(send(&sandbox, Method::POST, "", "{}").await.0, StatusCode::BAD_REQUEST);
     let taken = r#"{"display_name":"A","external_id":"ext_org_123"}"#;
     assert_eq!(send(&sandbox, Method::POST, "", taken).await.0, StatusCode::CONFLICT);
-    assert_eq!(sandbox.organizations(), before);
+    assert_eq!(sandbox.organizations().list(), before);
     assert_eq!(send(&sandbox, Method::PATCH, &acme, taken).await.0, StatusCode::OK, "its own");
 }
 
 #[tokio::test]
 async fn what_an_organization_has_goes_with_it_and_shifts_no_page() {
     let sandbox = Sandbox::new();
-    let organizations = sandbox.organizations();
+    let organizations = sandbox.organizations().list();
     let (acme, next) = (&organizations[0], &organizations[1]);
-    let directory = sandbox.directory_id(&acme.id).unwrap();
-    let session = sandbox.access_token("jane@acme.test");
+    let directory = sandbox.directories().first_id(&acme.id).unwrap();
+    let session = sandbox.tokens().access_token("jane@acme.test");
     let session = string(&claims(&session), "sid").to_owned();
     let (_, first) = send(&sandbox, Method::GET, "?page_size=1", "").await;
 
     assert_eq!(send(&sandbox, Method::DELETE, &format!("/{}", acme.id), "").await.0, 200);
-    assert!(sandbox.user("jane@acme.test").is_none());
-    assert!(!sandbox.revoke_session(&session), "it has ended");
-    assert_eq!(sandbox.directory_id(&acme.id), None);
-    assert!(sandbox.directory_users(&directory).is_empty());
+    assert!(sandbox.users().get("jane@acme.test").is_none());
+    assert!(!sandbox.users().revoke_session(&session), "it has ended");
+    assert_eq!(sandbox.directories().first_id(&acme.id), None);
+    assert!(sandbox.directories().users(&directory).is_empty());
     let page = format!("?page_size=1&page_token={}", string(&first, "next_page_token"));
     let (_, second) = send(&sandbox, Method::GET, &page, "").await;
     assert_eq!(second["organizations"][0]["id"], next.id.as_str());

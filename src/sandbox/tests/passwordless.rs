@@ -56,11 +56,11 @@ impl Mailer {
     }
 
     fn newest_code(&self) -> String {
-        self.sandbox.outbox()[0].code.clone().unwrap()
+        self.sandbox.mail().outbox()[0].code.clone().unwrap()
     }
 
     fn newest_token(&self) -> String {
-        query_value(self.sandbox.outbox()[0].link.as_ref().unwrap(), "link_token").unwrap()
+        query_value(self.sandbox.mail().outbox()[0].link.as_ref().unwrap(), "link_token").unwrap()
     }
 
     fn advance(&self, seconds: u64) {
@@ -83,7 +83,7 @@ async fn a_mail_has_what_the_dashboard_says_and_the_answer_is_as_documented() {
     assert_eq!(status, 200);
     assert_eq!((&sent["expires_at"], &sent["expires_in"]), (&"1760000100".into(), &100.into()));
     assert_eq!(sent["passwordless_type"], "LINK_OTP");
-    let mail = &mailer.sandbox.outbox()[0];
+    let mail = &mailer.sandbox.mail().outbox()[0];
     assert_eq!((mail.email.as_str(), mail.template.as_str()), ("ada@acme.test", "SIGNUP"));
     assert_eq!(mail.template_variables["team"], "Alpha");
     let code = mail.code.as_ref().unwrap();
@@ -99,12 +99,12 @@ async fn a_mail_has_what_the_dashboard_says_and_the_answer_is_as_documented() {
         (PasswordlessType::Otp, "OTP", (true, false)),
         (PasswordlessType::Link, "LINK", (false, true)),
     ] {
-        mailer.sandbox.set_passwordless_type(kind);
+        mailer.sandbox.mail().set_passwordless_type(kind);
         let body =
             value!({ "email": format!("{word}@acme.test"), "magiclink_auth_uri": VERIFY_PAGE });
         let (_, sent) = mailer.call("send", &body).await;
         assert_eq!((&sent["passwordless_type"], &sent["expires_in"]), (&word.into(), &300.into()));
-        let mail = &mailer.sandbox.outbox()[0];
+        let mail = &mailer.sandbox.mail().outbox()[0];
         assert_eq!((mail.code.is_some(), mail.link.is_some()), has);
     }
 }
@@ -169,7 +169,7 @@ async fn two_mails_in_a_minute_are_the_limit_of_an_address() {
     mailer.advance(30);
     assert_eq!(mailer.resend(&id).await.0, 200, "the first is a minute old");
     assert_eq!(mailer.resend(&id).await.0, 429);
-    assert_eq!(mailer.sandbox.outbox().len(), 4);
+    assert_eq!(mailer.sandbox.mail().outbox().len(), 4);
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn codes_and_links_expire_and_are_good_for_longer_when_sent_again() {
 #[tokio::test]
 async fn new_credentials_on_resend_end_the_old_ones() {
     let mailer = Mailer::new().await;
-    mailer.sandbox.issue_new_credentials_on_resend(true);
+    mailer.sandbox.mail().issue_new_credentials_on_resend(true);
     let old = mailer.send("ada@acme.test").await;
     let (old_code, old_token) = (mailer.newest_code(), mailer.newest_token());
     let (_, again) = mailer.resend(&old).await;
@@ -213,7 +213,7 @@ async fn links_can_be_for_the_same_browser_only() {
     let token = mailer.newest_token();
     let other = (400, "the magic link must be opened in the browser that asked for it");
     assert_eq!(message(&mailer.link(&token, Some("another")).await), other);
-    mailer.sandbox.enforce_same_browser(true);
+    mailer.sandbox.mail().enforce_same_browser(true);
     assert_eq!(message(&mailer.link(&token, None).await), other);
     assert_eq!(mailer.link(&token, Some(&id)).await.0, 200, "nothing was used up");
 }
@@ -251,7 +251,7 @@ async fn what_makes_no_sense_is_refused() {
     }
     assert_eq!(mailer.resend("a").await.0, 404);
     assert_eq!(mailer.code("a", "1").await.0, 404);
-    assert!(mailer.sandbox.outbox().is_empty());
+    assert!(mailer.sandbox.mail().outbox().is_empty());
     let target = "/passwordless/email/send";
     assert_eq!(call(&mailer.sandbox, Method::POST, target, "").await.0, 401);
     assert_eq!(call(&mailer.sandbox, Method::GET, target, &mailer.bearer).await.0, 405);
@@ -266,7 +266,7 @@ async fn the_outbox_page_shows_mails_and_changes_settings() {
     mailer.send("<b>@acme.test").await;
     let shown = page().await;
     assert!(shown.contains("&lt;b&gt;@acme.test") && shown.contains(&mailer.newest_code()));
-    let link = mailer.sandbox.outbox()[0].link.clone().unwrap().replace('&', "&amp;");
+    let link = mailer.sandbox.mail().outbox()[0].link.clone().unwrap().replace('&', "&amp;");
     assert!(shown.contains(&format!("<a href=\"{link}\">")), "{shown}");
     assert!(shown.contains("Good until") && !shown.contains("Expired"));
     mailer.advance(300);
@@ -277,7 +277,7 @@ async fn the_outbox_page_shows_mails_and_changes_settings() {
     assert_eq!((saved.status(), location(&saved)), (StatusCode::SEE_OTHER, "/outbox"));
     assert!(page().await.contains("<option value=\"OTP\" selected>"));
     let id = mailer.send("ada@acme.test").await;
-    assert_eq!(mailer.sandbox.outbox()[0].link, None);
+    assert_eq!(mailer.sandbox.mail().outbox()[0].link, None);
     assert_ne!(mailer.resend(&id).await.1["auth_request_id"], id);
     let elsewhere = Request::post(&url)
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")

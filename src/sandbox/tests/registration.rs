@@ -98,9 +98,9 @@ async fn what_is_wrong_with_a_registration_is_told() {
 async fn too_many_clients_are_refused_and_none_is_forgotten() {
     let sandbox = Sandbox::new();
     let body = json!({ "redirect_uris": [NATIVE], "token_endpoint_auth_method": "none" });
-    let first = McpClient::register(&sandbox, &sandbox.resource_id(), &body).await;
+    let first = McpClient::register(&sandbox, &sandbox.mcp().resource_id(), &body).await;
     for _ in 1..1000 {
-        McpClient::register(&sandbox, &sandbox.resource_id(), &body).await;
+        McpClient::register(&sandbox, &sandbox.mcp().resource_id(), &body).await;
     }
     let response = post_json(&sandbox, REGISTER, &body).await;
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
@@ -113,7 +113,7 @@ async fn too_many_clients_are_refused_and_none_is_forgotten() {
 async fn a_confidential_client_shows_its_secret() {
     let sandbox = Sandbox::new();
     let body = json!({ "redirect_uris": [NATIVE], "scope": "todo:write" });
-    let client = McpClient::register(&sandbox, &sandbox.resource_id(), &body).await;
+    let client = McpClient::register(&sandbox, &sandbox.mcp().resource_id(), &body).await;
     let code = client.code(&[("scope", "")]);
     let stranger = McpClient::known(&sandbox, &client.client_id);
     let (status, refused) = stranger.exchange(&code, &[]).await;
@@ -161,7 +161,7 @@ async fn the_url_of_a_document_is_a_client() {
         assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
         assert!(unknown.reason.contains("invalid_client_metadata_url"), "{unknown}");
 
-        sandbox.client_metadata_document(url, document);
+        sandbox.mcp().add_client_metadata_document(url, document);
         let (status, tokens) = client.exchange(&client.code(&[]), &[]).await;
         assert_eq!(status, StatusCode::OK, "{tokens}");
         assert!(tokens["refresh_token"].is_string());
@@ -185,7 +185,7 @@ async fn a_document_that_is_not_in_order_is_no_client() {
     ] {
         let mut document = good.clone();
         document[name] = value;
-        sandbox.client_metadata_document(DOCUMENT, document.clone());
+        sandbox.mcp().add_client_metadata_document(DOCUMENT, document.clone());
         let url = McpClient::known(&sandbox, DOCUMENT).url(&[]);
         let refused = sandbox.log_in(&url, "jane@acme.test").unwrap_err();
         assert!(refused.reason.contains("is not in order"), "{document}: {refused}");
@@ -201,7 +201,7 @@ async fn a_document_that_is_not_in_order_is_no_client() {
         "http://editor.test/client.json",
     ] {
         let document = json!({ "client_id": url, "redirect_uris": [NATIVE] });
-        sandbox.client_metadata_document(url, document);
+        sandbox.mcp().add_client_metadata_document(url, document);
         let opened = McpClient::known(&sandbox, url).url(&[]);
         let refused = sandbox.log_in(&opened, "jane@acme.test").unwrap_err();
         assert!(refused.reason.contains("is not known here"), "{url}: {refused}");

@@ -75,12 +75,12 @@ async fn faults_reach_the_socket() {
     let address = server.local_addr();
     let host = format!("host: {address}");
     let keys = ["GET /keys HTTP/1.1", &host];
-    sandbox.fail_times(Endpoint::Keys, 1, Fault::Unreachable);
-    sandbox.fail_times(Endpoint::Keys, 1, Fault::Status(StatusCode::BAD_GATEWAY));
+    sandbox.faults().add_times(Endpoint::Keys, 1, Fault::Unreachable);
+    sandbox.faults().add_times(Endpoint::Keys, 1, Fault::Status(StatusCode::BAD_GATEWAY));
     assert_eq!(exchange_lines(address, &keys).await, "");
     assert!(exchange_lines(address, &keys).await.starts_with("HTTP/1.1 502"));
     assert!(exchange_lines(address, &keys).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(sandbox.requests(Endpoint::Keys), 3);
+    assert_eq!(sandbox.requests().count(Endpoint::Keys), 3);
 
     let lines = ["POST /oauth/token HTTP/1.1", &host, "content-length: 70000"];
     let body = "x".repeat(70_000);
@@ -99,11 +99,11 @@ async fn dropping_the_server_closes_it_even_while_a_request_waits() {
     let sandbox = Sandbox::new();
     let server = sandbox.serve(ANY_PORT).await.unwrap();
     let address = server.local_addr();
-    sandbox.fail(Endpoint::Keys, Fault::Delay(std::time::Duration::from_secs(3600)));
+    sandbox.faults().add(Endpoint::Keys, Fault::Delay(std::time::Duration::from_secs(3600)));
     let host = format!("host: {address}");
     let waiting =
         tokio::spawn(async move { exchange_lines(address, &["GET /keys HTTP/1.1", &host]).await });
-    while sandbox.requests(Endpoint::Keys) == 0 {
+    while sandbox.requests().count(Endpoint::Keys) == 0 {
         tokio::task::yield_now().await;
     }
     drop(server);

@@ -70,7 +70,7 @@ async fn the_strongest_selector_decides() {
 async fn what_is_switched_off_is_not_selected() {
     let (sandbox, full_stack) = (modular(), Sandbox::new());
     for sandbox in [&sandbox, &full_stack] {
-        assert!(sandbox.set_connection_enabled(OKTA, false));
+        assert!(sandbox.connections().set_enabled(OKTA, false));
         let refused = error_of(sandbox, &[("connection_id", OKTA)]).await;
         assert_eq!(refused.as_deref(), Some("connection_not_active"));
         for miss in [("domain", "acme.test"), ("login_hint", "jane@acme.test")] {
@@ -83,19 +83,19 @@ async fn what_is_switched_off_is_not_selected() {
     let own = opened(&full_stack, &[("organization_id", ACME)]).await;
     assert!(text(&own).contains("as a member of <strong>Acme</strong>"));
 
-    assert!(sandbox.set_connection_enabled(OKTA, true));
+    assert!(sandbox.connections().set_enabled(OKTA, true));
     assert_eq!(
         identity_provider_of(&opened(&sandbox, &[("organization_id", ACME)]).await),
         Some("Acme")
     );
-    assert!(!sandbox.set_connection_enabled("conn_1", true));
+    assert!(!sandbox.connections().set_enabled("conn_1", true));
 }
 
 #[tokio::test]
 async fn a_connection_that_is_switched_off_meanwhile_lets_nobody_in() {
     let sandbox = Sandbox::new();
     let page = opened(&sandbox, &[("connection_id", OKTA)]).await;
-    sandbox.set_connection_enabled(OKTA, false);
+    sandbox.connections().set_enabled(OKTA, false);
     let form = [("transaction", &*transaction_of(&page)), ("email", "jane@acme.test")];
     let response = post_form(&sandbox, "/login", &form).await.unwrap();
     assert_eq!(query_value(location(&response), "error").unwrap(), "connection_not_active");
@@ -189,7 +189,7 @@ async fn tokens_are_as_modular_sso_has_them() {
     assert_eq!(claims(string(&again, "id_token"))["sub"], id_token["sub"]);
     let other = tokens_of(&sandbox, &sandbox.log_in(&url, "mina@example.org").unwrap()).await;
     assert_ne!(claims(string(&other, "id_token"))["sub"], id_token["sub"]);
-    let drafted = claims(&sandbox.id_token("john@example.com", None));
+    let drafted = claims(&sandbox.tokens().id_token("john@example.com", None));
     assert_eq!(drafted["sub"], id_token["sub"]);
 }
 
@@ -202,7 +202,7 @@ async fn without_a_selector_the_address_finds_the_identity_provider() {
     let refused = post_form(&sandbox, "/login", &nowhere).await.unwrap();
     assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
     assert!(text(&refused).contains("There is no single sign-on for this domain."));
-    assert!(sandbox.user("jane@nobody.test").is_none(), "nobody was signed up");
+    assert!(sandbox.users().get("jane@nobody.test").is_none(), "nobody was signed up");
 
     let form = [("transaction", &*transaction_of(&page)), ("email", "Jane@acme.test")];
     let response = post_form(&sandbox, "/login", &form).await.unwrap();
@@ -247,8 +247,12 @@ async fn modular_sso_keeps_the_browser_signed_in_until_the_logout() {
 #[tokio::test]
 async fn clients_of_resources_see_no_difference() {
     let sandbox = modular();
-    let token = sandbox.resource_token("jane@acme.test", &sandbox.resource_id(), &["todo:read"]);
-    assert_eq!(claims(&token)["sub"], sandbox.user("jane@acme.test").unwrap().id);
+    let token = sandbox.tokens().resource_token(
+        "jane@acme.test",
+        &sandbox.mcp().resource_id(),
+        &["todo:read"],
+    );
+    assert_eq!(claims(&token)["sub"], sandbox.users().get("jane@acme.test").unwrap().id);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ fn code_of(sandbox: &Sandbox, changes: &[(&str, &str)]) -> String {
 #[tokio::test]
 async fn a_code_gives_tokens_with_the_claims_of_the_user() {
     let sandbox = Sandbox::new();
-    let jane = sandbox.user("jane@acme.test").unwrap();
+    let jane = sandbox.users().get("jane@acme.test").unwrap();
     let now = sandbox.clock().clock().now().unix_timestamp();
     let tokens = log_in(&sandbox, "jane@acme.test").await;
     assert_eq!((&tokens["expires_in"], &tokens["token_type"]), (&300.into(), &"Bearer".into()));
@@ -162,7 +162,7 @@ async fn a_machine_gets_a_token_for_itself() {
     assert_eq!(claims_of_client["sub"], sandbox.client_id());
     assert_eq!(claims_of_client["scopes"], serde_json::json!(["todo:read", "todo:write"]));
 
-    let m2m = sandbox.m2m_token(&["deploy:applications"]);
+    let m2m = sandbox.tokens().m2m_token(&["deploy:applications"]);
     assert!(is_signed(&sandbox, &m2m).await);
     let claims = claims(&m2m);
     assert_eq!(claims["sub"], claims["client_id"]);
@@ -198,7 +198,7 @@ async fn malformed_token_requests_are_refused_by_name() {
 async fn a_refresh_rotates_and_shows_what_has_changed() {
     let sandbox = Sandbox::builder().access_token_lifetime(Duration::from_secs(60)).build();
     let first = log_in(&sandbox, "jane@acme.test").await;
-    sandbox.update_user("jane@acme.test", |jane| jane.roles = vec!["viewer".into()]);
+    sandbox.users().update("jane@acme.test", |jane| jane.roles = vec!["viewer".into()]);
     sandbox.clock().advance(Duration::from_secs(3600));
     let (status, second) = refresh(&sandbox, string(&first, "refresh_token")).await;
     assert_eq!((status, &second["expires_in"]), (StatusCode::OK, &60.into()));
@@ -210,7 +210,7 @@ async fn a_refresh_rotates_and_shows_what_has_changed() {
     let id_token = claims(string(&second, "id_token"));
     assert!(id_token.get("nonce").is_none() && id_token.get("c_hash").is_none());
     assert_eq!(id_token["at_hash"], half_hash(string(&second, "access_token")));
-    assert_eq!(sandbox.refreshes(), 1);
+    assert_eq!(sandbox.requests().refreshes(), 1);
 }
 
 #[tokio::test]
@@ -253,8 +253,8 @@ async fn a_user_who_is_gone_cannot_refresh() {
     let sandbox = Sandbox::new();
     let jane = log_in(&sandbox, "jane@acme.test").await;
     let john = log_in(&sandbox, "john@acme.test").await;
-    assert_eq!(sandbox.end_sessions_of("john@acme.test"), 1);
-    sandbox.remove_user("jane@acme.test");
+    assert_eq!(sandbox.users().revoke_sessions("john@acme.test"), 1);
+    sandbox.users().remove("jane@acme.test");
     for tokens in [jane, john] {
         let (_, refused) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
         assert_eq!(refused["error"], "invalid_grant");
@@ -264,23 +264,24 @@ async fn a_user_who_is_gone_cannot_refresh() {
 #[tokio::test]
 async fn tokens_can_be_had_without_a_login() {
     let sandbox = Sandbox::new();
-    sandbox.add_user(crate::sandbox::NewUser::new("ada@acme.test").claim("plan", "pro"));
-    let access = sandbox.access_token("ada@acme.test");
+    sandbox.users().add(crate::sandbox::NewUser::new("ada@acme.test").claim("plan", "pro"));
+    let access = sandbox.tokens().access_token("ada@acme.test");
     assert!(is_signed(&sandbox, &access).await);
     assert_eq!(claims(&access)["plan"], "pro");
-    let id_token = sandbox.id_token("new@initech.test", Some("n"));
+    let id_token = sandbox.tokens().id_token("new@initech.test", Some("n"));
     assert!(is_signed(&sandbox, &id_token).await);
     assert_eq!(
         (&claims(&id_token)["nonce"], &claims(&id_token)["email"]),
         (&"n".into(), &"new@initech.test".into())
     );
-    let forged =
-        sandbox.sign_with_header(serde_json::json!({"alg": "ES256"}), serde_json::json!({"a": 1}));
+    let forged = sandbox
+        .tokens()
+        .sign_with_header(serde_json::json!({"alg": "ES256"}), serde_json::json!({"a": 1}));
     assert_eq!(
         (part_of(&forged, 0)["alg"].as_str(), claims(&forged)["a"].as_i64()),
         (Some("ES256"), Some(1))
     );
-    assert!(is_signed(&sandbox, &sandbox.sign(serde_json::json!({ "sub": "x" }))).await);
+    assert!(is_signed(&sandbox, &sandbox.tokens().sign(serde_json::json!({ "sub": "x" }))).await);
 }
 
 fn half_hash(token: &str) -> String {

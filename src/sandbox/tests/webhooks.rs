@@ -27,7 +27,7 @@ pub(super) struct Inbox {
 impl Inbox {
     /// The sandbox's first endpoint.
     pub(super) fn of(sandbox: &Sandbox) -> Self {
-        let endpoint = sandbox.add_webhook_endpoint(URL);
+        let endpoint = sandbox.webhooks().add_endpoint(URL);
         let (requests, status) = (Arc::default(), Arc::new(Mutex::new(StatusCode::CREATED)));
         let inbox = Self { endpoint, requests, status };
         // Without the endpoint's handle: the client would keep the sandbox alive.
@@ -38,7 +38,7 @@ impl Inbox {
             *response.status_mut() = *status.lock().unwrap();
             async { Ok::<_, Infallible>(response) }
         });
-        sandbox.deliver_webhooks_with(ServiceClient::new(service));
+        sandbox.webhooks().set_client(ServiceClient::new(service));
         inbox
     }
 
@@ -78,7 +78,7 @@ fn signature(request: &Request<Bytes>, secret: &str) -> String {
 }
 
 fn only(sandbox: &Sandbox) -> Delivery {
-    let [delivery] = sandbox.deliveries().try_into().unwrap();
+    let [delivery] = sandbox.webhooks().deliveries().try_into().unwrap();
     delivery
 }
 
@@ -87,9 +87,9 @@ async fn a_message_is_signed_and_says_what_happened() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let data = value!({ "id": "org_1", "display_name": "Zoë's" });
-    let id = sandbox.emit("organization.created", data.clone());
-    assert_eq!(sandbox.deliver_due().await, 1);
-    assert_eq!(sandbox.deliver_due().await, 0);
+    let id = sandbox.webhooks().emit("organization.created", data.clone());
+    assert_eq!(sandbox.webhooks().deliver_due().await, 1);
+    assert_eq!(sandbox.webhooks().deliver_due().await, 0);
     let [request] = inbox.requests().try_into().unwrap();
     assert_eq!((request.method(), request.uri().to_string()), (&http::Method::POST, URL.into()));
     assert_eq!(header_of(&request, "content-type"), "application/json");
@@ -116,7 +116,7 @@ async fn a_message_is_signed_and_says_what_happened() {
 async fn a_message_in_vain_is_sent_six_times_at_growing_intervals() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
-    let id = sandbox.emit("user.login", value!({}));
+    let id = sandbox.webhooks().emit("user.login", value!({}));
     let refusals = [500, 302, 404, 410, 429, 503];
     let pauses = [0, 5, 30, 120, 300, 900];
     let mut elapsed = 0;
@@ -124,10 +124,10 @@ async fn a_message_in_vain_is_sent_six_times_at_growing_intervals() {
         inbox.answer_with(StatusCode::from_u16(status).unwrap());
         if pause > 0 {
             sandbox.clock().advance(Duration::from_secs(pause - 1));
-            assert_eq!(sandbox.deliver_due().await, 0);
+            assert_eq!(sandbox.webhooks().deliver_due().await, 0);
             sandbox.clock().advance(Duration::from_secs(1));
         }
-        assert_eq!(sandbox.deliver_due().await, 1, "after {pause} s");
+        assert_eq!(sandbox.webhooks().deliver_due().await, 1, "after {pause} s");
         elapsed += pause;
         let request = inbox.requests().pop().unwrap();
         assert_eq!(header_of(&request, "webhook-id"), id);
@@ -141,7 +141,7 @@ async fn a_message_in_vain_is_sent_six_times_at_growing_intervals() {
     let statuses = delivery.attempts.iter().map(|attempt| attempt.status.unwrap().as_u16());
     assert_eq!(statuses.collect::<Vec<_>>(), refusals);
     sandbox.clock().advance(Duration::from_secs(86_400));
-    assert_eq!(sandbox.deliver_due().await, 0);
+    assert_eq!(sandbox.webhooks().deliver_due().await, 0);
     let bodies = inbox.requests();
     assert!(bodies.iter().all(|request| request.body() == bodies[0].body()));
 }
@@ -151,14 +151,14 @@ async fn a_message_that_waits_holds_no_other_up() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     inbox.answer_with(StatusCode::SERVICE_UNAVAILABLE);
-    let first = sandbox.emit("user.login", value!({}));
-    sandbox.deliver_due().await;
+    let first = sandbox.webhooks().emit("user.login", value!({}));
+    sandbox.webhooks().deliver_due().await;
     inbox.answer_with(StatusCode::NO_CONTENT);
-    let second = sandbox.emit("user.logout", value!({}));
-    assert_eq!(sandbox.deliver_due().await, 1);
+    let second = sandbox.webhooks().emit("user.logout", value!({}));
+    assert_eq!(sandbox.webhooks().deliver_due().await, 1);
     sandbox.clock().advance(Duration::from_secs(5));
-    let third = sandbox.emit("user.login", value!({}));
-    assert_eq!(sandbox.deliver_due().await, 2);
+    let third = sandbox.webhooks().emit("user.login", value!({}));
+    assert_eq!(sandbox.webhooks().deliver_due().await, 2);
     let ids: Vec<_> =
         inbox.requests().iter().map(|sent| header_of(sent, "webhook-id").to_owned()).collect();
     assert_eq!(ids, [first.clone(), second, first, third]);
@@ -168,16 +168,16 @@ async fn a_message_that_waits_holds_no_other_up() {
 async fn a_redelivery_has_the_same_id_and_body_and_a_new_timestamp() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
-    let id = sandbox.emit("user.login", value!({}));
-    sandbox.deliver_due().await;
+    let id = sandbox.webhooks().emit("user.login", value!({}));
+    sandbox.webhooks().deliver_due().await;
     sandbox.clock().advance(Duration::from_secs(3600));
-    assert!(sandbox.redeliver(&id));
-    assert!(!sandbox.redeliver("msg_1"));
+    assert!(sandbox.webhooks().redeliver(&id));
+    assert!(!sandbox.webhooks().redeliver("msg_1"));
     inbox.answer_with(StatusCode::BAD_GATEWAY);
-    assert_eq!(sandbox.deliver_due().await, 1);
+    assert_eq!(sandbox.webhooks().deliver_due().await, 1);
     inbox.answer_with(StatusCode::OK);
     sandbox.clock().advance(Duration::from_secs(5));
-    assert_eq!(sandbox.deliver_due().await, 1, "with all attempts anew");
+    assert_eq!(sandbox.webhooks().deliver_due().await, 1, "with all attempts anew");
     let requests = inbox.requests();
     for (request, timestamp) in requests.iter().zip(["1760000000", "1760003600", "1760003605"]) {
         assert_eq!(header_of(request, "webhook-id"), id);
@@ -197,8 +197,8 @@ async fn a_new_secret_signs_at_once_and_the_old_one_as_long_as_is_asked() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let sent = async || {
-        sandbox.emit("user.login", value!({}));
-        sandbox.deliver_due().await;
+        sandbox.webhooks().emit("user.login", value!({}));
+        sandbox.webhooks().deliver_due().await;
         inbox.requests().pop().unwrap()
     };
     let first = inbox.endpoint.secret();
@@ -222,10 +222,10 @@ async fn a_new_secret_signs_at_once_and_the_old_one_as_long_as_is_asked() {
 async fn each_endpoint_gets_the_message_with_a_signature_of_its_own() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
-    let other = sandbox.add_webhook_endpoint("https://other.test/");
-    let broken = sandbox.add_webhook_endpoint("no url");
-    let id = sandbox.emit("user.login", value!({}));
-    assert_eq!(sandbox.deliver_due().await, 3);
+    let other = sandbox.webhooks().add_endpoint("https://other.test/");
+    let broken = sandbox.webhooks().add_endpoint("no url");
+    let id = sandbox.webhooks().emit("user.login", value!({}));
+    assert_eq!(sandbox.webhooks().deliver_due().await, 3);
     let [first, second] = inbox.requests().try_into().unwrap();
     assert_eq!(second.uri(), "https://other.test/");
     assert_eq!(header_of(&second, "webhook-id"), header_of(&first, "webhook-id"));
@@ -233,19 +233,19 @@ async fn each_endpoint_gets_the_message_with_a_signature_of_its_own() {
         header_of(&second, "webhook-signature"),
         signature(&second, other.secret().expose())
     );
-    let failed = sandbox.deliveries().pop().unwrap();
+    let failed = sandbox.webhooks().deliveries().pop().unwrap();
     assert_eq!((failed.message_id, failed.endpoint_id.as_str()), (id.clone(), broken.id()));
     assert!(failed.attempts[0].error.as_deref().is_some_and(|error| error.contains("uri")));
     broken.remove();
-    assert_eq!((sandbox.deliveries().len(), broken.secret().expose()), (2, ""));
-    sandbox.redeliver(&id);
-    assert_eq!(sandbox.deliver_due().await, 2);
+    assert_eq!((sandbox.webhooks().deliveries().len(), broken.secret().expose()), (2, ""));
+    sandbox.webhooks().redeliver(&id);
+    assert_eq!(sandbox.webhooks().deliver_due().await, 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_never_answers_holds_up_neither_the_next_message_nor_another_endpoint() {
     let sandbox = standing();
-    sandbox.deliver_webhooks_with(ServiceClient::new(service_fn(
+    sandbox.webhooks().set_client(ServiceClient::new(service_fn(
         |request: Request<Bytes>| async move {
             if request.uri().host() == Some("slow.test") {
                 std::future::pending::<()>().await;
@@ -253,15 +253,15 @@ async fn an_endpoint_that_never_answers_holds_up_neither_the_next_message_nor_an
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
         },
     )));
-    let slow = sandbox.add_webhook_endpoint("https://slow.test/");
-    sandbox.add_webhook_endpoint(URL);
+    let slow = sandbox.webhooks().add_endpoint("https://slow.test/");
+    sandbox.webhooks().add_endpoint(URL);
     for _ in 0..2 {
-        sandbox.emit("user.login", value!({}));
+        sandbox.webhooks().emit("user.login", value!({}));
     }
     let start = tokio::time::Instant::now();
-    assert_eq!(sandbox.deliver_due().await, 4);
+    assert_eq!(sandbox.webhooks().deliver_due().await, 4);
     assert_eq!(start.elapsed().as_secs(), 20, "two attempts in turn, of ten seconds each");
-    for delivery in sandbox.deliveries() {
+    for delivery in sandbox.webhooks().deliveries() {
         let in_vain = delivery.endpoint_id == slow.id();
         assert_eq!(delivery.attempts[0].error.is_some(), in_vain);
         assert_eq!(delivery.state == DeliveryState::Delivered, !in_vain);
@@ -273,20 +273,20 @@ async fn calls_at_the_same_time_send_nothing_twice() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     for _ in 0..20 {
-        sandbox.emit("user.login", value!({}));
+        sandbox.webhooks().emit("user.login", value!({}));
     }
-    let sent = futures::future::join_all((0..4).map(|_| sandbox.deliver_due())).await;
+    let sent = futures::future::join_all((0..4).map(|_| sandbox.webhooks().deliver_due())).await;
     assert_eq!((sent.iter().sum::<usize>(), inbox.requests().len()), (20, 20));
 }
 
 #[tokio::test]
 async fn messages_wait_for_a_client() {
     let sandbox = standing();
-    sandbox.emit("user.login", value!({}));
-    assert!(sandbox.deliveries().is_empty(), "there is nobody to tell");
-    let _endpoint = sandbox.add_webhook_endpoint(URL);
-    sandbox.emit("user.login", value!({}));
-    assert_eq!(sandbox.deliver_due().await, 0);
+    sandbox.webhooks().emit("user.login", value!({}));
+    assert!(sandbox.webhooks().deliveries().is_empty(), "there is nobody to tell");
+    let _endpoint = sandbox.webhooks().add_endpoint(URL);
+    sandbox.webhooks().emit("user.login", value!({}));
+    assert_eq!(sandbox.webhooks().deliver_due().await, 0);
     let due = OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap();
     assert_eq!(only(&sandbox).state, DeliveryState::Pending { due });
 }
@@ -295,9 +295,9 @@ async fn messages_wait_for_a_client() {
 async fn delivery_in_the_background_ends_with_the_sandbox() {
     let sandbox = standing();
     let Inbox { requests, .. } = Inbox::of(&sandbox);
-    sandbox.start_delivery();
-    sandbox.start_delivery();
-    sandbox.emit("user.login", value!({}));
+    sandbox.webhooks().start_delivery();
+    sandbox.webhooks().start_delivery();
+    sandbox.webhooks().emit("user.login", value!({}));
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(requests.lock().unwrap().len(), 1);
     let environment = Arc::downgrade(&sandbox.environment);
@@ -316,8 +316,8 @@ async fn the_page_shows_deliveries_and_sends_one_again() {
     assert!(text(&empty).contains("gave it no HTTP client"));
     let inbox = Inbox::of(&sandbox);
     inbox.answer_with(StatusCode::BAD_GATEWAY);
-    let id = sandbox.emit("user.login", value!({ "name": "<script>" }));
-    sandbox.deliver_due().await;
+    let id = sandbox.webhooks().emit("user.login", value!({ "name": "<script>" }));
+    sandbox.webhooks().deliver_due().await;
     let page = get(&sandbox, &url, "").await;
     let secret = inbox.endpoint.secret();
     let shown =
@@ -339,9 +339,9 @@ async fn the_page_shows_deliveries_and_sends_one_again() {
     };
     assert_eq!(post("cross-site", &id).await.status(), StatusCode::FORBIDDEN);
     assert_eq!(post("same-origin", "msg_1").await.status(), StatusCode::NOT_FOUND);
-    assert_eq!(sandbox.deliver_due().await, 0);
+    assert_eq!(sandbox.webhooks().deliver_due().await, 0);
     let answer = post("same-origin", &id).await;
     assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/deliveries"));
-    assert_eq!(sandbox.deliver_due().await, 1);
+    assert_eq!(sandbox.webhooks().deliver_due().await, 1);
     assert!(text(&get(&sandbox, &url, "").await).contains("Delivered"));
 }

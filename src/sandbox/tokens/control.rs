@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::environment::Environment;
 use crate::sandbox::state::token_faults::{Edit, TokenDraft, TokenFault, TokenKind};
 use crate::sandbox::state::users::NewUser;
 use crate::sandbox::tokens::signing::signed;
@@ -13,70 +13,14 @@ use crate::sandbox::tokens::{Binding, Mint, Subject};
 /// What a token without a login is issued for.
 const DEFAULT_SCOPES: [&str; 3] = ["openid", "profile", "email"];
 
-impl Sandbox {
-    /// Makes every token of a kind that the token endpoint issues from now on wrong in this way.
-    /// Faults add up; [`heal_tokens`](Self::heal_tokens) takes them back.
-    ///
-    /// ```
-    /// use tower_scalekit::sandbox::{Sandbox, TokenFault, TokenKind};
-    ///
-    /// let sandbox = Sandbox::new();
-    /// sandbox.break_tokens(TokenKind::IdToken, TokenFault::InvalidNonce);
-    /// sandbox.tamper(TokenKind::AccessToken, |draft| {
-    ///     draft.claims.remove("roles");
-    /// });
-    /// ```
-    pub fn break_tokens(&self, kind: TokenKind, fault: TokenFault) {
-        self.tamper(kind, move |draft| fault.apply(draft));
-    }
-
-    /// Lets `change` edit every token of a kind that the token endpoint issues from now on.
-    pub fn tamper(
-        &self,
-        kind: TokenKind,
-        change: impl Fn(&mut TokenDraft) + Send + Sync + 'static,
-    ) {
-        self.environment.lock().token_edits.0.push(Edit { kind, change: Arc::new(change) });
-    }
-
-    /// Lets the token endpoint issue right tokens again.
-    pub fn heal_tokens(&self) {
-        self.environment.lock().token_edits.0.clear();
-    }
-
-    /// Signs a token as it stands, right or wrong.
-    ///
-    /// ```
-    /// use tower_scalekit::sandbox::{Sandbox, TokenFault};
-    ///
-    /// let sandbox = Sandbox::new();
-    /// let mut draft = sandbox.access_token_draft("jane@acme.test");
-    /// draft.claims.insert("scope".into(), "todo:read".into());
-    /// TokenFault::Unsigned.apply(&mut draft);
-    /// assert!(sandbox.sign_draft(&draft).ends_with('.'));
-    /// ```
-    #[must_use]
-    pub fn sign_draft(&self, draft: &TokenDraft) -> String {
-        let key = Arc::clone(self.environment.lock().keys.current());
-        draft.sign(&self.environment, &key)
-    }
-
-    /// Signs any claims with the current key.
-    #[must_use]
-    pub fn sign(&self, claims: Value) -> String {
-        let key = Arc::clone(self.environment.lock().keys.current());
-        signed(&json!({ "alg": "RS256", "kid": key.kid(), "typ": "JWT" }), &claims, &key)
-    }
-
-    /// Signs any claims under any header with the current key, with RS256 whatever the header says.
-    #[must_use]
-    pub fn sign_with_header(&self, header: Value, claims: Value) -> String {
-        let key = Arc::clone(self.environment.lock().keys.current());
-        signed(&header, &claims, &key)
-    }
+/// Tokens without a login, and faults of issued tokens. Returned by
+/// [`Sandbox::tokens`](crate::sandbox::Sandbox::tokens).
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens<'s> {
+    pub(crate) environment: &'s Arc<Environment>,
 }
 
-impl Sandbox {
+impl Tokens<'_> {
     /// An access token as after a login of this user; an unknown address signs up first.
     #[must_use]
     pub fn access_token(&self, email: &str) -> String {
@@ -84,7 +28,7 @@ impl Sandbox {
         mint.sign(&mint.access_token(&subject))
     }
 
-    /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
+    /// The same before it is signed, for [`sign_draft`](Self::sign_draft).
     #[must_use]
     pub fn access_token_draft(&self, email: &str) -> TokenDraft {
         let (mint, subject) = self.fresh_subject(email);
@@ -98,7 +42,7 @@ impl Sandbox {
         mint.sign(&mint.fresh_id_token(&subject, nonce))
     }
 
-    /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
+    /// The same before it is signed, for [`sign_draft`](Self::sign_draft).
     #[must_use]
     pub fn id_token_draft(&self, email: &str, nonce: Option<&str>) -> TokenDraft {
         let (mint, subject) = self.fresh_subject(email);
@@ -106,13 +50,13 @@ impl Sandbox {
     }
 
     /// A token for a machine of organization Acme (`m2morg_…`) with these scopes. It has no `aud`,
-    /// as those of clients created without an audience.
+    /// like those of clients created without an audience.
     #[must_use]
     pub fn m2m_token(&self, scopes: &[&str]) -> String {
         let (mint, organization_id) = {
             let state = self.environment.lock();
             let first = state.users.organizations.first();
-            (Mint::new(&self.environment, &state), first.map(|known| known.id.clone()))
+            (Mint::new(self.environment, &state), first.map(|known| known.id.clone()))
         };
         let mut draft = mint.m2m_token("m2morg_69038819013296423", scopes);
         if let Some(id) = organization_id {
@@ -128,9 +72,9 @@ impl Sandbox {
     /// use tower_scalekit::sandbox::Sandbox;
     ///
     /// let sandbox = Sandbox::new();
-    /// let todo_list = sandbox.resource_id();
-    /// sandbox.set_resource_url(&todo_list, "https://mcp.example.test/mcp");
-    /// let token = sandbox.resource_token("jane@acme.test", &todo_list, &["todo:read"]);
+    /// let todo_list = sandbox.mcp().resource_id();
+    /// sandbox.mcp().set_resource_url(&todo_list, "https://mcp.example.test/mcp");
+    /// let token = sandbox.tokens().resource_token("jane@acme.test", &todo_list, &["todo:read"]);
     /// assert_eq!(token.split('.').count(), 3);
     /// ```
     #[must_use]
@@ -139,7 +83,7 @@ impl Sandbox {
         mint.sign(&mint.resource_token(&subject, &self.fresh_binding(resource_id)))
     }
 
-    /// The same before it is signed, to be changed and given to [`sign_draft`](Self::sign_draft).
+    /// The same before it is signed, for [`sign_draft`](Self::sign_draft).
     #[must_use]
     pub fn resource_token_draft(
         &self,
@@ -155,8 +99,67 @@ impl Sandbox {
     /// (`m2m_…`), its scopes are a list.
     #[must_use]
     pub fn resource_machine_token(&self, resource_id: &str, scopes: &[&str]) -> String {
-        let mint = Mint::new(&self.environment, &self.environment.lock());
+        let mint = Mint::new(self.environment, &self.environment.lock());
         mint.sign(&mint.resource_machine_token(scopes, &self.fresh_binding(resource_id)))
+    }
+
+    /// Adds a fault to every token of a kind that the token endpoint issues from now on, until
+    /// [`clear_faults`](Self::clear_faults).
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::{Sandbox, TokenFault, TokenKind};
+    ///
+    /// let sandbox = Sandbox::new();
+    /// sandbox.tokens().add_fault(TokenKind::IdToken, TokenFault::InvalidNonce);
+    /// sandbox.tokens().edit(TokenKind::AccessToken, |draft| {
+    ///     draft.claims.remove("roles");
+    /// });
+    /// ```
+    pub fn add_fault(&self, kind: TokenKind, fault: TokenFault) {
+        self.edit(kind, move |draft| fault.apply(draft));
+    }
+
+    /// Edits every token of a kind that the token endpoint issues from now on, until
+    /// [`clear_faults`](Self::clear_faults).
+    pub fn edit(&self, kind: TokenKind, change: impl Fn(&mut TokenDraft) + Send + Sync + 'static) {
+        self.environment.lock().token_edits.0.push(Edit { kind, change: Arc::new(change) });
+    }
+
+    /// Removes all faults and edits of tokens.
+    pub fn clear_faults(&self) {
+        self.environment.lock().token_edits.0.clear();
+    }
+
+    /// Signs a token without checking it.
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::{Sandbox, TokenFault};
+    ///
+    /// let sandbox = Sandbox::new();
+    /// let mut draft = sandbox.tokens().access_token_draft("jane@acme.test");
+    /// draft.claims.insert("scope".into(), "todo:read".into());
+    /// TokenFault::Unsigned.apply(&mut draft);
+    /// assert!(sandbox.tokens().sign_draft(&draft).ends_with('.'));
+    /// ```
+    #[must_use]
+    pub fn sign_draft(&self, draft: &TokenDraft) -> String {
+        let key = Arc::clone(self.environment.lock().keys.current());
+        draft.sign(self.environment, &key)
+    }
+
+    /// Signs any claims with the current key.
+    #[must_use]
+    pub fn sign(&self, claims: Value) -> String {
+        let key = Arc::clone(self.environment.lock().keys.current());
+        signed(&json!({ "alg": "RS256", "kid": key.kid(), "typ": "JWT" }), &claims, &key)
+    }
+
+    /// Signs any claims under any header with the current key and RS256, even if the header names
+    /// another algorithm.
+    #[must_use]
+    pub fn sign_with_header(&self, header: Value, claims: Value) -> String {
+        let key = Arc::clone(self.environment.lock().keys.current());
+        signed(&header, &claims, &key)
     }
 
     fn fresh_binding(&self, resource_id: &str) -> Binding {
@@ -176,6 +179,6 @@ impl Sandbox {
         let (session_id, _) = state.start_session(&user, None, now);
         let scopes = DEFAULT_SCOPES.map(str::to_owned).to_vec();
         let subject = Subject::new(&state, user, session_id, scopes);
-        (Mint::new(&self.environment, &state), subject)
+        (Mint::new(self.environment, &state), subject)
     }
 }

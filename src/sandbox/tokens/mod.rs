@@ -1,6 +1,7 @@
 //! The claims of tokens.
 
-mod control;
+pub(crate) mod control;
+pub(crate) mod keys;
 pub(crate) mod signing;
 
 use std::sync::Arc;

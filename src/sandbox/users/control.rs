@@ -1,33 +1,28 @@
 //! Controls of users and organizations.
 
-use crate::sandbox::Sandbox;
+use std::sync::Arc;
+
+use crate::sandbox::environment::Environment;
+use crate::sandbox::state::sessions::SessionEnd;
 use crate::sandbox::state::users::{NewUser, Organization, User};
 
-impl Sandbox {
-    /// All organizations.
-    #[must_use]
-    pub fn organizations(&self) -> Vec<Organization> {
-        self.environment.lock().users.organizations.clone()
-    }
+/// Users and their sessions. Returned by [`Sandbox::users`](crate::sandbox::Sandbox::users).
+#[derive(Clone, Copy, Debug)]
+pub struct Users<'s> {
+    pub(crate) environment: &'s Arc<Environment>,
+}
 
+impl Users<'_> {
     /// All users.
     #[must_use]
-    pub fn users(&self) -> Vec<User> {
+    pub fn list(&self) -> Vec<User> {
         self.environment.lock().users.all.clone()
     }
 
     /// The user with this e-mail address.
     #[must_use]
-    pub fn user(&self, email: &str) -> Option<User> {
+    pub fn get(&self, email: &str) -> Option<User> {
         self.environment.lock().users.find(email).cloned()
-    }
-
-    /// Adds an organization with a connection; users whose address ends in one of `domains` sign up
-    /// into it.
-    pub fn add_organization(&self, name: &str, domains: &[&str]) -> Organization {
-        let mut organization = Organization::new(name, domains);
-        organization.made_at = Some(self.environment.now());
-        self.environment.lock().add_organization(organization, ["CUSTOM", "OIDC"])
     }
 
     /// Adds a user, or replaces the one with the same address.
@@ -36,27 +31,27 @@ impl Sandbox {
     /// use tower_scalekit::sandbox::{NewUser, Sandbox};
     ///
     /// let sandbox = Sandbox::new();
-    /// sandbox.add_user("ada@acme.test");
+    /// sandbox.users().add("ada@acme.test");
     /// let grace = NewUser::new("grace@globex.test").name("Grace", "Hopper").roles(["auditor"]);
-    /// assert_eq!(sandbox.add_user(grace).organization_name, "Globex");
+    /// assert_eq!(sandbox.users().add(grace).organization_name, "Globex");
     /// ```
-    pub fn add_user(&self, user: impl Into<NewUser>) -> User {
+    pub fn add(&self, user: impl Into<NewUser>) -> User {
         self.environment.lock().add_user(user.into())
     }
 
-    /// Changes a user, say their roles; tokens issued from now on, refreshed ones too, show it.
-    /// Says whether there is such a user.
-    pub fn update_user(&self, email: &str, change: impl FnOnce(&mut User)) -> bool {
+    /// Changes a user, such as their roles. Tokens issued or refreshed from now on contain the
+    /// change. Returns whether the user exists.
+    pub fn update(&self, email: &str, change: impl FnOnce(&mut User)) -> bool {
         // The caller's code runs on a copy: it may use the sandbox itself.
-        let Some(mut user) = self.user(email) else { return false };
+        let Some(mut user) = self.get(email) else { return false };
         change(&mut user);
         let mut state = self.environment.lock();
         let found = state.users.all.iter_mut().find(|known| known.id == user.id);
         found.map(|known| *known = user).is_some()
     }
 
-    /// Removes a user and ends their sessions. Says whether there was one.
-    pub fn remove_user(&self, email: &str) -> bool {
+    /// Removes a user and revokes their sessions. Returns whether the user existed.
+    pub fn remove(&self, email: &str) -> bool {
         let now = self.environment.now();
         let mut state = self.environment.lock();
         state.end_sessions_of(email, now);
@@ -64,18 +59,61 @@ impl Sandbox {
         state.users.all.retain(|user| !user.email.eq_ignore_ascii_case(email));
         state.users.all.len() < before
     }
+
+    /// Revokes a session (`ses_…`, the `sid` of its tokens): its refresh tokens fail with
+    /// `invalid_grant` and its browser has to sign in again. Returns whether it was active.
+    pub fn revoke_session(&self, session_id: &str) -> bool {
+        let now = self.environment.now();
+        self.environment.lock().end_session(session_id, SessionEnd::Revoked, now)
+    }
+
+    /// Revokes all sessions of a user and returns how many were active.
+    pub fn revoke_sessions(&self, email: &str) -> usize {
+        let now = self.environment.now();
+        self.environment.lock().end_sessions_of(email, now)
+    }
+}
+
+/// Organizations. Returned by [`Sandbox::organizations`](crate::sandbox::Sandbox::organizations).
+#[derive(Clone, Copy, Debug)]
+pub struct Organizations<'s> {
+    pub(crate) environment: &'s Arc<Environment>,
+}
+
+impl Organizations<'_> {
+    /// All organizations.
+    #[must_use]
+    pub fn list(&self) -> Vec<Organization> {
+        self.environment.lock().users.organizations.clone()
+    }
+
+    /// Adds an organization with a connection. Users whose address has one of `domains` sign up
+    /// into it.
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::Sandbox;
+    ///
+    /// let sandbox = Sandbox::new();
+    /// let initech = sandbox.organizations().add("Initech", &["initech.test"]);
+    /// assert_eq!(sandbox.organizations().list().last(), Some(&initech));
+    /// ```
+    pub fn add(&self, name: &str, domains: &[&str]) -> Organization {
+        let mut organization = Organization::new(name, domains);
+        organization.made_at = Some(self.environment.now());
+        self.environment.lock().add_organization(organization, ["CUSTOM", "OIDC"])
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::sandbox::Sandbox;
 
     #[test]
     fn a_user_can_be_changed_and_removed() {
         let sandbox = Sandbox::new();
-        assert!(sandbox.update_user("john@acme.test", |john| john.roles = vec!["admin".into()]));
-        assert_eq!(sandbox.user("JOHN@acme.test").unwrap().roles, ["admin"]);
-        assert!(sandbox.remove_user("john@acme.test"));
-        assert!(!sandbox.remove_user("john@acme.test"));
+        assert!(sandbox.users().update("john@acme.test", |john| john.roles = vec!["admin".into()]));
+        assert_eq!(sandbox.users().get("JOHN@acme.test").unwrap().roles, ["admin"]);
+        assert!(sandbox.users().remove("john@acme.test"));
+        assert!(!sandbox.users().remove("john@acme.test"));
     }
 }

@@ -1,3 +1,3 @@
 //! Users and organizations.
 
-mod control;
+pub(crate) mod control;

@@ -9,7 +9,7 @@ use crate::sandbox::state::webhook_endpoint::Secret;
 use crate::secret::SecretString;
 
 /// A webhook endpoint of a sandbox. Made by
-/// [`Sandbox::add_webhook_endpoint`](super::Sandbox::add_webhook_endpoint).
+/// [`Webhooks::add_endpoint`](crate::sandbox::Webhooks::add_endpoint).
 ///
 /// Dropping it changes nothing; [`remove`](Self::remove) does.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ impl WebhookEndpoint {
         Self { environment, id }
     }
 
-    /// Which of the endpoints it is, in [`Delivery::endpoint_id`](super::Delivery::endpoint_id).
+    /// Which of the endpoints it is, in [`Delivery::endpoint_id`](crate::sandbox::Delivery::endpoint_id).
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id

@@ -1,8 +1,6 @@
 //! Webhooks: signed, retried and repeatable.
 
-mod control;
+pub(crate) mod control;
 pub(crate) mod delivery;
-mod endpoint;
+pub(crate) mod endpoint;
 pub(crate) mod form;
-
-pub use self::endpoint::WebhookEndpoint;

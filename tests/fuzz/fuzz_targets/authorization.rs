@@ -40,12 +40,12 @@ impl Apps {
         let sandbox = Sandbox::builder().clock(clock()).build();
         let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id());
         let verifier = verifier.build().expect("good settings");
-        let good = sandbox.access_token("jane@acme.test");
+        let good = sandbox.tokens().access_token("jane@acme.test");
         let principal = block_on(verifier.verify(&good)).expect("the good token");
 
         let keyless_time = clock();
         let keyless = Sandbox::builder().clock(keyless_time.clone()).build();
-        keyless.fail(Endpoint::Keys, Fault::Unreachable);
+        keyless.faults().add(Endpoint::Keys, Fault::Unreachable);
         let keyless_verifier = keyless.scalekit().token_verifier().audience(keyless.client_id());
         let keyless_verifier = keyless_verifier.build().expect("good settings");
 
@@ -69,8 +69,8 @@ impl Apps {
         .map(<[u8]>::to_vec)
         .to_vec();
         fragments.extend([good.clone().into_bytes(), good.clone().into_bytes()]);
-        fragments.push(sandbox.id_token("jane@acme.test", None).into_bytes());
-        fragments.push(sandbox.m2m_token(&["a"]).into_bytes());
+        fragments.push(sandbox.tokens().id_token("jane@acme.test", None).into_bytes());
+        fragments.push(sandbox.tokens().m2m_token(&["a"]).into_bytes());
         for fault in [
             TokenFault::Expired,
             TokenFault::InvalidAudience,
@@ -82,9 +82,9 @@ impl Apps {
             TokenFault::UnknownKeyId,
             TokenFault::Unsigned,
         ] {
-            let mut draft = sandbox.access_token_draft("jane@acme.test");
+            let mut draft = sandbox.tokens().access_token_draft("jane@acme.test");
             fault.apply(&mut draft);
-            fragments.push(sandbox.sign_draft(&draft).into_bytes());
+            fragments.push(sandbox.tokens().sign_draft(&draft).into_bytes());
         }
         let layer = |verifier| {
             let scopes = ["a", "b:c"].map(|scope| ScopeToken::new(scope).expect("a scope"));

@@ -82,7 +82,7 @@ impl App {
         let sandbox = Sandbox::builder().clock(time.clone()).access_token_lifetime(hour).build();
         let filler = Arc::new(AtomicUsize::new(0));
         let wanted = Arc::clone(&filler);
-        sandbox.tamper(TokenKind::AccessToken, move |draft| {
+        sandbox.tokens().edit(TokenKind::AccessToken, move |draft| {
             draft.claims.insert("filler".into(), noise(wanted.load(Ordering::Relaxed)).into());
         });
 
@@ -113,7 +113,7 @@ impl App {
             // To be renewed.
             log_in(&patient, "john@acme.test", State::Live),
         ];
-        sandbox.end_sessions_of("gita@globex.test");
+        sandbox.users().revoke_sessions("gita@globex.test");
         time.advance(Duration::from_secs(4400));
         // In use, which its cookie should say.
         kept.push(log_in(&app, "jane@acme.test", State::Live));

@@ -110,9 +110,9 @@ fn reader() -> Principal {
     thread_local! {
         static READER: Principal = {
             let sandbox = Sandbox::builder().clock(clock()).build();
-            let mut draft = sandbox.access_token_draft("jane@acme.test");
+            let mut draft = sandbox.tokens().access_token_draft("jane@acme.test");
             draft.claims.insert("scope".into(), "todo:read".into());
-            let token = sandbox.sign_draft(&draft);
+            let token = sandbox.tokens().sign_draft(&draft);
             let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id());
             block_on(verifier.build().expect("settings").verify(&token)).expect("a good token")
         };

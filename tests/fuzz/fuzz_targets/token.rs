@@ -52,9 +52,9 @@ impl Environment {
             time,
             scalekit: sandbox.scalekit(),
             verifier: verifier.build().expect("good settings"),
-            good: sandbox.access_token("jane@acme.test"),
-            id_token: sandbox.id_token("jane@acme.test", None),
-            launch: sandbox.sign(launch),
+            good: sandbox.tokens().access_token("jane@acme.test"),
+            id_token: sandbox.tokens().id_token("jane@acme.test", None),
+            launch: sandbox.tokens().sign(launch),
         }
     }
 

@@ -10,11 +10,11 @@ use super::environment;
 #[tokio::test]
 async fn lists_and_searches_come_in_pages() {
     let (sandbox, _, accounts) = environment();
-    sandbox.add_gmail_connection("Gmail of Acme");
+    sandbox.connected_accounts().add_gmail_connection("Gmail of Acme");
     for number in 0..5 {
-        sandbox.add_connected_account("gmail", &format!("user_{number}"));
+        sandbox.connected_accounts().add("gmail", &format!("user_{number}"));
     }
-    sandbox.add_connected_account("Gmail of Acme", "user_0");
+    sandbox.connected_accounts().add("Gmail of Acme", "user_0");
     let count = async |list: tower_scalekit::api::connected_accounts::ConnectedAccounts| {
         list.page_size(2).stream().try_collect::<Vec<_>>().await.unwrap().len()
     };
@@ -45,7 +45,7 @@ async fn count<T>(list: impl Stream<Item = Result<T, ApiError>> + Send) -> Resul
 #[tokio::test]
 async fn a_filter_that_would_let_everybody_through_is_not_sent() {
     let (sandbox, api, accounts) = environment();
-    sandbox.add_connected_account("gmail", "user_123");
+    sandbox.connected_accounts().add("gmail", "user_123");
     let (list, tools, connections) = (|| accounts.list(), api.tools(), api.connections());
     for (number, counted) in [
         count(list().connection_name("").stream()).await,
@@ -77,7 +77,7 @@ async fn a_filter_that_would_let_everybody_through_is_not_sent() {
     {
         assert!(matches!(counted, Err(ApiError::InvalidCall(_))), "{number}: {counted:?}");
     }
-    assert_eq!(sandbox.requests(Endpoint::Api), 0);
+    assert_eq!(sandbox.requests().count(Endpoint::Api), 0);
     // Everything has an empty text in it.
     assert_eq!(count(list().matching("").stream()).await.unwrap(), 1);
     assert_eq!(count(tools.list().matching("").stream()).await.unwrap(), 2);
@@ -86,7 +86,7 @@ async fn a_filter_that_would_let_everybody_through_is_not_sent() {
 #[tokio::test]
 async fn connection_names_are_twenty_at_most_and_go_without_a_connector() {
     let (sandbox, api, accounts) = environment();
-    sandbox.add_connected_account("gmail", "user_123");
+    sandbox.connected_accounts().add("gmail", "user_123");
     let named = |names: usize| {
         (0..names).fold(accounts.list(), |list, n| list.connection_name(&format!("gmail {n}")))
     };
@@ -99,7 +99,7 @@ async fn connection_names_are_twenty_at_most_and_go_without_a_connector() {
         let refused = count(wrong.stream()).await;
         assert!(matches!(refused, Err(ApiError::InvalidCall(_))), "{refused:?}");
     }
-    assert_eq!(sandbox.requests(Endpoint::Api), 0);
+    assert_eq!(sandbox.requests().count(Endpoint::Api), 0);
     assert_eq!(count(named(19).connection_name("gmail").stream()).await.unwrap(), 1);
 
     // The sandbox would not have taken them either.

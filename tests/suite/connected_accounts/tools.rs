@@ -17,7 +17,7 @@ use super::{environment, fetch, user};
 #[tokio::test]
 async fn a_tool_brings_structured_mail() {
     let (sandbox, api, _) = environment();
-    let id = sandbox.add_connected_account("gmail", "user_123");
+    let id = sandbox.connected_accounts().add("gmail", "user_123");
     for call in [
         fetch(5),
         ToolCall::new("gmail_fetch_mails", &AccountKey::id(&id)).parameter("max_results", 5),
@@ -44,31 +44,39 @@ async fn tool_errors_are_told_apart_from_scalekits() {
     let tools = api.tools();
     let missing = tools.execute(&fetch(5)).await;
     assert!(matches!(missing, Err(ExecuteError::Api(ApiError::NotFound(_)))), "{missing:?}");
-    let id = sandbox.add_connected_account("gmail", "user_123");
+    let id = sandbox.connected_accounts().add("gmail", "user_123");
     let unknown = tools.execute(&ToolCall::new("gmail_fly", &user())).await;
     assert!(matches!(unknown, Err(ExecuteError::Api(ApiError::NotFound(_)))), "{unknown:?}");
 
-    let token_requests = sandbox.requests(Endpoint::Token);
+    let token_requests = sandbox.requests().count(Endpoint::Token);
     for (status, code) in [
         (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
         (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
         (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
     ] {
-        sandbox.fail_provider("gmail", 1, status);
-        let before = sandbox.requests(Endpoint::Api);
+        sandbox.connected_accounts().fail_provider("gmail", 1, status);
+        let before = sandbox.requests().count(Endpoint::Api);
         let Err(ExecuteError::Tool(error)) = tools.execute(&fetch(5)).await else {
             panic!("{status} is no tool's error")
         };
         assert_eq!(error.code.as_deref(), Some(code));
         let execution_id = error.execution_id.clone().unwrap();
         assert!(error.to_string().contains(&execution_id), "{error}");
-        assert_eq!(sandbox.requests(Endpoint::Api) - before, 1, "a tool is never run again");
+        assert_eq!(
+            sandbox.requests().count(Endpoint::Api) - before,
+            1,
+            "a tool is never run again"
+        );
     }
-    assert_eq!(sandbox.requests(Endpoint::Token), token_requests, "our token is not at fault");
+    assert_eq!(
+        sandbox.requests().count(Endpoint::Token),
+        token_requests,
+        "our token is not at fault"
+    );
     let wrong = tools.execute(&fetch(5).parameter("max_results", "many")).await;
     assert!(matches!(wrong, Err(ExecuteError::Tool(_))), "{wrong:?}");
 
-    assert!(sandbox.expire_connected_account(&id));
+    assert!(sandbox.connected_accounts().expire(&id));
     let Err(ExecuteError::Api(ApiError::InvalidRequest(answer))) = tools.execute(&fetch(5)).await
     else {
         panic!("an expired account is not used")
@@ -79,32 +87,32 @@ async fn tool_errors_are_told_apart_from_scalekits() {
 #[tokio::test(start_paused = true)]
 async fn a_tool_is_run_once_whatever_happens() {
     let (sandbox, api, _) = environment();
-    sandbox.add_connected_account("gmail", "user_123");
+    sandbox.connected_accounts().add("gmail", "user_123");
     for fault in [
         Fault::Unreachable,
         Fault::ResponseLost,
         Fault::Status(StatusCode::SERVICE_UNAVAILABLE),
         Fault::Status(StatusCode::TOO_MANY_REQUESTS),
     ] {
-        sandbox.fail_times(Endpoint::Api, 1, fault.clone());
-        let before = sandbox.requests(Endpoint::Api);
+        sandbox.faults().add_times(Endpoint::Api, 1, fault.clone());
+        let before = sandbox.requests().count(Endpoint::Api);
         let failed = api.tools().execute(&fetch(5)).await;
         assert!(matches!(failed, Err(ExecuteError::Api(_))), "{fault:?}");
-        assert_eq!(sandbox.requests(Endpoint::Api) - before, 1, "{fault:?}");
+        assert_eq!(sandbox.requests().count(Endpoint::Api) - before, 1, "{fault:?}");
     }
     // It has a minute.
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Delay(Duration::from_secs(59)));
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Delay(Duration::from_secs(59)));
     assert!(api.tools().execute(&fetch(5)).await.is_ok());
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Delay(Duration::from_secs(61)));
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Delay(Duration::from_secs(61)));
     assert!(api.tools().execute(&fetch(5)).await.is_err());
 }
 
 #[tokio::test]
 async fn tools_are_listed() {
     let (sandbox, api, _) = environment();
-    sandbox.add_gmail_connection("second");
-    let first = sandbox.add_connected_account("gmail", "user_123");
-    sandbox.add_connected_account("second", "user_123");
+    sandbox.connected_accounts().add_gmail_connection("second");
+    let first = sandbox.connected_accounts().add("gmail", "user_123");
+    sandbox.connected_accounts().add("second", "user_123");
     let tools = api.tools();
     let all: Vec<_> = tools.list().page_size(1).stream().try_collect().await.unwrap();
     let names: Vec<_> = tools.list().names().try_collect().await.unwrap();
@@ -126,7 +134,7 @@ async fn tools_are_listed() {
 #[tokio::test]
 async fn the_proxy_passes_on_what_the_service_says() {
     let (sandbox, api, _) = environment();
-    sandbox.add_connected_account("gmail", "user_123");
+    sandbox.connected_accounts().add("gmail", "user_123");
     let send = async |target: &str| {
         let request = Request::get(target).body("").unwrap();
         api.tools().proxy(&user(), request).await
@@ -142,12 +150,13 @@ async fn the_proxy_passes_on_what_the_service_says() {
     assert_eq!(none.status(), StatusCode::NOT_FOUND);
 
     // A 401 of the service's is no word about our own token.
-    let (tokens, calls) = (sandbox.requests(Endpoint::Token), sandbox.requests(Endpoint::Api));
-    sandbox.fail_provider("gmail", 1, StatusCode::UNAUTHORIZED);
+    let (tokens, calls) =
+        (sandbox.requests().count(Endpoint::Token), sandbox.requests().count(Endpoint::Api));
+    sandbox.connected_accounts().fail_provider("gmail", 1, StatusCode::UNAUTHORIZED);
     let refused = send("/gmail/v1/users/me/profile").await.unwrap();
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(sandbox.requests(Endpoint::Token), tokens);
-    assert_eq!(sandbox.requests(Endpoint::Api) - calls, 1);
+    assert_eq!(sandbox.requests().count(Endpoint::Token), tokens);
+    assert_eq!(sandbox.requests().count(Endpoint::Api) - calls, 1);
 
     // The environment's own 401 is.
     sandbox.clock().advance(Duration::from_secs(24 * 60 * 60));
@@ -161,7 +170,7 @@ async fn the_proxy_passes_on_what_the_service_says() {
 #[tokio::test]
 async fn a_proxied_response_keeps_no_header_that_acts_on_the_apps_origin() {
     let (sandbox, api, _) = environment();
-    sandbox.add_connected_account("gmail", "user_123");
+    sandbox.connected_accounts().add("gmail", "user_123");
     let removed = [
         ("set-cookie", "__Host-scalekit_session=x; Path=/; Secure"),
         ("set-cookie2", "a=b"),
@@ -196,7 +205,7 @@ async fn a_proxied_response_keeps_no_header_that_acts_on_the_apps_origin() {
     for (name, value) in removed.into_iter().chain(kept) {
         answer = answer.header(name, value);
     }
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Answer(answer.body(Bytes::new()).unwrap()));
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Answer(answer.body(Bytes::new()).unwrap()));
     let request = Request::get("/gmail/v1/users/me/profile").body("").unwrap();
     let response = api.tools().proxy(&user(), request).await.unwrap();
     let names: BTreeSet<_> = response.headers().keys().map(HeaderName::as_str).collect();
@@ -208,7 +217,7 @@ async fn a_proxied_response_keeps_no_header_that_acts_on_the_apps_origin() {
 #[tokio::test]
 async fn what_has_side_effects_is_not_sent_again_on_doubt() {
     let (sandbox, api, _) = environment();
-    sandbox.add_connected_account("gmail", "user_123");
+    sandbox.connected_accounts().add("gmail", "user_123");
     let refused = |body: &'static str| {
         let answer = Response::builder().status(StatusCode::UNAUTHORIZED);
         Fault::Answer(answer.body(Bytes::from(body)).unwrap())
@@ -224,24 +233,25 @@ async fn what_has_side_effects_is_not_sent_again_on_doubt() {
         (Method::PUT, 2),
         (Method::DELETE, 2),
     ] {
-        let before = (sandbox.requests(Endpoint::Token), sandbox.requests(Endpoint::Api));
-        sandbox.fail_times(Endpoint::Api, 1, refused(gateway));
+        let before =
+            (sandbox.requests().count(Endpoint::Token), sandbox.requests().count(Endpoint::Api));
+        sandbox.faults().add_times(Endpoint::Api, 1, refused(gateway));
         let request = Request::builder().method(&method).uri("/gmail/v1/users/me/profile");
         let answer = tools.proxy(&user(), request.body("").unwrap()).await.unwrap();
         assert_eq!(answer.status() == StatusCode::UNAUTHORIZED, sent == 1, "{method}");
-        assert_eq!(sandbox.requests(Endpoint::Api) - before.1, sent, "{method}");
+        assert_eq!(sandbox.requests().count(Endpoint::Api) - before.1, sent, "{method}");
         // In case it was about ours, the next call has another.
         let request = Request::get("/gmail/v1/users/me/profile").body("").unwrap();
         assert_eq!(tools.proxy(&user(), request).await.unwrap().status(), StatusCode::OK);
-        assert_eq!(sandbox.requests(Endpoint::Token) - before.0, 1, "{method}");
+        assert_eq!(sandbox.requests().count(Endpoint::Token) - before.0, 1, "{method}");
     }
 
     // A tool is run again only where the environment itself says that it was not run.
     for (body, sent) in [(gateway, 2), ("", 1), ("<html>", 1), ("{}", 1)] {
-        let before = sandbox.requests(Endpoint::Api);
-        sandbox.fail_times(Endpoint::Api, 1, refused(body));
+        let before = sandbox.requests().count(Endpoint::Api);
+        sandbox.faults().add_times(Endpoint::Api, 1, refused(body));
         let ran = tools.execute(&fetch(1)).await;
         assert_eq!(ran.is_ok(), sent == 2, "{body}: {ran:?}");
-        assert_eq!(sandbox.requests(Endpoint::Api) - before, sent, "{body}");
+        assert_eq!(sandbox.requests().count(Endpoint::Api) - before, sent, "{body}");
     }
 }

@@ -17,10 +17,10 @@ async fn waiting_ends_when_the_account_is_active() {
     let waiting = tokio::spawn(accounts.wait_until_active(&user()).into_future());
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(!waiting.is_finished());
-    let asked = sandbox.requests(Endpoint::Api);
+    let asked = sandbox.requests().count(Endpoint::Api);
     assert!((12..=24).contains(&asked), "asked {asked} times in two minutes");
     // An environment that is away for a while ends nothing.
-    sandbox.fail_times(Endpoint::Api, 4, Fault::Unreachable);
+    sandbox.faults().add_times(Endpoint::Api, 4, Fault::Unreachable);
     sandbox.consent(link.url().as_str()).unwrap();
     assert!(waiting.await.unwrap().unwrap().is_active());
 }
@@ -37,20 +37,20 @@ async fn waiting_has_a_deadline_and_can_be_given_up() {
     assert!(wait.unwrap_err().to_string().ends_with("PENDING_AUTH"));
 
     // Held by the environment for longer than the deadline: still in time.
-    sandbox.fail(Endpoint::Api, Fault::Delay(Duration::from_secs(15)));
+    sandbox.faults().add(Endpoint::Api, Fault::Delay(Duration::from_secs(15)));
     let start = tokio::time::Instant::now();
     let wait = accounts.wait_until_active(&user()).deadline(Duration::from_secs(10)).await;
     assert!(matches!(wait, Err(WaitError::Deadline { last: None })));
     assert_eq!(start.elapsed(), Duration::from_secs(10));
-    sandbox.heal(Endpoint::Api);
+    sandbox.faults().clear(Endpoint::Api);
 
     let waiting = tokio::spawn(accounts.wait_until_active(&user()).into_future());
     tokio::time::sleep(Duration::from_secs(5)).await;
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
-    let asked = sandbox.requests(Endpoint::Api);
+    let asked = sandbox.requests().count(Endpoint::Api);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(sandbox.requests(Endpoint::Api), asked, "nobody asks any more");
+    assert_eq!(sandbox.requests().count(Endpoint::Api), asked, "nobody asks any more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,9 +59,9 @@ async fn what_cannot_become_active_ends_the_wait() {
     ready(&accounts).await;
     let waiting = tokio::spawn(accounts.wait_until_active(&user()).into_future());
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let id = sandbox.connected_accounts()[0].id.clone();
-    assert!(sandbox.disconnect_connected_account(&id));
-    assert!(!sandbox.disconnect_connected_account(&id));
+    let id = sandbox.connected_accounts().list()[0].id.clone();
+    assert!(sandbox.connected_accounts().disconnect(&id));
+    assert!(!sandbox.connected_accounts().disconnect(&id));
     let start = tokio::time::Instant::now();
     assert!(matches!(waiting.await.unwrap(), Err(WaitError::Disconnected)));
     assert!(start.elapsed() < Duration::from_secs(5), "at the next look");
@@ -77,13 +77,13 @@ async fn what_cannot_become_active_ends_the_wait() {
 async fn a_disconnected_account_is_waited_for_whenever_its_status_changes() {
     for (kept, status) in [(false, "PENDING_AUTH"), (true, "DISCONNECTED")] {
         let (sandbox, _, accounts) = environment();
-        sandbox.keep_status_until_consent(kept);
-        let id = sandbox.add_connected_account("gmail", "user_123");
-        assert!(sandbox.disconnect_connected_account(&id));
+        sandbox.connected_accounts().keep_status_until_consent(kept);
+        let id = sandbox.connected_accounts().add("gmail", "user_123");
+        assert!(sandbox.connected_accounts().disconnect(&id));
         let link = accounts.authorization_link(&user()).await.unwrap();
         let waiting = tokio::spawn(accounts.wait_until_active(&user()).into_future());
         tokio::time::sleep(Duration::from_secs(30)).await;
-        assert_eq!(sandbox.connected_account("gmail", "user_123").unwrap().status, status);
+        assert_eq!(sandbox.connected_accounts().get("gmail", "user_123").unwrap().status, status);
         assert!(!waiting.is_finished(), "{status}");
         sandbox.consent(link.url().as_str()).unwrap();
         assert!(waiting.await.unwrap().unwrap().is_active(), "{status}");
@@ -93,7 +93,7 @@ async fn a_disconnected_account_is_waited_for_whenever_its_status_changes() {
 #[tokio::test(start_paused = true)]
 async fn a_webhook_ends_the_wait_early() {
     let (sandbox, _, accounts) = environment();
-    sandbox.add_webhook_endpoint("https://app.example.com/webhook");
+    sandbox.webhooks().add_endpoint("https://app.example.com/webhook");
     ready(&accounts).await;
     let link = accounts.authorization_link(&user()).await.unwrap();
     let events = AccountEvents::new();
@@ -101,12 +101,12 @@ async fn a_webhook_ends_the_wait_early() {
     let waiting = tokio::spawn(wait.into_future());
     // Into the middle of one of the long pauses.
     tokio::time::sleep(Duration::from_secs(100)).await;
-    let asked = sandbox.requests(Endpoint::Api);
-    while sandbox.requests(Endpoint::Api) == asked {
+    let asked = sandbox.requests().count(Endpoint::Api);
+    while sandbox.requests().count(Endpoint::Api) == asked {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let asked = sandbox.requests(Endpoint::Api);
+    let asked = sandbox.requests().count(Endpoint::Api);
     let start = tokio::time::Instant::now();
 
     let body = br#"{"id":"evt_1","type":"connected_account.updated",
@@ -115,10 +115,10 @@ async fn a_webhook_ends_the_wait_early() {
     let body = br#"{"id":"evt_2","type":"organization.created","data":{"id":"org_1"}}"#;
     assert!(!events.apply(&WebhookEvent::parse(body).unwrap()));
     tokio::task::yield_now().await;
-    assert_eq!(sandbox.requests(Endpoint::Api), asked, "that is nothing to look at");
+    assert_eq!(sandbox.requests().count(Endpoint::Api), asked, "that is nothing to look at");
 
     sandbox.consent(link.url().as_str()).unwrap();
-    let sent = sandbox.deliveries();
+    let sent = sandbox.webhooks().deliveries();
     assert!(events.apply(&WebhookEvent::parse(&sent.last().unwrap().body).unwrap()));
     assert!(waiting.await.unwrap().unwrap().is_active());
     assert_eq!(start.elapsed(), Duration::ZERO);
@@ -135,18 +135,18 @@ async fn a_flood_of_webhooks_is_no_flood_of_requests() {
     let body = br#"{"id":"evt_1","type":"connected_account.updated",
         "data":{"identifier":"user_123","connection_name":"gmail"}}"#;
     let event = WebhookEvent::parse(body).unwrap();
-    let before = sandbox.requests(Endpoint::Api);
+    let before = sandbox.requests().count(Endpoint::Api);
     for _ in 0..6000 {
         events.apply(&event);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let asked = sandbox.requests(Endpoint::Api) - before;
+    let asked = sandbox.requests().count(Endpoint::Api) - before;
     assert!((70..=81).contains(&asked), "asked {asked} times in a minute");
 
     // What one look has seen is not looked at again and again.
-    let before = sandbox.requests(Endpoint::Api);
+    let before = sandbox.requests().count(Endpoint::Api);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let asked = sandbox.requests(Endpoint::Api) - before;
+    let asked = sandbox.requests().count(Endpoint::Api) - before;
     assert!(asked <= 16, "asked {asked} times in a minute without events");
 
     // However many tell of somebody else, that is nothing to look at.
@@ -155,21 +155,21 @@ async fn a_flood_of_webhooks_is_no_flood_of_requests() {
     let other = WebhookEvent::parse(body).unwrap();
     // Nor while an answer is under way.
     for delay in [Duration::ZERO, Duration::from_secs(1)] {
-        sandbox.heal(Endpoint::Api);
-        sandbox.fail(Endpoint::Api, Fault::Delay(delay));
-        let before = sandbox.requests(Endpoint::Api);
+        sandbox.faults().clear(Endpoint::Api);
+        sandbox.faults().add(Endpoint::Api, Fault::Delay(delay));
+        let before = sandbox.requests().count(Endpoint::Api);
         for _ in 0..6000 {
             events.apply(&other);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let asked = sandbox.requests(Endpoint::Api) - before;
+        let asked = sandbox.requests().count(Endpoint::Api) - before;
         assert!(asked <= 8, "asked {asked} times in a minute with events of others, {delay:?}");
     }
-    sandbox.heal(Endpoint::Api);
+    sandbox.faults().clear(Endpoint::Api);
 
     // What is told right after a look is not lost.
-    let before = sandbox.requests(Endpoint::Api);
-    while sandbox.requests(Endpoint::Api) == before {
+    let before = sandbox.requests().count(Endpoint::Api);
+    while sandbox.requests().count(Endpoint::Api) == before {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     sandbox.consent(link.url().as_str()).unwrap();

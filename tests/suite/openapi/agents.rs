@@ -110,7 +110,7 @@ impl Calls {
         let fetch = ToolCall::new("gmail_fetch_mails", account).parameter("max_results", 1);
         let fetch = fetch.agent_run_id("run_1");
         call!(calls, ToolsApi::execute(tools, &fetch)).await.unwrap();
-        sandbox.fail_provider("gmail", 1, http::StatusCode::TOO_MANY_REQUESTS);
+        sandbox.connected_accounts().fail_provider("gmail", 1, http::StatusCode::TOO_MANY_REQUESTS);
         tools.execute(&fetch).await.unwrap_err();
         let profile = Request::get("/gmail/v1/users/me/profile").body("").unwrap();
         let user = AccountKey::of("gmail", "user_123");

@@ -78,7 +78,7 @@ impl Calls {
         let all = call!(calls, OrganizationsApi::list(organizations));
         let pages = call!(calls, Organizations::page_size(all, 1));
         let all: Vec<_> = call!(calls, Organizations::stream(pages)).try_collect().await.unwrap();
-        assert_eq!(all.len(), sandbox.organizations().len());
+        assert_eq!(all.len(), sandbox.organizations().list().len());
         let one = call!(calls, Organizations::external_id(organizations.list(), "tenant-8"));
         assert_eq!(one.stream().try_collect::<Vec<_>>().await.unwrap().len(), 1);
         call!(calls, OrganizationsApi::delete(organizations, &id)).await.unwrap();
@@ -87,7 +87,7 @@ impl Calls {
 
     async fn directories(&mut self, directories: &DirectoriesApi, sandbox: &Sandbox) {
         let calls = self;
-        let acme = &sandbox.organizations()[0].id;
+        let acme = &sandbox.organizations().list()[0].id;
         let listed = call!(calls, DirectoriesApi::list(directories, acme)).await.unwrap();
         assert_eq!(listed.len(), 1);
         let primary = call!(calls, DirectoriesApi::primary(directories, acme)).await.unwrap();
@@ -121,9 +121,9 @@ impl Calls {
     async fn sessions(&mut self, sessions: &SessionsApi, sandbox: &Sandbox) {
         let calls = self;
         for _ in 0..3 {
-            let _ = sandbox.access_token(JANE);
+            let _ = sandbox.tokens().access_token(JANE);
         }
-        let jane = &sandbox.user(JANE).unwrap().id;
+        let jane = &sandbox.users().get(JANE).unwrap().id;
         let found = call!(calls, SessionsApi::list_for_user(sessions, jane));
         let found = call!(calls, UserSessions::status(found, SessionStatus::Active));
         let found = call!(calls, UserSessions::start_time(found, LONG_AGO));
@@ -157,7 +157,7 @@ pub(super) async fn fail(sandbox: &Sandbox, client: &Recorder) {
     let api = sandbox.scalekit();
     let token = api.client_credentials(&[]).await.unwrap().access_token;
     let bearer = format!("Bearer {}", token.expose());
-    let jane = sandbox.user(JANE).unwrap().id;
+    let jane = sandbox.users().get(JANE).unwrap().id;
     let sessions = format!("/api/v1/users/{jane}/sessions");
     for (authorization, path, status) in [
         ("Bearer nobodys", "/api/v1/organizations", StatusCode::UNAUTHORIZED),
@@ -172,7 +172,7 @@ pub(super) async fn fail(sandbox: &Sandbox, client: &Recorder) {
         let request = request.header("authorization", authorization).body(Bytes::new()).unwrap();
         assert_eq!(client.send(request).await.unwrap().status(), status, "{path}");
     }
-    sandbox.fail_times(Endpoint::Api, 1, Fault::Status(StatusCode::TOO_MANY_REQUESTS));
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Status(StatusCode::TOO_MANY_REQUESTS));
     let request = Request::get(format!("{}{sessions}", sandbox.environment_url()));
     let request = request.header("authorization", &bearer).body(Bytes::new()).unwrap();
     assert_eq!(client.send(request).await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);

@@ -20,7 +20,7 @@ impl Calls {
         let sent = call!(calls, PasswordlessApi::send(passwordless, &mail)).await.unwrap();
         let id = sent.auth_request_id.expose();
         call!(calls, PasswordlessApi::resend(passwordless, id)).await.unwrap();
-        let code = sandbox.outbox()[0].code.clone().unwrap();
+        let code = sandbox.mail().outbox()[0].code.clone().unwrap();
         let verified = call!(calls, PasswordlessApi::verify_code(passwordless, id, &code));
         assert_eq!(verified.await.unwrap().template, Some(MailTemplate::SignUp));
 
@@ -29,7 +29,7 @@ impl Calls {
             mail.magiclink_auth_uri = Some("https://app.example.com/in".to_owned());
             let sent = passwordless.send(&mail).await.unwrap();
             let token =
-                parameter(&sandbox.outbox()[0].link.clone().unwrap(), "link_token").unwrap();
+                parameter(&sandbox.mail().outbox()[0].link.clone().unwrap(), "link_token").unwrap();
             let id = with_id.then_some(sent.auth_request_id.expose());
             let verified = call!(calls, PasswordlessApi::verify_link(passwordless, &token, id));
             assert_eq!(verified.await.unwrap().email, JOHN);

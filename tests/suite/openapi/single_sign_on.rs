@@ -10,10 +10,10 @@ use super::calls::{Calls, call};
 impl Calls {
     pub(super) async fn single_sign_on(&mut self, api: &Api, sandbox: &Sandbox) {
         let calls = self;
-        let acme = sandbox.organizations()[0].clone();
+        let acme = sandbox.organizations().list()[0].clone();
         let connections = &api.connections();
         let all = call!(calls, ConnectionsApi::list(connections)).await.unwrap();
-        assert_eq!(all.len(), sandbox.connections().len());
+        assert_eq!(all.len(), sandbox.connections().list().len());
         let own = call!(calls, ConnectionsApi::list_by_organization(connections, &acme.id));
         let own = own.await.unwrap();
         assert_eq!(own.len(), 1);

@@ -50,7 +50,7 @@ async fn r8_a_form_of_another_site_sends_nothing_and_logs_nobody_in() {
             assert_refused(&answer, 403, &Failure::CrossSite);
         }
     }
-    assert_eq!((mail.asked(), mail.sandbox().outbox().len()), (asked, 1));
+    assert_eq!((mail.asked(), mail.sandbox().mail().outbox().len()), (asked, 1));
     assert_eq!(email_of(&mut browser).await, None);
     assert_eq!(click(&mut browser, &link).await.location(), "/me");
 }
@@ -107,10 +107,10 @@ async fn l1_a_verification_of_another_state_is_refused() {
     for forged in states {
         let forged = || Fault::Answer(Response::new(Bytes::from(forged.to_string())));
         let (mut browser, _) = mail.waiting("/me").await;
-        mail.sandbox().fail_times(Endpoint::Api, 1, forged());
+        mail.sandbox().faults().add_times(Endpoint::Api, 1, forged());
         let answer = submit(&mut browser, VERIFY, &[("code", "123456")]).await;
         assert_refused(&answer, 400, &Failure::StateRefused);
-        mail.sandbox().fail_times(Endpoint::Api, 1, forged());
+        mail.sandbox().faults().add_times(Endpoint::Api, 1, forged());
         let answer = click(&mut browser, &mail.link()).await;
         assert_refused(&answer, 400, &Failure::StateRefused);
         assert_eq!(email_of(&mut browser).await, None);
@@ -279,7 +279,7 @@ async fn a_double_click_spends_one_code_and_opens_one_session() {
     let code = mail.code();
     let asked = mail.asked();
     let request = || send(&mail.app, submission(&browser, VERIFY, &[("code", &code)]));
-    let held = mail.sandbox().hold(Endpoint::Api);
+    let held = mail.sandbox().faults().hold(Endpoint::Api);
     let release = async {
         while mail.asked() == asked {
             tokio::task::yield_now().await;
@@ -343,7 +343,7 @@ async fn refusals_can_be_rendered_and_keep_their_reason_and_headers() {
     let answer = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
     assert_refused(&answer, 400, &Failure::CodeRefused);
     assert!(answer.text().ends_with(&format!("|/code?attempt={attempt}")), "{}", answer.text());
-    mail.sandbox().fail(Endpoint::Api, Fault::Unreachable);
+    mail.sandbox().faults().add(Endpoint::Api, Fault::Unreachable);
     let answer = submit(&mut browser, SEND, &[("email", ADA), ("return_to", "/me")]).await;
     assert_eq!(answer.header("retry-after"), Some("2"));
     assert!(answer.text().ends_with("|/in?return_to=%2Fme"), "{}", answer.text());

@@ -55,7 +55,7 @@ async fn scripts_get_json() {
     let mail = MailWorld::with(|login| {
         login.expires_in(std::time::Duration::from_secs(90)).template_variable("team", "Alpha")
     });
-    mail.sandbox().set_passwordless_type(PasswordlessType::Otp);
+    mail.sandbox().mail().set_passwordless_type(PasswordlessType::Otp);
     let mut browser = mail.browser();
     let sent = fetch_json(&mut browser, SEND, &json!({ "email": ADA, "template": null })).await;
     assert_eq!(sent.status(), StatusCode::OK);
@@ -190,7 +190,7 @@ async fn the_third_mail_in_a_minute_has_to_wait() {
 async fn a_double_click_sends_one_mail_more() {
     for new in [false, true] {
         let mail = MailWorld::new();
-        mail.sandbox().issue_new_credentials_on_resend(new);
+        mail.sandbox().mail().issue_new_credentials_on_resend(new);
         let (mut browser, attempt) = mail.waiting("/me").await;
         let request = || send(&mail.app, submission(&browser, RESEND, &[]));
         let (one, two) = futures::future::join(request(), request()).await;
@@ -200,7 +200,7 @@ async fn a_double_click_sends_one_mail_more() {
             assert_eq!(attempt_of(&answer), attempt);
             browser.take_in(&answer);
         }
-        assert_eq!(mail.sandbox().outbox().len(), 2);
+        assert_eq!(mail.sandbox().mail().outbox().len(), 2);
         let code = mail.code();
         assert_eq!(submit(&mut browser, VERIFY, &[("code", &code)]).await.location(), "/me");
     }
@@ -215,7 +215,7 @@ async fn two_people_at_once_each_get_their_mail_again() {
     for browser in [&mut ada, &mut bob] {
         attempt_of(&submit(browser, RESEND, &[]).await);
     }
-    let to: Vec<_> = mail.sandbox().outbox().into_iter().map(|mail| mail.email).collect();
+    let to: Vec<_> = mail.sandbox().mail().outbox().into_iter().map(|mail| mail.email).collect();
     assert_eq!(to, ["bob@acme.test", ADA, "bob@acme.test", ADA]);
 }
 
@@ -260,7 +260,7 @@ async fn clocks_may_differ() {
     ];
     for (number, (answer, lifetime)) in answers.into_iter().enumerate() {
         let answer = Response::new(Bytes::from(answer.to_string()));
-        mail.sandbox().fail_times(Endpoint::Api, 1, Fault::Answer(answer));
+        mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Answer(answer));
         let email = format!("{number}@acme.test");
         let sent = submit(&mut mail.browser(), SEND, &[("email", &email)]).await;
         let [cookie] = set_cookies(sent.headers())[..] else { panic!("one cookie: {sent:?}") };
@@ -287,7 +287,7 @@ async fn a_mail_that_is_sent_again_has_the_same_code_for_longer() {
 #[tokio::test]
 async fn after_a_resend_with_new_credentials_a_tab_that_was_open_before_takes_the_new_code() {
     let mail = MailWorld::new();
-    mail.sandbox().issue_new_credentials_on_resend(true);
+    mail.sandbox().mail().issue_new_credentials_on_resend(true);
     let (mut browser, attempt) = mail.waiting("/me").await;
     let (old_code, old_link) = (mail.code(), mail.link());
     attempt_of(&submit(&mut browser, RESEND, &[("attempt", &attempt)]).await);

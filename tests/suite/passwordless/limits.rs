@@ -25,7 +25,7 @@ async fn one_login_has_five_tries_whatever_time_passes_and_however_often_its_mai
     let hour = Duration::from_secs(3600);
     for waits in [0, 700] {
         let mail = MailWorld::with(|login| login.expires_in(hour));
-        mail.sandbox().issue_new_credentials_on_resend(true);
+        mail.sandbox().mail().issue_new_credentials_on_resend(true);
         let (mut browser, _) = mail.waiting("/me").await;
         for code in wrong_codes(&mail).take(3) {
             let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
@@ -102,7 +102,7 @@ async fn who_reads_the_mail_gets_in_while_strangers_are_limited() {
 async fn right_codes_and_outages_are_not_counted_as_wrong_codes() {
     let mail = MailWorld::new();
     let (mut browser, _) = mail.waiting("/me").await;
-    mail.sandbox().fail_times(Endpoint::Api, 12, Fault::Status(StatusCode::BAD_GATEWAY));
+    mail.sandbox().faults().add_times(Endpoint::Api, 12, Fault::Status(StatusCode::BAD_GATEWAY));
     let code = mail.code();
     for _ in 0..12 {
         let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
@@ -125,7 +125,7 @@ async fn a_code_is_accepted_for_ten_minutes_unless_the_app_allows_longer() {
     let mail = MailWorld::new();
     let told = json!({ "auth_request_id": "a", "expires_in": 86_400 }).to_string();
     let told = Fault::Answer(Response::new(Bytes::from(told)));
-    mail.sandbox().fail_times(Endpoint::Api, 1, told);
+    mail.sandbox().faults().add_times(Endpoint::Api, 1, told);
     let mut browser = mail.browser();
     attempt_of(&submit(&mut browser, SEND, &[("email", ADA)]).await);
     mail.world.advance(600);
@@ -254,7 +254,7 @@ async fn the_apps_own_limits_apply_to_sends_and_resends() {
         assert_refused(&with(path, "unknown").await, 503, &Failure::Unavailable);
         attempt_of(&with(path, "silent").await);
     }
-    assert_eq!((mail.asked(), mail.sandbox().outbox().len()), (asked, 1));
+    assert_eq!((mail.asked(), mail.sandbox().mail().outbox().len()), (asked, 1));
 }
 
 /// What a script gets, but for what differs each time.
@@ -284,7 +284,7 @@ async fn nobody_learns_whether_the_environment_accepts_an_address() {
             if !is_accepted {
                 let answer = Response::builder().status(refusal.0);
                 let answer = answer.body(Bytes::from(refusal.1)).unwrap();
-                mail.sandbox().fail_times(Endpoint::Api, 1, Fault::Answer(answer));
+                mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Answer(answer));
             }
             let mut browser = mail.browser();
             let mut all = Vec::new();
@@ -307,7 +307,7 @@ async fn nobody_learns_whether_the_environment_accepts_an_address() {
 #[tokio::test]
 async fn mails_that_could_not_be_sent_are_not_counted() {
     let mail = MailWorld::with(|login| login.max_emails_per_address(1));
-    mail.sandbox().fail_times(Endpoint::Api, 5, Fault::Status(StatusCode::BAD_GATEWAY));
+    mail.sandbox().faults().add_times(Endpoint::Api, 5, Fault::Status(StatusCode::BAD_GATEWAY));
     for _ in 0..5 {
         let answer = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
         assert_refused(&answer, 503, &Failure::Unavailable);

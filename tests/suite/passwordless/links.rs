@@ -19,8 +19,8 @@ use crate::support::{JANE, NAVIGATION, ORIGIN, Reading as _, send};
 async fn a_link_in_the_browser_that_asked_logs_in_at_once() {
     for (kind, enforced) in [(PasswordlessType::Link, false), (PasswordlessType::LinkOtp, true)] {
         let mail = MailWorld::new();
-        mail.sandbox().set_passwordless_type(kind);
-        mail.sandbox().enforce_same_browser(enforced);
+        mail.sandbox().mail().set_passwordless_type(kind);
+        mail.sandbox().mail().enforce_same_browser(enforced);
         let (mut browser, _) = mail.waiting("/me?tab=2").await;
         let done = click(&mut browser, &mail.link()).await;
         assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me?tab=2"));
@@ -94,7 +94,7 @@ async fn a_page_that_was_fetched_in_advance_logs_in_as_the_link_would() {
             true => login.same_browser_only(),
             false => login,
         });
-        mail.sandbox().enforce_same_browser(true);
+        mail.sandbox().mail().enforce_same_browser(true);
         let (mut browser, _) = mail.waiting("/me").await;
         let in_advance = [("accept", "text/html"), ("purpose", "prefetch")];
         let link = mail.link();
@@ -108,7 +108,7 @@ async fn a_page_that_was_fetched_in_advance_logs_in_as_the_link_would() {
 #[tokio::test]
 async fn a_link_without_its_attempt_is_taken_for_one_of_the_newest() {
     let mail = MailWorld::new();
-    mail.sandbox().enforce_same_browser(true);
+    mail.sandbox().mail().enforce_same_browser(true);
     let (mut browser, _) = mail.waiting("/me").await;
     let done = click(&mut browser, &without_attempt(&mail.link())).await;
     assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
@@ -134,7 +134,7 @@ async fn a_token_that_somebody_made_up_costs_one_question_at_most() {
 #[tokio::test]
 async fn where_scalekit_enforces_the_same_browser_another_is_refused_and_nothing_is_used_up() {
     let mail = MailWorld::new();
-    mail.sandbox().enforce_same_browser(true);
+    mail.sandbox().mail().enforce_same_browser(true);
     let (mut browser, _) = mail.waiting("/me").await;
     let mut other = mail.browser();
     let page = click(&mut other, &mail.link()).await;
@@ -225,7 +225,7 @@ async fn a_button_that_is_pressed_twice_logs_in_and_another_pages_button_does_no
         send(&mail.app, submission(&other, VERIFY, &form))
     };
     let asked = mail.asked();
-    let held = mail.sandbox().hold(Endpoint::Api);
+    let held = mail.sandbox().faults().hold(Endpoint::Api);
     let release = async {
         while mail.asked() == asked {
             tokio::task::yield_now().await;

@@ -35,7 +35,7 @@ async fn an_environment_out_of_reach_is_503_and_the_login_goes_on_afterwards() {
         let mail = MailWorld::new();
         let (mut browser, _) = mail.waiting("/me").await;
         let (code, link) = (mail.code(), mail.link());
-        mail.sandbox().fail(Endpoint::Api, fault);
+        mail.sandbox().faults().add(Endpoint::Api, fault);
         let mut other = mail.browser();
         let page = click(&mut other, &link).await;
         let answers = [
@@ -49,7 +49,7 @@ async fn an_environment_out_of_reach_is_503_and_the_login_goes_on_afterwards() {
             assert_refused(&answer, 503, &Failure::Unavailable);
             assert!(answer.header("retry-after").is_some());
         }
-        mail.sandbox().heal(Endpoint::Api);
+        mail.sandbox().faults().clear(Endpoint::Api);
         let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
         assert_eq!(done.location(), "/me");
     }
@@ -58,10 +58,14 @@ async fn an_environment_out_of_reach_is_503_and_the_login_goes_on_afterwards() {
 #[tokio::test]
 async fn no_token_to_call_with_is_an_outage_or_a_matter_of_configuration() {
     let mail = MailWorld::new();
-    mail.sandbox().fail_times(Endpoint::Token, 1, Fault::Unreachable);
+    mail.sandbox().faults().add_times(Endpoint::Token, 1, Fault::Unreachable);
     let answer = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
     assert_refused(&answer, 503, &Failure::Unavailable);
-    mail.sandbox().fail_times(Endpoint::Token, 1, answered(401, r#"{"error":"invalid_client"}"#));
+    mail.sandbox().faults().add_times(
+        Endpoint::Token,
+        1,
+        answered(401, r#"{"error":"invalid_client"}"#),
+    );
     let answer = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
     assert_refused(&answer, 500, &Failure::Misconfigured);
     assert_eq!(submit(&mut mail.browser(), SEND, &[("email", ADA)]).await.status(), 303);
@@ -93,7 +97,7 @@ async fn the_environments_own_words_are_understood() {
     ] {
         mail.world.advance(60);
         let (mut browser, _) = mail.waiting("/me").await;
-        mail.sandbox().fail_times(Endpoint::Api, 1, answered(status, body));
+        mail.sandbox().faults().add_times(Endpoint::Api, 1, answered(status, body));
         let answer = submit(&mut browser, VERIFY, &[("code", "123456")]).await;
         assert_eq!(failure(&answer), expected, "{body}");
     }
@@ -107,7 +111,7 @@ async fn the_environments_own_words_are_understood() {
         (200, long, Failure::Misconfigured),
     ] {
         mail.world.advance(60);
-        mail.sandbox().fail_times(Endpoint::Api, 1, answered(status, body));
+        mail.sandbox().faults().add_times(Endpoint::Api, 1, answered(status, body));
         let answer = submit(&mut browser.clone(), RESEND, &[]).await;
         assert_eq!(failure(&answer), expected, "{body}");
         if status == 429 {
@@ -155,7 +159,7 @@ async fn a_mail_that_is_refused_fails_visibly_only_if_a_setting_is_clearly_the_c
         (401, "{}", Some(Failure::Misconfigured)),
     ] {
         // A 401 is tried again with another token.
-        mail.sandbox().fail_times(
+        mail.sandbox().faults().add_times(
             Endpoint::Api,
             1 + usize::from(status == 401),
             answered(status, body),
@@ -171,13 +175,13 @@ async fn a_mail_that_is_refused_fails_visibly_only_if_a_setting_is_clearly_the_c
         }
         mail.world.advance(60);
     }
-    assert!(mail.sandbox().outbox().is_empty());
+    assert!(mail.sandbox().mail().outbox().is_empty());
 }
 
 #[tokio::test]
 async fn a_login_whose_request_is_over_begins_again() {
     let mail = MailWorld::new();
-    mail.sandbox().issue_new_credentials_on_resend(true);
+    mail.sandbox().mail().issue_new_credentials_on_resend(true);
     let (mut browser, _) = mail.waiting("/me").await;
     // The answer to this one is lost.
     submit(&mut browser.clone(), RESEND, &[]).await;
@@ -194,7 +198,7 @@ async fn a_resend_that_is_refused_costs_no_code() {
         let (mut browser, _) = mail.waiting("/me").await;
         let body = Bytes::from(format!(r#"{{"message":"{words}"}}"#));
         let refusal = Response::builder().status(status).body(body).unwrap();
-        mail.sandbox().fail_times(Endpoint::Api, 1, Fault::Answer(refusal));
+        mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Answer(refusal));
         let answer = submit(&mut browser, RESEND, &[]).await;
         assert_refused(&answer, 400, &Failure::AttemptUnknown);
         let code = mail.code();
@@ -205,7 +209,7 @@ async fn a_resend_that_is_refused_costs_no_code() {
 #[tokio::test]
 async fn the_link_of_a_mail_whose_answer_was_lost_asks_first() {
     let mail = MailWorld::new();
-    mail.sandbox().issue_new_credentials_on_resend(true);
+    mail.sandbox().mail().issue_new_credentials_on_resend(true);
     let (mut browser, _) = mail.waiting("/me").await;
     submit(&mut browser.clone(), RESEND, &[]).await;
     let page = click(&mut browser, &mail.link()).await;
@@ -217,7 +221,7 @@ async fn a_code_whose_verification_was_lost_needs_another_mail() {
     let mail = MailWorld::new();
     let (mut browser, _) = mail.waiting("/me").await;
     let code = mail.code();
-    mail.sandbox().fail_times(Endpoint::Api, 1, Fault::ResponseLost);
+    mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::ResponseLost);
     let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
     assert_refused(&answer, 503, &Failure::Unavailable);
     let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
@@ -283,7 +287,7 @@ async fn the_way_on_of_somebody_elses_link_does_not_try_it_as_ones_own() {
     let mut jane = mail.browser();
     submit(&mut jane, SEND, &[("email", "jane@acme.test")]).await;
     let page = click(&mut jane, &link).await;
-    mail.sandbox().fail_times(Endpoint::Api, 1, Fault::Unreachable);
+    mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Unreachable);
     let answer = press_the_button(&mut jane, &page).await;
     assert_refused(&answer, 503, &Failure::Unavailable);
     let asked = mail.asked();
@@ -296,7 +300,7 @@ async fn the_way_on_of_somebody_elses_link_does_not_try_it_as_ones_own() {
 async fn what_could_not_be_finished_at_home_is_not_good_elsewhere_if_that_is_enforced() {
     let down = Arc::new(AtomicBool::new(true));
     let mail = with_a_database(&down);
-    mail.sandbox().enforce_same_browser(true);
+    mail.sandbox().mail().enforce_same_browser(true);
     let (mut browser, _) = mail.waiting("/me").await;
     assert_refused(&click(&mut browser, &mail.link()).await, 503, &Failure::Unavailable);
     down.store(false, Ordering::SeqCst);

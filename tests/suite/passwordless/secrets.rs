@@ -97,7 +97,7 @@ async fn a12_neither_debug_nor_traces_show_what_logs_in() {
     let page = click(&mut mail.browser(), &mail.link()).await;
     note(&hidden(&page, "page"));
     for fault in [Fault::Unreachable, Fault::Html, Fault::Status(StatusCode::BAD_GATEWAY)] {
-        mail.sandbox().fail_times(Endpoint::Api, 2, fault);
+        mail.sandbox().faults().add_times(Endpoint::Api, 2, fault);
         click(&mut browser, &mail.link()).await;
         submit(&mut browser, SEND, &[("email", "other@acme.test")]).await;
     }
@@ -106,7 +106,7 @@ async fn a12_neither_debug_nor_traces_show_what_logs_in() {
     for (status, words) in [(400, "no template for"), (400, "bad email"), (403, "no mail to")] {
         let words = format!(r#"{{"message":"{words} {ADA}, <{}>"}}"#, ADA.replace('@', "%40"));
         let refusal = Response::builder().status(status).body(Bytes::from(words)).unwrap();
-        mail.sandbox().fail_times(Endpoint::Api, 1, Fault::Answer(refusal));
+        mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Answer(refusal));
         submit(&mut mail.browser(), SEND, &[("email", "refused@acme.test")]).await;
     }
     let code = mail.code();

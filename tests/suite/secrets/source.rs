@@ -44,7 +44,7 @@ const NO_SECRETS: [(&str, &str); 11] = [
     ("OrganizationDomain", "txt_record_key"),
     // The name of an identity provider, and where a test's launch is to end.
     ("Connection", "provider_key"),
-    ("NewLaunch", "relay_state"),
+    ("NewIdpInitiatedLogin", "relay_state"),
 ];
 
 #[test]

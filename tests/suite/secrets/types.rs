@@ -34,7 +34,7 @@ fn secrets() -> Secrets {
 #[tokio::test]
 async fn a12_debug_of_what_verifies_and_carries_webhooks_shows_no_secret() {
     let (secrets, sandbox) = (secrets(), Sandbox::new());
-    let endpoint = sandbox.add_webhook_endpoint("https://app.test/webhook");
+    let endpoint = sandbox.webhooks().add_endpoint("https://app.test/webhook");
     let key = endpoint.secret();
     secrets.add(key.expose());
     secrets.add(key.expose().trim_start_matches("whsec_"));
@@ -50,11 +50,11 @@ async fn a12_debug_of_what_verifies_and_carries_webhooks_shows_no_secret() {
     });
     let client = ServiceClient::new(client);
     secrets.assert_debug(&client);
-    sandbox.deliver_webhooks_with(client);
+    sandbox.webhooks().set_client(client);
     let txt = json!({ "id": "dom_1", "domain": "acme.test", "txt_record_secret": SECRET });
-    sandbox.emit("organization.domain_created", txt);
-    sandbox.deliver_due().await;
-    let delivery = sandbox.deliveries().remove(0);
+    sandbox.webhooks().emit("organization.domain_created", txt);
+    sandbox.webhooks().deliver_due().await;
+    let delivery = sandbox.webhooks().deliveries().remove(0);
     assert!(String::from_utf8_lossy(&delivery.body).contains(SECRET));
     secrets.assert_debug(&delivery);
     secrets.assert_debug(&sandbox);
@@ -88,27 +88,27 @@ async fn a12_debug_of_api_calls_and_their_errors_shows_no_secret() {
     secrets.assert_debug(&user);
 
     // An environment that repeats what it was sent.
-    let token = sandbox.access_token(JANE);
+    let token = sandbox.tokens().access_token(JANE);
     secrets.add(&token);
     for status in [400, 401, 403, 404, 409, 429, 500] {
         let said = format!("{client_secret} and {token} and \"Bearer {token}\"");
         let body = json!({ "message": said, "error_code": token, "code": client_secret });
         let answer = Response::builder().status(status).body(Bytes::from(body.to_string()));
-        sandbox.fail(Endpoint::Api, Fault::Answer(answer.unwrap()));
+        sandbox.faults().add(Endpoint::Api, Fault::Answer(answer.unwrap()));
         let error = api.auth_requests().set_user("conn_1", "lri_1", &user).await.unwrap_err();
         secrets.assert_error(&error);
-        sandbox.heal(Endpoint::Api);
+        sandbox.faults().clear(Endpoint::Api);
     }
     for body in [json!({ "error": client_secret }), json!({ "error": token })] {
         let answer = Response::builder().status(StatusCode::BAD_REQUEST);
         let answer = answer.body(Bytes::from(body.to_string())).unwrap();
-        sandbox.fail(Endpoint::Token, Fault::Answer(answer));
+        sandbox.faults().add(Endpoint::Token, Fault::Answer(answer));
         let scalekit = sandbox.scalekit();
         let error: ApiError = scalekit.api().sessions().get("ses_1").await.unwrap_err();
         secrets.assert_error(&error);
         let error: OAuthError = scalekit.client_credentials(&[]).await.unwrap_err();
         secrets.assert_error(&error);
-        sandbox.heal(Endpoint::Token);
+        sandbox.faults().clear(Endpoint::Token);
     }
     let wrapped = SecretString::from(SECRET);
     secrets.assert_debug(&wrapped);

@@ -31,10 +31,13 @@ async fn decide(sandbox: &Sandbox, page: &Response<Bytes>, action: &str, cookie:
 #[tokio::test]
 async fn a_person_allows_a_client_and_its_token_is_for_the_resource_alone() {
     let sandbox = Sandbox::new();
-    let id = sandbox.resource_id();
-    assert!(sandbox.set_resource_url(&id, SERVER) && !sandbox.set_resource_url("res_1", SERVER));
+    let id = sandbox.mcp().resource_id();
+    assert!(
+        sandbox.mcp().set_resource_url(&id, SERVER)
+            && !sandbox.mcp().set_resource_url("res_1", SERVER)
+    );
     let client = McpClient::new(&sandbox, &id).await;
-    let jane = sandbox.user("jane@acme.test").unwrap();
+    let jane = sandbox.users().get("jane@acme.test").unwrap();
 
     let url = client.url(&[("scope", "openid profile todo:read files:read todo:read")]);
     let (cookie, consent) = sign_in(&sandbox, &url).await;
@@ -76,8 +79,8 @@ async fn a_person_allows_a_client_and_its_token_is_for_the_resource_alone() {
     );
 
     // The API has another audience, whatever the issuer.
-    sandbox.resource_issuer_form(ResourceIssuer::Environment);
-    let machine = sandbox.resource_machine_token(&id, &["todo:read"]);
+    sandbox.mcp().set_resource_issuer(ResourceIssuer::Environment);
+    let machine = sandbox.tokens().resource_machine_token(&id, &["todo:read"]);
     for token in [access, &machine] {
         let url = format!("{}/api/v1/users/{}/sessions", sandbox.environment_url(), jane.id);
         let request = Request::get(url)
@@ -92,7 +95,7 @@ async fn a_person_allows_a_client_and_its_token_is_for_the_resource_alone() {
 #[tokio::test]
 async fn consent_is_asked_for_once_and_for_more_again() {
     let sandbox = Sandbox::new();
-    let id = sandbox.resource_id();
+    let id = sandbox.mcp().resource_id();
     let client = McpClient::new(&sandbox, &id).await;
     let other = McpClient::new(&sandbox, &id).await;
     let (cookie, consent) = sign_in(&sandbox, &client.url(&[])).await;
@@ -122,7 +125,7 @@ async fn consent_is_asked_for_once_and_for_more_again() {
 #[tokio::test]
 async fn who_denies_gives_nothing() {
     let sandbox = Sandbox::new();
-    let id = sandbox.resource_id();
+    let id = sandbox.mcp().resource_id();
     let client = McpClient::new(&sandbox, &id).await;
     let issuer = format!("{}/resources/{id}", sandbox.environment_url());
     let (cookie, consent) = sign_in(&sandbox, &client.url(&[])).await;
@@ -145,7 +148,7 @@ async fn who_denies_gives_nothing() {
 #[tokio::test]
 async fn only_the_person_who_was_asked_can_answer() {
     let sandbox = Sandbox::new();
-    let client = McpClient::new(&sandbox, &sandbox.resource_id()).await;
+    let client = McpClient::new(&sandbox, &sandbox.mcp().resource_id()).await;
     let (cookie, consent) = sign_in(&sandbox, &client.url(&[])).await;
     let (stranger, _) = sign_in(&sandbox, &client.url(&[])).await;
     let page = open(&sandbox, &consent, &cookie).await;
@@ -168,7 +171,7 @@ async fn only_the_person_who_was_asked_can_answer() {
     let response = sandbox.client().send(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
 
-    assert_eq!(sandbox.end_sessions_of("jane@acme.test"), 2);
+    assert_eq!(sandbox.users().revoke_sessions("jane@acme.test"), 2);
     assert_eq!(open(&sandbox, &consent, &cookie).await.status(), StatusCode::BAD_REQUEST);
 }
 
@@ -176,7 +179,7 @@ async fn only_the_person_who_was_asked_can_answer() {
 async fn the_consent_page_shows_nothing_unescaped() {
     let sandbox = Sandbox::new();
     let hostile = "<script>alert(1)</script>";
-    let id = sandbox.add_resource(NewResource::new(hostile).scopes([r#""><img/src=x>"#]));
+    let id = sandbox.mcp().add_resource(NewResource::new(hostile).scopes([r#""><img/src=x>"#]));
     let metadata = json!({
         "client_name": hostile,
         "redirect_uris": ["cursor://anysphere.cursor-mcp/oauth/callback"],

@@ -50,7 +50,7 @@ impl<'s> McpClient<'s> {
 
     /// A client whose id is known without registration.
     pub(super) fn known(sandbox: &'s Sandbox, client_id: &str) -> Self {
-        let (resource_id, client_id) = (sandbox.resource_id(), client_id.to_owned());
+        let (resource_id, client_id) = (sandbox.mcp().resource_id(), client_id.to_owned());
         Self { sandbox, resource_id, client_id, client_secret: None }
     }
 
@@ -127,7 +127,7 @@ fn refused((status, body): (StatusCode, Value)) -> String {
 #[tokio::test]
 async fn the_metadata_is_at_every_address_clients_try() {
     let sandbox = Sandbox::builder().environment_url("https://acme.scalekit.dev").build();
-    let id = sandbox.resource_id();
+    let id = sandbox.mcp().resource_id();
     // The documented sample, and what this environment adds to it.
     let mut expected = json!({
         "issuer": "https://acme.scalekit.dev/resources/res_123456789",
@@ -161,7 +161,7 @@ async fn the_metadata_is_at_every_address_clients_try() {
         assert_eq!(json(&response), expected, "{path}");
         assert_eq!(response.headers()["access-control-allow-origin"], "*");
     }
-    assert_eq!(sandbox.requests(Endpoint::Discovery), 4);
+    assert_eq!(sandbox.requests().count(Endpoint::Discovery), 4);
     for path in addresses("res_1").concat() {
         let url = format!("{}{path}", sandbox.environment_url());
         assert_eq!(get(&sandbox, &url, "").await.status(), StatusCode::NOT_FOUND, "{path}");
@@ -199,8 +199,8 @@ async fn clients_in_web_pages_may_use_what_clients_use() {
 #[tokio::test]
 async fn an_untrusted_client_or_redirect_uri_gets_a_page_and_no_redirect() {
     let sandbox = Sandbox::new();
-    let client = McpClient::new(&sandbox, &sandbox.resource_id()).await;
-    let elsewhere = McpClient::new(&sandbox, &sandbox.add_resource("Notes")).await;
+    let client = McpClient::new(&sandbox, &sandbox.mcp().resource_id()).await;
+    let elsewhere = McpClient::new(&sandbox, &sandbox.mcp().add_resource("Notes")).await;
     for (name, value) in [
         ("client_id", ""),
         ("client_id", "m2m_1"),
@@ -228,9 +228,9 @@ async fn an_untrusted_client_or_redirect_uri_gets_a_page_and_no_redirect() {
 #[tokio::test]
 async fn what_is_wrong_with_a_request_is_told_by_redirect() {
     let sandbox = Sandbox::new();
-    let id = sandbox.resource_id();
-    let other = sandbox.add_resource(NewResource::new("Notes").url("https://notes.test/mcp"));
-    sandbox.set_resource_url(&id, SERVER);
+    let id = sandbox.mcp().resource_id();
+    let other = sandbox.mcp().add_resource(NewResource::new("Notes").url("https://notes.test/mcp"));
+    sandbox.mcp().set_resource_url(&id, SERVER);
     let client = McpClient::new(&sandbox, &id).await;
     let issuer = format!("{}/resources/{id}", sandbox.environment_url());
     let cases: &[(&[(&str, &str)], &str)] = &[
@@ -260,7 +260,7 @@ async fn what_is_wrong_with_a_request_is_told_by_redirect() {
 #[tokio::test]
 async fn the_first_page_tells_of_resources() {
     let sandbox = Sandbox::new();
-    sandbox.add_resource("<Notes>");
+    sandbox.mcp().add_resource("<Notes>");
     let page = get(&sandbox, &format!("{}/", sandbox.environment_url()), "").await;
     let metadata = r#"href="/.well-known/oauth-authorization-server/resources/res_123456789""#;
     assert!(text(&page).contains(metadata) && text(&page).contains("&lt;Notes&gt;"));

@@ -7,8 +7,8 @@ use super::*;
 #[tokio::test]
 async fn a_code_works_once_for_its_client_at_its_resource() {
     let sandbox = Sandbox::new();
-    let id = sandbox.resource_id();
-    let notes = sandbox.add_resource("Notes");
+    let id = sandbox.mcp().resource_id();
+    let notes = sandbox.mcp().add_resource("Notes");
     let client = McpClient::new(&sandbox, &id).await;
     let other = McpClient::new(&sandbox, &id).await;
     let elsewhere = McpClient::new(&sandbox, &notes).await;
@@ -50,10 +50,10 @@ async fn a_code_works_once_for_its_client_at_its_resource() {
 #[tokio::test]
 async fn a_refresh_token_rotates_and_is_worthless_elsewhere() {
     let sandbox = Sandbox::new();
-    let id = sandbox.resource_id();
+    let id = sandbox.mcp().resource_id();
     let client = McpClient::new(&sandbox, &id).await;
     let other = McpClient::new(&sandbox, &id).await;
-    let elsewhere = McpClient::new(&sandbox, &sandbox.add_resource("Notes")).await;
+    let elsewhere = McpClient::new(&sandbox, &sandbox.mcp().add_resource("Notes")).await;
     let first = client.log_in(&[("scope", "todo:read todo:write")]).await;
     let old = string(&first, "refresh_token");
     for thief in [&other, &elsewhere] {
@@ -77,13 +77,13 @@ async fn a_refresh_token_rotates_and_is_worthless_elsewhere() {
     for token in [old, string(&third, "refresh_token")] {
         assert_eq!(refused(client.refresh(token, &[]).await), "invalid_grant");
     }
-    assert_eq!(sandbox.refreshes(), 10);
+    assert_eq!(sandbox.requests().refreshes(), 10);
 }
 
 #[tokio::test]
 async fn refresh_tokens_are_for_those_who_want_them() {
     let sandbox = Sandbox::new();
-    let id = sandbox.resource_id();
+    let id = sandbox.mcp().resource_id();
     let metadata = json!({ "redirect_uris": [NATIVE], "token_endpoint_auth_method": "none" });
     let plain = McpClient::register(&sandbox, &id, &metadata).await;
     assert!(plain.log_in(&[]).await.get("refresh_token").is_none());
@@ -95,10 +95,10 @@ async fn refresh_tokens_are_for_those_who_want_them() {
 #[tokio::test]
 async fn the_end_of_a_session_ends_what_clients_got_in_it() {
     let sandbox = Sandbox::new();
-    let client = McpClient::new(&sandbox, &sandbox.resource_id()).await;
+    let client = McpClient::new(&sandbox, &sandbox.mcp().resource_id()).await;
     let tokens = client.log_in(&[]).await;
     let sid = claims(string(&tokens, "access_token"))["sid"].as_str().unwrap().to_owned();
-    assert!(sandbox.revoke_session(&sid));
+    assert!(sandbox.users().revoke_session(&sid));
     let refreshed = client.refresh(string(&tokens, "refresh_token"), &[]).await;
     assert_eq!(refused(refreshed), "invalid_grant");
 }
@@ -106,7 +106,7 @@ async fn the_end_of_a_session_ends_what_clients_got_in_it() {
 #[tokio::test]
 async fn a_resource_that_is_named_is_in_the_token() {
     let sandbox = Sandbox::new();
-    let id = sandbox.add_resource(NewResource::new("Notes").url("https://notes.test"));
+    let id = sandbox.mcp().add_resource(NewResource::new("Notes").url("https://notes.test"));
     let client = McpClient::new(&sandbox, &id).await;
     for (at_authorize, at_token, expected) in [
         ("", "", Value::Null),
@@ -130,16 +130,16 @@ async fn a_resource_that_is_named_is_in_the_token() {
 #[tokio::test]
 async fn both_issuer_forms_can_be_had() {
     let sandbox = Sandbox::new();
-    let id = sandbox.resource_id();
+    let id = sandbox.mcp().resource_id();
     let client = McpClient::new(&sandbox, &id).await;
     let url = sandbox.environment_url();
     let scoped = format!("{url}/resources/{id}");
     for (form, issuer) in [(ResourceIssuer::Environment, &url), (ResourceIssuer::Resource, &scoped)]
     {
-        sandbox.resource_issuer_form(form);
+        sandbox.mcp().set_resource_issuer(form);
         let tokens = client.log_in(&[]).await;
         assert_eq!(claims(string(&tokens, "access_token"))["iss"], **issuer);
-        let token = sandbox.resource_token("jane@acme.test", &id, &["todo:read"]);
+        let token = sandbox.tokens().resource_token("jane@acme.test", &id, &["todo:read"]);
         assert_eq!(claims(&token)["iss"], **issuer);
         // The authorization server itself goes by one name.
         let callback = sandbox.log_in(&client.url(&[]), "jane@acme.test").unwrap();
@@ -150,8 +150,8 @@ async fn both_issuer_forms_can_be_had() {
 #[tokio::test]
 async fn a_machine_gets_a_token_with_its_secret() {
     let sandbox = Sandbox::new();
-    let id = sandbox.resource_id();
-    sandbox.set_resource_url(&id, SERVER);
+    let id = sandbox.mcp().resource_id();
+    sandbox.mcp().set_resource_url(&id, SERVER);
     let metadata = json!({ "grant_types": ["client_credentials"] });
     let machine = McpClient::register(&sandbox, &id, &metadata).await;
     let ask = [("grant_type", "client_credentials"), ("scope", "todo:read files:read openid")];
@@ -204,14 +204,14 @@ async fn a_machine_gets_a_token_with_its_secret() {
 #[tokio::test]
 async fn tokens_of_resources_can_be_had_without_a_login() {
     let sandbox = Sandbox::new();
-    let id = sandbox.resource_id();
-    let token = sandbox.resource_token("ada@acme.test", &id, &["todo:read", "todo:write"]);
+    let id = sandbox.mcp().resource_id();
+    let token = sandbox.tokens().resource_token("ada@acme.test", &id, &["todo:read", "todo:write"]);
     assert!(is_signed(&sandbox, &token).await);
     let person = claims(&token);
     assert_eq!((&person["aud"], &person["scope"]), (&json!([id]), &json!("todo:read todo:write")));
-    assert_eq!(person["sub"], sandbox.user("ada@acme.test").unwrap().id);
+    assert_eq!(person["sub"], sandbox.users().get("ada@acme.test").unwrap().id);
 
-    let token = sandbox.resource_machine_token(&id, &["todo:read"]);
+    let token = sandbox.tokens().resource_machine_token(&id, &["todo:read"]);
     assert!(is_signed(&sandbox, &token).await);
     let machine = claims(&token);
     assert!(string(&machine, "client_id").starts_with("m2m_"));
@@ -220,7 +220,7 @@ async fn tokens_of_resources_can_be_had_without_a_login() {
         (&machine["client_id"], &json!(["todo:read"]))
     );
 
-    let mut draft = sandbox.resource_token_draft("ada@acme.test", &id, &[]);
+    let mut draft = sandbox.tokens().resource_token_draft("ada@acme.test", &id, &[]);
     draft.claims.insert("resource".to_owned(), SERVER.into());
-    assert_eq!(claims(&sandbox.sign_draft(&draft))["resource"], SERVER);
+    assert_eq!(claims(&sandbox.tokens().sign_draft(&draft))["resource"], SERVER);
 }
