@@ -19,7 +19,7 @@ impl App {
     }
 
     /// With a sandbox of the test's, where users have to be verified and then come back.
-    fn agent_at(environment: &Environment) -> Self {
+    pub fn agent_at(environment: &Environment) -> Self {
         let sandbox = &environment.sandbox;
         let agent = Self::agent(&[
             ("SCALEKIT_ENVIRONMENT_URL", environment.server.environment_url()),

@@ -212,6 +212,11 @@ impl Browser {
         self.client.delete_cookie(cookie).await.unwrap();
     }
 
+    /// Deletes all cookies of the page's host, on whichever port.
+    pub async fn forget_everything(&self) {
+        self.client.delete_all_cookies().await.unwrap();
+    }
+
     /// Follows a link that the page that shows does not have.
     pub async fn follow_made_up_link(&self, url: &str) {
         let script = "

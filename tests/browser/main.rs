@@ -1,4 +1,4 @@
-//! What people see: the examples `saaskit` and `sso` and the environment's pages in Chromium.
+//! What people see: the examples and the environment's pages in Chromium.
 //!
 //! Needs `chromium` and `chromedriver`; without them the scenarios are skipped, and fail with
 //! `CI=true`. With `SCREENSHOTS=folder` they leave pictures there.
@@ -6,6 +6,7 @@
 mod agentkit;
 mod app;
 mod browser;
+mod hostile_names;
 mod logging_in;
 mod logging_out;
 mod looks;
@@ -14,3 +15,4 @@ mod processes;
 mod running;
 mod sessions;
 mod sso;
+mod switch_account;
