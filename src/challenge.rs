@@ -55,7 +55,7 @@ impl Challenge {
         self
     }
 
-    /// Why the request was refused. Leave it out when no credentials were presented.
+    /// Why the request was rejected. Leave it out when no credentials were presented.
     #[must_use]
     pub fn error(mut self, error: BearerError) -> Self {
         self.error = Some(error);
@@ -124,13 +124,13 @@ impl Attributes<'_, '_> {
     }
 }
 
-/// Lets scripts of other origins read the challenge, where CORS lets them read the answer (A3).
+/// Lets scripts of other origins read the challenge, where CORS lets them read the response.
 pub(crate) fn expose_challenge(headers: &mut HeaderMap) {
     let name = HeaderValue::from_static("www-authenticate");
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, name);
 }
 
-/// Left in a request by the layer that checked its token, for layers further in that refuse it.
+/// Left in a request by the layer that checked its token, for layers further in that reject it.
 #[derive(Clone, Debug)]
 pub(crate) struct ChallengeContext {
     challenge: Arc<Challenge>,
@@ -168,7 +168,7 @@ pub enum BearerError {
     InsufficientScope,
     /// The request is malformed, for instance with two `Authorization` headers.
     InvalidRequest,
-    /// The token is expired, revoked, malformed, meant for somebody else, or not one of ours.
+    /// The token is expired, revoked, malformed, meant for another user, or not one of ours.
     InvalidToken,
 }
 
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a3_header_breaking_text_is_refused_when_configured() {
+    fn a3_header_breaking_text_is_rejected_when_configured() {
         for text in ["", "a b", "a\"b", "a\\b", "a\r\nb", "é"] {
             assert!(ScopeToken::new(text).is_err(), "{text:?}");
         }

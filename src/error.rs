@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_problems_are_told_at_once() {
+    fn all_problems_are_reported_at_once() {
         let mut problems = Problems::default();
         assert_eq!(problems.note(Ok::<_, ConfigError>(7)), Some(7));
         problems.push(ConfigProblem::Missing { setting: "SCALEKIT_CLIENT_ID" });

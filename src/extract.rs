@@ -1,7 +1,7 @@
 //! Extractors for axum handlers: [`Session`], [`Principal`], and `Option` of either;
 //! [`WebhookEvent`] and [`InterceptorRequest`].
 //!
-//! Without the layer that inserts them they answer 500 and say so in the log: never "anonymous".
+//! Without the layer that inserts them they respond with 500 and say so in the log: never "anonymous".
 
 use std::convert::Infallible;
 
@@ -11,8 +11,8 @@ use axum_core::response::{IntoResponse, IntoResponseParts, Response, ResponsePar
 use http::StatusCode;
 use http::request::Parts;
 
-use crate::auth_routes::LoginRefusal;
-use crate::middleware::rejection::{json_answer, misconfigured_answer};
+use crate::auth_routes::CallbackRejection;
+use crate::middleware::rejection::{json_response, misconfigured_response};
 use crate::require_token::RequireToken;
 use crate::session::{Anonymous, Session, SessionCookies};
 use crate::token::Principal;
@@ -23,12 +23,12 @@ use crate::webhook::{EventError, WebhookEvent};
 /// An extractor found nothing of the layer that must stand around the route: 500.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
-pub struct LayerMissing {
+pub struct MissingLayer {
     extractor: &'static str,
     layer: &'static str,
 }
 
-impl LayerMissing {
+impl MissingLayer {
     const SESSION: Self = Self { extractor: "Session", layer: "RequireSession" };
     const PRINCIPAL: Self =
         Self { extractor: "Principal", layer: "RequireSession or RequireToken" };
@@ -37,58 +37,58 @@ impl LayerMissing {
         Self { extractor: "InterceptorRequest", layer: "WebhookVerify::interceptor" };
 }
 
-impl IntoResponse for LayerMissing {
+impl IntoResponse for MissingLayer {
     fn into_response(self) -> Response {
         telemetry::layer_missing(self.extractor, self.layer);
-        misconfigured_answer().map(Body::from)
+        misconfigured_response().map(Body::from)
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Session {
-    type Rejection = LayerMissing;
+    type Rejection = MissingLayer;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, LayerMissing> {
-        parts.extensions.get().cloned().ok_or(LayerMissing::SESSION)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
+        parts.extensions.get().cloned().ok_or(MissingLayer::SESSION)
     }
 }
 
 impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
-    type Rejection = LayerMissing;
+    type Rejection = MissingLayer;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, LayerMissing> {
-        present_or_anonymous(parts, LayerMissing::SESSION)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, MissingLayer> {
+        present_or_anonymous(parts, MissingLayer::SESSION)
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Principal {
-    type Rejection = LayerMissing;
+    type Rejection = MissingLayer;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, LayerMissing> {
-        parts.extensions.get().cloned().ok_or(LayerMissing::PRINCIPAL)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
+        parts.extensions.get().cloned().ok_or(MissingLayer::PRINCIPAL)
     }
 }
 
 impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
-    type Rejection = LayerMissing;
+    type Rejection = MissingLayer;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, LayerMissing> {
-        present_or_anonymous(parts, LayerMissing::PRINCIPAL)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, MissingLayer> {
+        present_or_anonymous(parts, MissingLayer::PRINCIPAL)
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for WebhookEvent {
-    type Rejection = NotTold;
+    type Rejection = WebhookPayloadRejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotTold> {
-        told(parts, LayerMissing::WEBHOOK_EVENT)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
+        told(parts, MissingLayer::WEBHOOK_EVENT)
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for InterceptorRequest {
-    type Rejection = NotTold;
+    type Rejection = WebhookPayloadRejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotTold> {
-        told(parts, LayerMissing::INTERCEPTOR_REQUEST)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
+        told(parts, MissingLayer::INTERCEPTOR_REQUEST)
     }
 }
 
@@ -96,38 +96,38 @@ impl<S: Send + Sync> FromRequestParts<S> for InterceptorRequest {
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
 #[non_exhaustive]
-pub enum NotTold {
+pub enum WebhookPayloadRejection {
     /// The body is signed, but it is none of Scalekit's: 400.
     Malformed(EventError),
     /// 500.
-    LayerMissing(LayerMissing),
+    MissingLayer(MissingLayer),
 }
 
-impl IntoResponse for NotTold {
+impl IntoResponse for WebhookPayloadRejection {
     fn into_response(self) -> Response {
         match self {
             Self::Malformed(_) => {
-                json_answer(StatusCode::BAD_REQUEST, "invalid_request", "Not accepted")
+                json_response(StatusCode::BAD_REQUEST, "invalid_request", "Not accepted")
                     .map(Body::from)
             }
-            Self::LayerMissing(missing) => missing.into_response(),
+            Self::MissingLayer(missing) => missing.into_response(),
         }
     }
 }
 
 fn told<T: Clone + Send + Sync + 'static>(
     parts: &Parts,
-    missing: LayerMissing,
-) -> Result<T, NotTold> {
-    let malformed = parts.extensions.get().copied().map(NotTold::Malformed);
+    missing: MissingLayer,
+) -> Result<T, WebhookPayloadRejection> {
+    let malformed = parts.extensions.get().copied().map(WebhookPayloadRejection::Malformed);
     let told = parts.extensions.get().cloned();
-    told.ok_or(malformed.unwrap_or(NotTold::LayerMissing(missing)))
+    told.ok_or(malformed.unwrap_or(WebhookPayloadRejection::MissingLayer(missing)))
 }
 
 /// Who a bearer token speaks for: an axum extractor that verifies by itself, without a layer around
 /// the route.
 ///
-/// The app's state holds the [`RequireToken`] that says what is acceptable, and refuses as the
+/// The app's state holds the [`RequireToken`] that says what is acceptable, and rejects as the
 /// layer would.
 ///
 /// ```
@@ -150,8 +150,8 @@ fn told<T: Clone + Send + Sync + 'static>(
 ///     .route("/", get(|Bearer(principal): Bearer| async move { principal.subject().to_owned() }))
 ///     .with_state(App { tokens });
 /// let stranger = Request::get("/").body(Body::empty())?;
-/// let refused = app.clone().oneshot(stranger).await?;
-/// assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], "Bearer");
+/// let rejected = app.clone().oneshot(stranger).await?;
+/// assert_eq!(rejected.headers()[header::WWW_AUTHENTICATE], "Bearer");
 ///
 /// # let token = sandbox.tokens().access_token("jane@acme.test");
 /// let request = Request::get("/").header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -174,7 +174,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let verified = RequireToken::from_ref(state).verify(parts).await;
-        verified.map(Self).map_err(|refused| refused.map(Body::from))
+        verified.map(Self).map_err(|rejected| rejected.map(Body::from))
     }
 }
 
@@ -190,9 +190,9 @@ impl IntoResponseParts for SessionCookies {
 }
 
 #[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
-impl IntoResponse for LoginRefusal {
+impl IntoResponse for CallbackRejection {
     fn into_response(self) -> Response {
-        LoginRefusal::into_response(self).map(Body::from)
+        CallbackRejection::into_response(self).map(Body::from)
     }
 }
 
@@ -204,7 +204,7 @@ impl IntoResponse for InterceptorResponse {
     }
 }
 
-fn present_or_anonymous<T>(parts: &Parts, missing: LayerMissing) -> Result<Option<T>, LayerMissing>
+fn present_or_anonymous<T>(parts: &Parts, missing: MissingLayer) -> Result<Option<T>, MissingLayer>
 where
     T: Clone + Send + Sync + 'static,
 {

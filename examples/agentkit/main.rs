@@ -59,7 +59,7 @@ async fn main() {
 
 async fn run(scalekit: &Scalekit, connection: &str, yes: bool) -> Result<(), String> {
     let accounts = scalekit.api().connected_accounts();
-    let user = AccountKey::of(connection, IDENTIFIER);
+    let user = AccountKey::new(connection, IDENTIFIER);
     let account = accounts.get_or_create(&NewConnectedAccount::new(&user)).await;
     let account = account.map_err(|error| explain(connection, &error))?;
     tell(&account);

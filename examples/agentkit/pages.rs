@@ -68,7 +68,7 @@ pub fn failed(session: &Session, what: &str) -> String {
         Some(session),
         html! {
             h1 { "That did not work" }
-            p.lead { (what) " did not answer as it should." }
+            p.lead { (what) " did not respond as it should." }
             a.button href="/" { "Try again" }
         },
     )

@@ -1,4 +1,4 @@
-//! What others have written, as a terminal may show it: anybody can send a mail.
+//! What others have written, as a terminal may show it: anyone can send a mail.
 
 use serde_json::{Map, Value};
 

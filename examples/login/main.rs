@@ -21,7 +21,7 @@ use tower_scalekit::{RequireSession, Session, Sessions};
 const WAYS: [(&str, &str); 7] = [
     ("/login", "Log in, as the environment sees fit"),
     ("/signup", "Sign up first (prompt=create)"),
-    ("/login?prompt=login", "Show the login even to somebody who is logged in"),
+    ("/login?prompt=login", "Show the login even to a user who is logged in"),
     ("/login?prompt=select_account", "Choose the organization"),
     ("/login?login_hint=jane@acme.test", "Jane's address is known already"),
     ("/login?domain_hint=acme.test", "Use the single sign-on of acme.test"),

@@ -22,7 +22,7 @@ use axum::response::Html;
 use axum::routing::get;
 use serde::Deserialize;
 use tower_scalekit::passwordless_login::PasswordlessRejection;
-use tower_scalekit::{PasswordlessLogin, Rejected, RequireSession, Session, Sessions};
+use tower_scalekit::{PasswordlessLogin, RejectionContext, RequireSession, Session, Sessions};
 
 #[derive(Clone)]
 struct App {
@@ -46,7 +46,7 @@ async fn main() {
         .template_variable("app", "Acme Projects")
         .client_key(peer)
         .max_emails_per_client(30)
-        .link_page(pages::link_question)
+        .confirmation_page(pages::link_question)
         .on_rejection(in_our_style)
         .build();
     let login = common::or_exit(2, login);
@@ -100,10 +100,10 @@ async fn home(
 }
 
 /// Browsers get the page of this app, scripts the small JSON.
-fn in_our_style(rejected: Rejected<'_, PasswordlessRejection>) -> Response<Bytes> {
-    let reason = rejected.reason();
-    let page = pages::problem(reason.message(), reason.way_on());
-    let mut response = rejected.into_response();
+fn in_our_style(rejected: RejectionContext<'_, PasswordlessRejection>) -> Response<Bytes> {
+    let reason = rejected.rejection();
+    let page = pages::problem(reason.message(), reason.retry_url());
+    let mut response = rejected.into_default_response();
     let content_type = response.headers().get(header::CONTENT_TYPE);
     if content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/html")) {
         *response.body_mut() = page.into();

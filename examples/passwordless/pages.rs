@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 use tower_scalekit::Session;
 use tower_scalekit::api::passwordless::PasswordlessType;
-use tower_scalekit::passwordless_login::{LinkQuestion, PendingLogin};
+use tower_scalekit::passwordless_login::{LinkConfirmation, PendingLogin};
 
 /// `gone`: the login that is asked for is not known here.
 pub fn address(return_to: Option<&str>, gone: bool) -> String {
@@ -58,7 +58,7 @@ pub fn code(pending: &PendingLogin, outbox: Option<&str>) -> String {
 }
 
 /// For a link that was opened in another browser than the one that asked for it.
-pub fn link_question(question: &LinkQuestion) -> String {
+pub fn link_question(question: &LinkConfirmation) -> String {
     page_with(
         // For older browsers, which would send the form without its origin.
         html! { meta name="referrer" content="strict-origin"; },
@@ -89,13 +89,13 @@ pub fn welcome(session: &Session) -> String {
     )
 }
 
-pub fn problem(message: &str, way_on: &str) -> String {
+pub fn problem(message: &str, retry_url: &str) -> String {
     page(
         "That did not work",
         html! {
             h1 { "That did not work" }
             p.lead { (message) "." }
-            a.button href=(way_on) { "Go on" }
+            a.button href=(retry_url) { "Go on" }
         },
     )
 }

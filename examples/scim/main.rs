@@ -12,7 +12,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-mod judge;
+mod evaluate;
 mod person;
 mod sync;
 mod table;
@@ -100,7 +100,7 @@ fn failed(error: rusqlite::Error) -> StatusCode {
     StatusCode::INTERNAL_SERVER_ERROR
 }
 
-/// Works with the table where waiting for the disk holds up nobody else.
+/// Works with the table where waiting for the disk holds up no one else.
 async fn blocking<T: Send + 'static>(
     table: &Table,
     work: impl FnOnce(&Table) -> rusqlite::Result<T> + Send + 'static,

@@ -84,7 +84,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// `None` for events about anything else, or about nobody who is named.
+    /// `None` for events about anything else, or about no one who is named.
     ///
     /// An event stamped in the future counts as one of now, so that it hides no later one.
     pub fn of(event: &WebhookEvent, now: OffsetDateTime) -> Option<Self> {

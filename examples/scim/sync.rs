@@ -39,7 +39,7 @@ async fn full(api: &Api, organization: Option<&str>, table: &Table) -> Result<u6
     };
     let directories = api.directories().list(&organization).await?;
     if directories.is_empty() {
-        // Which does not mean that nobody is in one: perhaps it is yet to be set up.
+        // Which does not mean that no one is in one: perhaps it is yet to be set up.
         tracing::warn!("{organization} has no directory");
         return Ok(0);
     }

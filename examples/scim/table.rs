@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use time::{Duration, OffsetDateTime};
 
-use crate::judge::{self, Known, Sync};
+use crate::evaluate::{self, Known, Sync};
 use crate::person::{Change, Person, nanoseconds};
 
 /// How far the clocks here and at the environment may be apart.
@@ -28,7 +28,7 @@ impl Table {
     pub fn open(path: &Path) -> rusqlite::Result<Self> {
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        // What was answered with 2xx is not sent again: it has to outlive a power cut too.
+        // What was responded with 2xx is not sent again: it has to outlive a power cut too.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(include_str!("schema.sql"))?;
         Ok(Self(Arc::new(Mutex::new(connection))))
@@ -72,8 +72,8 @@ impl Table {
         self.write(|transaction| {
             for Listed { person, updated_at } in page {
                 let known = known(transaction, &person.id)?;
-                let seen_in = judge::seen_after_listing(known.as_ref(), sync);
-                if judge::listing_counts(known.as_ref(), updated_at, sync) {
+                let seen_in = evaluate::seen_after_listing(known.as_ref(), sync);
+                if evaluate::listing_counts(known.as_ref(), updated_at, sync) {
                     let before = known.as_ref().map(|known| known.changed_at);
                     let row = Known {
                         changed_at: before.max(updated_at).unwrap_or_default(),
@@ -99,7 +99,7 @@ impl Table {
             let mut rows = transaction.prepare(&all)?;
             let mut rows = rows.query([organization_id])?;
             while let Some(row) = rows.next()? {
-                if judge::is_gone(&to_known(row)?, sync) {
+                if evaluate::is_gone(&to_known(row)?, sync) {
                     gone.push(row.get::<_, String>("id")?);
                 }
             }
@@ -143,7 +143,7 @@ fn apply(transaction: &Transaction<'_>, change: Change) -> rusqlite::Result<(Str
         person.id = id_by_email(transaction, &organization_id, &person.email)?;
     }
     let known = known(transaction, &person.id)?;
-    if !judge::event_counts(known.as_ref(), happened_at, deletes) {
+    if !evaluate::event_counts(known.as_ref(), happened_at, deletes) {
         return Ok((person.id, false));
     }
     if deletes {
@@ -155,7 +155,8 @@ fn apply(transaction: &Transaction<'_>, change: Change) -> rusqlite::Result<(Str
         .prepare_cached("SELECT number, since FROM syncs ORDER BY number DESC LIMIT 1")?
         .query_row([], |row| Ok(Sync { number: row.get(0)?, since: row.get(1)? }))
         .optional()?;
-    let seen_in = sync.map_or(0, |sync| judge::seen_after_event(known.as_ref(), happened_at, sync));
+    let seen_in =
+        sync.map_or(0, |sync| evaluate::seen_after_event(known.as_ref(), happened_at, sync));
     let row = Known { changed_at: happened_at, deleted: deletes, gone_since: None, seen_in };
     put(transaction, &organization_id, &person, &row)?;
     Ok((person.id, true))

@@ -4,7 +4,7 @@
 //! runs on an embedded sandbox; start a login from the company's portal there, too.
 //!
 //! `SSO_ADMINISTRATORS` names who may set up single sign-on, as `org_1:jane@acme.test,org_2:…`: Jane
-//! at Acme in the embedded sandbox, otherwise nobody unless set.
+//! at Acme in the embedded sandbox, otherwise no one unless set.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -73,7 +73,7 @@ struct Asked {
     email: String,
 }
 
-/// Asks first whether the address has single sign-on, so that nobody is sent to a dead end.
+/// Asks first whether the address has single sign-on, so that no one is sent to a dead end.
 async fn sso(State(sessions): State<Sessions>, Query(asked): Query<Asked>) -> Response {
     let email = asked.email.trim();
     let Some(domain) = email_domain(email) else {
@@ -86,7 +86,7 @@ async fn sso(State(sessions): State<Sessions>, Query(asked): Query<Asked>) -> Re
             problem(StatusCode::NOT_FOUND, None, &text)
         }
         Ok(_) => {
-            let login = sessions.login_address().domain_hint(domain).login_hint(email);
+            let login = sessions.login_url().domain_hint(domain).login_hint(email);
             Redirect::to(&login.to_string()).into_response()
         }
         Err(error) => api_problem(&error, None),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower_scalekit::session::{LocalSession, NotAdmitted, VerifiedIdentity};
+use tower_scalekit::session::{LocalSession, LoginHookError, VerifiedIdentity};
 
 const LIFETIME: Duration = Duration::from_secs(8 * 60 * 60);
 
@@ -31,11 +31,11 @@ impl Users {
     }
 
     /// The session of who has logged in: people join the organization that they come from.
-    pub fn admit(&self, identity: &VerifiedIdentity) -> Result<LocalSession, NotAdmitted> {
-        let organization = identity.organization_id().ok_or(NotAdmitted::Refused)?;
+    pub fn admit(&self, identity: &VerifiedIdentity) -> Result<LocalSession, LoginHookError> {
+        let organization = identity.organization_id().ok_or(LoginHookError::Denied)?;
         let email = folded(&identity.user().email);
         if email.is_empty() {
-            return Err(NotAdmitted::Refused);
+            return Err(LoginHookError::Denied);
         }
         let session = identity.session().lifetime(LIFETIME);
         let is_administrator = self.administrators.contains(&(organization.to_owned(), email));

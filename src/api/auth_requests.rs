@@ -37,7 +37,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{Api, ApiError};
-use crate::util::query::Parameter;
+use crate::util::query::QueryParam;
 
 /// The calls about logins at your own login page. Made by [`Api::auth_requests`].
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl LoginRequest {
     /// one of the two is there twice.
     #[must_use]
     pub fn from_query(query: &str) -> Option<Self> {
-        let one = |name| Parameter::of(query, name).only().filter(|value| !value.is_empty());
+        let one = |name| QueryParam::of(query, name).only().filter(|value| !value.is_empty());
         Some(Self { id: one("login_request_id")?, state: one("state")? })
     }
 }

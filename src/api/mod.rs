@@ -48,14 +48,14 @@
 //!
 //! * The token of the client-credentials grant is kept until a minute before it expires, fetched
 //!   once however many calls wait for it, and shared by all clones of the [`Scalekit`]. A call that
-//!   is answered 401 is sent once more with a new token; a `POST` or `PATCH` only where the answer
-//!   says that the token was refused, so that nothing was done, or where doing it twice is harmless:
+//!   is responded with 401 is sent once more with a new token; a `POST` or `PATCH` only where the response
+//!   says that the token was rejected, so that nothing was done, or where doing it twice is harmless:
 //!   revocations and the deletion of an account.
 //! * `GET`, `HEAD`, `PUT`, `DELETE` and `OPTIONS` are sent again, at most twice and each time a little later,
 //!   when there was no connection and after 429, 502, 503 and 504. A `Retry-After` is heeded; if it
 //!   asks for more than ten seconds the call fails at once. Other methods are never sent again,
 //!   except that a revocation or deletion is when there was no connection, so that it was not sent.
-//! * Each attempt may take 20 s, and each answer has at most 1 MiB; with [`tools`] 60 s and 8 MiB.
+//! * Each attempt may take 20 s, and each response has at most 1 MiB; with [`tools`] 60 s and 8 MiB.
 
 pub mod auth_requests;
 pub mod connected_accounts;
@@ -72,7 +72,7 @@ pub(crate) mod client;
 mod tests;
 
 pub use self::client::request::ApiRequest;
-pub use self::error::{ApiError, ErrorAnswer, Unavailable};
+pub use self::error::{ApiError, ErrorResponse, Unavailable};
 
 use http::Method;
 

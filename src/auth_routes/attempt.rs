@@ -1,4 +1,4 @@
-//! An attempt to log in, kept by the browser while the person is away (L2).
+//! An attempt to log in, kept by the browser while the person is away.
 
 use std::time::Duration as StdDuration;
 
@@ -15,7 +15,7 @@ use crate::oauth::{AuthorizationRequest, CodeVerifier};
 use crate::passwordless_login::request_dedup::Key;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Sessions};
-use crate::shared_store::{Purpose, StoreKey, in_time};
+use crate::shared_store::{Purpose, StoreKey, with_timeout};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -123,7 +123,7 @@ impl LoginAttempt {
     pub(super) async fn claim(&self, sessions: &Sessions) -> bool {
         let left = self.ends_at() - sessions.scalekit().clock().now() + CLOCK_SKEW;
         let (key, lifetime) = (self.store_key(sessions), left.try_into().unwrap_or_default());
-        let claimed = in_time(sessions.store().put_if_absent(&key, USED, lifetime)).await;
+        let claimed = with_timeout(sessions.store().put_if_absent(&key, USED, lifetime)).await;
         claimed.unwrap_or_else(|error| {
             telemetry::internal_error("login_attempt", &error);
             true
@@ -133,7 +133,7 @@ impl LoginAttempt {
     /// Makes the attempt usable again: its code was not spent.
     pub(super) async fn release(&self, sessions: &Sessions) {
         let key = self.store_key(sessions);
-        if let Err(error) = in_time(sessions.store().remove_if(&key, USED)).await {
+        if let Err(error) = with_timeout(sessions.store().remove_if(&key, USED)).await {
             telemetry::internal_error("login_attempt", &error);
         }
     }
@@ -143,7 +143,7 @@ impl LoginAttempt {
         let key = self.store_key(sessions);
         let result = if is_completed { COMPLETED } else { FAILED };
         let noted = sessions.store().replace_if(&key, USED, result, LIFETIME.unsigned_abs());
-        if let Err(error) = in_time(noted).await {
+        if let Err(error) = with_timeout(noted).await {
             telemetry::internal_error("login_attempt", &error);
         }
     }
@@ -152,7 +152,7 @@ impl LoginAttempt {
     pub(super) async fn is_completed_meanwhile(&self, sessions: &Sessions) -> bool {
         let key = self.store_key(sessions);
         for poll in 0..MAX_POLLS {
-            let value = in_time(sessions.store().get(&key)).await.ok().flatten();
+            let value = with_timeout(sessions.store().get(&key)).await.ok().flatten();
             if value != Some(USED) {
                 // A login that was completed before is none of this moment.
                 return poll > 0 && value == Some(COMPLETED);

@@ -8,18 +8,18 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::RouteFuture;
-use super::rejection::{AuthFailure, AuthRejection};
-use crate::middleware::rejection::Rejected;
+use super::rejection::{AuthRejection, LoginError};
+use crate::middleware::rejection::RejectionContext;
 use crate::middleware::replay_body::read_body;
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::route::Route;
 use crate::session::{LogoutError, Sessions};
 use crate::token::TokenError;
 use crate::util::cache_control::never_cache;
-use crate::util::query::Parameter;
+use crate::util::query::QueryParam;
 use crate::util::telemetry;
 
-/// Takes the word of the environment that somebody has logged out there: `POST
+/// Takes the word of the environment that a user has logged out there: `POST
 /// /auth/backchannel-logout` with a `logout_token` (OpenID Connect Back-Channel Logout 1.0). Made by
 /// [`Sessions::backchannel_logout`](crate::Sessions::backchannel_logout).
 ///
@@ -34,18 +34,18 @@ impl BackchannelLogout {
         Self(Route::new(sessions))
     }
 
-    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
     /// any case.
     #[must_use]
     pub fn on_rejection<F>(mut self, render: F) -> Self
     where
-        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(RejectionContext<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
     {
         self.0.on_rejection(render);
         self
     }
 
-    async fn answer<B>(&self, request: Request<B>) -> Response<Bytes>
+    async fn response<B>(&self, request: Request<B>) -> Response<Bytes>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -58,37 +58,37 @@ impl BackchannelLogout {
                 never_cache(response.headers_mut());
                 response
             }
-            Err(failure) => self.0.refuse(failure, &request, None, []),
+            Err(failure) => self.0.reject(failure, &request, None, []),
         }
     }
 
-    async fn end<B>(&self, request: &Request<()>, body: B) -> Result<(), AuthFailure>
+    async fn end<B>(&self, request: &Request<()>, body: B) -> Result<(), LoginError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         if request.method() != Method::POST {
-            return Err(AuthFailure::MethodNotAllowed { allow: "POST" });
+            return Err(LoginError::MethodNotAllowed { allow: "POST" });
         }
         if !is_form(request.headers()) {
-            return Err(AuthFailure::MalformedRequest);
+            return Err(LoginError::InvalidRequest);
         }
         let body = read_body(body, self.0.sessions.body_limits()).await?;
-        let token = Parameter::of(&body, "logout_token").only();
-        let token = token.ok_or(AuthFailure::MalformedRequest)?;
+        let token = QueryParam::of(&body, "logout_token").only();
+        let token = token.ok_or(LoginError::InvalidRequest)?;
         self.0.sessions.log_out_by_token(&token).await.map_err(|error| match error {
             LogoutError::Replayed => {
-                telemetry::logout_token_refused("replayed", None);
-                AuthFailure::LogoutTokenRefused
+                telemetry::logout_token_rejected("replayed", None);
+                LoginError::InvalidLogoutToken
             }
             LogoutError::Store(error) => {
                 telemetry::internal_error("backchannel_logout", &error);
-                AuthFailure::Unavailable
+                LoginError::Unavailable
             }
-            LogoutError::Token(TokenError::KeysUnavailable) => AuthFailure::Unavailable,
+            LogoutError::Token(TokenError::KeysUnavailable) => LoginError::Unavailable,
             LogoutError::Token(error) => {
-                telemetry::logout_token_refused(error.name(), error.claim());
-                AuthFailure::LogoutTokenRefused
+                telemetry::logout_token_rejected(error.name(), error.claim());
+                LoginError::InvalidLogoutToken
             }
         })
     }
@@ -115,6 +115,6 @@ where
 
     fn call(&mut self, request: Request<B>) -> RouteFuture {
         let service = self.clone();
-        RouteFuture::new(async move { service.answer(request).await })
+        RouteFuture::new(async move { service.response(request).await })
     }
 }

@@ -4,15 +4,15 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::attempt::{LoginAttempt, Origin};
-use super::rejection::{AuthFailure, AuthRejection, redirect};
+use super::rejection::{AuthRejection, LoginError, redirect};
 use crate::middleware::route::{Route, route_service};
 use crate::oauth::{IdTokenHint, OAuthError, SsoError};
 use crate::session::{
-    BeginError, BeginLoginError, NewTokens, NotAdmitted, RecentLogin, Session, SessionCookies,
-    Sessions, SwitchError, UnconfirmedIdentity, UnconfirmedLogin, VerifiedIdentity,
+    BeginLoginError, CreateSessionError, LoginHookError, NewTokens, RecentLogin, Session,
+    SessionCookies, Sessions, SwitchError, UnconfirmedIdentity, UnconfirmedLogin, VerifiedIdentity,
 };
 use crate::token::{Flow, TokenError};
-use crate::util::query::Parameter;
+use crate::util::query::QueryParam;
 use crate::util::return_to::{ReturnTo, with_return_to};
 use crate::util::telemetry;
 
@@ -24,7 +24,7 @@ use crate::util::telemetry;
 /// what [`SessionsBuilder::on_login`](crate::session::SessionsBuilder::on_login) makes of it. If the
 /// request has a session of another user, that stays, and the browser is sent to
 /// [`SwitchAccount`](super::SwitchAccount). Ends the attempt in any case, unless the environment does
-/// not answer; leaves a live session alone when it refuses.
+/// not answer; leaves a live session alone when it rejects.
 ///
 /// Two requests with the same callback complete one login. A callback whose attempt is unknown or was
 /// used redirects a browser with a live session to the page of that login, or to `/`.
@@ -45,7 +45,7 @@ impl Callback {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use http::{Request, Response, StatusCode};
-    /// # use tower_scalekit::auth_routes::AuthFailure;
+    /// # use tower_scalekit::auth_routes::LoginError;
     /// # use tower_scalekit::{Sandbox, SessionSecret, Sessions};
     /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
     /// #     .secret(SessionSecret::generate()?)
@@ -64,10 +64,10 @@ impl Callback {
     ///         login.cookies.set(response.headers_mut());
     ///         response
     ///     }
-    ///     Err(refusal) => {
-    ///         // Nobody has begun this login.
-    ///         assert_eq!(refusal.failure(), Some(&AuthFailure::AttemptUnknown));
-    ///         refusal.into_response()
+    ///     Err(rejection) => {
+    ///         // No one has begun this login.
+    ///         assert_eq!(rejection.error(), Some(&LoginError::StateMismatch));
+    ///         rejection.into_response()
     ///     }
     /// };
     /// assert_eq!(response.status(), StatusCode::BAD_REQUEST);
@@ -78,11 +78,11 @@ impl Callback {
     /// ```
     ///
     /// # Errors
-    /// The answer to send instead.
+    /// The response to send instead.
     pub async fn identify(
         &self,
         request: &http::request::Parts,
-    ) -> Result<IdentifiedLogin, LoginRefusal> {
+    ) -> Result<CompletedLogin, CallbackRejection> {
         let request = Request::from_parts(request.clone(), ());
         let arrival = Arrival::of(&request, &self.0.sessions);
         let identified = match arrival.ready() {
@@ -93,18 +93,20 @@ impl Callback {
             Ok(login) => {
                 telemetry::login_completed();
                 let Arrival { attempt, end_attempt, .. } = arrival;
-                Ok(IdentifiedLogin {
+                Ok(CompletedLogin {
                     identity: login.identity,
                     id_token_hint: login.tokens.id_token.into(),
                     return_to: attempt.map_or_else(ReturnTo::root, |attempt| attempt.return_to),
                     cookies: SessionCookies::new(end_attempt),
                 })
             }
-            Err(failure) => Err(LoginRefusal(Box::new(self.refuse(failure, &request, arrival)))),
+            Err(failure) => {
+                Err(CallbackRejection(Box::new(self.reject(failure, &request, arrival))))
+            }
         }
     }
 
-    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+    pub(super) async fn response(&self, request: Request<()>) -> Response<Bytes> {
         let headers = request.headers();
         let arrival = Arrival::of(&request, &self.0.sessions);
         let completed = match arrival.ready() {
@@ -116,11 +118,11 @@ impl Callback {
                 let cookies = cookies.into_values().into_iter().chain(arrival.end_attempt);
                 redirect(StatusCode::SEE_OTHER, &target, cookies)
             }
-            Err(AuthFailure::AttemptUnknown) if self.is_logged_in(&arrival, headers).await => {
+            Err(LoginError::StateMismatch) if self.is_logged_in(&arrival, headers).await => {
                 let page = arrival.page.unwrap_or_else(ReturnTo::root);
                 redirect(StatusCode::SEE_OTHER, page.as_str(), arrival.end_attempt)
             }
-            Err(failure) => self.refuse(failure, &request, arrival),
+            Err(failure) => self.reject(failure, &request, arrival),
         }
     }
 
@@ -137,9 +139,9 @@ impl Callback {
         }
     }
 
-    fn refuse(
+    fn reject(
         &self,
-        failure: AuthFailure,
+        failure: LoginError,
         request: &Request<()>,
         arrival: Arrival,
     ) -> Response<Bytes> {
@@ -152,7 +154,7 @@ impl Callback {
             return redirect(StatusCode::SEE_OTHER, &login, end_attempt);
         }
         let end_attempt = end_attempt.filter(|_| failure.ends_attempt());
-        self.0.refuse_login(failure, request, return_to, end_attempt)
+        self.0.reject_login(failure, request, return_to, end_attempt)
     }
 
     /// Completes a login, or joins the request that does. It goes on when the client leaves: a second
@@ -162,14 +164,14 @@ impl Callback {
         returned: &Returned,
         attempt: &LoginAttempt,
         headers: &HeaderMap,
-    ) -> Result<(String, SessionCookies), AuthFailure> {
+    ) -> Result<(String, SessionCookies), LoginError> {
         let code = returned.outcome.as_deref().unwrap_or_default();
         let key = attempt.completion(code, returned.issuer.as_deref().unwrap_or_default());
         let (callback, headers) = (self.clone(), headers.clone());
         let (returned, attempt) = (returned.clone(), attempt.clone());
         let work = || async move { callback.complete(&returned, &attempt, &headers).await };
         let completion = self.0.sessions.logins().join(key, work);
-        completion.await.unwrap_or(Err(AuthFailure::Interrupted))
+        completion.await.unwrap_or(Err(LoginError::Interrupted))
     }
 
     /// Trades the code for a session, or asks first whether it may replace another user's: where
@@ -179,7 +181,7 @@ impl Callback {
         returned: &Returned,
         attempt: &LoginAttempt,
         headers: &HeaderMap,
-    ) -> Result<(String, SessionCookies), AuthFailure> {
+    ) -> Result<(String, SessionCookies), LoginError> {
         let sessions = &self.0.sessions;
         // First: a code that cannot be used is not spent.
         let live = match &returned.outcome {
@@ -199,7 +201,7 @@ impl Callback {
         live: Option<Session>,
         attempt: &LoginAttempt,
         headers: &HeaderMap,
-    ) -> Result<(String, SessionCookies), AuthFailure> {
+    ) -> Result<(String, SessionCookies), LoginError> {
         let sessions = &self.0.sessions;
         let subject = login.identity.user().id.clone();
         let record = sessions.new_record(login.tokens, headers).await;
@@ -213,7 +215,7 @@ impl Callback {
                 sessions.ask_to_switch(&login, sessions.switch_account_path(), headers).await;
             let asked = asked.map_err(|error| match error {
                 // The code is spent.
-                SwitchError::Unavailable => AuthFailure::Interrupted,
+                SwitchError::Unavailable => LoginError::Interrupted,
                 error => error.into(),
             });
             return asked.map(|(page, cookies)| (page, SessionCookies::new(cookies)));
@@ -232,25 +234,25 @@ impl Callback {
         &self,
         returned: &Returned,
         attempt: &LoginAttempt,
-    ) -> Result<VerifiedLogin, AuthFailure> {
+    ) -> Result<VerifiedLogin, LoginError> {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
-        // L5: an answer of another issuer was mixed up with ours (RFC 9207).
+        // L5: a response of another issuer was mixed up with ours (RFC 9207).
         let issuer = returned.issuer.as_deref();
         if issuer.is_some_and(|issuer| issuer != scalekit.environment_url()) {
-            return Err(AuthFailure::OtherIssuer);
+            return Err(LoginError::IssuerMismatch);
         }
         let code = returned.outcome.as_ref();
-        let refused = |error: &Option<_>| AuthFailure::EnvironmentRefused { error: error.clone() };
-        let code = code.map_err(refused)?;
+        let rejected = |error: &Option<_>| LoginError::AuthorizationFailed { error: error.clone() };
+        let code = code.map_err(rejected)?;
         // A code works once: it is not spent for tokens that could not be verified.
-        scalekit.keys().ready().await.map_err(|_| AuthFailure::Unavailable)?;
+        scalekit.keys().ready().await.map_err(|_| LoginError::Unavailable)?;
         // A second call would have the environment revoke what the first one was given.
         if !attempt.claim(sessions).await {
-            return Err(AuthFailure::AttemptUnknown);
+            return Err(LoginError::StateMismatch);
         }
         let exchanged = self.exchange(code, attempt).await;
-        if exchanged.as_ref().is_err_and(AuthFailure::ends_attempt) {
+        if exchanged.as_ref().is_err_and(LoginError::ends_attempt) {
             attempt.finish(sessions, false).await;
         }
         exchanged
@@ -261,7 +263,7 @@ impl Callback {
         &self,
         code: &str,
         attempt: &LoginAttempt,
-    ) -> Result<VerifiedLogin, AuthFailure> {
+    ) -> Result<VerifiedLogin, LoginError> {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
         let verifier = attempt.verifier();
@@ -269,7 +271,7 @@ impl Callback {
         let tokens = match exchange.await {
             Ok(tokens) => tokens,
             Err(error) => {
-                let failure = Self::code_refused(&error);
+                let failure = Self::code_rejected(&error);
                 if !failure.ends_attempt() {
                     attempt.release(sessions).await;
                 }
@@ -278,33 +280,33 @@ impl Callback {
         };
         let nonce = attempt.nonce();
         let flow = Flow::Login { nonce: nonce.expose() };
-        let verified = sessions.verify(&tokens, flow).await.map_err(Self::token_refused)?;
-        let missing = || Self::token_refused(TokenError::Malformed);
+        let verified = sessions.verify(&tokens, flow).await.map_err(Self::token_rejected)?;
+        let missing = || Self::token_rejected(TokenError::Malformed);
         let id_token = tokens.id_token.ok_or_else(missing)?;
         let identity = VerifiedIdentity::new(verified.id_claims.ok_or_else(missing)?);
         let (principal, refresh_token) = (verified.principal, tokens.refresh_token);
         Ok(VerifiedLogin { identity, tokens: NewTokens { principal, id_token, refresh_token } })
     }
 
-    fn code_refused(error: &OAuthError) -> AuthFailure {
+    fn code_rejected(error: &OAuthError) -> LoginError {
         if let OAuthError::InvalidGrant = error {
-            return AuthFailure::CodeRefused;
+            return LoginError::InvalidGrant;
         }
         telemetry::internal_error("code_exchange", error);
         match error {
             // What is no response of a token endpoint, such as a captive portal's page, says nothing of
             // the code.
-            OAuthError::Unavailable(_) | OAuthError::UnexpectedAnswer(_) => {
-                AuthFailure::Unavailable
+            OAuthError::Unavailable(_) | OAuthError::UnexpectedResponse(_) => {
+                LoginError::Unavailable
             }
-            OAuthError::InvalidGrant | OAuthError::Refused { .. } => AuthFailure::Misconfigured,
+            OAuthError::InvalidGrant | OAuthError::Rejected { .. } => LoginError::Misconfigured,
         }
     }
 
-    fn token_refused(error: TokenError) -> AuthFailure {
+    fn token_rejected(error: TokenError) -> LoginError {
         match error {
-            TokenError::KeysUnavailable => AuthFailure::Interrupted,
-            error => AuthFailure::TokenRefused { error },
+            TokenError::KeysUnavailable => LoginError::Interrupted,
+            error => LoginError::InvalidToken { error },
         }
     }
 }
@@ -312,14 +314,13 @@ impl Callback {
 route_service!(Callback);
 
 /// Why a verified login began no session.
-pub(super) fn not_begun(error: &BeginLoginError) -> AuthFailure {
+pub(super) fn not_begun(error: &BeginLoginError) -> LoginError {
     let failure = match error {
-        BeginLoginError::NotAdmitted(NotAdmitted::Refused) => return AuthFailure::NotAdmitted,
-        BeginLoginError::Revoked => return AuthFailure::AttemptUnknown,
-        BeginLoginError::Begin(BeginError::Store(_)) | BeginLoginError::NotAdmitted(_) => {
-            AuthFailure::Interrupted
-        }
-        BeginLoginError::Begin(_) => AuthFailure::Misconfigured,
+        BeginLoginError::LoginHookError(LoginHookError::Denied) => return LoginError::LoginDenied,
+        BeginLoginError::Revoked => return LoginError::StateMismatch,
+        BeginLoginError::Begin(CreateSessionError::Store(_))
+        | BeginLoginError::LoginHookError(_) => LoginError::Interrupted,
+        BeginLoginError::Begin(_) => LoginError::Misconfigured,
     };
     telemetry::internal_error("login", error);
     failure
@@ -329,7 +330,7 @@ pub(super) fn not_begun(error: &BeginLoginError) -> AuthFailure {
 /// [`Callback::identify`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct IdentifiedLogin {
+pub struct CompletedLogin {
     /// The person.
     pub identity: VerifiedIdentity,
     /// Names the session at the environment, for the
@@ -342,17 +343,17 @@ pub struct IdentifiedLogin {
     pub cookies: SessionCookies,
 }
 
-/// A login that came back and identifies nobody: the answer to send, a response in axum.
-pub struct LoginRefusal(Box<Response<Bytes>>);
+/// A login that came back and identifies no one: the response to send, a response in axum.
+pub struct CallbackRejection(Box<Response<Bytes>>);
 
-impl LoginRefusal {
-    /// What went wrong; `None` where the login goes on another way, and the answer leads there.
+impl CallbackRejection {
+    /// What went wrong; `None` where the login goes on another way, and the response leads there.
     #[must_use]
-    pub fn failure(&self) -> Option<&AuthFailure> {
-        self.0.extensions().get().map(AuthRejection::failure)
+    pub fn error(&self) -> Option<&LoginError> {
+        self.0.extensions().get().map(AuthRejection::error)
     }
 
-    /// The answer, with the [`AuthRejection`] in its extensions; none where the login goes on another
+    /// The response, with the [`AuthRejection`] in its extensions; none where the login goes on another
     /// way.
     #[must_use]
     pub fn into_response(self) -> Response<Bytes> {
@@ -360,10 +361,10 @@ impl LoginRefusal {
     }
 }
 
-// By hand: the answer names the attempt, and the page that the person wants to see.
-impl fmt::Debug for LoginRefusal {
+// By hand: the response names the attempt, and the page that the person wants to see.
+impl fmt::Debug for CallbackRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoginRefusal").field("failure", &self.failure()).finish_non_exhaustive()
+        f.debug_struct("CallbackRejection").field("failure", &self.error()).finish_non_exhaustive()
     }
 }
 
@@ -379,7 +380,7 @@ struct Arrival {
     /// Where the login is to end, or has ended, if that is known.
     page: Option<ReturnTo>,
     end_attempt: Option<HeaderValue>,
-    returned: Result<Returned, AuthFailure>,
+    returned: Result<Returned, LoginError>,
 }
 
 impl Arrival {
@@ -396,9 +397,9 @@ impl Arrival {
     }
 
     /// What is needed to go on.
-    fn ready(&self) -> Result<(&Returned, &LoginAttempt), AuthFailure> {
-        let returned = self.returned.as_ref().map_err(AuthFailure::clone)?;
-        let attempt = self.attempt.as_ref().ok_or(AuthFailure::AttemptUnknown)?;
+    fn ready(&self) -> Result<(&Returned, &LoginAttempt), LoginError> {
+        let returned = self.returned.as_ref().map_err(LoginError::clone)?;
+        let attempt = self.attempt.as_ref().ok_or(LoginError::StateMismatch)?;
         Ok((returned, attempt))
     }
 }
@@ -414,38 +415,38 @@ struct Returned {
 impl Returned {
     /// The `state` (of several the first), and what came with it: an address that is not in order
     /// ends its attempt too.
-    fn read(request: &Request<()>) -> (Option<String>, Result<Self, AuthFailure>) {
+    fn read(request: &Request<()>) -> (Option<String>, Result<Self, LoginError>) {
         if request.method() != Method::GET {
-            return (None, Err(AuthFailure::MethodNotAllowed { allow: "GET" }));
+            return (None, Err(LoginError::MethodNotAllowed { allow: "GET" }));
         }
         let query = request.uri().query().unwrap_or_default();
-        let parameters = ["code", "state", "iss", "error"].map(|name| Parameter::of(query, name));
+        let parameters = ["code", "state", "iss", "error"].map(|name| QueryParam::of(query, name));
         let is_repeated = parameters.iter().any(|parameter| parameter.is_repeated);
         let [code, state, issuer, error] = parameters.map(|parameter| parameter.first);
         let returned = if is_repeated {
-            Err(AuthFailure::MalformedRequest)
+            Err(LoginError::InvalidRequest)
         } else {
-            Self::judge(state.is_some(), code, issuer, error)
+            Self::evaluate(state.is_some(), code, issuer, error)
         };
         (state, returned)
     }
 
-    fn judge(
+    fn evaluate(
         has_state: bool,
         code: Option<String>,
         issuer: Option<String>,
         error: Option<String>,
-    ) -> Result<Self, AuthFailure> {
+    ) -> Result<Self, LoginError> {
         let outcome = match (code, error) {
             (Some(code), None) if !code.is_empty() => Ok(code),
             (None, Some(error)) => Err(SsoError::parse(&error)),
-            _ => return Err(AuthFailure::MalformedRequest),
+            _ => return Err(LoginError::InvalidRequest),
         };
         match (has_state, outcome) {
             (true, outcome) => Ok(Self { issuer, outcome }),
             // Some errors come without: there is no attempt to end, and nothing to begin.
-            (false, Err(error)) => Err(AuthFailure::EnvironmentRefused { error }),
-            (false, Ok(_)) => Err(AuthFailure::MalformedRequest),
+            (false, Err(error)) => Err(LoginError::AuthorizationFailed { error }),
+            (false, Ok(_)) => Err(LoginError::InvalidRequest),
         }
     }
 }

@@ -5,7 +5,7 @@ use http::{HeaderMap, Response, StatusCode};
 use time::Duration;
 
 use super::attempt::{LoginAttempt, Origin};
-use super::rejection::{AuthFailure, redirect};
+use super::rejection::{LoginError, redirect};
 use crate::oauth::AuthorizationRequest;
 use crate::session::{RecentLogin, Sessions};
 use crate::util::return_to::ReturnTo;
@@ -29,19 +29,19 @@ pub(crate) struct LoginStart<'a> {
 
 impl LoginStart<'_> {
     /// Sends the browser to the environment, with a `state`, `nonce` and PKCE verifier of its own.
-    pub(crate) fn redirect(self) -> Result<Response<Bytes>, AuthFailure> {
+    pub(crate) fn redirect(self) -> Result<Response<Bytes>, LoginError> {
         if RecentLogin::has_lost_its_session(self.sessions, self.headers) {
             let cookie = self.sessions.cookie_name().to_owned();
-            return Err(AuthFailure::SessionCookieLost { cookie });
+            return Err(LoginError::SessionCookieLost { cookie });
         }
         let scalekit = self.sessions.scalekit();
         let now = scalekit.clock().now();
         let attempt = LoginAttempt::start(self.return_to, self.origin, now).map_err(|error| {
             telemetry::internal_error("login", &error);
-            AuthFailure::Misconfigured
+            LoginError::Misconfigured
         })?;
         let cookies = self.sessions.keep_attempt(&attempt, self.headers);
-        let mut cookies = cookies.ok_or(AuthFailure::Misconfigured)?;
+        let mut cookies = cookies.ok_or(LoginError::Misconfigured)?;
         cookies.extend(self.sessions.drop_expired_logins(self.headers));
 
         let mut authorization =
@@ -55,17 +55,17 @@ impl LoginStart<'_> {
 }
 
 /// Whether a portal has started so many logins in this browser, one after the other, that the next
-/// is likely no person's doing (I7).
+/// is likely no person's doing.
 ///
 /// Those count that have not come back. One that did has taken its attempt away and shows a page,
 /// of the app or of what went wrong: there a circle ends, because a person has to go on.
-pub(crate) fn goes_in_circles(sessions: &Sessions, headers: &HeaderMap) -> bool {
+pub(crate) fn is_redirect_loop(sessions: &Sessions, headers: &HeaderMap) -> bool {
     LoginAttempt::launched_within(sessions, headers, CIRCLE) >= MAX_LAUNCHES
 }
 
 /// Where a login should end: the page that is wanted, unless there is none or it would lead in a
 /// circle or to another login; then the start page.
-pub(crate) fn page_to_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -> ReturnTo {
+pub(crate) fn allowed_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -> ReturnTo {
     let circle = [
         sessions.login_path(),
         sessions.logout_path(),

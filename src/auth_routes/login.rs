@@ -5,8 +5,8 @@ use http::{Method, Request, Response};
 use url::form_urlencoded;
 
 use super::attempt::Origin;
-use super::initiate::{LoginStart, page_to_return_to};
-use super::rejection::AuthFailure;
+use super::initiate::{LoginStart, allowed_return_to};
+use super::rejection::LoginError;
 use crate::middleware::route::{Route, route_service};
 use crate::oauth::SsoError;
 use crate::util::return_to::ReturnTo;
@@ -14,7 +14,7 @@ use crate::util::return_to::ReturnTo;
 /// Starts logins: `GET /login`. Made by [`Sessions::login`](crate::Sessions::login).
 ///
 /// * `return_to` is where the person goes afterwards: a path of this app, else it is ignored. So is
-///   `target_link_uri`, an address of this app, where somebody else starts the login
+///   `target_link_uri`, an address of this app, where another user starts the login
 ///   (OpenID Connect Core section 4); an `iss` that comes with it must be the environment's.
 /// * `error` is how the environment tells that a login it started has failed: 400.
 /// * `prompt=none` logs in whoever can be without being asked anything; for others the login starts
@@ -55,12 +55,12 @@ const MAX_FORWARDED: usize = 20;
 const MAX_FORWARDED_BYTES: usize = 2048;
 
 impl Login {
-    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+    pub(super) async fn response(&self, request: Request<()>) -> Response<Bytes> {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let page = self.return_to(&query);
         self.start(&request, query, page.clone()).unwrap_or_else(|failure| {
-            let is_repeated = matches!(failure, AuthFailure::SessionCookieLost { .. });
-            self.0.refuse_login(failure, &request, is_repeated.then_some(&page), [])
+            let is_repeated = matches!(failure, LoginError::SessionCookieLost { .. });
+            self.0.reject_login(failure, &request, is_repeated.then_some(&page), [])
         })
     }
 
@@ -69,7 +69,7 @@ impl Login {
         let target =
             || ReturnTo::on_origin(query.target_link_uri.as_deref()?, sessions.public_url());
         let wanted = query.return_to.as_deref().and_then(ReturnTo::parse).or_else(target);
-        page_to_return_to(sessions, wanted)
+        allowed_return_to(sessions, wanted)
     }
 
     fn start(
@@ -77,18 +77,18 @@ impl Login {
         request: &Request<()>,
         query: Query,
         return_to: ReturnTo,
-    ) -> Result<Response<Bytes>, AuthFailure> {
+    ) -> Result<Response<Bytes>, LoginError> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            return Err(AuthFailure::MethodNotAllowed { allow: "GET, HEAD" });
+            return Err(LoginError::MethodNotAllowed { allow: "GET, HEAD" });
         }
         if let Some(error) = query.error {
-            return Err(AuthFailure::EnvironmentRefused { error: SsoError::parse(&error) });
+            return Err(LoginError::AuthorizationFailed { error: SsoError::parse(&error) });
         }
         let sessions = &self.0.sessions;
         // L14: whoever starts a login for another issuer does not mean us.
         let ours = sessions.scalekit().environment_url();
         if query.issuer.as_deref().is_some_and(|issuer| issuer != ours) {
-            return Err(AuthFailure::OtherIssuer);
+            return Err(LoginError::IssuerMismatch);
         }
         LoginStart {
             sessions,

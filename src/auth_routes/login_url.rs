@@ -6,7 +6,7 @@ use crate::session::Sessions;
 use crate::util::return_to::ReturnTo;
 
 /// The address of a login through a certain organization, connection or provider: a path of this
-/// app with a query, to link to or to redirect to. Made by [`Sessions::login_address`].
+/// app with a query, to link to or to redirect to. Made by [`Sessions::login_url`].
 ///
 /// Of several ways to choose, the environment heeds the first that is set: provider, connection,
 /// organization, domain, login hint. A domain or hint without a connection leads to the ordinary
@@ -20,7 +20,7 @@ use crate::util::return_to::ReturnTo;
 /// #     .secret(SessionSecret::generate()?)
 /// #     .redirect_uri("https://app.example.com/auth/callback")
 /// #     .build()?;
-/// let address = sessions.login_address().domain_hint("megacorp.org").login_hint("jane@megacorp.org");
+/// let address = sessions.login_url().domain_hint("megacorp.org").login_hint("jane@megacorp.org");
 /// assert_eq!(
 ///     address.to_string(),
 ///     "/login?domain_hint=megacorp.org&login_hint=jane%40megacorp.org"
@@ -30,12 +30,12 @@ use crate::util::return_to::ReturnTo;
 /// ```
 #[derive(Clone)]
 #[must_use]
-pub struct LoginAddress {
+pub struct LoginUrl {
     path: String,
     parameters: Vec<(&'static str, String)>,
 }
 
-impl LoginAddress {
+impl LoginUrl {
     /// The single sign-on connection to use (`conn_…`).
     pub fn connection_id(self, id: impl Into<String>) -> Self {
         self.with("connection_id", id.into())
@@ -73,7 +73,7 @@ impl LoginAddress {
     }
 }
 
-impl fmt::Display for LoginAddress {
+impl fmt::Display for LoginUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.path)?;
         if self.parameters.is_empty() {
@@ -85,16 +85,16 @@ impl fmt::Display for LoginAddress {
 }
 
 // By hand: the values are people's addresses.
-impl fmt::Debug for LoginAddress {
+impl fmt::Debug for LoginUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.parameters.iter().map(|(name, _)| name).collect();
-        f.debug_struct("LoginAddress").field("path", &self.path).field("names", &names).finish()
+        f.debug_struct("LoginUrl").field("path", &self.path).field("names", &names).finish()
     }
 }
 
 impl Sessions {
     /// The address of a login, for links to it.
-    pub fn login_address(&self) -> LoginAddress {
-        LoginAddress { path: self.login_path().to_owned(), parameters: Vec::new() }
+    pub fn login_url(&self) -> LoginUrl {
+        LoginUrl { path: self.login_path().to_owned(), parameters: Vec::new() }
     }
 }

@@ -2,13 +2,13 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
 use super::logout_callback::LogoutAttempt;
-use super::rejection::{AuthFailure, redirect};
+use super::rejection::{LoginError, redirect};
 use crate::middleware::page;
 use crate::middleware::page::escaped;
 use crate::middleware::route::{Route, route_service};
 use crate::session::Peeked;
 use crate::util::cache_control::{never_cache, vary_on_cookie};
-use crate::util::fetch_metadata::{Initiator, is_shown};
+use crate::util::fetch_metadata::{Initiator, wants_html};
 use crate::util::telemetry;
 
 /// Ends a session: `GET` or `POST /logout`. Made by [`Sessions::logout`](crate::Sessions::logout).
@@ -22,24 +22,24 @@ use crate::util::telemetry;
 pub struct Logout(Route);
 
 impl Logout {
-    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+    pub(super) async fn response(&self, request: Request<()>) -> Response<Bytes> {
         match self.end(&request).await {
             Ok(response) => response,
-            Err(failure) => self.0.refuse(failure, &request, None, []),
+            Err(failure) => self.0.reject(failure, &request, None, []),
         }
     }
 
-    async fn end(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
+    async fn end(&self, request: &Request<()>) -> Result<Response<Bytes>, LoginError> {
         if request.method() != Method::GET && request.method() != Method::POST {
-            return Err(AuthFailure::MethodNotAllowed { allow: "GET, POST" });
+            return Err(LoginError::MethodNotAllowed { allow: "GET, POST" });
         }
         let sessions = &self.0.sessions;
         match sessions.initiator(request.headers()) {
             Initiator::Own => {}
             // An old browser's form would say where it comes from.
             Initiator::Unknown if request.method() == Method::POST => {}
-            Initiator::Unknown if is_shown(request.headers()) => return Ok(self.confirmation()),
-            Initiator::Unknown | Initiator::Other => return Err(AuthFailure::CrossSite),
+            Initiator::Unknown if wants_html(request.headers()) => return Ok(self.confirmation()),
+            Initiator::Unknown | Initiator::Other => return Err(LoginError::CrossSite),
         }
         let peeked = sessions.peek(request.headers()).await;
         if let Some(peeked) = &peeked
@@ -58,7 +58,7 @@ impl Logout {
             let attempt = LogoutAttempt::start(sessions.scalekit().clock().now());
             let attempt = attempt.map_err(|error| {
                 telemetry::internal_error("logout", &error);
-                AuthFailure::Misconfigured
+                LoginError::Misconfigured
             })?;
             cookies.extend(sessions.keep_attempt(&attempt, request.headers()).unwrap_or_default());
             sessions.scalekit().logout_url(&sessions.logout_request(session, attempt.state()))

@@ -4,11 +4,11 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use super::rejection::{AuthFailure, redirect};
+use super::rejection::{LoginError, redirect};
 use crate::middleware::route::{Route, route_service};
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind};
-use crate::util::query::Parameter;
+use crate::util::query::QueryParam;
 
 /// What logouts at the environment come back to: `GET` path of the post-logout redirect URI. Made
 /// by [`Sessions::logout_callback`](crate::Sessions::logout_callback).
@@ -21,29 +21,29 @@ use crate::util::query::Parameter;
 pub struct LogoutCallback(Route);
 
 impl LogoutCallback {
-    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+    pub(super) async fn response(&self, request: Request<()>) -> Response<Bytes> {
         match self.complete(&request) {
             Ok(end_attempt) => {
                 let page = self.0.sessions.logged_out_page().as_str();
                 redirect(StatusCode::SEE_OTHER, page, end_attempt)
             }
-            Err(failure) => self.0.refuse(failure, &request, None, []),
+            Err(failure) => self.0.reject(failure, &request, None, []),
         }
     }
 
     /// The `Set-Cookie` value that ends the attempt.
-    fn complete(&self, request: &Request<()>) -> Result<Option<HeaderValue>, AuthFailure> {
+    fn complete(&self, request: &Request<()>) -> Result<Option<HeaderValue>, LoginError> {
         if request.method() != Method::GET {
-            return Err(AuthFailure::MethodNotAllowed { allow: "GET" });
+            return Err(LoginError::MethodNotAllowed { allow: "GET" });
         }
-        let state = Parameter::of(request.uri().query().unwrap_or_default(), "state").only();
-        let state = state.ok_or(AuthFailure::MalformedRequest)?;
+        let state = QueryParam::of(request.uri().query().unwrap_or_default(), "state").only();
+        let state = state.ok_or(LoginError::InvalidRequest)?;
         let (attempt, end) = self.0.sessions.attempt::<LogoutAttempt>(&state, request.headers());
         attempt
             .filter(|attempt| {
                 verify_slices_are_equal(attempt.state().as_bytes(), state.as_bytes()).is_ok()
             })
-            .ok_or(AuthFailure::LogoutStateMismatch)?;
+            .ok_or(LoginError::LogoutStateMismatch)?;
         Ok(end)
     }
 }

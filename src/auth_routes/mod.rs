@@ -15,7 +15,7 @@
 //!
 //! Every attempt to log in has its own random `state`, `nonce` and PKCE verifier in its own sealed
 //! cookie, which lives ten minutes and is good for one callback: several tabs can log in at once,
-//! and another browser's callback is refused. Nothing that the environment or a stranger puts into
+//! and another browser's callback is rejected. Nothing that the environment or a stranger puts into
 //! the callback's address is shown.
 //!
 //! ```
@@ -57,21 +57,21 @@ pub(crate) mod sandbox;
 mod switch_account;
 
 pub use self::backchannel_logout::BackchannelLogout;
-pub use self::callback::{Callback, IdentifiedLogin, LoginRefusal};
+pub use self::callback::{Callback, CallbackRejection, CompletedLogin};
 pub use self::login::Login;
-pub use self::login_url::LoginAddress;
+pub use self::login_url::LoginUrl;
 pub use self::logout::Logout;
 pub use self::logout_callback::LogoutCallback;
 pub use self::refresh::Refresh;
-pub use self::rejection::{AuthFailure, AuthRejection};
+pub use self::rejection::{AuthRejection, LoginError};
 pub use self::switch_account::SwitchAccount;
 pub use crate::middleware::route::RouteFuture;
 pub use crate::util::return_to::ReturnTo;
 
 pub(crate) use self::attempt::Origin;
-pub(crate) use self::initiate::{LAUNCH, LoginStart, goes_in_circles, page_to_return_to};
-pub(crate) use self::rejection::{conceal_address, redirect};
-pub(crate) use crate::middleware::route::{Route, answering_service};
+pub(crate) use self::initiate::{LAUNCH, LoginStart, allowed_return_to, is_redirect_loop};
+pub(crate) use self::rejection::{redirect, set_sensitive_headers};
+pub(crate) use crate::middleware::route::{Route, responding_service};
 
 use crate::session::Sessions;
 

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 
-use super::rejection::AuthFailure;
+use super::rejection::LoginError;
 use crate::middleware::route::{Route, route_service};
 use crate::session::{Cookie, Found, Renewal, Settled};
 use crate::util::cache_control::{never_cache, vary_on_cookie};
@@ -11,7 +11,7 @@ use crate::util::cache_control::{never_cache, vary_on_cookie};
 ///
 /// [`RequireSession`](crate::RequireSession) renews by itself what is about to expire; this is for
 /// pages that want changed roles at once, or that keep a session alive. Answers 204 with the new
-/// cookie, 401 when the session has ended, 503 when the environment does not answer.
+/// cookie, 401 when the session has ended, 503 when the environment does not respond.
 ///
 /// A session is refreshed on request at most once in ten seconds: further calls within that time,
 /// on whichever replica, get the same result. A refresh because the token was about to expire does
@@ -20,7 +20,7 @@ use crate::util::cache_control::{never_cache, vary_on_cookie};
 pub struct Refresh(Route);
 
 impl Refresh {
-    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+    pub(super) async fn response(&self, request: Request<()>) -> Response<Bytes> {
         match self.renew(&request).await {
             Ok(response) => response,
             Err((failure, cookie)) => {
@@ -28,37 +28,37 @@ impl Refresh {
                     Cookie::Kept => Vec::new(),
                     Cookie::Taken => self.0.sessions.clear_session(request.headers()),
                 };
-                self.0.refuse(failure, &request, None, clear)
+                self.0.reject(failure, &request, None, clear)
             }
         }
     }
 
-    async fn renew(&self, request: &Request<()>) -> Result<Response<Bytes>, (AuthFailure, Cookie)> {
+    async fn renew(&self, request: &Request<()>) -> Result<Response<Bytes>, (LoginError, Cookie)> {
         if request.method() != Method::POST {
-            return Err((AuthFailure::MethodNotAllowed { allow: "POST" }, Cookie::Kept));
+            return Err((LoginError::MethodNotAllowed { allow: "POST" }, Cookie::Kept));
         }
         if self.0.sessions.is_cross_site(request.headers()) {
-            return Err((AuthFailure::CrossSite, Cookie::Kept));
+            return Err((LoginError::CrossSite, Cookie::Kept));
         }
         let session = match self.0.sessions.find_in_time(request.headers()).await {
             Found::Live(live) if !live.session.is_renewable() => return Ok(no_content()),
             Found::Live(live) => live.session,
             Found::Due(session) => session,
-            Found::Nothing => return Err((AuthFailure::NoSession, Cookie::Kept)),
-            Found::Over(cookie) => return Err((AuthFailure::NoSession, cookie)),
+            Found::Nothing => return Err((LoginError::MissingSession, Cookie::Kept)),
+            Found::Over(cookie) => return Err((LoginError::MissingSession, cookie)),
             Found::Unavailable | Found::Unsure(_) => {
-                return Err((AuthFailure::Unavailable, Cookie::Kept));
+                return Err((LoginError::Unavailable, Cookie::Kept));
             }
         };
         let renewal = self.0.sessions.renew_on_request(&session).await;
         // Here it is no good that the old tokens are still valid.
         if matches!(renewal, Renewal::Unavailable) {
-            return Err((AuthFailure::Unavailable, Cookie::Kept));
+            return Err((LoginError::Unavailable, Cookie::Kept));
         }
-        let live = match self.0.sessions.settle(&session, renewal) {
+        let live = match self.0.sessions.apply_refresh(&session, renewal) {
             Settled::Live(live) => live,
-            Settled::Over(cookie) => return Err((AuthFailure::NoSession, cookie)),
-            Settled::Unavailable => return Err((AuthFailure::Unavailable, Cookie::Kept)),
+            Settled::Over(cookie) => return Err((LoginError::MissingSession, cookie)),
+            Settled::Unavailable => return Err((LoginError::Unavailable, Cookie::Kept)),
         };
         let mut response = no_content();
         if let Some(resealed) = live.resealed {

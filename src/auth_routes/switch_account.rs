@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use super::callback::not_begun;
-use super::rejection::AuthFailure;
+use super::rejection::LoginError;
 use crate::middleware::route::{Route, route_service};
 use crate::session::{
     RecentLogin, SessionCookies, SwitchError, SwitchStep, Switched, UnconfirmedIdentity,
@@ -23,14 +23,14 @@ use crate::util::telemetry;
 pub struct SwitchAccount(Route);
 
 impl SwitchAccount {
-    pub(super) async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+    pub(super) async fn response(&self, request: Request<()>) -> Response<Bytes> {
         match self.step(&request).await {
             Ok(response) => response,
-            Err(failure) => self.0.refuse_login(failure, &request, None, []),
+            Err(failure) => self.0.reject_login(failure, &request, None, []),
         }
     }
 
-    async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, AuthFailure> {
+    async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, LoginError> {
         let sessions = self.0.sessions.clone();
         let path = sessions.switch_account_path();
         let attempt = match sessions.switch_step(request, path).await? {
@@ -45,7 +45,7 @@ impl SwitchAccount {
                 let cookies = begun.map_err(|error| not_begun(&error))?.into_values();
                 Ok(SessionCookies::new(cookies.into_iter().chain(recent)))
             }
-            _ => Err(AuthFailure::AttemptUnknown),
+            _ => Err(LoginError::StateMismatch),
         };
         let switched = sessions.switch(sessions.switches(), attempt, begin).await?;
         telemetry::login_completed();
@@ -55,14 +55,14 @@ impl SwitchAccount {
 
 route_service!(SwitchAccount);
 
-impl From<SwitchError> for AuthFailure {
+impl From<SwitchError> for LoginError {
     fn from(error: SwitchError) -> Self {
         match error {
             SwitchError::CrossSite => Self::CrossSite,
-            SwitchError::MalformedRequest => Self::MalformedRequest,
+            SwitchError::InvalidRequest => Self::InvalidRequest,
             SwitchError::MethodNotAllowed { allow } => Self::MethodNotAllowed { allow },
             SwitchError::Misconfigured => Self::Misconfigured,
-            SwitchError::NoPendingLogin => Self::AttemptUnknown,
+            SwitchError::NoPendingLogin => Self::StateMismatch,
             SwitchError::Unavailable => Self::Unavailable,
         }
     }

@@ -6,7 +6,7 @@ use http::Response;
 
 use super::{ConnectAccount, ConnectRejection, IdentifierOf, Inner};
 use crate::error::{ConfigError, ConfigProblem, Problems};
-use crate::middleware::rejection::{Rejected, Renderer};
+use crate::middleware::rejection::{RejectionContext, Renderer};
 use crate::session::{Session, Sessions, is_plain_path};
 
 /// Configures [`ConnectAccount`].
@@ -55,11 +55,11 @@ impl ConnectAccountBuilder {
         self
     }
 
-    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
     /// any case.
     pub fn on_rejection<F>(mut self, render: F) -> Self
     where
-        F: Fn(Rejected<'_, ConnectRejection>) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(RejectionContext<'_, ConnectRejection>) -> Response<Bytes> + Send + Sync + 'static,
     {
         self.renderer = Renderer::custom(render);
         self

@@ -1,5 +1,5 @@
 //! Returns that attempts wait for, in the shared store. Each can be used once, by anyone: a return
-//! that arrives in the wrong browser or without a session is spent, so that nobody can use its address
+//! that arrives in the wrong browser or without a session is spent, so that no one can use its address
 //! later.
 
 use std::time::Duration;
@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
-use super::{ConnectAccount, ConnectFailure};
-use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
+use super::{ConnectAccount, ConnectAccountError};
+use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
 use crate::util::hash::hash_parts;
 use crate::util::telemetry;
 
@@ -22,9 +22,9 @@ const SPENT: Bytes = Bytes::from_static(b"spent");
 
 impl ConnectAccount {
     /// Notes that a return with this `state` is expected.
-    pub(super) async fn expect_return(&self, state: &str) -> Result<(), ConnectFailure> {
+    pub(super) async fn expect_return(&self, state: &str) -> Result<(), ConnectAccountError> {
         let key = self.return_key("state", state);
-        in_time(self.0.sessions.store().put(&key, EXPECTED, EXPECTED_FOR))
+        with_timeout(self.0.sessions.store().put(&key, EXPECTED, EXPECTED_FOR))
             .await
             .map_err(unavailable)
     }
@@ -33,30 +33,31 @@ impl ConnectAccount {
     /// back under another `state`.
     ///
     /// # Errors
-    /// [`ConnectFailure::AttemptUnknown`] if either was spent before or is not expected.
+    /// [`ConnectAccountError::StateMismatch`] if either was spent before or is not expected.
     pub(super) async fn spend_return(
         &self,
         state: &str,
         auth_request_id: Option<&str>,
-    ) -> Result<(), ConnectFailure> {
+    ) -> Result<(), ConnectAccountError> {
         let (store, key) = (self.0.sessions.store(), self.return_key("state", state));
-        let is_expected = in_time(store.remove_if(&key, EXPECTED)).await.map_err(unavailable)?;
+        let is_expected =
+            with_timeout(store.remove_if(&key, EXPECTED)).await.map_err(unavailable)?;
         if !is_expected {
-            return Err(ConnectFailure::AttemptUnknown);
+            return Err(ConnectAccountError::StateMismatch);
         }
         let Some(id) = auth_request_id else { return Ok(()) };
         let key = self.return_key("request", id);
-        let is_first = in_time(store.put_if_absent(&key, SPENT, SPENT_FOR)).await;
+        let is_first = with_timeout(store.put_if_absent(&key, SPENT, SPENT_FOR)).await;
         match is_first.map_err(unavailable)? {
             true => Ok(()),
-            false => Err(ConnectFailure::AttemptUnknown),
+            false => Err(ConnectAccountError::StateMismatch),
         }
     }
 
     /// Allows a return that was spent to be used again, because the environment did not respond.
     pub(super) async fn restore_return(&self, state: &str, auth_request_id: &str) {
         let (store, key) = (self.0.sessions.store(), self.return_key("request", auth_request_id));
-        let restored = in_time(store.remove_if(&key, SPENT)).await.map_err(unavailable);
+        let restored = with_timeout(store.remove_if(&key, SPENT)).await.map_err(unavailable);
         if restored == Ok(true) {
             let _ = self.expect_return(state).await;
         }
@@ -68,7 +69,7 @@ impl ConnectAccount {
     }
 }
 
-fn unavailable(error: StoreError) -> ConnectFailure {
+fn unavailable(error: StoreError) -> ConnectAccountError {
     telemetry::internal_error("connect_account", &error);
-    ConnectFailure::Unavailable
+    ConnectAccountError::Unavailable
 }

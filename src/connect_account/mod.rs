@@ -3,12 +3,12 @@
 //! An authorization link of a [connected account](crate::api::connected_accounts) is good for
 //! whoever opens it: a user could send theirs to a colleague, whose mailbox would then be the
 //! user's. So Scalekit asks the app who came back before it activates the account. [`ConnectAccount`]
-//! answers that, with two services behind [`RequireSession`]:
+//! responses that, with two services behind [`RequireSession`]:
 //!
 //! | service | where by default | what it does |
 //! |---|---|---|
-//! | [`StartConnecting`] | `POST /connect/gmail`; `GET` for a page with the button | makes the account and sends the browser to consent |
-//! | [`VerifyUser`] | `GET /connect/gmail/verify` | activates the account, if it is that of who began |
+//! | [`Start`] | `POST /connect/gmail`; `GET` for a page with the button | makes the account and sends the browser to consent |
+//! | [`Verify`] | `GET /connect/gmail/verify` | activates the account, if it is that of who began |
 //!
 //! 1. The account is that of the session's user: their subject, which of a local session is prefixed
 //!    with a hash that identifies the app, or what
@@ -74,9 +74,9 @@ use crate::require_session::{RequireSession, RequireSessionService};
 use crate::session::{Session, Sessions};
 
 pub use self::builder::ConnectAccountBuilder;
-pub use self::rejection::{ConnectFailure, ConnectRejection};
-pub use self::start::StartConnecting;
-pub use self::verify::VerifyUser;
+pub use self::rejection::{ConnectAccountError, ConnectRejection};
+pub use self::start::Start;
+pub use self::verify::Verify;
 
 /// The services by which users connect their accounts of one connection. Cheap to clone. See the
 /// [module docs](self).
@@ -108,14 +108,14 @@ impl ConnectAccount {
 
     /// The service that sends a user to consent.
     #[must_use]
-    pub fn start(&self) -> RequireSessionService<StartConnecting> {
-        RequireSession::new(&self.0.sessions).layer(StartConnecting(self.clone()))
+    pub fn start(&self) -> RequireSessionService<Start> {
+        RequireSession::new(&self.0.sessions).layer(Start(self.clone()))
     }
 
     /// The service that users come back to.
     #[must_use]
-    pub fn verify(&self) -> RequireSessionService<VerifyUser> {
-        RequireSession::new(&self.0.sessions).optional().layer(VerifyUser(self.clone()))
+    pub fn verify(&self) -> RequireSessionService<Verify> {
+        RequireSession::new(&self.0.sessions).optional().layer(Verify(self.clone()))
     }
 
     /// Where [`start`](Self::start) is to be mounted: `/connect/` and the connection's name unless
@@ -135,7 +135,7 @@ impl ConnectAccount {
     /// [tools](crate::api::tools) and the proxy in their name.
     #[must_use]
     pub fn account(&self, session: &Session) -> AccountKey {
-        AccountKey::of(&self.0.connection_name, self.identifier(session))
+        AccountKey::new(&self.0.connection_name, self.identifier(session))
     }
 
     /// What identifies a session's user at the connection. Keep it with the user for work without a

@@ -1,4 +1,4 @@
-//! The answers when an account is not connected: the rows of the
+//! The responses when an account is not connected: the rows of the
 //! [table](crate#who-gets-which-answer) about that. All words are ours.
 
 use std::fmt;
@@ -8,18 +8,18 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 
 use super::ConnectAccount;
 use crate::api::ApiError;
-use crate::auth_routes::conceal_address;
+use crate::auth_routes::set_sensitive_headers;
 use crate::middleware::page;
-use crate::middleware::rejection::{Reason, json_answer, unavailable_answer};
+use crate::middleware::rejection::{Rejection, json_response, unavailable_response};
 use crate::util::cache_control::vary_on_cookie;
-use crate::util::fetch_metadata::is_shown;
+use crate::util::fetch_metadata::wants_html;
 use crate::util::telemetry;
 
-/// Why a service refused a request, and to whom.
+/// Why a service rejected a request, and to whom.
 #[derive(Clone)]
 pub struct ConnectRejection {
-    failure: ConnectFailure,
-    /// Where the page's link leads; `None` where nobody sees a page.
+    error: ConnectAccountError,
+    /// Where the page's link leads; `None` where no one sees a page.
     page_link: Option<String>,
     set_cookie: Option<HeaderValue>,
 }
@@ -27,14 +27,14 @@ pub struct ConnectRejection {
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ConnectFailure {
+pub enum ConnectAccountError {
     /// The `state` is not of an attempt that this browser is making: it was used already, is older
     /// than ten minutes, or began in another browser.
-    AttemptUnknown,
+    StateMismatch,
     /// A page of another site caused the request.
     CrossSite,
     /// A parameter is missing, or there twice.
-    MalformedRequest,
+    InvalidRequest,
     /// Only some methods make sense here.
     MethodNotAllowed {
         /// The value of `Allow`.
@@ -43,30 +43,30 @@ pub enum ConnectFailure {
     /// The connection, the credentials or a setting is wrong; the log says which.
     Misconfigured,
     /// The user did not let the app in, or the service did not let them.
-    NotAllowed {
+    ConsentDenied {
         /// For instance `access_denied`; `None` when it was no code at all.
         code: Option<String>,
     },
     /// The environment has nothing that waits for this user: it was verified already, or is too
     /// old.
-    NothingToVerify,
-    /// Somebody else is logged in than who began.
-    OtherPerson,
-    /// The environment does not answer.
+    NoPendingVerification,
+    /// another user is logged in than who began.
+    UserMismatch,
+    /// The environment does not respond.
     Unavailable,
 }
 
 impl ConnectAccount {
-    pub(super) fn refuse(
+    pub(super) fn reject(
         &self,
-        failure: ConnectFailure,
+        error: ConnectAccountError,
         request: &Request<()>,
         end_attempt: Option<HeaderValue>,
     ) -> Response<Bytes> {
-        telemetry::account_not_connected(failure.name(), failure.detail());
-        let set_cookie = end_attempt.filter(|_| failure.ends_attempt());
-        let page_link = is_shown(request.headers()).then(|| self.0.start_page.clone());
-        let rejection = ConnectRejection { failure, page_link, set_cookie };
+        telemetry::account_not_connected(error.code(), error.detail());
+        let set_cookie = end_attempt.filter(|_| error.ends_attempt());
+        let page_link = wants_html(request.headers()).then(|| self.0.start_page.clone());
+        let rejection = ConnectRejection { error, page_link, set_cookie };
         self.0.renderer.render(rejection, request)
     }
 }
@@ -74,18 +74,18 @@ impl ConnectAccount {
 impl ConnectRejection {
     /// What went wrong.
     #[must_use]
-    pub fn failure(&self) -> &ConnectFailure {
-        &self.failure
+    pub fn error(&self) -> &ConnectAccountError {
+        &self.error
     }
 }
 
 impl fmt::Debug for ConnectRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectRejection").field("failure", &self.failure).finish_non_exhaustive()
+        f.debug_struct("ConnectRejection").field("failure", &self.error).finish_non_exhaustive()
     }
 }
 
-impl ConnectFailure {
+impl ConnectAccountError {
     /// What a call of the API came to that should have gone well.
     pub(super) fn of_api(error: &ApiError) -> Self {
         telemetry::internal_error("connect_account", error);
@@ -101,34 +101,34 @@ impl ConnectFailure {
     }
 
     /// A stable name for metrics, logs and JSON.
-    fn name(&self) -> &'static str {
+    fn code(&self) -> &'static str {
         match self {
-            Self::AttemptUnknown => "connect_attempt_unknown",
+            Self::StateMismatch => "state_mismatch",
             Self::CrossSite => "cross_site_request",
-            Self::MalformedRequest => "malformed_request",
+            Self::InvalidRequest => "invalid_request",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::Misconfigured => "server_error",
-            Self::NotAllowed { .. } => "connect_refused",
-            Self::NothingToVerify => "nothing_to_verify",
-            Self::OtherPerson => "other_person",
+            Self::ConsentDenied { .. } => "consent_denied",
+            Self::NoPendingVerification => "no_pending_verification",
+            Self::UserMismatch => "user_mismatch",
             Self::Unavailable => "temporarily_unavailable",
         }
     }
 
     fn detail(&self) -> Option<&str> {
         match self {
-            Self::NotAllowed { code } => code.as_deref(),
+            Self::ConsentDenied { code } => code.as_deref(),
             _ => None,
         }
     }
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::AttemptUnknown
-            | Self::MalformedRequest
-            | Self::NotAllowed { .. }
-            | Self::NothingToVerify => StatusCode::BAD_REQUEST,
-            Self::CrossSite | Self::OtherPerson => StatusCode::FORBIDDEN,
+            Self::StateMismatch
+            | Self::InvalidRequest
+            | Self::ConsentDenied { .. }
+            | Self::NoPendingVerification => StatusCode::BAD_REQUEST,
+            Self::CrossSite | Self::UserMismatch => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -137,46 +137,46 @@ impl ConnectFailure {
 
     fn message(&self) -> &'static str {
         match self {
-            Self::AttemptUnknown => {
+            Self::StateMismatch => {
                 "This was already completed, took too long, or began in another browser"
             }
             Self::CrossSite => "This can only be done from the app's own pages",
-            Self::MalformedRequest => "The request is incomplete",
+            Self::InvalidRequest => "The request is incomplete",
             Self::MethodNotAllowed { .. } => "Another method is needed here",
             Self::Misconfigured => "The server is misconfigured; its log says how",
-            Self::NotAllowed { .. } => "The account was not connected",
-            Self::NothingToVerify => "This was already completed or took too long",
-            Self::OtherPerson => {
-                "Somebody else is logged in than who began; the account was not connected"
+            Self::ConsentDenied { .. } => "The account was not connected",
+            Self::NoPendingVerification => "This was already completed or took too long",
+            Self::UserMismatch => {
+                "another user is logged in than who began; the account was not connected"
             }
-            Self::Unavailable => "The service does not answer at the moment",
+            Self::Unavailable => "The service does not respond at the moment",
         }
     }
 }
 
-impl Reason for ConnectRejection {
-    fn name(&self) -> &'static str {
-        self.failure.name()
+impl Rejection for ConnectRejection {
+    fn code(&self) -> &'static str {
+        self.error.code()
     }
 
-    fn answer(&self) -> Response<Bytes> {
-        let (status, message) = (self.failure.status(), self.failure.message());
+    fn response(&self) -> Response<Bytes> {
+        let (status, message) = (self.error.status(), self.error.message());
         let mut response = match status {
-            StatusCode::SERVICE_UNAVAILABLE => unavailable_answer(message),
-            _ => json_answer(status, self.name(), message),
+            StatusCode::SERVICE_UNAVAILABLE => unavailable_response(message),
+            _ => json_response(status, self.code(), message),
         };
         if let Some(start_page) = &self.page_link {
             let page = page::problem(message, start_page, "Back to the start page");
             page::show(&mut response, page);
         }
         let headers = response.headers_mut();
-        if let ConnectFailure::MethodNotAllowed { allow } = self.failure {
+        if let ConnectAccountError::MethodNotAllowed { allow } = self.error {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         if let Some(cookie) = &self.set_cookie {
             headers.append(header::SET_COOKIE, cookie.clone());
         }
-        conceal_address(headers);
+        set_sensitive_headers(headers);
         vary_on_cookie(headers);
         response
     }

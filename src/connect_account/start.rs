@@ -3,9 +3,9 @@ use http::{Method, Request, Response, StatusCode};
 
 use super::ConnectAccount;
 use super::attempt::ConnectAttempt;
-use super::rejection::ConnectFailure;
+use super::rejection::ConnectAccountError;
 use crate::api::connected_accounts::{AccountKey, NewConnectedAccount};
-use crate::auth_routes::{answering_service, redirect};
+use crate::auth_routes::{redirect, responding_service};
 use crate::middleware::page;
 use crate::middleware::page::escaped;
 use crate::session::Session;
@@ -17,50 +17,50 @@ use crate::util::telemetry;
 /// [`ConnectAccount::start`], behind [`RequireSession`](crate::RequireSession).
 ///
 /// A page of the app with a button of its own should name the user too: a link on another site may
-/// have logged the browser in as somebody else, whose the mailbox would then be.
+/// have logged the browser in as another user, whose the mailbox would then be.
 #[derive(Clone, Debug)]
-pub struct StartConnecting(pub(super) ConnectAccount);
+pub struct Start(pub(super) ConnectAccount);
 
-impl StartConnecting {
-    async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+impl Start {
+    async fn response(&self, request: Request<()>) -> Response<Bytes> {
         match self.start(&request).await {
             Ok(response) => response,
-            Err(failure) => self.0.refuse(failure, &request, None),
+            Err(failure) => self.0.reject(failure, &request, None),
         }
     }
 
-    async fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, ConnectFailure> {
+    async fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, ConnectAccountError> {
         let session = request.extensions().get::<Session>();
-        let session = session.ok_or(ConnectFailure::Misconfigured)?;
+        let session = session.ok_or(ConnectAccountError::Misconfigured)?;
         match *request.method() {
             Method::GET => return Ok(self.page(session)),
             Method::POST => {}
-            _ => return Err(ConnectFailure::MethodNotAllowed { allow: "GET, POST" }),
+            _ => return Err(ConnectAccountError::MethodNotAllowed { allow: "GET, POST" }),
         }
         let sessions = &self.0.0.sessions;
         // It creates an account: a page of another site must not do so in the user's name.
         if sessions.is_cross_site(request.headers()) {
-            return Err(ConnectFailure::CrossSite);
+            return Err(ConnectAccountError::CrossSite);
         }
         let identifier = self.0.identifier(session);
         let now = sessions.scalekit().clock().now();
         let attempt =
             ConnectAttempt::start(&self.0, session, &identifier, now).map_err(|error| {
                 telemetry::internal_error("connect_account", &error);
-                ConnectFailure::Misconfigured
+                ConnectAccountError::Misconfigured
             })?;
         let cookies = self.0.0.sessions.keep_attempt(&attempt, request.headers());
-        let cookies = cookies.ok_or(ConnectFailure::Misconfigured)?;
+        let cookies = cookies.ok_or(ConnectAccountError::Misconfigured)?;
         self.0.expect_return(attempt.state()).await?;
 
-        let account = AccountKey::of(&self.0.0.connection_name, identifier);
+        let account = AccountKey::new(&self.0.0.connection_name, identifier);
         let accounts = self.0.accounts();
         let created = accounts.get_or_create(&NewConnectedAccount::new(&account)).await;
-        created.map_err(|error| ConnectFailure::of_api(&error))?;
+        created.map_err(|error| ConnectAccountError::of_api(&error))?;
         let verify_url = self.0.0.verify_url.as_str();
         let link =
             accounts.verified_authorization_link(&account, verify_url, attempt.state()).await;
-        let link = link.map_err(|error| ConnectFailure::of_api(&error))?;
+        let link = link.map_err(|error| ConnectAccountError::of_api(&error))?;
         Ok(redirect(StatusCode::SEE_OTHER, link.url().as_str(), cookies))
     }
 
@@ -87,4 +87,4 @@ impl StartConnecting {
     }
 }
 
-answering_service!(StartConnecting);
+responding_service!(Start);

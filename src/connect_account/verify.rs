@@ -3,15 +3,15 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use url::Url;
 
 use super::attempt::ConnectAttempt;
-use super::rejection::ConnectFailure;
+use super::rejection::ConnectAccountError;
 use super::{ConnectAccount, Inner};
 use crate::api::ApiError;
-use crate::auth_routes::{answering_service, conceal_address, redirect};
+use crate::auth_routes::{redirect, responding_service, set_sensitive_headers};
 use crate::middleware::rejection::Renderer;
 use crate::oauth::is_error_code;
 use crate::require_session::{LoginRequired, SessionRejection};
 use crate::session::Session;
-use crate::util::query::Parameter;
+use crate::util::query::QueryParam;
 use crate::util::telemetry;
 
 /// What users come back to: `GET`. Made by [`ConnectAccount::verify`], behind
@@ -19,29 +19,29 @@ use crate::util::telemetry;
 ///
 /// Activates the account only if the return answers an attempt of this very browser and the person
 /// who is logged in is who began it. Spends the return and ends the attempt in any case, unless the
-/// environment does not answer.
+/// environment does not respond.
 #[derive(Clone, Debug)]
-pub struct VerifyUser(pub(super) ConnectAccount);
+pub struct Verify(pub(super) ConnectAccount);
 
-impl VerifyUser {
-    async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+impl Verify {
+    async fn response(&self, request: Request<()>) -> Response<Bytes> {
         let connect = &self.0;
         let Returned { state, auth_request_id } = match Returned::read(&request) {
             Ok(returned) => returned,
-            Err(failure) => return connect.refuse(failure, &request, None),
+            Err(failure) => return connect.reject(failure, &request, None),
         };
         let (attempt, end_attempt) = ConnectAttempt::find(connect, request.headers(), &state);
-        // Before anything else: whatever becomes of it, nobody can use it later.
+        // Before anything else: whatever becomes of it, no one can use it later.
         let spent = connect.spend_return(&state, auth_request_id.as_deref().ok()).await;
         let Some(session) = request.extensions().get::<Session>() else {
             return self.log_in_first(&request, end_attempt);
         };
         let verified = match (spent, auth_request_id, attempt) {
             (_, Err(failure), _) | (Err(failure), ..) => Err(failure),
-            (Ok(()), Ok(_), None) => Err(ConnectFailure::AttemptUnknown),
+            (Ok(()), Ok(_), None) => Err(ConnectAccountError::StateMismatch),
             (Ok(()), Ok(id), Some(attempt)) => {
                 let verified = self.verify(&id, &attempt, session).await;
-                if verified == Err(ConnectFailure::Unavailable) {
+                if verified == Err(ConnectAccountError::Unavailable) {
                     connect.restore_return(&state, &id).await;
                 }
                 verified
@@ -53,7 +53,7 @@ impl VerifyUser {
                 let target = target.as_ref().map_or(connect.0.start_page.as_str(), Url::as_str);
                 redirect(StatusCode::SEE_OTHER, target, end_attempt)
             }
-            Err(failure) => connect.refuse(failure, &request, end_attempt),
+            Err(failure) => connect.reject(failure, &request, end_attempt),
         }
     }
 
@@ -62,16 +62,18 @@ impl VerifyUser {
         auth_request_id: &str,
         attempt: &ConnectAttempt,
         session: &Session,
-    ) -> Result<Option<Url>, ConnectFailure> {
+    ) -> Result<Option<Url>, ConnectAccountError> {
         let identifier = self.0.identifier(session);
         if !attempt.is_of(&self.0, session, &identifier) {
-            return Err(ConnectFailure::OtherPerson);
+            return Err(ConnectAccountError::UserMismatch);
         }
         let verified = self.0.accounts().verify_user(auth_request_id, &identifier).await;
         verified.map_err(|error| match error {
-            ApiError::Forbidden(_) => ConnectFailure::OtherPerson,
-            ApiError::InvalidRequest(_) | ApiError::NotFound(_) => ConnectFailure::NothingToVerify,
-            error => ConnectFailure::of_api(&error),
+            ApiError::Forbidden(_) => ConnectAccountError::UserMismatch,
+            ApiError::InvalidRequest(_) | ApiError::NotFound(_) => {
+                ConnectAccountError::NoPendingVerification
+            }
+            error => ConnectAccountError::of_api(&error),
         })
     }
 
@@ -83,43 +85,44 @@ impl VerifyUser {
     ) -> Response<Bytes> {
         let Inner { sessions, start_page, .. } = &*self.0.0;
         let login = LoginRequired::with_page(request, sessions, start_page);
-        let mut response = Renderer::default().render(SessionRejection::NoSession(login), request);
+        let mut response =
+            Renderer::default().render(SessionRejection::MissingSession(login), request);
         response.headers_mut().extend(end_attempt.map(|cookie| (header::SET_COOKIE, cookie)));
-        conceal_address(response.headers_mut());
+        set_sensitive_headers(response.headers_mut());
         response
     }
 }
 
-answering_service!(VerifyUser);
+responding_service!(Verify);
 
 /// What the environment sends back in the address: the `state` (the first, if there are several) and
 /// the id of the consent, or why there is none. An address that is not in order ends its attempt too.
 struct Returned {
     state: String,
-    auth_request_id: Result<String, ConnectFailure>,
+    auth_request_id: Result<String, ConnectAccountError>,
 }
 
 impl Returned {
-    fn read(request: &Request<()>) -> Result<Self, ConnectFailure> {
+    fn read(request: &Request<()>) -> Result<Self, ConnectAccountError> {
         if request.method() != Method::GET {
-            return Err(ConnectFailure::MethodNotAllowed { allow: "GET" });
+            return Err(ConnectAccountError::MethodNotAllowed { allow: "GET" });
         }
         let query = request.uri().query().unwrap_or_default();
         let parameters =
-            ["auth_request_id", "state", "error"].map(|name| Parameter::of(query, name));
+            ["auth_request_id", "state", "error"].map(|name| QueryParam::of(query, name));
         let is_repeated = parameters.iter().any(|parameter| parameter.is_repeated);
         let [auth_request_id, state, error] = parameters.map(|parameter| parameter.first);
         let auth_request_id = match (auth_request_id, error) {
-            _ if is_repeated => Err(ConnectFailure::MalformedRequest),
-            (_, Some(code)) => Err(ConnectFailure::NotAllowed {
+            _ if is_repeated => Err(ConnectAccountError::InvalidRequest),
+            (_, Some(code)) => Err(ConnectAccountError::ConsentDenied {
                 code: Some(code).filter(|code| is_error_code(code)),
             }),
             (Some(id), None) if !id.is_empty() => Ok(id),
-            _ => Err(ConnectFailure::MalformedRequest),
+            _ => Err(ConnectAccountError::InvalidRequest),
         };
         match state {
             Some(state) => Ok(Self { state, auth_request_id }),
-            None => Err(auth_request_id.err().unwrap_or(ConnectFailure::MalformedRequest)),
+            None => Err(auth_request_id.err().unwrap_or(ConnectAccountError::InvalidRequest)),
         }
     }
 }

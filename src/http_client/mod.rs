@@ -70,7 +70,7 @@ impl Default for SendLimits {
 impl SendLimits {
     /// The limits of a request, or the default ones.
     #[must_use]
-    pub fn of<B>(request: &http::Request<B>) -> Self {
+    pub fn from_request<B>(request: &http::Request<B>) -> Self {
         request.extensions().get().copied().unwrap_or_default()
     }
 }
@@ -101,7 +101,7 @@ pub(crate) async fn send_within_limits(
     client: &dyn HttpClient,
     request: http::Request<Bytes>,
 ) -> Result<http::Response<Bytes>, HttpClientError> {
-    let SendLimits { deadline, max_body_bytes } = SendLimits::of(&request);
+    let SendLimits { deadline, max_body_bytes } = SendLimits::from_request(&request);
     let response = tokio::time::timeout(deadline, client.send(request))
         .await
         .map_err(|_| HttpClientError::Deadline(deadline))??;
@@ -120,7 +120,7 @@ fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 's
     cause
 }
 
-/// What an answer is called that was made for people: proxies, portals and websites give them.
+/// What a response is called that was made for people: proxies, portals and websites give them.
 pub(crate) const WEB_PAGE: &str = "a web page instead of JSON, perhaps of a proxy in between";
 
 pub(crate) fn is_web_page(response: &http::Response<Bytes>) -> bool {
@@ -146,10 +146,10 @@ where
 
 /// A client with no network behind it.
 #[cfg(test)]
-pub(crate) struct Nowhere;
+pub(crate) struct UnreachableClient;
 
 #[cfg(test)]
-impl HttpClient for Nowhere {
+impl HttpClient for UnreachableClient {
     fn send(
         &self,
         _: http::Request<Bytes>,

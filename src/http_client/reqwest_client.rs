@@ -43,7 +43,7 @@ impl HttpClient for ReqwestClient {
         request: Request<Bytes>,
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
         Box::pin(async move {
-            let limits = SendLimits::of(&request);
+            let limits = SendLimits::from_request(&request);
             let failed = |error: reqwest::Error| {
                 // The address may hold an identifier; the cause is enough.
                 let error = error.without_url();

@@ -46,7 +46,7 @@ where
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
         let mut service = self.service.clone();
         Box::pin(async move {
-            let limit = SendLimits::of(&request).max_body_bytes;
+            let limit = SendLimits::from_request(&request).max_body_bytes;
             std::future::poll_fn(|cx| service.poll_ready(cx))
                 .await
                 .map_err(|error| HttpClientError::Connect(error.into()))?;

@@ -23,7 +23,7 @@ pin_project! {
     enum Kind<F> {
         Inner { #[pin] future: F },
         // A launch is rare, and has network work to do.
-        Own { answer: BoxFuture<'static, Response<Bytes>> },
+        Own { response: BoxFuture<'static, Response<Bytes>> },
     }
 }
 
@@ -32,8 +32,8 @@ impl<F> ResponseFuture<F> {
         Self { kind: Kind::Inner { future } }
     }
 
-    pub(super) fn own(answer: impl Future<Output = Response<Bytes>> + Send + 'static) -> Self {
-        Self { kind: Kind::Own { answer: Box::pin(answer) } }
+    pub(super) fn own(response: impl Future<Output = Response<Bytes>> + Send + 'static) -> Self {
+        Self { kind: Kind::Own { response: Box::pin(response) } }
     }
 }
 
@@ -48,8 +48,8 @@ where
             KindProjection::Inner { future } => {
                 ready!(future.poll(cx)).map(|response| response.map(ResponseBody::inner))
             }
-            KindProjection::Own { answer } => {
-                Ok(ready!(answer.as_mut().poll(cx)).map(ResponseBody::own))
+            KindProjection::Own { response } => {
+                Ok(ready!(response.as_mut().poll(cx)).map(ResponseBody::own))
             }
         })
     }

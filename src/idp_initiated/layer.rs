@@ -7,12 +7,12 @@ use tower_layer::Layer;
 
 use super::IdpInitiatedRedirectService;
 use crate::auth_routes::{
-    AuthFailure, AuthRejection, LoginStart, Origin, Route, goes_in_circles, page_to_return_to,
+    AuthRejection, LoginError, LoginStart, Origin, Route, allowed_return_to, is_redirect_loop,
     redirect,
 };
-use crate::middleware::rejection::Rejected;
+use crate::middleware::rejection::RejectionContext;
 use crate::session::Sessions;
-use crate::shared_store::{Purpose, in_time};
+use crate::shared_store::{Purpose, with_timeout};
 use crate::token::{IdpInitiatedLogin, LaunchExpectations, TokenError};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
@@ -39,11 +39,11 @@ impl IdpInitiatedRedirect {
         self
     }
 
-    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
     /// any case.
     pub fn on_rejection<F>(mut self, render: F) -> Self
     where
-        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(RejectionContext<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
     {
         self.route.on_rejection(render);
         self
@@ -53,22 +53,22 @@ impl IdpInitiatedRedirect {
         &self.route.sessions
     }
 
-    pub(super) fn refuse(&self, failure: AuthFailure, request: &Request<()>) -> Response<Bytes> {
-        self.route.refuse_login(failure, request, None, [])
+    pub(super) fn reject(&self, failure: LoginError, request: &Request<()>) -> Response<Bytes> {
+        self.route.reject_login(failure, request, None, [])
     }
 
-    /// The answer to a launch.
-    pub(super) async fn answer(&self, token: &str, request: &Request<()>) -> Response<Bytes> {
+    /// The response to a launch.
+    pub(super) async fn response(&self, token: &str, request: &Request<()>) -> Response<Bytes> {
         self.launch(token, request.headers())
             .await
-            .unwrap_or_else(|failure| self.refuse(failure, request))
+            .unwrap_or_else(|failure| self.reject(failure, request))
     }
 
     async fn launch(
         &self,
         token: &str,
         headers: &HeaderMap,
-    ) -> Result<Response<Bytes>, AuthFailure> {
+    ) -> Result<Response<Bytes>, LoginError> {
         let sessions = self.sessions();
         let scalekit = sessions.scalekit();
         let now = scalekit.clock().now();
@@ -76,12 +76,12 @@ impl IdpInitiatedRedirect {
             LaunchExpectations { issuers: &self.issuers, client_id: scalekit.client_id() };
         let verified = expected.verify(token, scalekit.keys(), now).await;
         let launch = verified.map_err(|error| match error {
-            TokenError::KeysUnavailable => AuthFailure::Unavailable,
-            error => AuthFailure::LaunchRefused { error },
+            TokenError::KeysUnavailable => LoginError::Unavailable,
+            error => LoginError::InvalidIdpInitiatedLogin { error },
         })?;
         // Before it is spent: once the circle is broken, the person can go on with it.
-        if goes_in_circles(sessions, headers) {
-            return Err(AuthFailure::GoesInCircles);
+        if is_redirect_loop(sessions, headers) {
+            return Err(LoginError::RedirectLoop);
         }
         if !self.is_first_use(&launch).await {
             return Ok(redirect(StatusCode::FOUND, sessions.login_path(), []));
@@ -101,20 +101,20 @@ impl IdpInitiatedRedirect {
         LoginStart {
             sessions,
             headers,
-            return_to: page_to_return_to(sessions, page),
+            return_to: allowed_return_to(sessions, page),
             origin: Origin::Launched,
             parameters: parameters.collect(),
         }
         .redirect()
     }
 
-    /// I4. Where the store cannot tell, nobody is kept out: a plain login is always possible.
+    /// I4. Where the store cannot tell, no one is kept out: a plain login is always possible.
     async fn is_first_use(&self, launch: &IdpInitiatedLogin) -> bool {
         let now = self.sessions().scalekit().clock().now();
         let key = self.sessions().store_key(Purpose::Launch, launch.fingerprint.as_str());
         let lifetime = launch.may_come_back_for(now);
         let store = self.sessions().store();
-        match in_time(store.put_if_absent(&key, USED, lifetime)).await {
+        match with_timeout(store.put_if_absent(&key, USED, lifetime)).await {
             Ok(first) => first,
             Err(error) => {
                 telemetry::internal_error("launch", &error);

@@ -1,6 +1,6 @@
 //! Turns logins that start in an identity provider's portal into logins that the app starts itself.
 //!
-//! Somebody opens the app from their company's portal. Scalekit sends the browser to the
+//! A user opens the app from their company's portal. Scalekit sends the browser to the
 //! initiate-login URL (usually `/login`) with a launch token in `idp_initiated_login`, and
 //! [`IdpInitiatedRedirect`] around whatever serves that path
 //!
@@ -22,7 +22,7 @@
 //! service.
 //!
 //! A portal that launches again and again without the browser coming back from any of these logins
-//! is refused after the third time in a minute. What is refused is not spent: when the minute is
+//! is rejected after the third time in a minute. What is rejected is not spent: when the minute is
 //! over, the same launch goes on, unless it was used before or has expired. Browsers without cookies cannot be counted.
 //!
 //! ```

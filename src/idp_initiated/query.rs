@@ -3,7 +3,7 @@
 use http::{Method, Request};
 use url::form_urlencoded;
 
-use crate::auth_routes::{AuthFailure, LAUNCH};
+use crate::auth_routes::{LAUNCH, LoginError};
 use crate::oauth::SsoError;
 use crate::session::Sessions;
 use crate::util::fetch_metadata::requested_target;
@@ -13,7 +13,7 @@ pub(super) enum Asked {
     /// Nothing: the request is the inner service's.
     Nothing,
     Launch(String),
-    Refused(AuthFailure),
+    Rejected(LoginError),
 }
 
 impl Asked {
@@ -31,8 +31,8 @@ impl Asked {
         let mut launches = values(LAUNCH);
         match (launches.next(), launches.next()) {
             (Some(token), None) => return Self::Launch(token.into_owned()),
-            // L4: of two values nobody knows which one is meant.
-            (Some(_), Some(_)) => return Self::Refused(AuthFailure::MalformedRequest),
+            // L4: of two values no one knows which one is meant.
+            (Some(_), Some(_)) => return Self::Rejected(LoginError::InvalidRequest),
             (None, _) => {}
         }
         let target = requested_target(request, sessions.base_path());
@@ -42,7 +42,7 @@ impl Asked {
             // With a state it ends an attempt, which is the callback's business.
             Some(error) if is_ours && values("state").next().is_none() => {
                 let error = SsoError::parse(&error);
-                Self::Refused(AuthFailure::EnvironmentRefused { error })
+                Self::Rejected(LoginError::AuthorizationFailed { error })
             }
             _ => Self::Nothing,
         }

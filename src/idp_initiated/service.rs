@@ -31,10 +31,10 @@ where
             Asked::Nothing => ResponseFuture::inner(self.inner.call(request)),
             Asked::Launch(token) => {
                 let (config, request) = (self.config.clone(), request.map(drop));
-                ResponseFuture::own(async move { config.answer(&token, &request).await })
+                ResponseFuture::own(async move { config.response(&token, &request).await })
             }
-            Asked::Refused(failure) => {
-                let response = self.config.refuse(failure, &request.map(drop));
+            Asked::Rejected(failure) => {
+                let response = self.config.reject(failure, &request.map(drop));
                 ResponseFuture::own(std::future::ready(response))
             }
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 
 /// Forms go to the app itself, and styles, pictures and fonts come from it; there is no script, and
-/// nobody may frame a button.
+/// no one may frame a button.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self'; font-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -22,18 +22,18 @@ pub(crate) fn show(response: &mut Response<Bytes>, page: String) {
 
 /// Says what is wrong, and has one link.
 pub(crate) fn problem(message: &str, link: &str, label: &str) -> String {
-    let way_on = format!(r#"<a href="{}">{}</a>"#, escaped(link), escaped(label));
-    page("", "That did not work", message, way_on)
+    let retry_url = format!(r#"<a href="{}">{}</a>"#, escaped(link), escaped(label));
+    page("", "That did not work", message, retry_url)
 }
 
-/// A page with a sentence, whose full stop is added; `head` and `way_on` are HTML.
-pub(crate) fn page(head: &str, title: &str, message: &str, way_on: impl Display) -> String {
+/// A page with a sentence, whose full stop is added; `head` and `retry_url` are HTML.
+pub(crate) fn page(head: &str, title: &str, message: &str, retry_url: impl Display) -> String {
     format!(
         include_str!("page.html"),
         head = head,
         title = escaped(title),
         message = escaped(message),
-        way_on = way_on,
+        retry_url = retry_url,
     )
 }
 

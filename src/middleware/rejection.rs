@@ -1,4 +1,4 @@
-//! How a layer says no: a typed reason, a default answer, and the user's say in it.
+//! How a layer says no: a typed reason, a default response, and the user's say in it.
 //!
 //! Every layer has one enum of reasons, whose `answer` holds its rows of the table in the
 //! [crate docs](crate#who-gets-which-answer). The reason also stands in the response's extensions,
@@ -14,104 +14,105 @@ use serde::Serialize;
 
 use crate::util::cache_control::NO_STORE;
 
-/// A refused request together with the answer it is about to get.
+/// A rejected request together with the response it is about to get.
 ///
 /// Given to the closure of `.on_rejection(..)`, which returns the response to send. Keep the
 /// default's headers (challenge, `Location`, `Set-Cookie`, `Retry-After`) unless you mean to change
 /// what clients do: start from [`into_response`](Self::into_response) and replace its body.
-pub struct Rejected<'a, R> {
-    reason: &'a R,
+pub struct RejectionContext<'a, R> {
+    rejection: &'a R,
     method: &'a Method,
     uri: &'a Uri,
     headers: &'a HeaderMap,
     response: Response<Bytes>,
 }
 
-impl<R> Rejected<'_, R> {
-    /// Why the request was refused.
+impl<R> RejectionContext<'_, R> {
+    /// Why the request was rejected.
     #[must_use]
-    pub fn reason(&self) -> &R {
-        self.reason
+    pub fn rejection(&self) -> &R {
+        self.rejection
     }
 
-    /// The refused request's method.
+    /// The rejected request's method.
     #[must_use]
     pub fn method(&self) -> &Method {
         self.method
     }
 
-    /// The refused request's target.
+    /// The rejected request's target.
     #[must_use]
     pub fn uri(&self) -> &Uri {
         self.uri
     }
 
-    /// The refused request's headers: they hold credentials, do not log them.
+    /// The rejected request's headers: they hold credentials, do not log them.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         self.headers
     }
 
-    /// The default answer.
+    /// The default response.
     #[must_use]
-    pub fn into_response(self) -> Response<Bytes> {
+    pub fn into_default_response(self) -> Response<Bytes> {
         self.response
     }
 }
 
 // By hand: headers and query hold credentials.
-impl<R: fmt::Debug> fmt::Debug for Rejected<'_, R> {
+impl<R: fmt::Debug> fmt::Debug for RejectionContext<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rejected")
-            .field("reason", self.reason)
+        f.debug_struct("RejectionContext")
+            .field("reason", self.rejection)
             .field("method", self.method)
             .field("path", &self.uri.path())
             .finish_non_exhaustive()
     }
 }
 
-/// A reason to refuse a request, with the answer it gets by default.
-pub(crate) trait Reason: Clone + fmt::Debug + Send + Sync + 'static {
+/// A reason to reject a request, with the response it gets by default.
+pub(crate) trait Rejection: Clone + fmt::Debug + Send + Sync + 'static {
     /// A stable name for metrics and logs.
-    fn name(&self) -> &'static str;
+    fn code(&self) -> &'static str;
 
-    /// The default answer.
-    fn answer(&self) -> Response<Bytes>;
+    /// The default response.
+    fn response(&self) -> Response<Bytes>;
 }
 
-type Render<R> = dyn Fn(Rejected<'_, R>) -> Response<Bytes> + Send + Sync;
+type Render<R> = dyn Fn(RejectionContext<'_, R>) -> Response<Bytes> + Send + Sync;
 
 /// Renders rejections: the default way, or the user's.
 pub(crate) struct Renderer<R>(Option<Arc<Render<R>>>);
 
-impl<R: Reason> Renderer<R> {
+impl<R: Rejection> Renderer<R> {
     pub(crate) fn custom<F>(render: F) -> Self
     where
-        F: Fn(Rejected<'_, R>) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(RejectionContext<'_, R>) -> Response<Bytes> + Send + Sync + 'static,
     {
         Self(Some(Arc::new(render)))
     }
 
-    pub(crate) fn render<B>(&self, reason: R, request: &Request<B>) -> Response<Bytes> {
-        self.render_for(reason, request.method(), request.uri(), request.headers())
+    pub(crate) fn render<B>(&self, rejection: R, request: &Request<B>) -> Response<Bytes> {
+        self.render_for(rejection, request.method(), request.uri(), request.headers())
     }
 
     pub(crate) fn render_for(
         &self,
-        reason: R,
+        rejection: R,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Response<Bytes> {
-        crate::util::telemetry::rejected(reason.name());
+        crate::util::telemetry::rejected(rejection.code());
         if is_preflight(method, headers) {
             crate::util::telemetry::preflight_rejected();
         }
-        let mut response = reason.answer();
+        let mut response = rejection.response();
         if let Some(render) = &self.0 {
-            response = render(Rejected { reason: &reason, method, uri, headers, response });
+            response =
+                render(RejectionContext { rejection: &rejection, method, uri, headers, response });
         }
-        response.extensions_mut().insert(reason);
+        response.extensions_mut().insert(rejection);
         response
     }
 }
@@ -142,7 +143,7 @@ impl<R> fmt::Debug for Renderer<R> {
     }
 }
 
-/// The small JSON body of all default answers.
+/// The small JSON body of all default responses.
 #[derive(Serialize)]
 struct ErrorBody<'a> {
     error: &'a str,
@@ -150,7 +151,7 @@ struct ErrorBody<'a> {
 }
 
 /// `{"error": .., "message": ..}` that no cache keeps.
-pub(crate) fn json_answer(status: StatusCode, error: &str, message: &str) -> Response<Bytes> {
+pub(crate) fn json_response(status: StatusCode, error: &str, message: &str) -> Response<Bytes> {
     let body = serde_json::to_vec(&ErrorBody { error, message }).unwrap_or_default();
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
@@ -160,18 +161,18 @@ pub(crate) fn json_answer(status: StatusCode, error: &str, message: &str) -> Res
     response
 }
 
-/// An answer to try again in a moment: something behind this server is out of reach.
-pub(crate) fn unavailable_answer(message: &str) -> Response<Bytes> {
+/// A response to try again in a moment: something behind this server is out of reach.
+pub(crate) fn unavailable_response(message: &str) -> Response<Bytes> {
     let mut response =
-        json_answer(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", message);
+        json_response(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", message);
     response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
     response
 }
 
-/// The answer of an extractor or layer that stands where its layer is missing.
-pub(crate) fn misconfigured_answer() -> Response<Bytes> {
+/// The response of an extractor or layer that stands where its layer is missing.
+pub(crate) fn misconfigured_response() -> Response<Bytes> {
     let message = "The server is misconfigured; its log says how";
-    json_answer(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    json_response(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
 }
 
 /// What is shown where unfinished bodies hold too much memory, and where one did not arrive in time.
@@ -187,13 +188,13 @@ mod tests {
     #[derive(Clone, Debug, PartialEq)]
     struct Closed;
 
-    impl Reason for Closed {
-        fn name(&self) -> &'static str {
+    impl Rejection for Closed {
+        fn code(&self) -> &'static str {
             "closed"
         }
 
-        fn answer(&self) -> Response<Bytes> {
-            json_answer(StatusCode::FORBIDDEN, "closed", "Come back tomorrow")
+        fn response(&self) -> Response<Bytes> {
+            json_response(StatusCode::FORBIDDEN, "closed", "Come back tomorrow")
         }
     }
 
@@ -204,11 +205,11 @@ mod tests {
         assert_eq!(default.status(), StatusCode::FORBIDDEN);
         assert_eq!(default.extensions().get(), Some(&Closed));
 
-        let custom = Renderer::custom(|rejected: Rejected<'_, Closed>| {
-            assert_eq!(rejected.reason(), &Closed);
+        let custom = Renderer::custom(|rejected: RejectionContext<'_, Closed>| {
+            assert_eq!(rejected.rejection(), &Closed);
             assert_eq!((rejected.method(), rejected.uri().path()), (&Method::GET, "/door"));
             assert!(rejected.headers().is_empty());
-            let mut response = rejected.into_response();
+            let mut response = rejected.into_default_response();
             *response.status_mut() = StatusCode::IM_A_TEAPOT;
             response
         });

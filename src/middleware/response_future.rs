@@ -18,14 +18,14 @@ use super::response_body::ResponseBody;
 #[derive(Debug)]
 pub(crate) enum Decision<M> {
     /// The inner service gets it, and `M` has its way with the response.
-    Admit(M),
-    Refuse(Response<Bytes>),
+    Forward(M),
+    Reject(Response<Bytes>),
 }
 
 /// What a layer adds to the response of a request that it let through.
-pub(crate) trait Mark {
+pub(crate) trait OnResponse {
     /// Adds it. Not called again once it is ready.
-    fn poll_mark(
+    fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
         status: StatusCode,
@@ -33,29 +33,29 @@ pub(crate) trait Mark {
     ) -> Poll<()>;
 }
 
-impl Mark for () {
-    fn poll_mark(&mut self, _: &mut Context<'_>, _: StatusCode, _: &mut HeaderMap) -> Poll<()> {
+impl OnResponse for () {
+    fn poll_response(&mut self, _: &mut Context<'_>, _: StatusCode, _: &mut HeaderMap) -> Poll<()> {
         Poll::Ready(())
     }
 }
 
 /// A decision that has to wait for something.
 pub(crate) trait Wait<B> {
-    type Mark: Mark;
+    type OnResponse: OnResponse;
 
     /// Decides on the request, to which it may add what the inner service should know. Not called
     /// again once it has decided.
-    fn poll_decide(
+    fn poll_decision(
         &mut self,
         cx: &mut Context<'_>,
         request: &mut Request<B>,
-    ) -> Poll<Decision<Self::Mark>>;
+    ) -> Poll<Decision<Self::OnResponse>>;
 }
 
 impl<B> Wait<B> for Infallible {
-    type Mark = ();
+    type OnResponse = ();
 
-    fn poll_decide(&mut self, _: &mut Context<'_>, _: &mut Request<B>) -> Poll<Decision<()>> {
+    fn poll_decision(&mut self, _: &mut Context<'_>, _: &mut Request<B>) -> Poll<Decision<()>> {
         match *self {}
     }
 }
@@ -69,9 +69,9 @@ pin_project! {
         W: Wait<B>,
     {
         Waiting { wait: W, held: Option<Held<S, B>> },
-        Inner { #[pin] future: S::Future, mark: Option<W::Mark> },
-        Marking { response: Option<S::Response>, mark: W::Mark },
-        Refused { response: Option<Response<Bytes>> },
+        Inner { #[pin] future: S::Future, mark: Option<W::OnResponse> },
+        Marking { response: Option<S::Response>, mark: W::OnResponse },
+        Rejected { response: Option<Response<Bytes>> },
     }
 }
 
@@ -87,10 +87,16 @@ where
     W: Wait<B>,
 {
     /// A request that was decided on at once.
-    pub(crate) fn decided(decision: Decision<W::Mark>, request: Request<B>, inner: &mut S) -> Self {
+    pub(crate) fn decided(
+        decision: Decision<W::OnResponse>,
+        request: Request<B>,
+        inner: &mut S,
+    ) -> Self {
         match decision {
-            Decision::Admit(mark) => Self::Inner { future: inner.call(request), mark: Some(mark) },
-            Decision::Refuse(response) => Self::Refused { response: Some(response) },
+            Decision::Forward(mark) => {
+                Self::Inner { future: inner.call(request), mark: Some(mark) }
+            }
+            Decision::Reject(response) => Self::Rejected { response: Some(response) },
         }
     }
 
@@ -118,7 +124,7 @@ where
             let next = match self.as_mut().project() {
                 GuardedProjection::Waiting { wait, held } => {
                     let Some(waiting) = held.as_mut() else { return Poll::Pending };
-                    let decision = ready!(wait.poll_decide(cx, &mut waiting.request));
+                    let decision = ready!(wait.poll_decision(cx, &mut waiting.request));
                     let Some(Held { mut inner, request }) = held.take() else {
                         return Poll::Pending;
                     };
@@ -132,12 +138,12 @@ where
                 GuardedProjection::Marking { response, mark } => {
                     if let Some(response) = response.as_mut() {
                         let status = response.status();
-                        ready!(mark.poll_mark(cx, status, response.headers_mut()));
+                        ready!(mark.poll_response(cx, status, response.headers_mut()));
                     }
                     let Some(response) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
-                GuardedProjection::Refused { response } => {
+                GuardedProjection::Rejected { response } => {
                     let Some(response) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(response.map(ResponseBody::own)));
                 }

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response};
 
-use super::rejection::{Rejected, Renderer};
+use super::rejection::{RejectionContext, Renderer};
 use super::response_body::ResponseBody;
-use crate::auth_routes::rejection::{AuthFailure, AuthRejection};
+use crate::auth_routes::rejection::{AuthRejection, LoginError};
 use crate::session::{RecentLogin, Sessions};
 use crate::util::return_to::{ReturnTo, with_return_to};
 use crate::util::telemetry;
@@ -29,35 +29,35 @@ impl Route {
 
     pub(crate) fn on_rejection<F>(&mut self, render: F)
     where
-        F: Fn(Rejected<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(RejectionContext<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
     {
         self.renderer = Renderer::custom(render);
     }
 
-    /// The answer to a login that failed.
-    pub(crate) fn refuse_login(
+    /// The response to a login that failed.
+    pub(crate) fn reject_login(
         &self,
-        failure: AuthFailure,
+        failure: LoginError,
         request: &Request<()>,
         return_to: Option<&ReturnTo>,
         set_cookies: impl IntoIterator<Item = HeaderValue>,
     ) -> Response<Bytes> {
-        telemetry::login_failed(failure.name(), failure.detail().as_deref());
-        self.refuse(failure, request, return_to, set_cookies)
+        telemetry::login_failed(failure.code(), failure.detail().as_deref());
+        self.reject(failure, request, return_to, set_cookies)
     }
 
-    /// The answer to a request that failed, which also sets these cookies. A page leads to another
+    /// The response to a request that failed, which also sets these cookies. A page leads to another
     /// login, and from there to where this one was to end.
-    pub(crate) fn refuse(
+    pub(crate) fn reject(
         &self,
-        failure: AuthFailure,
+        failure: LoginError,
         request: &Request<()>,
         return_to: Option<&ReturnTo>,
         set_cookies: impl IntoIterator<Item = HeaderValue>,
     ) -> Response<Bytes> {
         let login = with_return_to(self.sessions.login_path(), return_to);
         let recent = match failure {
-            AuthFailure::SessionCookieLost { .. } => {
+            LoginError::SessionCookieLost { .. } => {
                 RecentLogin::removals(&self.sessions, request.headers())
             }
             _ => Vec::new(),
@@ -68,7 +68,7 @@ impl Route {
     }
 }
 
-/// Makes an [`answering_service`] of a type around a [`Route`].
+/// Makes an [`responding_service`] of a type around a [`Route`].
 macro_rules! route_service {
     ($service:ident) => {
         impl $service {
@@ -76,13 +76,13 @@ macro_rules! route_service {
                 Self(crate::middleware::route::Route::new(sessions))
             }
 
-            /// Renders refusals in your own way. The typed reason stands in the response's
+            /// Renders rejections in your own way. The typed reason stands in the response's
             /// extensions in any case.
             #[must_use]
             pub fn on_rejection<F>(mut self, render: F) -> Self
             where
                 F: Fn(
-                        crate::middleware::rejection::Rejected<
+                        crate::middleware::rejection::RejectionContext<
                             '_,
                             crate::auth_routes::AuthRejection,
                         >,
@@ -96,13 +96,13 @@ macro_rules! route_service {
             }
         }
 
-        crate::auth_routes::answering_service!($service);
+        crate::auth_routes::responding_service!($service);
     };
 }
 
-/// Makes a tower service over requests with any body of a type that answers them all itself with
+/// Makes a tower service over requests with any body of a type that responses them all itself with
 /// `async fn answer(&self, Request<()>) -> Response<Bytes>`.
-macro_rules! answering_service {
+macro_rules! responding_service {
     ($service:ident) => {
         impl<B> tower_service::Service<http::Request<B>> for $service {
             type Response = http::Response<crate::middleware::response_body::ResponseBody>;
@@ -118,16 +118,16 @@ macro_rules! answering_service {
 
             fn call(&mut self, request: http::Request<B>) -> crate::auth_routes::RouteFuture {
                 let (service, request) = (self.clone(), request.map(|_| ()));
-                crate::auth_routes::RouteFuture::new(async move { service.answer(request).await })
+                crate::auth_routes::RouteFuture::new(async move { service.response(request).await })
             }
         }
     };
 }
 
-pub(crate) use answering_service;
+pub(crate) use responding_service;
 pub(crate) use route_service;
 
-/// Response future of services that answer every request themselves.
+/// Response future of services that response every request themselves.
 ///
 /// Most of them have network work to do; one allocation does not matter there.
 pub struct RouteFuture(BoxFuture<'static, Response<Bytes>>);

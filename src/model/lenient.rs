@@ -1,4 +1,4 @@
-//! Fields of events, read with forbearance: an event that is refused for one odd field is an event
+//! Fields of events, read with forbearance: an event that is rejected for one odd field is an event
 //! lost. What does not fit reads as absent; [`WebhookEvent::raw`](crate::webhook::WebhookEvent::raw) has it.
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};

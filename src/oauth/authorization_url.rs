@@ -41,7 +41,7 @@ impl AuthorizationRequest {
         self
     }
 
-    /// Random text that comes back unchanged; ties the answer to this browser.
+    /// Random text that comes back unchanged; ties the response to this browser.
     pub fn state(self, state: impl Into<String>) -> Self {
         self.parameter("state", state)
     }
@@ -143,12 +143,12 @@ impl Scalekit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http_client::Nowhere;
+    use crate::http_client::UnreachableClient;
 
     #[test]
     fn every_parameter_arrives_as_it_was_given() {
         let scalekit = Scalekit::builder("https://acme.test/", "skc_1", "hush");
-        let scalekit = scalekit.http_client(Nowhere).build().unwrap();
+        let scalekit = scalekit.http_client(UnreachableClient).build().unwrap();
         let hostile = "a&b=c d+e%20\"'\r\n#é";
         let request = AuthorizationRequest::new("https://app.test/cb")
             .scopes(["openid", "email"])

@@ -111,12 +111,12 @@ impl Scalekit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http_client::Nowhere;
+    use crate::http_client::UnreachableClient;
 
     #[test]
     fn what_is_not_set_is_not_sent() {
         let scalekit = Scalekit::builder("https://acme.test", "skc_1", "hush");
-        let scalekit = scalekit.http_client(Nowhere).build().unwrap();
+        let scalekit = scalekit.http_client(UnreachableClient).build().unwrap();
         let bare = scalekit.logout_url(&LogoutRequest::new());
         assert_eq!(bare.as_str(), "https://acme.test/oidc/logout");
         let request = LogoutRequest::new()

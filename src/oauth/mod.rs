@@ -27,7 +27,7 @@ mod token_endpoint;
 pub use self::authorization_url::AuthorizationRequest;
 pub use self::logout_url::{IdTokenHint, LogoutRequest};
 pub use self::pkce::CodeVerifier;
-pub use self::sso_error::{Blame, SsoError};
+pub use self::sso_error::{ErrorOrigin, SsoError};
 pub use self::token_endpoint::{OAuthError, TokenResponse, Unavailable};
 
 pub(crate) use self::authorization_url::DEFAULT_SCOPES;

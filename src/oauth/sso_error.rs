@@ -1,6 +1,6 @@
-use crate::util::open_enum::words;
+use crate::util::open_enum::open_enum;
 
-words! {
+open_enum! {
     /// Why a login did not succeed at the environment: the parameter `error` of a callback, or of
     /// the initiate-login URL. Codes of single sign-on and of OAuth 2.0 (RFC 6749 section 4.1.2.1).
     ///
@@ -101,7 +101,7 @@ words! {
 /// With whom the remedy of an [`SsoError`] lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Blame {
+pub enum ErrorOrigin {
     /// This application: its settings in the dashboard, or what it asked for. Its log should say.
     Application,
     /// The environment, or a reason that this version does not know.
@@ -116,7 +116,7 @@ pub enum Blame {
 impl SsoError {
     /// With whom the remedy lies.
     #[must_use]
-    pub fn blame(&self) -> Blame {
+    pub fn origin(&self) -> ErrorOrigin {
         match self {
             Self::AccessDenied
             | Self::AccountSelectionRequired
@@ -126,7 +126,7 @@ impl SsoError {
             | Self::AssertionExpired
             | Self::AuthenticationNotCompleted
             | Self::ResponseExpired
-            | Self::UserLoginRequired => Blame::Person,
+            | Self::UserLoginRequired => ErrorOrigin::Person,
             Self::ConnectionNotActive
             | Self::DomainNotFound
             | Self::FailedToExchangeToken
@@ -145,7 +145,7 @@ impl SsoError {
             | Self::NoConfiguredConnections
             | Self::SignatureValidationFailed
             | Self::UserInfoRetrieveFailed
-            | Self::UserNotActive => Blame::Organization,
+            | Self::UserNotActive => ErrorOrigin::Organization,
             Self::ApplicationNotActive
             | Self::InvalidClient
             | Self::InvalidConnectionId
@@ -156,14 +156,14 @@ impl SsoError {
             | Self::InvalidScope
             | Self::UnauthorizedClient
             | Self::UnsupportedResponseType
-            | Self::Unauthorized => Blame::Application,
+            | Self::Unauthorized => ErrorOrigin::Application,
             Self::ServerError | Self::TemporarilyUnavailable | Self::Unknown(_) => {
-                Blame::Environment
+                ErrorOrigin::Environment
             }
         }
     }
 
-    /// Reads the parameter of an address; `None` for what is no code at all (L4).
+    /// Reads the parameter of an address; `None` for what is no code at all.
     pub(crate) fn parse(parameter: &str) -> Option<Self> {
         super::is_error_code(parameter).then(|| Self::from(parameter))
     }

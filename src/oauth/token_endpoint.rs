@@ -61,7 +61,7 @@ impl Scalekit {
     ) -> Result<TokenResponse, OAuthError> {
         let request = self.build_token_request(fields)?;
         let sent = request.body().clone();
-        read_answer(&self.send(request).await?, &sent)
+        read_response(&self.send(request).await?, &sent)
     }
 
     fn build_token_request<'a>(
@@ -76,7 +76,7 @@ impl Scalekit {
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::ACCEPT, HeaderValue::from_static("application/json"))
             .body(Bytes::from(form.finish()))
-            .map_err(|_| OAuthError::UnexpectedAnswer("its address cannot be requested"))?;
+            .map_err(|_| OAuthError::UnexpectedResponse("its address cannot be requested"))?;
         let limits = SendLimits { deadline: DEADLINE, ..SendLimits::default() };
         request.extensions_mut().insert(limits);
         Ok(request)
@@ -106,38 +106,38 @@ pub enum OAuthError {
     /// The code or refresh token is spent, expired or revoked: a definite end.
     #[error("the code or refresh token is not valid any more (invalid_grant)")]
     InvalidGrant,
-    /// The environment refuses the request as such; most often the credentials or the redirect URI
+    /// The environment rejects the request as such; most often the credentials or the redirect URI
     /// are wrong. `code` is one of RFC 6749 section 5.2.
     #[error(
-        "the environment refused the token request: {code} (check client id, secret and redirect URI)"
+        "the environment rejected the token request: {code} (check client id, secret and redirect URI)"
     )]
-    Refused {
+    Rejected {
         /// For instance `invalid_client`.
         code: String,
     },
     /// The environment is out of reach, or busy, or failing: try again later.
     #[error("the token endpoint is unavailable: {0}")]
     Unavailable(#[source] Unavailable),
-    /// The answer is none of the token endpoint's: the environment URL may be wrong.
+    /// The response is none of the token endpoint's: the environment URL may be wrong.
     #[error("the token endpoint gave an unexpected answer: {0} (check the environment URL)")]
-    UnexpectedAnswer(&'static str),
+    UnexpectedResponse(&'static str),
 }
 
 /// Why the token endpoint is unavailable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unavailable {
-    /// There was no answer.
+    /// There was no response.
     #[error("{0} (check the environment URL, the network and any proxy)")]
-    NoAnswer(#[source] HttpClientError),
-    /// It answered 429 or 5xx.
+    NoResponse(#[source] HttpClientError),
+    /// It responded with 429 or 5xx.
     #[error("it answered {0} (try again later)")]
     Status(StatusCode),
 }
 
 impl From<HttpClientError> for OAuthError {
     fn from(error: HttpClientError) -> Self {
-        Self::Unavailable(Unavailable::NoAnswer(error))
+        Self::Unavailable(Unavailable::NoResponse(error))
     }
 }
 
@@ -166,7 +166,7 @@ struct Failure {
 }
 
 /// The tokens, or what went wrong, without a word of what was `sent`.
-fn read_answer(response: &Response<Bytes>, sent: &[u8]) -> Result<TokenResponse, OAuthError> {
+fn read_response(response: &Response<Bytes>, sent: &[u8]) -> Result<TokenResponse, OAuthError> {
     let status = response.status();
     if status == StatusCode::OK {
         let success: Success = serde_json::from_slice(response.body())
@@ -183,22 +183,22 @@ fn read_answer(response: &Response<Bytes>, sent: &[u8]) -> Result<TokenResponse,
         return Err(OAuthError::Unavailable(Unavailable::Status(status)));
     }
     if status.is_redirection() {
-        return Err(OAuthError::UnexpectedAnswer("a redirect"));
+        return Err(OAuthError::UnexpectedResponse("a redirect"));
     }
     if !status.is_client_error() {
-        return Err(OAuthError::UnexpectedAnswer("neither tokens nor an OAuth error"));
+        return Err(OAuthError::UnexpectedResponse("neither tokens nor an OAuth error"));
     }
     match serde_json::from_slice(response.body()) {
         Ok(Failure { error }) if error == "invalid_grant" => Err(OAuthError::InvalidGrant),
         Ok(Failure { error }) if is_error_code(&error) && !contains(sent, &error) => {
-            Err(OAuthError::Refused { code: error })
+            Err(OAuthError::Rejected { code: error })
         }
         _ => Err(unexpected(response, "an error that is not a token endpoint's")),
     }
 }
 
 fn unexpected(response: &Response<Bytes>, otherwise: &'static str) -> OAuthError {
-    OAuthError::UnexpectedAnswer(if is_web_page(response) { WEB_PAGE } else { otherwise })
+    OAuthError::UnexpectedResponse(if is_web_page(response) { WEB_PAGE } else { otherwise })
 }
 
 fn contains(sent: &[u8], text: &str) -> bool {
@@ -216,33 +216,33 @@ pub(crate) fn is_error_code(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, body: &'static str) -> Result<TokenResponse, OAuthError> {
+    fn response(status: u16, body: &'static str) -> Result<TokenResponse, OAuthError> {
         let response = Response::builder().status(status).body(Bytes::from(body)).unwrap();
-        read_answer(&response, b"grant_type=refresh_token&client_secret=test_abcdef")
+        read_response(&response, b"grant_type=refresh_token&client_secret=test_abcdef")
     }
 
     #[test]
     fn tokens_are_read_with_whatever_is_left_out() {
         let all = r#"{"access_token":"a","refresh_token":"r","id_token":"i","expires_in":"299"}"#;
-        let tokens = answer(200, all).unwrap();
+        let tokens = response(200, all).unwrap();
         assert_eq!(tokens.expires_in, Some(Duration::from_secs(299)));
         assert_eq!(tokens.refresh_token.as_ref().map(SecretString::expose), Some("r"));
         assert!(!format!("{tokens:?}").contains("\"a\""));
-        let fraction = answer(200, r#"{"access_token":"a","expires_in":299.5}"#).unwrap();
+        let fraction = response(200, r#"{"access_token":"a","expires_in":299.5}"#).unwrap();
         assert_eq!(fraction.expires_in, Some(Duration::from_millis(299_500)));
         let least =
-            answer(200, r#"{"access_token":"a","refresh_token":"","expires_in":-1}"#).unwrap();
+            response(200, r#"{"access_token":"a","refresh_token":"","expires_in":-1}"#).unwrap();
         assert!(least.refresh_token.is_none() && least.expires_in.is_none());
     }
 
     #[test]
     fn r2_only_invalid_grant_is_definite() {
-        let definite = answer(400, r#"{"error":"invalid_grant","error_description":"gone"}"#);
+        let definite = response(400, r#"{"error":"invalid_grant","error_description":"gone"}"#);
         assert!(matches!(definite, Err(OAuthError::InvalidGrant)));
-        let refused = answer(401, r#"{"error":"invalid_client"}"#);
-        assert!(matches!(refused, Err(OAuthError::Refused { code }) if code == "invalid_client"));
+        let rejected = response(401, r#"{"error":"invalid_client"}"#);
+        assert!(matches!(rejected, Err(OAuthError::Rejected { code }) if code == "invalid_client"));
         for status in [429, 500, 502, 503, 504] {
-            let busy = answer(status, r#"{"error":"invalid_grant"}"#);
+            let busy = response(status, r#"{"error":"invalid_grant"}"#);
             assert!(matches!(busy, Err(OAuthError::Unavailable(_))), "{status}");
         }
         for (status, body) in [
@@ -252,8 +252,8 @@ mod tests {
             (400, r#"{"error":"Hello <b>"}"#),
             (404, ""),
         ] {
-            let other = answer(status, body);
-            assert!(matches!(other, Err(OAuthError::UnexpectedAnswer(_))), "{status} {body}");
+            let other = response(status, body);
+            assert!(matches!(other, Err(OAuthError::UnexpectedResponse(_))), "{status} {body}");
         }
     }
 
@@ -267,7 +267,7 @@ mod tests {
             (404, r#"{"code":5}"#, "an error that is not a token endpoint's"),
             (400, r#"{"error":"test_abcdef"}"#, "an error that is not a token endpoint's"),
         ] {
-            let Err(OAuthError::UnexpectedAnswer(named)) = answer(status, body) else {
+            let Err(OAuthError::UnexpectedResponse(named)) = response(status, body) else {
                 panic!("{status} {body} is something else")
             };
             assert_eq!(named, what, "{status} {body}");

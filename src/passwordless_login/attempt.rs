@@ -20,7 +20,7 @@ use crate::util::return_to::ReturnTo;
 /// can have another mail.
 const KEPT_AFTER_EXPIRY: Duration = Duration::minutes(10);
 /// The environment's default, for one that does not tell.
-pub(super) const UNTOLD_LIFETIME: Duration = Duration::minutes(5);
+pub(super) const DEFAULT_LIFETIME: Duration = Duration::minutes(5);
 /// Longer ones would not leave room for the rest in a cookie.
 const MAX_RETURN_TO_BYTES: usize = 1500;
 
@@ -42,7 +42,7 @@ pub(super) struct MailAttempt {
 
 /// What the mail of an attempt says of it, before there is one.
 pub(super) struct AttemptNames {
-    /// In its link, where anybody may read it.
+    /// In its link, where anyone may read it.
     pub(super) id: String,
     /// Comes back with the verification.
     pub(super) state: SecretString,
@@ -211,8 +211,8 @@ fn expires_at(sent: &SentMail, max_lifetime: StdDuration, now: OffsetDateTime) -
     // Two clocks may differ: what counts from now is the better word.
     let lifetime = sent.expires_in.and_then(|told| Duration::try_from(told).ok());
     let told = lifetime.or_else(|| Some((sent.expires_at? - now).max(Duration::ZERO)));
-    let max = Duration::try_from(max_lifetime).unwrap_or(UNTOLD_LIFETIME);
-    now + told.unwrap_or(UNTOLD_LIFETIME).min(max)
+    let max = Duration::try_from(max_lifetime).unwrap_or(DEFAULT_LIFETIME);
+    now + told.unwrap_or(DEFAULT_LIFETIME).min(max)
 }
 
 fn from_millis(millis: i64) -> Option<OffsetDateTime> {

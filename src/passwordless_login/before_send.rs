@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 #[non_exhaustive]
 pub enum SendDenied {
     /// No mail is sent, and the response is the same as if one was: for addresses that may not log
-    /// in, so that nobody learns which ones may.
+    /// in, so that no one learns which ones may.
     #[error("the app sends no mail to this address")]
     Silently,
     /// A limit of the app is exceeded: 429.

@@ -8,17 +8,17 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 
 use super::before_send::{BeforeSend, SendDenied};
-use super::confirmation_page::LinkQuestion;
+use super::confirmation_page::LinkConfirmation;
 use super::limits::{ClientKey, EmailLimits, public_peer};
-use super::rejection::{PasswordlessFailure, PasswordlessRejection};
+use super::rejection::{PasswordlessLoginError, PasswordlessRejection};
 use super::request_dedup::{Memory, Once};
 use super::send::RESENT_FOR;
 use super::verify_credential::{SHARED_FOR, UNFINISHED_FOR};
 use super::{Inner, PasswordlessLogin};
 use crate::api::passwordless::{MailTemplate, VerifiedEmail, check_variables};
 use crate::error::{ConfigError, ConfigProblem, Problems};
-use crate::middleware::rejection::{Rejected, Renderer};
-use crate::session::{Admission, LocalSession, NotAdmitted, Sessions, is_plain_path};
+use crate::middleware::rejection::{RejectionContext, Renderer};
+use crate::session::{LocalSession, LoginHook, LoginHookError, Sessions, is_plain_path};
 
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(10 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -27,7 +27,7 @@ const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_EMAILS: usize = 1000;
 
 /// The app's own page for a link that was opened elsewhere.
-pub(super) type LinkPage = dyn Fn(&LinkQuestion) -> String + Send + Sync + 'static;
+pub(super) type LinkPage = dyn Fn(&LinkConfirmation) -> String + Send + Sync + 'static;
 
 /// Configures [`PasswordlessLogin`].
 #[must_use]
@@ -43,9 +43,9 @@ pub struct PasswordlessLoginBuilder {
     client_key: Arc<ClientKey>,
     before_send: Option<BeforeSend>,
     same_browser_only: bool,
-    admission: Option<Admission<VerifiedEmail>>,
+    admission: Option<LoginHook<VerifiedEmail>>,
     admits_everyone: bool,
-    link_page: Option<Arc<LinkPage>>,
+    confirmation_page: Option<Arc<LinkPage>>,
     renderer: Renderer<PasswordlessRejection>,
 }
 
@@ -80,7 +80,7 @@ impl PasswordlessLoginBuilder {
             same_browser_only: false,
             admission: None,
             admits_everyone: false,
-            link_page: None,
+            confirmation_page: None,
             renderer: Renderer::default(),
         }
     }
@@ -212,8 +212,8 @@ impl PasswordlessLoginBuilder {
         self
     }
 
-    /// Refuses links that are opened in another browser than the one that asked for them, whatever
-    /// the dashboard says under "Enforce same-browser origin": nobody can then be talked into a
+    /// Rejects links that are opened in another browser than the one that asked for them, whatever
+    /// the dashboard says under "Enforce same-browser origin": no one can then be talked into a
     /// login that is not theirs.
     pub fn same_browser_only(mut self) -> Self {
         self.same_browser_only = true;
@@ -221,8 +221,8 @@ impl PasswordlessLoginBuilder {
     }
 
     /// Says what session the reader of a mail gets, or that there is none: looks the person up by
-    /// the verified address, or makes them. [`NotAdmitted::Refused`] is answered 403;
-    /// [`NotAdmitted::Unavailable`], or nothing for 30 seconds, 503: the same code or link can then be
+    /// the verified address, or makes them. [`LoginHookError::Denied`] is responded with 403;
+    /// [`LoginHookError::Unavailable`], or nothing for 30 seconds, 503: the same code or link can then be
     /// tried again for a minute in this process. A double click asks it once; it is asked again if the
     /// shared store was down after it: let it find whom it has made. Default: everyone who reads a mail is logged in, with
     /// [`VerifiedEmail::session`]; an error if the sessions have an
@@ -232,7 +232,7 @@ impl PasswordlessLoginBuilder {
     /// ```
     /// # #[cfg(feature = "sandbox")] {
     /// use tower_scalekit::api::passwordless::VerifiedEmail;
-    /// use tower_scalekit::session::{LocalSession, NotAdmitted, User};
+    /// use tower_scalekit::session::{LocalSession, LoginHookError, User};
     /// # use tower_scalekit::{PasswordlessLogin, Sandbox, SessionSecret, Sessions};
     /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
     /// #     .secret(SessionSecret::generate()?)
@@ -242,7 +242,7 @@ impl PasswordlessLoginBuilder {
     /// let login = PasswordlessLogin::builder(&sessions)
     ///     .on_login(|verified: VerifiedEmail| async move {
     ///         if !verified.email.ends_with("@acme.test") {
-    ///             return Err(NotAdmitted::Refused);
+    ///             return Err(LoginHookError::Denied);
     ///         }
     ///         let mut user = User::default();
     ///         user.id = "usr_1".to_owned(); // from your database
@@ -257,9 +257,9 @@ impl PasswordlessLoginBuilder {
     pub fn on_login<F, Fut>(mut self, admit: F) -> Self
     where
         F: Fn(VerifiedEmail) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<LocalSession, NotAdmitted>> + Send + 'static,
+        Fut: Future<Output = Result<LocalSession, LoginHookError>> + Send + 'static,
     {
-        self.admission = Some(Admission::new(admit));
+        self.admission = Some(LoginHook::new(admit));
         self
     }
 
@@ -273,7 +273,7 @@ impl PasswordlessLoginBuilder {
     /// The page, as HTML, that asks whether to log in with a link that was opened in another
     /// browser. It has no scripts, and styles, pictures and fonts only of its own or of the app.
     /// For browsers from before 2023 it should have `<meta name="referrer"
-    /// content="strict-origin">`, or they send its form without an origin, which is refused.
+    /// content="strict-origin">`, or they send its form without an origin, which is rejected.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -283,7 +283,7 @@ impl PasswordlessLoginBuilder {
     /// #     .redirect_uri("https://app.example.com/auth/callback")
     /// #     .build()?;
     /// let login = PasswordlessLogin::builder(&sessions)
-    ///     .link_page(|question| {
+    ///     .confirmation_page(|question| {
     ///         format!(
     ///             "<!doctype html><title>Log in</title><p>Did you ask for this e-mail?
     ///             <form method=post action='{}'>{}<button>Yes, log in</button></form>",
@@ -296,19 +296,22 @@ impl PasswordlessLoginBuilder {
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn link_page<F>(mut self, page: F) -> Self
+    pub fn confirmation_page<F>(mut self, page: F) -> Self
     where
-        F: Fn(&LinkQuestion) -> String + Send + Sync + 'static,
+        F: Fn(&LinkConfirmation) -> String + Send + Sync + 'static,
     {
-        self.link_page = Some(Arc::new(page));
+        self.confirmation_page = Some(Arc::new(page));
         self
     }
 
-    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
     /// any case.
     pub fn on_rejection<F>(mut self, render: F) -> Self
     where
-        F: Fn(Rejected<'_, PasswordlessRejection>) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(RejectionContext<'_, PasswordlessRejection>) -> Response<Bytes>
+            + Send
+            + Sync
+            + 'static,
     {
         self.renderer = Renderer::custom(render);
         self
@@ -367,14 +370,14 @@ impl PasswordlessLoginBuilder {
                 SHARED_FOR,
                 &tasks,
                 "passwordless login",
-                PasswordlessFailure::Misconfigured,
+                PasswordlessLoginError::Misconfigured,
             ),
             switches: Once::new(
                 clock.clone(),
                 SHARED_FOR,
                 &tasks,
                 "passwordless login",
-                PasswordlessFailure::Misconfigured,
+                PasswordlessLoginError::Misconfigured,
             ),
             unfinished: Memory::new(clock.clone(), UNFINISHED_FOR),
             resends: Once::new(
@@ -382,7 +385,7 @@ impl PasswordlessLoginBuilder {
                 RESENT_FOR,
                 &tasks,
                 "passwordless email",
-                PasswordlessFailure::Misconfigured,
+                PasswordlessLoginError::Misconfigured,
             ),
             sessions: self.sessions,
             paths,
@@ -400,7 +403,7 @@ impl PasswordlessLoginBuilder {
             shape: Mutex::default(),
             same_browser_only: self.same_browser_only,
             admission: self.admission,
-            link_page: self.link_page,
+            confirmation_page: self.confirmation_page,
             renderer: self.renderer,
         });
         problems.finish(inner).map(|inner| PasswordlessLogin(Arc::new(inner)))
@@ -427,7 +430,7 @@ impl Paths {
     }
 }
 
-/// The routes that the sessions have, where nobody wants to end up after a login.
+/// The routes that the sessions have, where no one wants to end up after a login.
 pub(super) fn own_paths(sessions: &Sessions) -> [&str; 7] {
     [
         sessions.login_path(),
@@ -461,7 +464,7 @@ impl fmt::Debug for PasswordlessLoginBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http_client::Nowhere;
+    use crate::http_client::UnreachableClient;
     use crate::session::SessionsBuilder;
     use crate::{Scalekit, SessionSecret};
 
@@ -471,7 +474,7 @@ mod tests {
 
     fn sessions_builder() -> SessionsBuilder {
         let scalekit = Scalekit::builder("https://acme.test", "skc_1", "hush");
-        Sessions::builder(scalekit.http_client(Nowhere).build().unwrap())
+        Sessions::builder(scalekit.http_client(UnreachableClient).build().unwrap())
             .secret(SessionSecret::generate().unwrap())
             .redirect_uri("https://app.test/auth/callback")
             .logout_path("/mail/send")
@@ -479,19 +482,19 @@ mod tests {
 
     #[test]
     fn a_login_hook_of_the_sessions_is_not_bypassed_unless_stated() {
-        let sessions = sessions_builder().on_login(|_| async { Err(NotAdmitted::Refused) });
+        let sessions = sessions_builder().on_login(|_| async { Err(LoginHookError::Denied) });
         let sessions = sessions.build().unwrap();
         let builder = || PasswordlessLogin::builder(&sessions);
         let error = builder().build().unwrap_err().to_string();
         assert!(error.starts_with("on_login: ") && error.contains("admit_everyone"), "{error}");
-        let refuse = |_| async { Err(NotAdmitted::Refused) };
-        assert!(builder().on_login(refuse).build().is_ok());
+        let reject = |_| async { Err(LoginHookError::Denied) };
+        assert!(builder().on_login(reject).build().is_ok());
         assert!(builder().admit_everyone().build().is_ok());
-        assert!(builder().on_login(refuse).admit_everyone().build().is_err());
+        assert!(builder().on_login(reject).admit_everyone().build().is_err());
     }
 
     #[test]
-    fn all_that_cannot_work_is_told_at_once() {
+    fn all_that_cannot_work_is_reported_at_once() {
         let sessions = sessions();
         let builder = || PasswordlessLogin::builder(&sessions);
         let error = builder()

@@ -11,18 +11,18 @@ const OWN_ORIGIN: &str = "<meta name=\"referrer\" content=\"strict-origin\">\n";
 
 /// What a page asks that is shown where a magic link was opened in another browser than the one that
 /// asked for it: whether to log in with it. Given to the closure of
-/// [`link_page`](super::PasswordlessLoginBuilder::link_page).
-pub struct LinkQuestion {
+/// [`confirmation_page`](super::PasswordlessLoginBuilder::confirmation_page).
+pub struct LinkConfirmation {
     host: String,
     action: String,
     link_token: SecretString,
     /// The attempt of this browser that the link is of, for one that only looked at it in advance.
     attempt: Option<String>,
-    /// Tells a double click from somebody else.
+    /// Tells a double click from another user.
     page: SecretString,
 }
 
-impl LinkQuestion {
+impl LinkConfirmation {
     pub(super) fn new(
         host: &str,
         action: &str,
@@ -82,9 +82,9 @@ impl LinkQuestion {
     }
 }
 
-impl fmt::Debug for LinkQuestion {
+impl fmt::Debug for LinkConfirmation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LinkQuestion").field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("LinkConfirmation").field("host", &self.host).finish_non_exhaustive()
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn what_comes_from_the_address_is_escaped() {
         let token = r#""><script>alert('1')</script>&"#;
-        let question = LinkQuestion::new("app.test", "/verify", token.into(), None).unwrap();
+        let question = LinkConfirmation::new("app.test", "/verify", token.into(), None).unwrap();
         let page = question.page();
         assert!(!page.contains("<script>"), "{page}");
         assert!(page.contains("&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;"));

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::rejection::PasswordlessFailure;
+use super::rejection::PasswordlessLoginError;
 use crate::middleware::body_limits::BodyLimits;
 use crate::middleware::replay_body::read_body;
 
@@ -22,7 +22,7 @@ impl Fields {
         headers: &HeaderMap,
         body: B,
         limits: &BodyLimits,
-    ) -> Result<Self, PasswordlessFailure>
+    ) -> Result<Self, PasswordlessLoginError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -30,10 +30,10 @@ impl Fields {
         let parse = match media_type(headers).as_deref() {
             Some("application/x-www-form-urlencoded") => Self::of_form,
             Some("application/json") => Self::of_json,
-            _ => return Err(PasswordlessFailure::MalformedRequest),
+            _ => return Err(PasswordlessLoginError::InvalidRequest),
         };
         let body = read_body(body, limits).await?;
-        parse(&body).ok_or(PasswordlessFailure::MalformedRequest)
+        parse(&body).ok_or(PasswordlessLoginError::InvalidRequest)
     }
 
     /// A field; an empty one counts as absent.

@@ -14,10 +14,10 @@ use http::Request;
 
 use super::PasswordlessLogin;
 use super::attempt::MailAttempt;
-use super::rejection::PasswordlessFailure;
+use super::rejection::PasswordlessLoginError;
 use super::request_dedup::Key;
 use crate::clock::unix_millis;
-use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
+use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
 use crate::util::email::fold_email;
 use crate::util::telemetry;
 
@@ -139,13 +139,13 @@ impl PasswordlessLogin {
     /// Counts a mail that is about to be sent.
     ///
     /// # Errors
-    /// [`PasswordlessFailure::TooManyMails`] if it is one too many for the client or the address;
-    /// [`PasswordlessFailure::Unavailable`] without the store.
+    /// [`PasswordlessLoginError::TooManyEmails`] if it is one too many for the client or the address;
+    /// [`PasswordlessLoginError::Unavailable`] without the store.
     pub(super) async fn count_mail(
         &self,
         email: &str,
         client: Option<&str>,
-    ) -> Result<Counted, PasswordlessFailure> {
+    ) -> Result<Counted, PasswordlessLoginError> {
         let (limits, email) = (&self.0.limits, fold_email(email));
         let per_day = |max| Limit { max, window: DAY };
         let mut counters = Vec::new();
@@ -166,7 +166,7 @@ impl PasswordlessLogin {
                 self.subtract(counted).await;
                 return Err(match error {
                     NotCounted::Limited { retry_after } => {
-                        PasswordlessFailure::TooManyMails { retry_after: Some(retry_after) }
+                        PasswordlessLoginError::TooManyEmails { retry_after: Some(retry_after) }
                     }
                     NotCounted::Unavailable(error) => unavailable(&error),
                 });
@@ -178,12 +178,12 @@ impl PasswordlessLogin {
     /// Counts the code that is about to be tried in this login, as a wrong one.
     ///
     /// # Errors
-    /// [`PasswordlessFailure::TooManyAttempts`] if there were too many;
-    /// [`PasswordlessFailure::Unavailable`] without the store.
+    /// [`PasswordlessLoginError::TooManyAttempts`] if there were too many;
+    /// [`PasswordlessLoginError::Unavailable`] without the store.
     pub(super) async fn count_code(
         &self,
         attempt: &MailAttempt,
-    ) -> Result<Counted, PasswordlessFailure> {
+    ) -> Result<Counted, PasswordlessLoginError> {
         let mut counted = Counted::default();
         let key = self.key(Purpose::WrongCode, &["address", &fold_email(&attempt.email)]);
         let per_address = Limit { max: CODES_PER_ADDRESS, window: DAY };
@@ -198,7 +198,7 @@ impl PasswordlessLogin {
             Err(error) => {
                 self.subtract(counted).await;
                 Err(match error {
-                    NotCounted::Limited { .. } => PasswordlessFailure::TooManyAttempts,
+                    NotCounted::Limited { .. } => PasswordlessLoginError::TooManyAttempts,
                     NotCounted::Unavailable(error) => unavailable(&error),
                 })
             }
@@ -257,7 +257,7 @@ impl PasswordlessLogin {
         let store = self.0.sessions.store();
         let now = unix_millis(self.0.sessions.scalekit().clock().now());
         for _ in 0..MAX_CONFLICTS {
-            let stored = in_time(store.get(key)).await?;
+            let stored = with_timeout(store.get(key)).await?;
             let mut times = stored.as_deref().map(decode).unwrap_or_default();
             // A clock that was set back must not make a limit last longer: what it has written as later
             // than now is written again as of now, also if nothing else changes.
@@ -270,8 +270,8 @@ impl PasswordlessLogin {
             }
             let value = encode(&times);
             let is_changed = match stored {
-                None => in_time(store.put_if_absent(key, value, ttl)).await?,
-                Some(stored) => in_time(store.replace_if(key, stored, value, ttl)).await?,
+                None => with_timeout(store.put_if_absent(key, value, ttl)).await?,
+                Some(stored) => with_timeout(store.replace_if(key, stored, value, ttl)).await?,
             };
             if is_changed {
                 return result.map(|_| ());
@@ -298,9 +298,9 @@ fn millis(duration: Duration) -> i64 {
     duration.as_millis().try_into().unwrap_or(i64::MAX)
 }
 
-fn unavailable(error: &StoreError) -> PasswordlessFailure {
+fn unavailable(error: &StoreError) -> PasswordlessLoginError {
     telemetry::internal_error("passwordless_login", error);
-    PasswordlessFailure::Unavailable
+    PasswordlessLoginError::Unavailable
 }
 
 #[cfg(test)]

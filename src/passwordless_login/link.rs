@@ -4,16 +4,16 @@ use url::form_urlencoded;
 
 use super::PasswordlessLogin;
 use super::attempt::MailAttempt;
-use super::confirmation_page::LinkQuestion;
+use super::confirmation_page::LinkConfirmation;
 use super::rejection;
-use super::rejection::PasswordlessFailure;
+use super::rejection::PasswordlessLoginError;
 use super::verify_credential::Credential;
-use crate::auth_routes::answering_service;
+use crate::auth_routes::responding_service;
 use crate::middleware::page;
 use crate::secret::SecretString;
 use crate::util::fetch_metadata::is_navigation;
 use crate::util::pasted;
-use crate::util::query::Parameter;
+use crate::util::query::QueryParam;
 use crate::util::telemetry;
 
 /// Longer than any token.
@@ -29,19 +29,19 @@ const OF_NONE: &str = "-";
 /// login began. Anywhere else, and for who only fetches in advance, it shows a page whose button
 /// sends the token to [`Verify`](super::Verify). Showing it uses nothing up.
 ///
-/// It also shows the page where the environment refuses the link under the id that the browser
+/// It also shows the page where the environment rejects the link under the id that the browser
 /// knows: another mail may have been sent meanwhile. A link without the attempt in its path is
 /// tried with the newest of the browser, as a form is.
 #[derive(Clone, Debug)]
 pub struct Link(pub(super) PasswordlessLogin);
 
 impl Link {
-    async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+    async fn response(&self, request: Request<()>) -> Response<Bytes> {
         let request = &request;
         let login = &self.0;
         let (token, headers) = match link_token(request) {
             Ok(token) => (token, request.headers()),
-            Err(failure) => return login.refuse(failure, request, None),
+            Err(failure) => return login.reject(failure, request, None),
         };
         let named = attempt_id(request.uri().path());
         let is_opened =
@@ -52,14 +52,14 @@ impl Link {
                 let outcome = login.log_in(&credential, headers).await;
                 match outcome {
                     // It may be of a request that this browser does not know (any more).
-                    Err(PasswordlessFailure::LinkRefused) if !login.0.same_browser_only => {
+                    Err(PasswordlessLoginError::InvalidLink) if !login.0.same_browser_only => {
                         self.ask(token, None, request).await
                     }
                     outcome => login.conclude(outcome, &credential, request),
                 }
             }
             None if login.0.same_browser_only => {
-                login.refuse(PasswordlessFailure::OtherBrowser, request, None)
+                login.reject(PasswordlessLoginError::BrowserMismatch, request, None)
             }
             own => self.ask(token, own.map(|attempt| attempt.id), request).await,
         }
@@ -74,14 +74,14 @@ impl Link {
     ) -> Response<Bytes> {
         let login = &self.0;
         let host = login.0.sessions.public_url().host_str().unwrap_or("this app");
-        let question = match LinkQuestion::new(host, login.verify_path(), token, own) {
+        let question = match LinkConfirmation::new(host, login.verify_path(), token, own) {
             Ok(question) => question,
             Err(error) => {
                 telemetry::internal_error("passwordless_link", &error);
-                return login.refuse(PasswordlessFailure::Misconfigured, request, None);
+                return login.reject(PasswordlessLoginError::Misconfigured, request, None);
             }
         };
-        let page = match &login.0.link_page {
+        let page = match &login.0.confirmation_page {
             Some(page) => page(&question),
             None => question.page(),
         };
@@ -92,7 +92,7 @@ impl Link {
     }
 }
 
-answering_service!(Link);
+responding_service!(Link);
 
 impl PasswordlessLogin {
     /// Where a link leads that is of this attempt of the browser, or of none.
@@ -103,14 +103,15 @@ impl PasswordlessLogin {
     }
 }
 
-fn link_token(request: &Request<()>) -> Result<SecretString, PasswordlessFailure> {
+fn link_token(request: &Request<()>) -> Result<SecretString, PasswordlessLoginError> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return Err(PasswordlessFailure::MethodNotAllowed { allow: "GET, HEAD" });
+        return Err(PasswordlessLoginError::MethodNotAllowed { allow: "GET, HEAD" });
     }
     let query = request.uri().query().unwrap_or_default();
-    let token = Parameter::of(query, "link_token").only().map(|token| pasted::unwrap_lines(&token));
+    let token =
+        QueryParam::of(query, "link_token").only().map(|token| pasted::unwrap_lines(&token));
     let token = token.filter(|token| is_link_token(token));
-    token.map(SecretString::from).ok_or(PasswordlessFailure::MalformedRequest)
+    token.map(SecretString::from).ok_or(PasswordlessLoginError::InvalidRequest)
 }
 
 pub(super) fn is_link_token(text: &str) -> bool {
@@ -122,7 +123,7 @@ fn attempt_id(path: &str) -> Option<&str> {
     path.rsplit('/').next().filter(|last| *last != "verify")
 }
 
-/// Whether a browser fetches the page before anybody wants to see it.
+/// Whether a browser fetches the page before anyone wants to see it.
 fn is_in_advance(headers: &HeaderMap) -> bool {
     let mentions = |name: &str, word: &str| {
         headers.get_all(name).iter().any(|value| {

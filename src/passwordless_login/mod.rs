@@ -23,16 +23,16 @@
 //!    browser, the id of the request goes with the link.
 //! 3. A link that is opened elsewhere, by a mail scanner, on a phone, shows a page with a button.
 //!    Only the button, whose form no other site can send, uses the link up and logs in. With
-//!    [`same_browser_only`](PasswordlessLoginBuilder::same_browser_only) it is refused instead.
+//!    [`same_browser_only`](PasswordlessLoginBuilder::same_browser_only) it is rejected instead.
 //! 4. If the browser has a session of another user, that stays until the user has confirmed the new
 //!    login at the page of [`Switch`]; the redirect, or `return_to` in the JSON, leads there.
-//! 5. Sending tells nothing about accounts: nobody is looked up before the mail has been read, and
+//! 5. Sending tells nothing about accounts: no one is looked up before the mail has been read, and
 //!    the response does not depend on whether the environment accepts the address.
 //! 6. A code or link that comes twice while the first is under way, as by a double click, is used
 //!    once, in this process, and both answers bring the same session. So it is with a resend, but not
 //!    with the first mail.
-//! 7. When something is out of reach the answer is 503, and the same code or link can be tried again;
-//!    for a minute, in this process, also if Scalekit had accepted it already. Only if its answer was
+//! 7. When something is out of reach the response is 503, and the same code or link can be tried again;
+//!    for a minute, in this process, also if Scalekit had accepted it already. Only if its response was
 //!    lost, a new mail is needed.
 //!
 //! The session is a [`LocalSession`](crate::session::LocalSession), kept in the shared store: with
@@ -129,9 +129,9 @@ use http::HeaderMap;
 pub use self::attempt::PendingLogin;
 pub use self::before_send::SendDenied;
 pub use self::builder::PasswordlessLoginBuilder;
-pub use self::confirmation_page::LinkQuestion;
+pub use self::confirmation_page::LinkConfirmation;
 pub use self::link::Link;
-pub use self::rejection::{PasswordlessFailure, PasswordlessRejection};
+pub use self::rejection::{PasswordlessLoginError, PasswordlessRejection};
 pub use self::send::{ResendMail, SendMail};
 pub use self::switch::Switch;
 pub use self::verify::Verify;
@@ -147,7 +147,7 @@ use self::send::Shape;
 use self::verify_credential::LoggedIn;
 use crate::api::passwordless::{MailTemplate, VerifiedEmail};
 use crate::middleware::rejection::Renderer;
-use crate::session::{Admission, EmailLogin, Sessions, Switched};
+use crate::session::{EmailLogin, LoginHook, Sessions, Switched};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).
 #[derive(Clone)]
@@ -167,8 +167,8 @@ struct Inner {
     /// How mails lately looked, for those that are not sent.
     shape: Mutex<Option<Shape>>,
     same_browser_only: bool,
-    admission: Option<Admission<VerifiedEmail>>,
-    link_page: Option<Arc<LinkPage>>,
+    admission: Option<LoginHook<VerifiedEmail>>,
+    confirmation_page: Option<Arc<LinkPage>>,
     logins: Once<LoggedIn>,
     /// Logins that were just confirmed.
     switches: Once<Switched>,

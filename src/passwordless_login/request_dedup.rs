@@ -1,5 +1,5 @@
 //! What is verified or asked for twice, by a double click or in two tabs, is done once: the
-//! environment would refuse the second, and the answer to that is the one that the browser shows.
+//! environment would reject the second, and the response to that is the one that the browser shows.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,10 +10,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::rejection::PasswordlessFailure;
+use super::rejection::PasswordlessLoginError;
 use crate::clock::Clock;
 use crate::util::hash::hash_parts;
-use crate::util::single_flight::Flights;
+use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 
@@ -34,8 +34,8 @@ impl Key {
 }
 
 /// Work that is under way in this process, and what lately came of it.
-pub(crate) struct Once<T: Clone, E: Clone = PasswordlessFailure> {
-    running: Flights<Key, Result<T, E>>,
+pub(crate) struct Once<T: Clone, E: Clone = PasswordlessLoginError> {
+    running: SingleFlight<Key, Result<T, E>>,
     done: Memory<T>,
     interrupted: E,
 }
@@ -53,7 +53,7 @@ where
         name: &'static str,
         interrupted: E,
     ) -> Self {
-        let running = Flights::tracked(tasks, name);
+        let running = SingleFlight::tracked(tasks, name);
         Self { running, done: Memory::new(clock, remembered), interrupted }
     }
 
@@ -105,7 +105,7 @@ impl<T> Memory<T> {
         }
     }
 
-    /// Gives it away: nobody else gets it.
+    /// Gives it away: no one else gets it.
     pub(super) fn take(&self, key: &Key) -> Option<T> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let (value, until) = entries.remove(key)?;

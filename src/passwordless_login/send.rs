@@ -15,21 +15,21 @@ use super::attempt::{AttemptNames, Delivery, MailAttempt};
 use super::before_send::SendDenied;
 use super::builder::own_paths;
 use super::form::Fields;
-use super::rejection::{PasswordlessFailure, json};
+use super::rejection::{PasswordlessLoginError, json};
 use super::request_dedup::Key;
 use super::service::passwordless_service;
 use crate::api::passwordless::{
     MailTemplate, NewMail, PasswordlessError, PasswordlessType, SentMail,
 };
-use crate::api::{ApiError, ErrorAnswer};
+use crate::api::{ApiError, ErrorResponse};
 use crate::auth_routes::redirect;
 use crate::secret::SecretString;
-use crate::util::fetch_metadata::is_shown;
+use crate::util::fetch_metadata::wants_html;
 use crate::util::pasted;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
-/// So long nobody means to have another mail.
+/// So long no one means to have another mail.
 pub(super) const RESENT_FOR: Duration = Duration::from_secs(5);
 
 /// Sends a mail: `POST /passwordless/send`. Made by [`PasswordlessLogin::send_mail`].
@@ -41,7 +41,7 @@ pub(super) const RESENT_FOR: Duration = Duration::from_secs(5);
 pub struct SendMail(pub(super) PasswordlessLogin);
 
 impl SendMail {
-    async fn answer<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
+    async fn response<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -49,14 +49,16 @@ impl SendMail {
         let login = &self.0;
         let fields = match login.fields(request, body).await {
             Ok(fields) => fields,
-            Err(failure) => return login.refuse(failure, request, None),
+            Err(failure) => return login.reject(failure, request, None),
         };
-        let return_to = login.page_to_return_to(&fields);
+        let return_to = login.allowed_return_to(&fields);
         let begun = self.begin(&fields, &return_to, request).await;
         begun.and_then(|attempt| login.under_way(&attempt, request)).unwrap_or_else(|failure| {
             match self.earlier(&failure, &fields, request) {
-                Some(attempt) => login.refuse(failure, request, Some(&attempt)),
-                None => login.refuse_towards(failure, login.start_page(Some(&return_to)), request),
+                Some(attempt) => login.reject(failure, request, Some(&attempt)),
+                None => {
+                    login.reject_with_link(failure, login.start_page(Some(&return_to)), request)
+                }
             }
         })
     }
@@ -64,11 +66,11 @@ impl SendMail {
     /// The attempt with the mails that were too many: the newest of them may be of use.
     fn earlier(
         &self,
-        failure: &PasswordlessFailure,
+        failure: &PasswordlessLoginError,
         fields: &Fields,
         request: &Request<()>,
     ) -> Option<MailAttempt> {
-        let PasswordlessFailure::TooManyMails { .. } = failure else { return None };
+        let PasswordlessLoginError::TooManyEmails { .. } = failure else { return None };
         let address = pasted::trim(fields.get("email")?);
         MailAttempt::of_address(&self.0.0.sessions, request.headers(), address)
     }
@@ -78,17 +80,17 @@ impl SendMail {
         fields: &Fields,
         return_to: &ReturnTo,
         request: &Request<()>,
-    ) -> Result<MailAttempt, PasswordlessFailure> {
+    ) -> Result<MailAttempt, PasswordlessLoginError> {
         let login = &self.0.0;
         let email = fields.get("email").map(pasted::trim).filter(|email| is_address(email));
-        let email = email.ok_or(PasswordlessFailure::AddressRefused)?;
+        let email = email.ok_or(PasswordlessLoginError::InvalidEmail)?;
         let template = match fields.get("template").map(MailTemplate::from) {
-            Some(MailTemplate::Unknown(_)) => return Err(PasswordlessFailure::MalformedRequest),
+            Some(MailTemplate::Unknown(_)) => return Err(PasswordlessLoginError::InvalidRequest),
             template => template.or_else(|| login.template.clone()),
         };
         let names = AttemptNames::new().map_err(|error| {
             telemetry::internal_error("passwordless_send", &error);
-            PasswordlessFailure::Misconfigured
+            PasswordlessLoginError::Misconfigured
         })?;
         let mut mail = NewMail::new(email);
         mail.template = template;
@@ -116,7 +118,7 @@ passwordless_service!(SendMail);
 pub struct ResendMail(pub(super) PasswordlessLogin);
 
 impl ResendMail {
-    async fn answer<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
+    async fn response<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -124,12 +126,12 @@ impl ResendMail {
         let login = &self.0;
         let fields = match login.fields(request, body).await {
             Ok(fields) => fields,
-            Err(failure) => return login.refuse(failure, request, None),
+            Err(failure) => return login.reject(failure, request, None),
         };
         let sessions = &login.0.sessions;
         let attempt = MailAttempt::find(sessions, request.headers(), fields.get("attempt"));
         let Some(attempt) = attempt else {
-            return login.refuse(PasswordlessFailure::AttemptUnknown, request, None);
+            return login.reject(PasswordlessLoginError::NoPendingLogin, request, None);
         };
         let [auth_request_id, state] = attempt.secrets();
         let key = Key::new(&[auth_request_id, state]);
@@ -142,10 +144,10 @@ impl ResendMail {
             Ok(delivery) => {
                 let now = sessions.scalekit().clock().now();
                 let attempt = attempt.mailed(&delivery, login.max_lifetime(), now);
-                let answer = login.under_way(&attempt, request);
-                answer.unwrap_or_else(|failure| login.refuse(failure, request, Some(&attempt)))
+                let response = login.under_way(&attempt, request);
+                response.unwrap_or_else(|failure| login.reject(failure, request, Some(&attempt)))
             }
-            Err(failure) => login.refuse(failure, request, Some(&attempt)),
+            Err(failure) => login.reject(failure, request, Some(&attempt)),
         }
     }
 }
@@ -156,7 +158,7 @@ passwordless_service!(ResendMail);
 enum NotSent {
     /// The environment does not accept the address, or the app sends it none.
     AddressNotAccepted,
-    Failed(PasswordlessFailure),
+    Failed(PasswordlessLoginError),
 }
 
 /// How a mail looks to those who asked for it.
@@ -173,7 +175,7 @@ impl PasswordlessLogin {
         attempt: &MailAttempt,
         client: Option<String>,
         headers: &HeaderMap,
-    ) -> Result<Delivery, PasswordlessFailure> {
+    ) -> Result<Delivery, PasswordlessLoginError> {
         let api = self.0.sessions.scalekit().api().passwordless();
         let send = async {
             match attempt.is_delivered {
@@ -195,7 +197,7 @@ impl PasswordlessLogin {
         client: Option<String>,
         headers: &HeaderMap,
         send: impl Future<Output = Result<SentMail, NotSent>>,
-    ) -> Result<Delivery, PasswordlessFailure> {
+    ) -> Result<Delivery, PasswordlessLoginError> {
         let allowed = match &self.0.before_send {
             Some(hook) => hook.check(email, headers).await,
             None => Ok(()),
@@ -204,11 +206,11 @@ impl PasswordlessLogin {
             Ok(()) => false,
             Err(SendDenied::Silently) => true,
             Err(SendDenied::TooManyEmails { retry_after }) => {
-                return Err(PasswordlessFailure::TooManyMails { retry_after });
+                return Err(PasswordlessLoginError::TooManyEmails { retry_after });
             }
             Err(denied @ SendDenied::Unavailable(_)) => {
                 telemetry::internal_error("before_send", &denied);
-                return Err(PasswordlessFailure::Unavailable);
+                return Err(PasswordlessLoginError::Unavailable);
             }
         };
         let counted = self.count_mail(email, client.as_deref()).await?;
@@ -234,7 +236,7 @@ impl PasswordlessLogin {
     }
 
     /// What looks like a mail that was sent.
-    fn undelivered(&self) -> Result<Delivery, PasswordlessFailure> {
+    fn undelivered(&self) -> Result<Delivery, PasswordlessLoginError> {
         let shape = self.0.shape.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let shape = shape.unwrap_or(Shape {
             id_length: 32,
@@ -243,7 +245,7 @@ impl PasswordlessLogin {
         });
         let random = SecretString::random::<96>().map_err(|error| {
             telemetry::internal_error("passwordless_send", &error);
-            PasswordlessFailure::Misconfigured
+            PasswordlessLoginError::Misconfigured
         })?;
         let id = random.expose().get(..shape.id_length).unwrap_or(random.expose());
         let sent = SentMail {
@@ -260,11 +262,11 @@ impl PasswordlessLogin {
         &self,
         attempt: &MailAttempt,
         request: &Request<()>,
-    ) -> Result<Response<Bytes>, PasswordlessFailure> {
+    ) -> Result<Response<Bytes>, PasswordlessLoginError> {
         let sessions = &self.0.sessions;
         let cookies = sessions.keep_attempt(attempt, request.headers());
-        let cookies = cookies.ok_or(PasswordlessFailure::Misconfigured)?;
-        if is_shown(request.headers()) {
+        let cookies = cookies.ok_or(PasswordlessLoginError::Misconfigured)?;
+        if wants_html(request.headers()) {
             return Ok(redirect(StatusCode::SEE_OTHER, &self.code_page(attempt), cookies));
         }
         let mut told = json!({
@@ -279,7 +281,7 @@ impl PasswordlessLogin {
     }
 
     /// Where the login should end, unless that is none of our pages or would lead in a circle.
-    fn page_to_return_to(&self, fields: &Fields) -> ReturnTo {
+    fn allowed_return_to(&self, fields: &Fields) -> ReturnTo {
         let routes = self.0.paths.all().into_iter().chain(own_paths(&self.0.sessions));
         let is_link = |page: &ReturnTo| page.is_below(self.verify_path());
         let leads_back = |page: &ReturnTo| {
@@ -291,26 +293,26 @@ impl PasswordlessLogin {
 }
 
 /// Why no mail is on its way.
-fn not_sent(error: PasswordlessError) -> PasswordlessFailure {
+fn not_sent(error: PasswordlessError) -> PasswordlessLoginError {
     match error {
-        PasswordlessError::TooManyMails { retry_after, .. } => {
-            PasswordlessFailure::TooManyMails { retry_after }
+        PasswordlessError::TooManyEmails { retry_after, .. } => {
+            PasswordlessLoginError::TooManyEmails { retry_after }
         }
-        PasswordlessError::Expired(_) | PasswordlessError::Refused(_) => {
-            PasswordlessFailure::AttemptUnknown
+        PasswordlessError::Expired(_) | PasswordlessError::Rejected(_) => {
+            PasswordlessLoginError::NoPendingLogin
         }
         error => unexpected("passwordless_send", &error),
     }
 }
 
-/// What is nobody's fault but the environment's or the configuration's.
-pub(super) fn unexpected(what: &'static str, error: &PasswordlessError) -> PasswordlessFailure {
+/// What is no one's fault but the environment's or the configuration's.
+pub(super) fn unexpected(what: &'static str, error: &PasswordlessError) -> PasswordlessLoginError {
     telemetry::internal_error(what, error);
     match error {
         PasswordlessError::Api(ApiError::RateLimited { .. } | ApiError::Unavailable(_)) => {
-            PasswordlessFailure::Unavailable
+            PasswordlessLoginError::Unavailable
         }
-        _ => PasswordlessFailure::Misconfigured,
+        _ => PasswordlessLoginError::Misconfigured,
     }
 }
 
@@ -318,24 +320,24 @@ pub(super) fn unexpected(what: &'static str, error: &PasswordlessError) -> Passw
 /// the log, and not to those who ask.
 fn not_begun(error: PasswordlessError) -> NotSent {
     let PasswordlessError::Api(
-        ApiError::Conflict(answer)
-        | ApiError::Forbidden(answer)
-        | ApiError::InvalidRequest(answer)
-        | ApiError::NotFound(answer),
+        ApiError::Conflict(response)
+        | ApiError::Forbidden(response)
+        | ApiError::InvalidRequest(response)
+        | ApiError::NotFound(response),
     ) = &error
     else {
         return NotSent::Failed(not_sent(error));
     };
-    if concerns_settings(answer) {
+    if concerns_settings(response) {
         return NotSent::Failed(not_sent(error));
     }
     telemetry::internal_error("passwordless_send", &error);
-    telemetry::login_failed("address_refused", answer.error_code.as_deref());
+    telemetry::login_failed("invalid_email", response.error_code.as_deref());
     NotSent::AddressNotAccepted
 }
 
 /// Whether the environment rejects a setting that all mails are made of.
-fn concerns_settings(answer: &ErrorAnswer) -> bool {
+fn concerns_settings(response: &ErrorResponse) -> bool {
     let settings = [
         "template",
         "variable",
@@ -351,7 +353,7 @@ fn concerns_settings(answer: &ErrorAnswer) -> bool {
         "ip address",
     ];
     let addressees = ["user", "account", "recipient"];
-    answer.speaks_of(&settings) && !answer.speaks_of(&addressees)
+    response.speaks_of(&settings) && !response.speaks_of(&addressees)
 }
 
 /// Whether it is worth a mail; the environment knows more of what addresses may be.

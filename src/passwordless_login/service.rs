@@ -9,7 +9,7 @@ use http_body::Body;
 use super::PasswordlessLogin;
 use super::attempt::MailAttempt;
 use super::form::Fields;
-use super::rejection::{PasswordlessFailure, PasswordlessRejection};
+use super::rejection::{PasswordlessLoginError, PasswordlessRejection};
 use crate::util::return_to::{ReturnTo, with_return_to};
 
 impl PasswordlessLogin {
@@ -18,46 +18,46 @@ impl PasswordlessLogin {
         &self,
         request: &Request<()>,
         body: B,
-    ) -> Result<Fields, PasswordlessFailure>
+    ) -> Result<Fields, PasswordlessLoginError>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         if request.method() != Method::POST {
-            return Err(PasswordlessFailure::MethodNotAllowed { allow: "POST" });
+            return Err(PasswordlessLoginError::MethodNotAllowed { allow: "POST" });
         }
-        // Anybody else's form would log the person in as a stranger (login CSRF).
+        // Anyone else's form would log the person in as a stranger (login CSRF).
         if self.0.sessions.is_cross_site(request.headers()) {
-            return Err(PasswordlessFailure::CrossSite);
+            return Err(PasswordlessLoginError::CrossSite);
         }
         Fields::read(request.headers(), body, self.0.sessions.body_limits()).await
     }
 
-    /// The answer to a request that failed, in an attempt or outside of any.
-    pub(super) fn refuse(
+    /// The response to a request that failed, in an attempt or outside of any.
+    pub(super) fn reject(
         &self,
-        failure: PasswordlessFailure,
+        failure: PasswordlessLoginError,
         request: &Request<()>,
         attempt: Option<&MailAttempt>,
     ) -> Response<Bytes> {
-        let way_on = match attempt {
-            Some(attempt) if failure.leaves_the_mail() => self.code_page(attempt),
+        let retry_url = match attempt {
+            Some(attempt) if failure.allows_retry() => self.code_page(attempt),
             attempt => self.start_page(attempt.map(|attempt| &attempt.return_to)),
         };
         let ended = attempt.filter(|_| failure.ends_attempt());
         let end = ended.and_then(|attempt| self.0.sessions.end_attempt(attempt));
-        let rejection = PasswordlessRejection::new(failure, request.headers(), way_on);
+        let rejection = PasswordlessRejection::new(failure, request.headers(), retry_url);
         self.0.renderer.render(rejection.set_cookies(end), request)
     }
 
-    /// The answer to a request that failed, and where the person can go on.
-    pub(super) fn refuse_towards(
+    /// The response to a request that failed, and where the person can go on.
+    pub(super) fn reject_with_link(
         &self,
-        failure: PasswordlessFailure,
-        way_on: String,
+        failure: PasswordlessLoginError,
+        retry_url: String,
         request: &Request<()>,
     ) -> Response<Bytes> {
-        let rejection = PasswordlessRejection::new(failure, request.headers(), way_on);
+        let rejection = PasswordlessRejection::new(failure, request.headers(), retry_url);
         self.0.renderer.render(rejection, request)
     }
 
@@ -95,7 +95,7 @@ macro_rules! passwordless_service {
                 crate::auth_routes::RouteFuture::new(async move {
                     let (parts, body) = request.into_parts();
                     let request = http::Request::from_parts(parts, ());
-                    service.answer(&request, body).await
+                    service.response(&request, body).await
                 })
             }
         }

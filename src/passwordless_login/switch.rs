@@ -2,8 +2,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use super::PasswordlessLogin;
-use super::rejection::PasswordlessFailure;
-use crate::auth_routes::answering_service;
+use super::rejection::PasswordlessLoginError;
+use crate::auth_routes::responding_service;
 use crate::session::{SwitchError, SwitchStep, Switched, UnconfirmedIdentity};
 use crate::util::telemetry;
 
@@ -14,14 +14,14 @@ use crate::util::telemetry;
 pub struct Switch(pub(super) PasswordlessLogin);
 
 impl Switch {
-    async fn answer(&self, request: Request<()>) -> Response<Bytes> {
+    async fn response(&self, request: Request<()>) -> Response<Bytes> {
         match self.step(&request).await {
             Ok(response) => response,
-            Err(failure) => self.0.refuse(failure, &request, None),
+            Err(failure) => self.0.reject(failure, &request, None),
         }
     }
 
-    async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, PasswordlessFailure> {
+    async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, PasswordlessLoginError> {
         let login = self.0.clone();
         let sessions = login.0.sessions.clone();
         let attempt = match sessions.switch_step(request, login.switch_path()).await? {
@@ -31,27 +31,27 @@ impl Switch {
         let headers = request.headers().clone();
         let begin = async move |identity| match identity {
             UnconfirmedIdentity::Email(verified) => login.begin(verified, &headers).await,
-            UnconfirmedIdentity::Tokens(_) => Err(PasswordlessFailure::AttemptUnknown),
+            UnconfirmedIdentity::Tokens(_) => Err(PasswordlessLoginError::NoPendingLogin),
         };
         let switched = sessions.switch(&self.0.0.switches, attempt, begin).await;
         match &switched {
             Ok(_) => telemetry::login_completed(),
-            Err(failure) => telemetry::login_failed(failure.name(), None),
+            Err(failure) => telemetry::login_failed(failure.code(), None),
         }
         switched.map(Switched::into_response)
     }
 }
 
-answering_service!(Switch);
+responding_service!(Switch);
 
-impl From<SwitchError> for PasswordlessFailure {
+impl From<SwitchError> for PasswordlessLoginError {
     fn from(error: SwitchError) -> Self {
         match error {
             SwitchError::CrossSite => Self::CrossSite,
-            SwitchError::MalformedRequest => Self::MalformedRequest,
+            SwitchError::InvalidRequest => Self::InvalidRequest,
             SwitchError::MethodNotAllowed { allow } => Self::MethodNotAllowed { allow },
             SwitchError::Misconfigured => Self::Misconfigured,
-            SwitchError::NoPendingLogin => Self::AttemptUnknown,
+            SwitchError::NoPendingLogin => Self::NoPendingLogin,
             SwitchError::Unavailable => Self::Unavailable,
         }
     }

@@ -8,7 +8,7 @@ use super::PasswordlessLogin;
 use super::attempt::MailAttempt;
 use super::form::Fields;
 use super::link::is_link_token;
-use super::rejection::PasswordlessFailure;
+use super::rejection::PasswordlessLoginError;
 use super::service::passwordless_service;
 use super::verify_credential::Credential;
 use crate::secret::SecretString;
@@ -22,12 +22,12 @@ const MAX_CODE_CHARS: usize = 32;
 /// Fields: `code`, and the `attempt` that it is of, or else the newest of this browser; or the
 /// fields of the page that [`Link`](super::Link) shows. Opens the session, ends the attempt, and
 /// sends a browser to where the login began, or to `/` if that was elsewhere; a script is told
-/// `{"return_to": "/path"}`. After a refusal the attempt goes on.
+/// `{"return_to": "/path"}`. After a rejection the attempt goes on.
 #[derive(Clone, Debug)]
 pub struct Verify(pub(super) PasswordlessLogin);
 
 impl Verify {
-    async fn answer<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
+    async fn response<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -35,7 +35,7 @@ impl Verify {
         let login = &self.0;
         let fields = match login.fields(request, body).await {
             Ok(fields) => fields,
-            Err(failure) => return login.refuse(failure, request, None),
+            Err(failure) => return login.reject(failure, request, None),
         };
         let id = fields.get("attempt");
         let attempt = MailAttempt::find(&login.0.sessions, request.headers(), id);
@@ -44,7 +44,7 @@ impl Verify {
                 let outcome = login.log_in(&credential, request.headers()).await;
                 login.conclude(outcome, &credential, request)
             }
-            Err(failure) => login.refuse(failure, request, attempt.as_ref()),
+            Err(failure) => login.reject(failure, request, attempt.as_ref()),
         }
     }
 
@@ -53,29 +53,29 @@ impl Verify {
         &self,
         fields: &Fields,
         attempt: Option<MailAttempt>,
-    ) -> Result<Credential, PasswordlessFailure> {
+    ) -> Result<Credential, PasswordlessLoginError> {
         let link_token = fields.get("link_token").map(pasted::unwrap_lines);
         match (fields.sent("code"), link_token) {
             (Some(code), None) => {
-                let attempt = attempt.ok_or(PasswordlessFailure::AttemptUnknown)?;
+                let attempt = attempt.ok_or(PasswordlessLoginError::NoPendingLogin)?;
                 // What cannot be a code costs no try.
                 let code = pasted::code(code, MAX_CODE_CHARS);
-                let code = code.ok_or(PasswordlessFailure::CodeRefused)?.into();
+                let code = code.ok_or(PasswordlessLoginError::InvalidCode)?.into();
                 Ok(Credential::Code { code, attempt })
             }
             (None, Some(token)) if is_link_token(&token) => {
                 let token = SecretString::from(token);
                 if fields.get("attempt").is_some() {
-                    let attempt = attempt.ok_or(PasswordlessFailure::AttemptUnknown)?;
+                    let attempt = attempt.ok_or(PasswordlessLoginError::NoPendingLogin)?;
                     return Ok(Credential::OwnLink { token, attempt });
                 }
                 if self.0.0.same_browser_only {
-                    return Err(PasswordlessFailure::OtherBrowser);
+                    return Err(PasswordlessLoginError::BrowserMismatch);
                 }
-                let page = fields.get("page").ok_or(PasswordlessFailure::MalformedRequest)?;
+                let page = fields.get("page").ok_or(PasswordlessLoginError::InvalidRequest)?;
                 Ok(Credential::ForeignLink { token, page: SecretString::from(page) })
             }
-            _ => Err(PasswordlessFailure::MalformedRequest),
+            _ => Err(PasswordlessLoginError::InvalidRequest),
         }
     }
 }

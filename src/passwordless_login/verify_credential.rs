@@ -8,19 +8,19 @@ use serde_json::json;
 
 use super::PasswordlessLogin;
 use super::attempt::MailAttempt;
-use super::rejection::{PasswordlessFailure, json};
+use super::rejection::{PasswordlessLoginError, json};
 use super::request_dedup::Key;
 use super::send::unexpected;
-use crate::api::ErrorAnswer;
+use crate::api::ErrorResponse;
 use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
 use crate::auth_routes::redirect;
 use crate::secret::SecretString;
 use crate::session::{
-    BeginError, BeginLoginError, EmailLogin, LocalSession, NotAdmitted, Session, SessionCookies,
-    UnconfirmedIdentity, UnconfirmedLogin, User,
+    BeginLoginError, CreateSessionError, EmailLogin, LocalSession, LoginHookError, Session,
+    SessionCookies, UnconfirmedIdentity, UnconfirmedLogin, User,
 };
 use crate::util::email::fold_email;
-use crate::util::fetch_metadata::is_shown;
+use crate::util::fetch_metadata::wants_html;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -106,12 +106,12 @@ pub(super) struct LoggedIn {
 impl PasswordlessLogin {
     /// Verifies the credential and opens the session of whoever has read the mail, in place of the
     /// one that the request came with, unless that is another user's: then the user is asked first.
-    /// Once, also when a browser asks twice or leaves (R5).
+    /// Once, also when a browser asks twice or leaves.
     pub(super) async fn log_in(
         &self,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<LoggedIn, PasswordlessFailure> {
+    ) -> Result<LoggedIn, PasswordlessLoginError> {
         let work = || {
             let (login, credential, headers) = (self.clone(), credential.clone(), headers.clone());
             async move { login.verify_and_begin(&credential, &headers).await }
@@ -122,7 +122,7 @@ impl PasswordlessLogin {
     /// Sends the person on, or says why not.
     pub(super) fn conclude(
         &self,
-        outcome: Result<LoggedIn, PasswordlessFailure>,
+        outcome: Result<LoggedIn, PasswordlessLoginError>,
         credential: &Credential,
         request: &Request<()>,
     ) -> Response<Bytes> {
@@ -130,16 +130,16 @@ impl PasswordlessLogin {
         let LoggedIn { cookies, confirmation } = match (outcome, credential) {
             (Ok(logged_in), _) => logged_in,
             (
-                Err(failure @ PasswordlessFailure::Unavailable),
+                Err(error @ PasswordlessLoginError::Unavailable),
                 Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. },
-            ) => return self.refuse_towards(failure, self.link_path(token, attempt), request),
-            (Err(failure), _) => return self.refuse(failure, request, attempt),
+            ) => return self.reject_with_link(error, self.link_path(token, attempt), request),
+            (Err(error), _) => return self.reject(error, request, attempt),
         };
         let end_attempt = attempt.and_then(|attempt| self.0.sessions.end_attempt(attempt));
         let cookies = cookies.into_values().into_iter().chain(end_attempt);
         let return_to = attempt.map_or("/", |attempt| attempt.return_to.as_str());
         let target = confirmation.as_deref().unwrap_or(return_to);
-        match is_shown(request.headers()) {
+        match wants_html(request.headers()) {
             true => redirect(StatusCode::SEE_OTHER, target, cookies),
             false => json(&json!({ "return_to": target }), cookies),
         }
@@ -149,7 +149,7 @@ impl PasswordlessLogin {
         &self,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<LoggedIn, PasswordlessFailure> {
+    ) -> Result<LoggedIn, PasswordlessLoginError> {
         // First: what cannot be finished is not spent.
         let live = self.0.sessions.live_session(headers).await?;
         let login = match self.0.unfinished.take(&credential.key()) {
@@ -161,8 +161,8 @@ impl PasswordlessLogin {
         };
         let EmailLogin { verified, .. } = &login;
         if credential.attempt().is_some_and(|attempt| !is_of(verified, attempt)) {
-            telemetry::login_failed(PasswordlessFailure::StateRefused.name(), None);
-            return Err(PasswordlessFailure::StateRefused);
+            telemetry::login_failed(PasswordlessLoginError::StateMismatch.code(), None);
+            return Err(PasswordlessLoginError::StateMismatch);
         }
         let is_of_other = |live: &Session| live.login_subject() != subject(verified);
         let begun = match live.as_ref().is_some_and(is_of_other) {
@@ -176,10 +176,10 @@ impl PasswordlessLogin {
             Ok(LoggedIn { confirmation: Some(_), .. }) => {}
             Ok(_) => telemetry::login_completed(),
             // It is spent, and the person should not need another mail.
-            Err(PasswordlessFailure::Unavailable) => {
+            Err(PasswordlessLoginError::Unavailable) => {
                 self.0.unfinished.put(credential.key(), login);
             }
-            Err(failure) => telemetry::login_failed(failure.name(), None),
+            Err(error) => telemetry::login_failed(error.code(), None),
         }
         begun
     }
@@ -189,7 +189,7 @@ impl PasswordlessLogin {
         verified: &EmailLogin,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<LoggedIn, PasswordlessFailure> {
+    ) -> Result<LoggedIn, PasswordlessLoginError> {
         let return_to = credential.attempt().map(|attempt| attempt.return_to.clone());
         let login = UnconfirmedLogin {
             identity: UnconfirmedIdentity::Email(verified.clone()),
@@ -203,14 +203,14 @@ impl PasswordlessLogin {
     async fn verify_credential(
         &self,
         credential: &Credential,
-    ) -> Result<VerifiedEmail, PasswordlessFailure> {
+    ) -> Result<VerifiedEmail, PasswordlessLoginError> {
         let api = self.0.sessions.scalekit().api().passwordless();
         match credential {
             Credential::Code { code, attempt } => self.verify_code(code, attempt).await,
             Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. } => {
                 let id = credential.attempt().map(|attempt| attempt.auth_request_id.expose());
                 let verified = api.verify_link(token.expose(), id).await;
-                verified.map_err(|error| refused(error, PasswordlessFailure::LinkRefused))
+                verified.map_err(|error| map_error(error, PasswordlessLoginError::InvalidLink))
             }
         }
     }
@@ -221,29 +221,31 @@ impl PasswordlessLogin {
         &self,
         code: &SecretString,
         attempt: &MailAttempt,
-    ) -> Result<VerifiedEmail, PasswordlessFailure> {
-        let rejected = |failure: PasswordlessFailure| {
-            telemetry::login_failed(failure.name(), None);
-            Err(failure)
+    ) -> Result<VerifiedEmail, PasswordlessLoginError> {
+        let rejected = |error: PasswordlessLoginError| {
+            telemetry::login_failed(error.code(), None);
+            Err(error)
         };
         let scalekit = self.0.sessions.scalekit();
         if attempt.is_expired(scalekit.clock().now()) {
-            return rejected(PasswordlessFailure::Expired);
+            return rejected(PasswordlessLoginError::Expired);
         }
         let counted = match self.count_code(attempt).await {
             Ok(counted) => counted,
-            Err(failure) => return rejected(failure),
+            Err(error) => return rejected(error),
         };
         if !attempt.is_delivered {
-            return rejected(PasswordlessFailure::CodeRefused);
+            return rejected(PasswordlessLoginError::InvalidCode);
         }
         let api = scalekit.api().passwordless();
         let verified = api.verify_code(attempt.auth_request_id.expose(), code.expose()).await;
-        let verified = verified.map_err(|error| refused(error, PasswordlessFailure::CodeRefused));
+        let verified =
+            verified.map_err(|error| map_error(error, PasswordlessLoginError::InvalidCode));
         // The code was right, or was not tried.
         if matches!(
             verified,
-            Ok(_) | Err(PasswordlessFailure::Unavailable | PasswordlessFailure::Misconfigured)
+            Ok(_)
+                | Err(PasswordlessLoginError::Unavailable | PasswordlessLoginError::Misconfigured)
         ) {
             self.subtract(counted).await;
         }
@@ -254,31 +256,36 @@ impl PasswordlessLogin {
         &self,
         login: EmailLogin,
         headers: &HeaderMap,
-    ) -> Result<SessionCookies, PasswordlessFailure> {
+    ) -> Result<SessionCookies, PasswordlessLoginError> {
         let EmailLogin { verified, position } = login;
         let subject = subject(&verified);
         let local = self.admitted(verified).await?.login_subject(&subject);
         let begun = self.0.sessions.begin_verified(local.verified_at(position), headers).await;
         begun.map_err(|error| {
             if let BeginLoginError::Revoked = error {
-                return PasswordlessFailure::AttemptUnknown;
+                return PasswordlessLoginError::NoPendingLogin;
             }
             telemetry::internal_error("passwordless_login", &error);
             match error {
-                BeginLoginError::Begin(BeginError::Store(_)) => PasswordlessFailure::Unavailable,
-                _ => PasswordlessFailure::Misconfigured,
+                BeginLoginError::Begin(CreateSessionError::Store(_)) => {
+                    PasswordlessLoginError::Unavailable
+                }
+                _ => PasswordlessLoginError::Misconfigured,
             }
         })
     }
 
-    async fn admitted(&self, verified: VerifiedEmail) -> Result<LocalSession, PasswordlessFailure> {
+    async fn admitted(
+        &self,
+        verified: VerifiedEmail,
+    ) -> Result<LocalSession, PasswordlessLoginError> {
         let Some(admission) = &self.0.admission else { return Ok(verified.session()) };
-        admission.ask(verified).await.map_err(|answer| {
-            if let NotAdmitted::Refused = answer {
-                return PasswordlessFailure::NotAdmitted;
+        admission.ask(verified).await.map_err(|response| {
+            if let LoginHookError::Denied = response {
+                return PasswordlessLoginError::LoginDenied;
             }
-            telemetry::internal_error("admission", &answer);
-            PasswordlessFailure::Unavailable
+            telemetry::internal_error("admission", &response);
+            PasswordlessLoginError::Unavailable
         })
     }
 }
@@ -293,17 +300,17 @@ fn is_of(verified: &VerifiedEmail, attempt: &MailAttempt) -> bool {
     verified.state.as_ref().is_some_and(|state| *state == attempt.state)
 }
 
-/// Why a code or link is not accepted; `plainly` when the environment refuses it as such.
-fn refused(error: PasswordlessError, plainly: PasswordlessFailure) -> PasswordlessFailure {
-    let told = |failure: PasswordlessFailure, answer: &ErrorAnswer| {
-        telemetry::login_failed(failure.name(), answer.error_code.as_deref());
-        failure
+/// Why a code or link is not accepted; `plainly` when the environment rejects it as such.
+fn map_error(error: PasswordlessError, plainly: PasswordlessLoginError) -> PasswordlessLoginError {
+    let told = |error: PasswordlessLoginError, response: &ErrorResponse| {
+        telemetry::login_failed(error.code(), response.error_code.as_deref());
+        error
     };
     match &error {
-        PasswordlessError::Expired(answer) => told(PasswordlessFailure::Expired, answer),
-        PasswordlessError::Refused(answer) => told(plainly, answer),
-        PasswordlessError::TooManyAttempts(answer) => {
-            told(PasswordlessFailure::TooManyAttempts, answer)
+        PasswordlessError::Expired(response) => told(PasswordlessLoginError::Expired, response),
+        PasswordlessError::Rejected(response) => told(plainly, response),
+        PasswordlessError::TooManyAttempts(response) => {
+            told(PasswordlessLoginError::TooManyAttempts, response)
         }
         error => unexpected("passwordless_verify", error),
     }

@@ -3,7 +3,7 @@ use tower_layer::Layer;
 use super::ProtectedResourceMetadataService;
 use crate::token::ProtectedResource;
 
-/// Layer that answers the well-known addresses of a protected resource. See the
+/// Layer that responses the well-known addresses of a protected resource. See the
 /// [module docs](crate::protected_resource).
 ///
 /// Where one host has several resources, the outermost of their layers answers the address of the

@@ -1,11 +1,11 @@
 //! Tells clients how to get a token for a protected resource (RFC 9728, MCP authorization).
 //!
-//! 1. `GET` and `HEAD` on the resource's two well-known addresses are answered with its metadata,
+//! 1. `GET` and `HEAD` on the resource's two well-known addresses are responded with its metadata,
 //!    `OPTIONS` there with what scripts of any origin may do, any other method with 405.
 //! 2. Every other request passes through untouched.
 //!
 //! The document is made once, from the configuration: nothing in a request changes it, no `Host`
-//! and no forwarding header (P5). It needs no token, so this layer stands *around*
+//! and no forwarding header. It needs no token, so this layer stands *around*
 //! [`RequireToken`](crate::RequireToken), whose challenges lead here.
 //!
 //! # Example
@@ -32,10 +32,10 @@
 //!     .layer(ProtectedResourceMetadata::new(&resource));
 //!
 //! let stranger = Request::post("/mcp").body(Body::empty())?;
-//! let refused = app.clone().oneshot(stranger).await?;
-//! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+//! let rejected = app.clone().oneshot(stranger).await?;
+//! assert_eq!(rejected.status(), StatusCode::UNAUTHORIZED);
 //! assert_eq!(
-//!     refused.headers()[header::WWW_AUTHENTICATE],
+//!     rejected.headers()[header::WWW_AUTHENTICATE],
 //!     "Bearer resource_metadata=\
 //!      \"https://mcp.example.com/.well-known/oauth-protected-resource/mcp\"",
 //! );

@@ -276,11 +276,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::http_client::Nowhere;
+    use crate::http_client::UnreachableClient;
 
     fn builder(url: &str) -> ProtectedResourceBuilder {
         let scalekit = Scalekit::builder("https://acme.scalekit.dev", "skc_1", "hush");
-        let scalekit = scalekit.http_client(Nowhere).build().unwrap();
+        let scalekit = scalekit.http_client(UnreachableClient).build().unwrap();
         ProtectedResource::builder(&scalekit, url, ResourceId::new("res_123456789").unwrap())
     }
 
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_told_at_once() {
+    fn what_cannot_work_is_reported_at_once() {
         for url in [
             "",
             "/mcp",

@@ -1,23 +1,23 @@
-//! The answers at the well-known addresses.
+//! The responses at the well-known addresses.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
-use crate::middleware::rejection::json_answer;
+use crate::middleware::rejection::json_response;
 use crate::token::ProtectedResource;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const ANY: HeaderValue = HeaderValue::from_static("*");
-/// Clients ask again with each connection; a changed configuration shows within minutes (P9).
+/// Clients ask again with each connection; a changed configuration shows within minutes.
 const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
-pub(super) fn answer(method: &Method, resource: &ProtectedResource) -> Response<Bytes> {
+pub(super) fn response(method: &Method, resource: &ProtectedResource) -> Response<Bytes> {
     let mut response = match *method {
         Method::GET | Method::HEAD => document(resource.metadata(), method == Method::HEAD),
         Method::OPTIONS => permission(),
         _ => {
             let message = "The metadata can only be read";
-            json_answer(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+            json_response(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         }
     };
     let headers = response.headers_mut();

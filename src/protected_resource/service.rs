@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::response::answer;
+use super::response::response;
 use super::{ProtectedResourceMetadata, ResponseFuture};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Guarded};
@@ -30,9 +30,9 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let resource = &self.config.resource;
         let decision = if resource.is_metadata_path(request.uri().path()) {
-            Decision::Refuse(answer(request.method(), resource))
+            Decision::Reject(response(request.method(), resource))
         } else {
-            Decision::Admit(())
+            Decision::Forward(())
         };
         Guarded::decided(decision, request, &mut self.inner).into()
     }

@@ -9,8 +9,8 @@ use crate::token::Principal;
 use crate::util::telemetry;
 
 /// Whether the request's principal has what is required. What it has is noted for layers further
-/// in, whose refusal names it too.
-pub(super) fn judge<B>(
+/// in, whose rejection names it too.
+pub(super) fn evaluate<B>(
     requirement: &Requirement,
     request: &mut Request<B>,
 ) -> Result<(), ScopeRejection> {
@@ -40,7 +40,7 @@ pub(super) fn principal<B>(request: &Request<B>) -> Result<&Principal, ScopeReje
     })
 }
 
-/// A requirement that nobody can meet: the log says why.
+/// A requirement that no one can meet: the log says why.
 pub(super) fn unusable(error: &(dyn std::error::Error + 'static)) -> ScopeRejection {
     telemetry::internal_error("require_scope", error);
     ScopeRejection::Misconfigured

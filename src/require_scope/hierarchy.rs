@@ -19,11 +19,11 @@ use crate::error::ConfigError;
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
-pub struct Implications(Arc<BTreeMap<ScopeToken, BTreeSet<ScopeToken>>>);
+pub struct ScopeHierarchy(Arc<BTreeMap<ScopeToken, BTreeSet<ScopeToken>>>);
 
-impl Implications {
+impl ScopeHierarchy {
     /// Each name stands for itself alone.
-    pub fn none() -> Self {
+    pub fn new() -> Self {
         Self::default()
     }
 
@@ -68,7 +68,7 @@ mod tests {
     fn a_broader_scope_includes_what_its_narrower_ones_include_in_whatever_order_it_is_said() {
         let said = [("admin", "write"), ("write", "read"), ("read", "list"), ("list", "read")];
         for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1]] {
-            let scopes = order.iter().fold(Implications::none(), |scopes, index| {
+            let scopes = order.iter().fold(ScopeHierarchy::new(), |scopes, index| {
                 let (broader, narrower) = said[*index];
                 scopes.implies(broader, [narrower]).unwrap()
             });
@@ -86,6 +86,6 @@ mod tests {
                 }
             }
         }
-        assert!(Implications::none().implies("a b", ["c"]).is_err());
+        assert!(ScopeHierarchy::new().implies("a b", ["c"]).is_err());
     }
 }

@@ -5,15 +5,15 @@ use http::Response;
 use tower_layer::Layer;
 
 use super::requirement::{Kind, Quantity, Requirement};
-use super::{Implications, RequireScopeService, ScopeRejection};
+use super::{RequireScopeService, ScopeHierarchy, ScopeRejection};
 use crate::error::ConfigError;
-use crate::middleware::rejection::{Rejected, Renderer};
+use crate::middleware::rejection::{RejectionContext, Renderer};
 
 /// Layer that lets requests through whose principal has what is required. See the
 /// [module docs](crate::require_scope).
 ///
-/// A name that cannot be a scope, or no name at all, is a mistake that nobody could satisfy: such a
-/// layer answers 500 and logs what is wrong; [`check`](Self::check) tells at start-up.
+/// A name that cannot be a scope, or no name at all, is a mistake that no one could satisfy: such a
+/// layer responds with 500 and logs what is wrong; [`check`](Self::check) tells at start-up.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RequireScope {
@@ -53,9 +53,9 @@ impl RequireScope {
     }
 
     /// Lets broader names stand for narrower ones.
-    pub fn implications(mut self, implications: &Implications) -> Self {
+    pub fn scope_hierarchy(mut self, scope_hierarchy: &ScopeHierarchy) -> Self {
         if let Ok(requirement) = &mut self.requirement {
-            requirement.implications = implications.clone();
+            requirement.scope_hierarchy = scope_hierarchy.clone();
         }
         self
     }
@@ -64,15 +64,15 @@ impl RequireScope {
     ///
     /// # Errors
     /// When it names nothing, or something that cannot be a scope.
-    pub fn check(&self) -> Result<(), &ConfigError> {
+    pub fn validate(&self) -> Result<(), &ConfigError> {
         self.requirement.as_ref().map(|_| ()).map_err(|error| &**error)
     }
 
-    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
     /// any case.
     pub fn on_rejection<F>(mut self, render: F) -> Self
     where
-        F: Fn(Rejected<'_, ScopeRejection>) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(RejectionContext<'_, ScopeRejection>) -> Response<Bytes> + Send + Sync + 'static,
     {
         self.renderer = Renderer::custom(render);
         self

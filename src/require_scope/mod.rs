@@ -2,9 +2,9 @@
 //!
 //! It reads the principal that [`RequireSession`](crate::RequireSession) or
 //! [`RequireToken`](crate::RequireToken) inserted, and does not care which of them did. So it
-//! belongs *inside* of one of them: a route without a principal answers 500, never "allowed".
+//! belongs *inside* of one of them: a route without a principal responds with 500, never "allowed".
 //!
-//! Requirements add up when nested. A refusal is 403 `insufficient_scope`, names what is missing,
+//! Requirements add up when nested. A rejection is 403 `insufficient_scope`, names what is missing,
 //! and on bearer routes carries a challenge with all scopes of the operation (RFC 6750 section
 //! 3.1), so that a client can ask for them in one step.
 //!
@@ -50,7 +50,7 @@ mod requirement;
 mod service;
 
 pub use self::future::ResponseFuture;
-pub use self::hierarchy::Implications;
+pub use self::hierarchy::ScopeHierarchy;
 pub use self::layer::RequireScope;
 pub use self::rejection::ScopeRejection;
 pub use self::service::RequireScopeService;

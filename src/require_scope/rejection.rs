@@ -1,4 +1,4 @@
-//! The answers to requests that may not do this: the row "valid, not enough" of the
+//! The responses to requests that may not do this: the row "valid, not enough" of the
 //! [table](crate#who-gets-which-answer).
 
 use bytes::Bytes;
@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::challenge::{BearerError, Challenge, ScopeToken, expose_challenge};
 use crate::middleware::rejection::{
-    OVERLOADED, REQUEST_TIMEOUT, Reason, json_answer, misconfigured_answer, unavailable_answer,
+    OVERLOADED, REQUEST_TIMEOUT, Rejection, json_response, misconfigured_response,
+    unavailable_response,
 };
 use crate::require_session::LoginRequired;
 
@@ -16,7 +17,7 @@ use crate::require_session::LoginRequired;
 #[non_exhaustive]
 pub enum ScopeRejection {
     /// The body, which says what is asked for, broke off.
-    BodyBroken,
+    FailedToBufferBody,
     /// The principal lacks something.
     Insufficient {
         /// The names of what is missing.
@@ -26,11 +27,11 @@ pub enum ScopeRejection {
         /// On bearer routes: goes out as `WWW-Authenticate`.
         challenge: Option<Challenge>,
     },
-    /// Nobody is logged in, behind a [`RequireSession`](crate::RequireSession) that is optional:
+    /// No one is logged in, behind a [`RequireSession`](crate::RequireSession) that is optional:
     /// answered as it would be if it were not.
     LoginRequired(LoginRequired),
     /// The server is wrong, not the request: no layer around this one inserted a principal, or the
-    /// requirement cannot be met by anybody. The log says which.
+    /// requirement cannot be met by anyone. The log says which.
     Misconfigured,
     /// Too many bodies arrived slowly at once, and this one began before the others. Responds with
     /// 503 and `Retry-After`.
@@ -39,10 +40,10 @@ pub enum ScopeRejection {
     RequestTimeout,
 }
 
-impl Reason for ScopeRejection {
-    fn name(&self) -> &'static str {
+impl Rejection for ScopeRejection {
+    fn code(&self) -> &'static str {
         match self {
-            Self::BodyBroken => "body_broken",
+            Self::FailedToBufferBody => "failed_to_buffer_body",
             Self::Insufficient { .. } => "insufficient_scope",
             Self::LoginRequired(_) => "login_required",
             Self::Misconfigured => "misconfigured",
@@ -51,24 +52,24 @@ impl Reason for ScopeRejection {
         }
     }
 
-    fn answer(&self) -> Response<Bytes> {
+    fn response(&self) -> Response<Bytes> {
         match self {
-            Self::BodyBroken => {
+            Self::FailedToBufferBody => {
                 let message = "The body could not be read";
-                json_answer(StatusCode::BAD_REQUEST, "invalid_request", message)
+                json_response(StatusCode::BAD_REQUEST, "invalid_request", message)
             }
             Self::Insufficient { description, challenge, .. } => {
                 let message = format!("Required {description}");
                 match challenge {
                     Some(challenge) => step_up(&message, challenge),
-                    None => json_answer(StatusCode::FORBIDDEN, ERROR.code(), &message),
+                    None => json_response(StatusCode::FORBIDDEN, ERROR.code(), &message),
                 }
             }
-            Self::LoginRequired(login) => login.answer(),
-            Self::Misconfigured => misconfigured_answer(),
-            Self::Overloaded => unavailable_answer(OVERLOADED),
+            Self::LoginRequired(login) => login.response(),
+            Self::Misconfigured => misconfigured_response(),
+            Self::Overloaded => unavailable_response(OVERLOADED),
             Self::RequestTimeout => {
-                json_answer(StatusCode::REQUEST_TIMEOUT, self.name(), REQUEST_TIMEOUT)
+                json_response(StatusCode::REQUEST_TIMEOUT, self.code(), REQUEST_TIMEOUT)
             }
         }
     }
@@ -89,10 +90,10 @@ struct StepUp<'a> {
 fn step_up(description: &str, challenge: &Challenge) -> Response<Bytes> {
     let (error, scope) = (ERROR.code(), challenge.scope_text());
     let body = StepUp { error, error_description: description, scope: &scope };
-    let mut answer = json_answer(StatusCode::FORBIDDEN, error, description);
-    *answer.body_mut() = serde_json::to_vec(&body).unwrap_or_default().into();
+    let mut response = json_response(StatusCode::FORBIDDEN, error, description);
+    *response.body_mut() = serde_json::to_vec(&body).unwrap_or_default().into();
     let value = challenge.clone().error(ERROR).to_header_value();
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, value);
-    expose_challenge(answer.headers_mut());
-    answer
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    expose_challenge(response.headers_mut());
+    response
 }

@@ -1,4 +1,4 @@
-use super::Implications;
+use super::ScopeHierarchy;
 use crate::challenge::ScopeToken;
 use crate::error::{ConfigError, ConfigProblem};
 use crate::token::Principal;
@@ -9,7 +9,7 @@ pub(super) struct Requirement {
     kind: Kind,
     quantity: Quantity,
     names: Vec<ScopeToken>,
-    pub(super) implications: Implications,
+    pub(super) scope_hierarchy: ScopeHierarchy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Requirement {
         if names.is_empty() {
             return Err(ConfigProblem::invalid("RequireScope", "names nothing to require").into());
         }
-        Ok(Self { kind, quantity, names, implications: Implications::none() })
+        Ok(Self { kind, quantity, names, scope_hierarchy: ScopeHierarchy::new() })
     }
 
     /// Every scope that one of these requires.
@@ -61,7 +61,7 @@ impl Requirement {
             Kind::Role => principal.roles(),
             Kind::Scope => principal.scopes(),
         };
-        let lacks = |name: &&ScopeToken| !self.implications.grant(granted, name);
+        let lacks = |name: &&ScopeToken| !self.scope_hierarchy.grant(granted, name);
         match self.quantity {
             Quantity::All => self.names.iter().filter(lacks).cloned().collect(),
             Quantity::Any if self.names.iter().all(|name| lacks(&name)) => self.names.clone(),
@@ -71,7 +71,7 @@ impl Requirement {
 
     /// The scopes that the principal has met it with.
     pub(super) fn met_with(&self, principal: &Principal) -> Vec<ScopeToken> {
-        let has = |name: &&ScopeToken| self.implications.grant(principal.scopes(), name);
+        let has = |name: &&ScopeToken| self.scope_hierarchy.grant(principal.scopes(), name);
         let scopes = if self.kind == Kind::Scope { self.names.as_slice() } else { &[] };
         scopes.iter().filter(has).cloned().collect()
     }

@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::authorize::{judge, unusable};
+use super::authorize::{evaluate, unusable};
 use super::{RequireScope, ResponseFuture, ScopeRejection};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Guarded};
@@ -28,18 +28,18 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let decision = match self.config.judge(&mut request) {
-            Ok(()) => Decision::Admit(()),
-            Err(reason) => Decision::Refuse(self.config.renderer.render(reason, &request)),
+        let decision = match self.config.evaluate(&mut request) {
+            Ok(()) => Decision::Forward(()),
+            Err(reason) => Decision::Reject(self.config.renderer.render(reason, &request)),
         };
         Guarded::decided(decision, request, &mut self.inner).into()
     }
 }
 
 impl RequireScope {
-    fn judge<B>(&self, request: &mut Request<B>) -> Result<(), ScopeRejection> {
+    fn evaluate<B>(&self, request: &mut Request<B>) -> Result<(), ScopeRejection> {
         match &self.requirement {
-            Ok(requirement) => judge(requirement, request),
+            Ok(requirement) => evaluate(requirement, request),
             Err(error) => Err(unusable(error.as_ref())),
         }
     }

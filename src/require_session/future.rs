@@ -26,9 +26,9 @@ pub(super) enum Until {
 }
 
 impl<B> Wait<B> for SessionWait {
-    type Mark = SessionMark;
+    type OnResponse = SessionMark;
 
-    fn poll_decide(
+    fn poll_decision(
         &mut self,
         cx: &mut Context<'_>,
         request: &mut Request<B>,
@@ -38,11 +38,11 @@ impl<B> Wait<B> for SessionWait {
                 Until::Arrived(awaited) => {
                     let arrived = ready!(Pin::new(awaited).poll(cx));
                     let found = self.config.sessions.find_after(arrived, request.headers());
-                    self.config.judge(found, request)
+                    self.config.evaluate(found, request)
                 }
                 Until::Renewed(session, renewing) => {
                     let renewal = ready!(Pin::new(renewing).poll(cx));
-                    Verdict::Decided(self.config.settle(session, renewal, request))
+                    Verdict::Decided(self.config.apply_refresh(session, renewal, request))
                 }
             };
             match verdict {

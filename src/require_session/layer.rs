@@ -5,7 +5,7 @@ use http::Response;
 use tower_layer::Layer;
 
 use super::{RequireSessionService, SessionRejection};
-use crate::middleware::rejection::{Rejected, Renderer};
+use crate::middleware::rejection::{RejectionContext, Renderer};
 use crate::session::Sessions;
 
 /// Layer that lets requests of logged-in users through. See the
@@ -20,7 +20,7 @@ pub struct RequireSession {
 }
 
 impl RequireSession {
-    /// Lets nobody through who is not logged in.
+    /// Lets no one through who is not logged in.
     pub fn new(sessions: &Sessions) -> Self {
         Self {
             sessions: sessions.clone(),
@@ -31,7 +31,7 @@ impl RequireSession {
     }
 
     /// Lets everybody through; handlers take `Option<Session>`. A session that cannot be renewed or
-    /// looked up at the moment still gets 503, because it is not nobody's.
+    /// looked up at the moment still gets 503, because it is not no one's.
     pub fn optional(mut self) -> Self {
         self.optional = true;
         self
@@ -46,11 +46,11 @@ impl RequireSession {
         self
     }
 
-    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
     /// any case.
     pub fn on_rejection<F>(mut self, render: F) -> Self
     where
-        F: Fn(Rejected<'_, SessionRejection>) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(RejectionContext<'_, SessionRejection>) -> Response<Bytes> + Send + Sync + 'static,
     {
         self.renderer = Renderer::custom(render);
         self

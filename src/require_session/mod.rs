@@ -1,4 +1,4 @@
-//! Lets a request through when somebody is logged in.
+//! Lets a request through when a user is logged in.
 //!
 //! For each request:
 //!
@@ -6,7 +6,7 @@
 //! 2. A live session is inserted as [`Session`] and [`Principal`], and the inner service called.
 //! 3. A session whose access token is about to expire is renewed first, once for all requests
 //!    that come with it; the new cookie goes out with the response. If the environment does not
-//!    answer, the session goes on while its access token is valid, and 503 is the answer after.
+//!    answer, the session goes on while its access token is valid, and 503 is the response after.
 //! 4. Without a live session a navigation of a browser is sent to the login, and returns (to the
 //!    start page where neither axum nor a
 //!    [base path](crate::session::SessionsBuilder::base_path) says which page was requested); any

@@ -1,4 +1,4 @@
-//! The answers to requests without a session: cookie routes' rows of the
+//! The responses to requests without a session: cookie routes' rows of the
 //! [table](crate#who-gets-which-answer).
 
 use std::fmt;
@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 
 use crate::middleware::page;
-use crate::middleware::rejection::{Reason, json_answer, unavailable_answer};
+use crate::middleware::rejection::{Rejection, json_response, unavailable_response};
 use crate::session::{Anonymous, Cookie, Sessions};
 use crate::util::cache_control::{NO_STORE, vary_on_cookie};
-use crate::util::fetch_metadata::{is_navigation, is_shown, requested_target};
+use crate::util::fetch_metadata::{is_navigation, requested_target, wants_html};
 use crate::util::return_to::{ReturnTo, with_return_to};
 
 /// Why [`RequireSession`](crate::RequireSession) did not let a request through.
@@ -20,11 +20,11 @@ pub enum SessionRejection {
     /// A page of another site made the browser send a request that may change something.
     CrossSite,
     /// No session cookie was sent.
-    NoSession(LoginRequired),
+    MissingSession(LoginRequired),
     /// The session has ended, or the cookie is none of ours.
-    SessionOver(LoginRequired),
-    /// The session's access token has expired and the environment does not answer; or the session
-    /// is kept in the shared store, and that does not answer.
+    InvalidSession(LoginRequired),
+    /// The session's access token has expired and the environment does not respond; or the session
+    /// is kept in the shared store, and that does not respond.
     Unavailable(RetryLater),
 }
 
@@ -41,7 +41,7 @@ impl RetryLater {
         base_path: Option<&str>,
     ) -> Self {
         let page = || page_of(request, sessions, base_path);
-        Self { page: is_shown(request.headers()).then(page) }
+        Self { page: wants_html(request.headers()).then(page) }
     }
 
     /// The path of the page to load again: the one that was requested, or the one that sent the
@@ -51,9 +51,9 @@ impl RetryLater {
         self.page.as_deref()
     }
 
-    fn answer(&self) -> Response<Bytes> {
+    fn response(&self) -> Response<Bytes> {
         let message = "The session cannot be looked up or renewed at the moment";
-        let mut response = unavailable_answer(message);
+        let mut response = unavailable_response(message);
         if let Some(link) = &self.page {
             page::show(&mut response, page::problem(message, link, "Try again"));
         }
@@ -114,7 +114,7 @@ impl LoginRequired {
         };
         let (login, form_login) = match is_navigation(request) {
             true => (Some(login()), None),
-            false => (None, is_shown(request.headers()).then(login)),
+            false => (None, wants_html(request.headers()).then(login)),
         };
         Self { login, form_login, clear_cookies: Vec::new() }
     }
@@ -137,10 +137,10 @@ impl LoginRequired {
         self.login.as_deref()
     }
 
-    pub(crate) fn answer(&self) -> Response<Bytes> {
+    pub(crate) fn response(&self) -> Response<Bytes> {
         let mut response = match self.login.as_deref().map(HeaderValue::try_from) {
             Some(Ok(login)) => redirect(login),
-            _ => json_answer(StatusCode::UNAUTHORIZED, "login_required", "Log in first"),
+            _ => json_response(StatusCode::UNAUTHORIZED, "login_required", "Log in first"),
         };
         if let Some(link) = &self.form_login {
             let message = "You are not logged in, so the form was not accepted";
@@ -160,24 +160,24 @@ impl fmt::Debug for LoginRequired {
     }
 }
 
-impl Reason for SessionRejection {
-    fn name(&self) -> &'static str {
+impl Rejection for SessionRejection {
+    fn code(&self) -> &'static str {
         match self {
             Self::CrossSite => "cross_site_request",
-            Self::NoSession(_) => "no_session",
-            Self::SessionOver(_) => "session_over",
+            Self::MissingSession(_) => "missing_session",
+            Self::InvalidSession(_) => "invalid_session",
             Self::Unavailable(_) => "session_unavailable",
         }
     }
 
-    fn answer(&self) -> Response<Bytes> {
+    fn response(&self) -> Response<Bytes> {
         let mut response = match self {
             Self::CrossSite => {
                 let message = "This can only be done from the app's own pages";
-                json_answer(StatusCode::FORBIDDEN, self.name(), message)
+                json_response(StatusCode::FORBIDDEN, self.code(), message)
             }
-            Self::NoSession(login) | Self::SessionOver(login) => login.answer(),
-            Self::Unavailable(retry) => retry.answer(),
+            Self::MissingSession(login) | Self::InvalidSession(login) => login.response(),
+            Self::Unavailable(retry) => retry.response(),
         };
         vary_on_cookie(response.headers_mut());
         response

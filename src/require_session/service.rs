@@ -9,7 +9,7 @@ use super::set_cookie::SessionMark;
 use super::{RequireSession, ResponseFuture, SessionRejection};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Guarded};
-use crate::session::{self, Cookie, Found, Live, Session, Settled, forget_identity};
+use crate::session::{self, Cookie, Found, Live, Session, Settled, strip_identity};
 use crate::util::fetch_metadata::is_state_changing;
 
 /// The service of [`RequireSession`].
@@ -33,8 +33,8 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
-        forget_identity(request.extensions_mut());
-        match config.judge(config.sessions.find(request.headers()), &mut request) {
+        strip_identity(request.extensions_mut());
+        match config.evaluate(config.sessions.find(request.headers()), &mut request) {
             Verdict::Decided(decision) => {
                 Guarded::decided(decision, request, &mut self.inner).into()
             }
@@ -53,13 +53,13 @@ pub(super) enum Verdict {
 }
 
 impl RequireSession {
-    pub(super) fn judge<B>(&self, found: Found, request: &mut Request<B>) -> Verdict {
+    pub(super) fn evaluate<B>(&self, found: Found, request: &mut Request<B>) -> Verdict {
         Verdict::Decided(match found {
             // Without a session there is nothing that another site could make use of.
             Found::Live(_) | Found::Due(_)
                 if is_state_changing(request) && self.sessions.is_cross_site(request.headers()) =>
             {
-                self.refuse(SessionRejection::CrossSite, request)
+                self.reject(SessionRejection::CrossSite, request)
             }
             Found::Live(live) => self.admit(live, request),
             Found::Due(session) => {
@@ -68,21 +68,23 @@ impl RequireSession {
             }
             Found::Unsure(awaited) => return Verdict::Wait(Until::Arrived(awaited)),
             Found::Unavailable => self.unavailable(request),
-            Found::Nothing => self.without(SessionRejection::NoSession, Cookie::Kept, request),
-            Found::Over(cookie) => self.without(SessionRejection::SessionOver, cookie, request),
+            Found::Nothing => self.without(SessionRejection::MissingSession, Cookie::Kept, request),
+            Found::Over(cookie) => self.without(SessionRejection::InvalidSession, cookie, request),
         })
     }
 
     /// Decides on a request whose session was due.
-    pub(super) fn settle<B>(
+    pub(super) fn apply_refresh<B>(
         &self,
         session: &Session,
         renewal: session::Renewal,
         request: &mut Request<B>,
     ) -> Decision<SessionMark> {
-        match self.sessions.settle(session, renewal) {
+        match self.sessions.apply_refresh(session, renewal) {
             Settled::Live(live) => self.admit(live, request),
-            Settled::Over(cookie) => self.without(SessionRejection::SessionOver, cookie, request),
+            Settled::Over(cookie) => {
+                self.without(SessionRejection::InvalidSession, cookie, request)
+            }
             Settled::Unavailable => self.unavailable(request),
         }
     }
@@ -99,7 +101,7 @@ impl RequireSession {
         let extensions = request.extensions_mut();
         extensions.insert(session.principal().clone());
         extensions.insert(session);
-        Decision::Admit(mark)
+        Decision::Forward(mark)
     }
 
     /// Decides on a request without a session.
@@ -113,17 +115,17 @@ impl RequireSession {
         if self.optional {
             let (anonymous, cleared_cookies) = login.into_parts();
             request.extensions_mut().insert(anonymous);
-            return Decision::Admit(SessionMark::take(cleared_cookies));
+            return Decision::Forward(SessionMark::take(cleared_cookies));
         }
-        self.refuse(reason(login), request)
+        self.reject(reason(login), request)
     }
 
     fn unavailable<B>(&self, request: &Request<B>) -> Decision<SessionMark> {
         let retry = RetryLater::of(request, &self.sessions, self.base_path.as_deref());
-        self.refuse(SessionRejection::Unavailable(retry), request)
+        self.reject(SessionRejection::Unavailable(retry), request)
     }
 
-    fn refuse<B>(&self, reason: SessionRejection, request: &Request<B>) -> Decision<SessionMark> {
-        Decision::Refuse(self.renderer.render(reason, request))
+    fn reject<B>(&self, reason: SessionRejection, request: &Request<B>) -> Decision<SessionMark> {
+        Decision::Reject(self.renderer.render(reason, request))
     }
 }

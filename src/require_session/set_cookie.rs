@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::middleware::response_future::Mark;
+use crate::middleware::response_future::OnResponse;
 use crate::session::{PresentedCookies, Resealed, Session, Sessions};
 use crate::util::cache_control::{keep_private, never_cache, vary_on_cookie};
 
@@ -36,10 +36,10 @@ impl SessionMark {
     }
 }
 
-impl Mark for SessionMark {
+impl OnResponse for SessionMark {
     /// C8, R6. The cookies are those of the newest session when the handler has answered; where it
     /// set or cleared the session itself, its word stands.
-    fn poll_mark(
+    fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
         _: StatusCode,
@@ -100,7 +100,7 @@ mod tests {
             handlers.iter().map(|(name, text)| (name.clone(), value(text))).collect();
         let mut mark = SessionMark::take(removals.iter().map(|text| value(text)).collect());
         let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!(mark.poll_mark(&mut cx, StatusCode::OK, &mut headers), Poll::Ready(()));
+        assert_eq!(mark.poll_response(&mut cx, StatusCode::OK, &mut headers), Poll::Ready(()));
         headers
     }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use http::{HeaderMap, Request, StatusCode};
 
 use super::RequireToken;
-use crate::middleware::response_future::{Decision, Mark, Wait, response_future};
+use crate::middleware::response_future::{Decision, OnResponse, Wait, response_future};
 use crate::util::cache_control::limit_to_token;
 use crate::util::single_flight::Flight;
 
@@ -18,9 +18,9 @@ pub(super) struct KeyFetch {
 }
 
 impl<B> Wait<B> for KeyFetch {
-    type Mark = TokenMark;
+    type OnResponse = TokenMark;
 
-    fn poll_decide(
+    fn poll_decision(
         &mut self,
         cx: &mut Context<'_>,
         request: &mut Request<B>,
@@ -34,8 +34,8 @@ impl<B> Wait<B> for KeyFetch {
 #[derive(Debug)]
 pub(super) struct TokenMark;
 
-impl Mark for TokenMark {
-    fn poll_mark(
+impl OnResponse for TokenMark {
+    fn poll_response(
         &mut self,
         _: &mut Context<'_>,
         _: StatusCode,

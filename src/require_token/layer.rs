@@ -7,7 +7,7 @@ use tower_layer::Layer;
 use super::{RequireTokenService, TokenRejection};
 use crate::challenge::{Challenge, Realm, ScopeToken};
 use crate::error::ConfigError;
-use crate::middleware::rejection::{Rejected, Renderer};
+use crate::middleware::rejection::{RejectionContext, Renderer};
 use crate::scalekit::Scalekit;
 use crate::token::{ProtectedResource, TokenVerifier};
 
@@ -56,11 +56,11 @@ impl RequireToken {
         self.with_challenge(|challenge| challenge.scope(scopes))
     }
 
-    /// Renders refusals in your own way, for instance as a gRPC status. The typed reason stands in
+    /// Renders rejections in your own way, for instance as a gRPC status. The typed reason stands in
     /// the response's extensions in any case.
     pub fn on_rejection<F>(mut self, render: F) -> Self
     where
-        F: Fn(Rejected<'_, TokenRejection>) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(RejectionContext<'_, TokenRejection>) -> Response<Bytes> + Send + Sync + 'static,
     {
         self.renderer = Renderer::custom(render);
         self

@@ -5,7 +5,7 @@
 //!    the query or the body are never read.
 //! 3. An acceptable token's [`Principal`] is inserted and the inner service called. What is
 //!    acceptable is the [`TokenVerifier`](crate::token::TokenVerifier)'s to say.
-//! 4. Any other request is answered 401 with a challenge, 400 if it carries several
+//! 4. Any other request is responded with 401 with a challenge, 400 if it carries several
 //!    `Authorization` headers, and 503 if the keys to check it are out of reach.
 //!
 //! Responses get `Cache-Control: no-store`. Where the handler set its own, they get
@@ -42,9 +42,9 @@
 //!     .body(Full::default())?;
 //! assert_eq!(service.clone().oneshot(request).await?.status(), StatusCode::OK);
 //!
-//! let refused = service.oneshot(Request::get("/").body(Full::default())?).await?;
-//! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-//! assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], "Bearer");
+//! let rejected = service.oneshot(Request::get("/").body(Full::default())?).await?;
+//! assert_eq!(rejected.status(), StatusCode::UNAUTHORIZED);
+//! assert_eq!(rejected.headers()[header::WWW_AUTHENTICATE], "Bearer");
 //! # Ok(())
 //! # }
 //! # main().unwrap();

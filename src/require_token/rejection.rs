@@ -1,11 +1,11 @@
-//! The answers to requests without an acceptable token: bearer routes' rows of the
+//! The responses to requests without an acceptable token: bearer routes' rows of the
 //! [table](crate#who-gets-which-answer).
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 
 use crate::challenge::{BearerError, Challenge, expose_challenge};
-use crate::middleware::rejection::{Reason, json_answer, unavailable_answer};
+use crate::middleware::rejection::{Rejection, json_response, unavailable_response};
 use crate::token::TokenError;
 
 /// Why [`RequireToken`](crate::RequireToken) did not let a request through.
@@ -27,23 +27,23 @@ pub enum TokenRejection {
     /// The keys to check the token with are out of reach.
     KeysUnavailable,
     /// No bearer token: no `Authorization` header, or one of another scheme.
-    NoToken {
+    MissingToken {
         /// Goes out as `WWW-Authenticate`.
         challenge: Challenge,
     },
 }
 
-impl Reason for TokenRejection {
-    fn name(&self) -> &'static str {
+impl Rejection for TokenRejection {
+    fn code(&self) -> &'static str {
         match self {
             Self::InvalidRequest { .. } => "invalid_request",
             Self::InvalidToken { .. } => "invalid_token",
             Self::KeysUnavailable => "keys_unavailable",
-            Self::NoToken { .. } => "no_token",
+            Self::MissingToken { .. } => "missing_token",
         }
     }
 
-    fn answer(&self) -> Response<Bytes> {
+    fn response(&self) -> Response<Bytes> {
         match self {
             Self::InvalidRequest { challenge } => {
                 error(StatusCode::BAD_REQUEST, BearerError::InvalidRequest, challenge)
@@ -52,13 +52,13 @@ impl Reason for TokenRejection {
                 error(StatusCode::UNAUTHORIZED, BearerError::InvalidToken, challenge)
             }
             Self::KeysUnavailable => {
-                unavailable_answer("The token cannot be checked at the moment")
+                unavailable_response("The token cannot be checked at the moment")
             }
             // RFC 6750 section 3.1: no error code where no credentials were presented.
-            Self::NoToken { challenge } => {
+            Self::MissingToken { challenge } => {
                 let message = "Send an access token as Authorization: Bearer";
                 challenged(
-                    json_answer(StatusCode::UNAUTHORIZED, "token_required", message),
+                    json_response(StatusCode::UNAUTHORIZED, "token_required", message),
                     challenge,
                 )
             }
@@ -67,12 +67,12 @@ impl Reason for TokenRejection {
 }
 
 fn error(status: StatusCode, error: BearerError, challenge: &Challenge) -> Response<Bytes> {
-    let answer = json_answer(status, error.code(), error.description());
-    challenged(answer, &challenge.clone().error(error))
+    let response = json_response(status, error.code(), error.description());
+    challenged(response, &challenge.clone().error(error))
 }
 
-fn challenged(mut answer: Response<Bytes>, challenge: &Challenge) -> Response<Bytes> {
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.to_header_value());
-    expose_challenge(answer.headers_mut());
-    answer
+fn challenged(mut response: Response<Bytes>, challenge: &Challenge) -> Response<Bytes> {
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.to_header_value());
+    expose_challenge(response.headers_mut());
+    response
 }

@@ -9,7 +9,7 @@ use super::{RequireToken, ResponseFuture, TokenRejection};
 use crate::challenge::{Challenge, ChallengeContext};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Guarded};
-use crate::session::forget_identity;
+use crate::session::strip_identity;
 use crate::token::{Attempt, Principal, TokenError};
 
 /// The service of [`RequireToken`].
@@ -33,7 +33,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
-        forget_identity(request.extensions_mut());
+        strip_identity(request.extensions_mut());
         let decision = match Credentials::of(request.headers()) {
             Credentials::Bearer(token) => match config.verifier.attempt(token) {
                 Attempt::Done(verified) => config.decide(verified, &mut request),
@@ -42,7 +42,7 @@ where
                     return Guarded::waiting(wait, request, &mut self.inner).into();
                 }
             },
-            other => config.refuse(config.refusal_of(&other), &request),
+            other => config.reject(config.rejection_of(&other), &request),
         };
         Guarded::decided(decision, request, &mut self.inner).into()
     }
@@ -59,9 +59,9 @@ impl RequireToken {
                 let extensions = request.extensions_mut();
                 extensions.insert(principal);
                 extensions.insert(ChallengeContext::of(&self.challenge));
-                Decision::Admit(TokenMark)
+                Decision::Forward(TokenMark)
             }
-            Err(error) => self.refuse(self.refusal(error), request),
+            Err(error) => self.reject(self.rejection(error), request),
         }
     }
 
@@ -78,24 +78,26 @@ impl RequireToken {
         self.decide(verified, request)
     }
 
-    fn refuse<B>(&self, reason: TokenRejection, request: &Request<B>) -> Decision<TokenMark> {
-        Decision::Refuse(self.renderer.render(reason, request))
+    fn reject<B>(&self, reason: TokenRejection, request: &Request<B>) -> Decision<TokenMark> {
+        Decision::Reject(self.renderer.render(reason, request))
     }
 
-    /// Why a token is refused.
-    fn refusal(&self, error: TokenError) -> TokenRejection {
+    /// Why a token is rejected.
+    fn rejection(&self, error: TokenError) -> TokenRejection {
         match error {
             TokenError::KeysUnavailable => TokenRejection::KeysUnavailable,
             error => TokenRejection::InvalidToken { error, challenge: self.challenge() },
         }
     }
 
-    /// Why credentials that are no bearer token are refused.
-    fn refusal_of(&self, credentials: &Credentials<'_>) -> TokenRejection {
+    /// Why credentials that are no bearer token are rejected.
+    fn rejection_of(&self, credentials: &Credentials<'_>) -> TokenRejection {
         match credentials {
-            Credentials::None => TokenRejection::NoToken { challenge: self.challenge() },
+            Credentials::None => TokenRejection::MissingToken { challenge: self.challenge() },
             Credentials::Several => TokenRejection::InvalidRequest { challenge: self.challenge() },
-            Credentials::Bearer(_) | Credentials::Unreadable => self.refusal(TokenError::Malformed),
+            Credentials::Bearer(_) | Credentials::Unreadable => {
+                self.rejection(TokenError::Malformed)
+            }
         }
     }
 
@@ -112,9 +114,9 @@ impl RequireToken {
         let reason = match Credentials::of(&parts.headers) {
             Credentials::Bearer(token) => match self.verifier.verify(token).await {
                 Ok(principal) => return Ok(principal),
-                Err(error) => self.refusal(error),
+                Err(error) => self.rejection(error),
             },
-            other => self.refusal_of(&other),
+            other => self.rejection_of(&other),
         };
         Err(self.renderer.render_for(reason, &parts.method, &parts.uri, &parts.headers))
     }

@@ -69,7 +69,7 @@ impl SandboxBuilder {
     }
 
     /// Switches Full-Stack Auth off: people sign in through the connection of their organization or
-    /// not at all, nobody stays signed in here, and tokens are as Modular SSO has them. The subject
+    /// not at all, no one stays signed in here, and tokens are as Modular SSO has them. The subject
     /// is the connection and the person at its identity provider (`conn_…;…`), the access token
     /// says nothing of organization, roles, permissions and session, and there is no refresh token.
     ///

@@ -41,7 +41,7 @@ impl HttpClient for SandboxClient {
             }
             self.environment.respond(request).await.map_err(|dropped| match dropped {
                 Dropped::ResponseLost => HttpClientError::Exchange("the response was lost".into()),
-                Dropped::NotConnected => HttpClientError::Connect("connection refused".into()),
+                Dropped::NotConnected => HttpClientError::Connect("connection rejected".into()),
             })
         })
     }

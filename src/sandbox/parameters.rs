@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeated_and_empty_parameters_are_told_apart() {
+    fn repeated_and_empty_parameters_are_distinguished() {
         let request = Request::get("/?a=1&b=&b=2&c=%20x+y&a=3").body(Bytes::new()).unwrap();
         let parameters = Parameters::of_query(&request);
         assert_eq!(parameters.repeated(), Some("a"));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use url::{Host, Url};
 
 /// Why a URI is not redirected to, in words for the person who registers it.
-pub(crate) fn refusal(
+pub(crate) fn rejection(
     uri: &str,
     registered: &BTreeSet<String>,
     loopback_allowed: bool,
@@ -23,7 +23,7 @@ pub(crate) fn refusal(
 /// a scheme that leads to an application on the device, such as `cursor:`.
 pub(crate) fn not_registrable(uri: &str) -> Option<&'static str> {
     /// Schemes that lead nowhere or run what is in the URI.
-    const REFUSED: [&str; 12] = [
+    const REJECTED: [&str; 12] = [
         "about",
         "blob",
         "data",
@@ -47,7 +47,7 @@ pub(crate) fn not_registrable(uri: &str) -> Option<&'static str> {
         "https" if has_user(&url) => Some("It has a user in it."),
         "https" if uri.starts_with("https://") => None,
         "https" => Some("It is not a URI."),
-        scheme if REFUSED.contains(&scheme) => Some("Its scheme is not allowed."),
+        scheme if REJECTED.contains(&scheme) => Some("Its scheme is not allowed."),
         _ => None,
     }
 }
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn registered_uris_are_compared_exactly() {
         let registered = BTreeSet::from(["https://app.example.com/cb".to_owned()]);
-        assert_eq!(refusal("https://app.example.com/cb", &registered, false), None);
+        assert_eq!(rejection("https://app.example.com/cb", &registered, false), None);
         for other in [
             "https://app.example.com/cb/",
             "https://app.example.com/CB",
@@ -125,11 +125,11 @@ mod tests {
             "http://app.example.com/cb",
             "",
         ] {
-            assert!(refusal(other, &registered, true).is_some(), "{other}");
+            assert!(rejection(other, &registered, true).is_some(), "{other}");
         }
         let long = format!("https://app.example.com/{}", "a".repeat(256));
         let registered = BTreeSet::from([long.clone()]);
-        assert!(refusal(&long, &registered, true).is_some());
+        assert!(rejection(&long, &registered, true).is_some());
     }
 
     #[test]
@@ -138,8 +138,8 @@ mod tests {
         for good in
             ["http://localhost:3000/cb", "http://127.0.0.1/cb", "http://[::1]:8080/auth/callback"]
         {
-            assert_eq!(refusal(good, &none, true), None, "{good}");
-            assert!(refusal(good, &none, false).is_some(), "{good}");
+            assert_eq!(rejection(good, &none, true), None, "{good}");
+            assert!(rejection(good, &none, false).is_some(), "{good}");
         }
         for bad in [
             "https://localhost/cb",
@@ -153,7 +153,7 @@ mod tests {
             "//localhost/cb",
             "http://192.168.0.1/cb",
         ] {
-            assert!(refusal(bad, &none, true).is_some(), "{bad}");
+            assert!(rejection(bad, &none, true).is_some(), "{bad}");
         }
     }
 

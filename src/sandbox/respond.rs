@@ -26,7 +26,7 @@ pub(crate) fn allow_methods(
 
 /// A JSON answer that no cache keeps.
 pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
-    answer(status, "application/json", body.to_string())
+    response(status, "application/json", body.to_string())
 }
 
 /// An error as the environment's API words it: a gRPC code and a message.
@@ -39,7 +39,7 @@ pub(crate) fn timestamp(time: OffsetDateTime) -> Value {
     time.to_offset(time::UtcOffset::UTC).format(&Rfc3339).map_or(Value::Null, Value::from)
 }
 
-pub(crate) fn answer(
+pub(crate) fn response(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Bytes>,
@@ -58,7 +58,7 @@ pub(crate) fn redirect(status: StatusCode, location: &str) -> Response<Bytes> {
     let Ok(location) = HeaderValue::from_str(location) else {
         return api_error(StatusCode::BAD_REQUEST, 3, "the redirect is not a valid header value");
     };
-    let mut response = answer(status, "text/plain; charset=utf-8", Bytes::new());
+    let mut response = response(status, "text/plain; charset=utf-8", Bytes::new());
     response.headers_mut().insert(header::LOCATION, location);
     response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
@@ -72,14 +72,14 @@ pub(crate) fn set_cookie(mut response: Response<Bytes>, cookie: &str) -> Respons
     response
 }
 
-/// Lets web pages of every origin read an answer. They send no cookies along: `*` forbids it.
+/// Lets web pages of every origin read a response. They send no cookies along: `*` forbids it.
 pub(crate) fn readable_everywhere(mut response: Response<Bytes>) -> Response<Bytes> {
     let everybody = HeaderValue::from_static("*");
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, everybody);
     response
 }
 
-/// The answer to a browser that asks what a web page of another origin may send.
+/// The response to a browser that asks what a web page of another origin may send.
 pub(crate) fn preflight(allowed: &Method) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;

@@ -39,7 +39,7 @@ impl Environment {
             Some(FaultAction::Fault(fault)) => fault,
         };
         match fault {
-            Fault::Answer(response) => Ok(response),
+            Fault::Response(response) => Ok(response),
             Fault::Delay(delay) => {
                 tokio::time::sleep(delay).await;
                 Ok(self.route(&request))
@@ -47,7 +47,7 @@ impl Environment {
             Fault::Html => {
                 let page =
                     "<!doctype html><title>Welcome</title><p>Accept the terms of this network.";
-                Ok(respond::answer(StatusCode::OK, "text/html; charset=utf-8", page))
+                Ok(respond::response(StatusCode::OK, "text/html; charset=utf-8", page))
             }
             Fault::ResponseLost => {
                 self.route(&request);
@@ -108,7 +108,7 @@ impl Environment {
                 allow_methods(&[Method::GET], method, || logout::logout(self, request))
             }
             ["api", "v1", "resources", id, "clients:register"] => mcp::register(self, request, id),
-            ["api", "v1", resource @ ..] => api::answer(self, request, resource),
+            ["api", "v1", resource @ ..] => api::response(self, request, resource),
             ["login"] if method == Method::POST => login::submit(self, request),
             ["login"] => {
                 allow_methods(&[Method::GET, Method::POST], method, || login::show(self, request))

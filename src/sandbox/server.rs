@@ -121,7 +121,7 @@ async fn serve_connection(
     local_addr: SocketAddr,
     mut stopped: watch::Receiver<()>,
 ) {
-    let service = service_fn(|request| answer(&environment, request, local_addr));
+    let service = service_fn(|request| response(&environment, request, local_addr));
     let mut http = http1::Builder::new();
     let mut connection =
         pin!(http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service));
@@ -132,17 +132,17 @@ async fn serve_connection(
     }
 }
 
-/// Answers one request; an error closes the connection without an answer.
-async fn answer(
+/// Answers one request; an error closes the connection without a response.
+async fn response(
     environment: &Environment,
     request: Request<Incoming>,
     local_addr: SocketAddr,
 ) -> Result<Response<Full<Bytes>>, Unanswered> {
     if !is_for_us(&request, local_addr) {
-        // A name that somebody points at 127.0.0.1 would let their page read ours.
-        let message = "this sandbox answers to loopback names only";
-        let refused = respond::api_error(StatusCode::MISDIRECTED_REQUEST, 3, message);
-        return Ok(refused.map(Full::new));
+        // A name that a user points at 127.0.0.1 would let their page read ours.
+        let message = "this sandbox responses to loopback names only";
+        let rejected = respond::api_error(StatusCode::MISDIRECTED_REQUEST, 3, message);
+        return Ok(rejected.map(Full::new));
     }
     let (head, body) = request.into_parts();
     let read = Limited::new(body, MAX_BODY_BYTES).collect();
@@ -151,8 +151,8 @@ async fn answer(
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             let message = "the body is too large";
-            let refused = respond::api_error(StatusCode::PAYLOAD_TOO_LARGE, 3, message);
-            return Ok(refused.map(Full::new));
+            let rejected = respond::api_error(StatusCode::PAYLOAD_TOO_LARGE, 3, message);
+            return Ok(rejected.map(Full::new));
         }
         Err(_) => return Err(Unanswered),
     };
@@ -172,7 +172,7 @@ fn is_for_us<B>(request: &Request<B>, local_addr: SocketAddr) -> bool {
     loopback && authority.port_u16().unwrap_or(80) == local_addr.port()
 }
 
-/// A fault wants no answer, or the request broke off.
+/// A fault wants no response, or the request broke off.
 #[derive(Debug, thiserror::Error)]
-#[error("no answer")]
+#[error("no response")]
 struct Unanswered;

@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 
 use super::Scalekit;
 use crate::secret::SecretString;
-use crate::util::single_flight::Flights;
+use crate::util::single_flight::SingleFlight;
 
 /// A token is replaced this long before it expires: it must outlive the request it goes with.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -24,56 +24,60 @@ pub(crate) struct ApplicationToken {
 
 /// Why there is no token: told to everybody who waited for it.
 #[derive(Clone, Debug)]
-pub(crate) enum NoToken {
+pub(crate) enum MissingToken {
     /// The environment does not accept the credentials; its error code.
-    Refused {
+    Rejected {
         code: String,
     },
     Unavailable(Arc<dyn StdError + Send + Sync>),
-    UnexpectedAnswer(&'static str),
+    UnexpectedResponse(&'static str),
 }
 
 /// The one token of a [`Scalekit`] handle and its clones.
 #[derive(Debug)]
 pub(super) struct TokenSlot {
     current: ArcSwapOption<ApplicationToken>,
-    flights: Flights<(), Result<Arc<ApplicationToken>, NoToken>>,
+    flights: SingleFlight<(), Result<Arc<ApplicationToken>, MissingToken>>,
 }
 
 impl TokenSlot {
     pub(super) fn empty() -> Self {
-        Self { current: ArcSwapOption::empty(), flights: Flights::new() }
+        Self { current: ArcSwapOption::empty(), flights: SingleFlight::new() }
     }
 
-    fn good(&self, refused: Option<&SecretString>, now: Duration) -> Option<Arc<ApplicationToken>> {
+    fn good(
+        &self,
+        rejected: Option<&SecretString>,
+        now: Duration,
+    ) -> Option<Arc<ApplicationToken>> {
         self.current.load_full().filter(|token| {
-            now < token.expires_at.saturating_sub(MARGIN) && refused != Some(&token.access_token)
+            now < token.expires_at.saturating_sub(MARGIN) && rejected != Some(&token.access_token)
         })
     }
 }
 
 impl Scalekit {
     /// The token at hand, or a new one from `fetch`, which runs once for all who ask meanwhile.
-    /// `refused` is a token that the API did not accept.
+    /// `rejected` is a token that the API did not accept.
     pub(crate) async fn application_token<F>(
         &self,
-        refused: Option<&SecretString>,
+        rejected: Option<&SecretString>,
         fetch: impl FnOnce(Self) -> F + Send,
-    ) -> Result<Arc<ApplicationToken>, NoToken>
+    ) -> Result<Arc<ApplicationToken>, MissingToken>
     where
-        F: Future<Output = Result<ApplicationToken, NoToken>> + Send + 'static,
+        F: Future<Output = Result<ApplicationToken, MissingToken>> + Send + 'static,
     {
         let slot = &self.0.application_token;
-        if let Some(token) = slot.good(refused, self.clock().monotonic()) {
+        if let Some(token) = slot.good(rejected, self.clock().monotonic()) {
             return Ok(token);
         }
         let flight = slot.flights.join((), || {
-            let (scalekit, refused) = (self.clone(), refused.cloned());
+            let (scalekit, rejected) = (self.clone(), rejected.cloned());
             let fetched = fetch(self.clone());
             async move {
                 let slot = &scalekit.0.application_token;
-                // Somebody's flight may have landed between our look and this one.
-                if let Some(token) = slot.good(refused.as_ref(), scalekit.clock().monotonic()) {
+                // A user's flight may have landed between our look and this one.
+                if let Some(token) = slot.good(rejected.as_ref(), scalekit.clock().monotonic()) {
                     return Ok(token);
                 }
                 let token = Arc::new(fetched.await?);
@@ -83,13 +87,13 @@ impl Scalekit {
         });
         flight.await.unwrap_or_else(|| {
             let interrupted = io::Error::other("the token request was interrupted");
-            Err(NoToken::Unavailable(Arc::new(interrupted)))
+            Err(MissingToken::Unavailable(Arc::new(interrupted)))
         })
     }
 
     /// Lets the next call take a new token, unless there is another already.
-    pub(crate) fn forget_application_token(&self, refused: &Arc<ApplicationToken>) {
-        let refused = Some(Arc::clone(refused));
-        self.0.application_token.current.compare_and_swap(&refused, None);
+    pub(crate) fn forget_application_token(&self, rejected: &Arc<ApplicationToken>) {
+        let rejected = Some(Arc::clone(rejected));
+        self.0.application_token.current.compare_and_swap(&rejected, None);
     }
 }

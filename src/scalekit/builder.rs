@@ -175,7 +175,7 @@ mod tests {
             variables.iter().find(|(set, _)| *set == name).map(|(_, value)| value.into())
         };
         let builder = ScalekitBuilder::from_variables(|name| env::var_from(name, lookup))?;
-        builder.http_client(crate::http_client::Nowhere).build()
+        builder.http_client(crate::http_client::UnreachableClient).build()
     }
 
     #[test]
@@ -236,7 +236,10 @@ mod tests {
     fn an_environment_url_is_https_and_bare() {
         let build = |url: &str| {
             let builder = Scalekit::builder(url, "skc_1", "hush");
-            builder.http_client(crate::http_client::Nowhere).build().map_err(|e| e.to_string())
+            builder
+                .http_client(crate::http_client::UnreachableClient)
+                .build()
+                .map_err(|e| e.to_string())
         };
         for url in
             ["https://x.test", "https://x.test/base/", "http://127.0.0.1:8080", "http://[::1]"]

@@ -23,7 +23,7 @@ use url::Url;
 use self::application_token::TokenSlot;
 pub use self::builder::ScalekitBuilder;
 
-pub(crate) use self::application_token::{ApplicationToken, NoToken};
+pub(crate) use self::application_token::{ApplicationToken, MissingToken};
 
 use crate::clock::Clock;
 use crate::http_client::{HttpClient, HttpClientError, send_within_limits};

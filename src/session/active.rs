@@ -12,16 +12,16 @@ use super::cookie::record::SessionRecord;
 use super::{Peeked, Session, Sessions};
 use crate::api::ApiError;
 use crate::api::sessions::{SessionDetails, SessionDevice, SessionStatus};
-use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
+use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
 use crate::util::telemetry;
 
 /// Other logins of the user may change the list of their sessions first, so many times.
 const MAX_TRIES: usize = 16;
 
-/// One of the sessions of a person. Made by [`Sessions::my_sessions`].
+/// One of the sessions of a person. Made by [`Sessions::active_sessions`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct MySession {
+pub struct ActiveSession {
     /// What to end it by: the environment's id (`ses_…`), or our own of a local session.
     pub id: String,
     /// When the person logged in (UTC).
@@ -63,12 +63,12 @@ impl Sessions {
     /// # let response = tower_layer::Layer::layer(&layer, inner).oneshot(request).await?;
     /// # let session = response.extensions().get::<Option<Session>>().cloned().flatten().unwrap();
     /// // In a handler that takes a `Session`; this person is logged in three times.
-    /// let mine = sessions.my_sessions(&session).await?;
+    /// let mine = sessions.active_sessions(&session).await?;
     /// assert_eq!(mine.len(), 3);
     /// for other in mine.iter().filter(|one| !one.is_current) {
-    ///     sessions.end_my_session(&session, &other.id).await?;
+    ///     sessions.revoke_active_session(&session, &other.id).await?;
     /// }
-    /// assert_eq!(sessions.my_sessions(&session).await?.len(), 1);
+    /// assert_eq!(sessions.active_sessions(&session).await?.len(), 1);
     /// # Ok(())
     /// # }
     /// # main().unwrap();
@@ -79,7 +79,10 @@ impl Sessions {
     ///
     /// # Errors
     /// When the environment's API, or the shared store for a local session, does not tell.
-    pub async fn my_sessions(&self, session: &Session) -> Result<Vec<MySession>, MySessionsError> {
+    pub async fn active_sessions(
+        &self,
+        session: &Session,
+    ) -> Result<Vec<ActiveSession>, ActiveSessionsError> {
         if session.is_local() {
             return self.my_local_sessions(session).await;
         }
@@ -87,7 +90,7 @@ impl Sessions {
         let active = api.list_for_user(session.principal().subject()).status(SessionStatus::Active);
         let current = session.principal().session_id();
         let mine = active.stream().try_filter_map(async |one: SessionDetails| {
-            Ok(one.session_id.map(|id| MySession {
+            Ok(one.session_id.map(|id| ActiveSession {
                 is_current: current == Some(&*id),
                 id,
                 began_at: one.created_at,
@@ -95,30 +98,34 @@ impl Sessions {
                 device: one.device,
             }))
         });
-        let mut mine: Vec<MySession> = mine.try_collect().await?;
+        let mut mine: Vec<ActiveSession> = mine.try_collect().await?;
         mine.sort_by_key(|one| std::cmp::Reverse(one.began_at));
         Ok(mine)
     }
 
     /// Ends one of the sessions of the person behind this session, by the id that
-    /// [`my_sessions`](Self::my_sessions) told: here on every replica within two seconds, and at
+    /// [`active_sessions`](Self::active_sessions) told: here on every replica within two seconds, and at
     /// the environment.
     ///
     /// # Errors
-    /// [`MySessionsError::NotFound`] for a session of anybody else; and when the environment's API
+    /// [`ActiveSessionsError::NotFound`] for a session of anyone else; and when the environment's API
     /// or the shared store does not take it.
-    pub async fn end_my_session(&self, session: &Session, id: &str) -> Result<(), MySessionsError> {
+    pub async fn revoke_active_session(
+        &self,
+        session: &Session,
+        id: &str,
+    ) -> Result<(), ActiveSessionsError> {
         if session.is_local() {
             return self.end_my_local_session(session, id).await;
         }
         let api = self.0.scalekit.api().sessions();
         let not_found = |error| match error {
-            ApiError::NotFound(_) | ApiError::InvalidRequest(_) => MySessionsError::NotFound,
-            error => MySessionsError::Api(error),
+            ApiError::NotFound(_) | ApiError::InvalidRequest(_) => ActiveSessionsError::NotFound,
+            error => ActiveSessionsError::Api(error),
         };
         let found = api.get(id).await.map_err(not_found)?;
         if found.user_id.as_deref() != Some(session.principal().subject()) {
-            return Err(MySessionsError::NotFound);
+            return Err(ActiveSessionsError::NotFound);
         }
         api.revoke(id).await?;
         Ok(self.revoke_session(id).await?)
@@ -129,7 +136,7 @@ impl Sessions {
     pub(super) async fn index(&self, session: &Session) -> Result<(), IndexError> {
         let key = self.index_key(session.principal().subject());
         for _ in 0..MAX_TRIES {
-            let seen = in_time(self.0.store.get(&key)).await?;
+            let seen = with_timeout(self.0.store.get(&key)).await?;
             let mut ids = indexed_in(seen.as_deref());
             ids.push(session.record().id().to_owned());
             if ids.len() > self.0.max_sessions_per_user {
@@ -143,7 +150,7 @@ impl Sessions {
                 Some(seen) => self.0.store.replace_if(&key, seen, value, ttl),
                 None => self.0.store.put_if_absent(&key, value, ttl),
             };
-            if in_time(indexed).await? {
+            if with_timeout(indexed).await? {
                 for id in ended {
                     telemetry::session_over_limit();
                     self.end(&Peeked::Stored(id.into())).await?;
@@ -173,7 +180,7 @@ impl Sessions {
         let name = format!("count in {period} of sessions of {user_id}");
         let key = self.store_key(Purpose::Session, &name);
         for _ in 0..MAX_TRIES {
-            let seen = in_time(self.0.store.get(&key)).await?;
+            let seen = with_timeout(self.0.store.get(&key)).await?;
             let count = seen.as_deref().and_then(|seen| std::str::from_utf8(seen).ok());
             let count: usize = count.and_then(|count| count.parse().ok()).unwrap_or(0);
             if count >= self.0.max_sessions_per_user {
@@ -184,7 +191,7 @@ impl Sessions {
                 Some(seen) => self.0.store.replace_if(&key, seen, value, ttl),
                 None => self.0.store.put_if_absent(&key, value, ttl),
             };
-            if in_time(counted).await? {
+            if with_timeout(counted).await? {
                 break;
             }
         }
@@ -210,14 +217,14 @@ impl Sessions {
     async fn my_local_sessions(
         &self,
         session: &Session,
-    ) -> Result<Vec<MySession>, MySessionsError> {
+    ) -> Result<Vec<ActiveSession>, ActiveSessionsError> {
         let now = self.0.scalekit.clock().now();
         let ids = self.indexed(session).await?;
         let records = ids.iter().rev().map(|id| self.read_stored(id));
         let living = try_join_all(records).await?.into_iter().flatten().map(|there| there.record);
         let living =
             living.filter(|record| record.is_local() && !record.is_over(self.0.lifetimes, now));
-        let mine = living.map(|record| MySession {
+        let mine = living.map(|record| ActiveSession {
             id: record.id().to_owned(),
             began_at: Some(record.began_at()),
             last_active_at: None,
@@ -231,9 +238,9 @@ impl Sessions {
         &self,
         session: &Session,
         id: &str,
-    ) -> Result<(), MySessionsError> {
+    ) -> Result<(), ActiveSessionsError> {
         if !self.indexed(session).await?.iter().any(|mine| mine == id) {
-            return Err(MySessionsError::NotFound);
+            return Err(ActiveSessionsError::NotFound);
         }
         Ok(self.end(&Peeked::Stored(id.into())).await?)
     }
@@ -241,7 +248,7 @@ impl Sessions {
     /// The ids of the user's sessions that are kept in the shared store, the oldest first.
     async fn indexed(&self, session: &Session) -> Result<Vec<String>, StoreError> {
         let key = self.index_key(session.principal().subject());
-        Ok(indexed_in(in_time(self.0.store.get(&key)).await?.as_deref()))
+        Ok(indexed_in(with_timeout(self.0.store.get(&key)).await?.as_deref()))
     }
 
     /// Ids of sessions have no space in them.
@@ -267,7 +274,7 @@ pub(super) enum IndexError {
 /// A person's sessions could not be told or ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum MySessionsError {
+pub enum ActiveSessionsError {
     /// The environment's API says no or nothing.
     #[error(transparent)]
     Api(#[from] ApiError),

@@ -11,10 +11,10 @@ use super::refresh::Refreshes;
 use super::revocation::{Revocations, Staleness};
 use super::store::StoredSessions;
 use super::{
-    Admission, Inner, KeyRing, Lifetimes, LocalSession, NotAdmitted, SessionSecret, Sessions,
+    Inner, KeyRing, Lifetimes, LocalSession, LoginHook, LoginHookError, SessionSecret, Sessions,
     SwitchAccountPage, SwitchConfirmation, VerifiedIdentity,
 };
-use crate::auth_routes::AuthFailure;
+use crate::auth_routes::LoginError;
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::body_limits::BodyLimits;
 use crate::oauth::DEFAULT_SCOPES;
@@ -23,10 +23,10 @@ use crate::passwordless_login::request_dedup::Once;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{MemoryStore, SharedStore, StoreScope};
 use crate::util::fetch_metadata::check_address;
-use crate::util::single_flight::Flights;
+use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
-use crate::util::token_cache::{TextCache, check_cache_capacity};
+use crate::util::token_cache::{TokenCache, check_cache_capacity};
 use crate::util::url_path::has_dot_segments;
 
 /// The longest that browsers keep a cookie.
@@ -51,7 +51,7 @@ pub struct SessionsBuilder {
     base_path: Option<String>,
     paths: Paths,
     scopes: Vec<String>,
-    admission: Option<Admission<VerifiedIdentity>>,
+    admission: Option<LoginHook<VerifiedIdentity>>,
     switch_account_page: Option<Arc<SwitchAccountPage>>,
     cookie_name: String,
     name: Option<String>,
@@ -149,8 +149,8 @@ impl SessionsBuilder {
 
     /// An origin whose pages may change things in the person's name, such as that of a single-page
     /// app beside this server; call it again for further ones. Requests of all others than the
-    /// app's own origin are refused, unless they are of a method that only reads; WebSockets of other
-    /// origins are refused.
+    /// app's own origin are rejected, unless they are of a method that only reads; WebSockets of other
+    /// origins are rejected.
     pub fn trusted_origin(mut self, origin: impl Into<String>) -> Self {
         self.trusted_origins.push(origin.into());
         self
@@ -280,12 +280,12 @@ impl SessionsBuilder {
     /// in access tokens: give the session those that the app knows.
     ///
     /// The person waits meanwhile: bound what you ask by a time of your own. After thirty seconds
-    /// `admit` is dropped where it stands, and the login ends as with [`NotAdmitted::Unavailable`].
+    /// `admit` is dropped where it stands, and the login ends as with [`LoginHookError::Unavailable`].
     /// It may be dropped too when the person leaves.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
-    /// use tower_scalekit::session::{NotAdmitted, VerifiedIdentity};
+    /// use tower_scalekit::session::{LoginHookError, VerifiedIdentity};
     /// use tower_scalekit::{Sandbox, SessionSecret, Sessions};
     ///
     /// let sessions = Sessions::builder(Sandbox::new().scalekit())
@@ -294,7 +294,7 @@ impl SessionsBuilder {
     ///     .on_login(|identity: VerifiedIdentity| async move {
     ///         // Look up organization and address together: see VerifiedIdentity.
     ///         match identity.organization_id() {
-    ///             Some("org_blocked") | None => Err(NotAdmitted::Refused),
+    ///             Some("org_blocked") | None => Err(LoginHookError::Denied),
     ///             Some(_) => Ok(identity.session().roles(["member"])),
     ///         }
     ///     })
@@ -305,9 +305,9 @@ impl SessionsBuilder {
     pub fn on_login<F, Fut>(mut self, admit: F) -> Self
     where
         F: Fn(VerifiedIdentity) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<LocalSession, NotAdmitted>> + Send + 'static,
+        Fut: Future<Output = Result<LocalSession, LoginHookError>> + Send + 'static,
     {
-        self.admission = Some(Admission::new(admit));
+        self.admission = Some(LoginHook::new(admit));
         self
     }
 
@@ -358,7 +358,7 @@ impl SessionsBuilder {
     }
 
     /// Keeps sessions in the shared store, with only an id in the cookie: for sessions that are too
-    /// large for cookies, or that nobody should carry around. Without a
+    /// large for cookies, or that no one should carry around. Without a
     /// [`shared_store`](Self::shared_store) they end with this process.
     ///
     /// A replica reads a session again every five minutes. While the store does not respond, it uses
@@ -474,7 +474,7 @@ impl SessionsBuilder {
             problems.push(ConfigProblem::invalid("refresh_retention", reason));
         }
 
-        // A refresh token that nobody keeps is one that nobody revokes.
+        // A refresh token that no one keeps is one that no one revokes.
         let is_of_use = |scope: &String| self.admission.is_none() || scope != "offline_access";
         let scopes = self.scopes.into_iter().filter(is_of_use).collect();
 
@@ -502,18 +502,18 @@ impl SessionsBuilder {
                     lifetimes,
                     admission: self.admission,
                     switch_account_page: self.switch_account_page,
-                    logins: Flights::tracked(&tasks, "login"),
+                    logins: SingleFlight::tracked(&tasks, "login"),
                     switches: Once::new(
                         clock.clone(),
                         SHARED_FOR,
                         &tasks,
                         "account switch",
-                        AuthFailure::Misconfigured,
+                        LoginError::Misconfigured,
                     ),
                     store_backed: self.store_backed,
                     max_sessions_per_user: self.max_sessions_per_user,
                     body_limits: self.body_limits.or_max_bytes(MAX_FORM_BYTES),
-                    opened: TextCache::new(self.cache_capacity),
+                    opened: TokenCache::new(self.cache_capacity),
                     stored: StoredSessions::new(self.cache_capacity, clock.clone(), &tasks),
                     refreshes: Refreshes::new(&tasks),
                     refresh_retention: self.refresh_retention,
@@ -526,7 +526,7 @@ impl SessionsBuilder {
                     ),
                     scope,
                     store,
-                    late_revocations: Flights::tracked(&tasks, "revocation"),
+                    late_revocations: SingleFlight::tracked(&tasks, "revocation"),
                     tasks,
                 }))
             },
@@ -691,11 +691,11 @@ fn check_scopes(scopes: &[String]) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http_client::Nowhere;
+    use crate::http_client::UnreachableClient;
 
     fn builder() -> SessionsBuilder {
         let scalekit = Scalekit::builder("https://acme.test", "skc_1", "hush");
-        Sessions::builder(scalekit.http_client(Nowhere).build().unwrap())
+        Sessions::builder(scalekit.http_client(UnreachableClient).build().unwrap())
     }
 
     fn good() -> SessionsBuilder {
@@ -705,7 +705,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_missing_is_told_at_once() {
+    fn all_that_is_missing_is_reported_at_once() {
         let error = builder().build().unwrap_err();
         assert_eq!(error.to_string(), "secret is not set; redirect_uri is not set");
         let error = good()

@@ -8,7 +8,7 @@ use super::active::IndexError;
 use super::cookie::record::{SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
 use super::store::StoringError;
-use super::{Lifetimes, NewSession, NewTokens, NotAdmitted, RecordedPosition, Sessions, User};
+use super::{Lifetimes, LoginHookError, NewSession, NewTokens, RecordedPosition, Sessions, User};
 use crate::oauth::IdTokenHint;
 use crate::shared_store::StoreError;
 use crate::util::cache_control::{never_cache, vary_on_cookie};
@@ -39,7 +39,7 @@ use crate::util::telemetry;
 ///
 /// // In a handler that has just made sure who it is; `request_headers` are the request's.
 /// # let request_headers = HeaderMap::new();
-/// let cookies = sessions.begin(LocalSession::new(user).roles(["admin"]), &request_headers).await?;
+/// let cookies = sessions.create(LocalSession::new(user).roles(["admin"]), &request_headers).await?;
 /// let mut response = Response::new("Welcome");
 /// cookies.set(response.headers_mut()); // with axum: (cookies, "Welcome")
 /// assert!(response.headers()[header::SET_COOKIE].to_str()?.starts_with("__Host-scalekit_session="));
@@ -148,12 +148,12 @@ impl Sessions {
     /// Begins a session on the app's own word, in place of the one that the request came with.
     ///
     /// # Errors
-    /// See [`BeginError`].
-    pub async fn begin(
+    /// See [`CreateSessionError`].
+    pub async fn create(
         &self,
         local: LocalSession,
         request_headers: &HeaderMap,
-    ) -> Result<SessionCookies, BeginError> {
+    ) -> Result<SessionCookies, CreateSessionError> {
         let record = self.local_record(local).await?;
         self.begin_record(record, request_headers).await
     }
@@ -168,11 +168,11 @@ impl Sessions {
         self.begin_unrevoked(record, request_headers).await
     }
 
-    async fn local_record(&self, local: LocalSession) -> Result<SessionRecord, BeginError> {
+    async fn local_record(&self, local: LocalSession) -> Result<SessionRecord, CreateSessionError> {
         let LocalSession { user, claims, lifetime, in_cookie, id_token, login_subject, position } =
             local;
         if user.id.is_empty() {
-            return Err(BeginError::NoUserId);
+            return Err(CreateSessionError::NoUserId);
         }
         let lifetime =
             lifetime.map(|lifetime| Duration::try_from(lifetime).unwrap_or(Duration::MAX));
@@ -189,7 +189,7 @@ impl Sessions {
         &self,
         tokens: NewTokens,
         request_headers: &HeaderMap,
-    ) -> Result<SessionRecord, BeginError> {
+    ) -> Result<SessionRecord, CreateSessionError> {
         let new = NewSession::Tokens(tokens);
         let record = self.record(new, self.0.store_backed, self.0.lifetimes, None).await?;
         if self.admission().is_none() {
@@ -267,7 +267,7 @@ impl Sessions {
         &self,
         record: &SessionRecord,
         request_headers: &HeaderMap,
-    ) -> Result<(String, SessionCookies), BeginError> {
+    ) -> Result<(String, SessionCookies), CreateSessionError> {
         let now = self.0.scalekit.clock().now();
         let sealed = self.seal(record)?;
         let presented = self.0.cookies.presented(request_headers).cookies();
@@ -279,7 +279,7 @@ impl Sessions {
         &self,
         record: SessionRecord,
         request_headers: &HeaderMap,
-    ) -> Result<SessionCookies, BeginError> {
+    ) -> Result<SessionCookies, CreateSessionError> {
         let (sealed, cookies) = self.seal_new(&record, request_headers)?;
         let stored = record.is_stored();
         if stored {
@@ -316,7 +316,7 @@ impl Sessions {
 pub struct SessionCookies(Vec<HeaderValue>);
 
 impl SessionCookies {
-    /// Adds the cookies to a response, and keeps caches and the next site away from it (L12).
+    /// Adds the cookies to a response, and keeps caches and the next site away from it.
     pub fn set(self, response: &mut HeaderMap) {
         for cookie in self.0 {
             response.append(header::SET_COOKIE, cookie);
@@ -345,24 +345,24 @@ impl std::fmt::Debug for SessionCookies {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BeginLoginError {
     #[error(transparent)]
-    Begin(#[from] BeginError),
+    Begin(#[from] CreateSessionError),
     #[error(transparent)]
-    NotAdmitted(#[from] NotAdmitted),
+    LoginHookError(#[from] LoginHookError),
     #[error("the login was revoked since it was verified")]
     Revoked,
 }
 
 impl From<SealingFailed> for BeginLoginError {
     fn from(error: SealingFailed) -> Self {
-        BeginError::from(error).into()
+        CreateSessionError::from(error).into()
     }
 }
 
 /// A session could not begin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum BeginError {
-    /// A session of nobody.
+pub enum CreateSessionError {
+    /// A session of no one.
     #[error("the session's user has no id")]
     NoUserId,
     /// The system's random source or the cipher failed, which they do not in practice.
@@ -379,19 +379,19 @@ pub enum BeginError {
     TooLarge,
 }
 
-impl From<SealingFailed> for BeginError {
+impl From<SealingFailed> for CreateSessionError {
     fn from(_: SealingFailed) -> Self {
         Self::NotSealed
     }
 }
 
-impl From<SessionTooLarge> for BeginError {
+impl From<SessionTooLarge> for CreateSessionError {
     fn from(_: SessionTooLarge) -> Self {
         Self::TooLarge
     }
 }
 
-impl From<StoringError> for BeginError {
+impl From<StoringError> for CreateSessionError {
     fn from(error: StoringError) -> Self {
         match error {
             StoringError::Sealing(error) => error.into(),

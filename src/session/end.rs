@@ -7,12 +7,12 @@ use super::refresh::Entry;
 use super::revocation::Revoked;
 use super::{Peeked, Session, Sessions};
 use crate::oauth::LogoutRequest;
-use crate::shared_store::{Purpose, StoreError, in_time};
+use crate::shared_store::{Purpose, StoreError, with_timeout};
 use crate::token::{LogoutExpectations, TokenError};
 use crate::util::telemetry;
 
 /// How long a refresh that began before the end can take to find out.
-pub(super) const LATE_REFRESHES: Duration = Duration::from_secs(10 * 60);
+pub(super) const REFRESH_GRACE: Duration = Duration::from_secs(10 * 60);
 
 /// How long the end of a session that is gone from the shared store is remembered besides: for
 /// longer than a replica uses what it has read of it (`stored::MAX_AGE`).
@@ -28,7 +28,7 @@ impl Sessions {
     /// ([`SessionsApi::revoke`](crate::api::sessions::SessionsApi::revoke)). A person whose session
     /// is live there logs in again without being asked for anything; and without a
     /// [shared store](crate::session::SessionsBuilder::shared_store) a restart forgets what was
-    /// revoked, after which only the environment's refusal ends the session. While the shared store
+    /// revoked, after which only the environment's rejection ends the session. While the shared store
     /// is out of reach, replicas go by what they know.
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl Sessions {
     }
 
     /// Ends one session for good: a refresh that is under way, a response that is late and a copy
-    /// of the cookie change nothing about it (R8). Goes on when the client leaves.
+    /// of the cookie change nothing about it. Goes on when the client leaves.
     pub(crate) async fn end(&self, peeked: &Peeked) -> Result<(), StoreError> {
         let (sessions, peeked) = (self.clone(), peeked.clone());
         let tasks = self.0.tasks.clone();
@@ -148,8 +148,9 @@ impl Sessions {
         }
         let revoked = self.0.revocations.revoke(Revoked::Session(id), lifetime).await;
         let revoked = self.publish_late(revoked);
-        let key = self.standing_key(id);
-        let ended = in_time(self.0.store.put(&key, Entry::Ended.encode(), LATE_REFRESHES)).await;
+        let key = self.refresh_key(id);
+        let ended =
+            with_timeout(self.0.store.put(&key, Entry::Ended.encode(), REFRESH_GRACE)).await;
         accept_without_room(ended).and(revoked)
     }
 
@@ -164,7 +165,7 @@ impl Sessions {
         let logged_out = expected.verify(token, scalekit.keys(), now).await?;
         let key =
             self.store_key(Purpose::Revocation, &format!("logout token {}", logged_out.token_id));
-        if in_time(self.0.store.get(&key)).await?.is_some() {
+        if with_timeout(self.0.store.get(&key)).await?.is_some() {
             return Err(LogoutError::Replayed);
         }
         let revoked = match (&logged_out.session_id, &logged_out.subject) {
@@ -175,7 +176,7 @@ impl Sessions {
         self.revoke_ended_at(logged_out.issued_at, revoked).await?;
         // Last, so that what was not carried out is carried out when it is told again.
         let ttl = (logged_out.expires_at - now).try_into().unwrap_or_default();
-        in_time(self.0.store.put(&key, SEEN, ttl)).await?;
+        with_timeout(self.0.store.put(&key, SEEN, ttl)).await?;
         telemetry::logout_token_accepted();
         Ok(())
     }

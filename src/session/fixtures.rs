@@ -18,7 +18,7 @@ use super::{
     SessionsBuilder,
 };
 use crate::clock::ManualClock;
-use crate::http_client::Nowhere;
+use crate::http_client::UnreachableClient;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore as _};
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
@@ -38,7 +38,7 @@ fn sessions() -> Sessions {
 pub(super) fn builder() -> SessionsBuilder {
     let time = ManualClock::at(began_at() + Duration::minutes(1));
     let scalekit = Scalekit::builder("https://acme.scalekit.test", "skc_1", "hush");
-    let scalekit = scalekit.http_client(Nowhere).clock(time.clock()).build().unwrap();
+    let scalekit = scalekit.http_client(UnreachableClient).clock(time.clock()).build().unwrap();
     Sessions::builder(scalekit)
         .secret(SessionSecret::new((1..33).collect::<Vec<u8>>()).unwrap())
         .redirect_uri("https://app.example.com/auth/callback")
@@ -125,7 +125,7 @@ async fn texts_of_version_2_open() {
 }
 
 #[tokio::test]
-async fn texts_of_version_1_are_refused() {
+async fn texts_of_version_1_are_rejected() {
     let texts: Value = serde_json::from_str(V1).unwrap();
     let sessions = sessions();
     for name in ["session", "local", "reference"] {

@@ -15,7 +15,7 @@ use super::cookie::seal::SealingFailed;
 use super::refresh::{Entry, Renewal};
 use super::store::{Loaded, Reference};
 use super::{Known, Opened, PresentedCookies, Purpose, RecentLogin, Session, Sessions};
-use crate::shared_store::{StoreError, in_time};
+use crate::shared_store::{StoreError, with_timeout};
 use crate::util::single_flight::Flight;
 use crate::util::telemetry;
 
@@ -31,7 +31,7 @@ pub(crate) enum Found {
     Due(Session),
     /// It cannot be told before this is here.
     Unsure(Awaited),
-    /// The session is kept in the shared store, which does not answer, or revocations were not read
+    /// The session is kept in the shared store, which does not respond, or revocations were not read
     /// for too long.
     Unavailable,
 }
@@ -43,7 +43,7 @@ pub(crate) enum Cookie {
     /// was ended here, so that the browser may have another one by now under the same name, and a
     /// late response would remove that.
     Kept,
-    /// It has expired, or the environment has refused it.
+    /// It has expired, or the environment has rejected it.
     Taken,
 }
 
@@ -72,7 +72,7 @@ impl fmt::Debug for Live {
 pub(crate) enum Settled {
     Live(Live),
     Over(Cookie),
-    /// The access token has expired and the environment does not answer.
+    /// The access token has expired and the environment does not respond.
     Unavailable,
 }
 
@@ -126,7 +126,7 @@ impl Sessions {
             // It may be another app's.
             None => Found::Over(Cookie::Kept),
             Some(Open::Unreadable) => Found::Over(Cookie::Taken),
-            Some(Open::Session(seen)) => self.judge(seen),
+            Some(Open::Session(seen)) => self.evaluate(seen),
             Some(Open::Stored { reference, outdated_key }) => {
                 let id = &reference.id;
                 let known = self.0.stored.known(id, |known| self.look_at(known, outdated_key));
@@ -136,7 +136,7 @@ impl Sessions {
                         && !self.has_ended(&seen.session)
                 };
                 match known.filter(up_to_date) {
-                    Some(seen) => self.judge(seen),
+                    Some(seen) => self.evaluate(seen),
                     None => {
                         let load = self.load(&reference);
                         Found::Unsure(Awaited::Session { load, outdated_key })
@@ -152,7 +152,7 @@ impl Sessions {
             Arrived::News => self.find(headers),
             Arrived::Session { loaded: Loaded::Session(session), outdated_key } => {
                 let revoked = self.0.revocations.covers(&session.0.revocable);
-                self.judge(Seen { session, outdated_key, revoked })
+                self.evaluate(Seen { session, outdated_key, revoked })
             }
             Arrived::Session { loaded: Loaded::Gone, .. } => Found::Over(Cookie::Kept),
             Arrived::Session { loaded: Loaded::Unavailable, .. } => Found::Unavailable,
@@ -173,7 +173,7 @@ impl Sessions {
     }
 
     /// What a session that was due has become.
-    pub(crate) fn settle(&self, session: &Session, renewal: Renewal) -> Settled {
+    pub(crate) fn apply_refresh(&self, session: &Session, renewal: Renewal) -> Settled {
         let now = self.0.scalekit.clock().now();
         let live = match renewal {
             Renewal::Renewed(renewed) => {
@@ -182,7 +182,7 @@ impl Sessions {
                 Live { session: renewed.session.clone(), resealed: Some(resealed) }
             }
             Renewal::Ended => return Settled::Over(Cookie::Kept),
-            Renewal::Refused | Renewal::Expired => return Settled::Over(Cookie::Taken),
+            Renewal::InvalidGrant | Renewal::Expired => return Settled::Over(Cookie::Taken),
             Renewal::Unavailable
                 if now < session.principal().expires_at() && !self.is_over(session) =>
             {
@@ -238,7 +238,7 @@ impl Sessions {
         record: &SessionRecord,
         resealed: &str,
     ) -> Result<Option<String>, StoreError> {
-        let entry = in_time(self.0.store.get(&self.standing_key(record.id()))).await?;
+        let entry = with_timeout(self.0.store.get(&self.refresh_key(record.id()))).await?;
         let (id, generation) = (record.id(), record.generation());
         let entry = entry.as_deref().and_then(Entry::decode);
         if entry == Some(Entry::Ended) {
@@ -290,7 +290,7 @@ impl Sessions {
         }
     }
 
-    fn judge(&self, seen: Seen) -> Found {
+    fn evaluate(&self, seen: Seen) -> Found {
         let Seen { session, outdated_key, revoked } = seen;
         if revoked {
             return Found::Over(Cookie::Kept);

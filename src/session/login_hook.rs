@@ -16,52 +16,52 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Why a verified login begins no session: what the app's hook says.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotAdmitted {
+pub enum LoginHookError {
     /// The person may not use the app: 403.
     #[error("the person may not use the app")]
-    Refused,
-    /// Whether they may cannot be told at the moment, because a database does not answer: 503. Also
+    Denied,
+    /// Whether they may cannot be told at the moment, because a database does not respond: 503. Also
     /// what becomes of a hook that says nothing for thirty seconds.
     #[error("whether the person may use the app cannot be told: {0}")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-impl NotAdmitted {
-    /// [`NotAdmitted::Unavailable`], for `map_err`.
+impl LoginHookError {
+    /// [`LoginHookError::Unavailable`], for `map_err`.
     pub fn unavailable(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Unavailable(error.into())
     }
 }
 
 /// The app's hook: who `T` says it is, and what comes of it.
-pub(crate) struct Admission<T>(Arc<Hook<T>>);
+pub(crate) struct LoginHook<T>(Arc<Hook<T>>);
 
-type Hook<T> = dyn Fn(T) -> BoxFuture<'static, Result<LocalSession, NotAdmitted>> + Send + Sync;
+type Hook<T> = dyn Fn(T) -> BoxFuture<'static, Result<LocalSession, LoginHookError>> + Send + Sync;
 
-impl<T> Admission<T> {
+impl<T> LoginHook<T> {
     pub(crate) fn new<F, Fut>(admit: F) -> Self
     where
         F: Fn(T) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<LocalSession, NotAdmitted>> + Send + 'static,
+        Fut: Future<Output = Result<LocalSession, LoginHookError>> + Send + 'static,
     {
         Self(Arc::new(move |identity| Box::pin(admit(identity))))
     }
 
-    pub(crate) async fn ask(&self, identity: T) -> Result<LocalSession, NotAdmitted> {
-        let answered = tokio::time::timeout(DEADLINE, (self.0)(identity)).await;
-        answered.unwrap_or_else(|late| Err(NotAdmitted::unavailable(late)))
+    pub(crate) async fn ask(&self, identity: T) -> Result<LocalSession, LoginHookError> {
+        let responded = tokio::time::timeout(DEADLINE, (self.0)(identity)).await;
+        responded.unwrap_or_else(|late| Err(LoginHookError::unavailable(late)))
     }
 }
 
-impl<T> Clone for Admission<T> {
+impl<T> Clone for LoginHook<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T> fmt::Debug for Admission<T> {
+impl<T> fmt::Debug for LoginHook<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Admission")
+        f.write_str("LoginHook")
     }
 }
 
@@ -71,13 +71,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hook_is_heard_for_thirty_seconds_and_no_longer() {
-        let admission = Admission::new(|seconds| async move {
+        let admission = LoginHook::new(|seconds| async move {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
-            Err(NotAdmitted::Refused)
+            Err(LoginHookError::Denied)
         });
-        assert!(matches!(admission.ask(29).await, Err(NotAdmitted::Refused)));
+        assert!(matches!(admission.ask(29).await, Err(LoginHookError::Denied)));
         let late = admission.ask(31).await.unwrap_err();
-        assert!(matches!(late, NotAdmitted::Unavailable(_)), "{late}");
+        assert!(matches!(late, LoginHookError::Unavailable(_)), "{late}");
         assert!(late.to_string().contains("cannot be told"), "{late}");
     }
 }

@@ -5,7 +5,7 @@ use futures::future::try_join_all;
 
 use super::revocation::Revoked;
 use super::{Session, Sessions};
-use crate::shared_store::{Purpose, StoreError, in_time};
+use crate::shared_store::{Purpose, StoreError, with_timeout};
 use crate::util::telemetry;
 
 /// Under the names of a session that has begun.
@@ -38,7 +38,7 @@ impl Sessions {
         let left = self.left_of(session.record());
         let names = session.0.revocable.login_names();
         let keys: Vec<_> = names.map(|name| self.store_key(Purpose::Login, &name)).collect();
-        let notes = keys.iter().map(|key| in_time(self.0.store.put(key, BEGUN, left)));
+        let notes = keys.iter().map(|key| with_timeout(self.0.store.put(key, BEGUN, left)));
         try_join_all(notes).await?;
         match session.0.revocable.environment_session_name() {
             Some(name) => self.limit_notes(session.login_subject(), name).await,
@@ -51,7 +51,7 @@ impl Sessions {
     async fn limit_notes(&self, user: &str, newest: String) -> Result<(), StoreError> {
         let key = self.store_key(Purpose::Login, &format!("environment sessions of {user}"));
         for _ in 0..MAX_TRIES {
-            let seen = in_time(self.0.store.get(&key)).await?;
+            let seen = with_timeout(self.0.store.get(&key)).await?;
             let text = String::from_utf8_lossy(seen.as_deref().unwrap_or_default()).into_owned();
             let mut names: Vec<&str> = text.split(' ').filter(|name| !name.is_empty()).collect();
             names.retain(|name| *name != newest);
@@ -64,10 +64,11 @@ impl Sessions {
                 Some(seen) => self.0.store.replace_if(&key, seen, value, ttl),
                 None => self.0.store.put_if_absent(&key, value, ttl),
             };
-            if in_time(listed).await? {
+            if with_timeout(listed).await? {
                 let keys: Vec<_> =
                     removed.into_iter().map(|name| self.store_key(Purpose::Login, name)).collect();
-                let removals = keys.iter().map(|key| in_time(self.0.store.remove_if(key, BEGUN)));
+                let removals =
+                    keys.iter().map(|key| with_timeout(self.0.store.remove_if(key, BEGUN)));
                 try_join_all(removals).await?;
                 return Ok(());
             }
@@ -79,7 +80,7 @@ impl Sessions {
     /// Whether a session that this names has begun, and may not have ended by itself yet.
     pub(super) async fn has_begun(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
         let key = self.store_key(Purpose::Login, &revoked.login_name());
-        Ok(in_time(self.0.store.get(&key)).await?.is_some())
+        Ok(with_timeout(self.0.store.get(&key)).await?.is_some())
     }
 }
 
@@ -104,7 +105,7 @@ mod tests {
         let local = LocalSession::new(user).session_id(session_id).organization_id(organization);
         let local = local.in_cookie();
         let mut response = HeaderMap::new();
-        sessions.begin(local, &HeaderMap::new()).await.unwrap().set(&mut response);
+        sessions.create(local, &HeaderMap::new()).await.unwrap().set(&mut response);
         let cookie = response[header::SET_COOKIE].to_str().unwrap();
         let cookie = HeaderValue::from_str(cookie.split(';').next().unwrap()).unwrap();
         HeaderMap::from_iter([(header::COOKIE, cookie)])

@@ -1,4 +1,4 @@
-//! Sessions: who is logged in, kept in a sealed cookie and renewed before anybody notices.
+//! Sessions: who is logged in, kept in a sealed cookie and renewed before anyone notices.
 //!
 //! * A session is sealed with AES-256-GCM-SIV under a key derived from the [`SessionSecret`]. Bound
 //!   into it are the cookie's name, its purpose, the format's version, and the environment, client
@@ -14,7 +14,7 @@
 //!   [`LocalSession`], which the app vouches for itself, is kept there unless it is told otherwise.
 //! * When the access token is about to expire, the first request renews it, and all requests of
 //!   that session, also those that still carry the old cookie, get the one result. A failing
-//!   environment ends nobody's session: of what it answers, only its definite `invalid_grant` does.
+//!   environment ends no one's session: of what it answers, only its definite `invalid_grant` does.
 //! * A lost response ends no session either: the result of a refresh is kept until the new cookie
 //!   was presented, and for a [day](SessionsBuilder::refresh_retention) after. Rotation does not
 //!   detect theft: a copied cookie is good for as long as its session. A logout or
@@ -62,11 +62,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use http::{Extensions, HeaderMap};
 use url::Url;
 
-pub use self::active::{MySession, MySessionsError};
+pub use self::active::{ActiveSession, ActiveSessionsError};
 pub use self::builder::SessionsBuilder;
-pub use self::create::{BeginError, LocalSession, SessionCookies};
+pub use self::create::{CreateSessionError, LocalSession, SessionCookies};
 pub use self::deprovisioning::{Deprovisioned, Deprovisioning, RevokedSessions};
-pub use self::login_hook::NotAdmitted;
+pub use self::login_hook::LoginHookError;
 pub use self::secret::SessionSecret;
 pub use self::switch_account::SwitchConfirmation;
 pub use self::user::User;
@@ -81,7 +81,7 @@ pub(crate) use self::cookie::seal::{KeyRing, Purpose};
 pub(crate) use self::create::BeginLoginError;
 pub(crate) use self::end::LogoutError;
 pub(crate) use self::load::{Awaited, Cookie, Found, Live, Peeked, Resealed, Settled};
-pub(crate) use self::login_hook::Admission;
+pub(crate) use self::login_hook::LoginHook;
 pub(crate) use self::pending_cookies::Attempt;
 pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::refresh::{Renewal, Renewing};
@@ -94,7 +94,7 @@ use self::builder::Paths;
 use self::refresh::Refreshes;
 use self::revocation::{Revocable, Revocations};
 use self::store::{Reference, StoredSessions};
-use crate::auth_routes::AuthFailure;
+use crate::auth_routes::LoginError;
 use crate::challenge::ChallengeContext;
 use crate::middleware::body_limits::BodyLimits;
 use crate::passwordless_login::request_dedup::{Key, Once};
@@ -102,9 +102,9 @@ use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
 use crate::token::Principal;
 use crate::util::fetch_metadata::{Initiator, initiator};
-use crate::util::single_flight::Flights;
+use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::{Tasks, UnfinishedTasks};
-use crate::util::token_cache::TextCache;
+use crate::util::token_cache::TokenCache;
 
 /// The sessions of an app: how they begin, are kept and end. Cheap to clone.
 ///
@@ -126,18 +126,18 @@ struct Inner {
     scopes: Vec<String>,
     lifetimes: Lifetimes,
     /// Makes each login a session of the app's own.
-    admission: Option<Admission<VerifiedIdentity>>,
+    admission: Option<LoginHook<VerifiedIdentity>>,
     /// The app's own page in place of ours.
     switch_account_page: Option<Arc<SwitchAccountPage>>,
     /// Logins that are being completed: where the browser goes, and the cookies for it.
-    logins: Flights<Key, Result<(String, SessionCookies), AuthFailure>>,
+    logins: SingleFlight<Key, Result<(String, SessionCookies), LoginError>>,
     /// Logins that were just confirmed.
-    switches: Once<Switched, AuthFailure>,
+    switches: Once<Switched, LoginError>,
     /// Sessions with tokens are kept in the shared store.
     store_backed: bool,
     max_sessions_per_user: usize,
     body_limits: BodyLimits,
-    opened: TextCache<Opened>,
+    opened: TokenCache<Opened>,
     stored: StoredSessions,
     store: Arc<dyn SharedStore>,
     refreshes: Refreshes,
@@ -145,7 +145,7 @@ struct Inner {
     refresh_retention: std::time::Duration,
     revocations: Revocations,
     /// Revocations that the store has missed.
-    late_revocations: Flights<(), ()>,
+    late_revocations: SingleFlight<(), ()>,
     tasks: Tasks,
 }
 
@@ -316,15 +316,17 @@ impl Sessions {
         &self.0.logged_out_page
     }
 
-    pub(crate) fn admission(&self) -> Option<&Admission<VerifiedIdentity>> {
+    pub(crate) fn admission(&self) -> Option<&LoginHook<VerifiedIdentity>> {
         self.0.admission.as_ref()
     }
 
-    pub(crate) fn logins(&self) -> &Flights<Key, Result<(String, SessionCookies), AuthFailure>> {
+    pub(crate) fn logins(
+        &self,
+    ) -> &SingleFlight<Key, Result<(String, SessionCookies), LoginError>> {
         &self.0.logins
     }
 
-    pub(crate) fn switches(&self) -> &Once<Switched, AuthFailure> {
+    pub(crate) fn switches(&self) -> &Once<Switched, LoginError> {
         &self.0.switches
     }
 
@@ -450,9 +452,9 @@ pub(crate) struct Anonymous {
     pub(crate) form_login: Option<String>,
 }
 
-/// Takes from a request what layers further out, or somebody else, have said of who it is: the
-/// layer that asks for credentials decides alone (A12).
-pub(crate) fn forget_identity(extensions: &mut Extensions) {
+/// Takes from a request what layers further out, or another user, have said of who it is: the
+/// layer that asks for credentials decides alone.
+pub(crate) fn strip_identity(extensions: &mut Extensions) {
     extensions.remove::<Principal>();
     extensions.remove::<Anonymous>();
     extensions.remove::<Session>();

@@ -1,5 +1,5 @@
 //! What a browser is in the middle of, each time in a short-lived sealed cookie of its own: several
-//! tabs do not get in each other's way, and another browser knows nothing of it (L2).
+//! tabs do not get in each other's way, and another browser knows nothing of it.
 
 use std::cmp::Reverse;
 

@@ -10,9 +10,9 @@ const MIN_BYTES: usize = 32;
 const MIN_DISTINCT_BYTES: usize = 8;
 
 /// The secret that session cookies are sealed with: 32 bytes or more, random, the same on every
-/// replica, known to nobody else.
+/// replica, known to no one else.
 ///
-/// `openssl rand -base64 32` makes a good one. Whoever has it can make sessions of anybody.
+/// `openssl rand -base64 32` makes a good one. Whoever has it can make sessions of anyone.
 #[derive(Clone)]
 pub struct SessionSecret(Zeroizing<Vec<u8>>);
 
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c7_short_and_uniform_secrets_are_refused() {
+    fn c7_short_and_uniform_secrets_are_rejected() {
         for secret in [&b"short"[..], &[0; 32], &[7; 100], b"abcabcabcabcabcabcabcabcabcabcabcabc"]
         {
             assert!(SessionSecret::new(secret).is_err(), "{secret:?}");

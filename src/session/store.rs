@@ -1,7 +1,7 @@
 //! Sessions that are kept in the shared store: the cookie has only their id, sealed.
 //!
 //! What was read once is known for a while: what ends a session meanwhile is told by the revocations,
-//! and a renewal looks at the store before it spends anything.
+//! and a refresh looks at the store before it spends anything.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,21 +12,21 @@ use time::OffsetDateTime;
 
 use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
-use super::end::LATE_REFRESHES;
+use super::end::REFRESH_GRACE;
 use super::refresh::Entry;
 use super::{Known, Purpose, Session, Sessions};
 use crate::clock::Clock;
 use crate::shared_store;
-use crate::shared_store::{StoreError, StoreKey, in_time};
-use crate::util::single_flight::{Flight, Flights};
+use crate::shared_store::{StoreError, StoreKey, with_timeout};
+use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
-use crate::util::token_cache::TextCache;
+use crate::util::token_cache::TokenCache;
 
 /// In place of a session that was ended, so that nothing late brings it back.
 const ENDED: Bytes = Bytes::from_static(b"ended");
 
-/// Between reading a session and replacing it somebody else may be faster; so often.
+/// Between reading a session and replacing it another user may be faster; so often.
 const MAX_TRIES: usize = 4;
 
 /// After this time a session is read again,
@@ -44,9 +44,9 @@ const REPLICATION_LAG: time::Duration = time::Duration::MINUTE;
 #[derive(Debug)]
 pub(super) struct StoredSessions {
     clock: Clock,
-    known: TextCache<Read>,
-    loads: Flights<(Arc<str>, u32), Loaded>,
-    replacements: Flights<String, ()>,
+    known: TokenCache<Read>,
+    loads: SingleFlight<(Arc<str>, u32), Loaded>,
+    replacements: SingleFlight<String, ()>,
 }
 
 /// What the cookie of a stored session contains.
@@ -119,7 +119,7 @@ pub(crate) enum Loaded {
     /// It has ended, or was never there. One that began within the last minute counts as
     /// unavailable while a shared store has nothing of it.
     Gone,
-    /// The store does not answer.
+    /// The store does not respond.
     Unavailable,
 }
 
@@ -127,9 +127,9 @@ impl StoredSessions {
     pub(super) fn new(capacity: usize, clock: Clock, tasks: &Tasks) -> Self {
         Self {
             clock,
-            known: TextCache::new(capacity),
-            loads: Flights::new(),
-            replacements: Flights::tracked(tasks, "session in the store"),
+            known: TokenCache::new(capacity),
+            loads: SingleFlight::new(),
+            replacements: SingleFlight::tracked(tasks, "session in the store"),
         }
     }
 
@@ -202,7 +202,7 @@ impl Sessions {
 
     async fn try_load(&self, reference: &Reference) -> Result<Option<Session>, LoadError> {
         let (id, generation) = (&*reference.id, reference.generation);
-        let Some(value) = in_time(self.0.store.get(&self.stored_key(id))).await? else {
+        let Some(value) = with_timeout(self.0.store.get(&self.stored_key(id))).await? else {
             return if self.may_lack(reference) { Err(LoadError::Behind) } else { Ok(None) };
         };
         let Some(InStore { record, outdated_key, .. }) = self.open_stored(id, value) else {
@@ -216,7 +216,7 @@ impl Sessions {
             return Ok(record.into_session());
         }
         // The store was out of reach when it should have taken what is published.
-        let entry = in_time(self.0.store.get(&self.standing_key(id))).await?;
+        let entry = with_timeout(self.0.store.get(&self.refresh_key(id))).await?;
         let last = entry.as_deref().and_then(Entry::decode).and_then(Entry::last);
         let record = last.and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.0));
         let record = record.filter(|record| record.generation() >= generation);
@@ -246,7 +246,7 @@ impl Sessions {
     pub(super) async fn store_new(&self, record: &SessionRecord) -> Result<(), StoringError> {
         let text = self.seal_stored(record)?;
         let ttl = self.left_of(record);
-        in_time(self.0.store.put(&self.stored_key(record.id()), text.into(), ttl)).await?;
+        with_timeout(self.0.store.put(&self.stored_key(record.id()), text.into(), ttl)).await?;
         Ok(())
     }
 
@@ -262,7 +262,7 @@ impl Sessions {
                 return Ok(false);
             }
             let replaced = self.0.store.replace_if(&key, there.value, text.clone(), ttl);
-            if in_time(replaced).await? {
+            if with_timeout(replaced).await? {
                 return Ok(true);
             }
         }
@@ -295,16 +295,16 @@ impl Sessions {
         }));
     }
 
-    /// Leaves a mark in place of a session that has ended, for as long as somebody can be about to
+    /// Leaves a mark in place of a session that has ended, for as long as a user can be about to
     /// replace what was there; what is not there is not replaced.
     pub(super) async fn end_stored(&self, id: &str) -> Result<(), StoreError> {
-        in_time(self.0.store.put(&self.stored_key(id), ENDED, LATE_REFRESHES)).await
+        with_timeout(self.0.store.put(&self.stored_key(id), ENDED, REFRESH_GRACE)).await
     }
 
     /// A session as it stands in the store; `None` when it has ended, or is sealed under a secret
     /// that is not in use any more.
     pub(super) async fn read_stored(&self, id: &str) -> Result<Option<InStore>, StoreError> {
-        let value = in_time(self.0.store.get(&self.stored_key(id))).await?;
+        let value = with_timeout(self.0.store.get(&self.stored_key(id))).await?;
         Ok(value.and_then(|value| self.open_stored(id, value)))
     }
 

@@ -29,9 +29,9 @@ use crate::middleware::page;
 use crate::middleware::page::escaped;
 use crate::passwordless_login::request_dedup::{Key, Once};
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::shared_store::{self, StoreError, StoreKey, in_time};
+use crate::shared_store::{self, StoreError, StoreKey, with_timeout};
 use crate::util::cache_control::{never_cache, vary_on_cookie};
-use crate::util::query::Parameter;
+use crate::util::query::QueryParam;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -200,14 +200,14 @@ impl Attempt for SwitchAttempt {
 pub(crate) enum SwitchError {
     /// A page of another site caused the request.
     CrossSite,
-    MalformedRequest,
+    InvalidRequest,
     MethodNotAllowed {
         allow: &'static str,
     },
     Misconfigured,
     /// No such login waits in this browser (any more).
     NoPendingLogin,
-    /// The shared store does not answer.
+    /// The shared store does not respond.
     Unavailable,
 }
 
@@ -273,7 +273,7 @@ impl Sessions {
         let content = login.encode().ok_or(SealingFailed)?;
         let sealed = self.keys().seal(Purpose::PendingLogin, attempt.key.expose(), &content)?;
         let lifetime = KEPT_FOR.unsigned_abs();
-        in_time(self.store().put(&attempt.store_key(self), sealed.into(), lifetime)).await?;
+        with_timeout(self.store().put(&attempt.store_key(self), sealed.into(), lifetime)).await?;
         let is_replaced = |attempt: &SwitchAttempt| {
             self.end_attempt(attempt).is_some_and(|end| cookies.contains(&end))
         };
@@ -297,8 +297,8 @@ impl Sessions {
             return Err(SwitchError::CrossSite);
         }
         let [id, action, shown] = ["attempt", "action", "session"]
-            .map(|name| Parameter::of(request.uri().query().unwrap_or_default(), name).only());
-        let id = id.ok_or(SwitchError::MalformedRequest)?;
+            .map(|name| QueryParam::of(request.uri().query().unwrap_or_default(), name).only());
+        let id = id.ok_or(SwitchError::InvalidRequest)?;
         let (attempt, end) = self.attempt::<SwitchAttempt>(&id, headers);
         let ended = self.drop_expired_logins(headers);
         let live = self.live_session(headers).await?;
@@ -320,7 +320,7 @@ impl Sessions {
                 let page = format!("{path}?attempt={id}");
                 Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, &page, [])))
             }
-            _ => Err(SwitchError::MalformedRequest),
+            _ => Err(SwitchError::InvalidRequest),
         }
     }
 
@@ -343,7 +343,7 @@ impl Sessions {
             let mut cookies = begin(identity).await?.into_values();
             cookies.extend(sessions.end_attempt(&attempt));
             let key = attempt.store_key(&sessions);
-            let removed = in_time(sessions.store().remove_if(&key, value)).await;
+            let removed = with_timeout(sessions.store().remove_if(&key, value)).await;
             if let Err(error) = removed {
                 telemetry::internal_error("switch_account", &error);
             }
@@ -356,7 +356,7 @@ impl Sessions {
         &self,
         attempt: &SwitchAttempt,
     ) -> Result<Option<(UnconfirmedLogin, Bytes)>, StoreError> {
-        let value = in_time(self.store().get(&attempt.store_key(self))).await?;
+        let value = with_timeout(self.store().get(&attempt.store_key(self))).await?;
         Ok(value.and_then(|value| {
             let text = std::str::from_utf8(&value).ok()?;
             let opened = self.keys().open(Purpose::PendingLogin, attempt.key.expose(), text)?;
@@ -451,7 +451,7 @@ impl Sessions {
         spared: &[Option<String>],
     ) -> Result<Option<ReturnTo>, StoreError> {
         let Some((login, value)) = self.waiting(attempt).await? else { return Ok(None) };
-        if !in_time(self.store().remove_if(&attempt.store_key(self), value)).await? {
+        if !with_timeout(self.store().remove_if(&attempt.store_key(self), value)).await? {
             return Ok(None);
         }
         if let Some(id) = login.environment_session()

@@ -38,7 +38,7 @@ impl Sessions {
             expiry_leeway: Duration::ZERO,
             start_leeway: CLOCK_SKEW,
         };
-        let principal = expectations.judge(signed.claims, signed.typ.as_deref(), now)?;
+        let principal = expectations.evaluate(signed.claims, signed.typ.as_deref(), now)?;
         let expected_subject = match &flow {
             Flow::Refresh { subject } => Some((*subject).to_owned()),
             Flow::Login { .. } => None,
@@ -57,7 +57,7 @@ impl Sessions {
         };
         let id_subject = id_token.as_ref().map(|verified| verified.subject.as_str());
         if id_subject.or(expected_subject.as_deref()) != Some(principal.subject()) {
-            return Err(TokenError::Claim("sub"));
+            return Err(TokenError::InvalidClaim("sub"));
         }
         Ok(Verified { principal, id_claims: id_token.map(|verified| verified.claims) })
     }

@@ -129,7 +129,7 @@ pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// An operation of the store, given up when it takes too long.
-pub(crate) async fn in_time<T>(operation: StoreFuture<'_, T>) -> Result<T, StoreError> {
+pub(crate) async fn with_timeout<T>(operation: StoreFuture<'_, T>) -> Result<T, StoreError> {
     let done = tokio::time::timeout(DEADLINE, operation).await;
     done.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
 }
@@ -300,7 +300,7 @@ pub enum StoreError {
         /// The bound.
         max_bytes: usize,
     },
-    /// The store's server is out of reach or answered with an error.
+    /// The store's server is out of reach or responded with an error.
     #[error("the shared store is unavailable: {0}")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
 }

@@ -35,7 +35,7 @@ impl Claims {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(TokenError::Claim(name)),
+            Some(_) => Err(TokenError::InvalidClaim(name)),
         }
     }
 
@@ -43,10 +43,10 @@ impl Claims {
     /// fraction, that is a date of this calendar.
     pub(crate) fn date(&self, name: &'static str) -> Result<Option<OffsetDateTime>, TokenError> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let seconds = value.as_f64().ok_or(TokenError::Claim(name))?;
+        let seconds = value.as_f64().ok_or(TokenError::InvalidClaim(name))?;
         const YEAR_10000: f64 = 253_402_300_800.0;
         if !(0.0..YEAR_10000).contains(&seconds) {
-            return Err(TokenError::Claim(name));
+            return Err(TokenError::InvalidClaim(name));
         }
         let since_epoch = Duration::saturating_seconds_f64(seconds);
         Ok(Some(OffsetDateTime::UNIX_EPOCH.saturating_add(since_epoch)))
@@ -59,9 +59,9 @@ impl Claims {
             Some(Value::String(one)) => Ok(vec![one]),
             Some(Value::Array(several)) => several
                 .iter()
-                .map(|audience| audience.as_str().ok_or(TokenError::Claim("aud")))
+                .map(|audience| audience.as_str().ok_or(TokenError::InvalidClaim("aud")))
                 .collect(),
-            Some(_) => Err(TokenError::Claim("aud")),
+            Some(_) => Err(TokenError::InvalidClaim("aud")),
         }
     }
 
@@ -87,7 +87,7 @@ impl Claims {
         }
     }
 
-    /// The union of `scope`, `scopes` (J13) and `scp`, the name that Okta and Entra have for it: a
+    /// The union of `scope`, `scopes` and `scp`, the name that Okta and Entra have for it: a
     /// string is split at spaces, the items of an array are not.
     pub(crate) fn scopes(&self) -> Vec<String> {
         let mut scopes = Vec::new();
@@ -112,7 +112,7 @@ impl Claims {
         text.is_some_and(|text| text.eq_ignore_ascii_case(word))
     }
 
-    /// The kind that the token's marks say it is (J12). `email` is no mark: dashboards add it to
+    /// The kind that the token's marks say it is. `email` is no mark: dashboards add it to
     /// access tokens. Cognito says the kind in the claim `token_use`, Keycloak in the claim `typ`.
     pub(crate) fn kind(&self, typ: Option<&str>) -> TokenKind {
         let typ = typ.map(str::to_ascii_lowercase);
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(claims(json!({})).date("exp"), Ok(None));
         let unusable = [json!("9999999999"), json!(true), json!([1]), json!(-1), json!(1e300)];
         for value in unusable.into_iter().chain([json!(u64::MAX), json!(253_402_300_800_u64)]) {
-            assert_eq!(read(value.clone()), Err(TokenError::Claim("exp")), "{value}");
+            assert_eq!(read(value.clone()), Err(TokenError::InvalidClaim("exp")), "{value}");
         }
     }
 
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(read(json!("a")), Ok("a".into()));
         assert_eq!(read(json!(["a", "b"])), Ok("a,b".into()));
         for value in [json!(7), json!(["a", 7]), json!({"a": 1})] {
-            assert_eq!(read(value.clone()), Err(TokenError::Claim("aud")), "{value}");
+            assert_eq!(read(value.clone()), Err(TokenError::InvalidClaim("aud")), "{value}");
         }
         assert_eq!(claims(json!({})).audiences(), Ok(vec![]));
     }
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn j12_kinds_are_told_by_their_marks() {
+    fn j12_kinds_are_reported_by_their_marks() {
         let kind = |typ, value| claims(value).kind(typ);
         let access = json!({"sub": "usr_1", "email": "a@b.test"});
         assert_eq!(kind(None, access.clone()), TokenKind::Access);

@@ -47,12 +47,12 @@ impl IdTokenExpectations<'_> {
     ) -> Result<VerifiedIdToken, TokenError> {
         let signed = keys.verify(token, TokenSource::Issuer).await?;
         let algorithm = CompactJws::parse(token)?.header.algorithm;
-        let subject = self.judge(&signed.claims, signed.typ.as_deref(), algorithm, now)?;
+        let subject = self.evaluate(&signed.claims, signed.typ.as_deref(), algorithm, now)?;
         Ok(VerifiedIdToken { subject, claims: signed.claims })
     }
 
     /// L3, L6, R4. Returns the subject.
-    fn judge(
+    fn evaluate(
         &self,
         claims: &Claims,
         typ: Option<&str>,
@@ -60,39 +60,39 @@ impl IdTokenExpectations<'_> {
         now: OffsetDateTime,
     ) -> Result<String, TokenError> {
         if claims.text("iss")? != Some(self.issuer) {
-            return Err(TokenError::Issuer);
+            return Err(TokenError::InvalidIssuer);
         }
         // Without nonce and hashes a refreshed ID token bears no mark of its kind.
         let unmarked_refresh = matches!(self.flow, Flow::Refresh { .. })
             && claims.kind(typ) == TokenKind::Access
             && typ.is_none_or(|typ| typ.eq_ignore_ascii_case("jwt"));
         if claims.kind(typ) != TokenKind::Id && !unmarked_refresh {
-            return Err(TokenError::Kind);
+            return Err(TokenError::WrongTokenType);
         }
         // An audience besides us is one that we do not trust.
         if claims.audiences()? != [self.client_id] {
-            return Err(TokenError::Audience);
+            return Err(TokenError::InvalidAudience);
         }
         if claims.text("azp")?.is_some_and(|azp| azp != self.client_id) {
-            return Err(TokenError::Audience);
+            return Err(TokenError::InvalidAudience);
         }
-        let expires_at = claims.date("exp")?.ok_or(TokenError::Claim("exp"))?;
+        let expires_at = claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))?;
         if now >= expires_at {
             return Err(TokenError::Expired);
         }
-        claims.date("iat")?.ok_or(TokenError::Claim("iat"))?;
+        claims.date("iat")?.ok_or(TokenError::InvalidClaim("iat"))?;
         claims.require_started(now, CLOCK_SKEW)?;
         let subject = claims.text("sub")?.unwrap_or_default();
         if subject.is_empty() || subject.len() > 255 || !subject.is_ascii() {
-            return Err(TokenError::Claim("sub"));
+            return Err(TokenError::InvalidClaim("sub"));
         }
         match self.flow {
             Flow::Login { nonce } => {
-                let found = claims.text("nonce")?.ok_or(TokenError::Claim("nonce"))?;
-                equal(found, nonce).ok_or(TokenError::Claim("nonce"))?;
+                let found = claims.text("nonce")?.ok_or(TokenError::InvalidClaim("nonce"))?;
+                equal(found, nonce).ok_or(TokenError::InvalidClaim("nonce"))?;
             }
             Flow::Refresh { subject: before } if before != subject => {
-                return Err(TokenError::Claim("sub"));
+                return Err(TokenError::InvalidClaim("sub"));
             }
             Flow::Refresh { .. } => {}
         }
@@ -100,7 +100,7 @@ impl IdTokenExpectations<'_> {
             let wanted = left_half_hash(self.access_token, algorithm);
             wanted
                 .and_then(|wanted| equal(at_hash, &wanted))
-                .ok_or(TokenError::Claim("at_hash"))?;
+                .ok_or(TokenError::InvalidClaim("at_hash"))?;
         }
         Ok(subject.to_owned())
     }
@@ -131,11 +131,11 @@ mod tests {
 
     const NOW: i64 = 1_000_000;
 
-    fn judge(changes: &Value) -> Result<String, TokenError> {
-        judge_in(Flow::Login { nonce: "n" }, changes)
+    fn evaluate(changes: &Value) -> Result<String, TokenError> {
+        evaluate_in(Flow::Login { nonce: "n" }, changes)
     }
 
-    fn judge_in(flow: Flow<'_>, changes: &Value) -> Result<String, TokenError> {
+    fn evaluate_in(flow: Flow<'_>, changes: &Value) -> Result<String, TokenError> {
         let mut claims = json!({
             "iss": "https://acme.test", "aud": ["skc_1"], "azp": "skc_1", "sub": "usr_1",
             "exp": NOW + 300, "iat": NOW, "nonce": "n",
@@ -156,57 +156,60 @@ mod tests {
         };
         let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
         let claims = Claims::new(members.clone());
-        expected.judge(&claims, Some("JWT"), Algorithm::RS256, now)
+        expected.evaluate(&claims, Some("JWT"), Algorithm::RS256, now)
     }
 
     #[test]
     fn l6_a_proper_id_token_names_its_subject() {
-        assert_eq!(judge(&json!({})), Ok("usr_1".to_owned()));
-        assert_eq!(judge(&json!({"aud": "skc_1", "azp": null, "at_hash": null})).unwrap(), "usr_1");
-        assert!(judge(&json!({"iat": NOW + 59})).is_ok());
+        assert_eq!(evaluate(&json!({})), Ok("usr_1".to_owned()));
+        assert_eq!(
+            evaluate(&json!({"aud": "skc_1", "azp": null, "at_hash": null})).unwrap(),
+            "usr_1"
+        );
+        assert!(evaluate(&json!({"iat": NOW + 59})).is_ok());
     }
 
     #[test]
-    fn l3_l6_each_defect_is_refused() {
+    fn l3_l6_each_defect_is_rejected() {
         let long = "s".repeat(256);
         for (changes, error) in [
-            (json!({"iss": "https://acme.test/"}), TokenError::Issuer),
-            (json!({"iss": null}), TokenError::Issuer),
-            (json!({"aud": "skc_2"}), TokenError::Audience),
-            (json!({"aud": null}), TokenError::Audience),
-            (json!({"aud": ["skc_1", "skc_2"]}), TokenError::Audience),
-            (json!({"aud": ["skc_1", "skc_2"], "azp": null}), TokenError::Audience),
-            (json!({"aud": ["skc_2", "skc_1"], "azp": null}), TokenError::Audience),
-            (json!({"aud": ["skc_1", "skc_1"], "azp": null}), TokenError::Audience),
-            (json!({"aud": [], "azp": null}), TokenError::Audience),
-            (json!({"azp": "skc_2"}), TokenError::Audience),
+            (json!({"iss": "https://acme.test/"}), TokenError::InvalidIssuer),
+            (json!({"iss": null}), TokenError::InvalidIssuer),
+            (json!({"aud": "skc_2"}), TokenError::InvalidAudience),
+            (json!({"aud": null}), TokenError::InvalidAudience),
+            (json!({"aud": ["skc_1", "skc_2"]}), TokenError::InvalidAudience),
+            (json!({"aud": ["skc_1", "skc_2"], "azp": null}), TokenError::InvalidAudience),
+            (json!({"aud": ["skc_2", "skc_1"], "azp": null}), TokenError::InvalidAudience),
+            (json!({"aud": ["skc_1", "skc_1"], "azp": null}), TokenError::InvalidAudience),
+            (json!({"aud": [], "azp": null}), TokenError::InvalidAudience),
+            (json!({"azp": "skc_2"}), TokenError::InvalidAudience),
             (json!({"exp": NOW}), TokenError::Expired),
-            (json!({"exp": null}), TokenError::Claim("exp")),
-            (json!({"exp": "1"}), TokenError::Claim("exp")),
-            (json!({"iat": null}), TokenError::Claim("iat")),
+            (json!({"exp": null}), TokenError::InvalidClaim("exp")),
+            (json!({"exp": "1"}), TokenError::InvalidClaim("exp")),
+            (json!({"iat": null}), TokenError::InvalidClaim("iat")),
             (json!({"iat": NOW + 61}), TokenError::NotYetValid),
             (json!({"nbf": NOW + 61}), TokenError::NotYetValid),
-            (json!({"sub": null}), TokenError::Claim("sub")),
-            (json!({"sub": ""}), TokenError::Claim("sub")),
-            (json!({"sub": "é"}), TokenError::Claim("sub")),
-            (json!({"sub": long}), TokenError::Claim("sub")),
-            (json!({"nonce": "m"}), TokenError::Claim("nonce")),
-            (json!({"nonce": null}), TokenError::Claim("nonce")),
-            (json!({"nonce": null, "at_hash": null}), TokenError::Kind),
-            (json!({"at_hash": "x"}), TokenError::Claim("at_hash")),
-            (json!({"at_hash": 7}), TokenError::Claim("at_hash")),
-            (json!({"events": {}}), TokenError::Kind),
+            (json!({"sub": null}), TokenError::InvalidClaim("sub")),
+            (json!({"sub": ""}), TokenError::InvalidClaim("sub")),
+            (json!({"sub": "é"}), TokenError::InvalidClaim("sub")),
+            (json!({"sub": long}), TokenError::InvalidClaim("sub")),
+            (json!({"nonce": "m"}), TokenError::InvalidClaim("nonce")),
+            (json!({"nonce": null}), TokenError::InvalidClaim("nonce")),
+            (json!({"nonce": null, "at_hash": null}), TokenError::WrongTokenType),
+            (json!({"at_hash": "x"}), TokenError::InvalidClaim("at_hash")),
+            (json!({"at_hash": 7}), TokenError::InvalidClaim("at_hash")),
+            (json!({"events": {}}), TokenError::WrongTokenType),
         ] {
-            assert_eq!(judge(&changes), Err(error), "{changes}");
+            assert_eq!(evaluate(&changes), Err(error), "{changes}");
         }
     }
 
     #[test]
     fn r4_a_refreshed_id_token_keeps_its_subject_and_needs_no_nonce() {
-        let judge = |changes| judge_in(Flow::Refresh { subject: "usr_1" }, &changes);
-        assert!(judge(json!({})).is_ok());
-        assert!(judge(json!({"nonce": null, "at_hash": null})).is_ok());
-        assert_eq!(judge(json!({"sub": "usr_2"})), Err(TokenError::Claim("sub")));
-        assert_eq!(judge(json!({"iss": "https://evil.test"})), Err(TokenError::Issuer));
+        let evaluate = |changes| evaluate_in(Flow::Refresh { subject: "usr_1" }, &changes);
+        assert!(evaluate(json!({})).is_ok());
+        assert!(evaluate(json!({"nonce": null, "at_hash": null})).is_ok());
+        assert_eq!(evaluate(json!({"sub": "usr_2"})), Err(TokenError::InvalidClaim("sub")));
+        assert_eq!(evaluate(json!({"iss": "https://evil.test"})), Err(TokenError::InvalidIssuer));
     }
 }

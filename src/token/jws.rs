@@ -37,13 +37,13 @@ impl<'a> CompactJws<'a> {
         Ok(Self { header, signed: signed.as_bytes(), signature: decode(signature)?, payload })
     }
 
-    /// The claims. Call it once the signature has been checked (J14).
+    /// The claims. Call it once the signature has been checked.
     pub(crate) fn claims(&self) -> Result<Claims, TokenError> {
         parse_object(&decode(self.payload)?).map(Claims::new).map_err(|_| TokenError::Malformed)
     }
 }
 
-/// What of the JOSE header is looked at. `jku`, `jwk`, `x5u` and `x5c` are not (J5).
+/// What of the JOSE header is looked at. `jku`, `jwk`, `x5u` and `x5c` are not.
 #[derive(Debug)]
 pub(crate) struct Header {
     pub(crate) algorithm: Algorithm,
@@ -64,7 +64,7 @@ impl Header {
             return Err(TokenError::Malformed);
         }
         Ok(Self {
-            algorithm: Algorithm::from_str(&algorithm).map_err(|_| TokenError::Algorithm)?,
+            algorithm: Algorithm::from_str(&algorithm).map_err(|_| TokenError::InvalidAlgorithm)?,
             key_id,
             typ: text(&members, "typ")?,
         })
@@ -120,10 +120,10 @@ mod tests {
     }
 
     #[test]
-    fn j1_unknown_algorithms_and_none_in_any_case_are_refused() {
+    fn j1_unknown_algorithms_and_none_in_any_case_are_rejected() {
         for alg in ["none", "None", "NONE", "nOnE", "rs256", "RS1", "ES512", ""] {
             let header = format!(r#"{{"alg":"{alg}"}}"#);
-            assert_eq!(parse(&header).unwrap_err(), TokenError::Algorithm, "{alg}");
+            assert_eq!(parse(&header).unwrap_err(), TokenError::InvalidAlgorithm, "{alg}");
         }
         assert_eq!(parse("{}").unwrap_err(), TokenError::Malformed);
         assert_eq!(parse(r#"{"alg":256}"#).unwrap_err(), TokenError::Malformed);

@@ -65,7 +65,7 @@ impl KeySet {
     pub(crate) fn verify(&self, jws: &CompactJws<'_>) -> Result<&Arc<VerifyingKey>, TokenError> {
         let key = self.find(&jws.header)?;
         if !key.verify(jws.header.algorithm, jws.signed, &jws.signature) {
-            return Err(TokenError::Signature);
+            return Err(TokenError::InvalidSignature);
         }
         Ok(key)
     }
@@ -80,9 +80,9 @@ impl KeySet {
         match fitting.next() {
             Some(key) if fitting.all(|other| key.is_same_for(other, header.algorithm)) => Ok(key),
             None if header.key_id.is_some() && self.keys.iter().any(|key| is_named(&key)) => {
-                Err(TokenError::Algorithm)
+                Err(TokenError::InvalidAlgorithm)
             }
-            _ => Err(TokenError::UnknownKey),
+            _ => Err(TokenError::NoMatchingKey),
         }
     }
 }
@@ -130,8 +130,8 @@ mod tests {
             keys.find(&header).map(|key| key.id.clone())
         };
         assert_eq!(find(Some("once")), Ok(Some("once".to_owned())));
-        assert_eq!(find(Some("twice")), Err(TokenError::UnknownKey));
-        assert_eq!(find(None), Err(TokenError::UnknownKey));
+        assert_eq!(find(Some("twice")), Err(TokenError::NoMatchingKey));
+        assert_eq!(find(None), Err(TokenError::NoMatchingKey));
     }
 
     #[test]

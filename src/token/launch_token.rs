@@ -33,7 +33,7 @@ pub struct IdpInitiatedLogin {
     pub login_hint: Option<String>,
     /// Where the portal would like the login to end, unchecked: others have written it. Never use
     /// it as a login's `state`, and parse it with
-    /// [`ReturnTo`](crate::auth_routes::ReturnTo) before sending anybody there.
+    /// [`ReturnTo`](crate::auth_routes::ReturnTo) before sending anyone there.
     pub relay_state: Option<String>,
     /// UTC.
     pub expires_at: OffsetDateTime,
@@ -72,7 +72,7 @@ impl Scalekit {
     /// expiry: no two clocks are the same.
     ///
     /// # Errors
-    /// [`TokenError::KeysUnavailable`] when nobody can tell; any other for a token that must not
+    /// [`TokenError::KeysUnavailable`] when no one can tell; any other for a token that must not
     /// start a login.
     pub async fn verify_idp_initiated_login(
         &self,
@@ -104,11 +104,11 @@ impl LaunchExpectations<'_> {
         // Of what is signed: some algorithms have several signatures for the same text.
         let input = token.rsplit_once('.').map_or(token, |(input, _)| input);
         let fingerprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, input.as_bytes()));
-        self.judge(&signed.claims, signed.typ.as_deref(), fingerprint, now)
+        self.evaluate(&signed.claims, signed.typ.as_deref(), fingerprint, now)
     }
 
     /// I1, I6.
-    fn judge(
+    fn evaluate(
         &self,
         claims: &Claims,
         typ: Option<&str>,
@@ -116,35 +116,35 @@ impl LaunchExpectations<'_> {
         now: OffsetDateTime,
     ) -> Result<IdpInitiatedLogin, TokenError> {
         if claims.kind(typ) != TokenKind::Launch || claims.has("client_id") {
-            return Err(TokenError::Kind);
+            return Err(TokenError::WrongTokenType);
         }
         let issuer = claims.text("iss")?;
         let is_issuer = |allowed: &String| issuer == Some(allowed);
         if !self.issuers.is_empty() && !self.issuers.iter().any(is_issuer) {
-            return Err(TokenError::Issuer);
+            return Err(TokenError::InvalidIssuer);
         }
         let audiences = claims.audiences()?;
         if !audiences.is_empty() && !audiences.contains(&self.client_id) {
-            return Err(TokenError::Audience);
+            return Err(TokenError::InvalidAudience);
         }
-        let expires_at = claims.date("exp")?.ok_or(TokenError::Claim("exp"))?;
+        let expires_at = claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))?;
         let issued_at = claims.date("iat")?.unwrap_or(now);
         if now >= expires_at {
             return Err(TokenError::Expired);
         }
         if expires_at > issued_at.min(now).saturating_add(MAX_LIFETIME) {
-            return Err(TokenError::Claim("exp"));
+            return Err(TokenError::InvalidClaim("exp"));
         }
         claims.require_started(now, CLOCK_SKEW)?;
         let text = |name| Ok::<_, TokenError>(claims.text(name)?.filter(|text| !text.is_empty()));
         let selector = |name| match text(name)? {
-            Some(id) if id.len() > MAX_TEXT_BYTES => Err(TokenError::Claim(name)),
+            Some(id) if id.len() > MAX_TEXT_BYTES => Err(TokenError::InvalidClaim(name)),
             id => Ok(id.map(str::to_owned)),
         };
         let connection_id = selector("connection_id")?;
         let organization_id = selector("organization_id")?;
         if connection_id.is_none() && organization_id.is_none() {
-            return Err(TokenError::Claim("connection_id"));
+            return Err(TokenError::InvalidClaim("connection_id"));
         }
         // A hint decides nothing, so an impossible one is left out.
         let login_hint = text("login_hint")?.filter(|hint| hint.len() <= MAX_TEXT_BYTES);
@@ -168,7 +168,7 @@ mod tests {
 
     const NOW: i64 = 1_000_000;
 
-    fn judge(issuers: &[&str], changes: &Value) -> Result<IdpInitiatedLogin, TokenError> {
+    fn evaluate(issuers: &[&str], changes: &Value) -> Result<IdpInitiatedLogin, TokenError> {
         let mut claims = json!({
             "iss": "https://b2b-app.com", "connection_id": "conn_1", "organization_id": "org_1",
             "login_hint": "jane@acme.test", "relay_state": "/reports",
@@ -184,22 +184,22 @@ mod tests {
         let issuers: Vec<_> = issuers.iter().map(|issuer| (*issuer).to_owned()).collect();
         let expected = LaunchExpectations { issuers: &issuers, client_id: "skc_1" };
         let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
-        expected.judge(&Claims::new(members.clone()), Some("JWT"), String::new(), now)
+        expected.evaluate(&Claims::new(members.clone()), Some("JWT"), String::new(), now)
     }
 
     #[test]
     fn i1_a_launch_names_its_organization_or_connection() {
-        let launch = judge(&[], &json!({})).unwrap();
+        let launch = evaluate(&[], &json!({})).unwrap();
         assert_eq!(launch.connection_id.as_deref(), Some("conn_1"));
         assert_eq!(launch.organization_id.as_deref(), Some("org_1"));
         assert_eq!(launch.login_hint.as_deref(), Some("jane@acme.test"));
         assert_eq!(launch.relay_state.as_deref(), Some("/reports"));
-        assert!(judge(&[], &json!({"connection_id": null, "iss": null, "nbf": null})).is_ok());
-        assert!(judge(&[], &json!({"organization_id": "", "login_hint": ""})).is_ok());
-        let nulls = |judged: Map<String, Value>| {
+        assert!(evaluate(&[], &json!({"connection_id": null, "iss": null, "nbf": null})).is_ok());
+        assert!(evaluate(&[], &json!({"organization_id": "", "login_hint": ""})).is_ok());
+        let nulls = |evaluated: Map<String, Value>| {
             let expected = LaunchExpectations { issuers: &[], client_id: "skc_1" };
             let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
-            expected.judge(&Claims::new(judged), None, String::new(), now)
+            expected.evaluate(&Claims::new(evaluated), None, String::new(), now)
         };
         let claims = json!({"connection_id": "conn_1", "organization_id": null, "exp": NOW + 300,
             "login_hint": null, "relay_state": null, "iss": null});
@@ -207,55 +207,58 @@ mod tests {
         let claims = json!({"connection_id": "conn_1", "exp": NOW + 300, "sub": null,
             "client_id": null, "iat": null, "nbf": null, "aud": null, "events": null});
         assert!(nulls(claims.as_object().unwrap().clone()).is_ok());
-        assert!(judge(&[], &json!({"aud": ["skc_1"], "jti": "tkn_1"})).is_ok());
-        assert!(judge(&["https://a.test", "https://b2b-app.com"], &json!({})).is_ok());
+        assert!(evaluate(&[], &json!({"aud": ["skc_1"], "jti": "tkn_1"})).is_ok());
+        assert!(evaluate(&["https://a.test", "https://b2b-app.com"], &json!({})).is_ok());
     }
 
     #[test]
-    fn i1_every_other_token_is_refused() {
+    fn i1_every_other_token_is_rejected() {
         for (changes, error) in [
-            (json!({"sub": "usr_1"}), TokenError::Kind),
-            (json!({"client_id": "skc_1"}), TokenError::Kind),
-            (json!({"nonce": "n"}), TokenError::Kind),
-            (json!({"at_hash": "n"}), TokenError::Kind),
-            (json!({"events": {}}), TokenError::Kind),
-            (json!({"connection_id": null, "organization_id": null}), TokenError::Kind),
+            (json!({"sub": "usr_1"}), TokenError::WrongTokenType),
+            (json!({"client_id": "skc_1"}), TokenError::WrongTokenType),
+            (json!({"nonce": "n"}), TokenError::WrongTokenType),
+            (json!({"at_hash": "n"}), TokenError::WrongTokenType),
+            (json!({"events": {}}), TokenError::WrongTokenType),
+            (json!({"connection_id": null, "organization_id": null}), TokenError::WrongTokenType),
             (
                 json!({"connection_id": "", "organization_id": ""}),
-                TokenError::Claim("connection_id"),
+                TokenError::InvalidClaim("connection_id"),
             ),
-            (json!({"connection_id": 7}), TokenError::Claim("connection_id")),
-            (json!({"organization_id": ["org_1"]}), TokenError::Claim("organization_id")),
-            (json!({"login_hint": {}}), TokenError::Claim("login_hint")),
-            (json!({"relay_state": 1}), TokenError::Claim("relay_state")),
-            (json!({"aud": "skc_2"}), TokenError::Audience),
-            (json!({"exp": null}), TokenError::Claim("exp")),
-            (json!({"exp": "9999999999"}), TokenError::Claim("exp")),
+            (json!({"connection_id": 7}), TokenError::InvalidClaim("connection_id")),
+            (json!({"organization_id": ["org_1"]}), TokenError::InvalidClaim("organization_id")),
+            (json!({"login_hint": {}}), TokenError::InvalidClaim("login_hint")),
+            (json!({"relay_state": 1}), TokenError::InvalidClaim("relay_state")),
+            (json!({"aud": "skc_2"}), TokenError::InvalidAudience),
+            (json!({"exp": null}), TokenError::InvalidClaim("exp")),
+            (json!({"exp": "9999999999"}), TokenError::InvalidClaim("exp")),
             (json!({"exp": NOW}), TokenError::Expired),
-            (json!({"exp": NOW + 3601}), TokenError::Claim("exp")),
-            (json!({"iat": NOW - 3301}), TokenError::Claim("exp")),
+            (json!({"exp": NOW + 3601}), TokenError::InvalidClaim("exp")),
+            (json!({"iat": NOW - 3301}), TokenError::InvalidClaim("exp")),
             (json!({"iat": NOW + 61}), TokenError::NotYetValid),
             (json!({"nbf": NOW + 61}), TokenError::NotYetValid),
         ] {
-            assert_eq!(judge(&[], &changes).unwrap_err(), error, "{changes}");
+            assert_eq!(evaluate(&[], &changes).unwrap_err(), error, "{changes}");
         }
-        assert_eq!(judge(&["https://a.test"], &json!({})), Err(TokenError::Issuer));
-        assert_eq!(judge(&["https://a.test"], &json!({"iss": null})), Err(TokenError::Issuer));
+        assert_eq!(evaluate(&["https://a.test"], &json!({})), Err(TokenError::InvalidIssuer));
+        assert_eq!(
+            evaluate(&["https://a.test"], &json!({"iss": null})),
+            Err(TokenError::InvalidIssuer)
+        );
     }
 
     #[test]
     fn i6_texts_of_ten_kilobytes_are_not_carried_on() {
         let long = "x".repeat(10_000);
-        let refused = judge(&[], &json!({"connection_id": long}));
-        assert_eq!(refused, Err(TokenError::Claim("connection_id")));
-        let refused = judge(&[], &json!({"organization_id": long}));
-        assert_eq!(refused, Err(TokenError::Claim("organization_id")));
-        assert_eq!(judge(&[], &json!({"login_hint": long})).unwrap().login_hint, None);
+        let rejected = evaluate(&[], &json!({"connection_id": long}));
+        assert_eq!(rejected, Err(TokenError::InvalidClaim("connection_id")));
+        let rejected = evaluate(&[], &json!({"organization_id": long}));
+        assert_eq!(rejected, Err(TokenError::InvalidClaim("organization_id")));
+        assert_eq!(evaluate(&[], &json!({"login_hint": long})).unwrap().login_hint, None);
     }
 
     #[test]
     fn i4_a_use_is_remembered_for_a_minute_longer_than_the_token_is_good() {
-        let launch = judge(&[], &json!({})).unwrap();
+        let launch = evaluate(&[], &json!({})).unwrap();
         let at = |seconds| OffsetDateTime::from_unix_timestamp(NOW + seconds).unwrap();
         let seconds = |now| launch.may_come_back_for(now).as_secs();
         assert_eq!((seconds(at(0)), seconds(at(299))), (360, 61));
@@ -265,7 +268,7 @@ mod tests {
 
     #[test]
     fn a12_debug_does_not_tell_who_it_is() {
-        let shown = format!("{:?}", judge(&[], &json!({})).unwrap());
+        let shown = format!("{:?}", evaluate(&[], &json!({})).unwrap());
         assert!(shown.contains("conn_1") && !shown.contains("jane") && !shown.contains("reports"));
     }
 }

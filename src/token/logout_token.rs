@@ -39,31 +39,31 @@ impl LogoutExpectations<'_> {
         now: OffsetDateTime,
     ) -> Result<LoggedOut, TokenError> {
         let signed = keys.verify(token, TokenSource::Logout).await?;
-        self.judge(&signed.claims, signed.typ.as_deref(), now)
+        self.evaluate(&signed.claims, signed.typ.as_deref(), now)
     }
 
     /// A10, section 2.6 of the specification.
-    fn judge(
+    fn evaluate(
         &self,
         claims: &Claims,
         typ: Option<&str>,
         now: OffsetDateTime,
     ) -> Result<LoggedOut, TokenError> {
         if claims.text("iss")? != Some(self.issuer) {
-            return Err(TokenError::Issuer);
+            return Err(TokenError::InvalidIssuer);
         }
         // A nonce would make it an ID token too.
         if claims.kind(typ) != TokenKind::Logout || claims.has("nonce") {
-            return Err(TokenError::Kind);
+            return Err(TokenError::WrongTokenType);
         }
         if claims.audiences()? != [self.client_id] {
-            return Err(TokenError::Audience);
+            return Err(TokenError::InvalidAudience);
         }
-        let expires_at = claims.date("exp")?.ok_or(TokenError::Claim("exp"))?;
+        let expires_at = claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))?;
         if now >= expires_at {
             return Err(TokenError::Expired);
         }
-        let issued_at = claims.date("iat")?.ok_or(TokenError::Claim("iat"))?;
+        let issued_at = claims.date("iat")?.ok_or(TokenError::InvalidClaim("iat"))?;
         claims.require_started(now, CLOCK_SKEW)?;
         if !claims
             .members()
@@ -71,17 +71,17 @@ impl LogoutExpectations<'_> {
             .and_then(|all| all.get(EVENT))
             .is_some_and(Value::is_object)
         {
-            return Err(TokenError::Claim("events"));
+            return Err(TokenError::InvalidClaim("events"));
         }
         let name = |name| {
             Ok::<_, TokenError>(claims.text(name)?.filter(|id| !id.is_empty()).map(str::to_owned))
         };
         let (session_id, subject) = (name("sid")?, name("sub")?);
         if session_id.is_none() && subject.is_none() {
-            return Err(TokenError::Claim("sub"));
+            return Err(TokenError::InvalidClaim("sub"));
         }
         let token_id = name("jti")?.filter(|id| id.len() <= MAX_TOKEN_ID_BYTES);
-        let token_id = token_id.ok_or(TokenError::Claim("jti"))?;
+        let token_id = token_id.ok_or(TokenError::InvalidClaim("jti"))?;
         Ok(LoggedOut { session_id, subject, token_id, issued_at, expires_at })
     }
 }
@@ -94,7 +94,7 @@ mod tests {
 
     const NOW: i64 = 1_000_000;
 
-    fn judge(typ: Option<&str>, changes: &Value) -> Result<LoggedOut, TokenError> {
+    fn evaluate(typ: Option<&str>, changes: &Value) -> Result<LoggedOut, TokenError> {
         let mut claims = json!({
             "iss": "https://acme.test", "aud": "skc_1", "iat": NOW, "exp": NOW + 120, "jti": "t_1",
             "sub": "usr_1", "sid": "ses_1", "events": { EVENT: {} },
@@ -108,51 +108,51 @@ mod tests {
         }
         let expected = LogoutExpectations { issuer: "https://acme.test", client_id: "skc_1" };
         let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
-        expected.judge(&Claims::new(members.clone()), typ, now)
+        expected.evaluate(&Claims::new(members.clone()), typ, now)
     }
 
     #[test]
     fn a10_a_logout_token_names_a_session_or_a_person() {
-        let all = judge(Some("logout+jwt"), &json!({})).unwrap();
+        let all = evaluate(Some("logout+jwt"), &json!({})).unwrap();
         assert_eq!(
             (all.session_id.as_deref(), all.subject.as_deref()),
             (Some("ses_1"), Some("usr_1"))
         );
-        assert!(judge(None, &json!({"sub": null})).unwrap().subject.is_none());
-        assert!(judge(Some("JWT"), &json!({"sid": null})).unwrap().session_id.is_none());
-        assert!(judge(Some("application/logout+jwt"), &json!({"aud": ["skc_1"]})).is_ok());
+        assert!(evaluate(None, &json!({"sub": null})).unwrap().subject.is_none());
+        assert!(evaluate(Some("JWT"), &json!({"sid": null})).unwrap().session_id.is_none());
+        assert!(evaluate(Some("application/logout+jwt"), &json!({"aud": ["skc_1"]})).is_ok());
     }
 
     #[test]
-    fn a10_every_other_token_is_refused() {
+    fn a10_every_other_token_is_rejected() {
         for (changes, error) in [
-            (json!({"iss": "https://acme.test/"}), TokenError::Issuer),
-            (json!({"iss": null}), TokenError::Issuer),
-            (json!({"aud": "skc_2"}), TokenError::Audience),
-            (json!({"aud": ["skc_1", "skc_2"]}), TokenError::Audience),
-            (json!({"aud": ["skc_2", "skc_1"]}), TokenError::Audience),
-            (json!({"aud": []}), TokenError::Audience),
-            (json!({"aud": null}), TokenError::Audience),
+            (json!({"iss": "https://acme.test/"}), TokenError::InvalidIssuer),
+            (json!({"iss": null}), TokenError::InvalidIssuer),
+            (json!({"aud": "skc_2"}), TokenError::InvalidAudience),
+            (json!({"aud": ["skc_1", "skc_2"]}), TokenError::InvalidAudience),
+            (json!({"aud": ["skc_2", "skc_1"]}), TokenError::InvalidAudience),
+            (json!({"aud": []}), TokenError::InvalidAudience),
+            (json!({"aud": null}), TokenError::InvalidAudience),
             (json!({"exp": NOW}), TokenError::Expired),
-            (json!({"exp": null}), TokenError::Claim("exp")),
-            (json!({"exp": "9999999999"}), TokenError::Claim("exp")),
-            (json!({"iat": null}), TokenError::Claim("iat")),
+            (json!({"exp": null}), TokenError::InvalidClaim("exp")),
+            (json!({"exp": "9999999999"}), TokenError::InvalidClaim("exp")),
+            (json!({"iat": null}), TokenError::InvalidClaim("iat")),
             (json!({"iat": NOW + 61}), TokenError::NotYetValid),
-            (json!({"nonce": "n"}), TokenError::Kind),
-            (json!({"events": null}), TokenError::Kind),
-            (json!({"events": {}}), TokenError::Claim("events")),
-            (json!({"events": [EVENT]}), TokenError::Claim("events")),
-            (json!({"events": {EVENT: true}}), TokenError::Claim("events")),
-            (json!({"sub": null, "sid": null}), TokenError::Claim("sub")),
-            (json!({"sub": "", "sid": ""}), TokenError::Claim("sub")),
-            (json!({"sid": 7}), TokenError::Claim("sid")),
-            (json!({"jti": null}), TokenError::Claim("jti")),
-            (json!({"jti": "j".repeat(257)}), TokenError::Claim("jti")),
+            (json!({"nonce": "n"}), TokenError::WrongTokenType),
+            (json!({"events": null}), TokenError::WrongTokenType),
+            (json!({"events": {}}), TokenError::InvalidClaim("events")),
+            (json!({"events": [EVENT]}), TokenError::InvalidClaim("events")),
+            (json!({"events": {EVENT: true}}), TokenError::InvalidClaim("events")),
+            (json!({"sub": null, "sid": null}), TokenError::InvalidClaim("sub")),
+            (json!({"sub": "", "sid": ""}), TokenError::InvalidClaim("sub")),
+            (json!({"sid": 7}), TokenError::InvalidClaim("sid")),
+            (json!({"jti": null}), TokenError::InvalidClaim("jti")),
+            (json!({"jti": "j".repeat(257)}), TokenError::InvalidClaim("jti")),
         ] {
-            assert_eq!(judge(Some("logout+jwt"), &changes), Err(error), "{changes}");
+            assert_eq!(evaluate(Some("logout+jwt"), &changes), Err(error), "{changes}");
         }
         for typ in ["at+jwt", "secevent+jwt", ""] {
-            assert_eq!(judge(Some(typ), &json!({})), Err(TokenError::Kind), "{typ}");
+            assert_eq!(evaluate(Some(typ), &json!({})), Err(TokenError::WrongTokenType), "{typ}");
         }
     }
 }

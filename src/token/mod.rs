@@ -31,7 +31,7 @@
 //! assert!(principal.roles().iter().any(|role| role == "admin"));
 //!
 //! let id_token = sandbox.tokens().id_token("jane@acme.test", None);
-//! assert_eq!(verifier.verify(&id_token).await.unwrap_err(), TokenError::Kind);
+//! assert_eq!(verifier.verify(&id_token).await.unwrap_err(), TokenError::WrongTokenType);
 //! # Ok(())
 //! # }
 //! # main().unwrap();
@@ -63,7 +63,9 @@ pub use jsonwebtoken::Algorithm;
 
 pub use self::launch_token::IdpInitiatedLogin;
 pub use self::principal::Principal;
-pub use self::verifier::{OtherIssuer, ScalekitEnvironment, TokenVerifier, TokenVerifierBuilder};
+pub use self::verifier::{
+    IssuerMismatch, ScalekitEnvironment, TokenVerifier, TokenVerifierBuilder,
+};
 pub use crate::protected_resource::resource::{
     ProtectedResource, ProtectedResourceBuilder, ResourceId,
 };
@@ -78,26 +80,26 @@ pub(crate) use self::verifier::{Attempt, Expectations, Leeway};
 pub(crate) use self::verifying_key::UnusableKey;
 pub(crate) use crate::util::json::parse_object;
 
-/// A token was not accepted. To be told to nobody outside in more detail than `invalid_token`.
+/// A token was not accepted. To be told to no one outside in more detail than `invalid_token`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
     /// The header names an algorithm that is not allowed here, or that does not fit its key.
     #[error("the algorithm is not allowed")]
-    Algorithm,
+    InvalidAlgorithm,
     /// `aud` does not contain what is expected, or the client is not one of those allowed.
-    #[error("the token is meant for somebody else")]
-    Audience,
+    #[error("the token is meant for another user")]
+    InvalidAudience,
     /// A required claim is missing, or a claim has the wrong type or an impossible value.
     #[error("claim {0} is missing or unusable")]
-    Claim(&'static str),
+    InvalidClaim(&'static str),
     /// `exp` is reached.
     #[error("the token has expired")]
     Expired,
     /// `iss` is not one of the allowed issuers.
     #[error("the token is from another issuer")]
-    Issuer,
-    /// The keys to check the token with are out of reach. Not the token's fault: answer 503.
+    InvalidIssuer,
+    /// The keys to check the token with are out of reach. Not the token's fault: respond with 503.
     #[error("the key set is unavailable")]
     KeysUnavailable,
     /// The token is good, and lacks a scope that was asked for.
@@ -105,7 +107,7 @@ pub enum TokenError {
     InsufficientScope,
     /// It is a token of another kind, for instance an ID token in place of an access token.
     #[error("the token is of another kind")]
-    Kind,
+    WrongTokenType,
     /// It is not a well-formed signed token.
     #[error("the token is malformed")]
     Malformed,
@@ -114,10 +116,10 @@ pub enum TokenError {
     NotYetValid,
     /// The signature does not match.
     #[error("the signature does not match")]
-    Signature,
+    InvalidSignature,
     /// The key set has no key for it.
     #[error("no key of the issuer fits the token")]
-    UnknownKey,
+    NoMatchingKey,
 }
 
 impl TokenError {
@@ -125,25 +127,25 @@ impl TokenError {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Algorithm => "algorithm",
-            Self::Audience => "audience",
-            Self::Claim(_) => "claim",
+            Self::InvalidAlgorithm => "invalid_algorithm",
+            Self::InvalidAudience => "invalid_audience",
+            Self::InvalidClaim(_) => "invalid_claim",
             Self::Expired => "expired",
             Self::InsufficientScope => "insufficient_scope",
-            Self::Issuer => "issuer",
+            Self::InvalidIssuer => "invalid_issuer",
             Self::KeysUnavailable => "keys_unavailable",
-            Self::Kind => "kind",
+            Self::WrongTokenType => "wrong_token_type",
             Self::Malformed => "malformed",
             Self::NotYetValid => "not_yet_valid",
-            Self::Signature => "signature",
-            Self::UnknownKey => "unknown_key",
+            Self::InvalidSignature => "invalid_signature",
+            Self::NoMatchingKey => "no_matching_key",
         }
     }
 
     /// The claim that is missing or unusable. Its value is never logged.
     pub(crate) fn claim(self) -> Option<&'static str> {
         match self {
-            Self::Claim(name) => Some(name),
+            Self::InvalidClaim(name) => Some(name),
             _ => None,
         }
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use super::testing::{
-    AUDIENCE, Answer, ISSUER, JWKS_URI, KeyServer, TestKey, access_claims, at_once,
+    AUDIENCE, ISSUER, JWKS_URI, KeyResponse, KeyServer, TestKey, access_claims, at_once,
 };
 use super::{Algorithm, TokenVerifier};
 
@@ -45,7 +45,7 @@ async fn verifier() -> TokenVerifier {
         jwk["alg"] = json!(algorithm);
         jwk
     });
-    let server = KeyServer::new(Answer::keys(keys));
+    let server = KeyServer::new(KeyResponse::keys(keys));
     let builder = TokenVerifier::for_issuer(ISSUER, JWKS_URI, server).audience(AUDIENCE);
     let verifier = builder.algorithms(ALGORITHMS).build().unwrap();
     verifier.verify(&sign(Algorithm::RS256, &current_claims())).await.unwrap();
@@ -147,7 +147,7 @@ impl Mutation {
 }
 
 #[tokio::test]
-async fn a_token_that_was_changed_anywhere_is_refused() {
+async fn a_token_that_was_changed_anywhere_is_rejected() {
     let verifier = verifier().await;
     let tokens = ALGORITHMS.map(|algorithm| sign(algorithm, &current_claims()));
     let mutations = prop::collection::vec(Mutation::any(), 1..3);

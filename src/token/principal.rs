@@ -44,14 +44,16 @@ impl Principal {
             organization_id = organization_id.or(owned(name)?);
         }
         Ok(Self(Arc::new(Identity {
-            subject: subject.filter(|sub| !sub.is_empty()).ok_or(TokenError::Claim("sub"))?,
+            subject: subject
+                .filter(|sub| !sub.is_empty())
+                .ok_or(TokenError::InvalidClaim("sub"))?,
             organization_id,
             session_id: owned("sid")?,
             client_id,
             scopes: claims.scopes(),
             roles: claims.strings("roles"),
             permissions: claims.strings("permissions"),
-            expires_at: claims.date("exp")?.ok_or(TokenError::Claim("exp"))?,
+            expires_at: claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))?,
             claims,
         })))
     }
@@ -167,7 +169,7 @@ mod tests {
         assert_eq!(organization(&["tid"]).as_deref(), Some("acme"));
         assert_eq!(organization(&[]), None);
         let broken = principal(json!({"sub": "usr_1", "exp": 10, "org_id": 7}));
-        assert_eq!(broken.unwrap_err(), TokenError::Claim("org_id"));
+        assert_eq!(broken.unwrap_err(), TokenError::InvalidClaim("org_id"));
     }
 
     #[test]
@@ -192,9 +194,18 @@ mod tests {
     fn a_machines_token_speaks_for_its_client() {
         let machine = principal(json!({"client_id": "m2m_1", "exp": 10})).unwrap();
         assert_eq!((machine.subject(), machine.client_id()), ("m2m_1", Some("m2m_1")));
-        assert_eq!(principal(json!({"exp": 10})).unwrap_err(), TokenError::Claim("sub"));
-        assert_eq!(principal(json!({"sub": 7, "exp": 1})).unwrap_err(), TokenError::Claim("sub"));
-        assert_eq!(principal(json!({"sub": "", "exp": 1})).unwrap_err(), TokenError::Claim("sub"));
-        assert_eq!(principal(json!({"sub": "usr_1"})).unwrap_err(), TokenError::Claim("exp"));
+        assert_eq!(principal(json!({"exp": 10})).unwrap_err(), TokenError::InvalidClaim("sub"));
+        assert_eq!(
+            principal(json!({"sub": 7, "exp": 1})).unwrap_err(),
+            TokenError::InvalidClaim("sub")
+        );
+        assert_eq!(
+            principal(json!({"sub": "", "exp": 1})).unwrap_err(),
+            TokenError::InvalidClaim("sub")
+        );
+        assert_eq!(
+            principal(json!({"sub": "usr_1"})).unwrap_err(),
+            TokenError::InvalidClaim("exp")
+        );
     }
 }

@@ -189,29 +189,29 @@ pub(super) struct KeyServer(Arc<KeyServerState>);
 
 #[derive(Debug)]
 struct KeyServerState {
-    answer: Mutex<Answer>,
+    response: Mutex<KeyResponse>,
     requests: Mutex<Vec<String>>,
     is_open: watch::Sender<bool>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
+pub(super) enum KeyResponse {
     Body(u16, Bytes),
     Down,
     Panic,
 }
 
-impl Answer {
+impl KeyResponse {
     pub(super) fn keys(keys: impl Into<Vec<Value>>) -> Self {
         Self::Body(200, json!({"keys": keys.into()}).to_string().into())
     }
 }
 
 impl KeyServer {
-    pub(super) fn new(answer: Answer) -> Self {
+    pub(super) fn new(response: KeyResponse) -> Self {
         let (is_open, _) = watch::channel(true);
         Self(Arc::new(KeyServerState {
-            answer: Mutex::new(answer),
+            response: Mutex::new(response),
             requests: Mutex::default(),
             is_open,
         }))
@@ -219,12 +219,12 @@ impl KeyServer {
 
     /// A server of the first RSA key, under the name `k1`.
     pub(super) fn serving_k1() -> Self {
-        Self::new(Answer::keys([TestKey::rsa(0).jwk("k1")]))
+        Self::new(KeyResponse::keys([TestKey::rsa(0).jwk("k1")]))
     }
 
-    /// What is answered from now on, also to requests that hang.
-    pub(super) fn answer(&self, answer: Answer) {
-        *self.0.answer.lock().unwrap() = answer;
+    /// What is handled from now on, also to requests that hang.
+    pub(super) fn response(&self, response: KeyResponse) {
+        *self.0.response.lock().unwrap() = response;
     }
 
     /// Lets requests wait until [`resume`](Self::resume).
@@ -255,13 +255,13 @@ impl HttpClient for KeyServer {
         Box::pin(async {
             let mut is_open = self.0.is_open.subscribe();
             is_open.wait_for(|open| *open).await.unwrap();
-            let answer = self.0.answer.lock().unwrap().clone();
-            match answer {
-                Answer::Body(status, body) => {
+            let response = self.0.response.lock().unwrap().clone();
+            match response {
+                KeyResponse::Body(status, body) => {
                     Ok(Response::builder().status(status).body(body).unwrap())
                 }
-                Answer::Down => Err(HttpClientError::Connect("down".into())),
-                Answer::Panic => panic!("expected in this test"),
+                KeyResponse::Down => Err(HttpClientError::Connect("down".into())),
+                KeyResponse::Panic => panic!("expected in this test"),
             }
         })
     }

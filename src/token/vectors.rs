@@ -1,7 +1,7 @@
 //! The published examples and attacks, all of them counted: Wycheproof, RFC 7515, RFC 7520.
 //!
-//! A vector marked invalid must be refused. One marked valid must be accepted, unless it needs
-//! something that this crate refuses by design; then it must be refused, and is counted under that
+//! A vector marked invalid must be rejected. One marked valid must be accepted, unless it needs
+//! something that this crate rejects by design; then it must be rejected, and is counted under that
 //! reason.
 
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ impl Vector {
     }
 
     /// The rules by which a good signature is not good enough.
-    fn why_refused_by_design(&self) -> Option<&'static str> {
+    fn why_rejected_by_design(&self) -> Option<&'static str> {
         if self.token.starts_with('{') {
             return Some(JSON_SERIALIZATION);
         }
@@ -64,7 +64,7 @@ impl Vector {
             "ES512" => return Some(P521),
             _ => {}
         }
-        // Wycheproof gives RFC 7520's PS384 example a key that says it is for PS256 (J2).
+        // Wycheproof gives RFC 7520's PS384 example a key that says it is for PS256.
         let named = |key: &&Value| key.get("kid") == header.get("kid");
         let key = self.key_set["keys"].as_array()?.iter().find(named)?;
         key.get("alg").filter(|alg| **alg != header["alg"]).map(|_| KEY_FOR_ANOTHER_ALGORITHM)
@@ -80,7 +80,7 @@ struct Counts {
     accepted: usize,
     /// By the name of the error: that each met the check it was made for can be seen here.
     invalid: BTreeMap<&'static str, usize>,
-    refused_by_design: BTreeMap<&'static str, usize>,
+    rejected_by_design: BTreeMap<&'static str, usize>,
 }
 
 impl Counts {
@@ -88,10 +88,10 @@ impl Counts {
         let mut counts = Self::default();
         let mut wrong = Vec::new();
         for vector in vectors {
-            match (vector.valid, vector.verify(), vector.why_refused_by_design()) {
+            match (vector.valid, vector.verify(), vector.why_rejected_by_design()) {
                 (true, Ok(()), None) => counts.accepted += 1,
                 (true, Err(_), Some(reason)) => {
-                    *counts.refused_by_design.entry(reason).or_default() += 1;
+                    *counts.rejected_by_design.entry(reason).or_default() += 1;
                 }
                 (false, Err(error), _) => *counts.invalid.entry(error.name()).or_default() += 1,
                 (_, outcome, reason) => {
@@ -104,8 +104,8 @@ impl Counts {
     }
 
     fn total(&self) -> usize {
-        let refused = self.invalid.values().chain(self.refused_by_design.values());
-        self.accepted + refused.sum::<usize>()
+        let rejected = self.invalid.values().chain(self.rejected_by_design.values());
+        self.accepted + rejected.sum::<usize>()
     }
 }
 
@@ -149,7 +149,7 @@ fn wycheproof_json_web_signature() {
             ("signature", 295),
             ("unknown_key", 18),
         ]),
-        refused_by_design: BTreeMap::from([
+        rejected_by_design: BTreeMap::from([
             (KEY_FOR_ANOTHER_ALGORITHM, 2),
             (NOT_BASE64URL, 2),
             (P521, 2),
@@ -171,7 +171,7 @@ fn wycheproof_json_web_crypto() {
             ("signature", 9),
             ("unknown_key", 10),
         ]),
-        refused_by_design: BTreeMap::from([(SYMMETRIC, 2)]),
+        rejected_by_design: BTreeMap::from([(SYMMETRIC, 2)]),
     };
     assert_eq!(counts, expected);
     assert_eq!(counts.total(), 49);
@@ -184,7 +184,7 @@ fn wycheproof_json_web_key() {
         accepted: 1,
         // None of the bad keys gets into a set.
         invalid: BTreeMap::from([("unknown_key", 21)]),
-        refused_by_design: BTreeMap::from([(SYMMETRIC, 4)]),
+        rejected_by_design: BTreeMap::from([(SYMMETRIC, 4)]),
     };
     assert_eq!(counts, expected);
     assert_eq!(counts.total(), 26);
@@ -201,7 +201,7 @@ fn rfc_7515_appendix_a() {
     let expected = Counts {
         accepted: 2,
         invalid: BTreeMap::from([("algorithm", 1)]),
-        refused_by_design: BTreeMap::from([(SYMMETRIC, 1), (P521, 1)]),
+        rejected_by_design: BTreeMap::from([(SYMMETRIC, 1), (P521, 1)]),
     };
     assert_eq!(counts, expected);
     assert_eq!(counts.total(), 5);
@@ -237,7 +237,7 @@ fn rfc_7520_signatures() {
     let expected = Counts {
         accepted: 3,
         invalid: BTreeMap::new(),
-        refused_by_design: BTreeMap::from([
+        rejected_by_design: BTreeMap::from([
             (JSON_SERIALIZATION, 21),
             (P521, 1),
             (SYMMETRIC, 2),

@@ -1,10 +1,10 @@
-//! What caches may keep of a response: nothing that was made for one person (C8).
+//! What caches may keep of a response: nothing that was made for one person.
 
 use http::{HeaderMap, HeaderValue, header};
 
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Keeps caches away from a response made for one user (C8), unless the handler decided itself.
+/// Keeps caches away from a response made for one user, unless the handler decided itself.
 pub(crate) fn keep_private(headers: &mut HeaderMap) {
     headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
 }

@@ -1,5 +1,5 @@
 //! Where a request comes from, and what for: this machine, a person's browser, a page of our own or
-//! of somebody else's.
+//! of another user's.
 
 use std::borrow::Cow;
 
@@ -77,8 +77,8 @@ pub(crate) fn is_state_changing<B>(request: &Request<B>) -> bool {
         || request.headers().get("sec-fetch-mode").is_some_and(|mode| mode == "websocket")
 }
 
-/// Whether a person's browser is going to show the answer: it wants a page then, not JSON.
-pub(crate) fn is_shown(headers: &HeaderMap) -> bool {
+/// Whether a person's browser is going to show the response: it wants a page then, not JSON.
+pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     match headers.get("sec-fetch-mode") {
         Some(mode) => mode == "navigate",
         None => headers.get_all(header::ACCEPT).iter().any(|accept| {
@@ -90,7 +90,7 @@ pub(crate) fn is_shown(headers: &HeaderMap) -> bool {
 /// Whether a person's browser is opening a page. `fetch` and forms are something else: a redirect
 /// would send the first to another origin and lose the second's content.
 pub(crate) fn is_navigation<B>(request: &Request<B>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD) && is_shown(request.headers())
+    matches!(*request.method(), Method::GET | Method::HEAD) && wants_html(request.headers())
 }
 
 /// Path and query as the browser requested them. Proxies and routers may have removed a prefix:
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn r8_requests_made_by_other_sites_are_told_apart() {
+    fn r8_requests_made_by_other_sites_are_distinguished() {
         let ours = Url::parse("https://app.test/auth/callback").unwrap();
         let check = |name: &'static str, value: &'static str| {
             let mut headers = HeaderMap::new();
@@ -174,13 +174,13 @@ mod tests {
         }
 
         let trusted = ["https://www.app.test".to_owned()];
-        for (origin, refused) in [("https://www.app.test", false), ("https://x.app.test", true)] {
+        for (origin, rejected) in [("https://www.app.test", false), ("https://x.app.test", true)] {
             let mut headers = HeaderMap::new();
             headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
-            let expected = if refused { Initiator::Other } else { Initiator::Own };
+            let expected = if rejected { Initiator::Other } else { Initiator::Own };
             assert_eq!(initiator(&headers, &ours, &trusted), expected);
             headers.insert("sec-fetch-site", HeaderValue::from_static("same-site"));
-            let expected = if refused { Initiator::Other } else { Initiator::Own };
+            let expected = if rejected { Initiator::Other } else { Initiator::Own };
             assert_eq!(initiator(&headers, &ours, &trusted), expected);
         }
     }
@@ -237,13 +237,13 @@ mod tests {
     }
 
     #[test]
-    fn a_navigation_is_told_by_its_mode_or_else_by_what_it_accepts() {
+    fn a_navigation_is_reported_by_its_mode_or_else_by_what_it_accepts() {
         let check = |method: Method, headers: &[(&'static str, &'static str)]| {
             let mut request = Request::builder().method(method).body(()).unwrap();
             for (name, value) in headers {
                 request.headers_mut().insert(*name, HeaderValue::from_static(value));
             }
-            (is_navigation(&request), is_shown(request.headers()))
+            (is_navigation(&request), wants_html(request.headers()))
         };
         let navigates = [("sec-fetch-mode", "navigate"), ("accept", "*/*")];
         assert_eq!(check(Method::GET, &navigates), (true, true));

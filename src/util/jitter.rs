@@ -5,7 +5,7 @@ use aws_lc_rs::rand;
 /// A factor between `1 - most` and 1.
 pub(crate) fn jitter(most: f64) -> f64 {
     let mut chance = [0];
-    // Without randomness there is no jitter, which harms nobody.
+    // Without randomness there is no jitter, which harms no one.
     let _ = rand::fill(&mut chance);
     let [chance] = chance;
     1.0 - most * f64::from(chance) / 255.0

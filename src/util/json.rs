@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn j8_duplicates_trailing_text_and_other_values_are_refused() {
+    fn j8_duplicates_trailing_text_and_other_values_are_rejected() {
         for text in [
             r#"{"a":1,"a":2}"#,
             r#"{"a":{"b":1,"b":1}}"#,

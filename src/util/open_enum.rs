@@ -1,7 +1,7 @@
 //! Words of a set that may grow.
 
 /// An enum of the environment's words, whose last variant keeps what this version does not know.
-macro_rules! words {
+macro_rules! open_enum {
     (
         $(#[$meta:meta])*
         $name:ident {
@@ -46,7 +46,7 @@ macro_rules! words {
     };
 }
 
-pub(crate) use words;
+pub(crate) use open_enum;
 
 #[cfg(test)]
 mod tests {

@@ -3,14 +3,14 @@
 use url::form_urlencoded;
 
 /// What stands under a name.
-pub(crate) struct Parameter {
+pub(crate) struct QueryParam {
     /// Of several values the first.
     pub(crate) first: Option<String>,
-    /// Of several values nobody knows which one is meant (L4).
+    /// Of several values no one knows which one is meant.
     pub(crate) is_repeated: bool,
 }
 
-impl Parameter {
+impl QueryParam {
     pub(crate) fn of(encoded: impl AsRef<[u8]>, name: &str) -> Self {
         let pairs = form_urlencoded::parse(encoded.as_ref());
         let mut values = pairs.filter(|(found, _)| found == name).map(|(_, value)| value);
@@ -40,8 +40,8 @@ mod tests {
             ("a=1&%61=2", Some("1"), None),
             ("a=1&a=1", Some("1"), None),
         ] {
-            assert_eq!(Parameter::of(query, "a").first.as_deref(), first, "{query}");
-            assert_eq!(Parameter::of(query, "a").only().as_deref(), only, "{query}");
+            assert_eq!(QueryParam::of(query, "a").first.as_deref(), first, "{query}");
+            assert_eq!(QueryParam::of(query, "a").only().as_deref(), only, "{query}");
         }
     }
 }

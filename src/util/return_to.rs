@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn l9_every_disguise_of_another_origin_is_refused() {
+    fn l9_every_disguise_of_another_origin_is_rejected() {
         let long = format!("/{}", "a".repeat(MAX_BYTES));
         for text in [
             "",
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_escapes_make_too_long_is_refused_at_once() {
+    fn what_escapes_make_too_long_is_rejected_at_once() {
         let text = |letters| format!("/{}", "é".repeat(letters));
         let parsed = ReturnTo::parse(&text(341)).unwrap();
         assert_eq!(parsed.as_str().len(), 2047);

@@ -15,13 +15,13 @@ use super::tasks::Tasks;
 
 /// Work in progress, by what it is about.
 #[derive(Debug)]
-pub(crate) struct Flights<K, V: Clone> {
+pub(crate) struct SingleFlight<K, V: Clone> {
     running: Arc<Mutex<HashMap<K, Flight<V>>>>,
     /// What counts the work until a shutdown, and its name there.
     tracker: Option<(Tasks, &'static str)>,
 }
 
-impl<K, V> Flights<K, V>
+impl<K, V> SingleFlight<K, V>
 where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
@@ -62,7 +62,7 @@ where
         let task = async move {
             let value = work.await;
             drop(landing);
-            // Nobody may be waiting any more.
+            // No one may be waiting any more.
             let _ = land.send(value);
         };
         drop(match &self.tracker {
@@ -105,7 +105,7 @@ mod tests {
 
     #[tokio::test]
     async fn callers_at_once_share_one_run_and_later_ones_start_anew() {
-        let flights = Flights::<&str, usize>::new();
+        let flights = SingleFlight::<&str, usize>::new();
         let runs = Arc::new(AtomicUsize::new(0));
         let work = || {
             let runs = Arc::clone(&runs);
@@ -124,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn r5_the_work_goes_on_when_its_only_caller_leaves() {
-        let flights = Flights::<&str, ()>::new();
+        let flights = SingleFlight::<&str, ()>::new();
         let (done, finished) = oneshot::channel();
         let caller = flights.join("key", || async move {
             tokio::task::yield_now().await;
@@ -136,7 +136,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_leaves_the_key_free() {
-        let flights = Flights::<&str, usize>::new();
+        let flights = SingleFlight::<&str, usize>::new();
         assert_eq!(flights.join("key", || async { panic!("expected in this test") }).await, None);
         assert_eq!(flights.join("key", || async { 7 }).await, Some(7));
     }

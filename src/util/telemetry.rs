@@ -24,7 +24,7 @@ macro_rules! gauge {
 
 const TARGET: &str = "tower_scalekit";
 
-/// A layer refused a request.
+/// A layer rejected a request.
 pub(crate) fn rejected(reason: &'static str) {
     tracing::debug!(target: TARGET, reason, "request_rejected");
     count!("tower_scalekit_rejections_total", "reason" => reason);
@@ -75,13 +75,13 @@ pub(crate) fn key_set_fetch_failed(error: &(dyn std::error::Error + 'static)) {
     count!("tower_scalekit_key_set_fetches_total", "outcome" => "failed");
 }
 
-/// A session's tokens were renewed, or not: `renewed`, `ended` (a definite refusal) or `failed`.
+/// A session's tokens were renewed, or not: `renewed`, `ended` (a definite rejection) or `failed`.
 pub(crate) fn session_refreshed(outcome: &'static str) {
     tracing::info!(target: TARGET, outcome, "session_refreshed");
     count!("tower_scalekit_session_refreshes_total", "outcome" => outcome);
 }
 
-/// Somebody logged in.
+/// A user logged in.
 pub(crate) fn login_completed() {
     tracing::info!(target: TARGET, "login_completed");
     count!("tower_scalekit_logins_total", "outcome" => "completed");
@@ -106,8 +106,8 @@ pub(crate) fn account_not_connected(reason: &'static str, detail: Option<&str>) 
 }
 
 /// A logout token was not accepted.
-pub(crate) fn logout_token_refused(reason: &'static str, claim: Option<&'static str>) {
-    tracing::warn!(target: TARGET, reason, claim, "logout_token_refused");
+pub(crate) fn logout_token_rejected(reason: &'static str, claim: Option<&'static str>) {
+    tracing::warn!(target: TARGET, reason, claim, "invalid_logout_token");
     count!("tower_scalekit_logout_tokens_total", "outcome" => reason);
 }
 
@@ -237,7 +237,7 @@ pub(crate) fn layer_missing(found_by: &'static str, missing: &'static str) {
     );
 }
 
-/// Something that should not happen did, and the request was refused for it.
+/// Something that should not happen did, and the request was rejected for it.
 pub(crate) fn internal_error(what: &'static str, error: &(dyn std::error::Error + 'static)) {
     tracing::error!(target: TARGET, what, error, "internal_error");
 }

@@ -32,12 +32,12 @@ pub(crate) fn check_cache_capacity(entries: usize) -> Result<(), ConfigError> {
     Ok(())
 }
 
-pub(crate) struct TextCache<V> {
+pub(crate) struct TokenCache<V> {
     hasher: RandomState,
     sets: Box<[Set<V>]>,
 }
 
-impl<V> TextCache<V> {
+impl<V> TokenCache<V> {
     /// A cache of at least `capacity` entries.
     pub(crate) fn new(capacity: usize) -> Self {
         let sets = capacity.div_ceil(WAYS).max(1).next_power_of_two();
@@ -78,9 +78,9 @@ impl<V> TextCache<V> {
     }
 }
 
-impl<V> fmt::Debug for TextCache<V> {
+impl<V> fmt::Debug for TokenCache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TextCache").field("capacity", &(self.sets.len() * WAYS)).finish()
+        f.debug_struct("TokenCache").field("capacity", &(self.sets.len() * WAYS)).finish()
     }
 }
 
@@ -106,8 +106,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_with_the_same_end_are_told_apart() {
-        let cache = TextCache::new(16);
+    fn texts_with_the_same_end_are_distinguished() {
+        let cache = TokenCache::new(16);
         let (one, two) = (format!("1{}", "x".repeat(50)), format!("2{}", "x".repeat(50)));
         cache.insert(&one, 1);
         assert_eq!(cache.get(&one, |v| *v), Some(1));
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_full_cache_forgets_the_oldest_and_stays_within_its_bound() {
-        let cache = TextCache::new(4);
+        let cache = TokenCache::new(4);
         for number in 0..100 {
             cache.insert(&number.to_string(), number);
         }

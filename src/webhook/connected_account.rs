@@ -2,9 +2,9 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use crate::model::lenient;
-use crate::util::open_enum::words;
+use crate::util::open_enum::open_enum;
 
-/// An account at another service that somebody lets your app act with. Its tokens are not told.
+/// An account at another service that a user lets your app act with. Its tokens are not told.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -41,7 +41,7 @@ pub struct ConnectedAccount {
     pub last_used_at: Option<OffsetDateTime>,
 }
 
-words! {
+open_enum! {
     /// Whether an account can be used.
     ConnectedAccountStatus {
         /// It can.

@@ -3,7 +3,7 @@ use time::OffsetDateTime;
 
 use crate::model::lenient;
 use crate::secret::SecretString;
-use crate::util::open_enum::words;
+use crate::util::open_enum::open_enum;
 
 /// A domain of an organization's.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -42,7 +42,7 @@ pub struct OrganizationDomain {
     pub updated_at: Option<OffsetDateTime>,
 }
 
-words! {
+open_enum! {
     /// What a domain is for.
     DomainType {
         /// Who has an address there may join.
@@ -52,7 +52,7 @@ words! {
     }
 }
 
-words! {
+open_enum! {
     /// How a domain comes to be known as an organization's.
     DomainVerificationMethod {
         /// An administrator says so.
@@ -64,7 +64,7 @@ words! {
     }
 }
 
-words! {
+open_enum! {
     /// Whether a domain is known to be an organization's.
     DomainVerificationStatus {
         /// It is, without anything to be shown.

@@ -4,7 +4,7 @@ use super::organization::Organization;
 use super::user::User;
 use crate::model::lenient;
 
-/// Somebody in an organization.
+/// A user in an organization.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

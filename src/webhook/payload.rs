@@ -74,13 +74,13 @@ macro_rules! payloads {
 }
 
 payloads! {
-    /// somebody is about to connect an account.
+    /// a user is about to connect an account.
     "connected_account.created" => ConnectedAccountCreated(ConnectedAccount),
     /// an account is no longer connected.
     "connected_account.deleted" => ConnectedAccountDeleted(ConnectedAccount),
-    /// there is a link by which somebody connects an account.
+    /// there is a link by which a user connects an account.
     "connected_account.magic_link_generated" => ConnectedAccountMagicLinkGenerated(ConnectedAccount),
-    /// somebody has connected an account.
+    /// a user has connected an account.
     "connected_account.oauth_succeeded" => ConnectedAccountOauthSucceeded(ConnectedAccount),
     /// tokens of an account have been fetched.
     "connected_account.oauth_tokens_fetched" => ConnectedAccountOauthTokensFetched(ConnectedAccount),
@@ -99,11 +99,11 @@ payloads! {
     "organization.directory.group_deleted" => DirectoryGroupDeleted(DirectoryGroup),
     /// something about a directory's group has changed.
     "organization.directory.group_updated" => DirectoryGroupUpdated(DirectoryGroup),
-    /// somebody has come into a directory.
+    /// a user has come into a directory.
     "organization.directory.user_created" => DirectoryUserCreated(DirectoryUser),
-    /// somebody has left a directory. Only ids and e-mail address are told.
+    /// a user has left a directory. Only ids and e-mail address are told.
     "organization.directory.user_deleted" => DirectoryUserDeleted(DirectoryUser),
-    /// something about a person in a directory has changed. Most providers end somebody's access
+    /// something about a person in a directory has changed. Most providers end a user's access
     /// with this, by [`active`](DirectoryUser::active) being false.
     "organization.directory.user_updated" => DirectoryUserUpdated(DirectoryUser),
     /// a directory is no longer kept in step.
@@ -146,19 +146,19 @@ payloads! {
     "organization.sso_disabled" => SsoDisabled(Connection),
     /// an organization logs in through its identity provider.
     "organization.sso_enabled" => SsoEnabled(Connection),
-    /// somebody has logged in.
+    /// a user has logged in.
     "user.login" => UserLogin(UserWithSession),
-    /// somebody has logged out.
+    /// a user has logged out.
     "user.logout" => UserLogout(UserWithSession),
-    /// somebody has been invited into an organization.
+    /// a user has been invited into an organization.
     "user.organization_invitation" => UserOrganizationInvitation(OrgMembership),
-    /// somebody has become a member of an organization.
+    /// a user has become a member of an organization.
     "user.organization_membership_created" => UserOrganizationMembershipCreated(OrgMembership),
-    /// somebody is no longer a member of an organization.
+    /// a user is no longer a member of an organization.
     "user.organization_membership_deleted" => UserOrganizationMembershipDeleted(OrgMembership),
     /// something about a membership has changed.
     "user.organization_membership_updated" => UserOrganizationMembershipUpdated(OrgMembership),
-    /// somebody has signed up.
+    /// a user has signed up.
     "user.signup" => UserSignup(OrgMembership),
 }
 

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use crate::api::sessions::{SessionDevice, SessionStatus};
 use crate::model::lenient;
 
-/// Somebody who has logged in or out, and their session.
+/// A user who has logged in or out, and their session.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

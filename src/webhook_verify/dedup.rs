@@ -1,7 +1,7 @@
 //! Each message once, whatever the sender and the replicas do: begin, then commit or abort.
 //!
 //! What is in the shared store under a message's id says how far it is: `running` for as long as a
-//! handler may take, or the status that it was answered with. A handler that fails takes its mark
+//! handler may take, or the status that it was responded with. A handler that fails takes its mark
 //! away, so that the sender's next try finds nothing; one that dies leaves it to run out.
 
 //!
@@ -18,7 +18,7 @@ use http::StatusCode;
 
 use super::WebhookSecret;
 use crate::secret::SecretString;
-use crate::shared_store::{Purpose, SharedStore, StoreError, StoreKey, in_time};
+use crate::shared_store::{Purpose, SharedStore, StoreError, StoreKey, with_timeout};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 
@@ -31,15 +31,15 @@ const SETTLEMENT: &str = "webhook settlement";
 
 /// Who has handled what.
 #[derive(Clone)]
-pub(super) struct Ledger {
+pub(super) struct Deduplicator {
     pub(super) store: Arc<dyn SharedStore>,
     pub(super) secrets: Arc<[WebhookSecret]>,
-    pub(super) terms: Terms,
+    pub(super) terms: DedupConfig,
     pub(super) tasks: Tasks,
 }
 
 #[derive(Clone)]
-pub(super) struct Terms {
+pub(super) struct DedupConfig {
     /// Part of the keys, beside the endpoint's secret.
     pub(super) name: Arc<str>,
     /// How long a handler may take.
@@ -48,7 +48,7 @@ pub(super) struct Terms {
     pub(super) memory: Duration,
 }
 
-impl Default for Terms {
+impl Default for DedupConfig {
     fn default() -> Self {
         let [lease, memory] = [60, 24 * 60 * 60].map(Duration::from_secs);
         Self { name: Arc::from(""), lease, memory }
@@ -56,17 +56,17 @@ impl Default for Terms {
 }
 
 /// What is known of a message.
-pub(super) enum Begun {
+pub(super) enum Claim {
     /// Nothing: it is ours to handle.
-    Ours(Box<Running>),
-    /// It was handled, with this answer.
-    Done(StatusCode),
-    /// Somebody is at it.
-    Running,
+    Acquired(Box<Running>),
+    /// It was handled, with this response.
+    Completed(StatusCode),
+    /// A user is at it.
+    InProgress,
 }
 
-impl Ledger {
-    pub(super) async fn begin(&self, id: &str) -> Result<Begun, StoreError> {
+impl Deduplicator {
+    pub(super) async fn begin(&self, id: &str) -> Result<Claim, StoreError> {
         let id = format!("{}\0{id}", self.terms.name);
         let key = |secret: &WebhookSecret| secret.scope.key(Purpose::WebhookEvent, &id);
         let keys: Arc<[_]> = self.secrets.iter().map(key).collect();
@@ -84,7 +84,7 @@ impl Ledger {
                 return Ok(found);
             }
         }
-        Ok(Begun::Ours(running))
+        Ok(Claim::Acquired(running))
     }
 
     /// Marks a message as running, unless there is something under its key.
@@ -92,35 +92,35 @@ impl Ledger {
         &self,
         key: &StoreKey,
         mark: &Bytes,
-    ) -> Result<Option<Begun>, StoreError> {
+    ) -> Result<Option<Claim>, StoreError> {
         // Once more if what was there ran out in between.
         for _ in 0..2 {
-            if in_time(self.store.put_if_absent(key, mark.clone(), self.terms.lease)).await? {
+            if with_timeout(self.store.put_if_absent(key, mark.clone(), self.terms.lease)).await? {
                 return Ok(None);
             }
-            match in_time(self.store.get(key)).await? {
+            match with_timeout(self.store.get(key)).await? {
                 // The same secret is configured twice.
                 Some(found) if found == mark => return Ok(None),
                 Some(found) => {
-                    return Ok(Some(status_of(&found).map_or(Begun::Running, Begun::Done)));
+                    return Ok(Some(status_of(&found).map_or(Claim::InProgress, Claim::Completed)));
                 }
                 None => {}
             }
         }
-        Ok(Some(Begun::Running))
+        Ok(Some(Claim::InProgress))
     }
 }
 
 /// A message that is being handled: aborted when it is dropped before it is settled.
 pub(super) struct Running {
-    ledger: Ledger,
+    ledger: Deduplicator,
     keys: Arc<[StoreKey]>,
     mark: Bytes,
     settled: bool,
 }
 
 impl Running {
-    /// Settles it by how it was answered: only success is remembered. Goes on when the sender
+    /// Settles it by how it was handled: only success is remembered. Goes on when the sender
     /// leaves.
     pub(super) async fn settle(mut self: Box<Self>, status: StatusCode) {
         self.settled = true;
@@ -156,9 +156,9 @@ impl Running {
         let (store, memory) = (&self.ledger.store, self.ledger.terms.memory);
         for key in self.keys.iter() {
             let replaced = store.replace_if(key, self.mark.clone(), done.clone(), memory);
-            if !in_time(replaced).await? {
+            if !with_timeout(replaced).await? {
                 // The handler took longer than its mark lasts. Whoever else is at it has the word.
-                in_time(store.put_if_absent(key, done.clone(), memory)).await?;
+                with_timeout(store.put_if_absent(key, done.clone(), memory)).await?;
             }
         }
         Ok(())
@@ -167,7 +167,7 @@ impl Running {
     async fn abort(&self) {
         for key in self.keys.iter() {
             let removed = self.ledger.store.remove_if(key, self.mark.clone());
-            if let Err(error) = in_time(removed).await {
+            if let Err(error) = with_timeout(removed).await {
                 telemetry::internal_error("webhook_abort", &error);
             }
         }
@@ -175,7 +175,7 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// The handler panicked, failed without an answer, or was cut off.
+    /// The handler panicked, failed without a response, or was cut off.
     fn drop(&mut self) {
         if self.settled {
             return;

@@ -10,14 +10,14 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::dedup::{Begun, Running};
-use super::payload::Told;
+use super::dedup::{Claim, Running};
+use super::payload::SignedPayload;
 use super::rejection::again;
 use super::signature::Signed;
 use super::{WebhookError, WebhookRejection, WebhookVerify};
 use crate::middleware::replay_body::{BodyError, ReplayBody};
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Guarded, Mark, Wait};
+use crate::middleware::response_future::{Decision, Guarded, OnResponse, Wait};
 use crate::shared_store::StoreError;
 use crate::util::telemetry;
 
@@ -31,13 +31,13 @@ pub(super) enum Stage {
     /// Its body is being read.
     Read,
     /// It is being found out whether it was handled before.
-    Begin(BoxFuture<'static, Result<Begun, StoreError>>),
+    Begin(BoxFuture<'static, Result<Claim, StoreError>>),
 }
 
 impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for WebhookWait {
-    type Mark = WebhookMark;
+    type OnResponse = WebhookMark;
 
-    fn poll_decide(
+    fn poll_decision(
         &mut self,
         cx: &mut Context<'_>,
         request: &mut Request<ReplayBody<B>>,
@@ -48,23 +48,26 @@ impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for WebhookWait {
                     let filled = ready!(request.body_mut().poll_fill(cx, &self.config.limits));
                     match self.check(filled, request.headers()) {
                         Ok(Checked { body, next }) => {
-                            Told::read(self.config.kind, &body).insert(request.extensions_mut());
+                            SignedPayload::read(self.config.kind, &body)
+                                .insert(request.extensions_mut());
                             if let Some(next) = next {
                                 self.stage = next;
                                 continue;
                             }
-                            Ok(Decision::Admit(WebhookMark::Nothing))
+                            Ok(Decision::Forward(WebhookMark::Nothing))
                         }
                         Err(reason) => Err(reason),
                     }
                 }
                 Stage::Begin(begin) => match ready!(begin.as_mut().poll(cx)) {
-                    Ok(Begun::Ours(running)) => Ok(Decision::Admit(WebhookMark::Running(running))),
-                    Ok(Begun::Done(status)) => {
-                        telemetry::webhook_received("duplicate");
-                        Ok(Decision::Refuse(again(status)))
+                    Ok(Claim::Acquired(running)) => {
+                        Ok(Decision::Forward(WebhookMark::Running(running)))
                     }
-                    Ok(Begun::Running) => Err(WebhookRejection::Running),
+                    Ok(Claim::Completed(status)) => {
+                        telemetry::webhook_received("duplicate");
+                        Ok(Decision::Reject(again(status)))
+                    }
+                    Ok(Claim::InProgress) => Err(WebhookRejection::InProgress),
                     Err(error) => {
                         telemetry::internal_error("webhook_begin", &error);
                         Err(WebhookRejection::StoreUnavailable)
@@ -73,12 +76,12 @@ impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for WebhookWait {
             };
             return Poll::Ready(match decided {
                 Ok(decision) => {
-                    if let Decision::Admit(_) = &decision {
+                    if let Decision::Forward(_) = &decision {
                         telemetry::webhook_received("accepted");
                     }
                     decision
                 }
-                Err(reason) => Decision::Refuse(self.config.renderer.render(reason, request)),
+                Err(reason) => Decision::Reject(self.config.renderer.render(reason, request)),
             });
         }
     }
@@ -95,7 +98,7 @@ impl WebhookWait {
             BodyError::Broken => WebhookRejection::Invalid { error: WebhookError::Malformed },
             BodyError::Evicted => WebhookRejection::Overloaded,
             BodyError::Late => WebhookRejection::RequestTimeout,
-            BodyError::TooLarge => WebhookRejection::TooLarge,
+            BodyError::TooLarge => WebhookRejection::PayloadTooLarge,
         })?;
         let config = &self.config;
         let signed = Signed::read(headers, config.kind, config.clock.now());
@@ -119,15 +122,15 @@ struct Checked {
     next: Option<Stage>,
 }
 
-/// Settles a message by the answer that it got.
+/// Settles a message by the response that it got.
 pub(super) enum WebhookMark {
     Nothing,
     Running(Box<Running>),
     Settling(BoxFuture<'static, ()>),
 }
 
-impl Mark for WebhookMark {
-    fn poll_mark(
+impl OnResponse for WebhookMark {
+    fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
         status: StatusCode,

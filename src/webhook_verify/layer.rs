@@ -5,12 +5,12 @@ use bytes::Bytes;
 use http::Response;
 use tower_layer::Layer;
 
-use super::dedup::{Ledger, Terms};
+use super::dedup::{DedupConfig, Deduplicator};
 use super::signature::Kind;
 use super::{WebhookRejection, WebhookSecret, WebhookVerifyService};
 use crate::clock::Clock;
 use crate::middleware::body_limits::BodyLimits;
-use crate::middleware::rejection::{Rejected, Renderer};
+use crate::middleware::rejection::{RejectionContext, Renderer};
 use crate::shared_store::SharedStore;
 use crate::util::tasks::{Tasks, UnfinishedTasks};
 
@@ -26,7 +26,7 @@ pub struct WebhookVerify {
     pub(super) clock: Clock,
     pub(super) limits: BodyLimits,
     store: Option<Arc<dyn SharedStore>>,
-    terms: Terms,
+    terms: DedupConfig,
     tasks: Tasks,
     pub(super) renderer: Renderer<WebhookRejection>,
 }
@@ -50,7 +50,7 @@ impl WebhookVerify {
             clock: Clock::system(),
             limits: BodyLimits::new().or_max_bytes(MAX_BODY_BYTES),
             store: None,
-            terms: Terms::default(),
+            terms: DedupConfig::default(),
             tasks: Tasks::default(),
             renderer: Renderer::default(),
         }
@@ -59,15 +59,15 @@ impl WebhookVerify {
     /// Accepts a further secret, while the dashboard's is being changed. Keep the older one for as
     /// long as the sender retries: until then, a message that was handled under either secret is
     /// known under both.
-    pub fn secret(mut self, secret: WebhookSecret) -> Self {
+    pub fn additional_secret(mut self, secret: WebhookSecret) -> Self {
         self.secrets = self.secrets.iter().cloned().chain([secret]).collect();
         self
     }
 
     /// Handles each message once, on whichever replica: the store is that of all of them. No effect
-    /// on the requests of interceptors, each of which is to be answered.
+    /// on the requests of interceptors, each of which is to be handled.
     ///
-    /// A message that was answered with 2xx is answered so again without being handled, for a day;
+    /// A message that was responded with 2xx is handled so again without being handled, for a day;
     /// one that is being handled gets 503; one whose handler fails, panics or is cut off may come
     /// again. The environment sends an event to all endpoints under one id: messages are kept apart
     /// by the endpoint's secret, so that endpoints, apps and environments can share a store.
@@ -86,21 +86,21 @@ impl WebhookVerify {
 
     /// How long a handler may take, 60 s unless set: when a process dies, its messages are handled
     /// again after that. So is a message whose handler takes longer, if it comes again meanwhile.
-    pub fn handling_time(mut self, time: Duration) -> Self {
+    pub fn processing_lease(mut self, time: Duration) -> Self {
         self.terms.lease = time;
         self
     }
 
     /// How long a message that was handled is known, a day unless set.
-    pub fn memory(mut self, time: Duration) -> Self {
+    pub fn retention(mut self, time: Duration) -> Self {
         self.terms.memory = time;
         self
     }
 
-    pub(super) fn ledger(&self) -> Option<Ledger> {
+    pub(super) fn ledger(&self) -> Option<Deduplicator> {
         let store = self.store.clone().filter(|_| self.kind == Kind::Webhook)?;
         let (secrets, terms) = (Arc::clone(&self.secrets), self.terms.clone());
-        Some(Ledger { store, secrets, terms, tasks: self.tasks.clone() })
+        Some(Deduplicator { store, secrets, terms, tasks: self.tasks.clone() })
     }
 
     /// Waits until the store knows of all handled messages: a message whose handling it has missed
@@ -128,11 +128,11 @@ impl WebhookVerify {
         self
     }
 
-    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
     /// any case.
     pub fn on_rejection<F>(mut self, render: F) -> Self
     where
-        F: Fn(Rejected<'_, WebhookRejection>) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(RejectionContext<'_, WebhookRejection>) -> Response<Bytes> + Send + Sync + 'static,
     {
         self.renderer = Renderer::custom(render);
         self

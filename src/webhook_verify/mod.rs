@@ -11,15 +11,15 @@
 //!    request, everything else a webhook. A signature does not cover the names of the headers, so
 //!    with one secret for both, one captured there could otherwise be replayed here. What is signed
 //!    but not of Scalekit's passes as a webhook, for handlers that take the bytes.
-//! 4. With a shared store ([`WebhookVerify::deduplicate`]) a message that was handled is answered as
+//! 4. With a shared store ([`WebhookVerify::deduplicate`]) a message that was handled is handled as
 //!    it was, without being handled again; one that is being handled gets 503. A handler that
-//!    answers with anything but 2xx, panics or is cut off leaves the message to be sent again.
+//!    responds with anything but 2xx, panics or is cut off leaves the message to be sent again.
 //! 5. The inner service gets the same bytes, and in the request's extensions what they say: a
 //!    [`WebhookEvent`](crate::webhook::WebhookEvent), or of an interceptor an
 //!    [`InterceptorRequest`](crate::webhook::interceptor::InterceptorRequest); an
 //!    [`EventError`](crate::webhook::EventError) where they are neither, as other senders' are.
 //!
-//! A request that is refused gets 400 (too large: 413; too slow: 503 with `Retry-After`) and is told
+//! A request that is rejected gets 400 (too large: 413; too slow: 503 with `Retry-After`) and is told
 //! nothing about why. What is worth knowing is in the response's extensions and in the metrics.
 //!
 //! Do not put a layer that decompresses, or that reads bodies, around this one.

@@ -5,29 +5,28 @@ use crate::webhook::interceptor::InterceptorRequest;
 use crate::webhook::{EventError, WebhookEvent};
 
 /// What a signed body says, for the handler.
-pub(super) enum Told {
+pub(super) enum SignedPayload {
     Event(WebhookEvent),
-    Question(Box<InterceptorRequest>),
+    Interceptor(Box<InterceptorRequest>),
     /// Signed, but not of Scalekit's: whoever takes the bytes may know what it is.
-    Neither(EventError),
+    Unrecognized(EventError),
 }
 
-impl Told {
+impl SignedPayload {
     pub(super) fn read(kind: Kind, body: &[u8]) -> Self {
         let told = match kind {
             Kind::Webhook => WebhookEvent::parse(body).map(Self::Event),
-            Kind::Interceptor => {
-                InterceptorRequest::parse(body).map(|question| Self::Question(Box::new(question)))
-            }
+            Kind::Interceptor => InterceptorRequest::parse(body)
+                .map(|question| Self::Interceptor(Box::new(question))),
         };
-        told.unwrap_or_else(Self::Neither)
+        told.unwrap_or_else(Self::Unrecognized)
     }
 
     pub(super) fn insert(self, extensions: &mut Extensions) {
         match self {
             Self::Event(event) => drop(extensions.insert(event)),
-            Self::Question(question) => drop(extensions.insert(*question)),
-            Self::Neither(error) => drop(extensions.insert(error)),
+            Self::Interceptor(question) => drop(extensions.insert(*question)),
+            Self::Unrecognized(error) => drop(extensions.insert(error)),
         }
     }
 }

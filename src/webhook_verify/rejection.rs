@@ -1,11 +1,11 @@
-//! The answers to requests that are no webhook, or come twice: the webhooks' row of the
+//! The responses to requests that are no webhook, or come twice: the webhooks' row of the
 //! [table](crate#who-gets-which-answer). A sender is told nothing about what is wrong with it.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use super::WebhookError;
-use crate::middleware::rejection::{Reason, json_answer, unavailable_answer};
+use crate::middleware::rejection::{Rejection, json_response, unavailable_response};
 
 /// Why [`WebhookVerify`](crate::WebhookVerify) did not let a request through.
 #[derive(Clone, Debug)]
@@ -22,42 +22,42 @@ pub enum WebhookRejection {
     /// The body did not arrive in time. Responds with 503 and `Retry-After`.
     RequestTimeout,
     /// The body is larger than the limit.
-    TooLarge,
+    PayloadTooLarge,
     /// The same message is being handled at this moment.
-    Running,
+    InProgress,
     /// The shared store does not tell whether it was handled before.
     StoreUnavailable,
 }
 
-impl Reason for WebhookRejection {
-    fn name(&self) -> &'static str {
+impl Rejection for WebhookRejection {
+    fn code(&self) -> &'static str {
         match self {
             Self::Invalid { error } => error.name(),
             Self::Overloaded => "webhook_overloaded",
             Self::RequestTimeout => "webhook_request_timeout",
-            Self::TooLarge => "webhook_too_large",
-            Self::Running => "webhook_running",
+            Self::PayloadTooLarge => "webhook_payload_too_large",
+            Self::InProgress => "webhook_in_progress",
             Self::StoreUnavailable => "webhook_store_unavailable",
         }
     }
 
-    fn answer(&self) -> Response<Bytes> {
+    fn response(&self) -> Response<Bytes> {
         match self {
             Self::Invalid { .. } => {
-                json_answer(StatusCode::BAD_REQUEST, "invalid_request", "Not accepted")
+                json_response(StatusCode::BAD_REQUEST, "invalid_request", "Not accepted")
             }
-            Self::TooLarge => {
-                json_answer(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Not accepted")
+            Self::PayloadTooLarge => {
+                json_response(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Not accepted")
             }
             // A sender may not try again after 4xx.
-            Self::Overloaded | Self::RequestTimeout | Self::Running | Self::StoreUnavailable => {
-                unavailable_answer("Try again later")
+            Self::Overloaded | Self::RequestTimeout | Self::InProgress | Self::StoreUnavailable => {
+                unavailable_response("Try again later")
             }
         }
     }
 }
 
-/// The answer to a message that was handled before.
+/// The response to a message that was handled before.
 pub(super) fn again(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;

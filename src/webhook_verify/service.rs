@@ -43,8 +43,8 @@ where
             }
             Err(error) => {
                 let reason = WebhookRejection::Invalid { error };
-                let refusal = Decision::Refuse(config.renderer.render(reason, &request));
-                Guarded::decided(refusal, request, &mut self.inner).into()
+                let rejection = Decision::Reject(config.renderer.render(reason, &request));
+                Guarded::decided(rejection, request, &mut self.inner).into()
             }
         }
     }

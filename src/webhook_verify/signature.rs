@@ -16,7 +16,7 @@ use super::secret::BASE64;
 /// How far the sender's clock may be off, and how old a message may be, in seconds.
 const TOLERANCE: u64 = 300;
 const MAX_ID_BYTES: usize = 256;
-/// More signatures than secrets that anybody rotates at once.
+/// More signatures than secrets that anyone rotates at once.
 const MAX_CANDIDATES: usize = 32;
 const MAC_BYTES: usize = 32;
 
@@ -99,12 +99,12 @@ impl<'de> Visitor<'de> for FindTriggerPoint<'_> {
 /// let then = OffsetDateTime::from_unix_timestamp(1_614_265_330)?;
 /// assert_eq!(verify(&headers, body, &[secret.clone()], then)?, "msg_p5jXN8AQM9LWM0D4loKWxJek");
 /// let now = OffsetDateTime::now_utc();
-/// assert_eq!(verify(&headers, body, &[secret], now), Err(WebhookError::Stale));
+/// assert_eq!(verify(&headers, body, &[secret], now), Err(WebhookError::TimestampOutsideTolerance));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
-/// See [`WebhookError`]. To be told to nobody outside.
+/// See [`WebhookError`]. To be told to no one outside.
 pub fn verify(
     headers: &HeaderMap,
     body: &[u8],
@@ -153,14 +153,14 @@ impl<'h> Signed<'h> {
             return Err(WebhookError::Malformed);
         }
         check_time(timestamp, now)?;
-        // W3: what is of another version, or no signature at all, is somebody else's.
+        // W3: what is of another version, or no signature at all, is another user's.
         let candidates = signatures.split(' ').take(MAX_CANDIDATES).filter_map(|candidate| {
             let encoded = candidate.strip_prefix("v1,")?;
             BASE64.decode(encoded).ok()?.try_into().ok()
         });
         let candidates: Vec<_> = candidates.collect();
         if candidates.is_empty() {
-            return Err(WebhookError::Signature);
+            return Err(WebhookError::InvalidSignature);
         }
         Ok(Self { kind, id, timestamp, candidates })
     }
@@ -180,7 +180,7 @@ impl<'h> Signed<'h> {
             }
         }
         match fits {
-            false => Err(WebhookError::Signature),
+            false => Err(WebhookError::InvalidSignature),
             true if self.kind != Kind::of_body(body) => Err(WebhookError::WrongKind),
             true => Ok(()),
         }
@@ -202,7 +202,7 @@ fn check_time(timestamp: &str, now: OffsetDateTime) -> Result<(), WebhookError> 
     let seconds = timestamp.parse::<i64>().ok().filter(|_| digits);
     let seconds = seconds.ok_or(WebhookError::Malformed)?;
     if now.unix_timestamp().abs_diff(seconds) > TOLERANCE {
-        return Err(WebhookError::Stale);
+        return Err(WebhookError::TimestampOutsideTolerance);
     }
     Ok(())
 }
@@ -216,14 +216,14 @@ pub enum WebhookError {
     Malformed,
     /// No signature fits.
     #[error("no signature fits")]
-    Signature,
+    InvalidSignature,
     /// The request of an interceptor was sent as a webhook, or the other way round: a signature
     /// does not cover the names of the headers, so what was captured there could be sent here.
     #[error("the body is signed, but it is of the other kind: webhook or interceptor request")]
     WrongKind,
     /// Signed more than five minutes ago, or that much ahead of time.
     #[error("the timestamp is too old or too new")]
-    Stale,
+    TimestampOutsideTolerance,
 }
 
 impl WebhookError {
@@ -232,9 +232,9 @@ impl WebhookError {
     pub fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
-            Self::Signature => "signature",
+            Self::InvalidSignature => "invalid_signature",
             Self::WrongKind => "wrong_kind",
-            Self::Stale => "stale",
+            Self::TimestampOutsideTolerance => "timestamp_outside_tolerance",
         }
     }
 }
@@ -299,7 +299,7 @@ mod tests {
         let good = [
             ("id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
             ("timestamp", "1614265330"),
-            ("signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+            ("invalid_signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
         ];
         let check = |prefix: &str, headers: &[(&str, &'static str)]| {
             let mut map = HeaderMap::new();
@@ -332,7 +332,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn hostile_headers_are_refused_without_a_panic(
+        fn hostile_headers_are_rejected_without_a_panic(
             id in "[ -~]{0,300}", timestamp in "[ -~]{0,30}", signature in "[ -~]{0,200}",
         ) {
             let secret = WebhookSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();

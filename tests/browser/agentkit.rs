@@ -47,7 +47,7 @@ fn status(environment: &Environment, email: &str) -> &'static str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_connects_gmail_and_sees_their_mails() {
+async fn a_person_connects_gmail_and_sees_their_emails() {
     let Some(browser) = Browser::open().await else { return };
     let agent = App::agent(&[]);
     let sandbox = agent.program.said("sandbox on ");
@@ -98,7 +98,7 @@ async fn a_return_opened_by_another_user_connects_nothing() {
     browser.click("form[action*='action=switch'] button").await;
     browser.arrives_at(&format!("{}/", agent.url)).await;
     browser.go(&back).await;
-    browser.shows(&["That did not work", "Somebody else is logged in"]).await;
+    browser.shows(&["That did not work", "another user is logged in"]).await;
     assert_eq!(browser.status().await, 403);
     browser.picture("agentkit-other-person").await;
     assert_eq!(status(&environment, "jane@acme.test"), "PENDING_VERIFICATION");

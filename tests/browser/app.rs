@@ -14,7 +14,7 @@ use tower_scalekit::sandbox::SandboxServer;
 
 use crate::processes::{Program, fresh_folder};
 
-const SESSION_SECRET: (&str, &str) = ("SESSION_SECRET", "browser tests: not a secret of anybody's");
+const SESSION_SECRET: (&str, &str) = ("SESSION_SECRET", "browser tests: not a secret of anyone's");
 
 pub struct App {
     pub program: Program,
@@ -48,7 +48,7 @@ impl App {
         let forward = service_fn(move |mut request: Request<Bytes>| {
             let client = Arc::clone(&client);
             *request.uri_mut() = address.clone();
-            async move { client.send(request).await.map(|answer| answer.map(Full::new)) }
+            async move { client.send(request).await.map(|response| response.map(Full::new)) }
         });
         environment.sandbox.webhooks().set_client(ServiceClient::new(forward));
         app

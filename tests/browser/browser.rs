@@ -191,9 +191,9 @@ impl Browser {
             };
             Promise.all(Array.from({ length: times }, one)).then(done, error => done(String(error)));
         ";
-        let answers = self.client.execute_async(script, vec![json!(path), json!(times)]).await;
-        match answers.unwrap() {
-            Value::Array(answers) => answers,
+        let responses = self.client.execute_async(script, vec![json!(path), json!(times)]).await;
+        match responses.unwrap() {
+            Value::Array(responses) => responses,
             other => panic!("fetch {path}: {other}"),
         }
     }
@@ -230,7 +230,7 @@ impl Browser {
         self.click("#made-up").await;
     }
 
-    /// Checks that nobody has to scroll sideways.
+    /// Checks that no one has to scroll sideways.
     pub async fn fits(&self, name: &str) {
         self.picture(name).await;
         let width = self.evaluate("[innerWidth, document.documentElement.scrollWidth]").await;

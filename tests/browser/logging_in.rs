@@ -81,11 +81,11 @@ async fn a_cancelled_login_says_so_and_can_be_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_that_is_opened_again_logs_nobody_in() {
+async fn a_callback_that_is_opened_again_logs_no_one_in() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let app = App::with(&environment);
-    // Somebody else's login, completed by them up to the last step: login CSRF.
+    // another user's login, completed by them up to the last step: login CSRF.
     let theirs = format!("{}/auth/callback?code=theirs&state=theirs", app.url);
     browser.go(&theirs).await;
     assert_eq!(browser.status().await, 400);

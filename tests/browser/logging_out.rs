@@ -39,7 +39,7 @@ async fn a_session_in_the_environment_alone_needs_no_second_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_on_another_site_logs_nobody_out() {
+async fn a_link_on_another_site_logs_no_one_out() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let app = App::with(&environment);

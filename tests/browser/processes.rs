@@ -161,7 +161,7 @@ pub fn installed(names: &[&str]) -> Option<PathBuf> {
     names.iter().find_map(found)
 }
 
-/// The lines of an output, read to its end and kept in a file whether or not somebody wants them.
+/// The lines of an output, read to its end and kept in a file whether or not a user wants them.
 fn read_lines(output: ChildStdout, mut kept: File) -> Receiver<String> {
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! While somebody is logged in, and what others get.
+//! While a user is logged in, and what others get.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +10,7 @@ use crate::app::{App, Environment};
 use crate::browser::Browser;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_access_token_is_renewed_once_and_nobody_notices() {
+async fn an_expired_access_token_is_renewed_once_and_no_one_notices() {
     let Some(browser) = Browser::open().await else { return };
     let sandbox = Sandbox::new();
     let login = AtomicBool::new(true);
@@ -35,9 +35,9 @@ async fn an_expired_access_token_is_renewed_once_and_nobody_notices() {
         browser.go(environment.server.environment_url()).await;
     }
     browser.switch_to(&dashboard).await;
-    for answer in browser.fetch("/api/me", 6).await {
-        assert_eq!(answer["status"], 200, "{answer}");
-        assert_eq!(answer["body"]["email"], "jane@acme.test");
+    for response in browser.fetch("/api/me", 6).await {
+        assert_eq!(response["status"], 200, "{response}");
+        assert_eq!(response["body"]["email"], "jane@acme.test");
     }
     assert_eq!(refreshes(), 1, "six requests at once");
     for _ in 0..2 {
@@ -73,7 +73,7 @@ async fn a_session_that_the_environment_ended_asks_for_a_login_when_it_is_due() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_removed_from_their_companys_directory_is_logged_out() {
+async fn someone_removed_from_their_companys_directory_is_logged_out() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let app = App::with_webhooks(&environment);
@@ -99,10 +99,10 @@ async fn scripts_get_json_and_people_the_login_page() {
     let Some(browser) = Browser::open().await else { return };
     let app = App::alone();
     browser.go(&app.address("/")).await;
-    let answer = browser.fetch("/api/me", 1).await.remove(0);
-    assert_eq!(answer["status"], 401);
-    assert_eq!(answer["redirected"], false);
-    assert_eq!(answer["body"]["error"], "login_required");
+    let response = browser.fetch("/api/me", 1).await.remove(0);
+    assert_eq!(response["status"], 401);
+    assert_eq!(response["redirected"], false);
+    assert_eq!(response["body"]["error"], "login_required");
     browser.arrives_at(&app.address("/")).await;
     browser.go(&app.address("/api/me")).await;
     browser.sees_login_page().await;

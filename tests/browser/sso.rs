@@ -126,7 +126,7 @@ async fn logout_ends_the_session_at_the_environment_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_at_the_company_is_told_in_words_that_help() {
+async fn a_failure_at_the_company_is_reported_in_words_that_help() {
     let Some(browser) = Browser::open().await else { return };
     let (app, environment) = started().await;
     let organization = test_organization(&environment);
@@ -164,7 +164,7 @@ async fn other_tokens_and_other_browsers_launch_nothing() {
         browser.shows(&["That did not work", "is not valid, or no longer"]).await;
         assert_eq!(browser.status().await, 400);
     }
-    // A login that somebody else has begun ends in their browser only.
+    // A login that another user has begun ends in their browser only.
     browser.go(&app.address("/auth/callback?code=theirs&state=theirs")).await;
     browser.shows(&["That did not work", "began in another browser"]).await;
     browser.go(&app.address("/auth/callback?code=theirs")).await;

@@ -28,11 +28,11 @@ impl Environment {
         self.sandbox.connected_accounts().get("gmail", "user_123").unwrap()
     }
 
-    /// After so many calls that are answered as ever, the next one is answered so.
-    fn answers_after(&self, calls: usize, status: u16, body: &Value) {
+    /// After so many calls that are handled as ever, the next one is handled so.
+    fn responses_after(&self, calls: usize, status: u16, body: &Value) {
         self.sandbox.faults().add_times(Endpoint::Api, calls, Fault::Delay(Duration::ZERO));
-        let answer = Response::builder().status(status).body(body.to_string().into()).unwrap();
-        self.sandbox.faults().add_times(Endpoint::Api, 1, Fault::Answer(answer));
+        let response = Response::builder().status(status).body(body.to_string().into()).unwrap();
+        self.sandbox.faults().add_times(Endpoint::Api, 1, Fault::Response(response));
     }
 }
 
@@ -60,7 +60,7 @@ fn printed(output: &Output) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn five_unread_mails_are_printed_as_a_list() {
+async fn five_unread_emails_are_printed_as_a_list() {
     let output = command("agentkit", &["--yes"]).output().await.unwrap();
     let lines = printed(&output);
     assert!(lines[0].starts_with("sandbox on http://127.0.0.1:"));
@@ -84,7 +84,7 @@ async fn a_second_run_takes_the_account_that_there_is() {
     let first = environment.run_agent(&["--yes"]).await;
     let id = environment.account().id;
     assert_eq!(printed(&first)[0], format!("connected account {id} is PENDING_AUTH"));
-    let second = environment.run_agent(&[]).await; // nobody has to consent again
+    let second = environment.run_agent(&[]).await; // no one has to consent again
     let lines = printed(&second);
     assert_eq!(lines[..2], [&format!("connected account {id} is ACTIVE"), "5 unread mails"]);
     assert_eq!(environment.sandbox.connected_accounts().list().len(), 1);
@@ -144,7 +144,7 @@ async fn a_disconnected_account_is_let_in_again_though_it_stays_so_until_then() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mails_of_an_unknown_shape_are_printed_as_json() {
+async fn emails_of_an_unknown_shape_are_printed_as_json() {
     let environment = Environment::serve().await;
     environment.sandbox.connected_accounts().add("gmail", "user_123");
     for data in [
@@ -153,7 +153,7 @@ async fn mails_of_an_unknown_shape_are_printed_as_json() {
         json!({ "messages": COMMANDS }),
         json!({}),
     ] {
-        environment.answers_after(1, 200, &json!({ "data": data, "execution_id": "exec_1" }));
+        environment.responses_after(1, 200, &json!({ "data": data, "execution_id": "exec_1" }));
         let output = environment.run_agent(&[]).await;
         let text = printed(&output).join("\n");
         assert_harmless(&text);
@@ -175,14 +175,14 @@ async fn nothing_that_others_write_commands_the_terminal() {
         "date": COMMANDS,
     });
     let mails = json!({ "data": { "messages": [mail, mail] } });
-    environment.answers_after(1, 200, &mails);
+    environment.responses_after(1, 200, &mails);
     let output = environment.run_agent(&[]).await;
     let lines = printed(&output);
     assert_eq!((lines[1], lines.len()), ("2 unread mails", 8), "each part stays in its line");
     assert_harmless(&lines.join("\n"));
 
     let account = json!({ "connected_account": { "id": COMMANDS, "status": COMMANDS } });
-    environment.answers_after(0, 200, &account);
+    environment.responses_after(0, 200, &account);
     let output = environment.run_agent(&["--yes"]).await;
     let lines = printed(&output);
     assert!(
@@ -194,9 +194,9 @@ async fn nothing_that_others_write_commands_the_terminal() {
     let error = json!({ "code": 8, "message": COMMANDS, "details": [{
         "error_code": "TOOL_ERROR", "tool_error_info": { "tool_error_message": COMMANDS },
     }]});
-    environment.answers_after(1, 429, &error);
+    environment.responses_after(1, 429, &error);
     let of_the_tool = environment.run_agent(&[]).await;
-    environment.answers_after(0, 400, &json!({ "code": 3, "message": COMMANDS }));
+    environment.responses_after(0, 400, &json!({ "code": 3, "message": COMMANDS }));
     let of_the_api = environment.run_agent(&[]).await;
     for output in [of_the_tool, of_the_api] {
         let errors = String::from_utf8(output.stderr).unwrap();
@@ -264,16 +264,16 @@ async fn what_is_wrong_is_one_line() {
     let unknown = environment.run_agent(&["--nope"]).await;
     let half =
         command("agentkit", &["--yes"]).env("SCALEKIT_CLIENT_ID", "skc_1").output().await.unwrap();
-    for (output, code, words) in [
+    for (output, code, open_enum) in [
         (wrong, 1, "no connection is named \"Gmail\": set GMAIL_CONNECTION_NAME"),
-        (busy, 1, "the tool failed, RESOURCE_EXHAUSTED: Gmail answered 429 (execution exec_"),
+        (busy, 1, "the tool failed, RESOURCE_EXHAUSTED: Gmail responded with 429 (execution exec_"),
         (unverified, 1, "the authorization link: HTTP status client error (400 Bad Request)"),
         (unknown, 2, "--nope"),
         (half, 2, "SCALEKIT_CLIENT_SECRET is not set"),
     ] {
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{errors}");
-        assert!(errors.starts_with("error: ") && errors.contains(words), "{errors}");
+        assert!(errors.starts_with("error: ") && errors.contains(open_enum), "{errors}");
         assert_eq!(errors.lines().count(), 1, "{errors}");
     }
 }

@@ -6,7 +6,7 @@ use crate::visitor::Visitor;
 use crate::watched::Watched;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mails_for_one_client_are_limited() {
+async fn emails_for_one_client_are_limited() {
     let app = Watched::start("passwordless", &[]).await;
     let send = app.address("/passwordless/send");
     for number in 0..30 {

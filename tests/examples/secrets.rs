@@ -79,8 +79,8 @@ async fn a12_mcp_server_says_no_secret() {
         (&format!("{token}x"), StatusCode::UNAUTHORIZED),
         ("a-token-that-is-none", StatusCode::UNAUTHORIZED),
     ] {
-        let answer = server.visitor.call(Method::POST, &url, token, call).await;
-        assert_eq!(answer.status(), status, "{answer:?}");
+        let response = server.visitor.call(Method::POST, &url, token, call).await;
+        assert_eq!(response.status(), status, "{response:?}");
     }
     server.assert_discreet(&["token_verified", "request_rejected", "key_set_fetched"], 10).await;
 }
@@ -92,8 +92,8 @@ async fn a12_hyper_service_says_no_secret() {
     for (token, status) in
         [(token.as_str(), StatusCode::OK), ("a-token-that-is-none", StatusCode::UNAUTHORIZED)]
     {
-        let answer = service.visitor.call(Method::GET, &service.address("/"), token, "").await;
-        assert_eq!(answer.status(), status, "{answer:?}");
+        let response = service.visitor.call(Method::GET, &service.address("/"), token, "").await;
+        assert_eq!(response.status(), status, "{response:?}");
     }
     service.assert_discreet(&["token_verified", "request_rejected"], 6).await;
 }
@@ -212,8 +212,8 @@ async fn a12_sandbox_says_its_settings_and_no_other_secret() {
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Bytes::from(form))
             .unwrap();
-        let answered = visitor.send(request);
-        async { serde_json::from_slice::<Value>(answered.await.body()).unwrap() }
+        let responded = visitor.send(request);
+        async { serde_json::from_slice::<Value>(responded.await.body()).unwrap() }
     };
     let redirect = ("redirect_uri", "http://localhost:3000/callback");
     let grant = ("grant_type", "authorization_code");
@@ -270,21 +270,21 @@ async fn a12_agentkit_as_a_web_app_says_no_secret() {
     agent.assert_discreet(&["account_not_connected", "login_completed"], 20).await;
 }
 
-/// A stranger's callback, one whose code cannot be traded, and logins that the environment refuses.
+/// A stranger's callback, one whose code cannot be traded, and logins that the environment rejects.
 async fn fail_to_log_in(app: &Watched, login: &str) {
     let stranger = "/auth/callback?code=a-code-that-nobody-gave&state=a-state-that-nobody-had";
-    let refused = app.visitor.get(&app.address(stranger)).await;
-    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    let rejected = app.visitor.get(&app.address(stranger)).await;
+    assert_eq!(rejected.status(), StatusCode::BAD_REQUEST);
     for fault in [Fault::Html, Fault::Status(StatusCode::BAD_GATEWAY)] {
         let callback = app.authorize(login).await;
         app.sandbox.faults().add_times(Endpoint::Token, 1, fault);
-        let refused = app.visitor.get(&callback).await;
-        assert!(!refused.status().is_redirection(), "{refused:?}");
+        let rejected = app.visitor.get(&callback).await;
+        assert!(!rejected.status().is_redirection(), "{rejected:?}");
     }
     app.visitor.get(&app.address("/login?error=access_denied&error_description=x")).await;
 }
 
-/// An event that comes twice, and one that nobody signed.
+/// An event that comes twice, and one that no one signed.
 async fn deliver_webhook(app: &Watched, path: &str) {
     app.deliver_webhooks_to(path);
     let directory =
@@ -301,8 +301,8 @@ async fn deliver_webhook(app: &Watched, path: &str) {
         .header("webhook-timestamp", "1900000000")
         .header("webhook-signature", "v1,a-signature-of-somebody-else")
         .body(delivery.body);
-    let refused = app.visitor.send(forged.unwrap()).await;
-    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    let rejected = app.visitor.send(forged.unwrap()).await;
+    assert_eq!(rejected.status(), StatusCode::BAD_REQUEST);
 }
 
 fn form_urlencoded(fields: &[(&str, &str)]) -> String {

@@ -30,7 +30,7 @@ async fn it_names_the_first_organization() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_environment_without_organizations_is_set_up_too() {
     let environment = Environment::serve().await;
-    environment.sandbox.faults().add(Endpoint::Api, Fault::Answer(Response::new("{}".into())));
+    environment.sandbox.faults().add(Endpoint::Api, Fault::Response(Response::new("{}".into())));
     let (code, output, errors) = run("setup", &environment.settings()).await;
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     assert!(output.ends_with("\nIt has no organization yet: create one in the dashboard\n"));
@@ -99,7 +99,7 @@ async fn wrong_credentials_are_named_with_code_1() {
     for wrong in [("SCALEKIT_CLIENT_ID", "skc_404"), ("SCALEKIT_CLIENT_SECRET", "not-it")] {
         let settings = with(&environment, wrong);
         let line = format!(
-            "{url}: the environment refused the credentials: invalid_client \
+            "{url}: the environment rejected the credentials: invalid_client \
              (check client id and secret)"
         );
         assert_ends(&settings, 1, &line).await;
@@ -109,11 +109,11 @@ async fn wrong_credentials_are_named_with_code_1() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_cannot_be_reached_is_named_with_code_1() {
     let environment = Environment::serve().await;
-    // Nobody listens where somebody just did.
+    // No one listens where a user just did.
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = format!("http://{closed}");
     let line = format!(
-        "{url}: the API is unavailable: no access token: could not connect: Connection refused \
+        "{url}: the API is unavailable: no access token: could not connect: Connection rejected \
          (os error 111) (check the environment URL, the network and any proxy)"
     );
     assert_ends(&with(&environment, ("SCALEKIT_ENVIRONMENT_URL", &url)), 1, &line).await;
@@ -136,7 +136,7 @@ async fn a_host_that_cannot_be_reached_is_named_with_code_1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_nobody_vouches_for_is_named_with_code_1() {
+async fn a_certificate_that_no_one_vouches_for_is_named_with_code_1() {
     let environment = Environment::serve().await;
     let url = format!("https://localhost:{}", serve_untrusted_tls().await);
     let line = format!(
@@ -183,22 +183,22 @@ async fn a_url_of_something_else_is_named_with_code_1() {
         (StatusCode::NOT_FOUND, "<!doctype html>", PAGE),
         (StatusCode::OK, "{}", "200 without tokens"),
     ] {
-        let answer = Response::builder().status(status).header(header::LOCATION, "/elsewhere");
-        let answer = answer.body(Bytes::from(body)).unwrap();
-        environment.sandbox.faults().add_times(Endpoint::Token, 1, Fault::Answer(answer));
+        let response = Response::builder().status(status).header(header::LOCATION, "/elsewhere");
+        let response = response.body(Bytes::from(body)).unwrap();
+        environment.sandbox.faults().add_times(Endpoint::Token, 1, Fault::Response(response));
         assert_ends(&environment.settings(), 1, &unexpected(url, what)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_answers_a_page_is_named_with_code_1() {
+async fn a_proxy_that_responses_a_page_is_named_with_code_1() {
     let environment = Environment::serve().await;
     let url = environment.url();
     for endpoint in [Endpoint::Token, Endpoint::Api] {
         environment.sandbox.faults().add_times(endpoint, 1, Fault::Html);
         assert_ends(&environment.settings(), 1, &unexpected(url, PAGE)).await;
         let page = Response::builder().status(StatusCode::FORBIDDEN).body("<html>Blocked".into());
-        environment.sandbox.faults().add_times(endpoint, 1, Fault::Answer(page.unwrap()));
+        environment.sandbox.faults().add_times(endpoint, 1, Fault::Response(page.unwrap()));
         assert_ends(&environment.settings(), 1, &unexpected(url, PAGE)).await;
     }
 
@@ -214,7 +214,7 @@ async fn a_proxy_that_answers_a_page_is_named_with_code_1() {
     let settings = with(&environment, ("http_proxy", &address));
     assert_ends(&settings, 1, &unexpected(url, PAGE)).await;
 
-    // To https it lets nobody through.
+    // To https it lets no one through.
     let url = "https://acme.scalekit.dev";
     let mut settings = with(&environment, ("SCALEKIT_ENVIRONMENT_URL", url));
     settings.push(("https_proxy", &address));
@@ -234,7 +234,7 @@ async fn an_environment_that_fails_is_named_with_code_1() {
         .faults()
         .add(Endpoint::Token, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
     let line = format!(
-        "{url}: the API is unavailable: no access token: it answered 503 Service Unavailable \
+        "{url}: the API is unavailable: no access token: it responded with 503 Service Unavailable \
          (try again later)"
     );
     assert_ends(&environment.settings(), 1, &line).await;

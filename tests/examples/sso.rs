@@ -31,8 +31,8 @@ async fn logged_in(sso: &Watched, email: &str) -> Visitor {
     visitor
 }
 
-fn text(answer: &Response<Bytes>) -> &str {
-    std::str::from_utf8(answer.body()).unwrap()
+fn text(response: &Response<Bytes>) -> &str {
+    std::str::from_utf8(response.body()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,9 +45,9 @@ async fn the_admin_portal_is_for_those_who_may_manage_single_sign_on() {
 
     assert_eq!(john.get(&sso.address("/api/me")).await.status(), StatusCode::OK);
     let asked = sso.sandbox.requests().count(Endpoint::Api);
-    let refused = john.get(&portal).await;
-    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
-    assert!(text(&refused).contains("insufficient_scope"), "{}", text(&refused));
+    let rejected = john.get(&portal).await;
+    assert_eq!(rejected.status(), StatusCode::FORBIDDEN);
+    assert!(text(&rejected).contains("insufficient_scope"), "{}", text(&rejected));
     assert_eq!(sso.sandbox.requests().count(Endpoint::Api), asked, "no link is made for him");
 
     let nobody = Visitor::new(sso.secrets.clone()).get(&portal).await;
@@ -55,10 +55,10 @@ async fn the_admin_portal_is_for_those_who_may_manage_single_sign_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_environment_does_not_do_is_told_in_words_that_help() {
+async fn what_the_environment_does_not_do_is_reported_in_words_that_help() {
     let (sso, jane, _) = started().await;
     let status = Fault::Status;
-    for (fault, expected, words) in [
+    for (fault, expected, open_enum) in [
         (status(StatusCode::NOT_FOUND), StatusCode::NOT_FOUND, "no longer registered here"),
         (status(StatusCode::FORBIDDEN), StatusCode::INTERNAL_SERVER_ERROR, "Ask our support"),
         (Fault::Html, StatusCode::INTERNAL_SERVER_ERROR, "Ask our support"),
@@ -72,19 +72,19 @@ async fn what_the_environment_does_not_do_is_told_in_words_that_help() {
         sso.sandbox.faults().add(Endpoint::Api, fault.clone());
         let portal = jane.get(&sso.address("/admin-portal")).await;
         assert_eq!(portal.status(), expected, "{fault:?}");
-        assert!(text(&portal).contains(words), "{fault:?}: {}", text(&portal));
+        assert!(text(&portal).contains(open_enum), "{fault:?}: {}", text(&portal));
         // She is still there, and the environment's own words are not for her.
         assert!(text(&portal).contains(JANE) && !text(&portal).contains("told to fail"));
 
         let address = sso.address("/sso?email=jane@acme.test");
         let asked = Visitor::new(sso.secrets.clone()).get(&address).await;
-        // Nobody's organization is meant here.
-        let (expected, words) = match expected {
+        // No one's organization is meant here.
+        let (expected, open_enum) = match expected {
             StatusCode::NOT_FOUND => (StatusCode::INTERNAL_SERVER_ERROR, "Ask our support"),
-            expected => (expected, words),
+            expected => (expected, open_enum),
         };
         assert_eq!(asked.status(), expected, "{fault:?}");
-        assert!(text(&asked).contains(words), "{fault:?}: {}", text(&asked));
+        assert!(text(&asked).contains(open_enum), "{fault:?}: {}", text(&asked));
         sso.sandbox.faults().clear(Endpoint::Api);
     }
 }

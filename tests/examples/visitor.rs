@@ -66,12 +66,12 @@ impl Visitor {
             request.headers_mut().insert(header::COOKIE, cookies.join("; ").parse().unwrap());
         }
         self.secrets.read_request(&request);
-        let answer = self.client.request(request.map(Full::new)).await.unwrap();
-        let (parts, body) = answer.into_parts();
+        let response = self.client.request(request.map(Full::new)).await.unwrap();
+        let (parts, body) = response.into_parts();
         self.keep(&parts.headers);
-        let answer = Response::from_parts(parts, body.collect().await.unwrap().to_bytes());
-        self.secrets.read_answer(&answer);
-        answer
+        let response = Response::from_parts(parts, body.collect().await.unwrap().to_bytes());
+        self.secrets.read_response(&response);
+        response
     }
 
     fn keep(&self, headers: &HeaderMap) {

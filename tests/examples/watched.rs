@@ -156,7 +156,7 @@ impl Watched {
 fn serve(listener: TcpListener, client: SandboxClient, secrets: Secrets) -> JoinHandle<()> {
     let client = Arc::new(client);
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let answer = move |request: Request| {
+    let response = move |request: Request| {
         let (client, secrets, url) = (Arc::clone(&client), secrets.clone(), url.clone());
         async move {
             let (mut parts, body): (Parts, Body) = request.into_parts();
@@ -164,11 +164,11 @@ fn serve(listener: TcpListener, client: SandboxClient, secrets: Secrets) -> Join
             parts.uri = format!("{url}{}", parts.uri).parse().unwrap();
             let request = http::Request::from_parts(parts, body);
             secrets.read_request(&request);
-            let answer = client.send(request).await.unwrap();
-            secrets.read_answer(&answer);
-            answer.map(Body::from) as Response
+            let response = client.send(request).await.unwrap();
+            secrets.read_response(&response);
+            response.map(Body::from) as Response
         }
     };
-    let app = Router::new().fallback(answer);
+    let app = Router::new().fallback(response);
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() })
 }

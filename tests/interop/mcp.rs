@@ -58,12 +58,12 @@ impl World {
 
     /// Sends a line, and plays the person if the client asks for one before it answers.
     async fn ask(&mut self, question: &Value) -> Value {
-        let mut answer = self.client.ask(question).await;
-        while let Some(address) = answer["authorize"].as_str() {
+        let mut response = self.client.ask(question).await;
+        while let Some(address) = response["authorize"].as_str() {
             let callback = self.allow(address).await;
-            answer = self.client.ask(&json!({ "callback": callback })).await;
+            response = self.client.ask(&json!({ "callback": callback })).await;
         }
-        answer
+        response
     }
 
     async fn call(&mut self, tool: &str) -> Value {
@@ -91,8 +91,8 @@ impl World {
     }
 }
 
-fn text(answer: &Value) -> &str {
-    answer["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"))
+fn text(response: &Value) -> &str {
+    response["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{response}"))
 }
 
 fn typescript(package: &str) -> Option<Command> {
@@ -121,8 +121,8 @@ async fn connects_and_calls(world: &mut World) {
     assert_eq!(names, ["add_todo", "list_todos"]);
     let scope = listed["scope"].as_str().unwrap();
     assert!(scope.contains("todo:read") && !scope.contains("todo:write"), "{scope}");
-    let answer = world.call("list_todos").await;
-    assert_eq!(text(&answer), "Nothing to do");
+    let response = world.call("list_todos").await;
+    assert_eq!(text(&response), "Nothing to do");
 }
 
 async fn steps_up(world: &mut World) {
@@ -143,7 +143,7 @@ async fn outlives_its_token(world: &mut World) {
         assert!(started.elapsed() < Duration::from_secs(60), "the token never expires");
     }
     assert_eq!(text(&world.call("list_todos").await), "Nothing to do");
-    assert_eq!(world.consents, 1, "nobody was asked again");
+    assert_eq!(world.consents, 1, "no one was asked again");
 }
 
 #[tokio::test]
@@ -152,8 +152,8 @@ async fn the_typescript_sdk_connects_and_calls() {
     let Some(mut world) = World::start(client).await else { return };
     connects_and_calls(&mut world).await;
     // This version does not ask for more while it has a refresh token.
-    let refused = world.call("add_todo").await;
-    assert!(refused["failed"].as_str().unwrap().contains("403"), "{refused}");
+    let rejected = world.call("add_todo").await;
+    assert!(rejected["failed"].as_str().unwrap().contains("403"), "{rejected}");
     assert_eq!(text(&world.call("list_todos").await), "Nothing to do");
 }
 

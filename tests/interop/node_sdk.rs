@@ -27,9 +27,9 @@ async fn a_person_logs_in_with_pkce() {
 }
 
 #[tokio::test]
-async fn tokens_are_judged() {
+async fn tokens_are_validated() {
     let Some(mut sdk) = start().await else { return };
-    sdk::tokens_are_judged(&mut sdk).await;
+    sdk::tokens_are_validated(&mut sdk).await;
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ impl World {
         // A script given as text finds packages from the working directory on.
         command.args(["--input-type=module", "--eval", include_str!("oidc_provider.mjs")]);
         let mut provider = Program::start(command.current_dir(folder))?;
-        let issuer = provider.answer().await["issuer"].as_str().unwrap().to_owned();
+        let issuer = provider.response().await["issuer"].as_str().unwrap().to_owned();
         let app = App::start(&[
             ("SCALEKIT_ENVIRONMENT_URL", &issuer),
             ("SCALEKIT_CLIENT_ID", CLIENT_ID),
@@ -83,9 +83,9 @@ impl World {
     async fn use_until_renewed(&self, browser: &Browser) -> Value {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(10 * ACCESS_TOKEN_SECONDS) {
-            for answer in self.eight_at_once(browser).await {
-                if answer.headers.contains_key("set-cookie") {
-                    return answer.json()["expires_at"].take();
+            for response in self.eight_at_once(browser).await {
+                if response.headers.contains_key("set-cookie") {
+                    return response.json()["expires_at"].take();
                 }
             }
         }
@@ -94,9 +94,9 @@ impl World {
 
     async fn eight_at_once(&self, browser: &Browser) -> Vec<Page> {
         let me = self.at("/api/me");
-        let answers = join_all((0..8).map(|_| browser.get(&me))).await;
-        assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
-        answers
+        let responses = join_all((0..8).map(|_| browser.get(&me))).await;
+        assert!(responses.iter().all(|response| response.status == 200), "{responses:?}");
+        responses
     }
 }
 
@@ -141,13 +141,13 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
     let late = browser.twin();
     assert!(late.has("scalekit_session"));
     let ends = world.use_until_renewed(&browser).await;
-    for answer in world.eight_at_once(&late).await {
-        assert_eq!(answer.json()["expires_at"], ends);
+    for response in world.eight_at_once(&late).await {
+        assert_eq!(response.json()["expires_at"], ends);
     }
     assert_eq!(world.refreshes().await.len(), 1);
     let refresh = world.at("/auth/refresh");
-    for answer in join_all((0..8).map(|_| browser.post(&refresh, &[]))).await {
-        assert_eq!(answer.status, 204, "{answer:?}");
+    for response in join_all((0..8).map(|_| browser.post(&refresh, &[]))).await {
+        assert_eq!(response.status, 204, "{response:?}");
     }
     assert_eq!(world.refreshes().await.len(), 2);
     world.use_until_renewed(&browser).await;
@@ -162,8 +162,8 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
         ("client_id", CLIENT_ID),
         ("client_secret", CLIENT_SECRET),
     ];
-    let refused = Browser::new().post(&format!("{}/oauth/token", world.issuer), &replayed).await;
-    assert_eq!(refused.status, 400, "{refused:?}");
+    let rejected = Browser::new().post(&format!("{}/oauth/token", world.issuer), &replayed).await;
+    assert_eq!(rejected.status, 400, "{rejected:?}");
     assert_eq!(world.events("refused").await[0]["detail"], "refresh token already used");
     // And the app ends it too, with the next refresh.
     let started = Instant::now();

@@ -39,10 +39,10 @@ impl Sdk {
     }
 
     async fn try_call(&mut self, name: &str, arguments: &Value) -> Result<Value, String> {
-        let mut answer = self.program.ask(&json!([name, arguments])).await;
-        match answer.get("error") {
+        let mut response = self.program.ask(&json!([name, arguments])).await;
+        match response.get("error") {
             Some(error) => Err(error.to_string()),
-            None => Ok(answer["ok"].take()),
+            None => Ok(response["ok"].take()),
         }
     }
 
@@ -114,7 +114,7 @@ pub(crate) async fn a_person_logs_in(sdk: &mut Sdk, pkce: [Value; 2]) {
 }
 
 /// What the sandbox signs is accepted, and nothing else is.
-pub(crate) async fn tokens_are_judged(sdk: &mut Sdk) {
+pub(crate) async fn tokens_are_validated(sdk: &mut Sdk) {
     let (sandbox, anything) = (sdk.sandbox.clone(), json!({}));
     let good = sandbox.tokens().access_token(JANE);
     assert!(sdk.is_valid(&good, anything.clone()).await);
@@ -191,9 +191,9 @@ pub(crate) async fn launches_are_understood(sdk: &mut Sdk) {
     ] {
         sandbox.idp().set_initiate_login_url(initiate_login_url);
         let browser = Browser::new();
-        let answer = browser.submit_once(&browser.get(&portal).await, &form).await;
-        assert_eq!(answer.status, 303, "{answer:?}");
-        let location = answer.location();
+        let response = browser.submit_once(&browser.get(&portal).await, &form).await;
+        assert_eq!(response.status, 303, "{response:?}");
+        let location = response.location();
         assert!(location.as_str().starts_with(initiate_login_url), "{location}");
         let token = query(location.as_str())["idp_initiated_login"].clone();
         for expected_issuer in [json!({}), json!({ "issuer": issuer })] {
@@ -227,9 +227,9 @@ pub(crate) async fn a_person_logs_out(sdk: &mut Sdk) {
         "state": "so long",
     });
     let url = text(&sdk.call("logoutUrl", arguments).await);
-    let answer = Browser::new().get(&url).await;
-    assert_eq!(answer.status, 302, "{answer:?}");
-    assert_eq!(answer.location().as_str(), format!("{LOGGED_OUT_URI}?state=so+long"));
+    let response = Browser::new().get(&url).await;
+    assert_eq!(response.status, 302, "{response:?}");
+    assert_eq!(response.location().as_str(), format!("{LOGGED_OUT_URI}?state=so+long"));
     sdk.try_call("refresh", &refresh).await.unwrap_err();
 }
 
@@ -244,7 +244,7 @@ pub(crate) async fn the_proxy_gives_what_it_gives_to_us(sdk: &mut Sdk) {
     });
     let theirs = sdk.call("proxy", theirs).await;
     let ours = http::Request::get(format!("{path}?q=is:unread+from:acme&maxResults=3"));
-    let user = AccountKey::of("gmail", "user_123");
+    let user = AccountKey::new("gmail", "user_123");
     let ours = tools.proxy(&user, ours.body("").unwrap()).await.unwrap();
     assert_eq!(theirs["status"], ours.status().as_u16());
     assert_eq!(theirs["data"], serde_json::from_slice::<Value>(ours.body()).unwrap());

@@ -71,11 +71,11 @@ impl Program {
     /// Sends a line of JSON and reads one.
     pub(crate) async fn ask(&mut self, question: &Value) -> Value {
         self.stdin.write_all(format!("{question}\n").as_bytes()).await.unwrap();
-        self.answer().await
+        self.response().await
     }
 
     /// Reads a line of JSON.
-    pub(crate) async fn answer(&mut self) -> Value {
+    pub(crate) async fn response(&mut self) -> Value {
         let line = self.output.next().await;
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
@@ -100,7 +100,7 @@ impl Lines {
     fn of(stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut lines = BufReader::new(stream).lines();
-        // Read at once: a program that nobody reads stops at a full pipe.
+        // Read at once: a program that no one reads stops at a full pipe.
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 if sender.send(line).is_err() {
@@ -189,7 +189,7 @@ impl Browser {
         self.request(Method::GET, Url::parse(url).unwrap(), String::new()).await
     }
 
-    /// Sends a form and keeps the answer's cookies.
+    /// Sends a form and keeps the response's cookies.
     pub(crate) async fn post(&self, url: &str, fields: &[(&str, &str)]) -> Page {
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.request(Method::POST, Url::parse(url).unwrap(), form).await
@@ -254,10 +254,10 @@ impl Browser {
         if !cookies.is_empty() {
             request = request.header(COOKIE, cookies);
         }
-        let answer = request.header("accept", "text/html").send().await.unwrap();
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let response = request.header("accept", "text/html").send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
         self.keep(&url, &headers);
-        Page { url, status, headers, body: answer.text().await.unwrap() }
+        Page { url, status, headers, body: response.text().await.unwrap() }
     }
 
     fn cookies_for(&self, url: &Url) -> String {
@@ -290,7 +290,7 @@ impl Browser {
     }
 }
 
-/// An answer to a browser.
+/// A response to a browser.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) url: Url,

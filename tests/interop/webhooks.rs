@@ -55,7 +55,7 @@ async fn what_the_libraries_of_senders_sign_is_accepted() {
         let by_node = node.ask(&message).await;
         let by_python = python.ask(&message).await;
         let signatures =
-            [&by_node, &by_python].map(|answer| answer["signatures"].as_array().unwrap());
+            [&by_node, &by_python].map(|response| response["signatures"].as_array().unwrap());
         let signatures: Vec<_> = signatures.into_iter().flatten().collect();
         assert_eq!(signatures.len(), 3);
         for signature in signatures {
@@ -64,7 +64,7 @@ async fn what_the_libraries_of_senders_sign_is_accepted() {
     }
 }
 
-/// Malformed candidates aside, one of which makes the SDK refuse all.
+/// Malformed candidates aside, one of which makes the SDK reject all.
 #[tokio::test]
 async fn what_is_accepted_here_is_accepted_by_scalekits_sdk_too() {
     let Some(mut node) = node() else { return };
@@ -82,9 +82,9 @@ async fn what_is_accepted_here_is_accepted_by_scalekits_sdk_too() {
             format!("{good}A"),
         ];
         message["candidates"] = json!(candidates);
-        let judged = node.ask(&message).await;
+        let evaluated = node.ask(&message).await;
         let by_sdk: Vec<bool> =
-            judged["accepted"].as_array().unwrap().iter().map(|yes| *yes == true).collect();
+            evaluated["accepted"].as_array().unwrap().iter().map(|yes| *yes == true).collect();
         let by_us: Vec<bool> =
             candidates.iter().map(|candidate| accepts(&message, candidate)).collect();
         assert_eq!(by_us, [true, true, true, true, false, false, false, false], "{message}");

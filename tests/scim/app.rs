@@ -107,8 +107,8 @@ impl App {
             .build();
         let cookie = self.sandbox.session_cookie(&sessions.unwrap(), "jane@acme.test").await;
         let request = Request::get(format!("{}/users", self.url)).header(header::COOKIE, cookie);
-        let answer = http.request(request.body(Full::default()).unwrap()).await.unwrap();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let response = http.request(request.body(Full::default()).unwrap()).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
         sorted(serde_json::from_slice(&body).unwrap())
     }
 }

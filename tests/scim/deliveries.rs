@@ -40,32 +40,33 @@ async fn deliver_much(syncs_meanwhile: bool) {
     assert_eq!(sent.len(), count * 70 / 100);
     let plan = plan(&sent, count, &mut random);
     let sender = Sender::new(&world, &app.url);
-    let answered = AtomicUsize::new(0);
+    let responded = AtomicUsize::new(0);
     let began = Instant::now();
     let sending = futures::stream::iter(&plan).map(async |(message, kind)| {
-        let answer = sender.deliver(message, *kind).await;
-        answered.fetch_add(1, Ordering::SeqCst);
-        (*kind, answer)
+        let response = sender.deliver(message, *kind).await;
+        responded.fetch_add(1, Ordering::SeqCst);
+        (*kind, response)
     });
     let sending = sending.buffer_unordered(AT_ONCE).collect::<Vec<_>>();
-    let (answers, app) = tokio::join!(sending, kill_again_and_again(&world, app, &answered, count));
+    let (responses, app) =
+        tokio::join!(sending, kill_again_and_again(&world, app, &responded, count));
 
-    for (kind, answer) in &answers {
+    for (kind, response) in &responses {
         let expected = match kind {
             Kind::Genuine => StatusCode::CREATED,
             Kind::Tampered | Kind::Stale => StatusCode::BAD_REQUEST,
         };
-        assert_eq!(answer.as_ref(), Ok(&expected), "{kind:?}");
+        assert_eq!(response.as_ref(), Ok(&expected), "{kind:?}");
     }
     if syncs_meanwhile {
         app.program.said("synced ");
     }
     assert_eq!(app.users(&world.http).await, world.truth());
     assert_eq!(handled(&world), sent.len());
-    let refused = answers.iter().filter(|(kind, _)| *kind != Kind::Genuine).count();
+    let rejected = responses.iter().filter(|(kind, _)| *kind != Kind::Genuine).count();
     eprintln!(
-        "{} deliveries in {:.1?}: {} events handled, {} of them news, {refused} refused, {} users",
-        answers.len(),
+        "{} deliveries in {:.1?}: {} events handled, {} of them news, {rejected} rejected, {} users",
+        responses.len(),
         began.elapsed(),
         sent.len(),
         world.count("SELECT count(*) FROM events WHERE changed_user"),
@@ -92,11 +93,11 @@ fn handled(world: &World) -> usize {
 async fn kill_again_and_again(
     world: &World,
     mut app: App,
-    answered: &AtomicUsize,
+    responded: &AtomicUsize,
     count: usize,
 ) -> App {
     for kill in 1..=KILLS {
-        while answered.load(Ordering::SeqCst) < count * kill / (KILLS + 1) {
+        while responded.load(Ordering::SeqCst) < count * kill / (KILLS + 1) {
             sleep(Duration::from_millis(1)).await;
         }
         app = tokio::task::block_in_place(|| again(world, app));

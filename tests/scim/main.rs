@@ -9,8 +9,8 @@ mod sender;
 mod settings;
 mod syncing;
 
-#[path = "../../examples/scim/judge.rs"]
-mod judge;
+#[path = "../../examples/scim/evaluate.rs"]
+mod evaluate;
 #[path = "../../examples/scim/person.rs"]
 mod person;
 #[path = "../../examples/scim/table.rs"]

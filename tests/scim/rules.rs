@@ -5,7 +5,7 @@ use std::path::Path;
 use time::{Duration, OffsetDateTime};
 use tower_scalekit::webhook::WebhookEvent;
 
-use crate::judge::{
+use crate::evaluate::{
     Known, Sync, event_counts, is_gone, listing_counts, seen_after_event, seen_after_listing,
 };
 use crate::person::{Change, Person, nanoseconds};
@@ -39,7 +39,7 @@ fn the_newer_event_counts_and_one_of_the_same_time() {
         (Some(deleted(10)), 11, false, true),
         (Some(gone(10, 100)), 99, false, false),
         (Some(gone(10, 100)), 100, false, true),
-        // The deletion that nobody had told of yet.
+        // The deletion that no one had told of yet.
         (Some(gone(10, 100)), 50, true, true),
         (Some(gone(10, 100)), 9, true, false),
     ] {
@@ -68,7 +68,7 @@ fn a_listing_outweighs_what_was_known_before_but_no_event_since() {
 }
 
 #[test]
-fn who_is_neither_listed_nor_told_of_is_gone() {
+fn who_is_neither_listed_nor_reported_of_is_gone() {
     assert!(is_gone(&known(10), SYNC));
     assert!(!is_gone(&deleted(10), SYNC), "deleted already");
     for (happened_at, stays) in [(99, false), (100, true)] {

@@ -50,16 +50,16 @@ impl Sender {
         }
     }
 
-    /// Sends until there is an answer that settles it, at most six times: 2xx, or 400 for what is
+    /// Sends until there is a response that settles it, at most six times: 2xx, or 400 for what is
     /// not genuine.
     pub async fn deliver(&self, message: &Message, kind: Kind) -> Result<StatusCode, String> {
         let mut last = String::new();
         for pause in PAUSES.map(Some).into_iter().chain([None]) {
             match self.http.request(self.signed(message, kind)).await {
-                Ok(answer) if answer.status().is_success() || kind != Kind::Genuine => {
-                    return Ok(answer.status());
+                Ok(response) if response.status().is_success() || kind != Kind::Genuine => {
+                    return Ok(response.status());
                 }
-                Ok(answer) => last = answer.status().to_string(),
+                Ok(response) => last = response.status().to_string(),
                 Err(error) => last = error.to_string(),
             }
             sleep(Duration::from_millis(pause.unwrap_or_default())).await;

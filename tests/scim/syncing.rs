@@ -24,7 +24,7 @@ async fn the_table_is_the_directory_after_a_sync_that_was_killed_and_events_mean
     assert!(!app.program.errors().contains("syncing"), "a progress bar for no terminal");
     app.program.kill();
 
-    // Somebody goes without an event: the next sync that is complete finds out, no other.
+    // A user goes without an event: the next sync that is complete finds out, no other.
     silently(&world, || assert!(world.sandbox.directories().remove_user(&users[20].id)));
     let mut app = world.start();
     let held = in_the_middle(&world, count).await;

@@ -155,7 +155,7 @@ impl Settings {
                 webhooks(
                     WebhookVerify::new(secret())
                         .deduplicate(Arc::clone(&self.store))
-                        .memory(WEBHOOK_RETENTION),
+                        .retention(WEBHOOK_RETENTION),
                 ),
             )
             .nest_service("/interceptor", webhooks(WebhookVerify::interceptor(secret())))

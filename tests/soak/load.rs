@@ -125,8 +125,8 @@ pub(crate) async fn webhooks(world: Arc<World>, mut random: Random) {
                 ("/webhooks", signed("webhook", &id, now, body, &WEBHOOK_SECRET), body)
             }
         };
-        let refused = message(path, &headers, body);
-        world.expect("refused webhook", replica, refused, StatusCode::BAD_REQUEST, false).await;
+        let rejected = message(path, &headers, body);
+        world.expect("rejected webhook", replica, rejected, StatusCode::BAD_REQUEST, false).await;
         drop(at_work);
         world.pause(random.millis(100)).await;
     }

@@ -6,9 +6,9 @@ use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
 use tower_scalekit::sandbox::{Endpoint, Fault};
-use tower_scalekit::session::{LocalSession, MySessionsError, User};
+use tower_scalekit::session::{ActiveSessionsError, LocalSession, User};
 use tower_scalekit::{RequireSession, Sandbox, Session, Sessions};
 
 use crate::store::FlakyStore;
@@ -48,11 +48,11 @@ async fn tell(app: &Router, token: &str) -> Response<Bytes> {
     send(app, told(format!("logout_token={token}"))).await
 }
 
-fn assert_refused(answer: &Response<Bytes>, what: &str) {
-    assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{what}");
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    let rejection = answer.extensions().get::<AuthRejection>().unwrap();
-    assert_eq!(rejection.failure(), &AuthFailure::LogoutTokenRefused, "{what}");
+fn assert_rejected(response: &Response<Bytes>, what: &str) {
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{what}");
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    let rejection = response.extensions().get::<AuthRejection>().unwrap();
+    assert_eq!(rejection.error(), &LoginError::InvalidLogoutToken, "{what}");
 }
 
 async fn me(browser: &Browser) -> Value {
@@ -74,9 +74,9 @@ async fn a10_a_logout_token_ends_the_session_that_it_names_and_no_other() {
         "t1",
         &json!({"sid": sid, "sub": "usr_x"}),
     ));
-    let answer = tell(&world.app, &token).await;
+    let response = tell(&world.app, &token).await;
     assert_eq!(
-        (answer.status(), answer.header("cache-control")),
+        (response.status(), response.header("cache-control")),
         (StatusCode::OK, Some("no-store"))
     );
     assert!(!is_in(&jane).await && is_in(&janes_phone).await && is_in(&john).await);
@@ -94,7 +94,7 @@ async fn a10_a_logout_token_ends_the_session_that_it_names_and_no_other() {
     // A token counts once: who has logged in again stays.
     world.advance(1);
     let jane = world.logged_in(JANE).await;
-    assert_refused(&tell(&world.app, &token).await, "replayed");
+    assert_rejected(&tell(&world.app, &token).await, "replayed");
     assert!(is_in(&jane).await);
 }
 
@@ -130,26 +130,26 @@ async fn a10_what_is_no_logout_token_ends_nothing() {
         json!({"nonce": "n"}),
         json!({"jti": null}),
     ] {
-        assert_refused(&tell(&world.app, &sign(&changes)).await, &changes.to_string());
+        assert_rejected(&tell(&world.app, &sign(&changes)).await, &changes.to_string());
     }
-    assert_refused(
+    assert_rejected(
         &tell(&world.app, &world.sandbox.tokens().access_token(JANE)).await,
         "access token",
     );
-    assert_refused(
+    assert_rejected(
         &tell(&world.app, &world.sandbox.tokens().id_token(JANE, None)).await,
         "ID token",
     );
     let good = sign(&json!({}));
     let forged = format!("{}AAAA", &good[..good.len() - 4]);
-    assert_refused(&tell(&world.app, &forged).await, "forged");
+    assert_rejected(&tell(&world.app, &forged).await, "forged");
     let unsigned = json!({"alg": "none"});
     let unsigned = world
         .sandbox
         .tokens()
         .sign_with_header(unsigned, claims(&world.sandbox, "t", &json!({"sid": sid})));
-    assert_refused(&tell(&world.app, &unsigned).await, "alg none");
-    assert_refused(&tell(&world.app, "rubbish").await, "rubbish");
+    assert_rejected(&tell(&world.app, &unsigned).await, "alg none");
+    assert_rejected(&tell(&world.app, "rubbish").await, "rubbish");
 
     for (body, status) in [
         (String::new(), StatusCode::BAD_REQUEST),
@@ -171,7 +171,7 @@ async fn a10_what_is_no_logout_token_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a10_what_cannot_be_judged_or_told_is_503_and_counts_when_it_comes_again() {
+async fn a10_what_cannot_be_judged_or_reported_is_503_and_counts_when_it_comes_again() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
     let replica = || world.replica(|one| one.shared_store(store.clone()));
@@ -182,9 +182,9 @@ async fn a10_what_cannot_be_judged_or_told_is_503_and_counts_when_it_comes_again
     let token = world.sandbox.tokens().sign(claims(&world.sandbox, "t", &json!({"sid": sid})));
 
     world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
-    let answer = tell(&apps[1], &token).await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.header("retry-after").is_some());
+    let response = tell(&apps[1], &token).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.header("retry-after").is_some());
     world.sandbox.faults().clear(Endpoint::Keys);
     world.advance(2);
     store.set_down(true);
@@ -199,7 +199,7 @@ async fn a10_what_cannot_be_judged_or_told_is_503_and_counts_when_it_comes_again
 /// What a page of "my sessions" does: lists them, and ends the one that is named.
 fn with_my_sessions(sessions: &Sessions) -> Router {
     async fn list(session: Session, Extension(sessions): Extension<Sessions>) -> Json<Value> {
-        let mine = sessions.my_sessions(&session).await.unwrap();
+        let mine = sessions.active_sessions(&session).await.unwrap();
         Json(mine.iter().map(|one| json!({"id": one.id, "current": one.is_current})).collect())
     }
     async fn end(
@@ -207,9 +207,9 @@ fn with_my_sessions(sessions: &Sessions) -> Router {
         Extension(sessions): Extension<Sessions>,
         id: String,
     ) -> StatusCode {
-        match sessions.end_my_session(&session, &id).await {
+        match sessions.revoke_active_session(&session, &id).await {
             Ok(()) => StatusCode::NO_CONTENT,
-            Err(MySessionsError::NotFound) => StatusCode::NOT_FOUND,
+            Err(ActiveSessionsError::NotFound) => StatusCode::NOT_FOUND,
             Err(error) => panic!("{error}"),
         }
     }
@@ -275,7 +275,7 @@ async fn my_local_sessions_are_listed_and_ended() {
     let begin = async |name: &str| {
         let mut user = User::default();
         user.id = format!("usr_{name}");
-        let cookies = world.sessions.begin(LocalSession::new(user), &Default::default()).await;
+        let cookies = world.sessions.create(LocalSession::new(user), &Default::default()).await;
         let mut response = Response::new(Bytes::new());
         cookies.unwrap().set(response.headers_mut());
         let mut browser = Browser::new(&app, &world.sandbox);

@@ -9,7 +9,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use tower_scalekit::session::{LocalSession, NotAdmitted, SessionsBuilder, User, VerifiedIdentity};
+use tower_scalekit::session::{
+    LocalSession, LoginHookError, SessionsBuilder, User, VerifiedIdentity,
+};
 use tower_scalekit::{
     ConnectAccount, IdpInitiatedRedirect, RequireSession, Sandbox, Scalekit, Session, Sessions,
     WebhookVerify,
@@ -41,8 +43,8 @@ fn builder(scalekit: Scalekit) -> SessionsBuilder {
     Sessions::builder(scalekit).secret(secret(1)).redirect_uri(CALLBACK)
 }
 
-async fn deny(_: VerifiedIdentity) -> Result<LocalSession, NotAdmitted> {
-    Err(NotAdmitted::Refused)
+async fn deny(_: VerifiedIdentity) -> Result<LocalSession, LoginHookError> {
+    Err(LoginHookError::Denied)
 }
 
 /// Sessions with one secret and one cookie name, no two of which share anything else.
@@ -84,7 +86,7 @@ fn user(id: &str) -> LocalSession {
 /// The `Cookie` header of a session that begins now.
 async fn begin(sessions: &Sessions, local: LocalSession) -> HeaderValue {
     let mut headers = HeaderMap::new();
-    sessions.begin(local, &HeaderMap::new()).await.unwrap().set(&mut headers);
+    sessions.create(local, &HeaderMap::new()).await.unwrap().set(&mut headers);
     let [cookie] = set_cookies(&headers)[..] else { panic!("one cookie: {headers:?}") };
     cookie.split(';').next().unwrap().parse().unwrap()
 }
@@ -265,7 +267,7 @@ async fn lists_of_sessions_do_not_cross() {
         let count = {
             let sessions = sessions.clone();
             move |session: Session| async move {
-                Json(sessions.my_sessions(&session).await.unwrap().len())
+                Json(sessions.active_sessions(&session).await.unwrap().len())
             }
         };
         let app =
@@ -277,7 +279,7 @@ async fn lists_of_sessions_do_not_cross() {
 }
 
 #[tokio::test]
-async fn a_revocation_reaches_replicas_and_nobody_else() {
+async fn a_revocation_reaches_replicas_and_no_one_else() {
     let sandbox = sandbox_builder().build();
     let store = FlakyStore::new(sandbox.clock().clock());
     let sessions = |name: &str| {
@@ -392,8 +394,8 @@ async fn a_message_is_handled_once_while_the_secret_is_changed() {
     let rotating = || {
         [
             layer(1),
-            layer(1).secret(webhooks::secret(2)),
-            layer(2).secret(webhooks::secret(1)).secret(webhooks::secret(1)),
+            layer(1).additional_secret(webhooks::secret(2)),
+            layer(2).additional_secret(webhooks::secret(1)).additional_secret(webhooks::secret(1)),
             layer(2),
         ]
     };

@@ -71,13 +71,13 @@ impl Apart {
     }
 
     async fn is_in(&self, browser: &Browser) -> bool {
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for app in &self.apps {
-            let answer = send(app, browser.request(Method::GET, "/me", &FETCH)).await;
-            answers.push(answer.status() == StatusCode::OK);
+            let response = send(app, browser.request(Method::GET, "/me", &FETCH)).await;
+            responses.push(response.status() == StatusCode::OK);
         }
-        assert_eq!(answers[0], answers[1], "the replicas disagree");
-        answers[0]
+        assert_eq!(responses[0], responses[1], "the replicas disagree");
+        responses[0]
     }
 }
 
@@ -163,8 +163,8 @@ async fn a_late_logout_event_ends_the_older_session_and_spares_a_login_one_secon
                     let form = (header::CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded");
                     let mut told = request(Method::POST, "/auth/backchannel-logout", &[form]);
                     *told.body_mut() = format!("logout_token={token}").into();
-                    let answer = send(&apart.apps[replica], told).await;
-                    assert_eq!(answer.status(), StatusCode::OK, "{difference}");
+                    let response = send(&apart.apps[replica], told).await;
+                    assert_eq!(response.status(), StatusCode::OK, "{difference}");
                 }
                 apart.advance(2);
                 assert!(!apart.is_in(&old).await, "{difference} {replica} {as_webhook}");
@@ -200,8 +200,8 @@ async fn a_replica_whose_wall_clock_is_stepped_back_hears_of_revocations_within_
         apart.clocks[1].step(step);
         revoke(&apart.sessions[0], 0, &known).await.unwrap();
         apart.advance(2);
-        let answer = send(&apart.apps[1], browser.request(Method::GET, "/me", &FETCH)).await;
-        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{step}");
+        let response = send(&apart.apps[1], browser.request(Method::GET, "/me", &FETCH)).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{step}");
     }
 }
 
@@ -285,10 +285,10 @@ async fn requests_are_rejected_while_revocations_are_stale_if_the_app_wants_that
         sandbox.clock().advance(Duration::from_secs(10));
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
         sandbox.clock().advance(Duration::from_secs(2));
-        let answer = browser.fetch("/me").await;
+        let response = browser.fetch("/me").await;
         let expected = if rejects { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-        assert_eq!(answer.status(), expected);
-        assert_eq!(answer.header("retry-after").is_some(), rejects);
+        assert_eq!(response.status(), expected);
+        assert_eq!(response.header("retry-after").is_some(), rejects);
         store.set_down(false);
         sandbox.clock().advance(Duration::from_secs(2));
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);

@@ -3,7 +3,7 @@
 use axum::Router;
 use http::{Method, Request, Response, StatusCode};
 use tower::ServiceExt as _;
-use tower_scalekit::connect_account::{ConnectFailure, ConnectRejection};
+use tower_scalekit::connect_account::{ConnectAccountError, ConnectRejection};
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::{ConnectAccount, Sandbox, Session};
 use url::Url;
@@ -61,8 +61,8 @@ impl Scene {
     }
 }
 
-fn failure(response: &Response<bytes::Bytes>) -> &ConnectFailure {
-    response.extensions().get::<ConnectRejection>().expect("a refusal").failure()
+fn failure(response: &Response<bytes::Bytes>) -> &ConnectAccountError {
+    response.extensions().get::<ConnectRejection>().expect("a rejection").error()
 }
 
 fn attempts(browser: &Browser) -> usize {
@@ -92,30 +92,30 @@ async fn an_account_is_active_once_its_user_is_verified() {
     // It can be used once.
     let again = jane.open(&back).await;
     assert_eq!(again.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(failure(&again), &ConnectFailure::AttemptUnknown);
+    assert_eq!(failure(&again), &ConnectAccountError::StateMismatch);
     assert!(scene.is_active(JANE));
 }
 
 #[tokio::test]
-async fn another_users_return_is_refused_and_the_account_stays_inactive() {
+async fn another_users_return_is_rejected_and_the_account_stays_inactive() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     let back = scene.consented(&mut jane).await;
 
     // John opens what Jane was sent back to, in his own browser.
     let mut john = scene.logged_in(JOHN).await;
-    let refused = john.open(&back).await;
-    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(failure(&refused), &ConnectFailure::AttemptUnknown);
+    let rejected = john.open(&back).await;
+    assert_eq!(rejected.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(failure(&rejected), &ConnectAccountError::StateMismatch);
 
     // Jane's browser, where John has logged in meanwhile.
     let back = scene.consented(&mut jane).await;
     john.clone_from(&jane);
     let done = john.log_in(scene.sandbox(), JOHN).await;
     john.decide(&done, "switch").await;
-    let refused = john.open(&back).await;
-    assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{}", refused.text());
-    assert_eq!(failure(&refused), &ConnectFailure::OtherPerson);
+    let rejected = john.open(&back).await;
+    assert_eq!(rejected.status(), StatusCode::FORBIDDEN, "{}", rejected.text());
+    assert_eq!(failure(&rejected), &ConnectAccountError::UserMismatch);
     assert_eq!(attempts(&john), 1, "the attempt is over, and the other one cannot be completed");
     assert!(!scene.is_active(JANE) && !scene.is_active(JOHN));
 }
@@ -129,64 +129,67 @@ async fn a_victim_does_not_connect_their_mailbox_to_who_sent_the_link() {
     let mut jane = scene.logged_in(JANE).await;
     // Even with an attempt of her own under way.
     let hers = scene.consented(&mut jane).await;
-    let refused = jane.open(&back).await;
-    assert_eq!(failure(&refused), &ConnectFailure::AttemptUnknown);
+    let rejected = jane.open(&back).await;
+    assert_eq!(failure(&rejected), &ConnectAccountError::StateMismatch);
     // With her own state, what John began is still not hers: Scalekit compares the identifier.
     let back = scene.consented(&mut john).await;
     let mixed = with_parameters(&back, &[("state", &parameter(&hers, "state").unwrap())]);
-    let refused = jane.open(&mixed).await;
-    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
-    assert_eq!(failure(&refused), &ConnectFailure::OtherPerson);
+    let rejected = jane.open(&mixed).await;
+    assert_eq!(rejected.status(), StatusCode::FORBIDDEN);
+    assert_eq!(failure(&rejected), &ConnectAccountError::UserMismatch);
     assert!(!scene.is_active(JOHN) && !scene.is_active(JANE));
 }
 
 #[tokio::test]
-async fn a_forged_missing_or_repeated_parameter_is_refused_and_ends_the_attempt() {
+async fn a_forged_missing_or_repeated_parameter_is_rejected_and_ends_the_attempt() {
     let verify = |query: String| format!("/connect/gmail/verify?{query}");
     type Change = fn(&str, &str, &str) -> String;
-    let changes: [(Change, ConnectFailure); 9] = [
+    let changes: [(Change, ConnectAccountError); 9] = [
         (
             |_, state, _| format!("auth_request_id=a&state={}{}", &state[..8], "A".repeat(35)),
-            ConnectFailure::AttemptUnknown,
+            ConnectAccountError::StateMismatch,
         ),
-        (|_, _, _| "auth_request_id=a&state=short".to_owned(), ConnectFailure::AttemptUnknown),
-        (|_, _, _| "auth_request_id=a&state=".to_owned(), ConnectFailure::AttemptUnknown),
+        (|_, _, _| "auth_request_id=a&state=short".to_owned(), ConnectAccountError::StateMismatch),
+        (|_, _, _| "auth_request_id=a&state=".to_owned(), ConnectAccountError::StateMismatch),
         (
             |_, _, _| "auth_request_id=a&state=%C3%A9%C3%A9%C3%A9%C3%A9".to_owned(),
-            ConnectFailure::AttemptUnknown,
+            ConnectAccountError::StateMismatch,
         ),
-        (|query, state, _| format!("{query}&state={state}"), ConnectFailure::MalformedRequest),
-        (|query, _, id| format!("{query}&auth_request_id={id}"), ConnectFailure::MalformedRequest),
-        (|_, state, _| format!("state={state}"), ConnectFailure::MalformedRequest),
-        (|_, _, id| format!("auth_request_id={id}"), ConnectFailure::MalformedRequest),
-        (|_, _, _| String::new(), ConnectFailure::MalformedRequest),
+        (|query, state, _| format!("{query}&state={state}"), ConnectAccountError::InvalidRequest),
+        (
+            |query, _, id| format!("{query}&auth_request_id={id}"),
+            ConnectAccountError::InvalidRequest,
+        ),
+        (|_, state, _| format!("state={state}"), ConnectAccountError::InvalidRequest),
+        (|_, _, id| format!("auth_request_id={id}"), ConnectAccountError::InvalidRequest),
+        (|_, _, _| String::new(), ConnectAccountError::InvalidRequest),
     ];
-    let refusals: [(Change, ConnectFailure); 3] = [
+    let rejections: [(Change, ConnectAccountError); 3] = [
         (
             |_, state, _| format!("state={state}&auth_request_id=forged"),
-            ConnectFailure::NothingToVerify,
+            ConnectAccountError::NoPendingVerification,
         ),
         (
             |_, state, _| format!("state={state}&error=access_denied&error_description=%3Cb%3EHi"),
-            ConnectFailure::NotAllowed { code: Some("access_denied".to_owned()) },
+            ConnectAccountError::ConsentDenied { code: Some("access_denied".to_owned()) },
         ),
         (
             |_, state, _| format!("state={state}&error=%3Cscript%3E"),
-            ConnectFailure::NotAllowed { code: None },
+            ConnectAccountError::ConsentDenied { code: None },
         ),
     ];
-    for (change, expected) in changes.into_iter().chain(refusals) {
+    for (change, expected) in changes.into_iter().chain(rejections) {
         let scene = Scene::new();
         let mut jane = scene.logged_in(JANE).await;
         let back = scene.consented(&mut jane).await;
         let state = parameter(&back, "state").unwrap();
         let id = parameter(&back, "auth_request_id").unwrap();
         let target = verify(change(back.split_once('?').unwrap().1, &state, &id));
-        let refused = jane.open(&target).await;
-        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{target}");
-        assert_eq!(failure(&refused), &expected, "{target}");
-        refused.assert_private();
-        assert!(!refused.text().contains("<b>") && !refused.text().contains("script"));
+        let rejected = jane.open(&target).await;
+        assert_eq!(rejected.status(), StatusCode::BAD_REQUEST, "{target}");
+        assert_eq!(failure(&rejected), &expected, "{target}");
+        rejected.assert_private();
+        assert!(!rejected.text().contains("<b>") && !rejected.text().contains("script"));
         assert!(!scene.is_active(JANE), "{target}");
         // Only an address with the state, or its beginning, has ended the attempt.
         let is_spent = target.contains(&format!("state={}", &state[..8]));
@@ -204,7 +207,7 @@ async fn a_cookie_that_was_tampered_with_is_no_attempt() {
     let (start, end) = jane.cookie(&name).unwrap().split_at(40);
     let other = if end.starts_with('A') { "B" } else { "A" };
     jane.plant(&name, &format!("{start}{other}{}", &end[1..]));
-    assert_eq!(failure(&jane.open(&back).await), &ConnectFailure::AttemptUnknown);
+    assert_eq!(failure(&jane.open(&back).await), &ConnectAccountError::StateMismatch);
     assert!(!scene.is_active(JANE));
 }
 
@@ -218,7 +221,7 @@ async fn an_attempt_is_over_after_ten_minutes() {
     // The session has to be renewed by then, which it is.
     scene.world.advance(600);
     let late = jane.open(&back).await;
-    assert_eq!(failure(&late), &ConnectFailure::AttemptUnknown);
+    assert_eq!(failure(&late), &ConnectAccountError::StateMismatch);
     assert!(!scene.is_active(JANE));
 }
 
@@ -232,7 +235,7 @@ async fn several_tabs_connect_and_the_oldest_of_many_is_dropped() {
         backs.push(scene.consented(&mut jane).await);
     }
     assert_eq!(attempts(&jane), 5);
-    assert_eq!(failure(&jane.open(&backs[0]).await), &ConnectFailure::AttemptUnknown);
+    assert_eq!(failure(&jane.open(&backs[0]).await), &ConnectAccountError::StateMismatch);
     for back in [&backs[3], &backs[1]] {
         assert_eq!(jane.open(back).await.status(), StatusCode::SEE_OTHER);
     }
@@ -240,7 +243,7 @@ async fn several_tabs_connect_and_the_oldest_of_many_is_dropped() {
 }
 
 #[tokio::test]
-async fn nobody_connects_without_a_session() {
+async fn no_one_connects_without_a_session() {
     let scene = Scene::new();
     let mut nobody = Browser::new(&scene.app, scene.sandbox());
     assert_eq!(nobody.post(START).await.status(), StatusCode::UNAUTHORIZED);
@@ -251,22 +254,22 @@ async fn nobody_connects_without_a_session() {
 }
 
 #[tokio::test]
-async fn a_return_that_was_refused_is_of_no_use_to_whoever_learns_of_it() {
+async fn a_return_that_was_rejected_is_of_no_use_to_whoever_learns_of_it() {
     let scene = Scene::new();
     let mut john = scene.logged_in(JOHN).await;
-    // John has Jane open the link, and later learns the address of the page that refused her.
+    // John has Jane open the link, and later learns the address of the page that rejected her.
     for late in [0, 700] {
         let back = scene.consented(&mut john).await;
         scene.world.advance(late);
         let mut jane = scene.logged_in(JANE).await;
-        assert_eq!(failure(&jane.open(&back).await), &ConnectFailure::AttemptUnknown);
-        let refused = john.open(&back).await;
-        assert_eq!(failure(&refused), &ConnectFailure::AttemptUnknown);
+        assert_eq!(failure(&jane.open(&back).await), &ConnectAccountError::StateMismatch);
+        let rejected = john.open(&back).await;
+        assert_eq!(failure(&rejected), &ConnectAccountError::StateMismatch);
         // Nor under the state of another attempt of his.
         let other = scene.consented(&mut john).await;
         let mixed = with_parameters(&back, &[("state", &parameter(&other, "state").unwrap())]);
-        let refused = john.open(&mixed).await;
-        assert_eq!(failure(&refused), &ConnectFailure::AttemptUnknown);
+        let rejected = john.open(&mixed).await;
+        assert_eq!(failure(&rejected), &ConnectAccountError::StateMismatch);
         assert!(!scene.is_active(JOHN));
     }
 }
@@ -283,7 +286,7 @@ async fn a_return_without_a_session_is_spent_and_not_copied_into_the_login() {
         (StatusCode::FOUND, "/login?return_to=%2Fsettings%2Faccounts")
     );
     assert_eq!(login.header("referrer-policy"), Some("no-referrer"));
-    assert_eq!(failure(&john.open(&back).await), &ConnectFailure::AttemptUnknown);
+    assert_eq!(failure(&john.open(&back).await), &ConnectAccountError::StateMismatch);
     assert!(!scene.is_active(JOHN));
 
     // So it is when the session has ended during the consent.
@@ -340,25 +343,25 @@ async fn r8_pages_of_other_sites_start_nothing() {
             [("sec-fetch-site", "same-site"), ("sec-fetch-mode", "navigate")],
             [("origin", "https://evil.test"), ("accept", "*/*")],
         ] {
-            let answer = jane.send(method.clone(), START, &headers).await;
+            let response = jane.send(method.clone(), START, &headers).await;
             // A link shows the page with the button.
             let is_opened = method == Method::GET;
             let status = if is_opened { StatusCode::OK } else { StatusCode::FORBIDDEN };
-            assert_eq!(answer.status(), status, "{method} {headers:?}");
+            assert_eq!(response.status(), status, "{method} {headers:?}");
         }
     }
     for method in [Method::PUT, Method::HEAD, Method::DELETE] {
-        let refused = jane.send(method.clone(), START, &FETCH).await;
-        assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
-        assert_eq!(refused.header("allow"), Some("GET, POST"));
+        let rejected = jane.send(method.clone(), START, &FETCH).await;
+        assert_eq!(rejected.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
+        assert_eq!(rejected.header("allow"), Some("GET, POST"));
     }
     assert!(scene.sandbox().connected_accounts().list().is_empty());
     assert_eq!(attempts(&jane), 0);
     let same = [("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "navigate")];
     let begun = jane.send(Method::POST, START, &same).await;
     assert_eq!(begun.status(), StatusCode::SEE_OTHER);
-    let refused = jane.send(Method::POST, "/connect/gmail/verify?state=a", &FETCH).await;
-    assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let rejected = jane.send(Method::POST, "/connect/gmail/verify?state=a", &FETCH).await;
+    assert_eq!(rejected.status(), StatusCode::METHOD_NOT_ALLOWED);
 }
 
 #[tokio::test]
@@ -367,18 +370,18 @@ async fn an_outage_is_503_and_the_attempt_goes_on() {
     let mut jane = scene.logged_in(JANE).await;
     let down = || Fault::Status(StatusCode::INTERNAL_SERVER_ERROR);
     scene.sandbox().faults().add(Endpoint::Api, down());
-    let refused = jane.post(START).await;
-    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(refused.header("retry-after").is_some());
+    let rejected = jane.post(START).await;
+    assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(rejected.header("retry-after").is_some());
     scene.sandbox().faults().clear(Endpoint::Api);
 
     let back = scene.consented(&mut jane).await;
     scene.sandbox().faults().add(Endpoint::Api, down());
-    let refused = jane.open(&back).await;
-    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(failure(&refused), &ConnectFailure::Unavailable);
-    assert_eq!(refused.header("retry-after"), Some("2"));
-    assert!(refused.text().starts_with("<!doctype html>"));
+    let rejected = jane.open(&back).await;
+    assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(failure(&rejected), &ConnectAccountError::Unavailable);
+    assert_eq!(rejected.header("retry-after"), Some("2"));
+    assert!(rejected.text().starts_with("<!doctype html>"));
     assert!(!scene.is_active(JANE));
     scene.sandbox().faults().clear(Endpoint::Api);
     assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
@@ -395,26 +398,26 @@ async fn browsers_are_sent_to_web_pages_only() {
         let done = jane.open(&back).await;
         assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/"), "{address}");
     }
-    let answer = |link: &str| {
+    let response = |link: &str| {
         let body = format!(r#"{{"connected_account":{{"id":"ca_1"}},"link":"{link}"}}"#);
-        Fault::Answer(Response::new(body.into()))
+        Fault::Response(Response::new(body.into()))
     };
-    scene.sandbox().faults().add_times(Endpoint::Api, 2, answer("javascript:alert(1)"));
+    scene.sandbox().faults().add_times(Endpoint::Api, 2, response("javascript:alert(1)"));
     assert_eq!(jane.post(START).await.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let elsewhere = "https://accounts.example.com/x";
-    scene.sandbox().faults().add_times(Endpoint::Api, 2, answer(elsewhere));
+    scene.sandbox().faults().add_times(Endpoint::Api, 2, response(elsewhere));
     assert_eq!(jane.post(START).await.location(), elsewhere);
 }
 
 #[tokio::test]
-async fn the_identifier_and_the_answers_are_the_apps_own() {
+async fn the_identifier_and_the_responses_are_the_apps_own() {
     let scene = Scene::with(|connect| {
         connect
             .path("/accounts/gmail")
             .identifier(|session: &Session| session.user().email.clone())
             .on_rejection(|rejected| {
-                let failure = format!("{:?}", rejected.reason().failure());
-                let mut response = rejected.into_response();
+                let failure = format!("{:?}", rejected.rejection().error());
+                let mut response = rejected.into_default_response();
                 *response.body_mut() = failure.into();
                 response
             })
@@ -426,8 +429,8 @@ async fn the_identifier_and_the_answers_are_the_apps_own() {
     assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
     let account = scene.sandbox().connected_accounts().get("gmail", JANE).unwrap();
     assert_eq!(account.status, "ACTIVE");
-    let refused = jane.send(Method::GET, &back, &NAVIGATION).await;
-    assert_eq!(refused.text(), "AttemptUnknown");
+    let rejected = jane.send(Method::GET, &back, &NAVIGATION).await;
+    assert_eq!(rejected.text(), "AttemptUnknown");
 }
 
 #[tokio::test]
@@ -442,17 +445,17 @@ async fn a_login_on_the_way_ends_at_a_page_that_names_the_user_and_has_the_butto
     let after_login = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
     let page = jane.send(Method::GET, START, &after_login).await;
     page.assert_private();
-    for words in [
+    for open_enum in [
         "You are logged in to app.example.com as jane@acme.test",
         r#"<form method="post" action="/connect/gmail">"#,
         r#"href="/settings/accounts""#,
     ] {
-        assert!(page.text().contains(words), "{}", page.text());
+        assert!(page.text().contains(open_enum), "{}", page.text());
     }
     assert!(scene.sandbox().connected_accounts().list().is_empty());
 
-    let refused = jane.open("/connect/gmail/verify").await;
-    assert!(refused.text().contains(r#"href="/settings/accounts""#), "{}", refused.text());
+    let rejected = jane.open("/connect/gmail/verify").await;
+    assert!(rejected.text().contains(r#"href="/settings/accounts""#), "{}", rejected.text());
     scene.sandbox().connected_accounts().set_verified_redirect_url("javascript:alert(1)");
     let back = scene.consented(&mut jane).await;
     assert_eq!(jane.open(&back).await.location(), "/settings/accounts");
@@ -484,8 +487,8 @@ async fn an_attempt_for_one_connection_is_none_for_another() {
     let mut jane = scene.logged_in(JANE).await.at(&app);
     let back = scene.consented(&mut jane).await;
     let elsewhere = back.replace("/connect/gmail/", "/connect/second/");
-    let refused = jane.open(&elsewhere).await;
-    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let rejected = jane.open(&elsewhere).await;
+    assert_eq!(rejected.status(), StatusCode::FORBIDDEN);
     assert!(!scene.is_active(JANE));
 }
 
@@ -495,14 +498,14 @@ async fn an_unknown_connection_is_the_apps_mistake() {
     let wrong = ConnectAccount::builder(&scene.world.sessions, "Gmail").path("/connect/wrong");
     let app = scene.app.clone().merge(wrong.build().unwrap().routes());
     let mut jane = scene.logged_in(JANE).await.at(&app);
-    let refused = jane.post("/connect/wrong").await;
-    assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(failure(&refused), &ConnectFailure::Misconfigured);
-    assert_eq!(refused.json()["error"], "server_error");
+    let rejected = jane.post("/connect/wrong").await;
+    assert_eq!(rejected.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(failure(&rejected), &ConnectAccountError::Misconfigured);
+    assert_eq!(rejected.json()["error"], "server_error");
 }
 
 #[test]
-fn settings_that_cannot_work_are_told_at_once() {
+fn settings_that_cannot_work_are_reported_at_once() {
     let world = World::new();
     for path in ["", "connect", "//evil.test", "/connect/", "/connect/{id}", "/connect?a"] {
         let error = ConnectAccount::builder(&world.sessions, "").path(path).build().unwrap_err();
@@ -534,7 +537,7 @@ async fn a_consent_without_verification_comes_to_nothing_where_it_is_required() 
     let mut jane = scene.logged_in(JANE).await;
     scene.consented(&mut jane).await;
     let id = scene.sandbox().users().get(JANE).unwrap().id;
-    let key = tower_scalekit::api::connected_accounts::AccountKey::of("gmail", id);
+    let key = tower_scalekit::api::connected_accounts::AccountKey::new("gmail", id);
     let accounts = scene.sandbox().scalekit().api().connected_accounts();
     let link = accounts.authorization_link(&key).await.unwrap();
     let failed = scene.sandbox().consent(link.url().as_str()).unwrap_err();

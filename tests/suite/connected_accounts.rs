@@ -33,7 +33,7 @@ fn environment() -> (Sandbox, Api, ConnectedAccountsApi) {
 }
 
 fn user() -> AccountKey {
-    AccountKey::of("gmail", "user_123")
+    AccountKey::new("gmail", "user_123")
 }
 
 async fn ready(accounts: &ConnectedAccountsApi) {
@@ -74,7 +74,7 @@ async fn an_account_is_made_connected_and_taken_away() {
     assert!(matches!(accounts.delete(&user()).await, Err(ApiError::NotFound(_))));
 }
 
-/// Gives its first answers about accounts all at once, so that nobody has created one by then.
+/// Gives its first responses about accounts all at once, so that no one has created one by then.
 struct Together {
     sandbox: SandboxClient,
     looked: AtomicUsize,
@@ -88,11 +88,11 @@ impl HttpClient for Together {
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
         let looks = request.uri().path().ends_with("/details");
         Box::pin(async move {
-            let answer = self.sandbox.send(request).await;
+            let response = self.sandbox.send(request).await;
             if looks && self.looked.fetch_add(1, Ordering::SeqCst) < 50 {
                 self.all.wait().await;
             }
-            answer
+            response
         })
     }
 }
@@ -158,10 +158,10 @@ async fn credentials_that_an_app_has_are_those_of_the_account() {
 #[tokio::test]
 async fn what_is_not_there_is_named() {
     let (_, _, accounts) = environment();
-    let wrong = AccountKey::of("Gmail", "user_123");
+    let wrong = AccountKey::new("Gmail", "user_123");
     let missing = accounts.get_or_create(&NewConnectedAccount::new(&wrong)).await.unwrap_err();
     assert!(missing.to_string().contains("there is no connection named Gmail"), "{missing}");
-    for key in [AccountKey::of("", "user_123"), AccountKey::of("gmail", ""), AccountKey::id("")] {
+    for key in [AccountKey::new("", "user_123"), AccountKey::new("gmail", ""), AccountKey::id("")] {
         assert!(matches!(accounts.get(&key).await, Err(ApiError::InvalidCall(_))), "{key:?}");
         assert!(matches!(accounts.delete(&key).await, Err(ApiError::InvalidCall(_))), "{key:?}");
         let link = accounts.authorization_link(&key).await;

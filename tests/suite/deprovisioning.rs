@@ -136,7 +136,7 @@ async fn the_directory_of_another_organization_ends_nothing() {
 }
 
 #[tokio::test]
-async fn every_replica_refuses_within_two_seconds() {
+async fn every_replica_rejects_within_two_seconds() {
     let world = World::new();
     let store = Arc::new(MemoryStore::new(world.sandbox.clock().clock()));
     let [one, other] = [(); 2].map(|()| world.replica(|one| one.shared_store(Arc::clone(&store))));
@@ -180,7 +180,7 @@ async fn ended(deprovisioning: fn(Deprovisioning) -> Deprovisioning, event: &Val
         user.clone_into(&mut person.id);
         email.clone_into(&mut person.email);
         let session = LocalSession::new(person).organization_id(organization);
-        let cookies = world.sessions.begin(session, &HeaderMap::new()).await.unwrap();
+        let cookies = world.sessions.create(session, &HeaderMap::new()).await.unwrap();
         let mut begun = Response::new(Bytes::new());
         cookies.set(begun.headers_mut());
         let mut browser = world.browser();
@@ -207,7 +207,7 @@ async fn ended(deprovisioning: fn(Deprovisioning) -> Deprovisioning, event: &Val
 }
 
 #[tokio::test]
-async fn each_event_ends_whom_it_names_and_nobody_else() {
+async fn each_event_ends_whom_it_names_and_no_one_else() {
     let directory_user = |rest: Value| {
         let mut user = json!({"id": "diruser_1", "email": "jane@acme.test"});
         user.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
@@ -300,7 +300,7 @@ async fn local(world: &World, id: &str, email: &str, organization: Option<&str>)
     if let Some(organization) = organization {
         session = session.organization_id(organization);
     }
-    let cookies = world.sessions.begin(session, &HeaderMap::new()).await.unwrap();
+    let cookies = world.sessions.create(session, &HeaderMap::new()).await.unwrap();
     let mut begun = Response::new(Bytes::new());
     cookies.set(begun.headers_mut());
     let mut browser = world.browser();

@@ -12,13 +12,13 @@ use tonic_health::pb::health_client::HealthClient;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_scalekit::require_token::TokenRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
-use tower_scalekit::{Rejected, RequireToken, Sandbox};
+use tower_scalekit::{RejectionContext, RequireToken, Sandbox};
 
 use crate::support::{JANE, sandbox_builder};
 
-/// A refusal as gRPC clients understand it: 200, and the status in the headers ("trailers only").
-fn as_grpc_status(rejected: Rejected<'_, TokenRejection>) -> Response<Bytes> {
-    let status = match rejected.reason() {
+/// A rejection as gRPC clients understand it: 200, and the status in the headers ("trailers only").
+fn as_grpc_status(rejected: RejectionContext<'_, TokenRejection>) -> Response<Bytes> {
+    let status = match rejected.rejection() {
         TokenRejection::KeysUnavailable => Status::unavailable("try again"),
         _ => Status::unauthenticated("send a token"),
     };
@@ -46,12 +46,12 @@ async fn check(channel: &Channel, authorization: Option<&str>) -> Result<Serving
     if let Some(value) = authorization {
         request.metadata_mut().insert("authorization", value.parse().unwrap());
     }
-    let answer = HealthClient::new(channel.clone()).check(request).await?;
-    Ok(answer.into_inner().status())
+    let response = HealthClient::new(channel.clone()).check(request).await?;
+    Ok(response.into_inner().status())
 }
 
 #[tokio::test]
-async fn a_grpc_service_is_reached_with_a_token_and_refused_in_its_own_language() {
+async fn a_grpc_service_is_reached_with_a_token_and_rejected_in_its_own_language() {
     let sandbox = sandbox_builder().build();
     let channel = serve(&sandbox).await;
     let good = format!("Bearer {}", sandbox.tokens().access_token(JANE));
@@ -61,8 +61,8 @@ async fn a_grpc_service_is_reached_with_a_token_and_refused_in_its_own_language(
     let mut expired = sandbox.tokens().access_token_draft(JANE);
     TokenFault::Expired.apply(&mut expired);
     let expired = format!("Bearer {}", sandbox.tokens().sign_draft(&expired));
-    for refused in [None, Some("Bearer garbage"), Some("Basic YTpi"), Some(&*expired)] {
-        let status = check(&channel, refused).await.unwrap_err();
+    for rejected in [None, Some("Bearer garbage"), Some("Basic YTpi"), Some(&*expired)] {
+        let status = check(&channel, rejected).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "send a token"));
     }
 }
@@ -93,16 +93,17 @@ async fn a_streaming_call_goes_through() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_trailers_only() {
+async fn a_rejection_is_trailers_only() {
     let inner = service_fn(|_: Request<tonic::body::Body>| async {
         Ok::<_, std::convert::Infallible>(Response::new(tonic::body::Body::empty()))
     });
     let service = guard(&sandbox_builder().build()).layer(inner);
     let request = Request::post("/grpc.health.v1.Health/Check");
-    let answer = service.oneshot(request.body(tonic::body::Body::empty()).unwrap()).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(answer.headers()["content-type"], "application/grpc");
-    assert_eq!(answer.headers()["grpc-status"], "16");
-    assert!(http_body::Body::is_end_stream(answer.body()));
-    assert!(matches!(answer.extensions().get(), Some(TokenRejection::NoToken { .. })));
+    let response =
+        service.oneshot(request.body(tonic::body::Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "application/grpc");
+    assert_eq!(response.headers()["grpc-status"], "16");
+    assert!(http_body::Body::is_end_stream(response.body()));
+    assert!(matches!(response.extensions().get(), Some(TokenRejection::MissingToken { .. })));
 }

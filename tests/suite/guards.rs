@@ -46,7 +46,7 @@ async fn with_principal(sandbox: &Sandbox) -> impl Fn() -> Request<Body> {
     }
 }
 
-/// Counts readiness per instance, and refuses calls to an instance that was not polled ready.
+/// Counts readiness per instance, and rejects calls to an instance that was not polled ready.
 #[derive(Debug, Default)]
 struct Strict {
     ready: bool,
@@ -86,9 +86,9 @@ where
 {
     let mut service = layer.layer(Strict::default());
     for request in requests {
-        let answer = service.ready().await.unwrap().call(request).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        let subject = answer.into_body().collect().await.unwrap().to_bytes();
+        let response = service.ready().await.unwrap().call(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let subject = response.into_body().collect().await.unwrap().to_bytes();
         assert!(subject.starts_with(b"usr_"), "{subject:?}");
     }
 }
@@ -136,22 +136,22 @@ where
     assert!(service.poll_ready(&mut context).is_pending(), "a busy service is not called");
     handle.allow(2);
     let call = service.ready().await.unwrap().call(admitted());
-    let (answer, ()) = tokio::join!(call, async {
+    let (response, ()) = tokio::join!(call, async {
         let (request, respond) = handle.next_request().await.unwrap();
         assert_eq!(request.uri().path(), "/");
         respond.send_error("the inner service failed");
     });
-    assert_eq!(answer.unwrap_err().to_string(), "the inner service failed");
+    assert_eq!(response.unwrap_err().to_string(), "the inner service failed");
     let call = service.ready().await.unwrap().call(admitted());
-    let (answer, ()) = tokio::join!(call, async {
+    let (response, ()) = tokio::join!(call, async {
         let (_, respond) = handle.next_request().await.unwrap();
         let mut response = Response::new(Full::new(Bytes::from("inner")));
         *response.status_mut() = StatusCode::IM_A_TEAPOT;
         respond.send_response(response);
     });
-    let answer = answer.unwrap();
-    assert_eq!(answer.status(), StatusCode::IM_A_TEAPOT);
-    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "inner");
+    let response = response.unwrap();
+    assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "inner");
     drop(handle);
     let closed = service.ready().await.err().expect("readiness errors pass");
     assert!(closed.is::<mock::error::Closed>(), "{closed}");
@@ -174,7 +174,7 @@ async fn pending_readiness_and_inner_errors_pass_unchanged() {
 }
 
 #[tokio::test]
-async fn a_refused_request_does_not_reach_the_inner_service() {
+async fn a_rejected_request_does_not_reach_the_inner_service() {
     let world = World::new();
     let (inner, mut handle) = mock::pair::<Request<Body>, Response<Full<Bytes>>>();
     handle.allow(10);
@@ -236,9 +236,9 @@ async fn a_principal_of_a_session_around_a_token_guard_leaves_no_bearer_challeng
     let mut both = bearing(&world.sandbox);
     let cookie = world.logged_in(JANE).await.cookie_header();
     both.headers_mut().insert(header::COOKIE, cookie.parse().unwrap());
-    let answer = send(&app, both).await;
-    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-    assert_eq!(answer.header("www-authenticate"), None);
+    let response = send(&app, both).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    assert_eq!(response.header("www-authenticate"), None);
 }
 
 /// Frames that come when they are asked for.
@@ -296,9 +296,9 @@ where
         .layer(RequireScope::all(["openid"]))
         .service_fn(inner);
     let request = bearing(&world.sandbox).map(|_| body);
-    let answer = service.oneshot(request).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    answer.into_body().collect().await.unwrap().to_bytes()
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    response.into_body().collect().await.unwrap().to_bytes()
 }
 
 #[tokio::test]
@@ -334,13 +334,13 @@ where
     let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     let client = tokio::spawn(connection);
-    let answer = sender.send_request(request).await.unwrap();
-    let (parts, body) = answer.into_parts();
-    let answer = Response::from_parts(parts, body.collect().await.unwrap().to_bytes());
+    let response = sender.send_request(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let response = Response::from_parts(parts, body.collect().await.unwrap().to_bytes());
     drop(sender);
     client.await.unwrap().unwrap();
     server.await.unwrap();
-    answer
+    response
 }
 
 #[tokio::test]
@@ -359,36 +359,36 @@ async fn each_guard_stands_around_a_plain_hyper_service() {
     let session = RequireSession::new(&world.sessions);
 
     let good = post(header::AUTHORIZATION, &authorization);
-    let answer = over_a_socket(token.layer(echo), good).await;
-    assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::OK, "sent"));
-    let answer = over_a_socket(token.layer(echo), post(header::ACCEPT, "*/*")).await;
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    let response = over_a_socket(token.layer(echo), good).await;
+    assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, "sent"));
+    let response = over_a_socket(token.layer(echo), post(header::ACCEPT, "*/*")).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(response.header("www-authenticate"), Some("Bearer"));
 
     let good = post(header::COOKIE, &cookie);
-    let answer = over_a_socket(session.layer(echo), good).await;
-    assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::OK, "sent"));
-    let answer = over_a_socket(session.layer(echo), post(header::COOKIE, "a=b")).await;
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(answer.json()["error"], "login_required");
+    let response = over_a_socket(session.layer(echo), good).await;
+    assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, "sent"));
+    let response = over_a_socket(session.layer(echo), post(header::COOKIE, "a=b")).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(response.json()["error"], "login_required");
 
-    // A scope alone has nobody to judge.
+    // A scope alone has no one to judge.
     let scope = RequireScope::all(["openid"]).layer(echo);
-    let answer = over_a_socket(scope, post(header::ACCEPT, "*/*")).await;
-    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(answer.json()["error"], "server_error");
+    let response = over_a_socket(scope, post(header::ACCEPT, "*/*")).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(response.json()["error"], "server_error");
 }
 
 #[tokio::test]
-async fn a_scope_that_nobody_can_have_is_told_by_check_and_answers_500() {
+async fn a_scope_that_no_one_can_have_is_reported_by_check_and_responses_500() {
     let sandbox = sandbox_builder().build();
     for layer in [RequireScope::all([""; 0]), RequireScope::any_role(["a b"])] {
-        assert!(layer.check().is_err());
+        assert!(layer.validate().is_err());
         let echo = service_fn(|_: Request<Body>| async {
             Ok::<_, Infallible>(Response::new(Body::empty()))
         });
         let service = ServiceBuilder::new().layer(token_layer(&sandbox)).layer(layer).service(echo);
-        let answer = service.oneshot(bearing(&sandbox)).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let response = service.oneshot(bearing(&sandbox)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

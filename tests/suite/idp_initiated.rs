@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower::{ServiceExt as _, service_fn};
 use tower_layer::Layer as _;
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::oauth::SsoError;
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
@@ -69,15 +69,15 @@ fn at_login(token: &str) -> String {
     format!("/login?idp_initiated_login={token}")
 }
 
-fn failure(answer: &Response<Bytes>) -> AuthFailure {
-    answer.extensions().get::<AuthRejection>().expect("a refusal").failure().clone()
+fn failure(response: &Response<Bytes>) -> LoginError {
+    response.extensions().get::<AuthRejection>().expect("a rejection").error().clone()
 }
 
-fn assert_no_session(answer: &Response<Bytes>) {
-    let cookies = set_cookies(answer.headers());
+fn assert_no_session(response: &Response<Bytes>) {
+    let cookies = set_cookies(response.headers());
     assert!(!cookies.iter().any(|line| line.contains("_session")), "{cookies:?}");
-    answer.assert_private();
-    assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+    response.assert_private();
+    assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
 }
 
 #[tokio::test]
@@ -182,9 +182,10 @@ async fn i4_of_fifty_uses_at_once_one_is_the_first() {
     let world = world();
     let target = at_login(&launch(&world.sandbox, json!({})));
     let uses = (0..50).map(|_| send(&world.app, request(Method::GET, &target, &NAVIGATION)));
-    let answers = join_all(uses).await;
-    assert!(answers.iter().all(|answer| answer.status() == StatusCode::FOUND));
-    let launched = answers.iter().filter(|answer| answer.location().contains("connection_id="));
+    let responses = join_all(uses).await;
+    assert!(responses.iter().all(|response| response.status() == StatusCode::FOUND));
+    let launched =
+        responses.iter().filter(|response| response.location().contains("connection_id="));
     assert_eq!(launched.count(), 1);
 }
 
@@ -194,8 +195,8 @@ async fn i4_where_the_store_cannot_tell_it_is_a_plain_login() {
     let world = world_with(|sessions| sessions.shared_store(store.clone()));
     store.set_down(true);
     let target = at_login(&launch(&world.sandbox, json!({})));
-    let answer = world.browser().open(&target).await;
-    assert_eq!((answer.status(), answer.location()), (StatusCode::FOUND, "/login"));
+    let response = world.browser().open(&target).await;
+    assert_eq!((response.status(), response.location()), (StatusCode::FOUND, "/login"));
 }
 
 #[tokio::test]
@@ -217,7 +218,7 @@ async fn i1_no_other_token_launches_anything() {
     };
     let mut cut = launch(sandbox, json!({}));
     cut.pop();
-    let refused = [
+    let rejected = [
         ("an access token", sandbox.tokens().access_token(JANE)),
         ("an ID token", sandbox.tokens().id_token(JANE, Some("n"))),
         ("a machine's token", sandbox.tokens().m2m_token(&["todo:read"])),
@@ -237,18 +238,21 @@ async fn i1_no_other_token_launches_anything() {
     ];
     let mut browser = world.logged_in(JANE).await;
     let session = browser.cookie_header();
-    for (what, token) in refused {
-        let answer = browser.open(&at_login(&token)).await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{what}");
-        assert!(matches!(failure(&answer), AuthFailure::LaunchRefused { .. }), "{what}");
-        assert_no_session(&answer);
-        assert!(!answer.text().contains(&token), "{what} is shown");
+    for (what, token) in rejected {
+        let response = browser.open(&at_login(&token)).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{what}");
+        assert!(
+            matches!(failure(&response), LoginError::InvalidIdpInitiatedLogin { .. }),
+            "{what}"
+        );
+        assert_no_session(&response);
+        assert!(!response.text().contains(&token), "{what} is shown");
         assert_eq!(browser.cookie_header(), session, "{what}");
-        assert!(answer.text().contains("href=\"/login\""));
+        assert!(response.text().contains("href=\"/login\""));
     }
     let token = launch(sandbox, json!({}));
     let twice = format!("/login?idp_initiated_login={token}&idp_initiated_login=x");
-    assert_eq!(failure(&browser.open(&twice).await), AuthFailure::MalformedRequest);
+    assert_eq!(failure(&browser.open(&twice).await), LoginError::InvalidRequest);
     // None of these has spent it.
     assert!(browser.open(&at_login(&token)).await.location().contains("connection_id="));
 }
@@ -271,13 +275,13 @@ async fn i1_the_issuer_counts_where_it_is_configured() {
             // Each is another token.
             world.advance(1);
             let target = at_login(&launch(&world.sandbox, json!({ "iss": issuer })));
-            let answer = send(&app, request(Method::GET, &target, &NAVIGATION)).await;
+            let response = send(&app, request(Method::GET, &target, &NAVIGATION)).await;
             if accepted.contains(&issuer) {
-                assert_eq!(answer.status(), StatusCode::FOUND, "{issuer} of {accepted:?}");
-                assert!(answer.location().contains("connection_id="));
+                assert_eq!(response.status(), StatusCode::FOUND, "{issuer} of {accepted:?}");
+                assert!(response.location().contains("connection_id="));
             } else {
-                let error = TokenError::Issuer;
-                assert_eq!(failure(&answer), AuthFailure::LaunchRefused { error });
+                let error = TokenError::InvalidIssuer;
+                assert_eq!(failure(&response), LoginError::InvalidIdpInitiatedLogin { error });
             }
         }
     }
@@ -288,54 +292,59 @@ async fn i2_whom_an_app_of_its_own_sessions_gets_from_a_launch_is_verified() {
     let world = world();
     let mut browser = world.browser();
     let token = launch(&world.sandbox, json!({"relay_state": "/reports"}));
-    // The token says who is coming, which proves nothing: somebody else logs in.
+    // The token says who is coming, which proves nothing: another user logs in.
     let authorization = browser.start_login(&at_login(&token)).await;
     let callback = world.sandbox.log_in(&authorization, JOHN).unwrap();
     let (returned, _) = browser.request(Method::GET, &callback, &NAVIGATION).into_parts();
     let login = world.sessions.callback().identify(&returned).await.unwrap();
     assert_eq!(login.identity.user().email, JOHN);
     assert_eq!(login.return_to.as_str(), "/reports");
-    let mut answer = Response::new(Bytes::new());
-    login.cookies.set(answer.headers_mut());
-    assert_no_session(&answer);
-    browser.take_in(&answer);
+    let mut response = Response::new(Bytes::new());
+    login.cookies.set(response.headers_mut());
+    assert_no_session(&response);
+    browser.take_in(&response);
     assert_eq!(browser.names(), [""; 0], "the attempt is over");
     let again = world.sessions.callback().identify(&returned).await.unwrap_err();
-    assert_eq!(again.failure(), Some(&AuthFailure::AttemptUnknown));
+    assert_eq!(again.error(), Some(&LoginError::StateMismatch));
 }
 
 #[tokio::test]
-async fn a_refusal_is_rendered_the_layers_own_way() {
+async fn a_rejection_is_rendered_the_layers_own_way() {
     let world = World::new();
     let layer = IdpInitiatedRedirect::new(&world.sessions).on_rejection(|rejected| {
-        let reason = rejected.reason();
-        let words = match reason.failure() {
-            AuthFailure::LaunchRefused { .. } => "Open the app from your portal again".into(),
+        let reason = rejected.rejection();
+        let open_enum = match reason.error() {
+            LoginError::InvalidIdpInitiatedLogin { .. } => {
+                "Open the app from your portal again".into()
+            }
             _ => reason.message(),
         };
-        let body = format!("{words}: {}", reason.way_on().unwrap_or("nowhere"));
-        let mut response = rejected.into_response();
+        let body = format!("{open_enum}: {}", reason.retry_url().unwrap_or("nowhere"));
+        let mut response = rejected.into_default_response();
         *response.body_mut() = body.into();
         response
     });
     let mut browser = world.browser().at(&app(&world.sessions).layer(layer));
-    for (target, words) in [
+    for (target, open_enum) in [
         ("/login?idp_initiated_login=forged", "Open the app from your portal again: /login"),
         ("/login?error=access_denied", "The login was cancelled: /login"),
         ("/login?idp_initiated_login=a&idp_initiated_login=b", "The request is incomplete: /login"),
     ] {
-        let answer = browser.open(target).await;
-        assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::BAD_REQUEST, words));
+        let response = browser.open(target).await;
+        assert_eq!(
+            (response.status(), response.text().as_str()),
+            (StatusCode::BAD_REQUEST, open_enum)
+        );
         // The reason is there whoever renders it, and so is what keeps the address from others.
-        let _ = failure(&answer);
-        assert_no_session(&answer);
+        let _ = failure(&response);
+        assert_no_session(&response);
     }
-    let answer = browser.fetch("/login?error=access_denied").await;
-    assert_eq!(answer.text(), "The login was cancelled: nowhere", "a script follows no link");
-    // What the service behind it refuses is that service's to render.
-    let answer = browser.open("/auth/callback?code=c&state=s").await;
-    assert_eq!(failure(&answer), AuthFailure::AttemptUnknown);
-    assert!(answer.text().contains("began in another browser"));
+    let response = browser.fetch("/login?error=access_denied").await;
+    assert_eq!(response.text(), "The login was cancelled: nowhere", "a script follows no link");
+    // What the service behind it rejects is that service's to render.
+    let response = browser.open("/auth/callback?code=c&state=s").await;
+    assert_eq!(failure(&response), LoginError::StateMismatch);
+    assert!(response.text().contains("began in another browser"));
 }
 
 #[tokio::test]
@@ -372,7 +381,7 @@ async fn i3_a_relay_state_that_leads_elsewhere_is_forgotten_and_the_login_goes_o
 }
 
 #[tokio::test]
-async fn i5_an_error_in_place_of_a_launch_is_told_in_our_own_words() {
+async fn i5_an_error_in_place_of_a_launch_is_reported_in_our_own_words() {
     let world = world();
     let foreign = "error_description=%3Cscript%3ECall%20555";
     for (target, error) in [
@@ -380,11 +389,11 @@ async fn i5_an_error_in_place_of_a_launch_is_told_in_our_own_words() {
         ("/login?error=%3Cb%3Eboo", None),
         ("/auth/callback?error=access_denied", Some(SsoError::AccessDenied)),
     ] {
-        let answer = world.browser().open(&format!("{target}&{foreign}")).await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-        assert_eq!(failure(&answer), AuthFailure::EnvironmentRefused { error });
-        assert!(!answer.text().contains("555") && !answer.text().contains("boo"));
-        assert_no_session(&answer);
+        let response = world.browser().open(&format!("{target}&{foreign}")).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(failure(&response), LoginError::AuthorizationFailed { error });
+        assert!(!response.text().contains("555") && !response.text().contains("boo"));
+        assert_no_session(&response);
     }
     // Pages of the app may have an error of their own.
     let page = world.browser().open("/maybe?error=invalid_saml_response").await;
@@ -409,14 +418,14 @@ async fn i5_an_error_is_known_by_the_whole_path_also_in_a_nested_router() {
         .nest("/help", page("/login"))
         .nest("/help/auth", page("/callback"));
     let mut browser = world.browser().at(&app);
-    let answer = browser.open("/auth/callback?error=access_denied").await;
+    let response = browser.open("/auth/callback?error=access_denied").await;
     let error = Some(SsoError::AccessDenied);
-    assert_eq!(failure(&answer), AuthFailure::EnvironmentRefused { error });
-    assert_no_session(&answer);
+    assert_eq!(failure(&response), LoginError::AuthorizationFailed { error });
+    assert_no_session(&response);
     // What only ends like one of ours is none.
     for target in ["/help/login?error=access_denied", "/help/auth/callback?error=access_denied"] {
-        let answer = browser.open(target).await;
-        assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::OK, "a page"));
+        let response = browser.open(target).await;
+        assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, "a page"));
     }
 }
 
@@ -450,11 +459,11 @@ async fn l2_a_launched_login_ends_in_the_browser_that_it_began_in() {
     let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
     let mut stranger = world.browser();
     stranger.open("/login").await;
-    let answer = stranger.open(&callback).await;
-    assert_eq!(failure(&answer), AuthFailure::AttemptUnknown);
-    assert_no_session(&answer);
+    let response = stranger.open(&callback).await;
+    assert_eq!(failure(&response), LoginError::StateMismatch);
+    assert_no_session(&response);
     let without_state = callback.split("&state").next().unwrap();
-    assert_eq!(failure(&browser.open(without_state).await), AuthFailure::MalformedRequest);
+    assert_eq!(failure(&browser.open(without_state).await), LoginError::InvalidRequest);
     assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
 }
 
@@ -474,7 +483,7 @@ async fn i7_a_portal_that_launches_in_a_circle_is_stopped() {
     let last = target(3);
     let stopped = browser.open(&last).await;
     assert_eq!(stopped.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(failure(&stopped), AuthFailure::GoesInCircles);
+    assert_eq!(failure(&stopped), LoginError::RedirectLoop);
     assert_no_session(&stopped);
     world.advance(60);
     // It was not spent, and is spent now.
@@ -500,7 +509,7 @@ async fn launches_before_the_clock_is_set_back_stop_none_after_it() {
         }
     }
     let last = at_login(&launch(&world.sandbox, json!({ "n": 6 })));
-    assert_eq!(failure(&browser.open(&last).await), AuthFailure::GoesInCircles);
+    assert_eq!(failure(&browser.open(&last).await), LoginError::RedirectLoop);
 }
 
 #[tokio::test]
@@ -508,10 +517,10 @@ async fn keys_out_of_reach_are_nobodys_fault() {
     let world = world();
     world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let target = at_login(&launch(&world.sandbox, json!({})));
-    let answer = world.browser().open(&target).await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.header("retry-after").is_some());
-    assert_eq!(failure(&answer), AuthFailure::Unavailable);
+    let response = world.browser().open(&target).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.header("retry-after").is_some());
+    assert_eq!(failure(&response), LoginError::Unavailable);
 }
 
 #[tokio::test]
@@ -524,9 +533,9 @@ async fn other_methods_and_requests_are_the_inner_services() {
         (Method::GET, "/maybe?q=idp_initiated_login".to_owned()),
         (Method::GET, "/maybe?q=error".to_owned()),
     ] {
-        let answer = send(&world.app, request(method, &target, &NAVIGATION)).await;
-        assert!(answer.extensions().get::<AuthRejection>().is_none(), "{target}");
-        assert_ne!(answer.status(), StatusCode::FOUND, "{target}");
+        let response = send(&world.app, request(method, &target, &NAVIGATION)).await;
+        assert!(response.extensions().get::<AuthRejection>().is_none(), "{target}");
+        assert_ne!(response.status(), StatusCode::FOUND, "{target}");
     }
     // A link checker's HEAD spends nothing.
     let head = request(Method::HEAD, &at_login(&token), &NAVIGATION);
@@ -564,15 +573,15 @@ proptest! {
                 "connection_id": connection, "organization_id": organization,
                 "login_hint": hint, "relay_state": relay_state,
             }));
-            let answer = world.browser().open(&at_login(&token)).await;
-            if answer.status() == StatusCode::BAD_REQUEST {
+            let response = world.browser().open(&at_login(&token)).await;
+            if response.status() == StatusCode::BAD_REQUEST {
                 let nothing = connection.is_empty() && organization.is_empty();
                 let too_long = |text: &String| text.len() > 320;
                 assert!(nothing || too_long(&connection) || too_long(&organization) || token.len() > 16 * 1024);
                 return;
             }
-            assert_eq!(answer.status(), StatusCode::FOUND);
-            let location = answer.location();
+            assert_eq!(response.status(), StatusCode::FOUND);
+            let location = response.location();
             assert!(location.bytes().all(|byte| byte.is_ascii_graphic()), "{location}");
             assert!(location.len() < 8 * 1024);
             let url = Url::parse(location).unwrap();
@@ -584,7 +593,7 @@ proptest! {
             assert_eq!(parameter(location, "connection_id"), expected(&connection));
             assert_eq!(parameter(location, "organization_id"), expected(&organization));
             assert_eq!(parameter(location, "login_hint"), expected(&hint).filter(|text| text.len() <= 320));
-            for cookie in set_cookies(answer.headers()) {
+            for cookie in set_cookies(response.headers()) {
                 assert!(cookie.starts_with("__Host-scalekit_login_"), "{cookie}");
             }
         });
@@ -593,7 +602,7 @@ proptest! {
     #[test]
     fn i6_hostile_text_in_a_login_address_stays_one_parameter(text in hostile_text()) {
         let world = World::new();
-        let address = world.sessions.login_address().domain_hint(&text).login_hint(&text).to_string();
+        let address = world.sessions.login_url().domain_hint(&text).login_hint(&text).to_string();
         prop_assert!(address.bytes().all(|byte| byte.is_ascii_graphic()), "{}", address);
         prop_assert_eq!(parameter(&address, "domain_hint"), Some(text.clone()));
         prop_assert_eq!(parameter(&address, "login_hint"), Some(text));

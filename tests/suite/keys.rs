@@ -151,10 +151,10 @@ async fn a_server_starts_while_the_keys_are_out_of_reach() {
     let token = api.sandbox.tokens().access_token(JANE);
     api.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     for _ in 0..20 {
-        let answer = api.ask(&token).await;
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert!(answer.header("retry-after").is_some());
-        assert_eq!(answer.header("www-authenticate"), None);
+        let response = api.ask(&token).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.header("retry-after").is_some());
+        assert_eq!(response.header("www-authenticate"), None);
     }
     assert_eq!(api.fetches(), 1, "requests are told of a failure for a second");
     assert_eq!(api.status("garbage").await, StatusCode::UNAUTHORIZED, "no key could help");
@@ -173,7 +173,7 @@ async fn k3_known_keys_outlive_an_outage() {
         api.advance(3600);
         assert_eq!(api.status(&api.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
     }
-    // A new key is nobody's fault, so it is no invalid token.
+    // A new key is no one's fault, so it is no invalid token.
     api.sandbox.keys().rotate();
     let new = api.ask(&api.sandbox.tokens().access_token(JANE)).await;
     assert_eq!(new.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -183,7 +183,7 @@ async fn k3_known_keys_outlive_an_outage() {
 }
 
 #[tokio::test]
-async fn a_token_whose_key_was_withdrawn_is_refused_even_if_it_was_seen_before() {
+async fn a_token_whose_key_was_withdrawn_is_rejected_even_if_it_was_seen_before() {
     let api = Api::new();
     let token = api.sandbox.tokens().access_token(JANE);
     assert_eq!(api.status(&token).await, StatusCode::OK);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use tower_scalekit::Sandbox;
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
 use tower_scalekit::oauth::SsoError;
 use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
 use tower_scalekit::shared_store::Purpose;
@@ -15,17 +15,17 @@ use crate::support::{
     send, set_cookies, with_parameters,
 };
 
-fn failure(answer: &Response<Bytes>) -> AuthFailure {
-    answer.extensions().get::<AuthRejection>().expect("a refusal").failure().clone()
+fn failure(response: &Response<Bytes>) -> LoginError {
+    response.extensions().get::<AuthRejection>().expect("a rejection").error().clone()
 }
 
-pub(crate) fn assert_refused(answer: &Response<Bytes>, expected: &AuthFailure) {
-    assert_eq!(&failure(answer), expected);
-    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-    let session = set_cookies(answer.headers()).iter().any(|line| line.contains("_session"));
-    assert!(!session, "a refusal touches the session: {answer:?}");
-    assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
-    answer.assert_private();
+pub(crate) fn assert_rejected(response: &Response<Bytes>, expected: &LoginError) {
+    assert_eq!(&failure(response), expected);
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let session = set_cookies(response.headers()).iter().any(|line| line.contains("_session"));
+    assert!(!session, "a rejection touches the session: {response:?}");
+    assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
+    response.assert_private();
 }
 
 /// A browser that is about to open its callback.
@@ -39,8 +39,8 @@ pub(crate) async fn at_the_callback(world: &World) -> (Browser, String) {
 async fn a_login_ends_where_it_began_and_its_cookies_are_strict() {
     let world = World::new();
     let mut browser = world.browser();
-    let refused = browser.open("/me?tab=2").await;
-    let started = browser.open(refused.location()).await;
+    let rejected = browser.open("/me?tab=2").await;
+    let started = browser.open(rejected.location()).await;
     assert_eq!(started.status(), StatusCode::FOUND);
     started.assert_private();
     assert_eq!(started.header("referrer-policy"), Some("no-referrer"));
@@ -112,12 +112,12 @@ async fn l2_of_twenty_attempts_the_newest_five_are_kept() {
     let mut finished = 0;
     for authorization in authorizations.into_iter().rev() {
         let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
-        let answer = browser.open(&callback).await;
+        let response = browser.open(&callback).await;
         if finished < 5 {
-            assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+            assert_eq!(response.status(), StatusCode::SEE_OTHER);
             finished += 1;
         } else {
-            assert_eq!(answer.location(), "/", "the browser has a session");
+            assert_eq!(response.location(), "/", "the browser has a session");
         }
     }
     assert_eq!(world.sandbox.requests().count(Endpoint::Token), 5);
@@ -136,9 +136,9 @@ async fn c4_twenty_tabs_that_start_at_once_stay_within_what_proxies_take() {
         .collect();
     let mut callbacks = Vec::new();
     for request in started {
-        let answer = send(&world.app, request).await;
-        browser.take_in(&answer);
-        callbacks.push(world.sandbox.log_in(answer.location(), JANE).unwrap());
+        let response = send(&world.app, request).await;
+        browser.take_in(&response);
+        callbacks.push(world.sandbox.log_in(response.location(), JANE).unwrap());
     }
     assert!(browser.cookie_header().len() < 8000, "{}", browser.cookie_header().len());
     for callback in callbacks {
@@ -171,14 +171,14 @@ async fn l2_an_attempt_lasts_ten_minutes_even_if_the_browser_keeps_its_cookie() 
         world.advance(seconds);
         let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
         browser.plant(name, &value);
-        let answer = browser.open(&callback).await;
-        assert_eq!(answer.status(), status);
+        let response = browser.open(&callback).await;
+        assert_eq!(response.status(), status);
         assert_eq!(browser.names_with("_login_"), [""; 0]);
     }
 }
 
 #[tokio::test]
-async fn l2_the_callback_of_another_browser_is_refused() {
+async fn l2_the_callback_of_another_browser_is_rejected() {
     let world = World::new();
     let (_attacker, callback) = at_the_callback(&world).await;
     let mut empty = world.browser();
@@ -187,7 +187,7 @@ async fn l2_the_callback_of_another_browser_is_refused() {
     let mut logged_in = world.logged_in(JOHN).await;
     for victim in [&mut empty, &mut busy] {
         let before = victim.cookie_header();
-        assert_refused(&victim.open(&callback).await, &AuthFailure::AttemptUnknown);
+        assert_rejected(&victim.open(&callback).await, &LoginError::StateMismatch);
         assert_eq!(victim.cookie_header(), before);
     }
     // Whoever is logged in stays so, and is sent into the app.
@@ -200,7 +200,7 @@ async fn l2_the_callback_of_another_browser_is_refused() {
 }
 
 #[tokio::test]
-async fn l2_an_attempt_cookie_under_the_name_of_another_state_is_refused() {
+async fn l2_an_attempt_cookie_under_the_name_of_another_state_is_rejected() {
     let world = World::new();
     let (attacker, callback) = at_the_callback(&world).await;
     let mut victim = world.browser();
@@ -210,11 +210,11 @@ async fn l2_an_attempt_cookie_under_the_name_of_another_state_is_refused() {
     let wanted = attacker.names_with("_login_").remove(0);
     let sealed = victim.cookie(&own).unwrap().to_owned();
     victim.plant(&wanted, &sealed);
-    assert_refused(&victim.open(&callback).await, &AuthFailure::AttemptUnknown);
+    assert_rejected(&victim.open(&callback).await, &LoginError::StateMismatch);
 }
 
 #[tokio::test]
-async fn l2_a_state_that_shares_only_its_first_letters_is_refused() {
+async fn l2_a_state_that_shares_only_its_first_letters_is_rejected() {
     let world = World::new();
     let (browser, callback) = at_the_callback(&world).await;
     let state = parameter(&callback, "state").unwrap();
@@ -222,8 +222,8 @@ async fn l2_a_state_that_shares_only_its_first_letters_is_refused() {
         if *other == state {
             continue;
         }
-        let answer = browser.clone().open(&with_parameters(&callback, &[("state", other)])).await;
-        assert_refused(&answer, &AuthFailure::AttemptUnknown);
+        let response = browser.clone().open(&with_parameters(&callback, &[("state", other)])).await;
+        assert_rejected(&response, &LoginError::StateMismatch);
     }
 }
 
@@ -243,16 +243,16 @@ async fn l2_a_callback_works_once_and_its_code_too() {
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1);
     // A copy of the cookies comes second: the attempt is used.
-    assert_refused(&copied.open(&callback).await, &AuthFailure::AttemptUnknown);
+    assert_rejected(&copied.open(&callback).await, &LoginError::StateMismatch);
     // In an attempt of its own the code is spent.
     let (mut other, own) = at_the_callback(&world).await;
     let code = parameter(&callback, "code").unwrap();
     let target = with_parameters(&own, &[("code", &code)]);
-    assert_refused(&other.open(&target).await, &AuthFailure::CodeRefused);
+    assert_rejected(&other.open(&target).await, &LoginError::InvalidGrant);
 }
 
 #[tokio::test]
-async fn l4_callbacks_with_missing_or_repeated_parameters_are_refused_and_end_the_attempt() {
+async fn l4_callbacks_with_missing_or_repeated_parameters_are_rejected_and_end_the_attempt() {
     let world = World::new();
     let (browser, callback) = at_the_callback(&world).await;
     let (base, query) = callback.split_once('?').unwrap();
@@ -274,8 +274,8 @@ async fn l4_callbacks_with_missing_or_repeated_parameters_are_refused_and_end_th
         (format!("{state}&error=a&error=b"), true),
     ] {
         let mut browser = browser.clone();
-        let answer = browser.open(&format!("{base}?{query}")).await;
-        assert_refused(&answer, &AuthFailure::MalformedRequest);
+        let response = browser.open(&format!("{base}?{query}")).await;
+        assert_rejected(&response, &LoginError::InvalidRequest);
         assert_eq!(browser.names().is_empty(), ends_attempt, "{query}");
     }
 }
@@ -287,8 +287,8 @@ async fn l5_rfc9207_an_issuer_that_is_there_is_compared_letter_by_letter() {
     let (browser, callback) = at_the_callback(&world).await;
     let trailing = format!("{ours}/");
     for issuer in ["https://evil.scalekit.test", "", &trailing, &ours.to_uppercase()] {
-        let answer = browser.clone().open(&with_parameters(&callback, &[("iss", issuer)])).await;
-        assert_refused(&answer, &AuthFailure::OtherIssuer);
+        let response = browser.clone().open(&with_parameters(&callback, &[("iss", issuer)])).await;
+        assert_rejected(&response, &LoginError::IssuerMismatch);
     }
     let right = with_parameters(&callback, &[("iss", &ours)]);
     assert_eq!(browser.clone().open(&right).await.status(), StatusCode::SEE_OTHER);
@@ -312,12 +312,12 @@ async fn l4_foreign_text_is_not_reflected() {
                 url.query_pairs_mut().extend_pairs(&parameters);
                 for accept in ["text/html", "application/json"] {
                     let headers = [("accept", accept)];
-                    let answer = browser.clone().send(Method::GET, url.as_str(), &headers).await;
-                    if answer.status() == StatusCode::FOUND {
+                    let response = browser.clone().send(Method::GET, url.as_str(), &headers).await;
+                    if response.status() == StatusCode::FOUND {
                         continue; // A plain login: what it forwards is another test's matter.
                     }
-                    assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{url}");
-                    let shown = format!("{:?}{}", answer.headers(), answer.text());
+                    assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{url}");
+                    let shown = format!("{:?}{}", response.headers(), response.text());
                     assert!(!shown.contains("mark"), "{url}: {shown}");
                 }
             }
@@ -330,10 +330,10 @@ async fn l4_an_error_sent_to_the_initiate_login_address_is_400_and_starts_nothin
     let world = World::new();
     for query in ["error=access_denied", "error=%3Cb%3E", "error=x&return_to=/me"] {
         let mut browser = world.browser();
-        let answer = browser.open(&format!("/login?{query}")).await;
-        assert!(matches!(failure(&answer), AuthFailure::EnvironmentRefused { .. }));
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-        assert_eq!(answer.header("location"), None);
+        let response = browser.open(&format!("/login?{query}")).await;
+        assert!(matches!(failure(&response), LoginError::AuthorizationFailed { .. }));
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(response.header("location"), None);
         assert_eq!(browser.names(), [""; 0]);
     }
 }
@@ -344,8 +344,8 @@ async fn a_cancelled_login_can_be_tried_again_and_still_ends_where_it_was_to() {
     let mut browser = world.browser();
     let authorization = browser.start_login("/login?return_to=/me%3Fa%3Db").await;
     let state = parameter(&authorization, "state").unwrap();
-    let refused = format!("/auth/callback?error=access_denied&state={state}");
-    let page = browser.open(&refused).await;
+    let rejected = format!("/auth/callback?error=access_denied&state={state}");
+    let page = browser.open(&rejected).await;
     assert_eq!(page.status(), StatusCode::BAD_REQUEST);
     assert!(page.text().contains("href=\"/login?return_to=%2Fme%3Fa%3Db\""), "{}", page.text());
 }
@@ -358,26 +358,26 @@ async fn l13_a_login_that_may_ask_nothing_becomes_once_one_that_may() {
         let authorization = browser.start_login("/login?prompt=none&return_to=/me").await;
         assert_eq!(parameter(&authorization, "prompt").as_deref(), Some("none"));
         let state = parameter(&authorization, "state").unwrap();
-        let answer = browser.open(&format!("/auth/callback?error={code}&state={state}")).await;
+        let response = browser.open(&format!("/auth/callback?error={code}&state={state}")).await;
         assert_eq!(
-            (answer.status(), answer.location()),
+            (response.status(), response.location()),
             (StatusCode::SEE_OTHER, "/login?return_to=%2Fme")
         );
         assert_eq!(browser.names(), [""; 0], "the attempt is over");
 
-        let authorization = browser.start_login(answer.location()).await;
+        let authorization = browser.start_login(response.location()).await;
         assert_eq!(parameter(&authorization, "prompt"), None);
         let state = parameter(&authorization, "state").unwrap();
-        let answer = browser.open(&format!("/auth/callback?error={code}&state={state}")).await;
-        assert_refused(&answer, &AuthFailure::EnvironmentRefused { error: Some(code.into()) });
+        let response = browser.open(&format!("/auth/callback?error={code}&state={state}")).await;
+        assert_rejected(&response, &LoginError::AuthorizationFailed { error: Some(code.into()) });
     }
     // Any other error of such a login is an error.
     let mut browser = world.browser();
     let authorization = browser.start_login("/login?prompt=none").await;
     let state = parameter(&authorization, "state").unwrap();
-    let answer = browser.open(&format!("/auth/callback?error=access_denied&state={state}")).await;
+    let response = browser.open(&format!("/auth/callback?error=access_denied&state={state}")).await;
     let error = Some(SsoError::AccessDenied);
-    assert_refused(&answer, &AuthFailure::EnvironmentRefused { error });
+    assert_rejected(&response, &LoginError::AuthorizationFailed { error });
 }
 
 #[tokio::test]
@@ -404,18 +404,18 @@ async fn a_failing_token_endpoint_is_503_and_the_same_callback_works_afterwards(
         Fault::Status(StatusCode::TOO_MANY_REQUESTS),
         Fault::Status(StatusCode::BAD_GATEWAY),
         Fault::Html,
-        Fault::Answer(Response::new(Bytes::from_static(b"{}"))),
+        Fault::Response(Response::new(Bytes::from_static(b"{}"))),
         Fault::Status(StatusCode::NOT_FOUND),
         Fault::Status(StatusCode::FOUND),
     ] {
         let world = World::new();
         let (mut browser, callback) = at_the_callback(&world).await;
         world.sandbox.faults().add(Endpoint::Token, fault);
-        let answer = browser.open(&callback).await;
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(failure(&answer), AuthFailure::Unavailable);
-        assert!(answer.header("retry-after").is_some());
-        assert_eq!(set_cookies(answer.headers()), [""; 0]);
+        let response = browser.open(&callback).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(failure(&response), LoginError::Unavailable);
+        assert!(response.header("retry-after").is_some());
+        assert_eq!(set_cookies(response.headers()), [""; 0]);
         world.sandbox.faults().clear(Endpoint::Token);
         assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
     }
@@ -431,7 +431,7 @@ async fn a_replayed_attempt_causes_no_second_token_call_on_any_replica() {
     assert_eq!(first.open(&callback).await.status(), StatusCode::SEE_OTHER);
     for app in [&world.app, &other] {
         let mut again = browser.at(app);
-        assert_refused(&again.open(&callback).await, &AuthFailure::AttemptUnknown);
+        assert_rejected(&again.open(&callback).await, &LoginError::StateMismatch);
     }
     assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1);
     // A second call would have revoked what the first one was given.
@@ -445,7 +445,7 @@ async fn a_replayed_attempt_causes_no_second_token_call_on_any_replica() {
 
     // Where the store is down, logins still succeed.
     let (mut browser, callback) = at_the_callback(&world).await;
-    store.refuse(Some(Purpose::LoginAttempt));
+    store.reject(Some(Purpose::LoginAttempt));
     assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
 }
 
@@ -454,13 +454,13 @@ async fn wrong_credentials_are_our_fault_and_not_the_users() {
     let world = World::new();
     let (mut browser, callback) = at_the_callback(&world).await;
     let body = Bytes::from_static(br#"{"error":"invalid_client","error_description":"<b>"}"#);
-    let mut refusal = Response::new(body);
-    *refusal.status_mut() = StatusCode::UNAUTHORIZED;
-    world.sandbox.faults().add(Endpoint::Token, Fault::Answer(refusal));
-    let answer = browser.open(&callback).await;
-    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(failure(&answer), AuthFailure::Misconfigured);
-    assert!(!answer.text().contains("invalid_client"));
+    let mut rejection = Response::new(body);
+    *rejection.status_mut() = StatusCode::UNAUTHORIZED;
+    world.sandbox.faults().add(Endpoint::Token, Fault::Response(rejection));
+    let response = browser.open(&callback).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(failure(&response), LoginError::Misconfigured);
+    assert!(!response.text().contains("invalid_client"));
 }
 
 #[tokio::test]
@@ -505,9 +505,9 @@ async fn other_methods_are_405_and_say_which_are_allowed() {
             let mut browser = world.logged_in(JANE).await;
             let before = browser.cookie_header();
             let method: Method = method.parse().unwrap();
-            let answer = browser.send(method.clone(), path, &NAVIGATION).await;
-            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
-            assert_eq!(answer.header("allow"), Some(allowed));
+            let response = browser.send(method.clone(), path, &NAVIGATION).await;
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+            assert_eq!(response.header("allow"), Some(allowed));
             assert_eq!(browser.cookie_header(), before);
         }
     }

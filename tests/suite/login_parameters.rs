@@ -132,7 +132,7 @@ async fn l9_the_logins_own_routes_and_nonsense_fall_back_to_the_start_page() {
 }
 
 #[tokio::test]
-async fn l14_a_login_started_by_somebody_else_names_our_issuer_and_one_of_our_pages() {
+async fn l14_a_login_started_by_another_user_names_our_issuer_and_one_of_our_pages() {
     let world = World::new();
     let ours = encoded(&world.sandbox.environment_url());
     for (target, location) in [
@@ -153,8 +153,8 @@ async fn l14_a_login_started_by_somebody_else_names_our_issuer_and_one_of_our_pa
     let both = format!("/admin&target_link_uri={}", encoded("https://app.example.com/me"));
     assert_eq!(lands_at(&world, &both).await, "/admin");
     for issuer in ["https://evil.test", "x"] {
-        let answer = world.browser().open(&format!("/login?iss={}", encoded(issuer))).await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        let response = world.browser().open(&format!("/login?iss={}", encoded(issuer))).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     }
 }
 

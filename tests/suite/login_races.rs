@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use axum::Router;
 use http::{Method, StatusCode};
 use tokio::sync::{Notify, oneshot};
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
 use tower_scalekit::session::{LocalSession, User, VerifiedIdentity};
 use tower_scalekit::{PasswordlessLogin, Sessions};
 
@@ -105,7 +105,7 @@ async fn a_revocation_during_the_login_hook_ends_the_login() {
                 if is_revoked && (replica == 0 || later > 0) {
                     assert_eq!(done.status(), StatusCode::BAD_REQUEST, "{case}");
                     let rejection = done.extensions().get::<AuthRejection>().unwrap();
-                    assert_eq!(rejection.failure(), &AuthFailure::AttemptUnknown, "{case}");
+                    assert_eq!(rejection.error(), &LoginError::StateMismatch, "{case}");
                 } else if !is_revoked {
                     assert_eq!(done.status(), StatusCode::SEE_OTHER, "{case}");
                 }

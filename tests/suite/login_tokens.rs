@@ -2,13 +2,13 @@
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
 use tower_scalekit::sandbox::{Endpoint, Fault, Signing, TokenFault, TokenKind};
 
 use crate::support::{JANE, JOHN, Reading as _, World, set_cookies};
 
 /// Logs in as Jane where John is logged in, and asserts that John stays.
-async fn assert_refused(world: &World, what: &str) {
+async fn assert_rejected(world: &World, what: &str) {
     let name = world.sessions.cookie_name();
     for live in [true, false] {
         world.sandbox.faults().clear(Endpoint::Authorize);
@@ -20,12 +20,12 @@ async fn assert_refused(world: &World, what: &str) {
             browser.plant(name, &sound);
             before = Some(sound);
         }
-        let refused = browser.log_in(&world.sandbox, JANE).await;
-        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{what}: {}", refused.text());
-        let rejection = refused.extensions().get::<AuthRejection>().unwrap();
-        let failure = rejection.failure();
-        assert!(matches!(failure, AuthFailure::TokenRefused { .. }), "{what}: {failure:?}");
-        let touched = set_cookies(refused.headers()).iter().any(|line| line.contains("_session"));
+        let rejected = browser.log_in(&world.sandbox, JANE).await;
+        assert_eq!(rejected.status(), StatusCode::BAD_REQUEST, "{what}: {}", rejected.text());
+        let rejection = rejected.extensions().get::<AuthRejection>().unwrap();
+        let failure = rejection.error();
+        assert!(matches!(failure, LoginError::InvalidToken { .. }), "{what}: {failure:?}");
+        let touched = set_cookies(rejected.headers()).iter().any(|line| line.contains("_session"));
         assert!(!touched, "{what}");
         assert_eq!(browser.cookie(name), before.as_deref(), "{what}");
         assert_eq!(browser.names_with("_login_"), [""; 0], "{what}");
@@ -42,7 +42,7 @@ async fn sound_login(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn l3_l6_every_wrong_id_token_of_the_certification_suite_is_refused() {
+async fn l3_l6_every_wrong_id_token_of_the_certification_suite_is_rejected() {
     for fault in [
         TokenFault::Expired,
         TokenFault::InvalidAccessTokenHash,
@@ -77,7 +77,7 @@ async fn l3_l6_every_wrong_id_token_of_the_certification_suite_is_refused() {
     ] {
         let world = World::new();
         world.sandbox.tokens().add_fault(TokenKind::IdToken, fault.clone());
-        assert_refused(&world, &format!("ID token {fault:?}")).await;
+        assert_rejected(&world, &format!("ID token {fault:?}")).await;
     }
 }
 
@@ -90,12 +90,12 @@ async fn an_id_token_without_an_authorized_party_has_this_client_as_its_only_aud
         let audience = TokenFault::WithClaim("aud".into(), audiences.clone());
         world.sandbox.tokens().add_fault(TokenKind::IdToken, audience);
         world.sandbox.tokens().add_fault(TokenKind::IdToken, TokenFault::MissingAuthorizedParty);
-        assert_refused(&world, &format!("ID token for {audiences}")).await;
+        assert_rejected(&world, &format!("ID token for {audiences}")).await;
     }
 }
 
 #[tokio::test]
-async fn every_wrong_access_token_is_refused_too() {
+async fn every_wrong_access_token_is_rejected_too() {
     for fault in [
         TokenFault::Expired,
         TokenFault::InvalidIssuer,
@@ -113,7 +113,7 @@ async fn every_wrong_access_token_is_refused_too() {
     ] {
         let world = World::new();
         world.sandbox.tokens().add_fault(TokenKind::AccessToken, fault.clone());
-        assert_refused(&world, &format!("access token {fault:?}")).await;
+        assert_rejected(&world, &format!("access token {fault:?}")).await;
     }
 }
 
@@ -136,11 +136,11 @@ async fn j1_forged_headers_pick_no_key() {
     for (what, change) in changes {
         let world = World::new();
         world.sandbox.tokens().edit(TokenKind::IdToken, move |draft| change(&mut draft.header));
-        assert_refused(&world, what).await;
+        assert_rejected(&world, what).await;
     }
     let world = World::new();
     world.sandbox.tokens().edit(TokenKind::IdToken, |draft| draft.signing = Signing::Nothing);
-    assert_refused(&world, "no signature under RS256").await;
+    assert_rejected(&world, "no signature under RS256").await;
 }
 
 #[tokio::test]
@@ -161,22 +161,22 @@ async fn what_the_certification_suite_wants_accepted_is_accepted() {
 }
 
 #[tokio::test]
-async fn l6_a_login_without_an_id_token_is_refused() {
+async fn l6_a_login_without_an_id_token_is_rejected() {
     for body in [
         r#"{"access_token":"a.b.c","token_type":"Bearer"}"#.to_owned(),
         r#"{"access_token":"a.b.c","id_token":""}"#.to_owned(),
     ] {
         let world = World::new();
-        let answer = http::Response::new(body.into());
-        world.sandbox.faults().add(Endpoint::Token, Fault::Answer(answer));
-        assert_refused(&world, "garbage").await;
+        let response = http::Response::new(body.into());
+        world.sandbox.faults().add(Endpoint::Token, Fault::Response(response));
+        assert_rejected(&world, "garbage").await;
     }
     // A sound access token, alone.
     let world = World::new();
     let token = world.sandbox.tokens().access_token(JANE);
-    let answer = http::Response::new(format!(r#"{{"access_token":"{token}"}}"#).into());
-    world.sandbox.faults().add(Endpoint::Token, Fault::Answer(answer));
-    assert_refused(&world, "no ID token").await;
+    let response = http::Response::new(format!(r#"{{"access_token":"{token}"}}"#).into());
+    world.sandbox.faults().add(Endpoint::Token, Fault::Response(response));
+    assert_rejected(&world, "no ID token").await;
 }
 
 #[tokio::test]
@@ -184,10 +184,10 @@ async fn keys_out_of_reach_at_the_callback_are_503_and_begin_nothing() {
     let world = World::new();
     world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let mut browser = world.browser();
-    let answer = browser.log_in(&world.sandbox, JANE).await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.header("retry-after").is_some());
-    assert_eq!(set_cookies(answer.headers()), [""; 0]);
+    let response = browser.log_in(&world.sandbox, JANE).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.header("retry-after").is_some());
+    assert_eq!(set_cookies(response.headers()), [""; 0]);
     world.sandbox.faults().clear(Endpoint::Keys);
     world.advance(2);
     assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);

@@ -1,6 +1,5 @@
 //! The crate as its users meet it: through its public API, with a sandbox for an environment.
 
-mod answers;
 mod backchannel;
 mod boundaries;
 mod bypass;
@@ -27,6 +26,7 @@ mod recent_logins;
 mod refresh;
 mod rendering;
 mod replicas;
+mod responses;
 mod secrets;
 mod sessions;
 mod slow_bodies;

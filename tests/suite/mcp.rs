@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_scalekit::protected_resource::{ProtectedResource, ResourceId};
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
-use tower_scalekit::require_scope::{Implications, ScopeRejection};
+use tower_scalekit::require_scope::{ScopeHierarchy, ScopeRejection};
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenDraft};
 use tower_scalekit::token::TokenError;
 use tower_scalekit::{
@@ -133,14 +133,14 @@ async fn p8_p9_the_metadata_is_at_both_addresses_for_everybody_and_nowhere_else(
             ("x-forwarded-host", "evil.test"),
             ("origin", "https://x.test"),
         ];
-        let answer = send(&world.app, request(Method::GET, path, &hostile)).await;
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(answer.header("content-type"), Some("application/json"));
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-        assert!(answer.header("cache-control").unwrap().contains("max-age"));
+        let response = send(&world.app, request(Method::GET, path, &hostile)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.header("content-type"), Some("application/json"));
+        assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+        assert!(response.header("cache-control").unwrap().contains("max-age"));
         let issuer = format!("{}/resources/{ID}", world.sandbox.environment_url());
         assert_eq!(
-            answer.json(),
+            response.json(),
             json!({
                 "resource": URL, "authorization_servers": [issuer],
                 "bearer_methods_supported": ["header"],
@@ -149,15 +149,15 @@ async fn p8_p9_the_metadata_is_at_both_addresses_for_everybody_and_nowhere_else(
         );
         let head = send(&world.app, request(Method::HEAD, path, &[])).await;
         assert_eq!((head.status(), head.body().len()), (StatusCode::OK, 0));
-        assert_eq!(head.header("content-length"), Some(&*answer.body().len().to_string()));
+        assert_eq!(head.header("content-length"), Some(&*response.body().len().to_string()));
         let asked = [("access-control-request-headers", "mcp-protocol-version")];
         let preflight = send(&world.app, request(Method::OPTIONS, path, &asked)).await;
         assert_eq!(preflight.status(), StatusCode::NO_CONTENT);
         assert_eq!(preflight.header("access-control-allow-headers"), Some("*"));
         for method in [Method::POST, Method::PUT, Method::DELETE] {
-            let refused = send(&world.app, request(method, path, &[])).await;
-            assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
-            assert_eq!(refused.header("allow"), Some("GET, HEAD, OPTIONS"));
+            let rejected = send(&world.app, request(method, path, &[])).await;
+            assert_eq!(rejected.status(), StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(rejected.header("allow"), Some("GET, HEAD, OPTIONS"));
         }
     }
     // Nothing that only looks like it is let past the token.
@@ -171,8 +171,8 @@ async fn p8_p9_the_metadata_is_at_both_addresses_for_everybody_and_nowhere_else(
         "/.well-known/oauth-protected-resource%2Fmcp",
         "//.well-known/oauth-protected-resource",
     ] {
-        let answer = send(&world.app, request(Method::GET, path, &[])).await;
-        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
+        let response = send(&world.app, request(Method::GET, path, &[])).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
     }
 }
 
@@ -237,7 +237,7 @@ async fn j10_j12_tokens_for_anything_else_are_invalid_tokens() {
         ("only another server's URL", with("aud", json!(["https://other.example.com/mcp"]))),
         ("for the URL with a slash", with("aud", json!([format!("{URL}/")]))),
         ("for the environment's own API", world.sandbox.tokens().access_token(JANE)),
-        ("for nobody", world.token("todo:read", |draft| drop(draft.claims.remove("aud")))),
+        ("for no one", world.token("todo:read", |draft| drop(draft.claims.remove("aud")))),
         ("an ID token", world.sandbox.tokens().id_token(JANE, Some("n"))),
         ("an ID token with our audience", with("at_hash", "x".into())),
         (
@@ -257,9 +257,9 @@ async fn j10_j12_tokens_for_anything_else_are_invalid_tokens() {
         ("for another claim resource", with("resource", "https://other.example.com/mcp".into())),
         ("with a claim resource of another type", with("resource", json!([URL]))),
     ] {
-        let answer = world.ask(&token).await;
-        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{what}");
-        let challenge = answer.header("www-authenticate").unwrap();
+        let response = world.ask(&token).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{what}");
+        let challenge = response.header("www-authenticate").unwrap();
         assert!(challenge.contains("error=\"invalid_token\""), "{what}: {challenge}");
         let no = world.resource.verifier().accepts(&token, &[]).await;
         assert_eq!(no, Ok(false), "{what}");
@@ -268,15 +268,15 @@ async fn j10_j12_tokens_for_anything_else_are_invalid_tokens() {
     let good = world.token("todo:read", |_| {});
     let twice = format!("Bearer {good}");
     let twice = [("authorization", twice.as_str()), ("authorization", twice.as_str())];
-    let answer = send(&world.app, request(Method::POST, "/mcp", &twice)).await;
-    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let response = send(&world.app, request(Method::POST, "/mcp", &twice)).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let query = format!("/mcp?access_token={good}");
-    let answer = send(&world.app, request(Method::POST, &query, &[])).await;
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let response = send(&world.app, request(Method::POST, &query, &[])).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     let basic = [("authorization", "Basic YTpi")];
-    let answer = send(&world.app, request(Method::POST, "/mcp", &basic)).await;
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    assert!(!answer.header("www-authenticate").unwrap().contains("error"));
+    let response = send(&world.app, request(Method::POST, "/mcp", &basic)).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert!(!response.header("www-authenticate").unwrap().contains("error"));
 }
 
 #[tokio::test]
@@ -284,10 +284,10 @@ async fn k3_keys_that_are_out_of_reach_are_503_and_no_no() {
     let world = World::new();
     world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let token = world.token("todo:read", |_| {});
-    let answer = world.ask(&token).await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer.header("www-authenticate"), None);
-    assert!(answer.header("retry-after").is_some());
+    let response = world.ask(&token).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.header("www-authenticate"), None);
+    assert!(response.header("retry-after").is_some());
     let verifier = world.resource.verifier();
     assert_eq!(verifier.accepts(&token, &[]).await, Err(TokenError::KeysUnavailable));
     world.sandbox.faults().clear(Endpoint::Keys);
@@ -302,15 +302,15 @@ async fn k3_keys_that_are_out_of_reach_are_503_and_no_no() {
 
 #[tokio::test]
 async fn a5_a_step_up_names_all_scopes_in_header_and_body() {
-    let implied = Implications::none().implies("todo:admin", ["todo:write"]).unwrap();
+    let implied = ScopeHierarchy::new().implies("todo:admin", ["todo:write"]).unwrap();
     let world = World::with(|app| {
-        app.layer(RequireScope::all(["todo:write"]).implications(&implied))
+        app.layer(RequireScope::all(["todo:write"]).scope_hierarchy(&implied))
             .layer(RequireScope::any(["todo:read", "todo:admin"]))
     });
-    let answer = world.ask(&world.token("todo:read", |_| {})).await;
-    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    let response = world.ask(&world.token("todo:read", |_| {})).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
     assert_eq!(
-        answer.header("www-authenticate").unwrap(),
+        response.header("www-authenticate").unwrap(),
         format!(
             "Bearer error=\"insufficient_scope\", error_description=\"The token lacks a required \
              scope\", scope=\"todo:read todo:write\", resource_metadata=\"{METADATA}\""
@@ -320,7 +320,7 @@ async fn a5_a_step_up_names_all_scopes_in_header_and_body() {
         "error": "insufficient_scope", "error_description": "Required scope todo:write",
         "scope": "todo:read todo:write",
     });
-    assert_eq!(answer.json(), body);
+    assert_eq!(response.json(), body);
     let broader = world.ask(&world.token("todo:admin", |_| {})).await;
     assert_eq!(broader.status(), StatusCode::OK);
 }
@@ -377,13 +377,16 @@ async fn each_tool_and_method_needs_its_own_scopes() {
         (format!("{}{}", call("list"), " ".repeat(1000)), "todo:read", 403),
         (format!("{}{}", call("list"), " ".repeat(1000)), all, 200),
     ] {
-        let answer = world.post(&world.token(granted, |_| {}), body.clone(), &[]).await;
-        assert_eq!(answer.status(), status, "{granted:?} {body:.200}");
+        let response = world.post(&world.token(granted, |_| {}), body.clone(), &[]).await;
+        assert_eq!(response.status(), status, "{granted:?} {body:.200}");
         if status == 200 {
-            assert_eq!(answer.text(), body, "the very bytes");
+            assert_eq!(response.text(), body, "the very bytes");
         } else {
-            assert!(matches!(answer.extensions().get(), Some(ScopeRejection::Insufficient { .. })));
-            assert!(answer.header("www-authenticate").unwrap().contains(METADATA));
+            assert!(matches!(
+                response.extensions().get(),
+                Some(ScopeRejection::Insufficient { .. })
+            ));
+            assert!(response.header("www-authenticate").unwrap().contains(METADATA));
         }
     }
     let listing = world.post(&world.token("", |_| {}), call("list"), &[]).await;
@@ -414,10 +417,10 @@ async fn headers_let_nothing_through_that_the_body_does_not() {
         (call("list"), &[("content-encoding", "gzip")], 403),
         (call("list"), &[("content-encoding", "identity")], 403),
     ] {
-        let answer = world.post(&reader, body.clone(), headers).await;
-        assert_eq!(answer.status(), status, "{headers:?} {body}");
+        let response = world.post(&reader, body.clone(), headers).await;
+        assert_eq!(response.status(), status, "{headers:?} {body}");
     }
-    // A header that is not allowed refuses before the body is there at all.
+    // A header that is not allowed rejects before the body is there at all.
     let never = Body::new(Never);
     let early = [("mcp-method", "tools/call"), ("mcp-name", "add")];
     assert_eq!(world.post(&reader, never, &early).await.status(), StatusCode::FORBIDDEN);
@@ -445,9 +448,9 @@ async fn requests_without_an_operation_need_a_principal_only_and_defaults_cover_
         app.layer(
             RequireMcpScope::new()
                 .tool("list", ["todo:read"])
-                .other_tools(["todo:admin"])
+                .default_tool_scopes(["todo:admin"])
                 .method("tools/call", ["mcp"])
-                .other_methods(["mcp"]),
+                .default_method_scopes(["mcp"]),
         )
     });
     for (body, granted, status) in [
@@ -459,14 +462,14 @@ async fn requests_without_an_operation_need_a_principal_only_and_defaults_cover_
         (method("initialize"), "", 403),
         (method("initialize"), "mcp", 200),
     ] {
-        let answer = world.post(&world.token(granted, |_| {}), body.clone(), &[]).await;
-        assert_eq!(answer.status(), status, "{granted:?} {body}");
+        let response = world.post(&world.token(granted, |_| {}), body.clone(), &[]).await;
+        assert_eq!(response.status(), status, "{granted:?} {body}");
     }
     // All that the operation needs in one step, also where a header tells half of it.
     for headers in [&[][..], &[("mcp-method", "tools/call")]] {
-        let answer = world.post(&world.token("", |_| {}), call("list"), headers).await;
-        assert_eq!(answer.json()["scope"], "mcp todo:read");
-        assert_eq!(answer.header("access-control-expose-headers"), Some("www-authenticate"));
+        let response = world.post(&world.token("", |_| {}), call("list"), headers).await;
+        assert_eq!(response.json()["scope"], "mcp todo:read");
+        assert_eq!(response.header("access-control-expose-headers"), Some("www-authenticate"));
     }
     let authorization = format!("Bearer {}", world.token("", |_| {}));
     for method in [Method::GET, Method::HEAD, Method::DELETE] {
@@ -489,7 +492,7 @@ async fn requests_without_an_operation_need_a_principal_only_and_defaults_cover_
         let without_token = request(method.clone(), "/mcp", &[]);
         assert_eq!(send(&world.app, without_token).await.status(), StatusCode::UNAUTHORIZED);
     }
-    assert!(RequireMcpScope::new().tool("a", ["b c"]).check().is_err());
+    assert!(RequireMcpScope::new().tool("a", ["b c"]).validate().is_err());
 }
 
 #[tokio::test]
@@ -524,7 +527,7 @@ async fn an_offer_to_upgrade_to_http2_does_not_reach_a_server_that_could_accept_
 }
 
 #[tokio::test]
-async fn the_ready_service_gets_the_body_and_a_layer_without_a_principal_answers_500() {
+async fn the_ready_service_gets_the_body_and_a_layer_without_a_principal_responses_500() {
     let inner = service_fn(|request: Request<ReplayBody<Full<Bytes>>>| async {
         let body = request.into_body().collect().await.unwrap().to_bytes();
         Ok::<_, Infallible>(Response::new(Full::new(body)))
@@ -544,16 +547,16 @@ async fn the_ready_service_gets_the_body_and_a_layer_without_a_principal_answers
         if with_principal {
             request.extensions_mut().insert(principal.clone());
         }
-        let answer = service.ready().await.unwrap().call(request).await.unwrap();
-        assert_eq!(answer.status(), status);
+        let response = service.ready().await.unwrap().call(request).await.unwrap();
+        assert_eq!(response.status(), status);
         if with_principal {
-            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), call("list"));
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), call("list"));
         }
     }
 }
 
 #[tokio::test]
-async fn an_extractor_verifies_without_a_layer_and_refuses_as_one_would() {
+async fn an_extractor_verifies_without_a_layer_and_rejects_as_one_would() {
     let world = World::new();
     let tokens = RequireToken::for_resource(&world.resource);
     let whoami = async |Bearer(principal): Bearer| principal.subject().to_owned();
@@ -572,7 +575,7 @@ async fn an_extractor_verifies_without_a_layer_and_refuses_as_one_would() {
         let by_extractor = send(&app, request(Method::GET, "/mcp", headers)).await;
         assert_eq!(by_layer.status(), by_extractor.status(), "{headers:?}");
         let challenge =
-            |answer: &Response<Bytes>| answer.header("www-authenticate").map(str::to_owned);
+            |response: &Response<Bytes>| response.header("www-authenticate").map(str::to_owned);
         assert_eq!(challenge(&by_layer), challenge(&by_extractor));
         if by_layer.status() == StatusCode::OK {
             assert!(by_extractor.text().starts_with("usr_"));
@@ -584,13 +587,13 @@ async fn an_extractor_verifies_without_a_layer_and_refuses_as_one_would() {
 
 #[tokio::test]
 async fn implications_hold_for_all_that_is_required_whatever_was_said_first() {
-    let admin = Implications::none().implies("todo:admin", ["todo:write"]).unwrap();
+    let admin = ScopeHierarchy::new().implies("todo:admin", ["todo:write"]).unwrap();
     for first in [true, false] {
         let world = World::with(|app| {
             let layer = RequireMcpScope::new().tool("list", ["todo:read"]);
-            let layer = if first { layer.implications(&admin) } else { layer };
+            let layer = if first { layer.scope_hierarchy(&admin) } else { layer };
             let layer = layer.tool("add", ["todo:write"]);
-            app.layer(if first { layer } else { layer.implications(&admin) })
+            app.layer(if first { layer } else { layer.scope_hierarchy(&admin) })
         });
         for (granted, body, headers, status) in [
             ("todo:admin", call("add"), &[][..], 200),
@@ -598,8 +601,8 @@ async fn implications_hold_for_all_that_is_required_whatever_was_said_first() {
             ("todo:admin todo:read", call("add"), &[("content-encoding", "identity")], 200),
             ("todo:admin", call("add"), &[("content-encoding", "identity")], 403),
         ] {
-            let answer = world.post(&world.token(granted, |_| {}), body, headers).await;
-            assert_eq!(answer.status(), status, "{first} {granted}");
+            let response = world.post(&world.token(granted, |_| {}), body, headers).await;
+            assert_eq!(response.status(), status, "{first} {granted}");
         }
     }
 }
@@ -611,8 +614,8 @@ async fn names_of_tasks_in_headers_are_those_of_the_body() {
     for (name, status) in [("t", 200), ("other", 403)] {
         let headers = [("mcp-method", "tasks/get"), ("mcp-name", name)];
         let token = world.token("todo:read", |_| {});
-        let answer = world.post(&token, body.to_string(), &headers).await;
-        assert_eq!(answer.status(), status);
+        let response = world.post(&token, body.to_string(), &headers).await;
+        assert_eq!(response.status(), status);
     }
 }
 
@@ -646,9 +649,9 @@ async fn event_streams_pass_all_layers_as_they_come() {
     for (method, body) in [(Method::GET, String::new()), (Method::POST, call("list"))] {
         let mut request = request(method, "/mcp", &[("authorization", &authorization)]);
         *request.body_mut() = body.into();
-        let mut answer = world.app.clone().oneshot(request).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        let first = answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+        let mut response = world.app.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let first = response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(first, "data: first\n\n");
     }
 }

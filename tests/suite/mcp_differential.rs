@@ -203,9 +203,9 @@ impl Server {
         let layer = RequireMcpScope::new()
             .tool("list", ["tools:list"])
             .tool("add", ["tools:add"])
-            .other_tools([OTHER_TOOLS])
+            .default_tool_scopes([OTHER_TOOLS])
             .method("tools/list", ["methods:list"])
-            .other_methods([OTHER_METHODS]);
+            .default_method_scopes([OTHER_METHODS]);
         Self { ran: Recorder::default(), layer, principals }
     }
 

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::time::Instant;
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
 use tower_scalekit::http_client::HttpClient as _;
-use tower_scalekit::oauth::{Blame, LogoutRequest, SsoError};
+use tower_scalekit::oauth::{ErrorOrigin, LogoutRequest, SsoError};
 use tower_scalekit::sandbox::{Endpoint, TokenFault, TokenKind};
-use tower_scalekit::session::{LocalSession, NotAdmitted, User, VerifiedIdentity};
+use tower_scalekit::session::{LocalSession, LoginHookError, User, VerifiedIdentity};
 
 use crate::support::{Browser, NAVIGATION, Reading as _, World, parameter, send, set_cookies};
 
@@ -28,7 +28,7 @@ fn world() -> World {
 }
 
 fn admitting(
-    admit: impl Fn(VerifiedIdentity) -> Result<LocalSession, NotAdmitted> + Send + Sync + 'static,
+    admit: impl Fn(VerifiedIdentity) -> Result<LocalSession, LoginHookError> + Send + Sync + 'static,
 ) -> World {
     World::with(
         |sandbox| sandbox.modular_sso(),
@@ -41,8 +41,8 @@ async fn at_the_callback(world: &World, browser: &mut Browser, target: &str) -> 
     world.sandbox.log_in(&authorization, ANA).unwrap()
 }
 
-fn failure(answer: &Response<Bytes>) -> AuthFailure {
-    answer.extensions().get::<AuthRejection>().expect("a refusal").failure().clone()
+fn failure(response: &Response<Bytes>) -> LoginError {
+    response.extensions().get::<AuthRejection>().expect("a rejection").error().clone()
 }
 
 fn parts(browser: &Browser, target: &str) -> Parts {
@@ -67,7 +67,7 @@ async fn a_login_becomes_a_session_of_the_apps_own() {
     assert_eq!((&me["email"], &me["roles"][0]), (&ANA.into(), &"member".into()));
     assert!(me["sid"].as_str().unwrap().starts_with("ses_"));
 
-    // Its tokens are long gone, and nobody asks for others.
+    // Its tokens are long gone, and no one asks for others.
     let asked = world.sandbox.requests().count(Endpoint::Token);
     world.advance(8 * HOUR - 1);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
@@ -77,7 +77,7 @@ async fn a_login_becomes_a_session_of_the_apps_own() {
 }
 
 #[tokio::test]
-async fn a_session_of_somebody_the_app_knows_has_the_apps_id() {
+async fn a_session_of_someone_the_app_knows_has_the_apps_id() {
     let world = admitting(|identity| {
         let mut user = User::default();
         user.id = format!("{}/7", identity.organization_id().unwrap());
@@ -100,27 +100,27 @@ async fn a_session_of_somebody_the_app_knows_has_the_apps_id() {
 }
 
 #[tokio::test]
-async fn whom_the_app_refuses_gets_no_session_and_an_answer() {
+async fn whom_the_app_rejects_gets_no_session_and_an_response() {
     let world = admitting(|identity| match identity.connection_id() {
-        Some(connection) if connection.starts_with("conn_") => Err(NotAdmitted::Refused),
+        Some(connection) if connection.starts_with("conn_") => Err(LoginHookError::Denied),
         _ => Ok(identity.session()),
     });
     let mut browser = world.browser();
     let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
-    let answer = browser.open(&callback).await;
-    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-    assert_eq!(failure(&answer), AuthFailure::NotAdmitted);
-    assert!(answer.text().contains("This account may not use the app"));
+    let response = browser.open(&callback).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    assert_eq!(failure(&response), LoginError::LoginDenied);
+    assert!(response.text().contains("This account may not use the app"));
     assert_eq!(browser.names(), [""; 0], "the attempt is over");
-    answer.assert_private();
+    response.assert_private();
 }
 
 #[tokio::test]
-async fn whom_the_app_refuses_keeps_the_session_that_they_had() {
-    let refusing = Arc::new(AtomicBool::new(false));
-    let refuses = Arc::clone(&refusing);
-    let world = admitting(move |identity| match refuses.load(Ordering::SeqCst) {
-        true => Err(NotAdmitted::Refused),
+async fn whom_the_app_rejects_keeps_the_session_that_they_had() {
+    let rejecting = Arc::new(AtomicBool::new(false));
+    let rejects = Arc::clone(&rejecting);
+    let world = admitting(move |identity| match rejects.load(Ordering::SeqCst) {
+        true => Err(LoginHookError::Denied),
         false => Ok(identity.session()),
     });
     let mut browser = world.browser();
@@ -128,17 +128,17 @@ async fn whom_the_app_refuses_keeps_the_session_that_they_had() {
     browser.open(&callback).await;
     let (session, me) = (browser.cookie_header(), browser.fetch("/me").await.json());
 
-    refusing.store(true, Ordering::SeqCst);
+    rejecting.store(true, Ordering::SeqCst);
     let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
-    let answer = browser.open(&callback).await;
-    assert_eq!(failure(&answer), AuthFailure::NotAdmitted);
-    assert!(!set_cookies(answer.headers()).iter().any(|line| line.contains("_session")));
+    let response = browser.open(&callback).await;
+    assert_eq!(failure(&response), LoginError::LoginDenied);
+    assert!(!set_cookies(response.headers()).iter().any(|line| line.contains("_session")));
     assert_eq!(browser.cookie_header(), session, "the attempt is over, and nothing else");
     assert_eq!(browser.fetch("/me").await.json(), me);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_never_answers_is_given_up_after_half_a_minute() {
+async fn a_hook_that_never_responds_is_given_up_after_half_a_minute() {
     let world = World::with(
         |sandbox| sandbox.modular_sso(),
         |sessions| sessions.on_login(|_| std::future::pending()),
@@ -146,28 +146,28 @@ async fn a_hook_that_never_answers_is_given_up_after_half_a_minute() {
     let mut browser = world.browser();
     let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
     let began = Instant::now();
-    let answer = browser.open(&callback).await;
+    let response = browser.open(&callback).await;
     assert_eq!(began.elapsed(), Duration::from_secs(30));
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(failure(&answer), AuthFailure::Interrupted);
-    assert!(answer.header("retry-after").is_some());
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(failure(&response), LoginError::Interrupted);
+    assert!(response.header("retry-after").is_some());
     assert_eq!(browser.names(), [""; 0], "the code is spent, so the attempt is over");
 }
 
 #[tokio::test]
-async fn a_database_that_does_not_answer_is_nobodys_fault() {
-    let world = admitting(|_| Err(NotAdmitted::unavailable("the database is away")));
+async fn a_database_that_does_not_respond_is_nobodys_fault() {
+    let world = admitting(|_| Err(LoginHookError::unavailable("the database is away")));
     let mut browser = world.browser();
     let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
-    let answer = browser.open(&callback).await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(failure(&answer), AuthFailure::Interrupted);
-    assert!(!answer.text().contains("database"));
-    assert!(answer.header("retry-after").is_some());
+    let response = browser.open(&callback).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(failure(&response), LoginError::Interrupted);
+    assert!(!response.text().contains("database"));
+    assert!(response.header("retry-after").is_some());
 }
 
 #[tokio::test]
-async fn l6_the_app_is_asked_about_nobody_whose_tokens_were_not_verified() {
+async fn l6_the_app_is_asked_about_no_one_whose_tokens_were_not_verified() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let world = admitting(move |identity| {
@@ -188,9 +188,9 @@ async fn l6_the_app_is_asked_about_nobody_whose_tokens_were_not_verified() {
         let mut browser = world.browser();
         let callback =
             at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
-        let answer = browser.open(&callback).await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{fault:?}");
-        assert!(!set_cookies(answer.headers()).iter().any(|line| line.contains("_session")));
+        let response = browser.open(&callback).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{fault:?}");
+        assert!(!set_cookies(response.headers()).iter().any(|line| line.contains("_session")));
     }
     assert_eq!(asked.load(Ordering::SeqCst), 0);
 }
@@ -217,22 +217,22 @@ async fn an_app_with_sessions_of_its_own_gets_the_identity_and_no_cookie_of_ours
     response.assert_private();
     assert_eq!(response.header("referrer-policy"), Some("no-referrer"), "l12");
 
-    // The same refusals as the callback's.
+    // The same rejections as the callback's.
     for (target, expected) in [
-        (callback.as_str(), AuthFailure::AttemptUnknown),
-        ("/auth/callback", AuthFailure::MalformedRequest),
-        ("/auth/callback?code=c", AuthFailure::MalformedRequest),
+        (callback.as_str(), LoginError::StateMismatch),
+        ("/auth/callback", LoginError::InvalidRequest),
+        ("/auth/callback?code=c", LoginError::InvalidRequest),
         (
             "/auth/callback?error=user_not_active",
-            AuthFailure::EnvironmentRefused { error: Some(SsoError::UserNotActive) },
+            LoginError::AuthorizationFailed { error: Some(SsoError::UserNotActive) },
         ),
     ] {
-        let refusal = world.sessions.callback().identify(&parts(&browser, target)).await;
-        let refusal = refusal.unwrap_err();
-        assert_eq!(refusal.failure(), Some(&expected), "{target}");
-        let answer = refusal.into_response();
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{target}");
-        assert_eq!(failure(&answer), expected, "{target}");
+        let rejection = world.sessions.callback().identify(&parts(&browser, target)).await;
+        let rejection = rejection.unwrap_err();
+        assert_eq!(rejection.error(), Some(&expected), "{target}");
+        let response = rejection.into_response();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{target}");
+        assert_eq!(failure(&response), expected, "{target}");
     }
 }
 
@@ -243,16 +243,16 @@ async fn an_identity_that_has_to_be_asked_for_starts_a_plain_login() {
     let authorization = browser.start_login("/login?prompt=none&return_to=/me").await;
     let state = parameter(&authorization, "state").unwrap();
     let target = format!("/auth/callback?error=login_required&state={state}");
-    let refusal = world.sessions.callback().identify(&parts(&browser, &target)).await;
-    let refusal = refusal.unwrap_err();
-    assert_eq!(refusal.failure(), None, "the login goes on");
-    let answer = refusal.into_response();
-    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
-    assert_eq!(answer.location(), "/login?return_to=%2Fme");
+    let rejection = world.sessions.callback().identify(&parts(&browser, &target)).await;
+    let rejection = rejection.unwrap_err();
+    assert_eq!(rejection.error(), None, "the login goes on");
+    let response = rejection.into_response();
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    assert_eq!(response.location(), "/login?return_to=%2Fme");
 }
 
 #[tokio::test]
-async fn a12_neither_an_identity_nor_a_refusal_tells_the_page_that_is_wanted() {
+async fn a12_neither_an_identity_nor_a_rejection_tells_the_page_that_is_wanted() {
     let world = World::with(|sandbox| sandbox.modular_sso(), |sessions| sessions);
     let mut browser = world.browser();
     let target = "/login?domain_hint=example.com&return_to=/invited%3Ftoken=hush";
@@ -262,19 +262,19 @@ async fn a12_neither_an_identity_nor_a_refusal_tells_the_page_that_is_wanted() {
     let shown = format!("{login:?}");
     assert!(shown.contains("/invited") && !shown.contains("hush"), "{shown}");
 
-    let refusal = world.sessions.callback().identify(&parts(&browser, &callback)).await;
-    let refusal = refusal.unwrap_err();
-    let shown = format!("{refusal:?}");
+    let rejection = world.sessions.callback().identify(&parts(&browser, &callback)).await;
+    let rejection = rejection.unwrap_err();
+    let shown = format!("{rejection:?}");
     let state = parameter(&callback, "state").unwrap();
     assert!(shown.contains("AttemptUnknown"), "{shown}");
     assert!(!shown.contains("hush") && !shown.contains(&state[..8]), "{shown}");
-    assert!(refusal.into_response().text().contains("hush"), "the page leads there");
+    assert!(rejection.into_response().text().contains("hush"), "the page leads there");
 }
 
 #[tokio::test]
 async fn an_error_of_the_organizations_sends_people_to_their_administrator() {
     let world = world();
-    for (code, words) in [
+    for (code, open_enum) in [
         ("invalid_saml_response", "administrator"),
         ("no_active_connections", "administrator"),
         ("access_denied", "cancelled"),
@@ -285,12 +285,12 @@ async fn an_error_of_the_organizations_sends_people_to_their_administrator() {
         let state = parameter(&authorization, "state").unwrap();
         let target =
             format!("/auth/callback?error={code}&error_description=Call%20555&state={state}");
-        let answer = browser.open(&target).await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-        assert!(answer.text().contains(words), "{code}: {}", answer.text());
-        assert!(!answer.text().contains("555"));
+        let response = browser.open(&target).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert!(response.text().contains(open_enum), "{code}: {}", response.text());
+        assert!(!response.text().contains("555"));
     }
-    assert_eq!(SsoError::from("invalid_redirect_uri").blame(), Blame::Application);
+    assert_eq!(SsoError::from("invalid_redirect_uri").origin(), ErrorOrigin::Application);
 }
 
 /// Logs out as a browser does, which then opens the environment's page and comes back.
@@ -358,7 +358,7 @@ async fn logout_of_a_session_without_a_scalekit_login_stays_in_the_app() {
     let world = World::new();
     let mut user = User::default();
     user.id = "7".to_owned();
-    let cookies = world.sessions.begin(LocalSession::new(user), &HeaderMap::new()).await.unwrap();
+    let cookies = world.sessions.create(LocalSession::new(user), &HeaderMap::new()).await.unwrap();
     let mut response = Response::new(Bytes::new());
     cookies.set(response.headers_mut());
     let mut browser = world.browser();
@@ -386,7 +386,7 @@ async fn an_identified_login_comes_with_a_logout_hint() {
     assert_eq!(parameter(url.as_str(), "id_token_hint"), Some(hint.clone()));
     // ... or with one of ours.
     let session = login.identity.session().id_token_hint(login.id_token_hint);
-    let cookies = world.sessions.begin(session, &HeaderMap::new()).await.unwrap();
+    let cookies = world.sessions.create(session, &HeaderMap::new()).await.unwrap();
     let mut response = Response::new(Bytes::new());
     cookies.set(response.headers_mut());
     sessions_end.take_in(&response);

@@ -94,6 +94,6 @@ async fn the_log_names_the_rejected_claim_and_not_its_value() {
     let log = captured.text();
     let line = |event: &str| log.lines().find(|line| line.contains(event)).unwrap();
     assert!(line("login_failed").contains("claim oid"), "{log}");
-    assert!(line("logout_token_refused").contains("claim=\"jti\""), "{log}");
+    assert!(line("invalid_logout_token").contains("claim=\"jti\""), "{log}");
     assert!(!log.contains("value-of-the-claim"), "{log}");
 }

@@ -1,4 +1,4 @@
-//! Every call of `src/api` and every answer of the sandbox, held against Scalekit's own OpenAPI
+//! Every call of `src/api` and every response of the sandbox, held against Scalekit's own OpenAPI
 //! document, which is taken at its word: what it does not name is an error.
 //!
 //! A new call joins by its lines in [`calls`].
@@ -27,7 +27,7 @@ const UNDOCUMENTED: [(&str, &str); 1] = [(
 )];
 
 #[tokio::test]
-async fn every_call_and_every_answer_is_as_documented() {
+async fn every_call_and_every_response_is_as_documented() {
     let (exchanges, calls) = recorded().await;
     let document = Document::load();
     let mut undocumented = BTreeSet::new();

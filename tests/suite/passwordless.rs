@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use serde_json::Value;
 use tower_scalekit::passwordless_login::{
-    PasswordlessFailure, PasswordlessLoginBuilder, PasswordlessRejection,
+    PasswordlessLoginBuilder, PasswordlessLoginError, PasswordlessRejection,
 };
 use tower_scalekit::sandbox::{Endpoint, OutboxMail};
 use tower_scalekit::session::SessionsBuilder;
@@ -119,9 +119,9 @@ fn submission(browser: &Browser, path: &str, form: &[(&str, &str)]) -> Request<B
 }
 
 async fn submit(browser: &mut Browser, path: &str, form: &[(&str, &str)]) -> Response<Bytes> {
-    let answer = send(browser.app(), submission(browser, path, form)).await;
-    browser.take_in(&answer);
-    answer
+    let response = send(browser.app(), submission(browser, path, form)).await;
+    browser.take_in(&response);
+    response
 }
 
 /// What a script of the app's own page sends.
@@ -130,9 +130,9 @@ async fn fetch_json(browser: &mut Browser, path: &str, body: &Value) -> Response
     let json = "application/json; charset=utf-8".parse().unwrap();
     request.headers_mut().insert(header::CONTENT_TYPE, json);
     *request.body_mut() = body.to_string().into();
-    let answer = send(browser.app(), request).await;
-    browser.take_in(&answer);
-    answer
+    let response = send(browser.app(), request).await;
+    browser.take_in(&response);
+    response
 }
 
 /// Follows a link out of a mail.
@@ -173,17 +173,17 @@ async fn email_of(browser: &mut Browser) -> Option<String> {
     (me.status() == StatusCode::OK).then(|| me.json()["email"].as_str().unwrap().to_owned())
 }
 
-fn failure(answer: &Response<Bytes>) -> PasswordlessFailure {
-    let rejection = answer.extensions().get::<PasswordlessRejection>();
-    rejection.unwrap_or_else(|| panic!("no refusal: {answer:?}")).failure().clone()
+fn failure(response: &Response<Bytes>) -> PasswordlessLoginError {
+    let rejection = response.extensions().get::<PasswordlessRejection>();
+    rejection.unwrap_or_else(|| panic!("no rejection: {response:?}")).error().clone()
 }
 
-/// Checks a refusal that leaves every session alone.
-fn assert_refused(answer: &Response<Bytes>, status: u16, expected: &PasswordlessFailure) {
-    assert_eq!(&failure(answer), expected);
-    assert_eq!(answer.status(), status);
-    let session = set_cookies(answer.headers()).iter().any(|line| line.contains("_session"));
-    assert!(!session, "a refusal touches the session: {answer:?}");
-    assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
-    answer.assert_private();
+/// Checks a rejection that leaves every session alone.
+fn assert_rejected(response: &Response<Bytes>, status: u16, expected: &PasswordlessLoginError) {
+    assert_eq!(&failure(response), expected);
+    assert_eq!(response.status(), status);
+    let session = set_cookies(response.headers()).iter().any(|line| line.contains("_session"));
+    assert!(!session, "a rejection touches the session: {response:?}");
+    assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
+    response.assert_private();
 }

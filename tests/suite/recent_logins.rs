@@ -6,11 +6,11 @@ use bytes::Bytes;
 use futures::future::{join, join_all};
 use http::{Method, Response, StatusCode};
 use tower_scalekit::Sandbox;
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
 use tower_scalekit::sandbox::Endpoint;
 use tower_scalekit::shared_store::Purpose;
 
-use crate::login::{assert_refused, at_the_callback};
+use crate::login::{assert_rejected, at_the_callback};
 use crate::store::FlakyStore;
 use crate::support::{
     Browser, JANE, NAVIGATION, Reading as _, World, app, parameter, request, send, set_cookies,
@@ -75,7 +75,7 @@ async fn a_second_callback_of_a_login_that_fails_gets_no_redirect_into_the_app()
     assert_eq!(second.status(), StatusCode::BAD_REQUEST);
     for response in [first, second] {
         let rejection = response.extensions().get::<AuthRejection>().unwrap();
-        assert_eq!(rejection.way_on(), Some("/login?return_to=%2Fme"));
+        assert_eq!(rejection.retry_url(), Some("/login?return_to=%2Fme"));
     }
 }
 
@@ -109,8 +109,8 @@ async fn attempts_of_one_second_are_ordered_as_the_browser_sends_them() {
 /// The page that is shown when the session's cookie does not come back, and its link.
 async fn lost(browser: &mut Browser, target: &str) -> Response<Bytes> {
     let page = browser.open(target).await;
-    let expected = AuthFailure::SessionCookieLost { cookie: "__Host-scalekit_session".to_owned() };
-    assert_refused(&page, &expected);
+    let expected = LoginError::SessionCookieLost { cookie: "__Host-scalekit_session".to_owned() };
+    assert_rejected(&page, &expected);
     assert!(page.text().contains("__Host-scalekit_session"), "{}", page.text());
     page
 }
@@ -132,7 +132,7 @@ async fn a_session_cookie_that_is_replaced_after_a_login_starts_no_second_one() 
     assert_eq!(browser.cookie(name), Some("another app's"));
     assert_eq!(browser.names_with("_login_"), [""; 0]);
     let rejection = page.extensions().get::<AuthRejection>().unwrap();
-    let link = rejection.way_on().unwrap().to_owned();
+    let link = rejection.retry_url().unwrap().to_owned();
     assert_eq!(link, "/login?return_to=%2Fme");
     // The user may try again.
     let authorization = browser.start_login(&link).await;

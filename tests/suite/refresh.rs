@@ -1,4 +1,4 @@
-//! Renewal: one per refresh token, and nobody loses a session to the network.
+//! Renewal: one per refresh token, and no one loses a session to the network.
 
 use std::future::Future as _;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use futures::future::{BoxFuture, join_all};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
 use tower_scalekit::http_client::{HttpClient, HttpClientError};
 use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient, TokenFault, TokenKind};
 use tower_scalekit::{Sandbox, Scalekit, Sessions};
@@ -49,10 +49,12 @@ async fn two_hundred_at_once(world: &World, leaving: usize) {
     }
     drop(held);
     let mut cookies = Vec::new();
-    for answer in join_all(requests).await {
-        let answer = answer.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        let [cookie] = set_cookies(answer.headers())[..] else { panic!("one cookie: {answer:?}") };
+    for response in join_all(requests).await {
+        let response = response.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let [cookie] = set_cookies(response.headers())[..] else {
+            panic!("one cookie: {response:?}")
+        };
         cookies.push(cookie.to_owned());
     }
     assert_eq!(world.sandbox.requests().refreshes() - before, 1);
@@ -88,8 +90,8 @@ async fn r1_late_requests_with_the_old_cookie_are_served_and_get_the_new_one() {
         world.advance(seconds);
         let mut late = old.clone();
         for _ in 0..2 {
-            let answer = late.fetch("/me").await;
-            assert_eq!((answer.status(), answer.json()), (StatusCode::OK, renewed.clone()));
+            let response = late.fetch("/me").await;
+            assert_eq!((response.status(), response.json()), (StatusCode::OK, renewed.clone()));
         }
         assert_ne!(late.cookie_header(), old.cookie_header());
     }
@@ -98,7 +100,7 @@ async fn r1_late_requests_with_the_old_cookie_are_served_and_get_the_new_one() {
 }
 
 #[tokio::test]
-async fn a_lost_response_to_a_refresh_logs_nobody_out() {
+async fn a_lost_response_to_a_refresh_logs_no_one_out() {
     const DAY: u64 = 24 * 60 * 60;
     for seconds in [20, 70, 600, DAY, 20 * DAY] {
         let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
@@ -110,8 +112,8 @@ async fn a_lost_response_to_a_refresh_logs_nobody_out() {
         world.advance(seconds);
         let old = browser.cookie_header();
         for _ in 0..3 {
-            let answer = browser.fetch("/me").await;
-            assert_eq!(answer.status(), StatusCode::OK, "{seconds} s later: {}", answer.text());
+            let response = browser.fetch("/me").await;
+            assert_eq!(response.status(), StatusCode::OK, "{seconds} s later: {}", response.text());
             assert_ne!(browser.cookie_header(), old);
             world.advance(301);
         }
@@ -125,9 +127,12 @@ async fn r1_an_early_renewal_costs_one_refresh_and_the_old_token_is_still_good()
     world.advance(289);
     assert_eq!(set_cookies(browser.fetch("/me").await.headers()), [""; 0]);
     world.advance(8);
-    let answer = browser.fetch("/me").await;
-    assert_eq!(answer.json()["exp"], 1_900_000_000 + 297 + 300);
-    assert_eq!((set_cookies(answer.headers()).len(), world.sandbox.requests().refreshes()), (1, 1));
+    let response = browser.fetch("/me").await;
+    assert_eq!(response.json()["exp"], 1_900_000_000 + 297 + 300);
+    assert_eq!(
+        (set_cookies(response.headers()).len(), world.sandbox.requests().refreshes()),
+        (1, 1)
+    );
     assert_eq!(set_cookies(browser.fetch("/me").await.headers()), [""; 0]);
 }
 
@@ -151,9 +156,9 @@ async fn r5_the_refresh_of_an_only_client_that_left_is_there_for_its_next_reques
     drop(request);
     drop(held);
     settle().await;
-    let answer = browser.fetch("/me").await;
-    assert_eq!((answer.status(), world.sandbox.requests().refreshes()), (StatusCode::OK, 1));
-    assert_eq!(set_cookies(answer.headers()).len(), 1);
+    let response = browser.fetch("/me").await;
+    assert_eq!((response.status(), world.sandbox.requests().refreshes()), (StatusCode::OK, 1));
+    assert_eq!(set_cookies(response.headers()).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,9 +176,9 @@ async fn r2_no_failure_of_the_environment_ends_a_session() {
         Fault::Status(StatusCode::NOT_FOUND),
         Fault::Status(StatusCode::BAD_REQUEST),
         Fault::Status(StatusCode::TEMPORARY_REDIRECT),
-        Fault::Answer(broken_json),
-        Fault::Answer(other_error),
-        Fault::Answer(Response::new(Bytes::new())),
+        Fault::Response(broken_json),
+        Fault::Response(other_error),
+        Fault::Response(Response::new(Bytes::new())),
         Fault::Delay(Duration::from_secs(60)),
     ] {
         let world = World::new();
@@ -182,16 +187,16 @@ async fn r2_no_failure_of_the_environment_ends_a_session() {
         world.sandbox.faults().add(Endpoint::Token, fault.clone());
         world.advance(297);
         for path in ["/me", "/maybe"] {
-            let answer = browser.fetch(path).await;
-            assert_eq!(answer.status(), StatusCode::OK, "{fault:?}: token is still valid");
-            assert_eq!(set_cookies(answer.headers()), [""; 0]);
+            let response = browser.fetch(path).await;
+            assert_eq!(response.status(), StatusCode::OK, "{fault:?}: token is still valid");
+            assert_eq!(set_cookies(response.headers()), [""; 0]);
         }
         world.advance(4);
         for headers in [FETCH, NAVIGATION] {
-            let answer = browser.send(Method::GET, "/me", &headers).await;
-            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
-            assert!(answer.header("retry-after").is_some());
-            answer.assert_private();
+            let response = browser.send(Method::GET, "/me", &headers).await;
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
+            assert!(response.header("retry-after").is_some());
+            response.assert_private();
         }
         assert_eq!(browser.names_and_values(), before);
         world.sandbox.faults().clear(Endpoint::Token);
@@ -208,9 +213,9 @@ async fn r2_a_token_that_is_valid_on_arrival_does_not_wait_for_a_silent_environm
     world.advance(296);
     let held = world.sandbox.faults().hold(Endpoint::Token);
     let arrived = tokio::time::Instant::now();
-    let answer = browser.clone().fetch("/me").await;
-    assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(set_cookies(answer.headers()), Vec::<&str>::new());
+    let response = browser.clone().fetch("/me").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(set_cookies(response.headers()), Vec::<&str>::new());
     let waited = arrived.elapsed();
     assert!(waited < Duration::from_secs(4), "{waited:?}");
     assert!(waited > Duration::from_secs(3), "it was worth waiting for: {waited:?}");
@@ -219,20 +224,20 @@ async fn r2_a_token_that_is_valid_on_arrival_does_not_wait_for_a_silent_environm
     drop(held);
     settle().await;
     let mut browser = browser;
-    let answer = browser.fetch("/me").await;
-    assert_eq!((answer.status(), world.sandbox.requests().refreshes()), (StatusCode::OK, 1));
-    assert_eq!(set_cookies(answer.headers()).len(), 1);
+    let response = browser.fetch("/me").await;
+    assert_eq!((response.status(), world.sandbox.requests().refreshes()), (StatusCode::OK, 1));
+    assert_eq!(set_cookies(response.headers()).len(), 1);
 }
 
 #[tokio::test]
-async fn r2_a_minute_of_failures_logs_nobody_out() {
+async fn r2_a_minute_of_failures_logs_no_one_out() {
     let unavailable = Fault::Status(StatusCode::SERVICE_UNAVAILABLE);
     // Down for the whole minute, and every other second.
     for fails in [|_| true, |second| second % 2 == 0] {
         let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
         let mut browser = world.logged_in(JANE).await;
         world.advance(270);
-        let mut refused = 0;
+        let mut rejected = 0;
         for second in 270..=330_u64 {
             if fails(second) {
                 world.sandbox.faults().add(Endpoint::Token, unavailable.clone());
@@ -243,21 +248,21 @@ async fn r2_a_minute_of_failures_logs_nobody_out() {
                 let (app, request) = (&world.app, browser.request(Method::GET, "/me", &FETCH));
                 async move { send(app, request).await }
             });
-            for answer in join_all(requests).await {
-                match answer.status() {
-                    StatusCode::OK => browser.take_in(&answer),
+            for response in join_all(requests).await {
+                match response.status() {
+                    StatusCode::OK => browser.take_in(&response),
                     status => {
                         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
                         assert!(second >= 300, "the access token was still valid");
-                        assert!(answer.header("retry-after").is_some());
-                        assert_eq!(set_cookies(answer.headers()), [""; 0]);
-                        refused += 1;
+                        assert!(response.header("retry-after").is_some());
+                        assert_eq!(set_cookies(response.headers()), [""; 0]);
+                        rejected += 1;
                     }
                 }
             }
             world.advance(1);
         }
-        assert_eq!(refused > 0, fails(271), "{refused}");
+        assert_eq!(rejected > 0, fails(271), "{rejected}");
         world.sandbox.faults().clear(Endpoint::Token);
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     }
@@ -290,22 +295,22 @@ async fn r2_a_lost_response_is_made_good_within_the_grace() {
 }
 
 #[tokio::test]
-async fn r2_only_a_definite_refusal_ends_a_session() {
+async fn r2_only_a_definite_rejection_ends_a_session() {
     let world = World::new();
     for (headers, status) in [(NAVIGATION, StatusCode::FOUND), (FETCH, StatusCode::UNAUTHORIZED)] {
         let mut browser = world.logged_in(JANE).await;
         world.sandbox.users().revoke_sessions(JANE);
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "until the token is due");
         world.advance(301);
-        let answer = browser.send(Method::GET, "/me", &headers).await;
-        assert_eq!(answer.status(), status);
-        answer.assert_private();
+        let response = browser.send(Method::GET, "/me", &headers).await;
+        assert_eq!(response.status(), status);
+        response.assert_private();
         assert_eq!(browser.names(), [""; 0]);
     }
 }
 
 #[tokio::test]
-async fn r4_tokens_of_somebody_else_or_of_nobody_are_not_taken() {
+async fn r4_tokens_of_another_user_or_of_no_one_are_not_taken() {
     for (kind, fault) in [
         (TokenKind::AccessToken, TokenFault::InvalidSubject),
         (TokenKind::AccessToken, TokenFault::InvalidIssuer),
@@ -325,14 +330,14 @@ async fn r4_tokens_of_somebody_else_or_of_nobody_are_not_taken() {
         let before = browser.names_and_values();
         world.sandbox.tokens().add_fault(kind, fault.clone());
         world.advance(301);
-        let answer = browser.fetch("/me").await;
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {fault:?}");
+        let response = browser.fetch("/me").await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {fault:?}");
         assert_eq!(browser.names_and_values(), before);
         world.sandbox.tokens().clear_faults();
         world.advance(2);
-        let answer = browser.fetch("/me").await;
-        assert_eq!(answer.status(), StatusCode::OK, "{kind:?} {fault:?}");
-        assert_eq!(answer.json()["email"], JANE);
+        let response = browser.fetch("/me").await;
+        assert_eq!(response.status(), StatusCode::OK, "{kind:?} {fault:?}");
+        assert_eq!(response.json()["email"], JANE);
     }
 }
 
@@ -367,10 +372,10 @@ async fn r6_a_handler_that_is_slower_than_another_renewal_brings_no_older_cookie
         assert_eq!(world.sandbox.requests().refreshes(), 2);
         world.advance(gap);
         go.notify_one();
-        let answer = slow.await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(set_cookies(answer.headers()).len(), 1, "{gap}");
-        browser.take_in(&answer);
+        let response = slow.await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(set_cookies(response.headers()).len(), 1, "{gap}");
+        browser.take_in(&response);
         assert_eq!(browser.fetch("/me").await.json(), newest, "{gap}");
         world.advance(301);
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{gap}");
@@ -392,9 +397,9 @@ async fn r1_late_requests_are_served_also_while_the_next_renewal_fails() {
         let asked = browser.post("/auth/refresh").await;
         assert_eq!(asked.status() == StatusCode::NO_CONTENT, fault.is_none());
         for _ in 0..3 {
-            let answer = old.clone().fetch("/me").await;
-            assert_eq!(answer.status(), StatusCode::OK);
-            assert_eq!(answer.json() == renewed, fault.is_some());
+            let response = old.clone().fetch("/me").await;
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(response.json() == renewed, fault.is_some());
             world.advance(2);
         }
     }
@@ -444,13 +449,17 @@ async fn an_older_cookie_gets_the_newest_session_for_a_day_after_the_newer_one_w
         }
         settle().await;
         world.advance(later);
-        let answer = copy.fetch("/me").await;
+        let response = copy.fetch("/me").await;
         if is_live {
-            assert_eq!(answer.status(), StatusCode::OK, "{retention:?}, {later} s later");
-            assert_eq!(set_cookies(answer.headers()).len(), 1);
+            assert_eq!(response.status(), StatusCode::OK, "{retention:?}, {later} s later");
+            assert_eq!(set_cookies(response.headers()).len(), 1);
         } else {
-            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{retention:?}, {later} s later");
-            assert_eq!(set_cookies(answer.headers()), [""; 0], "a newer one may be there by now");
+            assert_eq!(
+                response.status(),
+                StatusCode::UNAUTHORIZED,
+                "{retention:?}, {later} s later"
+            );
+            assert_eq!(set_cookies(response.headers()), [""; 0], "a newer one may be there by now");
             // Its token was not spent again, which the environment could take for theft.
             assert_eq!(world.sandbox.requests().count(Endpoint::Token), 2);
         }
@@ -477,8 +486,8 @@ async fn a_lost_response_does_not_bring_the_idle_limit_forward() {
         let lost = send(&world.app, browser.request(Method::GET, "/me", &FETCH)).await;
         assert_eq!((lost.status(), set_cookies(lost.headers()).len()), (StatusCode::OK, 1));
         world.advance(later);
-        let answer = browser.fetch("/me").await;
-        assert_eq!(answer.status(), status, "{later} s after the last use");
+        let response = browser.fetch("/me").await;
+        assert_eq!(response.status(), status, "{later} s after the last use");
         // Its newest access token has expired too; an idle session is not refreshed.
         let expected = if status == StatusCode::OK { 2 } else { 1 };
         assert_eq!(world.sandbox.requests().refreshes() - refreshes, expected);
@@ -493,11 +502,11 @@ async fn requests_for_a_refresh_within_ten_seconds_get_the_same_result() {
     let mut without_the_responses = browser.clone();
     for refreshes in 1..=3 {
         for _ in 0..5 {
-            let answer = browser.post("/auth/refresh").await;
-            assert_eq!(answer.status(), StatusCode::NO_CONTENT);
-            assert_eq!(set_cookies(answer.headers()).len(), 1);
-            let answer = without_the_responses.clone().post("/auth/refresh").await;
-            assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+            let response = browser.post("/auth/refresh").await;
+            assert_eq!(response.status(), StatusCode::NO_CONTENT);
+            assert_eq!(set_cookies(response.headers()).len(), 1);
+            let response = without_the_responses.clone().post("/auth/refresh").await;
+            assert_eq!(response.status(), StatusCode::NO_CONTENT);
             world.advance(1);
         }
         assert_eq!(world.sandbox.requests().refreshes(), refreshes);
@@ -563,9 +572,9 @@ async fn r4_a_refreshed_session_shows_changed_roles_and_keeps_its_person() {
     world.sandbox.users().update(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
     world.sandbox.tokens().add_fault(TokenKind::IdToken, TokenFault::MissingAccessTokenHash);
     world.advance(301);
-    let answer = browser.fetch("/me").await;
+    let response = browser.fetch("/me").await;
     assert_eq!(
-        (&answer.json()["roles"], &answer.json()["email"]),
+        (&response.json()["roles"], &response.json()["email"]),
         (&json!(["auditor"]), &JANE.into())
     );
 }
@@ -586,8 +595,8 @@ async fn k3_tokens_that_came_while_the_keys_were_out_of_reach_are_not_lost() {
         }
         world.sandbox.faults().clear(Endpoint::Keys);
         world.advance(10);
-        let answer = browser.fetch("/me").await;
-        assert_eq!(answer.status(), StatusCode::OK, "outage of {outage} s: {}", answer.text());
+        let response = browser.fetch("/me").await;
+        assert_eq!(response.status(), StatusCode::OK, "outage of {outage} s: {}", response.text());
     }
 }
 
@@ -597,10 +606,10 @@ async fn the_refresh_endpoint_renews_at_once() {
     let mut browser = world.logged_in(JANE).await;
     let before = browser.cookie_header();
     world.sandbox.users().update(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
-    let answer = browser.post("/auth/refresh").await;
-    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
-    answer.assert_private();
-    assert!(answer.body().is_empty());
+    let response = browser.post("/auth/refresh").await;
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    response.assert_private();
+    assert!(response.body().is_empty());
     assert_ne!(browser.cookie_header(), before);
     assert_eq!(browser.fetch("/me").await.json()["roles"], json!(["auditor"]));
     world.advance(301);
@@ -610,14 +619,14 @@ async fn the_refresh_endpoint_renews_at_once() {
 
 #[tokio::test]
 async fn the_refresh_endpoint_says_what_is_wrong() {
-    let failure = |answer: &Response<Bytes>| {
-        answer.assert_private();
-        answer.extensions().get::<AuthRejection>().unwrap().failure().clone()
+    let failure = |response: &Response<Bytes>| {
+        response.assert_private();
+        response.extensions().get::<AuthRejection>().unwrap().error().clone()
     };
     let world = World::new();
-    let answer = world.browser().post("/auth/refresh").await;
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(failure(&answer), AuthFailure::NoSession);
+    let response = world.browser().post("/auth/refresh").await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(failure(&response), LoginError::MissingSession);
     let mut damaged = world.browser();
     damaged.plant(world.sessions.cookie_name(), "damaged");
     assert_eq!(damaged.post("/auth/refresh").await.status(), StatusCode::UNAUTHORIZED);
@@ -626,17 +635,17 @@ async fn the_refresh_endpoint_says_what_is_wrong() {
     let mut browser = world.logged_in(JANE).await;
     let before = browser.cookie_header();
     for headers in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.test")] {
-        let answer = browser.send(Method::POST, "/auth/refresh", &[headers]).await;
-        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-        assert_eq!(failure(&answer), AuthFailure::CrossSite);
+        let response = browser.send(Method::POST, "/auth/refresh", &[headers]).await;
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(failure(&response), LoginError::CrossSite);
     }
     assert_eq!(browser.open("/auth/refresh").await.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(world.sandbox.requests().refreshes(), 0);
     world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
-    let answer = browser.post("/auth/refresh").await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.header("retry-after").is_some());
-    assert_eq!(failure(&answer), AuthFailure::Unavailable);
+    let response = browser.post("/auth/refresh").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.header("retry-after").is_some());
+    assert_eq!(failure(&response), LoginError::Unavailable);
     assert_eq!(browser.cookie_header(), before);
     world.sandbox.faults().clear(Endpoint::Token);
     world.sandbox.users().revoke_sessions(JANE);
@@ -697,9 +706,9 @@ async fn r4_what_a_refresh_does_not_bring_is_kept() {
         let (sandbox, mut browser) = sparing(leaves_out, 300).await;
         for refreshes in 1..4 {
             sandbox.clock().advance(Duration::from_secs(301));
-            let answer = browser.fetch("/me").await;
-            assert_eq!(answer.status(), StatusCode::OK, "{leaves_out:?}");
-            assert_eq!(answer.json()["email"], JANE);
+            let response = browser.fetch("/me").await;
+            assert_eq!(response.status(), StatusCode::OK, "{leaves_out:?}");
+            assert_eq!(response.json()["email"], JANE);
             assert_eq!(sandbox.requests().refreshes(), refreshes);
         }
         let out = browser.open("/logout").await;
@@ -713,10 +722,10 @@ async fn r4_a_refresh_token_that_stays_the_same_is_used_again_when_it_is_time() 
     let (sandbox, mut browser) = sparing(&["refresh_token"], 20).await;
     for refreshes in 1..6 {
         sandbox.clock().advance(Duration::from_secs(21));
-        let answer = browser.fetch("/me").await;
-        assert_eq!(answer.status(), StatusCode::OK);
+        let response = browser.fetch("/me").await;
+        assert_eq!(response.status(), StatusCode::OK);
         let now = sandbox.clock().clock().now().unix_timestamp();
-        assert!(answer.json()["exp"].as_i64().unwrap() > now, "the access token has expired");
+        assert!(response.json()["exp"].as_i64().unwrap() > now, "the access token has expired");
         assert_eq!(sandbox.requests().refreshes(), refreshes);
     }
 }

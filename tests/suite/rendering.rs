@@ -1,4 +1,4 @@
-//! Refusals rendered by the user: `.on_rejection` of every layer and route.
+//! Rejections rendered by the user: `.on_rejection` of every layer and route.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,70 +11,70 @@ use tower_scalekit::require_scope::ScopeRejection;
 use tower_scalekit::require_session::SessionRejection;
 use tower_scalekit::require_token::TokenRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault};
-use tower_scalekit::{Rejected, RequireScope, RequireSession, RequireToken};
+use tower_scalekit::{RejectionContext, RequireScope, RequireSession, RequireToken};
 
 use crate::support::{
     Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, request, send, set_cookies,
 };
 
-/// Our words in the default answer, whose status and headers stay.
-fn own_words<R>(rejected: Rejected<'_, R>) -> Response<Bytes> {
-    let words = format!("{} {} is not for you", rejected.method(), rejected.uri().path());
-    let mut response = rejected.into_response();
-    *response.body_mut() = words.into();
+/// Our words in the default response, whose status and headers stay.
+fn custom_response<R>(rejected: RejectionContext<'_, R>) -> Response<Bytes> {
+    let open_enum = format!("{} {} is not for you", rejected.method(), rejected.uri().path());
+    let mut response = rejected.into_default_response();
+    *response.body_mut() = open_enum.into();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
 
 #[tokio::test]
-async fn the_layers_refusals_can_be_rendered_and_keep_their_reason_and_headers() {
+async fn the_layers_rejections_can_be_rendered_and_keep_their_reason_and_headers() {
     let world = World::new();
     let ok = || get(|| async {});
     let token = RequireToken::for_audience(&world.sandbox.scalekit(), "somebody").unwrap();
     let app = Router::new()
         .route("/admin", ok())
-        .layer(RequireScope::all_roles(["admin"]).on_rejection(own_words))
+        .layer(RequireScope::all_roles(["admin"]).on_rejection(custom_response))
         .route("/session", ok())
-        .layer(RequireSession::new(&world.sessions).on_rejection(own_words))
-        .merge(Router::new().route("/token", ok()).layer(token.on_rejection(own_words)));
+        .layer(RequireSession::new(&world.sessions).on_rejection(custom_response))
+        .merge(Router::new().route("/token", ok()).layer(token.on_rejection(custom_response)));
 
-    let answer = Browser::new(&app, &world.sandbox).open("/session?x").await;
-    assert_eq!(answer.status(), StatusCode::FOUND);
-    assert_eq!(answer.location(), "/login?return_to=%2Fsession%3Fx");
-    assert_eq!(answer.text(), "GET /session is not for you");
-    assert!(matches!(answer.extensions().get(), Some(SessionRejection::NoSession(_))));
-    answer.assert_private();
+    let response = Browser::new(&app, &world.sandbox).open("/session?x").await;
+    assert_eq!(response.status(), StatusCode::FOUND);
+    assert_eq!(response.location(), "/login?return_to=%2Fsession%3Fx");
+    assert_eq!(response.text(), "GET /session is not for you");
+    assert!(matches!(response.extensions().get(), Some(SessionRejection::MissingSession(_))));
+    response.assert_private();
 
     let mut john = world.logged_in(JOHN).await.at(&app);
-    let answer = john.fetch("/admin").await;
-    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-    assert_eq!(answer.text(), "GET /admin is not for you");
-    assert!(matches!(answer.extensions().get(), Some(ScopeRejection::Insufficient { .. })));
+    let response = john.fetch("/admin").await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    assert_eq!(response.text(), "GET /admin is not for you");
+    assert!(matches!(response.extensions().get(), Some(ScopeRejection::Insufficient { .. })));
 
-    let answer = send(&app, request(Method::DELETE, "/token", &[])).await;
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
-    assert_eq!(answer.text(), "DELETE /token is not for you");
-    assert!(matches!(answer.extensions().get(), Some(TokenRejection::NoToken { .. })));
+    let response = send(&app, request(Method::DELETE, "/token", &[])).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(response.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(response.text(), "DELETE /token is not for you");
+    assert!(matches!(response.extensions().get(), Some(TokenRejection::MissingToken { .. })));
 
     // A session that cannot be renewed is rendered after the wait.
     world.advance(301);
     world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
-    let answer = john.fetch("/session").await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.header("retry-after").is_some());
-    assert_eq!(answer.text(), "GET /session is not for you");
+    let response = john.fetch("/session").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.header("retry-after").is_some());
+    assert_eq!(response.text(), "GET /session is not for you");
 }
 
 #[tokio::test]
-async fn the_routes_refusals_can_be_rendered_and_keep_their_reason_and_headers() {
+async fn the_routes_rejections_can_be_rendered_and_keep_their_reason_and_headers() {
     let world = World::new();
     let sessions = &world.sessions;
     let app = Router::new()
-        .route_service("/login", sessions.login().on_rejection(own_words))
-        .route_service("/auth/callback", sessions.callback().on_rejection(own_words))
-        .route_service("/auth/refresh", sessions.refresh().on_rejection(own_words))
-        .route_service("/logout", sessions.logout().on_rejection(own_words));
+        .route_service("/login", sessions.login().on_rejection(custom_response))
+        .route_service("/auth/callback", sessions.callback().on_rejection(custom_response))
+        .route_service("/auth/refresh", sessions.refresh().on_rejection(custom_response))
+        .route_service("/logout", sessions.logout().on_rejection(custom_response));
     let cross_site = [("sec-fetch-site", "cross-site")];
     for (method, target, headers, status) in [
         (Method::GET, "/login?error=x", &NAVIGATION[..], StatusCode::BAD_REQUEST),
@@ -84,26 +84,26 @@ async fn the_routes_refusals_can_be_rendered_and_keep_their_reason_and_headers()
     ] {
         let mut browser = Browser::new(&app, &world.sandbox);
         browser.plant(sessions.cookie_name(), "damaged");
-        let answer = browser.send(method.clone(), target, headers).await;
+        let response = browser.send(method.clone(), target, headers).await;
         let path = target.split('?').next().unwrap();
-        assert_eq!(answer.status(), status);
-        assert_eq!(answer.text(), format!("{method} {path} is not for you"));
-        assert!(answer.extensions().get::<AuthRejection>().is_some());
-        assert_eq!(set_cookies(answer.headers()), [""; 0]);
-        answer.assert_private();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.text(), format!("{method} {path} is not for you"));
+        assert!(response.extensions().get::<AuthRejection>().is_some());
+        assert_eq!(set_cookies(response.headers()), [""; 0]);
+        response.assert_private();
     }
 }
 
 #[tokio::test]
-async fn a_renderer_sees_why_and_may_answer_anything() {
+async fn a_renderer_sees_why_and_may_response_anything() {
     let world = World::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let render = {
         let seen = Arc::clone(&seen);
-        move |rejected: Rejected<'_, SessionRejection>| {
-            let why = match rejected.reason() {
-                SessionRejection::NoSession(_) => "none",
-                SessionRejection::SessionOver(_) => "over",
+        move |rejected: RejectionContext<'_, SessionRejection>| {
+            let why = match rejected.rejection() {
+                SessionRejection::MissingSession(_) => "none",
+                SessionRejection::InvalidSession(_) => "over",
                 _ => "other",
             };
             let agent = rejected.headers().get("user-agent").is_some();
@@ -117,9 +117,9 @@ async fn a_renderer_sees_why_and_may_answer_anything() {
     let mut browser = world.logged_in(JANE).await.at(&app);
     assert_eq!(browser.fetch("/").await.status(), StatusCode::OK);
     browser.plant(world.sessions.cookie_name(), "damaged");
-    let answer = browser.send(Method::GET, "/", &[("user-agent", "x")]).await;
-    assert_eq!(answer.status(), StatusCode::IM_A_TEAPOT);
-    let answer = Browser::new(&app, &world.sandbox).fetch("/").await;
-    assert_eq!(answer.status(), StatusCode::IM_A_TEAPOT);
+    let response = browser.send(Method::GET, "/", &[("user-agent", "x")]).await;
+    assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
+    let response = Browser::new(&app, &world.sandbox).fetch("/").await;
+    assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
     assert_eq!(*seen.lock().unwrap(), [("over", true), ("none", false)]);
 }

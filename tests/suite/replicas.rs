@@ -66,10 +66,10 @@ async fn r1_r3_replicas_refresh_once_and_give_the_same_session() {
     settle().await;
     drop(held);
     let mut tokens = Vec::new();
-    for answer in join_all(requests).await {
-        let answer = answer.unwrap();
-        assert_eq!((answer.status(), set_cookies(answer.headers()).len()), (StatusCode::OK, 1));
-        tokens.push(answer.json()["jti"].to_string());
+    for response in join_all(requests).await {
+        let response = response.unwrap();
+        assert_eq!((response.status(), set_cookies(response.headers()).len()), (StatusCode::OK, 1));
+        tokens.push(response.json()["jti"].to_string());
     }
     tokens.dedup();
     assert_eq!((tokens.len(), replicas.world.sandbox.requests().refreshes() - before), (1, 1));
@@ -144,14 +144,14 @@ async fn r8_a_handler_that_is_slower_than_a_logout_gives_no_session_back() {
     });
     let app = Router::new().route("/slow", slow).layer(RequireSession::new(&replicas.sessions[0]));
     replicas.world.advance(301);
-    let answer = send(&app, browser.request(Method::GET, "/slow", &FETCH)).await;
-    assert_eq!(answer.status(), StatusCode::OK);
-    assert!(set_cookies(answer.headers()).is_empty(), "{:?}", answer.headers());
+    let response = send(&app, browser.request(Method::GET, "/slow", &FETCH)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(set_cookies(response.headers()).is_empty(), "{:?}", response.headers());
     assert_eq!(replicas.status(0, &browser).await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
-async fn revocations_reach_every_replica_within_two_seconds_and_nobody_else() {
+async fn revocations_reach_every_replica_within_two_seconds_and_no_one_else() {
     let replicas = Replicas::new();
     let (jane, john) = (replicas.logged_in(JANE).await, replicas.logged_in(JOHN).await);
     let id = |browser: Browser| {

@@ -20,7 +20,7 @@ use tower_scalekit::oauth::{AuthorizationRequest, CodeVerifier, LogoutRequest};
 use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient, TokenFault, TokenKind};
 use tower_scalekit::secret::SecretString;
 use tower_scalekit::{
-    Rejected, RequireScope, RequireSession, RequireToken, Sandbox, Scalekit, Session,
+    RejectionContext, RequireScope, RequireSession, RequireToken, Sandbox, Scalekit, Session,
     SessionSecret, Sessions,
 };
 use tracing::Dispatch;
@@ -49,7 +49,7 @@ impl HttpClient for Wire {
         self.secrets.read_request(&request);
         Box::pin(async move {
             let response = self.client.send(request).await?;
-            self.secrets.read_answer(&response);
+            self.secrets.read_response(&response);
             Ok(response)
         })
     }
@@ -242,8 +242,8 @@ async fn a12_debug_of_every_handle_and_service_shows_no_secret() {
     secrets.assert_debug(&guard);
     let service = guard.layer(take);
     let call = service.oneshot(browser.request(Method::GET, "/", &FETCH));
-    let answer = call.await.unwrap();
-    let session = answer.extensions().get::<Option<Session>>().cloned().flatten().unwrap();
+    let response = call.await.unwrap();
+    let session = response.extensions().get::<Option<Session>>().cloned().flatten().unwrap();
     secrets.assert_debug(&session);
     secrets.assert_debug(session.user());
     secrets.assert_debug(session.principal());
@@ -292,7 +292,7 @@ async fn a12_debug_of_what_flows_through_oauth_shows_no_secret() {
         Fault::ResponseLost,
         Fault::Html,
         Fault::Status(StatusCode::BAD_GATEWAY),
-        Fault::Answer(
+        Fault::Response(
             Response::builder()
                 .status(StatusCode::BAD_REQUEST)
                 .body(Bytes::from(format!("{{\"error\":\"{}\"}}", refresh_token.expose())))
@@ -309,16 +309,16 @@ async fn a12_debug_of_what_flows_through_oauth_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn a12_debug_of_a_refusal_shows_no_credential_of_the_request() {
+async fn a12_debug_of_a_rejection_shows_no_credential_of_the_request() {
     let setting = Setting::new();
     let shown = Arc::new(Mutex::new(String::new()));
     fn note<R: Debug>(
         shown: &Arc<Mutex<String>>,
-    ) -> impl Fn(Rejected<'_, R>) -> Response<Bytes> + Send + Sync + 'static {
+    ) -> impl Fn(RejectionContext<'_, R>) -> Response<Bytes> + Send + Sync + 'static {
         let shown = Arc::clone(shown);
         move |rejected| {
-            shown.lock().unwrap().push_str(&format!("{rejected:?} {:?}", rejected.reason()));
-            rejected.into_response()
+            shown.lock().unwrap().push_str(&format!("{rejected:?} {:?}", rejected.rejection()));
+            rejected.into_default_response()
         }
     }
     let token = RequireToken::for_audience(setting.sessions.scalekit(), "somebody").unwrap();
@@ -339,8 +339,8 @@ async fn a12_debug_of_a_refusal_shows_no_credential_of_the_request() {
     let access_token = setting.sandbox.tokens().access_token(JOHN);
     setting.secrets.add(&access_token);
     let authorization = format!("Bearer {access_token}");
-    let refused = request(Method::GET, "/token", &[("authorization", &authorization)]);
-    assert_eq!(send(&app, refused).await.status(), StatusCode::UNAUTHORIZED);
+    let rejected = request(Method::GET, "/token", &[("authorization", &authorization)]);
+    assert_eq!(send(&app, rejected).await.status(), StatusCode::UNAUTHORIZED);
     let mut john = setting.log_in(JOHN).await.at(&app);
     assert_eq!(john.fetch("/admin").await.status(), StatusCode::FORBIDDEN);
     setting.secrets.add("a-code-of-nobody");
@@ -357,9 +357,9 @@ async fn a12_debug_of_a_refusal_shows_no_credential_of_the_request() {
     assert!(page.text().contains("an-invitation"), "{}", page.text());
     setting.advance(301);
     setting.sandbox.users().revoke_sessions(JOHN);
-    let refused = john.request(Method::GET, "/admin", &[(header::ACCEPT.as_str(), "*/*")]);
-    assert_eq!(send(&app, refused).await.status(), StatusCode::UNAUTHORIZED);
+    let rejected = john.request(Method::GET, "/admin", &[(header::ACCEPT.as_str(), "*/*")]);
+    assert_eq!(send(&app, rejected).await.status(), StatusCode::UNAUTHORIZED);
     let shown = shown.lock().unwrap();
     assert!(shown.contains("InvalidToken") && shown.contains("AttemptUnknown"), "{shown}");
-    setting.secrets.assert_absent("a refusal", &shown);
+    setting.secrets.assert_absent("a rejection", &shown);
 }

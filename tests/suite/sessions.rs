@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::get;
 use http::{Method, StatusCode};
 use tower::ServiceExt as _;
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
 use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
 use tower_scalekit::{Principal, RequireSession, RequireToken, Session, SessionSecret, Sessions};
 
@@ -19,8 +19,8 @@ const NAME: &str = "__Host-scalekit_session";
 const BIG: &str = "big@acme.test";
 
 /// A user whose session takes several cookies.
-fn add_big_user(world: &World, words: usize) {
-    world.sandbox.users().add(NewUser::new(BIG).permissions(noise(words)));
+fn add_big_user(world: &World, open_enum: usize) {
+    world.sandbox.users().add(NewUser::new(BIG).permissions(noise(open_enum)));
 }
 
 #[tokio::test]
@@ -88,9 +88,9 @@ async fn c5_c7_tampered_truncated_and_foreign_cookies_lead_to_a_clean_login() {
     ] {
         let mut browser = world.browser();
         browser.plant(NAME, bad);
-        let answer = browser.open("/me").await;
-        assert_eq!(answer.status(), StatusCode::FOUND, "{bad:.80}");
-        assert_eq!(answer.location(), "/login?return_to=%2Fme");
+        let response = browser.open("/me").await;
+        assert_eq!(response.status(), StatusCode::FOUND, "{bad:.80}");
+        assert_eq!(response.location(), "/login?return_to=%2Fme");
         assert_eq!(browser.cookie(NAME), Some(bad), "{bad:.80}");
         assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
@@ -113,11 +113,11 @@ async fn of_several_cookies_of_the_same_name_each_of_the_first_three_is_tried() 
         (vec![other.clone(), other.clone(), other.clone(), jane.clone()], None),
     ] {
         let headers: Vec<_> = cookies.iter().map(|value| ("cookie", value.as_str())).collect();
-        let answer = send(&world.app, request(Method::GET, "/me", &headers)).await;
-        assert_eq!(set_cookies(answer.headers()), [""; 0]);
+        let response = send(&world.app, request(Method::GET, "/me", &headers)).await;
+        assert_eq!(set_cookies(response.headers()), [""; 0]);
         match expected {
-            Some(email) => assert_eq!(answer.json()["email"], email),
-            None => assert_eq!(answer.status(), StatusCode::UNAUTHORIZED),
+            Some(email) => assert_eq!(response.json()["email"], email),
+            None => assert_eq!(response.status(), StatusCode::UNAUTHORIZED),
         }
     }
     // HTTP/2 splits cookies over several headers.
@@ -158,14 +158,14 @@ async fn c3_c4_c5_a_large_session_is_split_comes_back_whole_and_shrinks_cleanly(
             _ => None,
         };
         let before = other.cookie_header();
-        let answer = other.fetch("/me").await;
+        let response = other.fetch("/me").await;
         match expected {
-            Some(email) => assert_eq!(answer.json()["email"], email, "{change}"),
-            None => assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{change}"),
+            Some(email) => assert_eq!(response.json()["email"], email, "{change}"),
+            None => assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{change}"),
         }
         assert_eq!(other.cookie_header(), before, "{change}");
     }
-    // A count beyond the cap is somebody else's cookie.
+    // A count beyond the cap is another user's cookie.
     let mut more = browser.clone();
     more.plant(&format!("{NAME}.3"), "AAAA");
     more.plant(&format!("{NAME}.99999999999999999999"), "AAAA");
@@ -184,10 +184,10 @@ async fn c4_a_session_that_does_not_fit_is_500_at_the_login_and_sets_no_cookie()
     add_big_user(&world, 570);
     let mut browser = world.logged_in(JOHN).await;
     let before = browser.cookie_header();
-    let answer = browser.log_in(&world.sandbox, BIG).await;
-    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    let rejection = answer.extensions().get::<AuthRejection>().unwrap();
-    assert_eq!(rejection.failure(), &AuthFailure::Misconfigured);
+    let response = browser.log_in(&world.sandbox, BIG).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let rejection = response.extensions().get::<AuthRejection>().unwrap();
+    assert_eq!(rejection.error(), &LoginError::Misconfigured);
     assert_eq!(browser.cookie_header(), before);
     assert_eq!(browser.fetch("/me").await.json()["email"], JOHN);
 }
@@ -203,9 +203,9 @@ async fn c7_sessions_sealed_with_a_previous_secret_go_on_and_are_sealed_anew() {
     assert_ne!(rotated.cookie(NAME), Some(old.as_str()));
     let only_new = world.replica(|s| s.secret(secret(40)));
     let mut later = rotated.at(&app(&only_new));
-    let answer = later.fetch("/me").await;
-    assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(set_cookies(answer.headers()), [""; 0]);
+    let response = later.fetch("/me").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(set_cookies(response.headers()), [""; 0]);
     // A login under way at the time goes on too.
     let authorization = browser.start_login("/login").await;
     let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
@@ -226,10 +226,10 @@ async fn r7_the_idle_limit_is_ours_and_use_moves_it() {
     unused.keep_too_long(NAME);
     for step in 0..5 {
         world.advance(299);
-        let answer = used.fetch("/me").await;
-        assert_eq!(answer.status(), StatusCode::OK);
+        let response = used.fetch("/me").await;
+        assert_eq!(response.status(), StatusCode::OK);
         // Rewritten only when more than half of the time has passed.
-        assert_eq!(set_cookies(answer.headers()).len(), step % 2, "{step}");
+        assert_eq!(set_cookies(response.headers()).len(), step % 2, "{step}");
         if step == 1 {
             assert_eq!(unused.clone().fetch("/me").await.status(), StatusCode::OK);
         }
@@ -278,8 +278,8 @@ async fn optional_lets_anonymous_requests_through_and_clears_cookies_of_ended_se
     let mut jane = world.logged_in(JANE).await;
     assert_eq!(jane.fetch("/maybe").await.text(), JANE);
     jane.plant(NAME, "damaged");
-    let answer = jane.fetch("/maybe").await;
-    assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::OK, "nobody"));
+    let response = jane.fetch("/maybe").await;
+    assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, "nobody"));
     assert_eq!(jane.cookie(NAME), Some("damaged"), "it may be another app's");
 
     let mut john = world.logged_in(JOHN).await;
@@ -294,7 +294,7 @@ async fn optional_lets_anonymous_requests_through_and_clears_cookies_of_ended_se
 }
 
 #[tokio::test]
-async fn a12_extractors_without_their_layer_answer_500() {
+async fn a12_extractors_without_their_layer_response_500() {
     async fn optional_principal(_: Option<Principal>) {}
     let world = World::new();
     let app = Router::new()
@@ -305,9 +305,9 @@ async fn a12_extractors_without_their_layer_answer_500() {
         .route("/ok", get(|| async {}));
     let jane = world.logged_in(JANE).await;
     for path in ["/session", "/maybe-session", "/principal", "/maybe-principal"] {
-        let answer = jane.at(&app).fetch(path).await;
-        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path}");
-        assert_eq!(answer.json()["error"], "server_error");
+        let response = jane.at(&app).fetch(path).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+        assert_eq!(response.json()["error"], "server_error");
     }
     assert_eq!(jane.at(&app).fetch("/ok").await.status(), StatusCode::OK);
 }
@@ -331,14 +331,14 @@ async fn a12_an_identity_from_outside_does_not_get_in() {
     let nobody = stolen(request(Method::GET, "/", &FETCH));
     let optional = RequireSession::new(&world.sessions).optional();
     let service = tower::ServiceBuilder::new().layer(optional).service_fn(probe);
-    let answer = service.oneshot(nobody).await.unwrap();
-    let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+    let response = service.oneshot(nobody).await.unwrap();
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
     assert_eq!(body, "(false, false)");
 
     let token = RequireToken::for_audience(&world.sandbox.scalekit(), "any").unwrap();
     let service = tower::ServiceBuilder::new().layer(token).service_fn(probe);
-    let answer = service.oneshot(stolen(request(Method::GET, "/", &FETCH))).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let response = service.oneshot(stolen(request(Method::GET, "/", &FETCH))).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 }
 
 async fn session_of(sessions: &Sessions, browser: &Browser) -> Session {
@@ -349,22 +349,22 @@ async fn session_of(sessions: &Sessions, browser: &Browser) -> Session {
     };
     let service =
         tower::ServiceBuilder::new().layer(RequireSession::new(sessions)).service_fn(take);
-    let answer = service.oneshot(browser.request(Method::GET, "/", &[])).await.unwrap();
-    answer.extensions().get::<Session>().unwrap().clone()
+    let response = service.oneshot(browser.request(Method::GET, "/", &[])).await.unwrap();
+    response.extensions().get::<Session>().unwrap().clone()
 }
 
 #[tokio::test]
 async fn c8_the_handlers_own_cache_policy_is_kept_unless_a_cookie_goes_out() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
-    let answer = browser.fetch("/cached").await;
-    assert_eq!(answer.header("cache-control"), Some("private, max-age=60"));
-    assert_eq!(answer.header("vary"), Some("cookie"));
+    let response = browser.fetch("/cached").await;
+    assert_eq!(response.header("cache-control"), Some("private, max-age=60"));
+    assert_eq!(response.header("vary"), Some("cookie"));
     browser.fetch("/me").await.assert_private();
     world.advance(298);
-    let answer = browser.fetch("/cached").await;
-    assert!(!set_cookies(answer.headers()).is_empty());
-    answer.assert_private();
+    let response = browser.fetch("/cached").await;
+    assert!(!set_cookies(response.headers()).is_empty());
+    response.assert_private();
 }
 
 #[tokio::test]
@@ -374,13 +374,13 @@ async fn r8_logout_clears_every_cookie_and_tells_the_environment() {
     for method in [Method::GET, Method::POST] {
         let mut browser = world.logged_in(BIG).await;
         let pieces = browser.names().len();
-        let answer = browser.send(method, "/logout", &NAVIGATION).await;
-        assert_eq!(answer.status(), StatusCode::SEE_OTHER);
-        answer.assert_private();
+        let response = browser.send(method, "/logout", &NAVIGATION).await;
+        assert_eq!(response.status(), StatusCode::SEE_OTHER);
+        response.assert_private();
         let recent = 1;
-        assert_eq!(set_cookies(answer.headers()).len(), pieces + recent + 1);
+        assert_eq!(set_cookies(response.headers()).len(), pieces + recent + 1);
         assert_eq!(browser.names(), browser.names_with("_logout_"));
-        let there = answer.location();
+        let there = response.location();
         assert!(there.starts_with(&format!("{}/oidc/logout?", world.sandbox.environment_url())));
         assert!(parameter(there, "id_token_hint").unwrap().split('.').count() == 3);
         assert_eq!(
@@ -408,7 +408,7 @@ async fn follow(world: &World, url: &str) -> http::Response<bytes::Bytes> {
 }
 
 #[tokio::test]
-async fn r8_logout_of_another_site_is_refused_and_works_offline_expired_and_logged_out() {
+async fn r8_logout_of_another_site_is_rejected_and_works_offline_expired_and_logged_out() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     let before = browser.cookie_header();
@@ -420,10 +420,10 @@ async fn r8_logout_of_another_site_is_refused_and_works_offline_expired_and_logg
         [("referer", "https://evil.test/")],
     ] {
         for method in [Method::GET, Method::POST] {
-            let answer = browser.send(method, "/logout", &headers).await;
-            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{headers:?}");
-            let rejection = answer.extensions().get::<AuthRejection>().unwrap();
-            assert_eq!(rejection.failure(), &AuthFailure::CrossSite);
+            let response = browser.send(method, "/logout", &headers).await;
+            assert_eq!(response.status(), StatusCode::FORBIDDEN, "{headers:?}");
+            let rejection = response.extensions().get::<AuthRejection>().unwrap();
+            assert_eq!(rejection.error(), &LoginError::CrossSite);
             assert_eq!(browser.cookie_header(), before);
         }
     }
@@ -439,9 +439,9 @@ async fn r8_logout_of_another_site_is_refused_and_works_offline_expired_and_logg
     }
     world.advance(100_000);
     let own_page = [("origin", "https://app.example.com"), ("sec-fetch-site", "same-origin")];
-    let answer = browser.send(Method::POST, "/logout", &own_page).await;
-    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
-    assert!(parameter(answer.location(), "id_token_hint").is_some());
+    let response = browser.send(Method::POST, "/logout", &own_page).await;
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    assert!(parameter(response.location(), "id_token_hint").is_some());
     assert_eq!(browser.names(), browser.names_with("_logout_"));
     let again = browser.post("/logout").await;
     assert_eq!(again.status(), StatusCode::SEE_OTHER);
@@ -464,17 +464,17 @@ async fn the_return_of_a_logout_is_accepted_once_and_only_with_the_state_of_this
     let forged = format!("/auth/logout/callback?state={}{}", &state[..8], &"A".repeat(35));
     let repeated = format!("{back}&state={state}");
     for (mut browser, target, expected) in [
-        (bystander.clone(), back.as_str(), AuthFailure::LogoutStateMismatch),
-        (browser.clone(), &forged, AuthFailure::LogoutStateMismatch),
-        (browser.clone(), "/auth/logout/callback?state=a", AuthFailure::LogoutStateMismatch),
-        (browser.clone(), "/auth/logout/callback", AuthFailure::MalformedRequest),
-        (browser.clone(), &repeated, AuthFailure::MalformedRequest),
+        (bystander.clone(), back.as_str(), LoginError::LogoutStateMismatch),
+        (browser.clone(), &forged, LoginError::LogoutStateMismatch),
+        (browser.clone(), "/auth/logout/callback?state=a", LoginError::LogoutStateMismatch),
+        (browser.clone(), "/auth/logout/callback", LoginError::InvalidRequest),
+        (browser.clone(), &repeated, LoginError::InvalidRequest),
     ] {
         let before = browser.cookie_header();
         let rejected = browser.open(target).await;
         assert_eq!(rejected.status(), StatusCode::BAD_REQUEST, "{target}");
         let rejection = rejected.extensions().get::<AuthRejection>().unwrap();
-        assert_eq!(rejection.failure(), &expected, "{target}");
+        assert_eq!(rejection.error(), &expected, "{target}");
         assert_eq!(browser.cookie_header(), before, "{target}");
     }
     let mut late = browser.clone();

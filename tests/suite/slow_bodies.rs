@@ -14,8 +14,8 @@ use http::{Method, Request, Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
-use tower_scalekit::passwordless_login::{PasswordlessFailure, PasswordlessRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::passwordless_login::{PasswordlessLoginError, PasswordlessRejection};
 use tower_scalekit::require_scope::ScopeRejection;
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::webhook_verify::{WebhookRejection, WebhookSecret};
@@ -64,10 +64,10 @@ fn routes(world: &World, limits: &BodyLimits) -> Vec<BodyRoute> {
     let mail_reason = |response: &Response<Bytes>| match response
         .extensions()
         .get::<PasswordlessRejection>()?
-        .failure()
+        .error()
     {
-        PasswordlessFailure::RequestTimeout => Some(Expected::Timeout),
-        PasswordlessFailure::Overloaded => Some(Expected::Overloaded),
+        PasswordlessLoginError::RequestTimeout => Some(Expected::Timeout),
+        PasswordlessLoginError::Overloaded => Some(Expected::Overloaded),
         _ => None,
     };
     let mail_route = |name, request| BodyRoute {
@@ -115,9 +115,9 @@ fn routes(world: &World, limits: &BodyLimits) -> Vec<BodyRoute> {
             app: world.app.clone(),
             request: |_| form("/auth/backchannel-logout"),
             late: StatusCode::REQUEST_TIMEOUT,
-            reason: |response| match response.extensions().get::<AuthRejection>()?.failure() {
-                AuthFailure::RequestTimeout => Some(Expected::Timeout),
-                AuthFailure::Overloaded => Some(Expected::Overloaded),
+            reason: |response| match response.extensions().get::<AuthRejection>()?.error() {
+                LoginError::RequestTimeout => Some(Expected::Timeout),
+                LoginError::Overloaded => Some(Expected::Overloaded),
                 _ => None,
             },
         },

@@ -22,7 +22,7 @@ struct Inner {
     /// So many operations fail before others are carried out.
     failing: AtomicUsize,
     /// Values of this purpose are not taken.
-    refused: Mutex<Option<Purpose>>,
+    rejected: Mutex<Option<Purpose>>,
     seen: Mutex<HashMap<StoreKey, Bytes>>,
     keys: Mutex<HashSet<StoreKey>>,
     reads: AtomicUsize,
@@ -49,7 +49,7 @@ impl FlakyStore {
             store: MemoryStore::new(clock),
             down: AtomicBool::default(),
             failing: AtomicUsize::default(),
-            refused: Mutex::default(),
+            rejected: Mutex::default(),
             seen: Mutex::default(),
             keys: Mutex::default(),
             reads: AtomicUsize::default(),
@@ -89,8 +89,8 @@ impl FlakyStore {
     }
 
     /// Takes no values of this purpose any more.
-    pub(crate) fn refuse(&self, purpose: Option<Purpose>) {
-        *self.0.refused.lock().unwrap() = purpose;
+    pub(crate) fn reject(&self, purpose: Option<Purpose>) {
+        *self.0.rejected.lock().unwrap() = purpose;
     }
 
     /// The newest value under each key that ever had one.
@@ -113,8 +113,8 @@ impl FlakyStore {
         StaleStore { store: self.clone(), values: Arc::new(self.seen()) }
     }
 
-    fn is_refused(&self, key: &StoreKey) -> bool {
-        *self.0.refused.lock().unwrap() == Some(key.purpose())
+    fn is_rejected(&self, key: &StoreKey) -> bool {
+        *self.0.rejected.lock().unwrap() == Some(key.purpose())
     }
 
     fn note(&self, key: &StoreKey, value: &Bytes) {
@@ -144,8 +144,8 @@ impl FlakyStore {
         let one_less = |left: usize| left.checked_sub(1);
         let fails = self.0.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
         if fails.is_ok() || self.0.down.load(Ordering::SeqCst) {
-            let refused = Err(StoreError::Unavailable("switched off by the test".into()));
-            return std::future::ready(refused).boxed();
+            let rejected = Err(StoreError::Unavailable("switched off by the test".into()));
+            return std::future::ready(rejected).boxed();
         }
         if self.0.yields.load(Ordering::SeqCst) {
             let store = &self.0.store;
@@ -179,7 +179,7 @@ impl SharedStore for FlakyStore {
     }
 
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        if self.is_refused(key) {
+        if self.is_rejected(key) {
             return std::future::ready(Err(full(key))).boxed();
         }
         self.note(key, &value);
@@ -192,7 +192,7 @@ impl SharedStore for FlakyStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
-        if self.is_refused(key) {
+        if self.is_rejected(key) {
             return std::future::ready(Err(full(key))).boxed();
         }
         self.note(key, &value);
@@ -206,7 +206,7 @@ impl SharedStore for FlakyStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
-        if self.is_refused(key) {
+        if self.is_rejected(key) {
             return std::future::ready(Err(full(key))).boxed();
         }
         self.note(key, &value);
@@ -219,7 +219,7 @@ impl SharedStore for FlakyStore {
     }
 
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        if self.is_refused(log) {
+        if self.is_rejected(log) {
             return std::future::ready(Err(full(log))).boxed();
         }
         self.0.keys.lock().unwrap().insert(log.clone());

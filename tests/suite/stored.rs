@@ -8,10 +8,10 @@ use bytes::Bytes;
 use futures::future::join_all;
 use http::{HeaderMap, Method, Response, StatusCode};
 use serde_json::json;
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
 use tower_scalekit::require_session::SessionRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault};
-use tower_scalekit::session::{BeginError, LocalSession, SessionsBuilder, User};
+use tower_scalekit::session::{CreateSessionError, LocalSession, SessionsBuilder, User};
 use tower_scalekit::shared_store::{Purpose, SharedStore as _};
 use tower_scalekit::{RequireSession, Session, Sessions};
 
@@ -66,7 +66,7 @@ fn app_with_local_login(sessions: &Sessions) -> Router {
         let sessions = sessions.clone();
         post(async move |headers: HeaderMap| {
             let session = LocalSession::new(mary()).organization_id("org_own").roles(["r"]);
-            let cookies = sessions.begin(change(session), &headers).await.unwrap();
+            let cookies = sessions.create(change(session), &headers).await.unwrap();
             (cookies, "hello")
         })
     };
@@ -89,14 +89,16 @@ async fn the_cookie_of_a_stored_session_is_small_and_many_requests_cause_one_ren
             let request = browser.request(Method::GET, "/me", &FETCH);
             send(&replicas.apps[number % 2], request)
         });
-        let answers = join_all(requests).await;
-        assert!(answers.iter().all(|answer| answer.status() == StatusCode::OK));
-        assert!(answers.iter().all(|answer| answer.json()["jti"] == answers[0].json()["jti"]));
+        let responses = join_all(requests).await;
+        assert!(responses.iter().all(|response| response.status() == StatusCode::OK));
+        assert!(
+            responses.iter().all(|response| response.json()["jti"] == responses[0].json()["jti"])
+        );
         assert_eq!(world.sandbox.requests().refreshes(), round);
-        browser.take_in(&answers[0]);
-        let answer = browser.fetch("/me").await;
-        assert_eq!(set_cookies(answer.headers()), [""; 0]);
-        answer.assert_private();
+        browser.take_in(&responses[0]);
+        let response = browser.fetch("/me").await;
+        assert_eq!(set_cookies(response.headers()), [""; 0]);
+        response.assert_private();
     }
 }
 
@@ -155,8 +157,8 @@ async fn r8_a_stored_session_that_was_ended_is_gone_on_every_replica_and_after_a
     replicas.world.advance(2);
     assert_eq!(replicas.status(1, &copy).await, StatusCode::UNAUTHORIZED);
     let restarted = replicas.world.replica(|one| one.shared_store(replicas.store.clone()));
-    let answer = copy.at(&app(&restarted)).fetch("/me").await;
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let response = copy.at(&app(&restarted)).fetch("/me").await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -193,15 +195,15 @@ async fn a_store_that_is_down_is_503_and_ends_nothing() {
     replicas.store.set_down(true);
     let warm = browser.fetch("/me").await;
     assert_eq!(warm.status(), StatusCode::OK, "what is known goes on");
-    let answer = browser.at(&cold).fetch("/me").await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.header("retry-after").is_some());
-    assert_eq!(set_cookies(answer.headers()), [""; 0]);
-    assert!(matches!(answer.extensions().get(), Some(SessionRejection::Unavailable(_))));
+    let response = browser.at(&cold).fetch("/me").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.header("retry-after").is_some());
+    assert_eq!(set_cookies(response.headers()), [""; 0]);
+    assert!(matches!(response.extensions().get(), Some(SessionRejection::Unavailable(_))));
     let refresh = browser.at(&cold).post("/auth/refresh").await;
     assert_eq!(refresh.status(), StatusCode::SERVICE_UNAVAILABLE);
 
-    // Nobody is told that they have logged out who has not: the browser forgets, the app too.
+    // No one is told that they have logged out who has not: the browser forgets, the app too.
     let copy = browser.clone();
     assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
     assert_eq!(replicas.status(0, &copy).await, StatusCode::UNAUTHORIZED);
@@ -218,13 +220,13 @@ async fn a_login_that_cannot_be_stored_sets_no_cookie() {
     let authorization = browser.start_login("/login").await;
     let callback = replicas.world.sandbox.log_in(&authorization, JANE).unwrap();
     replicas.store.set_down(true);
-    let answer = browser.open(&callback).await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let response = browser.open(&callback).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     // The code is spent: the attempt is over, and the page leads to another.
     assert_eq!(browser.names(), [""; 0]);
-    let rejection = answer.extensions().get::<AuthRejection>().unwrap();
-    assert_eq!(rejection.failure(), &AuthFailure::Interrupted);
-    assert!(answer.text().contains("href=\"/login\""), "{}", answer.text());
+    let rejection = response.extensions().get::<AuthRejection>().unwrap();
+    assert_eq!(rejection.error(), &LoginError::Interrupted);
+    assert!(response.text().contains("href=\"/login\""), "{}", response.text());
     replicas.store.set_down(false);
     let done = browser.log_in(&replicas.world.sandbox, JANE).await;
     assert_eq!(done.status(), StatusCode::SEE_OTHER);
@@ -236,9 +238,9 @@ async fn c4_a_stored_session_may_be_larger_than_cookies() {
     let permissions: Vec<String> = noise(2000).collect();
     let session = LocalSession::new(mary()).permissions(permissions.clone());
     let sessions = &replicas.sessions[0];
-    let too_large = sessions.begin(session.clone().in_cookie(), &HeaderMap::new()).await;
-    assert!(matches!(too_large, Err(BeginError::TooLarge)));
-    let cookies = sessions.begin(session, &HeaderMap::new()).await.unwrap();
+    let too_large = sessions.create(session.clone().in_cookie(), &HeaderMap::new()).await;
+    assert!(matches!(too_large, Err(CreateSessionError::TooLarge)));
+    let cookies = sessions.create(session, &HeaderMap::new()).await.unwrap();
     let mut headers = HeaderMap::new();
     cookies.set(&mut headers);
     let [cookie] = set_cookies(&headers)[..] else { panic!("one cookie") };
@@ -247,8 +249,8 @@ async fn c4_a_stored_session_may_be_larger_than_cookies() {
         |session: Session| async move { session.principal().permissions().len().to_string() };
     for sessions in &replicas.sessions {
         let app = Router::new().route("/", get(count)).route_layer(RequireSession::new(sessions));
-        let answer = send(&app, request(Method::GET, "/", &[("cookie", pair)])).await;
-        assert_eq!(answer.text(), "2000");
+        let response = send(&app, request(Method::GET, "/", &[("cookie", pair)])).await;
+        assert_eq!(response.text(), "2000");
     }
 }
 
@@ -280,7 +282,7 @@ async fn c7_what_is_in_the_store_is_no_cookie_and_opens_under_its_own_id_alone()
             assert_eq!(thief.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
         }
         if store_backed {
-            // Jane's session under the id of John's: both are out, and nobody is somebody else.
+            // Jane's session under the id of John's: both are out, and no one is another user.
             let mut john = Browser::new(&app, &world.sandbox);
             john.log_in(&world.sandbox, "john@acme.test").await;
             let mut seen = store.seen();
@@ -293,8 +295,8 @@ async fn c7_what_is_in_the_store_is_no_cookie_and_opens_under_its_own_id_alone()
             store.put(two, (*ones).clone(), Duration::from_secs(60)).await.unwrap();
             let fresh = app_of(&world.replica(with_store));
             for browser in [&browser, &john] {
-                let answer = browser.at(&fresh).fetch("/me").await;
-                assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+                let response = browser.at(&fresh).fetch("/me").await;
+                assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
             }
         }
     }
@@ -387,8 +389,11 @@ async fn r7_a_local_session_ends_at_its_own_lifetime() {
     replicas.world.advance(59);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     replicas.world.advance(1);
-    let answer = browser.send(Method::GET, "/me", &NAVIGATION).await;
-    assert_eq!((answer.status(), answer.location()), (StatusCode::FOUND, "/login?return_to=%2Fme"));
+    let response = browser.send(Method::GET, "/me", &NAVIGATION).await;
+    assert_eq!(
+        (response.status(), response.location()),
+        (StatusCode::FOUND, "/login?return_to=%2Fme")
+    );
 }
 
 #[tokio::test]
@@ -402,15 +407,15 @@ async fn l11_a_local_session_replaces_whose_session_was_there() {
 }
 
 #[tokio::test]
-async fn a_session_of_nobody_does_not_begin() {
+async fn a_session_of_no_one_does_not_begin() {
     let world = World::new();
-    let begun = world.sessions.begin(LocalSession::new(User::default()), &HeaderMap::new()).await;
-    assert!(matches!(begun, Err(BeginError::NoUserId)));
+    let begun = world.sessions.create(LocalSession::new(User::default()), &HeaderMap::new()).await;
+    assert!(matches!(begun, Err(CreateSessionError::NoUserId)));
     assert_eq!(world.sessions.redirect_uri(), CALLBACK);
 }
 
 #[tokio::test(start_paused = true)]
-async fn r2_a_store_that_fails_in_the_middle_of_a_renewal_costs_nobody_a_session() {
+async fn r2_a_store_that_fails_in_the_middle_of_a_renewal_costs_no_one_a_session() {
     for store_backed in [false, true] {
         for failing in 1..12 {
             let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
@@ -438,9 +443,9 @@ async fn r2_a_store_that_fails_in_the_middle_of_a_renewal_costs_nobody_a_session
             }
             store.fail_next(failing);
             drop(held);
-            let answer = renewing.await.unwrap();
-            assert_eq!(answer.status(), StatusCode::OK, "{store_backed} {failing}");
-            browser.take_in(&answer);
+            let response = renewing.await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK, "{store_backed} {failing}");
+            browser.take_in(&response);
             store.fail_next(0);
             for _ in 0..3 {
                 assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
@@ -448,10 +453,10 @@ async fn r2_a_store_that_fails_in_the_middle_of_a_renewal_costs_nobody_a_session
             }
             // Another process, or the same after a restart; and a tab that heard of nothing.
             let fresh = replica();
-            let answer = browser.at(&fresh).fetch("/me").await;
-            assert_eq!(answer.status(), StatusCode::OK, "{store_backed} {failing}");
+            let response = browser.at(&fresh).fetch("/me").await;
+            assert_eq!(response.status(), StatusCode::OK, "{store_backed} {failing}");
             let _ = late.at(&fresh).fetch("/me").await;
-            browser.take_in(&answer);
+            browser.take_in(&response);
             assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
         }
     }
@@ -462,9 +467,9 @@ async fn r3_a_store_that_missed_a_renewal_takes_it_from_what_was_published() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in().await;
     replicas.world.advance(301);
-    replicas.store.refuse(Some(Purpose::Session));
+    replicas.store.reject(Some(Purpose::Session));
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    replicas.store.refuse(None);
+    replicas.store.reject(None);
     assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
     tokio::time::sleep(Duration::from_secs(60)).await;
     replicas.world.advance(61);
@@ -491,7 +496,7 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn a_lost_response_logs_nobody_out_on_any_replica() {
+async fn a_lost_response_logs_no_one_out_on_any_replica() {
     for store_backed in [false, true] {
         let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
         let store = FlakyStore::new(world.sandbox.clock().clock());
@@ -508,8 +513,8 @@ async fn a_lost_response_logs_nobody_out_on_any_replica() {
         let restarted = replicas_of(&world, &store, store_backed);
         for app in &restarted {
             world.advance(3600);
-            let answer = old.at(app).fetch("/me").await;
-            assert_eq!(answer.status(), StatusCode::OK, "{store_backed}");
+            let response = old.at(app).fetch("/me").await;
+            assert_eq!(response.status(), StatusCode::OK, "{store_backed}");
         }
         let results = store.seen().into_keys().filter(|key| key.purpose() == Purpose::Refresh);
         assert_eq!(results.count(), 1, "one for each session, replaced");
@@ -620,10 +625,10 @@ async fn stale_reads_of_the_store_end_in_503_and_end_no_session() {
         }
         for cookie in [&old, &browser] {
             let started = tokio::time::Instant::now();
-            let answer = cookie.at(&behind).fetch("/me").await;
+            let response = cookie.at(&behind).fetch("/me").await;
             let is_known = !store_backed && cookie.cookie_header() == browser.cookie_header();
             let expected = if is_known { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            assert_eq!(answer.status(), expected, "{store_backed}");
+            assert_eq!(response.status(), expected, "{store_backed}");
             assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
         }
         // Nothing has come of it.
@@ -646,9 +651,9 @@ async fn a_request_for_a_refresh_on_another_replica_gets_the_same_result() {
         browser.log_in(&world.sandbox, JANE).await;
         for number in 0..6 {
             let mut elsewhere = browser.at(&apps[number % 2]);
-            let answer = elsewhere.post("/auth/refresh").await;
-            assert_eq!(answer.status(), StatusCode::NO_CONTENT);
-            browser.take_in(&answer);
+            let response = elsewhere.post("/auth/refresh").await;
+            assert_eq!(response.status(), StatusCode::NO_CONTENT);
+            browser.take_in(&response);
             world.advance(1);
         }
         assert_eq!(world.sandbox.requests().refreshes(), 1, "{store_backed}");
@@ -669,11 +674,11 @@ async fn shutdown_waits_for_a_result_that_the_store_has_not_taken() {
         let old = browser.clone();
         world.advance(301);
         let purpose = if store_backed { Purpose::Session } else { Purpose::Refresh };
-        store.refuse(Some(purpose));
+        store.reject(Some(purpose));
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
         let unfinished = sessions.shutdown(Duration::from_secs(2)).await.unwrap_err();
         assert_eq!(unfinished.iter().count(), 1, "{unfinished}");
-        store.refuse(None);
+        store.reject(None);
         assert_eq!(sessions.shutdown(Duration::from_secs(2)).await, Ok(()));
         let [restarted, _] = replicas_of(&world, &store, store_backed);
         assert_eq!(old.at(&restarted).fetch("/me").await.status(), StatusCode::OK);
@@ -682,7 +687,7 @@ async fn shutdown_waits_for_a_result_that_the_store_has_not_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_result_that_the_store_missed_is_published_before_an_older_token_is_refused() {
+async fn a_result_that_the_store_missed_is_published_before_an_older_token_is_rejected() {
     for seconds in [5, 10, 20, 40, 55] {
         let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
         let store = FlakyStore::new(world.sandbox.clock().clock());
@@ -690,18 +695,18 @@ async fn a_result_that_the_store_missed_is_published_before_an_older_token_is_re
         let mut browser = Browser::new(&apps[0], &world.sandbox);
         browser.log_in(&world.sandbox, JANE).await;
         world.advance(301);
-        store.refuse(Some(Purpose::Refresh));
+        store.reject(Some(Purpose::Refresh));
         let lost = browser.clone().fetch("/me").await;
         assert_eq!(lost.status(), StatusCode::OK);
         for second in 0..seconds + 6 {
             if second == seconds {
-                store.refuse(None);
+                store.reject(None);
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
             world.advance(1);
         }
-        let answer = browser.at(&apps[1]).fetch("/me").await;
-        assert_eq!(answer.status(), StatusCode::OK, "{seconds} s: {}", answer.text());
+        let response = browser.at(&apps[1]).fetch("/me").await;
+        assert_eq!(response.status(), StatusCode::OK, "{seconds} s: {}", response.text());
         assert_eq!(world.sandbox.requests().refreshes(), 1);
     }
 }
@@ -754,7 +759,7 @@ async fn shutdown_publishes_a_logout_that_the_store_missed() {
 }
 
 #[tokio::test]
-async fn r8_a_logout_that_the_store_missed_is_told_when_it_is_back() {
+async fn r8_a_logout_that_the_store_missed_is_reported_when_it_is_back() {
     let replicas = Replicas::new();
     for path in ["/own", "/own/cookie"] {
         let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
@@ -764,7 +769,7 @@ async fn r8_a_logout_that_the_store_missed_is_told_when_it_is_back() {
         replicas.store.set_down(true);
         assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
         replicas.store.set_down(false);
-        // Anybody's request after two seconds.
+        // Anyone's request after two seconds.
         for _ in 0..2 {
             replicas.world.advance(2);
             assert_eq!(replicas.status(0, &other).await, StatusCode::UNAUTHORIZED);
@@ -778,12 +783,12 @@ async fn only_sessions_that_are_kept_in_it_need_the_store_to_begin() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
     let sessions = world.replica(|one| one.shared_store(store.clone()));
-    store.refuse(Some(Purpose::Session));
+    store.reject(Some(Purpose::Session));
     let headers = HeaderMap::new();
-    let in_cookie = sessions.begin(LocalSession::new(mary()).in_cookie(), &headers).await;
+    let in_cookie = sessions.create(LocalSession::new(mary()).in_cookie(), &headers).await;
     assert!(in_cookie.is_ok(), "{in_cookie:?}");
-    let stored = sessions.begin(LocalSession::new(mary()), &headers).await;
-    assert!(matches!(stored, Err(BeginError::Store(_))));
+    let stored = sessions.create(LocalSession::new(mary()), &headers).await;
+    assert!(matches!(stored, Err(CreateSessionError::Store(_))));
 }
 
 #[tokio::test]
@@ -800,7 +805,7 @@ async fn a_login_beyond_the_limit_of_sessions_per_user_ends_their_oldest() {
             let mut user = User::default();
             user.id = email.to_owned();
             let session = LocalSession::new(user);
-            let cookies = world.sessions.begin(session, &HeaderMap::new()).await.unwrap();
+            let cookies = world.sessions.create(session, &HeaderMap::new()).await.unwrap();
             let mut response = Response::new(Bytes::new());
             cookies.set(response.headers_mut());
             let mut browser = world.browser();
@@ -825,8 +830,12 @@ async fn a_login_beyond_the_limit_of_sessions_per_user_ends_their_oldest() {
 }
 
 /// Begins a local session of Mary's, and returns the browser that has it.
-async fn marys(sessions: &Sessions, app: &Router, world: &World) -> Result<Browser, BeginError> {
-    let cookies = sessions.begin(LocalSession::new(mary()), &HeaderMap::new()).await?;
+async fn marys(
+    sessions: &Sessions,
+    app: &Router,
+    world: &World,
+) -> Result<Browser, CreateSessionError> {
+    let cookies = sessions.create(LocalSession::new(mary()), &HeaderMap::new()).await?;
     let mut response = Response::new(Bytes::new());
     cookies.set(response.headers_mut());
     let mut browser = Browser::new(app, &world.sandbox);
@@ -861,7 +870,7 @@ async fn the_end_of_a_stored_session_is_forgotten_after_an_hour_and_the_session_
         assert_eq!(copy.fetch("/me").await.status(), StatusCode::OK);
     }
     assert_eq!(browser.post("/logout").await.status(), StatusCode::SEE_OTHER);
-    // The second replica serves nobody while the log has the logout.
+    // The second replica serves no one while the log has the logout.
     replicas.world.advance(61 * 60);
     for _ in 0..2 {
         for copy in &mut copies {
@@ -923,9 +932,9 @@ async fn a_store_without_room_blocks_no_logout_and_no_revocation() {
         browser.log_in(&world.sandbox, JANE).await;
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
         let copy = browser.clone();
-        store.refuse(Some(purpose));
+        store.reject(Some(purpose));
         assert_eq!(browser.post("/logout").await.status(), StatusCode::SEE_OTHER);
         assert_eq!(copy.clone().fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
-        store.refuse(None);
+        store.reject(None);
     }
 }

@@ -331,7 +331,7 @@ pub(crate) trait Reading {
     fn location(&self) -> &str;
     fn text(&self) -> String;
     fn json(&self) -> Value;
-    /// Asserts what every answer for one person has (C8).
+    /// Asserts what every response for one person has.
     fn assert_private(&self);
 }
 

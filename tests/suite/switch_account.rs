@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures::future::join;
 use http::{HeaderMap, Method, Response, StatusCode};
 use serde_json::json;
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
 use tower_scalekit::sandbox::{Endpoint, NewIdpInitiatedLogin, NewUser, TokenFault, TokenKind};
-use tower_scalekit::session::{LocalSession, NotAdmitted, User, VerifiedIdentity};
+use tower_scalekit::session::{LocalSession, LoginHookError, User, VerifiedIdentity};
 use tower_scalekit::shared_store::Purpose;
 use tower_scalekit::{IdpInitiatedRedirect, Sandbox};
 
@@ -23,8 +23,8 @@ use crate::support::{
 const MINUTE: Duration = Duration::from_secs(60);
 const PAGE: &str = "/auth/switch-account?attempt=";
 
-fn failure(answer: &Response<Bytes>) -> AuthFailure {
-    answer.extensions().get::<AuthRejection>().expect("a rejection").failure().clone()
+fn failure(response: &Response<Bytes>) -> LoginError {
+    response.extensions().get::<AuthRejection>().expect("a rejection").error().clone()
 }
 
 async fn email(browser: &Browser) -> Option<String> {
@@ -61,8 +61,10 @@ async fn a_login_as_another_user_leaves_the_session_until_the_user_switches() {
     let page = browser.open(asked.location()).await;
     page.assert_private();
     assert!(page.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"));
-    for words in ["logged in to app.example.com as jane@acme.test", "login is for john@acme.test"] {
-        assert!(page.text().contains(words), "{}", page.text());
+    for open_enum in
+        ["logged in to app.example.com as jane@acme.test", "login is for john@acme.test"]
+    {
+        assert!(page.text().contains(open_enum), "{}", page.text());
     }
     assert_eq!(email(&browser).await.as_deref(), Some(JANE), "a page changes nothing");
 
@@ -90,8 +92,8 @@ async fn keep_drops_the_login_and_revokes_its_session_at_the_environment() {
     assert_eq!(browser.names(), [world.sessions.cookie_name()]);
     assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked");
     assert_eq!(world.sandbox.users().revoke_sessions(JANE), 1, "and no other");
-    let refused = post(&mut too_late, &switch).await;
-    assert_eq!(failure(&refused), AuthFailure::AttemptUnknown);
+    let rejected = post(&mut too_late, &switch).await;
+    assert_eq!(failure(&rejected), LoginError::StateMismatch);
 }
 
 #[tokio::test]
@@ -111,7 +113,7 @@ async fn the_same_user_is_not_asked_whatever_the_organization() {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_whose_session_has_ended() {
+async fn no_one_is_asked_whose_session_has_ended() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     let sid = browser.fetch("/me").await.json()["sid"].as_str().unwrap().to_owned();
@@ -154,9 +156,9 @@ async fn only_the_browser_that_was_asked_can_decide_and_only_from_the_apps_own_p
     ] {
         for target in [&switch, &keep] {
             let mut browser = browser.clone();
-            let refused = browser.send(Method::POST, target, &headers).await;
-            assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{headers:?}");
-            assert_eq!(failure(&refused), AuthFailure::CrossSite);
+            let rejected = browser.send(Method::POST, target, &headers).await;
+            assert_eq!(rejected.status(), StatusCode::FORBIDDEN, "{headers:?}");
+            assert_eq!(failure(&rejected), LoginError::CrossSite);
             assert_eq!(browser.cookie_header(), before);
         }
     }
@@ -167,20 +169,20 @@ async fn only_the_browser_that_was_asked_can_decide_and_only_from_the_apps_own_p
         assert_eq!(browser.cookie_header(), before);
         // Another browser has no such login.
         let mut nobody = world.browser();
-        assert_eq!(failure(&post(&mut nobody, target).await), AuthFailure::AttemptUnknown);
+        assert_eq!(failure(&post(&mut nobody, target).await), LoginError::StateMismatch);
         let mut john = world.logged_in(JOHN).await;
         let there = post(&mut john, target).await;
         assert_eq!((there.status(), there.location()), (StatusCode::SEE_OTHER, "/"));
         assert_eq!(set_cookies(there.headers()), [""; 0]);
     }
     for (method, target, expected) in [
-        (Method::POST, asked.location(), AuthFailure::MalformedRequest),
-        (Method::POST, &format!("{switch}&action=keep"), AuthFailure::MalformedRequest),
-        (Method::GET, "/auth/switch-account", AuthFailure::MalformedRequest),
-        (Method::DELETE, &switch, AuthFailure::MethodNotAllowed { allow: "GET, HEAD, POST" }),
+        (Method::POST, asked.location(), LoginError::InvalidRequest),
+        (Method::POST, &format!("{switch}&action=keep"), LoginError::InvalidRequest),
+        (Method::GET, "/auth/switch-account", LoginError::InvalidRequest),
+        (Method::DELETE, &switch, LoginError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
     ] {
-        let refused = browser.clone().send(method, target, &FETCH).await;
-        assert_eq!(failure(&refused), expected, "{target}");
+        let rejected = browser.clone().send(method, target, &FETCH).await;
+        assert_eq!(failure(&rejected), expected, "{target}");
     }
     assert_eq!(email(&browser).await.as_deref(), Some(JANE));
 }
@@ -297,8 +299,8 @@ async fn a_user_who_was_revoked_while_the_login_waited_does_not_get_in() {
     let (mut browser, asked) = asked(&world).await;
     let john = world.sandbox.users().get(JOHN).unwrap().id;
     world.sessions.revoke_user(&john).await.unwrap();
-    let refused = browser.decide(&asked, "switch").await;
-    assert_eq!(failure(&refused), AuthFailure::AttemptUnknown);
+    let rejected = browser.decide(&asked, "switch").await;
+    assert_eq!(failure(&rejected), LoginError::StateMismatch);
     assert_eq!(email(&browser).await.as_deref(), Some(JANE));
 }
 
@@ -309,10 +311,10 @@ async fn while_the_store_is_down_no_login_replaces_another_users_session() {
     let mut browser = world.logged_in(JANE).await;
     let authorization = browser.start_login("/login?return_to=/me").await;
     let callback = world.sandbox.log_in(&authorization, JOHN).unwrap();
-    store.refuse(Some(Purpose::PendingLogin));
-    let refused = browser.open(&callback).await;
-    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(failure(&refused), AuthFailure::Interrupted);
+    store.reject(Some(Purpose::PendingLogin));
+    let rejected = browser.open(&callback).await;
+    assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(failure(&rejected), LoginError::Interrupted);
     assert_eq!(email(&browser).await.as_deref(), Some(JANE));
 }
 
@@ -333,7 +335,7 @@ async fn the_hook_is_called_once_the_user_has_switched() {
                         user.email.clone_from(&identity.user().email);
                         Ok(LocalSession::new(user))
                     }
-                    _ => Err(NotAdmitted::Refused),
+                    _ => Err(LoginHookError::Denied),
                 })
             })
         },
@@ -352,8 +354,8 @@ async fn the_hook_is_called_once_the_user_has_switched() {
     assert_eq!(calls.load(Ordering::SeqCst), 2);
     assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
     // Whatever id the app gives its session: the Scalekit user is the same, so there is no question.
-    let refused = log_in(&mut browser, JOHN).await;
-    assert_eq!(failure(&refused), AuthFailure::NotAdmitted);
+    let rejected = log_in(&mut browser, JOHN).await;
+    assert_eq!(failure(&rejected), LoginError::LoginDenied);
 }
 
 #[tokio::test]
@@ -374,7 +376,7 @@ async fn a_local_session_of_the_app_itself_is_not_replaced_without_a_question() 
     let mut user = User::default();
     user.id = "7".to_owned();
     user.name = Some("Jane <b>".to_owned());
-    let cookies = world.sessions.begin(LocalSession::new(user), &HeaderMap::new()).await.unwrap();
+    let cookies = world.sessions.create(LocalSession::new(user), &HeaderMap::new()).await.unwrap();
     let mut response = Response::new(Bytes::new());
     cookies.set(response.headers_mut());
     let mut browser = world.browser();
@@ -404,8 +406,8 @@ async fn the_page_can_be_the_apps_own() {
     let asked = browser.log_in(&world.sandbox, JOHN).await;
     assert!(asked.location().starts_with("/who?attempt="));
     let page = browser.open(asked.location()).await.text();
-    let words: HashSet<_> = page.split(' ').collect();
-    assert!(words.contains("Some(\"jane@acme.test\")") && words.contains(JOHN), "{page}");
+    let open_enum: HashSet<_> = page.split(' ').collect();
+    assert!(open_enum.contains("Some(\"jane@acme.test\")") && open_enum.contains(JOHN), "{page}");
     let action = page.split(' ').next_back().unwrap();
     assert_eq!(post(&mut browser, action).await.location(), "/me");
     let request = browser.request(Method::GET, "/me", &FETCH);

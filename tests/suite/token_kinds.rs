@@ -48,7 +48,9 @@ fn verifiers(scalekit: &Scalekit) -> [TokenVerifier; 2] {
 
 #[tokio::test]
 async fn of_the_documented_tokens_only_access_tokens_pass_as_access_tokens() {
-    use TokenError::{Audience, Issuer, Kind};
+    use TokenError::{
+        InvalidAudience as Audience, InvalidIssuer as Issuer, WrongTokenType as Kind,
+    };
     let sandbox = sandbox_builder().build();
     let [named, any] = verifiers(&sandbox.scalekit());
     const MARKS: [&str; 3] = ["at_hash", "c_hash", "nonce"];
@@ -85,7 +87,11 @@ async fn an_id_token_without_hashes_and_nonce_is_no_access_token_whatever_else_i
         draft.claims.insert(name.to_owned(), value.into());
         let token = sandbox.tokens().sign_draft(&draft);
         for verifier in [&named, &any] {
-            assert_eq!(verifier.verify(&token).await.unwrap_err(), TokenError::Kind, "{value}");
+            assert_eq!(
+                verifier.verify(&token).await.unwrap_err(),
+                TokenError::WrongTokenType,
+                "{value}"
+            );
         }
     }
 }
@@ -111,7 +117,7 @@ async fn an_id_token_of_another_client_is_no_access_token_for_that_client() {
             let access_token = issued_to_client(sandbox.tokens().access_token_draft(JANE), without);
             for verifier in [&named, &any] {
                 let error = verifier.verify(&id_token).await.unwrap_err();
-                assert_eq!(error, TokenError::Kind, "{client} {without}");
+                assert_eq!(error, TokenError::WrongTokenType, "{client} {without}");
                 assert!(verifier.verify(&access_token).await.is_ok(), "{client} {without}");
             }
         }

@@ -223,13 +223,13 @@ async fn a_result_that_the_store_rejects_for_long_ends_no_session_on_another_rep
             let replicas = Replicas::new(store_backed).await;
             let browser = replicas.logged_in().await;
             replicas.world.advance(301);
-            replicas.store.refuse(Some(Purpose::Refresh));
+            replicas.store.reject(Some(Purpose::Refresh));
             // The response is lost.
             assert_eq!(replicas.fetch(0, &browser).await.status(), StatusCode::OK, "{case}");
             for _ in 0..seconds {
                 replicas.pass(Duration::from_secs(1)).await;
             }
-            replicas.store.refuse(None);
+            replicas.store.reject(None);
             for _ in 0..8 {
                 let response = replicas.fetch(1, &browser).await;
                 assert_ne!(response.status(), StatusCode::UNAUTHORIZED, "{case}");
@@ -252,7 +252,7 @@ async fn unverified_tokens_that_the_store_rejects_are_kept_and_verified_in_the_p
         let browser = replicas.logged_in().await;
         replicas.hide_keys();
         replicas.world.advance(301);
-        replicas.store.refuse(Some(Purpose::Refresh));
+        replicas.store.reject(Some(Purpose::Refresh));
         assert_unavailable(&replicas.fetch(0, &browser).await, &case);
         for _ in 0..outage {
             replicas.pass(Duration::from_secs(1)).await;
@@ -264,9 +264,9 @@ async fn unverified_tokens_that_the_store_rejects_are_kept_and_verified_in_the_p
                 replicas.pass(Duration::from_secs(1)).await;
             }
             assert_eq!(replicas.fetch(0, &browser).await.status(), StatusCode::OK, "{case}");
-            replicas.store.refuse(None);
+            replicas.store.reject(None);
         } else {
-            replicas.store.refuse(None);
+            replicas.store.reject(None);
             for _ in 0..8 {
                 replicas.pass(Duration::from_secs(1)).await;
             }

@@ -73,10 +73,10 @@ fn app(layer: WebhookVerify) -> Router {
     Router::new().route("/webhook", post(|body: Bytes| async move { body })).layer(layer)
 }
 
-pub(crate) fn assert_refused(answer: &Response<Bytes>, expected: WebhookError) {
-    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(answer.json()["message"], "Not accepted");
-    let reason = answer.extensions().get::<WebhookRejection>();
+pub(crate) fn assert_rejected(response: &Response<Bytes>, expected: WebhookError) {
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(response.json()["message"], "Not accepted");
+    let reason = response.extensions().get::<WebhookRejection>();
     assert!(
         matches!(reason, Some(WebhookRejection::Invalid { error }) if *error == expected),
         "{reason:?}"
@@ -87,13 +87,13 @@ pub(crate) fn assert_refused(answer: &Response<Bytes>, expected: WebhookError) {
 async fn w9_the_handler_gets_the_very_bytes_that_were_signed() {
     let app = app(layer(&clock()));
     for body in ["{}", "{ \"a\" : 1 }\n", "", "é\u{0}", &"x".repeat(100_000)] {
-        let answer = send(&app, signed("webhook", "msg_1", NOW, body, 1)).await;
-        assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::OK, body));
+        let response = send(&app, signed("webhook", "msg_1", NOW, body, 1)).await;
+        assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, body));
     }
 }
 
 #[tokio::test]
-async fn w8_what_was_not_signed_so_is_refused_and_told_nothing() {
+async fn w8_what_was_not_signed_so_is_rejected_and_reported_nothing() {
     let app = app(layer(&clock()));
     let tampered = {
         let mut request = signed("webhook", "msg_1", NOW, "{\"a\":1}", 1);
@@ -106,42 +106,42 @@ async fn w8_what_was_not_signed_so_is_refused_and_told_nothing() {
         request
     };
     for (request, error) in [
-        (tampered, WebhookError::Signature),
-        (signed("webhook", "msg_1", NOW, "{}", 2), WebhookError::Signature),
-        (with_header("webhook-id", "msg_2"), WebhookError::Signature),
-        (with_header("webhook-timestamp", "1900000001"), WebhookError::Signature),
-        (with_header("webhook-signature", "v1,AAAA"), WebhookError::Signature),
-        (signed("webhook", "msg_1", NOW - 301, "{}", 1), WebhookError::Stale),
-        (signed("webhook", "msg_1", NOW + 301, "{}", 1), WebhookError::Stale),
+        (tampered, WebhookError::InvalidSignature),
+        (signed("webhook", "msg_1", NOW, "{}", 2), WebhookError::InvalidSignature),
+        (with_header("webhook-id", "msg_2"), WebhookError::InvalidSignature),
+        (with_header("webhook-timestamp", "1900000001"), WebhookError::InvalidSignature),
+        (with_header("webhook-signature", "v1,AAAA"), WebhookError::InvalidSignature),
+        (signed("webhook", "msg_1", NOW - 301, "{}", 1), WebhookError::TimestampOutsideTolerance),
+        (signed("webhook", "msg_1", NOW + 301, "{}", 1), WebhookError::TimestampOutsideTolerance),
         (with_header("webhook-timestamp", "1900000000.5"), WebhookError::Malformed),
         (signed("interceptor", "msg_1", NOW, "{}", 1), WebhookError::Malformed),
         (request(Method::POST, "/webhook", &[]), WebhookError::Malformed),
     ] {
-        assert_refused(&send(&app, request).await, error);
+        assert_rejected(&send(&app, request).await, error);
     }
     for at in [NOW - 300, NOW + 300] {
-        let answer = send(&app, signed("webhook", "msg_1", at, "{}", 1)).await;
-        assert_eq!(answer.status(), StatusCode::OK);
+        let response = send(&app, signed("webhook", "msg_1", at, "{}", 1)).await;
+        assert_eq!(response.status(), StatusCode::OK);
     }
 }
 
 #[tokio::test]
 async fn w4_secrets_rotate_and_interceptors_have_headers_of_their_own() {
-    let rotating = app(layer(&clock()).secret(secret(2)));
+    let rotating = app(layer(&clock()).additional_secret(secret(2)));
     for number in [1, 2] {
-        let answer = send(&rotating, signed("webhook", "msg_1", NOW, "{}", number)).await;
-        assert_eq!(answer.status(), StatusCode::OK);
+        let response = send(&rotating, signed("webhook", "msg_1", NOW, "{}", number)).await;
+        assert_eq!(response.status(), StatusCode::OK);
     }
-    assert_refused(
+    assert_rejected(
         &send(&rotating, signed("webhook", "msg_1", NOW, "{}", 3)).await,
-        WebhookError::Signature,
+        WebhookError::InvalidSignature,
     );
     let interceptor = WebhookVerify::interceptor(secret(1)).clock(clock().clock());
     let interceptor = app(interceptor);
     let question = r#"{"trigger_point":"PRE_SIGNUP"}"#;
-    let answer = send(&interceptor, signed("interceptor", "msg_1", NOW, question, 1)).await;
-    assert_eq!(answer.status(), StatusCode::OK);
-    assert_refused(&send(&interceptor, message("msg_1")).await, WebhookError::Malformed);
+    let response = send(&interceptor, signed("interceptor", "msg_1", NOW, question, 1)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_rejected(&send(&interceptor, message("msg_1")).await, WebhookError::Malformed);
 }
 
 /// A body that must not be read.
@@ -164,7 +164,7 @@ async fn w7_headers_are_judged_first_and_bodies_have_a_limit() {
     let app = app(layer(&clock()).body_limits(BodyLimits::new().max_bytes(10)));
     let mut stale = signed("webhook", "msg_1", NOW - 1000, "{}", 1);
     *stale.body_mut() = Body::new(Untouchable);
-    assert_refused(&send(&app, stale).await, WebhookError::Stale);
+    assert_rejected(&send(&app, stale).await, WebhookError::TimestampOutsideTolerance);
     let fits = send(&app, signed("webhook", "msg_1", NOW, "0123456789", 1)).await;
     assert_eq!(fits.status(), StatusCode::OK);
     let mut large = signed("webhook", "msg_1", NOW, "0123456789a", 1);
@@ -172,7 +172,7 @@ async fn w7_headers_are_judged_first_and_bodies_have_a_limit() {
     large.headers_mut().insert("content-length", "2".parse().unwrap());
     let large = send(&app, large).await;
     assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    assert!(matches!(large.extensions().get(), Some(WebhookRejection::TooLarge)));
+    assert!(matches!(large.extensions().get(), Some(WebhookRejection::PayloadTooLarge)));
 }
 
 #[tokio::test]
@@ -268,8 +268,11 @@ async fn an_interceptor_is_asked_each_time() {
     let asked = Router::new().route("/webhook", post(decide)).route_layer(layer);
     let question = r#"{"trigger_point": "PRE_SIGNUP", "data": {}}"#;
     for _ in 0..2 {
-        let answer = send(&asked, signed("interceptor", "msg_1", NOW, question, 1)).await;
-        assert_eq!((answer.status(), &answer.json()["decision"]), (StatusCode::OK, &"DENY".into()));
+        let response = send(&asked, signed("interceptor", "msg_1", NOW, question, 1)).await;
+        assert_eq!(
+            (response.status(), &response.json()["decision"]),
+            (StatusCode::OK, &"DENY".into())
+        );
     }
 }
 
@@ -320,7 +323,7 @@ async fn a_captured_webhook_is_no_interceptor_request_and_vice_versa() {
             assert_eq!((response.status(), response.text()), (StatusCode::OK, body.clone()));
             // The same signature under the other headers.
             let replayed = send(other_app, signed(other, "msg_1", NOW, &body, 1)).await;
-            assert_refused(&replayed, WebhookError::WrongKind);
+            assert_rejected(&replayed, WebhookError::WrongKind);
 
             let (secrets, now) = ([secret(1)], clock.clock().now());
             let check = |prefix: &str| {
@@ -342,7 +345,7 @@ async fn a_body_of_the_wrong_kind_is_not_remembered_as_handled() {
     let app = app(layer(&clock).deduplicate(store));
     let request = r#"{"trigger_point": "PRE_SIGNUP"}"#;
     let response = send(&app, signed("webhook", "msg_1", NOW, request, 1)).await;
-    assert_refused(&response, WebhookError::WrongKind);
+    assert_rejected(&response, WebhookError::WrongKind);
     let response = send(&app, signed("webhook", "msg_1", NOW, "{}", 1)).await;
     assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, "{}"));
 }
@@ -369,8 +372,8 @@ async fn the_service_that_was_made_ready_is_the_one_that_is_called() {
     });
     let mut service = layer(&clock()).layer(tower::limit::ConcurrencyLimit::new(inner, 1));
     for _ in 0..3 {
-        let answer = service.ready().await.unwrap().call(message("msg_1")).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
+        let response = service.ready().await.unwrap().call(message("msg_1")).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
     }
 }
 
@@ -382,8 +385,8 @@ async fn what_the_environment_tells_and_asks_reaches_the_handler_typed() {
         .route("/webhook", post(|event: WebhookEvent| async move { event.id().to_owned() }))
         .layer(told);
     let event = r#"{"id": "evt_1", "type": "user.login", "data": {}}"#;
-    let answer = send(&told, signed("webhook", "msg_1", NOW, event, 1)).await;
-    assert_eq!((answer.status(), answer.text().as_str()), (StatusCode::OK, "evt_1"));
+    let response = send(&told, signed("webhook", "msg_1", NOW, event, 1)).await;
+    assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, "evt_1"));
 
     let asked = WebhookVerify::interceptor(secret(1)).clock(clock.clock());
     let asked = Router::new().route("/webhook", post(decide)).layer(asked);
@@ -394,27 +397,27 @@ async fn what_the_environment_tells_and_asks_reaches_the_handler_typed() {
         async move { send(&asked, request).await }
     };
     for (trigger, expected) in [("PRE_SIGNUP", "DENY"), ("PRE_SESSION_CREATION", "ALLOW")] {
-        let answer = decision(trigger).await;
-        assert_eq!(answer.status(), StatusCode::OK, "whatever was decided");
-        assert_eq!(answer.json()["decision"], expected);
+        let response = decision(trigger).await;
+        assert_eq!(response.status(), StatusCode::OK, "whatever was decided");
+        assert_eq!(response.json()["decision"], expected);
     }
 
     // Signed, but nothing that is known here: whoever takes the bytes gets it.
     for body in ["{}", "[]", "", r#"{"id": "evt_1", "id": "evt_2", "type": "x", "data": {}}"#] {
-        let answer = send(&told, signed("webhook", "msg_1", NOW, body, 1)).await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{body}");
-        assert_eq!(answer.json()["error"], "invalid_request");
-        let answer = send(&asked, signed("interceptor", "msg_1", NOW, body, 1)).await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{body}");
+        let response = send(&told, signed("webhook", "msg_1", NOW, body, 1)).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{body}");
+        assert_eq!(response.json()["error"], "invalid_request");
+        let response = send(&asked, signed("interceptor", "msg_1", NOW, body, 1)).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{body}");
     }
 
     // Without the layer around it, or with that of the other kind, nothing was verified.
     let bare = Router::new().route("/webhook", post(|_: WebhookEvent| async {}));
-    let answer = send(&bare, signed("webhook", "msg_1", NOW, event, 1)).await;
-    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let response = send(&bare, signed("webhook", "msg_1", NOW, event, 1)).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let crossed = Router::new().route("/webhook", post(decide)).layer(layer(&clock));
-    let answer = send(&crossed, signed("webhook", "msg_1", NOW, event, 1)).await;
-    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let response = send(&crossed, signed("webhook", "msg_1", NOW, event, 1)).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
 
 async fn decide(question: InterceptorRequest) -> InterceptorResponse {
@@ -425,10 +428,10 @@ async fn decide(question: InterceptorRequest) -> InterceptorResponse {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_refused() {
+async fn a_body_that_breaks_off_is_rejected() {
     let app = app(layer(&clock()));
     let mut broken = message("msg_1");
     let parts = [Ok(Bytes::from("{")), Err(std::io::Error::other("gone"))];
     *broken.body_mut() = Body::from_stream(futures::stream::iter(parts));
-    assert_refused(&send(&app, broken).await, WebhookError::Malformed);
+    assert_rejected(&send(&app, broken).await, WebhookError::Malformed);
 }

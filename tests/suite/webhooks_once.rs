@@ -20,7 +20,7 @@ use tower_scalekit::{ReplayBody, WebhookVerify};
 
 use crate::store::{FlakyStore, When};
 use crate::support::{Reading as _, send};
-use crate::webhooks::{assert_refused, clock, layer, message, signed};
+use crate::webhooks::{assert_rejected, clock, layer, message, signed};
 
 /// Handlers that count their runs, on two replicas with one store.
 struct World {
@@ -100,7 +100,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn w6_a_message_that_was_handled_is_answered_as_before_on_every_replica() {
+async fn w6_a_message_that_was_handled_is_responded_as_before_on_every_replica() {
     let world = World::new();
     let first = world.deliver(0, "msg_1", "201").await;
     assert_eq!((first.status(), world.handled()), (StatusCode::CREATED, 1));
@@ -115,7 +115,7 @@ async fn w6_a_message_that_was_handled_is_answered_as_before_on_every_replica() 
     assert_eq!(world.handled(), 2);
     // A forgery under a known id learns nothing.
     let forged = signed("webhook", "msg_1", world.clock.clock().now().unix_timestamp(), "201", 2);
-    assert_refused(&send(&world.apps[0], forged).await, WebhookError::Signature);
+    assert_rejected(&send(&world.apps[0], forged).await, WebhookError::InvalidSignature);
 }
 
 #[tokio::test]
@@ -124,8 +124,8 @@ async fn a_message_whose_handler_fails_may_come_again() {
     for (number, body) in ["500", "503", "400", "302"].into_iter().enumerate() {
         let id = format!("msg_{number}");
         for attempt in 1..=2 {
-            let answer = world.deliver(attempt % 2, &id, body).await;
-            assert_eq!(answer.status().as_str(), body, "the handler's own answer");
+            let response = world.deliver(attempt % 2, &id, body).await;
+            assert_eq!(response.status().as_str(), body, "the handler's own answer");
         }
         assert_eq!(world.deliver(0, &id, "200").await.status(), StatusCode::OK);
         assert_eq!(world.deliver(1, &id, "200").await.status(), StatusCode::OK);
@@ -164,10 +164,10 @@ async fn a_message_that_is_being_handled_is_503_until_it_is_done() {
         tokio::task::yield_now().await;
     }
     for replica in [0, 1] {
-        let answer = world.deliver(replica, "msg_1", "slow").await;
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert!(answer.header("retry-after").is_some());
-        assert!(matches!(answer.extensions().get(), Some(WebhookRejection::Running)));
+        let response = world.deliver(replica, "msg_1", "slow").await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.header("retry-after").is_some());
+        assert!(matches!(response.extensions().get(), Some(WebhookRejection::InProgress)));
     }
     world.go.notify_one();
     assert_eq!(running.await.unwrap().status(), StatusCode::OK);
@@ -176,7 +176,7 @@ async fn a_message_that_is_being_handled_is_503_until_it_is_done() {
 }
 
 #[tokio::test]
-async fn a_handler_that_is_slower_than_its_mark_is_done_once_if_nobody_came_meanwhile() {
+async fn a_handler_that_is_slower_than_its_mark_is_done_once_if_no_one_came_meanwhile() {
     let world = Arc::new(World::new());
     let running = tokio::spawn({
         let world = Arc::clone(&world);
@@ -195,8 +195,8 @@ async fn a_handler_that_is_slower_than_its_mark_is_done_once_if_nobody_came_mean
 #[tokio::test]
 async fn a_commit_goes_on_though_the_store_fails_and_the_sender_leaves() {
     let world = Arc::new(World::new());
-    let answer = world.deliver(0, "msg_1", "store fails twice").await;
-    assert_eq!(answer.status(), StatusCode::OK);
+    let response = world.deliver(0, "msg_1", "store fails twice").await;
+    assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(world.deliver(1, "msg_1", "200").await.status(), StatusCode::OK);
     assert_eq!(world.handled(), 1, "the third try has succeeded");
 
@@ -245,8 +245,8 @@ async fn shutdown_waits_for_the_settlement_of_messages() {
     assert_eq!(world.handled(), 1);
 
     // The store is down when the handler has finished, and comes back before the timeout.
-    let answer = world.deliver(0, "msg_2", "store fails for long").await;
-    assert_eq!(answer.status(), StatusCode::OK);
+    let response = world.deliver(0, "msg_2", "store fails for long").await;
+    assert_eq!(response.status(), StatusCode::OK);
     let shutdown = layer.shutdown(Duration::from_secs(1));
     let recovery = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -276,7 +276,7 @@ async fn a_sender_that_leaves_at_the_beginning_leaves_no_mark() {
 #[tokio::test]
 async fn w6_what_was_handled_is_known_for_as_long_as_is_said() {
     let world = World::new();
-    let brief = layer(&world.clock).memory(Duration::from_secs(600));
+    let brief = layer(&world.clock).retention(Duration::from_secs(600));
     let brief = Router::new()
         .route("/webhook", post(|| async { StatusCode::CREATED }))
         .route_layer(brief.deduplicate(world.store.clone()));
@@ -307,12 +307,12 @@ async fn a_process_that_dies_holds_a_message_for_no_longer_than_a_handler_may_ta
 }
 
 #[tokio::test]
-async fn a_store_that_does_not_answer_is_503_and_nothing_is_handled() {
+async fn a_store_that_does_not_respond_is_503_and_nothing_is_handled() {
     let world = World::new();
     world.store.set_down(true);
-    let answer = world.deliver(0, "msg_1", "200").await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(matches!(answer.extensions().get(), Some(WebhookRejection::StoreUnavailable)));
+    let response = world.deliver(0, "msg_1", "200").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(matches!(response.extensions().get(), Some(WebhookRejection::StoreUnavailable)));
     assert_eq!(world.handled(), 0);
     world.store.set_down(false);
     assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
@@ -348,8 +348,8 @@ async fn endpoints_with_names_of_their_own_handle_the_same_message_each() {
 #[tokio::test]
 async fn an_abort_that_the_store_does_not_take_holds_a_message_for_as_long_as_a_handler_may_take() {
     let world = World::new();
-    let answer = world.deliver(0, "msg_1", "store fails at abort").await;
-    assert_eq!(answer.status(), StatusCode::BAD_GATEWAY, "the handler's own answer");
+    let response = world.deliver(0, "msg_1", "store fails at abort").await;
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "the handler's own answer");
     let busy = world.deliver(1, "msg_1", "200").await;
     assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
     world.clock.advance(Duration::from_secs(60));
@@ -363,7 +363,7 @@ async fn a_handler_may_take_as_long_as_is_said() {
     let inner = service_fn(|_: Request<ReplayBody<Body>>| {
         std::future::pending::<Result<Response<Body>, Infallible>>()
     });
-    let patient = layer(&world.clock).handling_time(Duration::from_secs(200));
+    let patient = layer(&world.clock).processing_lease(Duration::from_secs(200));
     let mut patient = patient.deduplicate(world.store.clone()).layer(inner);
     let mut call = Box::pin(patient.ready().await.unwrap().call(message("msg_1")));
     assert!(futures::poll!(&mut call).is_pending());
@@ -374,5 +374,5 @@ async fn a_handler_may_take_as_long_as_is_said() {
     drop(call);
     world.settle().await;
     assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
-    assert_eq!(world.handled(), 1, "who comes late takes nobody else's mark away");
+    assert_eq!(world.handled(), 1, "who comes late takes no one else's mark away");
 }

@@ -31,7 +31,7 @@ pub struct ApiRequest {
     query: Vec<(&'static str, String)>,
     body: Option<Bytes>,
     deadline: Duration,
-    max_answer_bytes: usize,
+    max_response_bytes: usize,
     retries: Retries,
     problem: Option<&'static str>,
 }
@@ -39,9 +39,9 @@ pub struct ApiRequest {
 impl ApiRequest {
     pub(in crate::api) fn new(scalekit: Scalekit, method: Method, path: String) -> Self {
         let retries = Retries::of(&method);
-        let SendLimits { deadline, max_body_bytes: max_answer_bytes } = SendLimits::default();
+        let SendLimits { deadline, max_body_bytes: max_response_bytes } = SendLimits::default();
         let (query, body, problem) = (Vec::new(), None, None);
-        Self { scalekit, method, path, query, body, deadline, max_answer_bytes, retries, problem }
+        Self { scalekit, method, path, query, body, deadline, max_response_bytes, retries, problem }
     }
 
     /// Replaces `{name}` in the path with a value, percent-encoded. [Sending](Self::send) fails with
@@ -99,15 +99,15 @@ impl ApiRequest {
         self
     }
 
-    /// How long each attempt may take, from sending to the last byte of the answer. The default is
+    /// How long each attempt may take, from sending to the last byte of the response. The default is
     /// 20 s.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    pub(in crate::api) fn max_answer_bytes(mut self, bytes: usize) -> Self {
-        self.max_answer_bytes = bytes;
+    pub(in crate::api) fn max_response_bytes(mut self, bytes: usize) -> Self {
+        self.max_response_bytes = bytes;
         self
     }
 
@@ -121,7 +121,7 @@ impl ApiRequest {
         self
     }
 
-    /// Sends the call and reads the answer. An empty body reads as JSON's `null`.
+    /// Sends the call and reads the response. An empty body reads as JSON's `null`.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -131,10 +131,10 @@ impl ApiRequest {
         response::read(&response, &scalekit)
     }
 
-    /// Sends the call and gives the answer as it is, whatever its status.
+    /// Sends the call and gives the response as it is, whatever its status.
     ///
     /// # Errors
-    /// When there is no answer, or no token to call with.
+    /// When there is no response, or no token to call with.
     pub async fn send_raw(self) -> Result<Response<Bytes>, ApiError> {
         let (scalekit, retries) = (self.scalekit.clone(), self.retries);
         super::transport::send(&scalekit, self.build()?, retries).await
@@ -165,7 +165,8 @@ impl ApiRequest {
         let mut request = request
             .body(self.body.unwrap_or_default())
             .map_err(|_| ApiError::InvalidCall("its address cannot be requested"))?;
-        let limits = SendLimits { deadline: self.deadline, max_body_bytes: self.max_answer_bytes };
+        let limits =
+            SendLimits { deadline: self.deadline, max_body_bytes: self.max_response_bytes };
         request.extensions_mut().insert(limits);
         Ok(request)
     }
@@ -192,7 +193,7 @@ pub(in crate::api) fn api_url(
     Ok(url)
 }
 
-// By hand: query and body may hold what is nobody's business.
+// By hand: query and body may hold what is no one's business.
 impl fmt::Debug for ApiRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiRequest")

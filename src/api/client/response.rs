@@ -1,4 +1,4 @@
-//! What an answer says: the result of the call, or who is at fault that there is none.
+//! What a response says: the result of the call, or who is at fault that there is none.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use crate::api::error::{ApiError, ErrorAnswer, Unavailable};
+use crate::api::error::{ApiError, ErrorResponse, Unavailable};
 use crate::api::tools::ToolError;
 use crate::http_client::{WEB_PAGE, is_web_page};
 use crate::scalekit::Scalekit;
@@ -20,7 +20,7 @@ const MAX_MESSAGE: usize = 300;
 /// The error code that says: a tool's provider answered so, not the environment.
 const TOOL_ERROR: &str = "TOOL_ERROR";
 
-/// The answer of a call that went well, or what went wrong.
+/// The response of a call that went well, or what went wrong.
 pub(in crate::api) fn read<T: DeserializeOwned>(
     response: &Response<Bytes>,
     scalekit: &Scalekit,
@@ -36,7 +36,7 @@ pub(in crate::api) fn read<T: DeserializeOwned>(
 
 fn unexpected(response: &Response<Bytes>, otherwise: &'static str) -> ApiError {
     let what = if is_web_page(response) { WEB_PAGE } else { otherwise };
-    ApiError::UnexpectedAnswer { what, status: Some(response.status()) }
+    ApiError::UnexpectedResponse { what, status: Some(response.status()) }
 }
 
 fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
@@ -45,7 +45,7 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
     let is_of_the_api = body.is_some() || response.body().is_empty();
     let body = body.unwrap_or_default();
     let secret = scalekit.client_secret().expose();
-    let answer = ErrorAnswer {
+    let answer = ErrorResponse {
         status,
         error_code: body.error_code().filter(|code| !is_secret(code, secret)).map(str::to_owned),
         message: body.explanation().and_then(|text| presentable(&without_addresses(&text), secret)),
@@ -54,11 +54,11 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
         StatusCode::UNAUTHORIZED => ApiError::Unauthorized(answer),
         StatusCode::TOO_MANY_REQUESTS => {
             let retry_after = retry_after(response, scalekit.clock().now());
-            ApiError::RateLimited { answer, retry_after }
+            ApiError::RateLimited { response: answer, retry_after }
         }
         _ if status.is_server_error() => ApiError::Unavailable(Unavailable::Failing(answer)),
         _ if status.is_redirection() => {
-            ApiError::UnexpectedAnswer { what: "a redirect", status: Some(status) }
+            ApiError::UnexpectedResponse { what: "a redirect", status: Some(status) }
         }
         _ if !status.is_client_error() => unexpected(response, "neither a success nor an error"),
         // A proxy's page says nothing about what the environment knows or allows.
@@ -181,9 +181,9 @@ fn is_secret(word: &str, client_secret: &str) -> bool {
 
 /// Whose e-mail address it is concerns no log.
 fn without_addresses(text: &str) -> String {
-    let words = text.split_whitespace();
-    let words = words.map(|word| if holds_address(word) { "[redacted]" } else { word });
-    words.collect::<Vec<_>>().join(" ")
+    let open_enum = text.split_whitespace();
+    let open_enum = open_enum.map(|word| if holds_address(word) { "[redacted]" } else { word });
+    open_enum.collect::<Vec<_>>().join(" ")
 }
 
 /// Rather too many words than one too few.
@@ -200,27 +200,27 @@ fn presentable(text: &str, secret: &str) -> Option<String> {
     let text = text.replace(secret, "[redacted]");
     let letters = |letter: char| if letter.is_control() { ' ' } else { letter };
     let text: String = text.chars().take(4 * MAX_MESSAGE).map(letters).collect();
-    let words = text.split_whitespace();
-    let words = words.map(|word| if is_secret(word, secret) { "[redacted]" } else { word });
-    let text: String = words.collect::<Vec<_>>().join(" ").chars().take(MAX_MESSAGE).collect();
+    let open_enum = text.split_whitespace();
+    let open_enum = open_enum.map(|word| if is_secret(word, secret) { "[redacted]" } else { word });
+    let text: String = open_enum.collect::<Vec<_>>().join(" ").chars().take(MAX_MESSAGE).collect();
     (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http_client::Nowhere;
+    use crate::http_client::UnreachableClient;
 
     fn answered(status: u16, body: &str) -> ApiError {
         let scalekit = Scalekit::builder("https://acme.scalekit.test", "skc_1", "hunter2hunter2");
-        let scalekit = scalekit.http_client(Nowhere).build().unwrap();
+        let scalekit = scalekit.http_client(UnreachableClient).build().unwrap();
         let response = Response::builder().status(status).body(Bytes::from(body.to_owned()));
         read::<Map<String, Value>>(&response.unwrap(), &scalekit).unwrap_err()
     }
 
     fn said(status: u16, body: &str) -> (Option<String>, Option<String>) {
         let error = answered(status, body);
-        let answer = error.answer().unwrap();
+        let answer = error.response().unwrap();
         assert_eq!(answer.status, status);
         (answer.error_code.clone(), answer.message.clone())
     }
@@ -236,7 +236,7 @@ mod tests {
             (
                 r#"{"message":"m","details":[{"error_code":"BAD","validation_error_info":
                 {"field_violations":[{"field":"a","description":"b"},{"field":"c"},7]}}]}"#,
-                of("BAD", "m; a: b; c: refused"),
+                of("BAD", "m; a: b; c: rejected"),
             ),
             (r#"{"error_code":"GONE","error_description":"m"}"#, of("GONE", "m")),
             (r#"{"error":"gone","error_description":"m"}"#, of("gone", "m")),
@@ -275,7 +275,7 @@ mod tests {
             (404, "[]"),
         ] {
             let error = answered(status, body);
-            assert!(matches!(error, ApiError::UnexpectedAnswer { .. }), "{status} {body}");
+            assert!(matches!(error, ApiError::UnexpectedResponse { .. }), "{status} {body}");
         }
     }
 
@@ -288,7 +288,7 @@ mod tests {
             (302, "<html>", "a redirect"),
             (404, "Not Found", "an error that is not the API's"),
         ] {
-            let ApiError::UnexpectedAnswer { what, .. } = answered(status, body) else {
+            let ApiError::UnexpectedResponse { what, .. } = answered(status, body) else {
                 panic!("{status} {body} is something else")
             };
             assert_eq!(what, named, "{status} {body}");

@@ -15,10 +15,10 @@ pub(in crate::api) const MAX_RETRIES: u32 = 2;
 /// The wait before the first retry, halved at most by jitter; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
-/// Who is told to come back later than this fails at once: nobody waits for an answer that long.
+/// Who is told to come back later than this fails at once: no one waits for a response that long.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// What may be sent again, besides a call whose token was refused.
+/// What may be sent again, besides a call whose token was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::api) enum Retries {
     /// A call that does the same however often it is made.
@@ -35,8 +35,8 @@ impl Retries {
         if method.is_idempotent() { Self::Idempotent } else { Self::Never }
     }
 
-    /// Whether the answer says that the environment did not accept our token.
-    pub(in crate::api) fn is_refused(self, response: &Response<Bytes>) -> bool {
+    /// Whether the response says that the environment did not accept our token.
+    pub(in crate::api) fn is_rejected(self, response: &Response<Bytes>) -> bool {
         let is_ours = || match self {
             Self::Proxied => is_unauthenticated(response),
             // What a tool's provider says is no word about it.
@@ -45,18 +45,18 @@ impl Retries {
         response.status() == StatusCode::UNAUTHORIZED && is_ours()
     }
 
-    /// Whether a call that was [refused](Self::is_refused) may be sent again: it was surely not
+    /// Whether a call that was [rejected](Self::is_rejected) may be sent again: it was surely not
     /// carried out, or may be carried out twice.
-    pub(in crate::api) fn may_follow_refusal(
+    pub(in crate::api) fn may_follow_rejection(
         self,
         method: &Method,
         response: &Response<Bytes>,
     ) -> bool {
         match self {
             Self::Idempotent | Self::Unsent => true,
-            // Anybody in between may have answered in other words, after the environment.
+            // Anyone in between may have answered in other words, after the environment.
             Self::Never => is_unauthenticated(response) || names_token_invalid(response),
-            // Another service may use the gateway's words for its own refusals.
+            // Another service may use the gateway's words for its own rejections.
             Self::Proxied => method.is_idempotent(),
         }
     }
@@ -84,7 +84,7 @@ impl Retries {
     }
 }
 
-/// Whether the challenge says that the token was refused (RFC 6750, section 3.1).
+/// Whether the challenge says that the token was rejected (RFC 6750, section 3.1).
 fn names_token_invalid(response: &Response<Bytes>) -> bool {
     let mut challenges = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
     challenges.any(|challenge| {
@@ -92,7 +92,7 @@ fn names_token_invalid(response: &Response<Bytes>) -> bool {
     })
 }
 
-/// Whether the answer may be another one a little later. A tool's provider that is busy is not.
+/// Whether the response may be another one a little later. A tool's provider that is busy is not.
 fn may_pass(response: &Response<Bytes>) -> bool {
     match response.status() {
         StatusCode::TOO_MANY_REQUESTS => !is_of_a_tool(response),
@@ -114,12 +114,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_happen_twice_is_sent_again_only_if_the_token_was_surely_refused() {
-        let answered = |challenge: &str, body: &str| {
-            let answer = Response::builder().status(401).header("www-authenticate", challenge);
-            answer.body(Bytes::from(body.to_owned())).unwrap()
+    fn what_may_happen_twice_is_sent_again_only_if_the_token_was_surely_rejected() {
+        let responded = |challenge: &str, body: &str| {
+            let response = Response::builder().status(401).header("www-authenticate", challenge);
+            response.body(Bytes::from(body.to_owned())).unwrap()
         };
-        for (challenge, body, refused) in [
+        for (challenge, body, rejected) in [
             ("Bearer", r#"{"code":16,"message":"m"}"#, true),
             ("Bearer", r#"{"code":"unauthenticated"}"#, true),
             (r#"Bearer realm="a", error="invalid_token""#, "", true),
@@ -127,10 +127,10 @@ mod tests {
             ("Bearer", "<html>", false),
             ("Bearer", "", false),
         ] {
-            let answer = answered(challenge, body);
-            let may = Retries::Never.may_follow_refusal(&Method::POST, &answer);
-            assert_eq!(may, refused, "{challenge} {body}");
-            assert!(!Retries::Proxied.may_follow_refusal(&Method::POST, &answer));
+            let response = responded(challenge, body);
+            let may = Retries::Never.may_follow_rejection(&Method::POST, &response);
+            assert_eq!(may, rejected, "{challenge} {body}");
+            assert!(!Retries::Proxied.may_follow_rejection(&Method::POST, &response));
         }
     }
 

@@ -10,11 +10,11 @@ use super::retry::{MAX_RETRIES, Retries};
 use crate::api::error::ApiError;
 use crate::http_client::HttpClientError;
 use crate::oauth::OAuthError;
-use crate::scalekit::{ApplicationToken, NoToken, Scalekit};
+use crate::scalekit::{ApplicationToken, MissingToken, Scalekit};
 use crate::secret::SecretString;
 
 /// For a token that comes without its lifetime.
-const UNTOLD_LIFETIME: Duration = Duration::from_secs(5 * 60);
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
 /// Sends a request with the application's token, again where that is right.
 pub(in crate::api) async fn send(
@@ -28,9 +28,9 @@ pub(in crate::api) async fn send(
         let outcome = attempt(scalekit, &request, &token.access_token).await?;
         if let Ok(response) = &outcome
             && !renewed
-            && retries.is_refused(response)
+            && retries.is_rejected(response)
         {
-            if !retries.may_follow_refusal(request.method(), response) {
+            if !retries.may_follow_rejection(request.method(), response) {
                 scalekit.forget_application_token(&token);
                 return outcome.map_err(ApiError::from);
             }
@@ -64,19 +64,19 @@ async fn attempt(
 
 async fn token(
     scalekit: &Scalekit,
-    refused: Option<&SecretString>,
+    rejected: Option<&SecretString>,
 ) -> Result<Arc<ApplicationToken>, ApiError> {
-    Ok(scalekit.application_token(refused, fetch_token).await?)
+    Ok(scalekit.application_token(rejected, fetch_token).await?)
 }
 
-async fn fetch_token(scalekit: Scalekit) -> Result<ApplicationToken, NoToken> {
+async fn fetch_token(scalekit: Scalekit) -> Result<ApplicationToken, MissingToken> {
     let asked_at = scalekit.clock().monotonic();
-    let answer = scalekit.client_credentials(&[]).await.map_err(|error| match error {
-        OAuthError::Refused { code } => NoToken::Refused { code },
-        OAuthError::InvalidGrant => NoToken::Refused { code: "invalid_grant".to_owned() },
-        OAuthError::UnexpectedAnswer(what) => NoToken::UnexpectedAnswer(what),
-        OAuthError::Unavailable(reason) => NoToken::Unavailable(Arc::new(reason)),
+    let response = scalekit.client_credentials(&[]).await.map_err(|error| match error {
+        OAuthError::Rejected { code } => MissingToken::Rejected { code },
+        OAuthError::InvalidGrant => MissingToken::Rejected { code: "invalid_grant".to_owned() },
+        OAuthError::UnexpectedResponse(what) => MissingToken::UnexpectedResponse(what),
+        OAuthError::Unavailable(reason) => MissingToken::Unavailable(Arc::new(reason)),
     })?;
-    let expires_at = asked_at.saturating_add(answer.expires_in.unwrap_or(UNTOLD_LIFETIME));
-    Ok(ApplicationToken { access_token: answer.access_token, expires_at })
+    let expires_at = asked_at.saturating_add(response.expires_in.unwrap_or(DEFAULT_LIFETIME));
+    Ok(ApplicationToken { access_token: response.access_token, expires_at })
 }

@@ -1,4 +1,4 @@
-//! What lets in at another service. Nothing here shows in `Debug` (A12).
+//! What lets in at another service. Nothing here shows in `Debug`.
 
 use std::fmt;
 
@@ -209,7 +209,7 @@ struct StaticAuth {
 }
 
 impl AuthorizationDetails {
-    /// `None` for an account that nobody has let your app into yet.
+    /// `None` for an account that no one has let your app into yet.
     pub(super) fn into_credentials(self) -> Option<Credentials> {
         let tokens = self
             .oauth_token
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_not_sent_back() {
+    fn what_is_reported_is_not_sent_back() {
         let dwd = json!({ "google_dwd": {
             "subject": "a@b.test", "access_token": "t", "scopes": ["s"],
             "token_expires_at": "2026-01-01T00:00:00Z",

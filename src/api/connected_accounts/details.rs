@@ -10,7 +10,7 @@ use crate::api::client::pagination;
 use crate::api::client::pagination::Page;
 use crate::api::{ApiError, ApiRequest};
 use crate::model::wire;
-use crate::util::open_enum::words;
+use crate::util::open_enum::open_enum;
 
 /// A user's account at another service, without its credentials. The environment leaves out what it
 /// does not know.
@@ -61,7 +61,7 @@ impl ConnectedAccount {
     }
 }
 
-words! {
+open_enum! {
     /// How an app is let in at another service.
     AuthorizationType {
         /// A key that stays the same.
@@ -101,7 +101,7 @@ pub struct NewConnectedAccount {
 }
 
 impl NewConnectedAccount {
-    /// The account of a user at a connection ([`AccountKey::of`]), which gets its tokens when the
+    /// The account of a user at a connection ([`AccountKey::new`]), which gets its tokens when the
     /// user lets your app in.
     pub fn new(account: &AccountKey) -> Self {
         Self { key: account.clone(), credentials: None, api_config: None }

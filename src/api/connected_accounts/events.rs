@@ -14,7 +14,7 @@ const CAPACITY: usize = 64;
 /// Takes the `connected_account.*` webhooks to those who wait for an account in this process. Cheap
 /// to clone; clones tell each other.
 ///
-/// An event only makes them look earlier: what counts is what the API says then. Nobody depends on
+/// An event only makes them look earlier: what counts is what the API says then. No one depends on
 /// it, so it does not matter which of several replicas a webhook reaches.
 ///
 /// ```
@@ -39,13 +39,13 @@ impl AccountEvents {
     /// Takes in a webhook, and says whether it is about a connected account.
     pub fn apply(&self, event: &WebhookEvent) -> bool {
         let Some(account) = event.payload().connected_account() else { return false };
-        // Nobody may be waiting, which is fine.
+        // No one may be waiting, which is fine.
         let _ = self.0.send(Arc::new(account.clone()));
         true
     }
 
-    pub(super) fn listen(&self) -> Told {
-        Told(Some(self.0.subscribe()))
+    pub(super) fn listen(&self) -> SignedPayload {
+        SignedPayload(Some(self.0.subscribe()))
     }
 }
 
@@ -61,10 +61,10 @@ impl fmt::Debug for AccountEvents {
     }
 }
 
-/// The events since somebody began to listen.
-pub(super) struct Told(Option<broadcast::Receiver<Arc<ConnectedAccount>>>);
+/// The events since a user began to listen.
+pub(super) struct SignedPayload(Option<broadcast::Receiver<Arc<ConnectedAccount>>>);
 
-impl Told {
+impl SignedPayload {
     pub(super) fn nothing() -> Self {
         Self(None)
     }

@@ -42,14 +42,14 @@ impl fmt::Debug for AuthorizationLink {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct LinkAnswer {
+pub(super) struct LinkResponse {
     #[serde(deserialize_with = "wire::or_default")]
     link: String,
     #[serde(deserialize_with = "wire::timestamp")]
     expiry: Option<OffsetDateTime>,
 }
 
-impl LinkAnswer {
+impl LinkResponse {
     pub(super) fn link(self) -> Result<AuthorizationLink, ApiError> {
         let url = web_address(&self.link);
         let url = url.ok_or(ApiError::unexpected("a link that is no address of a web page"))?;
@@ -59,12 +59,12 @@ impl LinkAnswer {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct VerifiedAnswer {
+pub(super) struct VerifiedResponse {
     #[serde(deserialize_with = "wire::text")]
     post_user_verify_redirect_url: Option<String>,
 }
 
-impl VerifiedAnswer {
+impl VerifiedResponse {
     /// Where to send the user; nowhere if that is no web page. The account is active either way.
     pub(super) fn url(self) -> Option<Url> {
         web_address(&self.post_user_verify_redirect_url?)
@@ -86,25 +86,25 @@ mod tests {
     #[test]
     fn users_are_sent_to_web_pages_only() {
         for good in ["https://acme.scalekit.dev/magicLink/1?a=b", "http://127.0.0.1:3000/"] {
-            let answer = LinkAnswer { link: good.to_owned(), expiry: None };
-            assert_eq!(answer.link().unwrap().url().as_str(), good);
+            let response = LinkResponse { link: good.to_owned(), expiry: None };
+            assert_eq!(response.link().unwrap().url().as_str(), good);
         }
         for bad in ["", "/there", "//evil.test/", "javascript:alert(1)", "data:text/html,x"] {
-            let answer = LinkAnswer { link: bad.to_owned(), expiry: None };
-            assert!(matches!(answer.link(), Err(ApiError::UnexpectedAnswer { .. })), "{bad}");
+            let response = LinkResponse { link: bad.to_owned(), expiry: None };
+            assert!(matches!(response.link(), Err(ApiError::UnexpectedResponse { .. })), "{bad}");
         }
         for bad in ["/there", "javascript:alert(1)", "https://user:pass@acme.test/"] {
             let url = Some(bad.to_owned());
-            let answer = VerifiedAnswer { post_user_verify_redirect_url: url };
-            assert!(answer.url().is_none(), "{bad}");
+            let response = VerifiedResponse { post_user_verify_redirect_url: url };
+            assert!(response.url().is_none(), "{bad}");
         }
-        assert_eq!(VerifiedAnswer::default().url(), None);
+        assert_eq!(VerifiedResponse::default().url(), None);
     }
 
     #[test]
     fn a12_a_link_does_not_show() {
         let link = "https://acme.test/magicLink/geheim".to_owned();
-        let link = LinkAnswer { link, expiry: None }.link().unwrap();
+        let link = LinkResponse { link, expiry: None }.link().unwrap();
         assert!(!format!("{link:?}").contains("geheim"));
     }
 }

@@ -16,7 +16,7 @@
 //!
 //! let sandbox = Sandbox::new();
 //! let accounts = sandbox.scalekit().api().connected_accounts();
-//! let jane = AccountKey::of("gmail", "your-id-of-jane");
+//! let jane = AccountKey::new("gmail", "your-id-of-jane");
 //!
 //! let account = accounts.get_or_create(&NewConnectedAccount::new(&jane)).await?;
 //! assert_eq!(account.status, Some(ConnectedAccountStatus::PendingAuth));
@@ -46,7 +46,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use self::credentials::AuthorizationDetails;
-use self::link::{LinkAnswer, VerifiedAnswer};
+use self::link::{LinkResponse, VerifiedResponse};
 use super::client::retry::Retries;
 use super::{Api, ApiError, ApiRequest};
 
@@ -83,7 +83,7 @@ impl ConnectedAccountsApi {
     ) -> Result<ConnectedAccount, ApiError> {
         let found = match self.get(&account.key).await {
             Err(ApiError::NotFound(_)) => match self.create(account).await {
-                // Somebody was faster.
+                // A user was faster.
                 Err(ApiError::Conflict(_)) => self.get(&account.key).await?,
                 created => return created,
             },
@@ -121,7 +121,7 @@ impl ConnectedAccountsApi {
     /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
     pub async fn get(&self, account: &AccountKey) -> Result<ConnectedAccount, ApiError> {
         let path = "/api/v1/connected_accounts/details";
-        account.query(self.0.request(Method::GET, path)).send::<Answer>().await?.account()
+        account.query(self.0.request(Method::GET, path)).send::<Response>().await?.account()
     }
 
     /// The credentials that the account stands for: for services that neither a tool nor the
@@ -131,8 +131,8 @@ impl ConnectedAccountsApi {
     /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
     pub async fn credentials(&self, account: &AccountKey) -> Result<Option<Credentials>, ApiError> {
         let request = self.0.request(Method::GET, "/api/v1/connected_accounts/auth");
-        let answer = account.query(request).send::<CredentialsAnswer>().await?;
-        Ok(answer.connected_account.authorization_details.into_credentials())
+        let response = account.query(request).send::<CredentialsResponse>().await?;
+        Ok(response.connected_account.authorization_details.into_credentials())
     }
 
     /// All accounts of the environment.
@@ -170,7 +170,7 @@ impl ConnectedAccountsApi {
     }
 
     /// Where the user lets your app in. Whoever opens the link lends their account to this one:
-    /// show it to nobody else, or have the user verified
+    /// show it to no one else, or have the user verified
     /// ([`verified_authorization_link`](Self::verified_authorization_link)).
     ///
     /// # Errors
@@ -212,7 +212,7 @@ impl ConnectedAccountsApi {
     ) -> Result<Option<Url>, ApiError> {
         let request = self.0.request(Method::POST, "/api/v1/connected_accounts/user/verify");
         let request = request.json(&VerifyBody { auth_request_id, identifier });
-        Ok(request.send::<VerifiedAnswer>().await?.url())
+        Ok(request.send::<VerifiedResponse>().await?.url())
     }
 
     /// Waits until the user has let your app in, five minutes unless told otherwise.
@@ -222,7 +222,7 @@ impl ConnectedAccountsApi {
 
     async fn link(&self, body: LinkBody<'_>) -> Result<AuthorizationLink, ApiError> {
         let request = self.0.request(Method::POST, "/api/v1/connected_accounts/magic_link");
-        body.account.check(request).json(&body).send::<LinkAnswer>().await?.link()
+        body.account.check(request).json(&body).send::<LinkResponse>().await?.link()
     }
 
     async fn send(
@@ -233,7 +233,7 @@ impl ConnectedAccountsApi {
     ) -> Result<ConnectedAccount, ApiError> {
         let request = self.0.request(method, "/api/v1/connected_accounts");
         let request = account.check(request).json(&AccountBody { account, connected_account });
-        request.send::<Answer>().await?.account()
+        request.send::<Response>().await?.account()
     }
 }
 
@@ -261,7 +261,7 @@ impl AccountKey {
 
     /// The account of a user, by the name of the connection as the dashboard spells it, and by what
     /// your app calls the user.
-    pub fn of(connection_name: impl Into<String>, identifier: impl Into<String>) -> Self {
+    pub fn new(connection_name: impl Into<String>, identifier: impl Into<String>) -> Self {
         let (connector, identifier) = (Some(connection_name.into()), Some(identifier.into()));
         Self { id: None, connector, identifier, organization_id: None, user_id: None }
     }
@@ -372,19 +372,19 @@ struct VerifyBody<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Answer {
+struct Response {
     connected_account: Option<ConnectedAccount>,
 }
 
-impl Answer {
+impl Response {
     fn account(self) -> Result<ConnectedAccount, ApiError> {
-        self.connected_account.ok_or(ApiError::unexpected("an answer without its account"))
+        self.connected_account.ok_or(ApiError::unexpected("a response without its account"))
     }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct CredentialsAnswer {
+struct CredentialsResponse {
     connected_account: WithCredentials,
 }
 

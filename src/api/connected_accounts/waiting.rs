@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join};
 use tokio::time::{sleep, timeout};
 
-use super::events::Told;
+use super::events::SignedPayload;
 use super::{AccountEvents, AccountKey, ConnectedAccount, ConnectedAccountStatus};
 use super::{ApiError, ConnectedAccountsApi};
 use crate::util::jitter::jitter;
@@ -22,7 +22,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(750);
 /// [`ConnectedAccountsApi::wait_until_active`]; `.await` it, or drop it to stop waiting.
 ///
 /// The API is asked at once and then again after 1 s, 1.5 s and so on up to 10 s, with some jitter. An
-/// environment that does not answer is asked again too. An account that is disconnected at first
+/// environment that does not respond is asked again too. An account that is disconnected at first
 /// is waited for like any other: its user may be connecting it anew.
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens until it is awaited"]
@@ -64,7 +64,8 @@ impl WaitUntilActive {
         last: &mut Option<ConnectedAccountStatus>,
     ) -> Result<ConnectedAccount, WaitError> {
         // Before the first look, so that no event falls between the two.
-        let mut told = self.events.as_ref().map_or_else(Told::nothing, AccountEvents::listen);
+        let mut told =
+            self.events.as_ref().map_or_else(SignedPayload::nothing, AccountEvents::listen);
         let mut pause = FIRST_PAUSE;
         loop {
             // This look sees whatever was told until now.
@@ -88,7 +89,7 @@ impl WaitUntilActive {
                 Err(error) => return Err(error.into()),
             }
             let told = timeout(pause.mul_f64(jitter(0.25)), told.about(&self.key));
-            // Nobody's haste shortens `least`.
+            // No one's haste shortens `least`.
             let (told, ()) = join(told, sleep(least)).await;
             pause = match told {
                 Ok(()) => FIRST_PAUSE,

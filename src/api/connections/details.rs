@@ -3,7 +3,7 @@ use serde::de::Deserializer;
 use serde_json::Value;
 
 use crate::model::wire;
-use crate::util::open_enum::words;
+use crate::util::open_enum::open_enum;
 
 /// A connection of an organization. The environment leaves out what it does not know.
 ///
@@ -64,7 +64,7 @@ impl Connection {
     }
 }
 
-words! {
+open_enum! {
     /// How people sign in through a connection, or agents use it.
     ConnectionType {
         /// With an API key.
@@ -100,7 +100,7 @@ words! {
     }
 }
 
-words! {
+open_enum! {
     /// How far a connection is set up.
     ConnectionStatus {
         /// To the end.
@@ -112,7 +112,7 @@ words! {
     }
 }
 
-words! {
+open_enum! {
     /// Who an identity provider is.
     ConnectionProvider {
         /// Microsoft Active Directory Federation Services.

@@ -10,7 +10,7 @@ use crate::util::pasted;
 /// whoever calls this with an address in other letters brings its domain into the `xn--` form first,
 /// as `url::Host::parse` does.
 ///
-/// An address that somebody typed may say where they want to log in. It never proves that they may.
+/// An address that a user typed may say where they want to log in. It never proves that they may.
 ///
 /// ```
 /// use tower_scalekit::api::connections::email_domain;

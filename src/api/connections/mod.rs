@@ -1,7 +1,7 @@
 //! Connections: how the people of an organization sign in through its identity provider.
 //!
 //! An app that offers single sign-on beside other ways to log in asks first whether there is a
-//! connection for an address, so that nobody is sent to a page that cannot help them:
+//! connection for an address, so that no one is sent to a page that cannot help them:
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -14,8 +14,8 @@
 //!
 //! let acme = connections.enabled_for_email("Jane@acme.test").await?;
 //! assert_eq!(acme[0].domains, ["acme.test"]);
-//! // Nobody's domain, and what is no address: another way to log in.
-//! assert!(connections.enabled_for_email("jane@nobody.test").await?.is_empty());
+//! // No one's domain, and what is no address: another way to log in.
+//! assert!(connections.enabled_for_email("jane@no one.test").await?.is_empty());
 //! assert!(connections.enabled_for_email("jane@acme.test@evil.test").await?.is_empty());
 //!
 //! let (organization, id) = (acme[0].organization_id.as_deref(), acme[0].id.as_deref());
@@ -27,7 +27,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! The answer chooses a page and nothing else. Who somebody is and where they belong is known after
+//! The response chooses a page and nothing else. Who a user is and where they belong is known after
 //! they have signed in, from the token: an address that was typed proves neither.
 
 mod details;
@@ -82,7 +82,7 @@ impl ConnectionsApi {
 
     /// The connections that people of an e-mail domain can sign in through now: single sign-on, set
     /// up to the end and switched on, whatever else the environment lists. What is not a host name
-    /// has none; nobody is asked.
+    /// has none; no one is asked.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -110,8 +110,8 @@ impl ConnectionsApi {
     /// # Errors
     /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
     pub async fn get(&self, organization_id: &str, id: &str) -> Result<Connection, ApiError> {
-        let answer: Got = self.one(Method::GET, "{id}", organization_id, id).send().await?;
-        answer.connection.ok_or(ApiError::unexpected("an answer without its connection"))
+        let response: Got = self.one(Method::GET, "{id}", organization_id, id).send().await?;
+        response.connection.ok_or(ApiError::unexpected("a response without its connection"))
     }
 
     /// Lets people sign in through a connection again.
@@ -126,7 +126,7 @@ impl ConnectionsApi {
         self.one(Method::PATCH, "{id}:enable", organization_id, id).send().await
     }
 
-    /// Lets nobody sign in through a connection any more. Sessions that have begun go on.
+    /// Lets no one sign in through a connection any more. Sessions that have begun go on.
     ///
     /// # Errors
     /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
@@ -142,7 +142,7 @@ impl ConnectionsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] for an unknown one, and when an earlier attempt of this call was
-    /// carried out although its answer said otherwise; see [`ApiError`].
+    /// carried out although its response said otherwise; see [`ApiError`].
     pub async fn delete(&self, organization_id: &str, id: &str) -> Result<(), ApiError> {
         self.one(Method::DELETE, "{id}", organization_id, id).send::<Value>().await.map(drop)
     }

@@ -3,7 +3,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use crate::model::wire;
-use crate::util::open_enum::words;
+use crate::util::open_enum::open_enum;
 use crate::webhook::flag_of;
 
 /// A directory of an organization. The environment leaves out what it does not know.
@@ -62,7 +62,7 @@ pub struct Directory {
     pub attribute_mappings: AttributeMappings,
 }
 
-words! {
+open_enum! {
     /// How a directory is kept in step.
     DirectoryType {
         /// By LDAP.
@@ -74,7 +74,7 @@ words! {
     }
 }
 
-words! {
+open_enum! {
     /// Who keeps a directory.
     DirectoryProvider {
         /// Auth0.

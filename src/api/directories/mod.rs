@@ -95,8 +95,8 @@ impl DirectoriesApi {
         directory_id: &str,
     ) -> Result<Directory, ApiError> {
         let request = self.one(Method::GET, "{id}", organization_id);
-        let answer: Got = request.path_parameter("id", directory_id).send().await?;
-        answer.directory.ok_or(ApiError::unexpected("an answer without its directory"))
+        let response: Got = request.path_parameter("id", directory_id).send().await?;
+        response.directory.ok_or(ApiError::unexpected("a response without its directory"))
     }
 
     /// Lets a directory be kept in step again.

@@ -61,7 +61,7 @@ use super::client::pagination;
 use super::client::pagination::Page;
 use super::{Api, ApiError, ApiRequest};
 use crate::model::wire;
-use crate::util::open_enum::words;
+use crate::util::open_enum::open_enum;
 
 /// The calls about organizations. Made by [`Api::organizations`].
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ impl OrganizationsApi {
     /// # Errors
     /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
     pub async fn get(&self, id: &str) -> Result<Organization, ApiError> {
-        self.one(Method::GET, id).send::<Answer>().await?.organization()
+        self.one(Method::GET, id).send::<Response>().await?.organization()
     }
 
     /// An organization by the id that your app gave it.
@@ -92,7 +92,7 @@ impl OrganizationsApi {
     pub async fn get_by_external_id(&self, external_id: &str) -> Result<Organization, ApiError> {
         let request = self.0.request(Method::GET, "/api/v1/organizations:external/{external_id}");
         let request = request.path_parameter("external_id", external_id);
-        request.send::<Answer>().await?.organization()
+        request.send::<Response>().await?.organization()
     }
 
     /// Creates an organization. Never sent twice: after an error that leaves open whether it was
@@ -102,7 +102,7 @@ impl OrganizationsApi {
     /// See [`ApiError`].
     pub async fn create(&self, organization: &NewOrganization) -> Result<Organization, ApiError> {
         let request = self.0.request(Method::POST, "/api/v1/organizations").json(organization);
-        request.send::<Answer>().await?.organization()
+        request.send::<Response>().await?.organization()
     }
 
     /// Changes what `update` names, and nothing else.
@@ -114,14 +114,14 @@ impl OrganizationsApi {
         id: &str,
         update: &OrganizationUpdate,
     ) -> Result<Organization, ApiError> {
-        self.one(Method::PATCH, id).json(update).send::<Answer>().await?.organization()
+        self.one(Method::PATCH, id).json(update).send::<Response>().await?.organization()
     }
 
     /// Deletes an organization for good.
     ///
     /// # Errors
     /// [`ApiError::NotFound`] for an unknown one, and when an earlier attempt of this call was
-    /// carried out although its answer said otherwise; see [`ApiError`].
+    /// carried out although its response said otherwise; see [`ApiError`].
     pub async fn delete(&self, id: &str) -> Result<(), ApiError> {
         self.one(Method::DELETE, id).send::<Value>().await.map(drop)
     }
@@ -129,8 +129,8 @@ impl OrganizationsApi {
     /// A link to the admin portal of an organization, for its administrator to set up these
     /// features; without any, what the environment finds right.
     ///
-    /// Sent again like any `PUT`, although each attempt may make another link: one whose answer was
-    /// lost is known to nobody and stops working within a minute.
+    /// Sent again like any `PUT`, although each attempt may make another link: one whose response was
+    /// lost is known to no one and stops working within a minute.
     ///
     /// # Errors
     /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
@@ -144,8 +144,8 @@ impl OrganizationsApi {
         let request = features
             .iter()
             .fold(request, |request, feature| request.query("features", feature.as_str()));
-        let answer: portal_link::Answer = request.send().await?;
-        answer.link(&self.0.scalekit.endpoint(""))
+        let response: portal_link::Response = request.send().await?;
+        response.link(&self.0.scalekit.endpoint(""))
     }
 
     fn one(&self, method: Method, id: &str) -> ApiRequest {
@@ -214,7 +214,7 @@ pub struct Organization {
     pub settings: OrganizationSettings,
 }
 
-words! {
+open_enum! {
     /// Where data is kept.
     RegionCode {
         /// In the European Union.
@@ -309,13 +309,13 @@ pub struct OrganizationUpdate {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Answer {
+struct Response {
     organization: Option<Organization>,
 }
 
-impl Answer {
+impl Response {
     fn organization(self) -> Result<Organization, ApiError> {
-        self.organization.ok_or(ApiError::unexpected("an answer without its organization"))
+        self.organization.ok_or(ApiError::unexpected("a response without its organization"))
     }
 }
 

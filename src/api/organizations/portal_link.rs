@@ -7,9 +7,9 @@ use url::Url;
 use crate::api::ApiError;
 use crate::model::wire;
 use crate::secret::SecretString;
-use crate::util::open_enum::words;
+use crate::util::open_enum::open_enum;
 
-words! {
+open_enum! {
     /// What an administrator sets up in the admin portal.
     PortalFeature {
         /// Directory sync.
@@ -23,7 +23,7 @@ words! {
 /// directory sync. Made by [`OrganizationsApi::portal_link`](super::OrganizationsApi::portal_link).
 ///
 /// Whoever opens it first is that administrator. It works once and within a minute, so it is made
-/// when it is needed, for somebody who has proved to be an administrator, and shown to nobody else.
+/// when it is needed, for a user who has proved to be an administrator, and shown to no one else.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PortalLink {
@@ -78,7 +78,7 @@ impl fmt::Debug for PortalLink {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Answer {
+pub(super) struct Response {
     link: Option<Link>,
 }
 
@@ -93,12 +93,12 @@ struct Link {
     location: Option<String>,
 }
 
-impl Answer {
+impl Response {
     /// The link, absolute where it is not.
     pub(super) fn link(self, environment: &Url) -> Result<PortalLink, ApiError> {
         let link = self.link.unwrap_or_default();
         let location = link.location.map(SecretString::from);
-        let location = location.ok_or(ApiError::unexpected("an answer without its link"))?;
+        let location = location.ok_or(ApiError::unexpected("a response without its link"))?;
         let url = environment.join(location.expose()).ok().filter(is_of_a_page);
         let url = url.ok_or(ApiError::unexpected("a link that is not one to a page"))?;
         Ok(PortalLink {

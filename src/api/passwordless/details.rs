@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::api::ApiError;
 use crate::model::wire;
 use crate::secret::SecretString;
-use crate::util::open_enum::words;
+use crate::util::open_enum::open_enum;
 
 /// The most variables that a mail may have.
 const MAX_VARIABLES: usize = 30;
@@ -20,7 +20,7 @@ const MAX_ID_BYTES: usize = 512;
 const RESERVED_VARIABLES: [&str; 5] =
     ["expire_time", "expiry_time", "expiry_time_relative", "link", "otp"];
 
-words! {
+open_enum! {
     /// What a mail has in it; in a verification, what was used of it.
     PasswordlessType {
         /// A magic link.
@@ -46,12 +46,12 @@ impl PasswordlessType {
     }
 }
 
-words! {
+open_enum! {
     /// Which of the dashboard's templates a mail is made of.
     MailTemplate {
-        /// For somebody who has an account.
+        /// For a user who has an account.
         SignIn = "SIGNIN",
-        /// For somebody new.
+        /// For a user new.
         SignUp = "SIGNUP",
     }
 }
@@ -90,7 +90,7 @@ impl NewMail {
         Self { email: email.into(), ..Self::default() }
     }
 
-    /// What the environment would refuse.
+    /// What the environment would reject.
     pub(super) fn problem(&self) -> Option<&'static str> {
         if self.email.is_empty() {
             return Some("the mail has no address");
@@ -139,7 +139,7 @@ pub struct SentMail {
     pub passwordless_type: Option<PasswordlessType>,
 }
 
-/// An address whose mail somebody has read.
+/// An address whose mail a user has read.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifiedEmail {
@@ -165,7 +165,7 @@ impl fmt::Debug for VerifiedEmail {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct SentAnswer {
+pub(super) struct SentResponse {
     #[serde(deserialize_with = "wire::text")]
     auth_request_id: Option<String>,
     #[serde(deserialize_with = "wire::unix_time")]
@@ -176,7 +176,7 @@ pub(super) struct SentAnswer {
     passwordless_type: Option<PasswordlessType>,
 }
 
-impl SentAnswer {
+impl SentResponse {
     pub(super) fn sent(self) -> Result<SentMail, ApiError> {
         let id = self.auth_request_id.ok_or(ApiError::unexpected("it has no auth_request_id"))?;
         if id.len() > MAX_ID_BYTES {
@@ -193,7 +193,7 @@ impl SentAnswer {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct VerifiedAnswer {
+pub(super) struct VerifiedResponse {
     #[serde(deserialize_with = "wire::text")]
     email: Option<String>,
     #[serde(deserialize_with = "wire::text")]
@@ -204,7 +204,7 @@ pub(super) struct VerifiedAnswer {
     passwordless_type: Option<PasswordlessType>,
 }
 
-impl VerifiedAnswer {
+impl VerifiedResponse {
     pub(super) fn verified(self) -> Result<VerifiedEmail, ApiError> {
         Ok(VerifiedEmail {
             email: self.email.ok_or(ApiError::unexpected("it has no email"))?,

@@ -21,7 +21,7 @@
 //! let sent = passwordless.send(&mail).await?;
 //!
 //! let wrong = passwordless.verify_code(sent.auth_request_id.expose(), "no").await;
-//! assert!(matches!(wrong, Err(PasswordlessError::Refused(_))));
+//! assert!(matches!(wrong, Err(PasswordlessError::Rejected(_))));
 //! let code = sandbox.mail().outbox()[0].code.clone().ok_or("no code")?;
 //! let verified = passwordless.verify_code(sent.auth_request_id.expose(), &code).await?;
 //! assert_eq!(verified.email, "jane@acme.test");
@@ -34,10 +34,10 @@
 //! # What is inferred
 //!
 //! Scalekit documents its limits, two mails a minute and address and five codes in ten minutes and
-//! request, and that the sixth code is answered 429; not what else stands in the answers. So
-//! [`PasswordlessError`] tells them apart by the call that was answered 429, a link's excepted, unless
+//! request, and that the sixth code is responded with 429; not what else stands in the responses. So
+//! [`PasswordlessError`] tells them apart by the call that was responded with 429, a link's excepted, unless
 //! the error code is the general `RATE_LIMITED` and the message names nothing of the call's own. All other 4xx of
-//! a verification but 401 and 403 count as a refusal, and one whose code, or else message, speaks of
+//! a verification but 401 and 403 count as a rejection, and one whose code, or else message, speaks of
 //! expiry as [`Expired`](PasswordlessError::Expired), unless it may as well be wrong.
 
 mod details;
@@ -50,8 +50,8 @@ use std::time::Duration;
 use http::Method;
 use serde::Serialize;
 
-use self::details::{SentAnswer, VerifiedAnswer};
-use super::{Api, ApiError, ErrorAnswer};
+use self::details::{SentResponse, VerifiedResponse};
+use super::{Api, ApiError, ErrorResponse};
 
 /// The calls about passwordless e-mail. Made by [`Api::passwordless`].
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl PasswordlessApi {
     /// Sends a mail with a code, a link or both, as the dashboard has it. Never sent twice.
     ///
     /// # Errors
-    /// [`PasswordlessError::TooManyMails`] after two in a minute to one address, resent ones
+    /// [`PasswordlessError::TooManyEmails`] after two in a minute to one address, resent ones
     /// included; see [`PasswordlessError`].
     pub async fn send(&self, mail: &NewMail) -> Result<SentMail, PasswordlessError> {
         if let Some(problem) = mail.problem() {
@@ -75,11 +75,11 @@ impl PasswordlessApi {
     }
 
     /// Sends the mail of a request once more. If the dashboard says "issue new credentials on
-    /// resend", the earlier code and link no longer work. Go on with the id in the answer: it may
+    /// resend", the earlier code and link no longer work. Go on with the id in the response: it may
     /// be another one.
     ///
     /// # Errors
-    /// [`PasswordlessError::Refused`] for a request that is over; as [`send`](Self::send).
+    /// [`PasswordlessError::Rejected`] for a request that is over; as [`send`](Self::send).
     pub async fn resend(&self, auth_request_id: &str) -> Result<SentMail, PasswordlessError> {
         let request = Credentials { auth_request_id: Some(auth_request_id), ..Default::default() };
         self.mail("resend", &request).await
@@ -113,7 +113,7 @@ impl PasswordlessApi {
     ) -> Result<VerifiedEmail, PasswordlessError> {
         let link_token = Some(link_token);
         let credentials = Credentials { auth_request_id, link_token, ..Default::default() };
-        self.verify(&credentials).await.map_err(PasswordlessError::refusal)
+        self.verify(&credentials).await.map_err(PasswordlessError::rejection)
     }
 
     async fn mail(
@@ -122,13 +122,13 @@ impl PasswordlessApi {
         body: &impl Serialize,
     ) -> Result<SentMail, PasswordlessError> {
         let path = format!("/api/v1/passwordless/email/{verb}");
-        let answer = self.0.request(Method::POST, path).json(body).send::<SentAnswer>().await;
-        Ok(answer.map_err(|error| PasswordlessError::of_mail(error, verb == "resend"))?.sent()?)
+        let response = self.0.request(Method::POST, path).json(body).send::<SentResponse>().await;
+        Ok(response.map_err(|error| PasswordlessError::of_mail(error, verb == "resend"))?.sent()?)
     }
 
     async fn verify(&self, body: &Credentials<'_>) -> Result<VerifiedEmail, ApiError> {
         let request = self.0.request(Method::POST, "/api/v1/passwordless/email/verify").json(body);
-        request.send::<VerifiedAnswer>().await?.verified()
+        request.send::<VerifiedResponse>().await?.verified()
     }
 }
 
@@ -142,21 +142,21 @@ pub enum PasswordlessError {
     Api(#[from] ApiError),
     /// The code or link was right, and its time is over: send a new mail.
     #[error("the code or link has expired, send a new mail: {0}")]
-    Expired(ErrorAnswer),
+    Expired(ErrorResponse),
     /// The code is wrong, or the link or the request unknown or used; or the link belongs to
     /// another browser, where the environment enforces the same one. Ask for the code again, or
     /// send a new mail.
     #[error("the code or link is not accepted: {0}")]
-    Refused(ErrorAnswer),
+    Rejected(ErrorResponse),
     /// Five codes were tried for the request in ten minutes, and no further one is: begin again
     /// with a new mail.
     #[error("too many codes were tried, begin again with a new mail: {0}")]
-    TooManyAttempts(ErrorAnswer),
+    TooManyAttempts(ErrorResponse),
     /// Two mails went to the address within a minute: wait before the next.
-    #[error("too many mails to this address, wait a minute: {answer}")]
-    TooManyMails {
+    #[error("too many mails to this address, wait a minute: {response}")]
+    TooManyEmails {
         /// What the environment says.
-        answer: ErrorAnswer,
+        response: ErrorResponse,
         /// When to try again, if told.
         retry_after: Option<Duration>,
     },
@@ -165,36 +165,36 @@ pub enum PasswordlessError {
 impl PasswordlessError {
     fn of_mail(error: ApiError, is_resend: bool) -> Self {
         match error {
-            ApiError::RateLimited { answer, retry_after }
-                if !is_of_the_environment(&answer, &["mail", "otp", "passwordless"]) =>
+            ApiError::RateLimited { response, retry_after }
+                if !is_of_the_environment(&response, &["mail", "otp", "passwordless"]) =>
             {
-                Self::TooManyMails { answer, retry_after }
+                Self::TooManyEmails { response, retry_after }
             }
-            error if is_resend => Self::refusal(error),
+            error if is_resend => Self::rejection(error),
             error => Self::Api(error),
         }
     }
 
     fn of_code(error: ApiError) -> Self {
         match error {
-            ApiError::RateLimited { answer, .. }
-                if !is_of_the_environment(&answer, &["attempt", "otp", "passwordless"]) =>
+            ApiError::RateLimited { response, .. }
+                if !is_of_the_environment(&response, &["attempt", "otp", "passwordless"]) =>
             {
-                Self::TooManyAttempts(answer)
+                Self::TooManyAttempts(response)
             }
-            error => Self::refusal(error),
+            error => Self::rejection(error),
         }
     }
 
-    fn refusal(error: ApiError) -> Self {
+    fn rejection(error: ApiError) -> Self {
         match error {
-            ApiError::Conflict(answer)
-            | ApiError::InvalidRequest(answer)
-            | ApiError::NotFound(answer) => {
-                if is_expiry(&answer) {
-                    Self::Expired(answer)
+            ApiError::Conflict(response)
+            | ApiError::InvalidRequest(response)
+            | ApiError::NotFound(response) => {
+                if is_expiry(&response) {
+                    Self::Expired(response)
                 } else {
-                    Self::Refused(answer)
+                    Self::Rejected(response)
                 }
             }
             error => Self::Api(error),
@@ -202,9 +202,9 @@ impl PasswordlessError {
     }
 }
 
-/// Whether the answer tells of an expiry, and not of one possibility of several. The code has the
+/// Whether the response tells of an expiry, and not of one possibility of several. The code has the
 /// first word.
-fn is_expiry(answer: &ErrorAnswer) -> bool {
+fn is_expiry(response: &ErrorResponse) -> bool {
     let others = [
         "invalid",
         "incorrect",
@@ -214,14 +214,14 @@ fn is_expiry(answer: &ErrorAnswer) -> bool {
         "or has expired",
         "expired or",
     ];
-    let mut texts = answer.texts().map(|text| text.replace('_', " "));
+    let mut texts = response.texts().map(|text| text.replace('_', " "));
     let text = texts.find(|text| text.contains("expire"));
     text.is_some_and(|text| !others.iter().any(|other| text.contains(other)))
 }
 
 /// Whether a 429 is the environment's general one, and not of the call's own limit.
-fn is_of_the_environment(answer: &ErrorAnswer, own: &[&str]) -> bool {
-    answer.error_code.as_deref() == Some("RATE_LIMITED") && !answer.speaks_of(own)
+fn is_of_the_environment(response: &ErrorResponse, own: &[&str]) -> bool {
+    response.error_code.as_deref() == Some("RATE_LIMITED") && !response.speaks_of(own)
 }
 
 /// What came by mail, and the request it belongs to.

@@ -111,7 +111,7 @@ pub struct AuthenticatedClient {
     pub organization_id: Option<String>,
 }
 
-/// What a session's browser told about itself, and what was made of that. Anybody can pretend
+/// What a session's browser told about itself, and what was made of that. Anyone can pretend
 /// anything here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -227,7 +227,7 @@ mod tests {
         ] {
             assert_eq!(serde_json::from_str::<SessionDetails>(body).unwrap(), nothing, "{body}");
         }
-        // Better no answer than one that says of a session with an end that it has none.
+        // Better no response than one that says of a session with an end that it has none.
         for body in [r#"{"expired_at":"soon"}"#, r#"{"expired_at":1736937000}"#] {
             assert!(serde_json::from_str::<SessionDetails>(body).is_err(), "{body}");
         }

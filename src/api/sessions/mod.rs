@@ -1,7 +1,7 @@
 //! The sessions of users, as the environment knows them: who is signed in where, and ending it.
 //!
 //! These are the environment's sessions (`ses_…`, the claim `sid`). Revoking one makes its refresh
-//! tokens worthless; the app's own cookies notice at their next renewal.
+//! tokens worthless; the app's own cookies notice at their next refresh.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -68,8 +68,8 @@ impl SessionsApi {
     pub async fn revoke(&self, session_id: &str) -> Result<SessionDetails, ApiError> {
         let request = self.0.request(Method::POST, "/api/v1/sessions/{session_id}/revoke");
         let request = request.path_parameter("session_id", session_id).retries(Retries::Unsent);
-        let answer: Revoked = request.send().await?;
-        answer.revoked_session.ok_or(ApiError::unexpected("a revocation without its session"))
+        let response: Revoked = request.send().await?;
+        response.revoked_session.ok_or(ApiError::unexpected("a revocation without its session"))
     }
 
     /// The sessions of a user (`usr_…`), also those that have ended unless a

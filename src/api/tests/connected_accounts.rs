@@ -13,7 +13,7 @@ use crate::api::tools::{ExecuteError, ToolCall};
 const ACCOUNT: &str = r#"{"connected_account":{"id":"ca_1","status":"ACTIVE"}}"#;
 
 fn user() -> AccountKey {
-    AccountKey::of("gmail", "user_123")
+    AccountKey::new("gmail", "user_123")
 }
 
 fn bodies(played: &Played) -> Vec<Value> {
@@ -23,7 +23,7 @@ fn bodies(played: &Played) -> Vec<Value> {
 
 #[tokio::test]
 async fn calls_are_written_as_the_document_says() {
-    let (played, api) = Played::answers([
+    let (played, api) = Played::responses([
         (201, ACCOUNT),
         (201, ACCOUNT),
         (200, ACCOUNT),
@@ -85,7 +85,7 @@ async fn calls_are_written_as_the_document_says() {
 
 #[tokio::test]
 async fn queries_are_written_as_the_document_says() {
-    let (played, api) = Played::answers([
+    let (played, api) = Played::responses([
         (200, ACCOUNT),
         (200, ACCOUNT),
         (200, "{}"),
@@ -119,14 +119,14 @@ async fn queries_are_written_as_the_document_says() {
 }
 
 #[tokio::test]
-async fn an_account_is_read_with_all_that_is_told_and_without_secrets() {
+async fn an_account_is_read_with_all_that_is_reported_and_without_secrets() {
     let body = r#"{"connected_account":{
         "id":"ca_1","identifier":"user_123","connector":"gmail","connection_id":"conn_1",
         "provider":"GMAIL","authorization_type":"OAUTH","status":"PENDING_VERIFICATION",
         "token_expires_at":"2026-01-01T00:00:00.123456789Z","last_used_at":null,"updated_at":"",
         "api_config":{"a":1},"unheard_of":[1],
         "authorization_details":{"oauth_token":{"access_token":"ya29.secret"}}}}"#;
-    let (_, api) = Played::answers([(200, body)]);
+    let (_, api) = Played::responses([(200, body)]);
     let account = api.connected_accounts().get(&user()).await.unwrap();
     assert_eq!(account.status, Some(ConnectedAccountStatus::PendingVerification));
     assert_eq!(account.authorization_type, Some(AuthorizationType::OAuth));
@@ -142,7 +142,7 @@ async fn tool_errors_are_known_by_their_code_or_their_details() {
     let plain =
         r#"{"error_code":"OTHER","tool_error_info":{"execution_id":"exec_2"},"message":"why"}"#;
     let bare = r#"{"error_code":"TOOL_ERROR","message":"token eyJhbGciOi is bad"}"#;
-    let (_, api) = Played::answers([(429, gateway), (500, plain), (401, bare), (429, "{}")]);
+    let (_, api) = Played::responses([(429, gateway), (500, plain), (401, bare), (429, "{}")]);
     let mut shown = Vec::new();
     for _ in 0..3 {
         match api.tools().execute(&ToolCall::new("t", &user())).await {

@@ -16,9 +16,12 @@ fn list(connections: &[&str]) -> String {
 
 #[tokio::test]
 async fn connections_are_listed_in_three_ways() {
-    let answer = list(&[LISTED, "{}"]);
-    let (environment, api) =
-        Played::answers([(200, answer.as_str()), (200, "{}"), (200, r#"{"connections":null}"#)]);
+    let response = list(&[LISTED, "{}"]);
+    let (environment, api) = Played::responses([
+        (200, response.as_str()),
+        (200, "{}"),
+        (200, r#"{"connections":null}"#),
+    ]);
     let connections = api.connections();
     let [okta, other] = connections.list().await.unwrap().try_into().unwrap();
     assert_eq!(other, Connection::default());
@@ -52,7 +55,7 @@ async fn a_connection_is_read_switched_and_deleted() {
         "domains":[{"domain":"acme.test","id":"dom_1"},{"name":"acme.example"},{}],
         "oidc_config":{"client_secret":"hunter2"}}}"#;
     let already = r#"{"enabled":true,"error_message":"The connection is already enabled"}"#;
-    let (environment, api) = Played::answers([
+    let (environment, api) = Played::responses([
         (200, got),
         (404, "{}"),
         (200, "{}"),
@@ -67,7 +70,7 @@ async fn a_connection_is_read_switched_and_deleted() {
     let unknown = connections.get("org_1", "conn:2").await.unwrap_err();
     assert!(matches!(unknown, ApiError::NotFound(_)));
     let empty = connections.get("org_1", "conn_3").await.unwrap_err();
-    assert!(matches!(empty, ApiError::UnexpectedAnswer { .. }));
+    assert!(matches!(empty, ApiError::UnexpectedResponse { .. }));
     let on = connections.enable("org_1", "conn_1").await.unwrap();
     assert_eq!(on.error_message.as_deref(), Some("The connection is already enabled"));
     let off = connections.disable("org_1", "conn_1").await.unwrap();
@@ -105,8 +108,8 @@ async fn only_enabled_single_sign_on_is_offered_whatever_is_listed() {
         with(r#""type":"SAML","enabled":true,"domains":["mail.acme.test","acme.test.evil.test"]"#),
     ];
     let all: Vec<_> = good.iter().chain(&bad).map(String::as_str).collect();
-    let answer = list(&all);
-    let (environment, api) = Played::answers([(200, answer.as_str()), (200, &answer)]);
+    let response = list(&all);
+    let (environment, api) = Played::responses([(200, response.as_str()), (200, &response)]);
     let connections = api.connections();
     let found = connections.enabled_for_domain("Acme.TEST").await.unwrap();
     assert_eq!(found.len(), good.len(), "{found:?}");
@@ -116,8 +119,8 @@ async fn only_enabled_single_sign_on_is_offered_whatever_is_listed() {
 }
 
 #[tokio::test]
-async fn what_is_no_domain_or_address_asks_nobody() {
-    let (environment, api) = Played::answers([]);
+async fn what_is_no_domain_or_address_asks_no_one() {
+    let (environment, api) = Played::responses([]);
     let connections = api.connections();
     for text in ["", "acme test", "acme.test&include=all", "jane@acme.test"] {
         assert!(connections.enabled_for_domain(text).await.unwrap().is_empty(), "{text}");
@@ -129,7 +132,7 @@ async fn what_is_no_domain_or_address_asks_nobody() {
 }
 
 #[tokio::test]
-async fn the_sandbox_answers_as_an_environment() {
+async fn the_sandbox_responds_as_an_environment() {
     let sandbox = Sandbox::new();
     let api = sandbox.scalekit().api();
     let connections = api.connections();

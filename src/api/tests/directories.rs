@@ -26,7 +26,7 @@ async fn directories_are_listed_and_read() {
     let (listed, got) =
         (format!(r#"{{"directories":[{OKTA},{{}}]}}"#), format!(r#"{{"directory":{OKTA}}}"#));
     let (environment, api) =
-        Played::answers([(200, listed.as_str()), (200, &listed), (200, &got), (404, "{}")]);
+        Played::responses([(200, listed.as_str()), (200, &listed), (200, &got), (404, "{}")]);
     let directories = api.directories();
     let [okta, other] = directories.list("org_1").await.unwrap().try_into().unwrap();
     assert_eq!(other, Directory::default());
@@ -69,15 +69,15 @@ async fn directories_are_listed_and_read() {
 }
 
 #[tokio::test]
-async fn an_organization_without_a_directory_is_told_apart_from_an_unknown_one() {
-    let (_, api) = Played::answers([(200, "{}"), (200, r#"{"directories":null}"#), (404, "{}")]);
+async fn an_organization_without_a_directory_is_distinguished_from_an_unknown_one() {
+    let (_, api) = Played::responses([(200, "{}"), (200, r#"{"directories":null}"#), (404, "{}")]);
     for _ in 0..2 {
         let none = api.directories().primary("org_1").await.unwrap_err();
         assert!(
             matches!(&none, ApiError::NoDirectory { organization_id } if organization_id == "org_1")
         );
         assert_eq!(none.to_string(), "organization org_1 has no directory");
-        assert_eq!(none.answer(), None);
+        assert_eq!(none.response(), None);
     }
     let unknown = api.directories().primary("org_2").await.unwrap_err();
     assert!(matches!(unknown, ApiError::NotFound(_)));
@@ -85,7 +85,7 @@ async fn an_organization_without_a_directory_is_told_apart_from_an_unknown_one()
 
 #[tokio::test]
 async fn a_directory_is_switched_on_and_off() {
-    let (environment, api) = Played::answers([
+    let (environment, api) = Played::responses([
         (200, r#"{"enabled":true,"error_message":"The directory is already enabled"}"#),
         (200, r#"{"enabled":false,"error_message":""}"#),
     ]);
@@ -105,7 +105,7 @@ async fn a_directory_is_switched_on_and_off() {
 
 #[tokio::test]
 async fn people_are_listed_to_the_last_page() {
-    let (environment, api) = Played::answers([
+    let (environment, api) = Played::responses([
         (
             200,
             r#"{"users":[{"id":"diruser_1","email":"johndoe","emails":["a@acme.test","b@acme.test"],
@@ -149,7 +149,7 @@ async fn people_are_listed_to_the_last_page() {
 
 #[tokio::test]
 async fn groups_are_listed_to_the_last_page() {
-    let (environment, api) = Played::answers([
+    let (environment, api) = Played::responses([
         (
             200,
             r#"{"groups":[{"id":"dirgroup_1","display_name":"Admins","total_users":"10",
@@ -178,7 +178,7 @@ async fn groups_are_listed_to_the_last_page() {
 #[tokio::test]
 async fn a_stream_ends_after_an_error_and_with_an_unwritable_time() {
     let (environment, api) =
-        Played::answers([(200, r#"{"users":[{}],"next_page_token":"2"}"#), (403, "{}")]);
+        Played::responses([(200, r#"{"users":[{}],"next_page_token":"2"}"#), (403, "{}")]);
     let mut users = api.directories().users("org_1", "dir_1").stream();
     assert!(users.try_next().await.unwrap().is_some());
     assert!(matches!(users.try_next().await, Err(ApiError::Forbidden(_))));

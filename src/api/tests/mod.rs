@@ -50,7 +50,7 @@ fn requests(sandbox: &Sandbox) -> (usize, usize) {
 
 fn busy(status: u16, retry_after: &str) -> Fault {
     let response = Response::builder().status(status).header("retry-after", retry_after);
-    Fault::Answer(response.body(Bytes::from(r#"{"error_code":"RATE_LIMITED"}"#)).unwrap())
+    Fault::Response(response.body(Bytes::from(r#"{"error_code":"RATE_LIMITED"}"#)).unwrap())
 }
 
 #[tokio::test]
@@ -135,39 +135,39 @@ async fn a_list_ends_with_its_first_error_and_never_runs_in_circles() {
     assert!(stream.try_next().await.unwrap().is_none());
 
     let circle = Response::new(Bytes::from(r#"{"sessions":[{}],"next_page_token":"x"}"#));
-    sandbox.faults().add(Endpoint::Api, Fault::Answer(circle));
+    sandbox.faults().add(Endpoint::Api, Fault::Response(circle));
     let listed = api.sessions().list_for_user(&jane).stream().try_collect::<Vec<_>>().await;
-    assert!(matches!(listed, Err(ApiError::UnexpectedAnswer { .. })));
+    assert!(matches!(listed, Err(ApiError::UnexpectedResponse { .. })));
 }
 
 #[tokio::test]
-async fn errors_of_the_environment_are_told_apart() {
+async fn errors_of_the_environment_are_distinguished() {
     let (sandbox, api, jane) = sandbox_with_sessions(0);
     let sessions = api.sessions();
     let missing = sessions.get("ses_1").await.unwrap_err();
     assert!(matches!(&missing, ApiError::NotFound(_)), "{missing}");
-    let answer = missing.answer().unwrap();
-    assert_eq!(answer.message.as_deref(), Some("session not found"));
-    assert_eq!(answer.error_code.as_deref(), Some("NOT_FOUND"));
+    let response = missing.response().unwrap();
+    assert_eq!(response.message.as_deref(), Some("session not found"));
+    assert_eq!(response.error_code.as_deref(), Some("NOT_FOUND"));
     let invalid = sessions.revoke("usr_1").await;
     assert!(matches!(invalid, Err(ApiError::InvalidRequest(_))));
 
     sandbox.faults().add_times(Endpoint::Api, 1, Fault::Html);
     let page = sessions.get("ses_1").await;
-    assert!(matches!(page, Err(ApiError::UnexpectedAnswer { status: Some(StatusCode::OK), .. })));
+    assert!(matches!(page, Err(ApiError::UnexpectedResponse { status: Some(StatusCode::OK), .. })));
     let large = Response::new(Bytes::from(vec![b' '; 1024 * 1024 + 1]));
-    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Answer(large));
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Response(large));
     let large = sessions.get("ses_1").await;
-    assert!(matches!(large, Err(ApiError::UnexpectedAnswer { .. })));
+    assert!(matches!(large, Err(ApiError::UnexpectedResponse { .. })));
     let elsewhere = Response::builder().status(307).header("location", "https://evil.test/");
-    let elsewhere = Fault::Answer(elsewhere.body(Bytes::new()).unwrap());
+    let elsewhere = Fault::Response(elsewhere.body(Bytes::new()).unwrap());
     sandbox.faults().add_times(Endpoint::Api, 1, elsewhere);
-    assert!(matches!(sessions.get("ses_1").await, Err(ApiError::UnexpectedAnswer { .. })));
+    assert!(matches!(sessions.get("ses_1").await, Err(ApiError::UnexpectedResponse { .. })));
     let none = Response::new(Bytes::from("{}"));
-    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Answer(none));
-    assert!(matches!(sessions.revoke("ses_1").await, Err(ApiError::UnexpectedAnswer { .. })));
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Response(none));
+    assert!(matches!(sessions.revoke("ses_1").await, Err(ApiError::UnexpectedResponse { .. })));
     let text = r#"{"revoked_sessions":[{"session_id":"ses_1"}],"total_revoked":"1"}"#;
-    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Answer(Response::new(Bytes::from(text))));
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Response(Response::new(Bytes::from(text))));
     assert_eq!(sessions.revoke_all_for_user(&jane).await.unwrap().total_revoked, 1);
 }
 

@@ -16,7 +16,7 @@ const ACME: &str = r#"{"organization":{
 
 #[tokio::test]
 async fn all_pages_are_read_with_the_same_filters() {
-    let (environment, api) = Played::answers([
+    let (environment, api) = Played::responses([
         (
             200,
             r#"{"organizations":[{"id":"org_1"},{"id":"org_2"}],"next_page_token":"a+b/=","total_size":3}"#,
@@ -42,7 +42,7 @@ async fn all_pages_are_read_with_the_same_filters() {
 #[tokio::test]
 async fn a_list_without_anything_is_empty() {
     for nothing in ["{}", r#"{"organizations":null,"next_page_token":null}"#] {
-        let (environment, api) = Played::answers([(200, nothing)]);
+        let (environment, api) = Played::responses([(200, nothing)]);
         let all: Vec<Organization> =
             api.organizations().list().stream().try_collect().await.unwrap();
         assert!(all.is_empty());
@@ -52,7 +52,8 @@ async fn a_list_without_anything_is_empty() {
 
 #[tokio::test]
 async fn an_organization_is_read_by_either_id() {
-    let (environment, api) = Played::answers([(200, ACME), (200, ACME), (404, "{}"), (200, "{}")]);
+    let (environment, api) =
+        Played::responses([(200, ACME), (200, ACME), (404, "{}"), (200, "{}")]);
     let organizations = api.organizations();
     let acme = organizations.get("org_59615193906282635").await.unwrap();
     assert_eq!(organizations.get_by_external_id("tenant/7").await.unwrap(), acme);
@@ -70,7 +71,7 @@ async fn an_organization_is_read_by_either_id() {
     let unknown = organizations.get("org_1").await.unwrap_err();
     assert!(matches!(unknown, ApiError::NotFound(_)), "{unknown}");
     let empty = organizations.get("org_2").await.unwrap_err();
-    assert!(matches!(empty, ApiError::UnexpectedAnswer { .. }), "{empty}");
+    assert!(matches!(empty, ApiError::UnexpectedResponse { .. }), "{empty}");
     assert_eq!(
         environment.asked(),
         [
@@ -85,7 +86,7 @@ async fn an_organization_is_read_by_either_id() {
 #[tokio::test]
 async fn only_what_is_set_is_written() {
     let (environment, api) =
-        Played::answers([(201, ACME), (201, ACME), (200, ACME), (200, ACME), (200, "{}")]);
+        Played::responses([(201, ACME), (201, ACME), (200, ACME), (200, ACME), (200, "{}")]);
     let organizations = api.organizations();
     let mut acme = NewOrganization::new("Acme");
     organizations.create(&acme).await.unwrap();
@@ -128,7 +129,7 @@ async fn only_what_is_set_is_written() {
 #[tokio::test(start_paused = true)]
 async fn creating_and_changing_are_never_sent_again_and_deleting_is() {
     let (environment, api) =
-        Played::answers([(503, ""), (503, ""), (503, ""), (503, ""), (200, "")]);
+        Played::responses([(503, ""), (503, ""), (503, ""), (503, ""), (200, "")]);
     let organizations = api.organizations();
     organizations.create(&NewOrganization::new("Acme")).await.unwrap_err();
     organizations.update("org_1", &OrganizationUpdate::default()).await.unwrap_err();

@@ -18,18 +18,18 @@ fn mail() -> NewMail {
     NewMail::new("john.doe@example.com")
 }
 
-async fn sent(answer: &str) -> Result<SentMail, PasswordlessError> {
-    Played::answers([(200, answer)]).1.passwordless().send(&mail()).await
+async fn sent(response: &str) -> Result<SentMail, PasswordlessError> {
+    Played::responses([(200, response)]).1.passwordless().send(&mail()).await
 }
 
-async fn verified(status: u16, answer: &str) -> Result<VerifiedEmail, PasswordlessError> {
-    Played::answers([(status, answer)]).1.passwordless().verify_code("a", "1").await
+async fn verified(status: u16, response: &str) -> Result<VerifiedEmail, PasswordlessError> {
+    Played::responses([(status, response)]).1.passwordless().verify_code("a", "1").await
 }
 
 #[tokio::test]
 async fn calls_are_sent_as_the_api_has_them() {
-    let answers = [(200, SENT), (200, SENT), (200, SENT), (200, VERIFIED), (200, VERIFIED)];
-    let (environment, api) = Played::answers(answers.into_iter().chain([(200, VERIFIED)]));
+    let responses = [(200, SENT), (200, SENT), (200, SENT), (200, VERIFIED), (200, VERIFIED)];
+    let (environment, api) = Played::responses(responses.into_iter().chain([(200, VERIFIED)]));
     let passwordless = api.passwordless();
     passwordless.send(&mail()).await.unwrap();
     let mut full = mail();
@@ -71,7 +71,7 @@ async fn calls_are_sent_as_the_api_has_them() {
 }
 
 #[tokio::test]
-async fn answers_are_read_typed() {
+async fn responses_are_read_typed() {
     let mail = sent(SENT).await.unwrap();
     assert_eq!(mail.auth_request_id.expose(), "h5Y8kT5RVwaea5WEgW4n");
     assert_eq!(mail.expires_at.unwrap().unix_timestamp(), 1_748_696_575);
@@ -87,7 +87,8 @@ async fn answers_are_read_typed() {
         ["{}", r#"{"auth_request_id":""}"#, r#"{"auth_request_id":"a","expires_at":"x"}"#]
     {
         let error = sent(nothing).await.unwrap_err();
-        let unexpected = matches!(error, PasswordlessError::Api(ApiError::UnexpectedAnswer { .. }));
+        let unexpected =
+            matches!(error, PasswordlessError::Api(ApiError::UnexpectedResponse { .. }));
         assert!(unexpected, "{nothing}: {error}");
     }
 
@@ -97,23 +98,23 @@ async fn answers_are_read_typed() {
     assert_eq!(john.template, Some(MailTemplate::SignIn));
     assert_eq!(john.passwordless_type, Some(PasswordlessType::Otp));
     let nobody = verified(200, r#"{"state":"s"}"#).await;
-    assert!(matches!(nobody, Err(PasswordlessError::Api(ApiError::UnexpectedAnswer { .. }))));
+    assert!(matches!(nobody, Err(PasswordlessError::Api(ApiError::UnexpectedResponse { .. }))));
 }
 
 #[tokio::test]
-async fn limits_are_told_apart_from_each_other_and_from_the_general_one() {
+async fn limits_are_distinguished_from_each_other_and_from_the_general_one() {
     let general = r#"{"code":8,"message":"requests","details":[{"error_code":"RATE_LIMITED"}]}"#;
     let own = r#"{"error_code":"RATE_LIMITED","message":"Too many OTP attempts, or emails"}"#;
     for (body, is_own) in
         [("", true), ("{}", true), ("<html>", true), (own, true), (general, false)]
     {
-        let (_, api) = Played::answers([(429, body), (429, body), (429, body)]);
+        let (_, api) = Played::responses([(429, body), (429, body), (429, body)]);
         let passwordless = api.passwordless();
         for error in [
             passwordless.send(&mail()).await.unwrap_err(),
             passwordless.resend("a").await.unwrap_err(),
         ] {
-            assert_eq!(matches!(error, PasswordlessError::TooManyMails { .. }), is_own, "{error}");
+            assert_eq!(matches!(error, PasswordlessError::TooManyEmails { .. }), is_own, "{error}");
         }
         let error = passwordless.verify_code("a", "1").await.unwrap_err();
         assert_eq!(matches!(error, PasswordlessError::TooManyAttempts(_)), is_own, "{error}");
@@ -126,10 +127,10 @@ async fn limits_are_told_apart_from_each_other_and_from_the_general_one() {
 }
 
 #[tokio::test]
-async fn refusals_are_told_apart_from_failures() {
+async fn rejections_are_distinguished_from_failures() {
     for status in [400, 404, 409, 410, 422] {
-        let refused = verified(status, r#"{"code":3,"message":"invalid otp"}"#).await;
-        assert!(matches!(refused, Err(PasswordlessError::Refused(_))), "{status}");
+        let rejected = verified(status, r#"{"code":3,"message":"invalid otp"}"#).await;
+        assert!(matches!(rejected, Err(PasswordlessError::Rejected(_))), "{status}");
         let expired = verified(status, r#"{"code":9,"message":"The OTP has Expired"}"#).await;
         assert!(matches!(expired, Err(PasswordlessError::Expired(_))), "{status}");
     }
@@ -137,16 +138,16 @@ async fn refusals_are_told_apart_from_failures() {
         let failed = verified(status, body).await;
         assert!(matches!(failed, Err(PasswordlessError::Api(_))), "{status}");
     }
-    let invalid = Played::answers([(400, r#"{"message":"expired"}"#)]).1.passwordless();
+    let invalid = Played::responses([(400, r#"{"message":"expired"}"#)]).1.passwordless();
     let invalid = invalid.send(&mail()).await;
     assert!(matches!(invalid, Err(PasswordlessError::Api(ApiError::InvalidRequest(_)))));
-    let over = Played::answers([(404, "{}")]).1.passwordless().resend("a").await;
-    assert!(matches!(over, Err(PasswordlessError::Refused(_))));
+    let over = Played::responses([(404, "{}")]).1.passwordless().resend("a").await;
+    assert!(matches!(over, Err(PasswordlessError::Rejected(_))));
 }
 
 #[tokio::test]
-async fn what_the_environment_would_refuse_is_not_sent() {
-    let (environment, api) = Played::answers([]);
+async fn what_the_environment_would_reject_is_not_sent() {
+    let (environment, api) = Played::responses([]);
     let mut many = mail();
     many.template_variables = (0..31).map(|n| (n.to_string(), String::new())).collect();
     let mut hasty = mail();

@@ -13,16 +13,18 @@ use crate::http_client::{HttpClient, HttpClientError};
 
 #[derive(Clone, Default)]
 pub(super) struct Played {
-    answers: Arc<Mutex<VecDeque<(u16, String)>>>,
+    responses: Arc<Mutex<VecDeque<(u16, String)>>>,
     calls: Arc<Mutex<Vec<Request<Bytes>>>>,
 }
 
 impl Played {
     /// The API of an environment that gives these answers, each once and in this order.
-    pub(super) fn answers<'a>(answers: impl IntoIterator<Item = (u16, &'a str)>) -> (Self, Api) {
+    pub(super) fn responses<'a>(
+        responses: impl IntoIterator<Item = (u16, &'a str)>,
+    ) -> (Self, Api) {
         let played = Self::default();
-        let answers = answers.into_iter().map(|(status, body)| (status, body.to_owned()));
-        played.answers.lock().unwrap().extend(answers);
+        let responses = responses.into_iter().map(|(status, body)| (status, body.to_owned()));
+        played.responses.lock().unwrap().extend(responses);
         let scalekit = Scalekit::builder("https://acme.scalekit.dev", "skc_1", "s3cret");
         let api = scalekit.http_client(played.clone()).build().unwrap().api();
         (played, api)
@@ -50,7 +52,7 @@ impl HttpClient for Played {
         } else {
             assert_eq!(request.headers()["authorization"], "Bearer t");
             self.calls.lock().unwrap().push(request);
-            self.answers.lock().unwrap().pop_front().expect("one call too many")
+            self.responses.lock().unwrap().pop_front().expect("one call too many")
         };
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();

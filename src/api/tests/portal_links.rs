@@ -13,9 +13,9 @@ fn link(location: &str) -> String {
 
 #[tokio::test]
 async fn a_link_is_made_for_features() {
-    let answer = link("https://acme.scalekit.dev:8443/magicLink/8930509d?x=1");
+    let response = link("https://acme.scalekit.dev:8443/magicLink/8930509d?x=1");
     let (environment, api) =
-        Played::answers([(200, answer.as_str()), (200, &answer), (200, &answer)]);
+        Played::responses([(200, response.as_str()), (200, &response), (200, &response)]);
     let organizations = api.organizations();
     let made = organizations.portal_link("org/1", &[]).await.unwrap();
     assert_eq!(made.id.as_deref(), Some("lnk_1"));
@@ -37,8 +37,8 @@ async fn a_link_is_made_for_features() {
 
 #[tokio::test]
 async fn a12_a_link_is_not_printed() {
-    let answer = link("https://acme.scalekit.dev/magicLink/8930509d");
-    let (_, api) = Played::answers([(200, answer.as_str())]);
+    let response = link("https://acme.scalekit.dev/magicLink/8930509d");
+    let (_, api) = Played::responses([(200, response.as_str())]);
     let made = api.organizations().portal_link("org_1", &[]).await.unwrap();
     let printed = format!("{made:?}");
     assert!(printed.contains("lnk_1") && printed.contains("[redacted]"), "{printed}");
@@ -47,15 +47,15 @@ async fn a12_a_link_is_not_printed() {
 
 #[tokio::test]
 async fn a_link_without_a_host_is_the_environments() {
-    let answer = link("/magicLink/8930509d");
-    let (_, api) = Played::answers([(200, answer.as_str())]);
+    let response = link("/magicLink/8930509d");
+    let (_, api) = Played::responses([(200, response.as_str())]);
     let made = api.organizations().portal_link("org_1", &[]).await.unwrap();
     assert_eq!(made.location.expose(), "https://acme.scalekit.dev/magicLink/8930509d");
     assert_eq!(made.frame_source(), "https://acme.scalekit.dev");
 }
 
 #[tokio::test]
-async fn a12_a_link_that_leads_to_no_page_is_refused_and_not_told() {
+async fn a12_a_link_that_leads_to_no_page_is_rejected_and_not_reported() {
     let odd = [
         "javascript:alert('8930509d')",
         "data:text/html,8930509d",
@@ -65,20 +65,20 @@ async fn a12_a_link_that_leads_to_no_page_is_refused_and_not_told() {
         "https://a,b/8930509d",
         "https://a'b/8930509d",
     ];
-    let mut answers: Vec<_> = odd.iter().map(|location| link(location)).collect();
-    answers.extend(["{}", r#"{"link":null}"#, r#"{"link":{"id":"lnk_1"}}"#].map(str::to_owned));
-    for answer in answers {
-        let (_, api) = Played::answers([(200, answer.as_str())]);
-        let refused = api.organizations().portal_link("org_1", &[]).await.unwrap_err();
-        assert!(matches!(refused, ApiError::UnexpectedAnswer { .. }), "{answer}");
-        assert!(!format!("{refused} {refused:?}").contains("8930509d"));
+    let mut responses: Vec<_> = odd.iter().map(|location| link(location)).collect();
+    responses.extend(["{}", r#"{"link":null}"#, r#"{"link":{"id":"lnk_1"}}"#].map(str::to_owned));
+    for response in responses {
+        let (_, api) = Played::responses([(200, response.as_str())]);
+        let rejected = api.organizations().portal_link("org_1", &[]).await.unwrap_err();
+        assert!(matches!(rejected, ApiError::UnexpectedResponse { .. }), "{response}");
+        assert!(!format!("{rejected} {rejected:?}").contains("8930509d"));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_link_is_asked_for_again() {
-    let answer = link("https://acme.scalekit.dev/magicLink/2");
-    let (environment, api) = Played::answers([(503, ""), (200, answer.as_str())]);
+    let response = link("https://acme.scalekit.dev/magicLink/2");
+    let (environment, api) = Played::responses([(503, ""), (200, response.as_str())]);
     api.organizations().portal_link("org_1", &[]).await.unwrap();
     assert_eq!(environment.asked().len(), 2);
 }

@@ -44,7 +44,7 @@ async fn an_identifier_is_one_segment_whatever_is_in_it() {
         ("{session_id}", "%7Bsession_id%7D"),
     ] {
         let missing = api.sessions().get(id).await.unwrap_err();
-        let status = missing.answer().unwrap().status;
+        let status = missing.response().unwrap().status;
         let expected_status = if id.starts_with("ses_") { 404 } else { 400 };
         assert_eq!(status, expected_status, "the sandbox reads the same identifier: {id}");
         let last = sent.lock().unwrap().last().unwrap().uri().clone();
@@ -89,8 +89,8 @@ async fn the_way_out_sends_anything_with_the_same_token() {
         .json(&serde_json::json!({ "display_name": "Acme" }))
         .deadline(Duration::from_secs(60));
     assert!(!format!("{request:?}").contains("Acme"));
-    let answer = request.send_raw().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::NOT_FOUND, "whatever the status");
+    let response = request.send_raw().await.unwrap();
+    assert_eq!(response.status(), StatusCode::NOT_FOUND, "whatever the status");
     let sent = sent.lock().unwrap();
     assert!(sent[0].uri().path().ends_with("/oauth/token"));
     let request = sent.last().unwrap();
@@ -100,14 +100,14 @@ async fn the_way_out_sends_anything_with_the_same_token() {
     assert_eq!(request.headers()["content-type"], "application/json");
     assert!(request.headers()["authorization"].is_sensitive());
     assert_eq!(request.body(), r#"{"display_name":"Acme"}"#);
-    let limits = SendLimits::of(request);
+    let limits = SendLimits::from_request(request);
     assert_eq!((limits.deadline.as_secs(), limits.max_body_bytes), (60, 1024 * 1024));
-    let value: Result<Value, _> = serde_json::from_slice(answer.body());
+    let value: Result<Value, _> = serde_json::from_slice(response.body());
     assert!(value.is_ok());
 }
 
 #[tokio::test]
-async fn who_has_logged_in_at_ones_own_page_is_told_as_the_reference_says() {
+async fn who_has_logged_in_at_ones_own_page_is_reported_as_the_reference_says() {
     let (api, sent) = recorded("");
     let mut jane = crate::api::auth_requests::LoginUser::new("my-jane", "jane@acme.test");
     jane.given_name = Some("Jane".to_owned());

@@ -30,7 +30,7 @@ async fn a_hundred_calls_at_once_share_one_token() {
 }
 
 #[tokio::test]
-async fn all_who_wait_for_a_token_are_told_that_there_is_none() {
+async fn all_who_wait_for_a_token_are_reported_that_there_is_none() {
     let (sandbox, api, jane) = sandbox_with_sessions(0);
     sandbox.faults().add(Endpoint::Token, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
     let calls = (0..10).map(|_| api.sessions()).map(|sessions| {
@@ -38,7 +38,7 @@ async fn all_who_wait_for_a_token_are_told_that_there_is_none() {
         async move { sessions.revoke_all_for_user(jane).await }
     });
     for told in join_all(calls).await {
-        assert!(matches!(told, Err(ApiError::Unavailable(Unavailable::NoToken(_)))));
+        assert!(matches!(told, Err(ApiError::Unavailable(Unavailable::MissingToken(_)))));
     }
     assert_eq!(requests(&sandbox), (1, 0), "a token request is never sent again");
     sandbox.faults().clear(Endpoint::Token);
@@ -46,8 +46,8 @@ async fn all_who_wait_for_a_token_are_told_that_there_is_none() {
 
     let other = Scalekit::builder(sandbox.environment_url(), sandbox.client_id(), "wrong");
     let other = other.http_client(sandbox.client()).build().unwrap();
-    let refused = other.api().sessions().revoke_all_for_user(&jane).await;
-    assert!(matches!(refused, Err(ApiError::Credentials { code }) if code == "invalid_client"));
+    let rejected = other.api().sessions().revoke_all_for_user(&jane).await;
+    assert!(matches!(rejected, Err(ApiError::Credentials { code }) if code == "invalid_client"));
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_token_is_replaced_a_minute_before_it_expires() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_is_renewed_once() {
+async fn a_token_that_is_rejected_is_renewed_once() {
     let (sandbox, api, jane) = sandbox_with_sessions(3);
     all(&api, &jane).await;
     sandbox.keys().rotate();
@@ -73,27 +73,27 @@ async fn a_token_that_is_refused_is_renewed_once() {
     assert!(calls.iter().all(|sessions| sessions.len() == 3));
     assert_eq!(requests(&sandbox), (2, 1 + 20), "one new token for all of them");
 
-    // A POST that was refused was not carried out: it goes again too.
+    // A POST that was rejected was not carried out: it goes again too.
     sandbox.keys().rotate();
     sandbox.keys().remove_old();
     assert_eq!(api.sessions().revoke_all_for_user(&jane).await.unwrap().total_revoked, 3);
     assert_eq!(requests(&sandbox), (3, 23));
 
     sandbox.faults().add(Endpoint::Api, Fault::Status(StatusCode::UNAUTHORIZED));
-    let refused = api.sessions().get("ses_1").await;
-    assert!(matches!(refused, Err(ApiError::Unauthorized(_))));
+    let rejected = api.sessions().get("ses_1").await;
+    assert!(matches!(rejected, Err(ApiError::Unauthorized(_))));
     assert_eq!(requests(&sandbox), (4, 25));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_tools_provider_refuses_is_not_our_tokens_fault() {
+async fn what_a_tools_provider_rejects_is_not_our_tokens_fault() {
     let (sandbox, api, _) = sandbox_with_sessions(0);
     for status in [401, 429] {
         let body = r#"{"code":16,"message":"m","details":[{"error_code":"TOOL_ERROR"}]}"#;
         let response = Response::builder().status(status).body(Bytes::from(body)).unwrap();
-        sandbox.faults().add_times(Endpoint::Api, 1, Fault::Answer(response));
-        let refused = api.sessions().get("ses_1").await.unwrap_err();
-        assert_eq!(refused.answer().unwrap().error_code.as_deref(), Some("TOOL_ERROR"));
+        sandbox.faults().add_times(Endpoint::Api, 1, Fault::Response(response));
+        let rejected = api.sessions().get("ses_1").await.unwrap_err();
+        assert_eq!(rejected.response().unwrap().error_code.as_deref(), Some("TOOL_ERROR"));
     }
     assert_eq!(requests(&sandbox), (1, 2));
 }
@@ -158,7 +158,7 @@ async fn a_retry_waits_and_helps() {
 
     sandbox.faults().add(Endpoint::Api, busy(429, "3600"));
     let limited = api.sessions().get("ses_1").await.unwrap_err();
-    let ApiError::RateLimited { answer, retry_after } = limited else { panic!("{limited}") };
-    assert_eq!(answer.error_code.as_deref(), Some("RATE_LIMITED"));
+    let ApiError::RateLimited { response, retry_after } = limited else { panic!("{limited}") };
+    assert_eq!(response.error_code.as_deref(), Some("RATE_LIMITED"));
     assert_eq!(retry_after, Some(Duration::from_secs(3600)));
 }

@@ -84,7 +84,7 @@ impl Serialize for ToolCall {
 }
 
 impl fmt::Debug for ToolCall {
-    /// Without what the tool is told: a mail's text, somebody's address.
+    /// Without what the tool is told: a mail's text, a user's address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ToolCall")
             .field("tool_name", &self.tool_name)
@@ -119,10 +119,10 @@ impl fmt::Debug for ToolResult {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecuteError {
-    /// Scalekit did not run it, or there was no answer.
+    /// Scalekit did not run it, or there was no response.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The service behind the tool refused or failed.
+    /// The service behind the tool rejected or failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
 }

@@ -12,10 +12,10 @@
 //!
 //! let sandbox = Sandbox::new();
 //! sandbox.connected_accounts().add("gmail", "your-id-of-jane");
-//! let jane = AccountKey::of("gmail", "your-id-of-jane");
+//! let jane = AccountKey::new("gmail", "your-id-of-jane");
 //! let tools = sandbox.scalekit().api().tools();
 //!
-//! let call = ToolCall::new("gmail_fetch_mails", &jane)
+//! let call = ToolCall::new("gmail_fetch_emails", &jane)
 //!     .parameter("query", "is:unread")
 //!     .parameter("max_results", 5);
 //! let result = tools.execute(&call).await?;
@@ -26,7 +26,7 @@
 //! let profile = tools.proxy(&jane, request).await?;
 //! assert_eq!(profile.status(), StatusCode::OK);
 //!
-//! // What the service says is told apart from what Scalekit says.
+//! // What the service says is distinguished from what Scalekit says.
 //! sandbox.connected_accounts().fail_provider("gmail", 1, StatusCode::TOO_MANY_REQUESTS);
 //! let Err(ExecuteError::Tool(error)) = tools.execute(&call).await else { panic!() };
 //! assert!(error.execution_id.is_some());
@@ -56,7 +56,7 @@ pub use self::proxy::ServiceLocation;
 
 /// A service may take its time, and answer at length.
 const DEADLINE: Duration = Duration::from_secs(60);
-const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 
 /// The calls about tools. Made by [`Api::tools`].
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ impl ToolsApi {
     pub async fn execute(&self, call: &ToolCall) -> Result<ToolResult, ExecuteError> {
         let request = self.api.request(Method::POST, "/api/v1/execute_tool").json(call);
         let request = call.account().check(request).retries(Retries::Never);
-        let request = request.deadline(DEADLINE).max_answer_bytes(MAX_ANSWER_BYTES);
+        let request = request.deadline(DEADLINE).max_response_bytes(MAX_RESPONSE_BYTES);
         let response = request.send_raw().await?;
         if let Some(error) = response::tool_error(&response, &self.api.scalekit) {
             return Err(ExecuteError::Tool(error));
@@ -116,11 +116,11 @@ impl ToolsApi {
     /// returns the service's response. Takes up to 60 s.
     ///
     /// It is sent once; `GET`, `PUT` and others that do the same however often they are made once
-    /// more, with a new token, when the answer is a 401 in the environment's own words. A service
+    /// more, with a new token, when the response is a 401 in the environment's own words. A service
     /// could say the same having done what it was asked, so a `POST` or `PATCH` is never sent
     /// again: its 401 is yours, and the next call has a new token.
     ///
-    /// The proxy knows accounts by [connection name and identifier](AccountKey::of) alone.
+    /// The proxy knows accounts by [connection name and identifier](AccountKey::new) alone.
     ///
     /// The request's address is the path at the service, such as `/gmail/v1/users/me/profile`.
     ///

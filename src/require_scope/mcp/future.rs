@@ -53,23 +53,23 @@ impl BodyRead {
 }
 
 impl<B: Body<Data = Bytes>> Wait<ReplayBody<B>> for BodyRead {
-    type Mark = ();
+    type OnResponse = ();
 
-    fn poll_decide(
+    fn poll_decision(
         &mut self,
         cx: &mut Context<'_>,
         request: &mut Request<ReplayBody<B>>,
     ) -> Poll<Decision<()>> {
         let authorized = match ready!(self.poll_operation(cx, request)) {
-            Ok(operation) => self.config.judge(&operation, request),
-            Err(BodyError::TooLarge) => self.config.judge(&Operation::Unclear, request),
-            Err(BodyError::Broken) => Err(ScopeRejection::BodyBroken),
+            Ok(operation) => self.config.evaluate(&operation, request),
+            Err(BodyError::TooLarge) => self.config.evaluate(&Operation::Unclear, request),
+            Err(BodyError::Broken) => Err(ScopeRejection::FailedToBufferBody),
             Err(BodyError::Evicted) => Err(ScopeRejection::Overloaded),
             Err(BodyError::Late) => Err(ScopeRejection::RequestTimeout),
         };
         Poll::Ready(match authorized {
-            Ok(()) => Decision::Admit(()),
-            Err(reason) => Decision::Refuse(self.config.renderer.render(reason, request)),
+            Ok(()) => Decision::Forward(()),
+            Err(reason) => Decision::Reject(self.config.renderer.render(reason, request)),
         })
     }
 }

@@ -10,14 +10,14 @@ use super::RequireMcpScopeService;
 use super::operation::Operation;
 use crate::error::ConfigError;
 use crate::middleware::body_limits::BodyLimits;
-use crate::middleware::rejection::{Rejected, Renderer};
+use crate::middleware::rejection::{RejectionContext, Renderer};
 use crate::require_scope::requirement::{Kind, Quantity, Requirement};
-use crate::require_scope::{Implications, ScopeRejection};
+use crate::require_scope::{ScopeHierarchy, ScopeRejection};
 
 /// Layer that requires the scopes of the tool or method that a request asks for. See the
 /// [module docs](crate::require_scope::mcp).
 ///
-/// A name that cannot be a scope is a mistake that nobody could satisfy: such a layer answers 500
+/// A name that cannot be a scope is a mistake that no one could satisfy: such a layer responds with 500
 /// and logs what is wrong; [`check`](Self::check) tells at start-up.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -32,9 +32,9 @@ pub struct RequireMcpScope {
 struct Rules {
     tools: BTreeMap<String, Option<Requirement>>,
     methods: BTreeMap<String, Option<Requirement>>,
-    other_tools: Option<Option<Requirement>>,
-    other_methods: Option<Requirement>,
-    implications: Implications,
+    default_tool_scopes: Option<Option<Requirement>>,
+    default_method_scopes: Option<Requirement>,
+    scope_hierarchy: ScopeHierarchy,
     /// What whoever may do everything has.
     everything: Option<Requirement>,
     /// What whoever may use all tools that were named has.
@@ -59,8 +59,8 @@ impl RequireMcpScope {
     }
 
     /// Requires all of these scopes for tools that are not named.
-    pub fn other_tools<N: AsRef<str>>(self, scopes: impl IntoIterator<Item = N>) -> Self {
-        self.rule(scopes, |rules, requirement| rules.other_tools = Some(requirement))
+    pub fn default_tool_scopes<N: AsRef<str>>(self, scopes: impl IntoIterator<Item = N>) -> Self {
+        self.rule(scopes, |rules, requirement| rules.default_tool_scopes = Some(requirement))
     }
 
     /// Requires all of these scopes for a method, such as `resources/read` or `prompts/get`.
@@ -77,15 +77,15 @@ impl RequireMcpScope {
 
     /// Requires all of these scopes for methods that are not named, `initialize` and `ping` among
     /// them, but not `tools/call`.
-    pub fn other_methods<N: AsRef<str>>(self, scopes: impl IntoIterator<Item = N>) -> Self {
-        self.rule(scopes, |rules, requirement| rules.other_methods = requirement)
+    pub fn default_method_scopes<N: AsRef<str>>(self, scopes: impl IntoIterator<Item = N>) -> Self {
+        self.rule(scopes, |rules, requirement| rules.default_method_scopes = requirement)
     }
 
     /// Lets broader scopes stand for narrower ones in all that is required here.
-    pub fn implications(mut self, implications: &Implications) -> Self {
+    pub fn scope_hierarchy(mut self, scope_hierarchy: &ScopeHierarchy) -> Self {
         if let Ok(rules) = &mut self.rules {
             let rules = Arc::make_mut(rules);
-            rules.implications = implications.clone();
+            rules.scope_hierarchy = scope_hierarchy.clone();
             rules.imply();
         }
         self
@@ -103,15 +103,15 @@ impl RequireMcpScope {
     ///
     /// # Errors
     /// When a name cannot be a scope.
-    pub fn check(&self) -> Result<(), &ConfigError> {
+    pub fn validate(&self) -> Result<(), &ConfigError> {
         self.rules.as_ref().map(|_| ()).map_err(|error| &**error)
     }
 
-    /// Renders refusals in your own way. The typed reason stands in the response's extensions in
+    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
     /// any case.
     pub fn on_rejection<F>(mut self, render: F) -> Self
     where
-        F: Fn(Rejected<'_, ScopeRejection>) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(RejectionContext<'_, ScopeRejection>) -> Response<Bytes> + Send + Sync + 'static,
     {
         self.renderer = Renderer::custom(render);
         self
@@ -167,7 +167,7 @@ impl Rules {
         };
         if method != "tools/call" {
             let of_method = self.methods.get(method).map(Option::as_ref);
-            return [of_method.unwrap_or(self.other_methods.as_ref()), None];
+            return [of_method.unwrap_or(self.default_method_scopes.as_ref()), None];
         }
         // Headers may leave the name out, for the body to say.
         let of_tool = name.and_then(|name| self.of_tool(name));
@@ -175,7 +175,7 @@ impl Rules {
     }
 
     fn of_tool(&self, name: &str) -> Option<&Requirement> {
-        match (self.tools.get(name), &self.other_tools) {
+        match (self.tools.get(name), &self.default_tool_scopes) {
             (Some(named), _) => named.as_ref(),
             (None, Some(others)) => others.as_ref(),
             (None, None) => self.every_tool.as_ref(),
@@ -185,13 +185,14 @@ impl Rules {
     /// The same implications for all, and the sums of all.
     fn imply(&mut self) {
         let named = self.tools.values_mut().chain(self.methods.values_mut()).flatten();
-        let others = self.other_tools.iter_mut().flatten().chain(&mut self.other_methods);
+        let others =
+            self.default_tool_scopes.iter_mut().flatten().chain(&mut self.default_method_scopes);
         for requirement in named.chain(others) {
-            requirement.implications = self.implications.clone();
+            requirement.scope_hierarchy = self.scope_hierarchy.clone();
         }
         let tools = || self.tools.values().flatten();
         self.every_tool = Requirement::all_of(tools());
-        let others = self.other_tools.iter().flatten().chain(&self.other_methods);
+        let others = self.default_tool_scopes.iter().flatten().chain(&self.default_method_scopes);
         let methods = self.methods.values().flatten();
         self.everything = Requirement::all_of(tools().chain(methods).chain(others));
     }

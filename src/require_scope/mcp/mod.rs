@@ -5,17 +5,17 @@
 //!
 //! 1. The body decides. It is read within its [limits](crate::BodyLimits) and handed on byte for
 //!    byte.
-//! 2. The headers `Mcp-Method` and `Mcp-Name` may only refuse early: they let nothing through that
+//! 2. The headers `Mcp-Method` and `Mcp-Name` may only reject early: they let nothing through that
 //!    the body does not.
 //! 3. What cannot be told for sure is allowed only to those who may do everything: a batch, a member
 //!    that is there twice, a body that does not parse, is too large or is compressed, a header that
 //!    says something else than the body.
 //! 4. A tool that was not named needs the scopes of all tools that were, unless
-//!    [`other_tools`](RequireMcpScope::other_tools) says otherwise. A method that was not named
+//!    [`default_tool_scopes`](RequireMcpScope::default_tool_scopes) says otherwise. A method that was not named
 //!    needs nothing besides what layers further out require, unless
-//!    [`other_methods`](RequireMcpScope::other_methods) does.
+//!    [`default_method_scopes`](RequireMcpScope::default_method_scopes) does.
 //!
-//! A refusal is that of [`RequireScope`](crate::RequireScope), whose requirements add up with these:
+//! A rejection is that of [`RequireScope`](crate::RequireScope), whose requirements add up with these:
 //! 403, with a challenge that names all scopes of the operation.
 //!
 //! Every request needs a principal, also where no scopes are required. `GET`, `HEAD` and `DELETE` with

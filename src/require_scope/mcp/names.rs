@@ -26,7 +26,7 @@ pub(super) fn compare(name: &[u8], first: char, known: &str) -> Likeness {
     }
 }
 
-/// The first letter, by which most names are told apart.
+/// The first letter, by which most names are distinguished.
 pub(super) fn first_letter(name: &[u8]) -> Option<char> {
     decode(name).next().map(fold)
 }

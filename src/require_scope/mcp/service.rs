@@ -12,7 +12,7 @@ use crate::middleware::replay_body::ReplayBody;
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Guarded};
 use crate::require_scope::ScopeRejection;
-use crate::require_scope::authorize::{judge, principal, unusable};
+use crate::require_scope::authorize::{evaluate, principal, unusable};
 
 /// The service of [`RequireMcpScope`].
 #[derive(Clone, Debug)]
@@ -57,24 +57,24 @@ impl RequireMcpScope {
             Some(Operation::Unclear)
         };
         let authorized = match &operation {
-            Some(operation) => self.judge(operation, request),
+            Some(operation) => self.evaluate(operation, request),
             None => principal(request).map(drop),
         };
         match (authorized, operation) {
-            (Err(reason), _) => Some(Decision::Refuse(self.renderer.render(reason, request))),
-            (Ok(()), Some(Operation::Nothing | Operation::Unclear)) => Some(Decision::Admit(())),
+            (Err(reason), _) => Some(Decision::Reject(self.renderer.render(reason, request))),
+            (Ok(()), Some(Operation::Nothing | Operation::Unclear)) => Some(Decision::Forward(())),
             (Ok(()), Some(Operation::Call { .. }) | None) => None,
         }
     }
 
     /// Whether the principal has what the operation requires. Each operation requires a principal.
-    pub(super) fn judge<B>(
+    pub(super) fn evaluate<B>(
         &self,
         operation: &Operation,
         request: &mut Request<B>,
     ) -> Result<(), ScopeRejection> {
         match self.requirement(operation).map_err(|error| unusable(error))? {
-            Some(requirement) => judge(&requirement, request),
+            Some(requirement) => evaluate(&requirement, request),
             None => principal(request).map(drop),
         }
     }

@@ -78,17 +78,17 @@ pub(crate) fn submit(
     request: &Request<Bytes>,
     session: &str,
 ) -> Response<Bytes> {
-    const REFUSED: &str = "Nothing is changed";
+    const REJECTED: &str = "Nothing is changed";
     let form = match own_form(request) {
         Ok(form) => form,
-        Err(refused) => return pages::form_rejected(&refused, REFUSED).embeddable(),
+        Err(rejected) => return pages::form_rejected(&rejected, REJECTED).embeddable(),
     };
     let now = environment.now();
     let mut state = environment.lock();
     let Some(visit) = state.admin_portal.session(session, now).cloned() else { return over() };
     let enabled = form.get("action") == Some("enable");
     if !state.switch(&visit, form.get("id").unwrap_or_default(), enabled, now) {
-        return problem(REFUSED, "The organization does not have that, or no longer.");
+        return problem(REJECTED, "The organization does not have that, or no longer.");
     }
     redirect(StatusCode::SEE_OTHER, &format!("/portal/{session}"))
 }

@@ -17,7 +17,7 @@ use crate::sandbox::state::connected_accounts::{
 };
 
 /// Answers a request to what stands after `/api/v1/`.
-pub(super) fn answer(
+pub(super) fn response(
     environment: &Environment,
     request: &Request<Bytes>,
     resource: &[&str],
@@ -39,20 +39,20 @@ pub(super) fn answer(
             respond::json(StatusCode::CREATED, &body)
         }
         Ok(body) => respond::json(StatusCode::OK, &body),
-        Err(refused) => refused.response(),
+        Err(rejected) => rejected.response(),
     })
 }
 
 /// An error whose message says what was asked for.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct RejectedRequest {
     status: StatusCode,
     code: u8,
     error_code: &'static str,
     message: String,
 }
 
-impl Refused {
+impl RejectedRequest {
     pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, 3, "INVALID_ARGUMENT", message)
     }
@@ -84,7 +84,7 @@ impl Refused {
     }
 }
 
-type Outcome = Result<Value, Refused>;
+type Outcome = Result<Value, RejectedRequest>;
 
 /// Oldest first.
 fn list(environment: &Environment, request: &Request<Bytes>) -> Outcome {
@@ -92,7 +92,7 @@ fn list(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let names: Vec<_> = query.all("connection_names").collect();
     if names.len() > 20 || (!names.is_empty() && query.get("connector").is_some()) {
         let message = "connection_names are at most 20, and not together with connector";
-        return Err(Refused::invalid(message));
+        return Err(RejectedRequest::invalid(message));
     }
     let text = query.get("query").map(str::to_lowercase);
     let is = |wanted: Option<&str>, own: Option<&str>| wanted.is_none() || wanted == own;
@@ -110,7 +110,7 @@ fn list(environment: &Environment, request: &Request<Bytes>) -> Outcome {
 fn search(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let query = Parameters::of_query(request);
     let text = query.get("query").filter(|text| text.chars().count() >= 3);
-    let text = text.ok_or(Refused::invalid("query must have at least 3 characters"))?;
+    let text = text.ok_or(RejectedRequest::invalid("query must have at least 3 characters"))?;
     let text = text.to_lowercase();
     let connection_id = query.get("connection_id");
     page(environment, &query, (10, 30), |account| {
@@ -126,7 +126,8 @@ fn page(
     is_wanted: impl Fn(&Account) -> bool,
 ) -> Outcome {
     let page = PageRequest::parse(query, default_size, max_size);
-    let page = page.map_err(|_| Refused::invalid("page_size or page_token is not valid"))?;
+    let page =
+        page.map_err(|_| RejectedRequest::invalid("page_size or page_token is not valid"))?;
     let state = environment.lock();
     let all = state.connected_accounts.iter();
     let found: Vec<_> = all.filter(|account| is_wanted(account)).collect();
@@ -134,7 +135,7 @@ fn page(
         None => 0,
         Some(from) => {
             let start = found.iter().position(|account| account.id == *from);
-            start.ok_or(Refused::invalid("page_token is of another list"))?
+            start.ok_or(RejectedRequest::invalid("page_token is of another list"))?
         }
     };
     let page = page.of(&found, start, |account| account.id.clone());
@@ -160,14 +161,14 @@ fn create(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let body = body(request)?;
     let text = |name: &str| text(&body, name);
     let (Some(connector), Some(identifier)) = (text("connector"), text("identifier")) else {
-        return Err(Refused::invalid("connector and identifier are required"));
+        return Err(RejectedRequest::invalid("connector and identifier are required"));
     };
     let now = environment.now();
     let mut state = environment.lock();
     let added = state.connected_accounts.add(connector, identifier, now);
     let account = added.map_err(|reason| match reason {
         AddAccountError::NoConnection => no_connection(connector),
-        AddAccountError::Exists => Refused::new(
+        AddAccountError::Exists => RejectedRequest::new(
             StatusCode::CONFLICT,
             6,
             "ALREADY_EXISTS",
@@ -223,7 +224,7 @@ fn link(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let is_web =
         |url: &str| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     if !user_verify_url.is_none_or(is_web) {
-        return Err(Refused::invalid("user_verify_url is no address of a web page"));
+        return Err(RejectedRequest::invalid("user_verify_url is no address of a web page"));
     }
     let now = environment.now();
     let mut state = environment.lock();
@@ -246,16 +247,17 @@ fn verify(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let body = body(request)?;
     let (Some(id), Some(identifier)) = (text(&body, "auth_request_id"), text(&body, "identifier"))
     else {
-        return Err(Refused::invalid("auth_request_id and identifier are required"));
+        return Err(RejectedRequest::invalid("auth_request_id and identifier are required"));
     };
     let now = environment.now();
     let mut state = environment.lock();
     let flow = state.connected_accounts.unverified(id, now).cloned();
-    let flow = flow.ok_or(Refused::not_found("no user verification is pending for this id"))?;
+    let flow =
+        flow.ok_or(RejectedRequest::not_found("no user verification is pending for this id"))?;
     let account = known(&state, &AccountSelector::Id(flow.account_id.clone()))?;
     if account.identifier != identifier {
         let message = "identifier does not match the connected account";
-        return Err(Refused::new(StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED", message));
+        return Err(RejectedRequest::new(StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED", message));
     }
     state.connected_accounts.verified(id);
     state.connect_account(&flow.account_id, now);
@@ -284,20 +286,21 @@ fn set_content(account: &mut Account, body: &Map<String, Value>) -> bool {
     is_static || token.and_then(Value::as_str).is_some_and(|token| !token.is_empty())
 }
 
-pub(super) fn body(request: &Request<Bytes>) -> Result<Map<String, Value>, Refused> {
-    serde_json::from_slice(request.body()).map_err(|_| Refused::invalid("the body is not JSON"))
+pub(super) fn body(request: &Request<Bytes>) -> Result<Map<String, Value>, RejectedRequest> {
+    serde_json::from_slice(request.body())
+        .map_err(|_| RejectedRequest::invalid("the body is not JSON"))
 }
 
 pub(super) fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-fn which<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<AccountSelector, Refused> {
+fn which<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<AccountSelector, RejectedRequest> {
     if let Some(id) = get("id") {
         return Ok(AccountSelector::Id(id.to_owned()));
     }
     let (Some(connection), Some(identifier)) = (get("connector"), get("identifier")) else {
-        return Err(Refused::invalid("id, or connector and identifier are required"));
+        return Err(RejectedRequest::invalid("id, or connector and identifier are required"));
     };
     Ok(AccountSelector::Of {
         connection: Some(connection.to_owned()),
@@ -308,7 +311,10 @@ fn which<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<AccountSelector, R
 }
 
 /// The account, or an error that names what there is not.
-pub(super) fn known<'s>(state: &'s State, which: &AccountSelector) -> Result<&'s Account, Refused> {
+pub(super) fn known<'s>(
+    state: &'s State,
+    which: &AccountSelector,
+) -> Result<&'s Account, RejectedRequest> {
     if let Some(account) = state.connected_accounts.get(which) {
         return Ok(account);
     }
@@ -319,19 +325,19 @@ pub(super) fn known<'s>(state: &'s State, which: &AccountSelector) -> Result<&'s
             no_connection(name)
         }
         AccountSelector::Of { connection: Some(name), identifier, .. } => {
-            Refused::not_found(format!("{identifier} has no connected account at {name}"))
+            RejectedRequest::not_found(format!("{identifier} has no connected account at {name}"))
         }
         AccountSelector::Of { identifier, .. } => {
-            Refused::not_found(format!("{identifier} has no connected account"))
+            RejectedRequest::not_found(format!("{identifier} has no connected account"))
         }
         AccountSelector::Id(id) => {
-            Refused::not_found(format!("there is no connected account {id}"))
+            RejectedRequest::not_found(format!("there is no connected account {id}"))
         }
     })
 }
 
-fn no_connection(name: &str) -> Refused {
-    Refused::not_found(format!("there is no connection named {name}"))
+fn no_connection(name: &str) -> RejectedRequest {
+    RejectedRequest::not_found(format!("there is no connection named {name}"))
 }
 
 /// `connected_accountsConnectedAccount`

@@ -5,19 +5,19 @@ use http::Request;
 use serde_json::{Value, json};
 
 use super::organizations::known_organization;
-use super::{Answer, ApiRefusal, checked};
+use super::{ApiErrorResponse, ApiResult, checked};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
 use crate::sandbox::state::connections::Connection;
 
 /// Only those that are enabled, unless all are asked for.
-pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> Answer {
+pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
     let query = Parameters::of_query(request);
     let all = match query.get("include") {
         None => false,
         Some("all") => true,
-        Some(_) => return Err(ApiRefusal::invalid("include must be all or absent")),
+        Some(_) => return Err(ApiErrorResponse::invalid("include must be all or absent")),
     };
     let (organization_id, domain) = (query.get("organization_id"), query.get("domain"));
     let is_wanted = |connection: &&Connection| {
@@ -33,19 +33,19 @@ pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> Answe
     Ok(json!({ "connections": connections }))
 }
 
-pub(super) fn get(environment: &Environment, organization_id: &str, id: &str) -> Answer {
+pub(super) fn get(environment: &Environment, organization_id: &str, id: &str) -> ApiResult {
     let state = environment.lock();
     let connection = known_connection(&state, organization_id, id)?;
     Ok(json!({ "connection": details(&state, connection) }))
 }
 
-/// A connection that is as it should be already stays so, and the answer says it.
+/// A connection that is as it should be already stays so, and the response says it.
 pub(super) fn set_enabled(
     environment: &Environment,
     organization_id: &str,
     id: &str,
     enabled: bool,
-) -> Answer {
+) -> ApiResult {
     let now = environment.now();
     let mut state = environment.lock();
     known_connection(&state, organization_id, id)?;
@@ -57,7 +57,7 @@ pub(super) fn set_enabled(
     Ok(json!({ "enabled": enabled, "error_message": error_message }))
 }
 
-pub(super) fn delete(environment: &Environment, organization_id: &str, id: &str) -> Answer {
+pub(super) fn delete(environment: &Environment, organization_id: &str, id: &str) -> ApiResult {
     let now = environment.now();
     let mut state = environment.lock();
     known_connection(&state, organization_id, id)?;
@@ -69,12 +69,12 @@ fn known_connection<'a>(
     state: &'a State,
     organization_id: &str,
     id: &str,
-) -> Result<&'a Connection, ApiRefusal> {
+) -> Result<&'a Connection, ApiErrorResponse> {
     let organization = known_organization(state, organization_id)?;
     let id = checked(id, "conn_", "connection_id must start with conn_")?;
     let connection = state.connections.get(id);
     let connection = connection.filter(|known| known.organization_id == organization.id);
-    connection.ok_or(ApiRefusal::not_found("connection not found"))
+    connection.ok_or(ApiErrorResponse::not_found("connection not found"))
 }
 
 /// `connectionsListConnection`

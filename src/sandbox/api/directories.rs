@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::organizations::known_organization;
 use super::paging::PageRequest;
-use super::{Answer, ApiRefusal, checked, parse, timestamp};
+use super::{ApiErrorResponse, ApiResult, checked, parse, timestamp};
 use crate::sandbox::directories::events::user_data;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
@@ -20,7 +20,7 @@ use crate::sandbox::state::State;
 use crate::sandbox::state::directories::Directory;
 use crate::sandbox::state::directory_records::{DirectoryGroup, DirectoryUser};
 
-pub(super) fn list(environment: &Environment, organization_id: &str) -> Answer {
+pub(super) fn list(environment: &Environment, organization_id: &str) -> ApiResult {
     let state = environment.lock();
     let organization = known_organization(&state, organization_id)?;
     let directories = state.directories.of(&organization.id);
@@ -28,19 +28,19 @@ pub(super) fn list(environment: &Environment, organization_id: &str) -> Answer {
     Ok(json!({ "directories": directories }))
 }
 
-pub(super) fn get(environment: &Environment, organization_id: &str, id: &str) -> Answer {
+pub(super) fn get(environment: &Environment, organization_id: &str, id: &str) -> ApiResult {
     let state = environment.lock();
     let directory = known_directory(&state, organization_id, id)?;
     Ok(json!({ "directory": details(&state, directory) }))
 }
 
-/// A directory that is as it should be already stays so, and the answer says it.
+/// A directory that is as it should be already stays so, and the response says it.
 pub(super) fn set_enabled(
     environment: &Environment,
     organization_id: &str,
     id: &str,
     enabled: bool,
-) -> Answer {
+) -> ApiResult {
     let now = environment.now();
     let mut state = environment.lock();
     known_directory(&state, organization_id, id)?;
@@ -57,7 +57,7 @@ pub(super) fn users(
     organization_id: &str,
     directory_id: &str,
     request: &Request<Bytes>,
-) -> Answer {
+) -> ApiResult {
     let query = Parameters::of_query(request);
     let updated_after = parse::time(&query, "updated_after")?;
     let include_detail = parse::flag(&query, "include_detail")?;
@@ -78,7 +78,7 @@ pub(super) fn groups(
     organization_id: &str,
     directory_id: &str,
     request: &Request<Bytes>,
-) -> Answer {
+) -> ApiResult {
     let query = Parameters::of_query(request);
     let updated_after = parse::time(&query, "updated_after")?;
     let include_detail = parse::flag(&query, "include_detail")?;
@@ -98,12 +98,12 @@ fn known_directory<'a>(
     state: &'a State,
     organization_id: &str,
     id: &str,
-) -> Result<&'a Directory, ApiRefusal> {
+) -> Result<&'a Directory, ApiErrorResponse> {
     let organization = known_organization(state, organization_id)?;
     let id = checked(id, "dir_", "directory_id must start with dir_")?;
     let directory = state.directories.get(id);
     let directory = directory.filter(|known| known.organization_id == organization.id);
-    directory.ok_or(ApiRefusal::not_found("directory not found"))
+    directory.ok_or(ApiErrorResponse::not_found("directory not found"))
 }
 
 fn is_after(updated_at: OffsetDateTime, time: Option<OffsetDateTime>) -> bool {
@@ -116,14 +116,14 @@ fn listed<T>(
     found: &[(u64, &T)],
     name: &'static str,
     details: impl Fn(&T) -> Value,
-) -> Answer {
+) -> ApiResult {
     let page = PageRequest::parse(query, 10, 30)?;
     let start = match &page.from {
         None => 0,
         Some(from) => {
             let from = from.strip_prefix(name).and_then(|from| from.strip_prefix(':'));
             let from = from.and_then(|from| from.parse::<u64>().ok());
-            let from = from.ok_or(ApiRefusal::invalid("page_token is of another list"))?;
+            let from = from.ok_or(ApiErrorResponse::invalid("page_token is of another list"))?;
             found.partition_point(|(number, _)| *number < from)
         }
     };

@@ -22,29 +22,29 @@ use super::tokens::own_claims;
 pub(super) use self::tools::proxy;
 
 /// Answers a request to what stands after `/api/v1/`, in segments as they were sent.
-pub(super) fn answer(
+pub(super) fn response(
     environment: &Environment,
     request: &Request<Bytes>,
     resource: &[&str],
 ) -> Response<Bytes> {
     if !is_from_the_client(environment, request) {
-        return ApiRefusal::UNAUTHENTICATED.response();
+        return ApiErrorResponse::UNAUTHENTICATED.response();
     }
     let Some(resource) = decoded(resource) else {
-        return ApiRefusal::invalid("the path is not UTF-8").response();
+        return ApiErrorResponse::invalid("the path is not UTF-8").response();
     };
     let resource: Vec<_> = resource.iter().map(String::as_str).collect();
     let method = request.method();
-    let get = |endpoint: &dyn Fn() -> Answer| {
+    let get = |endpoint: &dyn Fn() -> ApiResult| {
         allow_methods(&[Method::GET], method, || respond(endpoint()))
     };
-    let patch = |endpoint: &dyn Fn() -> Answer| {
+    let patch = |endpoint: &dyn Fn() -> ApiResult| {
         allow_methods(&[Method::PATCH], method, || respond(endpoint()))
     };
-    let put = |endpoint: &dyn Fn() -> Answer| {
+    let put = |endpoint: &dyn Fn() -> ApiResult| {
         allow_methods(&[Method::PUT], method, || respond(endpoint()))
     };
-    let post = |endpoint: &dyn Fn() -> Answer| {
+    let post = |endpoint: &dyn Fn() -> ApiResult| {
         allow_methods(&[Method::POST], method, || respond(endpoint()))
     };
     match resource.as_slice() {
@@ -107,8 +107,8 @@ pub(super) fn answer(
         ["sessions", id, "revoke"] => post(&|| sessions::revoke(environment, id)),
         ["users", id, "sessions"] => get(&|| sessions::list(environment, id, request)),
         ["users", id, "sessions", "revoke"] => post(&|| sessions::revoke_all(environment, id)),
-        resource => connected_accounts::answer(environment, request, resource)
-            .or_else(|| tools::answer(environment, request, resource))
+        resource => connected_accounts::response(environment, request, resource)
+            .or_else(|| tools::response(environment, request, resource))
             .unwrap_or_else(not_found),
     }
 }
@@ -118,33 +118,33 @@ fn not_found() -> Response<Bytes> {
 }
 
 /// What an endpoint comes to.
-type Answer = Result<Value, ApiRefusal>;
+type ApiResult = Result<Value, ApiErrorResponse>;
 
-fn respond(answer: Answer) -> Response<Bytes> {
-    match answer {
+fn respond(response: ApiResult) -> Response<Bytes> {
+    match response {
         Ok(body) => respond::json(StatusCode::OK, &body),
-        Err(refusal) => refusal.response(),
+        Err(rejection) => rejection.response(),
     }
 }
 
 /// 201, where something new came of it.
-fn created(answer: Answer) -> Response<Bytes> {
-    match answer {
+fn created(response: ApiResult) -> Response<Bytes> {
+    match response {
         Ok(body) => respond::json(StatusCode::CREATED, &body),
-        Err(refusal) => refusal.response(),
+        Err(rejection) => rejection.response(),
     }
 }
 
 /// An error in the words of a gRPC gateway.
 #[derive(Debug)]
-struct ApiRefusal {
+struct ApiErrorResponse {
     status: StatusCode,
     code: u8,
     error_code: &'static str,
     message: &'static str,
 }
 
-impl ApiRefusal {
+impl ApiErrorResponse {
     const UNAUTHENTICATED: Self = Self {
         status: StatusCode::UNAUTHORIZED,
         code: 16,
@@ -200,6 +200,10 @@ fn decoded(segments: &[&str]) -> Option<Vec<String>> {
 }
 
 /// The identifier, if it has its kind's prefix.
-fn checked<'a>(id: &'a str, prefix: &str, message: &'static str) -> Result<&'a str, ApiRefusal> {
-    if id.starts_with(prefix) { Ok(id) } else { Err(ApiRefusal::invalid(message)) }
+fn checked<'a>(
+    id: &'a str,
+    prefix: &str,
+    message: &'static str,
+) -> Result<&'a str, ApiErrorResponse> {
+    if id.starts_with(prefix) { Ok(id) } else { Err(ApiErrorResponse::invalid(message)) }
 }

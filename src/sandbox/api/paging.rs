@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::ApiRefusal;
+use super::ApiErrorResponse;
 use crate::sandbox::parameters::Parameters;
 
 /// Which page a request wants.
@@ -30,15 +30,15 @@ impl PageRequest {
         query: &Parameters,
         default_size: usize,
         max_size: usize,
-    ) -> Result<Self, ApiRefusal> {
+    ) -> Result<Self, ApiErrorResponse> {
         let size = match query.get("page_size").map(str::parse) {
             None | Some(Ok(0)) => default_size,
             Some(Ok(size)) => max_size.min(size),
-            Some(Err(_)) => return Err(ApiRefusal::invalid("page_size is not a number")),
+            Some(Err(_)) => return Err(ApiErrorResponse::invalid("page_size is not a number")),
         };
         let read = |token| {
             let id = URL_SAFE_NO_PAD.decode(token).ok().and_then(|id| String::from_utf8(id).ok());
-            id.ok_or(ApiRefusal::invalid("page_token is not one of ours"))
+            id.ok_or(ApiErrorResponse::invalid("page_token is not one of ours"))
         };
         Ok(Self { size, from: query.get("page_token").map(read).transpose()? })
     }

@@ -3,18 +3,21 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::ApiRefusal;
+use super::ApiErrorResponse;
 use crate::sandbox::parameters::Parameters;
 
-pub(super) fn flag(query: &Parameters, name: &str) -> Result<bool, ApiRefusal> {
+pub(super) fn flag(query: &Parameters, name: &str) -> Result<bool, ApiErrorResponse> {
     match query.get(name) {
         None | Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
         Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
-        Some(_) => Err(ApiRefusal::invalid("a flag is neither true nor false")),
+        Some(_) => Err(ApiErrorResponse::invalid("a flag is neither true nor false")),
     }
 }
 
-pub(super) fn time(query: &Parameters, name: &str) -> Result<Option<OffsetDateTime>, ApiRefusal> {
+pub(super) fn time(
+    query: &Parameters,
+    name: &str,
+) -> Result<Option<OffsetDateTime>, ApiErrorResponse> {
     let time = query.get(name).map(|text| OffsetDateTime::parse(text, &Rfc3339));
-    time.transpose().map_err(|_| ApiRefusal::invalid("a time is not RFC 3339"))
+    time.transpose().map_err(|_| ApiErrorResponse::invalid("a time is not RFC 3339"))
 }

@@ -1,6 +1,6 @@
 //! `/api/v1/passwordless/email/…`
 //!
-//! Statuses and limits are documented; the words and codes of refusals are not, and stand here in
+//! Statuses and limits are documented; the words and codes of rejections are not, and stand here in
 //! the style of the others.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use http::{Request, StatusCode};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Answer, ApiRefusal};
+use super::{ApiErrorResponse, ApiResult};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::forms::is_email_address;
 use crate::sandbox::state::mail::{Credential, Mailing, PasswordlessError, Sent};
@@ -21,20 +21,20 @@ const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_VARIABLES: usize = 30;
 const RESERVED: [&str; 5] = ["otp", "expiry_time_relative", "link", "expire_time", "expiry_time"];
 
-pub(super) fn send(environment: &Environment, request: &Request<Bytes>) -> Answer {
+pub(super) fn send(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
     let mailing = mailing(&body(request)?)?;
     let now = environment.now();
     Ok(sent(&environment.lock().mail.send(mailing, now)?))
 }
 
-pub(super) fn resend(environment: &Environment, request: &Request<Bytes>) -> Answer {
+pub(super) fn resend(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
     let body = body(request)?;
     let id = text(&body, "auth_request_id")?.ok_or(NO_REQUEST_ID)?;
     let now = environment.now();
     Ok(sent(&environment.lock().mail.resend(id, now)?))
 }
 
-pub(super) fn verify(environment: &Environment, request: &Request<Bytes>) -> Answer {
+pub(super) fn verify(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
     let body = body(request)?;
     let auth_request_id = text(&body, "auth_request_id")?;
     let credential = match (text(&body, "code")?, text(&body, "link_token")?) {
@@ -42,22 +42,22 @@ pub(super) fn verify(environment: &Environment, request: &Request<Bytes>) -> Ans
             Credential::Code { code, auth_request_id: auth_request_id.ok_or(NO_REQUEST_ID)? }
         }
         (None, Some(token)) => Credential::Link { token, auth_request_id },
-        _ => return Err(ApiRefusal::invalid("either code or link_token is needed")),
+        _ => return Err(ApiErrorResponse::invalid("either code or link_token is needed")),
     };
     let now = environment.now();
     let verified = environment.lock().mail.verify(&credential, now)?;
-    let mut answer = json!({
+    let mut response = json!({
         "email": verified.email,
         "passwordless_type": verified.passwordless_type.as_str(),
         "template": verified.template,
     });
-    if let (Some(members), Some(state)) = (answer.as_object_mut(), verified.state) {
+    if let (Some(members), Some(state)) = (response.as_object_mut(), verified.state) {
         members.insert("state".to_owned(), state.into());
     }
-    Ok(answer)
+    Ok(response)
 }
 
-const NO_REQUEST_ID: ApiRefusal = ApiRefusal {
+const NO_REQUEST_ID: ApiErrorResponse = ApiErrorResponse {
     status: StatusCode::BAD_REQUEST,
     code: 3,
     error_code: "INVALID_ARGUMENT",
@@ -74,15 +74,15 @@ fn sent(sent: &Sent) -> Value {
     })
 }
 
-fn mailing(body: &Map<String, Value>) -> Result<Mailing, ApiRefusal> {
+fn mailing(body: &Map<String, Value>) -> Result<Mailing, ApiErrorResponse> {
     let email = text(body, "email")?.unwrap_or_default();
     if !is_email_address(email) {
-        return Err(ApiRefusal::invalid("email is not an e-mail address"));
+        return Err(ApiErrorResponse::invalid("email is not an e-mail address"));
     }
     let template = match text(body, "template")? {
         None | Some("SIGNIN" | "UNSPECIFIED") => "SIGNIN",
         Some("SIGNUP") => "SIGNUP",
-        Some(_) => return Err(ApiRefusal::invalid("template is not known")),
+        Some(_) => return Err(ApiErrorResponse::invalid("template is not known")),
     };
     let magiclink_auth_uri = text(body, "magiclink_auth_uri")?.map(link_address).transpose()?;
     Ok(Mailing {
@@ -95,12 +95,12 @@ fn mailing(body: &Map<String, Value>) -> Result<Mailing, ApiRefusal> {
     })
 }
 
-fn link_address(text: &str) -> Result<Url, ApiRefusal> {
+fn link_address(text: &str) -> Result<Url, ApiErrorResponse> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.ok_or(ApiRefusal::invalid("magiclink_auth_uri is not a web address"))
+    url.ok_or(ApiErrorResponse::invalid("magiclink_auth_uri is not a web address"))
 }
 
-fn lifetime(body: &Map<String, Value>) -> Result<Duration, ApiRefusal> {
+fn lifetime(body: &Map<String, Value>) -> Result<Duration, ApiErrorResponse> {
     let seconds = match body.get("expires_in") {
         None | Some(Value::Null) => return Ok(DEFAULT_LIFETIME),
         Some(Value::String(text)) => text.parse().ok(),
@@ -112,50 +112,52 @@ fn lifetime(body: &Map<String, Value>) -> Result<Duration, ApiRefusal> {
         // As gateways leave out a zero, so they read one.
         Some(Duration::ZERO) => Ok(DEFAULT_LIFETIME),
         Some(lifetime) => Ok(lifetime),
-        None => Err(ApiRefusal::invalid("expires_in is not a number of seconds within a day")),
+        None => {
+            Err(ApiErrorResponse::invalid("expires_in is not a number of seconds within a day"))
+        }
     }
 }
 
-fn variables(body: &Map<String, Value>) -> Result<BTreeMap<String, String>, ApiRefusal> {
+fn variables(body: &Map<String, Value>) -> Result<BTreeMap<String, String>, ApiErrorResponse> {
     let given = match body.get("template_variables") {
         None | Some(Value::Null) => return Ok(BTreeMap::new()),
         Some(Value::Object(given)) => given,
-        Some(_) => return Err(ApiRefusal::invalid("template_variables is not an object")),
+        Some(_) => return Err(ApiErrorResponse::invalid("template_variables is not an object")),
     };
     if given.len() > MAX_VARIABLES {
-        return Err(ApiRefusal::invalid("template_variables has more than 30 pairs"));
+        return Err(ApiErrorResponse::invalid("template_variables has more than 30 pairs"));
     }
     if RESERVED.iter().any(|name| given.contains_key(*name)) {
-        return Err(ApiRefusal::invalid("template_variables has a reserved name"));
+        return Err(ApiErrorResponse::invalid("template_variables has a reserved name"));
     }
     let pair = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
     let pairs: Option<_> = given.iter().map(pair).collect();
-    pairs.ok_or(ApiRefusal::invalid("a template variable is not text"))
+    pairs.ok_or(ApiErrorResponse::invalid("a template variable is not text"))
 }
 
-fn body(request: &Request<Bytes>) -> Result<Map<String, Value>, ApiRefusal> {
+fn body(request: &Request<Bytes>) -> Result<Map<String, Value>, ApiErrorResponse> {
     let body = serde_json::from_slice(request.body());
-    body.map_err(|_| ApiRefusal::invalid("the body is not a JSON object"))
+    body.map_err(|_| ApiErrorResponse::invalid("the body is not a JSON object"))
 }
 
 /// Text; empty text counts as none.
-fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ApiRefusal> {
+fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ApiErrorResponse> {
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
-        Some(_) => Err(ApiRefusal::invalid("a member is not text")),
+        Some(_) => Err(ApiErrorResponse::invalid("a member is not text")),
     }
 }
 
-impl From<PasswordlessError> for ApiRefusal {
-    fn from(refusal: PasswordlessError) -> Self {
+impl From<PasswordlessError> for ApiErrorResponse {
+    fn from(rejection: PasswordlessError) -> Self {
         let exhausted = |message| Self {
             status: StatusCode::TOO_MANY_REQUESTS,
             code: 8,
             error_code: "RESOURCE_EXHAUSTED",
             message,
         };
-        match refusal {
+        match rejection {
             PasswordlessError::CodeWrong => Self::invalid("the verification code is not valid"),
             PasswordlessError::Expired => {
                 Self::invalid("the verification code or magic link has expired")
@@ -164,11 +166,11 @@ impl From<PasswordlessError> for ApiRefusal {
             PasswordlessError::NoLinkAddress => {
                 Self::invalid("magiclink_auth_uri is needed for magic links")
             }
-            PasswordlessError::OtherBrowser => {
+            PasswordlessError::BrowserMismatch => {
                 Self::invalid("the magic link must be opened in the browser that asked for it")
             }
             PasswordlessError::TooManyAttempts => exhausted("too many attempts: start again"),
-            PasswordlessError::TooManyMails => exhausted("too many emails to this address"),
+            PasswordlessError::TooManyEmails => exhausted("too many emails to this address"),
             PasswordlessError::UnknownRequest => {
                 Self::not_found("authentication request not found")
             }

@@ -1,6 +1,6 @@
 //! `/api/v1/sessions` and `/api/v1/users/{user_id}/sessions`.
 //!
-//! Sessions here have no time limits, so the answers name none (`absolute_expires_at`,
+//! Sessions here have no time limits, so the responses name none (`absolute_expires_at`,
 //! `idle_expires_at`) and the status is never `expired`. Of the device only what the browser calls
 //! itself is known.
 
@@ -10,13 +10,13 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use super::paging::PageRequest;
-use super::{Answer, ApiRefusal, checked, parse, timestamp};
+use super::{ApiErrorResponse, ApiResult, checked, parse, timestamp};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
 use crate::sandbox::state::sessions::{Session, SessionEnd};
 
-pub(super) fn get(environment: &Environment, id: &str) -> Answer {
+pub(super) fn get(environment: &Environment, id: &str) -> ApiResult {
     let id = session_id(id)?;
     let state = environment.lock();
     let session = state.sessions.get(id).ok_or(UNKNOWN_SESSION)?;
@@ -24,7 +24,7 @@ pub(super) fn get(environment: &Environment, id: &str) -> Answer {
 }
 
 /// A session that has ended already stays as it is.
-pub(super) fn revoke(environment: &Environment, id: &str) -> Answer {
+pub(super) fn revoke(environment: &Environment, id: &str) -> ApiResult {
     let (id, now) = (session_id(id)?, environment.now());
     let mut state = environment.lock();
     state.end_session(id, SessionEnd::Revoked, now);
@@ -33,7 +33,11 @@ pub(super) fn revoke(environment: &Environment, id: &str) -> Answer {
 }
 
 /// Newest first.
-pub(super) fn list(environment: &Environment, user_id: &str, request: &Request<Bytes>) -> Answer {
+pub(super) fn list(
+    environment: &Environment,
+    user_id: &str,
+    request: &Request<Bytes>,
+) -> ApiResult {
     let query = Parameters::of_query(request);
     let page = PageRequest::parse(&query, 30, 100)?;
     let filter = Filter::parse(&query)?;
@@ -51,7 +55,8 @@ pub(super) fn list(environment: &Environment, user_id: &str, request: &Request<B
         Some(from) => {
             // The session itself may have left the list since: revoked, where active ones are asked for.
             let session = state.sessions.get(from).filter(|session| session.user_id == user_id);
-            let session = session.ok_or(ApiRefusal::invalid("page_token is of another list"))?;
+            let session =
+                session.ok_or(ApiErrorResponse::invalid("page_token is of another list"))?;
             let from = position(from, session);
             found.iter().take_while(|(id, session)| position(id, session) > from).count()
         }
@@ -67,7 +72,7 @@ pub(super) fn list(environment: &Environment, user_id: &str, request: &Request<B
     }))
 }
 
-pub(super) fn revoke_all(environment: &Environment, user_id: &str) -> Answer {
+pub(super) fn revoke_all(environment: &Environment, user_id: &str) -> ApiResult {
     let now = environment.now();
     let mut state = environment.lock();
     let user_id = known_user(&state, user_id)?;
@@ -77,16 +82,16 @@ pub(super) fn revoke_all(environment: &Environment, user_id: &str) -> Answer {
     Ok(json!({ "revoked_sessions": sessions, "total_revoked": sessions.len() }))
 }
 
-const UNKNOWN_SESSION: ApiRefusal = ApiRefusal::not_found("session not found");
+const UNKNOWN_SESSION: ApiErrorResponse = ApiErrorResponse::not_found("session not found");
 
-fn session_id(id: &str) -> Result<&str, ApiRefusal> {
+fn session_id(id: &str) -> Result<&str, ApiErrorResponse> {
     checked(id, "ses_", "session_id must start with ses_")
 }
 
-fn known_user<'a>(state: &State, id: &'a str) -> Result<&'a str, ApiRefusal> {
+fn known_user<'a>(state: &State, id: &'a str) -> Result<&'a str, ApiErrorResponse> {
     let id = checked(id, "usr_", "user_id must start with usr_")?;
     let is_known = state.users.all.iter().any(|user| user.id == id);
-    if is_known { Ok(id) } else { Err(ApiRefusal::not_found("user not found")) }
+    if is_known { Ok(id) } else { Err(ApiErrorResponse::not_found("user not found")) }
 }
 
 #[derive(Debug)]
@@ -97,17 +102,19 @@ struct Filter {
 }
 
 impl Filter {
-    fn parse(query: &Parameters) -> Result<Self, ApiRefusal> {
+    fn parse(query: &Parameters) -> Result<Self, ApiErrorResponse> {
         let statuses: Vec<_> = query.all("filter.status").map(str::to_ascii_lowercase).collect();
         if !statuses.iter().all(|known| STATUSES.contains(&known.as_str())) {
-            return Err(ApiRefusal::invalid("filter.status is not known"));
+            return Err(ApiErrorResponse::invalid("filter.status is not known"));
         }
         let (start_time, end_time) =
             (parse::time(query, "filter.start_time")?, parse::time(query, "filter.end_time")?);
         if let (Some(start), Some(end)) = (start_time, end_time)
             && end <= start
         {
-            return Err(ApiRefusal::invalid("filter.end_time must be after filter.start_time"));
+            return Err(ApiErrorResponse::invalid(
+                "filter.end_time must be after filter.start_time",
+            ));
         }
         Ok(Self { statuses, start_time, end_time })
     }

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::connected_accounts::{Refused, body, known, text};
+use super::connected_accounts::{RejectedRequest, body, known, text};
 use super::paging::PageRequest;
-use super::{ApiRefusal, is_from_the_client, parse, timestamp};
+use super::{ApiErrorResponse, is_from_the_client, parse, timestamp};
 use crate::sandbox::connected_accounts::gmail::{google_error, proxied};
 use crate::sandbox::connected_accounts::tools::{TOOLS, Tool, ToolFailure, ToolRun, execute};
 use crate::sandbox::environment::Environment;
@@ -17,7 +17,7 @@ use crate::sandbox::state::connected_accounts::{Account, AccountSelector};
 use crate::sandbox::state::ids::new_id;
 
 /// Answers a request to what stands after `/api/v1/`.
-pub(super) fn answer(
+pub(super) fn response(
     environment: &Environment,
     request: &Request<Bytes>,
     resource: &[&str],
@@ -31,7 +31,7 @@ pub(super) fn answer(
     };
     Some(match outcome {
         Ok(body) => respond::json(StatusCode::OK, &body),
-        Err(refused) => refused.response(),
+        Err(rejected) => rejected.response(),
     })
 }
 
@@ -42,12 +42,12 @@ pub(crate) fn proxy(
     path: &[&str],
 ) -> Response<Bytes> {
     if !is_from_the_client(environment, request) {
-        return ApiRefusal::UNAUTHENTICATED.response();
+        return ApiErrorResponse::UNAUTHENTICATED.response();
     }
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let (Some(connection), Some(identifier)) = (header("connection_name"), header("identifier"))
     else {
-        return Refused::invalid("connection_name and identifier are required").response();
+        return RejectedRequest::invalid("connection_name and identifier are required").response();
     };
     let which = AccountSelector::Of {
         connection: Some(connection.to_owned()),
@@ -60,14 +60,14 @@ pub(crate) fn proxy(
     match state.use_account(&which, now) {
         Ok(None) => proxied(request, path, identifier, state.connected_accounts.since),
         Ok(Some(fault)) => google_error(fault, "The sandbox was told to fail."),
-        Err(unusable) => refusal(&state, &which, &unusable, "").response(),
+        Err(unusable) => rejection(&state, &which, &unusable, "").response(),
     }
 }
 
 fn run(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let body = match body(request) {
         Ok(body) => body,
-        Err(refused) => return refused.response(),
+        Err(rejected) => return rejected.response(),
     };
     let tool_name = text(&body, "tool_name").unwrap_or_default();
     let which = match (text(&body, "connected_account_id"), text(&body, "identifier")) {
@@ -80,13 +80,13 @@ fn run(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
         },
         (None, None) => {
             let message = "connected_account_id or identifier is required";
-            return Refused::invalid(message).response();
+            return RejectedRequest::invalid(message).response();
         }
     };
     let params = match body.get("params") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(params)) => params.clone(),
-        Some(_) => return Refused::invalid("params must be an object").response(),
+        Some(_) => return RejectedRequest::invalid("params must be an object").response(),
     };
     let now = environment.now();
     let mut state = environment.lock();
@@ -97,20 +97,27 @@ fn run(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
             respond::json(StatusCode::OK, &body)
         }
         ToolRun::Failed(failed) => tool_error(&failed, &execution_id),
-        unusable => refusal(&state, &which, &unusable, tool_name).response(),
+        unusable => rejection(&state, &which, &unusable, tool_name).response(),
     }
 }
 
-fn refusal(state: &State, which: &AccountSelector, run: &ToolRun, tool_name: &str) -> Refused {
+fn rejection(
+    state: &State,
+    which: &AccountSelector,
+    run: &ToolRun,
+    tool_name: &str,
+) -> RejectedRequest {
     match run {
-        ToolRun::NoTool => Refused::not_found(format!("there is no tool named {tool_name:?}")),
+        ToolRun::NoTool => {
+            RejectedRequest::not_found(format!("there is no tool named {tool_name:?}"))
+        }
         ToolRun::Inactive(status) => {
             let status = status.as_str();
-            Refused::precondition(format!("the connected account is not active: {status}"))
+            RejectedRequest::precondition(format!("the connected account is not active: {status}"))
         }
         _ => match known(state, which) {
-            Err(refused) => refused,
-            Ok(_) => Refused::invalid("the tool cannot be run"),
+            Err(rejected) => rejected,
+            Ok(_) => RejectedRequest::invalid("the tool cannot be run"),
         },
     }
 }
@@ -135,7 +142,7 @@ fn tool_error(failed: &ToolFailure, execution_id: &str) -> Response<Bytes> {
     respond::json(status, &body)
 }
 
-fn list(environment: &Environment, request: &Request<Bytes>) -> Result<Value, Refused> {
+fn list(environment: &Environment, request: &Request<Bytes>) -> Result<Value, RejectedRequest> {
     let query = Parameters::of_query(request);
     let names: Vec<_> = query.all("filter.tool_name").collect();
     let is_gmail = |name: &str| query.get(name).is_none_or(|own| own.eq_ignore_ascii_case("GMAIL"));
@@ -148,24 +155,28 @@ fn list(environment: &Environment, request: &Request<Bytes>) -> Result<Value, Re
         })
         .collect();
     let summary = parse::flag(&query, "filter.summary");
-    if summary.map_err(|_| Refused::invalid("filter.summary is neither true nor false"))? {
+    if summary.map_err(|_| RejectedRequest::invalid("filter.summary is neither true nor false"))? {
         return page(&query, &found, "tool_names", |tool| json!(tool.name), |tool| tool.id.into());
     }
     let since = environment.lock().connected_accounts.since;
     page(&query, &found, "tools", |tool| details(tool, timestamp(since)), |tool| tool.id.into())
 }
 
-fn available(environment: &Environment, request: &Request<Bytes>) -> Result<Value, Refused> {
+fn available(
+    environment: &Environment,
+    request: &Request<Bytes>,
+) -> Result<Value, RejectedRequest> {
     let query = Parameters::of_query(request);
-    query.get("identifier").ok_or(Refused::invalid("identifier is required"))?;
+    query.get("identifier").ok_or(RejectedRequest::invalid("identifier is required"))?;
     let since = environment.lock().connected_accounts.since;
     let found: Vec<_> = TOOLS.iter().collect();
     page(&query, &found, "tools", |tool| details(tool, timestamp(since)), |tool| tool.id.into())
 }
 
-fn scoped(environment: &Environment, request: &Request<Bytes>) -> Result<Value, Refused> {
+fn scoped(environment: &Environment, request: &Request<Bytes>) -> Result<Value, RejectedRequest> {
     let query = Parameters::of_query(request);
-    let identifier = query.get("identifier").ok_or(Refused::invalid("identifier is required"))?;
+    let identifier =
+        query.get("identifier").ok_or(RejectedRequest::invalid("identifier is required"))?;
     let names: Vec<_> = query.all("filter.tool_names").collect();
     let connections: Vec<_> = query.all("filter.connection_names").collect();
     let mut providers = query.all("filter.providers").peekable();
@@ -197,12 +208,14 @@ fn page<T>(
     name: &str,
     one: impl Fn(&T) -> Value,
     id: impl Fn(&T) -> String,
-) -> Result<Value, Refused> {
+) -> Result<Value, RejectedRequest> {
     let page = PageRequest::parse(query, 10, 100);
-    let page = page.map_err(|_| Refused::invalid("page_size or page_token is not valid"))?;
+    let page =
+        page.map_err(|_| RejectedRequest::invalid("page_size or page_token is not valid"))?;
     let start = page.from.as_ref().map(|from| found.iter().position(|item| id(item) == *from));
-    let start =
-        start.unwrap_or(Some(0)).ok_or(Refused::invalid("page_token is of another list"))?;
+    let start = start
+        .unwrap_or(Some(0))
+        .ok_or(RejectedRequest::invalid("page_token is of another list"))?;
     let page = page.of(found, start, id);
     let items: Vec<_> = page.items.iter().map(one).collect();
     Ok(json!({

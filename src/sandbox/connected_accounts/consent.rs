@@ -52,7 +52,7 @@ pub(crate) fn submit(
 ) -> Response<Bytes> {
     let form = match own_form(request) {
         Ok(form) => form,
-        Err(refused) => return pages::form_rejected(&refused, NOT_CONNECTED),
+        Err(rejected) => return pages::form_rejected(&rejected, NOT_CONNECTED),
     };
     let now = environment.now();
     let mut state = environment.lock();
@@ -70,7 +70,7 @@ pub(crate) fn submit(
 /// `/connected`: the last page, where the application has named no other.
 pub(crate) fn connected(request: &Request<Bytes>) -> Response<Bytes> {
     let query = Parameters::of_query(request);
-    // An address in the query is anybody's: only that of an application on this machine is linked.
+    // An address in the query is anyone's: only that of an application on this machine is linked.
     pages::connected(query.get("application").filter(|url| is_loopback(url)))
 }
 

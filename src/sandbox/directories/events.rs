@@ -36,7 +36,7 @@ impl Change {
     }
 
     /// What it says of the directory, user or group with this id, which is still there. `None` if
-    /// nobody is told.
+    /// no one is told.
     fn data(self, directories: &Directories, id: &str) -> Option<Value> {
         match self {
             Self::DirectoryDisabled | Self::DirectoryEnabled => {

@@ -37,16 +37,16 @@ impl ConnectionSelection {
             };
         }
         if let Some(id) = parameters.get("connection_id") {
-            let refused =
+            let rejected =
                 || AuthorizationError::new("invalid_connection_id", "connection_id is not known");
-            let connection = state.connections.get(id).ok_or_else(refused)?;
+            let connection = state.connections.get(id).ok_or_else(rejected)?;
             return if connection.enabled { Ok(connection.into()) } else { Err(not_active()) };
         }
         if let Some(id) = parameters.get("organization_id") {
-            let refused = || {
+            let rejected = || {
                 AuthorizationError::new("invalid_organization_id", "organization_id is not known")
             };
-            let organization = state.users.organization(id).ok_or_else(refused)?;
+            let organization = state.users.organization(id).ok_or_else(rejected)?;
             return match state.connections.of(id).find(|known| known.enabled) {
                 Some(connection) => Ok(connection.into()),
                 None if only_sso => Err(none_active(state, id)),

@@ -50,7 +50,7 @@ pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Respo
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let form = match own_form(request) {
         Ok(form) => form,
-        Err(refused) => return pages::form_rejected(&refused, pages::SIGN_IN_FAILED),
+        Err(rejected) => return pages::form_rejected(&rejected, pages::SIGN_IN_FAILED),
     };
     let now = environment.now();
     let id = form.get("transaction").unwrap_or_default();

@@ -1,5 +1,5 @@
 //! The identity provider behind a connection, as the sandbox plays it: its sign-in page, and the
-//! ways in which it or its answer may fail.
+//! ways in which it or its response may fail.
 
 use bytes::Bytes;
 use http::Response;

@@ -13,7 +13,7 @@ use crate::sandbox::pages::FAILURES;
 use crate::sandbox::pages::{self, CompanyPortalPage};
 use crate::sandbox::respond::redirect;
 
-const REFUSED: &str = "Nothing is opened";
+const REJECTED: &str = "Nothing is opened";
 
 /// `GET /idp/{connection_id}`: the page.
 pub(crate) fn show(environment: &Environment, connection_id: &str) -> Response<Bytes> {
@@ -31,7 +31,7 @@ pub(crate) fn show(environment: &Environment, connection_id: &str) -> Response<B
     })
 }
 
-/// `POST /idp/{connection_id}`: somebody opens the application, or lets that fail.
+/// `POST /idp/{connection_id}`: a user opens the application, or lets that fail.
 pub(crate) fn submit(
     environment: &Environment,
     request: &Request<Bytes>,
@@ -39,7 +39,7 @@ pub(crate) fn submit(
 ) -> Response<Bytes> {
     let form = match own_form(request) {
         Ok(form) => form,
-        Err(refused) => return pages::form_rejected(&refused, REFUSED),
+        Err(rejected) => return pages::form_rejected(&rejected, REJECTED),
     };
     let connection = environment.lock().connections.get(connection_id).cloned();
     let Some(connection) = connection else { return unknown() };
@@ -73,7 +73,7 @@ pub(crate) fn submit(
         Some(location) => redirect(StatusCode::SEE_OTHER, &location),
         None => {
             let reason = "The sandbox was not told the application's initiate-login URL.";
-            pages::problem(StatusCode::CONFLICT, REFUSED, reason)
+            pages::problem(StatusCode::CONFLICT, REJECTED, reason)
         }
     }
 }

@@ -27,11 +27,11 @@ pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Respo
     }
 }
 
-/// `POST /login`: somebody signs in, signs up or cancels.
+/// `POST /login`: a user signs in, signs up or cancels.
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let form = match own_form(request) {
         Ok(form) => form,
-        Err(refused) => return pages::form_rejected(&refused, pages::SIGN_IN_FAILED),
+        Err(rejected) => return pages::form_rejected(&rejected, pages::SIGN_IN_FAILED),
     };
     let now = environment.now();
     let id = form.get("transaction").unwrap_or_default();
@@ -41,24 +41,24 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
 
     if form.get("action") == Some("cancel") {
         state.close_transaction(id);
-        let refused = AuthorizationError::new("access_denied", "User denied access");
-        return redirect(StatusCode::SEE_OTHER, &authorization.reply.error(&refused));
+        let rejected = AuthorizationError::new("access_denied", "User denied access");
+        return redirect(StatusCode::SEE_OTHER, &authorization.reply.error(&rejected));
     }
-    if let Some(refused) = idp::failure(&state, &authorization, &form) {
+    if let Some(rejected) = idp::failure(&state, &authorization, &form) {
         state.close_transaction(id);
-        return redirect(StatusCode::SEE_OTHER, &authorization.reply.error(&refused));
+        return redirect(StatusCode::SEE_OTHER, &authorization.reply.error(&rejected));
     }
     let email = form.get("email").unwrap_or_default().trim();
-    let refused = |state: &State, problem: &str| {
+    let rejected = |state: &State, problem: &str| {
         page(state, id, &authorization, Screen::of(&form), Some((email, problem)))
     };
     if !is_email_address(email) {
-        return refused(&state, "Enter an e-mail address, such as jane@acme.test.");
+        return rejected(&state, "Enter an e-mail address, such as jane@acme.test.");
     }
     if authorization.only_sso && authorization.connection_id.is_none() {
         let domain = connection_selection::domain_of(email).unwrap_or_default();
         let Some(connection) = state.connections.enabled_for(domain) else {
-            return refused(&state, "There is no single sign-on for this domain.");
+            return rejected(&state, "There is no single sign-on for this domain.");
         };
         let selected = ConnectionSelection::from(connection);
         let authorization = AuthorizationRequest {
@@ -74,7 +74,7 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
     }
     let user = state.find_or_add_user(new_user(email, &form, &authorization));
     if !authorization.allows(&user) {
-        return refused(&state, "This user belongs to another organization.");
+        return rejected(&state, "This user belongs to another organization.");
     }
     state.close_transaction(id);
     let user_agent = request.headers().get(header::USER_AGENT);

@@ -1,4 +1,4 @@
-//! `POST /outbox`: somebody changes what the dashboard has under "magic link & OTP".
+//! `POST /outbox`: a user changes what the dashboard has under "magic link & OTP".
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -12,7 +12,7 @@ use crate::sandbox::state::mail::PasswordlessType;
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let form = match own_form(request) {
         Ok(form) => form,
-        Err(refused) => return pages::form_rejected(&refused, "Nothing was changed"),
+        Err(rejected) => return pages::form_rejected(&rejected, "Nothing was changed"),
     };
     let chosen = form.get("type").unwrap_or_default();
     let mut state = environment.lock();

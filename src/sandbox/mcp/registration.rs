@@ -1,4 +1,4 @@
-//! Dynamic client registration (RFC 7591): anybody may become a client of a resource.
+//! Dynamic client registration (RFC 7591): anyone may become a client of a resource.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -16,8 +16,8 @@ pub(crate) fn register(
     let document = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
     let metadata = match ClientMetadata::parse(&document, "client_secret_basic") {
         Ok(metadata) => metadata,
-        Err(refused) => {
-            return refusal(StatusCode::BAD_REQUEST, refused.error, refused.description);
+        Err(rejected) => {
+            return rejection(StatusCode::BAD_REQUEST, rejected.error, rejected.description);
         }
     };
     let client = environment.lock().resources.clients.register(resource_id, metadata);
@@ -28,7 +28,7 @@ pub(crate) fn register(
         }
         None => {
             let reason = "no more clients can register at this sandbox";
-            refusal(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", reason)
+            rejection(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", reason)
         }
     }
 }
@@ -59,6 +59,6 @@ fn registered(client: &Client, issued_at: i64) -> Value {
     body.into()
 }
 
-fn refusal(status: StatusCode, error: &str, description: &str) -> Response<Bytes> {
+fn rejection(status: StatusCode, error: &str, description: &str) -> Response<Bytes> {
     respond::json(status, &json!({ "error": error, "error_description": description }))
 }

@@ -25,7 +25,7 @@ pub(crate) fn authorize(
 ) -> Response<Bytes> {
     let parameters = Parameters::of_query(request);
     let mut state = environment.lock();
-    // Until client and redirect URI are known to be good, nobody is redirected anywhere.
+    // Until client and redirect URI are known to be good, no one is redirected anywhere.
     let (client, reply) = match trusted(environment, &state, &parameters, resource_id) {
         Ok(trusted) => trusted,
         Err(reason) => {
@@ -33,16 +33,16 @@ pub(crate) fn authorize(
         }
     };
     let back_with_error =
-        |refused: AuthorizationError| redirect(StatusCode::FOUND, &reply.error(&refused));
+        |rejected: AuthorizationError| redirect(StatusCode::FOUND, &reply.error(&rejected));
     let prompt = match Prompt::parse(&parameters) {
         Ok(prompt) => prompt,
-        Err(refused) => return back_with_error(refused),
+        Err(rejected) => return back_with_error(rejected),
     };
     let only_sso = environment.settings.modular_sso && client.at.is_none();
     let parsed = parse(client, reply.clone(), &parameters, &state, only_sso);
     let authorization = match parsed {
         Ok(authorization) => authorization,
-        Err(refused) => return back_with_error(refused),
+        Err(rejected) => return back_with_error(rejected),
     };
     let now = environment.now();
     let signed_in = state
@@ -64,7 +64,7 @@ pub(crate) fn authorize(
         }
         None if prompt == Prompt::None => back_with_error(AuthorizationError::new(
             "login_required",
-            "nobody is signed in in this browser",
+            "no one is signed in in this browser",
         )),
         None => {
             let screen = if prompt == Prompt::Create { Screen::SignUp } else { Screen::SignIn };
@@ -137,9 +137,9 @@ enum Prompt {
 
 impl Prompt {
     fn parse(parameters: &Parameters) -> Result<Self, AuthorizationError> {
-        let words = parameters.get("prompt").unwrap_or_default().split_ascii_whitespace();
+        let open_enum = parameters.get("prompt").unwrap_or_default().split_ascii_whitespace();
         let mut prompt = Self::Absent;
-        for (index, word) in words.enumerate() {
+        for (index, word) in open_enum.enumerate() {
             if prompt == Self::None || (word == "none" && index > 0) {
                 return Err(AuthorizationError::invalid_request("prompt=none stands alone"));
             }
@@ -161,7 +161,7 @@ impl Prompt {
     }
 }
 
-/// Who asks and where their answer goes, or why nobody is sent there.
+/// Who asks and where their answer goes, or why no one is sent there.
 fn trusted(
     environment: &Environment,
     state: &State,
@@ -176,15 +176,15 @@ fn trusted(
     let client_id = parameters.get("client_id").ok_or("The application sent no client_id.")?;
     let client = client_auth::find(environment, state, resource_id, client_id)?;
     let uri = parameters.get("redirect_uri").ok_or("The application sent no redirect_uri.")?;
-    let refusal = match &client.at {
+    let rejection = match &client.at {
         None => {
             let loopback = environment.settings.loopback_redirects;
-            redirects::refusal(uri, &state.redirect_uris, loopback)
+            redirects::rejection(uri, &state.redirect_uris, loopback)
         }
         Some(at) if redirects::is_registered(uri, &at.client.metadata.redirect_uris) => None,
         Some(_) => Some("The client did not register it."),
     };
-    if let Some(reason) = refusal {
+    if let Some(reason) = rejection {
         return Err(format!("The redirect_uri {uri} is not allowed. {reason}"));
     }
     let sent_state = parameters.get("state").filter(|_| !parameters.repeats("state"));

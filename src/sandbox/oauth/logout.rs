@@ -37,7 +37,8 @@ fn checked(environment: &Environment, request: &Request<Bytes>) -> Result<Respon
     let back_to = parameters.get("post_logout_redirect_uri");
     if let Some(uri) = back_to {
         let loopback = environment.settings.loopback_redirects;
-        if let Some(reason) = redirects::refusal(uri, &state.post_logout_redirect_uris, loopback) {
+        if let Some(reason) = redirects::rejection(uri, &state.post_logout_redirect_uris, loopback)
+        {
             return Err(format!("The post_logout_redirect_uri {uri} is not allowed. {reason}"));
         }
     }

@@ -23,13 +23,13 @@ pub(crate) fn token(
     request: &Request<Bytes>,
     resource_id: Option<&str>,
 ) -> Response<Bytes> {
-    match answer(environment, request, resource_id) {
+    match response(environment, request, resource_id) {
         Ok(body) => respond::json(StatusCode::OK, &body),
-        Err(refused) => refused.response(),
+        Err(rejected) => rejected.response(),
     }
 }
 
-fn answer(
+fn response(
     environment: &Environment,
     request: &Request<Bytes>,
     resource_id: Option<&str>,
@@ -80,17 +80,17 @@ fn authenticate_client(
             "the client authenticates in two ways at once",
         ));
     }
-    let refused = || TokenEndpointError::invalid_client(basic.is_some());
+    let rejected = || TokenEndpointError::invalid_client(basic.is_some());
     let (id, secret) = match &basic {
         Some((id, secret)) => (Some(id.as_str()), Some(secret.as_str())),
         None => (form.get("client_id"), in_body),
     };
-    let id = id.ok_or_else(refused)?;
+    let id = id.ok_or_else(rejected)?;
     let client = {
         let state = environment.lock();
         // Machines of a resource may also come to the environment's own endpoint.
         let resource_id = resource_id.or_else(|| state.resources.clients.resource_of(id));
-        client_auth::find(environment, &state, resource_id, id).map_err(|_| refused())?
+        client_auth::find(environment, &state, resource_id, id).map_err(|_| rejected())?
     };
     let expected = match &client.at {
         None => Some(&environment.client_secret),
@@ -101,7 +101,7 @@ fn authenticate_client(
         (Some(secret), Some(expected)) => SecretString::from(secret) == *expected,
         _ => false,
     };
-    if secret_fits { Ok(client) } else { Err(refused()) }
+    if secret_fits { Ok(client) } else { Err(rejected()) }
 }
 
 /// RFC 6749, section 2.3.1: both parts are form-encoded before they are joined.
@@ -158,7 +158,7 @@ fn refresh_token(
     Ok(issue.response(None))
 }
 
-/// Tokens about to be issued to somebody who was allowed to have them.
+/// Tokens about to be issued to a user who was allowed to have them.
 struct Issue<'e> {
     mint: Mint<'e>,
     subject: Subject,

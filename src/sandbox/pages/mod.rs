@@ -202,11 +202,11 @@ pub(crate) fn index(environment: &Environment, request: &Request<Bytes>) -> Resp
 }
 
 pub(crate) fn style() -> Response<Bytes> {
-    respond::answer(StatusCode::OK, "text/css; charset=utf-8", include_str!("style.css"))
+    respond::response(StatusCode::OK, "text/css; charset=utf-8", include_str!("style.css"))
 }
 
 pub(crate) fn icon() -> Response<Bytes> {
-    respond::answer(StatusCode::OK, "image/svg+xml", include_str!("icon.svg"))
+    respond::response(StatusCode::OK, "image/svg+xml", include_str!("icon.svg"))
 }
 
 /// Text that is safe inside a page: in an element or in a quoted attribute.
@@ -257,7 +257,7 @@ fn status_with(problem: Option<&str>) -> StatusCode {
 
 fn shell(status: StatusCode, title: &str, main: Html) -> Response<Bytes> {
     let page = Html::fill(SHELL, &[("title", Html::text(title)), ("main", main)]);
-    let mut response = respond::answer(status, "text/html; charset=utf-8", page.0);
+    let mut response = respond::response(status, "text/html; charset=utf-8", page.0);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -1,4 +1,4 @@
-//! `/outbox`: the mails that nobody else will ever get.
+//! `/outbox`: the mails that no one else will ever get.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};

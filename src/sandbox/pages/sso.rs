@@ -13,7 +13,7 @@ use crate::sandbox::state::users::{User, Users};
 /// application is told, and the description that goes with it.
 pub(crate) const FAILURES: [(&str, &str); 8] = [
     ("assertion_expired", "The assertion has expired"),
-    ("failed_to_exchange_token", "The identity provider refused the code"),
+    ("failed_to_exchange_token", "The identity provider rejected the code"),
     ("invalid_id_token", "The ID token of the identity provider is not valid"),
     ("invalid_saml_response", "The SAML response is not valid"),
     ("mandatory_attribute_missing", "The identity provider sent no email attribute"),

@@ -20,7 +20,7 @@ pub(crate) struct AuthorizationRequest {
     pub(crate) organization_id: Option<String>,
     /// The connection they answer it through.
     pub(crate) connection_id: Option<String>,
-    /// Whether it can only be answered through a connection.
+    /// Whether it can only be handled through a connection.
     pub(crate) only_sso: bool,
     pub(crate) scopes: Vec<String>,
     /// Whether the user is asked even for what they allowed before.
@@ -54,7 +54,7 @@ pub(crate) struct SignedIn {
     pub(crate) session_id: String,
 }
 
-/// Where an answer goes, and what every answer has in it.
+/// Where a response goes, and what every response has in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) redirect_uri: String,
@@ -68,14 +68,14 @@ impl Reply {
         self.with(&[("code", Some(code))])
     }
 
-    pub(crate) fn error(&self, refused: &AuthorizationError) -> String {
-        let description = Some(refused.description.as_str());
-        self.with(&[("error", Some(refused.error)), ("error_description", description)])
+    pub(crate) fn error(&self, rejected: &AuthorizationError) -> String {
+        let description = Some(rejected.description.as_str());
+        self.with(&[("error", Some(rejected.error)), ("error_description", description)])
     }
 
-    fn with(&self, answer: &[(&str, Option<&str>)]) -> String {
+    fn with(&self, response: &[(&str, Option<&str>)]) -> String {
         let always = [("state", self.state.as_deref()), ("iss", self.issuer.as_deref())];
-        with_query(&self.redirect_uri, &[answer, &always].concat())
+        with_query(&self.redirect_uri, &[response, &always].concat())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::sandbox::redirects;
 use crate::sandbox::state::ids::{new_id, random_token};
 use crate::secret::SecretString;
 
-/// How many clients can register. More are refused: a client that vanishes would be a riddle.
+/// How many clients can register. More are rejected: a client that vanishes would be a riddle.
 const MAX_REGISTERED: usize = 1000;
 
 /// How many redirect URIs a client can have.
@@ -80,10 +80,10 @@ impl Clients {
             return Err(wrong("its client_id is not its URL"));
         }
         if document.get("client_secret").is_some() {
-            return Err(wrong("it has a client_secret, which anybody can read"));
+            return Err(wrong("it has a client_secret, which anyone can read"));
         }
         let metadata = ClientMetadata::parse(document, "none");
-        let metadata = metadata.map_err(|refused| wrong(refused.description))?;
+        let metadata = metadata.map_err(|rejected| wrong(rejected.description))?;
         if metadata.auth_method != "none" {
             return Err(wrong("token_endpoint_auth_method must be none"));
         }
@@ -125,21 +125,21 @@ impl ClientMetadata {
     pub(crate) fn parse(
         document: &Value,
         default_auth_method: &'static str,
-    ) -> Result<Self, MetadataRefused> {
+    ) -> Result<Self, MetadataRejected> {
         if !document.is_object() {
-            return Err(MetadataRefused::new("it is not a JSON object"));
+            return Err(MetadataRejected::new("it is not a JSON object"));
         }
-        let text = |name, refusal| match document.get(name) {
+        let text = |name, rejection| match document.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.len() <= 1000 => Ok(Some(text.as_str())),
-            Some(_) => Err(MetadataRefused::new(refusal)),
+            Some(_) => Err(MetadataRejected::new(rejection)),
         };
         let name = text("client_name", "client_name is not a short text")?;
         let scope = text("scope", "scope is not a short text")?;
         let method = text("token_endpoint_auth_method", "token_endpoint_auth_method is not text")?;
         let method = method.unwrap_or(default_auth_method);
         let auth_method = known(&AUTH_METHODS, method)
-            .ok_or(MetadataRefused::new("token_endpoint_auth_method is not supported"))?;
+            .ok_or(MetadataRejected::new("token_endpoint_auth_method is not supported"))?;
         let grant_types = match texts(document, "grant_types") {
             Texts::Absent => vec!["authorization_code"],
             // Clients name all the grant types they have ever heard of; RFC 7591 lets a server
@@ -147,35 +147,35 @@ impl ClientMetadata {
             Texts::Present(names) => {
                 names.into_iter().filter_map(|name| known(&GRANT_TYPES, name)).collect()
             }
-            Texts::Malformed => return Err(MetadataRefused::new("grant_types is not a list")),
+            Texts::Malformed => return Err(MetadataRejected::new("grant_types is not a list")),
         };
         let with_people = grant_types.contains(&"authorization_code");
         let as_machine = grant_types.contains(&"client_credentials");
         if !with_people && !as_machine {
             let reason = "grant_types has neither authorization_code nor client_credentials";
-            return Err(MetadataRefused::new(reason));
+            return Err(MetadataRejected::new(reason));
         }
         if as_machine && auth_method == "none" {
-            return Err(MetadataRefused::new("client_credentials needs a client secret"));
+            return Err(MetadataRejected::new("client_credentials needs a client secret"));
         }
         match texts(document, "response_types") {
             Texts::Absent => {}
             Texts::Present(names) if names.iter().all(|name| *name == "code") => {}
-            _ => return Err(MetadataRefused::new("the only response_type is code")),
+            _ => return Err(MetadataRejected::new("the only response_type is code")),
         }
         let redirect_uris = match texts(document, "redirect_uris") {
             Texts::Absent if with_people => {
-                return Err(MetadataRefused::redirect_uri("redirect_uris is missing"));
+                return Err(MetadataRejected::redirect_uri("redirect_uris is missing"));
             }
             Texts::Present(uris) if with_people && uris.is_empty() => {
-                return Err(MetadataRefused::redirect_uri("redirect_uris is empty"));
+                return Err(MetadataRejected::redirect_uri("redirect_uris is empty"));
             }
             Texts::Absent => Vec::new(),
             Texts::Present(uris) if uris.len() <= MAX_REDIRECT_URIS => uris,
-            _ => return Err(MetadataRefused::redirect_uri("redirect_uris is not a short list")),
+            _ => return Err(MetadataRejected::redirect_uri("redirect_uris is not a short list")),
         };
         if let Some(reason) = redirect_uris.iter().find_map(|uri| redirects::not_registrable(uri)) {
-            return Err(MetadataRefused::redirect_uri(reason));
+            return Err(MetadataRejected::redirect_uri(reason));
         }
         Ok(Self {
             name: name.map(str::to_owned),
@@ -189,12 +189,12 @@ impl ClientMetadata {
 
 /// An error of RFC 7591, section 3.2.2.
 #[derive(Debug)]
-pub(crate) struct MetadataRefused {
+pub(crate) struct MetadataRejected {
     pub(crate) error: &'static str,
     pub(crate) description: &'static str,
 }
 
-impl MetadataRefused {
+impl MetadataRejected {
     fn new(description: &'static str) -> Self {
         Self { error: "invalid_client_metadata", description }
     }

@@ -39,7 +39,7 @@ pub(crate) struct AccountConnection {
     pub(crate) name: String,
 }
 
-/// A consent that somebody may give, or has given.
+/// A consent that a user may give, or has given.
 #[derive(Clone, Debug)]
 pub(crate) struct ConsentFlow {
     pub(crate) account_id: String,
@@ -173,7 +173,7 @@ impl ConnectedAccounts {
         self.connections.iter().find(|connection| connection.name == name)
     }
 
-    /// A new account that nobody has let the application into.
+    /// A new account that no one has let the application into.
     pub(crate) fn add(
         &mut self,
         connection_name: &str,
@@ -287,7 +287,7 @@ impl ConnectedAccount {
     }
 }
 
-/// A service that answers its next call with an error.
+/// A service that responses its next call with an error.
 #[derive(Clone, Debug)]
 pub(crate) struct ProviderFault {
     pub(crate) connection: String,

@@ -16,7 +16,7 @@ pub struct Connection {
     pub connection_type: String,
     /// The e-mail domains of the people who sign in through it.
     pub domains: Vec<String>,
-    /// Whether anybody can sign in through it.
+    /// Whether anyone can sign in through it.
     pub enabled: bool,
 }
 

@@ -46,12 +46,12 @@ impl Endpoint {
     }
 }
 
-/// What happens to a request instead of, or on top of, its answer.
+/// What happens to a request instead of, or on top of, its response.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Fault {
     /// This response, whatever was asked: a 429 with `Retry-After`, a redirect, broken JSON.
-    Answer(Response<Bytes>),
+    Response(Response<Bytes>),
     /// The right answer, so much later (by tokio's time, not by [`Sandbox::clock`](crate::sandbox::Sandbox::clock)).
     Delay(Duration),
     /// A web page with status 200, as captive portals and proxies give.
@@ -60,7 +60,7 @@ pub enum Fault {
     ResponseLost,
     /// An error with this status.
     Status(StatusCode),
-    /// No connection; on a socket it is closed without an answer.
+    /// No connection; on a socket it is closed without a response.
     Unreachable,
 }
 

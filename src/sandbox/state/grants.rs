@@ -38,7 +38,7 @@ impl Grants {
         code
     }
 
-    /// Exchanges a code. A second use is refused and revokes what the first one gave; for anybody
+    /// Exchanges a code. A second use is rejected and revokes what the first one gave; for anyone
     /// but its holder there is no such code.
     pub(crate) fn redeem(
         &mut self,
@@ -91,8 +91,8 @@ impl Grants {
         Ok(Redeemed { grant, nonce, refresh_token })
     }
 
-    /// Exchanges a refresh token for its successor. For `grace` after that the old one is answered
-    /// with the newest; used later, it revokes the whole family. For anybody but its holder there
+    /// Exchanges a refresh token for its successor. For `grace` after that the old one is handled
+    /// with the newest; used later, it revokes the whole family. For anyone but its holder there
     /// is no such token. `scope` asks for less than was granted, this time.
     pub(crate) fn refresh(
         &mut self,

@@ -74,15 +74,15 @@ impl fmt::Debug for OutboxMail {
 }
 
 /// How many mails are kept.
-const KEPT_MAILS: usize = 200;
+const KEPT_EMAILS: usize = 200;
 
 /// How many requests are known: of more, those that expire first are forgotten.
 const KEPT_REQUESTS: usize = 10_000;
 
 /// "2 magic link and OTP emails per minute per email address", resent ones included.
-const MAILS: usize = 2;
+const EMAILS: usize = 2;
 
-const MAILS_WITHIN: Duration = Duration::from_secs(60);
+const EMAILS_WITHIN: Duration = Duration::from_secs(60);
 
 /// "Five attempts to enter the correct OTP within a ten-minute window."
 const ATTEMPTS: usize = 5;
@@ -104,7 +104,7 @@ pub(crate) struct Passwordless {
     sent: HashMap<String, Recent>,
 }
 
-/// What somebody asks to have sent.
+/// What a user asks to have sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Mailing {
     pub(crate) email: String,
@@ -155,9 +155,9 @@ pub(crate) enum PasswordlessError {
     Expired,
     LinkUnknown,
     NoLinkAddress,
-    OtherBrowser,
+    BrowserMismatch,
     TooManyAttempts,
-    TooManyMails,
+    TooManyEmails,
     UnknownRequest,
     Used,
 }
@@ -226,9 +226,9 @@ impl Passwordless {
                 let (id, request) = found.ok_or(PasswordlessError::LinkUnknown)?;
                 match auth_request_id {
                     None if self.enforce_same_browser => {
-                        return Err(PasswordlessError::OtherBrowser);
+                        return Err(PasswordlessError::BrowserMismatch);
                     }
-                    Some(other) if other != id => return Err(PasswordlessError::OtherBrowser),
+                    Some(other) if other != id => return Err(PasswordlessError::BrowserMismatch),
                     _ => (request, PasswordlessType::Link),
                 }
             }
@@ -256,18 +256,18 @@ impl Passwordless {
     }
 
     fn count_mail(&mut self, email: &str, now: OffsetDateTime) -> Result<(), PasswordlessError> {
-        self.sent.retain(|_, recent| recent.any(MAILS_WITHIN, now));
+        self.sent.retain(|_, recent| recent.any(EMAILS_WITHIN, now));
         let recent = self.sent.entry(email.to_lowercase()).or_default();
-        if recent.admits(MAILS, MAILS_WITHIN, now) {
+        if recent.admits(EMAILS, EMAILS_WITHIN, now) {
             Ok(())
         } else {
-            Err(PasswordlessError::TooManyMails)
+            Err(PasswordlessError::TooManyEmails)
         }
     }
 
     fn deliver(&mut self, id: String, request: Request, now: OffsetDateTime) -> Sent {
         self.outbox.push_front(request.mail(now));
-        self.outbox.truncate(KEPT_MAILS);
+        self.outbox.truncate(KEPT_EMAILS);
         let sent = Sent {
             auth_request_id: id.clone(),
             expires_at: request.expires_at,
@@ -367,7 +367,7 @@ mod tests {
             Passwordless { passwordless_type: PasswordlessType::Otp, ..Passwordless::default() };
         let mut now = OffsetDateTime::UNIX_EPOCH;
         let mut send = |passwordless: &mut Passwordless, number: usize| {
-            now += MAILS_WITHIN;
+            now += EMAILS_WITHIN;
             let mailing = Mailing {
                 email: format!("{number}@acme.test"),
                 template: "SIGNIN",

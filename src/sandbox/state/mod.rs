@@ -257,7 +257,7 @@ impl State {
         })
     }
 
-    /// Notes that somebody was there.
+    /// Notes that a user was there.
     pub(crate) fn touch_session(&mut self, id: &str, now: OffsetDateTime) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.last_active_at = now;

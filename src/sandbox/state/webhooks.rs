@@ -33,7 +33,7 @@ pub struct Delivery {
     pub state: DeliveryState,
 }
 
-// By hand: the body is nobody's business but the endpoint's.
+// By hand: the body is no one's business but the endpoint's.
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
@@ -52,9 +52,9 @@ impl fmt::Debug for Delivery {
 pub struct DeliveryAttempt {
     /// When it was made, by the sandbox's clock: its `webhook-timestamp`, to the second.
     pub at: OffsetDateTime,
-    /// The status of the answer, if there was one.
+    /// The status of the response, if there was one.
     pub status: Option<StatusCode>,
-    /// Why there was no answer.
+    /// Why there was no response.
     pub error: Option<String>,
 }
 
@@ -62,7 +62,7 @@ pub struct DeliveryAttempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeliveryState {
-    /// It was answered with 2xx.
+    /// It was responded with 2xx.
     Delivered,
     /// Six attempts were in vain.
     Failed,
@@ -257,9 +257,9 @@ impl Attempt {
     /// What came of it.
     pub(crate) fn outcome<E: fmt::Display>(
         &self,
-        answer: Result<http::StatusCode, E>,
+        response: Result<http::StatusCode, E>,
     ) -> DeliveryAttempt {
-        let (status, error) = match answer {
+        let (status, error) = match response {
             Ok(status) => (Some(status), None),
             Err(error) => (None, Some(error.to_string())),
         };

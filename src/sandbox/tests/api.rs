@@ -23,8 +23,8 @@ pub(super) async fn call(
 }
 
 pub(super) async fn bearer(sandbox: &Sandbox) -> String {
-    let (_, answer) = token(sandbox, &[("grant_type", "client_credentials")]).await;
-    format!("Bearer {}", string(&answer, "access_token"))
+    let (_, response) = token(sandbox, &[("grant_type", "client_credentials")]).await;
+    format!("Bearer {}", string(&response, "access_token"))
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ fn claims_of_other(sandbox: &Sandbox) -> Value {
 }
 
 #[tokio::test]
-async fn a_session_is_told_as_it_goes() {
+async fn a_session_is_reported_as_it_goes() {
     let sandbox = Sandbox::new();
     let bearer = bearer(&sandbox).await;
     let tokens = log_in(&sandbox, "jane@acme.test").await;
@@ -85,8 +85,8 @@ async fn a_session_is_told_as_it_goes() {
     let (_, revoked) = call(&sandbox, Method::POST, &format!("{path}/revoke"), &bearer).await;
     assert_eq!(revoked["revoked_session"]["status"], "revoked");
     assert_eq!(revoked["revoked_session"]["expired_at"], revoked["revoked_session"]["updated_at"]);
-    let (_, refused) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
-    assert_eq!(refused["error"], "invalid_grant");
+    let (_, rejected) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
+    assert_eq!(rejected["error"], "invalid_grant");
     let (_, again) = call(&sandbox, Method::POST, &format!("{path}/revoke"), &bearer).await;
     assert_eq!(again, revoked, "what has ended stays as it ended");
 }
@@ -147,7 +147,7 @@ async fn pages_lead_forward_and_back() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused() {
+async fn what_makes_no_sense_is_rejected() {
     let sandbox = Sandbox::new();
     let bearer = bearer(&sandbox).await;
     let jane = sandbox.users().get("jane@acme.test").unwrap().id;

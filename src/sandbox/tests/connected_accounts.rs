@@ -11,7 +11,7 @@ const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded")
 /// A new account and the path of a link to it.
 async fn linked(sandbox: &Sandbox, user_verify_url: Option<&str>) -> String {
     let accounts = sandbox.scalekit().api().connected_accounts();
-    let user = AccountKey::of("gmail", "<b>user");
+    let user = AccountKey::new("gmail", "<b>user");
     accounts.get_or_create(&NewConnectedAccount::new(&user)).await.unwrap();
     let link = match user_verify_url {
         None => accounts.authorization_link(&user).await,
@@ -62,8 +62,8 @@ async fn only_the_pages_own_form_is_taken() {
     let sandbox = Sandbox::new();
     let link = linked(&sandbox, None).await;
     let theirs = [FORM, ("sec-fetch-site", "cross-site")];
-    let refused = send(&sandbox, Method::POST, &link, &theirs, "action=allow");
-    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let rejected = send(&sandbox, Method::POST, &link, &theirs, "action=allow");
+    assert_eq!(rejected.status(), StatusCode::FORBIDDEN);
     let empty = send(&sandbox, Method::POST, &link, &[], "action=allow");
     assert_eq!(empty.status(), StatusCode::BAD_REQUEST);
     assert_eq!(status(&sandbox), "PENDING_AUTH");
@@ -112,7 +112,7 @@ async fn the_last_page_links_to_this_machine_only() {
         assert!(!page(elsewhere).contains("<a "), "{elsewhere}");
     }
     let accounts = sandbox.scalekit().api().connected_accounts();
-    let user = AccountKey::of("gmail", "user");
+    let user = AccountKey::new("gmail", "user");
     accounts.create(&NewConnectedAccount::new(&user)).await.unwrap();
     accounts.verified_authorization_link(&user, "javascript:alert(1)", "s").await.unwrap_err();
 }

@@ -125,10 +125,10 @@ async fn connections_are_switched_and_deleted_and_webhooks_tell() {
 async fn link(sandbox: &Sandbox, query: &str) -> (String, String) {
     let bearer = bearer(sandbox).await;
     let target = format!("/organizations/{ACME}/portal_links{query}");
-    let (status, answer) = call(sandbox, Method::PUT, &target, &bearer).await;
-    assert_eq!(status, StatusCode::OK, "{answer}");
-    assert!(string(&answer["link"], "expire_time").ends_with('Z'));
-    (string(&answer["link"], "id").to_owned(), string(&answer["link"], "location").to_owned())
+    let (status, response) = call(sandbox, Method::PUT, &target, &bearer).await;
+    assert_eq!(status, StatusCode::OK, "{response}");
+    assert!(string(&response["link"], "expire_time").ends_with('Z'));
+    (string(&response["link"], "id").to_owned(), string(&response["link"], "location").to_owned())
 }
 
 /// Follows a link and gives the path of the visit it starts.
@@ -152,9 +152,9 @@ async fn a_link_opens_the_portal_once_within_a_minute() {
     assert_eq!(get(&sandbox, &location, "").await.status(), StatusCode::FOUND);
     assert_eq!(get(&sandbox, &location, "").await.status(), StatusCode::NOT_FOUND, "once");
 
-    let (_, in_time) = link(&sandbox, "").await;
+    let (_, with_timeout) = link(&sandbox, "").await;
     sandbox.clock().advance(Duration::from_secs(59));
-    assert_eq!(get(&sandbox, &in_time, "").await.status(), StatusCode::FOUND);
+    assert_eq!(get(&sandbox, &with_timeout, "").await.status(), StatusCode::FOUND);
     let (_, late) = link(&sandbox, "").await;
     sandbox.clock().advance(Duration::from_secs(60));
     assert_eq!(get(&sandbox, &late, "").await.status(), StatusCode::NOT_FOUND);
@@ -208,11 +208,11 @@ async fn a_visit_lasts_six_hours_and_is_shown_in_frames() {
     sandbox.clock().advance(Duration::from_secs(1));
     let over = page_at(&sandbox, &portal).await;
     let form = [("id", OKTA), ("action", "disable")];
-    let refused = post_form(&sandbox, &portal, &form).await.unwrap();
+    let rejected = post_form(&sandbox, &portal, &form).await.unwrap();
     for (page, status) in [
         (&shown, StatusCode::OK),
         (&over, StatusCode::NOT_FOUND),
-        (&refused, StatusCode::NOT_FOUND),
+        (&rejected, StatusCode::NOT_FOUND),
     ] {
         assert_eq!(page.status(), status);
         let policy = page.headers()["content-security-policy"].to_str().unwrap();

@@ -124,11 +124,11 @@ async fn a_directory_tells_of_itself_and_is_switched() {
 
     for (verb, enabled) in [("disable", false), ("enable", true)] {
         let target = format!("{one}:{verb}");
-        let (_, answer) = call(&sandbox, Method::PATCH, &target, &bearer).await;
-        assert_eq!(answer, value!({ "enabled": enabled, "error_message": "" }));
-        let (_, answer) = call(&sandbox, Method::PATCH, &target, &bearer).await;
+        let (_, response) = call(&sandbox, Method::PATCH, &target, &bearer).await;
+        assert_eq!(response, value!({ "enabled": enabled, "error_message": "" }));
+        let (_, response) = call(&sandbox, Method::PATCH, &target, &bearer).await;
         let message = format!("The directory is already {verb}d");
-        assert_eq!(answer, value!({ "enabled": enabled, "error_message": message }));
+        assert_eq!(response, value!({ "enabled": enabled, "error_message": message }));
         let (_, got) = call(&sandbox, Method::GET, &one, &bearer).await;
         assert_eq!(got["directory"]["enabled"], enabled);
     }
@@ -220,7 +220,7 @@ async fn groups_are_listed_with_those_that_are_not_tracked_on_request() {
 }
 
 #[tokio::test]
-async fn pages_miss_nobody_and_repeat_nobody_while_users_come_and_go() {
+async fn pages_miss_no_one_and_repeat_no_one_while_users_come_and_go() {
     let sandbox = Sandbox::new();
     let bearer = bearer(&sandbox).await;
     let (organization, directory) = acme(&sandbox);
@@ -240,13 +240,13 @@ async fn pages_miss_nobody_and_repeat_nobody_while_users_come_and_go() {
     let mut seen = Vec::new();
     let mut token = String::new();
     loop {
-        let answer = page(&format!("page_size=9&page_token={token}")).await;
-        seen.extend(strings(&answer["users"], "id").into_iter().map(str::to_owned));
-        string(&answer, "next_page_token").clone_into(&mut token);
+        let response = page(&format!("page_size=9&page_token={token}")).await;
+        seen.extend(strings(&response["users"], "id").into_iter().map(str::to_owned));
+        string(&response, "next_page_token").clone_into(&mut token);
         if token.is_empty() {
             break;
         }
-        // The first one seen goes, the one the next page begins with goes, and somebody comes.
+        // The first one seen goes, the one the next page begins with goes, and a user comes.
         let next = expected.get(seen.len()).cloned();
         sandbox.directories().remove_user(&seen[seen.len() - 9]);
         if let Some(next) = next.filter(|_| seen.len() == 18) {
@@ -263,7 +263,7 @@ async fn pages_miss_nobody_and_repeat_nobody_while_users_come_and_go() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused() {
+async fn what_makes_no_sense_is_rejected() {
     let sandbox = Sandbox::new();
     let bearer = bearer(&sandbox).await;
     let (organization, directory) = acme(&sandbox);
@@ -303,7 +303,7 @@ async fn what_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn every_change_is_told_as_the_samples_say() {
+async fn every_change_is_reported_as_the_samples_say() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let (organization, directory) = acme(&sandbox);
@@ -413,7 +413,7 @@ async fn who_joins_or_leaves_a_group_has_changed() {
     sandbox.clock().advance(Duration::from_secs(1));
     assert!(sandbox.directories().remove_group(finance));
     assert!(sandbox.directories().user(&users[2].id).unwrap().updated_at > users[2].updated_at);
-    // Nobody is told of a group that is not tracked.
+    // No one is told of a group that is not tracked.
     sandbox.directories().add_group(&directory, NewDirectoryGroup::new("All").external());
 
     sandbox.webhooks().deliver_due().await;
@@ -430,7 +430,7 @@ async fn who_joins_or_leaves_a_group_has_changed() {
 }
 
 #[tokio::test]
-async fn five_thousand_users_are_told_of_one_by_one() {
+async fn five_thousand_users_are_reported_of_one_by_one() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let (_, directory) = acme(&sandbox);
@@ -444,6 +444,6 @@ async fn five_thousand_users_are_told_of_one_by_one() {
 
 #[test]
 #[should_panic(expected = "there is no directory dir_1")]
-fn an_unknown_directory_takes_nobody() {
+fn an_unknown_directory_takes_no_one() {
     Sandbox::new().directories().add_user("dir_1", "ada@acme.test");
 }

@@ -9,7 +9,7 @@ async fn keys(sandbox: &Sandbox) -> Result<Response<Bytes>, HttpClientError> {
 }
 
 #[tokio::test]
-async fn an_endpoint_fails_as_told_and_heals() {
+async fn an_endpoint_fails_as_reported_and_heals() {
     let sandbox = Sandbox::new();
     sandbox.faults().add_times(Endpoint::Keys, 2, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
     sandbox.faults().add_times(Endpoint::Keys, 1, Fault::Html);
@@ -28,7 +28,7 @@ async fn an_endpoint_fails_as_told_and_heals() {
     );
 
     let slow_down = Response::builder().status(429).header("retry-after", "7");
-    sandbox.faults().add(Endpoint::Keys, Fault::Answer(slow_down.body(Bytes::new()).unwrap()));
+    sandbox.faults().add(Endpoint::Keys, Fault::Response(slow_down.body(Bytes::new()).unwrap()));
     assert_eq!(keys(&sandbox).await.unwrap().headers()["retry-after"], "7");
 }
 
@@ -76,8 +76,8 @@ async fn a_lost_response_has_done_its_work() {
     ];
     let lost = post_form(&sandbox, "/oauth/token", &form).await;
     assert!(matches!(lost, Err(HttpClientError::Exchange(_))));
-    let (_, refused) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
-    assert_eq!(refused["error"], "invalid_grant", "it was rotated although nobody heard");
+    let (_, rejected) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
+    assert_eq!(rejected["error"], "invalid_grant", "it was rotated although no one heard");
     assert_eq!(sandbox.requests().refreshes(), 2);
 }
 
@@ -91,8 +91,8 @@ async fn the_client_reaches_the_sandbox_and_nothing_else() {
         "/keys",
     ] {
         let request = Request::get(elsewhere).body(Bytes::new()).unwrap();
-        let refused = sandbox.client().send(request).await;
-        assert!(matches!(refused, Err(HttpClientError::Connect(_))), "{elsewhere}");
+        let rejected = sandbox.client().send(request).await;
+        assert!(matches!(rejected, Err(HttpClientError::Connect(_))), "{elsewhere}");
     }
     let url = format!("{}/nowhere", sandbox.environment_url());
     let response = get(&sandbox, &url, "").await;
@@ -126,7 +126,7 @@ async fn keys_rotate() {
 }
 
 #[tokio::test]
-async fn tokens_are_wrong_as_told_until_healed() {
+async fn tokens_are_wrong_as_reported_until_healed() {
     let sandbox = Sandbox::new();
     sandbox.tokens().add_fault(TokenKind::IdToken, TokenFault::InvalidNonce);
     sandbox.tokens().add_fault(TokenKind::IdToken, TokenFault::InvalidSignature);

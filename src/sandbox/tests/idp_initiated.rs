@@ -89,7 +89,7 @@ fn a_deleted_connection_launches_nothing_and_ends_nothing() {
 fn portals_launch_while_their_connection_comes_and_goes() {
     let sandbox = launching();
     let okta = sandbox.connections().get(OKTA).unwrap();
-    let answers = thread::scope(|scope| {
+    let responses = thread::scope(|scope| {
         let launching = scope.spawn(|| {
             let launches = (0..200).map(|_| portal_launch(&sandbox).status());
             launches.collect::<Vec<_>>()
@@ -102,7 +102,7 @@ fn portals_launch_while_their_connection_comes_and_goes() {
     });
     let is_expected =
         |status: &StatusCode| matches!(*status, StatusCode::SEE_OTHER | StatusCode::NOT_FOUND);
-    assert!(answers.iter().all(is_expected), "{answers:?}");
+    assert!(responses.iter().all(is_expected), "{responses:?}");
 }
 
 fn portal_launch(sandbox: &Sandbox) -> Response<Bytes> {

@@ -31,7 +31,7 @@ async fn an_untrusted_client_or_redirect_uri_gets_a_page_and_no_redirect() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_told_by_redirect() {
+async fn what_is_wrong_with_a_request_is_reported_by_redirect() {
     let sandbox = Sandbox::new();
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[("response_type", "")], "invalid_request"),
@@ -96,8 +96,8 @@ async fn a_signed_in_browser_is_sent_back_at_once() {
     assert!(!sandbox.users().revoke_session(&session_id));
     let response = get(&sandbox, &authorization_url(&sandbox, &[]), cookie).await;
     assert_eq!(response.status(), StatusCode::OK, "an ended session asks again");
-    let (_, refused) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
-    assert_eq!(refused["error"], "invalid_grant");
+    let (_, rejected) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
+    assert_eq!(rejected["error"], "invalid_grant");
 }
 
 #[tokio::test]
@@ -117,12 +117,12 @@ async fn the_page_shows_who_may_sign_in_and_nothing_unescaped() {
     assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"));
 
     let typed = [("transaction", &*transaction_of(&page)), ("email", "<b>no address</b>")];
-    let refused = post_form(&sandbox, "/login", &typed).await.unwrap();
-    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(text(&refused).contains("&lt;b&gt;no address&lt;/b&gt;"));
+    let rejected = post_form(&sandbox, "/login", &typed).await.unwrap();
+    assert_eq!(rejected.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(text(&rejected).contains("&lt;b&gt;no address&lt;/b&gt;"));
     let stranger = [("transaction", &*transaction_of(&page)), ("email", "gita@globex.test")];
-    let refused = post_form(&sandbox, "/login", &stranger).await.unwrap();
-    assert!(text(&refused).contains("belongs to another organization"));
+    let rejected = post_form(&sandbox, "/login", &stranger).await.unwrap();
+    assert!(text(&rejected).contains("belongs to another organization"));
 }
 
 #[tokio::test]
@@ -178,13 +178,13 @@ async fn a_login_page_expires_and_takes_no_form_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn what_leads_nowhere_is_told_to_the_test() {
+async fn what_leads_nowhere_is_reported_to_the_test() {
     let sandbox = Sandbox::new();
     let elsewhere = sandbox.log_in("https://other.test/oauth/authorize", "jane@acme.test");
     assert_eq!(elsewhere.unwrap_err().status, StatusCode::MISDIRECTED_REQUEST);
     let url = authorization_url(&sandbox, &[("redirect_uri", "https://evil.test/cb")]);
-    let refused = sandbox.log_in(&url, "jane@acme.test").unwrap_err();
-    assert!(refused.to_string().contains("https://evil.test/cb is not allowed"), "{refused}");
+    let rejected = sandbox.log_in(&url, "jane@acme.test").unwrap_err();
+    assert!(rejected.to_string().contains("https://evil.test/cb is not allowed"), "{rejected}");
     let error = sandbox.log_in(&authorization_url(&sandbox, &[("prompt", "none")]), "x").unwrap();
     assert!(error.contains("error=login_required"));
 }

@@ -22,8 +22,8 @@ async fn logging_out_ends_the_session_and_goes_back() {
     assert_eq!(response.status(), StatusCode::FOUND);
     assert_eq!(location(&response), "http://localhost:3000/bye?state=a+b");
     assert!(response.headers()["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
-    let (_, refused) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
-    assert_eq!(refused["error"], "invalid_grant");
+    let (_, rejected) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
+    assert_eq!(rejected["error"], "invalid_grant");
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn an_organization_is_made_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn what_an_organization_cannot_be_is_refused() {
+async fn what_an_organization_cannot_be_is_rejected() {
     let sandbox = Sandbox::new();
     let before = sandbox.organizations().list();
     let acme = format!("/{}", before[0].id);

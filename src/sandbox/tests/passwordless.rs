@@ -68,12 +68,12 @@ impl Mailer {
     }
 }
 
-fn message(answer: &(u16, Value)) -> (u16, &str) {
-    (answer.0, string(&answer.1, "message"))
+fn message(response: &(u16, Value)) -> (u16, &str) {
+    (response.0, string(&response.1, "message"))
 }
 
 #[tokio::test]
-async fn a_mail_has_what_the_dashboard_says_and_the_answer_is_as_documented() {
+async fn a_mail_has_what_the_dashboard_says_and_the_response_is_as_documented() {
     let mailer = Mailer::new().await;
     let body = value!({
         "email": "ada@acme.test", "template": "SIGNUP", "expires_in": "100", "state": "s",
@@ -142,10 +142,10 @@ async fn five_codes_in_ten_minutes_are_the_limit_of_a_request() {
         assert_eq!(message(&wrong), (400, "the verification code is not valid"));
         mailer.advance(30);
     }
-    let refused = mailer.code(&id, "no").await;
-    assert_eq!(message(&refused), (429, "too many attempts: start again"));
+    let rejected = mailer.code(&id, "no").await;
+    assert_eq!(message(&rejected), (429, "too many attempts: start again"));
     assert_eq!(
-        (&refused.1["code"], refused.1["details"][0]["error_code"].as_str()),
+        (&rejected.1["code"], rejected.1["details"][0]["error_code"].as_str()),
         (&8.into(), Some("RESOURCE_EXHAUSTED"))
     );
     assert_eq!(mailer.code(&other, &bobs).await.0, 200, "of that request only");
@@ -156,15 +156,15 @@ async fn five_codes_in_ten_minutes_are_the_limit_of_a_request() {
 }
 
 #[tokio::test]
-async fn two_mails_in_a_minute_are_the_limit_of_an_address() {
+async fn two_emails_in_a_minute_are_the_limit_of_an_address() {
     let mailer = Mailer::new().await;
     let id = mailer.send("ada@acme.test").await;
     mailer.advance(30);
     assert_eq!(mailer.resend(&id).await.0, 200);
-    let refused = (429, "too many emails to this address");
-    assert_eq!(message(&mailer.resend(&id).await), refused);
+    let rejected = (429, "too many emails to this address");
+    assert_eq!(message(&mailer.resend(&id).await), rejected);
     let body = value!({ "email": "ADA@acme.test", "magiclink_auth_uri": VERIFY_PAGE });
-    assert_eq!(message(&mailer.call("send", &body).await), refused);
+    assert_eq!(message(&mailer.call("send", &body).await), rejected);
     mailer.send("bob@acme.test").await;
     mailer.advance(30);
     assert_eq!(mailer.resend(&id).await.0, 200, "the first is a minute old");
@@ -219,7 +219,7 @@ async fn links_can_be_for_the_same_browser_only() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused() {
+async fn what_makes_no_sense_is_rejected() {
     let mailer = Mailer::new().await;
     let many: serde_json::Map<_, _> = (0..31).map(|n| (n.to_string(), "x".into())).collect();
     let mail = |changes: Value| {
@@ -246,8 +246,8 @@ async fn what_makes_no_sense_is_refused() {
         ("verify", value!({ "auth_request_id": "a" })),
         ("verify", value!({ "auth_request_id": "a", "code": "1", "link_token": "t" })),
     ] {
-        let (status, answer) = mailer.call(verb, &body).await;
-        assert_eq!((status, &answer["code"]), (400, &3.into()), "{body}");
+        let (status, response) = mailer.call(verb, &body).await;
+        assert_eq!((status, &response["code"]), (400, &3.into()), "{body}");
     }
     assert_eq!(mailer.resend("a").await.0, 404);
     assert_eq!(mailer.code("a", "1").await.0, 404);
@@ -258,7 +258,7 @@ async fn what_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn the_outbox_page_shows_mails_and_changes_settings() {
+async fn the_outbox_page_shows_emails_and_changes_settings() {
     let mailer = Mailer::new().await;
     let url = format!("{}/outbox", mailer.sandbox.environment_url());
     let page = async || text(&get(&mailer.sandbox, &url, "").await).to_owned();
@@ -284,8 +284,8 @@ async fn the_outbox_page_shows_mails_and_changes_settings() {
         .header("sec-fetch-site", "cross-site")
         .body(Bytes::from("type=LINK"))
         .unwrap();
-    let refused = mailer.sandbox.client().send(elsewhere).await.unwrap();
-    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let rejected = mailer.sandbox.client().send(elsewhere).await.unwrap();
+    assert_eq!(rejected.status(), StatusCode::FORBIDDEN);
     let index = get(&mailer.sandbox, &mailer.sandbox.environment_url(), "").await;
     assert!(text(&index).contains("href=\"/outbox\""));
 }

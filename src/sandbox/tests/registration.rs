@@ -8,7 +8,7 @@ const DOCUMENT: &str = "https://editor.test/client.json";
 const NATIVE: &str = "http://127.0.0.1:33418/callback";
 
 #[tokio::test]
-async fn a_client_registers_and_is_told_what_it_is() {
+async fn a_client_registers_and_is_reported_what_it_is() {
     let sandbox = Sandbox::new();
     let now = sandbox.clock().clock().now().unix_timestamp();
     let body = json!({
@@ -47,7 +47,7 @@ async fn a_client_registers_and_is_told_what_it_is() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_registration_is_told() {
+async fn what_is_wrong_with_a_registration_is_reported() {
     let sandbox = Sandbox::new();
     let cb = "https://editor.test/cb";
     for (body, error) in [
@@ -80,9 +80,9 @@ async fn what_is_wrong_with_a_registration_is_told() {
     ] {
         let response = post_json(&sandbox, REGISTER, &body).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{body}");
-        let refused = json(&response);
-        assert_eq!(refused["error"], error, "{body}: {refused}");
-        assert!(refused["error_description"].is_string());
+        let rejected = json(&response);
+        assert_eq!(rejected["error"], error, "{body}: {rejected}");
+        assert!(rejected["error_description"].is_string());
     }
     let request = Request::post(format!("{}{REGISTER}", sandbox.environment_url()));
     let request = request.body(Bytes::from_static(b"{")).unwrap();
@@ -95,7 +95,7 @@ async fn what_is_wrong_with_a_registration_is_told() {
 }
 
 #[tokio::test]
-async fn too_many_clients_are_refused_and_none_is_forgotten() {
+async fn too_many_clients_are_rejected_and_none_is_forgotten() {
     let sandbox = Sandbox::new();
     let body = json!({ "redirect_uris": [NATIVE], "token_endpoint_auth_method": "none" });
     let first = McpClient::register(&sandbox, &sandbox.mcp().resource_id(), &body).await;
@@ -116,8 +116,8 @@ async fn a_confidential_client_shows_its_secret() {
     let client = McpClient::register(&sandbox, &sandbox.mcp().resource_id(), &body).await;
     let code = client.code(&[("scope", "")]);
     let stranger = McpClient::known(&sandbox, &client.client_id);
-    let (status, refused) = stranger.exchange(&code, &[]).await;
-    assert_eq!((status, string(&refused, "error")), (StatusCode::UNAUTHORIZED, "invalid_client"));
+    let (status, rejected) = stranger.exchange(&code, &[]).await;
+    assert_eq!((status, string(&rejected, "error")), (StatusCode::UNAUTHORIZED, "invalid_client"));
     let (_, tokens) = client.exchange(&code, &[]).await;
     assert_eq!(tokens["scope"], "todo:write", "what it registered, as it asked for nothing else");
 
@@ -187,10 +187,10 @@ async fn a_document_that_is_not_in_order_is_no_client() {
         document[name] = value;
         sandbox.mcp().add_client_metadata_document(DOCUMENT, document.clone());
         let url = McpClient::known(&sandbox, DOCUMENT).url(&[]);
-        let refused = sandbox.log_in(&url, "jane@acme.test").unwrap_err();
-        assert!(refused.reason.contains("is not in order"), "{document}: {refused}");
+        let rejected = sandbox.log_in(&url, "jane@acme.test").unwrap_err();
+        assert!(rejected.reason.contains("is not in order"), "{document}: {rejected}");
     }
-    // What two ids could stand for, and what anybody could serve, is no id.
+    // What two ids could stand for, and what anyone could serve, is no id.
     for url in [
         "https://editor.test",
         "https://editor.test/",
@@ -203,7 +203,7 @@ async fn a_document_that_is_not_in_order_is_no_client() {
         let document = json!({ "client_id": url, "redirect_uris": [NATIVE] });
         sandbox.mcp().add_client_metadata_document(url, document);
         let opened = McpClient::known(&sandbox, url).url(&[]);
-        let refused = sandbox.log_in(&opened, "jane@acme.test").unwrap_err();
-        assert!(refused.reason.contains("is not known here"), "{url}: {refused}");
+        let rejected = sandbox.log_in(&opened, "jane@acme.test").unwrap_err();
+        assert!(rejected.reason.contains("is not known here"), "{url}: {rejected}");
     }
 }

@@ -15,7 +15,7 @@ async fn exchange_lines(address: SocketAddr, lines: &[&str]) -> String {
     let request = format!("{}\r\nconnection: close\r\n\r\n", lines.join("\r\n"));
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut response = String::new();
-    // A connection closed without an answer may also read as a reset.
+    // A connection closed without a response may also read as a reset.
     let _ = stream.read_to_string(&mut response).await;
     response
 }
@@ -50,7 +50,7 @@ async fn a_served_sandbox_is_where_it_says() {
 }
 
 #[tokio::test]
-async fn a_foreign_host_name_is_refused() {
+async fn a_foreign_host_name_is_rejected() {
     let sandbox = Sandbox::new();
     let server = sandbox.serve(ANY_PORT).await.unwrap();
     let address = server.local_addr();

@@ -71,14 +71,14 @@ async fn what_is_switched_off_is_not_selected() {
     let (sandbox, full_stack) = (modular(), Sandbox::new());
     for sandbox in [&sandbox, &full_stack] {
         assert!(sandbox.connections().set_enabled(OKTA, false));
-        let refused = error_of(sandbox, &[("connection_id", OKTA)]).await;
-        assert_eq!(refused.as_deref(), Some("connection_not_active"));
+        let rejected = error_of(sandbox, &[("connection_id", OKTA)]).await;
+        assert_eq!(rejected.as_deref(), Some("connection_not_active"));
         for miss in [("domain", "acme.test"), ("login_hint", "jane@acme.test")] {
             assert_eq!(identity_provider_of(&opened(sandbox, &[miss]).await), None);
         }
     }
-    let refused = error_of(&sandbox, &[("organization_id", ACME)]).await;
-    assert_eq!(refused.as_deref(), Some("no_active_connections"));
+    let rejected = error_of(&sandbox, &[("organization_id", ACME)]).await;
+    assert_eq!(rejected.as_deref(), Some("no_active_connections"));
     // Members of an organization without single sign-on still have their login.
     let own = opened(&full_stack, &[("organization_id", ACME)]).await;
     assert!(text(&own).contains("as a member of <strong>Acme</strong>"));
@@ -92,7 +92,7 @@ async fn what_is_switched_off_is_not_selected() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_switched_off_meanwhile_lets_nobody_in() {
+async fn a_connection_that_is_switched_off_meanwhile_lets_no_one_in() {
     let sandbox = Sandbox::new();
     let page = opened(&sandbox, &[("connection_id", OKTA)]).await;
     sandbox.connections().set_enabled(OKTA, false);
@@ -109,8 +109,8 @@ async fn an_identity_provider_shows_its_own_people_and_can_fail() {
     assert!(html.contains("jane@acme.test") && !html.contains("gita@globex.test"));
     assert!(html.contains("Okta SAML") && html.contains("a@b.test&quot;&gt;&lt;b&gt;"));
     let stranger = [("transaction", &*transaction_of(&page)), ("email", "gita@globex.test")];
-    let refused = post_form(&sandbox, "/login", &stranger).await.unwrap();
-    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let rejected = post_form(&sandbox, "/login", &stranger).await.unwrap();
+    assert_eq!(rejected.status(), StatusCode::UNPROCESSABLE_ENTITY);
 
     let failing = |error| {
         [("transaction", transaction_of(&page)), ("action", "fail".into()), ("error", error)]
@@ -132,8 +132,8 @@ async fn an_identity_provider_shows_its_own_people_and_can_fail() {
     let back = sandbox.fail_log_in(&url, "user_not_active").unwrap();
     assert_eq!(query_value(&back, "error").unwrap(), "user_not_active");
     assert!(sandbox.fail_log_in(&url, "access_granted").is_err());
-    let nobodys = authorization_url(&sandbox, &[]);
-    assert!(sandbox.fail_log_in(&nobodys, "user_not_active").is_err());
+    let no_users = authorization_url(&sandbox, &[]);
+    assert!(sandbox.fail_log_in(&no_users, "user_not_active").is_err());
 
     let page = opened(&sandbox, &[("connection_id", OKTA)]).await;
     let form = [("transaction", &*transaction_of(&page)), ("action", "cancel")];
@@ -184,7 +184,7 @@ async fn tokens_are_as_modular_sso_has_them() {
     }
     assert_eq!(id_token["amr"], serde_json::json!([SIMULATOR]));
 
-    // The same person is the same subject each time, and nobody else is.
+    // The same person is the same subject each time, and no one else is.
     let again = tokens_of(&sandbox, &sandbox.log_in(&url, "john@example.com").unwrap()).await;
     assert_eq!(claims(string(&again, "id_token"))["sub"], id_token["sub"]);
     let other = tokens_of(&sandbox, &sandbox.log_in(&url, "mina@example.org").unwrap()).await;
@@ -199,10 +199,10 @@ async fn without_a_selector_the_address_finds_the_identity_provider() {
     let page = opened(&sandbox, &[]).await;
     assert!(text(&page).contains("Single sign-on") && !text(&page).contains("jane@acme.test"));
     let nowhere = [("transaction", &*transaction_of(&page)), ("email", "jane@nobody.test")];
-    let refused = post_form(&sandbox, "/login", &nowhere).await.unwrap();
-    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(text(&refused).contains("There is no single sign-on for this domain."));
-    assert!(sandbox.users().get("jane@nobody.test").is_none(), "nobody was signed up");
+    let rejected = post_form(&sandbox, "/login", &nowhere).await.unwrap();
+    assert_eq!(rejected.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(text(&rejected).contains("There is no single sign-on for this domain."));
+    assert!(sandbox.users().get("jane@nobody.test").is_none(), "no one was signed up");
 
     let form = [("transaction", &*transaction_of(&page)), ("email", "Jane@acme.test")];
     let response = post_form(&sandbox, "/login", &form).await.unwrap();
@@ -261,8 +261,8 @@ async fn an_organization_without_a_connection_says_so() {
     let bearer = api::bearer(&sandbox).await;
     let target = format!("/organizations/{ACME}/connections/{OKTA}");
     api::call(&sandbox, http::Method::DELETE, &target, &bearer).await;
-    let refused = error_of(&sandbox, &[("organization_id", ACME)]).await;
-    assert_eq!(refused.as_deref(), Some("no_configured_connections"));
-    let refused = error_of(&sandbox, &[("connection_id", OKTA)]).await;
-    assert_eq!(refused.as_deref(), Some("invalid_connection_id"));
+    let rejected = error_of(&sandbox, &[("organization_id", ACME)]).await;
+    assert_eq!(rejected.as_deref(), Some("no_configured_connections"));
+    let rejected = error_of(&sandbox, &[("connection_id", OKTA)]).await;
+    assert_eq!(rejected.as_deref(), Some("invalid_connection_id"));
 }

@@ -74,10 +74,10 @@ async fn a_code_works_once_and_a_second_use_revokes_what_it_gave() {
     let sandbox = Sandbox::new();
     let code = code_of(&sandbox, &[]);
     let (_, tokens) = exchange(&sandbox, &code).await;
-    let (status, refused) = exchange(&sandbox, &code).await;
-    assert_eq!((status, string(&refused, "error")), (StatusCode::BAD_REQUEST, "invalid_grant"));
-    let (_, refused) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
-    assert_eq!(refused["error"], "invalid_grant");
+    let (status, rejected) = exchange(&sandbox, &code).await;
+    assert_eq!((status, string(&rejected, "error")), (StatusCode::BAD_REQUEST, "invalid_grant"));
+    let (_, rejected) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
+    assert_eq!(rejected["error"], "invalid_grant");
 }
 
 #[tokio::test]
@@ -102,18 +102,18 @@ async fn a_code_is_bound_to_its_request() {
         (with("unknown", CALLBACK, VERIFIER), "the code is unknown"),
     ] {
         let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let (status, refused) = token(&sandbox, &form).await;
+        let (status, rejected) = token(&sandbox, &form).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert_eq!(refused["error"], "invalid_grant", "{form:?}");
-        assert!(string(&refused, "error_description").contains(problem), "{form:?}: {refused}");
+        assert_eq!(rejected["error"], "invalid_grant", "{form:?}");
+        assert!(string(&rejected, "error_description").contains(problem), "{form:?}: {rejected}");
     }
     let form = with(&without_challenge, CALLBACK, "");
     let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
     assert_eq!(token(&sandbox, &form).await.0, StatusCode::OK, "PKCE is the client's choice");
 
     sandbox.clock().advance(Duration::from_secs(600));
-    let (_, refused) = exchange(&sandbox, &code).await;
-    assert!(string(&refused, "error_description").contains("expired"));
+    let (_, rejected) = exchange(&sandbox, &code).await;
+    assert!(string(&rejected, "error_description").contains("expired"));
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn a_machine_gets_a_token_for_itself() {
 }
 
 #[tokio::test]
-async fn malformed_token_requests_are_refused_by_name() {
+async fn malformed_token_requests_are_rejected_by_name() {
     let sandbox = Sandbox::new();
     for (form, error) in [
         (vec![], "invalid_request"),
@@ -179,9 +179,9 @@ async fn malformed_token_requests_are_refused_by_name() {
         (vec![("grant_type", "authorization_code"), ("code", "x")], "invalid_request"),
         (vec![("grant_type", "a"), ("grant_type", "b")], "invalid_request"),
     ] {
-        let (status, refused) = token(&sandbox, &form).await;
+        let (status, rejected) = token(&sandbox, &form).await;
         assert_eq!(
-            (status, string(&refused, "error")),
+            (status, string(&rejected, "error")),
             (StatusCode::BAD_REQUEST, error),
             "{form:?}"
         );
@@ -228,10 +228,10 @@ async fn within_the_grace_a_rotated_token_gives_the_newest() {
     assert_eq!(status, StatusCode::OK, "the newest still works");
 
     sandbox.clock().advance(Duration::from_secs(2));
-    let (_, refused) = refresh(&sandbox, old).await;
-    assert_eq!(refused["error"], "invalid_grant");
-    let (_, refused) = refresh(&sandbox, string(&third, "refresh_token")).await;
-    assert_eq!(refused["error"], "invalid_grant", "reuse revokes the family");
+    let (_, rejected) = refresh(&sandbox, old).await;
+    assert_eq!(rejected["error"], "invalid_grant");
+    let (_, rejected) = refresh(&sandbox, string(&third, "refresh_token")).await;
+    assert_eq!(rejected["error"], "invalid_grant", "reuse revokes the family");
 }
 
 #[tokio::test]
@@ -241,8 +241,11 @@ async fn without_a_grace_the_second_use_revokes_the_family() {
     let other = log_in(&sandbox, "jane@acme.test").await;
     let (_, second) = refresh(&sandbox, string(&first, "refresh_token")).await;
     for token in [&first, &second] {
-        let (status, refused) = refresh(&sandbox, string(token, "refresh_token")).await;
-        assert_eq!((status, string(&refused, "error")), (StatusCode::BAD_REQUEST, "invalid_grant"));
+        let (status, rejected) = refresh(&sandbox, string(token, "refresh_token")).await;
+        assert_eq!(
+            (status, string(&rejected, "error")),
+            (StatusCode::BAD_REQUEST, "invalid_grant")
+        );
     }
     let (status, _) = refresh(&sandbox, string(&other, "refresh_token")).await;
     assert_eq!(status, StatusCode::OK, "another login of the same user is another family");
@@ -256,8 +259,8 @@ async fn a_user_who_is_gone_cannot_refresh() {
     assert_eq!(sandbox.users().revoke_sessions("john@acme.test"), 1);
     sandbox.users().remove("jane@acme.test");
     for tokens in [jane, john] {
-        let (_, refused) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
-        assert_eq!(refused["error"], "invalid_grant");
+        let (_, rejected) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
+        assert_eq!(rejected["error"], "invalid_grant");
     }
 }
 

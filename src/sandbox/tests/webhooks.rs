@@ -42,7 +42,7 @@ impl Inbox {
         inbox
     }
 
-    fn answer_with(&self, status: StatusCode) {
+    fn response_with(&self, status: StatusCode) {
         *self.status.lock().unwrap() = status;
     }
 
@@ -117,11 +117,11 @@ async fn a_message_in_vain_is_sent_six_times_at_growing_intervals() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let id = sandbox.webhooks().emit("user.login", value!({}));
-    let refusals = [500, 302, 404, 410, 429, 503];
+    let rejections = [500, 302, 404, 410, 429, 503];
     let pauses = [0, 5, 30, 120, 300, 900];
     let mut elapsed = 0;
-    for (pause, status) in pauses.into_iter().zip(refusals) {
-        inbox.answer_with(StatusCode::from_u16(status).unwrap());
+    for (pause, status) in pauses.into_iter().zip(rejections) {
+        inbox.response_with(StatusCode::from_u16(status).unwrap());
         if pause > 0 {
             sandbox.clock().advance(Duration::from_secs(pause - 1));
             assert_eq!(sandbox.webhooks().deliver_due().await, 0);
@@ -139,7 +139,7 @@ async fn a_message_in_vain_is_sent_six_times_at_growing_intervals() {
     let delivery = only(&sandbox);
     assert_eq!(delivery.state, DeliveryState::Failed);
     let statuses = delivery.attempts.iter().map(|attempt| attempt.status.unwrap().as_u16());
-    assert_eq!(statuses.collect::<Vec<_>>(), refusals);
+    assert_eq!(statuses.collect::<Vec<_>>(), rejections);
     sandbox.clock().advance(Duration::from_secs(86_400));
     assert_eq!(sandbox.webhooks().deliver_due().await, 0);
     let bodies = inbox.requests();
@@ -150,10 +150,10 @@ async fn a_message_in_vain_is_sent_six_times_at_growing_intervals() {
 async fn a_message_that_waits_holds_no_other_up() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
-    inbox.answer_with(StatusCode::SERVICE_UNAVAILABLE);
+    inbox.response_with(StatusCode::SERVICE_UNAVAILABLE);
     let first = sandbox.webhooks().emit("user.login", value!({}));
     sandbox.webhooks().deliver_due().await;
-    inbox.answer_with(StatusCode::NO_CONTENT);
+    inbox.response_with(StatusCode::NO_CONTENT);
     let second = sandbox.webhooks().emit("user.logout", value!({}));
     assert_eq!(sandbox.webhooks().deliver_due().await, 1);
     sandbox.clock().advance(Duration::from_secs(5));
@@ -173,9 +173,9 @@ async fn a_redelivery_has_the_same_id_and_body_and_a_new_timestamp() {
     sandbox.clock().advance(Duration::from_secs(3600));
     assert!(sandbox.webhooks().redeliver(&id));
     assert!(!sandbox.webhooks().redeliver("msg_1"));
-    inbox.answer_with(StatusCode::BAD_GATEWAY);
+    inbox.response_with(StatusCode::BAD_GATEWAY);
     assert_eq!(sandbox.webhooks().deliver_due().await, 1);
-    inbox.answer_with(StatusCode::OK);
+    inbox.response_with(StatusCode::OK);
     sandbox.clock().advance(Duration::from_secs(5));
     assert_eq!(sandbox.webhooks().deliver_due().await, 1, "with all attempts anew");
     let requests = inbox.requests();
@@ -243,7 +243,7 @@ async fn each_endpoint_gets_the_message_with_a_signature_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_never_answers_holds_up_neither_the_next_message_nor_another_endpoint() {
+async fn an_endpoint_that_never_responds_holds_up_neither_the_next_message_nor_another_endpoint() {
     let sandbox = standing();
     sandbox.webhooks().set_client(ServiceClient::new(service_fn(
         |request: Request<Bytes>| async move {
@@ -283,7 +283,7 @@ async fn calls_at_the_same_time_send_nothing_twice() {
 async fn messages_wait_for_a_client() {
     let sandbox = standing();
     sandbox.webhooks().emit("user.login", value!({}));
-    assert!(sandbox.webhooks().deliveries().is_empty(), "there is nobody to tell");
+    assert!(sandbox.webhooks().deliveries().is_empty(), "there is no one to tell");
     let _endpoint = sandbox.webhooks().add_endpoint(URL);
     sandbox.webhooks().emit("user.login", value!({}));
     assert_eq!(sandbox.webhooks().deliver_due().await, 0);
@@ -315,7 +315,7 @@ async fn the_page_shows_deliveries_and_sends_one_again() {
     let empty = get(&sandbox, &url, "").await;
     assert!(text(&empty).contains("gave it no HTTP client"));
     let inbox = Inbox::of(&sandbox);
-    inbox.answer_with(StatusCode::BAD_GATEWAY);
+    inbox.response_with(StatusCode::BAD_GATEWAY);
     let id = sandbox.webhooks().emit("user.login", value!({ "name": "<script>" }));
     sandbox.webhooks().deliver_due().await;
     let page = get(&sandbox, &url, "").await;
@@ -328,7 +328,7 @@ async fn the_page_shows_deliveries_and_sends_one_again() {
     assert!(!text(&page).contains("<script>"));
     assert!(text(&get(&sandbox, &sandbox.environment_url(), "").await).contains("\"/deliveries\""));
 
-    inbox.answer_with(StatusCode::OK);
+    inbox.response_with(StatusCode::OK);
     let post = async |site: &'static str, id: &str| {
         let request = Request::post(&url)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -340,8 +340,8 @@ async fn the_page_shows_deliveries_and_sends_one_again() {
     assert_eq!(post("cross-site", &id).await.status(), StatusCode::FORBIDDEN);
     assert_eq!(post("same-origin", "msg_1").await.status(), StatusCode::NOT_FOUND);
     assert_eq!(sandbox.webhooks().deliver_due().await, 0);
-    let answer = post("same-origin", &id).await;
-    assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/deliveries"));
+    let response = post("same-origin", &id).await;
+    assert_eq!((response.status(), location(&response)), (StatusCode::SEE_OTHER, "/deliveries"));
     assert_eq!(sandbox.webhooks().deliver_due().await, 1);
     assert!(text(&get(&sandbox, &url, "").await).contains("Delivered"));
 }

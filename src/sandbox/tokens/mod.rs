@@ -243,7 +243,7 @@ impl<'e> Mint<'e> {
         i64::try_from(lifetime).unwrap_or(i64::MAX / 2)
     }
 
-    /// An ID token beside an access token and a code that nobody gets.
+    /// An ID token beside an access token and a code that no one gets.
     fn fresh_id_token(&self, subject: &Subject, nonce: Option<&str>) -> TokenDraft {
         let access_token = self.sign(&self.access_token(subject));
         self.id_token(subject, &access_token, nonce, Some(&random_token()))

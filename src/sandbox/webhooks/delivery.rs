@@ -39,8 +39,8 @@ async fn deliver_due_to(
         let Some((attempt, request)) = attempt else { continue };
         let outcome = match request {
             Ok(request) => {
-                let answer = send_within_limits(client, request).await;
-                attempt.outcome(answer.map(|response| response.status()))
+                let response = send_within_limits(client, request).await;
+                attempt.outcome(response.map(|response| response.status()))
             }
             Err(error) => attempt.outcome(Err(error)),
         };

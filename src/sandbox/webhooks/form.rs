@@ -1,4 +1,4 @@
-//! `POST /deliveries`: somebody wants a message sent again.
+//! `POST /deliveries`: a user wants a message sent again.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -8,12 +8,12 @@ use crate::sandbox::forms::own_form;
 use crate::sandbox::pages;
 use crate::sandbox::respond::redirect;
 
-const REFUSED: &str = "Nothing is sent again";
+const REJECTED: &str = "Nothing is sent again";
 
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let form = match own_form(request) {
         Ok(form) => form,
-        Err(refused) => return pages::form_rejected(&refused, REFUSED),
+        Err(rejected) => return pages::form_rejected(&rejected, REJECTED),
     };
     let now = environment.now();
     let message_id = form.get("message_id").unwrap_or_default();
@@ -21,5 +21,5 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
         return redirect(StatusCode::SEE_OTHER, "/deliveries");
     }
     let reason = "The message is not known, or no longer.";
-    pages::problem(StatusCode::NOT_FOUND, REFUSED, reason)
+    pages::problem(StatusCode::NOT_FOUND, REJECTED, reason)
 }

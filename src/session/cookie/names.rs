@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::session::Purpose;
 
-/// Browsers drop a cookie of more than 4,096 bytes (C3); this leaves them some slack.
+/// Browsers drop a cookie of more than 4,096 bytes; this leaves them some slack.
 const MAX_COOKIE_BYTES: usize = 3900;
-/// More than one already needs larger buffers in nginx than its default ones (C4); more than this
+/// More than one already needs larger buffers in nginx than its default ones; more than this
 /// is a sign that the session should hold less.
 const MAX_PIECES: usize = 3;
 /// So many cookies of one name are tried.
@@ -128,7 +128,7 @@ impl CookieStyle {
         self.value(name, sealed, max_age)
     }
 
-    /// The `Set-Cookie` value that takes a cookie away, with the attributes it was set with (R8).
+    /// The `Set-Cookie` value that takes a cookie away, with the attributes it was set with.
     pub(crate) fn removal(&self, name: &str) -> Option<HeaderValue> {
         self.value(name, "", time::Duration::ZERO)
     }
@@ -222,7 +222,7 @@ fn is_attempt_id(text: &str) -> bool {
 }
 
 /// All cookies of a request, from however many headers they come in (HTTP/2 splits them). One that
-/// is not ASCII is somebody else's, and no reason to overlook ours beside it.
+/// is not ASCII is another user's, and no reason to overlook ours beside it.
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     headers
         .get_all(header::COOKIE)

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::session::Sessions;
 use crate::session::cookie::record::SessionRecord;
-use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
+use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
 
 /// Other replicas may change the marker first, so many times.
 const MAX_TRIES: usize = 4;
@@ -22,7 +22,7 @@ impl Sessions {
         }
         let key = self.marker_key(record.id());
         for _ in 0..MAX_TRIES {
-            let seen = in_time(self.0.store.get(&key)).await?;
+            let seen = with_timeout(self.0.store.get(&key)).await?;
             if seen.as_deref().and_then(decode) >= Some(record.generation()) {
                 return Ok(false);
             }
@@ -40,7 +40,7 @@ impl Sessions {
         id: &str,
         generation: u32,
     ) -> Result<bool, StoreError> {
-        let marked = in_time(self.0.store.get(&self.marker_key(id))).await?;
+        let marked = with_timeout(self.0.store.get(&self.marker_key(id))).await?;
         Ok(marked.as_deref().and_then(decode) > Some(generation))
     }
 

@@ -139,7 +139,7 @@ pub(super) enum Outcome {
     /// The idle limit is reached, and there is no newer session.
     Idle,
     /// The environment says that it has ended.
-    Refused,
+    InvalidGrant,
     /// The newest session, sealed for the store: the result of an earlier or another refresh.
     Found(String),
     /// The result of this refresh, sealed for the store.
@@ -154,7 +154,7 @@ pub(super) enum Exchanged {
     /// Any response but a definite one.
     Failed,
     /// `invalid_grant`.
-    Refused,
+    InvalidGrant,
     /// The session with its new tokens, sealed for the store.
     Renewed(String),
     /// New tokens that cannot be verified yet, sealed for the store.
@@ -165,7 +165,7 @@ pub(super) enum Exchanged {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verification {
     /// They are not the session's, or cannot be read.
-    Rejected,
+    RejectionContext,
     /// They are of no use any more, but their refresh token is.
     Outdated,
     /// The keys are unreachable.
@@ -189,7 +189,7 @@ pub(super) enum Stored {
 
 /// What a refresher can do. The real one has a store and a network; the tests have one in which
 /// every order of events is tried.
-pub(super) trait World: Sync {
+pub(super) trait RefreshBackend: Sync {
     /// Reads the entry.
     fn read(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
@@ -285,13 +285,13 @@ enum State {
 
 /// Refreshes a session of this generation, or finds the result of another refresher.
 pub(super) async fn refresh(
-    world: &impl World,
+    backend: &impl RefreshBackend,
     generation: u32,
     owner: &str,
     trigger: Trigger,
 ) -> Outcome {
     let held = Lease::Held { owner: owner.to_owned() }.encode();
-    let refresher = Refresher { world, generation, held, trigger };
+    let refresher = Refresher { backend, generation, held, trigger };
     let mut state = State::Look;
     loop {
         state = match state {
@@ -303,8 +303,11 @@ pub(super) async fn refresh(
 
 /// Notes that a browser has sent the cookie of this generation. From then on the result of the
 /// refresh is kept for a limited time only, and the generation alone for the rest of the session.
-pub(super) async fn note_presented(world: &impl World, generation: u32) -> Result<(), StoreError> {
-    let seen = world.read().await?;
+pub(super) async fn note_presented(
+    backend: &impl RefreshBackend,
+    generation: u32,
+) -> Result<(), StoreError> {
+    let seen = backend.read().await?;
     let newest = match decode(&seen) {
         Some(Entry::Ended) => return Ok(()),
         Some(Entry::Newest(newest)) if newest.generation > generation => return Ok(()),
@@ -318,30 +321,30 @@ pub(super) async fn note_presented(world: &impl World, generation: u32) -> Resul
         return Ok(());
     }
     // First: when the result expires, the older tokens must be known to be spent.
-    let is_new = world.mark_spent(generation).await?;
+    let is_new = backend.mark_spent(generation).await?;
     let sealed = match current {
         Some(current) => Some(current.sealed),
         // It could not be published.
-        None if is_new => world.sealed(),
+        None if is_new => backend.sealed(),
         // It has expired.
         None => None,
     };
     if let Some(sealed) = sealed {
         let entry = Entry::Newest(Sealed { generation, sealed, presented: true });
-        world.set(seen, &entry).await?;
+        backend.set(seen, &entry).await?;
     }
     Ok(())
 }
 
 struct Refresher<'a, W> {
-    world: &'a W,
+    backend: &'a W,
     generation: u32,
     /// The lease, where it is ours.
     held: Bytes,
     trigger: Trigger,
 }
 
-impl<W: World> Refresher<'_, W> {
+impl<W: RefreshBackend> Refresher<'_, W> {
     async fn step(&self, state: State) -> State {
         match state {
             State::Look => self.look().await.unwrap_or(UNAVAILABLE),
@@ -351,10 +354,10 @@ impl<W: World> Refresher<'_, W> {
             State::Exchange { seen, unverified } => self.exchange(seen, unverified).await,
             State::Publish { seen, exchanged } => self.publish(seen, exchanged).await,
             State::Overtaken { exchanged } => self.overtaken(exchanged).await,
-            State::Wait if self.world.wait().await => State::Look,
+            State::Wait if self.backend.wait().await => State::Look,
             State::Wait => UNAVAILABLE,
             State::Release(outcome) => {
-                self.world.release(self.held.clone()).await;
+                self.backend.release(self.held.clone()).await;
                 State::Done(outcome)
             }
             State::Done(outcome) => State::Done(outcome),
@@ -362,7 +365,7 @@ impl<W: World> Refresher<'_, W> {
     }
 
     async fn look(&self) -> Result<State, StoreError> {
-        Ok(match self.newer(&self.world.read().await?) {
+        Ok(match self.newer(&self.backend.read().await?) {
             Some(outcome) => State::Done(outcome),
             None if self.trigger == Trigger::Idle => State::Done(Outcome::Idle),
             None => State::Acquire,
@@ -370,10 +373,10 @@ impl<W: World> Refresher<'_, W> {
     }
 
     async fn acquire(&self) -> Result<State, StoreError> {
-        if self.world.set_lease(None, self.held.clone(), LEASE).await? {
+        if self.backend.set_lease(None, self.held.clone(), LEASE).await? {
             return Ok(State::Confirm);
         }
-        let seen = self.world.read_lease().await?;
+        let seen = self.backend.read_lease().await?;
         match seen.as_deref().and_then(Lease::decode) {
             Some(Lease::Failed) => return Ok(UNAVAILABLE),
             Some(Lease::Refreshed) => {}
@@ -381,38 +384,38 @@ impl<W: World> Refresher<'_, W> {
         }
         // It was published before the lease said so.
         if self.trigger == Trigger::Requested
-            && let Some(newest) = decode(&self.world.read().await?).and_then(Entry::last)
+            && let Some(newest) = decode(&self.backend.read().await?).and_then(Entry::last)
             && newest.generation >= self.generation
         {
             return Ok(State::Done(Outcome::Found(newest.sealed)));
         }
-        let acquired = self.world.set_lease(seen, self.held.clone(), LEASE).await?;
+        let acquired = self.backend.set_lease(seen, self.held.clone(), LEASE).await?;
         Ok(if acquired { State::Confirm } else { State::Wait })
     }
 
     async fn confirm(&self) -> Result<State, StoreError> {
-        let seen = self.world.read().await?;
+        let seen = self.backend.read().await?;
         if let Some(outcome) = self.newer(&seen) {
             return Ok(State::Release(outcome));
         }
-        Ok(match self.world.stored().await? {
+        Ok(match self.backend.stored().await? {
             // Published, presented and forgotten; or published since the lease has expired.
             Stored::Beyond => {
-                State::Release(self.newer(&self.world.read().await?).unwrap_or(Outcome::Beyond))
+                State::Release(self.newer(&self.backend.read().await?).unwrap_or(Outcome::Beyond))
             }
             Stored::Gone => State::Release(Outcome::Ended),
             Stored::Newer(sealed) => State::Release(Outcome::Found(sealed)),
             Stored::Same => match self.unverified(&seen) {
                 Some(tokens) => State::Verify { seen, tokens },
-                None if self.world.is_ready().await => State::Exchange { seen, unverified: None },
+                None if self.backend.is_ready().await => State::Exchange { seen, unverified: None },
                 None => State::Release(Outcome::Unavailable),
             },
         })
     }
 
     async fn verify(&self, seen: Option<Bytes>, tokens: String) -> State {
-        match self.world.verify(&tokens).await {
-            Verification::Rejected => State::Exchange { seen, unverified: None },
+        match self.backend.verify(&tokens).await {
+            Verification::RejectionContext => State::Exchange { seen, unverified: None },
             Verification::Outdated => State::Exchange { seen, unverified: Some(tokens) },
             Verification::Unavailable => self.fail().await,
             Verification::Verified(sealed) => {
@@ -422,14 +425,14 @@ impl<W: World> Refresher<'_, W> {
     }
 
     async fn exchange(&self, seen: Option<Bytes>, unverified: Option<String>) -> State {
-        if self.world.is_lease_short() {
-            match self.world.set_lease(Some(self.held.clone()), self.held.clone(), LEASE).await {
+        if self.backend.is_lease_short() {
+            match self.backend.set_lease(Some(self.held.clone()), self.held.clone(), LEASE).await {
                 Ok(true) => {}
                 Ok(false) => return State::Wait,
                 Err(_) => return State::Release(Outcome::Unavailable),
             }
         }
-        match self.world.exchange(unverified.as_deref()).await {
+        match self.backend.exchange(unverified.as_deref()).await {
             Exchanged::Failed => self.fail().await,
             exchanged => State::Publish { seen, exchanged },
         }
@@ -450,28 +453,28 @@ impl<W: World> Refresher<'_, W> {
                 Some(entry) => (entry, Outcome::Unavailable),
                 None => return self.fail().await,
             },
-            Exchanged::Refused | Exchanged::Failed => (Entry::Ended, Outcome::Refused),
+            Exchanged::InvalidGrant | Exchanged::Failed => (Entry::Ended, Outcome::InvalidGrant),
         };
         // Another holder may have spent the token, and have its result.
-        let is_refused = outcome == Outcome::Refused;
-        if is_refused && !self.holds_lease().await {
+        let is_rejected = outcome == Outcome::InvalidGrant;
+        if is_rejected && !self.holds_lease().await {
             return State::Wait;
         }
-        match self.world.set(seen.clone(), &entry).await {
+        match self.backend.set(seen.clone(), &entry).await {
             Ok(true) if outcome == Outcome::Unavailable => self.fail().await,
-            Ok(true) if !is_refused && self.trigger == Trigger::Requested => {
+            Ok(true) if !is_rejected && self.trigger == Trigger::Requested => {
                 drop(self.end_lease(Lease::Refreshed, REQUEST_INTERVAL).await);
                 State::Done(outcome)
             }
             Ok(true) => State::Release(outcome),
             Ok(false) => State::Overtaken { exchanged },
-            Err(_) if self.world.retry().await => State::Publish { seen, exchanged },
+            Err(_) if self.backend.retry().await => State::Publish { seen, exchanged },
             Err(_) => self.give_up(exchanged).await,
         }
     }
 
     async fn overtaken(&self, exchanged: Exchanged) -> State {
-        match self.world.read().await {
+        match self.backend.read().await {
             Ok(seen) => match self.newer(&seen) {
                 Some(outcome) => State::Release(outcome),
                 // Those are the newest tokens, whoever has received them.
@@ -480,10 +483,10 @@ impl<W: World> Refresher<'_, W> {
                 {
                     State::Release(Outcome::Unavailable)
                 }
-                None if self.world.retry().await => State::Publish { seen, exchanged },
+                None if self.backend.retry().await => State::Publish { seen, exchanged },
                 None => self.give_up(exchanged).await,
             },
-            Err(_) if self.world.retry().await => State::Overtaken { exchanged },
+            Err(_) if self.backend.retry().await => State::Overtaken { exchanged },
             Err(_) => self.give_up(exchanged).await,
         }
     }
@@ -494,17 +497,17 @@ impl<W: World> Refresher<'_, W> {
             // The session's only valid tokens. Until they are published the lease keeps others from
             // spending the old one again.
             Exchanged::Renewed(sealed) => {
-                self.world.keep_unpublished(self.newest(&sealed), self.held.clone());
+                self.backend.keep_unpublished(self.newest(&sealed), self.held.clone());
                 State::Done(Outcome::Renewed(sealed))
             }
             Exchanged::Unverified(tokens) => {
                 if let Some(entry) = self.unverified_entry(&None, &tokens) {
-                    self.world.keep_unpublished(entry, self.held.clone());
+                    self.backend.keep_unpublished(entry, self.held.clone());
                 }
                 UNAVAILABLE
             }
             // There may be a newer result, which the store does not show.
-            Exchanged::Refused | Exchanged::Failed => State::Release(Outcome::Unavailable),
+            Exchanged::InvalidGrant | Exchanged::Failed => State::Release(Outcome::Unavailable),
         }
     }
 
@@ -538,18 +541,18 @@ impl<W: World> Refresher<'_, W> {
         let last = decode(seen).and_then(Entry::last);
         let base = match last.filter(|last| last.generation == generation) {
             Some(base) => base,
-            None => Sealed { generation, sealed: self.world.sealed()?, presented: false },
+            None => Sealed { generation, sealed: self.backend.sealed()?, presented: false },
         };
         Some(Entry::Unverified { base, tokens: tokens.to_owned() })
     }
 
     async fn holds_lease(&self) -> bool {
-        matches!(self.world.read_lease().await, Ok(lease) if lease.as_ref() == Some(&self.held))
+        matches!(self.backend.read_lease().await, Ok(lease) if lease.as_ref() == Some(&self.held))
     }
 
     /// Publishes how the refresh went, in place of the lease; `false` where the lease has expired.
     async fn end_lease(&self, lease: Lease, ttl: Duration) -> Result<bool, StoreError> {
-        self.world.set_lease(Some(self.held.clone()), lease.encode(), ttl).await
+        self.backend.set_lease(Some(self.held.clone()), lease.encode(), ttl).await
     }
 }
 

@@ -22,24 +22,24 @@ use bytes::Bytes;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 
 pub(in crate::session) use self::lease::Entry;
-use self::lease::{Exchanged, LEASE, Outcome, Stored, Trigger, Verification, World};
+use self::lease::{Exchanged, LEASE, Outcome, RefreshBackend, Stored, Trigger, Verification};
 use self::unverified::HeldResults;
 use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
-use super::end::LATE_REFRESHES;
+use super::end::REFRESH_GRACE;
 use super::store::InStore;
 use super::{Peeked, Session, Sessions};
 use crate::oauth::OAuthError;
 use crate::secret::SecretString;
-use crate::shared_store::{Purpose, StoreError, StoreKey, in_time};
+use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
 use crate::token::TokenError;
-use crate::util::single_flight::{Flight, Flights};
+use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 
-/// Between two looks at somebody else's lease, and the longest that it is waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(12);
+/// Between two looks at another user's lease, and the longest that it is waited for.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_WAIT: Duration = Duration::from_secs(12);
 
 /// A renewed session is worth more than one try to store it, within the time of a lease.
 const STORE_TRIES: usize = 3;
@@ -50,7 +50,7 @@ const MAX_RETRIES: u32 = 3;
 const MAX_LEASE_AGE: Duration = Duration::from_secs(1);
 
 /// What a request whose token is still valid has left of it when it has waited long enough.
-const TIME_TO_ANSWER: Duration = Duration::from_millis(500);
+const RESPONSE_MARGIN: Duration = Duration::from_millis(500);
 
 /// A request that is so many refreshes behind gets the session as of then.
 const MAX_ROUNDS: usize = 4;
@@ -62,10 +62,10 @@ pub(crate) enum Renewal {
     /// The session was logged out or revoked, or has moved on from this cookie for good.
     Ended,
     /// The environment says that the session has ended.
-    Refused,
+    InvalidGrant,
     /// A limit of the session itself is reached.
     Expired,
-    /// Nobody knows: the environment does not answer, or not sensibly (R2).
+    /// No one knows: the environment does not respond, or not sensibly.
     Unavailable,
 }
 
@@ -84,7 +84,7 @@ impl fmt::Debug for Renewed {
 /// Refreshes under way in this process.
 #[derive(Debug)]
 pub(super) struct Refreshes {
-    flights: Flights<(FlightId, Trigger), Renewal>,
+    flights: SingleFlight<(FlightId, Trigger), Renewal>,
     held: HeldResults,
     owners: AtomicU32,
 }
@@ -94,7 +94,7 @@ type FlightId = (String, u32);
 
 impl Refreshes {
     pub(super) fn new(tasks: &Tasks) -> Self {
-        let flights = Flights::tracked(tasks, "session refresh");
+        let flights = SingleFlight::tracked(tasks, "session refresh");
         Self { flights, held: HeldResults::default(), owners: AtomicU32::new(0) }
     }
 }
@@ -120,7 +120,7 @@ impl Sessions {
         let flight = self.0.refreshes.flights.join((session.flight_id(), trigger), work);
         let valid_for = session.principal().expires_at() - self.0.scalekit.clock().now();
         let valid_for = Duration::try_from(valid_for).unwrap_or_default();
-        let patience = valid_for.checked_sub(TIME_TO_ANSWER);
+        let patience = valid_for.checked_sub(RESPONSE_MARGIN);
         Renewing { flight, patience: patience.map(|patience| Box::pin(sleep(patience))) }
     }
 
@@ -182,12 +182,12 @@ impl Sessions {
             }
             Outcome::Beyond | Outcome::Ended => Renewal::Ended,
             Outcome::Idle => Renewal::Expired,
-            Outcome::Refused => {
+            Outcome::InvalidGrant => {
                 // A copy of the cookie must not go on until its token expires.
                 if let Err(error) = self.end(&Peeked::Session(session.clone())).await {
                     telemetry::internal_error("session_refresh", &error);
                 }
-                Renewal::Refused
+                Renewal::InvalidGrant
             }
             Outcome::Unavailable => Renewal::Unavailable,
         }
@@ -213,7 +213,7 @@ impl Sessions {
         }));
     }
 
-    pub(super) fn standing_key(&self, id: &str) -> StoreKey {
+    pub(super) fn refresh_key(&self, id: &str) -> StoreKey {
         self.store_key(Purpose::Refresh, id)
     }
 
@@ -227,8 +227,8 @@ impl Sessions {
     ) -> Result<bool, StoreError> {
         let store = &self.0.store;
         match seen {
-            None => in_time(store.put_if_absent(key, value, ttl)).await,
-            Some(seen) => in_time(store.replace_if(key, seen, value, ttl)).await,
+            None => with_timeout(store.put_if_absent(key, value, ttl)).await,
+            Some(seen) => with_timeout(store.replace_if(key, seen, value, ttl)).await,
         }
     }
 }
@@ -258,7 +258,7 @@ impl<'a> Refresher<'a> {
         let number = sessions.0.refreshes.owners.fetch_add(1, Ordering::Relaxed);
         let random = SecretString::random::<9>();
         let owner = format!("{number}-{}", random.as_ref().map_or("", SecretString::expose));
-        let key = sessions.standing_key(session.record().id());
+        let key = sessions.refresh_key(session.record().id());
         let lease_key = sessions.store_key(Purpose::RefreshLease, session.record().id());
         let (started, retries) = (Instant::now(), AtomicU32::new(0));
         let leased_at = Mutex::new(started);
@@ -274,23 +274,23 @@ impl Refresher<'_> {
                 Ok(_) => return,
                 Err(error) => telemetry::internal_error("stored_session", &error),
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
         // Whoever reads an older one takes the published result instead.
         self.sessions.store_later(record.clone());
     }
 }
 
-impl World for Refresher<'_> {
+impl RefreshBackend for Refresher<'_> {
     async fn read(&self) -> Result<Option<Bytes>, StoreError> {
-        in_time(self.sessions.0.store.get(&self.key)).await
+        with_timeout(self.sessions.0.store.get(&self.key)).await
     }
 
     async fn set(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
         let left = self.sessions.left_of(self.session.record());
         let ttl = match entry {
             // Later the revocations, which are kept for as long as the session, have the last word.
-            Entry::Ended => LATE_REFRESHES,
+            Entry::Ended => REFRESH_GRACE,
             Entry::Newest(newest) if newest.presented => {
                 left.min(self.sessions.0.refresh_retention)
             }
@@ -314,11 +314,13 @@ impl World for Refresher<'_> {
     }
 
     async fn read_lease(&self) -> Result<Option<Bytes>, StoreError> {
-        in_time(self.sessions.0.store.get(&self.lease_key)).await
+        with_timeout(self.sessions.0.store.get(&self.lease_key)).await
     }
 
     async fn release(&self, held: Bytes) {
-        if let Err(error) = in_time(self.sessions.0.store.remove_if(&self.lease_key, held)).await {
+        if let Err(error) =
+            with_timeout(self.sessions.0.store.remove_if(&self.lease_key, held)).await
+        {
             telemetry::internal_error("session_refresh", &error);
         }
     }
@@ -368,7 +370,7 @@ impl World for Refresher<'_> {
     async fn exchange(&self, unverified: Option<&str>) -> Exchanged {
         let exchanged = match self.try_exchange(unverified).await {
             Ok(exchanged) => exchanged,
-            Err(ExchangeError::OAuth(OAuthError::InvalidGrant)) => Exchanged::Refused,
+            Err(ExchangeError::OAuth(OAuthError::InvalidGrant)) => Exchanged::InvalidGrant,
             Err(error) => {
                 telemetry::internal_error("session_refresh", &error);
                 Exchanged::Failed
@@ -376,7 +378,7 @@ impl World for Refresher<'_> {
         };
         telemetry::session_refreshed(match exchanged {
             Exchanged::Renewed(_) => "renewed",
-            Exchanged::Refused => "ended",
+            Exchanged::InvalidGrant => "ended",
             Exchanged::Failed | Exchanged::Unverified(_) => "failed",
         });
         exchanged
@@ -387,17 +389,17 @@ impl World for Refresher<'_> {
     }
 
     async fn retry(&self) -> bool {
-        sleep(LOOK_AGAIN).await;
+        sleep(POLL_INTERVAL).await;
         self.retries.fetch_add(1, Ordering::Relaxed) < MAX_RETRIES
     }
 
     async fn wait(&self) -> bool {
-        sleep(LOOK_AGAIN).await;
-        self.started.elapsed() < LONGEST_WAIT
+        sleep(POLL_INTERVAL).await;
+        self.started.elapsed() < MAX_WAIT
     }
 }
 
-/// A renewal to wait for: while the access token is valid, not for longer than it is.
+/// A refresh to wait for: while the access token is valid, not for longer than it is.
 #[derive(Debug)]
 pub(crate) struct Renewing {
     flight: Flight<Renewal>,

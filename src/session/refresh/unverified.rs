@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Duration, timeout};
 use zeroize::Zeroizing;
 
-use super::lease::{Entry, Exchanged, LEASE, Sealed, Verification, World as _};
+use super::lease::{Entry, Exchanged, LEASE, RefreshBackend as _, Sealed, Verification};
 use super::{ExchangeError, FlightId, Refresher};
 use crate::oauth::TokenResponse;
 use crate::secret::SecretString;
@@ -83,7 +83,7 @@ impl Sessions {
         let published = self.0.tasks.repeat_for(LONGEST_HELD, move || {
             let (sessions, session) = (refreshing.clone(), session.clone());
             let (held, lease) = (Arc::clone(&held), lease.clone());
-            async move { Refresher::new(&sessions, &session).settle(&held, &lease).await }
+            async move { Refresher::new(&sessions, &session).apply_refresh(&held, &lease).await }
         });
         drop(self.0.tasks.spawn("result of a session refresh", async move {
             published.await;
@@ -106,7 +106,9 @@ impl Refresher<'_> {
         let mut tokens = self.sessions.scalekit().refresh(&spent).await?;
         tokens.refresh_token.get_or_insert(spent);
         match self.verified(&tokens).await {
-            Err(ExchangeError::Token(error)) if verification(error) != Verification::Rejected => {
+            Err(ExchangeError::Token(error))
+                if verification(error) != Verification::RejectionContext =>
+            {
                 telemetry::internal_error("session_refresh", &error);
                 Ok(Exchanged::Unverified(self.sessions.seal_unverified(record, &tokens)?))
             }
@@ -116,7 +118,7 @@ impl Refresher<'_> {
 
     pub(super) async fn verify_received(&self, tokens: &str) -> Verification {
         let Some(tokens) = self.sessions.open_unverified(self.session.record(), tokens) else {
-            return Verification::Rejected;
+            return Verification::RejectionContext;
         };
         match self.verified(&tokens).await {
             Ok(sealed) => Verification::Verified(sealed),
@@ -149,7 +151,7 @@ impl Refresher<'_> {
 
     /// Publishes a result that the store has not accepted before; verifies its tokens if they are
     /// not verified yet. Returns `false` if that is to be tried again.
-    async fn settle(&self, held: &Held, lease: &Bytes) -> bool {
+    async fn apply_refresh(&self, held: &Held, lease: &Bytes) -> bool {
         if self.publish(&current(held), lease).await {
             return true;
         }
@@ -162,7 +164,7 @@ impl Refresher<'_> {
         };
         let result = match exchanged {
             Exchanged::Failed => return false,
-            Exchanged::Refused => return true,
+            Exchanged::InvalidGrant => return true,
             Exchanged::Renewed(sealed) => {
                 let generation = base.generation.saturating_add(1);
                 Entry::Newest(Sealed { generation, sealed, presented: false })
@@ -203,10 +205,10 @@ fn verification(error: TokenError) -> Verification {
     match error {
         TokenError::KeysUnavailable | TokenError::NotYetValid => Verification::Unavailable,
         // The key may be published later or never, or have been replaced under its name.
-        TokenError::Expired | TokenError::Signature | TokenError::UnknownKey => {
+        TokenError::Expired | TokenError::InvalidSignature | TokenError::NoMatchingKey => {
             Verification::Outdated
         }
-        _ => Verification::Rejected,
+        _ => Verification::RejectionContext,
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::order::{Place, Position};
 use super::{Entry, Key, RENEW_AGE, Scope, State, millis};
-use crate::shared_store::{StoreError, in_time};
+use crate::shared_store::{StoreError, with_timeout};
 use crate::util::telemetry;
 
 /// A reading of the log takes no longer, and no more pages, than this; the next one continues.
@@ -66,7 +66,7 @@ impl State {
                 lifetime: left.as_secs().saturating_add(1),
             };
             let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
-            in_time(self.store.append(&self.log, text, left)).await?;
+            with_timeout(self.store.append(&self.log, text, left)).await?;
             self.published(key, entry);
         }
         drop(turn);
@@ -136,7 +136,7 @@ impl State {
                     lifetime: left.as_secs().saturating_add(1),
                 };
                 let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
-                in_time(self.store.append(&self.log, text, left))
+                with_timeout(self.store.append(&self.log, text, left))
             });
             try_join_all(appended).await?;
             {
@@ -199,7 +199,7 @@ impl State {
     async fn read_log(&self, deadline: Instant) -> Result<(), ReadError> {
         for _ in 0..MAX_PAGES {
             let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let page = in_time(self.store.read_since(&self.log, cursor.clone())).await?;
+            let page = with_timeout(self.store.read_since(&self.log, cursor.clone())).await?;
             let now = self.clock.monotonic();
             for text in &page.entries {
                 if let Ok(logged) = serde_json::from_slice::<Logged>(text) {

@@ -30,10 +30,10 @@ pub(crate) use self::order::RecordedPosition;
 use self::order::{Epochs, Place, random_id};
 use crate::clock::Clock;
 use crate::shared_store::{
-    LogCursor, Purpose, SharedStore, StoreError, StoreKey, StoreScope, in_time,
+    LogCursor, Purpose, SharedStore, StoreError, StoreKey, StoreScope, with_timeout,
 };
 use crate::util::email::{fold_email, fold_user_id};
-use crate::util::single_flight::{Flight, Flights};
+use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
 
 /// How old a reading of the log may be when a request is authorized by it.
@@ -111,7 +111,7 @@ impl Revoked<'_> {
     }
 }
 
-/// What can be revoked, by a hash: of the same size for all, and no name of anybody.
+/// What can be revoked, by a hash: of the same size for all, and no name of anyone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Key([u8; 16]);
 
@@ -204,7 +204,7 @@ struct State {
     /// When the log was last read to its end, in milliseconds of the monotonic clock.
     read_at: AtomicU64,
     is_stale: AtomicBool,
-    reads: Flights<(), ()>,
+    reads: SingleFlight<(), ()>,
     /// Held while revocations get their position and are published.
     publishing: tokio::sync::Mutex<()>,
 }
@@ -281,7 +281,7 @@ impl Revocations {
             cursor: Mutex::default(),
             checked_at: AtomicU64::new(0),
             is_stale: AtomicBool::new(false),
-            reads: Flights::new(),
+            reads: SingleFlight::new(),
             publishing: tokio::sync::Mutex::default(),
         }))
     }
@@ -435,7 +435,7 @@ impl State {
     async fn advance(&self) -> Result<Position, StoreError> {
         let key = &self.counter;
         for _ in 0..MAX_TRIES {
-            let seen = in_time(self.store.get(key)).await?;
+            let seen = with_timeout(self.store.get(key)).await?;
             let next = match seen.as_deref().and_then(Position::decode) {
                 Some(position) => self.observe_counter(position).next(),
                 None => Position { epoch: random_id(), number: 1 },
@@ -445,7 +445,7 @@ impl State {
                 Some(seen) => self.store.replace_if(key, seen, value, COUNTER_LIFETIME),
                 None => self.store.put_if_absent(key, value, COUNTER_LIFETIME),
             };
-            if in_time(advanced).await? {
+            if with_timeout(advanced).await? {
                 self.observe_counter(next);
                 return Ok(next);
             }
@@ -461,7 +461,7 @@ impl State {
         let key = &self.counter;
         // Again if another replica changes it first.
         for _ in 0..2 {
-            let seen = in_time(self.store.get(key)).await?;
+            let seen = with_timeout(self.store.get(key)).await?;
             let stored = seen.as_deref().and_then(Position::decode);
             let position = match stored {
                 Some(stored) => self.observe_counter(stored),
@@ -474,7 +474,7 @@ impl State {
                 Some(seen) => self.store.replace_if(key, seen, position.encode(), COUNTER_LIFETIME),
                 None => self.store.put_if_absent(key, position.encode(), COUNTER_LIFETIME),
             };
-            if in_time(changed).await? {
+            if with_timeout(changed).await? {
                 self.observe_counter(position);
                 break;
             }

@@ -4,7 +4,7 @@ use aws_lc_rs::rand;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// So many losses of the store's state are told apart.
+/// So many losses of the store's state are distinguished.
 const MAX_EPOCHS: usize = 16;
 
 /// A state of the revocation counter. Numbers of different counters do not compare.

@@ -204,7 +204,7 @@ impl MemoryStore {
     }
 
     /// Removes a few expired values from one shard after another, so that also those go whose shard
-    /// nobody writes to.
+    /// no one writes to.
     fn sweep_next(&self, now: Duration) {
         let number = self.next_swept.fetch_add(1, Ordering::Relaxed);
         let freed =

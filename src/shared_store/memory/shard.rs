@@ -23,7 +23,7 @@ pub(super) struct Shard {
     values: HashMap<StoreKey, Value>,
     /// The entries of each log by their number: none is moved when another is removed.
     logs: HashMap<StoreKey, BTreeMap<u64, Entry>>,
-    /// In the order in which they expire; the number tells apart what expires at the same time.
+    /// In the order in which they expire; the number distinguishes what expires at the same time.
     expiries: BTreeMap<(Duration, u64), Expiry>,
     /// Handled webhook messages, the oldest first.
     handled: VecDeque<Handled>,

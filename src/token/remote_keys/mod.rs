@@ -1,8 +1,8 @@
 //! An issuer's key set, fetched when needed and never waited for when the key is known.
 //!
 //! * Start-up and age cause fetches freely; a known key past its age is used while the next set is
-//!   on its way, and for up to a day when it does not come (K3).
-//! * A token that names an unknown key causes a fetch through a token bucket (K2), and so does a
+//!   on its way, and for up to a day when it does not come.
+//! * A token that names an unknown key causes a fetch through a token bucket, and so does a
 //!   bad signature under a known name (K4, its own bucket): strangers cannot make us hammer the
 //!   issuer, and no lock is held while the network is busy. Each [`TokenSource`] has its own
 //!   buckets: junk from one leaves the others their fetches.
@@ -25,7 +25,7 @@ use super::verifying_key::VerifyingKey;
 use super::{Claims, TokenError};
 use crate::clock::Clock;
 use crate::http_client::{HttpClient, HttpClientError, SendLimits, send_within_limits};
-use crate::util::single_flight::{Flight, Flights};
+use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
 
 const FRESH: Duration = Duration::from_secs(5 * 60);
@@ -88,7 +88,7 @@ impl RemoteKeys {
             usable_until: AtomicU64::new(0),
             unavailable_until: AtomicU64::new(0),
             buckets: [const { Buckets::full() }; TokenSource::COUNT],
-            flights: Flights::new(),
+            flights: SingleFlight::new(),
         }))
     }
 
@@ -121,7 +121,7 @@ impl RemoteKeys {
         };
         // J1: before anything that the token could cause.
         if !self.0.source.algorithms.contains(&jws.header.algorithm) {
-            return Attempt::Done(Err(TokenError::Algorithm));
+            return Attempt::Done(Err(TokenError::InvalidAlgorithm));
         }
         let Some(keys) = self.0.usable() else {
             return self.0.start_up_fetch().map_or(Self::unavailable(), Attempt::Wait);
@@ -130,8 +130,10 @@ impl RemoteKeys {
         let result = check(&keys, &jws);
         let Some(buckets) = self.0.buckets.get(source as usize) else { return Self::unavailable() };
         let (bucket, without_fetch) = match result {
-            Err(TokenError::UnknownKey) => (&buckets.unknown_key, TokenError::KeysUnavailable),
-            Err(TokenError::Signature) => (&buckets.bad_signature, TokenError::Signature),
+            Err(TokenError::NoMatchingKey) => (&buckets.unknown_key, TokenError::KeysUnavailable),
+            Err(TokenError::InvalidSignature) => {
+                (&buckets.bad_signature, TokenError::InvalidSignature)
+            }
             result => return Attempt::Done(result),
         };
         let fetch = self.0.limited_fetch(bucket);
@@ -147,8 +149,8 @@ impl RemoteKeys {
         let jws = CompactJws::parse(token)?;
         let keys = self.0.usable().ok_or(TokenError::KeysUnavailable)?;
         match check(&keys, &jws) {
-            // Nobody knows whether the issuer has that key now.
-            Err(TokenError::UnknownKey) if fetched != Some(true) => {
+            // No one knows whether the issuer has that key now.
+            Err(TokenError::NoMatchingKey) if fetched != Some(true) => {
                 Err(TokenError::KeysUnavailable)
             }
             result => result,
@@ -187,7 +189,7 @@ struct Shared {
     unavailable_until: AtomicU64,
     /// By [`TokenSource`].
     buckets: [Buckets; TokenSource::COUNT],
-    flights: Flights<(), bool>,
+    flights: SingleFlight<(), bool>,
 }
 
 impl Shared {

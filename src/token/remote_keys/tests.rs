@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::clock::testing::SteppedClock;
-use crate::token::testing::{Answer, JWKS_URI, KeyServer, TestKey, at_once, compact, settle};
+use crate::token::testing::{JWKS_URI, KeyResponse, KeyServer, TestKey, at_once, compact, settle};
 
 fn keys_of(server: &KeyServer, time: &SteppedClock) -> RemoteKeys {
     let url = Url::parse(JWKS_URI).unwrap();
@@ -50,7 +50,7 @@ fn k2_the_bucket_gives_two_at_once_and_one_every_ten_seconds() {
 #[tokio::test]
 async fn a_server_starts_with_the_endpoint_down_and_asks_it_once_a_second() {
     for clock in SteppedClock::each() {
-        let (server, time) = (KeyServer::new(Answer::Down), clock);
+        let (server, time) = (KeyServer::new(KeyResponse::Down), clock);
         let keys = keys_of(&server, &time);
         let token = TestKey::rsa(0).access_token("k1");
         let verify = || async { verify(&keys, &token).await.map(|signed| signed.claims) };
@@ -68,7 +68,7 @@ async fn a_server_starts_with_the_endpoint_down_and_asks_it_once_a_second() {
         assert_eq!(verify().await, Err(TokenError::KeysUnavailable));
         assert_eq!(server.count(), 2);
 
-        server.answer(Answer::keys([TestKey::rsa(0).jwk("k1")]));
+        server.response(KeyResponse::keys([TestKey::rsa(0).jwk("k1")]));
         time.advance(seconds(1));
         assert!(verify().await.is_ok());
         assert_eq!(server.count(), 3);
@@ -88,13 +88,13 @@ async fn callers_at_start_up_share_one_fetch() {
 }
 
 #[tokio::test]
-async fn k1_an_answer_that_is_no_key_set_leaves_the_server_without_keys() {
+async fn k1_an_response_that_is_no_key_set_leaves_the_server_without_keys() {
     for clock in SteppedClock::each() {
-        for answer in bad_answers() {
-            let (server, time) = (KeyServer::new(answer.clone()), clock.clone());
+        for response in bad_responses() {
+            let (server, time) = (KeyServer::new(response.clone()), clock.clone());
             let token = TestKey::rsa(0).access_token("k1");
             let error = verify(&keys_of(&server, &time), &token).await.unwrap_err();
-            assert_eq!(error, TokenError::KeysUnavailable, "{answer:?}");
+            assert_eq!(error, TokenError::KeysUnavailable, "{response:?}");
         }
     }
 }
@@ -116,7 +116,7 @@ async fn k1_an_endpoint_that_hangs_is_given_up_after_five_seconds() {
 async fn a_new_key_is_accepted_after_one_fetch() {
     for clock in SteppedClock::each() {
         let (server, _, keys, old_token) = set_up(clock).await;
-        server.answer(Answer::keys([TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
+        server.response(KeyResponse::keys([TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
         let new_token = TestKey::rsa(1).access_token("k2");
         assert!(verify(&keys, &new_token).await.is_ok());
         assert_eq!(server.count(), 2);
@@ -130,7 +130,7 @@ async fn a_new_key_is_accepted_after_one_fetch() {
 async fn k2_everyone_who_brings_the_new_key_waits_for_the_one_fetch() {
     for clock in SteppedClock::each() {
         let (server, _, keys, old_token) = set_up(clock).await;
-        server.answer(Answer::keys([TestKey::rsa(1).jwk("k2")]));
+        server.response(KeyResponse::keys([TestKey::rsa(1).jwk("k2")]));
         server.hang();
         let new_token = TestKey::rsa(1).access_token("k2");
         let waiting: Vec<_> = (0..50)
@@ -156,9 +156,9 @@ async fn k2_a_thousand_unknown_names_cost_two_fetches_and_one_every_ten_seconds(
         let unknown = |number| TestKey::rsa(1).access_token(&format!("kid-{number}"));
         for number in 0..1000 {
             let error = verify(&keys, &unknown(number)).await.unwrap_err();
-            // Without a fetch nobody knows whether the issuer has that key.
+            // Without a fetch no one knows whether the issuer has that key.
             let fetched = number < 2;
-            assert_eq!(error == TokenError::UnknownKey, fetched);
+            assert_eq!(error == TokenError::NoMatchingKey, fetched);
             assert_eq!(error == TokenError::KeysUnavailable, !fetched);
             assert!(known(&keys, &known_token).is_ok());
         }
@@ -184,10 +184,16 @@ async fn junk_of_one_source_leaves_the_others_their_fetches() {
             for number in 0..5 {
                 let unknown = TestKey::rsa(1).access_token(&format!("kid-{number}"));
                 assert!(keys.verify(&unknown, junk).await.is_err());
-                assert_eq!(keys.verify(&forged, junk).await.unwrap_err(), TokenError::Signature);
+                assert_eq!(
+                    keys.verify(&forged, junk).await.unwrap_err(),
+                    TokenError::InvalidSignature
+                );
             }
             assert_eq!(server.count(), 1 + 4);
-            server.answer(Answer::keys([TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
+            server.response(KeyResponse::keys([
+                TestKey::rsa(0).jwk("k1"),
+                TestKey::rsa(1).jwk("k2"),
+            ]));
             let new_token = TestKey::rsa(1).access_token("k2");
             let error = keys.verify(&new_token, junk).await.unwrap_err();
             assert_eq!(error, TokenError::KeysUnavailable, "{junk:?}");
@@ -223,7 +229,7 @@ async fn k2_known_keys_never_wait_while_a_fetch_hangs() {
 async fn a_fetch_goes_on_when_its_only_caller_leaves() {
     for clock in SteppedClock::each() {
         let (server, _, keys, _) = set_up(clock).await;
-        server.answer(Answer::keys([TestKey::rsa(1).jwk("k2")]));
+        server.response(KeyResponse::keys([TestKey::rsa(1).jwk("k2")]));
         let new_token = TestKey::rsa(1).access_token("k2");
         assert!(matches!(keys.attempt(&new_token, TokenSource::Bearer), Attempt::Wait(_)));
         settle().await;
@@ -236,8 +242,8 @@ async fn whether_a_key_exists_is_not_known_when_the_fetch_fails() {
     for clock in SteppedClock::each() {
         let (server, time, keys, _) = set_up(clock).await;
         let new_token = TestKey::rsa(1).access_token("k2");
-        for answer in [Answer::Down, Answer::Panic] {
-            server.answer(answer);
+        for response in [KeyResponse::Down, KeyResponse::Panic] {
+            server.response(response);
             let error = verify(&keys, &new_token).await.unwrap_err();
             assert_eq!(error, TokenError::KeysUnavailable);
             time.advance(seconds(10));
@@ -250,7 +256,7 @@ async fn a_set_past_its_age_is_renewed_in_the_background() {
     for clock in SteppedClock::each() {
         let (server, time, keys, old_token) = set_up(clock).await;
         let new_token = TestKey::rsa(1).access_token("k2");
-        server.answer(Answer::keys([TestKey::rsa(1).jwk("k2")]));
+        server.response(KeyResponse::keys([TestKey::rsa(1).jwk("k2")]));
 
         time.advance(seconds(299));
         assert!(known(&keys, &old_token).is_ok());
@@ -267,7 +273,7 @@ async fn a_set_past_its_age_is_renewed_in_the_background() {
         server.resume();
         settle().await;
         assert!(known(&keys, &new_token).is_ok());
-        assert_eq!(verify(&keys, &old_token).await.unwrap_err(), TokenError::UnknownKey);
+        assert_eq!(verify(&keys, &old_token).await.unwrap_err(), TokenError::NoMatchingKey);
     }
 }
 
@@ -275,7 +281,7 @@ async fn a_set_past_its_age_is_renewed_in_the_background() {
 async fn k3_stale_keys_serve_for_a_day_and_are_asked_for_every_ten_seconds() {
     for clock in SteppedClock::each() {
         let (server, time, keys, token) = set_up(clock).await;
-        server.answer(Answer::Down);
+        server.response(KeyResponse::Down);
         time.advance(seconds(300));
         for _ in 0..100 {
             assert!(known(&keys, &token).is_ok());
@@ -290,21 +296,21 @@ async fn k3_stale_keys_serve_for_a_day_and_are_asked_for_every_ten_seconds() {
         time.advance(seconds(1));
         assert_eq!(verify(&keys, &token).await.unwrap_err(), TokenError::KeysUnavailable);
 
-        server.answer(Answer::keys([TestKey::rsa(0).jwk("k1")]));
+        server.response(KeyResponse::keys([TestKey::rsa(0).jwk("k1")]));
         time.advance(seconds(1));
         assert!(verify(&keys, &token).await.is_ok());
     }
 }
 
 /// What an endpoint may answer in place of a set with a usable key.
-fn bad_answers() -> Vec<Answer> {
-    let body = |status, text: &str| Answer::Body(status, text.to_owned().into());
+fn bad_responses() -> Vec<KeyResponse> {
+    let body = |status, text: &str| KeyResponse::Body(status, text.to_owned().into());
     let good = json!({"keys": [TestKey::rsa(1).jwk("k2")]}).to_string();
     let mut oversized = good.clone();
     oversized.push_str(&" ".repeat(256 * 1024));
     vec![
-        Answer::Down,
-        Answer::Panic,
+        KeyResponse::Down,
+        KeyResponse::Panic,
         body(200, "<html>Log in to the hotel's network</html>"),
         body(200, ""),
         body(200, "{}"),
@@ -320,18 +326,18 @@ fn bad_answers() -> Vec<Answer> {
 }
 
 #[tokio::test]
-async fn k3_an_answer_that_is_no_key_set_leaves_the_old_keys_in_place() {
+async fn k3_an_response_that_is_no_key_set_leaves_the_old_keys_in_place() {
     for clock in SteppedClock::each() {
-        for answer in bad_answers() {
+        for response in bad_responses() {
             let (server, time, keys, token) = set_up(clock.clone()).await;
             let before = known(&keys, &token).unwrap();
-            server.answer(answer.clone());
+            server.response(response.clone());
             time.advance(seconds(300));
             assert!(known(&keys, &token).is_ok());
             settle().await;
-            assert_eq!(server.count(), 2, "{answer:?}");
+            assert_eq!(server.count(), 2, "{response:?}");
             let after = known(&keys, &token).unwrap();
-            assert!(Arc::ptr_eq(&before, &after) && !after.is_withdrawn(), "{answer:?}");
+            assert!(Arc::ptr_eq(&before, &after) && !after.is_withdrawn(), "{response:?}");
         }
     }
 }
@@ -341,13 +347,13 @@ async fn k3_a_key_that_stays_is_the_same_key_after_a_fetch() {
     for clock in SteppedClock::each() {
         let (server, time, keys, token) = set_up(clock).await;
         let before = known(&keys, &token).unwrap();
-        server.answer(Answer::keys([TestKey::rsa(2).jwk("k3"), TestKey::rsa(0).jwk("k1")]));
+        server.response(KeyResponse::keys([TestKey::rsa(2).jwk("k3"), TestKey::rsa(0).jwk("k1")]));
         time.advance(seconds(300));
         assert!(known(&keys, &token).is_ok());
         settle().await;
         assert!(Arc::ptr_eq(&before, &known(&keys, &token).unwrap()));
 
-        server.answer(Answer::keys([TestKey::rsa(2).jwk("k3")]));
+        server.response(KeyResponse::keys([TestKey::rsa(2).jwk("k3")]));
         time.advance(seconds(300));
         assert!(known(&keys, &token).is_ok());
         settle().await;
@@ -360,20 +366,20 @@ async fn k4_a_new_key_under_an_old_name_is_accepted_after_one_fetch() {
     for clock in SteppedClock::each() {
         let (server, time, keys, old_token) = set_up(clock).await;
         let new_token = TestKey::rsa(1).access_token("k1");
-        server.answer(Answer::keys([TestKey::rsa(1).jwk("k1")]));
+        server.response(KeyResponse::keys([TestKey::rsa(1).jwk("k1")]));
         assert!(verify(&keys, &new_token).await.is_ok());
         assert_eq!(server.count(), 2);
 
         // Forged signatures spend the same bucket, and only that one.
         for _ in 0..100 {
-            assert_eq!(verify(&keys, &old_token).await.unwrap_err(), TokenError::Signature);
+            assert_eq!(verify(&keys, &old_token).await.unwrap_err(), TokenError::InvalidSignature);
         }
         assert_eq!(server.count(), 3);
         let unknown = TestKey::rsa(2).access_token("k3");
-        assert_eq!(verify(&keys, &unknown).await.unwrap_err(), TokenError::UnknownKey);
+        assert_eq!(verify(&keys, &unknown).await.unwrap_err(), TokenError::NoMatchingKey);
         assert_eq!(server.count(), 4);
         time.advance(seconds(10));
-        assert_eq!(verify(&keys, &old_token).await.unwrap_err(), TokenError::Signature);
+        assert_eq!(verify(&keys, &old_token).await.unwrap_err(), TokenError::InvalidSignature);
         assert_eq!(server.count(), 5);
     }
 }
@@ -391,7 +397,7 @@ async fn j1_a_token_of_an_algorithm_that_is_not_configured_causes_no_fetch() {
             r#"{"alg":"none"}"#,
         ] {
             let token = compact(header, "{}", |_| vec![0; 64]);
-            assert_eq!(known(&keys, &token).unwrap_err(), TokenError::Algorithm, "{header}");
+            assert_eq!(known(&keys, &token).unwrap_err(), TokenError::InvalidAlgorithm, "{header}");
         }
         settle().await;
         assert_eq!(server.count(), 0);
@@ -413,7 +419,7 @@ async fn j5_j6_nothing_of_a_token_gets_into_a_request() {
             let token = TestKey::rsa(1).token_of(header.to_string(), "{}");
             assert_eq!(
                 verify(&keys, &token).await.unwrap_err(),
-                TokenError::UnknownKey,
+                TokenError::NoMatchingKey,
                 "{header}"
             );
             time.advance(seconds(10));
@@ -429,21 +435,21 @@ async fn j6_a_token_without_a_key_id_needs_a_set_with_one_fitting_key() {
         let (server, time, keys, _) = set_up(clock).await;
         let token = TestKey::rsa(0).token_of(r#"{"alg":"RS256"}"#, "{}");
         assert!(known(&keys, &token).is_ok());
-        server.answer(Answer::keys([TestKey::rsa(0).jwk("k1"), TestKey::p256().jwk("k2")]));
+        server.response(KeyResponse::keys([TestKey::rsa(0).jwk("k1"), TestKey::p256().jwk("k2")]));
         time.advance(seconds(300));
         assert!(known(&keys, &token).is_ok());
         settle().await;
         assert!(known(&keys, &token).is_ok());
-        server.answer(Answer::keys([TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
+        server.response(KeyResponse::keys([TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
         time.advance(seconds(300));
         assert!(known(&keys, &token).is_ok());
         settle().await;
-        assert_eq!(verify(&keys, &token).await.unwrap_err(), TokenError::UnknownKey);
+        assert_eq!(verify(&keys, &token).await.unwrap_err(), TokenError::NoMatchingKey);
     }
 }
 
 #[test]
-fn a_shape_that_needs_no_keys_is_refused_without_a_runtime() {
-    let keys = keys_of(&KeyServer::new(Answer::Down), &SteppedClock::steady());
+fn a_shape_that_needs_no_keys_is_rejected_without_a_runtime() {
+    let keys = keys_of(&KeyServer::new(KeyResponse::Down), &SteppedClock::steady());
     assert_eq!(at_once(verify(&keys, "not a token")).unwrap_err(), TokenError::Malformed);
 }

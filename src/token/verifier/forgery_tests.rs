@@ -1,4 +1,4 @@
-//! Tokens made by somebody who does not hold the key.
+//! Tokens made by a user who does not hold the key.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -19,7 +19,7 @@ fn claims() -> String {
 }
 
 #[tokio::test]
-async fn j1_none_in_any_letter_case_is_refused() {
+async fn j1_none_in_any_letter_case_is_rejected() {
     let (_, _, verifier) = set_up();
     for alg in ["none", "None", "NONE", "nOnE"] {
         for kid in [json!("k1"), json!("unknown")] {
@@ -29,7 +29,7 @@ async fn j1_none_in_any_letter_case_is_refused() {
                 [compact(&header, claims(), |_| vec![]), compact(&header, claims(), signature)]
             {
                 let error = at_once(verifier.verify(&token)).unwrap_err();
-                assert_eq!(error, TokenError::Algorithm, "{header}");
+                assert_eq!(error, TokenError::InvalidAlgorithm, "{header}");
             }
         }
     }
@@ -64,7 +64,7 @@ async fn j1_the_public_key_is_no_hmac_secret() {
             for header in [json!({"alg": alg, "kid": "k1"}), json!({"alg": alg})] {
                 let token = compact(header.to_string(), claims(), sign);
                 let error = at_once(verifier.verify(&token)).unwrap_err();
-                assert_eq!(error, TokenError::Algorithm, "{header}");
+                assert_eq!(error, TokenError::InvalidAlgorithm, "{header}");
             }
         }
     }
@@ -84,12 +84,12 @@ async fn j2_a_key_is_used_with_its_own_algorithm_only() {
     assert!(verifier.verify(&token("RS256")).await.is_ok());
     for alg in ["RS384", "PS256", "ES256", "EdDSA"] {
         let error = verifier.verify(&token(alg)).await.unwrap_err();
-        assert_eq!(error, TokenError::Algorithm, "{alg}");
+        assert_eq!(error, TokenError::InvalidAlgorithm, "{alg}");
     }
 }
 
 #[tokio::test]
-async fn a_signature_of_another_key_or_of_other_bytes_is_refused() {
+async fn a_signature_of_another_key_or_of_other_bytes_is_rejected() {
     let (_, _, verifier) = set_up();
     let good = TestKey::rsa(0).token_of(HEADER, claims());
     assert!(verifier.verify(&good).await.is_ok());
@@ -109,7 +109,7 @@ async fn a_signature_of_another_key_or_of_other_bytes_is_refused() {
         ("swapped", format!("{payload}.{header}.{signature}")),
     ] {
         let expected =
-            if what == "swapped" { TokenError::Malformed } else { TokenError::Signature };
+            if what == "swapped" { TokenError::Malformed } else { TokenError::InvalidSignature };
         assert_eq!(verifier.verify(&token).await.unwrap_err(), expected, "{what}");
     }
 }
@@ -134,7 +134,7 @@ async fn j5_a_key_in_the_header_is_no_key_and_an_address_is_not_visited() {
             }
             let token = |key: &TestKey| key.token_of(header.to_string(), claims());
             let error = verifier.verify(&token(stranger)).await.unwrap_err();
-            assert_eq!(error, TokenError::Signature, "{header}");
+            assert_eq!(error, TokenError::InvalidSignature, "{header}");
             assert!(verifier.verify(&token(own)).await.is_ok(), "{header}");
         }
     }

@@ -17,7 +17,7 @@ use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::HttpClient;
 use crate::util::fetch_metadata::check_address;
 use crate::util::telemetry;
-use crate::util::token_cache::{TextCache, check_cache_capacity};
+use crate::util::token_cache::{TokenCache, check_cache_capacity};
 
 /// Decides whether an access token is acceptable, and for whom it speaks.
 ///
@@ -32,7 +32,7 @@ struct Inner {
     keys: RemoteKeys,
     expectations: Expectations,
     clock: Clock,
-    verified: TextCache<Verified>,
+    verified: TokenCache<Verified>,
 }
 
 /// What is remembered of a token that was accepted.
@@ -52,7 +52,7 @@ impl TokenVerifier {
         issuer: impl Into<String>,
         jwks_uri: impl Into<String>,
         http_client: impl HttpClient,
-    ) -> TokenVerifierBuilder<OtherIssuer> {
+    ) -> TokenVerifierBuilder<IssuerMismatch> {
         let keys = KeySource::Address { url: jwks_uri.into(), client: Arc::new(http_client) };
         TokenVerifierBuilder::new(issuer.into(), keys, Clock::system())
     }
@@ -71,7 +71,7 @@ impl TokenVerifier {
     /// Verifies a token that must have all of these scopes.
     ///
     /// # Errors
-    /// [`TokenError::InsufficientScope`] for a good token that lacks one: answer 403. Else as
+    /// [`TokenError::InsufficientScope`] for a good token that lacks one: respond with 403. Else as
     /// [`verify`](Self::verify).
     pub async fn verify_with_scopes(
         &self,
@@ -86,7 +86,7 @@ impl TokenVerifier {
     /// Whether a token is acceptable and has all of these scopes.
     ///
     /// # Errors
-    /// [`TokenError::KeysUnavailable`] when nobody can tell at the moment: that is no "no".
+    /// [`TokenError::KeysUnavailable`] when no one can tell at the moment: that is no "no".
     pub async fn accepts(&self, token: &str, scopes: &[&str]) -> Result<bool, TokenError> {
         match self.verify_with_scopes(token, scopes).await {
             Ok(_) => Ok(true),
@@ -109,7 +109,7 @@ impl TokenVerifier {
             return Attempt::Done(Ok(principal));
         }
         match self.0.keys.attempt(token, TokenSource::Bearer) {
-            Attempt::Done(signed) => Attempt::Done(self.judge(token, signed)),
+            Attempt::Done(signed) => Attempt::Done(self.evaluate(token, signed)),
             Attempt::Wait(fetch) => Attempt::Wait(fetch),
         }
     }
@@ -120,7 +120,7 @@ impl TokenVerifier {
         token: &str,
         fetched: Option<bool>,
     ) -> Result<Principal, TokenError> {
-        self.judge(token, self.0.keys.attempt_again(token, fetched))
+        self.evaluate(token, self.0.keys.attempt_again(token, fetched))
     }
 
     fn remembered(&self, token: &str, now: OffsetDateTime) -> Option<Principal> {
@@ -132,14 +132,14 @@ impl TokenVerifier {
         })?
     }
 
-    fn judge(
+    fn evaluate(
         &self,
         token: &str,
         signed: Result<Signed, TokenError>,
     ) -> Result<Principal, TokenError> {
         let accepted = signed.and_then(|Signed { claims, typ, key }| {
             let principal =
-                self.0.expectations.judge(claims, typ.as_deref(), self.0.clock.now())?;
+                self.0.expectations.evaluate(claims, typ.as_deref(), self.0.clock.now())?;
             Ok(Verified { principal, key })
         });
         match accepted {
@@ -178,18 +178,18 @@ pub(crate) struct Expectations {
 }
 
 impl Expectations {
-    pub(crate) fn judge(
+    pub(crate) fn evaluate(
         &self,
         claims: Claims,
         typ: Option<&str>,
         now: OffsetDateTime,
     ) -> Result<Principal, TokenError> {
-        let issuer = claims.text("iss")?.ok_or(TokenError::Issuer)?;
+        let issuer = claims.text("iss")?.ok_or(TokenError::InvalidIssuer)?;
         if !self.issuers.iter().any(|allowed| allowed == issuer) {
-            return Err(TokenError::Issuer);
+            return Err(TokenError::InvalidIssuer);
         }
         if claims.kind(typ) != TokenKind::Access {
-            return Err(TokenError::Kind);
+            return Err(TokenError::WrongTokenType);
         }
         let audiences = claims.audiences()?;
         // An ID token is for the client that it was issued to, and need not have a hash or a nonce.
@@ -199,19 +199,19 @@ impl Expectations {
             if audiences.iter().any(|found| clients.contains(&Some(*found)))
                 && !claims.text("jti")?.is_some_and(|id| id.starts_with("tkn_"))
             {
-                return Err(TokenError::Kind);
+                return Err(TokenError::WrongTokenType);
             }
         }
         if let Some(expected) = &self.audiences
             && !audiences.iter().any(|found| expected.iter().any(|allowed| allowed == found))
         {
-            return Err(TokenError::Audience);
+            return Err(TokenError::InvalidAudience);
         }
         if !self.resources.is_empty()
             && let Some(resource) = claims.text("resource")?
             && !self.resources.iter().any(|allowed| allowed == resource)
         {
-            return Err(TokenError::Audience);
+            return Err(TokenError::InvalidAudience);
         }
         claims.require_started(now, self.start_leeway)?;
         let principal = Principal::from_claims(claims, &self.organization_claims)?;
@@ -220,7 +220,7 @@ impl Expectations {
         }
         let is_allowed = |id: &str| self.client_ids.iter().any(|allowed| allowed == id);
         if !self.client_ids.is_empty() && !principal.client_id().is_some_and(is_allowed) {
-            return Err(TokenError::Audience);
+            return Err(TokenError::InvalidAudience);
         }
         Ok(principal)
     }
@@ -231,7 +231,7 @@ impl Expectations {
 }
 
 /// Configures a [`TokenVerifier`]. `I` is the kind of issuer: [`ScalekitEnvironment`] or
-/// [`OtherIssuer`].
+/// [`IssuerMismatch`].
 #[derive(Debug)]
 #[must_use]
 pub struct TokenVerifierBuilder<I> {
@@ -260,7 +260,7 @@ pub struct ScalekitEnvironment;
 /// [`TokenVerifier::for_issuer`].
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct OtherIssuer;
+pub struct IssuerMismatch;
 
 /// How far clocks may differ.
 #[derive(Clone, Copy, Debug)]
@@ -327,7 +327,7 @@ impl TokenVerifierBuilder<ScalekitEnvironment> {
     }
 }
 
-impl TokenVerifierBuilder<OtherIssuer> {
+impl TokenVerifierBuilder<IssuerMismatch> {
     /// Sets the accepted signature algorithms. Default: RS256. HMAC algorithms are a build error.
     ///
     /// ```
@@ -462,7 +462,7 @@ impl<I> TokenVerifierBuilder<I> {
             Audiences::Any => None,
             Audiences::Named(named) => {
                 if named.is_empty() {
-                    let reason = "name one, or say any_audience() if tokens for anybody will do";
+                    let reason = "name one, or say any_audience() if tokens for anyone will do";
                     problems.push(ConfigProblem::invalid("audience", reason));
                 }
                 Some(named)
@@ -500,7 +500,7 @@ impl<I> TokenVerifierBuilder<I> {
                     start_leeway,
                 },
                 clock,
-                verified: TextCache::new(self.cache_capacity),
+                verified: TokenCache::new(self.cache_capacity),
             }))
         });
         problems.finish(verifier)

@@ -2,13 +2,16 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::http_client::Nowhere;
+use crate::http_client::UnreachableClient;
 use crate::token::testing::{
-    AUDIENCE, Answer, ISSUER, JWKS_URI, KeyServer, NOW, TestKey, access_claims_with,
+    AUDIENCE, ISSUER, JWKS_URI, KeyResponse, KeyServer, NOW, TestKey, access_claims_with,
     access_claims_without, at_once, manual_clock, settle,
 };
 
-pub(super) fn builder(server: &KeyServer, time: &ManualClock) -> TokenVerifierBuilder<OtherIssuer> {
+pub(super) fn builder(
+    server: &KeyServer,
+    time: &ManualClock,
+) -> TokenVerifierBuilder<IssuerMismatch> {
     TokenVerifier::for_issuer(ISSUER, JWKS_URI, server.clone()).clock(time.clock())
 }
 
@@ -20,11 +23,11 @@ pub(super) fn set_up() -> (KeyServer, ManualClock, TokenVerifier) {
 }
 
 /// What a verifier makes of a good signature over these claims.
-async fn judge(verifier: &TokenVerifier, payload: String) -> Result<Principal, TokenError> {
+async fn evaluate(verifier: &TokenVerifier, payload: String) -> Result<Principal, TokenError> {
     verifier.verify(&TestKey::rsa(0).token("k1", payload)).await
 }
 
-fn problems(builder: TokenVerifierBuilder<OtherIssuer>) -> Vec<&'static str> {
+fn problems(builder: TokenVerifierBuilder<IssuerMismatch>) -> Vec<&'static str> {
     let setting = |problem: &ConfigProblem| match problem {
         ConfigProblem::Invalid { setting, .. } | ConfigProblem::Missing { setting } => *setting,
     };
@@ -33,13 +36,14 @@ fn problems(builder: TokenVerifierBuilder<OtherIssuer>) -> Vec<&'static str> {
 
 #[test]
 fn settings_that_cannot_work_are_build_errors() {
-    let at = |url: &str| TokenVerifier::for_issuer(ISSUER, url, Nowhere).audience(AUDIENCE);
+    let at =
+        |url: &str| TokenVerifier::for_issuer(ISSUER, url, UnreachableClient).audience(AUDIENCE);
     let good = || at(JWKS_URI);
     let texts = "issuer, audience, client_id";
     for (builder, expected) in [
         (good(), &[][..]),
-        (TokenVerifier::for_issuer(ISSUER, JWKS_URI, Nowhere), &["audience"]),
-        (TokenVerifier::for_issuer(ISSUER, JWKS_URI, Nowhere).any_audience(), &[]),
+        (TokenVerifier::for_issuer(ISSUER, JWKS_URI, UnreachableClient), &["audience"]),
+        (TokenVerifier::for_issuer(ISSUER, JWKS_URI, UnreachableClient).any_audience(), &[]),
         (good().any_audience().audience(""), &[texts]),
         (good().audience(""), &[texts]),
         (good().issuer(""), &[texts]),
@@ -71,8 +75,8 @@ fn settings_that_cannot_work_are_build_errors() {
 }
 
 #[test]
-fn all_settings_that_cannot_work_are_told_at_once() {
-    let builder = TokenVerifier::for_issuer("", "http://acme.test/keys", Nowhere)
+fn all_settings_that_cannot_work_are_reported_at_once() {
+    let builder = TokenVerifier::for_issuer("", "http://acme.test/keys", UnreachableClient)
         .leeway(Duration::from_secs(61))
         .algorithms([Algorithm::HS256]);
     let texts = "issuer, audience, client_id";
@@ -81,7 +85,10 @@ fn all_settings_that_cannot_work_are_told_at_once() {
 
 #[tokio::test]
 async fn j9_j10_j11_j13_each_claim_is_judged() {
-    use TokenError::{Audience, Claim, Expired, Issuer, NotYetValid};
+    use TokenError::{
+        Expired, InvalidAudience as Audience, InvalidClaim as Claim, InvalidIssuer as Issuer,
+        NotYetValid,
+    };
     let (_, _, verifier) = set_up();
     for (changes, expected) in [
         (json!({}), Ok(())),
@@ -132,7 +139,7 @@ async fn j9_j10_j11_j13_each_claim_is_judged() {
         (json!({"client_id": 7}), Err(Claim("client_id"))),
         (json!({"sid": {}}), Err(Claim("sid"))),
     ] {
-        let outcome = judge(&verifier, access_claims_with(changes.clone())).await;
+        let outcome = evaluate(&verifier, access_claims_with(changes.clone())).await;
         assert_eq!(outcome.map(drop), expected, "{changes}");
     }
     for (name, expected) in [
@@ -144,13 +151,16 @@ async fn j9_j10_j11_j13_each_claim_is_judged() {
         ("jti", Ok(())),
         ("sub", Ok(())),
     ] {
-        let outcome = judge(&verifier, access_claims_without(name)).await;
+        let outcome = evaluate(&verifier, access_claims_without(name)).await;
         assert_eq!(outcome.map(drop), expected, "without {name}");
     }
     // Not a number of JSON at all.
     let endless = access_claims_with(json!({"exp": "HUGE"})).replace("\"HUGE\"", "1e999");
-    let refused = judge(&verifier, endless).await.unwrap_err();
-    assert!(matches!(refused, TokenError::Malformed | TokenError::Claim("exp")), "{refused}");
+    let rejected = evaluate(&verifier, endless).await.unwrap_err();
+    assert!(
+        matches!(rejected, TokenError::Malformed | TokenError::InvalidClaim("exp")),
+        "{rejected}"
+    );
 }
 
 #[tokio::test]
@@ -176,15 +186,15 @@ async fn null_is_absent_for_every_optional_claim_and_missing_for_every_required_
         "organization_id",
         "resource",
     ] {
-        let accepted = judge(&verifier, access_claims_with(json!({name: null}))).await;
+        let accepted = evaluate(&verifier, access_claims_with(json!({name: null}))).await;
         assert_eq!(accepted.map(drop), Ok(()), "{name}");
     }
     for (name, error) in [
-        ("iss", TokenError::Issuer),
-        ("aud", TokenError::Audience),
-        ("exp", TokenError::Claim("exp")),
+        ("iss", TokenError::InvalidIssuer),
+        ("aud", TokenError::InvalidAudience),
+        ("exp", TokenError::InvalidClaim("exp")),
     ] {
-        let rejected = judge(&verifier, access_claims_with(json!({name: null}))).await;
+        let rejected = evaluate(&verifier, access_claims_with(json!({name: null}))).await;
         assert_eq!(rejected.unwrap_err(), error, "{name}");
     }
 }
@@ -205,14 +215,14 @@ async fn j11_the_leeway_is_what_was_configured() {
             (json!({"iat": NOW + leeway}), Ok(())),
             (json!({"iat": NOW + leeway + 1}), Err(TokenError::NotYetValid)),
         ] {
-            let outcome = judge(&verifier, access_claims_with(changes.clone())).await;
+            let outcome = evaluate(&verifier, access_claims_with(changes.clone())).await;
             assert_eq!(outcome.map(drop), expected, "{leeway} {changes}");
         }
     }
 }
 
 #[tokio::test]
-async fn j12_tokens_of_other_kinds_are_refused() {
+async fn j12_tokens_of_other_kinds_are_rejected() {
     let (_, _, verifier) = set_up();
     for changes in [
         json!({"nonce": "n"}),
@@ -220,24 +230,27 @@ async fn j12_tokens_of_other_kinds_are_refused() {
         json!({"c_hash": "x"}),
         json!({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),
     ] {
-        let error = judge(&verifier, access_claims_with(changes.clone())).await.unwrap_err();
-        assert_eq!(error, TokenError::Kind, "{changes}");
+        let error = evaluate(&verifier, access_claims_with(changes.clone())).await.unwrap_err();
+        assert_eq!(error, TokenError::WrongTokenType, "{changes}");
     }
     let launch = json!({
         "iss": ISSUER, "aud": AUDIENCE, "exp": NOW + 300,
         "organization_id": "org_1", "connection_id": "conn_1", "login_hint": "jane@acme.test",
     });
-    assert_eq!(judge(&verifier, launch.to_string()).await.unwrap_err(), TokenError::Kind);
+    assert_eq!(
+        evaluate(&verifier, launch.to_string()).await.unwrap_err(),
+        TokenError::WrongTokenType
+    );
     for (typ, expected) in [
         (json!("at+jwt"), Ok(())),
         (json!("application/at+jwt"), Ok(())),
         (json!("At+Jwt"), Ok(())),
         (json!("jwt"), Ok(())),
-        (json!("logout+jwt"), Err(TokenError::Kind)),
-        (json!("secevent+jwt"), Err(TokenError::Kind)),
-        (json!("dpop+jwt"), Err(TokenError::Kind)),
-        (json!("JOSE"), Err(TokenError::Kind)),
-        (json!(""), Err(TokenError::Kind)),
+        (json!("logout+jwt"), Err(TokenError::WrongTokenType)),
+        (json!("secevent+jwt"), Err(TokenError::WrongTokenType)),
+        (json!("dpop+jwt"), Err(TokenError::WrongTokenType)),
+        (json!("JOSE"), Err(TokenError::WrongTokenType)),
+        (json!(""), Err(TokenError::WrongTokenType)),
         (json!(7), Err(TokenError::Malformed)),
         (json!(null), Err(TokenError::Malformed)),
     ] {
@@ -256,12 +269,12 @@ async fn j9_several_issuers_and_audiences_are_each_matched_exactly() {
     for (issuer, expected) in [
         (ISSUER, Ok(())),
         (resource, Ok(())),
-        ("https://acme.test/resources/res_2", Err(TokenError::Issuer)),
-        ("https://acme.test/resources/res_1/", Err(TokenError::Issuer)),
+        ("https://acme.test/resources/res_2", Err(TokenError::InvalidIssuer)),
+        ("https://acme.test/resources/res_1/", Err(TokenError::InvalidIssuer)),
     ] {
         for audience in [AUDIENCE, resource] {
             let claims = access_claims_with(json!({"iss": issuer, "aud": audience}));
-            assert_eq!(judge(&verifier, claims).await.map(drop), expected, "{issuer}");
+            assert_eq!(evaluate(&verifier, claims).await.map(drop), expected, "{issuer}");
         }
     }
 }
@@ -270,42 +283,42 @@ async fn j9_several_issuers_and_audiences_are_each_matched_exactly() {
 async fn j10_any_audience_is_any_and_a_client_id_narrows_it() {
     let (server, time) = (KeyServer::serving_k1(), manual_clock());
     let any = builder(&server, &time).any_audience().build().unwrap();
-    assert!(judge(&any, access_claims_without("aud")).await.is_ok());
-    assert!(judge(&any, access_claims_with(json!({"aud": "other"}))).await.is_ok());
-    let error = judge(&any, access_claims_with(json!({"aud": 7}))).await.unwrap_err();
-    assert_eq!(error, TokenError::Claim("aud"));
+    assert!(evaluate(&any, access_claims_without("aud")).await.is_ok());
+    assert!(evaluate(&any, access_claims_with(json!({"aud": "other"}))).await.is_ok());
+    let error = evaluate(&any, access_claims_with(json!({"aud": 7}))).await.unwrap_err();
+    assert_eq!(error, TokenError::InvalidClaim("aud"));
 
     let builder = builder(&server, &time).any_audience();
     let one = builder.client_id("skc_1").client_id("skc_2").build().unwrap();
     for (changes, expected) in [
         (json!({}), Ok(())),
         (json!({"client_id": "skc_2"}), Ok(())),
-        (json!({"client_id": "skc_3"}), Err(TokenError::Audience)),
+        (json!({"client_id": "skc_3"}), Err(TokenError::InvalidAudience)),
         // Only where there is no client_id is azp looked at.
-        (json!({"client_id": "skc_3", "azp": "skc_1"}), Err(TokenError::Audience)),
+        (json!({"client_id": "skc_3", "azp": "skc_1"}), Err(TokenError::InvalidAudience)),
     ] {
-        let outcome = judge(&one, access_claims_with(changes.clone())).await;
+        let outcome = evaluate(&one, access_claims_with(changes.clone())).await;
         assert_eq!(outcome.map(drop), expected, "{changes}");
     }
     let azp = |azp: Value| json!({"iss": ISSUER, "sub": "usr_1", "exp": NOW + 300, "azp": azp});
-    assert!(judge(&one, azp(json!("skc_1")).to_string()).await.is_ok());
-    let error = judge(&one, azp(json!("skc_3")).to_string()).await.unwrap_err();
-    assert_eq!(error, TokenError::Audience);
+    assert!(evaluate(&one, azp(json!("skc_1")).to_string()).await.is_ok());
+    let error = evaluate(&one, azp(json!("skc_3")).to_string()).await.unwrap_err();
+    assert_eq!(error, TokenError::InvalidAudience);
     let without = access_claims_without("client_id");
-    assert_eq!(judge(&one, without).await.unwrap_err(), TokenError::Audience);
+    assert_eq!(evaluate(&one, without).await.unwrap_err(), TokenError::InvalidAudience);
 }
 
 #[tokio::test]
 async fn j1_other_algorithms_are_for_those_who_ask_for_them() {
     let keys = [("k1", TestKey::rsa(0)), ("k2", TestKey::p256()), ("k3", TestKey::ed25519())];
-    let server = KeyServer::new(Answer::keys(keys.map(|(kid, key)| key.jwk(kid))));
+    let server = KeyServer::new(KeyResponse::keys(keys.map(|(kid, key)| key.jwk(kid))));
     let builder = || builder(&server, &manual_clock()).audience(AUDIENCE);
     let default = builder().build().unwrap();
     let modern = builder().algorithms([Algorithm::ES256, Algorithm::EdDSA]).build().unwrap();
     for (kid, key) in keys {
         let token = key.access_token(kid);
         let is_rsa = key.algorithm() == Algorithm::RS256;
-        let expected = |good| if good { Ok(()) } else { Err(TokenError::Algorithm) };
+        let expected = |good| if good { Ok(()) } else { Err(TokenError::InvalidAlgorithm) };
         assert_eq!(default.verify(&token).await.map(drop), expected(is_rsa), "{kid}");
         assert_eq!(modern.verify(&token).await.map(drop), expected(!is_rsa), "{kid}");
     }
@@ -342,7 +355,7 @@ async fn j11_a_remembered_token_expires_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_not_remembered() {
+async fn a_rejected_token_is_not_remembered() {
     let (_, time, verifier) = set_up();
     let claims = access_claims_with(json!({"nbf": NOW + 120}));
     let token = TestKey::rsa(0).token("k1", claims);
@@ -355,7 +368,7 @@ async fn a_refused_token_is_not_remembered() {
 async fn what_is_remembered_falls_with_its_key_and_only_with_it() {
     let (server, time, verifier) = set_up();
     let both = [TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")];
-    server.answer(Answer::keys(both.clone()));
+    server.response(KeyResponse::keys(both.clone()));
     let claims = access_claims_with(json!({"exp": NOW + 3600}));
     let goes = TestKey::rsa(0).token("k1", &claims);
     let stays = TestKey::rsa(1).token("k2", &claims);
@@ -363,18 +376,18 @@ async fn what_is_remembered_falls_with_its_key_and_only_with_it() {
     let staying = verifier.verify(&stays).await.unwrap();
 
     // Verified tokens alone keep the set young.
-    server.answer(Answer::keys(&both[1..]));
+    server.response(KeyResponse::keys(&both[1..]));
     time.advance(Duration::from_secs(300));
     assert!(at_once(verifier.verify(&goes)).is_ok());
     settle().await;
     assert_eq!(server.count(), 2);
     assert!(is_same(&staying, &at_once(verifier.verify(&stays)).unwrap()));
-    assert_eq!(verifier.verify(&goes).await.unwrap_err(), TokenError::UnknownKey);
+    assert_eq!(verifier.verify(&goes).await.unwrap_err(), TokenError::NoMatchingKey);
 
     // Back under the same name with other material, it is another key.
-    server.answer(Answer::keys([TestKey::rsa(2).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
+    server.response(KeyResponse::keys([TestKey::rsa(2).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
     time.advance(Duration::from_secs(300));
-    assert_eq!(verifier.verify(&goes).await.unwrap_err(), TokenError::Signature);
+    assert_eq!(verifier.verify(&goes).await.unwrap_err(), TokenError::InvalidSignature);
     assert!(is_same(&staying, &at_once(verifier.verify(&stays)).unwrap()));
 }
 
@@ -384,7 +397,7 @@ async fn k3_what_is_remembered_ends_a_day_after_the_keys_were_last_seen() {
     let claims = access_claims_with(json!({"exp": NOW + 7 * 24 * 3600}));
     let token = TestKey::rsa(0).token("k1", claims);
     let first = verifier.verify(&token).await.unwrap();
-    server.answer(Answer::Down);
+    server.response(KeyResponse::Down);
     time.advance(Duration::from_secs(24 * 3600 - 1));
     assert!(is_same(&first, &at_once(verifier.verify(&token)).unwrap()));
     settle().await;
@@ -399,7 +412,7 @@ async fn a_cache_without_room_changes_nothing_but_the_work() {
     let verifier = builder.build().unwrap();
     for number in 0..20 {
         let claims = access_claims_with(json!({"jti": number}));
-        assert!(judge(&verifier, claims).await.is_ok());
+        assert!(evaluate(&verifier, claims).await.is_ok());
     }
     assert_eq!(server.count(), 1);
 }

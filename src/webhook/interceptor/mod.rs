@@ -1,7 +1,7 @@
 //! Interceptors: questions that the environment asks your app before it goes on with a signup, a
 //! login, an invitation or a token.
 //!
-//! The answer is always HTTP 200; its body says yes or no. Whether a late or missing answer is a
+//! The response is always HTTP 200; its body says yes or no. Whether a late or missing answer is a
 //! yes or a no is set in the dashboard.
 //!
 //! ```

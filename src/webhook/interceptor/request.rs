@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use crate::model::lenient;
 use crate::token::parse_object;
-use crate::util::open_enum::words;
+use crate::util::open_enum::open_enum;
 use crate::webhook::EventError;
 
 /// A question that the environment asks before it goes on.
@@ -48,7 +48,7 @@ impl InterceptorRequest {
     }
 }
 
-// By hand: the rest is what is known about somebody, and the `state` of their login.
+// By hand: the rest is what is known about a user, and the `state` of their login.
 impl fmt::Debug for InterceptorRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InterceptorRequest")
@@ -58,16 +58,16 @@ impl fmt::Debug for InterceptorRequest {
     }
 }
 
-words! {
+open_enum! {
     /// What is about to happen.
     TriggerPoint {
         /// An application gets a token in its own name.
         PreM2mTokenCreation = "PRE_M2M_TOKEN_CREATION",
         /// A session begins.
         PreSessionCreation = "PRE_SESSION_CREATION",
-        /// Somebody signs up.
+        /// A user signs up.
         PreSignup = "PRE_SIGNUP",
-        /// Somebody is invited.
+        /// A user is invited.
         PreUserInvitation = "PRE_USER_INVITATION",
     }
 }
@@ -80,7 +80,7 @@ pub enum InterceptorData {
     M2mTokenCreation(Box<M2mTokenClaims>),
     /// A session of this user begins.
     SessionCreation(Box<InterceptorUser>),
-    /// Somebody signs up: told if your other organizations know them, else only the context's
+    /// A user signs up: told if your other organizations know them, else only the context's
     /// [`user_email`](InterceptorContext::user_email) says who it is.
     Signup(Option<Box<InterceptorUser>>),
     /// This organization invites the context's [`user_email`](InterceptorContext::user_email).
@@ -108,7 +108,7 @@ impl InterceptorData {
     }
 }
 
-/// Where something is about to happen, and by whom. Anybody can pretend any browser.
+/// Where something is about to happen, and by whom. Anyone can pretend any browser.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -267,7 +267,7 @@ pub struct UserMembership {
     pub metadata: Map<String, Value>,
 }
 
-/// The organization that somebody is invited into.
+/// The organization that a user is invited into.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

@@ -3,7 +3,7 @@ use http::{HeaderValue, Response, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The answer to an [`InterceptorRequest`](super::InterceptorRequest).
+/// The response to an [`InterceptorRequest`](super::InterceptorRequest).
 ///
 /// An axum handler returns it as it is; others turn it into a [`Response`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 pub struct InterceptorResponse {
     decision: Decision,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Refusal>,
+    error: Option<Rejection>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<Extras>,
 }
@@ -25,7 +25,7 @@ impl InterceptorResponse {
     /// It may not, and the user is told this; without text, something general.
     pub fn deny(message: impl Into<String>) -> Self {
         let message = message.into();
-        let error = (!message.is_empty()).then_some(Refusal { message });
+        let error = (!message.is_empty()).then_some(Rejection { message });
         Self { decision: Decision::Deny, error, response: None }
     }
 
@@ -55,9 +55,9 @@ impl InterceptorResponse {
 
 /// Always HTTP 200: the body says what was decided.
 impl From<InterceptorResponse> for Response<Bytes> {
-    fn from(answer: InterceptorResponse) -> Self {
+    fn from(response: InterceptorResponse) -> Self {
         // What has text for keys can always be written. If it could not be, it would be a no.
-        let body = serde_json::to_vec(&answer).unwrap_or(br#"{"decision":"DENY"}"#.to_vec());
+        let body = serde_json::to_vec(&response).unwrap_or(br#"{"decision":"DENY"}"#.to_vec());
         let mut response = Self::new(body.into());
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -65,7 +65,7 @@ impl From<InterceptorResponse> for Response<Bytes> {
     }
 }
 
-/// The membership that somebody gets who signs up.
+/// The membership that a user gets who signs up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NewMembership {
@@ -109,7 +109,7 @@ enum Decision {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Refusal {
+struct Rejection {
     message: String,
 }
 

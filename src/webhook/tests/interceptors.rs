@@ -21,10 +21,10 @@ fn request(trigger_point: &str) -> InterceptorRequest {
     request
 }
 
-fn assert_answer(trigger_point: &str, answer: InterceptorResponse) {
+fn assert_response(trigger_point: &str, response: InterceptorResponse) {
     let expected = file(&format!("{trigger_point}.response_body.json"));
     let expected: Value = serde_json::from_slice(&expected).unwrap();
-    let response: Response<Bytes> = answer.into();
+    let response: Response<Bytes> = response.into();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "application/json");
     assert_eq!(serde_json::from_slice::<Value>(response.body()).unwrap(), expected);
@@ -74,8 +74,8 @@ fn signup() {
     let mut membership = membership.role("admin").role("viewer");
     membership.external_organization_id = Some("ext_B6YycAGRaPmnuxAFPT5KI4HBHxr4qWX".to_owned());
     let no = "Only @acmecorp.com email addresses are allowed to sign up";
-    let answer = InterceptorResponse::deny(no).create_organization_membership(membership);
-    assert_answer("PRE_SIGNUP", answer);
+    let response = InterceptorResponse::deny(no).create_organization_membership(membership);
+    assert_response("PRE_SIGNUP", response);
 
     let stranger = br#"{"trigger_point":"PRE_SIGNUP","data":{"user":null}}"#;
     let stranger = InterceptorRequest::parse(stranger).unwrap();
@@ -94,12 +94,12 @@ fn session_creation() {
         (Some("John"), Some("Doe"))
     );
     assert_eq!(user.email_verified, Some(true));
-    let answer = InterceptorResponse::allow()
+    let response = InterceptorResponse::allow()
         .claim("subscription_tier", "enterprise")
         .claim("data_region", "us-west-2")
         .claim("feature_flags", json!(["analytics_dashboard", "api_access", "custom_branding"]))
         .claim("account_manager", "jane.smith@acmecorp.com");
-    assert_answer("PRE_SESSION_CREATION", answer);
+    assert_response("PRE_SESSION_CREATION", response);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn user_invitation() {
     assert_eq!(organization.id.as_deref(), Some("org_93731871904672153"));
     assert_eq!(organization.name.as_deref(), Some("Acme Corp"));
     let no = "Cannot invite users from external domains. Please use @acmecorp.com email addresses.";
-    assert_answer("PRE_USER_INVITATION", InterceptorResponse::deny(no));
+    assert_response("PRE_USER_INVITATION", InterceptorResponse::deny(no));
 }
 
 #[test]
@@ -132,12 +132,12 @@ fn m2m_token_creation() {
     }) else {
         unreachable!()
     };
-    assert_answer("PRE_M2M_TOKEN_CREATION", InterceptorResponse::allow().claims(claims));
+    assert_response("PRE_M2M_TOKEN_CREATION", InterceptorResponse::allow().claims(claims));
 }
 
 #[test]
-fn answers_say_no_more_than_was_decided() {
-    let text = |answer: InterceptorResponse| Response::<Bytes>::from(answer).into_body();
+fn responses_say_no_more_than_was_decided() {
+    let text = |response: InterceptorResponse| Response::<Bytes>::from(response).into_body();
     assert_eq!(text(InterceptorResponse::allow()), r#"{"decision":"ALLOW"}"#);
     assert_eq!(text(InterceptorResponse::deny("")), r#"{"decision":"DENY"}"#);
     assert_eq!(
@@ -151,7 +151,7 @@ fn answers_say_no_more_than_was_decided() {
 }
 
 #[test]
-fn unknown_questions_are_kept_and_rubbish_is_refused() {
+fn unknown_questions_are_kept_and_rubbish_is_rejected() {
     let body =
         br#"{"trigger_point":"POST_USER_AUTHENTICATION","data":{"a":1},"interceptor_context":[]}"#;
     let request = InterceptorRequest::parse(body).unwrap();
@@ -177,7 +177,7 @@ fn unknown_questions_are_kept_and_rubbish_is_refused() {
 
 #[cfg(feature = "axum-core")]
 #[test]
-fn a_handler_returns_the_answer_as_it_is() {
+fn a_handler_returns_the_response_as_it_is() {
     use axum_core::response::IntoResponse as _;
 
     let response = InterceptorResponse::deny("no").into_response();

@@ -1,4 +1,4 @@
-//! Whatever comes is refused or read, never a panic.
+//! Whatever comes is rejected or read, never a panic.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -7,7 +7,7 @@ use super::*;
 use crate::webhook::interceptor::InterceptorRequest;
 
 #[test]
-fn what_is_no_object_is_refused() {
+fn what_is_no_object_is_rejected() {
     for body in [
         "",
         "null",

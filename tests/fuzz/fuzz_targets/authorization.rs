@@ -111,22 +111,22 @@ impl Apps {
         let response = block_on(async { service.call(request).await }).expect("infallible");
         let (status, error) = (response.status(), challenge_error(response.headers()));
         let told = format!("{method} {headers:?}: {status} {:?}", response.headers());
-        let refused = |with: &str| error == Some(Some(with.to_owned()));
+        let rejected = |with: &str| error == Some(Some(with.to_owned()));
         match presented {
             Presented::Nothing => {
                 assert!(status == StatusCode::UNAUTHORIZED && error == Some(None), "{told}");
             }
             Presented::Several => {
-                assert!(status == StatusCode::BAD_REQUEST && refused("invalid_request"), "{told}");
+                assert!(status == StatusCode::BAD_REQUEST && rejected("invalid_request"), "{told}");
             }
             Presented::Good if with_keys => {
                 assert!(status == StatusCode::OK && error.is_none(), "{told}");
             }
             Presented::Bad if with_keys => {
-                assert!(status == StatusCode::UNAUTHORIZED && refused("invalid_token"), "{told}");
+                assert!(status == StatusCode::UNAUTHORIZED && rejected("invalid_token"), "{told}");
             }
             Presented::Bad if status == StatusCode::UNAUTHORIZED => {
-                assert!(refused("invalid_token"), "{told}");
+                assert!(rejected("invalid_token"), "{told}");
             }
             Presented::Good | Presented::Bad => {
                 let retry = response.headers().contains_key(header::RETRY_AFTER);

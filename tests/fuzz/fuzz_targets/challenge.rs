@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
                 challenge = challenge.realm(named);
                 expected.push(("realm", realm));
             }
-            Err(_) => assert!(!visible, "{realm:?} was refused"),
+            Err(_) => assert!(!visible, "{realm:?} was rejected"),
         }
     }
     let errors =
@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
         let legal = |b: u8| matches!(b, b'!' | b'#'..=b'[' | b']'..=b'~');
         match ScopeToken::new(&name) {
             Ok(scope) => scopes.push(scope),
-            Err(_) => assert!(name.is_empty() || !name.bytes().all(legal), "{name:?} was refused"),
+            Err(_) => assert!(name.is_empty() || !name.bytes().all(legal), "{name:?} was rejected"),
         }
     }
     if !scopes.is_empty() {

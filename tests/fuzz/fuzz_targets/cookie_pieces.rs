@@ -62,7 +62,7 @@ struct Kept {
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     Live,
-    /// Its cookie may be there again, with another session, before this answer arrives.
+    /// Its cookie may be there again, with another session, before this response arrives.
     Ended,
     Dead,
     /// None of the app's keys opens it, so that it may be another app's.
@@ -298,7 +298,7 @@ impl App {
     }
 }
 
-/// The cookies of a request; those that are not text are nobody's.
+/// The cookies of a request; those that are not text are no one's.
 fn pairs(headers: &HeaderMap) -> Vec<(&str, &str)> {
     let values = headers.get_all(header::COOKIE).iter();
     let pairs = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));

@@ -147,7 +147,7 @@ fn check(known: &Known, input: &mut Input<'_>) {
     for token in tokens {
         let (accepted, published) = (accepts(token), known.publishes(&first, token));
         assert!(!accepted || published, "{:?} {:?} by {first:?}", token.signer, token.kid);
-        assert!(accepted || !published || !first.untouched, "{:?} refused", token.signer);
+        assert!(accepted || !published || !first.untouched, "{:?} rejected", token.signer);
     }
     if input.is_empty() {
         return;

@@ -128,9 +128,9 @@ fn check(mut request: Request<Chunks>, whole: &[u8], plain: bool) {
     let server = Server::default();
     let mut service = layer.layer(server.clone());
     request.extensions_mut().insert(reader());
-    let answer = service.call(request).now_or_never().expect("no wait").expect("infallible");
+    let response = service.call(request).now_or_never().expect("no wait").expect("infallible");
     let seen = server.0.lock().expect("a lock").take();
-    match answer.status() {
+    match response.status() {
         StatusCode::OK => {
             let seen = seen.expect("the server was called");
             assert_eq!(seen, whole, "other bytes came out");
@@ -140,7 +140,7 @@ fn check(mut request: Request<Chunks>, whole: &[u8], plain: bool) {
             assert!(seen.is_none());
             let good =
                 plain && [SEEDS[0], SEEDS[2], SEEDS[4]].iter().any(|s| s.as_bytes() == whole);
-            assert!(!good, "refused for no reason");
+            assert!(!good, "rejected for no reason");
         }
         other => panic!("{other}"),
     }

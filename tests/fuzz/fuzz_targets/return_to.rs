@@ -35,7 +35,7 @@ fn check_parsing(wanted: &str) {
     let Some(parsed) = ReturnTo::parse(wanted) else {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-~/".contains(&b);
         let harmless = wanted.starts_with('/') && wanted.len() <= 2048 && wanted.bytes().all(plain);
-        assert!(!harmless || wanted.starts_with("//"), "refused for no reason: {wanted}");
+        assert!(!harmless || wanted.starts_with("//"), "rejected for no reason: {wanted}");
         return;
     };
     let path = parsed.as_str();
@@ -127,7 +127,7 @@ fn check_start(app: &App, started: &Response<ResponseBody>) -> Option<String> {
 
 fn check_return(app: &App, wanted: &str, started: &Response<ResponseBody>, cookie: &str) {
     let Ok(callback) = app.sandbox.log_in(location(started), "jane@acme.test") else { return };
-    // Some parameters, such as an unknown organization, have the environment refuse.
+    // Some parameters, such as an unknown organization, have the environment reject.
     if !callback.contains("code=") {
         return;
     }

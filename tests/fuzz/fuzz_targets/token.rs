@@ -198,7 +198,7 @@ fn expected(signer: Signer, header: &[u8], payload: &[u8]) -> Option<Map<String,
         |name: &str| claims.get(name).map(|date| date.as_f64().filter(|date| is_date(*date)));
     #[allow(clippy::cast_precision_loss)]
     let now = START as f64;
-    let in_time = date("exp")?? > now - LEEWAY
+    let with_timeout = date("exp")?? > now - LEEWAY
         && ["nbf", "iat"].iter().all(|name| {
             date(name).is_none_or(|start| start.is_some_and(|start| start <= now + SKEW))
         });
@@ -211,7 +211,7 @@ fn expected(signer: Signer, header: &[u8], payload: &[u8]) -> Option<Map<String,
         && claims.get("iss")? == ISSUER
         && !other_kind
         && good_audience
-        && in_time
+        && with_timeout
         && good_texts
         && subject != "";
     good.then_some(raw)

@@ -121,7 +121,7 @@ impl Keys {
     }
 }
 
-/// An address that answers every request with what was put there.
+/// An address that responses every request with what was put there.
 #[derive(Clone, Debug, Default)]
 pub struct Address(Arc<Mutex<(StatusCode, Bytes)>>);
 

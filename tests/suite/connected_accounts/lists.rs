@@ -96,8 +96,8 @@ async fn connection_names_are_twenty_at_most_and_go_without_a_connector() {
         named(1).connector("gmail"),
         accounts.list().connector("gmail").connection_name("gmail"),
     ] {
-        let refused = count(wrong.stream()).await;
-        assert!(matches!(refused, Err(ApiError::InvalidCall(_))), "{refused:?}");
+        let rejected = count(wrong.stream()).await;
+        assert!(matches!(rejected, Err(ApiError::InvalidCall(_))), "{rejected:?}");
     }
     assert_eq!(sandbox.requests().count(Endpoint::Api), 0);
     assert_eq!(count(named(19).connection_name("gmail").stream()).await.unwrap(), 1);
@@ -107,7 +107,7 @@ async fn connection_names_are_twenty_at_most_and_go_without_a_connector() {
     let many = (0..21).fold(list(), |list, _| list.query("connection_names", "gmail"));
     let both = list().query("connection_names", "gmail").query("connector", "gmail");
     for wrong in [many, both] {
-        let refused = wrong.send_raw().await.unwrap();
-        assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+        let rejected = wrong.send_raw().await.unwrap();
+        assert_eq!(rejected.status(), StatusCode::BAD_REQUEST);
     }
 }

@@ -39,7 +39,7 @@ async fn a_tool_brings_structured_mail() {
 }
 
 #[tokio::test]
-async fn tool_errors_are_told_apart_from_scalekits() {
+async fn tool_errors_are_distinguished_from_scalekits() {
     let (sandbox, api, _) = environment();
     let tools = api.tools();
     let missing = tools.execute(&fetch(5)).await;
@@ -77,11 +77,11 @@ async fn tool_errors_are_told_apart_from_scalekits() {
     assert!(matches!(wrong, Err(ExecuteError::Tool(_))), "{wrong:?}");
 
     assert!(sandbox.connected_accounts().expire(&id));
-    let Err(ExecuteError::Api(ApiError::InvalidRequest(answer))) = tools.execute(&fetch(5)).await
+    let Err(ExecuteError::Api(ApiError::InvalidRequest(response))) = tools.execute(&fetch(5)).await
     else {
         panic!("an expired account is not used")
     };
-    assert!(answer.message.unwrap().contains("EXPIRED"));
+    assert!(response.message.unwrap().contains("EXPIRED"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,8 +153,8 @@ async fn the_proxy_passes_on_what_the_service_says() {
     let (tokens, calls) =
         (sandbox.requests().count(Endpoint::Token), sandbox.requests().count(Endpoint::Api));
     sandbox.connected_accounts().fail_provider("gmail", 1, StatusCode::UNAUTHORIZED);
-    let refused = send("/gmail/v1/users/me/profile").await.unwrap();
-    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    let rejected = send("/gmail/v1/users/me/profile").await.unwrap();
+    assert_eq!(rejected.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(sandbox.requests().count(Endpoint::Token), tokens);
     assert_eq!(sandbox.requests().count(Endpoint::Api) - calls, 1);
 
@@ -201,11 +201,15 @@ async fn a_proxied_response_keeps_no_header_that_acts_on_the_apps_origin() {
         ("x-ratelimit-remaining", "7"),
         ("www-authenticate", "Bearer"),
     ];
-    let mut answer = Response::builder().status(StatusCode::FOUND);
+    let mut response = Response::builder().status(StatusCode::FOUND);
     for (name, value) in removed.into_iter().chain(kept) {
-        answer = answer.header(name, value);
+        response = response.header(name, value);
     }
-    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Answer(answer.body(Bytes::new()).unwrap()));
+    sandbox.faults().add_times(
+        Endpoint::Api,
+        1,
+        Fault::Response(response.body(Bytes::new()).unwrap()),
+    );
     let request = Request::get("/gmail/v1/users/me/profile").body("").unwrap();
     let response = api.tools().proxy(&user(), request).await.unwrap();
     let names: BTreeSet<_> = response.headers().keys().map(HeaderName::as_str).collect();
@@ -218,9 +222,9 @@ async fn a_proxied_response_keeps_no_header_that_acts_on_the_apps_origin() {
 async fn what_has_side_effects_is_not_sent_again_on_doubt() {
     let (sandbox, api, _) = environment();
     sandbox.connected_accounts().add("gmail", "user_123");
-    let refused = |body: &'static str| {
-        let answer = Response::builder().status(StatusCode::UNAUTHORIZED);
-        Fault::Answer(answer.body(Bytes::from(body)).unwrap())
+    let rejected = |body: &'static str| {
+        let response = Response::builder().status(StatusCode::UNAUTHORIZED);
+        Fault::Response(response.body(Bytes::from(body)).unwrap())
     };
     // The gateway's words, which are also those of other gateways.
     let gateway = r#"{"code":16,"message":"m","details":[]}"#;
@@ -235,10 +239,10 @@ async fn what_has_side_effects_is_not_sent_again_on_doubt() {
     ] {
         let before =
             (sandbox.requests().count(Endpoint::Token), sandbox.requests().count(Endpoint::Api));
-        sandbox.faults().add_times(Endpoint::Api, 1, refused(gateway));
+        sandbox.faults().add_times(Endpoint::Api, 1, rejected(gateway));
         let request = Request::builder().method(&method).uri("/gmail/v1/users/me/profile");
-        let answer = tools.proxy(&user(), request.body("").unwrap()).await.unwrap();
-        assert_eq!(answer.status() == StatusCode::UNAUTHORIZED, sent == 1, "{method}");
+        let response = tools.proxy(&user(), request.body("").unwrap()).await.unwrap();
+        assert_eq!(response.status() == StatusCode::UNAUTHORIZED, sent == 1, "{method}");
         assert_eq!(sandbox.requests().count(Endpoint::Api) - before.1, sent, "{method}");
         // In case it was about ours, the next call has another.
         let request = Request::get("/gmail/v1/users/me/profile").body("").unwrap();
@@ -249,7 +253,7 @@ async fn what_has_side_effects_is_not_sent_again_on_doubt() {
     // A tool is run again only where the environment itself says that it was not run.
     for (body, sent) in [(gateway, 2), ("", 1), ("<html>", 1), ("{}", 1)] {
         let before = sandbox.requests().count(Endpoint::Api);
-        sandbox.faults().add_times(Endpoint::Api, 1, refused(body));
+        sandbox.faults().add_times(Endpoint::Api, 1, rejected(body));
         let ran = tools.execute(&fetch(1)).await;
         assert_eq!(ran.is_ok(), sent == 2, "{body}: {ran:?}");
         assert_eq!(sandbox.requests().count(Endpoint::Api) - before, sent, "{body}");

@@ -50,7 +50,7 @@ async fn waiting_has_a_deadline_and_can_be_given_up() {
     assert!(waiting.await.unwrap_err().is_cancelled());
     let asked = sandbox.requests().count(Endpoint::Api);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(sandbox.requests().count(Endpoint::Api), asked, "nobody asks any more");
+    assert_eq!(sandbox.requests().count(Endpoint::Api), asked, "no one asks any more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +110,7 @@ async fn a_webhook_ends_the_wait_early() {
     let start = tokio::time::Instant::now();
 
     let body = br#"{"id":"evt_1","type":"connected_account.updated",
-        "data":{"id":"ca_2","identifier":"somebody else"}}"#;
+        "data":{"id":"ca_2","identifier":"another user"}}"#;
     assert!(events.apply(&WebhookEvent::parse(body).unwrap()));
     let body = br#"{"id":"evt_2","type":"organization.created","data":{"id":"org_1"}}"#;
     assert!(!events.apply(&WebhookEvent::parse(body).unwrap()));
@@ -149,11 +149,11 @@ async fn a_flood_of_webhooks_is_no_flood_of_requests() {
     let asked = sandbox.requests().count(Endpoint::Api) - before;
     assert!(asked <= 16, "asked {asked} times in a minute without events");
 
-    // However many tell of somebody else, that is nothing to look at.
+    // However many tell of another user, that is nothing to look at.
     let body = br#"{"id":"evt_1","type":"connected_account.updated",
-        "data":{"identifier":"somebody else","connection_name":"gmail"}}"#;
+        "data":{"identifier":"another user","connection_name":"gmail"}}"#;
     let other = WebhookEvent::parse(body).unwrap();
-    // Nor while an answer is under way.
+    // Nor while a response is under way.
     for delay in [Duration::ZERO, Duration::from_secs(1)] {
         sandbox.faults().clear(Endpoint::Api);
         sandbox.faults().add(Endpoint::Api, Fault::Delay(delay));

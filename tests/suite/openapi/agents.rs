@@ -20,10 +20,10 @@ impl Calls {
     pub(super) async fn connected_accounts(&mut self, api: &Api, sandbox: &Sandbox) {
         let calls = self;
         let accounts = &api.connected_accounts();
-        let key = AccountKey::of("gmail", "user_123");
+        let key = AccountKey::new("gmail", "user_123");
         let new = NewConnectedAccount::new(&key);
         call!(calls, ConnectedAccountsApi::get_or_create(accounts, &new)).await.unwrap();
-        let other = AccountKey::of("gmail", "user_456").organization_id("org_1").user_id("usr_1");
+        let other = AccountKey::new("gmail", "user_456").organization_id("org_1").user_id("usr_1");
         let config = json!({"rate_limit": 5}).as_object().unwrap().clone();
         let new = NewConnectedAccount::new(&other)
             .credentials(OAuthCredentials::new("token"))
@@ -113,7 +113,7 @@ impl Calls {
         sandbox.connected_accounts().fail_provider("gmail", 1, http::StatusCode::TOO_MANY_REQUESTS);
         tools.execute(&fetch).await.unwrap_err();
         let profile = Request::get("/gmail/v1/users/me/profile").body("").unwrap();
-        let user = AccountKey::of("gmail", "user_123");
+        let user = AccountKey::new("gmail", "user_123");
         let named = HeaderName::from_static("x-goog-user-project");
         let tools = &call!(calls, ToolsApi::forward_header(tools.clone(), named));
         call!(calls, ToolsApi::proxy(tools, &user, profile)).await.unwrap();

@@ -152,7 +152,7 @@ impl Calls {
     }
 }
 
-/// What the sandbox refuses: requests of nobody, for nothing, of no sense, and too many of them.
+/// What the sandbox rejects: requests of no one, for nothing, of no sense, and too many of them.
 pub(super) async fn fail(sandbox: &Sandbox, client: &Recorder) {
     let api = sandbox.scalekit();
     let token = api.client_credentials(&[]).await.unwrap().access_token;

@@ -37,7 +37,7 @@ impl Document {
         };
         let mut faults = self.of_parameters(operation, exchange, parameters);
         faults.extend(self.of_body(operation, exchange));
-        faults.extend(self.of_answer(operation, exchange));
+        faults.extend(self.of_response(operation, exchange));
         faults.iter().map(|fault| format!("{called}: {fault}")).collect()
     }
 
@@ -100,17 +100,17 @@ impl Document {
     }
 
     /// An error may have a status that the document does not list; a success may not.
-    fn of_answer(&self, operation: &Value, exchange: &Exchange) -> Vec<String> {
+    fn of_response(&self, operation: &Value, exchange: &Exchange) -> Vec<String> {
         let status = exchange.status;
         if status == StatusCode::METHOD_NOT_ALLOWED {
             return vec!["the sandbox does not have it".to_owned()];
         }
         match operation["responses"].get(status.as_str()) {
-            Some(answer) => self.of_content(
+            Some(response) => self.of_content(
                 "answer",
-                answer,
-                &exchange.answer_type,
-                &exchange.answer,
+                response,
+                &exchange.response_type,
+                &exchange.response,
                 &self.schemas,
             ),
             None if status.is_client_error() || status.is_server_error() => vec![],

@@ -9,7 +9,7 @@ use tower_scalekit::http_client::{HttpClient, HttpClientError};
 use tower_scalekit::sandbox::SandboxClient;
 use url::form_urlencoded;
 
-/// A request and its answer.
+/// A request and its response.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
     pub(super) method: Method,
@@ -19,8 +19,8 @@ pub(super) struct Exchange {
     pub(super) content_type: Option<String>,
     pub(super) body: Bytes,
     pub(super) status: StatusCode,
-    pub(super) answer_type: Option<String>,
-    pub(super) answer: Bytes,
+    pub(super) response_type: Option<String>,
+    pub(super) response: Bytes,
 }
 
 impl Exchange {
@@ -86,8 +86,8 @@ impl HttpClient for Recorder {
                 content_type: content_type(request.headers()),
                 body: request.body().clone(),
                 status: response.status(),
-                answer_type: content_type(response.headers()),
-                answer: response.body().clone(),
+                response_type: content_type(response.headers()),
+                response: response.body().clone(),
             });
             Ok(response)
         })

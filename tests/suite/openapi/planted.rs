@@ -35,8 +35,8 @@ async fn every_planted_deviation_is_found() {
         body: changed(&created.body, change),
         ..created.clone()
     };
-    let answer = |of: &Exchange, change: &dyn Fn(&mut Value)| Exchange {
-        answer: changed(&of.answer, change),
+    let response = |of: &Exchange, change: &dyn Fn(&mut Value)| Exchange {
+        response: changed(&of.response, change),
         ..of.clone()
     };
     for (planted, fault) in [
@@ -65,21 +65,27 @@ async fn every_planted_deviation_is_found() {
             Exchange { status: StatusCode::METHOD_NOT_ALLOWED, ..created.clone() },
             "does not have it",
         ),
-        (Exchange { answer: Bytes::new(), ..created.clone() }, "answer: not JSON"),
-        (Exchange { answer_type: None, ..created.clone() }, "answer: content type"),
-        (answer(&organization, &|answer| answer["more"] = json!(1)), "'more'"),
-        (answer(&organization, &|answer| answer["organization"]["ID"] = json!("")), "'ID'"),
-        (answer(&organization, &|answer| answer["organization"]["id"] = json!(null)), "null"),
+        (Exchange { response: Bytes::new(), ..created.clone() }, "answer: not JSON"),
+        (Exchange { response_type: None, ..created.clone() }, "answer: content type"),
+        (response(&organization, &|response| response["more"] = json!(1)), "'more'"),
+        (response(&organization, &|response| response["organization"]["ID"] = json!("")), "'ID'"),
+        (response(&organization, &|response| response["organization"]["id"] = json!(null)), "null"),
         (
-            answer(&organization, &|answer| answer["organization"]["region_code"] = json!("MOON")),
+            response(&organization, &|response| {
+                response["organization"]["region_code"] = json!("MOON")
+            }),
             "answer/organization/region_code: ",
         ),
         (
-            answer(&organization, &|answer| answer["organization"]["create_time"] = json!("now")),
+            response(&organization, &|response| {
+                response["organization"]["create_time"] = json!("now")
+            }),
             "answer/organization/create_time: ",
         ),
         (
-            answer(&directory, &|answer| answer["directory"]["secrets"] = json!([{ "kind": 1 }])),
+            response(&directory, &|response| {
+                response["directory"]["secrets"] = json!([{ "kind": 1 }])
+            }),
             "answer/directory/secrets/0: ",
         ),
     ] {

@@ -8,19 +8,21 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use serde_json::json;
-use tower_scalekit::Rejected;
+use tower_scalekit::RejectionContext;
 use tower_scalekit::api::passwordless::VerifiedEmail;
-use tower_scalekit::passwordless_login::{PasswordlessFailure as Failure, PasswordlessRejection};
+use tower_scalekit::passwordless_login::{
+    PasswordlessLoginError as Failure, PasswordlessRejection,
+};
 use tower_scalekit::sandbox::{Endpoint, Fault};
 
 use super::{
-    ADA, MailWorld, RESEND, SEND, SUBMISSION, VERIFY, assert_refused, attempt_of, click, email_of,
+    ADA, MailWorld, RESEND, SEND, SUBMISSION, VERIFY, assert_rejected, attempt_of, click, email_of,
     failure, fetch_json, press_the_button, submission, submit, without_attempt,
 };
 use crate::support::{JANE, NAVIGATION, Reading as _, send, set_cookies};
 
 #[tokio::test]
-async fn r8_a_form_of_another_site_sends_nothing_and_logs_nobody_in() {
+async fn r8_a_form_of_another_site_sends_nothing_and_logs_no_one_in() {
     let mail = MailWorld::new();
     let (mut browser, attempt) = mail.waiting("/me").await;
     let (code, link) = (mail.code(), mail.link());
@@ -46,8 +48,8 @@ async fn r8_a_form_of_another_site_sends_nothing_and_logs_nobody_in() {
             // Cookies do not even come along, but a browser may be lax.
             let mut request = browser.request(Method::POST, path, headers);
             *request.body_mut() = Body::from(form.clone());
-            let answer = send(&mail.app, request).await;
-            assert_refused(&answer, 403, &Failure::CrossSite);
+            let response = send(&mail.app, request).await;
+            assert_rejected(&response, 403, &Failure::CrossSite);
         }
     }
     assert_eq!((mail.asked(), mail.sandbox().mail().outbox().len()), (asked, 1));
@@ -56,7 +58,7 @@ async fn r8_a_form_of_another_site_sends_nothing_and_logs_nobody_in() {
 }
 
 #[tokio::test]
-async fn l11_a_strangers_link_logs_nobody_in_as_the_stranger() {
+async fn l11_a_strangers_link_logs_no_one_in_as_the_stranger() {
     let mail = MailWorld::new();
     // Mallory asks for a mail to her own address and sends the link to Jane, who is logged in and
     // has a login of her own under way.
@@ -97,7 +99,7 @@ async fn l11_a_strangers_link_logs_nobody_in_as_the_stranger() {
 }
 
 #[tokio::test]
-async fn l1_a_verification_of_another_state_is_refused() {
+async fn l1_a_verification_of_another_state_is_rejected() {
     let mail = MailWorld::new();
     let states = [
         json!({ "email": ADA, "state": "forged" }),
@@ -105,14 +107,14 @@ async fn l1_a_verification_of_another_state_is_refused() {
         json!({ "email": ADA }),
     ];
     for forged in states {
-        let forged = || Fault::Answer(Response::new(Bytes::from(forged.to_string())));
+        let forged = || Fault::Response(Response::new(Bytes::from(forged.to_string())));
         let (mut browser, _) = mail.waiting("/me").await;
         mail.sandbox().faults().add_times(Endpoint::Api, 1, forged());
-        let answer = submit(&mut browser, VERIFY, &[("code", "123456")]).await;
-        assert_refused(&answer, 400, &Failure::StateRefused);
+        let response = submit(&mut browser, VERIFY, &[("code", "123456")]).await;
+        assert_rejected(&response, 400, &Failure::StateMismatch);
         mail.sandbox().faults().add_times(Endpoint::Api, 1, forged());
-        let answer = click(&mut browser, &mail.link()).await;
-        assert_refused(&answer, 400, &Failure::StateRefused);
+        let response = click(&mut browser, &mail.link()).await;
+        assert_rejected(&response, 400, &Failure::StateMismatch);
         assert_eq!(email_of(&mut browser).await, None);
         mail.world.advance(60);
     }
@@ -125,8 +127,8 @@ async fn a_code_is_good_only_in_the_browser_that_asked() {
     let code = mail.code();
     let asked = mail.asked();
     let form = [("attempt", attempt.as_str()), ("code", &code)];
-    let answer = submit(&mut mail.browser(), VERIFY, &form).await;
-    assert_refused(&answer, 400, &Failure::AttemptUnknown);
+    let response = submit(&mut mail.browser(), VERIFY, &form).await;
+    assert_rejected(&response, 400, &Failure::NoPendingLogin);
 
     // Nor with the attempt under another name, or changed, or a session for an attempt.
     let name = browser.names_with("passwordless").remove(0);
@@ -144,8 +146,8 @@ async fn a_code_is_good_only_in_the_browser_that_asked() {
     ] {
         let mut forger = mail.browser();
         forger.plant(&name, &value);
-        let answer = submit(&mut forger, VERIFY, &[("code", &code)]).await;
-        assert_refused(&answer, 400, &Failure::AttemptUnknown);
+        let response = submit(&mut forger, VERIFY, &[("code", &code)]).await;
+        assert_rejected(&response, 400, &Failure::NoPendingLogin);
     }
     assert_eq!(mail.asked(), asked);
 }
@@ -176,50 +178,50 @@ async fn l9_a_login_ends_on_a_page_of_the_app() {
 #[tokio::test]
 async fn sending_tells_nothing_about_accounts() {
     let mail = MailWorld::new();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for email in [JANE, "nobody@nowhere.test"] {
-        let answer = fetch_json(&mut mail.browser(), SEND, &json!({ "email": email })).await;
-        let mut told = answer.json();
+        let response = fetch_json(&mut mail.browser(), SEND, &json!({ "email": email })).await;
+        let mut told = response.json();
         told.as_object_mut().unwrap().remove("attempt").unwrap();
-        let names: Vec<_> = answer.headers().keys().cloned().collect();
-        answers.push((answer.status(), told, names));
+        let names: Vec<_> = response.headers().keys().cloned().collect();
+        responses.push((response.status(), told, names));
     }
-    assert_eq!(answers[0], answers[1]);
+    assert_eq!(responses[0], responses[1]);
 }
 
 #[tokio::test]
-async fn w7_what_is_too_long_or_makes_no_sense_is_refused() {
+async fn w7_what_is_too_long_or_makes_no_sense_is_rejected() {
     let mail = MailWorld::new();
     let (mut browser, attempt) = mail.waiting("/me").await;
     let code = mail.code();
     let long = "a".repeat(10 * 1024);
     let asked = mail.asked();
     for (path, form, status, expected) in [
-        (SEND, vec![("email", long.as_str())], 400, Failure::AddressRefused),
-        (SEND, vec![("email", "ada"), ("return_to", "/")], 400, Failure::AddressRefused),
-        (SEND, vec![("email", "@acme.test")], 400, Failure::AddressRefused),
-        (SEND, vec![("email", "a@b.test\r\nbcc: c@d.test")], 400, Failure::AddressRefused),
-        (SEND, vec![("email", "a@b.test,c@d.test")], 400, Failure::AddressRefused),
-        (SEND, vec![], 400, Failure::AddressRefused),
-        (SEND, vec![("email", ADA), ("template", "X")], 400, Failure::MalformedRequest),
-        (SEND, vec![("email", ADA), ("email", ADA)], 400, Failure::MalformedRequest),
-        (SEND, vec![("email", &long), ("x", &long)], 413, Failure::RequestTooLarge),
-        (RESEND, vec![("attempt", &long)], 400, Failure::AttemptUnknown),
-        (VERIFY, vec![("code", &long)], 400, Failure::CodeRefused),
-        (VERIFY, vec![("code", &code), ("attempt", &long)], 400, Failure::AttemptUnknown),
-        (VERIFY, vec![("link_token", &long)], 400, Failure::MalformedRequest),
-        (VERIFY, vec![("link_token", "a b")], 400, Failure::MalformedRequest),
-        (VERIFY, vec![("code", &code), ("link_token", "x")], 400, Failure::MalformedRequest),
-        (VERIFY, vec![("attempt", &attempt)], 400, Failure::MalformedRequest),
+        (SEND, vec![("email", long.as_str())], 400, Failure::InvalidEmail),
+        (SEND, vec![("email", "ada"), ("return_to", "/")], 400, Failure::InvalidEmail),
+        (SEND, vec![("email", "@acme.test")], 400, Failure::InvalidEmail),
+        (SEND, vec![("email", "a@b.test\r\nbcc: c@d.test")], 400, Failure::InvalidEmail),
+        (SEND, vec![("email", "a@b.test,c@d.test")], 400, Failure::InvalidEmail),
+        (SEND, vec![], 400, Failure::InvalidEmail),
+        (SEND, vec![("email", ADA), ("template", "X")], 400, Failure::InvalidRequest),
+        (SEND, vec![("email", ADA), ("email", ADA)], 400, Failure::InvalidRequest),
+        (SEND, vec![("email", &long), ("x", &long)], 413, Failure::PayloadTooLarge),
+        (RESEND, vec![("attempt", &long)], 400, Failure::NoPendingLogin),
+        (VERIFY, vec![("code", &long)], 400, Failure::InvalidCode),
+        (VERIFY, vec![("code", &code), ("attempt", &long)], 400, Failure::NoPendingLogin),
+        (VERIFY, vec![("link_token", &long)], 400, Failure::InvalidRequest),
+        (VERIFY, vec![("link_token", "a b")], 400, Failure::InvalidRequest),
+        (VERIFY, vec![("code", &code), ("link_token", "x")], 400, Failure::InvalidRequest),
+        (VERIFY, vec![("attempt", &attempt)], 400, Failure::InvalidRequest),
     ] {
-        let answer = submit(&mut browser, path, &form).await;
-        assert_refused(&answer, status, &expected);
-        assert!(answer.text().len() < 2000, "nothing is repeated");
+        let response = submit(&mut browser, path, &form).await;
+        assert_rejected(&response, status, &expected);
+        assert!(response.text().len() < 2000, "nothing is repeated");
     }
     let link = |query: &str| format!("{VERIFY}?{query}");
     for query in ["", "link_token=", "link_token=a&link_token=b", "link_token=%00"] {
-        let answer = browser.open(&link(query)).await;
-        assert_refused(&answer, 400, &Failure::MalformedRequest);
+        let response = browser.open(&link(query)).await;
+        assert_rejected(&response, 400, &Failure::InvalidRequest);
     }
     // What cannot be an attempt of this browser asks first.
     for attempt in ["AAAAAAAA", "..%2f..%2fetc", "%00", &attempt.to_lowercase(), &long] {
@@ -227,8 +229,8 @@ async fn w7_what_is_too_long_or_makes_no_sense_is_refused() {
         assert_eq!(page.status(), StatusCode::OK, "{attempt:.20}");
         assert!(!page.text().contains(attempt), "nothing is repeated");
     }
-    let answer = browser.open(&link(&format!("link_token={long}"))).await;
-    assert_refused(&answer, 400, &Failure::MalformedRequest);
+    let response = browser.open(&link(&format!("link_token={long}"))).await;
+    assert_rejected(&response, 400, &Failure::InvalidRequest);
     for (content_type, body) in [
         ("application/json", "[1]"),
         ("application/json", "{\"email\":1}"),
@@ -239,8 +241,8 @@ async fn w7_what_is_too_long_or_makes_no_sense_is_refused() {
         let headers = [SUBMISSION[0], SUBMISSION[2], ("content-type", content_type)];
         let mut request = browser.request(Method::POST, SEND, &headers);
         *request.body_mut() = body.into();
-        let answer = send(&mail.app, request).await;
-        assert_refused(&answer, 400, &Failure::MalformedRequest);
+        let response = send(&mail.app, request).await;
+        assert_rejected(&response, 400, &Failure::InvalidRequest);
     }
     browser.plant(&format!("__Host-scalekit_passwordless_{}", "a".repeat(8)), &"x".repeat(4000));
     let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
@@ -249,7 +251,7 @@ async fn w7_what_is_too_long_or_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn other_methods_are_refused() {
+async fn other_methods_are_rejected() {
     let mail = MailWorld::new();
     let mut browser = mail.browser();
     for (method, path, allow) in [
@@ -257,12 +259,12 @@ async fn other_methods_are_refused() {
         (Method::PUT, RESEND, "POST"),
         (Method::DELETE, VERIFY, "GET,HEAD,POST"),
     ] {
-        let answer = browser.send(method, path, &NAVIGATION).await;
-        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(answer.header("allow"), Some(allow));
+        let response = browser.send(method, path, &NAVIGATION).await;
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(response.header("allow"), Some(allow));
     }
-    let answer = browser.open(SEND).await;
-    assert_eq!(failure(&answer), Failure::MethodNotAllowed { allow: "POST" });
+    let response = browser.open(SEND).await;
+    assert_eq!(failure(&response), Failure::MethodNotAllowed { allow: "POST" });
 }
 
 #[tokio::test]
@@ -298,20 +300,20 @@ async fn a_double_click_spends_one_code_and_opens_one_session() {
     assert_eq!((mail.asked(), logins.load(Ordering::SeqCst)), (asked + 1, 1));
     assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
     // Without the attempt's cookie it is nothing, and later with it neither.
-    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-    assert_refused(&answer, 400, &Failure::AttemptUnknown);
+    let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_rejected(&response, 400, &Failure::NoPendingLogin);
 }
 
 #[tokio::test]
-async fn a_code_that_was_just_used_shares_its_session_with_nobody_else() {
+async fn a_code_that_was_just_used_shares_its_session_with_no_one_else() {
     let mail = MailWorld::new();
     let (mut ada, _) = mail.waiting("/me").await;
     let code = mail.code();
     let mut mallory = mail.browser();
     submit(&mut mallory, SEND, &[("email", "mallory@acme.test")]).await;
     assert_eq!(submit(&mut ada, VERIFY, &[("code", &code)]).await.location(), "/me");
-    let answer = submit(&mut mallory, VERIFY, &[("code", &code)]).await;
-    assert_refused(&answer, 400, &Failure::CodeRefused);
+    let response = submit(&mut mallory, VERIFY, &[("code", &code)]).await;
+    assert_rejected(&response, 400, &Failure::InvalidCode);
     assert_eq!(email_of(&mut mallory).await, None);
 }
 
@@ -329,23 +331,24 @@ async fn a_double_click_gives_no_session_back_that_was_ended_meanwhile() {
 }
 
 #[tokio::test]
-async fn refusals_can_be_rendered_and_keep_their_reason_and_headers() {
+async fn rejections_can_be_rendered_and_keep_their_reason_and_headers() {
     let mail = MailWorld::with(|login| {
-        login.on_rejection(|rejected: Rejected<'_, PasswordlessRejection>| {
-            let words = format!("{}|{}", rejected.reason().message(), rejected.reason().way_on());
-            let mut response = rejected.into_response();
-            *response.body_mut() = words.into();
+        login.on_rejection(|rejected: RejectionContext<'_, PasswordlessRejection>| {
+            let open_enum =
+                format!("{}|{}", rejected.rejection().message(), rejected.rejection().retry_url());
+            let mut response = rejected.into_default_response();
+            *response.body_mut() = open_enum.into();
             response
         })
     });
     let (mut browser, attempt) = mail.waiting("/me").await;
     let wrong = mail.wrong_code();
-    let answer = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
-    assert_refused(&answer, 400, &Failure::CodeRefused);
-    assert!(answer.text().ends_with(&format!("|/code?attempt={attempt}")), "{}", answer.text());
+    let response = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
+    assert_rejected(&response, 400, &Failure::InvalidCode);
+    assert!(response.text().ends_with(&format!("|/code?attempt={attempt}")), "{}", response.text());
     mail.sandbox().faults().add(Endpoint::Api, Fault::Unreachable);
-    let answer = submit(&mut browser, SEND, &[("email", ADA), ("return_to", "/me")]).await;
-    assert_eq!(answer.header("retry-after"), Some("2"));
-    assert!(answer.text().ends_with("|/in?return_to=%2Fme"), "{}", answer.text());
-    assert_eq!(set_cookies(answer.headers()), [""; 0]);
+    let response = submit(&mut browser, SEND, &[("email", ADA), ("return_to", "/me")]).await;
+    assert_eq!(response.header("retry-after"), Some("2"));
+    assert!(response.text().ends_with("|/in?return_to=%2Fme"), "{}", response.text());
+    assert_eq!(set_cookies(response.headers()), [""; 0]);
 }

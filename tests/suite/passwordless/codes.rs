@@ -4,12 +4,12 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::json;
 use tower_scalekit::api::passwordless::{MailTemplate, PasswordlessType as Type};
-use tower_scalekit::passwordless_login::PasswordlessFailure as Failure;
+use tower_scalekit::passwordless_login::PasswordlessLoginError as Failure;
 use tower_scalekit::sandbox::{Endpoint, Fault, PasswordlessType};
-use tower_scalekit::session::{LocalSession, NotAdmitted, User};
+use tower_scalekit::session::{LocalSession, LoginHookError, User};
 
 use super::{
-    ADA, MailWorld, RESEND, SEND, VERIFY, assert_refused, attempt_of, click, email_of, fetch_json,
+    ADA, MailWorld, RESEND, SEND, VERIFY, assert_rejected, attempt_of, click, email_of, fetch_json,
     press_the_button, submission, submit,
 };
 use crate::support::{Reading as _, send, set_cookies};
@@ -68,8 +68,8 @@ async fn scripts_get_json() {
     assert_eq!(again["attempt"], told["attempt"]);
 
     let wrong = fetch_json(&mut browser, VERIFY, &json!({ "code": mail.wrong_code() })).await;
-    assert_refused(&wrong, 400, &Failure::CodeRefused);
-    assert_eq!(wrong.json()["error"], "code_refused");
+    assert_rejected(&wrong, 400, &Failure::InvalidCode);
+    assert_eq!(wrong.json()["error"], "invalid_code");
     let code = json!({ "code": mail.code(), "attempt": told["attempt"] });
     let done = fetch_json(&mut browser, VERIFY, &code).await;
     assert_eq!((done.status(), done.json()), (StatusCode::OK, json!({ "return_to": "/" })));
@@ -82,18 +82,18 @@ async fn the_sixth_wrong_code_is_the_last_and_a_new_mail_helps() {
     let (mut browser, attempt) = mail.waiting("/me").await;
     let wrong = mail.wrong_code();
     for _ in 0..5 {
-        let answer = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
-        assert_refused(&answer, 400, &Failure::CodeRefused);
-        assert!(answer.text().contains("This code is not right"));
+        let response = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
+        assert_rejected(&response, 400, &Failure::InvalidCode);
+        assert!(response.text().contains("This code is not right"));
         let back = format!("href=\"/code?attempt={attempt}\"");
-        assert!(answer.text().contains(&back), "{}", answer.text());
+        assert!(response.text().contains(&back), "{}", response.text());
     }
     // Even the right one.
     let code = mail.code();
-    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-    assert_refused(&answer, 429, &Failure::TooManyAttempts);
-    assert!(answer.text().contains("ask for a new e-mail"));
-    assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""), "{}", answer.text());
+    let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_rejected(&response, 429, &Failure::TooManyAttempts);
+    assert!(response.text().contains("ask for a new e-mail"));
+    assert!(response.text().contains("href=\"/in?return_to=%2Fme\""), "{}", response.text());
     // The link of the mail is no guess.
     let mut patient = browser.clone();
     assert_eq!(click(&mut patient, &mail.link()).await.location(), "/me");
@@ -117,8 +117,8 @@ async fn what_cannot_be_a_code_costs_no_attempt() {
     let (mut browser, _) = mail.waiting("/").await;
     let asked = mail.asked();
     for code in ["", "-", " ", "12\u{b2}34", "é23456", &"1".repeat(33)] {
-        let answer = submit(&mut browser, VERIFY, &[("code", code)]).await;
-        assert_refused(&answer, 400, &Failure::CodeRefused);
+        let response = submit(&mut browser, VERIFY, &[("code", code)]).await;
+        assert_rejected(&response, 400, &Failure::InvalidCode);
     }
     assert_eq!(mail.asked(), asked);
 }
@@ -129,13 +129,13 @@ async fn an_expired_code_says_so_and_can_be_had_again() {
     let (mut browser, _) = mail.waiting("/me").await;
     mail.world.advance(300);
     let code = mail.code();
-    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-    assert_refused(&answer, 400, &Failure::Expired);
-    assert!(answer.text().contains("has expired"));
+    let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_rejected(&response, 400, &Failure::Expired);
+    assert!(response.text().contains("has expired"));
     // Also a wrong one: its time is over by our own clock.
     let wrong = mail.wrong_code();
-    let answer = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
-    assert_refused(&answer, 400, &Failure::Expired);
+    let response = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
+    assert_rejected(&response, 400, &Failure::Expired);
 
     attempt_of(&submit(&mut browser, RESEND, &[]).await);
     let code = mail.code();
@@ -151,8 +151,8 @@ async fn an_attempt_is_over_ten_minutes_after_its_code_even_if_the_browser_keeps
     mail.world.advance(900);
     let asked = mail.asked();
     for (path, form) in [(VERIFY, &[("code", "123456")][..]), (RESEND, &[])] {
-        let answer = submit(&mut browser, path, form).await;
-        assert_refused(&answer, 400, &Failure::AttemptUnknown);
+        let response = submit(&mut browser, path, form).await;
+        assert_rejected(&response, 400, &Failure::NoPendingLogin);
     }
     assert_eq!(mail.asked(), asked);
 }
@@ -164,23 +164,23 @@ async fn the_third_mail_in_a_minute_has_to_wait() {
     attempt_of(&submit(&mut browser, RESEND, &[]).await);
     mail.world.advance(5);
     let wait = Some(std::time::Duration::from_secs(55));
-    let too_many = Failure::TooManyMails { retry_after: wait };
-    let answer = submit(&mut browser, RESEND, &[]).await;
-    assert_refused(&answer, 429, &too_many);
-    assert_eq!(answer.header("retry-after"), Some("55"));
-    assert!(answer.text().contains("wait a minute"));
-    assert!(answer.text().contains(&format!("href=\"/code?attempt={attempt}\"")));
+    let too_many = Failure::TooManyEmails { retry_after: wait };
+    let response = submit(&mut browser, RESEND, &[]).await;
+    assert_rejected(&response, 429, &too_many);
+    assert_eq!(response.header("retry-after"), Some("55"));
+    assert!(response.text().contains("wait a minute"));
+    assert!(response.text().contains(&format!("href=\"/code?attempt={attempt}\"")));
     let form = [("email", "ADA@acme.test"), ("return_to", "/me")];
-    let answer = submit(&mut mail.browser(), SEND, &form).await;
-    assert_refused(&answer, 429, &too_many);
-    assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""));
+    let response = submit(&mut mail.browser(), SEND, &form).await;
+    assert_rejected(&response, 429, &too_many);
+    assert!(response.text().contains("href=\"/in?return_to=%2Fme\""));
     // Where the mails were asked for, the newest can still be used.
-    let answer = submit(&mut browser, SEND, &form).await;
-    assert_refused(&answer, 429, &too_many);
-    assert!(answer.text().contains(&format!("href=\"/code?attempt={attempt}\"")));
+    let response = submit(&mut browser, SEND, &form).await;
+    assert_rejected(&response, 429, &too_many);
+    assert!(response.text().contains(&format!("href=\"/code?attempt={attempt}\"")));
     assert_eq!(submit(&mut browser, SEND, &[("email", "bob@acme.test")]).await.status(), 303);
-    let answer = submit(&mut browser, SEND, &form).await;
-    assert!(answer.text().contains(&format!("href=\"/code?attempt={attempt}\"")), "Ada's");
+    let response = submit(&mut browser, SEND, &form).await;
+    assert!(response.text().contains(&format!("href=\"/code?attempt={attempt}\"")), "Ada's");
 
     mail.world.advance(60);
     attempt_of(&submit(&mut browser, RESEND, &[("attempt", &attempt)]).await);
@@ -196,9 +196,9 @@ async fn a_double_click_sends_one_mail_more() {
         let (one, two) = futures::future::join(request(), request()).await;
         // And one more that was sent before the cookie came.
         let late = request().await;
-        for answer in [one, two, late] {
-            assert_eq!(attempt_of(&answer), attempt);
-            browser.take_in(&answer);
+        for response in [one, two, late] {
+            assert_eq!(attempt_of(&response), attempt);
+            browser.take_in(&response);
         }
         assert_eq!(mail.sandbox().mail().outbox().len(), 2);
         let code = mail.code();
@@ -239,7 +239,7 @@ async fn l11_a_login_ends_the_one_before() {
 }
 
 #[tokio::test]
-async fn a_template_of_the_settings_is_that_of_mails_whose_form_says_none() {
+async fn a_template_of_the_settings_is_that_of_emails_whose_form_says_none() {
     let mail = MailWorld::with(|login| login.template(MailTemplate::SignUp));
     mail.waiting("/").await;
     assert_eq!(mail.newest_mail().template, "SIGNUP");
@@ -250,7 +250,7 @@ async fn a_template_of_the_settings_is_that_of_mails_whose_form_says_none() {
 #[tokio::test]
 async fn clocks_may_differ() {
     let mail = MailWorld::new();
-    let answers = [
+    let responses = [
         (json!({ "auth_request_id": "a", "expires_at": "1899990000", "expires_in": 300 }), 900),
         (json!({ "auth_request_id": "a", "expires_at": "1899990000" }), 600),
         (json!({ "auth_request_id": "a", "expires_at": "1900000100" }), 700),
@@ -258,9 +258,9 @@ async fn clocks_may_differ() {
         (json!({ "auth_request_id": "a", "expires_in": u64::MAX }), 900),
         (json!({ "auth_request_id": "a", "expires_in": 8_640_000 }), 1200),
     ];
-    for (number, (answer, lifetime)) in answers.into_iter().enumerate() {
-        let answer = Response::new(Bytes::from(answer.to_string()));
-        mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Answer(answer));
+    for (number, (response, lifetime)) in responses.into_iter().enumerate() {
+        let response = Response::new(Bytes::from(response.to_string()));
+        mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Response(response));
         let email = format!("{number}@acme.test");
         let sent = submit(&mut mail.browser(), SEND, &[("email", &email)]).await;
         let [cookie] = set_cookies(sent.headers())[..] else { panic!("one cookie: {sent:?}") };
@@ -278,8 +278,8 @@ async fn a_mail_that_is_sent_again_has_the_same_code_for_longer() {
     assert_eq!((attempt_of(&sent), mail.code()), (attempt, code.clone()));
     mail.world.advance(200);
     let wrong = mail.wrong_code();
-    let answer = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
-    assert_refused(&answer, 400, &Failure::CodeRefused);
+    let response = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
+    assert_rejected(&response, 400, &Failure::InvalidCode);
     let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
     assert_eq!(done.location(), "/me");
 }
@@ -294,13 +294,13 @@ async fn after_a_resend_with_new_credentials_a_tab_that_was_open_before_takes_th
     assert_eq!(browser.names().len(), 1, "it is the same attempt");
     if mail.code() != old_code {
         let form = [("attempt", attempt.as_str()), ("code", &old_code)];
-        let answer = submit(&mut browser, VERIFY, &form).await;
-        assert_refused(&answer, 400, &Failure::CodeRefused);
-        assert!(answer.text().contains("newest e-mail"));
+        let response = submit(&mut browser, VERIFY, &form).await;
+        assert_rejected(&response, 400, &Failure::InvalidCode);
+        assert!(response.text().contains("newest e-mail"));
     }
     let page = click(&mut browser, &old_link).await;
-    let answer = press_the_button(&mut browser, &page).await;
-    assert_refused(&answer, 400, &Failure::LinkRefused);
+    let response = press_the_button(&mut browser, &page).await;
+    assert_rejected(&response, 400, &Failure::InvalidLink);
     let code = mail.code();
     let done = submit(&mut browser, VERIFY, &[("attempt", &attempt), ("code", &code)]).await;
     assert_eq!(done.location(), "/me");
@@ -358,7 +358,7 @@ async fn who_it_is_decides_the_app() {
     let mail = MailWorld::with(|login| {
         login.on_login(|verified| async move {
             if verified.email == "mallory@acme.test" {
-                return Err(NotAdmitted::Refused);
+                return Err(LoginHookError::Denied);
             }
             let mut user = User::default();
             user.id = "usr_ada".to_owned();
@@ -376,8 +376,8 @@ async fn who_it_is_decides_the_app() {
     let sent = submit(&mut mallory, SEND, &[("email", "mallory@acme.test")]).await;
     assert_eq!(sent.status(), StatusCode::SEE_OTHER, "nothing is told before the mail is read");
     let code = mail.code();
-    let answer = submit(&mut mallory, VERIFY, &[("code", &code)]).await;
-    assert_refused(&answer, 403, &Failure::NotAdmitted);
+    let response = submit(&mut mallory, VERIFY, &[("code", &code)]).await;
+    assert_rejected(&response, 403, &Failure::LoginDenied);
     assert_eq!(mallory.names(), [""; 0]);
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tower_scalekit::passwordless_login::{PasswordlessFailure as Failure, SendDenied};
+use tower_scalekit::passwordless_login::{PasswordlessLoginError as Failure, SendDenied};
 use tower_scalekit::sandbox::{Endpoint, Fault};
 
 use super::{
-    ADA, MailWorld, RESEND, SEND, VERIFY, assert_refused, attempt_of, email_of, failure,
+    ADA, MailWorld, RESEND, SEND, VERIFY, assert_rejected, attempt_of, email_of, failure,
     fetch_json, submission, submit,
 };
 use crate::support::{Browser, Reading as _, send, set_cookies};
@@ -28,20 +28,20 @@ async fn one_login_has_five_tries_whatever_time_passes_and_however_often_its_mai
         mail.sandbox().mail().issue_new_credentials_on_resend(true);
         let (mut browser, _) = mail.waiting("/me").await;
         for code in wrong_codes(&mail).take(3) {
-            let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-            assert_refused(&answer, 400, &Failure::CodeRefused);
+            let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+            assert_rejected(&response, 400, &Failure::InvalidCode);
         }
         // The environment begins its count anew, for another request and after ten minutes.
         mail.world.advance(waits);
         attempt_of(&submit(&mut browser, RESEND, &[]).await);
         for code in wrong_codes(&mail).take(2) {
-            let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-            assert_refused(&answer, 400, &Failure::CodeRefused);
+            let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+            assert_rejected(&response, 400, &Failure::InvalidCode);
         }
         mail.world.advance(waits);
         let (asked, code) = (mail.asked(), mail.code());
-        let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-        assert_refused(&answer, 429, &Failure::TooManyAttempts);
+        let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+        assert_rejected(&response, 429, &Failure::TooManyAttempts);
         assert_eq!(mail.asked(), asked);
     }
 }
@@ -55,8 +55,8 @@ async fn codes_that_are_tried_at_once_count_each() {
     let tries = codes
         .iter()
         .map(|code| send(&mail.app, submission(&browser, VERIFY, &[("code", code.as_str())])));
-    let answers = futures::future::join_all(tries).await;
-    let limited = answers.iter().filter(|answer| failure(answer) == Failure::TooManyAttempts);
+    let responses = futures::future::join_all(tries).await;
+    let limited = responses.iter().filter(|response| failure(response) == Failure::TooManyAttempts);
     assert_eq!(limited.count(), 25);
     assert_eq!(mail.asked(), asked + 5);
 }
@@ -77,9 +77,9 @@ async fn who_reads_the_mail_gets_in_while_strangers_are_limited() {
     for stranger in &mut strangers {
         for _ in 0..6 {
             let wrong = wrong.next().unwrap();
-            let answer = submit(stranger, VERIFY, &[("code", &wrong)]).await;
-            match failure(&answer) {
-                Failure::CodeRefused => tried += 1,
+            let response = submit(stranger, VERIFY, &[("code", &wrong)]).await;
+            match failure(&response) {
+                Failure::InvalidCode => tried += 1,
                 Failure::TooManyAttempts => limited += 1,
                 other => panic!("{other:?}"),
             }
@@ -93,8 +93,8 @@ async fn who_reads_the_mail_gets_in_while_strangers_are_limited() {
     mail.world.advance(24 * 60 * 60);
     let (mut stranger, _) = mail.waiting("/me").await;
     for _ in 0..2 {
-        let answer = submit(&mut stranger, VERIFY, &[("code", &wrong.next().unwrap())]).await;
-        assert_refused(&answer, 400, &Failure::CodeRefused);
+        let response = submit(&mut stranger, VERIFY, &[("code", &wrong.next().unwrap())]).await;
+        assert_rejected(&response, 400, &Failure::InvalidCode);
     }
 }
 
@@ -105,8 +105,8 @@ async fn right_codes_and_outages_are_not_counted_as_wrong_codes() {
     mail.sandbox().faults().add_times(Endpoint::Api, 12, Fault::Status(StatusCode::BAD_GATEWAY));
     let code = mail.code();
     for _ in 0..12 {
-        let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-        assert_refused(&answer, 503, &Failure::Unavailable);
+        let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+        assert_rejected(&response, 503, &Failure::Unavailable);
     }
     for _ in 0..12 {
         let code = mail.code();
@@ -115,8 +115,8 @@ async fn right_codes_and_outages_are_not_counted_as_wrong_codes() {
         browser = mail.waiting("/me").await.0;
     }
     for code in wrong_codes(&mail).take(2) {
-        let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-        assert_refused(&answer, 400, &Failure::CodeRefused);
+        let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+        assert_rejected(&response, 400, &Failure::InvalidCode);
     }
 }
 
@@ -124,14 +124,14 @@ async fn right_codes_and_outages_are_not_counted_as_wrong_codes() {
 async fn a_code_is_accepted_for_ten_minutes_unless_the_app_allows_longer() {
     let mail = MailWorld::new();
     let told = json!({ "auth_request_id": "a", "expires_in": 86_400 }).to_string();
-    let told = Fault::Answer(Response::new(Bytes::from(told)));
+    let told = Fault::Response(Response::new(Bytes::from(told)));
     mail.sandbox().faults().add_times(Endpoint::Api, 1, told);
     let mut browser = mail.browser();
     attempt_of(&submit(&mut browser, SEND, &[("email", ADA)]).await);
     mail.world.advance(600);
     let asked = mail.asked();
-    let answer = submit(&mut browser, VERIFY, &[("code", "123456")]).await;
-    assert_refused(&answer, 400, &Failure::Expired);
+    let response = submit(&mut browser, VERIFY, &[("code", "123456")]).await;
+    assert_rejected(&response, 400, &Failure::Expired);
     assert_eq!(mail.asked(), asked);
 
     let mail = MailWorld::with(|login| login.expires_in(Duration::from_secs(3600)));
@@ -142,7 +142,7 @@ async fn a_code_is_accepted_for_ten_minutes_unless_the_app_allows_longer() {
 }
 
 #[tokio::test]
-async fn mails_to_one_address_are_limited_per_day_resends_and_other_spellings_included() {
+async fn emails_to_one_address_are_limited_per_day_resends_and_other_spellings_included() {
     let mail = MailWorld::with(|login| login.max_emails_per_address(3));
     let (mut browser, attempt) = mail.waiting("/me").await;
     mail.world.advance(60);
@@ -151,13 +151,13 @@ async fn mails_to_one_address_are_limited_per_day_resends_and_other_spellings_in
     attempt_of(&submit(&mut mail.browser(), SEND, &[("email", "ADA@acme.TEST")]).await);
     mail.world.advance(60);
     let asked = mail.asked();
-    let answer = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
-    let Failure::TooManyMails { retry_after: Some(wait) } = failure(&answer) else { panic!() };
+    let response = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
+    let Failure::TooManyEmails { retry_after: Some(wait) } = failure(&response) else { panic!() };
     assert_eq!(wait, Duration::from_secs(24 * 60 * 60 - 180));
-    assert_eq!(answer.header("retry-after"), Some("86220"));
-    assert!(answer.text().contains("try again later"));
-    let answer = submit(&mut browser, RESEND, &[("attempt", &attempt)]).await;
-    assert!(matches!(failure(&answer), Failure::TooManyMails { .. }));
+    assert_eq!(response.header("retry-after"), Some("86220"));
+    assert!(response.text().contains("try again later"));
+    let response = submit(&mut browser, RESEND, &[("attempt", &attempt)]).await;
+    assert!(matches!(failure(&response), Failure::TooManyEmails { .. }));
     assert_eq!(mail.asked(), asked);
     attempt_of(&submit(&mut mail.browser(), SEND, &[("email", "bob@acme.test")]).await);
     mail.world.advance(24 * 60 * 60 - 180);
@@ -165,15 +165,15 @@ async fn mails_to_one_address_are_limited_per_day_resends_and_other_spellings_in
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_makes_no_limit_of_mails_last_longer() {
+async fn a_clock_that_is_set_back_makes_no_limit_of_emails_last_longer() {
     let mail = MailWorld::with(|login| login);
     for _ in 0..2 {
         mail.waiting("/me").await;
     }
     mail.world.sandbox.clock().step(time::Duration::hours(-1));
-    let answer = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
+    let response = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
     let wait = Some(Duration::from_secs(60));
-    assert_refused(&answer, 429, &Failure::TooManyMails { retry_after: wait });
+    assert_rejected(&response, 429, &Failure::TooManyEmails { retry_after: wait });
     mail.world.advance(60);
     attempt_of(&submit(&mut mail.browser(), SEND, &[("email", ADA)]).await);
 }
@@ -186,7 +186,7 @@ async fn send_for(mail: &MailWorld, client: &str, email: &str) -> Response<Bytes
 }
 
 #[tokio::test]
-async fn mails_for_one_client_are_limited_per_hour() {
+async fn emails_for_one_client_are_limited_per_hour() {
     let mail = MailWorld::with(|login| {
         login.max_emails_per_client(3).client_key(|request| {
             Some(request.headers().get("x-real-ip")?.to_str().ok()?.to_owned())
@@ -195,16 +195,16 @@ async fn mails_for_one_client_are_limited_per_hour() {
     for number in 0..3 {
         attempt_of(&send_for(&mail, "203.0.113.1", &format!("{number}@acme.test")).await);
     }
-    let answer = send_for(&mail, "203.0.113.1", "3@acme.test").await;
+    let response = send_for(&mail, "203.0.113.1", "3@acme.test").await;
     let wait = Some(Duration::from_secs(3600));
-    assert_refused(&answer, 429, &Failure::TooManyMails { retry_after: wait });
+    assert_rejected(&response, 429, &Failure::TooManyEmails { retry_after: wait });
     attempt_of(&send_for(&mail, "203.0.113.2", "3@acme.test").await);
     mail.world.advance(3600);
     attempt_of(&send_for(&mail, "203.0.113.1", "3@acme.test").await);
 }
 
 #[tokio::test]
-async fn one_client_does_not_use_up_the_mails_of_an_address() {
+async fn one_client_does_not_use_up_the_emails_of_an_address() {
     let mail = MailWorld::with(|login| {
         login.max_emails_per_address(4).client_key(|request| {
             Some(request.headers().get("x-real-ip")?.to_str().ok()?.to_owned())
@@ -215,8 +215,8 @@ async fn one_client_does_not_use_up_the_mails_of_an_address() {
         mail.world.advance(60);
     }
     for _ in 0..4 {
-        let answer = send_for(&mail, "203.0.113.1", ADA).await;
-        assert!(matches!(failure(&answer), Failure::TooManyMails { .. }));
+        let response = send_for(&mail, "203.0.113.1", ADA).await;
+        assert!(matches!(failure(&response), Failure::TooManyEmails { .. }));
     }
     for _ in 0..2 {
         attempt_of(&send_for(&mail, "203.0.113.2", ADA).await);
@@ -248,10 +248,10 @@ async fn the_apps_own_limits_apply_to_sends_and_resends() {
     let asked = mail.asked();
     for path in [SEND, RESEND] {
         let wait = Some(Duration::from_secs(7));
-        let answer = with(path, "many").await;
-        assert_refused(&answer, 429, &Failure::TooManyMails { retry_after: wait });
-        assert_eq!(answer.header("retry-after"), Some("7"));
-        assert_refused(&with(path, "unknown").await, 503, &Failure::Unavailable);
+        let response = with(path, "many").await;
+        assert_rejected(&response, 429, &Failure::TooManyEmails { retry_after: wait });
+        assert_eq!(response.header("retry-after"), Some("7"));
+        assert_rejected(&with(path, "unknown").await, 503, &Failure::Unavailable);
         attempt_of(&with(path, "silent").await);
     }
     assert_eq!((mail.asked(), mail.sandbox().mail().outbox().len()), (asked, 1));
@@ -259,18 +259,18 @@ async fn the_apps_own_limits_apply_to_sends_and_resends() {
 
 /// What a script gets, but for what differs each time.
 async fn response_of(browser: &mut Browser, path: &str, body: Value) -> String {
-    let answer = fetch_json(browser, path, &body).await;
-    let mut told = answer.json();
+    let response = fetch_json(browser, path, &body).await;
+    let mut told = response.json();
     told.as_object_mut().unwrap().remove("attempt");
-    let cookies = set_cookies(answer.headers());
+    let cookies = set_cookies(response.headers());
     let lengths: Vec<_> = cookies.iter().map(|cookie| cookie.len()).collect();
-    let names: Vec<_> = answer.headers().keys().collect();
-    format!("{} {told} {lengths:?} {names:?}", answer.status())
+    let names: Vec<_> = response.headers().keys().collect();
+    format!("{} {told} {lengths:?} {names:?}", response.status())
 }
 
 #[tokio::test]
-async fn nobody_learns_whether_the_environment_accepts_an_address() {
-    for refusal in [
+async fn no_one_learns_whether_the_environment_accepts_an_address() {
+    for rejection in [
         (400, r#"{"error_code":"INVALID_EMAIL","message":"email is not valid"}"#),
         (400, r#"{"message":"user is disabled"}"#),
         (403, r#"{"message":"this address may not log in"}"#),
@@ -282,9 +282,9 @@ async fn nobody_learns_whether_the_environment_accepts_an_address() {
         let mut responses = Vec::new();
         for (email, is_accepted) in [("bob@acme.test", true), ("eve@acme.test", false)] {
             if !is_accepted {
-                let answer = Response::builder().status(refusal.0);
-                let answer = answer.body(Bytes::from(refusal.1)).unwrap();
-                mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Answer(answer));
+                let response = Response::builder().status(rejection.0);
+                let response = response.body(Bytes::from(rejection.1)).unwrap();
+                mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Response(response));
             }
             let mut browser = mail.browser();
             let mut all = Vec::new();
@@ -305,14 +305,14 @@ async fn nobody_learns_whether_the_environment_accepts_an_address() {
 }
 
 #[tokio::test]
-async fn mails_that_could_not_be_sent_are_not_counted() {
+async fn emails_that_could_not_be_sent_are_not_counted() {
     let mail = MailWorld::with(|login| login.max_emails_per_address(1));
     mail.sandbox().faults().add_times(Endpoint::Api, 5, Fault::Status(StatusCode::BAD_GATEWAY));
     for _ in 0..5 {
-        let answer = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
-        assert_refused(&answer, 503, &Failure::Unavailable);
+        let response = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
+        assert_rejected(&response, 503, &Failure::Unavailable);
     }
     mail.waiting("/me").await;
-    let answer = mail.browser().send(Method::GET, SEND, &[]).await;
-    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let response = mail.browser().send(Method::GET, SEND, &[]).await;
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
 }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::future::join;
 use http::{Method, StatusCode};
 use serde_json::json;
-use tower_scalekit::passwordless_login::PasswordlessFailure as Failure;
+use tower_scalekit::passwordless_login::PasswordlessLoginError as Failure;
 use tower_scalekit::sandbox::{Endpoint, PasswordlessType};
 
 use super::{
-    ADA, MailWorld, SEND, VERIFY, assert_refused, attempt_of, click, email_of, fetch_json, hidden,
+    ADA, MailWorld, SEND, VERIFY, assert_rejected, attempt_of, click, email_of, fetch_json, hidden,
     press_the_button, submission, submit, without_attempt,
 };
 use crate::support::{JANE, NAVIGATION, ORIGIN, Reading as _, send};
@@ -30,8 +30,8 @@ async fn a_link_in_the_browser_that_asked_logs_in_at_once() {
         assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
 
         let again = click(&mut browser, &mail.link()).await;
-        let answer = press_the_button(&mut browser, &again).await;
-        assert_refused(&answer, 400, &Failure::LinkRefused);
+        let response = press_the_button(&mut browser, &again).await;
+        assert_rejected(&response, 400, &Failure::InvalidLink);
         assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA), "still logged in");
     }
 }
@@ -70,8 +70,8 @@ async fn a_scanner_uses_nothing_up() {
     let bare: &[(&str, &str)] = &[];
     for headers in [bare, &NAVIGATION, &[("accept", "text/html"), ("user-agent", "Scanner")]] {
         for method in [Method::GET, Method::HEAD] {
-            let answer = scanner.send(method, link.strip_prefix(ORIGIN).unwrap(), headers).await;
-            assert_eq!((answer.status(), scanner.names().len()), (StatusCode::OK, 0));
+            let response = scanner.send(method, link.strip_prefix(ORIGIN).unwrap(), headers).await;
+            assert_eq!((response.status(), scanner.names().len()), (StatusCode::OK, 0));
         }
     }
     // Nor does the person's own browser before they want to see it.
@@ -80,8 +80,8 @@ async fn a_scanner_uses_nothing_up() {
     for (method, headers) in
         [(Method::GET, &in_advance[..]), (Method::GET, &image), (Method::HEAD, &NAVIGATION)]
     {
-        let answer = browser.send(method, link.strip_prefix(ORIGIN).unwrap(), headers).await;
-        assert_eq!(answer.status(), StatusCode::OK);
+        let response = browser.send(method, link.strip_prefix(ORIGIN).unwrap(), headers).await;
+        assert_eq!(response.status(), StatusCode::OK);
     }
     assert_eq!(mail.asked(), asked, "nothing was verified");
     assert_eq!(click(&mut browser, &link).await.location(), "/me");
@@ -101,7 +101,11 @@ async fn a_page_that_was_fetched_in_advance_logs_in_as_the_link_would() {
         let page = browser.send(Method::GET, link.strip_prefix(ORIGIN).unwrap(), &in_advance).await;
         let done = press_the_button(&mut browser, &page).await;
         assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
-        assert_refused(&press_the_button(&mut browser, &page).await, 400, &Failure::AttemptUnknown);
+        assert_rejected(
+            &press_the_button(&mut browser, &page).await,
+            400,
+            &Failure::NoPendingLogin,
+        );
     }
 }
 
@@ -115,7 +119,7 @@ async fn a_link_without_its_attempt_is_taken_for_one_of_the_newest() {
 }
 
 #[tokio::test]
-async fn a_token_that_somebody_made_up_costs_one_question_at_most() {
+async fn a_token_that_someone_made_up_costs_one_question_at_most() {
     let mail = MailWorld::new();
     let (mut browser, attempt) = mail.waiting("/me").await;
     for email in ["bob@acme.test", "carol@acme.test"] {
@@ -132,15 +136,15 @@ async fn a_token_that_somebody_made_up_costs_one_question_at_most() {
 }
 
 #[tokio::test]
-async fn where_scalekit_enforces_the_same_browser_another_is_refused_and_nothing_is_used_up() {
+async fn where_scalekit_enforces_the_same_browser_another_is_rejected_and_nothing_is_used_up() {
     let mail = MailWorld::new();
     mail.sandbox().mail().enforce_same_browser(true);
     let (mut browser, _) = mail.waiting("/me").await;
     let mut other = mail.browser();
     let page = click(&mut other, &mail.link()).await;
-    let answer = press_the_button(&mut other, &page).await;
-    assert_refused(&answer, 400, &Failure::LinkRefused);
-    assert!(answer.text().contains("another browser"), "{}", answer.text());
+    let response = press_the_button(&mut other, &page).await;
+    assert_rejected(&response, 400, &Failure::InvalidLink);
+    assert!(response.text().contains("another browser"), "{}", response.text());
     assert_eq!(email_of(&mut other).await, None);
     assert_eq!(click(&mut browser, &mail.link()).await.location(), "/me");
 }
@@ -151,17 +155,17 @@ async fn an_app_can_enforce_the_same_browser_itself() {
     let (mut browser, attempt) = mail.waiting("/me").await;
     let asked = mail.asked();
     let mut other = mail.browser();
-    let answer = click(&mut other, &mail.link()).await;
-    assert_refused(&answer, 400, &Failure::OtherBrowser);
+    let response = click(&mut other, &mail.link()).await;
+    assert_rejected(&response, 400, &Failure::BrowserMismatch);
     let (_, token) =
         mail.link().split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-    let answer = submit(&mut other, VERIFY, &[("link_token", &token)]).await;
-    assert_refused(&answer, 400, &Failure::OtherBrowser);
+    let response = submit(&mut other, VERIFY, &[("link_token", &token)]).await;
+    assert_rejected(&response, 400, &Failure::BrowserMismatch);
     assert_eq!(mail.asked(), asked);
     for path in [VERIFY.to_owned(), format!("{VERIFY}/{attempt}")] {
-        let answer = browser.open(&format!("{path}?link_token=garbage")).await;
-        assert_refused(&answer, 400, &Failure::LinkRefused);
-        assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""), "{}", answer.text());
+        let response = browser.open(&format!("{path}?link_token=garbage")).await;
+        assert_rejected(&response, 400, &Failure::InvalidLink);
+        assert!(response.text().contains("href=\"/in?return_to=%2Fme\""), "{}", response.text());
     }
     assert_eq!(click(&mut browser, &mail.link()).await.location(), "/me");
 }
@@ -192,12 +196,12 @@ async fn an_expired_link_says_so_in_both_browsers() {
     let mail = MailWorld::new();
     let (mut browser, _) = mail.waiting("/me").await;
     mail.world.advance(300);
-    let answer = click(&mut browser, &mail.link()).await;
-    assert_refused(&answer, 400, &Failure::Expired);
-    assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""), "{}", answer.text());
+    let response = click(&mut browser, &mail.link()).await;
+    assert_rejected(&response, 400, &Failure::Expired);
+    assert!(response.text().contains("href=\"/in?return_to=%2Fme\""), "{}", response.text());
     let mut other = mail.browser();
     let page = click(&mut other, &mail.link()).await;
-    assert_refused(&press_the_button(&mut other, &page).await, 400, &Failure::Expired);
+    assert_rejected(&press_the_button(&mut other, &page).await, 400, &Failure::Expired);
 }
 
 #[tokio::test]
@@ -238,10 +242,10 @@ async fn a_button_that_is_pressed_twice_logs_in_and_another_pages_button_does_no
     assert_eq!(mail.asked(), asked + 1);
 
     let mut stranger = mail.browser();
-    let answer = press_the_button(&mut stranger, &strangers).await;
-    assert_refused(&answer, 400, &Failure::LinkRefused);
+    let response = press_the_button(&mut stranger, &strangers).await;
+    assert_rejected(&response, 400, &Failure::InvalidLink);
     mail.world.advance(11);
-    assert_refused(&press().await, 400, &Failure::LinkRefused);
+    assert_rejected(&press().await, 400, &Failure::InvalidLink);
 }
 
 #[tokio::test]
@@ -299,7 +303,7 @@ async fn the_hook_of_a_login_by_mail_is_called_once_the_user_has_switched() {
 #[tokio::test]
 async fn the_page_that_asks_first_can_be_the_apps_own() {
     let mail = MailWorld::with(|login| {
-        login.link_page(|question| {
+        login.confirmation_page(|question| {
             format!("<h1>Acme</h1>{} {}", question.action(), question.hidden_fields())
         })
     });

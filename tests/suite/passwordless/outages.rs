@@ -1,4 +1,4 @@
-//! When something does not answer, the attempt goes on.
+//! When something does not respond, the attempt goes on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,27 +10,29 @@ use futures::future::{Either, select};
 use http::{Response, StatusCode};
 use tokio::sync::Notify;
 use tower_scalekit::api::passwordless::VerifiedEmail;
-use tower_scalekit::passwordless_login::{PasswordlessFailure as Failure, PasswordlessRejection};
+use tower_scalekit::passwordless_login::{
+    PasswordlessLoginError as Failure, PasswordlessRejection,
+};
 use tower_scalekit::sandbox::{Endpoint, Fault};
-use tower_scalekit::session::NotAdmitted;
+use tower_scalekit::session::LoginHookError;
 
 use super::{
-    ADA, MailWorld, RESEND, SEND, VERIFY, assert_refused, attempt_of, click, email_of, failure,
+    ADA, MailWorld, RESEND, SEND, VERIFY, assert_rejected, attempt_of, click, email_of, failure,
     press_the_button, submission, submit,
 };
 use crate::store::FlakyStore;
 use crate::support::{Reading as _, sandbox_builder, send};
 
-fn answered(status: u16, body: &'static str) -> Fault {
-    let answer = Response::builder().status(status).header("retry-after", "7");
-    Fault::Answer(answer.body(Bytes::from(body)).unwrap())
+fn responded(status: u16, body: &'static str) -> Fault {
+    let response = Response::builder().status(status).header("retry-after", "7");
+    Fault::Response(response.body(Bytes::from(body)).unwrap())
 }
 
 #[tokio::test]
 async fn an_environment_out_of_reach_is_503_and_the_login_goes_on_afterwards() {
     let general = r#"{"code":8,"message":"slow down","error_code":"RATE_LIMITED"}"#;
     for fault in
-        [Fault::Unreachable, Fault::Status(StatusCode::BAD_GATEWAY), answered(429, general)]
+        [Fault::Unreachable, Fault::Status(StatusCode::BAD_GATEWAY), responded(429, general)]
     {
         let mail = MailWorld::new();
         let (mut browser, _) = mail.waiting("/me").await;
@@ -38,16 +40,16 @@ async fn an_environment_out_of_reach_is_503_and_the_login_goes_on_afterwards() {
         mail.sandbox().faults().add(Endpoint::Api, fault);
         let mut other = mail.browser();
         let page = click(&mut other, &link).await;
-        let answers = [
+        let responses = [
             submit(&mut browser, SEND, &[("email", ADA)]).await,
             submit(&mut browser, RESEND, &[]).await,
             submit(&mut browser, VERIFY, &[("code", &code)]).await,
             click(&mut browser, &link).await,
             press_the_button(&mut other, &page).await,
         ];
-        for answer in answers {
-            assert_refused(&answer, 503, &Failure::Unavailable);
-            assert!(answer.header("retry-after").is_some());
+        for response in responses {
+            assert_rejected(&response, 503, &Failure::Unavailable);
+            assert!(response.header("retry-after").is_some());
         }
         mail.sandbox().faults().clear(Endpoint::Api);
         let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
@@ -59,15 +61,15 @@ async fn an_environment_out_of_reach_is_503_and_the_login_goes_on_afterwards() {
 async fn no_token_to_call_with_is_an_outage_or_a_matter_of_configuration() {
     let mail = MailWorld::new();
     mail.sandbox().faults().add_times(Endpoint::Token, 1, Fault::Unreachable);
-    let answer = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
-    assert_refused(&answer, 503, &Failure::Unavailable);
+    let response = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
+    assert_rejected(&response, 503, &Failure::Unavailable);
     mail.sandbox().faults().add_times(
         Endpoint::Token,
         1,
-        answered(401, r#"{"error":"invalid_client"}"#),
+        responded(401, r#"{"error":"invalid_client"}"#),
     );
-    let answer = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
-    assert_refused(&answer, 500, &Failure::Misconfigured);
+    let response = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
+    assert_rejected(&response, 500, &Failure::Misconfigured);
     assert_eq!(submit(&mut mail.browser(), SEND, &[("email", ADA)]).await.status(), 303);
 }
 
@@ -78,13 +80,13 @@ async fn the_environments_own_words_are_understood() {
         (400, r#"{"code":9,"message":"otp expired"}"#, Failure::Expired),
         (400, r#"{"code":3,"details":[{"error_code":"OTP_EXPIRED"}]}"#, Failure::Expired),
         (400, r#"{"error_code":"OTP_EXPIRED","message":"invalid otp"}"#, Failure::Expired),
-        (400, r#"{"error_code":"INVALID_OR_EXPIRED","message":"expired"}"#, Failure::CodeRefused),
-        (400, r#"{"code":3,"message":"invalid or expired code"}"#, Failure::CodeRefused),
-        (400, r#"{"code":3,"message":"it is incorrect or has expired"}"#, Failure::CodeRefused),
-        (400, r#"{"error_code":"OTP_WRONG_OR_EXPIRED"}"#, Failure::CodeRefused),
-        (400, r#"{"code":3,"message":"no"}"#, Failure::CodeRefused),
+        (400, r#"{"error_code":"INVALID_OR_EXPIRED","message":"expired"}"#, Failure::InvalidCode),
+        (400, r#"{"code":3,"message":"invalid or expired code"}"#, Failure::InvalidCode),
+        (400, r#"{"code":3,"message":"it is incorrect or has expired"}"#, Failure::InvalidCode),
+        (400, r#"{"error_code":"OTP_WRONG_OR_EXPIRED"}"#, Failure::InvalidCode),
+        (400, r#"{"code":3,"message":"no"}"#, Failure::InvalidCode),
         (403, r#"{"code":7,"message":"no"}"#, Failure::Misconfigured),
-        (404, r#"{"code":5,"message":"no"}"#, Failure::CodeRefused),
+        (404, r#"{"code":5,"message":"no"}"#, Failure::InvalidCode),
         (429, "", Failure::TooManyAttempts),
         (
             429,
@@ -97,31 +99,31 @@ async fn the_environments_own_words_are_understood() {
     ] {
         mail.world.advance(60);
         let (mut browser, _) = mail.waiting("/me").await;
-        mail.sandbox().faults().add_times(Endpoint::Api, 1, answered(status, body));
-        let answer = submit(&mut browser, VERIFY, &[("code", "123456")]).await;
-        assert_eq!(failure(&answer), expected, "{body}");
+        mail.sandbox().faults().add_times(Endpoint::Api, 1, responded(status, body));
+        let response = submit(&mut browser, VERIFY, &[("code", "123456")]).await;
+        assert_eq!(failure(&response), expected, "{body}");
     }
     let (browser, _) = mail.waiting("/me").await;
     let long =
         Box::leak(format!(r#"{{"auth_request_id":"{}"}}"#, "a".repeat(600)).into_boxed_str());
     for (status, body, expected) in [
-        (429, "{}", Failure::TooManyMails { retry_after: Some(Duration::from_secs(7)) }),
-        (404, "{}", Failure::AttemptUnknown),
+        (429, "{}", Failure::TooManyEmails { retry_after: Some(Duration::from_secs(7)) }),
+        (404, "{}", Failure::NoPendingLogin),
         (200, "{}", Failure::Misconfigured),
         (200, long, Failure::Misconfigured),
     ] {
         mail.world.advance(60);
-        mail.sandbox().faults().add_times(Endpoint::Api, 1, answered(status, body));
-        let answer = submit(&mut browser.clone(), RESEND, &[]).await;
-        assert_eq!(failure(&answer), expected, "{body}");
+        mail.sandbox().faults().add_times(Endpoint::Api, 1, responded(status, body));
+        let response = submit(&mut browser.clone(), RESEND, &[]).await;
+        assert_eq!(failure(&response), expected, "{body}");
         if status == 429 {
-            assert_eq!(answer.header("retry-after"), Some("7"));
+            assert_eq!(response.header("retry-after"), Some("7"));
         }
     }
 }
 
 #[tokio::test]
-async fn a_mail_that_is_refused_fails_visibly_only_if_a_setting_is_clearly_the_cause() {
+async fn a_mail_that_is_rejected_fails_visibly_only_if_a_setting_is_clearly_the_cause() {
     let mail = MailWorld::with(|login| login.max_emails_per_address(100));
     for (status, body, expected) in [
         (400, r#"{"message":"bad email"}"#, None),
@@ -162,16 +164,16 @@ async fn a_mail_that_is_refused_fails_visibly_only_if_a_setting_is_clearly_the_c
         mail.sandbox().faults().add_times(
             Endpoint::Api,
             1 + usize::from(status == 401),
-            answered(status, body),
+            responded(status, body),
         );
         let mut browser = mail.browser();
-        let answer = submit(&mut browser, SEND, &[("email", ADA)]).await;
+        let response = submit(&mut browser, SEND, &[("email", ADA)]).await;
         match expected {
             Some(expected) => {
-                assert_refused(&answer, 500, &expected);
+                assert_rejected(&response, 500, &expected);
                 assert_eq!(browser.names(), [""; 0]);
             }
-            None => drop(attempt_of(&answer)),
+            None => drop(attempt_of(&response)),
         }
         mail.world.advance(60);
     }
@@ -183,31 +185,31 @@ async fn a_login_whose_request_is_over_begins_again() {
     let mail = MailWorld::new();
     mail.sandbox().mail().issue_new_credentials_on_resend(true);
     let (mut browser, _) = mail.waiting("/me").await;
-    // The answer to this one is lost.
+    // The response to this one is lost.
     submit(&mut browser.clone(), RESEND, &[]).await;
     mail.world.advance(60);
-    let answer = submit(&mut browser, RESEND, &[]).await;
-    assert_refused(&answer, 400, &Failure::AttemptUnknown);
-    assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""), "{}", answer.text());
+    let response = submit(&mut browser, RESEND, &[]).await;
+    assert_rejected(&response, 400, &Failure::NoPendingLogin);
+    assert!(response.text().contains("href=\"/in?return_to=%2Fme\""), "{}", response.text());
 }
 
 #[tokio::test]
-async fn a_resend_that_is_refused_costs_no_code() {
-    for (status, words) in [(400, "wait 30 seconds"), (404, "no"), (409, "aborted")] {
+async fn a_resend_that_is_rejected_costs_no_code() {
+    for (status, open_enum) in [(400, "wait 30 seconds"), (404, "no"), (409, "aborted")] {
         let mail = MailWorld::new();
         let (mut browser, _) = mail.waiting("/me").await;
-        let body = Bytes::from(format!(r#"{{"message":"{words}"}}"#));
-        let refusal = Response::builder().status(status).body(body).unwrap();
-        mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Answer(refusal));
-        let answer = submit(&mut browser, RESEND, &[]).await;
-        assert_refused(&answer, 400, &Failure::AttemptUnknown);
+        let body = Bytes::from(format!(r#"{{"message":"{open_enum}"}}"#));
+        let rejection = Response::builder().status(status).body(body).unwrap();
+        mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Response(rejection));
+        let response = submit(&mut browser, RESEND, &[]).await;
+        assert_rejected(&response, 400, &Failure::NoPendingLogin);
         let code = mail.code();
         assert_eq!(submit(&mut browser, VERIFY, &[("code", &code)]).await.location(), "/me");
     }
 }
 
 #[tokio::test]
-async fn the_link_of_a_mail_whose_answer_was_lost_asks_first() {
+async fn the_link_of_a_mail_whose_response_was_lost_asks_first() {
     let mail = MailWorld::new();
     mail.sandbox().mail().issue_new_credentials_on_resend(true);
     let (mut browser, _) = mail.waiting("/me").await;
@@ -222,13 +224,13 @@ async fn a_code_whose_verification_was_lost_needs_another_mail() {
     let (mut browser, _) = mail.waiting("/me").await;
     let code = mail.code();
     mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::ResponseLost);
-    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-    assert_refused(&answer, 503, &Failure::Unavailable);
-    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-    assert_refused(&answer, 400, &Failure::CodeRefused);
-    let answer = submit(&mut browser, RESEND, &[]).await;
-    assert_refused(&answer, 400, &Failure::AttemptUnknown);
-    assert!(answer.text().contains("href=\"/in?return_to=%2Fme\""), "{}", answer.text());
+    let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_rejected(&response, 503, &Failure::Unavailable);
+    let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_rejected(&response, 400, &Failure::InvalidCode);
+    let response = submit(&mut browser, RESEND, &[]).await;
+    assert_rejected(&response, 400, &Failure::NoPendingLogin);
+    assert!(response.text().contains("href=\"/in?return_to=%2Fme\""), "{}", response.text());
 }
 
 #[tokio::test]
@@ -238,16 +240,16 @@ async fn a_store_that_is_down_costs_no_code() {
     let (mut browser, _) = mail.waiting("/me").await;
     let code = mail.code();
     store.set_down(true);
-    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-    assert_refused(&answer, 503, &Failure::Unavailable);
+    let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_rejected(&response, 503, &Failure::Unavailable);
     store.set_down(false);
     let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
     assert_eq!(done.location(), "/me", "although the code is spent");
     assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
 }
 
-fn way_on(answer: &Response<Bytes>) -> String {
-    answer.extensions().get::<PasswordlessRejection>().unwrap().way_on().to_owned()
+fn retry_url(response: &Response<Bytes>) -> String {
+    response.extensions().get::<PasswordlessRejection>().unwrap().retry_url().to_owned()
 }
 
 /// An app whose database answers as long as the flag is not set.
@@ -258,7 +260,7 @@ fn with_a_database(down: &Arc<AtomicBool>) -> MailWorld {
             let down = down.load(Ordering::SeqCst);
             async move {
                 match down {
-                    true => Err(NotAdmitted::unavailable("the database is down")),
+                    true => Err(LoginHookError::unavailable("the database is down")),
                     false => Ok(verified.session()),
                 }
             }
@@ -272,15 +274,15 @@ async fn an_app_that_cannot_look_people_up_costs_no_code() {
     let mail = with_a_database(&down);
     let (mut browser, _) = mail.waiting("/me").await;
     let link = mail.link();
-    let answer = click(&mut browser, &link).await;
-    assert_refused(&answer, 503, &Failure::Unavailable);
-    assert!(!answer.text().contains("database"));
+    let response = click(&mut browser, &link).await;
+    assert_rejected(&response, 503, &Failure::Unavailable);
+    assert!(!response.text().contains("database"));
     down.store(false, Ordering::SeqCst);
-    assert_eq!(browser.open(&way_on(&answer)).await.location(), "/me");
+    assert_eq!(browser.open(&retry_url(&response)).await.location(), "/me");
 }
 
 #[tokio::test]
-async fn the_way_on_of_somebody_elses_link_does_not_try_it_as_ones_own() {
+async fn the_way_on_of_another_users_link_does_not_try_it_as_ones_own() {
     let mail = MailWorld::new();
     mail.waiting("/me").await;
     let link = mail.link();
@@ -288,10 +290,10 @@ async fn the_way_on_of_somebody_elses_link_does_not_try_it_as_ones_own() {
     submit(&mut jane, SEND, &[("email", "jane@acme.test")]).await;
     let page = click(&mut jane, &link).await;
     mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Unreachable);
-    let answer = press_the_button(&mut jane, &page).await;
-    assert_refused(&answer, 503, &Failure::Unavailable);
+    let response = press_the_button(&mut jane, &page).await;
+    assert_rejected(&response, 503, &Failure::Unavailable);
     let asked = mail.asked();
-    let page = jane.open(&way_on(&answer)).await;
+    let page = jane.open(&retry_url(&response)).await;
     assert_eq!((page.status(), mail.asked()), (StatusCode::OK, asked));
     assert_eq!(press_the_button(&mut jane, &page).await.status(), StatusCode::SEE_OTHER);
 }
@@ -302,11 +304,11 @@ async fn what_could_not_be_finished_at_home_is_not_good_elsewhere_if_that_is_enf
     let mail = with_a_database(&down);
     mail.sandbox().mail().enforce_same_browser(true);
     let (mut browser, _) = mail.waiting("/me").await;
-    assert_refused(&click(&mut browser, &mail.link()).await, 503, &Failure::Unavailable);
+    assert_rejected(&click(&mut browser, &mail.link()).await, 503, &Failure::Unavailable);
     down.store(false, Ordering::SeqCst);
     let mut other = mail.browser();
     let page = click(&mut other, &mail.link()).await;
-    assert_refused(&press_the_button(&mut other, &page).await, 400, &Failure::LinkRefused);
+    assert_rejected(&press_the_button(&mut other, &page).await, 400, &Failure::InvalidLink);
     assert_eq!(click(&mut browser, &mail.link()).await.location(), "/me");
 }
 
@@ -316,15 +318,15 @@ async fn a_wrong_code_finishes_nothing_that_the_right_one_began() {
     let mail = with_a_database(&down);
     let (mut browser, _) = mail.waiting("/me").await;
     let (code, wrong) = (mail.code(), mail.wrong_code());
-    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-    assert_refused(&answer, 503, &Failure::Unavailable);
+    let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_rejected(&response, 503, &Failure::Unavailable);
     down.store(false, Ordering::SeqCst);
     let mut late = browser.clone();
-    let answer = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
-    assert_refused(&answer, 400, &Failure::CodeRefused);
+    let response = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
+    assert_rejected(&response, 400, &Failure::InvalidCode);
     assert_eq!(submit(&mut browser, VERIFY, &[("code", &code)]).await.location(), "/me");
-    let answer = submit(&mut late, VERIFY, &[("code", &wrong)]).await;
-    assert_refused(&answer, 400, &Failure::CodeRefused);
+    let response = submit(&mut late, VERIFY, &[("code", &wrong)]).await;
+    assert_rejected(&response, 400, &Failure::InvalidCode);
 }
 
 #[tokio::test]
@@ -334,22 +336,22 @@ async fn an_app_that_cannot_look_people_up_costs_no_link_that_was_opened_elsewhe
     mail.waiting("/me").await;
     let mut other = mail.browser();
     let page = click(&mut other, &mail.link()).await;
-    let answer = press_the_button(&mut other, &page).await;
-    assert_refused(&answer, 503, &Failure::Unavailable);
+    let response = press_the_button(&mut other, &page).await;
+    assert_rejected(&response, 503, &Failure::Unavailable);
     let asked = mail.asked();
     // The same button, and the way on.
-    assert_refused(&press_the_button(&mut other, &page).await, 503, &Failure::Unavailable);
-    let page = other.open(&way_on(&answer)).await;
-    assert!(answer.text().contains(&way_on(&answer)), "{}", answer.text());
+    assert_rejected(&press_the_button(&mut other, &page).await, 503, &Failure::Unavailable);
+    let page = other.open(&retry_url(&response)).await;
+    assert!(response.text().contains(&retry_url(&response)), "{}", response.text());
     down.store(false, Ordering::SeqCst);
     let done = press_the_button(&mut other, &page).await;
     assert_eq!((done.status(), mail.asked()), (StatusCode::SEE_OTHER, asked));
     assert_eq!(email_of(&mut other).await.as_deref(), Some(ADA));
 
-    // Now it is spent, and nobody else logs in with it.
+    // Now it is spent, and no one else logs in with it.
     let mut stranger = mail.browser();
     let page = click(&mut stranger, &mail.link()).await;
-    assert_refused(&press_the_button(&mut stranger, &page).await, 400, &Failure::LinkRefused);
+    assert_rejected(&press_the_button(&mut stranger, &page).await, 400, &Failure::InvalidLink);
 }
 
 #[tokio::test]
@@ -358,18 +360,18 @@ async fn what_could_not_be_finished_can_be_tried_again_for_a_minute() {
     let mail = with_a_database(&down);
     let (mut browser, _) = mail.waiting("/me").await;
     let code = mail.code();
-    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-    assert_refused(&answer, 503, &Failure::Unavailable);
+    let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_rejected(&response, 503, &Failure::Unavailable);
     down.store(false, Ordering::SeqCst);
     mail.world.advance(60);
-    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-    assert_refused(&answer, 400, &Failure::CodeRefused);
+    let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_rejected(&response, 400, &Failure::InvalidCode);
 }
 
 #[tokio::test]
 async fn r5_a_login_is_finished_when_its_browser_leaves_in_the_middle() {
-    let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (told, wait) = (Arc::clone(&asked), Arc::clone(&answer));
+    let (asked, response) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (told, wait) = (Arc::clone(&asked), Arc::clone(&response));
     let mail = MailWorld::with(|login| {
         login.on_login(move |verified: VerifiedEmail| {
             let (told, wait) = (Arc::clone(&told), Arc::clone(&wait));
@@ -389,7 +391,7 @@ async fn r5_a_login_is_finished_when_its_browser_leaves_in_the_middle() {
     drop(left);
     // The person presses the button again.
     let again = send(&mail.app, submission(&browser, VERIFY, &[("code", &code)]));
-    answer.notify_one();
+    response.notify_one();
     let again = again.await;
     browser.take_in(&again);
     assert_eq!(again.location(), "/me");
@@ -398,7 +400,7 @@ async fn r5_a_login_is_finished_when_its_browser_leaves_in_the_middle() {
 }
 
 #[tokio::test]
-async fn an_app_that_panics_answers_500_and_goes_on() {
+async fn an_app_that_panics_responses_500_and_goes_on() {
     let mail = MailWorld::with(|login| {
         login.on_login(|verified: VerifiedEmail| async move {
             match verified.email.as_str() {
@@ -409,8 +411,8 @@ async fn an_app_that_panics_answers_500_and_goes_on() {
     });
     let (mut browser, _) = mail.waiting("/me").await;
     let code = mail.code();
-    let answer = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-    assert_refused(&answer, 500, &Failure::Misconfigured);
+    let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+    assert_rejected(&response, 500, &Failure::Misconfigured);
     mail.world.advance(1);
     submit(&mut browser, SEND, &[("email", "bob@acme.test")]).await;
     let code = mail.code();

@@ -1,4 +1,4 @@
-//! Nothing that logs anybody in shows, in `Debug` or in traces.
+//! Nothing that logs anyone in shows, in `Debug` or in traces.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -103,10 +103,11 @@ async fn a12_neither_debug_nor_traces_show_what_logs_in() {
     }
     submit(&mut browser, SEND, &[("email", ADA)]).await; // one too many
     note("refused@acme.test");
-    for (status, words) in [(400, "no template for"), (400, "bad email"), (403, "no mail to")] {
-        let words = format!(r#"{{"message":"{words} {ADA}, <{}>"}}"#, ADA.replace('@', "%40"));
-        let refusal = Response::builder().status(status).body(Bytes::from(words)).unwrap();
-        mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Answer(refusal));
+    for (status, open_enum) in [(400, "no template for"), (400, "bad email"), (403, "no mail to")] {
+        let open_enum =
+            format!(r#"{{"message":"{open_enum} {ADA}, <{}>"}}"#, ADA.replace('@', "%40"));
+        let rejection = Response::builder().status(status).body(Bytes::from(open_enum)).unwrap();
+        mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Response(rejection));
         submit(&mut mail.browser(), SEND, &[("email", "refused@acme.test")]).await;
     }
     let code = mail.code();
@@ -122,8 +123,8 @@ async fn a12_neither_debug_nor_traces_show_what_logs_in() {
     show(&tower::Service::call(&mut mail.login.verify(), request));
     let request = browser.request(Method::GET, &mail.link(), &[]);
     show(&tower::Service::call(&mut mail.login.link(), request));
-    let refused = submit(&mut mail.browser(), VERIFY, &[("code", &code)]).await;
-    show(&refused.extensions());
+    let rejected = submit(&mut mail.browser(), VERIFY, &[("code", &code)]).await;
+    show(&rejected.extensions());
     assert_eq!(press_the_button(&mut mail.browser(), &page).await.status(), 303);
     submit(&mut browser, VERIFY, &[("code", &code)]).await;
     note_cookies(&browser);

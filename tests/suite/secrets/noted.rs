@@ -11,7 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use url::form_urlencoded;
 
-/// Members of forms, queries and JSON whose values are nobody's business.
+/// Members of forms, queries and JSON whose values are no one's business.
 const NAMES: [&str; 17] = [
     "access_token",
     "auth_request_id",
@@ -67,8 +67,8 @@ impl Secrets {
         self.read_body(request.headers(), request.body().as_ref());
     }
 
-    /// Notes what an answer carries.
-    pub(crate) fn read_answer(&self, response: &Response<Bytes>) {
+    /// Notes what a response carries.
+    pub(crate) fn read_response(&self, response: &Response<Bytes>) {
         self.read_headers(response.headers());
         self.read_body(response.headers(), response.body());
     }
@@ -176,11 +176,11 @@ fn what_is_noted_is_found_and_nothing_else() {
         .header("cookie", "a=1; b=the-value-of-some-cookie")
         .header("content-type", "application/x-www-form-urlencoded");
     secrets.read_request(&request.body("refresh_token=one-that-may-be-used-once").unwrap());
-    let answer = Response::builder()
+    let response = Response::builder()
         .header("set-cookie", "c=the-value-of-another-one; Path=/")
         .header("location", "https://y.test/?state=nobody-can-guess-that-one#top")
         .body(r#"{"a":[{"access_token":"deep-down-in-the-answer"}]}"#.into());
-    secrets.read_answer(&answer.unwrap());
+    secrets.read_response(&response.unwrap());
     secrets.add_word("123456");
     for text in [
         "a code of twenty letters",

@@ -31,12 +31,12 @@ const OPEN: [&str; 4] = ["Bytes", "HeaderMap", "HeaderValue", "String"];
 const NO_SECRETS: [(&str, &str); 11] = [
     // The environment's and Scalekit's names for errors.
     ("ApiError", "code"),
-    ("ConnectFailure", "code"),
-    ("ErrorAnswer", "error_code"),
+    ("ConnectAccountError", "code"),
+    ("ErrorResponse", "error_code"),
     ("OAuthError", "code"),
     ("ToolError", "code"),
     // The name of a cookie.
-    ("AuthFailure", "cookie"),
+    ("LoginError", "cookie"),
     // Of a JWT: algorithm, key id, type.
     ("TokenDraft", "header"),
     // Names of fields, and of DNS records that everybody can read.

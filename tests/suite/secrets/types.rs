@@ -1,4 +1,4 @@
-//! Public types that hold a secret: a webhook's key and body, an answer of the API, a stored
+//! Public types that hold a secret: a webhook's key and body, a response of the API, a stored
 //! session.
 
 use std::sync::Arc;
@@ -67,8 +67,8 @@ async fn a12_debug_of_what_verifies_and_carries_webhooks_shows_no_secret() {
     let mut sent = request(Method::POST, "/webhook", &[("webhook-signature", SECRET)]);
     *sent.body_mut() = Body::from(delivery.body.clone());
     secrets.assert_debug(&tower::Service::call(&mut layer.layer(handler), sent));
-    let refused = WebhookSecret::new(SECRET).unwrap_err();
-    secrets.assert_error(&refused);
+    let rejected = WebhookSecret::new(SECRET).unwrap_err();
+    secrets.assert_error(&rejected);
 }
 
 #[tokio::test]
@@ -93,16 +93,16 @@ async fn a12_debug_of_api_calls_and_their_errors_shows_no_secret() {
     for status in [400, 401, 403, 404, 409, 429, 500] {
         let said = format!("{client_secret} and {token} and \"Bearer {token}\"");
         let body = json!({ "message": said, "error_code": token, "code": client_secret });
-        let answer = Response::builder().status(status).body(Bytes::from(body.to_string()));
-        sandbox.faults().add(Endpoint::Api, Fault::Answer(answer.unwrap()));
+        let response = Response::builder().status(status).body(Bytes::from(body.to_string()));
+        sandbox.faults().add(Endpoint::Api, Fault::Response(response.unwrap()));
         let error = api.auth_requests().set_user("conn_1", "lri_1", &user).await.unwrap_err();
         secrets.assert_error(&error);
         sandbox.faults().clear(Endpoint::Api);
     }
     for body in [json!({ "error": client_secret }), json!({ "error": token })] {
-        let answer = Response::builder().status(StatusCode::BAD_REQUEST);
-        let answer = answer.body(Bytes::from(body.to_string())).unwrap();
-        sandbox.faults().add(Endpoint::Token, Fault::Answer(answer));
+        let response = Response::builder().status(StatusCode::BAD_REQUEST);
+        let response = response.body(Bytes::from(body.to_string())).unwrap();
+        sandbox.faults().add(Endpoint::Token, Fault::Response(response));
         let scalekit = sandbox.scalekit();
         let error: ApiError = scalekit.api().sessions().get("ses_1").await.unwrap_err();
         secrets.assert_error(&error);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Extensions, Method, Request, Response, Version};
 
-use super::{DEADLINE, MAX_ANSWER_BYTES};
+use super::{DEADLINE, MAX_RESPONSE_BYTES};
 use crate::api::ApiError;
 use crate::api::client::request::api_url;
 use crate::api::connected_accounts::AccountKey;
@@ -53,7 +53,7 @@ pub(super) fn proxied(
     })?;
     headers::retain_forwarded(&mut parts.headers, named)?;
     let value = |text: &str| match HeaderValue::from_str(text) {
-        // What is not ASCII is read in one way here and in another there: as somebody else's.
+        // What is not ASCII is read in one way here and in another there: as another user's.
         // White space around it is lost on the way.
         Ok(value) if !text.is_empty() && text.is_ascii() && text.trim() == text => Ok(value),
         _ => Err(ApiError::InvalidCall("connection name or identifier fits into no header")),
@@ -62,7 +62,7 @@ pub(super) fn proxied(
     parts.headers.insert(IDENTIFIER, value(identifier)?);
     // Whatever the app keeps there is none of the HTTP client's business.
     parts.extensions = Extensions::new();
-    parts.extensions.insert(SendLimits { deadline: DEADLINE, max_body_bytes: MAX_ANSWER_BYTES });
+    parts.extensions.insert(SendLimits { deadline: DEADLINE, max_body_bytes: MAX_RESPONSE_BYTES });
     Ok(Request::from_parts(parts, body))
 }
 
@@ -79,15 +79,15 @@ pub(super) fn returned(mut response: Response<Bytes>) -> Response<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http_client::Nowhere;
+    use crate::http_client::UnreachableClient;
 
     fn scalekit() -> Scalekit {
         let scalekit = Scalekit::builder("https://acme.scalekit.test/base", "skc_1", "s3cret");
-        scalekit.http_client(Nowhere).build().unwrap()
+        scalekit.http_client(UnreachableClient).build().unwrap()
     }
 
     fn sent(request: Request<&'static str>) -> Result<Request<Bytes>, ApiError> {
-        let account = AccountKey::of("gmail", "user_123");
+        let account = AccountKey::new("gmail", "user_123");
         let named = [HeaderName::from_static("x-goog")];
         proxied(&scalekit(), &account, &named, request.map(Bytes::from))
     }
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!((&sent.headers()["x-goog"], sent.headers().len()), (&"1".parse().unwrap(), 4));
         assert_eq!(sent.headers()["connection_name"], "gmail");
         assert_eq!(sent.headers()["identifier"], "user_123");
-        assert_eq!(SendLimits::of(&sent).deadline, DEADLINE);
+        assert_eq!(SendLimits::from_request(&sent).deadline, DEADLINE);
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
             "x-forwarded-for",
         ] {
             let request = Request::get("/gmail/v1/x").body(Bytes::new()).unwrap();
-            let account = AccountKey::of("gmail", "user_123");
+            let account = AccountKey::new("gmail", "user_123");
             let sent = proxied(&scalekit(), &account, &[HeaderName::from_static(name)], request);
             assert!(matches!(sent, Err(ApiError::InvalidCall(_))), "{name}");
         }
@@ -232,14 +232,14 @@ mod tests {
             ("gmail", "\tbob"),
         ] {
             let request = Request::get("/gmail/v1/x").body(Bytes::new()).unwrap();
-            let sent = proxied(&scalekit(), &AccountKey::of(name, identifier), &[], request);
+            let sent = proxied(&scalekit(), &AccountKey::new(name, identifier), &[], request);
             assert!(matches!(sent, Err(ApiError::InvalidCall(_))), "{name} {identifier}");
         }
     }
 
     #[test]
     fn an_account_that_the_headers_cannot_name_is_not_guessed_at() {
-        let jane = || AccountKey::of("gmail", "jane");
+        let jane = || AccountKey::new("gmail", "jane");
         for account in
             [AccountKey::id("ca_1"), jane().organization_id("org_1"), jane().user_id("usr_1")]
         {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{details, known_organization};
-use crate::sandbox::api::{Answer, ApiRefusal};
+use crate::sandbox::api::{ApiErrorResponse, ApiResult};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::State;
 use crate::sandbox::state::users::Organization;
@@ -16,7 +16,7 @@ use crate::sandbox::state::users::Organization;
 pub(in crate::sandbox::api) fn create(
     environment: &Environment,
     request: &Request<Bytes>,
-) -> Answer {
+) -> ApiResult {
     let written = Written::read(request)?;
     let name = written.display_name.as_deref().unwrap_or_default();
     let mut organization = Organization::new(name, &[]);
@@ -33,7 +33,7 @@ pub(in crate::sandbox::api) fn update(
     environment: &Environment,
     id: &str,
     request: &Request<Bytes>,
-) -> Answer {
+) -> ApiResult {
     let now = environment.now();
     let mut state = environment.lock();
     let mut organization = known_organization(&state, id)?.clone();
@@ -42,14 +42,14 @@ pub(in crate::sandbox::api) fn update(
     written.write_to(&mut organization);
     named(&organization)?;
     organization.changed_at = Some(now);
-    let answer = json!({ "organization": details(&state, &organization) });
+    let response = json!({ "organization": details(&state, &organization) });
     let known = state.users.organizations.iter_mut().find(|known| known.id == id);
     known.into_iter().for_each(|known| known.clone_from(&organization));
-    Ok(answer)
+    Ok(response)
 }
 
 /// Its users, connections and directories go with it, and its users' sessions end.
-pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> Answer {
+pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> ApiResult {
     let now = environment.now();
     let mut state = environment.lock();
     let id = known_organization(&state, id)?.id.clone();
@@ -77,27 +77,29 @@ struct Written {
 }
 
 impl Written {
-    fn read(request: &Request<Bytes>) -> Result<Self, ApiRefusal> {
-        let refused = |_| ApiRefusal::invalid("the body is not that of an organization");
-        serde_json::from_slice(request.body()).map_err(refused)
+    fn read(request: &Request<Bytes>) -> Result<Self, ApiErrorResponse> {
+        let rejected = |_| ApiErrorResponse::invalid("the body is not that of an organization");
+        serde_json::from_slice(request.body()).map_err(rejected)
     }
 
     /// Within the limits of the API's reference, and not what another organization has.
-    fn check(&self, state: &State, id: &str) -> Result<(), ApiRefusal> {
+    fn check(&self, state: &State, id: &str) -> Result<(), ApiErrorResponse> {
         let logo_url = self.logo_url.as_deref().filter(|url| !url.is_empty());
         if logo_url.is_some_and(|url| !url.starts_with("https://") || url.len() > 1024) {
-            return Err(ApiRefusal::invalid("logo_url must be https and at most 1024 characters"));
+            return Err(ApiErrorResponse::invalid(
+                "logo_url must be https and at most 1024 characters",
+            ));
         }
         let slug = self.slug.as_deref().filter(|slug| !slug.is_empty());
         if slug.is_some_and(|slug| slug.len() > 253 || !slug.split('.').all(is_label)) {
-            return Err(ApiRefusal::invalid("slug must be a label or host name"));
+            return Err(ApiErrorResponse::invalid("slug must be a label or host name"));
         }
         let fits = |(key, value): (&String, &String)| {
             (3..=25).contains(&key.chars().count()) && (1..=256).contains(&value.chars().count())
         };
         let mut metadata = self.metadata.iter().flatten();
         if metadata.clone().count() > 10 || !metadata.all(fits) {
-            return Err(ApiRefusal::invalid("metadata has too many or too long pairs"));
+            return Err(ApiErrorResponse::invalid("metadata has too many or too long pairs"));
         }
         let has = |own: &Option<String>, wanted: &Option<String>| {
             wanted.as_ref().is_some_and(|wanted| !wanted.is_empty() && own.as_ref() == Some(wanted))
@@ -106,7 +108,7 @@ impl Written {
         let taken = others.any(|other| {
             has(&other.external_id, &self.external_id) || has(&other.slug, &self.slug)
         });
-        if taken { Err(ApiRefusal::conflict("another organization has it")) } else { Ok(()) }
+        if taken { Err(ApiErrorResponse::conflict("another organization has it")) } else { Ok(()) }
     }
 
     fn write_to(self, organization: &mut Organization) {
@@ -127,12 +129,12 @@ impl Written {
     }
 }
 
-fn named(organization: &Organization) -> Result<(), ApiRefusal> {
+fn named(organization: &Organization) -> Result<(), ApiErrorResponse> {
     let is_name = (1..=200).contains(&organization.display_name.chars().count());
     if is_name {
         return Ok(());
     }
-    Err(ApiRefusal::invalid("display_name must be between 1 and 200 characters"))
+    Err(ApiErrorResponse::invalid("display_name must be between 1 and 200 characters"))
 }
 
 /// Of DNS.

@@ -10,7 +10,7 @@ use http::Request;
 use serde_json::{Map, Value, json};
 
 use super::paging::PageRequest;
-use super::{Answer, ApiRefusal, checked, timestamp};
+use super::{ApiErrorResponse, ApiResult, checked, timestamp};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
@@ -19,7 +19,7 @@ use crate::sandbox::state::users::Organization;
 
 pub(super) use self::changes::{create, delete, update};
 
-pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> Answer {
+pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
     let query = Parameters::of_query(request);
     let page = PageRequest::parse(&query, 10, 100)?;
     let external_id = query.get("external_id");
@@ -32,7 +32,8 @@ pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> Answe
         None => 0,
         Some(from) => {
             let from = from.strip_prefix("organizations:").and_then(|from| from.parse().ok());
-            let from: u64 = from.ok_or(ApiRefusal::invalid("page_token is of another list"))?;
+            let from: u64 =
+                from.ok_or(ApiErrorResponse::invalid("page_token is of another list"))?;
             found.partition_point(|organization| organization.number < from)
         }
     };
@@ -47,13 +48,13 @@ pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> Answe
     }))
 }
 
-pub(super) fn get(environment: &Environment, id: &str) -> Answer {
+pub(super) fn get(environment: &Environment, id: &str) -> ApiResult {
     let state = environment.lock();
     let organization = known_organization(&state, id)?;
     Ok(json!({ "organization": details(&state, organization) }))
 }
 
-pub(super) fn get_external(environment: &Environment, external_id: &str) -> Answer {
+pub(super) fn get_external(environment: &Environment, external_id: &str) -> ApiResult {
     let state = environment.lock();
     let mut all = state.users.organizations.iter();
     let organization =
@@ -63,11 +64,15 @@ pub(super) fn get_external(environment: &Environment, external_id: &str) -> Answ
 }
 
 /// A link to the organization's admin portal; with no features named, to all of it.
-pub(super) fn portal_link(environment: &Environment, id: &str, request: &Request<Bytes>) -> Answer {
+pub(super) fn portal_link(
+    environment: &Environment,
+    id: &str,
+    request: &Request<Bytes>,
+) -> ApiResult {
     let query = Parameters::of_query(request);
     let named: Vec<_> = query.all("features").collect();
     if named.iter().any(|name| !matches!(*name, "dir_sync" | "sso")) {
-        return Err(ApiRefusal::invalid("features are dir_sync and sso"));
+        return Err(ApiErrorResponse::invalid("features are dir_sync and sso"));
     }
     let has = |name| named.is_empty() || named.contains(&name);
     let features = Features { sso: has("sso"), dir_sync: has("dir_sync") };
@@ -84,12 +89,13 @@ pub(super) fn portal_link(environment: &Environment, id: &str, request: &Request
 pub(super) fn known_organization<'a>(
     state: &'a State,
     id: &str,
-) -> Result<&'a Organization, ApiRefusal> {
+) -> Result<&'a Organization, ApiErrorResponse> {
     let id = checked(id, "org_", "organization_id must start with org_")?;
     state.users.organization(id).ok_or(UNKNOWN_ORGANIZATION)
 }
 
-const UNKNOWN_ORGANIZATION: ApiRefusal = ApiRefusal::not_found("organization not found");
+const UNKNOWN_ORGANIZATION: ApiErrorResponse =
+    ApiErrorResponse::not_found("organization not found");
 
 /// `organizationsOrganization`
 fn details(state: &State, organization: &Organization) -> Value {

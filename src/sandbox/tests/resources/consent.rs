@@ -134,7 +134,7 @@ async fn who_denies_gives_nothing() {
     assert!(callback.starts_with(&format!("{NATIVE}?error=access_denied&")), "{callback}");
     assert_eq!(query_value(&callback, "iss").unwrap(), issuer);
     let gone = open(&sandbox, &consent, &cookie).await;
-    assert_eq!(gone.status(), StatusCode::BAD_REQUEST, "the question was answered");
+    assert_eq!(gone.status(), StatusCode::BAD_REQUEST, "the question was handled");
     let again = get(&sandbox, &client.url(&[]), &cookie).await;
     assert!(location(&again).starts_with("/consent?"), "a denial is not an allowance");
 
@@ -146,7 +146,7 @@ async fn who_denies_gives_nothing() {
 }
 
 #[tokio::test]
-async fn only_the_person_who_was_asked_can_answer() {
+async fn only_the_person_who_was_asked_can_respond() {
     let sandbox = Sandbox::new();
     let client = McpClient::new(&sandbox, &sandbox.mcp().resource_id()).await;
     let (cookie, consent) = sign_in(&sandbox, &client.url(&[])).await;

@@ -119,7 +119,7 @@ impl<'s> McpClient<'s> {
     }
 }
 
-fn refused((status, body): (StatusCode, Value)) -> String {
+fn rejected((status, body): (StatusCode, Value)) -> String {
     assert!(status.is_client_error(), "{status}: {body}");
     string(&body, "error").to_owned()
 }
@@ -226,7 +226,7 @@ async fn an_untrusted_client_or_redirect_uri_gets_a_page_and_no_redirect() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_told_by_redirect() {
+async fn what_is_wrong_with_a_request_is_reported_by_redirect() {
     let sandbox = Sandbox::new();
     let id = sandbox.mcp().resource_id();
     let other = sandbox.mcp().add_resource(NewResource::new("Notes").url("https://notes.test/mcp"));

@@ -15,12 +15,12 @@ async fn a_code_works_once_for_its_client_at_its_resource() {
     let code = client.code(&[]);
 
     for thief in [&other, &elsewhere] {
-        assert_eq!(refused(thief.exchange(&code, &[]).await), "invalid_grant");
+        assert_eq!(rejected(thief.exchange(&code, &[]).await), "invalid_grant");
     }
     let (_, of_the_app) = exchange(&sandbox, &code).await;
     assert_eq!(of_the_app["error"], "invalid_grant");
     let there = format!("/resources/{notes}/oauth/token");
-    assert_eq!(refused(client.token_at(&there, &[]).await), "invalid_client");
+    assert_eq!(rejected(client.token_at(&there, &[]).await), "invalid_client");
     for (wrong, error) in [
         (("code_verifier", "x".repeat(43)), "invalid_grant"),
         (("code_verifier", String::new()), "invalid_grant"),
@@ -29,21 +29,21 @@ async fn a_code_works_once_for_its_client_at_its_resource() {
         (("client_secret", "guess".to_owned()), "invalid_client"),
     ] {
         let changes = [(wrong.0, wrong.1.as_str())];
-        assert_eq!(refused(client.exchange(&code, &changes).await), error, "{wrong:?}");
+        assert_eq!(rejected(client.exchange(&code, &changes).await), error, "{wrong:?}");
     }
 
     // None of that has spent it; the second use takes back what the first gave.
     let (status, tokens) = client.exchange(&code, &[]).await;
     assert_eq!(status, StatusCode::OK, "{tokens}");
-    assert_eq!(refused(client.exchange(&code, &[]).await), "invalid_grant");
+    assert_eq!(rejected(client.exchange(&code, &[]).await), "invalid_grant");
     let refreshed = client.refresh(string(&tokens, "refresh_token"), &[]).await;
-    assert_eq!(refused(refreshed), "invalid_grant");
+    assert_eq!(rejected(refreshed), "invalid_grant");
 
     // Nor does a code of the application work here.
     let callback = sandbox.log_in(&authorization_url(&sandbox, &[]), "jane@acme.test").unwrap();
     let code = query_value(&callback, "code").unwrap();
     let there = client.exchange(&code, &[("redirect_uri", CALLBACK)]).await;
-    assert_eq!(refused(there), "invalid_grant");
+    assert_eq!(rejected(there), "invalid_grant");
     assert_eq!(exchange(&sandbox, &code).await.0, StatusCode::OK);
 }
 
@@ -57,13 +57,13 @@ async fn a_refresh_token_rotates_and_is_worthless_elsewhere() {
     let first = client.log_in(&[("scope", "todo:read todo:write")]).await;
     let old = string(&first, "refresh_token");
     for thief in [&other, &elsewhere] {
-        assert_eq!(refused(thief.refresh(old, &[]).await), "invalid_grant");
+        assert_eq!(rejected(thief.refresh(old, &[]).await), "invalid_grant");
     }
     assert_eq!(refresh(&sandbox, old).await.1["error"], "invalid_grant");
     let wider = client.refresh(old, &[("scope", "todo:read openid")]).await;
-    assert_eq!(refused(wider), "invalid_scope");
+    assert_eq!(rejected(wider), "invalid_scope");
     let notes = client.refresh(old, &[("resource", "https://notes.test/mcp")]).await;
-    assert_eq!(refused(notes), "invalid_target");
+    assert_eq!(rejected(notes), "invalid_target");
 
     let (_, second) = client.refresh(old, &[("scope", "todo:read")]).await;
     assert_eq!(second["scope"], "todo:read");
@@ -75,7 +75,7 @@ async fn a_refresh_token_rotates_and_is_worthless_elsewhere() {
     assert_eq!(again["refresh_token"], third["refresh_token"], "the grace is as anywhere");
     sandbox.clock().advance(Duration::from_secs(2));
     for token in [old, string(&third, "refresh_token")] {
-        assert_eq!(refused(client.refresh(token, &[]).await), "invalid_grant");
+        assert_eq!(rejected(client.refresh(token, &[]).await), "invalid_grant");
     }
     assert_eq!(sandbox.requests().refreshes(), 10);
 }
@@ -100,7 +100,7 @@ async fn the_end_of_a_session_ends_what_clients_got_in_it() {
     let sid = claims(string(&tokens, "access_token"))["sid"].as_str().unwrap().to_owned();
     assert!(sandbox.users().revoke_session(&sid));
     let refreshed = client.refresh(string(&tokens, "refresh_token"), &[]).await;
-    assert_eq!(refused(refreshed), "invalid_grant");
+    assert_eq!(rejected(refreshed), "invalid_grant");
 }
 
 #[tokio::test]
@@ -175,20 +175,20 @@ async fn a_machine_gets_a_token_with_its_secret() {
         assert!(claims.get("sid").is_none() && claims.get("scope").is_none());
     }
     let wrong = McpClient { client_secret: Some("guess".to_owned()), ..machine };
-    assert_eq!(refused(wrong.token(&ask).await), "invalid_client");
+    assert_eq!(rejected(wrong.token(&ask).await), "invalid_client");
     let none = McpClient { client_secret: None, ..wrong };
-    assert_eq!(refused(none.token(&ask).await), "invalid_client");
+    assert_eq!(rejected(none.token(&ask).await), "invalid_client");
 
     let metadata = json!({ "grant_types": ["client_credentials"], "redirect_uris": [NATIVE] });
     let no_browser = McpClient::register(&sandbox, &id, &metadata).await;
     let callback = sandbox.log_in(&no_browser.url(&[]), "jane@acme.test").unwrap();
     assert_eq!(query_value(&callback, "error").unwrap(), "unauthorized_client");
     let public = McpClient::new(&sandbox, &id).await;
-    assert_eq!(refused(public.token(&ask).await), "unauthorized_client");
+    assert_eq!(rejected(public.token(&ask).await), "unauthorized_client");
     let code = public.code(&[]);
     let form = [("grant_type", "authorization_code"), ("code", code.as_str())];
     let at_the_environment = public.token_at("/oauth/token", &form).await;
-    assert_eq!(refused(at_the_environment), "unauthorized_client");
+    assert_eq!(rejected(at_the_environment), "unauthorized_client");
     let (status, body) = token(&sandbox, &[("grant_type", "client_credentials")]).await;
     assert_eq!(status, StatusCode::OK, "the application's own token: {body}");
     let path = format!("/resources/{id}/oauth/token");

@@ -23,8 +23,8 @@ use bytes::Bytes;
 
 use self::runs::{ends_nothing, explore, got};
 use super::lease::{
-    Entry, Exchanged, Lease, Outcome, Sealed, Stored, Trigger, Verification, World, note_presented,
-    refresh,
+    Entry, Exchanged, Lease, Outcome, RefreshBackend, Sealed, Stored, Trigger, Verification,
+    note_presented, refresh,
 };
 use crate::shared_store::StoreError;
 
@@ -66,13 +66,13 @@ enum Event {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Environment {
     /// Spent tokens are accepted again.
-    Answers,
+    Responses,
     /// The first call fails without an effect.
     FailsOnce,
     /// The first call takes effect, and its response is lost.
-    LosesFirstAnswer,
+    LosesFirstResponse,
     /// The session has ended there.
-    Refuses,
+    Rejects,
     /// A spent token is rejected.
     SpendsOnce,
 }
@@ -273,7 +273,7 @@ impl Replica {
     }
 }
 
-impl World for Replica {
+impl RefreshBackend for Replica {
     async fn read(&self) -> Result<Option<Bytes>, StoreError> {
         self.turn().await;
         let mut shared = self.shared.lock().unwrap();
@@ -356,7 +356,7 @@ impl World for Replica {
             let first = shared.calls == 1;
             let renewed = Exchanged::Renewed(sealed(self.generation() + 1));
             match self.setup.environment {
-                Environment::Refuses => Exchanged::Refused,
+                Environment::Rejects => Exchanged::InvalidGrant,
                 Environment::FailsOnce if first => Exchanged::Failed,
                 environment => {
                     let is_new = match unverified {
@@ -365,8 +365,8 @@ impl World for Replica {
                     };
                     shared.spent_without_lease |= is_new && !self.holds_lease(&shared);
                     match environment {
-                        Environment::SpendsOnce if !is_new => Exchanged::Refused,
-                        Environment::LosesFirstAnswer if first => Exchanged::Failed,
+                        Environment::SpendsOnce if !is_new => Exchanged::InvalidGrant,
+                        Environment::LosesFirstResponse if first => Exchanged::Failed,
                         _ => renewed,
                     }
                 }

@@ -14,20 +14,21 @@ fn whatever_their_number_requests_cause_one_call_and_get_one_result() {
 
 #[test]
 fn a_failing_token_endpoint_ends_no_session() {
-    for environment in [Environment::FailsOnce, Environment::LosesFirstAnswer] {
+    for environment in [Environment::FailsOnce, Environment::LosesFirstResponse] {
         explore(&Setup::new(&[OLD; 2], environment, &[Event::LeaseExpires]), ends_nothing);
     }
 }
 
 #[test]
-fn a_definite_refusal_ends_the_session_for_all() {
-    let setup = Setup::new(&[OLD; 3], Environment::Refuses, &[]).coarse();
+fn a_definite_rejection_ends_the_session_for_all() {
+    let setup = Setup::new(&[OLD; 3], Environment::Rejects, &[]).coarse();
     explore(&setup, |outcomes, shared| {
-        let ended =
-            |outcome: &&Option<Outcome>| matches!(outcome, Some(Outcome::Ended | Outcome::Refused));
+        let ended = |outcome: &&Option<Outcome>| {
+            matches!(outcome, Some(Outcome::Ended | Outcome::InvalidGrant))
+        };
         assert_eq!(outcomes.iter().filter(ended).count(), 3);
-        let refused = outcomes.iter().filter(|outcome| **outcome == Some(Outcome::Refused));
-        assert_eq!(refused.count(), 1);
+        let rejected = outcomes.iter().filter(|outcome| **outcome == Some(Outcome::InvalidGrant));
+        assert_eq!(rejected.count(), 1);
         assert_eq!((shared.calls, &shared.entry), (1, &Some(Entry::Ended.encode())));
     });
 }
@@ -35,7 +36,7 @@ fn a_definite_refusal_ends_the_session_for_all() {
 #[test]
 fn a_replica_that_crashes_delays_others_for_no_longer_than_its_lease() {
     let events = [Event::Crash(0), Event::LeaseExpires];
-    let setup = Setup::new(&[OLD; 2], Environment::Answers, &events).coarse();
+    let setup = Setup::new(&[OLD; 2], Environment::Responses, &events).coarse();
     explore(&setup, |outcomes, shared| {
         let is_held = shared.lease.as_deref().and_then(Lease::decode);
         let waits_for_the_crashed =
@@ -47,7 +48,7 @@ fn a_replica_that_crashes_delays_others_for_no_longer_than_its_lease() {
 
 #[test]
 fn a_lease_that_expires_early_loses_nothing() {
-    let setup = Setup::new(&[OLD; 2], Environment::Answers, &[Event::LeaseExpires]);
+    let setup = Setup::new(&[OLD; 2], Environment::Responses, &[Event::LeaseExpires]);
     explore(&setup, |outcomes, shared| {
         assert!(outcomes.iter().all(|outcome| got(outcome, 1)));
         assert!(shared.calls_at_once <= 2 && shared.calls <= 2);
@@ -55,7 +56,7 @@ fn a_lease_that_expires_early_loses_nothing() {
 }
 
 #[test]
-fn a_refusal_ends_no_session_whose_token_was_spent_under_the_lease() {
+fn a_rejection_ends_no_session_whose_token_was_spent_under_the_lease() {
     let events = [Event::LeaseExpires];
     let setup = Setup::new(&[OLD; 2], Environment::SpendsOnce, &events).coarse();
     explore(&setup, |outcomes, shared| {
@@ -72,11 +73,11 @@ fn a_session_that_was_logged_out_stays_so_whatever_is_refreshed_meanwhile() {
             assert_eq!(shared.entry, Some(Entry::Ended.encode()));
         }
     };
-    for environment in [Environment::Answers, Environment::FailsOnce, Environment::Refuses] {
+    for environment in [Environment::Responses, Environment::FailsOnce, Environment::Rejects] {
         explore(&Setup::new(&[OLD; 2], environment, &[Event::LogOut]), stays_ended);
     }
     let events = [Event::LogOut, Event::LeaseExpires];
-    explore(&Setup::new(&[OLD, Actor::Present(1)], Environment::Answers, &events), stays_ended);
+    explore(&Setup::new(&[OLD, Actor::Present(1)], Environment::Responses, &events), stays_ended);
 }
 
 #[test]
@@ -180,15 +181,15 @@ fn requests_for_a_refresh_share_its_result_for_a_while() {
 }
 
 #[test]
-fn a_refusal_that_cannot_be_published_ends_no_session() {
-    let mut setup = Setup::new(&[OLD], Environment::Refuses, &[]);
+fn a_rejection_that_cannot_be_published_ends_no_session() {
+    let mut setup = Setup::new(&[OLD], Environment::Rejects, &[]);
     setup.takes_no_results = true;
     explore(&setup, |outcomes, _| assert_eq!(outcomes[0], UNAVAILABLE));
 }
 
 #[test]
 fn a_refresh_that_fails_before_the_exchange_leaves_no_lease() {
-    let setup = Setup::new(&[OLD], Environment::Answers, &[Event::StoreFails]);
+    let setup = Setup::new(&[OLD], Environment::Responses, &[Event::StoreFails]);
     explore(&setup, |_, shared| assert!(shared.calls > 0 || shared.lease.is_none()));
 }
 
@@ -198,7 +199,7 @@ fn a_store_that_fails_once_ends_no_session() {
     for (environment, events) in [
         (Environment::SpendsOnce, &[Event::StoreFails][..]),
         (Environment::SpendsOnce, &[Event::StoreFails, Event::StoreFails]),
-        (Environment::Answers, &and_a_lease_expires),
+        (Environment::Responses, &and_a_lease_expires),
     ] {
         let mut setup = Setup::new(&[OLD; 2], environment, events);
         setup.is_coarse = events.len() > 1;
@@ -211,12 +212,12 @@ fn a_store_that_fails_once_ends_no_session() {
 
 #[test]
 fn a_store_whose_reads_are_stale_delays_a_request_and_ends_no_session() {
-    for environment in [Environment::SpendsOnce, Environment::Answers] {
+    for environment in [Environment::SpendsOnce, Environment::Responses] {
         let mut setup = Setup::new(&[OLD], environment, &[]).published(1);
         setup.reads_are_stale = true;
         explore(&setup, |outcomes, shared| {
             ends_nothing(outcomes, shared);
-            let graceful = environment == Environment::Answers && got(&outcomes[0], 1);
+            let graceful = environment == Environment::Responses && got(&outcomes[0], 1);
             assert!(outcomes[0] == UNAVAILABLE || graceful);
             assert_eq!(shared.newest().unwrap().generation, 1);
         });

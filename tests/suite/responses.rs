@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower::{ServiceExt as _, service_fn};
 use tower_http::cors::CorsLayer;
 use tower_layer::Layer as _;
-use tower_scalekit::auth_routes::{AuthFailure, AuthRejection};
+use tower_scalekit::auth_routes::{AuthRejection, LoginError};
 use tower_scalekit::challenge::{Realm, ScopeToken};
 use tower_scalekit::oauth::SsoError;
 use tower_scalekit::require_scope::ScopeRejection;
@@ -66,11 +66,11 @@ async fn cookie_nothing_presented_sends_navigations_to_login_with_the_way_back()
                 ("/me?a=1&b=%26", "/login?return_to=%2Fme%3Fa%3D1%26b%3D%2526"),
                 ("/area/one/page?x", "/login?return_to=%2Farea%2Fone%2Fpage%3Fx"),
             ] {
-                let answer = world.browser().send(method.clone(), target, headers).await;
-                assert_eq!(answer.status(), StatusCode::FOUND);
-                assert_eq!(answer.location(), login);
-                assert!(set_cookies(answer.headers()).is_empty());
-                answer.assert_private();
+                let response = world.browser().send(method.clone(), target, headers).await;
+                assert_eq!(response.status(), StatusCode::FOUND);
+                assert_eq!(response.location(), login);
+                assert!(set_cookies(response.headers()).is_empty());
+                response.assert_private();
             }
         }
     }
@@ -83,8 +83,8 @@ async fn cookie_nothing_presented_in_a_nested_router_keeps_the_prefix_in_the_way
         .route("/page", get(|| async { "" }))
         .route_layer(RequireSession::new(&world.sessions));
     let app = Router::new().nest("/outer", Router::new().nest("/inner", inner));
-    let answer = Browser::new(&app, &world.sandbox).open("/outer/inner/page?q=1").await;
-    assert_eq!(answer.location(), "/login?return_to=%2Fouter%2Finner%2Fpage%3Fq%3D1");
+    let response = Browser::new(&app, &world.sandbox).open("/outer/inner/page?q=1").await;
+    assert_eq!(response.location(), "/login?return_to=%2Fouter%2Finner%2Fpage%3Fq%3D1");
 }
 
 /// Removes the prefix of nested axum routers from what the layers can know of it, as where feature
@@ -149,17 +149,17 @@ async fn cookie_nothing_presented_tells_scripts_and_forms_401_in_json() {
         (Method::GET, &websocket),
         (Method::DELETE, &[]),
     ] {
-        let answer = world.browser().send(method.clone(), "/me", headers).await;
-        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{method} {headers:?}");
-        assert_eq!(answer.header("content-type"), Some("application/json"));
-        let body = answer.json();
+        let response = world.browser().send(method.clone(), "/me", headers).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{method} {headers:?}");
+        assert_eq!(response.header("content-type"), Some("application/json"));
+        let body = response.json();
         let fields: Vec<_> = body.as_object().unwrap().keys().collect();
         assert_eq!(fields, ["error", "message"]);
-        assert_eq!((&body["error"], answer.header("location")), (&"login_required".into(), None));
-        answer.assert_private();
+        assert_eq!((&body["error"], response.header("location")), (&"login_required".into(), None));
+        response.assert_private();
         assert!(matches!(
-            answer.extensions().get(),
-            Some(SessionRejection::NoSession(login)) if login.login().is_none()
+            response.extensions().get(),
+            Some(SessionRejection::MissingSession(login)) if login.login().is_none()
         ));
     }
 }
@@ -193,7 +193,7 @@ async fn a_form_without_a_session_gets_a_page_whose_link_returns_to_the_form() {
         page.assert_private();
         assert!(matches!(
             page.extensions().get(),
-            Some(SessionRejection::NoSession(login)) if login.login().is_none()
+            Some(SessionRejection::MissingSession(login)) if login.login().is_none()
         ));
     }
     let put = world.browser().send(Method::PUT, "/me", &[("accept", "text/html")]).await;
@@ -244,12 +244,12 @@ async fn cookie_invalid_or_expired_is_rejected_alike_and_cleared_if_it_is_ours()
         let script = browser.fetch("/me").await;
         assert_eq!(script.status(), StatusCode::UNAUTHORIZED);
         let removal = format!("{name}=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0");
-        for (answer, clears) in [(&navigation, clears), (&script, clears_again)] {
-            answer.assert_private();
-            let cleared = set_cookies(answer.headers());
+        for (response, clears) in [(&navigation, clears), (&script, clears_again)] {
+            response.assert_private();
+            let cleared = set_cookies(response.headers());
             assert_eq!(cleared, vec![removal.as_str(); usize::from(clears)]);
-            let reason = answer.extensions().get::<SessionRejection>();
-            assert!(matches!(reason, Some(SessionRejection::SessionOver(_))));
+            let reason = response.extensions().get::<SessionRejection>();
+            assert!(matches!(reason, Some(SessionRejection::InvalidSession(_))));
         }
         browser.take_in(&navigation);
         assert_eq!(browser.cookie(&name), if clears { None } else { Some("AAAA") });
@@ -269,7 +269,7 @@ async fn cookie_of_a_session_that_was_ended_here_stays_for_its_successor() {
     world.advance(1);
     let done = jane.log_in(&world.sandbox, JANE).await;
     assert_eq!(done.status(), StatusCode::SEE_OTHER);
-    // What was sent before the login is answered after it.
+    // What was sent before the login is handled after it.
     let late = send(&world.app, old).await;
     assert_eq!((late.status(), set_cookies(late.headers()).len()), (StatusCode::UNAUTHORIZED, 0));
     jane.take_in(&late);
@@ -330,15 +330,15 @@ async fn r8_a_page_of_another_site_changes_nothing_in_the_persons_name() {
         let app = browser.app().clone();
         async move { send(&app, request).await }
     };
-    let refused = post(&jane, &sibling).await;
-    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
-    assert_eq!(refused.json()["error"], "cross_site_request");
-    assert!(matches!(refused.extensions().get(), Some(SessionRejection::CrossSite)));
-    refused.assert_private();
+    let rejected = post(&jane, &sibling).await;
+    assert_eq!(rejected.status(), StatusCode::FORBIDDEN);
+    assert_eq!(rejected.json()["error"], "cross_site_request");
+    assert!(matches!(rejected.extensions().get(), Some(SessionRejection::CrossSite)));
+    rejected.assert_private();
     let reading = jane.request(Method::GET, "/me", &sibling);
     assert_eq!(send(&world.app, reading).await.status(), StatusCode::OK);
     assert_eq!(post(&jane, &FETCH).await.status(), StatusCode::OK);
-    // Not a browser's, and nobody's.
+    // Not a browser's, and no one's.
     assert_eq!(post(&jane, &[]).await.status(), StatusCode::OK);
     assert_eq!(post(&world.browser(), &sibling).await.status(), StatusCode::UNAUTHORIZED);
 
@@ -354,19 +354,19 @@ async fn cookie_not_enough_is_403_that_names_what_is_missing_and_has_no_challeng
     let world = World::new();
     assert_eq!(world.logged_in(JANE).await.fetch("/admin").await.status(), StatusCode::OK);
     let mut john = world.logged_in(JOHN).await;
-    for answer in [john.clone().open("/admin").await, john.fetch("/admin").await] {
-        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-        assert_eq!(answer.json()["error"], "insufficient_scope");
-        let message = answer.json()["message"].as_str().unwrap().to_owned();
+    for response in [john.clone().open("/admin").await, john.fetch("/admin").await] {
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(response.json()["error"], "insufficient_scope");
+        let message = response.json()["message"].as_str().unwrap().to_owned();
         assert!(message.contains("workspace_data:write"), "{message}");
-        assert_eq!(answer.header("www-authenticate"), None);
-        answer.assert_private();
+        assert_eq!(response.header("www-authenticate"), None);
+        response.assert_private();
         assert!(matches!(
-            answer.extensions().get(),
+            response.extensions().get(),
             Some(ScopeRejection::Insufficient { missing, challenge: None, .. })
                 if missing[0].as_str() == "workspace_data:write"
         ));
-        assert!(set_cookies(answer.headers()).is_empty());
+        assert!(set_cookies(response.headers()).is_empty());
     }
 }
 
@@ -382,50 +382,50 @@ async fn cookie_environment_unreachable_is_503_and_the_cookie_stays() {
     assert!(page.header("content-security-policy").unwrap().contains("default-src 'none'"));
     let script = browser.fetch("/me").await;
     assert_eq!(script.json()["error"], "temporarily_unavailable");
-    for answer in [page, script] {
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
-        assert_eq!(set_cookies(answer.headers()), [""; 0]);
-        answer.assert_private();
-        assert!(matches!(answer.extensions().get(), Some(SessionRejection::Unavailable(_))));
+    for response in [page, script] {
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+        assert_eq!(set_cookies(response.headers()), [""; 0]);
+        response.assert_private();
+        assert!(matches!(response.extensions().get(), Some(SessionRejection::Unavailable(_))));
     }
 }
 
 #[tokio::test]
-async fn callback_refusals_are_our_own_words_as_a_page_or_as_json() {
+async fn callback_rejections_are_our_own_words_as_a_page_or_as_json() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     let session = browser.cookie(world.sessions.cookie_name()).unwrap().to_owned();
     let authorization = browser.start_login("/login").await;
     let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
     let foreign = "<script>alert(1)</script>";
-    let refused = with_parameters(
+    let rejected = with_parameters(
         &callback,
         &[("code", "x"), ("error", "access_denied"), ("error_description", foreign)],
     )
     .replace("code=x&", "");
     for accept in ["text/html", "application/json", "*/*"] {
         let headers = [("accept", accept)];
-        let answer = browser.clone().send(Method::GET, &refused, &headers).await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-        answer.assert_private();
-        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
-        assert!(!answer.text().contains("alert"), "{}", answer.text());
-        let cleared = set_cookies(answer.headers());
+        let response = browser.clone().send(Method::GET, &rejected, &headers).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        response.assert_private();
+        assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
+        assert!(!response.text().contains("alert"), "{}", response.text());
+        let cleared = set_cookies(response.headers());
         assert!(cleared.len() == 1 && cleared[0].contains("_login_"), "{cleared:?}");
         if accept == "text/html" {
-            assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
-            assert!(answer.header("content-security-policy").unwrap().contains("'none'"));
-            assert!(answer.text().contains("href=\"/login\""), "{}", answer.text());
+            assert_eq!(response.header("content-type"), Some("text/html; charset=utf-8"));
+            assert!(response.header("content-security-policy").unwrap().contains("'none'"));
+            assert!(response.text().contains("href=\"/login\""), "{}", response.text());
         } else {
-            assert_eq!(answer.header("content-type"), Some("application/json"));
-            assert_eq!(answer.json()["error"], "login_refused");
+            assert_eq!(response.header("content-type"), Some("application/json"));
+            assert_eq!(response.json()["error"], "authorization_failed");
         }
         let error = Some(SsoError::AccessDenied);
-        let rejection = answer.extensions().get::<AuthRejection>().unwrap();
-        assert_eq!(rejection.failure(), &AuthFailure::EnvironmentRefused { error });
+        let rejection = response.extensions().get::<AuthRejection>().unwrap();
+        assert_eq!(rejection.error(), &LoginError::AuthorizationFailed { error });
     }
-    browser.open(&refused).await;
+    browser.open(&rejected).await;
     assert_eq!(browser.cookie(world.sessions.cookie_name()), Some(session.as_str()));
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
 }
@@ -441,7 +441,7 @@ async fn a3_nothing_presented_or_another_scheme_is_challenged_without_an_error()
     let form = HeaderValue::from_static("application/x-www-form-urlencoded");
     in_body.headers_mut().insert(header::CONTENT_TYPE, form);
     let with = |value: &str| request(Method::GET, "/todos", &[("authorization", value)]);
-    for refused in [
+    for rejected in [
         request(Method::GET, "/todos", &[]),
         request(Method::GET, "/todos", &NAVIGATION),
         in_query,
@@ -452,14 +452,14 @@ async fn a3_nothing_presented_or_another_scheme_is_challenged_without_an_error()
         with(&format!("Bearer\t{good}")),
         request(Method::GET, "/todos", &[("proxy-authorization", "Bearer x")]),
     ] {
-        let shown = format!("{refused:?}");
-        let answer = send(&app, refused).await;
-        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{shown}");
-        let challenge = answer.header("www-authenticate").unwrap();
+        let shown = format!("{rejected:?}");
+        let response = send(&app, rejected).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{shown}");
+        let challenge = response.header("www-authenticate").unwrap();
         assert_eq!(challenge, r#"Bearer realm="todos", scope="todo:read""#, "{shown}");
-        assert_eq!(answer.json()["error"], "token_required");
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
-        assert!(matches!(answer.extensions().get(), Some(TokenRejection::NoToken { .. })));
+        assert_eq!(response.json()["error"], "token_required");
+        assert_eq!(response.header("cache-control"), Some("no-store"));
+        assert!(matches!(response.extensions().get(), Some(TokenRejection::MissingToken { .. })));
     }
 }
 
@@ -470,12 +470,12 @@ async fn a3_repeated_authorization_is_400_whatever_it_says() {
     let good = token(&sandbox, "todo:read");
     for pair in [[good.as_str(), &good], ["Basic YTpi", &good], ["", ""]] {
         let headers = pair.map(|value| ("authorization", value));
-        let answer = ask(&app, &headers).await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-        let challenge = answer.header("www-authenticate").unwrap();
+        let response = ask(&app, &headers).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        let challenge = response.header("www-authenticate").unwrap();
         assert!(challenge.contains(r#"error="invalid_request""#), "{challenge}");
-        assert_eq!(answer.json()["error"], "invalid_request");
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(response.json()["error"], "invalid_request");
+        assert_eq!(response.header("cache-control"), Some("no-store"));
     }
 }
 
@@ -517,18 +517,18 @@ async fn a3_every_bad_token_gets_the_same_invalid_token() {
         ]
         .map(broken),
     );
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for token in &tokens {
-        let answer = ask(&app, &[("authorization", &format!("Bearer {token}"))]).await;
-        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{token}");
-        let challenge = answer.header("www-authenticate").unwrap().to_owned();
+        let response = ask(&app, &[("authorization", &format!("Bearer {token}"))]).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{token}");
+        let challenge = response.header("www-authenticate").unwrap().to_owned();
         assert!(challenge.contains(r#"error="invalid_token""#), "{challenge}");
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
-        assert!(matches!(answer.extensions().get(), Some(TokenRejection::InvalidToken { .. })));
-        answers.push((challenge, answer.text()));
+        assert_eq!(response.header("cache-control"), Some("no-store"));
+        assert!(matches!(response.extensions().get(), Some(TokenRejection::InvalidToken { .. })));
+        responses.push((challenge, response.text()));
     }
-    answers.dedup();
-    assert_eq!(answers.len(), 1, "which check failed shows outside: {answers:?}");
+    responses.dedup();
+    assert_eq!(responses.len(), 1, "which check failed shows outside: {responses:?}");
 }
 
 #[tokio::test]
@@ -542,18 +542,18 @@ async fn a3_not_enough_is_403_with_a_challenge_for_all_scopes_of_the_operation()
     ] {
         let authorization = token(&sandbox, granted);
         let headers = [("authorization", authorization.as_str())];
-        let answer = send(&app, request(Method::GET, target, &headers)).await;
-        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-        let challenge = answer.header("www-authenticate").unwrap();
+        let response = send(&app, request(Method::GET, target, &headers)).await;
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        let challenge = response.header("www-authenticate").unwrap();
         assert!(challenge.starts_with(r#"Bearer realm="todos", error="insufficient_scope""#));
         assert!(challenge.contains(&format!("scope=\"{wanted}\"")), "{challenge}");
-        assert_eq!(answer.json()["error"], "insufficient_scope");
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(response.json()["error"], "insufficient_scope");
+        assert_eq!(response.header("cache-control"), Some("no-store"));
     }
     let authorization = token(&sandbox, "todo:write todo:read");
     let headers = [("authorization", authorization.as_str())];
-    let answer = send(&app, request(Method::GET, "/todos/write", &headers)).await;
-    assert_eq!(answer.status(), StatusCode::OK);
+    let response = send(&app, request(Method::GET, "/todos/write", &headers)).await;
+    assert_eq!(response.status(), StatusCode::OK);
 }
 
 #[tokio::test]
@@ -564,18 +564,18 @@ async fn bearer_keys_unreachable_is_503_without_a_challenge() {
         Fault::ResponseLost,
         Fault::Status(StatusCode::TOO_MANY_REQUESTS),
         Fault::Status(StatusCode::INTERNAL_SERVER_ERROR),
-        Fault::Answer(Response::new(Bytes::from_static(b"{\"keys\":[]}"))),
+        Fault::Response(Response::new(Bytes::from_static(b"{\"keys\":[]}"))),
     ] {
         let sandbox = sandbox_builder().build();
         let app = bearer_app(&sandbox);
         sandbox.faults().add(Endpoint::Keys, fault.clone());
         let authorization = token(&sandbox, "todo:read");
-        let answer = ask(&app, &[("authorization", &authorization)]).await;
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
-        assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
-        assert_eq!(answer.header("www-authenticate"), None);
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
-        assert!(matches!(answer.extensions().get(), Some(TokenRejection::KeysUnavailable)));
+        let response = ask(&app, &[("authorization", &authorization)]).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
+        assert!(response.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+        assert_eq!(response.header("www-authenticate"), None);
+        assert_eq!(response.header("cache-control"), Some("no-store"));
+        assert!(matches!(response.extensions().get(), Some(TokenRejection::KeysUnavailable)));
     }
 }
 
@@ -605,27 +605,27 @@ async fn a_preflight_is_rejected_unless_a_cors_layer_outside_responds_to_it() {
 async fn a_way_back_that_is_too_long_is_left_out_of_the_way_to_the_login() {
     let world = World::new();
     let long = format!("/me?q={}", "x".repeat(8000));
-    let answer = world.browser().open(&long).await;
-    assert_eq!((answer.status(), answer.location()), (StatusCode::FOUND, "/login"));
+    let response = world.browser().open(&long).await;
+    assert_eq!((response.status(), response.location()), (StatusCode::FOUND, "/login"));
     let short = format!("/me?q={}", "x".repeat(1000));
-    let answer = world.browser().open(&short).await;
-    assert!(answer.location().starts_with("/login?return_to=%2Fme%3Fq%3Dxxx"));
+    let response = world.browser().open(&short).await;
+    assert!(response.location().starts_with("/login?return_to=%2Fme%3Fq%3Dxxx"));
 }
 
 #[tokio::test]
-async fn nobody_behind_an_optional_session_is_asked_to_log_in_for_what_needs_a_role() {
+async fn no_one_behind_an_optional_session_is_asked_to_log_in_for_what_needs_a_role() {
     let world = World::new();
     let app = Router::new()
         .route("/", get(|| async { "in" }))
         .route_layer(RequireScope::any_role(["admin"]))
         .route_layer(RequireSession::new(&world.sessions).optional());
-    let answer = send(&app, request(Method::GET, "/", &FETCH)).await;
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(answer.json()["error"], "login_required");
-    answer.assert_private();
-    let answer = send(&app, request(Method::GET, "/?a=b", &NAVIGATION)).await;
+    let response = send(&app, request(Method::GET, "/", &FETCH)).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(response.json()["error"], "login_required");
+    response.assert_private();
+    let response = send(&app, request(Method::GET, "/?a=b", &NAVIGATION)).await;
     let location = "/login?return_to=%2F%3Fa%3Db";
-    assert_eq!((answer.status(), answer.location()), (StatusCode::FOUND, location));
+    assert_eq!((response.status(), response.location()), (StatusCode::FOUND, location));
     let jane = world.logged_in(JANE).await;
     assert_eq!(jane.at(&app).fetch("/").await.status(), StatusCode::OK);
     let john = world.logged_in(JOHN).await;
