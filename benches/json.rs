@@ -11,9 +11,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
+use tower_scalekit::middleware::ReplayBody;
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::webhook::WebhookEvent;
-use tower_scalekit::{Principal, ReplayBody, Sandbox};
+use tower_scalekit::{Principal, Sandbox};
 
 const ROUNDS: u32 = 20;
 const SIZE: usize = 1_000_000;

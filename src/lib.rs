@@ -70,7 +70,7 @@
 //! | valid, not enough | 403 JSON that names what is missing; on bearer routes a challenge that names all scopes of the operation | `ScopeRejection::answer` |
 //! | what an MCP request asks for cannot be told for sure | 403, unless everything is allowed | `RequireMcpScope::evaluate`, by `Operation::of_body` |
 //! | a webhook that is not what was signed, or too old | 400, and the sender is told nothing | `WebhookRejection::answer`, in `webhook_verify/` |
-//! | a body that takes too long, or that others push out of memory (see [`BodyLimits`]) | 503 with `Retry-After` on webhook and interceptor routes; else 408, and 503 with `Retry-After` | `WebhookRejection::answer`, `ScopeRejection::answer`, `LoginError::status`, `PasswordlessLoginError::status` |
+//! | a body that takes too long, or that others push out of memory (see [`BodyLimits`](middleware::BodyLimits)) | 503 with `Retry-After` on webhook and interceptor routes; else 408, and 503 with `Retry-After` | `WebhookRejection::answer`, `ScopeRejection::answer`, `LoginError::status`, `PasswordlessLoginError::status` |
 //! | a webhook that was handled, or is being handled | its response again; 503 with `Retry-After` | `WebhookWait::poll_decision` |
 //! | no one, where a session is optional | as if it were not optional | `LoginRequired::answer` |
 //! | no layer around it that asks who is there | 500, and the log names the layer | `ScopeRejection::answer` |
@@ -144,6 +144,7 @@ pub mod env;
 pub mod error;
 pub mod http_client;
 pub mod idp_initiated;
+pub mod middleware;
 pub mod oauth;
 pub mod passwordless_login;
 pub mod protected_resource;
@@ -163,7 +164,6 @@ pub mod webhook_verify;
 
 #[cfg(feature = "axum-core")]
 mod extract;
-pub(crate) mod middleware;
 pub(crate) mod model;
 pub(crate) mod util;
 
@@ -172,10 +172,6 @@ pub use self::error::ConfigError;
 #[cfg(feature = "axum-core")]
 pub use self::extract::{Bearer, MissingLayer, WebhookPayloadRejection};
 pub use self::idp_initiated::IdpInitiatedRedirect;
-pub use self::middleware::body_limits::BodyLimits;
-pub use self::middleware::rejection::RejectionContext;
-pub use self::middleware::replay_body::ReplayBody;
-pub use self::middleware::response_body::ResponseBody;
 pub use self::passwordless_login::PasswordlessLogin;
 pub use self::protected_resource::ProtectedResourceMetadata;
 pub use self::require_scope::RequireScope;

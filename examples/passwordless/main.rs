@@ -21,8 +21,10 @@ use axum::http::{HeaderMap, Request, Response, header};
 use axum::response::Html;
 use axum::routing::get;
 use serde::Deserialize;
-use tower_scalekit::passwordless_login::PasswordlessRejection;
-use tower_scalekit::{PasswordlessLogin, RejectionContext, RequireSession, Session, Sessions};
+use tower_scalekit::middleware::RejectionContext;
+use tower_scalekit::middleware::RouteRejection;
+use tower_scalekit::passwordless_login::PasswordlessLoginError;
+use tower_scalekit::{PasswordlessLogin, RequireSession, Session, Sessions};
 
 #[derive(Clone)]
 struct App {
@@ -100,13 +102,15 @@ async fn home(
 }
 
 /// Browsers get the page of this app, scripts the small JSON.
-fn in_our_style(rejected: RejectionContext<'_, PasswordlessRejection>) -> Response<Bytes> {
-    let reason = rejected.rejection();
-    let page = pages::problem(reason.message(), reason.retry_url());
+fn in_our_style(
+    rejected: RejectionContext<'_, RouteRejection<PasswordlessLoginError>>,
+) -> Response<Bytes> {
+    let rejection = rejected.rejection();
+    let page = rejection.retry_url().map(|url| pages::problem(&rejection.message(), url));
     let mut response = rejected.into_default_response();
     let content_type = response.headers().get(header::CONTENT_TYPE);
     if content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/html")) {
-        *response.body_mut() = page.into();
+        *response.body_mut() = page.unwrap_or_default().into();
     }
     response
 }

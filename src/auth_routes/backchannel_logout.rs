@@ -1,19 +1,16 @@
-use std::convert::Infallible;
 use std::error::Error as StdError;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body::Body;
-use tower_service::Service;
 
-use super::RouteFuture;
-use super::rejection::{AuthRejection, LoginError};
-use crate::middleware::rejection::RejectionContext;
+use super::rejection::LoginError;
+use super::route::Route;
+use crate::middleware::RouteRejection;
+use crate::middleware::rejection::on_rejection;
 use crate::middleware::replay_body::read_body;
-use crate::middleware::response_body::ResponseBody;
-use crate::middleware::route::Route;
-use crate::session::{LogoutError, Sessions};
+use crate::middleware::route::route;
+use crate::session::LogoutError;
 use crate::token::TokenError;
 use crate::util::cache_control::never_cache;
 use crate::util::query::QueryParam;
@@ -27,38 +24,21 @@ use crate::util::telemetry;
 /// person where it names none. Each token counts once. Answers 200, 400 for a token that is not
 /// acceptable, 503 when it cannot be judged or told to the other replicas.
 #[derive(Clone, Debug)]
-pub struct BackchannelLogout(Route);
+pub struct BackchannelLogout(pub(super) Route);
 
 impl BackchannelLogout {
-    pub(super) fn new(sessions: &Sessions) -> Self {
-        Self(Route::new(sessions))
-    }
-
-    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
-    /// any case.
-    #[must_use]
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(RejectionContext<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.0.on_rejection(render);
-        self
-    }
-
-    async fn response<B>(&self, request: Request<B>) -> Response<Bytes>
+    async fn respond<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let (parts, body) = request.into_parts();
-        let request = Request::from_parts(parts, ());
-        match self.end(&request, body).await {
+        match self.end(request, body).await {
             Ok(()) => {
                 let mut response = Response::new(Bytes::new());
                 never_cache(response.headers_mut());
                 response
             }
-            Err(failure) => self.0.reject(failure, &request, None, []),
+            Err(failure) => self.0.reject(failure, request, None, []),
         }
     }
 
@@ -94,27 +74,11 @@ impl BackchannelLogout {
     }
 }
 
+route!(BackchannelLogout reads body);
+on_rejection!(BackchannelLogout, RouteRejection<LoginError>, 0.renderer);
+
 fn is_form(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
-}
-
-impl<B> Service<Request<B>> for BackchannelLogout
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
-    type Response = Response<ResponseBody>;
-    type Error = Infallible;
-    type Future = RouteFuture;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> RouteFuture {
-        let service = self.clone();
-        RouteFuture::new(async move { service.response(request).await })
-    }
 }

@@ -4,8 +4,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::attempt::{LoginAttempt, Origin};
-use super::rejection::{AuthRejection, LoginError, redirect};
-use crate::middleware::route::{Route, route_service};
+use super::rejection::LoginError;
+use super::route::Route;
+use crate::middleware::RouteRejection;
+use crate::middleware::rejection::on_rejection;
+use crate::middleware::route::route;
+use crate::middleware::route_rejection::redirect;
 use crate::oauth::{IdTokenHint, OAuthError, SsoError};
 use crate::session::{
     BeginLoginError, CreateSessionError, LoginHookError, NewTokens, RecentLogin, Session,
@@ -29,7 +33,7 @@ use crate::util::telemetry;
 /// Two requests with the same callback complete one login. A callback whose attempt is unknown or was
 /// used redirects a browser with a live session to the page of that login, or to `/`.
 #[derive(Clone, Debug)]
-pub struct Callback(Route);
+pub struct Callback(pub(super) Route);
 
 impl Callback {
     /// Who has come back from a login, for an app with sessions of its own: verified as for a session
@@ -106,7 +110,7 @@ impl Callback {
         }
     }
 
-    pub(super) async fn response(&self, request: Request<()>) -> Response<Bytes> {
+    pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         let headers = request.headers();
         let arrival = Arrival::of(&request, &self.0.sessions);
         let completed = match arrival.ready() {
@@ -299,7 +303,9 @@ impl Callback {
             OAuthError::Unavailable(_) | OAuthError::UnexpectedResponse(_) => {
                 LoginError::Unavailable
             }
-            OAuthError::InvalidGrant | OAuthError::Rejected { .. } => LoginError::Misconfigured,
+            OAuthError::InvalidGrant | OAuthError::RejectionContext { .. } => {
+                LoginError::Misconfigured
+            }
         }
     }
 
@@ -311,7 +317,8 @@ impl Callback {
     }
 }
 
-route_service!(Callback);
+route!(Callback);
+on_rejection!(Callback, RouteRejection<LoginError>, 0.renderer);
 
 /// Why a verified login began no session.
 pub(super) fn not_begun(error: &BeginLoginError) -> LoginError {
@@ -350,10 +357,10 @@ impl CallbackRejection {
     /// What went wrong; `None` where the login goes on another way, and the response leads there.
     #[must_use]
     pub fn error(&self) -> Option<&LoginError> {
-        self.0.extensions().get().map(AuthRejection::error)
+        self.0.extensions().get().map(RouteRejection::<LoginError>::error)
     }
 
-    /// The response, with the [`AuthRejection`] in its extensions; none where the login goes on another
+    /// The response, with the [`RouteRejection`] in its extensions; none where the login goes on another
     /// way.
     #[must_use]
     pub fn into_response(self) -> Response<Bytes> {
@@ -364,7 +371,7 @@ impl CallbackRejection {
 // By hand: the response names the attempt, and the page that the person wants to see.
 impl fmt::Debug for CallbackRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallbackRejection").field("failure", &self.error()).finish_non_exhaustive()
+        f.debug_struct("CallbackRejection").field("error", &self.error()).finish_non_exhaustive()
     }
 }
 

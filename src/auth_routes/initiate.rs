@@ -5,7 +5,8 @@ use http::{HeaderMap, Response, StatusCode};
 use time::Duration;
 
 use super::attempt::{LoginAttempt, Origin};
-use super::rejection::{LoginError, redirect};
+use super::rejection::LoginError;
+use crate::middleware::route_rejection::redirect;
 use crate::oauth::AuthorizationRequest;
 use crate::session::{RecentLogin, Sessions};
 use crate::util::return_to::ReturnTo;

@@ -7,7 +7,10 @@ use url::form_urlencoded;
 use super::attempt::Origin;
 use super::initiate::{LoginStart, allowed_return_to};
 use super::rejection::LoginError;
-use crate::middleware::route::{Route, route_service};
+use super::route::Route;
+use crate::middleware::RouteRejection;
+use crate::middleware::rejection::on_rejection;
+use crate::middleware::route::route;
 use crate::oauth::SsoError;
 use crate::util::return_to::ReturnTo;
 
@@ -24,7 +27,7 @@ use crate::util::return_to::ReturnTo;
 ///   those of its invitations, which are not; at most twenty of at most 2 KiB each. Never forwarded
 ///   are those that make the login secure.
 #[derive(Clone, Debug)]
-pub struct Login(Route);
+pub struct Login(pub(super) Route);
 
 /// What this service decides itself, or what means nothing at the authorization endpoint.
 const NOT_FORWARDED: [&str; 22] = [
@@ -55,7 +58,7 @@ const MAX_FORWARDED: usize = 20;
 const MAX_FORWARDED_BYTES: usize = 2048;
 
 impl Login {
-    pub(super) async fn response(&self, request: Request<()>) -> Response<Bytes> {
+    pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let page = self.return_to(&query);
         self.start(&request, query, page.clone()).unwrap_or_else(|failure| {
@@ -101,7 +104,8 @@ impl Login {
     }
 }
 
-route_service!(Login);
+route!(Login);
+on_rejection!(Login, RouteRejection<LoginError>, 0.renderer);
 
 /// What the address of a login asks for.
 #[derive(Debug, Default)]

@@ -2,10 +2,14 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
 use super::logout_callback::LogoutAttempt;
-use super::rejection::{LoginError, redirect};
+use super::rejection::LoginError;
+use super::route::Route;
+use crate::middleware::RouteRejection;
 use crate::middleware::page;
 use crate::middleware::page::escaped;
-use crate::middleware::route::{Route, route_service};
+use crate::middleware::rejection::on_rejection;
+use crate::middleware::route::route;
+use crate::middleware::route_rejection::redirect;
 use crate::session::Peeked;
 use crate::util::cache_control::{never_cache, vary_on_cookie};
 use crate::util::fetch_metadata::{Initiator, wants_html};
@@ -19,10 +23,10 @@ use crate::util::telemetry;
 /// session that has expired. A request that a page of another site caused is rejected, by
 /// `Sec-Fetch-Site`, `Origin` or `Referer`; a `GET` with none of them shows a page with a button.
 #[derive(Clone, Debug)]
-pub struct Logout(Route);
+pub struct Logout(pub(super) Route);
 
 impl Logout {
-    pub(super) async fn response(&self, request: Request<()>) -> Response<Bytes> {
+    pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.end(&request).await {
             Ok(response) => response,
             Err(failure) => self.0.reject(failure, &request, None, []),
@@ -80,4 +84,5 @@ impl Logout {
     }
 }
 
-route_service!(Logout);
+route!(Logout);
+on_rejection!(Logout, RouteRejection<LoginError>, 0.renderer);

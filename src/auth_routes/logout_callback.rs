@@ -4,8 +4,12 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use super::rejection::{LoginError, redirect};
-use crate::middleware::route::{Route, route_service};
+use super::rejection::LoginError;
+use super::route::Route;
+use crate::middleware::RouteRejection;
+use crate::middleware::rejection::on_rejection;
+use crate::middleware::route::route;
+use crate::middleware::route_rejection::redirect;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind};
 use crate::util::query::QueryParam;
@@ -18,10 +22,10 @@ use crate::util::query::QueryParam;
 /// logout that this very browser began less than ten minutes ago: a link on another site cannot
 /// show that page to users who are still logged in. Otherwise 400. Ends no session itself.
 #[derive(Clone, Debug)]
-pub struct LogoutCallback(Route);
+pub struct LogoutCallback(pub(super) Route);
 
 impl LogoutCallback {
-    pub(super) async fn response(&self, request: Request<()>) -> Response<Bytes> {
+    pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.complete(&request) {
             Ok(end_attempt) => {
                 let page = self.0.sessions.logged_out_page().as_str();
@@ -48,7 +52,8 @@ impl LogoutCallback {
     }
 }
 
-route_service!(LogoutCallback);
+route!(LogoutCallback);
+on_rejection!(LogoutCallback, RouteRejection<LoginError>, 0.renderer);
 
 const LIFETIME: Duration = Duration::minutes(10);
 

@@ -50,6 +50,7 @@ mod logout;
 mod logout_callback;
 mod refresh;
 pub(crate) mod rejection;
+mod route;
 #[cfg(feature = "axum")]
 mod router;
 #[cfg(feature = "sandbox")]
@@ -63,15 +64,13 @@ pub use self::login_url::LoginUrl;
 pub use self::logout::Logout;
 pub use self::logout_callback::LogoutCallback;
 pub use self::refresh::Refresh;
-pub use self::rejection::{AuthRejection, LoginError};
+pub use self::rejection::LoginError;
 pub use self::switch_account::SwitchAccount;
-pub use crate::middleware::route::RouteFuture;
 pub use crate::util::return_to::ReturnTo;
 
 pub(crate) use self::attempt::Origin;
 pub(crate) use self::initiate::{LAUNCH, LoginStart, allowed_return_to, is_redirect_loop};
-pub(crate) use self::rejection::{redirect, set_sensitive_headers};
-pub(crate) use crate::middleware::route::{Route, responding_service};
+pub(crate) use self::route::Route;
 
 use crate::session::Sessions;
 
@@ -79,42 +78,42 @@ impl Sessions {
     /// The service that starts logins.
     #[must_use]
     pub fn login(&self) -> Login {
-        Login::new(self)
+        Login(Route::new(self))
     }
 
     /// The service that logins come back to.
     #[must_use]
     pub fn callback(&self) -> Callback {
-        Callback::new(self)
+        Callback(Route::new(self))
     }
 
     /// The service that asks before a login replaces the session of another user.
     #[must_use]
     pub fn switch_account(&self) -> SwitchAccount {
-        SwitchAccount::new(self)
+        SwitchAccount(Route::new(self))
     }
 
     /// The service that renews a session's tokens on request.
     #[must_use]
     pub fn refresh(&self) -> Refresh {
-        Refresh::new(self)
+        Refresh(Route::new(self))
     }
 
     /// The service that ends sessions.
     #[must_use]
     pub fn logout(&self) -> Logout {
-        Logout::new(self)
+        Logout(Route::new(self))
     }
 
     /// The service that logouts at the environment come back to.
     #[must_use]
     pub fn logout_callback(&self) -> LogoutCallback {
-        LogoutCallback::new(self)
+        LogoutCallback(Route::new(self))
     }
 
     /// The service that the environment tells of logouts.
     #[must_use]
     pub fn backchannel_logout(&self) -> BackchannelLogout {
-        BackchannelLogout::new(self)
+        BackchannelLogout(Route::new(self))
     }
 }

@@ -2,7 +2,10 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 
 use super::rejection::LoginError;
-use crate::middleware::route::{Route, route_service};
+use super::route::Route;
+use crate::middleware::RouteRejection;
+use crate::middleware::rejection::on_rejection;
+use crate::middleware::route::route;
 use crate::session::{Cookie, Found, Renewal, Settled};
 use crate::util::cache_control::{never_cache, vary_on_cookie};
 
@@ -17,10 +20,10 @@ use crate::util::cache_control::{never_cache, vary_on_cookie};
 /// on whichever replica, get the same result. A refresh because the token was about to expire does
 /// not count.
 #[derive(Clone, Debug)]
-pub struct Refresh(Route);
+pub struct Refresh(pub(super) Route);
 
 impl Refresh {
-    pub(super) async fn response(&self, request: Request<()>) -> Response<Bytes> {
+    pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.renew(&request).await {
             Ok(response) => response,
             Err((failure, cookie)) => {
@@ -73,7 +76,8 @@ impl Refresh {
     }
 }
 
-route_service!(Refresh);
+route!(Refresh);
+on_rejection!(Refresh, RouteRejection<LoginError>, 0.renderer);
 
 fn no_content() -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());

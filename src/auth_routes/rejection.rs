@@ -3,29 +3,14 @@
 //! repeated.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::StatusCode;
 
-use crate::middleware::page;
-use crate::middleware::rejection::{
-    OVERLOADED, REQUEST_TIMEOUT, Rejection, json_response, unavailable_response,
-};
+use crate::middleware::rejection::{OVERLOADED, REQUEST_TIMEOUT};
 use crate::middleware::replay_body::BodyError;
+use crate::middleware::route_rejection::RouteError;
 use crate::oauth::{ErrorOrigin, SsoError};
 use crate::token::TokenError;
-use crate::util::cache_control::{NO_STORE, vary_on_cookie};
-use crate::util::fetch_metadata::wants_html;
-
-/// Why a route of the login rejected a request, and to whom.
-#[derive(Clone)]
-pub struct AuthRejection {
-    error: LoginError,
-    /// For browsers.
-    retry_url: Option<String>,
-    set_cookies: Vec<HeaderValue>,
-}
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,44 +84,6 @@ pub enum LoginError {
     Unavailable,
 }
 
-impl AuthRejection {
-    pub(crate) fn new(error: LoginError, headers: &HeaderMap, retry_url: String) -> Self {
-        let retry_url = wants_html(headers).then_some(retry_url);
-        Self { error, retry_url, set_cookies: Vec::new() }
-    }
-
-    pub(crate) fn set_cookies(mut self, values: impl IntoIterator<Item = HeaderValue>) -> Self {
-        self.set_cookies.extend(values);
-        self
-    }
-
-    /// What went wrong.
-    #[must_use]
-    pub fn error(&self) -> &LoginError {
-        &self.error
-    }
-
-    /// What to tell the person, in a sentence without a full stop.
-    #[must_use]
-    pub fn message(&self) -> Cow<'static, str> {
-        self.error.message()
-    }
-
-    /// The path of the app's login, which leads on to where this one was to end; `None` where the
-    /// answer is not for a person.
-    #[must_use]
-    pub fn retry_url(&self) -> Option<&str> {
-        self.retry_url.as_deref()
-    }
-}
-
-impl fmt::Debug for AuthRejection {
-    /// Without the way on, whose query may hold a credential.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthRejection").field("failure", &self.error).finish_non_exhaustive()
-    }
-}
-
 impl From<BodyError> for LoginError {
     fn from(error: BodyError) -> Self {
         match error {
@@ -160,8 +107,26 @@ impl LoginError {
         error.wants_interaction()
     }
 
-    /// A stable name for metrics, logs and JSON.
-    pub(crate) fn code(&self) -> &'static str {
+    /// More of it for logs: a code of the environment (never its free text), or of ours with the
+    /// name of the rejected claim.
+    pub(crate) fn detail(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::AuthorizationFailed { error } => {
+                error.as_ref().map(|error| error.as_str().into())
+            }
+            Self::InvalidIdpInitiatedLogin { error } | Self::InvalidToken { error } => {
+                Some(match error.claim() {
+                    Some(claim) => format!("claim {claim}").into(),
+                    None => error.name().into(),
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl RouteError for LoginError {
+    fn code(&self) -> &'static str {
         match self {
             Self::StateMismatch => "state_mismatch",
             Self::InvalidGrant => "invalid_grant",
@@ -184,23 +149,6 @@ impl LoginError {
             Self::SessionCookieLost { .. } => "session_cookie_lost",
             Self::InvalidToken { .. } => "invalid_token",
             Self::Unavailable => "temporarily_unavailable",
-        }
-    }
-
-    /// More of it for logs: a code of the environment (never its free text), or of ours with the
-    /// name of the rejected claim.
-    pub(crate) fn detail(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::AuthorizationFailed { error } => {
-                error.as_ref().map(|error| error.as_str().into())
-            }
-            Self::InvalidIdpInitiatedLogin { error } | Self::InvalidToken { error } => {
-                Some(match error.claim() {
-                    Some(claim) => format!("claim {claim}").into(),
-                    None => error.name().into(),
-                })
-            }
-            _ => None,
         }
     }
 
@@ -272,57 +220,15 @@ impl LoginError {
             Self::Unavailable => "The login service does not respond at the moment",
         })
     }
-}
 
-impl Rejection for AuthRejection {
-    fn code(&self) -> &'static str {
-        self.error.code()
+    fn retry_label(&self) -> &'static str {
+        "Log in again"
     }
 
-    fn response(&self) -> Response<Bytes> {
-        let (status, message) = (self.error.status(), self.error.message());
-        let mut response = match status {
-            StatusCode::SERVICE_UNAVAILABLE => unavailable_response(&message),
-            _ => json_response(status, self.code(), &message),
-        };
-        if let Some(link) = &self.retry_url {
-            page::show(&mut response, page::problem(&message, link, "Log in again"));
+    fn allow(&self) -> Option<&'static str> {
+        match self {
+            Self::MethodNotAllowed { allow } => Some(allow),
+            _ => None,
         }
-        let headers = response.headers_mut();
-        if let LoginError::MethodNotAllowed { allow } = self.error {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-        }
-        for cookie in &self.set_cookies {
-            headers.append(header::SET_COOKIE, cookie.clone());
-        }
-        set_sensitive_headers(headers);
-        vary_on_cookie(headers);
-        response
     }
-}
-
-/// Keeps caches and the next site from a response whose address holds a code or a state.
-pub(crate) fn set_sensitive_headers(headers: &mut HeaderMap) {
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-}
-
-/// A redirect that ends a route of the login.
-pub(crate) fn redirect(
-    status: StatusCode,
-    location: &str,
-    set_cookies: impl IntoIterator<Item = HeaderValue>,
-) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    // Locations are serialised URLs: visible ASCII.
-    let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
-    headers.insert(header::LOCATION, location);
-    for cookie in set_cookies {
-        headers.append(header::SET_COOKIE, cookie);
-    }
-    set_sensitive_headers(headers);
-    vary_on_cookie(headers);
-    response
 }

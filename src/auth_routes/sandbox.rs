@@ -3,7 +3,6 @@ use std::fmt::Display;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 
-use super::{Callback, Login};
 use crate::sandbox::Sandbox;
 use crate::session::Sessions;
 
@@ -20,13 +19,13 @@ impl Sandbox {
     /// fault is set: a test that asks for a session has no use for an error.
     pub async fn session_cookie(&self, sessions: &Sessions, email: &str) -> HeaderValue {
         self.register_redirect_uri(sessions.redirect_uri());
-        let started = Login::new(sessions).response(Request::new(())).await;
+        let started = sessions.login().respond(Request::new(())).await;
         let authorization = started.headers().get(header::LOCATION);
         let authorization = authorization.and_then(|url| url.to_str().ok()).unwrap_or_default();
         let callback = or_give_up(self.log_in(authorization, email));
         let request = Request::get(callback).header(header::COOKIE, cookie_header(&started, ""));
         let request = or_give_up(request.body(()));
-        let completed = Callback::new(sessions).response(request).await;
+        let completed = sessions.callback().respond(request).await;
         if !completed.status().is_redirection() {
             or_give_up::<(), _>(Err(String::from_utf8_lossy(completed.body())));
         }

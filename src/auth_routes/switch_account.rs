@@ -3,7 +3,10 @@ use http::{Request, Response};
 
 use super::callback::not_begun;
 use super::rejection::LoginError;
-use crate::middleware::route::{Route, route_service};
+use super::route::Route;
+use crate::middleware::RouteRejection;
+use crate::middleware::rejection::on_rejection;
+use crate::middleware::route::route;
 use crate::session::{
     RecentLogin, SessionCookies, SwitchError, SwitchStep, Switched, UnconfirmedIdentity,
 };
@@ -20,10 +23,10 @@ use crate::util::telemetry;
 /// the other one, and only then is the hook of
 /// [`on_login`](crate::session::SessionsBuilder::on_login) called.
 #[derive(Clone, Debug)]
-pub struct SwitchAccount(Route);
+pub struct SwitchAccount(pub(super) Route);
 
 impl SwitchAccount {
-    pub(super) async fn response(&self, request: Request<()>) -> Response<Bytes> {
+    pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.step(&request).await {
             Ok(response) => response,
             Err(failure) => self.0.reject_login(failure, &request, None, []),
@@ -53,7 +56,8 @@ impl SwitchAccount {
     }
 }
 
-route_service!(SwitchAccount);
+route!(SwitchAccount);
+on_rejection!(SwitchAccount, RouteRejection<LoginError>, 0.renderer);
 
 impl From<SwitchError> for LoginError {
     fn from(error: SwitchError) -> Self {

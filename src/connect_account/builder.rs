@@ -1,12 +1,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Response;
-
-use super::{ConnectAccount, ConnectRejection, IdentifierOf, Inner};
+use super::{ConnectAccount, ConnectAccountError, IdentifierOf, Inner};
 use crate::error::{ConfigError, ConfigProblem, Problems};
-use crate::middleware::rejection::{RejectionContext, Renderer};
+use crate::middleware::RouteRejection;
+use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::session::{Session, Sessions, is_plain_path};
 
 /// Configures [`ConnectAccount`].
@@ -17,7 +15,7 @@ pub struct ConnectAccountBuilder {
     path: Option<String>,
     start_page: String,
     identifier: Arc<IdentifierOf>,
-    renderer: Renderer<ConnectRejection>,
+    renderer: Renderer<RouteRejection<ConnectAccountError>>,
 }
 
 impl ConnectAccountBuilder {
@@ -52,16 +50,6 @@ impl ConnectAccountBuilder {
         F: Fn(&Session) -> String + Send + Sync + 'static,
     {
         self.identifier = Arc::new(identifier);
-        self
-    }
-
-    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
-    /// any case.
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(RejectionContext<'_, ConnectRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.renderer = Renderer::custom(render);
         self
     }
 
@@ -106,6 +94,8 @@ impl ConnectAccountBuilder {
         problems.finish(inner.map(|inner| ConnectAccount(Arc::new(inner))))
     }
 }
+
+on_rejection!(ConnectAccountBuilder, RouteRejection<ConnectAccountError>, renderer);
 
 impl fmt::Debug for ConnectAccountBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -69,12 +69,13 @@ use tower_layer::Layer as _;
 use url::Url;
 
 use crate::api::connected_accounts::{AccountKey, ConnectedAccountsApi};
+use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::require_session::{RequireSession, RequireSessionService};
 use crate::session::{Session, Sessions};
 
 pub use self::builder::ConnectAccountBuilder;
-pub use self::rejection::{ConnectAccountError, ConnectRejection};
+pub use self::rejection::ConnectAccountError;
 pub use self::start::Start;
 pub use self::verify::Verify;
 
@@ -91,7 +92,7 @@ struct Inner {
     verify_path: String,
     verify_url: Url,
     identifier: Arc<IdentifierOf>,
-    renderer: Renderer<ConnectRejection>,
+    renderer: Renderer<RouteRejection<ConnectAccountError>>,
 }
 
 type IdentifierOf = dyn Fn(&Session) -> String + Send + Sync;

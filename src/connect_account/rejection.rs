@@ -1,28 +1,17 @@
 //! The responses when an account is not connected: the rows of the
 //! [table](crate#who-gets-which-answer) about that. All words are ours.
 
-use std::fmt;
+use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode};
 
 use super::ConnectAccount;
 use crate::api::ApiError;
-use crate::auth_routes::set_sensitive_headers;
-use crate::middleware::page;
-use crate::middleware::rejection::{Rejection, json_response, unavailable_response};
-use crate::util::cache_control::vary_on_cookie;
+use crate::middleware::RouteRejection;
+use crate::middleware::route_rejection::RouteError;
 use crate::util::fetch_metadata::wants_html;
 use crate::util::telemetry;
-
-/// Why a service rejected a request, and to whom.
-#[derive(Clone)]
-pub struct ConnectRejection {
-    error: ConnectAccountError,
-    /// Where the page's link leads; `None` where no one sees a page.
-    page_link: Option<String>,
-    set_cookie: Option<HeaderValue>,
-}
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,23 +54,10 @@ impl ConnectAccount {
     ) -> Response<Bytes> {
         telemetry::account_not_connected(error.code(), error.detail());
         let set_cookie = end_attempt.filter(|_| error.ends_attempt());
-        let page_link = wants_html(request.headers()).then(|| self.0.start_page.clone());
-        let rejection = ConnectRejection { error, page_link, set_cookie };
+        let start_page = wants_html(request.headers()).then(|| self.0.start_page.clone());
+        let rejection =
+            RouteRejection::new(error, start_page, request.headers()).set_cookies(set_cookie);
         self.0.renderer.render(rejection, request)
-    }
-}
-
-impl ConnectRejection {
-    /// What went wrong.
-    #[must_use]
-    pub fn error(&self) -> &ConnectAccountError {
-        &self.error
-    }
-}
-
-impl fmt::Debug for ConnectRejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectRejection").field("failure", &self.error).finish_non_exhaustive()
     }
 }
 
@@ -100,7 +76,15 @@ impl ConnectAccountError {
         *self != Self::Unavailable
     }
 
-    /// A stable name for metrics, logs and JSON.
+    fn detail(&self) -> Option<&str> {
+        match self {
+            Self::ConsentDenied { code } => code.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+impl RouteError for ConnectAccountError {
     fn code(&self) -> &'static str {
         match self {
             Self::StateMismatch => "state_mismatch",
@@ -112,13 +96,6 @@ impl ConnectAccountError {
             Self::NoPendingVerification => "no_pending_verification",
             Self::UserMismatch => "user_mismatch",
             Self::Unavailable => "temporarily_unavailable",
-        }
-    }
-
-    fn detail(&self) -> Option<&str> {
-        match self {
-            Self::ConsentDenied { code } => code.as_deref(),
-            _ => None,
         }
     }
 
@@ -135,8 +112,8 @@ impl ConnectAccountError {
         }
     }
 
-    fn message(&self) -> &'static str {
-        match self {
+    fn message(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::StateMismatch => {
                 "This was already completed, took too long, or began in another browser"
             }
@@ -150,34 +127,17 @@ impl ConnectAccountError {
                 "another user is logged in than who began; the account was not connected"
             }
             Self::Unavailable => "The service does not respond at the moment",
-        }
-    }
-}
-
-impl Rejection for ConnectRejection {
-    fn code(&self) -> &'static str {
-        self.error.code()
+        })
     }
 
-    fn response(&self) -> Response<Bytes> {
-        let (status, message) = (self.error.status(), self.error.message());
-        let mut response = match status {
-            StatusCode::SERVICE_UNAVAILABLE => unavailable_response(message),
-            _ => json_response(status, self.code(), message),
-        };
-        if let Some(start_page) = &self.page_link {
-            let page = page::problem(message, start_page, "Back to the start page");
-            page::show(&mut response, page);
+    fn retry_label(&self) -> &'static str {
+        "Back to the start page"
+    }
+
+    fn allow(&self) -> Option<&'static str> {
+        match self {
+            Self::MethodNotAllowed { allow } => Some(allow),
+            _ => None,
         }
-        let headers = response.headers_mut();
-        if let ConnectAccountError::MethodNotAllowed { allow } = self.error {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-        }
-        if let Some(cookie) = &self.set_cookie {
-            headers.append(header::SET_COOKIE, cookie.clone());
-        }
-        set_sensitive_headers(headers);
-        vary_on_cookie(headers);
-        response
     }
 }

@@ -5,9 +5,10 @@ use super::ConnectAccount;
 use super::attempt::ConnectAttempt;
 use super::rejection::ConnectAccountError;
 use crate::api::connected_accounts::{AccountKey, NewConnectedAccount};
-use crate::auth_routes::{redirect, responding_service};
 use crate::middleware::page;
 use crate::middleware::page::escaped;
+use crate::middleware::route::route;
+use crate::middleware::route_rejection::redirect;
 use crate::session::Session;
 use crate::util::cache_control::{never_cache, vary_on_cookie};
 use crate::util::telemetry;
@@ -22,7 +23,7 @@ use crate::util::telemetry;
 pub struct Start(pub(super) ConnectAccount);
 
 impl Start {
-    async fn response(&self, request: Request<()>) -> Response<Bytes> {
+    async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.start(&request).await {
             Ok(response) => response,
             Err(failure) => self.0.reject(failure, &request, None),
@@ -87,4 +88,4 @@ impl Start {
     }
 }
 
-responding_service!(Start);
+route!(Start);

@@ -6,8 +6,9 @@ use super::attempt::ConnectAttempt;
 use super::rejection::ConnectAccountError;
 use super::{ConnectAccount, Inner};
 use crate::api::ApiError;
-use crate::auth_routes::{redirect, responding_service, set_sensitive_headers};
 use crate::middleware::rejection::Renderer;
+use crate::middleware::route::route;
+use crate::middleware::route_rejection::{redirect, set_sensitive_headers};
 use crate::oauth::is_error_code;
 use crate::require_session::{LoginRequired, SessionRejection};
 use crate::session::Session;
@@ -24,7 +25,7 @@ use crate::util::telemetry;
 pub struct Verify(pub(super) ConnectAccount);
 
 impl Verify {
-    async fn response(&self, request: Request<()>) -> Response<Bytes> {
+    async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         let connect = &self.0;
         let Returned { state, auth_request_id } = match Returned::read(&request) {
             Ok(returned) => returned,
@@ -93,7 +94,7 @@ impl Verify {
     }
 }
 
-responding_service!(Verify);
+route!(Verify);
 
 /// What the environment sends back in the address: the `state` (the first, if there are several) and
 /// the id of the consent, or why there is none. An address that is not in order ends its attempt too.

@@ -7,10 +7,11 @@ use tower_layer::Layer;
 
 use super::IdpInitiatedRedirectService;
 use crate::auth_routes::{
-    AuthRejection, LoginError, LoginStart, Origin, Route, allowed_return_to, is_redirect_loop,
-    redirect,
+    LoginError, LoginStart, Origin, Route, allowed_return_to, is_redirect_loop,
 };
-use crate::middleware::rejection::RejectionContext;
+use crate::middleware::RouteRejection;
+use crate::middleware::rejection::on_rejection;
+use crate::middleware::route_rejection::redirect;
 use crate::session::Sessions;
 use crate::shared_store::{Purpose, with_timeout};
 use crate::token::{IdpInitiatedLogin, LaunchExpectations, TokenError};
@@ -36,16 +37,6 @@ impl IdpInitiatedRedirect {
     /// issuer does not matter, because some environments name the app's own address there.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuers = self.issuers.iter().cloned().chain([issuer.into()]).collect();
-        self
-    }
-
-    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
-    /// any case.
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(RejectionContext<'_, AuthRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.route.on_rejection(render);
         self
     }
 
@@ -123,6 +114,8 @@ impl IdpInitiatedRedirect {
         }
     }
 }
+
+on_rejection!(IdpInitiatedRedirect, RouteRejection<LoginError>, route.renderer);
 
 /// With longer ones the cookies of the attempts that are counted would not fit beside each other.
 const MAX_PAGE_BYTES: usize = 512;

@@ -61,11 +61,9 @@
 //! With axum it is a layer around the routes that it watches:
 //! `sessions.routes().layer(IdpInitiatedRedirect::new(&sessions))`.
 
-mod future;
 mod layer;
 mod query;
 mod service;
 
-pub use self::future::ResponseFuture;
 pub use self::layer::IdpInitiatedRedirect;
 pub use self::service::IdpInitiatedRedirectService;

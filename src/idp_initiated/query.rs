@@ -13,7 +13,7 @@ pub(super) enum Asked {
     /// Nothing: the request is the inner service's.
     Nothing,
     Launch(String),
-    Rejected(LoginError),
+    RejectionContext(LoginError),
 }
 
 impl Asked {
@@ -32,7 +32,7 @@ impl Asked {
         match (launches.next(), launches.next()) {
             (Some(token), None) => return Self::Launch(token.into_owned()),
             // L4: of two values no one knows which one is meant.
-            (Some(_), Some(_)) => return Self::Rejected(LoginError::InvalidRequest),
+            (Some(_), Some(_)) => return Self::RejectionContext(LoginError::InvalidRequest),
             (None, _) => {}
         }
         let target = requested_target(request, sessions.base_path());
@@ -42,7 +42,7 @@ impl Asked {
             // With a state it ends an attempt, which is the callback's business.
             Some(error) if is_ours && values("state").next().is_none() => {
                 let error = SsoError::parse(&error);
-                Self::Rejected(LoginError::AuthorizationFailed { error })
+                Self::RejectionContext(LoginError::AuthorizationFailed { error })
             }
             _ => Self::Nothing,
         }

@@ -3,9 +3,10 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
+use super::IdpInitiatedRedirect;
 use super::query::Asked;
-use super::{IdpInitiatedRedirect, ResponseFuture};
 use crate::middleware::response_body::ResponseBody;
+use crate::middleware::response_future::{Decision, ResponseFuture};
 
 /// The service of [`IdpInitiatedRedirect`].
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -28,14 +29,18 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         match Asked::by(&request, self.config.sessions()) {
-            Asked::Nothing => ResponseFuture::inner(self.inner.call(request)),
+            Asked::Nothing => {
+                ResponseFuture::decided(Decision::Forward(()), request, &mut self.inner)
+            }
             Asked::Launch(token) => {
                 let (config, request) = (self.config.clone(), request.map(drop));
-                ResponseFuture::own(async move { config.response(&token, &request).await })
+                ResponseFuture::responding(async move { config.response(&token, &request).await })
             }
-            Asked::Rejected(failure) => {
-                let response = self.config.reject(failure, &request.map(drop));
-                ResponseFuture::own(std::future::ready(response))
+            Asked::RejectionContext(error) => {
+                let (parts, body) = request.into_parts();
+                let head = Request::from_parts(parts, ());
+                let response = Decision::Respond(self.config.reject(error, &head));
+                ResponseFuture::decided(response, head.map(|()| body), &mut self.inner)
             }
         }
     }

@@ -36,7 +36,8 @@ const MIB: usize = 1024 * 1024;
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_scalekit::{BodyLimits, WebhookVerify};
+/// use tower_scalekit::middleware::BodyLimits;
+/// use tower_scalekit::WebhookVerify;
 /// use tower_scalekit::webhook_verify::WebhookSecret;
 ///
 /// let secret = WebhookSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")?;

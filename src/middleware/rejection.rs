@@ -63,7 +63,7 @@ impl<R> RejectionContext<'_, R> {
 impl<R: fmt::Debug> fmt::Debug for RejectionContext<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RejectionContext")
-            .field("reason", self.rejection)
+            .field("rejection", self.rejection)
             .field("method", self.method)
             .field("path", &self.uri.path())
             .finish_non_exhaustive()
@@ -124,6 +124,29 @@ fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
         && headers.contains_key(header::ORIGIN)
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
+
+/// Adds `on_rejection`, which sets this renderer, to a layer, route or builder.
+macro_rules! on_rejection {
+    ($target:ident, $rejection:ty, $($renderer:tt)+) => {
+        impl $target {
+            /// Customizes the rejection response. The typed rejection is always in the response's
+            /// extensions.
+            #[must_use]
+            pub fn on_rejection<F>(mut self, render: F) -> Self
+            where
+                F: Fn($crate::middleware::RejectionContext<'_, $rejection>) -> http::Response<bytes::Bytes>
+                    + Send
+                    + Sync
+                    + 'static,
+            {
+                self.$($renderer)+ = $crate::middleware::rejection::Renderer::custom(render);
+                self
+            }
+        }
+    };
+}
+
+pub(crate) use on_rejection;
 
 impl<R> Default for Renderer<R> {
     fn default() -> Self {

@@ -1,35 +1,37 @@
-//! What the layers that let requests through or answer them have in common: deciding at once where
-//! possible, waiting where not, and calling the very service that was made ready.
+//! The response future of all layers: a decision at once where possible, later where not, and a call
+//! of the very service that was ready.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::response_body::ResponseBody;
 
-/// What is done with a request.
+/// What happens to a request.
 #[derive(Debug)]
-pub(crate) enum Decision<M> {
-    /// The inner service gets it, and `M` has its way with the response.
-    Forward(M),
-    Reject(Response<Bytes>),
+pub(crate) enum Decision<R> {
+    /// The inner service is called, and `R` completes its response.
+    Forward(R),
+    Respond(Response<Bytes>),
 }
 
-/// What a layer adds to the response of a request that it let through.
+/// What a layer adds to the response of the inner service.
 pub(crate) trait OnResponse {
     /// Adds it. Not called again once it is ready.
     fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
         status: StatusCode,
-        response: &mut HeaderMap,
+        headers: &mut HeaderMap,
     ) -> Poll<()>;
 }
 
@@ -39,172 +41,183 @@ impl OnResponse for () {
     }
 }
 
-/// A decision that has to wait for something.
-pub(crate) trait Wait<B> {
+/// A layer whose decision may have to wait.
+pub(crate) trait Middleware<B> {
+    /// What a decision waits for. [`Infallible`] where it never waits.
+    type Pending;
     type OnResponse: OnResponse;
 
-    /// Decides on the request, to which it may add what the inner service should know. Not called
-    /// again once it has decided.
+    /// Decides on the request, and may add extensions for the inner service. Not called again once
+    /// it has decided.
     fn poll_decision(
-        &mut self,
+        &self,
+        pending: &mut Self::Pending,
         cx: &mut Context<'_>,
         request: &mut Request<B>,
     ) -> Poll<Decision<Self::OnResponse>>;
 }
 
-impl<B> Wait<B> for Infallible {
+impl<B> Middleware<B> for () {
+    type Pending = Infallible;
     type OnResponse = ();
 
-    fn poll_decision(&mut self, _: &mut Context<'_>, _: &mut Request<B>) -> Poll<Decision<()>> {
-        match *self {}
+    fn poll_decision(
+        &self,
+        pending: &mut Infallible,
+        _: &mut Context<'_>,
+        _: &mut Request<B>,
+    ) -> Poll<Decision<()>> {
+        match *pending {}
     }
 }
 
 pin_project! {
-    /// Response future of a guarded service.
-    #[project = GuardedProjection]
-    pub(crate) enum Guarded<S, B, W>
+    /// Response future of the layers.
+    ///
+    /// `S` is the inner service, `B` the body of the requests that it takes, `L` the layer, or `()`
+    /// for layers that never wait.
+    #[allow(private_bounds)] // The trait is an implementation detail of the layers.
+    pub struct ResponseFuture<S, B, L = ()>
     where
         S: Service<Request<B>>,
-        W: Wait<B>,
+        L: Middleware<B>,
     {
-        Waiting { wait: W, held: Option<Held<S, B>> },
-        Inner { #[pin] future: S::Future, mark: Option<W::OnResponse> },
-        Marking { response: Option<S::Response>, mark: W::OnResponse },
-        Rejected { response: Option<Response<Bytes>> },
+        #[pin]
+        state: State<S, B, L>,
     }
 }
 
-/// A request that waits, and the service that was made ready for it.
-pub(crate) struct Held<S, B> {
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, B, L>
+    where
+        S: Service<Request<B>>,
+        L: Middleware<B>,
+    {
+        Pending { pending: L::Pending, parked: Option<Parked<S, B, L>> },
+        Inner { #[pin] future: S::Future, on_response: Option<L::OnResponse> },
+        Completing { response: Option<S::Response>, on_response: L::OnResponse },
+        Responding { future: BoxFuture<'static, Response<Bytes>> },
+        Decided { response: Option<Response<Bytes>> },
+    }
+}
+
+/// A request that waits, its layer, and the service that was ready for it.
+struct Parked<S, B, L> {
+    layer: L,
     inner: S,
     request: Request<B>,
 }
 
-impl<S, B, W> Guarded<S, B, W>
+#[expect(private_bounds)]
+impl<S, B, L> ResponseFuture<S, B, L>
 where
     S: Service<Request<B>>,
-    W: Wait<B>,
+    L: Middleware<B>,
 {
     /// A request that was decided on at once.
     pub(crate) fn decided(
-        decision: Decision<W::OnResponse>,
+        decision: Decision<L::OnResponse>,
         request: Request<B>,
         inner: &mut S,
     ) -> Self {
-        match decision {
-            Decision::Forward(mark) => {
-                Self::Inner { future: inner.call(request), mark: Some(mark) }
-            }
-            Decision::Reject(response) => Self::Rejected { response: Some(response) },
-        }
+        Self { state: State::decided(decision, request, inner) }
     }
 
-    /// A request that has to wait. `inner` was made ready for it, so a clone takes its place:
+    /// A request that has to wait. `inner` was ready for it, so a clone takes its place:
     /// <https://docs.rs/tower-service/latest/tower_service/trait.Service.html#be-careful-when-cloning-inner-services>
-    pub(crate) fn waiting(wait: W, request: Request<B>, inner: &mut S) -> Self
+    pub(crate) fn pending(
+        layer: &L,
+        pending: L::Pending,
+        request: Request<B>,
+        inner: &mut S,
+    ) -> Self
     where
         S: Clone,
+        L: Clone,
     {
         let clone = inner.clone();
         let inner = mem::replace(inner, clone);
-        Self::Waiting { wait, held: Some(Held { inner, request }) }
+        let parked = Some(Parked { layer: layer.clone(), inner, request });
+        Self { state: State::Pending { pending, parked } }
+    }
+
+    /// A request to which the layer itself responds, after some work.
+    pub(crate) fn responding(
+        response: impl Future<Output = Response<Bytes>> + Send + 'static,
+    ) -> Self {
+        Self { state: State::Responding { future: Box::pin(response) } }
     }
 }
 
-impl<S, B, W, ResBody> Future for Guarded<S, B, W>
+impl<S, B, L> State<S, B, L>
+where
+    S: Service<Request<B>>,
+    L: Middleware<B>,
+{
+    fn decided(decision: Decision<L::OnResponse>, request: Request<B>, inner: &mut S) -> Self {
+        match decision {
+            Decision::Forward(on_response) => {
+                Self::Inner { future: inner.call(request), on_response: Some(on_response) }
+            }
+            Decision::Respond(response) => Self::Decided { response: Some(response) },
+        }
+    }
+}
+
+impl<S, B, L, ResBody> Future for ResponseFuture<S, B, L>
 where
     S: Service<Request<B>, Response = Response<ResBody>>,
-    W: Wait<B>,
+    L: Middleware<B>,
 {
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
         loop {
-            let next = match self.as_mut().project() {
-                GuardedProjection::Waiting { wait, held } => {
-                    let Some(waiting) = held.as_mut() else { return Poll::Pending };
-                    let decision = ready!(wait.poll_decision(cx, &mut waiting.request));
-                    let Some(Held { mut inner, request }) = held.take() else {
+            let next = match state.as_mut().project() {
+                StateProjection::Pending { pending, parked } => {
+                    let Some(Parked { layer, request, .. }) = parked.as_mut() else {
                         return Poll::Pending;
                     };
-                    Self::decided(decision, request, &mut inner)
+                    let decision = ready!(layer.poll_decision(pending, cx, request));
+                    let Some(Parked { mut inner, request, .. }) = parked.take() else {
+                        return Poll::Pending;
+                    };
+                    State::decided(decision, request, &mut inner)
                 }
-                GuardedProjection::Inner { future, mark } => {
+                StateProjection::Inner { future, on_response } => {
                     let response = ready!(future.poll(cx))?;
-                    let Some(mark) = mark.take() else { return Poll::Pending };
-                    Self::Marking { response: Some(response), mark }
+                    let Some(on_response) = on_response.take() else { return Poll::Pending };
+                    State::Completing { response: Some(response), on_response }
                 }
-                GuardedProjection::Marking { response, mark } => {
+                StateProjection::Completing { response, on_response } => {
                     if let Some(response) = response.as_mut() {
                         let status = response.status();
-                        ready!(mark.poll_response(cx, status, response.headers_mut()));
+                        ready!(on_response.poll_response(cx, status, response.headers_mut()));
                     }
                     let Some(response) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
-                GuardedProjection::Rejected { response } => {
+                StateProjection::Responding { future } => {
+                    State::Decided { response: Some(ready!(future.as_mut().poll(cx))) }
+                }
+                StateProjection::Decided { response } => {
                     let Some(response) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(response.map(ResponseBody::own)));
                 }
             };
-            self.set(next);
+            state.set(next);
         }
     }
 }
 
-/// The public face of a layer's [`Guarded`] future: a name of its own in the layer's module.
-macro_rules! response_future {
-    ($wait:ty, $service:literal) => {
-        pin_project_lite::pin_project! {
-            #[doc = concat!("Response future of [`", $service, "`](super::", $service, ").")]
-            pub struct ResponseFuture<S, ReqBody>
-            where
-                S: tower_service::Service<http::Request<ReqBody>>,
-            {
-                #[pin]
-                guarded: crate::middleware::response_future::Guarded<S, ReqBody, $wait>,
-            }
-        }
-
-        impl<S, ReqBody> From<crate::middleware::response_future::Guarded<S, ReqBody, $wait>>
-            for ResponseFuture<S, ReqBody>
-        where
-            S: tower_service::Service<http::Request<ReqBody>>,
-        {
-            fn from(
-                guarded: crate::middleware::response_future::Guarded<S, ReqBody, $wait>,
-            ) -> Self {
-                Self { guarded }
-            }
-        }
-
-        impl<S, ReqBody, ResBody> std::future::Future for ResponseFuture<S, ReqBody>
-        where
-            S: tower_service::Service<http::Request<ReqBody>, Response = http::Response<ResBody>>,
-        {
-            type Output = Result<
-                http::Response<crate::middleware::response_body::ResponseBody<ResBody>>,
-                S::Error,
-            >;
-
-            fn poll(
-                self: std::pin::Pin<&mut Self>,
-                cx: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<Self::Output> {
-                self.project().guarded.poll(cx)
-            }
-        }
-
-        impl<S, ReqBody> std::fmt::Debug for ResponseFuture<S, ReqBody>
-        where
-            S: tower_service::Service<http::Request<ReqBody>>,
-        {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct("ResponseFuture").finish_non_exhaustive()
-            }
-        }
-    };
+impl<S, B, L> fmt::Debug for ResponseFuture<S, B, L>
+where
+    S: Service<Request<B>>,
+    L: Middleware<B>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
 }
-
-pub(crate) use response_future;

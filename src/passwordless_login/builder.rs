@@ -4,20 +4,20 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request};
 
 use super::before_send::{BeforeSend, SendDenied};
 use super::confirmation_page::LinkConfirmation;
 use super::limits::{ClientKey, EmailLimits, public_peer};
-use super::rejection::{PasswordlessLoginError, PasswordlessRejection};
+use super::rejection::PasswordlessLoginError;
 use super::request_dedup::{Memory, Once};
 use super::send::RESENT_FOR;
 use super::verify_credential::{SHARED_FOR, UNFINISHED_FOR};
 use super::{Inner, PasswordlessLogin};
 use crate::api::passwordless::{MailTemplate, VerifiedEmail, check_variables};
 use crate::error::{ConfigError, ConfigProblem, Problems};
-use crate::middleware::rejection::{RejectionContext, Renderer};
+use crate::middleware::RouteRejection;
+use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::session::{LocalSession, LoginHook, LoginHookError, Sessions, is_plain_path};
 
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(10 * 60);
@@ -46,7 +46,7 @@ pub struct PasswordlessLoginBuilder {
     admission: Option<LoginHook<VerifiedEmail>>,
     admits_everyone: bool,
     confirmation_page: Option<Arc<LinkPage>>,
-    renderer: Renderer<PasswordlessRejection>,
+    renderer: Renderer<RouteRejection<PasswordlessLoginError>>,
 }
 
 #[derive(Debug)]
@@ -304,19 +304,6 @@ impl PasswordlessLoginBuilder {
         self
     }
 
-    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
-    /// any case.
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(RejectionContext<'_, PasswordlessRejection>) -> Response<Bytes>
-            + Send
-            + Sync
-            + 'static,
-    {
-        self.renderer = Renderer::custom(render);
-        self
-    }
-
     /// Checks the settings. Makes no request.
     ///
     /// # Errors
@@ -409,6 +396,8 @@ impl PasswordlessLoginBuilder {
         problems.finish(inner).map(|inner| PasswordlessLogin(Arc::new(inner)))
     }
 }
+
+on_rejection!(PasswordlessLoginBuilder, RouteRejection<PasswordlessLoginError>, renderer);
 
 impl PasswordlessLogin {
     /// Longer than this no code is accepted.

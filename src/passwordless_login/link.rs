@@ -5,11 +5,11 @@ use url::form_urlencoded;
 use super::PasswordlessLogin;
 use super::attempt::MailAttempt;
 use super::confirmation_page::LinkConfirmation;
-use super::rejection;
 use super::rejection::PasswordlessLoginError;
 use super::verify_credential::Credential;
-use crate::auth_routes::responding_service;
 use crate::middleware::page;
+use crate::middleware::route::route;
+use crate::middleware::route_rejection::complete;
 use crate::secret::SecretString;
 use crate::util::fetch_metadata::is_navigation;
 use crate::util::pasted;
@@ -36,7 +36,7 @@ const OF_NONE: &str = "-";
 pub struct Link(pub(super) PasswordlessLogin);
 
 impl Link {
-    async fn response(&self, request: Request<()>) -> Response<Bytes> {
+    async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         let request = &request;
         let login = &self.0;
         let (token, headers) = match link_token(request) {
@@ -87,12 +87,12 @@ impl Link {
         };
         let mut response = Response::new(Bytes::new());
         page::show(&mut response, page);
-        rejection::conclude(response.headers_mut(), []);
+        complete(response.headers_mut(), []);
         response
     }
 }
 
-responding_service!(Link);
+route!(Link);
 
 impl PasswordlessLogin {
     /// Where a link leads that is of this attempt of the browser, or of none.

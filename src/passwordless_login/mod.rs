@@ -131,7 +131,7 @@ pub use self::before_send::SendDenied;
 pub use self::builder::PasswordlessLoginBuilder;
 pub use self::confirmation_page::LinkConfirmation;
 pub use self::link::Link;
-pub use self::rejection::{PasswordlessLoginError, PasswordlessRejection};
+pub use self::rejection::PasswordlessLoginError;
 pub use self::send::{ResendMail, SendMail};
 pub use self::switch::Switch;
 pub use self::verify::Verify;
@@ -146,6 +146,7 @@ use self::request_dedup::{Memory, Once};
 use self::send::Shape;
 use self::verify_credential::LoggedIn;
 use crate::api::passwordless::{MailTemplate, VerifiedEmail};
+use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::session::{EmailLogin, LoginHook, Sessions, Switched};
 
@@ -175,7 +176,7 @@ struct Inner {
     /// What the environment has accepted, while the app could not log in.
     unfinished: Memory<EmailLogin>,
     resends: Once<Delivery>,
-    renderer: Renderer<PasswordlessRejection>,
+    renderer: Renderer<RouteRejection<PasswordlessLoginError>>,
 }
 
 impl PasswordlessLogin {

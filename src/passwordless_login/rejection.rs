@@ -2,29 +2,15 @@
 //! [table](crate#who-gets-which-answer). All words are ours, and none tells whether an address has
 //! an account.
 
-use std::fmt;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::auth_routes::set_sensitive_headers;
-use crate::middleware::page;
-use crate::middleware::rejection::{
-    OVERLOADED, REQUEST_TIMEOUT, Rejection, json_response, unavailable_response,
-};
+use crate::middleware::rejection::{OVERLOADED, REQUEST_TIMEOUT};
 use crate::middleware::replay_body::BodyError;
-use crate::util::cache_control::vary_on_cookie;
-use crate::util::fetch_metadata::wants_html;
-
-/// Why a route of the login by e-mail rejected a request, and how the person can go on.
-#[derive(Clone)]
-pub struct PasswordlessRejection {
-    error: PasswordlessLoginError,
-    retry_url: String,
-    wants_html: bool,
-    set_cookies: Vec<HeaderValue>,
-}
+use crate::middleware::route_rejection::{RouteError, complete};
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,50 +63,6 @@ pub enum PasswordlessLoginError {
     Unavailable,
 }
 
-impl PasswordlessRejection {
-    pub(super) fn new(
-        error: PasswordlessLoginError,
-        headers: &HeaderMap,
-        retry_url: String,
-    ) -> Self {
-        Self { error, retry_url, wants_html: wants_html(headers), set_cookies: Vec::new() }
-    }
-
-    pub(super) fn set_cookies(mut self, values: impl IntoIterator<Item = HeaderValue>) -> Self {
-        self.set_cookies.extend(values);
-        self
-    }
-
-    /// What went wrong.
-    #[must_use]
-    pub fn error(&self) -> &PasswordlessLoginError {
-        &self.error
-    }
-
-    /// What to tell the person, in a sentence without a full stop.
-    #[must_use]
-    pub fn message(&self) -> &'static str {
-        self.error.message()
-    }
-
-    /// The path where the person can go on: of the app's page that asks for the code, or of the one
-    /// that asks for the address; or that of the link, with its token, when the login with it could
-    /// not be finished. Do not log it.
-    #[must_use]
-    pub fn retry_url(&self) -> &str {
-        &self.retry_url
-    }
-}
-
-// By hand: the way on may hold the page that the person wants to see.
-impl fmt::Debug for PasswordlessRejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PasswordlessRejection")
-            .field("failure", &self.error)
-            .finish_non_exhaustive()
-    }
-}
-
 impl From<BodyError> for PasswordlessLoginError {
     fn from(error: BodyError) -> Self {
         match error {
@@ -143,9 +85,10 @@ impl PasswordlessLoginError {
     pub(super) fn ends_attempt(&self) -> bool {
         matches!(self, Self::LoginDenied)
     }
+}
 
-    /// A stable name for metrics, logs and JSON.
-    pub(super) fn code(&self) -> &'static str {
+impl RouteError for PasswordlessLoginError {
+    fn code(&self) -> &'static str {
         match self {
             Self::InvalidEmail => "invalid_email",
             Self::NoPendingLogin => "no_pending_login",
@@ -188,8 +131,8 @@ impl PasswordlessLoginError {
         }
     }
 
-    fn message(&self) -> &'static str {
-        match self {
+    fn message(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::InvalidEmail => "Enter an e-mail address, such as jane@example.com",
             Self::NoPendingLogin => {
                 "This login was already completed, took too long, or began in another browser; \
@@ -230,59 +173,30 @@ impl PasswordlessLoginError {
                 "Too many e-mails were requested; wait a minute, then ask again"
             }
             Self::Unavailable => "The login service does not respond at the moment; try it again",
-        }
-    }
-}
-
-impl Rejection for PasswordlessRejection {
-    fn code(&self) -> &'static str {
-        self.error.code()
+        })
     }
 
-    fn response(&self) -> Response<Bytes> {
-        let (status, message) = (self.error.status(), self.message());
-        let mut response = match status {
-            StatusCode::SERVICE_UNAVAILABLE => unavailable_response(message),
-            _ => json_response(status, self.code(), message),
-        };
-        if self.wants_html {
-            let label = match self.error.allows_retry() {
-                true => "Go back",
-                false => "Start again",
-            };
-            page::show(&mut response, page::problem(message, &self.retry_url, label));
+    fn retry_label(&self) -> &'static str {
+        if self.allows_retry() { "Go back" } else { "Start again" }
+    }
+
+    fn allow(&self) -> Option<&'static str> {
+        match self {
+            Self::MethodNotAllowed { allow } => Some(allow),
+            _ => None,
         }
-        let headers = response.headers_mut();
-        match self.error {
-            PasswordlessLoginError::MethodNotAllowed { allow } => {
-                headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-            }
-            PasswordlessLoginError::TooManyEmails { retry_after } => {
-                let seconds = retry_after.unwrap_or(EMAILS_WITHIN).as_secs().max(1);
-                headers.insert(header::RETRY_AFTER, seconds.into());
-            }
-            _ => {}
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyEmails { retry_after } => Some(retry_after.unwrap_or(EMAILS_WITHIN)),
+            _ => None,
         }
-        conclude(headers, self.set_cookies.iter().cloned());
-        response
     }
 }
 
 /// In which two mails may go to an address.
 const EMAILS_WITHIN: Duration = Duration::from_secs(60);
-
-/// What every response of these routes has: the cookies, and nothing for caches or the next site,
-/// because the address may hold a link's token.
-pub(super) fn conclude(
-    headers: &mut HeaderMap,
-    set_cookies: impl IntoIterator<Item = HeaderValue>,
-) {
-    for cookie in set_cookies {
-        headers.append(header::SET_COOKIE, cookie);
-    }
-    set_sensitive_headers(headers);
-    vary_on_cookie(headers);
-}
 
 /// To the script that asked.
 pub(super) fn json(
@@ -292,6 +206,6 @@ pub(super) fn json(
     let mut response = Response::new(Bytes::from(body.to_string()));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
-    conclude(response.headers_mut(), set_cookies);
+    complete(response.headers_mut(), set_cookies);
     response
 }

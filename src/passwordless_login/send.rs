@@ -17,12 +17,12 @@ use super::builder::own_paths;
 use super::form::Fields;
 use super::rejection::{PasswordlessLoginError, json};
 use super::request_dedup::Key;
-use super::service::passwordless_service;
 use crate::api::passwordless::{
     MailTemplate, NewMail, PasswordlessError, PasswordlessType, SentMail,
 };
 use crate::api::{ApiError, ErrorResponse};
-use crate::auth_routes::redirect;
+use crate::middleware::route::route;
+use crate::middleware::route_rejection::redirect;
 use crate::secret::SecretString;
 use crate::util::fetch_metadata::wants_html;
 use crate::util::pasted;
@@ -41,7 +41,7 @@ pub(super) const RESENT_FOR: Duration = Duration::from_secs(5);
 pub struct SendMail(pub(super) PasswordlessLogin);
 
 impl SendMail {
-    async fn response<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
+    async fn respond<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -107,7 +107,7 @@ impl SendMail {
     }
 }
 
-passwordless_service!(SendMail);
+route!(SendMail reads body);
 
 /// Sends a mail once more: `POST /passwordless/resend`. Made by
 /// [`PasswordlessLogin::resend_mail`].
@@ -118,7 +118,7 @@ passwordless_service!(SendMail);
 pub struct ResendMail(pub(super) PasswordlessLogin);
 
 impl ResendMail {
-    async fn response<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
+    async fn respond<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -152,7 +152,7 @@ impl ResendMail {
     }
 }
 
-passwordless_service!(ResendMail);
+route!(ResendMail reads body);
 
 /// Why no mail was sent.
 enum NotSent {
@@ -298,7 +298,7 @@ fn not_sent(error: PasswordlessError) -> PasswordlessLoginError {
         PasswordlessError::TooManyEmails { retry_after, .. } => {
             PasswordlessLoginError::TooManyEmails { retry_after }
         }
-        PasswordlessError::Expired(_) | PasswordlessError::Rejected(_) => {
+        PasswordlessError::Expired(_) | PasswordlessError::RejectionContext(_) => {
             PasswordlessLoginError::NoPendingLogin
         }
         error => unexpected("passwordless_send", &error),

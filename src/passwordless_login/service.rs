@@ -9,7 +9,8 @@ use http_body::Body;
 use super::PasswordlessLogin;
 use super::attempt::MailAttempt;
 use super::form::Fields;
-use super::rejection::{PasswordlessLoginError, PasswordlessRejection};
+use super::rejection::PasswordlessLoginError;
+use crate::middleware::RouteRejection;
 use crate::util::return_to::{ReturnTo, with_return_to};
 
 impl PasswordlessLogin {
@@ -46,7 +47,7 @@ impl PasswordlessLogin {
         };
         let ended = attempt.filter(|_| failure.ends_attempt());
         let end = ended.and_then(|attempt| self.0.sessions.end_attempt(attempt));
-        let rejection = PasswordlessRejection::new(failure, request.headers(), retry_url);
+        let rejection = RouteRejection::new(failure, Some(retry_url), request.headers());
         self.0.renderer.render(rejection.set_cookies(end), request)
     }
 
@@ -57,7 +58,7 @@ impl PasswordlessLogin {
         retry_url: String,
         request: &Request<()>,
     ) -> Response<Bytes> {
-        let rejection = PasswordlessRejection::new(failure, request.headers(), retry_url);
+        let rejection = RouteRejection::new(failure, Some(retry_url), request.headers());
         self.0.renderer.render(rejection, request)
     }
 
@@ -69,37 +70,3 @@ impl PasswordlessLogin {
         format!("{}?attempt={}", self.0.pages.code, attempt.id)
     }
 }
-
-/// Makes a tower service over requests with any body around a [`PasswordlessLogin`], whose work is
-/// `async fn answer(&self, &Request<()>, body) -> Response<Bytes>`.
-macro_rules! passwordless_service {
-    ($service:ident) => {
-        impl<B> tower_service::Service<http::Request<B>> for $service
-        where
-            B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-            B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        {
-            type Response = http::Response<crate::middleware::response_body::ResponseBody>;
-            type Error = std::convert::Infallible;
-            type Future = crate::auth_routes::RouteFuture;
-
-            fn poll_ready(
-                &mut self,
-                _: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<Result<(), Self::Error>> {
-                std::task::Poll::Ready(Ok(()))
-            }
-
-            fn call(&mut self, request: http::Request<B>) -> crate::auth_routes::RouteFuture {
-                let service = self.clone();
-                crate::auth_routes::RouteFuture::new(async move {
-                    let (parts, body) = request.into_parts();
-                    let request = http::Request::from_parts(parts, ());
-                    service.response(&request, body).await
-                })
-            }
-        }
-    };
-}
-
-pub(super) use passwordless_service;

@@ -3,7 +3,8 @@ use http::{Request, Response};
 
 use super::PasswordlessLogin;
 use super::rejection::PasswordlessLoginError;
-use crate::auth_routes::responding_service;
+use crate::middleware::route::route;
+use crate::middleware::route_rejection::RouteError as _;
 use crate::session::{SwitchError, SwitchStep, Switched, UnconfirmedIdentity};
 use crate::util::telemetry;
 
@@ -14,7 +15,7 @@ use crate::util::telemetry;
 pub struct Switch(pub(super) PasswordlessLogin);
 
 impl Switch {
-    async fn response(&self, request: Request<()>) -> Response<Bytes> {
+    async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.step(&request).await {
             Ok(response) => response,
             Err(failure) => self.0.reject(failure, &request, None),
@@ -42,7 +43,7 @@ impl Switch {
     }
 }
 
-responding_service!(Switch);
+route!(Switch);
 
 impl From<SwitchError> for PasswordlessLoginError {
     fn from(error: SwitchError) -> Self {

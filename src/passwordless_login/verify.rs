@@ -9,8 +9,8 @@ use super::attempt::MailAttempt;
 use super::form::Fields;
 use super::link::is_link_token;
 use super::rejection::PasswordlessLoginError;
-use super::service::passwordless_service;
 use super::verify_credential::Credential;
+use crate::middleware::route::route;
 use crate::secret::SecretString;
 use crate::util::pasted;
 
@@ -27,7 +27,7 @@ const MAX_CODE_CHARS: usize = 32;
 pub struct Verify(pub(super) PasswordlessLogin);
 
 impl Verify {
-    async fn response<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
+    async fn respond<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -80,4 +80,4 @@ impl Verify {
     }
 }
 
-passwordless_service!(Verify);
+route!(Verify reads body);

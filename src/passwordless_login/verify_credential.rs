@@ -13,7 +13,8 @@ use super::request_dedup::Key;
 use super::send::unexpected;
 use crate::api::ErrorResponse;
 use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
-use crate::auth_routes::redirect;
+use crate::middleware::route_rejection::RouteError as _;
+use crate::middleware::route_rejection::redirect;
 use crate::secret::SecretString;
 use crate::session::{
     BeginLoginError, CreateSessionError, EmailLogin, LocalSession, LoginHookError, Session,
@@ -308,7 +309,7 @@ fn map_error(error: PasswordlessError, plainly: PasswordlessLoginError) -> Passw
     };
     match &error {
         PasswordlessError::Expired(response) => told(PasswordlessLoginError::Expired, response),
-        PasswordlessError::Rejected(response) => told(plainly, response),
+        PasswordlessError::RejectionContext(response) => told(plainly, response),
         PasswordlessError::TooManyAttempts(response) => {
             told(PasswordlessLoginError::TooManyAttempts, response)
         }

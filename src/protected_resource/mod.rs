@@ -47,13 +47,11 @@
 //! # }
 //! ```
 
-mod future;
 mod layer;
 pub(crate) mod resource;
 pub(crate) mod response;
 mod service;
 
-pub use self::future::ResponseFuture;
 pub use self::layer::ProtectedResourceMetadata;
 pub use self::service::ProtectedResourceMetadataService;
 pub use crate::token::{ProtectedResource, ProtectedResourceBuilder, ResourceId};

@@ -3,10 +3,10 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
+use super::ProtectedResourceMetadata;
 use super::response::response;
-use super::{ProtectedResourceMetadata, ResponseFuture};
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Guarded};
+use crate::middleware::response_future::{Decision, ResponseFuture};
 
 /// The service of [`ProtectedResourceMetadata`].
 #[derive(Clone, Debug)]
@@ -30,10 +30,10 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let resource = &self.config.resource;
         let decision = if resource.is_metadata_path(request.uri().path()) {
-            Decision::Reject(response(request.method(), resource))
+            Decision::Respond(response(request.method(), resource))
         } else {
             Decision::Forward(())
         };
-        Guarded::decided(decision, request, &mut self.inner).into()
+        ResponseFuture::decided(decision, request, &mut self.inner)
     }
 }

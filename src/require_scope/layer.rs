@@ -1,13 +1,11 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Response;
 use tower_layer::Layer;
 
 use super::requirement::{Kind, Quantity, Requirement};
 use super::{RequireScopeService, ScopeHierarchy, ScopeRejection};
 use crate::error::ConfigError;
-use crate::middleware::rejection::{RejectionContext, Renderer};
+use crate::middleware::rejection::{Renderer, on_rejection};
 
 /// Layer that lets requests through whose principal has what is required. See the
 /// [module docs](crate::require_scope).
@@ -68,20 +66,12 @@ impl RequireScope {
         self.requirement.as_ref().map(|_| ()).map_err(|error| &**error)
     }
 
-    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
-    /// any case.
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(RejectionContext<'_, ScopeRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.renderer = Renderer::custom(render);
-        self
-    }
-
     fn new(requirement: Result<Requirement, ConfigError>) -> Self {
         Self { requirement: requirement.map_err(Arc::new), renderer: Renderer::default() }
     }
 }
+
+on_rejection!(RequireScope, ScopeRejection, renderer);
 
 impl<S> Layer<S> for RequireScope {
     type Service = RequireScopeService<S>;

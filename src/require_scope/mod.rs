@@ -41,7 +41,6 @@
 //! ```
 
 pub(crate) mod authorize;
-mod future;
 pub(crate) mod hierarchy;
 mod layer;
 pub mod mcp;
@@ -49,7 +48,6 @@ pub(crate) mod rejection;
 mod requirement;
 mod service;
 
-pub use self::future::ResponseFuture;
 pub use self::hierarchy::ScopeHierarchy;
 pub use self::layer::RequireScope;
 pub use self::rejection::ScopeRejection;

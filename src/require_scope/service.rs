@@ -4,9 +4,9 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::authorize::{evaluate, unusable};
-use super::{RequireScope, ResponseFuture, ScopeRejection};
+use super::{RequireScope, ScopeRejection};
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Guarded};
+use crate::middleware::response_future::{Decision, ResponseFuture};
 
 /// The service of [`RequireScope`].
 #[derive(Clone, Debug)]
@@ -30,9 +30,9 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let decision = match self.config.evaluate(&mut request) {
             Ok(()) => Decision::Forward(()),
-            Err(reason) => Decision::Reject(self.config.renderer.render(reason, &request)),
+            Err(reason) => Decision::Respond(self.config.renderer.render(reason, &request)),
         };
-        Guarded::decided(decision, request, &mut self.inner).into()
+        ResponseFuture::decided(decision, request, &mut self.inner)
     }
 }
 

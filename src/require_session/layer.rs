@@ -1,11 +1,9 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Response;
 use tower_layer::Layer;
 
 use super::{RequireSessionService, SessionRejection};
-use crate::middleware::rejection::{RejectionContext, Renderer};
+use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::session::Sessions;
 
 /// Layer that lets requests of logged-in users through. See the
@@ -45,17 +43,9 @@ impl RequireSession {
         self.base_path = Some(path.trim_end_matches('/').into());
         self
     }
-
-    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
-    /// any case.
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(RejectionContext<'_, SessionRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.renderer = Renderer::custom(render);
-        self
-    }
 }
+
+on_rejection!(RequireSession, SessionRejection, renderer);
 
 impl<S> Layer<S> for RequireSession {
     type Service = RequireSessionService<S>;

@@ -52,13 +52,11 @@
 //! [`Principal`]: crate::Principal
 //! [`Session`]: crate::Session
 
-mod future;
 mod layer;
 pub(crate) mod rejection;
 mod service;
 pub(crate) mod set_cookie;
 
-pub use self::future::ResponseFuture;
 pub use self::layer::RequireSession;
 pub use self::rejection::{LoginRequired, RetryLater, SessionRejection};
 pub use self::service::RequireSessionService;

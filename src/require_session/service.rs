@@ -1,15 +1,18 @@
-use std::task::{Context, Poll};
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::future::{SessionWait, Until};
 use super::rejection::{LoginRequired, RetryLater};
 use super::set_cookie::SessionMark;
-use super::{RequireSession, ResponseFuture, SessionRejection};
+use super::{RequireSession, SessionRejection};
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Guarded};
-use crate::session::{self, Cookie, Found, Live, Session, Settled, strip_identity};
+use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
+use crate::session::{
+    self, Awaited, Cookie, Found, Live, Renewing, Session, Settled, strip_identity,
+};
 use crate::util::fetch_metadata::is_state_changing;
 
 /// The service of [`RequireSession`].
@@ -25,7 +28,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, ReqBody>;
+    type Future = ResponseFuture<S, ReqBody, RequireSession>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -36,24 +39,60 @@ where
         strip_identity(request.extensions_mut());
         match config.evaluate(config.sessions.find(request.headers()), &mut request) {
             Verdict::Decided(decision) => {
-                Guarded::decided(decision, request, &mut self.inner).into()
+                ResponseFuture::decided(decision, request, &mut self.inner)
             }
             Verdict::Wait(until) => {
-                let wait = SessionWait { config: config.clone(), until };
-                Guarded::waiting(wait, request, &mut self.inner).into()
+                ResponseFuture::pending(config, until, request, &mut self.inner)
             }
         }
     }
 }
 
 /// What can be said of a request.
-pub(super) enum Verdict {
+enum Verdict {
     Decided(Decision<SessionMark>),
     Wait(Until),
 }
 
+pub(crate) enum Until {
+    /// What it cannot be evaluated without has arrived.
+    Arrived(Awaited),
+    /// The session has new tokens.
+    Renewed(Session, Renewing),
+}
+
+impl<B> Middleware<B> for RequireSession {
+    type Pending = Until;
+    type OnResponse = SessionMark;
+
+    fn poll_decision(
+        &self,
+        until: &mut Until,
+        cx: &mut Context<'_>,
+        request: &mut Request<B>,
+    ) -> Poll<Decision<SessionMark>> {
+        loop {
+            let verdict = match until {
+                Until::Arrived(awaited) => {
+                    let arrived = ready!(Pin::new(awaited).poll(cx));
+                    let found = self.sessions.find_after(arrived, request.headers());
+                    self.evaluate(found, request)
+                }
+                Until::Renewed(session, renewing) => {
+                    let renewal = ready!(Pin::new(renewing).poll(cx));
+                    Verdict::Decided(self.apply_refresh(session, renewal, request))
+                }
+            };
+            match verdict {
+                Verdict::Decided(decision) => return Poll::Ready(decision),
+                Verdict::Wait(next) => *until = next,
+            }
+        }
+    }
+}
+
 impl RequireSession {
-    pub(super) fn evaluate<B>(&self, found: Found, request: &mut Request<B>) -> Verdict {
+    fn evaluate<B>(&self, found: Found, request: &mut Request<B>) -> Verdict {
         Verdict::Decided(match found {
             // Without a session there is nothing that another site could make use of.
             Found::Live(_) | Found::Due(_)
@@ -74,7 +113,7 @@ impl RequireSession {
     }
 
     /// Decides on a request whose session was due.
-    pub(super) fn apply_refresh<B>(
+    fn apply_refresh<B>(
         &self,
         session: &Session,
         renewal: session::Renewal,
@@ -126,6 +165,6 @@ impl RequireSession {
     }
 
     fn reject<B>(&self, reason: SessionRejection, request: &Request<B>) -> Decision<SessionMark> {
-        Decision::Reject(self.renderer.render(reason, request))
+        Decision::Respond(self.renderer.render(reason, request))
     }
 }

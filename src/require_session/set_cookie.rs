@@ -11,7 +11,7 @@ use crate::util::cache_control::{keep_private, never_cache, vary_on_cookie};
 
 /// Marks a response as one made for this user, and gives or takes cookies.
 #[derive(Default)]
-pub(super) struct SessionMark(Option<Box<CookieWork>>);
+pub(crate) struct SessionMark(Option<Box<CookieWork>>);
 
 enum CookieWork {
     Give { sessions: Sessions, session: Session, resealed: Resealed, presented: PresentedCookies },

@@ -1,13 +1,11 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Response;
 use tower_layer::Layer;
 
 use super::{RequireTokenService, TokenRejection};
 use crate::challenge::{Challenge, Realm, ScopeToken};
 use crate::error::ConfigError;
-use crate::middleware::rejection::{RejectionContext, Renderer};
+use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::scalekit::Scalekit;
 use crate::token::{ProtectedResource, TokenVerifier};
 
@@ -56,21 +54,13 @@ impl RequireToken {
         self.with_challenge(|challenge| challenge.scope(scopes))
     }
 
-    /// Renders rejections in your own way, for instance as a gRPC status. The typed reason stands in
-    /// the response's extensions in any case.
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(RejectionContext<'_, TokenRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.renderer = Renderer::custom(render);
-        self
-    }
-
     fn with_challenge(mut self, change: impl FnOnce(Challenge) -> Challenge) -> Self {
         self.challenge = Arc::new(change(Challenge::clone(&self.challenge)));
         self
     }
 }
+
+on_rejection!(RequireToken, TokenRejection, renderer);
 
 impl<S> Layer<S> for RequireToken {
     type Service = RequireTokenService<S>;

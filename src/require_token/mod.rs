@@ -54,12 +54,10 @@
 //! [`Principal`]: crate::Principal
 
 mod credentials;
-mod future;
 mod layer;
 pub(crate) mod rejection;
 mod service;
 
-pub use self::future::ResponseFuture;
 pub use self::layer::RequireToken;
 pub use self::rejection::TokenRejection;
 pub use self::service::RequireTokenService;

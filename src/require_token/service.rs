@@ -1,16 +1,19 @@
-use std::task::{Context, Poll};
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use tower_service::Service;
 
 use super::credentials::Credentials;
-use super::future::{KeyFetch, TokenMark};
-use super::{RequireToken, ResponseFuture, TokenRejection};
+use super::{RequireToken, TokenRejection};
 use crate::challenge::{Challenge, ChallengeContext};
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Guarded};
+use crate::middleware::response_future::{Decision, Middleware, OnResponse, ResponseFuture};
 use crate::session::strip_identity;
 use crate::token::{Attempt, Principal, TokenError};
+use crate::util::cache_control::limit_to_token;
+use crate::util::single_flight::Flight;
 
 /// The service of [`RequireToken`].
 #[derive(Clone, Debug)]
@@ -25,7 +28,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, ReqBody>;
+    type Future = ResponseFuture<S, ReqBody, RequireToken>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -38,13 +41,48 @@ where
             Credentials::Bearer(token) => match config.verifier.attempt(token) {
                 Attempt::Done(verified) => config.decide(verified, &mut request),
                 Attempt::Wait(fetch) => {
-                    let wait = KeyFetch { config: config.clone(), fetch };
-                    return Guarded::waiting(wait, request, &mut self.inner).into();
+                    return ResponseFuture::pending(config, fetch, request, &mut self.inner);
                 }
             },
             other => config.reject(config.rejection_of(&other), &request),
         };
-        Guarded::decided(decision, request, &mut self.inner).into()
+        ResponseFuture::decided(decision, request, &mut self.inner)
+    }
+}
+
+impl<B> Middleware<B> for RequireToken {
+    /// The fetch of the key that the token names.
+    type Pending = Flight<bool>;
+    type OnResponse = TokenResponse;
+
+    fn poll_decision(
+        &self,
+        fetch: &mut Flight<bool>,
+        cx: &mut Context<'_>,
+        request: &mut Request<B>,
+    ) -> Poll<Decision<TokenResponse>> {
+        let fetched = ready!(Pin::new(fetch).poll(cx));
+        let verified = match Credentials::of(request.headers()) {
+            Credentials::Bearer(token) => self.verifier.attempt_again(token, fetched),
+            _ => Err(TokenError::Malformed),
+        };
+        Poll::Ready(self.decide(verified, request))
+    }
+}
+
+/// Keeps the response to a token from shared caches.
+#[derive(Debug)]
+pub(crate) struct TokenResponse;
+
+impl OnResponse for TokenResponse {
+    fn poll_response(
+        &mut self,
+        _: &mut Context<'_>,
+        _: StatusCode,
+        headers: &mut HeaderMap,
+    ) -> Poll<()> {
+        limit_to_token(headers);
+        Poll::Ready(())
     }
 }
 
@@ -53,33 +91,20 @@ impl RequireToken {
         &self,
         verified: Result<Principal, TokenError>,
         request: &mut Request<B>,
-    ) -> Decision<TokenMark> {
+    ) -> Decision<TokenResponse> {
         match verified {
             Ok(principal) => {
                 let extensions = request.extensions_mut();
                 extensions.insert(principal);
                 extensions.insert(ChallengeContext::of(&self.challenge));
-                Decision::Forward(TokenMark)
+                Decision::Forward(TokenResponse)
             }
             Err(error) => self.reject(self.rejection(error), request),
         }
     }
 
-    /// Decides on a request after the fetch of keys that it waited for.
-    pub(super) fn decide_again<B>(
-        &self,
-        fetched: Option<bool>,
-        request: &mut Request<B>,
-    ) -> Decision<TokenMark> {
-        let verified = match Credentials::of(request.headers()) {
-            Credentials::Bearer(token) => self.verifier.attempt_again(token, fetched),
-            _ => Err(TokenError::Malformed),
-        };
-        self.decide(verified, request)
-    }
-
-    fn reject<B>(&self, reason: TokenRejection, request: &Request<B>) -> Decision<TokenMark> {
-        Decision::Reject(self.renderer.render(reason, request))
+    fn reject<B>(&self, reason: TokenRejection, request: &Request<B>) -> Decision<TokenResponse> {
+        Decision::Respond(self.renderer.render(reason, request))
     }
 
     /// Why a token is rejected.

@@ -26,7 +26,7 @@ pub(crate) struct ApplicationToken {
 #[derive(Clone, Debug)]
 pub(crate) enum MissingToken {
     /// The environment does not accept the credentials; its error code.
-    Rejected {
+    RejectionContext {
         code: String,
     },
     Unavailable(Arc<dyn StdError + Send + Sync>),

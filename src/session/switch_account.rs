@@ -24,9 +24,9 @@ use super::{
     SessionCookies, Sessions,
 };
 use crate::api::passwordless::VerifiedEmail;
-use crate::auth_routes::redirect;
 use crate::middleware::page;
 use crate::middleware::page::escaped;
+use crate::middleware::route_rejection::redirect;
 use crate::passwordless_login::request_dedup::{Key, Once};
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::shared_store::{self, StoreError, StoreKey, with_timeout};

@@ -34,7 +34,7 @@ const SETTLEMENT: &str = "webhook settlement";
 pub(super) struct Deduplicator {
     pub(super) store: Arc<dyn SharedStore>,
     pub(super) secrets: Arc<[WebhookSecret]>,
-    pub(super) terms: DedupConfig,
+    pub(super) config: DedupConfig,
     pub(super) tasks: Tasks,
 }
 
@@ -45,18 +45,18 @@ pub(super) struct DedupConfig {
     /// How long a handler may take.
     pub(super) lease: Duration,
     /// How long a message that was handled is known.
-    pub(super) memory: Duration,
+    pub(super) retention: Duration,
 }
 
 impl Default for DedupConfig {
     fn default() -> Self {
-        let [lease, memory] = [60, 24 * 60 * 60].map(Duration::from_secs);
-        Self { name: Arc::from(""), lease, memory }
+        let [lease, retention] = [60, 24 * 60 * 60].map(Duration::from_secs);
+        Self { name: Arc::from(""), lease, retention }
     }
 }
 
 /// What is known of a message.
-pub(super) enum Claim {
+pub(crate) enum Claim {
     /// Nothing: it is ours to handle.
     Acquired(Box<Running>),
     /// It was handled, with this response.
@@ -66,13 +66,13 @@ pub(super) enum Claim {
 }
 
 impl Deduplicator {
-    pub(super) async fn begin(&self, id: &str) -> Result<Claim, StoreError> {
-        let id = format!("{}\0{id}", self.terms.name);
+    pub(super) async fn claim(&self, id: &str) -> Result<Claim, StoreError> {
+        let id = format!("{}\0{id}", self.config.name);
         let key = |secret: &WebhookSecret| secret.scope.key(Purpose::WebhookEvent, &id);
         let keys: Arc<[_]> = self.secrets.iter().map(key).collect();
         // Before its mark is made, so that the mark goes if this is cut off.
         let mut running = Box::new(Running {
-            ledger: self.clone(),
+            deduplicator: self.clone(),
             keys: Arc::clone(&keys),
             mark: Bytes::from(format!("running {}", owner())),
             settled: false,
@@ -95,7 +95,7 @@ impl Deduplicator {
     ) -> Result<Option<Claim>, StoreError> {
         // Once more if what was there ran out in between.
         for _ in 0..2 {
-            if with_timeout(self.store.put_if_absent(key, mark.clone(), self.terms.lease)).await? {
+            if with_timeout(self.store.put_if_absent(key, mark.clone(), self.config.lease)).await? {
                 return Ok(None);
             }
             match with_timeout(self.store.get(key)).await? {
@@ -112,8 +112,8 @@ impl Deduplicator {
 }
 
 /// A message that is being handled: aborted when it is dropped before it is settled.
-pub(super) struct Running {
-    ledger: Deduplicator,
+pub(crate) struct Running {
+    deduplicator: Deduplicator,
     keys: Arc<[StoreKey]>,
     mark: Bytes,
     settled: bool,
@@ -124,7 +124,7 @@ impl Running {
     /// leaves.
     pub(super) async fn settle(mut self: Box<Self>, status: StatusCode) {
         self.settled = true;
-        let tasks = self.ledger.tasks.clone();
+        let tasks = self.deduplicator.tasks.clone();
         let settling = tasks.spawn(SETTLEMENT, async move {
             if status.is_success() {
                 self.commit(status).await;
@@ -145,7 +145,7 @@ impl Running {
                 Err(error) => telemetry::internal_error("webhook_commit", &error),
             }
         }
-        let (tasks, running) = (self.ledger.tasks.clone(), Arc::new(self));
+        let (tasks, running) = (self.deduplicator.tasks.clone(), Arc::new(self));
         tasks.retry(SETTLEMENT, move || {
             let (running, done) = (Arc::clone(&running), done.clone());
             async move { running.replace_mark(&done).await.is_ok() }
@@ -153,12 +153,12 @@ impl Running {
     }
 
     async fn replace_mark(&self, done: &Bytes) -> Result<(), StoreError> {
-        let (store, memory) = (&self.ledger.store, self.ledger.terms.memory);
+        let (store, retention) = (&self.deduplicator.store, self.deduplicator.config.retention);
         for key in self.keys.iter() {
-            let replaced = store.replace_if(key, self.mark.clone(), done.clone(), memory);
+            let replaced = store.replace_if(key, self.mark.clone(), done.clone(), retention);
             if !with_timeout(replaced).await? {
                 // The handler took longer than its mark lasts. Whoever else is at it has the word.
-                with_timeout(store.put_if_absent(key, done.clone(), memory)).await?;
+                with_timeout(store.put_if_absent(key, done.clone(), retention)).await?;
             }
         }
         Ok(())
@@ -166,7 +166,7 @@ impl Running {
 
     async fn abort(&self) {
         for key in self.keys.iter() {
-            let removed = self.ledger.store.remove_if(key, self.mark.clone());
+            let removed = self.deduplicator.store.remove_if(key, self.mark.clone());
             if let Err(error) = with_timeout(removed).await {
                 telemetry::internal_error("webhook_abort", &error);
             }
@@ -185,12 +185,12 @@ impl Drop for Running {
             return;
         }
         let running = Self {
-            ledger: self.ledger.clone(),
+            deduplicator: self.deduplicator.clone(),
             keys: Arc::clone(&self.keys),
             mark: self.mark.clone(),
             settled: true,
         };
-        drop(self.ledger.tasks.spawn(SETTLEMENT, async move { running.abort().await }));
+        drop(self.deduplicator.tasks.spawn(SETTLEMENT, async move { running.abort().await }));
     }
 }
 

@@ -1,8 +1,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Response;
 use tower_layer::Layer;
 
 use super::dedup::{DedupConfig, Deduplicator};
@@ -10,7 +8,7 @@ use super::signature::Kind;
 use super::{WebhookRejection, WebhookSecret, WebhookVerifyService};
 use crate::clock::Clock;
 use crate::middleware::body_limits::BodyLimits;
-use crate::middleware::rejection::{RejectionContext, Renderer};
+use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::shared_store::SharedStore;
 use crate::util::tasks::{Tasks, UnfinishedTasks};
 
@@ -26,7 +24,7 @@ pub struct WebhookVerify {
     pub(super) clock: Clock,
     pub(super) limits: BodyLimits,
     store: Option<Arc<dyn SharedStore>>,
-    terms: DedupConfig,
+    dedup: DedupConfig,
     tasks: Tasks,
     pub(super) renderer: Renderer<WebhookRejection>,
 }
@@ -50,7 +48,7 @@ impl WebhookVerify {
             clock: Clock::system(),
             limits: BodyLimits::new().or_max_bytes(MAX_BODY_BYTES),
             store: None,
-            terms: DedupConfig::default(),
+            dedup: DedupConfig::default(),
             tasks: Tasks::default(),
             renderer: Renderer::default(),
         }
@@ -80,27 +78,27 @@ impl WebhookVerify {
     /// the same secret and the same store. Default: none, because endpoints in the dashboard have
     /// secrets of their own.
     pub fn endpoint_name(mut self, name: &str) -> Self {
-        self.terms.name = Arc::from(name);
+        self.dedup.name = Arc::from(name);
         self
     }
 
     /// How long a handler may take, 60 s unless set: when a process dies, its messages are handled
     /// again after that. So is a message whose handler takes longer, if it comes again meanwhile.
     pub fn processing_lease(mut self, time: Duration) -> Self {
-        self.terms.lease = time;
+        self.dedup.lease = time;
         self
     }
 
     /// How long a message that was handled is known, a day unless set.
     pub fn retention(mut self, time: Duration) -> Self {
-        self.terms.memory = time;
+        self.dedup.retention = time;
         self
     }
 
-    pub(super) fn ledger(&self) -> Option<Deduplicator> {
+    pub(super) fn deduplicator(&self) -> Option<Deduplicator> {
         let store = self.store.clone().filter(|_| self.kind == Kind::Webhook)?;
-        let (secrets, terms) = (Arc::clone(&self.secrets), self.terms.clone());
-        Some(Deduplicator { store, secrets, terms, tasks: self.tasks.clone() })
+        let (secrets, config) = (Arc::clone(&self.secrets), self.dedup.clone());
+        Some(Deduplicator { store, secrets, config, tasks: self.tasks.clone() })
     }
 
     /// Waits until the store knows of all handled messages: a message whose handling it has missed
@@ -127,17 +125,9 @@ impl WebhookVerify {
         self.clock = clock;
         self
     }
-
-    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
-    /// any case.
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(RejectionContext<'_, WebhookRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.renderer = Renderer::custom(render);
-        self
-    }
 }
+
+on_rejection!(WebhookVerify, WebhookRejection, renderer);
 
 impl std::fmt::Debug for WebhookVerify {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

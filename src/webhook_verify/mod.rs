@@ -4,7 +4,7 @@
 //!
 //! 1. Its three headers are judged before anything of its body is read: each there once, the
 //!    timestamp in digits and at most five minutes off.
-//! 2. The body is read within its [limits](crate::BodyLimits), and every signature of the list
+//! 2. The body is read within its [limits](crate::middleware::BodyLimits), and every signature of the list
 //!    compared with what each secret makes of it, in constant time. Signatures of other versions,
 //!    and what is none, are skipped.
 //! 3. The kind is that of the body: what has a `trigger_point` on its top level is an interceptor's
@@ -65,15 +65,14 @@
 //! [Standard Webhooks]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 
 pub(crate) mod dedup;
-mod future;
 mod layer;
 pub(crate) mod payload;
+mod pending;
 pub(crate) mod rejection;
 mod secret;
 mod service;
 mod signature;
 
-pub use self::future::ResponseFuture;
 pub use self::layer::WebhookVerify;
 pub use self::rejection::WebhookRejection;
 pub use self::secret::WebhookSecret;

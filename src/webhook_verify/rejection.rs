@@ -58,7 +58,7 @@ impl Rejection for WebhookRejection {
 }
 
 /// The response to a message that was handled before.
-pub(super) fn again(status: StatusCode) -> Response<Bytes> {
+pub(super) fn repeated(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;
     response

@@ -5,12 +5,12 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::future::{Stage, WebhookWait};
-use super::signature::Signed;
-use super::{ResponseFuture, WebhookRejection, WebhookVerify};
+use super::WebhookVerify;
+use super::pending::Pending;
+use super::signature::SignedHeaders;
 use crate::middleware::replay_body::ReplayBody;
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Guarded};
+use crate::middleware::response_future::{Decision, ResponseFuture};
 
 /// The service of [`WebhookVerify`].
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, ReqBody>;
+    type Future = ResponseFuture<S, ReplayBody<ReqBody>, WebhookVerify>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -35,16 +35,14 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         let request = request.map(ReplayBody::to_be_read);
-        // W7: nothing is read for what cannot be accepted.
-        match Signed::read(request.headers(), config.kind, config.clock.now()) {
-            Ok(_) => {
-                let wait = WebhookWait { config: config.clone(), stage: Stage::Read };
-                Guarded::waiting(wait, request, &mut self.inner).into()
+        // Nothing is read for headers that cannot be accepted.
+        match SignedHeaders::read(request.headers(), config.kind, config.clock.now()) {
+            Ok(headers) => {
+                ResponseFuture::pending(config, Pending::Body(headers), request, &mut self.inner)
             }
             Err(error) => {
-                let reason = WebhookRejection::Invalid { error };
-                let rejection = Decision::Reject(config.renderer.render(reason, &request));
-                Guarded::decided(rejection, request, &mut self.inner).into()
+                let response = config.renderer.render(error.into(), &request);
+                ResponseFuture::decided(Decision::Respond(response), request, &mut self.inner)
             }
         }
     }

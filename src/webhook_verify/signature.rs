@@ -22,7 +22,7 @@ const MAC_BYTES: usize = 32;
 
 /// Which of two kinds of request is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Interceptor,
     Webhook,
 }
@@ -111,9 +111,9 @@ pub fn verify(
     secrets: &[WebhookSecret],
     now: OffsetDateTime,
 ) -> Result<String, WebhookError> {
-    let signed = Signed::read(headers, Kind::Webhook, now)?;
-    signed.check(body, secrets)?;
-    Ok(signed.id.to_owned())
+    let headers = SignedHeaders::read(headers, Kind::Webhook, now)?;
+    headers.verify(body, secrets)?;
+    Ok(headers.id)
 }
 
 /// Like [`verify`], for the request of an interceptor, whose headers are called `interceptor-…`.
@@ -126,24 +126,24 @@ pub fn verify_interceptor(
     secrets: &[WebhookSecret],
     now: OffsetDateTime,
 ) -> Result<String, WebhookError> {
-    let signed = Signed::read(headers, Kind::Interceptor, now)?;
-    signed.check(body, secrets)?;
-    Ok(signed.id.to_owned())
+    let headers = SignedHeaders::read(headers, Kind::Interceptor, now)?;
+    headers.verify(body, secrets)?;
+    Ok(headers.id)
 }
 
-/// What the headers of a request claim, in order so far as can be told without its body.
+/// The headers of a signed request, valid as far as can be decided without its body.
 #[derive(Debug)]
-pub(super) struct Signed<'h> {
+pub(crate) struct SignedHeaders {
     kind: Kind,
-    pub(super) id: &'h str,
-    /// As it stands there: that is what is signed.
-    timestamp: &'h str,
+    pub(super) id: String,
+    /// As it was sent: that is what is signed.
+    timestamp: String,
     candidates: Vec<[u8; MAC_BYTES]>,
 }
 
-impl<'h> Signed<'h> {
+impl SignedHeaders {
     pub(super) fn read(
-        headers: &'h HeaderMap,
+        headers: &HeaderMap,
         kind: Kind,
         now: OffsetDateTime,
     ) -> Result<Self, WebhookError> {
@@ -162,12 +162,16 @@ impl<'h> Signed<'h> {
         if candidates.is_empty() {
             return Err(WebhookError::InvalidSignature);
         }
-        Ok(Self { kind, id, timestamp, candidates })
+        Ok(Self { kind, id: id.to_owned(), timestamp: timestamp.to_owned(), candidates })
     }
 
     /// W4: every candidate is compared with what every secret makes of it, whole and in constant
     /// time, also after one that fits.
-    pub(super) fn check(&self, body: &[u8], secrets: &[WebhookSecret]) -> Result<(), WebhookError> {
+    pub(super) fn verify(
+        &self,
+        body: &[u8],
+        secrets: &[WebhookSecret],
+    ) -> Result<(), WebhookError> {
         let mut fits = false;
         for secret in secrets {
             let mut mac = hmac::Context::with_key(&secret.key);
@@ -299,7 +303,7 @@ mod tests {
         let good = [
             ("id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
             ("timestamp", "1614265330"),
-            ("invalid_signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+            ("signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
         ];
         let check = |prefix: &str, headers: &[(&str, &'static str)]| {
             let mut map = HeaderMap::new();

@@ -32,7 +32,7 @@ fn encoded(name: &str) -> String {
 }
 
 impl Browser {
-    /// Checks that no name has become markup, and that nobody has to scroll sideways.
+    /// Checks that no name has become markup, and that no one has to scroll sideways.
     async fn is_unharmed(&self, page: &str) {
         let harm = "[typeof window.ran, document.cookie.includes('ran='),
             document.querySelectorAll('script, [onerror]').length]";
@@ -56,13 +56,13 @@ async fn environment(sandbox: Sandbox) -> Environment {
     let environment = Environment::serve(sandbox).await;
     let sandbox = &environment.sandbox;
     for (number, (name, _)) in names().iter().enumerate() {
-        let organization = sandbox.add_organization(name, &[&format!("org{number}.test")]).id;
+        let organization = sandbox.organizations().add(name, &[&format!("org{number}.test")]).id;
         let email = format!("user@org{number}.test");
         let user = NewUser::new(&email).name(name, name).organization_id(&organization);
-        sandbox.add_user(user.roles([name]).permissions([name]));
-        let directory = sandbox.add_directory(&organization).unwrap();
+        sandbox.users().add(user.roles([name]).permissions([name]));
+        let directory = sandbox.directories().add(&organization).unwrap();
         let directory_user = NewDirectoryUser::new(&email).name(name, name).department(name);
-        sandbox.seed_directory_users(&directory, [directory_user]);
+        sandbox.directories().seed_users(&directory, [directory_user]);
     }
     environment
 }
@@ -113,7 +113,7 @@ async fn names_of_users_and_organizations_are_text_on_every_page() {
 async fn names_of_customers_are_text_on_the_pages_of_their_identity_providers() {
     let Some(browser) = Browser::open_as(Kind::Narrow).await else { return };
     let environment = environment(Sandbox::builder().modular_sso().build()).await;
-    let organizations = environment.sandbox.organizations();
+    let organizations = environment.sandbox.organizations().list();
     let named: Vec<_> = names()
         .into_iter()
         .map(|(name, shown)| {
@@ -126,7 +126,7 @@ async fn names_of_customers_are_text_on_the_pages_of_their_identity_providers() 
     let administrators = administrators.join(",");
     let settings = [("BIND", "127.0.0.1:0"), ("SSO_ADMINISTRATORS", administrators.as_str())];
     let app = App::example("sso", &environment, &settings);
-    environment.sandbox.set_initiate_login_url(&app.address("/login"));
+    environment.sandbox.idp().set_initiate_login_url(&app.address("/login"));
     let sandbox_url = environment.server.environment_url();
     for (id, connection, domain, shown) in named {
         browser.forget_everything().await;
@@ -151,7 +151,7 @@ async fn names_of_customers_are_text_on_the_pages_of_their_identity_providers() 
 async fn names_of_clients_are_text_on_the_consent_page() {
     let Some(browser) = Browser::open_as(Kind::Narrow).await else { return };
     let environment = environment(Sandbox::new()).await;
-    let resource = environment.sandbox.resource_id();
+    let resource = environment.sandbox.mcp().resource_id();
     let sandbox_url = environment.server.environment_url();
     for (name, shown) in names() {
         browser.forget_everything().await;

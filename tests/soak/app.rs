@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tower_scalekit::clock::ManualClock;
+use tower_scalekit::middleware::BodyLimits;
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::shared_store::MemoryStore;
 use tower_scalekit::webhook_verify::WebhookSecret;
 use tower_scalekit::{
-    BodyLimits, RequireSession, RequireToken, Scalekit, Session, SessionSecret, Sessions,
-    WebhookVerify,
+    RequireSession, RequireToken, Scalekit, Session, SessionSecret, Sessions, WebhookVerify,
 };
 
 use crate::disturbances::Disturbance;

@@ -6,7 +6,8 @@ use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::auth_routes::LoginError;
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::session::{ActiveSessionsError, LocalSession, User};
 use tower_scalekit::{RequireSession, Sandbox, Session, Sessions};
@@ -51,7 +52,7 @@ async fn tell(app: &Router, token: &str) -> Response<Bytes> {
 fn assert_rejected(response: &Response<Bytes>, what: &str) {
     assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{what}");
     assert_eq!(response.header("cache-control"), Some("no-store"));
-    let rejection = response.extensions().get::<AuthRejection>().unwrap();
+    let rejection = response.extensions().get::<RouteRejection<LoginError>>().unwrap();
     assert_eq!(rejection.error(), &LoginError::InvalidLogoutToken, "{what}");
 }
 

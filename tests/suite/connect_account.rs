@@ -3,7 +3,8 @@
 use axum::Router;
 use http::{Method, Request, Response, StatusCode};
 use tower::ServiceExt as _;
-use tower_scalekit::connect_account::{ConnectAccountError, ConnectRejection};
+use tower_scalekit::connect_account::ConnectAccountError;
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::{ConnectAccount, Sandbox, Session};
 use url::Url;
@@ -62,7 +63,7 @@ impl Scene {
 }
 
 fn failure(response: &Response<bytes::Bytes>) -> &ConnectAccountError {
-    response.extensions().get::<ConnectRejection>().expect("a rejection").error()
+    response.extensions().get::<RouteRejection<ConnectAccountError>>().expect("a rejection").error()
 }
 
 fn attempts(browser: &Browser) -> usize {
@@ -430,7 +431,7 @@ async fn the_identifier_and_the_responses_are_the_apps_own() {
     let account = scene.sandbox().connected_accounts().get("gmail", JANE).unwrap();
     assert_eq!(account.status, "ACTIVE");
     let rejected = jane.send(Method::GET, &back, &NAVIGATION).await;
-    assert_eq!(rejected.text(), "AttemptUnknown");
+    assert_eq!(rejected.text(), "StateMismatch");
 }
 
 #[tokio::test]

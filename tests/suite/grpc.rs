@@ -10,9 +10,10 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower_scalekit::middleware::RejectionContext;
 use tower_scalekit::require_token::TokenRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
-use tower_scalekit::{RejectionContext, RequireToken, Sandbox};
+use tower_scalekit::{RequireToken, Sandbox};
 
 use crate::support::{JANE, sandbox_builder};
 

@@ -18,9 +18,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_layer::Layer;
+use tower_scalekit::middleware::ResponseBody;
 use tower_scalekit::{
-    IdpInitiatedRedirect, Principal, RequireScope, RequireSession, RequireToken, ResponseBody,
-    Sandbox,
+    IdpInitiatedRedirect, Principal, RequireScope, RequireSession, RequireToken, Sandbox,
 };
 use tower_test::mock;
 

@@ -14,8 +14,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower::{ServiceExt as _, service_fn};
 use tower_layer::Layer as _;
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::clock::ManualClock;
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::oauth::SsoError;
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
 use tower_scalekit::session::SessionsBuilder;
@@ -70,7 +71,7 @@ fn at_login(token: &str) -> String {
 }
 
 fn failure(response: &Response<Bytes>) -> LoginError {
-    response.extensions().get::<AuthRejection>().expect("a rejection").error().clone()
+    response.extensions().get::<RouteRejection<LoginError>>().expect("a rejection").error().clone()
 }
 
 fn assert_no_session(response: &Response<Bytes>) {
@@ -534,7 +535,7 @@ async fn other_methods_and_requests_are_the_inner_services() {
         (Method::GET, "/maybe?q=error".to_owned()),
     ] {
         let response = send(&world.app, request(method, &target, &NAVIGATION)).await;
-        assert!(response.extensions().get::<AuthRejection>().is_none(), "{target}");
+        assert!(response.extensions().get::<RouteRejection<LoginError>>().is_none(), "{target}");
         assert_ne!(response.status(), StatusCode::FOUND, "{target}");
     }
     // A link checker's HEAD spends nothing.

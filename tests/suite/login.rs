@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use tower_scalekit::Sandbox;
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::auth_routes::LoginError;
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::oauth::SsoError;
 use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
 use tower_scalekit::shared_store::Purpose;
@@ -16,7 +17,7 @@ use crate::support::{
 };
 
 fn failure(response: &Response<Bytes>) -> LoginError {
-    response.extensions().get::<AuthRejection>().expect("a rejection").error().clone()
+    response.extensions().get::<RouteRejection<LoginError>>().expect("a rejection").error().clone()
 }
 
 pub(crate) fn assert_rejected(response: &Response<Bytes>, expected: &LoginError) {

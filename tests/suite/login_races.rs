@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use axum::Router;
 use http::{Method, StatusCode};
 use tokio::sync::{Notify, oneshot};
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::auth_routes::LoginError;
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::session::{LocalSession, User, VerifiedIdentity};
 use tower_scalekit::{PasswordlessLogin, Sessions};
 
@@ -104,7 +105,7 @@ async fn a_revocation_during_the_login_hook_ends_the_login() {
                 // Other replicas know within two seconds.
                 if is_revoked && (replica == 0 || later > 0) {
                     assert_eq!(done.status(), StatusCode::BAD_REQUEST, "{case}");
-                    let rejection = done.extensions().get::<AuthRejection>().unwrap();
+                    let rejection = done.extensions().get::<RouteRejection<LoginError>>().unwrap();
                     assert_eq!(rejection.error(), &LoginError::StateMismatch, "{case}");
                 } else if !is_revoked {
                     assert_eq!(done.status(), StatusCode::SEE_OTHER, "{case}");

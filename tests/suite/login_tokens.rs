@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::auth_routes::LoginError;
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault, Signing, TokenFault, TokenKind};
 
 use crate::support::{JANE, JOHN, Reading as _, World, set_cookies};
@@ -22,7 +23,7 @@ async fn assert_rejected(world: &World, what: &str) {
         }
         let rejected = browser.log_in(&world.sandbox, JANE).await;
         assert_eq!(rejected.status(), StatusCode::BAD_REQUEST, "{what}: {}", rejected.text());
-        let rejection = rejected.extensions().get::<AuthRejection>().unwrap();
+        let rejection = rejected.extensions().get::<RouteRejection<LoginError>>().unwrap();
         let failure = rejection.error();
         assert!(matches!(failure, LoginError::InvalidToken { .. }), "{what}: {failure:?}");
         let touched = set_cookies(rejected.headers()).iter().any(|line| line.contains("_session"));

@@ -15,14 +15,15 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
+use tower_scalekit::middleware::BodyLimits;
+use tower_scalekit::middleware::ReplayBody;
 use tower_scalekit::protected_resource::{ProtectedResource, ResourceId};
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::require_scope::{ScopeHierarchy, ScopeRejection};
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenDraft};
 use tower_scalekit::token::TokenError;
 use tower_scalekit::{
-    Bearer, BodyLimits, Principal, ProtectedResourceMetadata, ReplayBody, RequireScope,
-    RequireToken, Sandbox,
+    Bearer, Principal, ProtectedResourceMetadata, RequireScope, RequireToken, Sandbox,
 };
 
 use crate::support::{JANE, Reading as _, request, sandbox_builder, send};

@@ -18,8 +18,9 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
 use tower::{Layer as _, Service as _, service_fn};
+use tower_scalekit::Principal;
+use tower_scalekit::middleware::ReplayBody;
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
-use tower_scalekit::{Principal, ReplayBody};
 
 use crate::support::{JANE, sandbox_builder};
 

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::time::Instant;
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::http_client::HttpClient as _;
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::oauth::{ErrorOrigin, LogoutRequest, SsoError};
 use tower_scalekit::sandbox::{Endpoint, TokenFault, TokenKind};
 use tower_scalekit::session::{LocalSession, LoginHookError, User, VerifiedIdentity};
@@ -42,7 +43,7 @@ async fn at_the_callback(world: &World, browser: &mut Browser, target: &str) -> 
 }
 
 fn failure(response: &Response<Bytes>) -> LoginError {
-    response.extensions().get::<AuthRejection>().expect("a rejection").error().clone()
+    response.extensions().get::<RouteRejection<LoginError>>().expect("a rejection").error().clone()
 }
 
 fn parts(browser: &Browser, target: &str) -> Parts {
@@ -266,7 +267,7 @@ async fn a12_neither_an_identity_nor_a_rejection_tells_the_page_that_is_wanted()
     let rejection = rejection.unwrap_err();
     let shown = format!("{rejection:?}");
     let state = parameter(&callback, "state").unwrap();
-    assert!(shown.contains("AttemptUnknown"), "{shown}");
+    assert!(shown.contains("StateMismatch"), "{shown}");
     assert!(!shown.contains("hush") && !shown.contains(&state[..8]), "{shown}");
     assert!(rejection.into_response().text().contains("hush"), "the page leads there");
 }

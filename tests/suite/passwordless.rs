@@ -12,9 +12,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use serde_json::Value;
-use tower_scalekit::passwordless_login::{
-    PasswordlessLoginBuilder, PasswordlessLoginError, PasswordlessRejection,
-};
+use tower_scalekit::middleware::RouteRejection;
+use tower_scalekit::passwordless_login::{PasswordlessLoginBuilder, PasswordlessLoginError};
 use tower_scalekit::sandbox::{Endpoint, OutboxMail};
 use tower_scalekit::session::SessionsBuilder;
 use tower_scalekit::{PasswordlessLogin, Sandbox};
@@ -174,7 +173,7 @@ async fn email_of(browser: &mut Browser) -> Option<String> {
 }
 
 fn failure(response: &Response<Bytes>) -> PasswordlessLoginError {
-    let rejection = response.extensions().get::<PasswordlessRejection>();
+    let rejection = response.extensions().get::<RouteRejection<PasswordlessLoginError>>();
     rejection.unwrap_or_else(|| panic!("no rejection: {response:?}")).error().clone()
 }
 

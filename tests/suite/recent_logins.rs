@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures::future::{join, join_all};
 use http::{Method, Response, StatusCode};
 use tower_scalekit::Sandbox;
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::auth_routes::LoginError;
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::Endpoint;
 use tower_scalekit::shared_store::Purpose;
 
@@ -74,7 +75,7 @@ async fn a_second_callback_of_a_login_that_fails_gets_no_redirect_into_the_app()
     assert_eq!(first.status(), StatusCode::BAD_REQUEST);
     assert_eq!(second.status(), StatusCode::BAD_REQUEST);
     for response in [first, second] {
-        let rejection = response.extensions().get::<AuthRejection>().unwrap();
+        let rejection = response.extensions().get::<RouteRejection<LoginError>>().unwrap();
         assert_eq!(rejection.retry_url(), Some("/login?return_to=%2Fme"));
     }
 }
@@ -131,7 +132,7 @@ async fn a_session_cookie_that_is_replaced_after_a_login_starts_no_second_one() 
     let page = lost(&mut browser, to_login.location()).await;
     assert_eq!(browser.cookie(name), Some("another app's"));
     assert_eq!(browser.names_with("_login_"), [""; 0]);
-    let rejection = page.extensions().get::<AuthRejection>().unwrap();
+    let rejection = page.extensions().get::<RouteRejection<LoginError>>().unwrap();
     let link = rejection.retry_url().unwrap().to_owned();
     assert_eq!(link, "/login?return_to=%2Fme");
     // The user may try again.

@@ -11,8 +11,9 @@ use futures::future::{BoxFuture, join_all};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::http_client::{HttpClient, HttpClientError};
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient, TokenFault, TokenKind};
 use tower_scalekit::{Sandbox, Scalekit, Sessions};
 
@@ -621,7 +622,7 @@ async fn the_refresh_endpoint_renews_at_once() {
 async fn the_refresh_endpoint_says_what_is_wrong() {
     let failure = |response: &Response<Bytes>| {
         response.assert_private();
-        response.extensions().get::<AuthRejection>().unwrap().error().clone()
+        response.extensions().get::<RouteRejection<LoginError>>().unwrap().error().clone()
     };
     let world = World::new();
     let response = world.browser().post("/auth/refresh").await;

@@ -6,12 +6,14 @@ use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use tower_scalekit::auth_routes::AuthRejection;
+use tower_scalekit::auth_routes::LoginError;
+use tower_scalekit::middleware::RejectionContext;
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::require_scope::ScopeRejection;
 use tower_scalekit::require_session::SessionRejection;
 use tower_scalekit::require_token::TokenRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault};
-use tower_scalekit::{RejectionContext, RequireScope, RequireSession, RequireToken};
+use tower_scalekit::{RequireScope, RequireSession, RequireToken};
 
 use crate::support::{
     Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, request, send, set_cookies,
@@ -88,7 +90,7 @@ async fn the_routes_rejections_can_be_rendered_and_keep_their_reason_and_headers
         let path = target.split('?').next().unwrap();
         assert_eq!(response.status(), status);
         assert_eq!(response.text(), format!("{method} {path} is not for you"));
-        assert!(response.extensions().get::<AuthRejection>().is_some());
+        assert!(response.extensions().get::<RouteRejection<LoginError>>().is_some());
         assert_eq!(set_cookies(response.headers()), [""; 0]);
         response.assert_private();
     }

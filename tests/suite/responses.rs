@@ -12,8 +12,9 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower::{ServiceExt as _, service_fn};
 use tower_http::cors::CorsLayer;
 use tower_layer::Layer as _;
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::challenge::{Realm, ScopeToken};
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::oauth::SsoError;
 use tower_scalekit::require_scope::ScopeRejection;
 use tower_scalekit::require_session::SessionRejection;
@@ -422,7 +423,7 @@ async fn callback_rejections_are_our_own_words_as_a_page_or_as_json() {
             assert_eq!(response.json()["error"], "authorization_failed");
         }
         let error = Some(SsoError::AccessDenied);
-        let rejection = response.extensions().get::<AuthRejection>().unwrap();
+        let rejection = response.extensions().get::<RouteRejection<LoginError>>().unwrap();
         assert_eq!(rejection.error(), &LoginError::AuthorizationFailed { error });
     }
     browser.open(&rejected).await;

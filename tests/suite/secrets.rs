@@ -16,12 +16,12 @@ use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode, header};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_scalekit::http_client::{HttpClient, HttpClientError};
+use tower_scalekit::middleware::RejectionContext;
 use tower_scalekit::oauth::{AuthorizationRequest, CodeVerifier, LogoutRequest};
 use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient, TokenFault, TokenKind};
 use tower_scalekit::secret::SecretString;
 use tower_scalekit::{
-    RejectionContext, RequireScope, RequireSession, RequireToken, Sandbox, Scalekit, Session,
-    SessionSecret, Sessions,
+    RequireScope, RequireSession, RequireToken, Sandbox, Scalekit, Session, SessionSecret, Sessions,
 };
 use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
@@ -360,6 +360,6 @@ async fn a12_debug_of_a_rejection_shows_no_credential_of_the_request() {
     let rejected = john.request(Method::GET, "/admin", &[(header::ACCEPT.as_str(), "*/*")]);
     assert_eq!(send(&app, rejected).await.status(), StatusCode::UNAUTHORIZED);
     let shown = shown.lock().unwrap();
-    assert!(shown.contains("InvalidToken") && shown.contains("AttemptUnknown"), "{shown}");
+    assert!(shown.contains("InvalidToken") && shown.contains("StateMismatch"), "{shown}");
     setting.secrets.assert_absent("a rejection", &shown);
 }

@@ -6,7 +6,8 @@ use axum::Router;
 use axum::routing::get;
 use http::{Method, StatusCode};
 use tower::ServiceExt as _;
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::auth_routes::LoginError;
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
 use tower_scalekit::{Principal, RequireSession, RequireToken, Session, SessionSecret, Sessions};
 
@@ -186,7 +187,7 @@ async fn c4_a_session_that_does_not_fit_is_500_at_the_login_and_sets_no_cookie()
     let before = browser.cookie_header();
     let response = browser.log_in(&world.sandbox, BIG).await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    let rejection = response.extensions().get::<AuthRejection>().unwrap();
+    let rejection = response.extensions().get::<RouteRejection<LoginError>>().unwrap();
     assert_eq!(rejection.error(), &LoginError::Misconfigured);
     assert_eq!(browser.cookie_header(), before);
     assert_eq!(browser.fetch("/me").await.json()["email"], JOHN);
@@ -422,7 +423,7 @@ async fn r8_logout_of_another_site_is_rejected_and_works_offline_expired_and_log
         for method in [Method::GET, Method::POST] {
             let response = browser.send(method, "/logout", &headers).await;
             assert_eq!(response.status(), StatusCode::FORBIDDEN, "{headers:?}");
-            let rejection = response.extensions().get::<AuthRejection>().unwrap();
+            let rejection = response.extensions().get::<RouteRejection<LoginError>>().unwrap();
             assert_eq!(rejection.error(), &LoginError::CrossSite);
             assert_eq!(browser.cookie_header(), before);
         }
@@ -473,7 +474,7 @@ async fn the_return_of_a_logout_is_accepted_once_and_only_with_the_state_of_this
         let before = browser.cookie_header();
         let rejected = browser.open(target).await;
         assert_eq!(rejected.status(), StatusCode::BAD_REQUEST, "{target}");
-        let rejection = rejected.extensions().get::<AuthRejection>().unwrap();
+        let rejection = rejected.extensions().get::<RouteRejection<LoginError>>().unwrap();
         assert_eq!(rejection.error(), &expected, "{target}");
         assert_eq!(browser.cookie_header(), before, "{target}");
     }

@@ -14,12 +14,14 @@ use http::{Method, Request, Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
-use tower_scalekit::passwordless_login::{PasswordlessLoginError, PasswordlessRejection};
+use tower_scalekit::auth_routes::LoginError;
+use tower_scalekit::middleware::BodyLimits;
+use tower_scalekit::middleware::RouteRejection;
+use tower_scalekit::passwordless_login::PasswordlessLoginError;
 use tower_scalekit::require_scope::ScopeRejection;
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::webhook_verify::{WebhookRejection, WebhookSecret};
-use tower_scalekit::{BodyLimits, PasswordlessLogin, RequireToken, WebhookVerify};
+use tower_scalekit::{PasswordlessLogin, RequireToken, WebhookVerify};
 
 use crate::support::{FETCH, JANE, Reading as _, World, request, send};
 use crate::webhooks::signed;
@@ -63,7 +65,7 @@ fn routes(world: &World, limits: &BodyLimits) -> Vec<BodyRoute> {
     };
     let mail_reason = |response: &Response<Bytes>| match response
         .extensions()
-        .get::<PasswordlessRejection>()?
+        .get::<RouteRejection<PasswordlessLoginError>>()?
         .error()
     {
         PasswordlessLoginError::RequestTimeout => Some(Expected::Timeout),
@@ -115,7 +117,11 @@ fn routes(world: &World, limits: &BodyLimits) -> Vec<BodyRoute> {
             app: world.app.clone(),
             request: |_| form("/auth/backchannel-logout"),
             late: StatusCode::REQUEST_TIMEOUT,
-            reason: |response| match response.extensions().get::<AuthRejection>()?.error() {
+            reason: |response| match response
+                .extensions()
+                .get::<RouteRejection<LoginError>>()?
+                .error()
+            {
                 LoginError::RequestTimeout => Some(Expected::Timeout),
                 LoginError::Overloaded => Some(Expected::Overloaded),
                 _ => None,

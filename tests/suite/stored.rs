@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures::future::join_all;
 use http::{HeaderMap, Method, Response, StatusCode};
 use serde_json::json;
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::auth_routes::LoginError;
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::require_session::SessionRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::session::{CreateSessionError, LocalSession, SessionsBuilder, User};
@@ -224,7 +225,7 @@ async fn a_login_that_cannot_be_stored_sets_no_cookie() {
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     // The code is spent: the attempt is over, and the page leads to another.
     assert_eq!(browser.names(), [""; 0]);
-    let rejection = response.extensions().get::<AuthRejection>().unwrap();
+    let rejection = response.extensions().get::<RouteRejection<LoginError>>().unwrap();
     assert_eq!(rejection.error(), &LoginError::Interrupted);
     assert!(response.text().contains("href=\"/login\""), "{}", response.text());
     replicas.store.set_down(false);

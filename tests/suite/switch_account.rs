@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures::future::join;
 use http::{HeaderMap, Method, Response, StatusCode};
 use serde_json::json;
-use tower_scalekit::auth_routes::{AuthRejection, LoginError};
+use tower_scalekit::auth_routes::LoginError;
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{Endpoint, NewIdpInitiatedLogin, NewUser, TokenFault, TokenKind};
 use tower_scalekit::session::{LocalSession, LoginHookError, User, VerifiedIdentity};
 use tower_scalekit::shared_store::Purpose;
@@ -24,7 +25,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const PAGE: &str = "/auth/switch-account?attempt=";
 
 fn failure(response: &Response<Bytes>) -> LoginError {
-    response.extensions().get::<AuthRejection>().expect("a rejection").error().clone()
+    response.extensions().get::<RouteRejection<LoginError>>().expect("a rejection").error().clone()
 }
 
 async fn email(browser: &Browser) -> Option<String> {

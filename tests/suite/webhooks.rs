@@ -18,13 +18,15 @@ use http_body::Frame;
 use time::OffsetDateTime;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer as _, Service as _, ServiceBuilder, ServiceExt as _, service_fn};
+use tower_scalekit::WebhookVerify;
 use tower_scalekit::clock::ManualClock;
+use tower_scalekit::middleware::BodyLimits;
+use tower_scalekit::middleware::ReplayBody;
 use tower_scalekit::webhook::interceptor::{InterceptorRequest, InterceptorResponse, TriggerPoint};
 use tower_scalekit::webhook::{EventPayload, WebhookEvent};
 use tower_scalekit::webhook_verify::{
     WebhookError, WebhookRejection, WebhookSecret, verify, verify_interceptor,
 };
-use tower_scalekit::{BodyLimits, ReplayBody, WebhookVerify};
 
 use crate::store::FlakyStore;
 use crate::support::{Reading as _, request, send};

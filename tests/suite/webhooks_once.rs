@@ -14,9 +14,10 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use tokio::sync::Notify;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
+use tower_scalekit::WebhookVerify;
 use tower_scalekit::clock::ManualClock;
+use tower_scalekit::middleware::ReplayBody;
 use tower_scalekit::webhook_verify::{WebhookError, WebhookRejection};
-use tower_scalekit::{ReplayBody, WebhookVerify};
 
 use crate::store::{FlakyStore, When};
 use crate::support::{Reading as _, send};

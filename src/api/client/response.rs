@@ -154,7 +154,7 @@ impl ErrorBody {
             .flatten()
             .filter_map(|violation| {
                 let text = |name| violation.get(name).and_then(Value::as_str);
-                Some(format!("{}: {}", text("field")?, text("description").unwrap_or("refused")))
+                Some(format!("{}: {}", text("field")?, text("description").unwrap_or("rejected")))
             });
         let parts: Vec<_> = self.message().map(str::to_owned).into_iter().chain(fields).collect();
         (!parts.is_empty()).then(|| parts.join("; "))

@@ -2,15 +2,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Response;
 use tower_layer::Layer;
 
 use super::RequireMcpScopeService;
 use super::operation::Operation;
 use crate::error::ConfigError;
 use crate::middleware::body_limits::BodyLimits;
-use crate::middleware::rejection::{RejectionContext, Renderer};
+use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::require_scope::requirement::{Kind, Quantity, Requirement};
 use crate::require_scope::{ScopeHierarchy, ScopeRejection};
 
@@ -107,16 +105,6 @@ impl RequireMcpScope {
         self.rules.as_ref().map(|_| ()).map_err(|error| &**error)
     }
 
-    /// Renders rejections in your own way. The typed reason stands in the response's extensions in
-    /// any case.
-    pub fn on_rejection<F>(mut self, render: F) -> Self
-    where
-        F: Fn(RejectionContext<'_, ScopeRejection>) -> Response<Bytes> + Send + Sync + 'static,
-    {
-        self.renderer = Renderer::custom(render);
-        self
-    }
-
     fn rule<N: AsRef<str>>(
         mut self,
         scopes: impl IntoIterator<Item = N>,
@@ -151,6 +139,8 @@ impl RequireMcpScope {
         })
     }
 }
+
+on_rejection!(RequireMcpScope, ScopeRejection, renderer);
 
 impl Default for RequireMcpScope {
     fn default() -> Self {

@@ -20,7 +20,7 @@ const DECISIVE_DEPTH: usize = 2;
 /// Members that decide may appear once: a reader that keeps the first of two and one that keeps the
 /// last would see two different messages.
 #[derive(Debug)]
-pub(super) struct MessageReader {
+pub(crate) struct MessageReader {
     place: Place,
     /// What comes after a value, by its depth.
     after_value: [Expected; MAX_DEPTH + 1],

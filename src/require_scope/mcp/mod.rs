@@ -3,7 +3,7 @@
 //! An MCP client posts JSON-RPC to one address, whatever it does. This layer finds out what, and
 //! requires the scopes of that operation:
 //!
-//! 1. The body decides. It is read within its [limits](crate::BodyLimits) and handed on byte for
+//! 1. The body decides. It is read within its [limits](crate::middleware::BodyLimits) and handed on byte for
 //!    byte.
 //! 2. The headers `Mcp-Method` and `Mcp-Name` may only reject early: they let nothing through that
 //!    the body does not.
@@ -65,7 +65,6 @@
 //! # }
 //! ```
 
-mod future;
 mod grammar;
 mod layer;
 mod message;
@@ -73,6 +72,5 @@ mod names;
 mod operation;
 mod service;
 
-pub use self::future::ResponseFuture;
 pub use self::layer::RequireMcpScope;
 pub use self::service::RequireMcpScopeService;

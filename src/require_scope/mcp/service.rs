@@ -1,16 +1,16 @@
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::future::BodyRead;
+use super::RequireMcpScope;
+use super::message::MessageReader;
 use super::operation::{Operation, decline_http2_upgrade, has_no_operation, is_readable};
-use super::{RequireMcpScope, ResponseFuture};
-use crate::middleware::replay_body::ReplayBody;
+use crate::middleware::replay_body::{BodyError, ReplayBody};
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Guarded};
+use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
 use crate::require_scope::ScopeRejection;
 use crate::require_scope::authorize::{evaluate, principal, unusable};
 
@@ -28,7 +28,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, ReqBody>;
+    type Future = ResponseFuture<S, ReplayBody<ReqBody>, RequireMcpScope>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -37,15 +37,63 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         decline_http2_upgrade(&mut request);
         let Some(decision) = self.config.decide_unread(&mut request) else {
-            let wait = BodyRead::new(&self.config);
             let request = request.map(ReplayBody::to_be_read);
-            return Guarded::waiting(wait, request, &mut self.inner).into();
+            return ResponseFuture::pending(&self.config, None, request, &mut self.inner);
         };
-        Guarded::decided(decision, request.map(ReplayBody::untouched), &mut self.inner).into()
+        ResponseFuture::decided(decision, request.map(ReplayBody::untouched), &mut self.inner)
+    }
+}
+
+impl<B: Body<Data = Bytes>> Middleware<ReplayBody<B>> for RequireMcpScope {
+    /// The body, once it has been read, and how far it has been parsed.
+    type Pending = Option<(Bytes, MessageReader)>;
+    type OnResponse = ();
+
+    fn poll_decision(
+        &self,
+        read: &mut Self::Pending,
+        cx: &mut Context<'_>,
+        request: &mut Request<ReplayBody<B>>,
+    ) -> Poll<Decision<()>> {
+        let authorized = match ready!(self.poll_operation(read, cx, request)) {
+            Ok(operation) => self.evaluate(&operation, request),
+            Err(BodyError::TooLarge) => self.evaluate(&Operation::Unclear, request),
+            Err(BodyError::Broken) => Err(ScopeRejection::FailedToBufferBody),
+            Err(BodyError::Evicted) => Err(ScopeRejection::Overloaded),
+            Err(BodyError::Late) => Err(ScopeRejection::RequestTimeout),
+        };
+        Poll::Ready(match authorized {
+            Ok(()) => Decision::Forward(()),
+            Err(rejection) => Decision::Respond(self.renderer.render(rejection, request)),
+        })
     }
 }
 
 impl RequireMcpScope {
+    fn poll_operation<B: Body<Data = Bytes>>(
+        &self,
+        read: &mut Option<(Bytes, MessageReader)>,
+        cx: &mut Context<'_>,
+        request: &mut Request<ReplayBody<B>>,
+    ) -> Poll<Result<Operation, BodyError>> {
+        let (body, reader) = match read {
+            Some(read) => read,
+            None => match ready!(request.body_mut().poll_fill(cx, &self.limits)) {
+                Ok(body) => read.insert((body, MessageReader::default())),
+                Err(error) => return Poll::Ready(Err(error)),
+            },
+        };
+        if body.is_empty() && has_no_operation(request) {
+            return Poll::Ready(Ok(Operation::Nothing));
+        }
+        let Poll::Ready(operation) = reader.poll_read(body) else {
+            // Other tasks of the thread run between the parts.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        Poll::Ready(Ok(operation.confirmed_by(Operation::of_headers(request.headers()))))
+    }
+
     /// Decides where the body is not needed: headers may deny early, and only a body that has ended
     /// may stay unread.
     fn decide_unread<B: Body>(&self, request: &mut Request<B>) -> Option<Decision<()>> {
@@ -61,14 +109,14 @@ impl RequireMcpScope {
             None => principal(request).map(drop),
         };
         match (authorized, operation) {
-            (Err(reason), _) => Some(Decision::Reject(self.renderer.render(reason, request))),
+            (Err(reason), _) => Some(Decision::Respond(self.renderer.render(reason, request))),
             (Ok(()), Some(Operation::Nothing | Operation::Unclear)) => Some(Decision::Forward(())),
             (Ok(()), Some(Operation::Call { .. }) | None) => None,
         }
     }
 
     /// Whether the principal has what the operation requires. Each operation requires a principal.
-    pub(super) fn evaluate<B>(
+    fn evaluate<B>(
         &self,
         operation: &Operation,
         request: &mut Request<B>,

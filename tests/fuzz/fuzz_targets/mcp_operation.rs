@@ -18,7 +18,9 @@ use rmcp::model::{ClientJsonRpcMessage, ClientRequest, JsonRpcMessage};
 use serde_json::Value;
 use tower_layer::Layer as _;
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
-use tower_scalekit::{BodyLimits, Principal, ReplayBody, Sandbox};
+use tower_scalekit::middleware::ReplayBody;
+use tower_scalekit::middleware::BodyLimits;
+use tower_scalekit::{Principal, Sandbox};
 use tower_scalekit_fuzz::{Input, block_on, clock, mutate};
 use tower_service::Service;
 

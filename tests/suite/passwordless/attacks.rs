@@ -8,11 +8,10 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use serde_json::json;
-use tower_scalekit::RejectionContext;
 use tower_scalekit::api::passwordless::VerifiedEmail;
-use tower_scalekit::passwordless_login::{
-    PasswordlessLoginError as Failure, PasswordlessRejection,
-};
+use tower_scalekit::middleware::RejectionContext;
+use tower_scalekit::middleware::RouteRejection;
+use tower_scalekit::passwordless_login::PasswordlessLoginError as Failure;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 
 use super::{
@@ -333,9 +332,12 @@ async fn a_double_click_gives_no_session_back_that_was_ended_meanwhile() {
 #[tokio::test]
 async fn rejections_can_be_rendered_and_keep_their_reason_and_headers() {
     let mail = MailWorld::with(|login| {
-        login.on_rejection(|rejected: RejectionContext<'_, PasswordlessRejection>| {
-            let open_enum =
-                format!("{}|{}", rejected.rejection().message(), rejected.rejection().retry_url());
+        login.on_rejection(|rejected: RejectionContext<'_, RouteRejection<Failure>>| {
+            let open_enum = format!(
+                "{}|{}",
+                rejected.rejection().message(),
+                rejected.rejection().retry_url().unwrap()
+            );
             let mut response = rejected.into_default_response();
             *response.body_mut() = open_enum.into();
             response

@@ -10,9 +10,8 @@ use futures::future::{Either, select};
 use http::{Response, StatusCode};
 use tokio::sync::Notify;
 use tower_scalekit::api::passwordless::VerifiedEmail;
-use tower_scalekit::passwordless_login::{
-    PasswordlessLoginError as Failure, PasswordlessRejection,
-};
+use tower_scalekit::middleware::RouteRejection;
+use tower_scalekit::passwordless_login::PasswordlessLoginError as Failure;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::session::LoginHookError;
 
@@ -249,7 +248,7 @@ async fn a_store_that_is_down_costs_no_code() {
 }
 
 fn retry_url(response: &Response<Bytes>) -> String {
-    response.extensions().get::<PasswordlessRejection>().unwrap().retry_url().to_owned()
+    response.extensions().get::<RouteRejection<Failure>>().unwrap().retry_url().unwrap().to_owned()
 }
 
 /// An app whose database answers as long as the flag is not set.

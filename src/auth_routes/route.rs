@@ -1,0 +1,58 @@
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+
+use super::rejection::LoginError;
+use crate::middleware::RouteRejection;
+use crate::middleware::rejection::Renderer;
+use crate::middleware::route_rejection::RouteError as _;
+use crate::session::{RecentLogin, Sessions};
+use crate::util::fetch_metadata::wants_html;
+use crate::util::return_to::{ReturnTo, with_return_to};
+use crate::util::telemetry;
+
+/// What the routes of this module are made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) sessions: Sessions,
+    pub(crate) renderer: Renderer<RouteRejection<LoginError>>,
+}
+
+impl Route {
+    pub(crate) fn new(sessions: &Sessions) -> Self {
+        Self { sessions: sessions.clone(), renderer: Renderer::default() }
+    }
+
+    /// The response to a login that failed.
+    pub(crate) fn reject_login(
+        &self,
+        error: LoginError,
+        request: &Request<()>,
+        return_to: Option<&ReturnTo>,
+        set_cookies: impl IntoIterator<Item = HeaderValue>,
+    ) -> Response<Bytes> {
+        telemetry::login_failed(error.code(), error.detail().as_deref());
+        self.reject(error, request, return_to, set_cookies)
+    }
+
+    /// The response to a request that failed. Its page links to a login that ends at `return_to`.
+    pub(crate) fn reject(
+        &self,
+        error: LoginError,
+        request: &Request<()>,
+        return_to: Option<&ReturnTo>,
+        set_cookies: impl IntoIterator<Item = HeaderValue>,
+    ) -> Response<Bytes> {
+        let login = wants_html(request.headers())
+            .then(|| with_return_to(self.sessions.login_path(), return_to));
+        let recent = match error {
+            LoginError::SessionCookieLost { .. } => {
+                RecentLogin::removals(&self.sessions, request.headers())
+            }
+            _ => Vec::new(),
+        };
+        let rejection = RouteRejection::new(error, login, request.headers())
+            .set_cookies(set_cookies)
+            .set_cookies(recent);
+        self.renderer.render(rejection, request)
+    }
+}

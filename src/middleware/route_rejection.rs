@@ -1,0 +1,152 @@
+//! The rejection of all routes: an error in the words of the route, as a page or as JSON.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use super::page;
+use super::rejection::{Rejection, json_response, unavailable_response};
+use crate::util::cache_control::{NO_STORE, vary_on_cookie};
+use crate::util::fetch_metadata::wants_html;
+
+/// Rejection of a route, which responds to all of its requests itself.
+///
+/// `E` is what went wrong: [`LoginError`](crate::auth_routes::LoginError),
+/// [`PasswordlessLoginError`](crate::passwordless_login::PasswordlessLoginError) or
+/// [`ConnectAccountError`](crate::connect_account::ConnectAccountError). Browsers get a small page
+/// with a link, scripts get JSON. Nothing that the request contains is shown.
+#[derive(Clone)]
+pub struct RouteRejection<E> {
+    error: E,
+    retry_url: Option<String>,
+    wants_html: bool,
+    set_cookies: Vec<HeaderValue>,
+}
+
+/// What the default response to an error is made of.
+pub(crate) trait RouteError: Clone + fmt::Debug + Send + Sync + 'static {
+    /// A stable name for metrics, logs and JSON.
+    fn code(&self) -> &'static str;
+
+    fn status(&self) -> StatusCode;
+
+    /// A sentence for the user, without a full stop.
+    fn message(&self) -> Cow<'static, str>;
+
+    /// Text of the page's link.
+    fn retry_label(&self) -> &'static str;
+
+    /// Value of `Allow`.
+    fn allow(&self) -> Option<&'static str>;
+
+    /// Value of `Retry-After`, where 503 has not set it.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
+}
+
+impl<E> RouteRejection<E> {
+    pub(crate) fn new(error: E, retry_url: Option<String>, request_headers: &HeaderMap) -> Self {
+        let wants_html = wants_html(request_headers);
+        Self { error, retry_url, wants_html, set_cookies: Vec::new() }
+    }
+
+    pub(crate) fn set_cookies(mut self, values: impl IntoIterator<Item = HeaderValue>) -> Self {
+        self.set_cookies.extend(values);
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn error(&self) -> &E {
+        &self.error
+    }
+
+    /// Where the user can continue, a path of this app with its query; `None` where no page is
+    /// shown and a script decides. Its query may contain a credential: do not log it.
+    #[must_use]
+    pub fn retry_url(&self) -> Option<&str> {
+        self.retry_url.as_deref()
+    }
+}
+
+#[expect(private_bounds)]
+impl<E: RouteError> RouteRejection<E> {
+    /// A sentence for the user, without a full stop.
+    #[must_use]
+    pub fn message(&self) -> Cow<'static, str> {
+        self.error.message()
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for RouteRejection<E> {
+    /// Without the URL, whose query may contain a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteRejection").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<E: RouteError> Rejection for RouteRejection<E> {
+    fn code(&self) -> &'static str {
+        self.error.code()
+    }
+
+    fn response(&self) -> Response<Bytes> {
+        let (status, message) = (self.error.status(), self.error.message());
+        let mut response = match status {
+            StatusCode::SERVICE_UNAVAILABLE => unavailable_response(&message),
+            _ => json_response(status, self.code(), &message),
+        };
+        if let Some(retry_url) = self.retry_url.as_ref().filter(|_| self.wants_html) {
+            let page = page::problem(&message, retry_url, self.error.retry_label());
+            page::show(&mut response, page);
+        }
+        let headers = response.headers_mut();
+        if let Some(methods) = self.error.allow() {
+            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+        }
+        if let Some(wait) = self.error.retry_after() {
+            headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
+        }
+        complete(headers, self.set_cookies.iter().cloned());
+        response
+    }
+}
+
+/// The headers of every response of a route: cookies, and nothing for caches or the next site,
+/// because the URL may contain a credential.
+pub(crate) fn complete(
+    headers: &mut HeaderMap,
+    set_cookies: impl IntoIterator<Item = HeaderValue>,
+) {
+    for cookie in set_cookies {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    set_sensitive_headers(headers);
+    vary_on_cookie(headers);
+}
+
+/// Keeps caches and the next site from a response whose URL contains a credential.
+pub(crate) fn set_sensitive_headers(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+/// The redirect of a route.
+pub(crate) fn redirect(
+    status: StatusCode,
+    location: &str,
+    set_cookies: impl IntoIterator<Item = HeaderValue>,
+) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    // Locations are serialized URLs: visible ASCII.
+    let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
+    headers.insert(header::LOCATION, location);
+    complete(headers, set_cookies);
+    response
+}
