@@ -24,6 +24,7 @@ use crate::util::telemetry;
 /// person where it names none. Each token counts once. Answers 200, 400 for a token that is not
 /// acceptable, 503 when it cannot be judged or told to the other replicas.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct BackchannelLogout(pub(super) Route);
 
 impl BackchannelLogout {

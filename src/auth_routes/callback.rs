@@ -33,6 +33,7 @@ use crate::util::telemetry;
 /// Two requests with the same callback complete one login. A callback whose attempt is unknown or was
 /// used redirects a browser with a live session to the page of that login, or to `/`.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Callback(pub(super) Route);
 
 impl Callback {

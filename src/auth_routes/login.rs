@@ -27,6 +27,7 @@ use crate::util::return_to::ReturnTo;
 ///   those of its invitations, which are not; at most twenty of at most 2 KiB each. Never forwarded
 ///   are those that make the login secure.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Login(pub(super) Route);
 
 /// What this service decides itself, or what means nothing at the authorization endpoint.

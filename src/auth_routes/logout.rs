@@ -23,6 +23,7 @@ use crate::util::telemetry;
 /// session that has expired. A request that a page of another site caused is rejected, by
 /// `Sec-Fetch-Site`, `Origin` or `Referer`; a `GET` with none of them shows a page with a button.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Logout(pub(super) Route);
 
 impl Logout {

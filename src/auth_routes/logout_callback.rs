@@ -22,6 +22,7 @@ use crate::util::query::QueryParam;
 /// logout that this very browser began less than ten minutes ago: a link on another site cannot
 /// show that page to users who are still logged in. Otherwise 400. Ends no session itself.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct LogoutCallback(pub(super) Route);
 
 impl LogoutCallback {

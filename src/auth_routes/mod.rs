@@ -76,43 +76,36 @@ use crate::session::Sessions;
 
 impl Sessions {
     /// The service that starts logins.
-    #[must_use]
     pub fn login(&self) -> Login {
         Login(Route::new(self))
     }
 
     /// The service that logins come back to.
-    #[must_use]
     pub fn callback(&self) -> Callback {
         Callback(Route::new(self))
     }
 
     /// The service that asks before a login replaces the session of another user.
-    #[must_use]
     pub fn switch_account(&self) -> SwitchAccount {
         SwitchAccount(Route::new(self))
     }
 
     /// The service that renews a session's tokens on request.
-    #[must_use]
     pub fn refresh(&self) -> Refresh {
         Refresh(Route::new(self))
     }
 
     /// The service that ends sessions.
-    #[must_use]
     pub fn logout(&self) -> Logout {
         Logout(Route::new(self))
     }
 
     /// The service that logouts at the environment come back to.
-    #[must_use]
     pub fn logout_callback(&self) -> LogoutCallback {
         LogoutCallback(Route::new(self))
     }
 
     /// The service that the environment tells of logouts.
-    #[must_use]
     pub fn backchannel_logout(&self) -> BackchannelLogout {
         BackchannelLogout(Route::new(self))
     }

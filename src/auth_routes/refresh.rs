@@ -20,6 +20,7 @@ use crate::util::cache_control::{never_cache, vary_on_cookie};
 /// on whichever replica, get the same result. A refresh because the token was about to expire does
 /// not count.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Refresh(pub(super) Route);
 
 impl Refresh {

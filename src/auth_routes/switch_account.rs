@@ -23,6 +23,7 @@ use crate::util::telemetry;
 /// the other one, and only then is the hook of
 /// [`on_login`](crate::session::SessionsBuilder::on_login) called.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct SwitchAccount(pub(super) Route);
 
 impl SwitchAccount {

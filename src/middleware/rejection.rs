@@ -131,7 +131,6 @@ macro_rules! on_rejection {
         impl $target {
             /// Customizes the rejection response. The typed rejection is always in the response's
             /// extensions.
-            #[must_use]
             pub fn on_rejection<F>(mut self, render: F) -> Self
             where
                 F: Fn($crate::middleware::RejectionContext<'_, $rejection>) -> http::Response<bytes::Bytes>
