@@ -1,6 +1,5 @@
-//! The responses of the login's routes when something is wrong: the callback's rows of the
-//! [table](crate#who-gets-which-answer). All words are ours: what came in the address is not
-//! repeated.
+//! Errors of the login routes, and their default responses: see
+//! [login routes](crate::guides::responses#login-routes). Messages never repeat parameters of the request.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
-//! The responses when an account is not connected: the rows of the
-//! [table](crate#who-gets-which-answer) about that. All words are ours.
+//! Errors of the routes that connect accounts, and their default responses: see
+//! [connected accounts](crate::guides::responses#connected-accounts).
 
 use std::borrow::Cow;
 

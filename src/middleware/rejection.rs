@@ -1,8 +1,9 @@
-//! How a layer says no: a typed reason, a default response, and the user's say in it.
+//! Rejections of layers: a typed reason, its default response and the renderer that
+//! `on_rejection` sets.
 //!
-//! Every layer has one enum of reasons, whose `answer` holds its rows of the table in the
-//! [crate docs](crate#who-gets-which-answer). The reason also stands in the response's extensions,
-//! whoever rendered the response.
+//! Each layer has one enum that implements [`Rejection`]; the
+//! [responses](crate::guides::responses) are listed in the guides. The typed rejection is always in the
+//! response's extensions.
 
 use std::fmt;
 use std::sync::Arc;

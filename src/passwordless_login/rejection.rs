@@ -1,5 +1,5 @@
-//! The responses when something is wrong: the rows about logins by e-mail of the
-//! [table](crate#who-gets-which-answer). All words are ours, and none tells whether an address has
+//! Errors of the passwordless login, and their default responses: see
+//! [passwordless login](crate::guides::responses#passwordless-login). No message reveals whether an address has
 //! an account.
 
 use std::borrow::Cow;

@@ -1,5 +1,5 @@
-//! The responses to requests that may not do this: the row "valid, not enough" of the
-//! [table](crate#who-gets-which-answer).
+//! Rejections for missing scopes, roles and permissions: see
+//! [scopes](crate::guides::responses#scopes).
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};

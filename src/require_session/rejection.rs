@@ -1,5 +1,5 @@
-//! The responses to requests without a session: cookie routes' rows of the
-//! [table](crate#who-gets-which-answer).
+//! Rejections for missing and invalid sessions: see
+//! [cookie routes](crate::guides::responses#cookie-routes).
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! The responses to requests without an acceptable token: bearer routes' rows of the
-//! [table](crate#who-gets-which-answer).
+//! Rejections for missing and invalid bearer tokens: see
+//! [bearer routes](crate::guides::responses#bearer-routes).
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};

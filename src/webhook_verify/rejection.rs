@@ -1,5 +1,5 @@
-//! The responses to requests that are no webhook, or come twice: the webhooks' row of the
-//! [table](crate#who-gets-which-answer). A sender is told nothing about what is wrong with it.
+//! Rejections of webhooks and interceptor requests: see
+//! [webhooks](crate::guides::responses#webhooks). The response does not reveal what is wrong.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};

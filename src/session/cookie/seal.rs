@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_guide_lists_every_sealed_value_and_every_store_key() {
-        let guide = include_str!("../../docs/boundaries.md");
+        let guide = include_str!("../../docs/explanation/boundaries.md");
         let listed = |name: &str| guide.contains(&format!("\n| `{name}` |"));
         let labels = include_str!("seal.rs").lines().filter_map(|line| line.split_once("=> b\""));
         let labels: Vec<_> = labels.filter_map(|(_, rest)| rest.strip_suffix("\",")).collect();
