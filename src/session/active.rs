@@ -1,7 +1,7 @@
-//! "My sessions": where a person is logged in, and ending it from afar.
+//! The active sessions of a user: listing them, and revoking one from another session.
 //!
-//! Of a session with tokens the environment knows, through its API; of local ones that are kept in
-//! the shared store, a list there, one for each person.
+//! Sessions with tokens are listed and revoked through the environment's API. Local sessions in the
+//! shared store have an index there, one per user.
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -15,27 +15,28 @@ use crate::api::sessions::{SessionDetails, SessionDevice, SessionStatus};
 use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
 use crate::util::telemetry;
 
-/// Other logins of the user may change the list of their sessions first, so many times.
+/// How often an index update is retried after a concurrent change by another login of the user.
 const MAX_TRIES: usize = 16;
 
-/// One of the sessions of a person. Made by [`Sessions::active_sessions`].
+/// One of the sessions of a user. Returned by [`Sessions::active_sessions`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ActiveSession {
-    /// What to end it by: the environment's id (`ses_…`), or our own of a local session.
+    /// Id of the session: the environment's (`ses_…`), or this crate's own for a local session.
+    /// Pass it to [`Sessions::revoke_active_session`].
     pub id: String,
-    /// When the person logged in (UTC).
+    /// When the user logged in (UTC).
     pub began_at: Option<OffsetDateTime>,
-    /// When they were last seen (UTC), as far as that is known.
+    /// When the session was last used (UTC), if known.
     pub last_active_at: Option<OffsetDateTime>,
-    /// Where they logged in, as far as that is known.
+    /// Where the user logged in, if known.
     pub device: Option<SessionDevice>,
-    /// Whether it is the session that was asked with.
+    /// Whether it is the session of the current request.
     pub is_current: bool,
 }
 
 impl Sessions {
-    /// Where else the person behind this session is logged in; the newest first.
+    /// Lists the sessions of this session's user, newest first.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -62,7 +63,7 @@ impl Sessions {
     /// # let layer = RequireSession::new(&sessions);
     /// # let response = tower_layer::Layer::layer(&layer, inner).oneshot(request).await?;
     /// # let session = response.extensions().get::<Option<Session>>().cloned().flatten().unwrap();
-    /// // In a handler that takes a `Session`; this person is logged in three times.
+    /// // In a handler that takes a `Session`; the user is logged in three times.
     /// let mine = sessions.active_sessions(&session).await?;
     /// assert_eq!(mine.len(), 3);
     /// for other in mine.iter().filter(|one| !one.is_current) {
@@ -78,7 +79,7 @@ impl Sessions {
     /// Local sessions that are [in a cookie](super::LocalSession::in_cookie) are not listed.
     ///
     /// # Errors
-    /// When the environment's API, or the shared store for a local session, does not tell.
+    /// Returned when the environment's API fails, or the shared store for a local session.
     pub async fn active_sessions(
         &self,
         session: &Session,
@@ -103,13 +104,13 @@ impl Sessions {
         Ok(mine)
     }
 
-    /// Ends one of the sessions of the person behind this session, by the id that
-    /// [`active_sessions`](Self::active_sessions) told: here on every replica within two seconds, and at
-    /// the environment.
+    /// Revokes one of the sessions of this session's user, by an id that
+    /// [`active_sessions`](Self::active_sessions) returned. The session ends at the environment,
+    /// and on every replica within two seconds.
     ///
     /// # Errors
-    /// [`ActiveSessionsError::NotFound`] for a session of anyone else; and when the environment's API
-    /// or the shared store does not take it.
+    /// [`ActiveSessionsError::NotFound`] for a session of another user. Other variants are returned
+    /// when the environment's API or the shared store fails.
     pub async fn revoke_active_session(
         &self,
         session: &Session,
@@ -131,8 +132,8 @@ impl Sessions {
         Ok(self.revoke_session(id).await?)
     }
 
-    /// Adds a session to those of its user that are kept in the shared store, and ends the oldest
-    /// ones if they are too many now.
+    /// Adds a session to the index of its user in the shared store. Ends the oldest ones if there
+    /// are too many.
     pub(super) async fn index(&self, session: &Session) -> Result<(), IndexError> {
         let key = self.index_key(session.principal().subject());
         for _ in 0..MAX_TRIES {
@@ -161,10 +162,10 @@ impl Sessions {
         Err(IndexError::Contended)
     }
 
-    /// Counts a session that is about to be kept in its cookie; true if its user has begun so many
-    /// within the lifetime of a session that this one has to be kept in the shared store. What is
-    /// in a cookie is remembered by all replicas once it has ended, so that one user could fill
-    /// their memory; what is gone from the store can be forgotten.
+    /// Counts a session that is about to be stored in its cookie. Returns `true` if the user has
+    /// begun so many within the lifetime of a session that this one must be kept in the shared
+    /// store. All replicas retain the revocation of a session that is stored in a cookie, so one
+    /// user could fill their memory; a session in the store is simply removed.
     pub(super) async fn has_many_in_cookies(&self, user_id: &str) -> bool {
         let counted = self.try_count_in_cookies(user_id).await;
         counted.unwrap_or_else(|error| {
@@ -195,11 +196,11 @@ impl Sessions {
                 break;
             }
         }
-        // Logins of the user at the same time are counted, at least some of them.
+        // Under concurrent logins of the same user, at least some are counted.
         Ok(false)
     }
 
-    /// Those of the sessions that have not ended.
+    /// Returns those sessions that have not ended.
     async fn living(&self, ids: Vec<String>) -> Result<Vec<String>, StoreError> {
         let now = self.0.scalekit.clock().now();
         let records = try_join_all(ids.iter().map(|id| self.read_stored(id))).await?;
@@ -245,13 +246,13 @@ impl Sessions {
         Ok(self.end(&Peeked::Stored(id.into())).await?)
     }
 
-    /// The ids of the user's sessions that are kept in the shared store, the oldest first.
+    /// Returns the ids of the user's sessions in the shared store, oldest first.
     async fn indexed(&self, session: &Session) -> Result<Vec<String>, StoreError> {
         let key = self.index_key(session.principal().subject());
         Ok(indexed_in(with_timeout(self.0.store.get(&key)).await?.as_deref()))
     }
 
-    /// Ids of sessions have no space in them.
+    /// Session ids contain no spaces.
     fn index_key(&self, user_id: &str) -> StoreKey {
         self.store_key(Purpose::Session, &format!("sessions of {user_id}"))
     }
@@ -262,7 +263,7 @@ fn indexed_in(value: Option<&[u8]>) -> Vec<String> {
     text.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
-/// A session could not be added to those of its user.
+/// Returned when a session could not be added to the index of its user.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum IndexError {
     #[error("other logins of the user keep changing the list of their sessions")]
@@ -271,17 +272,17 @@ pub(super) enum IndexError {
     Store(#[from] StoreError),
 }
 
-/// A person's sessions could not be told or ended.
+/// Returned when a user's sessions could not be listed or revoked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ActiveSessionsError {
-    /// The environment's API says no or nothing.
+    /// The environment's API returned an error or did not respond.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// It is no session of this person.
-    #[error("no such session of this person")]
+    /// The session does not exist, or belongs to another user.
+    #[error("the user has no such session")]
     NotFound,
-    /// The shared store says nothing.
+    /// The shared store is unavailable.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -32,10 +32,10 @@ use crate::util::url_path::has_dot_segments;
 /// The longest that browsers keep a cookie.
 const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
-/// An address, or a token, and a page to return to with all its letters escaped.
+/// Fits an address or a token, and a page to return to in percent-encoding.
 const MAX_FORM_BYTES: usize = 16 * 1024;
 
-/// Requests that were sent with the older cookie may be under way for so long.
+/// How long requests with the older cookie may still be in flight.
 const MIN_REFRESH_RETENTION: Duration = Duration::from_secs(60);
 
 /// Configures [`Sessions`].
@@ -66,7 +66,7 @@ pub struct SessionsBuilder {
     max_sessions_per_user: usize,
 }
 
-/// Paths of the routes besides the callback's, which is in the redirect URI.
+/// Paths of the routes, except the callback's, which is in the redirect URI.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
     pub(super) login: String,
@@ -111,21 +111,22 @@ impl SessionsBuilder {
         }
     }
 
-    /// The secret that seals the cookies: the same on all replicas. Required.
+    /// Sets the secret that seals the cookies. Required; the same on all replicas.
     pub fn secret(mut self, secret: SessionSecret) -> Self {
         self.secret = Some(secret);
         self
     }
 
-    /// A secret that was in use before: sessions sealed with it go on and are sealed anew. Call it
-    /// again for further ones. Where several replicas run, give them the new secret here before
-    /// any of them seals with it, or the others take its cookies for broken ones.
+    /// Adds a secret that was used before. Sessions that are sealed with it stay valid and are
+    /// resealed with the current secret. Can be called several times. Before a rotation, add the
+    /// new secret here on every replica: a replica rejects cookies that are sealed with a secret it
+    /// does not have.
     pub fn previous_secret(mut self, secret: SessionSecret) -> Self {
         self.previous_secrets.push(secret);
         self
     }
 
-    /// Where logins return to, as registered in the dashboard. Required; https, or http on
+    /// Sets the redirect URI, as registered in the dashboard. Required; `https`, or `http` on
     /// loopback for development.
     pub fn redirect_uri(mut self, uri: impl Into<String>) -> Self {
         self.redirect_uri = Some(uri.into());
@@ -147,10 +148,9 @@ impl SessionsBuilder {
         self
     }
 
-    /// An origin whose pages may change things in the person's name, such as that of a single-page
-    /// app beside this server; call it again for further ones. Requests of all others than the
-    /// app's own origin are rejected, unless they are of a method that only reads; WebSockets of other
-    /// origins are rejected.
+    /// Allows state-changing requests from this origin (CSRF allow list), such as that of a
+    /// single-page app beside this server. Can be called several times. State-changing requests and
+    /// WebSocket upgrades from other origins than the app's own are rejected.
     pub fn trusted_origin(mut self, origin: impl Into<String>) -> Self {
         self.trusted_origins.push(origin.into());
         self
@@ -198,27 +198,27 @@ impl SessionsBuilder {
         self
     }
 
-    /// Path where logins start, `/login` unless set. Register its address as the initiate-login
-    /// URL in the dashboard.
+    /// Sets the path where logins start. Register its URL as the initiate-login URL in the
+    /// dashboard. Default: `/login`.
     pub fn login_path(mut self, path: impl Into<String>) -> Self {
         self.paths.login = path.into();
         self
     }
 
-    /// Path of the refresh endpoint, `/auth/refresh` unless set.
+    /// Sets the path of the refresh endpoint. Default: `/auth/refresh`.
     pub fn refresh_path(mut self, path: impl Into<String>) -> Self {
         self.paths.refresh = path.into();
         self
     }
 
-    /// Path where sessions end, `/logout` unless set.
+    /// Sets the path of the logout. Default: `/logout`.
     pub fn logout_path(mut self, path: impl Into<String>) -> Self {
         self.paths.logout = path.into();
         self
     }
 
-    /// Path where the environment tells of logouts, `/auth/backchannel-logout` unless set. Register
-    /// its address as the back-channel logout URL in the dashboard.
+    /// Sets the path that receives back-channel logouts. Register its URL as the back-channel
+    /// logout URL in the dashboard. Default: `/auth/backchannel-logout`.
     pub fn backchannel_logout_path(mut self, path: impl Into<String>) -> Self {
         self.paths.backchannel_logout = path.into();
         self
@@ -264,24 +264,24 @@ impl SessionsBuilder {
         self
     }
 
-    /// Scopes to ask for, `openid profile email offline_access` unless set. Without
-    /// `offline_access` sessions end with their first access token.
+    /// Sets the scopes to request. Without `offline_access`, sessions end with their first access
+    /// token. Default: `openid profile email offline_access`.
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Makes each login a session of the app's own, for apps that keep their users themselves
-    /// (Scalekit's modular SSO): `admit` gets the verified identity, looks the person up, and says
-    /// what their session is, or that there is none. No tokens are kept, so no refresh token is
-    /// asked for; how long it lasts is up to [`LocalSession::lifetime`].
+    /// Creates a session of the app's own for each login, for apps that manage their users
+    /// themselves (Scalekit's modular SSO). The hook receives the verified identity, looks the user
+    /// up, and returns a session or denies the login. No tokens are kept, so no refresh token is
+    /// requested. [`LocalSession::lifetime`] limits how long the session lasts.
     ///
-    /// It sees the claims of the ID token only. Roles and permissions that the environment knows are
-    /// in access tokens: give the session those that the app knows.
+    /// The hook sees the claims of the ID token only. Roles and permissions of the environment are
+    /// in access tokens, so set the roles and permissions that the app knows.
     ///
-    /// The person waits meanwhile: bound what you ask by a time of your own. After thirty seconds
-    /// `admit` is dropped where it stands, and the login ends as with [`LoginHookError::Unavailable`].
-    /// It may be dropped too when the person leaves.
+    /// The user waits for the hook, so limit its database queries by a timeout. After thirty
+    /// seconds the hook is cancelled, and the login fails as with [`LoginHookError::Unavailable`].
+    /// The hook may also be cancelled when the client disconnects.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -311,7 +311,7 @@ impl SessionsBuilder {
         self
     }
 
-    /// First part of all cookie names, `scalekit` unless set: for two apps on one host.
+    /// Sets the prefix of all cookie names, to separate two apps on one host. Default: `scalekit`.
     pub fn cookie_name(mut self, name: impl Into<String>) -> Self {
         self.cookie_name = name.into();
         self
@@ -320,112 +320,112 @@ impl SessionsBuilder {
     /// Sets the name of these sessions. Default: derived from whether there is a
     /// [login hook](Self::on_login).
     ///
-    /// A session counts only at `Sessions` of the same environment, client id, redirect URI, base path
-    /// and name, whatever secret, cookie name and shared store they have in common. Replicas have the
-    /// same name. If one app has several `Sessions` that do not admit the same users, such as one
-    /// for customers and one for staff, give each a name of its own.
+    /// A session is valid only for `Sessions` of the same environment, client ID, redirect URI,
+    /// base path and name, even if others share the secret, cookie name and shared store. All
+    /// replicas use the same name. If one app has several `Sessions` that admit different users,
+    /// such as one for customers and one for staff, give each its own name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The longest that a session lasts, 30 days unless set and at most 400. The environment's own
-    /// session policy may end it earlier.
+    /// Sets the maximum lifetime of a session, at most 400 days. The environment's own session
+    /// policy may end it earlier. Default: 30 days.
     pub fn absolute_lifetime(mut self, lifetime: Duration) -> Self {
         self.absolute_lifetime = lifetime;
         self
     }
 
-    /// How long a session may lie unused; without limit unless set. The environment's own session
-    /// policy may end it earlier.
+    /// Sets how long a session may be unused. The environment's own session policy may end it
+    /// earlier. Default: no limit.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout);
         self
     }
 
-    /// How many opened sessions are remembered, 4096 unless set and at most a million; others are
-    /// opened per request.
+    /// Sets how many unsealed sessions are cached, at most a million. Others are unsealed on each
+    /// request. Default: 4096.
     pub fn cache_capacity(mut self, sessions: usize) -> Self {
         self.cache_capacity = sessions;
         self
     }
 
-    /// The state that all replicas of this app share: without it, each replica refreshes and
-    /// revokes for itself, which is right for an app of one process only.
+    /// Sets the store that all replicas of this app share. Default: a store in memory, which fits
+    /// an app with a single process: each replica would refresh and revoke on its own.
     pub fn shared_store(mut self, store: impl SharedStore) -> Self {
         self.shared_store = Some(Arc::new(store));
         self
     }
 
-    /// Keeps sessions in the shared store, with only an id in the cookie: for sessions that are too
-    /// large for cookies, or that no one should carry around. Without a
+    /// Keeps sessions in the shared store, with only an ID in the cookie: for sessions that are too
+    /// large for cookies, or whose content must not leave the server. Without a
     /// [`shared_store`](Self::shared_store) they end with this process.
     ///
-    /// A replica reads a session again every five minutes. While the store does not respond, it uses
-    /// what it has read for up to 55 minutes; then requests are rejected (503).
+    /// A replica reads a session again every five minutes. While the store is unavailable, it uses
+    /// its cached copy for up to 55 minutes; after that, requests are rejected with 503.
     pub fn store_backed(mut self) -> Self {
         self.store_backed = true;
         self
     }
 
     /// Sets size and time limits of the bodies that this crate's routes read, and how much memory
-    /// unfinished ones may hold: back-channel logout, logins by e-mail, and whatever else is sent
-    /// as a form. Default: those of [`BodyLimits`], with 16 KiB as the largest body.
+    /// incomplete bodies may use: back-channel logout, logins by e-mail, and all other forms.
+    /// Default: those of [`BodyLimits`], with 16 KiB as the largest body.
     pub fn body_limits(mut self, limits: BodyLimits) -> Self {
         self.body_limits = limits;
         self
     }
 
-    /// Sets how long the result of a refresh is kept after a browser has presented the cookie that
-    /// came of it: so long a request with an older cookie, of a restored tab for instance, gets the
+    /// Sets how long the result of a refresh is kept after a browser has sent the resulting cookie.
+    /// Within this time, a request with an older cookie, such as that of a restored tab, gets the
     /// newest session. Default: 24 hours; at least a minute.
     ///
-    /// Until that cookie was presented the result is kept as long as the session: a lost response
-    /// ends none. The shared store keeps one result for each session, of a few kilobytes, which the
-    /// next refresh replaces.
+    /// Until that cookie is sent, the result is kept as long as the session, so that a lost
+    /// response ends no session. The shared store keeps one result per session, of a few kilobytes,
+    /// which the next refresh replaces.
     ///
-    /// Rotation of refresh tokens does not detect theft: whoever has a copy of a cookie has the
-    /// session. A logout or [revocation](Sessions::revoke_session) ends every copy.
+    /// Rotation of refresh tokens does not detect theft: a copied cookie is valid for as long as
+    /// the session. A logout or [revocation](Sessions::revoke_session) ends every copy.
     pub fn refresh_retention(mut self, retention: Duration) -> Self {
         self.refresh_retention = retention;
         self
     }
 
-    /// Sets how many sessions of one user the shared store keeps at once: a further login ends the
-    /// oldest. Default: 100; at least 1.
+    /// Sets how many sessions of one user the shared store keeps. A further login ends the oldest.
+    /// Default: 100; at least 1.
     ///
-    /// It also limits how many sessions a user can begin in cookies within
-    /// [`absolute_lifetime`](Self::absolute_lifetime), counted in periods of that length: further ones
-    /// are kept in the shared store, so that one user cannot make all replicas remember any number
-    /// of ended sessions. Raise it where many people share an account.
+    /// It also limits how many sessions in cookies a user can begin per
+    /// [`absolute_lifetime`](Self::absolute_lifetime). Further ones are kept in the shared store,
+    /// so that the ended sessions of one user cannot fill the memory of all replicas. Raise it
+    /// where many users share an account.
     pub fn max_sessions_per_user(mut self, sessions: usize) -> Self {
         self.max_sessions_per_user = sessions;
         self
     }
 
-    /// Sets for how long a replica may be unable to read revocations from the
-    /// [`shared_store`](Self::shared_store) before it reports that: with the log line
+    /// Sets for how long a replica may fail to read revocations from the
+    /// [`shared_store`](Self::shared_store) before it reports this, with the log line
     /// `revocations_stale` and the gauge `tower_scalekit_revocations_stale`. Default: 60 s.
     ///
-    /// Requests are authorized by what the replica knows, unless
+    /// Requests are then authorized by the revocations that the replica knows, unless
     /// [`reject_on_stale_revocations`](Self::reject_on_stale_revocations) is set.
     pub fn max_revocation_staleness(mut self, duration: Duration) -> Self {
         self.revocation_staleness.after = duration;
         self
     }
 
-    /// Rejects requests with a session (503) once revocations were not read for longer than
-    /// [`max_revocation_staleness`](Self::max_revocation_staleness). Default: they are authorized by
-    /// what the replica knows.
+    /// Rejects requests with a session (503) once revocations have not been read for longer than
+    /// [`max_revocation_staleness`](Self::max_revocation_staleness). Default: requests are
+    /// authorized by the revocations that the replica knows.
     pub fn reject_on_stale_revocations(mut self) -> Self {
         self.revocation_staleness.rejects = true;
         self
     }
 
-    /// Checks the settings. Makes no request.
+    /// Validates the settings. Sends no request.
     ///
     /// # Errors
-    /// All settings that are missing or cannot work, at once.
+    /// Returned when settings are missing or invalid; reports all of them.
     pub fn build(self) -> Result<Sessions, ConfigError> {
         let mut problems = Problems::default();
         if self.secret.is_none() {
@@ -460,7 +460,7 @@ impl SessionsBuilder {
         }
         let owner = self.owner();
         let keys = self.secret.as_ref().zip(redirect_uri.as_ref()).and_then(|(secret, uri)| {
-            // That nothing is removed is as good as unknown: stating it ends no session.
+            // `/` means the same as no base path, and setting it must not invalidate sessions.
             let base_path = base_path.as_deref().filter(|path| !path.is_empty());
             let parts = owner.into_iter().chain([uri.as_str()]).chain(base_path);
             let context = SealingContext::new(parts);
@@ -474,7 +474,7 @@ impl SessionsBuilder {
             problems.push(ConfigProblem::invalid("refresh_retention", reason));
         }
 
-        // A refresh token that no one keeps is one that no one revokes.
+        // Without `offline_access`, there is no refresh token that would have to be revoked.
         let is_of_use = |scope: &String| self.admission.is_none() || scope != "offline_access";
         let scopes = self.scopes.into_iter().filter(is_of_use).collect();
 
@@ -538,7 +538,7 @@ impl SessionsBuilder {
         Ok(sessions)
     }
 
-    /// What tells these sessions from all others in a store.
+    /// Identifies these sessions among all others in a store.
     fn owner(&self) -> [&str; 4] {
         let name = match (&self.name, &self.admission) {
             (Some(name), _) => ["named", name],
@@ -571,7 +571,7 @@ impl fmt::Debug for SessionsBuilder {
 }
 
 impl Paths {
-    /// Each route has a path of its own, or the later one would never be reached.
+    /// Checks that each route has its own path: the later one would never be reached.
     fn check(&self, callbacks: [Option<&Url>; 2]) -> Result<(), ConfigError> {
         let named = [
             ("login_path", self.login.as_str()),
@@ -605,7 +605,7 @@ impl Paths {
     }
 }
 
-/// Whether it is a path of this host that a router takes letter by letter.
+/// Whether it is a path of this host that routers match literally.
 pub(crate) fn is_plain_path(path: &str) -> bool {
     // A browser resolves dot segments: it never requests such a path.
     path.starts_with('/') && !path.starts_with("//") && is_plain(path) && !has_dot_segments(path)
@@ -639,7 +639,8 @@ fn parse_app_url(setting: &'static str, text: &str) -> Result<Url, ConfigError> 
     Ok(url)
 }
 
-/// A page of this app or another; `None` for a path that there is no redirect URI to join with.
+/// Parses a page of this app or another one. Returns `None` for a path without a redirect URI to
+/// join it with.
 fn parse_page(text: &str, redirect_uri: Option<&Url>) -> Result<Option<Url>, ConfigError> {
     if !text.starts_with('/') {
         return parse_app_url("logged_out_page", text).map(Some);
@@ -651,7 +652,7 @@ fn parse_page(text: &str, redirect_uri: Option<&Url>) -> Result<Option<Url>, Con
     Ok(redirect_uri.and_then(|uri| uri.join(text).ok()))
 }
 
-/// The path without a slash at the end.
+/// Returns the path without a trailing slash.
 fn check_base_path(path: Option<&str>) -> Result<Option<String>, ConfigError> {
     let Some(path) = path else { return Ok(None) };
     let trimmed = path.trim_end_matches('/');
@@ -705,7 +706,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_missing_is_reported_at_once() {
+    fn all_missing_settings_are_reported_at_once() {
         let error = builder().build().unwrap_err();
         assert_eq!(error.to_string(), "secret is not set; redirect_uri is not set");
         let error = good()
@@ -720,7 +721,7 @@ mod tests {
     }
 
     #[test]
-    fn c1_http_is_for_loopback_and_plain_cookies_go_with_it() {
+    fn http_is_allowed_on_loopback_only_and_uses_plain_cookie_names() {
         let name = |uri: &str| {
             let sessions = good().redirect_uri(uri).build();
             sessions.map(|sessions| sessions.cookie_name().to_owned()).map_err(|_| ())

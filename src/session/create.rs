@@ -1,4 +1,4 @@
-//! How a session begins: with the tokens of a login, or on the app's own word.
+//! Creating sessions: from the tokens of a login, or by the app itself.
 
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value};
@@ -14,12 +14,13 @@ use crate::shared_store::StoreError;
 use crate::util::cache_control::{never_cache, vary_on_cookie};
 use crate::util::telemetry;
 
-/// A session that the app vouches for itself: after a passwordless login, single sign-on for users
-/// of its own, or any other way of knowing who it is.
+/// A session that the app itself creates: after a passwordless login, single sign-on for users of
+/// its own, or any other authentication.
 ///
-/// The same layer, extractors and logout serve it. It has no tokens, so it ends at its own limits.
-/// It is kept in the shared store, because nothing else could end a copy of its cookie after a
-/// restart; without a [shared store](super::SessionsBuilder::shared_store) it ends with the process.
+/// The same layer, extractors and logout apply to it. It has no tokens, so it ends at its own
+/// limits. It is kept in the shared store, because otherwise a copy of its cookie could not be
+/// revoked after a restart. Without a [shared store](super::SessionsBuilder::shared_store) it ends
+/// with the process.
 ///
 /// ```
 /// # #[cfg(feature = "sandbox")] {
@@ -37,7 +38,7 @@ use crate::util::telemetry;
 /// user.id = "usr_1".to_owned();
 /// user.email = "jane@acme.test".to_owned();
 ///
-/// // In a handler that has just made sure who it is; `request_headers` are the request's.
+/// // In a handler that has authenticated the user; `request_headers` are the request's.
 /// # let request_headers = HeaderMap::new();
 /// let cookies = sessions.create(LocalSession::new(user).roles(["admin"]), &request_headers).await?;
 /// let mut response = Response::new("Welcome");
@@ -57,12 +58,13 @@ pub struct LocalSession {
     in_cookie: bool,
     id_token: Option<IdTokenHint>,
     login_subject: Option<String>,
-    /// What had been revoked when its login was verified; unset for a session that begins now.
+    /// Position of the revocation counter when the login was verified. Unset for a session that
+    /// begins now.
     position: Option<RecordedPosition>,
 }
 
 impl LocalSession {
-    /// A session of this person; `user.id` becomes the principal's subject.
+    /// Creates a session for this user. `user.id` becomes the principal's subject.
     pub fn new(user: User) -> Self {
         let claims = Map::from_iter([("sub".to_owned(), user.id.as_str().into())]);
         Self {
@@ -76,33 +78,33 @@ impl LocalSession {
         }
     }
 
-    /// The organization that the person acts in.
+    /// Sets the user's organization.
     pub fn organization_id(self, id: impl Into<String>) -> Self {
         self.claim("oid", id.into().into())
     }
 
-    /// The environment's session that it came of (`ses_…`): a logout or revocation there, once this
-    /// app is told of it, ends it here.
+    /// Sets the environment's session that it belongs to (`ses_…`). A logout or revocation there
+    /// ends this session once the app is notified.
     pub fn session_id(self, id: impl Into<String>) -> Self {
         self.claim("sid", id.into().into())
     }
 
-    /// When the environment issued the tokens of the login that it came of.
+    /// Sets when the environment issued the tokens of the login.
     pub(super) fn issued_at(self, seconds: Value) -> Self {
         self.claim("iat", seconds)
     }
 
-    /// The person's roles.
+    /// Sets the user's roles.
     pub fn roles(self, roles: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.claim("roles", roles.into_iter().map(Into::into).collect())
     }
 
-    /// The person's permissions, as `resource:action`.
+    /// Sets the user's permissions, as `resource:action`.
     pub fn permissions(self, permissions: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.claim("permissions", permissions.into_iter().map(Into::into).collect())
     }
 
-    /// The longest that it lasts, if that is less than
+    /// Sets the maximum lifetime, if that is less than
     /// [`SessionsBuilder::absolute_lifetime`](super::SessionsBuilder::absolute_lifetime).
     pub fn lifetime(mut self, lifetime: std::time::Duration) -> Self {
         self.lifetime = Some(lifetime);
@@ -110,8 +112,8 @@ impl LocalSession {
     }
 
     /// Keeps the whole session in the cookie, so that no request reads the shared store. A copy of
-    /// the cookie is then good for as long as the session may last, once the replicas have
-    /// forgotten that it was ended: without a shared store at their next restart.
+    /// the cookie then works again once the replicas have dropped the revocation: without a shared
+    /// store, after their next restart.
     pub fn in_cookie(mut self) -> Self {
         self.in_cookie = true;
         self
@@ -132,7 +134,7 @@ impl LocalSession {
         self
     }
 
-    /// Orders the session and revocations by when its login was verified.
+    /// Sets the position of the revocation counter at which the login was verified.
     pub(crate) fn verified_at(mut self, position: RecordedPosition) -> Self {
         self.position = Some(position);
         self
@@ -145,7 +147,7 @@ impl LocalSession {
 }
 
 impl Sessions {
-    /// Begins a session on the app's own word, in place of the one that the request came with.
+    /// Creates a local session. It replaces the session of the request.
     ///
     /// # Errors
     /// See [`CreateSessionError`].
@@ -158,7 +160,7 @@ impl Sessions {
         self.begin_record(record, request_headers).await
     }
 
-    /// Begins the app's own session of a verified login, unless it was revoked since.
+    /// Creates the app's own session for a verified login, unless it has been revoked since.
     pub(crate) async fn begin_verified(
         &self,
         local: LocalSession,
@@ -184,7 +186,7 @@ impl Sessions {
         Ok(self.record(new, !in_cookie, lifetimes, position).await?)
     }
 
-    /// A session with the tokens of a login, which has not begun yet.
+    /// Builds the record of a session with the tokens of a login, which has not begun yet.
     pub(crate) async fn new_record(
         &self,
         tokens: NewTokens,
@@ -193,13 +195,13 @@ impl Sessions {
         let new = NewSession::Tokens(tokens);
         let record = self.record(new, self.0.store_backed, self.0.lifetimes, None).await?;
         if self.admission().is_none() {
-            // One that does not fit is an error before the user is asked anything.
+            // A session that is too large is an error before the user is asked to confirm anything.
             let _ = self.seal_new(&record, request_headers)?;
         }
         Ok(record)
     }
 
-    /// Whether a session that has not begun yet was revoked meanwhile.
+    /// Whether a session that has not begun yet has been revoked.
     pub(crate) async fn is_revoked(&self, record: &SessionRecord) -> bool {
         if let Some(news) = self.0.revocations.news() {
             news.await;
@@ -208,7 +210,8 @@ impl Sessions {
         session.is_none_or(|session| self.0.revocations.covers(&session.0.revocable))
     }
 
-    /// Begins the session of a login at the environment, or what the app's hook makes of it.
+    /// Begins the session of a login at the environment, or the session that the app's hook
+    /// returns.
     pub(crate) async fn begin_login(
         &self,
         record: SessionRecord,
@@ -222,7 +225,7 @@ impl Sessions {
         let local = admission.ask(identity).await?.login_subject(&subject);
         let mut local = local.verified_at(record.position());
         local.id_token = record.id_token().map(Into::into);
-        // The app's own session may have other names.
+        // The app's own session may have another user ID or organization.
         if self.is_revoked(&record).await {
             return Err(BeginLoginError::Revoked);
         }
@@ -240,8 +243,8 @@ impl Sessions {
         Ok(self.begin_record(record, request_headers).await?)
     }
 
-    /// What has been revoked so far: a login that is verified now is older than what is revoked
-    /// later.
+    /// Returns the current revocation position. Later revocations apply to a login that is verified
+    /// now.
     pub(crate) async fn revocation_position(&self) -> RecordedPosition {
         self.0.revocations.position().await
     }
@@ -262,7 +265,7 @@ impl Sessions {
         SessionRecord::begin(new, stored, lifetimes, position, now).ok_or(SealingFailed)
     }
 
-    /// The text of a new session's cookie, and the `Set-Cookie` values for it.
+    /// Returns the value of a new session's cookie, and the `Set-Cookie` headers for it.
     fn seal_new(
         &self,
         record: &SessionRecord,
@@ -291,15 +294,15 @@ impl Sessions {
         }
         if stored && let Err(error) = self.index(&session).await {
             if matches!(error, IndexError::Contended) {
-                // It would not count among those of its user.
+                // It would be missing from the index of its user.
                 self.end_stored(session.record().id()).await?;
                 return Err(StoreError::Unavailable(error.into()).into());
             }
-            // Not found among "my sessions" is better than no session.
+            // A session that is missing from the index is better than no session.
             telemetry::internal_error("session_index", &error);
         }
         self.note_login(&session).await;
-        // L11: a late response on the session that this one replaces must not bring it back.
+        // A late response for the replaced session must not restore it.
         if let Some(old) = self.peek(request_headers).await
             && let Err(error) = self.end(&old).await
         {
@@ -309,14 +312,14 @@ impl Sessions {
     }
 }
 
-/// What gives the browser a session, or ends its login: goes out with the response, as a part of it
-/// in axum.
+/// The `Set-Cookie` headers that begin or end a session. Add them to the response; in axum they are
+/// a response part.
 #[derive(Clone)]
 #[must_use = "the browser has no session until the cookies are in the response"]
 pub struct SessionCookies(Vec<HeaderValue>);
 
 impl SessionCookies {
-    /// Adds the cookies to a response, and keeps caches and the next site away from it.
+    /// Adds the cookies to a response. Also forbids caching and referrers.
     pub fn set(self, response: &mut HeaderMap) {
         for cookie in self.0 {
             response.append(header::SET_COOKIE, cookie);
@@ -341,7 +344,7 @@ impl std::fmt::Debug for SessionCookies {
     }
 }
 
-/// A login at the environment began no session.
+/// Returned when a login at the environment began no session.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BeginLoginError {
     #[error(transparent)]
@@ -358,20 +361,20 @@ impl From<SealingFailed> for BeginLoginError {
     }
 }
 
-/// A session could not begin.
+/// Returned when a session could not be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateSessionError {
-    /// A session of no one.
+    /// The session's user has no ID.
     #[error("the session's user has no id")]
     NoUserId,
-    /// The system's random source or the cipher failed, which they do not in practice.
+    /// The system's random source or the cipher failed; neither happens in practice.
     #[error("the session could not be sealed")]
     NotSealed,
-    /// The shared store, which keeps the session, did not take it.
+    /// The shared store, which keeps the session, failed.
     #[error("the session could not be stored: {0}")]
     Store(#[from] StoreError),
-    /// It does not fit into the cookies that browsers and proxies let pass.
+    /// The session does not fit into the cookies that browsers and proxies accept.
     #[error(
         "the session is too large for cookies: reduce the claims that the dashboard adds to \
          tokens, or keep sessions in the shared store (SessionsBuilder::store_backed)"

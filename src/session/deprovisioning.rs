@@ -6,38 +6,38 @@ use crate::shared_store::StoreError;
 use crate::util::telemetry;
 use crate::webhook::{EventPayload, WebhookEvent};
 
-/// Ends the sessions of people who may no longer log in, when a webhook tells of it: with a
-/// [shared store](super::SessionsBuilder::shared_store) on every replica within two seconds, without
-/// one in this process alone and until it ends.
+/// Ends the sessions of users who are deprovisioned, from webhook events. With a
+/// [shared store](super::SessionsBuilder::shared_store) they end on every replica within two
+/// seconds; without one, in this process only, and until it restarts.
 ///
 /// | event | whose sessions end |
 /// |---|---|
 /// | `user.logout` | that session's; without its id, the user's |
-/// | `organization.directory.user_deleted` | those in the organization with the person's e-mail address |
+/// | `organization.directory.user_deleted` | those in the organization with the user's e-mail address |
 /// | `organization.directory.user_updated` with `active: false` | the same |
 /// | `user.organization_membership_deleted` | the user's in that organization |
 /// | `organization.deleted` | all in the organization |
-/// | `organization.directory_disabled` | all in the organization, if [asked for](Self::on_directory_disabled) |
-/// | `organization.sso_disabled`, `organization.sso_deleted` | all in the organization, if [asked for](Self::on_sso_disabled) |
+/// | `organization.directory_disabled` | all in the organization, if [enabled](Self::on_directory_disabled) |
+/// | `organization.sso_disabled`, `organization.sso_deleted` | all in the organization, if [enabled](Self::on_sso_disabled) |
 ///
-/// A directory's e-mail address counts in its own organization only, trimmed and in upper or lower
-/// case: one customer's directory must not end another's sessions. So a session without an
-/// organization, such as that of a login by e-mail, ends by a directory's events only if
-/// [asked for](Self::end_sessions_without_organization), and one whose scope has no `email` never. An
-/// event that changes the address and disables the user at once names the new address, and the sessions
-/// began with the old one.
+/// A directory's e-mail address matches sessions of its own organization only, trimmed and without
+/// case, because one customer's directory must not end another's sessions. Sessions without an
+/// organization, such as those of logins by e-mail, end by directory events only if
+/// [enabled](Self::end_sessions_without_organization). Sessions whose scope has no `email` never
+/// do. An event that changes the address and disables the user at once contains the new address, so
+/// it does not match sessions with the old one.
 ///
-/// [`apply`](Self::apply) therefore returns what it has matched: handle [`Deprovisioned::Unmatched`],
-/// for instance by [`Sessions::revoke_email`] or [`Sessions::revoke_user`] with what the app knows of
-/// the user. It is logged and counted. Users who were never logged in are unmatched, too.
+/// [`apply`](Self::apply) therefore returns what it matched. Handle [`Deprovisioned::Unmatched`],
+/// for instance by [`Sessions::revoke_email`] or [`Sessions::revoke_user`] with the app's own
+/// record of the user. It is logged and counted. Users who never logged in are unmatched, too.
 ///
-/// Sessions are ended in this app only, as by [`Sessions::revoke_session`]: whether the person gets in
-/// again is for the environment and their identity provider to say.
+/// Sessions end in this app only, as by [`Sessions::revoke_session`]. The environment and the
+/// user's identity provider decide whether the user can log in again.
 ///
-/// A logout ends sessions whose login the environment had completed by then, by its own clock: a
-/// login after it is left alone. All else ends the sessions that began before the event arrived,
-/// because a user who was locked out may have logged in meanwhile. An event that arrives late or
-/// twice thus costs a login at worst.
+/// A `user.logout` event ends sessions whose login the environment had completed by then, by its
+/// own clock; later logins are unaffected. All other events end the sessions that began before the
+/// event arrived, because a deprovisioned user may have logged in meanwhile. An event that arrives
+/// late or twice therefore costs at most a login.
 ///
 /// ```
 /// # #[cfg(all(feature = "axum", feature = "sandbox"))] {
@@ -61,7 +61,7 @@ use crate::webhook::{EventPayload, WebhookEvent};
 ///     .route("/webhooks/scalekit", post(async move |event: WebhookEvent| {
 ///         match deprovisioning.apply(&event).await {
 ///             Ok(_) => StatusCode::NO_CONTENT,
-///             Err(_) => StatusCode::SERVICE_UNAVAILABLE, // it is sent again
+///             Err(_) => StatusCode::SERVICE_UNAVAILABLE, // Scalekit sends it again
 ///         }
 ///     }))
 ///     .route_layer(WebhookVerify::new(secret));
@@ -78,19 +78,19 @@ pub struct Deprovisioning {
     without_organization: bool,
 }
 
-/// What a webhook event has ended. Made by [`Deprovisioning::apply`].
+/// The effect of a webhook event. Returned by [`Deprovisioning::apply`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Deprovisioned {
     /// The event ends no sessions.
     NotApplicable,
-    /// Such sessions have begun in this app, and are ended.
+    /// Matching sessions have begun in this app, and are ended.
     Matched(RevokedSessions),
-    /// Such sessions are revoked, but none is known to have begun in this app.
+    /// Matching sessions are revoked, but none is known to have begun in this app.
     Unmatched(RevokedSessions),
 }
 
-/// Whose sessions an event ends.
+/// The sessions that an event ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RevokedSessions {
@@ -103,7 +103,7 @@ pub enum RevokedSessions {
 }
 
 impl Deprovisioning {
-    /// Ends sessions of these.
+    /// Ends sessions of this app.
     pub fn new(sessions: &Sessions) -> Self {
         let sessions = sessions.clone();
         Self {
@@ -114,33 +114,33 @@ impl Deprovisioning {
         }
     }
 
-    /// Ends all sessions in an organization also when its directory is switched off: whoever
-    /// switches it off may only be about to set up another.
+    /// Also ends all sessions in an organization when its directory is disabled. Default: they are
+    /// unaffected, because the directory may only be replaced.
     pub fn on_directory_disabled(mut self) -> Self {
         self.on_directory_disabled = true;
         self
     }
 
-    /// Ends all sessions in an organization also when it no longer logs in through its identity
-    /// provider.
+    /// Also ends all sessions in an organization when its single sign-on is disabled or deleted.
+    /// Default: they are unaffected.
     pub fn on_sso_disabled(mut self) -> Self {
         self.on_sso_disabled = true;
         self
     }
 
-    /// Lets a directory's events end sessions without an organization, too, if they have the same e-mail
-    /// address: for apps whose users log in by e-mail. Any customer's directory can then end them: this
-    /// costs the user a login.
+    /// Applies a directory's events also to sessions without an organization that have the same
+    /// e-mail address, for apps whose users log in by e-mail. Any customer's directory can then end
+    /// these sessions, which costs the user a login. Default: they are unaffected.
     pub fn end_sessions_without_organization(mut self) -> Self {
         self.without_organization = true;
         self
     }
 
-    /// Ends the sessions that the event names, and returns what it matched.
+    /// Ends the sessions that match the event, and returns what it matched.
     ///
     /// # Errors
-    /// When the shared store does not take it: the sessions are ended in this process only. Answer
-    /// 503, then the event is sent again.
+    /// Returned when the shared store fails: the sessions are ended in this process only. Respond
+    /// with 503, so that Scalekit sends the event again.
     pub async fn apply(&self, event: &WebhookEvent) -> Result<Deprovisioned, StoreError> {
         let Some(revoked) = self.revoked(event) else { return Ok(Deprovisioned::NotApplicable) };
         let is_logout = matches!(event.payload(), EventPayload::UserLogout(_));
@@ -197,7 +197,7 @@ impl Deprovisioning {
     }
 }
 
-/// Whether it is about one session, though its id may be none that is understood here.
+/// Whether the event is about one session, even if its ID is not understood here.
 fn names_a_session(event: &WebhookEvent) -> bool {
     let session = event.raw().get("data").and_then(|data| data.pointer("/user_session/session_id"));
     session.is_some_and(|id| !id.is_null() && id != "")

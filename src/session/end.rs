@@ -11,37 +11,38 @@ use crate::shared_store::{Purpose, StoreError, with_timeout};
 use crate::token::{LogoutExpectations, TokenError};
 use crate::util::telemetry;
 
-/// How long a refresh that began before the end can take to find out.
+/// How long a refresh that began before the end can take to notice it.
 pub(super) const REFRESH_GRACE: Duration = Duration::from_secs(10 * 60);
 
-/// How long the end of a session that is gone from the shared store is remembered besides: for
-/// longer than a replica uses what it has read of it (`stored::MAX_AGE`).
+/// How much longer than a replica uses its cached copy (`store::MAX_AGE`) the end of a session that
+/// is gone from the shared store is remembered.
 const END_OF_STORED: Duration = Duration::from_secs(60 * 60);
 
-/// Under the name of a logout token that has come.
+/// Marks a logout token that was processed.
 const SEEN: Bytes = Bytes::from_static(b"seen");
 
 impl Sessions {
-    /// Ends a session by its id at the environment (`ses_…`), on every replica within two seconds.
+    /// Ends a session by its ID at the environment (`ses_…`), on every replica within two seconds.
     ///
-    /// It is ended in this app only: tell the environment too
-    /// ([`SessionsApi::revoke`](crate::api::sessions::SessionsApi::revoke)). A person whose session
-    /// is live there logs in again without being asked for anything; and without a
-    /// [shared store](crate::session::SessionsBuilder::shared_store) a restart forgets what was
-    /// revoked, after which only the environment's rejection ends the session. While the shared store
-    /// is out of reach, replicas go by what they know.
+    /// It ends in this app only. Revoke it at the environment too
+    /// ([`SessionsApi::revoke`](crate::api::sessions::SessionsApi::revoke)): a user whose session
+    /// there is active logs in again without interaction. Without a
+    /// [shared store](crate::session::SessionsBuilder::shared_store), revocations do not survive a
+    /// restart; the session then ends when the environment rejects its refresh. While the shared
+    /// store is unavailable, replicas use the revocations they know.
     ///
     /// # Errors
-    /// When the shared store does not take it: the session is ended in this process only.
+    /// Returned when the shared store fails: the session is ended in this process only.
     pub async fn revoke_session(&self, session_id: &str) -> Result<(), StoreError> {
         self.revoke(Revoked::EnvironmentSession(session_id)).await
     }
 
-    /// Ends all sessions of a user that began before now, on every replica within two seconds: by
-    /// their id (`usr_…`), or the app's own, which of a login by e-mail is the address in any case. See [`revoke_session`](Self::revoke_session).
+    /// Ends all sessions of a user that began before now, on every replica within two seconds. The
+    /// user is identified by their ID (`usr_…`), the app's own ID, or, for a login by e-mail, the
+    /// address. See [`revoke_session`](Self::revoke_session).
     ///
     /// # Errors
-    /// When the shared store does not take it: the sessions are ended in this process only.
+    /// Returned when the shared store fails: the sessions are ended in this process only.
     pub async fn revoke_user(&self, user_id: &str) -> Result<(), StoreError> {
         self.revoke(Revoked::User(user_id)).await
     }
@@ -50,21 +51,21 @@ impl Sessions {
     /// within two seconds. See [`revoke_session`](Self::revoke_session).
     ///
     /// # Errors
-    /// When the shared store does not take it: the sessions are ended in this process only.
+    /// Returned when the shared store fails: the sessions are ended in this process only.
     pub async fn revoke_organization(&self, organization_id: &str) -> Result<(), StoreError> {
         self.revoke(Revoked::Organization(organization_id)).await
     }
 
-    /// Ends all sessions that began before now, of whoever has this e-mail address in the organization
-    /// (`org_…`), or without one, the sessions with this address that have no organization, such as
-    /// those of logins by e-mail. Addresses are compared trimmed and without case. See
-    /// [`revoke_session`](Self::revoke_session).
+    /// Ends all sessions that began before now of users with this e-mail address in the
+    /// organization (`org_…`). Without an organization, it ends the sessions with this address that
+    /// have no organization, such as those of logins by e-mail. Addresses are compared trimmed and
+    /// without case. See [`revoke_session`](Self::revoke_session).
     ///
-    /// An address alone is not enough for sessions in an organization: any customer's directory may
-    /// contain any address.
+    /// An address alone does not identify sessions in an organization, because any customer's
+    /// directory may contain any address.
     ///
     /// # Errors
-    /// When the shared store does not take it: the sessions are ended in this process only.
+    /// Returned when the shared store fails: the sessions are ended in this process only.
     pub async fn revoke_email(
         &self,
         email: &str,
@@ -82,16 +83,16 @@ impl Sessions {
         self.publish_late(revoked)
     }
 
-    /// Ends what the environment says has ended at that time. It is compared with when the
-    /// environment issued the tokens of a login, by the same clock: who has logged in since then
-    /// stays, also if the event arrives late or twice.
+    /// Ends sessions that ended at the environment at that time. It is compared with when the
+    /// environment issued the tokens of a login, by the same clock, so that later logins are
+    /// unaffected even if the event arrives late or twice.
     pub(super) async fn revoke_ended_at(
         &self,
         ended_at: OffsetDateTime,
         revoked: Revoked<'_>,
     ) -> Result<(), StoreError> {
-        // One app's logouts are events for all apps of the environment: those of sessions that are
-        // not known to have begun here are kept while there is room.
+        // All apps of the environment receive each other's logouts. Those of sessions that are not
+        // known to have begun here are retained only while there is capacity.
         if !self.0.revocations.has_room() && !self.has_begun(revoked).await.unwrap_or(true) {
             telemetry::logout_not_kept();
             return Ok(());
@@ -102,7 +103,7 @@ impl Sessions {
         self.publish_late(revoked)
     }
 
-    /// Has what the store missed published in the background.
+    /// Retries publishing in the background if the store failed.
     fn publish_late(&self, revoked: Result<(), StoreError>) -> Result<(), StoreError> {
         if revoked.is_err() {
             let revocations = self.0.revocations.clone();
@@ -116,13 +117,13 @@ impl Sessions {
         revoked
     }
 
-    /// How long a session can be alive, whatever happens to the wall clock.
+    /// The longest lifetime of a session, whatever happens to the wall clock.
     fn longest_lifetime(&self) -> Duration {
         self.0.lifetimes.absolute.unsigned_abs()
     }
 
-    /// Ends one session for good: a refresh that is under way, a response that is late and a copy
-    /// of the cookie change nothing about it. Goes on when the client leaves.
+    /// Ends one session permanently: a refresh in progress, a late response or a copy of the cookie
+    /// cannot restore it. Continues when the client disconnects.
     pub(crate) async fn end(&self, peeked: &Peeked) -> Result<(), StoreError> {
         let (sessions, peeked) = (self.clone(), peeked.clone());
         let tasks = self.0.tasks.clone();
@@ -154,7 +155,7 @@ impl Sessions {
         accept_without_room(ended).and(revoked)
     }
 
-    /// Ends what a logout token of the environment names; each token counts once.
+    /// Ends the sessions that a logout token names. Each token is accepted once.
     pub(crate) async fn log_out_by_token(&self, token: &str) -> Result<(), LogoutError> {
         let scalekit = &self.0.scalekit;
         let now = scalekit.clock().now();
@@ -174,14 +175,14 @@ impl Sessions {
             (None, None) => return Ok(()),
         };
         self.revoke_ended_at(logged_out.issued_at, revoked).await?;
-        // Last, so that what was not carried out is carried out when it is told again.
+        // Last, so that a failed logout is processed when the token is sent again.
         let ttl = (logged_out.expires_at - now).try_into().unwrap_or_default();
         with_timeout(self.0.store.put(&key, SEEN, ttl)).await?;
         telemetry::logout_token_accepted();
         Ok(())
     }
 
-    /// What to tell the environment when a session ends.
+    /// Builds the environment's logout request for a session.
     pub(crate) fn logout_request(&self, session: Option<&Session>, state: &str) -> LogoutRequest {
         let request = LogoutRequest::new()
             .post_logout_redirect_uri(self.0.post_logout_redirect_uri.as_str())
@@ -193,7 +194,7 @@ impl Sessions {
     }
 }
 
-/// A full store blocks no logout: the revocation alone ends the session on all replicas.
+/// A full store does not prevent a logout: the revocation alone ends the session on all replicas.
 fn accept_without_room(ended: Result<(), StoreError>) -> Result<(), StoreError> {
     match ended {
         Err(error @ StoreError::Full { .. }) => {
@@ -204,7 +205,7 @@ fn accept_without_room(ended: Result<(), StoreError>) -> Result<(), StoreError> 
     }
 }
 
-/// A logout token has ended nothing.
+/// Returned when a logout token ended nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogoutError {
     #[error("the logout token was used before")]

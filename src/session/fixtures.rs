@@ -1,8 +1,8 @@
-//! Texts that were sealed by earlier releases, which must open for as long as a session may last.
+//! Values that were sealed by earlier releases. They must open for as long as a session may last.
 //!
-//! `tests/data/sealed/v2.json` was printed by the last test when format version 2 was settled,
-//! `v2-created-at.json` when references to stored sessions got the time of their creation. A new
-//! version gets a file of its own; the old ones stay. Version 1 was never released.
+//! The last test printed `tests/data/sealed/v2.json` when format version 2 was settled, and
+//! `v2-created-at.json` when references to stored sessions got their creation time. A new version
+//! gets its own file; the old files stay. Version 1 was never released.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -48,7 +48,7 @@ fn object(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
-/// A session with tokens, one of the app itself, and one that is kept in the store.
+/// A session with tokens, a local one, and one in the store.
 fn records() -> [SessionRecord; 3] {
     let claims = json!({
         "sub": "usr_1", "oid": "org_1", "sid": "ses_1", "exp": 1_900_000_300,
@@ -78,7 +78,7 @@ fn records() -> [SessionRecord; 3] {
     })
 }
 
-/// What the cookie stands for, with this in the store.
+/// Opens the session of a cookie, with this value in the store.
 async fn open(sessions: &Sessions, cookie: &str, stored: Option<(&str, &str)>) -> Session {
     if let Some((id, text)) = stored {
         let key = sessions.store_key(shared_store::Purpose::Session, id);
@@ -139,7 +139,7 @@ async fn texts_of_version_1_are_rejected() {
 }
 
 #[tokio::test]
-async fn what_is_sealed_today_opens_by_the_same_test() {
+async fn newly_sealed_values_open_in_the_same_way() {
     let sessions = sessions();
     let [tokens, local, stored] = records();
     let texts = json!({

@@ -1,4 +1,4 @@
-//! The app's word on a login that was verified: a session of its own, or none.
+//! The app's hook that admits or denies a verified login.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,30 +10,30 @@ use futures::future::BoxFuture;
 
 use super::LocalSession;
 
-/// A login waits no longer than this for the app's word.
+/// The time limit of the hook.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Why a verified login begins no session: what the app's hook says.
+/// Returned by a login hook to reject a verified login.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoginHookError {
-    /// The person may not use the app: 403.
-    #[error("the person may not use the app")]
+    /// The user may not use the app: 403.
+    #[error("the user may not use the app")]
     Denied,
-    /// Whether they may cannot be told at the moment, because a database does not respond: 503. Also
-    /// what becomes of a hook that says nothing for thirty seconds.
-    #[error("whether the person may use the app cannot be told: {0}")]
+    /// The hook could not decide, for instance because a database is unavailable: 503. Also used
+    /// for a hook that takes longer than thirty seconds.
+    #[error("the login hook is unavailable: {0}")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
 }
 
 impl LoginHookError {
-    /// [`LoginHookError::Unavailable`], for `map_err`.
+    /// Creates [`LoginHookError::Unavailable`]; for `map_err`.
     pub fn unavailable(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Unavailable(error.into())
     }
 }
 
-/// The app's hook: who `T` says it is, and what comes of it.
+/// The app's hook: from a verified identity `T` to a session.
 pub(crate) struct LoginHook<T>(Arc<Hook<T>>);
 
 type Hook<T> = dyn Fn(T) -> BoxFuture<'static, Result<LocalSession, LoginHookError>> + Send + Sync;
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_hook_is_heard_for_thirty_seconds_and_no_longer() {
+    async fn a_hook_is_cancelled_after_thirty_seconds() {
         let admission = LoginHook::new(|seconds| async move {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             Err(LoginHookError::Denied)
@@ -78,6 +78,6 @@ mod tests {
         assert!(matches!(admission.ask(29).await, Err(LoginHookError::Denied)));
         let late = admission.ask(31).await.unwrap_err();
         assert!(matches!(late, LoginHookError::Unavailable(_)), "{late}");
-        assert!(late.to_string().contains("cannot be told"), "{late}");
+        assert!(late.to_string().contains("is unavailable"), "{late}");
     }
 }

@@ -1,4 +1,5 @@
-//! Names of sessions that have begun, in the shared store: whether a revocation matches any.
+//! Records in the shared store of sessions that have begun, to determine whether a revocation
+//! matches any.
 
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -8,23 +9,23 @@ use super::{Session, Sessions};
 use crate::shared_store::{Purpose, StoreError, with_timeout};
 use crate::util::telemetry;
 
-/// Under the names of a session that has begun.
+/// Value of a record.
 const BEGUN: Bytes = Bytes::from_static(b"begun");
 
-/// Other logins of the user may change the list of their sessions first, so many times.
+/// How often an index update is retried after a concurrent change by another login of the user.
 const MAX_TRIES: usize = 16;
 
 impl Sessions {
-    /// Notes what names a session that has begun.
+    /// Records the names of a session that has begun.
     pub(super) async fn note_login(&self, session: &Session) {
-        // A revocation ends the session all the same.
+        // The revocation works without the record.
         if let Err(error) = self.try_note_login(session).await {
             telemetry::internal_error("login_note", &error);
         }
     }
 
-    /// Notes in the background what names a session since a refresh: the user may have another
-    /// organization or address by now.
+    /// Records in the background the names that a refresh has changed, such as the user's
+    /// organization or e-mail address.
     pub(super) fn note_changed_login(&self, before: &Session, after: &Session) {
         if before.0.revocable.login_names().eq(after.0.revocable.login_names()) {
             return;
@@ -46,8 +47,8 @@ impl Sessions {
         }
     }
 
-    /// Removes the oldest notes of the environment's sessions of a user who has begun too many:
-    /// all other names stay the same, however often the user logs in.
+    /// Removes the oldest records of environment sessions of a user who has begun too many. All
+    /// other names stay the same, however often the user logs in.
     async fn limit_notes(&self, user: &str, newest: String) -> Result<(), StoreError> {
         let key = self.store_key(Purpose::Login, &format!("environment sessions of {user}"));
         for _ in 0..MAX_TRIES {
@@ -73,11 +74,11 @@ impl Sessions {
                 return Ok(());
             }
         }
-        // The next login of the user removes what is too much.
+        // The next login of the user removes the excess.
         Ok(())
     }
 
-    /// Whether a session that this names has begun, and may not have ended by itself yet.
+    /// Whether a session with this name has begun and may still be alive.
     pub(super) async fn has_begun(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
         let key = self.store_key(Purpose::Login, &revoked.login_name());
         Ok(with_timeout(self.0.store.get(&key)).await?.is_some())
@@ -95,7 +96,7 @@ mod tests {
     use crate::session::revocation::MAX_UNMATCHED;
     use crate::session::{Found, LocalSession, User};
 
-    /// The request headers of a session that begins now.
+    /// Returns the request headers of a session that begins now.
     async fn begin(sessions: &Sessions, environment_session: &str) -> HeaderMap {
         begin_in(sessions, environment_session, "org_1").await
     }
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_user_has_no_more_notes_than_sessions_and_the_latest_stay() {
+    async fn the_oldest_records_of_one_user_are_removed() {
         let sessions = builder().max_sessions_per_user(3).build().unwrap();
         for number in [0, 1, 2, 3, 1, 4] {
             begin(&sessions, &format!("ses_{number}")).await;
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refresh_that_changes_the_organization_is_noted() {
+    async fn a_refresh_that_changes_the_organization_is_recorded() {
         let [sessions, elsewhere] = [(); 2].map(|()| builder().build().unwrap());
         let mut both = Vec::new();
         for (sessions, organization) in [(&sessions, "org_1"), (&elsewhere, "org_2")] {
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_room_logouts_are_kept_only_for_sessions_that_have_begun() {
+    async fn at_capacity_logouts_are_retained_only_for_sessions_that_have_begun() {
         let sessions = builder().build().unwrap();
         let jane = begin(&sessions, "ses_jane").await;
         let revocations = &sessions.0.revocations;
@@ -156,11 +157,11 @@ mod tests {
         let version = revocations.version();
         let other = Revoked::EnvironmentSession("ses_other");
         sessions.revoke_ended_at(at, other).await.unwrap();
-        assert_eq!(revocations.version(), version, "nothing was kept");
+        assert_eq!(revocations.version(), version, "nothing was retained");
         assert!(matches!(sessions.find(&jane), Found::Live(_)));
         sessions.revoke_ended_at(at, Revoked::EnvironmentSession("ses_jane")).await.unwrap();
         assert!(matches!(sessions.find(&jane), Found::Over(_)));
-        // Deprovisioning has no bound.
+        // Deprovisioning has no limit.
         sessions.revoke_user("usr_other").await.unwrap();
         assert!(revocations.version() > version + 1);
     }

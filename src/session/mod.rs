@@ -1,23 +1,23 @@
-//! Sessions: who is logged in, kept in a sealed cookie and renewed before anyone notices.
+//! Sessions in sealed cookies, with automatic refresh of their tokens.
 //!
-//! * A session is sealed with AES-256-GCM-SIV under a key derived from the [`SessionSecret`]. Bound
-//!   into it are the cookie's name, its purpose, the format's version, and the environment, client
-//!   id, redirect URI, [base path](SessionsBuilder::base_path) and [name](SessionsBuilder::name) of
-//!   the sessions: a cookie opens only as what it was sealed for. Secrets rotate: the newest seals,
-//!   older ones still open.
-//! * The cookie is `__Host-scalekit_session`: `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/`. Where
-//!   the redirect URI is `http` on loopback it is `scalekit_session` without `Secure`, because
-//!   Safari keeps no secure cookie there. A large session is split over up to three cookies.
-//! * What is sealed was verified when it was sealed: a request on a fresh session checks no
-//!   signature and needs no key set.
-//! * Store-backed sessions are kept in the shared store, with only an id in the cookie. A
-//!   [`LocalSession`], which the app vouches for itself, is kept there unless it is told otherwise.
-//! * When the access token is about to expire, the first request renews it, and all requests of
-//!   that session, also those that still carry the old cookie, get the one result. A failing
-//!   environment ends no one's session: of what it answers, only its definite `invalid_grant` does.
-//! * A lost response ends no session either: the result of a refresh is kept until the new cookie
-//!   was presented, and for a [day](SessionsBuilder::refresh_retention) after. Rotation does not
-//!   detect theft: a copied cookie is good for as long as its session. A logout or
+//! * A session is sealed with AES-256-GCM-SIV under a key derived from the [`SessionSecret`]. Its
+//!   associated data contains the cookie's name, its purpose, the format version, and the
+//!   environment, client ID, redirect URI, [base path](SessionsBuilder::base_path) and
+//!   [name](SessionsBuilder::name) of the sessions: a cookie opens only in the context that it was
+//!   sealed for. Secrets rotate: the newest one seals, and older ones still open.
+//! * The cookie is `__Host-scalekit_session`: `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/`. If
+//!   the redirect URI is `http` on loopback, it is `scalekit_session` without `Secure`, because
+//!   Safari stores no secure cookies there. A large session is split over up to three cookies.
+//! * The content of a session was verified before it was sealed. A request with a fresh session
+//!   verifies no signature and needs no key set.
+//! * Store-backed sessions are kept in the shared store, with only an ID in the cookie. A
+//!   [`LocalSession`], which the app creates itself, is kept there by default.
+//! * When the access token is about to expire, the first request refreshes it. All concurrent
+//!   requests of the session, including those with the old cookie, get the same result. A failure
+//!   of the environment ends no session: only its `invalid_grant` response does.
+//! * A lost response ends no session: the result of a refresh is kept until the browser has sent
+//!   the new cookie, and for a [day](SessionsBuilder::refresh_retention) after that. Rotation does
+//!   not detect theft: a copied cookie is valid for as long as its session. A logout or
 //!   [revocation](Sessions::revoke_session) ends every copy.
 //!
 //! ```
@@ -106,9 +106,9 @@ use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::{Tasks, UnfinishedTasks};
 use crate::util::token_cache::TokenCache;
 
-/// The sessions of an app: how they begin, are kept and end. Cheap to clone.
+/// The configuration and state of an app's sessions. Cheap to clone.
 ///
-/// Give it to [`RequireSession`](crate::RequireSession), and mount its routes.
+/// Pass it to [`RequireSession`](crate::RequireSession), and mount its routes.
 #[derive(Clone)]
 pub struct Sessions(Arc<Inner>);
 
@@ -125,13 +125,13 @@ struct Inner {
     paths: Paths,
     scopes: Vec<String>,
     lifetimes: Lifetimes,
-    /// Makes each login a session of the app's own.
+    /// Creates the app's own session for each login.
     admission: Option<LoginHook<VerifiedIdentity>>,
-    /// The app's own page in place of ours.
+    /// Replaces the default page.
     switch_account_page: Option<Arc<SwitchAccountPage>>,
-    /// Logins that are being completed: where the browser goes, and the cookies for it.
+    /// Logins in progress: the redirect target and the cookies.
     logins: SingleFlight<Key, Result<(String, SessionCookies), LoginError>>,
-    /// Logins that were just confirmed.
+    /// Confirmed logins in progress.
     switches: Once<Switched, LoginError>,
     /// Sessions with tokens are kept in the shared store.
     store_backed: bool,
@@ -141,17 +141,17 @@ struct Inner {
     stored: StoredSessions,
     store: Arc<dyn SharedStore>,
     refreshes: Refreshes,
-    /// How long the result of a refresh is kept once a browser has it.
+    /// How long the result of a refresh is kept once a browser has sent its cookie.
     refresh_retention: std::time::Duration,
     revocations: Revocations,
-    /// Revocations that the store has missed.
+    /// Revocations that could not be published.
     late_revocations: SingleFlight<(), ()>,
     tasks: Tasks,
 }
 
 type SwitchAccountPage = dyn Fn(&SwitchConfirmation) -> String + Send + Sync;
 
-/// How long a session may last, whatever the environment says.
+/// The limits of a session's lifetime, whatever the environment allows.
 #[derive(Clone, Copy, Debug)]
 struct Lifetimes {
     absolute: time::Duration,
@@ -165,18 +165,18 @@ enum Opened {
         known: Known,
         outdated_key: bool,
     },
-    /// Its session is kept in the shared store.
+    /// The session is kept in the shared store.
     Stored {
         reference: Reference,
         outdated_key: bool,
     },
 }
 
-/// A session that was looked at before.
+/// A session that was loaded before.
 #[derive(Debug)]
 struct Known {
     session: Session,
-    /// The version of the revocations up to which it is known to stand.
+    /// The version of the revocations against which it was last checked.
     stands_as_of: AtomicU64,
 }
 
@@ -187,80 +187,80 @@ impl Known {
 }
 
 impl Sessions {
-    /// Sessions of users who log in at this environment.
+    /// Configures the sessions of users who log in at this environment.
     pub fn builder(scalekit: Scalekit) -> SessionsBuilder {
         SessionsBuilder::new(scalekit)
     }
 
-    /// The environment that users log in at.
+    /// Returns the environment that users log in at.
     #[must_use]
     pub fn scalekit(&self) -> &Scalekit {
         &self.0.scalekit
     }
 
-    /// Limits of the bodies that routes read.
+    /// Returns the limits of the bodies that routes read.
     pub(crate) fn body_limits(&self) -> &BodyLimits {
         &self.0.body_limits
     }
 
-    /// Name of the session cookie, or of the first where there are several.
+    /// Returns the name of the session cookie, or of its first piece if it is split.
     #[must_use]
     pub fn cookie_name(&self) -> &str {
         self.0.cookies.session_name()
     }
 
-    /// Where a login returns to; registered in the dashboard under these very letters.
+    /// Returns the redirect URI, exactly as it must be registered in the dashboard.
     #[must_use]
     pub fn redirect_uri(&self) -> &str {
         self.0.redirect_uri.as_str()
     }
 
-    /// Where the login starts: `/login` unless set otherwise.
+    /// Returns the path where logins start. Default: `/login`.
     #[must_use]
     pub fn login_path(&self) -> &str {
         &self.0.paths.login
     }
 
-    /// Path of the redirect URI.
+    /// Returns the path of the redirect URI.
     #[must_use]
     pub fn callback_path(&self) -> &str {
         self.0.redirect_uri.path()
     }
 
-    /// Where tokens can be renewed by `POST`: `/auth/refresh` unless set otherwise.
+    /// Returns the path that refreshes tokens by `POST`. Default: `/auth/refresh`.
     #[must_use]
     pub fn refresh_path(&self) -> &str {
         &self.0.paths.refresh
     }
 
-    /// Where a session ends: `/logout` unless set otherwise.
+    /// Returns the path of the logout. Default: `/logout`.
     #[must_use]
     pub fn logout_path(&self) -> &str {
         &self.0.paths.logout
     }
 
-    /// Path of the post-logout redirect URI.
+    /// Returns the path of the post-logout redirect URI.
     #[must_use]
     pub fn logout_callback_path(&self) -> &str {
         self.0.post_logout_redirect_uri.path()
     }
 
-    /// Where users confirm a login that would replace the session of another user:
-    /// `/auth/switch-account` unless set otherwise.
+    /// Returns the path where users confirm a login that would replace the session of another user.
+    /// Default: `/auth/switch-account`.
     #[must_use]
     pub fn switch_account_path(&self) -> &str {
         &self.0.paths.switch_account
     }
 
-    /// Where the environment tells of logouts by `POST`: `/auth/backchannel-logout` unless set
-    /// otherwise.
+    /// Returns the path that receives back-channel logouts by `POST`. Default:
+    /// `/auth/backchannel-logout`.
     #[must_use]
     pub fn backchannel_logout_path(&self) -> &str {
         &self.0.paths.backchannel_logout
     }
 
-    /// Waits until the work that outlives its requests is done: logins and refreshes, whose tokens
-    /// would be lost with the process, logouts, and late writes to the shared store. Call it when the server
+    /// Waits until background work is complete: logins and refreshes, whose tokens would be lost
+    /// with the process, logouts, and delayed writes to the shared store. Call it after the server
     /// has drained its connections.
     ///
     /// ```
@@ -284,11 +284,11 @@ impl Sessions {
     /// # }
     /// ```
     ///
-    /// A refresh takes no longer than 15 s, most of it on a token endpoint that does not respond.
-    /// Requests that come later are still served.
+    /// A refresh takes at most 15 s, most of which is the timeout of the token endpoint. Later
+    /// requests are still served.
     ///
     /// # Errors
-    /// Returned when work is unfinished after `timeout`, with what it is.
+    /// Returned when work is incomplete after `timeout`; lists it.
     pub async fn shutdown(&self, timeout: std::time::Duration) -> Result<(), UnfinishedTasks> {
         self.0.tasks.shutdown(timeout).await
     }
@@ -297,8 +297,8 @@ impl Sessions {
         &self.0.redirect_uri
     }
 
-    /// What is removed from the paths of requests before they reach the layers: empty if nothing,
-    /// `None` if that is unknown.
+    /// Returns the prefix that is removed from paths before requests reach the layers: empty if
+    /// nothing is removed, `None` if that is unknown.
     pub(crate) fn base_path(&self) -> Option<&str> {
         self.0.base_path.as_deref()
     }
@@ -307,7 +307,7 @@ impl Sessions {
         initiator(headers, &self.0.redirect_uri, &self.0.trusted_origins)
     }
 
-    /// Whether a page of another site made the browser send this.
+    /// Whether a page of another site caused the request.
     pub(crate) fn is_cross_site(&self, headers: &HeaderMap) -> bool {
         self.initiator(headers) == Initiator::Other
     }
@@ -342,7 +342,7 @@ impl Sessions {
         &self.0.keys
     }
 
-    /// Whether the app decides who may log in.
+    /// Whether the app decides which logins are allowed.
     pub(crate) fn has_login_hook(&self) -> bool {
         self.0.admission.is_some()
     }
@@ -355,14 +355,14 @@ impl Sessions {
         &*self.0.store
     }
 
-    /// What identifies a session's user in the environment: subjects of local sessions are the app's
-    /// own, so that another app of the environment may have the same.
+    /// Identifies a session's user in the environment. Subjects of local sessions are IDs of the
+    /// app, so another app of the environment may use the same.
     pub(crate) fn account_identifier(&self, session: &Session) -> String {
         let subject = session.principal().subject();
         if session.is_local() { self.0.scope.prefix(subject) } else { subject.to_owned() }
     }
 
-    /// The key of a value of these sessions in the shared store.
+    /// Returns the key of a value of these sessions in the shared store.
     pub(crate) fn store_key(&self, purpose: shared_store::Purpose, id: &str) -> StoreKey {
         self.0.scope.key(purpose, id)
     }
@@ -378,8 +378,8 @@ impl fmt::Debug for Sessions {
     }
 }
 
-/// The session of a request: inserted by [`RequireSession`](crate::RequireSession), an extractor
-/// for axum handlers. Cheap to clone.
+/// The session of a request: inserted by [`RequireSession`](crate::RequireSession), and an
+/// extractor for axum handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct Session(Arc<Content>);
 
@@ -388,24 +388,24 @@ struct Content {
     principal: Principal,
     revocable: Revocable,
     record: SessionRecord,
-    /// Whether a request has come with this session's own cookie.
+    /// Whether a request has presented this session's own cookie.
     presented: AtomicBool,
 }
 
 impl Session {
-    /// The person's profile, from the ID token of the login.
+    /// Returns the user's profile, from the ID token of the login.
     #[must_use]
     pub fn user(&self) -> &User {
         &self.0.user
     }
 
-    /// What the person may do, from the access token.
+    /// Returns the user's identity and permissions, from the access token.
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.0.principal
     }
 
-    /// Whether the app vouches for it, not the tokens of a login.
+    /// Whether the app created it, without tokens.
     pub(crate) fn is_local(&self) -> bool {
         self.0.record.is_local()
     }
@@ -415,24 +415,24 @@ impl Session {
         self.0.record.id_token().is_some()
     }
 
-    /// What our own pages call the user: the e-mail address, or else the name.
+    /// Returns what this crate's pages call the user: the e-mail address, or else the name.
     pub(crate) fn account_name(&self) -> &str {
         let email = Some(self.user().email.as_str()).filter(|email| !email.is_empty());
         email.unwrap_or(self.user().display_name())
     }
 
-    /// Subject of the login that it began with.
+    /// Returns the subject of the login that the session began with.
     pub(crate) fn login_subject(&self) -> &str {
         self.0.record.login_subject().unwrap_or(self.0.principal.subject())
     }
 
-    /// Whether there is a refresh token to renew it with.
+    /// Whether it has a refresh token.
     pub(crate) fn is_renewable(&self) -> bool {
         self.0.record.refresh_token.is_some()
     }
 
     /// Whether this is the first request with the session's own cookie, as far as this process
-    /// remembers.
+    /// knows.
     fn is_first_presented(&self) -> bool {
         let presented = &self.0.presented;
         !presented.load(Ordering::Relaxed) && !presented.swap(true, Ordering::Relaxed)
@@ -443,17 +443,17 @@ impl Session {
     }
 }
 
-/// Inserted into a request that an optional session layer forwards without a [`Principal`].
+/// Inserted by an optional session layer that forwards a request without a [`Principal`].
 #[derive(Clone)]
 pub(crate) struct Anonymous {
-    /// Where layers further in send the browser, if the request is a navigation.
+    /// Where inner layers redirect navigations.
     pub(crate) login: Option<String>,
-    /// Where their page leads, if the request is a form.
+    /// The link on their page when the request is a form submission.
     pub(crate) form_login: Option<String>,
 }
 
-/// Takes from a request what layers further out, or another user, have said of who it is: the
-/// layer that asks for credentials decides alone.
+/// Removes the identity that an outer layer or a client inserted, so that only the layer that
+/// requires credentials decides.
 pub(crate) fn strip_identity(extensions: &mut Extensions) {
     extensions.remove::<Principal>();
     extensions.remove::<Anonymous>();

@@ -1,5 +1,5 @@
-//! What a browser is in the middle of, each time in a short-lived sealed cookie of its own: several
-//! tabs do not get in each other's way, and another browser knows nothing of it.
+//! Short-lived sealed cookies for operations that are in progress in a browser. Each operation has
+//! its own cookie, so that tabs do not interfere and other browsers cannot continue it.
 
 use std::cmp::Reverse;
 
@@ -11,51 +11,52 @@ use super::cookie::seal::SealingFailed;
 use super::{ATTEMPT_ID_BYTES, AttemptKind, Sessions};
 use crate::util::telemetry;
 
-/// A browser that has more of them to give back is asked again next time.
+/// Excess cookies are removed by later responses.
 const MAX_DROPPED: usize = 20;
 
 /// An attempt's cookie in a request.
 struct Presented<'h> {
-    /// `None` if it cannot be continued.
+    /// `None` if the attempt cannot be continued.
     began_at: Option<OffsetDateTime>,
-    /// Its place among them.
+    /// Its position among the attempts.
     index: usize,
     name: &'h str,
     bytes: usize,
-    /// None of our keys has sealed it: it may be another app's, and stays while there is room.
+    /// No key of this app has sealed it. It may belong to another app, so it is kept while there is
+    /// capacity.
     is_foreign: bool,
 }
 
-/// An attempt at something that the browser comes back from.
+/// An operation that the browser returns from.
 pub(crate) trait Attempt: Sized {
     const KIND: AttemptKind;
-    /// In as many tabs a person may be at it at once.
+    /// How many attempts of one kind a browser may have at once.
     const MAX: usize = 5;
-    /// And so large their cookies of one kind may be together: with a session's, still within the
-    /// 8 KB that nginx takes of a header by default.
+    /// How large the cookies of one kind may be together. With those of a session, they fit into
+    /// the 8 KB that nginx accepts for a header by default.
     const MAX_BYTES: usize = 4000;
 
-    /// Names its cookie.
+    /// Returns the ID that names its cookie.
     fn id(&self) -> Option<String>;
 
     fn began_at(&self) -> OffsetDateTime;
 
     fn ends_at(&self) -> OffsetDateTime;
 
-    /// Until when the browser keeps its cookie.
+    /// Returns until when the browser keeps its cookie.
     fn kept_until(&self) -> OffsetDateTime {
         self.ends_at()
     }
 
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>>;
 
-    /// Reads what was sealed under this id.
+    /// Decodes content that was sealed under this ID.
     fn decode(id: &str, content: &[u8]) -> Option<Self>;
 }
 
 impl Sessions {
-    /// `Set-Cookie` values that have the browser keep this attempt and drop those that are too old
-    /// or too many; `None`, and a line in the log, when the attempt cannot be sealed.
+    /// Returns `Set-Cookie` values that store this attempt and remove those that are too old or too
+    /// many. Returns `None`, and logs the error, when the attempt cannot be sealed.
     pub(crate) fn keep_attempt<A: Attempt>(
         &self,
         attempt: &A,
@@ -78,8 +79,8 @@ impl Sessions {
         let sealed = self.keys().seal(A::KIND.purpose(), &name, &attempt.encode()?).ok()?;
         let mut values = vec![cookies.set_attempt(&name, &sealed, attempt.kept_until() - now)?];
 
-        // The newest first. Browsers send cookies in the order of their creation (RFC 6265,
-        // section 5.4), which distinguishes those of the same second.
+        // Newest first. Browsers send cookies in the order of their creation (RFC 6265, section
+        // 5.4), which orders those of the same second.
         let mut others: Vec<Presented<'_>> = cookies
             .presented_attempts(A::KIND, headers)
             .filter(|(other, _)| *other != name)
@@ -87,7 +88,7 @@ impl Sessions {
             .map(|(index, (name, sealed))| {
                 let other = self.open_attempt::<A>(name, sealed);
                 let live = other.filter(|other| now < other.ends_at());
-                // Of before the clock was set back: older than all that begin now.
+                // From before the clock was set back: older than all that begin now.
                 let is_ahead = |began_at: &OffsetDateTime| *began_at > now + time::Duration::MINUTE;
                 let began_at = live.map(|other| other.began_at());
                 let began_at =
@@ -107,7 +108,7 @@ impl Sessions {
         Some(values)
     }
 
-    /// The attempts that this browser is making.
+    /// Returns the attempts in progress in this browser.
     pub(crate) fn attempts<'a, A: Attempt>(
         &'a self,
         headers: &'a HeaderMap,
@@ -116,7 +117,7 @@ impl Sessions {
         self.kept_attempts(headers).filter(move |attempt: &A| now < attempt.ends_at())
     }
 
-    /// The same, and those that have ended while the browser keeps their cookies.
+    /// Returns the attempts in progress, and the expired ones that the browser still keeps.
     pub(crate) fn kept_attempts<'a, A: Attempt>(
         &'a self,
         headers: &'a HeaderMap,
@@ -125,8 +126,8 @@ impl Sessions {
         presented.filter_map(|(name, sealed)| self.open_attempt::<A>(name, sealed))
     }
 
-    /// The attempt whose id begins this text, if this browser is making it, and the `Set-Cookie`
-    /// value that ends it whatever became of it.
+    /// Returns the attempt of this browser whose ID begins this text, and the `Set-Cookie` value
+    /// that removes it in any case.
     pub(crate) fn attempt<A: Attempt>(
         &self,
         text: &str,
@@ -143,7 +144,7 @@ impl Sessions {
         (attempt, cookies.removal(name))
     }
 
-    /// The `Set-Cookie` value that ends an attempt.
+    /// Returns the `Set-Cookie` value that removes an attempt.
     pub(crate) fn end_attempt<A: Attempt>(&self, attempt: &A) -> Option<HeaderValue> {
         self.cookies().removal(&self.cookies().attempt_name(A::KIND, &attempt.id()?))
     }

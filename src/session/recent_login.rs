@@ -1,9 +1,9 @@
-//! Logins that were completed a moment ago.
+//! Logins that were completed within the last minute.
 //!
-//! The browser keeps the last one in a cookie of its own: the page that it ended at, for a callback
-//! that comes again, and that the session's cookie should be there. Where another app on the host keeps
-//! replacing that cookie, or the browser does not keep it, each page would start the next login, and
-//! the environment would complete it without a question.
+//! A cookie records the last one: its final page, for a callback that is requested again, and that
+//! the browser should now have a session cookie. If another app on the host keeps replacing the
+//! session cookie, or the browser does not store it, each page would start another login, and the
+//! environment would complete it without interaction.
 
 use http::{HeaderMap, HeaderValue};
 use time::{Duration, OffsetDateTime};
@@ -14,21 +14,21 @@ use crate::util::return_to::ReturnTo;
 
 const LIFETIME: Duration = Duration::MINUTE;
 
-/// Longer pages are not kept.
+/// Longer pages are not stored.
 const MAX_PAGE_BYTES: usize = 512;
-/// So many are removed at once.
+/// How many are removed at once.
 const MAX_REMOVED: usize = 4;
 
 pub(crate) struct RecentLogin {
     id: String,
     completed_at: OffsetDateTime,
-    /// It began because the session of the one before was gone within the same minute.
+    /// Whether it began because the session of the previous one was gone within the same minute.
     is_repeated: bool,
     return_to: ReturnTo,
 }
 
 impl RecentLogin {
-    /// `Set-Cookie` values with which the browser keeps a login that has just been completed.
+    /// Returns `Set-Cookie` values that record a login that has just completed.
     pub(crate) fn cookies(
         sessions: &Sessions,
         attempt: &impl Attempt,
@@ -45,21 +45,21 @@ impl RecentLogin {
         sessions.keep_attempt(&recent, headers).unwrap_or_default()
     }
 
-    /// The page that the login of this `state` ended at, if it is known.
+    /// Returns the final page of the login with this `state`, if known.
     pub(crate) fn page(sessions: &Sessions, headers: &HeaderMap, state: &str) -> Option<ReturnTo> {
         let (recent, _) = sessions.attempt::<Self>(state, headers);
         recent.map(|recent| recent.return_to)
     }
 
-    /// Whether the browser has just completed a login, and another one would most likely end in the
-    /// same way: it sends another app's cookie in place of the session's, or none for the second time.
+    /// Whether the browser has just completed a login and another one would most likely fail in the
+    /// same way: its session cookie belongs to another app, or is missing for the second time.
     pub(crate) fn has_lost_its_session(sessions: &Sessions, headers: &HeaderMap) -> bool {
         let Some(recent) = sessions.attempts::<Self>(headers).next() else { return false };
         let is_replaced = sessions.cookies().presented(headers).cookies().any();
         (is_replaced || recent.is_repeated) && !sessions.has_own_cookie(headers)
     }
 
-    /// `Set-Cookie` values that remove the logins that the browser keeps.
+    /// Returns `Set-Cookie` values that remove the recorded logins.
     pub(crate) fn removals(sessions: &Sessions, headers: &HeaderMap) -> Vec<HeaderValue> {
         let kept = sessions.attempts::<Self>(headers).take(MAX_REMOVED);
         kept.filter_map(|recent| sessions.end_attempt(&recent)).collect()
