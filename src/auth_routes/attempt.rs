@@ -12,10 +12,10 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use crate::oauth::{AuthorizationRequest, CodeVerifier};
-use crate::passwordless_login::request_dedup::Key;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Sessions};
 use crate::shared_store::{Purpose, StoreKey, with_timeout};
+use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 

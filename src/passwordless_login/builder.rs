@@ -8,17 +8,16 @@ use http::{HeaderMap, Request};
 
 use super::before_send::{BeforeSend, SendDenied};
 use super::confirmation_page::LinkConfirmation;
-use super::limits::{ClientKey, EmailLimits, public_peer};
+use super::limits::{ClientKey, EmailLimits, RESENT_FOR, UNFINISHED_FOR, public_peer};
+use super::paths::{Pages, Paths, check_page, path_problem};
 use super::rejection::PasswordlessLoginError;
-use super::request_dedup::{Memory, Once};
-use super::send::RESENT_FOR;
-use super::verify_credential::{SHARED_FOR, UNFINISHED_FOR};
 use super::{Inner, PasswordlessLogin};
 use crate::api::passwordless::{MailTemplate, VerifiedEmail, check_variables};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::{Renderer, on_rejection};
-use crate::session::{LocalSession, LoginHook, LoginHookError, Sessions, is_plain_path};
+use crate::session::{LocalSession, LoginHook, LoginHookError, Sessions};
+use crate::util::request_dedup::{Memory, Once, SHARED_FOR};
 
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(10 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -47,21 +46,6 @@ pub struct PasswordlessLoginBuilder {
     admits_everyone: bool,
     confirmation_page: Option<Arc<LinkPage>>,
     renderer: Renderer<RouteRejection<PasswordlessLoginError>>,
-}
-
-#[derive(Debug)]
-pub(super) struct Paths {
-    pub(super) send: String,
-    pub(super) resend: String,
-    pub(super) verify: String,
-    pub(super) switch: String,
-}
-
-/// The app's own pages.
-#[derive(Debug)]
-pub(super) struct Pages {
-    pub(super) start: String,
-    pub(super) code: String,
 }
 
 impl PasswordlessLoginBuilder {
@@ -404,41 +388,6 @@ impl PasswordlessLogin {
     pub(super) fn max_lifetime(&self) -> Duration {
         self.0.expires_in.unwrap_or(DEFAULT_MAX_LIFETIME)
     }
-}
-
-impl Paths {
-    pub(super) fn all(&self) -> [&str; 4] {
-        [&self.send, &self.resend, &self.verify, &self.switch]
-    }
-
-    /// Each route has a path of its own, or the later one would never be reached.
-    fn check(&self, sessions: &Sessions) -> Result<(), ConfigError> {
-        let taken = own_paths(sessions);
-        let fits = |path: &str| is_plain_path(path) && !taken.contains(&path);
-        if self.all().into_iter().all(fits) { Ok(()) } else { Err(path_problem().into()) }
-    }
-}
-
-/// The routes that the sessions have, where no one wants to end up after a login.
-pub(super) fn own_paths(sessions: &Sessions) -> [&str; 7] {
-    [
-        sessions.login_path(),
-        sessions.callback_path(),
-        sessions.refresh_path(),
-        sessions.logout_path(),
-        sessions.logout_callback_path(),
-        sessions.backchannel_logout_path(),
-        sessions.switch_account_path(),
-    ]
-}
-
-fn path_problem() -> ConfigProblem {
-    ConfigProblem::invalid("path", "must be a plain path such as /passwordless, of no other route")
-}
-
-fn check_page(setting: &'static str, path: &str) -> Result<(), ConfigError> {
-    let reason = "must be a plain path such as /login";
-    if is_plain_path(path) { Ok(()) } else { Err(ConfigProblem::invalid(setting, reason).into()) }
 }
 
 impl fmt::Debug for PasswordlessLoginBuilder {

@@ -15,10 +15,10 @@ use http::Request;
 use super::PasswordlessLogin;
 use super::attempt::MailAttempt;
 use super::rejection::PasswordlessLoginError;
-use super::request_dedup::Key;
 use crate::clock::unix_millis;
 use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
 use crate::util::email::fold_email;
+use crate::util::request_dedup::Key;
 use crate::util::telemetry;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -32,6 +32,11 @@ const CODES_PER_LOGIN: usize = 5;
 /// mail.
 const CODES_PER_ADDRESS: usize = 10;
 const CODES_PER_LOGIN_OF_A_LIMITED_ADDRESS: usize = 1;
+/// How long a second request for the same e-mail gets the result of the first.
+pub(super) const RESENT_FOR: Duration = Duration::from_secs(5);
+/// How long a credential that the environment accepted can be tried again, after the app could not
+/// log in.
+pub(super) const UNFINISHED_FOR: Duration = Duration::from_secs(60);
 /// Attempts to change a count that others change at the same time.
 const MAX_CONFLICTS: usize = 16;
 

@@ -109,8 +109,8 @@ pub(crate) mod confirmation_page;
 pub(crate) mod form;
 mod limits;
 mod link;
+mod paths;
 pub(crate) mod rejection;
-pub(crate) mod request_dedup;
 #[cfg(feature = "axum")]
 mod router;
 pub(crate) mod send;
@@ -136,19 +136,18 @@ pub use self::send::{ResendMail, SendMail};
 pub use self::switch::Switch;
 pub use self::verify::Verify;
 
-pub(crate) use self::verify_credential::SHARED_FOR;
-
 use self::attempt::{Delivery, MailAttempt};
 use self::before_send::BeforeSend;
-use self::builder::{LinkPage, Pages, Paths};
+use self::builder::LinkPage;
 use self::limits::EmailLimits;
-use self::request_dedup::{Memory, Once};
+use self::paths::{Pages, Paths};
 use self::send::Shape;
 use self::verify_credential::LoggedIn;
 use crate::api::passwordless::{MailTemplate, VerifiedEmail};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::session::{EmailLogin, LoginHook, Sessions, Switched};
+use crate::util::request_dedup::{Memory, Once};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).
 #[derive(Clone)]
@@ -170,12 +169,12 @@ struct Inner {
     same_browser_only: bool,
     admission: Option<LoginHook<VerifiedEmail>>,
     confirmation_page: Option<Arc<LinkPage>>,
-    logins: Once<LoggedIn>,
+    logins: Once<LoggedIn, PasswordlessLoginError>,
     /// Logins that were just confirmed.
-    switches: Once<Switched>,
+    switches: Once<Switched, PasswordlessLoginError>,
     /// What the environment has accepted, while the app could not log in.
     unfinished: Memory<EmailLogin>,
-    resends: Once<Delivery>,
+    resends: Once<Delivery, PasswordlessLoginError>,
     renderer: Renderer<RouteRejection<PasswordlessLoginError>>,
 }
 

@@ -13,10 +13,9 @@ use serde_json::json;
 use super::PasswordlessLogin;
 use super::attempt::{AttemptNames, Delivery, MailAttempt};
 use super::before_send::SendDenied;
-use super::builder::own_paths;
 use super::form::Fields;
+use super::paths::own_paths;
 use super::rejection::{PasswordlessLoginError, json};
-use super::request_dedup::Key;
 use crate::api::passwordless::{
     MailTemplate, NewMail, PasswordlessError, PasswordlessType, SentMail,
 };
@@ -26,11 +25,9 @@ use crate::middleware::route_rejection::redirect;
 use crate::secret::SecretString;
 use crate::util::fetch_metadata::wants_html;
 use crate::util::pasted;
+use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
-
-/// So long no one means to have another mail.
-pub(super) const RESENT_FOR: Duration = Duration::from_secs(5);
 
 /// Sends a mail: `POST /passwordless/send`. Made by [`PasswordlessLogin::send_mail`].
 ///

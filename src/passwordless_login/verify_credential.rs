@@ -1,7 +1,5 @@
 //! From a code or a link to a session.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::json;
@@ -9,7 +7,6 @@ use serde_json::json;
 use super::PasswordlessLogin;
 use super::attempt::MailAttempt;
 use super::rejection::{PasswordlessLoginError, json};
-use super::request_dedup::Key;
 use super::send::unexpected;
 use crate::api::ErrorResponse;
 use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
@@ -22,14 +19,9 @@ use crate::session::{
 };
 use crate::util::email::fold_email;
 use crate::util::fetch_metadata::wants_html;
+use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
-
-/// So long a second click shares the session of the first. No longer: a page in the browser's
-/// history must soon be worth nothing.
-pub(crate) const SHARED_FOR: Duration = Duration::from_secs(10);
-/// So long what the environment has accepted can be tried again, when the app could not log in.
-pub(super) const UNFINISHED_FOR: Duration = Duration::from_secs(60);
 
 impl VerifiedEmail {
     /// A session of a user whose id is the address in small letters.

@@ -27,11 +27,11 @@ use crate::api::passwordless::VerifiedEmail;
 use crate::middleware::page;
 use crate::middleware::page::escaped;
 use crate::middleware::route_rejection::redirect;
-use crate::passwordless_login::request_dedup::{Key, Once};
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::shared_store::{self, StoreError, StoreKey, with_timeout};
 use crate::util::cache_control::{never_cache, vary_on_cookie};
 use crate::util::query::QueryParam;
+use crate::util::request_dedup::{Key, Once};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 

@@ -35,7 +35,9 @@ impl KeySet {
             match key.and_then(|jwk| VerifyingKey::from_jwk(&jwk, allowed)) {
                 Ok(key) if keys.iter().any(|known| known.is_same(&key)) => {}
                 Ok(key) => keys.push(Arc::new(key)),
-                Err(reason) => telemetry::key_skipped(kid.as_ref(), reason),
+                Err(reason) => {
+                    telemetry::key_skipped(kid.as_ref(), reason, reason.has_another_purpose());
+                }
             }
         }
         Ok(Self { keys })

@@ -77,7 +77,6 @@ pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::ORGANIZATION_CLAIMS;
 pub(crate) use self::remote_keys::{RemoteKeys, TokenSource};
 pub(crate) use self::verifier::{Attempt, Expectations, Leeway};
-pub(crate) use self::verifying_key::UnusableKey;
 pub(crate) use crate::util::json::parse_object;
 
 /// A token was not accepted. To be told to no one outside in more detail than `invalid_token`.

@@ -1,8 +1,7 @@
 //! The names that dashboards and log filters may rely on: each event is written here and nowhere
 //! else. Targets are `tower_scalekit`; with the feature `metrics` each also counts.
 
-use crate::shared_store::Purpose;
-use crate::token::{TokenError, UnusableKey};
+use std::fmt::{Debug, Display};
 
 macro_rules! count {
     ($name:literal, $label:literal => $value:expr) => {{
@@ -47,8 +46,7 @@ pub(crate) fn token_verified(outcome: &'static str) {
 }
 
 /// A token was rejected.
-pub(crate) fn token_rejected(error: TokenError) {
-    let (outcome, claim) = (error.name(), error.claim());
+pub(crate) fn token_rejected(outcome: &'static str, claim: Option<&'static str>) {
     tracing::debug!(target: TARGET, outcome, claim, "token_verified");
     count!("tower_scalekit_token_verifications_total", "outcome" => outcome);
 }
@@ -59,10 +57,15 @@ pub(crate) fn key_set_fetched(usable_keys: usize) {
     count!("tower_scalekit_key_set_fetches_total", "outcome" => "fetched");
 }
 
-/// A key of the key set cannot be used and is skipped.
-pub(crate) fn key_skipped(kid: Option<&serde_json::Value>, reason: UnusableKey) {
+/// A key of the key set cannot be used and is skipped. That is expected of a key for another
+/// purpose.
+pub(crate) fn key_skipped(
+    kid: Option<&serde_json::Value>,
+    reason: impl Display,
+    is_expected: bool,
+) {
     let kid = kid.map(tracing::field::display);
-    if reason.has_another_purpose() {
+    if is_expected {
         tracing::debug!(target: TARGET, kid, %reason, "key_skipped");
     } else {
         tracing::warn!(target: TARGET, kid, %reason, "key_skipped");
@@ -176,7 +179,7 @@ pub(crate) fn logout_not_kept() {
 }
 
 /// Four fifths of the memory for a purpose are in use.
-pub(crate) fn memory_store_nearly_full(purpose: Purpose, bytes: usize, max_bytes: usize) {
+pub(crate) fn memory_store_nearly_full(purpose: impl Debug, bytes: usize, max_bytes: usize) {
     tracing::warn!(
         target: TARGET,
         ?purpose,
@@ -189,7 +192,7 @@ pub(crate) fn memory_store_nearly_full(purpose: Purpose, bytes: usize, max_bytes
 }
 
 /// Less than half of the memory for a purpose is in use again.
-pub(crate) fn memory_store_has_room(purpose: Purpose) {
+pub(crate) fn memory_store_has_room(purpose: impl Debug) {
     tracing::info!(target: TARGET, ?purpose, "memory_store_has_room");
     gauge!("tower_scalekit_memory_store_nearly_full", purpose, 0.0);
 }

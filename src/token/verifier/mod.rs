@@ -150,7 +150,7 @@ impl TokenVerifier {
                 Ok(principal)
             }
             Err(error) => {
-                telemetry::token_rejected(error);
+                telemetry::token_rejected(error.name(), error.claim());
                 Err(error)
             }
         }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::rejection::PasswordlessLoginError;
 use crate::clock::Clock;
 use crate::util::hash::hash_parts;
 use crate::util::single_flight::SingleFlight;
@@ -18,6 +17,10 @@ use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 
 const MAX_REMEMBERED: usize = 4096;
+
+/// How long a second click shares the session of the first. No longer, because a page in the
+/// browser's history must soon be worthless.
+pub(crate) const SHARED_FOR: Duration = Duration::from_secs(10);
 
 /// Names a piece of work, or its result, by what only those know who may share it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,13 +31,13 @@ impl Key {
         Self(hash_parts(parts))
     }
 
-    pub(super) fn to_text(self) -> String {
+    pub(crate) fn to_text(self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 }
 
 /// Work that is under way in this process, and what lately came of it.
-pub(crate) struct Once<T: Clone, E: Clone = PasswordlessLoginError> {
+pub(crate) struct Once<T: Clone, E: Clone> {
     running: SingleFlight<Key, Result<T, E>>,
     done: Memory<T>,
     interrupted: E,
@@ -84,7 +87,7 @@ where
 
 /// What is worth knowing for a short while.
 #[derive(Clone)]
-pub(super) struct Memory<T> {
+pub(crate) struct Memory<T> {
     clock: Clock,
     lifetime: Duration,
     /// With the monotonic time at which they expire.
@@ -92,11 +95,11 @@ pub(super) struct Memory<T> {
 }
 
 impl<T> Memory<T> {
-    pub(super) fn new(clock: Clock, lifetime: Duration) -> Self {
+    pub(crate) fn new(clock: Clock, lifetime: Duration) -> Self {
         Self { clock, lifetime, entries: Arc::default() }
     }
 
-    pub(super) fn put(&self, key: Key, value: T) {
+    pub(crate) fn put(&self, key: Key, value: T) {
         let now = self.clock.monotonic();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|_, (_, until)| now < *until);
@@ -106,7 +109,7 @@ impl<T> Memory<T> {
     }
 
     /// Gives it away: no one else gets it.
-    pub(super) fn take(&self, key: &Key) -> Option<T> {
+    pub(crate) fn take(&self, key: &Key) -> Option<T> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let (value, until) = entries.remove(key)?;
         (self.clock.monotonic() < until).then_some(value)

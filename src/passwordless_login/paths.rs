@@ -1,0 +1,52 @@
+use crate::error::{ConfigError, ConfigProblem};
+use crate::session::{Sessions, is_plain_path};
+
+#[derive(Debug)]
+pub(super) struct Paths {
+    pub(super) send: String,
+    pub(super) resend: String,
+    pub(super) verify: String,
+    pub(super) switch: String,
+}
+
+/// The app's own pages.
+#[derive(Debug)]
+pub(super) struct Pages {
+    pub(super) start: String,
+    pub(super) code: String,
+}
+
+impl Paths {
+    pub(super) fn all(&self) -> [&str; 4] {
+        [&self.send, &self.resend, &self.verify, &self.switch]
+    }
+
+    /// Each route has a path of its own, or the later one would never be reached.
+    pub(super) fn check(&self, sessions: &Sessions) -> Result<(), ConfigError> {
+        let taken = own_paths(sessions);
+        let fits = |path: &str| is_plain_path(path) && !taken.contains(&path);
+        if self.all().into_iter().all(fits) { Ok(()) } else { Err(path_problem().into()) }
+    }
+}
+
+/// The routes that the sessions have, where no one wants to end up after a login.
+pub(super) fn own_paths(sessions: &Sessions) -> [&str; 7] {
+    [
+        sessions.login_path(),
+        sessions.callback_path(),
+        sessions.refresh_path(),
+        sessions.logout_path(),
+        sessions.logout_callback_path(),
+        sessions.backchannel_logout_path(),
+        sessions.switch_account_path(),
+    ]
+}
+
+pub(super) fn path_problem() -> ConfigProblem {
+    ConfigProblem::invalid("path", "must be a plain path such as /passwordless, of no other route")
+}
+
+pub(super) fn check_page(setting: &'static str, path: &str) -> Result<(), ConfigError> {
+    let reason = "must be a plain path such as /login";
+    if is_plain_path(path) { Ok(()) } else { Err(ConfigProblem::invalid(setting, reason).into()) }
+}
