@@ -43,7 +43,7 @@
 //! | [`connect_account`] | services that connect a user's account at another service |
 //! | [`env`] | settings from environment variables and files |
 //! | [`error`] | configuration errors |
-//! | [`guides`] | how-to pages and explanations: [responses](guides::responses) |
+//! | [`guides`] | how-to pages and explanations: [responses](guides::responses), [security](guides::security) |
 //! | [`http_client`] | port to the network, with a reqwest and a tower adapter |
 //! | [`idp_initiated`] | middleware that turns IdP-initiated logins into SP-initiated ones |
 //! | [`middleware`] | what all layers share: response future, bodies, rejections |
@@ -80,6 +80,7 @@
 //! # Links
 //!
 //! - [Which response a request gets](guides::responses)
+//! - [Security: what is checked, and by which specification](guides::security)
 //! - [Scalekit's documentation](https://docs.scalekit.com)
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations, missing_docs, unreachable_pub)]
@@ -153,6 +154,8 @@ pub mod guides {
     pub mod boundaries {}
     #[doc = include_str!("docs/explanation/responses.md")]
     pub mod responses {}
+    #[doc = include_str!("docs/explanation/security.md")]
+    pub mod security {}
     #[doc = include_str!("docs/how_to/sso_beside_another_provider.md")]
     pub mod sso_beside_another_provider {}
 }
