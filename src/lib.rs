@@ -43,7 +43,7 @@
 //! | [`connect_account`] | services that connect a user's account at another service |
 //! | [`env`] | settings from environment variables and files |
 //! | [`error`] | configuration errors |
-//! | [`guides`] | how-to pages and explanations: [responses](guides::responses), [security](guides::security) |
+//! | [`guides`] | [tutorial](guides::tutorial), how-to pages, explanations of [sessions](guides::sessions), [refresh](guides::refresh), [responses](guides::responses) and [security](guides::security) |
 //! | [`http_client`] | port to the network, with a reqwest and a tower adapter |
 //! | [`idp_initiated`] | middleware that turns IdP-initiated logins into SP-initiated ones |
 //! | [`middleware`] | what all layers share: response future, bodies, rejections |
@@ -79,6 +79,7 @@
 //!
 //! # Links
 //!
+//! - [Tutorial](guides::tutorial)
 //! - [Which response a request gets](guides::responses)
 //! - [Security: what is checked, and by which specification](guides::security)
 //! - [Scalekit's documentation](https://docs.scalekit.com)
@@ -148,16 +149,22 @@ pub use self::token::Principal;
 pub use self::util::tasks::UnfinishedTasks;
 pub use self::webhook_verify::WebhookVerify;
 
-/// How-to pages and explanations that concern several modules.
+/// Tutorial, how-to pages and explanations that concern several modules.
 pub mod guides {
     #[doc = include_str!("docs/explanation/boundaries.md")]
     pub mod boundaries {}
+    #[doc = include_str!("docs/explanation/refresh.md")]
+    pub mod refresh {}
     #[doc = include_str!("docs/explanation/responses.md")]
     pub mod responses {}
     #[doc = include_str!("docs/explanation/security.md")]
     pub mod security {}
+    #[doc = include_str!("docs/explanation/sessions.md")]
+    pub mod sessions {}
     #[doc = include_str!("docs/how_to/sso_beside_another_provider.md")]
     pub mod sso_beside_another_provider {}
+    #[doc = include_str!("docs/tutorial.md")]
+    pub mod tutorial {}
 }
 
 /// Tests the examples of the README.
