@@ -53,7 +53,7 @@
 //! | [`require_scope`] | middleware that requires scopes, roles or permissions, also per MCP tool |
 //! | [`require_session`] | middleware that requires a session cookie |
 //! | [`require_token`] | middleware that requires a bearer token (RFC 6750) |
-//! | [`sandbox`](crate::sandbox) | Scalekit environment for tests, with the feature `sandbox` |
+//! | [`sandbox`] | Scalekit environment for tests, with the feature `sandbox` |
 //! | [`scalekit`] | connection to one environment |
 //! | [`secret`] | secret types that `Debug` does not print |
 //! | [`session`] | sessions: creation, cookies, refresh, revocation |
