@@ -145,7 +145,7 @@ impl From<HttpClientError> for ApiError {
 impl From<MissingToken> for ApiError {
     fn from(reason: MissingToken) -> Self {
         match reason {
-            MissingToken::RejectionContext { code } => Self::Credentials { code },
+            MissingToken::Rejected { code } => Self::Credentials { code },
             MissingToken::Unavailable(error) => Self::Unavailable(Unavailable::MissingToken(error)),
             MissingToken::UnexpectedResponse(what) => Self::unexpected(what),
         }

@@ -1,4 +1,4 @@
-//! An attempt to log in, kept by the browser while the person is away.
+//! A login attempt, stored in a cookie while the browser is at the environment.
 
 use std::time::Duration as StdDuration;
 
@@ -21,17 +21,17 @@ use crate::util::telemetry;
 
 const LIFETIME: Duration = Duration::minutes(10);
 
-/// How far the clocks of two replicas may be apart.
+/// The maximum clock difference between two replicas.
 const CLOCK_SKEW: Duration = Duration::minutes(1);
 
-/// In the store under the name of an attempt that was used.
+/// The stored value of an attempt that was used.
 const USED: Bytes = Bytes::from_static(b"used");
-/// In its place once the login is completed,
+/// Replaces it once the login has completed.
 const COMPLETED: Bytes = Bytes::from_static(b"completed");
-/// or has failed for good.
+/// Replaces it once the login has failed permanently.
 const FAILED: Bytes = Bytes::from_static(b"failed");
 
-/// A second request with the attempt waits for the first one for up to eight seconds.
+/// A second request with the attempt waits up to eight seconds for the first one.
 const POLL_INTERVAL: StdDuration = StdDuration::from_millis(100);
 const MAX_POLLS: usize = 80;
 
@@ -43,13 +43,13 @@ pub(super) struct LoginAttempt {
     started_at: OffsetDateTime,
 }
 
-/// Who wanted a login.
+/// What started a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Origin {
-    /// The person.
+    /// The user.
     Asked = 0,
-    /// The app, which must not ask the person anything (`prompt=none`).
+    /// The app, without interaction (`prompt=none`).
     Silent = 1,
     /// An identity provider's portal.
     Launched = 2,
@@ -65,7 +65,7 @@ impl Origin {
     }
 }
 
-/// What `state`, `nonce` and the verifier are derived from, so that the cookie is small.
+/// `state`, `nonce` and the code verifier are derived from it, so that the cookie is small.
 const SEED_BYTES: usize = 32;
 
 impl LoginAttempt {
@@ -91,20 +91,20 @@ impl LoginAttempt {
         self.derive(b"code verifier").into()
     }
 
-    /// 256 bits that tell nothing of the others.
+    /// Derives 256 bits that reveal nothing of the other derived values.
     fn derive(&self, purpose: &[u8]) -> SecretString {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.seed.as_slice());
         URL_SAFE_NO_PAD.encode(hmac::sign(&key, purpose)).into()
     }
 
-    /// Ties an authorization request to this attempt.
+    /// Adds `state`, `nonce` and PKCE challenge of this attempt to an authorization request.
     pub(super) fn tie(&self, request: AuthorizationRequest) -> AuthorizationRequest {
         let (state, nonce) = (self.state(), self.nonce());
         request.state(state.expose()).nonce(nonce.expose()).code_challenge(&self.verifier())
     }
 
-    /// The attempt that a callback's `state` belongs to, if this browser made it and it is not too
-    /// old, and the `Set-Cookie` value that ends it.
+    /// Returns the attempt that a callback's `state` belongs to, if this browser made it and it has
+    /// not expired, and the `Set-Cookie` value that removes it.
     pub(super) fn find(
         sessions: &Sessions,
         headers: &HeaderMap,
@@ -118,8 +118,9 @@ impl LoginAttempt {
         (attempt, end)
     }
 
-    /// Marks the attempt as used, on every replica; false if it was used before. Where the store does
-    /// not answer it counts as unused: the login goes on, and its cookie is cleared in any case.
+    /// Marks the attempt as used, on every replica. Returns `false` if it was used before. While
+    /// the store is unavailable, it counts as unused: the login continues, and its cookie is
+    /// removed in any case.
     pub(super) async fn claim(&self, sessions: &Sessions) -> bool {
         let left = self.ends_at() - sessions.scalekit().clock().now() + CLOCK_SKEW;
         let (key, lifetime) = (self.store_key(sessions), left.try_into().unwrap_or_default());
@@ -130,7 +131,7 @@ impl LoginAttempt {
         })
     }
 
-    /// Makes the attempt usable again: its code was not spent.
+    /// Allows the attempt to be used again: its code was not spent.
     pub(super) async fn release(&self, sessions: &Sessions) {
         let key = self.store_key(sessions);
         if let Err(error) = with_timeout(sessions.store().remove_if(&key, USED)).await {
@@ -138,7 +139,7 @@ impl LoginAttempt {
         }
     }
 
-    /// Notes how the login ended, for requests with the same attempt on other replicas.
+    /// Records the result of the login, for requests with the same attempt on other replicas.
     pub(super) async fn finish(&self, sessions: &Sessions, is_completed: bool) {
         let key = self.store_key(sessions);
         let result = if is_completed { COMPLETED } else { FAILED };
@@ -148,13 +149,13 @@ impl LoginAttempt {
         }
     }
 
-    /// Whether another request is completing the login right now, and succeeds.
+    /// Whether a concurrent request completes the login.
     pub(super) async fn is_completed_meanwhile(&self, sessions: &Sessions) -> bool {
         let key = self.store_key(sessions);
         for poll in 0..MAX_POLLS {
             let value = with_timeout(sessions.store().get(&key)).await.ok().flatten();
             if value != Some(USED) {
-                // A login that was completed before is none of this moment.
+                // A login that was completed earlier is not concurrent.
                 return poll > 0 && value == Some(COMPLETED);
             }
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -162,7 +163,8 @@ impl LoginAttempt {
         false
     }
 
-    /// Names the completion of the login by what only this browser and the environment know.
+    /// Identifies the completion of the login by values that only this browser and the environment
+    /// know.
     pub(super) fn completion(&self, code: &str, issuer: &str) -> Key {
         Key::new(&["login", self.derive(b"completion").expose(), code, issuer])
     }
@@ -171,9 +173,9 @@ impl LoginAttempt {
         sessions.store_key(Purpose::LoginAttempt, self.derive(b"used").expose())
     }
 
-    /// How many launches from identity providers' portals this browser is still busy with that began
-    /// less than `interval` ago: each that came back has taken its cookie away. One that seems to
-    /// begin later than that was written before the clock was set back.
+    /// Returns how many IdP-initiated logins of this browser that began less than `interval` ago
+    /// are pending: a login that returns removes its cookie. One that seems to begin later than
+    /// that was written before the clock was set back.
     pub(super) fn launched_within(
         sessions: &Sessions,
         headers: &HeaderMap,

@@ -16,13 +16,13 @@ use crate::util::cache_control::never_cache;
 use crate::util::query::QueryParam;
 use crate::util::telemetry;
 
-/// Takes the word of the environment that a user has logged out there: `POST
-/// /auth/backchannel-logout` with a `logout_token` (OpenID Connect Back-Channel Logout 1.0). Made by
-/// [`Sessions::backchannel_logout`](crate::Sessions::backchannel_logout).
+/// Receives logouts at the environment: `POST /auth/backchannel-logout` with a `logout_token`
+/// ([OpenID Connect Back-Channel Logout 1.0](https://openid.net/specs/openid-connect-backchannel-1_0.html)).
+/// Returned by [`Sessions::backchannel_logout`](crate::Sessions::backchannel_logout).
 ///
-/// Ends the session that the token names, on every replica within two seconds; all sessions of the
-/// person where it names none. Each token counts once. Answers 200, 400 for a token that is not
-/// acceptable, 503 when it cannot be judged or told to the other replicas.
+/// Ends the session in the token's `sid`, on every replica within two seconds; without a `sid`, all
+/// sessions of the user. Each token is accepted once. Responds with 200, with 400 for an invalid
+/// token, or with 503 when it cannot be verified or published to the other replicas.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct BackchannelLogout(pub(super) Route);

@@ -20,30 +20,30 @@ use crate::util::query::QueryParam;
 use crate::util::return_to::{ReturnTo, with_return_to};
 use crate::util::telemetry;
 
-/// What logins come back to: `GET` path of the redirect URI. Made by
+/// Completes logins: `GET` path of the redirect URI. Returned by
 /// [`Sessions::callback`](crate::Sessions::callback).
 ///
-/// Begins a session only if the callback answers an attempt of this very browser, the code is
-/// accepted, and access token and ID token are verified. It is a session with the login's tokens, or
-/// what [`SessionsBuilder::on_login`](crate::session::SessionsBuilder::on_login) makes of it. If the
-/// request has a session of another user, that stays, and the browser is sent to
-/// [`SwitchAccount`](super::SwitchAccount). Ends the attempt in any case, unless the environment does
-/// not answer; leaves a live session alone when it rejects.
+/// A session begins only if the callback belongs to an attempt of this browser, the code is
+/// accepted, and access token and ID token are verified. The session has the login's tokens, or is
+/// the one that [`SessionsBuilder::on_login`](crate::session::SessionsBuilder::on_login) returns.
+/// If the request has a session of another user, that session stays, and the browser is redirected
+/// to [`SwitchAccount`](super::SwitchAccount). The attempt ends in any case, unless the environment
+/// is unavailable. A rejection does not affect a live session.
 ///
-/// Two requests with the same callback complete one login. A callback whose attempt is unknown or was
-/// used redirects a browser with a live session to the page of that login, or to `/`.
+/// Two requests with the same callback complete one login. A callback whose attempt is unknown or
+/// was used redirects a browser with a live session to the page of that login, or to `/`.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Callback(pub(super) Route);
 
 impl Callback {
-    /// Who has come back from a login, for an app with sessions of its own: verified as for a session
-    /// of ours, which is not begun. `request` is the callback's; no hook is asked. All tokens but the ID token are
-    /// dropped: leave `offline_access` out of the
+    /// Completes a login for an app with its own sessions. The login is verified as for a session
+    /// of this crate, but no session begins and no hook is called. `request` is the callback's. All
+    /// tokens except the ID token are dropped, so omit `offline_access` from the
     /// [`scopes`](crate::session::SessionsBuilder::scopes).
     ///
-    /// If this browser has a session of another user in the app, ask before you replace it: a link on
-    /// another site may have started the login.
+    /// If this browser has a session of another user in the app, ask the user before you replace
+    /// it: a link on another site may have started the login.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -70,7 +70,7 @@ impl Callback {
     ///         response
     ///     }
     ///     Err(rejection) => {
-    ///         // No one has begun this login.
+    ///         // This browser has not started a login.
     ///         assert_eq!(rejection.error(), Some(&LoginError::StateMismatch));
     ///         rejection.into_response()
     ///     }
@@ -83,7 +83,7 @@ impl Callback {
     /// ```
     ///
     /// # Errors
-    /// The response to send instead.
+    /// Returned when the login failed or needs another step; contains the response to send.
     pub async fn identify(
         &self,
         request: &http::request::Parts,
@@ -131,8 +131,8 @@ impl Callback {
         }
     }
 
-    /// Whether the browser has a session, or gets one right now from another replica. Its callback
-    /// was used before: the user went back, clicked twice or restored a tab.
+    /// Whether the browser has a session, or gets one from another replica now. Its callback was
+    /// used before: the user went back, clicked twice or restored a tab.
     async fn is_logged_in(&self, arrival: &Arrival, headers: &HeaderMap) -> bool {
         let sessions = &self.0.sessions;
         if let Ok(Some(_)) = sessions.live_session(headers).await {
@@ -153,7 +153,8 @@ impl Callback {
         let Arrival { attempt, end_attempt, page, .. } = arrival;
         let return_to = page.as_ref();
         let is_silent = attempt.as_ref().is_some_and(|attempt| attempt.origin == Origin::Silent);
-        // L13: a login that must not ask the person anything becomes, once, one that may.
+        // After `login_required` and its like, a login without interaction is started once more
+        // with interaction (OpenID Connect Core, section 3.1.2.6).
         if is_silent && failure.wants_interaction() {
             let login = with_return_to(self.0.sessions.login_path(), return_to);
             return redirect(StatusCode::SEE_OTHER, &login, end_attempt);
@@ -162,8 +163,8 @@ impl Callback {
         self.0.reject_login(failure, request, return_to, end_attempt)
     }
 
-    /// Completes a login, or joins the request that does. It goes on when the client leaves: a second
-    /// click ends the first request in the browser, not here.
+    /// Completes a login, or joins the request that does. It continues when the client disconnects:
+    /// a second click aborts the first request in the browser only.
     async fn complete_once(
         &self,
         returned: &Returned,
@@ -179,8 +180,8 @@ impl Callback {
         completion.await.unwrap_or(Err(LoginError::Interrupted))
     }
 
-    /// Trades the code for a session, or asks first whether it may replace another user's: where
-    /// the browser goes, with these `Set-Cookie` values.
+    /// Exchanges the code for a session, or asks for confirmation first if it would replace another
+    /// user's. Returns the redirect target and the `Set-Cookie` values.
     async fn complete(
         &self,
         returned: &Returned,
@@ -199,7 +200,7 @@ impl Callback {
         begun
     }
 
-    /// Begins the session of a verified login, or asks first.
+    /// Begins the session of a verified login, or asks for confirmation first.
     async fn begin(
         &self,
         login: VerifiedLogin,
@@ -234,7 +235,7 @@ impl Callback {
         Ok((page.as_str().to_owned(), cookies))
     }
 
-    /// Trades the code for tokens, and verifies them.
+    /// Exchanges the code for tokens, and verifies them.
     async fn verify(
         &self,
         returned: &Returned,
@@ -242,7 +243,7 @@ impl Callback {
     ) -> Result<VerifiedLogin, LoginError> {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
-        // L5: a response of another issuer was mixed up with ours (RFC 9207).
+        // A response of another issuer indicates a mix-up attack (RFC 9207).
         let issuer = returned.issuer.as_deref();
         if issuer.is_some_and(|issuer| issuer != scalekit.environment_url()) {
             return Err(LoginError::IssuerMismatch);
@@ -252,7 +253,8 @@ impl Callback {
         let code = code.map_err(rejected)?;
         // A code works once: it is not spent for tokens that could not be verified.
         scalekit.keys().ready().await.map_err(|_| LoginError::Unavailable)?;
-        // A second call would have the environment revoke what the first one was given.
+        // A second exchange would make the environment revoke the tokens of the first (RFC 6749,
+        // section 4.1.2).
         if !attempt.claim(sessions).await {
             return Err(LoginError::StateMismatch);
         }
@@ -263,7 +265,7 @@ impl Callback {
         exchanged
     }
 
-    /// Trades the code of an attempt that this request has claimed.
+    /// Exchanges the code of an attempt that this request has claimed.
     async fn exchange(
         &self,
         code: &str,
@@ -299,14 +301,12 @@ impl Callback {
         }
         telemetry::internal_error("code_exchange", error);
         match error {
-            // What is no response of a token endpoint, such as a captive portal's page, says nothing of
-            // the code.
+            // A response that is not from a token endpoint, such as a captive portal's page, says
+            // nothing about the code.
             OAuthError::Unavailable(_) | OAuthError::UnexpectedResponse(_) => {
                 LoginError::Unavailable
             }
-            OAuthError::InvalidGrant | OAuthError::RejectionContext { .. } => {
-                LoginError::Misconfigured
-            }
+            OAuthError::InvalidGrant | OAuthError::Rejected { .. } => LoginError::Misconfigured,
         }
     }
 
@@ -321,7 +321,7 @@ impl Callback {
 route!(Callback);
 on_rejection!(Callback, RouteRejection<LoginError>, 0.renderer);
 
-/// Why a verified login began no session.
+/// Maps the reason why a verified login began no session.
 pub(super) fn not_begun(error: &BeginLoginError) -> LoginError {
     let failure = match error {
         BeginLoginError::LoginHookError(LoginHookError::Denied) => return LoginError::LoginDenied,
@@ -334,42 +334,41 @@ pub(super) fn not_begun(error: &BeginLoginError) -> LoginError {
     failure
 }
 
-/// Who has come back from a login, for an app with sessions of its own. Made by
-/// [`Callback::identify`].
+/// A completed login, for an app with its own sessions. Returned by [`Callback::identify`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CompletedLogin {
-    /// The person.
+    /// The user.
     pub identity: VerifiedIdentity,
-    /// Names the session at the environment, for the
-    /// [`logout_url`](crate::Scalekit::logout_url) when yours ends. Whoever logs out of your session
-    /// alone is logged in again by the next login, without being asked.
+    /// The ID token, for the [`logout_url`](crate::Scalekit::logout_url) when your session ends. If
+    /// only your session ended, the next login would log the user in again without interaction.
     pub id_token_hint: IdTokenHint,
-    /// Where the login was to end.
+    /// The page that the login returns to.
     pub return_to: ReturnTo,
-    /// Ends the attempt: belongs into the response, beside your own session's cookie.
+    /// Ends the attempt. Add them to the response, beside your own session's cookie.
     pub cookies: SessionCookies,
 }
 
-/// A login that came back and identifies no one: the response to send, a response in axum.
+/// Rejection of [`Callback::identify`]. Contains the response to send; in axum it is a response.
 pub struct CallbackRejection(Box<Response<Bytes>>);
 
 impl CallbackRejection {
-    /// What went wrong; `None` where the login goes on another way, and the response leads there.
+    /// Returns the error; `None` if the login continues in another way, and the response redirects
+    /// there.
     #[must_use]
     pub fn error(&self) -> Option<&LoginError> {
         self.0.extensions().get().map(RouteRejection::<LoginError>::error)
     }
 
-    /// The response, with the [`RouteRejection`] in its extensions; none where the login goes on another
-    /// way.
+    /// Returns the response. Its extensions contain the [`RouteRejection`], unless the login
+    /// continues in another way.
     #[must_use]
     pub fn into_response(self) -> Response<Bytes> {
         *self.0
     }
 }
 
-// By hand: the response names the attempt, and the page that the person wants to see.
+// By hand: the response contains the attempt and the user's page.
 impl fmt::Debug for CallbackRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallbackRejection").field("error", &self.error()).finish_non_exhaustive()
@@ -382,10 +381,10 @@ struct VerifiedLogin {
     tokens: NewTokens,
 }
 
-/// A callback, and the attempt that it answers.
+/// A callback, and its attempt.
 struct Arrival {
     attempt: Option<LoginAttempt>,
-    /// Where the login is to end, or has ended, if that is known.
+    /// The page that the login returns or has returned to, if known.
     page: Option<ReturnTo>,
     end_attempt: Option<HeaderValue>,
     returned: Result<Returned, LoginError>,
@@ -404,7 +403,7 @@ impl Arrival {
         Self { attempt, page, end_attempt, returned }
     }
 
-    /// What is needed to go on.
+    /// Returns the values that the login needs.
     fn ready(&self) -> Result<(&Returned, &LoginAttempt), LoginError> {
         let returned = self.returned.as_ref().map_err(LoginError::clone)?;
         let attempt = self.attempt.as_ref().ok_or(LoginError::StateMismatch)?;
@@ -412,17 +411,17 @@ impl Arrival {
     }
 }
 
-/// What the environment sends back in the callback's address.
+/// The query parameters of the callback.
 #[derive(Clone)]
 struct Returned {
     issuer: Option<String>,
-    /// The code, or an error if it is one.
+    /// The code, or the error parameter.
     outcome: Result<String, Option<SsoError>>,
 }
 
 impl Returned {
-    /// The `state` (of several the first), and what came with it: an address that is not in order
-    /// ends its attempt too.
+    /// Returns the `state` (the first one, if repeated), and the rest of the query. An invalid
+    /// query ends its attempt too.
     fn read(request: &Request<()>) -> (Option<String>, Result<Self, LoginError>) {
         if request.method() != Method::GET {
             return (None, Err(LoginError::MethodNotAllowed { allow: "GET" }));
@@ -452,7 +451,7 @@ impl Returned {
         };
         match (has_state, outcome) {
             (true, outcome) => Ok(Self { issuer, outcome }),
-            // Some errors come without: there is no attempt to end, and nothing to begin.
+            // Some errors have no `state`: there is no attempt to end, and nothing to begin.
             (false, Err(error)) => Err(LoginError::AuthorizationFailed { error }),
             (false, Ok(_)) => Err(LoginError::InvalidRequest),
         }

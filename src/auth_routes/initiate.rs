@@ -1,4 +1,4 @@
-//! How every login starts, whoever asked for it.
+//! The start of every login.
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -12,9 +12,9 @@ use crate::session::{RecentLogin, Sessions};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
-/// So many logins may a portal start in a row, within so long, without one that comes back.
+/// How many logins a portal may start in a row, and within which time, without one that returns.
 const MAX_LAUNCHES: usize = 3;
-/// The parameter that starts a login wherever it stands.
+/// The parameter of an IdP-initiated login, on any path.
 pub(crate) const LAUNCH: &str = "idp_initiated_login";
 const CIRCLE: Duration = Duration::minutes(1);
 
@@ -24,12 +24,12 @@ pub(crate) struct LoginStart<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) return_to: ReturnTo,
     pub(crate) origin: Origin,
-    /// What goes to the authorization endpoint besides what makes the login secure.
+    /// Parameters of the authorization request, except those that secure the login.
     pub(crate) parameters: Vec<(String, String)>,
 }
 
 impl LoginStart<'_> {
-    /// Sends the browser to the environment, with a `state`, `nonce` and PKCE verifier of its own.
+    /// Redirects the browser to the environment, with a new `state`, `nonce` and PKCE verifier.
     pub(crate) fn redirect(self) -> Result<Response<Bytes>, LoginError> {
         if RecentLogin::has_lost_its_session(self.sessions, self.headers) {
             let cookie = self.sessions.cookie_name().to_owned();
@@ -55,17 +55,17 @@ impl LoginStart<'_> {
     }
 }
 
-/// Whether a portal has started so many logins in this browser, one after the other, that the next
-/// is likely no person's doing.
+/// Whether a portal has started so many logins in this browser in a row that the next one is
+/// probably automatic.
 ///
-/// Those count that have not come back. One that did has taken its attempt away and shows a page,
-/// of the app or of what went wrong: there a circle ends, because a person has to go on.
+/// Only logins that have not returned count. One that has returned shows a page of the app or an
+/// error page, and only the user can continue from there.
 pub(crate) fn is_redirect_loop(sessions: &Sessions, headers: &HeaderMap) -> bool {
     LoginAttempt::launched_within(sessions, headers, CIRCLE) >= MAX_LAUNCHES
 }
 
-/// Where a login should end: the page that is wanted, unless there is none or it would lead in a
-/// circle or to another login; then the start page.
+/// Returns the page that a login returns to: the requested page, or the start page if there is none
+/// or it would lead to a redirect loop or another login.
 pub(crate) fn allowed_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -> ReturnTo {
     let circle = [
         sessions.login_path(),

@@ -14,23 +14,23 @@ use crate::middleware::route::route;
 use crate::oauth::SsoError;
 use crate::util::return_to::ReturnTo;
 
-/// Starts logins: `GET /login`. Made by [`Sessions::login`](crate::Sessions::login).
+/// Starts logins: `GET /login`. Returned by [`Sessions::login`](crate::Sessions::login).
 ///
-/// * `return_to` is where the person goes afterwards: a path of this app, else it is ignored. So is
-///   `target_link_uri`, an address of this app, where another user starts the login
-///   (OpenID Connect Core section 4); an `iss` that comes with it must be the environment's.
-/// * `error` is how the environment tells that a login it started has failed: 400.
-/// * `prompt=none` logs in whoever can be without being asked anything; for others the login starts
-///   again, as a plain one.
-/// * Any other parameter goes on to the environment's authorization endpoint: the documented ones
-///   (`organization_id`, `connection_id`, `login_hint`, `domain_hint`, `provider`, `prompt`) and
-///   those of its invitations, which are not; at most twenty of at most 2 KiB each. Never forwarded
-///   are those that make the login secure.
+/// * `return_to` is the page after the login: a path of this app; other values are ignored. The
+///   same applies to `target_link_uri`, a URL of this app, when a third party starts the login
+///   (OpenID Connect Core section 4). If `iss` is present, it must be the environment's.
+/// * `error` reports that an IdP-initiated login has failed: 400.
+/// * `prompt=none` logs the user in without interaction, if that is possible. Otherwise the login
+///   starts again with interaction.
+/// * All other parameters are forwarded to the environment's authorization endpoint: the documented
+///   ones (`organization_id`, `connection_id`, `login_hint`, `domain_hint`, `provider`, `prompt`)
+///   and the undocumented ones of invitations; at most twenty of at most 2 KiB each. Parameters
+///   that secure the login are never forwarded.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Login(pub(super) Route);
 
-/// What this service decides itself, or what means nothing at the authorization endpoint.
+/// Parameters that this service sets itself, or that have no meaning at the authorization endpoint.
 const NOT_FORWARDED: [&str; 22] = [
     "claims",
     "client_id",
@@ -89,7 +89,7 @@ impl Login {
             return Err(LoginError::AuthorizationFailed { error: SsoError::parse(&error) });
         }
         let sessions = &self.0.sessions;
-        // L14: whoever starts a login for another issuer does not mean us.
+        // A login for another issuer is rejected (OpenID Connect Core, section 4).
         let ours = sessions.scalekit().environment_url();
         if query.issuer.as_deref().is_some_and(|issuer| issuer != ours) {
             return Err(LoginError::IssuerMismatch);
@@ -108,7 +108,7 @@ impl Login {
 route!(Login);
 on_rejection!(Login, RouteRejection<LoginError>, 0.renderer);
 
-/// What the address of a login asks for.
+/// The query parameters of a login.
 #[derive(Debug, Default)]
 struct Query {
     return_to: Option<String>,
@@ -119,7 +119,7 @@ struct Query {
 }
 
 impl Query {
-    /// Of a parameter that stands there twice, the first counts.
+    /// The first value of a repeated parameter counts.
     fn parse(query: &str) -> Self {
         let mut parsed = Self::default();
         let mut seen = HashSet::new();

@@ -5,12 +5,12 @@ use url::form_urlencoded::Serializer;
 use crate::session::Sessions;
 use crate::util::return_to::ReturnTo;
 
-/// The address of a login through a certain organization, connection or provider: a path of this
-/// app with a query, to link to or to redirect to. Made by [`Sessions::login_url`].
+/// The URL of a login through a given organization, connection or provider: a path of this app with
+/// a query, for links and redirects. Returned by [`Sessions::login_url`].
 ///
-/// Of several ways to choose, the environment heeds the first that is set: provider, connection,
-/// organization, domain, login hint. A domain or hint without a connection leads to the ordinary
-/// login page; ask [`connections`](crate::api) before, where that matters.
+/// The environment uses the first that is set of: provider, connection, organization, domain, login
+/// hint. A domain or hint without a connection leads to the ordinary login page. Check this with
+/// [`connections`](crate::api) first if it matters.
 ///
 /// ```
 /// # #[cfg(feature = "sandbox")] {
@@ -36,32 +36,32 @@ pub struct LoginUrl {
 }
 
 impl LoginUrl {
-    /// The single sign-on connection to use (`conn_…`).
+    /// Sets the single sign-on connection (`conn_…`).
     pub fn connection_id(self, id: impl Into<String>) -> Self {
         self.with("connection_id", id.into())
     }
 
-    /// The organization to log in to (`org_…`).
+    /// Sets the organization (`org_…`).
     pub fn organization_id(self, id: impl Into<String>) -> Self {
         self.with("organization_id", id.into())
     }
 
-    /// The e-mail domain whose connection to use.
+    /// Sets the e-mail domain, whose connection is used.
     pub fn domain_hint(self, domain: impl Into<String>) -> Self {
         self.with("domain_hint", domain.into())
     }
 
-    /// The person's address, if known.
+    /// Sets the user's e-mail address.
     pub fn login_hint(self, email: impl Into<String>) -> Self {
         self.with("login_hint", email.into())
     }
 
-    /// The social provider to use, for instance `google`.
+    /// Sets the social provider, for instance `google`.
     pub fn provider(self, provider: impl Into<String>) -> Self {
         self.with("provider", provider.into())
     }
 
-    /// Where the person goes afterwards.
+    /// Sets the page after the login.
     pub fn return_to(self, page: &ReturnTo) -> Self {
         self.with("return_to", page.as_str().to_owned())
     }
@@ -84,7 +84,7 @@ impl fmt::Display for LoginUrl {
     }
 }
 
-// By hand: the values are people's addresses.
+// By hand: the values are e-mail addresses.
 impl fmt::Debug for LoginUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.parameters.iter().map(|(name, _)| name).collect();
@@ -93,7 +93,7 @@ impl fmt::Debug for LoginUrl {
 }
 
 impl Sessions {
-    /// The address of a login, for links to it.
+    /// Returns the URL of a login, for links to it.
     pub fn login_url(&self) -> LoginUrl {
         LoginUrl { path: self.login_path().to_owned(), parameters: Vec::new() }
     }

@@ -15,13 +15,14 @@ use crate::util::cache_control::{never_cache, vary_on_cookie};
 use crate::util::fetch_metadata::{Initiator, wants_html};
 use crate::util::telemetry;
 
-/// Ends a session: `GET` or `POST /logout`. Made by [`Sessions::logout`](crate::Sessions::logout).
+/// Ends a session: `GET` or `POST /logout`. Returned by
+/// [`Sessions::logout`](crate::Sessions::logout).
 ///
-/// Clears the cookies and sends the browser to the environment, which ends its own session and
-/// sends the browser back to the [`LogoutCallback`](super::LogoutCallback). A local session that did
-/// not begin with a Scalekit login ends here alone. Works while the environment is down, and for a
-/// session that has expired. A request that a page of another site caused is rejected, by
-/// `Sec-Fetch-Site`, `Origin` or `Referer`; a `GET` with none of them shows a page with a button.
+/// Removes the cookies and redirects the browser to the environment, which ends its own session and
+/// redirects back to the [`LogoutCallback`](super::LogoutCallback). A local session that did not
+/// begin with a Scalekit login ends here only. Works while the environment is unavailable, and for
+/// an expired session. Rejects requests that a page of another site caused, by `Sec-Fetch-Site`,
+/// `Origin` or `Referer`; a `GET` without these headers shows a page with a button.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Logout(pub(super) Route);
@@ -41,7 +42,7 @@ impl Logout {
         let sessions = &self.0.sessions;
         match sessions.initiator(request.headers()) {
             Initiator::Own => {}
-            // An old browser's form would say where it comes from.
+            // Even old browsers send `Origin` or `Referer` with a form of the app.
             Initiator::Unknown if request.method() == Method::POST => {}
             Initiator::Unknown if wants_html(request.headers()) => return Ok(self.confirmation()),
             Initiator::Unknown | Initiator::Other => return Err(LoginError::CrossSite),
@@ -50,13 +51,13 @@ impl Logout {
         if let Some(peeked) = &peeked
             && let Err(error) = sessions.end(peeked).await
         {
-            // Ended in this process and in this browser all the same.
+            // The session has ended in this process and in this browser.
             telemetry::internal_error("logout", &error);
         }
         let mut cookies = sessions.clear_session(request.headers());
         cookies.extend(sessions.drop_expired_logins(request.headers()));
         let session = peeked.as_ref().and_then(Peeked::session);
-        // The environment knows nothing of a local session that began without it.
+        // A local session that began without the environment has no session there.
         let target = if session.is_some_and(|one| one.is_local() && !one.has_id_token()) {
             sessions.logged_out_page().clone()
         } else {
@@ -68,11 +69,11 @@ impl Logout {
             cookies.extend(sessions.keep_attempt(&attempt, request.headers()).unwrap_or_default());
             sessions.scalekit().logout_url(&sessions.logout_request(session, attempt.state()))
         };
-        // L10: after a POST, the browser must come with a GET.
+        // 303: after a `POST`, the browser must continue with `GET` (RFC 9110, section 15.4.4).
         Ok(redirect(StatusCode::SEE_OTHER, target.as_str(), cookies))
     }
 
-    /// The page for a link that another site may have, in a browser that does not say.
+    /// Returns the confirmation page, for browsers that do not send where a link is from.
     fn confirmation(&self) -> Response<Bytes> {
         let action = escaped(self.0.sessions.logout_path());
         let form =

@@ -14,13 +14,13 @@ use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind};
 use crate::util::query::QueryParam;
 
-/// What logouts at the environment come back to: `GET` path of the post-logout redirect URI. Made
-/// by [`Sessions::logout_callback`](crate::Sessions::logout_callback).
+/// Receives the browser after a logout at the environment: `GET` path of the post-logout redirect
+/// URI. Returned by [`Sessions::logout_callback`](crate::Sessions::logout_callback).
 ///
-/// Sends the browser on to the
-/// [page for after a logout](crate::session::SessionsBuilder::logged_out_page), if `state` is of a
-/// logout that this very browser began less than ten minutes ago: a link on another site cannot
-/// show that page to users who are still logged in. Otherwise 400. Ends no session itself.
+/// Redirects to the [page after a logout](crate::session::SessionsBuilder::logged_out_page) if
+/// `state` belongs to a logout that this browser began less than ten minutes ago, so that a link on
+/// another site cannot show that page to users who are still logged in. Otherwise responds with
+/// 400. Does not end a session.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct LogoutCallback(pub(super) Route);
@@ -36,7 +36,7 @@ impl LogoutCallback {
         }
     }
 
-    /// The `Set-Cookie` value that ends the attempt.
+    /// Returns the `Set-Cookie` value that removes the attempt.
     fn complete(&self, request: &Request<()>) -> Result<Option<HeaderValue>, LoginError> {
         if request.method() != Method::GET {
             return Err(LoginError::MethodNotAllowed { allow: "GET" });
@@ -58,7 +58,7 @@ on_rejection!(LogoutCallback, RouteRejection<LoginError>, 0.renderer);
 
 const LIFETIME: Duration = Duration::minutes(10);
 
-/// A logout, kept by the browser while it is at the environment.
+/// A logout, stored in a cookie while the browser is at the environment.
 pub(super) struct LogoutAttempt {
     state: SecretString,
     started_at: OffsetDateTime,

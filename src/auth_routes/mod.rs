@@ -1,22 +1,22 @@
-//! The routes of a login: start it, come back from it, renew it, end it.
+//! Routes of a login: start, callback, refresh and logout.
 //!
 //! | service | method and path | what it does |
 //! |---|---|---|
 //! | [`Login`] | `GET /login?return_to=` | sends the browser to the environment's login page |
-//! | [`Callback`] | `GET` path of the redirect URI | trades the code for a session |
+//! | [`Callback`] | `GET` path of the redirect URI | exchanges the code for a session |
 //! | [`SwitchAccount`] | `GET` or `POST /auth/switch-account` | asks before a login replaces another user's session |
-//! | [`Refresh`] | `POST /auth/refresh` | renews the session's tokens now |
+//! | [`Refresh`] | `POST /auth/refresh` | refreshes the session's tokens |
 //! | [`Logout`] | `GET` or `POST /logout` | ends the session here and at the environment |
-//! | [`LogoutCallback`] | `GET` path of the post-logout redirect URI | the browser comes back from a logout |
-//! | [`BackchannelLogout`] | `POST /auth/backchannel-logout` | the environment tells of a logout |
+//! | [`LogoutCallback`] | `GET` path of the post-logout redirect URI | receives the browser after a logout at the environment |
+//! | [`BackchannelLogout`] | `POST /auth/backchannel-logout` | receives logouts at the environment |
 //!
 //! All are plain tower services; [`Sessions::routes`](crate::Sessions::routes) (feature `axum`)
 //! mounts them.
 //!
-//! Every attempt to log in has its own random `state`, `nonce` and PKCE verifier in its own sealed
-//! cookie, which lives ten minutes and is good for one callback: several tabs can log in at once,
-//! and another browser's callback is rejected. Nothing that the environment or a stranger puts into
-//! the callback's address is shown.
+//! Each login attempt has its own random `state`, `nonce` and PKCE verifier, in its own sealed
+//! cookie, which expires after ten minutes and is valid for one callback. Several tabs can log in
+//! at once, and the callback of another browser is rejected. Pages never show values of the
+//! callback's address.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {
@@ -75,37 +75,37 @@ pub(crate) use self::route::Route;
 use crate::session::Sessions;
 
 impl Sessions {
-    /// The service that starts logins.
+    /// Returns the service that starts logins.
     pub fn login(&self) -> Login {
         Login(Route::new(self))
     }
 
-    /// The service that logins come back to.
+    /// Returns the service that completes logins.
     pub fn callback(&self) -> Callback {
         Callback(Route::new(self))
     }
 
-    /// The service that asks before a login replaces the session of another user.
+    /// Returns the service that asks before a login replaces the session of another user.
     pub fn switch_account(&self) -> SwitchAccount {
         SwitchAccount(Route::new(self))
     }
 
-    /// The service that renews a session's tokens on request.
+    /// Returns the service that refreshes a session's tokens on request.
     pub fn refresh(&self) -> Refresh {
         Refresh(Route::new(self))
     }
 
-    /// The service that ends sessions.
+    /// Returns the service that ends sessions.
     pub fn logout(&self) -> Logout {
         Logout(Route::new(self))
     }
 
-    /// The service that logouts at the environment come back to.
+    /// Returns the service that receives the browser after a logout at the environment.
     pub fn logout_callback(&self) -> LogoutCallback {
         LogoutCallback(Route::new(self))
     }
 
-    /// The service that the environment tells of logouts.
+    /// Returns the service that receives logouts at the environment.
     pub fn backchannel_logout(&self) -> BackchannelLogout {
         BackchannelLogout(Route::new(self))
     }

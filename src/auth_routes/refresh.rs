@@ -9,15 +9,16 @@ use crate::middleware::route::route;
 use crate::session::{Cookie, Found, Renewal, Settled};
 use crate::util::cache_control::{never_cache, vary_on_cookie};
 
-/// Renews a session's tokens now: `POST /auth/refresh`. Made by
+/// Refreshes a session's tokens: `POST /auth/refresh`. Returned by
 /// [`Sessions::refresh`](crate::Sessions::refresh).
 ///
-/// [`RequireSession`](crate::RequireSession) renews by itself what is about to expire; this is for
-/// pages that want changed roles at once, or that keep a session alive. Answers 204 with the new
-/// cookie, 401 when the session has ended, 503 when the environment does not respond.
+/// [`RequireSession`](crate::RequireSession) refreshes tokens that are about to expire. This route
+/// is for pages that need changed roles at once, or that keep a session alive. Responds with 204
+/// and the new cookie, with 401 when the session has ended, or with 503 when the environment is
+/// unavailable.
 ///
-/// A session is refreshed on request at most once in ten seconds: further calls within that time,
-/// on whichever replica, get the same result. A refresh because the token was about to expire does
+/// A session is refreshed on request at most once in ten seconds: further requests within that
+/// time, on any replica, get the same result. A refresh because the token was about to expire does
 /// not count.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -55,7 +56,7 @@ impl Refresh {
             }
         };
         let renewal = self.0.sessions.renew_on_request(&session).await;
-        // Here it is no good that the old tokens are still valid.
+        // Unlike on other routes, old tokens that are still valid are no success here.
         if matches!(renewal, Renewal::Unavailable) {
             return Err((LoginError::Unavailable, Cookie::Kept));
         }

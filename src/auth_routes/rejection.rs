@@ -11,75 +11,77 @@ use crate::middleware::route_rejection::RouteError;
 use crate::oauth::{ErrorOrigin, SsoError};
 use crate::token::TokenError;
 
-/// What went wrong.
+/// Why a login route rejected a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoginError {
-    /// The callback's `state` is not of an attempt that this browser is making: it was used
+    /// Returned when the callback's `state` belongs to no attempt of this browser: it was used
     /// already, is older than ten minutes, or was started in another browser.
     StateMismatch,
-    /// The environment did not accept the code: it was used already, or has expired.
+    /// Returned when the environment rejects the code: it was used already, or has expired.
     InvalidGrant,
-    /// A page of another site caused the request.
+    /// Returned when a page of another site caused the request.
     CrossSite,
-    /// The environment sent the person back with an error.
+    /// Returned when the environment redirects the user back with an error.
     AuthorizationFailed {
-        /// For instance `access_denied`; `None` when it was no code at all.
+        /// For instance `access_denied`; `None` if it is not a valid code.
         error: Option<SsoError>,
     },
-    /// Again and again an identity provider's portal starts a login from which the browser does not
-    /// come back. The launch is not spent: a minute after the first of them it may go on, unless it
-    /// was used before or has expired.
+    /// Returned when an identity provider's portal starts logins repeatedly and the browser returns
+    /// from none of them. The IdP-initiated login is not spent: it can be retried a minute after
+    /// the first one, unless it was used before or has expired.
     RedirectLoop,
-    /// The login got stuck behind the point where it could go on: its code is spent, and the keys, the
-    /// shared store or what the app has to ask about the person are out of reach.
+    /// Returned when a login cannot be completed after its code was spent, because the keys, the
+    /// shared store or the login hook are unavailable.
     Interrupted,
-    /// The token with which an identity provider's portal starts a login is not acceptable.
+    /// Returned when the token of an IdP-initiated login is invalid.
     InvalidIdpInitiatedLogin {
-        /// What is wrong with it: for your eyes, not for the person's.
+        /// The reason; do not show it to the user.
         error: TokenError,
     },
-    /// The `state` of a logout's return is not of a logout that this browser began: it was used
-    /// already, is older than ten minutes, or was started in another browser.
+    /// Returned when the `state` of a logout callback belongs to no logout of this browser: it was
+    /// used already, is older than ten minutes, or was started in another browser.
     LogoutStateMismatch,
-    /// The token that tells of a logout is not acceptable, or came before.
+    /// Returned when a logout token is invalid, or was used before.
     InvalidLogoutToken,
-    /// A parameter is missing, or there twice.
+    /// Returned when a parameter is missing or repeated.
     InvalidRequest,
-    /// Only some methods make sense here.
+    /// Returned when the method is not supported.
     MethodNotAllowed {
         /// The value of `Allow`.
         allow: &'static str,
     },
-    /// Credentials or redirect URI are wrong, or the session cannot be kept; the log says which.
+    /// Returned when credentials or the redirect URI are wrong, or the session cannot be stored;
+    /// the log has the reason.
     Misconfigured,
-    /// There is no session to renew.
+    /// Returned when there is no session to refresh.
     MissingSession,
-    /// The app does not let the person in, who has logged in all right.
+    /// Returned when the user has logged in, but the login hook denies the login.
     LoginDenied,
-    /// It comes from another issuer than the environment, or is meant for one (RFC 9207).
+    /// Returned when the response is from another issuer than the environment, or the login is for
+    /// another one (RFC 9207).
     IssuerMismatch,
-    /// Too many bodies arrived slowly at once, and this one began before the others. Responds with
-    /// 503 and `Retry-After`.
+    /// Returned when too many bodies arrive slowly at once, and this one began before the others.
+    /// Responds with 503 and `Retry-After`.
     Overloaded,
-    /// The request's body did not arrive in time. Responds with 408.
+    /// Returned when the request body does not arrive in time. Responds with 408.
     RequestTimeout,
-    /// The request's body is larger than anything that makes sense.
+    /// Returned when the request body is too large.
     PayloadTooLarge,
-    /// The browser has completed a login within the last minute, but sends a cookie that does not open
-    /// in place of its session's, or none for the second time. Another login would most likely end in
-    /// the same way, so it starts only when the user requests it from the page.
+    /// Returned when the browser has completed a login within the last minute, but its session
+    /// cookie cannot be opened, or is missing for the second time. Another login would most likely
+    /// fail in the same way, so it starts only when the user requests it on the page.
     SessionCookieLost {
         /// The cookie's name. Another app on the same host may use it, too; see
         /// [`SessionsBuilder::cookie_name`](crate::session::SessionsBuilder::cookie_name).
         cookie: String,
     },
-    /// The tokens that came for the code are not acceptable.
+    /// Returned when the tokens of the login are invalid.
     InvalidToken {
-        /// What is wrong with them: for your eyes, not for the person's.
+        /// The reason; do not show it to the user.
         error: TokenError,
     },
-    /// The environment does not respond.
+    /// Returned when the environment is unavailable.
     Unavailable,
 }
 
@@ -95,19 +97,19 @@ impl From<BodyError> for LoginError {
 }
 
 impl LoginError {
-    /// Whether the attempt to log in is over, so that its cookie is taken away.
+    /// Whether the attempt has ended, so that its cookie is removed.
     pub(crate) fn ends_attempt(&self) -> bool {
         *self != Self::Unavailable
     }
 
-    /// Whether the environment could not log the person in without asking them something.
+    /// Whether the environment could not log the user in without interaction.
     pub(crate) fn wants_interaction(&self) -> bool {
         let Self::AuthorizationFailed { error: Some(error) } = self else { return false };
         error.wants_interaction()
     }
 
-    /// More of it for logs: a code of the environment (never its free text), or of ours with the
-    /// name of the rejected claim.
+    /// Returns details for logs: an error code of the environment (never its description), or this
+    /// crate's code with the name of the rejected claim.
     pub(crate) fn detail(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::AuthorizationFailed { error } => {
@@ -185,38 +187,36 @@ impl RouteError for LoginError {
                 ));
             }
             Self::StateMismatch => {
-                "This login was already completed, took too long, or began in another browser"
+                "This login was already completed, has expired, or was started in another browser"
             }
-            Self::InvalidGrant => "This login was already completed or took too long",
-            Self::CrossSite => "This can only be done from the app's own pages",
+            Self::InvalidGrant => "This login was already completed or has expired",
+            Self::CrossSite => "This request was not sent by a page of this app",
             Self::AuthorizationFailed { error } => match error {
                 Some(SsoError::AccessDenied) => "The login was cancelled",
                 Some(error) if error.origin() == ErrorOrigin::Organization => {
-                    "The login did not succeed at your organization: its administrator can tell why"
+                    "The login failed at your organization. Contact its administrator"
                 }
                 _ => "The login was not completed",
             },
             Self::RedirectLoop => {
-                "The login starts again and again without success; try again in a minute"
+                "The login was started repeatedly without success. Try again in a minute"
             }
-            Self::Interrupted => "The login could not be completed at the moment",
-            Self::InvalidIdpInitiatedLogin { .. } => {
-                "This way into the app is not valid, or no longer"
-            }
+            Self::Interrupted => "The login could not be completed. Try again",
+            Self::InvalidIdpInitiatedLogin { .. } => "This sign-in link is invalid or has expired",
             Self::LogoutStateMismatch => {
-                "This logout was already completed, took too long, or began in another browser"
+                "This logout was already completed, has expired, or was started in another browser"
             }
-            Self::InvalidLogoutToken => "The logout token is not valid here",
-            Self::InvalidRequest | Self::IssuerMismatch => "The request is incomplete",
-            Self::MethodNotAllowed { .. } => "Another method is needed here",
-            Self::Misconfigured => "The server is misconfigured; its log says how",
+            Self::InvalidLogoutToken => "The logout token is invalid",
+            Self::InvalidRequest | Self::IssuerMismatch => "The request is invalid",
+            Self::MethodNotAllowed { .. } => "This method is not allowed",
+            Self::Misconfigured => "The server is misconfigured. See its log",
             Self::MissingSession => "Log in first",
-            Self::LoginDenied => "This account may not use the app",
+            Self::LoginDenied => "This account is not allowed to use the app",
             Self::Overloaded => OVERLOADED,
             Self::RequestTimeout => REQUEST_TIMEOUT,
             Self::PayloadTooLarge => "The request is too large",
             Self::InvalidToken { .. } => "The login could not be verified",
-            Self::Unavailable => "The login service does not respond at the moment",
+            Self::Unavailable => "The login service is unavailable. Try again later",
         })
     }
 

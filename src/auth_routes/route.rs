@@ -10,7 +10,7 @@ use crate::util::fetch_metadata::wants_html;
 use crate::util::return_to::{ReturnTo, with_return_to};
 use crate::util::telemetry;
 
-/// What the routes of this module are made of.
+/// The common state of this module's routes.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(crate) sessions: Sessions,
@@ -22,7 +22,7 @@ impl Route {
         Self { sessions: sessions.clone(), renderer: Renderer::default() }
     }
 
-    /// The response to a login that failed.
+    /// Returns the response to a login that failed.
     pub(crate) fn reject_login(
         &self,
         error: LoginError,
@@ -34,7 +34,8 @@ impl Route {
         self.reject(error, request, return_to, set_cookies)
     }
 
-    /// The response to a request that failed. Its page links to a login that ends at `return_to`.
+    /// Returns the response to a request that failed. Its page links to a login that returns to
+    /// `return_to`.
     pub(crate) fn reject(
         &self,
         error: LoginError,

@@ -3,8 +3,8 @@ use axum::Router;
 use crate::session::Sessions;
 
 impl Sessions {
-    /// The routes of a login, for a router of any state: merge them *beside* the routes that
-    /// [`RequireSession`](crate::RequireSession) protects.
+    /// Returns the routes of a login, for a router of any state. Merge them *beside* the routes
+    /// that [`RequireSession`](crate::RequireSession) protects.
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn routes<S>(&self) -> Router<S>
     where

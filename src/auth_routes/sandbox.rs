@@ -7,16 +7,16 @@ use crate::sandbox::Sandbox;
 use crate::session::Sessions;
 
 impl Sandbox {
-    /// Logs a person in and returns the `Cookie` header of the session: for tests of an app that
-    /// is protected by [`RequireSession`](crate::RequireSession).
+    /// Logs a user in and returns the `Cookie` header of the session, for tests of an app that is
+    /// protected by [`RequireSession`](crate::RequireSession).
     ///
-    /// It is a true login through `/login`, the sandbox and the callback, so the cookie is what a
-    /// browser would have. An e-mail address that the sandbox does not know signs up. Registers
-    /// the redirect URI of `sessions`.
+    /// It runs a complete login through `/login`, the sandbox and the callback, so the cookie is
+    /// the same as in a browser. An unknown e-mail address is signed up. Registers the redirect URI
+    /// of `sessions`.
     ///
     /// # Panics
-    /// When the login fails, for instance because `sessions` belongs to another environment or a
-    /// fault is set: a test that asks for a session has no use for an error.
+    /// Panics when the login fails, for instance because `sessions` belongs to another environment
+    /// or a fault is set.
     pub async fn session_cookie(&self, sessions: &Sessions, email: &str) -> HeaderValue {
         self.register_redirect_uri(sessions.redirect_uri());
         let started = sessions.login().respond(Request::new(())).await;
@@ -33,7 +33,7 @@ impl Sandbox {
     }
 }
 
-/// What a browser would send back of the cookies that a response sets under names that begin so.
+/// Returns the `Cookie` header for the cookies of a response whose names begin with `name`.
 fn cookie_header(response: &Response<Bytes>, name: &str) -> HeaderValue {
     let pair = |value: &HeaderValue| {
         let (pair, attributes) = value.to_str().ok()?.split_once(';')?;
@@ -45,6 +45,6 @@ fn cookie_header(response: &Response<Bytes>, name: &str) -> HeaderValue {
 }
 
 fn or_give_up<T, E: Display>(result: Result<T, E>) -> T {
-    #[expect(clippy::panic, reason = "a test that asks for a session has no use for an error")]
+    #[expect(clippy::panic, reason = "documented under # Panics")]
     result.unwrap_or_else(|error| panic!("the login failed: {error}"))
 }

@@ -13,15 +13,16 @@ use crate::session::{
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
-/// Asks whether a verified login may replace the session of another user: `GET` and `POST
-/// /auth/switch-account`. Made by [`Sessions::switch_account`](crate::Sessions::switch_account).
+/// Asks the user before a login replaces the session of another user: `GET` and
+/// `POST /auth/switch-account`. Returned by
+/// [`Sessions::switch_account`](crate::Sessions::switch_account).
 ///
-/// The [`Callback`](super::Callback) sends the browser here if `sub` is not that of the session that
-/// it has. For ten minutes the login waits sealed in the shared store, for this browser alone. "Keep"
-/// drops it and revokes its session at the environment. So do newer logins, if more than five wait,
-/// and, once the ten minutes are over, the next login or logout in this browser within an hour. "Switch" begins its session in place of
-/// the other one, and only then is the hook of
-/// [`on_login`](crate::session::SessionsBuilder::on_login) called.
+/// The [`Callback`](super::Callback) redirects the browser here if the `sub` of the login differs
+/// from that of the browser's session. The login stays sealed in the shared store for ten minutes,
+/// for this browser only. "Keep" discards it and revokes its session at the environment. The same
+/// happens to the oldest of more than five pending logins, and to an expired one at the next login
+/// or logout in this browser within an hour. "Switch" begins its session in place of the other one,
+/// and only then calls the hook of [`on_login`](crate::session::SessionsBuilder::on_login).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SwitchAccount(pub(super) Route);

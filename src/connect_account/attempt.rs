@@ -1,4 +1,4 @@
-//! An attempt to connect an account, kept by the browser while the person is away.
+//! An attempt to connect an account, stored in a cookie while the browser is at the environment.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{self, SHA256, SHA256_OUTPUT_LEN};
@@ -16,7 +16,7 @@ const STATE_BYTES: usize = 43;
 
 pub(super) struct ConnectAttempt {
     state: SecretString,
-    /// Who began it, and for which account.
+    /// Identifies the user and the account.
     whose: [u8; SHA256_OUTPUT_LEN],
     started_at: OffsetDateTime,
 }
@@ -36,7 +36,7 @@ impl ConnectAttempt {
         self.state.expose()
     }
 
-    /// Whether this person began it, for this account.
+    /// Whether this user began it, for this account.
     pub(super) fn is_of(
         &self,
         connect: &ConnectAccount,
@@ -47,8 +47,8 @@ impl ConnectAttempt {
         verify_slices_are_equal(&whose, &self.whose).is_ok()
     }
 
-    /// The attempt that a return's `state` belongs to, if this browser made it and it is not too
-    /// old, and the `Set-Cookie` value that ends it.
+    /// Returns the attempt that a callback's `state` belongs to, if this browser made it and it has
+    /// not expired, and the `Set-Cookie` value that removes it.
     pub(super) fn find(
         connect: &ConnectAccount,
         headers: &HeaderMap,
@@ -92,7 +92,7 @@ impl Attempt for ConnectAttempt {
     }
 }
 
-/// Connection, person and identifier in one value, none of which can run over into the next.
+/// Hashes connection, user and identifier unambiguously.
 fn whose(connect: &ConnectAccount, session: &Session, identifier: &str) -> [u8; SHA256_OUTPUT_LEN] {
     let mut hash = digest::Context::new(&SHA256);
     for part in [&connect.0.connection_name, session.principal().subject(), identifier] {

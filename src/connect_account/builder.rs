@@ -26,25 +26,26 @@ impl ConnectAccountBuilder {
         Self { sessions, connection_name, path, start_page, identifier, renderer }
     }
 
-    /// Path where connecting starts, `/connect/` and the connection's name unless set; users come
-    /// back to `/verify` below it.
+    /// Sets the path where connecting starts. Users return to `/verify` below it. Default:
+    /// `/connect/` and the connection's name.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into());
         self
     }
 
-    /// The app's page that has the button, `/` unless set: where users are sent whom Scalekit sends
-    /// nowhere once they are verified.
+    /// Sets the path of the app's page with the button. Users are redirected there if Scalekit
+    /// returns no redirect after the verification. Default: `/`.
     pub fn start_page(mut self, path: impl Into<String>) -> Self {
         self.start_page = path.into();
         self
     }
 
-    /// Sets what identifies a session's user at the connection: stable, and no two users' alike in
-    /// the whole environment. Default: the subject; of a [local session](crate::session::LocalSession),
-    /// whose subject is the app's own id, a hash of the environment, client id and
-    /// [name](crate::session::SessionsBuilder::name) of the sessions, a dot, and the subject. Two apps
-    /// that both have a user `1` thus do not share an account.
+    /// Sets what identifies a session's user at the connection: it must be stable, and unique in
+    /// the whole environment. Default: the subject. For a
+    /// [local session](crate::session::LocalSession), whose subject is the app's own ID, it is a
+    /// hash of the environment, client ID and [name](crate::session::SessionsBuilder::name) of the
+    /// sessions, a dot, and the subject, so that users with the ID `1` of two apps do not share an
+    /// account.
     pub fn identifier<F>(mut self, identifier: F) -> Self
     where
         F: Fn(&Session) -> String + Send + Sync + 'static,
@@ -53,10 +54,10 @@ impl ConnectAccountBuilder {
         self
     }
 
-    /// Checks the settings. Makes no request.
+    /// Validates the settings. Sends no request.
     ///
     /// # Errors
-    /// All settings that cannot work, at once.
+    /// Returned when settings are invalid; reports all of them.
     pub fn build(self) -> Result<ConnectAccount, ConfigError> {
         let mut problems = Problems::default();
         let letters = |letter: char| letter.is_ascii_alphanumeric() || " -_:".contains(letter);
@@ -73,7 +74,7 @@ impl ConnectAccountBuilder {
             problems.push(ConfigProblem::invalid("path", reason));
         }
         let verify_path = format!("{path}/verify");
-        // These would send there again and again.
+        // These pages would cause a redirect loop.
         if !is_plain_path(&self.start_page) || [&path, &verify_path].contains(&&self.start_page) {
             let reason = "must be the plain path of a page of the app's own";
             problems.push(ConfigProblem::invalid("start_page", reason));

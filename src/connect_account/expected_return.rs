@@ -1,6 +1,6 @@
-//! Returns that attempts wait for, in the shared store. Each can be used once, by anyone: a return
-//! that arrives in the wrong browser or without a session is spent, so that no one can use its address
-//! later.
+//! Callbacks that attempts expect, in the shared store. Each one can be used once, in any browser:
+//! a callback that arrives in the wrong browser or without a session is used up, so that its
+//! address cannot be used later.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
 use crate::util::hash::hash_parts;
 use crate::util::telemetry;
 
-/// Longer than the link of an attempt can be used, so that a late return is spent too.
+/// Longer than the link of an attempt can be used, so that a late callback is used up too.
 const EXPECTED_FOR: Duration = Duration::from_secs(60 * 60);
 /// Longer than the environment waits for the verification of a user.
 const SPENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -21,7 +21,7 @@ const EXPECTED: Bytes = Bytes::from_static(b"expected");
 const SPENT: Bytes = Bytes::from_static(b"spent");
 
 impl ConnectAccount {
-    /// Notes that a return with this `state` is expected.
+    /// Records that a callback with this `state` is expected.
     pub(super) async fn expect_return(&self, state: &str) -> Result<(), ConnectAccountError> {
         let key = self.return_key("state", state);
         with_timeout(self.0.sessions.store().put(&key, EXPECTED, EXPECTED_FOR))
@@ -29,11 +29,11 @@ impl ConnectAccount {
             .map_err(unavailable)
     }
 
-    /// Spends a return: its `state`, and the environment's id of the consent, which must not come
-    /// back under another `state`.
+    /// Uses up a callback: its `state`, and the environment's ID of the consent, which must not be
+    /// used with another `state`.
     ///
     /// # Errors
-    /// [`ConnectAccountError::StateMismatch`] if either was spent before or is not expected.
+    /// [`ConnectAccountError::StateMismatch`] if either was used before or is not expected.
     pub(super) async fn spend_return(
         &self,
         state: &str,
@@ -54,7 +54,7 @@ impl ConnectAccount {
         }
     }
 
-    /// Allows a return that was spent to be used again, because the environment did not respond.
+    /// Allows a callback to be used again, because the environment did not respond.
     pub(super) async fn restore_return(&self, state: &str, auth_request_id: &str) {
         let (store, key) = (self.0.sessions.store(), self.return_key("request", auth_request_id));
         let restored = with_timeout(store.remove_if(&key, SPENT)).await.map_err(unavailable);

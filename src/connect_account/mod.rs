@@ -1,29 +1,28 @@
-//! A user connects an account at another service, and only theirs becomes active.
+//! Connects a user's account at another service, and verifies whose account it is.
 //!
-//! An authorization link of a [connected account](crate::api::connected_accounts) is good for
-//! whoever opens it: a user could send theirs to a colleague, whose mailbox would then be the
-//! user's. So Scalekit asks the app who came back before it activates the account. [`ConnectAccount`]
-//! responses that, with two services behind [`RequireSession`]:
+//! Anyone can open an authorization link of a [connected account](crate::api::connected_accounts):
+//! a user could send their link to a colleague, whose mailbox would then be connected to the user's
+//! account. Scalekit therefore asks the app who has returned before it activates the account.
+//! [`ConnectAccount`] verifies this with two services behind [`RequireSession`]:
 //!
 //! | service | where by default | what it does |
 //! |---|---|---|
-//! | [`Start`] | `POST /connect/gmail`; `GET` for a page with the button | makes the account and sends the browser to consent |
-//! | [`Verify`] | `GET /connect/gmail/verify` | activates the account, if it is that of who began |
+//! | [`Start`] | `POST /connect/gmail`; `GET` for a page with the button | creates the account and redirects the browser to the consent page |
+//! | [`Verify`] | `GET /connect/gmail/verify` | activates the account, if the same user began |
 //!
-//! 1. The account is that of the session's user: their subject, which of a local session is prefixed
-//!    with a hash that identifies the app, or what
-//!    [`identifier`](ConnectAccountBuilder::identifier) makes of the session. Nothing in a request
-//!    says whose it is.
-//! 2. Each attempt has a random `state`, kept with who began it in a sealed cookie that lives ten
-//!    minutes and is good for one return, in this browser.
-//! 3. A return is accepted if its `state` is of such a cookie (compared in constant time) and the person
-//!    who is logged in is who began; Scalekit then compares the identifier too.
-//! 4. A return can be used once, in whatever browser it arrives: the shared store keeps which ones are
-//!    expected. One that is rejected is spent too, so that its address is of no use to whoever learns
-//!    of it. Without a session it ends at the login, which leads to the page with the button and
-//!    does not repeat the address. Only while Scalekit does not respond can the same browser use it again.
-//! 5. The browser goes where the API says, if that is http or https; else to the app's
-//!    [page with the button](ConnectAccountBuilder::start_page).
+//! 1. The account belongs to the session's user: to the subject (of a local session, prefixed with
+//!    a hash that identifies the app), or to the result of
+//!    [`identifier`](ConnectAccountBuilder::identifier). The request has no influence on it.
+//! 2. Each attempt has a random `state`, stored with its user in a sealed cookie that expires after
+//!    ten minutes and is valid for one callback, in this browser.
+//! 3. A callback is accepted if its `state` is in such a cookie (compared in constant time) and the
+//!    user who is logged in is the one who began. Scalekit then compares the identifier too.
+//! 4. A callback can be used once, in any browser: the shared store records which ones are
+//!    expected. A rejected one is used up too, so that its address is worthless if it leaks.
+//!    Without a session, it redirects to the login, which leads to the page with the button and
+//!    does not repeat the address. If Scalekit is unavailable, the same browser can use it again.
+//! 5. The browser is redirected to the URL that the API returns, if that is http or https;
+//!    otherwise to the app's [page with the button](ConnectAccountBuilder::start_page).
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -79,7 +78,7 @@ pub use self::rejection::ConnectAccountError;
 pub use self::start::Start;
 pub use self::verify::Verify;
 
-/// The services by which users connect their accounts of one connection. Cheap to clone. See the
+/// The services with which users connect their accounts of one connection. Cheap to clone. See the
 /// [module docs](self).
 #[derive(Clone)]
 pub struct ConnectAccount(Arc<Inner>);
@@ -98,8 +97,8 @@ struct Inner {
 type IdentifierOf = dyn Fn(&Session) -> String + Send + Sync;
 
 impl ConnectAccount {
-    /// For the users of these sessions, by the name of the connection exactly as the dashboard
-    /// spells it.
+    /// Configures connecting for the users of these sessions. `connection_name` is spelled exactly
+    /// as in the dashboard.
     pub fn builder(
         sessions: &Sessions,
         connection_name: impl Into<String>,
@@ -107,40 +106,39 @@ impl ConnectAccount {
         ConnectAccountBuilder::new(sessions.clone(), connection_name.into())
     }
 
-    /// The service that sends a user to consent.
+    /// Returns the service that redirects a user to the consent page.
     #[must_use]
     pub fn start(&self) -> RequireSessionService<Start> {
         RequireSession::new(&self.0.sessions).layer(Start(self.clone()))
     }
 
-    /// The service that users come back to.
+    /// Returns the service that receives users after the consent.
     #[must_use]
     pub fn verify(&self) -> RequireSessionService<Verify> {
         RequireSession::new(&self.0.sessions).optional().layer(Verify(self.clone()))
     }
 
-    /// Where [`start`](Self::start) is to be mounted: `/connect/` and the connection's name unless
-    /// set otherwise.
+    /// Returns the path for [`start`](Self::start). Default: `/connect/` and the connection's name.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.0.path
     }
 
-    /// Where [`verify`](Self::verify) is to be mounted: `/verify` below [`path`](Self::path).
+    /// Returns the path for [`verify`](Self::verify): `/verify` below [`path`](Self::path).
     #[must_use]
     pub fn verify_path(&self) -> &str {
         &self.0.verify_path
     }
 
-    /// The account that a session's person has, or would have, at the connection: for
-    /// [tools](crate::api::tools) and the proxy in their name.
+    /// Returns the key of the account that the session's user has, or would have, at the
+    /// connection, for [tools](crate::api::tools) and the proxy.
     #[must_use]
     pub fn account(&self, session: &Session) -> AccountKey {
         AccountKey::new(&self.0.connection_name, self.identifier(session))
     }
 
-    /// What identifies a session's user at the connection. Keep it with the user for work without a
-    /// session.
+    /// Returns what identifies a session's user at the connection. Store it with the user for work
+    /// without a session.
     #[must_use]
     pub fn identifier(&self, session: &Session) -> String {
         (self.0.identifier)(session)

@@ -13,35 +13,35 @@ use crate::middleware::route_rejection::RouteError;
 use crate::util::fetch_metadata::wants_html;
 use crate::util::telemetry;
 
-/// What went wrong.
+/// Why a route of [`ConnectAccount`] rejected a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectAccountError {
-    /// The `state` is not of an attempt that this browser is making: it was used already, is older
-    /// than ten minutes, or began in another browser.
+    /// Returned when the `state` belongs to no attempt of this browser: it was used already, is
+    /// older than ten minutes, or began in another browser.
     StateMismatch,
-    /// A page of another site caused the request.
+    /// Returned when a page of another site caused the request.
     CrossSite,
-    /// A parameter is missing, or there twice.
+    /// Returned when a parameter is missing or repeated.
     InvalidRequest,
-    /// Only some methods make sense here.
+    /// Returned when the method is not supported.
     MethodNotAllowed {
         /// The value of `Allow`.
         allow: &'static str,
     },
-    /// The connection, the credentials or a setting is wrong; the log says which.
+    /// Returned when the connection, the credentials or a setting is wrong; the log has the reason.
     Misconfigured,
-    /// The user did not let the app in, or the service did not let them.
+    /// Returned when the user did not consent, or the service rejected the authorization.
     ConsentDenied {
-        /// For instance `access_denied`; `None` when it was no code at all.
+        /// For instance `access_denied`; `None` if it is not a valid code.
         code: Option<String>,
     },
-    /// The environment has nothing that waits for this user: it was verified already, or is too
-    /// old.
+    /// Returned when the environment has no pending verification of this user: it was completed
+    /// already, or has expired.
     NoPendingVerification,
-    /// another user is logged in than who began.
+    /// Returned when another user is logged in than the one who began.
     UserMismatch,
-    /// The environment does not respond.
+    /// Returned when the environment is unavailable.
     Unavailable,
 }
 
@@ -62,7 +62,7 @@ impl ConnectAccount {
 }
 
 impl ConnectAccountError {
-    /// What a call of the API came to that should have gone well.
+    /// Maps an unexpected error of the API.
     pub(super) fn of_api(error: &ApiError) -> Self {
         telemetry::internal_error("connect_account", error);
         match error {
@@ -71,7 +71,7 @@ impl ConnectAccountError {
         }
     }
 
-    /// Whether the attempt is over, so that its cookie is taken away.
+    /// Whether the attempt has ended, so that its cookie is removed.
     fn ends_attempt(&self) -> bool {
         *self != Self::Unavailable
     }
@@ -115,18 +115,18 @@ impl RouteError for ConnectAccountError {
     fn message(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::StateMismatch => {
-                "This was already completed, took too long, or began in another browser"
+                "This was already completed, has expired, or was started in another browser"
             }
-            Self::CrossSite => "This can only be done from the app's own pages",
-            Self::InvalidRequest => "The request is incomplete",
-            Self::MethodNotAllowed { .. } => "Another method is needed here",
-            Self::Misconfigured => "The server is misconfigured; its log says how",
+            Self::CrossSite => "This request was not sent by a page of this app",
+            Self::InvalidRequest => "The request is invalid",
+            Self::MethodNotAllowed { .. } => "This method is not allowed",
+            Self::Misconfigured => "The server is misconfigured. See its log",
             Self::ConsentDenied { .. } => "The account was not connected",
-            Self::NoPendingVerification => "This was already completed or took too long",
+            Self::NoPendingVerification => "This was already completed or has expired",
             Self::UserMismatch => {
-                "another user is logged in than who began; the account was not connected"
+                "A different user is logged in now. The account was not connected"
             }
-            Self::Unavailable => "The service does not respond at the moment",
+            Self::Unavailable => "The service is unavailable. Try again later",
         })
     }
 

@@ -3,8 +3,8 @@ use axum::Router;
 use super::ConnectAccount;
 
 impl ConnectAccount {
-    /// Both routes, for a router of any state: merge them *beside* the routes that
-    /// [`RequireSession`](crate::RequireSession) protects; they ask for a session themselves.
+    /// Returns both routes, for a router of any state. Merge them *beside* the routes that
+    /// [`RequireSession`](crate::RequireSession) protects; they require a session themselves.
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn routes<S>(&self) -> Router<S>
     where

@@ -13,12 +13,12 @@ use crate::session::Session;
 use crate::util::cache_control::{never_cache, vary_on_cookie};
 use crate::util::telemetry;
 
-/// Sends a user to let the app into their account: `POST`, from the app's own pages. `GET` shows a
-/// small page that names the user whose account it will be, with the button. Made by
-/// [`ConnectAccount::start`], behind [`RequireSession`](crate::RequireSession).
+/// Redirects a user to the consent page: `POST`, from the app's own pages. `GET` shows a small page
+/// with the user's name and the button. Returned by [`ConnectAccount::start`], behind
+/// [`RequireSession`](crate::RequireSession).
 ///
-/// A page of the app with a button of its own should name the user too: a link on another site may
-/// have logged the browser in as another user, whose the mailbox would then be.
+/// A page of the app with its own button should show the user's name too: a link on another site
+/// may have logged the browser in as another user, to whom the mailbox would then be connected.
 #[derive(Clone, Debug)]
 pub struct Start(pub(super) ConnectAccount);
 
@@ -39,7 +39,7 @@ impl Start {
             _ => return Err(ConnectAccountError::MethodNotAllowed { allow: "GET, POST" }),
         }
         let sessions = &self.0.0.sessions;
-        // It creates an account: a page of another site must not do so in the user's name.
+        // It creates an account: a page of another site must not do so for the user.
         if sessions.is_cross_site(request.headers()) {
             return Err(ConnectAccountError::CrossSite);
         }
@@ -65,7 +65,7 @@ impl Start {
         Ok(redirect(StatusCode::SEE_OTHER, link.url().as_str(), cookies))
     }
 
-    /// Names the user, and has the button.
+    /// Returns the page with the user's name and the button.
     fn page(&self, session: &Session) -> Response<Bytes> {
         let config = &self.0.0;
         let host = config.sessions.public_url().host_str().unwrap_or("this app");

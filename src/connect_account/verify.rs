@@ -15,12 +15,12 @@ use crate::session::Session;
 use crate::util::query::QueryParam;
 use crate::util::telemetry;
 
-/// What users come back to: `GET`. Made by [`ConnectAccount::verify`], behind
+/// Receives users after the consent: `GET`. Returned by [`ConnectAccount::verify`], behind
 /// [`RequireSession`](crate::RequireSession).
 ///
-/// Activates the account only if the return answers an attempt of this very browser and the person
-/// who is logged in is who began it. Spends the return and ends the attempt in any case, unless the
-/// environment does not respond.
+/// Activates the account only if the callback belongs to an attempt of this browser, and the user
+/// who is logged in is the one who began. Uses up the callback and ends the attempt in any case,
+/// unless the environment is unavailable.
 #[derive(Clone, Debug)]
 pub struct Verify(pub(super) ConnectAccount);
 
@@ -32,7 +32,7 @@ impl Verify {
             Err(failure) => return connect.reject(failure, &request, None),
         };
         let (attempt, end_attempt) = ConnectAttempt::find(connect, request.headers(), &state);
-        // Before anything else: whatever becomes of it, no one can use it later.
+        // First, so that the callback cannot be used again, whatever the result.
         let spent = connect.spend_return(&state, auth_request_id.as_deref().ok()).await;
         let Some(session) = request.extensions().get::<Session>() else {
             return self.log_in_first(&request, end_attempt);
@@ -78,7 +78,8 @@ impl Verify {
         })
     }
 
-    /// The login leads to the page with the button: the address of the return stays out of it.
+    /// Redirects to the login, which leads to the page with the button: the address must not
+    /// contain the callback.
     fn log_in_first(
         &self,
         request: &Request<()>,
@@ -96,8 +97,8 @@ impl Verify {
 
 route!(Verify);
 
-/// What the environment sends back in the address: the `state` (the first, if there are several) and
-/// the id of the consent, or why there is none. An address that is not in order ends its attempt too.
+/// The query parameters of the callback: the `state` (the first one, if repeated), and the ID of
+/// the consent or an error. An invalid query ends its attempt too.
 struct Returned {
     state: String,
     auth_request_id: Result<String, ConnectAccountError>,

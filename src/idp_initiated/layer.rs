@@ -18,7 +18,7 @@ use crate::token::{IdpInitiatedLogin, LaunchExpectations, TokenError};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
-/// Layer that turns logins from an identity provider's portal into the app's own. See the
+/// Middleware that turns IdP-initiated logins into logins that the app starts. See the
 /// [module docs](crate::idp_initiated).
 #[derive(Clone)]
 #[must_use]
@@ -28,13 +28,13 @@ pub struct IdpInitiatedRedirect {
 }
 
 impl IdpInitiatedRedirect {
-    /// Starts the logins of these sessions.
+    /// Creates a layer that starts logins of these sessions.
     pub fn new(sessions: &Sessions) -> Self {
         Self { route: Route::new(sessions), issuers: Arc::new([]) }
     }
 
-    /// Accepts launch tokens only with this `iss`; call it again for a further one. Unless set the
-    /// issuer does not matter, because some environments name the app's own address there.
+    /// Accepts tokens of IdP-initiated logins only with this `iss`. Can be called several times.
+    /// Default: `iss` is not checked, because some environments set it to the app's own address.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuers = self.issuers.iter().cloned().chain([issuer.into()]).collect();
         self
@@ -48,7 +48,7 @@ impl IdpInitiatedRedirect {
         self.route.reject_login(failure, request, None, [])
     }
 
-    /// The response to a launch.
+    /// Returns the response to an IdP-initiated login.
     pub(super) async fn response(&self, token: &str, request: &Request<()>) -> Response<Bytes> {
         self.launch(token, request.headers())
             .await
@@ -70,7 +70,7 @@ impl IdpInitiatedRedirect {
             TokenError::KeysUnavailable => LoginError::Unavailable,
             error => LoginError::InvalidIdpInitiatedLogin { error },
         })?;
-        // Before it is spent: once the circle is broken, the person can go on with it.
+        // Before the token is spent: once the loop has ended, the user can continue with it.
         if is_redirect_loop(sessions, headers) {
             return Err(LoginError::RedirectLoop);
         }
@@ -99,7 +99,8 @@ impl IdpInitiatedRedirect {
         .redirect()
     }
 
-    /// I4. Where the store cannot tell, no one is kept out: a plain login is always possible.
+    /// Whether the token is used for the first time. If the store is unavailable, it counts as
+    /// used: an ordinary login is always possible.
     async fn is_first_use(&self, launch: &IdpInitiatedLogin) -> bool {
         let now = self.sessions().scalekit().clock().now();
         let key = self.sessions().store_key(Purpose::Launch, launch.fingerprint.as_str());
@@ -117,7 +118,7 @@ impl IdpInitiatedRedirect {
 
 on_rejection!(IdpInitiatedRedirect, RouteRejection<LoginError>, route.renderer);
 
-/// With longer ones the cookies of the attempts that are counted would not fit beside each other.
+/// Longer ones would not leave enough space for the cookies of the counted attempts.
 const MAX_PAGE_BYTES: usize = 512;
 
 const USED: Bytes = Bytes::from_static(b"used");

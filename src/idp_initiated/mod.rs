@@ -1,29 +1,28 @@
-//! Turns logins that start in an identity provider's portal into logins that the app starts itself.
+//! Turns logins that start in an identity provider's portal (IdP-initiated logins) into logins that
+//! the app starts itself.
 //!
-//! A user opens the app from their company's portal. Scalekit sends the browser to the
-//! initiate-login URL (usually `/login`) with a launch token in `idp_initiated_login`, and
-//! [`IdpInitiatedRedirect`] around whatever serves that path
+//! A user opens the app from their company's portal. Scalekit redirects the browser to the
+//! initiate-login URL (usually `/login`) with a token in `idp_initiated_login`.
+//! [`IdpInitiatedRedirect`] around the service of that path
 //!
-//! 1. verifies the token: signed by the environment's keys, not expired, and a launch, never an
-//!    access or ID token;
-//! 2. remembers it in the shared store for as long as it lives, and a minute longer because clocks
-//!    differ: a second use, such as a reload or the Back button, becomes a plain login. So does one
-//!    that the store cannot tell from a first;
-//! 3. starts a login through the very connection and organization that the token names, with a
-//!    `state`, `nonce` and PKCE verifier of its own: a
-//!    stolen assertion is worth nothing, and a stranger's link can do no more than any link to a
-//!    login through their connection. The portal's `relay_state` becomes the page to
-//!    return to if it is a path or address of this app, and is forgotten if it is not;
-//! 4. never begins a session.
+//! 1. verifies the token: it is signed by the environment's keys, has not expired, and is of this
+//!    type, never an access or ID token;
+//! 2. records it in the shared store until it expires, and a minute longer because clocks differ: a
+//!    second use, such as a reload or the Back button, becomes an ordinary login. So does any use
+//!    while the store is unavailable;
+//! 3. starts a login through the connection and organization of the token, with its own `state`,
+//!    `nonce` and PKCE verifier: a stolen assertion is worthless, and an attacker's link can do no
+//!    more than any link to a login through their connection. The portal's `relay_state` becomes
+//!    the page to return to if it is a path or URL of this app; otherwise it is ignored;
 //!
-//! The same happens wherever the layer stands, because some environments send the token to the
-//! callback instead. At the login's and the callback's path it also answers a bare `error`, as the
-//! environment sends it where a launch has failed, in words of its own. All else reaches the inner
-//! service.
+//! The layer does the same on every path, because some environments send the token to the callback
+//! instead. On the paths of the login and the callback, it also responds to an `error` without
+//! `state`, which the environment sends when an IdP-initiated login has failed. Other requests
+//! reach the inner service.
 //!
-//! A portal that launches again and again without the browser coming back from any of these logins
-//! is rejected after the third time in a minute. What is rejected is not spent: when the minute is
-//! over, the same launch goes on, unless it was used before or has expired. Browsers without cookies cannot be counted.
+//! If a portal starts logins repeatedly and the browser returns from none of them, the fourth one
+//! within a minute is rejected. A rejected token is not spent: after the minute, the same login
+//! works, unless it was used before or has expired. Browsers without cookies are not counted.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {
@@ -58,7 +57,7 @@
 //! # }
 //! ```
 //!
-//! With axum it is a layer around the routes that it watches:
+//! With axum, add the layer around the routes:
 //! `sessions.routes().layer(IdpInitiatedRedirect::new(&sessions))`.
 
 mod layer;

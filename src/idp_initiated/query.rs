@@ -1,4 +1,4 @@
-//! What the address of a request says about a launch.
+//! The query parameters of an IdP-initiated login.
 
 use http::{Method, Request};
 use url::form_urlencoded;
@@ -8,12 +8,12 @@ use crate::oauth::SsoError;
 use crate::session::Sessions;
 use crate::util::fetch_metadata::requested_target;
 
-/// What is asked of the layer.
+/// What a request asks the layer to do.
 pub(super) enum Asked {
-    /// Nothing: the request is the inner service's.
+    /// Nothing: the request is for the inner service.
     Nothing,
     Launch(String),
-    RejectionContext(LoginError),
+    Rejected(LoginError),
 }
 
 impl Asked {
@@ -31,18 +31,18 @@ impl Asked {
         let mut launches = values(LAUNCH);
         match (launches.next(), launches.next()) {
             (Some(token), None) => return Self::Launch(token.into_owned()),
-            // L4: of two values no one knows which one is meant.
-            (Some(_), Some(_)) => return Self::RejectionContext(LoginError::InvalidRequest),
+            // A repeated parameter is ambiguous.
+            (Some(_), Some(_)) => return Self::Rejected(LoginError::InvalidRequest),
             (None, _) => {}
         }
         let target = requested_target(request, sessions.base_path());
         let path = target.as_deref().and_then(|target| target.split('?').next());
         let is_ours = path == Some(sessions.login_path()) || path == Some(sessions.callback_path());
         match values("error").next() {
-            // With a state it ends an attempt, which is the callback's business.
+            // An error with a `state` ends an attempt, which the callback does.
             Some(error) if is_ours && values("state").next().is_none() => {
                 let error = SsoError::parse(&error);
-                Self::RejectionContext(LoginError::AuthorizationFailed { error })
+                Self::Rejected(LoginError::AuthorizationFailed { error })
             }
             _ => Self::Nothing,
         }

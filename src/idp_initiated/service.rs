@@ -36,7 +36,7 @@ where
                 let (config, request) = (self.config.clone(), request.map(drop));
                 ResponseFuture::responding(async move { config.response(&token, &request).await })
             }
-            Asked::RejectionContext(error) => {
+            Asked::Rejected(error) => {
                 let (parts, body) = request.into_parts();
                 let head = Request::from_parts(parts, ());
                 let response = Decision::Respond(self.config.reject(error, &head));

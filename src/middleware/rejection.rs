@@ -194,7 +194,7 @@ pub(crate) fn unavailable_response(message: &str) -> Response<Bytes> {
 
 /// The response of an extractor or layer that stands where its layer is missing.
 pub(crate) fn misconfigured_response() -> Response<Bytes> {
-    let message = "The server is misconfigured; its log says how";
+    let message = "The server is misconfigured. See its log";
     json_response(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
 }
 

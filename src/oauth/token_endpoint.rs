@@ -111,7 +111,7 @@ pub enum OAuthError {
     #[error(
         "the environment rejected the token request: {code} (check client id, secret and redirect URI)"
     )]
-    RejectionContext {
+    Rejected {
         /// For instance `invalid_client`.
         code: String,
     },
@@ -191,7 +191,7 @@ fn read_response(response: &Response<Bytes>, sent: &[u8]) -> Result<TokenRespons
     match serde_json::from_slice(response.body()) {
         Ok(Failure { error }) if error == "invalid_grant" => Err(OAuthError::InvalidGrant),
         Ok(Failure { error }) if is_error_code(&error) && !contains(sent, &error) => {
-            Err(OAuthError::RejectionContext { code: error })
+            Err(OAuthError::Rejected { code: error })
         }
         _ => Err(unexpected(response, "an error that is not a token endpoint's")),
     }
@@ -240,9 +240,7 @@ mod tests {
         let definite = response(400, r#"{"error":"invalid_grant","error_description":"gone"}"#);
         assert!(matches!(definite, Err(OAuthError::InvalidGrant)));
         let rejected = response(401, r#"{"error":"invalid_client"}"#);
-        assert!(
-            matches!(rejected, Err(OAuthError::RejectionContext { code }) if code == "invalid_client")
-        );
+        assert!(matches!(rejected, Err(OAuthError::Rejected { code }) if code == "invalid_client"));
         for status in [429, 500, 502, 503, 504] {
             let busy = response(status, r#"{"error":"invalid_grant"}"#);
             assert!(matches!(busy, Err(OAuthError::Unavailable(_))), "{status}");

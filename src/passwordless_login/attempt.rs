@@ -1,4 +1,5 @@
-//! A login by e-mail that has begun, kept by the browser that asked for the mail.
+//! A login by e-mail that is in progress, stored in a cookie of the browser that requested the
+//! e-mail.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,35 +17,36 @@ use crate::session::{Attempt, AttemptKind, Sessions};
 use crate::util::email::fold_email;
 use crate::util::return_to::ReturnTo;
 
-/// So much longer than the code is the attempt known, so that the person is told what is wrong and
-/// can have another mail.
+/// How much longer than its code the attempt is kept, so that the user gets a specific error and
+/// can request another e-mail.
 const KEPT_AFTER_EXPIRY: Duration = Duration::minutes(10);
-/// The environment's default, for one that does not tell.
+/// The environment's default, for a response without a lifetime.
 pub(super) const DEFAULT_LIFETIME: Duration = Duration::minutes(5);
-/// Longer ones would not leave room for the rest in a cookie.
+/// Longer values would not leave enough space in the cookie.
 const MAX_RETURN_TO_BYTES: usize = 1500;
 
 #[derive(Clone)]
 pub(super) struct MailAttempt {
-    /// Names the cookie, and tells a page's forms and the mail's link which attempt they are of. No
-    /// secret.
+    /// Identifies the attempt in its cookie's name, the forms of a page and the link of the e-mail.
+    /// Not secret.
     pub(super) id: String,
     pub(super) auth_request_id: SecretString,
     pub(super) state: SecretString,
     pub(super) email: String,
     pub(super) passwordless_type: Option<PasswordlessType>,
     pub(super) return_to: ReturnTo,
-    /// Whether the environment knows of it; else it looks the same and no code is right.
+    /// Whether the environment has the request. Otherwise the attempt looks the same, and every
+    /// code is wrong.
     pub(super) is_delivered: bool,
     mailed_at: OffsetDateTime,
     pub(super) expires_at: OffsetDateTime,
 }
 
-/// What the mail of an attempt says of it, before there is one.
+/// The identifiers of an attempt, generated before its e-mail is sent.
 pub(super) struct AttemptNames {
-    /// In its link, where anyone may read it.
+    /// In the link, where anyone may read it.
     pub(super) id: String,
-    /// Comes back with the verification.
+    /// Returned with the verification.
     pub(super) state: SecretString,
 }
 
@@ -55,7 +57,7 @@ impl AttemptNames {
     }
 }
 
-/// As it is sealed. Times are Unix milliseconds, UTC.
+/// The sealed form. Times are Unix milliseconds, UTC.
 #[derive(Serialize, Deserialize)]
 struct Content<'a> {
     #[serde(rename = "a", borrow)]
@@ -77,7 +79,7 @@ struct Content<'a> {
     is_delivered: u8,
 }
 
-/// What the environment says of a mail, or would.
+/// What the environment returned for an e-mail, or would have returned.
 #[derive(Clone)]
 pub(super) struct Delivery {
     pub(super) sent: SentMail,
@@ -108,7 +110,7 @@ impl MailAttempt {
         }
     }
 
-    /// The attempt after one more mail, whose request may be another one.
+    /// Returns the attempt after another e-mail, whose request may differ.
     pub(super) fn mailed(
         self,
         Delivery { sent, is_delivered }: &Delivery,
@@ -125,7 +127,7 @@ impl MailAttempt {
         }
     }
 
-    /// What only the browser that makes the attempt has.
+    /// Returns the values that only the browser of the attempt has.
     pub(super) fn secrets(&self) -> [&str; 2] {
         [self.auth_request_id.expose(), self.state.expose()]
     }
@@ -134,12 +136,12 @@ impl MailAttempt {
         self.expires_at <= now
     }
 
-    /// For how much longer its code is good.
+    /// Returns how much longer its code is valid.
     pub(super) fn expires_in(&self, now: OffsetDateTime) -> StdDuration {
         (self.expires_at - now).try_into().unwrap_or_default()
     }
 
-    /// The attempt of this browser with this id, or else the one with the newest mail.
+    /// Returns the attempt of this browser with this ID, or else the one with the newest e-mail.
     pub(super) fn find(sessions: &Sessions, headers: &HeaderMap, id: Option<&str>) -> Option<Self> {
         let mut attempts = sessions.attempts(headers);
         match id {
@@ -148,7 +150,7 @@ impl MailAttempt {
         }
     }
 
-    /// The newest attempt of this browser whose mails go to this address.
+    /// Returns the newest attempt of this browser for this address.
     pub(super) fn of_address(
         sessions: &Sessions,
         headers: &HeaderMap,
@@ -206,9 +208,9 @@ impl Attempt for MailAttempt {
     }
 }
 
-/// Until when what was sent is accepted.
+/// Returns until when a code is accepted.
 fn expires_at(sent: &SentMail, max_lifetime: StdDuration, now: OffsetDateTime) -> OffsetDateTime {
-    // Two clocks may differ: what counts from now is the better word.
+    // Two clocks may differ: a relative lifetime is more reliable.
     let lifetime = sent.expires_in.and_then(|told| Duration::try_from(told).ok());
     let told = lifetime.or_else(|| Some((sent.expires_at? - now).max(Duration::ZERO)));
     let max = Duration::try_from(max_lifetime).unwrap_or(DEFAULT_LIFETIME);
@@ -219,20 +221,20 @@ fn from_millis(millis: i64) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
 }
 
-/// A login by e-mail that has begun in the browser of a request: for the page that asks for the
-/// code. Made by [`PasswordlessLogin::pending`](super::PasswordlessLogin::pending).
+/// A login by e-mail that is in progress in the browser of a request, for the page that asks for
+/// the code. Returned by [`PasswordlessLogin::pending`](super::PasswordlessLogin::pending).
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PendingLogin {
-    /// What to send along with the forms of the page, as `attempt`. No secret.
+    /// The value of the form field `attempt`. Not secret.
     pub attempt: String,
-    /// Where the mail went.
+    /// The recipient of the e-mail.
     pub email: String,
-    /// What is in it, if told.
+    /// Whether the e-mail contains a code, a link, or both, if known.
     pub passwordless_type: Option<PasswordlessType>,
-    /// Until when its code and link are good (UTC).
+    /// Until when its code and link are valid (UTC).
     pub expires_at: OffsetDateTime,
-    /// Where the person goes after the login.
+    /// The page after the login.
     pub return_to: ReturnTo,
 }
 
@@ -248,7 +250,7 @@ impl From<MailAttempt> for PendingLogin {
     }
 }
 
-// By hand: whose address it is concerns no log.
+// By hand: the address is personal data.
 impl fmt::Debug for PendingLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PendingLogin")

@@ -1,4 +1,4 @@
-//! The app's own limits on mails.
+//! The app's own limits on e-mails.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,32 +9,32 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::HeaderMap;
 
-/// A person waits no longer than this for the app's hook.
+/// The time limit of the app's hook.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Why no mail is sent: what a
-/// [`before_send`](super::PasswordlessLoginBuilder::before_send) hook returns.
+/// Returned by a [`before_send`](super::PasswordlessLoginBuilder::before_send) hook to reject an
+/// e-mail.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendDenied {
-    /// No mail is sent, and the response is the same as if one was: for addresses that may not log
-    /// in, so that no one learns which ones may.
-    #[error("the app sends no mail to this address")]
+    /// No e-mail is sent, and the response is the same as if one was: for addresses that may not
+    /// log in, so that the response does not reveal them.
+    #[error("the app sends no e-mail to this address")]
     Silently,
     /// A limit of the app is exceeded: 429.
-    #[error("a limit of the app on mails is exceeded")]
+    #[error("a limit of the app on e-mails is exceeded")]
     TooManyEmails {
         /// The value of `Retry-After`. Default: one minute.
         retry_after: Option<Duration>,
     },
-    /// The limits cannot be checked: 503. Also the result of a hook that takes longer than thirty
+    /// The limits cannot be checked: 503. Also used for a hook that takes longer than thirty
     /// seconds.
-    #[error("the limits of the app on mails cannot be checked: {0}")]
+    #[error("the limits of the app on e-mails cannot be checked: {0}")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
 }
 
 impl SendDenied {
-    /// [`SendDenied::Unavailable`], for `map_err`.
+    /// Creates [`SendDenied::Unavailable`]; for `map_err`.
     pub fn unavailable(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Unavailable(error.into())
     }

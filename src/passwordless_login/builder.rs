@@ -22,10 +22,10 @@ use crate::util::request_dedup::{Memory, Once, SHARED_FOR};
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(10 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Each is kept with its time, in one value of the shared store.
+/// Each one is stored with its time, in one value of the shared store.
 const MAX_EMAILS: usize = 1000;
 
-/// The app's own page for a link that was opened elsewhere.
+/// The app's own page for a link that was opened in another browser.
 pub(super) type LinkPage = dyn Fn(&LinkConfirmation) -> String + Send + Sync + 'static;
 
 /// Configures [`PasswordlessLogin`].
@@ -69,73 +69,73 @@ impl PasswordlessLoginBuilder {
         }
     }
 
-    /// Path that the routes are below, `/passwordless` unless set.
+    /// Sets the path prefix of the routes. Default: `/passwordless`.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// Path of your page that asks for the address, `/` unless set. People who have to start again
-    /// are sent there, with `return_to` in the query; give it back in the form.
+    /// Sets the path of your page that asks for the address. Users who have to start again are
+    /// redirected there, with `return_to` in the query; include it in the form. Default: `/`.
     pub fn start_page(mut self, path: impl Into<String>) -> Self {
         self.pages.start = path.into();
         self
     }
 
-    /// Path of your page that asks for the code, `/` unless set. Browsers are sent there once a
-    /// mail is under way, with `attempt` in the query; give it back in the forms.
+    /// Sets the path of your page that asks for the code. Browsers are redirected there after an
+    /// e-mail was sent, with `attempt` in the query; include it in the forms. Default: `/`.
     pub fn code_page(mut self, path: impl Into<String>) -> Self {
         self.pages.code = path.into();
         self
     }
 
-    /// The template of the mails, unless a form says `template` itself. The environment decides
-    /// unless set.
+    /// Sets the template of the e-mails. A form's field `template` takes precedence. Default: the
+    /// environment decides.
     pub fn template(mut self, template: MailTemplate) -> Self {
         self.template = Some(template);
         self
     }
 
-    /// Adds a variable for the template of the mails, at most 30.
+    /// Adds a variable for the template of the e-mails, at most 30.
     pub fn template_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.template_variables.insert(name.into(), value.into());
         self
     }
 
-    /// Sets how long codes and links are valid, up to a day. Default: as the environment says (five
-    /// minutes unless the dashboard says otherwise), and at most ten minutes for codes.
+    /// Sets how long codes and links are valid, up to a day. Default: the environment's lifetime
+    /// (five minutes unless the dashboard sets another one), and at most ten minutes for codes.
     ///
-    /// A longer lifetime does not allow more guesses: see the [limits](super#limits). It gives whoever
-    /// gets to see the mail more time.
+    /// A longer lifetime does not allow more guesses: see the [limits](super#limits). It gives
+    /// anyone who can read the e-mail more time.
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.expires_in = Some(lifetime);
         self
     }
 
-    /// Sets how many mails are sent to one address in 24 hours, resends included. Default: 20. Further
-    /// requests are rejected with 429.
+    /// Sets how many e-mails are sent to one address in 24 hours, resends included. Further
+    /// requests are rejected with 429. Default: 20.
     pub fn max_emails_per_address(mut self, per_day: usize) -> Self {
         self.max_emails_per_address = per_day;
         self
     }
 
-    /// Sets how many mails are sent for one [client](Self::client_key) in an hour, resends included.
-    /// Default: 60. Further requests are rejected with 429.
+    /// Sets how many e-mails are sent for one [client](Self::client_key) in an hour, resends
+    /// included. Further requests are rejected with 429. Default: 60.
     pub fn max_emails_per_client(mut self, per_hour: usize) -> Self {
         self.max_emails_per_client = per_hour;
         self
     }
 
-    /// Sets what identifies the client of a request; `None` exempts the request from the limit per
+    /// Sets what identifies the client of a request. `None` exempts the request from the limit per
     /// client.
     ///
-    /// Default: the IP address of `axum::extract::ConnectInfo<SocketAddr>` (feature `axum`; serve with
-    /// `into_make_service_with_connect_info`) or of a `SocketAddr` in the request's extensions, if it
-    /// is public; of IPv6 the /64 network. A private address is most likely that of a reverse proxy,
-    /// which all clients share.
+    /// Default: the IP address of `axum::extract::ConnectInfo<SocketAddr>` (feature `axum`; serve
+    /// with `into_make_service_with_connect_info`) or of a `SocketAddr` in the request's
+    /// extensions, if it is public; for IPv6 the /64 network. A private address probably belongs to
+    /// a reverse proxy, which all clients share.
     ///
     /// No header is read by default, because a client can send any. Behind a reverse proxy, use the
-    /// one that your proxy sets and never passes through:
+    /// header that your proxy sets and never forwards:
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -162,9 +162,10 @@ impl PasswordlessLoginBuilder {
         self
     }
 
-    /// Checks limits of the app before each mail, also before a resend: gets the address and the
-    /// request's headers. [`SendDenied`] says which response follows. Default: no further limits. A hook
-    /// that takes longer than thirty seconds counts as [`SendDenied::Unavailable`].
+    /// Sets a hook that checks limits of the app before each e-mail, including resends. It receives
+    /// the address and the request's headers, and returns [`SendDenied`] to reject the e-mail. A
+    /// hook that takes longer than thirty seconds counts as [`SendDenied::Unavailable`]. Default:
+    /// no further limits.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -196,22 +197,24 @@ impl PasswordlessLoginBuilder {
         self
     }
 
-    /// Rejects links that are opened in another browser than the one that asked for them, whatever
-    /// the dashboard says under "Enforce same-browser origin": no one can then be talked into a
-    /// login that is not theirs.
+    /// Rejects links that are opened in another browser than the one that requested them,
+    /// regardless of "Enforce same-browser origin" in the dashboard. This prevents login CSRF by
+    /// links that an attacker requested. Default: such links show a confirmation page.
     pub fn same_browser_only(mut self) -> Self {
         self.same_browser_only = true;
         self
     }
 
-    /// Says what session the reader of a mail gets, or that there is none: looks the person up by
-    /// the verified address, or makes them. [`LoginHookError::Denied`] is responded with 403;
-    /// [`LoginHookError::Unavailable`], or nothing for 30 seconds, 503: the same code or link can then be
-    /// tried again for a minute in this process. A double click asks it once; it is asked again if the
-    /// shared store was down after it: let it find whom it has made. Default: everyone who reads a mail is logged in, with
-    /// [`VerifiedEmail::session`]; an error if the sessions have an
-    /// [`on_login`](crate::session::SessionsBuilder::on_login) of their own, which mail logins do not
-    /// call: see [`admit_everyone`](Self::admit_everyone).
+    /// Sets a hook that returns the session of a verified e-mail address or denies the login, for
+    /// instance after looking up or creating the user. [`LoginHookError::Denied`] is a 403;
+    /// [`LoginHookError::Unavailable`], or a hook that takes longer than 30 seconds, is a 503,
+    /// after which this process accepts the same code or link again for a minute. A double click
+    /// calls the hook once. It is called again if the shared store fails after it, so it must find
+    /// a user that it has created.
+    ///
+    /// Default: every verified address is logged in, with [`VerifiedEmail::session`]. It must be
+    /// set, or [`admit_everyone`](Self::admit_everyone), if the sessions have their own
+    /// [`on_login`](crate::session::SessionsBuilder::on_login), which logins by e-mail do not call.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -247,17 +250,18 @@ impl PasswordlessLoginBuilder {
         self
     }
 
-    /// States that everyone who reads a mail is logged in, although the sessions decide with
-    /// [`on_login`](crate::session::SessionsBuilder::on_login) who may log in otherwise.
+    /// Logs in every verified address, although the sessions have an
+    /// [`on_login`](crate::session::SessionsBuilder::on_login) hook for other logins.
     pub fn admit_everyone(mut self) -> Self {
         self.admits_everyone = true;
         self
     }
 
-    /// The page, as HTML, that asks whether to log in with a link that was opened in another
-    /// browser. It has no scripts, and styles, pictures and fonts only of its own or of the app.
-    /// For browsers from before 2023 it should have `<meta name="referrer"
-    /// content="strict-origin">`, or they send its form without an origin, which is rejected.
+    /// Sets the HTML page that asks for confirmation when a link was opened in another browser.
+    /// Scripts are blocked, and styles, images and fonts must be inline or from the app. For
+    /// browsers from before 2023 it should contain
+    /// `<meta name="referrer" content="strict-origin">`; otherwise they send its form without an
+    /// origin, and it is rejected.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -288,10 +292,10 @@ impl PasswordlessLoginBuilder {
         self
     }
 
-    /// Checks the settings. Makes no request.
+    /// Validates the settings. Sends no request.
     ///
     /// # Errors
-    /// All settings that cannot work, at once.
+    /// Returned when settings are invalid; reports all of them.
     pub fn build(self) -> Result<PasswordlessLogin, ConfigError> {
         let mut problems = Problems::default();
         let base = self.path.trim_end_matches('/');
@@ -384,7 +388,7 @@ impl PasswordlessLoginBuilder {
 on_rejection!(PasswordlessLoginBuilder, RouteRejection<PasswordlessLoginError>, renderer);
 
 impl PasswordlessLogin {
-    /// Longer than this no code is accepted.
+    /// No code is accepted after this time.
     pub(super) fn max_lifetime(&self) -> Duration {
         self.0.expires_in.unwrap_or(DEFAULT_MAX_LIFETIME)
     }
@@ -419,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_hook_of_the_sessions_is_not_bypassed_unless_stated() {
+    fn a_login_hook_of_the_sessions_is_not_bypassed_by_default() {
         let sessions = sessions_builder().on_login(|_| async { Err(LoginHookError::Denied) });
         let sessions = sessions.build().unwrap();
         let builder = || PasswordlessLogin::builder(&sessions);
@@ -432,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_cannot_work_is_reported_at_once() {
+    fn all_invalid_settings_are_reported_at_once() {
         let sessions = sessions();
         let builder = || PasswordlessLogin::builder(&sessions);
         let error = builder()

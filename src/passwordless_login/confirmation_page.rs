@@ -1,24 +1,24 @@
-//! The page for a link that was opened elsewhere.
+//! The page for a link that was opened in another browser.
 
 use std::fmt;
 
 use crate::middleware::page::{escaped, page};
 use crate::secret::{RandomSourceFailed, SecretString};
 
-/// Under `no-referrer` alone, browsers from before `Sec-Fetch-Site` would send the form without its
-/// origin. This tells the origin and no more: the address stays untold.
+/// With `no-referrer` alone, browsers without `Sec-Fetch-Site` would send the form without its
+/// origin. This sends the origin only, without the path and query.
 const OWN_ORIGIN: &str = "<meta name=\"referrer\" content=\"strict-origin\">\n";
 
-/// What a page asks that is shown where a magic link was opened in another browser than the one that
-/// asked for it: whether to log in with it. Given to the closure of
+/// The content of the page that asks for confirmation when a magic link was opened in another
+/// browser than the one that requested it. Passed to the closure of
 /// [`confirmation_page`](super::PasswordlessLoginBuilder::confirmation_page).
 pub struct LinkConfirmation {
     host: String,
     action: String,
     link_token: SecretString,
-    /// The attempt of this browser that the link is of, for one that only looked at it in advance.
+    /// This browser's attempt, if the link belongs to it and was prefetched.
     attempt: Option<String>,
-    /// Tells a double click from another user.
+    /// Distinguishes a double click from another user's request.
     page: SecretString,
 }
 
@@ -38,19 +38,19 @@ impl LinkConfirmation {
         })
     }
 
-    /// The host of the app.
+    /// Returns the host of the app.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Where the form goes, by `POST`.
+    /// Returns the `POST` action of the form.
     #[must_use]
     pub fn action(&self) -> &str {
         &self.action
     }
 
-    /// The hidden fields of the form, as HTML: they hold the link's token.
+    /// Returns the hidden fields of the form, as HTML. They contain the link's token.
     #[must_use]
     pub fn hidden_fields(&self) -> String {
         let field = |name: &str, value: &str| {
@@ -64,20 +64,19 @@ impl LinkConfirmation {
         fields
     }
 
-    /// The page that is shown unless you have one of your own.
+    /// Returns the default page.
     pub(super) fn page(&self) -> String {
         let form = format!(
             r#"<form method="post" action="{}">
 {}
 <button>Log in</button>
 </form>
-<p class="hint">If you did not ask for it, close this page.</p>"#,
+<p class="hint">If you did not request it, close this page.</p>"#,
             escaped(&self.action),
             self.hidden_fields(),
         );
         let title = format!("Log in to {}", self.host);
-        let message =
-            "You opened the link of an e-mail. If you have asked for it, log in with it here";
+        let message = "You opened a sign-in link from an e-mail. If you requested it, log in here";
         page(OWN_ORIGIN, &title, message, form)
     }
 }
@@ -93,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_from_the_address_is_escaped() {
+    fn values_of_the_address_are_escaped() {
         let token = r#""><script>alert('1')</script>&"#;
         let question = LinkConfirmation::new("app.test", "/verify", token.into(), None).unwrap();
         let page = question.page();

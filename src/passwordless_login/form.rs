@@ -1,4 +1,4 @@
-//! The few fields that a form or a script sends.
+//! The fields of a form or a script's JSON.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -17,7 +17,7 @@ use crate::middleware::replay_body::read_body;
 pub(super) struct Fields(BTreeMap<String, Zeroizing<String>>);
 
 impl Fields {
-    /// Reads a form, in which no field is there twice, or a JSON object of texts.
+    /// Reads a form without repeated fields, or a JSON object of strings.
     pub(super) async fn read<B>(
         headers: &HeaderMap,
         body: B,
@@ -36,12 +36,12 @@ impl Fields {
         parse(&body).ok_or(PasswordlessLoginError::InvalidRequest)
     }
 
-    /// A field; an empty one counts as absent.
+    /// Returns a field; an empty one counts as absent.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.sent(name).filter(|value| !value.is_empty())
     }
 
-    /// A field, also an empty one.
+    /// Returns a field, even if it is empty.
     pub(super) fn sent(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| value.as_str())
     }

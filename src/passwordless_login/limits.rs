@@ -1,7 +1,7 @@
-//! How many mails are sent and how many codes are tried, counted in the shared store.
+//! Limits of e-mails and codes, counted in the shared store.
 //!
-//! The counts do not depend on the environment: a resend or a new request at Scalekit does not start
-//! them again.
+//! The counts are independent of the environment: a resend or a new request at Scalekit does not
+//! reset them.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -23,24 +23,24 @@ use crate::util::telemetry;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
-/// Scalekit's own limit per address. The environment does not count mails to an address that it
-/// does not accept: the same limit here hides which address that is.
+/// Scalekit's own limit per address. The environment does not count e-mails to an address that it
+/// does not accept; the same limit here hides which addresses these are.
 const PER_MINUTE: Limit = Limit { max: 2, window: Duration::from_secs(60) };
-/// Wrong codes in one login, also after resends.
+/// Wrong codes in one login, including those after resends.
 const CODES_PER_LOGIN: usize = 5;
-/// Wrong codes for one address. After these, each login has one try: enough for the reader of the
-/// mail.
+/// Wrong codes for one address. Beyond this, each login has one try, which is enough for the
+/// recipient of the e-mail.
 const CODES_PER_ADDRESS: usize = 10;
 const CODES_PER_LOGIN_OF_A_LIMITED_ADDRESS: usize = 1;
 /// How long a second request for the same e-mail gets the result of the first.
 pub(super) const RESENT_FOR: Duration = Duration::from_secs(5);
-/// How long a credential that the environment accepted can be tried again, after the app could not
-/// log in.
+/// For how long a credential that the environment has accepted can be retried when the app could
+/// not log in.
 pub(super) const UNFINISHED_FOR: Duration = Duration::from_secs(60);
-/// Attempts to change a count that others change at the same time.
+/// How often a count is retried after a concurrent change.
 const MAX_CONFLICTS: usize = 16;
 
-/// What the app allows; see [`PasswordlessLoginBuilder`](super::PasswordlessLoginBuilder).
+/// The limits of the app; see [`PasswordlessLoginBuilder`](super::PasswordlessLoginBuilder).
 pub(super) struct EmailLimits {
     pub(super) per_address_and_day: usize,
     pub(super) per_client_and_hour: usize,
@@ -64,7 +64,7 @@ impl EmailLimits {
         }
     }
 
-    /// What identifies the client of a request.
+    /// Returns what identifies the client of a request.
     pub(super) fn client(&self, request: &Request<()>) -> Option<String> {
         let client = (self.client_key)(request).filter(|client| !client.is_empty());
         if client.is_none() && !self.has_warned.swap(true, Ordering::Relaxed) {
@@ -83,9 +83,9 @@ impl fmt::Debug for EmailLimits {
     }
 }
 
-/// The public IP address of the peer; of IPv6 the /64 network, which one subscriber has. `None` if
-/// the server does not provide it, or if it is not public: it may be that of a reverse proxy, which
-/// all clients share.
+/// Returns the public IP address of the peer; for IPv6 the /64 network, which one subscriber has.
+/// Returns `None` if the server does not provide it, or if it is not public: it may belong to a
+/// reverse proxy, which all clients share.
 pub(super) fn public_peer(request: &Request<()>) -> Option<String> {
     match peer(request)?.ip().to_canonical() {
         IpAddr::V4(ip) => {
@@ -117,18 +117,18 @@ fn peer(request: &Request<()>) -> Option<SocketAddr> {
     request.extensions().get().copied()
 }
 
-/// At most so many within a sliding window.
+/// A maximum within a sliding window.
 #[derive(Clone, Copy, Debug)]
 struct Limit {
     max: usize,
     window: Duration,
 }
 
-/// What was counted, to be subtracted if it did not happen after all.
+/// What was counted, to be subtracted if it did not happen.
 #[derive(Default)]
 pub(super) struct Counted(Vec<(StoreKey, i64)>);
 
-/// Why something was not counted, so that it must not happen.
+/// The reason why something was not counted, so that it must not happen.
 enum NotCounted {
     Limited { retry_after: Duration },
     Unavailable(StoreError),
@@ -141,11 +141,11 @@ impl From<StoreError> for NotCounted {
 }
 
 impl PasswordlessLogin {
-    /// Counts a mail that is about to be sent.
+    /// Counts an e-mail that is about to be sent.
     ///
     /// # Errors
-    /// [`PasswordlessLoginError::TooManyEmails`] if it is one too many for the client or the address;
-    /// [`PasswordlessLoginError::Unavailable`] without the store.
+    /// [`PasswordlessLoginError::TooManyEmails`] if it exceeds the limit of the client or the
+    /// address; [`PasswordlessLoginError::Unavailable`] if the store fails.
     pub(super) async fn count_mail(
         &self,
         email: &str,
@@ -157,7 +157,7 @@ impl PasswordlessLogin {
         if let Some(client) = client {
             let per_hour = Limit { max: limits.per_client_and_hour, window: HOUR };
             counters.push((self.key(Purpose::SentEmail, &["client", client]), vec![per_hour]));
-            // One client cannot use up what an address has.
+            // One client cannot use up the limit of an address.
             let half = per_day(limits.per_address_and_day.div_ceil(2));
             let key = self.key(Purpose::SentEmail, &["client and address", client, &email]);
             counters.push((key, vec![half]));
@@ -180,11 +180,11 @@ impl PasswordlessLogin {
         Ok(counted)
     }
 
-    /// Counts the code that is about to be tried in this login, as a wrong one.
+    /// Counts a code that is about to be tried in this login as a wrong one.
     ///
     /// # Errors
-    /// [`PasswordlessLoginError::TooManyAttempts`] if there were too many;
-    /// [`PasswordlessLoginError::Unavailable`] without the store.
+    /// [`PasswordlessLoginError::TooManyAttempts`] if it exceeds a limit;
+    /// [`PasswordlessLoginError::Unavailable`] if the store fails.
     pub(super) async fn count_code(
         &self,
         attempt: &MailAttempt,
@@ -210,7 +210,7 @@ impl PasswordlessLogin {
         }
     }
 
-    /// Undoes what was counted. Without the store it stays counted, which only errs on the safe side.
+    /// Subtracts what was counted. If the store fails, it stays counted, which is safe.
     pub(super) async fn subtract(&self, counted: Counted) {
         for (key, at) in counted.0 {
             let subtracted = self.change(&key, DAY, |times| {
@@ -237,7 +237,7 @@ impl PasswordlessLogin {
                 let recent = times.iter().filter(|time| now - **time < window);
                 let excess = (recent.clone().count() + 1).saturating_sub(limit.max);
                 if excess > 0 {
-                    // One more fits when so many of the oldest have left the window.
+                    // One more fits once enough of the oldest ones have left the window.
                     let last = recent.copied().nth(excess - 1).unwrap_or(now);
                     let left = u64::try_from(last + window - now).unwrap_or_default();
                     let retry_after = Duration::from_secs(left.div_ceil(1000).max(1));
@@ -252,7 +252,8 @@ impl PasswordlessLogin {
         Ok(())
     }
 
-    /// Changes the times, oldest first, that are kept under a key for `ttl`; `false` leaves them.
+    /// Changes the times that are stored under a key for `ttl`, oldest first. `false` leaves them
+    /// unchanged.
     async fn change(
         &self,
         key: &StoreKey,
@@ -264,8 +265,8 @@ impl PasswordlessLogin {
         for _ in 0..MAX_CONFLICTS {
             let stored = with_timeout(store.get(key)).await?;
             let mut times = stored.as_deref().map(decode).unwrap_or_default();
-            // A clock that was set back must not make a limit last longer: what it has written as later
-            // than now is written again as of now, also if nothing else changes.
+            // If the clock was set back, later times are rewritten as of now, even if nothing else
+            // changes, so that a limit does not last longer.
             let is_ahead = times.iter().any(|time| *time > now);
             times.iter_mut().for_each(|time| *time = (*time).min(now));
             times.retain(|time| now - *time < millis(ttl));

@@ -19,19 +19,19 @@ use crate::util::telemetry;
 /// Longer than any token.
 const MAX_TOKEN_BYTES: usize = 512;
 
-/// Stands in a link's path for an attempt, and is none.
+/// A placeholder for an attempt in a link's path.
 const OF_NONE: &str = "-";
 
-/// Where magic links lead: `GET /passwordless/verify/{attempt}?link_token=…`. Made by
+/// Receives magic links: `GET /passwordless/verify/{attempt}?link_token=…`. Returned by
 /// [`PasswordlessLogin::link`].
 ///
-/// In the browser that makes this attempt it logs in at once and sends the person to where the
-/// login began. Anywhere else, and for who only fetches in advance, it shows a page whose button
-/// sends the token to [`Verify`](super::Verify). Showing it uses nothing up.
+/// In the browser of the attempt, it logs in at once and redirects to the page where the login
+/// began. In other browsers, and for prefetches, it shows a page with a button that sends the token
+/// to [`Verify`](super::Verify). Showing the page does not use the link up.
 ///
-/// It also shows the page where the environment rejects the link under the id that the browser
-/// knows: another mail may have been sent meanwhile. A link without the attempt in its path is
-/// tried with the newest of the browser, as a form is.
+/// It also shows the page when the environment rejects the link for the request that the browser
+/// knows, because another e-mail may have been sent meanwhile. A link without an attempt in its
+/// path is tried with the newest attempt of the browser, as for a form.
 #[derive(Clone, Debug)]
 pub struct Link(pub(super) PasswordlessLogin);
 
@@ -51,7 +51,7 @@ impl Link {
                 let credential = Credential::OwnLink { token: token.clone(), attempt };
                 let outcome = login.log_in(&credential, headers).await;
                 match outcome {
-                    // It may be of a request that this browser does not know (any more).
+                    // It may belong to a request that this browser does not know, or no longer.
                     Err(PasswordlessLoginError::InvalidLink) if !login.0.same_browser_only => {
                         self.ask(token, None, request).await
                     }
@@ -65,7 +65,7 @@ impl Link {
         }
     }
 
-    /// Shows the page with the button; `own` is the attempt of this browser that the link is of.
+    /// Shows the page with the button; `own` is this browser's attempt, if the link belongs to it.
     async fn ask(
         &self,
         token: SecretString,
@@ -95,7 +95,7 @@ impl Link {
 route!(Link);
 
 impl PasswordlessLogin {
-    /// Where a link leads that is of this attempt of the browser, or of none.
+    /// Returns the path of a link of this attempt of the browser, or of none.
     pub(super) fn link_path(&self, token: &SecretString, attempt: Option<&MailAttempt>) -> String {
         let token: String = form_urlencoded::byte_serialize(token.expose().as_bytes()).collect();
         let attempt = attempt.map_or(OF_NONE, |attempt| &attempt.id);
@@ -118,12 +118,12 @@ pub(super) fn is_link_token(text: &str) -> bool {
     (1..=MAX_TOKEN_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// The last segment of the path, wherever the routes are nested.
+/// Returns the last segment of the path, wherever the routes are nested.
 fn attempt_id(path: &str) -> Option<&str> {
     path.rsplit('/').next().filter(|last| *last != "verify")
 }
 
-/// Whether a browser fetches the page before anyone wants to see it.
+/// Whether a browser prefetches the page.
 fn is_in_advance(headers: &HeaderMap) -> bool {
     let mentions = |name: &str, word: &str| {
         headers.get_all(name).iter().any(|value| {

@@ -1,67 +1,71 @@
-//! Login by code or magic link, with pages of your own: Scalekit sends the mail, the app makes the
+//! Login by code or magic link, with your own pages. Scalekit sends the e-mail, the app creates the
 //! session.
 //!
 //! | service | mounted at | what it does |
 //! |---|---|---|
-//! | [`SendMail`] | `POST /passwordless/send` | sends a mail to `email` |
-//! | [`ResendMail`] | `POST /passwordless/resend` | sends it once more |
-//! | [`Verify`] | `POST /passwordless/verify` | takes the `code`, or the fields of the page below |
-//! | [`Link`] | `GET /passwordless/verify/{attempt}`, and without `/{attempt}` | where magic links lead |
+//! | [`SendMail`] | `POST /passwordless/send` | sends an e-mail to `email` |
+//! | [`ResendMail`] | `POST /passwordless/resend` | sends it again |
+//! | [`Verify`] | `POST /passwordless/verify` | verifies the `code`, or the fields of the page below |
+//! | [`Link`] | `GET /passwordless/verify/{attempt}`, and without `/{attempt}` | receives magic links |
 //! | [`Switch`] | `GET` or `POST /passwordless/switch` | asks before a login replaces another user's session |
 //!
 //! All are plain tower services; [`PasswordlessLogin::routes`] (feature `axum`) mounts them. They
-//! take forms and JSON. A browser that sends a form is sent on (303): to the page that asks for
-//! the code with `attempt` in its query, or after the login to where it began (`return_to`). A
-//! script gets JSON. Pages show what is going on with [`PasswordlessLogin::pending`].
+//! accept forms and JSON. A form is redirected (303): to the page that asks for the code, with
+//! `attempt` in its query, or after the login to the page where it began (`return_to`). A script
+//! gets JSON. Pages show the state of a login with [`PasswordlessLogin::pending`].
 //!
-//! 1. The request at Scalekit is bound to the browser that asked for the mail: its id and a random
-//!    `state` are sealed in a cookie, which lives ten minutes longer than the code. A code is good
-//!    only there. Several tabs can each have an attempt; forms say which they are of with
-//!    `attempt`, or mean the newest.
-//! 2. A link says which attempt it is of. In the browser that makes it, the link logs in at once, if
-//!    the `state` that comes back is the one in the cookie. Where Scalekit enforces the same
-//!    browser, the id of the request goes with the link.
-//! 3. A link that is opened elsewhere, by a mail scanner, on a phone, shows a page with a button.
-//!    Only the button, whose form no other site can send, uses the link up and logs in. With
-//!    [`same_browser_only`](PasswordlessLoginBuilder::same_browser_only) it is rejected instead.
-//! 4. If the browser has a session of another user, that stays until the user has confirmed the new
-//!    login at the page of [`Switch`]; the redirect, or `return_to` in the JSON, leads there.
-//! 5. Sending tells nothing about accounts: no one is looked up before the mail has been read, and
-//!    the response does not depend on whether the environment accepts the address.
-//! 6. A code or link that comes twice while the first is under way, as by a double click, is used
-//!    once, in this process, and both answers bring the same session. So it is with a resend, but not
-//!    with the first mail.
-//! 7. When something is out of reach the response is 503, and the same code or link can be tried again;
-//!    for a minute, in this process, also if Scalekit had accepted it already. Only if its response was
-//!    lost, a new mail is needed.
+//! 1. The request at Scalekit is bound to the browser that requested the e-mail: its ID and a
+//!    random `state` are sealed in a cookie, which lives ten minutes longer than the code. A code
+//!    is valid only there. Each tab can have its own attempt; the form field `attempt` selects one.
+//!    Default: the newest.
+//! 2. A link contains the ID of its attempt. In the browser of the attempt, the link logs in at
+//!    once if the returned `state` equals that of the cookie. If Scalekit enforces the same
+//!    browser, the request ID is sent with the link.
+//! 3. A link that is opened in another browser, such as by a mail scanner or on a phone, shows a
+//!    page with a button. Only the button uses the link up and logs in; forms of other sites are
+//!    rejected. With [`same_browser_only`](PasswordlessLoginBuilder::same_browser_only) such a link
+//!    is rejected instead.
+//! 4. If the browser has a session of another user, that session stays until the user has confirmed
+//!    the new login on the page of [`Switch`]; the redirect, or `return_to` in the JSON, leads
+//!    there.
+//! 5. Sending reveals nothing about accounts: no user is looked up before the address is verified,
+//!    and the response does not depend on whether the environment accepts the address.
+//! 6. A code or link that arrives twice concurrently, such as by a double click, is used once in
+//!    this process, and both responses contain the same session. The same applies to a resend, but
+//!    not to the first e-mail.
+//! 7. When a service is unavailable, the response is 503, and the same code or link can be tried
+//!    again. If Scalekit had accepted it already, this works for a minute in this process. A new
+//!    e-mail is necessary only if Scalekit's response was lost.
 //!
-//! The session is a [`LocalSession`](crate::session::LocalSession), kept in the shared store: with
-//! the one in memory it ends with the process. It is of a user whose id is the e-mail address in small letters, unless
-//! [`on_login`](PasswordlessLoginBuilder::on_login) knows better.
+//! The session is a [`LocalSession`](crate::session::LocalSession) in the shared store; with the
+//! store in memory, it ends with the process. Its user's ID is the e-mail address in lower case,
+//! unless [`on_login`](PasswordlessLoginBuilder::on_login) returns another one.
 //!
 //! # Limits
 //!
-//! All are counted in the shared store, whatever the environment counts; a rejection is 429.
+//! All are counted in the shared store, regardless of the environment's own counts. A rejection is
+//! a 429.
 //!
 //! | what | limit | set with |
 //! |---|---|---|
-//! | lifetime of a code | 10 minutes, or what the environment says if that is less | [`expires_in`](PasswordlessLoginBuilder::expires_in) |
+//! | lifetime of a code | 10 minutes, or the environment's, if that is less | [`expires_in`](PasswordlessLoginBuilder::expires_in) |
 //! | codes tried in one login, resends included | 5 | |
-//! | wrong codes for one address and day | 10; after these, each login has one try, so that the reader of the mail gets in | |
-//! | mails to one address | 2 in a minute, 20 in a day, resends included | [`max_emails_per_address`](PasswordlessLoginBuilder::max_emails_per_address) |
-//! | mails for one client | 60 in an hour; to one address, half of what the address has in a day | [`max_emails_per_client`](PasswordlessLoginBuilder::max_emails_per_client) |
-//! | what the app knows | none | [`before_send`](PasswordlessLoginBuilder::before_send) |
+//! | wrong codes for one address and day | 10; after these, each login has one try, so that the recipient of the e-mail can log in | |
+//! | e-mails to one address | 2 in a minute, 20 in a day, resends included | [`max_emails_per_address`](PasswordlessLoginBuilder::max_emails_per_address) |
+//! | e-mails for one client | 60 in an hour; to one address, half of the address's daily limit | [`max_emails_per_client`](PasswordlessLoginBuilder::max_emails_per_client) |
+//! | limits of the app | none | [`before_send`](PasswordlessLoginBuilder::before_send) |
 //!
-//! So at most 30 codes are tried in a day for an address: 10, and one for each mail. With six digits, one
-//! day of guessing succeeds with a probability of 30 in a million, whatever the lifetime of codes.
+//! At most 30 codes are therefore tried per day for an address: 10, and one for each e-mail. With
+//! six digits, one day of guessing succeeds with a probability of 30 in a million, regardless of
+//! the lifetime of codes.
 //!
-//! A client is known by its peer address, if that is public, or by what
-//! [`client_key`](PasswordlessLoginBuilder::client_key) makes of the request. Behind a reverse proxy, set
-//! it: without it there is no limit per client, and the log says so.
+//! A client is identified by its peer address, if that is public, or by
+//! [`client_key`](PasswordlessLoginBuilder::client_key). Set it behind a reverse proxy: without it
+//! there is no limit per client, and a warning is logged.
 //!
-//! The response to a request for a mail is the same if the environment does not accept the address, or
-//! the app [denies it silently](SendDenied::Silently): such a login looks like any other, and no code is
-//! right.
+//! The response to a request for an e-mail is the same if the environment does not accept the
+//! address, or the app [denies it silently](SendDenied::Silently): the login looks like any other,
+//! and every code is wrong.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {
@@ -157,14 +161,14 @@ struct Inner {
     sessions: Sessions,
     paths: Paths,
     pages: Pages,
-    /// Where the links in mails lead.
+    /// The base address of the links in e-mails.
     link_address: String,
     template: Option<MailTemplate>,
     template_variables: BTreeMap<String, String>,
     expires_in: Option<Duration>,
     limits: EmailLimits,
     before_send: Option<BeforeSend>,
-    /// How mails lately looked, for those that are not sent.
+    /// The properties of recent e-mails, for responses to those that are not sent.
     shape: Mutex<Option<Shape>>,
     same_browser_only: bool,
     admission: Option<LoginHook<VerifiedEmail>>,
@@ -172,75 +176,76 @@ struct Inner {
     logins: Once<LoggedIn, PasswordlessLoginError>,
     /// Logins that were just confirmed.
     switches: Once<Switched, PasswordlessLoginError>,
-    /// What the environment has accepted, while the app could not log in.
+    /// Verifications that the environment has accepted while the app could not log in.
     unfinished: Memory<EmailLogin>,
     resends: Once<Delivery, PasswordlessLoginError>,
     renderer: Renderer<RouteRejection<PasswordlessLoginError>>,
 }
 
 impl PasswordlessLogin {
-    /// Logins that end in a session of these.
+    /// Configures logins that begin sessions of `sessions`.
     pub fn builder(sessions: &Sessions) -> PasswordlessLoginBuilder {
         PasswordlessLoginBuilder::new(sessions)
     }
 
-    /// The service that sends mails.
+    /// Returns the service that sends e-mails.
     #[must_use]
     pub fn send_mail(&self) -> SendMail {
         SendMail(self.clone())
     }
 
-    /// The service that sends a mail once more.
+    /// Returns the service that sends an e-mail again.
     #[must_use]
     pub fn resend_mail(&self) -> ResendMail {
         ResendMail(self.clone())
     }
 
-    /// The service that takes codes.
+    /// Returns the service that verifies codes.
     #[must_use]
     pub fn verify(&self) -> Verify {
         Verify(self.clone())
     }
 
-    /// The service that magic links lead to.
+    /// Returns the service that receives magic links.
     #[must_use]
     pub fn link(&self) -> Link {
         Link(self.clone())
     }
 
-    /// Where mails are asked for by `POST`: `/passwordless/send` unless set otherwise.
+    /// Returns the path that sends e-mails by `POST`. Default: `/passwordless/send`.
     #[must_use]
     pub fn send_path(&self) -> &str {
         &self.0.paths.send
     }
 
-    /// Where they are asked for once more by `POST`: `/passwordless/resend` unless set otherwise.
+    /// Returns the path that sends an e-mail again by `POST`. Default: `/passwordless/resend`.
     #[must_use]
     pub fn resend_path(&self) -> &str {
         &self.0.paths.resend
     }
 
-    /// Where codes go by `POST`, and what links lead below by `GET`: `/passwordless/verify` unless
-    /// set otherwise.
+    /// Returns the path that verifies codes by `POST`, and the prefix of magic links for `GET`.
+    /// Default: `/passwordless/verify`.
     #[must_use]
     pub fn verify_path(&self) -> &str {
         &self.0.paths.verify
     }
 
-    /// The service where users confirm a login that would replace the session of another user.
+    /// Returns the service where users confirm a login that would replace the session of another
+    /// user.
     #[must_use]
     pub fn switch(&self) -> Switch {
         Switch(self.clone())
     }
 
-    /// Where users confirm such a login: `/passwordless/switch` unless set otherwise.
+    /// Returns the path where users confirm such a login. Default: `/passwordless/switch`.
     #[must_use]
     pub fn switch_path(&self) -> &str {
         &self.0.paths.switch
     }
 
-    /// The login that has begun in the browser of a request: the one with this `attempt`, from the
-    /// query of the page that asks for the code, or else the newest.
+    /// Returns the login that is in progress in the browser of a request: the one with this
+    /// `attempt`, which is in the query of the code page, or else the newest.
     #[must_use]
     pub fn pending(
         &self,

@@ -12,54 +12,56 @@ use crate::middleware::rejection::{OVERLOADED, REQUEST_TIMEOUT};
 use crate::middleware::replay_body::BodyError;
 use crate::middleware::route_rejection::{RouteError, complete};
 
-/// What went wrong.
+/// Why a route of a login by e-mail rejected a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PasswordlessLoginError {
-    /// What should be an e-mail address is none.
+    /// Returned when `email` is not an e-mail address.
     InvalidEmail,
-    /// This browser is making no such attempt: it was completed, took too long, or began in
+    /// Returned when this browser has no such attempt: it was completed, has expired, or began in
     /// another browser.
     NoPendingLogin,
-    /// The code is wrong, or of an earlier mail.
+    /// Returned when the code is wrong, or from an earlier e-mail.
     InvalidCode,
-    /// A page of another site caused the request.
+    /// Returned when a page of another site caused the request.
     CrossSite,
-    /// The time of the code or link is over.
+    /// Returned when the code or link has expired.
     Expired,
-    /// The link is unknown, used, or of another browser.
+    /// Returned when the link is unknown, used, or of another browser.
     InvalidLink,
-    /// A field is missing, there twice, or not text.
+    /// Returned when a field is missing, repeated, or not a string.
     InvalidRequest,
-    /// Only some methods make sense here.
+    /// Returned when the method is not supported.
     MethodNotAllowed {
         /// The value of `Allow`.
         allow: &'static str,
     },
-    /// Credentials or settings are wrong, or the session cannot be kept; the log says which.
+    /// Returned when credentials or settings are wrong, or the session cannot be stored; the log
+    /// has the reason.
     Misconfigured,
-    /// The address is that of a person who may not log in here.
+    /// Returned when the user of the address is not allowed to log in.
     LoginDenied,
-    /// The link was asked for in another browser, which these settings do not allow.
+    /// Returned when the link was requested in another browser, which these settings do not allow.
     BrowserMismatch,
-    /// Too many bodies arrived slowly at once, and this one began before the others. Responds with
-    /// 503 and `Retry-After`.
+    /// Returned when too many bodies arrive slowly at once, and this one began before the others.
+    /// Responds with 503 and `Retry-After`.
     Overloaded,
-    /// The request's body did not arrive in time. Responds with 408.
+    /// Returned when the request body does not arrive in time. Responds with 408.
     RequestTimeout,
-    /// The request's body is larger than anything that makes sense.
+    /// Returned when the request body is too large.
     PayloadTooLarge,
-    /// The `state` that came back is not of an attempt of this browser: the link is a user
-    /// else's.
+    /// Returned when the `state` of the verification belongs to no attempt of this browser: the
+    /// link is from another user's login.
     StateMismatch,
-    /// Five codes were tried in this login, or ten for this address in a day and one in this login.
+    /// Returned when five codes were tried in this login, or ten for this address in a day and one
+    /// in this login.
     TooManyAttempts,
-    /// A limit on mails to the address, or for the client, is exceeded.
+    /// Returned when a limit of e-mails to the address, or for the client, is exceeded.
     TooManyEmails {
-        /// When to try again, if known; a minute otherwise.
+        /// When to try again, if known. Default: a minute.
         retry_after: Option<Duration>,
     },
-    /// The environment, the shared store, or whoever knows your people does not respond.
+    /// Returned when the environment, the shared store or the login hook is unavailable.
     Unavailable,
 }
 
@@ -75,13 +77,13 @@ impl From<BodyError> for PasswordlessLoginError {
 }
 
 impl PasswordlessLoginError {
-    /// Whether the same mail may still be of use, so that the person goes back to the page that
-    /// asks for its code.
+    /// Whether the same e-mail may still be used, so that the user returns to the page that asks
+    /// for its code.
     pub(super) fn allows_retry(&self) -> bool {
         matches!(self, Self::InvalidCode | Self::TooManyEmails { .. } | Self::Unavailable)
     }
 
-    /// Whether the attempt is over, so that its cookie is taken away.
+    /// Whether the attempt has ended, so that its cookie is removed.
     pub(super) fn ends_attempt(&self) -> bool {
         matches!(self, Self::LoginDenied)
     }
@@ -135,44 +137,44 @@ impl RouteError for PasswordlessLoginError {
         Cow::Borrowed(match self {
             Self::InvalidEmail => "Enter an e-mail address, such as jane@example.com",
             Self::NoPendingLogin => {
-                "This login was already completed, took too long, or began in another browser; \
-                 ask for a new e-mail"
+                "This login was already completed, has expired, or was started in another browser. \
+                 Request a new e-mail"
             }
             Self::InvalidCode => {
-                "This code is not right, or was used already; look at the newest e-mail, or have it \
+                "This code is wrong or was used already. Check the newest e-mail, or have it \
                  sent again"
             }
-            Self::CrossSite => "This can only be done from the app's own pages",
-            Self::Expired => "This code or link has expired; ask for a new e-mail",
+            Self::CrossSite => "This request was not sent by a page of this app",
+            Self::Expired => "This code or link has expired. Request a new e-mail",
             Self::InvalidLink => {
-                "This link was used already, is no longer valid, or was asked for in another \
-                 browser; ask for a new e-mail"
+                "This link was used already, has expired, or was requested in another browser. \
+                 Request a new e-mail"
             }
-            Self::InvalidRequest => "Something is missing; go back and fill in the form again",
-            Self::MethodNotAllowed { .. } => "Nothing was sent; go back to the form",
-            Self::Misconfigured => "The server is misconfigured; its log says how",
-            Self::LoginDenied => "With this address you cannot log in here",
+            Self::InvalidRequest => "A field is missing. Go back and fill in the form again",
+            Self::MethodNotAllowed { .. } => "Nothing was sent. Go back to the form",
+            Self::Misconfigured => "The server is misconfigured. See its log",
+            Self::LoginDenied => "This address is not allowed to log in",
             Self::BrowserMismatch => {
-                "Open the link in the browser in which you asked for it, or ask for a new e-mail \
+                "Open the link in the browser in which you requested it, or request a new e-mail \
                  here"
             }
             Self::Overloaded => OVERLOADED,
             Self::RequestTimeout => REQUEST_TIMEOUT,
             Self::PayloadTooLarge => "The request is too large",
             Self::StateMismatch => {
-                "This link belongs to a login that was not started in this browser; \
-                 ask for a new e-mail"
+                "This link belongs to a login that was not started in this browser. \
+                 Request a new e-mail"
             }
             Self::TooManyAttempts => {
-                "Too many codes were tried; start again and ask for a new e-mail"
+                "Too many codes were tried. Start again and request a new e-mail"
             }
             Self::TooManyEmails { retry_after: Some(wait) } if *wait > EMAILS_WITHIN => {
-                "Too many e-mails were requested; try again later"
+                "Too many e-mails were requested. Try again later"
             }
             Self::TooManyEmails { .. } => {
-                "Too many e-mails were requested; wait a minute, then ask again"
+                "Too many e-mails were requested. Wait a minute, then try again"
             }
-            Self::Unavailable => "The login service does not respond at the moment; try it again",
+            Self::Unavailable => "The login service is unavailable. Try again",
         })
     }
 
@@ -195,10 +197,10 @@ impl RouteError for PasswordlessLoginError {
     }
 }
 
-/// In which two mails may go to an address.
+/// The interval in which two e-mails may be sent to an address.
 const EMAILS_WITHIN: Duration = Duration::from_secs(60);
 
-/// To the script that asked.
+/// Returns a JSON response for scripts.
 pub(super) fn json(
     body: &serde_json::Value,
     set_cookies: impl IntoIterator<Item = HeaderValue>,

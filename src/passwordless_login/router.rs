@@ -4,8 +4,8 @@ use axum::routing::get_service;
 use super::PasswordlessLogin;
 
 impl PasswordlessLogin {
-    /// The routes of a login by e-mail, for a router of any state: merge them *beside* the routes
-    /// that [`RequireSession`](crate::RequireSession) protects.
+    /// Returns the routes of a login by e-mail, for a router of any state. Merge them *beside* the
+    /// routes that [`RequireSession`](crate::RequireSession) protects.
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn routes<S>(&self) -> Router<S>
     where

@@ -1,4 +1,4 @@
-//! Asking for a mail, and for one more.
+//! Sending and resending e-mails.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -29,11 +29,12 @@ use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
-/// Sends a mail: `POST /passwordless/send`. Made by [`PasswordlessLogin::send_mail`].
+/// Sends an e-mail: `POST /passwordless/send`. Returned by [`PasswordlessLogin::send_mail`].
 ///
-/// Fields: `email`; `return_to`, a path of this app, else it is ignored; `template`, `SIGNIN` or
-/// `SIGNUP`. Sends a browser to the page that asks for the code, and tells a script
-/// `{"attempt","passwordless_type","expires_at","expires_in"}`, whoever has an account.
+/// Fields: `email`; `return_to`, a path of this app (other values are ignored); `template`,
+/// `SIGNIN` or `SIGNUP`. Redirects a browser to the page that asks for the code. A script gets
+/// `{"attempt","passwordless_type","expires_at","expires_in"}`. The response does not depend on
+/// whether the address has an account.
 #[derive(Clone, Debug)]
 pub struct SendMail(pub(super) PasswordlessLogin);
 
@@ -60,7 +61,8 @@ impl SendMail {
         })
     }
 
-    /// The attempt with the mails that were too many: the newest of them may be of use.
+    /// Returns the attempt of the earlier e-mails if there were too many: the newest one may still
+    /// be used.
     fn earlier(
         &self,
         failure: &PasswordlessLoginError,
@@ -106,11 +108,11 @@ impl SendMail {
 
 route!(SendMail reads body);
 
-/// Sends a mail once more: `POST /passwordless/resend`. Made by
+/// Sends an e-mail again: `POST /passwordless/resend`. Returned by
 /// [`PasswordlessLogin::resend_mail`].
 ///
-/// Field: `attempt`, or else the newest of this browser. Answers as [`SendMail`]; the attempt is
-/// the same, also where Scalekit makes it another request with another code.
+/// Field: `attempt`. Default: the newest of this browser. Responds as [`SendMail`]. The attempt
+/// stays the same, even if Scalekit creates another request with another code.
 #[derive(Clone, Debug)]
 pub struct ResendMail(pub(super) PasswordlessLogin);
 
@@ -151,14 +153,14 @@ impl ResendMail {
 
 route!(ResendMail reads body);
 
-/// Why no mail was sent.
+/// The reason why no e-mail was sent.
 enum NotSent {
-    /// The environment does not accept the address, or the app sends it none.
+    /// The environment does not accept the address, or the app denies it silently.
     AddressNotAccepted,
     Failed(PasswordlessLoginError),
 }
 
-/// How a mail looks to those who asked for it.
+/// The properties of an e-mail in responses.
 #[derive(Clone)]
 pub(super) struct Shape {
     id_length: usize,
@@ -186,8 +188,8 @@ impl PasswordlessLogin {
         self.send_within_limits(&attempt.email, client, headers, send).await
     }
 
-    /// Sends a mail if the app and the limits allow it. Whether the environment accepts the address
-    /// does not show.
+    /// Sends an e-mail if the app and the limits allow it. The result does not reveal whether the
+    /// environment accepts the address.
     async fn send_within_limits(
         &self,
         email: &str,
@@ -232,7 +234,7 @@ impl PasswordlessLogin {
         }
     }
 
-    /// What looks like a mail that was sent.
+    /// Returns the properties of an e-mail that seems to be sent.
     fn undelivered(&self) -> Result<Delivery, PasswordlessLoginError> {
         let shape = self.0.shape.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let shape = shape.unwrap_or(Shape {
@@ -254,7 +256,7 @@ impl PasswordlessLogin {
         Ok(Delivery { sent, is_delivered: false })
     }
 
-    /// A mail is on its way.
+    /// Responds that an e-mail was sent.
     fn under_way(
         &self,
         attempt: &MailAttempt,
@@ -277,7 +279,8 @@ impl PasswordlessLogin {
         Ok(json(&told, cookies))
     }
 
-    /// Where the login should end, unless that is none of our pages or would lead in a circle.
+    /// Returns the page after the login, unless it is not a page of the app or would lead to a
+    /// redirect loop.
     fn allowed_return_to(&self, fields: &Fields) -> ReturnTo {
         let routes = self.0.paths.all().into_iter().chain(own_paths(&self.0.sessions));
         let is_link = |page: &ReturnTo| page.is_below(self.verify_path());
@@ -289,20 +292,20 @@ impl PasswordlessLogin {
     }
 }
 
-/// Why no mail is on its way.
+/// Maps the reason why no e-mail was sent.
 fn not_sent(error: PasswordlessError) -> PasswordlessLoginError {
     match error {
         PasswordlessError::TooManyEmails { retry_after, .. } => {
             PasswordlessLoginError::TooManyEmails { retry_after }
         }
-        PasswordlessError::Expired(_) | PasswordlessError::RejectionContext(_) => {
+        PasswordlessError::Expired(_) | PasswordlessError::Rejected(_) => {
             PasswordlessLoginError::NoPendingLogin
         }
         error => unexpected("passwordless_send", &error),
     }
 }
 
-/// What is no one's fault but the environment's or the configuration's.
+/// Maps errors that the environment or the configuration causes.
 pub(super) fn unexpected(what: &'static str, error: &PasswordlessError) -> PasswordlessLoginError {
     telemetry::internal_error(what, error);
     match error {
@@ -313,8 +316,8 @@ pub(super) fn unexpected(what: &'static str, error: &PasswordlessError) -> Passw
     }
 }
 
-/// Why no login has begun. What does not clearly concern a setting may concern the address: it goes to
-/// the log, and not to those who ask.
+/// Maps the reason why no login has begun. A response that does not clearly concern a setting may
+/// concern the address: it is logged, and not revealed.
 fn not_begun(error: PasswordlessError) -> NotSent {
     let PasswordlessError::Api(
         ApiError::Conflict(response)
@@ -333,7 +336,7 @@ fn not_begun(error: PasswordlessError) -> NotSent {
     NotSent::AddressNotAccepted
 }
 
-/// Whether the environment rejects a setting that all mails are made of.
+/// Whether the environment rejects a setting that all e-mails share.
 fn concerns_settings(response: &ErrorResponse) -> bool {
     let settings = [
         "template",
@@ -353,7 +356,7 @@ fn concerns_settings(response: &ErrorResponse) -> bool {
     response.speaks_of(&settings) && !response.speaks_of(&addressees)
 }
 
-/// Whether it is worth a mail; the environment knows more of what addresses may be.
+/// Whether the text may be an e-mail address. The environment validates it further.
 fn is_address(text: &str) -> bool {
     let parts = text.rsplit_once('@');
     let whole = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());

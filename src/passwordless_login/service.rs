@@ -1,4 +1,4 @@
-//! What the services have in common.
+//! Common parts of the services.
 
 use std::error::Error as StdError;
 
@@ -14,7 +14,7 @@ use crate::middleware::RouteRejection;
 use crate::util::return_to::{ReturnTo, with_return_to};
 
 impl PasswordlessLogin {
-    /// What a form of the app's own pages, or a script of theirs, has sent.
+    /// Reads the fields that a form or script of the app has sent.
     pub(super) async fn fields<B>(
         &self,
         request: &Request<()>,
@@ -27,14 +27,14 @@ impl PasswordlessLogin {
         if request.method() != Method::POST {
             return Err(PasswordlessLoginError::MethodNotAllowed { allow: "POST" });
         }
-        // Anyone else's form would log the person in as a stranger (login CSRF).
+        // A form of another site could log the user in to an attacker's account (login CSRF).
         if self.0.sessions.is_cross_site(request.headers()) {
             return Err(PasswordlessLoginError::CrossSite);
         }
         Fields::read(request.headers(), body, self.0.sessions.body_limits()).await
     }
 
-    /// The response to a request that failed, in an attempt or outside of any.
+    /// Returns the response to a request that failed, with or without an attempt.
     pub(super) fn reject(
         &self,
         failure: PasswordlessLoginError,
@@ -51,7 +51,7 @@ impl PasswordlessLogin {
         self.0.renderer.render(rejection.set_cookies(end), request)
     }
 
-    /// The response to a request that failed, and where the person can go on.
+    /// Returns the response to a request that failed, with a link to retry.
     pub(super) fn reject_with_link(
         &self,
         failure: PasswordlessLoginError,

@@ -8,8 +8,8 @@ use crate::middleware::route_rejection::RouteError as _;
 use crate::session::{SwitchError, SwitchStep, Switched, UnconfirmedIdentity};
 use crate::util::telemetry;
 
-/// Asks whether a verified login may replace the session of another user: `GET` and `POST
-/// /passwordless/switch`. Made by [`PasswordlessLogin::switch`]; see
+/// Asks the user before a login replaces the session of another user: `GET` and
+/// `POST /passwordless/switch`. Returned by [`PasswordlessLogin::switch`]. See
 /// [`SwitchAccount`](crate::auth_routes::SwitchAccount), which has the same page and rules.
 #[derive(Clone, Debug)]
 pub struct Switch(pub(super) PasswordlessLogin);

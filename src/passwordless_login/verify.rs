@@ -17,12 +17,12 @@ use crate::util::pasted;
 /// Longer than any code.
 const MAX_CODE_CHARS: usize = 32;
 
-/// Takes what came by mail: `POST /passwordless/verify`. Made by [`PasswordlessLogin::verify`].
+/// Verifies a code or link: `POST /passwordless/verify`. Returned by [`PasswordlessLogin::verify`].
 ///
-/// Fields: `code`, and the `attempt` that it is of, or else the newest of this browser; or the
-/// fields of the page that [`Link`](super::Link) shows. Opens the session, ends the attempt, and
-/// sends a browser to where the login began, or to `/` if that was elsewhere; a script is told
-/// `{"return_to": "/path"}`. After a rejection the attempt goes on.
+/// Fields: `code`, and its `attempt` (default: the newest of this browser); or the fields of the
+/// page that [`Link`](super::Link) shows. Begins the session, ends the attempt, and redirects a
+/// browser to the page where the login began, or to `/` if it began in another browser. A script
+/// gets `{"return_to": "/path"}`. After a rejection, the attempt continues.
 #[derive(Clone, Debug)]
 pub struct Verify(pub(super) PasswordlessLogin);
 
@@ -48,7 +48,7 @@ impl Verify {
         }
     }
 
-    /// What was sent; `attempt` is the one that is named, or else the newest.
+    /// Returns the credential; `attempt` is the one that the form names, or else the newest.
     fn credential(
         &self,
         fields: &Fields,
@@ -58,7 +58,7 @@ impl Verify {
         match (fields.sent("code"), link_token) {
             (Some(code), None) => {
                 let attempt = attempt.ok_or(PasswordlessLoginError::NoPendingLogin)?;
-                // What cannot be a code costs no try.
+                // A text that cannot be a code does not count as a try.
                 let code = pasted::code(code, MAX_CODE_CHARS);
                 let code = code.ok_or(PasswordlessLoginError::InvalidCode)?.into();
                 Ok(Credential::Code { code, attempt })

@@ -1,4 +1,4 @@
-//! From a code or a link to a session.
+//! From a code or link to a session.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -24,7 +24,7 @@ use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
 impl VerifiedEmail {
-    /// A session of a user whose id is the address in small letters.
+    /// Creates a session whose user ID is the address in lower case.
     pub fn session(&self) -> LocalSession {
         LocalSession::new(User {
             id: subject(self),
@@ -35,19 +35,19 @@ impl VerifiedEmail {
     }
 }
 
-/// What came by mail, and from where it comes back.
+/// A code or link, and the browser it comes from.
 #[derive(Clone)]
 pub(super) enum Credential {
     Code {
         code: SecretString,
         attempt: MailAttempt,
     },
-    /// A link in the browser that asked for it.
+    /// A link in the browser that requested it.
     OwnLink {
         token: SecretString,
         attempt: MailAttempt,
     },
-    /// A link anywhere else, by the button of the page with this secret.
+    /// A link in another browser, sent by the button of the page with this secret.
     ForeignLink {
         token: SecretString,
         page: SecretString,
@@ -62,7 +62,7 @@ impl Credential {
         }
     }
 
-    /// Names the login for those who may share it: the clicks of one browser.
+    /// Identifies the login for requests that may share it: the clicks of one browser.
     fn login_key(&self) -> Key {
         match self {
             Self::Code { code, attempt } => of_attempt("code", attempt, code),
@@ -73,8 +73,9 @@ impl Credential {
         }
     }
 
-    /// Names the credential for those who may try it again: whoever could before. What was accepted
-    /// at home is not good elsewhere, or it would be where the same browser is enforced.
+    /// Identifies the credential for requests that may retry it, which are those that could use it
+    /// before. A link that was accepted in its own browser is not valid in another one, because the
+    /// environment may enforce the same browser.
     fn key(&self) -> Key {
         match self {
             Self::Code { .. } | Self::OwnLink { .. } => self.login_key(),
@@ -88,18 +89,18 @@ fn of_attempt(kind: &str, attempt: &MailAttempt, credential: &SecretString) -> K
     Key::new(&[kind, auth_request_id, state, credential.expose()])
 }
 
-/// What a login has come to.
+/// The result of a login.
 #[derive(Clone)]
 pub(super) struct LoggedIn {
     cookies: SessionCookies,
-    /// The page that asks whether to replace another user's session; `None` where there was none.
+    /// The page that asks whether to replace another user's session; `None` if there was none.
     confirmation: Option<String>,
 }
 
 impl PasswordlessLogin {
-    /// Verifies the credential and opens the session of whoever has read the mail, in place of the
-    /// one that the request came with, unless that is another user's: then the user is asked first.
-    /// Once, also when a browser asks twice or leaves.
+    /// Verifies the credential and begins the session of the verified address. It replaces the
+    /// session of the request, unless that is another user's: then the user is asked first. Runs
+    /// once, even if the browser repeats the request or disconnects.
     pub(super) async fn log_in(
         &self,
         credential: &Credential,
@@ -112,7 +113,7 @@ impl PasswordlessLogin {
         self.0.logins.run(credential.login_key(), work).await
     }
 
-    /// Sends the person on, or says why not.
+    /// Redirects the user, or returns the error.
     pub(super) fn conclude(
         &self,
         outcome: Result<LoggedIn, PasswordlessLoginError>,
@@ -143,7 +144,7 @@ impl PasswordlessLogin {
         credential: &Credential,
         headers: &HeaderMap,
     ) -> Result<LoggedIn, PasswordlessLoginError> {
-        // First: what cannot be finished is not spent.
+        // First: a login that cannot be completed does not use the credential up.
         let live = self.0.sessions.live_session(headers).await?;
         let login = match self.0.unfinished.take(&credential.key()) {
             Some(login) => login,
@@ -168,7 +169,7 @@ impl PasswordlessLogin {
         match &begun {
             Ok(LoggedIn { confirmation: Some(_), .. }) => {}
             Ok(_) => telemetry::login_completed(),
-            // It is spent, and the person should not need another mail.
+            // The credential is used up, and the user should not need another e-mail.
             Err(PasswordlessLoginError::Unavailable) => {
                 self.0.unfinished.put(credential.key(), login);
             }
@@ -208,8 +209,8 @@ impl PasswordlessLogin {
         }
     }
 
-    /// Tries a code. It counts as a wrong one beforehand, so that many at once are no way around the
-    /// limits.
+    /// Tries a code. It is counted as a wrong one first, so that concurrent requests do not bypass
+    /// the limits.
     async fn verify_code(
         &self,
         code: &SecretString,
@@ -283,17 +284,18 @@ impl PasswordlessLogin {
     }
 }
 
-/// What one login by e-mail has in common with the next of the same user.
+/// Returns what all logins by e-mail of a user have in common.
 fn subject(verified: &VerifiedEmail) -> String {
     fold_email(&verified.email)
 }
 
-/// Whether the verification answers this very attempt; decided in constant time.
+/// Whether the verification belongs to this attempt; compared in constant time.
 fn is_of(verified: &VerifiedEmail, attempt: &MailAttempt) -> bool {
     verified.state.as_ref().is_some_and(|state| *state == attempt.state)
 }
 
-/// Why a code or link is not accepted; `plainly` when the environment rejects it as such.
+/// Maps the reason why a code or link is not accepted; `plainly` when the environment rejects it as
+/// such.
 fn map_error(error: PasswordlessError, plainly: PasswordlessLoginError) -> PasswordlessLoginError {
     let told = |error: PasswordlessLoginError, response: &ErrorResponse| {
         telemetry::login_failed(error.code(), response.error_code.as_deref());
@@ -301,7 +303,7 @@ fn map_error(error: PasswordlessError, plainly: PasswordlessLoginError) -> Passw
     };
     match &error {
         PasswordlessError::Expired(response) => told(PasswordlessLoginError::Expired, response),
-        PasswordlessError::RejectionContext(response) => told(plainly, response),
+        PasswordlessError::Rejected(response) => told(plainly, response),
         PasswordlessError::TooManyAttempts(response) => {
             told(PasswordlessLoginError::TooManyAttempts, response)
         }

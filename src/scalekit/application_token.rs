@@ -26,7 +26,7 @@ pub(crate) struct ApplicationToken {
 #[derive(Clone, Debug)]
 pub(crate) enum MissingToken {
     /// The environment does not accept the credentials; its error code.
-    RejectionContext {
+    Rejected {
         code: String,
     },
     Unavailable(Arc<dyn StdError + Send + Sync>),

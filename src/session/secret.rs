@@ -9,37 +9,38 @@ use crate::error::{ConfigError, ConfigProblem};
 const MIN_BYTES: usize = 32;
 const MIN_DISTINCT_BYTES: usize = 8;
 
-/// The secret that session cookies are sealed with: 32 bytes or more, random, the same on every
-/// replica, known to no one else.
+/// The secret that seals session cookies: at least 32 random bytes, the same on every replica.
 ///
-/// `openssl rand -base64 32` makes a good one. Whoever has it can make sessions of anyone.
+/// `openssl rand -base64 32` generates one. Anyone who has the secret can create sessions for any
+/// user.
 #[derive(Clone)]
 pub struct SessionSecret(Zeroizing<Vec<u8>>);
 
 impl SessionSecret {
-    /// A secret of your own.
+    /// Creates a secret from bytes.
     ///
     /// # Errors
-    /// When it is shorter than 32 bytes, or so uniform that it cannot be random.
+    /// Returned when the secret is shorter than 32 bytes, or too uniform to be random.
     pub fn new(secret: impl Into<Vec<u8>>) -> Result<Self, ConfigError> {
         Self::checked("session secret", Zeroizing::new(secret.into()))
     }
 
-    /// The secret in an environment variable, or in the file that this variable with `_FILE`
-    /// appended names. White space around it is ignored; a value that is not UTF-8 is used byte for
-    /// byte.
+    /// Reads the secret from an environment variable, or from the file named by this variable with
+    /// `_FILE` appended. Surrounding white space is ignored. A value that is not UTF-8 is used byte
+    /// for byte.
     ///
     /// # Errors
-    /// When the variable is unset or empty, the file cannot be read, or the value is no good secret.
+    /// Returned when the variable is unset or empty, the file cannot be read, or the value is not a
+    /// valid secret.
     pub fn from_env(variable: &'static str) -> Result<Self, ConfigError> {
         let value = env::bytes(variable)?;
         Self::checked(variable, value.ok_or(ConfigProblem::Missing { setting: variable })?)
     }
 
-    /// A fresh secret: sessions sealed with it end with this process.
+    /// Generates a random secret. Sessions that are sealed with it end with this process.
     ///
     /// # Errors
-    /// When the operating system gives no random bytes.
+    /// Returned when the operating system provides no random bytes.
     pub fn generate() -> Result<Self, std::io::Error> {
         let mut secret = Zeroizing::new(vec![0; MIN_BYTES]);
         rand::fill(&mut secret)
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c7_short_and_uniform_secrets_are_rejected() {
+    fn short_and_uniform_secrets_are_rejected() {
         for secret in [&b"short"[..], &[0; 32], &[7; 100], b"abcabcabcabcabcabcabcabcabcabcabcabc"]
         {
             assert!(SessionSecret::new(secret).is_err(), "{secret:?}");

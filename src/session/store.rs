@@ -1,7 +1,7 @@
-//! Sessions that are kept in the shared store: the cookie has only their id, sealed.
+//! Sessions in the shared store: the cookie holds only their ID, sealed.
 //!
-//! What was read once is known for a while: what ends a session meanwhile is told by the revocations,
-//! and a refresh looks at the store before it spends anything.
+//! A session that was read is cached for a while. The revocation log reports sessions that end
+//! meanwhile, and a refresh reads the store before it spends a refresh token.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,24 +23,24 @@ use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 use crate::util::token_cache::TokenCache;
 
-/// In place of a session that was ended, so that nothing late brings it back.
+/// Replaces a session that was ended, so that no late write restores it.
 const ENDED: Bytes = Bytes::from_static(b"ended");
 
-/// Between reading a session and replacing it another user may be faster; so often.
+/// How often a replacement is retried after a concurrent change of the session.
 const MAX_TRIES: usize = 4;
 
-/// After this time a session is read again,
+/// After this time, a session is read again.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
-/// and, while the store does not respond, again and again after this time.
+/// While the store is unavailable, a read is retried after this time.
 const READ_RETRY: Duration = Duration::from_secs(10);
-/// What was read longer ago is not used: its end may be forgotten here.
+/// A copy that is older than this is not used: the revocation of its session may have been dropped.
 const MAX_AGE: Duration = Duration::from_secs(55 * 60);
 
-/// For this time after a login, the store may be read from a replica that does not have the session
-/// yet. The clocks of two processes may be this far apart.
+/// For this time after a login, a read replica of the store may not have the session yet. The
+/// clocks of two processes may differ by this much.
 const REPLICATION_LAG: time::Duration = time::Duration::MINUTE;
 
-/// What this process knows of the sessions in the store.
+/// Cached sessions of the store.
 #[derive(Debug)]
 pub(super) struct StoredSessions {
     clock: Clock,
@@ -49,20 +49,20 @@ pub(super) struct StoredSessions {
     replacements: SingleFlight<String, ()>,
 }
 
-/// What the cookie of a stored session contains.
+/// The content of a stored session's cookie.
 #[derive(Clone, Debug)]
 pub(super) struct Reference {
     pub(super) id: Arc<str>,
-    /// What was read of an older generation is outdated.
+    /// A cached copy of an older generation is outdated.
     pub(super) generation: u32,
     /// In Unix seconds. Unknown in cookies of earlier releases.
     created_at: Option<i64>,
 }
 
 impl Reference {
-    /// First byte: creation time, 8 bytes, generation, 4 bytes, and id follow.
+    /// First byte; followed by creation time (8 bytes), generation (4 bytes) and ID.
     const TAG: u8 = b'c';
-    /// First byte in earlier releases: generation and id follow.
+    /// First byte in earlier releases; followed by generation and ID.
     const TAG_WITHOUT_TIME: u8 = b'r';
 
     pub(super) fn new(record: &SessionRecord) -> Self {
@@ -112,14 +112,14 @@ struct Read {
     read_again_at: AtomicU64,
 }
 
-/// What the store says of a session.
+/// The result of loading a session from the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Loaded {
     Session(Session),
-    /// It has ended, or was never there. One that began within the last minute counts as
-    /// unavailable while a shared store has nothing of it.
+    /// The session has ended or never existed. A session that began within the last minute counts
+    /// as unavailable while a shared store does not have it.
     Gone,
-    /// The store does not respond.
+    /// The store is unavailable.
     Unavailable,
 }
 
@@ -133,7 +133,7 @@ impl StoredSessions {
         }
     }
 
-    /// A session that was read not long ago, seen through `read`.
+    /// Reads a property of a session that was loaded recently.
     pub(super) fn known<T>(&self, id: &str, read: impl FnOnce(&Known) -> T) -> Option<T> {
         let now = millis(self.clock.monotonic());
         let is_current = |one: &Read| now < one.read_again_at.load(Ordering::Acquire);
@@ -147,7 +147,7 @@ impl StoredSessions {
         self.known.insert(&id, Read { known, read_at, read_again_at });
     }
 
-    /// A session that was read before, to be used a little longer because the store does not respond.
+    /// Returns a session that was loaded before, for use while the store is unavailable.
     fn known_without_store(&self, id: &str) -> Option<Session> {
         let now = self.clock.monotonic();
         let most = |one: &Read| one.read_at.saturating_add(MAX_AGE);
@@ -163,18 +163,18 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A session as it stands in the store.
+/// A session as stored.
 pub(super) struct InStore {
     pub(super) record: SessionRecord,
-    /// The very value, to be replaced.
+    /// The stored value, for a compare-and-set.
     value: Bytes,
-    /// Sealed under an older secret: to be sealed again.
+    /// Sealed with an older secret: to be resealed.
     outdated_key: bool,
 }
 
 impl Sessions {
-    /// Reads a session from the store, of this generation or a newer one, once for all requests
-    /// that want it at the same time.
+    /// Loads a session of at least this generation from the store, once for all concurrent
+    /// requests.
     pub(super) fn load(&self, reference: &Reference) -> Flight<Loaded> {
         let (sessions, wanted) = (self.clone(), reference.clone());
         let load = || async move { sessions.load_now(&wanted).await };
@@ -210,12 +210,12 @@ impl Sessions {
         };
         if record.generation() >= generation {
             if outdated_key {
-                // Before the older secret is gone.
+                // While the older secret is still available.
                 self.replace_in_background(record.clone());
             }
             return Ok(record.into_session());
         }
-        // The store was out of reach when it should have taken what is published.
+        // The store was unavailable when the result should have been written.
         let entry = with_timeout(self.0.store.get(&self.refresh_key(id))).await?;
         let last = entry.as_deref().and_then(Entry::decode).and_then(Entry::last);
         let record = last.and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.0));
@@ -225,15 +225,15 @@ impl Sessions {
         Ok(record.into_session())
     }
 
-    /// Whether the store may lack a session that has not ended. An end that was noted in the
-    /// revocation log is known, whatever the store lacks.
+    /// Whether the store may lack a session that has not ended. An end in the revocation log is
+    /// known even if the store lacks the session.
     fn may_lack(&self, reference: &Reference) -> bool {
         let revocations = &self.0.revocations;
         let may_lag = revocations.has_peers() && reference.is_recent(self.0.scalekit.clock().now());
         may_lag && !revocations.has_ended(&reference.id)
     }
 
-    /// Tries again to store a session that has been refreshed.
+    /// Retries storing a session that was refreshed.
     pub(super) fn store_later(&self, record: SessionRecord) {
         let sessions = self.clone();
         self.0.tasks.retry("refreshed session in the store", move || {
@@ -242,7 +242,7 @@ impl Sessions {
         });
     }
 
-    /// Puts a session into the store that was never there.
+    /// Stores a new session.
     pub(super) async fn store_new(&self, record: &SessionRecord) -> Result<(), StoringError> {
         let text = self.seal_stored(record)?;
         let ttl = self.left_of(record);
@@ -250,8 +250,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// Puts a session in place of an older state of it; says whether it did, which it does not if
-    /// the session was ended meanwhile or is newer in the store.
+    /// Replaces an older state of a session. Returns `false` if the session has ended, or is newer
+    /// in the store.
     pub(super) async fn store_again(&self, record: &SessionRecord) -> Result<bool, StoringError> {
         let key = self.stored_key(record.id());
         let text = Bytes::from(self.seal_stored(record)?);
@@ -269,7 +269,7 @@ impl Sessions {
         Ok(false)
     }
 
-    /// Notes in the background that a session is in use.
+    /// Records in the background that a session is in use.
     pub(super) fn touch_stored(&self, session: &Session, now: OffsetDateTime) {
         self.replace_in_background(session.record().touch(self.0.lifetimes, now));
     }
@@ -283,7 +283,7 @@ impl Sessions {
                         sessions.0.stored.remember(Known::new(session));
                     }
                 }
-                // Newer in the store, or gone from it.
+                // Newer in the store, or no longer there.
                 Ok(false) => {
                     let newer = sessions.read_stored(record.id()).await.ok().flatten();
                     if let Some(newer) = newer.and_then(|newer| newer.record.into_session()) {
@@ -295,14 +295,14 @@ impl Sessions {
         }));
     }
 
-    /// Leaves a mark in place of a session that has ended, for as long as a user can be about to
-    /// replace what was there; what is not there is not replaced.
+    /// Replaces a session that has ended by a tombstone, for as long as a concurrent request may be
+    /// about to replace the session. An absent value is not replaced.
     pub(super) async fn end_stored(&self, id: &str) -> Result<(), StoreError> {
         with_timeout(self.0.store.put(&self.stored_key(id), ENDED, REFRESH_GRACE)).await
     }
 
-    /// A session as it stands in the store; `None` when it has ended, or is sealed under a secret
-    /// that is not in use any more.
+    /// Returns a session as stored. Returns `None` when it has ended, or is sealed with a secret
+    /// that is no longer in use.
     pub(super) async fn read_stored(&self, id: &str) -> Result<Option<InStore>, StoreError> {
         let value = with_timeout(self.0.store.get(&self.stored_key(id))).await?;
         Ok(value.and_then(|value| self.open_stored(id, value)))
@@ -313,13 +313,13 @@ impl Sessions {
         Some(InStore { record, value, outdated_key })
     }
 
-    /// Seals a session for the store, where it opens under its own id alone.
+    /// Seals a session for the store. The value opens under the session's own ID only.
     pub(super) fn seal_stored(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
         let content = record.encode().ok_or(SealingFailed)?;
         self.0.keys.seal(Purpose::StoredSession, record.id(), &content)
     }
 
-    /// The session in a text of the store, and whether an older secret has sealed it.
+    /// Opens a stored session. Returns whether an older secret has sealed it.
     pub(super) fn unseal_stored(&self, id: &str, text: &str) -> Option<(SessionRecord, bool)> {
         let unsealed = self.0.keys.open(Purpose::StoredSession, id, text)?;
         let record = SessionRecord::decode(&unsealed.content)?;
@@ -335,7 +335,7 @@ impl Sessions {
     }
 }
 
-/// A session could not be put into the store.
+/// Returned when a session could not be stored.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StoringError {
     #[error(transparent)]
@@ -344,10 +344,10 @@ pub(super) enum StoringError {
     Store(#[from] StoreError),
 }
 
-/// A session could not be read from the store.
+/// Returned when a session could not be read from the store.
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
-    #[error("the shared store has nothing yet, or an older state, of the session of a cookie")]
+    #[error("the shared store has no state, or an older one, of a cookie's session")]
     Behind,
     #[error(transparent)]
     Store(#[from] StoreError),

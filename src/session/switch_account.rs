@@ -1,9 +1,9 @@
-//! Logins that would replace the session of another user wait until the user confirms them.
+//! Confirmation of logins that would replace the session of another user.
 //!
 //! A link on another site can start a login, and an identity provider that accepts everyone can
-//! complete it: without a confirmation the browser would be logged in as a stranger, and what the
-//! user does next would be theirs (login CSRF). The login is verified first; its tokens then wait
-//! sealed in the shared store, under a key that only this browser's cookie has.
+//! complete it. Without a confirmation, the browser would be logged in to an attacker's account,
+//! and what the user does next would be stored there (login CSRF). The login is verified first. Its
+//! tokens then stay sealed in the shared store, under a key that is only in this browser's cookie.
 
 use std::future::Future;
 use std::time::Duration as StdDuration;
@@ -38,9 +38,10 @@ use crate::util::telemetry;
 const LIFETIME: Duration = Duration::minutes(10);
 const TIME_TO_REVOKE: StdDuration = StdDuration::from_secs(5);
 
-/// So long is a login kept that was not confirmed in time, to revoke its session at the environment.
+/// How long a login that was not confirmed in time is kept, to revoke its session at the
+/// environment.
 const KEPT_FOR: Duration = Duration::hours(1);
-/// So many are dropped at once.
+/// How many are removed at once.
 const MAX_DROPPED: usize = 4;
 
 /// A verified login that would replace another user's session.
@@ -51,7 +52,7 @@ pub(crate) struct UnconfirmedLogin {
 
 pub(crate) enum UnconfirmedIdentity {
     Email(EmailLogin),
-    /// With the tokens of a login at the environment.
+    /// A login at the environment, with its tokens.
     Tokens(Box<SessionRecord>),
 }
 
@@ -59,11 +60,11 @@ pub(crate) enum UnconfirmedIdentity {
 #[derive(Clone)]
 pub(crate) struct EmailLogin {
     pub(crate) verified: VerifiedEmail,
-    /// What had been revoked when it was verified.
+    /// Position of the revocation counter when the login was verified.
     pub(crate) position: RecordedPosition,
 }
 
-/// As it is sealed.
+/// The sealed form.
 #[derive(Serialize, Deserialize)]
 struct Content {
     #[serde(rename = "p")]
@@ -126,7 +127,7 @@ impl UnconfirmedLogin {
         Some(Self { identity, return_to: ReturnTo::parse(&content.return_to)? })
     }
 
-    /// Its session at the environment.
+    /// Returns the ID of its session at the environment.
     fn environment_session(&self) -> Option<String> {
         match &self.identity {
             UnconfirmedIdentity::Email(_) => None,
@@ -134,7 +135,7 @@ impl UnconfirmedLogin {
         }
     }
 
-    /// What the page calls the account.
+    /// Returns what the page calls the account.
     fn account(&self) -> String {
         match &self.identity {
             UnconfirmedIdentity::Email(login) => login.verified.email.clone(),
@@ -146,7 +147,7 @@ impl UnconfirmedLogin {
     }
 }
 
-/// A login that waits for confirmation, as this browser's cookie names it.
+/// A login that waits for confirmation, identified by this browser's cookie.
 #[derive(Clone)]
 pub(crate) struct SwitchAttempt {
     key: SecretString,
@@ -195,7 +196,7 @@ impl Attempt for SwitchAttempt {
     }
 }
 
-/// A login was not confirmed.
+/// Returned when a login was not confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SwitchError {
     /// A page of another site caused the request.
@@ -205,9 +206,9 @@ pub(crate) enum SwitchError {
         allow: &'static str,
     },
     Misconfigured,
-    /// No such login waits in this browser (any more).
+    /// No such login waits in this browser, or no longer.
     NoPendingLogin,
-    /// The shared store does not respond.
+    /// The shared store is unavailable.
     Unavailable,
 }
 
@@ -225,7 +226,7 @@ impl From<SealingFailed> for SwitchError {
     }
 }
 
-/// What a request to the page comes to.
+/// The result of a request to the confirmation page.
 pub(crate) enum SwitchStep {
     Respond(Response<Bytes>),
     Switch(SwitchAttempt),
@@ -245,7 +246,7 @@ impl Switched {
 }
 
 impl Sessions {
-    /// The session that a login in this browser would replace.
+    /// Returns the session that a login in this browser would replace.
     pub(crate) async fn live_session(
         &self,
         headers: &HeaderMap,
@@ -258,8 +259,8 @@ impl Sessions {
         }
     }
 
-    /// Keeps a login until it is confirmed: the address of the page that asks, and the `Set-Cookie`
-    /// values that bind it to this browser.
+    /// Stores a login until it is confirmed. Returns the address of the confirmation page, and the
+    /// `Set-Cookie` values that bind the login to this browser.
     pub(crate) async fn ask_to_switch(
         &self,
         login: &UnconfirmedLogin,
@@ -282,7 +283,7 @@ impl Sessions {
         Ok((format!("{path}?attempt={id}"), cookies))
     }
 
-    /// Shows the page, or carries out what the user has decided at it.
+    /// Shows the page, or carries out the user's decision.
     pub(crate) async fn switch_step(
         &self,
         request: &Request<()>,
@@ -303,7 +304,7 @@ impl Sessions {
         let ended = self.drop_expired_logins(headers);
         let live = self.live_session(headers).await?;
         let Some(attempt) = attempt else {
-            // It was confirmed or declined before, by a double click for instance.
+            // It was confirmed or declined before, for instance by a double click.
             live.ok_or(SwitchError::NoPendingLogin)?;
             let cookies = end.into_iter().chain(ended);
             return Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, "/", cookies)));
@@ -315,7 +316,7 @@ impl Sessions {
             Some("switch") if live.is_none() || shown.as_ref() == Some(&shows) => {
                 Ok(SwitchStep::Switch(attempt))
             }
-            // The page named another session than the one that would be replaced.
+            // The page was about another session than the one that would be replaced.
             Some("switch") => {
                 let page = format!("{path}?attempt={id}");
                 Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, &page, [])))
@@ -324,7 +325,7 @@ impl Sessions {
         }
     }
 
-    /// Begins the session of a login that the user has confirmed; once, also when they click twice.
+    /// Begins the session of a login that the user has confirmed; once, even after a double click.
     pub(crate) async fn switch<E, F>(
         &self,
         switches: &Once<Switched, E>,
@@ -392,7 +393,7 @@ impl Sessions {
         Ok(SwitchStep::Respond(response))
     }
 
-    /// Drops a login, and ends its session at the environment.
+    /// Removes a login, and ends its session at the environment.
     async fn decline(
         &self,
         attempt: &SwitchAttempt,
@@ -408,8 +409,8 @@ impl Sessions {
         Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, page.as_str(), end)))
     }
 
-    /// Drops logins that were not confirmed in time: the `Set-Cookie` values that remove their
-    /// cookies.
+    /// Removes logins that were not confirmed in time. Returns the `Set-Cookie` values that remove
+    /// their cookies.
     pub(crate) fn drop_expired_logins(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
         let now = self.scalekit().clock().now();
         let kept = self.kept_attempts(headers);
@@ -420,7 +421,7 @@ impl Sessions {
         removals
     }
 
-    /// Drops logins, but spares this session at the environment and that of the live session.
+    /// Removes logins, but keeps this session at the environment and that of the live session.
     fn drop_in_background(
         &self,
         attempts: Vec<SwitchAttempt>,
@@ -443,8 +444,8 @@ impl Sessions {
         }));
     }
 
-    /// Drops a login that waits, and revokes its session at the environment unless that is spared:
-    /// the page that it was to end at; `None` if it waits no more.
+    /// Removes a login, and revokes its session at the environment unless that is kept. Returns the
+    /// page that it was to end at; `None` if the login is already gone.
     async fn drop_login(
         &self,
         attempt: &SwitchAttempt,
@@ -472,13 +473,13 @@ impl Sessions {
     }
 }
 
-/// Tells the session that a page has named from another, and tells nothing of it.
+/// Distinguishes the session that a page has shown from others, without revealing its ID.
 fn fingerprint(session: &Session) -> String {
     let hash = digest(&SHA256, format!("shown session\0{}", session.record().id()).as_bytes());
     URL_SAFE_NO_PAD.encode(hash.as_ref().get(..12).unwrap_or_default())
 }
 
-/// What the page asks that is shown when a login would replace the session of another user. Given to
+/// The content of the page that asks before a login replaces the session of another user. Passed to
 /// the closure of [`switch_account_page`](super::SessionsBuilder::switch_account_page).
 pub struct SwitchConfirmation {
     host: String,
@@ -488,41 +489,41 @@ pub struct SwitchConfirmation {
 }
 
 impl SwitchConfirmation {
-    /// The host of the app.
+    /// Returns the host of the app.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// E-mail address or name of the user who is logged in; `None` if that session has ended
-    /// meanwhile. Escape it.
+    /// Returns the e-mail address or name of the user who is logged in; `None` if that session has
+    /// ended meanwhile. Escape it in HTML.
     #[must_use]
     pub fn current_account(&self) -> Option<&str> {
         self.current_account.as_deref()
     }
 
-    /// E-mail address or name of the user whom the login is for. An identity provider may have
-    /// chosen it: two accounts of the same name are different accounts. Escape it.
+    /// Returns the e-mail address or name of the user who is logging in. An identity provider may
+    /// have chosen it: two accounts of the same name are different accounts. Escape it in HTML.
     #[must_use]
     pub fn new_account(&self) -> &str {
         &self.new_account
     }
 
-    /// Where the form that switches to the new account goes, by `POST`; as an HTML attribute's
-    /// value it is to be escaped.
+    /// Returns the `POST` action of the form that switches to the new account. Escape it in HTML
+    /// attributes.
     #[must_use]
     pub fn switch_action(&self) -> String {
         format!("{}switch", self.action)
     }
 
-    /// Where the form that keeps the current session goes, by `POST`; as an HTML attribute's value
-    /// it is to be escaped.
+    /// Returns the `POST` action of the form that keeps the current session. Escape it in HTML
+    /// attributes.
     #[must_use]
     pub fn keep_action(&self) -> String {
         format!("{}keep", self.action)
     }
 
-    /// The page that is shown unless the app has one of its own.
+    /// Returns the default page.
     fn page(&self) -> String {
         let form = |action: &str, label: &str| {
             format!(
@@ -566,7 +567,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn account_names_are_escaped_and_same_names_are_called_different_accounts() {
+    fn account_names_are_escaped_and_equal_names_are_distinguished() {
         let confirmation = |current: &str, new: &str| SwitchConfirmation {
             host: "app.test".to_owned(),
             current_account: Some(current.to_owned()),

@@ -3,16 +3,16 @@ use serde_json::{Map, Value};
 use crate::token::Claims;
 use crate::webhook::flag_of;
 
-/// Profile of a person, from the ID token of the login (OpenID Connect Core section 5.1), or from
-/// the app itself for a [`LocalSession`](super::LocalSession).
+/// A user's profile, from the ID token of the login (OpenID Connect Core section 5.1), or set by
+/// the app for a [`LocalSession`](super::LocalSession).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct User {
-    /// The person's id (`usr_…`); the claim `sub`.
+    /// The user's ID (`usr_…`); the claim `sub`.
     pub id: String,
-    /// E-mail address; empty when the scope `email` was not asked for.
+    /// E-mail address; empty when the scope `email` was not requested.
     pub email: String,
-    /// Whether the environment has checked that the address is theirs.
+    /// Whether the environment has verified that the address belongs to the user.
     pub email_verified: bool,
     /// Full name.
     pub name: Option<String>,
@@ -20,9 +20,9 @@ pub struct User {
     pub given_name: Option<String>,
     /// Last name.
     pub family_name: Option<String>,
-    /// The name they log in with at their identity provider.
+    /// The user name at the identity provider.
     pub preferred_username: Option<String>,
-    /// Address of a picture.
+    /// URL of a picture.
     pub picture: Option<String>,
     /// Language and region, as in `en-GB`.
     pub locale: Option<String>,
@@ -31,14 +31,14 @@ pub struct User {
 }
 
 impl User {
-    /// The name to show: the full name, or else the e-mail address, or else the id.
+    /// Returns the full name, or else the e-mail address, or else the ID.
     #[must_use]
     pub fn display_name(&self) -> &str {
         let name = self.name.as_deref().filter(|name| !name.is_empty());
         name.or(Some(self.email.as_str()).filter(|email| !email.is_empty())).unwrap_or(&self.id)
     }
 
-    /// The claims that `from_claims` reads; those without a value are left out.
+    /// Returns the claims that `from_claims` reads, without empty ones.
     pub(super) fn to_claims(&self) -> Map<String, Value> {
         let text = |value: &str| Some(value).filter(|text| !text.is_empty()).map(Value::from);
         let optional = |value: &Option<String>| value.as_deref().and_then(text);
@@ -57,11 +57,11 @@ impl User {
         claims.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
-    /// Reads what can be read: a claim of another shape is left out, because a profile decides
+    /// Reads the profile. A claim of an unexpected type is left out, because a profile authorizes
     /// nothing.
     pub(super) fn from_claims(claims: &Claims) -> Self {
         let text = |name| claims.text(name).ok().flatten().map(str::to_owned);
-        // Some identity providers write it as text.
+        // Some identity providers send a string.
         let verified = claims.members().get("email_verified").and_then(flag_of);
         Self {
             id: text("sub").unwrap_or_default(),
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whether_an_address_is_verified_may_be_written_as_text() {
+    fn email_verified_may_be_a_string() {
         for (value, verified) in [
             (json!("true"), true),
             (json!("True"), true),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_is_read_as_far_as_it_goes() {
+    fn claims_of_unexpected_types_are_left_out_of_a_profile() {
         let claims =
             json!({"sub": "usr_1", "email": "a@b.test", "email_verified": true, "name": 7});
         let user = User::from_claims(&Claims::new(claims.as_object().unwrap().clone()));

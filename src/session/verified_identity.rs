@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 use super::{LocalSession, User};
 use crate::token::{Claims, ORGANIZATION_CLAIMS};
 
-/// Who has logged in, from the verified ID token of a login, whose claims are all that is known
-/// here: what only access tokens say, such as permissions, is not. Cheap to clone.
+/// The verified identity of a user who has logged in, from the ID token of the login. It has no
+/// claims of the access token, such as permissions. Cheap to clone.
 ///
-/// With single sign-on it is an organization's identity provider that says so, and it may say any
-/// e-mail address: an address of one customer's people in another customer's mouth too. Look people
-/// up by organization *and* address, or by [`User::id`], never by the address alone.
+/// With single sign-on, an organization's identity provider asserts the identity, and it may assert
+/// any e-mail address, including one of another customer. Look users up by organization *and*
+/// address, or by [`User::id`], never by the address alone.
 #[derive(Clone)]
 pub struct VerifiedIdentity(Arc<Content>);
 
@@ -22,25 +22,25 @@ struct Content {
 }
 
 impl VerifiedIdentity {
-    /// By the claims of an ID token that was verified.
+    /// Creates an identity from the claims of a verified ID token.
     pub(crate) fn new(id_claims: Claims) -> Self {
         Self(Arc::new(Content { user: User::from_claims(&id_claims), claims: id_claims }))
     }
 
-    /// The person's profile. With modular single sign-on the id is `conn_…;` and the identity
-    /// provider's id of them.
+    /// Returns the user's profile. With modular single sign-on, the ID is `conn_…;` followed by the
+    /// user's ID at the identity provider.
     #[must_use]
     pub fn user(&self) -> &User {
         &self.0.user
     }
 
-    /// The organization they have logged in to (`org_…`).
+    /// Returns the organization of the login (`org_…`).
     #[must_use]
     pub fn organization_id(&self) -> Option<&str> {
         ORGANIZATION_CLAIMS.iter().find_map(|name| self.text(name))
     }
 
-    /// The single sign-on connection that they came through (`conn_…`).
+    /// Returns the single sign-on connection of the login (`conn_…`).
     #[must_use]
     pub fn connection_id(&self) -> Option<&str> {
         let is_connection = |id: &&str| id.starts_with("conn_");
@@ -50,33 +50,33 @@ impl VerifiedIdentity {
         method.or_else(|| self.user().id.split_once(';').map(|(id, _)| id).filter(is_connection))
     }
 
-    /// The environment's session (`ses_…`), which a logout there names.
+    /// Returns the environment's session (`ses_…`), to which logouts there refer.
     #[must_use]
     pub fn session_id(&self) -> Option<&str> {
         self.text("sid")
     }
 
-    /// All claims of the ID token.
+    /// Returns all claims of the ID token.
     #[must_use]
     pub fn raw_claims(&self) -> &Map<String, Value> {
         self.0.claims.members()
     }
 
-    /// The claims as a type of yours.
+    /// Deserializes the claims.
     ///
     /// # Errors
-    /// When they do not fit it.
+    /// Returned when the claims do not match the type.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         T::deserialize(Value::Object(self.raw_claims().clone()))
     }
 
-    /// A session of this person in this organization. A logout or a revocation at the environment
-    /// that this app is told of ends it.
+    /// Creates a session for this user in this organization. A logout or revocation at the
+    /// environment ends it once the app is notified.
     pub fn session(&self) -> LocalSession {
         self.session_of(self.user().clone())
     }
 
-    /// The same for the person as the app knows them.
+    /// Creates such a session with the app's own record of the user.
     pub fn session_of(&self, user: User) -> LocalSession {
         let mut session = LocalSession::new(user);
         if let Some(id) = self.organization_id() {
@@ -97,7 +97,7 @@ impl VerifiedIdentity {
     }
 }
 
-// By hand: the claims are a person's.
+// By hand: the claims are personal data.
 impl fmt::Debug for VerifiedIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedIdentity")
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(who.claims::<Extra>().unwrap().department, "Sales");
         assert!(!format!("{who:?}").contains("jane@"));
         let named = identity(&json!({"sub": "conn_1;jane@example.com"}));
-        assert!(!format!("{named:?}").contains("jane"), "a12: {named:?}");
+        assert!(!format!("{named:?}").contains("jane"), "{named:?}");
         assert_eq!(identity(&json!({"sub": "conn_1;x"})).connection_id(), Some("conn_1"));
         assert_eq!(identity(&json!({"sub": "usr_1", "amr": "conn_1"})).connection_id(), None);
     }

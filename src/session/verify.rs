@@ -7,17 +7,17 @@ use crate::token::{
     TokenError, TokenSource,
 };
 
-/// What tokens say that were verified.
+/// The claims of verified tokens.
 #[derive(Debug)]
 pub(crate) struct Verified {
     pub(crate) principal: Principal,
-    /// Of the ID token, if there is one.
+    /// The claims of the ID token, if there is one.
     pub(crate) id_claims: Option<Claims>,
 }
 
 impl Sessions {
-    /// Verifies the tokens of a login or a refresh: they must be from our environment, for us, and
-    /// speak of one and the same person.
+    /// Verifies the tokens of a login or a refresh: issued by this environment, for this client,
+    /// and with the same subject.
     pub(crate) async fn verify(
         &self,
         tokens: &TokenResponse,
@@ -31,7 +31,7 @@ impl Sessions {
             issuers: vec![scalekit.environment_url().to_owned()],
             audiences: None,
             client_ids: vec![scalekit.client_id().to_owned()],
-            // The token endpoint names the kind of each token.
+            // The token endpoint states the type of each token.
             id_token_audience: None,
             organization_claims: ORGANIZATION_CLAIMS.to_vec(),
             resources: Vec::new(),

@@ -1,5 +1,5 @@
-//! What is verified or asked for twice, by a double click or in two tabs, is done once: the
-//! environment would reject the second, and the response to that is the one that the browser shows.
+//! Deduplicates concurrent requests, such as those of a double click or of two tabs. Otherwise the
+//! environment would reject the second one, and the browser would show that response.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -18,11 +18,11 @@ use crate::util::telemetry;
 
 const MAX_REMEMBERED: usize = 4096;
 
-/// How long a second click shares the session of the first. No longer, because a page in the
-/// browser's history must soon be worthless.
+/// For how long a second click shares the session of the first. It is short, because a page in the
+/// browser's history must not be usable later.
 pub(crate) const SHARED_FOR: Duration = Duration::from_secs(10);
 
-/// Names a piece of work, or its result, by what only those know who may share it.
+/// Identifies work, or its result, by values that are known only to those who may share it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 32]);
 
@@ -36,7 +36,7 @@ impl Key {
     }
 }
 
-/// Work that is under way in this process, and what lately came of it.
+/// Work in progress in this process, and its recent results.
 pub(crate) struct Once<T: Clone, E: Clone> {
     running: SingleFlight<Key, Result<T, E>>,
     done: Memory<T>,
@@ -48,7 +48,8 @@ where
     T: Clone + Send + Sync + 'static,
     E: Clone + Send + Sync + 'static,
 {
-    /// The work goes by `name` among the `tasks`; `interrupted` is the error of work that panicked.
+    /// `name` is that of the work among the `tasks`; `interrupted` is the error of work that
+    /// panicked.
     pub(crate) fn new(
         clock: Clock,
         remembered: Duration,
@@ -60,8 +61,8 @@ where
         Self { running, done: Memory::new(clock, remembered), interrupted }
     }
 
-    /// Joins the work, or starts it, unless it has just been done. It goes on when the client
-    /// leaves. A failure is told to those who are waiting, and not remembered.
+    /// Joins the work, or starts it, unless it has just completed. It continues when the client
+    /// disconnects. An error is returned to all waiting requests, and not retained.
     pub(crate) async fn run<F>(&self, key: Key, work: impl FnOnce() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
@@ -85,7 +86,7 @@ where
     }
 }
 
-/// What is worth knowing for a short while.
+/// Values that are retained briefly.
 #[derive(Clone)]
 pub(crate) struct Memory<T> {
     clock: Clock,
@@ -108,7 +109,7 @@ impl<T> Memory<T> {
         }
     }
 
-    /// Gives it away: no one else gets it.
+    /// Removes and returns a value, so that only one caller gets it.
     pub(crate) fn take(&self, key: &Key) -> Option<T> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let (value, until) = entries.remove(key)?;

@@ -51,7 +51,7 @@ async fn a_link_on_another_site_logs_no_one_out() {
     let elsewhere = environment.server.environment_url().replace("127.0.0.1", "localhost");
     browser.go(&elsewhere).await;
     browser.follow_made_up_link(&app.address("/logout")).await;
-    browser.shows(&["This can only be done from the app's own pages"]).await;
+    browser.shows(&["This request was not sent by a page of this app"]).await;
     assert_eq!(browser.status().await, 403);
     browser.go(&app.address("/dashboard")).await;
     browser.shows(&["Hello, Jane"]).await;

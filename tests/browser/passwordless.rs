@@ -78,9 +78,9 @@ impl Browser {
         assert!(self.address().await.starts_with(&app.url));
     }
 
-    async fn is_rejected(&self, status: u64, open_enum: &[&str]) {
+    async fn is_rejected(&self, status: u64, texts: &[&str]) {
         self.shows(&["That did not work"]).await;
-        self.shows(open_enum).await;
+        self.shows(texts).await;
         assert_eq!(self.status().await, status);
     }
 
@@ -171,7 +171,7 @@ async fn another_browser_is_rejected_where_the_environment_enforces_the_same() {
     let Some(other) = Browser::open().await else { return };
     other.open_link(&environment.outbox()).await;
     other.click("main button").await;
-    other.is_rejected(400, &["was asked for in another browser", "ask for a new e-mail"]).await;
+    other.is_rejected(400, &["was requested in another browser", "Request a new e-mail"]).await;
     other.picture("passwordless-refused").await;
     other.is_nobody(&app).await;
 
@@ -194,11 +194,11 @@ async fn a_mail_can_be_sent_again_with_a_new_code_and_the_third_has_to_wait() {
     assert_eq!(environment.sandbox.mail().outbox().len(), 2);
     if first != second {
         browser.enter(&first).await;
-        browser.is_rejected(400, &["This code is not right", "newest e-mail"]).await;
+        browser.is_rejected(400, &["This code is wrong", "newest e-mail"]).await;
         browser.click_link("Go on").await;
     }
     browser.click("#resend button").await;
-    browser.is_rejected(429, &["Too many e-mails", "wait a minute"]).await;
+    browser.is_rejected(429, &["Too many e-mails", "Wait a minute"]).await;
     browser.click_link("Go on").await;
     browser.enter(&second).await;
     browser.is_logged_in(&app).await;
@@ -212,12 +212,12 @@ async fn the_sixth_wrong_code_says_how_to_go_on() {
     let wrong = another(&browser.read_code(&environment.outbox()).await);
     for _ in 0..5 {
         browser.enter(wrong).await;
-        browser.is_rejected(400, &["This code is not right"]).await;
+        browser.is_rejected(400, &["This code is wrong"]).await;
         browser.click_link("Go on").await;
         browser.shows(&["Check your e-mail"]).await;
     }
     browser.enter(wrong).await;
-    browser.is_rejected(429, &["Too many codes were tried", "ask for a new e-mail"]).await;
+    browser.is_rejected(429, &["Too many codes were tried", "request a new e-mail"]).await;
     browser.picture("passwordless-sixth").await;
 
     browser.click_link("Go on").await;
@@ -236,7 +236,7 @@ async fn an_expired_code_says_so() {
     let code = browser.read_code(&environment.outbox()).await;
     environment.sandbox.clock().advance(Duration::from_secs(301));
     browser.enter(&code).await;
-    browser.is_rejected(400, &["has expired", "ask for a new e-mail"]).await;
+    browser.is_rejected(400, &["has expired", "Request a new e-mail"]).await;
     browser.picture("passwordless-expired").await;
     browser.click_link("Go on").await;
     browser.shows(&["Log in without a password"]).await;
@@ -271,7 +271,7 @@ async fn all_pages_fit_a_phone() {
     browser.fits("outbox").await;
     browser.go(&app.address("/passwordless/verify?link_token=a")).await;
     browser.click("main button").await;
-    browser.is_rejected(400, &["no longer valid"]).await;
+    browser.is_rejected(400, &["was used already, has expired"]).await;
     browser.fits("passwordless-refused").await;
     let cookie = browser.cookies_named("passwordless_passwordless_").await.remove(0);
     browser.forget(cookie.name()).await;
@@ -290,6 +290,6 @@ async fn all_pages_are_dark_in_the_dark() {
     browser.is_dark("outbox").await;
     browser.go(&app.address("/passwordless/verify?link_token=a")).await;
     browser.click("main button").await;
-    browser.is_rejected(400, &["no longer valid"]).await;
+    browser.is_rejected(400, &["was used already, has expired"]).await;
     browser.is_dark("passwordless-refused").await;
 }

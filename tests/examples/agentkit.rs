@@ -264,7 +264,7 @@ async fn what_is_wrong_is_one_line() {
     let unknown = environment.run_agent(&["--nope"]).await;
     let half =
         command("agentkit", &["--yes"]).env("SCALEKIT_CLIENT_ID", "skc_1").output().await.unwrap();
-    for (output, code, open_enum) in [
+    for (output, code, text) in [
         (wrong, 1, "no connection is named \"Gmail\": set GMAIL_CONNECTION_NAME"),
         (busy, 1, "the tool failed, RESOURCE_EXHAUSTED: Gmail responded with 429 (execution exec_"),
         (unverified, 1, "the authorization link: HTTP status client error (400 Bad Request)"),
@@ -273,7 +273,7 @@ async fn what_is_wrong_is_one_line() {
     ] {
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{errors}");
-        assert!(errors.starts_with("error: ") && errors.contains(open_enum), "{errors}");
+        assert!(errors.starts_with("error: ") && errors.contains(text), "{errors}");
         assert_eq!(errors.lines().count(), 1, "{errors}");
     }
 }

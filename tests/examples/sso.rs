@@ -58,7 +58,7 @@ async fn the_admin_portal_is_for_those_who_may_manage_single_sign_on() {
 async fn what_the_environment_does_not_do_is_reported_in_words_that_help() {
     let (sso, jane, _) = started().await;
     let status = Fault::Status;
-    for (fault, expected, open_enum) in [
+    for (fault, expected, message) in [
         (status(StatusCode::NOT_FOUND), StatusCode::NOT_FOUND, "no longer registered here"),
         (status(StatusCode::FORBIDDEN), StatusCode::INTERNAL_SERVER_ERROR, "Ask our support"),
         (Fault::Html, StatusCode::INTERNAL_SERVER_ERROR, "Ask our support"),
@@ -72,19 +72,19 @@ async fn what_the_environment_does_not_do_is_reported_in_words_that_help() {
         sso.sandbox.faults().add(Endpoint::Api, fault.clone());
         let portal = jane.get(&sso.address("/admin-portal")).await;
         assert_eq!(portal.status(), expected, "{fault:?}");
-        assert!(text(&portal).contains(open_enum), "{fault:?}: {}", text(&portal));
+        assert!(text(&portal).contains(message), "{fault:?}: {}", text(&portal));
         // She is still there, and the environment's own words are not for her.
         assert!(text(&portal).contains(JANE) && !text(&portal).contains("told to fail"));
 
         let address = sso.address("/sso?email=jane@acme.test");
         let asked = Visitor::new(sso.secrets.clone()).get(&address).await;
         // No one's organization is meant here.
-        let (expected, open_enum) = match expected {
+        let (expected, message) = match expected {
             StatusCode::NOT_FOUND => (StatusCode::INTERNAL_SERVER_ERROR, "Ask our support"),
-            expected => (expected, open_enum),
+            expected => (expected, message),
         };
         assert_eq!(asked.status(), expected, "{fault:?}");
-        assert!(text(&asked).contains(open_enum), "{fault:?}: {}", text(&asked));
+        assert!(text(&asked).contains(message), "{fault:?}: {}", text(&asked));
         sso.sandbox.faults().clear(Endpoint::Api);
     }
 }

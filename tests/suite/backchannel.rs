@@ -1,4 +1,4 @@
-//! Logouts that the environment tells of, and sessions that a person ends from afar.
+//! Back-channel logouts, and sessions that a user ends from another browser.
 
 use axum::body::Body;
 use axum::routing::get;
@@ -65,7 +65,7 @@ async fn is_in(browser: &Browser) -> bool {
 }
 
 #[tokio::test]
-async fn a10_a_logout_token_ends_the_session_that_it_names_and_no_other() {
+async fn a_logout_token_ends_only_the_session_of_its_sid() {
     let world = World::new();
     let (jane, janes_phone) = (world.logged_in(JANE).await, world.logged_in(JANE).await);
     let john = world.logged_in(JOHN).await;
@@ -84,7 +84,7 @@ async fn a10_a_logout_token_ends_the_session_that_it_names_and_no_other() {
     let navigation = jane.clone().send(Method::GET, "/me", &NAVIGATION).await;
     assert_eq!(navigation.status(), StatusCode::FOUND);
 
-    // Without a session, all of the person's.
+    // Without a session, all of the user's.
     world.advance(1);
     let jane = world.logged_in(JANE).await;
     let sub = &me(&jane).await["sub"];
@@ -92,7 +92,7 @@ async fn a10_a_logout_token_ends_the_session_that_it_names_and_no_other() {
     assert_eq!(tell(&world.app, &token).await.status(), StatusCode::OK);
     assert!(!is_in(&jane).await && !is_in(&janes_phone).await && is_in(&john).await);
 
-    // A token counts once: who has logged in again stays.
+    // A token is accepted once: a new login stays valid.
     world.advance(1);
     let jane = world.logged_in(JANE).await;
     assert_rejected(&tell(&world.app, &token).await, "replayed");
@@ -100,7 +100,7 @@ async fn a10_a_logout_token_ends_the_session_that_it_names_and_no_other() {
 }
 
 #[tokio::test]
-async fn a10_a_logout_token_that_comes_late_ends_no_login_made_since() {
+async fn a_late_logout_token_ends_no_later_login() {
     let world = World::new();
     let old = world.logged_in(JANE).await;
     let sub = me(&old).await["sub"].clone();
@@ -112,7 +112,7 @@ async fn a10_a_logout_token_that_comes_late_ends_no_login_made_since() {
 }
 
 #[tokio::test]
-async fn a10_what_is_no_logout_token_ends_nothing() {
+async fn an_invalid_logout_token_ends_nothing() {
     let world = World::new();
     let jane = world.logged_in(JANE).await;
     let sid = me(&jane).await["sid"].clone();
@@ -172,7 +172,7 @@ async fn a10_what_is_no_logout_token_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a10_what_cannot_be_judged_or_reported_is_503_and_counts_when_it_comes_again() {
+async fn a_logout_token_that_cannot_be_processed_is_503_and_accepted_later() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
     let replica = || world.replica(|one| one.shared_store(store.clone()));
@@ -194,10 +194,10 @@ async fn a10_what_cannot_be_judged_or_reported_is_503_and_counts_when_it_comes_a
     assert!(is_in(&jane).await);
     assert_eq!(tell(&apps[1], &token).await.status(), StatusCode::OK);
     world.advance(2);
-    assert!(!is_in(&jane).await, "the other replica has heard of it");
+    assert!(!is_in(&jane).await, "the other replica has read the revocation");
 }
 
-/// What a page of "my sessions" does: lists them, and ends the one that is named.
+/// What a page of active sessions does: lists them, and ends the selected one.
 fn with_my_sessions(sessions: &Sessions) -> Router {
     async fn list(session: Session, Extension(sessions): Extension<Sessions>) -> Json<Value> {
         let mine = sessions.active_sessions(&session).await.unwrap();
@@ -231,7 +231,7 @@ async fn end(browser: &Browser, id: &Value) -> StatusCode {
     send(browser.app(), request).await.status()
 }
 
-/// Three sessions of one person and one of another, of whom the first ends the second.
+/// Three sessions of one user and one of another; the first ends the second.
 async fn a_person_ends_a_session_from_afar(own: [Browser; 3], stranger: Browser) {
     let [here, phone, tablet] = &own;
     let listed = mine(here).await;
@@ -254,7 +254,7 @@ async fn a_person_ends_a_session_from_afar(own: [Browser; 3], stranger: Browser)
 }
 
 #[tokio::test]
-async fn my_sessions_of_a_login_are_listed_and_ended_here_and_at_the_environment() {
+async fn active_sessions_are_listed_and_ended_here_and_at_the_environment() {
     let world = World::new();
     let app = with_my_sessions(&world.sessions);
     let mut own = Vec::new();
@@ -270,7 +270,7 @@ async fn my_sessions_of_a_login_are_listed_and_ended_here_and_at_the_environment
 }
 
 #[tokio::test]
-async fn my_local_sessions_are_listed_and_ended() {
+async fn active_local_sessions_are_listed_and_ended() {
     let world = World::new();
     let app = with_my_sessions(&world.sessions);
     let begin = async |name: &str| {

@@ -1,5 +1,5 @@
-//! Environments, apps, sessions and webhook endpoints that share a secret, cookie names and a store:
-//! what is made for one of them never counts for another.
+//! Environments, apps, sessions and webhook endpoints that share a secret, cookie names and a
+//! store: a cookie, token or stored value of one is rejected by the others.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ async fn deny(_: VerifiedIdentity) -> Result<LocalSession, LoginHookError> {
     Err(LoginHookError::Denied)
 }
 
-/// Sessions with one secret and one cookie name, no two of which share anything else.
+/// Sessions with the same secret and cookie name that otherwise share nothing.
 fn strangers(store: Option<&FlakyStore>) -> Vec<(&'static str, Sessions)> {
     let (acme, globex) = (sandbox_builder().build(), globex());
     let base = || builder(acme.scalekit());
@@ -73,7 +73,7 @@ fn strangers(store: Option<&FlakyStore>) -> Vec<(&'static str, Sessions)> {
     .into()
 }
 
-/// Those of them that share no keys in a store.
+/// Those that share no keys in a store.
 const SCOPES: [&str; 5] = ["base", "other environment", "other client", "login hook", "named"];
 
 fn user(id: &str) -> LocalSession {
@@ -98,7 +98,7 @@ async fn status(sessions: &Sessions, cookie: &HeaderValue, headers: &[(&str, &st
 }
 
 #[tokio::test]
-async fn a_cookie_counts_only_at_the_sessions_that_set_it() {
+async fn a_cookie_is_valid_only_for_the_sessions_that_set_it() {
     let all = strangers(None);
     for (what, sessions) in &all {
         let cookie = begin(sessions, user("1").in_cookie()).await;
@@ -111,7 +111,7 @@ async fn a_cookie_counts_only_at_the_sessions_that_set_it() {
 }
 
 #[tokio::test]
-async fn a_stored_session_counts_only_at_the_sessions_that_stored_it() {
+async fn a_stored_session_is_valid_only_for_the_sessions_that_stored_it() {
     let store = FlakyStore::new(sandbox_builder().build().clock().clock());
     let all = strangers(Some(&store));
     for (what, sessions) in &all {
@@ -125,7 +125,7 @@ async fn a_stored_session_counts_only_at_the_sessions_that_stored_it() {
 }
 
 #[tokio::test]
-async fn a_login_attempt_counts_only_at_the_sessions_that_began_it() {
+async fn a_login_attempt_is_valid_only_for_the_sessions_that_began_it() {
     let world = World::new();
     let hooked = app(&world.replica(|sessions| sessions.on_login(deny)));
     let mut browser = world.browser();
@@ -140,7 +140,7 @@ async fn a_login_attempt_counts_only_at_the_sessions_that_began_it() {
 async fn replicas_and_their_next_release_share_cookies() {
     let world = World::new();
     let cookie = begin(&world.sessions, user("1").in_cookie()).await;
-    // What does not decide who is admitted may change from release to release.
+    // Settings that do not affect which users are admitted may change from release to release.
     let next = world.replica(|sessions| {
         sessions
             .secret(secret(40))
@@ -153,7 +153,7 @@ async fn replicas_and_their_next_release_share_cookies() {
     for sessions in [world.replica(|sessions| sessions), next] {
         assert_eq!(status(&sessions, &cookie, &FETCH).await, StatusCode::OK);
     }
-    // A named pair shares them though only one of them has the hook.
+    // With the same name, they share cookies although only one of them has the hook.
     let named = world.replica(|sessions| sessions.name("app").on_login(deny));
     let cookie = begin(&named, user("1").in_cookie()).await;
     let verifies_only = world.replica(|sessions| sessions.name("app"));
@@ -197,7 +197,7 @@ async fn two_apps_on_one_host_with_the_same_cookie_name_log_out_only_their_own_u
         assert_eq!(there.cookie(name).map(str::to_owned), before, "{path}");
         assert_eq!(there.at(&world.app).fetch("/me").await.json()["email"], JANE, "{path}");
     }
-    // Where the browser has both, as with different paths or domains, each app finds its own.
+    // If the browser has both, as with different paths or domains, each app finds its own.
     let mut john = Browser::new(&other_app, &world.sandbox);
     john.log_in(&world.sandbox, JOHN).await;
     for (first, second) in [(&jane, &john), (&john, &jane)] {
@@ -210,7 +210,8 @@ async fn two_apps_on_one_host_with_the_same_cookie_name_log_out_only_their_own_u
     }
 }
 
-/// All that a store is used for by sessions: logins, refreshes, lists, ends and launches.
+/// Every use of the store by sessions: logins, refreshes, indexes, revocations and IdP-initiated
+/// logins.
 async fn use_everything(sessions: &Sessions) {
     for local in [user("1"), user("1").in_cookie()] {
         begin(sessions, local).await;
@@ -221,7 +222,7 @@ async fn use_everything(sessions: &Sessions) {
 }
 
 #[tokio::test]
-async fn keys_in_the_store_say_whose_they_are() {
+async fn keys_in_the_store_contain_their_owner() {
     let clock = sandbox_builder().build().clock().clock();
     let mut owners = HashSet::new();
     let count = strangers(None).len();
@@ -236,12 +237,12 @@ async fn keys_in_the_store_say_whose_they_are() {
         assert_eq!(scopes.len(), 1, "{what}");
         owners.extend(scopes);
     }
-    // Origin and paths are not part of it: a user who is revoked is so at all addresses of the app.
+    // Origin and paths are not part of it: a revocation applies to all origins of the app.
     assert_eq!(owners.len(), count - 3);
 }
 
 #[tokio::test]
-async fn ends_of_sessions_do_not_cross() {
+async fn revocations_affect_only_their_own_sessions() {
     for ending in SCOPES {
         let store = FlakyStore::new(sandbox_builder().build().clock().clock());
         let all = strangers(Some(&store));
@@ -259,7 +260,7 @@ async fn ends_of_sessions_do_not_cross() {
 }
 
 #[tokio::test]
-async fn lists_of_sessions_do_not_cross() {
+async fn active_sessions_list_only_their_own_sessions() {
     let store = FlakyStore::new(sandbox_builder().build().clock().clock());
     let all = strangers(Some(&store));
     for (what, sessions) in all.into_iter().filter(|(what, _)| SCOPES.contains(what)) {
@@ -279,7 +280,7 @@ async fn lists_of_sessions_do_not_cross() {
 }
 
 #[tokio::test]
-async fn a_revocation_reaches_replicas_and_no_one_else() {
+async fn a_revocation_reaches_replicas_and_no_other_app() {
     let sandbox = sandbox_builder().build();
     let store = FlakyStore::new(sandbox.clock().clock());
     let sessions = |name: &str| {
@@ -295,7 +296,7 @@ async fn a_revocation_reaches_replicas_and_no_one_else() {
 }
 
 #[tokio::test]
-async fn launches_and_logout_tokens_count_once_at_each_app() {
+async fn idp_initiated_logins_and_logout_tokens_are_accepted_once_by_each_app() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
     world.sandbox.idp().set_initiate_login_url("https://app.example.com/login");
@@ -341,14 +342,14 @@ async fn accounts_of_local_users_with_the_same_id_are_not_shared() {
         let local = identifier(sessions.clone(), cookie).await;
         assert!(local.ends_with(".1"), "{local}");
         identifiers.insert(local);
-        // The environment's own ids are different for every user.
+        // The environment's own IDs are unique.
         let cookie = sandbox.session_cookie(&sessions, JANE).await;
         assert_eq!(identifier(sessions, cookie).await, sandbox.users().get(JANE).unwrap().id);
     }
     assert_eq!(identifiers.len(), 2);
 }
 
-/// A webhook route that counts what it handles.
+/// A webhook route that counts the messages it handles.
 fn endpoint(layer: WebhookVerify, store: &FlakyStore) -> (Router, Arc<AtomicUsize>) {
     let handled = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&handled);
@@ -399,7 +400,8 @@ async fn a_message_is_handled_once_while_the_secret_is_changed() {
             layer(2),
         ]
     };
-    // Delivered first at one replica of a rolling deploy, and again at the next and at itself.
+    // Delivered first to one replica of a rolling deployment, then to the next and again to the
+    // first.
     for first in 0..3 {
         let store = FlakyStore::new(clock.clock());
         let apps = rotating().map(|layer| endpoint(layer, &store));

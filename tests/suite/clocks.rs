@@ -1,4 +1,4 @@
-//! Wall clocks that are stepped, and clocks of replicas and the environment that are apart.
+//! Wall clocks that are stepped, and clocks of replicas and the environment that differ.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::support::{
     Browser, CALLBACK, FETCH, JANE, JOHN, Reading as _, app, request, sandbox_builder, secret, send,
 };
 
-/// How far one wall clock is from another, or is stepped.
+/// How far a wall clock is from another, or is stepped.
 const DIFFERENCES: [time::Duration; 5] = [
     time::Duration::ZERO,
     time::Duration::seconds(-3),
@@ -30,7 +30,7 @@ const DIFFERENCES: [time::Duration; 5] = [
     time::Duration::seconds(60),
 ];
 
-/// Replicas, each with a clock of its own, and an environment with another.
+/// Replicas, each with its own clock, and an environment with another.
 struct Apart {
     sandbox: Sandbox,
     clocks: [ManualClock; 2],
@@ -39,7 +39,7 @@ struct Apart {
 }
 
 impl Apart {
-    /// The wall clocks of the replicas, before and behind the environment's.
+    /// The wall clocks of the replicas, ahead of and behind the environment's.
     fn by(difference: time::Duration) -> Self {
         let sandbox = sandbox_builder().build();
         let start = sandbox.clock().clock().now();
@@ -110,7 +110,7 @@ async fn revoke(
 }
 
 #[tokio::test]
-async fn a_login_one_second_after_a_revocation_lives_and_the_older_session_ends() {
+async fn a_login_one_second_after_a_revocation_is_valid_and_the_older_session_ends() {
     for difference in DIFFERENCES {
         for (login, revocation) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             for what in 0..3 {
@@ -131,7 +131,7 @@ async fn a_login_one_second_after_a_revocation_lives_and_the_older_session_ends(
 }
 
 #[tokio::test]
-async fn a_late_logout_event_ends_the_older_session_and_spares_a_login_one_second_after_it() {
+async fn a_late_logout_event_ends_the_older_session_but_no_login_one_second_after_it() {
     for difference in DIFFERENCES {
         for replica in [0, 1] {
             for as_webhook in [false, true] {
@@ -191,7 +191,7 @@ async fn a_wall_clock_stepped_back_between_login_and_revocation_keeps_no_session
 }
 
 #[tokio::test]
-async fn a_replica_whose_wall_clock_is_stepped_back_hears_of_revocations_within_two_seconds() {
+async fn a_replica_whose_wall_clock_is_stepped_back_reads_revocations_within_two_seconds() {
     for step in [-1, 1].map(time::Duration::hours) {
         let apart = Apart::by(time::Duration::ZERO);
         let browser = apart.logged_in(0).await;
@@ -247,7 +247,7 @@ async fn fetches_for_unknown_keys_used_up_before_a_step_back_are_granted_again_a
 }
 
 #[tokio::test]
-async fn an_application_token_is_replaced_in_time_whatever_the_wall_clock_does() {
+async fn an_application_token_is_replaced_in_time_despite_clock_steps() {
     for step in [-2, 0, 2].map(time::Duration::hours) {
         let sandbox = sandbox_builder().build();
         let clock = ManualClock::at(sandbox.clock().clock().now());
@@ -268,7 +268,7 @@ async fn an_application_token_is_replaced_in_time_whatever_the_wall_clock_does()
 }
 
 #[tokio::test]
-async fn requests_are_rejected_while_revocations_are_stale_if_the_app_wants_that() {
+async fn requests_are_rejected_while_revocations_are_stale_if_configured() {
     for rejects in [false, true] {
         let sandbox = sandbox_builder().build();
         let store = FlakyStore::new(sandbox.clock().clock());

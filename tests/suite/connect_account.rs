@@ -1,4 +1,4 @@
-//! User verification: only the account of who began becomes active.
+//! User verification of connected accounts: only the account of the user who began becomes active.
 
 use axum::Router;
 use http::{Method, Request, Response, StatusCode};
@@ -53,7 +53,7 @@ impl Scene {
         account.is_some_and(|account| account.status == "ACTIVE")
     }
 
-    /// Begins, consents, and gives where the browser would come back to.
+    /// Begins and consents. Returns the URL of the callback.
     async fn consented(&self, browser: &mut Browser) -> String {
         let begun = browser.post(START).await;
         assert_eq!(begun.status(), StatusCode::SEE_OTHER, "{}", begun.text());
@@ -71,7 +71,7 @@ fn attempts(browser: &Browser) -> usize {
 }
 
 #[tokio::test]
-async fn an_account_is_active_once_its_user_is_verified() {
+async fn an_account_is_active_after_its_user_is_verified() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     let back = scene.consented(&mut jane).await;
@@ -98,12 +98,12 @@ async fn an_account_is_active_once_its_user_is_verified() {
 }
 
 #[tokio::test]
-async fn another_users_return_is_rejected_and_the_account_stays_inactive() {
+async fn another_users_callback_is_rejected_and_the_account_stays_inactive() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     let back = scene.consented(&mut jane).await;
 
-    // John opens what Jane was sent back to, in his own browser.
+    // John opens Jane's callback in his own browser.
     let mut john = scene.logged_in(JOHN).await;
     let rejected = john.open(&back).await;
     assert_eq!(rejected.status(), StatusCode::BAD_REQUEST);
@@ -122,17 +122,17 @@ async fn another_users_return_is_rejected_and_the_account_stays_inactive() {
 }
 
 #[tokio::test]
-async fn a_victim_does_not_connect_their_mailbox_to_who_sent_the_link() {
+async fn a_victims_mailbox_is_not_connected_to_the_sender_of_the_link() {
     let scene = Scene::new();
     let mut john = scene.logged_in(JOHN).await;
-    // John begins, and has Jane open the link; she consents and comes back in her own browser.
+    // John begins, and has Jane open the link; she consents and returns in her own browser.
     let back = scene.consented(&mut john).await;
     let mut jane = scene.logged_in(JANE).await;
-    // Even with an attempt of her own under way.
+    // Even with a pending attempt of her own.
     let hers = scene.consented(&mut jane).await;
     let rejected = jane.open(&back).await;
     assert_eq!(failure(&rejected), &ConnectAccountError::StateMismatch);
-    // With her own state, what John began is still not hers: Scalekit compares the identifier.
+    // With her own state, John's consent is still not hers: Scalekit compares the identifier.
     let back = scene.consented(&mut john).await;
     let mixed = with_parameters(&back, &[("state", &parameter(&hers, "state").unwrap())]);
     let rejected = jane.open(&mixed).await;
@@ -192,7 +192,7 @@ async fn a_forged_missing_or_repeated_parameter_is_rejected_and_ends_the_attempt
         rejected.assert_private();
         assert!(!rejected.text().contains("<b>") && !rejected.text().contains("script"));
         assert!(!scene.is_active(JANE), "{target}");
-        // Only an address with the state, or its beginning, has ended the attempt.
+        // Only a callback with the state, or its beginning, has ended the attempt.
         let is_spent = target.contains(&format!("state={}", &state[..8]));
         let then = jane.open(&back).await;
         assert_eq!(then.status() == StatusCode::BAD_REQUEST, is_spent, "{target}");
@@ -200,7 +200,7 @@ async fn a_forged_missing_or_repeated_parameter_is_rejected_and_ends_the_attempt
 }
 
 #[tokio::test]
-async fn a_cookie_that_was_tampered_with_is_no_attempt() {
+async fn a_tampered_attempt_cookie_is_rejected() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     let back = scene.consented(&mut jane).await;
@@ -213,13 +213,13 @@ async fn a_cookie_that_was_tampered_with_is_no_attempt() {
 }
 
 #[tokio::test]
-async fn an_attempt_is_over_after_ten_minutes() {
+async fn an_attempt_expires_after_ten_minutes() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     let back = scene.consented(&mut jane).await;
     let name = jane.names_with("_connect_").remove(0);
     jane.keep_too_long(&name);
-    // The session has to be renewed by then, which it is.
+    // The session has to be refreshed by then, and is.
     scene.world.advance(600);
     let late = jane.open(&back).await;
     assert_eq!(failure(&late), &ConnectAccountError::StateMismatch);
@@ -244,7 +244,7 @@ async fn several_tabs_connect_and_the_oldest_of_many_is_dropped() {
 }
 
 #[tokio::test]
-async fn no_one_connects_without_a_session() {
+async fn connecting_requires_a_session() {
     let scene = Scene::new();
     let mut nobody = Browser::new(&scene.app, scene.sandbox());
     assert_eq!(nobody.post(START).await.status(), StatusCode::UNAUTHORIZED);
@@ -255,10 +255,10 @@ async fn no_one_connects_without_a_session() {
 }
 
 #[tokio::test]
-async fn a_return_that_was_rejected_is_of_no_use_to_whoever_learns_of_it() {
+async fn a_rejected_callback_cannot_be_used_again() {
     let scene = Scene::new();
     let mut john = scene.logged_in(JOHN).await;
-    // John has Jane open the link, and later learns the address of the page that rejected her.
+    // John has Jane open the link, and later obtains the address that rejected her.
     for late in [0, 700] {
         let back = scene.consented(&mut john).await;
         scene.world.advance(late);
@@ -266,7 +266,7 @@ async fn a_return_that_was_rejected_is_of_no_use_to_whoever_learns_of_it() {
         assert_eq!(failure(&jane.open(&back).await), &ConnectAccountError::StateMismatch);
         let rejected = john.open(&back).await;
         assert_eq!(failure(&rejected), &ConnectAccountError::StateMismatch);
-        // Nor under the state of another attempt of his.
+        // It does not work under the state of another attempt of his.
         let other = scene.consented(&mut john).await;
         let mixed = with_parameters(&back, &[("state", &parameter(&other, "state").unwrap())]);
         let rejected = john.open(&mixed).await;
@@ -276,7 +276,7 @@ async fn a_return_that_was_rejected_is_of_no_use_to_whoever_learns_of_it() {
 }
 
 #[tokio::test]
-async fn a_return_without_a_session_is_spent_and_not_copied_into_the_login() {
+async fn a_callback_without_a_session_is_used_up_and_not_copied_into_the_login() {
     let scene = Scene::with(|connect| connect.start_page("/settings/accounts"));
     let mut john = scene.logged_in(JOHN).await;
     let back = scene.consented(&mut john).await;
@@ -290,7 +290,7 @@ async fn a_return_without_a_session_is_spent_and_not_copied_into_the_login() {
     assert_eq!(failure(&john.open(&back).await), &ConnectAccountError::StateMismatch);
     assert!(!scene.is_active(JOHN));
 
-    // So it is when the session has ended during the consent.
+    // The same applies when the session has ended during the consent.
     let back = scene.consented(&mut john).await;
     let name = scene.world.sessions.cookie_name().to_owned();
     john.plant(&name, "over");
@@ -302,12 +302,12 @@ async fn a_return_without_a_session_is_spent_and_not_copied_into_the_login() {
 }
 
 #[tokio::test]
-async fn no_login_ends_at_the_address_of_a_return() {
+async fn no_login_returns_to_a_callback() {
     let scene = Scene::new();
     let mut john = scene.logged_in(JOHN).await;
     let back = scene.consented(&mut john).await;
     let back = back.strip_prefix(ORIGIN).unwrap();
-    // The app has put its own layer around the routes.
+    // The app has added its own layer to the routes.
     let sessions = &scene.world.sessions;
     let connect = ConnectAccount::builder(sessions, "gmail").build().unwrap();
     let app = connect.routes().layer(tower_scalekit::RequireSession::new(sessions));
@@ -322,7 +322,7 @@ async fn no_login_ends_at_the_address_of_a_return() {
 }
 
 #[tokio::test]
-async fn of_two_identical_returns_at_once_one_is_accepted() {
+async fn of_two_identical_concurrent_callbacks_one_is_accepted() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     let back = scene.consented(&mut jane).await;
@@ -335,7 +335,7 @@ async fn of_two_identical_returns_at_once_one_is_accepted() {
 }
 
 #[tokio::test]
-async fn r8_pages_of_other_sites_start_nothing() {
+async fn pages_of_other_sites_cannot_start_an_attempt() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     for method in [Method::GET, Method::POST] {
@@ -366,7 +366,7 @@ async fn r8_pages_of_other_sites_start_nothing() {
 }
 
 #[tokio::test]
-async fn an_outage_is_503_and_the_attempt_goes_on() {
+async fn an_outage_is_503_and_the_attempt_can_continue() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     let down = || Fault::Status(StatusCode::INTERNAL_SERVER_ERROR);
@@ -390,7 +390,7 @@ async fn an_outage_is_503_and_the_attempt_goes_on() {
 }
 
 #[tokio::test]
-async fn browsers_are_sent_to_web_pages_only() {
+async fn browsers_are_redirected_to_http_urls_only() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     for address in ["javascript:alert(1)", "/there", "//evil.test"] {
@@ -411,7 +411,7 @@ async fn browsers_are_sent_to_web_pages_only() {
 }
 
 #[tokio::test]
-async fn the_identifier_and_the_responses_are_the_apps_own() {
+async fn the_identifier_and_the_rejections_can_be_customized() {
     let scene = Scene::with(|connect| {
         connect
             .path("/accounts/gmail")
@@ -435,7 +435,7 @@ async fn the_identifier_and_the_responses_are_the_apps_own() {
 }
 
 #[tokio::test]
-async fn a_login_on_the_way_ends_at_a_page_that_names_the_user_and_has_the_button() {
+async fn a_login_before_connecting_returns_to_a_page_with_the_user_and_the_button() {
     let scene = Scene::with(|connect| connect.start_page("/settings/accounts"));
     let mut jane = Browser::new(&scene.app, scene.sandbox());
     let login = jane.open(START).await;
@@ -446,12 +446,12 @@ async fn a_login_on_the_way_ends_at_a_page_that_names_the_user_and_has_the_butto
     let after_login = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
     let page = jane.send(Method::GET, START, &after_login).await;
     page.assert_private();
-    for open_enum in [
+    for text in [
         "You are logged in to app.example.com as jane@acme.test",
         r#"<form method="post" action="/connect/gmail">"#,
         r#"href="/settings/accounts""#,
     ] {
-        assert!(page.text().contains(open_enum), "{}", page.text());
+        assert!(page.text().contains(text), "{}", page.text());
     }
     assert!(scene.sandbox().connected_accounts().list().is_empty());
 
@@ -463,7 +463,7 @@ async fn a_login_on_the_way_ends_at_a_page_that_names_the_user_and_has_the_butto
 }
 
 #[tokio::test]
-async fn a_disconnected_account_is_connected_anew_whenever_its_status_changes() {
+async fn a_disconnected_account_can_be_connected_again_in_any_status() {
     for kept in [false, true] {
         let scene = Scene::new();
         scene.sandbox().connected_accounts().keep_status_until_consent(kept);
@@ -480,7 +480,7 @@ async fn a_disconnected_account_is_connected_anew_whenever_its_status_changes() 
 }
 
 #[tokio::test]
-async fn an_attempt_for_one_connection_is_none_for_another() {
+async fn an_attempt_for_one_connection_is_rejected_for_another() {
     let scene = Scene::new();
     scene.sandbox().connected_accounts().add_gmail_connection("second");
     let second = ConnectAccount::builder(&scene.world.sessions, "second").build().unwrap();
@@ -494,7 +494,7 @@ async fn an_attempt_for_one_connection_is_none_for_another() {
 }
 
 #[tokio::test]
-async fn an_unknown_connection_is_the_apps_mistake() {
+async fn an_unknown_connection_is_500() {
     let scene = Scene::new();
     let wrong = ConnectAccount::builder(&scene.world.sessions, "Gmail").path("/connect/wrong");
     let app = scene.app.clone().merge(wrong.build().unwrap().routes());
@@ -506,7 +506,7 @@ async fn an_unknown_connection_is_the_apps_mistake() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_reported_at_once() {
+fn all_invalid_settings_are_reported_at_once() {
     let world = World::new();
     for path in ["", "connect", "//evil.test", "/connect/", "/connect/{id}", "/connect?a"] {
         let error = ConnectAccount::builder(&world.sessions, "").path(path).build().unwrap_err();
@@ -533,7 +533,7 @@ fn settings_that_cannot_work_are_reported_at_once() {
 }
 
 #[tokio::test]
-async fn a_consent_without_verification_comes_to_nothing_where_it_is_required() {
+async fn a_consent_without_the_required_verification_has_no_effect() {
     let scene = Scene::new();
     let mut jane = scene.logged_in(JANE).await;
     scene.consented(&mut jane).await;

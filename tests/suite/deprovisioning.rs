@@ -1,4 +1,4 @@
-//! Who may no longer log in at their company is logged out here.
+//! Users who are deprovisioned at their company are logged out.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::support::{Browser, FETCH, JANE, JOHN, Reading as _, World, app, send}
 const MATCHED_USER: Deprovisioned = Deprovisioned::Matched(RevokedSessions::User);
 const UNMATCHED_USER: Deprovisioned = Deprovisioned::Unmatched(RevokedSessions::User);
 
-/// Takes what the sandbox sends, as `saaskit` does.
+/// Handles the sandbox's webhooks, as `saaskit` does.
 fn listen(world: &World, deprovisioning: Deprovisioning) {
     let endpoint =
         world.sandbox.webhooks().add_endpoint("https://app.example.com/webhooks/scalekit");
@@ -75,7 +75,7 @@ async fn deliver(world: &World) {
 }
 
 #[tokio::test]
-async fn a_person_deleted_in_the_directory_is_out_at_the_next_request() {
+async fn a_user_deleted_in_the_directory_is_logged_out_at_the_next_request() {
     let world = World::new();
     listen(&world, Deprovisioning::new(&world.sessions));
     let (jane, john) = (world.logged_in(JANE).await, world.logged_in(JOHN).await);
@@ -91,7 +91,7 @@ async fn a_person_deleted_in_the_directory_is_out_at_the_next_request() {
 }
 
 #[tokio::test]
-async fn a_person_set_inactive_in_the_directory_is_out_and_may_come_back() {
+async fn a_user_set_inactive_in_the_directory_is_logged_out_and_may_log_in_again() {
     let world = World::new();
     listen(&world, Deprovisioning::new(&world.sessions));
     let jane = world.logged_in(JANE).await;
@@ -101,7 +101,7 @@ async fn a_person_set_inactive_in_the_directory_is_out_and_may_come_back() {
     };
     change(|user| user.given_name = "Janet".into());
     deliver(&world).await;
-    assert_eq!(status(&jane).await, StatusCode::OK, "another name is no end");
+    assert_eq!(status(&jane).await, StatusCode::OK, "a changed name ends no session");
 
     change(|user| user.active = false);
     deliver(&world).await;
@@ -110,7 +110,7 @@ async fn a_person_set_inactive_in_the_directory_is_out_and_may_come_back() {
     world.advance(1);
     change(|user| user.active = true);
     deliver(&world).await;
-    assert_eq!(status(&jane).await, StatusCode::UNAUTHORIZED, "what has ended stays so");
+    assert_eq!(status(&jane).await, StatusCode::UNAUTHORIZED, "the session stays ended");
     assert_eq!(status(&world.logged_in(JANE).await).await, StatusCode::OK);
 }
 
@@ -153,7 +153,7 @@ async fn every_replica_rejects_within_two_seconds() {
 }
 
 #[tokio::test]
-async fn an_event_that_the_store_does_not_take_is_sent_again() {
+async fn an_event_that_the_store_does_not_accept_is_sent_again() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
     let sessions = world.replica(|one| one.shared_store(store.clone()));
@@ -171,8 +171,8 @@ async fn an_event_that_the_store_does_not_take_is_sent_again() {
     deliver(&world).await;
 }
 
-/// Whom an event ends: a user, the same user in another organization, another with the same e-mail
-/// address, a stranger.
+/// The sessions that an event may end: of a user, of the same user in another organization, of
+/// another user with the same e-mail address, and of an unrelated user.
 async fn ended(deprovisioning: fn(Deprovisioning) -> Deprovisioning, event: &Value) -> [bool; 4] {
     let world = World::new();
     let begin = async |organization: &str, user: &str, email: &str| {
@@ -207,7 +207,7 @@ async fn ended(deprovisioning: fn(Deprovisioning) -> Deprovisioning, event: &Val
 }
 
 #[tokio::test]
-async fn each_event_ends_whom_it_names_and_no_one_else() {
+async fn each_event_ends_only_the_matching_sessions() {
     let directory_user = |rest: Value| {
         let mut user = json!({"id": "diruser_1", "email": "jane@acme.test"});
         user.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
@@ -266,7 +266,7 @@ fn event(event_type: &str, data: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_late_logout_spares_who_has_come_since_and_a_late_lockout_does_not() {
+async fn a_late_logout_event_ends_no_later_login_but_a_late_deprovisioning_does() {
     let world = World::new();
     let deprovisioning = Deprovisioning::new(&world.sessions);
     let then = world.sandbox.clock().clock().now();
@@ -291,7 +291,7 @@ async fn me(browser: &Browser) -> Value {
     send(browser.app(), browser.request(Method::GET, "/me", &FETCH)).await.json()
 }
 
-/// A browser with a session of a user with this id and address.
+/// A browser with a session of a user with this ID and address.
 async fn local(world: &World, id: &str, email: &str, organization: Option<&str>) -> Browser {
     let mut user = User::default();
     id.clone_into(&mut user.id);
@@ -325,7 +325,7 @@ async fn apply_returns_what_it_matched_on_every_replica() {
     assert_eq!(deprovisioning.apply(&disabled(JANE)).await.unwrap(), UNMATCHED_USER);
     local(&world, "usr_1", JANE, Some("org_1")).await;
     assert_eq!(deprovisioning.apply(&disabled(JANE)).await.unwrap(), MATCHED_USER);
-    // The new address and the end in one event: no session began with it.
+    // The new address and the end are in one event: no session began with that address.
     let renamed = deprovisioning.apply(&disabled("jane.roe@acme.test")).await.unwrap();
     assert_eq!(renamed, UNMATCHED_USER);
     let created = event("organization.directory.user_created", &json!({"email": JANE}));
@@ -360,7 +360,7 @@ async fn addresses_are_compared_trimmed_and_without_case() {
 }
 
 #[tokio::test]
-async fn sessions_without_an_organization_end_by_a_directory_only_if_asked_for() {
+async fn sessions_without_an_organization_end_by_directory_events_only_if_enabled() {
     let world = World::new();
     let mailed = local(&world, JANE, JANE, None).await;
     let other = local(&world, "usr_2", JANE, Some("org_2")).await;

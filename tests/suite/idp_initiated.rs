@@ -1,4 +1,4 @@
-//! Logins that start in an identity provider's portal, and what attackers make of them.
+//! IdP-initiated logins, and attacks on them.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -31,7 +31,7 @@ use crate::support::{
     send, set_cookies,
 };
 
-/// A world whose app takes launches.
+/// A world whose app accepts IdP-initiated logins.
 fn world() -> World {
     world_with(|sessions| sessions)
 }
@@ -50,7 +50,7 @@ fn now(sandbox: &Sandbox) -> i64 {
     sandbox.clock().clock().now().unix_timestamp()
 }
 
-/// A launch token of organization Acme, with these changes.
+/// A token of an IdP-initiated login in organization Acme, with these changes.
 fn launch(sandbox: &Sandbox, changes: Value) -> String {
     let acme = &sandbox.organizations().list()[0];
     let now = now(sandbox);
@@ -82,7 +82,7 @@ fn assert_no_session(response: &Response<Bytes>) {
 }
 
 #[tokio::test]
-async fn i2_a_launch_becomes_a_login_of_the_apps_own() {
+async fn an_idp_initiated_login_becomes_a_login_of_the_app() {
     let world = world();
     let acme = world.sandbox.organizations().list()[0].clone();
     for at in ["/login", "/auth/callback", "/me"] {
@@ -114,7 +114,7 @@ async fn i2_a_launch_becomes_a_login_of_the_apps_own() {
 }
 
 #[tokio::test]
-async fn i2_a_code_that_comes_with_a_launch_is_not_redeemed() {
+async fn a_code_beside_an_idp_initiated_login_is_not_exchanged() {
     let world = world();
     let token = launch(&world.sandbox, json!({}));
     let target = format!("/auth/callback?code=stolen&state=s&idp_initiated_login={token}");
@@ -124,7 +124,7 @@ async fn i2_a_code_that_comes_with_a_launch_is_not_redeemed() {
 }
 
 #[tokio::test]
-async fn i4_a_second_use_is_a_plain_login_on_every_replica() {
+async fn a_second_use_is_an_ordinary_login_on_every_replica() {
     let store = FlakyStore::new(Sandbox::new().clock().clock());
     let world = world_with(|sessions| sessions.shared_store(store.clone()));
     let other = launchable(&world.replica(|sessions| sessions.shared_store(store.clone())));
@@ -139,14 +139,14 @@ async fn i4_a_second_use_is_a_plain_login_on_every_replica() {
     }
     let plain = browser.open("/login").await;
     assert_eq!(parameter(plain.location(), "connection_id"), None);
-    // The token itself is not kept.
+    // The token itself is not stored.
     let kept = store.seen().into_keys().filter(|key| key.purpose() == Purpose::Launch);
     assert_eq!(kept.count(), 1);
     assert!(!format!("{:?}", store.seen()).contains(&token));
 }
 
 #[tokio::test]
-async fn i4_a_used_launch_stays_used_on_a_replica_whose_clock_is_behind() {
+async fn a_used_token_stays_used_on_a_replica_whose_clock_is_behind() {
     let time = ManualClock::running();
     let store = FlakyStore::new(time.clock());
     let mut world = World::with(
@@ -173,13 +173,13 @@ async fn i4_a_used_launch_stays_used_on_a_replica_whose_clock_is_behind() {
         clock.advance(Duration::from_secs(301));
     }
     assert_eq!(browser.open(&used).await.status(), StatusCode::BAD_REQUEST, "it has expired");
-    // For the other it lives on, but is used.
+    // On the other replica it has not expired, but is used.
     assert_eq!(browser.at(&other).open(&used).await.location(), "/login");
     assert!(browser.at(&other).start_login(&unused).await.contains("connection_id="));
 }
 
 #[tokio::test]
-async fn i4_of_fifty_uses_at_once_one_is_the_first() {
+async fn of_fifty_concurrent_uses_one_is_the_first() {
     let world = world();
     let target = at_login(&launch(&world.sandbox, json!({})));
     let uses = (0..50).map(|_| send(&world.app, request(Method::GET, &target, &NAVIGATION)));
@@ -191,7 +191,7 @@ async fn i4_of_fifty_uses_at_once_one_is_the_first() {
 }
 
 #[tokio::test]
-async fn i4_where_the_store_cannot_tell_it_is_a_plain_login() {
+async fn while_the_store_is_unavailable_it_is_an_ordinary_login() {
     let store = FlakyStore::new(Sandbox::new().clock().clock());
     let world = world_with(|sessions| sessions.shared_store(store.clone()));
     store.set_down(true);
@@ -201,7 +201,7 @@ async fn i4_where_the_store_cannot_tell_it_is_a_plain_login() {
 }
 
 #[tokio::test]
-async fn i1_no_other_token_launches_anything() {
+async fn no_other_token_starts_an_idp_initiated_login() {
     let world = world();
     let sandbox = &world.sandbox;
     let elsewhere = Sandbox::new();
@@ -259,7 +259,7 @@ async fn i1_no_other_token_launches_anything() {
 }
 
 #[tokio::test]
-async fn i1_the_issuer_counts_where_it_is_configured() {
+async fn the_issuer_is_checked_if_configured() {
     const APP: &str = "https://app.example.com";
     const OTHER: &str = "https://other.example.com";
     let world = World::new();
@@ -289,11 +289,11 @@ async fn i1_the_issuer_counts_where_it_is_configured() {
 }
 
 #[tokio::test]
-async fn i2_whom_an_app_of_its_own_sessions_gets_from_a_launch_is_verified() {
+async fn the_identity_of_an_idp_initiated_login_is_verified_for_an_app_with_its_own_sessions() {
     let world = world();
     let mut browser = world.browser();
     let token = launch(&world.sandbox, json!({"relay_state": "/reports"}));
-    // The token says who is coming, which proves nothing: another user logs in.
+    // The token names a user, which proves nothing: another user logs in.
     let authorization = browser.start_login(&at_login(&token)).await;
     let callback = world.sandbox.log_in(&authorization, JOHN).unwrap();
     let (returned, _) = browser.request(Method::GET, &callback, &NAVIGATION).into_parts();
@@ -310,46 +310,44 @@ async fn i2_whom_an_app_of_its_own_sessions_gets_from_a_launch_is_verified() {
 }
 
 #[tokio::test]
-async fn a_rejection_is_rendered_the_layers_own_way() {
+async fn a_rejection_is_rendered_by_the_layer() {
     let world = World::new();
     let layer = IdpInitiatedRedirect::new(&world.sessions).on_rejection(|rejected| {
         let reason = rejected.rejection();
-        let open_enum = match reason.error() {
+        let text = match reason.error() {
             LoginError::InvalidIdpInitiatedLogin { .. } => {
                 "Open the app from your portal again".into()
             }
             _ => reason.message(),
         };
-        let body = format!("{open_enum}: {}", reason.retry_url().unwrap_or("nowhere"));
+        let body = format!("{text}: {}", reason.retry_url().unwrap_or("nowhere"));
         let mut response = rejected.into_default_response();
         *response.body_mut() = body.into();
         response
     });
     let mut browser = world.browser().at(&app(&world.sessions).layer(layer));
-    for (target, open_enum) in [
+    for (target, text) in [
         ("/login?idp_initiated_login=forged", "Open the app from your portal again: /login"),
         ("/login?error=access_denied", "The login was cancelled: /login"),
-        ("/login?idp_initiated_login=a&idp_initiated_login=b", "The request is incomplete: /login"),
+        ("/login?idp_initiated_login=a&idp_initiated_login=b", "The request is invalid: /login"),
     ] {
         let response = browser.open(target).await;
-        assert_eq!(
-            (response.status(), response.text().as_str()),
-            (StatusCode::BAD_REQUEST, open_enum)
-        );
-        // The reason is there whoever renders it, and so is what keeps the address from others.
+        assert_eq!((response.status(), response.text().as_str()), (StatusCode::BAD_REQUEST, text));
+        // Any renderer's response has the rejection in its extensions, and the headers that protect
+        // the address.
         let _ = failure(&response);
         assert_no_session(&response);
     }
     let response = browser.fetch("/login?error=access_denied").await;
     assert_eq!(response.text(), "The login was cancelled: nowhere", "a script follows no link");
-    // What the service behind it rejects is that service's to render.
+    // Rejections of the inner service are rendered by that service.
     let response = browser.open("/auth/callback?code=c&state=s").await;
     assert_eq!(failure(&response), LoginError::StateMismatch);
-    assert!(response.text().contains("began in another browser"));
+    assert!(response.text().contains("was started in another browser"));
 }
 
 #[tokio::test]
-async fn i3_a_relay_state_that_leads_elsewhere_is_forgotten_and_the_login_goes_on() {
+async fn a_relay_state_of_another_site_is_ignored_and_the_login_continues() {
     let world = world();
     for (relay_state, lands_at) in [
         ("/me?tab=2#end", "/me?tab=2#end"),
@@ -382,7 +380,7 @@ async fn i3_a_relay_state_that_leads_elsewhere_is_forgotten_and_the_login_goes_o
 }
 
 #[tokio::test]
-async fn i5_an_error_in_place_of_a_launch_is_reported_in_our_own_words() {
+async fn an_error_of_an_idp_initiated_login_shows_no_text_of_the_query() {
     let world = world();
     let foreign = "error_description=%3Cscript%3ECall%20555";
     for (target, error) in [
@@ -396,10 +394,10 @@ async fn i5_an_error_in_place_of_a_launch_is_reported_in_our_own_words() {
         assert!(!response.text().contains("555") && !response.text().contains("boo"));
         assert_no_session(&response);
     }
-    // Pages of the app may have an error of their own.
+    // Pages of the app may use the parameter `error`.
     let page = world.browser().open("/maybe?error=invalid_saml_response").await;
     assert_eq!((page.status(), page.text().as_str()), (StatusCode::OK, "nobody"));
-    // With a state it is the callback's, which ends the attempt.
+    // With a `state`, the callback handles it and ends the attempt.
     let mut browser = world.browser();
     let url = browser.start_login("/login").await;
     let state = parameter(&url, "state").unwrap();
@@ -408,7 +406,7 @@ async fn i5_an_error_in_place_of_a_launch_is_reported_in_our_own_words() {
 }
 
 #[tokio::test]
-async fn i5_an_error_is_known_by_the_whole_path_also_in_a_nested_router() {
+async fn an_error_is_matched_by_the_whole_path_in_a_nested_router() {
     let world = World::new();
     let page = |path| {
         let router = Router::new().route(path, get(|| async { "a page" }));
@@ -423,7 +421,7 @@ async fn i5_an_error_is_known_by_the_whole_path_also_in_a_nested_router() {
     let error = Some(SsoError::AccessDenied);
     assert_eq!(failure(&response), LoginError::AuthorizationFailed { error });
     assert_no_session(&response);
-    // What only ends like one of ours is none.
+    // A path that only ends in the same way does not match.
     for target in ["/help/login?error=access_denied", "/help/auth/callback?error=access_denied"] {
         let response = browser.open(target).await;
         assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, "a page"));
@@ -431,7 +429,7 @@ async fn i5_an_error_is_known_by_the_whole_path_also_in_a_nested_router() {
 }
 
 #[tokio::test]
-async fn an_error_at_a_path_that_is_unknown_is_left_to_the_inner_service() {
+async fn an_error_at_an_unknown_path_reaches_the_inner_service() {
     let world = World::new();
     for (base_path, expected) in [
         (None, StatusCode::OK),
@@ -453,7 +451,7 @@ async fn an_error_at_a_path_that_is_unknown_is_left_to_the_inner_service() {
 }
 
 #[tokio::test]
-async fn l2_a_launched_login_ends_in_the_browser_that_it_began_in() {
+async fn an_idp_initiated_login_completes_only_in_the_browser_that_it_began_in() {
     let world = world();
     let mut browser = world.browser();
     let authorization = browser.start_login(&at_login(&launch(&world.sandbox, json!({})))).await;
@@ -469,10 +467,10 @@ async fn l2_a_launched_login_ends_in_the_browser_that_it_began_in() {
 }
 
 #[tokio::test]
-async fn i7_a_portal_that_launches_in_a_circle_is_stopped() {
+async fn a_redirect_loop_of_a_portal_is_stopped() {
     let world = world();
     let mut browser = world.browser();
-    // However long the page is that the portal asks for.
+    // Even with the longest page in `relay_state`.
     let page = format!("/me?{}", "x".repeat(1500));
     let target =
         |number: u32| at_login(&launch(&world.sandbox, json!({"n": number, "relay_state": page})));
@@ -487,10 +485,10 @@ async fn i7_a_portal_that_launches_in_a_circle_is_stopped() {
     assert_eq!(failure(&stopped), LoginError::RedirectLoop);
     assert_no_session(&stopped);
     world.advance(60);
-    // It was not spent, and is spent now.
+    // The rejected token was not spent; it is spent now.
     assert!(browser.start_login(&last).await.contains("connection_id="));
     assert_eq!(browser.open(&last).await.location(), "/login");
-    // Whoever does get in may launch as often as they like.
+    // A browser whose logins complete may start any number of them.
     for number in 4..14 {
         let authorization = browser.start_login(&target(number)).await;
         let completed = browser.open(&world.sandbox.log_in(&authorization, JANE).unwrap()).await;
@@ -499,7 +497,7 @@ async fn i7_a_portal_that_launches_in_a_circle_is_stopped() {
 }
 
 #[tokio::test]
-async fn launches_before_the_clock_is_set_back_stop_none_after_it() {
+async fn logins_before_the_clock_is_set_back_do_not_count_after_it() {
     let world = world();
     let mut browser = world.browser();
     for number in 0..6 {
@@ -514,7 +512,7 @@ async fn launches_before_the_clock_is_set_back_stop_none_after_it() {
 }
 
 #[tokio::test]
-async fn keys_out_of_reach_are_nobodys_fault() {
+async fn unavailable_keys_are_503() {
     let world = world();
     world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let target = at_login(&launch(&world.sandbox, json!({})));
@@ -525,7 +523,7 @@ async fn keys_out_of_reach_are_nobodys_fault() {
 }
 
 #[tokio::test]
-async fn other_methods_and_requests_are_the_inner_services() {
+async fn other_methods_and_requests_reach_the_inner_service() {
     let world = world();
     let token = launch(&world.sandbox, json!({}));
     for (method, target) in [
@@ -538,14 +536,14 @@ async fn other_methods_and_requests_are_the_inner_services() {
         assert!(response.extensions().get::<RouteRejection<LoginError>>().is_none(), "{target}");
         assert_ne!(response.status(), StatusCode::FOUND, "{target}");
     }
-    // A link checker's HEAD spends nothing.
+    // A link checker's `HEAD` request does not spend the token.
     let head = request(Method::HEAD, &at_login(&token), &NAVIGATION);
     assert_eq!(send(&world.app, head).await.status(), StatusCode::FOUND);
     let launched = world.browser().open(&at_login(&token)).await;
     assert!(launched.location().contains("connection_id="));
 }
 
-/// What a signed token may still have in it: a customer's identity provider writes some of it.
+/// Hostile content of a signed token: a customer's identity provider controls parts of it.
 fn hostile_text() -> impl Strategy<Value = String> {
     let nasty = "[\"'<>&=#?%+ \r\n\t\u{0}\u{7f}\u{85}\u{2028};,\\\\/:@é𝄞a-z]{0,40}";
     prop_oneof![
@@ -561,7 +559,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn i6_hostile_text_stays_one_parameter(
+    fn hostile_text_stays_one_parameter(
         connection in hostile_text(),
         organization in hostile_text(),
         hint in hostile_text(),
@@ -601,7 +599,7 @@ proptest! {
     }
 
     #[test]
-    fn i6_hostile_text_in_a_login_address_stays_one_parameter(text in hostile_text()) {
+    fn hostile_text_in_a_login_url_stays_one_parameter(text in hostile_text()) {
         let world = World::new();
         let address = world.sessions.login_url().domain_hint(&text).login_hint(&text).to_string();
         prop_assert!(address.bytes().all(|byte| byte.is_ascii_graphic()), "{}", address);

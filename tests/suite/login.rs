@@ -1,4 +1,4 @@
-//! The login from the first click to the session, and what attackers make of it.
+//! Logins from the first click to the session, and attacks on them.
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
@@ -24,7 +24,7 @@ pub(crate) fn assert_rejected(response: &Response<Bytes>, expected: &LoginError)
     assert_eq!(&failure(response), expected);
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let session = set_cookies(response.headers()).iter().any(|line| line.contains("_session"));
-    assert!(!session, "a rejection touches the session: {response:?}");
+    assert!(!session, "a rejection changes the session: {response:?}");
     assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
     response.assert_private();
 }
@@ -37,7 +37,7 @@ pub(crate) async fn at_the_callback(world: &World) -> (Browser, String) {
 }
 
 #[tokio::test]
-async fn a_login_ends_where_it_began_and_its_cookies_are_strict() {
+async fn a_login_returns_to_its_page_and_its_cookies_are_strict() {
     let world = World::new();
     let mut browser = world.browser();
     let rejected = browser.open("/me?tab=2").await;
@@ -61,7 +61,7 @@ async fn a_login_ends_where_it_began_and_its_cookies_are_strict() {
 }
 
 #[tokio::test]
-async fn l1_l2_l3_state_nonce_and_challenge_are_fresh_and_strong_in_every_attempt() {
+async fn state_nonce_and_challenge_are_fresh_and_strong_in_every_attempt() {
     let world = World::new();
     let mut seen = std::collections::HashSet::new();
     for _ in 0..20 {
@@ -80,7 +80,7 @@ async fn l1_l2_l3_state_nonce_and_challenge_are_fresh_and_strong_in_every_attemp
 }
 
 #[tokio::test]
-async fn l2_parallel_tabs_both_finish_in_either_order() {
+async fn parallel_tabs_both_log_in_in_either_order() {
     let world = World::new();
     for swap in [false, true] {
         let mut browser = world.browser();
@@ -101,7 +101,7 @@ async fn l2_parallel_tabs_both_finish_in_either_order() {
 }
 
 #[tokio::test]
-async fn l2_of_twenty_attempts_the_newest_five_are_kept() {
+async fn of_twenty_attempts_the_newest_five_are_kept() {
     let world = World::new();
     let mut browser = world.browser();
     let mut authorizations = Vec::new();
@@ -125,10 +125,10 @@ async fn l2_of_twenty_attempts_the_newest_five_are_kept() {
 }
 
 #[tokio::test]
-async fn c4_twenty_tabs_that_start_at_once_stay_within_what_proxies_take() {
+async fn twenty_concurrent_tabs_stay_within_the_header_limits_of_proxies() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
-    // None of them knows of the others.
+    // None of them has the cookies of the others.
     let started: Vec<_> = (0..20)
         .map(|tab| {
             let target = format!("/login?return_to=/a-page-of-forty-characters-in-its-path/{tab}");
@@ -148,7 +148,7 @@ async fn c4_twenty_tabs_that_start_at_once_stay_within_what_proxies_take() {
 }
 
 #[tokio::test]
-async fn c4_attempts_with_long_ways_back_stay_within_what_proxies_take() {
+async fn attempts_with_long_return_paths_stay_within_the_header_limits_of_proxies() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     for _ in 0..10 {
@@ -162,7 +162,7 @@ async fn c4_attempts_with_long_ways_back_stay_within_what_proxies_take() {
 }
 
 #[tokio::test]
-async fn l2_an_attempt_lasts_ten_minutes_even_if_the_browser_keeps_its_cookie() {
+async fn an_attempt_lasts_ten_minutes_even_if_the_browser_keeps_its_cookie() {
     for (seconds, status) in [(599, StatusCode::SEE_OTHER), (600, StatusCode::BAD_REQUEST)] {
         let world = World::new();
         let mut browser = world.browser();
@@ -179,7 +179,7 @@ async fn l2_an_attempt_lasts_ten_minutes_even_if_the_browser_keeps_its_cookie() 
 }
 
 #[tokio::test]
-async fn l2_the_callback_of_another_browser_is_rejected() {
+async fn the_callback_of_another_browser_is_rejected() {
     let world = World::new();
     let (_attacker, callback) = at_the_callback(&world).await;
     let mut empty = world.browser();
@@ -191,22 +191,22 @@ async fn l2_the_callback_of_another_browser_is_rejected() {
         assert_rejected(&victim.open(&callback).await, &LoginError::StateMismatch);
         assert_eq!(victim.cookie_header(), before);
     }
-    // Whoever is logged in stays so, and is sent into the app.
+    // A user who is logged in stays so, and is redirected into the app.
     let before = logged_in.cookie_header();
     let response = logged_in.open(&callback).await;
     assert_eq!((response.status(), response.location()), (StatusCode::SEE_OTHER, "/"));
     assert_eq!(logged_in.cookie_header(), before);
-    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1, "the code is left alone");
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1, "the code is not spent");
     assert_eq!(logged_in.fetch("/me").await.json()["email"], JOHN);
 }
 
 #[tokio::test]
-async fn l2_an_attempt_cookie_under_the_name_of_another_state_is_rejected() {
+async fn an_attempt_cookie_under_the_name_of_another_state_is_rejected() {
     let world = World::new();
     let (attacker, callback) = at_the_callback(&world).await;
     let mut victim = world.browser();
     victim.start_login("/login").await;
-    // The victim's own sealed attempt, under the name that the attacker's state asks for.
+    // The victim's own sealed attempt, under the name of the attacker's state.
     let own = victim.names_with("_login_").remove(0);
     let wanted = attacker.names_with("_login_").remove(0);
     let sealed = victim.cookie(&own).unwrap().to_owned();
@@ -215,7 +215,7 @@ async fn l2_an_attempt_cookie_under_the_name_of_another_state_is_rejected() {
 }
 
 #[tokio::test]
-async fn l2_a_state_that_shares_only_its_first_letters_is_rejected() {
+async fn a_state_that_shares_only_its_first_characters_is_rejected() {
     let world = World::new();
     let (browser, callback) = at_the_callback(&world).await;
     let state = parameter(&callback, "state").unwrap();
@@ -229,12 +229,12 @@ async fn l2_a_state_that_shares_only_its_first_letters_is_rejected() {
 }
 
 #[tokio::test]
-async fn l2_a_callback_works_once_and_its_code_too() {
+async fn a_callback_and_its_code_work_once() {
     let world = World::new();
     let (mut browser, callback) = at_the_callback(&world).await;
     let mut copied = browser.clone();
     assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
-    // Back after the login, or a restored tab.
+    // The Back button after the login, or a restored tab.
     let again = browser.open(&callback).await;
     assert_eq!((again.status(), again.location()), (StatusCode::SEE_OTHER, "/me"));
     again.assert_private();
@@ -243,9 +243,9 @@ async fn l2_a_callback_works_once_and_its_code_too() {
     assert_eq!(browser.open(&callback).await.location(), "/", "the page is not known any more");
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1);
-    // A copy of the cookies comes second: the attempt is used.
+    // A copy of the cookies is sent second: the attempt is used.
     assert_rejected(&copied.open(&callback).await, &LoginError::StateMismatch);
-    // In an attempt of its own the code is spent.
+    // In another attempt, the code is spent.
     let (mut other, own) = at_the_callback(&world).await;
     let code = parameter(&callback, "code").unwrap();
     let target = with_parameters(&own, &[("code", &code)]);
@@ -253,7 +253,7 @@ async fn l2_a_callback_works_once_and_its_code_too() {
 }
 
 #[tokio::test]
-async fn l4_callbacks_with_missing_or_repeated_parameters_are_rejected_and_end_the_attempt() {
+async fn callbacks_with_missing_or_repeated_parameters_are_rejected_and_end_the_attempt() {
     let world = World::new();
     let (browser, callback) = at_the_callback(&world).await;
     let (base, query) = callback.split_once('?').unwrap();
@@ -282,7 +282,7 @@ async fn l4_callbacks_with_missing_or_repeated_parameters_are_rejected_and_end_t
 }
 
 #[tokio::test]
-async fn l5_rfc9207_an_issuer_that_is_there_is_compared_letter_by_letter() {
+async fn the_issuer_of_a_callback_is_compared_exactly() {
     let world = World::new();
     let ours = world.sandbox.environment_url();
     let (browser, callback) = at_the_callback(&world).await;
@@ -297,7 +297,7 @@ async fn l5_rfc9207_an_issuer_that_is_there_is_compared_letter_by_letter() {
 }
 
 #[tokio::test]
-async fn l4_foreign_text_is_not_reflected() {
+async fn query_values_are_not_reflected() {
     let world = World::new();
     let (browser, callback) = at_the_callback(&world).await;
     let state = parameter(&callback, "state").unwrap();
@@ -327,7 +327,7 @@ async fn l4_foreign_text_is_not_reflected() {
 }
 
 #[tokio::test]
-async fn l4_an_error_sent_to_the_initiate_login_address_is_400_and_starts_nothing() {
+async fn an_error_at_the_login_path_is_400_and_starts_no_login() {
     let world = World::new();
     for query in ["error=access_denied", "error=%3Cb%3E", "error=x&return_to=/me"] {
         let mut browser = world.browser();
@@ -340,7 +340,7 @@ async fn l4_an_error_sent_to_the_initiate_login_address_is_400_and_starts_nothin
 }
 
 #[tokio::test]
-async fn a_cancelled_login_can_be_tried_again_and_still_ends_where_it_was_to() {
+async fn a_cancelled_login_can_be_retried_and_keeps_its_return_page() {
     let world = World::new();
     let mut browser = world.browser();
     let authorization = browser.start_login("/login?return_to=/me%3Fa%3Db").await;
@@ -352,7 +352,7 @@ async fn a_cancelled_login_can_be_tried_again_and_still_ends_where_it_was_to() {
 }
 
 #[tokio::test]
-async fn l13_a_login_that_may_ask_nothing_becomes_once_one_that_may() {
+async fn a_login_without_interaction_is_retried_once_with_interaction() {
     let world = World::new();
     for code in ["login_required", "interaction_required", "consent_required"] {
         let mut browser = world.browser();
@@ -372,7 +372,7 @@ async fn l13_a_login_that_may_ask_nothing_becomes_once_one_that_may() {
         let response = browser.open(&format!("/auth/callback?error={code}&state={state}")).await;
         assert_rejected(&response, &LoginError::AuthorizationFailed { error: Some(code.into()) });
     }
-    // Any other error of such a login is an error.
+    // Any other error of such a login is returned.
     let mut browser = world.browser();
     let authorization = browser.start_login("/login?prompt=none").await;
     let state = parameter(&authorization, "state").unwrap();
@@ -382,7 +382,7 @@ async fn l13_a_login_that_may_ask_nothing_becomes_once_one_that_may() {
 }
 
 #[tokio::test]
-async fn l2_foreign_cookies_under_our_prefix_are_given_back_within_bounds() {
+async fn foreign_cookies_under_the_attempt_prefix_are_removed_in_limited_numbers() {
     let world = World::new();
     let mut browser = world.browser();
     browser.start_login("/login").await;
@@ -423,7 +423,7 @@ async fn a_failing_token_endpoint_is_503_and_the_same_callback_works_afterwards(
 }
 
 #[tokio::test]
-async fn a_replayed_attempt_causes_no_second_token_call_on_any_replica() {
+async fn a_replayed_attempt_causes_no_second_token_request_on_any_replica() {
     let store = FlakyStore::new(Sandbox::new().clock().clock());
     let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
     let other = app(&world.replica(|sessions| sessions.shared_store(store.clone())));
@@ -435,23 +435,23 @@ async fn a_replayed_attempt_causes_no_second_token_call_on_any_replica() {
         assert_rejected(&again.open(&callback).await, &LoginError::StateMismatch);
     }
     assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1);
-    // A second call would have revoked what the first one was given.
+    // A second exchange would have revoked the tokens of the first.
     world.advance(400);
     assert_eq!(first.fetch("/me").await.status(), StatusCode::OK);
-    // The store does not tell how to continue the attempt.
+    // The store does not contain what is needed to continue the attempt.
     let state = parameter(&callback, "state").unwrap();
     let used: Vec<_> = store.seen().into_keys().collect();
     let used: Vec<_> = used.iter().filter(|key| key.purpose() == Purpose::LoginAttempt).collect();
     assert!(used.len() == 1 && !used[0].id().contains(&state), "{used:?}");
 
-    // Where the store is down, logins still succeed.
+    // While the store is down, logins still succeed.
     let (mut browser, callback) = at_the_callback(&world).await;
     store.reject(Some(Purpose::LoginAttempt));
     assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_our_fault_and_not_the_users() {
+async fn wrong_client_credentials_are_500() {
     let world = World::new();
     let (mut browser, callback) = at_the_callback(&world).await;
     let body = Bytes::from_static(br#"{"error":"invalid_client","error_description":"<b>"}"#);
@@ -465,7 +465,7 @@ async fn wrong_credentials_are_our_fault_and_not_the_users() {
 }
 
 #[tokio::test]
-async fn l11_every_login_has_a_cookie_of_its_own_and_replaces_whose_session_was_there() {
+async fn every_login_sets_a_new_cookie_and_replaces_the_previous_session() {
     let world = World::new();
     let name = world.sessions.cookie_name();
     let mut browser = world.logged_in(JANE).await;
@@ -480,7 +480,7 @@ async fn l11_every_login_has_a_cookie_of_its_own_and_replaces_whose_session_was_
     planted.plant(name, "fixed-by-an-attacker");
     planted.log_in(&world.sandbox, JANE).await;
     assert_ne!(planted.cookie(name), Some("fixed-by-an-attacker"));
-    // Leftovers of a longer session go with it.
+    // Leftover pieces of a longer session are removed with it.
     world.sandbox.users().add(NewUser::new("big@acme.test").permissions(noise(250)));
     let mut shrunk = world.logged_in("big@acme.test").await;
     assert!(shrunk.names().len() >= 2);
@@ -491,7 +491,7 @@ async fn l11_every_login_has_a_cookie_of_its_own_and_replaces_whose_session_was_
 }
 
 #[tokio::test]
-async fn other_methods_are_405_and_say_which_are_allowed() {
+async fn other_methods_are_405_with_allow() {
     let world = World::new();
     for (path, allowed) in [
         ("/login", "GET, HEAD"),

@@ -1,4 +1,5 @@
-//! What a login takes from its address: where to go afterwards, and what goes on to the environment.
+//! The query parameters of a login: the page to return to, and what is forwarded to the
+//! environment.
 
 use http::StatusCode;
 use tower_scalekit::sandbox::Endpoint;
@@ -7,7 +8,7 @@ use url::form_urlencoded::byte_serialize;
 
 use crate::support::{JANE, ORIGIN, Reading as _, World, parameter};
 
-/// Where a login with this `return_to` ends, given as its raw text in the address.
+/// Where a login with this `return_to` ends; the value is used verbatim in the query.
 async fn lands_at(world: &World, raw: &str) -> String {
     let mut browser = world.browser();
     let authorization = browser.start_login(&format!("/login?return_to={raw}")).await;
@@ -22,7 +23,7 @@ fn encoded(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn l9_no_disguise_of_another_origin_gets_through_a_login() {
+async fn no_spelling_of_another_origin_is_accepted_as_return_to() {
     let world = World::new();
     let mut disguises: Vec<String> = [
         "https://evil.test/",
@@ -74,7 +75,7 @@ async fn l9_no_disguise_of_another_origin_gets_through_a_login() {
     ]
     .map(encoded)
     .into();
-    // As an attacker would type them, and encoded twice.
+    // Verbatim and percent-encoded twice.
     disguises.extend(
         ["//evil.test", "/%5Cevil.test", "%2F%2Fevil.test", "/%09/evil.test", "%2f%5cevil.test"]
             .map(str::to_owned),
@@ -93,7 +94,7 @@ async fn l9_no_disguise_of_another_origin_gets_through_a_login() {
 const CALLBACK_PAGE: &str = "https://app.example.com/auth/callback?code=x";
 
 #[tokio::test]
-async fn l9_own_pages_are_kept_with_query_and_fragment() {
+async fn own_pages_are_kept_with_query_and_fragment() {
     let world = World::new();
     for (wanted, location) in [
         ("/me?a=b&c=%26#top", "/me?a=b&c=%26#top"),
@@ -108,7 +109,7 @@ async fn l9_own_pages_are_kept_with_query_and_fragment() {
 }
 
 #[tokio::test]
-async fn l9_the_logins_own_routes_and_nonsense_fall_back_to_the_start_page() {
+async fn the_login_routes_and_invalid_values_fall_back_to_the_start_page() {
     let world = World::new();
     let long = format!("/{}", "a".repeat(4000));
     for wanted in [
@@ -132,7 +133,7 @@ async fn l9_the_logins_own_routes_and_nonsense_fall_back_to_the_start_page() {
 }
 
 #[tokio::test]
-async fn l14_a_login_started_by_another_user_names_our_issuer_and_one_of_our_pages() {
+async fn a_login_started_by_a_third_party_has_the_environments_issuer_and_a_page_of_the_app() {
     let world = World::new();
     let ours = encoded(&world.sandbox.environment_url());
     for (target, location) in [
@@ -159,7 +160,7 @@ async fn l14_a_login_started_by_another_user_names_our_issuer_and_one_of_our_pag
 }
 
 #[tokio::test]
-async fn documented_and_unknown_parameters_go_on_to_the_environment() {
+async fn documented_and_unknown_parameters_are_forwarded_to_the_environment() {
     let world = World::new();
     for (name, value) in [
         ("organization_id", "org_59615193906282635"),
@@ -179,7 +180,7 @@ async fn documented_and_unknown_parameters_go_on_to_the_environment() {
 }
 
 #[tokio::test]
-async fn parameters_that_make_the_login_secure_cannot_be_overridden() {
+async fn parameters_that_secure_the_login_cannot_be_overridden() {
     let world = World::new();
     for name in [
         "redirect_uri",
@@ -203,7 +204,7 @@ async fn parameters_that_make_the_login_secure_cannot_be_overridden() {
             format!("/login?x=1&{name}=evil-mark&{name}=evil-mark"),
             format!("/login?%{:02X}{}=evil-mark", name.as_bytes()[0], &name[1..]),
         ] {
-            // `parameter` sees to it that none is there twice.
+            // `parameter` asserts that none is repeated.
             let authorization = world.browser().start_login(&target).await;
             assert!(!authorization.contains("evil-mark"), "{target}: {authorization}");
             for own in ["state", "nonce", "code_challenge", "redirect_uri", "scope", "client_id"] {
@@ -215,7 +216,7 @@ async fn parameters_that_make_the_login_secure_cannot_be_overridden() {
 }
 
 #[tokio::test]
-async fn a_flood_of_parameters_does_not_grow_the_redirect_without_bound() {
+async fn the_size_of_the_redirect_is_limited() {
     let world = World::new();
     let many: String = (0..500).map(|n| format!("&p{n}=v")).collect();
     let huge = format!("&huge={}", "h".repeat(20_000));

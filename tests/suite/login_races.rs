@@ -1,4 +1,4 @@
-//! Revocations that arrive while a verified login waits: for the app's hook, or for the user.
+//! Revocations that arrive while a verified login waits for the login hook or the user.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -72,7 +72,7 @@ impl HookedApp {
     }
 }
 
-/// The app has ids of its own.
+/// The app has its own user IDs.
 fn own_session(identity: &VerifiedIdentity) -> LocalSession {
     let mut user = User::default();
     user.id = "42".to_owned();
@@ -102,7 +102,7 @@ async fn a_revocation_during_the_login_hook_ends_the_login() {
                 let done = opening.await;
                 let case = format!("{revoked:?} on replica {replica}, {later} s");
                 let is_revoked = !matches!(revoked, Revoked::Nothing);
-                // Other replicas know within two seconds.
+                // Other replicas learn of it within two seconds.
                 if is_revoked && (replica == 0 || later > 0) {
                     assert_eq!(done.status(), StatusCode::BAD_REQUEST, "{case}");
                     let rejection = done.extensions().get::<RouteRejection<LoginError>>().unwrap();

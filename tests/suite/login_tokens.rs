@@ -1,4 +1,4 @@
-//! Tokens that come for a code, each wrong in its own way: no session begins.
+//! Invalid tokens of a login: each is wrong in one way, and no session begins.
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use tower_scalekit::sandbox::{Endpoint, Fault, Signing, TokenFault, TokenKind};
 
 use crate::support::{JANE, JOHN, Reading as _, World, set_cookies};
 
-/// Logs in as Jane where John is logged in, and asserts that John stays.
+/// Logs in as Jane where John is logged in, and asserts that John's session stays.
 async fn assert_rejected(world: &World, what: &str) {
     let name = world.sessions.cookie_name();
     for live in [true, false] {
@@ -16,7 +16,7 @@ async fn assert_rejected(world: &World, what: &str) {
         let mut browser = world.browser();
         let mut before = None;
         if live {
-            // John logs in through a world that is in order.
+            // John logs in through a valid world.
             let sound = sound_login(world).await;
             browser.plant(name, &sound);
             before = Some(sound);
@@ -35,7 +35,7 @@ async fn assert_rejected(world: &World, what: &str) {
     }
 }
 
-/// A session of John's that began at an environment with the same secrets and sound tokens.
+/// A session of John's from an environment with the same secrets and valid tokens.
 async fn sound_login(world: &World) -> String {
     let sound = World::with(|sandbox| sandbox.clock(world.sandbox.clock().clone()), |s| s);
     let browser = sound.logged_in(JOHN).await;
@@ -43,7 +43,7 @@ async fn sound_login(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn l3_l6_every_wrong_id_token_of_the_certification_suite_is_rejected() {
+async fn every_wrong_id_token_of_the_certification_suite_is_rejected() {
     for fault in [
         TokenFault::Expired,
         TokenFault::InvalidAccessTokenHash,
@@ -119,7 +119,7 @@ async fn every_wrong_access_token_is_rejected_too() {
 }
 
 #[tokio::test]
-async fn j1_forged_headers_pick_no_key() {
+async fn forged_headers_select_no_key() {
     type Change = fn(&mut Map<String, Value>);
     let changes: [(&str, Change); 7] = [
         ("none in capitals", |header| drop(header.insert("alg".into(), "NONE".into()))),
@@ -145,7 +145,7 @@ async fn j1_forged_headers_pick_no_key() {
 }
 
 #[tokio::test]
-async fn what_the_certification_suite_wants_accepted_is_accepted() {
+async fn tokens_that_the_certification_suite_requires_are_accepted() {
     for fault in [
         TokenFault::MissingAccessTokenHash,
         TokenFault::MissingAuthorizedParty,
@@ -162,7 +162,7 @@ async fn what_the_certification_suite_wants_accepted_is_accepted() {
 }
 
 #[tokio::test]
-async fn l6_a_login_without_an_id_token_is_rejected() {
+async fn a_login_without_an_id_token_is_rejected() {
     for body in [
         r#"{"access_token":"a.b.c","token_type":"Bearer"}"#.to_owned(),
         r#"{"access_token":"a.b.c","id_token":""}"#.to_owned(),
@@ -172,7 +172,7 @@ async fn l6_a_login_without_an_id_token_is_rejected() {
         world.sandbox.faults().add(Endpoint::Token, Fault::Response(response));
         assert_rejected(&world, "garbage").await;
     }
-    // A sound access token, alone.
+    // A valid access token, without an ID token.
     let world = World::new();
     let token = world.sandbox.tokens().access_token(JANE);
     let response = http::Response::new(format!(r#"{{"access_token":"{token}"}}"#).into());
@@ -181,7 +181,7 @@ async fn l6_a_login_without_an_id_token_is_rejected() {
 }
 
 #[tokio::test]
-async fn keys_out_of_reach_at_the_callback_are_503_and_begin_nothing() {
+async fn unavailable_keys_at_the_callback_are_503_and_no_session_begins() {
     let world = World::new();
     world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let mut browser = world.browser();

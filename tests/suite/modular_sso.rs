@@ -1,4 +1,4 @@
-//! Single sign-on for an app that keeps its users and sessions itself.
+//! Single sign-on for an app that manages its own users and sessions.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -51,7 +51,7 @@ fn parts(browser: &Browser, target: &str) -> Parts {
 }
 
 #[tokio::test]
-async fn a_login_becomes_a_session_of_the_apps_own() {
+async fn a_login_becomes_a_local_session() {
     let world = world();
     let mut browser = world.browser();
     let authorization = browser.start_login("/login?domain_hint=example.com&return_to=/me").await;
@@ -68,7 +68,7 @@ async fn a_login_becomes_a_session_of_the_apps_own() {
     assert_eq!((&me["email"], &me["roles"][0]), (&ANA.into(), &"member".into()));
     assert!(me["sid"].as_str().unwrap().starts_with("ses_"));
 
-    // Its tokens are long gone, and no one asks for others.
+    // Its tokens have expired long ago, and none are requested.
     let asked = world.sandbox.requests().count(Endpoint::Token);
     world.advance(8 * HOUR - 1);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
@@ -78,7 +78,7 @@ async fn a_login_becomes_a_session_of_the_apps_own() {
 }
 
 #[tokio::test]
-async fn a_session_of_someone_the_app_knows_has_the_apps_id() {
+async fn a_session_of_a_known_user_has_the_apps_user_id() {
     let world = admitting(|identity| {
         let mut user = User::default();
         user.id = format!("{}/7", identity.organization_id().unwrap());
@@ -95,13 +95,13 @@ async fn a_session_of_someone_the_app_knows_has_the_apps_id() {
     let me = browser.fetch("/me").await.json();
     assert_eq!(me["sub"], format!("{}/7", organization.id));
 
-    // The environment tells of a logout by its own session's id.
+    // The environment's logout refers to its own session ID.
     world.sessions.revoke_session(me["sid"].as_str().unwrap()).await.unwrap();
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
-async fn whom_the_app_rejects_gets_no_session_and_an_response() {
+async fn a_user_whom_the_hook_denies_gets_a_403_and_no_session() {
     let world = admitting(|identity| match identity.connection_id() {
         Some(connection) if connection.starts_with("conn_") => Err(LoginHookError::Denied),
         _ => Ok(identity.session()),
@@ -111,13 +111,13 @@ async fn whom_the_app_rejects_gets_no_session_and_an_response() {
     let response = browser.open(&callback).await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     assert_eq!(failure(&response), LoginError::LoginDenied);
-    assert!(response.text().contains("This account may not use the app"));
+    assert!(response.text().contains("This account is not allowed to use the app"));
     assert_eq!(browser.names(), [""; 0], "the attempt is over");
     response.assert_private();
 }
 
 #[tokio::test]
-async fn whom_the_app_rejects_keeps_the_session_that_they_had() {
+async fn a_denied_login_keeps_the_previous_session() {
     let rejecting = Arc::new(AtomicBool::new(false));
     let rejects = Arc::clone(&rejecting);
     let world = admitting(move |identity| match rejects.load(Ordering::SeqCst) {
@@ -139,7 +139,7 @@ async fn whom_the_app_rejects_keeps_the_session_that_they_had() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_never_responds_is_given_up_after_half_a_minute() {
+async fn a_hook_is_cancelled_after_thirty_seconds() {
     let world = World::with(
         |sandbox| sandbox.modular_sso(),
         |sessions| sessions.on_login(|_| std::future::pending()),
@@ -156,7 +156,7 @@ async fn a_hook_that_never_responds_is_given_up_after_half_a_minute() {
 }
 
 #[tokio::test]
-async fn a_database_that_does_not_respond_is_nobodys_fault() {
+async fn an_unavailable_hook_is_503() {
     let world = admitting(|_| Err(LoginHookError::unavailable("the database is away")));
     let mut browser = world.browser();
     let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
@@ -168,7 +168,7 @@ async fn a_database_that_does_not_respond_is_nobodys_fault() {
 }
 
 #[tokio::test]
-async fn l6_the_app_is_asked_about_no_one_whose_tokens_were_not_verified() {
+async fn the_hook_is_not_called_before_the_tokens_are_verified() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let world = admitting(move |identity| {
@@ -197,7 +197,7 @@ async fn l6_the_app_is_asked_about_no_one_whose_tokens_were_not_verified() {
 }
 
 #[tokio::test]
-async fn an_app_with_sessions_of_its_own_gets_the_identity_and_no_cookie_of_ours() {
+async fn identify_returns_the_identity_and_sets_no_session_cookie() {
     let world = World::with(|sandbox| sandbox.modular_sso(), |sessions| sessions);
     let mut browser = world.browser();
     let target = "/login?domain_hint=example.com&return_to=/reports";
@@ -216,7 +216,11 @@ async fn an_app_with_sessions_of_its_own_gets_the_identity_and_no_cookie_of_ours
     browser.take_in(&response);
     assert_eq!(browser.names(), [""; 0], "the attempt is over, and no session of ours began");
     response.assert_private();
-    assert_eq!(response.header("referrer-policy"), Some("no-referrer"), "l12");
+    assert_eq!(
+        response.header("referrer-policy"),
+        Some("no-referrer"),
+        "the address is not sent to other sites"
+    );
 
     // The same rejections as the callback's.
     for (target, expected) in [
@@ -238,7 +242,7 @@ async fn an_app_with_sessions_of_its_own_gets_the_identity_and_no_cookie_of_ours
 }
 
 #[tokio::test]
-async fn an_identity_that_has_to_be_asked_for_starts_a_plain_login() {
+async fn identify_restarts_a_login_that_needs_interaction() {
     let world = World::new();
     let mut browser = world.browser();
     let authorization = browser.start_login("/login?prompt=none&return_to=/me").await;
@@ -253,7 +257,7 @@ async fn an_identity_that_has_to_be_asked_for_starts_a_plain_login() {
 }
 
 #[tokio::test]
-async fn a12_neither_an_identity_nor_a_rejection_tells_the_page_that_is_wanted() {
+async fn debug_output_of_identity_and_rejection_omits_the_return_page() {
     let world = World::with(|sandbox| sandbox.modular_sso(), |sessions| sessions);
     let mut browser = world.browser();
     let target = "/login?domain_hint=example.com&return_to=/invited%3Ftoken=hush";
@@ -273,9 +277,9 @@ async fn a12_neither_an_identity_nor_a_rejection_tells_the_page_that_is_wanted()
 }
 
 #[tokio::test]
-async fn an_error_of_the_organizations_sends_people_to_their_administrator() {
+async fn an_error_of_the_organization_refers_users_to_their_administrator() {
     let world = world();
-    for (code, open_enum) in [
+    for (code, text) in [
         ("invalid_saml_response", "administrator"),
         ("no_active_connections", "administrator"),
         ("access_denied", "cancelled"),
@@ -288,13 +292,13 @@ async fn an_error_of_the_organizations_sends_people_to_their_administrator() {
             format!("/auth/callback?error={code}&error_description=Call%20555&state={state}");
         let response = browser.open(&target).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
-        assert!(response.text().contains(open_enum), "{code}: {}", response.text());
+        assert!(response.text().contains(text), "{code}: {}", response.text());
         assert!(!response.text().contains("555"));
     }
     assert_eq!(SsoError::from("invalid_redirect_uri").origin(), ErrorOrigin::Application);
 }
 
-/// Logs out as a browser does, which then opens the environment's page and comes back.
+/// Logs out as a browser does: opens the environment's page and returns.
 async fn log_out(world: &World, browser: &mut Browser) -> String {
     let out = browser.open("/logout").await;
     assert_eq!(out.status(), StatusCode::SEE_OTHER);
@@ -308,7 +312,7 @@ async fn log_out(world: &World, browser: &mut Browser) -> String {
 
 #[tokio::test]
 async fn logout_of_a_local_session_ends_the_scalekit_session_that_it_began_with() {
-    // Whatever the hook makes of the identity, and wherever the session is kept.
+    // Whatever session the hook returns, and wherever it is kept.
     for session in [
         |identity: VerifiedIdentity| identity.session(),
         |identity: VerifiedIdentity| identity.session().in_cookie(),

@@ -1,4 +1,4 @@
-//! Null claims, which are absent ones, and the claim that a log names.
+//! Claims that are null, which count as absent, and the claim name in the log.
 
 use axum::body::Body;
 use http::{Method, StatusCode};
@@ -19,7 +19,7 @@ async fn statuses(kind: TokenKind, name: &str) -> (StatusCode, StatusCode) {
 }
 
 #[tokio::test]
-async fn a_null_optional_claim_is_an_absent_one_at_login_and_refresh() {
+async fn a_null_optional_claim_counts_as_absent_at_login_and_refresh() {
     for (kind, names) in [
         (
             TokenKind::AccessToken,
@@ -35,7 +35,7 @@ async fn a_null_optional_claim_is_an_absent_one_at_login_and_refresh() {
 }
 
 #[tokio::test]
-async fn a_null_required_claim_is_a_missing_one() {
+async fn a_null_required_claim_counts_as_missing() {
     for (kind, names) in [
         (TokenKind::AccessToken, &["iss", "exp"][..]),
         (TokenKind::IdToken, &["iss", "aud", "exp", "iat", "sub", "nonce"]),
@@ -68,7 +68,7 @@ async fn a_logout_token_with_null_optional_claims_is_accepted() {
 }
 
 #[tokio::test]
-async fn the_log_names_the_rejected_claim_and_not_its_value() {
+async fn the_log_has_the_name_of_the_rejected_claim_and_not_its_value() {
     let captured = Captured::default();
     let _guard = captured.subscribe();
     let world = World::new();

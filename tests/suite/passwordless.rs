@@ -72,7 +72,7 @@ impl MailWorld {
         Browser::new(&self.app, self.sandbox())
     }
 
-    /// How often the API was asked.
+    /// Returns the number of API requests.
     fn asked(&self) -> usize {
         self.sandbox().requests().count(Endpoint::Api)
     }
@@ -94,7 +94,7 @@ impl MailWorld {
         if self.code() == "123456" { "654321".to_owned() } else { "123456".to_owned() }
     }
 
-    /// A browser whose person has asked for a mail, and the attempt.
+    /// A browser that has requested an e-mail, and its attempt.
     async fn waiting(&self, return_to: &str) -> (Browser, String) {
         let mut browser = self.browser();
         let form = [("email", ADA), ("return_to", return_to)];
@@ -103,7 +103,7 @@ impl MailWorld {
     }
 }
 
-/// The attempt that a browser is sent to the code page with.
+/// The attempt in the redirect to the code page.
 fn attempt_of(sent: &Response<Bytes>) -> String {
     assert_eq!(sent.status(), StatusCode::SEE_OTHER, "{}", sent.text());
     assert!(sent.location().starts_with("/code?"), "{}", sent.location());
@@ -123,7 +123,7 @@ async fn submit(browser: &mut Browser, path: &str, form: &[(&str, &str)]) -> Res
     response
 }
 
-/// What a script of the app's own page sends.
+/// What a script of the app's page sends.
 async fn fetch_json(browser: &mut Browser, path: &str, body: &Value) -> Response<Bytes> {
     let mut request = browser.request(Method::POST, path, &FETCH);
     let json = "application/json; charset=utf-8".parse().unwrap();
@@ -134,19 +134,19 @@ async fn fetch_json(browser: &mut Browser, path: &str, body: &Value) -> Response
     response
 }
 
-/// Follows a link out of a mail.
+/// Opens the link of an e-mail.
 async fn click(browser: &mut Browser, link: &str) -> Response<Bytes> {
     let headers = [NAVIGATION[0], NAVIGATION[1], ("sec-fetch-site", "cross-site")];
     browser.send(Method::GET, link.strip_prefix(ORIGIN).unwrap(), &headers).await
 }
 
-/// A link as it was without the attempt in its path.
+/// A link without the attempt in its path, as in earlier releases.
 fn without_attempt(link: &str) -> String {
     let (path, query) = link.split_once('?').unwrap();
     format!("{}?{query}", path.rsplit_once('/').unwrap().0)
 }
 
-/// Presses the button of the page that a link shows elsewhere.
+/// Submits the page that a link shows in another browser.
 async fn press_the_button(browser: &mut Browser, page: &Response<Bytes>) -> Response<Bytes> {
     assert_eq!(page.status(), StatusCode::OK, "{}", page.text());
     let (token, secret) = (hidden(page, "link_token"), hidden(page, "page"));
@@ -166,7 +166,7 @@ fn hidden_if_there(page: &Response<Bytes>, name: &str) -> Option<String> {
     Some(rest.split_once('"').unwrap().0.to_owned())
 }
 
-/// Who is logged in.
+/// Returns the user who is logged in.
 async fn email_of(browser: &mut Browser) -> Option<String> {
     let me = browser.fetch("/me").await;
     (me.status() == StatusCode::OK).then(|| me.json()["email"].as_str().unwrap().to_owned())
@@ -177,12 +177,12 @@ fn failure(response: &Response<Bytes>) -> PasswordlessLoginError {
     rejection.unwrap_or_else(|| panic!("no rejection: {response:?}")).error().clone()
 }
 
-/// Checks a rejection that leaves every session alone.
+/// Asserts a rejection that changes no session.
 fn assert_rejected(response: &Response<Bytes>, status: u16, expected: &PasswordlessLoginError) {
     assert_eq!(&failure(response), expected);
     assert_eq!(response.status(), status);
     let session = set_cookies(response.headers()).iter().any(|line| line.contains("_session"));
-    assert!(!session, "a rejection touches the session: {response:?}");
+    assert!(!session, "a rejection changes the session: {response:?}");
     assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
     response.assert_private();
 }

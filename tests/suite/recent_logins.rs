@@ -1,4 +1,4 @@
-//! Callbacks that come again, and logins whose session does not come back.
+//! Repeated callbacks, and logins whose session cookie is lost.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use crate::support::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn two_callbacks_at_once_complete_one_login_and_both_end_in_the_app() {
+async fn two_concurrent_callbacks_complete_one_login_and_both_return_to_the_app() {
     let store = FlakyStore::new(Sandbox::new().clock().clock());
     let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
     let other = app(&world.replica(|sessions| sessions.shared_store(store.clone())));
     let (browser, callback) = at_the_callback(&world).await;
     let again = || browser.request(Method::GET, &callback, &NAVIGATION);
-    // The first request is held up before its session is kept.
+    // The first request is delayed before its session is stored.
     let go = store.hold_next_write(Purpose::Login);
     let requests = [send(&world.app, again()), send(&world.app, again()), send(&other, again())];
     let release = async {
@@ -49,7 +49,7 @@ async fn two_callbacks_at_once_complete_one_login_and_both_end_in_the_app() {
 }
 
 #[tokio::test]
-async fn a_login_goes_on_when_its_client_leaves_for_a_second_request() {
+async fn a_login_continues_when_its_client_disconnects_for_a_second_request() {
     let world = World::new();
     let (browser, callback) = at_the_callback(&world).await;
     let request = || browser.request(Method::GET, &callback, &NAVIGATION);
@@ -107,7 +107,7 @@ async fn attempts_of_one_second_are_ordered_as_the_browser_sends_them() {
     assert_eq!(kept, [false, false, false, true, true, true, true, true]);
 }
 
-/// The page that is shown when the session's cookie does not come back, and its link.
+/// The page that is shown when the session cookie is lost, and its link.
 async fn lost(browser: &mut Browser, target: &str) -> Response<Bytes> {
     let page = browser.open(target).await;
     let expected = LoginError::SessionCookieLost { cookie: "__Host-scalekit_session".to_owned() };
@@ -135,7 +135,7 @@ async fn a_session_cookie_that_is_replaced_after_a_login_starts_no_second_one() 
     let rejection = page.extensions().get::<RouteRejection<LoginError>>().unwrap();
     let link = rejection.retry_url().unwrap().to_owned();
     assert_eq!(link, "/login?return_to=%2Fme");
-    // The user may try again.
+    // The user may retry.
     let authorization = browser.start_login(&link).await;
     let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
     assert_eq!(browser.open(&callback).await.location(), "/me");
@@ -143,7 +143,7 @@ async fn a_session_cookie_that_is_replaced_after_a_login_starts_no_second_one() 
 }
 
 #[tokio::test]
-async fn a_session_cookie_that_does_not_come_back_starts_one_more_login_and_no_third() {
+async fn a_missing_session_cookie_starts_one_more_login_and_no_third() {
     let world = World::new();
     let name = world.sessions.cookie_name();
     let mut browser = world.logged_in(JANE).await;
@@ -153,7 +153,7 @@ async fn a_session_cookie_that_does_not_come_back_starts_one_more_login_and_no_t
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     browser.forget(name);
     lost(&mut browser, "/login").await;
-    // The user may try again; a minute later it is a new login.
+    // The user may retry; a minute later it is a new login.
     assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
     browser.forget(name);
     world.advance(60);
@@ -172,7 +172,7 @@ async fn logins_after_a_logout_or_after_a_minute_start_at_once() {
     browser.plant(name, "another app's");
     world.advance(60);
     browser.start_login("/login").await;
-    // A session that has ended is no cookie that is lost.
+    // The cookie of an ended session is not a lost one.
     let mut browser = world.logged_in(JANE).await;
     let id = world.sandbox.users().get(JANE).unwrap().id;
     world.sessions.revoke_user(&id).await.unwrap();

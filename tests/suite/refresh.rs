@@ -1,4 +1,4 @@
-//! Renewal: one per refresh token, and no one loses a session to the network.
+//! Refreshes: each refresh token is spent once, and no session is lost to network errors.
 
 use std::future::Future as _;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use crate::support::{
     send, set_cookies,
 };
 
-/// Lets the tasks that were started go as far as they can.
+/// Lets the spawned tasks run as far as they can.
 async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
 }
 
-/// The first ones leave in the middle.
+/// The first ones disconnect in the middle.
 async fn two_hundred_at_once(world: &World, leaving: usize) {
     let browser = world.logged_in(JANE).await;
     world.advance(301);
@@ -61,7 +61,7 @@ async fn two_hundred_at_once(world: &World, leaving: usize) {
     assert_eq!(world.sandbox.requests().refreshes() - before, 1);
     cookies.dedup();
     assert_eq!(cookies.len(), 1, "all get the same session");
-    // What they got goes on working.
+    // The returned session stays valid.
     let mut one = browser.clone();
     for _ in 0..3 {
         assert_eq!(one.fetch("/me").await.status(), StatusCode::OK);
@@ -70,18 +70,18 @@ async fn two_hundred_at_once(world: &World, leaving: usize) {
 }
 
 #[tokio::test]
-async fn r1_two_hundred_requests_with_an_expired_token_cause_one_refresh() {
+async fn two_hundred_requests_with_an_expired_token_cause_one_refresh() {
     two_hundred_at_once(&World::new(), 0).await;
 }
 
 #[tokio::test]
-async fn r1_the_same_where_the_environment_has_no_grace() {
+async fn two_hundred_requests_cause_one_refresh_without_a_reuse_grace_period() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
     two_hundred_at_once(&world, 0).await;
 }
 
 #[tokio::test]
-async fn r1_late_requests_with_the_old_cookie_are_served_and_get_the_new_one() {
+async fn late_requests_with_the_old_cookie_are_served_and_get_the_new_one() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
     let mut browser = world.logged_in(JANE).await;
     let old = browser.clone();
@@ -101,13 +101,13 @@ async fn r1_late_requests_with_the_old_cookie_are_served_and_get_the_new_one() {
 }
 
 #[tokio::test]
-async fn a_lost_response_to_a_refresh_logs_no_one_out() {
+async fn a_lost_response_to_a_refresh_ends_no_session() {
     const DAY: u64 = 24 * 60 * 60;
     for seconds in [20, 70, 600, DAY, 20 * DAY] {
         let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
         let mut browser = world.logged_in(JANE).await;
         world.advance(301);
-        // The response with the new cookie never arrives.
+        // The response with the new cookie is lost.
         let lost = send(&world.app, browser.request(Method::GET, "/me", &FETCH)).await;
         assert_eq!((lost.status(), set_cookies(lost.headers()).len()), (StatusCode::OK, 1));
         world.advance(seconds);
@@ -122,7 +122,7 @@ async fn a_lost_response_to_a_refresh_logs_no_one_out() {
 }
 
 #[tokio::test]
-async fn r1_an_early_renewal_costs_one_refresh_and_the_old_token_is_still_good() {
+async fn an_early_refresh_happens_once_and_the_old_token_stays_valid() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     world.advance(289);
@@ -138,13 +138,13 @@ async fn r1_an_early_renewal_costs_one_refresh_and_the_old_token_is_still_good()
 }
 
 #[tokio::test]
-async fn r5_a_client_that_goes_away_does_not_cancel_the_refresh() {
+async fn a_client_that_disconnects_does_not_cancel_the_refresh() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
     two_hundred_at_once(&world, 1).await;
 }
 
 #[tokio::test]
-async fn r5_the_refresh_of_an_only_client_that_left_is_there_for_its_next_request() {
+async fn the_next_request_gets_the_refresh_of_a_disconnected_client() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
@@ -163,7 +163,7 @@ async fn r5_the_refresh_of_an_only_client_that_left_is_there_for_its_next_reques
 }
 
 #[tokio::test(start_paused = true)]
-async fn r2_no_failure_of_the_environment_ends_a_session() {
+async fn no_failure_of_the_environment_ends_a_session() {
     let mut broken_json = Response::new(Bytes::from_static(b"{\"access_token\":"));
     *broken_json.status_mut() = StatusCode::OK;
     let mut other_error = Response::new(Bytes::from_static(b"{\"error\":\"invalid_client\"}"));
@@ -207,8 +207,7 @@ async fn r2_no_failure_of_the_environment_ends_a_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r2_a_token_that_is_valid_on_arrival_does_not_wait_for_a_silent_environment_until_it_is_not()
- {
+async fn a_request_does_not_wait_for_the_environment_until_its_token_expires() {
     let world = World::new();
     let browser = world.logged_in(JANE).await;
     world.advance(296);
@@ -221,7 +220,7 @@ async fn r2_a_token_that_is_valid_on_arrival_does_not_wait_for_a_silent_environm
     assert!(waited < Duration::from_secs(4), "{waited:?}");
     assert!(waited > Duration::from_secs(3), "it was worth waiting for: {waited:?}");
 
-    // The refresh went on without it.
+    // The refresh continued without it.
     drop(held);
     settle().await;
     let mut browser = browser;
@@ -231,9 +230,9 @@ async fn r2_a_token_that_is_valid_on_arrival_does_not_wait_for_a_silent_environm
 }
 
 #[tokio::test]
-async fn r2_a_minute_of_failures_logs_no_one_out() {
+async fn a_minute_of_failures_ends_no_session() {
     let unavailable = Fault::Status(StatusCode::SERVICE_UNAVAILABLE);
-    // Down for the whole minute, and every other second.
+    // Unavailable for the whole minute, and every other second.
     for fails in [|_| true, |second| second % 2 == 0] {
         let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
         let mut browser = world.logged_in(JANE).await;
@@ -270,7 +269,7 @@ async fn r2_a_minute_of_failures_logs_no_one_out() {
 }
 
 #[tokio::test]
-async fn r2_waiters_do_not_queue_up_failing_calls() {
+async fn waiting_requests_do_not_queue_up_failing_calls() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
@@ -285,7 +284,7 @@ async fn r2_waiters_do_not_queue_up_failing_calls() {
 }
 
 #[tokio::test]
-async fn r2_a_lost_response_is_made_good_within_the_grace() {
+async fn a_lost_token_response_is_recovered_within_the_grace_period() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
@@ -296,7 +295,7 @@ async fn r2_a_lost_response_is_made_good_within_the_grace() {
 }
 
 #[tokio::test]
-async fn r2_only_a_definite_rejection_ends_a_session() {
+async fn only_a_definite_rejection_ends_a_session() {
     let world = World::new();
     for (headers, status) in [(NAVIGATION, StatusCode::FOUND), (FETCH, StatusCode::UNAUTHORIZED)] {
         let mut browser = world.logged_in(JANE).await;
@@ -311,7 +310,7 @@ async fn r2_only_a_definite_rejection_ends_a_session() {
 }
 
 #[tokio::test]
-async fn r4_tokens_of_another_user_or_of_no_one_are_not_taken() {
+async fn tokens_of_another_user_or_without_a_subject_are_rejected() {
     for (kind, fault) in [
         (TokenKind::AccessToken, TokenFault::InvalidSubject),
         (TokenKind::AccessToken, TokenFault::InvalidIssuer),
@@ -343,7 +342,7 @@ async fn r4_tokens_of_another_user_or_of_no_one_are_not_taken() {
 }
 
 #[tokio::test]
-async fn r6_a_handler_that_is_slower_than_another_renewal_brings_no_older_cookie() {
+async fn a_handler_that_is_slower_than_another_refresh_sets_no_older_cookie() {
     for gap in [0, 59, 61, 200] {
         let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
         let go = Arc::new(tokio::sync::Notify::new());
@@ -366,7 +365,7 @@ async fn r6_a_handler_that_is_slower_than_another_renewal_brings_no_older_cookie
             tokio::task::yield_now().await;
         }
         settle().await;
-        // Other requests of the browser go on meanwhile, and renew the session once more.
+        // Other requests of the browser continue meanwhile, and refresh the session once more.
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
         world.advance(301);
         let newest = browser.fetch("/me").await.json();
@@ -384,7 +383,7 @@ async fn r6_a_handler_that_is_slower_than_another_renewal_brings_no_older_cookie
 }
 
 #[tokio::test]
-async fn r1_late_requests_are_served_also_while_the_next_renewal_fails() {
+async fn late_requests_are_served_while_the_next_refresh_fails() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
     let mut browser = world.logged_in(JANE).await;
     let old = browser.clone();
@@ -407,7 +406,7 @@ async fn r1_late_requests_are_served_also_while_the_next_renewal_fails() {
 }
 
 #[tokio::test]
-async fn r8_a_request_that_waited_takes_no_cookie_from_who_logged_in_again() {
+async fn a_request_that_waited_does_not_remove_the_cookie_of_a_new_login() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
@@ -460,8 +459,12 @@ async fn an_older_cookie_gets_the_newest_session_for_a_day_after_the_newer_one_w
                 StatusCode::UNAUTHORIZED,
                 "{retention:?}, {later} s later"
             );
-            assert_eq!(set_cookies(response.headers()), [""; 0], "a newer one may be there by now");
-            // Its token was not spent again, which the environment could take for theft.
+            assert_eq!(
+                set_cookies(response.headers()),
+                [""; 0],
+                "the browser may have a newer one"
+            );
+            // Its token was not spent again, which the environment could treat as theft.
             assert_eq!(world.sandbox.requests().count(Endpoint::Token), 2);
         }
         for _ in 0..3 {
@@ -472,7 +475,7 @@ async fn an_older_cookie_gets_the_newest_session_for_a_day_after_the_newer_one_w
 }
 
 #[tokio::test]
-async fn a_lost_response_does_not_bring_the_idle_limit_forward() {
+async fn a_lost_response_does_not_shorten_the_idle_limit() {
     let idle = Duration::from_secs(600);
     let world = World::with(
         |sandbox| sandbox.refresh_grace(Duration::ZERO),
@@ -521,7 +524,7 @@ async fn requests_for_a_refresh_within_ten_seconds_get_the_same_result() {
 }
 
 #[tokio::test]
-async fn a_request_for_a_refresh_right_after_a_refresh_that_was_due_shows_changed_roles() {
+async fn a_requested_refresh_right_after_a_due_one_shows_changed_roles() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
@@ -535,7 +538,7 @@ async fn a_request_for_a_refresh_right_after_a_refresh_that_was_due_shows_change
 }
 
 #[tokio::test]
-async fn a_refresh_in_the_last_ten_seconds_does_not_keep_a_short_token_from_renewal() {
+async fn a_refresh_in_the_last_ten_seconds_does_not_prevent_that_of_a_short_token() {
     let short = Duration::from_secs(5);
     let world = World::with(|sandbox| sandbox.access_token_lifetime(short), |s| s);
     let mut browser = world.logged_in(JANE).await;
@@ -567,7 +570,7 @@ async fn shutdown_waits_for_a_refresh_whose_client_is_gone() {
 }
 
 #[tokio::test]
-async fn r4_a_refreshed_session_shows_changed_roles_and_keeps_its_person() {
+async fn a_refreshed_session_shows_changed_roles_and_keeps_its_user() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     world.sandbox.users().update(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
@@ -581,8 +584,8 @@ async fn r4_a_refreshed_session_shows_changed_roles_and_keeps_its_person() {
 }
 
 #[tokio::test]
-async fn k3_tokens_that_came_while_the_keys_were_out_of_reach_are_not_lost() {
-    // The second outage outlasts the access token that came.
+async fn tokens_received_while_the_keys_are_unavailable_are_not_lost() {
+    // The second outage outlasts the new access token.
     for outage in [2, 2000] {
         let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
         let mut browser = world.logged_in(JANE).await;
@@ -602,7 +605,7 @@ async fn k3_tokens_that_came_while_the_keys_were_out_of_reach_are_not_lost() {
 }
 
 #[tokio::test]
-async fn the_refresh_endpoint_renews_at_once() {
+async fn the_refresh_endpoint_refreshes_at_once() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     let before = browser.cookie_header();
@@ -619,7 +622,7 @@ async fn the_refresh_endpoint_renews_at_once() {
 }
 
 #[tokio::test]
-async fn the_refresh_endpoint_says_what_is_wrong() {
+async fn the_refresh_endpoint_reports_errors() {
     let failure = |response: &Response<Bytes>| {
         response.assert_private();
         response.extensions().get::<RouteRejection<LoginError>>().unwrap().error().clone()
@@ -655,7 +658,7 @@ async fn the_refresh_endpoint_says_what_is_wrong() {
     assert_eq!(browser.names(), [""; 0]);
 }
 
-/// An environment whose refreshes come without some members.
+/// An environment whose refresh responses lack some members.
 struct Sparing {
     client: SandboxClient,
     leaves_out: &'static [&'static str],
@@ -702,7 +705,7 @@ async fn sparing(leaves_out: &'static [&'static str], lifetime: u64) -> (Sandbox
 }
 
 #[tokio::test]
-async fn r4_what_a_refresh_does_not_bring_is_kept() {
+async fn members_that_a_refresh_response_lacks_are_kept() {
     for leaves_out in [&["refresh_token"][..], &["id_token"], &["refresh_token", "id_token"]] {
         let (sandbox, mut browser) = sparing(leaves_out, 300).await;
         for refreshes in 1..4 {
@@ -718,8 +721,8 @@ async fn r4_what_a_refresh_does_not_bring_is_kept() {
 }
 
 #[tokio::test]
-async fn r4_a_refresh_token_that_stays_the_same_is_used_again_when_it_is_time() {
-    // Shorter than results are remembered.
+async fn an_unchanged_refresh_token_is_used_again_when_due() {
+    // Shorter than results are kept.
     let (sandbox, mut browser) = sparing(&["refresh_token"], 20).await;
     for refreshes in 1..6 {
         sandbox.clock().advance(Duration::from_secs(21));

@@ -21,9 +21,9 @@ use crate::support::{
 
 /// Our words in the default response, whose status and headers stay.
 fn custom_response<R>(rejected: RejectionContext<'_, R>) -> Response<Bytes> {
-    let open_enum = format!("{} {} is not for you", rejected.method(), rejected.uri().path());
+    let text = format!("{} {} is not for you", rejected.method(), rejected.uri().path());
     let mut response = rejected.into_default_response();
-    *response.body_mut() = open_enum.into();
+    *response.body_mut() = text.into();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }

@@ -1,4 +1,4 @@
-//! Several processes of one app, which share a store and nothing else.
+//! Several processes of one app, which share only a store.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl Replicas {
     }
 }
 
-/// Lets the tasks that were started go as far as they can.
+/// Lets the spawned tasks run as far as they can.
 async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -50,7 +50,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r1_r3_replicas_refresh_once_and_give_the_same_session() {
+async fn replicas_refresh_once_and_return_the_same_session() {
     let replicas = Replicas::new();
     let browser = replicas.logged_in(JANE).await;
     replicas.world.advance(301);
@@ -76,7 +76,7 @@ async fn r1_r3_replicas_refresh_once_and_give_the_same_session() {
 }
 
 #[tokio::test]
-async fn r1_k3_what_another_replica_renewed_is_used_by_one_that_has_no_keys() {
+async fn a_replica_without_keys_uses_the_refresh_of_another_one() {
     let replicas = Replicas::new();
     let browser = replicas.logged_in(JANE).await;
     replicas.world.advance(301);
@@ -87,7 +87,7 @@ async fn r1_k3_what_another_replica_renewed_is_used_by_one_that_has_no_keys() {
 }
 
 #[tokio::test]
-async fn r8_a_logout_on_one_replica_ends_the_session_on_all() {
+async fn a_logout_on_one_replica_ends_the_session_on_all() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in(JANE).await;
     let copy = browser.clone();
@@ -96,7 +96,7 @@ async fn r8_a_logout_on_one_replica_ends_the_session_on_all() {
     assert_eq!(replicas.status(0, &copy).await, StatusCode::UNAUTHORIZED);
     replicas.world.advance(2);
     assert_eq!(replicas.status(1, &copy).await, StatusCode::UNAUTHORIZED);
-    // Nor does it come back by a refresh, on whichever replica.
+    // A refresh on any replica does not restore it.
     replicas.world.advance(300);
     for replica in [0, 1] {
         assert_eq!(replicas.status(replica, &copy).await, StatusCode::UNAUTHORIZED);
@@ -104,7 +104,7 @@ async fn r8_a_logout_on_one_replica_ends_the_session_on_all() {
 }
 
 #[tokio::test]
-async fn r8_a_logout_during_a_refresh_is_not_undone_by_its_late_response() {
+async fn a_logout_during_a_refresh_is_not_undone_by_its_late_response() {
     let replicas = Replicas::new();
     for refreshing in [0, 1] {
         let mut browser = replicas.logged_in(JANE).await;
@@ -128,7 +128,7 @@ async fn r8_a_logout_during_a_refresh_is_not_undone_by_its_late_response() {
 }
 
 #[tokio::test]
-async fn r8_a_handler_that_is_slower_than_a_logout_gives_no_session_back() {
+async fn a_handler_that_is_slower_than_a_logout_restores_no_session() {
     let replicas = Replicas::new();
     let browser = replicas.logged_in(JANE).await;
     let sessions = replicas.sessions[0].clone();
@@ -151,7 +151,7 @@ async fn r8_a_handler_that_is_slower_than_a_logout_gives_no_session_back() {
 }
 
 #[tokio::test]
-async fn revocations_reach_every_replica_within_two_seconds_and_no_one_else() {
+async fn revocations_reach_every_replica_within_two_seconds_and_no_other_session() {
     let replicas = Replicas::new();
     let (jane, john) = (replicas.logged_in(JANE).await, replicas.logged_in(JOHN).await);
     let id = |browser: Browser| {
@@ -175,13 +175,14 @@ async fn revocations_reach_every_replica_within_two_seconds_and_no_one_else() {
 }
 
 #[tokio::test]
-async fn whoever_was_revoked_may_log_in_again_under_the_same_session_of_the_environment() {
+async fn a_revoked_user_may_log_in_again_under_the_same_session_of_the_environment() {
     let replicas = Replicas::new();
     let mut jane = replicas.logged_in(JANE).await;
     let me = send(&replicas.apps[0], jane.request(Method::GET, "/me", &FETCH)).await.json();
     replicas.sessions[0].revoke_session(me["sid"].as_str().unwrap()).await.unwrap();
     assert_eq!(replicas.status(0, &jane).await, StatusCode::UNAUTHORIZED);
-    // The environment was not told: it may use the same id for a session that begins later.
+    // The session was not revoked at the environment, which may reuse its ID for a session that
+    // begins later.
     let sid = me["sid"].clone();
     replicas.world.advance(1);
     replicas.world.sandbox.tokens().edit(TokenKind::AccessToken, move |draft| {
@@ -192,7 +193,7 @@ async fn whoever_was_revoked_may_log_in_again_under_the_same_session_of_the_envi
 }
 
 #[tokio::test]
-async fn l11_a_login_ends_the_session_that_it_replaces() {
+async fn a_login_ends_the_session_that_it_replaces() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in(JANE).await;
     let old = browser.clone();

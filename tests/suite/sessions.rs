@@ -1,4 +1,4 @@
-//! Sessions in their cookies: what is sealed, what limits them, and what their routes do.
+//! Sessions in cookies: sealing, limits and routes.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ const NAME: &str = "__Host-scalekit_session";
 const BIG: &str = "big@acme.test";
 
 /// A user whose session takes several cookies.
-fn add_big_user(world: &World, open_enum: usize) {
-    world.sandbox.users().add(NewUser::new(BIG).permissions(noise(open_enum)));
+fn add_big_user(world: &World, permissions: usize) {
+    world.sandbox.users().add(NewUser::new(BIG).permissions(noise(permissions)));
 }
 
 #[tokio::test]
-async fn c1_on_https_cookies_are_host_bound_and_on_http_loopback_plain() {
+async fn cookies_have_the_host_prefix_on_https_and_none_on_http_loopback() {
     let world = World::new();
     let done = world.browser().log_in(&world.sandbox, JANE).await;
     let days = 30 * 24 * 60 * 60;
@@ -51,7 +51,7 @@ async fn c1_on_https_cookies_are_host_bound_and_on_http_loopback_plain() {
 }
 
 #[tokio::test]
-async fn c5_c7_tampered_truncated_and_foreign_cookies_lead_to_a_clean_login() {
+async fn tampered_truncated_and_foreign_cookies_lead_to_a_clean_login() {
     let world = World::new();
     let jane = world.logged_in(JANE).await;
     let value = jane.cookie(NAME).unwrap().to_owned();
@@ -68,7 +68,7 @@ async fn c5_c7_tampered_truncated_and_foreign_cookies_lead_to_a_clean_login() {
 
     let middle = value.len() / 2;
     let flipped = if &value[middle..=middle] == "A" { "B" } else { "A" };
-    // What no key opens may be another app's: it stays until a login replaces it.
+    // A cookie that no key opens may belong to another app: it stays until a login replaces it.
     for bad in [
         "",
         "A",
@@ -127,7 +127,7 @@ async fn of_several_cookies_of_the_same_name_each_of_the_first_three_is_tried() 
 }
 
 #[tokio::test]
-async fn c3_c4_c5_a_large_session_is_split_comes_back_whole_and_shrinks_cleanly() {
+async fn a_large_session_is_split_and_joined_and_leaves_no_pieces_when_it_shrinks() {
     let world = World::new();
     add_big_user(&world, 250);
     let mut browser = world.logged_in(BIG).await;
@@ -152,7 +152,7 @@ async fn c3_c4_c5_a_large_session_is_split_comes_back_whole_and_shrinks_cleanly(
             3 => other.plant(&pieces[0], &john),
             _ => other.plant(&pieces[1], ""),
         }
-        // Pieces that do not belong to the session are left alone.
+        // Pieces that do not belong to the session are kept.
         let expected = match change {
             2 => Some(BIG),
             3 => Some(JOHN),
@@ -166,7 +166,7 @@ async fn c3_c4_c5_a_large_session_is_split_comes_back_whole_and_shrinks_cleanly(
         }
         assert_eq!(other.cookie_header(), before, "{change}");
     }
-    // A count beyond the cap is another user's cookie.
+    // An index beyond the limit belongs to another app's cookie.
     let mut more = browser.clone();
     more.plant(&format!("{NAME}.3"), "AAAA");
     more.plant(&format!("{NAME}.99999999999999999999"), "AAAA");
@@ -180,7 +180,7 @@ async fn c3_c4_c5_a_large_session_is_split_comes_back_whole_and_shrinks_cleanly(
 }
 
 #[tokio::test]
-async fn c4_a_session_that_does_not_fit_is_500_at_the_login_and_sets_no_cookie() {
+async fn a_session_that_does_not_fit_is_500_at_the_login_and_sets_no_cookie() {
     let world = World::new();
     add_big_user(&world, 570);
     let mut browser = world.logged_in(JOHN).await;
@@ -194,7 +194,7 @@ async fn c4_a_session_that_does_not_fit_is_500_at_the_login_and_sets_no_cookie()
 }
 
 #[tokio::test]
-async fn c7_sessions_sealed_with_a_previous_secret_go_on_and_are_sealed_anew() {
+async fn sessions_sealed_with_a_previous_secret_stay_valid_and_are_resealed() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     let old = browser.cookie(NAME).unwrap().to_owned();
@@ -207,7 +207,7 @@ async fn c7_sessions_sealed_with_a_previous_secret_go_on_and_are_sealed_anew() {
     let response = later.fetch("/me").await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(set_cookies(response.headers()), [""; 0]);
-    // A login under way at the time goes on too.
+    // A pending login stays valid too.
     let authorization = browser.start_login("/login").await;
     let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
     let rotated = world.replica(|s| s.secret(secret(40)).previous_secret(secret(1)));
@@ -216,7 +216,7 @@ async fn c7_sessions_sealed_with_a_previous_secret_go_on_and_are_sealed_anew() {
 }
 
 #[tokio::test]
-async fn r7_the_idle_limit_is_ours_and_use_moves_it() {
+async fn the_idle_limit_is_enforced_locally_and_use_extends_it() {
     let world = World::with(
         |sandbox| sandbox.access_token_lifetime(Duration::from_secs(86_400)),
         |sessions| sessions.idle_timeout(Duration::from_secs(600)),
@@ -229,7 +229,7 @@ async fn r7_the_idle_limit_is_ours_and_use_moves_it() {
         world.advance(299);
         let response = used.fetch("/me").await;
         assert_eq!(response.status(), StatusCode::OK);
-        // Rewritten only when more than half of the time has passed.
+        // Rewritten only after more than half of the time.
         assert_eq!(set_cookies(response.headers()).len(), step % 2, "{step}");
         if step == 1 {
             assert_eq!(unused.clone().fetch("/me").await.status(), StatusCode::OK);
@@ -242,7 +242,7 @@ async fn r7_the_idle_limit_is_ours_and_use_moves_it() {
 }
 
 #[tokio::test]
-async fn r7_the_absolute_limit_is_ours_whatever_the_cookie_says() {
+async fn the_absolute_limit_is_enforced_whatever_the_cookie_contains() {
     let hour = Duration::from_secs(3600);
     let world = World::with(|sandbox| sandbox, |sessions| sessions.absolute_lifetime(hour));
     let mut browser = world.logged_in(JANE).await;
@@ -271,7 +271,7 @@ async fn without_a_refresh_token_a_session_ends_with_its_access_token() {
 }
 
 #[tokio::test]
-async fn optional_lets_anonymous_requests_through_and_clears_cookies_of_ended_sessions() {
+async fn optional_forwards_anonymous_requests_and_removes_cookies_of_ended_sessions() {
     let world = World::new();
     let anonymous = world.browser().open("/maybe").await;
     assert_eq!((anonymous.status(), anonymous.text().as_str()), (StatusCode::OK, "nobody"));
@@ -281,7 +281,7 @@ async fn optional_lets_anonymous_requests_through_and_clears_cookies_of_ended_se
     jane.plant(NAME, "damaged");
     let response = jane.fetch("/maybe").await;
     assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, "nobody"));
-    assert_eq!(jane.cookie(NAME), Some("damaged"), "it may be another app's");
+    assert_eq!(jane.cookie(NAME), Some("damaged"), "it may belong to another app");
 
     let mut john = world.logged_in(JOHN).await;
     world.advance(301);
@@ -295,7 +295,7 @@ async fn optional_lets_anonymous_requests_through_and_clears_cookies_of_ended_se
 }
 
 #[tokio::test]
-async fn a12_extractors_without_their_layer_response_500() {
+async fn extractors_without_their_layer_are_500() {
     async fn optional_principal(_: Option<Principal>) {}
     let world = World::new();
     let app = Router::new()
@@ -314,7 +314,7 @@ async fn a12_extractors_without_their_layer_response_500() {
 }
 
 #[tokio::test]
-async fn a12_an_identity_from_outside_does_not_get_in() {
+async fn an_identity_inserted_by_an_outer_layer_is_removed() {
     let world = World::new();
     let jane = world.logged_in(JANE).await;
     let session: Session = session_of(&world.sessions, &jane).await;
@@ -355,7 +355,7 @@ async fn session_of(sessions: &Sessions, browser: &Browser) -> Session {
 }
 
 #[tokio::test]
-async fn c8_the_handlers_own_cache_policy_is_kept_unless_a_cookie_goes_out() {
+async fn the_handlers_cache_control_is_kept_unless_a_cookie_is_set() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     let response = browser.fetch("/cached").await;
@@ -369,7 +369,7 @@ async fn c8_the_handlers_own_cache_policy_is_kept_unless_a_cookie_goes_out() {
 }
 
 #[tokio::test]
-async fn r8_logout_clears_every_cookie_and_tells_the_environment() {
+async fn logout_removes_every_cookie_and_ends_the_session_at_the_environment() {
     let world = World::new();
     add_big_user(&world, 250);
     for method in [Method::GET, Method::POST] {
@@ -388,7 +388,7 @@ async fn r8_logout_clears_every_cookie_and_tells_the_environment() {
             parameter(there, "post_logout_redirect_uri").as_deref(),
             Some("https://app.example.com/auth/logout/callback")
         );
-        // The hint is the very token that the environment issued: it ends the session there.
+        // The hint is the ID token that the environment issued, which ends the session there.
         let back = follow(&world, there).await;
         assert_eq!(back.status(), StatusCode::FOUND);
         assert_eq!(world.sandbox.users().revoke_sessions(BIG), 0);
@@ -409,7 +409,7 @@ async fn follow(world: &World, url: &str) -> http::Response<bytes::Bytes> {
 }
 
 #[tokio::test]
-async fn r8_logout_of_another_site_is_rejected_and_works_offline_expired_and_logged_out() {
+async fn a_cross_site_logout_is_rejected_and_others_work_offline_expired_and_logged_out() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     let before = browser.cookie_header();
@@ -428,7 +428,7 @@ async fn r8_logout_of_another_site_is_rejected_and_works_offline_expired_and_log
             assert_eq!(browser.cookie_header(), before);
         }
     }
-    // An old browser without a referrer: a page asks. No page can be seen in an `<img>`.
+    // An old browser without a referrer gets a confirmation page, which an `<img>` cannot show.
     let page = browser.send(Method::GET, "/logout", &[("accept", "text/html")]).await;
     assert_eq!((page.status(), browser.cookie_header()), (StatusCode::OK, before.clone()));
     assert!(page.text().contains("<form method=\"post\" action=\"/logout\">"), "{}", page.text());
@@ -453,7 +453,7 @@ async fn r8_logout_of_another_site_is_rejected_and_works_offline_expired_and_log
 }
 
 #[tokio::test]
-async fn the_return_of_a_logout_is_accepted_once_and_only_with_the_state_of_this_browser() {
+async fn a_logout_callback_is_accepted_once_and_only_with_the_state_of_this_browser() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     let bystander = world.logged_in(JOHN).await;
@@ -488,6 +488,6 @@ async fn the_return_of_a_logout_is_accepted_once_and_only_with_the_state_of_this
 }
 
 #[test]
-fn c7_a_secret_is_long_and_not_uniform() {
+fn a_secret_is_long_and_not_uniform() {
     assert!(SessionSecret::new([0; 64]).is_err() && SessionSecret::new([1, 2, 3]).is_err());
 }

@@ -1,4 +1,4 @@
-//! Sessions that are kept in the shared store, of logins and of the app itself.
+//! Sessions in the shared store: of logins, and local ones.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ fn mary() -> User {
     mary
 }
 
-/// The app, which also logs people in on its own word.
+/// The app, which also creates local sessions.
 fn app_with_local_login(sessions: &Sessions) -> Router {
     let begin = |change: fn(LocalSession) -> LocalSession| {
         let sessions = sessions.clone();
@@ -78,7 +78,7 @@ fn app_with_local_login(sessions: &Sessions) -> Router {
 }
 
 #[tokio::test]
-async fn the_cookie_of_a_stored_session_is_small_and_many_requests_cause_one_renewal() {
+async fn the_cookie_of_a_stored_session_is_small_and_many_requests_cause_one_refresh() {
     let replicas = Replicas::new();
     let world = &replicas.world;
     let mut browser = replicas.logged_in().await;
@@ -104,7 +104,7 @@ async fn the_cookie_of_a_stored_session_is_small_and_many_requests_cause_one_ren
 }
 
 #[tokio::test]
-async fn what_one_replica_renewed_on_request_shows_on_the_other_at_once() {
+async fn a_requested_refresh_shows_on_the_other_replica_at_once() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in().await;
     let other = |browser: &Browser| browser.at(&replicas.apps[1]);
@@ -113,11 +113,11 @@ async fn what_one_replica_renewed_on_request_shows_on_the_other_at_once() {
     replicas.world.sandbox.users().update(JANE, |jane| jane.roles = vec!["member".to_owned()]);
     assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::NO_CONTENT);
     let after = other(&browser).fetch("/me").await.json();
-    assert_eq!(after["roles"], json!(["member"]), "the other replica had the old ones at hand");
+    assert_eq!(after["roles"], json!(["member"]), "the other replica had the old ones cached");
 }
 
 #[tokio::test]
-async fn c7_a_local_session_outlives_the_secret_that_it_began_under() {
+async fn a_local_session_survives_a_rotation_of_the_secret() {
     let replicas = Replicas::new();
     let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
     browser.post("/own").await;
@@ -132,7 +132,7 @@ async fn c7_a_local_session_outlives_the_secret_that_it_began_under() {
 }
 
 #[tokio::test]
-async fn r3_a_replica_that_knows_an_old_state_spends_no_token_that_is_spent() {
+async fn a_replica_with_an_outdated_copy_spends_no_token_again() {
     let replicas = Replicas::new();
     let browser = replicas.logged_in().await;
     for replica in [0, 1] {
@@ -140,14 +140,14 @@ async fn r3_a_replica_that_knows_an_old_state_spends_no_token_that_is_spent() {
     }
     replicas.world.advance(301);
     assert_eq!(replicas.status(0, &browser).await, StatusCode::OK);
-    // The published result is forgotten by now.
+    // The published result is no longer kept.
     replicas.world.advance(100);
     assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
     assert_eq!(replicas.world.sandbox.requests().refreshes(), 1);
 }
 
 #[tokio::test]
-async fn r8_a_stored_session_that_was_ended_is_gone_on_every_replica_and_after_a_restart() {
+async fn a_stored_session_that_was_ended_is_gone_on_every_replica_and_after_a_restart() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in().await;
     let copy = browser.clone();
@@ -163,7 +163,7 @@ async fn r8_a_stored_session_that_was_ended_is_gone_on_every_replica_and_after_a
 }
 
 #[tokio::test]
-async fn r8_a_renewal_that_is_late_does_not_bring_a_stored_session_back() {
+async fn a_late_refresh_does_not_restore_a_stored_session() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in().await;
     let copy = browser.clone();
@@ -195,7 +195,7 @@ async fn a_store_that_is_down_is_503_and_ends_nothing() {
 
     replicas.store.set_down(true);
     let warm = browser.fetch("/me").await;
-    assert_eq!(warm.status(), StatusCode::OK, "what is known goes on");
+    assert_eq!(warm.status(), StatusCode::OK, "a cached session stays valid");
     let response = browser.at(&cold).fetch("/me").await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(response.header("retry-after").is_some());
@@ -204,7 +204,8 @@ async fn a_store_that_is_down_is_503_and_ends_nothing() {
     let refresh = browser.at(&cold).post("/auth/refresh").await;
     assert_eq!(refresh.status(), StatusCode::SERVICE_UNAVAILABLE);
 
-    // No one is told that they have logged out who has not: the browser forgets, the app too.
+    // A logout that failed does not seem successful, although the cookie is removed and the app
+    // ended it.
     let copy = browser.clone();
     assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
     assert_eq!(replicas.status(0, &copy).await, StatusCode::UNAUTHORIZED);
@@ -223,7 +224,7 @@ async fn a_login_that_cannot_be_stored_sets_no_cookie() {
     replicas.store.set_down(true);
     let response = browser.open(&callback).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-    // The code is spent: the attempt is over, and the page leads to another.
+    // The code is spent: the attempt has ended, and the page links to another login.
     assert_eq!(browser.names(), [""; 0]);
     let rejection = response.extensions().get::<RouteRejection<LoginError>>().unwrap();
     assert_eq!(rejection.error(), &LoginError::Interrupted);
@@ -234,7 +235,7 @@ async fn a_login_that_cannot_be_stored_sets_no_cookie() {
 }
 
 #[tokio::test]
-async fn c4_a_stored_session_may_be_larger_than_cookies() {
+async fn a_stored_session_may_be_larger_than_cookies() {
     let replicas = Replicas::new();
     let permissions: Vec<String> = noise(2000).collect();
     let session = LocalSession::new(mary()).permissions(permissions.clone());
@@ -256,7 +257,7 @@ async fn c4_a_stored_session_may_be_larger_than_cookies() {
 }
 
 #[tokio::test]
-async fn c7_what_is_in_the_store_is_no_cookie_and_opens_under_its_own_id_alone() {
+async fn a_stored_value_is_no_cookie_and_opens_under_its_own_id_only() {
     for store_backed in [false, true] {
         let world = World::new();
         let store = FlakyStore::new(world.sandbox.clock().clock());
@@ -283,11 +284,12 @@ async fn c7_what_is_in_the_store_is_no_cookie_and_opens_under_its_own_id_alone()
             assert_eq!(thief.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
         }
         if store_backed {
-            // Jane's session under the id of John's: both are out, and no one is another user.
+            // Jane's session under the ID of John's: both are rejected, and no session of another
+            // user opens.
             let mut john = Browser::new(&app, &world.sandbox);
             john.log_in(&world.sandbox, "john@acme.test").await;
             let mut seen = store.seen();
-            // The list of a user's sessions is shorter than any session.
+            // The index of a user's sessions is shorter than any session.
             seen.retain(|key, value| key.purpose() == Purpose::Session && value.len() > 100);
             let [(one, ones), (two, twos)] = &seen.iter().collect::<Vec<_>>()[..] else {
                 panic!("two sessions: {seen:?}");
@@ -304,7 +306,7 @@ async fn c7_what_is_in_the_store_is_no_cookie_and_opens_under_its_own_id_alone()
 }
 
 #[tokio::test]
-async fn c7_the_cookie_of_a_stored_session_is_sealed_anew_under_the_newest_secret() {
+async fn the_cookie_of_a_stored_session_is_resealed_with_the_newest_secret() {
     let replicas = Replicas::new();
     let browser = replicas.logged_in().await;
     let rotated = replicas.world.replica(|one| {
@@ -318,14 +320,14 @@ async fn c7_the_cookie_of_a_stored_session_is_sealed_anew_under_the_newest_secre
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     replicas.world.advance(301);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    // By now nothing needs the old one.
+    // Nothing is sealed with the old one any more.
     let after =
         replicas.world.replica(|one| one.shared_store(replicas.store.clone()).secret(secret(40)));
     assert_eq!(browser.at(&app(&after)).fetch("/me").await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn r7_use_moves_the_idle_limit_of_a_stored_session_for_all_replicas() {
+async fn use_extends_the_idle_limit_of_a_stored_session_for_all_replicas() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
     let replica = || {
@@ -348,7 +350,7 @@ async fn r7_use_moves_the_idle_limit_of_a_stored_session_for_all_replicas() {
 }
 
 #[tokio::test]
-async fn a_local_session_is_served_like_any_other_and_the_environment_knows_nothing_of_it() {
+async fn a_local_session_is_served_like_any_other_without_the_environment() {
     let replicas = Replicas::new();
     for (path, stored) in [("/own", true), ("/own/cookie", false)] {
         let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
@@ -381,7 +383,7 @@ async fn a_local_session_is_served_like_any_other_and_the_environment_knows_noth
 }
 
 #[tokio::test]
-async fn r7_a_local_session_ends_at_its_own_lifetime() {
+async fn a_local_session_ends_at_its_own_lifetime() {
     let replicas = Replicas::new();
     let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
     browser.post("/own/short").await;
@@ -398,7 +400,7 @@ async fn r7_a_local_session_ends_at_its_own_lifetime() {
 }
 
 #[tokio::test]
-async fn l11_a_local_session_replaces_whose_session_was_there() {
+async fn a_local_session_replaces_the_previous_session() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in().await;
     let old = browser.clone();
@@ -408,7 +410,7 @@ async fn l11_a_local_session_replaces_whose_session_was_there() {
 }
 
 #[tokio::test]
-async fn a_session_of_no_one_does_not_begin() {
+async fn a_session_without_a_user_id_does_not_begin() {
     let world = World::new();
     let begun = world.sessions.create(LocalSession::new(User::default()), &HeaderMap::new()).await;
     assert!(matches!(begun, Err(CreateSessionError::NoUserId)));
@@ -416,7 +418,7 @@ async fn a_session_of_no_one_does_not_begin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r2_a_store_that_fails_in_the_middle_of_a_renewal_costs_no_one_a_session() {
+async fn a_store_that_fails_during_a_refresh_ends_no_session() {
     for store_backed in [false, true] {
         for failing in 1..12 {
             let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
@@ -432,7 +434,7 @@ async fn r2_a_store_that_fails_in_the_middle_of_a_renewal_costs_no_one_a_session
             browser.log_in(&world.sandbox, JANE).await;
             let late = browser.clone();
             world.advance(301);
-            // The store fails when the environment has taken the refresh token.
+            // The store fails after the environment has accepted the refresh token.
             let held = world.sandbox.faults().hold(Endpoint::Token);
             let request = browser.request(Method::GET, "/me", &FETCH);
             let renewing = tokio::spawn({
@@ -452,7 +454,7 @@ async fn r2_a_store_that_fails_in_the_middle_of_a_renewal_costs_no_one_a_session
                 assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
                 world.advance(301);
             }
-            // Another process, or the same after a restart; and a tab that heard of nothing.
+            // Another process, or the same one after a restart; and a tab with the old cookie.
             let fresh = replica();
             let response = browser.at(&fresh).fetch("/me").await;
             assert_eq!(response.status(), StatusCode::OK, "{store_backed} {failing}");
@@ -464,7 +466,7 @@ async fn r2_a_store_that_fails_in_the_middle_of_a_renewal_costs_no_one_a_session
 }
 
 #[tokio::test(start_paused = true)]
-async fn r3_a_store_that_missed_a_renewal_takes_it_from_what_was_published() {
+async fn a_store_that_missed_a_refresh_gets_it_from_the_published_result() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in().await;
     replicas.world.advance(301);
@@ -497,7 +499,7 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn a_lost_response_logs_no_one_out_on_any_replica() {
+async fn a_lost_response_ends_no_session_on_any_replica() {
     for store_backed in [false, true] {
         let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
         let store = FlakyStore::new(world.sandbox.clock().clock());
@@ -523,7 +525,7 @@ async fn a_lost_response_logs_no_one_out_on_any_replica() {
 }
 
 #[tokio::test]
-async fn a_presented_cookie_is_written_once_and_a_warm_request_sends_the_store_nothing() {
+async fn a_presented_cookie_is_recorded_once_and_a_warm_request_does_not_use_the_store() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
     let apps = replicas_of(&world, &store, false);
@@ -549,7 +551,7 @@ async fn a_presented_cookie_is_written_once_and_a_warm_request_sends_the_store_n
         settle().await;
         assert_eq!(store.take_operations(), (0, 0));
     }
-    // What a session costs: its result for a day, its generation until it ends.
+    // The storage per session: its result for a day, its generation until it ends.
     let bytes = |purpose| {
         let seen = store.seen();
         let of_purpose: Vec<_> = seen.iter().filter(|(key, _)| key.purpose() == purpose).collect();
@@ -579,7 +581,7 @@ async fn a_session_that_a_replica_of_the_store_lacks_right_after_the_login_is_50
     assert_eq!(page.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(other.cookie_header(), browser.cookie_header());
     assert_eq!(replicas.status(1, &browser).await, StatusCode::OK, "the store has it");
-    // When the replica of the store has caught up, so has that of the app.
+    // When the read replica of the store has caught up, the app's replica has too.
     assert_eq!(browser.at(&lagging()).fetch("/me").await.status(), StatusCode::OK);
     world.advance(58);
     assert_eq!(other.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -606,7 +608,7 @@ async fn a_session_that_has_ended_right_after_the_login_is_401_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stale_reads_of_the_store_end_in_503_and_end_no_session() {
+async fn stale_reads_of_the_store_are_503_and_end_no_session() {
     for store_backed in [false, true] {
         let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
         let store = FlakyStore::new(world.sandbox.clock().clock());
@@ -632,7 +634,7 @@ async fn stale_reads_of_the_store_end_in_503_and_end_no_session() {
             assert_eq!(response.status(), expected, "{store_backed}");
             assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
         }
-        // Nothing has come of it.
+        // The session is unchanged.
         for app in [&current, &other] {
             tokio::time::sleep(Duration::from_secs(60)).await;
             world.advance(60);
@@ -662,7 +664,7 @@ async fn a_request_for_a_refresh_on_another_replica_gets_the_same_result() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_waits_for_a_result_that_the_store_has_not_taken() {
+async fn shutdown_waits_for_a_result_that_the_store_has_not_accepted() {
     for store_backed in [false, true] {
         let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
         let store = FlakyStore::new(world.sandbox.clock().clock());
@@ -734,7 +736,7 @@ async fn a_generation_that_is_marked_late_hides_no_newer_one() {
     }
     late.notify_one();
     settle().await;
-    // The result has expired, and the environment no longer accepts the older token.
+    // The result is no longer kept, and the environment no longer accepts the older token.
     world.advance(24 * 60 * 60 + 1);
     assert_eq!(old.at(&first).fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(world.sandbox.requests().refreshes(), 2, "the older token is not spent again");
@@ -760,7 +762,7 @@ async fn shutdown_publishes_a_logout_that_the_store_missed() {
 }
 
 #[tokio::test]
-async fn r8_a_logout_that_the_store_missed_is_reported_when_it_is_back() {
+async fn a_logout_that_the_store_missed_is_published_when_it_is_available() {
     let replicas = Replicas::new();
     for path in ["/own", "/own/cookie"] {
         let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
@@ -770,7 +772,7 @@ async fn r8_a_logout_that_the_store_missed_is_reported_when_it_is_back() {
         replicas.store.set_down(true);
         assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
         replicas.store.set_down(false);
-        // Anyone's request after two seconds.
+        // Any request after two seconds.
         for _ in 0..2 {
             replicas.world.advance(2);
             assert_eq!(replicas.status(0, &other).await, StatusCode::UNAUTHORIZED);
@@ -780,7 +782,7 @@ async fn r8_a_logout_that_the_store_missed_is_reported_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn only_sessions_that_are_kept_in_it_need_the_store_to_begin() {
+async fn only_stored_sessions_need_the_store_to_begin() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
     let sessions = world.replica(|one| one.shared_store(store.clone()));
@@ -793,7 +795,7 @@ async fn only_sessions_that_are_kept_in_it_need_the_store_to_begin() {
 }
 
 #[tokio::test]
-async fn a_login_beyond_the_limit_of_sessions_per_user_ends_their_oldest() {
+async fn a_login_beyond_the_limit_of_sessions_per_user_ends_the_oldest() {
     for local in [false, true] {
         let world = World::with(
             |sandbox| sandbox,
@@ -845,7 +847,7 @@ async fn marys(
 }
 
 #[tokio::test]
-async fn logins_of_one_user_at_the_same_time_exceed_no_limit() {
+async fn concurrent_logins_of_one_user_do_not_exceed_the_limit() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
     let limit = |one: SessionsBuilder| one.shared_store(store.clone()).max_sessions_per_user(3);
@@ -853,7 +855,7 @@ async fn logins_of_one_user_at_the_same_time_exceed_no_limit() {
     let app = app(&sessions);
     store.yield_before_each();
     let begun = join_all((0..60).map(|_| marys(&sessions, &app, &world))).await;
-    assert!(begun.iter().any(Result::is_err), "some are rejected, because others were faster");
+    assert!(begun.iter().any(Result::is_err), "some are rejected, because of concurrent changes");
     let mut live = 0;
     for mut browser in begun.into_iter().flatten() {
         live += usize::from(browser.fetch("/me").await.status() == StatusCode::OK);
@@ -862,7 +864,7 @@ async fn logins_of_one_user_at_the_same_time_exceed_no_limit() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_stored_session_is_forgotten_after_an_hour_and_the_session_stays_ended() {
+async fn the_end_of_a_stored_session_is_dropped_after_an_hour_and_the_session_stays_ended() {
     let replicas = Replicas::new();
     let [first, second] = &replicas.apps;
     let mut browser = marys(&replicas.sessions[0], first, &replicas.world).await.unwrap();
@@ -871,7 +873,7 @@ async fn the_end_of_a_stored_session_is_forgotten_after_an_hour_and_the_session_
         assert_eq!(copy.fetch("/me").await.status(), StatusCode::OK);
     }
     assert_eq!(browser.post("/logout").await.status(), StatusCode::SEE_OTHER);
-    // The second replica serves no one while the log has the logout.
+    // The second replica serves no requests while the log has the logout.
     replicas.world.advance(61 * 60);
     for _ in 0..2 {
         for copy in &mut copies {
@@ -882,7 +884,7 @@ async fn the_end_of_a_stored_session_is_forgotten_after_an_hour_and_the_session_
 }
 
 #[tokio::test]
-async fn a_stored_session_is_used_without_the_store_until_its_end_could_be_forgotten() {
+async fn a_stored_session_is_used_without_the_store_until_its_end_could_be_dropped() {
     let replicas = Replicas::new();
     let app = &replicas.apps[0];
     let mut browser = marys(&replicas.sessions[0], app, &replicas.world).await.unwrap();
@@ -923,7 +925,7 @@ async fn sessions_of_one_user_beyond_the_limit_of_those_in_cookies_are_kept_in_t
 }
 
 #[tokio::test]
-async fn a_store_without_room_blocks_no_logout_and_no_revocation() {
+async fn a_full_store_blocks_no_logout_and_no_revocation() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
     let sessions = world.replica(|one| one.shared_store(store.clone()).store_backed());

@@ -1,4 +1,4 @@
-//! A login that ends as another user than the session's: the user decides, at a page of the app.
+//! Logins of another user than the session's, which the user confirms on a page of the app.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ async fn email(browser: &Browser) -> Option<String> {
     (me.status() == StatusCode::OK).then(|| me.json()["email"].as_str().unwrap().to_owned())
 }
 
-/// Jane's browser, in which a login as John has come back.
+/// Jane's browser, in which a login as John has completed.
 async fn asked(world: &World) -> (Browser, Response<Bytes>) {
     let mut browser = world.logged_in(JANE).await;
     let asked = browser.log_in(&world.sandbox, JOHN).await;
@@ -47,7 +47,7 @@ async fn post(browser: &mut Browser, target: &str) -> Response<Bytes> {
     browser.send(Method::POST, target, &form).await
 }
 
-/// Where the form of a button goes.
+/// The action of a button's form.
 async fn action(browser: &Browser, asked: &Response<Bytes>, button: &str) -> String {
     let page = browser.clone().open(asked.location()).await.text();
     let session = page.split("&amp;session=").nth(1).unwrap().split('&').next().unwrap();
@@ -62,12 +62,10 @@ async fn a_login_as_another_user_leaves_the_session_until_the_user_switches() {
     let page = browser.open(asked.location()).await;
     page.assert_private();
     assert!(page.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"));
-    for open_enum in
-        ["logged in to app.example.com as jane@acme.test", "login is for john@acme.test"]
-    {
-        assert!(page.text().contains(open_enum), "{}", page.text());
+    for text in ["logged in to app.example.com as jane@acme.test", "login is for john@acme.test"] {
+        assert!(page.text().contains(text), "{}", page.text());
     }
-    assert_eq!(email(&browser).await.as_deref(), Some(JANE), "a page changes nothing");
+    assert_eq!(email(&browser).await.as_deref(), Some(JANE), "the page alone changes nothing");
 
     let old = browser.clone();
     let done = browser.decide(&asked, "switch").await;
@@ -82,7 +80,7 @@ async fn a_login_as_another_user_leaves_the_session_until_the_user_switches() {
 }
 
 #[tokio::test]
-async fn keep_drops_the_login_and_revokes_its_session_at_the_environment() {
+async fn keep_discards_the_login_and_revokes_its_session_at_the_environment() {
     let world = World::new();
     let (mut browser, asked) = asked(&world).await;
     let mut too_late = browser.clone();
@@ -92,13 +90,13 @@ async fn keep_drops_the_login_and_revokes_its_session_at_the_environment() {
     assert_eq!(email(&browser).await.as_deref(), Some(JANE));
     assert_eq!(browser.names(), [world.sessions.cookie_name()]);
     assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked");
-    assert_eq!(world.sandbox.users().revoke_sessions(JANE), 1, "and no other");
+    assert_eq!(world.sandbox.users().revoke_sessions(JANE), 1, "no other session is revoked");
     let rejected = post(&mut too_late, &switch).await;
     assert_eq!(failure(&rejected), LoginError::StateMismatch);
 }
 
 #[tokio::test]
-async fn the_same_user_is_not_asked_whatever_the_organization() {
+async fn no_confirmation_is_required_for_the_same_user_in_any_organization() {
     let world = World::new();
     let globex = world.sandbox.organizations().list()[1].id.clone();
     let mut browser = world.logged_in(JANE).await;
@@ -114,7 +112,7 @@ async fn the_same_user_is_not_asked_whatever_the_organization() {
 }
 
 #[tokio::test]
-async fn no_one_is_asked_whose_session_has_ended() {
+async fn no_confirmation_is_required_if_the_session_has_ended() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     let sid = browser.fetch("/me").await.json()["sid"].as_str().unwrap().to_owned();
@@ -124,7 +122,7 @@ async fn no_one_is_asked_whose_session_has_ended() {
 }
 
 #[tokio::test]
-async fn a_launch_from_a_portal_asks_as_a_link_to_a_login_does() {
+async fn an_idp_initiated_login_requires_confirmation_too() {
     let mut world = World::new();
     world.app = app(&world.sessions).layer(IdpInitiatedRedirect::new(&world.sessions));
     world.sandbox.idp().set_initiate_login_url("https://app.example.com/login");
@@ -143,7 +141,7 @@ async fn a_launch_from_a_portal_asks_as_a_link_to_a_login_does() {
 }
 
 #[tokio::test]
-async fn only_the_browser_that_was_asked_can_decide_and_only_from_the_apps_own_page() {
+async fn only_the_same_browser_can_decide_and_only_from_the_apps_page() {
     let world = World::new();
     let (browser, asked) = asked(&world).await;
     let switch = action(&browser, &asked, "switch").await;
@@ -164,7 +162,7 @@ async fn only_the_browser_that_was_asked_can_decide_and_only_from_the_apps_own_p
         }
     }
     for target in [&switch, &keep] {
-        // A link is a question, not a decision.
+        // A link shows the page, but decides nothing.
         let mut browser = browser.clone();
         assert_eq!(browser.open(target).await.status(), StatusCode::OK);
         assert_eq!(browser.cookie_header(), before);
@@ -189,12 +187,12 @@ async fn only_the_browser_that_was_asked_can_decide_and_only_from_the_apps_own_p
 }
 
 #[tokio::test]
-async fn a_decision_about_another_session_than_the_page_named_is_asked_again() {
+async fn a_decision_about_another_session_than_the_page_showed_is_not_applied() {
     let world = World::new();
     world.sandbox.users().add(NewUser::new("ada@acme.test"));
     let (mut browser, asked) = asked(&world).await;
     let switch = action(&browser, &asked, "switch").await;
-    // In another tab Jane has become Ada.
+    // In another tab, Ada has replaced Jane.
     let other = browser.log_in(&world.sandbox, "ada@acme.test").await;
     browser.decide(&other, "switch").await;
     assert_eq!(email(&browser).await.as_deref(), Some("ada@acme.test"));
@@ -231,14 +229,14 @@ async fn a_login_waits_sealed_for_ten_minutes_and_not_longer() {
         store.seen().into_iter().filter(|(key, _)| key.purpose() == Purpose::PendingLogin);
     let waiting: Vec<_> = waiting.collect();
     let [(key, value)] = &waiting[..] else { panic!("{waiting:?}") };
-    // Whoever reads the store has neither the tokens nor the cookie.
+    // A reader of the store has neither the tokens nor the cookie.
     assert!(!String::from_utf8_lossy(value).contains(JOHN));
     assert!(!browser.cookie_header().contains(key.id()));
     let cookie = browser.names_with("_switch_").remove(0);
     browser.keep_too_long(&cookie);
     let switch = action(&browser, &asked, "switch").await;
     world.advance(600);
-    // Jane's session goes on, so that she is sent into the app.
+    // Jane's session stays, so the browser is redirected into the app.
     let late = post(&mut browser, &switch).await;
     assert_eq!((late.status(), late.location()), (StatusCode::SEE_OTHER, "/"));
     assert_eq!(email(&browser).await.as_deref(), Some(JANE));
@@ -259,12 +257,12 @@ async fn a_login_that_is_not_confirmed_in_time_is_revoked_with_the_next_login_or
         assert_eq!(browser.names_with("_switch_"), [""; 0], "{target}");
         world.sessions.shutdown(MINUTE).await.unwrap();
         assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked by {target}");
-        assert_eq!(world.sandbox.users().revoke_sessions(JANE), 1, "and no other");
+        assert_eq!(world.sandbox.users().revoke_sessions(JANE), 1, "no other session is revoked");
     }
 }
 
 #[tokio::test]
-async fn the_oldest_login_that_waits_is_revoked_when_too_many_do() {
+async fn the_oldest_of_too_many_pending_logins_is_revoked() {
     let world = World::new();
     let (mut browser, first) = asked(&world).await;
     let mut waiting = Vec::new();
@@ -283,7 +281,7 @@ async fn the_oldest_login_that_waits_is_revoked_when_too_many_do() {
     let late = browser.open(first.location()).await;
     assert_eq!((late.status(), late.location()), (StatusCode::SEE_OTHER, "/"));
     browser.decide(&waiting[4], "switch").await;
-    // A login that was confirmed is not dropped by what comes later.
+    // Later logins do not affect a login that was confirmed.
     world.advance(601);
     browser.open("/login").await;
     world.sessions.shutdown(MINUTE).await.unwrap();
@@ -295,7 +293,7 @@ async fn the_oldest_login_that_waits_is_revoked_when_too_many_do() {
 }
 
 #[tokio::test]
-async fn a_user_who_was_revoked_while_the_login_waited_does_not_get_in() {
+async fn a_user_who_was_revoked_while_the_login_waited_is_not_logged_in() {
     let world = World::new();
     let (mut browser, asked) = asked(&world).await;
     let john = world.sandbox.users().get(JOHN).unwrap().id;
@@ -329,7 +327,7 @@ async fn the_hook_is_called_once_the_user_has_switched() {
             sessions.on_login(move |identity: VerifiedIdentity| {
                 let call = counted.fetch_add(1, Ordering::SeqCst);
                 std::future::ready(match call {
-                    // The app knows its users by ids of its own.
+                    // The app has its own user IDs.
                     0 | 1 => {
                         let mut user = User::default();
                         user.id = format!("{call}");
@@ -354,7 +352,8 @@ async fn the_hook_is_called_once_the_user_has_switched() {
     browser.decide(&asked, "switch").await;
     assert_eq!(calls.load(Ordering::SeqCst), 2);
     assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
-    // Whatever id the app gives its session: the Scalekit user is the same, so there is no question.
+    // The Scalekit user is the same, whatever ID the app's session has, so no confirmation is
+    // required.
     let rejected = log_in(&mut browser, JOHN).await;
     assert_eq!(failure(&rejected), LoginError::LoginDenied);
 }
@@ -372,7 +371,7 @@ async fn identify_leaves_the_decision_to_the_app() {
 }
 
 #[tokio::test]
-async fn a_local_session_of_the_app_itself_is_not_replaced_without_a_question() {
+async fn a_local_session_is_not_replaced_without_confirmation() {
     let world = World::new();
     let mut user = User::default();
     user.id = "7".to_owned();
@@ -407,8 +406,8 @@ async fn the_page_can_be_the_apps_own() {
     let asked = browser.log_in(&world.sandbox, JOHN).await;
     assert!(asked.location().starts_with("/who?attempt="));
     let page = browser.open(asked.location()).await.text();
-    let open_enum: HashSet<_> = page.split(' ').collect();
-    assert!(open_enum.contains("Some(\"jane@acme.test\")") && open_enum.contains(JOHN), "{page}");
+    let words: HashSet<_> = page.split(' ').collect();
+    assert!(words.contains("Some(\"jane@acme.test\")") && words.contains(JOHN), "{page}");
     let action = page.split(' ').next_back().unwrap();
     assert_eq!(post(&mut browser, action).await.location(), "/me");
     let request = browser.request(Method::GET, "/me", &FETCH);

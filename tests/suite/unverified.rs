@@ -1,5 +1,5 @@
 //! Tokens of a refresh that cannot be verified when they are received, and results that the shared
-//! store does not accept: with the refresh token spent, they are all there is of the session.
+//! store does not accept. The refresh token is spent, so they contain the session's only tokens.
 
 use std::time::Duration;
 
@@ -48,14 +48,14 @@ impl Replicas {
         browser
     }
 
-    /// The keys that sign from now on are unreachable.
+    /// New signing keys are unavailable.
     fn hide_keys(&self) {
         self.world.sandbox.keys().rotate();
         self.world.sandbox.keys().remove_old();
         self.world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     }
 
-    /// Lets the time of both clocks pass.
+    /// Advances both clocks.
     async fn pass(&self, time: Duration) {
         self.world.sandbox.clock().advance(time);
         sleep(time).await;
@@ -75,7 +75,7 @@ fn assert_unavailable(response: &Response<Bytes>, case: &str) {
 #[tokio::test(start_paused = true)]
 async fn tokens_that_one_replica_could_not_verify_are_verified_by_any() {
     for store_backed in [false, true] {
-        // The second outage outlasts the access token that came.
+        // The second outage outlasts the new access token.
         for (outage, refreshes) in [(40, 1), (2000, 2)] {
             for restarts in [false, true] {
                 let case = format!("{store_backed}, {outage} s, restart {restarts}");
@@ -155,7 +155,7 @@ async fn unverified_tokens_in_the_store_are_sealed_under_their_session() {
     let [(key, entry)] = &of_jane[..] else { panic!("one entry: {}", of_jane.len()) };
     let text = String::from_utf8(entry.to_vec()).unwrap();
     assert!(text.contains("unverified") && !text.contains(JANE) && !text.contains("eyJ"), "{text}");
-    // Moved to another session, they do not open.
+    // Under another session, they do not open.
     let of_both = unverified(&other).await;
     let (other_key, _) = of_both.iter().find(|(known, _)| known != key).unwrap();
     let day = Duration::from_secs(24 * 60 * 60);
@@ -169,13 +169,13 @@ async fn unverified_tokens_in_the_store_are_sealed_under_their_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_whose_key_is_not_published_or_that_are_expired_cost_no_session() {
+async fn tokens_that_are_expired_or_whose_key_is_not_published_end_no_session() {
     for fault in [TokenFault::UnknownKeyId, TokenFault::InvalidSignature, TokenFault::Expired] {
         let replicas = Replicas::new(false).await;
         let browser = replicas.logged_in().await;
         replicas.world.sandbox.tokens().add_fault(TokenKind::AccessToken, fault.clone());
         replicas.world.advance(301);
-        // More often than the bucket has fetches.
+        // More often than the rate limit allows fetches.
         for number in 0..6 {
             let response = replicas.fetch(number % 2, &browser).await;
             assert_unavailable(&response, &format!("{fault:?} {number}"));
@@ -190,7 +190,7 @@ async fn tokens_whose_key_is_not_published_or_that_are_expired_cost_no_session()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_renewal_of_unverified_tokens_spends_each_token_once() {
+async fn a_slow_refresh_of_unverified_tokens_spends_each_token_once() {
     let replicas = Replicas::new(false).await;
     let browser = replicas.logged_in().await;
     replicas.hide_keys();
@@ -200,7 +200,7 @@ async fn a_slow_renewal_of_unverified_tokens_spends_each_token_once() {
     replicas.world.sandbox.faults().clear(Endpoint::Keys);
     replicas.world.sandbox.faults().add(Endpoint::Keys, Fault::Delay(Duration::from_millis(4900)));
     replicas.world.sandbox.faults().add(Endpoint::Token, Fault::Delay(Duration::from_millis(9900)));
-    // Together these are more than a lease.
+    // Together these take longer than a lease.
     let slow = {
         let mut browser = browser.at(&replicas.apps[0]);
         tokio::spawn(async move { browser.fetch("/me").await })
@@ -216,7 +216,7 @@ async fn a_slow_renewal_of_unverified_tokens_spends_each_token_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_result_that_the_store_rejects_for_long_ends_no_session_on_another_replica() {
+async fn a_result_that_the_store_rejects_for_a_long_time_ends_no_session_on_another_replica() {
     for store_backed in [false, true] {
         for seconds in [25, 58, 59, 60, 61, 150] {
             let case = format!("{store_backed}, {seconds} s");

@@ -72,10 +72,8 @@ async fn token(
 async fn fetch_token(scalekit: Scalekit) -> Result<ApplicationToken, MissingToken> {
     let asked_at = scalekit.clock().monotonic();
     let response = scalekit.client_credentials(&[]).await.map_err(|error| match error {
-        OAuthError::RejectionContext { code } => MissingToken::RejectionContext { code },
-        OAuthError::InvalidGrant => {
-            MissingToken::RejectionContext { code: "invalid_grant".to_owned() }
-        }
+        OAuthError::Rejected { code } => MissingToken::Rejected { code },
+        OAuthError::InvalidGrant => MissingToken::Rejected { code: "invalid_grant".to_owned() },
         OAuthError::UnexpectedResponse(what) => MissingToken::UnexpectedResponse(what),
         OAuthError::Unavailable(reason) => MissingToken::Unavailable(Arc::new(reason)),
     })?;

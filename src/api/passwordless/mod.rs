@@ -79,7 +79,7 @@ impl PasswordlessApi {
     /// be another one.
     ///
     /// # Errors
-    /// [`PasswordlessError::RejectionContext`] for a request that is over; as [`send`](Self::send).
+    /// [`PasswordlessError::Rejected`] for a request that is over; as [`send`](Self::send).
     pub async fn resend(&self, auth_request_id: &str) -> Result<SentMail, PasswordlessError> {
         let request = Credentials { auth_request_id: Some(auth_request_id), ..Default::default() };
         self.mail("resend", &request).await
@@ -147,7 +147,7 @@ pub enum PasswordlessError {
     /// another browser, where the environment enforces the same one. Ask for the code again, or
     /// send a new mail.
     #[error("the code or link is not accepted: {0}")]
-    RejectionContext(ErrorResponse),
+    Rejected(ErrorResponse),
     /// Five codes were tried for the request in ten minutes, and no further one is: begin again
     /// with a new mail.
     #[error("too many codes were tried, begin again with a new mail: {0}")]
@@ -194,7 +194,7 @@ impl PasswordlessError {
                 if is_expiry(&response) {
                     Self::Expired(response)
                 } else {
-                    Self::RejectionContext(response)
+                    Self::Rejected(response)
                 }
             }
             error => Self::Api(error),

@@ -130,7 +130,7 @@ async fn limits_are_distinguished_from_each_other_and_from_the_general_one() {
 async fn rejections_are_distinguished_from_failures() {
     for status in [400, 404, 409, 410, 422] {
         let rejected = verified(status, r#"{"code":3,"message":"invalid otp"}"#).await;
-        assert!(matches!(rejected, Err(PasswordlessError::RejectionContext(_))), "{status}");
+        assert!(matches!(rejected, Err(PasswordlessError::Rejected(_))), "{status}");
         let expired = verified(status, r#"{"code":9,"message":"The OTP has Expired"}"#).await;
         assert!(matches!(expired, Err(PasswordlessError::Expired(_))), "{status}");
     }
@@ -142,7 +142,7 @@ async fn rejections_are_distinguished_from_failures() {
     let invalid = invalid.send(&mail()).await;
     assert!(matches!(invalid, Err(PasswordlessError::Api(ApiError::InvalidRequest(_)))));
     let over = Played::responses([(404, "{}")]).1.passwordless().resend("a").await;
-    assert!(matches!(over, Err(PasswordlessError::RejectionContext(_))));
+    assert!(matches!(over, Err(PasswordlessError::Rejected(_))));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The session cookie: names and pieces, sealing, and the record inside.
+//! The session cookie: names, pieces, sealing and content.
 
 pub(crate) mod names;
 pub(crate) mod record;

@@ -1,4 +1,4 @@
-//! Cookies as browsers keep and send them: names, attributes, pieces.
+//! Names, attributes and pieces of cookies.
 
 use std::borrow::Cow;
 
@@ -7,27 +7,27 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::session::Purpose;
 
-/// Browsers drop a cookie of more than 4,096 bytes; this leaves them some slack.
+/// Browsers reject a cookie of more than 4,096 bytes; this leaves some slack.
 const MAX_COOKIE_BYTES: usize = 3900;
-/// More than one already needs larger buffers in nginx than its default ones; more than this
-/// is a sign that the session should hold less.
+/// More than one piece already exceeds nginx's default header buffers. More than this indicates
+/// that the session should hold less.
 const MAX_PIECES: usize = 3;
-/// So many cookies of one name are tried.
+/// How many cookies of one name are tried.
 const MAX_REPEATED: usize = 3;
 
-/// So much of a login attempt's `state` names its cookie.
+/// How much of a login attempt's `state` is in its cookie's name.
 pub(crate) const ATTEMPT_ID_BYTES: usize = 8;
 
-/// How this app's cookies are named and protected.
+/// The names and attributes of this app's cookies.
 #[derive(Clone, Debug)]
 pub(crate) struct CookieStyle {
     secure: bool,
     session_names: [String; MAX_PIECES],
-    /// What all other names begin with.
+    /// The prefix of all other names.
     prefix: String,
 }
 
-/// What a browser may be in the middle of, each time in a cookie of its own.
+/// The kinds of operations that a browser returns from, each with its own cookie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum AttemptKind {
     ConnectAccount,
@@ -64,7 +64,7 @@ impl AttemptKind {
 }
 
 impl CookieStyle {
-    /// `secure` is off only where the app runs on http, which is on loopback.
+    /// `secure` is `false` only if the app runs on http, which is allowed on loopback only.
     pub(in crate::session) fn new(base: &str, secure: bool) -> Self {
         let prefix = if secure { "__Host-" } else { "" };
         Self {
@@ -87,8 +87,8 @@ impl CookieStyle {
         format!("{}{}{id}", self.prefix, kind.word())
     }
 
-    /// `Set-Cookie` values that give the browser a session: its pieces, and the end of what it has
-    /// of an older and longer one. `None` when it does not fit.
+    /// Returns `Set-Cookie` values for the pieces of a session, and for the removal of leftover
+    /// pieces of a longer one. Returns `None` when the session does not fit.
     pub(in crate::session) fn set_session(
         &self,
         sealed: &str,
@@ -113,7 +113,7 @@ impl CookieStyle {
         rest.is_empty().then_some(values)
     }
 
-    /// `Set-Cookie` values that remove every piece of a session that the browser sent.
+    /// Returns `Set-Cookie` values that remove every piece of a session that the browser sent.
     pub(in crate::session) fn clear_session(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
         let names = self.session_names.iter().zip(self.presented(headers).cookies().pieces);
         names.filter(|(_, sent)| *sent).filter_map(|(name, _)| self.removal(name)).collect()
@@ -128,12 +128,12 @@ impl CookieStyle {
         self.value(name, sealed, max_age)
     }
 
-    /// The `Set-Cookie` value that takes a cookie away, with the attributes it was set with.
+    /// Returns the `Set-Cookie` value that removes a cookie, with the attributes it was set with.
     pub(crate) fn removal(&self, name: &str) -> Option<HeaderValue> {
         self.value(name, "", time::Duration::ZERO)
     }
 
-    /// What a request brings of our session cookies.
+    /// Returns the session cookies of a request.
     pub(crate) fn presented<'h>(&self, headers: &'h HeaderMap) -> Presented<'h> {
         let mut pieces = [[None; MAX_REPEATED]; MAX_PIECES];
         for (name, value) in pairs(headers) {
@@ -146,7 +146,7 @@ impl CookieStyle {
         Presented { pieces }
     }
 
-    /// The request's attempts of a kind: cookie name and sealed text.
+    /// Returns the request's attempts of a kind: cookie name and sealed value.
     pub(crate) fn presented_attempts<'h>(
         &'h self,
         kind: AttemptKind,
@@ -155,7 +155,7 @@ impl CookieStyle {
         pairs(headers).filter(move |(name, _)| self.attempt_id(kind, name).is_some())
     }
 
-    /// What of a cookie's name is the attempt's id, if it is one of this kind.
+    /// Returns the attempt's ID in a cookie's name, if the cookie is of this kind.
     pub(crate) fn attempt_id<'n>(&self, kind: AttemptKind, name: &'n str) -> Option<&'n str> {
         let id = name.strip_prefix(&*self.prefix)?.strip_prefix(kind.word())?;
         is_attempt_id(id).then_some(id)
@@ -176,16 +176,17 @@ impl CookieStyle {
     }
 }
 
-/// Session cookies as they stand in a request's headers: of each piece the first few values.
+/// The session cookies of a request: the first few values of each piece.
 #[derive(Debug)]
 pub(crate) struct Presented<'h> {
     pieces: [[Option<&'h str>; MAX_REPEATED]; MAX_PIECES],
 }
 
 impl<'h> Presented<'h> {
-    /// The sealed texts that the pieces may be. Another app on the same host, or a longer session
-    /// before, may have left pieces of the same names: only the text that opens is the session's.
-    /// The longest come first, because of most sessions there is nothing but their own pieces.
+    /// Returns the sealed values that the pieces may form. Another app on the same host, or a
+    /// longer session before, may have left pieces of the same names: only the value that opens is
+    /// the session. The longest come first, because most requests contain only the session's own
+    /// pieces.
     pub(in crate::session) fn sealed(&self) -> impl Iterator<Item = Cow<'h, str>> {
         let [firsts, seconds, thirds] = self.pieces.map(|values| values.into_iter().flatten());
         let pairs = {
@@ -198,13 +199,13 @@ impl<'h> Presented<'h> {
         triples.chain(pairs.map(|pair| Cow::Owned(pair.concat()))).chain(firsts.map(Cow::Borrowed))
     }
 
-    /// Which cookies the browser sent, to be replaced or removed.
+    /// Returns which cookies the browser sent, to be replaced or removed.
     pub(crate) fn cookies(&self) -> PresentedCookies {
         PresentedCookies { pieces: self.pieces.map(|values| values.iter().any(Option::is_some)) }
     }
 }
 
-/// Which of the session cookies a request brought.
+/// Which of the session cookies a request contains.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PresentedCookies {
     pieces: [bool; MAX_PIECES],
@@ -221,8 +222,8 @@ fn is_attempt_id(text: &str) -> bool {
     text.len() == ATTEMPT_ID_BYTES && text.bytes().all(plain)
 }
 
-/// All cookies of a request, from however many headers they come in (HTTP/2 splits them). One that
-/// is not ASCII is another user's, and no reason to overlook ours beside it.
+/// Returns all cookies of a request, from any number of headers (HTTP/2 splits them). A cookie that
+/// is not ASCII belongs to another app; the cookies beside it still count.
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     headers
         .get_all(header::COOKIE)
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn c1_attributes_are_strict() {
+    fn attributes_are_strict() {
         let value = &style().set_session("abc", HOUR, PresentedCookies::default()).unwrap()[0];
         assert_eq!(
             value,
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn c3_c4_pieces_are_small_few_and_come_back_together() {
+    fn pieces_are_small_few_and_are_joined_again() {
         for length in [1, 3800, 3900, 7000, 11_000] {
             let sealed: String = ('a'..='z').cycle().take(length).collect();
             let values = style().set_session(&sealed, HOUR, PresentedCookies::default()).unwrap();
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strangers_cookie_that_is_not_text_hides_none_of_ours() {
+    fn a_foreign_cookie_that_is_not_ascii_does_not_hide_the_session() {
         let mut sent = HeaderMap::new();
         let value = b"a=\xff\xfe; __Host-scalekit_session=mine ;\xff";
         sent.insert(header::COOKIE, HeaderValue::from_bytes(value).unwrap());
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn c5_a_shorter_session_takes_the_leftovers_away() {
+    fn a_shorter_session_removes_leftover_pieces() {
         let sent = headers(&["__Host-scalekit_session=a; __Host-scalekit_session.1=b"]);
         let presented = style().presented(&sent).cookies();
         let values = style().set_session("new", HOUR, presented).unwrap();

@@ -1,10 +1,10 @@
-//! What a session cookie holds, in format version 1:
+//! The content of a session cookie, in format version 1:
 //!
-//! `version ‖ refresh token ‖ ID token signature ‖ deflate(JSON of the rest) ‖ zeros`, the two in the
-//! middle behind a two-byte length. They do not compress, and the refresh token must not share a
-//! compressor with text that others can choose. How well the rest compresses depends on claims next
-//! to a name that the user can choose: the zeros fill it up to a multiple of [`STEP`], so that its
-//! size says little about them.
+//! `version ‖ refresh token ‖ ID token signature ‖ deflate(JSON of the rest) ‖ zeros`. Refresh
+//! token and signature are preceded by a two-byte length. They do not compress, and the refresh
+//! token must not share a compressor with text that others can choose. How well the rest compresses
+//! depends on claims next to a name that the user can choose. The zeros pad it to a multiple of
+//! [`STEP`], so that its size reveals little about these claims.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const STEP: usize = 64;
 /// No session that fits into cookies inflates to more.
 const MAX_INFLATED_BYTES: u64 = 256 * 1024;
 
-/// A session as it is sealed.
+/// The sealed form of a session.
 #[derive(Clone)]
 pub(crate) struct SessionRecord {
     pub(in crate::session) refresh_token: Option<SecretString>,
@@ -43,7 +43,7 @@ pub(crate) struct SessionRecord {
 /// Names are short because they are in every cookie. Times are Unix milliseconds, UTC.
 #[derive(Clone, Serialize, Deserialize)]
 struct Body {
-    /// Random, the same for the life of the session.
+    /// Random; constant for the life of the session.
     #[serde(rename = "i")]
     id: String,
     /// Number of refreshes so far.
@@ -55,28 +55,28 @@ struct Body {
     ends_at: i64,
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     idle_until: Option<i64>,
-    /// When the access token should be renewed.
+    /// When the access token should be refreshed.
     #[serde(rename = "r")]
     renew_at: i64,
     /// Claims of the access token.
     #[serde(rename = "a")]
     access_claims: Map<String, Value>,
-    /// Header and claims of the ID token, letter by letter.
+    /// Header and claims of the ID token, verbatim.
     #[serde(rename = "h")]
     id_token_header: String,
     #[serde(rename = "p")]
     id_token_claims: String,
-    /// Profile of a local session that began with a Scalekit login; without such a login it is in
-    /// place of the ID token's claims.
+    /// Profile of a local session that began with a Scalekit login. Without such a login, it is
+    /// stored in place of the ID token's claims.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     profile: Option<String>,
-    /// Subject of the login that the session began with, where it is not that of the session.
+    /// Subject of the login that the session began with, if it differs from that of the session.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     login_subject: Option<String>,
     /// Kept in the shared store, with only its id in the cookie.
     #[serde(rename = "s", default, skip_serializing_if = "is_false")]
     stored: bool,
-    /// What had been revoked when it began.
+    /// Revocation position at which it began.
     #[serde(rename = "o", default, skip_serializing_if = "RecordedPosition::is_unknown")]
     position: RecordedPosition,
     /// When the environment issued the tokens of the login, by its own clock: seconds.
@@ -95,14 +95,14 @@ pub(crate) struct NewTokens {
     pub(crate) refresh_token: Option<SecretString>,
 }
 
-/// What a session is made of.
+/// The content of a new session.
 pub(crate) enum NewSession {
     Tokens(NewTokens),
-    /// What the app itself says: claims without `exp`, and a profile.
+    /// Claims without `exp`, and a profile, as set by the app.
     Local {
         claims: Map<String, Value>,
         profile: Map<String, Value>,
-        /// Of the Scalekit login that it began with.
+        /// The ID token of the Scalekit login that it began with.
         id_token: Option<SecretString>,
         login_subject: Option<String>,
     },
@@ -118,7 +118,7 @@ impl NewSession {
 }
 
 impl SessionRecord {
-    /// The record of a session that begins now.
+    /// Creates the record of a session that begins now.
     pub(in crate::session) fn begin(
         new: NewSession,
         stored: bool,
@@ -178,7 +178,7 @@ impl SessionRecord {
         }
     }
 
-    /// The record after a refresh; what the environment did not send again is kept.
+    /// Returns the record after a refresh. Values that the environment did not send again are kept.
     pub(in crate::session) fn renew(
         &self,
         principal: &Principal,
@@ -201,7 +201,7 @@ impl SessionRecord {
         Some(renewed)
     }
 
-    /// The record of a session that was just used.
+    /// Returns the record of a session that was just used.
     pub(in crate::session) fn touch(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> Self {
         let mut touched = self.clone();
         touched.body.idle_until = idle_until(lifetimes, now);
@@ -240,7 +240,7 @@ impl SessionRecord {
         })
     }
 
-    /// The session that handlers see.
+    /// Converts the record to the session that handlers use.
     pub(in crate::session) fn into_session(self) -> Option<Session> {
         let claims = Claims::new(self.body.access_claims.clone());
         let principal = Principal::from_claims(claims, &ORGANIZATION_CLAIMS).ok()?;
@@ -249,11 +249,11 @@ impl SessionRecord {
             Some(profile) => User::from_claims(&Claims::new(serde_json::from_str(profile).ok()?)),
             None => User::from_claims(&id_claims),
         };
-        // Logouts name the session by the ID token's.
+        // Logouts refer to the session by the `sid` of the ID token.
         let id_token_session = id_claims.text("sid").ok().flatten();
         let organization = principal.organization_id();
         let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
-        // Its own id first: see `Revocable::login_names`.
+        // Its own ID first: see `Revocable::login_names`.
         let names = [
             Some(Revoked::Session(self.id())),
             Some(Revoked::User(principal.subject())),
@@ -272,17 +272,17 @@ impl SessionRecord {
         Some(Session(Arc::new(Content { user, principal, revocable, record: self, presented })))
     }
 
-    /// Our own id of the session: random, the same for its life.
+    /// Returns this crate's own ID of the session: random, constant for its life.
     pub(in crate::session) fn id(&self) -> &str {
         &self.body.id
     }
 
-    /// How often the session was refreshed: tells an older record from a newer one.
+    /// Returns how often the session was refreshed, which orders its records.
     pub(in crate::session) fn generation(&self) -> u32 {
         self.body.generation
     }
 
-    /// What had been revoked when its login was verified.
+    /// Returns the revocation position at which its login was verified.
     pub(in crate::session) fn position(&self) -> RecordedPosition {
         self.body.position
     }
@@ -297,32 +297,32 @@ impl SessionRecord {
         self.body.stored
     }
 
-    /// Whether the app vouches for it, not the tokens of a login.
+    /// Whether the app created it, without tokens.
     pub(in crate::session) fn is_local(&self) -> bool {
         self.body.id_token_header.is_empty() || self.body.profile.is_some()
     }
 
-    /// Who has logged in at the environment, by the ID token's claims.
+    /// Returns the identity from the ID token's claims.
     pub(in crate::session) fn identity(&self) -> Option<VerifiedIdentity> {
         let claims = serde_json::from_str(&self.body.id_token_claims).ok()?;
         Some(VerifiedIdentity::new(Claims::new(claims)))
     }
 
-    /// The environment's session (`ses_…`) that it began with.
+    /// Returns the environment's session (`ses_…`) that it began with.
     pub(in crate::session) fn environment_session(&self) -> Option<String> {
         let of_access_token = self.body.access_claims.get("sid").and_then(Value::as_str);
         let sid = of_access_token.map(str::to_owned);
         sid.or_else(|| Some(self.identity()?.session_id()?.to_owned()))
     }
 
-    /// Subject of the login that it began with.
+    /// Returns the subject of the login that it began with.
     pub(in crate::session) fn login_subject(&self) -> Option<&str> {
         let of_session = || self.body.access_claims.get("sub").and_then(Value::as_str);
         self.body.login_subject.as_deref().or_else(of_session)
     }
 
-    /// The ID token of the login that it began with, as it was issued, for the environment's
-    /// logout.
+    /// Returns the ID token of the login that it began with, as it was issued, for the
+    /// environment's logout.
     pub(in crate::session) fn id_token(&self) -> Option<SecretString> {
         if self.body.id_token_header.is_empty() {
             return None;
@@ -333,14 +333,14 @@ impl SessionRecord {
         Some(parts.join(".").into())
     }
 
-    /// Whether the session's own limits are reached, those that it began with and those of today.
+    /// Whether the session's own limits are reached: those it began with, and the current ones.
     pub(in crate::session) fn is_over(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> bool {
         let end = self.body.idle_until.unwrap_or(i64::MAX).min(self.body.ends_at);
         unix_millis(now) >= end || now >= self.began_at().saturating_add(lifetimes.absolute)
     }
 
-    /// Whether a newer cookie of the session may be in use: only the idle limit is reached, and that
-    /// moves with each refresh.
+    /// Whether a newer cookie of the session may be in use: only the idle limit is reached, which
+    /// each refresh extends.
     pub(in crate::session) fn is_only_idle(
         &self,
         lifetimes: Lifetimes,
@@ -355,8 +355,8 @@ impl SessionRecord {
         self.refresh_token.is_some() && unix_millis(now) >= self.body.renew_at
     }
 
-    /// Whether more than half of the idle time has passed, so that the cookie should say that the
-    /// session is in use.
+    /// Whether more than half of the idle time has passed, so that the cookie should record that
+    /// the session is in use.
     pub(in crate::session) fn is_due_for_touch(
         &self,
         lifetimes: Lifetimes,
@@ -367,35 +367,36 @@ impl SessionRecord {
         half_way.is_some_and(|(until, half)| unix_millis(now.saturating_add(half)) > until)
     }
 
-    /// From its beginning to its absolute limit, whatever the time is now.
+    /// Returns its lifetime from its beginning to its absolute limit, independent of the current
+    /// time.
     pub(in crate::session) fn lifetime(&self) -> std::time::Duration {
         let millis = self.body.ends_at.saturating_sub(self.body.created_at);
         std::time::Duration::from_millis(u64::try_from(millis).unwrap_or_default())
     }
 
-    /// What is left of the session, for the cookie's `Max-Age`.
+    /// Returns the remaining lifetime, for the cookie's `Max-Age`.
     pub(in crate::session) fn remaining(&self, now: OffsetDateTime) -> Duration {
         Duration::milliseconds(self.body.ends_at.saturating_sub(unix_millis(now)))
             .max(Duration::ZERO)
     }
 }
 
-/// A session does not fit into the cookies that browsers and proxies let pass.
+/// The session does not fit into the cookies that browsers and proxies accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the session is too large for cookies: reduce the claims that the dashboard adds to tokens"
 )]
 pub(crate) struct SessionTooLarge;
 
-/// Renewal starts a little before the expiry: 10 s, or a fifth of a short lifetime. Sessions that
-/// began together drift apart by up to half of that.
+/// A refresh starts 10 s before the expiry, or a fifth of a short lifetime. Sessions that began
+/// together differ by up to half of that.
 fn renew_at(principal: &Principal, now: OffsetDateTime) -> OffsetDateTime {
     let lifetime = (principal.expires_at() - now).max(Duration::ZERO);
     let margin = (lifetime * 0.2_f64).min(Duration::seconds(10));
     principal.expires_at().saturating_sub(margin * jitter(0.5))
 }
 
-/// The claim `iat`, in whole seconds.
+/// Returns the claim `iat`, in whole seconds.
 fn issued_at(claims: &Map<String, Value>) -> Option<i64> {
     let issued_at = claims.get("iat")?;
     #[expect(
@@ -460,7 +461,7 @@ pub(in crate::session) mod tests {
     }
 
     #[test]
-    fn a_record_survives_the_cookie_whole() {
+    fn a_record_round_trips_through_the_cookie() {
         let decoded = SessionRecord::decode(&record().encode().unwrap()).unwrap();
         assert_eq!(decoded.id_token(), Some(id_token("Jane")));
         assert_eq!(decoded.refresh_token, Some("rt_1".into()));
@@ -474,7 +475,7 @@ pub(in crate::session) mod tests {
     }
 
     #[test]
-    fn the_size_of_a_record_grows_in_steps() {
+    fn the_size_of_a_record_is_padded() {
         let size = |name: &str| {
             let new = NewSession::Tokens(NewTokens {
                 principal: principal(300),
@@ -494,7 +495,7 @@ pub(in crate::session) mod tests {
     }
 
     #[test]
-    fn c5_broken_records_are_none() {
+    fn damaged_records_do_not_decode() {
         let encoded = record().encode().unwrap();
         for length in 0..encoded.len() {
             assert!(SessionRecord::decode(&encoded[..length]).is_none(), "{length}");
@@ -521,7 +522,7 @@ pub(in crate::session) mod tests {
     }
 
     #[test]
-    fn renewal_is_due_shortly_before_the_expiry() {
+    fn a_refresh_is_due_shortly_before_the_expiry() {
         let record = record();
         assert!(!record.is_due_for_renewal(at(289)));
         assert!(record.is_due_for_renewal(at(295)));
@@ -533,7 +534,7 @@ pub(in crate::session) mod tests {
     }
 
     #[test]
-    fn r7_idle_and_absolute_limits_are_in_the_record() {
+    fn idle_and_absolute_limits_are_in_the_record() {
         let record = record();
         assert!(!record.is_over(LIFETIMES, at(599)) && record.is_over(LIFETIMES, at(600)));
         assert!(!record.is_due_for_touch(LIFETIMES, at(300)));
@@ -546,7 +547,7 @@ pub(in crate::session) mod tests {
     }
 
     #[test]
-    fn a_renewed_record_takes_the_new_tokens_and_keeps_its_identity() {
+    fn a_refreshed_record_has_the_new_tokens_and_keeps_its_id() {
         let before = record();
         let after = before
             .renew(

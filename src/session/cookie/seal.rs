@@ -1,8 +1,8 @@
-//! Sealed text: what we give to browsers and to the shared store to keep for us.
+//! Sealed values, which browsers and the shared store keep.
 //!
-//! `base64url(version ‖ key id ‖ nonce ‖ ciphertext ‖ tag)`. The associated data is the header, the
-//! context of the [`Sessions`](crate::session::Sessions), the purpose and the name of the cookie or value: a
-//! text opens only as what it was sealed for, and only for the sessions that it was sealed for.
+//! `base64url(version ‖ key ID ‖ nonce ‖ ciphertext ‖ tag)`. The associated data is the header, the
+//! context of the [`Sessions`](crate::session::Sessions), the purpose, and the name of the cookie
+//! or value. A value opens only in the context and for the purpose and name that it was sealed for.
 
 use std::fmt;
 
@@ -17,12 +17,12 @@ use crate::error::{ConfigError, ConfigProblem};
 use crate::session::SessionSecret;
 use crate::util::hash::hash_parts;
 
-/// Version 1 had no context. It is not opened.
+/// Version 1 had no context. It is rejected.
 const VERSION: u8 = 2;
 const KEY_ID_LEN: usize = 4;
 const HEADER_LEN: usize = 1 + KEY_ID_LEN;
 
-/// What a sealed text is for.
+/// The purpose of a sealed value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     ConnectAttempt,
@@ -32,9 +32,9 @@ pub(crate) enum Purpose {
     /// A verified login in the shared store, until the user confirms it.
     PendingLogin,
     RecentLogin,
-    /// A cookie: a session, or the id of one that is kept in the shared store.
+    /// A cookie: a session, or the ID of one in the shared store.
     Session,
-    /// A session in the shared store: whoever can read it there has no cookie.
+    /// A session in the shared store. Its value is no valid cookie.
     StoredSession,
     SwitchAttempt,
     /// Tokens of a refresh in the shared store, until they are verified.
@@ -72,8 +72,8 @@ impl Purpose {
     }
 }
 
-/// Which [`Sessions`](crate::session::Sessions) a text is sealed for: a hash, so that sealing costs the same
-/// however much is bound.
+/// Identifies the [`Sessions`](crate::session::Sessions) that a value is sealed for: a hash, so
+/// that sealing costs the same however much is bound.
 #[derive(Clone, Copy)]
 pub(in crate::session) struct SealingContext([u8; 32]);
 
@@ -84,17 +84,17 @@ impl SealingContext {
     }
 }
 
-/// The newest key seals; all open.
+/// The newest key seals; all keys open.
 pub(crate) struct KeyRing {
     context: SealingContext,
     current: SealingKey,
     previous: Vec<SealingKey>,
 }
 
-/// What was sealed.
+/// The content of a sealed value.
 pub(crate) struct Unsealed {
     pub(crate) content: Zeroizing<Vec<u8>>,
-    /// Sealed under an older key.
+    /// Sealed with an older key.
     pub(crate) outdated_key: bool,
 }
 
@@ -108,7 +108,7 @@ impl KeyRing {
         Ok(Self { context, current: SealingKey::derive(current)?, previous })
     }
 
-    /// Seals `content` into the text of the cookie, or of the store's value, `name`.
+    /// Seals `content` as the cookie or stored value `name`.
     pub(crate) fn seal(
         &self,
         purpose: Purpose,
@@ -128,8 +128,8 @@ impl KeyRing {
         Ok(URL_SAFE_NO_PAD.encode([&header[..], &nonce, &body].concat()))
     }
 
-    /// Opens the text of the cookie or value `name`, unless it was changed, moved or sealed by
-    /// others.
+    /// Opens the cookie or stored value `name`. Returns `None` if it was changed, moved, or sealed
+    /// with another key.
     pub(crate) fn open(&self, purpose: Purpose, name: &str, text: &str) -> Option<Unsealed> {
         let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (header, rest) = sealed.split_at_checked(HEADER_LEN)?;
@@ -148,9 +148,9 @@ impl KeyRing {
         Some(Unsealed { content, outdated_key: key.id != self.current.id })
     }
 
-    /// Whether one of the keys may have sealed a text that begins so.
+    /// Whether one of the keys may have sealed a value that begins like this.
     pub(in crate::session) fn may_open(&self, text: &str) -> bool {
-        // Eight letters are six bytes.
+        // Eight characters are six bytes.
         let start = text.get(..8).and_then(|start| URL_SAFE_NO_PAD.decode(start).ok());
         let Some((&VERSION, rest)) = start.as_deref().and_then(<[u8]>::split_first) else {
             return false;
@@ -171,7 +171,7 @@ impl fmt::Debug for KeyRing {
 }
 
 struct SealingKey {
-    /// Tells the keys of a ring apart; derived from the secret, like the key.
+    /// Distinguishes the keys of a ring; derived from the secret, like the key.
     id: [u8; KEY_ID_LEN],
     key: LessSafeKey,
 }
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_opens_only_for_the_sessions_that_it_was_sealed_for() {
+    fn a_value_opens_only_for_the_sessions_that_it_was_sealed_for() {
         let rings = ["app", "other"].map(|app| {
             KeyRing::new(&secret(1), &[], SealingContext::new(["https://acme.test", app])).unwrap()
         });
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn c7_a_text_opens_only_as_what_it_was_sealed_for() {
+    fn a_value_opens_only_for_its_purpose_and_name() {
         let ring = ring(1, &[]);
         let text = ring.seal(Purpose::Session, "cookie", b"content").unwrap();
         let opened = ring.open(Purpose::Session, "cookie", &text).unwrap();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn c5_a_changed_or_shortened_text_does_not_open() {
+    fn a_changed_or_truncated_value_does_not_open() {
         let ring = ring(1, &[]);
         let text = ring.seal(Purpose::Session, "cookie", b"content").unwrap();
         for index in 0..text.len() {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn c7_secrets_rotate() {
+    fn secrets_rotate() {
         let text = ring(1, &[]).seal(Purpose::Session, "cookie", b"content").unwrap();
         let rotated = ring(2, &[3, 1]).open(Purpose::Session, "cookie", &text).unwrap();
         assert!(rotated.outdated_key);

@@ -1,6 +1,6 @@
-//! The generation that a session has reached at least, known for longer than the result of its
-//! refresh: so that a cookie from before spends no refresh token a second time, which the
-//! environment could take for theft and end the session of the newer cookie.
+//! The minimum generation that a session has reached, known for longer than the result of its
+//! refresh. An older cookie therefore never spends its refresh token a second time, which the
+//! environment could treat as theft and end the session of the newer cookie.
 
 use bytes::Bytes;
 
@@ -8,14 +8,14 @@ use crate::session::Sessions;
 use crate::session::cookie::record::SessionRecord;
 use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
 
-/// Other replicas may change the marker first, so many times.
+/// How often an update of the marker is retried after a concurrent change.
 const MAX_TRIES: usize = 4;
 
 impl Sessions {
-    /// Notes that a session has reached the generation of this record; `false` if that was noted
-    /// before. A session in the shared store has its generation there.
+    /// Records that a session has reached the generation of this record. Returns `false` if that
+    /// was recorded before. A session in the shared store has its generation there.
     ///
-    /// The marker only grows: with a lower one, a spent token would be spent again.
+    /// The marker only grows: a lower one would allow a spent token to be spent again.
     pub(super) async fn mark_generation(&self, record: &SessionRecord) -> Result<bool, StoreError> {
         if record.is_stored() {
             return Ok(false);
@@ -34,7 +34,7 @@ impl Sessions {
         Err(StoreError::Unavailable("other replicas keep changing the session's generation".into()))
     }
 
-    /// Whether a session is known to have got beyond this generation.
+    /// Whether a session is known to be beyond this generation.
     pub(in crate::session) async fn is_beyond(
         &self,
         id: &str,

@@ -1,7 +1,7 @@
-//! The refresh as a state machine, for one session among any number of requests and replicas.
+//! The refresh of one session as a state machine, for concurrent requests on many replicas.
 //!
-//! Two values in the shared store, each with a lifetime that the store measures, so that no two
-//! clocks are compared:
+//! Two values in the shared store. The store measures their lifetimes, so that no two clocks are
+//! compared:
 //!
 //! ```text
 //! entry   (none) ──publish──▶ Newest{g+1} ──publish──▶ Newest{g+2} …    one per session, replaced
@@ -12,18 +12,18 @@
 //!            ▲                  └── released, or the holder has died: 18 s
 //! ```
 //!
-//! `g` is the generation of a session: how often it was refreshed. The lease decides who calls the
-//! token endpoint. The entry is changed by compare-and-set alone, and is read again under the lease,
-//! so that a refresh token is never spent where a newer result exists. Tokens that cannot be verified
-//! yet are a result too: any replica verifies them later, and spends no token before.
+//! `g` is the generation of a session: the number of its refreshes. The holder of the lease calls
+//! the token endpoint. The entry changes by compare-and-set only, and is read again under the
+//! lease, so that a refresh token is never spent if a newer result exists. Tokens that cannot be
+//! verified yet are a result too: any replica verifies them later, and spends no token before that.
 //!
-//! A published result stays until the cookie of its generation was presented (see `note_presented`), so
-//! that a lost response ends no session: a request with an older cookie gets the newest result. This
-//! does not detect theft, and is not meant to: whoever has a copy of a cookie has the session, until
-//! it is revoked.
+//! A published result stays until the cookie of its generation was presented (see
+//! `note_presented`), so that a lost response ends no session: a request with an older cookie gets
+//! the newest result. This does not detect theft: a copied cookie is valid until the session is
+//! revoked.
 //!
-//! A result that the store does not accept is kept in this process until the store does; meanwhile
-//! the process extends its lease.
+//! If the store does not accept a result, this process keeps it until the store does, and extends
+//! its lease meanwhile.
 //!
 //! Lease and token deadline together are shorter than the ~30 s in which the environment still
 //! accepts a spent refresh token, so that another replica can recover from a crash.
@@ -36,14 +36,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::shared_store::StoreError;
 
-/// Failing calls do not queue up behind each other.
+/// For this time after a failure, no refresh is tried.
 const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
-/// Within this time a session is refreshed at most once on request.
+/// Within this time, a session is refreshed at most once on request.
 const REQUEST_INTERVAL: Duration = Duration::from_secs(10);
-/// Longer than a token call of 10 s, a verification of 5 s and an attempt to store the result of 2 s.
+/// Longer than the sum of a token call (10 s), a verification (5 s) and an attempt to store the
+/// result (2 s).
 pub(super) const LEASE: Duration = Duration::from_secs(18);
 
-/// What the store knows of the refreshes of a session.
+/// The state of a session's refreshes in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
 pub(in crate::session) enum Entry {
@@ -51,12 +52,12 @@ pub(in crate::session) enum Entry {
     Ended,
     /// The result of the last refresh.
     Newest(Sealed),
-    /// The refresh token of `base` is spent. The tokens received for it, sealed for the store, are
-    /// not verified yet.
+    /// The refresh token of `base` is spent. The tokens received for it are sealed for the store,
+    /// and not verified yet.
     Unverified { base: Sealed, tokens: String },
 }
 
-/// A session as of a generation, sealed for the store.
+/// A session at a generation, sealed for the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::session) struct Sealed {
     pub(in crate::session) generation: u32,
@@ -75,7 +76,7 @@ impl Entry {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// The newest session that is verified.
+    /// Returns the newest verified session.
     pub(in crate::session) fn last(self) -> Option<Sealed> {
         match self {
             Self::Ended => None,
@@ -84,7 +85,7 @@ impl Entry {
         }
     }
 
-    /// Grows with each state of a session.
+    /// Increases with each state of a session.
     pub(super) fn progress(&self) -> u64 {
         match self {
             Self::Ended => u64::MAX,
@@ -94,16 +95,16 @@ impl Entry {
     }
 }
 
-/// Who may refresh a session now.
+/// The state of a session's lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
 pub(super) enum Lease {
     Held {
         owner: String,
     },
-    /// The last refresh has failed a moment ago.
+    /// The last refresh failed less than a second ago.
     Failed,
-    /// A refresh on request has succeeded a moment ago.
+    /// A refresh on request succeeded less than ten seconds ago.
     Refreshed,
 }
 
@@ -117,41 +118,42 @@ impl Lease {
     }
 }
 
-/// What has caused a refresh.
+/// The cause of a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Trigger {
     /// The access token is about to expire.
     Due,
-    /// The app has requested it, whatever the age of the token.
+    /// The app requested it, whatever the age of the token.
     Requested,
-    /// The idle limit in a cookie is reached; a newer cookie may have been used since. Nothing is
-    /// exchanged.
+    /// The idle limit in a cookie is reached, but a newer cookie may have been used since. No token
+    /// is exchanged.
     Idle,
 }
 
-/// What came of a refresh.
+/// The result of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The refresh token is spent, and its result was presented so long ago that it is forgotten.
+    /// The refresh token is spent, and its result was presented so long ago that it is no longer
+    /// kept.
     Beyond,
     /// Logged out or revoked.
     Ended,
     /// The idle limit is reached, and there is no newer session.
     Idle,
-    /// The environment says that it has ended.
+    /// The environment rejected the refresh token with `invalid_grant`.
     InvalidGrant,
     /// The newest session, sealed for the store: the result of an earlier or another refresh.
     Found(String),
     /// The result of this refresh, sealed for the store.
     Renewed(String),
-    /// Not known: the environment or the store is unavailable.
+    /// Unknown: the environment or the store is unavailable.
     Unavailable,
 }
 
-/// What came of the call to the token endpoint.
+/// The result of the call to the token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Exchanged {
-    /// Any response but a definite one.
+    /// Any response that is not definite.
     Failed,
     /// `invalid_grant`.
     InvalidGrant,
@@ -161,12 +163,12 @@ pub(super) enum Exchanged {
     Unverified(String),
 }
 
-/// What came of verifying tokens that were received earlier.
+/// The result of verifying tokens that were received earlier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verification {
-    /// They are not the session's, or cannot be read.
-    RejectionContext,
-    /// They are of no use any more, but their refresh token is.
+    /// The tokens belong to another session, or cannot be read.
+    Rejected,
+    /// The tokens have expired, but their refresh token is valid.
     Outdated,
     /// The keys are unreachable.
     Unavailable,
@@ -174,33 +176,33 @@ pub(super) enum Verification {
     Verified(String),
 }
 
-/// What the store knows of the session besides its entry.
+/// What the store has of the session besides its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// A newer generation was presented, and its result is forgotten.
+    /// A newer generation was presented, and its result is no longer kept.
     Beyond,
     /// It has ended.
     Gone,
-    /// A newer one, sealed.
+    /// A newer state, sealed.
     Newer(String),
-    /// No newer one.
+    /// No newer state.
     Same,
 }
 
-/// What a refresher can do. The real one has a store and a network; the tests have one in which
-/// every order of events is tried.
+/// The operations of a refresh. The implementation uses a store and a network; the tests use a
+/// model in which every order of events is tried.
 pub(super) trait RefreshBackend: Sync {
     /// Reads the entry.
     fn read(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
-    /// Sets the entry if it still is `seen`; tells whether it did.
+    /// Sets the entry if it is still `seen`. Returns whether it did.
     fn set(
         &self,
         seen: Option<Bytes>,
         entry: &Entry,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Sets the lease if it still is `seen`; tells whether it did.
+    /// Sets the lease if it is still `seen`. Returns whether it did.
     fn set_lease(
         &self,
         seen: Option<Bytes>,
@@ -211,14 +213,13 @@ pub(super) trait RefreshBackend: Sync {
     /// Reads the lease.
     fn read_lease(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
-    /// Removes the lease if it still is `held`. Without effect on failure: it expires.
+    /// Removes the lease if it is still `held`. A failure has no effect: the lease expires.
     fn release(&self, held: Bytes) -> impl Future<Output = ()> + Send;
 
-    /// Looks further, where the entry has no newer result.
+    /// Searches further if the entry has no newer result.
     fn stored(&self) -> impl Future<Output = Result<Stored, StoreError>> + Send;
 
-    /// Whether the result of an exchange could be verified: a token is not spent for tokens that
-    /// could not be.
+    /// Whether the result of an exchange could be verified. Otherwise no token is spent.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
 
     /// Whether the lease could expire before the result of an exchange is published.
@@ -230,31 +231,31 @@ pub(super) trait RefreshBackend: Sync {
     /// Verifies tokens that were received earlier.
     fn verify(&self, tokens: &str) -> impl Future<Output = Verification> + Send;
 
-    /// Keeps a result that could not be published, and publishes it later. Extends the lease until
+    /// Keeps a result that could not be published, publishes it later, and extends the lease until
     /// then.
     fn keep_unpublished(&self, result: Entry, lease: Bytes);
 
-    /// Marks the tokens of older generations as spent, for the rest of the session; `false` where
-    /// they were marked before.
+    /// Marks the tokens of older generations as spent, for the rest of the session. Returns `false`
+    /// if they were marked before.
     fn mark_spent(&self, generation: u32) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// The session itself, sealed for the store.
+    /// Returns the session itself, sealed for the store.
     fn sealed(&self) -> Option<String>;
 
-    /// Waits a little for the result of another refresher; `false` at the end of all waiting.
+    /// Waits briefly for the result of another refresher. Returns `false` at the time limit.
     fn wait(&self) -> impl Future<Output = bool> + Send;
 
-    /// Waits a little before the store is asked again; `false` when it was asked often enough.
+    /// Waits briefly before the store is read again. Returns `false` after too many tries.
     fn retry(&self) -> impl Future<Output = bool> + Send;
 }
 
-/// Where a refresher stands.
+/// The state of a refresher.
 enum State {
-    /// Looks for a newer result.
+    /// Searches for a newer result.
     Look,
     /// Tries to get the lease.
     Acquire,
-    /// Holds the lease, and looks again: what was read before may be outdated.
+    /// Holds the lease, and reads the entry again: the earlier read may be outdated.
     Confirm,
     /// Verifies the tokens of an earlier exchange.
     Verify {
@@ -266,24 +267,24 @@ enum State {
         seen: Option<Bytes>,
         unverified: Option<String>,
     },
-    /// Replaces what was seen by the result.
+    /// Replaces the entry that was read by the result.
     Publish {
         seen: Option<Bytes>,
         exchanged: Exchanged,
     },
-    /// What was seen is not there any more: the session was ended, its cookie was presented, or the
-    /// lease had expired and another refresher was faster.
+    /// The entry has changed: the session was ended, its cookie was presented, or the lease had
+    /// expired and another refresher was faster.
     Overtaken {
         exchanged: Exchanged,
     },
     /// Waits for the holder of the lease.
     Wait,
-    /// Gives the lease back: nothing was spent.
+    /// Releases the lease: no token was spent.
     Release(Outcome),
     Done(Outcome),
 }
 
-/// Refreshes a session of this generation, or finds the result of another refresher.
+/// Refreshes a session of this generation, or returns the result of another refresher.
 pub(super) async fn refresh(
     backend: &impl RefreshBackend,
     generation: u32,
@@ -301,7 +302,7 @@ pub(super) async fn refresh(
     }
 }
 
-/// Notes that a browser has sent the cookie of this generation. From then on the result of the
+/// Records that a browser has sent the cookie of this generation. From then on, the result of the
 /// refresh is kept for a limited time only, and the generation alone for the rest of the session.
 pub(super) async fn note_presented(
     backend: &impl RefreshBackend,
@@ -313,7 +314,7 @@ pub(super) async fn note_presented(
         Some(Entry::Newest(newest)) if newest.generation > generation => return Ok(()),
         Some(Entry::Newest(newest)) => Some(newest),
         Some(Entry::Unverified { base, .. }) if base.generation >= generation => return Ok(()),
-        // The result could be verified, and could not be published.
+        // The result was verified, but could not be published.
         Some(Entry::Unverified { .. }) | None => None,
     };
     let current = newest.filter(|newest| newest.generation == generation);
@@ -324,9 +325,9 @@ pub(super) async fn note_presented(
     let is_new = backend.mark_spent(generation).await?;
     let sealed = match current {
         Some(current) => Some(current.sealed),
-        // It could not be published.
+        // The result could not be published.
         None if is_new => backend.sealed(),
-        // It has expired.
+        // The result has expired.
         None => None,
     };
     if let Some(sealed) = sealed {
@@ -339,7 +340,7 @@ pub(super) async fn note_presented(
 struct Refresher<'a, W> {
     backend: &'a W,
     generation: u32,
-    /// The lease, where it is ours.
+    /// The lease, if this refresher holds it.
     held: Bytes,
     trigger: Trigger,
 }
@@ -382,7 +383,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
             Some(Lease::Refreshed) => {}
             Some(Lease::Held { .. }) | None => return Ok(State::Wait),
         }
-        // It was published before the lease said so.
+        // The result was published before the lease showed it.
         if self.trigger == Trigger::Requested
             && let Some(newest) = decode(&self.backend.read().await?).and_then(Entry::last)
             && newest.generation >= self.generation
@@ -399,7 +400,8 @@ impl<W: RefreshBackend> Refresher<'_, W> {
             return Ok(State::Release(outcome));
         }
         Ok(match self.backend.stored().await? {
-            // Published, presented and forgotten; or published since the lease has expired.
+            // The result was presented and is no longer kept; or it was published after the lease
+            // had expired.
             Stored::Beyond => {
                 State::Release(self.newer(&self.backend.read().await?).unwrap_or(Outcome::Beyond))
             }
@@ -415,7 +417,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
 
     async fn verify(&self, seen: Option<Bytes>, tokens: String) -> State {
         match self.backend.verify(&tokens).await {
-            Verification::RejectionContext => State::Exchange { seen, unverified: None },
+            Verification::Rejected => State::Exchange { seen, unverified: None },
             Verification::Outdated => State::Exchange { seen, unverified: Some(tokens) },
             Verification::Unavailable => self.fail().await,
             Verification::Verified(sealed) => {
@@ -438,7 +440,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
         }
     }
 
-    /// Remembers the failure for a moment.
+    /// Records the failure for a second.
     async fn fail(&self) -> State {
         match self.end_lease(Lease::Failed, FAILURE_LIFETIME).await {
             Ok(false) => State::Wait,
@@ -455,7 +457,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
             },
             Exchanged::InvalidGrant | Exchanged::Failed => (Entry::Ended, Outcome::InvalidGrant),
         };
-        // Another holder may have spent the token, and have its result.
+        // Another holder may have spent the token and have its result.
         let is_rejected = outcome == Outcome::InvalidGrant;
         if is_rejected && !self.holds_lease().await {
             return State::Wait;
@@ -477,7 +479,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
         match self.backend.read().await {
             Ok(seen) => match self.newer(&seen) {
                 Some(outcome) => State::Release(outcome),
-                // Those are the newest tokens, whoever has received them.
+                // Those are the newest tokens, whichever replica received them.
                 None if self.unverified(&seen).is_some()
                     && !matches!(exchanged, Exchanged::Renewed(_)) =>
                 {
@@ -491,11 +493,11 @@ impl<W: RefreshBackend> Refresher<'_, W> {
         }
     }
 
-    /// The store does not accept the result.
+    /// Handles a result that the store does not accept.
     async fn give_up(&self, exchanged: Exchanged) -> State {
         match exchanged {
-            // The session's only valid tokens. Until they are published the lease keeps others from
-            // spending the old one again.
+            // These are the session's only valid tokens. Until they are published, the lease
+            // prevents other replicas from spending the old one again.
             Exchanged::Renewed(sealed) => {
                 self.backend.keep_unpublished(self.newest(&sealed), self.held.clone());
                 State::Done(Outcome::Renewed(sealed))
@@ -506,12 +508,12 @@ impl<W: RefreshBackend> Refresher<'_, W> {
                 }
                 UNAVAILABLE
             }
-            // There may be a newer result, which the store does not show.
+            // The store may have a newer result that could not be read.
             Exchanged::InvalidGrant | Exchanged::Failed => State::Release(Outcome::Unavailable),
         }
     }
 
-    /// The outcome where the entry has a newer result.
+    /// Returns the outcome if the entry has a newer result.
     fn newer(&self, seen: &Option<Bytes>) -> Option<Outcome> {
         match decode(seen)?.last() {
             None => Some(Outcome::Ended),
@@ -521,7 +523,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
         }
     }
 
-    /// The tokens of this generation's refresh, where they are not verified yet.
+    /// Returns the tokens of this generation's refresh if they are not verified yet.
     fn unverified(&self, seen: &Option<Bytes>) -> Option<String> {
         match decode(seen)? {
             Entry::Unverified { base, tokens } => {
@@ -550,7 +552,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
         matches!(self.backend.read_lease().await, Ok(lease) if lease.as_ref() == Some(&self.held))
     }
 
-    /// Publishes how the refresh went, in place of the lease; `false` where the lease has expired.
+    /// Replaces the lease by the result of the refresh. Returns `false` if the lease has expired.
     async fn end_lease(&self, lease: Lease, ttl: Duration) -> Result<bool, StoreError> {
         self.backend.set_lease(Some(self.held.clone()), lease.encode(), ttl).await
     }

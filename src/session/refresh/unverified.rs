@@ -1,5 +1,5 @@
-//! Results of refreshes whose tokens cannot be verified yet, or that the store does not accept. With
-//! the refresh token spent, they are all there is of their session.
+//! Results of refreshes that cannot be verified yet, or that the store does not accept. The refresh
+//! token is spent, so they contain the session's only tokens.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,11 +18,11 @@ use crate::session::{Session, Sessions};
 use crate::token::{Flow, TokenError};
 use crate::util::telemetry;
 
-/// The results of so many sessions are kept in this process, each for so long.
+/// How many results are kept in this process, and for how long.
 const MAX_HELD: usize = 10_000;
 const LONGEST_HELD: Duration = Duration::from_secs(60 * 60);
 
-/// Shorter than what a token call leaves of the lease.
+/// Shorter than the rest of the lease after a token call.
 const VERIFICATION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A result that the store has not accepted yet.
@@ -58,7 +58,7 @@ fn current(held: &Held) -> Entry {
 }
 
 impl Sessions {
-    /// Seals tokens for the store, where they open for this generation of this session alone.
+    /// Seals tokens for the store. They open for this generation of this session only.
     fn seal_unverified(
         &self,
         record: &SessionRecord,
@@ -106,9 +106,7 @@ impl Refresher<'_> {
         let mut tokens = self.sessions.scalekit().refresh(&spent).await?;
         tokens.refresh_token.get_or_insert(spent);
         match self.verified(&tokens).await {
-            Err(ExchangeError::Token(error))
-                if verification(error) != Verification::RejectionContext =>
-            {
+            Err(ExchangeError::Token(error)) if verification(error) != Verification::Rejected => {
                 telemetry::internal_error("session_refresh", &error);
                 Ok(Exchanged::Unverified(self.sessions.seal_unverified(record, &tokens)?))
             }
@@ -118,7 +116,7 @@ impl Refresher<'_> {
 
     pub(super) async fn verify_received(&self, tokens: &str) -> Verification {
         let Some(tokens) = self.sessions.open_unverified(self.session.record(), tokens) else {
-            return Verification::RejectionContext;
+            return Verification::Rejected;
         };
         match self.verified(&tokens).await {
             Ok(sealed) => Verification::Verified(sealed),
@@ -132,7 +130,7 @@ impl Refresher<'_> {
         }
     }
 
-    /// Verifies tokens; returns the session with them, sealed for the store.
+    /// Verifies tokens. Returns the session with them, sealed for the store.
     async fn verified(&self, tokens: &TokenResponse) -> Result<String, ExchangeError> {
         let (sessions, record) = (self.sessions, self.session.record());
         let flow = Flow::Refresh { subject: self.session.principal().subject() };
@@ -149,8 +147,8 @@ impl Refresher<'_> {
         Ok(sessions.seal_stored(&record)?)
     }
 
-    /// Publishes a result that the store has not accepted before; verifies its tokens if they are
-    /// not verified yet. Returns `false` if that is to be tried again.
+    /// Publishes a result that the store did not accept before. Verifies its tokens first if
+    /// necessary. Returns `false` if it must be retried.
     async fn apply_refresh(&self, held: &Held, lease: &Bytes) -> bool {
         if self.publish(&current(held), lease).await {
             return true;
@@ -200,25 +198,26 @@ impl Refresher<'_> {
     }
 }
 
-/// What an error says of tokens that the token endpoint has issued.
+/// Classifies an error in tokens that the token endpoint has issued.
 fn verification(error: TokenError) -> Verification {
     match error {
         TokenError::KeysUnavailable | TokenError::NotYetValid => Verification::Unavailable,
-        // The key may be published later or never, or have been replaced under its name.
+        // The key may be published later or never, or may have been replaced under the same `kid`.
         TokenError::Expired | TokenError::InvalidSignature | TokenError::NoMatchingKey => {
             Verification::Outdated
         }
-        _ => Verification::RejectionContext,
+        _ => Verification::Rejected,
     }
 }
 
-/// `generation ‖ access token ‖ refresh token ‖ ID token`, each token behind a four-byte length.
+/// `generation ‖ access token ‖ refresh token ‖ ID token`, each token preceded by a four-byte
+/// length.
 fn encode(generation: u32, tokens: &TokenResponse) -> Option<Zeroizing<Vec<u8>>> {
     let parts =
         [Some(&tokens.access_token), tokens.refresh_token.as_ref(), tokens.id_token.as_ref()]
             .map(|token| token.map_or("", SecretString::expose).as_bytes());
     let length = parts.iter().map(|part| 4 + part.len()).sum::<usize>() + 4;
-    // With its final capacity, so that no copy stays behind.
+    // Allocated with its final capacity, so that no copy remains.
     let mut content = Zeroizing::new(Vec::with_capacity(length));
     content.extend(generation.to_be_bytes());
     for part in parts {
@@ -255,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unverified_tokens_open_whole_and_for_their_generation_alone() {
+    fn unverified_tokens_round_trip_for_their_generation_only() {
         for (refresh_token, id_token) in [(None, None), (Some("r"), None), (Some("r"), Some("i"))] {
             let tokens = TokenResponse {
                 access_token: "a".into(),

@@ -1,20 +1,20 @@
-//! Single sessions that were ended: of all revocations by far the most, and any user can add to
-//! them. So they cost little, and whole sets of them are forgotten at once.
+//! Single sessions that were ended. They are by far the most frequent revocations, and any user can
+//! cause them, so they are stored compactly and removed in sets.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::Key;
 
-/// A session is remembered for up to this fraction of its lifetime longer than needed.
+/// A session is retained for up to this fraction of its lifetime longer than needed.
 const FRACTION: u64 = 64;
 
-/// Sets of sessions by the second of the monotonic clock at which they are forgotten.
+/// Sets of sessions, by the second of the monotonic clock at which they are removed.
 #[derive(Default)]
 pub(super) struct EndedSessions(BTreeMap<u64, HashSet<Key>>);
 
 impl EndedSessions {
-    /// Adds a session; false if it is there already.
+    /// Adds a session. Returns `false` if it is already present.
     pub(super) fn insert(&mut self, key: Key, forget_at: Duration, now: Duration) -> bool {
         while let Some(first) = self.0.first_entry()
             && *first.key() <= now.as_secs()
@@ -40,7 +40,7 @@ impl EndedSessions {
         }
     }
 
-    /// Up to `max` sessions, and when they are forgotten.
+    /// Returns up to `max` sessions, and when they are removed.
     pub(super) fn first(&self, max: usize) -> Vec<(Key, Duration)> {
         let all = self.0.iter().flat_map(|(end, keys)| keys.iter().map(|key| (*key, *end)));
         all.take(max).map(|(key, end)| (key, Duration::from_secs(end))).collect()

@@ -1,4 +1,4 @@
-//! The log of revocations in the shared store, by which replicas learn what others have revoked.
+//! The log of revocations in the shared store, from which replicas learn each other's revocations.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -14,11 +14,11 @@ use super::{Entry, Key, RENEW_AGE, Scope, State, millis};
 use crate::shared_store::{StoreError, with_timeout};
 use crate::util::telemetry;
 
-/// A reading of the log takes no longer, and no more pages, than this; the next one continues.
+/// Limits of one read of the log, in time and pages; the next read continues.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) const MAX_PAGES: usize = 1000;
 
-/// So many ended sessions are published again at once after the store has lost them.
+/// How many ended sessions are published at once after the store has lost them.
 const LOST_PER_BATCH: usize = 64;
 
 /// An entry of the log.
@@ -26,23 +26,23 @@ const LOST_PER_BATCH: usize = 64;
 struct Logged {
     #[serde(rename = "k")]
     key: Key,
-    /// None: it covers the session whatever its position.
+    /// `None` if it covers the session at any position.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     position: Option<Position>,
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     issued_until: Option<i64>,
-    /// For how long sessions that it covers can be alive: seconds.
+    /// For how long covered sessions can be alive, in seconds.
     #[serde(rename = "t")]
     lifetime: u64,
 }
 
 impl State {
-    /// Publishes revocations to the other replicas, except those that are published already: ending
-    /// what has ended does not fill the log.
+    /// Publishes revocations to the other replicas, except those that are already published: ending
+    /// a session again does not fill the log.
     pub(super) async fn publish(&self, keys: &[(Key, Scope)]) -> Result<(), StoreError> {
         let is_pending = |(_, entry): &(_, Entry)| entry.place == Place::Pending;
         let mut unpublished = self.unpublished(keys);
-        // With two positions, one revocation would cover logins between them too.
+        // With two positions, one revocation would also cover logins between them.
         let mut turn = None;
         if unpublished.iter().any(is_pending) {
             turn = Some(self.publishing.lock().await);
@@ -103,7 +103,7 @@ impl State {
         }
     }
 
-    /// Publishes what could not be published while the store did not respond.
+    /// Publishes revocations that could not be published while the store was unavailable.
     pub(super) async fn publish_again(&self) -> Result<(), StoreError> {
         let unpublished: Vec<_> = {
             let known = self.known();
@@ -152,13 +152,13 @@ impl State {
         }
     }
 
-    /// Reads what other replicas have revoked. If the store does not respond, requests are
-    /// authorized by what is known.
+    /// Reads the revocations of other replicas. If the store is unavailable, requests are
+    /// authorized by the known revocations.
     pub(super) async fn read(&self) {
         let started = self.clock.monotonic();
         let result = self.try_read().await;
         let now = self.clock.monotonic();
-        // However slow the store was, and whether it responded.
+        // Regardless of how slow the store was, and whether it responded.
         let checked_at = started.max(now.saturating_sub(RENEW_AGE));
         self.checked_at.store(millis(checked_at) + 1, Ordering::Release);
         match result {
@@ -181,7 +181,7 @@ impl State {
 
     async fn try_read(&self) -> Result<(), ReadError> {
         let deadline = Instant::now() + READ_DEADLINE;
-        // What another replica has published again meanwhile is not published once more.
+        // Skips what another replica has published again meanwhile.
         let read = self.read_log(deadline).await;
         let publish = async {
             self.publish_again().await?;
@@ -195,7 +195,7 @@ impl State {
             .map_err(|_| ReadError::TooLong)??)
     }
 
-    /// Reads the log from where the last reading ended.
+    /// Reads the log from the end of the last read.
     async fn read_log(&self, deadline: Instant) -> Result<(), ReadError> {
         for _ in 0..MAX_PAGES {
             let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -217,7 +217,7 @@ impl State {
             if Instant::now() >= deadline {
                 break;
             }
-            // The store may respond without ever waiting for anything.
+            // The store may respond without ever yielding to the runtime.
             tokio::task::yield_now().await;
         }
         Err(ReadError::TooLong)
@@ -240,10 +240,10 @@ impl State {
     }
 }
 
-/// The log could not be read to its end.
+/// Returned when the log could not be read to its end.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
-    #[error("the shared store returns the same page of the revocation log again")]
+    #[error("the shared store returns the same page of the revocation log repeatedly")]
     NoProgress,
     #[error(transparent)]
     Store(#[from] StoreError),

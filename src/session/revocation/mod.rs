@@ -1,12 +1,12 @@
-//! Sessions that were ended before their time, by whichever replica.
+//! Revocation of sessions across replicas.
 //!
-//! A revocation names a session, a user or an organization. Here it takes effect at once; other
-//! replicas read it from a log in the shared store, at most [`MAX_AGE`] later. A request pays for
-//! this only when something was revoked since its session was last looked at.
+//! A revocation applies to a session, a user or an organization. It takes effect in this process at
+//! once; other replicas read it from a log in the shared store, at most [`MAX_AGE`] later. A
+//! request only has to check revocations that are newer than the last check of its session.
 //!
-//! Revocations and logins are ordered by a counter in the shared store, not by clocks: a revocation
+//! A counter in the shared store orders revocations and logins, because clocks differ. A revocation
 //! advances it, a session records it when it begins, and a revocation covers the sessions with a
-//! lower number. Without a shared store the counter is this process's own.
+//! lower number. Without a shared store, the counter is this process's own.
 
 mod ended;
 mod log;
@@ -36,45 +36,45 @@ use crate::util::email::{fold_email, fold_user_id};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
 
-/// How old a reading of the log may be when a request is authorized by it.
+/// The maximum age of the last read of the log when a request is authorized.
 const MAX_AGE: Duration = Duration::from_secs(2);
-/// From this age on the log is read in the background.
+/// From this age on, the log is read in the background.
 const RENEW_AGE: Duration = Duration::from_secs(1);
 
-/// So many revocations are kept of users, organizations and the environment's sessions. Only logouts
-/// that match no session known here are not kept beyond.
+/// How many revocations of users, organizations and environment sessions are retained. Beyond that,
+/// only logouts that match no known session are dropped.
 pub(super) const MAX_UNMATCHED: usize = 100_000;
-/// Revocations that have expired are removed at most so often on account of that.
+/// The minimum interval between removals of expired revocations at capacity.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A login waits no longer than this for its position.
+/// The time limit of a login for reading its position.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(2);
-/// A revocation waits no longer than this to be published; the next reading of the log tries again.
+/// The time limit of a revocation for publishing it; the next read of the log retries.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The counter outlives every session and every revocation, of at most 400 days.
+/// The counter outlives every session and every revocation, which last at most 400 days.
 const COUNTER_LIFETIME: Duration = Duration::from_secs(800 * 24 * 60 * 60);
-/// Other replicas may advance the counter first, so many times.
+/// How often advancing the counter is retried after a concurrent change.
 const MAX_TRIES: usize = 32;
 
-/// Whose sessions are ended.
+/// The sessions that a revocation ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Revoked<'a> {
-    /// Sessions that began before, of whoever has this e-mail address in no organization.
+    /// Earlier sessions without an organization with this e-mail address.
     Email(&'a str),
-    /// A session at the environment (`ses_…`), as far as it began here before: the environment
-    /// may log the person in again under the same id.
+    /// A session at the environment (`ses_…`), as far as it began here earlier: the environment may
+    /// log the user in again under the same ID.
     EnvironmentSession(&'a str),
-    /// Sessions in an organization that began before.
+    /// Earlier sessions in an organization.
     Organization(&'a str),
-    /// Sessions that began before, of whoever has this e-mail address in that organization: a
-    /// directory's names for a person.
+    /// Earlier sessions in that organization with this e-mail address, by which a directory
+    /// identifies a user.
     OrganizationEmail(&'a str, &'a str),
-    /// Sessions of a person in an organization that began before.
+    /// Earlier sessions of a user in an organization.
     OrganizationUser(&'a str, &'a str),
-    /// One session, by our own id.
+    /// One session, by this crate's own ID.
     Session(&'a str),
-    /// Sessions of a person that began before.
+    /// Earlier sessions of a user.
     User(&'a str),
 }
 
@@ -100,18 +100,18 @@ impl Revoked<'_> {
         Key::of(kind, id)
     }
 
-    /// Names in the shared store that such a session has begun.
+    /// The key in the shared store which records that such a session has begun.
     pub(super) fn login_name(self) -> String {
         self.key().text()
     }
 
-    /// Our own id is never used again; all else may begin new sessions.
+    /// This crate's own IDs are never reused; all others may begin new sessions.
     fn is_for_good(self) -> bool {
         matches!(self, Self::Session(_))
     }
 }
 
-/// What can be revoked, by a hash: of the same size for all, and no name of anyone.
+/// Identifies the target of a revocation by a hash: of constant size, and without personal data.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Key([u8; 16]);
 
@@ -128,12 +128,12 @@ impl Key {
     }
 }
 
-/// By what a session can be revoked, and what had been revoked when it began.
+/// The keys by which a session can be revoked, and the revocation position at which it began.
 pub(super) struct Revocable {
     keys: Vec<Key>,
-    /// Its own key among them.
+    /// Includes its own key.
     session: Option<Key>,
-    /// That of the environment's session, of which there is another one with each login.
+    /// The key of the environment's session, which differs with each login.
     environment_session: Option<Key>,
     position: RecordedPosition,
     /// When the environment issued the tokens of the login, by its own clock: seconds.
@@ -141,13 +141,13 @@ pub(super) struct Revocable {
 }
 
 impl Revocable {
-    /// What names in the shared store that the session has begun: all by which others than this app
-    /// can name it, so not its own id.
+    /// Returns the keys in the shared store which record that the session has begun: all by which
+    /// it can be revoked from outside this app, so not its own ID.
     pub(super) fn login_names(&self) -> impl Iterator<Item = String> {
         self.keys.iter().skip(1).map(Key::text)
     }
 
-    /// That of these names which is of the environment's session.
+    /// Returns the one of these keys for the environment's session.
     pub(super) fn environment_session_name(&self) -> Option<String> {
         self.environment_session.as_ref().map(Key::text)
     }
@@ -171,16 +171,16 @@ impl Revocable {
     }
 }
 
-/// Everything that was revoked, as far as this replica knows.
+/// All revocations that this replica knows.
 #[derive(Clone)]
 pub(crate) struct Revocations(Arc<State>);
 
-/// When a replica counts as one that does not hear of revocations.
+/// When a replica's revocations count as stale.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Staleness {
-    /// The log was not read to its end for longer than this.
+    /// The maximum time since the log was last read to its end.
     pub(super) after: Duration,
-    /// Whether requests are rejected then.
+    /// Whether requests are then rejected.
     pub(super) rejects: bool,
 }
 
@@ -195,11 +195,11 @@ struct State {
     /// Random; distinguishes the revocations of this process.
     process: u32,
     known: Mutex<Known>,
-    /// Grows with each revocation, so that "nothing new" costs one load.
+    /// Increases with each revocation, so that an unchanged state costs a single load.
     version: AtomicU64,
     cursor: Mutex<LogCursor>,
-    /// When requests last waited for a reading, in milliseconds of the monotonic clock and one more;
-    /// zero is never.
+    /// When requests last waited for a read of the log: one more than milliseconds of the monotonic
+    /// clock; zero is never.
     checked_at: AtomicU64,
     /// When the log was last read to its end, in milliseconds of the monotonic clock.
     read_at: AtomicU64,
@@ -212,25 +212,25 @@ struct State {
 #[derive(Default)]
 struct Known {
     entries: HashMap<(Key, Scope), Entry>,
-    /// Single sessions that were ended, once other replicas can read it.
+    /// Single sessions that were ended, once other replicas can read the revocation.
     ended: EndedSessions,
-    /// Those of them that the store has lost, to be published again.
+    /// Those that the store has lost, to be published again.
     lost: EndedSessions,
     epochs: Epochs,
     /// The highest position of the newest epoch.
     position: Option<Position>,
     /// How many revocations this process has made.
     made_here: u64,
-    /// When revocations that had expired were last removed to make room.
+    /// When expired revocations were last removed at capacity.
     swept_at: Option<Duration>,
     is_nearly_full: bool,
 }
 
-/// Which sessions an entry is about, of those with its key. Each kind has an entry of its own.
+/// Which of the sessions with its key an entry covers. Each scope has its own entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Scope {
     All,
-    /// Those whose tokens the environment had issued by the time of its event.
+    /// Sessions whose tokens the environment had issued by the time of its event.
     IssuedBefore,
 }
 
@@ -239,16 +239,16 @@ struct Entry {
     place: Place,
     /// For [`Scope::IssuedBefore`]: in seconds, inclusive.
     issued_until: i64,
-    /// Monotonic time at which no such session can be alive any more.
+    /// Monotonic time after which no covered session can be alive.
     forget_at: Duration,
-    /// Its number among those that this process has made.
+    /// Its number among the revocations of this process.
     made_here: Option<u64>,
     /// Whether it is in the log.
     is_published: bool,
 }
 
 impl Entry {
-    /// Whether it ends one session, whatever its position.
+    /// Whether it ends one session, at any position.
     fn is_single_session(&self, scope: Scope) -> bool {
         self.place == Place::Always && scope == Scope::All
     }
@@ -286,7 +286,7 @@ impl Revocations {
         }))
     }
 
-    /// Ends sessions here at once, and publishes it to the other replicas.
+    /// Ends sessions in this process at once, and publishes the revocation to the other replicas.
     pub(super) async fn revoke(
         &self,
         revoked: Revoked<'_>,
@@ -295,8 +295,8 @@ impl Revocations {
         self.0.revoke(revoked, None, lifetime).await
     }
 
-    /// The same for an event with a time of its own, in seconds by the environment's clock: sessions
-    /// whose tokens were issued later are left alone, because the event may arrive late.
+    /// Like `revoke`, for an event with its own time, in seconds by the environment's clock.
+    /// Sessions whose tokens were issued later are unaffected, because the event may arrive late.
     pub(super) async fn revoke_issued_until(
         &self,
         issued_until: i64,
@@ -306,12 +306,13 @@ impl Revocations {
         self.0.revoke(revoked, Some(issued_until), lifetime).await
     }
 
-    /// Publishes what the store has missed; `false` where that failed again.
+    /// Publishes what could not be published before. Returns `false` if that failed again.
     pub(super) async fn publish_again(&self) -> bool {
         self.0.publish_again().await.is_ok()
     }
 
-    /// The position for a session that begins now; what is known here if the store does not respond.
+    /// Returns the position for a session that begins now; the last known one if the store is
+    /// unavailable.
     pub(super) async fn position(&self) -> RecordedPosition {
         let counted = if self.0.has_peers {
             tokio::time::timeout(LOGIN_DEADLINE, self.0.read_counter())
@@ -330,19 +331,19 @@ impl Revocations {
         }
     }
 
-    /// Changes when anything was revoked.
+    /// Changes with each revocation.
     pub(super) fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
     }
 
-    /// Whether a session was ended, by its own id.
+    /// Whether a session was ended, by its own ID.
     pub(super) fn has_ended(&self, id: &str) -> bool {
         let key = Revoked::Session(id).key();
         let known = self.0.known();
         known.has_ended(&key) || known.entries.contains_key(&(key, Scope::All))
     }
 
-    /// Whether a logout at the environment is kept though no session here is known to match it.
+    /// Whether a logout at the environment is retained although it matches no known session.
     pub(super) fn has_room(&self) -> bool {
         let now = self.0.clock.monotonic();
         let mut known = self.0.known();
@@ -365,7 +366,7 @@ impl Revocations {
             || session.keys.iter().any(|key| known.covers(*key, session, self.0.process))
     }
 
-    /// What to wait for before a request can be authorized; most often nothing.
+    /// Returns what to wait for before a request can be authorized; usually nothing.
     pub(super) fn news(&self) -> Option<Flight<()>> {
         if !self.0.has_peers {
             return None;
@@ -382,7 +383,7 @@ impl Revocations {
         (age >= MAX_AGE).then_some(read)
     }
 
-    /// Whether requests are rejected because the log was not read for too long.
+    /// Whether requests are rejected because the log has not been read for too long.
     pub(super) fn rejects_requests(&self) -> bool {
         self.0.staleness.rejects && self.0.is_stale.load(Ordering::Acquire)
     }
@@ -431,7 +432,7 @@ impl State {
         published.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
     }
 
-    /// A new position, after all that sessions have recorded so far.
+    /// Returns a new position, after all that sessions have recorded so far.
     async fn advance(&self) -> Result<Position, StoreError> {
         let key = &self.counter;
         for _ in 0..MAX_TRIES {
@@ -453,13 +454,13 @@ impl State {
         Err(StoreError::Unavailable("other replicas keep changing the revocation counter".into()))
     }
 
-    /// Learns the position that sessions record. Creates the counter if there is none, and advances
+    /// Reads the position that sessions record. Creates the counter if there is none, and advances
     /// it if the store has lost its last changes.
     async fn read_counter(&self) -> Result<(), StoreError> {
-        // What was revoked here before comes before a login that follows.
+        // Revocations of this process precede the login that follows.
         self.publish_again().await?;
         let key = &self.counter;
-        // Again if another replica changes it first.
+        // Retried if another replica changes it first.
         for _ in 0..2 {
             let seen = with_timeout(self.store.get(key)).await?;
             let stored = seen.as_deref().and_then(Position::decode);
@@ -482,12 +483,12 @@ impl State {
         Ok(())
     }
 
-    /// Takes note of the counter's position; returns the highest known.
+    /// Records the counter's position. Returns the highest known one.
     fn observe_counter(&self, position: Position) -> Position {
         let mut known = self.known();
         if known.position.is_some_and(|known| known.epoch != position.epoch) {
-            // The store has lost its state, the log too: its cursor may be beyond the new one, and
-            // replicas that start now have not read what was in the old one.
+            // The store has lost its state, including the log: its cursor may be beyond the new
+            // one, and replicas that start now have not read the old log.
             *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = LogCursor::start();
             known.entries.values_mut().for_each(|entry| entry.is_published = false);
             let ended = std::mem::take(&mut known.ended);
@@ -499,7 +500,7 @@ impl State {
     fn learn(&self, known: &mut Known, key: (Key, Scope), entry: Entry, now: Duration) {
         if known.entries.len() == known.entries.capacity() {
             known.entries.retain(|_, entry| now < entry.forget_at);
-            // Else each further one would look at all of them.
+            // Otherwise, each further one would scan all of them.
             let len = known.entries.len();
             known.entries.reserve(len / 2 + 1);
         }
@@ -544,13 +545,13 @@ impl Known {
         covers(Scope::All) || covers(Scope::IssuedBefore)
     }
 
-    /// Adds what a revocation covers to what was covered before; true if that is more.
+    /// Extends what a revocation covers. Returns whether it covers more than before.
     fn learn(&mut self, key: (Key, Scope), new: Entry) -> bool {
         let Some(known) = self.entries.get(&key) else {
             self.entries.insert(key, new);
             return true;
         };
-        // Whatever is revoked here again is pending again.
+        // A repeated revocation must be published again.
         let is_newer = matches!((new.place, known.place), (Place::Pending, Place::At(_)))
             || self.epochs.is_later(new.place, known.place)
             || (new.place == Place::Pending && known.place == Place::Pending);
@@ -565,13 +566,13 @@ impl Known {
         covers_more
     }
 
-    /// The next position of this process's own counter.
+    /// Returns the next position of this process's own counter.
     fn advance(&mut self) -> Place {
         self.position = self.position.map(Position::next);
         self.position.map_or(Place::Always, Place::At)
     }
 
-    /// Takes note of a position in the log.
+    /// Records a position in the log.
     fn observe(&mut self, position: Position) {
         self.epochs.observe(position.epoch);
         if self.position.is_some_and(|known| known.epoch == position.epoch) {
@@ -579,7 +580,7 @@ impl Known {
         }
     }
 
-    /// Takes note of the counter's position, whose epoch is the newest; returns the highest known.
+    /// Records the counter's position, whose epoch is the newest. Returns the highest known one.
     fn observe_counter(&mut self, position: Position) -> Position {
         self.epochs.observe_newest(position.epoch);
         let same_epoch = self.position.filter(|known| known.epoch == position.epoch);

@@ -4,14 +4,14 @@ use aws_lc_rs::rand;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// So many losses of the store's state are distinguished.
+/// How many losses of the store's state are distinguished.
 const MAX_EPOCHS: usize = 16;
 
-/// A state of the revocation counter. Numbers of different counters do not compare.
+/// A state of the revocation counter. Numbers of different counters are not comparable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "(u32, u64)", from = "(u32, u64)")]
 pub(in crate::session) struct Position {
-    /// Random, of the counter: another one after the store has lost its state.
+    /// Random for each counter: it changes after the store has lost its state.
     pub(super) epoch: u32,
     pub(super) number: u64,
 }
@@ -43,14 +43,14 @@ impl From<Position> for (u32, u64) {
     }
 }
 
-/// What had been revoked when a session began. A session without a position is older than every
-/// revocation.
+/// The revocation position at which a session began. A session without a position is older than
+/// every revocation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RecordedPosition {
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub(super) position: Option<Position>,
-    /// The process and how many revocations it had made, for a session that began while the store
-    /// did not respond.
+    /// The process and the number of its revocations, for a session that began while the store was
+    /// unavailable.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     pub(super) in_process: Option<(u32, u64)>,
 }
@@ -64,11 +64,11 @@ impl RecordedPosition {
 /// Which sessions a revocation covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Those with a lower position.
+    /// Sessions with a lower position.
     At(Position),
-    /// All so far: it has no position yet.
+    /// All sessions so far: it has no position yet.
     Pending,
-    /// All, also those that begin later.
+    /// All sessions, including later ones.
     Always,
 }
 
@@ -81,7 +81,7 @@ impl Place {
     }
 }
 
-/// The counters that there have been, the oldest first, as far as this process has seen them.
+/// The counters that this process has seen, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Epochs(Vec<u32>);
 
@@ -104,8 +104,8 @@ impl Epochs {
         }
     }
 
-    /// Whether a revocation is later than a session. A session of a counter that was never seen here
-    /// is older than all revocations.
+    /// Whether a revocation is later than a session. A session of an unknown counter is older than
+    /// all revocations.
     pub(super) fn is_after(&self, place: Place, session: Option<Position>) -> bool {
         match (place, session) {
             (Place::Always | Place::Pending, _) => true,
@@ -134,7 +134,7 @@ impl Epochs {
     }
 }
 
-/// Zero if the system has no randomness, which it always has in practice.
+/// Returns zero if the system has no random source, which does not occur in practice.
 pub(super) fn random_id() -> u32 {
     let mut id = [0; 4];
     let _ = rand::fill(&mut id);

@@ -94,7 +94,7 @@ async fn a_login_after_a_revocation_survives_it_and_one_before_does_not() {
 }
 
 #[tokio::test]
-async fn an_event_with_a_time_of_its_own_leaves_later_logins_alone_however_late_it_arrives() {
+async fn a_late_event_with_its_own_time_does_not_end_later_logins() {
     for clock in SteppedClock::each() {
         let [here, there] = replicas(&clock);
         let position = here.position().await;
@@ -102,7 +102,7 @@ async fn an_event_with_a_time_of_its_own_leaves_later_logins_alone_however_late_
             [Some(90), Some(100), Some(101), None].map(|at| named("one", position, at));
         for _ in 0..2 {
             here.revoke_issued_until(100, Revoked::User("usr_1"), HOUR).await.unwrap();
-            // An event before that one, delivered late.
+            // An event with an earlier time, delivered later.
             here.revoke_issued_until(50, Revoked::User("usr_1"), HOUR).await.unwrap();
             read(&clock, &there).await;
             for replica in [&here, &there] {
@@ -110,7 +110,7 @@ async fn an_event_with_a_time_of_its_own_leaves_later_logins_alone_however_late_
                 assert!(replica.covers(&unknown) && !replica.covers(&new));
             }
         }
-        // What began after the event had arrived is later, whatever its tokens say.
+        // Sessions that began after the event arrived are later, whatever `iat` their tokens have.
         assert!(!there.covers(&named("one", here.position().await, Some(90))));
     }
 }
@@ -149,7 +149,7 @@ async fn a_session_of_an_unknown_position_is_older_than_every_revocation() {
 }
 
 #[tokio::test]
-async fn after_the_store_has_lost_its_state_new_logins_live_and_old_ones_can_be_revoked() {
+async fn after_state_loss_new_logins_work_and_old_ones_can_be_revoked() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
@@ -173,7 +173,7 @@ async fn after_the_store_has_lost_its_state_new_logins_live_and_old_ones_can_be_
 }
 
 #[tokio::test]
-async fn a_replica_that_starts_after_the_store_has_lost_its_state_learns_what_others_know() {
+async fn a_replica_that_starts_after_state_loss_reads_the_revocations_of_others() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
@@ -192,7 +192,7 @@ async fn a_replica_that_starts_after_the_store_has_lost_its_state_learns_what_ot
 }
 
 #[tokio::test]
-async fn sessions_that_had_ended_are_published_again_after_the_store_has_lost_its_state() {
+async fn ended_sessions_are_published_again_after_state_loss() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
@@ -220,7 +220,7 @@ async fn sessions_that_had_ended_are_published_again_after_the_store_has_lost_it
 }
 
 #[tokio::test]
-async fn logouts_that_match_no_session_are_kept_up_to_a_bound_and_others_beyond_it() {
+async fn only_logouts_that_match_no_session_are_limited_in_number() {
     let clock = SteppedClock::steady();
     let alone = alone(&clock);
     for number in 0..MAX_UNMATCHED {
@@ -231,13 +231,13 @@ async fn logouts_that_match_no_session_are_kept_up_to_a_bound_and_others_beyond_
     assert!(!alone.has_room());
     let old = begin(&alone).await;
     alone.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
-    assert!(alone.covers(&old), "no bound blocks a deprovisioning");
+    assert!(alone.covers(&old), "no limit blocks a deprovisioning");
     clock.advance(HOUR);
     assert!(alone.has_room());
 }
 
 #[tokio::test]
-async fn a_login_on_any_replica_survives_that_the_store_has_lost_the_last_revocation() {
+async fn a_new_login_is_valid_on_every_replica_after_the_store_lost_the_last_revocation() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
@@ -252,7 +252,7 @@ async fn a_login_on_any_replica_survives_that_the_store_has_lost_the_last_revoca
 }
 
 #[tokio::test]
-async fn a_revocation_has_one_position_however_many_logins_there_are_at_the_same_time() {
+async fn a_revocation_has_one_position_under_concurrent_logins() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
@@ -272,7 +272,7 @@ async fn a_revocation_has_one_position_however_many_logins_there_are_at_the_same
 }
 
 #[tokio::test(start_paused = true)]
-async fn revocations_at_the_same_time_wait_no_longer_than_one_while_the_store_hangs() {
+async fn concurrent_revocations_wait_no_longer_than_one_while_the_store_hangs() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);
     let here = replica(&store, &clock);
@@ -286,7 +286,7 @@ async fn revocations_at_the_same_time_wait_no_longer_than_one_while_the_store_ha
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_store_hangs_revocations_take_effect_here_and_logins_after_them_live() {
+async fn while_the_store_hangs_revocations_take_effect_here_but_not_on_later_logins() {
     for clock in SteppedClock::each() {
         let store = TestStore::new(&clock);
         let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
@@ -296,7 +296,7 @@ async fn while_the_store_hangs_revocations_take_effect_here_and_logins_after_the
         // Time passes while the store hangs.
         clock.advance(Duration::from_millis(30_000));
         read_there.await;
-        assert!(there.news().is_none(), "requests are authorized by what is known");
+        assert!(there.news().is_none(), "requests are authorized by the known revocations");
 
         let before = begin(&here).await;
         assert!(here.revoke(Revoked::User("usr_1"), HOUR).await.is_err());
@@ -317,7 +317,7 @@ async fn while_the_store_hangs_revocations_take_effect_here_and_logins_after_the
 }
 
 #[tokio::test]
-async fn a_log_without_an_end_or_that_repeats_a_page_ends_in_a_bounded_wait() {
+async fn an_endless_or_repeating_log_is_read_for_a_limited_time() {
     for (fails, learned) in [(Fails::NeverEnds, true), (Fails::RepeatsPages, true)] {
         let clock = SteppedClock::steady();
         let store = TestStore::new(&clock);
@@ -329,7 +329,7 @@ async fn a_log_without_an_end_or_that_repeats_a_page_ends_in_a_bounded_wait() {
         assert!(store.0.reads.swap(0, Ordering::SeqCst) <= MAX_PAGES);
         assert_eq!(there.covers(&old), learned);
         assert!(!there.covers(&begin(&here).await));
-        assert!(there.news().is_none(), "the next reading waits its time");
+        assert!(there.news().is_none(), "the next read is not due yet");
         assert!(!there.rejects_requests());
 
         clock.advance(Duration::from_millis(60_000));
@@ -342,7 +342,7 @@ async fn a_log_without_an_end_or_that_repeats_a_page_ends_in_a_bounded_wait() {
 }
 
 #[tokio::test]
-async fn a_replica_that_cannot_read_revocations_is_stale_after_the_bound_and_then_no_more() {
+async fn a_replica_is_stale_while_it_cannot_read_revocations() {
     for clock in SteppedClock::each() {
         let store = TestStore::new(&clock);
         let here = replica(&store, &clock);
@@ -362,7 +362,7 @@ async fn a_replica_that_cannot_read_revocations_is_stale_after_the_bound_and_the
 }
 
 #[tokio::test]
-async fn a_store_without_room_blocks_no_revocation_here() {
+async fn a_full_store_blocks_no_revocation_here() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
@@ -377,7 +377,7 @@ async fn a_store_without_room_blocks_no_revocation_here() {
 }
 
 #[tokio::test]
-async fn revocations_are_forgotten_when_no_session_can_be_left() {
+async fn revocations_are_removed_when_no_covered_session_can_be_alive() {
     for clock in SteppedClock::each() {
         let [here, _] = replicas(&clock);
         for number in 0..1000 {
@@ -392,7 +392,7 @@ async fn revocations_are_forgotten_when_no_session_can_be_left() {
         for number in 0..100 {
             here.revoke(Revoked::Session(&number.to_string()), HOUR).await.unwrap();
         }
-        assert!(here.covers(&old), "it is remembered for as long as it may be needed");
+        assert!(here.covers(&old), "it is retained for as long as it may be needed");
     }
 }
 
@@ -400,10 +400,10 @@ async fn revocations_are_forgotten_when_no_session_can_be_left() {
 enum Fails {
     Not,
     Hangs,
-    /// Not at all, but other tasks run before each operation.
+    /// No failure, but other tasks run before each operation.
     Yields,
     Unavailable,
-    /// The log has no room.
+    /// The log is full.
     Full,
     /// There is always another page.
     NeverEnds,
@@ -434,7 +434,7 @@ impl TestStore {
         *self.0.fails.lock().unwrap() = fails;
     }
 
-    /// How many entries a log has.
+    /// Returns the number of entries of a log.
     async fn entries(&self, log: &StoreKey) -> usize {
         let (mut count, mut cursor) = (0, LogCursor::start());
         loop {

@@ -1,4 +1,4 @@
-//! What attackers make of it.
+//! Attacks on logins by e-mail.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::{
 use crate::support::{JANE, NAVIGATION, Reading as _, send, set_cookies};
 
 #[tokio::test]
-async fn r8_a_form_of_another_site_sends_nothing_and_logs_no_one_in() {
+async fn a_form_of_another_site_sends_no_email_and_logs_no_user_in() {
     let mail = MailWorld::new();
     let (mut browser, attempt) = mail.waiting("/me").await;
     let (code, link) = (mail.code(), mail.link());
@@ -33,7 +33,7 @@ async fn r8_a_form_of_another_site_sends_nothing_and_logs_no_one_in() {
         &[content, ("sec-fetch-site", "same-site")],
         &[content, ("origin", "https://evil.test"), ("accept", "text/html")],
         &[content, ("origin", "null")],
-        // A script may not send JSON to another site unasked, but text.
+        // A script may not send JSON to another site without preflight, but text.
         &[("content-type", "text/plain"), ("sec-fetch-site", "cross-site")],
     ];
     let forms = [
@@ -44,7 +44,7 @@ async fn r8_a_form_of_another_site_sends_nothing_and_logs_no_one_in() {
     ];
     for headers in sites {
         for (path, form) in &forms {
-            // Cookies do not even come along, but a browser may be lax.
+            // Browsers usually do not send the cookies at all, but may be lax.
             let mut request = browser.request(Method::POST, path, headers);
             *request.body_mut() = Body::from(form.clone());
             let response = send(&mail.app, request).await;
@@ -57,10 +57,10 @@ async fn r8_a_form_of_another_site_sends_nothing_and_logs_no_one_in() {
 }
 
 #[tokio::test]
-async fn l11_a_strangers_link_logs_no_one_in_as_the_stranger() {
+async fn an_attackers_link_logs_no_user_in_as_the_attacker() {
     let mail = MailWorld::new();
-    // Mallory asks for a mail to her own address and sends the link to Jane, who is logged in and
-    // has a login of her own under way.
+    // Mallory requests an e-mail to her own address and sends the link to Jane, who is logged in
+    // and has a pending login of her own.
     let mut mallory = mail.browser();
     attempt_of(&submit(&mut mallory, SEND, &[("email", "mallory@acme.test")]).await);
     let link = mail.link();
@@ -69,7 +69,7 @@ async fn l11_a_strangers_link_logs_no_one_in_as_the_stranger() {
     assert_eq!(page.status(), StatusCode::OK, "a page, and no login");
     assert_eq!(email_of(&mut jane).await.as_deref(), Some(JANE));
 
-    // Even its button ends no session: first the user is asked, by the accounts' names.
+    // Even its button ends no session: first the user has to confirm, with both accounts shown.
     let mut presses = jane.clone();
     let asked = press_the_button(&mut presses, &page).await;
     assert!(asked.location().starts_with("/passwordless/switch?attempt="), "{asked:?}");
@@ -89,16 +89,16 @@ async fn l11_a_strangers_link_logs_no_one_in_as_the_stranger() {
     let page = click(&mut jane, &link).await;
     assert_eq!(page.status(), StatusCode::OK, "still a page, and no login");
     assert_eq!(mail.asked(), asked, "and the link is not tried");
-    // Nor without the attempt in it, where the environment is asked about Jane's own.
+    // The same without the attempt in the path, where it is tried with Jane's own request.
     let page = click(&mut jane, &without_attempt(&link)).await;
     assert_eq!((page.status(), mail.asked()), (StatusCode::OK, asked + 1));
-    assert_eq!(email_of(&mut jane).await.as_deref(), Some(JANE), "her session is left alone");
+    assert_eq!(email_of(&mut jane).await.as_deref(), Some(JANE), "her session is unchanged");
     // Nothing was used up.
     assert_eq!(click(&mut mallory, &link).await.status(), StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]
-async fn l1_a_verification_of_another_state_is_rejected() {
+async fn a_verification_of_another_state_is_rejected() {
     let mail = MailWorld::new();
     let states = [
         json!({ "email": ADA, "state": "forged" }),
@@ -120,7 +120,7 @@ async fn l1_a_verification_of_another_state_is_rejected() {
 }
 
 #[tokio::test]
-async fn a_code_is_good_only_in_the_browser_that_asked() {
+async fn a_code_is_valid_only_in_the_browser_that_requested_it() {
     let mail = MailWorld::new();
     let (browser, attempt) = mail.waiting("/me").await;
     let code = mail.code();
@@ -129,7 +129,7 @@ async fn a_code_is_good_only_in_the_browser_that_asked() {
     let response = submit(&mut mail.browser(), VERIFY, &form).await;
     assert_rejected(&response, 400, &Failure::NoPendingLogin);
 
-    // Nor with the attempt under another name, or changed, or a session for an attempt.
+    // The same with the attempt under another name, or changed, or with a session as the attempt.
     let name = browser.names_with("passwordless").remove(0);
     let sealed = browser.cookie(&name).unwrap().to_owned();
     let prefix = name.strip_suffix(&attempt).unwrap();
@@ -152,7 +152,7 @@ async fn a_code_is_good_only_in_the_browser_that_asked() {
 }
 
 #[tokio::test]
-async fn l9_a_login_ends_on_a_page_of_the_app() {
+async fn a_login_returns_to_a_page_of_the_app() {
     let mail = MailWorld::new();
     let long = format!("/{}", "a".repeat(1600));
     for elsewhere in [
@@ -175,7 +175,7 @@ async fn l9_a_login_ends_on_a_page_of_the_app() {
 }
 
 #[tokio::test]
-async fn sending_tells_nothing_about_accounts() {
+async fn sending_reveals_nothing_about_accounts() {
     let mail = MailWorld::new();
     let mut responses = Vec::new();
     for email in [JANE, "nobody@nowhere.test"] {
@@ -189,7 +189,7 @@ async fn sending_tells_nothing_about_accounts() {
 }
 
 #[tokio::test]
-async fn w7_what_is_too_long_or_makes_no_sense_is_rejected() {
+async fn oversized_and_malformed_input_is_rejected() {
     let mail = MailWorld::new();
     let (mut browser, attempt) = mail.waiting("/me").await;
     let code = mail.code();
@@ -222,7 +222,7 @@ async fn w7_what_is_too_long_or_makes_no_sense_is_rejected() {
         let response = browser.open(&link(query)).await;
         assert_rejected(&response, 400, &Failure::InvalidRequest);
     }
-    // What cannot be an attempt of this browser asks first.
+    // A value that is no attempt of this browser leads to the confirmation page.
     for attempt in ["AAAAAAAA", "..%2f..%2fetc", "%00", &attempt.to_lowercase(), &long] {
         let page = browser.open(&format!("{VERIFY}/{attempt}?link_token=x")).await;
         assert_eq!(page.status(), StatusCode::OK, "{attempt:.20}");
@@ -245,7 +245,7 @@ async fn w7_what_is_too_long_or_makes_no_sense_is_rejected() {
     }
     browser.plant(&format!("__Host-scalekit_passwordless_{}", "a".repeat(8)), &"x".repeat(4000));
     let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
-    assert_eq!(done.location(), "/me", "the attempt went on all the time");
+    assert_eq!(done.location(), "/me", "the attempt was still valid");
     assert_eq!(mail.asked(), asked + 1, "only that reached the environment");
 }
 
@@ -289,7 +289,7 @@ async fn a_double_click_spends_one_code_and_opens_one_session() {
     };
     let ((one, two), ()) =
         futures::future::join(futures::future::join(request(), request()), release).await;
-    // And a form that arrives late, with the cookies of before.
+    // A form that arrives late, with the earlier cookies.
     let late = request().await;
     for done in [&one, &two, &late] {
         assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
@@ -298,13 +298,13 @@ async fn a_double_click_spends_one_code_and_opens_one_session() {
     }
     assert_eq!((mail.asked(), logins.load(Ordering::SeqCst)), (asked + 1, 1));
     assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
-    // Without the attempt's cookie it is nothing, and later with it neither.
+    // Without the attempt's cookie it is rejected, and later with it too.
     let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
     assert_rejected(&response, 400, &Failure::NoPendingLogin);
 }
 
 #[tokio::test]
-async fn a_code_that_was_just_used_shares_its_session_with_no_one_else() {
+async fn a_code_that_was_just_used_shares_its_session_with_no_other_browser() {
     let mail = MailWorld::new();
     let (mut ada, _) = mail.waiting("/me").await;
     let code = mail.code();
@@ -317,7 +317,7 @@ async fn a_code_that_was_just_used_shares_its_session_with_no_one_else() {
 }
 
 #[tokio::test]
-async fn a_double_click_gives_no_session_back_that_was_ended_meanwhile() {
+async fn a_double_click_does_not_restore_a_session_that_was_ended_meanwhile() {
     let mail = MailWorld::new();
     let (browser, _) = mail.waiting("/me").await;
     let code = mail.code();
@@ -333,13 +333,13 @@ async fn a_double_click_gives_no_session_back_that_was_ended_meanwhile() {
 async fn rejections_can_be_rendered_and_keep_their_reason_and_headers() {
     let mail = MailWorld::with(|login| {
         login.on_rejection(|rejected: RejectionContext<'_, RouteRejection<Failure>>| {
-            let open_enum = format!(
+            let text = format!(
                 "{}|{}",
                 rejected.rejection().message(),
                 rejected.rejection().retry_url().unwrap()
             );
             let mut response = rejected.into_default_response();
-            *response.body_mut() = open_enum.into();
+            *response.body_mut() = text.into();
             response
         })
     });

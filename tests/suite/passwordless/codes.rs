@@ -1,4 +1,4 @@
-//! Codes: the form, the limits, resending, tabs.
+//! Codes: forms, limits, resends and tabs.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -15,7 +15,7 @@ use super::{
 use crate::support::{Reading as _, send, set_cookies};
 
 #[tokio::test]
-async fn a_code_logs_in_and_the_login_ends_where_it_began() {
+async fn a_code_logs_in_and_the_login_returns_to_its_page() {
     let mail = MailWorld::new();
     let mut browser = mail.browser();
     let form = [("email", " Ada@Acme.test "), ("return_to", "/me?tab=2"), ("template", "SIGNUP")];
@@ -77,24 +77,24 @@ async fn scripts_get_json() {
 }
 
 #[tokio::test]
-async fn the_sixth_wrong_code_is_the_last_and_a_new_mail_helps() {
+async fn the_sixth_wrong_code_ends_the_login_and_a_new_email_starts_another() {
     let mail = MailWorld::new();
     let (mut browser, attempt) = mail.waiting("/me").await;
     let wrong = mail.wrong_code();
     for _ in 0..5 {
         let response = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
         assert_rejected(&response, 400, &Failure::InvalidCode);
-        assert!(response.text().contains("This code is not right"));
+        assert!(response.text().contains("This code is wrong"));
         let back = format!("href=\"/code?attempt={attempt}\"");
         assert!(response.text().contains(&back), "{}", response.text());
     }
-    // Even the right one.
+    // Even the right one is rejected.
     let code = mail.code();
     let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
     assert_rejected(&response, 429, &Failure::TooManyAttempts);
-    assert!(response.text().contains("ask for a new e-mail"));
+    assert!(response.text().contains("request a new e-mail"));
     assert!(response.text().contains("href=\"/in?return_to=%2Fme\""), "{}", response.text());
-    // The link of the mail is no guess.
+    // The link of the e-mail is not a guess.
     let mut patient = browser.clone();
     assert_eq!(click(&mut patient, &mail.link()).await.location(), "/me");
 
@@ -112,7 +112,7 @@ async fn the_sixth_wrong_code_is_the_last_and_a_new_mail_helps() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_code_costs_no_attempt() {
+async fn a_text_that_cannot_be_a_code_does_not_count_as_a_try() {
     let mail = MailWorld::new();
     let (mut browser, _) = mail.waiting("/").await;
     let asked = mail.asked();
@@ -124,7 +124,7 @@ async fn what_cannot_be_a_code_costs_no_attempt() {
 }
 
 #[tokio::test]
-async fn an_expired_code_says_so_and_can_be_had_again() {
+async fn an_expired_code_is_reported_and_can_be_resent() {
     let mail = MailWorld::new();
     let (mut browser, _) = mail.waiting("/me").await;
     mail.world.advance(300);
@@ -132,7 +132,7 @@ async fn an_expired_code_says_so_and_can_be_had_again() {
     let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
     assert_rejected(&response, 400, &Failure::Expired);
     assert!(response.text().contains("has expired"));
-    // Also a wrong one: its time is over by our own clock.
+    // A wrong one too: it has expired by the app's own clock.
     let wrong = mail.wrong_code();
     let response = submit(&mut browser, VERIFY, &[("code", &wrong)]).await;
     assert_rejected(&response, 400, &Failure::Expired);
@@ -144,7 +144,7 @@ async fn an_expired_code_says_so_and_can_be_had_again() {
 }
 
 #[tokio::test]
-async fn an_attempt_is_over_ten_minutes_after_its_code_even_if_the_browser_keeps_its_cookie() {
+async fn an_attempt_expires_ten_minutes_after_its_code_even_if_the_browser_keeps_its_cookie() {
     let mail = MailWorld::new();
     let (mut browser, _) = mail.waiting("/me").await;
     browser.keep_too_long(&browser.names_with("passwordless")[0]);
@@ -158,7 +158,7 @@ async fn an_attempt_is_over_ten_minutes_after_its_code_even_if_the_browser_keeps
 }
 
 #[tokio::test]
-async fn the_third_mail_in_a_minute_has_to_wait() {
+async fn the_third_email_in_a_minute_is_rejected() {
     let mail = MailWorld::new();
     let (mut browser, attempt) = mail.waiting("/me").await;
     attempt_of(&submit(&mut browser, RESEND, &[]).await);
@@ -168,13 +168,13 @@ async fn the_third_mail_in_a_minute_has_to_wait() {
     let response = submit(&mut browser, RESEND, &[]).await;
     assert_rejected(&response, 429, &too_many);
     assert_eq!(response.header("retry-after"), Some("55"));
-    assert!(response.text().contains("wait a minute"));
+    assert!(response.text().contains("Wait a minute"));
     assert!(response.text().contains(&format!("href=\"/code?attempt={attempt}\"")));
     let form = [("email", "ADA@acme.test"), ("return_to", "/me")];
     let response = submit(&mut mail.browser(), SEND, &form).await;
     assert_rejected(&response, 429, &too_many);
     assert!(response.text().contains("href=\"/in?return_to=%2Fme\""));
-    // Where the mails were asked for, the newest can still be used.
+    // In the browser that requested the e-mails, the newest one can still be used.
     let response = submit(&mut browser, SEND, &form).await;
     assert_rejected(&response, 429, &too_many);
     assert!(response.text().contains(&format!("href=\"/code?attempt={attempt}\"")));
@@ -187,14 +187,14 @@ async fn the_third_mail_in_a_minute_has_to_wait() {
 }
 
 #[tokio::test]
-async fn a_double_click_sends_one_mail_more() {
+async fn a_double_click_sends_one_more_email() {
     for new in [false, true] {
         let mail = MailWorld::new();
         mail.sandbox().mail().issue_new_credentials_on_resend(new);
         let (mut browser, attempt) = mail.waiting("/me").await;
         let request = || send(&mail.app, submission(&browser, RESEND, &[]));
         let (one, two) = futures::future::join(request(), request()).await;
-        // And one more that was sent before the cookie came.
+        // And a request that was sent before the cookie arrived.
         let late = request().await;
         for response in [one, two, late] {
             assert_eq!(attempt_of(&response), attempt);
@@ -207,7 +207,7 @@ async fn a_double_click_sends_one_mail_more() {
 }
 
 #[tokio::test]
-async fn two_people_at_once_each_get_their_mail_again() {
+async fn two_concurrent_users_each_get_their_email_again() {
     let mail = MailWorld::new();
     let (mut ada, _) = mail.waiting("/me").await;
     let mut bob = mail.browser();
@@ -220,7 +220,7 @@ async fn two_people_at_once_each_get_their_mail_again() {
 }
 
 #[tokio::test]
-async fn l11_a_login_ends_the_one_before() {
+async fn a_login_ends_the_previous_one() {
     let mail = MailWorld::new();
     let mut browser = mail.browser();
     let mut earlier = Vec::new();
@@ -269,7 +269,7 @@ async fn clocks_may_differ() {
 }
 
 #[tokio::test]
-async fn a_mail_that_is_sent_again_has_the_same_code_for_longer() {
+async fn a_resent_email_extends_the_lifetime_of_the_same_code() {
     let mail = MailWorld::new();
     let (mut browser, attempt) = mail.waiting("/me").await;
     let code = mail.code();
@@ -285,7 +285,7 @@ async fn a_mail_that_is_sent_again_has_the_same_code_for_longer() {
 }
 
 #[tokio::test]
-async fn after_a_resend_with_new_credentials_a_tab_that_was_open_before_takes_the_new_code() {
+async fn after_a_resend_with_new_credentials_an_older_tab_accepts_the_new_code() {
     let mail = MailWorld::new();
     mail.sandbox().mail().issue_new_credentials_on_resend(true);
     let (mut browser, attempt) = mail.waiting("/me").await;
@@ -307,7 +307,7 @@ async fn after_a_resend_with_new_credentials_a_tab_that_was_open_before_takes_th
 }
 
 #[tokio::test]
-async fn two_tabs_each_take_their_own_code() {
+async fn two_tabs_each_accept_their_own_code() {
     let mail = MailWorld::new();
     let mut browser = mail.browser();
     let mut tabs = Vec::new();
@@ -330,7 +330,7 @@ async fn two_tabs_each_take_their_own_code() {
 }
 
 #[tokio::test]
-async fn c4_of_many_attempts_the_newest_three_are_kept() {
+async fn of_many_attempts_the_newest_three_are_kept() {
     let mail = MailWorld::new();
     let mut browser = mail.browser();
     let mut attempts = Vec::new();
@@ -354,7 +354,7 @@ async fn c4_of_many_attempts_the_newest_three_are_kept() {
 }
 
 #[tokio::test]
-async fn who_it_is_decides_the_app() {
+async fn the_hook_decides_which_session_begins() {
     let mail = MailWorld::with(|login| {
         login.on_login(|verified| async move {
             if verified.email == "mallory@acme.test" {
@@ -374,7 +374,11 @@ async fn who_it_is_decides_the_app() {
 
     let mut mallory = mail.browser();
     let sent = submit(&mut mallory, SEND, &[("email", "mallory@acme.test")]).await;
-    assert_eq!(sent.status(), StatusCode::SEE_OTHER, "nothing is told before the mail is read");
+    assert_eq!(
+        sent.status(),
+        StatusCode::SEE_OTHER,
+        "nothing is revealed before the address is verified"
+    );
     let code = mail.code();
     let response = submit(&mut mallory, VERIFY, &[("code", &code)]).await;
     assert_rejected(&response, 403, &Failure::LoginDenied);
@@ -382,7 +386,7 @@ async fn who_it_is_decides_the_app() {
 }
 
 #[tokio::test]
-async fn a_code_is_accepted_as_people_paste_it() {
+async fn a_code_is_accepted_as_users_paste_it() {
     let wide = |code: String| {
         code.chars().map(|c| char::from_u32(u32::from(c) - 0x30 + 0xff10).unwrap()).collect()
     };

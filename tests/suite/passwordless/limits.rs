@@ -1,4 +1,4 @@
-//! Limits on guessing and mailing, which do not depend on the environment's own.
+//! Limits on codes and e-mails, independent of the environment's own.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use super::{
 };
 use crate::support::{Browser, Reading as _, send, set_cookies};
 
-/// Codes that are not right.
+/// Wrong codes.
 fn wrong_codes(mail: &MailWorld) -> impl Iterator<Item = String> {
     let right = mail.code();
     (100_000..).map(|code: u32| code.to_string()).filter(move |code| *code != right)
 }
 
 #[tokio::test]
-async fn one_login_has_five_tries_whatever_time_passes_and_however_often_its_mail_is_resent() {
+async fn one_login_has_five_tries_regardless_of_time_and_resends() {
     let hour = Duration::from_secs(3600);
     for waits in [0, 700] {
         let mail = MailWorld::with(|login| login.expires_in(hour));
@@ -31,7 +31,7 @@ async fn one_login_has_five_tries_whatever_time_passes_and_however_often_its_mai
             let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
             assert_rejected(&response, 400, &Failure::InvalidCode);
         }
-        // The environment begins its count anew, for another request and after ten minutes.
+        // The environment resets its count, for another request and after ten minutes.
         mail.world.advance(waits);
         attempt_of(&submit(&mut browser, RESEND, &[]).await);
         for code in wrong_codes(&mail).take(2) {
@@ -47,7 +47,7 @@ async fn one_login_has_five_tries_whatever_time_passes_and_however_often_its_mai
 }
 
 #[tokio::test]
-async fn codes_that_are_tried_at_once_count_each() {
+async fn concurrent_tries_count_each() {
     let mail = MailWorld::new();
     let (browser, _) = mail.waiting("/me").await;
     let asked = mail.asked();
@@ -62,7 +62,7 @@ async fn codes_that_are_tried_at_once_count_each() {
 }
 
 #[tokio::test]
-async fn who_reads_the_mail_gets_in_while_strangers_are_limited() {
+async fn the_recipient_can_log_in_while_attackers_are_limited() {
     let mail = MailWorld::new();
     let (mut ada, _) = mail.waiting("/me").await;
     let code = mail.code();
@@ -155,7 +155,7 @@ async fn emails_to_one_address_are_limited_per_day_resends_and_other_spellings_i
     let Failure::TooManyEmails { retry_after: Some(wait) } = failure(&response) else { panic!() };
     assert_eq!(wait, Duration::from_secs(24 * 60 * 60 - 180));
     assert_eq!(response.header("retry-after"), Some("86220"));
-    assert!(response.text().contains("try again later"));
+    assert!(response.text().contains("Try again later"));
     let response = submit(&mut browser, RESEND, &[("attempt", &attempt)]).await;
     assert!(matches!(failure(&response), Failure::TooManyEmails { .. }));
     assert_eq!(mail.asked(), asked);
@@ -178,7 +178,7 @@ async fn a_clock_that_is_set_back_makes_no_limit_of_emails_last_longer() {
     attempt_of(&submit(&mut mail.browser(), SEND, &[("email", ADA)]).await);
 }
 
-/// Sends for a client that a proxy of the app's has named.
+/// Sends for a client that the app's proxy has identified.
 async fn send_for(mail: &MailWorld, client: &str, email: &str) -> Response<Bytes> {
     let mut request = submission(&mail.browser(), SEND, &[("email", email)]);
     request.headers_mut().insert("x-real-ip", client.parse().unwrap());
@@ -204,7 +204,7 @@ async fn emails_for_one_client_are_limited_per_hour() {
 }
 
 #[tokio::test]
-async fn one_client_does_not_use_up_the_emails_of_an_address() {
+async fn one_client_does_not_use_up_the_limit_of_an_address() {
     let mail = MailWorld::with(|login| {
         login.max_emails_per_address(4).client_key(|request| {
             Some(request.headers().get("x-real-ip")?.to_str().ok()?.to_owned())
@@ -257,7 +257,7 @@ async fn the_apps_own_limits_apply_to_sends_and_resends() {
     assert_eq!((mail.asked(), mail.sandbox().mail().outbox().len()), (asked, 1));
 }
 
-/// What a script gets, but for what differs each time.
+/// What a script gets, without the values that differ each time.
 async fn response_of(browser: &mut Browser, path: &str, body: Value) -> String {
     let response = fetch_json(browser, path, &body).await;
     let mut told = response.json();
@@ -269,7 +269,7 @@ async fn response_of(browser: &mut Browser, path: &str, body: Value) -> String {
 }
 
 #[tokio::test]
-async fn no_one_learns_whether_the_environment_accepts_an_address() {
+async fn a_response_does_not_reveal_whether_the_environment_accepts_an_address() {
     for rejection in [
         (400, r#"{"error_code":"INVALID_EMAIL","message":"email is not valid"}"#),
         (400, r#"{"message":"user is disabled"}"#),
@@ -277,7 +277,7 @@ async fn no_one_learns_whether_the_environment_accepts_an_address() {
         (404, r#"{"message":"no such user"}"#),
     ] {
         let mail = MailWorld::new();
-        // How mails look is known from one that was sent.
+        // The properties of e-mails are known from one that was sent.
         submit(&mut mail.browser(), SEND, &[("email", "first@acme.test")]).await;
         let mut responses = Vec::new();
         for (email, is_accepted) in [("bob@acme.test", true), ("eve@acme.test", false)] {
@@ -294,7 +294,7 @@ async fn no_one_learns_whether_the_environment_accepts_an_address() {
                 all.push(response_of(&mut browser, VERIFY, code.clone()).await);
             }
             all.push(response_of(&mut browser, RESEND, json!({})).await);
-            // The third mail in a minute.
+            // The third e-mail in a minute.
             all.push(response_of(&mut mail.browser(), SEND, json!({ "email": email })).await);
             let sent = submit(&mut mail.browser(), SEND, &[("email", email)]).await;
             all.push(format!("{} {}", sent.status(), sent.text()));

@@ -1,4 +1,4 @@
-//! Magic links: in the browser that asked, elsewhere, and seen by scanners.
+//! Magic links: in the same browser, in other browsers, and opened by scanners.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use super::{
 use crate::support::{JANE, NAVIGATION, ORIGIN, Reading as _, send};
 
 #[tokio::test]
-async fn a_link_in_the_browser_that_asked_logs_in_at_once() {
+async fn a_link_in_the_browser_that_requested_it_logs_in_at_once() {
     for (kind, enforced) in [(PasswordlessType::Link, false), (PasswordlessType::LinkOtp, true)] {
         let mail = MailWorld::new();
         mail.sandbox().mail().set_passwordless_type(kind);
@@ -37,7 +37,7 @@ async fn a_link_in_the_browser_that_asked_logs_in_at_once() {
 }
 
 #[tokio::test]
-async fn elsewhere_a_link_shows_a_page_that_leaks_nothing_and_whose_button_logs_in() {
+async fn in_another_browser_a_link_shows_a_page_without_leaks_whose_button_logs_in() {
     let mail = MailWorld::new();
     let (mut first, _) = mail.waiting("/me").await;
     let asked = mail.asked();
@@ -62,7 +62,7 @@ async fn elsewhere_a_link_shows_a_page_that_leaks_nothing_and_whose_button_logs_
 }
 
 #[tokio::test]
-async fn a_scanner_uses_nothing_up() {
+async fn a_scanner_does_not_use_a_link_up() {
     let mail = MailWorld::new();
     let (mut browser, _) = mail.waiting("/me").await;
     let (link, asked) = (mail.link(), mail.asked());
@@ -74,7 +74,7 @@ async fn a_scanner_uses_nothing_up() {
             assert_eq!((response.status(), scanner.names().len()), (StatusCode::OK, 0));
         }
     }
-    // Nor does the person's own browser before they want to see it.
+    // Neither does a prefetch of the user's own browser.
     let in_advance = [("accept", "text/html"), ("sec-purpose", "prefetch;prerender")];
     let image = [("accept", "image/*"), ("sec-fetch-mode", "no-cors")];
     for (method, headers) in
@@ -88,7 +88,7 @@ async fn a_scanner_uses_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_page_that_was_fetched_in_advance_logs_in_as_the_link_would() {
+async fn a_prefetched_page_logs_in_as_the_link_would() {
     for same_browser_only in [false, true] {
         let mail = MailWorld::with(|login| match same_browser_only {
             true => login.same_browser_only(),
@@ -110,7 +110,7 @@ async fn a_page_that_was_fetched_in_advance_logs_in_as_the_link_would() {
 }
 
 #[tokio::test]
-async fn a_link_without_its_attempt_is_taken_for_one_of_the_newest() {
+async fn a_link_without_its_attempt_is_tried_with_the_newest() {
     let mail = MailWorld::new();
     mail.sandbox().mail().enforce_same_browser(true);
     let (mut browser, _) = mail.waiting("/me").await;
@@ -119,7 +119,7 @@ async fn a_link_without_its_attempt_is_taken_for_one_of_the_newest() {
 }
 
 #[tokio::test]
-async fn a_token_that_someone_made_up_costs_one_question_at_most() {
+async fn an_invented_token_causes_at_most_one_request() {
     let mail = MailWorld::new();
     let (mut browser, attempt) = mail.waiting("/me").await;
     for email in ["bob@acme.test", "carol@acme.test"] {
@@ -136,7 +136,7 @@ async fn a_token_that_someone_made_up_costs_one_question_at_most() {
 }
 
 #[tokio::test]
-async fn where_scalekit_enforces_the_same_browser_another_is_rejected_and_nothing_is_used_up() {
+async fn a_link_in_another_browser_is_rejected_unused_if_scalekit_enforces_the_same_browser() {
     let mail = MailWorld::new();
     mail.sandbox().mail().enforce_same_browser(true);
     let (mut browser, _) = mail.waiting("/me").await;
@@ -192,7 +192,7 @@ async fn a_link_finds_its_own_among_the_attempts_of_several_tabs() {
 }
 
 #[tokio::test]
-async fn an_expired_link_says_so_in_both_browsers() {
+async fn an_expired_link_is_reported_in_both_browsers() {
     let mail = MailWorld::new();
     let (mut browser, _) = mail.waiting("/me").await;
     mail.world.advance(300);
@@ -205,9 +205,9 @@ async fn an_expired_link_says_so_in_both_browsers() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_another_login_does_not_keep_a_link_from_asking() {
+async fn a_leftover_attempt_does_not_suppress_the_confirmation_page() {
     let mail = MailWorld::new();
-    // Begun here, and finished elsewhere.
+    // Begun here, and completed in another browser.
     let (mut laptop, _) = mail.waiting("/me").await;
     mail.world.advance(14 * 60);
     mail.waiting("/me").await;
@@ -217,7 +217,7 @@ async fn what_is_left_of_another_login_does_not_keep_a_link_from_asking() {
 }
 
 #[tokio::test]
-async fn a_button_that_is_pressed_twice_logs_in_and_another_pages_button_does_not() {
+async fn a_double_click_on_the_button_logs_in_and_another_pages_button_does_not() {
     let mail = MailWorld::new();
     mail.waiting("/me").await;
     let mut other = mail.browser();
@@ -249,7 +249,7 @@ async fn a_button_that_is_pressed_twice_logs_in_and_another_pages_button_does_no
 }
 
 #[tokio::test]
-async fn a_login_by_mail_asks_before_it_replaces_another_users_session_and_only_then() {
+async fn a_login_by_email_requires_confirmation_only_to_replace_another_users_session() {
     let mail = MailWorld::new();
     let mut jane = mail.world.logged_in(JANE).await.at(&mail.app);
     let form = [("email", ADA), ("return_to", "/me")];
@@ -265,7 +265,7 @@ async fn a_login_by_mail_asks_before_it_replaces_another_users_session_and_only_
     assert_eq!(email_of(&mut old.clone()).await, None, "the other session has ended");
     assert_eq!(jane.names(), ["__Host-scalekit_session"]);
 
-    // The same user once more: no question. A script is led to it as the browser is.
+    // The same user once more: no confirmation. A script gets the same target as the browser.
     mail.world.advance(60);
     attempt_of(&submit(&mut jane, SEND, &[("email", "Ada@acme.test")]).await);
     let done = submit(&mut jane, VERIFY, &[("code", &mail.code())]).await;
@@ -280,7 +280,7 @@ async fn a_login_by_mail_asks_before_it_replaces_another_users_session_and_only_
 }
 
 #[tokio::test]
-async fn the_hook_of_a_login_by_mail_is_called_once_the_user_has_switched() {
+async fn the_hook_of_a_login_by_email_is_called_after_the_user_has_switched() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let mail = MailWorld::with(|login| {
@@ -301,7 +301,7 @@ async fn the_hook_of_a_login_by_mail_is_called_once_the_user_has_switched() {
 }
 
 #[tokio::test]
-async fn the_page_that_asks_first_can_be_the_apps_own() {
+async fn the_confirmation_page_can_be_customized() {
     let mail = MailWorld::with(|login| {
         login.confirmation_page(|question| {
             format!("<h1>Acme</h1>{} {}", question.action(), question.hidden_fields())
@@ -318,7 +318,7 @@ async fn the_page_that_asks_first_can_be_the_apps_own() {
 }
 
 #[tokio::test]
-async fn a_link_that_a_mail_client_has_wrapped_logs_in() {
+async fn a_link_that_an_email_client_has_wrapped_logs_in() {
     for wrap in ["%0D%0A", "%20", "+", "%E2%80%8B"] {
         let mail = MailWorld::new();
         let (mut browser, _) = mail.waiting("/me?tab=2").await;

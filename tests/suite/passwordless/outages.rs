@@ -1,4 +1,4 @@
-//! When something does not respond, the attempt goes on.
+//! Outages: the attempt can continue afterwards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ fn responded(status: u16, body: &'static str) -> Fault {
 }
 
 #[tokio::test]
-async fn an_environment_out_of_reach_is_503_and_the_login_goes_on_afterwards() {
+async fn an_unavailable_environment_is_503_and_the_login_can_continue() {
     let general = r#"{"code":8,"message":"slow down","error_code":"RATE_LIMITED"}"#;
     for fault in
         [Fault::Unreachable, Fault::Status(StatusCode::BAD_GATEWAY), responded(429, general)]
@@ -57,7 +57,7 @@ async fn an_environment_out_of_reach_is_503_and_the_login_goes_on_afterwards() {
 }
 
 #[tokio::test]
-async fn no_token_to_call_with_is_an_outage_or_a_matter_of_configuration() {
+async fn a_missing_api_token_is_an_outage_or_a_misconfiguration() {
     let mail = MailWorld::new();
     mail.sandbox().faults().add_times(Endpoint::Token, 1, Fault::Unreachable);
     let response = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
@@ -73,7 +73,7 @@ async fn no_token_to_call_with_is_an_outage_or_a_matter_of_configuration() {
 }
 
 #[tokio::test]
-async fn the_environments_own_words_are_understood() {
+async fn the_environments_error_messages_are_understood() {
     let mail = MailWorld::with(|login| login.max_emails_per_address(100));
     for (status, body, expected) in [
         (400, r#"{"code":9,"message":"otp expired"}"#, Failure::Expired),
@@ -122,7 +122,7 @@ async fn the_environments_own_words_are_understood() {
 }
 
 #[tokio::test]
-async fn a_mail_that_is_rejected_fails_visibly_only_if_a_setting_is_clearly_the_cause() {
+async fn a_rejected_email_fails_visibly_only_if_a_setting_is_clearly_the_cause() {
     let mail = MailWorld::with(|login| login.max_emails_per_address(100));
     for (status, body, expected) in [
         (400, r#"{"message":"bad email"}"#, None),
@@ -159,7 +159,7 @@ async fn a_mail_that_is_rejected_fails_visibly_only_if_a_setting_is_clearly_the_
         (409, "{}", None),
         (401, "{}", Some(Failure::Misconfigured)),
     ] {
-        // A 401 is tried again with another token.
+        // A 401 is retried with another token.
         mail.sandbox().faults().add_times(
             Endpoint::Api,
             1 + usize::from(status == 401),
@@ -180,7 +180,7 @@ async fn a_mail_that_is_rejected_fails_visibly_only_if_a_setting_is_clearly_the_
 }
 
 #[tokio::test]
-async fn a_login_whose_request_is_over_begins_again() {
+async fn a_login_whose_request_has_expired_begins_again() {
     let mail = MailWorld::new();
     mail.sandbox().mail().issue_new_credentials_on_resend(true);
     let (mut browser, _) = mail.waiting("/me").await;
@@ -193,11 +193,11 @@ async fn a_login_whose_request_is_over_begins_again() {
 }
 
 #[tokio::test]
-async fn a_resend_that_is_rejected_costs_no_code() {
-    for (status, open_enum) in [(400, "wait 30 seconds"), (404, "no"), (409, "aborted")] {
+async fn a_rejected_resend_does_not_use_the_code_up() {
+    for (status, text) in [(400, "wait 30 seconds"), (404, "no"), (409, "aborted")] {
         let mail = MailWorld::new();
         let (mut browser, _) = mail.waiting("/me").await;
-        let body = Bytes::from(format!(r#"{{"message":"{open_enum}"}}"#));
+        let body = Bytes::from(format!(r#"{{"message":"{text}"}}"#));
         let rejection = Response::builder().status(status).body(body).unwrap();
         mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Response(rejection));
         let response = submit(&mut browser, RESEND, &[]).await;
@@ -208,7 +208,7 @@ async fn a_resend_that_is_rejected_costs_no_code() {
 }
 
 #[tokio::test]
-async fn the_link_of_a_mail_whose_response_was_lost_asks_first() {
+async fn the_link_of_an_email_whose_response_was_lost_shows_the_confirmation_page() {
     let mail = MailWorld::new();
     mail.sandbox().mail().issue_new_credentials_on_resend(true);
     let (mut browser, _) = mail.waiting("/me").await;
@@ -218,7 +218,7 @@ async fn the_link_of_a_mail_whose_response_was_lost_asks_first() {
 }
 
 #[tokio::test]
-async fn a_code_whose_verification_was_lost_needs_another_mail() {
+async fn a_code_whose_verification_was_lost_requires_another_email() {
     let mail = MailWorld::new();
     let (mut browser, _) = mail.waiting("/me").await;
     let code = mail.code();
@@ -233,7 +233,7 @@ async fn a_code_whose_verification_was_lost_needs_another_mail() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_costs_no_code() {
+async fn an_unavailable_store_does_not_use_the_code_up() {
     let store = FlakyStore::new(sandbox_builder().build().clock().clock());
     let mail = MailWorld::of(|sessions| sessions.shared_store(store.clone()), |login| login);
     let (mut browser, _) = mail.waiting("/me").await;
@@ -251,7 +251,7 @@ fn retry_url(response: &Response<Bytes>) -> String {
     response.extensions().get::<RouteRejection<Failure>>().unwrap().retry_url().unwrap().to_owned()
 }
 
-/// An app whose database answers as long as the flag is not set.
+/// An app whose database responds while the flag is not set.
 fn with_a_database(down: &Arc<AtomicBool>) -> MailWorld {
     let down = Arc::clone(down);
     MailWorld::with(|login| {
@@ -268,7 +268,7 @@ fn with_a_database(down: &Arc<AtomicBool>) -> MailWorld {
 }
 
 #[tokio::test]
-async fn an_app_that_cannot_look_people_up_costs_no_code() {
+async fn an_unavailable_hook_does_not_use_the_code_up() {
     let down = Arc::new(AtomicBool::new(true));
     let mail = with_a_database(&down);
     let (mut browser, _) = mail.waiting("/me").await;
@@ -281,7 +281,7 @@ async fn an_app_that_cannot_look_people_up_costs_no_code() {
 }
 
 #[tokio::test]
-async fn the_way_on_of_another_users_link_does_not_try_it_as_ones_own() {
+async fn the_retry_link_of_another_users_link_does_not_try_it_with_the_own_attempt() {
     let mail = MailWorld::new();
     mail.waiting("/me").await;
     let link = mail.link();
@@ -298,7 +298,7 @@ async fn the_way_on_of_another_users_link_does_not_try_it_as_ones_own() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_finished_at_home_is_not_good_elsewhere_if_that_is_enforced() {
+async fn an_unfinished_link_is_not_valid_in_another_browser_if_the_same_one_is_enforced() {
     let down = Arc::new(AtomicBool::new(true));
     let mail = with_a_database(&down);
     mail.sandbox().mail().enforce_same_browser(true);
@@ -312,7 +312,7 @@ async fn what_could_not_be_finished_at_home_is_not_good_elsewhere_if_that_is_enf
 }
 
 #[tokio::test]
-async fn a_wrong_code_finishes_nothing_that_the_right_one_began() {
+async fn a_wrong_code_does_not_complete_the_login_of_the_right_one() {
     let down = Arc::new(AtomicBool::new(true));
     let mail = with_a_database(&down);
     let (mut browser, _) = mail.waiting("/me").await;
@@ -329,7 +329,7 @@ async fn a_wrong_code_finishes_nothing_that_the_right_one_began() {
 }
 
 #[tokio::test]
-async fn an_app_that_cannot_look_people_up_costs_no_link_that_was_opened_elsewhere() {
+async fn an_unavailable_hook_does_not_use_a_link_in_another_browser_up() {
     let down = Arc::new(AtomicBool::new(true));
     let mail = with_a_database(&down);
     mail.waiting("/me").await;
@@ -338,7 +338,7 @@ async fn an_app_that_cannot_look_people_up_costs_no_link_that_was_opened_elsewhe
     let response = press_the_button(&mut other, &page).await;
     assert_rejected(&response, 503, &Failure::Unavailable);
     let asked = mail.asked();
-    // The same button, and the way on.
+    // The same button, and the retry link.
     assert_rejected(&press_the_button(&mut other, &page).await, 503, &Failure::Unavailable);
     let page = other.open(&retry_url(&response)).await;
     assert!(response.text().contains(&retry_url(&response)), "{}", response.text());
@@ -347,14 +347,14 @@ async fn an_app_that_cannot_look_people_up_costs_no_link_that_was_opened_elsewhe
     assert_eq!((done.status(), mail.asked()), (StatusCode::SEE_OTHER, asked));
     assert_eq!(email_of(&mut other).await.as_deref(), Some(ADA));
 
-    // Now it is spent, and no one else logs in with it.
+    // Now it is spent, and no other browser logs in with it.
     let mut stranger = mail.browser();
     let page = click(&mut stranger, &mail.link()).await;
     assert_rejected(&press_the_button(&mut stranger, &page).await, 400, &Failure::InvalidLink);
 }
 
 #[tokio::test]
-async fn what_could_not_be_finished_can_be_tried_again_for_a_minute() {
+async fn an_unfinished_login_can_be_retried_for_a_minute() {
     let down = Arc::new(AtomicBool::new(true));
     let mail = with_a_database(&down);
     let (mut browser, _) = mail.waiting("/me").await;
@@ -368,7 +368,7 @@ async fn what_could_not_be_finished_can_be_tried_again_for_a_minute() {
 }
 
 #[tokio::test]
-async fn r5_a_login_is_finished_when_its_browser_leaves_in_the_middle() {
+async fn a_login_completes_when_its_browser_disconnects() {
     let (asked, response) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (told, wait) = (Arc::clone(&asked), Arc::clone(&response));
     let mail = MailWorld::with(|login| {
@@ -388,18 +388,18 @@ async fn r5_a_login_is_finished_when_its_browser_leaves_in_the_middle() {
         panic!("the app was not asked")
     };
     drop(left);
-    // The person presses the button again.
+    // The user presses the button again.
     let again = send(&mail.app, submission(&browser, VERIFY, &[("code", &code)]));
     response.notify_one();
     let again = again.await;
     browser.take_in(&again);
     assert_eq!(again.location(), "/me");
     assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
-    assert!(asked.notified().now_or_never().is_none(), "the app was asked once");
+    assert!(asked.notified().now_or_never().is_none(), "the hook was called once");
 }
 
 #[tokio::test]
-async fn an_app_that_panics_responses_500_and_goes_on() {
+async fn a_hook_that_panics_is_500_and_later_logins_work() {
     let mail = MailWorld::with(|login| {
         login.on_login(|verified: VerifiedEmail| async move {
             match verified.email.as_str() {

@@ -1,4 +1,4 @@
-//! Nothing that logs anyone in shows, in `Debug` or in traces.
+//! Credentials do not appear in `Debug` output or traces.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -23,7 +23,7 @@ use crate::support::{Browser, CALLBACK, World, app, sandbox_builder, secret};
 
 type Secrets = Arc<Mutex<BTreeSet<String>>>;
 
-/// Notes what goes over the wire.
+/// Records the requests to the environment.
 struct Wire {
     client: SandboxClient,
     secrets: Secrets,
@@ -67,16 +67,17 @@ fn watched(secrets: &Secrets) -> MailWorld {
 }
 
 #[tokio::test]
-async fn a12_neither_debug_nor_traces_show_what_logs_in() {
+async fn debug_output_and_traces_contain_no_credentials() {
     let captured = Captured::default();
-    // Without the time, whose digits could be a code's by chance.
+    // Without the time, whose digits could match a code by chance.
     let subscriber = tracing_subscriber::fmt()
         .without_time()
         .with_max_level(LevelFilter::TRACE)
         .with_ansi(false)
         .with_writer(captured.clone())
         .finish();
-    // As long as there is but one, an event that another test's thread meets first is off for all.
+    // While there is only one subscriber, an event that another test's thread reaches first is
+    // disabled for all.
     let _second = Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
     let _guard = tracing::subscriber::set_default(subscriber);
     let secrets = Secrets::default();
@@ -103,10 +104,9 @@ async fn a12_neither_debug_nor_traces_show_what_logs_in() {
     }
     submit(&mut browser, SEND, &[("email", ADA)]).await; // one too many
     note("refused@acme.test");
-    for (status, open_enum) in [(400, "no template for"), (400, "bad email"), (403, "no mail to")] {
-        let open_enum =
-            format!(r#"{{"message":"{open_enum} {ADA}, <{}>"}}"#, ADA.replace('@', "%40"));
-        let rejection = Response::builder().status(status).body(Bytes::from(open_enum)).unwrap();
+    for (status, text) in [(400, "no template for"), (400, "bad email"), (403, "no mail to")] {
+        let text = format!(r#"{{"message":"{text} {ADA}, <{}>"}}"#, ADA.replace('@', "%40"));
+        let rejection = Response::builder().status(status).body(Bytes::from(text)).unwrap();
         mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Response(rejection));
         submit(&mut mail.browser(), SEND, &[("email", "refused@acme.test")]).await;
     }
@@ -141,7 +141,7 @@ async fn a12_neither_debug_nor_traces_show_what_logs_in() {
     }
 }
 
-/// A code is looked for among whole numbers: a longer one may hold it by chance.
+/// A code is searched for among whole numbers: a longer one may contain it by chance.
 fn is_in(secret: &str, text: &str) -> bool {
     match secret.bytes().all(|letter| letter.is_ascii_digit()) {
         true => text.split(|letter: char| !letter.is_ascii_digit()).any(|number| number == secret),
