@@ -1,12 +1,12 @@
-//! Runs the coordinator in every order in which its steps, and the world's, can happen.
+//! Runs the refresh state machine in every order of its steps and of external events.
 //!
-//! A run is a list of choices: at each point one of the actors that is about to act takes a step, or
-//! an event happens. All lists are tried, each from the beginning (stateless model checking), so a
-//! failure names the choices that led to it.
+//! A run is a list of choices: at each point, one of the ready actors takes a step, or an event
+//! happens. All lists are tried, each from the beginning (stateless model checking), so a failure
+//! reports the choices that led to it.
 //!
-//! A request with an older cookie is an actor of an older generation: the response that had the
-//! newer one was lost, or has not arrived. As long as the session lives, such a request must get
-//! the newest session, or none for the moment; [`Outcome::Beyond`] is right only where the newer
+//! A request with an older cookie is an actor of an older generation: the response with the newer
+//! one was lost, or has not arrived. While the session lives, such a request must get the newest
+//! session, or be unavailable for the moment; [`Outcome::Beyond`] is correct only if the newer
 //! cookie was presented and its result has expired since.
 
 mod outcomes;
@@ -28,21 +28,22 @@ use super::lease::{
 };
 use crate::shared_store::StoreError;
 
-/// What an actor does.
+/// The operation of an actor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Actor {
-    /// A request with the cookie of this generation, which is due.
+    /// A request with the cookie of this generation, which is due for a refresh.
     Due(u32),
-    /// The same on request of the app.
+    /// The same, on request of the app.
     Requested(u32),
-    /// The cookie of this generation is presented for the first time, once a response has had it.
+    /// The cookie of this generation is presented for the first time, after a response contained
+    /// it.
     Present(u32),
 }
 
-/// What can happen besides the actors' own steps, each at most once in a run.
+/// Events besides the actors' own steps, each at most once in a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Event {
-    /// The lease, or the note of a failure or success in its place, expires.
+    /// The lease, or the record of a failure or success in its place, expires.
     LeaseExpires,
     /// A result expires: possible only after its cookie was presented.
     ResultExpires,
@@ -54,22 +55,22 @@ enum Event {
     Crash(usize),
     /// Another replica, whose lease has expired, publishes the result of the first refresh.
     RefreshedElsewhere,
-    /// The store accepts a result that a process has kept.
+    /// The store accepts a result that a process has held.
     HeldIsPublished,
-    /// The keys for the tokens of the environment can be fetched again.
+    /// The keys for the tokens of the environment are available again.
     KeysReturn,
     /// All tokens that were received so far expire.
     TokensExpire,
 }
 
-/// How the token endpoint behaves in a run.
+/// The behaviour of the token endpoint in a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Environment {
     /// Spent tokens are accepted again.
     Responses,
     /// The first call fails without an effect.
     FailsOnce,
-    /// The first call takes effect, and its response is lost.
+    /// The first call takes effect, but its response is lost.
     LosesFirstResponse,
     /// The session has ended there.
     Rejects,
@@ -77,7 +78,7 @@ enum Environment {
     SpendsOnce,
 }
 
-/// What is the same in all runs of a test.
+/// The parameters of all runs of a test.
 #[derive(Clone)]
 struct Setup {
     actors: Vec<Actor>,
@@ -87,7 +88,7 @@ struct Setup {
     published: Option<u32>,
     /// Reads of the store show its state at the beginning.
     reads_are_stale: bool,
-    /// The store takes no results of refreshes.
+    /// The store accepts no results of refreshes.
     takes_no_results: bool,
     /// New tokens cannot be verified at the beginning.
     keys_are_unreachable: bool,
@@ -95,14 +96,14 @@ struct Setup {
     received: Option<usize>,
     /// The lease is extended before a token is spent.
     extends_lease: bool,
-    /// In the end the keys and the store are reachable, no lease is left, and another request with
-    /// the oldest cookie comes: its outcome is the last one.
+    /// At the end of a run, keys and store are available, no lease is left, and another request
+    /// with the oldest cookie arrives: its outcome is the last one.
     recovers: bool,
-    /// The marker of the newest generation is read and written in steps of their own. Everywhere,
-    /// that would make the runs too many.
+    /// The marker of the newest generation is read and written in separate steps. In all tests,
+    /// this would cause too many runs.
     marks_are_steps: bool,
     /// Nothing happens between an attempt to acquire the lease and reading it, nor between a result
-    /// and the release of the lease: for runs that were too many otherwise.
+    /// and the release of the lease; reduces the number of runs.
     is_coarse: bool,
 }
 
@@ -143,12 +144,12 @@ struct Shared {
     spent_before: Option<u32>,
     /// Tokens that the environment has seen.
     spent: BTreeSet<u32>,
-    /// A token was spent by an actor without the lease, or the lease has expired since.
+    /// A token was spent by an actor without the lease, or whose lease has expired since.
     spent_without_lease: bool,
     /// Unverified tokens whose refresh token the environment has seen.
     spent_unverified: BTreeSet<String>,
     keys_are_unreachable: bool,
-    /// The tokens of so many calls have expired.
+    /// The tokens of the first calls, up to this number, have expired.
     expired: usize,
     /// Results that the store has not accepted, with the leases that are extended for them.
     held: Vec<(Entry, Bytes)>,
@@ -156,7 +157,7 @@ struct Shared {
     progress: u64,
     /// An older result has replaced a newer one.
     went_back: bool,
-    /// The newest generation that a response has had.
+    /// The newest generation that a response contained.
     delivered: u32,
     result_expired: bool,
     logged_out: bool,
@@ -172,7 +173,7 @@ impl Shared {
         if fails { Err(StoreError::Unavailable("expected in this test".into())) } else { Ok(()) }
     }
 
-    /// Publishes what the processes have kept.
+    /// Publishes the results that the processes have held.
     fn publish_held(&mut self) {
         for (result, lease) in std::mem::take(&mut self.held) {
             let there = self.entry.as_deref().and_then(Entry::decode);
@@ -205,12 +206,12 @@ struct Replica {
     waits: Mutex<usize>,
 }
 
-/// Between a replica and the scheduler.
+/// Synchronizes a replica with the scheduler.
 #[derive(Debug, Default)]
 struct Gate {
-    /// The scheduler lets the replica do its next step.
+    /// The scheduler allows the replica to take its next step.
     go: bool,
-    /// The replica has nothing to do while the lease is this.
+    /// The replica is blocked while the lease has this value.
     waits_on: Option<Option<Bytes>>,
 }
 
@@ -229,14 +230,14 @@ fn published(generation: u32) -> Bytes {
 }
 
 impl Replica {
-    /// A step of its own, unless the steps are coarse.
+    /// A separate step, unless the steps are coarse.
     async fn small_turn(&self) {
         if !self.setup.is_coarse {
             self.turn().await;
         }
     }
 
-    /// Stands still until the scheduler chooses this replica.
+    /// Waits until the scheduler chooses this replica.
     async fn turn(&self) {
         poll_fn(|_| {
             let mut gate = self.gate.lock().unwrap();
@@ -345,7 +346,7 @@ impl RefreshBackend for Replica {
         true
     }
 
-    /// Two steps: the request takes effect, the response arrives.
+    /// Two steps: the request takes effect, and the response arrives.
     async fn exchange(&self, unverified: Option<&str>) -> Exchanged {
         self.turn().await;
         let exchanged = {
@@ -429,7 +430,7 @@ impl RefreshBackend for Replica {
 
     async fn wait(&self) -> bool {
         let lease = self.shared.lock().unwrap().lease.clone();
-        // What was found leased may be free by now.
+        // The lease may be free by now.
         if !self.setup.reads_are_stale
             && matches!(lease.as_deref().and_then(Lease::decode), Some(Lease::Held { .. }))
         {

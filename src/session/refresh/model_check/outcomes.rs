@@ -1,9 +1,9 @@
-//! What requests get, whatever happens in between.
+//! The outcomes of requests in every order of events.
 
 use super::*;
 
 #[test]
-fn whatever_their_number_requests_cause_one_call_and_get_one_result() {
+fn any_number_of_requests_cause_one_call_and_get_one_result() {
     let setup = Setup::new(&[OLD; 3], Environment::SpendsOnce, &[]).coarse();
     let runs = explore(&setup, |outcomes, shared| {
         assert!(outcomes.iter().all(|outcome| got(outcome, 1)));
@@ -47,7 +47,7 @@ fn a_replica_that_crashes_delays_others_for_no_longer_than_its_lease() {
 }
 
 #[test]
-fn a_lease_that_expires_early_loses_nothing() {
+fn a_lease_that_expires_early_loses_no_session() {
     let setup = Setup::new(&[OLD; 2], Environment::Responses, &[Event::LeaseExpires]);
     explore(&setup, |outcomes, shared| {
         assert!(outcomes.iter().all(|outcome| got(outcome, 1)));
@@ -67,7 +67,7 @@ fn a_rejection_ends_no_session_whose_token_was_spent_under_the_lease() {
 }
 
 #[test]
-fn a_session_that_was_logged_out_stays_so_whatever_is_refreshed_meanwhile() {
+fn a_concurrent_refresh_does_not_restore_a_session_that_was_logged_out() {
     let stays_ended = |_: &[Option<Outcome>], shared: &Shared| {
         if shared.logged_out {
             assert_eq!(shared.entry, Some(Entry::Ended.encode()));
@@ -81,7 +81,7 @@ fn a_session_that_was_logged_out_stays_so_whatever_is_refreshed_meanwhile() {
 }
 
 #[test]
-fn an_older_cookie_gets_the_newest_session_whatever_happens_to_the_newer_one() {
+fn an_older_cookie_gets_the_newest_session_in_every_order_of_events() {
     let newer = Actor::Due(1);
     for (actors, events) in [
         // The response with the newer cookie is lost, or its cookie is presented at any time.
@@ -107,7 +107,7 @@ fn an_older_cookie_gets_the_newest_session_whatever_happens_to_the_newer_one() {
 }
 
 #[test]
-fn the_result_expires_only_after_its_cookie_was_presented_and_then_harms_no_newer_cookie() {
+fn the_result_expires_only_after_its_cookie_was_presented() {
     let actors = [OLD, Actor::Due(1), Actor::Present(1)];
     let setup = Setup::new(&actors, Environment::SpendsOnce, &[Event::ResultExpires]);
     explore(&setup.clone().published(1), |outcomes, shared| {
@@ -125,7 +125,7 @@ fn the_result_expires_only_after_its_cookie_was_presented_and_then_harms_no_newe
         assert!(got(&outcomes[0], 2) || is_beyond);
         assert_eq!(shared.calls, 0);
     });
-    // From the beginning, with a refresh that is still under way when its cookie arrives.
+    // From the beginning, with a refresh that is still in progress when its cookie arrives.
     let setup = Setup { actors: vec![OLD, OLD, Actor::Present(1)], ..setup }.coarse();
     explore(&setup, |outcomes, shared| {
         assert!(outcomes[..2].iter().any(|outcome| got(outcome, 1)));
@@ -150,13 +150,13 @@ fn a_result_that_is_published_and_presented_during_a_refresh_is_found() {
 }
 
 #[test]
-fn a_presented_cookie_publishes_the_result_that_the_store_had_not_taken() {
+fn a_presented_cookie_publishes_the_result_that_the_store_had_not_accepted() {
     let actors = [OLD, OLD, Actor::Present(1)];
     let mut setup = Setup::new(&actors, Environment::SpendsOnce, &[]).coarse();
     setup.takes_no_results = true;
     explore(&setup, |outcomes, shared| {
         assert!(outcomes[..2].iter().any(|outcome| got(outcome, 1)));
-        // Until then the lease keeps the other one from spending the token again.
+        // Until then, the lease prevents the other one from spending the token again.
         assert_eq!(shared.calls, 1);
         let newest = shared.newest().unwrap();
         assert_eq!((newest.generation, newest.presented), (1, true));
@@ -171,7 +171,7 @@ fn requests_for_a_refresh_share_its_result_for_a_while() {
         assert!(outcomes.iter().all(|outcome| got(outcome, 1)));
         assert_eq!(shared.calls, 1);
     });
-    // The newest cookie, before and after the time is up.
+    // The newest cookie, before and after that time.
     let setup = Setup::new(&actors[1..], Environment::SpendsOnce, &[Event::LeaseExpires]);
     explore(&setup.published(1), |outcomes, shared| {
         assert!(got(&outcomes[0], 1) || got(&outcomes[0], 2));
@@ -211,7 +211,7 @@ fn a_store_that_fails_once_ends_no_session() {
 }
 
 #[test]
-fn a_store_whose_reads_are_stale_delays_a_request_and_ends_no_session() {
+fn stale_reads_of_the_store_delay_a_request_and_end_no_session() {
     for environment in [Environment::SpendsOnce, Environment::Responses] {
         let mut setup = Setup::new(&[OLD], environment, &[]).published(1);
         setup.reads_are_stale = true;

@@ -10,11 +10,11 @@ use super::*;
 
 type Task = Pin<Box<dyn Future<Output = Option<Outcome>>>>;
 
-/// The outcomes of a run; `None`: crashed, or still waiting when no other actor can act.
+/// The outcomes of a run. `None`: crashed, or still waiting when no other actor can act.
 struct Run {
     outcomes: Vec<Option<Outcome>>,
     shared: Shared,
-    /// The number of possibilities at each choice.
+    /// The number of options at each choice.
     widths: Vec<usize>,
 }
 
@@ -94,10 +94,10 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
         let event = left.remove(choice - ready.len());
         let mut shared = shared.lock().unwrap();
         match event {
-            // Runs in which it expires earlier are too many, and tried elsewhere.
+            // Runs in which it expires earlier are too many; other tests cover them.
             Event::LeaseExpires if setup.takes_no_results && shared.held.is_empty() => {}
             Event::LeaseExpires => {
-                // It is extended for a result that is kept.
+                // It is extended for a result that is held.
                 let lease = shared.lease.take();
                 let is_extended = shared.held.iter().any(|(_, held)| Some(held) == lease.as_ref());
                 if is_extended {
@@ -143,7 +143,7 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
     Run { outcomes, shared, widths }
 }
 
-/// The outcome of a request after the end of all outages.
+/// Returns the outcome of a request after all outages have ended.
 fn recovered(setup: &Setup, shared: &Arc<Mutex<Shared>>) -> Outcome {
     {
         let mut shared = shared.lock().unwrap();
@@ -170,7 +170,7 @@ fn recovered(setup: &Setup, shared: &Arc<Mutex<Shared>>) -> Outcome {
     }
 }
 
-/// Tries every run and hands each to `check`; returns how many there were.
+/// Tries every run and passes each to `check`. Returns how many there were.
 pub(super) fn explore(setup: &Setup, check: impl Fn(&[Option<Outcome>], &Shared)) -> usize {
     let mut choices: Vec<usize> = Vec::new();
     let mut runs = 0;
@@ -206,7 +206,7 @@ pub(super) fn got(outcome: &Option<Outcome>, generation: u32) -> bool {
     )
 }
 
-/// No request of a live session is logged out.
+/// Asserts that no request of a live session is logged out.
 pub(super) fn ends_nothing(outcomes: &[Option<Outcome>], shared: &Shared) {
     for outcome in outcomes {
         let ends = matches!(

@@ -9,7 +9,7 @@ fn setup(actors: &[Actor], environment: Environment, events: &[Event]) -> Setup 
     setup
 }
 
-/// Whatever has happened, the session goes on when all is reachable again.
+/// Asserts that the session is valid when everything is available again.
 fn recovers(outcomes: &[Option<Outcome>], shared: &Shared) {
     ends_nothing(outcomes, shared);
     let (last, others) = outcomes.split_last().unwrap();
@@ -49,7 +49,7 @@ fn any_replica_verifies_them_when_the_keys_return() {
 }
 
 #[test]
-fn expired_ones_are_renewed_once_with_their_own_refresh_token() {
+fn expired_ones_are_refreshed_once_with_their_own_refresh_token() {
     let events = [Event::TokensExpire, Event::KeysReturn];
     explore(&setup(&[OLD; 2], Environment::SpendsOnce, &events), |outcomes, shared| {
         recovers(outcomes, shared);
@@ -110,7 +110,7 @@ fn a_result_that_the_store_rejects_is_published_before_its_token_is_spent_again(
 }
 
 #[test]
-fn a_session_with_unverified_tokens_that_was_logged_out_stays_so() {
+fn a_session_with_unverified_tokens_stays_logged_out() {
     for takes_no_results in [false, true] {
         let returns = if takes_no_results { Event::HeldIsPublished } else { Event::KeysReturn };
         let events = [Event::LogOut, returns];
@@ -126,7 +126,7 @@ fn a_session_with_unverified_tokens_that_was_logged_out_stays_so() {
 }
 
 #[test]
-fn an_older_cookie_gets_the_verified_session_that_unverified_tokens_follow() {
+fn an_older_cookie_gets_the_verified_session_before_unverified_tokens() {
     let actors = [OLD, Actor::Due(1), Actor::Present(1)];
     let mut setup = setup(&actors, Environment::SpendsOnce, &[Event::KeysReturn]).published(1);
     explore(&setup, |outcomes, shared| {
