@@ -52,14 +52,14 @@ pub(crate) enum Origin {
     /// The app, without interaction (`prompt=none`).
     Silent = 1,
     /// An identity provider's portal.
-    Launched = 2,
+    IdpInitiated = 2,
 }
 
 impl Origin {
     fn decode(byte: u8) -> Self {
         match byte {
             1 => Self::Silent,
-            2 => Self::Launched,
+            2 => Self::IdpInitiated,
             _ => Self::Asked,
         }
     }
@@ -98,7 +98,7 @@ impl LoginAttempt {
     }
 
     /// Adds `state`, `nonce` and PKCE challenge of this attempt to an authorization request.
-    pub(super) fn tie(&self, request: AuthorizationRequest) -> AuthorizationRequest {
+    pub(super) fn apply_to(&self, request: AuthorizationRequest) -> AuthorizationRequest {
         let (state, nonce) = (self.state(), self.nonce());
         request.state(state.expose()).nonce(nonce.expose()).code_challenge(&self.verifier())
     }
@@ -176,7 +176,7 @@ impl LoginAttempt {
     /// Returns how many IdP-initiated logins of this browser that began less than `interval` ago
     /// are pending: a login that returns removes its cookie. One that seems to begin later than
     /// that was written before the clock was set back.
-    pub(super) fn launched_within(
+    pub(super) fn idp_initiated_within(
         sessions: &Sessions,
         headers: &HeaderMap,
         interval: Duration,
@@ -184,7 +184,7 @@ impl LoginAttempt {
         let now = sessions.scalekit().clock().now();
         let attempts = sessions.attempts(headers);
         let is_recent = |attempt: &Self| {
-            attempt.origin == Origin::Launched && (now - attempt.started_at).abs() < interval
+            attempt.origin == Origin::IdpInitiated && (now - attempt.started_at).abs() < interval
         };
         attempts.filter(is_recent).count()
     }

@@ -13,10 +13,10 @@ use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
 /// How many logins a portal may start in a row, and within which time, without one that returns.
-const MAX_LAUNCHES: usize = 3;
+const MAX_IDP_INITIATED_LOGINS: usize = 3;
 /// The parameter of an IdP-initiated login, on any path.
-pub(crate) const LAUNCH: &str = "idp_initiated_login";
-const CIRCLE: Duration = Duration::minutes(1);
+pub(crate) const IDP_INITIATED_LOGIN: &str = "idp_initiated_login";
+const LOOP_WINDOW: Duration = Duration::minutes(1);
 
 /// A login that is about to start.
 pub(crate) struct LoginStart<'a> {
@@ -50,7 +50,7 @@ impl LoginStart<'_> {
         for (name, value) in self.parameters {
             authorization = authorization.parameter(name, value);
         }
-        let url = scalekit.authorization_url(&attempt.tie(authorization));
+        let url = scalekit.authorization_url(&attempt.apply_to(authorization));
         Ok(redirect(StatusCode::FOUND, url.as_str(), cookies))
     }
 }
@@ -61,13 +61,13 @@ impl LoginStart<'_> {
 /// Only logins that have not returned count. One that has returned shows a page of the app or an
 /// error page, and only the user can continue from there.
 pub(crate) fn is_redirect_loop(sessions: &Sessions, headers: &HeaderMap) -> bool {
-    LoginAttempt::launched_within(sessions, headers, CIRCLE) >= MAX_LAUNCHES
+    LoginAttempt::idp_initiated_within(sessions, headers, LOOP_WINDOW) >= MAX_IDP_INITIATED_LOGINS
 }
 
 /// Returns the page that a login returns to: the requested page, or the start page if there is none
 /// or it would lead to a redirect loop or another login.
 pub(crate) fn allowed_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -> ReturnTo {
-    let circle = [
+    let excluded = [
         sessions.login_path(),
         sessions.logout_path(),
         sessions.logout_callback_path(),
@@ -77,7 +77,7 @@ pub(crate) fn allowed_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -
         sessions.switch_account_path(),
     ];
     wanted
-        .filter(|page| !circle.iter().any(|path| page.is_path(path)))
-        .filter(|page| !page.has(LAUNCH) && !page.is_single_use())
+        .filter(|page| !excluded.iter().any(|path| page.is_path(path)))
+        .filter(|page| !page.has(IDP_INITIATED_LOGIN) && !page.is_single_use())
         .unwrap_or_else(ReturnTo::root)
 }

@@ -69,7 +69,9 @@ pub use self::switch_account::SwitchAccount;
 pub use crate::util::return_to::ReturnTo;
 
 pub(crate) use self::attempt::Origin;
-pub(crate) use self::initiate::{LAUNCH, LoginStart, allowed_return_to, is_redirect_loop};
+pub(crate) use self::initiate::{
+    IDP_INITIATED_LOGIN, LoginStart, allowed_return_to, is_redirect_loop,
+};
 pub(crate) use self::route::Route;
 
 use crate::session::Sessions;

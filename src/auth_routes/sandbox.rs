@@ -22,12 +22,12 @@ impl Sandbox {
         let started = sessions.login().respond(Request::new(())).await;
         let authorization = started.headers().get(header::LOCATION);
         let authorization = authorization.and_then(|url| url.to_str().ok()).unwrap_or_default();
-        let callback = or_give_up(self.log_in(authorization, email));
+        let callback = or_panic(self.log_in(authorization, email));
         let request = Request::get(callback).header(header::COOKIE, cookie_header(&started, ""));
-        let request = or_give_up(request.body(()));
+        let request = or_panic(request.body(()));
         let completed = sessions.callback().respond(request).await;
         if !completed.status().is_redirection() {
-            or_give_up::<(), _>(Err(String::from_utf8_lossy(completed.body())));
+            or_panic::<(), _>(Err(String::from_utf8_lossy(completed.body())));
         }
         cookie_header(&completed, sessions.cookie_name())
     }
@@ -41,10 +41,10 @@ fn cookie_header(response: &Response<Bytes>, name: &str) -> HeaderValue {
         is_kept.then(|| pair.to_owned())
     };
     let set = response.headers().get_all(header::SET_COOKIE);
-    or_give_up(set.iter().filter_map(pair).collect::<Vec<_>>().join("; ").try_into())
+    or_panic(set.iter().filter_map(pair).collect::<Vec<_>>().join("; ").try_into())
 }
 
-fn or_give_up<T, E: Display>(result: Result<T, E>) -> T {
+fn or_panic<T, E: Display>(result: Result<T, E>) -> T {
     #[expect(clippy::panic, reason = "documented under # Panics")]
     result.unwrap_or_else(|error| panic!("the login failed: {error}"))
 }

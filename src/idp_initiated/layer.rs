@@ -50,12 +50,12 @@ impl IdpInitiatedRedirect {
 
     /// Returns the response to an IdP-initiated login.
     pub(super) async fn response(&self, token: &str, request: &Request<()>) -> Response<Bytes> {
-        self.launch(token, request.headers())
+        self.start_login(token, request.headers())
             .await
             .unwrap_or_else(|failure| self.reject(failure, request))
     }
 
-    async fn launch(
+    async fn start_login(
         &self,
         token: &str,
         headers: &HeaderMap,
@@ -66,7 +66,7 @@ impl IdpInitiatedRedirect {
         let expected =
             LaunchExpectations { issuers: &self.issuers, client_id: scalekit.client_id() };
         let verified = expected.verify(token, scalekit.keys(), now).await;
-        let launch = verified.map_err(|error| match error {
+        let login = verified.map_err(|error| match error {
             TokenError::KeysUnavailable => LoginError::Unavailable,
             error => LoginError::InvalidIdpInitiatedLogin { error },
         })?;
@@ -74,18 +74,18 @@ impl IdpInitiatedRedirect {
         if is_redirect_loop(sessions, headers) {
             return Err(LoginError::RedirectLoop);
         }
-        if !self.is_first_use(&launch).await {
+        if !self.is_first_use(&login).await {
             return Ok(redirect(StatusCode::FOUND, sessions.login_path(), []));
         }
-        let relay_state = launch.relay_state.as_deref();
+        let relay_state = login.relay_state.as_deref();
         let page = relay_state.and_then(|text| {
             ReturnTo::parse(text).or_else(|| ReturnTo::on_origin(text, sessions.public_url()))
         });
         let page = page.filter(|page| page.as_str().len() <= MAX_PAGE_BYTES);
         let selectors = [
-            ("connection_id", launch.connection_id),
-            ("organization_id", launch.organization_id),
-            ("login_hint", launch.login_hint),
+            ("connection_id", login.connection_id),
+            ("organization_id", login.organization_id),
+            ("login_hint", login.login_hint),
         ];
         let parameters =
             selectors.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
@@ -93,7 +93,7 @@ impl IdpInitiatedRedirect {
             sessions,
             headers,
             return_to: allowed_return_to(sessions, page),
-            origin: Origin::Launched,
+            origin: Origin::IdpInitiated,
             parameters: parameters.collect(),
         }
         .redirect()
@@ -101,15 +101,15 @@ impl IdpInitiatedRedirect {
 
     /// Whether the token is used for the first time. If the store is unavailable, it counts as
     /// used: an ordinary login is always possible.
-    async fn is_first_use(&self, launch: &IdpInitiatedLogin) -> bool {
+    async fn is_first_use(&self, login: &IdpInitiatedLogin) -> bool {
         let now = self.sessions().scalekit().clock().now();
-        let key = self.sessions().store_key(Purpose::Launch, launch.fingerprint.as_str());
-        let lifetime = launch.may_come_back_for(now);
+        let key = self.sessions().store_key(Purpose::Launch, login.fingerprint.as_str());
+        let lifetime = login.may_come_back_for(now);
         let store = self.sessions().store();
         match with_timeout(store.put_if_absent(&key, USED, lifetime)).await {
             Ok(first) => first,
             Err(error) => {
-                telemetry::internal_error("launch", &error);
+                telemetry::internal_error("idp_initiated_login", &error);
                 false
             }
         }

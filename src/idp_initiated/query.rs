@@ -3,36 +3,39 @@
 use http::{Method, Request};
 use url::form_urlencoded;
 
-use crate::auth_routes::{LAUNCH, LoginError};
+use crate::auth_routes::{IDP_INITIATED_LOGIN, LoginError};
 use crate::oauth::SsoError;
 use crate::session::Sessions;
 use crate::util::fetch_metadata::requested_target;
 
-/// What a request asks the layer to do.
-pub(super) enum Asked {
-    /// Nothing: the request is for the inner service.
-    Nothing,
-    Launch(String),
-    Rejected(LoginError),
+/// The kinds of requests that the layer distinguishes.
+pub(super) enum RequestKind {
+    /// For the inner service.
+    Other,
+    /// Contains the token.
+    IdpInitiatedLogin(String),
+    Invalid(LoginError),
 }
 
-impl Asked {
-    pub(super) fn by<B>(request: &Request<B>, sessions: &Sessions) -> Self {
+impl RequestKind {
+    pub(super) fn of<B>(request: &Request<B>, sessions: &Sessions) -> Self {
         // Most requests end here.
-        let Some(query) = request.uri().query() else { return Self::Nothing };
-        if request.method() != Method::GET || !(query.contains(LAUNCH) || query.contains("error")) {
-            return Self::Nothing;
+        let Some(query) = request.uri().query() else { return Self::Other };
+        if request.method() != Method::GET
+            || !(query.contains(IDP_INITIATED_LOGIN) || query.contains("error"))
+        {
+            return Self::Other;
         }
         let values = |wanted: &'static str| {
             form_urlencoded::parse(query.as_bytes())
                 .filter(move |(name, value)| name == wanted && !value.is_empty())
                 .map(|(_, value)| value)
         };
-        let mut launches = values(LAUNCH);
-        match (launches.next(), launches.next()) {
-            (Some(token), None) => return Self::Launch(token.into_owned()),
+        let mut tokens = values(IDP_INITIATED_LOGIN);
+        match (tokens.next(), tokens.next()) {
+            (Some(token), None) => return Self::IdpInitiatedLogin(token.into_owned()),
             // A repeated parameter is ambiguous.
-            (Some(_), Some(_)) => return Self::Rejected(LoginError::InvalidRequest),
+            (Some(_), Some(_)) => return Self::Invalid(LoginError::InvalidRequest),
             (None, _) => {}
         }
         let target = requested_target(request, sessions.base_path());
@@ -42,9 +45,9 @@ impl Asked {
             // An error with a `state` ends an attempt, which the callback does.
             Some(error) if is_ours && values("state").next().is_none() => {
                 let error = SsoError::parse(&error);
-                Self::Rejected(LoginError::AuthorizationFailed { error })
+                Self::Invalid(LoginError::AuthorizationFailed { error })
             }
-            _ => Self::Nothing,
+            _ => Self::Other,
         }
     }
 }

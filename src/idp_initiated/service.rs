@@ -4,7 +4,7 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::IdpInitiatedRedirect;
-use super::query::Asked;
+use super::query::RequestKind;
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, ResponseFuture};
 
@@ -28,15 +28,15 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        match Asked::by(&request, self.config.sessions()) {
-            Asked::Nothing => {
+        match RequestKind::of(&request, self.config.sessions()) {
+            RequestKind::Other => {
                 ResponseFuture::decided(Decision::Forward(()), request, &mut self.inner)
             }
-            Asked::Launch(token) => {
+            RequestKind::IdpInitiatedLogin(token) => {
                 let (config, request) = (self.config.clone(), request.map(drop));
                 ResponseFuture::responding(async move { config.response(&token, &request).await })
             }
-            Asked::Rejected(error) => {
+            RequestKind::Invalid(error) => {
                 let (parts, body) = request.into_parts();
                 let head = Request::from_parts(parts, ());
                 let response = Decision::Respond(self.config.reject(error, &head));

@@ -26,7 +26,7 @@ pub(super) const DEFAULT_LIFETIME: Duration = Duration::minutes(5);
 const MAX_RETURN_TO_BYTES: usize = 1500;
 
 #[derive(Clone)]
-pub(super) struct MailAttempt {
+pub(super) struct EmailAttempt {
     /// Identifies the attempt in its cookie's name, the forms of a page and the link of the e-mail.
     /// Not secret.
     pub(super) id: String,
@@ -43,14 +43,14 @@ pub(super) struct MailAttempt {
 }
 
 /// The identifiers of an attempt, generated before its e-mail is sent.
-pub(super) struct AttemptNames {
+pub(super) struct AttemptIds {
     /// In the link, where anyone may read it.
     pub(super) id: String,
     /// Returned with the verification.
     pub(super) state: SecretString,
 }
 
-impl AttemptNames {
+impl AttemptIds {
     pub(super) fn new() -> Result<Self, RandomSourceFailed> {
         let id = SecretString::random::<6>()?.expose().to_owned();
         Ok(Self { id, state: SecretString::random::<32>()? })
@@ -86,9 +86,9 @@ pub(super) struct Delivery {
     pub(super) is_delivered: bool,
 }
 
-impl MailAttempt {
+impl EmailAttempt {
     pub(super) fn begin(
-        names: AttemptNames,
+        names: AttemptIds,
         email: &str,
         return_to: &ReturnTo,
         delivery: &Delivery,
@@ -162,7 +162,7 @@ impl MailAttempt {
     }
 }
 
-impl Attempt for MailAttempt {
+impl Attempt for EmailAttempt {
     const KIND: AttemptKind = AttemptKind::PasswordlessLogin;
     const MAX: usize = 3;
 
@@ -211,10 +211,10 @@ impl Attempt for MailAttempt {
 /// Returns until when a code is accepted.
 fn expires_at(sent: &SentMail, max_lifetime: StdDuration, now: OffsetDateTime) -> OffsetDateTime {
     // Two clocks may differ: a relative lifetime is more reliable.
-    let lifetime = sent.expires_in.and_then(|told| Duration::try_from(told).ok());
-    let told = lifetime.or_else(|| Some((sent.expires_at? - now).max(Duration::ZERO)));
+    let lifetime = sent.expires_in.and_then(|lifetime| Duration::try_from(lifetime).ok());
+    let lifetime = lifetime.or_else(|| Some((sent.expires_at? - now).max(Duration::ZERO)));
     let max = Duration::try_from(max_lifetime).unwrap_or(DEFAULT_LIFETIME);
-    now + told.unwrap_or(DEFAULT_LIFETIME).min(max)
+    now + lifetime.unwrap_or(DEFAULT_LIFETIME).min(max)
 }
 
 fn from_millis(millis: i64) -> Option<OffsetDateTime> {
@@ -238,8 +238,8 @@ pub struct PendingLogin {
     pub return_to: ReturnTo,
 }
 
-impl From<MailAttempt> for PendingLogin {
-    fn from(attempt: MailAttempt) -> Self {
+impl From<EmailAttempt> for PendingLogin {
+    fn from(attempt: EmailAttempt) -> Self {
         Self {
             attempt: attempt.id,
             email: attempt.email,

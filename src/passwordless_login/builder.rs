@@ -42,7 +42,7 @@ pub struct PasswordlessLoginBuilder {
     client_key: Arc<ClientKey>,
     before_send: Option<BeforeSend>,
     same_browser_only: bool,
-    admission: Option<LoginHook<VerifiedEmail>>,
+    login_hook: Option<LoginHook<VerifiedEmail>>,
     admits_everyone: bool,
     confirmation_page: Option<Arc<LinkPage>>,
     renderer: Renderer<RouteRejection<PasswordlessLoginError>>,
@@ -62,7 +62,7 @@ impl PasswordlessLoginBuilder {
             client_key: Arc::new(public_peer),
             before_send: None,
             same_browser_only: false,
-            admission: None,
+            login_hook: None,
             admits_everyone: false,
             confirmation_page: None,
             renderer: Renderer::default(),
@@ -246,7 +246,7 @@ impl PasswordlessLoginBuilder {
         F: Fn(VerifiedEmail) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<LocalSession, LoginHookError>> + Send + 'static,
     {
-        self.admission = Some(LoginHook::new(admit));
+        self.login_hook = Some(LoginHook::new(admit));
         self
     }
 
@@ -323,7 +323,7 @@ impl PasswordlessLoginBuilder {
         if !self.expires_in.is_none_or(fits) {
             problems.push(ConfigProblem::invalid("expires_in", "must be 1 second to a day"));
         }
-        match (&self.admission, self.admits_everyone) {
+        match (&self.login_hook, self.admits_everyone) {
             (None, false) if self.sessions.has_login_hook() => {
                 let reason = "must be set, or admit_everyone, because the sessions have a login \
                               hook, which logins by e-mail do not call";
@@ -377,7 +377,7 @@ impl PasswordlessLoginBuilder {
             before_send: self.before_send,
             shape: Mutex::default(),
             same_browser_only: self.same_browser_only,
-            admission: self.admission,
+            login_hook: self.login_hook,
             confirmation_page: self.confirmation_page,
             renderer: self.renderer,
         });

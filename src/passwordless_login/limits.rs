@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::Request;
 
 use super::PasswordlessLogin;
-use super::attempt::MailAttempt;
+use super::attempt::EmailAttempt;
 use super::rejection::PasswordlessLoginError;
 use crate::clock::unix_millis;
 use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
@@ -187,7 +187,7 @@ impl PasswordlessLogin {
     /// [`PasswordlessLoginError::Unavailable`] if the store fails.
     pub(super) async fn count_code(
         &self,
-        attempt: &MailAttempt,
+        attempt: &EmailAttempt,
     ) -> Result<Counted, PasswordlessLoginError> {
         let mut counted = Counted::default();
         let key = self.key(Purpose::WrongCode, &["address", &fold_email(&attempt.email)]);

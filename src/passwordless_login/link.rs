@@ -3,7 +3,7 @@ use http::{HeaderMap, Method, Request, Response};
 use url::form_urlencoded;
 
 use super::PasswordlessLogin;
-use super::attempt::MailAttempt;
+use super::attempt::EmailAttempt;
 use super::confirmation_page::LinkConfirmation;
 use super::rejection::PasswordlessLoginError;
 use super::verify_credential::Credential;
@@ -46,7 +46,7 @@ impl Link {
         let named = attempt_id(request.uri().path());
         let is_opened =
             request.method() == Method::GET && is_navigation(request) && !is_in_advance(headers);
-        match MailAttempt::find(&login.0.sessions, headers, named) {
+        match EmailAttempt::find(&login.0.sessions, headers, named) {
             Some(attempt) if is_opened => {
                 let credential = Credential::OwnLink { token: token.clone(), attempt };
                 let outcome = login.log_in(&credential, headers).await;
@@ -96,7 +96,7 @@ route!(Link);
 
 impl PasswordlessLogin {
     /// Returns the path of a link of this attempt of the browser, or of none.
-    pub(super) fn link_path(&self, token: &SecretString, attempt: Option<&MailAttempt>) -> String {
+    pub(super) fn link_path(&self, token: &SecretString, attempt: Option<&EmailAttempt>) -> String {
         let token: String = form_urlencoded::byte_serialize(token.expose().as_bytes()).collect();
         let attempt = attempt.map_or(OF_NONE, |attempt| &attempt.id);
         format!("{}/{attempt}?link_token={token}", self.verify_path())

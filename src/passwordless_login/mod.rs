@@ -140,7 +140,7 @@ pub use self::send::{ResendMail, SendMail};
 pub use self::switch::Switch;
 pub use self::verify::Verify;
 
-use self::attempt::{Delivery, MailAttempt};
+use self::attempt::{Delivery, EmailAttempt};
 use self::before_send::BeforeSend;
 use self::builder::LinkPage;
 use self::limits::EmailLimits;
@@ -171,7 +171,7 @@ struct Inner {
     /// The properties of recent e-mails, for responses to those that are not sent.
     shape: Mutex<Option<Shape>>,
     same_browser_only: bool,
-    admission: Option<LoginHook<VerifiedEmail>>,
+    login_hook: Option<LoginHook<VerifiedEmail>>,
     confirmation_page: Option<Arc<LinkPage>>,
     logins: Once<LoggedIn, PasswordlessLoginError>,
     /// Logins that were just confirmed.
@@ -252,7 +252,7 @@ impl PasswordlessLogin {
         request_headers: &HeaderMap,
         attempt: Option<&str>,
     ) -> Option<PendingLogin> {
-        MailAttempt::find(&self.0.sessions, request_headers, attempt).map(PendingLogin::from)
+        EmailAttempt::find(&self.0.sessions, request_headers, attempt).map(PendingLogin::from)
     }
 }
 

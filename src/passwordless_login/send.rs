@@ -11,7 +11,7 @@ use http_body::Body;
 use serde_json::json;
 
 use super::PasswordlessLogin;
-use super::attempt::{AttemptNames, Delivery, MailAttempt};
+use super::attempt::{AttemptIds, Delivery, EmailAttempt};
 use super::before_send::SendDenied;
 use super::form::Fields;
 use super::paths::own_paths;
@@ -68,10 +68,10 @@ impl SendMail {
         failure: &PasswordlessLoginError,
         fields: &Fields,
         request: &Request<()>,
-    ) -> Option<MailAttempt> {
+    ) -> Option<EmailAttempt> {
         let PasswordlessLoginError::TooManyEmails { .. } = failure else { return None };
         let address = pasted::trim(fields.get("email")?);
-        MailAttempt::of_address(&self.0.0.sessions, request.headers(), address)
+        EmailAttempt::of_address(&self.0.0.sessions, request.headers(), address)
     }
 
     async fn begin(
@@ -79,7 +79,7 @@ impl SendMail {
         fields: &Fields,
         return_to: &ReturnTo,
         request: &Request<()>,
-    ) -> Result<MailAttempt, PasswordlessLoginError> {
+    ) -> Result<EmailAttempt, PasswordlessLoginError> {
         let login = &self.0.0;
         let email = fields.get("email").map(pasted::trim).filter(|email| is_address(email));
         let email = email.ok_or(PasswordlessLoginError::InvalidEmail)?;
@@ -87,7 +87,7 @@ impl SendMail {
             Some(MailTemplate::Unknown(_)) => return Err(PasswordlessLoginError::InvalidRequest),
             template => template.or_else(|| login.template.clone()),
         };
-        let names = AttemptNames::new().map_err(|error| {
+        let names = AttemptIds::new().map_err(|error| {
             telemetry::internal_error("passwordless_send", &error);
             PasswordlessLoginError::Misconfigured
         })?;
@@ -102,7 +102,7 @@ impl SendMail {
         let client = login.limits.client(request);
         let delivery = self.0.send_within_limits(email, client, request.headers(), send).await?;
         let (now, max_lifetime) = (scalekit.clock().now(), self.0.max_lifetime());
-        Ok(MailAttempt::begin(names, email, return_to, &delivery, max_lifetime, now))
+        Ok(EmailAttempt::begin(names, email, return_to, &delivery, max_lifetime, now))
     }
 }
 
@@ -128,7 +128,7 @@ impl ResendMail {
             Err(failure) => return login.reject(failure, request, None),
         };
         let sessions = &login.0.sessions;
-        let attempt = MailAttempt::find(sessions, request.headers(), fields.get("attempt"));
+        let attempt = EmailAttempt::find(sessions, request.headers(), fields.get("attempt"));
         let Some(attempt) = attempt else {
             return login.reject(PasswordlessLoginError::NoPendingLogin, request, None);
         };
@@ -171,7 +171,7 @@ pub(super) struct Shape {
 impl PasswordlessLogin {
     async fn resend(
         &self,
-        attempt: &MailAttempt,
+        attempt: &EmailAttempt,
         client: Option<String>,
         headers: &HeaderMap,
     ) -> Result<Delivery, PasswordlessLoginError> {
@@ -259,7 +259,7 @@ impl PasswordlessLogin {
     /// Responds that an e-mail was sent.
     fn under_way(
         &self,
-        attempt: &MailAttempt,
+        attempt: &EmailAttempt,
         request: &Request<()>,
     ) -> Result<Response<Bytes>, PasswordlessLoginError> {
         let sessions = &self.0.sessions;
@@ -268,15 +268,15 @@ impl PasswordlessLogin {
         if wants_html(request.headers()) {
             return Ok(redirect(StatusCode::SEE_OTHER, &self.code_page(attempt), cookies));
         }
-        let mut told = json!({
+        let mut body = json!({
             "attempt": attempt.id,
             "expires_at": attempt.expires_at.unix_timestamp(),
             "expires_in": attempt.expires_in(sessions.scalekit().clock().now()).as_secs(),
         });
-        if let (Some(members), Some(word)) = (told.as_object_mut(), &attempt.passwordless_type) {
-            members.insert("passwordless_type".to_owned(), word.as_str().into());
+        if let (Some(members), Some(kind)) = (body.as_object_mut(), &attempt.passwordless_type) {
+            members.insert("passwordless_type".to_owned(), kind.as_str().into());
         }
-        Ok(json(&told, cookies))
+        Ok(json(&body, cookies))
     }
 
     /// Returns the page after the login, unless it is not a page of the app or would lead to a

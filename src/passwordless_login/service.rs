@@ -7,7 +7,7 @@ use http::{Method, Request, Response};
 use http_body::Body;
 
 use super::PasswordlessLogin;
-use super::attempt::MailAttempt;
+use super::attempt::EmailAttempt;
 use super::form::Fields;
 use super::rejection::PasswordlessLoginError;
 use crate::middleware::RouteRejection;
@@ -39,7 +39,7 @@ impl PasswordlessLogin {
         &self,
         failure: PasswordlessLoginError,
         request: &Request<()>,
-        attempt: Option<&MailAttempt>,
+        attempt: Option<&EmailAttempt>,
     ) -> Response<Bytes> {
         let retry_url = match attempt {
             Some(attempt) if failure.allows_retry() => self.code_page(attempt),
@@ -66,7 +66,7 @@ impl PasswordlessLogin {
         with_return_to(&self.0.pages.start, return_to)
     }
 
-    pub(super) fn code_page(&self, attempt: &MailAttempt) -> String {
+    pub(super) fn code_page(&self, attempt: &EmailAttempt) -> String {
         format!("{}?attempt={}", self.0.pages.code, attempt.id)
     }
 }

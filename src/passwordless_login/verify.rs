@@ -5,7 +5,7 @@ use http::{Request, Response};
 use http_body::Body;
 
 use super::PasswordlessLogin;
-use super::attempt::MailAttempt;
+use super::attempt::EmailAttempt;
 use super::form::Fields;
 use super::link::is_link_token;
 use super::rejection::PasswordlessLoginError;
@@ -38,7 +38,7 @@ impl Verify {
             Err(failure) => return login.reject(failure, request, None),
         };
         let id = fields.get("attempt");
-        let attempt = MailAttempt::find(&login.0.sessions, request.headers(), id);
+        let attempt = EmailAttempt::find(&login.0.sessions, request.headers(), id);
         match self.credential(&fields, attempt.clone()) {
             Ok(credential) => {
                 let outcome = login.log_in(&credential, request.headers()).await;
@@ -52,7 +52,7 @@ impl Verify {
     fn credential(
         &self,
         fields: &Fields,
-        attempt: Option<MailAttempt>,
+        attempt: Option<EmailAttempt>,
     ) -> Result<Credential, PasswordlessLoginError> {
         let link_token = fields.get("link_token").map(pasted::unwrap_lines);
         match (fields.sent("code"), link_token) {

@@ -5,7 +5,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::json;
 
 use super::PasswordlessLogin;
-use super::attempt::MailAttempt;
+use super::attempt::EmailAttempt;
 use super::rejection::{PasswordlessLoginError, json};
 use super::send::unexpected;
 use crate::api::ErrorResponse;
@@ -40,12 +40,12 @@ impl VerifiedEmail {
 pub(super) enum Credential {
     Code {
         code: SecretString,
-        attempt: MailAttempt,
+        attempt: EmailAttempt,
     },
     /// A link in the browser that requested it.
     OwnLink {
         token: SecretString,
-        attempt: MailAttempt,
+        attempt: EmailAttempt,
     },
     /// A link in another browser, sent by the button of the page with this secret.
     ForeignLink {
@@ -55,7 +55,7 @@ pub(super) enum Credential {
 }
 
 impl Credential {
-    fn attempt(&self) -> Option<&MailAttempt> {
+    fn attempt(&self) -> Option<&EmailAttempt> {
         match self {
             Self::Code { attempt, .. } | Self::OwnLink { attempt, .. } => Some(attempt),
             Self::ForeignLink { .. } => None,
@@ -84,7 +84,7 @@ impl Credential {
     }
 }
 
-fn of_attempt(kind: &str, attempt: &MailAttempt, credential: &SecretString) -> Key {
+fn of_attempt(kind: &str, attempt: &EmailAttempt, credential: &SecretString) -> Key {
     let [auth_request_id, state] = attempt.secrets();
     Key::new(&[kind, auth_request_id, state, credential.expose()])
 }
@@ -214,7 +214,7 @@ impl PasswordlessLogin {
     async fn verify_code(
         &self,
         code: &SecretString,
-        attempt: &MailAttempt,
+        attempt: &EmailAttempt,
     ) -> Result<VerifiedEmail, PasswordlessLoginError> {
         let rejected = |error: PasswordlessLoginError| {
             telemetry::login_failed(error.code(), None);
@@ -273,12 +273,12 @@ impl PasswordlessLogin {
         &self,
         verified: VerifiedEmail,
     ) -> Result<LocalSession, PasswordlessLoginError> {
-        let Some(admission) = &self.0.admission else { return Ok(verified.session()) };
-        admission.ask(verified).await.map_err(|response| {
+        let Some(login_hook) = &self.0.login_hook else { return Ok(verified.session()) };
+        login_hook.call(verified).await.map_err(|response| {
             if let LoginHookError::Denied = response {
                 return PasswordlessLoginError::LoginDenied;
             }
-            telemetry::internal_error("admission", &response);
+            telemetry::internal_error("login_hook", &response);
             PasswordlessLoginError::Unavailable
         })
     }
@@ -290,22 +290,25 @@ fn subject(verified: &VerifiedEmail) -> String {
 }
 
 /// Whether the verification belongs to this attempt; compared in constant time.
-fn is_of(verified: &VerifiedEmail, attempt: &MailAttempt) -> bool {
+fn is_of(verified: &VerifiedEmail, attempt: &EmailAttempt) -> bool {
     verified.state.as_ref().is_some_and(|state| *state == attempt.state)
 }
 
-/// Maps the reason why a code or link is not accepted; `plainly` when the environment rejects it as
-/// such.
-fn map_error(error: PasswordlessError, plainly: PasswordlessLoginError) -> PasswordlessLoginError {
-    let told = |error: PasswordlessLoginError, response: &ErrorResponse| {
+/// Maps the reason why a code or link is not accepted; `rejection` when the environment
+/// rejects it as such.
+fn map_error(
+    error: PasswordlessError,
+    rejection: PasswordlessLoginError,
+) -> PasswordlessLoginError {
+    let logged = |error: PasswordlessLoginError, response: &ErrorResponse| {
         telemetry::login_failed(error.code(), response.error_code.as_deref());
         error
     };
     match &error {
-        PasswordlessError::Expired(response) => told(PasswordlessLoginError::Expired, response),
-        PasswordlessError::Rejected(response) => told(plainly, response),
+        PasswordlessError::Expired(response) => logged(PasswordlessLoginError::Expired, response),
+        PasswordlessError::Rejected(response) => logged(rejection, response),
         PasswordlessError::TooManyAttempts(response) => {
-            told(PasswordlessLoginError::TooManyAttempts, response)
+            logged(PasswordlessLoginError::TooManyAttempts, response)
         }
         error => unexpected("passwordless_verify", error),
     }

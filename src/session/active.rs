@@ -85,7 +85,7 @@ impl Sessions {
         session: &Session,
     ) -> Result<Vec<ActiveSession>, ActiveSessionsError> {
         if session.is_local() {
-            return self.my_local_sessions(session).await;
+            return self.active_local_sessions(session).await;
         }
         let api = self.0.scalekit.api().sessions();
         let active = api.list_for_user(session.principal().subject()).status(SessionStatus::Active);
@@ -117,7 +117,7 @@ impl Sessions {
         id: &str,
     ) -> Result<(), ActiveSessionsError> {
         if session.is_local() {
-            return self.end_my_local_session(session, id).await;
+            return self.revoke_local_session(session, id).await;
         }
         let api = self.0.scalekit.api().sessions();
         let not_found = |error| match error {
@@ -215,7 +215,7 @@ impl Sessions {
         Ok(living.map(|(id, _)| id).collect())
     }
 
-    async fn my_local_sessions(
+    async fn active_local_sessions(
         &self,
         session: &Session,
     ) -> Result<Vec<ActiveSession>, ActiveSessionsError> {
@@ -235,7 +235,7 @@ impl Sessions {
         Ok(mine.collect())
     }
 
-    async fn end_my_local_session(
+    async fn revoke_local_session(
         &self,
         session: &Session,
         id: &str,

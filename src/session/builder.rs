@@ -50,7 +50,7 @@ pub struct SessionsBuilder {
     base_path: Option<String>,
     paths: Paths,
     scopes: Vec<String>,
-    admission: Option<LoginHook<VerifiedIdentity>>,
+    login_hook: Option<LoginHook<VerifiedIdentity>>,
     switch_account_page: Option<Arc<SwitchAccountPage>>,
     cookie_name: String,
     name: Option<String>,
@@ -94,7 +94,7 @@ impl SessionsBuilder {
                 switch_account: "/auth/switch-account".to_owned(),
             },
             scopes: DEFAULT_SCOPES.map(str::to_owned).into(),
-            admission: None,
+            login_hook: None,
             switch_account_page: None,
             cookie_name: "scalekit".to_owned(),
             name: None,
@@ -306,7 +306,7 @@ impl SessionsBuilder {
         F: Fn(VerifiedIdentity) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<LocalSession, LoginHookError>> + Send + 'static,
     {
-        self.admission = Some(LoginHook::new(admit));
+        self.login_hook = Some(LoginHook::new(admit));
         self
     }
 
@@ -474,7 +474,7 @@ impl SessionsBuilder {
         }
 
         // Without `offline_access`, there is no refresh token that would have to be revoked.
-        let is_of_use = |scope: &String| self.admission.is_none() || scope != "offline_access";
+        let is_of_use = |scope: &String| self.login_hook.is_none() || scope != "offline_access";
         let scopes = self.scopes.into_iter().filter(is_of_use).collect();
 
         let uris = redirect_uri.zip(post_logout_redirect_uri).zip(logged_out_page.flatten());
@@ -499,7 +499,7 @@ impl SessionsBuilder {
                     paths: self.paths,
                     scopes,
                     lifetimes,
-                    admission: self.admission,
+                    login_hook: self.login_hook,
                     switch_account_page: self.switch_account_page,
                     logins: SingleFlight::tracked(&tasks, "login"),
                     switches: Once::new(
@@ -539,7 +539,7 @@ impl SessionsBuilder {
 
     /// Identifies these sessions among all others in a store.
     fn owner(&self) -> [&str; 4] {
-        let name = match (&self.name, &self.admission) {
+        let name = match (&self.name, &self.login_hook) {
             (Some(name), _) => ["named", name],
             (None, Some(_)) => ["unnamed", "login hook"],
             (None, None) => ["unnamed", "tokens"],

@@ -194,7 +194,7 @@ impl Sessions {
     ) -> Result<SessionRecord, CreateSessionError> {
         let new = NewSession::Tokens(tokens);
         let record = self.record(new, self.0.store_backed, self.0.lifetimes, None).await?;
-        if self.admission().is_none() {
+        if self.login_hook().is_none() {
             // A session that is too large is an error before the user is asked to confirm anything.
             let _ = self.seal_new(&record, request_headers)?;
         }
@@ -217,12 +217,12 @@ impl Sessions {
         record: SessionRecord,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginLoginError> {
-        let Some(admission) = self.admission() else {
+        let Some(login_hook) = self.login_hook() else {
             return self.begin_unrevoked(record, request_headers).await;
         };
         let identity = record.identity().ok_or(SealingFailed)?;
         let subject = identity.user().id.clone();
-        let local = admission.ask(identity).await?.login_subject(&subject);
+        let local = login_hook.call(identity).await?.login_subject(&subject);
         let mut local = local.verified_at(record.position());
         local.id_token = record.id_token().map(Into::into);
         // The app's own session may have another user ID or organization.

@@ -172,7 +172,7 @@ impl Deprovisioning {
         match event.payload() {
             EventPayload::UserLogout(ended) => match &ended.user_session.session_id {
                 Some(session) => Some(Revoked::EnvironmentSession(session)),
-                None if names_a_session(event) => None,
+                None if has_session_id(event) => None,
                 None => {
                     let user = ended.user.id.as_deref();
                     user.or(ended.user_session.user_id.as_deref()).map(Revoked::User)
@@ -198,7 +198,7 @@ impl Deprovisioning {
 }
 
 /// Whether the event is about one session, even if its ID is not understood here.
-fn names_a_session(event: &WebhookEvent) -> bool {
+fn has_session_id(event: &WebhookEvent) -> bool {
     let session = event.raw().get("data").and_then(|data| data.pointer("/user_session/session_id"));
     session.is_some_and(|id| !id.is_null() && id != "")
 }

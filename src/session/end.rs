@@ -80,7 +80,7 @@ impl Sessions {
 
     pub(super) async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
         let revoked = self.0.revocations.revoke(revoked, self.longest_lifetime()).await;
-        self.publish_late(revoked)
+        self.retry_publishing(revoked)
     }
 
     /// Ends sessions that ended at the environment at that time. It is compared with when the
@@ -93,18 +93,18 @@ impl Sessions {
     ) -> Result<(), StoreError> {
         // All apps of the environment receive each other's logouts. Those of sessions that are not
         // known to have begun here are retained only while there is capacity.
-        if !self.0.revocations.has_room() && !self.has_begun(revoked).await.unwrap_or(true) {
+        if !self.0.revocations.has_capacity() && !self.has_begun(revoked).await.unwrap_or(true) {
             telemetry::logout_not_kept();
             return Ok(());
         }
         let until = ended_at.unix_timestamp();
         let lifetime = self.longest_lifetime();
         let revoked = self.0.revocations.revoke_issued_until(until, revoked, lifetime).await;
-        self.publish_late(revoked)
+        self.retry_publishing(revoked)
     }
 
     /// Retries publishing in the background if the store failed.
-    fn publish_late(&self, revoked: Result<(), StoreError>) -> Result<(), StoreError> {
+    fn retry_publishing(&self, revoked: Result<(), StoreError>) -> Result<(), StoreError> {
         if revoked.is_err() {
             let revocations = self.0.revocations.clone();
             drop(self.0.late_revocations.join((), || {
@@ -148,7 +148,7 @@ impl Sessions {
             }
         }
         let revoked = self.0.revocations.revoke(Revoked::Session(id), lifetime).await;
-        let revoked = self.publish_late(revoked);
+        let revoked = self.retry_publishing(revoked);
         let key = self.refresh_key(id);
         let ended =
             with_timeout(self.0.store.put(&key, Entry::Ended.encode(), REFRESH_GRACE)).await;

@@ -47,7 +47,7 @@ impl<T> LoginHook<T> {
         Self(Arc::new(move |identity| Box::pin(admit(identity))))
     }
 
-    pub(crate) async fn ask(&self, identity: T) -> Result<LocalSession, LoginHookError> {
+    pub(crate) async fn call(&self, identity: T) -> Result<LocalSession, LoginHookError> {
         let responded = tokio::time::timeout(DEADLINE, (self.0)(identity)).await;
         responded.unwrap_or_else(|late| Err(LoginHookError::unavailable(late)))
     }
@@ -71,12 +71,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hook_is_cancelled_after_thirty_seconds() {
-        let admission = LoginHook::new(|seconds| async move {
+        let login_hook = LoginHook::new(|seconds| async move {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             Err(LoginHookError::Denied)
         });
-        assert!(matches!(admission.ask(29).await, Err(LoginHookError::Denied)));
-        let late = admission.ask(31).await.unwrap_err();
+        assert!(matches!(login_hook.call(29).await, Err(LoginHookError::Denied)));
+        let late = login_hook.call(31).await.unwrap_err();
         assert!(matches!(late, LoginHookError::Unavailable(_)), "{late}");
         assert!(late.to_string().contains("is unavailable"), "{late}");
     }

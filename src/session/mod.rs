@@ -126,7 +126,7 @@ struct Inner {
     scopes: Vec<String>,
     lifetimes: Lifetimes,
     /// Creates the app's own session for each login.
-    admission: Option<LoginHook<VerifiedIdentity>>,
+    login_hook: Option<LoginHook<VerifiedIdentity>>,
     /// Replaces the default page.
     switch_account_page: Option<Arc<SwitchAccountPage>>,
     /// Logins in progress: the redirect target and the cookies.
@@ -316,8 +316,8 @@ impl Sessions {
         &self.0.logged_out_page
     }
 
-    pub(crate) fn admission(&self) -> Option<&LoginHook<VerifiedIdentity>> {
-        self.0.admission.as_ref()
+    pub(crate) fn login_hook(&self) -> Option<&LoginHook<VerifiedIdentity>> {
+        self.0.login_hook.as_ref()
     }
 
     pub(crate) fn logins(
@@ -344,7 +344,7 @@ impl Sessions {
 
     /// Whether the app decides which logins are allowed.
     pub(crate) fn has_login_hook(&self) -> bool {
-        self.0.admission.is_some()
+        self.0.login_hook.is_some()
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {

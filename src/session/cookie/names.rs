@@ -40,7 +40,7 @@ pub(crate) enum AttemptKind {
 }
 
 impl AttemptKind {
-    fn word(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
             Self::ConnectAccount => "connect_",
             Self::Login => "login_",
@@ -84,7 +84,7 @@ impl CookieStyle {
     }
 
     pub(crate) fn attempt_name(&self, kind: AttemptKind, id: &str) -> String {
-        format!("{}{}{id}", self.prefix, kind.word())
+        format!("{}{}{id}", self.prefix, kind.label())
     }
 
     /// Returns `Set-Cookie` values for the pieces of a session, and for the removal of leftover
@@ -157,7 +157,7 @@ impl CookieStyle {
 
     /// Returns the attempt's ID in a cookie's name, if the cookie is of this kind.
     pub(crate) fn attempt_id<'n>(&self, kind: AttemptKind, name: &'n str) -> Option<&'n str> {
-        let id = name.strip_prefix(&*self.prefix)?.strip_prefix(kind.word())?;
+        let id = name.strip_prefix(&*self.prefix)?.strip_prefix(kind.label())?;
         is_attempt_id(id).then_some(id)
     }
 

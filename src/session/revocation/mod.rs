@@ -106,7 +106,7 @@ impl Revoked<'_> {
     }
 
     /// This crate's own IDs are never reused; all others may begin new sessions.
-    fn is_for_good(self) -> bool {
+    fn is_permanent(self) -> bool {
         matches!(self, Self::Session(_))
     }
 }
@@ -344,7 +344,7 @@ impl Revocations {
     }
 
     /// Whether a logout at the environment is retained although it matches no known session.
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn has_capacity(&self) -> bool {
         let now = self.0.clock.monotonic();
         let mut known = self.0.known();
         let is_full = known.entries.len() >= MAX_UNMATCHED;
@@ -405,11 +405,11 @@ impl State {
         let now = self.clock.monotonic();
         {
             let mut known = self.known();
-            if revoked.is_for_good() && known.ended.contains(&key.0) {
+            if revoked.is_permanent() && known.ended.contains(&key.0) {
                 return Ok(());
             }
             known.made_here += 1;
-            let place = if revoked.is_for_good() {
+            let place = if revoked.is_permanent() {
                 Place::Always
             } else if self.has_peers {
                 Place::Pending

@@ -224,16 +224,16 @@ async fn only_logouts_that_match_no_session_are_limited_in_number() {
     let clock = SteppedClock::steady();
     let alone = alone(&clock);
     for number in 0..MAX_UNMATCHED {
-        assert!(alone.has_room());
+        assert!(alone.has_capacity());
         let id = format!("ses_{number}");
         alone.revoke_issued_until(100, Revoked::EnvironmentSession(&id), HOUR).await.unwrap();
     }
-    assert!(!alone.has_room());
+    assert!(!alone.has_capacity());
     let old = begin(&alone).await;
     alone.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
     assert!(alone.covers(&old), "no limit blocks a deprovisioning");
     clock.advance(HOUR);
-    assert!(alone.has_room());
+    assert!(alone.has_capacity());
 }
 
 #[tokio::test]
