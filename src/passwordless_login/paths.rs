@@ -21,7 +21,7 @@ impl Paths {
         [&self.send, &self.resend, &self.verify, &self.switch]
     }
 
-    /// Each route has a path of its own, or the later one would never be reached.
+    /// Checks that each route has its own path: the later one would never be reached.
     pub(super) fn check(&self, sessions: &Sessions) -> Result<(), ConfigError> {
         let taken = own_paths(sessions);
         let fits = |path: &str| is_plain_path(path) && !taken.contains(&path);
@@ -29,7 +29,7 @@ impl Paths {
     }
 }
 
-/// The routes that the sessions have, where no one wants to end up after a login.
+/// The routes of the sessions, which are no pages to return to.
 pub(super) fn own_paths(sessions: &Sessions) -> [&str; 7] {
     [
         sessions.login_path(),
