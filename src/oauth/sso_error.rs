@@ -5,11 +5,11 @@ open_enum! {
     /// the initiate-login URL. Codes of single sign-on and of OAuth 2.0 (RFC 6749 section 4.1.2.1).
     ///
     /// ```
-    /// use tower_scalekit::oauth::{Blame, SsoError};
+    /// use tower_scalekit::oauth::{ErrorOrigin, SsoError};
     ///
     /// let error = SsoError::from("no_active_connections");
     /// assert_eq!(error, SsoError::NoActiveConnections);
-    /// assert_eq!(error.blame(), Blame::Organization);
+    /// assert_eq!(error.origin(), ErrorOrigin::Organization);
     /// assert_eq!(SsoError::from("brand_new").as_str(), "brand_new");
     /// ```
     SsoError {

@@ -15,7 +15,7 @@
 //! let jane = AccountKey::new("gmail", "your-id-of-jane");
 //! let tools = sandbox.scalekit().api().tools();
 //!
-//! let call = ToolCall::new("gmail_fetch_emails", &jane)
+//! let call = ToolCall::new("gmail_fetch_mails", &jane)
 //!     .parameter("query", "is:unread")
 //!     .parameter("max_results", 5);
 //! let result = tools.execute(&call).await?;
