@@ -41,7 +41,7 @@
 //! | [`challenge`] | `WWW-Authenticate` challenges (RFC 6750, RFC 9728) |
 //! | [`clock`] | system clock, and a manual one for tests |
 //! | [`connect_account`] | services that connect a user's account at another service |
-//! | [`env`] | settings from environment variables and files |
+//! | [`mod@env`] | settings from environment variables and files |
 //! | [`error`] | configuration errors |
 //! | [`guides`] | [tutorial](guides::tutorial), how-to pages, explanations of [sessions](guides::sessions), [refresh](guides::refresh), [responses](guides::responses) and [security](guides::security) |
 //! | [`http_client`] | port to the network, with a reqwest and a tower adapter |
