@@ -8,13 +8,14 @@ use std::convert::Infallible;
 use axum_core::body::Body;
 use axum_core::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
-use http::StatusCode;
 use http::request::Parts;
+use http::{Extensions, StatusCode};
 
 use crate::auth_routes::CallbackRejection;
+use crate::middleware::identity::{self, NoPrincipal};
 use crate::middleware::rejection::{json_response, misconfigured_response};
 use crate::require_token::RequireToken;
-use crate::session::{Anonymous, Session, SessionCookies};
+use crate::session::{Session, SessionCookies};
 use crate::token::Principal;
 use crate::util::telemetry;
 use crate::webhook::interceptor::{InterceptorRequest, InterceptorResponse};
@@ -48,7 +49,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
-        parts.extensions.get().cloned().ok_or(MissingLayer::SESSION)
+        Self::from_extensions(&parts.extensions).ok_or(MissingLayer::SESSION)
     }
 }
 
@@ -56,7 +57,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, MissingLayer> {
-        present_or_anonymous(parts, MissingLayer::SESSION)
+        optional(parts, MissingLayer::SESSION, Self::from_extensions)
     }
 }
 
@@ -64,7 +65,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
-        parts.extensions.get().cloned().ok_or(MissingLayer::PRINCIPAL)
+        identity::principal(&parts.extensions).cloned().map_err(|_| MissingLayer::PRINCIPAL)
     }
 }
 
@@ -72,7 +73,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, MissingLayer> {
-        present_or_anonymous(parts, MissingLayer::PRINCIPAL)
+        optional(parts, MissingLayer::PRINCIPAL, |extensions| extensions.get().cloned())
     }
 }
 
@@ -204,13 +205,14 @@ impl IntoResponse for InterceptorResponse {
     }
 }
 
-fn present_or_anonymous<T>(parts: &Parts, missing: MissingLayer) -> Result<Option<T>, MissingLayer>
-where
-    T: Clone + Send + Sync + 'static,
-{
-    match parts.extensions.get::<T>() {
-        Some(found) => Ok(Some(found.clone())),
-        None if parts.extensions.get::<Anonymous>().is_some() => Ok(None),
-        None => Err(missing),
+fn optional<T>(
+    parts: &Parts,
+    missing: MissingLayer,
+    found: impl FnOnce(&Extensions) -> Option<T>,
+) -> Result<Option<T>, MissingLayer> {
+    match (found(&parts.extensions), identity::principal(&parts.extensions)) {
+        (Some(found), _) => Ok(Some(found)),
+        (None, Err(NoPrincipal::Anonymous(_))) => Ok(None),
+        (None, _) => Err(missing),
     }
 }

@@ -31,10 +31,10 @@ impl Start {
     }
 
     async fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, ConnectAccountError> {
-        let session = request.extensions().get::<Session>();
-        let session = session.ok_or(ConnectAccountError::Misconfigured)?;
+        let session = Session::from_extensions(request.extensions())
+            .ok_or(ConnectAccountError::Misconfigured)?;
         match *request.method() {
-            Method::GET => return Ok(self.page(session)),
+            Method::GET => return Ok(self.page(&session)),
             Method::POST => {}
             _ => return Err(ConnectAccountError::MethodNotAllowed { allow: "GET, POST" }),
         }
@@ -43,10 +43,10 @@ impl Start {
         if sessions.is_cross_site(request.headers()) {
             return Err(ConnectAccountError::CrossSite);
         }
-        let identifier = self.0.identifier(session);
+        let identifier = self.0.identifier(&session);
         let now = sessions.scalekit().clock().now();
         let attempt =
-            ConnectAttempt::start(&self.0, session, &identifier, now).map_err(|error| {
+            ConnectAttempt::start(&self.0, &session, &identifier, now).map_err(|error| {
                 telemetry::internal_error("connect_account", &error);
                 ConnectAccountError::Misconfigured
             })?;

@@ -6,11 +6,12 @@ use super::attempt::ConnectAttempt;
 use super::rejection::ConnectAccountError;
 use super::{ConnectAccount, Inner};
 use crate::api::ApiError;
+use crate::middleware::LoginRequired;
 use crate::middleware::rejection::Renderer;
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::{redirect, set_sensitive_headers};
 use crate::oauth::is_error_code;
-use crate::require_session::{LoginRequired, SessionRejection};
+use crate::require_session::SessionRejection;
 use crate::session::Session;
 use crate::util::query::QueryParam;
 use crate::util::telemetry;
@@ -34,14 +35,14 @@ impl Verify {
         let (attempt, end_attempt) = ConnectAttempt::find(connect, request.headers(), &state);
         // First, so that the callback cannot be used again, whatever the result.
         let spent = connect.spend_return(&state, auth_request_id.as_deref().ok()).await;
-        let Some(session) = request.extensions().get::<Session>() else {
+        let Some(session) = Session::from_extensions(request.extensions()) else {
             return self.log_in_first(&request, end_attempt);
         };
         let verified = match (spent, auth_request_id, attempt) {
             (_, Err(failure), _) | (Err(failure), ..) => Err(failure),
             (Ok(()), Ok(_), None) => Err(ConnectAccountError::StateMismatch),
             (Ok(()), Ok(id), Some(attempt)) => {
-                let verified = self.verify(&id, &attempt, session).await;
+                let verified = self.verify(&id, &attempt, &session).await;
                 if verified == Err(ConnectAccountError::Unavailable) {
                     connect.restore_return(&state, &id).await;
                 }
@@ -86,7 +87,7 @@ impl Verify {
         end_attempt: Option<HeaderValue>,
     ) -> Response<Bytes> {
         let Inner { sessions, start_page, .. } = &*self.0.0;
-        let login = LoginRequired::with_page(request, sessions, start_page);
+        let login = LoginRequired::new(request, sessions.login_path(), start_page, Vec::new());
         let mut response =
             Renderer::default().render(SessionRejection::MissingSession(login), request);
         response.headers_mut().extend(end_attempt.map(|cookie| (header::SET_COOKIE, cookie)));

@@ -34,6 +34,8 @@
 //! ```
 
 pub(crate) mod body_limits;
+pub(crate) mod identity;
+pub(crate) mod login_required;
 pub(crate) mod page;
 pub(crate) mod rejection;
 pub(crate) mod replay_body;
@@ -43,6 +45,7 @@ pub(crate) mod route;
 pub(crate) mod route_rejection;
 
 pub use self::body_limits::BodyLimits;
+pub use self::login_required::LoginRequired;
 pub use self::rejection::RejectionContext;
 pub use self::replay_body::ReplayBody;
 pub use self::response_body::ResponseBody;

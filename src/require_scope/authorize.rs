@@ -3,8 +3,7 @@ use http::Request;
 use super::ScopeRejection;
 use super::requirement::Requirement;
 use crate::challenge::ChallengeContext;
-use crate::require_session::LoginRequired;
-use crate::session::Anonymous;
+use crate::middleware::identity::{self, NoPrincipal};
 use crate::token::Principal;
 use crate::util::telemetry;
 
@@ -30,10 +29,9 @@ pub(super) fn evaluate<B>(
 
 /// The principal that an authentication layer has verified. Without one, nothing is allowed.
 pub(super) fn principal<B>(request: &Request<B>) -> Result<&Principal, ScopeRejection> {
-    let extensions = request.extensions();
-    extensions.get::<Principal>().ok_or_else(|| match extensions.get::<Anonymous>() {
-        Some(anonymous) => ScopeRejection::LoginRequired(LoginRequired::of_anonymous(anonymous)),
-        None => {
+    identity::principal(request.extensions()).map_err(|reason| match reason {
+        NoPrincipal::Anonymous(login) => ScopeRejection::LoginRequired(login.clone()),
+        NoPrincipal::MissingLayer => {
             telemetry::layer_missing("RequireScope", "RequireSession or RequireToken");
             ScopeRejection::Misconfigured
         }

@@ -6,11 +6,11 @@ use http::{Response, StatusCode, header};
 use serde::Serialize;
 
 use crate::challenge::{BearerError, Challenge, ScopeToken, expose_challenge};
+use crate::middleware::LoginRequired;
 use crate::middleware::rejection::{
     OVERLOADED, REQUEST_TIMEOUT, Rejection, json_response, misconfigured_response,
     unavailable_response,
 };
-use crate::require_session::LoginRequired;
 
 /// Why [`RequireScope`](crate::RequireScope) did not let a request through.
 #[derive(Clone, Debug)]

@@ -58,5 +58,5 @@ mod service;
 pub(crate) mod set_cookie;
 
 pub use self::layer::RequireSession;
-pub use self::rejection::{LoginRequired, RetryLater, SessionRejection};
+pub use self::rejection::{RetryLater, SessionRejection};
 pub use self::service::RequireSessionService;

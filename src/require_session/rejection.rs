@@ -4,14 +4,15 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 
+use crate::middleware::LoginRequired;
 use crate::middleware::page;
 use crate::middleware::rejection::{Rejection, json_response, unavailable_response};
-use crate::session::{Anonymous, Cookie, Sessions};
-use crate::util::cache_control::{NO_STORE, vary_on_cookie};
+use crate::session::Sessions;
+use crate::util::cache_control::vary_on_cookie;
 use crate::util::fetch_metadata::{is_navigation, requested_target, wants_html};
-use crate::util::return_to::{ReturnTo, with_return_to};
+use crate::util::return_to::ReturnTo;
 
 /// Why [`RequireSession`](crate::RequireSession) did not let a request through.
 #[derive(Clone, Debug)]
@@ -70,7 +71,11 @@ impl fmt::Debug for RetryLater {
 
 /// The path of the page that a person is on: the one that was requested, or the one whose form was
 /// sent. The start page if that is unknown.
-fn page_of<B>(request: &Request<B>, sessions: &Sessions, base_path: Option<&str>) -> String {
+pub(super) fn page_of<B>(
+    request: &Request<B>,
+    sessions: &Sessions,
+    base_path: Option<&str>,
+) -> String {
     let page = if is_navigation(request) {
         let target = requested_target(request, base_path.or(sessions.base_path()));
         target.and_then(|target| ReturnTo::parse(&target))
@@ -79,85 +84,6 @@ fn page_of<B>(request: &Request<B>, sessions: &Sessions, base_path: Option<&str>
         referer.and_then(|referer| ReturnTo::on_origin(referer, sessions.public_url()))
     };
     page.unwrap_or_else(ReturnTo::root).as_str().to_owned()
-}
-
-/// How a request without a session gets to one.
-#[derive(Clone)]
-pub struct LoginRequired {
-    login: Option<String>,
-    /// The login of who sends a form: for a page, because a redirect would lose the form.
-    form_login: Option<String>,
-    clear_cookies: Vec<HeaderValue>,
-}
-
-impl LoginRequired {
-    /// For a login that ends at the page that the person is on, if that is known.
-    pub(super) fn of<B>(
-        request: &Request<B>,
-        sessions: &Sessions,
-        base_path: Option<&str>,
-        cookie: Cookie,
-    ) -> Self {
-        let clear_cookies = match cookie {
-            Cookie::Kept => Vec::new(),
-            Cookie::Taken => sessions.clear_session(request.headers()),
-        };
-        let page = page_of(request, sessions, base_path);
-        Self { clear_cookies, ..Self::with_page(request, sessions, &page) }
-    }
-
-    /// For a login that ends at `page`, wherever the request goes.
-    pub(crate) fn with_page<B>(request: &Request<B>, sessions: &Sessions, page: &str) -> Self {
-        let login = || {
-            let page = ReturnTo::parse(page).filter(|page| !page.is_single_use());
-            with_return_to(sessions.login_path(), page.as_ref())
-        };
-        let (login, form_login) = match is_navigation(request) {
-            true => (Some(login()), None),
-            false => (None, wants_html(request.headers()).then(login)),
-        };
-        Self { login, form_login, clear_cookies: Vec::new() }
-    }
-
-    /// For a request that an optional session layer has forwarded.
-    pub(crate) fn of_anonymous(anonymous: &Anonymous) -> Self {
-        let Anonymous { login, form_login } = anonymous.clone();
-        Self { login, form_login, clear_cookies: Vec::new() }
-    }
-
-    pub(super) fn into_parts(self) -> (Anonymous, Vec<HeaderValue>) {
-        (Anonymous { login: self.login, form_login: self.form_login }, self.clear_cookies)
-    }
-
-    /// Where to send the browser, with the requested page in `return_to` if its path is known (see
-    /// [`base_path`](crate::session::SessionsBuilder::base_path)). `None` if the request is not a
-    /// navigation: a script would follow the redirect, a form would lose its content.
-    #[must_use]
-    pub fn login(&self) -> Option<&str> {
-        self.login.as_deref()
-    }
-
-    pub(crate) fn response(&self) -> Response<Bytes> {
-        let mut response = match self.login.as_deref().map(HeaderValue::try_from) {
-            Some(Ok(login)) => redirect(login),
-            _ => json_response(StatusCode::UNAUTHORIZED, "login_required", "Log in first"),
-        };
-        if let Some(link) = &self.form_login {
-            let message = "You are not logged in, so the form was not accepted";
-            page::show(&mut response, page::problem(message, link, "Log in"));
-        }
-        for cookie in &self.clear_cookies {
-            response.headers_mut().append(header::SET_COOKIE, cookie.clone());
-        }
-        response
-    }
-}
-
-impl fmt::Debug for LoginRequired {
-    /// Without the way back, whose query may hold a credential.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoginRequired").finish_non_exhaustive()
-    }
 }
 
 impl Rejection for SessionRejection {
@@ -182,12 +108,4 @@ impl Rejection for SessionRejection {
         vary_on_cookie(response.headers_mut());
         response
     }
-}
-
-fn redirect(location: HeaderValue) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::FOUND;
-    response.headers_mut().insert(header::LOCATION, location);
-    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
-    response
 }

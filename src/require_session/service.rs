@@ -5,14 +5,14 @@ use std::task::{Context, Poll, ready};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::rejection::{LoginRequired, RetryLater};
+use super::rejection::{RetryLater, page_of};
 use super::set_cookie::SessionMark;
 use super::{RequireSession, SessionRejection};
+use crate::middleware::LoginRequired;
+use crate::middleware::identity::{insert_anonymous, insert_principal, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
-use crate::session::{
-    self, Awaited, Cookie, Found, Live, Renewing, Session, Settled, strip_identity,
-};
+use crate::session::{self, Awaited, Cookie, Found, Live, Renewing, Session, Settled};
 use crate::util::fetch_metadata::is_state_changing;
 
 /// The service of [`RequireSession`].
@@ -137,9 +137,7 @@ impl RequireSession {
                 SessionMark::give(self.sessions.clone(), session.clone(), resealed, presented)
             }
         };
-        let extensions = request.extensions_mut();
-        extensions.insert(session.principal().clone());
-        extensions.insert(session);
+        insert_principal(request.extensions_mut(), session.principal().clone());
         Decision::Forward(mark)
     }
 
@@ -150,11 +148,16 @@ impl RequireSession {
         cookie: Cookie,
         request: &mut Request<B>,
     ) -> Decision<SessionMark> {
-        let login = LoginRequired::of(request, &self.sessions, self.base_path.as_deref(), cookie);
+        let removals = match cookie {
+            Cookie::Kept => Vec::new(),
+            Cookie::Taken => self.sessions.clear_session(request.headers()),
+        };
+        let page = page_of(request, &self.sessions, self.base_path.as_deref());
+        let login = LoginRequired::new(request, self.sessions.login_path(), &page, removals);
         if self.optional {
-            let (anonymous, cleared_cookies) = login.into_parts();
-            request.extensions_mut().insert(anonymous);
-            return Decision::Forward(SessionMark::take(cleared_cookies));
+            let (login, removals) = login.split_removals();
+            insert_anonymous(request.extensions_mut(), login);
+            return Decision::Forward(SessionMark::take(removals));
         }
         self.reject(reason(login), request)
     }

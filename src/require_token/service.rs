@@ -8,9 +8,9 @@ use tower_service::Service;
 use super::credentials::Credentials;
 use super::{RequireToken, TokenRejection};
 use crate::challenge::{Challenge, ChallengeContext};
+use crate::middleware::identity::{insert_principal, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, OnResponse, ResponseFuture};
-use crate::session::strip_identity;
 use crate::token::{Attempt, Principal, TokenError};
 use crate::util::cache_control::limit_to_token;
 use crate::util::single_flight::Flight;
@@ -95,7 +95,7 @@ impl RequireToken {
         match verified {
             Ok(principal) => {
                 let extensions = request.extensions_mut();
-                extensions.insert(principal);
+                insert_principal(extensions, principal);
                 extensions.insert(ChallengeContext::of(&self.challenge));
                 Decision::Forward(TokenResponse)
             }

@@ -54,7 +54,7 @@ impl Sessions {
     /// # }
     /// # let cookie = sandbox.session_cookie(&sessions, "jane@acme.test").await;
     /// # let inner = tower::service_fn(|request: http::Request<String>| async move {
-    /// #     let session = request.extensions().get::<Session>().cloned();
+    /// #     let session = Session::from_extensions(request.extensions());
     /// #     let mut response = http::Response::new(String::new());
     /// #     response.extensions_mut().insert(session);
     /// #     Ok::<_, std::convert::Infallible>(response)
@@ -207,7 +207,7 @@ impl Sessions {
         let is_living = |record: SessionRecord| {
             let is_over = record.is_over(self.0.lifetimes, now);
             let session = record.into_session().filter(|_| !is_over);
-            session.is_some_and(|session| !self.0.revocations.covers(&session.0.revocable))
+            session.is_some_and(|session| !self.0.revocations.covers(session.revocable()))
         };
         let living = ids.into_iter().zip(records).filter(|(_, found)| {
             found.as_ref().is_some_and(|found| is_living(found.record.clone()))

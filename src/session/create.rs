@@ -207,7 +207,7 @@ impl Sessions {
             news.await;
         }
         let session = record.clone().into_session();
-        session.is_none_or(|session| self.0.revocations.covers(&session.0.revocable))
+        session.is_none_or(|session| self.0.revocations.covers(session.revocable()))
     }
 
     /// Begins the session of a login at the environment, or the session that the app's hook

@@ -151,7 +151,7 @@ impl Sessions {
         match arrived {
             Arrived::News => self.find(headers),
             Arrived::Session { loaded: Loaded::Session(session), outdated_key } => {
-                let revoked = self.0.revocations.covers(&session.0.revocable);
+                let revoked = self.0.revocations.covers(session.revocable());
                 self.evaluate(Seen { session, outdated_key, revoked })
             }
             Arrived::Session { loaded: Loaded::Gone, .. } => Found::Over(Cookie::Kept),
@@ -190,7 +190,7 @@ impl Sessions {
             }
             Renewal::Unavailable => return Settled::Unavailable,
         };
-        if self.0.revocations.covers(&live.session.0.revocable) {
+        if self.0.revocations.covers(live.session.revocable()) {
             return Settled::Over(Cookie::Kept);
         }
         Settled::Live(live)
@@ -207,7 +207,7 @@ impl Sessions {
         if let Some(news) = self.0.revocations.news() {
             news.await;
         }
-        if self.0.revocations.covers(&session.0.revocable) {
+        if self.0.revocations.covers(session.revocable()) {
             return Vec::new();
         }
         let newest = match self.newest_cookie(session.record(), &resealed.text).await {
@@ -395,7 +395,7 @@ impl Sessions {
         let version = self.0.revocations.version();
         let mut revoked = false;
         if known.stands_as_of.load(Ordering::Acquire) != version {
-            revoked = self.0.revocations.covers(&known.session.0.revocable);
+            revoked = self.0.revocations.covers(known.session.revocable());
             if !revoked {
                 known.stands_as_of.store(version, Ordering::Release);
             }

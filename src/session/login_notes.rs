@@ -27,7 +27,7 @@ impl Sessions {
     /// Records in the background the names that a refresh has changed, such as the user's
     /// organization or e-mail address.
     pub(super) fn note_changed_login(&self, before: &Session, after: &Session) {
-        if before.0.revocable.login_names().eq(after.0.revocable.login_names()) {
+        if before.revocable().login_names().eq(after.revocable().login_names()) {
             return;
         }
         let (sessions, session) = (self.clone(), after.clone());
@@ -37,11 +37,11 @@ impl Sessions {
 
     async fn try_note_login(&self, session: &Session) -> Result<(), StoreError> {
         let left = self.left_of(session.record());
-        let names = session.0.revocable.login_names();
+        let names = session.revocable().login_names();
         let keys: Vec<_> = names.map(|name| self.store_key(Purpose::Login, &name)).collect();
         let notes = keys.iter().map(|key| with_timeout(self.0.store.put(key, BEGUN, left)));
         try_join_all(notes).await?;
-        match session.0.revocable.environment_session_name() {
+        match session.revocable().environment_session_name() {
             Some(name) => self.limit_notes(session.login_subject(), name).await,
             None => Ok(()),
         }

@@ -39,6 +39,7 @@ pub(crate) mod cookie;
 pub(crate) mod create;
 mod deprovisioning;
 pub(crate) mod end;
+mod extension;
 #[cfg(test)]
 mod fixtures;
 pub(crate) mod load;
@@ -57,15 +58,16 @@ mod verify;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-use http::{Extensions, HeaderMap};
+use http::HeaderMap;
 use url::Url;
 
 pub use self::active::{ActiveSession, ActiveSessionsError};
 pub use self::builder::SessionsBuilder;
 pub use self::create::{CreateSessionError, LocalSession, SessionCookies};
 pub use self::deprovisioning::{Deprovisioned, Deprovisioning, RevokedSessions};
+pub use self::extension::Session;
 pub use self::login_hook::LoginHookError;
 pub use self::secret::SessionSecret;
 pub use self::switch_account::SwitchConfirmation;
@@ -76,7 +78,7 @@ pub(crate) use self::builder::is_plain_path;
 pub(crate) use self::cookie::names::{
     ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentedCookies,
 };
-pub(crate) use self::cookie::record::{NewSession, NewTokens, SessionRecord};
+pub(crate) use self::cookie::record::{NewSession, NewTokens};
 pub(crate) use self::cookie::seal::{KeyRing, Purpose};
 pub(crate) use self::create::BeginLoginError;
 pub(crate) use self::end::LogoutError;
@@ -92,14 +94,12 @@ pub(crate) use self::switch_account::{
 
 use self::builder::Paths;
 use self::refresh::Refreshes;
-use self::revocation::{Revocable, Revocations};
+use self::revocation::Revocations;
 use self::store::{Reference, StoredSessions};
 use crate::auth_routes::LoginError;
-use crate::challenge::ChallengeContext;
 use crate::middleware::body_limits::BodyLimits;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
-use crate::token::Principal;
 use crate::util::fetch_metadata::{Initiator, initiator};
 use crate::util::request_dedup::{Key, Once};
 use crate::util::single_flight::SingleFlight;
@@ -375,94 +375,5 @@ impl fmt::Debug for Sessions {
             .field("redirect_uri", &self.0.redirect_uri.as_str())
             .field("cookie", &self.0.cookies.session_name())
             .finish_non_exhaustive()
-    }
-}
-
-/// The session of a request: inserted by [`RequireSession`](crate::RequireSession), and an
-/// extractor for axum handlers. Cheap to clone.
-#[derive(Clone)]
-pub struct Session(Arc<Content>);
-
-struct Content {
-    user: User,
-    principal: Principal,
-    revocable: Revocable,
-    record: SessionRecord,
-    /// Whether a request has presented this session's own cookie.
-    presented: AtomicBool,
-}
-
-impl Session {
-    /// Returns the user's profile, from the ID token of the login.
-    #[must_use]
-    pub fn user(&self) -> &User {
-        &self.0.user
-    }
-
-    /// Returns the user's identity and permissions, from the access token.
-    #[must_use]
-    pub fn principal(&self) -> &Principal {
-        &self.0.principal
-    }
-
-    /// Whether the app created it, without tokens.
-    pub(crate) fn is_local(&self) -> bool {
-        self.0.record.is_local()
-    }
-
-    /// Whether it began with a login at the environment, whose session there ends with it.
-    pub(crate) fn has_id_token(&self) -> bool {
-        self.0.record.id_token().is_some()
-    }
-
-    /// Returns what this crate's pages call the user: the e-mail address, or else the name.
-    pub(crate) fn account_name(&self) -> &str {
-        let email = Some(self.user().email.as_str()).filter(|email| !email.is_empty());
-        email.unwrap_or(self.user().display_name())
-    }
-
-    /// Returns the subject of the login that the session began with.
-    pub(crate) fn login_subject(&self) -> &str {
-        self.0.record.login_subject().unwrap_or(self.0.principal.subject())
-    }
-
-    /// Whether it has a refresh token.
-    pub(crate) fn is_renewable(&self) -> bool {
-        self.0.record.refresh_token.is_some()
-    }
-
-    /// Whether this is the first request with the session's own cookie, as far as this process
-    /// knows.
-    fn is_first_presented(&self) -> bool {
-        let presented = &self.0.presented;
-        !presented.load(Ordering::Relaxed) && !presented.swap(true, Ordering::Relaxed)
-    }
-
-    fn record(&self) -> &SessionRecord {
-        &self.0.record
-    }
-}
-
-/// Inserted by an optional session layer that forwards a request without a [`Principal`].
-#[derive(Clone)]
-pub(crate) struct Anonymous {
-    /// Where inner layers redirect navigations.
-    pub(crate) login: Option<String>,
-    /// The link on their page when the request is a form submission.
-    pub(crate) form_login: Option<String>,
-}
-
-/// Removes the identity that an outer layer or a client inserted, so that only the layer that
-/// requires credentials decides.
-pub(crate) fn strip_identity(extensions: &mut Extensions) {
-    extensions.remove::<Principal>();
-    extensions.remove::<Anonymous>();
-    extensions.remove::<Session>();
-    extensions.remove::<ChallengeContext>();
-}
-
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("principal", &self.0.principal).finish_non_exhaustive()
     }
 }

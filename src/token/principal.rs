@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ pub(crate) const ORGANIZATION_CLAIMS: [&str; 2] = ["oid", "org_id"];
 #[derive(Clone)]
 pub struct Principal(Arc<Identity>);
 
+#[derive(Clone)]
 struct Identity {
     subject: String,
     organization_id: Option<String>,
@@ -27,6 +29,8 @@ struct Identity {
     permissions: Vec<String>,
     expires_at: OffsetDateTime,
     claims: Claims,
+    /// On cookie routes: what the session layer knows besides.
+    session: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Principal {
@@ -55,7 +59,19 @@ impl Principal {
             permissions: claims.strings("permissions"),
             expires_at: claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))?,
             claims,
+            session: None,
         })))
+    }
+
+    /// The principal of a session with this content.
+    pub(crate) fn with_session<T: Any + Send + Sync>(mut self, content: Arc<T>) -> Self {
+        Arc::make_mut(&mut self.0).session = Some(content);
+        self
+    }
+
+    /// The content of the principal's session, where it is of this type.
+    pub(crate) fn session<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.0.session.as_ref()?).downcast().ok()
     }
 
     /// The user (`usr_…`, or `conn_…;…` after single sign-on without user management) or the

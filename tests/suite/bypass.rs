@@ -58,7 +58,7 @@ impl Calls {
                 .map_request(move |request: Request<Body>| {
                     let extensions = request.extensions();
                     let is_identified = extensions.get::<Principal>().is_some()
-                        || extensions.get::<Session>().is_some();
+                        || Session::from_extensions(extensions).is_some();
                     let call = if is_identified { Call::Identified } else { Call::Anonymous };
                     calls.lock().unwrap().push(call);
                     request

@@ -235,7 +235,7 @@ async fn a12_debug_of_every_handle_and_service_shows_no_secret() {
 
     let take = service_fn(|request: Request<axum::body::Body>| async move {
         let mut response = Response::new(String::new());
-        response.extensions_mut().insert(request.extensions().get::<Session>().cloned());
+        response.extensions_mut().insert(Session::from_extensions(request.extensions()));
         Ok::<_, std::convert::Infallible>(response)
     });
     let guard = RequireSession::new(sessions);

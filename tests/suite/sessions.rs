@@ -325,8 +325,10 @@ async fn an_identity_inserted_by_an_outer_layer_is_removed() {
     };
     let probe = |request: http::Request<axum::body::Body>| async move {
         let extensions = request.extensions();
-        let found =
-            (extensions.get::<Session>().is_some(), extensions.get::<Principal>().is_some());
+        let found = (
+            Session::from_extensions(extensions).is_some(),
+            extensions.get::<Principal>().is_some(),
+        );
         Ok::<_, std::convert::Infallible>(http::Response::new(format!("{found:?}")))
     };
     let nobody = stolen(request(Method::GET, "/", &FETCH));
@@ -345,7 +347,7 @@ async fn an_identity_inserted_by_an_outer_layer_is_removed() {
 async fn session_of(sessions: &Sessions, browser: &Browser) -> Session {
     let take = |request: http::Request<axum::body::Body>| async move {
         let mut response = http::Response::new(String::new());
-        response.extensions_mut().insert(request.extensions().get::<Session>().unwrap().clone());
+        response.extensions_mut().insert(Session::from_extensions(request.extensions()).unwrap());
         Ok::<_, std::convert::Infallible>(response)
     };
     let service =

@@ -7,8 +7,6 @@
 //! [`STEP`], so that its size reveals little about these claims.
 
 use std::io::{Read as _, Write as _};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
@@ -23,7 +21,7 @@ use time::{Duration, OffsetDateTime};
 use crate::clock::unix_millis;
 use crate::secret::SecretString;
 use crate::session::revocation::{RecordedPosition, Revocable, Revoked};
-use crate::session::{Content, Lifetimes, Session, User, VerifiedIdentity};
+use crate::session::{Lifetimes, User, VerifiedIdentity};
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 use crate::util::jitter::jitter;
 
@@ -240,8 +238,8 @@ impl SessionRecord {
         })
     }
 
-    /// Converts the record to the session that handlers use.
-    pub(in crate::session) fn into_session(self) -> Option<Session> {
+    /// Returns the session's principal, its user, and the names by which it can be revoked.
+    pub(in crate::session) fn identities(&self) -> Option<(Principal, User, Revocable)> {
         let claims = Claims::new(self.body.access_claims.clone());
         let principal = Principal::from_claims(claims, &ORGANIZATION_CLAIMS).ok()?;
         let id_claims = Claims::new(serde_json::from_str(&self.body.id_token_claims).ok()?);
@@ -268,8 +266,7 @@ impl SessionRecord {
         ];
         let revocable =
             Revocable::new(names.into_iter().flatten(), self.body.position, self.body.issued_at);
-        let presented = AtomicBool::new(false);
-        Some(Session(Arc::new(Content { user, principal, revocable, record: self, presented })))
+        Some((principal, user, revocable))
     }
 
     /// Returns this crate's own ID of the session: random, constant for its life.

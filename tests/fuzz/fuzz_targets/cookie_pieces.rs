@@ -371,7 +371,7 @@ impl Service<Request<()>> for Inner {
     }
 
     fn call(&mut self, request: Request<()>) -> Self::Future {
-        let session = request.extensions().get::<Session>().cloned();
+        let session = Session::from_extensions(request.extensions());
         assert_eq!(session.is_some(), request.extensions().get::<Principal>().is_some());
         let mut response = Response::new(());
         session.map(|session| response.extensions_mut().insert(session));

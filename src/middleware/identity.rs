@@ -1,0 +1,59 @@
+//! The identity of a request, in its extensions: one [`Principal`], which carries the session of a
+//! cookie route; or why there is none.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use http::Extensions;
+
+use super::LoginRequired;
+use crate::challenge::ChallengeContext;
+use crate::token::Principal;
+
+/// Why a request has no principal.
+#[derive(Debug)]
+pub(crate) enum NoPrincipal<'a> {
+    /// An optional session layer has forwarded it without a session.
+    Anonymous(&'a LoginRequired),
+    /// No layer has authenticated it.
+    MissingLayer,
+}
+
+/// Inserted into a request that an optional session layer forwards without a [`Principal`].
+#[derive(Clone)]
+struct Anonymous(LoginRequired);
+
+/// Removes an identity that layers further out, or the app, have inserted: the layer that
+/// authenticates the request decides alone.
+pub(crate) fn strip_identity(extensions: &mut Extensions) {
+    extensions.remove::<Principal>();
+    extensions.remove::<Anonymous>();
+    extensions.remove::<ChallengeContext>();
+}
+
+/// Inserts the principal of an authenticated request.
+pub(crate) fn insert_principal(extensions: &mut Extensions, principal: Principal) {
+    extensions.insert(principal);
+}
+
+/// Notes that a request is forwarded without a session, and how its user logs in.
+pub(crate) fn insert_anonymous(extensions: &mut Extensions, login: LoginRequired) {
+    extensions.insert(Anonymous(login));
+}
+
+/// The principal that an authentication layer has inserted.
+pub(crate) fn principal(extensions: &Extensions) -> Result<&Principal, NoPrincipal<'_>> {
+    extensions.get::<Principal>().ok_or_else(|| match extensions.get::<Anonymous>() {
+        Some(Anonymous(login)) => NoPrincipal::Anonymous(login),
+        None => NoPrincipal::MissingLayer,
+    })
+}
+
+/// The principal of a request with a session, and that session's content.
+pub(crate) fn session<T: Any + Send + Sync>(
+    extensions: &Extensions,
+) -> Result<(&Principal, Arc<T>), NoPrincipal<'_>> {
+    let principal = principal(extensions)?;
+    let content = principal.session().ok_or(NoPrincipal::MissingLayer)?;
+    Ok((principal, content))
+}

@@ -1,0 +1,124 @@
+//! The session that handlers use, which the request's [`Principal`] carries.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::Extensions;
+
+use super::User;
+use super::cookie::record::SessionRecord;
+use super::revocation::Revocable;
+use crate::middleware::identity;
+use crate::token::Principal;
+
+/// The session of a request: inserted by [`RequireSession`](crate::RequireSession), and an
+/// extractor for axum handlers. Cheap to clone.
+#[derive(Clone)]
+pub struct Session {
+    principal: Principal,
+    content: Arc<Content>,
+}
+
+/// Rides in the principal's extension, so it does not contain the principal.
+struct Content {
+    user: User,
+    revocable: Revocable,
+    record: SessionRecord,
+    /// Whether a request has presented this session's own cookie.
+    presented: AtomicBool,
+}
+
+impl Session {
+    /// Returns the session of a request that has passed [`RequireSession`](crate::RequireSession),
+    /// for services that are not axum handlers. Behind an optional layer it may be `None`.
+    ///
+    /// ```
+    /// # use http::{Request, Response};
+    /// # use tower_scalekit::Session;
+    /// fn greeting<B>(request: &Request<B>) -> String {
+    ///     match Session::from_extensions(request.extensions()) {
+    ///         Some(session) => format!("Hello {}", session.user().email),
+    ///         None => "Hello".to_owned(),
+    ///     }
+    /// }
+    /// # assert_eq!(greeting(&Request::new(())), "Hello");
+    /// ```
+    #[must_use]
+    pub fn from_extensions(extensions: &Extensions) -> Option<Self> {
+        let (principal, content) = identity::session(extensions).ok()?;
+        Some(Self { principal: principal.clone(), content })
+    }
+
+    /// Returns the user's profile, from the ID token of the login.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        &self.content.user
+    }
+
+    /// Returns the user's identity and permissions, from the access token.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Whether the app created it, without tokens.
+    pub(crate) fn is_local(&self) -> bool {
+        self.record().is_local()
+    }
+
+    /// Whether it began with a login at the environment, whose session there ends with it.
+    pub(crate) fn has_id_token(&self) -> bool {
+        self.record().id_token().is_some()
+    }
+
+    /// Returns what this crate's pages call the user: the e-mail address, or else the name.
+    pub(crate) fn account_name(&self) -> &str {
+        let email = Some(self.user().email.as_str()).filter(|email| !email.is_empty());
+        email.unwrap_or(self.user().display_name())
+    }
+
+    /// Returns the subject of the login that the session began with.
+    pub(crate) fn login_subject(&self) -> &str {
+        self.record().login_subject().unwrap_or(self.principal.subject())
+    }
+
+    /// Whether it has a refresh token.
+    pub(crate) fn is_renewable(&self) -> bool {
+        self.record().refresh_token.is_some()
+    }
+
+    /// Whether this is the first request with the session's own cookie, as far as this process
+    /// knows.
+    pub(super) fn is_first_presented(&self) -> bool {
+        let presented = &self.content.presented;
+        !presented.load(Ordering::Relaxed) && !presented.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn record(&self) -> &SessionRecord {
+        &self.content.record
+    }
+
+    /// The names by which it can be revoked.
+    pub(super) fn revocable(&self) -> &Revocable {
+        &self.content.revocable
+    }
+}
+
+impl SessionRecord {
+    /// Converts the record to the session that handlers use; `None` where its claims are not those
+    /// of a principal.
+    pub(super) fn into_session(self) -> Option<Session> {
+        let (principal, user, revocable) = self.identities()?;
+        let presented = AtomicBool::new(false);
+        let content = Arc::new(Content { user, revocable, record: self, presented });
+        let principal = principal.with_session(Arc::clone(&content));
+        Some(Session { principal, content })
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("principal", &self.principal).finish_non_exhaustive()
+    }
+}
