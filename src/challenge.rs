@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a3_every_attribute_appears_once_and_in_order() {
+    fn every_attribute_appears_once_and_in_order() {
         let url = Arc::new(Url::parse("https://mcp.example.com/.well-known/x").unwrap());
         let challenge = Challenge::new()
             .realm(Realm::new("to\"do\\s").unwrap())
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a3_header_breaking_text_is_rejected_when_configured() {
+    fn header_breaking_text_is_rejected_when_configured() {
         for text in ["", "a b", "a\"b", "a\\b", "a\r\nb", "é"] {
             assert!(ScopeToken::new(text).is_err(), "{text:?}");
         }
@@ -306,7 +306,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a3_every_challenge_parses_back_to_what_it_was_made_of(
+        fn every_challenge_parses_back_to_what_it_was_made_of(
             realm in proptest::option::of("[ -~]{1,40}"),
             path in "[ -~]{0,40}",
             with_url in proptest::bool::ANY,

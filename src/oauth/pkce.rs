@@ -46,14 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn l1_the_challenge_is_that_of_rfc_7636_appendix_b() {
+    fn the_challenge_is_that_of_rfc_7636_appendix_b() {
         let verifier = SecretString::from("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
         let challenge = CodeVerifier::from(verifier).challenge();
         assert_eq!(challenge, "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
     }
 
     #[test]
-    fn l1_verifiers_are_fresh_and_long_enough() {
+    fn verifiers_are_fresh_and_long_enough() {
         let (one, two) = (CodeVerifier::generate().unwrap(), CodeVerifier::generate().unwrap());
         assert_ne!(one, two);
         assert_eq!(one.expose().len(), 43);

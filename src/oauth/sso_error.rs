@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn l4_what_is_no_code_is_nothing() {
+    fn what_is_no_code_is_nothing() {
         let long = "a".repeat(65);
         for text in ["<b>", "a b", "Call +1 555", "a\r\nb", &long] {
             assert_eq!(SsoError::parse(text), None, "{text:?}");

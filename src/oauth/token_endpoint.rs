@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn r2_only_invalid_grant_is_definite() {
+    fn only_invalid_grant_is_definite() {
         let definite = response(400, r#"{"error":"invalid_grant","error_description":"gone"}"#);
         assert!(matches!(definite, Err(OAuthError::InvalidGrant)));
         let rejected = response(401, r#"{"error":"invalid_client"}"#);

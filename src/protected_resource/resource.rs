@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn p2_p6_the_document_is_the_dashboards() {
+    fn the_document_is_the_dashboards() {
         let resource = builder("https://mcp.yourapp.com")
             .scopes(["todo:read", "todo:write"])
             .documentation("https://mcp.yourapp.com/docs")
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn p1_the_well_known_part_stands_before_the_path() {
+    fn the_well_known_part_stands_before_the_path() {
         let well_known = "https://h.test/.well-known/oauth-protected-resource";
         for (url, resource, address) in [
             ("https://h.test", "https://h.test", well_known.to_owned()),

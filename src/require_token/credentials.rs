@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a3_one_header_with_any_case_of_bearer_carries_a_token() {
+    fn one_header_with_any_case_of_bearer_carries_a_token() {
         let read = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {

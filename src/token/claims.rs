@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn j11_a_date_is_a_number_of_this_calendar() {
+    fn a_date_is_a_number_of_this_calendar() {
         let read = |value: Value| claims(json!({"exp": value})).date("exp");
         assert_eq!(read(json!(0)), Ok(Some(OffsetDateTime::UNIX_EPOCH)));
         let fraction = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1500);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn j10_audiences_are_strings() {
+    fn audiences_are_strings() {
         let read = |value: Value| {
             let claims = claims(json!({"aud": value}));
             claims.audiences().map(|found| found.join(","))
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn j13_scopes_are_the_union_of_both_claims() {
+    fn scopes_are_the_union_of_both_claims() {
         let read = |value: Value| claims(value).scopes();
         assert_eq!(read(json!({"scope": "a  b", "scopes": ["b", "c d"]})), ["a", "b", "c d"]);
         assert_eq!(read(json!({"scope": ["a"], "scopes": "b c"})), ["a", "b", "c"]);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn j12_kinds_are_reported_by_their_marks() {
+    fn kinds_are_reported_by_their_marks() {
         let kind = |typ, value| claims(value).kind(typ);
         let access = json!({"sub": "usr_1", "email": "a@b.test"});
         assert_eq!(kind(None, access.clone()), TokenKind::Access);

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn j4_unusable_keys_are_skipped() {
+    fn unusable_keys_are_skipped() {
         let keys = json!([
             key("good"), {"kty": "oct", "k": "AAAA"}, {"kty": "AKP"}, 7, {},
         ]);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn j6_of_two_keys_that_could_be_meant_it_is_neither() {
+    fn of_two_keys_that_could_be_meant_it_is_neither() {
         let mut nameless = key("");
         nameless.as_object_mut().unwrap().remove("kid");
         let mut other = key("twice");

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn i1_a_launch_names_its_organization_or_connection() {
+    fn a_launch_names_its_organization_or_connection() {
         let launch = evaluate(&[], &json!({})).unwrap();
         assert_eq!(launch.connection_id.as_deref(), Some("conn_1"));
         assert_eq!(launch.organization_id.as_deref(), Some("org_1"));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn i1_every_other_token_is_rejected() {
+    fn every_other_token_is_rejected() {
         for (changes, error) in [
             (json!({"sub": "usr_1"}), TokenError::WrongTokenType),
             (json!({"client_id": "skc_1"}), TokenError::WrongTokenType),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn i6_texts_of_ten_kilobytes_are_not_carried_on() {
+    fn texts_of_ten_kilobytes_are_not_carried_on() {
         let long = "x".repeat(10_000);
         let rejected = evaluate(&[], &json!({"connection_id": long}));
         assert_eq!(rejected, Err(TokenError::InvalidClaim("connection_id")));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn i4_a_use_is_remembered_for_a_minute_longer_than_the_token_is_good() {
+    fn a_use_is_remembered_for_a_minute_longer_than_the_token_is_good() {
         let launch = evaluate(&[], &json!({})).unwrap();
         let at = |seconds| OffsetDateTime::from_unix_timestamp(NOW + seconds).unwrap();
         let seconds = |now| launch.may_come_back_for(now).as_secs();
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a12_debug_does_not_tell_who_it_is() {
+    fn debug_does_not_tell_who_it_is() {
         let shown = format!("{:?}", evaluate(&[], &json!({})).unwrap());
         assert!(shown.contains("conn_1") && !shown.contains("jane") && !shown.contains("reports"));
     }

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a10_a_logout_token_names_a_session_or_a_person() {
+    fn a_logout_token_names_a_session_or_a_person() {
         let all = evaluate(Some("logout+jwt"), &json!({})).unwrap();
         assert_eq!(
             (all.session_id.as_deref(), all.subject.as_deref()),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a10_every_other_token_is_rejected() {
+    fn every_other_token_is_rejected() {
         for (changes, error) in [
             (json!({"iss": "https://acme.test/"}), TokenError::InvalidIssuer),
             (json!({"iss": null}), TokenError::InvalidIssuer),

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn j2_a_key_says_itself_what_it_is_for() {
+    fn a_key_says_itself_what_it_is_for() {
         assert!(p256(json!({})).unwrap().fits(Algorithm::ES256));
         assert!(!p256(json!({})).unwrap().fits(Algorithm::RS256));
         assert!(p256(json!({"alg": "ES256", "use": "sig", "key_ops": ["verify"]})).is_ok());
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn j2_each_coordinate_of_a_point_has_its_full_length() {
+    fn each_coordinate_of_a_point_has_its_full_length() {
         let x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
         let y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
         let point = [x, y].map(|coordinate| URL_SAFE_NO_PAD.decode(coordinate).unwrap()).concat();
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn j2_an_ed25519_key_is_its_32_bytes_and_not_another_encoding_of_them() {
+    fn an_ed25519_key_is_its_32_bytes_and_not_another_encoding_of_them() {
         let key = TestKey::ed25519();
         let usable = |x: &[u8]| {
             let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(x)});
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn j3_weak_rsa_keys_are_unusable() {
+    fn weak_rsa_keys_are_unusable() {
         let sound = |n: Vec<u8>, e: &[u8]| is_sound(&PublicKeyComponents { n, e: e.to_vec() });
         let modulus = |bytes: usize| [vec![0xc5; bytes - 1], vec![0x01]].concat();
         assert!(sound(modulus(256), &[1, 0, 1]));

@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn c8_vary_is_added_once_and_the_handlers_cache_policy_stands() {
+    fn vary_is_added_once_and_the_handlers_cache_policy_stands() {
         let mut headers = HeaderMap::new();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
         headers.insert(header::VARY, HeaderValue::from_static("Accept, cookie"));

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn k1_addresses_are_https_or_this_machine_and_hold_no_password() {
+    fn addresses_are_https_or_this_machine_and_hold_no_password() {
         let check = |text: &str| check_address(&Url::parse(text).unwrap()).is_ok();
         assert!(check("https://acme.test/a?b") && check("http://127.0.0.1:3000"));
         for address in ["http://acme.test", "ftp://acme.test", "data:x", "https://a@acme.test"] {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn r8_requests_made_by_other_sites_are_distinguished() {
+    fn requests_made_by_other_sites_are_distinguished() {
         let ours = Url::parse("https://app.test/auth/callback").unwrap();
         let check = |name: &'static str, value: &'static str| {
             let mut headers = HeaderMap::new();

@@ -204,14 +204,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn j8_an_object_with_unique_members_is_read_whole() {
+    fn an_object_with_unique_members_is_read_whole() {
         let text = br#"{"a":1,"b":[{"a":-1.5},null,true,"x"],"c":{"a":18446744073709551615}}"#;
         let members = parse_object(text).unwrap();
         assert_eq!(Value::Object(members), serde_json::from_slice::<Value>(text).unwrap());
     }
 
     #[test]
-    fn j8_duplicates_trailing_text_and_other_values_are_rejected() {
+    fn duplicates_trailing_text_and_other_values_are_rejected() {
         for text in [
             r#"{"a":1,"a":2}"#,
             r#"{"a":{"b":1,"b":1}}"#,

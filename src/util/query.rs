@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn l4_of_two_values_none_is_meant() {
+    fn of_two_values_none_is_meant() {
         for (query, first, only) in [
             ("", None, None),
             ("b=1", None, None),

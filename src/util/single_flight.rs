@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn r5_the_work_goes_on_when_its_only_caller_leaves() {
+    async fn the_work_goes_on_when_its_only_caller_leaves() {
         let flights = SingleFlight::<&str, ()>::new();
         let (done, finished) = oneshot::channel();
         let caller = flights.join("key", || async move {

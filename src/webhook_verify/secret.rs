@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn w1_a_secret_is_whsec_and_enough_bytes_in_base64() {
+    fn a_secret_is_whsec_and_enough_bytes_in_base64() {
         let encode = |length| base64::engine::general_purpose::STANDARD.encode(vec![0xfb; length]);
         for length in [24, 25, 32, 64] {
             let secret = format!("whsec_{}", encode(length));

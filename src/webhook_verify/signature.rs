@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn w1_to_w5_the_vectors_of_standard_webhooks_are_judged_as_expected() {
+    fn the_vectors_of_standard_webhooks_are_judged_as_expected() {
         let vectors: Value = serde_json::from_str(VECTORS).unwrap();
         for secret in texts(&vectors["bad_secrets"]) {
             assert!(WebhookSecret::new(secret).is_err(), "{secret}");
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn w2_each_header_is_there_once() {
+    fn each_header_is_there_once() {
         let secret = WebhookSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let now = OffsetDateTime::from_unix_timestamp(1_614_265_330).unwrap();
         let good = [

@@ -19,7 +19,7 @@ use crate::visitor::Visitor;
 use crate::watched::{JANE, Watched};
 
 #[test]
-fn a12_no_example_is_forgotten() {
+fn no_example_is_forgotten() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     for entry in fs::read_dir(examples).unwrap() {
         let folder = entry.unwrap();
@@ -32,7 +32,7 @@ fn a12_no_example_is_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_saaskit_says_no_secret() {
+async fn saaskit_says_no_secret() {
     let saaskit = Watched::start("saaskit", &[]).await;
     fail_to_log_in(&saaskit, "/login").await;
     saaskit.log_in("/login?return_to=/dashboard").await;
@@ -53,7 +53,7 @@ async fn a12_saaskit_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_login_says_no_secret() {
+async fn login_says_no_secret() {
     let login = Watched::start("login", &[]).await;
     fail_to_log_in(&login, "/login").await;
     login.log_in("/login?login_hint=jane@acme.test&prompt=login&return_to=/api/me").await;
@@ -66,7 +66,7 @@ async fn a12_login_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_mcp_server_says_no_secret() {
+async fn mcp_server_says_no_secret() {
     let server = Watched::start("mcp_server", &[]).await;
     let (url, id) = (server.address("/mcp"), server.sandbox.mcp().resource_id());
     server.sandbox.mcp().set_resource_url(&id, &url);
@@ -86,7 +86,7 @@ async fn a12_mcp_server_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_hyper_service_says_no_secret() {
+async fn hyper_service_says_no_secret() {
     let service = Watched::start("hyper_service", &[]).await;
     let token = service.sandbox.tokens().access_token(JANE);
     for (token, status) in
@@ -99,7 +99,7 @@ async fn a12_hyper_service_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_scim_says_no_secret() {
+async fn scim_says_no_secret() {
     let folder = tempfile::tempdir().unwrap();
     let database = format!("sqlite://{}", folder.path().join("users.sqlite").display());
     let scim = Watched::start("scim", &[("DATABASE_URL", &database)]).await;
@@ -112,7 +112,7 @@ async fn a12_scim_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_sso_says_no_secret() {
+async fn sso_says_no_secret() {
     let environment = Sandbox::builder().modular_sso();
     let sso = Watched::start_at(environment, "sso", &[ADMINISTRATORS]).await;
     fail_to_log_in(&sso, "/login?domain_hint=acme.test").await;
@@ -130,7 +130,7 @@ async fn a12_sso_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_passwordless_says_no_secret() {
+async fn passwordless_says_no_secret() {
     let app = Watched::start("passwordless", &[]).await;
     let send = app.address("/passwordless/send");
     let verify = app.address("/passwordless/verify");
@@ -165,7 +165,7 @@ async fn a12_passwordless_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_setup_says_no_secret() {
+async fn setup_says_no_secret() {
     let setup = Watched::run("setup", &[], &[]).await;
     setup.program.said("Name of the first organization: ");
     setup.assert_discreet(&[], 6).await;
@@ -173,7 +173,7 @@ async fn a12_setup_says_no_secret() {
 
 /// The sandbox is there to be looked into: it prints what to set, and that only.
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_sandbox_says_its_settings_and_no_other_secret() {
+async fn sandbox_says_its_settings_and_no_other_secret() {
     let settings =
         [("BIND", "127.0.0.1:0"), ("RUST_LOG", "trace"), ("WEBHOOK_URL", "http://x.test")];
     let mut program = start("sandbox", &[], &settings);
@@ -247,14 +247,14 @@ async fn a12_sandbox_says_its_settings_and_no_other_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_agentkit_says_no_secret() {
+async fn agentkit_says_no_secret() {
     let agentkit = Watched::run("agentkit", &["--yes"], &[]).await;
     agentkit.program.said("5 unread mails");
     agentkit.assert_discreet(&[], 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a12_agentkit_as_a_web_app_says_no_secret() {
+async fn agentkit_as_a_web_app_says_no_secret() {
     let agent = Watched::start_with(Sandbox::builder(), "agentkit", &["--serve"], &[]).await;
     agent.sandbox.connected_accounts().require_user_verification(true);
     agent.log_in("/login").await;

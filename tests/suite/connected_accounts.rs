@@ -242,7 +242,7 @@ async fn each_change_is_an_event() {
 }
 
 #[tokio::test]
-async fn a12_nothing_of_a_users_shows() {
+async fn nothing_of_a_users_shows() {
     let (sandbox, api, accounts) = environment();
     sandbox.connected_accounts().add("gmail", "user_123");
     let credentials = accounts.credentials(&user()).await.unwrap();

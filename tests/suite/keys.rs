@@ -51,7 +51,7 @@ impl Api {
 }
 
 #[tokio::test]
-async fn k2_the_first_token_of_a_new_key_is_accepted_after_one_fetch() {
+async fn the_first_token_of_a_new_key_is_accepted_after_one_fetch() {
     let api = Api::new();
     let old = api.sandbox.tokens().access_token(JANE);
     assert_eq!(api.status(&old).await, StatusCode::OK);
@@ -64,7 +64,7 @@ async fn k2_the_first_token_of_a_new_key_is_accepted_after_one_fetch() {
 }
 
 #[tokio::test]
-async fn k4_new_material_under_a_known_name_is_accepted_after_one_fetch() {
+async fn new_material_under_a_known_name_is_accepted_after_one_fetch() {
     let api = Api::new();
     let old = api.sandbox.tokens().access_token(JANE);
     assert_eq!(api.status(&old).await, StatusCode::OK);
@@ -75,7 +75,7 @@ async fn k4_new_material_under_a_known_name_is_accepted_after_one_fetch() {
 }
 
 #[tokio::test]
-async fn k2_requests_that_need_the_same_new_key_share_one_fetch() {
+async fn requests_that_need_the_same_new_key_share_one_fetch() {
     let api = Api::new();
     assert_eq!(api.status(&api.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
     api.sandbox.keys().rotate();
@@ -102,7 +102,7 @@ async fn k2_requests_that_need_the_same_new_key_share_one_fetch() {
 }
 
 #[tokio::test]
-async fn k2_strangers_names_cause_no_more_fetches_than_the_bucket_has() {
+async fn strangers_names_cause_no_more_fetches_than_the_bucket_has() {
     let api = Api::new();
     let known = api.sandbox.tokens().access_token(JANE);
     assert_eq!(api.status(&known).await, StatusCode::OK);
@@ -126,7 +126,7 @@ async fn k2_strangers_names_cause_no_more_fetches_than_the_bucket_has() {
 }
 
 #[tokio::test]
-async fn k2_known_keys_do_not_wait_for_a_fetch() {
+async fn known_keys_do_not_wait_for_a_fetch() {
     let api = Api::new();
     let (jane, john) =
         (api.sandbox.tokens().access_token(JANE), api.sandbox.tokens().access_token(JOHN));
@@ -165,7 +165,7 @@ async fn a_server_starts_while_the_keys_are_out_of_reach() {
 }
 
 #[tokio::test]
-async fn k3_known_keys_outlive_an_outage() {
+async fn known_keys_outlive_an_outage() {
     let api = Api::new();
     assert_eq!(api.status(&api.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
     api.sandbox.faults().add(Endpoint::Keys, Fault::Status(StatusCode::BAD_GATEWAY));

@@ -123,7 +123,7 @@ async fn tokens_of_an_issuer_whose_clock_is_ahead_are_accepted_up_to_the_leeway(
 }
 
 #[tokio::test]
-async fn p8_p9_the_metadata_is_at_both_addresses_for_everybody_and_nowhere_else() {
+async fn the_metadata_is_at_both_addresses_for_everybody_and_nowhere_else() {
     let world = World::new();
     for path in
         ["/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource"]
@@ -178,7 +178,7 @@ async fn p8_p9_the_metadata_is_at_both_addresses_for_everybody_and_nowhere_else(
 }
 
 #[tokio::test]
-async fn a4_a_challenge_leads_to_the_metadata() {
+async fn a_challenge_leads_to_the_metadata() {
     let world = World::new();
     let stranger = send(&world.app, request(Method::POST, "/mcp", &[])).await;
     assert_eq!(stranger.status(), StatusCode::UNAUTHORIZED);
@@ -190,7 +190,7 @@ async fn a4_a_challenge_leads_to_the_metadata() {
 }
 
 #[tokio::test]
-async fn a5_tokens_of_both_issuers_for_people_and_machines_are_accepted() {
+async fn tokens_of_both_issuers_for_people_and_machines_are_accepted() {
     let world = World::new();
     let environment = world.sandbox.environment_url();
     let changes: [fn(&mut TokenDraft, &str); 6] = [
@@ -223,7 +223,7 @@ async fn a5_tokens_of_both_issuers_for_people_and_machines_are_accepted() {
 }
 
 #[tokio::test]
-async fn j10_j12_tokens_for_anything_else_are_invalid_tokens() {
+async fn tokens_for_anything_else_are_invalid_tokens() {
     let world = World::new();
     let environment = world.sandbox.environment_url();
     let expired = world.sandbox.clock().clock().now().unix_timestamp() - 5;
@@ -281,7 +281,7 @@ async fn j10_j12_tokens_for_anything_else_are_invalid_tokens() {
 }
 
 #[tokio::test]
-async fn k3_keys_that_are_out_of_reach_are_503_and_no_no() {
+async fn keys_that_are_out_of_reach_are_503_and_no_no() {
     let world = World::new();
     world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let token = world.token("todo:read", |_| {});
@@ -302,7 +302,7 @@ async fn k3_keys_that_are_out_of_reach_are_503_and_no_no() {
 }
 
 #[tokio::test]
-async fn a5_a_step_up_names_all_scopes_in_header_and_body() {
+async fn a_step_up_names_all_scopes_in_header_and_body() {
     let implied = ScopeHierarchy::new().implies("todo:admin", ["todo:write"]).unwrap();
     let world = World::with(|app| {
         app.layer(RequireScope::all(["todo:write"]).scope_hierarchy(&implied))

@@ -322,7 +322,7 @@ async fn a_websocket_of_another_site_is_rejected() {
 }
 
 #[tokio::test]
-async fn r8_a_page_of_another_site_changes_nothing_in_the_persons_name() {
+async fn a_page_of_another_site_changes_nothing_in_the_persons_name() {
     let world = World::new();
     let jane = world.logged_in(JANE).await;
     let sibling = [("sec-fetch-site", "same-site"), ("origin", "https://blog.example.com")];
@@ -432,7 +432,7 @@ async fn callback_rejections_are_our_own_words_as_a_page_or_as_json() {
 }
 
 #[tokio::test]
-async fn a3_nothing_presented_or_another_scheme_is_challenged_without_an_error() {
+async fn nothing_presented_or_another_scheme_is_challenged_without_an_error() {
     let sandbox = sandbox_builder().build();
     let app = bearer_app(&sandbox);
     let good = token(&sandbox, "todo:read").replace("Bearer ", "");
@@ -465,7 +465,7 @@ async fn a3_nothing_presented_or_another_scheme_is_challenged_without_an_error()
 }
 
 #[tokio::test]
-async fn a3_repeated_authorization_is_400_whatever_it_says() {
+async fn repeated_authorization_is_400_whatever_it_says() {
     let sandbox = sandbox_builder().build();
     let app = bearer_app(&sandbox);
     let good = token(&sandbox, "todo:read");
@@ -481,7 +481,7 @@ async fn a3_repeated_authorization_is_400_whatever_it_says() {
 }
 
 #[tokio::test]
-async fn a3_every_bad_token_gets_the_same_invalid_token() {
+async fn every_bad_token_gets_the_same_invalid_token() {
     let sandbox = sandbox_builder().build();
     let app = bearer_app(&sandbox);
     let broken = |fault: TokenFault| {
@@ -533,7 +533,7 @@ async fn a3_every_bad_token_gets_the_same_invalid_token() {
 }
 
 #[tokio::test]
-async fn a3_not_enough_is_403_with_a_challenge_for_all_scopes_of_the_operation() {
+async fn not_enough_is_403_with_a_challenge_for_all_scopes_of_the_operation() {
     let sandbox = sandbox_builder().build();
     let app = bearer_app(&sandbox);
     for (target, granted, wanted) in [

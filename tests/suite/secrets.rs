@@ -149,7 +149,7 @@ impl<'a> MakeWriter<'a> for Captured {
 }
 
 #[tokio::test]
-async fn a12_traces_of_a_whole_session_tell_the_events_and_no_secret() {
+async fn traces_of_a_whole_session_tell_the_events_and_no_secret() {
     let captured = Captured::default();
     let _guard = captured.subscribe();
 
@@ -206,7 +206,7 @@ async fn a12_traces_of_a_whole_session_tell_the_events_and_no_secret() {
 }
 
 #[tokio::test]
-async fn a12_debug_of_every_handle_and_service_shows_no_secret() {
+async fn debug_of_every_handle_and_service_shows_no_secret() {
     let setting = Setting::new();
     let (secrets, sessions) = (&setting.secrets, &setting.sessions);
     let browser = setting.log_in(JANE).await;
@@ -262,7 +262,7 @@ async fn a12_debug_of_every_handle_and_service_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn a12_debug_of_what_flows_through_oauth_shows_no_secret() {
+async fn debug_of_what_flows_through_oauth_shows_no_secret() {
     let setting = Setting::new();
     let (secrets, scalekit) = (&setting.secrets, setting.sessions.scalekit());
     let verifier = CodeVerifier::generate().unwrap();
@@ -309,7 +309,7 @@ async fn a12_debug_of_what_flows_through_oauth_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn a12_debug_of_a_rejection_shows_no_credential_of_the_request() {
+async fn debug_of_a_rejection_shows_no_credential_of_the_request() {
     let setting = Setting::new();
     let shown = Arc::new(Mutex::new(String::new()));
     fn note<R: Debug>(

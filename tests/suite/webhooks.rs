@@ -86,7 +86,7 @@ pub(crate) fn assert_rejected(response: &Response<Bytes>, expected: WebhookError
 }
 
 #[tokio::test]
-async fn w9_the_handler_gets_the_very_bytes_that_were_signed() {
+async fn the_handler_gets_the_very_bytes_that_were_signed() {
     let app = app(layer(&clock()));
     for body in ["{}", "{ \"a\" : 1 }\n", "", "é\u{0}", &"x".repeat(100_000)] {
         let response = send(&app, signed("webhook", "msg_1", NOW, body, 1)).await;
@@ -95,7 +95,7 @@ async fn w9_the_handler_gets_the_very_bytes_that_were_signed() {
 }
 
 #[tokio::test]
-async fn w8_what_was_not_signed_so_is_rejected_and_reported_nothing() {
+async fn what_was_not_signed_so_is_rejected_and_reported_nothing() {
     let app = app(layer(&clock()));
     let tampered = {
         let mut request = signed("webhook", "msg_1", NOW, "{\"a\":1}", 1);
@@ -128,7 +128,7 @@ async fn w8_what_was_not_signed_so_is_rejected_and_reported_nothing() {
 }
 
 #[tokio::test]
-async fn w4_secrets_rotate_and_interceptors_have_headers_of_their_own() {
+async fn secrets_rotate_and_interceptors_have_headers_of_their_own() {
     let rotating = app(layer(&clock()).additional_secret(secret(2)));
     for number in [1, 2] {
         let response = send(&rotating, signed("webhook", "msg_1", NOW, "{}", number)).await;
@@ -162,7 +162,7 @@ impl http_body::Body for Untouchable {
 }
 
 #[tokio::test]
-async fn w7_headers_are_judged_first_and_bodies_have_a_limit() {
+async fn headers_are_judged_first_and_bodies_have_a_limit() {
     let app = app(layer(&clock()).body_limits(BodyLimits::new().max_bytes(10)));
     let mut stale = signed("webhook", "msg_1", NOW - 1000, "{}", 1);
     *stale.body_mut() = Body::new(Untouchable);

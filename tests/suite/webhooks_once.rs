@@ -101,7 +101,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn w6_a_message_that_was_handled_is_responded_as_before_on_every_replica() {
+async fn a_message_that_was_handled_is_responded_as_before_on_every_replica() {
     let world = World::new();
     let first = world.deliver(0, "msg_1", "201").await;
     assert_eq!((first.status(), world.handled()), (StatusCode::CREATED, 1));
@@ -275,7 +275,7 @@ async fn a_sender_that_leaves_at_the_beginning_leaves_no_mark() {
 }
 
 #[tokio::test]
-async fn w6_what_was_handled_is_known_for_as_long_as_is_said() {
+async fn what_was_handled_is_known_for_as_long_as_is_said() {
     let world = World::new();
     let brief = layer(&world.clock).retention(Duration::from_secs(600));
     let brief = Router::new()

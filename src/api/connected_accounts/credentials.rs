@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a12_credentials_do_not_show() {
+    fn credentials_do_not_show() {
         let mut tokens = OAuthCredentials::new("ya29.access");
         tokens.refresh_token = Some("1//refresh".into());
         let dwd = json!({ "google_dwd": { "subject": "a@b.test", "access_token": "ya29.dwd" } });

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a12_a_link_does_not_show() {
+    fn a_link_does_not_show() {
         let link = "https://acme.test/magicLink/geheim".to_owned();
         let link = LinkResponse { link, expiry: None }.link().unwrap();
         assert!(!format!("{link:?}").contains("geheim"));

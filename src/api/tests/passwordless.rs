@@ -166,7 +166,7 @@ async fn what_the_environment_would_reject_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a12_nothing_that_logs_in_shows() {
+async fn nothing_that_logs_in_shows() {
     let mut secret = mail();
     secret.state = Some("the state".into());
     let sent = sent(SENT).await.unwrap();

@@ -36,7 +36,7 @@ async fn a_link_is_made_for_features() {
 }
 
 #[tokio::test]
-async fn a12_a_link_is_not_printed() {
+async fn a_link_is_not_printed() {
     let response = link("https://acme.scalekit.dev/magicLink/8930509d");
     let (_, api) = Played::responses([(200, response.as_str())]);
     let made = api.organizations().portal_link("org_1", &[]).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_link_without_a_host_is_the_environments() {
 }
 
 #[tokio::test]
-async fn a12_a_link_that_leads_to_no_page_is_rejected_and_not_reported() {
+async fn a_link_that_leads_to_no_page_is_rejected_and_not_reported() {
     let odd = [
         "javascript:alert('8930509d')",
         "data:text/html,8930509d",

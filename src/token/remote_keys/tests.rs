@@ -39,7 +39,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
-fn k2_the_bucket_gives_two_at_once_and_one_every_ten_seconds() {
+fn the_bucket_gives_two_at_once_and_one_every_ten_seconds() {
     let mut bucket = TokenBucket::full();
     let at = Duration::from_secs;
     let granted: Vec<u64> = (0..100).filter(|second| bucket.take(at(*second))).collect();
@@ -88,7 +88,7 @@ async fn callers_at_start_up_share_one_fetch() {
 }
 
 #[tokio::test]
-async fn k1_an_response_that_is_no_key_set_leaves_the_server_without_keys() {
+async fn an_response_that_is_no_key_set_leaves_the_server_without_keys() {
     for clock in SteppedClock::each() {
         for response in bad_responses() {
             let (server, time) = (KeyServer::new(response.clone()), clock.clone());
@@ -100,7 +100,7 @@ async fn k1_an_response_that_is_no_key_set_leaves_the_server_without_keys() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn k1_an_endpoint_that_hangs_is_given_up_after_five_seconds() {
+async fn an_endpoint_that_hangs_is_given_up_after_five_seconds() {
     for clock in SteppedClock::each() {
         let (server, time) = (KeyServer::serving_k1(), clock);
         server.hang();
@@ -127,7 +127,7 @@ async fn a_new_key_is_accepted_after_one_fetch() {
 }
 
 #[tokio::test]
-async fn k2_everyone_who_brings_the_new_key_waits_for_the_one_fetch() {
+async fn everyone_who_brings_the_new_key_waits_for_the_one_fetch() {
     for clock in SteppedClock::each() {
         let (server, _, keys, old_token) = set_up(clock).await;
         server.response(KeyResponse::keys([TestKey::rsa(1).jwk("k2")]));
@@ -150,7 +150,7 @@ async fn k2_everyone_who_brings_the_new_key_waits_for_the_one_fetch() {
 }
 
 #[tokio::test]
-async fn k2_a_thousand_unknown_names_cost_two_fetches_and_one_every_ten_seconds() {
+async fn a_thousand_unknown_names_cost_two_fetches_and_one_every_ten_seconds() {
     for clock in SteppedClock::each() {
         let (server, time, keys, known_token) = set_up(clock).await;
         let unknown = |number| TestKey::rsa(1).access_token(&format!("kid-{number}"));
@@ -205,7 +205,7 @@ async fn junk_of_one_source_leaves_the_others_their_fetches() {
 }
 
 #[tokio::test]
-async fn k2_known_keys_never_wait_while_a_fetch_hangs() {
+async fn known_keys_never_wait_while_a_fetch_hangs() {
     for clock in SteppedClock::each() {
         let (server, time, keys, known_token) = set_up(clock).await;
         server.hang();
@@ -278,7 +278,7 @@ async fn a_set_past_its_age_is_renewed_in_the_background() {
 }
 
 #[tokio::test]
-async fn k3_stale_keys_serve_for_a_day_and_are_asked_for_every_ten_seconds() {
+async fn stale_keys_serve_for_a_day_and_are_asked_for_every_ten_seconds() {
     for clock in SteppedClock::each() {
         let (server, time, keys, token) = set_up(clock).await;
         server.response(KeyResponse::Down);
@@ -326,7 +326,7 @@ fn bad_responses() -> Vec<KeyResponse> {
 }
 
 #[tokio::test]
-async fn k3_an_response_that_is_no_key_set_leaves_the_old_keys_in_place() {
+async fn an_response_that_is_no_key_set_leaves_the_old_keys_in_place() {
     for clock in SteppedClock::each() {
         for response in bad_responses() {
             let (server, time, keys, token) = set_up(clock.clone()).await;
@@ -343,7 +343,7 @@ async fn k3_an_response_that_is_no_key_set_leaves_the_old_keys_in_place() {
 }
 
 #[tokio::test]
-async fn k3_a_key_that_stays_is_the_same_key_after_a_fetch() {
+async fn a_key_that_stays_is_the_same_key_after_a_fetch() {
     for clock in SteppedClock::each() {
         let (server, time, keys, token) = set_up(clock).await;
         let before = known(&keys, &token).unwrap();
@@ -362,7 +362,7 @@ async fn k3_a_key_that_stays_is_the_same_key_after_a_fetch() {
 }
 
 #[tokio::test]
-async fn k4_a_new_key_under_an_old_name_is_accepted_after_one_fetch() {
+async fn a_new_key_under_an_old_name_is_accepted_after_one_fetch() {
     for clock in SteppedClock::each() {
         let (server, time, keys, old_token) = set_up(clock).await;
         let new_token = TestKey::rsa(1).access_token("k1");
@@ -385,7 +385,7 @@ async fn k4_a_new_key_under_an_old_name_is_accepted_after_one_fetch() {
 }
 
 #[tokio::test]
-async fn j1_a_token_of_an_algorithm_that_is_not_configured_causes_no_fetch() {
+async fn a_token_of_an_algorithm_that_is_not_configured_causes_no_fetch() {
     for clock in SteppedClock::each() {
         let server = KeyServer::serving_k1();
         let keys = keys_of(&server, &clock);
@@ -405,7 +405,7 @@ async fn j1_a_token_of_an_algorithm_that_is_not_configured_causes_no_fetch() {
 }
 
 #[tokio::test]
-async fn j5_j6_nothing_of_a_token_gets_into_a_request() {
+async fn nothing_of_a_token_gets_into_a_request() {
     for clock in SteppedClock::each() {
         let (server, time, keys, _) = set_up(clock).await;
         for header in [
@@ -430,7 +430,7 @@ async fn j5_j6_nothing_of_a_token_gets_into_a_request() {
 }
 
 #[tokio::test]
-async fn j6_a_token_without_a_key_id_needs_a_set_with_one_fitting_key() {
+async fn a_token_without_a_key_id_needs_a_set_with_one_fitting_key() {
     for clock in SteppedClock::each() {
         let (server, time, keys, _) = set_up(clock).await;
         let token = TestKey::rsa(0).token_of(r#"{"alg":"RS256"}"#, "{}");

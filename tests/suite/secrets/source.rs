@@ -48,7 +48,7 @@ const NO_SECRETS: [(&str, &str); 11] = [
 ];
 
 #[test]
-fn a12_no_public_type_derives_debug_over_a_field_that_is_called_a_secret() {
+fn no_public_type_derives_debug_over_a_field_that_is_called_a_secret() {
     let mut found = Vec::new();
     visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
     found.sort_unstable();

@@ -32,7 +32,7 @@ fn secrets() -> Secrets {
 }
 
 #[tokio::test]
-async fn a12_debug_of_what_verifies_and_carries_webhooks_shows_no_secret() {
+async fn debug_of_what_verifies_and_carries_webhooks_shows_no_secret() {
     let (secrets, sandbox) = (secrets(), Sandbox::new());
     let endpoint = sandbox.webhooks().add_endpoint("https://app.test/webhook");
     let key = endpoint.secret();
@@ -72,7 +72,7 @@ async fn a12_debug_of_what_verifies_and_carries_webhooks_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn a12_debug_of_api_calls_and_their_errors_shows_no_secret() {
+async fn debug_of_api_calls_and_their_errors_shows_no_secret() {
     let (secrets, sandbox) = (secrets(), Sandbox::new());
     let client_secret = sandbox.client_secret().expose().to_owned();
     secrets.add(&client_secret);
@@ -115,7 +115,7 @@ async fn a12_debug_of_api_calls_and_their_errors_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn a12_debug_of_a_store_shows_no_stored_session() {
+async fn debug_of_a_store_shows_no_stored_session() {
     let secrets = secrets();
     let store = Arc::new(MemoryStore::new(Clock::system()));
     let key = StoreScope::new(["app"]).key(Purpose::Session, SECRET);
