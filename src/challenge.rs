@@ -1,7 +1,7 @@
 //! `WWW-Authenticate: Bearer …`, typed (RFC 6750 section 3, RFC 9728 section 5.1).
 //!
-//! What a [`Challenge`] holds was checked when it was put in, so it always becomes a valid header:
-//! no configuration and no claim can break out of a quoted string.
+//! A [`Challenge`] holds only validated values, so it always becomes a valid header: no
+//! configuration and no claim can break out of a quoted string.
 //!
 //! ```
 //! use tower_scalekit::challenge::{BearerError, Challenge, ScopeToken};
@@ -35,34 +35,34 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// A challenge with no attributes: what a request without credentials gets.
+    /// A challenge without attributes, for requests without credentials.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Names the protection space.
+    /// Sets the protection space (`realm`).
     #[must_use]
     pub fn realm(mut self, realm: Realm) -> Self {
         self.realm = Some(realm);
         self
     }
 
-    /// The absolute address of the protected resource metadata (RFC 9728).
+    /// Sets the absolute URL of the protected resource metadata (RFC 9728).
     #[must_use]
     pub fn resource_metadata(mut self, url: Arc<Url>) -> Self {
         self.resource_metadata = Some(url);
         self
     }
 
-    /// Why the request was rejected. Leave it out when no credentials were presented.
+    /// Sets the error code. Leave it out if the request has no credentials.
     #[must_use]
     pub fn error(mut self, error: BearerError) -> Self {
         self.error = Some(error);
         self
     }
 
-    /// All scopes that the operation needs; replaces what was set before.
+    /// Sets the scopes that the operation requires. Replaces earlier ones.
     #[must_use]
     pub fn scope(mut self, scopes: impl IntoIterator<Item = ScopeToken>) -> Self {
         self.scope = scopes.into_iter().collect();
@@ -124,17 +124,18 @@ impl Attributes<'_, '_> {
     }
 }
 
-/// Lets scripts of other origins read the challenge, where CORS lets them read the response.
+/// Exposes the challenge to scripts of other origins (CORS).
 pub(crate) fn expose_challenge(headers: &mut HeaderMap) {
     let name = HeaderValue::from_static("www-authenticate");
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, name);
 }
 
-/// Left in a request by the layer that checked its token, for layers further in that reject it.
+/// Request extension, inserted by the layer that verified the token, for the rejections of inner
+/// layers.
 #[derive(Clone, Debug)]
 pub(crate) struct ChallengeContext {
     challenge: Arc<Challenge>,
-    /// What the operation needs by the layers passed so far.
+    /// Scopes required by the layers passed so far.
     scopes: Vec<ScopeToken>,
 }
 
@@ -143,12 +144,12 @@ impl ChallengeContext {
         Self { challenge: Arc::clone(challenge), scopes: Vec::new() }
     }
 
-    /// Notes scopes that a layer required and found.
+    /// Adds scopes that a layer required and found.
     pub(crate) fn require(&mut self, scopes: impl IntoIterator<Item = ScopeToken>) {
         self.scopes.extend(scopes);
     }
 
-    /// A challenge that names all scopes of the operation: those already granted, and these.
+    /// A challenge that names all scopes of the operation: the granted ones and these.
     pub(crate) fn step_up(&self, missing: &[ScopeToken]) -> Challenge {
         let mut scopes: Vec<ScopeToken> = Vec::new();
         for scope in self.scopes.iter().chain(missing) {
@@ -164,16 +165,16 @@ impl ChallengeContext {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BearerError {
-    /// The token is good and does not carry enough.
+    /// The token is valid but lacks a required scope.
     InsufficientScope,
     /// The request is malformed, for instance with two `Authorization` headers.
     InvalidRequest,
-    /// The token is expired, revoked, malformed, meant for another user, or not one of ours.
+    /// The token is expired, revoked, malformed, issued for another audience or by another issuer.
     InvalidToken,
 }
 
 impl BearerError {
-    /// The code as it stands in the header and in JSON bodies.
+    /// The code in the header and in JSON bodies.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -183,13 +184,13 @@ impl BearerError {
         }
     }
 
-    /// One sentence for people. It does not say which check failed.
+    /// `error_description`. It does not disclose which check failed.
     #[must_use]
     pub fn description(self) -> &'static str {
         match self {
             Self::InsufficientScope => "The token lacks a required scope",
             Self::InvalidRequest => "The request must carry exactly one Authorization header",
-            Self::InvalidToken => "The token is not valid here",
+            Self::InvalidToken => "The token is invalid or has expired",
         }
     }
 }
@@ -202,7 +203,7 @@ impl Realm {
     /// Checks the name.
     ///
     /// # Errors
-    /// When it is empty or holds anything but visible ASCII and spaces.
+    /// When it is empty or contains characters other than visible ASCII and spaces.
     pub fn new(name: &str) -> Result<Self, ConfigError> {
         if name.is_empty() || !name.bytes().all(|b| matches!(b, b' '..=b'~')) {
             let reason = "must be one or more visible ASCII characters or spaces";
@@ -220,7 +221,7 @@ impl ScopeToken {
     /// Checks the name.
     ///
     /// # Errors
-    /// When it is empty or holds a character that a scope cannot have.
+    /// When it is empty or contains a character that RFC 6749 does not allow in a scope.
     pub fn new(name: &str) -> Result<Self, ConfigError> {
         if !is_scope_token(name) {
             let reason = format!("{name:?} is not a scope: visible ASCII, no space, no \" or \\");
@@ -260,7 +261,7 @@ mod tests {
         assert_eq!(
             challenge.to_header_value(),
             "Bearer realm=\"to\\\"do\\\\s\", error=\"invalid_token\", \
-             error_description=\"The token is not valid here\", scope=\"a b:c\", \
+             error_description=\"The token is invalid or has expired\", scope=\"a b:c\", \
              resource_metadata=\"https://mcp.example.com/.well-known/x\"",
         );
     }
@@ -275,7 +276,7 @@ mod tests {
         }
     }
 
-    /// Reads a challenge by the grammar of RFC 9110 section 11.6.1, written apart from the code
+    /// Parses a challenge by the grammar of RFC 9110 section 11.6.1, independently of the code
     /// above: the scheme, then `name=token` or `name="quoted"`, each name once.
     fn parse(header: &str) -> Option<Vec<(String, String)>> {
         let mut attributes = Vec::<(String, String)>::new();

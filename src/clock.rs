@@ -1,8 +1,8 @@
 //! The wall clock and the monotonic clock, of the system or of a test.
 //!
-//! The wall clock is compared with claims and with instants that other machines or an earlier
-//! process have written. Everything else is an interval, and is measured with the monotonic clock:
-//! an administrator or NTP can step the wall clock in either direction at any time.
+//! The wall clock is compared with claims and with times that other machines or earlier processes
+//! have written. Intervals are measured with the monotonic clock, because an administrator or NTP
+//! can step the wall clock in either direction at any time.
 //!
 //! ```
 //! use std::time::Duration;
@@ -29,7 +29,7 @@ use time::OffsetDateTime;
 
 /// Source of the current time: the wall clock (UTC) and the monotonic clock.
 ///
-/// Cloning is cheap; clones of a clock made by a [`ManualClock`] move together.
+/// Cheap to clone. Clones of a [`ManualClock`]'s clock advance together.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Option<Arc<ManualTime>>);
 
@@ -49,8 +49,8 @@ impl Clock {
         }
     }
 
-    /// The time since a fixed point in the past of this process. It never goes back, whatever
-    /// happens to the wall clock.
+    /// The time since a fixed point in the past of this process. It never goes back, even if the
+    /// wall clock is stepped.
     #[must_use]
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
@@ -65,51 +65,51 @@ fn process_time() -> Duration {
     START.elapsed()
 }
 
-/// Moves a [`Clock`]: for tests, and for the sandbox.
+/// Controls a [`Clock`], for tests and for the sandbox.
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<ManualTime>);
 
 impl ManualClock {
-    /// A clock that stands still at `start` until it is advanced.
+    /// Creates a clock that stays at `start` until it is advanced.
     #[must_use]
     pub fn at(start: OffsetDateTime) -> Self {
         Self(Arc::new(ManualTime { start: Some(start), ..ManualTime::default() }))
     }
 
-    /// A clock that runs with the system's and is ahead of it by what it was advanced.
+    /// Creates a clock that runs with the system's, ahead of it by the time that it was advanced.
     #[must_use]
     pub fn running() -> Self {
         Self(Arc::default())
     }
 
-    /// Lets time pass, in whole milliseconds: both clocks go forward.
+    /// Advances both clocks, in whole milliseconds.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self.0.advanced_millis.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// Steps the wall clock, in whole milliseconds and in either direction. No time passes: the
-    /// monotonic clock does not move.
+    /// Steps the wall clock, in whole milliseconds and in either direction. The monotonic clock
+    /// does not change.
     pub fn step(&self, by: time::Duration) {
         let millis = by.whole_milliseconds().clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         self.0.stepped_millis.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// A clock that this one moves.
+    /// The clock that this value controls.
     #[must_use]
     pub fn clock(&self) -> Clock {
         Clock(Some(Arc::clone(&self.0)))
     }
 }
 
-/// Milliseconds since 1970, UTC.
+/// Milliseconds since 1970 (UTC).
 pub(crate) fn unix_millis(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
 #[derive(Debug, Default)]
 struct ManualTime {
-    /// `None`: it runs with the system's clocks.
+    /// `None` if it runs with the system's clocks.
     start: Option<OffsetDateTime>,
     advanced_millis: AtomicU64,
     stepped_millis: AtomicI64,
@@ -138,7 +138,7 @@ impl ManualTime {
 pub(crate) mod testing {
     use super::*;
 
-    /// Steps of the wall clock, each time that something happens.
+    /// Steps of the wall clock, one for each event.
     const STEPS: [time::Duration; 5] = [
         time::Duration::ZERO,
         time::Duration::seconds(-3),
@@ -147,7 +147,7 @@ pub(crate) mod testing {
         time::Duration::hours(2),
     ];
 
-    /// A clock whose wall clock is stepped whenever time passes: a test of intervals has the same
+    /// A clock whose wall clock is stepped whenever it advances. A test of intervals has the same
     /// outcome with each.
     #[derive(Clone, Debug)]
     pub(crate) struct SteppedClock {
@@ -163,7 +163,7 @@ pub(crate) mod testing {
             })
         }
 
-        /// One that is never stepped.
+        /// A clock that is never stepped.
         pub(crate) fn steady() -> Self {
             Self { time: ManualClock::at(OffsetDateTime::UNIX_EPOCH), step: time::Duration::ZERO }
         }
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_standing_clock_moves_only_when_advanced() {
+    fn a_manual_clock_moves_only_when_advanced() {
         let time = ManualClock::at(OffsetDateTime::UNIX_EPOCH);
         let clock = time.clock();
         assert_eq!(clock.now(), OffsetDateTime::UNIX_EPOCH);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn advancing_past_the_end_of_time_stays_there() {
+    fn advancing_past_the_latest_time_saturates() {
         let time = ManualClock::at(OffsetDateTime::UNIX_EPOCH);
         time.advance(Duration::MAX);
         assert!(time.clock().now() > OffsetDateTime::UNIX_EPOCH);

@@ -1,8 +1,8 @@
 //! Environment variables, read the same way for every setting of the crate.
 //!
 //! White space, line breaks and invisible characters around a value are ignored, and an empty value
-//! counts as unset. Where the variable `NAME` is unset, `NAME_FILE` names a file that holds the
-//! value, as container platforms provide secrets.
+//! counts as unset. If the variable `NAME` is unset, the value is read from the file that
+//! `NAME_FILE` names, as for secrets of container platforms.
 //!
 //! ```
 //! assert!(tower_scalekit::env::var("TOWER_SCALEKIT_NO_SUCH_VARIABLE")?.is_none());
@@ -21,7 +21,7 @@ use crate::error::{ConfigError, ConfigProblem};
 use crate::secret::SecretString;
 use crate::util::pasted;
 
-/// A longer file is no setting.
+/// Longer files are rejected.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// Returns the value of the environment variable, or of the file that `NAME_FILE` names; `None`
@@ -34,7 +34,7 @@ pub fn var(name: &'static str) -> Result<Option<SecretString>, ConfigError> {
     var_from(name, |name| env::var_os(name))
 }
 
-/// The same, with other variables than those of the process.
+/// Like [`var`], with the given variables in place of the process's.
 pub(crate) fn var_from(
     name: &'static str,
     read: impl Fn(&str) -> Option<OsString>,
@@ -44,7 +44,7 @@ pub(crate) fn var_from(
     Ok(Some(text.into()))
 }
 
-/// The same for a value that need not be UTF-8: one that is not is returned byte for byte.
+/// Like [`var`], for a value that need not be UTF-8.
 pub(crate) fn bytes(name: &'static str) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
     bytes_from(name, |name| env::var_os(name))
 }
@@ -108,7 +108,7 @@ mod tests {
         Ok(value.map(|value| value.expose().to_owned()))
     }
 
-    /// A file that is removed with it.
+    /// A file that is deleted on drop.
     struct TempFile(PathBuf);
 
     impl TempFile {

@@ -1,8 +1,9 @@
-//! What a wrong configuration looks like.
+//! Configuration errors.
 //!
-//! Errors of a concern live with it: [`HttpClientError`](crate::http_client::HttpClientError),
+//! Other errors are in the modules that return them:
+//! [`HttpClientError`](crate::http_client::HttpClientError),
 //! [`StoreError`](crate::shared_store::StoreError), [`OAuthError`](crate::oauth::OAuthError),
-//! [`TokenError`](crate::token::TokenError). This module has the one that all builders share.
+//! [`TokenError`](crate::token::TokenError). All builders return [`ConfigError`].
 //!
 //! ```
 //! use tower_scalekit::Scalekit;
@@ -13,16 +14,16 @@
 
 use std::fmt;
 
-/// A setting is missing or cannot work. Raised when something is built, never while serving.
+/// Returned by builders when a setting is missing or invalid. Never returned while serving.
 ///
-/// It lists every problem found, so that one run is enough to mend them all.
+/// It lists all problems at once.
 #[derive(Debug)]
 pub struct ConfigError {
     problems: Vec<ConfigProblem>,
 }
 
 impl ConfigError {
-    /// What is wrong, in the order the settings were read; never empty.
+    /// The problems, in the order in which the settings were read; never empty.
     #[must_use]
     pub fn problems(&self) -> &[ConfigProblem] {
         &self.problems
@@ -49,22 +50,22 @@ impl From<ConfigProblem> for ConfigError {
     }
 }
 
-/// One thing that is wrong with the configuration.
+/// One problem of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigProblem {
-    /// A setting is there and cannot be used.
+    /// A setting is invalid.
     #[error("{setting}: {reason}")]
     Invalid {
-        /// The setting as the user knows it: a builder method or an environment variable.
+        /// The setting's name: a builder method or an environment variable.
         setting: &'static str,
-        /// What is wrong with it and what it should be. Never the value of a secret.
+        /// The reason and what is expected. Never contains the value of a secret.
         reason: String,
     },
-    /// A setting that has no default is absent or empty.
+    /// A required setting is missing or empty.
     #[error("{setting} is not set")]
     Missing {
-        /// The setting as the user knows it.
+        /// The setting's name.
         setting: &'static str,
     },
 }
@@ -75,7 +76,7 @@ impl ConfigProblem {
     }
 }
 
-/// Gathers problems while a builder goes through its settings.
+/// Collects problems while a builder validates its settings.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Vec<ConfigProblem>);
 
@@ -84,7 +85,7 @@ impl Problems {
         self.0.push(problem);
     }
 
-    /// The value, or its problems noted and `None`.
+    /// The value; or `None`, with its problems added.
     pub(crate) fn note<T>(&mut self, result: Result<T, impl Into<ConfigError>>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
@@ -95,7 +96,7 @@ impl Problems {
         }
     }
 
-    /// The built value when there was no problem, else all of them.
+    /// The built value if there are no problems, else all of them.
     pub(crate) fn finish<T>(self, built: Option<T>) -> Result<T, ConfigError> {
         match built {
             Some(value) if self.0.is_empty() => Ok(value),

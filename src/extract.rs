@@ -1,7 +1,8 @@
 //! Extractors for axum handlers: [`Session`], [`Principal`], and `Option` of either;
 //! [`WebhookEvent`] and [`InterceptorRequest`].
 //!
-//! Without the layer that inserts them they respond with 500 and say so in the log: never "anonymous".
+//! If the layer that inserts them is missing, they respond with 500 and log it. They never treat
+//! the request as anonymous.
 
 use std::convert::Infallible;
 
@@ -21,7 +22,8 @@ use crate::util::telemetry;
 use crate::webhook::interceptor::{InterceptorRequest, InterceptorResponse};
 use crate::webhook::{EventError, WebhookEvent};
 
-/// An extractor found nothing of the layer that must stand around the route: 500.
+/// Returned when the layer that inserts the extracted value is not around the route. Responds with
+/// 500.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
 pub struct MissingLayer {
@@ -93,14 +95,14 @@ impl<S: Send + Sync> FromRequestParts<S> for InterceptorRequest {
     }
 }
 
-/// An extractor found nothing that the environment tells or asks.
+/// Rejection of the [`WebhookEvent`] and [`InterceptorRequest`] extractors.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
 #[non_exhaustive]
 pub enum WebhookPayloadRejection {
-    /// The body is signed, but it is none of Scalekit's: 400.
+    /// The body is signed, but is not one of Scalekit's events or requests. Responds with 400.
     Malformed(EventError),
-    /// 500.
+    /// The layer is missing. Responds with 500.
     MissingLayer(MissingLayer),
 }
 
@@ -125,11 +127,11 @@ fn told<T: Clone + Send + Sync + 'static>(
     told.ok_or(malformed.unwrap_or(WebhookPayloadRejection::MissingLayer(missing)))
 }
 
-/// Who a bearer token speaks for: an axum extractor that verifies by itself, without a layer around
-/// the route.
+/// The principal of a bearer token: an axum extractor that verifies the token itself, without a
+/// layer around the route.
 ///
-/// The app's state holds the [`RequireToken`] that says what is acceptable, and rejects as the
-/// layer would.
+/// The app's state holds the [`RequireToken`] that configures validation. Rejections are the same
+/// as the layer's.
 ///
 /// ```
 /// # #[cfg(all(feature = "sandbox", feature = "axum"))] {
@@ -179,7 +181,7 @@ where
     }
 }
 
-/// Gives the browser the session, and keeps caches away from the response.
+/// Sets the session cookie and `Cache-Control: no-store`.
 #[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
 impl IntoResponseParts for SessionCookies {
     type Error = Infallible;
@@ -197,7 +199,7 @@ impl IntoResponse for CallbackRejection {
     }
 }
 
-/// Always HTTP 200: the body says what was decided.
+/// Always HTTP 200: the body contains the decision.
 #[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
 impl IntoResponse for InterceptorResponse {
     fn into_response(self) -> Response {

@@ -1,4 +1,4 @@
-//! Text that must not be seen: client secrets, tokens, codes.
+//! Confidential text: client secrets, tokens, codes.
 //!
 //! ```
 //! use tower_scalekit::secret::SecretString;
@@ -18,13 +18,13 @@ use zeroize::Zeroizing;
 
 /// A string that is never printed and is wiped from memory when dropped.
 ///
-/// It has no `Display` and no serde implementation; [`expose`](Self::expose) is the one way to its
-/// text, so every use can be found. Equality is decided in constant time.
+/// It has no `Display` and no serde implementation. Only [`expose`](Self::expose) returns its text,
+/// so every use can be found. Comparison takes constant time.
 #[derive(Clone)]
 pub struct SecretString(Zeroizing<String>);
 
 impl SecretString {
-    /// The text itself. Do not log it.
+    /// Returns the text. Do not log it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -64,7 +64,7 @@ impl PartialEq for SecretString {
 
 impl Eq for SecretString {}
 
-/// The operating system gave no random bytes.
+/// Returned when the operating system provides no random bytes.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the operating system's random source failed")]
 pub(crate) struct RandomSourceFailed;

@@ -67,7 +67,7 @@ pub fn failed(session: &Session, what: &str) -> String {
         "Try again",
         Some(session),
         html! {
-            h1 { "That did not work" }
+            h1 { "Something went wrong" }
             p.lead { (what) " did not respond as it should." }
             a.button href="/" { "Try again" }
         },

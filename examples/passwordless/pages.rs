@@ -91,9 +91,9 @@ pub fn welcome(session: &Session) -> String {
 
 pub fn problem(message: &str, retry_url: &str) -> String {
     page(
-        "That did not work",
+        "Something went wrong",
         html! {
-            h1 { "That did not work" }
+            h1 { "Something went wrong" }
             p.lead { (message) "." }
             a.button href=(retry_url) { "Go on" }
         },

@@ -1,8 +1,8 @@
-//! The network port: all requests to the environment go through one small trait.
+//! The HTTP client trait, through which all requests to the environment are sent.
 //!
-//! [`ReqwestClient`] (feature `reqwest`) is what [`Scalekit`](crate::Scalekit) uses unless told
-//! otherwise. [`ServiceClient`] turns any `tower::Service` of requests into a client, so time-outs,
-//! proxies, tracing or a hyper client compose in front of it. The sandbox is a client too.
+//! [`ReqwestClient`] (feature `reqwest`) is the default of [`Scalekit`](crate::Scalekit).
+//! [`ServiceClient`] turns any `tower::Service` of requests into a client, so timeouts, proxies,
+//! tracing or a hyper client compose in front of it. The sandbox is a client too.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -40,9 +40,9 @@ pub use self::service::ServiceClient;
 
 /// Sends exactly one HTTP request: no retry, no redirect, bounded body, a deadline.
 ///
-/// No retry, because refresh tokens work once; no redirect, because a 307 would re-post the client
-/// secret. An implementation finds the request's [`SendLimits`] in its extensions; callers of this
-/// crate hold it to the deadline in any case.
+/// No retries, because refresh tokens are single-use; no redirects, because a 307 would re-post the
+/// client secret. An implementation finds the request's [`SendLimits`] in its extensions. This
+/// crate enforces the deadline in any case.
 pub trait HttpClient: Send + Sync + 'static {
     /// Sends the request and reads the whole response.
     fn send(
@@ -51,13 +51,13 @@ pub trait HttpClient: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<http::Response<Bytes>, HttpClientError>>;
 }
 
-/// What one request may cost; stands in its extensions.
+/// Limits of one request, in its extensions.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct SendLimits {
-    /// From sending to the last byte of the response. 20 s by default.
+    /// From sending to the last byte of the response. Default: 20 s.
     pub deadline: Duration,
-    /// The largest response body that is read, in bytes. 1 MiB by default.
+    /// The largest response body that is read, in bytes. Default: 1 MiB.
     pub max_body_bytes: usize,
 }
 
@@ -75,28 +75,28 @@ impl SendLimits {
     }
 }
 
-/// A request got no response. All variants are the network's or the other side's doing.
+/// Returned when a request gets no response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpClientError {
-    /// The response's body exceeds the limit.
+    /// The response body exceeds the limit.
     #[error("the response body exceeds {limit} bytes")]
     BodyTooLarge {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// No connection: the request was not sent, so it is safe to send it again.
+    /// The connection failed. The request was not sent, so it is safe to send it again.
     #[error("could not connect: {}", root_cause(.0.as_ref()))]
     Connect(#[source] Box<dyn StdError + Send + Sync>),
-    /// The deadline passed. The request may have been carried out.
+    /// The deadline passed. The request may have been processed.
     #[error("no response within {0:?}")]
     Deadline(Duration),
-    /// The exchange broke off. The request may have been carried out.
+    /// The connection was lost. The request may have been processed.
     #[error("the exchange failed: {}", root_cause(.0.as_ref()))]
     Exchange(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-/// Sends within the request's own deadline, whatever the client does about it.
+/// Enforces the request's deadline, also if the client does not.
 pub(crate) async fn send_within_limits(
     client: &dyn HttpClient,
     request: http::Request<Bytes>,
@@ -111,7 +111,7 @@ pub(crate) async fn send_within_limits(
     Ok(response)
 }
 
-/// What happened in the end: clients wrap it in errors that only tell where they stood.
+/// The root cause: clients wrap it in errors that only name the step that failed.
 fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -120,8 +120,8 @@ fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 's
     cause
 }
 
-/// What a response is called that was made for people: proxies, portals and websites give them.
-pub(crate) const WEB_PAGE: &str = "a web page instead of JSON, perhaps of a proxy in between";
+/// Description of an HTML response, as proxies, portals and websites send.
+pub(crate) const WEB_PAGE: &str = "a web page instead of JSON, perhaps from a proxy";
 
 pub(crate) fn is_web_page(response: &http::Response<Bytes>) -> bool {
     let content_type = response.headers().get(header::CONTENT_TYPE);
@@ -144,7 +144,7 @@ where
     }
 }
 
-/// A client with no network behind it.
+/// A client without a network.
 #[cfg(test)]
 pub(crate) struct UnreachableClient;
 

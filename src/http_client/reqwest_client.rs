@@ -5,24 +5,24 @@ use http::{Request, Response};
 use super::{HttpClient, HttpClientError, SendLimits, read_response};
 use crate::error::{ConfigError, ConfigProblem};
 
-/// [`HttpClient`] with reqwest.
+/// [`HttpClient`] based on reqwest.
 #[derive(Clone, Debug)]
 pub struct ReqwestClient {
     client: reqwest::Client,
 }
 
 impl ReqwestClient {
-    /// A client with this crate's defaults.
+    /// Creates a client with this crate's defaults.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// When TLS cannot be initialized.
     pub fn new() -> Result<Self, ConfigError> {
         Self::from_builder(reqwest::Client::builder())
     }
 
-    /// A client with your own settings: proxy, certificates, DNS, connection pool.
+    /// Creates a client with your own settings: proxy, certificates, DNS, connection pool.
     ///
-    /// Redirects and automatic retries are switched off whatever the builder says, because a
+    /// Redirects and automatic retries are disabled whatever the builder's settings are, because a
     /// repeated or redirected token request would spend or leak its secret.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl HttpClient for ReqwestClient {
         Box::pin(async move {
             let limits = SendLimits::from_request(&request);
             let failed = |error: reqwest::Error| {
-                // The address may hold an identifier; the cause is enough.
+                // The URL may contain an identifier; the cause is enough.
                 let error = error.without_url();
                 if error.is_timeout() {
                     HttpClientError::Deadline(limits.deadline)

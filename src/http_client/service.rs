@@ -11,8 +11,8 @@ use super::{HttpClient, HttpClientError, SendLimits, read_response};
 
 /// Any cloneable `tower::Service` of requests as an [`HttpClient`].
 ///
-/// Each request goes to a clone of the service, which is driven to readiness first. Do not put a
-/// retry layer into it that repeats `POST` requests: refresh tokens and codes work once.
+/// Each request is sent to a clone of the service, which is driven to readiness first. Do not add a
+/// retry layer that repeats `POST` requests: refresh tokens and codes are single-use.
 #[derive(Clone)]
 pub struct ServiceClient<S> {
     service: S,

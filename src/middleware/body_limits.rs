@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Longer time limits count as this one: instants have an end.
+/// Longer time limits are reduced to this one, because instants overflow.
 const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 const MIB: usize = 1024 * 1024;
 
@@ -17,22 +17,22 @@ const MIB: usize = 1024 * 1024;
 /// | [`idle_timeout`](Self::idle_timeout) | 10 s without a byte | as for the deadline |
 /// | [`max_unfinished_bytes`](Self::max_unfinished_bytes) | 16 MiB for all unfinished bodies together | 503 with `Retry-After` for the oldest of them |
 ///
-/// Time is measured from the first moment that a body has to be waited for, with tokio's clock: the
-/// layers and routes need a tokio runtime whose timer is enabled.
+/// Time is measured with tokio's clock, from the first poll that returns `Pending`. The layers and
+/// routes need a tokio runtime with the timer enabled.
 ///
 /// # Memory
 ///
 /// Memory is reserved as bytes arrive, never by `Content-Length`, and a body that arrives in one
-/// piece is never counted. When the unfinished bodies exceed their bound, the one that began first
-/// is dropped. A client that holds memory with bodies that never end loses it to later requests;
+/// piece is never counted. When the unfinished bodies exceed their bound, the oldest one is
+/// dropped. A client that holds memory with bodies that never end loses it to later requests;
 /// another body is dropped only if more than the whole bound arrives while it is being sent.
 ///
-/// With the defaults, webhook routes hold the bytes of at most 16 unfinished bodies of 1 MiB, or of
-/// 4096 bodies of 4 KiB. The number of requests is for the server to limit. A finished body is verified
-/// at once: apart from the unfinished ones, each thread holds one body at most whose sender is unknown.
+/// With the defaults, webhook routes hold at most 16 unfinished bodies of 1 MiB, or 4096 bodies of
+/// 4 KiB. Limit the number of requests in the server. A finished body is verified at once: apart
+/// from the unfinished ones, each thread holds at most one unverified body.
 ///
-/// Clones share the bound: all services that one layer makes, all routes of one
-/// [`Sessions`](crate::Sessions), and several layers that are given clones of one value.
+/// Clones share the bound: all services of one layer, all routes of one
+/// [`Sessions`](crate::Sessions), and all layers that are configured with clones of one value.
 ///
 /// ```
 /// use std::time::Duration;
@@ -91,7 +91,7 @@ impl BodyLimits {
         self
     }
 
-    /// Fills in the size of the route.
+    /// Sets the route's default size, unless a size is configured.
     pub(crate) fn or_max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes.get_or_insert(bytes);
         self
@@ -101,7 +101,7 @@ impl BodyLimits {
         self.max_bytes.unwrap_or(MIB)
     }
 
-    /// Keeps the bytes of an unfinished body until it is polled again.
+    /// Holds the bytes of an unfinished body until it is polled again.
     pub(crate) fn hold(&self, held: Option<HeldBody>, bytes: Vec<u8>, waker: &Waker) -> HeldBody {
         let body = UnfinishedBody { bytes, waker: waker.clone() };
         UnfinishedBodies::hold(&self.unfinished, held, body, self.size())
@@ -125,7 +125,7 @@ impl fmt::Debug for BodyLimits {
     }
 }
 
-/// The bodies that wait for their senders, with what has arrived of them.
+/// The unfinished bodies, with the bytes that have arrived.
 struct UnfinishedBodies {
     max_bytes: usize,
     state: Mutex<State>,
@@ -133,10 +133,10 @@ struct UnfinishedBodies {
 
 #[derive(Default)]
 struct State {
-    /// What the bodies hold in total.
+    /// Total bytes of the bodies.
     bytes: usize,
     next_number: u64,
-    /// By number: the first one is the oldest.
+    /// By number, oldest first.
     bodies: BTreeMap<u64, UnfinishedBody>,
 }
 
@@ -154,7 +154,7 @@ impl UnfinishedBodies {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a body, at its old place if it was there before, and drops the oldest ones until the
+    /// Adds a body, at its previous position if it had one, and drops the oldest ones until the
     /// rest fits.
     fn hold(
         all: &Arc<Self>,
@@ -184,20 +184,20 @@ impl UnfinishedBodies {
     }
 }
 
-/// The place of an unfinished body among the others. Frees its bytes when it is dropped.
+/// The entry of an unfinished body. Frees its bytes when it is dropped.
 pub(crate) struct HeldBody {
     all: Arc<UnfinishedBodies>,
     number: u64,
 }
 
 impl HeldBody {
-    /// Takes the bytes back; `None` if they were dropped to make room.
+    /// Returns the bytes; `None` if they were dropped.
     pub(crate) fn take(&self) -> Option<Vec<u8>> {
         let mut state = self.all.lock();
         let UnfinishedBody { bytes, waker } = state.bodies.remove(&self.number)?;
         state.bytes -= bytes.capacity();
         drop(state);
-        // Foreign code, which may drop other bodies.
+        // A waker's drop may run foreign code that drops other bodies.
         drop(waker);
         Some(bytes)
     }
@@ -211,7 +211,7 @@ impl Drop for HeldBody {
 
 #[cfg(test)]
 impl BodyLimits {
-    /// How many bytes unfinished bodies hold.
+    /// Bytes that unfinished bodies hold.
     pub(crate) fn unfinished_bytes(&self) -> usize {
         self.unfinished.lock().bytes
     }

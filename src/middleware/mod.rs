@@ -1,7 +1,7 @@
-//! What layers and routes share: the response futures, bodies and rejections.
+//! Types shared by all layers and routes: response futures, bodies, limits and rejections.
 //!
-//! Every rejection is an extension of its response, whether the default or an `on_rejection` closure
-//! renders it:
+//! Every rejection is an extension of its response, both for default responses and for those of an
+//! `on_rejection` closure:
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {

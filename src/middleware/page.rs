@@ -1,18 +1,18 @@
-//! The small pages that the crate shows itself.
+//! The crate's own HTML pages.
 
 use std::fmt::Display;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 
-/// Forms go to the app itself, and styles, pictures and fonts come from it; there is no script, and
-/// no one may frame a button.
+/// Forms post to the app only, and styles, images and fonts come from it. Scripts and framing are
+/// not allowed.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self'; font-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
 
-/// Makes a response a page.
+/// Turns a response into an HTML page.
 pub(crate) fn show(response: &mut Response<Bytes>, page: String) {
     *response.body_mut() = Bytes::from(page);
     let html = HeaderValue::from_static("text/html; charset=utf-8");
@@ -20,13 +20,13 @@ pub(crate) fn show(response: &mut Response<Bytes>, page: String) {
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY);
 }
 
-/// Says what is wrong, and has one link.
+/// A page with an error message and one link.
 pub(crate) fn problem(message: &str, link: &str, label: &str) -> String {
     let retry_url = format!(r#"<a href="{}">{}</a>"#, escaped(link), escaped(label));
-    page("", "That did not work", message, retry_url)
+    page("", "Something went wrong", message, retry_url)
 }
 
-/// A page with a sentence, whose full stop is added; `head` and `retry_url` are HTML.
+/// A page with one sentence, to which a full stop is added. `head` and `retry_url` are HTML.
 pub(crate) fn page(head: &str, title: &str, message: &str, retry_url: impl Display) -> String {
     format!(
         include_str!("page.html"),
@@ -37,7 +37,7 @@ pub(crate) fn page(head: &str, title: &str, message: &str, retry_url: impl Displ
     )
 }
 
-/// Safe in an element and in a quoted attribute.
+/// Escapes text for elements and quoted attributes.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

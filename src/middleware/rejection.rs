@@ -15,11 +15,12 @@ use serde::Serialize;
 
 use crate::util::cache_control::NO_STORE;
 
-/// A rejected request together with the response it is about to get.
+/// A rejected request and its default response.
 ///
-/// Given to the closure of `.on_rejection(..)`, which returns the response to send. Keep the
+/// Passed to the closure of `.on_rejection(..)`, which returns the response to send. Keep the
 /// default's headers (challenge, `Location`, `Set-Cookie`, `Retry-After`) unless you mean to change
-/// what clients do: start from [`into_response`](Self::into_response) and replace its body.
+/// how clients react: start from [`into_default_response`](Self::into_default_response) and replace
+/// its body.
 pub struct RejectionContext<'a, R> {
     rejection: &'a R,
     method: &'a Method,
@@ -35,19 +36,19 @@ impl<R> RejectionContext<'_, R> {
         self.rejection
     }
 
-    /// The rejected request's method.
+    /// The request's method.
     #[must_use]
     pub fn method(&self) -> &Method {
         self.method
     }
 
-    /// The rejected request's target.
+    /// The request's URI.
     #[must_use]
     pub fn uri(&self) -> &Uri {
         self.uri
     }
 
-    /// The rejected request's headers: they hold credentials, do not log them.
+    /// The request's headers. They contain credentials: do not log them.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         self.headers
@@ -60,7 +61,7 @@ impl<R> RejectionContext<'_, R> {
     }
 }
 
-// By hand: headers and query hold credentials.
+// Manual impl: headers and query contain credentials.
 impl<R: fmt::Debug> fmt::Debug for RejectionContext<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RejectionContext")
@@ -71,9 +72,9 @@ impl<R: fmt::Debug> fmt::Debug for RejectionContext<'_, R> {
     }
 }
 
-/// A reason to reject a request, with the response it gets by default.
+/// A reason to reject a request, with its default response.
 pub(crate) trait Rejection: Clone + fmt::Debug + Send + Sync + 'static {
-    /// A stable name for metrics and logs.
+    /// A stable code for metrics and logs.
     fn code(&self) -> &'static str;
 
     /// The default response.
@@ -82,7 +83,7 @@ pub(crate) trait Rejection: Clone + fmt::Debug + Send + Sync + 'static {
 
 type Render<R> = dyn Fn(RejectionContext<'_, R>) -> Response<Bytes> + Send + Sync;
 
-/// Renders rejections: the default way, or the user's.
+/// Renders rejections, by default or by the app's closure.
 pub(crate) struct Renderer<R>(Option<Arc<Render<R>>>);
 
 impl<R: Rejection> Renderer<R> {
@@ -118,8 +119,7 @@ impl<R: Rejection> Renderer<R> {
     }
 }
 
-/// Whether a browser asks for permission to send a cross-origin request (Fetch, CORS-preflight
-/// request).
+/// Whether the request is a CORS preflight (Fetch, CORS-preflight request).
 fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS
         && headers.contains_key(header::ORIGIN)
@@ -166,14 +166,14 @@ impl<R> fmt::Debug for Renderer<R> {
     }
 }
 
-/// The small JSON body of all default responses.
+/// The JSON body of all default responses.
 #[derive(Serialize)]
 struct ErrorBody<'a> {
     error: &'a str,
     message: &'a str,
 }
 
-/// `{"error": .., "message": ..}` that no cache keeps.
+/// `{"error": .., "message": ..}` with `Cache-Control: no-store`.
 pub(crate) fn json_response(status: StatusCode, error: &str, message: &str) -> Response<Bytes> {
     let body = serde_json::to_vec(&ErrorBody { error, message }).unwrap_or_default();
     let mut response = Response::new(Bytes::from(body));
@@ -184,7 +184,7 @@ pub(crate) fn json_response(status: StatusCode, error: &str, message: &str) -> R
     response
 }
 
-/// A response to try again in a moment: something behind this server is out of reach.
+/// 503 with `Retry-After`: a dependency of this server is unavailable.
 pub(crate) fn unavailable_response(message: &str) -> Response<Bytes> {
     let mut response =
         json_response(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", message);
@@ -192,14 +192,14 @@ pub(crate) fn unavailable_response(message: &str) -> Response<Bytes> {
     response
 }
 
-/// The response of an extractor or layer that stands where its layer is missing.
+/// The response of an extractor or layer whose required layer is missing.
 pub(crate) fn misconfigured_response() -> Response<Bytes> {
     let message = "The server is misconfigured. See its log";
     json_response(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
 }
 
-/// What is shown where unfinished bodies hold too much memory, and where one did not arrive in time.
-pub(crate) const OVERLOADED: &str = "Too many requests arrive slowly; try again in a moment";
+/// Messages for body limits: the memory bound is exceeded, or a body timed out.
+pub(crate) const OVERLOADED: &str = "Too many requests are arriving slowly. Try again in a moment";
 pub(crate) const REQUEST_TIMEOUT: &str = "The request took too long to arrive";
 
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
@@ -217,12 +217,12 @@ mod tests {
         }
 
         fn response(&self) -> Response<Bytes> {
-            json_response(StatusCode::FORBIDDEN, "closed", "Come back tomorrow")
+            json_response(StatusCode::FORBIDDEN, "closed", "Closed until tomorrow")
         }
     }
 
     #[test]
-    fn the_reason_is_in_the_extensions_whoever_rendered() {
+    fn the_reason_is_in_the_extensions_of_default_and_custom_responses() {
         let request = Request::get("/door").body(()).unwrap();
         let default = Renderer::default().render(Closed, &request);
         assert_eq!(default.status(), StatusCode::FORBIDDEN);
@@ -256,7 +256,7 @@ mod tests {
                 .with_max_level(tracing::Level::DEBUG)
                 .with_writer(move || writer.clone())
                 .finish();
-            // With one subscriber alone, other threads could switch the events off for all.
+            // A single subscriber would let other threads disable the events' callsites globally.
             let _second = tracing::Dispatch::new(
                 tracing_subscriber::fmt().with_writer(std::io::sink).finish(),
             );

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::body_limits::{BodyLimits, HeldBody};
 
 pin_project! {
-    /// Body of a request that was looked into: the same bytes, from the start.
+    /// Body of a request that a layer has read: the same bytes, from the start.
     pub struct ReplayBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -30,35 +30,35 @@ pin_project! {
 }
 
 struct Read<B> {
-    /// What was read and not handed on yet.
+    /// Bytes that were read and not returned yet.
     bytes: Bytes,
     trailers: Option<HeaderMap>,
     rest: Option<Pin<Box<B>>>,
-    /// Set while the rest has to be waited for.
+    /// Set while the rest is pending.
     waiting: Option<Waiting>,
 }
 
-/// The time limits of a body that does not arrive in one piece, and its place among the others.
+/// The time limits of an unfinished body, and its entry among the others.
 struct Waiting {
     deadline: Instant,
     timer: Pin<Box<Sleep>>,
     held: Option<HeldBody>,
 }
 
-/// A body was not read to its end.
+/// Returned when a body cannot be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyError {
-    /// It broke off.
+    /// The body ended with an error.
     Broken,
-    /// Its bytes were dropped: unfinished bodies held more memory than they may.
+    /// Its bytes were dropped, because unfinished bodies exceeded the memory bound.
     Evicted,
-    /// It, or its next byte, did not arrive in time.
+    /// The body, or its next byte, timed out.
     Late,
-    /// It is larger than the limit.
+    /// The body exceeds the size limit.
     TooLarge,
 }
 
-// By hand: the bytes are the sender's business.
+// Manual impl: the bytes may be confidential.
 impl<B> fmt::Debug for ReplayBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReplayBody").finish_non_exhaustive()
@@ -87,8 +87,8 @@ where
 }
 
 impl<B: Body<Data = Bytes>> ReplayBody<B> {
-    /// Reads on until the end, or until a limit is exceeded. What was read of a body that is too
-    /// large is handed on with the rest.
+    /// Reads to the end, or until a limit is exceeded. The bytes read of a body that is too large
+    /// are returned with the rest.
     pub(crate) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -116,7 +116,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
         let before = bytes.len();
         let mut is_too_large = false;
         while let Some(rest) = &mut self.rest {
-            // Nothing more is read of a body whose announced length is too large.
+            // A body whose `Content-Length` is too large is not read further.
             let room = limits.size().checked_sub(bytes.len());
             is_too_large = room.is_none_or(|room| rest.size_hint().lower() > room as u64);
             if is_too_large {
@@ -127,7 +127,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BodyError::Broken)),
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) if data.is_empty() && !rest.is_end_stream() => {
-                        // The timer is checked however many of them are ready at once.
+                        // The timer is checked however many frames are ready at once.
                         cx.waker().wake_by_ref();
                         return self.poll_wait(cx, limits, bytes, before);
                     }
@@ -142,8 +142,8 @@ impl<B: Body<Data = Bytes>> Read<B> {
         Poll::Ready(if is_too_large { Err(BodyError::TooLarge) } else { Ok(self.bytes.clone()) })
     }
 
-    /// Waits for the next byte, if there is time left. Meanwhile the bytes are held where they
-    /// count.
+    /// Waits for the next byte within the time limits. Meanwhile the bytes count against the memory
+    /// bound.
     fn poll_wait(
         &mut self,
         cx: &mut Context<'_>,
@@ -175,7 +175,7 @@ impl Waiting {
     }
 }
 
-/// What was read of a body. A single frame stays as it came, several are joined.
+/// The bytes read of a body. A single frame is kept as it is, several are joined.
 enum Buffer {
     Frame(Bytes),
     Joined(Vec<u8>),
@@ -189,7 +189,8 @@ impl Buffer {
         }
     }
 
-    /// Adds a frame. Memory grows with what arrives, to `max_bytes` at most if that is enough.
+    /// Adds a frame. Capacity grows with the bytes that arrive, up to `max_bytes` if that is
+    /// enough.
     fn push(&mut self, frame: Bytes, max_bytes: usize) {
         if self.len() == 0 {
             *self = Self::Frame(frame);
@@ -208,7 +209,7 @@ impl Buffer {
         *self = Self::Joined(bytes);
     }
 
-    /// Without the memory of its connection, which a frame may keep.
+    /// Copies a frame, which may keep its connection's buffer alive.
     fn into_vec(self) -> Vec<u8> {
         match self {
             Self::Frame(frame) => frame.to_vec(),
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_read_is_handed_on_with_the_rest_and_the_trailers() {
+    async fn buffered_bytes_are_returned_with_the_rest_and_the_trailers() {
         for (max_bytes, filled) in [
             (6, Ok(Bytes::from("abcdef"))),
             (5, Err(BodyError::TooLarge)),
@@ -327,7 +328,7 @@ mod tests {
         assert_eq!(untouched.collect().await.unwrap().to_bytes(), "abc");
     }
 
-    /// A body of announced length whose frames the test sends.
+    /// A body with a `Content-Length`, whose frames the test sends.
     struct Announced(u64, mpsc::UnboundedReceiver<Bytes>);
 
     impl Body for Announced {
@@ -379,7 +380,7 @@ mod tests {
         drop(body);
         assert_eq!(limits.unfinished_bytes(), 0);
 
-        // One that arrives in one piece is not counted, and handed on as it came.
+        // A body that arrives in one piece is not counted and not copied.
         let (sender, mut body) = announced(3);
         let frame = Bytes::from("abc");
         sender.unbounded_send(frame.clone()).unwrap();
@@ -409,7 +410,7 @@ mod tests {
         drop(bodies);
         assert_eq!(limits.unfinished_bytes(), 0);
 
-        // A bound below the size of one body leaves room for one.
+        // With a bound below the size limit, one body is still accepted.
         let limits = limits.max_unfinished_bytes(10);
         let (sender, mut body) = announced(1000);
         sender.unbounded_send(Bytes::from(vec![b'x'; 999])).unwrap();

@@ -7,11 +7,11 @@ use http_body_util::{Empty, Full};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// Body of a response that passed a layer: the inner service's, untouched and unbuffered, or a
-    /// few bytes of the layer's own answer.
+    /// Body of a layer's response: the inner service's body, untouched and unbuffered, or the body
+    /// of a rejection.
     ///
-    /// Works around any `B: Body<Data = Bytes>`: axum's, `Full`, `BoxBody`, hyper's `Incoming`,
-    /// tonic's. Without an inner service (login, callback, logout) `B` is `Empty`.
+    /// Wraps any `B: Body<Data = Bytes>`: axum's, `Full`, `BoxBody`, hyper's `Incoming`, tonic's.
+    /// Routes without an inner service (login, callback, logout) have `Empty` as `B`.
     #[derive(Debug)]
     pub struct ResponseBody<B = Empty<Bytes>> {
         #[pin]

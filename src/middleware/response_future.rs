@@ -1,5 +1,5 @@
-//! The response future of all layers: a decision at once where possible, later where not, and a call
-//! of the very service that was ready.
+//! The response future of all layers: decides at once if possible, else later, and calls the very
+//! service that was ready.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,17 +16,17 @@ use tower_service::Service;
 
 use super::response_body::ResponseBody;
 
-/// What happens to a request.
+/// What a layer does with a request.
 #[derive(Debug)]
 pub(crate) enum Decision<R> {
-    /// The inner service is called, and `R` completes its response.
+    /// Calls the inner service; `R` completes its response.
     Forward(R),
     Respond(Response<Bytes>),
 }
 
-/// What a layer adds to the response of the inner service.
+/// Completes the response of the inner service.
 pub(crate) trait OnResponse {
-    /// Adds it. Not called again once it is ready.
+    /// Modifies the response. Not called again once it is ready.
     fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
@@ -41,14 +41,14 @@ impl OnResponse for () {
     }
 }
 
-/// A layer whose decision may have to wait.
+/// A layer whose decision may be pending.
 pub(crate) trait Middleware<B> {
-    /// What a decision waits for. [`Infallible`] where it never waits.
+    /// State of a pending decision. [`Infallible`] for layers that always decide at once.
     type Pending;
     type OnResponse: OnResponse;
 
-    /// Decides on the request, and may add extensions for the inner service. Not called again once
-    /// it has decided.
+    /// Decides on the request, and may insert extensions for the inner service. Not called again
+    /// once it has decided.
     fn poll_decision(
         &self,
         pending: &mut Self::Pending,
@@ -74,8 +74,8 @@ impl<B> Middleware<B> for () {
 pin_project! {
     /// Response future of the layers.
     ///
-    /// `S` is the inner service, `B` the body of the requests that it takes, `L` the layer, or `()`
-    /// for layers that never wait.
+    /// `S` is the inner service, `B` its request body, `L` the layer, or `()` for layers that
+    /// always decide at once.
     #[allow(private_bounds)] // The trait is an implementation detail of the layers.
     pub struct ResponseFuture<S, B, L = ()>
     where
@@ -102,7 +102,7 @@ pin_project! {
     }
 }
 
-/// A request that waits, its layer, and the service that was ready for it.
+/// A pending request, its layer, and the service that was ready for it.
 struct Parked<S, B, L> {
     layer: L,
     inner: S,
@@ -115,7 +115,7 @@ where
     S: Service<Request<B>>,
     L: Middleware<B>,
 {
-    /// A request that was decided on at once.
+    /// A request that was decided at once.
     pub(crate) fn decided(
         decision: Decision<L::OnResponse>,
         request: Request<B>,
@@ -124,7 +124,7 @@ where
         Self { state: State::decided(decision, request, inner) }
     }
 
-    /// A request that has to wait. `inner` was ready for it, so a clone takes its place:
+    /// A pending request. `inner` was ready for it, so a clone takes its place:
     /// <https://docs.rs/tower-service/latest/tower_service/trait.Service.html#be-careful-when-cloning-inner-services>
     pub(crate) fn pending(
         layer: &L,
@@ -142,7 +142,7 @@ where
         Self { state: State::Pending { pending, parked } }
     }
 
-    /// A request to which the layer itself responds, after some work.
+    /// A request to which the layer responds itself, asynchronously.
     pub(crate) fn responding(
         response: impl Future<Output = Response<Bytes>> + Send + 'static,
     ) -> Self {

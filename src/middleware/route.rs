@@ -12,8 +12,8 @@ use http::Response;
 
 use super::response_body::ResponseBody;
 
-/// Implements `Service` for a route over requests with any body, by its
-/// `async fn respond(&self, Request<()>) -> Response<Bytes>`; or, where it `reads body`, by its
+/// Implements `Service` for a route over requests with any body, through its `async fn
+/// respond(&self, Request<()>) -> Response<Bytes>`; or, for a route that `reads body`, through its
 /// `async fn respond(&self, &Request<()>, body) -> Response<Bytes>`.
 macro_rules! route {
     ($route:ident) => {
@@ -64,7 +64,7 @@ pub(crate) use route;
 
 /// Response future of routes.
 ///
-/// Most of them wait for the network; one allocation does not matter there.
+/// Most of them wait for the network, so one allocation does not matter.
 pub struct RouteFuture(BoxFuture<'static, Response<Bytes>>);
 
 impl RouteFuture {

@@ -1,4 +1,4 @@
-//! The rejection of all routes: an error in the words of the route, as a page or as JSON.
+//! The rejection of all routes: the route's error, rendered as a page or as JSON.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,12 +12,12 @@ use super::rejection::{Rejection, json_response, unavailable_response};
 use crate::util::cache_control::{NO_STORE, vary_on_cookie};
 use crate::util::fetch_metadata::wants_html;
 
-/// Rejection of a route, which responds to all of its requests itself.
+/// Rejection of a route that responds to all of its requests itself.
 ///
-/// `E` is what went wrong: [`LoginError`](crate::auth_routes::LoginError),
+/// `E` is the error: [`LoginError`](crate::auth_routes::LoginError),
 /// [`PasswordlessLoginError`](crate::passwordless_login::PasswordlessLoginError) or
 /// [`ConnectAccountError`](crate::connect_account::ConnectAccountError). Browsers get a small page
-/// with a link, scripts get JSON. Nothing that the request contains is shown.
+/// with a link, scripts get JSON. Responses contain nothing from the request.
 #[derive(Clone)]
 pub struct RouteRejection<E> {
     error: E,
@@ -26,9 +26,9 @@ pub struct RouteRejection<E> {
     set_cookies: Vec<HeaderValue>,
 }
 
-/// What the default response to an error is made of.
+/// What the default response to an error contains.
 pub(crate) trait RouteError: Clone + fmt::Debug + Send + Sync + 'static {
-    /// A stable name for metrics, logs and JSON.
+    /// A stable code for metrics, logs and JSON.
     fn code(&self) -> &'static str;
 
     fn status(&self) -> StatusCode;
@@ -42,7 +42,7 @@ pub(crate) trait RouteError: Clone + fmt::Debug + Send + Sync + 'static {
     /// Value of `Allow`.
     fn allow(&self) -> Option<&'static str>;
 
-    /// Value of `Retry-After`, where 503 has not set it.
+    /// Value of `Retry-After`, unless a 503 has set it.
     fn retry_after(&self) -> Option<Duration> {
         None
     }
@@ -59,14 +59,14 @@ impl<E> RouteRejection<E> {
         self
     }
 
-    /// What went wrong.
+    /// The error.
     #[must_use]
     pub fn error(&self) -> &E {
         &self.error
     }
 
     /// Where the user can continue, a path of this app with its query; `None` where no page is
-    /// shown and a script decides. Its query may contain a credential: do not log it.
+    /// shown and a script decides. The query may contain a credential: do not log it.
     #[must_use]
     pub fn retry_url(&self) -> Option<&str> {
         self.retry_url.as_deref()
@@ -83,7 +83,7 @@ impl<E: RouteError> RouteRejection<E> {
 }
 
 impl<E: fmt::Debug> fmt::Debug for RouteRejection<E> {
-    /// Without the URL, whose query may contain a credential.
+    /// Omits the URL, whose query may contain a credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RouteRejection").field("error", &self.error).finish_non_exhaustive()
     }
@@ -116,8 +116,8 @@ impl<E: RouteError> Rejection for RouteRejection<E> {
     }
 }
 
-/// The headers of every response of a route: cookies, and nothing for caches or the next site,
-/// because the URL may contain a credential.
+/// Sets the headers of every response of a route: cookies, `Cache-Control: no-store` and
+/// `Referrer-Policy: no-referrer`, because the URL may contain a credential.
 pub(crate) fn complete(
     headers: &mut HeaderMap,
     set_cookies: impl IntoIterator<Item = HeaderValue>,
@@ -129,13 +129,13 @@ pub(crate) fn complete(
     vary_on_cookie(headers);
 }
 
-/// Keeps caches and the next site from a response whose URL contains a credential.
+/// Forbids caching and the `Referer` header for a response whose URL contains a credential.
 pub(crate) fn set_sensitive_headers(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, NO_STORE);
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
-/// The redirect of a route.
+/// Redirects from a route.
 pub(crate) fn redirect(
     status: StatusCode,
     location: &str,

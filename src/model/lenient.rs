@@ -1,5 +1,6 @@
-//! Fields of events, read with forbearance: an event that is rejected for one odd field is an event
-//! lost. What does not fit reads as absent; [`WebhookEvent::raw`](crate::webhook::WebhookEvent::raw) has it.
+//! Lenient deserialization of event fields: one malformed field must not lose the whole event.
+//! Malformed values read as absent; [`WebhookEvent::raw`](crate::webhook::WebhookEvent::raw) has
+//! them.
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::{Map, Value};
@@ -8,12 +9,12 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::secret::SecretString;
 
-/// An object, or one without anything.
+/// An object, or the default one.
 pub(crate) fn read<T: DeserializeOwned + Default>(value: &Value) -> T {
     T::deserialize(value).unwrap_or_default()
 }
 
-/// Text that is not empty; a number is its digits.
+/// Text that is not empty. Numbers become their digits.
 pub(crate) fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
@@ -59,7 +60,7 @@ where
     Ok(text(deserializer)?.map(SecretString::from))
 }
 
-/// A word of a set that may grow.
+/// A value of an open enum.
 pub(crate) fn word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -83,7 +84,7 @@ where
     with(deserializer, |value| flag_of(&value))
 }
 
-/// What fits, of a list.
+/// The well-formed elements of a list.
 pub(crate) fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,4 +1,4 @@
-//! How values of the wire are read: strictly in responses of the API, leniently in webhooks.
+//! Deserialization helpers: strict for responses of the API, lenient for webhooks.
 
 pub(crate) mod lenient;
 pub(crate) mod wire;

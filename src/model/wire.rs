@@ -1,5 +1,5 @@
-//! The API's JSON as it comes (proto3's): any field may be absent or null, empty text stands for
-//! nothing, whole numbers may be text.
+//! The API's JSON (proto3): any field may be absent or null, empty text means absent, integers may
+//! be text.
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::Value;
@@ -23,7 +23,7 @@ where
     Ok(text.filter(|text| !text.is_empty()))
 }
 
-/// A word of a set that may grow.
+/// A value of an open enum.
 pub(crate) fn word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -50,7 +50,7 @@ where
     time.map(OffsetDateTime::from_unix_timestamp).transpose().map_err(D::Error::custom)
 }
 
-/// A count, as a number or as text; none is 0.
+/// A count, as a number or as text. Default: 0.
 pub(crate) fn count<'de, D>(deserializer: D) -> Result<u64, D::Error>
 where
     D: Deserializer<'de>,
@@ -58,7 +58,7 @@ where
     number(deserializer).map(Option::unwrap_or_default)
 }
 
-/// A whole number, as such or as text.
+/// An integer, as a number or as text.
 pub(crate) fn number<'de, D>(deserializer: D) -> Result<Option<u64>, D::Error>
 where
     D: Deserializer<'de>,

@@ -3,11 +3,11 @@ use tower_layer::Layer;
 use super::ProtectedResourceMetadataService;
 use crate::token::ProtectedResource;
 
-/// Layer that responses the well-known addresses of a protected resource. See the
-/// [module docs](crate::protected_resource).
+/// Middleware that serves the metadata of a protected resource. See the [module
+/// docs](crate::protected_resource).
 ///
-/// Where one host has several resources, the outermost of their layers answers the address of the
-/// whole host; each has its own besides.
+/// If one host has several resources, the outermost of their layers serves the metadata URL of the
+/// whole host. Each resource also has a URL of its own.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ProtectedResourceMetadata {
@@ -15,7 +15,7 @@ pub struct ProtectedResourceMetadata {
 }
 
 impl ProtectedResourceMetadata {
-    /// Tells clients of this resource.
+    /// Creates a layer that serves the metadata of this resource.
     pub fn new(resource: &ProtectedResource) -> Self {
         Self { resource: resource.clone() }
     }

@@ -1,12 +1,13 @@
-//! Tells clients how to get a token for a protected resource (RFC 9728, MCP authorization).
+//! Serves the metadata of a protected resource, from which clients learn how to get a token (RFC
+//! 9728, MCP authorization).
 //!
-//! 1. `GET` and `HEAD` on the resource's two well-known addresses are responded with its metadata,
-//!    `OPTIONS` there with what scripts of any origin may do, any other method with 405.
-//! 2. Every other request passes through untouched.
+//! 1. `GET` and `HEAD` on the resource's two well-known URLs return its metadata, `OPTIONS` returns
+//!    the CORS permissions for scripts of any origin. Other methods get 405.
+//! 2. Every other request passes through unchanged.
 //!
-//! The document is made once, from the configuration: nothing in a request changes it, no `Host`
-//! and no forwarding header. It needs no token, so this layer stands *around*
-//! [`RequireToken`](crate::RequireToken), whose challenges lead here.
+//! The document is built once, from the configuration: neither `Host` nor a forwarding header of a
+//! request changes it. It requires no token, so this layer belongs *around*
+//! [`RequireToken`](crate::RequireToken), whose challenges refer to it.
 //!
 //! # Example
 //!

@@ -1,4 +1,4 @@
-//! A protected resource: an MCP server, or any API that clients find by themselves.
+//! A protected resource: an MCP server, or any API that clients discover.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 pub struct ResourceId(Arc<str>);
 
 impl ResourceId {
-    /// Checks the identifier.
+    /// Parses the identifier.
     ///
     /// # Errors
-    /// When it is not `res_` with letters, digits, `-` or `_` behind.
+    /// When it is not `res_` followed by letters, digits, `-` or `_`.
     pub fn new(id: &str) -> Result<Self, ConfigError> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         match id.strip_prefix("res_") {
@@ -39,18 +39,18 @@ impl ResourceId {
         }
     }
 
-    /// The identifier's text.
+    /// The identifier as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What clients and layers need to know of a protected resource (RFC 9728). Cheap to clone.
+/// Configuration of a protected resource, for layers and clients (RFC 9728). Cheap to clone.
 ///
-/// Tokens for it are those whose `aud` contains its id or its URL, whose `iss` is the environment
-/// or the environment's issuer for this resource, and whose claim `resource`, if they have one, is
-/// its URL. A slash at its end makes no difference where it has no path, or was configured with one.
+/// A token is accepted if `aud` contains the resource's ID or URL, `iss` is the environment or its
+/// issuer for this resource, and the claim `resource`, if present, is the resource's URL. A
+/// trailing slash is ignored if the URL has no path, or if it was configured with one.
 #[derive(Clone)]
 pub struct ProtectedResource(Arc<Inner>);
 
@@ -64,8 +64,8 @@ struct Inner {
 }
 
 impl ProtectedResource {
-    /// A resource at its public URL, the very one that clients call, which is registered in the
-    /// dashboard under this id. A slash at the end of the URL is left out.
+    /// Configures a resource with its public URL, exactly as clients call it, and the ID under
+    /// which the URL is registered in the dashboard. A trailing slash of the URL is removed.
     pub fn builder(
         scalekit: &Scalekit,
         url: impl Into<String>,
@@ -82,25 +82,25 @@ impl ProtectedResource {
         }
     }
 
-    /// The resource's public URL, without a slash at its end.
+    /// The resource's public URL, without a trailing slash.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.0.url
     }
 
-    /// The resource's id in the dashboard.
+    /// The resource's ID in the dashboard.
     #[must_use]
     pub fn id(&self) -> &ResourceId {
         &self.0.id
     }
 
-    /// Where its metadata is: the address that challenges name.
+    /// The URL of its metadata, which challenges contain.
     #[must_use]
     pub fn metadata_url(&self) -> &Url {
         &self.0.metadata_url
     }
 
-    /// Judges tokens for this resource where no layer does.
+    /// A verifier of tokens for this resource, for use without a layer.
     #[must_use]
     pub fn verifier(&self) -> &TokenVerifier {
         &self.0.verifier
@@ -115,7 +115,7 @@ impl ProtectedResource {
         self.0.metadata.clone()
     }
 
-    /// Whether the metadata is at this path: the one with the resource's path behind (RFC 9728
+    /// Whether this path serves the metadata: the one that ends in the resource's path (RFC 9728
     /// section 3.1), or the one for the whole host, which clients try next.
     pub(crate) fn is_metadata_path(&self, path: &str) -> bool {
         path == self.0.metadata_path || path == WELL_KNOWN
@@ -131,7 +131,7 @@ impl fmt::Debug for ProtectedResource {
     }
 }
 
-/// Configures a [`ProtectedResource`].
+/// Builds a [`ProtectedResource`].
 #[derive(Debug)]
 #[must_use]
 pub struct ProtectedResourceBuilder {
@@ -145,20 +145,20 @@ pub struct ProtectedResourceBuilder {
 }
 
 impl ProtectedResourceBuilder {
-    /// The resource's name for people.
+    /// Sets the resource's display name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The scopes that clients may ask for. Leave `offline_access` out: it is no scope of a
-    /// resource.
+    /// Sets the scopes that clients may request. Leave `offline_access` out: it is a scope of the
+    /// authorization server.
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Address of a page for developers of clients.
+    /// Sets the URL of documentation for client developers.
     pub fn documentation(mut self, url: impl Into<String>) -> Self {
         self.documentation = Some(url.into());
         self
@@ -177,10 +177,10 @@ impl ProtectedResourceBuilder {
         self
     }
 
-    /// Checks the settings. Makes no request.
+    /// Validates the settings. Sends no request.
     ///
     /// # Errors
-    /// All settings that cannot work, at once.
+    /// Returned when settings are invalid. Lists all of them.
     pub fn build(self) -> Result<ProtectedResource, ConfigError> {
         let mut problems = Problems::default();
         let leeway = problems.note(self.leeway.checked()).unwrap_or_default();
@@ -209,7 +209,7 @@ impl ProtectedResourceBuilder {
                 resource_documentation: documentation.as_ref().map(Url::as_str),
             });
             let verifier = self.scalekit.token_verifier().issuer(&issuer).leeways(leeway);
-            // The dashboard may have it with the slash.
+            // The dashboard may have the URL with a trailing slash.
             let with_slash = self.url != text || metadata_path == WELL_KNOWN;
             let with_slash = with_slash.then(|| format!("{text}/"));
             let spellings = [text.clone()].into_iter().chain(with_slash);
@@ -230,7 +230,7 @@ impl ProtectedResourceBuilder {
     }
 }
 
-/// RFC 9728 section 2: members without elements are left out.
+/// RFC 9728 section 2: members without elements are omitted.
 #[derive(Serialize)]
 struct Metadata<'a> {
     resource: &'a str,
@@ -244,7 +244,7 @@ struct Metadata<'a> {
     resource_documentation: Option<&'a str>,
 }
 
-/// The address, and its text without a slash at the end, which is what clients compare.
+/// The URL, and its text without a trailing slash, which is what clients compare.
 fn parse_resource_url(text: &str) -> Result<(Url, String), ConfigError> {
     let invalid = |reason: String| ConfigProblem::invalid("resource URL", reason);
     let url = Url::parse(text).map_err(|error| invalid(format!("not a URL: {error}")))?;
@@ -254,7 +254,8 @@ fn parse_resource_url(text: &str) -> Result<(Url, String), ConfigError> {
     }
     let normal = url.as_str().trim_end_matches('/').to_owned();
     if normal != text.trim_end_matches('/') {
-        let reason = "must be written in its normal form, because clients compare letter by letter";
+        let reason =
+            "must be written in its normal form, because clients compare character by character";
         return Err(invalid(reason.to_owned()).into());
     }
     Ok((url, normal))
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_is_the_dashboards() {
+    fn the_document_matches_the_dashboards() {
         let resource = builder("https://mcp.yourapp.com")
             .scopes(["todo:read", "todo:write"])
             .documentation("https://mcp.yourapp.com/docs")
@@ -305,13 +306,13 @@ mod tests {
                 "scopes_supported": ["todo:read", "todo:write"],
             })
         );
-        // P2: what is empty is not there.
+        // Empty members are omitted.
         let least = metadata(&builder("https://mcp.yourapp.com").build().unwrap());
         assert_eq!(least.as_object().unwrap().len(), 3, "{least}");
     }
 
     #[test]
-    fn the_well_known_part_stands_before_the_path() {
+    fn the_well_known_segment_precedes_the_path() {
         let well_known = "https://h.test/.well-known/oauth-protected-resource";
         for (url, resource, address) in [
             ("https://h.test", "https://h.test", well_known.to_owned()),
@@ -332,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slash_at_the_end_is_accepted_where_it_means_the_same_or_was_configured() {
+    fn a_trailing_slash_is_accepted_if_equivalent_or_configured() {
         for (url, accepted) in [
             ("https://h.test", &["https://h.test", "https://h.test/"][..]),
             ("https://h.test/", &["https://h.test", "https://h.test/"]),
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_reported_at_once() {
+    fn all_invalid_settings_are_reported_at_once() {
         for url in [
             "",
             "/mcp",

@@ -1,4 +1,4 @@
-//! The responses at the well-known addresses.
+//! The responses of the well-known URLs.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -8,7 +8,7 @@ use crate::token::ProtectedResource;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const ANY: HeaderValue = HeaderValue::from_static("*");
-/// Clients ask again with each connection; a changed configuration shows within minutes.
+/// Clients request it with each connection; configuration changes take effect within minutes.
 const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 pub(super) fn response(method: &Method, resource: &ProtectedResource) -> Response<Bytes> {
@@ -16,7 +16,7 @@ pub(super) fn response(method: &Method, resource: &ProtectedResource) -> Respons
         Method::GET | Method::HEAD => document(resource.metadata(), method == Method::HEAD),
         Method::OPTIONS => permission(),
         _ => {
-            let message = "The metadata can only be read";
+            let message = "Only GET, HEAD and OPTIONS are allowed";
             json_response(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         }
     };
@@ -40,7 +40,7 @@ fn document(metadata: Bytes, head: bool) -> Response<Bytes> {
     response
 }
 
-/// For browsers: clients send `MCP-Protocol-Version` along, which needs a permission.
+/// Browser-based clients send `MCP-Protocol-Version`, which CORS must allow.
 fn permission() -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;

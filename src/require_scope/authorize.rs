@@ -7,8 +7,8 @@ use crate::middleware::identity::{self, NoPrincipal};
 use crate::token::Principal;
 use crate::util::telemetry;
 
-/// Whether the request's principal has what is required. What it has is noted for layers further
-/// in, whose rejection names it too.
+/// Whether the request's principal meets the requirement. Granted scopes are recorded for the
+/// rejections of inner layers.
 pub(super) fn evaluate<B>(
     requirement: &Requirement,
     request: &mut Request<B>,
@@ -27,7 +27,7 @@ pub(super) fn evaluate<B>(
     Err(ScopeRejection::Insufficient { missing, description, challenge })
 }
 
-/// The principal that an authentication layer has verified. Without one, nothing is allowed.
+/// The principal that an authentication layer has verified. Without one, the request is rejected.
 pub(super) fn principal<B>(request: &Request<B>) -> Result<&Principal, ScopeRejection> {
     identity::principal(request.extensions()).map_err(|reason| match reason {
         NoPrincipal::Anonymous(login) => ScopeRejection::LoginRequired(login.clone()),
@@ -38,7 +38,7 @@ pub(super) fn principal<B>(request: &Request<B>) -> Result<&Principal, ScopeReje
     })
 }
 
-/// A requirement that no one can meet: the log says why.
+/// Logs a requirement that cannot be met.
 pub(super) fn unusable(error: &(dyn std::error::Error + 'static)) -> ScopeRejection {
     telemetry::internal_error("require_scope", error);
     ScopeRejection::Misconfigured

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use crate::challenge::ScopeToken;
 use crate::error::ConfigError;
 
-/// Which scopes, permissions or roles include others: whoever has the broader one has the narrower
-/// ones too (MCP authorization asks servers to heed such hierarchies). Cheap to clone.
+/// Scopes, permissions or roles that include others: a principal with the broader one also has the
+/// narrower ones (MCP authorization, scope hierarchies). Cheap to clone.
 ///
 /// ```
 /// use tower_scalekit::RequireScope;
-/// use tower_scalekit::require_scope::Implications;
+/// use tower_scalekit::require_scope::ScopeHierarchy;
 ///
-/// let scopes = Implications::none()
+/// let scopes = ScopeHierarchy::new()
 ///     .implies("todo:admin", ["todo:write"])?
 ///     .implies("todo:write", ["todo:read"])?;
-/// let reading = RequireScope::all(["todo:read"]).implications(&scopes); // todo:admin will do
+/// let reading = RequireScope::all(["todo:read"]).scope_hierarchy(&scopes); // allows todo:admin
 /// # Ok::<(), tower_scalekit::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -22,15 +22,15 @@ use crate::error::ConfigError;
 pub struct ScopeHierarchy(Arc<BTreeMap<ScopeToken, BTreeSet<ScopeToken>>>);
 
 impl ScopeHierarchy {
-    /// Each name stands for itself alone.
+    /// Creates an empty hierarchy, in which no name includes another.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets `broader` include each of `narrower`, and what those include.
+    /// Adds to `broader` each of `narrower`, and the names that those include.
     ///
     /// # Errors
-    /// When a name cannot be a scope.
+    /// When a name is not a valid scope.
     pub fn implies<N: AsRef<str>>(
         self,
         broader: &str,
@@ -51,7 +51,7 @@ impl ScopeHierarchy {
         Ok(Self(Arc::new(map)))
     }
 
-    /// Whether what was granted includes this name.
+    /// Whether the granted scope includes this name.
     pub(super) fn grant(&self, granted: &[String], name: &ScopeToken) -> bool {
         granted.iter().any(|granted| granted == name.as_str())
             || self.0.iter().any(|(broader, included)| {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broader_scope_includes_what_its_narrower_ones_include_in_whatever_order_it_is_said() {
+    fn scopes_are_included_transitively_in_any_order_of_configuration() {
         let said = [("admin", "write"), ("write", "read"), ("read", "list"), ("list", "read")];
         for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1]] {
             let scopes = order.iter().fold(ScopeHierarchy::new(), |scopes, index| {

@@ -7,11 +7,12 @@ use super::{RequireScopeService, ScopeHierarchy, ScopeRejection};
 use crate::error::ConfigError;
 use crate::middleware::rejection::{Renderer, on_rejection};
 
-/// Layer that lets requests through whose principal has what is required. See the
+/// Middleware that requires scopes, permissions or roles of the request's principal. See the
 /// [module docs](crate::require_scope).
 ///
-/// A name that cannot be a scope, or no name at all, is a mistake that no one could satisfy: such a
-/// layer responds with 500 and logs what is wrong; [`check`](Self::check) tells at start-up.
+/// A requirement that names nothing, or a name that is not a valid scope, cannot be met: such a
+/// layer responds with 500 and logs the mistake. [`validate`](Self::validate) returns it at
+/// startup.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RequireScope {
@@ -20,7 +21,7 @@ pub struct RequireScope {
 }
 
 impl RequireScope {
-    /// Requires every one of these OAuth scopes.
+    /// Requires all of these OAuth scopes.
     pub fn all<N: AsRef<str>>(scopes: impl IntoIterator<Item = N>) -> Self {
         Self::new(Requirement::new(Kind::Scope, Quantity::All, scopes))
     }
@@ -30,7 +31,7 @@ impl RequireScope {
         Self::new(Requirement::new(Kind::Scope, Quantity::Any, scopes))
     }
 
-    /// Requires every one of these permissions (`resource:action`).
+    /// Requires all of these permissions (`resource:action`).
     pub fn all_permissions<N: AsRef<str>>(permissions: impl IntoIterator<Item = N>) -> Self {
         Self::new(Requirement::new(Kind::Permission, Quantity::All, permissions))
     }
@@ -40,7 +41,7 @@ impl RequireScope {
         Self::new(Requirement::new(Kind::Permission, Quantity::Any, permissions))
     }
 
-    /// Requires every one of these roles.
+    /// Requires all of these roles.
     pub fn all_roles<N: AsRef<str>>(roles: impl IntoIterator<Item = N>) -> Self {
         Self::new(Requirement::new(Kind::Role, Quantity::All, roles))
     }
@@ -50,7 +51,7 @@ impl RequireScope {
         Self::new(Requirement::new(Kind::Role, Quantity::Any, roles))
     }
 
-    /// Lets broader names stand for narrower ones.
+    /// Sets the names that include others. Default: none.
     pub fn scope_hierarchy(mut self, scope_hierarchy: &ScopeHierarchy) -> Self {
         if let Ok(requirement) = &mut self.requirement {
             requirement.scope_hierarchy = scope_hierarchy.clone();
@@ -58,10 +59,10 @@ impl RequireScope {
         self
     }
 
-    /// Tells whether the requirement can be met at all.
+    /// Validates the requirement.
     ///
     /// # Errors
-    /// When it names nothing, or something that cannot be a scope.
+    /// When it names nothing, or a name is not a valid scope.
     pub fn validate(&self) -> Result<(), &ConfigError> {
         self.requirement.as_ref().map(|_| ()).map_err(|error| &**error)
     }

@@ -1,12 +1,12 @@
-//! Lets a request through when its [`Principal`](crate::Principal) may do what the route does.
+//! Requires scopes, permissions or roles of the request's [`Principal`](crate::Principal).
 //!
-//! It reads the principal that [`RequireSession`](crate::RequireSession) or
-//! [`RequireToken`](crate::RequireToken) inserted, and does not care which of them did. So it
-//! belongs *inside* of one of them: a route without a principal responds with 500, never "allowed".
+//! The layer reads the principal that [`RequireSession`](crate::RequireSession) or
+//! [`RequireToken`](crate::RequireToken) inserted. It belongs *inside* of one of them: a route
+//! without a principal responds with 500.
 //!
-//! Requirements add up when nested. A rejection is 403 `insufficient_scope`, names what is missing,
-//! and on bearer routes carries a challenge with all scopes of the operation (RFC 6750 section
-//! 3.1), so that a client can ask for them in one step.
+//! Requirements of nested layers add up. A rejection is 403 `insufficient_scope` and names the
+//! missing scopes. On bearer routes it carries a challenge with all scopes of the operation (RFC
+//! 6750 section 3.1), so that a client can request them in one step.
 //!
 //! # Example
 //!

@@ -12,31 +12,31 @@ use crate::middleware::rejection::{
     unavailable_response,
 };
 
-/// Why [`RequireScope`](crate::RequireScope) did not let a request through.
+/// Why [`RequireScope`](crate::RequireScope) rejected a request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ScopeRejection {
-    /// The body, which says what is asked for, broke off.
+    /// The body, which contains the operation, could not be read.
     FailedToBufferBody,
-    /// The principal lacks something.
+    /// The principal lacks scopes, permissions or roles.
     Insufficient {
-        /// The names of what is missing.
+        /// The missing names.
         missing: Vec<ScopeToken>,
-        /// The same for people, for instance `permission workspace_data:write`.
+        /// The missing names as a message, for instance `permission workspace_data:write`.
         description: String,
-        /// On bearer routes: goes out as `WWW-Authenticate`.
+        /// On bearer routes: the `WWW-Authenticate` header.
         challenge: Option<Challenge>,
     },
-    /// No one is logged in, behind a [`RequireSession`](crate::RequireSession) that is optional:
-    /// answered as it would be if it were not.
+    /// The request has no session, behind an optional [`RequireSession`](crate::RequireSession).
+    /// The response is that of a required one.
     LoginRequired(LoginRequired),
-    /// The server is wrong, not the request: no layer around this one inserted a principal, or the
-    /// requirement cannot be met by anyone. The log says which.
+    /// The server is misconfigured: no layer around this one inserts a principal, or the
+    /// requirement cannot be met. The log says which.
     Misconfigured,
-    /// Too many bodies arrived slowly at once, and this one began before the others. Responds with
+    /// The body was dropped, because unfinished bodies exceeded their memory bound. Responds with
     /// 503 and `Retry-After`.
     Overloaded,
-    /// The body, which says what is asked for, did not arrive in time. Responds with 408.
+    /// The body, which contains the operation, timed out. Responds with 408.
     RequestTimeout,
 }
 
@@ -77,7 +77,7 @@ impl Rejection for ScopeRejection {
 
 const ERROR: BearerError = BearerError::InsufficientScope;
 
-/// The body that Scalekit's guide to MCP has.
+/// The body that Scalekit's MCP guide specifies.
 #[derive(Serialize)]
 struct StepUp<'a> {
     error: &'a str,
@@ -86,7 +86,7 @@ struct StepUp<'a> {
     scope: &'a str,
 }
 
-/// What a client needs to ask for a better token.
+/// The challenge for a token with more scopes.
 fn step_up(description: &str, challenge: &Challenge) -> Response<Bytes> {
     let (error, scope) = (ERROR.code(), challenge.scope_text());
     let body = StepUp { error, error_description: description, scope: &scope };

@@ -31,7 +31,7 @@ impl Requirement {
         quantity: Quantity,
         names: impl IntoIterator<Item = N>,
     ) -> Result<Self, ConfigError> {
-        // Scalekit's roles and permissions keep to the alphabet of scopes.
+        // Scalekit's roles and permissions use the alphabet of scopes.
         let names = names.into_iter().map(|name| ScopeToken::new(name.as_ref()));
         let names = names.collect::<Result<Vec<_>, _>>()?;
         if names.is_empty() {
@@ -40,7 +40,7 @@ impl Requirement {
         Ok(Self { kind, quantity, names, scope_hierarchy: ScopeHierarchy::new() })
     }
 
-    /// Every scope that one of these requires.
+    /// All scopes that any of these requirements names.
     pub(super) fn all_of<'a>(several: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut all: Option<Self> = None;
         for requirement in several {
@@ -69,15 +69,15 @@ impl Requirement {
         }
     }
 
-    /// The scopes that the principal has met it with.
+    /// The scopes by which the principal meets it.
     pub(super) fn met_with(&self, principal: &Principal) -> Vec<ScopeToken> {
         let has = |name: &&ScopeToken| self.scope_hierarchy.grant(principal.scopes(), name);
         let scopes = if self.kind == Kind::Scope { self.names.as_slice() } else { &[] };
         scopes.iter().filter(has).cloned().collect()
     }
 
-    /// The scopes to ask the authorization server for, of alternatives the first; roles and
-    /// permissions are given otherwise.
+    /// The scopes to request from the authorization server, of alternatives the first. Roles and
+    /// permissions cannot be requested.
     pub(super) fn to_ask_for(&self) -> &[ScopeToken] {
         match (self.kind, self.quantity) {
             (Kind::Scope, Quantity::All) => &self.names,
@@ -86,7 +86,7 @@ impl Requirement {
         }
     }
 
-    /// For people: `permission a:b and c:d`.
+    /// For messages: `permission a:b and c:d`.
     pub(super) fn describe(&self, missing: &[ScopeToken]) -> String {
         let kind = match self.kind {
             Kind::Permission => "permission",

@@ -1,14 +1,14 @@
 use http::{HeaderMap, header};
 
-/// What a request brings by way of `Authorization`.
+/// The `Authorization` header of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Credentials<'h> {
-    /// Nothing, or credentials of another scheme.
+    /// None, or credentials of another scheme.
     None,
     Bearer(&'h str),
-    /// The scheme is `Bearer`; what follows cannot be a token.
+    /// The scheme is `Bearer`, but the value is not a valid token.
     Unreadable,
-    /// More than one header: which one was meant cannot be told (RFC 6750 section 2).
+    /// More than one header (RFC 6750 section 2).
     Several,
 }
 

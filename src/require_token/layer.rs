@@ -9,8 +9,7 @@ use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::scalekit::Scalekit;
 use crate::token::{ProtectedResource, TokenVerifier};
 
-/// Layer that lets requests with an acceptable bearer token through. See the
-/// [module docs](crate::require_token).
+/// Middleware that requires a valid bearer token. See the [module docs](crate::require_token).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RequireToken {
@@ -20,12 +19,12 @@ pub struct RequireToken {
 }
 
 impl RequireToken {
-    /// Lets tokens through that this verifier accepts, of this environment or of another issuer.
+    /// Requires a token that this verifier accepts, of this environment or of another issuer.
     pub fn new(verifier: TokenVerifier) -> Self {
         Self { verifier, challenge: Arc::default(), renderer: Renderer::default() }
     }
 
-    /// Lets tokens of the environment through whose `aud` contains `audience`.
+    /// Requires a token of the environment whose `aud` contains `audience`.
     ///
     /// # Errors
     /// When the audience is empty.
@@ -36,7 +35,7 @@ impl RequireToken {
         scalekit.token_verifier().audience(audience).build().map(Self::new)
     }
 
-    /// Lets tokens for this resource through; challenges lead to its metadata, which
+    /// Requires a token for this resource. Challenges contain the URL of its metadata, which
     /// [`ProtectedResourceMetadata`](crate::ProtectedResourceMetadata) serves.
     pub fn for_resource(resource: &ProtectedResource) -> Self {
         let metadata_url = resource.shared_metadata_url();
@@ -44,12 +43,12 @@ impl RequireToken {
             .with_challenge(|challenge| challenge.resource_metadata(metadata_url))
     }
 
-    /// Names the protection space in challenges.
+    /// Sets the protection space (`realm`) of challenges. Default: none.
     pub fn realm(self, realm: Realm) -> Self {
         self.with_challenge(|challenge| challenge.realm(realm))
     }
 
-    /// Tells clients without a token which scopes to ask for.
+    /// Sets the scopes in challenges to requests without a token. Default: none.
     pub fn scope_hint(self, scopes: impl IntoIterator<Item = ScopeToken>) -> Self {
         self.with_challenge(|challenge| challenge.scope(scopes))
     }

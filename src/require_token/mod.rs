@@ -1,17 +1,18 @@
-//! Lets a request through when it carries an acceptable bearer token (RFC 6750).
+//! Rejects requests without a valid bearer token (RFC 6750).
 //!
-//! 1. A [`Principal`] or [`Session`](crate::Session) that came in from outside is removed.
-//! 2. The token is read from the one `Authorization` header, scheme `Bearer` in any case; tokens in
-//!    the query or the body are never read.
-//! 3. An acceptable token's [`Principal`] is inserted and the inner service called. What is
-//!    acceptable is the [`TokenVerifier`](crate::token::TokenVerifier)'s to say.
-//! 4. Any other request is responded with 401 with a challenge, 400 if it carries several
-//!    `Authorization` headers, and 503 if the keys to check it are out of reach.
+//! 1. A [`Principal`] or [`Session`](crate::Session) of an outer layer is removed from the
+//!    extensions.
+//! 2. The token is read from the only `Authorization` header, whose scheme is `Bearer` in any case.
+//!    Tokens in the query or the body are ignored.
+//! 3. If the [`TokenVerifier`](crate::token::TokenVerifier) accepts the token, its [`Principal`] is
+//!    inserted and the inner service called.
+//! 4. Any other request gets 401 with a challenge, 400 if it has several `Authorization` headers,
+//!    and 503 if the keys to verify the token are unavailable.
 //!
-//! Responses get `Cache-Control: no-store`. Where the handler set its own, they get
-//! `Vary: Authorization`.
+//! Responses get `Cache-Control: no-store`. If the handler sets its own, they get `Vary:
+//! Authorization`.
 //!
-//! A CORS preflight carries no credentials and is rejected like any such request: put the CORS layer
+//! CORS preflights carry no credentials and are rejected like any such request: put the CORS layer
 //! outside of this one, so that it responds to preflights itself.
 //!
 //! # Example

@@ -8,27 +8,27 @@ use crate::challenge::{BearerError, Challenge, expose_challenge};
 use crate::middleware::rejection::{Rejection, json_response, unavailable_response};
 use crate::token::TokenError;
 
-/// Why [`RequireToken`](crate::RequireToken) did not let a request through.
+/// Why [`RequireToken`](crate::RequireToken) rejected a request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TokenRejection {
-    /// Several `Authorization` headers.
+    /// The request has several `Authorization` headers.
     InvalidRequest {
-        /// Goes out as `WWW-Authenticate`.
+        /// The `WWW-Authenticate` header.
         challenge: Challenge,
     },
-    /// The token is not acceptable.
+    /// The token is invalid.
     InvalidToken {
-        /// What is wrong with it: for your eyes, not for the client's.
+        /// The reason, for logs only: it is not disclosed to the client.
         error: TokenError,
-        /// Goes out as `WWW-Authenticate`.
+        /// The `WWW-Authenticate` header.
         challenge: Challenge,
     },
-    /// The keys to check the token with are out of reach.
+    /// The keys to verify the token are unavailable.
     KeysUnavailable,
-    /// No bearer token: no `Authorization` header, or one of another scheme.
+    /// The request has no bearer token: no `Authorization` header, or one of another scheme.
     MissingToken {
-        /// Goes out as `WWW-Authenticate`.
+        /// The `WWW-Authenticate` header.
         challenge: Challenge,
     },
 }
@@ -52,9 +52,9 @@ impl Rejection for TokenRejection {
                 error(StatusCode::UNAUTHORIZED, BearerError::InvalidToken, challenge)
             }
             Self::KeysUnavailable => {
-                unavailable_response("The token cannot be checked at the moment")
+                unavailable_response("The token cannot be verified at the moment")
             }
-            // RFC 6750 section 3.1: no error code where no credentials were presented.
+            // RFC 6750 section 3.1: no error code if the request has no credentials.
             Self::MissingToken { challenge } => {
                 let message = "Send an access token as Authorization: Bearer";
                 challenged(

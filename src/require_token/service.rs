@@ -51,7 +51,7 @@ where
 }
 
 impl<B> Middleware<B> for RequireToken {
-    /// The fetch of the key that the token names.
+    /// The fetch of the token's key.
     type Pending = Flight<bool>;
     type OnResponse = TokenResponse;
 
@@ -70,7 +70,7 @@ impl<B> Middleware<B> for RequireToken {
     }
 }
 
-/// Keeps the response to a token from shared caches.
+/// Keeps the response out of shared caches.
 #[derive(Debug)]
 pub(crate) struct TokenResponse;
 
@@ -107,7 +107,7 @@ impl RequireToken {
         Decision::Respond(self.renderer.render(reason, request))
     }
 
-    /// Why a token is rejected.
+    /// Rejection of an invalid token.
     fn rejection(&self, error: TokenError) -> TokenRejection {
         match error {
             TokenError::KeysUnavailable => TokenRejection::KeysUnavailable,
@@ -115,7 +115,7 @@ impl RequireToken {
         }
     }
 
-    /// Why credentials that are no bearer token are rejected.
+    /// Rejection of credentials that are not a bearer token.
     fn rejection_of(&self, credentials: &Credentials<'_>) -> TokenRejection {
         match credentials {
             Credentials::None => TokenRejection::MissingToken { challenge: self.challenge() },
@@ -130,7 +130,7 @@ impl RequireToken {
         Challenge::clone(&self.challenge)
     }
 
-    /// What an extractor does in place of the layer.
+    /// The check of an extractor, without the layer.
     #[cfg(feature = "axum-core")]
     pub(crate) async fn verify(
         &self,

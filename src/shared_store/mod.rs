@@ -1,6 +1,6 @@
-//! The state port: what all replicas of an app must agree on goes through one small trait.
+//! State shared by all replicas of an app, behind one small trait.
 //!
-//! Small values, always with a lifetime; bytes in, bytes out. [`MemoryStore`] serves a single
+//! The store holds small byte values, always with a lifetime. [`MemoryStore`] serves a single
 //! process.
 //!
 //! ```
@@ -38,20 +38,20 @@ use crate::util::hash::hash_parts;
 
 /// State shared by all replicas.
 ///
-/// Five operations on keys carry locks, leases and state machines, two on logs carry news that
-/// every replica reads. Each operation is atomic. A value past its lifetime is as if it were never
-/// there. An implementation never drops a living value to make room: it rejects the new one with
-/// [`StoreError::Full`], because a lost lock, tombstone or message id has wrong results. The only
-/// exception are [webhook messages](Purpose::WebhookEvent) whose value begins with `done ` and was
-/// written more than 30 minutes ago.
+/// Five operations on keys implement locks, leases and state machines; two on logs publish entries
+/// to every replica. Each operation is atomic. An expired value counts as absent. An implementation
+/// never drops an unexpired value to make room: it rejects the new one with [`StoreError::Full`],
+/// because a lost lock, tombstone or message ID has wrong results. The only exception are [webhook
+/// messages](Purpose::WebhookEvent) whose value begins with `done ` and was written more than 30
+/// minutes ago.
 pub trait SharedStore: Send + Sync + 'static {
-    /// The value of `key`.
+    /// Returns the value of `key`.
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>>;
 
-    /// Sets `key`, whatever was there.
+    /// Sets `key`, replacing any value.
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()>;
 
-    /// Sets `key` if it has no value; tells whether it did.
+    /// Sets `key` if it has no value; returns whether it did.
     fn put_if_absent<'a>(
         &'a self,
         key: &'a StoreKey,
@@ -59,7 +59,7 @@ pub trait SharedStore: Send + Sync + 'static {
         ttl: Duration,
     ) -> StoreFuture<'a, bool>;
 
-    /// Sets `key` if its value is `expected`; tells whether it did.
+    /// Sets `key` if its value is `expected`; returns whether it did.
     fn replace_if<'a>(
         &'a self,
         key: &'a StoreKey,
@@ -68,15 +68,15 @@ pub trait SharedStore: Send + Sync + 'static {
         ttl: Duration,
     ) -> StoreFuture<'a, bool>;
 
-    /// Removes `key` if its value is `expected`; tells whether it did.
+    /// Removes `key` if its value is `expected`; returns whether it did.
     fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool>;
 
-    /// Adds an entry to the end of a log; it can be read for at least `ttl`.
+    /// Appends an entry to a log, where it can be read for at least `ttl`.
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()>;
 
-    /// The entries of a log after `cursor`, oldest first, and the cursor for the next call.
+    /// Returns the entries of a log after `cursor`, oldest first, and the cursor for the next call.
     ///
-    /// A call may return fewer entries than there are; it returns none only at the end.
+    /// A call may return fewer entries than there are. It returns none only at the end.
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage>;
 }
 
@@ -122,23 +122,23 @@ impl<S: SharedStore + ?Sized> SharedStore for Arc<S> {
     }
 }
 
-/// What every store operation returns.
+/// Result of all store operations.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// A request waits no longer than this for the store.
+/// A request waits at most this long for the store.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// An operation of the store, given up when it takes too long.
+/// Runs an operation of the store with a timeout.
 pub(crate) async fn with_timeout<T>(operation: StoreFuture<'_, T>) -> Result<T, StoreError> {
     let done = tokio::time::timeout(DEADLINE, operation).await;
     done.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
 }
 
-/// Who owns keys in a shared store: several apps, environments and endpoints can use one store, and
-/// the keys of different scopes are always different.
+/// Owner of keys in a shared store. Several apps, environments and endpoints can use one store:
+/// keys of different scopes are always different.
 ///
-/// Every [`StoreKey`] is made by a scope. Those of [`Sessions`](crate::Sessions) are scoped by
-/// environment, client id and [name](crate::session::SessionsBuilder::name), those of
+/// Every [`StoreKey`] is created by a scope. Those of [`Sessions`](crate::Sessions) are scoped by
+/// environment, client ID and [name](crate::session::SessionsBuilder::name), those of
 /// [`WebhookVerify`](crate::WebhookVerify) by the endpoint's secret and
 /// [name](crate::WebhookVerify::endpoint_name).
 #[derive(Clone)]
@@ -159,7 +159,7 @@ impl StoreScope {
         StoreKey { purpose, id: self.prefix(id).into() }
     }
 
-    /// The same name as another scope's, made different.
+    /// Derives another scope with the same owner and a name.
     pub(crate) fn prefix(&self, name: &str) -> String {
         [&self.0, ".", name].concat()
     }
@@ -171,7 +171,7 @@ impl fmt::Debug for StoreScope {
     }
 }
 
-/// Name of a value or a log: what it is for, and which one. Made by [`StoreScope::key`].
+/// Name of a value or a log: its purpose and ID. Created by [`StoreScope::key`].
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct StoreKey {
     purpose: Purpose,
@@ -179,14 +179,14 @@ pub struct StoreKey {
 }
 
 impl StoreKey {
-    /// What the value is for.
+    /// The purpose of the value.
     #[must_use]
     pub fn purpose(&self) -> Purpose {
         self.purpose
     }
 
-    /// Which value of that purpose, including the scope. May identify a user or a session: do not
-    /// log it.
+    /// The ID of the value within its purpose, including the scope. May identify a user or a
+    /// session: do not log it.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -199,52 +199,52 @@ impl fmt::Debug for StoreKey {
     }
 }
 
-/// What a value in the store is for. Stores bound each purpose separately, so that a flood of one
-/// does not starve another.
+/// The purpose of a value in the store. Stores bound the memory of each purpose separately, so that
+/// a flood of one does not starve another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Purpose {
-    /// Returns from the consent to a connected account, expected and spent.
+    /// Pending and completed verifications of connected accounts.
     ConnectReturn,
-    /// How often a session was refreshed at least.
+    /// Minimum number of refreshes of a session.
     Generation,
-    /// Launch tokens of IdP-initiated logins that were used.
+    /// Used tokens of IdP-initiated logins.
     Launch,
-    /// Names of sessions that have begun: whether a revocation matches any.
+    /// Names of sessions that have been created, to find out whether a revocation matches any.
     Login,
-    /// Attempts to log in that were used.
+    /// Used login attempts.
     LoginAttempt,
-    /// Verified logins that wait until the user confirms them.
+    /// Verified logins that wait for the user's confirmation.
     PendingLogin,
-    /// Published results of token refreshes: one for each session that was refreshed, kept until
-    /// the session ends if no browser confirms it.
+    /// Published results of token refreshes: one for each session that was refreshed, retained
+    /// until the session ends if no browser confirms it.
     Refresh,
     /// Leases of token refreshes, for seconds.
     RefreshLease,
-    /// Sessions that were ended, and the log that tells replicas of them.
+    /// Ended sessions, and the log that publishes them to replicas.
     Revocation,
-    /// How many mails were sent for logins by e-mail.
+    /// Number of e-mails sent for logins by e-mail.
     SentEmail,
-    /// Sessions kept on the server.
+    /// Sessions stored on the server.
     Session,
-    /// Webhook messages in work and done.
+    /// Webhook messages in progress and completed.
     WebhookEvent,
-    /// How many wrong codes of logins by e-mail were tried.
+    /// Number of wrong codes entered for logins by e-mail.
     WrongCode,
 }
 
-/// A place in a log. Opaque: only the store that made it reads it.
+/// A position in a log. Opaque: only the store that created it interprets it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogCursor(String);
 
 impl LogCursor {
-    /// Before the first entry.
+    /// The position before the first entry.
     #[must_use]
     pub fn start() -> Self {
         Self::default()
     }
 
-    /// A cursor with a store's own text for the place.
+    /// Creates a cursor from a store's own text.
     #[must_use]
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -257,17 +257,17 @@ impl LogCursor {
     }
 }
 
-/// Entries of a log, and where to go on.
+/// Entries of a log, and the cursor for the next call.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct LogPage {
     /// Oldest first.
     pub entries: Vec<Bytes>,
-    /// For the next [`SharedStore::read_since`].
+    /// The cursor for the next [`SharedStore::read_since`].
     pub next: LogCursor,
 }
 
-// By hand: the entries are their owner's business.
+// Manual impl: the entries may be confidential.
 impl fmt::Debug for LogPage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogPage")
@@ -278,29 +278,29 @@ impl fmt::Debug for LogPage {
 }
 
 impl LogPage {
-    /// A page.
+    /// Creates a page.
     #[must_use]
     pub fn new(entries: Vec<Bytes>, next: LogCursor) -> Self {
         Self { entries, next }
     }
 }
 
-/// The store could not do what it was asked.
+/// Returned when a store operation fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The bound of this purpose is reached; room comes when values expire.
+    /// The bound of this purpose is reached; there is room again when values expire.
     #[error(
         "no room for another {purpose:?} value: all {max_bytes} bytes for that purpose are in use \
          (MemoryStore::with_max_bytes sets the bound)"
     )]
     Full {
-        /// What the value is for.
+        /// The purpose of the value.
         purpose: Purpose,
-        /// The bound.
+        /// The bound, in bytes.
         max_bytes: usize,
     },
-    /// The store's server is out of reach or responded with an error.
+    /// The store's server is unreachable or responded with an error.
     #[error("the shared store is unavailable: {0}")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
 }

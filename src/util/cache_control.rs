@@ -1,26 +1,27 @@
-//! What caches may keep of a response: nothing that was made for one person.
+//! `Cache-Control` and `Vary` of responses for one user.
 
 use http::{HeaderMap, HeaderValue, header};
 
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Keeps caches away from a response made for one user, unless the handler decided itself.
+/// Forbids caching of a response for one user, unless the handler set `Cache-Control`.
 pub(crate) fn keep_private(headers: &mut HeaderMap) {
     headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
 }
 
-/// Keeps caches away from a response that carries a credential, whatever the handler said.
+/// Forbids caching of a response that carries a credential, even if the handler set
+/// `Cache-Control`.
 pub(crate) fn never_cache(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, NO_STORE);
 }
 
-/// Marks a response as depending on the request's cookies.
+/// Adds `Vary: Cookie`.
 pub(crate) fn vary_on_cookie(headers: &mut HeaderMap) {
     vary_on("cookie", headers);
 }
 
-/// Forbids caches to store the response to a token. If the handler set `Cache-Control`, `Vary` limits
-/// what they store to requests with the same token.
+/// Forbids caches to store the response to a token. If the handler set `Cache-Control`, `Vary`
+/// limits what they store to requests with the same token.
 pub(crate) fn limit_to_token(headers: &mut HeaderMap) {
     if headers.contains_key(header::CACHE_CONTROL) {
         vary_on("authorization", headers);

@@ -1,4 +1,4 @@
-//! How e-mail addresses are compared, everywhere.
+//! Comparison of e-mail addresses.
 
 use super::pasted::trim;
 
@@ -7,8 +7,8 @@ pub(crate) fn fold_email(address: &str) -> String {
     trim(address).to_lowercase()
 }
 
-/// The same for an id that may be an address, as those of users who log in by e-mail are; other ids
-/// are case-sensitive.
+/// The same for an ID that may be an address, as of users who log in by e-mail; other IDs are
+/// case-sensitive.
 pub(crate) fn fold_user_id(id: &str) -> String {
     if id.contains('@') { fold_email(id) } else { id.to_owned() }
 }

@@ -1,5 +1,5 @@
-//! Where a request comes from, and what for: this machine, a person's browser, a page of our own or
-//! of another user's.
+//! The origin and the purpose of a request: a loopback address, a browser, a page of this app or of
+//! another site.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri, header};
 use url::{Host, Url};
 
-/// Whether the address is this machine by its literal name.
+/// Whether the host is a literal loopback name.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -17,7 +17,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// What keeps an address from being one to send people or credentials to.
+/// Why a URL must not receive users or credentials.
 pub(crate) fn check_address(url: &Url) -> Result<(), &'static str> {
     let is_safe = match url.scheme() {
         "https" => true,
@@ -33,18 +33,18 @@ pub(crate) fn check_address(url: &Url) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Where a browser sent a request from.
+/// The initiator of a browser's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Initiator {
     /// A page of this app or of a trusted origin, or the user: the address bar, a bookmark.
     Own,
     /// A page of another origin.
     Other,
-    /// The request has none of the headers that say so: an old browser's navigation, or no browser.
+    /// The request has none of these headers: a navigation of an old browser, or no browser.
     Unknown,
 }
 
-/// Reads `Sec-Fetch-Site`, in older browsers `Origin`, or else `Referer`. Requests of `trusted`
+/// Reads `Sec-Fetch-Site`, in older browsers `Origin`, else `Referer`. Requests of `trusted`
 /// origins count as the app's own.
 pub(crate) fn initiator(headers: &HeaderMap, ours: &Url, trusted: &[String]) -> Initiator {
     let origin = headers.get(header::ORIGIN);
@@ -66,9 +66,9 @@ pub(crate) fn initiator(headers: &HeaderMap, ours: &Url, trusted: &[String]) -> 
     if is_own { Initiator::Own } else { Initiator::Other }
 }
 
-/// Whether a request may change something, so that it matters which site made the browser send it.
-/// A WebSocket does: browsers open one to any site, with its cookies, and its messages carry no
-/// `Origin`. Over HTTP/1.1 it is a `GET` with `Upgrade`, over HTTP/2 an extended `CONNECT`.
+/// Whether a request may change state, so that its initiator matters. WebSocket handshakes may:
+/// browsers open one to any site, with its cookies, and its messages carry no `Origin`. Over
+/// HTTP/1.1 it is a `GET` with `Upgrade`, over HTTP/2 an extended `CONNECT`.
 pub(crate) fn is_state_changing<B>(request: &Request<B>) -> bool {
     let is_read =
         matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
@@ -77,7 +77,7 @@ pub(crate) fn is_state_changing<B>(request: &Request<B>) -> bool {
         || request.headers().get("sec-fetch-mode").is_some_and(|mode| mode == "websocket")
 }
 
-/// Whether a person's browser is going to show the response: it wants a page then, not JSON.
+/// Whether a browser is going to show the response, as a page instead of JSON.
 pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     match headers.get("sec-fetch-mode") {
         Some(mode) => mode == "navigate",
@@ -87,14 +87,14 @@ pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Whether a person's browser is opening a page. `fetch` and forms are something else: a redirect
-/// would send the first to another origin and lose the second's content.
+/// Whether a browser is navigating. A redirect would send `fetch` to another origin and lose the
+/// content of a form.
 pub(crate) fn is_navigation<B>(request: &Request<B>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD) && wants_html(request.headers())
 }
 
 /// Path and query as the browser requested them. Proxies and routers may have removed a prefix:
-/// `None` if neither axum's `OriginalUri` nor a configured base path says which.
+/// `None` if neither axum's `OriginalUri` nor a configured base path has it.
 pub(crate) fn requested_target<'r, B>(
     request: &'r Request<B>,
     base_path: Option<&str>,
@@ -110,7 +110,7 @@ pub(crate) fn requested_target<'r, B>(
     })
 }
 
-/// The URI that arrived at the outermost axum router.
+/// The URI at the outermost axum router.
 #[cfg(feature = "axum")]
 fn original_uri<B>(request: &Request<B>) -> Option<&Uri> {
     request.extensions().get::<axum::extract::OriginalUri>().map(|original| &original.0)
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_literal_loopback_names_are_this_machine() {
+    fn only_literal_names_count_as_loopback() {
         let check = |text: &str| is_loopback(&Url::parse(text).unwrap());
         for local in ["http://localhost:1", "http://127.0.0.1", "http://127.9.9.9", "http://[::1]/"]
         {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_https_or_this_machine_and_hold_no_password() {
+    fn urls_are_https_or_loopback_without_credentials() {
         let check = |text: &str| check_address(&Url::parse(text).unwrap()).is_ok();
         assert!(check("https://acme.test/a?b") && check("http://127.0.0.1:3000"));
         for address in ["http://acme.test", "ftp://acme.test", "data:x", "https://a@acme.test"] {
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_requested_target_has_the_base_path_once() {
+    fn the_requested_uri_has_the_base_path_once() {
         for (base_path, target, requested) in [
             (None, "/a?b", None),
             (Some(""), "/a?b", Some("/a?b")),
@@ -206,7 +206,7 @@ mod tests {
 
     #[cfg(feature = "axum")]
     #[test]
-    fn what_axum_routers_remove_is_known_and_what_a_proxy_removes_is_added() {
+    fn prefixes_removed_by_axum_or_a_proxy_are_restored() {
         let original = axum::extract::OriginalUri(Uri::from_static("/outer/a?b"));
         let request = Request::get("/a?b").extension(original).body(()).unwrap();
         for (base_path, requested) in
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_navigation_is_reported_by_its_mode_or_else_by_what_it_accepts() {
+    fn navigations_are_recognized_by_mode_or_else_by_accept() {
         let check = |method: Method, headers: &[(&'static str, &'static str)]| {
             let mut request = Request::builder().method(method).body(()).unwrap();
             for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! One hash over several texts, none of which can run over into the next.
+//! One hash over several texts, with unambiguous boundaries.
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_do_not_run_over_into_each_other() {
+    fn boundaries_between_parts_matter() {
         let different = [&["ab", "c"][..], &["a", "bc"], &["abc"], &["abc", ""], &["", "abc"], &[]];
         for (index, one) in different.iter().enumerate() {
             for (other_index, other) in different.iter().enumerate() {

@@ -1,11 +1,11 @@
-//! A little chance, so that those who began together part.
+//! Jitter, so that simultaneous tasks spread out.
 
 use aws_lc_rs::rand;
 
 /// A factor between `1 - most` and 1.
 pub(crate) fn jitter(most: f64) -> f64 {
     let mut chance = [0];
-    // Without randomness there is no jitter, which harms no one.
+    // Without randomness there is no jitter.
     let _ = rand::fill(&mut chance);
     let [chance] = chance;
     1.0 - most * f64::from(chance) / 255.0

@@ -1,5 +1,5 @@
-//! JSON objects whose members are named once: a parser that keeps the last of two members and one
-//! that keeps the first would see two different tokens.
+//! JSON objects with unique member names: of two members, one parser keeps the last and another the
+//! first, so they would see two different tokens.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use serde::de::{self, Deserialize as _, DeserializeSeed, Deserializer, IgnoredAn
 use serde::de::{SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Values in one text, at most, whatever their shape: they are built in less than a millisecond.
+/// Maximum number of values in one text: they are parsed in less than a millisecond.
 const MAX_VALUES: usize = 16 * 1024;
-/// Values of an event that lie deeper than the members of its data's objects. A megabyte of group
-/// names has fewer.
+/// Maximum number of values in an event that are deeper than the members of its data's objects. A
+/// megabyte of group names has fewer.
 const MAX_DEEP_VALUES: usize = 64 * 1024;
-/// The envelope of an event and the members of its data decide what it is.
+/// Depth of an event's envelope and of the members of its data.
 const DECISIVE_DEPTH: usize = 2;
-/// serde_json rejects deeper texts from 128 on.
+/// serde_json rejects a depth of 128 and more.
 const MAX_DEPTH: usize = 100;
-/// Names that serde_json gives a meaning of its own when a crate in the tree enables
-/// `arbitrary_precision` or `raw_value`.
+/// Names with a special meaning in serde_json if a crate in the tree enables `arbitrary_precision`
+/// or `raw_value`.
 const PRIVATE_PREFIX: &str = "$serde_json::private::";
 
 /// Parses one object, in one pass. Duplicate members and serde_json's private names are errors at any
@@ -26,16 +26,16 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_jso
     Rules::new(None, MAX_VALUES).parse(bytes)
 }
 
-/// The object of a sender that is trusted, and whether it is complete.
+/// An object of a trusted sender, and whether it is complete.
 pub(crate) struct Event {
     pub(crate) members: Map<String, Value>,
     pub(crate) is_complete: bool,
 }
 
-/// Parses one object whose sender is known by its signature, in time and memory proportional to its
-/// bytes. Only the two outer levels can make it an error, by duplicate members or by values that
-/// serde_json cannot represent. What exceeds a limit deeper inside is left out. So are members with
-/// serde_json's private names. Of duplicate members deeper inside, the last one is kept.
+/// Parses one object whose sender was verified by its signature, in time and memory proportional to
+/// its bytes. Only the two outer levels can cause an error, by duplicate members or by values that
+/// serde_json cannot represent. Deeper values that exceed a limit are omitted, as are members with
+/// serde_json's private names. Of deeper duplicate members, the last one is kept.
 pub(crate) fn parse_event(bytes: &[u8]) -> Result<Event, serde_json::Error> {
     // serde_json skips numbers and escapes that it cannot represent.
     let mut rules = Rules::new(Some(DECISIVE_DEPTH + 1), MAX_DEEP_VALUES);
@@ -49,10 +49,10 @@ pub(crate) fn parse_event(bytes: &[u8]) -> Result<Event, serde_json::Error> {
     Ok(Event { members: members?, is_complete: rules.is_complete })
 }
 
-/// What may be in a text.
+/// Limits of a text.
 struct Rules {
-    /// Members of objects up to this depth are read without a limit. Deeper values that break a rule
-    /// are left out. `None`: they are errors, at any depth.
+    /// Members of objects up to this depth are read without a limit. Deeper values that break a
+    /// rule are omitted. `None`: they are errors, at any depth.
     whole_depth: Option<usize>,
     values_left: usize,
     is_complete: bool,
@@ -75,12 +75,12 @@ impl Rules {
     }
 }
 
-/// Builds a value, unless it is left out.
+/// Builds a value, unless it is omitted.
 struct RuledValue<'a> {
     rules: &'a mut Rules,
-    /// How many objects and arrays are around it.
+    /// Number of objects and arrays around it.
     depth: usize,
-    /// Whether it is one of the values whose number is limited.
+    /// Whether the number of such values is limited.
     is_counted: bool,
 }
 
@@ -190,8 +190,8 @@ impl<'de> Visitor<'de> for RuledValue<'_> {
     }
 }
 
-/// The number that a visitor sees as an object with this text, if serde_json's `arbitrary_precision`
-/// is enabled: it keeps the text of a number. Else the object is the sender's.
+/// The number that a visitor sees as an object with this text, if serde_json's
+/// `arbitrary_precision` is enabled. Otherwise the object is the sender's.
 fn number_of(text: &Value) -> Option<Value> {
     let keeps_texts =
         serde_json::from_str("1.00").is_ok_and(|one: Number| one.to_string() == "1.00");
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_read_whatever_lies_deeper_than_its_data() {
+    fn an_event_is_read_despite_malformed_deeper_values() {
         let private = |deep: &str| deep.replace("PRIVATE", PRIVATE_PREFIX);
         for (deep, read) in [
             (r#"{"a":1,"a":2}"#.to_owned(), r#"{"a":2}"#),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_levels_that_decide_what_an_event_is_are_read_strictly() {
+    fn the_outer_levels_of_an_event_are_read_strictly() {
         for body in [
             r#"{"id":1,"id":2}"#,
             r#"{"data":{"email":"a","email":"b"}}"#,

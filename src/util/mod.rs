@@ -1,4 +1,4 @@
-//! Small rules that several modules share, one file each.
+//! Small helpers that several modules share.
 
 pub(crate) mod cache_control;
 pub(crate) mod email;

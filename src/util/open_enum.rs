@@ -1,6 +1,7 @@
-//! Words of a set that may grow.
+//! Enums that keep unknown values.
 
-/// An enum of the environment's words, whose last variant keeps what this version does not know.
+/// Defines an enum of Scalekit's values, whose last variant holds values that this version does not
+/// know.
 macro_rules! open_enum {
     (
         $(#[$meta:meta])*
@@ -13,12 +14,12 @@ macro_rules! open_enum {
         #[non_exhaustive]
         pub enum $name {
             $($(#[$doc])* $variant,)+
-            /// A word this version does not know, as the environment writes it.
+            /// A value that this version does not know.
             Unknown(String),
         }
 
         impl $name {
-            /// The environment's word for it.
+            /// The value as Scalekit writes it.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 match self {
@@ -29,7 +30,7 @@ macro_rules! open_enum {
         }
 
         impl From<&str> for $name {
-            /// In whatever case.
+            /// Ignores case.
             fn from(word: &str) -> Self {
                 $(if word.eq_ignore_ascii_case($word) {
                     return Self::$variant;
@@ -53,7 +54,7 @@ mod tests {
     use crate::api::directories::DirectoryProvider;
 
     #[test]
-    fn a_word_is_known_in_any_case_and_kept_when_it_is_not() {
+    fn known_values_ignore_case_and_unknown_ones_are_kept() {
         assert_eq!(DirectoryProvider::from("OKTA"), DirectoryProvider::Okta);
         assert_eq!(DirectoryProvider::from("microsoft_ad"), DirectoryProvider::MicrosoftAd);
         let other = DirectoryProvider::from("Keycloak");

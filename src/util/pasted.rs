@@ -1,17 +1,17 @@
-//! Text as people paste it: surrounded by white space, wrapped, or in the digits of their script.
+//! Normalization of pasted text: surrounding white space, line breaks, digits of any script.
 
-/// The text without white space and invisible characters around it.
+/// The text without surrounding white space and invisible characters.
 pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches(is_invisible)
 }
 
-/// The text without the line breaks and spaces that wrap it.
+/// The text without line breaks and spaces.
 pub(crate) fn unwrap_lines(text: &str) -> String {
     text.chars().filter(|&c| !is_invisible(c)).collect()
 }
 
 /// A code of ASCII letters and digits, of at most `max` characters: decimal digits of any script
-/// are read as such, and what is neither a digit nor a letter is dropped.
+/// become ASCII digits, and other characters are dropped.
 pub(crate) fn code(text: &str, max: usize) -> Option<String> {
     let mut code = String::new();
     for c in text.chars() {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_digit_nor_letter_is_dropped_before_the_length_is_checked() {
+    fn other_characters_are_dropped_before_the_length_is_checked() {
         for text in [
             " 123 456\r\n",
             "123-456",

@@ -1,12 +1,12 @@
-//! Parameters of a query or form that should be there once.
+//! Parameters of a query or form that may appear once.
 
 use url::form_urlencoded;
 
-/// What stands under a name.
+/// The values of a parameter.
 pub(crate) struct QueryParam {
-    /// Of several values the first.
+    /// The first of several values.
     pub(crate) first: Option<String>,
-    /// Of several values no one knows which one is meant.
+    /// Whether there are several values.
     pub(crate) is_repeated: bool,
 }
 
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_two_values_none_is_meant() {
+    fn a_repeated_parameter_has_no_value() {
         for (query, first, only) in [
             ("", None, None),
             ("b=1", None, None),

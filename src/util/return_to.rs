@@ -4,7 +4,7 @@ use url::{Url, form_urlencoded};
 
 const MAX_BYTES: usize = 2048;
 
-/// Where a person goes after the login: a path of our own, as a browser would understand it.
+/// Where a user goes after the login: a path of this app, as a browser resolves it.
 ///
 /// ```
 /// use tower_scalekit::auth_routes::ReturnTo;
@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 2048;
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReturnTo(String);
 
-// By hand: the query may hold a credential, such as that of an invitation.
+// Manual impl: the query may contain a credential, such as that of an invitation.
 impl fmt::Debug for ReturnTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.0.split(['?', '#']).next().unwrap_or_default();
@@ -27,17 +27,17 @@ impl fmt::Debug for ReturnTo {
 
 impl ReturnTo {
     /// Accepts text that starts with a slash and that a browser resolves (WHATWG URL) to a path on
-    /// the same origin; `None` for all else, whatever its disguise.
+    /// the same origin; otherwise `None`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let suspicious = |c: char| c == '\\' || c.is_control();
         if !text.starts_with('/') || text.len() > MAX_BYTES || text.contains(suspicious) {
             return None;
         }
-        // Any origin will do: what matters is whether the text stays on it.
+        // The origin is arbitrary: only whether the text stays on it matters.
         let here = Url::parse("https://return-to.invalid/").ok()?;
         let there = here.join(text).ok()?;
-        // Removing dot segments can leave a path that starts like another host's address.
+        // Removing dot segments can leave a path that starts like the URL of another host.
         if there.origin() != here.origin() || there.path().starts_with("//") {
             return None;
         }
@@ -48,11 +48,11 @@ impl ReturnTo {
                 path.push_str(part);
             }
         }
-        // Escapes made it longer; it has to fit into the cookie of a login, and to parse there.
+        // Percent-encoding made it longer; it must fit into the login cookie and parse there.
         (path.len() <= MAX_BYTES).then_some(Self(path))
     }
 
-    /// The path of an absolute address on the origin of `ours`; `None` for any other.
+    /// The path of an absolute URL on the origin of `ours`; otherwise `None`.
     pub(crate) fn on_origin(address: &str, ours: &Url) -> Option<Self> {
         let address = Url::parse(address).ok().filter(|url| url.origin() == ours.origin())?;
         Self::parse(&address[url::Position::BeforePath..])
@@ -77,17 +77,17 @@ impl ReturnTo {
         form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == parameter)
     }
 
-    /// Whether it is the environment's return from a consent, whose address must not be repeated.
+    /// Whether it is the environment's redirect from a consent, which must not be repeated.
     pub(crate) fn is_single_use(&self) -> bool {
         self.has("auth_request_id")
     }
 
-    /// Whether it leads to this path.
+    /// Whether its path is this one.
     pub(crate) fn is_path(&self, path: &str) -> bool {
         self.path() == path.trim_end_matches('/')
     }
 
-    /// Whether it leads to a path below this one.
+    /// Whether its path is below this one.
     pub(crate) fn is_below(&self, path: &str) -> bool {
         let rest = self.path().strip_prefix(path.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.starts_with('/'))
@@ -98,7 +98,7 @@ impl ReturnTo {
     }
 }
 
-/// The address of the login, with the way back as a parameter; logins end at the start page anyway.
+/// The login URL with the return path as a parameter, which is omitted for the start page.
 pub(crate) fn with_return_to(login: &str, return_to: Option<&ReturnTo>) -> String {
     match return_to {
         Some(ReturnTo(page)) if page != "/" => {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn every_disguise_of_another_origin_is_rejected() {
+    fn other_origins_are_rejected_in_every_spelling() {
         let long = format!("/{}", "a".repeat(MAX_BYTES));
         for text in [
             "",
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_escapes_make_too_long_is_rejected_at_once() {
+    fn paths_that_percent_encoding_makes_too_long_are_rejected() {
         let text = |letters| format!("/{}", "é".repeat(letters));
         let parsed = ReturnTo::parse(&text(341)).unwrap();
         assert_eq!(parsed.as_str().len(), 2047);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_is_one_encoded_parameter() {
+    fn the_return_path_is_one_encoded_parameter() {
         let page = ReturnTo::parse("/a%20b?x=1&y=%2F#z").unwrap();
         assert_eq!(
             with_return_to("/login", Some(&page)),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn own_routes_are_recognised() {
+    fn own_routes_are_recognized() {
         let path = |text| ReturnTo::parse(text).unwrap();
         assert!(path("/login").is_path("/login") && path("/login/?a=b#c").is_path("/login"));
         assert!(!path("/login/help").is_path("/login") && !path("/logins").is_path("/login"));

@@ -1,4 +1,4 @@
-//! Single flight: many callers, one piece of work, which goes on when callers leave.
+//! Single flight: concurrent callers share one task, which continues when callers leave.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,11 +13,11 @@ use tokio::sync::oneshot;
 
 use super::tasks::Tasks;
 
-/// Work in progress, by what it is about.
+/// Tasks in progress, by key.
 #[derive(Debug)]
 pub(crate) struct SingleFlight<K, V: Clone> {
     running: Arc<Mutex<HashMap<K, Flight<V>>>>,
-    /// What counts the work until a shutdown, and its name there.
+    /// Counts the tasks for a shutdown, with their name.
     tracker: Option<(Tasks, &'static str)>,
 }
 
@@ -30,20 +30,20 @@ where
         Self { running: Arc::default(), tracker: None }
     }
 
-    /// The same for work that a shutdown waits for.
+    /// Creates tasks that a shutdown waits for.
     pub(crate) fn tracked(tasks: &Tasks, name: &'static str) -> Self {
         Self { running: Arc::default(), tracker: Some((tasks.clone(), name)) }
     }
 
-    /// A seat in the work on `key` that is in progress, if it is.
+    /// Joins the task of `key` if it is in progress.
     pub(crate) fn running(&self, key: &K) -> Option<Flight<V>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    /// Joins the work on `key`, or starts it in a task of its own.
+    /// Joins the task of `key`, or starts it.
     ///
-    /// The work itself must publish its result to where later callers look *before* it ends: when
-    /// the flight has landed, the next caller starts a new one.
+    /// The task must publish its result to where later callers look *before* it ends: the next
+    /// caller then starts a new task.
     pub(crate) fn join<F>(&self, key: K, work: impl FnOnce() -> F) -> Flight<V>
     where
         F: Future<Output = V> + Send + 'static,
@@ -62,7 +62,7 @@ where
         let task = async move {
             let value = work.await;
             drop(landing);
-            // No one may be waiting any more.
+            // All callers may have left.
             let _ = land.send(value);
         };
         drop(match &self.tracker {
@@ -73,7 +73,7 @@ where
     }
 }
 
-/// Takes the flight off the list when the work has ended, panicked or been aborted.
+/// Removes the entry when the task has ended, panicked or been aborted.
 struct Landing<K: Eq + Hash, V: Clone> {
     running: Arc<Mutex<HashMap<K, Flight<V>>>>,
     key: K,
@@ -85,7 +85,7 @@ impl<K: Eq + Hash, V: Clone> Drop for Landing<K, V> {
     }
 }
 
-/// A caller's seat: resolves to the result, or to `None` if the work panicked or was aborted.
+/// A caller's handle: resolves to the result, or to `None` if the task panicked or was aborted.
 #[derive(Clone, Debug)]
 pub(crate) struct Flight<V: Clone>(Shared<oneshot::Receiver<V>>);
 
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn callers_at_once_share_one_run_and_later_ones_start_anew() {
+    async fn concurrent_callers_share_one_task_and_later_ones_start_another() {
         let flights = SingleFlight::<&str, usize>::new();
         let runs = Arc::new(AtomicUsize::new(0));
         let work = || {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_work_goes_on_when_its_only_caller_leaves() {
+    async fn the_task_continues_when_its_only_caller_leaves() {
         let flights = SingleFlight::<&str, ()>::new();
         let (done, finished) = oneshot::channel();
         let caller = flights.join("key", || async move {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_panics_leaves_the_key_free() {
+    async fn a_panic_frees_the_key() {
         let flights = SingleFlight::<&str, usize>::new();
         assert_eq!(flights.join("key", || async { panic!("expected in this test") }).await, None);
         assert_eq!(flights.join("key", || async { 7 }).await, Some(7));

@@ -1,4 +1,4 @@
-//! Work that outlives the request that started it, and the wait for it at shutdown.
+//! Background tasks that outlive their request, and the wait for them at shutdown.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,16 +10,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a write that fails is tried again.
+/// How long a failed write is retried.
 const RETRY_FOR: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// Short against the time in which the environment still accepts a spent refresh token.
+/// Short against the time for which the environment still accepts a spent refresh token.
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 const SHUTDOWN_RETRY: Duration = Duration::from_millis(100);
 
 /// The background tasks of one component. Clones share them.
 ///
-/// `tokio_util`'s `TaskTracker` would be a further dependency, and counts without names.
+/// `tokio_util`'s `TaskTracker` would be a further dependency, and counts tasks without names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tasks(Arc<watch::Sender<State>>);
 
@@ -129,7 +129,7 @@ pub struct UnfinishedTasks {
 }
 
 impl UnfinishedTasks {
-    /// What the tasks do, and how many of each are unfinished.
+    /// Names of the tasks, and how many of each are unfinished.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, usize)> + '_ {
         self.running.iter().map(|(name, count)| (*name, *count))
     }

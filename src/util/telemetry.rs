@@ -1,5 +1,5 @@
-//! The names that dashboards and log filters may rely on: each event is written here and nowhere
-//! else. Targets are `tower_scalekit`; with the feature `metrics` each also counts.
+//! Log events and metrics, whose names are stable. Each event is emitted here only. The target is
+//! `tower_scalekit`; with the feature `metrics` each event also counts.
 
 use std::fmt::{Debug, Display};
 
@@ -29,8 +29,8 @@ pub(crate) fn rejected(reason: &'static str) {
     count!("tower_scalekit_rejections_total", "reason" => reason);
 }
 
-/// A CORS preflight was rejected: it carries no credentials, so it has to be responded to before it
-/// reaches a layer that requires them.
+/// A CORS preflight was rejected. It carries no credentials, so a CORS layer must respond to it
+/// outside of the layers that require them.
 pub(crate) fn preflight_rejected() {
     tracing::debug!(
         target: TARGET,
@@ -72,13 +72,14 @@ pub(crate) fn key_skipped(
     }
 }
 
-/// The key set could not be fetched; keys known before stay in use.
+/// The key set could not be fetched; earlier keys stay in use.
 pub(crate) fn key_set_fetch_failed(error: &(dyn std::error::Error + 'static)) {
     tracing::warn!(target: TARGET, error, "key_set_fetch_failed");
     count!("tower_scalekit_key_set_fetches_total", "outcome" => "failed");
 }
 
-/// A session's tokens were renewed, or not: `renewed`, `ended` (a definite rejection) or `failed`.
+/// A session's tokens were refreshed, or not: `renewed`, `ended` (a definite rejection) or
+/// `failed`.
 pub(crate) fn session_refreshed(outcome: &'static str) {
     tracing::info!(target: TARGET, outcome, "session_refreshed");
     count!("tower_scalekit_session_refreshes_total", "outcome" => outcome);
@@ -90,37 +91,38 @@ pub(crate) fn login_completed() {
     count!("tower_scalekit_logins_total", "outcome" => "completed");
 }
 
-/// A login has failed; `detail` is a code of the environment (never its free text) or of ours.
+/// A login has failed; `detail` is an error code of the environment (never its free text) or of
+/// this crate.
 pub(crate) fn login_failed(reason: &'static str, detail: Option<&str>) {
     tracing::warn!(target: TARGET, reason, detail, "login_failed");
     count!("tower_scalekit_logins_total", "outcome" => reason);
 }
 
-/// A user was verified, and the account that they connected is active.
+/// A connected account was verified and is active.
 pub(crate) fn account_connected() {
     tracing::info!(target: TARGET, "account_connected");
     count!("tower_scalekit_connected_accounts_total", "outcome" => "connected");
 }
 
-/// An account was not connected; `detail` is a code of the environment, never its free text.
+/// An account was not connected; `detail` is an error code of the environment, never its free text.
 pub(crate) fn account_not_connected(reason: &'static str, detail: Option<&str>) {
     tracing::warn!(target: TARGET, reason, detail, "account_not_connected");
     count!("tower_scalekit_connected_accounts_total", "outcome" => reason);
 }
 
-/// A logout token was not accepted.
+/// A logout token was rejected.
 pub(crate) fn logout_token_rejected(reason: &'static str, claim: Option<&'static str>) {
     tracing::warn!(target: TARGET, reason, claim, "invalid_logout_token");
     count!("tower_scalekit_logout_tokens_total", "outcome" => reason);
 }
 
-/// A logout token has ended the sessions that it names.
+/// A logout token ended the sessions that it names.
 pub(crate) fn logout_token_accepted() {
     tracing::info!(target: TARGET, "logout_token_accepted");
     count!("tower_scalekit_logout_tokens_total", "outcome" => "accepted");
 }
 
-/// A webhook event has revoked what it names; `matched` says whether such a session has begun.
+/// A webhook event revoked sessions; `matched` says whether such a session has been created.
 pub(crate) fn deprovisioned(event: &str, matched: bool) {
     tracing::info!(target: TARGET, event, matched, "deprovisioned");
     count!("tower_scalekit_deprovisionings_total", "event" => event.to_owned());
@@ -129,7 +131,7 @@ pub(crate) fn deprovisioned(event: &str, matched: bool) {
     }
 }
 
-/// The oldest session of a user was ended, because they have too many.
+/// The oldest session of a user was ended, because the user has too many.
 pub(crate) fn session_over_limit() {
     tracing::info!(target: TARGET, "session_over_limit");
     #[cfg(feature = "metrics")]
@@ -153,7 +155,7 @@ pub(crate) fn revocations_current() {
     gauge!("tower_scalekit_revocations_stale", 0.0);
 }
 
-/// Half of the revocations that are kept without a known session are there.
+/// Half of the retained revocations without a known session are in use.
 pub(crate) fn revocations_nearly_full(count: usize, max: usize) {
     tracing::warn!(
         target: TARGET,
@@ -165,13 +167,13 @@ pub(crate) fn revocations_nearly_full(count: usize, max: usize) {
     gauge!("tower_scalekit_revocations_nearly_full", 1.0);
 }
 
-/// A quarter of them are there again.
+/// Less than a quarter of them are in use again.
 pub(crate) fn revocations_have_room() {
     tracing::info!(target: TARGET, "revocations_have_room");
     gauge!("tower_scalekit_revocations_nearly_full", 0.0);
 }
 
-/// A logout at the environment that matches no known session was not kept.
+/// A logout at the environment that matches no known session was not retained.
 pub(crate) fn logout_not_kept() {
     tracing::debug!(target: TARGET, "logout_not_kept");
     #[cfg(feature = "metrics")]
@@ -197,7 +199,7 @@ pub(crate) fn memory_store_has_room(purpose: impl Debug) {
     gauge!("tower_scalekit_memory_store_nearly_full", purpose, 0.0);
 }
 
-/// So many handled webhook messages made room for new ones.
+/// This many completed webhook messages made room for new ones.
 pub(crate) fn webhook_ids_dropped(count: usize) {
     if count > 0 {
         tracing::debug!(target: TARGET, count, "webhook_ids_dropped");
@@ -206,13 +208,13 @@ pub(crate) fn webhook_ids_dropped(count: usize) {
     }
 }
 
-/// A webhook was let through (`accepted`), or was known already (`duplicate`).
+/// A webhook was accepted (`accepted`), or was a duplicate (`duplicate`).
 pub(crate) fn webhook_received(outcome: &'static str) {
     tracing::debug!(target: TARGET, outcome, "webhook_received");
     count!("tower_scalekit_webhooks_total", "outcome" => outcome);
 }
 
-/// No client can be told from another, so that their mails are not limited: said once.
+/// Clients cannot be distinguished, so that e-mails per client are not limited. Logged once.
 pub(crate) fn unknown_client() {
     tracing::warn!(
         target: TARGET,
@@ -221,7 +223,7 @@ pub(crate) fn unknown_client() {
     );
 }
 
-/// Session cookies without `Secure` are in use: said once, at build time.
+/// Session cookies without `Secure` are in use. Logged once, at build time.
 pub(crate) fn development_cookies() {
     tracing::warn!(
         target: TARGET,
@@ -230,17 +232,17 @@ pub(crate) fn development_cookies() {
     );
 }
 
-/// An extractor or a layer found nothing of the layer that must stand around it.
+/// An extractor or a layer did not find the layer that must be around it.
 pub(crate) fn layer_missing(found_by: &'static str, missing: &'static str) {
     tracing::error!(
         target: TARGET,
         found_by,
         missing,
-        "layer_missing: add {missing} around this route; answering 500"
+        "layer_missing: add {missing} around this route; responding with 500"
     );
 }
 
-/// Something that should not happen did, and the request was rejected for it.
+/// An internal error occurred, and the request was rejected for it.
 pub(crate) fn internal_error(what: &'static str, error: &(dyn std::error::Error + 'static)) {
     tracing::error!(target: TARGET, what, error, "internal_error");
 }

@@ -1,8 +1,8 @@
-//! Bounded cache from a long secret text (a token, a sealed cookie) to what it was found to mean.
+//! Bounded cache from a long secret text (a token, a sealed cookie) to its verified content.
 //!
-//! Reading takes no lock and allocates nothing, which no cache crate offers together with a bound:
-//! moka and quick_cache lock a shard, and a read on every request is all this cache is for. Four
-//! slots share a hash value; the one filled longest ago makes room.
+//! Reading takes no lock and does not allocate. No bounded cache crate offers that (moka and
+//! quick_cache lock a shard), and this cache is read on every request. Four slots share a hash
+//! value; the oldest one makes room.
 
 use std::array;
 use std::fmt;
@@ -17,17 +17,17 @@ use crate::error::{ConfigError, ConfigProblem};
 
 const WAYS: usize = 4;
 
-/// How much of the end of a text is hashed: a signature's or an AEAD tag's last bytes differ
-/// wherever the texts differ, and found entries are compared in full.
+/// How many of a text's last bytes are hashed: the last bytes of a signature or an AEAD tag differ
+/// wherever the texts differ, and entries are compared in full.
 const HASHED_BYTES: usize = 43;
 
 /// More entries would be gigabytes of tokens.
 const MAX_CAPACITY: usize = 1_000_000;
 
-/// Checks a capacity that an app has configured.
+/// Validates a configured capacity.
 pub(crate) fn check_cache_capacity(entries: usize) -> Result<(), ConfigError> {
     if entries > MAX_CAPACITY {
-        return Err(ConfigProblem::invalid("cache_capacity", "at most a million").into());
+        return Err(ConfigProblem::invalid("cache_capacity", "must be at most a million").into());
     }
     Ok(())
 }
@@ -38,13 +38,13 @@ pub(crate) struct TokenCache<V> {
 }
 
 impl<V> TokenCache<V> {
-    /// A cache of at least `capacity` entries.
+    /// Creates a cache of at least `capacity` entries.
     pub(crate) fn new(capacity: usize) -> Self {
         let sets = capacity.div_ceil(WAYS).max(1).next_power_of_two();
         Self { hasher: RandomState::new(), sets: (0..sets).map(|_| Set::new()).collect() }
     }
 
-    /// What `text` means, seen through `read`; `None` when it is not here.
+    /// The content of `text`, mapped by `read`; `None` if it is not cached.
     pub(crate) fn get<T>(&self, text: &str, read: impl FnOnce(&V) -> T) -> Option<T> {
         let set = self.set(text)?;
         for slot in &set.slots {
@@ -57,7 +57,7 @@ impl<V> TokenCache<V> {
         None
     }
 
-    /// Remembers what `text` means, in place of what was remembered for it before.
+    /// Caches the content of `text`, replacing an earlier one.
     pub(crate) fn insert(&self, text: &str, value: V) {
         let Some(set) = self.set(text) else { return };
         let held = |slot: &&ArcSwapOption<Entry<V>>| {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_cache_forgets_the_oldest_and_stays_within_its_bound() {
+    fn a_full_cache_evicts_the_oldest_and_stays_within_its_bound() {
         let cache = TokenCache::new(4);
         for number in 0..100 {
             cache.insert(&number.to_string(), number);

@@ -1,8 +1,8 @@
-//! Paths that a server further on could read in another way than we do.
+//! Paths that another server could resolve differently.
 
 use percent_encoding::percent_decode_str;
 
-/// How often a path is decoded in search of dot segments. Each hop may decode once more.
+/// How often a path is decoded to find dot segments. Each hop may decode once more.
 const MAX_DECODINGS: usize = 5;
 
 /// Whether a path has a segment that some server resolves as `.` or `..`: percent-encoded any number

@@ -1,13 +1,13 @@
-//! Each message once, whatever the sender and the replicas do: begin, then commit or abort.
+//! Deduplication of messages across replicas: claim, then complete or release.
 //!
-//! What is in the shared store under a message's id says how far it is: `running` for as long as a
-//! handler may take, or the status that it was responded with. A handler that fails takes its mark
-//! away, so that the sender's next try finds nothing; one that dies leaves it to run out.
+//! The value under a message's ID in the shared store is its state: `running` for at most the
+//! processing lease, or the status of the response. A handler that fails removes its value, so that
+//! the sender's next attempt is handled. If the process dies, the value expires.
 
 //!
-//! The key of a message contains a fingerprint of the endpoint's secret. While the secret is being
-//! changed there are several, and the message is kept under each: replicas that have only the older
-//! or only the newer secret find it too.
+//! The key of a message contains a fingerprint of the endpoint's secret. While the secret is
+//! rotated there are several, and the message is stored under each: replicas that have only the
+//! older or only the newer secret find it too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,14 +22,14 @@ use crate::shared_store::{Purpose, SharedStore, StoreError, StoreKey, with_timeo
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 
-/// How often a commit is tried before the response: what is done twice is worse than what takes a
-/// little longer.
+/// How often a commit is attempted before the response: a message that is handled twice is worse
+/// than a slow response.
 const COMMIT_TRIES: usize = 3;
 
 /// Name of the background tasks.
 const SETTLEMENT: &str = "webhook settlement";
 
-/// Who has handled what.
+/// Deduplicates messages.
 #[derive(Clone)]
 pub(super) struct Deduplicator {
     pub(super) store: Arc<dyn SharedStore>,
@@ -40,11 +40,11 @@ pub(super) struct Deduplicator {
 
 #[derive(Clone)]
 pub(super) struct DedupConfig {
-    /// Part of the keys, beside the endpoint's secret.
+    /// Part of the keys, in addition to the endpoint's secret.
     pub(super) name: Arc<str>,
     /// How long a handler may take.
     pub(super) lease: Duration,
-    /// How long a message that was handled is known.
+    /// How long a completed message is retained.
     pub(super) retention: Duration,
 }
 
@@ -55,13 +55,13 @@ impl Default for DedupConfig {
     }
 }
 
-/// What is known of a message.
+/// State of a message.
 pub(crate) enum Claim {
-    /// Nothing: it is ours to handle.
+    /// It was unknown, and this request handles it.
     Acquired(Box<Running>),
-    /// It was handled, with this response.
+    /// It was completed with this status.
     Completed(StatusCode),
-    /// A user is at it.
+    /// Another request is handling it.
     InProgress,
 }
 
@@ -70,7 +70,7 @@ impl Deduplicator {
         let id = format!("{}\0{id}", self.config.name);
         let key = |secret: &WebhookSecret| secret.scope.key(Purpose::WebhookEvent, &id);
         let keys: Arc<[_]> = self.secrets.iter().map(key).collect();
-        // Before its mark is made, so that the mark goes if this is cut off.
+        // Created before the values, so that they are removed if this future is dropped.
         let mut running = Box::new(Running {
             deduplicator: self.clone(),
             keys: Arc::clone(&keys),
@@ -79,7 +79,7 @@ impl Deduplicator {
         });
         for (index, key) in keys.iter().enumerate() {
             if let Some(found) = self.find_or_mark(key, &running.mark).await? {
-                // Else it is dropped with marks under the keys before this one.
+                // Otherwise it is dropped, with the values under earlier keys.
                 running.settled = index == 0;
                 return Ok(found);
             }
@@ -87,13 +87,13 @@ impl Deduplicator {
         Ok(Claim::Acquired(running))
     }
 
-    /// Marks a message as running, unless there is something under its key.
+    /// Marks a message as running, unless its key has a value.
     async fn find_or_mark(
         &self,
         key: &StoreKey,
         mark: &Bytes,
     ) -> Result<Option<Claim>, StoreError> {
-        // Once more if what was there ran out in between.
+        // Tried again if the value expired in between.
         for _ in 0..2 {
             if with_timeout(self.store.put_if_absent(key, mark.clone(), self.config.lease)).await? {
                 return Ok(None);
@@ -111,7 +111,7 @@ impl Deduplicator {
     }
 }
 
-/// A message that is being handled: aborted when it is dropped before it is settled.
+/// A message that is being handled. Dropping it before it is settled releases it.
 pub(crate) struct Running {
     deduplicator: Deduplicator,
     keys: Arc<[StoreKey]>,
@@ -120,8 +120,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Settles it by how it was handled: only success is remembered. Goes on when the sender
-    /// leaves.
+    /// Completes or releases it, by the handler's status: only success is retained. Continues when
+    /// the sender disconnects.
     pub(super) async fn settle(mut self: Box<Self>, status: StatusCode) {
         self.settled = true;
         let tasks = self.deduplicator.tasks.clone();
@@ -157,7 +157,8 @@ impl Running {
         for key in self.keys.iter() {
             let replaced = store.replace_if(key, self.mark.clone(), done.clone(), retention);
             if !with_timeout(replaced).await? {
-                // The handler took longer than its mark lasts. Whoever else is at it has the word.
+                // The handler took longer than its lease. A request that has claimed the message
+                // since then decides.
                 with_timeout(store.put_if_absent(key, done.clone(), retention)).await?;
             }
         }
@@ -175,12 +176,12 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// The handler panicked, failed without a response, or was cut off.
+    /// The handler panicked, failed without a response, or was cancelled.
     fn drop(&mut self) {
         if self.settled {
             return;
         }
-        // Without a runtime the mark runs out by itself.
+        // Without a runtime the value expires.
         if tokio::runtime::Handle::try_current().is_err() {
             return;
         }
@@ -194,7 +195,7 @@ impl Drop for Running {
     }
 }
 
-/// Unique in this process by the number, among replicas by the random part.
+/// The number is unique in this process, the random part among replicas.
 fn owner() -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let random = SecretString::random::<9>();

@@ -15,7 +15,7 @@ use crate::util::tasks::{Tasks, UnfinishedTasks};
 /// Scalekit's events are a few kilobytes, unless a directory has long lists of attributes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// Layer that lets signed webhooks through. See the [module docs](crate::webhook_verify).
+/// Middleware that verifies signed webhooks. See the [module docs](crate::webhook_verify).
 #[derive(Clone)]
 #[must_use]
 pub struct WebhookVerify {
@@ -30,13 +30,13 @@ pub struct WebhookVerify {
 }
 
 impl WebhookVerify {
-    /// Lets webhooks through that are signed with this secret.
+    /// Requires webhooks that are signed with this secret.
     pub fn new(secret: WebhookSecret) -> Self {
         Self::of(Kind::Webhook, secret)
     }
 
-    /// Lets the requests of an interceptor through, which are signed in the same way under other
-    /// headers. A webhook is none, even if it is signed with the same secret.
+    /// Requires interceptor requests, which are signed in the same way under other headers.
+    /// Webhooks are rejected, even if they are signed with the same secret.
     pub fn interceptor(secret: WebhookSecret) -> Self {
         Self::of(Kind::Interceptor, secret)
     }
@@ -54,21 +54,22 @@ impl WebhookVerify {
         }
     }
 
-    /// Accepts a further secret, while the dashboard's is being changed. Keep the older one for as
-    /// long as the sender retries: until then, a message that was handled under either secret is
-    /// known under both.
+    /// Accepts a further secret, while the dashboard's is rotated. Keep the older one for as long
+    /// as the sender retries: until then, a message that was completed under either secret is a
+    /// duplicate under both.
     pub fn additional_secret(mut self, secret: WebhookSecret) -> Self {
         self.secrets = self.secrets.iter().cloned().chain([secret]).collect();
         self
     }
 
-    /// Handles each message once, on whichever replica: the store is that of all of them. No effect
-    /// on the requests of interceptors, each of which is to be handled.
+    /// Deduplicates deliveries across replicas through `store`. Has no effect on interceptor
+    /// requests, each of which is handled.
     ///
-    /// A message that was responded with 2xx is handled so again without being handled, for a day;
-    /// one that is being handled gets 503; one whose handler fails, panics or is cut off may come
-    /// again. The environment sends an event to all endpoints under one id: messages are kept apart
-    /// by the endpoint's secret, so that endpoints, apps and environments can share a store.
+    /// A duplicate of a message that got 2xx gets the same status without being handled. A
+    /// duplicate of a message in progress gets 503. If the handler fails, panics or is cancelled,
+    /// the next delivery is handled. The environment sends an event to all endpoints under one ID.
+    /// Messages are kept apart by the endpoint's secret, so that endpoints, apps and environments
+    /// can share a store.
     pub fn deduplicate(mut self, store: impl SharedStore) -> Self {
         self.store = Some(Arc::new(store));
         self
@@ -82,14 +83,15 @@ impl WebhookVerify {
         self
     }
 
-    /// How long a handler may take, 60 s unless set: when a process dies, its messages are handled
-    /// again after that. So is a message whose handler takes longer, if it comes again meanwhile.
+    /// Sets how long a handler may take. Default: 60 s. When a process dies, its messages are
+    /// handled again after that time. So is a message whose handler takes longer, if it is
+    /// delivered again meanwhile.
     pub fn processing_lease(mut self, time: Duration) -> Self {
         self.dedup.lease = time;
         self
     }
 
-    /// How long a message that was handled is known, a day unless set.
+    /// Sets how long processed message IDs are retained. Default: 24 hours.
     pub fn retention(mut self, time: Duration) -> Self {
         self.dedup.retention = time;
         self
@@ -101,26 +103,27 @@ impl WebhookVerify {
         Some(Deduplicator { store, secrets, config, tasks: self.tasks.clone() })
     }
 
-    /// Waits until the store knows of all handled messages: a message whose handling it has missed
-    /// is handled again when the sender retries. Call it on any clone of the layer when the server
-    /// has drained its connections. Without [`deduplicate`](Self::deduplicate) it returns at once.
+    /// Waits until the store contains all completed messages: a message whose completion is not
+    /// stored is handled again when the sender retries. Call it on any clone of the layer when the
+    /// server has drained its connections. Without [`deduplicate`](Self::deduplicate) it returns at
+    /// once.
     ///
     /// # Errors
-    /// Returned when work is unfinished after `timeout`, with what it is.
+    /// Returned when tasks are unfinished after `timeout`. Lists them.
     pub async fn shutdown(&self, timeout: Duration) -> Result<(), UnfinishedTasks> {
         self.tasks.shutdown(timeout).await
     }
 
     /// Sets size and time limits of bodies, and how much memory unfinished ones may hold. Default:
-    /// those of [`BodyLimits`], with 1 MiB as the largest body. The signature is checked without a
-    /// pause, and nothing is parsed before it is valid. An event is parsed without a pause, too: each
-    /// MiB can block a thread for ten milliseconds or more.
+    /// those of [`BodyLimits`], with 1 MiB as the largest body. The signature is verified without
+    /// yielding, and nothing is parsed before it is valid. An event is parsed without yielding,
+    /// too: each MiB can block a thread for ten milliseconds or more.
     pub fn body_limits(mut self, limits: BodyLimits) -> Self {
         self.limits = limits.or_max_bytes(MAX_BODY_BYTES);
         self
     }
 
-    /// The clock to judge timestamps by.
+    /// Sets the clock that timestamps are compared with. Default: the system's clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self

@@ -1,37 +1,40 @@
-//! Lets signed webhooks through, in the very bytes that were signed, and each of them once.
+//! Verifies signed webhooks, passes on the exact bytes that were signed, and deduplicates them.
 //!
 //! For each request ([Standard Webhooks], which Scalekit's webhooks follow):
 //!
-//! 1. Its three headers are judged before anything of its body is read: each there once, the
-//!    timestamp in digits and at most five minutes off.
-//! 2. The body is read within its [limits](crate::middleware::BodyLimits), and every signature of the list
-//!    compared with what each secret makes of it, in constant time. Signatures of other versions,
-//!    and what is none, are skipped.
-//! 3. The kind is that of the body: what has a `trigger_point` on its top level is an interceptor's
-//!    request, everything else a webhook. A signature does not cover the names of the headers, so
-//!    with one secret for both, one captured there could otherwise be replayed here. What is signed
-//!    but not of Scalekit's passes as a webhook, for handlers that take the bytes.
-//! 4. With a shared store ([`WebhookVerify::deduplicate`]) a message that was handled is handled as
-//!    it was, without being handled again; one that is being handled gets 503. A handler that
-//!    responds with anything but 2xx, panics or is cut off leaves the message to be sent again.
-//! 5. The inner service gets the same bytes, and in the request's extensions what they say: a
-//!    [`WebhookEvent`](crate::webhook::WebhookEvent), or of an interceptor an
+//! 1. Its three headers are validated before its body is read: each appears once, and the timestamp
+//!    is in digits and at most five minutes off.
+//! 2. The body is read within its [limits](crate::middleware::BodyLimits), and every signature of
+//!    the list is compared with that of each secret, in constant time. Malformed signatures and
+//!    those of other versions are skipped.
+//! 3. The body decides the kind: a body with a `trigger_point` on its top level is an interceptor
+//!    request, every other body a webhook. The signature does not cover the names of the headers,
+//!    so with one secret for both, a request captured at one endpoint could otherwise be replayed
+//!    at the other. A signed body that is not Scalekit's passes as a webhook, for handlers that
+//!    read the bytes.
+//! 4. With a shared store ([`WebhookVerify::deduplicate`]), a message that was completed gets the
+//!    same status without being handled again, and a message in progress gets 503. If a handler
+//!    responds with anything but 2xx, panics or is cancelled, the sender's next delivery is
+//!    handled.
+//! 5. The inner service gets the same bytes, and in the request's extensions the parsed body: a
+//!    [`WebhookEvent`](crate::webhook::WebhookEvent) or an
 //!    [`InterceptorRequest`](crate::webhook::interceptor::InterceptorRequest); an
-//!    [`EventError`](crate::webhook::EventError) where they are neither, as other senders' are.
+//!    [`EventError`](crate::webhook::EventError) if it is neither, as with other senders.
 //!
-//! A request that is rejected gets 400 (too large: 413; too slow: 503 with `Retry-After`) and is told
-//! nothing about why. What is worth knowing is in the response's extensions and in the metrics.
+//! A rejected request gets 400 (too large: 413; too slow: 503 with `Retry-After`). The response
+//! does not disclose the reason, which is in the response's extensions and in the metrics.
 //!
-//! Do not put a layer that decompresses, or that reads bodies, around this one.
+//! Do not put a layer that decompresses or reads bodies around this one.
 //!
 //! # Concurrency limits
 //!
-//! The inner service is ready before the body of a request is read. A service that reserves capacity
-//! when it becomes ready, such as tower's `ConcurrencyLimit` or `Buffer`, holds that capacity while the
-//! body arrives, also for a sender that has signed nothing. Let such a service become ready when it is
-//! called: `service_fn(move |request| limited.clone().oneshot(request))`. The routes of axum do so: a
-//! limit that an axum router has from a `.layer(..)` of its own, before this layer, counts verified
-//! requests only. Outside of this layer a limit counts every request, with its body.
+//! The inner service is ready before the body of a request is read. A service that reserves
+//! capacity when it becomes ready, such as tower's `ConcurrencyLimit` or `Buffer`, holds that
+//! capacity while the body arrives, also for unverified senders. Let such a service become ready
+//! when it is called: `service_fn(move |request| limited.clone().oneshot(request))`. The routes of
+//! axum do so: a limit that an axum router has from a `.layer(..)` of its own, before this layer,
+//! counts verified requests only. Outside of this layer a limit counts every request, with its
+//! body.
 //!
 //! # Example
 //!
@@ -49,7 +52,7 @@
 //! use tower_scalekit::webhook_verify::WebhookSecret;
 //!
 //! let secret = WebhookSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")?;
-//! let store = MemoryStore::new(Clock::system()); // one that all replicas share
+//! let store = MemoryStore::new(Clock::system()); // use one that all replicas share
 //! let app: Router = Router::new()
 //!     .route("/webhook", post(|event: WebhookEvent| async move { event.id().to_owned() }))
 //!     .route_layer(WebhookVerify::new(secret).deduplicate(store));

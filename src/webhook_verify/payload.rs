@@ -4,11 +4,11 @@ use super::signature::Kind;
 use crate::webhook::interceptor::InterceptorRequest;
 use crate::webhook::{EventError, WebhookEvent};
 
-/// What a signed body says, for the handler.
+/// The parsed content of a signed body.
 pub(super) enum SignedPayload {
     Event(WebhookEvent),
     Interceptor(Box<InterceptorRequest>),
-    /// Signed, but not of Scalekit's: whoever takes the bytes may know what it is.
+    /// Signed, but not Scalekit's: handlers may parse the bytes themselves.
     Unrecognized(EventError),
 }
 

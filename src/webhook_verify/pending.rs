@@ -1,4 +1,4 @@
-//! What a signed request waits for: its body, then the store.
+//! Pending states of a signed request: its body, then the store.
 
 use std::task::{Context, Poll, ready};
 

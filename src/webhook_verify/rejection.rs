@@ -7,25 +7,25 @@ use http::{Response, StatusCode};
 use super::WebhookError;
 use crate::middleware::rejection::{Rejection, json_response, unavailable_response};
 
-/// Why [`WebhookVerify`](crate::WebhookVerify) did not let a request through.
+/// Why [`WebhookVerify`](crate::WebhookVerify) rejected a request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum WebhookRejection {
-    /// It is not what the sender has signed.
+    /// The request does not verify.
     Invalid {
-        /// What is wrong with it: for your eyes, not for the sender's.
+        /// The reason, for logs only: it is not disclosed to the sender.
         error: WebhookError,
     },
-    /// Too many bodies arrived slowly at once, and this one began before the others. Responds with
+    /// The body was dropped, because unfinished bodies exceeded their memory bound. Responds with
     /// 503 and `Retry-After`.
     Overloaded,
-    /// The body did not arrive in time. Responds with 503 and `Retry-After`.
+    /// The body timed out. Responds with 503 and `Retry-After`.
     RequestTimeout,
     /// The body is larger than the limit.
     PayloadTooLarge,
-    /// The same message is being handled at this moment.
+    /// The same message is in progress.
     InProgress,
-    /// The shared store does not tell whether it was handled before.
+    /// The shared store is unavailable.
     StoreUnavailable,
 }
 
@@ -49,7 +49,7 @@ impl Rejection for WebhookRejection {
             Self::PayloadTooLarge => {
                 json_response(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Not accepted")
             }
-            // A sender may not try again after 4xx.
+            // A sender may not retry after 4xx.
             Self::Overloaded | Self::RequestTimeout | Self::InProgress | Self::StoreUnavailable => {
                 unavailable_response("Try again later")
             }
@@ -57,7 +57,7 @@ impl Rejection for WebhookRejection {
     }
 }
 
-/// The response to a message that was handled before.
+/// The response to a message that was completed before.
 pub(super) fn repeated(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;

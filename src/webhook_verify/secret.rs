@@ -10,7 +10,7 @@ use crate::env;
 use crate::error::{ConfigError, ConfigProblem};
 use crate::shared_store::StoreScope;
 
-/// With or without the padding at the end, as dashboards and people have it.
+/// With or without padding, because both occur.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -20,24 +20,24 @@ pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Clone)]
 pub struct WebhookSecret {
     pub(super) key: hmac::Key,
-    /// Of the endpoint that has this secret.
+    /// The scope of the endpoint with this secret.
     pub(super) scope: StoreScope,
 }
 
 impl WebhookSecret {
-    /// Reads a secret (Standard Webhooks: `whsec_` and 24 to 64 bytes in base64; the prefix may be
-    /// left out).
+    /// Parses a secret (Standard Webhooks: `whsec_` and 24 to 64 bytes in base64; the prefix is
+    /// optional).
     ///
     /// # Errors
-    /// When it is anything else.
+    /// When it has another form.
     pub fn new(secret: &str) -> Result<Self, ConfigError> {
         Self::parse("webhook secret", secret)
     }
 
-    /// The secret in an environment variable, read as [`env::var`](crate::env::var) does.
+    /// Reads the secret from an environment variable, as [`env::var`](crate::env::var) does.
     ///
     /// # Errors
-    /// When the variable is unset or empty, the file cannot be read, or the value is no such secret.
+    /// When the variable is unset or empty, the file cannot be read, or the secret is invalid.
     pub fn from_env(variable: &'static str) -> Result<Self, ConfigError> {
         let value = env::var(variable)?.ok_or(ConfigProblem::Missing { setting: variable })?;
         Self::parse(variable, value.expose())
@@ -49,7 +49,8 @@ impl WebhookSecret {
         match bytes {
             Some(bytes) if (24..=64).contains(&bytes.len()) => {
                 let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
-                // Nothing that the sender signs: that is an id, a timestamp and a body with dots in between.
+                // Differs from all content that the sender signs: an ID, a timestamp and a body
+                // with dots in between.
                 let fingerprint = hmac::sign(&key, b"tower-scalekit webhook endpoint");
                 let scope = StoreScope::new([b"webhook endpoint", fingerprint.as_ref()]);
                 Ok(Self { key, scope })
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_whsec_and_enough_bytes_in_base64() {
+    fn a_secret_is_whsec_and_24_to_64_bytes_in_base64() {
         let encode = |length| base64::engine::general_purpose::STANDARD.encode(vec![0xfb; length]);
         for length in [24, 25, 32, 64] {
             let secret = format!("whsec_{}", encode(length));

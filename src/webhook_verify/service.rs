@@ -35,7 +35,7 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         let request = request.map(ReplayBody::to_be_read);
-        // Nothing is read for headers that cannot be accepted.
+        // The body is not read if the headers are invalid.
         match SignedHeaders::read(request.headers(), config.kind, config.clock.now()) {
             Ok(headers) => {
                 ResponseFuture::pending(config, Pending::Body(headers), request, &mut self.inner)

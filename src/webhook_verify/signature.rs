@@ -1,4 +1,4 @@
-//! Standard Webhooks 1.0: what is signed, by whom, and when.
+//! Signatures of Standard Webhooks 1.0.
 
 use std::fmt;
 
@@ -16,11 +16,11 @@ use super::secret::BASE64;
 /// How far the sender's clock may be off, and how old a message may be, in seconds.
 const TOLERANCE: u64 = 300;
 const MAX_ID_BYTES: usize = 256;
-/// More signatures than secrets that anyone rotates at once.
+/// More signatures than secrets in any rotation.
 const MAX_CANDIDATES: usize = 32;
 const MAC_BYTES: usize = 32;
 
-/// Which of two kinds of request is signed.
+/// The two kinds of signed requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Interceptor,
@@ -28,11 +28,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The kind that the body has, whatever its headers are called: a `trigger_point` on the top
-    /// level makes it an interceptor's request. Every body is of exactly one kind.
+    /// The kind of a body, whatever its headers are called: a `trigger_point` on the top level
+    /// makes it an interceptor request. Every body is of exactly one kind.
     fn of_body(body: &[u8]) -> Self {
         let mut found = false;
-        // What was found before an error counts: an app's own parser may be more lenient.
+        // A member before a syntax error counts: an app's own parser may be more lenient.
         let _ = serde_json::Deserializer::from_slice(body)
             .deserialize_map(FindTriggerPoint(&mut found));
         if found { Self::Interceptor } else { Self::Webhook }
@@ -54,7 +54,7 @@ impl Kind {
     }
 }
 
-/// The one member of an interceptor's request that no webhook has.
+/// The member that interceptor requests have and webhooks do not.
 #[derive(Deserialize)]
 enum Member {
     #[serde(rename = "trigger_point")]
@@ -81,8 +81,8 @@ impl<'de> Visitor<'de> for FindTriggerPoint<'_> {
     }
 }
 
-/// Verifies a webhook where no layer does: its headers and the raw bytes of its body, before
-/// anything has parsed them; the request of an interceptor is none. Returns the message's id, by which it can be told from another.
+/// Verifies a webhook without a layer, from its headers and the raw bytes of its body. Interceptor
+/// requests are rejected. Returns the message's ID, for deduplication.
 ///
 /// ```
 /// use http::HeaderMap;
@@ -104,7 +104,7 @@ impl<'de> Visitor<'de> for FindTriggerPoint<'_> {
 /// ```
 ///
 /// # Errors
-/// See [`WebhookError`]. To be told to no one outside.
+/// See [`WebhookError`]. Do not disclose it to the sender.
 pub fn verify(
     headers: &HeaderMap,
     body: &[u8],
@@ -116,7 +116,7 @@ pub fn verify(
     Ok(headers.id)
 }
 
-/// Like [`verify`], for the request of an interceptor, whose headers are called `interceptor-…`.
+/// Like [`verify`], for interceptor requests, whose headers are called `interceptor-…`.
 ///
 /// # Errors
 /// See [`WebhookError`].
@@ -131,12 +131,12 @@ pub fn verify_interceptor(
     Ok(headers.id)
 }
 
-/// The headers of a signed request, valid as far as can be decided without its body.
+/// The headers of a signed request, validated without its body.
 #[derive(Debug)]
 pub(crate) struct SignedHeaders {
     kind: Kind,
     pub(super) id: String,
-    /// As it was sent: that is what is signed.
+    /// As sent, because it is part of the signed content.
     timestamp: String,
     candidates: Vec<[u8; MAC_BYTES]>,
 }
@@ -153,7 +153,8 @@ impl SignedHeaders {
             return Err(WebhookError::Malformed);
         }
         check_time(timestamp, now)?;
-        // W3: what is of another version, or no signature at all, is another user's.
+        // Malformed signatures and those of other versions are skipped (Standard Webhooks,
+        // signature scheme).
         let candidates = signatures.split(' ').take(MAX_CANDIDATES).filter_map(|candidate| {
             let encoded = candidate.strip_prefix("v1,")?;
             BASE64.decode(encoded).ok()?.try_into().ok()
@@ -165,8 +166,8 @@ impl SignedHeaders {
         Ok(Self { kind, id: id.to_owned(), timestamp: timestamp.to_owned(), candidates })
     }
 
-    /// W4: every candidate is compared with what every secret makes of it, whole and in constant
-    /// time, also after one that fits.
+    /// Compares every candidate with the signature of every secret, in constant time, also after a
+    /// match.
     pub(super) fn verify(
         &self,
         body: &[u8],
@@ -191,7 +192,7 @@ impl SignedHeaders {
     }
 }
 
-/// W2: the one value of a header.
+/// The only value of a header.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h str, WebhookError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -200,7 +201,7 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h str, Webhoo
     }
 }
 
-/// W5: whole seconds in digits, within the tolerance in both directions.
+/// Whole seconds in digits, within the tolerance in both directions.
 fn check_time(timestamp: &str, now: OffsetDateTime) -> Result<(), WebhookError> {
     let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = timestamp.parse::<i64>().ok().filter(|_| digits);
@@ -211,19 +212,20 @@ fn check_time(timestamp: &str, now: OffsetDateTime) -> Result<(), WebhookError> 
     Ok(())
 }
 
-/// A request is not what its sender signed, or not now.
+/// Returned when a request is not a valid signed webhook or interceptor request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebhookError {
-    /// A header is missing, there twice, or not in its form; or the body is no event.
-    #[error("the request is not in the form of Standard Webhooks")]
+    /// A header is missing, duplicate or malformed; or the body is not an event.
+    #[error("the request does not follow Standard Webhooks")]
     Malformed,
-    /// No signature fits.
-    #[error("no signature fits")]
+    /// No signature matches.
+    #[error("no signature matches")]
     InvalidSignature,
-    /// The request of an interceptor was sent as a webhook, or the other way round: a signature
-    /// does not cover the names of the headers, so what was captured there could be sent here.
-    #[error("the body is signed, but it is of the other kind: webhook or interceptor request")]
+    /// An interceptor request was sent as a webhook, or the reverse. The signature does not cover
+    /// the names of the headers, so a request captured at one endpoint could be replayed at the
+    /// other.
+    #[error("the signed body is of the other kind: webhook or interceptor request")]
     WrongKind,
     /// Signed more than five minutes ago, or that much ahead of time.
     #[error("the timestamp is too old or too new")]
@@ -231,7 +233,7 @@ pub enum WebhookError {
 }
 
 impl WebhookError {
-    /// A stable name for metrics and logs.
+    /// A stable code for metrics and logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vectors_of_standard_webhooks_are_judged_as_expected() {
+    fn the_vectors_of_standard_webhooks_verify_as_expected() {
         let vectors: Value = serde_json::from_str(VECTORS).unwrap();
         for secret in texts(&vectors["bad_secrets"]) {
             assert!(WebhookSecret::new(secret).is_err(), "{secret}");
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn each_header_is_there_once() {
+    fn each_header_appears_once() {
         let secret = WebhookSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let now = OffsetDateTime::from_unix_timestamp(1_614_265_330).unwrap();
         let good = [
@@ -318,7 +320,7 @@ mod tests {
             )
         };
         assert_eq!(check("webhook", &good), (true, false));
-        // What is signed is a webhook.
+        // The signed body is a webhook.
         assert_eq!(check("interceptor", &good), (false, false));
         assert_eq!(check("svix", &good), (false, false));
         for repeated in good {

@@ -86,7 +86,7 @@ async fn a_return_opened_by_another_user_connects_nothing() {
 
     // The return is spent. Jane starts again, and John logs in to her browser before she comes back.
     browser.go(&back).await;
-    browser.shows(&["That did not work", "already completed"]).await;
+    browser.shows(&["Something went wrong", "already completed"]).await;
     browser.go(&agent.url).await;
     browser.click("main form button").await;
     browser.shows(&["Connect Gmail?"]).await;
@@ -116,7 +116,7 @@ async fn a_forged_state_connects_nothing() {
     let back = environment.sandbox.consent(&browser.address().await).unwrap();
     let (forged, _) = back.split_once("&state=").unwrap();
     browser.go(&format!("{forged}&state={}", "A".repeat(43))).await;
-    browser.shows(&["That did not work"]).await;
+    browser.shows(&["Something went wrong"]).await;
     assert_eq!(browser.status().await, 400);
     assert_eq!(status(&environment, "jane@acme.test"), "PENDING_VERIFICATION");
 

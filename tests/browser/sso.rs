@@ -168,7 +168,7 @@ async fn other_tokens_and_other_browsers_launch_nothing() {
     browser.go(&app.address("/auth/callback?code=theirs&state=theirs")).await;
     browser.shows(&["That did not work", "was started in another browser"]).await;
     browser.go(&app.address("/auth/callback?code=theirs")).await;
-    browser.shows(&["That did not work"]).await;
+    browser.shows(&["Something went wrong"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use tower_scalekit::sandbox::{Endpoint, Fault};
 
 use crate::running::{Environment, run};
 
-const PAGE: &str = "a web page instead of JSON, perhaps of a proxy in between";
+const PAGE: &str = "a web page instead of JSON, perhaps from a proxy";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_names_the_first_organization() {

@@ -1,14 +1,14 @@
-//! The grammar of JSON (RFC 8259): what may come next, and how far a token goes.
+//! The grammar of JSON (RFC 8259): which bytes may follow, and where a token ends.
 
-/// No number, method or name is longer.
+/// Longer numbers, methods and names are rejected.
 pub(super) const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// It is no message that all readers read alike.
+/// The text is not valid JSON, or parsers read it differently.
 pub(super) struct Unclear;
 
 pub(super) type Step<T = ()> = Result<T, Unclear>;
 
-/// What comes next.
+/// What may follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Expected {
     #[default]
@@ -25,14 +25,14 @@ pub(super) enum Expected {
 }
 
 impl Expected {
-    /// What to do with a byte.
+    /// Class of a byte.
     pub(super) fn action(self, byte: u8) -> Action {
         let action = ACTIONS.get(self as usize).and_then(|row| row.get(usize::from(byte)));
         action.copied().unwrap_or(Action::Reject)
     }
 }
 
-/// What to do with a byte.
+/// Class of a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Skip,
@@ -48,7 +48,7 @@ pub(super) enum Action {
     Reject,
 }
 
-/// By [`Expected`] and byte.
+/// Indexed by [`Expected`] and byte.
 static ACTIONS: [[Action; 256]; 10] = [
     actions(Expected::Message),
     actions(Expected::Value),
@@ -92,8 +92,8 @@ const fn actions(expected: Expected) -> [Action; 256] {
     }
 }
 
-/// Reads a string to its end, or to that of `part`. Returns where that is, and whether it is the end
-/// of the string.
+/// Reads a string to its end, or to the end of `part`. Returns that position, and whether the
+/// string has ended.
 pub(super) fn skip_text(body: &[u8], part: &[u8], from: usize) -> Step<(usize, bool)> {
     let mut position = from;
     while let Some(byte) = part.get(position) {
@@ -110,13 +110,13 @@ pub(super) fn skip_text(body: &[u8], part: &[u8], from: usize) -> Step<(usize, b
     Ok((position, false))
 }
 
-/// How many bytes there are between the end of a name and what follows the colon.
+/// Number of bytes between the end of a name and the byte after the colon.
 pub(super) fn colon_length(rest: &[u8]) -> Step<usize> {
     let colon = spaces(rest.get(..MAX_TOKEN_BYTES).unwrap_or(rest));
     if rest.get(colon) == Some(&b':') { Ok(colon + 1) } else { Err(Unclear) }
 }
 
-/// How many bytes of white space there are.
+/// Number of white-space bytes.
 pub(super) fn spaces(rest: &[u8]) -> usize {
     rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count()
 }
@@ -159,7 +159,7 @@ fn end_of_fraction(text: &[u8], mut end: usize) -> Step<usize> {
     Ok(end)
 }
 
-/// End of the digits at `start`, of which there is one at least.
+/// End of the digits at `start`, of which there is at least one.
 #[inline]
 fn end_of_digits(text: &[u8], start: usize) -> Step<usize> {
     let mut end = start;
@@ -169,14 +169,14 @@ fn end_of_digits(text: &[u8], start: usize) -> Step<usize> {
     if end == start { Err(Unclear) } else { Ok(end) }
 }
 
-/// How many bytes of a string come before the next quote, escape or control character.
+/// Number of bytes of a string before the next quote, escape or control character.
 fn plain_bytes(rest: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
     let mut plain = 0;
     for word in rest.chunks_exact(8) {
         let Ok(word) = word.try_into().map(u64::from_le_bytes) else { break };
-        // The lowest bit that is set is exact, others may come of a borrow:
+        // The lowest set bit is exact, others may come from a borrow:
         // <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>
         let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
         let control = word.wrapping_sub(ONES * 0x20) & !word;

@@ -12,11 +12,11 @@ use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::require_scope::requirement::{Kind, Quantity, Requirement};
 use crate::require_scope::{ScopeHierarchy, ScopeRejection};
 
-/// Layer that requires the scopes of the tool or method that a request asks for. See the
-/// [module docs](crate::require_scope::mcp).
+/// Middleware that requires scopes for the tool or method of an MCP request. See the [module
+/// docs](crate::require_scope::mcp).
 ///
-/// A name that cannot be a scope is a mistake that no one could satisfy: such a layer responds with 500
-/// and logs what is wrong; [`check`](Self::check) tells at start-up.
+/// A name that is not a valid scope cannot be granted: such a layer responds with 500 and logs the
+/// mistake. [`validate`](Self::validate) returns it at startup.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RequireMcpScope {
@@ -25,7 +25,7 @@ pub struct RequireMcpScope {
     pub(super) renderer: Renderer<ScopeRejection>,
 }
 
-/// What each operation requires; `None` is nothing.
+/// Requirements of each operation. `None` requires nothing.
 #[derive(Clone, Debug, Default)]
 struct Rules {
     tools: BTreeMap<String, Option<Requirement>>,
@@ -33,19 +33,19 @@ struct Rules {
     default_tool_scopes: Option<Option<Requirement>>,
     default_method_scopes: Option<Requirement>,
     scope_hierarchy: ScopeHierarchy,
-    /// What whoever may do everything has.
+    /// Scopes that allow all operations.
     everything: Option<Requirement>,
-    /// What whoever may use all tools that were named has.
+    /// Scopes that allow all configured tools.
     every_tool: Option<Requirement>,
 }
 
 impl RequireMcpScope {
-    /// Requires nothing yet.
+    /// Creates a layer without requirements.
     pub fn new() -> Self {
         Self { rules: Ok(Arc::default()), limits: BodyLimits::new(), renderer: Renderer::default() }
     }
 
-    /// Requires all of these scopes for calls of a tool; none lets everybody call it.
+    /// Requires all of these scopes for calls of a tool. An empty list allows every principal.
     pub fn tool<N: AsRef<str>>(
         self,
         name: impl Into<String>,
@@ -56,13 +56,13 @@ impl RequireMcpScope {
         })
     }
 
-    /// Requires all of these scopes for tools that are not named.
+    /// Requires all of these scopes for tools that are not configured.
     pub fn default_tool_scopes<N: AsRef<str>>(self, scopes: impl IntoIterator<Item = N>) -> Self {
         self.rule(scopes, |rules, requirement| rules.default_tool_scopes = Some(requirement))
     }
 
     /// Requires all of these scopes for a method, such as `resources/read` or `prompts/get`.
-    /// `tools/call` is a method too: its requirement adds to those of the tools.
+    /// `tools/call` is a method too: its scopes are required in addition to those of the tools.
     pub fn method<N: AsRef<str>>(
         self,
         name: impl Into<String>,
@@ -73,13 +73,13 @@ impl RequireMcpScope {
         })
     }
 
-    /// Requires all of these scopes for methods that are not named, `initialize` and `ping` among
-    /// them, but not `tools/call`.
+    /// Requires all of these scopes for methods that are not configured, `initialize` and `ping`
+    /// among them, but not `tools/call`.
     pub fn default_method_scopes<N: AsRef<str>>(self, scopes: impl IntoIterator<Item = N>) -> Self {
         self.rule(scopes, |rules, requirement| rules.default_method_scopes = requirement)
     }
 
-    /// Lets broader scopes stand for narrower ones in all that is required here.
+    /// Sets the scopes that include others, for all requirements of this layer. Default: none.
     pub fn scope_hierarchy(mut self, scope_hierarchy: &ScopeHierarchy) -> Self {
         if let Ok(rules) = &mut self.rules {
             let rules = Arc::make_mut(rules);
@@ -90,17 +90,18 @@ impl RequireMcpScope {
     }
 
     /// Sets size and time limits of bodies, and how much memory unfinished ones may hold. Default:
-    /// those of [`BodyLimits`]. Larger bodies are for those who may do everything; after
-    /// [`max_bytes`](BodyLimits::max_bytes) the rest of such a body is not limited here.
+    /// those of [`BodyLimits`]. Larger bodies are allowed only if the principal may use all
+    /// operations; the rest of such a body, after [`max_bytes`](BodyLimits::max_bytes), is not
+    /// limited by this layer.
     pub fn body_limits(mut self, limits: BodyLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Tells whether the requirements can be met at all.
+    /// Validates the requirements.
     ///
     /// # Errors
-    /// When a name cannot be a scope.
+    /// When a name is not a valid scope.
     pub fn validate(&self) -> Result<(), &ConfigError> {
         self.rules.as_ref().map(|_| ()).map_err(|error| &**error)
     }
@@ -127,7 +128,7 @@ impl RequireMcpScope {
         self
     }
 
-    /// What an operation requires.
+    /// Requirement of an operation.
     pub(super) fn requirement(
         &self,
         operation: &Operation,
@@ -159,7 +160,7 @@ impl Rules {
             let of_method = self.methods.get(method).map(Option::as_ref);
             return [of_method.unwrap_or(self.default_method_scopes.as_ref()), None];
         }
-        // Headers may leave the name out, for the body to say.
+        // Headers may omit the name, which the body then has.
         let of_tool = name.and_then(|name| self.of_tool(name));
         [self.methods.get(method).and_then(Option::as_ref), of_tool]
     }
@@ -172,7 +173,7 @@ impl Rules {
         }
     }
 
-    /// The same implications for all, and the sums of all.
+    /// Applies the hierarchy to all requirements, and computes their sums.
     fn imply(&mut self) {
         let named = self.tools.values_mut().chain(self.methods.values_mut()).flatten();
         let others =

@@ -1,4 +1,4 @@
-//! Reads of a JSON-RPC message what decides its authorization, and skips the rest.
+//! Reads the members of a JSON-RPC message that decide its authorization, and skips the rest.
 
 use std::task::Poll;
 
@@ -8,56 +8,55 @@ use super::grammar::{
 use super::names::{Likeness, compare, first_letter, is_private};
 use super::operation::{Operation, name_member};
 
-/// Bytes that are read at once: a small part of a millisecond, whatever their shape.
+/// Bytes that are read at once: a small fraction of a millisecond for any content.
 const BYTES_AT_ONCE: usize = 128 * 1024;
-/// Deeper messages are not read; serde_json has the same limit.
+/// Maximum depth; serde_json has the same limit.
 const MAX_DEPTH: usize = 127;
-/// The members of the message, and those of `params`, are at most so deep.
+/// Depth of the members of the message and of `params`.
 const DECISIVE_DEPTH: usize = 2;
 /// Reads a message (JSON-RPC 2.0) in one pass, in parts, without allocating.
 ///
-/// The grammar is that of RFC 8259 without exceptions, so that every reader sees the same tokens.
-/// Members that decide may appear once: a reader that keeps the first of two and one that keeps the
-/// last would see two different messages.
+/// The grammar is exactly RFC 8259, so that every parser sees the same tokens. Deciding members may
+/// appear once: of two, one parser keeps the first and another the last.
 #[derive(Debug)]
 pub(crate) struct MessageReader {
     place: Place,
-    /// What comes after a value, by its depth.
+    /// What follows a value, by its depth.
     after_value: [Expected; MAX_DEPTH + 1],
-    /// The bytes before it are UTF-8.
+    /// The bytes before it are valid UTF-8.
     valid_up_to: usize,
-    /// The member at the current level whose value comes next.
+    /// The member at the current level whose value follows.
     member: Option<Member>,
     is_in_params: bool,
-    /// What the members at the two levels that decide are, so far.
+    /// The deciding members of the two levels, as read so far.
     top: [Option<Content>; 6],
     params: [Option<Content>; 3],
-    /// Which parameters are there in another spelling too.
+    /// Parameters that also appear in another spelling.
     has_variant: [bool; 3],
 }
 
-/// How far a message has been read.
+/// Position within a message.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     position: usize,
-    /// How many objects and arrays are around the position.
+    /// Number of objects and arrays around the position.
     depth: usize,
     expected: Expected,
-    /// Where the string begins that is being read.
+    /// Start of the string that is being read.
     text_start: usize,
 }
 
-/// A member that decides.
+/// A member that decides the authorization.
 #[derive(Clone, Copy, Debug)]
 enum Member {
     Top(usize),
     Params(usize),
 }
 
-/// What a member is.
+/// The value of a member.
 #[derive(Clone, Copy, Debug)]
 enum Content {
-    /// Between the quotes.
+    /// The text between the quotes.
     Text {
         start: usize,
         end: usize,
@@ -71,12 +70,12 @@ const METHOD: usize = 0;
 const PARAMS: usize = 1;
 const RESULT: usize = 2;
 const ERROR: usize = 3;
-/// Of the members at the top, those that no other spelling may accompany.
+/// Members of the message that may not also appear in another spelling.
 const EXACT: std::ops::Range<usize> = METHOD..RESULT;
 const NAMES: [&str; 3] = ["name", "uri", "taskId"];
 
 impl MessageReader {
-    /// Reads a part of `body`, which is the same each time. Ready when the operation is known.
+    /// Reads a part of `body`, which is the same in each call. Ready when the operation is known.
     pub(super) fn poll_read(&mut self, body: &[u8]) -> Poll<Operation> {
         let end = body.len().min(self.place.position + BYTES_AT_ONCE);
         match self.read_part(body, end) {
@@ -88,10 +87,10 @@ impl MessageReader {
         }
     }
 
-    /// Reads to `end`, or to the end of the token there.
+    /// Reads to `end`, or to the end of the token at that position.
     fn read_part(&mut self, body: &[u8], end: usize) -> Step {
         self.validate_utf8(body, end)?;
-        // In registers: this loop is what a large message costs.
+        // Kept in registers: large messages spend their time in this loop.
         let Place { mut position, mut depth, mut expected, mut text_start } = self.place;
         let part = body.get(..end).unwrap_or_default();
         while let Some(&byte) = part.get(position) {
@@ -135,7 +134,7 @@ impl MessageReader {
                         if is_decisive {
                             self.end_value(Content::Other)?;
                         }
-                        // The numbers of a list are read at once.
+                        // The numbers of an array are read at once.
                         match part.get(position..position + 2) {
                             Some([b',', b'0'..=b'9'])
                                 if expected == Expected::CommaOrEndOfArray =>
@@ -188,12 +187,12 @@ impl MessageReader {
     }
 
     fn validate_utf8(&mut self, body: &[u8], end: usize) -> Step {
-        // A token may end behind `end`; what is validated is always ahead of what is read.
+        // A token may end after `end`; bytes are validated before they are read.
         let end = body.len().min(end + MAX_TOKEN_BYTES);
         let part = body.get(self.valid_up_to..end).unwrap_or_default();
         match std::str::from_utf8(part) {
             Ok(_) => self.valid_up_to = end,
-            // A character that the next part completes.
+            // An incomplete character, which the next part completes.
             Err(error) if error.error_len().is_none() && end < body.len() => {
                 self.valid_up_to += error.valid_up_to();
             }
@@ -202,7 +201,7 @@ impl MessageReader {
         Ok(())
     }
 
-    /// An object or array that begins at a level that decides.
+    /// An object or array that begins at a deciding level.
     fn open_decisive(&mut self, is_object: bool) -> Step {
         self.is_in_params |= matches!(self.member, Some(Member::Top(PARAMS))) && is_object;
         self.end_value(if is_object { Content::Object } else { Content::Other })
@@ -233,7 +232,7 @@ impl MessageReader {
         Ok(None)
     }
 
-    /// Keeps what the member is, if it decides. It may appear once.
+    /// Stores the value of a deciding member, which may appear once.
     fn end_value(&mut self, content: Content) -> Step {
         let slot = match self.member.take() {
             None => return Ok(()),
@@ -246,7 +245,7 @@ impl MessageReader {
         }
     }
 
-    /// What the whole message asks for.
+    /// The operation of the whole message.
     fn operation(&self, body: &[u8]) -> Option<Operation> {
         if self.place.expected != Expected::End {
             return None;
@@ -308,13 +307,13 @@ mod tests {
         }
     }
 
-    /// Whether the reader takes a value for well-formed.
+    /// Whether the parser accepts a value as well-formed.
     fn accepts(value: &str) -> bool {
         read(format!("{{\"result\":{value}}}").as_bytes()) == Operation::Nothing
     }
 
     #[test]
-    fn values_are_those_of_the_grammar() {
+    fn values_follow_the_grammar() {
         for value in [
             "0",
             "-0",
@@ -388,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_another_reader_understands_otherwise_are_unclear() {
+    fn names_that_parsers_read_differently_are_unclear() {
         let add = r#""method":"tools/call","params":{"name":"add"}"#;
         for (body, is_clear) in [
             (format!("{{{add}}}"), true),
@@ -417,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_read_in_parts_is_the_same_wherever_they_end() {
+    fn the_result_does_not_depend_on_where_parts_end() {
         let in_parts = |body: &[u8], bytes: usize| {
             let mut reader = MessageReader::default();
             while reader.place.position < body.len() {
@@ -450,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_body_is_read_in_parts_and_valid_to_its_last_byte() {
+    fn a_large_body_is_read_in_parts_and_validated_to_its_last_byte() {
         let call = |filling: &str| {
             let arguments = format!("{{\"a\":[{filling}\"é\"]}}");
             format!(

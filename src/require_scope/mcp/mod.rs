@@ -1,30 +1,32 @@
-//! Scopes for each tool and method of an MCP server, decided before the server sees the request.
+//! Requires scopes for each tool and method of an MCP server, before the server sees the request.
 //!
-//! An MCP client posts JSON-RPC to one address, whatever it does. This layer finds out what, and
-//! requires the scopes of that operation:
+//! An MCP client posts all JSON-RPC messages to one URL. This layer reads the operation from the
+//! message and requires its scopes:
 //!
-//! 1. The body decides. It is read within its [limits](crate::middleware::BodyLimits) and handed on byte for
-//!    byte.
-//! 2. The headers `Mcp-Method` and `Mcp-Name` may only reject early: they let nothing through that
-//!    the body does not.
-//! 3. What cannot be told for sure is allowed only to those who may do everything: a batch, a member
-//!    that is there twice, a body that does not parse, is too large or is compressed, a header that
-//!    says something else than the body.
-//! 4. A tool that was not named needs the scopes of all tools that were, unless
-//!    [`default_tool_scopes`](RequireMcpScope::default_tool_scopes) says otherwise. A method that was not named
-//!    needs nothing besides what layers further out require, unless
-//!    [`default_method_scopes`](RequireMcpScope::default_method_scopes) does.
+//! 1. The body decides. It is read within its [limits](crate::middleware::BodyLimits) and passed on
+//!    byte for byte.
+//! 2. The headers `Mcp-Method` and `Mcp-Name` can only cause an early rejection. They never allow
+//!    what the body does not.
+//! 3. A message whose operation is unclear requires the scopes of all operations: a batch, a
+//!    duplicate member, a body that does not parse, is too large or compressed, a header that
+//!    contradicts the body.
+//! 4. A tool that is not configured requires the scopes of all configured tools, unless
+//!    [`default_tool_scopes`](RequireMcpScope::default_tool_scopes) is set. A method that is not
+//!    configured requires nothing, unless
+//!    [`default_method_scopes`](RequireMcpScope::default_method_scopes) is set. Requirements of
+//!    outer layers always apply.
 //!
-//! A rejection is that of [`RequireScope`](crate::RequireScope), whose requirements add up with these:
-//! 403, with a challenge that names all scopes of the operation.
+//! Rejections are those of [`RequireScope`](crate::RequireScope), whose requirements add up with
+//! these: 403, with a challenge that names all scopes of the operation.
 //!
-//! Every request needs a principal, also where no scopes are required. `GET`, `HEAD` and `DELETE` with
-//! an empty body carry no operation: they need a principal only. With a body they are read and authorized
-//! like any other request. A request that may become a tunnel (`CONNECT`, or `Upgrade` to a WebSocket)
-//! is allowed only to those who may do everything, because what follows cannot be read. An offer to
-//! upgrade to HTTP/2 (`h2c`) is removed from the request, for the same reason.
+//! Every request requires a principal, even if no scopes are required. `GET`, `HEAD` and `DELETE`
+//! with an empty body carry no operation and require only a principal. With a body they are read
+//! and authorized like any other request. A request that may become a tunnel (`CONNECT`, or
+//! `Upgrade` to a WebSocket) requires the scopes of all operations, because its later messages
+//! cannot be read. An offer to upgrade to HTTP/2 (`h2c`) is removed from the request, for the same
+//! reason.
 //!
-//! A CORS preflight carries no credentials and is rejected: put the CORS layer outside of the layers
+//! CORS preflights carry no credentials and are rejected: put the CORS layer outside of the layers
 //! that require them.
 //!
 //! # Example

@@ -1,13 +1,13 @@
-//! Names of members, as different readers compare them.
+//! Member names, as different parsers compare them.
 
-/// Names that serde_json gives a meaning of its own when a crate in the tree enables
-/// `arbitrary_precision` or `raw_value`.
+/// Names with a special meaning in serde_json if a crate in the tree enables `arbitrary_precision`
+/// or `raw_value`.
 const PRIVATE_PREFIX: &str = "$serde_json::private::";
 
-/// How alike a name is to a known one.
+/// Similarity of a name to a known one.
 pub(super) enum Likeness {
     Same,
-    /// Some readers take it for the same: they ignore case, a few by Unicode's rules.
+    /// Some parsers treat it as equal: they ignore case, a few by Unicode's rules.
     Variant,
     Other,
 }
@@ -26,17 +26,17 @@ pub(super) fn compare(name: &[u8], first: char, known: &str) -> Likeness {
     }
 }
 
-/// The first letter, by which most names are distinguished.
+/// The first letter, which distinguishes most names.
 pub(super) fn first_letter(name: &[u8]) -> Option<char> {
     decode(name).next().map(fold)
 }
 
-/// Whether serde_json may treat the name in a way of its own.
+/// Whether serde_json may treat the name specially.
 pub(super) fn is_private(name: &[u8]) -> bool {
     decode(name).take(PRIVATE_PREFIX.len()).eq(PRIVATE_PREFIX.chars())
 }
 
-/// Simple case folding (Unicode, CaseFolding.txt) as far as it leads to ASCII.
+/// Simple case folding (Unicode, CaseFolding.txt), limited to mappings to ASCII.
 fn fold(character: char) -> char {
     match character {
         'ſ' => 's',
@@ -45,8 +45,8 @@ fn fold(character: char) -> char {
     }
 }
 
-/// The characters of a string whose escapes are valid. What no known name has in it may come out as
-/// another character.
+/// The characters of a string with valid escapes. Characters that no known name contains may be
+/// replaced by others.
 fn decode(text: &[u8]) -> impl Iterator<Item = char> {
     let mut rest = text;
     std::iter::from_fn(move || {

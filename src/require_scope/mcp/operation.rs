@@ -1,22 +1,22 @@
-//! What a request to an MCP server asks for, as far as it can be told for sure.
+//! The operation of a request to an MCP server, or that it is unclear.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, Request, header};
 
-/// What a request asks for.
+/// The operation of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
-    /// None: a response to a request of the server, or no message at all.
+    /// None: a response to a request of the server, or no message.
     Nothing,
-    /// A call or a notification. The name is that of a tool or prompt, or the address of a resource.
+    /// A call or a notification. The name is that of a tool or prompt, or the URI of a resource.
     Call { method: String, name: Option<String> },
-    /// It could be anything.
+    /// It cannot be determined reliably.
     Unclear,
 }
 
 impl Operation {
-    /// What the headers say of it, if they say anything.
+    /// The operation in the headers, if they have one.
     pub(super) fn of_headers(headers: &HeaderMap) -> Option<Self> {
         let method = header_text(headers, "mcp-method");
         let name = header_text(headers, "mcp-name");
@@ -28,7 +28,7 @@ impl Operation {
         }
     }
 
-    /// Whether the name is there that the method needs: headers may leave it to the body.
+    /// Whether the method's required name is present. Headers may omit it.
     pub(super) fn is_whole(&self) -> bool {
         match self {
             Self::Call { method, name } => name.is_some() || name_member(method).is_none(),
@@ -36,7 +36,7 @@ impl Operation {
         }
     }
 
-    /// What is left when headers and body are compared: the body's, unless a header contradicts it.
+    /// Combines headers and body: the body's operation, unless a header contradicts it.
     pub(super) fn confirmed_by(self, headers: Option<Self>) -> Self {
         let agree = match (&self, headers) {
             (_, None) => true,
@@ -49,7 +49,7 @@ impl Operation {
     }
 }
 
-/// Whether the body is all that the server reads of the request, in a form that both read alike.
+/// Whether the server reads nothing but the body, in a form that both parse alike.
 pub(super) fn is_readable<B>(request: &Request<B>) -> bool {
     !request.headers().contains_key(header::CONTENT_ENCODING) && !may_become_a_tunnel(request)
 }
@@ -67,8 +67,8 @@ fn may_become_a_tunnel<B>(request: &Request<B>) -> bool {
     *request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE)
 }
 
-/// Removes an offer of HTTP/2 (`Upgrade: h2c`), which some clients make on every connection without
-/// TLS. Requests over an accepted one would not be read here (h2c smuggling).
+/// Removes an offer of HTTP/2 (`Upgrade: h2c`), which some clients send on every connection without
+/// TLS. Requests over an accepted upgrade would bypass this layer (h2c smuggling).
 pub(super) fn decline_http2_upgrade<B>(request: &mut Request<B>) {
     let mut upgrades = request.headers().get_all(header::UPGRADE).iter();
     if upgrades.all(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"h2c")) {
@@ -77,7 +77,7 @@ pub(super) fn decline_http2_upgrade<B>(request: &mut Request<B>) {
     }
 }
 
-/// The parameter that says what a method does it to.
+/// The parameter that names the target of a method.
 pub(super) fn name_member(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),
@@ -90,7 +90,7 @@ pub(super) fn name_member(method: &str) -> Option<&'static str> {
 enum Said {
     Nothing,
     Text(String),
-    /// Several values, or one that is no text.
+    /// Several values, or one that is not text.
     Confused,
 }
 
@@ -104,7 +104,7 @@ fn header_text(headers: &HeaderMap, name: &str) -> Said {
     }
 }
 
-/// Names that are no header text come as `=?base64?…?=`.
+/// Names that are not valid header text are encoded as `=?base64?…?=`.
 fn decoded(text: &str) -> Option<String> {
     let encoded = text.strip_prefix("=?base64?").and_then(|text| text.strip_suffix("?="));
     match encoded {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_tells_its_method_and_the_name_that_it_needs() {
+    fn the_method_and_its_required_name_are_read_from_the_body() {
         for (body, operation) in [
             (r#"{"method":"tools/list","id":1}"#, call("tools/list", None)),
             (r#"{"method":"tools/call","params":{"name":"add"}}"#, call("tools/call", Some("add"))),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_could_read_in_another_way_is_unclear() {
+    fn messages_that_parsers_read_differently_are_unclear() {
         let deep =
             format!("{{\"method\":\"ping\",\"params\":{}{}}}", "[".repeat(999), "]".repeat(999));
         for body in [
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_can_only_contradict() {
+    fn headers_can_only_contradict_the_body() {
         let headers = |values: &[(&'static str, &'static str)]| {
             let headers = values.iter().map(|(name, value)| {
                 (HeaderName::from_static(name), HeaderValue::from_static(value))

@@ -94,8 +94,8 @@ impl RequireMcpScope {
         Poll::Ready(Ok(operation.confirmed_by(Operation::of_headers(request.headers()))))
     }
 
-    /// Decides where the body is not needed: headers may deny early, and only a body that has ended
-    /// may stay unread.
+    /// Decides without the body if possible: headers may cause an early rejection, and only an
+    /// empty body may stay unread.
     fn decide_unread<B: Body>(&self, request: &mut Request<B>) -> Option<Decision<()>> {
         let operation = if has_no_operation(request) && request.body().is_end_stream() {
             Some(Operation::Nothing)
@@ -115,7 +115,8 @@ impl RequireMcpScope {
         }
     }
 
-    /// Whether the principal has what the operation requires. Each operation requires a principal.
+    /// Whether the principal meets the operation's requirement. Every operation requires a
+    /// principal.
     fn evaluate<B>(
         &self,
         operation: &Operation,

@@ -17,30 +17,30 @@ use super::{LogCursor, LogPage, Purpose, SharedStore, StoreError, StoreFuture, S
 use crate::clock::Clock;
 use crate::util::telemetry;
 
-/// So many parts of the store are locked, grow and expire each for itself.
+/// Number of shards, which are locked, grow and expire independently.
 const SHARDS: usize = 256;
 
-/// Each write removes up to so many expired values from its own shard and from one other.
+/// Each write removes at most this many expired values from its own shard and from one other.
 const EXPIRED_PER_WRITE: usize = 8;
 
-/// A write that finds no room removes up to so many values from each shard.
+/// A write without room removes at most this many values from each shard.
 const RECLAIMED_PER_SHARD: usize = 8;
 
-/// Handled messages are kept for as long as their sender retries, even without room.
+/// Completed messages are retained for as long as their sender retries, even without room.
 const RETRY_SCHEDULE: Duration = Duration::from_secs(30 * 60);
 
-/// [`SharedStore`] for an app of one process: its state is lost when the process ends.
+/// [`SharedStore`] for an app with one process. Its state is lost when the process ends.
 ///
 /// The memory of each [`Purpose`] is bounded. Expired values are removed in small steps. Without
 /// room, a write returns [`StoreError::Full`], with two exceptions:
 ///
 /// - Revocations are always accepted, because no bound may block deprovisioning.
-/// - IDs of webhook messages that were handled more than 30 minutes ago, after which senders retry
-///   no more, make room for new ones. The counter
-///   `tower_scalekit_webhook_ids_dropped_total` counts them.
+/// - IDs of webhook messages that were completed more than 30 minutes ago, after which senders no
+///   longer retry, make room for new ones. The counter `tower_scalekit_webhook_ids_dropped_total`
+///   counts them.
 ///
-/// Once four fifths of a bound are in use, the log line `memory_store_nearly_full` and the gauge
-/// `tower_scalekit_memory_store_nearly_full` say so.
+/// When four fifths of a bound are in use, the log line `memory_store_nearly_full` and the gauge
+/// `tower_scalekit_memory_store_nearly_full` report it.
 pub struct MemoryStore {
     clock: Clock,
     max_bytes: usize,
@@ -60,7 +60,7 @@ struct Usage {
     is_nearly_full: AtomicBool,
 }
 
-// By hand: the values are secret.
+// Manual impl: the values are secret.
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore").field("max_bytes", &self.max_bytes).finish_non_exhaustive()
@@ -68,17 +68,17 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl MemoryStore {
-    /// Memory for each purpose unless set otherwise: 256 MiB, enough for about 100,000 sessions of
-    /// 2 KB, or 800,000 webhook messages.
+    /// Default memory for each purpose: 256 MiB, enough for about 100,000 sessions of 2 KB, or
+    /// 800,000 webhook messages.
     pub const DEFAULT_MAX_BYTES: usize = 256 * 1024 * 1024;
 
-    /// An empty store that measures lifetimes with the monotonic clock of `clock`.
+    /// Creates an empty store that measures lifetimes with the monotonic clock of `clock`.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self::with_max_bytes(clock, Self::DEFAULT_MAX_BYTES)
     }
 
-    /// A store that uses at most about `max_bytes` of memory for each [`Purpose`].
+    /// Creates a store that uses at most about `max_bytes` of memory for each [`Purpose`].
     #[must_use]
     pub fn with_max_bytes(clock: Clock, max_bytes: usize) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl MemoryStore {
         ready(shard.ok_or_else(unreachable_shard)).boxed()
     }
 
-    /// Runs one atomic step, which writes if it has a write, and returns whether it did.
+    /// Runs one atomic operation, with the write it may contain, and returns whether it wrote.
     fn write<'a>(
         &'a self,
         key: &'a StoreKey,
@@ -172,13 +172,13 @@ impl MemoryStore {
         self.usage.get(purpose as usize)
     }
 
-    /// Takes memory for a value in place of another; false if there is none left.
+    /// Reserves memory for a value that replaces another; false if there is none left.
     fn reserve(&self, purpose: Purpose, before: usize, after: usize) -> bool {
         let Some(usage) = self.usage(purpose) else { return true };
         let max = if purpose == Purpose::Revocation { usize::MAX } else { self.max_bytes };
         let grown = |bytes: usize| {
             let total = bytes.saturating_sub(before).saturating_add(after);
-            // What does not grow always fits.
+            // Values that do not grow always fit.
             (after <= before || total <= max).then_some(total)
         };
         let reserved = usage.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown);
@@ -189,7 +189,7 @@ impl MemoryStore {
         reserved.is_ok()
     }
 
-    /// Returns the memory of values that were removed.
+    /// Releases the memory of removed values.
     fn freed(&self, freed: impl IntoIterator<Item = (Purpose, usize)>) {
         for (purpose, bytes) in freed {
             let Some(usage) = self.usage(purpose) else { continue };
@@ -203,8 +203,8 @@ impl MemoryStore {
         }
     }
 
-    /// Removes a few expired values from one shard after another, so that also those go whose shard
-    /// no one writes to.
+    /// Removes a few expired values from one shard after another, so that shards without writes are
+    /// cleaned too.
     fn sweep_next(&self, now: Duration) {
         let number = self.next_swept.fetch_add(1, Ordering::Relaxed);
         let freed =
@@ -244,7 +244,7 @@ impl MemoryStore {
     }
 }
 
-/// The shard's number is always in range.
+/// The shard with this number, which is always in range.
 fn unreachable_shard() -> StoreError {
     StoreError::Unavailable("the memory store has no such shard".into())
 }

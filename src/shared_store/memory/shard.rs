@@ -1,4 +1,4 @@
-//! One part of a [`MemoryStore`](super::MemoryStore), behind a lock of its own.
+//! One part of a [`MemoryStore`](super::MemoryStore), with its own lock.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
@@ -8,27 +8,27 @@ use bytes::Bytes;
 
 use super::super::{LogCursor, LogPage, Purpose, StoreKey};
 
-/// What a value costs besides its bytes and those of its key, which is there twice.
+/// Overhead of a value, besides its bytes and those of its key, which is stored twice.
 const OVERHEAD_BYTES: usize = 256;
 
-/// A call returns no more entries of a log.
+/// A call returns at most this many entries of a log.
 const PAGE_ENTRIES: usize = 1000;
 
-/// How the values of handled webhook messages begin.
+/// Prefix of the values of completed webhook messages.
 const HANDLED: &[u8] = b"done ";
 
 /// Times are monotonic.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     values: HashMap<StoreKey, Value>,
-    /// The entries of each log by their number: none is moved when another is removed.
+    /// The entries of each log by number: removing one moves no other.
     logs: HashMap<StoreKey, BTreeMap<u64, Entry>>,
-    /// In the order in which they expire; the number distinguishes what expires at the same time.
+    /// In the order of expiry; the number distinguishes equal times.
     expiries: BTreeMap<(Duration, u64), Expiry>,
-    /// Handled webhook messages, the oldest first.
+    /// Completed webhook messages, oldest first.
     handled: VecDeque<Handled>,
-    /// Numbers everything that was ever put here, entries of logs too: a cursor stays valid when a
-    /// log has expired and is written again.
+    /// Numbers all values and log entries ever added: a cursor stays valid when a log has expired
+    /// and is written again.
     last_number: u64,
 }
 
@@ -63,7 +63,7 @@ impl Shard {
         OVERHEAD_BYTES + 2 * key.id().len() + bytes.len()
     }
 
-    /// What the value of a key costs, also when it has expired and is still here.
+    /// Memory of the key's value, even if it has expired and is still stored.
     pub(super) fn cost_of(&self, key: &StoreKey) -> usize {
         self.values.get(key).map_or(0, |value| Self::cost(key, &value.bytes))
     }
@@ -90,14 +90,14 @@ impl Shard {
         }
     }
 
-    /// Removes a value; returns what it has cost.
+    /// Removes a value; returns its memory.
     pub(super) fn remove(&mut self, key: &StoreKey) -> Option<(Purpose, usize)> {
         let value = self.values.remove(key)?;
         self.expiries.remove(&(value.until, value.number));
         Some((key.purpose(), Self::cost(key, &value.bytes)))
     }
 
-    /// Removes up to `most` expired values and entries; returns what they have cost.
+    /// Removes up to `most` expired values and entries; returns their memory.
     pub(super) fn remove_expired(&mut self, now: Duration, most: usize) -> Vec<(Purpose, usize)> {
         let mut freed = Vec::new();
         while freed.len() < most
@@ -113,14 +113,14 @@ impl Shard {
                 Expiry::Entry(log) => self.remove_entry(&log, number),
             });
         }
-        // Messages that have expired or were handled again.
+        // Messages that have expired or were completed again.
         while self.handled.front().is_some_and(|front| !self.is_current(front)) {
             self.handled.pop_front();
         }
         freed
     }
 
-    /// Removes up to `most` webhook messages that were handled before then.
+    /// Removes up to `most` webhook messages that were completed before then.
     pub(super) fn remove_handled(
         &mut self,
         before: Duration,

@@ -16,7 +16,7 @@ fn webhook(id: usize) -> StoreKey {
     scoped(Purpose::WebhookEvent, &format!("msg_{id:05}"))
 }
 
-/// A store with room for about so many small values of each purpose.
+/// A store with room for about this many small values of each purpose.
 fn store(clock: &SteppedClock, values: usize) -> MemoryStore {
     let one = Shard::cost(&key("a"), &Bytes::from("v"));
     MemoryStore::with_max_bytes(clock.clock(), values * one)
@@ -48,7 +48,7 @@ async fn a_lease_is_acquired_once_replaced_and_released() {
 }
 
 #[tokio::test]
-async fn a_value_past_its_lifetime_is_as_if_it_were_never_there() {
+async fn an_expired_value_counts_as_absent() {
     for clock in SteppedClock::each() {
         let store = store(&clock, 10);
         let value = Bytes::from("v");
@@ -126,7 +126,7 @@ async fn revocations_have_no_bound() {
 }
 
 #[tokio::test]
-async fn webhook_messages_handled_half_an_hour_ago_make_room_and_others_do_not() {
+async fn only_webhook_messages_completed_half_an_hour_ago_make_room() {
     for clock in SteppedClock::each() {
         let store = store(&clock, 20);
         let day = MINUTE * 60 * 24;
@@ -148,7 +148,7 @@ async fn webhook_messages_handled_half_an_hour_ago_make_room_and_others_do_not()
 }
 
 #[tokio::test]
-async fn a_log_is_read_in_order_from_any_place() {
+async fn a_log_is_read_in_order_from_any_cursor() {
     for clock in SteppedClock::each() {
         let store = store(&clock, 4);
         let log = scoped(Purpose::Session, "log");
@@ -170,7 +170,7 @@ async fn a_log_is_read_in_order_from_any_place() {
         let third = store.read_since(&log, second.next).await.unwrap();
         assert!(third.entries.is_empty());
         assert_eq!(store.read_since(&log, LogCursor::start()).await.unwrap().entries, ["3", "4"]);
-        // Also after all of it has expired.
+        // Also after all entries have expired.
         clock.advance(2 * MINUTE);
         store.append(&log, Bytes::from("5"), MINUTE).await.unwrap();
         assert_eq!(store.read_since(&log, third.next).await.unwrap().entries, ["5"]);
