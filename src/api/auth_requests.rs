@@ -1,16 +1,16 @@
-//! Logins that Scalekit hands to your own login page ("bring your own auth" of MCP servers).
+//! Logins that Scalekit delegates to your own login page ("bring your own auth" of MCP servers).
 //!
-//! Scalekit sends a person's browser to your login with `login_request_id` and `state`, for about
-//! ten minutes. When you know who they are:
+//! Scalekit redirects the user's browser to your login page with `login_request_id` and `state`,
+//! which are valid for about ten minutes. To complete the login:
 //!
-//! 1. read the two with [`LoginRequest::from_query`],
-//! 2. log the user in; ask a user who is logged in already whether to continue, by a form that only
-//!    your own pages can send,
-//! 3. send their identity to Scalekit with [`AuthRequestsApi::set_user`],
-//! 4. send the browser back to [`AuthRequestsApi::callback_url`].
+//! 1. read both parameters with [`LoginRequest::from_query`],
+//! 2. log the user in; if the user is logged in already, ask for confirmation with a form that only
+//!    your own pages can send (CSRF protection),
+//! 3. send the user's identity to Scalekit with [`AuthRequestsApi::set_user`],
+//! 4. redirect the browser to [`AuthRequestsApi::callback_url`].
 //!
-//! Without step 2, anyone could begin a login in an MCP client of their own and send the link to a
-//! user of yours: one click would log that client in as the user.
+//! Without step 2, an attacker could begin a login in an MCP client of their own and send the link
+//! to a user of yours: one click would log that client in as the user.
 //!
 //! ```
 //! use tower_scalekit::Scalekit;
@@ -39,7 +39,7 @@ use url::Url;
 use super::{Api, ApiError};
 use crate::util::query::QueryParam;
 
-/// The calls about logins at your own login page. Made by [`Api::auth_requests`].
+/// API for logins at your own login page. Returned by [`Api::auth_requests`].
 #[derive(Clone, Debug)]
 pub struct AuthRequestsApi(Api);
 
@@ -48,11 +48,11 @@ impl AuthRequestsApi {
         Self(api)
     }
 
-    /// Tells who has logged in. `connection_id` is that of the MCP server's own authentication in
-    /// the dashboard (`conn_…`, not the resource's `res_…`).
+    /// Sets the user who has logged in. `connection_id` is that of the MCP server's own
+    /// authentication in the dashboard (`conn_…`, not the resource's `res_…`).
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for a login that is unknown or took too long; see [`ApiError`].
+    /// [`ApiError::NotFound`] if the login is unknown or has expired; see [`ApiError`].
     pub async fn set_user(
         &self,
         connection_id: &str,
@@ -66,10 +66,10 @@ impl AuthRequestsApi {
         request.send::<Value>().await.map(drop)
     }
 
-    /// Where to send the browser afterwards, with the `state` that it came with.
+    /// The URL to redirect the browser to afterwards, with the `state` of the request.
     ///
     /// # Errors
-    /// [`ApiError::InvalidCall`] for a `connection_id` that is empty or has dot segments.
+    /// [`ApiError::InvalidCall`] if `connection_id` is empty or has dot segments.
     pub fn callback_url(&self, connection_id: &str, state: &str) -> Result<Url, ApiError> {
         let path = "/sso/v1/connections/{connection_id}/partner:callback";
         let request = self.0.request(Method::GET, path);
@@ -77,19 +77,18 @@ impl AuthRequestsApi {
     }
 }
 
-/// A login that Scalekit has handed to your login page.
+/// A login that Scalekit has delegated to your login page.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoginRequest {
     /// `login_request_id`
     pub id: String,
-    /// To be given back as it is.
+    /// Opaque value, returned unchanged.
     pub state: String,
 }
 
 impl LoginRequest {
-    /// Reads it from the query of your login page's address; `None` for any other visit, and when
-    /// one of the two is there twice.
+    /// Parses the query of your login page's URL. `None` if a parameter is missing or repeated.
     #[must_use]
     pub fn from_query(query: &str) -> Option<Self> {
         let one = |name| QueryParam::of(query, name).only().filter(|value| !value.is_empty());
@@ -97,11 +96,11 @@ impl LoginRequest {
     }
 }
 
-/// Who has logged in at your login page.
+/// The user who has logged in at your login page.
 #[derive(Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct LoginUser {
-    /// Your own id of the person, which stays the same.
+    /// Your own, permanent ID of the user.
     pub sub: String,
     /// E-mail address.
     pub email: String,
@@ -114,19 +113,19 @@ pub struct LoginUser {
     /// Full name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Whether you have checked the e-mail address.
+    /// Whether you have verified the e-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email_verified: Option<bool>,
     /// Phone number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone_number: Option<String>,
-    /// Whether you have checked the phone number.
+    /// Whether you have verified the phone number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone_number_verified: Option<bool>,
-    /// The name they log in with.
+    /// User name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preferred_username: Option<String>,
-    /// Address of a picture.
+    /// URL of a picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub picture: Option<String>,
     /// Gender.
@@ -138,7 +137,7 @@ pub struct LoginUser {
 }
 
 impl LoginUser {
-    /// A person by your own id and their e-mail address; all else may be added.
+    /// Creates a user with your own ID and an e-mail address. The other fields are optional.
     #[must_use]
     pub fn new(sub: impl Into<String>, email: impl Into<String>) -> Self {
         Self { sub: sub.into(), email: email.into(), ..Self::default() }
@@ -146,14 +145,14 @@ impl LoginUser {
 }
 
 impl fmt::Debug for LoginRequest {
-    /// Without the `state`, which stands for the person's browser.
+    /// Omits the `state`, which is bound to the user's browser.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoginRequest").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for LoginUser {
-    /// Who it is, and nothing about them.
+    /// Prints the ID only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoginUser").field("sub", &self.sub).finish_non_exhaustive()
     }

@@ -8,66 +8,65 @@ use http::StatusCode;
 use crate::http_client::HttpClientError;
 use crate::scalekit::MissingToken;
 
-/// A call of the API came to nothing.
+/// Returned when a call of the API fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiError {
-    /// The call cannot be sent as it stands. The caller's doing; nothing was sent.
+    /// The call is invalid and was not sent. Caused by the caller.
     #[error("the API call cannot be sent: {0}")]
     InvalidCall(&'static str),
-    /// The environment rejects the request as such (400 and others of its kind). The caller's
-    /// doing.
+    /// The environment rejected the request as invalid (400 and similar). Caused by the caller.
     #[error("the API rejected the request: {0}")]
     InvalidRequest(ErrorResponse),
-    /// There is no such thing in the environment (404).
-    #[error("the API knows no such thing: {0}")]
+    /// The resource does not exist in the environment (404).
+    #[error("the API does not know this resource: {0}")]
     NotFound(ErrorResponse),
-    /// The organization has no directory: its administrators have to set one up. No one's fault.
+    /// The organization has no directory. Its administrators have to set one up.
     #[error("organization {organization_id} has no directory")]
     NoDirectory {
-        /// The organization that was asked for.
+        /// The organization.
         organization_id: String,
     },
-    /// It is there already, or was changed meanwhile (409).
-    #[error("the API call conflicts with what is there: {0}")]
+    /// The resource exists already, or was changed meanwhile (409).
+    #[error("the API call conflicts with the current state: {0}")]
     Conflict(ErrorResponse),
-    /// The environment gives no token for the client id and secret. A matter of configuration.
+    /// The environment rejected the client ID or secret. Caused by the configuration.
     #[error("the environment rejected the credentials: {code} (check client id and secret)")]
     Credentials {
         /// For instance `invalid_client`.
         code: String,
     },
-    /// The API does not accept a token it has just been given for (401). A matter of
-    /// configuration.
-    #[error("the API did not accept the access token: {0} (check client id and environment URL)")]
+    /// The API rejected a newly issued access token (401). Caused by the configuration.
+    #[error("the API rejected the access token: {0} (check client id and environment URL)")]
     Unauthorized(ErrorResponse),
-    /// This application may not do that (403). A matter of configuration.
+    /// The application is not allowed to make this call (403). Caused by the configuration.
     #[error("the API does not allow this: {0}")]
     Forbidden(ErrorResponse),
     /// Too many calls (429), of this application to the environment or of the environment to a
-    /// tool's provider: try again later.
+    /// tool's provider. Try again later.
     #[error("too many API calls: {response}")]
     RateLimited {
-        /// What the environment says.
+        /// The environment's error.
         response: ErrorResponse,
-        /// When to try again, if told.
+        /// When to try again, if known.
         retry_after: Option<Duration>,
     },
-    /// The environment is out of reach or failing: try again later.
+    /// The environment is unreachable or failing. Try again later.
     #[error("the API is unavailable: {0}")]
     Unavailable(#[source] Unavailable),
-    /// The response is none of the API's: the environment URL may be wrong, or a proxy in between.
-    #[error("the environment gave an unexpected answer: {what} (check the environment URL)")]
+    /// The response is not the API's: the environment URL may be wrong, or a proxy may be in
+    /// between.
+    #[error("the environment sent an unexpected response: {what} (check the environment URL)")]
     UnexpectedResponse {
-        /// What it is instead.
+        /// Description of the response.
         what: &'static str,
-        /// Its status, if one is known.
+        /// Its status, if known.
         status: Option<StatusCode>,
     },
 }
 
 impl ApiError {
-    /// What the environment says, when it was the API that answered.
+    /// The environment's error, if the API sent one.
     #[must_use]
     pub fn response(&self) -> Option<&ErrorResponse> {
         match self {
@@ -95,28 +94,28 @@ impl ApiError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unavailable {
-    /// It answered 5xx. The call may have been carried out.
-    #[error("it answered {0} (try again later)")]
+    /// The API responded with 5xx. The call may have been processed.
+    #[error("it responded with {0} (try again later)")]
     Failing(ErrorResponse),
-    /// There was no response. Unless there was no connection, the call may have been carried out.
+    /// There was no response. Unless the connection failed, the call may have been processed.
     #[error("{0} (check the environment URL, the network and any proxy)")]
     NoResponse(#[source] HttpClientError),
-    /// There was no token to call with; the call was not sent.
+    /// No access token could be obtained; the call was not sent.
     #[error("no access token: {0}")]
     MissingToken(#[source] Arc<dyn StdError + Send + Sync>),
 }
 
-/// What the API says about an error.
+/// An error response of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ErrorResponse {
     /// The HTTP status.
     pub status: StatusCode,
-    /// The environment's name for the error, for instance `RATE_LIMITED`: letters, digits, `_`, `-`
-    /// and `.`, at most 64.
+    /// The environment's error code, for instance `RATE_LIMITED`: letters, digits, `_`, `-` and
+    /// `.`, at most 64.
     pub error_code: Option<String>,
-    /// A sentence for developers, not for users: cut to 300 characters, without control characters
-    /// and without anything that looks like a token or an e-mail address.
+    /// A message for developers, not for users: limited to 300 characters, without control
+    /// characters and without anything that looks like a token or an e-mail address.
     pub message: Option<String>,
 }
 
@@ -136,7 +135,9 @@ impl fmt::Display for ErrorResponse {
 impl From<HttpClientError> for ApiError {
     fn from(error: HttpClientError) -> Self {
         match error {
-            HttpClientError::BodyTooLarge { .. } => Self::unexpected("it is too large"),
+            HttpClientError::BodyTooLarge { .. } => {
+                Self::unexpected("a response that is too large")
+            }
             error => Self::Unavailable(Unavailable::NoResponse(error)),
         }
     }
@@ -153,12 +154,12 @@ impl From<MissingToken> for ApiError {
 }
 
 impl ErrorResponse {
-    /// Whether code or message has one of these words in it, in small letters.
+    /// Whether code or message contains one of these words, in lower case.
     pub(crate) fn speaks_of(&self, open_enum: &[&str]) -> bool {
         self.texts().any(|text| open_enum.iter().any(|word| text.contains(word)))
     }
 
-    /// Code and message, in small letters.
+    /// Code and message, in lower case.
     pub(crate) fn texts(&self) -> impl Iterator<Item = String> {
         let texts = [self.error_code.as_deref(), self.message.as_deref()];
         texts.into_iter().flatten().map(str::to_ascii_lowercase)

@@ -1,8 +1,8 @@
-//! The environment's REST API, called in the application's own name.
+//! Client of the environment's REST API, authenticated as the application.
 //!
-//! [`Scalekit::api`] gives the handle; each resource is a file: [`organizations`],
+//! [`Scalekit::api`] returns the client. It has a module for each resource: [`organizations`],
 //! [`connections`], [`directories`], [`sessions`], [`auth_requests`], [`passwordless`],
-//! [`connected_accounts`], [`tools`]. What has none yet is called by method and path through
+//! [`connected_accounts`], [`tools`]. Other endpoints are called by method and path through
 //! [`Api::request`].
 //!
 //! ```
@@ -18,7 +18,7 @@
 //! let sandbox = Sandbox::new();
 //! # let _ = sandbox.tokens().access_token("jane@acme.test");
 //! # let _ = sandbox.tokens().access_token("jane@acme.test");
-//! let jane = sandbox.users().get("jane@acme.test").ok_or("no jane")?.id; // she is logged in twice
+//! let jane = sandbox.users().get("jane@acme.test").ok_or("no jane")?.id; // who has two sessions
 //! let api = sandbox.scalekit().api();
 //!
 //! let mut sessions = api.sessions().list_for_user(&jane).status(SessionStatus::Active).stream();
@@ -30,7 +30,7 @@
 //! let missing = api.sessions().get("ses_404").await;
 //! assert!(matches!(missing, Err(ApiError::NotFound(_))));
 //!
-//! // The way out: any method and path, with the same token and the same care.
+//! // Any method and path, with the same access token and retry policy.
 //! let page: serde_json::Value = api
 //!     .request(Method::GET, "/api/v1/users/{user_id}/sessions")
 //!     .path_parameter("user_id", &jane)
@@ -44,18 +44,20 @@
 //! # fn main() {}
 //! ```
 //!
-//! # How calls are made
+//! # Access tokens and retries
 //!
-//! * The token of the client-credentials grant is kept until a minute before it expires, fetched
-//!   once however many calls wait for it, and shared by all clones of the [`Scalekit`]. A call that
-//!   is responded with 401 is sent once more with a new token; a `POST` or `PATCH` only where the response
-//!   says that the token was rejected, so that nothing was done, or where doing it twice is harmless:
+//! * The access token of the client-credentials grant is cached until a minute before it expires,
+//!   fetched once for concurrent calls, and shared by all clones of the [`Scalekit`]. A call that
+//!   gets 401 is sent once more with a new token. A `POST` or `PATCH` is sent again only if the
+//!   response rejects the token, so that the call was not processed, or if the call is idempotent:
 //!   revocations and the deletion of an account.
-//! * `GET`, `HEAD`, `PUT`, `DELETE` and `OPTIONS` are sent again, at most twice and each time a little later,
-//!   when there was no connection and after 429, 502, 503 and 504. A `Retry-After` is heeded; if it
-//!   asks for more than ten seconds the call fails at once. Other methods are never sent again,
-//!   except that a revocation or deletion is when there was no connection, so that it was not sent.
-//! * Each attempt may take 20 s, and each response has at most 1 MiB; with [`tools`] 60 s and 8 MiB.
+//! * `GET`, `HEAD`, `PUT`, `DELETE` and `OPTIONS` are retried at most twice, with increasing
+//!   delays, when the connection failed and after 429, 502, 503 and 504. A `Retry-After` is
+//!   respected; if it exceeds ten seconds, the call fails at once. Other methods are never retried,
+//!   except for revocations and deletions when the connection failed, so that the call was not
+//!   sent.
+//! * Each attempt has a timeout of 20 s, and each response is limited to 1 MiB; for [`tools`] 60 s
+//!   and 8 MiB.
 
 pub mod auth_requests;
 pub mod connected_accounts;
@@ -87,45 +89,45 @@ use self::tools::ToolsApi;
 use crate::scalekit::Scalekit;
 
 impl Scalekit {
-    /// The environment's REST API, called in this application's name.
+    /// Client of the environment's REST API, authenticated as this application.
     #[must_use]
     pub fn api(&self) -> Api {
         Api { scalekit: self.clone() }
     }
 }
 
-/// The environment's REST API. Cheap to clone; made by [`Scalekit::api`].
+/// The environment's REST API. Cheap to clone. Returned by [`Scalekit::api`].
 #[derive(Clone, Debug)]
 pub struct Api {
     scalekit: Scalekit,
 }
 
 impl Api {
-    /// Logins that are handed to your own login page.
+    /// Logins at your own login page.
     #[must_use]
     pub fn auth_requests(&self) -> AuthRequestsApi {
         AuthRequestsApi::new(self.clone())
     }
 
-    /// Accounts at other services that your app acts with for its users.
+    /// Accounts at other services with which your app acts for its users.
     #[must_use]
     pub fn connected_accounts(&self) -> ConnectedAccountsApi {
         ConnectedAccountsApi::new(self.clone())
     }
 
-    /// How the people of organizations sign in through their identity providers.
+    /// Identity providers of organizations.
     #[must_use]
     pub fn connections(&self) -> ConnectionsApi {
         ConnectionsApi::new(self.clone())
     }
 
-    /// What organizations' identity providers keep in step: people and groups.
+    /// Synchronized users and groups of organizations.
     #[must_use]
     pub fn directories(&self) -> DirectoriesApi {
         DirectoriesApi::new(self.clone())
     }
 
-    /// The customers of your app.
+    /// Your app's customers.
     #[must_use]
     pub fn organizations(&self) -> OrganizationsApi {
         OrganizationsApi::new(self.clone())
@@ -137,22 +139,22 @@ impl Api {
         PasswordlessApi::new(self.clone())
     }
 
-    /// The sessions of users.
+    /// Sessions of users.
     #[must_use]
     pub fn sessions(&self) -> SessionsApi {
         SessionsApi::new(self.clone())
     }
 
-    /// What your app can do with connected accounts.
+    /// Tools that use connected accounts.
     #[must_use]
     pub fn tools(&self) -> ToolsApi {
         ToolsApi::new(self.clone())
     }
 
-    /// Any call, by its method and its path as the API's reference has it:
-    /// `"/api/v1/sessions/{session_id}"`. What the braces stand for is given with
-    /// [`path_parameter`](ApiRequest::path_parameter), which encodes it: never build a path from
-    /// text that came from outside.
+    /// Builds any call from its method and its path, as in the API reference:
+    /// `"/api/v1/sessions/{session_id}"`. Set the parameters in braces with
+    /// [`path_parameter`](ApiRequest::path_parameter), which encodes them: never build a path from
+    /// untrusted text.
     pub fn request(&self, method: Method, path: impl Into<String>) -> ApiRequest {
         ApiRequest::new(self.scalekit.clone(), method, path.into())
     }

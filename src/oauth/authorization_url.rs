@@ -6,10 +6,10 @@ use url::Url;
 use super::CodeVerifier;
 use crate::scalekit::Scalekit;
 
-/// What to ask of the environment's authorization endpoint (`/oauth/authorize`).
+/// Parameters of a request to the environment's authorization endpoint (`/oauth/authorize`).
 ///
-/// Of the ways to choose how a person logs in, the environment heeds the first that is set:
-/// provider, connection, organization, domain, login hint.
+/// To choose how the user logs in, the environment uses the first of these that is set: provider,
+/// connection, organization, domain, login hint.
 #[derive(Clone)]
 #[must_use]
 pub struct AuthorizationRequest {
@@ -18,15 +18,16 @@ pub struct AuthorizationRequest {
     parameters: Vec<(Cow<'static, str>, String)>,
 }
 
-/// The last is what brings a refresh token.
+/// `offline_access` requests a refresh token.
 pub(crate) const DEFAULT_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
-/// A second value of one of these would leave it to the environment which one counts.
+/// Of repeated parameters, the environment would choose one.
 const FIXED: [&str; 4] = ["response_type", "client_id", "redirect_uri", "scope"];
 
 impl AuthorizationRequest {
-    /// A login that returns to `redirect_uri`, which must be registered in the dashboard. Asks for
-    /// the scopes `openid profile email offline_access`; the last is what brings a refresh token.
+    /// Creates a request that redirects to `redirect_uri`, which must be registered in the
+    /// dashboard. Default scopes: `openid profile email offline_access`; the last one requests a
+    /// refresh token.
     pub fn new(redirect_uri: impl Into<String>) -> Self {
         Self {
             redirect_uri: redirect_uri.into(),
@@ -35,61 +36,61 @@ impl AuthorizationRequest {
         }
     }
 
-    /// The scopes to ask for, in place of the default ones.
+    /// Sets the scopes, replacing the default ones.
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Random text that comes back unchanged; ties the response to this browser.
+    /// Sets random text that is returned unchanged; binds the response to this browser.
     pub fn state(self, state: impl Into<String>) -> Self {
         self.parameter("state", state)
     }
 
-    /// Random text that comes back inside the ID token.
+    /// Sets random text that the ID token contains.
     pub fn nonce(self, nonce: impl Into<String>) -> Self {
         self.parameter("nonce", nonce)
     }
 
-    /// Ties the code to whoever has the verifier (PKCE, S256).
+    /// Binds the code to the holder of the verifier (PKCE, S256).
     pub fn code_challenge(self, verifier: &CodeVerifier) -> Self {
         self.parameter("code_challenge", verifier.challenge())
             .parameter("code_challenge_method", "S256")
     }
 
-    /// The person's e-mail address, if known; its domain selects the single sign-on connection.
+    /// Sets the user's e-mail address, whose domain selects the single sign-on connection.
     pub fn login_hint(self, email: impl Into<String>) -> Self {
         self.parameter("login_hint", email)
     }
 
-    /// The e-mail domain whose single sign-on connection to use.
+    /// Sets the e-mail domain whose single sign-on connection is used.
     pub fn domain_hint(self, domain: impl Into<String>) -> Self {
         self.parameter("domain_hint", domain)
     }
 
-    /// The single sign-on connection to use (`conn_…`).
+    /// Sets the single sign-on connection (`conn_…`).
     pub fn connection_id(self, connection_id: impl Into<String>) -> Self {
         self.parameter("connection_id", connection_id)
     }
 
-    /// The organization to log in to (`org_…`).
+    /// Sets the organization to log in to (`org_…`).
     pub fn organization_id(self, organization_id: impl Into<String>) -> Self {
         self.parameter("organization_id", organization_id)
     }
 
-    /// The social provider to use: `google`, `microsoft`, `github`, `gitlab`, `linkedin` or
+    /// Sets the social provider: `google`, `microsoft`, `github`, `gitlab`, `linkedin` or
     /// `salesforce`.
     pub fn provider(self, provider: impl Into<String>) -> Self {
         self.parameter("provider", provider)
     }
 
-    /// `login` asks for credentials again, `create` shows the sign-up page, `select_account` the
-    /// choice of organizations.
+    /// Sets the prompt: `login` requires credentials again, `create` shows the sign-up page,
+    /// `select_account` the choice of organizations.
     pub fn prompt(self, prompt: impl Into<String>) -> Self {
         self.parameter("prompt", prompt)
     }
 
-    /// Any further parameter; replaces one of the same name. `response_type`, `client_id`,
+    /// Sets any other parameter, replacing one of the same name. `response_type`, `client_id`,
     /// `redirect_uri` and `scope` cannot be replaced: such a call changes nothing.
     pub fn parameter(
         mut self,
@@ -105,7 +106,7 @@ impl AuthorizationRequest {
     }
 }
 
-// By hand: the values are state and nonce, invitations and addresses.
+// Manual impl: the values are state and nonce, invitations and e-mail addresses.
 impl fmt::Debug for AuthorizationRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.parameters.iter().map(|(name, _)| name).collect();
@@ -118,7 +119,7 @@ impl fmt::Debug for AuthorizationRequest {
 }
 
 impl Scalekit {
-    /// The address to send the browser to. Makes no request.
+    /// The URL to redirect the browser to. Sends no request.
     #[must_use]
     pub fn authorization_url(&self, request: &AuthorizationRequest) -> Url {
         let mut url = self.endpoint("/oauth/authorize");
@@ -130,7 +131,7 @@ impl Scalekit {
             .append_pair("scope", &request.scopes.join(" "));
         for (name, value) in &request.parameters {
             query.append_pair(name, value);
-            // The environment's documentation and its SDKs disagree on the name: both are sent.
+            // The environment's documentation and its SDKs disagree on the name, so both are sent.
             if name == "domain_hint" {
                 query.append_pair("domain", value);
             }
@@ -146,7 +147,7 @@ mod tests {
     use crate::http_client::UnreachableClient;
 
     #[test]
-    fn every_parameter_arrives_as_it_was_given() {
+    fn every_parameter_is_encoded() {
         let scalekit = Scalekit::builder("https://acme.test/", "skc_1", "hush");
         let scalekit = scalekit.http_client(UnreachableClient).build().unwrap();
         let hostile = "a&b=c d+e%20\"'\r\n#é";

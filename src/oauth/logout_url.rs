@@ -5,8 +5,8 @@ use url::Url;
 use crate::scalekit::Scalekit;
 use crate::secret::SecretString;
 
-/// The ID token of a login, which names to the environment the session to end. An app with sessions
-/// of its own keeps it there until the logout.
+/// The ID token of a login, which identifies the session to end at the environment. An app with
+/// sessions of its own stores it until the logout.
 ///
 /// ```
 /// use tower_scalekit::oauth::IdTokenHint;
@@ -19,7 +19,7 @@ use crate::secret::SecretString;
 pub struct IdTokenHint(SecretString);
 
 impl IdTokenHint {
-    /// The ID token itself. Do not log it.
+    /// Returns the ID token. Do not log it.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose()
@@ -44,7 +44,7 @@ impl From<String> for IdTokenHint {
     }
 }
 
-/// What to tell the environment's logout endpoint (`/oidc/logout`), all of it optional.
+/// Parameters of a request to the environment's logout endpoint (`/oidc/logout`), all optional.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct LogoutRequest {
@@ -54,31 +54,31 @@ pub struct LogoutRequest {
 }
 
 impl LogoutRequest {
-    /// A logout that names nothing: the environment's own cookie says whose session it is.
+    /// Creates a logout without parameters: the environment's own cookie identifies the session.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The ID token of the session to end. It may have expired.
+    /// Sets the ID token of the session to end. It may have expired.
     pub fn id_token_hint(mut self, id_token: impl Into<IdTokenHint>) -> Self {
         self.id_token_hint = Some(id_token.into());
         self
     }
 
-    /// Where the browser goes afterwards; must be registered in the dashboard.
+    /// Sets where the browser is redirected afterwards; must be registered in the dashboard.
     pub fn post_logout_redirect_uri(mut self, uri: impl Into<String>) -> Self {
         self.post_logout_redirect_uri = Some(uri.into());
         self
     }
 
-    /// Text that comes back unchanged.
+    /// Sets text that is returned unchanged.
     pub fn state(mut self, state: impl Into<String>) -> Self {
         self.state = Some(state.into());
         self
     }
 }
 
-// By hand: the state is the caller's business.
+// Manual impl: the state may be confidential.
 impl fmt::Debug for LogoutRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogoutRequest")
@@ -88,10 +88,10 @@ impl fmt::Debug for LogoutRequest {
 }
 
 impl Scalekit {
-    /// The address to send the browser to in order to log out. Makes no request.
+    /// The URL to redirect the browser to in order to log out. Sends no request.
     ///
-    /// It works once, and only as a navigation of the browser: a `fetch` does not carry the
-    /// environment's cookie. With an ID token in it, it is not to be logged.
+    /// It works once, and only as a navigation of the browser: a `fetch` does not send the
+    /// environment's cookie. It may contain an ID token: do not log it.
     #[must_use]
     pub fn logout_url(&self, request: &LogoutRequest) -> Url {
         let mut url = self.endpoint("/oidc/logout");
@@ -114,7 +114,7 @@ mod tests {
     use crate::http_client::UnreachableClient;
 
     #[test]
-    fn what_is_not_set_is_not_sent() {
+    fn unset_parameters_are_omitted() {
         let scalekit = Scalekit::builder("https://acme.test", "skc_1", "hush");
         let scalekit = scalekit.http_client(UnreachableClient).build().unwrap();
         let bare = scalekit.logout_url(&LogoutRequest::new());

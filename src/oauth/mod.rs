@@ -1,7 +1,7 @@
-//! The OAuth 2.0 and OpenID Connect calls: sending a browser to the environment and trading what
-//! it brings back for tokens.
+//! OAuth 2.0 and OpenID Connect calls: redirect a browser to the environment and exchange the code
+//! of its callback for tokens.
 //!
-//! The layers and [`Sessions`](crate::Sessions) use these; apps need them only for flows of their
+//! The layers and [`Sessions`](crate::Sessions) use them. Apps need them only for flows of their
 //! own.
 //!
 //! ```

@@ -4,15 +4,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::secret::{RandomSourceFailed, SecretString};
 
-/// The secret half of PKCE (RFC 7636): kept until the code is exchanged, used once.
+/// The code verifier of PKCE (RFC 7636): stored until the code is exchanged, used once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodeVerifier(SecretString);
 
 impl CodeVerifier {
-    /// A fresh verifier of 32 random bytes, as 43 characters.
+    /// Creates a verifier from 32 random bytes, as 43 characters.
     ///
     /// # Errors
-    /// When the operating system gives no random bytes.
+    /// When the operating system provides no random bytes.
     pub fn generate() -> Result<Self, std::io::Error> {
         Self::random().map_err(std::io::Error::other)
     }
@@ -21,13 +21,13 @@ impl CodeVerifier {
         SecretString::random::<32>().map(Self)
     }
 
-    /// The public half, for the authorization URL (method S256).
+    /// The code challenge for the authorization URL (method S256).
     #[must_use]
     pub fn challenge(&self) -> String {
         URL_SAFE_NO_PAD.encode(digest(&SHA256, self.0.expose().as_bytes()))
     }
 
-    /// The verifier's text, for the token request.
+    /// The verifier as text, for the token request.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose()
@@ -35,7 +35,7 @@ impl CodeVerifier {
 }
 
 impl From<SecretString> for CodeVerifier {
-    /// A verifier that was stored while the browser was away.
+    /// Restores a stored verifier.
     fn from(text: SecretString) -> Self {
         Self(text)
     }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_challenge_is_that_of_rfc_7636_appendix_b() {
+    fn the_challenge_matches_rfc_7636_appendix_b() {
         let verifier = SecretString::from("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
         let challenge = CodeVerifier::from(verifier).challenge();
         assert_eq!(challenge, "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");

@@ -1,7 +1,7 @@
 use crate::util::open_enum::open_enum;
 
 open_enum! {
-    /// Why a login did not succeed at the environment: the parameter `error` of a callback, or of
+    /// Error code of a failed login at the environment: the parameter `error` of a callback, or of
     /// the initiate-login URL. Codes of single sign-on and of OAuth 2.0 (RFC 6749 section 4.1.2.1).
     ///
     /// ```
@@ -13,108 +13,108 @@ open_enum! {
     /// assert_eq!(SsoError::from("brand_new").as_str(), "brand_new");
     /// ```
     SsoError {
-        /// The person, or their identity provider, said no.
+        /// The user or the identity provider denied access.
         AccessDenied = "access_denied",
-        /// The application is switched off in the dashboard.
+        /// The application is disabled in the dashboard.
         ApplicationNotActive = "application_not_active",
-        /// The identity provider's assertion came too late.
+        /// The identity provider's assertion has expired.
         AssertionExpired = "assertion_expired",
-        /// The person has to choose an account, which the request did not allow.
+        /// The user has to choose an account, which the request did not allow.
         AccountSelectionRequired = "account_selection_required",
-        /// The person did not finish logging in.
+        /// The user did not finish logging in.
         AuthenticationNotCompleted = "authentication_not_completed",
-        /// The connection exists and is switched off.
+        /// The connection is disabled.
         ConnectionNotActive = "connection_not_active",
-        /// The person has to consent, which the request did not allow.
+        /// The user has to consent, which the request did not allow.
         ConsentRequired = "consent_required",
         /// No organization has this e-mail domain.
         DomainNotFound = "domain_not_found",
-        /// The identity provider did not give tokens for its code.
+        /// The identity provider did not exchange its code for tokens.
         FailedToExchangeToken = "failed_to_exchange_token",
-        /// The assertion consumer service's address is wrong.
+        /// The URL of the assertion consumer service is wrong.
         InvalidAcsUrl = "invalid_acs_url",
-        /// The assertion's address is wrong.
+        /// The destination of the assertion is wrong.
         InvalidAssertionUrl = "invalid_assertion_url",
-        /// The client id is not known.
+        /// The client ID is unknown.
         InvalidClient = "invalid_client",
-        /// There is no such connection.
+        /// The connection does not exist.
         InvalidConnectionId = "invalid_connection_id",
-        /// Nothing that the request names leads to a connection.
+        /// No parameter of the request selects a connection.
         InvalidConnectionSelector = "invalid_connection_selector",
-        /// One of the scopes is not known.
+        /// A scope is unknown.
         InvalidScope = "invalid_scope",
-        /// The identity provider's ID token is not acceptable.
+        /// The identity provider's ID token is invalid.
         InvalidIdToken = "invalid_id_token",
-        /// There is no such organization.
+        /// The organization does not exist.
         InvalidOrganizationId = "invalid_organization_id",
         /// The redirect URI is not registered.
         InvalidRedirectUri = "invalid_redirect_uri",
-        /// The authorization request is not in order.
+        /// The authorization request is invalid.
         InvalidRequest = "invalid_request",
-        /// The identity provider's form is not in order.
+        /// The identity provider's form is invalid.
         InvalidSamlFormParams = "invalid_saml_form_params",
-        /// The identity provider's metadata is not in order.
+        /// The identity provider's metadata is invalid.
         InvalidSamlMetadata = "invalid_saml_metadata",
-        /// The identity provider did not understand the request.
+        /// The identity provider rejected the request as invalid.
         InvalidSamlRequest = "invalid_saml_request",
-        /// The identity provider's response is not acceptable.
+        /// The identity provider's response is invalid.
         InvalidSamlResponse = "invalid_saml_response",
-        /// The identity provider reports a failure.
+        /// The identity provider reported an error.
         InvalidStatus = "invalid_status",
-        /// The person has to be asked something, which the request did not allow.
+        /// The user has to interact, which the request did not allow.
         InteractionRequired = "interaction_required",
-        /// The person's address is not of the organization's domains.
+        /// The user's e-mail address is not in the organization's domains.
         InvalidUserDomain = "invalid_user_domain",
-        /// The person has to log in, which the request did not allow.
+        /// The user has to log in, which the request did not allow.
         LoginRequired = "login_required",
-        /// The identity provider's response cannot be read.
+        /// The identity provider's response cannot be parsed.
         MalformedSamlResponse = "malformed_saml_response",
-        /// The identity provider left out an attribute that is needed, such as the e-mail address.
+        /// The identity provider omitted a required attribute, such as the e-mail address.
         MandatoryAttributeMissing = "mandatory_attribute_missing",
-        /// The organization's connections are all switched off.
+        /// All connections of the organization are disabled.
         NoActiveConnections = "no_active_connections",
         /// The organization has no connection.
         NoConfiguredConnections = "no_configured_connections",
-        /// The identity provider's response came too late.
+        /// The identity provider's response has expired.
         ResponseExpired = "response_expired",
-        /// The environment has failed.
+        /// The environment failed.
         ServerError = "server_error",
         /// The identity provider's signature does not match its certificate.
         SignatureValidationFailed = "signature_validation_failed",
-        /// The environment is too busy.
+        /// The environment is temporarily unavailable.
         TemporarilyUnavailable = "temporarily_unavailable",
-        /// The application may not ask for codes.
+        /// The application is not allowed to request codes.
         UnauthorizedClient = "unauthorized_client",
-        /// The environment gives no codes to this application.
+        /// The environment does not issue codes to this application.
         UnsupportedResponseType = "unsupported_response_type",
-        /// The application may not do this.
+        /// The application is not authorized.
         Unauthorized = "unauthorized",
-        /// The identity provider did not tell who the person is.
+        /// The identity provider did not identify the user.
         UserInfoRetrieveFailed = "user_info_retrieve_failed",
-        /// The person has to log in, which the request did not allow.
+        /// The user has to log in, which the request did not allow.
         UserLoginRequired = "user_login_required",
-        /// The person is switched off in their organization.
+        /// The user is disabled in the organization.
         UserNotActive = "user_not_active",
     }
 }
 
-/// With whom the remedy of an [`SsoError`] lies.
+/// Who can resolve an [`SsoError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorOrigin {
-    /// This application: its settings in the dashboard, or what it asked for. Its log should say.
+    /// This application: its settings in the dashboard, or its request. Log it.
     Application,
     /// The environment, or a reason that this version does not know.
     Environment,
-    /// The person's organization: its administrator has to look at the connection, the identity
-    /// provider or the person's account.
+    /// The user's organization: its administrator has to check the connection, the identity
+    /// provider or the user's account.
     Organization,
-    /// The person: logging in again may do.
+    /// The user, for instance by logging in again.
     Person,
 }
 
 impl SsoError {
-    /// With whom the remedy lies.
+    /// Who can resolve the error.
     #[must_use]
     pub fn origin(&self) -> ErrorOrigin {
         match self {
@@ -163,13 +163,13 @@ impl SsoError {
         }
     }
 
-    /// Reads the parameter of an address; `None` for what is no code at all.
+    /// Parses the parameter; `None` if it is not an error code.
     pub(crate) fn parse(parameter: &str) -> Option<Self> {
         super::is_error_code(parameter).then(|| Self::from(parameter))
     }
 
-    /// Whether the environment could not log the person in without asking them something
-    /// (OpenID Connect Core section 3.1.2.6).
+    /// Whether the environment could not log the user in without interaction (OpenID Connect Core
+    /// section 3.1.2.6).
     pub(crate) fn wants_interaction(&self) -> bool {
         matches!(
             self,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_code_is_nothing() {
+    fn invalid_error_codes_are_ignored() {
         let long = "a".repeat(65);
         for text in ["<b>", "a b", "Call +1 555", "a\r\nb", &long] {
             assert_eq!(SsoError::parse(text), None, "{text:?}");

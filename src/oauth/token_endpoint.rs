@@ -11,14 +11,14 @@ use crate::http_client::{HttpClientError, SendLimits, WEB_PAGE, is_web_page};
 use crate::scalekit::Scalekit;
 use crate::secret::SecretString;
 
-/// A refresh holds up the requests of its session, and must be over well before the ~30 s end in
-/// which the environment still answers a repeated one.
+/// A refresh delays the requests of its session, and must end well before the ~30 s in which the
+/// environment still accepts a repeated one.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 impl Scalekit {
-    /// Trades the code of a callback for tokens (grant `authorization_code`). A code works once.
+    /// Exchanges the code of a callback for tokens (grant `authorization_code`). A code works once.
     ///
-    /// `redirect_uri` must be the very text of the authorization URL.
+    /// `redirect_uri` must be exactly that of the authorization URL.
     ///
     /// # Errors
     /// See [`OAuthError`].
@@ -34,18 +34,17 @@ impl Scalekit {
         self.token_request(fields.into_iter().chain(verifier)).await
     }
 
-    /// Trades a refresh token for new tokens (grant `refresh_token`). The old refresh token is
-    /// spent afterwards: use the new one.
+    /// Exchanges a refresh token for new tokens (grant `refresh_token`). The old refresh token is
+    /// then spent: use the new one.
     ///
     /// # Errors
-    /// [`OAuthError::InvalidGrant`] means that the session has ended; other errors say nothing
-    /// about it.
+    /// [`OAuthError::InvalidGrant`] means that the session has ended. Other errors do not.
     pub async fn refresh(&self, refresh_token: &SecretString) -> Result<TokenResponse, OAuthError> {
         let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
         self.token_request(fields.into_iter()).await
     }
 
-    /// A token for this application itself (grant `client_credentials`).
+    /// Requests a token for this application itself (grant `client_credentials`).
     ///
     /// # Errors
     /// See [`OAuthError`].
@@ -76,38 +75,38 @@ impl Scalekit {
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::ACCEPT, HeaderValue::from_static("application/json"))
             .body(Bytes::from(form.finish()))
-            .map_err(|_| OAuthError::UnexpectedResponse("its address cannot be requested"))?;
+            .map_err(|_| OAuthError::UnexpectedResponse("its URL is not valid"))?;
         let limits = SendLimits { deadline: DEADLINE, ..SendLimits::default() };
         request.extensions_mut().insert(limits);
         Ok(request)
     }
 }
 
-/// Tokens from the token endpoint.
+/// Tokens of the token endpoint.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TokenResponse {
     /// Not verified yet.
     pub access_token: SecretString,
-    /// Present when the scope `offline_access` was granted.
+    /// Present if the scope `offline_access` was granted.
     pub refresh_token: Option<SecretString>,
-    /// Not verified yet. A refresh may come without one.
+    /// Not verified yet. A refresh may omit it.
     pub id_token: Option<SecretString>,
-    /// Lifetime of the access token, if told.
+    /// Lifetime of the access token, if present.
     pub expires_in: Option<Duration>,
-    /// The granted scopes, space-separated, if told.
+    /// The granted scopes, space-separated, if present.
     pub scope: Option<String>,
 }
 
-/// The token endpoint gave no tokens.
+/// Returned when the token endpoint issues no tokens.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OAuthError {
-    /// The code or refresh token is spent, expired or revoked: a definite end.
-    #[error("the code or refresh token is not valid any more (invalid_grant)")]
+    /// The code or refresh token is spent, expired or revoked.
+    #[error("the code or refresh token is no longer valid (invalid_grant)")]
     InvalidGrant,
-    /// The environment rejects the request as such; most often the credentials or the redirect URI
-    /// are wrong. `code` is one of RFC 6749 section 5.2.
+    /// The environment rejected the request. Usually the credentials or the redirect URI are wrong.
+    /// `code` is one of RFC 6749 section 5.2.
     #[error(
         "the environment rejected the token request: {code} (check client id, secret and redirect URI)"
     )]
@@ -115,11 +114,11 @@ pub enum OAuthError {
         /// For instance `invalid_client`.
         code: String,
     },
-    /// The environment is out of reach, or busy, or failing: try again later.
+    /// The environment is unreachable, overloaded or failing. Try again later.
     #[error("the token endpoint is unavailable: {0}")]
     Unavailable(#[source] Unavailable),
-    /// The response is none of the token endpoint's: the environment URL may be wrong.
-    #[error("the token endpoint gave an unexpected answer: {0} (check the environment URL)")]
+    /// The response is not the token endpoint's: the environment URL may be wrong.
+    #[error("the token endpoint sent an unexpected response: {0} (check the environment URL)")]
     UnexpectedResponse(&'static str),
 }
 
@@ -130,8 +129,8 @@ pub enum Unavailable {
     /// There was no response.
     #[error("{0} (check the environment URL, the network and any proxy)")]
     NoResponse(#[source] HttpClientError),
-    /// It responded with 429 or 5xx.
-    #[error("it answered {0} (try again later)")]
+    /// The response was 429 or 5xx.
+    #[error("it responded with {0} (try again later)")]
     Status(StatusCode),
 }
 
@@ -150,7 +149,7 @@ struct Success {
     scope: Option<String>,
 }
 
-/// A number of seconds, as a number or as text; anything else tells nothing.
+/// A number of seconds, as a number or as text; otherwise `None`.
 fn seconds(value: &Value) -> Option<Duration> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
@@ -165,7 +164,7 @@ struct Failure {
     error: String,
 }
 
-/// The tokens, or what went wrong, without a word of what was `sent`.
+/// The tokens or the error, without any value of `sent`.
 fn read_response(response: &Response<Bytes>, sent: &[u8]) -> Result<TokenResponse, OAuthError> {
     let status = response.status();
     if status == StatusCode::OK {
@@ -205,8 +204,8 @@ fn contains(sent: &[u8], text: &str) -> bool {
     sent.windows(text.len().max(1)).any(|part| part == text.as_bytes())
 }
 
-/// Whether a text of the environment is an error code, fit for logs: nothing that could be a
-/// token, or text for people.
+/// Whether a text of the environment is an error code that may be logged: nothing that could be a
+/// token, or a message.
 pub(crate) fn is_error_code(text: &str) -> bool {
     text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_read_with_whatever_is_left_out() {
+    fn optional_members_may_be_missing() {
         let all = r#"{"access_token":"a","refresh_token":"r","id_token":"i","expires_in":"299"}"#;
         let tokens = response(200, all).unwrap();
         assert_eq!(tokens.expires_in, Some(Duration::from_secs(299)));
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn only_invalid_grant_is_definite() {
+    fn only_invalid_grant_ends_a_session() {
         let definite = response(400, r#"{"error":"invalid_grant","error_description":"gone"}"#);
         assert!(matches!(definite, Err(OAuthError::InvalidGrant)));
         let rejected = response(401, r#"{"error":"invalid_client"}"#);
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_instead_of_tokens_is_named() {
+    fn unexpected_responses_are_described() {
         for (status, body, what) in [
             (200, " <!doctype html>", WEB_PAGE),
             (403, "<html>", WEB_PAGE),
@@ -268,7 +267,7 @@ mod tests {
             (400, r#"{"error":"test_abcdef"}"#, "an error that is not a token endpoint's"),
         ] {
             let Err(OAuthError::UnexpectedResponse(named)) = response(status, body) else {
-                panic!("{status} {body} is something else")
+                panic!("{status} {body} is another error")
             };
             assert_eq!(named, what, "{status} {body}");
         }

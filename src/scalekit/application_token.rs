@@ -1,4 +1,4 @@
-//! The application's own token for the environment's API, kept while it is good.
+//! The application's access token for the environment's API, cached until it expires.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -12,7 +12,7 @@ use super::Scalekit;
 use crate::secret::SecretString;
 use crate::util::single_flight::SingleFlight;
 
-/// A token is replaced this long before it expires: it must outlive the request it goes with.
+/// A token is replaced this long before it expires, so that it outlives its request.
 const MARGIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct ApplicationToken {
     pub(crate) expires_at: Duration,
 }
 
-/// Why there is no token: told to everybody who waited for it.
+/// Why there is no token: returned to all waiting callers.
 #[derive(Clone, Debug)]
 pub(crate) enum MissingToken {
     /// The environment does not accept the credentials; its error code.
@@ -33,7 +33,7 @@ pub(crate) enum MissingToken {
     UnexpectedResponse(&'static str),
 }
 
-/// The one token of a [`Scalekit`] handle and its clones.
+/// The token of a [`Scalekit`] handle and its clones.
 #[derive(Debug)]
 pub(super) struct TokenSlot {
     current: ArcSwapOption<ApplicationToken>,
@@ -57,8 +57,8 @@ impl TokenSlot {
 }
 
 impl Scalekit {
-    /// The token at hand, or a new one from `fetch`, which runs once for all who ask meanwhile.
-    /// `rejected` is a token that the API did not accept.
+    /// The cached token, or a new one from `fetch`, which runs once for concurrent callers.
+    /// `rejected` is a token that the API rejected.
     pub(crate) async fn application_token<F>(
         &self,
         rejected: Option<&SecretString>,
@@ -76,7 +76,7 @@ impl Scalekit {
             let fetched = fetch(self.clone());
             async move {
                 let slot = &scalekit.0.application_token;
-                // A user's flight may have landed between our look and this one.
+                // Another caller's fetch may have ended since the check above.
                 if let Some(token) = slot.good(rejected.as_ref(), scalekit.clock().monotonic()) {
                     return Ok(token);
                 }
@@ -91,7 +91,7 @@ impl Scalekit {
         })
     }
 
-    /// Lets the next call take a new token, unless there is another already.
+    /// Makes the next call fetch a new token, unless it has been replaced already.
     pub(crate) fn forget_application_token(&self, rejected: &Arc<ApplicationToken>) {
         let rejected = Some(Arc::clone(rejected));
         self.0.application_token.current.compare_and_swap(&rejected, None);

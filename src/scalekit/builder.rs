@@ -12,7 +12,7 @@ use crate::http_client::HttpClient;
 use crate::secret::SecretString;
 use crate::token::RemoteKeys;
 
-/// Configures a [`Scalekit`] handle.
+/// Builds a [`Scalekit`] handle.
 #[must_use]
 pub struct ScalekitBuilder {
     environment_url: String,
@@ -37,11 +37,12 @@ impl ScalekitBuilder {
         }
     }
 
-    /// The settings of [`Scalekit::from_env`], to be completed in code. Each variable is read as
-    /// [`env::var`](crate::env::var) does.
+    /// Reads the settings of [`Scalekit::from_env`], to be completed in code. Each variable is read
+    /// as [`env::var`](crate::env::var) does.
     ///
     /// # Errors
-    /// All variables that are missing or cannot be read, or two spellings of one that disagree.
+    /// Returned when variables are missing or invalid, or when two spellings of one differ. Lists
+    /// all of them.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_variables(env::var)
     }
@@ -77,23 +78,23 @@ impl ScalekitBuilder {
         problems.finish(Some(Self::new(url, client_id, client_secret)))
     }
 
-    /// How the environment is reached; with the feature `reqwest`, a
-    /// [`ReqwestClient`](crate::http_client::ReqwestClient) unless set.
+    /// Sets the HTTP client. Default: a [`ReqwestClient`](crate::http_client::ReqwestClient), with
+    /// the feature `reqwest`.
     pub fn http_client(mut self, client: impl HttpClient) -> Self {
         self.http_client = Some(Arc::new(client));
         self
     }
 
-    /// The clock to judge expiry by.
+    /// Sets the clock that expiry is compared with. Default: the system's clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Checks the settings. Makes no request.
+    /// Validates the settings. Sends no request.
     ///
     /// # Errors
-    /// All settings that cannot work, at once.
+    /// Returned when settings are invalid. Lists all of them.
     pub fn build(self) -> Result<Scalekit, ConfigError> {
         let mut problems = Problems::default();
         let url = EnvironmentUrl::parse(&self.environment_url)
@@ -135,7 +136,7 @@ impl ScalekitBuilder {
     }
 }
 
-/// Checks the URL here already, to tell what is wrong with it under the name that was set.
+/// Validates the URL early, to report problems under the name of the variable.
 fn note_url(problems: &mut Problems, setting: &'static str, url: String) -> String {
     for reason in EnvironmentUrl::parse(&url).err().unwrap_or_default() {
         problems.push(ConfigProblem::invalid(setting, reason));
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_around_a_value_does_not_count() {
+    fn white_space_around_a_value_is_ignored() {
         let mut variables = vec![
             ("SCALEKIT_ENVIRONMENT_URL", " https://acme.scalekit.dev/\r"),
             ("SCALEKIT_ENV_URL", "https://acme.scalekit.dev"),

@@ -1,4 +1,4 @@
-//! The handle on a Scalekit environment: where it is, who we are to it, how it is reached.
+//! The handle of a Scalekit environment: its URL, the application's credentials, the HTTP client.
 //!
 //! ```
 //! use tower_scalekit::Scalekit;
@@ -31,10 +31,10 @@ use crate::secret::SecretString;
 use crate::token::{RemoteKeys, ScalekitEnvironment, TokenVerifierBuilder};
 use crate::util::fetch_metadata::check_address;
 
-/// A Scalekit environment and this application's credentials there. Cheap to clone; clones share
-/// connections, keys and the token for the API.
+/// A Scalekit environment and this application's credentials. Cheap to clone; clones share
+/// connections, keys and the access token for the API.
 ///
-/// Building one makes no request, so a server starts while the environment is out of reach.
+/// Building one sends no request, so a server starts even if the environment is unreachable.
 #[derive(Clone)]
 pub struct Scalekit(Arc<Environment>);
 
@@ -49,7 +49,8 @@ struct Environment {
 }
 
 impl Scalekit {
-    /// An environment by its URL and the credentials of `Developers > Settings > API credentials`.
+    /// Configures an environment with its URL and the credentials of `Developers > Settings > API
+    /// credentials`.
     pub fn builder(
         environment_url: impl Into<String>,
         client_id: impl Into<String>,
@@ -58,11 +59,12 @@ impl Scalekit {
         ScalekitBuilder::new(environment_url.into(), client_id.into(), client_secret.into())
     }
 
-    /// The environment that the variables `SCALEKIT_ENVIRONMENT_URL` (or `SCALEKIT_ENV_URL`),
-    /// `SCALEKIT_CLIENT_ID` and `SCALEKIT_CLIENT_SECRET` name. An empty variable counts as unset.
+    /// Configures an environment from the variables `SCALEKIT_ENVIRONMENT_URL` (or
+    /// `SCALEKIT_ENV_URL`), `SCALEKIT_CLIENT_ID` and `SCALEKIT_CLIENT_SECRET`. An empty variable
+    /// counts as unset.
     ///
     /// # Errors
-    /// All variables that are missing or cannot be used, at once.
+    /// Returned when variables are missing or invalid. Lists all of them.
     #[cfg(feature = "reqwest")]
     #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
     pub fn from_env() -> Result<Self, crate::ConfigError> {
@@ -75,13 +77,13 @@ impl Scalekit {
         self.0.url.as_str()
     }
 
-    /// This application's client id.
+    /// This application's client ID.
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.0.client_id
     }
 
-    /// A verifier for access tokens of this environment: name the audience next.
+    /// Configures a verifier for access tokens of this environment. Requires an audience.
     pub fn token_verifier(&self) -> TokenVerifierBuilder<ScalekitEnvironment> {
         let issuer = self.0.url.as_str().to_owned();
         let (client_id, keys, clock) = (&self.0.client_id, &self.0.keys, &self.0.clock);
@@ -100,7 +102,7 @@ impl Scalekit {
         &self.0.keys
     }
 
-    /// The address of a path of the environment.
+    /// The URL of a path of the environment.
     pub(crate) fn endpoint(&self, path: &str) -> Url {
         self.0.url.join(path)
     }
@@ -122,7 +124,7 @@ impl fmt::Debug for Scalekit {
     }
 }
 
-/// An environment's address, without a trailing slash: the base of all others, and the issuer.
+/// An environment's URL, without a trailing slash: the base of all others, and the issuer.
 #[derive(Clone, Debug)]
 struct EnvironmentUrl(Url, String);
 

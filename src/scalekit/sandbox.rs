@@ -2,10 +2,9 @@ use super::Scalekit;
 use crate::sandbox::Sandbox;
 
 impl Sandbox {
-    /// A handle on this sandbox, reached in the process, that shares its clock.
+    /// A handle of this sandbox, which runs in the same process and shares its clock.
     ///
-    /// # Panics
-    /// Never: a sandbox's own settings are good ones.
+    /// # Panics Never: a sandbox's own settings are valid.
     #[must_use]
     pub fn scalekit(&self) -> Scalekit {
         let builder = Scalekit::builder(
@@ -13,11 +12,11 @@ impl Sandbox {
             self.client_id(),
             self.client_secret().clone(),
         );
-        #[expect(clippy::panic, reason = "a sandbox without a handle is of no use to any test")]
+        #[expect(clippy::panic, reason = "tests need the handle of a sandbox")]
         builder
             .http_client(self.client())
             .clock(self.clock().clock())
             .build()
-            .unwrap_or_else(|error| panic!("the sandbox's settings are not accepted: {error}"))
+            .unwrap_or_else(|error| panic!("the sandbox's settings are invalid: {error}"))
     }
 }

@@ -1,15 +1,15 @@
-//! Typed access to a token's claims. A null claim is an absent one; any other wrong type is an
-//! error, never "absent".
+//! Typed access to a token's claims. A null claim counts as absent; any other wrong type is an
+//! error.
 
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
 use super::TokenError;
 
-/// How far the clock of whoever issued a token may be ahead of ours, unless configured.
+/// Default tolerance for an issuer's clock that is ahead of ours.
 pub(crate) const CLOCK_SKEW: Duration = Duration::seconds(60);
 
-/// The claims of a token whose signature was checked.
+/// The claims of a token whose signature was verified.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Claims(Map<String, Value>);
 
@@ -40,7 +40,7 @@ impl Claims {
     }
 
     /// A NumericDate claim (RFC 7519 section 2), if present: a number of seconds, possibly with a
-    /// fraction, that is a date of this calendar.
+    /// fraction, within the range of dates.
     pub(crate) fn date(&self, name: &'static str) -> Result<Option<OffsetDateTime>, TokenError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let seconds = value.as_f64().ok_or(TokenError::InvalidClaim(name))?;
@@ -52,7 +52,7 @@ impl Claims {
         Ok(Some(OffsetDateTime::UNIX_EPOCH.saturating_add(since_epoch)))
     }
 
-    /// The audiences: a string or an array of strings; none when absent (RFC 7519 section 4.1.3).
+    /// The audiences: a string or an array of strings; none if absent (RFC 7519 section 4.1.3).
     pub(crate) fn audiences(&self) -> Result<Vec<&str>, TokenError> {
         match self.get("aud") {
             None => Ok(Vec::new()),
@@ -65,7 +65,8 @@ impl Claims {
         }
     }
 
-    /// Rejects a token that is not valid yet: `iat` and `nbf` are optional, and may be ahead by this.
+    /// Rejects a token that is not valid yet. `iat` and `nbf` are optional, and may be ahead by
+    /// this leeway.
     pub(crate) fn require_started(
         &self,
         now: OffsetDateTime,
@@ -79,7 +80,7 @@ impl Claims {
         Ok(())
     }
 
-    /// The strings of an array; none when it is absent or anything else.
+    /// The strings of an array; none if it is absent or another type.
     pub(crate) fn strings(&self, name: &str) -> Vec<String> {
         match self.0.get(name) {
             Some(Value::Array(items)) => items.iter().filter_map(as_owned_text).collect(),
@@ -87,8 +88,8 @@ impl Claims {
         }
     }
 
-    /// The union of `scope`, `scopes` and `scp`, the name that Okta and Entra have for it: a
-    /// string is split at spaces, the items of an array are not.
+    /// The union of `scope`, `scopes` and `scp` (of Okta and Entra): strings are split at spaces,
+    /// the items of arrays are not.
     pub(crate) fn scopes(&self) -> Vec<String> {
         let mut scopes = Vec::new();
         for name in ["scope", "scopes", "scp"] {
@@ -112,8 +113,9 @@ impl Claims {
         text.is_some_and(|text| text.eq_ignore_ascii_case(word))
     }
 
-    /// The kind that the token's marks say it is. `email` is no mark: dashboards add it to
-    /// access tokens. Cognito says the kind in the claim `token_use`, Keycloak in the claim `typ`.
+    /// The token type according to the claims. `email` is not considered, because dashboards add it
+    /// to access tokens. Cognito has the type in the claim `token_use`, Keycloak in the claim
+    /// `typ`.
     pub(crate) fn kind(&self, typ: Option<&str>) -> TokenKind {
         let typ = typ.map(str::to_ascii_lowercase);
         let typ = typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
@@ -144,7 +146,7 @@ fn as_owned_text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// Kinds of token that exclude each other.
+/// Token types, which exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TokenKind {
     Access,
@@ -152,7 +154,7 @@ pub(crate) enum TokenKind {
     /// Starts an IdP-initiated login.
     Launch,
     Logout,
-    /// Its type says one thing and its claims another, or it is of no known type.
+    /// Its `typ` and its claims contradict each other, or the type is unknown.
     Other,
 }
 
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_a_number_of_this_calendar() {
+    fn a_date_is_a_number_within_range() {
         let read = |value: Value| claims(json!({"exp": value})).date("exp");
         assert_eq!(read(json!(0)), Ok(Some(OffsetDateTime::UNIX_EPOCH)));
         let fraction = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1500);
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_claim_is_an_absent_one() {
+    fn a_null_claim_counts_as_absent() {
         let claims = claims(json!({
             "exp": null, "aud": null, "sub": null, "scope": null, "roles": null, "events": null,
             "nonce": null, "at_hash": null, "token_use": null, "organization_id": "org_1",
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_are_the_union_of_both_claims() {
+    fn scopes_are_the_union_of_the_claims() {
         let read = |value: Value| claims(value).scopes();
         assert_eq!(read(json!({"scope": "a  b", "scopes": ["b", "c d"]})), ["a", "b", "c d"]);
         assert_eq!(read(json!({"scope": ["a"], "scopes": "b c"})), ["a", "b", "c"]);
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_reported_by_their_marks() {
+    fn token_types_are_recognized_by_claims() {
         let kind = |typ, value| claims(value).kind(typ);
         let access = json!({"sub": "usr_1", "email": "a@b.test"});
         assert_eq!(kind(None, access.clone()), TokenKind::Access);

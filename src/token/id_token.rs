@@ -11,26 +11,26 @@ use super::claims::{CLOCK_SKEW, TokenKind};
 use super::jws::CompactJws;
 use super::{Claims, RemoteKeys, TokenError, TokenSource};
 
-/// What an ID token must say.
+/// What an ID token must contain.
 #[derive(Debug)]
 pub(crate) struct IdTokenExpectations<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) client_id: &'a str,
-    /// The access token that came with it.
+    /// The access token of the same response.
     pub(crate) access_token: &'a str,
     pub(crate) flow: Flow<'a>,
 }
 
-/// What the ID token came from.
+/// The grant that returned the ID token.
 #[derive(Debug)]
 pub(crate) enum Flow<'a> {
     /// A login, which sent this nonce.
     Login { nonce: &'a str },
-    /// A refresh of this subject's session, where no nonce is expected.
+    /// A refresh of this subject's session, without a nonce.
     Refresh { subject: &'a str },
 }
 
-/// What an ID token says that was verified.
+/// The claims of a verified ID token.
 #[derive(Debug)]
 pub(crate) struct VerifiedIdToken {
     pub(crate) subject: String,
@@ -38,7 +38,7 @@ pub(crate) struct VerifiedIdToken {
 }
 
 impl IdTokenExpectations<'_> {
-    /// Verifies an ID token, waiting for keys if need be.
+    /// Verifies an ID token, waiting for keys if necessary.
     pub(crate) async fn verify(
         &self,
         token: &str,
@@ -51,7 +51,7 @@ impl IdTokenExpectations<'_> {
         Ok(VerifiedIdToken { subject, claims: signed.claims })
     }
 
-    /// L3, L6, R4. Returns the subject.
+    /// Validates the claims (OpenID Connect Core sections 3.1.3.7 and 12.2). Returns the subject.
     fn evaluate(
         &self,
         claims: &Claims,
@@ -62,14 +62,14 @@ impl IdTokenExpectations<'_> {
         if claims.text("iss")? != Some(self.issuer) {
             return Err(TokenError::InvalidIssuer);
         }
-        // Without nonce and hashes a refreshed ID token bears no mark of its kind.
+        // Without nonce and hashes, a refreshed ID token does not identify its type.
         let unmarked_refresh = matches!(self.flow, Flow::Refresh { .. })
             && claims.kind(typ) == TokenKind::Access
             && typ.is_none_or(|typ| typ.eq_ignore_ascii_case("jwt"));
         if claims.kind(typ) != TokenKind::Id && !unmarked_refresh {
             return Err(TokenError::WrongTokenType);
         }
-        // An audience besides us is one that we do not trust.
+        // Additional audiences are not trusted.
         if claims.audiences()? != [self.client_id] {
             return Err(TokenError::InvalidAudience);
         }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proper_id_token_names_its_subject() {
+    fn a_valid_id_token_returns_its_subject() {
         assert_eq!(evaluate(&json!({})), Ok("usr_1".to_owned()));
         assert_eq!(
             evaluate(&json!({"aud": "skc_1", "azp": null, "at_hash": null})).unwrap(),

@@ -1,4 +1,4 @@
-//! The compact serialisation of a signed token (RFC 7515 section 7.1), parsed strictly.
+//! The compact serialization of a signed token (RFC 7515 section 7.1), parsed strictly.
 
 use std::str::FromStr as _;
 
@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 use super::{Claims, TokenError};
 use crate::util::json::parse_object;
 
-/// Longer texts are not looked at.
+/// Longer tokens are rejected unparsed.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 const MAX_KID_BYTES: usize = 256;
 
-/// A token taken apart, its signature not checked. Its claims cannot be had before that.
+/// A parsed token whose signature is not verified. Its claims are not accessible before that.
 #[derive(Debug)]
 pub(crate) struct CompactJws<'a> {
     pub(crate) header: Header,
@@ -37,13 +37,13 @@ impl<'a> CompactJws<'a> {
         Ok(Self { header, signed: signed.as_bytes(), signature: decode(signature)?, payload })
     }
 
-    /// The claims. Call it once the signature has been checked.
+    /// The claims. Call it after the signature was verified.
     pub(crate) fn claims(&self) -> Result<Claims, TokenError> {
         parse_object(&decode(self.payload)?).map(Claims::new).map_err(|_| TokenError::Malformed)
     }
 }
 
-/// What of the JOSE header is looked at. `jku`, `jwk`, `x5u` and `x5c` are not.
+/// The JOSE header parameters that are read. `jku`, `jwk`, `x5u` and `x5c` are ignored.
 #[derive(Debug)]
 pub(crate) struct Header {
     pub(crate) algorithm: Algorithm,
@@ -54,7 +54,8 @@ pub(crate) struct Header {
 impl Header {
     fn parse(json: &[u8]) -> Result<Self, TokenError> {
         let members = parse_object(json).map_err(|_| TokenError::Malformed)?;
-        // J7: no extension is understood here, so none may be critical, and RFC 7797's is void.
+        // No extension is supported, so `crit` is rejected (RFC 7515 section 4.1.11), as is `b64`
+        // (RFC 7797).
         if members.contains_key("crit") || members.contains_key("b64") {
             return Err(TokenError::Malformed);
         }
@@ -79,7 +80,7 @@ fn text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, Toke
     }
 }
 
-/// Unpadded, canonical base64url; nothing else decodes.
+/// Decodes unpadded, canonical base64url only.
 fn decode(segment: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Malformed)
 }
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn only_three_canonical_segments_are_a_token() {
+    fn a_token_has_three_canonical_segments() {
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#);
         assert!(CompactJws::parse(&format!("{header}.e30.AA")).is_ok());
         for token in [

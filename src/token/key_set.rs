@@ -25,7 +25,7 @@ struct JwkSet {
 }
 
 impl KeySet {
-    /// Reads a set. Keys that cannot be used with an `allowed` algorithm are skipped one by one.
+    /// Parses a key set. Keys that cannot be used with an `allowed` algorithm are skipped.
     pub(crate) fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, serde_json::Error> {
         let set: JwkSet = serde_json::from_slice(json)?;
         let mut keys: Vec<Arc<VerifyingKey>> = Vec::new();
@@ -47,8 +47,8 @@ impl KeySet {
         self.keys.len()
     }
 
-    /// Keeps the very keys of `old` that are still there and withdraws those that are not, so that
-    /// what was verified before stays known exactly as long as its key stands.
+    /// Keeps the keys of `old` that are unchanged and withdraws the others, so that cached
+    /// verifications are valid exactly as long as their key is in the set.
     pub(crate) fn succeed(mut self, old: &Self) -> Self {
         for key in &mut self.keys {
             if let Some(same) = old.keys.iter().find(|known| known.is_same(key)) {
@@ -63,7 +63,7 @@ impl KeySet {
         self
     }
 
-    /// Checks the signature and returns the key that made it.
+    /// Verifies the signature and returns its key.
     pub(crate) fn verify(&self, jws: &CompactJws<'_>) -> Result<&Arc<VerifyingKey>, TokenError> {
         let key = self.find(&jws.header)?;
         if !key.verify(jws.header.algorithm, jws.signed, &jws.signature) {
@@ -72,8 +72,8 @@ impl KeySet {
         Ok(key)
     }
 
-    /// The key that `kid` names; without a `kid`, the only key that fits. Of two different keys
-    /// that fit it is neither; the same key under two names is one.
+    /// The key with this `kid`; without a `kid`, the only matching key. Two different matching keys
+    /// are ambiguous and rejected; the same key under two names is one.
     fn find(&self, header: &Header) -> Result<&Arc<VerifyingKey>, TokenError> {
         let is_named =
             |key: &&Arc<VerifyingKey>| header.key_id.is_none() || key.id == header.key_id;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_keys_that_could_be_meant_it_is_neither() {
+    fn ambiguous_keys_are_rejected() {
         let mut nameless = key("");
         nameless.as_object_mut().unwrap().remove("kid");
         let mut other = key("twice");
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stays_is_the_same_key_and_one_that_goes_is_withdrawn() {
+    fn unchanged_keys_are_kept_and_removed_ones_are_withdrawn() {
         let old = set(json!([key("stays"), key("goes")]));
         let [stays, goes] = [0, 1].map(|index| Arc::clone(&old.keys[index]));
         let new = set(json!([key("comes"), key("stays")])).succeed(&old);

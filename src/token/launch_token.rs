@@ -1,5 +1,4 @@
-//! The token of a login that began at an organization's identity provider (Scalekit's parameter
-//! `idp_initiated_login`).
+//! The token of an IdP-initiated login (Scalekit's parameter `idp_initiated_login`).
 
 use std::fmt;
 
@@ -12,13 +11,13 @@ use super::claims::{CLOCK_SKEW, TokenKind};
 use super::{Claims, RemoteKeys, TokenError, TokenSource};
 use crate::scalekit::Scalekit;
 
-/// Launches live for minutes; for as long as one lives it has to be remembered.
+/// These tokens are valid for minutes, and must be remembered until they expire.
 const MAX_LIFETIME: Duration = Duration::hours(1);
-/// No identifier and no address is longer.
+/// Longer identifiers and addresses are rejected.
 const MAX_TEXT_BYTES: usize = 320;
 
-/// What a login that began in an organization's identity-provider portal asks for: the claims of
-/// the launch token. None of it says who the person is; that is what the login is for.
+/// The claims of an IdP-initiated login, which began in the portal of an organization's identity
+/// provider. They do not identify the user; the login does.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IdpInitiatedLogin {
@@ -26,31 +25,29 @@ pub struct IdpInitiatedLogin {
     pub connection_id: Option<String>,
     /// The organization (`org_…`).
     pub organization_id: Option<String>,
-    /// Who says that it has issued the token: for those who know whom to expect. It is signed by the
-    /// environment's keys in any case.
+    /// The issuer that the token names, for apps that expect a certain one. The token is signed by
+    /// the environment's keys in any case.
     pub issuer: Option<String>,
-    /// The person's address as the portal knows it, to fill in forms with.
+    /// The user's e-mail address as the portal knows it, to prefill forms.
     pub login_hint: Option<String>,
-    /// Where the portal would like the login to end, unchecked: others have written it. Never use
-    /// it as a login's `state`, and parse it with
-    /// [`ReturnTo`](crate::auth_routes::ReturnTo) before sending anyone there.
+    /// Where the portal asks to redirect after the login. Untrusted: never use it as a login's
+    /// `state`, and parse it with [`ReturnTo`](crate::auth_routes::ReturnTo) before redirecting.
     pub relay_state: Option<String>,
-    /// UTC.
+    /// Expiry (UTC).
     pub expires_at: OffsetDateTime,
-    /// The same for each copy of the token, and for no other token: by it a second use is told from
-    /// the first.
+    /// Fingerprint of the token, the same for each copy of it, to detect replays.
     pub fingerprint: String,
 }
 
 impl IdpInitiatedLogin {
-    /// How long the token may still be accepted somewhere: on a replica whose clock is behind, or by
-    /// a request that was judged before it waited for something.
+    /// How long a token may still be accepted after its expiry: by a replica whose clock is behind,
+    /// or by a request that validated it before it waited.
     pub(crate) fn may_come_back_for(&self, now: OffsetDateTime) -> std::time::Duration {
         ((self.expires_at - now).max(Duration::ZERO) + CLOCK_SKEW).unsigned_abs()
     }
 }
 
-// By hand: who it is, and what others have written.
+// Manual impl: contains personal data and untrusted text.
 impl fmt::Debug for IdpInitiatedLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IdpInitiatedLogin")
@@ -63,17 +60,17 @@ impl fmt::Debug for IdpInitiatedLogin {
 
 impl Scalekit {
     /// Verifies the token in the parameter `idp_initiated_login` of an initiate-login request, for
-    /// apps that start the login themselves;
-    /// [`IdpInitiatedRedirect`](crate::IdpInitiatedRedirect) does all of it.
+    /// apps that start the login themselves. [`IdpInitiatedRedirect`](crate::IdpInitiatedRedirect)
+    /// implements the whole flow.
     ///
-    /// Signed by the environment's keys, with an expiry, and a launch: never an access or ID token.
-    /// Its issuer is not looked at, because it may be the app's own address. Whether the token was
-    /// used before is for the caller to remember, by its fingerprint and until a minute after its
-    /// expiry: no two clocks are the same.
+    /// The token must be signed by the environment's keys, have an expiry, and be of this type, not
+    /// an access or ID token. Its issuer is not validated, because it may be the app's own URL. The
+    /// caller must detect replays, by the fingerprint and until a minute after the expiry, because
+    /// clocks differ.
     ///
     /// # Errors
-    /// [`TokenError::KeysUnavailable`] when no one can tell; any other for a token that must not
-    /// start a login.
+    /// [`TokenError::KeysUnavailable`] if the token cannot be verified now; any other error if it
+    /// must not start a login.
     pub async fn verify_idp_initiated_login(
         &self,
         token: &str,
@@ -84,16 +81,16 @@ impl Scalekit {
     }
 }
 
-/// What a launch token must say.
+/// What the token must contain.
 #[derive(Debug)]
 pub(crate) struct LaunchExpectations<'a> {
-    /// Any, where none is named.
+    /// Any, if none is set.
     pub(crate) issuers: &'a [String],
     pub(crate) client_id: &'a str,
 }
 
 impl LaunchExpectations<'_> {
-    /// Verifies a launch token, waiting for keys if need be.
+    /// Verifies the token, waiting for keys if necessary.
     pub(crate) async fn verify(
         &self,
         token: &str,
@@ -101,13 +98,13 @@ impl LaunchExpectations<'_> {
         now: OffsetDateTime,
     ) -> Result<IdpInitiatedLogin, TokenError> {
         let signed = keys.verify(token, TokenSource::Launch).await?;
-        // Of what is signed: some algorithms have several signatures for the same text.
+        // Hash of the signed content: some algorithms have several signatures for the same content.
         let input = token.rsplit_once('.').map_or(token, |(input, _)| input);
         let fingerprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, input.as_bytes()));
         self.evaluate(&signed.claims, signed.typ.as_deref(), fingerprint, now)
     }
 
-    /// I1, I6.
+    /// Validates type, expiry and target of the login.
     fn evaluate(
         &self,
         claims: &Claims,
@@ -146,7 +143,7 @@ impl LaunchExpectations<'_> {
         if connection_id.is_none() && organization_id.is_none() {
             return Err(TokenError::InvalidClaim("connection_id"));
         }
-        // A hint decides nothing, so an impossible one is left out.
+        // The hint is optional, so an invalid one is omitted.
         let login_hint = text("login_hint")?.filter(|hint| hint.len() <= MAX_TEXT_BYTES);
         Ok(IdpInitiatedLogin {
             connection_id,
@@ -188,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_launch_names_its_organization_or_connection() {
+    fn a_token_names_its_organization_or_connection() {
         let launch = evaluate(&[], &json!({})).unwrap();
         assert_eq!(launch.connection_id.as_deref(), Some("conn_1"));
         assert_eq!(launch.organization_id.as_deref(), Some("org_1"));
@@ -247,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_ten_kilobytes_are_not_carried_on() {
+    fn long_claims_are_dropped() {
         let long = "x".repeat(10_000);
         let rejected = evaluate(&[], &json!({"connection_id": long}));
         assert_eq!(rejected, Err(TokenError::InvalidClaim("connection_id")));
@@ -257,17 +254,17 @@ mod tests {
     }
 
     #[test]
-    fn a_use_is_remembered_for_a_minute_longer_than_the_token_is_good() {
+    fn a_use_is_remembered_until_a_minute_after_the_expiry() {
         let launch = evaluate(&[], &json!({})).unwrap();
         let at = |seconds| OffsetDateTime::from_unix_timestamp(NOW + seconds).unwrap();
         let seconds = |now| launch.may_come_back_for(now).as_secs();
         assert_eq!((seconds(at(0)), seconds(at(299))), (360, 61));
-        // It expired while the keys were asked for.
+        // It expired during the fetch of the keys.
         assert_eq!((seconds(at(300)), seconds(at(310))), (60, 60));
     }
 
     #[test]
-    fn debug_does_not_tell_who_it_is() {
+    fn debug_prints_no_personal_data() {
         let shown = format!("{:?}", evaluate(&[], &json!({})).unwrap());
         assert!(shown.contains("conn_1") && !shown.contains("jane") && !shown.contains("reports"));
     }

@@ -6,32 +6,32 @@ use time::OffsetDateTime;
 use super::claims::{CLOCK_SKEW, TokenKind};
 use super::{Claims, RemoteKeys, TokenError, TokenSource};
 
-/// A longer name is none that an issuer would make.
+/// Longer names are rejected.
 const MAX_TOKEN_ID_BYTES: usize = 256;
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
-/// What a logout token must say.
+/// What a logout token must contain.
 #[derive(Debug)]
 pub(crate) struct LogoutExpectations<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) client_id: &'a str,
 }
 
-/// What a logout token says: at least one of session and subject.
+/// The claims of a logout token: at least one of session and subject.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LoggedOut {
     /// The issuer's session, claim `sid`.
     pub(crate) session_id: Option<String>,
     pub(crate) subject: Option<String>,
-    /// Claim `jti`: the same token comes once.
+    /// Claim `jti`, which is unique.
     pub(crate) token_id: String,
     pub(crate) issued_at: OffsetDateTime,
     pub(crate) expires_at: OffsetDateTime,
 }
 
 impl LogoutExpectations<'_> {
-    /// Verifies a logout token, waiting for keys if need be.
+    /// Verifies a logout token, waiting for keys if necessary.
     pub(crate) async fn verify(
         &self,
         token: &str,
@@ -42,7 +42,7 @@ impl LogoutExpectations<'_> {
         self.evaluate(&signed.claims, signed.typ.as_deref(), now)
     }
 
-    /// A10, section 2.6 of the specification.
+    /// Validates the claims (OpenID Connect Back-Channel Logout 1.0, section 2.6).
     fn evaluate(
         &self,
         claims: &Claims,
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logout_token_names_a_session_or_a_person() {
+    fn a_logout_token_names_a_session_or_a_user() {
         let all = evaluate(Some("logout+jwt"), &json!({})).unwrap();
         assert_eq!(
             (all.session_id.as_deref(), all.subject.as_deref()),

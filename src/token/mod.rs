@@ -1,4 +1,4 @@
-//! Tokens: the key set that signs them, what makes one acceptable, and who it speaks for.
+//! Verification of tokens: key sets, token validation, and the principal.
 //!
 //! A token is accepted when all of this holds ([RFC 7519], [RFC 8725], [RFC 9068]):
 //!
@@ -7,15 +7,15 @@
 //! 2. Its `alg` is RS256, or for other issuers one of those configured (never `none` or HMAC), and
 //!    fits the key that its `kid` names in the issuer's key set. Nothing else in the header picks a
 //!    key.
-//! 3. Only after the signature: `iss` is one of those allowed, `aud` contains one of those
-//!    expected, `exp` is there and not reached (5 s of leeway), `nbf` and `iat` are at most 60 s
-//!    ahead. A null claim is an absent one; any other wrong JSON type is an error.
-//! 4. It is an access token: not an ID token, not the launch token of an IdP-initiated login, not
-//!    a logout token. A token of a Scalekit environment whose `aud` contains a client (the app's
-//!    own, or the token's `azp` or `client_id`) must have a `jti` that begins with `tkn_`: without
-//!    it, nothing tells an access token from an ID token.
+//! 3. After the signature is verified: `iss` is one of the allowed issuers, `aud` contains an
+//!    expected audience, `exp` is present and not reached (5 s of leeway), `nbf` and `iat` are at
+//!    most 60 s ahead. A null claim counts as absent; any other wrong JSON type is an error.
+//! 4. It is an access token: not an ID token, not the token of an IdP-initiated login, not a logout
+//!    token. A token of a Scalekit environment whose `aud` contains a client (the app's own, or the
+//!    token's `azp` or `client_id`) must have a `jti` that begins with `tkn_`: otherwise access
+//!    tokens and ID tokens could not be distinguished.
 //!
-//! What was verified once is remembered until it expires or its key leaves the set.
+//! Verified tokens are cached until they expire or their key leaves the set.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {
@@ -64,7 +64,7 @@ pub use jsonwebtoken::Algorithm;
 pub use self::launch_token::IdpInitiatedLogin;
 pub use self::principal::Principal;
 pub use self::verifier::{
-    IssuerMismatch, ScalekitEnvironment, TokenVerifier, TokenVerifierBuilder,
+    ExternalIssuer, ScalekitEnvironment, TokenVerifier, TokenVerifierBuilder,
 };
 pub use crate::protected_resource::resource::{
     ProtectedResource, ProtectedResourceBuilder, ResourceId,
@@ -79,18 +79,18 @@ pub(crate) use self::remote_keys::{RemoteKeys, TokenSource};
 pub(crate) use self::verifier::{Attempt, Expectations, Leeway};
 pub(crate) use crate::util::json::parse_object;
 
-/// A token was not accepted. To be told to no one outside in more detail than `invalid_token`.
+/// Returned when a token is rejected. Disclose no more than `invalid_token` to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// The header names an algorithm that is not allowed here, or that does not fit its key.
+    /// The algorithm of the header is not allowed, or does not match its key.
     #[error("the algorithm is not allowed")]
     InvalidAlgorithm,
-    /// `aud` does not contain what is expected, or the client is not one of those allowed.
-    #[error("the token is meant for another user")]
+    /// `aud` does not contain an expected audience, or the client is not one of those allowed.
+    #[error("the token is for another audience or client")]
     InvalidAudience,
-    /// A required claim is missing, or a claim has the wrong type or an impossible value.
-    #[error("claim {0} is missing or unusable")]
+    /// A required claim is missing, or a claim has the wrong type or an invalid value.
+    #[error("claim {0} is missing or invalid")]
     InvalidClaim(&'static str),
     /// `exp` is reached.
     #[error("the token has expired")]
@@ -98,14 +98,14 @@ pub enum TokenError {
     /// `iss` is not one of the allowed issuers.
     #[error("the token is from another issuer")]
     InvalidIssuer,
-    /// The keys to check the token with are out of reach. Not the token's fault: respond with 503.
+    /// The keys to verify the token are unavailable. Respond with 503.
     #[error("the key set is unavailable")]
     KeysUnavailable,
-    /// The token is good, and lacks a scope that was asked for.
+    /// The token is valid, but lacks a required scope.
     #[error("the token lacks a required scope")]
     InsufficientScope,
-    /// It is a token of another kind, for instance an ID token in place of an access token.
-    #[error("the token is of another kind")]
+    /// The token has another type, for instance an ID token in place of an access token.
+    #[error("the token has another type")]
     WrongTokenType,
     /// It is not a well-formed signed token.
     #[error("the token is malformed")]
@@ -113,16 +113,16 @@ pub enum TokenError {
     /// `nbf` or `iat` is ahead by more than the leeway.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// The signature does not match.
-    #[error("the signature does not match")]
+    /// The signature is invalid.
+    #[error("the signature is invalid")]
     InvalidSignature,
-    /// The key set has no key for it.
-    #[error("no key of the issuer fits the token")]
+    /// The key set has no matching key.
+    #[error("no key of the issuer matches the token")]
     NoMatchingKey,
 }
 
 impl TokenError {
-    /// A stable name for metrics and logs.
+    /// A stable code for metrics and logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -141,7 +141,7 @@ impl TokenError {
         }
     }
 
-    /// The claim that is missing or unusable. Its value is never logged.
+    /// The claim that is missing or invalid. Its value is never logged.
     pub(crate) fn claim(self) -> Option<&'static str> {
         match self {
             Self::InvalidClaim(name) => Some(name),

@@ -1,4 +1,4 @@
-//! The same tokens judged by jsonwebtoken with a backend, a second implementation of the RFCs.
+//! Compares the verification with that of jsonwebtoken, a second implementation of the RFCs.
 
 use std::collections::BTreeMap;
 
@@ -31,13 +31,13 @@ fn encoding_key(algorithm: Algorithm) -> EncodingKey {
     match algorithm {
         Algorithm::ES256 => EncodingKey::from_ec_der(&der),
         Algorithm::EdDSA => EncodingKey::from_ed_der(&der),
-        // It wants the PKCS #1 key inside, which begins after 26 bytes of PKCS #8.
+        // It expects the PKCS #1 key, which begins after 26 bytes of PKCS #8.
         _ => EncodingKey::from_rsa_der(&der[26..]),
     }
 }
 
-/// A verifier of the keys of all [`ALGORITHMS`], each named after its own, by the system's clock;
-/// the oracle has no other.
+/// A verifier with the keys of all [`ALGORITHMS`], each named after its algorithm, with the
+/// system's clock: the oracle supports no other.
 async fn verifier() -> TokenVerifier {
     let keys = ALGORITHMS.map(|algorithm| {
         let mut jwk = key_for(algorithm).bare_jwk();
@@ -64,7 +64,7 @@ fn current_claims() -> Map<String, Value> {
     claims
 }
 
-/// A token made by the oracle.
+/// A token created by the oracle.
 fn sign(algorithm: Algorithm, claims: &Map<String, Value>) -> String {
     let header = Header { kid: Some(format!("{algorithm:?}")), ..Header::new(algorithm) };
     encode(&header, claims, &encoding_key(algorithm)).unwrap()
@@ -103,7 +103,7 @@ async fn what_the_oracle_signs_is_accepted() {
     }
 }
 
-/// Changes to a token's text, its signature left as it was.
+/// Changes of a token's text that keep its signature.
 #[derive(Clone, Debug)]
 enum Mutation {
     Delete(Index),
@@ -155,13 +155,13 @@ async fn a_token_that_was_changed_anywhere_is_rejected() {
         let token = &tokens[number];
         let changed = mutations.iter().fold(token.clone(), |text, change| change.apply(&text));
         let outcome = verifier.verify(&changed);
-        // A fetch that a new kid asks for never brings it.
+        // A fetch for a new `kid` never returns it.
         let accepted = futures::FutureExt::now_or_never(outcome).is_some_and(|known| known.is_ok());
         assert_eq!(accepted, changed == *token, "{mutations:?}");
     });
 }
 
-/// Claims that are missing, of the wrong type, at the edge, or right.
+/// Claims that are missing, of the wrong type, at the limit, or valid.
 fn claim_changes() -> impl Strategy<Value = BTreeMap<&'static str, Option<Value>>> {
     let name = select(vec!["iss", "aud", "exp", "nbf", "iat", "sub", "client_id", "jti"]);
     let now = now();
@@ -192,13 +192,13 @@ async fn what_is_accepted_is_accepted_by_the_oracle_too() {
         }
         let token = sign(algorithm, &claims);
         let ours = at_once(verifier.verify(&token)).is_ok();
-        // To the oracle a null claim is one of the wrong type; here it is an absent one.
+        // To the oracle a null claim has the wrong type; here it counts as absent.
         claims.retain(|_, value| !value.is_null());
         let theirs = oracle_accepts(algorithm, &sign(algorithm, &claims));
         assert!(theirs || !ours, "{changes:?}");
         *outcomes.borrow_mut().entry((ours, theirs)).or_default() += 1;
     });
-    // Neither side says the same to everything.
+    // Both results occur.
     let outcomes = outcomes.into_inner();
     assert!(outcomes[&(true, true)] > 100 && outcomes[&(false, false)] > 100, "{outcomes:?}");
 }

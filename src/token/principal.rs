@@ -8,13 +8,13 @@ use time::OffsetDateTime;
 
 use super::{Claims, TokenError};
 
-/// In which claims Scalekit names the organization: its own tokens, and those for MCP.
+/// Claims with Scalekit's organization: in its own tokens, and in those for MCP.
 pub(crate) const ORGANIZATION_CLAIMS: [&str; 2] = ["oid", "org_id"];
 
-/// Who a request speaks for: the one identity type of this crate.
+/// The identity of a request: the one identity type of this crate.
 ///
-/// `RequireSession` and `RequireToken` insert it into the request's extensions, `RequireScope` and
-/// your handlers read it. Cloning costs one reference count.
+/// `RequireSession` and `RequireToken` insert it into the request's extensions; `RequireScope` and
+/// your handlers read it. Cloning increments a reference count.
 #[derive(Clone)]
 pub struct Principal(Arc<Identity>);
 
@@ -34,8 +34,8 @@ struct Identity {
 }
 
 impl Principal {
-    /// Reads an access token's verified claims; the organization is in the first of these claims
-    /// that is there. A machine's token may lack `sub`; its client is the subject then.
+    /// Reads the claims of a verified access token. The organization is in the first of these
+    /// claims that is present. A machine's token may lack `sub`; its client is the subject then.
     pub(crate) fn from_claims(
         claims: Claims,
         organization_claims: &[&'static str],
@@ -81,8 +81,8 @@ impl Principal {
         &self.0.subject
     }
 
-    /// The organization the subject acts in (`org_…`): claim `oid`, or `org_id`; of other issuers,
-    /// the claim that was named for it.
+    /// The subject's organization (`org_…`): claim `oid`, or `org_id`; for other issuers, the
+    /// configured claim.
     #[must_use]
     pub fn organization_id(&self) -> Option<&str> {
         self.0.organization_id.as_deref()
@@ -118,22 +118,22 @@ impl Principal {
         &self.0.permissions
     }
 
-    /// When the access token that says all this expires (UTC). A session outlives it.
+    /// Expiry of the access token (UTC). A session outlives it.
     #[must_use]
     pub fn expires_at(&self) -> OffsetDateTime {
         self.0.expires_at
     }
 
-    /// All claims as they stand in the token.
+    /// All claims of the token.
     #[must_use]
     pub fn raw_claims(&self) -> &Map<String, Value> {
         self.0.claims.members()
     }
 
-    /// The claims as a type of your own, for claims that your dashboard or interceptor adds.
+    /// Deserializes the claims, for claims that your dashboard or interceptor adds.
     ///
     /// # Errors
-    /// When the claims do not have that shape.
+    /// When the claims do not match the type.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_value(Value::Object(self.raw_claims().clone()))
     }
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_organization_is_in_the_claim_that_the_issuer_has_for_it() {
+    fn the_organization_is_read_from_the_issuers_claim() {
         let claims = || json!({"sub": "usr_1", "exp": 10, "oid": "a-user", "tid": "acme"});
         let organization = |names: &[&'static str]| {
             let principal = principal_with(claims(), names).unwrap();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_users_token_is_read_whole() {
+    fn a_users_token_is_read_completely() {
         #[derive(serde::Deserialize)]
         struct Custom {
             plan: String,
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machines_token_speaks_for_its_client() {
+    fn the_subject_of_a_machines_token_is_its_client() {
         let machine = principal(json!({"client_id": "m2m_1", "exp": 10})).unwrap();
         assert_eq!((machine.subject(), machine.client_id()), ("m2m_1", Some("m2m_1")));
         assert_eq!(principal(json!({"exp": 10})).unwrap_err(), TokenError::InvalidClaim("sub"));

@@ -35,14 +35,14 @@ pub(super) const ASYMMETRIC: [Algorithm; 9] = [
 pub(super) const ISSUER: &str = "https://acme.test";
 pub(super) const AUDIENCE: &str = "skc_1";
 pub(super) const JWKS_URI: &str = "https://acme.test/keys";
-/// Where [`manual_clock`] starts, in seconds since 1970.
+/// Start time of [`manual_clock`], in seconds since 1970.
 pub(super) const NOW: i64 = 1_800_000_000;
 
 pub(super) fn manual_clock() -> ManualClock {
     ManualClock::at(OffsetDateTime::from_unix_timestamp(NOW).unwrap())
 }
 
-/// The claims of an access token that is good for five minutes from [`NOW`].
+/// The claims of an access token that is valid for five minutes from [`NOW`].
 pub(super) fn access_claims() -> Map<String, Value> {
     let claims = json!({
         "iss": ISSUER, "aud": [AUDIENCE], "sub": "usr_1", "client_id": AUDIENCE, "jti": "tkn_1",
@@ -51,7 +51,7 @@ pub(super) fn access_claims() -> Map<String, Value> {
     claims.as_object().unwrap().clone()
 }
 
-/// [`access_claims`] with these set, `null` included.
+/// [`access_claims`] with these values, `null` included.
 pub(super) fn access_claims_with(changes: Value) -> String {
     let mut claims = access_claims();
     claims.extend(changes.as_object().unwrap().clone());
@@ -64,7 +64,7 @@ pub(super) fn access_claims_without(name: &str) -> String {
     Value::from(claims).to_string()
 }
 
-/// The token of a header, a payload and a signature, as they are.
+/// The token of a header, a payload and a signature, unchanged.
 pub(super) fn compact(
     header: impl AsRef<[u8]>,
     payload: impl AsRef<[u8]>,
@@ -74,7 +74,7 @@ pub(super) fn compact(
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(sign(signed.as_bytes())))
 }
 
-/// A key pair, made once per process.
+/// A key pair, created once per process.
 #[derive(Debug)]
 pub(super) enum TestKey {
     Ed25519(Ed25519KeyPair),
@@ -108,7 +108,7 @@ impl TestKey {
         }
     }
 
-    /// The public key, with nothing said of its use.
+    /// The public key, without `use` and `alg`.
     pub(super) fn bare_jwk(&self) -> Value {
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match self {
@@ -168,7 +168,7 @@ impl TestKey {
         }
     }
 
-    /// A properly signed token of these very texts.
+    /// A validly signed token with exactly these texts.
     pub(super) fn token_of(&self, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
         compact(header, payload, |signed| self.sign(signed))
     }
@@ -183,7 +183,7 @@ impl TestKey {
     }
 }
 
-/// A key endpoint: counts its requests, answers what it is told, and can be made to hang.
+/// A key endpoint that counts its requests, returns configured responses, and can be made to hang.
 #[derive(Clone, Debug)]
 pub(super) struct KeyServer(Arc<KeyServerState>);
 
@@ -217,17 +217,17 @@ impl KeyServer {
         }))
     }
 
-    /// A server of the first RSA key, under the name `k1`.
+    /// A server with the first RSA key, as `k1`.
     pub(super) fn serving_k1() -> Self {
         Self::new(KeyResponse::keys([TestKey::rsa(0).jwk("k1")]))
     }
 
-    /// What is handled from now on, also to requests that hang.
+    /// Sets the response from now on, also for requests that hang.
     pub(super) fn response(&self, response: KeyResponse) {
         *self.0.response.lock().unwrap() = response;
     }
 
-    /// Lets requests wait until [`resume`](Self::resume).
+    /// Makes requests wait until [`resume`](Self::resume).
     pub(super) fn hang(&self) {
         self.0.is_open.send_replace(false);
     }
@@ -236,7 +236,7 @@ impl KeyServer {
         self.0.is_open.send_replace(true);
     }
 
-    /// The addresses requested so far.
+    /// The URLs requested so far.
     pub(super) fn requests(&self) -> Vec<String> {
         self.0.requests.lock().unwrap().clone()
     }
@@ -267,14 +267,14 @@ impl HttpClient for KeyServer {
     }
 }
 
-/// Lets the other tasks of a single-threaded runtime go as far as they can.
+/// Runs the other tasks of a single-threaded runtime until they wait.
 pub(super) async fn settle() {
     for _ in 0..32 {
         tokio::task::yield_now().await;
     }
 }
 
-/// The output of a future that has nothing to wait for.
+/// The output of a future that does not wait.
 pub(super) fn at_once<T>(future: impl Future<Output = T>) -> T {
     use futures::FutureExt as _;
     future.now_or_never().expect("it waits")

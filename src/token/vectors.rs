@@ -1,8 +1,8 @@
-//! The published examples and attacks, all of them counted: Wycheproof, RFC 7515, RFC 7520.
+//! Published examples and attacks, with their counts: Wycheproof, RFC 7515, RFC 7520.
 //!
-//! A vector marked invalid must be rejected. One marked valid must be accepted, unless it needs
-//! something that this crate rejects by design; then it must be rejected, and is counted under that
-//! reason.
+//! A vector marked invalid must be rejected. A vector marked valid must be accepted, unless it
+//! requires something that this crate rejects by design; then it must be rejected, and is counted
+//! under that reason.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,7 +43,7 @@ impl Vector {
         keys.verify(&CompactJws::parse(&self.token)?).map(drop)
     }
 
-    /// The rules by which a good signature is not good enough.
+    /// Rules by which a token with a valid signature is rejected.
     fn why_rejected_by_design(&self) -> Option<&'static str> {
         if self.token.starts_with('{') {
             return Some(JSON_SERIALIZATION);
@@ -52,7 +52,7 @@ impl Vector {
         if header.as_ref().is_some_and(|header| header["b64"] == false) {
             return Some(UNENCODED_PAYLOAD);
         }
-        // Wycheproof lets decoders skip characters in an unsigned encoding; J8 does not.
+        // Wycheproof lets decoders skip characters in an unsigned encoding; this crate does not.
         let is_base64url = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if !self.token.split('.').all(|segment| segment.chars().all(is_base64url)) {
             return Some(NOT_BASE64URL);
@@ -60,11 +60,11 @@ impl Vector {
         let header = header?;
         match header["alg"].as_str()? {
             "HS256" | "HS384" | "HS512" => return Some(SYMMETRIC),
-            // The vocabulary of jsonwebtoken ends at P-384.
+            // jsonwebtoken has no type for larger curves than P-384.
             "ES512" => return Some(P521),
             _ => {}
         }
-        // Wycheproof gives RFC 7520's PS384 example a key that says it is for PS256.
+        // Wycheproof's key of RFC 7520's PS384 example is declared for PS256.
         let named = |key: &&Value| key.get("kid") == header.get("kid");
         let key = self.key_set["keys"].as_array()?.iter().find(named)?;
         key.get("alg").filter(|alg| **alg != header["alg"]).map(|_| KEY_FOR_ANOTHER_ALGORITHM)
@@ -78,7 +78,7 @@ fn decode_object(segment: &str) -> Option<Value> {
 #[derive(Debug, Default, PartialEq)]
 struct Counts {
     accepted: usize,
-    /// By the name of the error: that each met the check it was made for can be seen here.
+    /// Counts by error code, which shows that each vector failed the check it was written for.
     invalid: BTreeMap<&'static str, usize>,
     rejected_by_design: BTreeMap<&'static str, usize>,
 }
@@ -182,7 +182,7 @@ fn wycheproof_json_web_key() {
     let counts = Counts::of(wycheproof("json_web_key_test.json", ""));
     let expected = Counts {
         accepted: 1,
-        // None of the bad keys gets into a set.
+        // Unusable keys are not in the set.
         invalid: BTreeMap::from([("no_matching_key", 21)]),
         rejected_by_design: BTreeMap::from([(SYMMETRIC, 4)]),
     };
@@ -248,7 +248,7 @@ fn rfc_7520_signatures() {
     assert_eq!(counts.total(), 28);
 }
 
-/// J4: which keys of RFC 7520 section 3 and RFC 8037 are of use, and for what.
+/// Which keys of RFC 7520 section 3 and RFC 8037 are usable, and for which algorithms.
 #[test]
 fn rfc_7520_keys() {
     const RSA: &[Algorithm] = &[

@@ -1,4 +1,4 @@
-//! A public key of a key set, parsed once and tied to the algorithms it may be used with.
+//! A public key of a key set, parsed once and restricted to the algorithms it may be used with.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,7 +20,7 @@ pub(crate) enum UnusableKey {
     Malformed,
     #[error("declared for another use or algorithm (`use`, `key_ops`, `alg`)")]
     DeclaredUse,
-    #[error("the key type or curve does not fit an accepted algorithm")]
+    #[error("the key type or curve does not match an accepted algorithm")]
     KeyType,
     #[error("the key material is malformed")]
     Material,
@@ -29,7 +29,7 @@ pub(crate) enum UnusableKey {
 }
 
 impl UnusableKey {
-    /// Whether the key is meant for something else, which is no fault of the key set.
+    /// Whether the key is for another use, which is not a problem of the key set.
     pub(crate) fn has_another_purpose(self) -> bool {
         matches!(self, Self::DeclaredUse | Self::KeyType)
     }
@@ -43,7 +43,7 @@ pub(crate) struct VerifyingKey {
 }
 
 impl VerifyingKey {
-    /// The key of a JWK, for those of the `allowed` algorithms that it can be used with.
+    /// Parses the key of a JWK, for the `allowed` algorithms that it can be used with.
     pub(crate) fn from_jwk(jwk: &Jwk, allowed: &[Algorithm]) -> Result<Self, UnusableKey> {
         let mut algorithms = Vec::new();
         let mut reason = UnusableKey::DeclaredUse;
@@ -69,13 +69,13 @@ impl VerifyingKey {
         key.is_some_and(|key| key.verify_sig(message, signature).is_ok())
     }
 
-    /// Whether both are the same public key for this use, whatever their names.
+    /// Whether both are the same public key for this use, with any names.
     pub(crate) fn is_same_for(&self, other: &Self, algorithm: Algorithm) -> bool {
         let [one, two] = [self, other].map(|key| key.for_algorithm(algorithm).map(AsRef::as_ref));
         one == two as Option<&[u8]>
     }
 
-    /// Whether both are the same public key under the same name and for the same uses.
+    /// Whether both are the same public key with the same name and uses.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let uses = |key: &Self| key.algorithms.iter().map(|(fit, _)| *fit).collect::<Vec<_>>();
         self.id == other.id
@@ -87,7 +87,7 @@ impl VerifyingKey {
         self.algorithms.iter().find(|(fit, _)| *fit == algorithm).map(|(_, key)| key)
     }
 
-    /// Marks the key as gone from its set: what was verified with it must be verified anew.
+    /// Marks the key as removed from its set: cached verifications become invalid.
     pub(crate) fn withdraw(&self) {
         self.withdrawn.store(true, Ordering::Release);
     }
@@ -97,7 +97,7 @@ impl VerifyingKey {
     }
 }
 
-/// J2: what the JWK says of itself must not speak against verifying with `algorithm`.
+/// `use`, `key_ops` and `alg` must allow verifying with `algorithm` (RFC 7517 section 4).
 fn declares(common: &CommonParameters, algorithm: Algorithm) -> bool {
     common.key_algorithm.is_none_or(|declared| declared == KeyAlgorithm::from(algorithm))
         && common.public_key_use.as_ref().is_none_or(|usage| *usage == PublicKeyUse::Signature)
@@ -131,7 +131,7 @@ fn parse(
         (AlgorithmParameters::OctetKeyPair(okp), Algorithm::EdDSA)
             if okp.curve == EllipticCurve::Ed25519 =>
         {
-            // Anything longer would be read as X.509.
+            // A longer key would be parsed as X.509.
             let x = decode(&okp.x).filter(|x| x.len() == 32).ok_or(UnusableKey::Material)?;
             ParsedPublicKey::new(&signature::ED25519, x).map_err(|_| UnusableKey::Material)
         }
@@ -166,8 +166,8 @@ fn parse_point<const COORDINATE_BYTES: usize>(
     ParsedPublicKey::new(algorithm, point).map_err(|_| UnusableKey::Material)
 }
 
-/// The significant bytes of an integer: many issuers write the zero byte of a signed integer, or
-/// leave out the leading zero bytes of a coordinate (RFC 7518 sections 6.2.1.2 and 6.3.1.1).
+/// The significant bytes of an integer: many issuers add the zero byte of a signed integer, or omit
+/// the leading zero bytes of a coordinate (RFC 7518 sections 6.2.1.2 and 6.3.1.1).
 fn decode_integer(text: &str) -> Result<Vec<u8>, UnusableKey> {
     let bytes = decode(text).ok_or(UnusableKey::Material)?;
     Ok(bytes.into_iter().skip_while(|&byte| byte == 0).collect())
@@ -179,8 +179,8 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// J3: 2048 to 8192 bits, an odd public exponent above 1, and not one of the moduli of the ROCA
-/// generator (CVE-2017-15361), which can be factored.
+/// Requires 2048 to 8192 bits, an odd public exponent above 1, and not one of the moduli of the
+/// ROCA generator (CVE-2017-15361), which can be factored.
 fn is_sound(key: &PublicKeyComponents<Vec<u8>>) -> bool {
     let bits = match key.n.first() {
         Some(&first) if first != 0 => key.n.len() * 8 - first.leading_zeros() as usize,
@@ -194,8 +194,8 @@ fn is_sound(key: &PublicKeyComponents<Vec<u8>>) -> bool {
         && !is_roca_modulus(&key.n)
 }
 
-/// The ROCA generator made primes that are powers of 65537 modulo many small primes; so are their
-/// products. A sound modulus passes all these tests with a chance below 2^-27.
+/// The ROCA generator creates primes that are powers of 65537 modulo many small primes; so are
+/// their products. A sound modulus matches all of them with a probability below 2^-27.
 fn is_roca_modulus(n: &[u8]) -> bool {
     const SMALL_PRIMES: [u32; 17] =
         [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157];
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_says_itself_what_it_is_for() {
+    fn use_key_ops_and_alg_restrict_a_key() {
         assert!(p256(json!({})).unwrap().fits(Algorithm::ES256));
         assert!(!p256(json!({})).unwrap().fits(Algorithm::RS256));
         assert!(p256(json!({"alg": "ES256", "use": "sig", "key_ops": ["verify"]})).is_ok());
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn each_coordinate_of_a_point_has_its_full_length() {
+    fn each_coordinate_of_a_point_has_full_length() {
         let x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
         let y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
         let point = [x, y].map(|coordinate| URL_SAFE_NO_PAD.decode(coordinate).unwrap()).concat();
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ed25519_key_is_its_32_bytes_and_not_another_encoding_of_them() {
+    fn an_ed25519_key_is_32_bytes_without_another_encoding() {
         let key = TestKey::ed25519();
         let usable = |x: &[u8]| {
             let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(x)});

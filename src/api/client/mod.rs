@@ -1,4 +1,4 @@
-//! Sends calls of the REST API and reads their responses.
+//! Sends calls of the REST API and parses their responses.
 
 pub(crate) mod pagination;
 pub(crate) mod request;

@@ -1,4 +1,4 @@
-//! Lists that come in pages, as one stream.
+//! Paginated lists as streams.
 
 use std::collections::VecDeque;
 
@@ -11,11 +11,11 @@ use crate::api::{ApiError, ApiRequest};
 pub(in crate::api) trait Page: DeserializeOwned + Send + 'static {
     type Item: Send + 'static;
 
-    /// The items, and the token of the next page; an empty one stands at the end.
+    /// The items, and the token of the next page, which is empty on the last page.
     fn into_parts(self) -> (Vec<Self::Item>, String);
 }
 
-/// All items of a list, page after page as they are asked for. Ends after an error.
+/// Streams all items of a list, fetching pages as needed. Ends after an error.
 pub(in crate::api) fn items<P: Page>(
     request: ApiRequest,
 ) -> impl Stream<Item = Result<P::Item, ApiError>> + Send + Unpin + 'static {
@@ -28,7 +28,7 @@ pub(in crate::api) fn items<P: Page>(
             }
             let Some(token) = progress.next.take() else { return Ok(None) };
             if trail.comes_back_to(&token) {
-                return Err(ApiError::unexpected("pages that lead back to one before"));
+                return Err(ApiError::unexpected("pages that repeat"));
             }
             progress = Progress::after::<P>(&request, token).await?;
         }
@@ -36,7 +36,7 @@ pub(in crate::api) fn items<P: Page>(
     .boxed()
 }
 
-/// Finds out, with one token in memory, when pages go round in a circle (Brent's algorithm).
+/// Detects a cycle of page tokens with one token in memory (Brent's algorithm).
 #[derive(Default)]
 struct Trail {
     mark: String,
@@ -60,7 +60,7 @@ impl Trail {
 
 struct Progress<T> {
     items: VecDeque<T>,
-    /// The token of the page to fetch when the items are used up; empty for the first.
+    /// The token of the next page to fetch; empty for the first.
     next: Option<String>,
 }
 
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_of_pages_is_found_whatever_its_length_and_a_long_list_is_none() {
+    fn cycles_of_pages_of_any_length_are_detected() {
         assert_eq!(comes_back(0..10_000), None);
         for (before, length) in [(1, 1), (1, 2), (3, 2), (2, 7), (100, 30)] {
             let circle = (before..before + length).cycle();

@@ -17,11 +17,11 @@ use crate::http_client::SendLimits;
 use crate::scalekit::Scalekit;
 use crate::util::url_path::has_dot_segments;
 
-/// Everything but the unreserved characters of RFC 3986: also `:`, behind which gateways look for
-/// a verb.
+/// All characters but the unreserved ones of RFC 3986. Includes `:`, after which gateways expect a
+/// verb.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A call of the API that is being put together. Made by [`Api::request`](crate::api::Api::request).
+/// Builder of an API call. Returned by [`Api::request`](crate::api::Api::request).
 #[derive(Clone)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct ApiRequest {
@@ -44,7 +44,7 @@ impl ApiRequest {
         Self { scalekit, method, path, query, body, deadline, max_response_bytes, retries, problem }
     }
 
-    /// Replaces `{name}` in the path with a value, percent-encoded. [Sending](Self::send) fails with
+    /// Replaces `{name}` in the path with a value, percent-encoded. [`send`](Self::send) fails with
     /// [`ApiError::InvalidCall`] if the value is empty or has a dot segment, such as `../users`.
     pub fn path_parameter(mut self, name: &'static str, value: &str) -> Self {
         let place = format!("{{{name}}}");
@@ -53,31 +53,31 @@ impl ApiRequest {
         } else if !self.path.contains(&place) {
             self.problem = Some("the path has no such parameter");
         }
-        // Encoded, a value has no braces: it cannot name another parameter.
+        // Encoded values contain no braces, so they cannot name another parameter.
         self.path = self.path.replace(&place, &utf8_percent_encode(value, ENCODED).to_string());
         self
     }
 
-    /// Adds a pair to the query; a name may repeat.
+    /// Adds a pair to the query. Names may repeat.
     pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.query.push((name, value.into()));
         self
     }
 
-    /// Narrows what is listed. The API takes an empty filter for none, and would tell of everybody.
+    /// Adds a filter. The API ignores empty filters and would list everything.
     pub(in crate::api) fn filter(self, name: &'static str, value: &str) -> Self {
         match value {
-            "" => self.problem("a filter is empty, which would let everything through"),
+            "" => self.problem("a filter is empty, which would match everything"),
             value => self.query(name, value),
         }
     }
 
-    /// Narrows what is listed to what has a text in it, as everything has an empty one.
+    /// Adds a search text. Every item matches an empty one.
     pub(in crate::api) fn matching(self, name: &'static str, text: &str) -> Self {
         if text.is_empty() { self } else { self.query(name, text) }
     }
 
-    /// How often a name is in the query.
+    /// Number of occurrences of a name in the query.
     pub(in crate::api) fn count(&self, name: &str) -> usize {
         self.query.iter().filter(|(known, _)| *known == name).count()
     }
@@ -86,7 +86,7 @@ impl ApiRequest {
     pub(in crate::api) fn query_time(self, name: &'static str, time: OffsetDateTime) -> Self {
         match time.format(&Rfc3339) {
             Ok(time) => self.query(name, time),
-            Err(_) => self.problem("a time cannot be written in RFC 3339"),
+            Err(_) => self.problem("a time cannot be formatted as RFC 3339"),
         }
     }
 
@@ -94,13 +94,13 @@ impl ApiRequest {
     pub fn json(mut self, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
             Ok(body) => self.body = Some(body.into()),
-            Err(_) => self.problem = Some("the body cannot be written as JSON"),
+            Err(_) => self.problem = Some("the body cannot be serialized as JSON"),
         }
         self
     }
 
-    /// How long each attempt may take, from sending to the last byte of the response. The default is
-    /// 20 s.
+    /// Sets the timeout of each attempt, from sending to the last byte of the response. Default: 20
+    /// s.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -121,7 +121,7 @@ impl ApiRequest {
         self
     }
 
-    /// Sends the call and reads the response. An empty body reads as JSON's `null`.
+    /// Sends the call and deserializes the response. An empty body is read as JSON's `null`.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -131,16 +131,16 @@ impl ApiRequest {
         response::read(&response, &scalekit)
     }
 
-    /// Sends the call and gives the response as it is, whatever its status.
+    /// Sends the call and returns the raw response, whatever its status.
     ///
     /// # Errors
-    /// When there is no response, or no token to call with.
+    /// When there is no response, or no access token.
     pub async fn send_raw(self) -> Result<Response<Bytes>, ApiError> {
         let (scalekit, retries) = (self.scalekit.clone(), self.retries);
         super::transport::send(&scalekit, self.build()?, retries).await
     }
 
-    /// The address that the call is sent to.
+    /// The URL of the call.
     pub(in crate::api) fn url(&self) -> Result<Url, ApiError> {
         if let Some(problem) = self.problem {
             return Err(ApiError::InvalidCall(problem));
@@ -152,7 +152,7 @@ impl ApiRequest {
         Ok(url)
     }
 
-    /// The request but for its token.
+    /// The request without the access token.
     fn build(self) -> Result<Request<Bytes>, ApiError> {
         let mut request = Request::builder()
             .uri(self.url()?.as_str())
@@ -164,7 +164,7 @@ impl ApiRequest {
         }
         let mut request = request
             .body(self.body.unwrap_or_default())
-            .map_err(|_| ApiError::InvalidCall("its address cannot be requested"))?;
+            .map_err(|_| ApiError::InvalidCall("its URL is not valid"))?;
         let limits =
             SendLimits { deadline: self.deadline, max_body_bytes: self.max_response_bytes };
         request.extensions_mut().insert(limits);
@@ -172,10 +172,10 @@ impl ApiRequest {
     }
 }
 
-/// The address of a path below `prefix`, exactly as it is written.
+/// The URL of a path below `prefix`, exactly as written.
 ///
-/// A URL resolves dot segments, and encodes or drops what no path has, such as the braces of a
-/// parameter that was not given; servers further on resolve dot segments in more spellings.
+/// A URL parser resolves dot segments, and encodes or drops characters that paths do not have, such
+/// as the braces of a missing parameter. Other servers resolve dot segments in more spellings.
 pub(in crate::api) fn api_url(
     scalekit: &Scalekit,
     prefix: &str,
@@ -187,13 +187,13 @@ pub(in crate::api) fn api_url(
     if !path.starts_with('/') || sent != Some(path) || has_dot_segments(path) {
         return Err(ApiError::InvalidCall(
             "the path has dot segments (also encoded ones), characters that paths do not have, or a \
-             parameter that was not given",
+             parameter without a value",
         ));
     }
     Ok(url)
 }
 
-// By hand: query and body may hold what is no one's business.
+// Manual impl: query and body may be confidential.
 impl fmt::Debug for ApiRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiRequest")

@@ -1,4 +1,4 @@
-//! What a response says: the result of the call, or who is at fault that there is none.
+//! Parses responses: the result of the call, or an error with its origin.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::api::tools::ToolError;
 use crate::http_client::{WEB_PAGE, is_web_page};
 use crate::scalekit::Scalekit;
 
-/// The longest message that is kept, in characters.
+/// Maximum length of a message, in characters.
 const MAX_MESSAGE: usize = 300;
 
-/// The error code that says: a tool's provider answered so, not the environment.
+/// Error code of errors that come from a tool's provider, not from the environment.
 const TOOL_ERROR: &str = "TOOL_ERROR";
 
-/// The response of a call that went well, or what went wrong.
+/// Deserializes a successful response, or returns the error.
 pub(in crate::api) fn read<T: DeserializeOwned>(
     response: &Response<Bytes>,
     scalekit: &Scalekit,
@@ -61,7 +61,7 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
             ApiError::UnexpectedResponse { what: "a redirect", status: Some(status) }
         }
         _ if !status.is_client_error() => unexpected(response, "neither a success nor an error"),
-        // A proxy's page says nothing about what the environment knows or allows.
+        // A proxy's page does not say what the environment knows or allows.
         _ if !is_of_the_api => unexpected(response, "an error that is not the API's"),
         StatusCode::FORBIDDEN => ApiError::Forbidden(answer),
         StatusCode::NOT_FOUND => ApiError::NotFound(answer),
@@ -70,20 +70,20 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
     }
 }
 
-/// Whether a tool's provider answered so, by way of the environment.
+/// Whether the error comes from a tool's provider, through the environment.
 pub(in crate::api) fn is_of_a_tool(response: &Response<Bytes>) -> bool {
     let body = ErrorBody::parse(response.body());
     body.is_some_and(|body| body.is_of_a_tool())
 }
 
-/// Whether the environment itself does not accept our token, in its gateway's words.
+/// Whether the environment's gateway rejected the access token.
 pub(in crate::api) fn is_unauthenticated(response: &Response<Bytes>) -> bool {
     let Some(body) = ErrorBody::parse(response.body()) else { return false };
     let code = body.error_code().unwrap_or_default();
     code.eq_ignore_ascii_case("UNAUTHENTICATED") || body.0.get("code") == Some(&Value::from(16))
 }
 
-/// What a tool's provider said, if the environment passes that on.
+/// The error of a tool's provider, if the environment includes it.
 pub(in crate::api) fn tool_error(
     response: &Response<Bytes>,
     scalekit: &Scalekit,
@@ -104,7 +104,7 @@ pub(in crate::api) fn tool_error(
     })
 }
 
-/// `Retry-After` as a time from now on, from seconds or from a date.
+/// `Retry-After` as a duration, from seconds or from a date.
 pub(in crate::api) fn retry_after(
     response: &Response<Bytes>,
     now: OffsetDateTime,
@@ -117,7 +117,7 @@ pub(in crate::api) fn retry_after(
     Some(Duration::try_from(date - now).unwrap_or_default())
 }
 
-/// An error as gateways, the API's own `ErrorInfo` and OAuth servers write it.
+/// Errors in the formats of gateways, of the API's `ErrorInfo` and of OAuth servers.
 #[derive(Default)]
 struct ErrorBody(Map<String, Value>);
 
@@ -130,7 +130,7 @@ impl ErrorBody {
         serde_json::from_slice(body).ok().map(Self)
     }
 
-    /// The most specific name there is.
+    /// The most specific error code.
     fn error_code(&self) -> Option<&str> {
         let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
         let of_details = details.filter_map(|detail| detail.get("error_code"));
@@ -145,7 +145,7 @@ impl ErrorBody {
         infos.next().or_else(|| self.0.get("tool_error_info")).filter(|info| info.is_object())
     }
 
-    /// The message, and which fields are at fault.
+    /// The message, with the invalid fields.
     fn explanation(&self) -> Option<String> {
         let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
         let fields = details
@@ -175,27 +175,27 @@ fn is_code(text: &str) -> bool {
 }
 
 fn is_secret(word: &str, client_secret: &str) -> bool {
-    // "eyJ" is how a token's `{"` begins in base64url.
+    // "eyJ" is the base64url prefix of a token's `{"`.
     word.contains("eyJ") || word.contains(client_secret)
 }
 
-/// Whose e-mail address it is concerns no log.
+/// E-mail addresses are redacted.
 fn without_addresses(text: &str) -> String {
     let open_enum = text.split_whitespace();
     let open_enum = open_enum.map(|word| if holds_address(word) { "[redacted]" } else { word });
     open_enum.collect::<Vec<_>>().join(" ")
 }
 
-/// Rather too many words than one too few.
+/// Redacts too many words rather than too few.
 fn holds_address(word: &str) -> bool {
-    // Also where it was escaped, even twice.
+    // Also if it was escaped, even twice.
     let word = word.replace("%25", "%").replace("%40", "@");
     let Some((before, after)) = word.rsplit_once('@') else { return false };
     let names_type = !before.contains(char::is_alphanumeric) && !after.contains('.');
     after.contains(char::is_alphanumeric) && !names_type
 }
 
-/// A foreign text in a state to be logged.
+/// Sanitizes foreign text for logs.
 fn presentable(text: &str, secret: &str) -> Option<String> {
     let text = text.replace(secret, "[redacted]");
     let letters = |letter: char| if letter.is_control() { ' ' } else { letter };
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_read_in_whatever_way_they_are_written() {
+    fn errors_are_read_in_all_formats() {
         let of = |code: &str, message: &str| (Some(code.to_owned()), Some(message.to_owned()));
         for (body, expected) in [
             (
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_say_who_is_at_fault() {
+    fn statuses_determine_the_error() {
         let body = r#"{"code":3,"message":"m"}"#;
         for status in [400, 408, 412, 413, 422, 499] {
             assert!(matches!(answered(status, body), ApiError::InvalidRequest(_)), "{status}");
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_instead_of_an_answer_is_named() {
+    fn unexpected_responses_are_described() {
         for (status, body, named) in [
             (200, " <!doctype html>", WEB_PAGE),
             (403, "<html>", WEB_PAGE),
@@ -289,14 +289,14 @@ mod tests {
             (404, "Not Found", "an error that is not the API's"),
         ] {
             let ApiError::UnexpectedResponse { what, .. } = answered(status, body) else {
-                panic!("{status} {body} is something else")
+                panic!("{status} {body} is another error")
             };
             assert_eq!(what, named, "{status} {body}");
         }
     }
 
     #[test]
-    fn a_message_is_short_and_holds_no_secret_and_no_line_break() {
+    fn messages_are_short_without_secrets_and_line_breaks() {
         let said = |message: &str| {
             said(400, &serde_json::json!({ "message": message }).to_string()).1.unwrap_or_default()
         };
@@ -319,7 +319,7 @@ mod tests {
         let others = "the field \"@type\" is @ 5 or user@";
         assert_eq!(said(others), others);
         let error = answered(404, r#"{"message":"not here","error_code":"GONE"}"#);
-        let shown = "the API knows no such thing: 404 Not Found, GONE: not here";
+        let shown = "the API does not know this resource: 404 Not Found, GONE: not here";
         assert_eq!(error.to_string(), shown);
     }
 

@@ -1,4 +1,4 @@
-//! Which calls are sent again, and when.
+//! Retry policy of calls.
 
 use std::time::Duration;
 
@@ -12,21 +12,22 @@ use crate::util::jitter::jitter;
 
 pub(in crate::api) const MAX_RETRIES: u32 = 2;
 
-/// The wait before the first retry, halved at most by jitter; it doubles with each.
+/// The delay before the first retry. It doubles with each retry; jitter shortens it by at most
+/// half.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
-/// Who is told to come back later than this fails at once: no one waits for a response that long.
+/// A longer `Retry-After` fails the call at once.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// What may be sent again, besides a call whose token was rejected.
+/// Which calls may be retried, besides those whose token was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::api) enum Retries {
-    /// A call that does the same however often it is made.
+    /// An idempotent call.
     Idempotent,
     Never,
-    /// Nothing, and another service answers: a 401 may be its own.
+    /// None, because another service responds: a 401 may be its own.
     Proxied,
-    /// A call that may do something twice: only when the first attempt was not sent.
+    /// A call that is not idempotent: retried only if the first attempt was not sent.
     Unsent,
 }
 
@@ -35,18 +36,18 @@ impl Retries {
         if method.is_idempotent() { Self::Idempotent } else { Self::Never }
     }
 
-    /// Whether the response says that the environment did not accept our token.
+    /// Whether the environment rejected the access token.
     pub(in crate::api) fn is_rejected(self, response: &Response<Bytes>) -> bool {
         let is_ours = || match self {
             Self::Proxied => is_unauthenticated(response),
-            // What a tool's provider says is no word about it.
+            // A 401 of a tool's provider does not concern our token.
             _ => !is_of_a_tool(response),
         };
         response.status() == StatusCode::UNAUTHORIZED && is_ours()
     }
 
-    /// Whether a call that was [rejected](Self::is_rejected) may be sent again: it was surely not
-    /// carried out, or may be carried out twice.
+    /// Whether a call that was [rejected](Self::is_rejected) may be retried: it was certainly not
+    /// processed, or is idempotent.
     pub(in crate::api) fn may_follow_rejection(
         self,
         method: &Method,
@@ -54,14 +55,14 @@ impl Retries {
     ) -> bool {
         match self {
             Self::Idempotent | Self::Unsent => true,
-            // Anyone in between may have answered in other words, after the environment.
+            // A proxy may have replaced the response, after the environment has processed the call.
             Self::Never => is_unauthenticated(response) || names_token_invalid(response),
-            // Another service may use the gateway's words for its own rejections.
+            // Other services may reject with the same body as the gateway.
             Self::Proxied => method.is_idempotent(),
         }
     }
 
-    /// How long to wait before the next attempt after `retried` retries, if one may help.
+    /// The delay before the next attempt after `retried` retries; `None` if a retry does not help.
     pub(in crate::api) fn wait(
         self,
         outcome: &Result<Response<Bytes>, HttpClientError>,
@@ -84,7 +85,7 @@ impl Retries {
     }
 }
 
-/// Whether the challenge says that the token was rejected (RFC 6750, section 3.1).
+/// Whether the challenge rejects the token (RFC 6750, section 3.1).
 fn names_token_invalid(response: &Response<Bytes>) -> bool {
     let mut challenges = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
     challenges.any(|challenge| {
@@ -92,7 +93,7 @@ fn names_token_invalid(response: &Response<Bytes>) -> bool {
     })
 }
 
-/// Whether the response may be another one a little later. A tool's provider that is busy is not.
+/// Whether the error is temporary. That of a busy tool provider is not retried.
 fn may_pass(response: &Response<Bytes>) -> bool {
     match response.status() {
         StatusCode::TOO_MANY_REQUESTS => !is_of_a_tool(response),
@@ -103,7 +104,7 @@ fn may_pass(response: &Response<Bytes>) -> bool {
     }
 }
 
-/// Between half of the wait and all of it.
+/// Between half of the delay and all of it.
 fn backoff(retried: u32) -> Duration {
     let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(retried));
     wait.mul_f64(jitter(0.5))
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_happen_twice_is_sent_again_only_if_the_token_was_surely_rejected() {
+    fn calls_that_are_not_idempotent_are_retried_only_if_the_token_was_rejected() {
         let responded = |challenge: &str, body: &str| {
             let response = Response::builder().status(401).header("www-authenticate", challenge);
             response.body(Bytes::from(body.to_owned())).unwrap()
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_and_vary_by_half() {
+    fn delays_double_with_jitter_of_half() {
         for (retried, millis) in [(0, 250..=500), (1, 500..=1000)] {
             for _ in 0..50 {
                 assert!(millis.contains(&backoff(retried).as_millis()));

@@ -1,4 +1,4 @@
-//! One call, from the token to the last attempt.
+//! Sends one call with an access token and retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::oauth::OAuthError;
 use crate::scalekit::{ApplicationToken, MissingToken, Scalekit};
 use crate::secret::SecretString;
 
-/// For a token that comes without its lifetime.
+/// Lifetime of a token without `expires_in`.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
-/// Sends a request with the application's token, again where that is right.
+/// Sends a request with the application's access token, with retries.
 pub(in crate::api) async fn send(
     scalekit: &Scalekit,
     request: Request<Bytes>,
@@ -56,7 +56,7 @@ async fn attempt(
 ) -> Result<Result<Response<Bytes>, HttpClientError>, ApiError> {
     let mut request = request.clone();
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-        .map_err(|_| ApiError::unexpected("an access token that fits into no header"))?;
+        .map_err(|_| ApiError::unexpected("an access token that is not a valid header value"))?;
     value.set_sensitive(true);
     request.headers_mut().insert(header::AUTHORIZATION, value);
     Ok(scalekit.send(request).await)

@@ -1,4 +1,4 @@
-//! What lets in at another service. Nothing here shows in `Debug`.
+//! Credentials for other services. `Debug` prints none of them.
 
 use std::fmt;
 
@@ -10,22 +10,22 @@ use zeroize::Zeroize as _;
 use crate::model::wire;
 use crate::secret::SecretString;
 
-/// What an account is let in with.
+/// Credentials of a connected account.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Credentials {
-    /// Domain-wide delegation of Google Workspace.
+    /// Google Workspace domain-wide delegation.
     GoogleDwd(GoogleDwdCredentials),
-    /// Tokens of OAuth 2.0.
+    /// OAuth 2.0 tokens.
     OAuth(OAuthCredentials),
-    /// A key, token or password that stays the same.
+    /// An API key, static token or password.
     Static(StaticCredentials),
-    /// What an identity provider that the service trusts has given.
+    /// Credentials issued by a trusted identity provider.
     TrustedIdp(TrustedIdpCredentials),
 }
 
 impl Credentials {
-    /// As the API takes them, without what only the environment tells.
+    /// The form for requests, without read-only fields.
     pub(super) fn to_wire(&self) -> Value {
         match self {
             Self::GoogleDwd(dwd) => json!({ "google_dwd": { "subject": dwd.subject } }),
@@ -36,27 +36,27 @@ impl Credentials {
     }
 }
 
-/// Tokens of OAuth 2.0 for another service.
+/// OAuth 2.0 tokens for another service.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct OAuthCredentials {
-    /// What calls of the service are made with.
+    /// Access token for the service.
     #[serde(deserialize_with = "secret")]
     pub access_token: Option<SecretString>,
-    /// What the next access token is got with.
+    /// Refresh token.
     #[serde(deserialize_with = "secret")]
     pub refresh_token: Option<SecretString>,
-    /// What the user has allowed.
+    /// Granted scopes.
     #[serde(deserialize_with = "wire::or_default")]
     pub scopes: Vec<String>,
-    /// The domain or workspace they are good for, where there is one.
+    /// The domain or workspace that the tokens are valid for, if any.
     #[serde(deserialize_with = "wire::text")]
     pub domain: Option<String>,
 }
 
 impl OAuthCredentials {
-    /// By an access token; all else may be added.
+    /// Creates credentials with an access token. The other fields are optional.
     #[must_use]
     pub fn new(access_token: impl Into<SecretString>) -> Self {
         Self { access_token: Some(access_token.into()), ..Self::default() }
@@ -81,20 +81,20 @@ impl OAuthCredentials {
     }
 }
 
-/// A key, token or password. Which names it has depends on the connection.
+/// An API key, static token or password. The names depend on the connection.
 #[derive(Clone, Default)]
 pub struct StaticCredentials {
     details: Map<String, Value>,
 }
 
 impl StaticCredentials {
-    /// By its names and values, for instance `api_key`.
+    /// Creates credentials from names and values, for instance `api_key`.
     pub fn new(details: impl IntoIterator<Item = (impl Into<String>, impl Into<Value>)>) -> Self {
         let details = details.into_iter().map(|(name, value)| (name.into(), value.into()));
         Self { details: details.collect() }
     }
 
-    /// The names and values themselves. Do not log them.
+    /// Returns names and values. Do not log them.
     #[must_use]
     pub fn expose(&self) -> &Map<String, Value> {
         &self.details
@@ -117,57 +117,57 @@ fn wipe(value: &mut Value) {
 }
 
 impl fmt::Debug for StaticCredentials {
-    /// Names only.
+    /// Prints the names only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.details.keys()).finish()
     }
 }
 
-/// Domain-wide delegation of Google Workspace.
+/// Google Workspace domain-wide delegation.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct GoogleDwdCredentials {
-    /// E-mail address of the user in whose name your app acts.
+    /// E-mail address of the user that your app impersonates.
     #[serde(deserialize_with = "wire::text")]
     pub subject: Option<String>,
-    /// The token got by it: told, never set.
+    /// The current access token (read-only).
     #[serde(deserialize_with = "secret")]
     pub access_token: Option<SecretString>,
-    /// What that token allows: told, never set.
+    /// Scopes of that token (read-only).
     #[serde(deserialize_with = "wire::or_default")]
     pub scopes: Vec<String>,
-    /// When that token expires: told, never set.
+    /// Expiry of that token (read-only).
     #[serde(deserialize_with = "wire::timestamp")]
     pub token_expires_at: Option<OffsetDateTime>,
 }
 
 impl GoogleDwdCredentials {
-    /// In the name of this user.
+    /// Creates credentials that impersonate this user.
     #[must_use]
     pub fn new(subject: impl Into<String>) -> Self {
         Self { subject: Some(subject.into()), ..Self::default() }
     }
 }
 
-/// What an identity provider that the service trusts has given; its secrets are never told.
+/// Credentials issued by a trusted identity provider. The API never returns their secrets.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct TrustedIdpCredentials {
-    /// The user of the database.
+    /// The database user.
     #[serde(deserialize_with = "wire::text")]
     pub db_user: Option<String>,
-    /// Which key it is: told, never set.
+    /// The key ID (read-only).
     #[serde(deserialize_with = "wire::text")]
     pub access_key_id: Option<String>,
-    /// Until when it is good: told, never set.
+    /// Expiry (read-only).
     #[serde(deserialize_with = "wire::timestamp")]
     pub expiry: Option<OffsetDateTime>,
 }
 
 impl TrustedIdpCredentials {
-    /// As this user of the database.
+    /// Creates credentials for this database user.
     #[must_use]
     pub fn new(db_user: impl Into<String>) -> Self {
         Self { db_user: Some(db_user.into()), ..Self::default() }
@@ -191,7 +191,7 @@ kinds! {
     TrustedIdp(TrustedIdpCredentials),
 }
 
-/// As the API tells them: of several kinds one.
+/// The API's form: one of several kinds.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct AuthorizationDetails {
@@ -209,7 +209,7 @@ struct StaticAuth {
 }
 
 impl AuthorizationDetails {
-    /// `None` for an account that no one has let your app into yet.
+    /// `None` if the user has not authorized the account yet.
     pub(super) fn into_credentials(self) -> Option<Credentials> {
         let tokens = self
             .oauth_token
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_do_not_show() {
+    fn debug_prints_no_credentials() {
         let mut tokens = OAuthCredentials::new("ya29.access");
         tokens.refresh_token = Some("1//refresh".into());
         let dwd = json!({ "google_dwd": { "subject": "a@b.test", "access_token": "ya29.dwd" } });
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reported_is_not_sent_back() {
+    fn read_only_fields_are_not_sent() {
         let dwd = json!({ "google_dwd": {
             "subject": "a@b.test", "access_token": "t", "scopes": ["s"],
             "token_expires_at": "2026-01-01T00:00:00Z",

@@ -1,4 +1,4 @@
-//! What the API tells of an account, and its lists.
+//! Connected accounts and their lists, as the API returns them.
 
 use futures::stream::Stream;
 use serde::Deserialize;
@@ -12,8 +12,8 @@ use crate::api::{ApiError, ApiRequest};
 use crate::model::wire;
 use crate::util::open_enum::open_enum;
 
-/// A user's account at another service, without its credentials. The environment leaves out what it
-/// does not know.
+/// A user's account at another service, without its credentials. Fields that the environment omits
+/// are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -21,10 +21,10 @@ pub struct ConnectedAccount {
     /// `ca_…`
     #[serde(deserialize_with = "wire::text")]
     pub id: Option<String>,
-    /// What your app calls the user.
+    /// Your app's identifier of the user.
     #[serde(deserialize_with = "wire::text")]
     pub identifier: Option<String>,
-    /// The name of the connection, as the dashboard spells it.
+    /// The connection's name, as spelled in the dashboard.
     #[serde(deserialize_with = "wire::text")]
     pub connector: Option<String>,
     /// The connection (`conn_…`).
@@ -33,28 +33,28 @@ pub struct ConnectedAccount {
     /// The service, for instance `GMAIL`.
     #[serde(deserialize_with = "wire::text")]
     pub provider: Option<String>,
-    /// How your app is let in.
+    /// How your app is authorized.
     #[serde(deserialize_with = "wire::word")]
     pub authorization_type: Option<AuthorizationType>,
-    /// Whether it can be used.
+    /// The status.
     #[serde(deserialize_with = "wire::word")]
     pub status: Option<ConnectedAccountStatus>,
-    /// When its token expires. The environment renews it by itself while it can.
+    /// Expiry of its token. The environment refreshes it automatically if possible.
     #[serde(deserialize_with = "wire::timestamp")]
     pub token_expires_at: Option<OffsetDateTime>,
-    /// When it was last used.
+    /// Time of the last use.
     #[serde(deserialize_with = "wire::timestamp")]
     pub last_used_at: Option<OffsetDateTime>,
-    /// When anything about it last changed.
+    /// Time of the last change.
     #[serde(deserialize_with = "wire::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
-    /// Settings of the connection for this account; lists leave them out.
+    /// Settings of the connection for this account; omitted in lists.
     #[serde(deserialize_with = "wire::or_default")]
     pub api_config: Map<String, Value>,
 }
 
 impl ConnectedAccount {
-    /// Whether tools can use it.
+    /// Whether tools can use the account.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.status == Some(ConnectedAccountStatus::Active)
@@ -62,36 +62,36 @@ impl ConnectedAccount {
 }
 
 open_enum! {
-    /// How an app is let in at another service.
+    /// How an app is authorized at another service.
     AuthorizationType {
-        /// A key that stays the same.
+        /// Static API key.
         ApiKey = "API_KEY",
         /// User name and password.
         Basic = "BASIC",
         /// User name and password.
         BasicAuth = "BASIC_AUTH",
-        /// A token that stays the same.
+        /// Static bearer token.
         BearerToken = "BEARER_TOKEN",
-        /// In a way of its own.
+        /// Custom.
         Custom = "CUSTOM",
-        /// Domain-wide delegation of Google Workspace.
+        /// Google Workspace domain-wide delegation.
         GoogleDwd = "GOOGLE_DWD",
-        /// Not at all: the service is open to everybody.
+        /// None: the service is public.
         NoAuth = "NO_AUTH",
-        /// OAuth 2.0, by the user's consent.
+        /// OAuth 2.0 with the user's consent.
         OAuth = "OAUTH",
-        /// OAuth 2.0, without a user.
+        /// OAuth 2.0 client credentials.
         OAuthM2m = "OAUTH_M2M",
-        /// OAuth 2.0 of health records.
+        /// OAuth 2.0 of SMART on FHIR.
         SmartFhir = "SMART_FHIR",
         /// Trello's OAuth 1.
         TrelloOAuth1 = "TRELLO_OAUTH1",
-        /// An identity provider that the service trusts.
+        /// A trusted identity provider.
         TrustedIdp = "TRUSTED_IDP",
     }
 }
 
-/// An account that is to be there.
+/// An account to create.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct NewConnectedAccount {
@@ -101,30 +101,30 @@ pub struct NewConnectedAccount {
 }
 
 impl NewConnectedAccount {
-    /// The account of a user at a connection ([`AccountKey::new`]), which gets its tokens when the
-    /// user lets your app in.
+    /// Creates the account of a user at a connection ([`AccountKey::new`]), which gets its tokens
+    /// when the user authorizes your app.
     pub fn new(account: &AccountKey) -> Self {
         Self { key: account.clone(), credentials: None, api_config: None }
     }
 
-    /// Credentials that your app has already, for instance a key of the user's.
+    /// Sets credentials that your app already has, for instance the user's API key. Default: none.
     pub fn credentials(mut self, credentials: impl Into<Credentials>) -> Self {
         self.credentials = Some(credentials.into());
         self
     }
 
-    /// Settings of the connection for this account. They count only where it is new.
+    /// Sets settings of the connection for this account. Ignored if the account exists.
     pub fn api_config(mut self, config: Map<String, Value>) -> Self {
         self.api_config = Some(config);
         self
     }
 }
 
-/// The list of accounts, before it is fetched. Made by
+/// A request for a list of accounts. Returned by
 /// [`ConnectedAccountsApi::list`](super::ConnectedAccountsApi::list).
 ///
-/// A filter that is empty is an [`ApiError::InvalidCall`]: the API would take it for none, and tell
-/// of everybody's accounts.
+/// An empty filter is an [`ApiError::InvalidCall`], because the API would ignore it and list the
+/// accounts of all users.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct ConnectedAccounts(ApiRequest);
@@ -134,48 +134,48 @@ impl ConnectedAccounts {
         Self(request)
     }
 
-    /// Only those of connections with this name; call it again for further ones, up to 20. Not
-    /// together with [`connector`](Self::connector).
+    /// Filters by connection name. Can be called up to 20 times, for several names. Not together
+    /// with [`connector`](Self::connector).
     pub fn connection_name(self, name: &str) -> Self {
         Self(self.0.filter("connection_names", name))
     }
 
-    /// Only those of a service by its kind, for instance `notion`.
+    /// Filters by connector, for instance `notion`.
     pub fn connector(self, connector: &str) -> Self {
         Self(self.0.filter("connector", connector))
     }
 
-    /// Only those of whom your app calls so.
+    /// Filters by identifier.
     pub fn identifier(self, identifier: &str) -> Self {
         Self(self.0.filter("identifier", identifier))
     }
 
-    /// Only those of this organization.
+    /// Filters by organization.
     pub fn organization_id(self, id: &str) -> Self {
         Self(self.0.filter("organization_id", id))
     }
 
-    /// Only those of a service by its provider, for instance `GMAIL`.
+    /// Filters by provider, for instance `GMAIL`.
     pub fn provider(self, provider: &str) -> Self {
         Self(self.0.filter("provider", provider))
     }
 
-    /// Only those that have this text in them.
+    /// Filters by text.
     pub fn matching(self, text: &str) -> Self {
         Self(self.0.matching("query", text))
     }
 
-    /// Only those of this user of Scalekit's (`usr_…`).
+    /// Filters by Scalekit user (`usr_…`).
     pub fn user_id(self, id: &str) -> Self {
         Self(self.0.filter("user_id", id))
     }
 
-    /// How many accounts come in each page, up to 100. The environment decides unless set.
+    /// Sets the page size, up to 100. Default: the environment's.
     pub fn page_size(self, size: u32) -> Self {
         Self(self.0.query("page_size", size.to_string()))
     }
 
-    /// The accounts, page after page as they are read. Ends after an error.
+    /// Streams the accounts, fetching pages as needed. Ends after an error.
     pub fn stream(
         self,
     ) -> impl Stream<Item = Result<ConnectedAccount, ApiError>> + Send + Unpin + 'static {
@@ -185,13 +185,13 @@ impl ConnectedAccounts {
     fn checked(self) -> ApiRequest {
         match (self.0.count("connection_names"), self.0.count("connector")) {
             (0, _) | (1..=20, 0) => self.0,
-            (1..=20, _) => self.0.problem("connection names do not go together with a connector"),
+            (1..=20, _) => self.0.problem("connection names cannot be combined with a connector"),
             _ => self.0.problem("there are more than 20 connection names"),
         }
     }
 }
 
-/// A search among accounts, before it is made. Made by
+/// A search for accounts. Returned by
 /// [`ConnectedAccountsApi::search`](super::ConnectedAccountsApi::search).
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
@@ -202,17 +202,17 @@ impl AccountSearch {
         Self(request)
     }
 
-    /// Only among those of this connection (`conn_…`).
+    /// Filters by connection (`conn_…`).
     pub fn connection_id(self, id: &str) -> Self {
         Self(self.0.filter("connection_id", id))
     }
 
-    /// How many accounts come in each page, up to 30. The environment decides unless set.
+    /// Sets the page size, up to 30. Default: the environment's.
     pub fn page_size(self, size: u32) -> Self {
         Self(self.0.query("page_size", size.to_string()))
     }
 
-    /// The accounts, page after page as they are read. Ends after an error.
+    /// Streams the accounts, fetching pages as needed. Ends after an error.
     pub fn stream(
         self,
     ) -> impl Stream<Item = Result<ConnectedAccount, ApiError>> + Send + Unpin + 'static {

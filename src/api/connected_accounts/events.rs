@@ -1,4 +1,4 @@
-//! What webhooks tell of accounts, for those who wait.
+//! Webhook events of connected accounts, for tasks that wait for one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use tokio::sync::broadcast;
 use super::AccountKey;
 use crate::webhook::{ConnectedAccount, WebhookEvent};
 
-/// So many events may pass before who waits has looked; who misses some looks in any case.
+/// Capacity of the event channel. A waiting task that misses events polls anyway.
 const CAPACITY: usize = 64;
 
-/// Takes the `connected_account.*` webhooks to those who wait for an account in this process. Cheap
-/// to clone; clones tell each other.
+/// Forwards the `connected_account.*` webhooks to tasks of this process that wait for an account.
+/// Cheap to clone; clones share one channel.
 ///
-/// An event only makes them look earlier: what counts is what the API says then. No one depends on
-/// it, so it does not matter which of several replicas a webhook reaches.
+/// An event only triggers an earlier request to the API, whose response decides. Events are
+/// optional, so it does not matter which of several replicas receives a webhook.
 ///
 /// ```
 /// use tower_scalekit::api::connected_accounts::AccountEvents;
@@ -30,16 +30,16 @@ const CAPACITY: usize = 64;
 pub struct AccountEvents(broadcast::Sender<Arc<ConnectedAccount>>);
 
 impl AccountEvents {
-    /// For a webhook's handler and whoever waits.
+    /// Creates a channel for a webhook handler and waiting tasks.
     #[must_use]
     pub fn new() -> Self {
         Self(broadcast::Sender::new(CAPACITY))
     }
 
-    /// Takes in a webhook, and says whether it is about a connected account.
+    /// Forwards a webhook event. Returns whether it is about a connected account.
     pub fn apply(&self, event: &WebhookEvent) -> bool {
         let Some(account) = event.payload().connected_account() else { return false };
-        // No one may be waiting, which is fine.
+        // It is fine if no task is waiting.
         let _ = self.0.send(Arc::new(account.clone()));
         true
     }
@@ -61,7 +61,7 @@ impl fmt::Debug for AccountEvents {
     }
 }
 
-/// The events since a user began to listen.
+/// The events since the subscription.
 pub(super) struct SignedPayload(Option<broadcast::Receiver<Arc<ConnectedAccount>>>);
 
 impl SignedPayload {
@@ -69,13 +69,13 @@ impl SignedPayload {
         Self(None)
     }
 
-    /// Leaves out what was told until now.
+    /// Skips the events received so far.
     pub(super) fn forget(&mut self) {
         self.0 = self.0.take().map(|events| events.resubscribe());
     }
 
-    /// Resolves when there was an event about this account. One that is lost among too many about
-    /// others would only have hastened the next look.
+    /// Resolves at the next event about this account. An event that is lost among too many others
+    /// would only have triggered the next request earlier.
     pub(super) async fn about(&mut self, key: &AccountKey) {
         while let Some(events) = &mut self.0 {
             match events.recv().await {

@@ -1,4 +1,4 @@
-//! Addresses that the API gives to send users to.
+//! URLs from the API to which users are redirected.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use url::Url;
 use crate::api::ApiError;
 use crate::model::wire;
 
-/// Where a user lets your app in, at the service's own pages. Good for whoever opens it: it does
-/// not show in `Debug`.
+/// A URL where the user authorizes your app at the service. Whoever opens it can use it, so `Debug`
+/// does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuthorizationLink {
     url: Url,
@@ -18,13 +18,13 @@ pub struct AuthorizationLink {
 }
 
 impl AuthorizationLink {
-    /// The address: http or https, whatever the API says.
+    /// The URL, always http or https.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Until when it is good, if told.
+    /// Expiry, if known.
     #[must_use]
     pub fn expires_at(&self) -> Option<OffsetDateTime> {
         self.expires_at
@@ -52,7 +52,7 @@ pub(super) struct LinkResponse {
 impl LinkResponse {
     pub(super) fn link(self) -> Result<AuthorizationLink, ApiError> {
         let url = web_address(&self.link);
-        let url = url.ok_or(ApiError::unexpected("a link that is no address of a web page"))?;
+        let url = url.ok_or(ApiError::unexpected("a link that is not an http or https URL"))?;
         Ok(AuthorizationLink { url, expires_at: self.expiry })
     }
 }
@@ -65,14 +65,14 @@ pub(super) struct VerifiedResponse {
 }
 
 impl VerifiedResponse {
-    /// Where to send the user; nowhere if that is no web page. The account is active either way.
+    /// The URL to redirect the user to, if it is a web page. The account is active either way.
     pub(super) fn url(self) -> Option<Url> {
         web_address(&self.post_user_verify_redirect_url?)
     }
 }
 
-/// An absolute address that a browser opens as a web page: `javascript:` and its like would run in
-/// the name of who redirects there.
+/// An absolute http or https URL: `javascript:` and similar ones would run in the origin that
+/// redirects there.
 fn web_address(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let is_plain = url.username().is_empty() && url.password().is_none();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_does_not_show() {
+    fn debug_does_not_print_a_link() {
         let link = "https://acme.test/magicLink/geheim".to_owned();
         let link = LinkResponse { link, expiry: None }.link().unwrap();
         assert!(!format!("{link:?}").contains("geheim"));

@@ -1,9 +1,10 @@
-//! Connected accounts: where your app acts for its users at other services, with tokens that stay
-//! at Scalekit.
+//! Connected accounts: your app acts for its users at other services, with tokens that stay at
+//! Scalekit.
 //!
-//! A connection (made in the dashboard) names a service, such as `gmail`; an account is one user's
-//! there. The user lets your app in once, at an [authorization link](ConnectedAccountsApi::authorization_link);
-//! from then on [tools](super::tools) act in their name.
+//! A connection (configured in the dashboard) belongs to a service, such as `gmail`; an account
+//! belongs to one user of that service. The user authorizes your app once, at an [authorization
+//! link](ConnectedAccountsApi::authorization_link). From then on [tools](super::tools) act on the
+//! user's behalf.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -21,7 +22,7 @@
 //! let account = accounts.get_or_create(&NewConnectedAccount::new(&jane)).await?;
 //! assert_eq!(account.status, Some(ConnectedAccountStatus::PendingAuth));
 //!
-//! let link = accounts.authorization_link(&jane).await?; // send Jane there
+//! let link = accounts.authorization_link(&jane).await?; // redirect Jane to it
 //! # sandbox.consent(link.url().as_str())?;
 //! let account = accounts.wait_until_active(&jane).await?;
 //! assert_eq!(account.status, Some(ConnectedAccountStatus::Active));
@@ -31,8 +32,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! Such a link is good for whoever opens it: in production let
-//! [`ConnectAccount`](crate::ConnectAccount) make sure that it was the user who began.
+//! Whoever opens such a link can use it. In production, use
+//! [`ConnectAccount`](crate::ConnectAccount), which verifies that it is the user who started.
 
 mod credentials;
 mod details;
@@ -61,7 +62,7 @@ pub use self::link::AuthorizationLink;
 pub use self::waiting::{WaitError, WaitUntilActive};
 pub use crate::webhook::ConnectedAccountStatus;
 
-/// The calls about connected accounts. Made by [`Api::connected_accounts`].
+/// API for connected accounts. Returned by [`Api::connected_accounts`].
 #[derive(Clone, Debug)]
 pub struct ConnectedAccountsApi(Api);
 
@@ -70,20 +71,20 @@ impl ConnectedAccountsApi {
         Self(api)
     }
 
-    /// The account, or a new one where the user has none yet. Several may do this at once: they all
-    /// get the same account.
+    /// Returns the account, and creates it if the user has none. Concurrent calls all return the
+    /// same account.
     ///
-    /// Credentials that are given are those of the account afterwards, whether or not it is new.
+    /// Credentials in the request replace those of an existing account.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for a connection that there is not; see [`ApiError`].
+    /// [`ApiError::NotFound`] if the connection does not exist; see [`ApiError`].
     pub async fn get_or_create(
         &self,
         account: &NewConnectedAccount,
     ) -> Result<ConnectedAccount, ApiError> {
         let found = match self.get(&account.key).await {
             Err(ApiError::NotFound(_)) => match self.create(account).await {
-                // A user was faster.
+                // Another request was faster.
                 Err(ApiError::Conflict(_)) => self.get(&account.key).await?,
                 created => return created,
             },
@@ -95,18 +96,17 @@ impl ConnectedAccountsApi {
         }
     }
 
-    /// Creates an account. Never sent twice; [`get_or_create`](Self::get_or_create) is what agents
-    /// want.
+    /// Creates an account. Never retried; agents should use [`get_or_create`](Self::get_or_create).
     ///
     /// # Errors
-    /// [`ApiError::Conflict`] where it exists, [`ApiError::NotFound`] for a connection that there is
-    /// not; see [`ApiError`].
+    /// [`ApiError::Conflict`] if it exists, [`ApiError::NotFound`] if the connection does not
+    /// exist; see [`ApiError`].
     pub async fn create(
         &self,
         account: &NewConnectedAccount,
     ) -> Result<ConnectedAccount, ApiError> {
         let content = Content::of(account.credentials.as_ref(), account.api_config.as_ref());
-        // What an account needs that will get its tokens by a link.
+        // Required for an account whose tokens come from an authorization link.
         let content = content.or_empty_token();
         if account.key.id.is_some() {
             let problem = "an account is created by its connection and identifier, not by its id";
@@ -115,41 +115,41 @@ impl ConnectedAccountsApi {
         self.send(Method::POST, &account.key, content).await
     }
 
-    /// An account without its credentials.
+    /// Returns an account without its credentials.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn get(&self, account: &AccountKey) -> Result<ConnectedAccount, ApiError> {
         let path = "/api/v1/connected_accounts/details";
         account.query(self.0.request(Method::GET, path)).send::<Response>().await?.account()
     }
 
-    /// The credentials that the account stands for: for services that neither a tool nor the
-    /// [proxy](super::tools::ToolsApi::proxy) reaches. Keep them to yourself.
+    /// Returns the account's credentials, for services that neither a tool nor the
+    /// [proxy](super::tools::ToolsApi::proxy) supports. Keep them secret.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn credentials(&self, account: &AccountKey) -> Result<Option<Credentials>, ApiError> {
         let request = self.0.request(Method::GET, "/api/v1/connected_accounts/auth");
         let response = account.query(request).send::<CredentialsResponse>().await?;
         Ok(response.connected_account.authorization_details.into_credentials())
     }
 
-    /// All accounts of the environment.
+    /// Lists all accounts of the environment.
     pub fn list(&self) -> ConnectedAccounts {
         ConnectedAccounts::new(self.0.request(Method::GET, "/api/v1/connected_accounts"))
     }
 
-    /// Accounts by a part of their identifier and the like, three letters at least.
+    /// Searches accounts by a part of their identifier and other fields, at least three characters.
     pub fn search(&self, text: &str) -> AccountSearch {
         let request = self.0.request(Method::GET, "/api/v1/connected_accounts:search");
         AccountSearch::new(request.query("query", text))
     }
 
-    /// Gives an account other credentials or settings; `None` leaves them as they are.
+    /// Replaces an account's credentials or settings; `None` keeps them.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn update(
         &self,
         account: &AccountKey,
@@ -159,18 +159,18 @@ impl ConnectedAccountsApi {
         self.send(Method::PUT, account, Content::of(credentials, api_config)).await
     }
 
-    /// Deletes an account and its credentials for good.
+    /// Deletes an account and its credentials permanently.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn delete(&self, account: &AccountKey) -> Result<(), ApiError> {
         let request = self.0.request(Method::POST, "/api/v1/connected_accounts:delete");
         let request = account.check(request).json(account).retries(Retries::Unsent);
         request.send::<Value>().await.map(drop)
     }
 
-    /// Where the user lets your app in. Whoever opens the link lends their account to this one:
-    /// show it to no one else, or have the user verified
+    /// Returns the URL where the user authorizes your app. Whoever opens the link connects their
+    /// own account: show it only to the user, or verify the user
     /// ([`verified_authorization_link`](Self::verified_authorization_link)).
     ///
     /// # Errors
@@ -182,9 +182,10 @@ impl ConnectedAccountsApi {
         self.link(LinkBody { account, user_verify_url: None, state: None }).await
     }
 
-    /// The same, from which the user comes to `user_verify_url` with `auth_request_id` and `state`.
-    /// The account is inactive until [`verify_user`](Self::verify_user) says that it is theirs.
-    /// [`ConnectAccount`](crate::ConnectAccount) does all of this.
+    /// Like [`authorization_link`](Self::authorization_link), with user verification: the user is
+    /// redirected to `user_verify_url` with `auth_request_id` and `state`, and the account stays
+    /// inactive until [`verify_user`](Self::verify_user) confirms the user.
+    /// [`ConnectAccount`](crate::ConnectAccount) implements this flow.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -198,13 +199,13 @@ impl ConnectedAccountsApi {
         self.link(LinkBody { account, user_verify_url, state }).await
     }
 
-    /// Activates the account that `auth_request_id` is about, if it is that of `identifier`: take
-    /// that from the session of who has come back, never from the address. Gives where to send
-    /// them now.
+    /// Activates the account of `auth_request_id` if it belongs to `identifier`, which must come
+    /// from the session of the returning user, never from the URL. Returns where to redirect the
+    /// user.
     ///
     /// # Errors
-    /// [`ApiError::Forbidden`] when it is another one's, [`ApiError::NotFound`] when nothing is
-    /// waiting for it; see [`ApiError`].
+    /// [`ApiError::Forbidden`] if it belongs to another user, [`ApiError::NotFound`] if no
+    /// verification is pending; see [`ApiError`].
     pub async fn verify_user(
         &self,
         auth_request_id: &str,
@@ -215,7 +216,7 @@ impl ConnectedAccountsApi {
         Ok(request.send::<VerifiedResponse>().await?.url())
     }
 
-    /// Waits until the user has let your app in, five minutes unless told otherwise.
+    /// Waits until the user has authorized the account. Default: five minutes.
     pub fn wait_until_active(&self, account: &AccountKey) -> WaitUntilActive {
         WaitUntilActive::new(self.clone(), account.clone())
     }
@@ -237,7 +238,7 @@ impl ConnectedAccountsApi {
     }
 }
 
-/// Which account is meant.
+/// Identifies an account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct AccountKey {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -253,27 +254,27 @@ pub struct AccountKey {
 }
 
 impl AccountKey {
-    /// An account by its id (`ca_…`).
+    /// The account with this ID (`ca_…`).
     pub fn id(id: impl Into<String>) -> Self {
         let (id, none) = (Some(id.into()), None);
         Self { id, connector: none.clone(), identifier: none, organization_id: None, user_id: None }
     }
 
-    /// The account of a user, by the name of the connection as the dashboard spells it, and by what
-    /// your app calls the user.
+    /// The account of a user, by the connection's name as spelled in the dashboard and your app's
+    /// identifier of the user.
     pub fn new(connection_name: impl Into<String>, identifier: impl Into<String>) -> Self {
         let (connector, identifier) = (Some(connection_name.into()), Some(identifier.into()));
         Self { id: None, connector, identifier, organization_id: None, user_id: None }
     }
 
-    /// The account in this organization, where the identifier alone does not tell.
+    /// Adds the organization, if the identifier alone is ambiguous.
     #[must_use]
     pub fn organization_id(mut self, id: impl Into<String>) -> Self {
         self.organization_id = Some(id.into());
         self
     }
 
-    /// The account of this user of Scalekit's (`usr_…`), where the identifier alone does not tell.
+    /// Adds the Scalekit user (`usr_…`), if the identifier alone is ambiguous.
     #[must_use]
     pub fn user_id(mut self, id: impl Into<String>) -> Self {
         self.user_id = Some(id.into());
@@ -290,7 +291,7 @@ impl AccountKey {
         ]
     }
 
-    /// Connection name and identifier, if nothing else is told.
+    /// Connection name and identifier, if nothing else is set.
     pub(super) fn names(&self) -> Option<(&str, &str)> {
         match self.parts().map(|(_, part)| part) {
             [None, Some(connector), Some(identifier), None, None] => Some((connector, identifier)),
@@ -298,7 +299,7 @@ impl AccountKey {
         }
     }
 
-    /// The API takes an empty part for one that is not there, and would mean other accounts too.
+    /// The API ignores empty parts and would match other accounts too.
     pub(super) fn check(&self, request: ApiRequest) -> ApiRequest {
         match self.parts().iter().any(|(_, part)| part.is_some_and(str::is_empty)) {
             true => request.problem("a part of the account's key is empty"),
@@ -311,7 +312,7 @@ impl AccountKey {
         parts.fold(self.check(request), |request, (name, part)| request.query(name, part))
     }
 
-    /// Whether an account that an event tells of may be this one.
+    /// Whether an event may be about this account.
     fn may_be(&self, told: &crate::webhook::ConnectedAccount) -> bool {
         let same = |own: &Option<String>, told: &Option<String>| match (own, told) {
             (Some(own), Some(told)) => own == told,
@@ -330,7 +331,7 @@ struct AccountBody<'a> {
     connected_account: Content,
 }
 
-/// What is set of an account.
+/// The account fields of a request.
 #[derive(Default, Serialize)]
 struct Content {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! Waiting for a user who is at the service's pages.
+//! Waits for a user to authorize an account.
 
 use std::future::IntoFuture;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use super::{ApiError, ConnectedAccountsApi};
 use crate::util::jitter::jitter;
 
 const DEADLINE: Duration = Duration::from_secs(5 * 60);
-/// The first pause; each is half as long again as the one before.
+/// The first interval; each is 1.5 times the previous one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// However much is told, there is this long between two looks.
+/// Minimum interval between two requests, however many events arrive.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(750);
 
-/// Waits until an account is `ACTIVE`. Made by
-/// [`ConnectedAccountsApi::wait_until_active`]; `.await` it, or drop it to stop waiting.
+/// Waits until an account is `ACTIVE`. Returned by [`ConnectedAccountsApi::wait_until_active`];
+/// `.await` it, or drop it to stop waiting.
 ///
-/// The API is asked at once and then again after 1 s, 1.5 s and so on up to 10 s, with some jitter. An
-/// environment that does not respond is asked again too. An account that is disconnected at first
-/// is waited for like any other: its user may be connecting it anew.
+/// Polls the API at once and then after 1 s, 1.5 s and so on up to 10 s, with some jitter. Failed
+/// requests are retried at the next interval. An account that is disconnected at first may become
+/// active, because its user may be reconnecting it.
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens until it is awaited"]
 pub struct WaitUntilActive {
@@ -38,15 +38,15 @@ impl WaitUntilActive {
         Self { accounts, key, deadline: DEADLINE, events: None }
     }
 
-    /// How long to wait at most, 5 minutes unless set.
+    /// Sets the maximum time to wait. Default: 5 minutes.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Looks when a webhook tells of the account: at once, or 0.75 s after the look before. Where
-    /// more than 64 tell of other accounts while one look is under way, it may be missed, and the
-    /// usual pause passes.
+    /// Polls early when a webhook event is about the account: at once, or 0.75 s after the previous
+    /// request. If more than 64 events about other accounts arrive during one request, the event
+    /// may be missed, and the usual interval passes.
     pub fn events(mut self, events: &AccountEvents) -> Self {
         self.events = Some(events.clone());
         self
@@ -63,19 +63,20 @@ impl WaitUntilActive {
         self,
         last: &mut Option<ConnectedAccountStatus>,
     ) -> Result<ConnectedAccount, WaitError> {
-        // Before the first look, so that no event falls between the two.
+        // Subscribed before the first request, so that no event is missed in between.
         let mut told =
             self.events.as_ref().map_or_else(SignedPayload::nothing, AccountEvents::listen);
         let mut pause = FIRST_PAUSE;
         loop {
-            // This look sees whatever was told until now.
+            // This request covers all events so far.
             told.forget();
             let mut least = SHORTEST_PAUSE;
             match self.accounts.get(&self.key).await {
                 Ok(account) if account.is_active() => return Ok(account),
                 Ok(account) => {
                     let disconnected = ConnectedAccountStatus::Disconnected;
-                    // One that was so from the start may stay so until its user consents.
+                    // An account that was disconnected from the start may stay so until its user
+                    // consents.
                     let was_another = last.as_ref().is_some_and(|last| *last != disconnected);
                     *last = account.status;
                     if was_another && *last == Some(disconnected) {
@@ -89,7 +90,7 @@ impl WaitUntilActive {
                 Err(error) => return Err(error.into()),
             }
             let told = timeout(pause.mul_f64(jitter(0.25)), told.about(&self.key));
-            // No one's haste shortens `least`.
+            // Events never shorten `least`.
             let (told, ()) = join(told, sleep(least)).await;
             pause = match told {
                 Ok(()) => FIRST_PAUSE,
@@ -108,21 +109,21 @@ impl IntoFuture for WaitUntilActive {
     }
 }
 
-/// The account did not become active.
+/// Returned when the account did not become active.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// The API does not tell of it, for instance because it was deleted meanwhile.
+    /// The API does not know the account, for instance because it was deleted meanwhile.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The user has not finished in time; the link may be made anew.
+    /// The user has not finished in time. A new link can be created.
     #[error("the account did not become active in time{}", last_known(last))]
     Deadline {
-        /// What the account was last, if that is known.
+        /// The last known status.
         last: Option<ConnectedAccountStatus>,
     },
-    /// It was disconnected meanwhile: no waiting makes it active, only another consent.
-    #[error("the account was disconnected: its user has to connect it anew")]
+    /// The account was disconnected meanwhile: only a new consent makes it active.
+    #[error("the account was disconnected: its user has to reconnect it")]
     Disconnected,
 }
 

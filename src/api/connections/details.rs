@@ -5,10 +5,10 @@ use serde_json::Value;
 use crate::model::wire;
 use crate::util::open_enum::open_enum;
 
-/// A connection of an organization. The environment leaves out what it does not know.
+/// A connection of an organization. Fields that the environment omits are `None`.
 ///
-/// What a provider and the environment need to trust each other, such as certificates and client
-/// secrets, is not read: [`Api::request`](crate::api::Api::request) gives it.
+/// Trust settings, such as certificates and client secrets, are omitted:
+/// [`Api::request`](crate::api::Api::request) returns them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -16,30 +16,30 @@ pub struct Connection {
     /// `conn_…`
     #[serde(deserialize_with = "wire::text")]
     pub id: Option<String>,
-    /// The organization it belongs to.
+    /// The organization that it belongs to.
     #[serde(deserialize_with = "wire::text")]
     pub organization_id: Option<String>,
-    /// That organization's name; only in lists.
+    /// The organization's name; only in lists.
     #[serde(deserialize_with = "wire::text")]
     pub organization_name: Option<String>,
-    /// Who the identity provider is.
+    /// The identity provider.
     #[serde(deserialize_with = "wire::word")]
     pub provider: Option<ConnectionProvider>,
     /// The provider's key, for instance `okta`.
     #[serde(deserialize_with = "wire::text")]
     pub provider_key: Option<String>,
-    /// Another id of the connection, used in addresses.
+    /// Another ID of the connection, used in URLs.
     #[serde(deserialize_with = "wire::text")]
     pub key_id: Option<String>,
-    /// How people sign in through it.
+    /// How users sign in.
     #[serde(rename = "type", deserialize_with = "wire::word")]
     pub connection_type: Option<ConnectionType>,
-    /// How far it is set up.
+    /// The setup status.
     #[serde(deserialize_with = "wire::word")]
     pub status: Option<ConnectionStatus>,
-    /// Whether people can sign in through it.
+    /// Whether users can sign in through it.
     pub enabled: Option<bool>,
-    /// The e-mail domains of the people who sign in through it.
+    /// The e-mail domains of its users.
     #[serde(deserialize_with = "domains")]
     pub domains: Vec<String>,
     /// Where an agent uses the connection's tools, if it has any.
@@ -48,16 +48,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Whether it is single sign-on: by OpenID Connect or SAML.
+    /// Whether it is single sign-on by OpenID Connect or SAML.
     #[must_use]
     pub fn is_sso(&self) -> bool {
         matches!(self.connection_type, Some(ConnectionType::Oidc | ConnectionType::Saml))
     }
 
-    /// Whether people of a domain, in lower case, can sign in through it now.
+    /// Whether users of a domain, in lower case, can sign in through it now.
     pub(super) fn signs_in(&self, domain: &str) -> bool {
         let is_complete = matches!(self.status, None | Some(ConnectionStatus::Completed));
-        // Some say only of the organization which domains it has, and of the connection nothing.
+        // Some list the domains only in the organization, not in the connection.
         let is_for_it = self.domains.is_empty()
             || self.domains.iter().any(|known| known.eq_ignore_ascii_case(domain));
         self.is_sso() && self.enabled == Some(true) && is_complete && is_for_it
@@ -65,55 +65,55 @@ impl Connection {
 }
 
 open_enum! {
-    /// How people sign in through a connection, or agents use it.
+    /// How users sign in through a connection, or agents use it.
     ConnectionType {
-        /// With an API key.
+        /// API key.
         ApiKey = "API_KEY",
-        /// With a name and a password sent along.
+        /// HTTP Basic authentication.
         Basic = "BASIC",
-        /// With a bearer token.
+        /// Bearer token.
         Bearer = "BEARER",
-        /// By Google's domain-wide delegation.
+        /// Google Workspace domain-wide delegation.
         GoogleDwd = "GOOGLE_DWD",
-        /// With nothing.
+        /// None.
         NoAuth = "NO_AUTH",
-        /// By OAuth 2.0.
+        /// OAuth 2.0.
         OAuth = "OAUTH",
-        /// By OAuth 2.0, as a machine.
+        /// OAuth 2.0 client credentials.
         OAuthM2m = "OAUTH_M2M",
         /// Single sign-on by OpenID Connect.
         Oidc = "OIDC",
-        /// With a password.
+        /// Password.
         Password = "PASSWORD",
-        /// With a code or a link in an e-mail.
+        /// A code or a link in an e-mail.
         Passwordless = "PASSWORDLESS",
         /// Single sign-on by SAML.
         Saml = "SAML",
-        /// By SMART on FHIR.
+        /// SMART on FHIR.
         SmartFhir = "SMART_FHIR",
-        /// By Trello's OAuth 1.
+        /// Trello's OAuth 1.
         TrelloOAuth1 = "TRELLO_OAUTH1",
-        /// By an identity provider that is trusted.
+        /// A trusted identity provider.
         TrustedIdp = "TRUSTED_IDP",
-        /// With a passkey.
+        /// Passkey.
         WebAuthn = "WEBAUTHN",
     }
 }
 
 open_enum! {
-    /// How far a connection is set up.
+    /// Setup status of a connection.
     ConnectionStatus {
-        /// To the end.
+        /// Completed.
         Completed = "COMPLETED",
-        /// Not begun.
+        /// Not started.
         Draft = "DRAFT",
-        /// Begun.
+        /// In progress.
         InProgress = "IN_PROGRESS",
     }
 }
 
 open_enum! {
-    /// Who an identity provider is.
+    /// An identity provider.
     ConnectionProvider {
         /// Microsoft Active Directory Federation Services.
         Adfs = "ADFS",
@@ -127,7 +127,7 @@ open_enum! {
         GitLab = "GITLAB",
         /// Google.
         Google = "GOOGLE",
-        /// Scalekit's own, to try things out.
+        /// Scalekit's identity provider for tests.
         IdpSimulator = "IDP_SIMULATOR",
         /// JumpCloud.
         JumpCloud = "JUMPCLOUD",
@@ -150,7 +150,8 @@ open_enum! {
     }
 }
 
-/// Lists give domains as text, a single connection as objects that call the name by one of two.
+/// Lists contain domains as text, a single connection contains objects that use one of two member
+/// names.
 fn domains<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let domains: Option<Vec<Value>> = Option::deserialize(deserializer)?;
     let name = |known: &Value| {

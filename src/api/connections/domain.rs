@@ -1,16 +1,15 @@
-//! The domain of an address, to ask for connections with.
+//! The domain of an e-mail address, for finding connections.
 
 use crate::util::pasted;
 
 /// The domain of an e-mail address, in lower case: `acme.test` of `Jane@Acme.test`.
 ///
-/// White space and invisible characters around the address are ignored. `None` for what is not
-/// plainly an address: it has exactly one `@` with something before it, nothing in it is white space or a control character, and what follows the `@` is a host name in
-/// ASCII, as [`Connection::domains`](super::Connection::domains) are. Nothing is converted:
-/// whoever calls this with an address in other letters brings its domain into the `xn--` form first,
-/// as `url::Host::parse` does.
+/// Surrounding white space and invisible characters are ignored. `None` unless the text has exactly
+/// one `@` with something before it, no white space or control characters, and a host name in ASCII
+/// after the `@`, as [`Connection::domains`](super::Connection::domains) are. Nothing is converted:
+/// convert internationalized domains to the `xn--` form first, as `url::Host::parse` does.
 ///
-/// An address that a user typed may say where they want to log in. It never proves that they may.
+/// An address that a user typed may select a login page. It never proves an identity.
 ///
 /// ```
 /// use tower_scalekit::api::connections::email_domain;
@@ -33,7 +32,7 @@ pub fn email_domain(address: &str) -> Option<String> {
     host_name(domain)
 }
 
-/// The name in lower case, if it is one of a host (RFC 1123) and not an IP address.
+/// The name in lower case, if it is a host name (RFC 1123) and not an IP address.
 pub(super) fn host_name(name: &str) -> Option<String> {
     let is_label = |label: &str| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -42,7 +41,7 @@ pub(super) fn host_name(name: &str) -> Option<String> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // The last label of a name is never a number; of an IPv4 address it is.
+    // The last label of a host name is never a number; that of an IPv4 address is.
     let ends_in_a_number =
         name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     let is_name = name.len() <= 253 && name.split('.').all(is_label) && !ends_in_a_number;
@@ -106,7 +105,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_gives_anything_but_a_host_name(address in "\\PC{0,8}@{0,2}\\PC{0,30}") {
+        fn only_host_names_are_returned(address in "\\PC{0,8}@{0,2}\\PC{0,30}") {
             if let Some(domain) = email_domain(&address) {
                 let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
                 prop_assert!(domain.bytes().all(fits));

@@ -1,7 +1,7 @@
-//! Connections: how the people of an organization sign in through its identity provider.
+//! Connections: how the users of an organization sign in through its identity provider.
 //!
-//! An app that offers single sign-on beside other ways to log in asks first whether there is a
-//! connection for an address, so that no one is sent to a page that cannot help them:
+//! An app with single sign-on and other login methods first looks up the connections of an address,
+//! so that users without one are not redirected to the identity provider:
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -14,7 +14,7 @@
 //!
 //! let acme = connections.enabled_for_email("Jane@acme.test").await?;
 //! assert_eq!(acme[0].domains, ["acme.test"]);
-//! // No one's domain, and what is no address: another way to log in.
+//! // No connection, or not an address: another login method.
 //! assert!(connections.enabled_for_email("jane@no one.test").await?.is_empty());
 //! assert!(connections.enabled_for_email("jane@acme.test@evil.test").await?.is_empty());
 //!
@@ -27,8 +27,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! The response chooses a page and nothing else. Who a user is and where they belong is known after
-//! they have signed in, from the token: an address that was typed proves neither.
+//! Use the result only to choose a page. Identity and organization come from the token, after the
+//! login; a typed address proves neither.
 
 mod details;
 mod domain;
@@ -42,7 +42,7 @@ pub use self::domain::email_domain;
 use super::{Api, ApiError, ApiRequest};
 use crate::model::wire;
 
-/// The calls about connections. Made by [`Api::connections`].
+/// API for connections. Returned by [`Api::connections`].
 #[derive(Clone, Debug)]
 pub struct ConnectionsApi(Api);
 
@@ -51,7 +51,7 @@ impl ConnectionsApi {
         Self(api)
     }
 
-    /// All connections of the environment, also those that are switched off or not set up yet.
+    /// Lists all connections of the environment, including disabled and unfinished ones.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -59,8 +59,7 @@ impl ConnectionsApi {
         listed(self.all().query("include", "all")).await
     }
 
-    /// All connections of an organization (`org_…`), also those that are switched off or not set up
-    /// yet.
+    /// Lists all connections of an organization (`org_…`), including disabled and unfinished ones.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -72,7 +71,7 @@ impl ConnectionsApi {
         listed(request.query("include", "all")).await
     }
 
-    /// All connections for an e-mail domain, also those that are switched off or not set up yet.
+    /// Lists all connections of an e-mail domain, including disabled and unfinished ones.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -80,9 +79,9 @@ impl ConnectionsApi {
         listed(self.all().filter("domain", domain).query("include", "all")).await
     }
 
-    /// The connections that people of an e-mail domain can sign in through now: single sign-on, set
-    /// up to the end and switched on, whatever else the environment lists. What is not a host name
-    /// has none; no one is asked.
+    /// Returns the connections through which users of an e-mail domain can sign in now: completed
+    /// and enabled single sign-on connections. Returns none, without a request, if the domain is
+    /// not a host name.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -93,8 +92,8 @@ impl ConnectionsApi {
         Ok(connections)
     }
 
-    /// The same for the [domain](email_domain) of an e-mail address. What is not an address has
-    /// none.
+    /// The same for the [domain](email_domain) of an e-mail address. Returns none if it is not an
+    /// address.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -105,19 +104,19 @@ impl ConnectionsApi {
         }
     }
 
-    /// A connection (`conn_…`) of an organization.
+    /// Returns a connection (`conn_…`) of an organization.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn get(&self, organization_id: &str, id: &str) -> Result<Connection, ApiError> {
         let response: Got = self.one(Method::GET, "{id}", organization_id, id).send().await?;
         response.connection.ok_or(ApiError::unexpected("a response without its connection"))
     }
 
-    /// Lets people sign in through a connection again.
+    /// Enables the connection.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn enable(
         &self,
         organization_id: &str,
@@ -126,10 +125,10 @@ impl ConnectionsApi {
         self.one(Method::PATCH, "{id}:enable", organization_id, id).send().await
     }
 
-    /// Lets no one sign in through a connection any more. Sessions that have begun go on.
+    /// Disables the connection. Existing sessions are unaffected.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn disable(
         &self,
         organization_id: &str,
@@ -138,11 +137,11 @@ impl ConnectionsApi {
         self.one(Method::PATCH, "{id}:disable", organization_id, id).send().await
     }
 
-    /// Deletes a connection for good.
+    /// Deletes a connection permanently.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one, and when an earlier attempt of this call was
-    /// carried out although its response said otherwise; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist, and if an earlier attempt of this call
+    /// succeeded although its response was an error; see [`ApiError`].
     pub async fn delete(&self, organization_id: &str, id: &str) -> Result<(), ApiError> {
         self.one(Method::DELETE, "{id}", organization_id, id).send::<Value>().await.map(drop)
     }
@@ -162,14 +161,14 @@ async fn listed(request: ApiRequest) -> Result<Vec<Connection>, ApiError> {
     Ok(request.send::<Listed>().await?.connections)
 }
 
-/// How a connection stands after it was enabled or disabled.
+/// State of a connection after it was enabled or disabled.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ToggledConnection {
-    /// Whether people can sign in through it now.
+    /// Whether users can sign in through it now.
     pub enabled: Option<bool>,
-    /// What the environment has to say about it, for instance that it was so before.
+    /// A message of the environment, for instance that the state was the same before.
     #[serde(deserialize_with = "wire::text")]
     pub error_message: Option<String>,
 }

@@ -6,7 +6,7 @@ use crate::model::wire;
 use crate::util::open_enum::open_enum;
 use crate::webhook::flag_of;
 
-/// A directory of an organization. The environment leaves out what it does not know.
+/// A directory of an organization. Fields that the environment omits are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -14,68 +14,68 @@ pub struct Directory {
     /// `dir_…`
     #[serde(deserialize_with = "wire::text")]
     pub id: Option<String>,
-    /// Its name, mostly that of the provider.
+    /// Its name, usually the provider's.
     #[serde(deserialize_with = "wire::text")]
     pub name: Option<String>,
-    /// The organization it belongs to.
+    /// The organization that it belongs to.
     #[serde(deserialize_with = "wire::text")]
     pub organization_id: Option<String>,
-    /// Whether it is kept in step.
+    /// Whether it is synchronized.
     pub enabled: Option<bool>,
-    /// How it is kept in step.
+    /// How it is synchronized.
     #[serde(deserialize_with = "wire::word")]
     pub directory_type: Option<DirectoryType>,
-    /// Who keeps it.
+    /// The provider.
     #[serde(deserialize_with = "wire::word")]
     pub directory_provider: Option<DirectoryProvider>,
-    /// The address that the provider sends its changes to.
+    /// The SCIM endpoint for the provider.
     #[serde(deserialize_with = "wire::text")]
     pub directory_endpoint: Option<String>,
-    /// How far it is set up, for instance `IN_PROGRESS`.
+    /// The setup status, for instance `IN_PROGRESS`.
     #[serde(deserialize_with = "wire::text")]
     pub status: Option<String>,
-    /// Whose access is used where the provider is polled.
+    /// The administrator whose access is used to poll the provider.
     #[serde(deserialize_with = "wire::text")]
     pub email: Option<String>,
-    /// Which groups are kept in step, for instance `ALL`.
+    /// Which groups are synchronized, for instance `ALL`.
     #[serde(deserialize_with = "wire::text")]
     pub groups_tracked: Option<String>,
-    /// When it was last brought into step.
+    /// Time of the last synchronization.
     #[serde(deserialize_with = "wire::timestamp")]
     pub last_synced_at: Option<OffsetDateTime>,
-    /// How many people are in it.
+    /// Number of users.
     #[serde(deserialize_with = "wire::number")]
     pub total_users: Option<u64>,
-    /// How many groups are in it.
+    /// Number of groups.
     #[serde(deserialize_with = "wire::number")]
     pub total_groups: Option<u64>,
-    /// What has been counted.
+    /// Statistics.
     pub stats: Option<DirectoryStats>,
-    /// The secrets with which the provider sends its changes, but for the secrets themselves.
+    /// The provider's SCIM secrets, without their values.
     #[serde(deserialize_with = "wire::or_default")]
     pub secrets: Vec<DirectorySecret>,
-    /// Which group gives which role.
+    /// Role assignments by group.
     #[serde(deserialize_with = "wire::or_default")]
     pub role_assignments: RoleAssignments,
-    /// Which attribute of the provider's becomes which of ours.
+    /// Attribute mappings.
     #[serde(deserialize_with = "wire::or_default")]
     pub attribute_mappings: AttributeMappings,
 }
 
 open_enum! {
-    /// How a directory is kept in step.
+    /// How a directory is synchronized.
     DirectoryType {
         /// By LDAP.
         Ldap = "LDAP",
-        /// Scalekit asks the provider.
+        /// Scalekit polls the provider.
         Poll = "POLL",
-        /// The provider tells Scalekit, by SCIM.
+        /// The provider pushes changes by SCIM.
         Scim = "SCIM",
     }
 }
 
 open_enum! {
-    /// Who keeps a directory.
+    /// A directory provider.
     DirectoryProvider {
         /// Auth0.
         Auth0 = "AUTH0",
@@ -94,59 +94,59 @@ open_enum! {
     }
 }
 
-/// What has been counted in a directory.
+/// Statistics of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct DirectoryStats {
-    /// How many people are in it.
+    /// Number of users.
     #[serde(deserialize_with = "wire::number")]
     pub total_users: Option<u64>,
-    /// How many groups are in it.
+    /// Number of groups.
     #[serde(deserialize_with = "wire::number")]
     pub total_groups: Option<u64>,
-    /// When anything about a person last changed.
+    /// Time of the last change of a user.
     #[serde(deserialize_with = "wire::timestamp")]
     pub user_updated_at: Option<OffsetDateTime>,
-    /// When anything about a group last changed.
+    /// Time of the last change of a group.
     #[serde(deserialize_with = "wire::timestamp")]
     pub group_updated_at: Option<OffsetDateTime>,
 }
 
-/// A secret with which the provider sends its changes, but for the secret itself.
+/// A SCIM secret of a provider, without its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct DirectorySecret {
-    /// Its id.
+    /// Its ID.
     #[serde(deserialize_with = "wire::text")]
     pub id: Option<String>,
-    /// The directory it is for.
+    /// The directory that it belongs to.
     #[serde(deserialize_with = "wire::text")]
     pub directory_id: Option<String>,
-    /// Its last letters, to tell it from others.
+    /// Its last characters.
     #[serde(deserialize_with = "wire::text")]
     pub secret_suffix: Option<String>,
     /// For instance `INACTIVE`.
     #[serde(deserialize_with = "wire::text")]
     pub status: Option<String>,
-    /// When it was made.
+    /// Time of creation.
     #[serde(deserialize_with = "wire::timestamp")]
     pub create_time: Option<OffsetDateTime>,
-    /// When it expires.
+    /// Expiry.
     #[serde(deserialize_with = "wire::timestamp")]
     pub expire_time: Option<OffsetDateTime>,
-    /// When it was last used.
+    /// Time of the last use.
     #[serde(deserialize_with = "wire::timestamp")]
     pub last_used_time: Option<OffsetDateTime>,
 }
 
-/// Which group gives which role.
+/// Role assignments by group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct RoleAssignments {
-    /// Each pair of them.
+    /// The assignments.
     #[serde(deserialize_with = "wire::or_default")]
     pub assignments: Vec<RoleAssignment>,
 }
@@ -164,30 +164,30 @@ pub struct RoleAssignment {
     pub role_name: Option<String>,
 }
 
-/// Which attribute of the provider's becomes which of ours.
+/// Attribute mappings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct AttributeMappings {
-    /// Each pair of them.
+    /// The mappings.
     #[serde(deserialize_with = "wire::or_default")]
     pub attributes: Vec<AttributeMapping>,
 }
 
-/// An attribute of the provider's, and what it becomes.
+/// The mapping of a provider's attribute.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct AttributeMapping {
-    /// The provider's name for it.
+    /// The provider's name.
     #[serde(deserialize_with = "wire::text")]
     pub key: Option<String>,
-    /// Our name for it.
+    /// Scalekit's name.
     #[serde(deserialize_with = "wire::text")]
     pub map_to: Option<String>,
 }
 
-/// A person in a directory.
+/// A user of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -201,7 +201,7 @@ pub struct DirectoryUser {
     /// All e-mail addresses.
     #[serde(deserialize_with = "wire::or_default")]
     pub emails: Vec<String>,
-    /// The name they log in with.
+    /// User name.
     #[serde(deserialize_with = "wire::text")]
     pub preferred_username: Option<String>,
     /// First name.
@@ -210,21 +210,20 @@ pub struct DirectoryUser {
     /// Last name.
     #[serde(deserialize_with = "wire::text")]
     pub family_name: Option<String>,
-    /// When anything about them last changed.
+    /// Time of the last change.
     #[serde(deserialize_with = "wire::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
-    /// The groups they are in.
+    /// The user's groups.
     #[serde(deserialize_with = "wire::or_default")]
     pub groups: Vec<DirectoryGroup>,
-    /// All that the provider says about them, if it was
-    /// [asked for](super::DirectoryUsers::include_detail).
+    /// All attributes from the provider, if [included](super::DirectoryUsers::include_detail).
     #[serde(deserialize_with = "wire::or_default")]
     pub user_detail: Map<String, Value>,
 }
 
 impl DirectoryUser {
-    /// Whether they may log in, of [`user_detail`](Self::user_detail); providers write it as text
-    /// too. `None` when it is not included, or neither true nor false.
+    /// Whether the user is active, from [`user_detail`](Self::user_detail). Providers may send it
+    /// as text. `None` if it is not included, or neither true nor false.
     #[must_use]
     pub fn active(&self) -> Option<bool> {
         self.user_detail.get("active").and_then(flag_of)
@@ -242,14 +241,13 @@ pub struct DirectoryGroup {
     /// Its name.
     #[serde(deserialize_with = "wire::text")]
     pub display_name: Option<String>,
-    /// How many people are in it.
+    /// Number of members.
     #[serde(deserialize_with = "wire::number")]
     pub total_users: Option<u64>,
-    /// When anything about it last changed.
+    /// Time of the last change.
     #[serde(deserialize_with = "wire::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
-    /// All that the provider says about it, if it was
-    /// [asked for](super::DirectoryGroups::include_detail).
+    /// All attributes from the provider, if [included](super::DirectoryGroups::include_detail).
     #[serde(deserialize_with = "wire::or_default")]
     pub group_detail: Map<String, Value>,
 }
@@ -261,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whether_a_listed_user_is_active_may_be_written_as_text() {
+    fn active_may_be_text() {
         for (value, active) in [
             (json!(true), Some(true)),
             (json!(false), Some(false)),

@@ -1,8 +1,8 @@
-//! Directories: the people and groups that an organization's identity provider keeps in step with
-//! Scalekit, by SCIM or by polling.
+//! Directories: the users and groups of an organization's identity provider, synchronized by SCIM
+//! or by polling.
 //!
-//! Events tell of changes ([`webhook`](crate::webhook)); these calls tell how things stand. What
-//! the two say about a person has different fields.
+//! Events report changes ([`webhook`](crate::webhook)); these calls return the current state. Their
+//! user types have different fields.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -56,7 +56,7 @@ use super::client::pagination::Page;
 use super::{Api, ApiError, ApiRequest};
 use crate::model::wire;
 
-/// The calls about directories. Made by [`Api::directories`].
+/// API for directories. Returned by [`Api::directories`].
 #[derive(Clone, Debug)]
 pub struct DirectoriesApi(Api);
 
@@ -65,7 +65,7 @@ impl DirectoriesApi {
         Self(api)
     }
 
-    /// The directories of an organization (`org_…`).
+    /// Lists the directories of an organization (`org_…`).
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -76,19 +76,19 @@ impl DirectoriesApi {
         Ok(request.send::<Listed>().await?.directories)
     }
 
-    /// The first directory of an organization (`org_…`). Most have one at most.
+    /// Returns the first directory of an organization (`org_…`). Most have at most one.
     ///
     /// # Errors
-    /// [`ApiError::NoDirectory`] when there is none; see [`ApiError`].
+    /// [`ApiError::NoDirectory`] if there is none; see [`ApiError`].
     pub async fn primary(&self, organization_id: &str) -> Result<Directory, ApiError> {
         let first = self.list(organization_id).await?.into_iter().next();
         first.ok_or_else(|| ApiError::NoDirectory { organization_id: organization_id.to_owned() })
     }
 
-    /// A directory (`dir_…`) of an organization.
+    /// Returns a directory (`dir_…`) of an organization.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn get(
         &self,
         organization_id: &str,
@@ -99,10 +99,10 @@ impl DirectoriesApi {
         response.directory.ok_or(ApiError::unexpected("a response without its directory"))
     }
 
-    /// Lets a directory be kept in step again.
+    /// Enables synchronization of a directory.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn enable(
         &self,
         organization_id: &str,
@@ -112,10 +112,10 @@ impl DirectoriesApi {
         request.path_parameter("id", directory_id).send().await
     }
 
-    /// Stops keeping a directory in step.
+    /// Disables synchronization of a directory.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn disable(
         &self,
         organization_id: &str,
@@ -125,13 +125,13 @@ impl DirectoriesApi {
         request.path_parameter("id", directory_id).send().await
     }
 
-    /// The people in a directory.
+    /// Lists the users of a directory.
     pub fn users(&self, organization_id: &str, directory_id: &str) -> DirectoryUsers {
         let request = self.one(Method::GET, "{directory_id}/users", organization_id);
         DirectoryUsers(request.path_parameter("directory_id", directory_id))
     }
 
-    /// The groups of a directory.
+    /// Lists the groups of a directory.
     pub fn groups(&self, organization_id: &str, directory_id: &str) -> DirectoryGroups {
         let request = self.one(Method::GET, "{directory_id}/groups", organization_id);
         DirectoryGroups(request.path_parameter("directory_id", directory_id))
@@ -143,33 +143,33 @@ impl DirectoriesApi {
     }
 }
 
-/// The list of a directory's people, before it is fetched. Made by [`DirectoriesApi::users`].
+/// A request for a list of a directory's users. Returned by [`DirectoriesApi::users`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct DirectoryUsers(ApiRequest);
 
 impl DirectoryUsers {
-    /// Only members of this group (`dirgroup_…`).
+    /// Filters by group (`dirgroup_…`).
     pub fn directory_group_id(self, group_id: &str) -> Self {
         Self(self.0.filter("directory_group_id", group_id))
     }
 
-    /// Whether all is told about each person ([`DirectoryUser::user_detail`]). Not unless set.
+    /// Includes all attributes of each user ([`DirectoryUser::user_detail`]). Default: false.
     pub fn include_detail(self, include: bool) -> Self {
         Self(self.0.query("include_detail", include.to_string()))
     }
 
-    /// How many people come in each page, at most 30. The environment gives 10 unless set.
+    /// Sets the page size, at most 30. Default: the environment's, 10.
     pub fn page_size(self, size: u32) -> Self {
         Self(self.0.query("page_size", size.to_string()))
     }
 
-    /// Only people about whom something changed after that time.
+    /// Filters by users that were changed after this time.
     pub fn updated_after(self, time: OffsetDateTime) -> Self {
         Self(self.0.query_time("updated_after", time))
     }
 
-    /// The people, page after page as they are read. Ends after an error.
+    /// Streams the users, fetching pages as needed. Ends after an error.
     pub fn stream(
         self,
     ) -> impl Stream<Item = Result<DirectoryUser, ApiError>> + Send + Unpin + 'static {
@@ -177,33 +177,33 @@ impl DirectoryUsers {
     }
 }
 
-/// The list of a directory's groups, before it is fetched. Made by [`DirectoriesApi::groups`].
+/// A request for a list of a directory's groups. Returned by [`DirectoriesApi::groups`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct DirectoryGroups(ApiRequest);
 
 impl DirectoryGroups {
-    /// Whether all is told about each group ([`DirectoryGroup::group_detail`]). Not unless set.
+    /// Includes all attributes of each group ([`DirectoryGroup::group_detail`]). Default: false.
     pub fn include_detail(self, include: bool) -> Self {
         Self(self.0.query("include_detail", include.to_string()))
     }
 
-    /// Whether groups of the provider's own are told of too. Not unless set.
+    /// Includes the provider's own groups. Default: false.
     pub fn include_external_groups(self, include: bool) -> Self {
         Self(self.0.query("include_external_groups", include.to_string()))
     }
 
-    /// How many groups come in each page, at most 30. The environment gives 10 unless set.
+    /// Sets the page size, at most 30. Default: the environment's, 10.
     pub fn page_size(self, size: u32) -> Self {
         Self(self.0.query("page_size", size.to_string()))
     }
 
-    /// Only groups about which something changed after that time.
+    /// Filters by groups that were changed after this time.
     pub fn updated_after(self, time: OffsetDateTime) -> Self {
         Self(self.0.query_time("updated_after", time))
     }
 
-    /// The groups, page after page as they are read. Ends after an error.
+    /// Streams the groups, fetching pages as needed. Ends after an error.
     pub fn stream(
         self,
     ) -> impl Stream<Item = Result<DirectoryGroup, ApiError>> + Send + Unpin + 'static {
@@ -211,14 +211,14 @@ impl DirectoryGroups {
     }
 }
 
-/// How a directory stands after it was enabled or disabled.
+/// State of a directory after it was enabled or disabled.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ToggledDirectory {
-    /// Whether it is kept in step now.
+    /// Whether it is synchronized now.
     pub enabled: Option<bool>,
-    /// What the environment has to say about it, for instance that it was so before.
+    /// A message of the environment, for instance that the state was the same before.
     #[serde(deserialize_with = "wire::text")]
     pub error_message: Option<String>,
 }

@@ -63,7 +63,7 @@ use super::{Api, ApiError, ApiRequest};
 use crate::model::wire;
 use crate::util::open_enum::open_enum;
 
-/// The calls about organizations. Made by [`Api::organizations`].
+/// API for organizations. Returned by [`Api::organizations`].
 #[derive(Clone, Debug)]
 pub struct OrganizationsApi(Api);
 
@@ -72,31 +72,31 @@ impl OrganizationsApi {
         Self(api)
     }
 
-    /// All organizations of the environment.
+    /// Lists all organizations of the environment.
     pub fn list(&self) -> Organizations {
         Organizations(self.0.request(Method::GET, "/api/v1/organizations"))
     }
 
-    /// An organization by its id (`org_…`).
+    /// Returns an organization by its ID (`org_…`).
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn get(&self, id: &str) -> Result<Organization, ApiError> {
         self.one(Method::GET, id).send::<Response>().await?.organization()
     }
 
-    /// An organization by the id that your app gave it.
+    /// Returns an organization by your app's ID.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn get_by_external_id(&self, external_id: &str) -> Result<Organization, ApiError> {
         let request = self.0.request(Method::GET, "/api/v1/organizations:external/{external_id}");
         let request = request.path_parameter("external_id", external_id);
         request.send::<Response>().await?.organization()
     }
 
-    /// Creates an organization. Never sent twice: after an error that leaves open whether it was
-    /// carried out, look for it by its external id.
+    /// Creates an organization. Never retried: after an error that leaves the result open, look for
+    /// it by its external ID.
     ///
     /// # Errors
     /// See [`ApiError`].
@@ -105,10 +105,10 @@ impl OrganizationsApi {
         request.send::<Response>().await?.organization()
     }
 
-    /// Changes what `update` names, and nothing else.
+    /// Changes the fields that `update` contains.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn update(
         &self,
         id: &str,
@@ -117,23 +117,23 @@ impl OrganizationsApi {
         self.one(Method::PATCH, id).json(update).send::<Response>().await?.organization()
     }
 
-    /// Deletes an organization for good.
+    /// Deletes an organization permanently.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one, and when an earlier attempt of this call was
-    /// carried out although its response said otherwise; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist, and if an earlier attempt of this call
+    /// succeeded although its response was an error; see [`ApiError`].
     pub async fn delete(&self, id: &str) -> Result<(), ApiError> {
         self.one(Method::DELETE, id).send::<Value>().await.map(drop)
     }
 
-    /// A link to the admin portal of an organization, for its administrator to set up these
-    /// features; without any, what the environment finds right.
+    /// Creates a link to the admin portal of an organization, where its administrator sets up these
+    /// features. Without any, the environment chooses.
     ///
-    /// Sent again like any `PUT`, although each attempt may make another link: one whose response was
-    /// lost is known to no one and stops working within a minute.
+    /// Retried like any `PUT`, although each attempt may create another link: a link whose response
+    /// was lost is not known to anyone and expires within a minute.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn portal_link(
         &self,
         id: &str,
@@ -153,23 +153,23 @@ impl OrganizationsApi {
     }
 }
 
-/// The list of organizations, before it is fetched. Made by [`OrganizationsApi::list`].
+/// A request for a list of organizations. Returned by [`OrganizationsApi::list`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct Organizations(ApiRequest);
 
 impl Organizations {
-    /// Only the organization that your app gave this id.
+    /// Filters by your app's ID.
     pub fn external_id(self, external_id: &str) -> Self {
         Self(self.0.filter("external_id", external_id))
     }
 
-    /// How many organizations come in each page, 10 to 100. The environment decides unless set.
+    /// Sets the page size, 10 to 100. Default: the environment's.
     pub fn page_size(self, size: u32) -> Self {
         Self(self.0.query("page_size", size.to_string()))
     }
 
-    /// The organizations, page after page as they are read. Ends after an error.
+    /// Streams the organizations, fetching pages as needed. Ends after an error.
     pub fn stream(
         self,
     ) -> impl Stream<Item = Result<Organization, ApiError>> + Send + Unpin + 'static {
@@ -177,7 +177,7 @@ impl Organizations {
     }
 }
 
-/// An organization. The environment leaves out what it does not know.
+/// An organization. Fields that the environment omits are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -188,34 +188,34 @@ pub struct Organization {
     /// Its name.
     #[serde(deserialize_with = "wire::text")]
     pub display_name: Option<String>,
-    /// The id that your app gave it.
+    /// Your app's ID of it.
     #[serde(deserialize_with = "wire::text")]
     pub external_id: Option<String>,
-    /// Its part of a redirect URI with a wildcard, for instance `acme`.
+    /// Its part of a wildcard redirect URI, for instance `acme`.
     #[serde(deserialize_with = "wire::text")]
     pub slug: Option<String>,
-    /// Address of its logo.
+    /// URL of its logo.
     #[serde(deserialize_with = "wire::text")]
     pub logo_url: Option<String>,
-    /// Where its data is kept.
+    /// Where its data is stored.
     #[serde(deserialize_with = "wire::word")]
     pub region_code: Option<RegionCode>,
-    /// When it was created.
+    /// Time of creation.
     #[serde(deserialize_with = "wire::timestamp")]
     pub create_time: Option<OffsetDateTime>,
-    /// When anything about it last changed.
+    /// Time of the last change.
     #[serde(deserialize_with = "wire::timestamp")]
     pub update_time: Option<OffsetDateTime>,
-    /// What your app keeps with it.
+    /// Your app's metadata.
     #[serde(deserialize_with = "wire::or_default")]
     pub metadata: BTreeMap<String, String>,
-    /// What is switched on for it.
+    /// Enabled features.
     #[serde(deserialize_with = "wire::or_default")]
     pub settings: OrganizationSettings,
 }
 
 open_enum! {
-    /// Where data is kept.
+    /// Where data is stored.
     RegionCode {
         /// In the European Union.
         Eu = "EU",
@@ -224,25 +224,25 @@ open_enum! {
     }
 }
 
-/// What is switched on for an organization.
+/// Features of an organization.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct OrganizationSettings {
-    /// Each feature that may be switched on, and whether it is.
+    /// The features, with whether each is enabled.
     #[serde(deserialize_with = "wire::or_default")]
     pub features: Vec<OrganizationFeature>,
 }
 
 impl OrganizationSettings {
-    /// Whether a feature is switched on, for instance `sso` or `dir_sync`.
+    /// Whether a feature is enabled, for instance `sso` or `dir_sync`.
     #[must_use]
     pub fn has(&self, feature: &str) -> bool {
         self.features.iter().any(|known| known.name == feature && known.enabled)
     }
 }
 
-/// A feature that may be switched on for an organization.
+/// A feature of an organization.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -250,59 +250,57 @@ pub struct OrganizationFeature {
     /// `sso`, `dir_sync`, `domain_verification`, `session_policy`.
     #[serde(deserialize_with = "wire::or_default")]
     pub name: String,
-    /// Whether it is switched on.
+    /// Whether it is enabled.
     #[serde(deserialize_with = "wire::or_default")]
     pub enabled: bool,
 }
 
-/// An organization that is to be created.
+/// An organization to create.
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct NewOrganization {
     /// Its name, 1 to 200 characters.
     pub display_name: String,
-    /// Your app's own id of it.
+    /// Your app's ID of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// Its part of a redirect URI with a wildcard: a DNS label or host name that no other
-    /// organization of the environment has.
+    /// Its part of a wildcard redirect URI: a DNS label or host name that is unique in the
+    /// environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slug: Option<String>,
-    /// Address of its logo, with https.
+    /// URL of its logo, with https.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logo_url: Option<String>,
-    /// What your app keeps with it: at most ten pairs, keys of 3 to 25 characters, values of 1 to
-    /// 256.
+    /// Your app's metadata: at most ten pairs, keys of 3 to 25 characters, values of 1 to 256.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
 }
 
 impl NewOrganization {
-    /// An organization by its name; all else may be added.
+    /// Creates an organization with a name. The other fields are optional.
     #[must_use]
     pub fn new(display_name: impl Into<String>) -> Self {
         Self { display_name: display_name.into(), ..Self::default() }
     }
 }
 
-/// What is to change about an organization; `None` leaves it as it is.
+/// Changes to an organization. `None` keeps a field.
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct OrganizationUpdate {
     /// Its name, 1 to 200 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    /// Your app's own id of it.
+    /// Your app's ID of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// Its part of a redirect URI with a wildcard; empty to have none.
+    /// Its part of a wildcard redirect URI; empty to remove it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slug: Option<String>,
-    /// Address of its logo, with https.
+    /// URL of its logo, with https.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logo_url: Option<String>,
-    /// What your app keeps with it: at most ten pairs, keys of 3 to 25 characters, values of 1 to
-    /// 256.
+    /// Your app's metadata: at most ten pairs, keys of 3 to 25 characters, values of 1 to 256.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, String>>,
 }

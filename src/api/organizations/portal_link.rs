@@ -10,7 +10,7 @@ use crate::secret::SecretString;
 use crate::util::open_enum::open_enum;
 
 open_enum! {
-    /// What an administrator sets up in the admin portal.
+    /// A feature that an administrator sets up in the admin portal.
     PortalFeature {
         /// Directory sync.
         DirSync = "dir_sync",
@@ -20,25 +20,26 @@ open_enum! {
 }
 
 /// A link to the admin portal, where an organization's administrator sets up single sign-on and
-/// directory sync. Made by [`OrganizationsApi::portal_link`](super::OrganizationsApi::portal_link).
+/// directory sync. Returned by
+/// [`OrganizationsApi::portal_link`](super::OrganizationsApi::portal_link).
 ///
-/// Whoever opens it first is that administrator. It works once and within a minute, so it is made
-/// when it is needed, for a user who has proved to be an administrator, and shown to no one else.
+/// The first user who opens it acts as the administrator. It works once and within a minute: create
+/// it on demand, for a verified administrator, and show it only to that user.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PortalLink {
-    /// `lnk_…`, which opens nothing.
+    /// `lnk_…`, which does not grant access.
     pub id: Option<String>,
-    /// When it stops working.
+    /// Expiry.
     pub expire_time: Option<OffsetDateTime>,
-    /// The address to open, or to show in an `iframe`.
+    /// The URL to open, or to show in an `iframe`.
     pub location: SecretString,
     origin: String,
 }
 
 impl PortalLink {
-    /// What to allow in the `frame-src` of the `Content-Security-Policy` of a page that shows the
-    /// portal: the portal's scheme, host and port.
+    /// The value to allow in the `frame-src` of the `Content-Security-Policy` of a page that embeds
+    /// the portal: the portal's scheme, host and port.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")]
@@ -64,7 +65,7 @@ impl PortalLink {
     }
 }
 
-// By hand: the location opens the portal.
+// Manual impl: the URL grants access to the portal.
 impl fmt::Debug for PortalLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PortalLink")
@@ -94,13 +95,13 @@ struct Link {
 }
 
 impl Response {
-    /// The link, absolute where it is not.
+    /// The link as an absolute URL.
     pub(super) fn link(self, environment: &Url) -> Result<PortalLink, ApiError> {
         let link = self.link.unwrap_or_default();
         let location = link.location.map(SecretString::from);
         let location = location.ok_or(ApiError::unexpected("a response without its link"))?;
         let url = environment.join(location.expose()).ok().filter(is_of_a_page);
-        let url = url.ok_or(ApiError::unexpected("a link that is not one to a page"))?;
+        let url = url.ok_or(ApiError::unexpected("a link that is not an http or https URL"))?;
         Ok(PortalLink {
             id: link.id,
             expire_time: link.expire_time,
@@ -110,8 +111,8 @@ impl Response {
     }
 }
 
-/// Whether its origin is one that can stand in a `Content-Security-Policy`, where a `;` in a host
-/// begins another rule and a `*` stands for others.
+/// Whether its origin is valid in a `Content-Security-Policy`, where a `;` in a host begins another
+/// directive and a `*` is a wildcard.
 fn is_of_a_page(url: &Url) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte);
     matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|h| h.bytes().all(fits))

@@ -1,4 +1,4 @@
-//! What the calls are given and answer.
+//! Requests and responses of the calls.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,16 +12,16 @@ use crate::model::wire;
 use crate::secret::SecretString;
 use crate::util::open_enum::open_enum;
 
-/// The most variables that a mail may have.
+/// Maximum number of template variables.
 const MAX_VARIABLES: usize = 30;
-/// Much longer than any id, and it still fits in a cookie.
+/// Much longer than any ID, and fits in a cookie.
 const MAX_ID_BYTES: usize = 512;
-/// Names that the environment keeps for itself.
+/// Names that the environment reserves.
 const RESERVED_VARIABLES: [&str; 5] =
     ["expire_time", "expiry_time", "expiry_time_relative", "link", "otp"];
 
 open_enum! {
-    /// What a mail has in it; in a verification, what was used of it.
+    /// What an e-mail contains; in a verification, what was used.
     PasswordlessType {
         /// A magic link.
         Link = "LINK",
@@ -33,13 +33,13 @@ open_enum! {
 }
 
 impl PasswordlessType {
-    /// Whether there is a code to type in.
+    /// Whether it contains a code.
     #[must_use]
     pub fn has_code(&self) -> bool {
         matches!(self, Self::LinkOtp | Self::Otp)
     }
 
-    /// Whether there is a link to open.
+    /// Whether it contains a link.
     #[must_use]
     pub fn has_link(&self) -> bool {
         matches!(self, Self::Link | Self::LinkOtp)
@@ -47,53 +47,53 @@ impl PasswordlessType {
 }
 
 open_enum! {
-    /// Which of the dashboard's templates a mail is made of.
+    /// The dashboard's e-mail template.
     MailTemplate {
-        /// For a user who has an account.
+        /// For an existing user.
         SignIn = "SIGNIN",
-        /// For a user new.
+        /// For a new user.
         SignUp = "SIGNUP",
     }
 }
 
-/// A mail that is to be sent.
+/// An e-mail to send.
 #[derive(Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct NewMail {
-    /// To whom.
+    /// The recipient.
     pub email: String,
-    /// How it is worded; the environment decides unless set.
+    /// The template. Default: the environment's choice.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "word")]
     pub template: Option<MailTemplate>,
-    /// What to put into the template: at most 30, and none of the environment's own names (`otp`,
-    /// `link`, `expire_time`, `expiry_time`, `expiry_time_relative`). Every variable that the
-    /// template uses must be there.
+    /// Template variables: at most 30, without the environment's own names (`otp`, `link`,
+    /// `expire_time`, `expiry_time`, `expiry_time_relative`). Every variable that the template uses
+    /// is required.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub template_variables: BTreeMap<String, String>,
-    /// How long its code and link are good, in whole seconds; 5 minutes unless set.
+    /// How long the code and link are valid, in whole seconds. Default: 5 minutes.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
     pub expires_in: Option<Duration>,
-    /// Where its link leads, with `link_token` as a parameter. Needed if the dashboard has magic
-    /// links on.
+    /// The URL of the link, to which `link_token` is added. Required if magic links are enabled in
+    /// the dashboard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub magiclink_auth_uri: Option<String>,
-    /// Comes back with the verification: make it random, keep it where only the browser that asks
-    /// has it, and compare.
+    /// Returned with the verification: make it random, bind it to the requesting browser, and
+    /// compare it.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "secret")]
     pub state: Option<SecretString>,
 }
 
 impl NewMail {
-    /// A mail to this address; all else may be added.
+    /// Creates an e-mail to this address. The other fields are optional.
     #[must_use]
     pub fn new(email: impl Into<String>) -> Self {
         Self { email: email.into(), ..Self::default() }
     }
 
-    /// What the environment would reject.
+    /// The problem for which the environment would reject the request.
     pub(super) fn problem(&self) -> Option<&'static str> {
         if self.email.is_empty() {
-            return Some("the mail has no address");
+            return Some("the e-mail has no recipient");
         }
         if self.expires_in.is_some_and(|lifetime| lifetime < Duration::from_secs(1)) {
             return Some("expires_in is less than a second");
@@ -102,19 +102,19 @@ impl NewMail {
     }
 }
 
-/// What is wrong with a mail's variables.
+/// The problem of the template variables.
 pub(crate) fn check_variables(variables: &BTreeMap<String, String>) -> Option<&'static str> {
     if variables.len() > MAX_VARIABLES {
         return Some("there are more than 30 template variables");
     }
     let reserved = RESERVED_VARIABLES.iter().any(|name| variables.contains_key(*name));
     reserved.then_some(
-        "a template variable has a name that is the environment's own: expire_time, expiry_time, \
+        "a template variable has a name that the environment reserves: expire_time, expiry_time, \
          expiry_time_relative, link or otp",
     )
 }
 
-// By hand: the state stands for a person's browser, and the rest is about the person.
+// Manual impl: the state is bound to the user's browser, and the rest is personal data.
 impl fmt::Debug for NewMail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewMail")
@@ -124,36 +124,35 @@ impl fmt::Debug for NewMail {
     }
 }
 
-/// A mail that was sent.
+/// An e-mail that was sent.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SentMail {
-    /// The request that its code and link belong to. Keep it where only the browser that asked
-    /// has it.
+    /// The request of the code and link. Store it where only the requesting browser has it.
     pub auth_request_id: SecretString,
-    /// Until when its code and link are good (UTC), if told.
+    /// Expiry of the code and link (UTC), if known.
     pub expires_at: Option<OffsetDateTime>,
-    /// How long that is, if told.
+    /// Their lifetime, if known.
     pub expires_in: Option<Duration>,
-    /// What is in it, if told.
+    /// What the e-mail contains, if known.
     pub passwordless_type: Option<PasswordlessType>,
 }
 
-/// An address whose mail a user has read.
+/// A verified e-mail address.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifiedEmail {
     /// The address.
     pub email: String,
-    /// The `state` that the mail was sent with: compare it with the one you kept.
+    /// The `state` that the e-mail was sent with: compare it with the stored one.
     pub state: Option<SecretString>,
-    /// The template of the mail, if told.
+    /// The template, if known.
     pub template: Option<MailTemplate>,
-    /// What was used, if told.
+    /// What was used, if known.
     pub passwordless_type: Option<PasswordlessType>,
 }
 
-// By hand: whose address it is concerns no log.
+// Manual impl: e-mail addresses are not logged.
 impl fmt::Debug for VerifiedEmail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedEmail")

@@ -1,7 +1,7 @@
-//! Codes and magic links by e-mail: who reads an address's mail proves that it is theirs.
+//! Login codes and magic links by e-mail, which verify e-mail addresses.
 //!
-//! [`PasswordlessLogin`](crate::PasswordlessLogin) makes a login of these calls, bound to a
-//! browser; here they are alone.
+//! [`PasswordlessLogin`](crate::PasswordlessLogin) is a login that uses these calls and is bound to
+//! a browser. This module has the calls only.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -31,14 +31,15 @@
 //! # fn main() {}
 //! ```
 //!
-//! # What is inferred
+//! # Undocumented behavior
 //!
-//! Scalekit documents its limits, two mails a minute and address and five codes in ten minutes and
-//! request, and that the sixth code is responded with 429; not what else stands in the responses. So
-//! [`PasswordlessError`] tells them apart by the call that was responded with 429, a link's excepted, unless
-//! the error code is the general `RATE_LIMITED` and the message names nothing of the call's own. All other 4xx of
-//! a verification but 401 and 403 count as a rejection, and one whose code, or else message, speaks of
-//! expiry as [`Expired`](PasswordlessError::Expired), unless it may as well be wrong.
+//! Scalekit documents its limits (two e-mails per minute and address, five codes per ten minutes
+//! and request, 429 for the sixth code), but not the bodies of the responses. So a 429 is
+//! attributed to the limit of its call, unless the call verifies a link or the error code is the
+//! general `RATE_LIMITED` and the message does not mention the call. All other 4xx of a
+//! verification but 401 and 403 count as a rejection. A rejection is
+//! [`Expired`](PasswordlessError::Expired) if its code, or else its message, mentions only an
+//! expiry.
 
 mod details;
 
@@ -53,7 +54,7 @@ use serde::Serialize;
 use self::details::{SentResponse, VerifiedResponse};
 use super::{Api, ApiError, ErrorResponse};
 
-/// The calls about passwordless e-mail. Made by [`Api::passwordless`].
+/// API for passwordless e-mail. Returned by [`Api::passwordless`].
 #[derive(Clone, Debug)]
 pub struct PasswordlessApi(Api);
 
@@ -62,11 +63,11 @@ impl PasswordlessApi {
         Self(api)
     }
 
-    /// Sends a mail with a code, a link or both, as the dashboard has it. Never sent twice.
+    /// Sends an e-mail with a code, a link or both, as configured in the dashboard. Never retried.
     ///
     /// # Errors
-    /// [`PasswordlessError::TooManyEmails`] after two in a minute to one address, resent ones
-    /// included; see [`PasswordlessError`].
+    /// [`PasswordlessError::TooManyEmails`] after two e-mails in a minute to one address, including
+    /// resent ones; see [`PasswordlessError`].
     pub async fn send(&self, mail: &NewMail) -> Result<SentMail, PasswordlessError> {
         if let Some(problem) = mail.problem() {
             return Err(ApiError::InvalidCall(problem).into());
@@ -74,9 +75,9 @@ impl PasswordlessApi {
         self.mail("send", mail).await
     }
 
-    /// Sends the mail of a request once more. If the dashboard says "issue new credentials on
-    /// resend", the earlier code and link no longer work. Go on with the id in the response: it may
-    /// be another one.
+    /// Sends the e-mail of a request again. If the dashboard is set to "issue new credentials on
+    /// resend", the earlier code and link stop working. Use the ID in the response from then on: it
+    /// may be a new one.
     ///
     /// # Errors
     /// [`PasswordlessError::Rejected`] for a request that is over; as [`send`](Self::send).
@@ -85,7 +86,7 @@ impl PasswordlessApi {
         self.mail("resend", &request).await
     }
 
-    /// Checks the code of a mail.
+    /// Verifies a code.
     ///
     /// # Errors
     /// [`PasswordlessError::TooManyAttempts`] after five codes in ten minutes; see
@@ -100,9 +101,9 @@ impl PasswordlessApi {
         self.verify(&credentials).await.map_err(PasswordlessError::of_code)
     }
 
-    /// Checks the `link_token` of a magic link. If the dashboard says "enforce same browser
-    /// origin", the id of the request must come with it: take it from where only the browser that
-    /// asked for the mail has it.
+    /// Verifies the `link_token` of a magic link. If the dashboard is set to "enforce same browser
+    /// origin", the ID of the request is required: store it where only the requesting browser has
+    /// it.
     ///
     /// # Errors
     /// See [`PasswordlessError`].
@@ -132,18 +133,18 @@ impl PasswordlessApi {
     }
 }
 
-/// A mail could not be sent, or what was in it is not accepted.
+/// Returned when an e-mail cannot be sent, or a code or link is rejected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordlessError {
-    /// What can go wrong with any call; the general request limit of the environment
-    /// ([`ApiError::RateLimited`]) is here too.
+    /// Any other error of the API, including the general request limit of the environment
+    /// ([`ApiError::RateLimited`]).
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The code or link was right, and its time is over: send a new mail.
-    #[error("the code or link has expired, send a new mail: {0}")]
+    /// The code or link has expired: send a new e-mail.
+    #[error("the code or link has expired, send a new e-mail: {0}")]
     Expired(ErrorResponse),
-    /// The code is wrong, or the link or the request unknown or used; or the link belongs to
+    /// The code is wrong; the link or the request is unknown or used; or the link belongs to
     /// another browser, where the environment enforces the same one. Ask for the code again, or
     /// send a new mail.
     #[error("the code or link is not accepted: {0}")]
@@ -152,12 +153,12 @@ pub enum PasswordlessError {
     /// with a new mail.
     #[error("too many codes were tried, begin again with a new mail: {0}")]
     TooManyAttempts(ErrorResponse),
-    /// Two mails went to the address within a minute: wait before the next.
-    #[error("too many mails to this address, wait a minute: {response}")]
+    /// Two e-mails were sent to the address within a minute: wait before the next one.
+    #[error("too many e-mails to this address, wait a minute: {response}")]
     TooManyEmails {
-        /// What the environment says.
+        /// The environment's error.
         response: ErrorResponse,
-        /// When to try again, if told.
+        /// When to try again, if known.
         retry_after: Option<Duration>,
     },
 }
@@ -202,8 +203,7 @@ impl PasswordlessError {
     }
 }
 
-/// Whether the response tells of an expiry, and not of one possibility of several. The code has the
-/// first word.
+/// Whether the response mentions an expiry as the only reason. The code takes precedence.
 fn is_expiry(response: &ErrorResponse) -> bool {
     let others = [
         "invalid",
@@ -219,12 +219,12 @@ fn is_expiry(response: &ErrorResponse) -> bool {
     text.is_some_and(|text| !others.iter().any(|other| text.contains(other)))
 }
 
-/// Whether a 429 is the environment's general one, and not of the call's own limit.
+/// Whether a 429 is the environment's general limit, and not that of the call.
 fn is_of_the_environment(response: &ErrorResponse, own: &[&str]) -> bool {
     response.error_code.as_deref() == Some("RATE_LIMITED") && !response.speaks_of(own)
 }
 
-/// What came by mail, and the request it belongs to.
+/// The credential of an e-mail, and its request.
 #[derive(Default, Serialize)]
 struct Credentials<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use crate::model::wire;
 
-/// A session of a user at the environment. The environment leaves out what it does not know.
+/// A session of a user at the environment. Fields that the environment omits are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -16,25 +16,25 @@ pub struct SessionDetails {
     /// `usr_…`
     #[serde(deserialize_with = "wire::text")]
     pub user_id: Option<String>,
-    /// The organization the user was last active in. Not told of a session that was just revoked.
+    /// The organization the user was last active in. Omitted for a session that was just revoked.
     #[serde(deserialize_with = "wire::text")]
     pub organization_id: Option<String>,
-    /// Whether it is alive, and if not how it ended.
+    /// The status.
     #[serde(deserialize_with = "wire::word")]
     pub status: Option<SessionStatus>,
-    /// When it began.
+    /// Time of creation.
     #[serde(deserialize_with = "wire::timestamp")]
     pub created_at: Option<OffsetDateTime>,
-    /// When anything about it last changed.
+    /// Time of the last change.
     #[serde(deserialize_with = "wire::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
-    /// When the user was last seen.
+    /// Time of the user's last activity.
     #[serde(deserialize_with = "wire::timestamp")]
     pub last_active_at: Option<OffsetDateTime>,
-    /// When it ends at the latest.
+    /// Absolute expiry.
     #[serde(deserialize_with = "wire::timestamp")]
     pub absolute_expires_at: Option<OffsetDateTime>,
-    /// When it ends if the user is not seen again.
+    /// Expiry if the user stays idle.
     #[serde(deserialize_with = "wire::timestamp")]
     pub idle_expires_at: Option<OffsetDateTime>,
     /// When it expired or was revoked.
@@ -43,13 +43,13 @@ pub struct SessionDetails {
     /// When the user logged out.
     #[serde(deserialize_with = "wire::timestamp")]
     pub logout_at: Option<OffsetDateTime>,
-    /// The organizations the user has signed in to during this session.
+    /// The organizations that the user has signed in to during this session.
     #[serde(deserialize_with = "wire::or_default")]
     pub authenticated_organizations: Vec<String>,
-    /// The applications the user has signed in to during this session.
+    /// The applications that the user has signed in to during this session.
     #[serde(deserialize_with = "wire::or_default")]
     pub authenticated_clients: Vec<AuthenticatedClient>,
-    /// Where the user signed in.
+    /// The device that the user signed in from.
     pub device: Option<SessionDevice>,
 }
 
@@ -57,20 +57,20 @@ pub struct SessionDetails {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionStatus {
-    /// Alive.
+    /// Active.
     Active,
-    /// Over by its own time limits.
+    /// Expired.
     Expired,
     /// The user logged out.
     LoggedOut,
-    /// Ended by an administrator or an application.
+    /// Revoked by an administrator or an application.
     Revoked,
-    /// A state this version does not know, as the environment writes it.
+    /// A status that this version does not know.
     Unknown(String),
 }
 
 impl SessionStatus {
-    /// The API's word for it.
+    /// The value as the API writes it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -84,7 +84,7 @@ impl SessionStatus {
 }
 
 impl From<&str> for SessionStatus {
-    /// In whatever case: the API's reference has both.
+    /// Ignores case: the API reference has both spellings.
     fn from(word: &str) -> Self {
         let known = [Self::Active, Self::Expired, Self::LoggedOut, Self::Revoked];
         let same = |status: &Self| status.as_str().eq_ignore_ascii_case(word);
@@ -106,13 +106,12 @@ pub struct AuthenticatedClient {
     /// `skc_…`
     #[serde(deserialize_with = "wire::text")]
     pub client_id: Option<String>,
-    /// The organization the user was last active in there.
+    /// The organization that the user was last active in there.
     #[serde(deserialize_with = "wire::text")]
     pub organization_id: Option<String>,
 }
 
-/// What a session's browser told about itself, and what was made of that. Anyone can pretend
-/// anything here.
+/// Details of the session's browser, sent by the browser itself and therefore not trustworthy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -126,10 +125,10 @@ pub struct SessionDevice {
     /// `desktop`, `mobile`, `tablet` or `other`.
     #[serde(deserialize_with = "wire::text")]
     pub device_type: Option<String>,
-    /// The address the user signed in from.
+    /// The IP address that the user signed in from.
     #[serde(deserialize_with = "wire::text")]
     pub ip: Option<String>,
-    /// Where that address is thought to be.
+    /// The estimated location of that address.
     pub location: Option<SessionLocation>,
     /// For instance `macOS`.
     #[serde(deserialize_with = "wire::text")]
@@ -142,7 +141,7 @@ pub struct SessionDevice {
     pub user_agent: Option<String>,
 }
 
-/// Where a network address is thought to be.
+/// Estimated location of an IP address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_may_be_left_out_null_or_empty() {
+    fn all_fields_may_be_missing_null_or_empty() {
         let nothing = SessionDetails::default();
         for body in [
             "{}",
@@ -227,7 +226,7 @@ mod tests {
         ] {
             assert_eq!(serde_json::from_str::<SessionDetails>(body).unwrap(), nothing, "{body}");
         }
-        // Better no response than one that says of a session with an end that it has none.
+        // An error is better than a session without its expiry.
         for body in [r#"{"expired_at":"soon"}"#, r#"{"expired_at":1736937000}"#] {
             assert!(serde_json::from_str::<SessionDetails>(body).is_err(), "{body}");
         }

@@ -1,7 +1,7 @@
-//! The sessions of users, as the environment knows them: who is signed in where, and ending it.
+//! The environment's sessions of users: listing and revoking them.
 //!
-//! These are the environment's sessions (`ses_…`, the claim `sid`). Revoking one makes its refresh
-//! tokens worthless; the app's own cookies notice at their next refresh.
+//! These are the environment's sessions (`ses_…`, the claim `sid`). Revoking one invalidates its
+//! refresh tokens; the app's own cookies end at their next refresh.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -43,7 +43,7 @@ use super::client::retry::Retries;
 use super::{Api, ApiError, ApiRequest};
 use crate::model::wire;
 
-/// The calls about sessions. Made by [`Api::sessions`].
+/// API for sessions. Returned by [`Api::sessions`].
 #[derive(Clone, Debug)]
 pub struct SessionsApi(Api);
 
@@ -52,19 +52,19 @@ impl SessionsApi {
         Self(api)
     }
 
-    /// A session by its id (`ses_…`).
+    /// Returns a session by its ID (`ses_…`).
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn get(&self, session_id: &str) -> Result<SessionDetails, ApiError> {
         let request = self.0.request(Method::GET, "/api/v1/sessions/{session_id}");
         request.path_parameter("session_id", session_id).send().await
     }
 
-    /// Ends a session at once and for good.
+    /// Revokes a session.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown one; see [`ApiError`].
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn revoke(&self, session_id: &str) -> Result<SessionDetails, ApiError> {
         let request = self.0.request(Method::POST, "/api/v1/sessions/{session_id}/revoke");
         let request = request.path_parameter("session_id", session_id).retries(Retries::Unsent);
@@ -72,50 +72,50 @@ impl SessionsApi {
         response.revoked_session.ok_or(ApiError::unexpected("a revocation without its session"))
     }
 
-    /// The sessions of a user (`usr_…`), also those that have ended unless a
-    /// [`status`](UserSessions::status) is asked for.
+    /// Lists the sessions of a user (`usr_…`), including ended ones unless a
+    /// [`status`](UserSessions::status) is set.
     pub fn list_for_user(&self, user_id: &str) -> UserSessions {
         let request = self.0.request(Method::GET, "/api/v1/users/{user_id}/sessions");
         UserSessions(request.path_parameter("user_id", user_id))
     }
 
-    /// Ends all active sessions of a user at once and for good.
+    /// Revokes all active sessions of a user.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] for an unknown user; see [`ApiError`].
+    /// [`ApiError::NotFound`] if the user does not exist; see [`ApiError`].
     pub async fn revoke_all_for_user(&self, user_id: &str) -> Result<RevokedSessions, ApiError> {
         let request = self.0.request(Method::POST, "/api/v1/users/{user_id}/sessions/revoke");
         request.path_parameter("user_id", user_id).retries(Retries::Unsent).send().await
     }
 }
 
-/// The list of a user's sessions, before it is fetched. Made by [`SessionsApi::list_for_user`].
+/// A request for a list of a user's sessions. Returned by [`SessionsApi::list_for_user`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct UserSessions(ApiRequest);
 
 impl UserSessions {
-    /// Only sessions of this status; several add up.
+    /// Filters by status. Can be called again, for several values.
     pub fn status(self, status: SessionStatus) -> Self {
         Self(self.0.query("filter.status", status.as_str()))
     }
 
-    /// Only sessions that began then or later.
+    /// Filters by sessions that were created at this time or later.
     pub fn start_time(self, time: OffsetDateTime) -> Self {
         Self(self.0.query_time("filter.start_time", time))
     }
 
-    /// Only sessions that began then or earlier.
+    /// Filters by sessions that were created at this time or earlier.
     pub fn end_time(self, time: OffsetDateTime) -> Self {
         Self(self.0.query_time("filter.end_time", time))
     }
 
-    /// How many sessions come in each page. The environment decides unless set.
+    /// Sets the page size. Default: the environment's.
     pub fn page_size(self, size: u32) -> Self {
         Self(self.0.query("page_size", size.to_string()))
     }
 
-    /// The sessions, page after page as they are read. Ends after an error.
+    /// Streams the sessions, fetching pages as needed. Ends after an error.
     pub fn stream(
         self,
     ) -> impl Stream<Item = Result<SessionDetails, ApiError>> + Send + Unpin + 'static {
@@ -128,10 +128,10 @@ impl UserSessions {
 #[serde(default)]
 #[non_exhaustive]
 pub struct RevokedSessions {
-    /// Each of them.
+    /// The sessions.
     #[serde(rename = "revoked_sessions", deserialize_with = "wire::or_default")]
     pub sessions: Vec<SessionDetails>,
-    /// How many they are.
+    /// Their number.
     #[serde(deserialize_with = "wire::count")]
     pub total_revoked: u64,
 }

@@ -1,4 +1,4 @@
-//! Connected accounts and tools as they go over the wire.
+//! Requests and responses of connected accounts and tools.
 
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn bodies(played: &Played) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn calls_are_written_as_the_document_says() {
+async fn calls_are_serialized_as_the_document_specifies() {
     let (played, api) = Played::responses([
         (201, ACCOUNT),
         (201, ACCOUNT),
@@ -84,7 +84,7 @@ async fn calls_are_written_as_the_document_says() {
 }
 
 #[tokio::test]
-async fn queries_are_written_as_the_document_says() {
+async fn queries_are_serialized_as_the_document_specifies() {
     let (played, api) = Played::responses([
         (200, ACCOUNT),
         (200, ACCOUNT),
@@ -119,7 +119,7 @@ async fn queries_are_written_as_the_document_says() {
 }
 
 #[tokio::test]
-async fn an_account_is_read_with_all_that_is_reported_and_without_secrets() {
+async fn an_account_is_read_completely_and_without_secrets() {
     let body = r#"{"connected_account":{
         "id":"ca_1","identifier":"user_123","connector":"gmail","connection_id":"conn_1",
         "provider":"GMAIL","authorization_type":"OAUTH","status":"PENDING_VERIFICATION",
@@ -136,7 +136,7 @@ async fn an_account_is_read_with_all_that_is_reported_and_without_secrets() {
 }
 
 #[tokio::test]
-async fn tool_errors_are_known_by_their_code_or_their_details() {
+async fn tool_errors_are_recognized_by_code_or_details() {
     let gateway = r#"{"code":8,"message":"failed","details":[{"@type":"x"},{"error_code":"TOOL_ERROR",
         "tool_error_info":{"execution_id":"exec_1","tool_error_code":"QUOTA","tool_error_message":"m"}}]}"#;
     let plain =

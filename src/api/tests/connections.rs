@@ -50,7 +50,7 @@ async fn connections_are_listed_in_three_ways() {
 }
 
 #[tokio::test]
-async fn a_connection_is_read_switched_and_deleted() {
+async fn a_connection_is_read_enabled_disabled_and_deleted() {
     let got = r#"{"connection":{"id":"conn_1","type":"OIDC","enabled":false,
         "domains":[{"domain":"acme.test","id":"dom_1"},{"name":"acme.example"},{}],
         "oidc_config":{"client_secret":"hunter2"}}}"#;
@@ -119,7 +119,7 @@ async fn only_enabled_single_sign_on_is_offered_whatever_is_listed() {
 }
 
 #[tokio::test]
-async fn what_is_no_domain_or_address_asks_no_one() {
+async fn invalid_domains_and_addresses_cause_no_request() {
     let (environment, api) = Played::responses([]);
     let connections = api.connections();
     for text in ["", "acme test", "acme.test&include=all", "jane@acme.test"] {
@@ -132,7 +132,7 @@ async fn what_is_no_domain_or_address_asks_no_one() {
 }
 
 #[tokio::test]
-async fn the_sandbox_responds_as_an_environment() {
+async fn the_sandbox_responds_like_an_environment() {
     let sandbox = Sandbox::new();
     let api = sandbox.scalekit().api();
     let connections = api.connections();

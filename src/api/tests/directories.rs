@@ -84,7 +84,7 @@ async fn an_organization_without_a_directory_is_distinguished_from_an_unknown_on
 }
 
 #[tokio::test]
-async fn a_directory_is_switched_on_and_off() {
+async fn a_directory_is_enabled_and_disabled() {
     let (environment, api) = Played::responses([
         (200, r#"{"enabled":true,"error_message":"The directory is already enabled"}"#),
         (200, r#"{"enabled":false,"error_message":""}"#),
@@ -104,7 +104,7 @@ async fn a_directory_is_switched_on_and_off() {
 }
 
 #[tokio::test]
-async fn people_are_listed_to_the_last_page() {
+async fn users_are_listed_to_the_last_page() {
     let (environment, api) = Played::responses([
         (
             200,
@@ -193,7 +193,7 @@ async fn a_stream_ends_after_an_error_and_with_an_unwritable_time() {
 }
 
 #[test]
-fn words_that_are_not_known_are_kept() {
+fn unknown_values_are_kept() {
     let text = r#"{"directory_type":"CARRIER_PIGEON","directory_provider":"Keycloak"}"#;
     let directory: Directory = serde_json::from_str(text).unwrap();
     let pigeon = DirectoryType::Unknown("CARRIER_PIGEON".to_owned());

@@ -1,4 +1,4 @@
-//! The API as apps meet it, against the sandbox.
+//! The API against the sandbox.
 
 mod connected_accounts;
 mod connections;
@@ -26,7 +26,7 @@ use crate::sandbox::{Endpoint, Fault, Sandbox};
 
 const START: i64 = 1_800_000_000;
 
-/// An environment whose time stands, where Jane is signed in so many times, a minute apart.
+/// An environment with a manual clock, in which Jane has this many sessions, a minute apart.
 fn sandbox_with_sessions(count: usize) -> (Sandbox, Api, String) {
     let clock = ManualClock::at(OffsetDateTime::from_unix_timestamp(START).unwrap());
     let sandbox = Sandbox::builder().clock(clock).build();
@@ -43,7 +43,7 @@ async fn all(api: &Api, user_id: &str) -> Vec<SessionDetails> {
     api.sessions().list_for_user(user_id).stream().try_collect().await.unwrap()
 }
 
-/// How often the token endpoint and the API were asked.
+/// Number of requests to the token endpoint and to the API.
 fn requests(sandbox: &Sandbox) -> (usize, usize) {
     (sandbox.requests().count(Endpoint::Token), sandbox.requests().count(Endpoint::Api))
 }
@@ -96,10 +96,10 @@ async fn filters_reach_the_environment() {
 }
 
 #[tokio::test]
-async fn pages_are_one_stream() {
+async fn pages_are_fetched_as_the_stream_is_polled() {
     let (sandbox, api, jane) = sandbox_with_sessions(7);
     let mut stream = api.sessions().list_for_user(&jane).page_size(3).stream();
-    assert_eq!(requests(&sandbox), (0, 0), "nothing before it is asked for");
+    assert_eq!(requests(&sandbox), (0, 0), "nothing before the stream is polled");
     let mut starts = Vec::new();
     while let Some(session) = stream.try_next().await.unwrap() {
         if starts.is_empty() {
@@ -112,7 +112,7 @@ async fn pages_are_one_stream() {
 }
 
 #[tokio::test]
-async fn what_is_revoked_while_it_is_listed_shifts_no_page() {
+async fn revocations_while_listing_shift_no_page() {
     let (_sandbox, api, jane) = sandbox_with_sessions(7);
     let active = api.sessions().list_for_user(&jane).status(SessionStatus::Active);
     let mut active = active.page_size(2).stream();
@@ -125,7 +125,7 @@ async fn what_is_revoked_while_it_is_listed_shifts_no_page() {
 }
 
 #[tokio::test]
-async fn a_list_ends_with_its_first_error_and_never_runs_in_circles() {
+async fn a_list_ends_with_its_first_error_and_never_repeats() {
     let (sandbox, api, jane) = sandbox_with_sessions(4);
     let mut stream = api.sessions().list_for_user(&jane).page_size(2).stream();
     assert!(stream.try_next().await.unwrap().is_some());
@@ -172,7 +172,7 @@ async fn errors_of_the_environment_are_distinguished() {
 }
 
 #[test]
-fn calls_can_be_made_from_any_task() {
+fn futures_are_send() {
     fn is_send<T: Send>(_: &T) {}
     let (_, api, jane) = sandbox_with_sessions(0);
     let sessions = api.sessions();

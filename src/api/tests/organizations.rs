@@ -40,7 +40,7 @@ async fn all_pages_are_read_with_the_same_filters() {
 }
 
 #[tokio::test]
-async fn a_list_without_anything_is_empty() {
+async fn a_response_without_items_is_an_empty_list() {
     for nothing in ["{}", r#"{"organizations":null,"next_page_token":null}"#] {
         let (environment, api) = Played::responses([(200, nothing)]);
         let all: Vec<Organization> =
@@ -84,7 +84,7 @@ async fn an_organization_is_read_by_either_id() {
 }
 
 #[tokio::test]
-async fn only_what_is_set_is_written() {
+async fn only_fields_that_are_set_are_serialized() {
     let (environment, api) =
         Played::responses([(201, ACME), (201, ACME), (200, ACME), (200, ACME), (200, "{}")]);
     let organizations = api.organizations();
@@ -127,7 +127,7 @@ async fn only_what_is_set_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn creating_and_changing_are_never_sent_again_and_deleting_is() {
+async fn only_deletion_is_retried() {
     let (environment, api) =
         Played::responses([(503, ""), (503, ""), (503, ""), (503, ""), (200, "")]);
     let organizations = api.organizations();
@@ -139,7 +139,7 @@ async fn creating_and_changing_are_never_sent_again_and_deleting_is() {
 }
 
 #[test]
-fn anything_about_an_organization_may_be_left_out_null_or_unknown() {
+fn all_fields_may_be_missing_null_or_unknown() {
     let nothing = Organization::default();
     for body in [
         "{}",

@@ -27,7 +27,7 @@ async fn verified(status: u16, response: &str) -> Result<VerifiedEmail, Password
 }
 
 #[tokio::test]
-async fn calls_are_sent_as_the_api_has_them() {
+async fn calls_are_serialized_as_the_api_specifies() {
     let responses = [(200, SENT), (200, SENT), (200, SENT), (200, VERIFIED), (200, VERIFIED)];
     let (environment, api) = Played::responses(responses.into_iter().chain([(200, VERIFIED)]));
     let passwordless = api.passwordless();
@@ -71,7 +71,7 @@ async fn calls_are_sent_as_the_api_has_them() {
 }
 
 #[tokio::test]
-async fn responses_are_read_typed() {
+async fn responses_are_deserialized() {
     let mail = sent(SENT).await.unwrap();
     assert_eq!(mail.auth_request_id.expose(), "h5Y8kT5RVwaea5WEgW4n");
     assert_eq!(mail.expires_at.unwrap().unix_timestamp(), 1_748_696_575);
@@ -102,7 +102,7 @@ async fn responses_are_read_typed() {
 }
 
 #[tokio::test]
-async fn limits_are_distinguished_from_each_other_and_from_the_general_one() {
+async fn limits_are_distinguished() {
     let general = r#"{"code":8,"message":"requests","details":[{"error_code":"RATE_LIMITED"}]}"#;
     let own = r#"{"error_code":"RATE_LIMITED","message":"Too many OTP attempts, or emails"}"#;
     for (body, is_own) in
@@ -123,7 +123,7 @@ async fn limits_are_distinguished_from_each_other_and_from_the_general_one() {
         }
     }
     let told = verified(429, "{}").await.unwrap_err().to_string();
-    assert!(told.contains("begin again with a new mail"), "{told}");
+    assert!(told.contains("start again with a new e-mail"), "{told}");
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn rejections_are_distinguished_from_failures() {
 }
 
 #[tokio::test]
-async fn what_the_environment_would_reject_is_not_sent() {
+async fn invalid_requests_are_not_sent() {
     let (environment, api) = Played::responses([]);
     let mut many = mail();
     many.template_variables = (0..31).map(|n| (n.to_string(), String::new())).collect();
@@ -166,7 +166,7 @@ async fn what_the_environment_would_reject_is_not_sent() {
 }
 
 #[tokio::test]
-async fn nothing_that_logs_in_shows() {
+async fn debug_prints_no_credentials() {
     let mut secret = mail();
     secret.state = Some("the state".into());
     let sent = sent(SENT).await.unwrap();

@@ -1,4 +1,4 @@
-//! An environment that plays prepared answers and writes down what it was asked.
+//! A client that returns prepared responses and records its requests.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ pub(super) struct Played {
 }
 
 impl Played {
-    /// The API of an environment that gives these answers, each once and in this order.
+    /// The API of an environment that returns these responses, each once and in this order.
     pub(super) fn responses<'a>(
         responses: impl IntoIterator<Item = (u16, &'a str)>,
     ) -> (Self, Api) {
@@ -30,7 +30,7 @@ impl Played {
         (played, api)
     }
 
-    /// What the API was asked since the last time: method and target.
+    /// The requests since the last call: method and target.
     pub(super) fn asked(&self) -> Vec<String> {
         let calls = self.take();
         calls.iter().map(|call| format!("{} {}", call.method(), target(call))).collect()

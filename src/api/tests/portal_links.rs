@@ -12,7 +12,7 @@ fn link(location: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_link_is_made_for_features() {
+async fn a_link_is_created_for_features() {
     let response = link("https://acme.scalekit.dev:8443/magicLink/8930509d?x=1");
     let (environment, api) =
         Played::responses([(200, response.as_str()), (200, &response), (200, &response)]);
@@ -46,7 +46,7 @@ async fn a_link_is_not_printed() {
 }
 
 #[tokio::test]
-async fn a_link_without_a_host_is_the_environments() {
+async fn a_relative_link_is_resolved_against_the_environment() {
     let response = link("/magicLink/8930509d");
     let (_, api) = Played::responses([(200, response.as_str())]);
     let made = api.organizations().portal_link("org_1", &[]).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_link_without_a_host_is_the_environments() {
 }
 
 #[tokio::test]
-async fn a_link_that_leads_to_no_page_is_rejected_and_not_reported() {
+async fn invalid_links_are_rejected_and_not_logged() {
     let odd = [
         "javascript:alert('8930509d')",
         "data:text/html,8930509d",
@@ -76,7 +76,7 @@ async fn a_link_that_leads_to_no_page_is_rejected_and_not_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_is_asked_for_again() {
+async fn creating_a_link_is_retried() {
     let response = link("https://acme.scalekit.dev/magicLink/2");
     let (environment, api) = Played::responses([(503, ""), (200, response.as_str())]);
     api.organizations().portal_link("org_1", &[]).await.unwrap();

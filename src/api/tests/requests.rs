@@ -7,7 +7,7 @@ use super::*;
 use crate::http_client::{HttpClient, HttpClientError, SendLimits};
 use crate::sandbox::SandboxClient;
 
-/// Writes down what is sent. A `/base` in front, which the sandbox has not, is a proxy's.
+/// Records requests. A `/base` prefix, which the sandbox does not have, is a proxy's.
 struct Recorder(SandboxClient, Arc<Mutex<Vec<Request<Bytes>>>>);
 
 impl HttpClient for Recorder {
@@ -31,7 +31,7 @@ fn recorded(base: &str) -> (Api, Arc<Mutex<Vec<Request<Bytes>>>>) {
 }
 
 #[tokio::test]
-async fn an_identifier_is_one_segment_whatever_is_in_it() {
+async fn an_identifier_is_always_one_segment() {
     let (api, sent) = recorded("");
     for (id, expected) in [
         ("ses_../", "ses_..%2F"),
@@ -75,11 +75,11 @@ async fn an_identifier_is_one_segment_whatever_is_in_it() {
     }
     let unknown = api.request(Method::GET, "/x").path_parameter("id", "1").send_raw().await;
     assert!(matches!(unknown, Err(ApiError::InvalidCall(_))));
-    assert_eq!(sent.lock().unwrap().len(), before, "nothing of that was sent");
+    assert_eq!(sent.lock().unwrap().len(), before, "none of these was sent");
 }
 
 #[tokio::test]
-async fn the_way_out_sends_anything_with_the_same_token() {
+async fn any_request_is_sent_with_the_same_token() {
     let (api, sent) = recorded("/base");
     let request = api
         .request(Method::PATCH, "/api/v1/nothing/{id}")
@@ -107,11 +107,11 @@ async fn the_way_out_sends_anything_with_the_same_token() {
 }
 
 #[tokio::test]
-async fn who_has_logged_in_at_ones_own_page_is_reported_as_the_reference_says() {
+async fn the_user_of_an_own_login_page_is_serialized_as_the_reference_specifies() {
     let (api, sent) = recorded("");
     let mut jane = crate::api::auth_requests::LoginUser::new("my-jane", "jane@acme.test");
     jane.given_name = Some("Jane".to_owned());
-    // The sandbox has no such logins.
+    // The sandbox does not implement such logins.
     let unknown = api.auth_requests().set_user("conn_1", "lri/1", &jane).await.unwrap_err();
     assert!(matches!(unknown, ApiError::NotFound(_)), "{unknown}");
     let sent = sent.lock().unwrap();

@@ -3,11 +3,11 @@ use futures::future::join_all;
 use super::*;
 use crate::api::{ApiRequest, Unavailable};
 
-/// How long the sandbox's client-credentials tokens live.
+/// Lifetime of the sandbox's client-credentials tokens.
 const TOKEN_LIFETIME: u64 = 86_399;
 
 #[tokio::test]
-async fn a_hundred_calls_at_once_share_one_token() {
+async fn concurrent_calls_share_one_token() {
     let (sandbox, api, jane) = sandbox_with_sessions(1);
     let id = all(&sandbox.scalekit().api(), &jane).await[0].session_id.clone().unwrap();
     let before = requests(&sandbox);
@@ -26,11 +26,11 @@ async fn a_hundred_calls_at_once_share_one_token() {
     }
     assert_eq!(requests(&sandbox), (before.0 + 1, before.1 + 100));
     api.sessions().get(&id).await.unwrap();
-    assert_eq!(requests(&sandbox).0, before.0 + 1, "it is kept");
+    assert_eq!(requests(&sandbox).0, before.0 + 1, "it is cached");
 }
 
 #[tokio::test]
-async fn all_who_wait_for_a_token_are_reported_that_there_is_none() {
+async fn all_waiting_calls_get_the_error_of_the_token_request() {
     let (sandbox, api, jane) = sandbox_with_sessions(0);
     sandbox.faults().add(Endpoint::Token, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
     let calls = (0..10).map(|_| api.sessions()).map(|sessions| {
@@ -40,7 +40,7 @@ async fn all_who_wait_for_a_token_are_reported_that_there_is_none() {
     for told in join_all(calls).await {
         assert!(matches!(told, Err(ApiError::Unavailable(Unavailable::MissingToken(_)))));
     }
-    assert_eq!(requests(&sandbox), (1, 0), "a token request is never sent again");
+    assert_eq!(requests(&sandbox), (1, 0), "a token request is never retried");
     sandbox.faults().clear(Endpoint::Token);
     api.sessions().revoke_all_for_user(&jane).await.unwrap();
 
@@ -64,7 +64,7 @@ async fn a_token_is_replaced_a_minute_before_it_expires() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_rejected_is_renewed_once() {
+async fn a_rejected_token_is_replaced_once() {
     let (sandbox, api, jane) = sandbox_with_sessions(3);
     all(&api, &jane).await;
     sandbox.keys().rotate();
@@ -73,7 +73,7 @@ async fn a_token_that_is_rejected_is_renewed_once() {
     assert!(calls.iter().all(|sessions| sessions.len() == 3));
     assert_eq!(requests(&sandbox), (2, 1 + 20), "one new token for all of them");
 
-    // A POST that was rejected was not carried out: it goes again too.
+    // A POST whose token was rejected was not processed, so it is retried too.
     sandbox.keys().rotate();
     sandbox.keys().remove_old();
     assert_eq!(api.sessions().revoke_all_for_user(&jane).await.unwrap().total_revoked, 3);
@@ -86,7 +86,7 @@ async fn a_token_that_is_rejected_is_renewed_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_tools_provider_rejects_is_not_our_tokens_fault() {
+async fn a_401_of_a_tools_provider_does_not_replace_the_token() {
     let (sandbox, api, _) = sandbox_with_sessions(0);
     for status in [401, 429] {
         let body = r#"{"code":16,"message":"m","details":[{"error_code":"TOOL_ERROR"}]}"#;
@@ -99,7 +99,7 @@ async fn what_a_tools_provider_rejects_is_not_our_tokens_fault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_is_safe_is_sent_again() {
+async fn only_safe_calls_are_retried() {
     let failures = [
         ("connect", Fault::Unreachable),
         ("lost", Fault::ResponseLost),
@@ -115,7 +115,7 @@ async fn only_what_is_safe_is_sent_again() {
         ("404", Fault::Status(StatusCode::NOT_FOUND)),
         ("html", Fault::Html),
     ];
-    //              connect, lost, deadline, 429, 2 s, 11 s, 500, 502, 503, 1 h, 504, 404, html
+    // connect, lost, deadline, 429, 2 s, 11 s, 500, 502, 503, 1 h, 504, 404, html
     let idempotent = [3, 1, 1, 3, 3, 1, 1, 3, 3, 1, 3, 1, 1];
     let revocation = [3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1];
     let post = [1; 13];
@@ -146,7 +146,7 @@ enum Call {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_waits_and_helps() {
+async fn a_retry_waits_and_succeeds() {
     let (sandbox, api, jane) = sandbox_with_sessions(1);
     sandbox.faults().add_times(Endpoint::Api, 1, Fault::Status(StatusCode::BAD_GATEWAY));
     sandbox.faults().add_times(Endpoint::Api, 1, busy(429, "7"));

@@ -8,7 +8,7 @@ use crate::api::ApiError;
 use crate::api::connected_accounts::AccountKey;
 use crate::model::wire;
 
-/// A tool that is to be run.
+/// A tool to execute.
 #[derive(Clone)]
 #[must_use = "nothing is run before it is executed"]
 pub struct ToolCall {
@@ -19,25 +19,25 @@ pub struct ToolCall {
 }
 
 impl ToolCall {
-    /// By the tool's name, with a user's account.
+    /// Creates a call of the tool with this name, with a user's account.
     pub fn new(tool_name: impl Into<String>, account: &AccountKey) -> Self {
         let (tool_name, account) = (tool_name.into(), account.clone());
         Self { tool_name, account, params: Map::new(), agent_run_id: None }
     }
 
-    /// What the tool is told.
+    /// Sets an input parameter.
     pub fn parameter(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.params.insert(name.into(), value.into());
         self
     }
 
-    /// All that the tool is told, for instance by a model.
+    /// Sets all input parameters, for instance from a model.
     pub fn parameters(mut self, parameters: Map<String, Value>) -> Self {
         self.params = parameters;
         self
     }
 
-    /// Your own id of the run that this call belongs to, by which the dashboard's logs find it.
+    /// Sets your own ID of the run that this call belongs to, which the dashboard's logs contain.
     pub fn agent_run_id(mut self, id: impl Into<String>) -> Self {
         self.agent_run_id = Some(id.into());
         self
@@ -84,7 +84,7 @@ impl Serialize for ToolCall {
 }
 
 impl fmt::Debug for ToolCall {
-    /// Without what the tool is told: a mail's text, a user's address.
+    /// Omits the input, which may be confidential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ToolCall")
             .field("tool_name", &self.tool_name)
@@ -93,21 +93,21 @@ impl fmt::Debug for ToolCall {
     }
 }
 
-/// What a tool has brought.
+/// The result of a tool.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ToolResult {
-    /// In the tool's own shape.
+    /// The data, whose shape depends on the tool.
     #[serde(deserialize_with = "wire::or_default")]
     pub data: Map<String, Value>,
-    /// By which the dashboard's logs find this run.
+    /// The ID of the execution in the dashboard's logs.
     #[serde(deserialize_with = "wire::text")]
     pub execution_id: Option<String>,
 }
 
 impl fmt::Debug for ToolResult {
-    /// Without the data, which is the user's.
+    /// Omits the data, which is the user's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ToolResult")
             .field("execution_id", &self.execution_id)
@@ -115,30 +115,30 @@ impl fmt::Debug for ToolResult {
     }
 }
 
-/// A tool did not do it.
+/// Returned when executing a tool fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecuteError {
-    /// Scalekit did not run it, or there was no response.
+    /// Scalekit did not execute the tool, or there was no response.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The service behind the tool rejected or failed.
+    /// The service of the tool returned an error.
     #[error(transparent)]
     Tool(#[from] ToolError),
 }
 
-/// What the service behind a tool said.
+/// The error of a tool's service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub struct ToolError {
-    /// The status of Scalekit's answer, which need not be the service's.
+    /// The status of Scalekit's response, which need not be the service's.
     pub status: StatusCode,
-    /// By which the dashboard's logs find this run.
+    /// The ID of the execution in the dashboard's logs.
     pub execution_id: Option<String>,
-    /// A name for the error: letters, digits, `_`, `-` and `.`, at most 64.
+    /// The error code: letters, digits, `_`, `-` and `.`, at most 64.
     pub code: Option<String>,
-    /// A sentence for developers and models, not for users: cut to 300 characters, without control
-    /// characters and without anything that looks like a token.
+    /// A message for developers and models, not for users: limited to 300 characters, without
+    /// control characters and without anything that looks like a token.
     pub message: Option<String>,
 }
 

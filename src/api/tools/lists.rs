@@ -1,4 +1,4 @@
-//! Which tools there are.
+//! Lists of tools.
 
 use futures::stream::Stream;
 use serde::Deserialize;
@@ -10,12 +10,12 @@ use crate::api::client::pagination::Page;
 use crate::api::{ApiError, ApiRequest};
 use crate::model::wire;
 
-/// A tool, as models are told of it.
+/// A tool with its definition for models.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Tool {
-    /// Its id.
+    /// Its ID.
     #[serde(deserialize_with = "wire::text")]
     pub id: Option<String>,
     /// The service, for instance `GMAIL`.
@@ -24,22 +24,22 @@ pub struct Tool {
     /// Its `name`, `description` and `input_schema`.
     #[serde(deserialize_with = "wire::or_default")]
     pub definition: Map<String, Value>,
-    /// More about it.
+    /// Further metadata.
     #[serde(deserialize_with = "wire::or_default")]
     pub metadata: Map<String, Value>,
-    /// Words to find it by.
+    /// Tags.
     #[serde(deserialize_with = "wire::or_default")]
     pub tags: Vec<String>,
-    /// Of several versions the one that is meant by the name alone.
+    /// Whether it is the default version.
     #[serde(deserialize_with = "wire::or_default")]
     pub is_default: bool,
-    /// When it last changed.
+    /// Time of the last change.
     #[serde(deserialize_with = "wire::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
 }
 
 impl Tool {
-    /// The name that it is [executed](super::ToolsApi::execute) by.
+    /// The name for [`execute`](super::ToolsApi::execute).
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.definition.get("name").and_then(Value::as_str)
@@ -54,7 +54,7 @@ pub struct ScopedTool {
     /// The account (`ca_…`).
     #[serde(deserialize_with = "wire::text")]
     pub connected_account_id: Option<String>,
-    /// What your app calls the user.
+    /// Your app's identifier of the user.
     #[serde(deserialize_with = "wire::text")]
     pub identifier: Option<String>,
     /// The tool.
@@ -62,9 +62,9 @@ pub struct ScopedTool {
     pub tool: Tool,
 }
 
-/// The list of all tools, before it is fetched. Made by [`ToolsApi::list`](super::ToolsApi::list).
+/// A request for a list of all tools. Returned by [`ToolsApi::list`](super::ToolsApi::list).
 ///
-/// A filter that is empty is an [`ApiError::InvalidCall`]: the API would take it for none.
+/// An empty filter is an [`ApiError::InvalidCall`], because the API would ignore it.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct Tools(ApiRequest);
@@ -74,66 +74,66 @@ impl Tools {
         Self(request)
     }
 
-    /// Only those for this account (`ca_…`).
+    /// Filters by account (`ca_…`).
     pub fn connected_account_id(self, id: &str) -> Self {
         Self(self.0.filter("filter.connected_account_id", id))
     }
 
-    /// Only those of this connection.
+    /// Filters by connection.
     pub fn connector(self, connector: &str) -> Self {
         Self(self.0.filter("filter.connector", connector))
     }
 
-    /// Only those for accounts of whom your app calls so.
+    /// Filters by identifier.
     pub fn identifier(self, identifier: &str) -> Self {
         Self(self.0.filter("filter.identifier", identifier))
     }
 
-    /// Only those that have this text in them.
+    /// Filters by text.
     pub fn matching(self, text: &str) -> Self {
         Self(self.0.matching("filter.query", text))
     }
 
-    /// Only those for accounts of this organization.
+    /// Filters by organization.
     pub fn organization_id(self, id: &str) -> Self {
         Self(self.0.filter("filter.organization_id", id))
     }
 
-    /// Only those of this service, for instance `GMAIL`.
+    /// Filters by provider, for instance `GMAIL`.
     pub fn provider(self, provider: &str) -> Self {
         Self(self.0.filter("filter.provider", provider))
     }
 
-    /// Only the one with this name; call it again for further ones.
+    /// Filters by name. Can be called again, for several names.
     pub fn tool_name(self, name: &str) -> Self {
         Self(self.0.filter("filter.tool_name", name))
     }
 
-    /// Only those for accounts of this user of Scalekit's (`usr_…`).
+    /// Filters by Scalekit user (`usr_…`).
     pub fn user_id(self, id: &str) -> Self {
         Self(self.0.filter("filter.user_id", id))
     }
 
-    /// How many tools come in each page. The environment decides unless set.
+    /// Sets the page size. Default: the environment's.
     pub fn page_size(self, size: u32) -> Self {
         Self(self.0.query("page_size", size.to_string()))
     }
 
-    /// The tools, page after page as they are read. Ends after an error.
+    /// Streams the tools, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> impl Stream<Item = Result<Tool, ApiError>> + Send + Unpin + 'static {
         pagination::items::<ToolsPage<Tool>>(self.0)
     }
 
-    /// Only their names, page after page as they are read. Ends after an error.
+    /// Streams only the names, fetching pages as needed. Ends after an error.
     pub fn names(self) -> impl Stream<Item = Result<String, ApiError>> + Send + Unpin + 'static {
         pagination::items::<NamesPage>(self.0.query("filter.summary", "true"))
     }
 }
 
-/// The list of the tools of a user's accounts, before it is fetched. Made by
+/// A request for a list of the tools of a user's accounts. Returned by
 /// [`ToolsApi::scoped`](super::ToolsApi::scoped).
 ///
-/// A filter that is empty is an [`ApiError::InvalidCall`]: the API would take it for none.
+/// An empty filter is an [`ApiError::InvalidCall`], because the API would ignore it.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct ScopedTools(ApiRequest);
@@ -143,27 +143,27 @@ impl ScopedTools {
         Self(request)
     }
 
-    /// Only those for accounts at this connection; call it again for further ones.
+    /// Filters by connection. Can be called again, for several connections.
     pub fn connection_name(self, name: &str) -> Self {
         Self(self.0.filter("filter.connection_names", name))
     }
 
-    /// Only those of this service, for instance `GMAIL`; call it again for further ones.
+    /// Filters by provider, for instance `GMAIL`. Can be called again, for several providers.
     pub fn provider(self, provider: &str) -> Self {
         Self(self.0.filter("filter.providers", provider))
     }
 
-    /// Only the one with this name; call it again for further ones.
+    /// Filters by name. Can be called again, for several names.
     pub fn tool_name(self, name: &str) -> Self {
         Self(self.0.filter("filter.tool_names", name))
     }
 
-    /// How many tools come in each page. The environment decides unless set.
+    /// Sets the page size. Default: the environment's.
     pub fn page_size(self, size: u32) -> Self {
         Self(self.0.query("page_size", size.to_string()))
     }
 
-    /// The tools, page after page as they are read. Ends after an error.
+    /// Streams the tools, fetching pages as needed. Ends after an error.
     pub fn stream(
         self,
     ) -> impl Stream<Item = Result<ScopedTool, ApiError>> + Send + Unpin + 'static {
@@ -171,7 +171,7 @@ impl ScopedTools {
     }
 }
 
-/// The list of the tools that a user could use, before it is fetched. Made by
+/// A request for a list of the tools that a user could use. Returned by
 /// [`ToolsApi::available`](super::ToolsApi::available).
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
@@ -182,12 +182,12 @@ impl AvailableTools {
         Self(request)
     }
 
-    /// How many tools come in each page. The environment decides unless set.
+    /// Sets the page size. Default: the environment's.
     pub fn page_size(self, size: u32) -> Self {
         Self(self.0.query("page_size", size.to_string()))
     }
 
-    /// The tools, page after page as they are read. Ends after an error.
+    /// Streams the tools, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> impl Stream<Item = Result<Tool, ApiError>> + Send + Unpin + 'static {
         pagination::items::<ToolsPage<Tool>>(self.0)
     }

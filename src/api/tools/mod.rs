@@ -1,4 +1,4 @@
-//! Tools: what your app can do with a [connected account](super::connected_accounts).
+//! Tools, which your app uses with a [connected account](super::connected_accounts).
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -21,12 +21,12 @@
 //! let result = tools.execute(&call).await?;
 //! assert_eq!(result.data["messages"].as_array().map(Vec::len), Some(5));
 //!
-//! // Where no tool does it: any request of the service, with the user's token added on the way.
+//! // Without a tool: any request to the service, to which Scalekit adds the user's token.
 //! let request = Request::get("/gmail/v1/users/me/profile").body("")?;
 //! let profile = tools.proxy(&jane, request).await?;
 //! assert_eq!(profile.status(), StatusCode::OK);
 //!
-//! // What the service says is distinguished from what Scalekit says.
+//! // Errors of the service are distinguished from those of Scalekit.
 //! sandbox.connected_accounts().fail_provider("gmail", 1, StatusCode::TOO_MANY_REQUESTS);
 //! let Err(ExecuteError::Tool(error)) = tools.execute(&call).await else { panic!() };
 //! assert!(error.execution_id.is_some());
@@ -54,11 +54,11 @@ pub use self::execute::{ExecuteError, ToolCall, ToolError, ToolResult};
 pub use self::lists::{AvailableTools, ScopedTool, ScopedTools, Tool, Tools};
 pub use self::proxy::ServiceLocation;
 
-/// A service may take its time, and answer at length.
+/// Services may be slow and send large responses.
 const DEADLINE: Duration = Duration::from_secs(60);
 const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 
-/// The calls about tools. Made by [`Api::tools`].
+/// API for tools. Returned by [`Api::tools`].
 #[derive(Clone, Debug)]
 pub struct ToolsApi {
     api: Api,
@@ -70,29 +70,31 @@ impl ToolsApi {
         Self { api, forwarded_headers: Vec::new() }
     }
 
-    /// All tools that there are.
+    /// Lists all tools.
     pub fn list(&self) -> Tools {
         Tools::new(self.api.request(Method::GET, "/api/v1/tools"))
     }
 
-    /// The tools of a user's accounts, with the account that each is for.
+    /// Lists the tools of a user's accounts, each with its account.
     pub fn scoped(&self, identifier: &str) -> ScopedTools {
         let request = self.api.request(Method::GET, "/api/v1/tools/scoped");
         ScopedTools::new(request.filter("identifier", identifier))
     }
 
-    /// The tools that a user could use, with accounts that are connected or may be.
+    /// Lists the tools that a user could use, for connected accounts and those that can be
+    /// connected.
     pub fn available(&self, identifier: &str) -> AvailableTools {
         let request = self.api.request(Method::GET, "/api/v1/tools/available");
         AvailableTools::new(request.filter("identifier", identifier))
     }
 
-    /// Runs a tool. Takes up to 60 s, and is never run twice: a mail that may have been sent
-    /// already is not sent again. Only where Scalekit itself says that it did not accept the token,
-    /// so that nothing was run, is the call made once more, with a new one.
+    /// Executes a tool. The timeout is 60 s. Never retried, because the tool may have run: an
+    /// e-mail must not be sent twice. Only if Scalekit itself rejects the access token, so that the
+    /// tool did not run, is the call sent once more, with a new token.
     ///
     /// # Errors
-    /// [`ExecuteError::Tool`] when the service said no, [`ExecuteError::Api`] when Scalekit did.
+    /// [`ExecuteError::Tool`] for an error of the service, [`ExecuteError::Api`] for one of
+    /// Scalekit.
     pub async fn execute(&self, call: &ToolCall) -> Result<ToolResult, ExecuteError> {
         let request = self.api.request(Method::POST, "/api/v1/execute_tool").json(call);
         let request = call.account().check(request).retries(Retries::Never);
@@ -104,41 +106,40 @@ impl ToolsApi {
         Ok(response::read(&response, &self.api.scalekit)?)
     }
 
-    /// Forwards a request header to services in addition to the default ones: see
-    /// [`proxy`](Self::proxy). Call it again for further ones.
+    /// Forwards a request header to services in addition to the default ones, see
+    /// [`proxy`](Self::proxy). Can be called again, for several headers.
     #[must_use]
     pub fn forward_header(mut self, name: HeaderName) -> Self {
         self.forwarded_headers.push(name);
         self
     }
 
-    /// Sends any request to the service of an account, with the user's token added by Scalekit, and
-    /// returns the service's response. Takes up to 60 s.
+    /// Sends any request to the service of an account, to which Scalekit adds the user's token, and
+    /// returns the service's response. The timeout is 60 s.
     ///
-    /// It is sent once; `GET`, `PUT` and others that do the same however often they are made once
-    /// more, with a new token, when the response is a 401 in the environment's own words. A service
-    /// could say the same having done what it was asked, so a `POST` or `PATCH` is never sent
-    /// again: its 401 is yours, and the next call has a new token.
+    /// Sent once. Idempotent requests (`GET`, `PUT` and others) are sent once more, with a new
+    /// access token, if the environment itself responds with 401. The service may send the same
+    /// response after it has processed the request, so a `POST` or `PATCH` is never sent again: its
+    /// 401 is returned, and the next call has a new token.
     ///
-    /// The proxy knows accounts by [connection name and identifier](AccountKey::new) alone.
+    /// The proxy only supports accounts by [connection name and identifier](AccountKey::new).
     ///
-    /// The request's address is the path at the service, such as `/gmail/v1/users/me/profile`.
+    /// The request's URI is the path at the service, such as `/gmail/v1/users/me/profile`.
     ///
     /// **Request headers** are forwarded from an allow list: `Accept` and `Accept-*`, `Content-*`,
-    /// `If-*`, `Range`, `Cache-Control`, `Pragma` and `User-Agent`. Name others with
+    /// `If-*`, `Range`, `Cache-Control`, `Pragma` and `User-Agent`. Add others with
     /// [`forward_header`](Self::forward_header).
     ///
-    /// **Response headers** that act on the origin that serves them are removed: `Set-Cookie`, CORS
-    /// headers, `Clear-Site-Data`, `Strict-Transport-Security`, `X-Accel-*` and others, and those of a
-    /// single connection. `Location` is in the response's extensions, as [`ServiceLocation`]. The
+    /// **Response headers** that affect the origin which serves them are removed: `Set-Cookie`,
+    /// CORS headers, `Clear-Site-Data`, `Strict-Transport-Security`, `X-Accel-*` and others, as are
+    /// hop-by-hop headers. `Location` is in the response's extensions, as [`ServiceLocation`]. The
     /// body is the service's: do not return it to a browser as a page of your app.
     ///
     /// # Errors
-    /// When there is no response: also [`ApiError::InvalidCall`] for an address that has a host or
-    /// dot segments in any spelling, for an account that is given in another way, and for a
-    /// `forward_header` that is never forwarded (credentials, headers of a single connection,
-    /// headers that select the account or replace the method or path). The service's own errors are
-    /// responses.
+    /// When there is no response. [`ApiError::InvalidCall`] if the URI has a host or dot segments
+    /// in any spelling, if the account has another kind of key, and if a `forward_header` is never
+    /// forwarded (credentials, hop-by-hop headers, headers that select the account or replace the
+    /// method or path). Errors of the service are responses.
     pub async fn proxy(
         &self,
         account: &AccountKey,

@@ -1,13 +1,13 @@
-//! An issuer's key set, fetched when needed and never waited for when the key is known.
+//! An issuer's key set, fetched on demand; requests never wait for a fetch if the key is known.
 //!
-//! * Start-up and age cause fetches freely; a known key past its age is used while the next set is
-//!   on its way, and for up to a day when it does not come.
-//! * A token that names an unknown key causes a fetch through a token bucket, and so does a
-//!   bad signature under a known name (K4, its own bucket): strangers cannot make us hammer the
-//!   issuer, and no lock is held while the network is busy. Each [`TokenSource`] has its own
-//!   buckets: junk from one leaves the others their fetches.
-//! * An unknown key is reported as such only after a fetch. While the bucket is empty it is not
-//!   known whether the issuer has that key: the keys are unavailable.
+//! * Startup and age cause fetches freely. A known key past its age is used during the next fetch,
+//!   and for up to a day if fetches fail.
+//! * A token with an unknown key ID causes a fetch through a token bucket, and so does an invalid
+//!   signature under a known key ID (another bucket), so that clients cannot flood the issuer with
+//!   requests. No lock is held during a fetch. Each [`TokenSource`] has its own buckets: invalid
+//!   tokens of one do not limit the fetches of the others.
+//! * A key is reported as unknown only after a fetch. While the bucket is empty, it is unknown
+//!   whether the issuer has that key, so the keys are unavailable.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,30 +30,30 @@ use crate::util::telemetry;
 
 const FRESH: Duration = Duration::from_secs(5 * 60);
 const USABLE_WHEN_STALE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Between attempts to renew a stale set.
+/// Interval between attempts to refresh a stale set.
 const STALE_RETRY: Duration = Duration::from_secs(10);
-/// How long requests are told of a failed start-up fetch before the next one is made.
+/// How long the error of a failed startup fetch is returned before the next fetch.
 const FAILURE_MEMORY: Duration = Duration::from_secs(1);
 const LIMITS: (Duration, usize) = (Duration::from_secs(5), 256 * 1024);
 
-/// What a check of a token came to, without waiting.
+/// Result of a verification without waiting.
 #[derive(Debug)]
 pub(crate) enum Attempt<T> {
     Done(Result<T, TokenError>),
-    /// A fetch that may bring the missing key is on its way: wait for it, then try again.
+    /// A fetch that may bring the missing key is in progress: wait for it, then try again.
     Wait(Flight<bool>),
 }
 
-/// Where a token comes from.
+/// Source of a token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TokenSource {
-    /// An `Authorization` header: anyone can send one.
+    /// An `Authorization` header, from any client.
     Bearer,
     /// The issuer's token endpoint.
     Issuer,
-    /// The address of an IdP-initiated login: anyone can send one.
+    /// The URL of an IdP-initiated login, from any client.
     Launch,
-    /// A back-channel logout request: anyone can send one.
+    /// A back-channel logout request, from any client.
     Logout,
 }
 
@@ -61,7 +61,7 @@ impl TokenSource {
     const COUNT: usize = 4;
 }
 
-/// A token whose signature was checked.
+/// A token whose signature was verified.
 #[derive(Debug)]
 pub(crate) struct Signed {
     pub(crate) claims: Claims,
@@ -92,7 +92,7 @@ impl RemoteKeys {
         }))
     }
 
-    /// Checks the signature of a token, waiting for a fetch if that may help.
+    /// Verifies the signature of a token, waiting for a fetch if it may help.
     pub(crate) async fn verify(
         &self,
         token: &str,
@@ -104,7 +104,7 @@ impl RemoteKeys {
         }
     }
 
-    /// Waits until there are keys to check signatures with.
+    /// Waits until there are keys.
     pub(crate) async fn ready(&self) -> Result<(), TokenError> {
         if self.0.usable().is_some() {
             return Ok(());
@@ -113,13 +113,13 @@ impl RemoteKeys {
         if fetch.await == Some(true) { Ok(()) } else { Err(TokenError::KeysUnavailable) }
     }
 
-    /// Checks a signature with the keys at hand.
+    /// Verifies a signature with the current keys.
     pub(crate) fn attempt(&self, token: &str, source: TokenSource) -> Attempt<Signed> {
         let jws = match CompactJws::parse(token) {
             Ok(jws) => jws,
             Err(error) => return Attempt::Done(Err(error)),
         };
-        // J1: before anything that the token could cause.
+        // Rejected before the token can cause a fetch (RFC 8725 section 3.1).
         if !self.0.source.algorithms.contains(&jws.header.algorithm) {
             return Attempt::Done(Err(TokenError::InvalidAlgorithm));
         }
@@ -140,7 +140,7 @@ impl RemoteKeys {
         fetch.map_or(Attempt::Done(Err(without_fetch)), Attempt::Wait)
     }
 
-    /// Checks a signature after the fetch that an attempt asked for; `fetched` is its result.
+    /// Verifies a signature after the fetch of an attempt; `fetched` is its result.
     pub(crate) fn attempt_again(
         &self,
         token: &str,
@@ -149,7 +149,7 @@ impl RemoteKeys {
         let jws = CompactJws::parse(token)?;
         let keys = self.0.usable().ok_or(TokenError::KeysUnavailable)?;
         match check(&keys, &jws) {
-            // No one knows whether the issuer has that key now.
+            // It is unknown whether the issuer has that key now.
             Err(TokenError::NoMatchingKey) if fetched != Some(true) => {
                 Err(TokenError::KeysUnavailable)
             }
@@ -157,13 +157,13 @@ impl RemoteKeys {
         }
     }
 
-    /// Whether a set was seen recently enough for what it verified to stand.
+    /// Whether a set was fetched recently enough for cached verifications to be valid.
     pub(crate) fn are_usable(&self) -> bool {
         self.0.are_usable()
     }
 
-    /// Fetches the next set in the background if this one is past its age: for callers that had no
-    /// need to look at the keys.
+    /// Fetches the next set in the background if this one is past its age: for cached
+    /// verifications, which do not use the keys.
     pub(crate) fn renew_if_stale(&self) {
         self.0.renew_if_stale();
     }
@@ -209,7 +209,7 @@ impl Shared {
         let now = self.now();
         let due = self.renew_at.load(Ordering::Acquire);
         let next = after(now, STALE_RETRY);
-        // Whoever moves the date on starts the fetch.
+        // The request that advances the time starts the fetch.
         if due <= now
             && self.current.load().is_some()
             && self
@@ -226,7 +226,7 @@ impl Shared {
         (!told).then(|| self.fetch())
     }
 
-    /// Joins the fetch that is on its way, whoever paid for it, or pays for a new one.
+    /// Joins the fetch in progress, or starts one if the bucket has a token.
     fn limited_fetch(self: &Arc<Self>, bucket: &Mutex<TokenBucket>) -> Option<Flight<bool>> {
         self.flights.running(&()).or_else(|| {
             let now = self.clock.monotonic();
@@ -307,13 +307,13 @@ enum FetchError {
     NoUsableKey,
     #[error("the key set is not JSON of the right shape: {0}")]
     NotAKeySet(#[from] serde_json::Error),
-    #[error("the key set's address cannot be requested: {0}")]
+    #[error("the key set's URL cannot be requested: {0}")]
     Request(#[from] http::Error),
-    #[error("the key set's address answered {0}")]
+    #[error("the key set's URL responded with {0}")]
     Status(StatusCode),
 }
 
-/// What the tokens of one source may cause.
+/// Token bucket for the fetches of one source.
 #[derive(Debug)]
 struct Buckets {
     unknown_key: Mutex<TokenBucket>,
@@ -333,7 +333,7 @@ impl Buckets {
 #[derive(Debug)]
 struct TokenBucket {
     tokens: u8,
-    /// Monotonic time at which the next token is due; meaningless while the bucket is full.
+    /// Monotonic time of the next token; meaningless while the bucket is full.
     next: Duration,
 }
 

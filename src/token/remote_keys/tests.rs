@@ -12,7 +12,7 @@ fn keys_of(server: &KeyServer, time: &SteppedClock) -> RemoteKeys {
     RemoteKeys::new(url, Arc::new(server.clone()), time.clock(), vec![Algorithm::RS256])
 }
 
-/// A server of key `k1`, a set that has fetched it, and a token that it signed.
+/// A server with key `k1`, a set that has fetched it, and a token signed with it.
 async fn set_up(time: SteppedClock) -> (KeyServer, SteppedClock, RemoteKeys, String) {
     let server = KeyServer::serving_k1();
     let keys = keys_of(&server, &time);
@@ -26,7 +26,7 @@ async fn verify(keys: &RemoteKeys, token: &str) -> Result<Signed, TokenError> {
     keys.verify(token, TokenSource::Bearer).await
 }
 
-/// What is known without waiting.
+/// The result without waiting.
 fn known(keys: &RemoteKeys, token: &str) -> Result<Arc<VerifyingKey>, TokenError> {
     match keys.attempt(token, TokenSource::Bearer) {
         Attempt::Done(result) => result.map(|signed| signed.key),
@@ -39,7 +39,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
-fn the_bucket_gives_two_at_once_and_one_every_ten_seconds() {
+fn the_bucket_allows_two_at_once_and_one_every_ten_seconds() {
     let mut bucket = TokenBucket::full();
     let at = Duration::from_secs;
     let granted: Vec<u64> = (0..100).filter(|second| bucket.take(at(*second))).collect();
@@ -48,7 +48,7 @@ fn the_bucket_gives_two_at_once_and_one_every_ten_seconds() {
 }
 
 #[tokio::test]
-async fn a_server_starts_with_the_endpoint_down_and_asks_it_once_a_second() {
+async fn a_server_starts_with_the_endpoint_down_and_retries_once_a_second() {
     for clock in SteppedClock::each() {
         let (server, time) = (KeyServer::new(KeyResponse::Down), clock);
         let keys = keys_of(&server, &time);
@@ -76,7 +76,7 @@ async fn a_server_starts_with_the_endpoint_down_and_asks_it_once_a_second() {
 }
 
 #[tokio::test]
-async fn callers_at_start_up_share_one_fetch() {
+async fn callers_at_startup_share_one_fetch() {
     for clock in SteppedClock::each() {
         let (server, time) = (KeyServer::serving_k1(), clock);
         let keys = keys_of(&server, &time);
@@ -100,7 +100,7 @@ async fn an_response_that_is_no_key_set_leaves_the_server_without_keys() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_hangs_is_given_up_after_five_seconds() {
+async fn a_fetch_times_out_after_five_seconds() {
     for clock in SteppedClock::each() {
         let (server, time) = (KeyServer::serving_k1(), clock);
         server.hang();
@@ -127,7 +127,7 @@ async fn a_new_key_is_accepted_after_one_fetch() {
 }
 
 #[tokio::test]
-async fn everyone_who_brings_the_new_key_waits_for_the_one_fetch() {
+async fn all_tokens_of_the_new_key_share_one_fetch() {
     for clock in SteppedClock::each() {
         let (server, _, keys, old_token) = set_up(clock).await;
         server.response(KeyResponse::keys([TestKey::rsa(1).jwk("k2")]));
@@ -150,13 +150,13 @@ async fn everyone_who_brings_the_new_key_waits_for_the_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_thousand_unknown_names_cost_two_fetches_and_one_every_ten_seconds() {
+async fn a_thousand_unknown_key_ids_cause_two_fetches_and_one_every_ten_seconds() {
     for clock in SteppedClock::each() {
         let (server, time, keys, known_token) = set_up(clock).await;
         let unknown = |number| TestKey::rsa(1).access_token(&format!("kid-{number}"));
         for number in 0..1000 {
             let error = verify(&keys, &unknown(number)).await.unwrap_err();
-            // Without a fetch no one knows whether the issuer has that key.
+            // Without a fetch it is unknown whether the issuer has that key.
             let fetched = number < 2;
             assert_eq!(error == TokenError::NoMatchingKey, fetched);
             assert_eq!(error == TokenError::KeysUnavailable, !fetched);
@@ -174,7 +174,7 @@ async fn a_thousand_unknown_names_cost_two_fetches_and_one_every_ten_seconds() {
 }
 
 #[tokio::test]
-async fn junk_of_one_source_leaves_the_others_their_fetches() {
+async fn invalid_tokens_of_one_source_do_not_limit_the_others() {
     let sources =
         [TokenSource::Bearer, TokenSource::Issuer, TokenSource::Launch, TokenSource::Logout];
     for clock in SteppedClock::each() {
@@ -216,7 +216,7 @@ async fn known_keys_never_wait_while_a_fetch_hangs() {
         }
         settle().await;
         assert_eq!(server.count(), 2);
-        // Nor when their set is past its age.
+        // Also if their set is past its age.
         time.advance(seconds(600));
         assert!(known(&keys, &known_token).is_ok());
         settle().await;
@@ -226,7 +226,7 @@ async fn known_keys_never_wait_while_a_fetch_hangs() {
 }
 
 #[tokio::test]
-async fn a_fetch_goes_on_when_its_only_caller_leaves() {
+async fn a_fetch_continues_when_its_only_caller_leaves() {
     for clock in SteppedClock::each() {
         let (server, _, keys, _) = set_up(clock).await;
         server.response(KeyResponse::keys([TestKey::rsa(1).jwk("k2")]));
@@ -238,7 +238,7 @@ async fn a_fetch_goes_on_when_its_only_caller_leaves() {
 }
 
 #[tokio::test]
-async fn whether_a_key_exists_is_not_known_when_the_fetch_fails() {
+async fn keys_are_unavailable_when_the_fetch_fails() {
     for clock in SteppedClock::each() {
         let (server, time, keys, _) = set_up(clock).await;
         let new_token = TestKey::rsa(1).access_token("k2");
@@ -252,7 +252,7 @@ async fn whether_a_key_exists_is_not_known_when_the_fetch_fails() {
 }
 
 #[tokio::test]
-async fn a_set_past_its_age_is_renewed_in_the_background() {
+async fn a_set_past_its_age_is_refreshed_in_the_background() {
     for clock in SteppedClock::each() {
         let (server, time, keys, old_token) = set_up(clock).await;
         let new_token = TestKey::rsa(1).access_token("k2");
@@ -278,7 +278,7 @@ async fn a_set_past_its_age_is_renewed_in_the_background() {
 }
 
 #[tokio::test]
-async fn stale_keys_serve_for_a_day_and_are_asked_for_every_ten_seconds() {
+async fn stale_keys_are_used_for_a_day_and_refreshed_every_ten_seconds() {
     for clock in SteppedClock::each() {
         let (server, time, keys, token) = set_up(clock).await;
         server.response(KeyResponse::Down);
@@ -302,7 +302,7 @@ async fn stale_keys_serve_for_a_day_and_are_asked_for_every_ten_seconds() {
     }
 }
 
-/// What an endpoint may answer in place of a set with a usable key.
+/// Responses of an endpoint in place of a set with a usable key.
 fn bad_responses() -> Vec<KeyResponse> {
     let body = |status, text: &str| KeyResponse::Body(status, text.to_owned().into());
     let good = json!({"keys": [TestKey::rsa(1).jwk("k2")]}).to_string();
@@ -343,7 +343,7 @@ async fn an_response_that_is_no_key_set_leaves_the_old_keys_in_place() {
 }
 
 #[tokio::test]
-async fn a_key_that_stays_is_the_same_key_after_a_fetch() {
+async fn an_unchanged_key_is_the_same_key_after_a_fetch() {
     for clock in SteppedClock::each() {
         let (server, time, keys, token) = set_up(clock).await;
         let before = known(&keys, &token).unwrap();
@@ -362,7 +362,7 @@ async fn a_key_that_stays_is_the_same_key_after_a_fetch() {
 }
 
 #[tokio::test]
-async fn a_new_key_under_an_old_name_is_accepted_after_one_fetch() {
+async fn a_new_key_with_an_old_key_id_is_accepted_after_one_fetch() {
     for clock in SteppedClock::each() {
         let (server, time, keys, old_token) = set_up(clock).await;
         let new_token = TestKey::rsa(1).access_token("k1");
@@ -370,7 +370,7 @@ async fn a_new_key_under_an_old_name_is_accepted_after_one_fetch() {
         assert!(verify(&keys, &new_token).await.is_ok());
         assert_eq!(server.count(), 2);
 
-        // Forged signatures spend the same bucket, and only that one.
+        // Forged signatures use the same bucket, and only that one.
         for _ in 0..100 {
             assert_eq!(verify(&keys, &old_token).await.unwrap_err(), TokenError::InvalidSignature);
         }
@@ -405,7 +405,7 @@ async fn a_token_of_an_algorithm_that_is_not_configured_causes_no_fetch() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_token_gets_into_a_request() {
+async fn requests_contain_nothing_of_a_token() {
     for clock in SteppedClock::each() {
         let (server, time, keys, _) = set_up(clock).await;
         for header in [
@@ -430,7 +430,7 @@ async fn nothing_of_a_token_gets_into_a_request() {
 }
 
 #[tokio::test]
-async fn a_token_without_a_key_id_needs_a_set_with_one_fitting_key() {
+async fn a_token_without_a_key_id_requires_a_single_matching_key() {
     for clock in SteppedClock::each() {
         let (server, time, keys, _) = set_up(clock).await;
         let token = TestKey::rsa(0).token_of(r#"{"alg":"RS256"}"#, "{}");
@@ -449,7 +449,7 @@ async fn a_token_without_a_key_id_needs_a_set_with_one_fitting_key() {
 }
 
 #[test]
-fn a_shape_that_needs_no_keys_is_rejected_without_a_runtime() {
+fn malformed_tokens_are_rejected_without_a_runtime() {
     let keys = keys_of(&KeyServer::new(KeyResponse::Down), &SteppedClock::steady());
     assert_eq!(at_once(verify(&keys, "not a token")).unwrap_err(), TokenError::Malformed);
 }

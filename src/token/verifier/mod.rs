@@ -19,11 +19,11 @@ use crate::util::fetch_metadata::check_address;
 use crate::util::telemetry;
 use crate::util::token_cache::{TokenCache, check_cache_capacity};
 
-/// Decides whether an access token is acceptable, and for whom it speaks.
+/// Verifies access tokens and returns their [`Principal`].
 ///
-/// Made by [`Scalekit::token_verifier`](crate::Scalekit::token_verifier), or by
+/// Created by [`Scalekit::token_verifier`](crate::Scalekit::token_verifier), or by
 /// [`for_issuer`](Self::for_issuer) for tokens of another OpenID provider. Cheap to clone; clones
-/// share keys and cache. The rules are in the [module docs](crate::token).
+/// share keys and cache. See the [module docs](crate::token) for the rules.
 #[derive(Clone, Debug)]
 pub struct TokenVerifier(Arc<Inner>);
 
@@ -35,7 +35,7 @@ struct Inner {
     verified: TokenCache<Verified>,
 }
 
-/// What is remembered of a token that was accepted.
+/// Cached result of an accepted token.
 #[derive(Debug)]
 struct Verified {
     principal: Principal,
@@ -43,24 +43,25 @@ struct Verified {
 }
 
 impl TokenVerifier {
-    /// A verifier for the tokens of another issuer: Auth0, Firebase, Cognito, Keycloak, any that
-    /// publishes a JWK set.
+    /// Configures a verifier for the tokens of another issuer: Auth0, Firebase, Cognito, Keycloak,
+    /// any that publishes a JWK set.
     ///
-    /// `issuer` is the exact text of the claim `iss`; `jwks_uri` stands in the issuer's discovery
+    /// `issuer` is the exact text of the claim `iss`; `jwks_uri` is in the issuer's discovery
     /// document.
     pub fn for_issuer(
         issuer: impl Into<String>,
         jwks_uri: impl Into<String>,
         http_client: impl HttpClient,
-    ) -> TokenVerifierBuilder<IssuerMismatch> {
+    ) -> TokenVerifierBuilder<ExternalIssuer> {
         let keys = KeySource::Address { url: jwks_uri.into(), client: Arc::new(http_client) };
         TokenVerifierBuilder::new(issuer.into(), keys, Clock::system())
     }
 
-    /// Verifies a token; fetches keys when that may help.
+    /// Verifies a token; fetches keys if that may help.
     ///
     /// # Errors
-    /// [`TokenError::KeysUnavailable`] is the network's doing, every other error the token's.
+    /// [`TokenError::KeysUnavailable`] if the keys are unavailable, any other error if the token is
+    /// invalid.
     pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
         match self.attempt(token) {
             Attempt::Done(result) => result,
@@ -68,10 +69,10 @@ impl TokenVerifier {
         }
     }
 
-    /// Verifies a token that must have all of these scopes.
+    /// Verifies a token and requires all of these scopes.
     ///
     /// # Errors
-    /// [`TokenError::InsufficientScope`] for a good token that lacks one: respond with 403. Else as
+    /// [`TokenError::InsufficientScope`] if a valid token lacks one: respond with 403. Otherwise as
     /// [`verify`](Self::verify).
     pub async fn verify_with_scopes(
         &self,
@@ -83,10 +84,10 @@ impl TokenVerifier {
         if scopes.iter().all(has) { Ok(principal) } else { Err(TokenError::InsufficientScope) }
     }
 
-    /// Whether a token is acceptable and has all of these scopes.
+    /// Whether a token is valid and has all of these scopes.
     ///
     /// # Errors
-    /// [`TokenError::KeysUnavailable`] when no one can tell at the moment: that is no "no".
+    /// [`TokenError::KeysUnavailable`] if the token cannot be verified now: it may be valid.
     pub async fn accepts(&self, token: &str, scopes: &[&str]) -> Result<bool, TokenError> {
         match self.verify_with_scopes(token, scopes).await {
             Ok(_) => Ok(true),
@@ -100,7 +101,7 @@ impl TokenVerifier {
         &self.0.expectations.resources
     }
 
-    /// Verifies a token with the keys at hand. For a token seen before this is one look-up.
+    /// Verifies a token with the current keys. A cached token takes one lookup.
     pub(crate) fn attempt(&self, token: &str) -> Attempt<Principal> {
         let now = self.0.clock.now();
         self.0.keys.renew_if_stale();
@@ -114,7 +115,7 @@ impl TokenVerifier {
         }
     }
 
-    /// Verifies a token after the fetch that an attempt asked for.
+    /// Verifies a token after the fetch of an attempt.
     pub(crate) fn attempt_again(
         &self,
         token: &str,
@@ -157,7 +158,7 @@ impl TokenVerifier {
     }
 }
 
-/// What an access token must say to be accepted.
+/// What an access token must contain to be accepted.
 #[derive(Clone, Debug)]
 pub(crate) struct Expectations {
     pub(crate) issuers: Vec<String>,
@@ -165,15 +166,15 @@ pub(crate) struct Expectations {
     pub(crate) audiences: Option<Vec<String>>,
     /// Empty: any.
     pub(crate) client_ids: Vec<String>,
-    /// The audience of the app's own ID tokens, on verifiers of its environment.
+    /// The audience of the app's own ID tokens, in verifiers of its environment.
     pub(crate) id_token_audience: Option<String>,
-    /// The claims that may name the organization, first one first.
+    /// The claims with the organization, in order of precedence.
     pub(crate) organization_claims: Vec<&'static str>,
-    /// What the claim `resource` may be where it is there; empty: anything.
+    /// Allowed values of the claim `resource`, if present; empty: any.
     pub(crate) resources: Vec<String>,
-    /// For `exp`, seconds after it.
+    /// For `exp`, in seconds after it.
     pub(crate) expiry_leeway: time::Duration,
-    /// For `nbf` and `iat`, seconds before it.
+    /// For `nbf` and `iat`, in seconds before it.
     pub(crate) start_leeway: time::Duration,
 }
 
@@ -192,8 +193,8 @@ impl Expectations {
             return Err(TokenError::WrongTokenType);
         }
         let audiences = claims.audiences()?;
-        // An ID token is for the client that it was issued to, and need not have a hash or a nonce.
-        // Its `jti`, if any, is not that of a token.
+        // The audience of an ID token is its client, and it need not have a hash or a nonce. Its
+        // `jti`, if any, has no token prefix.
         if let Some(own) = &self.id_token_audience {
             let clients = [Some(own.as_str()), claims.text("azp")?, claims.text("client_id")?];
             if audiences.iter().any(|found| clients.contains(&Some(*found)))
@@ -230,8 +231,8 @@ impl Expectations {
     }
 }
 
-/// Configures a [`TokenVerifier`]. `I` is the kind of issuer: [`ScalekitEnvironment`] or
-/// [`IssuerMismatch`].
+/// Builds a [`TokenVerifier`]. `I` is the kind of issuer: [`ScalekitEnvironment`] or
+/// [`ExternalIssuer`].
 #[derive(Debug)]
 #[must_use]
 pub struct TokenVerifierBuilder<I> {
@@ -260,9 +261,9 @@ pub struct ScalekitEnvironment;
 /// [`TokenVerifier::for_issuer`].
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct IssuerMismatch;
+pub struct ExternalIssuer;
 
-/// How far clocks may differ.
+/// Tolerances for clock differences.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leeway {
     /// For `exp`.
@@ -281,10 +282,10 @@ impl Leeway {
     pub(crate) fn checked(self) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
         if self.expiry > Duration::from_secs(60) {
-            problems.push(ConfigProblem::invalid("leeway", "at most 60 s"));
+            problems.push(ConfigProblem::invalid("leeway", "must be at most 60 s"));
         }
         if self.not_before > Duration::from_secs(300) {
-            problems.push(ConfigProblem::invalid("not_before_leeway", "at most 5 minutes"));
+            problems.push(ConfigProblem::invalid("not_before_leeway", "must be at most 5 minutes"));
         }
         problems.finish(Some(self))
     }
@@ -311,8 +312,8 @@ impl fmt::Debug for KeySource {
 }
 
 impl TokenVerifierBuilder<ScalekitEnvironment> {
-    /// A verifier for access tokens of an environment, whose ID tokens are for `client_id`, on a key
-    /// set that others use too.
+    /// A verifier for access tokens of an environment, whose ID tokens have the audience
+    /// `client_id`, with a shared key set.
     pub(crate) fn on_keys(
         issuer: String,
         client_id: String,
@@ -327,7 +328,7 @@ impl TokenVerifierBuilder<ScalekitEnvironment> {
     }
 }
 
-impl TokenVerifierBuilder<IssuerMismatch> {
+impl TokenVerifierBuilder<ExternalIssuer> {
     /// Sets the accepted signature algorithms. Default: RS256. HMAC algorithms are a build error.
     ///
     /// ```
@@ -344,7 +345,8 @@ impl TokenVerifierBuilder<IssuerMismatch> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Tokens of a Scalekit environment are always RS256, so its verifier has no such setting:
+    /// Tokens of a Scalekit environment are always RS256, so its verifier does not have this
+    /// setting:
     ///
     /// ```compile_fail,E0599
     /// # use tower_scalekit::{Scalekit, token::Algorithm};
@@ -376,9 +378,9 @@ impl<I> TokenVerifierBuilder<I> {
         }
     }
 
-    /// Accepts tokens whose `aud` contains this text; call it again for further ones.
+    /// Accepts tokens whose `aud` contains this text. Can be called again, for several audiences.
     ///
-    /// Without an audience, a token that a user gave to any other service could be used here.
+    /// Without an audience, a token that was issued for another service could be used here.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         match &mut self.audiences {
             Audiences::Named(named) => named.push(audience.into()),
@@ -387,36 +389,36 @@ impl<I> TokenVerifierBuilder<I> {
         self
     }
 
-    /// Accepts tokens for any audience, also those without one. Combine it with
-    /// [`client_id`](Self::client_id) where tokens carry no `aud` (Amazon Cognito, machine tokens).
+    /// Accepts tokens for any audience, including those without one. Combine it with
+    /// [`client_id`](Self::client_id) if tokens have no `aud` (Amazon Cognito, machine tokens).
     pub fn any_audience(mut self) -> Self {
         self.audiences = Audiences::Any;
         self
     }
 
-    /// Accepts only tokens issued to this client (claim `client_id`, or `azp`); call it again for
-    /// further ones. By default the client does not matter.
+    /// Accepts only tokens issued to this client (claim `client_id`, or `azp`). Can be called
+    /// again, for several clients. Default: any client.
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
         self.client_ids.push(client_id.into());
         self
     }
 
-    /// The claim that names the organization (`org_id` at Auth0, `tid` at Microsoft Entra); call it
-    /// again for another that counts where the first is absent. Tokens of other issuers than
-    /// Scalekit are of no organization unless this is set.
+    /// Sets the claim with the organization (`org_id` at Auth0, `tid` at Microsoft Entra). Can be
+    /// called again; the first claim that is present is used. Default: none for issuers other than
+    /// Scalekit.
     pub fn organization_claim(mut self, name: &'static str) -> Self {
         self.organization_claims.push(name);
         self
     }
 
-    /// Accepts tokens with a claim `resource` only if it is this (RFC 8707); call it again for
-    /// another spelling.
+    /// Accepts tokens with a claim `resource` only if it has this value (RFC 8707). Can be called
+    /// again, for several spellings.
     pub(crate) fn resource(mut self, resource: impl Into<String>) -> Self {
         self.resources.push(resource.into());
         self
     }
 
-    /// Accepts a further text of the claim `iss`, for issuers that are about to change theirs.
+    /// Accepts another text of the claim `iss`, for issuers that are about to change theirs.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuers.push(issuer.into());
         self
@@ -440,29 +442,30 @@ impl<I> TokenVerifierBuilder<I> {
         self
     }
 
-    /// How many verified tokens are remembered, 4096 by default and at most a million.
+    /// Sets how many verified tokens are cached, at most a million. Default: 4096.
     pub fn cache_capacity(mut self, tokens: usize) -> Self {
         self.cache_capacity = tokens;
         self
     }
 
-    /// The clock to judge expiry by.
+    /// Sets the clock that expiry is compared with. Default: the system's clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Checks the settings. Makes no request: keys are fetched when the first token comes.
+    /// Validates the settings. Sends no request: keys are fetched for the first token.
     ///
     /// # Errors
-    /// All settings that cannot work, at once.
+    /// Returned when settings are invalid. Lists all of them.
     pub fn build(self) -> Result<TokenVerifier, ConfigError> {
         let mut problems = Problems::default();
         let audiences = match self.audiences {
             Audiences::Any => None,
             Audiences::Named(named) => {
                 if named.is_empty() {
-                    let reason = "name one, or say any_audience() if tokens for anyone will do";
+                    let reason =
+                        "set one, or call any_audience() to accept tokens for any audience";
                     problems.push(ConfigProblem::invalid("audience", reason));
                 }
                 Some(named)
@@ -470,7 +473,7 @@ impl<I> TokenVerifierBuilder<I> {
         };
         let texts = audiences.iter().flatten().chain(&self.issuers).chain(&self.client_ids);
         if texts.into_iter().any(String::is_empty) {
-            let reason = "an empty issuer, audience or client id would match a broken token";
+            let reason = "an empty issuer, audience or client id would match a malformed token";
             problems.push(ConfigProblem::invalid("issuer, audience, client_id", reason));
         }
         problems.note(check_cache_capacity(self.cache_capacity));
@@ -507,19 +510,19 @@ impl<I> TokenVerifierBuilder<I> {
     }
 }
 
-/// J1: only signatures that a public key checks.
+/// Only asymmetric algorithms are allowed (RFC 8725 section 3.1).
 fn check_algorithms(algorithms: &[Algorithm]) -> Result<(), ConfigError> {
     let symmetric = |algorithm: &Algorithm| {
         matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
     };
     if algorithms.is_empty() || algorithms.iter().any(symmetric) {
-        let reason = "name one or more; HMAC is not possible with published keys";
+        let reason = "set one or more; HMAC is not possible with published keys";
         return Err(ConfigProblem::invalid("algorithms", reason).into());
     }
     Ok(())
 }
 
-/// K1: key sets come by https, or from this machine.
+/// Key sets are fetched by https, or from a loopback address.
 fn parse_jwks_uri(text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text)
         .map_err(|error| ConfigProblem::invalid("jwks_uri", format!("not a URL: {error}")))?;

@@ -11,23 +11,23 @@ use crate::token::testing::{
 pub(super) fn builder(
     server: &KeyServer,
     time: &ManualClock,
-) -> TokenVerifierBuilder<IssuerMismatch> {
+) -> TokenVerifierBuilder<ExternalIssuer> {
     TokenVerifier::for_issuer(ISSUER, JWKS_URI, server.clone()).clock(time.clock())
 }
 
-/// A verifier of tokens for [`AUDIENCE`] by key `k1`, which it has not fetched yet.
+/// A verifier of tokens for [`AUDIENCE`] with key `k1`, which it has not fetched yet.
 pub(super) fn set_up() -> (KeyServer, ManualClock, TokenVerifier) {
     let (server, time) = (KeyServer::serving_k1(), manual_clock());
     let verifier = builder(&server, &time).audience(AUDIENCE).build().unwrap();
     (server, time, verifier)
 }
 
-/// What a verifier makes of a good signature over these claims.
+/// Verifies these claims with a valid signature.
 async fn evaluate(verifier: &TokenVerifier, payload: String) -> Result<Principal, TokenError> {
     verifier.verify(&TestKey::rsa(0).token("k1", payload)).await
 }
 
-fn problems(builder: TokenVerifierBuilder<IssuerMismatch>) -> Vec<&'static str> {
+fn problems(builder: TokenVerifierBuilder<ExternalIssuer>) -> Vec<&'static str> {
     let setting = |problem: &ConfigProblem| match problem {
         ConfigProblem::Invalid { setting, .. } | ConfigProblem::Missing { setting } => *setting,
     };
@@ -35,7 +35,7 @@ fn problems(builder: TokenVerifierBuilder<IssuerMismatch>) -> Vec<&'static str> 
 }
 
 #[test]
-fn settings_that_cannot_work_are_build_errors() {
+fn invalid_settings_are_build_errors() {
     let at =
         |url: &str| TokenVerifier::for_issuer(ISSUER, url, UnreachableClient).audience(AUDIENCE);
     let good = || at(JWKS_URI);
@@ -75,7 +75,7 @@ fn settings_that_cannot_work_are_build_errors() {
 }
 
 #[test]
-fn all_settings_that_cannot_work_are_reported_at_once() {
+fn all_invalid_settings_are_reported_at_once() {
     let builder = TokenVerifier::for_issuer("", "http://acme.test/keys", UnreachableClient)
         .leeway(Duration::from_secs(61))
         .algorithms([Algorithm::HS256]);
@@ -154,7 +154,7 @@ async fn each_claim_is_validated() {
         let outcome = evaluate(&verifier, access_claims_without(name)).await;
         assert_eq!(outcome.map(drop), expected, "without {name}");
     }
-    // Not a number of JSON at all.
+    // Not a valid JSON number.
     let endless = access_claims_with(json!({"exp": "HUGE"})).replace("\"HUGE\"", "1e999");
     let rejected = evaluate(&verifier, endless).await.unwrap_err();
     assert!(
@@ -164,7 +164,7 @@ async fn each_claim_is_validated() {
 }
 
 #[tokio::test]
-async fn null_is_absent_for_every_optional_claim_and_missing_for_every_required_one() {
+async fn null_claims_count_as_absent() {
     let (_, _, verifier) = set_up();
     for name in [
         "nbf",
@@ -200,7 +200,7 @@ async fn null_is_absent_for_every_optional_claim_and_missing_for_every_required_
 }
 
 #[tokio::test]
-async fn the_leeway_is_what_was_configured() {
+async fn the_leeway_is_configurable() {
     for leeway in [0, 60] {
         let (server, time) = (KeyServer::serving_k1(), manual_clock());
         let builder = builder(&server, &time).audience(AUDIENCE);
@@ -222,7 +222,7 @@ async fn the_leeway_is_what_was_configured() {
 }
 
 #[tokio::test]
-async fn tokens_of_other_kinds_are_rejected() {
+async fn tokens_of_other_types_are_rejected() {
     let (_, _, verifier) = set_up();
     for changes in [
         json!({"nonce": "n"}),
@@ -280,7 +280,7 @@ async fn several_issuers_and_audiences_are_each_matched_exactly() {
 }
 
 #[tokio::test]
-async fn any_audience_is_any_and_a_client_id_narrows_it() {
+async fn any_audience_is_accepted_and_a_client_id_restricts_it() {
     let (server, time) = (KeyServer::serving_k1(), manual_clock());
     let any = builder(&server, &time).any_audience().build().unwrap();
     assert!(evaluate(&any, access_claims_without("aud")).await.is_ok());
@@ -294,7 +294,7 @@ async fn any_audience_is_any_and_a_client_id_narrows_it() {
         (json!({}), Ok(())),
         (json!({"client_id": "skc_2"}), Ok(())),
         (json!({"client_id": "skc_3"}), Err(TokenError::InvalidAudience)),
-        // Only where there is no client_id is azp looked at.
+        // `azp` is read only without a client_id.
         (json!({"client_id": "skc_3", "azp": "skc_1"}), Err(TokenError::InvalidAudience)),
     ] {
         let outcome = evaluate(&one, access_claims_with(changes.clone())).await;
@@ -309,7 +309,7 @@ async fn any_audience_is_any_and_a_client_id_narrows_it() {
 }
 
 #[tokio::test]
-async fn other_algorithms_are_for_those_who_ask_for_them() {
+async fn other_algorithms_are_accepted_if_configured() {
     let keys = [("k1", TestKey::rsa(0)), ("k2", TestKey::p256()), ("k3", TestKey::ed25519())];
     let server = KeyServer::new(KeyResponse::keys(keys.map(|(kid, key)| key.jwk(kid))));
     let builder = || builder(&server, &manual_clock()).audience(AUDIENCE);
@@ -324,27 +324,27 @@ async fn other_algorithms_are_for_those_who_ask_for_them() {
     }
 }
 
-/// Two principals are the same when their claims are at the same place.
+/// Two principals are the same if their claims are at the same address.
 fn is_same(one: &Principal, other: &Principal) -> bool {
     std::ptr::eq(one.raw_claims(), other.raw_claims())
 }
 
 #[tokio::test]
-async fn a_token_is_verified_once() {
+async fn a_verified_token_is_cached() {
     let (server, _, verifier) = set_up();
     let token = TestKey::rsa(0).access_token("k1");
     let first = verifier.verify(&token).await.unwrap();
     let again = at_once(verifier.clone().verify(&token)).unwrap();
     assert!(is_same(&first, &again));
     assert_eq!(server.count(), 1);
-    // The same claims under another header are another token.
+    // The same claims with another header are another token.
     let header = r#"{"kid":"k1","alg":"RS256"}"#;
     let other = TestKey::rsa(0).token_of(header, access_claims_with(json!({})));
     assert!(!is_same(&first, &at_once(verifier.verify(&other)).unwrap()));
 }
 
 #[tokio::test]
-async fn a_remembered_token_expires_like_any_other() {
+async fn a_cached_token_expires_like_any_other() {
     let (_, time, verifier) = set_up();
     let token = TestKey::rsa(0).access_token("k1");
     let first = verifier.verify(&token).await.unwrap();
@@ -355,7 +355,7 @@ async fn a_remembered_token_expires_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_rejected_token_is_not_remembered() {
+async fn a_rejected_token_is_not_cached() {
     let (_, time, verifier) = set_up();
     let claims = access_claims_with(json!({"nbf": NOW + 120}));
     let token = TestKey::rsa(0).token("k1", claims);
@@ -365,7 +365,7 @@ async fn a_rejected_token_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn what_is_remembered_falls_with_its_key_and_only_with_it() {
+async fn cached_tokens_are_dropped_with_their_key_only() {
     let (server, time, verifier) = set_up();
     let both = [TestKey::rsa(0).jwk("k1"), TestKey::rsa(1).jwk("k2")];
     server.response(KeyResponse::keys(both.clone()));
@@ -375,7 +375,7 @@ async fn what_is_remembered_falls_with_its_key_and_only_with_it() {
     verifier.verify(&goes).await.unwrap();
     let staying = verifier.verify(&stays).await.unwrap();
 
-    // Verified tokens alone keep the set young.
+    // Cached tokens alone also cause refreshes of the set.
     server.response(KeyResponse::keys(&both[1..]));
     time.advance(Duration::from_secs(300));
     assert!(at_once(verifier.verify(&goes)).is_ok());
@@ -384,7 +384,7 @@ async fn what_is_remembered_falls_with_its_key_and_only_with_it() {
     assert!(is_same(&staying, &at_once(verifier.verify(&stays)).unwrap()));
     assert_eq!(verifier.verify(&goes).await.unwrap_err(), TokenError::NoMatchingKey);
 
-    // Back under the same name with other material, it is another key.
+    // With other key material under the same name, it is another key.
     server.response(KeyResponse::keys([TestKey::rsa(2).jwk("k1"), TestKey::rsa(1).jwk("k2")]));
     time.advance(Duration::from_secs(300));
     assert_eq!(verifier.verify(&goes).await.unwrap_err(), TokenError::InvalidSignature);
@@ -392,7 +392,7 @@ async fn what_is_remembered_falls_with_its_key_and_only_with_it() {
 }
 
 #[tokio::test]
-async fn what_is_remembered_ends_a_day_after_the_keys_were_last_seen() {
+async fn cached_tokens_are_valid_for_a_day_after_the_last_fetch() {
     let (server, time, verifier) = set_up();
     let claims = access_claims_with(json!({"exp": NOW + 7 * 24 * 3600}));
     let token = TestKey::rsa(0).token("k1", claims);
@@ -406,7 +406,7 @@ async fn what_is_remembered_ends_a_day_after_the_keys_were_last_seen() {
 }
 
 #[tokio::test]
-async fn a_cache_without_room_changes_nothing_but_the_work() {
+async fn a_cache_without_capacity_changes_no_result() {
     let server = KeyServer::serving_k1();
     let builder = builder(&server, &manual_clock()).audience(AUDIENCE).cache_capacity(0);
     let verifier = builder.build().unwrap();

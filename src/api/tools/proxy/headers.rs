@@ -1,4 +1,4 @@
-//! Which headers of a request reach the environment's proxy, and which of a response leave it.
+//! Allow lists for headers of requests to the environment's proxy and of its responses.
 
 use http::HeaderMap;
 use http::header::{self, HeaderName};
@@ -27,7 +27,7 @@ const FORWARDED: [HeaderName; 18] = [
     header::USER_AGENT,
 ];
 
-/// Headers of a single connection (RFC 9110, section 7.6.1), in both directions.
+/// Hop-by-hop headers (RFC 9110, section 7.6.1), in both directions.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
@@ -40,8 +40,8 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Request headers that are never forwarded, by their names with hyphens: the app's credentials, the
-/// account that the request is for, and replacements of the method, host or path that was checked.
+/// Request headers that are never forwarded, by their names with hyphens: the app's credentials,
+/// the account of the request, and replacements of the validated method, host or path.
 const NEVER_FORWARDED: [&str; 18] = [
     "authorization",
     "connected-account-id",
@@ -63,8 +63,8 @@ const NEVER_FORWARDED: [&str; 18] = [
     "x-rewrite-url",
 ];
 
-/// Response headers that act on whoever serves the response, by their names or how these begin: on
-/// a browser for the app's whole origin, or on the web server in front of the app.
+/// Response headers that affect the server which sends them, by their names or prefixes: in a
+/// browser the app's whole origin, or the web server in front of the app.
 const NOT_RETURNED: [&str; 18] = [
     "access-control-",
     "alt-svc",
@@ -86,22 +86,20 @@ const NOT_RETURNED: [&str; 18] = [
     "x-sendfile",
 ];
 
-/// Leaves those headers of a request that are forwarded by default, or that the app has named.
+/// Keeps the request headers that are forwarded by default, or that the app has added.
 pub(super) fn retain_forwarded(
     headers: &mut HeaderMap,
     named: &[HeaderName],
 ) -> Result<(), ApiError> {
     if named.iter().any(is_never_forwarded) {
-        return Err(ApiError::InvalidCall(
-            "forward_header was called with a header that is never forwarded",
-        ));
+        return Err(ApiError::InvalidCall("a header of forward_header is never forwarded"));
     }
     remove_hop_by_hop(headers);
     retain(headers, |name| FORWARDED.contains(name) || named.contains(name));
     Ok(())
 }
 
-/// Removes those headers of a response that act on whoever serves it.
+/// Removes the response headers that affect the server which sends them.
 pub(super) fn remove_not_returned(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
     retain(headers, |name| {
@@ -119,7 +117,7 @@ fn is_never_forwarded(name: &HeaderName) -> bool {
         || name.starts_with("x-forwarded-")
 }
 
-/// Removes the headers of a single connection, also those that `Connection` names.
+/// Removes hop-by-hop headers, including those that `Connection` lists.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<_> = headers
         .get_all(header::CONNECTION)

@@ -1,4 +1,4 @@
-//! A request to a service through the environment's proxy.
+//! Requests to a service through the environment's proxy.
 
 mod headers;
 
@@ -16,57 +16,61 @@ use crate::scalekit::Scalekit;
 const CONNECTION_NAME: HeaderName = HeaderName::from_static("connection_name");
 const IDENTIFIER: HeaderName = HeaderName::from_static("identifier");
 
-/// The `Location` of a proxied response, in the extensions of the response: an address at the
-/// service, chosen by the service.
+/// The `Location` of a proxied response, in the response's extensions: a URL that the service
+/// chose.
 ///
-/// It is not in the headers because a browser would follow it if the app returned the response as it
-/// is.
+/// It is not in the headers, because a browser would follow it if the app returned the response
+/// unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceLocation(pub HeaderValue);
 
-/// The request as the environment's proxy expects it, except for the token. Forwards the headers
-/// `named` besides the default ones.
+/// The request as the environment's proxy expects it, without the access token. Forwards the
+/// headers `named` in addition to the default ones.
 pub(super) fn proxied(
     scalekit: &Scalekit,
     account: &AccountKey,
     named: &[HeaderName],
     request: Request<Bytes>,
 ) -> Result<Request<Bytes>, ApiError> {
-    // Its headers have no place for more: what is left out could mean another account.
+    // Its headers only have the connection name and identifier: without the rest, another account
+    // could match.
     let Some((connection_name, identifier)) = account.names() else {
-        let problem = "the proxy knows accounts by connection name and identifier alone";
+        let problem = "the proxy knows accounts by connection name and identifier only";
         return Err(ApiError::InvalidCall(problem));
     };
     let (mut parts, body) = request.into_parts();
     if [Method::CONNECT, Method::TRACE].contains(&parts.method) {
-        return Err(ApiError::InvalidCall("no proxied request is a tunnel or an echo"));
+        return Err(ApiError::InvalidCall("a proxied request cannot be CONNECT or TRACE"));
     }
-    // Which one it came by is none of the environment's business.
+    // The HTTP version is not passed on.
     parts.version = Version::default();
     if parts.uri.authority().is_some() || parts.uri.scheme().is_some() {
-        return Err(ApiError::InvalidCall("the address of a proxied request is a path"));
+        return Err(ApiError::InvalidCall("the URI of a proxied request must be a path"));
     }
     let mut url = api_url(scalekit, "/proxy", parts.uri.path())?;
     url.set_query(parts.uri.query());
-    parts.uri = url.as_str().parse().map_err(|_| {
-        ApiError::InvalidCall("the address of a proxied request cannot be requested")
-    })?;
+    parts.uri = url
+        .as_str()
+        .parse()
+        .map_err(|_| ApiError::InvalidCall("the URI of a proxied request is not valid"))?;
     headers::retain_forwarded(&mut parts.headers, named)?;
     let value = |text: &str| match HeaderValue::from_str(text) {
-        // What is not ASCII is read in one way here and in another there: as another user's.
-        // White space around it is lost on the way.
+        // Servers decode non-ASCII values differently, which could match another user. Surrounding
+        // white space is lost in transit.
         Ok(value) if !text.is_empty() && text.is_ascii() && text.trim() == text => Ok(value),
-        _ => Err(ApiError::InvalidCall("connection name or identifier fits into no header")),
+        _ => {
+            Err(ApiError::InvalidCall("connection name or identifier is not a valid header value"))
+        }
     };
     parts.headers.insert(CONNECTION_NAME, value(connection_name)?);
     parts.headers.insert(IDENTIFIER, value(identifier)?);
-    // Whatever the app keeps there is none of the HTTP client's business.
+    // The app's extensions are not passed to the HTTP client.
     parts.extensions = Extensions::new();
     parts.extensions.insert(SendLimits { deadline: DEADLINE, max_body_bytes: MAX_RESPONSE_BYTES });
     Ok(Request::from_parts(parts, body))
 }
 
-/// The response of the service, without what acts on the app that returns it to a browser.
+/// The response of the service, without headers that affect the app which returns it to a browser.
 pub(super) fn returned(mut response: Response<Bytes>) -> Response<Bytes> {
     let location = response.headers_mut().remove(header::LOCATION);
     headers::remove_not_returned(response.headers_mut());
@@ -93,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn method_query_body_and_headers_pass() {
+    fn method_query_body_and_headers_are_forwarded() {
         let request = Request::post("/gmail/v1/x%20y?a=1&a=%2F").header("x-goog", "1");
         let request = request.header("content-type", "text/plain").body("hello").unwrap();
         let sent = sent(request).unwrap();
@@ -106,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn no_path_leads_out_of_the_proxy() {
+    fn no_path_escapes_the_proxy() {
         for path in [
             "/../api/v1/organizations",
             "/gmail/../../keys",
@@ -191,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_account_and_overrides_cannot_be_named() {
+    fn credentials_account_and_overrides_cannot_be_forwarded() {
         for name in [
             "authorization",
             "cookie",
@@ -213,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_and_echoes_are_not_sent() {
+    fn connect_and_trace_are_not_sent() {
         for method in [Method::CONNECT, Method::TRACE] {
             let request = Request::builder().method(method).uri("/gmail/v1/x").body("").unwrap();
             assert!(matches!(sent(request), Err(ApiError::InvalidCall(_))));
@@ -221,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_into_no_header_is_not_sent() {
+    fn invalid_header_values_are_not_sent() {
         for (name, identifier) in [
             ("gmail", ""),
             ("", "a"),
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_the_headers_cannot_name_is_not_guessed_at() {
+    fn accounts_that_the_headers_cannot_identify_are_rejected() {
         let jane = || AccountKey::new("gmail", "jane");
         for account in
             [AccountKey::id("ca_1"), jane().organization_id("org_1"), jane().user_id("usr_1")]
