@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 use crate::model::lenient;
 use crate::util::open_enum::open_enum;
 
-/// An account at another service that a user lets your app act with. Its tokens are not told.
+/// An account at another service with which your app acts for a user, without its tokens.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -12,47 +12,47 @@ pub struct ConnectedAccount {
     /// `ca_…`
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,
-    /// Whose it is, in the words of your app.
+    /// Your app's identifier of the user.
     #[serde(deserialize_with = "lenient::text")]
     pub identifier: Option<String>,
-    /// The connection it belongs to (`conn_…`).
+    /// The connection (`conn_…`).
     #[serde(deserialize_with = "lenient::text")]
     pub connection_id: Option<String>,
-    /// The name of that connection.
+    /// The connection's name.
     #[serde(deserialize_with = "lenient::text")]
     pub connection_name: Option<String>,
     /// The service, for instance `GMAIL`.
     #[serde(deserialize_with = "lenient::text")]
     pub provider: Option<String>,
-    /// How your app is let in, for instance `OAUTH`.
+    /// How your app is authorized, for instance `OAUTH`.
     #[serde(deserialize_with = "lenient::text")]
     pub authorization_type: Option<String>,
-    /// Whether it can be used.
+    /// The status.
     #[serde(deserialize_with = "lenient::word")]
     pub status: Option<ConnectedAccountStatus>,
-    /// What the status was before, where the event is about that.
+    /// The previous status, if the event is about a change of it.
     #[serde(deserialize_with = "lenient::word")]
     pub old_status: Option<ConnectedAccountStatus>,
-    /// When its token expires.
+    /// Expiry of its token.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub token_expires_at: Option<OffsetDateTime>,
-    /// When it was last used.
+    /// Time of the last use.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub last_used_at: Option<OffsetDateTime>,
 }
 
 open_enum! {
-    /// Whether an account can be used.
+    /// Status of an account.
     ConnectedAccountStatus {
-        /// It can.
+        /// Tools can use it.
         Active = "ACTIVE",
-        /// Its person has taken it back.
+        /// The user has revoked it.
         Disconnected = "DISCONNECTED",
-        /// Its tokens have expired: its person has to let your app in again.
+        /// Its tokens have expired: the user has to authorize your app again.
         Expired = "EXPIRED",
-        /// Its person has not let your app in yet.
+        /// The user has not authorized your app yet.
         PendingAuth = "PENDING_AUTH",
-        /// Its person has to be verified yet.
+        /// The user has not been verified yet.
         PendingVerification = "PENDING_VERIFICATION",
     }
 }

@@ -10,7 +10,7 @@ pub struct Connection {
     /// `conn_…`
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,
-    /// The organization it belongs to.
+    /// The organization that it belongs to.
     #[serde(deserialize_with = "lenient::text")]
     pub organization_id: Option<String>,
     /// For instance `OIDC` or `SAML`.
@@ -19,10 +19,10 @@ pub struct Connection {
     /// For instance `OKTA`.
     #[serde(deserialize_with = "lenient::text")]
     pub provider: Option<String>,
-    /// Whether people log in through it.
+    /// Whether users log in through it.
     #[serde(deserialize_with = "lenient::flag")]
     pub enabled: Option<bool>,
-    /// How far it is set up: `DRAFT`, `IN_PROGRESS`, `COMPLETED`.
+    /// The setup status: `DRAFT`, `IN_PROGRESS`, `COMPLETED`.
     #[serde(deserialize_with = "lenient::text")]
     pub status: Option<String>,
 }

@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 use crate::api::directories::{DirectoryProvider, DirectoryType};
 use crate::model::lenient;
 
-/// A directory of an organization, as events tell of it.
+/// A directory of an organization, in events.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -12,19 +12,19 @@ pub struct Directory {
     /// `dir_…`
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,
-    /// The organization it belongs to.
+    /// The organization that it belongs to.
     #[serde(deserialize_with = "lenient::text")]
     pub organization_id: Option<String>,
-    /// How it is kept in step.
+    /// How it is synchronized.
     #[serde(deserialize_with = "lenient::word")]
     pub directory_type: Option<DirectoryType>,
-    /// Who keeps it.
+    /// The provider.
     #[serde(deserialize_with = "lenient::word")]
     pub provider: Option<DirectoryProvider>,
-    /// Whether it is kept in step.
+    /// Whether it is synchronized.
     #[serde(deserialize_with = "lenient::flag")]
     pub enabled: Option<bool>,
-    /// When that last changed.
+    /// Time of the last change of that.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
 }

@@ -3,9 +3,9 @@ use serde_json::{Map, Value};
 
 use crate::model::lenient;
 
-/// A person in a directory, as events tell of them: other fields than those of the API.
+/// A user of a directory, in events. Has other fields than that of the API.
 ///
-/// Tell people apart by organization and [`id`](Self::id), or by organization and
+/// Identify users by organization and [`id`](Self::id), or by organization and
 /// [`email`](Self::email) together; never by e-mail alone, which any organization's directory may
 /// claim.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -15,11 +15,11 @@ pub struct DirectoryUser {
     /// `diruser_…`
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,
-    /// The organization whose directory they are in.
+    /// The organization of the directory.
     #[serde(deserialize_with = "lenient::text")]
     pub organization_id: Option<String>,
-    /// Whether they may log in. False is how most providers end their access. Not told when they are
-    /// deleted.
+    /// Whether the user may log in. Most providers set it to false to end a user's access. Omitted
+    /// when the user is deleted.
     #[serde(deserialize_with = "lenient::flag")]
     pub active: Option<bool>,
     /// E-mail address.
@@ -34,16 +34,16 @@ pub struct DirectoryUser {
     /// Last name.
     #[serde(deserialize_with = "lenient::text")]
     pub family_name: Option<String>,
-    /// What they are called.
+    /// Nickname.
     #[serde(deserialize_with = "lenient::text")]
     pub nickname: Option<String>,
-    /// The name they log in with.
+    /// User name.
     #[serde(deserialize_with = "lenient::text")]
     pub preferred_username: Option<String>,
-    /// The provider's id of them.
+    /// The provider's ID of the user.
     #[serde(deserialize_with = "lenient::text")]
     pub dp_id: Option<String>,
-    /// Their number in the company.
+    /// Employee number.
     #[serde(deserialize_with = "lenient::text")]
     pub employee_id: Option<String>,
     /// Department.
@@ -52,7 +52,7 @@ pub struct DirectoryUser {
     /// Division.
     #[serde(deserialize_with = "lenient::text")]
     pub division: Option<String>,
-    /// Cost centre.
+    /// Cost center.
     #[serde(deserialize_with = "lenient::text")]
     pub cost_center: Option<String>,
     /// Job title.
@@ -61,7 +61,7 @@ pub struct DirectoryUser {
     /// For instance `Employee`.
     #[serde(deserialize_with = "lenient::text")]
     pub user_type: Option<String>,
-    /// The name of their company, not the id of the organization.
+    /// The name of the user's company, not the organization's ID.
     #[serde(deserialize_with = "lenient::text")]
     pub organization: Option<String>,
     /// Phone number.
@@ -79,27 +79,27 @@ pub struct DirectoryUser {
     /// Time zone, as in `America/Araguaina`.
     #[serde(deserialize_with = "lenient::text")]
     pub zoneinfo: Option<String>,
-    /// Address of a page about them.
+    /// URL of a profile page.
     #[serde(deserialize_with = "lenient::text")]
     pub profile: Option<String>,
-    /// Address of a picture.
+    /// URL of a picture.
     #[serde(deserialize_with = "lenient::text")]
     pub picture: Option<String>,
-    /// The groups they are in.
+    /// The user's groups.
     #[serde(deserialize_with = "lenient::list")]
     pub groups: Vec<UserGroup>,
-    /// The roles that those give them.
+    /// The roles that the groups give the user.
     #[serde(deserialize_with = "lenient::list")]
     pub roles: Vec<UserRole>,
-    /// What the organization lets its provider tell beyond all that.
+    /// Custom attributes.
     #[serde(deserialize_with = "lenient::map")]
     pub custom_attributes: Map<String, Value>,
-    /// All that the provider says about them.
+    /// All attributes from the provider.
     #[serde(deserialize_with = "lenient::map")]
     pub raw_attributes: Map<String, Value>,
 }
 
-/// A group that a person in a directory is in.
+/// A group of a user of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -112,7 +112,7 @@ pub struct UserGroup {
     pub name: Option<String>,
 }
 
-/// A role that a person in a directory has.
+/// A role of a user of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

@@ -5,7 +5,7 @@ use crate::model::lenient;
 use crate::secret::SecretString;
 use crate::util::open_enum::open_enum;
 
-/// A domain of an organization's.
+/// A domain of an organization.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -16,64 +16,64 @@ pub struct OrganizationDomain {
     /// For instance `acme.test`.
     #[serde(deserialize_with = "lenient::text")]
     pub domain: Option<String>,
-    /// What it is for.
+    /// What it is used for.
     #[serde(deserialize_with = "lenient::word")]
     pub domain_type: Option<DomainType>,
-    /// The organization it belongs to.
+    /// The organization that it belongs to.
     #[serde(deserialize_with = "lenient::text")]
     pub organization_id: Option<String>,
-    /// The environment it is set up in.
+    /// The environment that it is configured in.
     #[serde(deserialize_with = "lenient::text")]
     pub environment_id: Option<String>,
-    /// The name of the TXT record that shows that it is theirs.
+    /// The name of the TXT record for verification.
     #[serde(deserialize_with = "lenient::text")]
     pub txt_record_key: Option<String>,
-    /// What that record has to say. Not for logs, nor for other organizations.
+    /// The content of that record. Do not log it or disclose it to other organizations.
     #[serde(deserialize_with = "lenient::secret")]
     pub txt_record_secret: Option<SecretString>,
-    /// Whether it is known to be theirs.
+    /// The verification status.
     #[serde(deserialize_with = "lenient::word")]
     pub verification_status: Option<DomainVerificationStatus>,
-    /// How that comes to be known.
+    /// The verification method.
     #[serde(deserialize_with = "lenient::word")]
     pub verification_method: Option<DomainVerificationMethod>,
-    /// When that last changed.
+    /// Time of the last change of that.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
 }
 
 open_enum! {
-    /// What a domain is for.
+    /// What a domain is used for.
     DomainType {
-        /// Who has an address there may join.
+        /// Users with an address in it may join.
         AllowedEmailDomain = "ALLOWED_EMAIL_DOMAIN",
-        /// Who has an address there logs in through the organization's identity provider.
+        /// Users with an address in it log in through the organization's identity provider.
         OrganizationDomain = "ORGANIZATION_DOMAIN",
     }
 }
 
 open_enum! {
-    /// How a domain comes to be known as an organization's.
+    /// How a domain is verified.
     DomainVerificationMethod {
-        /// An administrator says so.
+        /// By an administrator.
         Admin = "ADMIN",
         /// By a TXT record.
         Dns = "DNS",
-        /// It does not have to be.
+        /// Not required.
         NotApplicable = "NOT_APPLICABLE",
     }
 }
 
 open_enum! {
-    /// Whether a domain is known to be an organization's.
+    /// Verification status of a domain.
     DomainVerificationStatus {
-        /// It is, without anything to be shown.
+        /// Verified automatically.
         AutoVerified = "AUTO_VERIFIED",
-        /// It could not be shown.
+        /// Verification failed.
         Failed = "FAILED",
-        /// It has to be shown yet.
+        /// Pending.
         Pending = "PENDING",
-        /// It is.
+        /// Verified.
         Verified = "VERIFIED",
     }
 }

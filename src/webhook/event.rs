@@ -8,9 +8,9 @@ use super::payload::EventPayload;
 use crate::model::lenient;
 use crate::util::json::{self, parse_event};
 
-/// Something that has happened in the environment. Cheap to clone.
+/// An event of the environment. Cheap to clone.
 ///
-/// In a handler behind `WebhookVerify` it is an extractor.
+/// An extractor for handlers behind `WebhookVerify`.
 #[derive(Clone, PartialEq)]
 pub struct WebhookEvent(Arc<Event>);
 
@@ -29,14 +29,15 @@ struct Event {
 }
 
 impl WebhookEvent {
-    /// Reads the body of a delivery, in the envelope of today or in that of the older guides, whose
-    /// time is called `timestamp`. It says nothing about who sent it: verify the signature first.
+    /// Parses the body of a delivery, with the current envelope or with that of older guides, whose
+    /// time is called `timestamp`. Parsing does not authenticate the sender: verify the signature
+    /// first.
     ///
-    /// Only `id`, `type` and `data` are required. A field that does not fit reads as absent.
+    /// Only `id`, `type` and `data` are required. A malformed field reads as absent.
     ///
     /// Parsing takes time and memory proportional to the body. Only the envelope and the members of
-    /// `data` can make it fail. Some values deeper inside are left out, and
-    /// [`is_complete`](Self::is_complete) is false then:
+    /// `data` can make it fail. Some deeper values are omitted, and
+    /// [`is_complete`](Self::is_complete) returns false then:
     ///
     /// - more than 64 Ki values in arrays and below the members of the data's objects;
     /// - values that are nested more than 100 levels deep;
@@ -45,8 +46,8 @@ impl WebhookEvent {
     ///   represent.
     ///
     /// # Errors
-    /// Returned when the body is no JSON object, when it lacks one of the three members, or when the
-    /// envelope or `data` has a member twice.
+    /// Returned when the body is not a JSON object, when it lacks one of the three members, or when
+    /// the envelope or `data` has a duplicate member.
     pub fn parse(body: &[u8]) -> Result<Self, EventError> {
         let json::Event { members: raw, is_complete } =
             parse_event(body).map_err(|_| EventError::Malformed)?;
@@ -75,32 +76,32 @@ impl WebhookEvent {
         })))
     }
 
-    /// `evt_…`. An event that is delivered again keeps it.
+    /// `evt_…`. The same for each delivery of the event.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.0.id
     }
 
-    /// What kind of thing has happened, for instance `organization.directory.user_created`.
+    /// The event type, for instance `organization.directory.user_created`.
     #[must_use]
     pub fn event_type(&self) -> &str {
         &self.0.event_type
     }
 
-    /// When it happened. Events may arrive in another order.
+    /// Time of the event. Events may arrive in another order.
     #[must_use]
     pub fn occurred_at(&self) -> Option<OffsetDateTime> {
         self.0.occurred_at
     }
 
-    /// The environment it happened in (`env_…`).
+    /// The environment (`env_…`).
     #[must_use]
     pub fn environment_id(&self) -> Option<&str> {
         self.0.environment_id.as_deref()
     }
 
-    /// The organization it is about (`org_…`): that of the envelope, else that of the data. Roles,
-    /// permissions and connected accounts mostly have none.
+    /// The organization (`org_…`) of the envelope, else that of the data. Roles, permissions and
+    /// connected accounts usually have none.
     #[must_use]
     pub fn organization_id(&self) -> Option<&str> {
         self.0.organization_id.as_deref()
@@ -112,34 +113,33 @@ impl WebhookEvent {
         self.0.spec_version.as_deref()
     }
 
-    /// A name of the event for people, for instance `Directory User Created`.
+    /// Display name of the event, for instance `Directory User Created`.
     #[must_use]
     pub fn display_name(&self) -> Option<&str> {
         self.0.display_name.as_deref()
     }
 
-    /// What has happened, to be matched on.
+    /// The typed payload.
     #[must_use]
     pub fn payload(&self) -> &EventPayload {
         &self.0.payload
     }
 
-    /// The whole event, with all that has no name here, if it [is complete](Self::is_complete).
+    /// The whole event, including all unknown members, if it [is complete](Self::is_complete).
     #[must_use]
     pub fn raw(&self) -> &Map<String, Value> {
         &self.0.raw
     }
 
     /// Whether [`raw`](Self::raw) and [`payload`](Self::payload) have all values of the body.
-    /// [`parse`](Self::parse) lists those that are left out. The bytes of the request always have
-    /// them.
+    /// [`parse`](Self::parse) lists those that are omitted. The request's bytes always have them.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.0.is_complete
     }
 }
 
-// By hand: payloads hold what is known about people, and the raw one also a domain's secret.
+// Manual impl: payloads contain personal data, and the raw one also a domain's secret.
 impl fmt::Debug for WebhookEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookEvent")
@@ -151,14 +151,14 @@ impl fmt::Debug for WebhookEvent {
     }
 }
 
-/// The body of a delivery is none.
+/// Returned when the body of a delivery is not an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
-    /// It is no JSON object, or has a member twice: of an event, on the top level or in `data`.
-    #[error("the body is not a JSON object whose members are named once")]
+    /// It is not a JSON object, or the top level or `data` has a duplicate member.
+    #[error("the body is not a JSON object with unique members")]
     Malformed,
-    /// It lacks a member, or that is of another kind.
+    /// A required member is missing or has the wrong type.
     #[error("the body has no {0}")]
     Missing(&'static str),
 }

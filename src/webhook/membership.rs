@@ -4,7 +4,7 @@ use super::organization::Organization;
 use super::user::User;
 use crate::model::lenient;
 
-/// A user in an organization.
+/// A user's membership of an organization.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -12,7 +12,7 @@ pub struct OrgMembership {
     /// The organization.
     #[serde(deserialize_with = "lenient::object")]
     pub organization: Organization,
-    /// Who it is.
+    /// The user.
     #[serde(deserialize_with = "lenient::object")]
     pub user: User,
 }

@@ -1,9 +1,7 @@
-//! What the environment tells your app: events that have happened, and questions that
-//! [interceptors](interceptor) answer.
+//! Webhook events of the environment, and requests to [interceptors](interceptor).
 //!
-//! An event is read from the body of a delivery. It tells what happened in its
-//! [`payload`](WebhookEvent::payload), one variant for each documented type of event; what is not
-//! known here is kept whole.
+//! An event is parsed from the body of a delivery. Its [`payload`](WebhookEvent::payload) has one
+//! variant for each documented event type; unknown types are kept as JSON.
 //!
 //! ```
 //! use tower_scalekit::webhook::{EventPayload, WebhookEvent};
@@ -21,22 +19,23 @@
 //! let locked_out = match event.payload() {
 //!     EventPayload::DirectoryUserUpdated(user) if user.active == Some(false) => &user.email,
 //!     EventPayload::DirectoryUserDeleted(user) => &user.email,
-//!     _ => &None, // answered 2xx all the same: else it is sent again
+//!     _ => &None, // respond with 2xx, else it is sent again
 //! };
 //! assert_eq!(organization, "org_53879494091473415");
 //! assert_eq!(locked_out.as_deref(), Some("john.doe@example.com"));
 //! # Ok::<(), tower_scalekit::webhook::EventError>(())
 //! ```
 //!
-//! Events may come twice, and in another order than they happened:
-//! [`occurred_at`](WebhookEvent::occurred_at) tells the order.
+//! Events may be delivered more than once, and out of order: compare
+//! [`occurred_at`](WebhookEvent::occurred_at).
 //!
-//! # How a body is read
+//! # Parsing
 //!
-//! 1. It is a JSON object whose members are named once, with `id`, `type` and `data`.
-//! 2. All else may be absent, null or of another kind, which reads as absent; empty text too.
-//! 3. A type that is not known is [`EventPayload::Unknown`].
-//! 4. [`raw`](WebhookEvent::raw) has everything as it came.
+//! 1. The body is a JSON object with unique members, among them `id`, `type` and `data`.
+//! 2. Any other member may be absent, null or of another type, which reads as absent, as does empty
+//!    text.
+//! 3. An unknown type is [`EventPayload::Unknown`].
+//! 4. [`raw`](WebhookEvent::raw) has the whole body.
 
 mod connected_account;
 mod connection;

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use crate::api::organizations::{OrganizationSettings, RegionCode};
 use crate::model::lenient;
 
-/// An organization, as events tell of it.
+/// An organization, in events.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -16,25 +16,25 @@ pub struct Organization {
     /// Its name.
     #[serde(deserialize_with = "lenient::text")]
     pub display_name: Option<String>,
-    /// The id that your app gave it.
+    /// Your app's ID of it.
     #[serde(deserialize_with = "lenient::text")]
     pub external_id: Option<String>,
-    /// Where its data is kept.
+    /// Where its data is stored.
     #[serde(deserialize_with = "lenient::word")]
     pub region_code: Option<RegionCode>,
-    /// When it was created.
+    /// Time of creation.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub create_time: Option<OffsetDateTime>,
-    /// When anything about it last changed.
+    /// Time of the last change.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub update_time: Option<OffsetDateTime>,
-    /// When it was deleted.
+    /// Time of deletion.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub deleted_at: Option<OffsetDateTime>,
-    /// What your app keeps with it.
+    /// Your app's metadata.
     #[serde(deserialize_with = "lenient::map")]
     pub metadata: Map<String, Value>,
-    /// What is switched on for it.
+    /// Enabled features.
     #[serde(deserialize_with = "lenient::object")]
     pub settings: OrganizationSettings,
 }

@@ -16,9 +16,9 @@ use crate::model::lenient;
 
 macro_rules! payloads {
     ($($(#[$doc:meta])* $type:literal => $variant:ident($object:ident),)+) => {
-        /// What has happened, with what it happened to.
+        /// Payload of an event.
         ///
-        /// One variant for each type of event that is documented, named after it.
+        /// One variant for each documented event type, with the type's name.
         #[derive(Clone, PartialEq)]
         #[non_exhaustive]
         pub enum EventPayload {
@@ -27,11 +27,11 @@ macro_rules! payloads {
                 $(#[$doc])*
                 $variant(Box<$object>),
             )+
-            /// Anything else, with its data as it came.
+            /// Any other event, with its data as JSON.
             Unknown(Map<String, Value>),
         }
 
-        // By hand: without what is known about people, or the secret of a domain.
+        // Manual impl: omits personal data and the secret of a domain.
         impl fmt::Debug for EventPayload {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(match self {
@@ -42,7 +42,7 @@ macro_rules! payloads {
         }
 
         impl EventPayload {
-    /// The account, where the event is about a connected one.
+    /// The account, if the event is about a connected one.
     #[must_use]
     pub fn connected_account(&self) -> Option<&ConnectedAccount> {
         match self {
@@ -59,7 +59,7 @@ macro_rules! payloads {
         }
     }
 
-            /// Never fails: what does not fit reads as absent.
+            /// Never fails: malformed fields read as absent.
             pub(super) fn read(event_type: &str, data: &Value) -> Self {
                 match event_type {
                     $($type => Self::$variant(lenient::read(data)),)+
@@ -74,96 +74,96 @@ macro_rules! payloads {
 }
 
 payloads! {
-    /// a user is about to connect an account.
+    /// the user of an account has to authorize it.
     "connected_account.created" => ConnectedAccountCreated(ConnectedAccount),
-    /// an account is no longer connected.
+    /// an account was disconnected.
     "connected_account.deleted" => ConnectedAccountDeleted(ConnectedAccount),
-    /// there is a link by which a user connects an account.
+    /// an authorization link was created.
     "connected_account.magic_link_generated" => ConnectedAccountMagicLinkGenerated(ConnectedAccount),
-    /// a user has connected an account.
+    /// an account was connected.
     "connected_account.oauth_succeeded" => ConnectedAccountOauthSucceeded(ConnectedAccount),
-    /// tokens of an account have been fetched.
+    /// tokens of an account were fetched.
     "connected_account.oauth_tokens_fetched" => ConnectedAccountOauthTokensFetched(ConnectedAccount),
-    /// an account has another status, see [`ConnectedAccount::old_status`].
+    /// the status of an account changed, see [`ConnectedAccount::old_status`].
     "connected_account.status_updated" => ConnectedAccountStatusUpdated(ConnectedAccount),
-    /// an account's tokens could not be renewed.
+    /// the tokens of an account could not be refreshed.
     "connected_account.token_refresh_failed" => ConnectedAccountTokenRefreshFailed(ConnectedAccount),
-    /// an account's tokens have been renewed.
+    /// the tokens of an account were refreshed.
     "connected_account.token_refresh_succeeded" =>
         ConnectedAccountTokenRefreshSucceeded(ConnectedAccount),
-    /// something about an account has changed.
+    /// an account was changed.
     "connected_account.updated" => ConnectedAccountUpdated(ConnectedAccount),
-    /// a group has come into a directory.
+    /// a group was added to a directory.
     "organization.directory.group_created" => DirectoryGroupCreated(DirectoryGroup),
-    /// a group has left a directory.
+    /// a group was removed from a directory.
     "organization.directory.group_deleted" => DirectoryGroupDeleted(DirectoryGroup),
-    /// something about a directory's group has changed.
+    /// a group of a directory was changed.
     "organization.directory.group_updated" => DirectoryGroupUpdated(DirectoryGroup),
-    /// a user has come into a directory.
+    /// a user was added to a directory.
     "organization.directory.user_created" => DirectoryUserCreated(DirectoryUser),
-    /// a user has left a directory. Only ids and e-mail address are told.
+    /// a user was removed from a directory. Contains only IDs and e-mail address.
     "organization.directory.user_deleted" => DirectoryUserDeleted(DirectoryUser),
-    /// something about a person in a directory has changed. Most providers end a user's access
-    /// with this, by [`active`](DirectoryUser::active) being false.
+    /// a user of a directory was changed. Most providers end a user's access by setting
+    /// [`active`](DirectoryUser::active) to false.
     "organization.directory.user_updated" => DirectoryUserUpdated(DirectoryUser),
-    /// a directory is no longer kept in step.
+    /// synchronization of a directory was disabled.
     "organization.directory_disabled" => DirectoryDisabled(Directory),
-    /// a directory is kept in step.
+    /// synchronization of a directory was enabled.
     "organization.directory_enabled" => DirectoryEnabled(Directory),
-    /// there is a new organization.
+    /// an organization was created.
     "organization.created" => OrganizationCreated(Organization),
-    /// an organization is no more.
+    /// an organization was deleted.
     "organization.deleted" => OrganizationDeleted(Organization),
-    /// something about an organization has changed.
+    /// an organization was changed.
     "organization.updated" => OrganizationUpdated(Organization),
-    /// an organization has a new domain.
+    /// a domain was added to an organization.
     "organization.domain_created" => OrganizationDomainCreated(OrganizationDomain),
-    /// an organization no longer has a domain.
+    /// a domain was removed from an organization.
     "organization.domain_deleted" => OrganizationDomainDeleted(OrganizationDomain),
-    /// the DNS does not show that a domain is the organization's.
+    /// the DNS verification of a domain failed.
     "organization.domain_dns_verification_failed" =>
         OrganizationDomainDnsVerificationFailed(OrganizationDomain),
-    /// the DNS shows that a domain is the organization's.
+    /// the DNS verification of a domain succeeded.
     "organization.domain_dns_verification_success" =>
         OrganizationDomainDnsVerificationSuccess(OrganizationDomain),
-    /// there is a new permission.
+    /// a permission was created.
     "permission.created" => PermissionCreated(Permission),
-    /// a permission is no more.
+    /// a permission was deleted.
     "permission.deleted" => PermissionDeleted(Permission),
-    /// something about a permission has changed.
+    /// a permission was changed.
     "permission.updated" => PermissionUpdated(Permission),
-    /// there is a new role.
+    /// a role was created.
     "role.created" => RoleCreated(Role),
-    /// a role is no more.
+    /// a role was deleted.
     "role.deleted" => RoleDeleted(Role),
-    /// something about a role has changed.
+    /// a role was changed.
     "role.updated" => RoleUpdated(Role),
-    /// an organization has a new connection to its identity provider.
+    /// a connection of an organization was created.
     "organization.sso_created" => SsoCreated(Connection),
-    /// an organization's connection to its identity provider is no more.
+    /// a connection of an organization was deleted.
     "organization.sso_deleted" => SsoDeleted(Connection),
-    /// an organization no longer logs in through its identity provider.
+    /// a connection of an organization was disabled.
     "organization.sso_disabled" => SsoDisabled(Connection),
-    /// an organization logs in through its identity provider.
+    /// a connection of an organization was enabled.
     "organization.sso_enabled" => SsoEnabled(Connection),
-    /// a user has logged in.
+    /// a user logged in.
     "user.login" => UserLogin(UserWithSession),
-    /// a user has logged out.
+    /// a user logged out.
     "user.logout" => UserLogout(UserWithSession),
-    /// a user has been invited into an organization.
+    /// a user was invited to an organization.
     "user.organization_invitation" => UserOrganizationInvitation(OrgMembership),
-    /// a user has become a member of an organization.
+    /// a user became a member of an organization.
     "user.organization_membership_created" => UserOrganizationMembershipCreated(OrgMembership),
-    /// a user is no longer a member of an organization.
+    /// a user left an organization.
     "user.organization_membership_deleted" => UserOrganizationMembershipDeleted(OrgMembership),
-    /// something about a membership has changed.
+    /// a membership was changed.
     "user.organization_membership_updated" => UserOrganizationMembershipUpdated(OrgMembership),
-    /// a user has signed up.
+    /// a user signed up.
     "user.signup" => UserSignup(OrgMembership),
 }
 
 impl EventPayload {
-    /// The organization, where the data does not call it `organization_id`.
+    /// The organization, if the data does not name it `organization_id`.
     pub(super) fn organization_id(&self) -> Option<&str> {
         match self {
             Self::OrganizationCreated(organization)

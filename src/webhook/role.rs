@@ -2,7 +2,7 @@ use serde::Deserialize;
 
 use crate::model::lenient;
 
-/// A role that users may have.
+/// A role of users.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -13,18 +13,18 @@ pub struct Role {
     /// Its name in tokens, for instance `viewer`.
     #[serde(deserialize_with = "lenient::text")]
     pub name: Option<String>,
-    /// Its name for people.
+    /// Display name.
     #[serde(deserialize_with = "lenient::text")]
     pub display_name: Option<String>,
-    /// What it is for.
+    /// Description.
     #[serde(deserialize_with = "lenient::text")]
     pub description: Option<String>,
-    /// The role whose permissions it has too.
+    /// The role that it extends.
     #[serde(deserialize_with = "lenient::text")]
     pub extends: Option<String>,
 }
 
-/// A permission that roles may give.
+/// A permission of roles.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -35,7 +35,7 @@ pub struct Permission {
     /// Its name in tokens, for instance `data:manage`.
     #[serde(deserialize_with = "lenient::text")]
     pub name: Option<String>,
-    /// What it is for.
+    /// Description.
     #[serde(deserialize_with = "lenient::text")]
     pub description: Option<String>,
 }

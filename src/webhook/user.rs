@@ -5,15 +5,15 @@ use time::OffsetDateTime;
 use crate::api::sessions::{SessionDevice, SessionStatus};
 use crate::model::lenient;
 
-/// A user who has logged in or out, and their session.
+/// A user who has logged in or out, and the session.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct UserWithSession {
-    /// Who it is.
+    /// The user.
     #[serde(deserialize_with = "lenient::object")]
     pub user: User,
-    /// Their session at the environment.
+    /// The session at the environment.
     #[serde(deserialize_with = "lenient::object")]
     pub user_session: UserSession,
 }
@@ -23,33 +23,33 @@ pub struct UserWithSession {
 #[serde(default)]
 #[non_exhaustive]
 pub struct User {
-    /// `usr_…`, the claim `sub` of their tokens.
+    /// `usr_…`, the claim `sub` of the user's tokens.
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,
     /// E-mail address.
     #[serde(deserialize_with = "lenient::text")]
     pub email: Option<String>,
-    /// The id that your app gave them.
+    /// Your app's ID of the user.
     #[serde(deserialize_with = "lenient::text")]
     pub external_id: Option<String>,
-    /// When they first came.
+    /// Time of creation.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub create_time: Option<OffsetDateTime>,
-    /// When anything about them last changed.
+    /// Time of the last change.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub update_time: Option<OffsetDateTime>,
-    /// When they last logged in.
+    /// Time of the last login.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub last_login_time: Option<OffsetDateTime>,
-    /// What your app keeps with them.
+    /// Your app's metadata.
     #[serde(deserialize_with = "lenient::map")]
     pub metadata: Map<String, Value>,
-    /// What is known about them.
+    /// The profile.
     #[serde(deserialize_with = "lenient::object")]
     pub user_profile: UserProfile,
 }
 
-/// What is known about a user.
+/// The profile of a user.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -66,19 +66,19 @@ pub struct UserProfile {
     /// Last name.
     #[serde(deserialize_with = "lenient::text")]
     pub family_name: Option<String>,
-    /// The name they log in with.
+    /// User name.
     #[serde(deserialize_with = "lenient::text")]
     pub preferred_username: Option<String>,
-    /// Whether the e-mail address is known to be theirs.
+    /// Whether the e-mail address is verified.
     #[serde(deserialize_with = "lenient::flag")]
     pub email_verified: Option<bool>,
     /// Phone number.
     #[serde(deserialize_with = "lenient::text")]
     pub phone_number: Option<String>,
-    /// Whether the phone number is known to be theirs.
+    /// Whether the phone number is verified.
     #[serde(deserialize_with = "lenient::flag")]
     pub phone_number_verified: Option<bool>,
-    /// Address of a picture.
+    /// URL of a picture.
     #[serde(deserialize_with = "lenient::text")]
     pub picture: Option<String>,
     /// Gender.
@@ -87,26 +87,26 @@ pub struct UserProfile {
     /// Language and region, as in `en-GB`.
     #[serde(deserialize_with = "lenient::text")]
     pub locale: Option<String>,
-    /// The groups that their identity provider tells of.
+    /// The groups from the identity provider.
     #[serde(deserialize_with = "lenient::list")]
     pub groups: Vec<String>,
-    /// Who they are at identity providers.
+    /// The user's identities at identity providers.
     #[serde(deserialize_with = "lenient::list")]
     pub external_identities: Vec<ExternalIdentity>,
-    /// What your app asks for beyond all that.
+    /// Custom attributes.
     #[serde(deserialize_with = "lenient::map")]
     pub custom_attributes: Map<String, Value>,
-    /// What your app keeps with the profile.
+    /// Your app's metadata of the profile.
     #[serde(deserialize_with = "lenient::map")]
     pub metadata: Map<String, Value>,
 }
 
-/// Who a user is at an identity provider.
+/// A user's identity at an identity provider.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ExternalIdentity {
-    /// The connection they came through (`conn_…`).
+    /// The connection (`conn_…`).
     #[serde(deserialize_with = "lenient::text")]
     pub connection_id: Option<String>,
     /// For instance `GOOGLE`.
@@ -115,25 +115,25 @@ pub struct ExternalIdentity {
     /// For instance `OAUTH`.
     #[serde(deserialize_with = "lenient::text")]
     pub connection_type: Option<String>,
-    /// The provider's id of them.
+    /// The provider's ID of the user.
     #[serde(deserialize_with = "lenient::text")]
     pub connection_user_id: Option<String>,
-    /// Whether people have accounts there of their own.
+    /// Whether it is a social provider.
     #[serde(deserialize_with = "lenient::flag")]
     pub is_social: Option<bool>,
-    /// When they first came from there.
+    /// Time of the first login.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub created_time: Option<OffsetDateTime>,
-    /// When they last came from there.
+    /// Time of the last login.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub last_login_time: Option<OffsetDateTime>,
-    /// When they were last brought into step.
+    /// Time of the last synchronization.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub last_synced_time: Option<OffsetDateTime>,
-    /// When anything about this last changed.
+    /// Time of the last change.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub updated_time: Option<OffsetDateTime>,
-    /// All that the provider says about them, as text.
+    /// All attributes from the provider, as text.
     #[serde(deserialize_with = "lenient::text")]
     pub raw_attributes: Option<String>,
 }
@@ -149,26 +149,25 @@ pub struct UserSession {
     /// `usr_…`
     #[serde(deserialize_with = "lenient::text")]
     pub user_id: Option<String>,
-    /// The organization the user was last active in.
+    /// The organization that the user was last active in.
     #[serde(deserialize_with = "lenient::text")]
     pub organization_id: Option<String>,
-    /// Whether it is alive, and if not how it ended.
-    /// An event of a logout may still tell the status before.
+    /// The status. An event of a logout may still contain the previous one.
     #[serde(deserialize_with = "lenient::word")]
     pub status: Option<SessionStatus>,
-    /// When it began.
+    /// Time of creation.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub created_at: Option<OffsetDateTime>,
-    /// When anything about it last changed.
+    /// Time of the last change.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
-    /// When the user was last seen.
+    /// Time of the user's last activity.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub last_active_at: Option<OffsetDateTime>,
-    /// When it ends at the latest.
+    /// Absolute expiry.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub absolute_expires_at: Option<OffsetDateTime>,
-    /// When it ends if the user is not seen again.
+    /// Expiry if the user stays idle.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub idle_expires_at: Option<OffsetDateTime>,
     /// When it expired or was revoked.
@@ -177,10 +176,10 @@ pub struct UserSession {
     /// When the user logged out.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub logout_at: Option<OffsetDateTime>,
-    /// The organizations the user has signed in to during this session.
+    /// The organizations that the user has signed in to during this session.
     #[serde(deserialize_with = "lenient::list")]
     pub authenticated_organizations: Vec<String>,
-    /// Where the user signed in.
+    /// The device that the user signed in from.
     #[serde(deserialize_with = "lenient::object")]
     pub device: SessionDevice,
 }

@@ -247,7 +247,9 @@ async fn an_environment_that_fails_is_named_with_code_1() {
 }
 
 fn unexpected(url: &str, what: &str) -> String {
-    format!("{url}: the environment gave an unexpected answer: {what} (check the environment URL)")
+    format!(
+        "{url}: the environment sent an unexpected response: {what} (check the environment URL)"
+    )
 }
 
 /// The settings of an environment, but for one.

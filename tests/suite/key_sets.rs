@@ -165,7 +165,7 @@ async fn an_unusable_key_is_skipped_and_logged_with_its_kid_and_the_reason() {
         ("weak", "WARN", "weak"),
         ("not-base64", "WARN", "malformed"),
         ("encryption", "DEBUG", "another use"),
-        ("symmetric", "DEBUG", "does not fit"),
+        ("symmetric", "DEBUG", "does not match"),
     ] {
         let line = reason_of(kid);
         assert!(line.contains(level) && line.contains(reason), "{line}");

@@ -1,8 +1,8 @@
-//! Interceptors: questions that the environment asks your app before it goes on with a signup, a
-//! login, an invitation or a token.
+//! Interceptors: requests of the environment to allow or deny a signup, a login, an invitation or a
+//! token.
 //!
-//! The response is always HTTP 200; its body says yes or no. Whether a late or missing answer is a
-//! yes or a no is set in the dashboard.
+//! The response is always HTTP 200; its body contains the decision. The dashboard configures what
+//! happens if the response is late or missing.
 //!
 //! ```
 //! use tower_scalekit::webhook::interceptor::{

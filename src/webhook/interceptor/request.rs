@@ -9,29 +9,30 @@ use crate::token::parse_object;
 use crate::util::open_enum::open_enum;
 use crate::webhook::EventError;
 
-/// A question that the environment asks before it goes on.
+/// An interceptor request, to which the response allows or denies an action.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct InterceptorRequest {
     /// The interceptor's name in the dashboard.
     pub display_name: Option<String>,
-    /// What is about to happen.
+    /// The trigger of the request.
     pub trigger_point: TriggerPoint,
-    /// Where, and by whom.
+    /// The context: user, organization, device.
     pub context: InterceptorContext,
-    /// To whom or what.
+    /// The subject of the action.
     pub data: InterceptorData,
-    /// The whole request as it came, with all that has no name here.
+    /// The whole request, including all unknown members.
     pub raw: Map<String, Value>,
 }
 
 impl InterceptorRequest {
-    /// Reads the body of a request. It says nothing about who sent it: verify the signature first.
+    /// Parses the body of a request. Parsing does not authenticate the sender: verify the signature
+    /// first.
     ///
-    /// Only `trigger_point` has to be there. A field that does not fit reads as absent.
+    /// Only `trigger_point` is required. A malformed field reads as absent.
     ///
     /// # Errors
-    /// When it is no JSON object, or has no trigger point.
+    /// When it is not a JSON object, or has no trigger point.
     pub fn parse(body: &[u8]) -> Result<Self, EventError> {
         let raw = parse_object(body).map_err(|_| EventError::Malformed)?;
         let trigger_point = raw.get("trigger_point").and_then(lenient::text_of);
@@ -48,7 +49,7 @@ impl InterceptorRequest {
     }
 }
 
-// By hand: the rest is what is known about a user, and the `state` of their login.
+// Manual impl: the rest is personal data, and the `state` of the login.
 impl fmt::Debug for InterceptorRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InterceptorRequest")
@@ -59,33 +60,34 @@ impl fmt::Debug for InterceptorRequest {
 }
 
 open_enum! {
-    /// What is about to happen.
+    /// Trigger of an interceptor request.
     TriggerPoint {
-        /// An application gets a token in its own name.
+        /// Before a token is issued to an application.
         PreM2mTokenCreation = "PRE_M2M_TOKEN_CREATION",
-        /// A session begins.
+        /// Before a session is created.
         PreSessionCreation = "PRE_SESSION_CREATION",
-        /// A user signs up.
+        /// Before a user signs up.
         PreSignup = "PRE_SIGNUP",
-        /// A user is invited.
+        /// Before a user is invited.
         PreUserInvitation = "PRE_USER_INVITATION",
     }
 }
 
-/// To whom or what it is about to happen. One variant for each [`TriggerPoint`].
+/// The subject of an interceptor request. One variant for each [`TriggerPoint`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum InterceptorData {
-    /// An application gets a token with these claims.
+    /// The token that an application requests.
     M2mTokenCreation(Box<M2mTokenClaims>),
-    /// A session of this user begins.
+    /// The user whose session is created.
     SessionCreation(Box<InterceptorUser>),
-    /// A user signs up: told if your other organizations know them, else only the context's
-    /// [`user_email`](InterceptorContext::user_email) says who it is.
+    /// The user who signs up, if one of your other organizations knows them; otherwise only the
+    /// context's [`user_email`](InterceptorContext::user_email) identifies the user.
     Signup(Option<Box<InterceptorUser>>),
-    /// This organization invites the context's [`user_email`](InterceptorContext::user_email).
+    /// The organization to which the context's [`user_email`](InterceptorContext::user_email) is
+    /// invited.
     UserInvitation(Box<InvitingOrganization>),
-    /// Anything else, as it came.
+    /// Any other data, unchanged.
     Unknown(Value),
 }
 
@@ -108,7 +110,7 @@ impl InterceptorData {
     }
 }
 
-/// Where something is about to happen, and by whom. Anyone can pretend any browser.
+/// Context of an interceptor request. Device details come from the browser and are not trustworthy.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -116,45 +118,45 @@ pub struct InterceptorContext {
     /// The environment (`env_…`).
     #[serde(deserialize_with = "lenient::text")]
     pub environment_id: Option<String>,
-    /// The user, if they are known (`usr_…`).
+    /// The user, if known (`usr_…`).
     #[serde(deserialize_with = "lenient::text")]
     pub user_id: Option<String>,
-    /// The user's e-mail address; of an invitation, that of the invited person.
+    /// The user's e-mail address; for an invitation, that of the invited user.
     #[serde(deserialize_with = "lenient::text")]
     pub user_email: Option<String>,
-    /// The organization, if there is one (`org_…`).
+    /// The organization, if any (`org_…`).
     #[serde(deserialize_with = "lenient::text")]
     pub organization_id: Option<String>,
-    /// The application that wants a token (`m2morg_…`).
+    /// The application that requests a token (`m2morg_…`).
     #[serde(deserialize_with = "lenient::text")]
     pub client_id: Option<String>,
-    /// How the user shows who they are.
+    /// How the user authenticates.
     #[serde(deserialize_with = "lenient::list")]
     pub connection_details: Vec<ConnectionDetails>,
-    /// What the login was asked to be, on signup.
+    /// Parameters of the login request, on signup.
     #[serde(deserialize_with = "lenient::object")]
     pub auth_request: AuthRequest,
     /// `Desktop`, `Mobile`, `Tablet` or `Unknown`.
     #[serde(deserialize_with = "lenient::text")]
     pub device_type: Option<String>,
-    /// The network address it comes from.
+    /// IP address.
     #[serde(deserialize_with = "lenient::text")]
     pub ip_address: Option<String>,
-    /// The country of that address, for instance `IN`.
+    /// Country of the IP address, for instance `IN`.
     #[serde(deserialize_with = "lenient::text")]
     pub region: Option<String>,
-    /// The city of that address.
+    /// City of the IP address.
     #[serde(deserialize_with = "lenient::text")]
     pub city: Option<String>,
     /// The `User-Agent` header.
     #[serde(deserialize_with = "lenient::text")]
     pub user_agent: Option<String>,
-    /// When the question was asked.
+    /// Time of the request.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub triggered_at: Option<OffsetDateTime>,
 }
 
-/// A way to show who one is.
+/// An authentication method.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -170,21 +172,21 @@ pub struct ConnectionDetails {
     pub provider: Option<String>,
 }
 
-/// What a login was asked to be, in the parameters of the authorization URL.
+/// Parameters of the authorization URL.
 #[derive(Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct AuthRequest {
-    /// Through this connection.
+    /// The connection.
     #[serde(deserialize_with = "lenient::text")]
     pub connection_id: Option<String>,
-    /// Into this organization.
+    /// The organization.
     #[serde(deserialize_with = "lenient::text")]
     pub organization_id: Option<String>,
-    /// Through the connection of this domain.
+    /// The domain that selects the connection.
     #[serde(deserialize_with = "lenient::text")]
     pub domain: Option<String>,
-    /// As this person.
+    /// The login hint.
     #[serde(deserialize_with = "lenient::text")]
     pub login_hint: Option<String>,
     /// Your app's own `state`.
@@ -192,7 +194,7 @@ pub struct AuthRequest {
     pub state: Option<String>,
 }
 
-// By hand: without who it is and the `state`.
+// Manual impl: omits personal data and the `state`.
 impl fmt::Debug for AuthRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthRequest")
@@ -202,7 +204,7 @@ impl fmt::Debug for AuthRequest {
     }
 }
 
-/// The user that something is about to happen to.
+/// The user of an interceptor request.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -213,7 +215,7 @@ pub struct InterceptorUser {
     /// E-mail address.
     #[serde(deserialize_with = "lenient::text")]
     pub email: Option<String>,
-    /// Whether the e-mail address is known to be theirs.
+    /// Whether the e-mail address is verified.
     #[serde(deserialize_with = "lenient::flag")]
     pub email_verified: Option<bool>,
     /// Full name.
@@ -225,27 +227,27 @@ pub struct InterceptorUser {
     /// Last name, on signup.
     #[serde(deserialize_with = "lenient::text")]
     pub family_name: Option<String>,
-    /// First name, when a session begins.
+    /// First name, when a session is created.
     #[serde(deserialize_with = "lenient::text")]
     pub first_name: Option<String>,
-    /// Last name, when a session begins.
+    /// Last name, when a session is created.
     #[serde(deserialize_with = "lenient::text")]
     pub last_name: Option<String>,
-    /// When they first came.
+    /// Time of creation.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub created_at: Option<OffsetDateTime>,
-    /// When anything about them last changed.
+    /// Time of the last change.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
-    /// What your app keeps with them.
+    /// Your app's metadata.
     #[serde(deserialize_with = "lenient::map")]
     pub metadata: Map<String, Value>,
-    /// The organizations they are in.
+    /// The user's organizations.
     #[serde(deserialize_with = "lenient::list")]
     pub memberships: Vec<UserMembership>,
 }
 
-/// An organization that a user is in.
+/// A user's membership of an organization.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -259,15 +261,15 @@ pub struct UserMembership {
     /// For instance `ACTIVE`.
     #[serde(deserialize_with = "lenient::text")]
     pub status: Option<String>,
-    /// Their roles in it.
+    /// The user's roles in it.
     #[serde(deserialize_with = "lenient::list")]
     pub roles: Vec<String>,
-    /// What your app keeps with the membership.
+    /// Your app's metadata of the membership.
     #[serde(deserialize_with = "lenient::map")]
     pub metadata: Map<String, Value>,
 }
 
-/// The organization that a user is invited into.
+/// The organization to which a user is invited.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -280,7 +282,7 @@ pub struct InvitingOrganization {
     pub name: Option<String>,
 }
 
-/// The token that an application is about to get.
+/// The token that is about to be issued to an application.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -288,12 +290,12 @@ pub struct M2mTokenClaims {
     /// The application (`m2morg_…`).
     #[serde(deserialize_with = "lenient::text")]
     pub client_id: Option<String>,
-    /// What the token would say.
+    /// Its claims.
     #[serde(deserialize_with = "lenient::object")]
     pub claims: M2mClaims,
 }
 
-/// What the token of an application would say.
+/// Claims of an application's token.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -307,7 +309,7 @@ pub struct M2mClaims {
     /// Its scopes.
     #[serde(deserialize_with = "lenient::list")]
     pub scopes: Vec<String>,
-    /// Claims of the application's own.
+    /// Custom claims of the application.
     #[serde(deserialize_with = "lenient::map")]
     pub custom_claims: Map<String, Value>,
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 /// The response to an [`InterceptorRequest`](super::InterceptorRequest).
 ///
-/// An axum handler returns it as it is; others turn it into a [`Response`].
+/// An axum handler returns it directly; others convert it into a [`Response`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[must_use = "the environment waits for it"]
 pub struct InterceptorResponse {
@@ -17,32 +17,32 @@ pub struct InterceptorResponse {
 }
 
 impl InterceptorResponse {
-    /// It may go on.
+    /// Allows the action.
     pub fn allow() -> Self {
         Self { decision: Decision::Allow, error: None, response: None }
     }
 
-    /// It may not, and the user is told this; without text, something general.
+    /// Denies the action with a message for the user. Without text, Scalekit shows a general one.
     pub fn deny(message: impl Into<String>) -> Self {
         let message = message.into();
         let error = (!message.is_empty()).then_some(Rejection { message });
         Self { decision: Decision::Deny, error, response: None }
     }
 
-    /// Puts a claim into the token: when a session begins, among the `custom_claims` of its access
-    /// tokens; when an application gets a token, as a claim of that, also `scope` and `aud`.
+    /// Adds a claim to the token: when a session is created, to the `custom_claims` of its access
+    /// tokens; when an application's token is issued, to that token, including `scope` and `aud`.
     pub fn claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.extras().claims.insert(name.into(), value.into());
         self
     }
 
-    /// Puts claims into the token, as [`claim`](Self::claim) does.
+    /// Adds claims to the token, as [`claim`](Self::claim) does.
     pub fn claims(mut self, claims: Map<String, Value>) -> Self {
         self.extras().claims.extend(claims);
         self
     }
 
-    /// Lets who signs up be a member of an organization at once.
+    /// Makes the user who signs up a member of an organization.
     pub fn create_organization_membership(mut self, membership: NewMembership) -> Self {
         self.extras().create_organization_membership = Some(membership);
         self
@@ -53,10 +53,10 @@ impl InterceptorResponse {
     }
 }
 
-/// Always HTTP 200: the body says what was decided.
+/// Always HTTP 200: the body contains the decision.
 impl From<InterceptorResponse> for Response<Bytes> {
     fn from(response: InterceptorResponse) -> Self {
-        // What has text for keys can always be written. If it could not be, it would be a no.
+        // Maps with text keys can always be serialized. The fallback denies.
         let body = serde_json::to_vec(&response).unwrap_or(br#"{"decision":"DENY"}"#.to_vec());
         let mut response = Self::new(body.into());
         let json = HeaderValue::from_static("application/json");
@@ -65,35 +65,35 @@ impl From<InterceptorResponse> for Response<Bytes> {
     }
 }
 
-/// The membership that a user gets who signs up.
+/// The membership of a user who signs up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NewMembership {
     /// The organization (`org_…`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub organization_id: Option<String>,
-    /// The organization, by the id that your app gave it.
+    /// The organization, by your app's ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_organization_id: Option<String>,
-    /// The names of the roles they have in it.
+    /// The names of the user's roles in it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
 }
 
 impl NewMembership {
-    /// In the organization of this id (`org_…`).
+    /// Creates a membership of the organization with this ID (`org_…`).
     #[must_use]
     pub fn in_organization(id: impl Into<String>) -> Self {
         Self { organization_id: Some(id.into()), ..Self::default() }
     }
 
-    /// In the organization that your app gave this id.
+    /// Creates a membership of the organization with your app's ID.
     #[must_use]
     pub fn in_external_organization(external_id: impl Into<String>) -> Self {
         Self { external_organization_id: Some(external_id.into()), ..Self::default() }
     }
 
-    /// With this role; several add up.
+    /// Adds a role. Can be called again, for several roles.
     #[must_use]
     pub fn role(mut self, name: impl Into<String>) -> Self {
         self.roles.push(name.into());

@@ -136,7 +136,7 @@ fn m2m_token_creation() {
 }
 
 #[test]
-fn responses_say_no_more_than_was_decided() {
+fn responses_contain_only_the_decision() {
     let text = |response: InterceptorResponse| Response::<Bytes>::from(response).into_body();
     assert_eq!(text(InterceptorResponse::allow()), r#"{"decision":"ALLOW"}"#);
     assert_eq!(text(InterceptorResponse::deny("")), r#"{"decision":"DENY"}"#);
@@ -151,7 +151,7 @@ fn responses_say_no_more_than_was_decided() {
 }
 
 #[test]
-fn unknown_questions_are_kept_and_rubbish_is_rejected() {
+fn unknown_triggers_are_kept_and_invalid_bodies_are_rejected() {
     let body =
         br#"{"trigger_point":"POST_USER_AUTHENTICATION","data":{"a":1},"interceptor_context":[]}"#;
     let request = InterceptorRequest::parse(body).unwrap();
@@ -166,7 +166,7 @@ fn unknown_questions_are_kept_and_rubbish_is_rejected() {
     ] {
         assert_eq!(InterceptorRequest::parse(body.as_bytes()), Err(error), "{body}");
     }
-    // The data of each may be missing.
+    // The data may be missing.
     for word in
         ["PRE_SIGNUP", "PRE_SESSION_CREATION", "PRE_USER_INVITATION", "PRE_M2M_TOKEN_CREATION"]
     {
@@ -177,7 +177,7 @@ fn unknown_questions_are_kept_and_rubbish_is_rejected() {
 
 #[cfg(feature = "axum-core")]
 #[test]
-fn a_handler_returns_the_response_as_it_is() {
+fn a_handler_returns_the_response_directly() {
     use axum_core::response::IntoResponse as _;
 
     let response = InterceptorResponse::deny("no").into_response();

@@ -1,4 +1,4 @@
-//! The examples of the API's reference and of the documentation, and what else may come.
+//! Parsing of the examples of the API reference and of the documentation, and of other bodies.
 
 mod interceptors;
 mod objects;
@@ -16,7 +16,7 @@ fn data(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder)
 }
 
-/// The names, without ending, and contents of a folder's JSON files.
+/// The names, without extension, and contents of a folder's JSON files.
 fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
     let paths = fs::read_dir(data(folder)).unwrap().map(|entry| entry.unwrap().path());
     let json = paths.filter(|path| path.extension().is_some_and(|ending| ending == "json"));
@@ -36,7 +36,7 @@ fn event(body: &Value) -> Result<WebhookEvent, EventError> {
 }
 
 #[test]
-fn every_documented_event_has_a_variant_and_is_kept_whole() {
+fn every_documented_event_has_a_variant_and_is_complete() {
     let mut types: Vec<_> = EventPayload::TYPES.to_vec();
     types.sort_unstable();
     let events = files("webhooks");
@@ -46,7 +46,8 @@ fn every_documented_event_has_a_variant_and_is_kept_whole() {
     for (name, body) in events.into_iter().chain(files("webhooks-docs")) {
         let event = WebhookEvent::parse(&body).unwrap();
         assert_eq!(event.event_type(), name);
-        // `organization.directory.user_created` is `DirectoryUserCreated`, and the like.
+        // `organization.directory.user_created` is `DirectoryUserCreated`, and similarly for the
+        // others.
         let open_enum = name.split(['.', '_']).filter(|word| !word.is_empty());
         let open_enum: Vec<_> = open_enum.map(str::to_owned).collect();
         let variant = format!("{:?}", event.payload());
@@ -111,7 +112,7 @@ fn the_envelope_of_the_guide_is_read_too() {
 }
 
 #[test]
-fn the_envelopes_time_and_organization_go_before_others() {
+fn the_envelopes_time_and_organization_take_precedence() {
     let body = json!({
         "id": "evt_1", "type": "organization.created", "organization_id": "org_1",
         "occurred_at": "2024-01-15T10:30:00Z", "timestamp": "2025-01-15T10:30:00Z",
@@ -123,7 +124,7 @@ fn the_envelopes_time_and_organization_go_before_others() {
 }
 
 #[test]
-fn the_organization_is_found_wherever_it_is() {
+fn the_organization_is_found_in_envelope_and_data() {
     for (event_type, data, expected) in [
         ("organization.deleted", json!({"id": "org_1"}), Some("org_1")),
         ("user.signup", json!({"organization": {"id": "org_1"}}), Some("org_1")),
@@ -141,7 +142,7 @@ fn the_organization_is_found_wherever_it_is() {
 }
 
 #[test]
-fn a_type_that_is_not_known_is_kept_whole() {
+fn an_unknown_type_is_kept_completely() {
     for event_type in ["user.created", "scalekit.org.create", "Organization.Created", "x"] {
         let body = json!({
             "id": "evt_1", "type": event_type, "data": {"name": "Acme", "region": ["us", 1, null]},
@@ -156,7 +157,7 @@ fn a_type_that_is_not_known_is_kept_whole() {
 }
 
 #[test]
-fn only_what_an_event_cannot_be_without_is_asked_for() {
+fn only_id_type_and_data_are_required() {
     let whole = json!({"id": "evt_1", "type": "user.login", "data": {}});
     assert!(event(&whole).is_ok());
     for name in ["id", "type", "data"] {
@@ -173,7 +174,7 @@ fn only_what_an_event_cannot_be_without_is_asked_for() {
 }
 
 #[test]
-fn debug_says_which_event_it_is_and_nothing_about_people() {
+fn debug_prints_the_event_type_and_no_personal_data() {
     let printed = format!("{:?}", example("organization.directory.user_updated"));
     assert!(printed.contains("evt_53891546994442317") && printed.contains("user_updated"));
     assert!(!printed.contains("john") && !printed.contains("Doe"), "{printed}");
@@ -181,7 +182,7 @@ fn debug_says_which_event_it_is_and_nothing_about_people() {
 
 #[cfg(feature = "axum-core")]
 #[tokio::test]
-async fn without_its_layer_there_is_no_event() {
+async fn extraction_fails_without_the_layer() {
     use axum_core::extract::FromRequestParts as _;
     use axum_core::response::IntoResponse as _;
 

@@ -1,4 +1,4 @@
-//! The fields of each kind of object.
+//! The fields of each object type.
 
 use serde_json::{Map, json};
 use time::macros::datetime;
@@ -155,7 +155,7 @@ fn directory_user() {
         email: some("john.doe@example.com"),
         ..DirectoryUser::default()
     };
-    assert_eq!(*deleted, expected, "and nothing else is told");
+    assert_eq!(*deleted, expected, "and nothing else");
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn connected_account() {
 }
 
 #[test]
-fn a_field_that_does_not_fit_reads_as_absent_and_the_others_are_read() {
+fn a_malformed_field_reads_as_absent_without_affecting_others() {
     let body = json!({"id": "evt_1", "type": "organization.directory.user_updated", "data": {
         "id": "diruser_1", "email": ["a@acme.test"], "name": null, "given_name": "",
         "employee_id": 4711, "active": "False", "groups": [{"id": "dirgroup_1"}, "Admins", null],

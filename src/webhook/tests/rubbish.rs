@@ -1,4 +1,4 @@
-//! Whatever comes is rejected or read, never a panic.
+//! Arbitrary bodies are parsed or rejected without a panic.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -7,7 +7,7 @@ use super::*;
 use crate::webhook::interceptor::InterceptorRequest;
 
 #[test]
-fn what_is_no_object_is_rejected() {
+fn bodies_that_are_not_objects_are_rejected() {
     for body in [
         "",
         "null",
@@ -46,7 +46,7 @@ fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// All places of a value, the root first.
+/// All positions of a value, the root first.
 fn places(value: &Value) -> Vec<String> {
     let mut places = vec![String::new()];
     let inner: Vec<(String, &Value)> = match value {
@@ -98,7 +98,7 @@ proptest! {
             let path = place.get(&places(&body)).clone();
             *body.pointer_mut(&path).unwrap() = value;
         }
-        // What was sent, as a reader of JSON sees it.
+        // The body as a JSON parser reads it.
         let body: Value = serde_json::from_str(&body.to_string()).unwrap();
         let filled = |name: &str| {
             body.get(name).is_some_and(|value| value.is_number() || value.as_str().is_some_and(|text| !text.is_empty()))
