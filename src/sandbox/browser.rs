@@ -1,4 +1,4 @@
-//! A user at the pages of the sandbox, for tests.
+//! A simulated browser for the pages of the sandbox, for tests.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -106,12 +106,12 @@ pub(crate) fn consent(environment: &Environment, link: &str) -> Result<String, L
     Ok(if location.starts_with('/') { format!("{url}{location}") } else { location })
 }
 
-/// The login page did not lead back to the application.
+/// Returned when the login page does not redirect to the application.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the sandbox answered {status}: {reason}")]
+#[error("the sandbox responded with {status}: {reason}")]
 #[non_exhaustive]
 pub struct LoginFailed {
-    /// The status of the page that shows.
+    /// The status of the page.
     pub status: StatusCode,
     /// The text of that page.
     pub reason: String,

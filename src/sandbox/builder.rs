@@ -9,7 +9,7 @@ use super::environment::{Environment, Settings};
 use super::state::State;
 use crate::clock::ManualClock;
 
-/// Settings of a [`Sandbox`], made by [`Sandbox::builder`].
+/// Settings of a [`Sandbox`]. Returned by [`Sandbox::builder`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,46 +35,47 @@ pub struct SandboxBuilder {
 }
 
 impl SandboxBuilder {
-    /// How long access tokens live, in whole seconds. The default is 300 s, and 900 s with
+    /// Sets the lifetime of access tokens, in whole seconds. Default: 300 s, and 900 s with
     /// [`modular_sso`](Self::modular_sso).
     pub fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_token_lifetime = Some(lifetime);
         self
     }
 
-    /// The time the environment goes by. The default is [`ManualClock::running`].
+    /// Sets the clock of the environment. Default: [`ManualClock::running`].
     pub fn clock(mut self, clock: ManualClock) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Where the environment is. The default is `https://acme.scalekit.test`; a served sandbox is
-    /// where it is bound.
+    /// Sets the URL of the environment. Default: `https://acme.scalekit.test`; of a served sandbox,
+    /// the bound address.
     pub fn environment_url(mut self, url: &str) -> Self {
         url.trim_end_matches('/').clone_into(&mut self.environment_url);
         self
     }
 
-    /// Where identity providers launch the application; see [`Idp::set_initiate_login_url`](super::Idp::set_initiate_login_url).
+    /// Sets the URL where IdP-initiated logins begin; see
+    /// [`Idp::set_initiate_login_url`](super::Idp::set_initiate_login_url).
     pub fn initiate_login_url(mut self, url: &str) -> Self {
         self.initiate_login_url = Some(url.to_owned());
         self
     }
 
-    /// Whether `http` callbacks on loopback hosts are allowed without being registered, on any port
-    /// and path, for login and logout. The default is yes, as in a development environment.
+    /// Sets whether `http` redirect URIs on loopback hosts are allowed without being registered, on
+    /// any port and path, for login and logout. Default: true, as in a development environment.
     pub fn loopback_redirects(mut self, allowed: bool) -> Self {
         self.settings.loopback_redirects = allowed;
         self
     }
 
-    /// Switches Full-Stack Auth off: people sign in through the connection of their organization or
-    /// not at all, no one stays signed in here, and tokens are as Modular SSO has them. The subject
-    /// is the connection and the person at its identity provider (`conn_…;…`), the access token
-    /// says nothing of organization, roles, permissions and session, and there is no refresh token.
+    /// Disables Full-Stack Auth: users only sign in through the connection of their organization,
+    /// sign-ins are not remembered, and tokens are those of Modular SSO. The subject is the
+    /// connection and the user at its identity provider (`conn_…;…`), the access token does not
+    /// contain organization, roles, permissions and session, and there is no refresh token.
     ///
-    /// A request that selects no connection shows a page that asks for an address, whose domain selects
-    /// one. Clients of resources see no difference.
+    /// A request that selects no connection shows a page that asks for an e-mail address, whose
+    /// domain selects one. Clients of resources are unaffected.
     ///
     /// ```
     /// use tower_scalekit::sandbox::Sandbox;
@@ -89,30 +90,30 @@ impl SandboxBuilder {
         self
     }
 
-    /// Allows a URI to return to after logout; see [`Sandbox::register_post_logout_redirect_uri`].
+    /// Allows a post-logout redirect URI; see [`Sandbox::register_post_logout_redirect_uri`].
     pub fn post_logout_redirect_uri(mut self, uri: &str) -> Self {
         self.post_logout_redirect_uris.insert(uri.to_owned());
         self
     }
 
-    /// Allows a callback URI; see [`Sandbox::register_redirect_uri`].
+    /// Allows a redirect URI; see [`Sandbox::register_redirect_uri`].
     pub fn redirect_uri(mut self, uri: &str) -> Self {
         self.redirect_uris.insert(uri.to_owned());
         self
     }
 
-    /// How long a refresh token still works after it was exchanged for the next one. The default
-    /// is 30 s; with zero the second use of a refresh token revokes all of its successors at once.
+    /// Sets how long a refresh token still works after it was exchanged. Default: 30 s. With zero,
+    /// the second use of a refresh token revokes all of its successors at once.
     pub fn refresh_grace(mut self, grace: Duration) -> Self {
         self.settings.refresh_grace = grace;
         self
     }
 
-    /// The environment, seeded.
+    /// Creates the environment, with its initial data.
     ///
     /// # Panics
     ///
-    /// When the operating system gives no random bytes for keys and secrets.
+    /// When the operating system provides no random bytes for keys and secrets.
     #[must_use]
     pub fn build(mut self) -> Sandbox {
         let clock = self.clock.unwrap_or_else(ManualClock::running);

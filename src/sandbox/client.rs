@@ -1,4 +1,4 @@
-//! The environment as an HTTP client: no socket, no serialisation.
+//! The environment as an in-process HTTP client.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use super::environment::Environment;
 use super::router::Dropped;
 use crate::http_client::{HttpClient, HttpClientError};
 
-/// Reaches a sandbox from the same process. Made by [`Sandbox::client`](super::Sandbox::client).
+/// Reaches a sandbox in the same process. Returned by [`Sandbox::client`](super::Sandbox::client).
 ///
-/// It reaches nothing else: a request to another scheme, host or port fails to connect.
+/// A request to another scheme, host or port fails to connect.
 #[derive(Clone, Debug)]
 pub struct SandboxClient {
     environment: Arc<Environment>,
@@ -41,7 +41,7 @@ impl HttpClient for SandboxClient {
             }
             self.environment.respond(request).await.map_err(|dropped| match dropped {
                 Dropped::ResponseLost => HttpClientError::Exchange("the response was lost".into()),
-                Dropped::NotConnected => HttpClientError::Connect("connection rejected".into()),
+                Dropped::NotConnected => HttpClientError::Connect("connection refused".into()),
             })
         })
     }

@@ -1,4 +1,4 @@
-//! The environment behind all handles, clients and servers of a sandbox.
+//! The environment shared by all handles, clients and servers of a sandbox.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::sandbox::state::State;
 use crate::sandbox::state::ids::random_token;
 use crate::secret::SecretString;
 
-/// What never changes, and the state that does.
+/// Immutable settings and the mutable state.
 pub(crate) struct Environment {
     pub(crate) client_id: String,
     pub(crate) client_secret: SecretString,
@@ -31,7 +31,7 @@ impl Environment {
         }
     }
 
-    /// The state, for a moment: never across an await, a signature or a caller's closure.
+    /// Locks the state: never across an await, a signature or a caller's closure.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -41,19 +41,19 @@ impl Environment {
     }
 }
 
-// By hand: the state is full of codes, tokens and cookies.
+// Manual impl: the state is full of codes, tokens and cookies.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Environment").field("client_id", &self.client_id).finish_non_exhaustive()
     }
 }
 
-/// What the builder decides.
+/// The builder's settings.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) access_token_lifetime: Duration,
     pub(crate) loopback_redirects: bool,
-    /// Whether people sign in through connections only, and tokens are as after that.
+    /// Whether users only sign in through connections, with the tokens of Modular SSO.
     pub(crate) modular_sso: bool,
     pub(crate) refresh_grace: Duration,
 }

@@ -5,9 +5,9 @@ use http::{Request, StatusCode};
 
 use crate::sandbox::parameters::Parameters;
 
-/// The form of one of the sandbox's pages.
+/// Parses the form of one of the sandbox's pages.
 pub(crate) fn own_form(request: &Request<Bytes>) -> Result<Parameters, FormRejection> {
-    // A form from another site would sign the visitor in as another user.
+    // A form from another site could sign the visitor in as another user.
     let site = request.headers().get("sec-fetch-site");
     if site.is_some_and(|site| site != "same-origin" && site != "none") {
         let message = "The form was sent from another site.";
@@ -15,7 +15,7 @@ pub(crate) fn own_form(request: &Request<Bytes>) -> Result<Parameters, FormRejec
     }
     Parameters::of_form(request).ok_or(FormRejection {
         status: StatusCode::BAD_REQUEST,
-        message: "The request has no form in it.",
+        message: "The request does not contain a form.",
     })
 }
 

@@ -1,7 +1,7 @@
 //! A Scalekit environment in the process or on a loopback port, for tests and for development.
 //!
-//! [`Sandbox`] responds as a Scalekit environment does and checks what one checks: redirect URIs,
-//! the client secret, PKCE, codes and refresh tokens that work once. It starts with three
+//! [`Sandbox`] behaves like a Scalekit environment and validates what one validates: redirect URIs,
+//! the client secret, PKCE, and that codes and refresh tokens are used once. It starts with three
 //! organizations and five users:
 //!
 //! | e-mail | organization | roles | permissions |
@@ -131,8 +131,8 @@
 //!
 //! # Limits
 //!
-//! It trusts every visitor of its login page, and its first signing key is shared by all sandboxes
-//! of the process. Never let it protect real data.
+//! The login page trusts every visitor, and the first signing key is shared by all sandboxes of the
+//! process. Never let a sandbox protect real data.
 
 mod admin_portal;
 mod api;

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::{Request, header};
 use url::form_urlencoded;
 
-/// The cookie of a browser that is signed in here. Cookies ignore ports, so its name must differ
-/// from those of the applications that are tried out on the same host.
+/// The session cookie of a browser. Cookies ignore ports, so its name must differ from those of
+/// applications on the same host.
 pub(crate) const SESSION_COOKIE: &str = "sandbox_session";
 
 /// Decoded name-value pairs. Empty values count as omitted (RFC 6749, section 3.1).
@@ -17,7 +17,7 @@ impl Parameters {
         Self::parse(request.uri().query().unwrap_or_default().as_bytes())
     }
 
-    /// The form in the body, if the body is said to be one.
+    /// The form in the body, if the content type is that of a form.
     pub(crate) fn of_form(request: &Request<Bytes>) -> Option<Self> {
         let content_type = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
         let media_type = content_type.split(';').next()?.trim();
@@ -34,12 +34,12 @@ impl Parameters {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// All values of a parameter that may repeat.
+    /// All values of a parameter that may be repeated.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Whether the parameter is there more than once, which no OAuth request may have.
+    /// Whether the parameter is repeated, which OAuth requests do not allow.
     pub(crate) fn repeats(&self, name: &str) -> bool {
         self.0.iter().filter(|(known, _)| known == name).count() > 1
     }
@@ -49,7 +49,7 @@ impl Parameters {
     }
 }
 
-/// `base` with `parameters` as its query; `base` has none of its own.
+/// `base` with `parameters` as its query; `base` has no query.
 pub(crate) fn with_query(base: &str, parameters: &[(&str, Option<&str>)]) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in parameters {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn every_copy_of_a_cookie_is_seen() {
+    fn every_copy_of_a_cookie_is_read() {
         let request = Request::get("/")
             .header("cookie", "a=1; sandbox_session=x")
             .header("cookie", "sandbox_session=y")

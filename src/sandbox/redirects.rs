@@ -1,10 +1,10 @@
-//! Which URIs the environment sends a browser back to.
+//! Validation of redirect URIs.
 
 use std::collections::BTreeSet;
 
 use url::{Host, Url};
 
-/// Why a URI is not redirected to, in words for the person who registers it.
+/// Why a URI is rejected, as a message for developers.
 pub(crate) fn rejection(
     uri: &str,
     registered: &BTreeSet<String>,
@@ -19,10 +19,10 @@ pub(crate) fn rejection(
     Some("It is not registered. Registered URIs are compared character by character.")
 }
 
-/// Why a client of a resource cannot register a URI. It may be `https`, `http` on loopback, or of
-/// a scheme that leads to an application on the device, such as `cursor:`.
+/// Why a client of a resource cannot register a URI. It may be `https`, `http` on loopback, or have
+/// a scheme of an application on the device, such as `cursor:`.
 pub(crate) fn not_registrable(uri: &str) -> Option<&'static str> {
-    /// Schemes that lead nowhere or run what is in the URI.
+    /// Schemes without a target, or that run the URI's content.
     const REJECTED: [&str; 12] = [
         "about",
         "blob",
@@ -40,20 +40,20 @@ pub(crate) fn not_registrable(uri: &str) -> Option<&'static str> {
     if let Some(reason) = malformed(uri) {
         return Some(reason);
     }
-    let Some(url) = parsed(uri) else { return Some("It is not a URI.") };
+    let Some(url) = parsed(uri) else { return Some("It is not a valid URI.") };
     match url.scheme() {
         "http" if is_loopback(uri) => None,
         "http" => Some("It is http and not on loopback."),
-        "https" if has_user(&url) => Some("It has a user in it."),
+        "https" if has_user(&url) => Some("It contains a user name."),
         "https" if uri.starts_with("https://") => None,
-        "https" => Some("It is not a URI."),
+        "https" => Some("It is not a valid URI."),
         scheme if REJECTED.contains(&scheme) => Some("Its scheme is not allowed."),
         _ => None,
     }
 }
 
-/// Whether a client may be sent to a URI: one it registered, or the same on another port where it
-/// is on loopback, because an application on the device takes the port it gets (RFC 8252).
+/// Whether a client may be redirected to a URI: one that it registered, or the same with another
+/// port on loopback, because an application on the device uses any free port (RFC 8252).
 pub(crate) fn is_registered(uri: &str, registered: &[String]) -> bool {
     let same_but_for_port =
         |known: &String| without_port(known).is_some_and(|known| without_port(uri) == Some(known));
@@ -74,7 +74,7 @@ fn malformed(uri: &str) -> Option<&'static str> {
     None
 }
 
-/// `http` on a host that only this machine reaches.
+/// `http` on a loopback host.
 pub(crate) fn is_loopback(uri: &str) -> bool {
     let Some(url) = parsed(uri) else { return false };
     let loopback_host = match url.host() {
@@ -86,8 +86,7 @@ pub(crate) fn is_loopback(uri: &str) -> bool {
     url.scheme() == "http" && loopback_host && !has_user(&url)
 }
 
-/// Without the characters that URL parsers drop or rewrite: they could make the browser go
-/// somewhere else.
+/// Rejects characters that URL parsers drop or rewrite, which could change where the browser goes.
 fn parsed(uri: &str) -> Option<Url> {
     let clean = uri.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     Url::parse(uri).ok().filter(|_| clean)
@@ -97,7 +96,7 @@ fn has_user(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// Host and path of a URI on loopback, as they are written.
+/// Host and path of a loopback URI, as written.
 fn without_port(uri: &str) -> Option<(&str, &str)> {
     let rest = uri.strip_prefix("http://").filter(|_| is_loopback(uri))?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_means_loopback() {
+    fn only_loopback_hosts_count_as_loopback() {
         let none = BTreeSet::new();
         for good in
             ["http://localhost:3000/cb", "http://127.0.0.1/cb", "http://[::1]:8080/auth/callback"]
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_register_where_a_browser_can_safely_go() {
+    fn clients_register_safe_redirect_uris_only() {
         for good in [
             "https://app.example.com/cb",
             "http://127.0.0.1:33418/",
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn only_on_loopback_the_port_is_free() {
+    fn the_port_is_ignored_on_loopback_only() {
         let registered = [
             "http://127.0.0.1:1/cb".to_owned(),
             "http://[::1]/cb".to_owned(),

@@ -1,4 +1,4 @@
-//! The responses every endpoint is made of.
+//! Helpers for responses.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// The response of the endpoint if it has the method, else a 405 that lists its methods.
+/// Calls the endpoint if it has the method, else responds with 405 and its methods.
 pub(crate) fn allow_methods(
     allowed: &[Method],
     method: &Method,
@@ -24,12 +24,12 @@ pub(crate) fn allow_methods(
     response
 }
 
-/// A JSON answer that no cache keeps.
+/// A JSON response with `Cache-Control: no-store`.
 pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
     response(status, "application/json", body.to_string())
 }
 
-/// An error as the environment's API words it: a gRPC code and a message.
+/// An error in the API's format: a gRPC code and a message.
 pub(crate) fn api_error(status: StatusCode, code: u8, message: &str) -> Response<Bytes> {
     json(status, &json!({ "code": code, "message": message, "details": [] }))
 }
@@ -53,7 +53,7 @@ pub(crate) fn response(
     response
 }
 
-/// Sends the browser to `location`: 302 after a GET, 303 after a POST, never 307.
+/// Redirects the browser to `location`: 302 after a GET, 303 after a POST, never 307.
 pub(crate) fn redirect(status: StatusCode, location: &str) -> Response<Bytes> {
     let Ok(location) = HeaderValue::from_str(location) else {
         return api_error(StatusCode::BAD_REQUEST, 3, "the redirect is not a valid header value");
@@ -65,21 +65,21 @@ pub(crate) fn redirect(status: StatusCode, location: &str) -> Response<Bytes> {
 }
 
 pub(crate) fn set_cookie(mut response: Response<Bytes>, cookie: &str) -> Response<Bytes> {
-    // Our own names and base64url values: always a valid header.
+    // Fixed names and base64url values are always a valid header.
     if let Ok(cookie) = HeaderValue::from_str(cookie) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     response
 }
 
-/// Lets web pages of every origin read a response. They send no cookies along: `*` forbids it.
+/// Allows web pages of every origin to read a response, without cookies (`*`).
 pub(crate) fn readable_everywhere(mut response: Response<Bytes>) -> Response<Bytes> {
     let everybody = HeaderValue::from_static("*");
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, everybody);
     response
 }
 
-/// The response to a browser that asks what a web page of another origin may send.
+/// The response to a CORS preflight.
 pub(crate) fn preflight(allowed: &Method) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -87,7 +87,7 @@ pub(crate) fn preflight(allowed: &Method) -> Response<Bytes> {
     if let Ok(allowed) = HeaderValue::from_str(&format!("{allowed}, OPTIONS")) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, allowed);
     }
-    // A `*` does not cover `Authorization`.
+    // `*` does not include `Authorization`.
     let any = HeaderValue::from_static("authorization, *");
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, any);
     response

@@ -1,4 +1,4 @@
-//! From a request to its response: faults first, then the endpoint.
+//! Routes a request: faults first, then the endpoint.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -15,10 +15,10 @@ use crate::sandbox::{
 /// The largest request body that is read.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// A request without a response.
+/// Why a request has no response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Dropped {
-    /// It was carried out.
+    /// The request was processed.
     ResponseLost,
     NotConnected,
 }
@@ -32,7 +32,7 @@ impl Environment {
         let fault = match faults::next_action(self, &request) {
             None => return Ok(self.route(&request)),
             Some(FaultAction::Hold(mut held)) => {
-                // Nothing is ever sent: this ends when the other side is dropped.
+                // Never sends: ends when the other side is dropped.
                 let _ = held.changed().await;
                 return Ok(self.route(&request));
             }
@@ -54,7 +54,7 @@ impl Environment {
                 Err(Dropped::ResponseLost)
             }
             Fault::Status(status) => {
-                Ok(respond::api_error(status, 14, "the sandbox was told to fail"))
+                Ok(respond::api_error(status, 14, "the sandbox is configured to fail"))
             }
             Fault::Unreachable => Err(Dropped::NotConnected),
         }

@@ -23,13 +23,13 @@ use super::environment::Environment;
 use super::respond;
 use super::router::{Dropped, MAX_BODY_BYTES};
 
-/// How long a shutdown waits for requests that are being answered.
+/// How long a shutdown waits for requests in flight.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long a request's body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
-/// A sandbox that is being served. Dropping it closes the port and all connections.
+/// A sandbox that is served on a port. Dropping it closes the port and all connections.
 #[derive(Debug)]
 #[must_use = "the sandbox is served until this is dropped"]
 pub struct SandboxServer {
@@ -57,7 +57,7 @@ impl SandboxServer {
         Ok(Self { environment_url, local_addr, stop, task })
     }
 
-    /// Where the environment is: `http://` and the bound address.
+    /// The URL of the environment: `http://` and the bound address.
     #[must_use]
     pub fn environment_url(&self) -> &str {
         &self.environment_url
@@ -69,11 +69,11 @@ impl SandboxServer {
         self.local_addr
     }
 
-    /// Stops accepting, lets requests in flight finish, and returns when all connections are
-    /// closed, after 5 s at most.
+    /// Stops accepting connections, lets requests in flight finish, and returns when all
+    /// connections are closed, after at most 5 s.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(());
-        // On time-out the drop ends what is left.
+        // After a timeout, the drop closes the remaining connections.
         let _ = tokio::time::timeout(DRAIN, &mut self.task).await;
     }
 }
@@ -105,7 +105,7 @@ async fn accept(
                     stopped.clone(),
                 ));
             }
-            // Out of file descriptors, or a connection that was gone at once: others may come.
+            // No file descriptors, or a connection that was closed at once: others may follow.
             Either::Left((Err(_), _)) => tokio::time::sleep(Duration::from_millis(10)).await,
             Either::Right(_) => break,
         }
@@ -125,22 +125,23 @@ async fn serve_connection(
     let mut http = http1::Builder::new();
     let mut connection =
         pin!(http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service));
-    // How a connection ends, even badly, is the other side's business.
+    // Errors of a connection are ignored.
     if let Either::Right(_) = future::select(connection.as_mut(), pin!(stopped.changed())).await {
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
 }
 
-/// Answers one request; an error closes the connection without a response.
+/// Responds to one request; an error closes the connection without a response.
 async fn response(
     environment: &Environment,
     request: Request<Incoming>,
     local_addr: SocketAddr,
 ) -> Result<Response<Full<Bytes>>, Unanswered> {
     if !is_for_us(&request, local_addr) {
-        // A name that a user points at 127.0.0.1 would let their page read ours.
-        let message = "this sandbox responses to loopback names only";
+        // Prevents DNS rebinding: a page under a name that resolves to 127.0.0.1 could read the
+        // responses.
+        let message = "this sandbox responds to loopback hosts only";
         let rejected = respond::api_error(StatusCode::MISDIRECTED_REQUEST, 3, message);
         return Ok(rejected.map(Full::new));
     }
@@ -172,7 +173,7 @@ fn is_for_us<B>(request: &Request<B>, local_addr: SocketAddr) -> bool {
     loopback && authority.port_u16().unwrap_or(80) == local_addr.port()
 }
 
-/// A fault wants no response, or the request broke off.
+/// Returned when a fault suppresses the response, or the request was aborted.
 #[derive(Debug, thiserror::Error)]
 #[error("no response")]
 struct Unanswered;

@@ -241,8 +241,9 @@ async fn an_environment_that_fails_is_named_with_code_1() {
     environment.sandbox.faults().clear(Endpoint::Token);
 
     environment.sandbox.faults().add(Endpoint::Api, Fault::Status(StatusCode::FORBIDDEN));
-    let line =
-        format!("{url}: the API does not allow this: 403 Forbidden: the sandbox was told to fail");
+    let line = format!(
+        "{url}: the API does not allow this: 403 Forbidden: the sandbox is configured to fail"
+    );
     assert_ends(&environment.settings(), 1, &line).await;
 }
 

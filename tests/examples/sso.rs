@@ -74,7 +74,7 @@ async fn what_the_environment_does_not_do_is_reported_in_words_that_help() {
         assert_eq!(portal.status(), expected, "{fault:?}");
         assert!(text(&portal).contains(message), "{fault:?}: {}", text(&portal));
         // She is still there, and the environment's own words are not for her.
-        assert!(text(&portal).contains(JANE) && !text(&portal).contains("told to fail"));
+        assert!(text(&portal).contains(JANE) && !text(&portal).contains("configured to fail"));
 
         let address = sso.address("/sso?email=jane@acme.test");
         let asked = Visitor::new(sso.secrets.clone()).get(&address).await;

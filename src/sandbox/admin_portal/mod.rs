@@ -1,8 +1,8 @@
-//! `/magicLink/{link}` and `/portal/{session}`: where an administrator of an organization switches
-//! single sign-on and directory sync on and off.
+//! `/magicLink/{link}` and `/portal/{session}`: the admin portal, where an administrator of an
+//! organization enables and disables single sign-on and directory sync.
 //!
-//! A link opens it once, within a minute; the session it starts lasts six hours. The session is in
-//! the address and not in a cookie, which a browser would not send into a frame of another site.
+//! A link works once, within a minute; its session lasts six hours. The session is in the URL,
+//! because browsers do not send cookies into a frame of another site.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -28,7 +28,8 @@ impl State {
         PortalLink { id: new_id("lnk"), location, expires_at }
     }
 
-    /// Switches a connection or a directory of the visited organization. Says whether it has such.
+    /// Enables or disables a connection or a directory of the organization. Returns whether it
+    /// exists.
     fn switch(&mut self, visit: &Visit, id: &str, enabled: bool, now: OffsetDateTime) -> bool {
         let own = |organization_id: &str| organization_id == visit.organization_id;
         let connection = self.connections.get(id);
@@ -43,7 +44,7 @@ impl State {
     }
 }
 
-/// Whether it is a link to the portal that was not opened: other links have the same address.
+/// Whether it is an unused link to the portal: other links have the same path.
 pub(crate) fn is_link(environment: &Environment, link: &str) -> bool {
     environment.lock().admin_portal.has_link(link)
 }
@@ -52,7 +53,10 @@ pub(crate) fn is_link(environment: &Environment, link: &str) -> bool {
 pub(crate) fn open(environment: &Environment, link: &str) -> Response<Bytes> {
     let now = environment.now();
     let Some(session) = environment.lock().admin_portal.open(link, now) else {
-        return problem("This link is over", "It works once, within a minute. Ask for a new one.");
+        return problem(
+            "This link has expired",
+            "It works once, within a minute. Ask for a new one.",
+        );
     };
     redirect(StatusCode::FOUND, &format!("/portal/{session}"))
 }
@@ -72,13 +76,13 @@ pub(crate) fn show(environment: &Environment, session: &str) -> Response<Bytes> 
     })
 }
 
-/// `POST /portal/{session}`: something is switched on or off.
+/// `POST /portal/{session}`: enables or disables a feature.
 pub(crate) fn submit(
     environment: &Environment,
     request: &Request<Bytes>,
     session: &str,
 ) -> Response<Bytes> {
-    const REJECTED: &str = "Nothing is changed";
+    const REJECTED: &str = "Nothing was changed";
     let form = match own_form(request) {
         Ok(form) => form,
         Err(rejected) => return pages::form_rejected(&rejected, REJECTED).embeddable(),
@@ -88,13 +92,13 @@ pub(crate) fn submit(
     let Some(visit) = state.admin_portal.session(session, now).cloned() else { return over() };
     let enabled = form.get("action") == Some("enable");
     if !state.switch(&visit, form.get("id").unwrap_or_default(), enabled, now) {
-        return problem(REJECTED, "The organization does not have that, or no longer.");
+        return problem(REJECTED, "The organization does not have this feature.");
     }
     redirect(StatusCode::SEE_OTHER, &format!("/portal/{session}"))
 }
 
 fn over() -> Response<Bytes> {
-    problem("This visit is over", "It lasts six hours. Ask for a new link.")
+    problem("This session has expired", "It lasts six hours. Ask for a new link.")
 }
 
 fn problem(title: &str, reason: &str) -> Response<Bytes> {

@@ -16,7 +16,7 @@ use crate::sandbox::state::connected_accounts::{
     Account, AccountSelector, AccountStatus, AddAccountError,
 };
 
-/// Answers a request to what stands after `/api/v1/`.
+/// Responds to a request, by its path after `/api/v1/`.
 pub(super) fn response(
     environment: &Environment,
     request: &Request<Bytes>,
@@ -43,7 +43,7 @@ pub(super) fn response(
     })
 }
 
-/// An error whose message says what was asked for.
+/// An error with a message about the request.
 #[derive(Debug)]
 pub(super) struct RejectedRequest {
     status: StatusCode,
@@ -135,7 +135,7 @@ fn page(
         None => 0,
         Some(from) => {
             let start = found.iter().position(|account| account.id == *from);
-            start.ok_or(RejectedRequest::invalid("page_token is of another list"))?
+            start.ok_or(RejectedRequest::invalid("page_token belongs to another list"))?
         }
     };
     let page = page.of(&found, start, |account| account.id.clone());
@@ -215,8 +215,8 @@ fn delete(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     Ok(json!({}))
 }
 
-/// An account whose tokens have expired, or that was disconnected, waits for its user again, if
-/// links change its status.
+/// An account whose tokens have expired, or that was disconnected, becomes pending again, if links
+/// change its status.
 fn link(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let body = body(request)?;
     let which = which(|name| text(&body, name))?;
@@ -224,7 +224,7 @@ fn link(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let is_web =
         |url: &str| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     if !user_verify_url.is_none_or(is_web) {
-        return Err(RejectedRequest::invalid("user_verify_url is no address of a web page"));
+        return Err(RejectedRequest::invalid("user_verify_url is not an http or https URL"));
     }
     let now = environment.now();
     let mut state = environment.lock();
@@ -242,7 +242,7 @@ fn link(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     Ok(json!({ "link": link, "expiry": timestamp(expires_at) }))
 }
 
-/// The application says who has come back.
+/// The application names the user who has returned.
 fn verify(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let body = body(request)?;
     let (Some(id), Some(identifier)) = (text(&body, "auth_request_id"), text(&body, "identifier"))
@@ -271,7 +271,7 @@ fn verify(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     Ok(json!({ "post_user_verify_redirect_url": redirect.unwrap_or_default() }))
 }
 
-/// Takes what the request sets of an account, and says whether it brings tokens.
+/// Applies the account fields of a request. Returns whether they contain tokens.
 fn set_content(account: &mut Account, body: &Map<String, Value>) -> bool {
     let Some(content) = body.get("connected_account") else { return false };
     if let Some(config) = content.get("api_config").and_then(Value::as_object) {
@@ -310,7 +310,7 @@ fn which<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<AccountSelector, R
     })
 }
 
-/// The account, or an error that names what there is not.
+/// The account, or an error that names what is missing.
 pub(super) fn known<'s>(
     state: &'s State,
     which: &AccountSelector,

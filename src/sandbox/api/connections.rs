@@ -11,7 +11,7 @@ use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
 use crate::sandbox::state::connections::Connection;
 
-/// Only those that are enabled, unless all are asked for.
+/// Only enabled ones, unless all are requested.
 pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
     let query = Parameters::of_query(request);
     let all = match query.get("include") {
@@ -39,7 +39,7 @@ pub(super) fn get(environment: &Environment, organization_id: &str, id: &str) ->
     Ok(json!({ "connection": details(&state, connection) }))
 }
 
-/// A connection that is as it should be already stays so, and the response says it.
+/// If the connection is already in the requested state, the response says so.
 pub(super) fn set_enabled(
     environment: &Environment,
     organization_id: &str,

@@ -1,7 +1,8 @@
 //! `/api/v1/organizations/{organization_id}/directories`, its users and groups.
 //!
-//! Users and groups are listed oldest first. A page token names the number of the first one on the
-//! page, so that users who come or go between two requests shift nothing, not even if that one goes.
+//! Users and groups are listed oldest first. A page token contains the number of the page's first
+//! item, so that additions and removals between two requests shift nothing, even if that item is
+//! removed.
 
 use std::collections::HashMap;
 
@@ -34,7 +35,7 @@ pub(super) fn get(environment: &Environment, organization_id: &str, id: &str) ->
     Ok(json!({ "directory": details(&state, directory) }))
 }
 
-/// A directory that is as it should be already stays so, and the response says it.
+/// If the directory is already in the requested state, the response says so.
 pub(super) fn set_enabled(
     environment: &Environment,
     organization_id: &str,
@@ -110,7 +111,7 @@ fn is_after(updated_at: OffsetDateTime, time: Option<OffsetDateTime>) -> bool {
     time.is_none_or(|time| time < updated_at)
 }
 
-/// The page of a list that the query asks for.
+/// The requested page of a list.
 fn listed<T>(
     query: &Parameters,
     found: &[(u64, &T)],
@@ -123,7 +124,8 @@ fn listed<T>(
         Some(from) => {
             let from = from.strip_prefix(name).and_then(|from| from.strip_prefix(':'));
             let from = from.and_then(|from| from.parse::<u64>().ok());
-            let from = from.ok_or(ApiErrorResponse::invalid("page_token is of another list"))?;
+            let from =
+                from.ok_or(ApiErrorResponse::invalid("page_token belongs to another list"))?;
             found.partition_point(|(number, _)| *number < from)
         }
     };

@@ -1,4 +1,4 @@
-//! `/api/v1`: who may call it, and the words its resources share. Each resource is a file.
+//! `/api/v1`: authorization, and helpers of its resources.
 
 mod connected_accounts;
 mod connections;
@@ -21,7 +21,7 @@ use super::tokens::own_claims;
 
 pub(super) use self::tools::proxy;
 
-/// Answers a request to what stands after `/api/v1/`, in segments as they were sent.
+/// Responds to a request, by its path after `/api/v1/`, in segments as sent.
 pub(super) fn response(
     environment: &Environment,
     request: &Request<Bytes>,
@@ -117,7 +117,7 @@ fn not_found() -> Response<Bytes> {
     respond::api_error(StatusCode::NOT_FOUND, 5, "Not Found")
 }
 
-/// What an endpoint comes to.
+/// Result of an endpoint.
 type ApiResult = Result<Value, ApiErrorResponse>;
 
 fn respond(response: ApiResult) -> Response<Bytes> {
@@ -127,7 +127,7 @@ fn respond(response: ApiResult) -> Response<Bytes> {
     }
 }
 
-/// 201, where something new came of it.
+/// 201 if a resource was created.
 fn created(response: ApiResult) -> Response<Bytes> {
     match response {
         Ok(body) => respond::json(StatusCode::CREATED, &body),
@@ -135,7 +135,7 @@ fn created(response: ApiResult) -> Response<Bytes> {
     }
 }
 
-/// An error in the words of a gRPC gateway.
+/// An error in the format of a gRPC gateway.
 #[derive(Debug)]
 struct ApiErrorResponse {
     status: StatusCode,
@@ -175,8 +175,8 @@ impl ApiErrorResponse {
     }
 }
 
-/// Whether the request has a token of the client-credentials grant that is good now: a token of a
-/// person who signed in is for the application's API, not for this one.
+/// Whether the request has a valid token of the client-credentials grant. Tokens of users are for
+/// the application's API, not for this one.
 fn is_from_the_client(environment: &Environment, request: &Request<Bytes>) -> bool {
     let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (headers.next(), headers.next()) else { return false };
@@ -199,7 +199,7 @@ fn decoded(segments: &[&str]) -> Option<Vec<String>> {
     segments.iter().map(|segment| decode(segment)).collect()
 }
 
-/// The identifier, if it has its kind's prefix.
+/// The identifier, if it has the prefix of its type.
 fn checked<'a>(
     id: &'a str,
     prefix: &str,

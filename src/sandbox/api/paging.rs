@@ -1,5 +1,5 @@
-//! Pages of a list. A token names the item its page begins with, so that items which come or go
-//! between two requests shift nothing.
+//! Pages of a list. A token contains the page's first item, so that additions and removals between
+//! two requests shift nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,15 +7,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::ApiErrorResponse;
 use crate::sandbox::parameters::Parameters;
 
-/// Which page a request wants.
+/// The requested page.
 #[derive(Debug)]
 pub(super) struct PageRequest {
     size: usize,
-    /// What stands for the item it begins with.
+    /// The token's value for its first item.
     pub(super) from: Option<String>,
 }
 
-/// Where the page is among all items, and the tokens of its neighbours; empty where there is none.
+/// The page's range within all items, and the tokens of its neighbors; empty if there are none.
 #[derive(Debug)]
 pub(super) struct Page<'a, T> {
     pub(super) items: &'a [T],
@@ -24,8 +24,7 @@ pub(super) struct Page<'a, T> {
 }
 
 impl PageRequest {
-    /// Where no size or zero is asked for, it is `default_size`; where more than `max_size` is, it
-    /// is that.
+    /// Without a size, or with zero, it is `default_size`; it is at most `max_size`.
     pub(super) fn parse(
         query: &Parameters,
         default_size: usize,
@@ -38,7 +37,7 @@ impl PageRequest {
         };
         let read = |token| {
             let id = URL_SAFE_NO_PAD.decode(token).ok().and_then(|id| String::from_utf8(id).ok());
-            id.ok_or(ApiErrorResponse::invalid("page_token is not one of ours"))
+            id.ok_or(ApiErrorResponse::invalid("page_token is invalid"))
         };
         Ok(Self { size, from: query.get("page_token").map(read).transpose()? })
     }

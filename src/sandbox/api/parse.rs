@@ -1,4 +1,4 @@
-//! Values of query parameters as a gRPC gateway reads them.
+//! Query parameters as a gRPC gateway parses them.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

@@ -1,7 +1,7 @@
 //! `/api/v1/passwordless/email/…`
 //!
-//! Statuses and limits are documented; the words and codes of rejections are not, and stand here in
-//! the style of the others.
+//! Statuses and limits are documented. The codes and messages of errors are not, and follow the
+//! style of the other endpoints.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -67,7 +67,7 @@ const NO_REQUEST_ID: ApiErrorResponse = ApiErrorResponse {
 fn sent(sent: &Sent) -> Value {
     json!({
         "auth_request_id": sent.auth_request_id,
-        // As gateways write 64-bit numbers.
+        // Gateways serialize 64-bit numbers as text.
         "expires_at": sent.expires_at.unix_timestamp().to_string(),
         "expires_in": sent.expires_in.as_secs(),
         "passwordless_type": sent.passwordless_type.as_str(),
@@ -82,7 +82,7 @@ fn mailing(body: &Map<String, Value>) -> Result<Mailing, ApiErrorResponse> {
     let template = match text(body, "template")? {
         None | Some("SIGNIN" | "UNSPECIFIED") => "SIGNIN",
         Some("SIGNUP") => "SIGNUP",
-        Some(_) => return Err(ApiErrorResponse::invalid("template is not known")),
+        Some(_) => return Err(ApiErrorResponse::invalid("template is unknown")),
     };
     let magiclink_auth_uri = text(body, "magiclink_auth_uri")?.map(link_address).transpose()?;
     Ok(Mailing {
@@ -109,7 +109,7 @@ fn lifetime(body: &Map<String, Value>) -> Result<Duration, ApiErrorResponse> {
     let lifetime = seconds.map(Duration::from_secs);
     let fits = |lifetime: &Duration| *lifetime <= MAX_LIFETIME;
     match lifetime.filter(fits) {
-        // As gateways leave out a zero, so they read one.
+        // Gateways omit a zero, so an absent value is zero.
         Some(Duration::ZERO) => Ok(DEFAULT_LIFETIME),
         Some(lifetime) => Ok(lifetime),
         None => {
@@ -140,7 +140,7 @@ fn body(request: &Request<Bytes>) -> Result<Map<String, Value>, ApiErrorResponse
     body.map_err(|_| ApiErrorResponse::invalid("the body is not a JSON object"))
 }
 
-/// Text; empty text counts as none.
+/// Text; empty text counts as absent.
 fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ApiErrorResponse> {
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -158,16 +158,16 @@ impl From<PasswordlessError> for ApiErrorResponse {
             message,
         };
         match rejection {
-            PasswordlessError::CodeWrong => Self::invalid("the verification code is not valid"),
+            PasswordlessError::CodeWrong => Self::invalid("the verification code is invalid"),
             PasswordlessError::Expired => {
                 Self::invalid("the verification code or magic link has expired")
             }
-            PasswordlessError::LinkUnknown => Self::invalid("the magic link is not valid"),
+            PasswordlessError::LinkUnknown => Self::invalid("the magic link is invalid"),
             PasswordlessError::NoLinkAddress => {
                 Self::invalid("magiclink_auth_uri is needed for magic links")
             }
             PasswordlessError::BrowserMismatch => {
-                Self::invalid("the magic link must be opened in the browser that asked for it")
+                Self::invalid("the magic link must be opened in the browser that requested it")
             }
             PasswordlessError::TooManyAttempts => exhausted("too many attempts: start again"),
             PasswordlessError::TooManyEmails => exhausted("too many emails to this address"),

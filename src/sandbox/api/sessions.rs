@@ -1,8 +1,8 @@
 //! `/api/v1/sessions` and `/api/v1/users/{user_id}/sessions`.
 //!
-//! Sessions here have no time limits, so the responses name none (`absolute_expires_at`,
-//! `idle_expires_at`) and the status is never `expired`. Of the device only what the browser calls
-//! itself is known.
+//! Sessions have no time limits here, so the responses contain none (`absolute_expires_at`,
+//! `idle_expires_at`) and the status is never `expired`. Of the device, only the user agent is
+//! known.
 
 use bytes::Bytes;
 use http::Request;
@@ -23,7 +23,7 @@ pub(super) fn get(environment: &Environment, id: &str) -> ApiResult {
     Ok(details(environment, id, session))
 }
 
-/// A session that has ended already stays as it is.
+/// A session that has ended is not changed.
 pub(super) fn revoke(environment: &Environment, id: &str) -> ApiResult {
     let (id, now) = (session_id(id)?, environment.now());
     let mut state = environment.lock();
@@ -53,10 +53,11 @@ pub(super) fn list(
     let start = match &page.from {
         None => 0,
         Some(from) => {
-            // The session itself may have left the list since: revoked, where active ones are asked for.
+            // The session may no longer be in the list: it was revoked, and active ones are
+            // requested.
             let session = state.sessions.get(from).filter(|session| session.user_id == user_id);
             let session =
-                session.ok_or(ApiErrorResponse::invalid("page_token is of another list"))?;
+                session.ok_or(ApiErrorResponse::invalid("page_token belongs to another list"))?;
             let from = position(from, session);
             found.iter().take_while(|(id, session)| position(id, session) > from).count()
         }
@@ -105,7 +106,7 @@ impl Filter {
     fn parse(query: &Parameters) -> Result<Self, ApiErrorResponse> {
         let statuses: Vec<_> = query.all("filter.status").map(str::to_ascii_lowercase).collect();
         if !statuses.iter().all(|known| STATUSES.contains(&known.as_str())) {
-            return Err(ApiErrorResponse::invalid("filter.status is not known"));
+            return Err(ApiErrorResponse::invalid("filter.status is unknown"));
         }
         let (start_time, end_time) =
             (parse::time(query, "filter.start_time")?, parse::time(query, "filter.end_time")?);

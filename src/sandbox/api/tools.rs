@@ -1,4 +1,4 @@
-//! `/api/v1/tools` and `/api/v1/execute_tool`; `/proxy` beside it.
+//! `/api/v1/tools` and `/api/v1/execute_tool`; also `/proxy`.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -16,7 +16,7 @@ use crate::sandbox::state::State;
 use crate::sandbox::state::connected_accounts::{Account, AccountSelector};
 use crate::sandbox::state::ids::new_id;
 
-/// Answers a request to what stands after `/api/v1/`.
+/// Responds to a request, by its path after `/api/v1/`.
 pub(super) fn response(
     environment: &Environment,
     request: &Request<Bytes>,
@@ -35,7 +35,7 @@ pub(super) fn response(
     })
 }
 
-/// `/proxy/{path}`: Gmail's own API, in the name of the account that the headers name.
+/// `/proxy/{path}`: Gmail's own API, for the account in the headers.
 pub(crate) fn proxy(
     environment: &Environment,
     request: &Request<Bytes>,
@@ -59,7 +59,7 @@ pub(crate) fn proxy(
     let mut state = environment.lock();
     match state.use_account(&which, now) {
         Ok(None) => proxied(request, path, identifier, state.connected_accounts.since),
-        Ok(Some(fault)) => google_error(fault, "The sandbox was told to fail."),
+        Ok(Some(fault)) => google_error(fault, "The sandbox is configured to fail."),
         Err(unusable) => rejection(&state, &which, &unusable, "").response(),
     }
 }
@@ -117,12 +117,12 @@ fn rejection(
         }
         _ => match known(state, which) {
             Err(rejected) => rejected,
-            Ok(_) => RejectedRequest::invalid("the tool cannot be run"),
+            Ok(_) => RejectedRequest::invalid("the tool cannot be executed"),
         },
     }
 }
 
-/// What a provider says against a call: 429, except where the call itself was wrong.
+/// The status of a provider's error: 429, unless the call itself was invalid.
 fn tool_error(failed: &ToolFailure, execution_id: &str) -> Response<Bytes> {
     let status = match failed.status {
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => StatusCode::BAD_REQUEST,
@@ -215,7 +215,7 @@ fn page<T>(
     let start = page.from.as_ref().map(|from| found.iter().position(|item| id(item) == *from));
     let start = start
         .unwrap_or(Some(0))
-        .ok_or(RejectedRequest::invalid("page_token is of another list"))?;
+        .ok_or(RejectedRequest::invalid("page_token belongs to another list"))?;
     let page = page.of(found, start, id);
     let items: Vec<_> = page.items.iter().map(one).collect();
     Ok(json!({

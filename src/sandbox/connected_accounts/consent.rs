@@ -1,4 +1,4 @@
-//! `/magicLink/{token}`: where a user lets the application into their Gmail.
+//! `/magicLink/{token}`: where a user authorizes the application for Gmail.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -16,8 +16,8 @@ use crate::sandbox::state::connected_accounts::{
     AccountSelector, AccountStatus, ConsentFlow, GMAIL_SCOPE,
 };
 
-/// `GET`: the page. A visitor who does not want a page, such as a program, lets the application in
-/// at once.
+/// `GET`: the page. A request that does not accept HTML, as of a program, authorizes the
+/// application at once.
 pub(crate) fn show(
     environment: &Environment,
     request: &Request<Bytes>,
@@ -44,7 +44,7 @@ pub(crate) fn show(
     })
 }
 
-/// `POST`: the user allows it or not.
+/// `POST`: the user allows or denies.
 pub(crate) fn submit(
     environment: &Environment,
     request: &Request<Bytes>,
@@ -61,27 +61,28 @@ pub(crate) fn submit(
         Some("allow") => allow(&mut state, token, flow, StatusCode::SEE_OTHER, now),
         _ => {
             state.connected_accounts.close_link(token);
-            let reason = "You did not allow it. Go back to the application to try again.";
+            let reason = "You denied access. Go back to the application to try again.";
             pages::problem(StatusCode::OK, NOT_CONNECTED, reason)
         }
     }
 }
 
-/// `/connected`: the last page, where the application has named no other.
+/// `/connected`: the last page, unless the application has set another.
 pub(crate) fn connected(request: &Request<Bytes>) -> Response<Bytes> {
     let query = Parameters::of_query(request);
-    // An address in the query is anyone's: only that of an application on this machine is linked.
+    // The URL in the query is untrusted: only that of an application on a loopback address is
+    // linked.
     pages::connected(query.get("application").filter(|url| is_loopback(url)))
 }
 
 const NOT_CONNECTED: &str = "Gmail is not connected";
 
 fn expired() -> Response<Bytes> {
-    let reason = "The link was used, or is too old. Go back to the application for another one.";
-    pages::problem(StatusCode::NOT_FOUND, "This link is over", reason)
+    let reason = "The link has been used or has expired. Go back to the application for a new one.";
+    pages::problem(StatusCode::NOT_FOUND, "This link is invalid", reason)
 }
 
-/// The user has let the application in: the account is active, or waits for the application to
+/// The user has authorized the application: the account is active, or waits for the application to
 /// verify the user.
 fn allow(
     state: &mut State,
@@ -94,7 +95,7 @@ fn allow(
     let id = flow.account_id.clone();
     let verify_url = flow.user_verify_url.as_deref().and_then(|url| Url::parse(url).ok());
     if verify_url.is_none() && state.connected_accounts.verification_required {
-        let reason = "failed_to_exchange: this environment wants its users verified, and the link \
+        let reason = "failed_to_exchange: this environment requires user verification, and the link \
                       has no user_verify_url.";
         return pages::problem(StatusCode::BAD_REQUEST, NOT_CONNECTED, reason);
     }

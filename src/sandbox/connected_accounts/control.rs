@@ -26,7 +26,7 @@ impl ConnectedAccounts<'_> {
     /// When there is one with this name.
     pub fn add_gmail_connection(&self, name: &str) -> String {
         let added = self.environment.lock().connected_accounts.add_connection(name);
-        #[expect(clippy::panic, reason = "a test that adds a connection twice is mistaken")]
+        #[expect(clippy::panic, reason = "adding a connection twice is a bug of the test")]
         added.unwrap_or_else(|| panic!("there is a connection {name}"))
     }
 
@@ -47,10 +47,10 @@ impl ConnectedAccounts<'_> {
     pub fn add(&self, connection_name: &str, identifier: &str) -> String {
         let now = self.environment.now();
         let accounts = &mut self.environment.lock().connected_accounts;
-        #[expect(clippy::panic, reason = "a test that adds what cannot be has no better answer")]
-        let account = accounts
-            .add(connection_name, identifier, now)
-            .unwrap_or_else(|_| panic!("no account of {identifier} at {connection_name} can be"));
+        #[expect(clippy::panic, reason = "adding an invalid account is a bug of the test")]
+        let account = accounts.add(connection_name, identifier, now).unwrap_or_else(|_| {
+            panic!("cannot add an account of {identifier} at {connection_name}")
+        });
         account.activate(now);
         account.id.clone()
     }
@@ -82,15 +82,15 @@ impl ConnectedAccounts<'_> {
         self.end_connected_account(id, AccountStatus::Disconnected)
     }
 
-    /// Sets whether an expired or disconnected account keeps its status until its user has consented.
-    /// Default: no, and an authorization link makes it `PENDING_AUTH`. The behaviour of other
-    /// environments is not documented.
+    /// Sets whether an expired or disconnected account keeps its status until its user has
+    /// consented. Default: false, and an authorization link makes it `PENDING_AUTH`. The behavior
+    /// of other environments is not documented.
     pub fn keep_status_until_consent(&self, kept: bool) {
         self.environment.lock().connected_accounts.over_until_consent = kept;
     }
 
     /// Sets whether the application must verify every user: a consent without a `user_verify_url`
-    /// then fails with `failed_to_exchange`. Default: no.
+    /// then fails with `failed_to_exchange`. Default: false.
     pub fn require_user_verification(&self, required: bool) {
         self.environment.lock().connected_accounts.verification_required = required;
     }

@@ -7,7 +7,7 @@ use crate::sandbox::respond::timestamp;
 use crate::sandbox::state::State;
 use crate::sandbox::state::connected_accounts::{Account, AccountSelector, AccountStatus};
 
-/// What happened, besides a change of the status.
+/// An event other than a change of the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccountEvent {
     Created,
@@ -36,7 +36,7 @@ impl AccountEvent {
 }
 
 impl State {
-    /// Tells the webhook endpoints; before a removal, after any other change.
+    /// Notifies the webhook endpoints; before a removal, after any other change.
     pub(crate) fn emit_account_event(
         &mut self,
         event: AccountEvent,
@@ -57,7 +57,7 @@ impl State {
         self.webhooks.emit(event.event_type(), data.into(), now);
     }
 
-    /// Gives an account another status, and tells the webhook endpoints.
+    /// Changes the status of an account, and notifies the webhook endpoints.
     pub(crate) fn set_account_status(
         &mut self,
         id: &str,
@@ -91,7 +91,7 @@ fn common_data(account: &Account) -> Map<String, Value> {
 }
 
 impl State {
-    /// The account gets its tokens and is active from now on.
+    /// Stores the account's tokens and makes it active.
     pub(crate) fn connect_account(&mut self, id: &str, now: OffsetDateTime) {
         let which = AccountSelector::Id(id.to_owned());
         let Some(account) = self.connected_accounts.get_mut(&which) else { return };

@@ -1,4 +1,4 @@
-//! The simulated Gmail: a mailbox that everybody has, its search, and the API behind the proxy.
+//! The simulated Gmail: a mailbox shared by all accounts, its search, and the API behind the proxy.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::respond::{self, timestamp};
 
-/// A mail as it lies in the mailbox.
+/// An e-mail of the mailbox.
 #[derive(Clone, Debug)]
 pub(crate) struct Mail {
     id: &'static str,
@@ -22,7 +22,7 @@ pub(crate) struct Mail {
 
 type Row = (&'static str, &'static str, &'static str, &'static str, bool, i64);
 
-/// Id, sender, subject, snippet, unread, minutes before the sandbox began.
+/// ID, sender, subject, snippet, unread, minutes before the sandbox started.
 const MAILBOX: [Row; 12] = [
     (
         "18f3a9c2d4e5b601",
@@ -122,7 +122,7 @@ const MAILBOX: [Row; 12] = [
     ),
 ];
 
-/// What a search finds, newest first.
+/// Search results, newest first.
 pub(crate) fn search(query: &str, since: OffsetDateTime) -> Vec<Mail> {
     let mails = MAILBOX.iter().map(|(id, sender, subject, snippet, unread, minutes)| {
         let date = since - Duration::minutes(*minutes);
@@ -136,7 +136,7 @@ pub(crate) fn find(id: &str, since: OffsetDateTime) -> Option<Mail> {
 }
 
 impl Mail {
-    /// As Gmail's search has it, as far as it is needed here.
+    /// The subset of Gmail's search that the sandbox supports.
     fn matches(&self, term: &str) -> bool {
         let has = |text: &str, part: &str| text.to_lowercase().contains(&part.to_lowercase());
         match term.split_once(':') {
@@ -150,7 +150,7 @@ impl Mail {
         }
     }
 
-    /// As tools show it.
+    /// The format of the tools.
     pub(crate) fn structured(&self) -> Value {
         json!({
             "id": self.id,
@@ -161,7 +161,7 @@ impl Mail {
         })
     }
 
-    /// As Gmail's API shows it.
+    /// The format of Gmail's API.
     fn resource(&self) -> Value {
         let date = self.date.format(&Rfc2822).unwrap_or_default();
         let labels = if self.unread { json!(["INBOX", "UNREAD"]) } else { json!(["INBOX"]) };
@@ -180,7 +180,7 @@ impl Mail {
     }
 }
 
-/// Gmail's own API, for a user who is let in.
+/// Gmail's own API, for an authorized user.
 pub(crate) fn proxied(
     request: &Request<Bytes>,
     path: &[&str],
@@ -212,7 +212,7 @@ pub(crate) fn proxied(
     }
 }
 
-/// An error in Google's words.
+/// An error in Google's format.
 pub(crate) fn google_error(status: StatusCode, message: &str) -> Response<Bytes> {
     let error =
         json!({ "code": status.as_u16(), "message": message, "status": google_status(status) });

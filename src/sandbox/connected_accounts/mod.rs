@@ -1,4 +1,4 @@
-//! Accounts at a simulated Gmail that the application acts with.
+//! Connected accounts at a simulated Gmail.
 
 pub(crate) mod consent;
 pub(crate) mod control;

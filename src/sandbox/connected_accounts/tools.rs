@@ -1,4 +1,4 @@
-//! The tools of Gmail, and what runs them.
+//! The tools of Gmail, and their execution.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use crate::sandbox::connected_accounts::gmail;
 use crate::sandbox::state::State;
 use crate::sandbox::state::connected_accounts::{AccountSelector, AccountStatus, ProviderFault};
 
-/// A tool: its name, what it does, and the JSON schema of what it is told.
+/// A tool: its name, its description, and the JSON schema of its input.
 pub(crate) struct Tool {
     pub(crate) id: &'static str,
     pub(crate) name: &'static str,
@@ -55,7 +55,7 @@ impl Tool {
         self.name.contains(&text) || self.description.to_lowercase().contains(&text)
     }
 
-    /// What it brings, or what Gmail says against it.
+    /// The result, or Gmail's error.
     fn run(
         &self,
         params: &Map<String, Value>,
@@ -71,7 +71,7 @@ impl Tool {
                 };
                 let count = match params.get("max_results") {
                     None | Some(Value::Null) => Some(10),
-                    // Numbers of JSON's come as 5.0 out of protobuf's Struct.
+                    // Protobuf's Struct turns JSON numbers into 5.0.
                     Some(count) => {
                         count.as_f64().filter(|count| (1.0..=500.0).contains(count)).map(
                             #[expect(
@@ -100,7 +100,7 @@ impl Tool {
     }
 }
 
-/// What the service said against a call.
+/// An error of the service.
 #[derive(Clone, Debug)]
 pub(crate) struct ToolFailure {
     pub(crate) status: StatusCode,
@@ -114,7 +114,7 @@ impl ToolFailure {
     }
 }
 
-/// How far a tool has come.
+/// Result of executing a tool.
 #[derive(Debug)]
 pub(crate) enum ToolRun {
     Done(Value),
@@ -125,7 +125,7 @@ pub(crate) enum ToolRun {
     NoTool,
 }
 
-/// Runs a tool with an account.
+/// Executes a tool with an account.
 pub(crate) fn execute(
     state: &mut State,
     tool_name: &str,
@@ -139,7 +139,7 @@ pub(crate) fn execute(
     match state.use_account(which, now) {
         Err(unusable) => unusable,
         Ok(Some(fault)) => {
-            let message = format!("Gmail answered {}", fault.as_u16());
+            let message = format!("Gmail responded with {}", fault.as_u16());
             ToolRun::Failed(ToolFailure::new(fault, &message))
         }
         Ok(None) => match tool.run(params, state.connected_accounts.since) {
@@ -150,8 +150,8 @@ pub(crate) fn execute(
 }
 
 impl State {
-    /// Uses an active account, with new tokens if its old ones have expired, and gives the status
-    /// that its service fails with, if it does.
+    /// Uses an active account, with new tokens if its old ones have expired. Returns the status
+    /// that its service fails with, if configured.
     pub(crate) fn use_account(
         &mut self,
         which: &AccountSelector,

@@ -7,7 +7,7 @@ use crate::sandbox::state::State;
 use crate::sandbox::state::connections::Connection;
 
 impl State {
-    /// Says whether that was a change, if there is such a connection.
+    /// Returns whether that was a change, if the connection exists.
     pub(crate) fn set_connection_enabled(
         &mut self,
         id: &str,
@@ -32,7 +32,7 @@ impl State {
         Some(changed)
     }
 
-    /// Says whether there was such a connection.
+    /// Returns whether the connection existed.
     pub(crate) fn delete_connection(&mut self, id: &str, now: OffsetDateTime) -> bool {
         let Some(connection) = self.connections.get(id) else { return false };
         let data = event_data(connection);

@@ -220,8 +220,8 @@ impl Directories<'_> {
     }
 }
 
-/// The directory, which must be there.
-#[expect(clippy::panic, reason = "a test that names an unknown directory has no better answer")]
+/// The directory, which must exist.
+#[expect(clippy::panic, reason = "an unknown directory is a bug of the test")]
 fn known(directory_id: &str, state: &State) -> Directory {
     let directory = state.directories.get(directory_id);
     directory.cloned().unwrap_or_else(|| panic!("there is no directory {directory_id}"))

@@ -8,7 +8,7 @@ use crate::sandbox::state::State;
 use crate::sandbox::state::directories::{Directories, Directory};
 use crate::sandbox::state::directory_records::{DirectoryGroup, DirectoryUser};
 
-/// What happened.
+/// The type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     DirectoryDisabled,
@@ -35,8 +35,8 @@ impl Change {
         }
     }
 
-    /// What it says of the directory, user or group with this id, which is still there. `None` if
-    /// no one is told.
+    /// The event of the directory, user or group with this ID, before it is removed. `None` if
+    /// there is no endpoint.
     fn data(self, directories: &Directories, id: &str) -> Option<Value> {
         match self {
             Self::DirectoryDisabled | Self::DirectoryEnabled => {
@@ -65,14 +65,14 @@ impl Change {
 }
 
 impl State {
-    /// Tells the webhook endpoints; before a removal, after any other change.
+    /// Notifies the webhook endpoints; before a removal, after any other change.
     pub(crate) fn directory_changed(&mut self, change: Change, id: &str, now: OffsetDateTime) {
         if let Some(data) = change.data(&self.directories, id) {
             self.webhooks.emit(change.event_type(), data, now);
         }
     }
 
-    /// Says whether that was a change, if there is such a directory.
+    /// Returns whether that was a change, if the directory exists.
     pub(crate) fn set_directory_enabled(
         &mut self,
         directory_id: &str,
@@ -107,7 +107,7 @@ fn group_data(group: &DirectoryGroup, change: Change) -> Value {
         "organization_id": group.organization_id,
         "raw_attributes": {},
     });
-    // One has the provider's id, the other two have the external one, even if there is none.
+    // One has the provider's ID, the other two have the external one, even if there is none.
     let (name, value) = match change {
         Change::GroupDeleted => ("dp_id", json!(group.dp_id)),
         _ => ("external_id", json!(group.external_id)),
@@ -118,7 +118,7 @@ fn group_data(group: &DirectoryGroup, change: Change) -> Value {
     data
 }
 
-/// Everything that is known of a user.
+/// All fields of a user.
 pub(crate) fn user_data(directories: &Directories, user: &DirectoryUser) -> Value {
     let mut data = Map::new();
     let mut set = |name: &str, value: Value| data.insert(name.to_owned(), value);

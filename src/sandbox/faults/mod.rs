@@ -8,7 +8,7 @@ use http::Request;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::faults::FaultAction;
 
-/// Counts the request and returns what is done with it in place of, or before, its response.
+/// Counts the request and returns the fault that replaces or precedes its response.
 pub(crate) fn next_action(
     environment: &Environment,
     request: &Request<Bytes>,

@@ -7,21 +7,22 @@ use crate::sandbox::state::connections::Connection;
 
 const PROVIDERS: [&str; 6] = ["google", "microsoft", "github", "gitlab", "linkedin", "salesforce"];
 
-/// What is selected; nothing, where the request is for everybody.
+/// The selection; empty if the request is for all users.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionSelection {
-    /// The organization whose users may answer.
+    /// The organization whose users may sign in.
     pub(crate) organization_id: Option<String>,
-    /// The connection they answer through; without one, they sign in at the environment itself.
+    /// The connection that they sign in through; without one, they sign in at the environment
+    /// itself.
     pub(crate) connection_id: Option<String>,
 }
 
 impl ConnectionSelection {
-    /// By Scalekit's precedence: provider, connection, organization, domain, and last the domain of
-    /// the address in `login_hint`. The first of them that is there decides. A domain without an
-    /// enabled connection selects none, without a word.
+    /// Scalekit's order of precedence: provider, connection, organization, domain, and last the
+    /// domain of the address in `login_hint`. The first one that is present decides. A domain
+    /// without an enabled connection selects none, without an error.
     ///
-    /// Where there is nothing but single sign-on, an organization needs an enabled connection.
+    /// With Modular SSO, an organization requires an enabled connection.
     pub(crate) fn parse(
         parameters: &Parameters,
         state: &State,
@@ -32,20 +33,19 @@ impl ConnectionSelection {
                 true => Ok(Self::default()),
                 false => Err(AuthorizationError::new(
                     "invalid_connection_selector",
-                    "provider is not known",
+                    "provider is unknown",
                 )),
             };
         }
         if let Some(id) = parameters.get("connection_id") {
             let rejected =
-                || AuthorizationError::new("invalid_connection_id", "connection_id is not known");
+                || AuthorizationError::new("invalid_connection_id", "connection_id is unknown");
             let connection = state.connections.get(id).ok_or_else(rejected)?;
             return if connection.enabled { Ok(connection.into()) } else { Err(not_active()) };
         }
         if let Some(id) = parameters.get("organization_id") {
-            let rejected = || {
-                AuthorizationError::new("invalid_organization_id", "organization_id is not known")
-            };
+            let rejected =
+                || AuthorizationError::new("invalid_organization_id", "organization_id is unknown");
             let organization = state.users.organization(id).ok_or_else(rejected)?;
             return match state.connections.of(id).find(|known| known.enabled) {
                 Some(connection) => Ok(connection.into()),
@@ -71,19 +71,19 @@ impl From<&Connection> for ConnectionSelection {
     }
 }
 
-/// What is after the `@` of an address.
+/// The domain of an e-mail address.
 pub(crate) fn domain_of(address: &str) -> Option<&str> {
     address.rsplit_once('@').map(|(_, domain)| domain)
 }
 
 pub(crate) fn not_active() -> AuthorizationError {
-    AuthorizationError::new("connection_not_active", "the connection is switched off")
+    AuthorizationError::new("connection_not_active", "the connection is disabled")
 }
 
 fn none_active(state: &State, organization_id: &str) -> AuthorizationError {
     match state.connections.of(organization_id).next() {
         Some(_) => {
-            AuthorizationError::new("no_active_connections", "all its connections are switched off")
+            AuthorizationError::new("no_active_connections", "all its connections are disabled")
         }
         None => AuthorizationError::new(
             "no_configured_connections",

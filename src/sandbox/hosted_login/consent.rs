@@ -1,4 +1,4 @@
-//! `/consent`: the page where a person lets a client use a resource in their name, and its form.
+//! `/consent`: the page where a user allows a client to use a resource, and its form.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -13,7 +13,7 @@ use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::{AuthorizationError, AuthorizationRequest, SignedIn};
 use crate::sandbox::state::users::User;
 
-/// Whether the user has to be asked. The application itself never asks.
+/// Whether the user has to consent. The application itself never requires it.
 pub(crate) fn is_needed(state: &State, authorization: &AuthorizationRequest, user: &User) -> bool {
     let client = authorization.client.holder();
     authorization.client.at.is_some()
@@ -21,7 +21,7 @@ pub(crate) fn is_needed(state: &State, authorization: &AuthorizationRequest, use
             || !state.consents.allows(&user.id, client, &authorization.scopes))
 }
 
-/// Where the browser goes once its user is known: to the page, or back with a code.
+/// Where the browser is redirected once its user is known: to the page, or back with a code.
 pub(crate) fn next(
     state: &mut State,
     authorization: AuthorizationRequest,
@@ -46,7 +46,7 @@ pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Respo
     }
 }
 
-/// `POST /consent`: the person allows it or not.
+/// `POST /consent`: the user allows or denies.
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let form = match own_form(request) {
         Ok(form) => form,
@@ -73,7 +73,7 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
     redirect(StatusCode::SEE_OTHER, &location)
 }
 
-/// What is to be allowed, if this browser is the one of the user who was asked.
+/// The pending consent, if this browser has the session of its user.
 fn pending<'s>(
     state: &'s State,
     request: &Request<Bytes>,

@@ -34,7 +34,8 @@ impl Idp<'_> {
         login_token(self.environment, &login).unwrap_or_else(|| no_connection(&login))
     }
 
-    /// The same before it is signed, for [`Tokens::sign_draft`](crate::sandbox::Tokens::sign_draft).
+    /// The same token before it is signed, for
+    /// [`Tokens::sign_draft`](crate::sandbox::Tokens::sign_draft).
     ///
     /// # Panics
     ///
@@ -46,7 +47,7 @@ impl Idp<'_> {
         drafted.map_or_else(|| no_connection(&login), |(draft, _)| draft)
     }
 
-    /// The URL that the identity provider sends the browser to, if there is a login route.
+    /// The URL that the identity provider redirects the browser to, if there is a login route.
     ///
     /// ```
     /// use tower_scalekit::sandbox::{NewIdpInitiatedLogin, Sandbox};
@@ -66,15 +67,15 @@ impl Idp<'_> {
         login_url(self.environment, &self.login_token(login))
     }
 
-    /// The URL that the browser is sent to when the login has failed at the environment, if there is
-    /// a login route.
+    /// The URL that the browser is redirected to when the login has failed at the environment, if
+    /// there is a login route.
     #[must_use]
     pub fn failed_login_url(&self, error: &str, description: &str) -> Option<String> {
         failed_login_url(self.environment, error, description)
     }
 }
 
-#[expect(clippy::panic, reason = "a test that names an unknown connection has no better answer")]
+#[expect(clippy::panic, reason = "an unknown connection is a bug of the test")]
 fn no_connection(login: &NewIdpInitiatedLogin) -> ! {
     panic!("there is no connection {}", login.connection_id)
 }

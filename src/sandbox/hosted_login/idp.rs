@@ -1,5 +1,4 @@
-//! The identity provider behind a connection, as the sandbox plays it: its sign-in page, and the
-//! ways in which it or its response may fail.
+//! The simulated identity provider of a connection: its sign-in page, and its failures.
 
 use bytes::Bytes;
 use http::Response;
@@ -11,7 +10,7 @@ use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::{AuthorizationError, AuthorizationRequest};
 
-/// The sign-in page for the people of a connection.
+/// The sign-in page for the users of a connection.
 pub(crate) fn page(
     state: &State,
     transaction: &str,
@@ -34,8 +33,8 @@ pub(crate) fn page(
     })
 }
 
-/// What the application is told instead of who signed in: the failure that was picked at the page,
-/// or that the connection was switched off in the meantime.
+/// The error of the login: the one selected on the page, or that the connection was disabled
+/// meanwhile.
 pub(crate) fn failure(
     state: &State,
     authorization: &AuthorizationRequest,

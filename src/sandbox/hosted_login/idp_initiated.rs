@@ -47,7 +47,7 @@ impl From<&str> for NewIdpInitiatedLogin {
     }
 }
 
-/// The token of a login, unless its connection is not there or no longer.
+/// The token of a login; `None` if its connection does not exist.
 pub(crate) fn login_token(
     environment: &Environment,
     login: &NewIdpInitiatedLogin,
@@ -56,12 +56,12 @@ pub(crate) fn login_token(
     Some(draft.sign(environment, &key))
 }
 
-/// Where a launch with this token sends the browser.
+/// The URL that an IdP-initiated login with this token is redirected to.
 pub(crate) fn login_url(environment: &Environment, token: &str) -> Option<String> {
     url_with(environment, &[("idp_initiated_login", token)])
 }
 
-/// Where a failed launch sends the browser.
+/// The URL that a failed IdP-initiated login is redirected to.
 pub(crate) fn failed_login_url(
     environment: &Environment,
     error: &str,
@@ -70,7 +70,7 @@ pub(crate) fn failed_login_url(
     url_with(environment, &[("error", error), ("error_description", description)])
 }
 
-/// Where the application is launched, if it can be.
+/// The application's login route, if it is set.
 pub(crate) fn initiate_login_url(state: &State) -> Option<Url> {
     let url = Url::parse(state.initiate_login_url.as_deref()?).ok()?;
     matches!(url.scheme(), "http" | "https").then_some(url)
@@ -82,8 +82,8 @@ fn url_with(environment: &Environment, parameters: &[(&str, &str)]) -> Option<St
     Some(url.into())
 }
 
-/// What the token says, and the key that signs it: of one moment, so that they fit each other
-/// whatever changes meanwhile.
+/// The token's claims and its signing key, both from the same state, so that they match despite
+/// concurrent changes.
 pub(crate) fn token_draft(
     environment: &Environment,
     login: &NewIdpInitiatedLogin,

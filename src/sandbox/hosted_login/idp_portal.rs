@@ -1,5 +1,5 @@
-//! `/idp/{connection_id}`: the portal of a company's identity provider, from which its people
-//! launch the application.
+//! `/idp/{connection_id}`: the portal of a company's identity provider, from which its users open
+//! the application.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -13,7 +13,7 @@ use crate::sandbox::pages::FAILURES;
 use crate::sandbox::pages::{self, CompanyPortalPage};
 use crate::sandbox::respond::redirect;
 
-const REJECTED: &str = "Nothing is opened";
+const REJECTED: &str = "The application cannot be opened";
 
 /// `GET /idp/{connection_id}`: the page.
 pub(crate) fn show(environment: &Environment, connection_id: &str) -> Response<Bytes> {
@@ -31,7 +31,7 @@ pub(crate) fn show(environment: &Environment, connection_id: &str) -> Response<B
     })
 }
 
-/// `POST /idp/{connection_id}`: a user opens the application, or lets that fail.
+/// `POST /idp/{connection_id}`: a user opens the application, or simulates a failure.
 pub(crate) fn submit(
     environment: &Environment,
     request: &Request<Bytes>,
@@ -48,7 +48,7 @@ pub(crate) fn submit(
             let picked = form.get("error");
             FAILURES.iter().find(|(error, _)| picked == Some(error)).copied()
         }
-        _ if !connection.enabled => Some(("connection_not_active", "The connection is off")),
+        _ if !connection.enabled => Some(("connection_not_active", "The connection is disabled")),
         _ => None,
     };
     let location = match failure {
@@ -64,7 +64,7 @@ pub(crate) fn submit(
             if let Some(relay_state) = form.get("relay_state") {
                 login = login.relay_state(relay_state);
             }
-            // It may have been deleted since.
+            // It may have been deleted meanwhile.
             let Some(token) = login_token(environment, &login) else { return unknown() };
             login_url(environment, &token)
         }
@@ -72,13 +72,13 @@ pub(crate) fn submit(
     match location {
         Some(location) => redirect(StatusCode::SEE_OTHER, &location),
         None => {
-            let reason = "The sandbox was not told the application's initiate-login URL.";
+            let reason = "The application's initiate-login URL is not set in the sandbox.";
             pages::problem(StatusCode::CONFLICT, REJECTED, reason)
         }
     }
 }
 
 fn unknown() -> Response<Bytes> {
-    let reason = "There is no connection with this id, or no longer.";
+    let reason = "There is no connection with this ID.";
     pages::problem(StatusCode::NOT_FOUND, "No such identity provider", reason)
 }

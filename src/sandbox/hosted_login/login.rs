@@ -1,4 +1,4 @@
-//! `/login`: the hosted page where a person says who they are, and its form.
+//! `/login`: the hosted login page and its form.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -14,7 +14,7 @@ use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::{AuthorizationError, AuthorizationRequest, SignedIn};
 use crate::sandbox::state::users::NewUser;
 
-/// `GET /login`: the page again, say in its other form.
+/// `GET /login`: the page again, for example with the other form.
 pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let parameters = Parameters::of_query(request);
     let state = environment.lock();
@@ -58,7 +58,7 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
     if authorization.only_sso && authorization.connection_id.is_none() {
         let domain = connection_selection::domain_of(email).unwrap_or_default();
         let Some(connection) = state.connections.enabled_for(domain) else {
-            return rejected(&state, "There is no single sign-on for this domain.");
+            return rejected(&state, "Single sign-on is not available for this domain.");
         };
         let selected = ConnectionSelection::from(connection);
         let authorization = AuthorizationRequest {
@@ -86,7 +86,7 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
     set_cookie(redirect(StatusCode::SEE_OTHER, &location), &cookie)
 }
 
-/// The login page for a request; `problem` is what was typed and what is wrong with it.
+/// The login page for a request; `problem` is the rejected input with its error.
 pub(crate) fn page(
     state: &State,
     transaction: &str,

@@ -41,14 +41,14 @@ impl Mail<'_> {
     }
 
     /// Sets whether a magic link requires the `auth_request_id` of its request: the dashboard's
-    /// "enforce same browser origin". Default: no.
+    /// "enforce same browser origin". Default: false.
     pub fn enforce_same_browser(&self, enforced: bool) {
         self.environment.lock().mail.enforce_same_browser = enforced;
     }
 
     /// Sets whether an e-mail that is sent again contains a new code and link, in a request with a
     /// new ID, and the earlier ones stop working: the dashboard's "issue new credentials on
-    /// resend". Default: no, and the lifetime of the same code and link is extended.
+    /// resend". Default: false, and the lifetime of the same code and link is extended.
     pub fn issue_new_credentials_on_resend(&self, new: bool) {
         self.environment.lock().mail.new_credentials_on_resend = new;
     }

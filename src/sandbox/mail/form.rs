@@ -1,4 +1,4 @@
-//! `POST /outbox`: a user changes what the dashboard has under "magic link & OTP".
+//! `POST /outbox`: changes the dashboard's "magic link & OTP" settings.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};

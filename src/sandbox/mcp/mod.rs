@@ -1,5 +1,5 @@
-//! MCP resources: each is an authorization server with dynamic client registration and tokens of its
-//! own.
+//! MCP resources: each is an authorization server with dynamic client registration and tokens of
+//! its own.
 
 pub(crate) mod control;
 mod metadata;
@@ -11,7 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::respond::{self, allow_methods};
 
-/// `GET` of the authorization server's metadata, at each of the addresses clients try.
+/// `GET` of the authorization server's metadata, at each of the URLs that clients try.
 pub(crate) fn metadata(
     environment: &Environment,
     request: &Request<Bytes>,
@@ -31,7 +31,7 @@ pub(crate) fn register(
     })
 }
 
-/// An endpoint that clients in web pages of any origin may use.
+/// An endpoint with CORS for web pages of any origin.
 pub(crate) fn open(
     environment: &Environment,
     request: &Request<Bytes>,

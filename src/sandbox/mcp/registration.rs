@@ -1,4 +1,4 @@
-//! Dynamic client registration (RFC 7591): anyone may become a client of a resource.
+//! Dynamic client registration (RFC 7591), open to all clients.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -33,7 +33,7 @@ pub(crate) fn register(
     }
 }
 
-/// The client's registration as it stands, which may be less than it asked for.
+/// The client's registration, which may contain less than requested.
 fn registered(client: &Client, issued_at: i64) -> Value {
     let metadata = &client.metadata;
     let response_types: &[&str] =

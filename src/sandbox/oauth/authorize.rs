@@ -1,5 +1,5 @@
-//! `GET /oauth/authorize`, of the environment and of resources: who asks for whom, and what is wrong
-//! with that.
+//! `GET /oauth/authorize`, of the environment and of resources: validates and starts an
+//! authorization request.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -25,11 +25,15 @@ pub(crate) fn authorize(
 ) -> Response<Bytes> {
     let parameters = Parameters::of_query(request);
     let mut state = environment.lock();
-    // Until client and redirect URI are known to be good, no one is redirected anywhere.
+    // Until client and redirect URI are valid, there is no redirect.
     let (client, reply) = match trusted(environment, &state, &parameters, resource_id) {
         Ok(trusted) => trusted,
         Err(reason) => {
-            return pages::problem(StatusCode::BAD_REQUEST, "This sign-in cannot start", &reason);
+            return pages::problem(
+                StatusCode::BAD_REQUEST,
+                "The sign-in request is invalid",
+                &reason,
+            );
         }
     };
     let back_with_error =
@@ -54,7 +58,7 @@ pub(crate) fn authorize(
         {
             back_with_error(AuthorizationError::new(
                 "consent_required",
-                "the user has not allowed all this",
+                "the user has not consented to all scopes",
             ))
         }
         Some((session_id, user)) => {
@@ -64,7 +68,7 @@ pub(crate) fn authorize(
         }
         None if prompt == Prompt::None => back_with_error(AuthorizationError::new(
             "login_required",
-            "no one is signed in in this browser",
+            "no user is signed in in this browser",
         )),
         None => {
             let screen = if prompt == Prompt::Create { Screen::SignUp } else { Screen::SignIn };
@@ -74,7 +78,7 @@ pub(crate) fn authorize(
     }
 }
 
-/// Checks the parameters of an authorization request.
+/// Validates the parameters of an authorization request.
 fn parse(
     client: OAuthClient,
     reply: Reply,
@@ -83,7 +87,7 @@ fn parse(
     only_sso: bool,
 ) -> Result<AuthorizationRequest, AuthorizationError> {
     if let Some(name) = parameters.repeated() {
-        return Err(AuthorizationError::invalid_request(format!("{name} is there more than once")));
+        return Err(AuthorizationError::invalid_request(format!("{name} is repeated")));
     }
     match parameters.get("response_type") {
         Some("code") => {}
@@ -100,7 +104,7 @@ fn parse(
     let code_challenge = code_challenge(parameters)?;
     if client.at.is_some() && code_challenge.is_none() {
         return Err(AuthorizationError::invalid_request(
-            "code_challenge is missing; PKCE is a must here",
+            "code_challenge is missing; PKCE is required",
         ));
     }
     let indicates_resource = client
@@ -124,10 +128,10 @@ fn parse(
     })
 }
 
-/// What `prompt` asks for.
+/// The value of `prompt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Prompt {
-    /// No `prompt`, or `consent`, which is not about signing in.
+    /// No `prompt`, or `consent`, which does not concern the sign-in.
     Absent,
     Create,
     Login,
@@ -141,7 +145,7 @@ impl Prompt {
         let mut prompt = Self::Absent;
         for (index, word) in open_enum.enumerate() {
             if prompt == Self::None || (word == "none" && index > 0) {
-                return Err(AuthorizationError::invalid_request("prompt=none stands alone"));
+                return Err(AuthorizationError::invalid_request("prompt=none cannot be combined"));
             }
             prompt = match word {
                 "consent" => prompt,
@@ -149,19 +153,19 @@ impl Prompt {
                 "login" => Self::Login,
                 "none" => Self::None,
                 "select_account" => Self::SelectAccount,
-                _ => return Err(AuthorizationError::invalid_request("prompt is not known")),
+                _ => return Err(AuthorizationError::invalid_request("prompt is unknown")),
             };
         }
         Ok(prompt)
     }
 
-    /// Whether the user is asked even when the browser is signed in.
+    /// Whether the user has to sign in even if the browser is signed in.
     fn wants_page(self) -> bool {
         matches!(self, Self::Create | Self::Login | Self::SelectAccount)
     }
 }
 
-/// Who asks and where their answer goes, or why no one is sent there.
+/// The client and its redirect URI, or the reason why there is no redirect.
 fn trusted(
     environment: &Environment,
     state: &State,
@@ -203,7 +207,7 @@ fn code_challenge(parameters: &Parameters) -> Result<Option<String>, Authorizati
             Some(_) => Err(AuthorizationError::invalid_request("code_challenge is missing")),
         };
     };
-    // Without a method RFC 7636 means `plain`, which gives the verifier away.
+    // Without a method RFC 7636 means `plain`, which discloses the verifier.
     if parameters.get("code_challenge_method") != Some("S256") {
         return Err(AuthorizationError::invalid_request("code_challenge_method must be S256"));
     }

@@ -55,7 +55,7 @@ fn checked(environment: &Environment, request: &Request<Bytes>) -> Result<Respon
     })
 }
 
-/// The `sid` of an ID token this environment signed; it may have expired.
+/// The `sid` of an ID token that this environment signed; it may have expired.
 fn session_of_hint(environment: &Environment, token: &str) -> Option<String> {
     let claims = own_claims(environment, token)?;
     let sid = claims.get("sid")?.as_str()?;

@@ -38,7 +38,7 @@ fn response(
         "the body is not application/x-www-form-urlencoded",
     ))?;
     if form.repeated().is_some() {
-        return Err(TokenEndpointError::invalid_request("a parameter is there more than once"));
+        return Err(TokenEndpointError::invalid_request("a parameter is repeated"));
     }
     let client = authenticate_client(environment, request, &form, resource_id)?;
     let indicated = client
@@ -57,22 +57,20 @@ fn response(
         }
         Some("authorization_code") => authorization_code(environment, &form, &client, indicated),
         Some("refresh_token") => refresh_token(environment, &form, &client, indicated),
-        Some(_) => {
-            Err(TokenEndpointError::new("unsupported_grant_type", "grant_type is not known"))
-        }
+        Some(_) => Err(TokenEndpointError::new("unsupported_grant_type", "grant_type is unknown")),
         None => Err(TokenEndpointError::invalid_request("grant_type is missing")),
     }
 }
 
-/// `client_secret_post`, which Scalekit's SDKs use, or `client_secret_basic`: either will do,
-/// whichever a client registered. A public client only says who it is.
+/// `client_secret_post`, which Scalekit's SDKs use, or `client_secret_basic`: both are accepted,
+/// whichever a client registered. A public client only sends its ID.
 fn authenticate_client(
     environment: &Environment,
     request: &Request<Bytes>,
     form: &Parameters,
     resource_id: Option<&str>,
 ) -> Result<OAuthClient, TokenEndpointError> {
-    // A bearer token here means nothing: Scalekit's Python SDK sends one along.
+    // A bearer token is ignored: Scalekit's Python SDK sends one.
     let basic = request.headers().get(header::AUTHORIZATION).and_then(basic_credentials);
     let in_body = form.get("client_secret");
     if basic.is_some() && in_body.is_some() {
@@ -88,7 +86,7 @@ fn authenticate_client(
     let id = id.ok_or_else(rejected)?;
     let client = {
         let state = environment.lock();
-        // Machines of a resource may also come to the environment's own endpoint.
+        // Machines of a resource may also use the environment's own endpoint.
         let resource_id = resource_id.or_else(|| state.resources.clients.resource_of(id));
         client_auth::find(environment, &state, resource_id, id).map_err(|_| rejected())?
     };
@@ -158,7 +156,7 @@ fn refresh_token(
     Ok(issue.response(None))
 }
 
-/// Tokens about to be issued to a user who was allowed to have them.
+/// The authorized tokens, before they are issued.
 struct Issue<'e> {
     mint: Mint<'e>,
     subject: Subject,
@@ -177,7 +175,8 @@ impl<'e> Issue<'e> {
     ) -> Result<Self, TokenEndpointError> {
         let grant = &redeemed.grant;
         let user = state.users.all.iter().find(|user| user.id == grant.user_id);
-        let user = user.ok_or(TokenEndpointError::invalid_grant("the user is gone"))?.clone();
+        let user =
+            user.ok_or(TokenEndpointError::invalid_grant("the user does not exist"))?.clone();
         let indicated = indicated || grant.indicates_resource;
         let (session_id, scopes) = (grant.session_id.clone(), grant.scopes.clone());
         Ok(Self {
@@ -223,7 +222,7 @@ fn client_credentials(environment: &Environment, form: &Parameters) -> Value {
     machine_response(&mint, draft, M2M_TOKEN_LIFETIME, &scopes)
 }
 
-/// The client-credentials grant of a resource: what a machine may do there, without a person.
+/// The client-credentials grant of a resource: tokens for a machine, without a user.
 fn machine_token(
     environment: &Environment,
     form: &Parameters,
@@ -280,7 +279,7 @@ impl TokenEndpointError {
     }
 
     fn invalid_client(by_header: bool) -> Self {
-        let description = "client_id and client_secret do not fit";
+        let description = "client_id and client_secret do not match";
         Self { error: "invalid_client", description, challenge: by_header }
     }
 

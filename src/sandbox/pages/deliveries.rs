@@ -1,4 +1,4 @@
-//! `/deliveries`: where webhooks go and what became of the last ones.
+//! `/deliveries`: webhook endpoints and the latest deliveries.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -9,7 +9,7 @@ use crate::sandbox::environment::Environment;
 use crate::sandbox::respond::timestamp;
 use crate::sandbox::state::webhooks::{Delivery, DeliveryAttempt, DeliveryState, Webhooks};
 
-/// How many deliveries are shown.
+/// Maximum number of deliveries on the page.
 const SHOWN: usize = 50;
 
 pub(crate) fn deliveries(environment: &Environment) -> Response<Bytes> {
@@ -25,12 +25,12 @@ pub(crate) fn deliveries(environment: &Environment) -> Response<Bytes> {
     let endpoints =
         or_hint(Html::all(endpoints), "None yet: the program that runs the sandbox adds them.");
     let latest = webhooks.deliveries().rev().take(SHOWN).map(|delivery| row(webhooks, delivery));
-    let latest =
-        or_hint(Html::all(latest), "Nothing has happened yet that an endpoint is told of.");
+    let latest = or_hint(Html::all(latest), "No events yet.");
     let problem = match webhooks.client {
         Some(_) => Html::empty(),
         None => {
-            let text = "Nothing is sent: the program that runs the sandbox gave it no HTTP client.";
+            let text =
+                "Nothing is sent: the program that runs the sandbox has not set an HTTP client.";
             Html::fill(include_str!("notice.html"), &[("text", Html::text(text))])
         }
     };
@@ -74,7 +74,7 @@ fn attempt(attempt: &DeliveryAttempt) -> Html {
     Html::fill("<li>{{time}}: {{outcome}}</li>", &values)
 }
 
-/// To the second.
+/// Rounded to seconds.
 pub(crate) fn time(time: OffsetDateTime) -> Html {
     let time = timestamp(time.replace_nanosecond(0).unwrap_or(time));
     Html::text(time.as_str().unwrap_or_default())

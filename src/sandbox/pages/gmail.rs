@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 
 use super::{Html, application_name, shell};
 
-/// What the page shows that asks for consent.
+/// Content of the consent page.
 #[derive(Debug)]
 pub(crate) struct GmailPage<'a> {
     pub(crate) token: &'a str,
@@ -36,7 +36,7 @@ pub(crate) fn gmail(page: &GmailPage<'_>) -> Response<Bytes> {
     shell(StatusCode::OK, "Connect Gmail", Html::fill(include_str!("gmail.html"), &values))
 }
 
-/// The last page, with the way back to the application where that is known.
+/// The last page, with a link back to the application if that is known.
 pub(crate) fn connected(application: Option<&str>) -> Response<Bytes> {
     let back = match application {
         None => Html::text("You can close this page."),

@@ -1,4 +1,4 @@
-//! The pages people see. They work without any script, and every value in them is escaped.
+//! The sandbox's HTML pages. They work without scripts, and escape every value.
 
 mod deliveries;
 mod gmail;
@@ -26,15 +26,16 @@ pub(crate) use self::sso::{
 
 const SHELL: &str = include_str!("shell.html");
 
-/// Everything comes from here and nothing is a script. There is no `form-action`: Chromium applies
-/// it to the redirect after the form too, which goes to the application, and from there anywhere.
+/// All resources come from the sandbox, and scripts are not allowed. There is no `form-action`:
+/// Chromium also applies it to the redirect after the form, which leads to the application and from
+/// there anywhere.
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The title where a sign-in cannot continue.
-pub(crate) const SIGN_IN_FAILED: &str = "This sign-in cannot go on";
+/// The title of a failed sign-in.
+pub(crate) const SIGN_IN_FAILED: &str = "Sign-in failed";
 
-/// Which of the two forms is shown.
+/// The form of the login page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Screen {
     SignIn,
@@ -47,13 +48,13 @@ impl Screen {
     }
 }
 
-/// What the login page shows.
+/// Content of the login page.
 #[derive(Debug)]
 pub(crate) struct LoginPage<'a> {
     pub(crate) screen: Screen,
     pub(crate) transaction: &'a str,
     pub(crate) redirect_uri: &'a str,
-    /// The organization the users are limited to.
+    /// The organization that the users are limited to.
     pub(crate) organization: Option<&'a str>,
     pub(crate) users: &'a [&'a User],
     pub(crate) email: &'a str,
@@ -98,7 +99,7 @@ pub(crate) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
     shell(status_with(page.problem), title, Html::fill(template, &values))
 }
 
-/// What the page shows that asks for consent.
+/// Content of the consent page.
 #[derive(Debug)]
 pub(crate) struct ConsentPage<'a> {
     pub(crate) transaction: &'a str,
@@ -124,13 +125,13 @@ pub(crate) fn consent(page: &ConsentPage<'_>) -> Response<Bytes> {
     shell(StatusCode::OK, "Allow access", Html::fill(include_str!("consent.html"), &values))
 }
 
-/// A page for the person in front of it: something cannot go on.
+/// A page with an error message for the user.
 pub(crate) fn problem(status: StatusCode, title: &str, reason: &str) -> Response<Bytes> {
     let values = [("title", Html::text(title)), ("reason", Html::text(reason))];
     shell(status, title, Html::fill(include_str!("problem.html"), &values))
 }
 
-/// The page for a form that was rejected.
+/// The page for a rejected form.
 pub(crate) fn form_rejected(rejection: &FormRejection, title: &str) -> Response<Bytes> {
     problem(rejection.status, title, rejection.message)
 }
@@ -138,14 +139,14 @@ pub(crate) fn form_rejected(rejection: &FormRejection, title: &str) -> Response<
 pub(crate) fn expired() -> Response<Bytes> {
     let reason =
         "It was finished, or left open for too long. Go back to the application and start again.";
-    problem(StatusCode::BAD_REQUEST, "This sign-in is over", reason)
+    problem(StatusCode::BAD_REQUEST, "This sign-in has expired", reason)
 }
 
 pub(crate) fn signed_out() -> Response<Bytes> {
     shell(StatusCode::OK, "Signed out", Html::fill(include_str!("signed_out.html"), &[]))
 }
 
-/// The first page of a served sandbox: what this is and how to use it.
+/// The first page of a served sandbox: a description and instructions.
 pub(crate) fn index(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let state = environment.lock();
     let people = state
@@ -209,7 +210,7 @@ pub(crate) fn icon() -> Response<Bytes> {
     respond::response(StatusCode::OK, "image/svg+xml", include_str!("icon.svg"))
 }
 
-/// Text that is safe inside a page: in an element or in a quoted attribute.
+/// Escaped text, safe in an element or in a quoted attribute.
 #[derive(Clone, Debug)]
 struct Html(String);
 
@@ -227,8 +228,8 @@ impl Html {
         Self(parts.map(|part| part.0).collect())
     }
 
-    /// One of our own templates with its `{{names}}` filled in. Values are not looked into again,
-    /// so braces in them mean nothing.
+    /// A template with its `{{names}}` replaced. Values are not expanded again, so braces in them
+    /// have no effect.
     fn fill(template: &'static str, values: &[(&str, Self)]) -> Self {
         let mut filled = String::with_capacity(template.len());
         let mut rest = template;
@@ -283,8 +284,8 @@ fn person(user: &User) -> [(&'static str, Html); 6] {
     ]
 }
 
-/// The application as its visitor knows it: host and port of where they are sent back to, and the
-/// scheme if it is not the web's.
+/// The application as shown to its user: host and port of the redirect URI, and the scheme unless
+/// it is http or https.
 fn application_name(redirect_uri: &str) -> String {
     let Ok(url) = Url::parse(redirect_uri) else { return redirect_uri.to_owned() };
     let host = url.host_str().unwrap_or(redirect_uri);

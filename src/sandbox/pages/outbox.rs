@@ -1,4 +1,4 @@
-//! `/outbox`: the mails that no one else will ever get.
+//! `/outbox`: the e-mails that the sandbox has sent.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -8,7 +8,7 @@ use super::{Html, shell};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::mail::{OutboxMail, PasswordlessType};
 
-/// How many mails are shown.
+/// Maximum number of e-mails on the page.
 const SHOWN: usize = 50;
 
 pub(crate) fn outbox(environment: &Environment) -> Response<Bytes> {
@@ -30,7 +30,7 @@ pub(crate) fn outbox(environment: &Environment) -> Response<Bytes> {
         Html::fill(r#"<option value="{{value}}" {{selected}}>{{label}}</option>"#, &values)
     });
     let values = [
-        ("mails", or_hint(Html::all(mails), "Nothing was sent yet.")),
+        ("mails", or_hint(Html::all(mails), "No e-mails yet.")),
         ("new_credentials", attribute("checked", passwordless.new_credentials_on_resend)),
         ("same_browser", attribute("checked", passwordless.enforce_same_browser)),
         ("types", Html::all(types)),
@@ -55,7 +55,7 @@ fn row(mail: &OutboxMail, expired: bool) -> Html {
         let values = [("name", Html::text(name)), ("value", Html::text(value))];
         Html::fill("<li>{{name}}: {{value}}</li>", &values)
     });
-    let (tone, label) = if expired { ("bad", "Expired") } else { ("good", "Good until") };
+    let (tone, label) = if expired { ("bad", "Expired") } else { ("good", "Valid until") };
     let values = [
         ("code", code),
         ("email", Html::text(&mail.email)),

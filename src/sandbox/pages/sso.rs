@@ -9,20 +9,19 @@ use crate::sandbox::state::connections::Connection;
 use crate::sandbox::state::directories::Directory;
 use crate::sandbox::state::users::{User, Users};
 
-/// What may go wrong between an identity provider and the environment: the code that the
-/// application is told, and the description that goes with it.
+/// Failures between an identity provider and the environment: error code and description.
 pub(crate) const FAILURES: [(&str, &str); 8] = [
     ("assertion_expired", "The assertion has expired"),
     ("failed_to_exchange_token", "The identity provider rejected the code"),
-    ("invalid_id_token", "The ID token of the identity provider is not valid"),
-    ("invalid_saml_response", "The SAML response is not valid"),
+    ("invalid_id_token", "The ID token of the identity provider is invalid"),
+    ("invalid_saml_response", "The SAML response is invalid"),
     ("mandatory_attribute_missing", "The identity provider sent no email attribute"),
-    ("signature_validation_failed", "The signature of the response is not valid"),
+    ("signature_validation_failed", "The signature of the response is invalid"),
     ("user_login_required", "The user has to log in at the identity provider"),
     ("user_not_active", "The user is not active at the identity provider"),
 ];
 
-/// The pages' policy, but that pages of other sites may show them in a frame.
+/// The pages' policy, which also allows frames of other sites.
 const EMBEDDABLE_POLICY: &str =
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'";
 
@@ -39,7 +38,7 @@ impl Embeddable for Response<Bytes> {
     }
 }
 
-/// What the sign-in page of an identity provider shows.
+/// Content of an identity provider's sign-in page.
 #[derive(Debug)]
 pub(crate) struct IdentityProviderPage<'a> {
     pub(crate) transaction: &'a str,
@@ -67,7 +66,7 @@ pub(crate) fn identity_provider(page: &IdentityProviderPage<'_>) -> Response<Byt
     shell(status_with(page.problem), &format!("{} sign-in", page.organization), main)
 }
 
-/// The page that asks for an address, whose domain decides where to sign in.
+/// The page that asks for an e-mail address, whose domain selects the identity provider.
 pub(crate) fn find_connection(
     transaction: &str,
     redirect_uri: &str,
@@ -84,7 +83,7 @@ pub(crate) fn find_connection(
     shell(status_with(problem), "Single sign-on", main)
 }
 
-/// What the portal of a company's identity provider shows.
+/// Content of an identity provider's portal.
 #[derive(Debug)]
 pub(crate) struct CompanyPortalPage<'a> {
     pub(crate) connection: &'a Connection,
@@ -99,9 +98,9 @@ pub(crate) fn company_portal(page: &CompanyPortalPage<'_>) -> Response<Bytes> {
         Html::fill(r#"<option value="{{email}}">{{name}} ({{email}})</option>"#, &values)
     });
     let problem = match page.application {
-        Some(_) if !page.connection.enabled => Some("The connection is off: no launch succeeds."),
+        Some(_) if !page.connection.enabled => Some("The connection is disabled: logins fail."),
         Some(_) => None,
-        None => Some("Nothing can be opened: the sandbox has no initiate-login URL."),
+        None => Some("The application cannot be opened: the sandbox has no initiate-login URL."),
     };
     let application = page.application.map_or("your application", Url::as_str);
     let values = [
@@ -117,7 +116,7 @@ pub(crate) fn company_portal(page: &CompanyPortalPage<'_>) -> Response<Bytes> {
     shell(StatusCode::OK, &format!("{} apps", page.organization), main)
 }
 
-/// What an organization's administrator sees; `None` where the link was not for that.
+/// Content of the admin portal; `None` for what the link does not include.
 #[derive(Debug)]
 pub(crate) struct AdminPortalPage<'a> {
     pub(crate) session: &'a str,
@@ -148,7 +147,7 @@ pub(crate) fn admin_portal(page: &AdminPortalPage<'_>) -> Response<Bytes> {
     shell(StatusCode::OK, "Admin portal", main).embeddable()
 }
 
-/// An identity provider among those of the first page.
+/// An identity provider on the first page.
 pub(crate) fn identity_provider_row(connection: &Connection, users: &Users) -> Html {
     let organization = users.organization(&connection.organization_id);
     let state = if connection.enabled { Html::empty() } else { badge("bad", "Off") };
@@ -165,7 +164,7 @@ pub(crate) fn identity_provider_row(connection: &Connection, users: &Users) -> H
 
 fn section(title: &str, rows: Html) -> Html {
     let rows = match rows.0.is_empty() {
-        true => Html::fill(r#"<li class="hint">None is set up.</li>"#, &[]),
+        true => Html::fill(r#"<li class="hint">None.</li>"#, &[]),
         false => rows,
     };
     let values = [("rows", rows), ("title", Html::text(title))];
@@ -177,8 +176,8 @@ fn section(title: &str, rows: Html) -> Html {
 
 fn switch(session: &str, id: &str, name: &str, detail: &str, enabled: bool) -> Html {
     let (state, action, label) = match enabled {
-        true => (badge("good", "On"), "disable", "Switch off"),
-        false => (badge("bad", "Off"), "enable", "Switch on"),
+        true => (badge("good", "On"), "disable", "Disable"),
+        false => (badge("bad", "Off"), "enable", "Enable"),
     };
     let values = [
         ("action", Html::text(action)),
@@ -197,7 +196,7 @@ fn badge(tone: &'static str, text: &str) -> Html {
     Html::fill(r#"<span class="badge {{tone}}">{{text}}</span>"#, &values)
 }
 
-/// Whose pages these are.
+/// The owner of the pages.
 fn provider(connection: Option<&Connection>, organization: &str) -> Html {
     let name = connection.map_or("Identity provider", Connection::provider_name);
     let protocol = connection.map_or("", |connection| &connection.connection_type);

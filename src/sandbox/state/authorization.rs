@@ -5,10 +5,10 @@ use crate::sandbox::state::clients::Client;
 use crate::sandbox::state::resources::Resource;
 use crate::sandbox::state::users::User;
 
-/// The scopes the environment knows; others are left out of what is granted.
+/// The scopes that the environment supports; others are not granted.
 pub(crate) const SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
-/// An authorization request that is in order.
+/// A valid authorization request.
 #[derive(Clone, Debug)]
 pub(crate) struct AuthorizationRequest {
     pub(crate) client: OAuthClient,
@@ -16,16 +16,16 @@ pub(crate) struct AuthorizationRequest {
     pub(crate) code_challenge: Option<String>,
     pub(crate) nonce: Option<String>,
     pub(crate) login_hint: Option<String>,
-    /// The organization whose users may answer it.
+    /// The organization whose users may sign in.
     pub(crate) organization_id: Option<String>,
-    /// The connection they answer it through.
+    /// The connection that they sign in through.
     pub(crate) connection_id: Option<String>,
-    /// Whether it can only be handled through a connection.
+    /// Whether a connection is required.
     pub(crate) only_sso: bool,
     pub(crate) scopes: Vec<String>,
-    /// Whether the user is asked even for what they allowed before.
+    /// Whether consent is required even if it was given before.
     pub(crate) asks_again: bool,
-    /// Whether it names the resource (RFC 8707).
+    /// Whether the request has a `resource` parameter (RFC 8707).
     pub(crate) indicates_resource: bool,
 }
 
@@ -35,31 +35,31 @@ impl AuthorizationRequest {
         self.organization_id.as_ref().is_none_or(|id| *id == user.organization_id)
     }
 
-    /// Whether refresh tokens come of it.
+    /// Whether a refresh token is issued.
     pub(crate) fn may_refresh(&self) -> bool {
         if self.only_sso {
             return false;
         }
-        // Clients of resources say so when they register, and rarely ask for `offline_access`.
+        // Clients of resources register for it, and rarely request `offline_access`.
         let registered =
             self.client.at.as_ref().is_some_and(|at| at.client.may_use("refresh_token"));
         registered || self.scopes.iter().any(|scope| scope == "offline_access")
     }
 }
 
-/// A person at their browser.
+/// A user in a browser.
 #[derive(Clone, Debug)]
 pub(crate) struct SignedIn {
     pub(crate) user: User,
     pub(crate) session_id: String,
 }
 
-/// Where a response goes, and what every response has in it.
+/// The redirect URI, and the parameters of every response.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) redirect_uri: String,
     pub(crate) state: Option<String>,
-    /// `iss` (RFC 9207), which tells the authorization servers of resources apart.
+    /// `iss` (RFC 9207), which distinguishes the authorization servers of resources.
     pub(crate) issuer: Option<String>,
 }
 
@@ -79,7 +79,7 @@ impl Reply {
     }
 }
 
-/// An error that the application is told by redirect.
+/// An error that is returned to the application by redirect.
 #[derive(Debug)]
 pub(crate) struct AuthorizationError {
     error: &'static str,
@@ -99,11 +99,11 @@ impl AuthorizationError {
 #[derive(Clone, Debug)]
 pub(crate) struct OAuthClient {
     pub(crate) client_id: String,
-    /// The resource, for its clients; the application asks for itself.
+    /// The resource, for its clients; `None` for the application.
     pub(crate) at: Option<AtResource>,
 }
 
-/// A client and the resource it is at.
+/// A client and its resource.
 #[derive(Clone, Debug)]
 pub(crate) struct AtResource {
     pub(crate) client: Client,
@@ -111,14 +111,14 @@ pub(crate) struct AtResource {
 }
 
 impl OAuthClient {
-    /// To whom codes and refresh tokens are bound.
+    /// The client to which codes and refresh tokens are bound.
     pub(crate) fn holder(&self) -> Holder {
         let resource_id = self.at.as_ref().map(|at| at.resource.id.clone());
         Holder { client_id: self.client_id.clone(), resource_id }
     }
 
-    /// Whether the request names the resource it is for (RFC 8707). The application has none to
-    /// name; what it sends is ignored.
+    /// Whether the request names its resource (RFC 8707). The application has none; its parameter
+    /// is ignored.
     pub(crate) fn indicates_resource(&self, parameters: &Parameters) -> Result<bool, &'static str> {
         match (&self.at, parameters.get("resource")) {
             (Some(at), Some(indicator)) if at.resource.is_meant_by(indicator) => Ok(true),
@@ -129,14 +129,14 @@ impl OAuthClient {
 }
 
 impl AtResource {
-    /// What a request asks for that has no `scope`: what the client registered, or everything.
+    /// The scopes of a request without `scope`: those that the client registered, or all.
     pub(crate) fn default_scope(&self) -> String {
         let registered = self.client.metadata.scope.clone();
         registered.unwrap_or_else(|| self.resource.scopes.join(" "))
     }
 }
 
-/// A client where it is one: what was given to one holder is worthless for any other.
+/// A client and its resource: codes and tokens of one holder do not work for another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Holder {
     pub(crate) client_id: String,

@@ -1,4 +1,4 @@
-//! Clients of resources: those that registered, and those whose id is the URL of a document.
+//! Clients of resources: registered ones, and those whose ID is the URL of a document.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,11 @@ use crate::sandbox::redirects;
 use crate::sandbox::state::ids::{new_id, random_token};
 use crate::secret::SecretString;
 
-/// How many clients can register. More are rejected: a client that vanishes would be a riddle.
+/// Maximum number of registered clients. More are rejected, because a client that disappears would
+/// be confusing.
 const MAX_REGISTERED: usize = 1000;
 
-/// How many redirect URIs a client can have.
+/// Maximum number of redirect URIs of a client.
 const MAX_REDIRECT_URIS: usize = 20;
 
 pub(crate) const AUTH_METHODS: [&str; 3] = ["none", "client_secret_post", "client_secret_basic"];
@@ -20,7 +21,7 @@ pub(crate) const AUTH_METHODS: [&str; 3] = ["none", "client_secret_post", "clien
 pub(crate) const GRANT_TYPES: [&str; 3] =
     ["authorization_code", "client_credentials", "refresh_token"];
 
-/// Everybody who may ask for tokens.
+/// All clients.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     registered: HashMap<String, Registered>,
@@ -34,7 +35,7 @@ struct Registered {
 }
 
 impl Clients {
-    /// Gives a client its id and, unless it is public, its secret; nothing when there are too many.
+    /// Assigns a client its ID and, unless it is public, its secret. `None` if there are too many.
     pub(crate) fn register(
         &mut self,
         resource_id: &str,
@@ -54,33 +55,33 @@ impl Clients {
         self.documents.insert(url.to_owned(), document);
     }
 
-    /// The resource a client registered at.
+    /// The resource that a client is registered at.
     pub(crate) fn resource_of(&self, client_id: &str) -> Option<&str> {
         Some(&self.registered.get(client_id)?.resource_id)
     }
 
-    /// A client of a resource, or why there is none by that id.
+    /// A client of a resource, or the error.
     pub(crate) fn find(&self, resource_id: &str, client_id: &str) -> Result<Client, String> {
         if let Some(known) = self.registered.get(client_id) {
-            let unknown = || format!("The client_id {client_id} is not known at this resource.");
+            let unknown = || format!("The client_id {client_id} is unknown at this resource.");
             let here = known.resource_id == resource_id;
             return here.then(|| known.client.clone()).ok_or_else(unknown);
         }
         if !is_document_url(client_id) {
-            return Err(format!("The client_id {client_id} is not known here."));
+            return Err(format!("The client_id {client_id} is unknown."));
         }
         let document = self.documents.get(client_id).ok_or_else(|| {
             format!("invalid_client_metadata_url: there is no document at {client_id}.")
         })?;
         let wrong = |reason: &str| {
             let reason = reason.trim_end_matches('.');
-            format!("The document at {client_id} is not in order: {reason}.")
+            format!("The document at {client_id} is invalid: {reason}.")
         };
         if document.get("client_id").and_then(Value::as_str) != Some(client_id) {
             return Err(wrong("its client_id is not its URL"));
         }
         if document.get("client_secret").is_some() {
-            return Err(wrong("it has a client_secret, which anyone can read"));
+            return Err(wrong("it has a client_secret, which is public"));
         }
         let metadata = ClientMetadata::parse(document, "none");
         let metadata = metadata.map_err(|rejected| wrong(rejected.description))?;
@@ -95,12 +96,12 @@ impl Clients {
 pub(crate) struct Client {
     pub(crate) id: String,
     pub(crate) metadata: ClientMetadata,
-    /// Public clients have none.
+    /// Public clients have no secret.
     pub(crate) secret: Option<SecretString>,
 }
 
 impl Client {
-    /// The name it gave itself.
+    /// The registered name.
     pub(crate) fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or(&self.id)
     }
@@ -110,14 +111,14 @@ impl Client {
     }
 }
 
-/// What a client says about itself (RFC 7591, section 2), as far as it matters here.
+/// Client metadata (RFC 7591, section 2), as far as the sandbox supports it.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientMetadata {
     pub(crate) name: Option<String>,
     pub(crate) redirect_uris: Vec<String>,
     pub(crate) grant_types: Vec<&'static str>,
     pub(crate) auth_method: &'static str,
-    /// What it is granted when it asks for nothing in particular.
+    /// The default scopes.
     pub(crate) scope: Option<String>,
 }
 
@@ -142,8 +143,7 @@ impl ClientMetadata {
             .ok_or(MetadataRejected::new("token_endpoint_auth_method is not supported"))?;
         let grant_types = match texts(document, "grant_types") {
             Texts::Absent => vec!["authorization_code"],
-            // Clients name all the grant types they have ever heard of; RFC 7591 lets a server
-            // register less.
+            // Clients list many grant types; RFC 7591 allows a server to register fewer.
             Texts::Present(names) => {
                 names.into_iter().filter_map(|name| known(&GRANT_TYPES, name)).collect()
             }
@@ -225,8 +225,8 @@ fn known(names: &[&'static str], name: &str) -> Option<&'static str> {
     names.iter().find(|known| **known == name).copied()
 }
 
-/// Whether a client id is the URL of a metadata document: in the form URL parsers give it, so that
-/// no two ids are the same URL.
+/// Whether a client ID is the URL of a metadata document: in normal form, so that no two IDs are
+/// the same URL.
 fn is_document_url(id: &str) -> bool {
     let Ok(url) = Url::parse(id) else { return false };
     let clean = url.fragment().is_none() && url.username().is_empty() && url.password().is_none();

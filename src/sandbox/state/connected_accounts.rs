@@ -1,4 +1,4 @@
-//! Connections, accounts, and consents that are under way.
+//! Connections, accounts, and pending consents.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -9,37 +9,37 @@ use time::OffsetDateTime;
 
 use crate::sandbox::state::ids::{new_id, random_token};
 
-/// How long a link and what follows it are good.
+/// Lifetime of a link and of its pending verification.
 const FLOW_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// How long Gmail's tokens are good; they are renewed when they are used later.
+/// Lifetime of Gmail's tokens, which are refreshed when they are used later.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug)]
 pub(crate) struct ConnectedAccounts {
     connections: Vec<AccountConnection>,
     accounts: Vec<Account>,
-    /// By the token in the link.
+    /// By the token of the link.
     links: HashMap<String, ConsentFlow>,
     /// By `auth_request_id`.
     unverified: HashMap<String, ConsentFlow>,
     pub(crate) verification_required: bool,
-    /// Whether a link leaves an expired or disconnected account as it is.
+    /// Whether a link keeps the status of an expired or disconnected account.
     pub(crate) over_until_consent: bool,
     pub(crate) verified_redirect: Option<String>,
     pub(crate) provider_faults: VecDeque<ProviderFault>,
-    /// When the mails were there.
+    /// Reference time of the e-mails.
     pub(crate) since: OffsetDateTime,
 }
 
-/// A service as the dashboard sets it up.
+/// A connection as configured in the dashboard.
 #[derive(Clone, Debug)]
 pub(crate) struct AccountConnection {
     pub(crate) id: String,
     pub(crate) name: String,
 }
 
-/// A consent that a user may give, or has given.
+/// A pending or given consent.
 #[derive(Clone, Debug)]
 pub(crate) struct ConsentFlow {
     pub(crate) account_id: String,
@@ -84,12 +84,12 @@ impl AccountStatus {
     }
 }
 
-/// AccountSelector account a call is about.
+/// Identifies the account of a call.
 #[derive(Clone, Debug)]
 pub(crate) enum AccountSelector {
     Id(String),
     Of {
-        /// Any, where it is not told.
+        /// Any, if absent.
         connection: Option<String>,
         identifier: String,
         organization_id: Option<String>,
@@ -118,13 +118,13 @@ impl Account {
         self.connection.name == connection_name && self.identifier == identifier
     }
 
-    /// Gives it fresh tokens.
+    /// Sets new tokens.
     pub(crate) fn activate(&mut self, now: OffsetDateTime) {
         self.status = AccountStatus::Active;
         self.take_tokens(now);
     }
 
-    /// Gives it the tokens that a consent brings, or the next ones.
+    /// Sets the tokens of a consent, or refreshed ones.
     pub(crate) fn take_tokens(&mut self, now: OffsetDateTime) {
         self.token_expires_at = Some(now + TOKEN_LIFETIME);
         self.updated_at = now;
@@ -173,7 +173,7 @@ impl ConnectedAccounts {
         self.connections.iter().find(|connection| connection.name == name)
     }
 
-    /// A new account that no one has let the application into.
+    /// A new account without authorization.
     pub(crate) fn add(
         &mut self,
         connection_name: &str,
@@ -214,14 +214,14 @@ impl ConnectedAccounts {
         self.accounts.iter_mut().find(|account| which.is(account))
     }
 
-    /// Removes an account, and with it all consents to it that are under way.
+    /// Removes an account, and all pending consents of it.
     pub(crate) fn remove(&mut self, id: &str) {
         self.accounts.retain(|account| account.id != id);
         self.links.retain(|_, flow| flow.account_id != id);
         self.unverified.retain(|_, flow| flow.account_id != id);
     }
 
-    /// Opens the way to a consent, and gives its token and until when it is open.
+    /// Creates a pending consent, and returns its token and expiry.
     pub(crate) fn open_link(
         &mut self,
         account_id: &str,
@@ -245,7 +245,7 @@ impl ConnectedAccounts {
         self.links.remove(token);
     }
 
-    /// Keeps a consent until its user is verified, and gives its `auth_request_id`.
+    /// Stores a consent until its user is verified, and returns its `auth_request_id`.
     pub(crate) fn await_verification(&mut self, flow: ConsentFlow, now: OffsetDateTime) -> String {
         self.unverified.retain(|_, flow| now < flow.expires_at);
         let id = random_token();
@@ -262,7 +262,7 @@ impl ConnectedAccounts {
     }
 }
 
-/// An account as a test sees it.
+/// A connected account, for tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectedAccount {
@@ -270,7 +270,7 @@ pub struct ConnectedAccount {
     pub id: String,
     /// The connection's name.
     pub connection_name: String,
-    /// What the application calls the user.
+    /// The application's identifier of the user.
     pub identifier: String,
     /// For instance `ACTIVE`.
     pub status: &'static str,
@@ -287,7 +287,7 @@ impl ConnectedAccount {
     }
 }
 
-/// A service that responses its next call with an error.
+/// A service that responds to the next calls with an error.
 #[derive(Clone, Debug)]
 pub(crate) struct ProviderFault {
     pub(crate) connection: String,

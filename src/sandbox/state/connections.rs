@@ -1,22 +1,22 @@
-//! Connections: each signs in the users of one organization at its identity provider.
+//! Connections: each signs in the users of one organization through its identity provider.
 
 use crate::sandbox::state::users::Organization;
 
-/// How the people of an organization sign in: through its identity provider.
+/// A connection of an organization to its identity provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Connection {
     /// `conn_…`
     pub id: String,
-    /// The organization it belongs to.
+    /// The organization that it belongs to.
     pub organization_id: String,
-    /// Who the identity provider is, in the API's words: `OKTA`.
+    /// The identity provider, as in the API: `OKTA`.
     pub provider: String,
-    /// The protocol, in the API's words: `OIDC` or `SAML`.
+    /// The protocol, as in the API: `OIDC` or `SAML`.
     pub connection_type: String,
-    /// The e-mail domains of the people who sign in through it.
+    /// The e-mail domains of its users.
     pub domains: Vec<String>,
-    /// Whether anyone can sign in through it.
+    /// Whether users can sign in through it.
     pub enabled: bool,
 }
 
@@ -33,7 +33,7 @@ impl Connection {
         }
     }
 
-    /// The identity provider as people know it.
+    /// The display name of the identity provider.
     pub(crate) fn provider_name(&self) -> &str {
         match self.provider.as_str() {
             "IDP_SIMULATOR" => "IdP Simulator",
@@ -72,7 +72,7 @@ impl Connections {
         self.0.iter().filter(move |known| known.organization_id == organization_id)
     }
 
-    /// The enabled connection for a domain, compared whole: that of `acme.test` is not for
+    /// The enabled connection of a domain, compared exactly: that of `acme.test` does not match
     /// `mail.acme.test`.
     pub(crate) fn enabled_for(&self, domain: &str) -> Option<&Connection> {
         self.0.iter().find(|known| known.enabled && known.has_domain(domain))

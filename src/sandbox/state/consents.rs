@@ -1,10 +1,10 @@
-//! What users have allowed the clients of resources.
+//! Consents of users to clients of resources.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::sandbox::state::authorization::Holder;
 
-/// The scopes that each user has allowed each client.
+/// The scopes that each user has granted to each client.
 #[derive(Debug, Default)]
 pub(crate) struct Consents(HashMap<(String, Holder), BTreeSet<String>>);
 

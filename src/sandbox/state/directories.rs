@@ -10,7 +10,7 @@ use crate::sandbox::state::directory_records::{
 use crate::sandbox::state::ids::{new_id, random_digits};
 use crate::sandbox::state::users::{Organization, capitalized};
 
-/// Where an organization's identity provider pushes its users.
+/// A directory of an organization.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     pub(crate) id: String,
@@ -19,10 +19,10 @@ pub(crate) struct Directory {
     pub(crate) updated_at: OffsetDateTime,
 }
 
-/// Users and groups are numbered in the order they came, and a number is never used again.
+/// Users and groups are numbered in the order of creation; numbers are never reused.
 #[derive(Debug)]
 pub(crate) struct Directories {
-    /// When the environment was seeded.
+    /// When the environment was created.
     pub(crate) since: OffsetDateTime,
     directories: Vec<Directory>,
     users: BTreeMap<u64, DirectoryUser>,
@@ -90,7 +90,7 @@ impl Directories {
         self.directories.retain(|directory| directory.organization_id != organization_id);
     }
 
-    /// Says whether that was a change.
+    /// Returns whether that was a change.
     pub(crate) fn set_enabled(
         &mut self,
         id: &str,
@@ -158,7 +158,7 @@ impl Directories {
         user
     }
 
-    /// Says whether there is such a user.
+    /// Returns whether the user exists.
     pub(crate) fn replace_user(
         &mut self,
         id: &str,
@@ -207,7 +207,7 @@ impl Directories {
         groups.filter(|group| !group.external)
     }
 
-    /// How many users each group of a directory has.
+    /// Number of users of each group of a directory.
     pub(crate) fn sizes(&self, directory_id: &str) -> HashMap<&str, usize> {
         let mut sizes = HashMap::new();
         for id in self.users_of(directory_id).flat_map(|(_, user)| &user.group_ids) {
@@ -247,7 +247,7 @@ impl Directories {
         group
     }
 
-    /// Says whether there is such a group.
+    /// Returns whether the group exists.
     pub(crate) fn replace_group(
         &mut self,
         id: &str,
@@ -268,7 +268,7 @@ impl Directories {
         true
     }
 
-    /// Takes everybody out of a group and says whom.
+    /// Removes all users from a group and returns them.
     pub(crate) fn leave_group(&mut self, id: &str, now: OffsetDateTime) -> Vec<String> {
         let members = self.users.values_mut().filter(|user| user.is_in(id));
         let leave = |user: &mut DirectoryUser| {
@@ -298,7 +298,7 @@ impl Directories {
     }
 }
 
-/// The group that only the identity provider knows.
+/// A group that the directory does not track.
 const NOT_TRACKED: &str = "Everyone";
 
 #[derive(Debug)]
@@ -308,7 +308,7 @@ struct Seed {
     users: &'static [SeedUser],
 }
 
-/// Id, address, given and family name, department, groups.
+/// ID, address, given and family name, department, groups.
 type SeedUser = (
     &'static str,
     &'static str,

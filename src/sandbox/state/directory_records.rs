@@ -1,17 +1,17 @@
-//! Users and groups of directories, and what a test says of new ones.
+//! Users and groups of directories, and settings of new ones.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use time::OffsetDateTime;
 
-/// A user whom an identity provider pushed into a directory.
+/// A user of a directory, as pushed by an identity provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DirectoryUser {
     /// `diruser_…`
     pub id: String,
-    /// The directory they are in.
+    /// The user's directory.
     pub directory_id: String,
     /// The organization of the directory.
     pub organization_id: String,
@@ -19,7 +19,7 @@ pub struct DirectoryUser {
     pub dp_id: String,
     /// The address, in lower case.
     pub email: String,
-    /// The name they sign in with at the identity provider.
+    /// The user name at the identity provider.
     pub preferred_username: String,
     /// The given name.
     pub given_name: String,
@@ -27,17 +27,17 @@ pub struct DirectoryUser {
     pub family_name: String,
     /// The department.
     pub department: Option<String>,
-    /// Whether they may sign in.
+    /// Whether the user may sign in.
     pub active: bool,
-    /// The groups (`dirgroup_…`) they are in.
+    /// The user's groups (`dirgroup_…`).
     pub group_ids: Vec<String>,
-    /// Names of roles that the directory gives them.
+    /// Names of roles that the directory assigns to the user.
     pub roles: Vec<String>,
-    /// More members of the event's `data`, say `title` or `employee_id`.
+    /// Additional members of the event's `data`, for instance `title` or `employee_id`.
     pub attributes: BTreeMap<String, Value>,
     /// The members of `custom_attributes`.
     pub custom_attributes: BTreeMap<String, Value>,
-    /// When they were added or changed. Set by the sandbox.
+    /// Time of the last change. Set by the sandbox.
     pub updated_at: OffsetDateTime,
 }
 
@@ -48,14 +48,14 @@ impl DirectoryUser {
         format!("{} {}", self.given_name, self.family_name).trim().to_owned()
     }
 
-    /// Whether they are in the group with this id.
+    /// Whether the user is in the group with this ID.
     #[must_use]
     pub fn is_in(&self, group_id: &str) -> bool {
         self.group_ids.iter().any(|id| id == group_id)
     }
 }
 
-/// A directory user to add; what is not said is made up from the address.
+/// A directory user to add. Defaults are derived from the address.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct NewDirectoryUser {
@@ -73,7 +73,7 @@ pub struct NewDirectoryUser {
 }
 
 impl NewDirectoryUser {
-    /// An active user in no group.
+    /// Creates an active user without groups.
     pub fn new(email: &str) -> Self {
         Self {
             email: email.to_lowercase(),
@@ -90,56 +90,56 @@ impl NewDirectoryUser {
         }
     }
 
-    /// Whether they may sign in. The default is yes.
+    /// Sets whether the user may sign in. Default: true.
     pub fn active(mut self, active: bool) -> Self {
         self.active = active;
         self
     }
 
-    /// One more member of the event's `data`, say `title` or `employee_id`.
+    /// Adds a member to the event's `data`, for instance `title` or `employee_id`.
     pub fn attribute(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.attributes.insert(name.to_owned(), value.into());
         self
     }
 
-    /// One more member of `custom_attributes`.
+    /// Adds a member to `custom_attributes`.
     pub fn custom_attribute(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.custom_attributes.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The department. The default is none.
+    /// Sets the department. Default: none.
     pub fn department(mut self, name: &str) -> Self {
         self.department = Some(name.to_owned());
         self
     }
 
-    /// The identity provider's id for the user. The default is a random one.
+    /// Sets the identity provider's ID of the user. Default: a random one.
     pub fn dp_id(mut self, id: &str) -> Self {
         self.dp_id = Some(id.to_owned());
         self
     }
 
-    /// The groups (`dirgroup_…`) they are in; those that the directory does not have are left out.
+    /// Sets the user's groups (`dirgroup_…`); those of other directories are ignored.
     pub fn groups<S: Into<String>>(mut self, ids: impl IntoIterator<Item = S>) -> Self {
         self.group_ids = ids.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Given and family name. The default is the first part of the address, capitalised.
+    /// Sets given and family name. Default: the first part of the address, capitalized.
     pub fn name(mut self, given: &str, family: &str) -> Self {
         self.given_name = Some(given.to_owned());
         self.family_name = Some(family.to_owned());
         self
     }
 
-    /// The name they sign in with at the identity provider. The default is the address.
+    /// Sets the user name at the identity provider. Default: the address.
     pub fn preferred_username(mut self, name: &str) -> Self {
         self.preferred_username = Some(name.to_owned());
         self
     }
 
-    /// Names of roles that the directory gives them. The default is none.
+    /// Sets the names of roles that the directory assigns to the user. Default: none.
     pub fn roles<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.roles = names.into_iter().map(Into::into).collect();
         self
@@ -158,7 +158,7 @@ impl From<&str> for NewDirectoryUser {
 pub struct DirectoryGroup {
     /// `dirgroup_…`
     pub id: String,
-    /// The directory it is in.
+    /// The group's directory.
     pub directory_id: String,
     /// The organization of the directory.
     pub organization_id: String,
@@ -166,12 +166,12 @@ pub struct DirectoryGroup {
     pub dp_id: String,
     /// Its name.
     pub display_name: String,
-    /// An id that the identity provider may add.
+    /// An optional ID from the identity provider.
     pub external_id: Option<String>,
-    /// Whether the identity provider alone knows it: the directory does not track it, the API
-    /// lists it on request only, and no event tells of it.
+    /// Whether the directory does not track the group: the API lists it on request only, and it
+    /// causes no events.
     pub external: bool,
-    /// When it was added or changed. Set by the sandbox.
+    /// Time of the last change. Set by the sandbox.
     pub updated_at: OffsetDateTime,
 }
 
@@ -186,7 +186,7 @@ pub struct NewDirectoryGroup {
 }
 
 impl NewDirectoryGroup {
-    /// A group that the directory tracks.
+    /// Creates a group that the directory tracks.
     pub fn new(display_name: &str) -> Self {
         Self {
             display_name: display_name.to_owned(),
@@ -196,7 +196,7 @@ impl NewDirectoryGroup {
         }
     }
 
-    /// The identity provider's id for the group. The default is a random one.
+    /// Sets the identity provider's ID of the group. Default: a random one.
     pub fn dp_id(mut self, id: &str) -> Self {
         self.dp_id = Some(id.to_owned());
         self
@@ -208,7 +208,7 @@ impl NewDirectoryGroup {
         self
     }
 
-    /// The `external_id`. The default is none.
+    /// Sets the `external_id`. Default: none.
     pub fn external_id(mut self, id: &str) -> Self {
         self.external_id = Some(id.to_owned());
         self

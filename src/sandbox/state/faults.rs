@@ -1,4 +1,4 @@
-//! Faults of endpoints, and how often each endpoint was called.
+//! Faults of endpoints, and request counts.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::sandbox::parameters::Parameters;
 
-/// A part of the environment that can fail on its own.
+/// An endpoint, or a group of endpoints, that can fail on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
@@ -46,29 +46,30 @@ impl Endpoint {
     }
 }
 
-/// What happens to a request instead of, or on top of, its response.
+/// What happens to a request in place of, or in addition to, its response.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// This response, whatever was asked: a 429 with `Retry-After`, a redirect, broken JSON.
+    /// Returns this response, for instance a 429 with `Retry-After`, a redirect, broken JSON.
     Response(Response<Bytes>),
-    /// The right answer, so much later (by tokio's time, not by [`Sandbox::clock`](crate::sandbox::Sandbox::clock)).
+    /// Delays the response (by tokio's time, not by
+    /// [`Sandbox::clock`](crate::sandbox::Sandbox::clock)).
     Delay(Duration),
-    /// A web page with status 200, as captive portals and proxies give.
+    /// Returns a web page with status 200, as captive portals and proxies do.
     Html,
-    /// The request is carried out and its response gets lost on the way.
+    /// Processes the request and drops its response.
     ResponseLost,
-    /// An error with this status.
+    /// Returns an error with this status.
     Status(StatusCode),
-    /// No connection; on a socket it is closed without a response.
+    /// Fails to connect; on a socket, closes the connection without a response.
     Unreachable,
 }
 
-/// What is done with a request before its response.
+/// What happens to a request before its response.
 #[derive(Clone, Debug)]
 pub(crate) enum FaultAction {
     Fault(Fault),
-    /// Closed when the requests may go on.
+    /// Closed when the requests may continue.
     Hold(watch::Receiver<()>),
 }
 

@@ -1,4 +1,4 @@
-//! Codes and refresh tokens: what works once, and what happens when it is used twice.
+//! Codes and refresh tokens, which are used once, and detection of their reuse.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::sandbox::state::authorization::{AuthorizationRequest, Holder, SignedI
 use crate::sandbox::state::digest::sha256;
 use crate::sandbox::state::ids::{new_id, random_token};
 
-/// How long a code may wait to be exchanged.
+/// Lifetime of a code.
 const CODE_LIFETIME: Duration = Duration::from_secs(600);
 
-/// All authorizations given and not yet forgotten.
+/// All grants that are still known.
 #[derive(Debug, Default)]
 pub(crate) struct Grants {
     codes: HashMap<String, Code>,
@@ -23,14 +23,14 @@ pub(crate) struct Grants {
 }
 
 impl Grants {
-    /// A code for what the user has allowed.
+    /// A code for what the user has authorized.
     pub(crate) fn issue_code(
         &mut self,
         request: AuthorizationRequest,
         grant: Grant,
         now: OffsetDateTime,
     ) -> String {
-        // Used codes are remembered longer than they live: a late second use is still noticed.
+        // Used codes are remembered longer than their lifetime, so that late reuse is detected.
         self.codes.retain(|_, code| now < code.expires_at + CODE_LIFETIME);
         let code = random_token();
         let expires_at = now + CODE_LIFETIME;
@@ -38,8 +38,8 @@ impl Grants {
         code
     }
 
-    /// Exchanges a code. A second use is rejected and revokes what the first one gave; for anyone
-    /// but its holder there is no such code.
+    /// Exchanges a code. A second use is rejected and revokes the tokens of the first one. For
+    /// other clients the code does not exist.
     pub(crate) fn redeem(
         &mut self,
         code: &str,
@@ -55,7 +55,7 @@ impl Grants {
                 grant.revoked = true;
             }
             return Err(GrantError::InvalidGrant(
-                "the code was used before; what it gave is revoked",
+                "the code was used before; its tokens are revoked",
             ));
         }
         if now >= known.expires_at {
@@ -91,9 +91,9 @@ impl Grants {
         Ok(Redeemed { grant, nonce, refresh_token })
     }
 
-    /// Exchanges a refresh token for its successor. For `grace` after that the old one is handled
-    /// with the newest; used later, it revokes the whole family. For anyone but its holder there
-    /// is no such token. `scope` asks for less than was granted, this time.
+    /// Exchanges a refresh token for its successor. For `grace` after that, the old one returns the
+    /// newest; later use revokes the whole family. For other clients the token does not exist.
+    /// `scope` may request less than was granted, for this exchange only.
     pub(crate) fn refresh(
         &mut self,
         token: &str,
@@ -132,7 +132,7 @@ impl Grants {
         Ok(Redeemed { grant: redeemed, nonce: None, refresh_token: Some(refresh_token) })
     }
 
-    /// Makes everything that was given in a session worthless.
+    /// Revokes all grants of a session.
     pub(crate) fn revoke_session(&mut self, session_id: &str) {
         self.codes.retain(|_, code| code.grant.session_id != session_id);
         for grant in self.grants.values_mut().filter(|grant| grant.session_id == session_id) {
@@ -151,13 +151,13 @@ impl Grants {
     }
 }
 
-/// What a user has allowed a client: the family all its refresh tokens belong to.
+/// A grant of a user to a client: the family of its refresh tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     pub(crate) user_id: String,
     pub(crate) session_id: String,
     pub(crate) scopes: Vec<String>,
-    /// Whether the client named the resource it wants to use.
+    /// Whether the client named the resource.
     pub(crate) indicates_resource: bool,
     holder: Holder,
     may_refresh: bool,
@@ -187,7 +187,7 @@ pub(crate) enum GrantError {
     InvalidScope(&'static str),
 }
 
-/// A code or refresh token that was accepted.
+/// An accepted code or refresh token.
 #[derive(Debug)]
 pub(crate) struct Redeemed {
     pub(crate) grant: Grant,
@@ -200,7 +200,7 @@ struct Code {
     request: AuthorizationRequest,
     grant: Grant,
     expires_at: OffsetDateTime,
-    /// The grant it was exchanged for.
+    /// The grant that it belongs to.
     grant_id: Option<String>,
 }
 

@@ -22,13 +22,13 @@ pub(crate) fn random_digits() -> u64 {
     10_u64.pow(16) + u64::from_le_bytes(bytes) % (9 * 10_u64.pow(16))
 }
 
-/// For what fails only when the operating system has no random bytes: nothing can be tested then.
-#[expect(clippy::panic, reason = "an environment for tests has no caller to hand this to")]
+/// For operations that fail only when the operating system has no random bytes.
+#[expect(clippy::panic, reason = "the sandbox cannot work without random bytes")]
 pub(crate) fn surely<T>(result: Result<T, aws_lc_rs::error::Unspecified>) -> T {
     result.unwrap_or_else(|_| panic!("the operating system's random source failed"))
 }
 
-/// A new identifier in Scalekit's form: the kind, then digits.
+/// A new identifier in Scalekit's form: the prefix, then digits.
 pub(crate) fn new_id(prefix: &str) -> String {
     format!("{prefix}_{}", random_digits())
 }

@@ -1,4 +1,4 @@
-//! Signing keys, and their public side at `/keys`.
+//! Signing keys, and their public part at `/keys`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,14 +23,14 @@ pub(crate) struct SigningKey {
 }
 
 impl SigningKey {
-    /// The key every sandbox of the process starts with: making one takes a tenth of a second, too
+    /// The first key of every sandbox of the process: creating one takes a tenth of a second, too
     /// long for each test of a suite.
     pub(crate) fn first() -> Arc<Self> {
         static FIRST: OnceLock<Arc<SigningKey>> = OnceLock::new();
         Arc::clone(FIRST.get_or_init(|| Arc::new(Self::generate())))
     }
 
-    /// A key that no sandbox ever publishes.
+    /// A key that is never published.
     pub(crate) fn stranger() -> Arc<Self> {
         static STRANGER: OnceLock<Arc<SigningKey>> = OnceLock::new();
         Arc::clone(STRANGER.get_or_init(|| Arc::new(Self::generate())))
@@ -58,7 +58,7 @@ impl SigningKey {
         signature
     }
 
-    /// The public key as a PEM file has it: what a verifier that trusts `alg` takes as HMAC secret.
+    /// The public key as PEM, which a verifier that trusts `alg` would use as HMAC secret.
     pub(crate) fn public_pem(&self) -> String {
         let der: PublicKeyX509Der<'_> = surely(self.pair.public_key().as_der());
         let base64 = STANDARD.encode(der.as_ref());
@@ -82,7 +82,7 @@ impl SigningKey {
 #[derive(Debug)]
 pub(crate) struct KeyRing {
     current: Arc<SigningKey>,
-    /// Newest last; the current key is always one of them.
+    /// Newest last; contains the current key.
     published: Vec<Arc<SigningKey>>,
 }
 
@@ -130,11 +130,11 @@ fn rsa_public_key(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (sequence, _) = der_element(der, 0x30)?;
     let (modulus, rest) = der_element(sequence, 0x02)?;
     let (exponent, _) = der_element(rest, 0x02)?;
-    // A leading zero only keeps the number positive; a JWK has none.
+    // A leading zero only keeps the number positive; a JWK omits it.
     Some((modulus.strip_prefix(&[0]).unwrap_or(modulus), exponent))
 }
 
-/// The content of the first element and what follows it.
+/// The content of the first element and the rest.
 fn der_element(input: &[u8], expected_tag: u8) -> Option<(&[u8], &[u8])> {
     let (&tag, rest) = input.split_first()?;
     let (&first, rest) = rest.split_first()?;

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::sandbox::state::ids::{random_bytes, random_digits, random_token};
 
-/// What mails have in them.
+/// What e-mails contain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PasswordlessType {
@@ -42,27 +42,27 @@ impl PasswordlessType {
     }
 }
 
-/// A mail that was sent.
+/// An e-mail that was sent.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxMail {
-    /// To whom.
+    /// The recipient.
     pub email: String,
-    /// The code in it.
+    /// The code.
     pub code: Option<String>,
-    /// The magic link in it.
+    /// The magic link.
     pub link: Option<String>,
     /// `SIGNIN` or `SIGNUP`
     pub template: String,
-    /// What the template was filled in with.
+    /// The template variables.
     pub template_variables: BTreeMap<String, String>,
     /// When it was sent (UTC).
     pub sent_at: OffsetDateTime,
-    /// Until when code and link are good (UTC).
+    /// Expiry of code and link (UTC).
     pub expires_at: OffsetDateTime,
 }
 
-// By hand: code and link are credentials.
+// Manual impl: code and link are credentials.
 impl fmt::Debug for OutboxMail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OutboxMail")
@@ -73,10 +73,10 @@ impl fmt::Debug for OutboxMail {
     }
 }
 
-/// How many mails are kept.
+/// Number of e-mails that are retained.
 const KEPT_EMAILS: usize = 200;
 
-/// How many requests are known: of more, those that expire first are forgotten.
+/// Maximum number of requests; the ones that expire first are dropped.
 const KEPT_REQUESTS: usize = 10_000;
 
 /// "2 magic link and OTP emails per minute per email address", resent ones included.
@@ -89,7 +89,7 @@ const ATTEMPTS: usize = 5;
 
 const ATTEMPTS_WITHIN: Duration = Duration::from_secs(600);
 
-/// How long after its end a request is still known to have expired, where room is short.
+/// How long after its expiry a request is still reported as expired.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Default)]
@@ -100,11 +100,11 @@ pub(crate) struct Passwordless {
     requests: HashMap<String, Request>,
     /// Newest first.
     outbox: VecDeque<OutboxMail>,
-    /// When the last mails went to an address.
+    /// Times of the last e-mails to an address.
     sent: HashMap<String, Recent>,
 }
 
-/// What a user asks to have sent.
+/// A request to send an e-mail.
 #[derive(Clone, Debug)]
 pub(crate) struct Mailing {
     pub(crate) email: String,
@@ -201,7 +201,7 @@ impl Passwordless {
         Ok(self.deliver(id.to_owned(), request, now))
     }
 
-    /// A code or link that is right is used up, and so is the other one of its mail.
+    /// A valid code or link is used up, and so is the other one of its e-mail.
     pub(crate) fn verify(
         &mut self,
         credential: &Credential<'_>,
@@ -336,14 +336,14 @@ fn link_token() -> String {
     format!("{}_l", parts.collect::<Vec<_>>().join("-"))
 }
 
-/// When something was done lately.
+/// Times of recent events.
 #[derive(Debug, Default)]
 struct Recent(VecDeque<OffsetDateTime>);
 
 impl Recent {
-    /// Counts it, unless it was done so often within this time.
+    /// Counts an event, unless the limit within this time is reached.
     fn admits(&mut self, times: usize, within: Duration, now: OffsetDateTime) -> bool {
-        // What is later than now was counted before the clock was set back.
+        // Later times were counted before the clock was set back.
         self.0.retain(|at| *at <= now && now < *at + within);
         let admitted = self.0.len() < times;
         if admitted {
@@ -362,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_too_many_requests_the_first_to_expire_is_forgotten() {
+    fn the_requests_that_expire_first_are_dropped() {
         let mut passwordless =
             Passwordless { passwordless_type: PasswordlessType::Otp, ..Passwordless::default() };
         let mut now = OffsetDateTime::UNIX_EPOCH;

@@ -44,7 +44,7 @@ use crate::sandbox::state::token_faults::TokenEdits;
 use crate::sandbox::state::users::{NewUser, Organization, User, Users, capitalized};
 use crate::sandbox::state::webhooks::Webhooks;
 
-/// How long a page may be left open.
+/// How long a page may stay open.
 const TRANSACTION_LIFETIME: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// An environment with the organizations and users that every sandbox starts with.
+    /// An environment with the initial organizations and users.
     pub(crate) fn seeded(environment_url: String, now: OffsetDateTime) -> Self {
         let mut state = Self {
             environment_url,
@@ -159,7 +159,7 @@ impl State {
             None => {
                 let name = capitalized(domain.split('.').next().unwrap_or(domain));
                 let mut organization = Organization::new(&name, &[domain]);
-                // An unknown ID is kept: a test may choose it.
+                // Unknown IDs are kept: a test may choose them.
                 if let Some(id) = &new.organization_id {
                     organization.id.clone_from(id);
                 }
@@ -169,7 +169,7 @@ impl State {
         self.users.add(new, organization)
     }
 
-    /// The user with the address, signed up if there was none.
+    /// The user with this address, who signs up if there is none.
     pub(crate) fn find_or_add_user(&mut self, new: NewUser) -> User {
         let known = self.users.find(&new.email).cloned();
         known.unwrap_or_else(|| self.add_user(new))
@@ -180,7 +180,7 @@ impl State {
         format!("{}/resources/{id}", self.environment_url)
     }
 
-    /// The URL that sends the browser back with a code.
+    /// The URL that redirects the browser back with a code.
     pub(crate) fn grant(
         &mut self,
         authorization: AuthorizationRequest,
@@ -193,8 +193,8 @@ impl State {
         reply.code(&self.grants.issue_code(authorization, grant, now))
     }
 
-    /// Keeps an authorization request while its user looks at a page: at the login page, or, once
-    /// they are signed in, at the one that asks for consent.
+    /// Stores an authorization request while its user is at a page: the login page, or afterwards
+    /// the consent page.
     pub(crate) fn open_transaction(
         &mut self,
         request: AuthorizationRequest,
@@ -222,7 +222,7 @@ impl State {
         self.transactions.remove(id);
     }
 
-    /// A session of the user in a browser: its id (`sid`) and the cookie that stands for it.
+    /// Creates a session of the user in a browser. Returns its ID (`sid`) and its cookie.
     pub(crate) fn start_session(
         &mut self,
         user: &User,
@@ -244,7 +244,7 @@ impl State {
         (id, cookie)
     }
 
-    /// The live session a browser's cookies stand for, and its user.
+    /// The active session of a browser's cookies, and its user.
     pub(crate) fn session_of<'a>(
         &self,
         mut cookies: impl Iterator<Item = &'a str>,
@@ -257,7 +257,7 @@ impl State {
         })
     }
 
-    /// Notes that a user was there.
+    /// Records an activity of the user.
     pub(crate) fn touch_session(&mut self, id: &str, now: OffsetDateTime) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.last_active_at = now;
@@ -265,7 +265,7 @@ impl State {
         }
     }
 
-    /// Says whether it was alive.
+    /// Returns whether it was active.
     pub(crate) fn end_session(&mut self, id: &str, how: SessionEnd, now: OffsetDateTime) -> bool {
         self.grants.revoke_session(id);
         let session = self.sessions.get_mut(id).filter(|session| session.is_active());
@@ -275,13 +275,13 @@ impl State {
         })
     }
 
-    /// Revokes the sessions of the user with this address and says how many were alive.
+    /// Revokes the sessions of the user with this address. Returns how many were active.
     pub(crate) fn end_sessions_of(&mut self, email: &str, now: OffsetDateTime) -> usize {
         let user_id = self.users.find(email).map(|user| user.id.clone());
         user_id.map_or(0, |user_id| self.revoke_sessions_of(&user_id, now).len())
     }
 
-    /// Revokes the sessions of the user with this id and gives those that were alive.
+    /// Revokes the sessions of the user with this ID. Returns those that were active.
     pub(crate) fn revoke_sessions_of(&mut self, user_id: &str, now: OffsetDateTime) -> Vec<String> {
         let of_user = self.sessions.iter().filter(|(_, session)| session.user_id == user_id);
         let mut ids: Vec<_> = of_user.map(|(id, _)| id.clone()).collect();
@@ -302,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_user_joins_the_organization_of_the_domain_or_founds_one() {
+    fn a_new_user_joins_the_organization_of_the_domain_or_creates_one() {
         let mut state = State::seeded(String::new(), OffsetDateTime::UNIX_EPOCH);
         assert_eq!(state.add_user("ADA@ACME.test".into()).organization_name, "Acme");
         let peter = state.add_user("peter@initech.test".into());

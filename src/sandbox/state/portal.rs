@@ -1,4 +1,4 @@
-//! Links to the admin portal, and the visits they start.
+//! Links to the admin portal, and their sessions.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,14 +11,14 @@ const LINK_LIFETIME: Duration = Duration::from_secs(60);
 
 const SESSION_LIFETIME: Duration = Duration::from_secs(6 * 3600);
 
-/// All links that were not opened, and all sessions.
+/// All unused links and all sessions.
 #[derive(Debug, Default)]
 pub(crate) struct AdminPortal {
     links: HashMap<String, Visit>,
     sessions: HashMap<String, Visit>,
 }
 
-/// Whose portal it is, and what is in it.
+/// The organization of a portal, and its features.
 #[derive(Clone, Debug)]
 pub(crate) struct Visit {
     pub(crate) organization_id: String,
@@ -32,7 +32,7 @@ pub(crate) struct Features {
     pub(crate) dir_sync: bool,
 }
 
-/// A link that was just made.
+/// A new link.
 #[derive(Debug)]
 pub(crate) struct PortalLink {
     pub(crate) id: String,
@@ -41,7 +41,7 @@ pub(crate) struct PortalLink {
 }
 
 impl AdminPortal {
-    /// Adds a link and returns it with the end of its lifetime.
+    /// Adds a link and returns it with its expiry.
     pub(crate) fn add_link(
         &mut self,
         organization_id: &str,

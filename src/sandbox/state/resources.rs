@@ -7,11 +7,11 @@ use url::Url;
 use crate::sandbox::state::clients::Clients;
 use crate::sandbox::state::ids::new_id;
 
-/// The resource every sandbox starts with.
+/// The first resource of every sandbox.
 pub(crate) const SEEDED_ID: &str = "res_123456789";
 
-/// Which `iss` the tokens of a resource carry. Scalekit is moving from one to the other, so a
-/// server has to take both.
+/// The `iss` of a resource's tokens. Scalekit is moving from one to the other, so servers have to
+/// accept both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResourceIssuer {
@@ -32,18 +32,19 @@ pub struct NewResource {
 }
 
 impl NewResource {
-    /// A resource without scopes and without a server URL.
+    /// Creates a resource without scopes and without a server URL.
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), scopes: Vec::new(), url: None }
     }
 
-    /// What may be done at the resource.
+    /// Sets the scopes of the resource. Default: none.
     pub fn scopes<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.scopes = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The URL of its server. Tokens have it in their `aud` beside the resource's id.
+    /// Sets the URL of its server, which is in the `aud` of its tokens in addition to the
+    /// resource's ID.
     pub fn url(mut self, url: &str) -> Self {
         self.url = Some(url.to_owned());
         self
@@ -65,8 +66,8 @@ pub(crate) struct Resource {
 }
 
 impl Resource {
-    /// Whether a `resource` parameter (RFC 8707) means this one. URLs are compared as URLs:
-    /// clients write `https://mcp.test` and `https://mcp.test/` for the same server.
+    /// Whether a `resource` parameter (RFC 8707) matches. URLs are compared as URLs: clients write
+    /// `https://mcp.test` and `https://mcp.test/` for the same server.
     pub(crate) fn is_meant_by(&self, indicator: &str) -> bool {
         let same_url = || {
             let own = Url::parse(self.url.as_deref()?).ok()?;
@@ -76,7 +77,7 @@ impl Resource {
     }
 }
 
-/// The resources and who may ask for tokens for them.
+/// The resources and their clients.
 #[derive(Debug)]
 pub(crate) struct Resources {
     all: BTreeMap<String, Resource>,

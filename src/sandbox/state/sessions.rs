@@ -1,21 +1,20 @@
-//! Sessions of people who have signed in: they begin at the login page and end by logout or
-//! revocation.
+//! Sessions of signed-in users: created by the login page, ended by logout or revocation.
 
 use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-/// All sessions, by id; ended ones stay, because the API still tells of them.
+/// All sessions, by ID. Ended ones are retained, because the API still returns them.
 pub(crate) type Sessions = BTreeMap<String, Session>;
 
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) user_id: String,
     pub(crate) organization_id: String,
-    /// What the browser called itself when it signed in.
+    /// The user agent of the sign-in.
     pub(crate) user_agent: Option<String>,
     pub(crate) created_at: OffsetDateTime,
-    /// When it was last signed in with, refreshed or ended.
+    /// Time of the last sign-in, refresh or end.
     pub(crate) updated_at: OffsetDateTime,
     pub(crate) last_active_at: OffsetDateTime,
     pub(crate) end: Option<(SessionEnd, OffsetDateTime)>,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::sandbox::state::keys::SigningKey;
 
-/// Which of the tokens.
+/// A kind of token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenKind {
@@ -18,7 +18,7 @@ pub enum TokenKind {
     IdToken,
 }
 
-/// A token about to be signed.
+/// A token before it is signed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TokenDraft {
@@ -26,7 +26,7 @@ pub struct TokenDraft {
     pub header: Map<String, Value>,
     /// The claims.
     pub claims: Map<String, Value>,
-    /// What signs it.
+    /// How it is signed.
     pub signing: Signing,
 }
 
@@ -40,7 +40,7 @@ impl TokenDraft {
     }
 }
 
-/// What signs a token. The header is what [`TokenDraft::header`] says, whether it fits or not.
+/// How a token is signed. The header is [`TokenDraft::header`], even if it does not match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Signing {
@@ -57,28 +57,27 @@ pub enum Signing {
     PublicKey,
 }
 
-/// A way for a token to be wrong. In brackets the module of the OpenID Foundation's relying-party
-/// tests it stands for.
+/// A fault of a token. In parentheses: the module of the OpenID Foundation's relying-party tests.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TokenFault {
-    /// The token has expired an hour ago.
+    /// The token expired an hour ago.
     Expired,
-    /// `at_hash` is of another access token (invalid-athash).
+    /// `at_hash` is that of another access token (invalid-athash).
     InvalidAccessTokenHash,
     /// `aud` names another client (invalid-aud).
     InvalidAudience,
     /// `azp` names another client.
     InvalidAuthorizedParty,
-    /// `c_hash` is of another code (invalid-chash).
+    /// `c_hash` is that of another code (invalid-chash).
     InvalidCodeHash,
     /// `iss` is another environment (invalid-iss, refresh-token-invalid-issuer).
     InvalidIssuer,
-    /// `nonce` is of another login (nonce-invalid).
+    /// `nonce` is that of another login (nonce-invalid).
     InvalidNonce,
-    /// `aud` names our client and one we do not know; `azp` is ours (invalid-secondary-aud).
+    /// `aud` contains the client and an unknown one; `azp` is the client (invalid-secondary-aud).
     InvalidSecondaryAudience,
-    /// Signed with a key that is not published, under a `kid` that is (invalid-sig-rs256).
+    /// Signed with a key that is not published, under a published `kid` (invalid-sig-rs256).
     InvalidSignature,
     /// `sub` is another user (refresh-token-invalid-sub).
     InvalidSubject,
@@ -94,8 +93,8 @@ pub enum TokenFault {
     MissingClaim(String),
     /// No `exp`.
     MissingExpiry,
-    /// No `at_hash`, `c_hash` and `nonce`: an ID token that its audience does not tell from an access
-    /// token.
+    /// No `at_hash`, `c_hash` and `nonce`: an ID token that cannot be distinguished from an access
+    /// token by these claims.
     MissingHashesAndNonce,
     /// No `iat` (missing-iat).
     MissingIssuedAt,
@@ -113,7 +112,7 @@ pub enum TokenFault {
     SignedWithClientSecret,
     /// HS256 with the public key as the secret.
     SignedWithPublicKey,
-    /// `kid` names a key that was never published.
+    /// `kid` is that of a key which was never published.
     UnknownKeyId,
     /// `alg: none` and no signature (idtoken-sig-none).
     Unsigned,
@@ -122,7 +121,7 @@ pub enum TokenFault {
 }
 
 impl TokenFault {
-    /// Makes the token wrong in this way.
+    /// Applies the fault to a token.
     pub fn apply(&self, draft: &mut TokenDraft) {
         const HOUR: i64 = 3600;
         let now = draft.claims.get("iat").and_then(Value::as_i64).unwrap_or_default();
@@ -182,7 +181,7 @@ impl TokenDraft {
     }
 }
 
-/// The edits in force, oldest first.
+/// The active faults and edits, oldest first.
 #[derive(Clone, Default)]
 pub(crate) struct TokenEdits(pub(crate) Vec<Edit>);
 

@@ -7,13 +7,13 @@ use time::OffsetDateTime;
 
 use crate::sandbox::state::ids::new_id;
 
-/// A customer's organization.
+/// An organization: a customer of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Organization {
     /// `org_…`, the `oid` of tokens.
     pub id: String,
-    /// The application's own id for it, the `xoid` of tokens.
+    /// The application's own ID of it, the `xoid` of tokens.
     pub external_id: Option<String>,
     /// Its name.
     pub display_name: String,
@@ -21,15 +21,15 @@ pub struct Organization {
     pub domains: Vec<String>,
     /// `conn_…`, the connection its users sign in through and the `amr` of their ID tokens.
     pub connection_id: String,
-    /// Its part of a redirect URI with a wildcard.
+    /// Its part of a wildcard redirect URI.
     pub slug: Option<String>,
-    /// Address of its logo.
+    /// URL of its logo.
     pub logo_url: Option<String>,
-    /// What the application keeps with it.
+    /// The application's metadata.
     pub metadata: BTreeMap<String, String>,
-    /// Its place among all that ever were.
+    /// Its number, which is never reused.
     pub(crate) number: u64,
-    /// `None` is when the environment was made, or nothing has changed since.
+    /// `None` for the time when the environment was created.
     pub(crate) made_at: Option<OffsetDateTime>,
     pub(crate) changed_at: Option<OffsetDateTime>,
 }
@@ -58,7 +58,7 @@ impl Organization {
 pub struct User {
     /// `usr_…`, the `sub` of tokens.
     pub id: String,
-    /// The application's own id for the user, the `xuid` of access tokens.
+    /// The application's own ID of the user, the `xuid` of access tokens.
     pub external_id: Option<String>,
     /// The address the user signs in with, in lower case.
     pub email: String,
@@ -74,13 +74,13 @@ pub struct User {
     pub organization_name: String,
     /// Role names in that organization.
     pub roles: Vec<String>,
-    /// What the roles allow, as `resource:action`.
+    /// The permissions of the roles, as `resource:action`.
     pub permissions: Vec<String>,
-    /// More claims for the access token, as a dashboard's "Token claims" add them.
+    /// Additional claims of the access token, as with a dashboard's "Token claims".
     pub claims: BTreeMap<String, Value>,
 }
 
-/// A user to add; what is not said is made up from the address.
+/// A user to add. Defaults are derived from the address.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct NewUser {
@@ -95,7 +95,7 @@ pub struct NewUser {
 }
 
 impl NewUser {
-    /// A member who may read workspace data, as one who signs up.
+    /// Creates a member who may read workspace data, like a user who signs up.
     pub fn new(email: &str) -> Self {
         Self {
             email: email.to_ascii_lowercase(),
@@ -109,39 +109,39 @@ impl NewUser {
         }
     }
 
-    /// One more claim for the user's access tokens.
+    /// Adds a claim to the user's access tokens.
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.claims.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The application's own id for the user.
+    /// Sets the application's own ID of the user. Default: none.
     pub fn external_id(mut self, id: &str) -> Self {
         self.external_id = Some(id.to_owned());
         self
     }
 
-    /// Given and family name. The default is the first part of the address, capitalised.
+    /// Sets given and family name. Default: the first part of the address, capitalized.
     pub fn name(mut self, given: &str, family: &str) -> Self {
         self.given_name = Some(given.to_owned());
         self.family_name = Some(family.to_owned());
         self
     }
 
-    /// The organization to join. The default is the one with the address's domain; without one, a
-    /// new organization with that domain is made.
+    /// Sets the organization to join. Default: the one with the address's domain, or a new
+    /// organization with that domain.
     pub fn organization_id(mut self, id: &str) -> Self {
         self.organization_id = Some(id.to_owned());
         self
     }
 
-    /// What the user may do. The default is `workspace_data:read`.
+    /// Sets the user's permissions. Default: `workspace_data:read`.
     pub fn permissions<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.permissions = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The user's roles. The default is `member`.
+    /// Sets the user's roles. Default: `member`.
     pub fn roles<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.roles = names.into_iter().map(Into::into).collect();
         self

@@ -11,14 +11,14 @@ use crate::sandbox::state::digest::hmac_sha256;
 use crate::sandbox::state::ids::{new_id, random_bytes};
 use crate::secret::SecretString;
 
-/// What the environment knows of an endpoint.
+/// An endpoint of the environment.
 #[derive(Debug)]
 pub(crate) struct EndpointData {
     pub(crate) id: String,
     pub(crate) url: String,
     secret: Secret,
     old_secrets: Vec<(Secret, OffsetDateTime)>,
-    /// Held by who sends to the endpoint: messages go out one after the other.
+    /// Locked during a delivery to the endpoint: messages are sent one after the other.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -51,7 +51,7 @@ impl EndpointData {
     }
 }
 
-/// What an endpoint checks signatures with.
+/// A secret for signatures.
 #[derive(Clone)]
 pub(crate) struct Secret([u8; 32]);
 
@@ -60,7 +60,7 @@ impl Secret {
         Self(random_bytes())
     }
 
-    /// As an application is given it.
+    /// As shown to the application.
     pub(crate) fn text(&self) -> SecretString {
         SecretString::from(format!("whsec_{}", STANDARD.encode(self.0)))
     }

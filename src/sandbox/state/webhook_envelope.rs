@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_follow_from_the_type() {
+    fn display_names_are_derived_from_the_type() {
         for (event_type, expected_object, expected_name) in [
             ("organization.created", "Organization", "Organization Created"),
             ("organization.directory_enabled", "Directory", "Directory Enabled"),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_second_has_its_nanoseconds_too() {
+    fn whole_seconds_have_nine_digits_too() {
         assert_eq!(nanoseconds(OffsetDateTime::UNIX_EPOCH), "1970-01-01T00:00:00.000000000Z");
     }
 }

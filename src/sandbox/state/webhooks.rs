@@ -1,4 +1,4 @@
-//! Webhook messages, when they are due, and the outcome of each attempt.
+//! Webhook messages, when they are due, and the result of each attempt.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,25 +15,25 @@ use crate::sandbox::state::ids::new_id;
 use crate::sandbox::state::webhook_endpoint::EndpointData;
 use crate::sandbox::state::webhook_envelope::envelope;
 
-/// A message to one endpoint, and how far it has come.
+/// The delivery of a message to one endpoint.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Delivery {
     /// `msg_…`, the `webhook-id` of all attempts.
     pub message_id: String,
-    /// Such as `organization.directory.user_created`.
+    /// For instance `organization.directory.user_created`.
     pub event_type: String,
-    /// The endpoint it is for.
+    /// The endpoint.
     pub endpoint_id: String,
-    /// The body, byte by byte as it is signed and sent.
+    /// The body, exactly as it is signed and sent.
     pub body: Bytes,
     /// All attempts so far, oldest first.
     pub attempts: Vec<DeliveryAttempt>,
-    /// What comes next.
+    /// The status.
     pub state: DeliveryState,
 }
 
-// By hand: the body is no one's business but the endpoint's.
+// Manual impl: the body may be confidential.
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
@@ -50,30 +50,30 @@ impl fmt::Debug for Delivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeliveryAttempt {
-    /// When it was made, by the sandbox's clock: its `webhook-timestamp`, to the second.
+    /// Its time, by the sandbox's clock: the `webhook-timestamp`, in seconds.
     pub at: OffsetDateTime,
-    /// The status of the response, if there was one.
+    /// The status of the response, if any.
     pub status: Option<StatusCode>,
     /// Why there was no response.
     pub error: Option<String>,
 }
 
-/// How far a message has come.
+/// Status of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeliveryState {
-    /// It was responded with 2xx.
+    /// An attempt got 2xx.
     Delivered,
-    /// Six attempts were in vain.
+    /// Six attempts failed.
     Failed,
-    /// There will be another attempt.
+    /// Another attempt follows.
     Pending {
-        /// Not before then, by the sandbox's clock.
+        /// Its earliest time, by the sandbox's clock.
         due: OffsetDateTime,
     },
 }
 
-/// How long after an attempt that was in vain the next one is due.
+/// The delays after failed attempts.
 const PAUSES: [Duration; 5] = [
     Duration::seconds(5),
     Duration::seconds(30),
@@ -82,10 +82,10 @@ const PAUSES: [Duration; 5] = [
     Duration::minutes(15),
 ];
 
-/// How long an endpoint may take to answer.
+/// Timeout of an attempt.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// How many messages are kept that need no more attempts.
+/// Number of finished deliveries that are retained.
 const HISTORY: usize = 10_000;
 
 #[derive(Default)]
@@ -103,13 +103,13 @@ pub(crate) struct Webhooks {
 #[derive(Debug)]
 struct Message {
     delivery: Delivery,
-    /// Attempts since it was last asked for.
+    /// Attempts since the last redelivery.
     tried: usize,
-    /// How often it was asked for: an attempt of an earlier time decides nothing.
+    /// Number of redeliveries: an attempt from before the last one is ignored.
     round: u64,
 }
 
-/// An attempt to be made.
+/// A due attempt.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     number: u64,
@@ -135,7 +135,7 @@ impl Webhooks {
         self.messages.retain(|_, message| is_over(message));
     }
 
-    /// A message to each endpoint, all with the same id.
+    /// Adds a message for each endpoint, all with the same ID.
     pub(crate) fn emit(&mut self, event_type: &str, data: Value, now: OffsetDateTime) -> String {
         let message_id = new_id("msg");
         if self.endpoints.is_empty() {
@@ -177,7 +177,7 @@ impl Webhooks {
         found
     }
 
-    /// The numbers of the messages to an endpoint that are due.
+    /// The numbers of an endpoint's due messages.
     pub(crate) fn due(&self, endpoint_id: &str, now: OffsetDateTime) -> Vec<u64> {
         let due = self
             .messages
@@ -186,8 +186,8 @@ impl Webhooks {
         due.map(|(number, _)| *number).collect()
     }
 
-    /// The attempt to make of a message, if it is still due, and its request. An endpoint's URL may
-    /// be none.
+    /// The attempt of a message, if it is still due, and its request. The endpoint's URL may be
+    /// invalid.
     pub(crate) fn attempt(
         &self,
         number: u64,
@@ -207,7 +207,7 @@ impl Webhooks {
         Some((Attempt { number, round: message.round, at: now }, request))
     }
 
-    /// Notes what came of an attempt.
+    /// Records the result of an attempt.
     pub(crate) fn attempted(&mut self, attempt: &Attempt, outcome: DeliveryAttempt) {
         let Some(message) = self.messages.get_mut(&attempt.number) else { return };
         let taken = outcome.status.is_some_and(|status| status.is_success());
@@ -254,7 +254,7 @@ impl Message {
 }
 
 impl Attempt {
-    /// What came of it.
+    /// The result.
     pub(crate) fn outcome<E: fmt::Display>(
         &self,
         response: Result<http::StatusCode, E>,
@@ -267,7 +267,7 @@ impl Attempt {
     }
 }
 
-// By hand: a client has no Debug.
+// Manual impl: a client has no Debug.
 impl fmt::Debug for Webhooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Webhooks").field("endpoints", &self.endpoints).finish_non_exhaustive()
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_that_need_nothing_more_are_forgotten() {
+    fn the_oldest_finished_deliveries_are_dropped() {
         let mut webhooks = Webhooks::default();
         webhooks.add_endpoint("https://app.test/");
         let now = OffsetDateTime::UNIX_EPOCH;
@@ -294,7 +294,7 @@ mod tests {
         }
         let kept: Vec<_> = webhooks.deliveries().map(|sent| sent.message_id.clone()).collect();
         assert_eq!(kept.len(), HISTORY + 1);
-        assert_eq!((&kept[0], &kept[1]), (&ids[0], &ids[3]), "what waits is kept");
+        assert_eq!((&kept[0], &kept[1]), (&ids[0], &ids[3]), "pending deliveries are kept");
         assert!(!webhooks.redeliver(&ids[1], now));
         assert!(webhooks.redeliver(&ids[3], now));
     }

@@ -59,7 +59,7 @@ fn claims_of_other(sandbox: &Sandbox) -> Value {
 }
 
 #[tokio::test]
-async fn a_session_is_reported_as_it_goes() {
+async fn a_sessions_status_is_current() {
     let sandbox = Sandbox::new();
     let bearer = bearer(&sandbox).await;
     let tokens = log_in(&sandbox, "jane@acme.test").await;
@@ -88,11 +88,11 @@ async fn a_session_is_reported_as_it_goes() {
     let (_, rejected) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
     assert_eq!(rejected["error"], "invalid_grant");
     let (_, again) = call(&sandbox, Method::POST, &format!("{path}/revoke"), &bearer).await;
-    assert_eq!(again, revoked, "what has ended stays as it ended");
+    assert_eq!(again, revoked, "an ended session is not changed");
 }
 
 #[tokio::test]
-async fn the_browser_and_a_logout_show() {
+async fn sessions_have_the_user_agent_and_the_logout_time() {
     let sandbox = Sandbox::new();
     let bearer = bearer(&sandbox).await;
     let opened = get(&sandbox, &authorization_url(&sandbox, &[]), "").await;
@@ -147,7 +147,7 @@ async fn pages_lead_forward_and_back() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_rejected() {
+async fn invalid_requests_are_rejected() {
     let sandbox = Sandbox::new();
     let bearer = bearer(&sandbox).await;
     let jane = sandbox.users().get("jane@acme.test").unwrap().id;

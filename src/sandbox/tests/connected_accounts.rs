@@ -1,4 +1,4 @@
-//! The pages where a user connects their Gmail.
+//! The pages where a user connects a Gmail account.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -42,7 +42,7 @@ fn location(response: &Response<Bytes>) -> &str {
 }
 
 #[tokio::test]
-async fn a_browser_is_asked_and_a_program_is_not() {
+async fn only_browsers_get_the_consent_page() {
     let sandbox = Sandbox::new();
     let link = linked(&sandbox, None).await;
     let page = send(&sandbox, Method::GET, &link, &[("accept", "text/html,*/*;q=0.8")], "");
@@ -58,7 +58,7 @@ async fn a_browser_is_asked_and_a_program_is_not() {
 }
 
 #[tokio::test]
-async fn only_the_pages_own_form_is_taken() {
+async fn only_the_pages_own_form_is_accepted() {
     let sandbox = Sandbox::new();
     let link = linked(&sandbox, None).await;
     let theirs = [FORM, ("sec-fetch-site", "cross-site")];
@@ -74,7 +74,7 @@ async fn only_the_pages_own_form_is_taken() {
 }
 
 #[tokio::test]
-async fn a_link_and_what_follows_it_grow_old() {
+async fn links_and_pending_verifications_expire() {
     let sandbox = Sandbox::new();
     let hour = std::time::Duration::from_secs(60 * 60);
     let link = linked(&sandbox, None).await;
@@ -94,7 +94,7 @@ async fn a_link_and_what_follows_it_grow_old() {
 }
 
 #[tokio::test]
-async fn the_last_page_links_to_this_machine_only() {
+async fn the_last_page_links_to_loopback_only() {
     let sandbox = Sandbox::new();
     let page = |application: &str| {
         let target = format!("/connected?application={application}");

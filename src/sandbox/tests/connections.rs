@@ -1,4 +1,4 @@
-//! Connections over the API, what webhooks tell of them, and the portal of administrators.
+//! Connections in the API, their webhooks, and the admin portal.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ async fn connections_are_listed_and_read() {
 }
 
 #[tokio::test]
-async fn connections_are_switched_and_deleted_and_webhooks_tell() {
+async fn connections_are_disabled_and_deleted_with_events() {
     let sandbox = Sandbox::new();
     sandbox.webhooks().add_endpoint("https://app.example.com/webhooks");
     let bearer = bearer(&sandbox).await;
@@ -121,7 +121,7 @@ async fn connections_are_switched_and_deleted_and_webhooks_tell() {
     }
 }
 
-/// A new link's id and location.
+/// A new link's ID and location.
 async fn link(sandbox: &Sandbox, query: &str) -> (String, String) {
     let bearer = bearer(sandbox).await;
     let target = format!("/organizations/{ACME}/portal_links{query}");
@@ -131,12 +131,12 @@ async fn link(sandbox: &Sandbox, query: &str) -> (String, String) {
     (string(&response["link"], "id").to_owned(), string(&response["link"], "location").to_owned())
 }
 
-/// Follows a link and gives the path of the visit it starts.
+/// Opens a link and returns the path of its session.
 async fn visit(sandbox: &Sandbox, query: &str) -> String {
     let (_, link) = link(sandbox, query).await;
     let opened = get(sandbox, &link, "").await;
     assert_eq!(opened.status(), StatusCode::FOUND);
-    assert!(!opened.headers().contains_key(header::SET_COOKIE), "a frame would not send it");
+    assert!(!opened.headers().contains_key(header::SET_COOKIE), "a frame does not send cookies");
     location(&opened).to_owned()
 }
 
@@ -167,24 +167,24 @@ async fn a_link_opens_the_portal_once_within_a_minute() {
 }
 
 #[tokio::test]
-async fn an_administrator_switches_single_sign_on() {
+async fn an_administrator_disables_and_enables_single_sign_on() {
     let sandbox = Sandbox::new();
     sandbox.webhooks().add_endpoint("https://app.example.com/webhooks");
     let portal = visit(&sandbox, "?features=sso").await;
     let page = page_at(&sandbox, &portal).await;
-    assert!(text(&page).contains("Okta (SAML)") && text(&page).contains("Switch off"));
+    assert!(text(&page).contains("Okta (SAML)") && text(&page).contains("Disable"));
     assert!(!text(&page).contains("Directory sync"));
 
     let off = [("id", OKTA), ("action", "disable")];
     let response = post_form(&sandbox, &portal, &off).await.unwrap();
     assert_eq!((response.status(), location(&response)), (StatusCode::SEE_OTHER, &*portal));
     assert!(!sandbox.connections().get(OKTA).unwrap().enabled);
-    assert!(text(&page_at(&sandbox, &portal).await).contains("Switch on"));
+    assert!(text(&page_at(&sandbox, &portal).await).contains("Enable"));
     post_form(&sandbox, &portal, &[("id", OKTA), ("action", "enable")]).await.unwrap();
     let types: Vec<_> = events(&sandbox).iter().map(|event| event["type"].clone()).collect();
     assert_eq!(types, ["organization.sso_disabled", "organization.sso_enabled"]);
 
-    // What is another organization's, or not what the link was for.
+    // Another organization's, or not included in the link.
     let directory = sandbox.directories().first_id(ACME).unwrap();
     for id in [ENTRA, &directory, "conn_1", ""] {
         let form = [("id", id), ("action", "disable")];
@@ -200,7 +200,7 @@ async fn an_administrator_switches_single_sign_on() {
 }
 
 #[tokio::test]
-async fn a_visit_lasts_six_hours_and_is_shown_in_frames() {
+async fn a_portal_session_lasts_six_hours_and_allows_frames() {
     let sandbox = Sandbox::new();
     let portal = visit(&sandbox, "").await;
     sandbox.clock().advance(Duration::from_secs(6 * 3600 - 1));
@@ -218,7 +218,11 @@ async fn a_visit_lasts_six_hours_and_is_shown_in_frames() {
         let policy = page.headers()["content-security-policy"].to_str().unwrap();
         assert!(policy.contains("default-src 'none'") && !policy.contains("frame-ancestors"));
         assert!(!page.headers().contains_key("x-frame-options"));
-        assert_eq!(page.headers()["referrer-policy"], "no-referrer", "the address is a key");
+        assert_eq!(
+            page.headers()["referrer-policy"],
+            "no-referrer",
+            "the URL contains the session"
+        );
     }
     assert!(sandbox.connections().get(OKTA).unwrap().enabled);
     let elsewhere = page_at(&sandbox, "/portal/x").await;
@@ -230,7 +234,7 @@ async fn a_visit_lasts_six_hours_and_is_shown_in_frames() {
 }
 
 #[tokio::test]
-async fn a_form_of_another_site_switches_nothing() {
+async fn a_form_of_another_site_is_rejected() {
     let sandbox = Sandbox::new();
     let portal = visit(&sandbox, "").await;
     let request = Request::post(format!("{}{portal}", sandbox.environment_url()))

@@ -11,7 +11,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::sandbox::{NewDirectoryGroup, NewDirectoryUser};
 
-/// Acme's id and that of its directory.
+/// Acme's ID and that of its directory.
 fn acme(sandbox: &Sandbox) -> (String, String) {
     let organization = sandbox.organizations().list().remove(0).id;
     let directory = sandbox.directories().first_id(&organization).unwrap();
@@ -90,7 +90,7 @@ async fn organizations_are_listed_and_found() {
 }
 
 #[tokio::test]
-async fn a_directory_tells_of_itself_and_is_switched() {
+async fn a_directory_is_read_disabled_and_enabled() {
     let sandbox = standing();
     let bearer = bearer(&sandbox).await;
     let (organization, directory) = acme(&sandbox);
@@ -220,7 +220,7 @@ async fn groups_are_listed_with_those_that_are_not_tracked_on_request() {
 }
 
 #[tokio::test]
-async fn pages_miss_no_one_and_repeat_no_one_while_users_come_and_go() {
+async fn pages_neither_miss_nor_repeat_users_despite_changes() {
     let sandbox = Sandbox::new();
     let bearer = bearer(&sandbox).await;
     let (organization, directory) = acme(&sandbox);
@@ -246,7 +246,8 @@ async fn pages_miss_no_one_and_repeat_no_one_while_users_come_and_go() {
         if token.is_empty() {
             break;
         }
-        // The first one seen goes, the one the next page begins with goes, and a user comes.
+        // The first user seen is removed, the one the next page begins with is removed, and a user
+        // is added.
         let next = expected.get(seen.len()).cloned();
         sandbox.directories().remove_user(&seen[seen.len() - 9]);
         if let Some(next) = next.filter(|_| seen.len() == 18) {
@@ -263,7 +264,7 @@ async fn pages_miss_no_one_and_repeat_no_one_while_users_come_and_go() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_rejected() {
+async fn invalid_requests_are_rejected() {
     let sandbox = Sandbox::new();
     let bearer = bearer(&sandbox).await;
     let (organization, directory) = acme(&sandbox);
@@ -303,11 +304,11 @@ async fn what_makes_no_sense_is_rejected() {
 }
 
 #[tokio::test]
-async fn every_change_is_reported_as_the_samples_say() {
+async fn every_change_causes_the_documented_event() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let (organization, directory) = acme(&sandbox);
-    assert_eq!(sandbox.webhooks().deliver_due().await, 0, "the seed is no news");
+    assert_eq!(sandbox.webhooks().deliver_due().await, 0, "the initial data causes no events");
 
     let group = NewDirectoryGroup::new("Avengers").dp_id("00g1");
     let group = sandbox.directories().add_group(&directory, group);
@@ -396,7 +397,7 @@ async fn every_change_is_reported_as_the_samples_say() {
 }
 
 #[tokio::test]
-async fn who_joins_or_leaves_a_group_has_changed() {
+async fn a_change_of_membership_changes_the_user() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let (_, directory) = acme(&sandbox);
@@ -413,7 +414,7 @@ async fn who_joins_or_leaves_a_group_has_changed() {
     sandbox.clock().advance(Duration::from_secs(1));
     assert!(sandbox.directories().remove_group(finance));
     assert!(sandbox.directories().user(&users[2].id).unwrap().updated_at > users[2].updated_at);
-    // No one is told of a group that is not tracked.
+    // A group that is not tracked causes no event.
     sandbox.directories().add_group(&directory, NewDirectoryGroup::new("All").external());
 
     sandbox.webhooks().deliver_due().await;
@@ -430,7 +431,7 @@ async fn who_joins_or_leaves_a_group_has_changed() {
 }
 
 #[tokio::test]
-async fn five_thousand_users_are_reported_of_one_by_one() {
+async fn five_thousand_users_cause_one_event_each() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let (_, directory) = acme(&sandbox);
@@ -444,6 +445,6 @@ async fn five_thousand_users_are_reported_of_one_by_one() {
 
 #[test]
 #[should_panic(expected = "there is no directory dir_1")]
-fn an_unknown_directory_takes_no_one() {
+fn adding_to_an_unknown_directory_panics() {
     Sandbox::new().directories().add_user("dir_1", "ada@acme.test");
 }

@@ -9,7 +9,7 @@ async fn keys(sandbox: &Sandbox) -> Result<Response<Bytes>, HttpClientError> {
 }
 
 #[tokio::test]
-async fn an_endpoint_fails_as_reported_and_heals() {
+async fn an_endpoint_fails_as_configured_until_cleared() {
     let sandbox = Sandbox::new();
     sandbox.faults().add_times(Endpoint::Keys, 2, Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
     sandbox.faults().add_times(Endpoint::Keys, 1, Fault::Html);
@@ -33,7 +33,7 @@ async fn an_endpoint_fails_as_reported_and_heals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_waits_in_the_time_of_tokio() {
+async fn a_delay_uses_tokios_time() {
     let sandbox = Sandbox::new();
     sandbox.faults().add(Endpoint::Keys, Fault::Delay(Duration::from_secs(60)));
     let start = tokio::time::Instant::now();
@@ -59,12 +59,12 @@ async fn held_requests_wait_for_their_release() {
     let ((first, _), (second, _), ()) = race.await;
     assert_eq!([first, second].iter().filter(|status| status.is_success()).count(), 1);
     let (status, _) = token(&sandbox, &[]).await;
-    assert_eq!(status, StatusCode::BAD_GATEWAY, "the next fault in line, once nothing is held");
+    assert_eq!(status, StatusCode::BAD_GATEWAY, "the next fault, after the hold");
     assert_eq!(token(&sandbox, &[]).await.0, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
-async fn a_lost_response_has_done_its_work() {
+async fn a_request_with_a_lost_response_is_processed() {
     let sandbox = Sandbox::builder().refresh_grace(Duration::ZERO).build();
     let tokens = log_in(&sandbox, "jane@acme.test").await;
     sandbox.faults().add_times(Endpoint::Token, 1, Fault::ResponseLost);
@@ -77,12 +77,12 @@ async fn a_lost_response_has_done_its_work() {
     let lost = post_form(&sandbox, "/oauth/token", &form).await;
     assert!(matches!(lost, Err(HttpClientError::Exchange(_))));
     let (_, rejected) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
-    assert_eq!(rejected["error"], "invalid_grant", "it was rotated although no one heard");
+    assert_eq!(rejected["error"], "invalid_grant", "it was rotated although the response was lost");
     assert_eq!(sandbox.requests().refreshes(), 2);
 }
 
 #[tokio::test]
-async fn the_client_reaches_the_sandbox_and_nothing_else() {
+async fn the_client_reaches_the_sandbox_only() {
     let sandbox = Sandbox::new();
     for elsewhere in [
         "https://acme.scalekit.com/keys",
@@ -126,7 +126,7 @@ async fn keys_rotate() {
 }
 
 #[tokio::test]
-async fn tokens_are_wrong_as_reported_until_healed() {
+async fn token_faults_apply_until_cleared() {
     let sandbox = Sandbox::new();
     sandbox.tokens().add_fault(TokenKind::IdToken, TokenFault::InvalidNonce);
     sandbox.tokens().add_fault(TokenKind::IdToken, TokenFault::InvalidSignature);

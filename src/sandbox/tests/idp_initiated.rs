@@ -1,4 +1,4 @@
-//! Launches from an identity provider's portal, with texts of every kind.
+//! IdP-initiated logins from a portal, with hostile texts.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -18,7 +18,7 @@ fn launching() -> Sandbox {
 }
 
 #[tokio::test]
-async fn a_launch_token_says_what_scalekits_says() {
+async fn the_token_has_the_claims_of_scalekits() {
     let start = time::OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap();
     let sandbox = Sandbox::builder().clock(ManualClock::at(start)).build();
     let launch = NewIdpInitiatedLogin::new(OKTA).login_hint("jane@acme.test");
@@ -51,7 +51,7 @@ async fn a_launch_token_says_what_scalekits_says() {
 }
 
 #[test]
-fn launches_go_where_the_application_says() {
+fn logins_are_redirected_to_the_login_route() {
     let sandbox = Sandbox::new();
     assert_eq!(sandbox.idp().login_url(OKTA), None);
     for not_a_page in ["", "/login", "javascript:alert(1)", "ftp://app.example.com/"] {
@@ -70,13 +70,13 @@ fn launches_go_where_the_application_says() {
 
 #[test]
 #[should_panic(expected = "there is no connection conn_1")]
-fn an_unknown_connection_launches_nothing() {
+fn an_unknown_connection_panics() {
     let _ = Sandbox::new().idp().login_token("conn_1");
 }
 
-/// What a portal's launch meets when the connection is deleted after the portal has looked at it.
+/// The portal's redirect when the connection is deleted after the portal has read it.
 #[test]
-fn a_deleted_connection_launches_nothing_and_ends_nothing() {
+fn a_deleted_connection_causes_no_redirect_and_no_panic() {
     let sandbox = launching();
     let launch = NewIdpInitiatedLogin::new(OKTA);
     assert!(login_token(&sandbox.environment, &launch).is_some());
@@ -86,7 +86,7 @@ fn a_deleted_connection_launches_nothing_and_ends_nothing() {
 }
 
 #[test]
-fn portals_launch_while_their_connection_comes_and_goes() {
+fn portals_tolerate_concurrent_changes_of_the_connection() {
     let sandbox = launching();
     let okta = sandbox.connections().get(OKTA).unwrap();
     let responses = thread::scope(|scope| {
@@ -114,7 +114,7 @@ fn portal_launch(sandbox: &Sandbox) -> Response<Bytes> {
 }
 
 #[tokio::test]
-async fn the_key_that_a_launch_names_signs_it_whatever_is_current_by_then() {
+async fn the_token_is_signed_by_the_key_it_names_despite_rotation() {
     let sandbox = launching();
     let (draft, key) = token_draft(&sandbox.environment, &NewIdpInitiatedLogin::new(OKTA)).unwrap();
     sandbox.keys().rotate();
@@ -122,7 +122,7 @@ async fn the_key_that_a_launch_names_signs_it_whatever_is_current_by_then() {
 }
 
 #[tokio::test]
-async fn people_launch_from_their_companys_portal() {
+async fn users_open_the_application_from_the_portal() {
     let sandbox = launching();
     let index = get(&sandbox, &format!("{}/", sandbox.environment_url()), "").await;
     assert!(text(&index).contains(&format!("href=\"/idp/{OKTA}\"")));
@@ -155,7 +155,7 @@ async fn people_launch_from_their_companys_portal() {
 }
 
 #[tokio::test]
-async fn a_portal_opens_nothing_it_does_not_know() {
+async fn a_portal_rejects_unknown_connections_and_routes() {
     let sandbox = Sandbox::new();
     let portal = format!("/idp/{OKTA}");
     let page = get(&sandbox, &format!("{}{portal}", sandbox.environment_url()), "").await;
@@ -177,7 +177,7 @@ async fn a_portal_opens_nothing_it_does_not_know() {
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
 }
 
-/// Texts that would end a value, a header or a line where they are not encoded, and any others.
+/// Texts that would end a value, a header or a line if they were not encoded, and any others.
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\r\nset-cookie: a=b".to_owned()),
@@ -191,7 +191,7 @@ fn hostile() -> impl Strategy<Value = String> {
     proptest::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())
 }
 
-/// Whether all bytes are such that no browser or server reads an end into them.
+/// Whether no browser or server reads a delimiter into any byte.
 fn is_safe_in_a_header(url: &str) -> bool {
     url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'#'))
 }
@@ -206,7 +206,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_text_breaks_out_of_a_launch(hint in hostile(), relay in hostile(), query in hostile()) {
+    fn no_text_escapes_from_a_login_url(hint in hostile(), relay in hostile(), query in hostile()) {
         let sandbox = launching();
         let mut login = Url::parse(LOGIN).unwrap();
         login.query_pairs_mut().append_pair("tenant", &query);
@@ -224,7 +224,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_breaks_out_of_a_failed_launch(error in hostile(), description in hostile()) {
+    fn no_text_escapes_from_a_failed_login_url(error in hostile(), description in hostile()) {
         let sandbox = launching();
         let url = sandbox.idp().failed_login_url(&error, &description).unwrap();
         prop_assert!(is_safe_in_a_header(&url));
@@ -234,7 +234,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_breaks_out_of_the_portals_redirect(relay in hostile(), description in hostile()) {
+    fn no_text_escapes_from_the_portals_redirect(relay in hostile(), description in hostile()) {
         let sandbox = launching();
         for form in [
             [("action", "launch"), ("login_hint", "jane@acme.test"), ("relay_state", &*relay)],
@@ -266,13 +266,13 @@ proptest! {
     }
 
     #[test]
-    fn no_text_breaks_out_of_the_way_back_from_a_login(state in hostile(), hint in hostile()) {
+    fn no_text_escapes_from_the_redirect_after_a_login(state in hostile(), hint in hostile()) {
         let sandbox = Sandbox::builder().modular_sso().build();
         let changes =
             [("connection_id", OKTA), ("state", state.as_str()), ("login_hint", hint.as_str())];
         let url = authorization_url(&sandbox, &changes);
         let request = Request::get(url).body(Bytes::new());
-        // A request line is not endless: what has more than 64 KiB is no URI.
+        // A URI has at most 64 KiB.
         prop_assume!(request.is_ok());
         let page = sandbox.environment.route(&request.unwrap());
         prop_assert!(!text(&page).contains("<script"));

@@ -2,7 +2,7 @@ use super::*;
 use crate::sandbox::parameters::SESSION_COOKIE;
 
 #[tokio::test]
-async fn a_login_gives_a_code_and_the_state_back() {
+async fn a_login_returns_a_code_and_the_state() {
     let sandbox = Sandbox::new();
     let callback = sandbox.log_in(&authorization_url(&sandbox, &[]), "jane@acme.test").unwrap();
     assert!(callback.starts_with("http://localhost:3000/auth/callback?code="), "{callback}");
@@ -31,7 +31,7 @@ async fn an_untrusted_client_or_redirect_uri_gets_a_page_and_no_redirect() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_reported_by_redirect() {
+async fn invalid_requests_are_reported_by_redirect() {
     let sandbox = Sandbox::new();
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[("response_type", "")], "invalid_request"),
@@ -61,7 +61,7 @@ async fn what_is_wrong_with_a_request_is_reported_by_redirect() {
 }
 
 #[tokio::test]
-async fn a_signed_in_browser_is_sent_back_at_once() {
+async fn a_signed_in_browser_is_redirected_at_once() {
     let sandbox = Sandbox::new();
     let page = get(&sandbox, &authorization_url(&sandbox, &[]), "").await;
     let transaction = transaction_of(&page);
@@ -73,7 +73,7 @@ async fn a_signed_in_browser_is_sent_back_at_once() {
     assert!(cookie.starts_with(SESSION_COOKIE));
     assert_eq!(attributes, "Path=/; HttpOnly; SameSite=Lax; Secure");
     let again = post_form(&sandbox, "/login", &form).await.unwrap();
-    assert_eq!(again.status(), StatusCode::BAD_REQUEST, "the transaction works once");
+    assert_eq!(again.status(), StatusCode::BAD_REQUEST, "the transaction is single-use");
 
     for (change, at_once) in [
         (("state", "x"), true),
@@ -95,7 +95,7 @@ async fn a_signed_in_browser_is_sent_back_at_once() {
     assert!(sandbox.users().revoke_session(&session_id));
     assert!(!sandbox.users().revoke_session(&session_id));
     let response = get(&sandbox, &authorization_url(&sandbox, &[]), cookie).await;
-    assert_eq!(response.status(), StatusCode::OK, "an ended session asks again");
+    assert_eq!(response.status(), StatusCode::OK, "an ended session requires a login");
     let (_, rejected) = refresh(&sandbox, string(&tokens, "refresh_token")).await;
     assert_eq!(rejected["error"], "invalid_grant");
 }
@@ -126,7 +126,7 @@ async fn the_page_shows_who_may_sign_in_and_nothing_unescaped() {
 }
 
 #[tokio::test]
-async fn a_person_can_sign_up_or_cancel() {
+async fn a_user_can_sign_up_or_cancel() {
     let sandbox = Sandbox::new();
     let page = get(&sandbox, &authorization_url(&sandbox, &[("prompt", "create")]), "").await;
     assert!(text(&page).contains("Create your account"));
@@ -155,7 +155,7 @@ async fn a_person_can_sign_up_or_cancel() {
 }
 
 #[tokio::test]
-async fn a_login_page_expires_and_takes_no_form_from_elsewhere() {
+async fn a_login_page_expires_and_rejects_forms_of_other_sites() {
     let sandbox = Sandbox::new();
     let page = get(&sandbox, &authorization_url(&sandbox, &[]), "").await;
     let transaction = transaction_of(&page);
@@ -178,7 +178,7 @@ async fn a_login_page_expires_and_takes_no_form_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn what_leads_nowhere_is_reported_to_the_test() {
+async fn a_failed_login_is_an_error_of_the_test() {
     let sandbox = Sandbox::new();
     let elsewhere = sandbox.log_in("https://other.test/oauth/authorize", "jane@acme.test");
     assert_eq!(elsewhere.unwrap_err().status, StatusCode::MISDIRECTED_REQUEST);

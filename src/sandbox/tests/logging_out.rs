@@ -5,10 +5,10 @@ fn logout_url(sandbox: &Sandbox, parameters: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn logging_out_ends_the_session_and_goes_back() {
+async fn logging_out_ends_the_session_and_redirects() {
     let sandbox = Sandbox::new();
     let tokens = log_in(&sandbox, "jane@acme.test").await;
-    // The hint may have expired long ago.
+    // The hint may have expired.
     sandbox.clock().advance(std::time::Duration::from_secs(86_400));
     let url = logout_url(
         &sandbox,
@@ -27,7 +27,7 @@ async fn logging_out_ends_the_session_and_goes_back() {
 }
 
 #[tokio::test]
-async fn nothing_but_its_own_id_token_is_a_hint() {
+async fn only_its_own_id_token_is_accepted_as_hint() {
     let sandbox = Sandbox::new();
     let tokens = log_in(&sandbox, "jane@acme.test").await;
     let genuine = string(&tokens, "id_token");
@@ -48,7 +48,7 @@ async fn nothing_but_its_own_id_token_is_a_hint() {
 }
 
 #[tokio::test]
-async fn it_goes_back_to_known_places_only() {
+async fn logout_redirects_to_registered_uris_only() {
     let sandbox = Sandbox::builder()
         .loopback_redirects(false)
         .post_logout_redirect_uri("https://app.example.com/bye")

@@ -1,4 +1,4 @@
-//! The environment as its users meet it: over the in-process client and over a socket.
+//! The environment through the in-process client and over a socket.
 
 mod api;
 mod connected_accounts;
@@ -42,7 +42,7 @@ const SIGN_IN: [(&str, &str); 7] = [
     ("code_challenge_method", "S256"),
 ];
 
-/// The usual authorization URL with other parameters; an empty value leaves the parameter out.
+/// The usual authorization URL with other parameters; an empty value omits the parameter.
 fn authorization_url(sandbox: &Sandbox, changes: &[(&str, &str)]) -> String {
     let mut parameters = vec![("client_id", sandbox.client_id())];
     parameters.extend(SIGN_IN);
@@ -85,7 +85,7 @@ async fn post_json(sandbox: &Sandbox, path: &str, body: &Value) -> Response<Byte
     sandbox.client().send(request).await.unwrap()
 }
 
-/// A token request of the right client.
+/// A token request with the client's credentials.
 async fn token(sandbox: &Sandbox, form: &[(&str, &str)]) -> (StatusCode, Value) {
     let mut form = form.to_vec();
     form.push(("client_id", sandbox.client_id()));
@@ -109,7 +109,7 @@ async fn refresh(sandbox: &Sandbox, refresh_token: &str) -> (StatusCode, Value) 
     token(sandbox, &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await
 }
 
-/// The tokens of a whole login.
+/// The tokens of a complete login.
 async fn log_in(sandbox: &Sandbox, email: &str) -> Value {
     let callback = sandbox.log_in(&authorization_url(sandbox, &[]), email).unwrap();
     let (status, tokens) = exchange(sandbox, &query_value(&callback, "code").unwrap()).await;
@@ -147,7 +147,7 @@ fn claims(token: &str) -> Value {
     part_of(token, 1)
 }
 
-/// Whether a published key signed the token: by the key set alone, as an application sees it.
+/// Whether a published key signed the token, verified by the key set alone.
 async fn is_signed(sandbox: &Sandbox, token: &str) -> bool {
     let url = format!("{}/keys", sandbox.environment_url());
     let keys = json(&get(sandbox, &url, "").await);

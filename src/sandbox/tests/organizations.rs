@@ -16,7 +16,7 @@ async fn send(sandbox: &Sandbox, method: Method, target: &str, body: &str) -> (S
 }
 
 #[tokio::test]
-async fn an_organization_is_made_changed_and_removed() {
+async fn an_organization_is_created_changed_and_deleted() {
     let sandbox = Sandbox::new();
     let new =
         value!({ "display_name": "Initech", "external_id": "t7", "metadata": { "plan": "gold" } });
@@ -31,7 +31,7 @@ async fn an_organization_is_made_changed_and_removed() {
     let (status, changed) = send(&sandbox, Method::PATCH, &one, &change.to_string()).await;
     let changed = &changed["organization"];
     assert_eq!((status, &changed["slug"]), (StatusCode::OK, &"initech.io".into()));
-    assert_eq!(changed["display_name"], "Initech", "not said, not changed");
+    assert_eq!(changed["display_name"], "Initech", "absent fields are not changed");
     assert!(changed.get("external_id").is_none());
     assert_ne!(changed["update_time"], changed["create_time"]);
     assert_eq!(send(&sandbox, Method::GET, &one, "").await.1["organization"], *changed);
@@ -42,7 +42,7 @@ async fn an_organization_is_made_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn what_an_organization_cannot_be_is_rejected() {
+async fn invalid_organizations_are_rejected() {
     let sandbox = Sandbox::new();
     let before = sandbox.organizations().list();
     let acme = format!("/{}", before[0].id);
@@ -73,7 +73,7 @@ async fn what_an_organization_cannot_be_is_rejected() {
 }
 
 #[tokio::test]
-async fn what_an_organization_has_goes_with_it_and_shifts_no_page() {
+async fn deleting_an_organization_deletes_its_data_and_shifts_no_page() {
     let sandbox = Sandbox::new();
     let organizations = sandbox.organizations().list();
     let (acme, next) = (&organizations[0], &organizations[1]);

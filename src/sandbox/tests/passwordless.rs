@@ -11,7 +11,7 @@ use crate::sandbox::PasswordlessType;
 
 const VERIFY_PAGE: &str = "https://app.test/passwordless/verify?a=1";
 
-/// An environment at a standing clock, and the token to call it with.
+/// An environment with a manual clock, and a token for its API.
 struct Mailer {
     sandbox: Sandbox,
     bearer: String,
@@ -35,7 +35,7 @@ impl Mailer {
         (response.status().as_u16(), json(&response))
     }
 
-    /// Sends a mail and gives the id of its request.
+    /// Sends an e-mail and returns the ID of its request.
     async fn send(&self, email: &str) -> String {
         let body = value!({ "email": email, "magiclink_auth_uri": VERIFY_PAGE, "state": "s 1&2" });
         let (status, sent) = self.call("send", &body).await;
@@ -73,7 +73,7 @@ fn message(response: &(u16, Value)) -> (u16, &str) {
 }
 
 #[tokio::test]
-async fn a_mail_has_what_the_dashboard_says_and_the_response_is_as_documented() {
+async fn e_mails_follow_the_dashboards_settings_and_responses_the_documentation() {
     let mailer = Mailer::new().await;
     let body = value!({
         "email": "ada@acme.test", "template": "SIGNUP", "expires_in": "100", "state": "s",
@@ -139,7 +139,7 @@ async fn five_codes_in_ten_minutes_are_the_limit_of_a_request() {
     let bobs = mailer.newest_code();
     for _ in 0..5 {
         let wrong = mailer.code(&id, "no").await;
-        assert_eq!(message(&wrong), (400, "the verification code is not valid"));
+        assert_eq!(message(&wrong), (400, "the verification code is invalid"));
         mailer.advance(30);
     }
     let rejected = mailer.code(&id, "no").await;
@@ -149,7 +149,7 @@ async fn five_codes_in_ten_minutes_are_the_limit_of_a_request() {
         (&8.into(), Some("RESOURCE_EXHAUSTED"))
     );
     assert_eq!(mailer.code(&other, &bobs).await.0, 200, "of that request only");
-    // The window slides: ten minutes after the first one there is room for one more.
+    // Sliding window: ten minutes after the first one, one more is accepted.
     mailer.advance(600 - 150);
     assert_eq!(mailer.code(&id, "no").await.0, 400);
     assert_eq!(mailer.code(&id, "no").await.0, 429);
@@ -173,7 +173,7 @@ async fn two_emails_in_a_minute_are_the_limit_of_an_address() {
 }
 
 #[tokio::test]
-async fn codes_and_links_expire_and_are_good_for_longer_when_sent_again() {
+async fn codes_and_links_expire_and_resending_extends_them() {
     let mailer = Mailer::new().await;
     let id = mailer.send("ada@acme.test").await;
     let (code, token) = (mailer.newest_code(), mailer.newest_token());
@@ -200,18 +200,18 @@ async fn new_credentials_on_resend_end_the_old_ones() {
     let new = string(&again, "auth_request_id");
     assert_ne!(new, old);
     assert_eq!(mailer.code(&old, &old_code).await.0, 404);
-    assert_eq!(message(&mailer.link(&old_token, None).await), (400, "the magic link is not valid"));
+    assert_eq!(message(&mailer.link(&old_token, None).await), (400, "the magic link is invalid"));
     assert_eq!(mailer.resend(&old).await.0, 404);
     let (status, verified) = mailer.code(new, &mailer.newest_code()).await;
     assert_eq!((status, &verified["state"]), (200, &"s 1&2".into()));
 }
 
 #[tokio::test]
-async fn links_can_be_for_the_same_browser_only() {
+async fn links_can_require_the_same_browser() {
     let mailer = Mailer::new().await;
     let id = mailer.send("ada@acme.test").await;
     let token = mailer.newest_token();
-    let other = (400, "the magic link must be opened in the browser that asked for it");
+    let other = (400, "the magic link must be opened in the browser that requested it");
     assert_eq!(message(&mailer.link(&token, Some("another")).await), other);
     mailer.sandbox.mail().enforce_same_browser(true);
     assert_eq!(message(&mailer.link(&token, None).await), other);
@@ -219,7 +219,7 @@ async fn links_can_be_for_the_same_browser_only() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_rejected() {
+async fn invalid_requests_are_rejected() {
     let mailer = Mailer::new().await;
     let many: serde_json::Map<_, _> = (0..31).map(|n| (n.to_string(), "x".into())).collect();
     let mail = |changes: Value| {
@@ -262,13 +262,13 @@ async fn the_outbox_page_shows_emails_and_changes_settings() {
     let mailer = Mailer::new().await;
     let url = format!("{}/outbox", mailer.sandbox.environment_url());
     let page = async || text(&get(&mailer.sandbox, &url, "").await).to_owned();
-    assert!(page().await.contains("Nothing was sent yet."));
+    assert!(page().await.contains("No e-mails yet."));
     mailer.send("<b>@acme.test").await;
     let shown = page().await;
     assert!(shown.contains("&lt;b&gt;@acme.test") && shown.contains(&mailer.newest_code()));
     let link = mailer.sandbox.mail().outbox()[0].link.clone().unwrap().replace('&', "&amp;");
     assert!(shown.contains(&format!("<a href=\"{link}\">")), "{shown}");
-    assert!(shown.contains("Good until") && !shown.contains("Expired"));
+    assert!(shown.contains("Valid until") && !shown.contains("Expired"));
     mailer.advance(300);
     assert!(page().await.contains("Expired"));
 

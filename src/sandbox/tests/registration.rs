@@ -8,7 +8,7 @@ const DOCUMENT: &str = "https://editor.test/client.json";
 const NATIVE: &str = "http://127.0.0.1:33418/callback";
 
 #[tokio::test]
-async fn a_client_registers_and_is_reported_what_it_is() {
+async fn a_client_registers_and_gets_its_metadata() {
     let sandbox = Sandbox::new();
     let now = sandbox.clock().clock().now().unix_timestamp();
     let body = json!({
@@ -37,7 +37,7 @@ async fn a_client_registers_and_is_reported_what_it_is() {
     assert_eq!(registered["grant_types"], json!(["authorization_code", "refresh_token"]));
     assert!(registered.get("client_secret").is_none());
 
-    // RFC 7591: who says nothing else is confidential and has codes.
+    // RFC 7591: the default is a confidential client with codes.
     let least = json!({ "redirect_uris": ["https://editor.test/cb"] });
     let registered = json(&post_json(&sandbox, REGISTER, &least).await);
     assert_eq!(registered["token_endpoint_auth_method"], "client_secret_basic");
@@ -47,7 +47,7 @@ async fn a_client_registers_and_is_reported_what_it_is() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_registration_is_reported() {
+async fn invalid_registrations_are_rejected() {
     let sandbox = Sandbox::new();
     let cb = "https://editor.test/cb";
     for (body, error) in [
@@ -95,7 +95,7 @@ async fn what_is_wrong_with_a_registration_is_reported() {
 }
 
 #[tokio::test]
-async fn too_many_clients_are_rejected_and_none_is_forgotten() {
+async fn too_many_clients_are_rejected_and_none_is_dropped() {
     let sandbox = Sandbox::new();
     let body = json!({ "redirect_uris": [NATIVE], "token_endpoint_auth_method": "none" });
     let first = McpClient::register(&sandbox, &sandbox.mcp().resource_id(), &body).await;
@@ -110,7 +110,7 @@ async fn too_many_clients_are_rejected_and_none_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_confidential_client_shows_its_secret() {
+async fn a_confidential_client_authenticates_with_its_secret() {
     let sandbox = Sandbox::new();
     let body = json!({ "redirect_uris": [NATIVE], "scope": "todo:write" });
     let client = McpClient::register(&sandbox, &sandbox.mcp().resource_id(), &body).await;
@@ -119,7 +119,7 @@ async fn a_confidential_client_shows_its_secret() {
     let (status, rejected) = stranger.exchange(&code, &[]).await;
     assert_eq!((status, string(&rejected, "error")), (StatusCode::UNAUTHORIZED, "invalid_client"));
     let (_, tokens) = client.exchange(&code, &[]).await;
-    assert_eq!(tokens["scope"], "todo:write", "what it registered, as it asked for nothing else");
+    assert_eq!(tokens["scope"], "todo:write", "the registered scope, by default");
 
     // In the header as well, whichever of the two it registered.
     let code = client.code(&[("scope", "")]);
@@ -147,7 +147,7 @@ async fn a_confidential_client_shows_its_secret() {
 }
 
 #[tokio::test]
-async fn the_url_of_a_document_is_a_client() {
+async fn the_url_of_a_document_is_a_client_id() {
     let sandbox = Sandbox::new();
     for url in [DOCUMENT, "http://127.0.0.1:4000/client.json"] {
         let document = json!({
@@ -170,7 +170,7 @@ async fn the_url_of_a_document_is_a_client() {
 }
 
 #[tokio::test]
-async fn a_document_that_is_not_in_order_is_no_client() {
+async fn invalid_documents_are_rejected() {
     let sandbox = Sandbox::new();
     let good = json!({ "client_id": DOCUMENT, "redirect_uris": [NATIVE] });
     for (name, value) in [
@@ -188,9 +188,9 @@ async fn a_document_that_is_not_in_order_is_no_client() {
         sandbox.mcp().add_client_metadata_document(DOCUMENT, document.clone());
         let url = McpClient::known(&sandbox, DOCUMENT).url(&[]);
         let rejected = sandbox.log_in(&url, "jane@acme.test").unwrap_err();
-        assert!(rejected.reason.contains("is not in order"), "{document}: {rejected}");
+        assert!(rejected.reason.contains("is invalid"), "{document}: {rejected}");
     }
-    // What two ids could stand for, and what anyone could serve, is no id.
+    // IDs that are ambiguous, or whose document anyone could serve, are rejected.
     for url in [
         "https://editor.test",
         "https://editor.test/",
@@ -204,6 +204,6 @@ async fn a_document_that_is_not_in_order_is_no_client() {
         sandbox.mcp().add_client_metadata_document(url, document);
         let opened = McpClient::known(&sandbox, url).url(&[]);
         let rejected = sandbox.log_in(&opened, "jane@acme.test").unwrap_err();
-        assert!(rejected.reason.contains("is not known here"), "{url}: {rejected}");
+        assert!(rejected.reason.contains("is unknown"), "{url}: {rejected}");
     }
 }

@@ -9,19 +9,19 @@ use crate::sandbox::{Endpoint, Fault};
 const ANY_PORT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-/// What comes back on a socket for a request of these lines, until the server closes it.
+/// The response on a socket to a request with these lines, until the server closes it.
 async fn exchange_lines(address: SocketAddr, lines: &[&str]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("{}\r\nconnection: close\r\n\r\n", lines.join("\r\n"));
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut response = String::new();
-    // A connection closed without a response may also read as a reset.
+    // A connection closed without a response may also be reset.
     let _ = stream.read_to_string(&mut response).await;
     response
 }
 
 #[tokio::test]
-async fn a_served_sandbox_is_where_it_says() {
+async fn a_served_sandbox_responds_at_its_url() {
     let sandbox = Sandbox::new();
     let server = sandbox.serve(ANY_PORT).await.unwrap();
     let address = server.local_addr();
@@ -42,7 +42,7 @@ async fn a_served_sandbox_is_where_it_says() {
     let tokens = log_in(&sandbox, "jane@acme.test").await;
     assert_eq!(claims(string(&tokens, "access_token"))["iss"], sandbox.environment_url());
 
-    // Idle connections do not hold a shutdown up.
+    // Idle connections do not delay a shutdown.
     let mut idle = TcpStream::connect(address).await.unwrap();
     server.shutdown().await;
     assert_eq!(idle.read(&mut [0]).await.unwrap_or_default(), 0);

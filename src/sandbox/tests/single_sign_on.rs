@@ -1,5 +1,5 @@
-//! Connections are selected, their identity provider answers or fails, and Modular SSO gives
-//! tokens.
+//! Selection of connections, responses and failures of their identity provider, and tokens of
+//! Modular SSO.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ async fn tokens_of(sandbox: &Sandbox, callback: &str) -> Value {
     tokens
 }
 
-/// Which page shows: an identity provider's and whose, or the environment's own.
+/// Which page is shown: an identity provider's, or the environment's own (`None`).
 fn identity_provider_of(page: &Response<Bytes>) -> Option<&'static str> {
     assert_eq!(page.status(), StatusCode::OK);
     if !text(page).contains("Sign in at work") {
@@ -67,7 +67,7 @@ async fn the_strongest_selector_decides() {
 }
 
 #[tokio::test]
-async fn what_is_switched_off_is_not_selected() {
+async fn disabled_connections_are_not_selected() {
     let (sandbox, full_stack) = (modular(), Sandbox::new());
     for sandbox in [&sandbox, &full_stack] {
         assert!(sandbox.connections().set_enabled(OKTA, false));
@@ -79,7 +79,7 @@ async fn what_is_switched_off_is_not_selected() {
     }
     let rejected = error_of(&sandbox, &[("organization_id", ACME)]).await;
     assert_eq!(rejected.as_deref(), Some("no_active_connections"));
-    // Members of an organization without single sign-on still have their login.
+    // Members of an organization without single sign-on still have the hosted login.
     let own = opened(&full_stack, &[("organization_id", ACME)]).await;
     assert!(text(&own).contains("as a member of <strong>Acme</strong>"));
 
@@ -92,7 +92,7 @@ async fn what_is_switched_off_is_not_selected() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_switched_off_meanwhile_lets_no_one_in() {
+async fn a_login_fails_if_its_connection_is_disabled_meanwhile() {
     let sandbox = Sandbox::new();
     let page = opened(&sandbox, &[("connection_id", OKTA)]).await;
     sandbox.connections().set_enabled(OKTA, false);
@@ -102,7 +102,7 @@ async fn a_connection_that_is_switched_off_meanwhile_lets_no_one_in() {
 }
 
 #[tokio::test]
-async fn an_identity_provider_shows_its_own_people_and_can_fail() {
+async fn an_identity_provider_lists_its_own_users_and_can_fail() {
     let sandbox = modular();
     let page = opened(&sandbox, &[("connection_id", OKTA), ("login_hint", "a@b.test\"><b>")]).await;
     let html = text(&page);
@@ -125,7 +125,7 @@ async fn an_identity_provider_shows_its_own_people_and_can_fail() {
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
     let back = location(&response);
     assert_eq!(query_value(back, "error").unwrap(), "invalid_saml_response");
-    assert_eq!(query_value(back, "error_description").unwrap(), "The SAML response is not valid");
+    assert_eq!(query_value(back, "error_description").unwrap(), "The SAML response is invalid");
     assert_eq!(query_value(back, "state").unwrap(), "s 1&2");
 
     let url = authorization_url(&sandbox, &[("connection_id", OKTA)]);
@@ -142,7 +142,7 @@ async fn an_identity_provider_shows_its_own_people_and_can_fail() {
 }
 
 #[tokio::test]
-async fn tokens_are_as_modular_sso_has_them() {
+async fn tokens_are_those_of_modular_sso() {
     let sandbox = modular();
     let url = authorization_url(&sandbox, &[("connection_id", SIMULATOR)]);
     let tokens = tokens_of(&sandbox, &sandbox.log_in(&url, "john@example.com").unwrap()).await;
@@ -184,7 +184,7 @@ async fn tokens_are_as_modular_sso_has_them() {
     }
     assert_eq!(id_token["amr"], serde_json::json!([SIMULATOR]));
 
-    // The same person is the same subject each time, and no one else is.
+    // The same user always has the same subject, and no other user has it.
     let again = tokens_of(&sandbox, &sandbox.log_in(&url, "john@example.com").unwrap()).await;
     assert_eq!(claims(string(&again, "id_token"))["sub"], id_token["sub"]);
     let other = tokens_of(&sandbox, &sandbox.log_in(&url, "mina@example.org").unwrap()).await;
@@ -194,15 +194,15 @@ async fn tokens_are_as_modular_sso_has_them() {
 }
 
 #[tokio::test]
-async fn without_a_selector_the_address_finds_the_identity_provider() {
+async fn without_a_selector_the_address_selects_the_identity_provider() {
     let sandbox = modular();
     let page = opened(&sandbox, &[]).await;
     assert!(text(&page).contains("Single sign-on") && !text(&page).contains("jane@acme.test"));
     let nowhere = [("transaction", &*transaction_of(&page)), ("email", "jane@nobody.test")];
     let rejected = post_form(&sandbox, "/login", &nowhere).await.unwrap();
     assert_eq!(rejected.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(text(&rejected).contains("There is no single sign-on for this domain."));
-    assert!(sandbox.users().get("jane@nobody.test").is_none(), "no one was signed up");
+    assert!(text(&rejected).contains("Single sign-on is not available for this domain."));
+    assert!(sandbox.users().get("jane@nobody.test").is_none(), "no user was created");
 
     let form = [("transaction", &*transaction_of(&page)), ("email", "Jane@acme.test")];
     let response = post_form(&sandbox, "/login", &form).await.unwrap();
@@ -245,7 +245,7 @@ async fn modular_sso_keeps_the_browser_signed_in_until_the_logout() {
 }
 
 #[tokio::test]
-async fn clients_of_resources_see_no_difference() {
+async fn clients_of_resources_are_unaffected() {
     let sandbox = modular();
     let token = sandbox.tokens().resource_token(
         "jane@acme.test",
@@ -256,7 +256,7 @@ async fn clients_of_resources_see_no_difference() {
 }
 
 #[tokio::test]
-async fn an_organization_without_a_connection_says_so() {
+async fn an_organization_without_a_connection_is_an_error() {
     let sandbox = modular();
     let bearer = api::bearer(&sandbox).await;
     let target = format!("/organizations/{ACME}/connections/{OKTA}");

@@ -8,7 +8,7 @@ fn code_of(sandbox: &Sandbox, changes: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn a_code_gives_tokens_with_the_claims_of_the_user() {
+async fn a_code_returns_tokens_with_the_claims_of_the_user() {
     let sandbox = Sandbox::new();
     let jane = sandbox.users().get("jane@acme.test").unwrap();
     let now = sandbox.clock().clock().now().unix_timestamp();
@@ -58,7 +58,7 @@ async fn a_code_gives_tokens_with_the_claims_of_the_user() {
 }
 
 #[tokio::test]
-async fn scopes_decide_what_is_given() {
+async fn scopes_decide_which_tokens_are_issued() {
     let sandbox = Sandbox::new();
     let (_, tokens) = exchange(&sandbox, &code_of(&sandbox, &[("scope", "openid x")])).await;
     assert!(tokens.get("refresh_token").is_none());
@@ -70,7 +70,7 @@ async fn scopes_decide_what_is_given() {
 }
 
 #[tokio::test]
-async fn a_code_works_once_and_a_second_use_revokes_what_it_gave() {
+async fn a_code_works_once_and_a_second_use_revokes_its_tokens() {
     let sandbox = Sandbox::new();
     let code = code_of(&sandbox, &[]);
     let (_, tokens) = exchange(&sandbox, &code).await;
@@ -109,7 +109,7 @@ async fn a_code_is_bound_to_its_request() {
     }
     let form = with(&without_challenge, CALLBACK, "");
     let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    assert_eq!(token(&sandbox, &form).await.0, StatusCode::OK, "PKCE is the client's choice");
+    assert_eq!(token(&sandbox, &form).await.0, StatusCode::OK, "PKCE is optional");
 
     sandbox.clock().advance(Duration::from_secs(600));
     let (_, rejected) = exchange(&sandbox, &code).await;
@@ -117,7 +117,7 @@ async fn a_code_is_bound_to_its_request() {
 }
 
 #[tokio::test]
-async fn the_client_proves_itself_in_the_body_or_the_header() {
+async fn the_client_authenticates_in_the_body_or_the_header() {
     let sandbox = Sandbox::new();
     let grant = ("grant_type", "client_credentials");
     let (id, secret) = (sandbox.client_id(), sandbox.client_secret().expose());
@@ -170,7 +170,7 @@ async fn a_machine_gets_a_token_for_itself() {
 }
 
 #[tokio::test]
-async fn malformed_token_requests_are_rejected_by_name() {
+async fn malformed_token_requests_are_rejected_with_an_error_code() {
     let sandbox = Sandbox::new();
     for (form, error) in [
         (vec![], "invalid_request"),
@@ -195,7 +195,7 @@ async fn malformed_token_requests_are_rejected_by_name() {
 }
 
 #[tokio::test]
-async fn a_refresh_rotates_and_shows_what_has_changed() {
+async fn a_refresh_rotates_and_returns_current_claims() {
     let sandbox = Sandbox::builder().access_token_lifetime(Duration::from_secs(60)).build();
     let first = log_in(&sandbox, "jane@acme.test").await;
     sandbox.users().update("jane@acme.test", |jane| jane.roles = vec!["viewer".into()]);
@@ -214,7 +214,7 @@ async fn a_refresh_rotates_and_shows_what_has_changed() {
 }
 
 #[tokio::test]
-async fn within_the_grace_a_rotated_token_gives_the_newest() {
+async fn within_the_grace_a_rotated_token_returns_the_newest() {
     let sandbox = Sandbox::new();
     let first = log_in(&sandbox, "jane@acme.test").await;
     let old = string(&first, "refresh_token");
@@ -252,7 +252,7 @@ async fn without_a_grace_the_second_use_revokes_the_family() {
 }
 
 #[tokio::test]
-async fn a_user_who_is_gone_cannot_refresh() {
+async fn a_removed_user_cannot_refresh() {
     let sandbox = Sandbox::new();
     let jane = log_in(&sandbox, "jane@acme.test").await;
     let john = log_in(&sandbox, "john@acme.test").await;
@@ -265,7 +265,7 @@ async fn a_user_who_is_gone_cannot_refresh() {
 }
 
 #[tokio::test]
-async fn tokens_can_be_had_without_a_login() {
+async fn tokens_can_be_issued_without_a_login() {
     let sandbox = Sandbox::new();
     sandbox.users().add(crate::sandbox::NewUser::new("ada@acme.test").claim("plan", "pro"));
     let access = sandbox.tokens().access_token("ada@acme.test");

@@ -16,7 +16,7 @@ use crate::sandbox::{Delivery, DeliveryState, WebhookEndpoint};
 
 const URL: &str = "https://app.test/webhooks";
 
-/// An application that keeps the requests it gets.
+/// An application that records its requests.
 #[derive(Clone, Debug)]
 pub(super) struct Inbox {
     endpoint: WebhookEndpoint,
@@ -30,7 +30,7 @@ impl Inbox {
         let endpoint = sandbox.webhooks().add_endpoint(URL);
         let (requests, status) = (Arc::default(), Arc::new(Mutex::new(StatusCode::CREATED)));
         let inbox = Self { endpoint, requests, status };
-        // Without the endpoint's handle: the client would keep the sandbox alive.
+        // Not the endpoint's handle: the client would keep the sandbox alive.
         let (requests, status) = (Arc::clone(&inbox.requests), Arc::clone(&inbox.status));
         let service = service_fn(move |request: Request<Bytes>| {
             requests.lock().unwrap().push(request);
@@ -65,7 +65,7 @@ fn header_of<'a>(request: &'a Request<Bytes>, name: &str) -> &'a str {
     request.headers()[name].to_str().unwrap()
 }
 
-/// What one entry of `webhook-signature` must be for a secret.
+/// The expected entry of `webhook-signature` for a secret.
 fn signature(request: &Request<Bytes>, secret: &str) -> String {
     let key = STANDARD.decode(secret.split_once('_').unwrap().1).unwrap();
     let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &key));
@@ -83,7 +83,7 @@ fn only(sandbox: &Sandbox) -> Delivery {
 }
 
 #[tokio::test]
-async fn a_message_is_signed_and_says_what_happened() {
+async fn a_message_is_signed_and_contains_the_event() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let data = value!({ "id": "org_1", "display_name": "Zoë's" });
@@ -113,7 +113,7 @@ async fn a_message_is_signed_and_says_what_happened() {
 }
 
 #[tokio::test]
-async fn a_message_in_vain_is_sent_six_times_at_growing_intervals() {
+async fn a_failing_message_is_sent_six_times_at_growing_intervals() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let id = sandbox.webhooks().emit("user.login", value!({}));
@@ -147,7 +147,7 @@ async fn a_message_in_vain_is_sent_six_times_at_growing_intervals() {
 }
 
 #[tokio::test]
-async fn a_message_that_waits_holds_no_other_up() {
+async fn a_pending_message_does_not_delay_others() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     inbox.response_with(StatusCode::SERVICE_UNAVAILABLE);
@@ -177,7 +177,7 @@ async fn a_redelivery_has_the_same_id_and_body_and_a_new_timestamp() {
     assert_eq!(sandbox.webhooks().deliver_due().await, 1);
     inbox.response_with(StatusCode::OK);
     sandbox.clock().advance(Duration::from_secs(5));
-    assert_eq!(sandbox.webhooks().deliver_due().await, 1, "with all attempts anew");
+    assert_eq!(sandbox.webhooks().deliver_due().await, 1, "with a new series of attempts");
     let requests = inbox.requests();
     for (request, timestamp) in requests.iter().zip(["1760000000", "1760003600", "1760003605"]) {
         assert_eq!(header_of(request, "webhook-id"), id);
@@ -193,7 +193,7 @@ async fn a_redelivery_has_the_same_id_and_body_and_a_new_timestamp() {
 }
 
 #[tokio::test]
-async fn a_new_secret_signs_at_once_and_the_old_one_as_long_as_is_asked() {
+async fn a_new_secret_signs_at_once_and_the_old_one_for_its_grace_period() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let sent = async || {
@@ -223,7 +223,7 @@ async fn each_endpoint_gets_the_message_with_a_signature_of_its_own() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     let other = sandbox.webhooks().add_endpoint("https://other.test/");
-    let broken = sandbox.webhooks().add_endpoint("no url");
+    let broken = sandbox.webhooks().add_endpoint("not a url");
     let id = sandbox.webhooks().emit("user.login", value!({}));
     assert_eq!(sandbox.webhooks().deliver_due().await, 3);
     let [first, second] = inbox.requests().try_into().unwrap();
@@ -243,7 +243,7 @@ async fn each_endpoint_gets_the_message_with_a_signature_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_never_responds_holds_up_neither_the_next_message_nor_another_endpoint() {
+async fn an_endpoint_that_never_responds_delays_no_other_message_or_endpoint() {
     let sandbox = standing();
     sandbox.webhooks().set_client(ServiceClient::new(service_fn(
         |request: Request<Bytes>| async move {
@@ -269,7 +269,7 @@ async fn an_endpoint_that_never_responds_holds_up_neither_the_next_message_nor_a
 }
 
 #[tokio::test]
-async fn calls_at_the_same_time_send_nothing_twice() {
+async fn concurrent_calls_send_nothing_twice() {
     let sandbox = standing();
     let inbox = Inbox::of(&sandbox);
     for _ in 0..20 {
@@ -283,7 +283,7 @@ async fn calls_at_the_same_time_send_nothing_twice() {
 async fn messages_wait_for_a_client() {
     let sandbox = standing();
     sandbox.webhooks().emit("user.login", value!({}));
-    assert!(sandbox.webhooks().deliveries().is_empty(), "there is no one to tell");
+    assert!(sandbox.webhooks().deliveries().is_empty(), "there is no endpoint");
     let _endpoint = sandbox.webhooks().add_endpoint(URL);
     sandbox.webhooks().emit("user.login", value!({}));
     assert_eq!(sandbox.webhooks().deliver_due().await, 0);
@@ -313,7 +313,7 @@ async fn the_page_shows_deliveries_and_sends_one_again() {
     let sandbox = standing();
     let url = format!("{}/deliveries", sandbox.environment_url());
     let empty = get(&sandbox, &url, "").await;
-    assert!(text(&empty).contains("gave it no HTTP client"));
+    assert!(text(&empty).contains("has not set an HTTP client"));
     let inbox = Inbox::of(&sandbox);
     inbox.response_with(StatusCode::BAD_GATEWAY);
     let id = sandbox.webhooks().emit("user.login", value!({ "name": "<script>" }));

@@ -28,7 +28,7 @@ impl Tokens<'_> {
         mint.sign(&mint.access_token(&subject))
     }
 
-    /// The same before it is signed, for [`sign_draft`](Self::sign_draft).
+    /// The same token before it is signed, for [`sign_draft`](Self::sign_draft).
     #[must_use]
     pub fn access_token_draft(&self, email: &str) -> TokenDraft {
         let (mint, subject) = self.fresh_subject(email);
@@ -42,7 +42,7 @@ impl Tokens<'_> {
         mint.sign(&mint.fresh_id_token(&subject, nonce))
     }
 
-    /// The same before it is signed, for [`sign_draft`](Self::sign_draft).
+    /// The same token before it is signed, for [`sign_draft`](Self::sign_draft).
     #[must_use]
     pub fn id_token_draft(&self, email: &str, nonce: Option<&str>) -> TokenDraft {
         let (mint, subject) = self.fresh_subject(email);
@@ -83,7 +83,7 @@ impl Tokens<'_> {
         mint.sign(&mint.resource_token(&subject, &self.fresh_binding(resource_id)))
     }
 
-    /// The same before it is signed, for [`sign_draft`](Self::sign_draft).
+    /// The same token before it is signed, for [`sign_draft`](Self::sign_draft).
     #[must_use]
     pub fn resource_token_draft(
         &self,
@@ -130,7 +130,7 @@ impl Tokens<'_> {
         self.environment.lock().token_edits.0.clear();
     }
 
-    /// Signs a token without checking it.
+    /// Signs a token without validating it.
     ///
     /// ```
     /// use tower_scalekit::sandbox::{Sandbox, TokenFault};

@@ -20,8 +20,8 @@ use crate::sandbox::state::token_faults::{TokenDraft, TokenEdits, TokenKind};
 use crate::sandbox::state::users::{Organization, User};
 
 impl State {
-    /// What binds a token to a resource and a client. An id that is unknown is taken as it is: a
-    /// test may want to choose it. `indicated` is whether the client named the resource itself.
+    /// The binding of a token to a resource and a client. An unknown ID is kept: a test may choose
+    /// it. `indicated` is whether the client named the resource itself.
     pub(crate) fn binding(&self, resource_id: &str, client_id: &str, indicated: bool) -> Binding {
         let url = self.resources.get(resource_id).and_then(|resource| resource.url.clone());
         let audience: Vec<_> = url.into_iter().chain([resource_id.to_owned()]).collect();
@@ -37,16 +37,16 @@ impl State {
     }
 }
 
-/// How long ID tokens live.
+/// Lifetime of ID tokens.
 const ID_TOKEN_LIFETIME: i64 = 1800;
 
-/// How long they live with Modular SSO.
+/// Lifetime of ID tokens with Modular SSO.
 const SSO_ID_TOKEN_LIFETIME: i64 = 3 * 24 * 3600;
 
-/// How long tokens of the client-credentials grant live.
+/// Lifetime of tokens of the client-credentials grant.
 pub(crate) const M2M_TOKEN_LIFETIME: i64 = 86_399;
 
-/// Whom a token is about.
+/// The subject of a token.
 #[derive(Debug)]
 pub(crate) struct Subject {
     user: User,
@@ -65,7 +65,7 @@ impl Subject {
         self.scopes.iter().any(|own| own == scope)
     }
 
-    /// The connection the user signs in through, and who they are at its identity provider.
+    /// The user's connection and the user's ID at its identity provider.
     fn at_identity_provider(&self) -> String {
         let connection = self.organization.as_ref().map(|known| known.connection_id.as_str());
         format!("{};{}", connection.unwrap_or_default(), identity_provider_id(&self.user.id))
@@ -76,17 +76,17 @@ impl Subject {
     }
 }
 
-/// What binds a token to a resource and a client of it.
+/// The binding of a token to a resource and a client of it.
 #[derive(Debug)]
 pub(crate) struct Binding {
     pub(crate) issuer: String,
     pub(crate) audience: Vec<String>,
     pub(crate) client_id: String,
-    /// The resource as the client knows it, where it named the resource itself.
+    /// The resource as the client named it, if it did.
     pub(crate) resource: Option<String>,
 }
 
-/// All that minting needs, so that it happens outside the lock.
+/// Everything that issuing requires, so that it happens outside the lock.
 #[derive(Debug)]
 pub(crate) struct Mint<'e> {
     environment: &'e Environment,
@@ -133,7 +133,7 @@ impl<'e> Mint<'e> {
         TokenDraft::new(self.key.kid(), claims)
     }
 
-    /// All that Modular SSO says; what applications add is for Full-Stack Auth.
+    /// All claims of Modular SSO; custom claims require Full-Stack Auth.
     fn sso_access_token(&self, subject: &Subject) -> TokenDraft {
         let lifetime = self.access_token_lifetime();
         let mut claims = self.claims(&subject.at_identity_provider(), lifetime);
@@ -208,7 +208,7 @@ impl<'e> Mint<'e> {
         TokenDraft::new(self.key.kid(), claims)
     }
 
-    /// An access token for a resource and nothing else.
+    /// An access token for a resource only.
     pub(crate) fn resource_token(&self, subject: &Subject, binding: &Binding) -> TokenDraft {
         let Subject { user, session_id, scopes, .. } = subject;
         let mut claims = self.claims(&user.id, self.access_token_lifetime());
@@ -218,7 +218,7 @@ impl<'e> Mint<'e> {
         self.bound(claims, binding)
     }
 
-    /// The same for a machine, which has no session.
+    /// The same for a machine, without a session.
     pub(crate) fn resource_machine_token(&self, scopes: &[&str], binding: &Binding) -> TokenDraft {
         let mut claims = self.claims(&binding.client_id, self.access_token_lifetime());
         claims.insert("scopes".to_owned(), json!(scopes));
@@ -243,13 +243,13 @@ impl<'e> Mint<'e> {
         i64::try_from(lifetime).unwrap_or(i64::MAX / 2)
     }
 
-    /// An ID token beside an access token and a code that no one gets.
+    /// An ID token for an access token and a code that are not issued.
     fn fresh_id_token(&self, subject: &Subject, nonce: Option<&str>) -> TokenDraft {
         let access_token = self.sign(&self.access_token(subject));
         self.id_token(subject, &access_token, nonce, Some(&random_token()))
     }
 
-    /// Makes the token wrong if that was asked for, and signs it.
+    /// Applies the token faults, and signs the token.
     pub(crate) fn issue(&self, kind: TokenKind, mut draft: TokenDraft) -> String {
         self.token_edits.apply(kind, &mut draft);
         self.sign(&draft)
@@ -269,11 +269,11 @@ impl<'e> Mint<'e> {
     }
 }
 
-/// The claims of a token that this environment signed with a key it still publishes; they may have
-/// expired.
+/// The claims of a token that this environment signed with a key that is still published; it may
+/// have expired.
 ///
-/// RS256 is deterministic, so a signature is checked by making it again: nothing of the code that
-/// applications verify with is needed, nor trusted.
+/// RS256 is deterministic, so a signature is verified by signing again. The code that applications
+/// verify with is not used.
 pub(crate) fn own_claims(environment: &Environment, token: &str) -> Option<Value> {
     let (input, signature) = token.rsplit_once('.')?;
     let (header, claims) = input.split_once('.')?;
@@ -291,11 +291,11 @@ pub(crate) fn own_claims(environment: &Environment, token: &str) -> Option<Value
     (signed && is_ours).then_some(claims)
 }
 
-/// Who a user is at their identity provider: always the same UUID.
+/// The user's ID at the identity provider: always the same UUID.
 fn identity_provider_id(user_id: &str) -> String {
     let hash = sha256(user_id.as_bytes());
     let number = hash.as_ref().first_chunk::<16>().copied().map_or(0, u128::from_be_bytes);
-    // Version 8 and the variant of RFC 9562: made in a way of one's own.
+    // Version 8 and the variant of RFC 9562: a custom UUID.
     let number = (number & !(0xf << 76) & !(0b11 << 62)) | (0x8 << 76) | (0b10 << 62);
     let digits = format!("{number:032x}");
     let mut uuid = String::new();

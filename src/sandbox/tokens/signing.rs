@@ -32,7 +32,7 @@ pub(crate) fn signed(header: &Value, claims: &Value, key: &SigningKey) -> String
 }
 
 fn signing_input(header: &impl serde::Serialize, claims: &impl serde::Serialize) -> String {
-    // Maps with string keys always serialise.
+    // Maps with string keys can always be serialized.
     let part = |json: Result<Vec<u8>, _>| URL_SAFE_NO_PAD.encode(json.unwrap_or_default());
     let (header, claims) = (serde_json::to_vec(header), serde_json::to_vec(claims));
     format!("{}.{}", part(header), part(claims))

@@ -37,7 +37,7 @@ impl Webhooks<'_> {
         WebhookEndpoint::new(Arc::clone(self.environment), id)
     }
 
-    /// Sets the client that sends webhooks. Default: none, and messages wait.
+    /// Sets the client that sends webhooks. Default: none, and messages stay pending.
     ///
     /// In a test it may be a [`ServiceClient`](crate::http_client::ServiceClient) around the
     /// application itself. The sandbox holds the client: an application in it that holds the

@@ -1,4 +1,4 @@
-//! Sending what is due.
+//! Sends due messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::http_client::{HttpClient, send_within_limits};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::webhook_endpoint::EndpointData;
 
-/// How often the background task looks for what is due.
+/// Interval at which the background task sends due messages.
 const POLL: Duration = Duration::from_millis(500);
 
 pub(crate) async fn deliver_due(environment: &Environment) -> usize {
@@ -26,7 +26,7 @@ pub(crate) async fn deliver_due(environment: &Environment) -> usize {
     join_all(sent).await.into_iter().sum()
 }
 
-/// What becomes due meanwhile is left for the next time, so that this ends.
+/// Messages that become due meanwhile are left for the next call, so that this ends.
 async fn deliver_due_to(
     environment: &Environment,
     client: &dyn HttpClient,
@@ -52,7 +52,7 @@ async fn deliver_due_to(
 
 pub(crate) fn start(environment: &Arc<Environment>) {
     let mut state = environment.lock();
-    // One that a runtime ended is no reason not to start another.
+    // A task that ended with its runtime is replaced.
     if state.webhooks.background.as_ref().is_some_and(|task| !task.is_finished()) {
         return;
     }

@@ -1,4 +1,4 @@
-//! Where messages go, and the handle to it.
+//! Webhook endpoints and their handle.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use crate::sandbox::environment::Environment;
 use crate::sandbox::state::webhook_endpoint::Secret;
 use crate::secret::SecretString;
 
-/// A webhook endpoint of a sandbox. Made by
+/// A webhook endpoint of a sandbox. Returned by
 /// [`Webhooks::add_endpoint`](crate::sandbox::Webhooks::add_endpoint).
 ///
-/// Dropping it changes nothing; [`remove`](Self::remove) does.
+/// Dropping it does not remove the endpoint; [`remove`](Self::remove) does.
 #[derive(Clone)]
 pub struct WebhookEndpoint {
     environment: Arc<Environment>,
@@ -23,31 +23,31 @@ impl WebhookEndpoint {
         Self { environment, id }
     }
 
-    /// Which of the endpoints it is, in [`Delivery::endpoint_id`](crate::sandbox::Delivery::endpoint_id).
+    /// The endpoint's number, in [`Delivery::endpoint_id`](crate::sandbox::Delivery::endpoint_id).
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Takes the endpoint away. Messages that were not delivered to it yet never will be.
+    /// Removes the endpoint. Pending messages to it are never delivered.
     pub fn remove(&self) {
         self.environment.lock().webhooks.remove_endpoint(&self.id);
     }
 
-    /// Makes a new secret, gives it, and signs with it alone from now on.
+    /// Replaces the secret and returns the new one.
     ///
     /// # Panics
     ///
-    /// When the operating system gives no random bytes for the secret.
+    /// When the operating system provides no random bytes for the secret.
     pub fn rotate_secret(&self) -> SecretString {
         self.rotate_secret_keeping_old(Duration::ZERO)
     }
 
-    /// Makes a new secret, gives it, and signs with both for so long, by the sandbox's clock.
+    /// Adds a secret and returns it. The old one also signs for this time, by the sandbox's clock.
     ///
     /// # Panics
     ///
-    /// When the operating system gives no random bytes for the secret.
+    /// When the operating system provides no random bytes for the secret.
     pub fn rotate_secret_keeping_old(&self, period: Duration) -> SecretString {
         let fresh = Secret::generate();
         let text = fresh.text();
@@ -59,9 +59,9 @@ impl WebhookEndpoint {
         text
     }
 
-    /// What its signatures are checked with: `whsec_` and base64.
+    /// The current secret: `whsec_` and base64.
     ///
-    /// It is empty once the endpoint was removed.
+    /// Empty if the endpoint was removed.
     #[must_use]
     pub fn secret(&self) -> SecretString {
         let mut state = self.environment.lock();

@@ -1,4 +1,4 @@
-//! `POST /deliveries`: a user wants a message sent again.
+//! `POST /deliveries`: sends a message again.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -8,7 +8,7 @@ use crate::sandbox::forms::own_form;
 use crate::sandbox::pages;
 use crate::sandbox::respond::redirect;
 
-const REJECTED: &str = "Nothing is sent again";
+const REJECTED: &str = "Nothing was sent";
 
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let form = match own_form(request) {
@@ -20,6 +20,6 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
     if environment.lock().webhooks.redeliver(message_id, now) {
         return redirect(StatusCode::SEE_OTHER, "/deliveries");
     }
-    let reason = "The message is not known, or no longer.";
+    let reason = "The message does not exist.";
     pages::problem(StatusCode::NOT_FOUND, REJECTED, reason)
 }

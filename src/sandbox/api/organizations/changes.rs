@@ -1,4 +1,4 @@
-//! Organizations made, changed and removed. None of it is told by an event.
+//! Creating, changing and deleting organizations, which causes no events.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ pub(in crate::sandbox::api) fn update(
     Ok(response)
 }
 
-/// Its users, connections and directories go with it, and its users' sessions end.
+/// Deletes its users, connections and directories too, and ends its users' sessions.
 pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> ApiResult {
     let now = environment.now();
     let mut state = environment.lock();
@@ -65,7 +65,7 @@ pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> Ap
     Ok(json!({}))
 }
 
-/// What a request says of an organization.
+/// Organization fields of a request.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Written {
@@ -78,11 +78,11 @@ struct Written {
 
 impl Written {
     fn read(request: &Request<Bytes>) -> Result<Self, ApiErrorResponse> {
-        let rejected = |_| ApiErrorResponse::invalid("the body is not that of an organization");
+        let rejected = |_| ApiErrorResponse::invalid("the body is not an organization");
         serde_json::from_slice(request.body()).map_err(rejected)
     }
 
-    /// Within the limits of the API's reference, and not what another organization has.
+    /// Validates the limits of the API's reference, and uniqueness.
     fn check(&self, state: &State, id: &str) -> Result<(), ApiErrorResponse> {
         let logo_url = self.logo_url.as_deref().filter(|url| !url.is_empty());
         if logo_url.is_some_and(|url| !url.starts_with("https://") || url.len() > 1024) {
@@ -108,7 +108,11 @@ impl Written {
         let taken = others.any(|other| {
             has(&other.external_id, &self.external_id) || has(&other.slug, &self.slug)
         });
-        if taken { Err(ApiErrorResponse::conflict("another organization has it")) } else { Ok(()) }
+        if taken {
+            Err(ApiErrorResponse::conflict("another organization has the same value"))
+        } else {
+            Ok(())
+        }
     }
 
     fn write_to(self, organization: &mut Organization) {
@@ -137,7 +141,7 @@ fn named(organization: &Organization) -> Result<(), ApiErrorResponse> {
     Err(ApiErrorResponse::invalid("display_name must be between 1 and 200 characters"))
 }
 
-/// Of DNS.
+/// A DNS label.
 fn is_label(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&text.len())

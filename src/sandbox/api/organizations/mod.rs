@@ -1,7 +1,7 @@
 //! `/api/v1/organizations`
 //!
-//! They are listed oldest first. A page token names the number of the first one on the page, so that
-//! organizations which come or go between two requests shift nothing.
+//! They are listed oldest first. A page token contains the number of the page's first item, so that
+//! additions and removals between two requests shift nothing.
 
 mod changes;
 
@@ -33,7 +33,7 @@ pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> ApiRe
         Some(from) => {
             let from = from.strip_prefix("organizations:").and_then(|from| from.parse().ok());
             let from: u64 =
-                from.ok_or(ApiErrorResponse::invalid("page_token is of another list"))?;
+                from.ok_or(ApiErrorResponse::invalid("page_token belongs to another list"))?;
             found.partition_point(|organization| organization.number < from)
         }
     };
@@ -63,7 +63,7 @@ pub(super) fn get_external(environment: &Environment, external_id: &str) -> ApiR
     Ok(json!({ "organization": details(&state, organization) }))
 }
 
-/// A link to the organization's admin portal; with no features named, to all of it.
+/// A link to the organization's admin portal; without features, to all of it.
 pub(super) fn portal_link(
     environment: &Environment,
     id: &str,

@@ -1,8 +1,8 @@
-//! Whom a person allows to act for them.
+//! Consent of users to clients.
 
 use super::*;
 
-/// Signs Jane in at the page that shows: her cookie and where the browser goes next.
+/// Signs Jane in at the page. Returns her cookie and the next redirect.
 async fn sign_in(sandbox: &Sandbox, url: &str) -> (String, String) {
     let page = get(sandbox, url, "").await;
     let form = [("transaction", &*transaction_of(&page)), ("email", "jane@acme.test")];
@@ -29,7 +29,7 @@ async fn decide(sandbox: &Sandbox, page: &Response<Bytes>, action: &str, cookie:
 }
 
 #[tokio::test]
-async fn a_person_allows_a_client_and_its_token_is_for_the_resource_alone() {
+async fn a_user_allows_a_client_and_its_token_is_for_the_resource_only() {
     let sandbox = Sandbox::new();
     let id = sandbox.mcp().resource_id();
     assert!(
@@ -69,7 +69,7 @@ async fn a_person_allows_a_client_and_its_token_is_for_the_resource_alone() {
     ] {
         assert_eq!(claims[name], expected, "{name}");
     }
-    // The claims of the documented sample, no more and no less.
+    // Exactly the claims of the documented sample.
     let mut names: Vec<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
     let sample = ["aud", "client_id", "exp", "iat", "iss", "jti", "nbf", "scope", "sid", "sub"];
@@ -93,7 +93,7 @@ async fn a_person_allows_a_client_and_its_token_is_for_the_resource_alone() {
 }
 
 #[tokio::test]
-async fn consent_is_asked_for_once_and_for_more_again() {
+async fn consent_is_required_once_and_again_for_more_scopes() {
     let sandbox = Sandbox::new();
     let id = sandbox.mcp().resource_id();
     let client = McpClient::new(&sandbox, &id).await;
@@ -123,7 +123,7 @@ async fn consent_is_asked_for_once_and_for_more_again() {
 }
 
 #[tokio::test]
-async fn who_denies_gives_nothing() {
+async fn a_denial_returns_no_code() {
     let sandbox = Sandbox::new();
     let id = sandbox.mcp().resource_id();
     let client = McpClient::new(&sandbox, &id).await;
@@ -134,11 +134,11 @@ async fn who_denies_gives_nothing() {
     assert!(callback.starts_with(&format!("{NATIVE}?error=access_denied&")), "{callback}");
     assert_eq!(query_value(&callback, "iss").unwrap(), issuer);
     let gone = open(&sandbox, &consent, &cookie).await;
-    assert_eq!(gone.status(), StatusCode::BAD_REQUEST, "the question was handled");
+    assert_eq!(gone.status(), StatusCode::BAD_REQUEST, "the consent is no longer pending");
     let again = get(&sandbox, &client.url(&[]), &cookie).await;
-    assert!(location(&again).starts_with("/consent?"), "a denial is not an allowance");
+    assert!(location(&again).starts_with("/consent?"), "a denial is not a consent");
 
-    // Who cancels at the login page denies too.
+    // Cancelling at the login page denies too.
     let page = get(&sandbox, &client.url(&[]), "").await;
     let form = [("transaction", &*transaction_of(&page)), ("action", "cancel")];
     let response = post_form(&sandbox, "/login", &form).await.unwrap();
@@ -146,7 +146,7 @@ async fn who_denies_gives_nothing() {
 }
 
 #[tokio::test]
-async fn only_the_person_who_was_asked_can_respond() {
+async fn only_the_signed_in_user_can_consent() {
     let sandbox = Sandbox::new();
     let client = McpClient::new(&sandbox, &sandbox.mcp().resource_id()).await;
     let (cookie, consent) = sign_in(&sandbox, &client.url(&[])).await;
@@ -161,7 +161,7 @@ async fn only_the_person_who_was_asked_can_respond() {
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let login = [("transaction", transaction.as_str()), ("email", "john@acme.test")];
     let response = post_form(&sandbox, "/login", &login).await.unwrap();
-    assert_eq!(response.status(), StatusCode::BAD_REQUEST, "the login of it is over");
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST, "its transaction has ended");
     let request = Request::post(format!("{}/consent", sandbox.environment_url()))
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(header::COOKIE, &cookie)

@@ -1,4 +1,4 @@
-//! MCP resources: their authorization server, as clients use it.
+//! MCP resources: their authorization server, from the client's side.
 
 mod consent;
 mod tokens;
@@ -11,7 +11,7 @@ use crate::sandbox::{Endpoint, NewResource, ResourceIssuer};
 pub(super) const SERVER: &str = "https://mcp.example.test/mcp";
 const NATIVE: &str = "http://127.0.0.1:33418/callback";
 
-/// A client of a resource, and what it sends.
+/// A client of a resource, and its parameters.
 pub(super) struct McpClient<'s> {
     sandbox: &'s Sandbox,
     resource_id: String,
@@ -20,7 +20,7 @@ pub(super) struct McpClient<'s> {
 }
 
 impl<'s> McpClient<'s> {
-    /// Registers as MCP clients do: public, with refresh tokens.
+    /// Registers like an MCP client: public, with refresh tokens.
     async fn new(sandbox: &'s Sandbox, resource_id: &str) -> Self {
         let metadata = json!({
             "client_name": "Editor",
@@ -48,13 +48,13 @@ impl<'s> McpClient<'s> {
         }
     }
 
-    /// A client whose id is known without registration.
+    /// A client whose ID is known without registration.
     pub(super) fn known(sandbox: &'s Sandbox, client_id: &str) -> Self {
         let (resource_id, client_id) = (sandbox.mcp().resource_id(), client_id.to_owned());
         Self { sandbox, resource_id, client_id, client_secret: None }
     }
 
-    /// The usual authorization URL with other parameters; an empty value leaves one out.
+    /// The usual authorization URL with other parameters; an empty value omits one.
     pub(super) fn url(&self, changes: &[(&str, &str)]) -> String {
         let mut parameters = vec![
             ("response_type", "code"),
@@ -111,7 +111,7 @@ impl<'s> McpClient<'s> {
         self.token(&[&form, more].concat()).await
     }
 
-    /// The tokens of a whole login.
+    /// The tokens of a complete login.
     async fn log_in(&self, changes: &[(&str, &str)]) -> Value {
         let (status, tokens) = self.exchange(&self.code(changes), &[]).await;
         assert_eq!(status, StatusCode::OK, "{tokens}");
@@ -125,10 +125,10 @@ fn rejected((status, body): (StatusCode, Value)) -> String {
 }
 
 #[tokio::test]
-async fn the_metadata_is_at_every_address_clients_try() {
+async fn the_metadata_is_at_every_url_clients_try() {
     let sandbox = Sandbox::builder().environment_url("https://acme.scalekit.dev").build();
     let id = sandbox.mcp().resource_id();
-    // The documented sample, and what this environment adds to it.
+    // The documented sample, and the environment's additions.
     let mut expected = json!({
         "issuer": "https://acme.scalekit.dev/resources/res_123456789",
         "authorization_endpoint":
@@ -169,7 +169,7 @@ async fn the_metadata_is_at_every_address_clients_try() {
 }
 
 #[tokio::test]
-async fn clients_in_web_pages_may_use_what_clients_use() {
+async fn client_endpoints_allow_cors() {
     let sandbox = Sandbox::new();
     for (path, method) in [
         ("/.well-known/oauth-authorization-server/resources/res_123456789", "GET"),
@@ -189,7 +189,7 @@ async fn clients_in_web_pages_may_use_what_clients_use() {
         assert_eq!(headers["access-control-allow-methods"], format!("{method}, OPTIONS"));
         assert_eq!(headers["access-control-allow-headers"], "authorization, *");
     }
-    // What people or the application's own server use, web pages of others may not.
+    // Endpoints of users and of the application's own server have no CORS.
     for path in ["/oauth/token", "/resources/res_123456789/oauth/authorize", "/consent"] {
         let response = get(&sandbox, &format!("{}{path}", sandbox.environment_url()), "").await;
         assert!(!response.headers().contains_key("access-control-allow-origin"), "{path}");
@@ -207,7 +207,7 @@ async fn an_untrusted_client_or_redirect_uri_gets_a_page_and_no_redirect() {
         ("client_id", sandbox.client_id()),
         ("client_id", elsewhere.client_id.as_str()),
         ("redirect_uri", ""),
-        // Good enough for the application, in a development environment.
+        // Allowed for the application, in a development environment.
         ("redirect_uri", CALLBACK),
         ("redirect_uri", "http://127.0.0.1:33418/callback/"),
         ("redirect_uri", "http://127.0.0.1:33418/callback?x=1"),
@@ -226,7 +226,7 @@ async fn an_untrusted_client_or_redirect_uri_gets_a_page_and_no_redirect() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_reported_by_redirect() {
+async fn invalid_requests_are_reported_by_redirect() {
     let sandbox = Sandbox::new();
     let id = sandbox.mcp().resource_id();
     let other = sandbox.mcp().add_resource(NewResource::new("Notes").url("https://notes.test/mcp"));
@@ -258,7 +258,7 @@ async fn what_is_wrong_with_a_request_is_reported_by_redirect() {
 }
 
 #[tokio::test]
-async fn the_first_page_tells_of_resources() {
+async fn the_first_page_lists_resources() {
     let sandbox = Sandbox::new();
     sandbox.mcp().add_resource("<Notes>");
     let page = get(&sandbox, &format!("{}/", sandbox.environment_url()), "").await;

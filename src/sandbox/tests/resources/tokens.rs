@@ -1,4 +1,4 @@
-//! What clients get for codes, refresh tokens and secrets.
+//! Token responses for codes, refresh tokens and client secrets.
 
 use std::time::Duration;
 
@@ -32,14 +32,14 @@ async fn a_code_works_once_for_its_client_at_its_resource() {
         assert_eq!(rejected(client.exchange(&code, &changes).await), error, "{wrong:?}");
     }
 
-    // None of that has spent it; the second use takes back what the first gave.
+    // None of these requests has spent it; the second use revokes the tokens of the first.
     let (status, tokens) = client.exchange(&code, &[]).await;
     assert_eq!(status, StatusCode::OK, "{tokens}");
     assert_eq!(rejected(client.exchange(&code, &[]).await), "invalid_grant");
     let refreshed = client.refresh(string(&tokens, "refresh_token"), &[]).await;
     assert_eq!(rejected(refreshed), "invalid_grant");
 
-    // Nor does a code of the application work here.
+    // A code of the application does not work here either.
     let callback = sandbox.log_in(&authorization_url(&sandbox, &[]), "jane@acme.test").unwrap();
     let code = query_value(&callback, "code").unwrap();
     let there = client.exchange(&code, &[("redirect_uri", CALLBACK)]).await;
@@ -48,7 +48,7 @@ async fn a_code_works_once_for_its_client_at_its_resource() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_rotates_and_is_worthless_elsewhere() {
+async fn a_refresh_token_rotates_and_works_only_for_its_client() {
     let sandbox = Sandbox::new();
     let id = sandbox.mcp().resource_id();
     let client = McpClient::new(&sandbox, &id).await;
@@ -69,10 +69,10 @@ async fn a_refresh_token_rotates_and_is_worthless_elsewhere() {
     assert_eq!(second["scope"], "todo:read");
     assert_eq!(claims(string(&second, "access_token"))["scope"], "todo:read");
     let (_, third) = client.refresh(string(&second, "refresh_token"), &[]).await;
-    assert_eq!(third["scope"], "todo:read todo:write", "less was asked for that time only");
+    assert_eq!(third["scope"], "todo:read todo:write", "less was requested for that exchange only");
     sandbox.clock().advance(Duration::from_secs(29));
     let (_, again) = client.refresh(old, &[]).await;
-    assert_eq!(again["refresh_token"], third["refresh_token"], "the grace is as anywhere");
+    assert_eq!(again["refresh_token"], third["refresh_token"], "the grace period applies too");
     sandbox.clock().advance(Duration::from_secs(2));
     for token in [old, string(&third, "refresh_token")] {
         assert_eq!(rejected(client.refresh(token, &[]).await), "invalid_grant");
@@ -81,7 +81,7 @@ async fn a_refresh_token_rotates_and_is_worthless_elsewhere() {
 }
 
 #[tokio::test]
-async fn refresh_tokens_are_for_those_who_want_them() {
+async fn refresh_tokens_are_issued_on_request_only() {
     let sandbox = Sandbox::new();
     let id = sandbox.mcp().resource_id();
     let metadata = json!({ "redirect_uris": [NATIVE], "token_endpoint_auth_method": "none" });
@@ -93,7 +93,7 @@ async fn refresh_tokens_are_for_those_who_want_them() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_session_ends_what_clients_got_in_it() {
+async fn the_end_of_a_session_revokes_the_grants_of_its_clients() {
     let sandbox = Sandbox::new();
     let client = McpClient::new(&sandbox, &sandbox.mcp().resource_id()).await;
     let tokens = client.log_in(&[]).await;
@@ -104,14 +104,14 @@ async fn the_end_of_a_session_ends_what_clients_got_in_it() {
 }
 
 #[tokio::test]
-async fn a_resource_that_is_named_is_in_the_token() {
+async fn the_resource_parameter_is_in_the_token() {
     let sandbox = Sandbox::new();
     let id = sandbox.mcp().add_resource(NewResource::new("Notes").url("https://notes.test"));
     let client = McpClient::new(&sandbox, &id).await;
     for (at_authorize, at_token, expected) in [
         ("", "", Value::Null),
         ("https://notes.test", "", "https://notes.test".into()),
-        // As clients that parse URLs write it.
+        // As serialized by clients that parse URLs.
         ("https://notes.test/", "https://notes.test/", "https://notes.test".into()),
         ("", &id, "https://notes.test".into()),
     ] {
@@ -128,7 +128,7 @@ async fn a_resource_that_is_named_is_in_the_token() {
 }
 
 #[tokio::test]
-async fn both_issuer_forms_can_be_had() {
+async fn both_issuer_forms_are_supported() {
     let sandbox = Sandbox::new();
     let id = sandbox.mcp().resource_id();
     let client = McpClient::new(&sandbox, &id).await;
@@ -141,7 +141,7 @@ async fn both_issuer_forms_can_be_had() {
         assert_eq!(claims(string(&tokens, "access_token"))["iss"], **issuer);
         let token = sandbox.tokens().resource_token("jane@acme.test", &id, &["todo:read"]);
         assert_eq!(claims(&token)["iss"], **issuer);
-        // The authorization server itself goes by one name.
+        // The authorization server itself has one issuer.
         let callback = sandbox.log_in(&client.url(&[]), "jane@acme.test").unwrap();
         assert_eq!(query_value(&callback, "iss").unwrap(), scoped);
     }
@@ -155,7 +155,7 @@ async fn a_machine_gets_a_token_with_its_secret() {
     let metadata = json!({ "grant_types": ["client_credentials"] });
     let machine = McpClient::register(&sandbox, &id, &metadata).await;
     let ask = [("grant_type", "client_credentials"), ("scope", "todo:read files:read openid")];
-    // wire.md has machines ask at the environment's own endpoint.
+    // wire.md: machines use the environment's own endpoint.
     for path in [format!("/resources/{id}/oauth/token"), "/oauth/token".to_owned()] {
         let (status, body) = machine.token_at(&path, &ask).await;
         assert_eq!(status, StatusCode::OK, "{body}");
@@ -198,11 +198,11 @@ async fn a_machine_gets_a_token_with_its_secret() {
         ("client_secret", sandbox.client_secret().expose()),
     ];
     let response = post_form(&sandbox, &path, &of_the_app).await.unwrap();
-    assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "it is no client of the resource");
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "it is not a client of the resource");
 }
 
 #[tokio::test]
-async fn tokens_of_resources_can_be_had_without_a_login() {
+async fn tokens_of_resources_can_be_issued_without_a_login() {
     let sandbox = Sandbox::new();
     let id = sandbox.mcp().resource_id();
     let token = sandbox.tokens().resource_token("ada@acme.test", &id, &["todo:read", "todo:write"]);
