@@ -81,7 +81,7 @@ async fn a_return_opened_by_another_user_connects_nothing() {
 
     agent.logs_in(&other, "john@acme.test").await;
     other.go(&back).await;
-    other.shows(&["That did not work", "was started in another browser"]).await;
+    other.shows(&["Something went wrong", "was started in another browser"]).await;
     assert_eq!(other.status().await, 400);
 
     // The return is spent. Jane starts again, and John logs in to her browser before she comes back.
@@ -98,7 +98,7 @@ async fn a_return_opened_by_another_user_connects_nothing() {
     browser.click("form[action*='action=switch'] button").await;
     browser.arrives_at(&format!("{}/", agent.url)).await;
     browser.go(&back).await;
-    browser.shows(&["That did not work", "A different user is logged in now"]).await;
+    browser.shows(&["Something went wrong", "A different user is logged in now"]).await;
     assert_eq!(browser.status().await, 403);
     browser.picture("agentkit-other-person").await;
     assert_eq!(status(&environment, "jane@acme.test"), "PENDING_VERIFICATION");

@@ -89,7 +89,7 @@ async fn a_callback_that_is_opened_again_logs_no_one_in() {
     let theirs = format!("{}/auth/callback?code=theirs&state=theirs", app.url);
     browser.go(&theirs).await;
     assert_eq!(browser.status().await, 400);
-    browser.shows(&["That did not work", "was started in another browser"]).await;
+    browser.shows(&["Something went wrong", "was started in another browser"]).await;
     browser.go(&app.address("/dashboard")).await;
     browser.sees_login_page().await;
 }

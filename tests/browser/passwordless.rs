@@ -79,7 +79,7 @@ impl Browser {
     }
 
     async fn is_rejected(&self, status: u64, texts: &[&str]) {
-        self.shows(&["That did not work"]).await;
+        self.shows(&["Something went wrong"]).await;
         self.shows(texts).await;
         assert_eq!(self.status().await, status);
     }

@@ -134,7 +134,7 @@ async fn a_failure_at_the_company_is_reported_in_words_that_help() {
     browser.click("details.failing summary").await;
     browser.click("#error option[value=signature_validation_failed]").await;
     browser.click("button[value=fail]").await;
-    browser.shows(&["That did not work", "Contact its administrator"]).await;
+    browser.shows(&["Something went wrong", "Contact its administrator"]).await;
     assert_eq!(browser.status().await, 400);
     browser.picture("sso-failed").await;
 
@@ -145,7 +145,7 @@ async fn a_failure_at_the_company_is_reported_in_words_that_help() {
     browser.click("details.failing summary").await;
     browser.click("#error option[value=signature_validation_failed]").await;
     browser.click("button[value=fail]").await;
-    browser.shows(&["That did not work", "Contact its administrator"]).await;
+    browser.shows(&["Something went wrong", "Contact its administrator"]).await;
     assert_eq!(browser.status().await, 400);
     browser.click_link("Log in again").await;
     browser.sees_login_page().await;
@@ -161,12 +161,12 @@ async fn other_tokens_and_other_browsers_launch_nothing() {
         "forged".to_owned(),
     ] {
         browser.go(&app.address(&format!("/login?idp_initiated_login={token}"))).await;
-        browser.shows(&["That did not work", "is invalid or has expired"]).await;
+        browser.shows(&["Something went wrong", "is invalid or has expired"]).await;
         assert_eq!(browser.status().await, 400);
     }
     // A login that another user has begun ends in their browser only.
     browser.go(&app.address("/auth/callback?code=theirs&state=theirs")).await;
-    browser.shows(&["That did not work", "was started in another browser"]).await;
+    browser.shows(&["Something went wrong", "was started in another browser"]).await;
     browser.go(&app.address("/auth/callback?code=theirs")).await;
     browser.shows(&["Something went wrong"]).await;
 }

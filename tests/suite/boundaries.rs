@@ -83,7 +83,7 @@ fn user(id: &str) -> LocalSession {
     LocalSession::new(user).organization_id("org_1").session_id("ses_1")
 }
 
-/// The `Cookie` header of a session that begins now.
+/// The `Cookie` header of a new session.
 async fn begin(sessions: &Sessions, local: LocalSession) -> HeaderValue {
     let mut headers = HeaderMap::new();
     sessions.create(local, &HeaderMap::new()).await.unwrap().set(&mut headers);

@@ -1,5 +1,5 @@
-//! No layer calls the inner service for a request that it has not authorized: every method, in every
-//! shape, with every kind of wrong credential, around every kind of service.
+//! No layer calls the inner service for a request that it has not authorized: every method and
+//! shape, every kind of invalid credential, and every kind of service.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -32,10 +32,10 @@ use crate::webhooks::{secret, signed};
 const MCP_CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}"#;
 const NOW: i64 = 1_900_000_000;
 
-/// A service of any kind with its type erased, so that the matrix runs over all of them.
+/// A type-erased service, so that the matrix covers all kinds.
 type Erased = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
-/// What the inner service has received.
+/// The requests that the inner service received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     Anonymous,
@@ -68,7 +68,7 @@ impl Calls {
     }
 }
 
-/// Layers under test, as an app stacks them.
+/// Layers under test, in the order in which an app stacks them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Guard {
     Session,
@@ -95,7 +95,7 @@ const GUARDS: [Guard; 9] = [
 ];
 
 impl Guard {
-    /// Bodies that make a difference to it.
+    /// Bodies that the layer distinguishes.
     fn payloads(self) -> &'static [Payload] {
         match self {
             Self::McpOfToken | Self::McpOfOptionalSession => {
@@ -186,7 +186,7 @@ const INNERS: [Inner; 7] = [
 const PATH: &str = "/grpc.health.v1.Health/Check";
 
 impl Inner {
-    /// A service of this kind that responds 200 to all that it accepts.
+    /// A service of this kind that responds 200 to all requests it accepts.
     fn service(self) -> Erased {
         let plain = service_fn(|_: Request<Body>| async {
             Ok::<_, Infallible>(Response::new(Body::empty()))
@@ -219,7 +219,7 @@ impl Inner {
     }
 }
 
-/// What a request says beyond its method and its credentials.
+/// Shape of a request, besides its method and its credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Bare,
@@ -276,7 +276,7 @@ fn methods() -> Vec<Method> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Payload {
     Empty,
-    /// Empty, which shows only when it is read.
+    /// Empty, which is known only after reading.
     EmptyUntilRead,
     McpCall,
 }
@@ -312,7 +312,7 @@ fn credential(strength: Strength, headers: &[(&'static str, &str)]) -> Credentia
     Credential { strength, headers }
 }
 
-/// Credentials of all kinds, for whichever layer.
+/// Credentials of all kinds, for any layer.
 struct Credentials {
     cookies: Vec<Credential>,
     tokens: Vec<Credential>,
@@ -410,7 +410,7 @@ fn allowed(
         && shape != Shape::WebSocket
         && [Method::GET, Method::HEAD, Method::DELETE].contains(method);
     match (guard, strength) {
-        // The sandbox's sessions have no such scope.
+        // The sandbox's sessions do not have such a scope.
         (Guard::ScopeOfOptionalSession, _) => None,
         (Guard::McpOfOptionalSession, Strength::Sufficient) => {
             is_mcp_stream.then_some(Call::Identified)
@@ -425,12 +425,12 @@ fn allowed(
     }
 }
 
-/// Whether a request that may be forwarded has to be, so that the matrix says something.
+/// Whether a request that may be forwarded must be, so that the matrix is not vacuous.
 fn must_be_called(guard: Guard, strength: Strength, shape: Shape) -> bool {
     match guard {
-        // A signature fits one body only.
+        // A signature matches one body only.
         Guard::Webhook | Guard::Interceptor => false,
-        // Requests of other sites are rejected where there is a session.
+        // Requests of other sites are rejected if there is a session.
         Guard::Session | Guard::OptionalSession | Guard::McpOfOptionalSession => {
             strength != Strength::Sufficient || matches!(shape, Shape::Bare | Shape::Override)
         }
@@ -438,7 +438,7 @@ fn must_be_called(guard: Guard, strength: Strength, shape: Shape) -> bool {
     }
 }
 
-/// Methods and shapes that go together.
+/// Methods and shapes that can be combined.
 fn requests() -> impl Iterator<Item = (Method, Shape)> {
     methods().into_iter().flat_map(|method| {
         let shapes = SHAPES.into_iter().filter({
@@ -500,7 +500,7 @@ async fn no_layer_calls_the_inner_service_for_a_request_that_it_has_not_authoriz
     assert!(called > 1000, "{called}");
 }
 
-/// One connection to a hyper server that has this service.
+/// One connection to a hyper server with this service.
 fn serve(service: &Erased) -> DuplexStream {
     let (client, server) = duplex(64 * 1024);
     let service = service.clone().map_request(|request: Request<Incoming>| request.map(Body::new));
@@ -514,7 +514,7 @@ fn serve(service: &Erased) -> DuplexStream {
     client
 }
 
-/// Sends a request as text over HTTP/1.1, with whatever method and headers.
+/// Sends a request as text over HTTP/1.1, with any method and headers.
 async fn over_http1(service: &Erased, request: Request<Body>) -> String {
     let mut connection = serve(service);
     let (parts, body) = request.into_parts();
@@ -551,7 +551,7 @@ async fn http2(service: &Erased) -> Http2 {
     sender
 }
 
-/// Sends a request over HTTP/2, `CONNECT` with and without a protocol.
+/// Sends a request over HTTP/2, including `CONNECT` with and without a protocol.
 async fn over_http2(sender: &mut Http2, request: Request<Body>) -> StatusCode {
     let (mut parts, body) = request.into_parts();
     let is_extended = parts.extensions.get::<Protocol>().is_some();
@@ -596,7 +596,7 @@ async fn requests_that_are_not_authorized_do_not_reach_servers_of_http1_and_http
                         );
                         called += seen.len();
                     }
-                    // Without its header an upgrade is a plain request there.
+                    // Without its header an upgrade is an ordinary request.
                     if shape != Shape::WebSocket {
                         let status = over_http2(&mut connection, sent()).await;
                         let seen = calls.take();

@@ -90,7 +90,7 @@ async fn an_account_is_active_after_its_user_is_verified() {
     assert!(scene.is_active(JANE));
     assert_eq!(attempts(&jane), 0);
 
-    // It can be used once.
+    // The account can be used once.
     let again = jane.open(&back).await;
     assert_eq!(again.status(), StatusCode::BAD_REQUEST);
     assert_eq!(failure(&again), &ConnectAccountError::StateMismatch);
@@ -109,7 +109,7 @@ async fn another_users_callback_is_rejected_and_the_account_stays_inactive() {
     assert_eq!(rejected.status(), StatusCode::BAD_REQUEST);
     assert_eq!(failure(&rejected), &ConnectAccountError::StateMismatch);
 
-    // Jane's browser, where John has logged in meanwhile.
+    // Jane's browser, in which John has logged in meanwhile.
     let back = scene.consented(&mut jane).await;
     john.clone_from(&jane);
     let done = john.log_in(scene.sandbox(), JOHN).await;
@@ -117,7 +117,7 @@ async fn another_users_callback_is_rejected_and_the_account_stays_inactive() {
     let rejected = john.open(&back).await;
     assert_eq!(rejected.status(), StatusCode::FORBIDDEN, "{}", rejected.text());
     assert_eq!(failure(&rejected), &ConnectAccountError::UserMismatch);
-    assert_eq!(attempts(&john), 1, "the attempt is over, and the other one cannot be completed");
+    assert_eq!(attempts(&john), 1, "the attempt has ended, and the other one cannot be completed");
     assert!(!scene.is_active(JANE) && !scene.is_active(JOHN));
 }
 

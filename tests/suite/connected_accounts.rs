@@ -47,7 +47,7 @@ fn fetch(max_results: u32) -> ToolCall {
 }
 
 #[tokio::test]
-async fn an_account_is_made_connected_and_taken_away() {
+async fn an_account_is_created_connected_and_deleted() {
     let (sandbox, _, accounts) = environment();
     let made = accounts.get_or_create(&NewConnectedAccount::new(&user())).await.unwrap();
     assert_eq!(made.status, Some(ConnectedAccountStatus::PendingAuth));
@@ -57,7 +57,7 @@ async fn an_account_is_made_connected_and_taken_away() {
     let link = accounts.authorization_link(&user()).await.unwrap();
     assert!(link.expires_at().unwrap() > sandbox.clock().clock().now());
     assert!(sandbox.consent(link.url().as_str()).unwrap().ends_with("/connected"));
-    assert!(sandbox.consent(link.url().as_str()).is_err(), "a link is good once");
+    assert!(sandbox.consent(link.url().as_str()).is_err(), "a link works once");
     let id = AccountKey::id(made.id.clone().unwrap());
     let account = accounts.get(&id).await.unwrap();
     assert!(account.is_active());
@@ -74,7 +74,8 @@ async fn an_account_is_made_connected_and_taken_away() {
     assert!(matches!(accounts.delete(&user()).await, Err(ApiError::NotFound(_))));
 }
 
-/// Gives its first responses about accounts all at once, so that no one has created one by then.
+/// Delays the first responses about accounts until all have been requested, so that no account
+/// exists by then.
 struct Together {
     sandbox: SandboxClient,
     looked: AtomicUsize,
@@ -98,7 +99,7 @@ impl HttpClient for Together {
 }
 
 #[tokio::test]
-async fn fifty_at_once_get_one_account() {
+async fn fifty_concurrent_calls_get_one_account() {
     let sandbox = sandbox_builder().build();
     let together =
         Together { sandbox: sandbox.client(), looked: AtomicUsize::new(0), all: Barrier::new(50) };
@@ -115,14 +116,14 @@ async fn fifty_at_once_get_one_account() {
     assert_eq!(ids.len(), 1);
     assert_eq!(sandbox.connected_accounts().list().len(), 1);
     let calls = sandbox.requests().count(Endpoint::Api);
-    assert_eq!(calls, 50 + 50 + 49, "all look, all create, and who was late looks again");
+    assert_eq!(calls, 50 + 50 + 49, "all look up, all create, and all but one look up again");
 }
 
 #[tokio::test]
 async fn a_lost_race_is_resolved_by_reading_again() {
     let (sandbox, _, accounts) = environment();
     ready(&accounts).await;
-    // The first look was before the other one had created it.
+    // The first lookup was before the other caller created it.
     sandbox.faults().add_times(Endpoint::Api, 1, Fault::Status(StatusCode::NOT_FOUND));
     let before = sandbox.requests().count(Endpoint::Api);
     let found = accounts.get_or_create(&NewConnectedAccount::new(&user())).await.unwrap();
@@ -133,7 +134,7 @@ async fn a_lost_race_is_resolved_by_reading_again() {
 }
 
 #[tokio::test]
-async fn credentials_that_an_app_has_are_those_of_the_account() {
+async fn an_apps_own_credentials_become_those_of_the_account() {
     let (_, _, accounts) = environment();
     let new =
         |token: &str| NewConnectedAccount::new(&user()).credentials(OAuthCredentials::new(token));
@@ -146,7 +147,7 @@ async fn credentials_that_an_app_has_are_those_of_the_account() {
     accounts.get_or_create(&new("the-second-token")).await.unwrap();
     assert_eq!(token().await, "the-second-token");
     accounts.get_or_create(&NewConnectedAccount::new(&user())).await.unwrap();
-    assert_eq!(token().await, "the-second-token", "nothing is overwritten with nothing");
+    assert_eq!(token().await, "the-second-token", "nothing is overwritten");
 
     let mut config = serde_json::Map::new();
     config.insert("rate_limit".to_owned(), json!(5));
@@ -156,7 +157,7 @@ async fn credentials_that_an_app_has_are_those_of_the_account() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_named() {
+async fn errors_name_what_is_missing() {
     let (_, _, accounts) = environment();
     let wrong = AccountKey::new("Gmail", "user_123");
     let missing = accounts.get_or_create(&NewConnectedAccount::new(&wrong)).await.unwrap_err();
@@ -172,7 +173,7 @@ async fn what_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn an_expired_account_is_connected_again() {
+async fn an_expired_account_can_be_reconnected() {
     let (sandbox, api, accounts) = environment();
     let id = sandbox.connected_accounts().add("gmail", "user_123");
     assert!(sandbox.connected_accounts().expire(&id));
@@ -189,7 +190,7 @@ async fn an_expired_account_is_connected_again() {
 }
 
 #[tokio::test]
-async fn tokens_of_the_service_are_renewed_by_the_environment() {
+async fn tokens_of_the_service_are_refreshed_by_the_environment() {
     let (sandbox, api, accounts) = environment();
     sandbox.webhooks().add_endpoint("https://app.example.com/webhook");
     sandbox.connected_accounts().add("gmail", "user_123");
@@ -242,7 +243,7 @@ async fn each_change_is_an_event() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_users_shows() {
+async fn debug_prints_no_user_data() {
     let (sandbox, api, accounts) = environment();
     sandbox.connected_accounts().add("gmail", "user_123");
     let credentials = accounts.credentials(&user()).await.unwrap();

@@ -338,7 +338,7 @@ async fn apply_returns_what_it_matched_on_every_replica() {
 }
 
 #[tokio::test]
-async fn addresses_are_compared_trimmed_and_without_case() {
+async fn addresses_are_compared_trimmed_and_case_insensitively() {
     for (in_session, in_event) in [
         ("jane@acme.test", " Jane@ACME.test "),
         (" JANE@acme.test", "jane@acme.test"),

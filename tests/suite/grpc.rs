@@ -17,7 +17,7 @@ use tower_scalekit::{RequireToken, Sandbox};
 
 use crate::support::{JANE, sandbox_builder};
 
-/// A rejection as gRPC clients understand it: 200, and the status in the headers ("trailers only").
+/// A rejection as gRPC clients expect it: 200, and the status in the headers ("trailers only").
 fn as_grpc_status(rejected: RejectionContext<'_, TokenRejection>) -> Response<Bytes> {
     let status = match rejected.rejection() {
         TokenRejection::KeysUnavailable => Status::unavailable("try again"),
@@ -52,7 +52,7 @@ async fn check(channel: &Channel, authorization: Option<&str>) -> Result<Serving
 }
 
 #[tokio::test]
-async fn a_grpc_service_is_reached_with_a_token_and_rejected_in_its_own_language() {
+async fn a_grpc_service_requires_a_token_and_rejects_with_a_grpc_status() {
     let sandbox = sandbox_builder().build();
     let channel = serve(&sandbox).await;
     let good = format!("Bearer {}", sandbox.tokens().access_token(JANE));
@@ -69,7 +69,7 @@ async fn a_grpc_service_is_reached_with_a_token_and_rejected_in_its_own_language
 }
 
 #[tokio::test]
-async fn keys_out_of_reach_are_unavailable_and_not_unauthenticated() {
+async fn unavailable_keys_are_unavailable_and_not_unauthenticated() {
     let sandbox = sandbox_builder().build();
     let channel = serve(&sandbox).await;
     sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);

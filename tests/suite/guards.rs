@@ -1,4 +1,4 @@
-//! The guards as tower services: readiness, errors, bodies, and keys that change.
+//! The layers as tower services: readiness, errors, bodies, and keys that change.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -35,7 +35,7 @@ fn bearing(sandbox: &Sandbox) -> Request<Body> {
     request(Method::GET, "/", &[("authorization", &authorization)])
 }
 
-/// Makes requests as a layer further out leaves them.
+/// Creates requests as an outer layer leaves them.
 async fn with_principal(sandbox: &Sandbox) -> impl Fn() -> Request<Body> {
     let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id()).build();
     let principal = verifier.unwrap().verify(&sandbox.tokens().access_token(JANE)).await.unwrap();
@@ -119,7 +119,7 @@ async fn the_call_goes_to_the_instance_that_was_polled_ready() {
 
 type Mock = mock::Mock<Request<Body>, Response<Full<Bytes>>>;
 
-/// A guard around a mock, and requests that it lets through.
+/// A layer around a mock, and requests that it accepts.
 async fn prove_transparent<L>(layer: L, admitted: impl Fn() -> Request<Body>)
 where
     L: Layer<Mock>,
@@ -226,7 +226,7 @@ async fn a_response_to_a_token_is_not_stored_or_varies_on_the_token() {
 }
 
 #[tokio::test]
-async fn a_principal_of_a_session_around_a_token_guard_leaves_no_bearer_challenge() {
+async fn a_session_around_require_token_leaves_no_bearer_challenge() {
     let world = World::new();
     let app = axum::Router::new()
         .route("/", axum::routing::get(|| async {}))
@@ -241,7 +241,7 @@ async fn a_principal_of_a_session_around_a_token_guard_leaves_no_bearer_challeng
     assert_eq!(response.header("www-authenticate"), None);
 }
 
-/// Frames that come when they are asked for.
+/// Frames that are created when they are polled.
 struct OnDemand {
     asked: Arc<AtomicUsize>,
     left: usize,
@@ -282,7 +282,7 @@ async fn bodies_are_neither_read_nor_buffered() {
     }
 }
 
-/// Runs a body type through all three guards.
+/// Uses a body type with all three layers.
 async fn echo<B>(world: &World, body: B) -> Bytes
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -344,7 +344,7 @@ where
 }
 
 #[tokio::test]
-async fn each_guard_stands_around_a_plain_hyper_service() {
+async fn each_layer_wraps_a_plain_hyper_service() {
     let world = World::new();
     let echo = service_fn(|request: Request<Incoming>| async {
         Ok::<_, Infallible>(Response::new(request.into_body()))
@@ -372,7 +372,7 @@ async fn each_guard_stands_around_a_plain_hyper_service() {
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(response.json()["error"], "login_required");
 
-    // A scope alone has no one to judge.
+    // RequireScope without a principal is a misconfiguration.
     let scope = RequireScope::all(["openid"]).layer(echo);
     let response = over_a_socket(scope, post(header::ACCEPT, "*/*")).await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
@@ -380,7 +380,7 @@ async fn each_guard_stands_around_a_plain_hyper_service() {
 }
 
 #[tokio::test]
-async fn a_scope_that_no_one_can_have_is_reported_by_check_and_responses_500() {
+async fn an_invalid_scope_is_reported_by_validate_and_responds_with_500() {
     let sandbox = sandbox_builder().build();
     for layer in [RequireScope::all([""; 0]), RequireScope::any_role(["a b"])] {
         assert!(layer.validate().is_err());

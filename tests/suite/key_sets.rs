@@ -1,4 +1,4 @@
-//! Key sets with duplicate, unusable and unusually written keys.
+//! Key sets with duplicate, unusable and unusually encoded keys.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use tower_scalekit::{RequireToken, Sandbox};
 use crate::secrets::Captured;
 use crate::support::{JANE, Reading as _, request, sandbox_builder, send};
 
-/// Replaces the one key of the sandbox's key set by these keys.
+/// Replaces the sandbox's only key by these keys.
 #[derive(Clone)]
 struct Publishes<F> {
     client: SandboxClient,
@@ -40,7 +40,7 @@ where
     }
 }
 
-/// The status of a request with a good token, where the key set has these keys.
+/// The status of a request with a valid token, with a key set of these keys.
 async fn status(
     with_kid: bool,
     keys: impl Fn(Value) -> Value + Send + Sync + 'static,
@@ -67,7 +67,7 @@ fn token(sandbox: &Sandbox, with_kid: bool) -> String {
     sandbox.tokens().sign_with_header(json!({"alg": "RS256", "typ": "JWT"}), claims.into())
 }
 
-/// The key with these members changed; a null member is removed.
+/// The key with these members changed; null members are removed.
 fn with(key: &Value, changes: Value) -> Value {
     let mut key = key.clone();
     for (name, value) in changes.as_object().unwrap() {
@@ -79,7 +79,7 @@ fn with(key: &Value, changes: Value) -> Value {
     key
 }
 
-/// Other material: the key with one digit of its modulus changed.
+/// Other key material: the key with one digit of its modulus changed.
 fn other(key: &Value) -> Value {
     let n = key["n"].as_str().unwrap();
     let (head, tail) = n.split_at(100);
@@ -111,7 +111,7 @@ async fn the_same_key_for_another_use_is_not_a_second_key() {
 }
 
 #[tokio::test]
-async fn two_different_keys_that_fit_a_token_are_neither() {
+async fn two_different_matching_keys_are_ambiguous() {
     let two = |key| json!([key, other(&key)]);
     assert_eq!(status(true, two).await, StatusCode::UNAUTHORIZED);
     let two_names = |key| json!([key, with(&other(&key), json!({"kid": "other"}))]);
@@ -121,7 +121,7 @@ async fn two_different_keys_that_fit_a_token_are_neither() {
 
 #[tokio::test]
 async fn harmless_deviations_of_a_key_are_accepted() {
-    // "AA" is a zero byte, and three bytes are four digits: the rest stays as it is.
+    // "AA" is a zero byte, and three bytes are four digits, so the rest is unchanged.
     let leading_zeros = |key: Value| {
         let n = key["n"].as_str().unwrap();
         json!([with(&key, json!({"n": format!("AAAA{n}"), "e": "AAAAAQAB"}))])

@@ -1,4 +1,4 @@
-//! Keys that change, are out of reach, or are asked for by strangers.
+//! Keys that change, are unavailable, or are requested by invalid tokens.
 
 use axum::Router;
 use axum::routing::get;
@@ -64,7 +64,7 @@ async fn the_first_token_of_a_new_key_is_accepted_after_one_fetch() {
 }
 
 #[tokio::test]
-async fn new_material_under_a_known_name_is_accepted_after_one_fetch() {
+async fn new_material_under_a_known_key_id_is_accepted_after_one_fetch() {
     let api = Api::new();
     let old = api.sandbox.tokens().access_token(JANE);
     assert_eq!(api.status(&old).await, StatusCode::OK);
@@ -102,7 +102,7 @@ async fn requests_that_need_the_same_new_key_share_one_fetch() {
 }
 
 #[tokio::test]
-async fn strangers_names_cause_no_more_fetches_than_the_bucket_has() {
+async fn unknown_key_ids_cause_no_more_fetches_than_the_bucket_allows() {
     let api = Api::new();
     let known = api.sandbox.tokens().access_token(JANE);
     assert_eq!(api.status(&known).await, StatusCode::OK);
@@ -119,7 +119,8 @@ async fn strangers_names_cause_no_more_fetches_than_the_bucket_has() {
             assert_eq!(api.status(&forged).await, StatusCode::UNAUTHORIZED);
             assert_eq!(api.status(&known).await, StatusCode::OK);
         }
-        // Two at once and one more every ten seconds, for unknown names and for bad signatures.
+        // Two at once and one more every ten seconds, for unknown key IDs and for invalid
+        // signatures.
         assert_eq!(api.fetches(), 1 + 2 * (2 + round));
         api.advance(10);
     }
@@ -146,7 +147,7 @@ async fn known_keys_do_not_wait_for_a_fetch() {
 }
 
 #[tokio::test]
-async fn a_server_starts_while_the_keys_are_out_of_reach() {
+async fn a_server_starts_while_the_keys_are_unavailable() {
     let api = Api::new();
     let token = api.sandbox.tokens().access_token(JANE);
     api.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
@@ -156,7 +157,7 @@ async fn a_server_starts_while_the_keys_are_out_of_reach() {
         assert!(response.header("retry-after").is_some());
         assert_eq!(response.header("www-authenticate"), None);
     }
-    assert_eq!(api.fetches(), 1, "requests are told of a failure for a second");
+    assert_eq!(api.fetches(), 1, "requests get the failure for a second");
     assert_eq!(api.status("garbage").await, StatusCode::UNAUTHORIZED, "no key could help");
     api.sandbox.faults().clear(Endpoint::Keys);
     api.advance(1);
@@ -173,7 +174,7 @@ async fn known_keys_outlive_an_outage() {
         api.advance(3600);
         assert_eq!(api.status(&api.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
     }
-    // A new key is no one's fault, so it is no invalid token.
+    // A token of a new key may be valid, so it is not rejected as invalid.
     api.sandbox.keys().rotate();
     let new = api.ask(&api.sandbox.tokens().access_token(JANE)).await;
     assert_eq!(new.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -183,7 +184,7 @@ async fn known_keys_outlive_an_outage() {
 }
 
 #[tokio::test]
-async fn a_token_whose_key_was_withdrawn_is_rejected_even_if_it_was_seen_before() {
+async fn a_cached_token_whose_key_was_withdrawn_is_rejected() {
     let api = Api::new();
     let token = api.sandbox.tokens().access_token(JANE);
     assert_eq!(api.status(&token).await, StatusCode::OK);
@@ -194,7 +195,7 @@ async fn a_token_whose_key_was_withdrawn_is_rejected_even_if_it_was_seen_before(
 }
 
 #[tokio::test]
-async fn a_token_that_was_seen_before_expires_all_the_same() {
+async fn a_cached_token_expires() {
     let api = Api::new();
     let token = api.sandbox.tokens().access_token(JANE);
     for (seconds, status) in
@@ -206,7 +207,7 @@ async fn a_token_that_was_seen_before_expires_all_the_same() {
 }
 
 #[tokio::test]
-async fn strangers_who_use_up_their_fetches_change_nothing_for_sessions_after_a_rotation() {
+async fn invalid_bearer_tokens_do_not_affect_sessions_after_a_rotation() {
     let world = World::with(|sandbox| sandbox.refresh_grace(std::time::Duration::ZERO), |s| s);
     let mut browser = world.logged_in(JANE).await;
     let scalekit = world.sessions.scalekit();
@@ -230,7 +231,7 @@ async fn strangers_who_use_up_their_fetches_change_nothing_for_sessions_after_a_
 }
 
 #[tokio::test]
-async fn junk_launches_and_logout_tokens_change_nothing_for_bearer_tokens_after_a_rotation() {
+async fn invalid_idp_initiated_and_logout_tokens_do_not_affect_bearer_tokens_after_a_rotation() {
     let world = World::new();
     let scalekit = world.sessions.scalekit();
     let guard = RequireToken::for_audience(scalekit, world.sandbox.client_id()).unwrap();

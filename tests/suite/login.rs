@@ -240,7 +240,7 @@ async fn a_callback_and_its_code_work_once() {
     again.assert_private();
     assert_eq!(set_cookies(again.headers()), [""; 0]);
     world.advance(60);
-    assert_eq!(browser.open(&callback).await.location(), "/", "the page is not known any more");
+    assert_eq!(browser.open(&callback).await.location(), "/", "the return path is no longer known");
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1);
     // A copy of the cookies is sent second: the attempt is used.
@@ -315,7 +315,7 @@ async fn query_values_are_not_reflected() {
                     let headers = [("accept", accept)];
                     let response = browser.clone().send(Method::GET, url.as_str(), &headers).await;
                     if response.status() == StatusCode::FOUND {
-                        continue; // A plain login: what it forwards is another test's matter.
+                        continue; // A plain login: other tests cover the parameters that it forwards.
                     }
                     assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{url}");
                     let shown = format!("{:?}{}", response.headers(), response.text());

@@ -115,7 +115,7 @@ async fn a_revocation_during_the_login_hook_ends_the_login() {
                 for replica in [0, 1] {
                     assert_eq!(hooked.status(replica, &browser).await, expected, "{case}");
                 }
-                // A later login is not covered.
+                // A later login is unaffected.
                 let again = browser.log_in(&hooked.world.sandbox, JANE).await;
                 assert_eq!(again.status(), StatusCode::SEE_OTHER, "{case}");
                 assert_eq!(hooked.status(1, &browser).await, StatusCode::OK, "{case}");

@@ -43,7 +43,7 @@ async fn sound_login(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn every_wrong_id_token_of_the_certification_suite_is_rejected() {
+async fn every_faulty_id_token_of_the_certification_suite_is_rejected() {
     for fault in [
         TokenFault::Expired,
         TokenFault::InvalidAccessTokenHash,
@@ -83,7 +83,7 @@ async fn every_wrong_id_token_of_the_certification_suite_is_rejected() {
 }
 
 #[tokio::test]
-async fn an_id_token_without_an_authorized_party_has_this_client_as_its_only_audience() {
+async fn an_id_token_without_azp_has_this_client_as_its_only_audience() {
     for audiences in [json!(["CLIENT", "skc_other"]), json!(["skc_other", "CLIENT"]), json!([])] {
         let world = World::new();
         let audiences = audiences.to_string().replace("CLIENT", world.sandbox.client_id());
@@ -96,7 +96,7 @@ async fn an_id_token_without_an_authorized_party_has_this_client_as_its_only_aud
 }
 
 #[tokio::test]
-async fn every_wrong_access_token_is_rejected_too() {
+async fn every_faulty_access_token_is_rejected() {
     for fault in [
         TokenFault::Expired,
         TokenFault::InvalidIssuer,

@@ -1,4 +1,4 @@
-//! The crate as its users meet it: through its public API, with a sandbox for an environment.
+//! Tests of the public API, with a sandbox as the environment.
 
 mod backchannel;
 mod boundaries;

@@ -1,4 +1,4 @@
-//! Protected resources: what clients find out, which tokens count, and what each tool needs.
+//! Protected resources: metadata, accepted tokens, and scopes of each tool.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -43,7 +43,7 @@ impl World {
         Self::with(|app| app)
     }
 
-    /// An echo behind the layers, and these inside of them.
+    /// An echo service, with these layers around it.
     fn with(inside: impl FnOnce(Router) -> Router) -> Self {
         let sandbox = sandbox_builder().build();
         let id = ResourceId::new(ID).unwrap();
@@ -55,7 +55,7 @@ impl World {
         Self { sandbox, resource, app }
     }
 
-    /// A token for the resource with these scopes, changed before it is signed.
+    /// A token for the resource with these scopes, edited before it is signed.
     fn token(&self, scope: &str, change: impl FnOnce(&mut TokenDraft)) -> String {
         let mut draft = self.sandbox.tokens().access_token_draft(JANE);
         let issuer = format!("{}/resources/{ID}", self.sandbox.environment_url());
@@ -123,12 +123,12 @@ async fn tokens_of_an_issuer_whose_clock_is_ahead_are_accepted_up_to_the_leeway(
 }
 
 #[tokio::test]
-async fn the_metadata_is_at_both_addresses_for_everybody_and_nowhere_else() {
+async fn the_metadata_is_public_at_both_urls_and_nowhere_else() {
     let world = World::new();
     for path in
         ["/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource"]
     {
-        // P5: whatever the request says of its host.
+        // With any `Host` and forwarding headers.
         let hostile = [
             ("host", "evil.test"),
             ("x-forwarded-host", "evil.test"),
@@ -161,7 +161,7 @@ async fn the_metadata_is_at_both_addresses_for_everybody_and_nowhere_else() {
             assert_eq!(rejected.header("allow"), Some("GET, HEAD, OPTIONS"));
         }
     }
-    // Nothing that only looks like it is let past the token.
+    // Similar paths require a token.
     for path in [
         "/mcp",
         "/.well-known/oauth-protected-resource/mcp/",
@@ -190,7 +190,7 @@ async fn a_challenge_leads_to_the_metadata() {
 }
 
 #[tokio::test]
-async fn tokens_of_both_issuers_for_people_and_machines_are_accepted() {
+async fn tokens_of_both_issuers_for_users_and_machines_are_accepted() {
     let world = World::new();
     let environment = world.sandbox.environment_url();
     let changes: [fn(&mut TokenDraft, &str); 6] = [
@@ -223,7 +223,7 @@ async fn tokens_of_both_issuers_for_people_and_machines_are_accepted() {
 }
 
 #[tokio::test]
-async fn tokens_for_anything_else_are_invalid_tokens() {
+async fn tokens_for_other_audiences_are_invalid() {
     let world = World::new();
     let environment = world.sandbox.environment_url();
     let expired = world.sandbox.clock().clock().now().unix_timestamp() - 5;
@@ -238,11 +238,11 @@ async fn tokens_for_anything_else_are_invalid_tokens() {
         ("only another server's URL", with("aud", json!(["https://other.example.com/mcp"]))),
         ("for the URL with a slash", with("aud", json!([format!("{URL}/")]))),
         ("for the environment's own API", world.sandbox.tokens().access_token(JANE)),
-        ("for no one", world.token("todo:read", |draft| drop(draft.claims.remove("aud")))),
+        ("without an audience", world.token("todo:read", |draft| drop(draft.claims.remove("aud")))),
         ("an ID token", world.sandbox.tokens().id_token(JANE, Some("n"))),
         ("an ID token with our audience", with("at_hash", "x".into())),
         (
-            "a launch",
+            "an IdP-initiated login",
             world.token("", |draft| {
                 draft.claims.remove("sub");
                 draft.claims.insert("organization_id".into(), "org_1".into());
@@ -265,7 +265,7 @@ async fn tokens_for_anything_else_are_invalid_tokens() {
         let no = world.resource.verifier().accepts(&token, &[]).await;
         assert_eq!(no, Ok(false), "{what}");
     }
-    // A3: where the token is and how often.
+    // Position and number of tokens (RFC 6750 section 2).
     let good = world.token("todo:read", |_| {});
     let twice = format!("Bearer {good}");
     let twice = [("authorization", twice.as_str()), ("authorization", twice.as_str())];
@@ -281,7 +281,7 @@ async fn tokens_for_anything_else_are_invalid_tokens() {
 }
 
 #[tokio::test]
-async fn keys_that_are_out_of_reach_are_503_and_no_no() {
+async fn unavailable_keys_are_503() {
     let world = World::new();
     world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let token = world.token("todo:read", |_| {});
@@ -298,7 +298,7 @@ async fn keys_that_are_out_of_reach_are_503_and_no_no() {
     let lacks = verifier.verify_with_scopes(&token, &["todo:read", "todo:write"]).await;
     assert_eq!(lacks.unwrap_err(), TokenError::InsufficientScope);
     world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
-    assert_eq!(world.ask(&token).await.status(), StatusCode::OK, "known keys go on");
+    assert_eq!(world.ask(&token).await.status(), StatusCode::OK, "known keys are still used");
 }
 
 #[tokio::test]
@@ -358,7 +358,7 @@ async fn each_tool_and_method_needs_its_own_scopes() {
         (call("add"), "todo:read", 403),
         (call("add"), "todo:write", 200),
         (call("ping"), "", 200),
-        // Not named: all that any tool needs.
+        // Not configured: the scopes of all tools.
         (call("remove"), "todo:write", 403),
         (call("remove"), "todo:read todo:write", 200),
         (call(""), "todo:write", 403),
@@ -368,7 +368,7 @@ async fn each_tool_and_method_needs_its_own_scopes() {
         (method("initialize"), "", 200),
         (method("notifications/initialized"), "", 200),
         (json!({"jsonrpc": "2.0", "id": 1, "result": {}}).to_string(), "", 200),
-        // What cannot be told for sure.
+        // Unclear operations.
         (format!("[{}]", method("tools/list")), "todo:read todo:write", 403),
         (format!("[{}]", method("tools/list")), all, 200),
         ("{".to_owned(), "todo:read", 403),
@@ -400,7 +400,7 @@ async fn each_tool_and_method_needs_its_own_scopes() {
 }
 
 #[tokio::test]
-async fn headers_let_nothing_through_that_the_body_does_not() {
+async fn headers_allow_nothing_that_the_body_does_not() {
     let world = mcp_world();
     let reader = world.token("todo:read", |_| {});
     let list = ("mcp-method", "tools/list");
@@ -410,7 +410,7 @@ async fn headers_let_nothing_through_that_the_body_does_not() {
         (call("list"), &[("mcp-method", "tools/call")], 200),
         (call("add"), &call_list, 403),
         (call("add"), &[list], 403),
-        // A contradiction is suspicious in whichever direction.
+        // Contradictions are rejected in both directions.
         (call("list"), &[list], 403),
         (method("tools/list"), &call_list, 403),
         (call("list"), &[("mcp-name", "list")], 403),
@@ -421,13 +421,13 @@ async fn headers_let_nothing_through_that_the_body_does_not() {
         let response = world.post(&reader, body.clone(), headers).await;
         assert_eq!(response.status(), status, "{headers:?} {body}");
     }
-    // A header that is not allowed rejects before the body is there at all.
+    // A header that is not allowed causes a rejection before the body arrives.
     let never = Body::new(Never);
     let early = [("mcp-method", "tools/call"), ("mcp-name", "add")];
     assert_eq!(world.post(&reader, never, &early).await.status(), StatusCode::FORBIDDEN);
 }
 
-/// A body that never comes.
+/// A body that never arrives.
 struct Never;
 
 impl http_body::Body for Never {
@@ -443,8 +443,7 @@ impl http_body::Body for Never {
 }
 
 #[tokio::test]
-async fn requests_without_an_operation_need_a_principal_only_and_defaults_cover_what_is_not_named()
-{
+async fn requests_without_an_operation_require_only_a_principal() {
     let world = World::with(|app| {
         app.layer(
             RequireMcpScope::new()
@@ -466,7 +465,7 @@ async fn requests_without_an_operation_need_a_principal_only_and_defaults_cover_
         let response = world.post(&world.token(granted, |_| {}), body.clone(), &[]).await;
         assert_eq!(response.status(), status, "{granted:?} {body}");
     }
-    // All that the operation needs in one step, also where a header tells half of it.
+    // All scopes of the operation in one step, also if a header contains half of it.
     for headers in [&[][..], &[("mcp-method", "tools/call")]] {
         let response = world.post(&world.token("", |_| {}), call("list"), headers).await;
         assert_eq!(response.json()["scope"], "mcp todo:read");
@@ -484,7 +483,7 @@ async fn requests_without_an_operation_need_a_principal_only_and_defaults_cover_
             *request.body_mut() = body;
             assert_eq!(send(&world.app, request).await.status(), status, "{method}");
         }
-        // What a WebSocket carries is not seen; HTTP/2 carries requests.
+        // Messages of a WebSocket cannot be read; HTTP/2 carries requests.
         for (upgrade, status) in [("websocket", 403), ("h2c", 200), ("h2c, websocket", 403)] {
             let headers = [("authorization", authorization.as_str()), ("upgrade", upgrade)];
             let request = request(method.clone(), "/mcp", &headers);
@@ -511,7 +510,7 @@ async fn an_offer_to_upgrade_to_http2_does_not_reach_a_server_that_could_accept_
     for (method, body, token, upgrade, expected) in [
         (Method::POST, call("list"), &reader, "h2c", "[false, false]"),
         (Method::GET, String::new(), &nobody, "H2C", "[false, false]"),
-        // Those who may do everything may have a tunnel.
+        // Principals that may use all operations may open a tunnel.
         (Method::GET, String::new(), &reader, "h2c, websocket", "[true, true]"),
     ] {
         let authorization = format!("Bearer {token}");
@@ -528,7 +527,7 @@ async fn an_offer_to_upgrade_to_http2_does_not_reach_a_server_that_could_accept_
 }
 
 #[tokio::test]
-async fn the_ready_service_gets_the_body_and_a_layer_without_a_principal_responses_500() {
+async fn the_ready_service_gets_the_body_and_a_missing_principal_is_500() {
     let inner = service_fn(|request: Request<ReplayBody<Full<Bytes>>>| async {
         let body = request.into_body().collect().await.unwrap().to_bytes();
         Ok::<_, Infallible>(Response::new(Full::new(body)))
@@ -557,7 +556,7 @@ async fn the_ready_service_gets_the_body_and_a_layer_without_a_principal_respons
 }
 
 #[tokio::test]
-async fn an_extractor_verifies_without_a_layer_and_rejects_as_one_would() {
+async fn the_extractor_verifies_and_rejects_like_the_layer() {
     let world = World::new();
     let tokens = RequireToken::for_resource(&world.resource);
     let whoami = async |Bearer(principal): Bearer| principal.subject().to_owned();
@@ -587,7 +586,7 @@ async fn an_extractor_verifies_without_a_layer_and_rejects_as_one_would() {
 }
 
 #[tokio::test]
-async fn implications_hold_for_all_that_is_required_whatever_was_said_first() {
+async fn the_scope_hierarchy_applies_to_all_requirements_in_any_order_of_configuration() {
     let admin = ScopeHierarchy::new().implies("todo:admin", ["todo:write"]).unwrap();
     for first in [true, false] {
         let world = World::with(|app| {
@@ -609,7 +608,7 @@ async fn implications_hold_for_all_that_is_required_whatever_was_said_first() {
 }
 
 #[tokio::test]
-async fn names_of_tasks_in_headers_are_those_of_the_body() {
+async fn task_names_in_headers_must_match_the_body() {
     let world = mcp_world();
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"taskId": "t"}});
     for (name, status) in [("t", 200), ("other", 403)] {
@@ -620,7 +619,7 @@ async fn names_of_tasks_in_headers_are_those_of_the_body() {
     }
 }
 
-/// Says something, and never ends.
+/// Sends one message, and never ends.
 struct Endless(bool);
 
 impl http_body::Body for Endless {
@@ -639,7 +638,7 @@ impl http_body::Body for Endless {
 }
 
 #[tokio::test]
-async fn event_streams_pass_all_layers_as_they_come() {
+async fn event_streams_pass_all_layers_unbuffered() {
     let world = World::with(|_| {
         Router::new()
             .route("/mcp", any(|| async { Body::new(Endless(false)) }))

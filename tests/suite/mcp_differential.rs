@@ -1,5 +1,5 @@
-//! `RequireMcpScope` against the official Rust SDK: no body is forwarded that the SDK reads as a call
-//! of another tool, and no request runs there that needs other scopes.
+//! `RequireMcpScope` against the official Rust SDK: no body is forwarded that the SDK reads as a
+//! call of another tool, and no request runs there that requires other scopes.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -142,10 +142,10 @@ async fn no_body_is_forwarded_that_the_sdk_reads_as_a_call_of_another_tool() {
     assert!(forwarded > 1000 && calls > 500, "{forwarded} {calls}");
 }
 
-/// What a server has run: a method, and the name of a tool.
+/// An operation that a server ran: a method, and the name of a tool.
 type Ran = (String, Option<String>);
 
-/// An MCP server that keeps what it runs.
+/// An MCP server that records the operations it runs.
 #[derive(Clone, Default)]
 struct Recorder(Arc<Mutex<Vec<Ran>>>);
 
@@ -184,7 +184,7 @@ impl ServerHandler for Recorder {
     }
 }
 
-/// A server of the SDK behind a layer for which each operation has a scope of its own.
+/// A server of the SDK behind a layer with one scope for each operation.
 struct Server {
     ran: Recorder,
     layer: RequireMcpScope,
@@ -210,7 +210,7 @@ impl Server {
         Self { ran: Recorder::default(), layer, principals }
     }
 
-    /// What runs for each of the scopes, of which a principal has one.
+    /// The operations that run with each of the scopes.
     async fn run(&self, body: &[u8]) -> Vec<(&'static str, Ran)> {
         let ran = self.ran.clone();
         let config = StreamableHttpServerConfig::default()
@@ -233,10 +233,10 @@ impl Server {
     }
 }
 
-/// The scope that a request needs by what the SDK runs.
+/// The scope that a request requires, by what the SDK runs.
 fn scope_of((method, tool): &Ran) -> Option<&'static str> {
     match (method.as_str(), tool.as_deref()) {
-        // Its parameters are not those of a call: it runs no tool.
+        // Its parameters are not those of a call, so it runs no tool.
         ("tools/call", None) => None,
         ("tools/call", Some("list")) => Some("tools:list"),
         ("tools/call", Some("add")) => Some("tools:add"),
@@ -247,7 +247,7 @@ fn scope_of((method, tool): &Ran) -> Option<&'static str> {
 }
 
 #[tokio::test]
-async fn methods_and_tools_in_another_spelling_run_as_unknown_ones_with_their_scopes() {
+async fn methods_and_tools_in_another_spelling_require_the_scopes_of_unknown_ones() {
     let server = Server::new().await;
     let run = async |method: &str, name: &str| {
         let params = json!({"name": name});
@@ -286,7 +286,7 @@ async fn methods_and_tools_in_another_spelling_run_as_unknown_ones_with_their_sc
 }
 
 #[tokio::test]
-async fn no_request_runs_in_the_sdk_without_the_scope_that_it_needs() {
+async fn no_request_runs_in_the_sdk_without_its_required_scope() {
     let server = Server::new().await;
     let mut numbers = Numbers(0xD1B5_4A32_D192_ED03);
     let mut counts = BTreeMap::<_, usize>::new();

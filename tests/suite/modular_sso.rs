@@ -20,7 +20,7 @@ use crate::support::{Browser, NAVIGATION, Reading as _, World, parameter, send, 
 const ANA: &str = "ana@example.com";
 const HOUR: u64 = 3600;
 
-/// A world whose logins become local sessions of eight hours.
+/// A world whose logins create local sessions of eight hours.
 fn world() -> World {
     admitting(|identity| {
         let session = identity.session().lifetime(Duration::from_secs(8 * HOUR));
@@ -56,7 +56,7 @@ async fn a_login_becomes_a_local_session() {
     let mut browser = world.browser();
     let authorization = browser.start_login("/login?domain_hint=example.com&return_to=/me").await;
     let scope = parameter(&authorization, "scope").unwrap();
-    assert_eq!(scope, "openid profile email", "a refresh token is of no use");
+    assert_eq!(scope, "openid profile email", "a refresh token is not needed");
     let callback = world.sandbox.log_in(&authorization, ANA).unwrap();
     let completed = browser.open(&callback).await;
     assert_eq!((completed.status(), completed.location()), (StatusCode::SEE_OTHER, "/me"));
@@ -134,7 +134,7 @@ async fn a_denied_login_keeps_the_previous_session() {
     let response = browser.open(&callback).await;
     assert_eq!(failure(&response), LoginError::LoginDenied);
     assert!(!set_cookies(response.headers()).iter().any(|line| line.contains("_session")));
-    assert_eq!(browser.cookie_header(), session, "the attempt is over, and nothing else");
+    assert_eq!(browser.cookie_header(), session, "only the attempt has ended");
     assert_eq!(browser.fetch("/me").await.json(), me);
 }
 
@@ -152,7 +152,7 @@ async fn a_hook_is_cancelled_after_thirty_seconds() {
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(failure(&response), LoginError::Interrupted);
     assert!(response.header("retry-after").is_some());
-    assert_eq!(browser.names(), [""; 0], "the code is spent, so the attempt is over");
+    assert_eq!(browser.names(), [""; 0], "the code is spent, so the attempt has ended");
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn identify_returns_the_identity_and_sets_no_session_cookie() {
     let mut response = Response::new(Bytes::new());
     login.cookies.set(response.headers_mut());
     browser.take_in(&response);
-    assert_eq!(browser.names(), [""; 0], "the attempt is over, and no session of ours began");
+    assert_eq!(browser.names(), [""; 0], "the attempt has ended, and no session was created");
     response.assert_private();
     assert_eq!(
         response.header("referrer-policy"),
@@ -222,7 +222,7 @@ async fn identify_returns_the_identity_and_sets_no_session_cookie() {
         "the address is not sent to other sites"
     );
 
-    // The same rejections as the callback's.
+    // The rejections of the callback.
     for (target, expected) in [
         (callback.as_str(), LoginError::StateMismatch),
         ("/auth/callback", LoginError::InvalidRequest),
@@ -250,7 +250,7 @@ async fn identify_restarts_a_login_that_needs_interaction() {
     let target = format!("/auth/callback?error=login_required&state={state}");
     let rejection = world.sessions.callback().identify(&parts(&browser, &target)).await;
     let rejection = rejection.unwrap_err();
-    assert_eq!(rejection.error(), None, "the login goes on");
+    assert_eq!(rejection.error(), None, "the login continues");
     let response = rejection.into_response();
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
     assert_eq!(response.location(), "/login?return_to=%2Fme");
@@ -334,7 +334,7 @@ async fn logout_of_a_local_session_ends_the_scalekit_session_that_it_began_with(
 }
 
 #[tokio::test]
-async fn a_local_session_ends_with_the_scalekit_session_that_it_began_with() {
+async fn a_local_session_ends_with_its_scalekit_session() {
     let seen = Arc::new(Mutex::new(None));
     let sees = Arc::clone(&seen);
     let world = admitting(move |identity| {
@@ -374,7 +374,7 @@ async fn logout_of_a_session_without_a_scalekit_login_stays_in_the_app() {
 }
 
 #[tokio::test]
-async fn an_identified_login_comes_with_a_logout_hint() {
+async fn a_completed_login_has_a_logout_hint() {
     let world = World::with(|sandbox| sandbox.modular_sso(), |sessions| sessions);
     let mut browser = world.browser();
     let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
@@ -383,13 +383,13 @@ async fn an_identified_login_comes_with_a_logout_hint() {
     assert!(!format!("{login:?}").contains(&hint[..20]), "{login:?}");
     let mut sessions_end = browser.clone();
 
-    // Beside a session of the app's own ...
+    // With a session of the app's own ...
     let url = world
         .sandbox
         .scalekit()
         .logout_url(&LogoutRequest::new().id_token_hint(login.id_token_hint.clone()));
     assert_eq!(parameter(url.as_str(), "id_token_hint"), Some(hint.clone()));
-    // ... or with one of ours.
+    // ... or with one of this crate.
     let session = login.identity.session().id_token_hint(login.id_token_hint);
     let cookies = world.sessions.create(session, &HeaderMap::new()).await.unwrap();
     let mut response = Response::new(Bytes::new());
@@ -400,7 +400,7 @@ async fn an_identified_login_comes_with_a_logout_hint() {
 }
 
 #[tokio::test]
-async fn a_new_login_ends_the_local_session_before_it() {
+async fn a_new_login_ends_the_previous_local_session() {
     let world = world();
     let mut browser = world.browser();
     let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;

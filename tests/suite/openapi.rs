@@ -1,7 +1,7 @@
-//! Every call of `src/api` and every response of the sandbox, held against Scalekit's own OpenAPI
-//! document, which is taken at its word: what it does not name is an error.
+//! Compares every call of `src/api` and every response of the sandbox with Scalekit's OpenAPI
+//! document, taken strictly: anything that the document does not contain is an error.
 //!
-//! A new call joins by its lines in [`calls`].
+//! New calls are added to [`calls`].
 
 mod agents;
 mod calls;
@@ -20,7 +20,7 @@ use self::calls::Calls;
 use self::document::Document;
 use self::exchange::{Exchange, Recorder};
 
-/// Calls that the document does not have, and where they come from.
+/// Calls that the document does not contain, with their source.
 const UNDOCUMENTED: [(&str, &str); 1] = [(
     "POST /api/v1/connections/{connection_id}/auth-requests/{login_request_id}/user",
     "described in the guide to MCP servers with a login of their own",
@@ -41,7 +41,7 @@ async fn every_call_and_every_response_is_as_documented() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-    assert_eq!(undocumented.len(), UNDOCUMENTED.len(), "an exception that is none any more");
+    assert_eq!(undocumented.len(), UNDOCUMENTED.len(), "an exception that is no longer needed");
 
     let public = source::public_functions();
     let made: BTreeSet<String> = calls.made.iter().map(|&name| name.to_owned()).collect();
@@ -50,7 +50,7 @@ async fn every_call_and_every_response_is_as_documented() {
     assert!(public.len() > 25, "hardly anything was found in src/api: {public:?}");
 }
 
-/// All exchanges of all calls, but those that are none of the API's, which the document describes.
+/// All exchanges of all calls, except those that the document does not cover.
 async fn recorded() -> (Vec<Exchange>, Calls) {
     let sandbox = Sandbox::new();
     let recorder = Recorder::new(sandbox.client());

@@ -89,7 +89,7 @@ impl MailWorld {
         self.newest_mail().link.unwrap()
     }
 
-    /// A code that is not the newest.
+    /// A code that is not the latest.
     fn wrong_code(&self) -> String {
         if self.code() == "123456" { "654321".to_owned() } else { "123456".to_owned() }
     }

@@ -30,7 +30,7 @@ async fn settle() {
 }
 
 /// The first ones disconnect in the middle.
-async fn two_hundred_at_once(world: &World, leaving: usize) {
+async fn two_hundred_concurrent_requests(world: &World, leaving: usize) {
     let browser = world.logged_in(JANE).await;
     world.advance(301);
     let before = world.sandbox.requests().refreshes();
@@ -71,13 +71,13 @@ async fn two_hundred_at_once(world: &World, leaving: usize) {
 
 #[tokio::test]
 async fn two_hundred_requests_with_an_expired_token_cause_one_refresh() {
-    two_hundred_at_once(&World::new(), 0).await;
+    two_hundred_concurrent_requests(&World::new(), 0).await;
 }
 
 #[tokio::test]
 async fn two_hundred_requests_cause_one_refresh_without_a_reuse_grace_period() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
-    two_hundred_at_once(&world, 0).await;
+    two_hundred_concurrent_requests(&world, 0).await;
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn an_early_refresh_happens_once_and_the_old_token_stays_valid() {
 #[tokio::test]
 async fn a_client_that_disconnects_does_not_cancel_the_refresh() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
-    two_hundred_at_once(&world, 1).await;
+    two_hundred_concurrent_requests(&world, 1).await;
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn a_request_does_not_wait_for_the_environment_until_its_token_expires() {
     assert_eq!(set_cookies(response.headers()), Vec::<&str>::new());
     let waited = arrived.elapsed();
     assert!(waited < Duration::from_secs(4), "{waited:?}");
-    assert!(waited > Duration::from_secs(3), "it was worth waiting for: {waited:?}");
+    assert!(waited > Duration::from_secs(3), "waited for the refresh: {waited:?}");
 
     // The refresh continued without it.
     drop(held);
@@ -492,7 +492,7 @@ async fn a_lost_response_does_not_shorten_the_idle_limit() {
         world.advance(later);
         let response = browser.fetch("/me").await;
         assert_eq!(response.status(), status, "{later} s after the last use");
-        // Its newest access token has expired too; an idle session is not refreshed.
+        // Its latest access token has expired too; an idle session is not refreshed.
         let expected = if status == StatusCode::OK { 2 } else { 1 };
         assert_eq!(world.sandbox.requests().refreshes() - refreshes, expected);
         assert_eq!(browser.names().is_empty(), status != StatusCode::OK);
@@ -516,7 +516,7 @@ async fn requests_for_a_refresh_within_ten_seconds_get_the_same_result() {
         assert_eq!(world.sandbox.requests().refreshes(), refreshes);
         world.advance(5);
     }
-    // A request with an older cookie refreshes the newest session.
+    // A request with an older cookie refreshes the latest session.
     world.sandbox.users().update(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
     without_the_responses.post("/auth/refresh").await;
     assert_eq!(without_the_responses.fetch("/me").await.json()["roles"], json!(["auditor"]));
@@ -550,7 +550,7 @@ async fn a_refresh_in_the_last_ten_seconds_does_not_prevent_that_of_a_short_toke
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_waits_for_a_refresh_whose_client_is_gone() {
+async fn shutdown_waits_for_the_refresh_of_a_disconnected_client() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
     assert_eq!(world.sessions.shutdown(Duration::ZERO).await, Ok(()));
     let mut browser = world.logged_in(JANE).await;

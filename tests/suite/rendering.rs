@@ -1,4 +1,4 @@
-//! Rejections rendered by the user: `.on_rejection` of every layer and route.
+//! Customized rejections: `.on_rejection` of every layer and route.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +19,7 @@ use crate::support::{
     Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, request, send, set_cookies,
 };
 
-/// Our words in the default response, whose status and headers stay.
+/// A custom body in the default response, whose status and headers are kept.
 fn custom_response<R>(rejected: RejectionContext<'_, R>) -> Response<Bytes> {
     let text = format!("{} {} is not for you", rejected.method(), rejected.uri().path());
     let mut response = rejected.into_default_response();
@@ -29,7 +29,7 @@ fn custom_response<R>(rejected: RejectionContext<'_, R>) -> Response<Bytes> {
 }
 
 #[tokio::test]
-async fn the_layers_rejections_can_be_rendered_and_keep_their_reason_and_headers() {
+async fn rejections_of_layers_can_be_customized_and_keep_their_reason_and_headers() {
     let world = World::new();
     let ok = || get(|| async {});
     let token = RequireToken::for_audience(&world.sandbox.scalekit(), "somebody").unwrap();
@@ -59,7 +59,7 @@ async fn the_layers_rejections_can_be_rendered_and_keep_their_reason_and_headers
     assert_eq!(response.text(), "DELETE /token is not for you");
     assert!(matches!(response.extensions().get(), Some(TokenRejection::MissingToken { .. })));
 
-    // A session that cannot be renewed is rendered after the wait.
+    // A session that cannot be refreshed is rejected after the wait.
     world.advance(301);
     world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
     let response = john.fetch("/session").await;
@@ -69,7 +69,7 @@ async fn the_layers_rejections_can_be_rendered_and_keep_their_reason_and_headers
 }
 
 #[tokio::test]
-async fn the_routes_rejections_can_be_rendered_and_keep_their_reason_and_headers() {
+async fn rejections_of_routes_can_be_customized_and_keep_their_reason_and_headers() {
     let world = World::new();
     let sessions = &world.sessions;
     let app = Router::new()
@@ -97,7 +97,7 @@ async fn the_routes_rejections_can_be_rendered_and_keep_their_reason_and_headers
 }
 
 #[tokio::test]
-async fn a_renderer_sees_why_and_may_response_anything() {
+async fn on_rejection_gets_the_reason_and_may_return_any_response() {
     let world = World::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let render = {

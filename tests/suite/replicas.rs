@@ -138,7 +138,7 @@ async fn a_handler_that_is_slower_than_a_logout_restores_no_session() {
     };
     let environment_session = environment_session.unwrap_or_default();
     let slow = axum::routing::get(move || async move {
-        // The session is revoked while the handler works.
+        // The session is revoked while the handler runs.
         sessions.revoke_session(&environment_session).await.unwrap();
         "done"
     });

@@ -34,7 +34,7 @@ fn bearer(sandbox: &Sandbox) -> RequireToken {
         .scope_hint([ScopeToken::new("todo:read").unwrap()])
 }
 
-/// Needs `todo:read` for everything and `todo:write` for one route.
+/// Requires `todo:read` for all routes and `todo:write` for one.
 fn bearer_app(sandbox: &Sandbox) -> Router {
     let subject = |who: Option<axum::Extension<Principal>>| async move {
         who.map_or_else(|| "nobody".to_owned(), |who| who.subject().to_owned())
@@ -57,7 +57,7 @@ async fn ask(app: &Router, headers: &[(&str, &str)]) -> Response<Bytes> {
 }
 
 #[tokio::test]
-async fn cookie_nothing_presented_sends_navigations_to_login_with_the_way_back() {
+async fn navigations_without_a_session_are_redirected_to_login_with_the_return_path() {
     let world = World::new();
     let by_accept = [("accept", "text/html,application/xhtml+xml")];
     for headers in [&NAVIGATION[..], &by_accept] {
@@ -78,7 +78,7 @@ async fn cookie_nothing_presented_sends_navigations_to_login_with_the_way_back()
 }
 
 #[tokio::test]
-async fn cookie_nothing_presented_in_a_nested_router_keeps_the_prefix_in_the_way_back() {
+async fn the_return_path_keeps_the_prefix_of_a_nested_router() {
     let world = World::new();
     let inner = Router::new()
         .route("/page", get(|| async { "" }))
@@ -88,8 +88,7 @@ async fn cookie_nothing_presented_in_a_nested_router_keeps_the_prefix_in_the_way
     assert_eq!(response.location(), "/login?return_to=%2Fouter%2Finner%2Fpage%3Fq%3D1");
 }
 
-/// Removes the prefix of nested axum routers from what the layers can know of it, as where feature
-/// `axum` is off.
+/// Removes the prefix of nested axum routers, as without feature `axum`.
 async fn without_original_uri(mut request: Request<Body>, next: Next) -> axum::response::Response {
     request.extensions_mut().remove::<OriginalUri>();
     next.run(request).await
@@ -117,7 +116,7 @@ async fn a_login_returns_to_no_page_whose_path_is_unknown() {
         let response = send(&nested, request(Method::GET, "/outer/inner/page?q=1", &NAVIGATION));
         assert_eq!(response.await.location(), login);
 
-        // A plain service, behind whatever has removed a prefix.
+        // A plain service, behind a component that has removed a prefix.
         let service = service_fn(|_: Request<Body>| async {
             Ok::<_, Infallible>(Response::new(Body::empty()))
         });
@@ -125,7 +124,7 @@ async fn a_login_returns_to_no_page_whose_path_is_unknown() {
         let navigation = request(Method::GET, "/page?q=1", &NAVIGATION);
         assert_eq!(plain.oneshot(navigation).await.unwrap().headers()["location"], login);
 
-        // The layer further in sees less of the path than the one that knows its base path.
+        // The inner layer sees less of the path than the outer one, which knows its base path.
         let inner = Router::new()
             .route("/", get(|| async { "" }))
             .route_layer(RequireScope::any_role(["admin"]));
@@ -137,7 +136,7 @@ async fn a_login_returns_to_no_page_whose_path_is_unknown() {
 }
 
 #[tokio::test]
-async fn cookie_nothing_presented_tells_scripts_and_forms_401_in_json() {
+async fn scripts_and_forms_without_a_session_get_401_in_json() {
     let world = World::new();
     let page_load_as_script = [("accept", "text/html"), ("sec-fetch-mode", "cors")];
     let websocket = [("sec-fetch-mode", "websocket"), ("upgrade", "websocket")];
@@ -165,7 +164,7 @@ async fn cookie_nothing_presented_tells_scripts_and_forms_401_in_json() {
     }
 }
 
-/// Headers of a browser that sends a form, of this page where it says so.
+/// Headers of a browser that sends a form, of this page if it is set.
 fn form_of(referer: Option<&str>) -> Vec<(&str, &str)> {
     let referer = referer.map(|referer| ("referer", referer));
     let form = [NAVIGATION[0], NAVIGATION[1], ("sec-fetch-site", "same-origin")];
@@ -204,7 +203,7 @@ async fn a_form_without_a_session_gets_a_page_whose_link_returns_to_the_form() {
 }
 
 #[tokio::test]
-async fn a_form_that_meets_an_outage_gets_a_page_whose_link_returns_to_the_form() {
+async fn a_form_during_an_outage_gets_a_page_whose_link_returns_to_the_form() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
@@ -221,7 +220,7 @@ async fn a_form_that_meets_an_outage_gets_a_page_whose_link_returns_to_the_form(
 }
 
 #[tokio::test]
-async fn cookie_invalid_or_expired_is_rejected_alike_and_cleared_if_it_is_ours() {
+async fn invalid_and_expired_sessions_are_rejected_alike_and_own_cookies_cleared() {
     let world = World::new();
     let name = world.sessions.cookie_name().to_owned();
     let mut damaged = world.logged_in(JANE).await;
@@ -235,7 +234,7 @@ async fn cookie_invalid_or_expired_is_rejected_alike_and_cleared_if_it_is_ours()
     over.keep_too_long(&name);
     world.advance(60);
 
-    // The second answer of a session that the environment has ended comes when that is known.
+    // The second response of a session that the environment has ended is sent when that is known.
     for (mut browser, clears, clears_again) in
         [(damaged, false, false), (ended, true, false), (over, true, true)]
     {
@@ -258,7 +257,7 @@ async fn cookie_invalid_or_expired_is_rejected_alike_and_cleared_if_it_is_ours()
 }
 
 #[tokio::test]
-async fn cookie_of_a_session_that_was_ended_here_stays_for_its_successor() {
+async fn the_cookie_of_an_ended_session_is_kept_for_its_successor() {
     let world = World::new();
     let mut jane = world.logged_in(JANE).await;
     let old = jane.request(Method::GET, "/me", &FETCH);
@@ -270,7 +269,7 @@ async fn cookie_of_a_session_that_was_ended_here_stays_for_its_successor() {
     world.advance(1);
     let done = jane.log_in(&world.sandbox, JANE).await;
     assert_eq!(done.status(), StatusCode::SEE_OTHER);
-    // What was sent before the login is handled after it.
+    // A request from before the login is handled after it.
     let late = send(&world.app, old).await;
     assert_eq!((late.status(), set_cookies(late.headers()).len()), (StatusCode::UNAUTHORIZED, 0));
     jane.take_in(&late);
@@ -322,7 +321,7 @@ async fn a_websocket_of_another_site_is_rejected() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_site_changes_nothing_in_the_persons_name() {
+async fn state_changing_requests_of_other_sites_are_rejected() {
     let world = World::new();
     let jane = world.logged_in(JANE).await;
     let sibling = [("sec-fetch-site", "same-site"), ("origin", "https://blog.example.com")];
@@ -339,7 +338,7 @@ async fn a_page_of_another_site_changes_nothing_in_the_persons_name() {
     let reading = jane.request(Method::GET, "/me", &sibling);
     assert_eq!(send(&world.app, reading).await.status(), StatusCode::OK);
     assert_eq!(post(&jane, &FETCH).await.status(), StatusCode::OK);
-    // Not a browser's, and no one's.
+    // Not sent by a browser, and without credentials.
     assert_eq!(post(&jane, &[]).await.status(), StatusCode::OK);
     assert_eq!(post(&world.browser(), &sibling).await.status(), StatusCode::UNAUTHORIZED);
 
@@ -351,7 +350,7 @@ async fn a_page_of_another_site_changes_nothing_in_the_persons_name() {
 }
 
 #[tokio::test]
-async fn cookie_not_enough_is_403_that_names_what_is_missing_and_has_no_challenge() {
+async fn a_session_without_the_scope_gets_403_without_a_challenge() {
     let world = World::new();
     assert_eq!(world.logged_in(JANE).await.fetch("/admin").await.status(), StatusCode::OK);
     let mut john = world.logged_in(JOHN).await;
@@ -372,7 +371,7 @@ async fn cookie_not_enough_is_403_that_names_what_is_missing_and_has_no_challeng
 }
 
 #[tokio::test]
-async fn cookie_environment_unreachable_is_503_and_the_cookie_stays() {
+async fn an_unreachable_environment_is_503_and_the_cookie_is_kept() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     world.advance(301);
@@ -393,7 +392,7 @@ async fn cookie_environment_unreachable_is_503_and_the_cookie_stays() {
 }
 
 #[tokio::test]
-async fn callback_rejections_are_our_own_words_as_a_page_or_as_json() {
+async fn callback_rejections_contain_no_foreign_text() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
     let session = browser.cookie(world.sessions.cookie_name()).unwrap().to_owned();
@@ -432,7 +431,7 @@ async fn callback_rejections_are_our_own_words_as_a_page_or_as_json() {
 }
 
 #[tokio::test]
-async fn nothing_presented_or_another_scheme_is_challenged_without_an_error() {
+async fn requests_without_a_bearer_token_are_challenged_without_an_error() {
     let sandbox = sandbox_builder().build();
     let app = bearer_app(&sandbox);
     let good = token(&sandbox, "todo:read").replace("Bearer ", "");
@@ -465,7 +464,7 @@ async fn nothing_presented_or_another_scheme_is_challenged_without_an_error() {
 }
 
 #[tokio::test]
-async fn repeated_authorization_is_400_whatever_it_says() {
+async fn repeated_authorization_is_400() {
     let sandbox = sandbox_builder().build();
     let app = bearer_app(&sandbox);
     let good = token(&sandbox, "todo:read");
@@ -481,7 +480,7 @@ async fn repeated_authorization_is_400_whatever_it_says() {
 }
 
 #[tokio::test]
-async fn every_bad_token_gets_the_same_invalid_token() {
+async fn every_invalid_token_gets_the_same_response() {
     let sandbox = sandbox_builder().build();
     let app = bearer_app(&sandbox);
     let broken = |fault: TokenFault| {
@@ -533,7 +532,7 @@ async fn every_bad_token_gets_the_same_invalid_token() {
 }
 
 #[tokio::test]
-async fn not_enough_is_403_with_a_challenge_for_all_scopes_of_the_operation() {
+async fn a_token_without_the_scope_gets_403_with_a_challenge_for_all_scopes() {
     let sandbox = sandbox_builder().build();
     let app = bearer_app(&sandbox);
     for (target, granted, wanted) in [
@@ -558,7 +557,7 @@ async fn not_enough_is_403_with_a_challenge_for_all_scopes_of_the_operation() {
 }
 
 #[tokio::test]
-async fn bearer_keys_unreachable_is_503_without_a_challenge() {
+async fn unavailable_keys_are_503_without_a_challenge() {
     for fault in [
         Fault::Unreachable,
         Fault::Html,
@@ -603,7 +602,7 @@ async fn a_preflight_is_rejected_unless_a_cors_layer_outside_responds_to_it() {
 }
 
 #[tokio::test]
-async fn a_way_back_that_is_too_long_is_left_out_of_the_way_to_the_login() {
+async fn a_return_path_that_is_too_long_is_omitted_from_the_login_url() {
     let world = World::new();
     let long = format!("/me?q={}", "x".repeat(8000));
     let response = world.browser().open(&long).await;
@@ -614,7 +613,7 @@ async fn a_way_back_that_is_too_long_is_left_out_of_the_way_to_the_login() {
 }
 
 #[tokio::test]
-async fn no_one_behind_an_optional_session_is_asked_to_log_in_for_what_needs_a_role() {
+async fn anonymous_requests_behind_an_optional_session_get_the_login_if_a_role_is_required() {
     let world = World::new();
     let app = Router::new()
         .route("/", get(|| async { "in" }))

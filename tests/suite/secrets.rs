@@ -1,4 +1,4 @@
-//! Nothing secret shows: not in `Debug`, not in `Display`, not in traces.
+//! Secrets are not in `Debug`, not in `Display`, not in traces.
 
 #[allow(dead_code, reason = "the tests of the examples use it too")]
 mod noted;
@@ -35,7 +35,7 @@ use crate::support::{
 
 const SESSION_SECRET: &str = "a session secret of 0123456789 letters and more";
 
-/// Notes the secrets that go over the wire.
+/// Records the secrets of requests and responses.
 struct Wire {
     client: SandboxClient,
     secrets: Secrets,
@@ -83,7 +83,7 @@ impl Setting {
         Self { sandbox, sessions, app, secrets }
     }
 
-    /// A login that notes its secrets.
+    /// A login that records its secrets.
     async fn log_in(&self, email: &str) -> Browser {
         let mut browser = Browser::new(&self.app, &self.sandbox);
         let authorization = browser.start_login("/login?return_to=/me").await;
@@ -118,8 +118,7 @@ impl Captured {
             .with_ansi(false)
             .with_writer(self.clone())
             .finish();
-        // As long as there is but one, an event that another test's thread meets first is off for
-        // all.
+        // A single subscriber would let other threads disable the events' callsites globally.
         let second = Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
         (tracing::subscriber::set_default(subscriber), second)
     }
@@ -149,7 +148,7 @@ impl<'a> MakeWriter<'a> for Captured {
 }
 
 #[tokio::test]
-async fn traces_of_a_whole_session_tell_the_events_and_no_secret() {
+async fn traces_of_a_whole_session_contain_the_events_and_no_secret() {
     let captured = Captured::default();
     let _guard = captured.subscribe();
 
@@ -160,7 +159,7 @@ async fn traces_of_a_whole_session_tell_the_events_and_no_secret() {
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     setting.add_cookies(&browser);
 
-    // What goes wrong is told too.
+    // Errors are logged too.
     let mut john = setting.log_in(JOHN).await;
     assert_eq!(john.fetch("/admin").await.status(), StatusCode::FORBIDDEN);
     let mut stranger = Browser::new(john.app(), &setting.sandbox);
@@ -206,7 +205,7 @@ async fn traces_of_a_whole_session_tell_the_events_and_no_secret() {
 }
 
 #[tokio::test]
-async fn debug_of_every_handle_and_service_shows_no_secret() {
+async fn debug_of_every_handle_and_service_contains_no_secret() {
     let setting = Setting::new();
     let (secrets, sessions) = (&setting.secrets, &setting.sessions);
     let browser = setting.log_in(JANE).await;
@@ -248,7 +247,7 @@ async fn debug_of_every_handle_and_service_shows_no_secret() {
     secrets.assert_debug(session.user());
     secrets.assert_debug(session.principal());
 
-    // Futures that hold a request while it waits.
+    // Futures that hold a pending request.
     setting.advance(301);
     let call = RequireSession::new(sessions).layer(take);
     let call = tower::Service::call(&mut { call }, browser.request(Method::GET, "/", &FETCH));
@@ -262,7 +261,7 @@ async fn debug_of_every_handle_and_service_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn debug_of_what_flows_through_oauth_shows_no_secret() {
+async fn debug_of_oauth_types_contains_no_secret() {
     let setting = Setting::new();
     let (secrets, scalekit) = (&setting.secrets, setting.sessions.scalekit());
     let verifier = CodeVerifier::generate().unwrap();
@@ -309,7 +308,7 @@ async fn debug_of_what_flows_through_oauth_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn debug_of_a_rejection_shows_no_credential_of_the_request() {
+async fn debug_of_a_rejection_contains_no_credential_of_the_request() {
     let setting = Setting::new();
     let shown = Arc::new(Mutex::new(String::new()));
     fn note<R: Debug>(
@@ -347,7 +346,7 @@ async fn debug_of_a_rejection_shows_no_credential_of_the_request() {
     setting.secrets.add("a-state-of-nobody");
     let mut stranger = Browser::new(&app, &setting.sandbox);
     stranger.open("/auth/callback?code=a-code-of-nobody&state=a-state-of-nobody").await;
-    // Nor where a login that was cancelled would have ended.
+    // Also not where a cancelled login would have returned to.
     setting.secrets.add("an-invitation");
     let authorization = john.start_login("/login?return_to=/invite?token=an-invitation").await;
     let state = parameter(&authorization, "state").unwrap();

@@ -51,7 +51,7 @@ async fn cookies_have_the_host_prefix_on_https_and_none_on_http_loopback() {
 }
 
 #[tokio::test]
-async fn tampered_truncated_and_foreign_cookies_lead_to_a_clean_login() {
+async fn tampered_truncated_and_foreign_cookies_redirect_to_login() {
     let world = World::new();
     let jane = world.logged_in(JANE).await;
     let value = jane.cookie(NAME).unwrap().to_owned();
@@ -121,7 +121,7 @@ async fn of_several_cookies_of_the_same_name_each_of_the_first_three_is_tried() 
             None => assert_eq!(response.status(), StatusCode::UNAUTHORIZED),
         }
     }
-    // HTTP/2 splits cookies over several headers.
+    // HTTP/2 splits cookies into several headers.
     let headers = [("cookie", "a=1"), ("cookie", jane.as_str()), ("cookie", "b=2; c")];
     assert_eq!(send(&world.app, request(Method::GET, "/me", &headers)).await.json()["email"], JANE);
 }
@@ -180,7 +180,7 @@ async fn a_large_session_is_split_and_joined_and_leaves_no_pieces_when_it_shrink
 }
 
 #[tokio::test]
-async fn a_session_that_does_not_fit_is_500_at_the_login_and_sets_no_cookie() {
+async fn a_session_that_is_too_large_is_500_at_the_login_and_sets_no_cookie() {
     let world = World::new();
     add_big_user(&world, 570);
     let mut browser = world.logged_in(JOHN).await;

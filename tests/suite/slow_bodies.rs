@@ -1,4 +1,4 @@
-//! Bodies that arrive slowly, or never: on every route that reads one.
+//! Bodies that arrive slowly, or never, on every route that reads one.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use tower_scalekit::{PasswordlessLogin, RequireToken, WebhookVerify};
 use crate::support::{FETCH, JANE, Reading as _, World, request, send};
 use crate::webhooks::signed;
 
-/// What a route responds with where a limit is exceeded.
+/// The response of a route whose limit is exceeded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Expected {
     Timeout,
@@ -38,7 +38,7 @@ struct BodyRoute {
     name: &'static str,
     app: Router,
     request: fn(&World) -> Request<Body>,
-    /// Status of a late body.
+    /// Status of a body that times out.
     late: StatusCode,
     reason: fn(&Response<Bytes>) -> Option<Expected>,
 }
@@ -163,7 +163,7 @@ fn assert_limited(route: &BodyRoute, response: &Response<Bytes>, expected: Expec
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_stops_or_never_ends_is_late_on_every_route() {
+async fn a_body_that_stops_or_never_ends_times_out_on_every_route() {
     let limits = BodyLimits::new();
     let world = world(&limits);
     for route in routes(&world, &limits) {
@@ -203,7 +203,7 @@ async fn a_body_that_stops_or_never_ends_is_late_on_every_route() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_body_within_the_limits_is_read_whole() {
+async fn a_slow_body_within_the_limits_is_read_completely() {
     let limits = BodyLimits::new();
     let world = world(&limits);
     for route in routes(&world, &limits) {
@@ -243,7 +243,7 @@ async fn limits_are_settings_of_every_route() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unfinished_bodies_share_a_bound_and_the_oldest_gives_way() {
+async fn unfinished_bodies_share_a_bound_and_the_oldest_is_dropped() {
     let limits = BodyLimits::new().max_bytes(1000).max_unfinished_bytes(2500);
     let world = world(&limits);
     for route in routes(&world, &limits) {
@@ -261,7 +261,7 @@ async fn unfinished_bodies_share_a_bound_and_the_oldest_gives_way() {
         let (_third_sender, third) = start().await;
         assert_limited(&route, &first.await.unwrap(), Expected::Overloaded);
 
-        // A short body that arrives in pieces has room at any time.
+        // A short body that arrives in pieces always has room.
         let (sender, body) = channel();
         sender.unbounded_send(Ok(Bytes::from("x"))).unwrap();
         let (app, short) = (route.app.clone(), (route.request)(&world).map(|_| body));
@@ -270,14 +270,14 @@ async fn unfinished_bodies_share_a_bound_and_the_oldest_gives_way() {
         drop(sender);
         assert_eq!((route.reason)(&short.await.unwrap()), None, "{}", route.name);
 
-        // The others are still read, and a client that is gone frees its memory.
+        // The others are still read, and a client that disconnects frees its memory.
         drop(second_sender);
         assert_eq!((route.reason)(&second.await.unwrap()), None, "{}", route.name);
         third.abort();
     }
 }
 
-/// Serves an app on a port, and sends what a raw client sends.
+/// Serves an app on a port, for raw clients.
 async fn serve(app: Router) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -297,7 +297,7 @@ fn head(request: &Request<Body>, length: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_client_that_trickles_over_a_socket_is_let_go_on_every_route() {
+async fn a_slow_client_on_a_socket_is_disconnected_on_every_route() {
     let limits = BodyLimits::new().deadline(Duration::from_millis(300));
     let world = world(&limits);
     for route in routes(&world, &limits) {
@@ -322,7 +322,7 @@ async fn a_client_that_trickles_over_a_socket_is_let_go_on_every_route() {
 }
 
 #[tokio::test]
-async fn three_hundred_unfinished_webhooks_over_sockets_end_with_503_and_others_get_through() {
+async fn three_hundred_unfinished_webhooks_over_sockets_get_503_and_others_are_accepted() {
     const LENGTH: usize = 100_000;
     let limits = BodyLimits::new().max_bytes(LENGTH).max_unfinished_bytes(10 * LENGTH);
     let world = world(&limits);

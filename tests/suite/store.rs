@@ -1,4 +1,4 @@
-//! A shared store that can be made to fail, and that shows what it was given.
+//! A shared store with injected failures, which records its keys and values.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,9 +19,9 @@ pub(crate) struct FlakyStore(Arc<Inner>);
 struct Inner {
     store: MemoryStore,
     down: AtomicBool,
-    /// So many operations fail before others are carried out.
+    /// Number of operations that fail.
     failing: AtomicUsize,
-    /// Values of this purpose are not taken.
+    /// Rejects values of this purpose.
     rejected: Mutex<Option<Purpose>>,
     seen: Mutex<HashMap<StoreKey, Bytes>>,
     keys: Mutex<HashSet<StoreKey>>,
@@ -31,7 +31,7 @@ struct Inner {
     gate: Mutex<Option<Gate>>,
     /// For the next write of this purpose, before it takes effect.
     write_gate: Mutex<Option<(Purpose, Arc<Notify>)>>,
-    /// Other tasks run before each operation.
+    /// Runs other tasks before each operation.
     yields: AtomicBool,
 }
 
@@ -64,36 +64,36 @@ impl FlakyStore {
         self.0.down.store(down, Ordering::SeqCst);
     }
 
-    /// Lets the next operations fail.
+    /// Makes the next operations fail.
     pub(crate) fn fail_next(&self, operations: usize) {
         self.0.failing.store(operations, Ordering::SeqCst);
     }
 
-    /// Lets other tasks run before each operation.
+    /// Runs other tasks before each operation.
     pub(crate) fn yield_before_each(&self) {
         self.0.yields.store(true, Ordering::SeqCst);
     }
 
-    /// Holds up the next operation, before or after it takes effect, until it is notified.
+    /// Delays the next operation, before or after it takes effect, until it is notified.
     pub(crate) fn hold_next(&self, when: When) -> Arc<Notify> {
         let go = Arc::<Notify>::default();
         *self.0.gate.lock().unwrap() = Some((when, Arc::clone(&go)));
         go
     }
 
-    /// Holds up the next write of this purpose, before it takes effect, until it is notified.
+    /// Delays the next write of this purpose, before it takes effect, until it is notified.
     pub(crate) fn hold_next_write(&self, purpose: Purpose) -> Arc<Notify> {
         let go = Arc::<Notify>::default();
         *self.0.write_gate.lock().unwrap() = Some((purpose, Arc::clone(&go)));
         go
     }
 
-    /// Takes no values of this purpose any more.
+    /// Rejects values of this purpose from now on.
     pub(crate) fn reject(&self, purpose: Option<Purpose>) {
         *self.0.rejected.lock().unwrap() = purpose;
     }
 
-    /// The newest value under each key that ever had one.
+    /// The latest value of each key that ever had one.
     pub(crate) fn seen(&self) -> HashMap<StoreKey, Bytes> {
         self.0.seen.lock().unwrap().clone()
     }
@@ -103,12 +103,12 @@ impl FlakyStore {
         self.0.keys.lock().unwrap().clone()
     }
 
-    /// How many values were read, and how many written or removed, since this was last asked.
+    /// Number of reads, and of writes and removals, since the last call.
     pub(crate) fn take_operations(&self) -> (usize, usize) {
         (self.0.reads.swap(0, Ordering::SeqCst), self.0.writes.swap(0, Ordering::SeqCst))
     }
 
-    /// The same store, of which the values of today are read for ever.
+    /// The same store, whose reads return the current values forever.
     pub(crate) fn stale(&self) -> StaleStore {
         StaleStore { store: self.clone(), values: Arc::new(self.seen()) }
     }
@@ -144,7 +144,7 @@ impl FlakyStore {
         let one_less = |left: usize| left.checked_sub(1);
         let fails = self.0.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
         if fails.is_ok() || self.0.down.load(Ordering::SeqCst) {
-            let rejected = Err(StoreError::Unavailable("switched off by the test".into()));
+            let rejected = Err(StoreError::Unavailable("disabled by the test".into()));
             return std::future::ready(rejected).boxed();
         }
         if self.0.yields.load(Ordering::SeqCst) {
@@ -231,7 +231,7 @@ impl SharedStore for FlakyStore {
     }
 }
 
-/// A store that is read from a replica which lags behind for ever.
+/// A store whose reads come from a replica that never catches up.
 #[derive(Clone)]
 pub(crate) struct StaleStore {
     store: FlakyStore,

@@ -147,7 +147,7 @@ async fn a_replica_with_an_outdated_copy_spends_no_token_again() {
 }
 
 #[tokio::test]
-async fn a_stored_session_that_was_ended_is_gone_on_every_replica_and_after_a_restart() {
+async fn an_ended_stored_session_stays_ended_on_every_replica_and_after_a_restart() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in().await;
     let copy = browser.clone();
@@ -187,7 +187,7 @@ async fn a_late_refresh_does_not_restore_a_stored_session() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_is_503_and_ends_nothing() {
+async fn an_outage_of_the_store_is_503_and_ends_nothing() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in().await;
     let cold = replicas.world.replica(|one| one.shared_store(replicas.store.clone()));
@@ -586,7 +586,7 @@ async fn a_session_that_a_replica_of_the_store_lacks_right_after_the_login_is_50
     world.advance(58);
     assert_eq!(other.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
     world.advance(2);
-    assert_eq!(other.fetch("/me").await.status(), StatusCode::UNAUTHORIZED, "it is lost");
+    assert_eq!(other.fetch("/me").await.status(), StatusCode::UNAUTHORIZED, "the session is lost");
 }
 
 #[tokio::test]
@@ -715,7 +715,7 @@ async fn a_result_that_the_store_missed_is_published_before_an_older_token_is_re
 }
 
 #[tokio::test]
-async fn a_generation_that_is_marked_late_hides_no_newer_one() {
+async fn a_generation_that_is_marked_late_replaces_no_newer_one() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
     let store = FlakyStore::new(world.sandbox.clock().clock());
     let [first, second] = replicas_of(&world, &store, false);
@@ -822,7 +822,7 @@ async fn a_login_beyond_the_limit_of_sessions_per_user_ends_the_oldest() {
         let mut second = log_in(JANE).await;
         let third = log_in(JANE).await;
         assert!(is_in(&first).await && is_in(&second).await && is_in(&third).await);
-        // A session that has ended does not count.
+        // An ended session does not count.
         assert_eq!(second.post("/logout").await.status(), StatusCode::SEE_OTHER);
         let fourth = log_in(JANE).await;
         assert!(is_in(&first).await && is_in(&third).await && is_in(&fourth).await);
@@ -832,7 +832,7 @@ async fn a_login_beyond_the_limit_of_sessions_per_user_ends_the_oldest() {
     }
 }
 
-/// Begins a local session of Mary's, and returns the browser that has it.
+/// Creates a local session of Mary's, and returns its browser.
 async fn marys(
     sessions: &Sessions,
     app: &Router,
@@ -901,7 +901,7 @@ async fn a_stored_session_is_used_without_the_store_until_its_end_could_be_dropp
 }
 
 #[tokio::test]
-async fn sessions_of_one_user_beyond_the_limit_of_those_in_cookies_are_kept_in_the_store() {
+async fn sessions_beyond_the_limit_of_cookie_sessions_per_user_are_stored() {
     let world = World::with(|sandbox| sandbox, |sessions| sessions.max_sessions_per_user(2));
     let is_stored = |browser: &Browser| browser.names_and_values().len() < 160;
     let mut all = Vec::new();

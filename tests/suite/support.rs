@@ -1,4 +1,4 @@
-//! A world to test in: an environment, an app that logs in at it, and browsers that use the app.
+//! Test setup: an environment, an app that uses it, and simulated browsers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) const CALLBACK: &str = "https://app.example.com/auth/callback";
 pub(crate) const JANE: &str = "jane@acme.test";
 pub(crate) const JOHN: &str = "john@acme.test";
 
-/// Headers of a person opening a page, and of a page's script asking for something.
+/// Headers of a navigation, and of a request by a page's script.
 pub(crate) const NAVIGATION: [(&str, &str); 3] =
     [("accept", "text/html,*/*;q=0.8"), ("sec-fetch-mode", "navigate"), ("sec-fetch-site", "none")];
 pub(crate) const FETCH: [(&str, &str); 3] =
@@ -78,7 +78,7 @@ impl World {
     }
 }
 
-/// An environment at a standing clock that knows the app's addresses.
+/// An environment with a manual clock, at which the app's URLs are registered.
 pub(crate) fn sandbox_builder() -> SandboxBuilder {
     let start = OffsetDateTime::from_unix_timestamp(1_900_000_000).unwrap();
     Sandbox::builder()
@@ -130,7 +130,7 @@ async fn maybe(session: Option<Session>) -> String {
     session.map_or_else(|| "nobody".to_owned(), |session| session.user().email.clone())
 }
 
-/// A browser: it keeps, sends and drops cookies as one does.
+/// A browser, which stores, sends and drops cookies.
 #[derive(Clone)]
 pub(crate) struct Browser {
     app: Router,
@@ -187,7 +187,7 @@ impl Browser {
         self.jar.remove(name);
     }
 
-    /// Goes on sending a cookie when its time is over.
+    /// Keeps sending a cookie after its expiry.
     pub(crate) fn keep_too_long(&mut self, name: &str) {
         let value = self.cookie(name).unwrap().to_owned();
         self.plant(name, &value);
@@ -238,21 +238,22 @@ impl Browser {
         self.send(Method::POST, target, &FETCH).await
     }
 
-    /// Opens a login page's address and gives that of the environment it leads to.
+    /// Opens a login URL and returns the redirect to the environment.
     pub(crate) async fn start_login(&mut self, target: &str) -> String {
         let started = self.open(target).await;
         assert_eq!(started.status(), StatusCode::FOUND, "{}", started.text());
         started.location().to_owned()
     }
 
-    /// Logs in and gives the callback's answer.
+    /// Logs in and returns the callback's response.
     pub(crate) async fn log_in(&mut self, sandbox: &Sandbox, email: &str) -> Response<Bytes> {
         let authorization = self.start_login("/login?return_to=/me").await;
         let callback = sandbox.log_in(&authorization, email).unwrap();
         self.open(&callback).await
     }
 
-    /// Presses a button of the page that asks before a login replaces another user's session.
+    /// Presses a button of the confirmation page that is shown before a login replaces another
+    /// user's session.
     pub(crate) async fn decide(
         &mut self,
         asked: &Response<Bytes>,
@@ -306,16 +307,16 @@ pub(crate) fn set_cookies(headers: &HeaderMap) -> Vec<&str> {
     headers.get_all(header::SET_COOKIE).iter().map(|value| value.to_str().unwrap()).collect()
 }
 
-/// The decoded parameter of an address.
+/// The decoded parameter of a URL.
 pub(crate) fn parameter(url: &str, name: &str) -> Option<String> {
     let url = Url::parse(ORIGIN).unwrap().join(url).unwrap();
     let mut found = url.query_pairs().filter(|(known, _)| known == name);
     let value = found.next().map(|(_, value)| value.into_owned());
-    assert!(found.next().is_none(), "{name} is there twice in {url}");
+    assert!(found.next().is_none(), "{name} is repeated in {url}");
     value
 }
 
-/// The address with other parameters in place of those it has.
+/// The URL with other parameters in place of its own.
 pub(crate) fn with_parameters(url: &str, changes: &[(&str, &str)]) -> String {
     let mut url = Url::parse(url).unwrap();
     let mut pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
@@ -325,13 +326,13 @@ pub(crate) fn with_parameters(url: &str, changes: &[(&str, &str)]) -> String {
     url.into()
 }
 
-/// What tests read of a response.
+/// Accessors of a response.
 pub(crate) trait Reading {
     fn header(&self, name: &str) -> Option<&str>;
     fn location(&self) -> &str;
     fn text(&self) -> String;
     fn json(&self) -> Value;
-    /// Asserts what every response for one person has.
+    /// Asserts the headers of a response for one user.
     fn assert_private(&self);
 }
 
@@ -339,7 +340,7 @@ impl Reading for Response<Bytes> {
     fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers().get_all(name).iter();
         let value = values.next().map(|value| value.to_str().unwrap());
-        assert!(name == "set-cookie" || values.next().is_none(), "{name} is there twice");
+        assert!(name == "set-cookie" || values.next().is_none(), "{name} is repeated");
         value
     }
 

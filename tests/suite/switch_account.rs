@@ -166,7 +166,7 @@ async fn only_the_same_browser_can_decide_and_only_from_the_apps_page() {
         let mut browser = browser.clone();
         assert_eq!(browser.open(target).await.status(), StatusCode::OK);
         assert_eq!(browser.cookie_header(), before);
-        // Another browser has no such login.
+        // Another browser does not have this login.
         let mut nobody = world.browser();
         assert_eq!(failure(&post(&mut nobody, target).await), LoginError::StateMismatch);
         let mut john = world.logged_in(JOHN).await;
@@ -221,7 +221,7 @@ async fn a_double_click_switches_once() {
 }
 
 #[tokio::test]
-async fn a_login_waits_sealed_for_ten_minutes_and_not_longer() {
+async fn a_login_waits_sealed_for_at_most_ten_minutes() {
     let store = FlakyStore::new(Sandbox::new().clock().clock());
     let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
     let (mut browser, asked) = asked(&world).await;
@@ -318,7 +318,7 @@ async fn while_the_store_is_down_no_login_replaces_another_users_session() {
 }
 
 #[tokio::test]
-async fn the_hook_is_called_once_the_user_has_switched() {
+async fn the_login_hook_is_called_after_the_user_has_switched() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let world = World::with(
@@ -387,7 +387,7 @@ async fn a_local_session_is_not_replaced_without_confirmation() {
 }
 
 #[tokio::test]
-async fn the_page_can_be_the_apps_own() {
+async fn the_confirmation_page_can_be_customized() {
     let world = World::with(
         |sandbox| sandbox,
         |sessions| {

@@ -1,4 +1,4 @@
-//! Which of Scalekit's tokens pass as access tokens: the documented claims of each kind.
+//! Which of Scalekit's documented tokens are accepted as access tokens.
 
 use serde_json::{Map, Value};
 use tower_scalekit::sandbox::{TokenDraft, TokenFault};
@@ -13,7 +13,7 @@ macro_rules! claims {
     };
 }
 
-/// Signs documented claims as those of this environment and this client, at this time.
+/// Signs documented claims with the URL of this environment, this client and the current time.
 fn signed(sandbox: &Sandbox, claims: &str, without: &[&str]) -> String {
     let own = sandbox.tokens().access_token_draft(JANE).claims;
     let documented: Map<String, Value> = serde_json::from_str(claims).unwrap();
@@ -47,7 +47,7 @@ fn verifiers(scalekit: &Scalekit) -> [TokenVerifier; 2] {
 }
 
 #[tokio::test]
-async fn of_the_documented_tokens_only_access_tokens_pass_as_access_tokens() {
+async fn of_the_documented_tokens_only_access_tokens_are_accepted() {
     use TokenError::{
         InvalidAudience as Audience, InvalidIssuer as Issuer, WrongTokenType as Kind,
     };
@@ -63,12 +63,12 @@ async fn of_the_documented_tokens_only_access_tokens_pass_as_access_tokens() {
         (claims!("id_token.fsa"), &[], Err(Kind), Err(Kind)),
         (claims!("id_token.modular_sso"), &[], Err(Kind), Err(Kind)),
         (claims!("idp_initiated_login"), &[], Err(Issuer), Err(Issuer)),
-        // Nothing but the missing `jti` tells these from access tokens.
+        // Only the missing `jti` distinguishes these from access tokens.
         (claims!("id_token.fsa"), &MARKS, Err(Kind), Err(Kind)),
         (claims!("id_token.modular_sso"), &MARKS, Err(Kind), Err(Kind)),
         (claims!("access_token.fsa"), &["jti"], Err(Kind), Err(Kind)),
         (claims!("access_token.modular_sso"), &["jti"], Err(Kind), Err(Kind)),
-        // No ID token is for this audience.
+        // No ID token has this audience.
         (claims!("mcp_access_token"), &["jti"], Err(Audience), Ok(())),
     ] {
         let token = signed(&sandbox, claims, without);
@@ -78,7 +78,7 @@ async fn of_the_documented_tokens_only_access_tokens_pass_as_access_tokens() {
 }
 
 #[tokio::test]
-async fn an_id_token_without_hashes_and_nonce_is_no_access_token_whatever_else_it_has() {
+async fn an_id_token_without_hashes_and_nonce_is_not_accepted_as_access_token() {
     let sandbox = sandbox_builder().build();
     let [named, any] = verifiers(&sandbox.scalekit());
     for (name, value) in [("jti", ""), ("jti", "id_1"), ("jti", "xtkn_1"), ("scope", "openid")] {
@@ -97,7 +97,7 @@ async fn an_id_token_without_hashes_and_nonce_is_no_access_token_whatever_else_i
 }
 
 #[tokio::test]
-async fn an_id_token_of_another_client_is_no_access_token_for_that_client() {
+async fn an_id_token_of_another_client_is_not_accepted_as_access_token_for_it() {
     let sandbox = sandbox_builder().build();
     let scalekit = sandbox.scalekit();
     for client in ["skc_2", "m2m_2"] {
@@ -125,7 +125,7 @@ async fn an_id_token_of_another_client_is_no_access_token_for_that_client() {
 }
 
 #[test]
-fn the_documented_responses_of_the_token_endpoint_hold_the_members_that_are_read() {
+fn the_documented_token_responses_have_the_members_that_are_read() {
     for (response, members) in [
         (include_str!("../data/tokens/token_response.json"), &["refresh_token", "id_token"][..]),
         (include_str!("../data/tokens/m2m_token_response.json"), &["token_type", "scope"]),

@@ -1,4 +1,4 @@
-//! Webhooks: what is let through, and what handlers get.
+//! Webhooks: which requests are accepted, and what handlers get.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -41,7 +41,7 @@ pub(crate) fn secret(number: u8) -> WebhookSecret {
     WebhookSecret::new(&format!("whsec_{}", STANDARD.encode(key(number)))).unwrap()
 }
 
-/// A message as a sender signs it, with code of its own.
+/// A message signed by independent code.
 pub(crate) fn signed(prefix: &str, id: &str, at: i64, body: &str, number: u8) -> Request<Body> {
     let content = format!("{id}.{at}.{body}");
     let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key(number)), content.as_bytes());
@@ -86,7 +86,7 @@ pub(crate) fn assert_rejected(response: &Response<Bytes>, expected: WebhookError
 }
 
 #[tokio::test]
-async fn the_handler_gets_the_very_bytes_that_were_signed() {
+async fn the_handler_gets_the_exact_bytes_that_were_signed() {
     let app = app(layer(&clock()));
     for body in ["{}", "{ \"a\" : 1 }\n", "", "é\u{0}", &"x".repeat(100_000)] {
         let response = send(&app, signed("webhook", "msg_1", NOW, body, 1)).await;
@@ -95,7 +95,7 @@ async fn the_handler_gets_the_very_bytes_that_were_signed() {
 }
 
 #[tokio::test]
-async fn what_was_not_signed_so_is_rejected_and_reported_nothing() {
+async fn invalid_signatures_are_rejected_without_a_reason() {
     let app = app(layer(&clock()));
     let tampered = {
         let mut request = signed("webhook", "msg_1", NOW, "{\"a\":1}", 1);
@@ -162,7 +162,7 @@ impl http_body::Body for Untouchable {
 }
 
 #[tokio::test]
-async fn headers_are_judged_first_and_bodies_have_a_limit() {
+async fn headers_are_validated_first_and_bodies_have_a_limit() {
     let app = app(layer(&clock()).body_limits(BodyLimits::new().max_bytes(10)));
     let mut stale = signed("webhook", "msg_1", NOW - 1000, "{}", 1);
     *stale.body_mut() = Body::new(Untouchable);
@@ -170,7 +170,7 @@ async fn headers_are_judged_first_and_bodies_have_a_limit() {
     let fits = send(&app, signed("webhook", "msg_1", NOW, "0123456789", 1)).await;
     assert_eq!(fits.status(), StatusCode::OK);
     let mut large = signed("webhook", "msg_1", NOW, "0123456789a", 1);
-    // Whatever it says of its length.
+    // With any `Content-Length`.
     large.headers_mut().insert("content-length", "2".parse().unwrap());
     let large = send(&app, large).await;
     assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
@@ -197,14 +197,14 @@ fn unfinished(id: &str) -> Request<Body> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_concurrency_limit_right_inside_counts_bodies_that_still_arrive() {
+async fn a_concurrency_limit_inside_counts_unfinished_bodies() {
     let app = ServiceBuilder::new().layer(layer(&clock())).concurrency_limit(1).service_fn(
         async |_: Request<ReplayBody<Body>>| Ok::<_, Infallible>(Response::new(Body::empty())),
     );
     let (mut slow, mut other) = (app.clone(), app);
     let slow = tokio::spawn(slow.ready().await.unwrap().call(unfinished("msg_1")));
     assert!(futures::poll!(std::pin::pin!(other.ready())).is_pending());
-    // Until the body is late.
+    // Until the body times out.
     let late = slow.await.unwrap().unwrap();
     assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE);
     let response = other.ready().await.unwrap().call(message("msg_2")).await.unwrap();
@@ -218,7 +218,7 @@ async fn a_concurrency_limit_counts_verified_requests_if_the_inner_service_waits
     );
     let waits = service_fn(move |request| limited.clone().oneshot(request));
     let stack = Router::new().route_service("/webhook", layer(&clock()).layer(waits));
-    // As axum's routers do, for each of their layers.
+    // Like axum's routers, for each of their layers.
     let routes = Router::new()
         .route("/webhook", post(StatusCode::OK))
         .layer(ConcurrencyLimitLayer::new(1))
@@ -236,7 +236,7 @@ async fn a_concurrency_limit_counts_verified_requests_if_the_inner_service_waits
 }
 
 #[tokio::test]
-async fn a_signed_event_reaches_its_handler_whatever_its_attributes_are() {
+async fn a_signed_event_with_any_attributes_reaches_its_handler() {
     let handler = post(async |event: WebhookEvent| {
         let EventPayload::DirectoryUserDeleted(user) = event.payload() else { panic!() };
         format!("{} {}", user.email.as_deref().unwrap_or_default(), event.is_complete())
@@ -263,7 +263,7 @@ async fn a_signed_event_reaches_its_handler_whatever_its_attributes_are() {
 }
 
 #[tokio::test]
-async fn an_interceptor_is_asked_each_time() {
+async fn interceptor_requests_are_not_deduplicated() {
     let (clock, store) = (clock(), FlakyStore::new(clock().clock()));
     store.set_down(true);
     let layer = WebhookVerify::interceptor(secret(1)).clock(clock.clock()).deduplicate(store);
@@ -294,10 +294,10 @@ fn recorded(folders: &[&str], ending: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_captured_webhook_is_no_interceptor_request_and_vice_versa() {
+async fn webhooks_and_interceptor_requests_cannot_be_replayed_as_the_other() {
     let mut events = recorded(&["webhooks", "webhooks-docs"], ".json");
     assert!(events.len() > 40);
-    // Messages of other senders than Scalekit, and what is not JSON.
+    // Messages of other senders than Scalekit, and bodies that are not JSON.
     events
         .extend(["{}", "[]", "", "[\"trigger_point\"]", "\"trigger_point\"", "é"].map(Into::into));
     events.push(r#"{"data": {"trigger_point": "PRE_SIGNUP"}}"#.into());
@@ -342,7 +342,7 @@ async fn a_captured_webhook_is_no_interceptor_request_and_vice_versa() {
 }
 
 #[tokio::test]
-async fn a_body_of_the_wrong_kind_is_not_remembered_as_handled() {
+async fn a_body_of_the_wrong_kind_is_not_recorded_as_completed() {
     let (clock, store) = (clock(), FlakyStore::new(clock().clock()));
     let app = app(layer(&clock).deduplicate(store));
     let request = r#"{"trigger_point": "PRE_SIGNUP"}"#;
@@ -353,7 +353,7 @@ async fn a_body_of_the_wrong_kind_is_not_remembered_as_handled() {
 }
 
 #[tokio::test]
-async fn other_paths_are_none_of_its_business() {
+async fn other_paths_are_unaffected() {
     let app: Router = Router::new()
         .route("/webhook", post(|| async {}))
         .route_layer(layer(&clock()))
@@ -368,7 +368,7 @@ async fn other_paths_are_none_of_its_business() {
 }
 
 #[tokio::test]
-async fn the_service_that_was_made_ready_is_the_one_that_is_called() {
+async fn the_ready_service_is_called() {
     let inner = service_fn(|_: Request<ReplayBody<Body>>| async {
         Ok::<_, Infallible>(Response::new(Body::empty()))
     });
@@ -380,7 +380,7 @@ async fn the_service_that_was_made_ready_is_the_one_that_is_called() {
 }
 
 #[tokio::test]
-async fn what_the_environment_tells_and_asks_reaches_the_handler_typed() {
+async fn events_and_interceptor_requests_reach_the_handler_typed() {
     let clock = clock();
     let told = layer(&clock);
     let told = Router::new()
@@ -404,7 +404,7 @@ async fn what_the_environment_tells_and_asks_reaches_the_handler_typed() {
         assert_eq!(response.json()["decision"], expected);
     }
 
-    // Signed, but nothing that is known here: whoever takes the bytes gets it.
+    // Signed, but unknown to this crate: a handler may read the bytes.
     for body in ["{}", "[]", "", r#"{"id": "evt_1", "id": "evt_2", "type": "x", "data": {}}"#] {
         let response = send(&told, signed("webhook", "msg_1", NOW, body, 1)).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{body}");

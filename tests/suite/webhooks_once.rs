@@ -1,4 +1,4 @@
-//! Webhooks: each is handled once, whatever its handler, its sender and the store do.
+//! Deduplication of webhooks, despite failures of handler, sender and store.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ use crate::store::{FlakyStore, When};
 use crate::support::{Reading as _, send};
 use crate::webhooks::{assert_rejected, clock, layer, message, signed};
 
-/// Handlers that count their runs, on two replicas with one store.
+/// Handlers that count their calls, on two replicas with one store.
 struct World {
     clock: ManualClock,
     store: FlakyStore,
@@ -42,10 +42,10 @@ struct Handler {
     held: Held,
 }
 
-/// Lets a commit that is held up go on.
+/// Lets a delayed commit continue.
 type Held = Arc<Mutex<Option<Arc<Notify>>>>;
 
-/// Does as the message's body says, and counts.
+/// Acts as the message's body says, and counts.
 async fn handle(State(handler): State<Handler>, _: HeaderMap, body: String) -> StatusCode {
     handler.handled.fetch_add(1, Ordering::SeqCst);
     match body.as_str() {
@@ -101,32 +101,32 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_message_that_was_handled_is_responded_as_before_on_every_replica() {
+async fn a_completed_message_gets_the_same_status_on_every_replica() {
     let world = World::new();
     let first = world.deliver(0, "msg_1", "201").await;
     assert_eq!((first.status(), world.handled()), (StatusCode::CREATED, 1));
     for (seconds, replica) in [(0, 0), (0, 1), (3600, 0), (22 * 3600, 1)] {
         world.clock.advance(Duration::from_secs(seconds));
-        // Sent again later, with another timestamp and signature.
+        // Delivered again later, with another timestamp and signature.
         let again = world.deliver(replica, "msg_1", "201").await;
         assert_eq!((again.status(), again.body().len()), (StatusCode::CREATED, 0));
     }
     assert_eq!(world.handled(), 1);
     world.deliver(1, "msg_2", "200").await;
     assert_eq!(world.handled(), 2);
-    // A forgery under a known id learns nothing.
+    // A forgery under a known ID learns nothing.
     let forged = signed("webhook", "msg_1", world.clock.clock().now().unix_timestamp(), "201", 2);
     assert_rejected(&send(&world.apps[0], forged).await, WebhookError::InvalidSignature);
 }
 
 #[tokio::test]
-async fn a_message_whose_handler_fails_may_come_again() {
+async fn a_message_whose_handler_fails_is_handled_again() {
     let world = World::new();
     for (number, body) in ["500", "503", "400", "302"].into_iter().enumerate() {
         let id = format!("msg_{number}");
         for attempt in 1..=2 {
             let response = world.deliver(attempt % 2, &id, body).await;
-            assert_eq!(response.status().as_str(), body, "the handler's own answer");
+            assert_eq!(response.status().as_str(), body, "the handler's own response");
         }
         assert_eq!(world.deliver(0, &id, "200").await.status(), StatusCode::OK);
         assert_eq!(world.deliver(1, &id, "200").await.status(), StatusCode::OK);
@@ -135,7 +135,7 @@ async fn a_message_whose_handler_fails_may_come_again() {
 }
 
 #[tokio::test]
-async fn a_message_whose_handler_panics_or_is_cut_off_may_come_again() {
+async fn a_message_whose_handler_panics_or_is_cancelled_is_handled_again() {
     let world = Arc::new(World::new());
     for (number, body) in ["panic", "slow"].into_iter().enumerate() {
         let id = format!("msg_{number}");
@@ -155,7 +155,7 @@ async fn a_message_whose_handler_panics_or_is_cut_off_may_come_again() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_being_handled_is_503_until_it_is_done() {
+async fn a_message_in_progress_is_503_until_it_is_completed() {
     let world = Arc::new(World::new());
     let running = tokio::spawn({
         let world = Arc::clone(&world);
@@ -177,7 +177,7 @@ async fn a_message_that_is_being_handled_is_503_until_it_is_done() {
 }
 
 #[tokio::test]
-async fn a_handler_that_is_slower_than_its_mark_is_done_once_if_no_one_came_meanwhile() {
+async fn a_handler_that_exceeds_its_lease_completes_if_the_message_was_not_claimed_again() {
     let world = Arc::new(World::new());
     let running = tokio::spawn({
         let world = Arc::clone(&world);
@@ -194,12 +194,12 @@ async fn a_handler_that_is_slower_than_its_mark_is_done_once_if_no_one_came_mean
 }
 
 #[tokio::test]
-async fn a_commit_goes_on_though_the_store_fails_and_the_sender_leaves() {
+async fn a_commit_continues_when_the_store_fails_and_the_sender_disconnects() {
     let world = Arc::new(World::new());
     let response = world.deliver(0, "msg_1", "store fails twice").await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(world.deliver(1, "msg_1", "200").await.status(), StatusCode::OK);
-    assert_eq!(world.handled(), 1, "the third try has succeeded");
+    assert_eq!(world.handled(), 1, "the third attempt succeeded");
 
     let leaving = tokio::spawn({
         let world = Arc::clone(&world);
@@ -245,7 +245,7 @@ async fn shutdown_waits_for_the_settlement_of_messages() {
     assert_eq!(world.deliver(1, "msg_1", "200").await.status(), StatusCode::OK);
     assert_eq!(world.handled(), 1);
 
-    // The store is down when the handler has finished, and comes back before the timeout.
+    // The store is down when the handler has finished, and recovers before the timeout.
     let response = world.deliver(0, "msg_2", "store fails for long").await;
     assert_eq!(response.status(), StatusCode::OK);
     let shutdown = layer.shutdown(Duration::from_secs(1));
@@ -259,7 +259,7 @@ async fn shutdown_waits_for_the_settlement_of_messages() {
 }
 
 #[tokio::test]
-async fn a_sender_that_leaves_at_the_beginning_leaves_no_mark() {
+async fn a_sender_that_disconnects_early_leaves_no_claim() {
     let world = Arc::new(World::new());
     let _held = world.store.hold_next(When::AfterIt);
     let leaving = tokio::spawn({
@@ -275,7 +275,7 @@ async fn a_sender_that_leaves_at_the_beginning_leaves_no_mark() {
 }
 
 #[tokio::test]
-async fn what_was_handled_is_known_for_as_long_as_is_said() {
+async fn completed_messages_are_retained_as_configured() {
     let world = World::new();
     let brief = layer(&world.clock).retention(Duration::from_secs(600));
     let brief = Router::new()
@@ -290,9 +290,9 @@ async fn what_was_handled_is_known_for_as_long_as_is_said() {
 }
 
 #[tokio::test]
-async fn a_process_that_dies_holds_a_message_for_no_longer_than_a_handler_may_take() {
+async fn a_killed_process_blocks_a_message_for_the_processing_lease() {
     let world = World::new();
-    // What a killed process leaves behind.
+    // The state that a killed process leaves.
     let inner = service_fn(|_: Request<ReplayBody<Body>>| {
         std::future::pending::<Result<Response<Body>, Infallible>>()
     });
@@ -323,7 +323,7 @@ async fn a_store_that_does_not_respond_is_503_and_nothing_is_handled() {
 async fn endpoints_with_names_of_their_own_handle_the_same_message_each() {
     let (clock, store) = (clock(), FlakyStore::new(clock().clock()));
     let [one, two] = ["one", "two"].map(|name| {
-        // In whichever order.
+        // In any order.
         let layer = match name {
             "one" => layer(&clock).deduplicate(store.clone()).endpoint_name(name),
             _ => layer(&clock).endpoint_name(name).deduplicate(store.clone()),
@@ -347,10 +347,10 @@ async fn endpoints_with_names_of_their_own_handle_the_same_message_each() {
 }
 
 #[tokio::test]
-async fn an_abort_that_the_store_does_not_take_holds_a_message_for_as_long_as_a_handler_may_take() {
+async fn a_failed_release_blocks_a_message_for_the_processing_lease() {
     let world = World::new();
     let response = world.deliver(0, "msg_1", "store fails at abort").await;
-    assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "the handler's own answer");
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "the handler's own response");
     let busy = world.deliver(1, "msg_1", "200").await;
     assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
     world.clock.advance(Duration::from_secs(60));
@@ -359,7 +359,7 @@ async fn an_abort_that_the_store_does_not_take_holds_a_message_for_as_long_as_a_
 }
 
 #[tokio::test]
-async fn a_handler_may_take_as_long_as_is_said() {
+async fn the_processing_lease_is_configurable() {
     let world = World::new();
     let inner = service_fn(|_: Request<ReplayBody<Body>>| {
         std::future::pending::<Result<Response<Body>, Infallible>>()
@@ -375,5 +375,5 @@ async fn a_handler_may_take_as_long_as_is_said() {
     drop(call);
     world.settle().await;
     assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
-    assert_eq!(world.handled(), 1, "who comes late takes no one else's mark away");
+    assert_eq!(world.handled(), 1, "a late handler does not release another's claim");
 }

@@ -1,4 +1,4 @@
-//! Lists of accounts and tools: their pages and their filters.
+//! Lists of accounts and tools: pages and filters.
 
 use futures::{Stream, TryStreamExt as _};
 use http::{Method, StatusCode};
@@ -8,7 +8,7 @@ use tower_scalekit::sandbox::Endpoint;
 use super::environment;
 
 #[tokio::test]
-async fn lists_and_searches_come_in_pages() {
+async fn lists_and_searches_are_paginated() {
     let (sandbox, _, accounts) = environment();
     sandbox.connected_accounts().add_gmail_connection("Gmail of Acme");
     for number in 0..5 {
@@ -37,13 +37,13 @@ async fn lists_and_searches_come_in_pages() {
     assert!(matches!(short, Err(ApiError::InvalidRequest(_))));
 }
 
-/// How many there are, of whatever it is.
+/// Number of items, of any type.
 async fn count<T>(list: impl Stream<Item = Result<T, ApiError>> + Send) -> Result<usize, ApiError> {
     list.try_fold(0, async |count, _| Ok(count + 1)).await
 }
 
 #[tokio::test]
-async fn a_filter_that_would_let_everybody_through_is_not_sent() {
+async fn empty_filters_are_not_sent() {
     let (sandbox, api, accounts) = environment();
     sandbox.connected_accounts().add("gmail", "user_123");
     let (list, tools, connections) = (|| accounts.list(), api.tools(), api.connections());
@@ -78,13 +78,13 @@ async fn a_filter_that_would_let_everybody_through_is_not_sent() {
         assert!(matches!(counted, Err(ApiError::InvalidCall(_))), "{number}: {counted:?}");
     }
     assert_eq!(sandbox.requests().count(Endpoint::Api), 0);
-    // Everything has an empty text in it.
+    // Every item matches an empty text.
     assert_eq!(count(list().matching("").stream()).await.unwrap(), 1);
     assert_eq!(count(tools.list().matching("").stream()).await.unwrap(), 2);
 }
 
 #[tokio::test]
-async fn connection_names_are_twenty_at_most_and_go_without_a_connector() {
+async fn connection_names_are_at_most_twenty_and_exclude_a_connector() {
     let (sandbox, api, accounts) = environment();
     sandbox.connected_accounts().add("gmail", "user_123");
     let named = |names: usize| {
@@ -102,7 +102,7 @@ async fn connection_names_are_twenty_at_most_and_go_without_a_connector() {
     assert_eq!(sandbox.requests().count(Endpoint::Api), 0);
     assert_eq!(count(named(19).connection_name("gmail").stream()).await.unwrap(), 1);
 
-    // The sandbox would not have taken them either.
+    // The sandbox would also reject them.
     let list = || api.request(Method::GET, "/api/v1/connected_accounts");
     let many = (0..21).fold(list(), |list, _| list.query("connection_names", "gmail"));
     let both = list().query("connection_names", "gmail").query("connector", "gmail");

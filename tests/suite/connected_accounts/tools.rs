@@ -1,4 +1,4 @@
-//! Tools, and the proxy to the services themselves.
+//! Tools, and the proxy to the services.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tower_scalekit::sandbox::{Endpoint, Fault};
 use super::{environment, fetch, user};
 
 #[tokio::test]
-async fn a_tool_brings_structured_mail() {
+async fn a_tool_returns_structured_e_mails() {
     let (sandbox, api, _) = environment();
     let id = sandbox.connected_accounts().add("gmail", "user_123");
     for call in [
@@ -62,16 +62,12 @@ async fn tool_errors_are_distinguished_from_scalekits() {
         assert_eq!(error.code.as_deref(), Some(code));
         let execution_id = error.execution_id.clone().unwrap();
         assert!(error.to_string().contains(&execution_id), "{error}");
-        assert_eq!(
-            sandbox.requests().count(Endpoint::Api) - before,
-            1,
-            "a tool is never run again"
-        );
+        assert_eq!(sandbox.requests().count(Endpoint::Api) - before, 1, "a tool is never retried");
     }
     assert_eq!(
         sandbox.requests().count(Endpoint::Token),
         token_requests,
-        "our token is not at fault"
+        "the access token is valid"
     );
     let wrong = tools.execute(&fetch(5).parameter("max_results", "many")).await;
     assert!(matches!(wrong, Err(ExecuteError::Tool(_))), "{wrong:?}");
@@ -85,7 +81,7 @@ async fn tool_errors_are_distinguished_from_scalekits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tool_is_run_once_whatever_happens() {
+async fn a_tool_is_executed_at_most_once() {
     let (sandbox, api, _) = environment();
     sandbox.connected_accounts().add("gmail", "user_123");
     for fault in [
@@ -100,7 +96,7 @@ async fn a_tool_is_run_once_whatever_happens() {
         assert!(matches!(failed, Err(ExecuteError::Api(_))), "{fault:?}");
         assert_eq!(sandbox.requests().count(Endpoint::Api) - before, 1, "{fault:?}");
     }
-    // It has a minute.
+    // The timeout is a minute.
     sandbox.faults().add_times(Endpoint::Api, 1, Fault::Delay(Duration::from_secs(59)));
     assert!(api.tools().execute(&fetch(5)).await.is_ok());
     sandbox.faults().add_times(Endpoint::Api, 1, Fault::Delay(Duration::from_secs(61)));
@@ -132,7 +128,7 @@ async fn tools_are_listed() {
 }
 
 #[tokio::test]
-async fn the_proxy_passes_on_what_the_service_says() {
+async fn the_proxy_returns_the_services_responses() {
     let (sandbox, api, _) = environment();
     sandbox.connected_accounts().add("gmail", "user_123");
     let send = async |target: &str| {
@@ -149,7 +145,7 @@ async fn the_proxy_passes_on_what_the_service_says() {
     let none = send("/gmail/v1/users/me/messages/none").await.unwrap();
     assert_eq!(none.status(), StatusCode::NOT_FOUND);
 
-    // A 401 of the service's is no word about our own token.
+    // A 401 of the service does not concern the access token.
     let (tokens, calls) =
         (sandbox.requests().count(Endpoint::Token), sandbox.requests().count(Endpoint::Api));
     sandbox.connected_accounts().fail_provider("gmail", 1, StatusCode::UNAUTHORIZED);
@@ -158,7 +154,7 @@ async fn the_proxy_passes_on_what_the_service_says() {
     assert_eq!(sandbox.requests().count(Endpoint::Token), tokens);
     assert_eq!(sandbox.requests().count(Endpoint::Api) - calls, 1);
 
-    // The environment's own 401 is.
+    // The environment's own 401 does.
     sandbox.clock().advance(Duration::from_secs(24 * 60 * 60));
     let profile = send("/gmail/v1/users/me/profile").await.unwrap();
     assert_eq!(profile.status(), StatusCode::OK);
@@ -168,7 +164,7 @@ async fn the_proxy_passes_on_what_the_service_says() {
 }
 
 #[tokio::test]
-async fn a_proxied_response_keeps_no_header_that_acts_on_the_apps_origin() {
+async fn headers_that_affect_the_apps_origin_are_removed_from_proxied_responses() {
     let (sandbox, api, _) = environment();
     sandbox.connected_accounts().add("gmail", "user_123");
     let removed = [
@@ -219,7 +215,7 @@ async fn a_proxied_response_keeps_no_header_that_acts_on_the_apps_origin() {
 }
 
 #[tokio::test]
-async fn what_has_side_effects_is_not_sent_again_on_doubt() {
+async fn requests_with_side_effects_are_not_retried_in_doubt() {
     let (sandbox, api, _) = environment();
     sandbox.connected_accounts().add("gmail", "user_123");
     let rejected = |body: &'static str| {
@@ -244,13 +240,13 @@ async fn what_has_side_effects_is_not_sent_again_on_doubt() {
         let response = tools.proxy(&user(), request.body("").unwrap()).await.unwrap();
         assert_eq!(response.status() == StatusCode::UNAUTHORIZED, sent == 1, "{method}");
         assert_eq!(sandbox.requests().count(Endpoint::Api) - before.1, sent, "{method}");
-        // In case it was about ours, the next call has another.
+        // The next call has another token, in case this one was rejected.
         let request = Request::get("/gmail/v1/users/me/profile").body("").unwrap();
         assert_eq!(tools.proxy(&user(), request).await.unwrap().status(), StatusCode::OK);
         assert_eq!(sandbox.requests().count(Endpoint::Token) - before.0, 1, "{method}");
     }
 
-    // A tool is run again only where the environment itself says that it was not run.
+    // A tool is executed again only if the environment itself says that it did not run.
     for (body, sent) in [(gateway, 2), ("", 1), ("<html>", 1), ("{}", 1)] {
         let before = sandbox.requests().count(Endpoint::Api);
         sandbox.faults().add_times(Endpoint::Api, 1, rejected(body));

@@ -1,4 +1,4 @@
-//! Waiting until a user has let the application in.
+//! Waiting until a user has authorized the application.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ async fn waiting_ends_when_the_account_is_active() {
     assert!(!waiting.is_finished());
     let asked = sandbox.requests().count(Endpoint::Api);
     assert!((12..=24).contains(&asked), "asked {asked} times in two minutes");
-    // An environment that is away for a while ends nothing.
+    // A temporary outage of the environment ends nothing.
     sandbox.faults().add_times(Endpoint::Api, 4, Fault::Unreachable);
     sandbox.consent(link.url().as_str()).unwrap();
     assert!(waiting.await.unwrap().unwrap().is_active());
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_has_a_deadline_and_can_be_given_up() {
+async fn waiting_has_a_deadline_and_can_be_cancelled() {
     let (sandbox, _, accounts) = environment();
     ready(&accounts).await;
     let start = tokio::time::Instant::now();
@@ -36,7 +36,7 @@ async fn waiting_has_a_deadline_and_can_be_given_up() {
     assert_eq!(start.elapsed(), Duration::from_secs(30));
     assert!(wait.unwrap_err().to_string().ends_with("PENDING_AUTH"));
 
-    // Held by the environment for longer than the deadline: still in time.
+    // Delayed by the environment for longer than the deadline: still in time.
     sandbox.faults().add(Endpoint::Api, Fault::Delay(Duration::from_secs(15)));
     let start = tokio::time::Instant::now();
     let wait = accounts.wait_until_active(&user()).deadline(Duration::from_secs(10)).await;
@@ -50,11 +50,11 @@ async fn waiting_has_a_deadline_and_can_be_given_up() {
     assert!(waiting.await.unwrap_err().is_cancelled());
     let asked = sandbox.requests().count(Endpoint::Api);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(sandbox.requests().count(Endpoint::Api), asked, "no one asks any more");
+    assert_eq!(sandbox.requests().count(Endpoint::Api), asked, "no more requests");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_become_active_ends_the_wait() {
+async fn an_account_that_cannot_become_active_ends_the_wait() {
     let (sandbox, _, accounts) = environment();
     ready(&accounts).await;
     let waiting = tokio::spawn(accounts.wait_until_active(&user()).into_future());
@@ -64,7 +64,7 @@ async fn what_cannot_become_active_ends_the_wait() {
     assert!(!sandbox.connected_accounts().disconnect(&id));
     let start = tokio::time::Instant::now();
     assert!(matches!(waiting.await.unwrap(), Err(WaitError::Disconnected)));
-    assert!(start.elapsed() < Duration::from_secs(5), "at the next look");
+    assert!(start.elapsed() < Duration::from_secs(5), "at the next request");
 
     accounts.delete(&user()).await.unwrap();
     let start = tokio::time::Instant::now();
@@ -74,7 +74,7 @@ async fn what_cannot_become_active_ends_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disconnected_account_is_waited_for_whenever_its_status_changes() {
+async fn a_disconnected_account_may_become_active() {
     for (kept, status) in [(false, "PENDING_AUTH"), (true, "DISCONNECTED")] {
         let (sandbox, _, accounts) = environment();
         sandbox.connected_accounts().keep_status_until_consent(kept);
@@ -99,7 +99,7 @@ async fn a_webhook_ends_the_wait_early() {
     let events = AccountEvents::new();
     let wait = accounts.wait_until_active(&user()).events(&events);
     let waiting = tokio::spawn(wait.into_future());
-    // Into the middle of one of the long pauses.
+    // During one of the long intervals.
     tokio::time::sleep(Duration::from_secs(100)).await;
     let asked = sandbox.requests().count(Endpoint::Api);
     while sandbox.requests().count(Endpoint::Api) == asked {
@@ -115,7 +115,11 @@ async fn a_webhook_ends_the_wait_early() {
     let body = br#"{"id":"evt_2","type":"organization.created","data":{"id":"org_1"}}"#;
     assert!(!events.apply(&WebhookEvent::parse(body).unwrap()));
     tokio::task::yield_now().await;
-    assert_eq!(sandbox.requests().count(Endpoint::Api), asked, "that is nothing to look at");
+    assert_eq!(
+        sandbox.requests().count(Endpoint::Api),
+        asked,
+        "events of other accounts cause no request"
+    );
 
     sandbox.consent(link.url().as_str()).unwrap();
     let sent = sandbox.webhooks().deliveries();
@@ -125,7 +129,7 @@ async fn a_webhook_ends_the_wait_early() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_webhooks_is_no_flood_of_requests() {
+async fn a_flood_of_webhooks_causes_no_flood_of_requests() {
     let (sandbox, _, accounts) = environment();
     ready(&accounts).await;
     let link = accounts.authorization_link(&user()).await.unwrap();
@@ -143,17 +147,17 @@ async fn a_flood_of_webhooks_is_no_flood_of_requests() {
     let asked = sandbox.requests().count(Endpoint::Api) - before;
     assert!((70..=81).contains(&asked), "asked {asked} times in a minute");
 
-    // What one look has seen is not looked at again and again.
+    // Events that one request has covered cause no others.
     let before = sandbox.requests().count(Endpoint::Api);
     tokio::time::sleep(Duration::from_secs(60)).await;
     let asked = sandbox.requests().count(Endpoint::Api) - before;
     assert!(asked <= 16, "asked {asked} times in a minute without events");
 
-    // However many tell of another user, that is nothing to look at.
+    // Any number of events of other accounts causes no request.
     let body = br#"{"id":"evt_1","type":"connected_account.updated",
         "data":{"identifier":"another user","connection_name":"gmail"}}"#;
     let other = WebhookEvent::parse(body).unwrap();
-    // Nor while a response is under way.
+    // Also during a request.
     for delay in [Duration::ZERO, Duration::from_secs(1)] {
         sandbox.faults().clear(Endpoint::Api);
         sandbox.faults().add(Endpoint::Api, Fault::Delay(delay));
@@ -167,7 +171,7 @@ async fn a_flood_of_webhooks_is_no_flood_of_requests() {
     }
     sandbox.faults().clear(Endpoint::Api);
 
-    // What is told right after a look is not lost.
+    // An event right after a request is not lost.
     let before = sandbox.requests().count(Endpoint::Api);
     while sandbox.requests().count(Endpoint::Api) == before {
         tokio::time::sleep(Duration::from_millis(10)).await;

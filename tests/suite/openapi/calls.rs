@@ -1,4 +1,4 @@
-//! Every call there is, made at least once, with everything that can be said in it.
+//! Every call of the API, at least once with all of its parameters.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ pub(super) struct Calls {
     pub(super) made: BTreeSet<&'static str>,
 }
 
-/// Calls a function and notes its name.
+/// Calls a function and records its name.
 macro_rules! call {
     ($calls:ident, $type:ident::$function:ident($($argument:expr),*)) => {{
         $calls.made.insert(concat!(stringify!($type), "::", stringify!($function)));
@@ -152,7 +152,7 @@ impl Calls {
     }
 }
 
-/// What the sandbox rejects: requests of no one, for nothing, of no sense, and too many of them.
+/// Requests that the sandbox rejects: unauthenticated, not found, invalid, and too many.
 pub(super) async fn fail(sandbox: &Sandbox, client: &Recorder) {
     let api = sandbox.scalekit();
     let token = api.client_credentials(&[]).await.unwrap().access_token;

@@ -1,4 +1,4 @@
-//! The document, and what it says is wrong.
+//! The document, and deviations from it.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 
 use super::exchange::{Exchange, fits};
 
-/// Scalekit's OpenAPI document, taken at its word.
+/// Scalekit's OpenAPI document, taken strictly.
 pub(super) struct Document {
     paths: Value,
-    /// The schemas with nothing left open: objects have the members that are named and no others.
+    /// The schemas, closed: objects have no other members than those listed.
     schemas: Value,
-    /// The same without what only the environment may write.
+    /// The same without read-only members.
     writable: Value,
 }
 
@@ -29,7 +29,7 @@ impl Document {
         }
     }
 
-    /// What is not as documented, in one line each.
+    /// The deviations, one per line.
     pub(super) fn faults(&self, exchange: &Exchange) -> Vec<String> {
         let called = format!("{} {}", exchange.method, exchange.path);
         let Some((operation, parameters)) = self.operation(exchange) else {
@@ -41,7 +41,7 @@ impl Document {
         faults.iter().map(|fault| format!("{called}: {fault}")).collect()
     }
 
-    /// The operation with the most literal path, and the parameters in that.
+    /// The operation with the most literal path, and its path parameters.
     fn operation(&self, exchange: &Exchange) -> Option<(&Value, Vec<(&str, String)>)> {
         let method = exchange.method.as_str().to_ascii_lowercase();
         let paths = self.paths.as_object().unwrap().iter();
@@ -69,7 +69,7 @@ impl Document {
             let (place, name) = (text(&parameter["in"]), text(&parameter["name"]));
             let Some(values) = sent.remove(&(place, name)) else {
                 if parameter["required"] == true {
-                    faults.push(format!("{place} parameter {name}: not there"));
+                    faults.push(format!("{place} parameter {name}: missing"));
                 }
                 continue;
             };
@@ -79,7 +79,7 @@ impl Document {
             match (values.as_slice(), schema["type"] == "array") {
                 (_, true) => faults.extend(self.of(&what, &values.into(), schema, &self.schemas)),
                 ([value], false) => faults.extend(self.of(&what, value, schema, &self.schemas)),
-                (_, false) => faults.push(format!("{what}: there more than once")),
+                (_, false) => faults.push(format!("{what}: repeated")),
             }
         }
         let unknown = sent.keys().map(|(place, name)| format!("{place} parameter {name}: unknown"));
@@ -90,7 +90,7 @@ impl Document {
     fn of_body(&self, operation: &Value, exchange: &Exchange) -> Vec<String> {
         let Some(body) = operation.get("requestBody") else {
             let is_there = !exchange.body.is_empty() || exchange.content_type.is_some();
-            return is_there.then(|| "a body where none is".to_owned()).into_iter().collect();
+            return is_there.then(|| "an unexpected body".to_owned()).into_iter().collect();
         };
         if exchange.body.is_empty() {
             let is_missing = body["required"] == true;
@@ -103,7 +103,7 @@ impl Document {
     fn of_response(&self, operation: &Value, exchange: &Exchange) -> Vec<String> {
         let status = exchange.status;
         if status == StatusCode::METHOD_NOT_ALLOWED {
-            return vec!["the sandbox does not have it".to_owned()];
+            return vec!["the sandbox does not implement it".to_owned()];
         }
         match operation["responses"].get(status.as_str()) {
             Some(response) => self.of_content(
@@ -114,7 +114,7 @@ impl Document {
                 &self.schemas,
             ),
             None if status.is_client_error() || status.is_server_error() => vec![],
-            None => vec![format!("answer {status}: no such status")],
+            None => vec![format!("response {status}: no such status")],
         }
     }
 
@@ -152,8 +152,8 @@ impl Document {
     }
 }
 
-/// A schema whose objects have no other members than those it names, and with `written` not those
-/// that only the environment writes.
+/// A schema whose objects have no other members than those listed, and with `written` no read-only
+/// ones.
 fn closed(schema: &Value, written: bool) -> Value {
     let Value::Object(schema) = schema else {
         return match schema {
@@ -176,7 +176,7 @@ fn closed(schema: &Value, written: bool) -> Value {
     closed.into()
 }
 
-/// A parameter's text as the value that its schema speaks of.
+/// A parameter's text as a value of its schema's type.
 fn typed(text: &str, schema: &Value) -> Value {
     let parsed = match schema["type"].as_str().unwrap() {
         "array" => return typed(text, &schema["items"]),

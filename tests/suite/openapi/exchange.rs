@@ -1,4 +1,4 @@
-//! What goes over the wire.
+//! Requests and responses on the wire.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use url::form_urlencoded;
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
     pub(super) method: Method,
-    /// As it was sent.
+    /// As sent.
     pub(super) path: String,
     pub(super) query: Vec<(String, String)>,
     pub(super) content_type: Option<String>,
@@ -31,8 +31,8 @@ impl Exchange {
     }
 }
 
-/// The parameters in a path, if it is one of the template's. A colon begins a verb: those in a
-/// parameter are encoded.
+/// The parameters of a path, if it matches the template. A colon begins a verb: those in parameters
+/// are encoded.
 pub(super) fn fits<'a>(template: &'a str, path: &str) -> Option<Vec<(&'a str, String)>> {
     let (mut template, mut path) = (template, path);
     let mut parameters = Vec::new();
@@ -51,7 +51,7 @@ pub(super) fn fits<'a>(template: &'a str, path: &str) -> Option<Vec<(&'a str, St
     (template == path).then_some(parameters)
 }
 
-/// A way to the sandbox that writes down what passes.
+/// A client of the sandbox that records exchanges.
 #[derive(Clone)]
 pub(super) struct Recorder {
     client: SandboxClient,

@@ -1,4 +1,4 @@
-//! That what is not as documented is found: good exchanges, each with one thing changed.
+//! Deviations are found: valid exchanges, each with one change.
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -51,9 +51,9 @@ async fn every_planted_deviation_is_found() {
         (Exchange { method: Method::PUT, ..created.clone() }, "not in the document"),
         (query("pagesize", "1"), "query parameter pagesize: unknown"),
         (query("page_size", "many"), "query parameter page_size: "),
-        (Exchange { query: twice.into(), ..sessions.clone() }, "there more than once"),
+        (Exchange { query: twice.into(), ..sessions.clone() }, "repeated"),
         (Exchange { body: Bytes::new(), ..created.clone() }, "the body is missing"),
-        (Exchange { body: "{}".into(), ..sessions.clone() }, "a body where none is"),
+        (Exchange { body: "{}".into(), ..sessions.clone() }, "an unexpected body"),
         (Exchange { body: "{".into(), ..created.clone() }, "body: not JSON"),
         (Exchange { content_type: None, ..created.clone() }, "body: content type"),
         (body(&|body| body["displayName"] = json!("Acme")), "'displayName'"),
@@ -63,10 +63,10 @@ async fn every_planted_deviation_is_found() {
         (Exchange { status: StatusCode::OK, ..created.clone() }, "no such status"),
         (
             Exchange { status: StatusCode::METHOD_NOT_ALLOWED, ..created.clone() },
-            "does not have it",
+            "does not implement it",
         ),
         (Exchange { response: Bytes::new(), ..created.clone() }, "answer: not JSON"),
-        (Exchange { response_type: None, ..created.clone() }, "answer: content type"),
+        (Exchange { response_type: None, ..created.clone() }, "response: content type"),
         (response(&organization, &|response| response["more"] = json!(1)), "'more'"),
         (response(&organization, &|response| response["organization"]["ID"] = json!("")), "'ID'"),
         (response(&organization, &|response| response["organization"]["id"] = json!(null)), "null"),

@@ -1,10 +1,10 @@
-//! What `src/api` has to call, read from its source.
+//! The calls of `src/api`, read from its source.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// `Type::function` for each public function of each public type that makes calls.
+/// `Type::function` for each public function of each public type that sends calls.
 pub(super) fn public_functions() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api"), &mut found);
@@ -22,7 +22,7 @@ fn visit(folder: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The code is formatted: what begins at a line's first letter ends at one.
+/// The code is formatted: items begin and end in the first column.
 fn functions_of(source: &str) -> BTreeSet<String> {
     let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
     let name_of = |text: &str| text.split(|letter| !is_name(letter)).next().unwrap().to_owned();
@@ -47,7 +47,7 @@ fn functions_of(source: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn public_functions_of_types_that_call_are_found() {
+fn public_functions_of_types_that_send_calls_are_found() {
     let source = "
 pub struct ThingsApi(Api);
 

@@ -330,7 +330,7 @@ async fn a_double_click_does_not_restore_a_session_that_was_ended_meanwhile() {
 }
 
 #[tokio::test]
-async fn rejections_can_be_rendered_and_keep_their_reason_and_headers() {
+async fn rejections_can_be_customized_and_keep_their_reason_and_headers() {
     let mail = MailWorld::with(|login| {
         login.on_rejection(|rejected: RejectionContext<'_, RouteRejection<Failure>>| {
             let text = format!(

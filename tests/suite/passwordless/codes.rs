@@ -45,7 +45,7 @@ async fn a_code_logs_in_and_the_login_returns_to_its_page() {
     assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me?tab=2"));
     assert_eq!(done.header("referrer-policy"), Some("no-referrer"));
     done.assert_private();
-    assert_eq!(browser.names(), ["__Host-scalekit_session"], "the attempt is over");
+    assert_eq!(browser.names(), ["__Host-scalekit_session"], "the attempt has ended");
     let me = browser.fetch("/me").await.json();
     assert_eq!((&me["email"], &me["sub"]), (&"Ada@Acme.test".into(), &ADA.into()));
 }
@@ -239,7 +239,7 @@ async fn a_login_ends_the_previous_one() {
 }
 
 #[tokio::test]
-async fn a_template_of_the_settings_is_that_of_emails_whose_form_says_none() {
+async fn the_configured_template_is_the_default() {
     let mail = MailWorld::with(|login| login.template(MailTemplate::SignUp));
     mail.waiting("/").await;
     assert_eq!(mail.newest_mail().template, "SIGNUP");

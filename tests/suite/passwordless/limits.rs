@@ -89,7 +89,7 @@ async fn the_recipient_can_log_in_while_attackers_are_limited() {
     let done = submit(&mut ada, VERIFY, &[("code", &code)]).await;
     assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
     assert_eq!(email_of(&mut ada).await.as_deref(), Some(ADA));
-    // A day later the address has ten again.
+    // A day later the address has ten attempts again.
     mail.world.advance(24 * 60 * 60);
     let (mut stranger, _) = mail.waiting("/me").await;
     for _ in 0..2 {
@@ -99,7 +99,7 @@ async fn the_recipient_can_log_in_while_attackers_are_limited() {
 }
 
 #[tokio::test]
-async fn right_codes_and_outages_are_not_counted_as_wrong_codes() {
+async fn correct_codes_and_outages_are_not_counted_as_wrong_codes() {
     let mail = MailWorld::new();
     let (mut browser, _) = mail.waiting("/me").await;
     mail.sandbox().faults().add_times(Endpoint::Api, 12, Fault::Status(StatusCode::BAD_GATEWAY));
@@ -165,7 +165,7 @@ async fn emails_to_one_address_are_limited_per_day_resends_and_other_spellings_i
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_makes_no_limit_of_emails_last_longer() {
+async fn setting_the_clock_back_extends_no_limit_of_emails() {
     let mail = MailWorld::with(|login| login);
     for _ in 0..2 {
         mail.waiting("/me").await;

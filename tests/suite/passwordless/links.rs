@@ -150,7 +150,7 @@ async fn a_link_in_another_browser_is_rejected_unused_if_scalekit_enforces_the_s
 }
 
 #[tokio::test]
-async fn an_app_can_enforce_the_same_browser_itself() {
+async fn the_app_can_enforce_the_same_browser() {
     let mail = MailWorld::with(|login| login.same_browser_only());
     let (mut browser, attempt) = mail.waiting("/me").await;
     let asked = mail.asked();

@@ -385,7 +385,7 @@ async fn a_login_completes_when_its_browser_disconnects() {
     let code = mail.code();
     let request = Box::pin(send(&mail.app, submission(&browser, VERIFY, &[("code", &code)])));
     let Either::Right((_, left)) = select(request, Box::pin(asked.notified())).await else {
-        panic!("the app was not asked")
+        panic!("the login hook was not called")
     };
     drop(left);
     // The user presses the button again.

@@ -102,7 +102,7 @@ async fn debug_output_and_traces_contain_no_credentials() {
         click(&mut browser, &mail.link()).await;
         submit(&mut browser, SEND, &[("email", "other@acme.test")]).await;
     }
-    submit(&mut browser, SEND, &[("email", ADA)]).await; // one too many
+    submit(&mut browser, SEND, &[("email", ADA)]).await; // one more than the limit
     note("refused@acme.test");
     for (status, text) in [(400, "no template for"), (400, "bad email"), (403, "no mail to")] {
         let text = format!(r#"{{"message":"{text} {ADA}, <{}>"}}"#, ADA.replace('@', "%40"));

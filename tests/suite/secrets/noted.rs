@@ -1,4 +1,4 @@
-//! What was secret in a run: noted as it passes by, and looked for afterwards.
+//! The secrets of a run: recorded on the wire, and searched for afterwards.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -11,7 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use url::form_urlencoded;
 
-/// Members of forms, queries and JSON whose values are no one's business.
+/// Members of forms, queries and JSON whose values are secret.
 const NAMES: [&str; 17] = [
     "access_token",
     "auth_request_id",
@@ -32,7 +32,7 @@ const NAMES: [&str; 17] = [
     "token",
 ];
 
-/// All that was secret in a run.
+/// All secrets of a run.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets(Arc<Mutex<BTreeSet<String>>>);
 
@@ -42,7 +42,7 @@ impl Secrets {
         let mut secrets = self.0.lock().unwrap();
         secrets.insert(secret.to_owned());
         secrets.insert(utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string());
-        // A token's signature gives it away to whoever knows the rest.
+        // The signature reveals a token to someone who knows the rest.
         if let Some((_, signature)) = secret.rsplit_once('.')
             && signature.len() > 40
         {
@@ -50,7 +50,7 @@ impl Secrets {
         }
     }
 
-    /// Notes a secret that is short, say a code out of a mail: it shows where it stands alone.
+    /// Records a short secret, for instance a code of an e-mail, which is found as a whole word.
     pub(crate) fn add_word(&self, word: &str) {
         assert!(word.len() >= 6 && word.chars().all(char::is_alphanumeric), "{word} is no word");
         self.0.lock().unwrap().insert(word.to_owned());
@@ -60,14 +60,14 @@ impl Secrets {
         self.0.lock().unwrap().len()
     }
 
-    /// Notes what a request carries.
+    /// Records the secrets of a request.
     pub(crate) fn read_request<B: AsRef<[u8]>>(&self, request: &Request<B>) {
         self.read_query(request.uri().query().unwrap_or_default().as_bytes());
         self.read_headers(request.headers());
         self.read_body(request.headers(), request.body().as_ref());
     }
 
-    /// Notes what a response carries.
+    /// Records the secrets of a response.
     pub(crate) fn read_response(&self, response: &Response<Bytes>) {
         self.read_headers(response.headers());
         self.read_body(response.headers(), response.body());
@@ -127,14 +127,14 @@ impl Secrets {
         }
     }
 
-    /// An error's code, a number of six digits: what is this short shows by chance too.
+    /// An error code, a number of six digits: texts this short match by chance.
     fn add_long(&self, text: &str) {
         if text.len() > 20 {
             self.add(text);
         }
     }
 
-    /// A line that shows a secret, behind the beginning of the secret.
+    /// A line with a secret, and the beginning of the secret.
     pub(crate) fn shown(&self, text: &str) -> Option<String> {
         let secrets = self.0.lock().unwrap();
         let is_in = |text: &str, secret: &str| match secret.len() {
@@ -145,7 +145,7 @@ impl Secrets {
             let secret = secrets.iter().find(|secret| is_in(line, secret))?;
             Some(format!("{secret:.20}… in {line}"))
         });
-        // Some have line breaks in them.
+        // Some contain line breaks.
         shown.next().or_else(|| secrets.iter().find(|secret| is_in(text, secret)).cloned())
     }
 
@@ -168,7 +168,7 @@ impl Secrets {
 }
 
 #[test]
-fn what_is_noted_is_found_and_nothing_else() {
+fn recorded_secrets_are_found_and_nothing_else() {
     let secrets = Secrets::default();
     let request = Request::post("https://x.test/cb?code=a%20code%20of%20twenty%20letters&n=1");
     let request = request

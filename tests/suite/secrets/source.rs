@@ -1,9 +1,9 @@
-//! What no test thought of yet: fields by whose names a derived `Debug` would show a secret.
+//! Fields whose names suggest that a derived `Debug` would print a secret.
 
 use std::fs;
 use std::path::Path;
 
-/// Ends of names that tell of a secret.
+/// Suffixes of names of secrets.
 const NAMES: [&str; 17] = [
     "body",
     "bytes",
@@ -24,12 +24,12 @@ const NAMES: [&str; 17] = [
     "verifier",
 ];
 
-/// Types that print what they hold.
+/// Types that print their content.
 const OPEN: [&str; 4] = ["Bytes", "HeaderMap", "HeaderValue", "String"];
 
-/// Fields that have such a name and are none.
+/// Fields with such a name that are not secret.
 const NO_SECRETS: [(&str, &str); 11] = [
-    // The environment's and Scalekit's names for errors.
+    // Error codes of the environment and of Scalekit.
     ("ApiError", "code"),
     ("ConnectAccountError", "code"),
     ("ErrorResponse", "error_code"),
@@ -37,18 +37,18 @@ const NO_SECRETS: [(&str, &str); 11] = [
     ("ToolError", "code"),
     // The name of a cookie.
     ("LoginError", "cookie"),
-    // Of a JWT: algorithm, key id, type.
+    // Of a JWT: algorithm, key ID, type.
     ("TokenDraft", "header"),
-    // Names of fields, and of DNS records that everybody can read.
+    // Names of fields, and of public DNS records.
     ("AttributeMapping", "key"),
     ("OrganizationDomain", "txt_record_key"),
-    // The name of an identity provider, and where a test's launch is to end.
+    // The name of an identity provider, and the target of a test's login.
     ("Connection", "provider_key"),
     ("NewIdpInitiatedLogin", "relay_state"),
 ];
 
 #[test]
-fn no_public_type_derives_debug_over_a_field_that_is_called_a_secret() {
+fn no_public_type_derives_debug_over_a_field_named_like_a_secret() {
     let mut found = Vec::new();
     visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
     found.sort_unstable();
@@ -69,7 +69,7 @@ fn visit(folder: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// The code is formatted: a type begins and ends at a line's first letter, a field has a line.
+/// The code is formatted: types begin and end in the first column, a field has a line.
 fn fields_shown(source: &str, found: &mut Vec<(String, String)>) {
     for item in source.split("\n#[derive(").skip(1) {
         let item = item.split("\n}\n").next().unwrap();

@@ -1,5 +1,4 @@
-//! Public types that hold a secret: a webhook's key and body, a response of the API, a stored
-//! session.
+//! Public types with secrets: a webhook's key and body, a response of the API, a stored session.
 
 use std::sync::Arc;
 
@@ -32,7 +31,7 @@ fn secrets() -> Secrets {
 }
 
 #[tokio::test]
-async fn debug_of_what_verifies_and_carries_webhooks_shows_no_secret() {
+async fn debug_of_webhook_types_contains_no_secret() {
     let (secrets, sandbox) = (secrets(), Sandbox::new());
     let endpoint = sandbox.webhooks().add_endpoint("https://app.test/webhook");
     let key = endpoint.secret();
@@ -44,7 +43,7 @@ async fn debug_of_what_verifies_and_carries_webhooks_shows_no_secret() {
     let layer = WebhookVerify::new(verified).deduplicate(MemoryStore::new(Clock::system()));
     secrets.assert_debug(&layer);
 
-    // On its way: the sender's record, the request, what waits for it, what handlers get.
+    // In transit: the sender's record, the request, pending futures, and the handler's values.
     let client = service_fn(move |_: Request<Bytes>| async {
         Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))
     });
@@ -72,7 +71,7 @@ async fn debug_of_what_verifies_and_carries_webhooks_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn debug_of_api_calls_and_their_errors_shows_no_secret() {
+async fn debug_of_api_calls_and_their_errors_contains_no_secret() {
     let (secrets, sandbox) = (secrets(), Sandbox::new());
     let client_secret = sandbox.client_secret().expose().to_owned();
     secrets.add(&client_secret);
@@ -87,7 +86,7 @@ async fn debug_of_api_calls_and_their_errors_shows_no_secret() {
     user.phone_number = Some(SECRET.to_owned());
     secrets.assert_debug(&user);
 
-    // An environment that repeats what it was sent.
+    // An environment that repeats what it receives.
     let token = sandbox.tokens().access_token(JANE);
     secrets.add(&token);
     for status in [400, 401, 403, 404, 409, 429, 500] {
@@ -115,7 +114,7 @@ async fn debug_of_api_calls_and_their_errors_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn debug_of_a_store_shows_no_stored_session() {
+async fn debug_of_a_store_contains_no_stored_session() {
     let secrets = secrets();
     let store = Arc::new(MemoryStore::new(Clock::system()));
     let key = StoreScope::new(["app"]).key(Purpose::Session, SECRET);
