@@ -1,4 +1,4 @@
-//! Unread mails, by a tool call: no address, no token, no parsing of Gmail's answers.
+//! Unread e-mails, by a tool call: no URL, no token, no parsing of Gmail's responses.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use tower_scalekit::api::tools::{ExecuteError, ToolCall};
 
 use crate::terminal::{json, line};
 
-/// What the tool brings.
+/// The result of the tool.
 pub enum Mails {
     List(Vec<Mail>),
-    /// A shape that this example does not know.
+    /// A shape that this example does not support.
     Other(Map<String, Value>),
 }
 
@@ -29,7 +29,7 @@ pub struct Mail {
 }
 
 impl Mails {
-    /// The last five.
+    /// The latest five.
     pub async fn unread(scalekit: &Scalekit, user: &AccountKey) -> Result<Self, ExecuteError> {
         let call = ToolCall::new("gmail_fetch_mails", user)
             .parameter("query", "is:unread")
@@ -41,7 +41,7 @@ impl Mails {
 }
 
 impl Mail {
-    /// The time to the minute, or as it came.
+    /// The time, to the minute if it can be parsed.
     pub fn time(&self) -> String {
         let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
         let date = OffsetDateTime::parse(&self.date, &Rfc3339);

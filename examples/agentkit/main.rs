@@ -1,11 +1,12 @@
-//! An agent that reads its user's mail: connects a Gmail account once, then shows unread mails.
+//! An agent that reads its user's e-mails: connects a Gmail account once, then lists unread
+//! e-mails.
 //!
-//! `cargo run --example agentkit -- --yes` on an embedded sandbox; with the SCALEKIT_ variables in
-//! your environment, where `GMAIL_CONNECTION_NAME` is the connection's name as AgentKit >
-//! Connections spells it (`gmail` unless set). It prints the authorization link and waits until you
-//! have let it in; `--yes` opens the link itself, which is enough in a sandbox.
+//! `cargo run --example agentkit -- --yes` runs on an embedded sandbox, or on your environment if
+//! the SCALEKIT_ variables are set. `GMAIL_CONNECTION_NAME` is the connection's name as spelled in
+//! AgentKit > Connections (default: `gmail`). The example prints the authorization link and waits
+//! until you have authorized it; `--yes` opens the link itself, which is enough in a sandbox.
 //!
-//! `--serve` is the same as a web app, with login and user verification.
+//! `--serve` runs the same as a web app, with login and user verification.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -28,7 +29,7 @@ use tower_scalekit::api::connected_accounts::{
 use crate::mails::Mails;
 use crate::terminal::line;
 
-/// What your system calls the user: a stable id of yours.
+/// Your system's stable ID of the user.
 const IDENTIFIER: &str = "user_123";
 
 #[tokio::main]
@@ -73,7 +74,7 @@ async fn run(scalekit: &Scalekit, connection: &str, yes: bool) -> Result<(), Str
     Ok(())
 }
 
-/// Has the user let the agent in, the first time or once their tokens have expired.
+/// Asks the user for authorization, initially and when their tokens have expired.
 async fn authorize(
     scalekit: &Scalekit,
     user: &AccountKey,
@@ -94,7 +95,7 @@ async fn authorize(
     account.map_err(|error| error.to_string())
 }
 
-/// A wrong name is the likeliest mistake.
+/// A wrong name is the most likely mistake.
 fn explain(connection: &str, error: &ApiError) -> String {
     match error {
         ApiError::NotFound(_) => format!(
@@ -111,7 +112,7 @@ fn tell(account: &ConnectedAccount) {
     println!("connected account {} is {}", line(id), line(status));
 }
 
-/// On a terminal; nothing anywhere else.
+/// Only on a terminal.
 fn spinner(message: &'static str) -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message(message);
     spinner.enable_steady_tick(Duration::from_millis(120));

@@ -1,4 +1,4 @@
-//! The agent as a web app: its users log in, connect Gmail and are verified.
+//! The agent as a web app: users log in, connect Gmail and are verified.
 
 use axum::Router;
 use axum::extract::State;
@@ -27,7 +27,7 @@ pub async fn run(connection: &str) {
     let sessions = common::or_exit(2, sessions);
     let gmail = ConnectAccount::builder(&sessions, connection).path("/connect/gmail").build();
     let gmail = common::or_exit(2, gmail);
-    // Elsewhere the dashboard says where verified users go.
+    // The dashboard has the post-verification redirect URL of other environments.
     if let Some((sandbox, _)) = &setup.sandbox {
         sandbox.connected_accounts().require_user_verification(true);
         sandbox.connected_accounts().set_verified_redirect_url(&format!("{}/", setup.public_url));

@@ -1,13 +1,13 @@
-//! What others have written, as a terminal may show it: anyone can send a mail.
+//! Untrusted text on a terminal: anyone can send an e-mail.
 
 use serde_json::{Map, Value};
 
-/// Text that stays in its line.
+/// Text on a single line.
 pub fn line(text: &str) -> String {
     text.chars().map(|letter| if is_command(letter) { ' ' } else { letter }).collect()
 }
 
-/// JSON over several lines, with escapes in place of what `serde_json` leaves as it is.
+/// Multi-line JSON, with escapes for the characters that `serde_json` does not escape.
 pub fn json(data: &Map<String, Value>) -> serde_json::Result<String> {
     let mut json = String::new();
     for letter in serde_json::to_string_pretty(data)?.chars() {
@@ -21,9 +21,8 @@ pub fn json(data: &Map<String, Value>) -> serde_json::Result<String> {
     Ok(json)
 }
 
-/// Whether a terminal may do something else with it than show it: control characters, also those
-/// of C1 (U+009B begins a command as ESC does), and what breaks lines or turns the direction of
-/// writing.
+/// Whether a terminal may interpret it: control characters, including those of C1 (U+009B begins a
+/// command like ESC), line breaks, and characters that change the direction of writing.
 fn is_command(letter: char) -> bool {
     letter.is_control()
         || matches!(

@@ -1,4 +1,4 @@
-//! `/api/me`: who the request speaks for, as JSON; what is absent is left out.
+//! `/api/me`: the request's principal as JSON, without absent members.
 
 use axum::Json;
 use serde_json::{Value, json};

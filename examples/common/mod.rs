@@ -1,4 +1,5 @@
-//! What all web examples share: settings from the environment, the embedded sandbox, a clean end.
+//! Shared by all web examples: settings from the environment, the embedded sandbox, graceful
+//! shutdown.
 
 #![allow(dead_code, reason = "each example uses its part")]
 
@@ -25,10 +26,10 @@ use tower_scalekit::webhook_verify::WebhookSecret;
 use tower_scalekit::{Sandbox, Scalekit, SessionSecret, UnfinishedTasks};
 use tracing_subscriber::EnvFilter;
 
-/// A started example: bound, connected to an environment, not serving yet.
+/// A configured example: bound to its port, connected to an environment, not serving yet.
 pub struct Setup {
     pub scalekit: Scalekit,
-    /// Where browsers find this server, without a trailing slash.
+    /// The public URL of this server, without a trailing slash.
     pub public_url: String,
     /// The embedded environment, unless the variables name a real one.
     pub sandbox: Option<(Sandbox, SandboxServer)>,
@@ -36,13 +37,13 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Reads the settings and binds the port. Ends the process with one clear line when that is
-    /// not possible: code 2 for a wrong setting, 1 for a port that is taken.
+    /// Reads the settings and binds the port. If that fails, exits with one line on standard error:
+    /// code 2 for an invalid setting, 1 for a port in use.
     pub async fn from_env() -> Self {
         Self::with_sandbox(|sandbox| sandbox).await
     }
 
-    /// The same, with other settings for the embedded sandbox.
+    /// The same, with other settings of the embedded sandbox.
     pub async fn with_sandbox(change: impl FnOnce(SandboxBuilder) -> SandboxBuilder) -> Self {
         init_logging();
         let scalekit = is_configured().then(|| or_exit(2, Scalekit::from_env()));
@@ -66,8 +67,8 @@ impl Setup {
         Self { scalekit, public_url, sandbox, listener }
     }
 
-    /// Signs the webhooks that come to this path: `SCALEKIT_WEBHOOK_SECRET`, or what the embedded
-    /// sandbox signs with from now on. `None`, said in one line, without either.
+    /// The webhook secret of this path: `SCALEKIT_WEBHOOK_SECRET`, or that of the embedded sandbox.
+    /// Without either, prints a line and returns `None`.
     pub fn webhook_secret(&self, path: &str) -> Option<WebhookSecret> {
         if setting("SCALEKIT_WEBHOOK_SECRET").is_some() {
             return Some(or_exit(2, WebhookSecret::from_env("SCALEKIT_WEBHOOK_SECRET")));
@@ -82,7 +83,7 @@ impl Setup {
         Some(or_exit(1, WebhookSecret::new(endpoint.secret().expose())))
     }
 
-    /// Tells where the server is, and serves until SIGTERM or Ctrl-C.
+    /// Prints the URL, and serves until SIGTERM or Ctrl-C.
     pub async fn serve(self, app: Router) {
         let app = with_security_headers(app, self.scalekit.environment_url());
         let stop = stop_signal();
@@ -95,36 +96,34 @@ impl Setup {
             stop.await;
             let _ = draining.send(());
         };
-        // With the peer's address, which limits per client need.
+        // With the peer's address, for limits per client.
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(self.listener, app).with_graceful_shutdown(stopped);
         let mut serving = pin!(serving.into_future());
         tokio::select! {
             served = &mut serving => or_exit(1, served),
-            // A connection that never ends does not keep the process.
+            // A connection that never ends must not block the exit.
             _ = drain => { let _ = timeout(Duration::from_secs(10), serving).await; }
         }
     }
 }
 
-/// Waits for work that outlives its requests, once the server has stopped: the `shutdown` of the
-/// sessions, or of a webhook layer.
+/// Waits for background tasks once the server has stopped: the `shutdown` of the sessions, or of a
+/// webhook layer.
 pub async fn finish(work: impl Future<Output = Result<(), UnfinishedTasks>>) {
     if let Err(unfinished) = work.await {
         tracing::warn!(%unfinished);
     }
 }
 
-/// How long to wait for such work: a refresh takes up to 15 s where the environment does not
-/// respond.
+/// Timeout of that wait: a refresh takes up to 15 s if the environment does not respond.
 pub const SHUTDOWN: Duration = Duration::from_secs(15);
 
-/// Sets the headers that tell browsers what this app's pages may do, on every response that does not
-/// set them itself: no scripts, no frames, in no other site's frame, no guessing of content types,
-/// no addresses to other sites.
+/// Sets security headers on every response that does not set them itself: no scripts, no frames, no
+/// framing by other sites, no content sniffing, no `Referer` for other sites.
 ///
-/// `same-origin`, not `no-referrer`: with that, browsers send `Origin: null` with forms, which then
-/// count as another site's.
+/// `same-origin`, not `no-referrer`: with the latter, browsers send `Origin: null` with forms,
+/// which then count as cross-site.
 pub fn with_security_headers(app: Router, environment_url: &str) -> Router {
     let policy = content_security_policy(environment_url, "'none'");
     let set = |name: HeaderName, value: &str| {
@@ -137,8 +136,8 @@ pub fn with_security_headers(app: Router, environment_url: &str) -> Router {
         .layer(set(header::X_FRAME_OPTIONS, "DENY"))
 }
 
-/// The policy of a page that may show these frames. Forms may end at the environment and at identity
-/// providers anywhere: browsers apply `form-action` to the redirects that follow, too.
+/// The policy of a page that may embed these frames. Forms may be submitted to the environment and
+/// to any identity provider: browsers apply `form-action` to the redirects that follow, too.
 pub fn content_security_policy(environment_url: &str, frames: &str) -> String {
     format!(
         "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; connect-src 'self'; \
@@ -146,13 +145,13 @@ pub fn content_security_policy(environment_url: &str, frames: &str) -> String {
     )
 }
 
-/// Whether the variables name an environment, if only by half.
+/// Whether any variable of an environment is set.
 pub fn is_configured() -> bool {
     SCALEKIT_VARIABLES.iter().any(|name| setting(name).is_some())
 }
 
-/// A sandbox on a free port that knows the addresses of an app here. Ends the process with code 2
-/// where others could reach the app: in a sandbox, anyone can log in as anyone.
+/// A sandbox on a free port at which this app's URLs are registered. Exits with code 2 if other
+/// machines could reach the app: in a sandbox, anyone can log in as any user.
 pub async fn embedded_environment(
     public_url: &str,
     change: impl FnOnce(SandboxBuilder) -> SandboxBuilder,
@@ -173,7 +172,7 @@ pub async fn embedded_environment(
     (or_exit(2, scalekit.build()), Some((sandbox, server)))
 }
 
-/// The secret in `SESSION_SECRET`, or a random one that ends with the process.
+/// The secret in `SESSION_SECRET`, or a random one that is lost when the process ends.
 pub fn session_secret() -> SessionSecret {
     match SessionSecret::from_env("SESSION_SECRET") {
         Err(error) if matches!(error.problems(), [ConfigProblem::Missing { .. }]) => {
@@ -196,13 +195,12 @@ fn is_loopback(url: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// An environment variable, or the file that this variable with `_FILE` appended names; an empty
-/// one counts as unset.
+/// An environment variable, or the file that its `_FILE` variant names; empty counts as unset.
 pub fn setting(name: &'static str) -> Option<String> {
     or_exit(2, env::var(name)).map(|value| value.expose().to_owned())
 }
 
-/// The value, or one line on standard error and the end.
+/// Returns the value, or prints one line on standard error and exits.
 pub fn or_exit<T, E: Display>(code: i32, result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| {
         eprintln!("error: {error}");
@@ -210,14 +208,14 @@ pub fn or_exit<T, E: Display>(code: i32, result: Result<T, E>) -> T {
     })
 }
 
-/// The port in `BIND`.
+/// Binds the port in `BIND`.
 pub async fn bind() -> TcpListener {
     let bind = setting("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let bound = TcpListener::bind(&bind).await;
     or_exit(1, bound.map_err(|error| format!("cannot listen on {bind} (BIND): {error}")))
 }
 
-/// Listens from now on for SIGTERM or Ctrl-C, and resolves when one comes.
+/// Listens from now on for SIGTERM or Ctrl-C, and resolves when one arrives.
 pub fn stop_signal() -> impl Future<Output = ()> {
     let mut terminate = or_exit(1, signal(SignalKind::terminate()));
     let mut interrupt = or_exit(1, signal(SignalKind::interrupt()));
@@ -230,7 +228,7 @@ pub fn stop_signal() -> impl Future<Output = ()> {
 }
 
 pub fn init_logging() {
-    // What is wrong with a certificate stands in the error that this ends with.
+    // The error that the process exits with contains problems of a certificate.
     let usual = "info,rustls_platform_verifier=off";
     let filter = setting("RUST_LOG").unwrap_or_else(|| usual.to_owned());
     let filter =

@@ -1,9 +1,9 @@
-//! The frame of the examples' pages. `maud` escapes what it is given.
+//! The layout of the examples' pages. `maud` escapes all values.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use tower_scalekit::Session;
 
-/// A page with the app's name and some navigation above its content.
+/// A page with the app's name and a navigation above its content.
 pub fn page(app: &str, title: &str, navigation: Markup, content: Markup) -> String {
     let page = html! {
         (DOCTYPE)
@@ -23,7 +23,7 @@ pub fn page(app: &str, title: &str, navigation: Markup, content: Markup) -> Stri
     page.into_string()
 }
 
-/// Who is logged in, and the way out.
+/// The user, and the logout button.
 #[allow(dead_code, reason = "each example uses its part")]
 pub fn logged_in(session: Option<&Session>) -> Markup {
     html! {

@@ -1,7 +1,7 @@
-//! A plain hyper service, no axum, that lets bearer tokens through.
+//! A plain hyper service, without axum, that requires bearer tokens.
 //!
-//! `cargo run --example hyper_service`. The audience is `API_AUDIENCE`, or the client id, which is
-//! what the environment puts into the tokens of its users. On the sandbox it prints a token to try.
+//! `cargo run --example hyper_service`. The audience is `API_AUDIENCE`, or the client ID, which is
+//! the audience of the environment's user tokens. On the sandbox it prints a token for testing.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,8 +1,8 @@
-//! Every way into a login: the parameters of Scalekit's guide, sign-up, invitations.
+//! Login parameters: those of Scalekit's guide, sign-up, invitations.
 //!
-//! `cargo run --example login`, then open the printed address. `/login` hands `provider`, `prompt`,
-//! `organization_id`, `connection_id`, `login_hint`, `domain_hint` and whatever an invitation
-//! brings to the environment; it never hands over what makes the login secure.
+//! `cargo run --example login`, then open the printed URL. `/login` forwards `provider`, `prompt`,
+//! `organization_id`, `connection_id`, `login_hint`, `domain_hint` and invitation parameters to the
+//! environment, but never security parameters such as `state`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -17,7 +17,7 @@ use axum::routing::get;
 use maud::html;
 use tower_scalekit::{RequireSession, Session, Sessions};
 
-/// Address and what it does.
+/// URL and description.
 const WAYS: [(&str, &str); 7] = [
     ("/login", "Log in, as the environment sees fit"),
     ("/signup", "Sign up first (prompt=create)"),

@@ -1,8 +1,8 @@
-//! An MCP server whose tools need scopes, with the official Rust SDK.
+//! An MCP server whose tools require scopes, with the official Rust SDK.
 //!
-//! `cargo run --example mcp_server`, then give the printed address and `/mcp` to any MCP client: it
-//! finds out how to log in by itself. `MCP_RESOURCE_ID` is the server's id in the dashboard (MCP
-//! servers), where its URL and the scopes `todo:read` and `todo:write` are registered.
+//! `cargo run --example mcp_server`, then add the printed URL with `/mcp` to any MCP client, which
+//! discovers how to log in. `MCP_RESOURCE_ID` is the server's ID in the dashboard (MCP servers),
+//! where its URL and the scopes `todo:read` and `todo:write` are registered.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -59,7 +59,7 @@ fn protected_resource(setup: &common::Setup) -> Result<ProtectedResource, Config
 type McpService = StreamableHttpService<Todos, NeverSessionManager>;
 
 fn mcp_service(public_url: &str) -> Result<McpService, url::ParseError> {
-    // Against DNS rebinding: the hosts that this server is called by, and the pages that may do so.
+    // Against DNS rebinding: the allowed hosts of this server, and the allowed origins.
     let public_url = Url::parse(public_url)?;
     let hosts =
         [public_url.authority().to_owned(), public_url.host_str().unwrap_or_default().into()];
@@ -72,7 +72,7 @@ fn mcp_service(public_url: &str) -> Result<McpService, url::ParseError> {
     Ok(StreamableHttpService::new(move || Ok(todos.clone()), Arc::default(), config))
 }
 
-/// A list for each organization; for who has none, their own.
+/// A list for each organization; users without one have their own.
 #[derive(Clone, Default)]
 struct Todos(Arc<Mutex<HashMap<String, Vec<String>>>>);
 
@@ -83,7 +83,7 @@ fn owner(principal: &Principal) -> String {
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct NewTodo {
-    /// What there is to do.
+    /// The to-dos.
     title: String,
 }
 
@@ -118,8 +118,8 @@ impl ServerHandler for Todos {
     }
 }
 
-/// Who calls, if they have the scope: the layers have made sure of it, and a tool that is called in
-/// another way does too.
+/// The principal, if it has the scope. The layers require it already; this also covers tools that
+/// are called in another way.
 fn require_scope<'p>(parts: &'p Parts, scope: &str) -> Result<&'p Principal, ErrorData> {
     let principal = parts.extensions.get::<Principal>();
     principal

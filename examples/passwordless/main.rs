@@ -1,8 +1,8 @@
-//! A web app that logs people in by a code or a link in an e-mail, with pages of its own.
+//! A web app whose users log in by a code or a link in an e-mail, with pages of its own.
 //!
-//! `cargo run --example passwordless`, then open the printed address. Without the SCALEKIT_
-//! variables it runs on an embedded sandbox, whose outbox page has the mails; the README lists all
-//! settings. Sessions are kept in this process and end with it, whatever `SESSION_SECRET` says.
+//! `cargo run --example passwordless`, then open the printed URL. Without the SCALEKIT_ variables
+//! it runs on an embedded sandbox, whose outbox page lists the e-mails; the README lists all
+//! settings. Sessions are kept in this process and end with it, even with a `SESSION_SECRET`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -29,7 +29,7 @@ use tower_scalekit::{PasswordlessLogin, RequireSession, Session, Sessions};
 #[derive(Clone)]
 struct App {
     login: PasswordlessLogin,
-    /// Where the sandbox shows the mails.
+    /// The sandbox's outbox page.
     outbox: Option<String>,
 }
 
@@ -43,7 +43,8 @@ async fn main() {
         .login_path("/")
         .build();
     let sessions = common::or_exit(2, sessions);
-    // Whoever reads the mail is let in, as a user of that address; `on_login` would look them up.
+    // Every recipient of the e-mail may log in as a user of that address; `on_login` could look up
+    // users.
     let login = PasswordlessLogin::builder(&sessions)
         .template_variable("app", "Acme Projects")
         .client_key(peer)
@@ -71,8 +72,8 @@ async fn main() {
     common::finish(sessions.shutdown(common::SHUTDOWN)).await;
 }
 
-/// The client that the limit on mails is for. Behind a reverse proxy, use the header that it sets
-/// instead: here all clients would be the proxy.
+/// The client for the limit on e-mails. Behind a reverse proxy, use the header that it sets
+/// instead: otherwise all clients would be the proxy.
 fn peer(request: &Request<()>) -> Option<String> {
     let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
     Some(peer.ip().to_string())
@@ -80,9 +81,9 @@ fn peer(request: &Request<()>) -> Option<String> {
 
 #[derive(Deserialize)]
 struct Asked {
-    /// Of the login whose code is asked for.
+    /// The pending login.
     attempt: Option<String>,
-    /// Where the person wants to go.
+    /// Where the user is redirected afterwards.
     return_to: Option<String>,
 }
 
@@ -101,7 +102,7 @@ async fn home(
     })
 }
 
-/// Browsers get the page of this app, scripts the small JSON.
+/// Browsers get a page of this app, scripts the default JSON.
 fn in_our_style(
     rejected: RejectionContext<'_, RouteRejection<PasswordlessLoginError>>,
 ) -> Response<Bytes> {

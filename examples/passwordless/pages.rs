@@ -1,11 +1,11 @@
-//! The pages of the example. `maud` escapes what it is given.
+//! The pages of the example. `maud` escapes all values.
 
 use maud::{Markup, PreEscaped, html};
 use tower_scalekit::Session;
 use tower_scalekit::api::passwordless::PasswordlessType;
 use tower_scalekit::passwordless_login::{LinkConfirmation, PendingLogin};
 
-/// `gone`: the login that is asked for is not known here.
+/// `gone`: the pending login does not exist.
 pub fn address(return_to: Option<&str>, gone: bool) -> String {
     page(
         "Log in",
@@ -57,7 +57,7 @@ pub fn code(pending: &PendingLogin, outbox: Option<&str>) -> String {
     )
 }
 
-/// For a link that was opened in another browser than the one that asked for it.
+/// For a link that was opened in another browser than the requesting one.
 pub fn link_question(question: &LinkConfirmation) -> String {
     page_with(
         // For older browsers, which would send the form without its origin.

@@ -1,7 +1,7 @@
-//! A web app with hosted login, sessions that renew themselves, and logout.
+//! A web app with hosted login, sessions that are refreshed automatically, and logout.
 //!
-//! `cargo run --example saaskit`, then open the printed address. Without the SCALEKIT_ variables
-//! it runs on an embedded sandbox; the README lists all settings.
+//! `cargo run --example saaskit`, then open the printed URL. Without the SCALEKIT_ variables it
+//! runs on an embedded sandbox; the README lists all settings.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -35,7 +35,7 @@ async fn main() {
     let sessions = common::or_exit(2, sessions);
 
     let verified = setup.webhook_secret(WEBHOOKS).map(|secret| {
-        // Replicas need one store for all of them, also for the sessions.
+        // Replicas need a shared store, also for the sessions.
         let handled = MemoryStore::new(Clock::system());
         WebhookVerify::new(secret).deduplicate(handled)
     });
@@ -60,7 +60,7 @@ async fn main() {
     }
 }
 
-/// Whoever is removed in their company's directory is logged out here.
+/// Logs out users who are removed from their organization's directory.
 fn webhooks(verified: WebhookVerify, sessions: &Sessions) -> Router {
     Router::new()
         .route(WEBHOOKS, post(deprovision))
@@ -74,7 +74,7 @@ async fn deprovision(
 ) -> StatusCode {
     match deprovisioning.apply(&event).await {
         Ok(_) => StatusCode::NO_CONTENT,
-        // Then it is sent again.
+        // The environment sends the event again.
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -1,4 +1,4 @@
-//! The pages of the example. `maud` escapes what it is given.
+//! The pages of the example. `maud` escapes all values.
 
 use maud::{Markup, html};
 use time::format_description::well_known::Rfc3339;

@@ -1,10 +1,10 @@
-//! The sandbox alone on a port: for browsers, other languages and other processes.
+//! The sandbox on a port: for browsers, other languages and other processes.
 //!
-//! `cargo run --example sandbox`, then open the printed address: it shows the settings to copy.
-//! Logins may return to any address on loopback, and to `REDIRECT_URI` if set. Webhooks go to
-//! `WEBHOOK_URL` if set. `INITIATE_LOGIN_URL` is where identity providers' portals launch the
-//! application; with `MODULAR_SSO` set people sign in through those and tokens are as Modular
-//! SSO's.
+//! `cargo run --example sandbox`, then open the printed URL, which shows the settings to copy. Any
+//! loopback redirect URI is allowed, and `REDIRECT_URI` if set. Webhooks are sent to `WEBHOOK_URL`
+//! if set. `INITIATE_LOGIN_URL` is where identity providers' portals start IdP-initiated logins;
+//! with `MODULAR_SSO` set, users only sign in through single sign-on and tokens are those of
+//! Modular SSO.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -15,7 +15,7 @@ use tower_scalekit::http_client::ReqwestClient;
 #[tokio::main]
 async fn main() {
     common::init_logging();
-    // Bound and given back at once: tells a taken port in the words of the other examples.
+    // Bound and released at once, to report a port in use like the other examples.
     let address = common::or_exit(1, common::bind().await.local_addr());
     let sandbox = match common::setting("MODULAR_SSO") {
         Some(_) => Sandbox::builder().modular_sso().build(),
@@ -38,7 +38,7 @@ async fn main() {
     if let Some(endpoint) = endpoint {
         eprintln!("SCALEKIT_WEBHOOK_SECRET={}", endpoint.secret().expose());
     }
-    // The last word: whoever waits for it finds the settings above.
+    // Printed last: the settings are above this line.
     println!("listening on {}", server.environment_url());
     println!("sandbox on {}", server.environment_url());
     stop.await;

@@ -1,14 +1,14 @@
-//! The people of a customer's directory in a table of one's own, kept in step by webhooks.
+//! The users of a customer's directory in a table, kept in sync by webhooks.
 //!
-//! `cargo run --example scim`, then open the printed address. Without the SCALEKIT_
-//! variables it runs on an embedded sandbox, whose `/deliveries` shows what it sends. With them, add
+//! `cargo run --example scim`, then open the printed URL. Without the SCALEKIT_ variables it runs
+//! on an embedded sandbox, whose `/deliveries` page lists its webhooks. With them, add
 //! `{PUBLIC_URL}/webhook` in the dashboard (Webhooks) for the events of directory users and set
-//! `SCALEKIT_WEBHOOK_SECRET`; without it there is the sync alone.
+//! `SCALEKIT_WEBHOOK_SECRET`; without it, only the full sync runs.
 //!
-//! `/users` shows those who are logged in the people of their own organization. `DATABASE_URL` is
-//! `sqlite://PATH`, by default `~/.local/state/tower-scalekit/scim.sqlite`, which only its user can read.
-//! `SCALEKIT_ORGANIZATION_ID` says whose directory is synced at each start, that of the first one
-//! unless set.
+//! `/users` shows logged-in users the users of their own organization. `DATABASE_URL` is
+//! `sqlite://PATH`, by default `~/.local/state/tower-scalekit/scim.sqlite`, which only its user can
+//! read. `SCALEKIT_ORGANIZATION_ID` is the organization whose directory is synced at each start, by
+//! default the first one.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -52,7 +52,7 @@ async fn main() {
         .build();
     let sessions = common::or_exit(2, sessions);
 
-    // No `deduplicate`: the table of events knows more than a store could, also after a restart.
+    // No `deduplicate`: the table of events is permanent.
     let webhooks = secret
         .map(WebhookVerify::new)
         .map(|verified| Router::new().route("/webhook", post(webhook)).route_layer(verified));
@@ -63,7 +63,7 @@ async fn main() {
         .merge(sessions.routes())
         .merge(webhooks.unwrap_or_default())
         .with_state(table.clone());
-    // Events are taken from the start: none is lost that comes while the sync runs.
+    // Events are accepted from the start, so that none is lost during the sync.
     let organization_id = common::setting("SCALEKIT_ORGANIZATION_ID");
     let sync = sync::run(setup.scalekit.api(), organization_id, table);
     tokio::select! {
@@ -73,7 +73,7 @@ async fn main() {
     }
 }
 
-/// Anything but 2xx, and the event is sent again.
+/// After any response but 2xx, the event is sent again.
 async fn webhook(
     State(table): State<Table>,
     event: WebhookEvent,
@@ -84,7 +84,7 @@ async fn webhook(
     handled.await.map(|_| StatusCode::CREATED).map_err(failed)
 }
 
-/// The people of the organization that the user is in.
+/// The users of the logged-in user's organization.
 async fn users(
     State(table): State<Table>,
     session: Session,
@@ -100,7 +100,7 @@ fn failed(error: rusqlite::Error) -> StatusCode {
     StatusCode::INTERNAL_SERVER_ERROR
 }
 
-/// Works with the table where waiting for the disk holds up no one else.
+/// Runs database work on a blocking thread.
 async fn blocking<T: Send + 'static>(
     table: &Table,
     work: impl FnOnce(&Table) -> rusqlite::Result<T> + Send + 'static,
@@ -110,7 +110,7 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or(Err(rusqlite::Error::UnwindingPanic))
 }
 
-/// The file that `DATABASE_URL` names.
+/// The file of `DATABASE_URL`.
 fn database() -> Result<PathBuf, &'static str> {
     let Some(url) = common::setting("DATABASE_URL") else {
         let home = env::home_dir().filter(|home| home.is_absolute());
@@ -123,7 +123,8 @@ fn database() -> Result<PathBuf, &'static str> {
         .ok_or("DATABASE_URL must be sqlite:// and the path of a file")
 }
 
-/// Creates the file, and the default's folder, for this user alone: SQLite would let all read it.
+/// Creates the file, and the default folder, for this user only: SQLite would make it readable for
+/// all.
 fn create_private(path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|_| common::setting("DATABASE_URL").is_none()) {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

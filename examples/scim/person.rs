@@ -1,4 +1,4 @@
-//! A person, as the two sources tell of them, and as `/users` shows them.
+//! A user, from the two sources, and as shown by `/users`.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -12,12 +12,12 @@ pub struct Person {
     pub name: String,
     pub given_name: String,
     pub family_name: String,
-    /// `None` when it is not told.
+    /// `None` if it is unknown.
     pub active: Option<bool>,
 }
 
 impl Person {
-    /// With what a partial event does not mention as it was before.
+    /// Keeps the values that a partial event does not contain.
     pub fn completed(mut self, before: Self) -> Self {
         let is_renamed = !self.given_name.is_empty() || !self.family_name.is_empty();
         for (field, before) in [
@@ -42,7 +42,7 @@ impl Person {
     }
 }
 
-/// From the listing, with details: only those say who is active.
+/// From the listing, with details, which contain whether the user is active.
 impl From<directories::DirectoryUser> for Person {
     fn from(user: directories::DirectoryUser) -> Self {
         let name = user.user_detail.get("name").and_then(|name| name.as_str());
@@ -60,7 +60,7 @@ impl From<directories::DirectoryUser> for Person {
     }
 }
 
-/// From an event, which may mention a part only.
+/// From an event, which may be partial.
 impl From<&webhook::DirectoryUser> for Person {
     fn from(user: &webhook::DirectoryUser) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl From<&webhook::DirectoryUser> for Person {
     }
 }
 
-/// What an event says about a person.
+/// The content of an event about a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub person: Person,
@@ -84,9 +84,9 @@ pub struct Change {
 }
 
 impl Change {
-    /// `None` for events about anything else, or about no one who is named.
+    /// `None` for other events, and for events that identify no user.
     ///
-    /// An event stamped in the future counts as one of now, so that it hides no later one.
+    /// An event with a future time counts as current, so that it hides no later one.
     pub fn of(event: &WebhookEvent, now: OffsetDateTime) -> Option<Self> {
         let (user, deletes) = match event.payload() {
             EventPayload::DirectoryUserCreated(user) | EventPayload::DirectoryUserUpdated(user) => {
@@ -106,7 +106,7 @@ impl Change {
     }
 }
 
-/// As SQLite keeps times: good until the year 2262.
+/// The format of times in SQLite, valid until the year 2262.
 pub fn nanoseconds(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
 }

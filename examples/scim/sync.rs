@@ -1,4 +1,4 @@
-//! The full sync: who is in the organization's directories now.
+//! The full sync: the current users of the organization's directories.
 
 use std::error::Error;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::blocking;
 use crate::person::nanoseconds;
 use crate::table::{Listed, Table};
 
-/// What the environment gives at most.
+/// The environment's maximum page size.
 const PAGE: u32 = 30;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// Syncs once, and tries again until it has.
+/// Syncs once, with retries.
 pub async fn run(api: Api, organization_id: Option<String>, table: Table) {
     let mut pause = Duration::from_secs(1);
     loop {
@@ -39,7 +39,7 @@ async fn full(api: &Api, organization: Option<&str>, table: &Table) -> Result<u6
     };
     let directories = api.directories().list(&organization).await?;
     if directories.is_empty() {
-        // Which does not mean that no one is in one: perhaps it is yet to be set up.
+        // The directory may not be set up yet.
         tracing::warn!("{organization} has no directory");
         return Ok(0);
     }
@@ -72,7 +72,7 @@ async fn first_organization(api: &Api) -> Result<String, Failure> {
     id.ok_or_else(|| "the environment has no organization".into())
 }
 
-/// On a terminal; nothing anywhere else.
+/// Only on a terminal.
 fn progress(total: u64) -> Result<ProgressBar, Failure> {
     let style = ProgressStyle::with_template("syncing {bar:40} {pos}/{len} users, {eta} left")?;
     Ok(ProgressBar::new(total).with_style(style))

@@ -1,5 +1,5 @@
-//! The table in SQLite. Each change is one transaction: whatever ends the process, an event and
-//! the row it caused are both there or both not.
+//! The table in SQLite. Each change is one transaction: an event and its row are stored together or
+//! not at all.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,14 +10,14 @@ use time::{Duration, OffsetDateTime};
 use crate::evaluate::{self, Known, Sync};
 use crate::person::{Change, Person, nanoseconds};
 
-/// How far the clocks here and at the environment may be apart.
+/// Maximum difference between the clocks here and at the environment.
 const SKEW: Duration = Duration::MINUTE;
 
-/// Cheap to clone; clones share one connection, since SQLite writes one thing at a time anyway.
+/// Cheap to clone; clones share one connection, because SQLite has one writer.
 #[derive(Clone)]
 pub struct Table(Arc<Mutex<Connection>>);
 
-/// Someone in a listing, and when anything about them last changed.
+/// A listed user, and the time of the last change.
 pub struct Listed {
     pub person: Person,
     pub updated_at: Option<i64>,
@@ -28,13 +28,13 @@ impl Table {
     pub fn open(path: &Path) -> rusqlite::Result<Self> {
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        // What was responded with 2xx is not sent again: it has to outlive a power cut too.
+        // An event that got 2xx is not sent again, so it must survive a power failure.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(include_str!("schema.sql"))?;
         Ok(Self(Arc::new(Mutex::new(connection))))
     }
 
-    /// Handles an event, once. Says whether it was new.
+    /// Handles an event, once. Returns whether it was new.
     pub fn handle(
         &self,
         event_id: &str,
@@ -53,7 +53,7 @@ impl Table {
         })
     }
 
-    /// Begins a full sync, now.
+    /// Begins a full sync.
     pub fn begin_sync(&self, now: OffsetDateTime) -> rusqlite::Result<Sync> {
         let since = nanoseconds(now.saturating_sub(SKEW));
         self.write(|transaction| {
@@ -62,7 +62,7 @@ impl Table {
         })
     }
 
-    /// Takes over a page of the listing.
+    /// Stores a page of the listing.
     pub fn take_page(
         &self,
         sync: Sync,
@@ -90,8 +90,8 @@ impl Table {
         })
     }
 
-    /// Ends a full sync: who is in the table, but neither in the listing nor in an event since, is
-    /// gone. Says how many are.
+    /// Ends a full sync: users in the table who are neither in the listing nor in a later event are
+    /// gone. Returns their number.
     pub fn finish_sync(&self, sync: Sync, organization_id: &str) -> rusqlite::Result<usize> {
         self.write(|transaction| {
             let all = format!("SELECT id, {KNOWN} FROM users WHERE organization_id = ?");
@@ -112,7 +112,7 @@ impl Table {
         })
     }
 
-    /// Everybody in an organization who was not deleted.
+    /// All users of an organization who were not deleted.
     pub fn users(&self, organization_id: &str) -> rusqlite::Result<Vec<Person>> {
         let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = "SELECT id, email, name, given_name, family_name, active FROM users
@@ -122,12 +122,12 @@ impl Table {
         people.collect()
     }
 
-    /// Commits what `change` does, or nothing of it.
+    /// Runs `change` in a transaction.
     fn write<T>(
         &self,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        // A transaction that panicked was rolled back: the connection is as good as before.
+        // A transaction that panicked was rolled back, so the connection is usable.
         let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let done = change(&transaction)?;
@@ -136,7 +136,7 @@ impl Table {
     }
 }
 
-/// Gives the user's id, and says whether the event was news of them.
+/// Returns the user's ID, and whether the event changed the user.
 fn apply(transaction: &Transaction<'_>, change: Change) -> rusqlite::Result<(String, bool)> {
     let Change { mut person, organization_id, happened_at, deletes } = change;
     if person.id.is_empty() {
@@ -162,7 +162,7 @@ fn apply(transaction: &Transaction<'_>, change: Change) -> rusqlite::Result<(Str
     Ok((person.id, true))
 }
 
-/// Events in the envelope of the older guides tell a user by organization and e-mail.
+/// Events in the envelope of older guides identify a user by organization and e-mail.
 fn id_by_email(
     transaction: &Transaction<'_>,
     organization_id: &str,
@@ -213,7 +213,8 @@ fn put(
     person: &Person,
     row: &Known,
 ) -> rusqlite::Result<()> {
-    // Where it is not told who is active, they are as before; who is new or back, is.
+    // If the event does not contain whether the user is active, the status is kept; new and
+    // restored users are active.
     let upsert = "INSERT INTO users (id, organization_id, email, name, given_name, family_name,
             active, changed_at, deleted, gone_since, seen_in)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, 1), ?8, ?9, ?10, ?11)

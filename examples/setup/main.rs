@@ -1,11 +1,11 @@
-//! Whether the settings are right: asks the environment for its first organization.
+//! Verifies the settings: requests the environment's first organization.
 //!
 //! `SCALEKIT_ENVIRONMENT_URL=… SCALEKIT_CLIENT_ID=… SCALEKIT_CLIENT_SECRET=… cargo run --example
-//! setup`; the three are in the dashboard at Developers > Settings > API credentials. Without them it
-//! asks an embedded sandbox.
+//! setup`; the three are in the dashboard at Developers > Settings > API credentials. Without them
+//! it uses an embedded sandbox.
 //!
-//! What is wrong is told in one line. The exit code is 2 when a setting is missing, and 1 when one
-//! does not work.
+//! Problems are printed on one line. The exit code is 2 if a setting is missing, and 1 if one does
+//! not work.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,10 +1,10 @@
-//! Enterprise single sign-on for an app that keeps its users itself.
+//! Enterprise single sign-on for an app with its own users.
 //!
-//! `cargo run --example sso`, then open the printed address. Without the SCALEKIT_ variables it
-//! runs on an embedded sandbox; start a login from the company's portal there, too.
+//! `cargo run --example sso`, then open the printed URL. Without the SCALEKIT_ variables it runs on
+//! an embedded sandbox, which also has a portal for IdP-initiated logins.
 //!
-//! `SSO_ADMINISTRATORS` names who may set up single sign-on, as `org_1:jane@acme.test,org_2:…`: Jane
-//! at Acme in the embedded sandbox, otherwise no one unless set.
+//! `SSO_ADMINISTRATORS` lists who may set up single sign-on, as `org_1:jane@acme.test,org_2:…`.
+//! Default: Jane at Acme in the embedded sandbox, otherwise none.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -73,7 +73,7 @@ struct Asked {
     email: String,
 }
 
-/// Asks first whether the address has single sign-on, so that no one is sent to a dead end.
+/// Looks up whether the address has single sign-on, before it redirects the user.
 async fn sso(State(sessions): State<Sessions>, Query(asked): Query<Asked>) -> Response {
     let email = asked.email.trim();
     let Some(domain) = email_domain(email) else {
@@ -93,8 +93,8 @@ async fn sso(State(sessions): State<Sessions>, Query(asked): Query<Asked>) -> Re
     }
 }
 
-/// Where a customer's administrator sets up their identity provider. The link in it works once and
-/// for a minute, so it is made when the page is opened.
+/// The page where a customer's administrator sets up the identity provider. Its link works once and
+/// for a minute, so it is created when the page is opened.
 async fn admin_portal(State(sessions): State<Sessions>, session: Session) -> Response {
     let Some(organization) = session.principal().organization_id() else {
         return problem(StatusCode::FORBIDDEN, Some(&session), "You belong to no organization.");
@@ -111,7 +111,7 @@ async fn admin_portal(State(sessions): State<Sessions>, session: Session) -> Res
     }
 }
 
-/// The log tells why the environment did not do what was asked; the person, what they can do.
+/// The log contains the reason; the user sees what they can do.
 fn api_problem(error: &ApiError, session: Option<&Session>) -> Response {
     tracing::warn!(%error, "single sign-on");
     let (status, text) = match error {
@@ -122,7 +122,7 @@ fn api_problem(error: &ApiError, session: Option<&Session>) -> Response {
         ApiError::RateLimited { .. } | ApiError::Unavailable(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "Try again in a moment.")
         }
-        // Credentials, permissions, the environment's URL: no second try helps.
+        // Credentials, permissions, the environment's URL: a retry does not help.
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "This does not work at present. Ask our support."),
     };
     problem(status, session, text)

@@ -1,4 +1,4 @@
-//! The app's own users: a table in a real app.
+//! The app's own users; a database table in a real app.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use tower_scalekit::session::{LocalSession, LoginHookError, VerifiedIdentity};
 
 const LIFETIME: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// Who may do what. Cheap to clone.
+/// The administrators. Cheap to clone.
 #[derive(Clone)]
 pub struct Users {
-    /// Organization and address. The address alone would not do: any customer's identity provider
-    /// can say any address.
+    /// Organization and address. The address alone is not enough: any customer's identity provider
+    /// can claim any address.
     administrators: Arc<HashSet<(String, String)>>,
 }
 
 impl Users {
-    /// Reads who may manage single sign-on of which organization: `org_1:jane@acme.test,org_2:…`.
-    /// An operator decides that, never the order in which people log in.
+    /// Parses who may manage single sign-on of which organization: `org_1:jane@acme.test,org_2:…`.
+    /// The operator decides, never the order of logins.
     pub fn with_administrators(list: &str) -> Result<Self, String> {
         let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         let administrators = entries.map(|entry| match entry.split_once(':') {
@@ -30,7 +30,7 @@ impl Users {
         Ok(Self { administrators: Arc::new(administrators.collect::<Result<_, _>>()?) })
     }
 
-    /// The session of who has logged in: people join the organization that they come from.
+    /// The session of a login: users join the organization that they log in from.
     pub fn admit(&self, identity: &VerifiedIdentity) -> Result<LocalSession, LoginHookError> {
         let organization = identity.organization_id().ok_or(LoginHookError::Denied)?;
         let email = folded(&identity.user().email);

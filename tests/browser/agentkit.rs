@@ -1,4 +1,4 @@
-//! The example `agentkit --serve`: connect Gmail, consent, come back, see the mails.
+//! The example `agentkit --serve`: connect Gmail, consent, return, list e-mails.
 
 use tower_scalekit::Sandbox;
 
@@ -18,7 +18,7 @@ impl App {
         ))
     }
 
-    /// With a sandbox of the test's, where users have to be verified and then come back.
+    /// With a sandbox of the test, in which users must be verified and are then redirected back.
     pub fn agent_at(environment: &Environment) -> Self {
         let sandbox = &environment.sandbox;
         let agent = Self::agent(&[
@@ -47,7 +47,7 @@ fn status(environment: &Environment, email: &str) -> &'static str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_connects_gmail_and_sees_their_emails() {
+async fn a_user_connects_gmail_and_sees_their_e_mails() {
     let Some(browser) = Browser::open().await else { return };
     let agent = App::agent(&[]);
     let sandbox = agent.program.said("sandbox on ");
@@ -68,7 +68,7 @@ async fn a_person_connects_gmail_and_sees_their_emails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_return_opened_by_another_user_connects_nothing() {
+async fn a_callback_opened_by_another_user_connects_nothing() {
     let Some([browser, other]) = Browser::open_two().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let agent = App::agent_at(&environment);
@@ -129,7 +129,7 @@ async fn a_forged_state_connects_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_allow_it_is_not_connected_and_may_try_again() {
+async fn a_user_who_denies_is_not_connected_and_may_try_again() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let agent = App::agent_at(&environment);
@@ -143,7 +143,7 @@ async fn who_does_not_allow_it_is_not_connected_and_may_try_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_account_is_connected_again() {
+async fn an_expired_account_can_be_reconnected() {
     let Some(browser) = Browser::open_as(Kind::WithoutScripts).await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let agent = App::agent_at(&environment);

@@ -1,4 +1,4 @@
-//! The examples, run as people run them, and the environment behind them.
+//! The examples as programs, and the environment behind them.
 
 use std::env;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ const SESSION_SECRET: (&str, &str) = ("SESSION_SECRET", "browser tests: not a se
 
 pub struct App {
     pub program: Program,
-    /// Where it is, without a trailing slash.
+    /// The URL, without a trailing slash.
     pub url: String,
 }
 
@@ -28,7 +28,7 @@ impl App {
         Self::listening(Self::run(&[("BIND", "127.0.0.1:0")]))
     }
 
-    /// On a free port, with a sandbox of the test's.
+    /// On a free port, with a sandbox of the test.
     pub fn with(environment: &Environment) -> Self {
         Self::at("127.0.0.1:0", environment)
     }
@@ -37,7 +37,7 @@ impl App {
         Self::of(environment, &[("BIND", bind)])
     }
 
-    /// The environment's webhooks are sent to it.
+    /// Receives the environment's webhooks.
     pub fn with_webhooks(environment: &Environment) -> Self {
         let endpoint = environment.sandbox.webhooks().add_endpoint("http://app.test/");
         let secret = endpoint.secret();
@@ -58,7 +58,7 @@ impl App {
         Self::example("saaskit", environment, settings)
     }
 
-    /// Another example than `saaskit`, with a sandbox of the test's.
+    /// Another example than `saaskit`, with a sandbox of the test.
     pub fn example(name: &str, environment: &Environment, settings: &[(&str, &str)]) -> Self {
         let sandbox = &environment.sandbox;
         let mut all = vec![
@@ -71,7 +71,7 @@ impl App {
         Self::listening(Program::start(&example(name), &[], &all, fresh_folder()))
     }
 
-    /// Started with these settings only; not yet known to listen.
+    /// Started with these settings only; may not listen yet.
     pub fn run(settings: &[(&str, &str)]) -> Program {
         Program::start(&example("saaskit"), &[], settings, fresh_folder())
     }
@@ -92,7 +92,7 @@ impl App {
     }
 }
 
-/// A Scalekit environment that the test holds in its hand.
+/// A Scalekit environment that the test controls.
 pub struct Environment {
     pub sandbox: Sandbox,
     pub server: SandboxServer,
@@ -105,7 +105,7 @@ impl Environment {
     }
 }
 
-/// Beside this test's folder: `cargo test` builds examples too.
+/// In the folder above this test's: `cargo test` builds examples too.
 pub fn example(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(|deps| deps.parent()).unwrap();

@@ -1,4 +1,4 @@
-//! A person in front of Chromium.
+//! A user at a Chromium browser.
 
 use std::env;
 use std::fs;
@@ -16,9 +16,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::processes::{Driver, PATIENCE, installed};
 
-/// How many browsers run at a time.
+/// Maximum number of concurrent browsers.
 static SEATS: Semaphore = Semaphore::const_new(2);
-/// How often the page is looked at while waiting for something.
+/// Interval at which a page is polled.
 const PERIOD: Duration = Duration::from_millis(25);
 
 const ARGUMENTS: [&str; 9] = [
@@ -34,7 +34,7 @@ const ARGUMENTS: [&str; 9] = [
     "--window-size=1280,900",
 ];
 
-/// What is special about a browser.
+/// Options of a browser.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Dark,
@@ -46,19 +46,19 @@ pub enum Kind {
 pub struct Browser {
     client: Client,
     kind: Kind,
-    // In this order: the driver ends its browsers before the next test takes the seat.
+    // In this order: the driver ends its browsers before the next test may start.
     _driver: Driver,
     _seat: SemaphorePermit<'static>,
 }
 
-/// What a browser is made of.
+/// Resources of a browser.
 struct Programs {
     driver: PathBuf,
     chromium: PathBuf,
 }
 
 impl Programs {
-    /// `None` where they are not installed, which is a failure in CI.
+    /// `None` if they are not installed, which is a failure in CI.
     fn find() -> Option<Self> {
         let chromium = installed(&["chromium", "chromium-browser", "google-chrome"]);
         let (Some(driver), Some(chromium)) = (installed(&["chromedriver"]), chromium) else {
@@ -81,7 +81,7 @@ impl Programs {
 }
 
 impl Browser {
-    /// `None` where Chromium is not installed, which is a failure in CI.
+    /// `None` if Chromium is not installed, which is a failure in CI.
     pub async fn open() -> Option<Self> {
         Self::open_as(Kind::Plain).await
     }
@@ -91,8 +91,8 @@ impl Browser {
         Some(programs.open(kind, SEATS.acquire().await.unwrap()).await)
     }
 
-    /// Two people's. They take their seats at once: two tests that each waited for a second one
-    /// would wait for ever.
+    /// Two browsers. Both permits are acquired at once: two tests that each waited for a second one
+    /// would deadlock.
     pub async fn open_two() -> Option<[Self; 2]> {
         let programs = Programs::find()?;
         let mut seats = SEATS.acquire_many(2).await.unwrap();
@@ -105,7 +105,7 @@ impl Browser {
         self.client.goto(url).await.unwrap();
     }
 
-    /// What the address bar shows.
+    /// The URL in the address bar.
     pub async fn address(&self) -> String {
         self.client.current_url().await.unwrap().into()
     }
@@ -114,7 +114,7 @@ impl Browser {
         self.client.refresh().await.unwrap();
     }
 
-    /// Waits until the address bar shows this.
+    /// Waits until the address bar shows this URL.
     pub async fn arrives_at(&self, url: &str) {
         let wanted = url.parse().unwrap();
         let wait = self.client.wait().at_most(PATIENCE).every(PERIOD);
@@ -147,7 +147,7 @@ impl Browser {
         self.see(css).await.send_keys(text).await.unwrap();
     }
 
-    /// Waits until the text of the page, as it is displayed, has all of this in it.
+    /// Waits until the displayed text of the page contains all of these.
     pub async fn shows(&self, wanted: &[&str]) {
         let shown = async {
             while !self.text().await.is_some_and(|text| wanted.iter().all(|w| text.contains(w))) {
@@ -159,12 +159,12 @@ impl Browser {
         }
     }
 
-    /// `None` while one page gives way to the next.
+    /// `None` during navigation.
     async fn text(&self) -> Option<String> {
         self.client.find(Locator::Css("body")).await.ok()?.text().await.ok()
     }
 
-    /// Picks a user at the hosted login page.
+    /// Selects a user at the hosted login page.
     pub async fn pick(&self, email: &str) {
         self.click(&format!("button[name=email][value='{email}']")).await;
     }
@@ -173,13 +173,13 @@ impl Browser {
         self.see("form[action='/login'] #email").await;
     }
 
-    /// The HTTP status of the page that shows.
+    /// The HTTP status of the current page.
     pub async fn status(&self) -> u64 {
         let script = "return performance.getEntriesByType('navigation')[0].responseStatus";
         self.client.execute(script, vec![]).await.unwrap().as_u64().unwrap()
     }
 
-    /// What `fetch` gets from the page that shows, several times at once: status, whether it was
+    /// The results of several concurrent `fetch` calls of the current page: status, whether it was
     /// redirected, and the JSON.
     pub async fn fetch(&self, path: &str, times: usize) -> Vec<Value> {
         let script = "
@@ -202,7 +202,7 @@ impl Browser {
         self.client.execute(&format!("return {expression}"), vec![]).await.unwrap()
     }
 
-    /// The cookies that the page's host gets whose names start so, readable for scripts or not.
+    /// The cookies of the page's host with this prefix, including those that scripts cannot read.
     pub async fn cookies_named(&self, start: &str) -> Vec<Cookie<'static>> {
         let cookies = self.client.get_all_cookies().await.unwrap();
         cookies.into_iter().filter(|cookie| cookie.name().starts_with(start)).collect()
@@ -212,12 +212,12 @@ impl Browser {
         self.client.delete_cookie(cookie).await.unwrap();
     }
 
-    /// Deletes all cookies of the page's host, on whichever port.
+    /// Deletes all cookies of the page's host, on any port.
     pub async fn forget_everything(&self) {
         self.client.delete_all_cookies().await.unwrap();
     }
 
-    /// Follows a link that the page that shows does not have.
+    /// Follows a link that is added to the current page.
     pub async fn follow_made_up_link(&self, url: &str) {
         let script = "
             const link = document.createElement('a');
@@ -230,14 +230,14 @@ impl Browser {
         self.click("#made-up").await;
     }
 
-    /// Checks that no one has to scroll sideways.
+    /// Asserts that the page does not scroll sideways.
     pub async fn fits(&self, name: &str) {
         self.picture(name).await;
         let width = self.evaluate("[innerWidth, document.documentElement.scrollWidth]").await;
         assert_eq!(width, json!([390, 390]), "{}", self.describe().await);
     }
 
-    /// Checks that text is light on a dark ground.
+    /// Asserts that text is light on a dark background.
     pub async fn is_dark(&self, name: &str) {
         self.picture(name).await;
         let light = "matchMedia('(prefers-color-scheme: light)').matches";
@@ -247,7 +247,7 @@ impl Browser {
         assert!(channel.is_some_and(|red| red > 200), "{name}: headings are {ink}");
     }
 
-    /// Looks into a frame of the page, until it leaves it.
+    /// Switches to a frame of the page until dropped.
     pub async fn enter_frame(&self, css: &str) {
         self.see(css).await.enter_frame().await.unwrap();
     }
@@ -256,7 +256,7 @@ impl Browser {
         self.client.enter_parent_frame().await.unwrap();
     }
 
-    /// Opens a tab in front of the others.
+    /// Opens a tab in the foreground.
     pub async fn new_tab(&self) -> Tab {
         let tab = self.client.new_window(true).await.unwrap().handle;
         self.client.switch_to_window(tab.clone()).await.unwrap();
@@ -271,7 +271,7 @@ impl Browser {
         self.client.switch_to_window(tab.0.clone()).await.unwrap();
     }
 
-    /// Keeps a picture of the page in the folder that `SCREENSHOTS` names, if any.
+    /// Saves a screenshot to the folder in `SCREENSHOTS`, if set.
     pub async fn picture(&self, name: &str) {
         if let Some(folder) = env::var_os("SCREENSHOTS") {
             let name = format!("{name}-{:?}.png", self.kind).to_lowercase();
@@ -294,7 +294,7 @@ fn capabilities(kind: Kind, chromium: &Path, folder: &Path) -> Capabilities {
     let mut options = json!({ "binary": chromium });
     match kind {
         Kind::Dark => arguments.push("--blink-settings=preferredColorScheme=0".to_owned()),
-        // A window cannot be made this narrow; a phone's screen can.
+        // A window cannot be this narrow; an emulated phone can.
         Kind::Narrow => {
             let screen = json!({ "width": 390, "height": 844, "pixelRatio": 2.0 });
             options["mobileEmulation"] = json!({ "deviceMetrics": screen });

@@ -1,4 +1,4 @@
-//! Names that try to be markup, scripts or templates, or to break the layout, on every page.
+//! Names with markup, scripts or templates, and names that are too long, on every page.
 
 use bytes::Bytes;
 use http::Request;
@@ -11,7 +11,7 @@ use url::form_urlencoded::byte_serialize;
 use crate::app::{App, Environment};
 use crate::browser::{Browser, Kind};
 
-/// What a name may be, and what the page has to show of it.
+/// A name, and the text that the page must show.
 fn names() -> Vec<(String, &'static str)> {
     let long = "W".repeat(200);
     [
@@ -32,7 +32,7 @@ fn encoded(name: &str) -> String {
 }
 
 impl Browser {
-    /// Checks that no name has become markup, and that no one has to scroll sideways.
+    /// Asserts that no name is markup, and that the page does not scroll sideways.
     async fn is_unharmed(&self, page: &str) {
         let harm = "[typeof window.ran, document.cookie.includes('ran='),
             document.querySelectorAll('script, [onerror]').length]";
@@ -51,7 +51,7 @@ impl Browser {
     }
 }
 
-/// An environment in which users, organizations and directories have these names.
+/// An environment whose users, organizations and directories have these names.
 async fn environment(sandbox: Sandbox) -> Environment {
     let environment = Environment::serve(sandbox).await;
     let sandbox = &environment.sandbox;

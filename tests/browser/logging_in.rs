@@ -6,7 +6,7 @@ use crate::app::{App, Environment};
 use crate::browser::{Browser, Kind};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_protected_page_asks_who_you_are_and_then_shows() {
+async fn a_protected_page_requires_a_login_and_is_then_shown() {
     let Some(browser) = Browser::open().await else { return };
     let app = App::alone();
     let environment = app.program.said("sandbox on ");
@@ -64,7 +64,7 @@ async fn signing_up_asks_for_a_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_login_says_so_and_can_be_tried_again() {
+async fn a_cancelled_login_is_reported_and_can_be_retried() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let app = App::with(&environment);
@@ -81,11 +81,11 @@ async fn a_cancelled_login_says_so_and_can_be_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_that_is_opened_again_logs_no_one_in() {
+async fn a_callback_of_another_user_logs_no_user_in() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let app = App::with(&environment);
-    // another user's login, completed by them up to the last step: login CSRF.
+    // Login CSRF: another user's login, completed up to the callback.
     let theirs = format!("{}/auth/callback?code=theirs&state=theirs", app.url);
     browser.go(&theirs).await;
     assert_eq!(browser.status().await, 400);
@@ -95,7 +95,7 @@ async fn a_callback_that_is_opened_again_logs_no_one_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_page_needs_scripts() {
+async fn no_page_requires_scripts() {
     let Some(browser) = Browser::open_as(Kind::WithoutScripts).await else { return };
     browser.go("data:text/html,<noscript>scripts are off</noscript>").await;
     browser.shows(&["scripts are off"]).await;
@@ -111,7 +111,7 @@ async fn no_page_needs_scripts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_tabs_each_arrive_where_they_were_going() {
+async fn two_tabs_each_return_to_their_page() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let app = App::with(&environment);

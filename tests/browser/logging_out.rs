@@ -1,4 +1,4 @@
-//! Out of the application, and out of the environment.
+//! Logout from the application and from the environment.
 
 use tower_scalekit::Sandbox;
 
@@ -6,7 +6,7 @@ use crate::app::{App, Environment};
 use crate::browser::Browser;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logging_out_ends_both_sessions_and_leads_home() {
+async fn logging_out_ends_both_sessions_and_returns_to_the_start_page() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let app = App::with(&environment);
@@ -39,7 +39,7 @@ async fn a_session_in_the_environment_alone_needs_no_second_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_on_another_site_logs_no_one_out() {
+async fn a_link_on_another_site_does_not_log_out() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let app = App::with(&environment);
@@ -47,7 +47,7 @@ async fn a_link_on_another_site_logs_no_one_out() {
     browser.pick("jane@acme.test").await;
     browser.arrives_at(&app.address("/dashboard")).await;
 
-    // Another host name is another site, whoever answers there.
+    // Another host name is another site, even on the same server.
     let elsewhere = environment.server.environment_url().replace("127.0.0.1", "localhost");
     browser.go(&elsewhere).await;
     browser.follow_made_up_link(&app.address("/logout")).await;

@@ -1,4 +1,4 @@
-//! On a small screen, and in the dark.
+//! Layout on a small screen, and dark mode.
 
 use crate::app::App;
 use crate::browser::{Browser, Kind};

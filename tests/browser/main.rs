@@ -1,7 +1,7 @@
-//! What people see: the examples and the environment's pages in Chromium.
+//! The pages of the examples and of the environment in Chromium.
 //!
-//! Needs `chromium` and `chromedriver`; without them the scenarios are skipped, and fail with
-//! `CI=true`. With `SCREENSHOTS=folder` they leave pictures there.
+//! Requires `chromium` and `chromedriver`; without them the scenarios are skipped, and fail with
+//! `CI=true`. With `SCREENSHOTS=folder` they save screenshots there.
 
 mod agentkit;
 mod app;

@@ -1,4 +1,4 @@
-//! The example `passwordless`: codes and links out of the sandbox's outbox.
+//! The example `passwordless`: codes and links of the sandbox's outbox.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl Environment {
 }
 
 impl Browser {
-    /// Asks for a mail and arrives at the page that asks for the code.
+    /// Requests an e-mail and waits for the code page.
     async fn ask_for_mail(&self, app: &App) {
         self.go(&app.address("/")).await;
         self.type_into("#email", ADA).await;
@@ -43,7 +43,7 @@ impl Browser {
         self.shows(&["Check your e-mail", ADA]).await;
     }
 
-    /// Reads the code of the newest mail off the outbox page, in a tab of its own.
+    /// Reads the code of the latest e-mail on the outbox page, in another tab.
     async fn read_code(&self, outbox: &str) -> String {
         let app = self.tab().await;
         self.new_tab().await;
@@ -58,7 +58,7 @@ impl Browser {
         self.click("form[action='/passwordless/verify'] button").await;
     }
 
-    /// Opens the link of the newest mail out of the outbox page.
+    /// Opens the link of the latest e-mail on the outbox page.
     async fn open_link(&self, outbox: &str) {
         self.go(outbox).await;
         self.click("#mails li:first-child a").await;
@@ -68,7 +68,7 @@ impl Browser {
         self.is_logged_in_beside(app, 0).await;
     }
 
-    /// Is logged in while so many other attempts go on.
+    /// Asserts the login while this many other attempts are pending.
     async fn is_logged_in_beside(&self, app: &App, attempts: usize) {
         self.shows(&["You are logged in", ADA]).await;
         let me = self.fetch("/api/me", 1).await.remove(0);
@@ -119,7 +119,7 @@ async fn a_code_from_the_outbox_logs_in_without_scripts_and_a_logout_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_logs_in_at_once_in_the_browser_that_asked_for_it() {
+async fn a_link_logs_in_at_once_in_the_requesting_browser() {
     let Some(browser) = Browser::open().await else { return };
     let (environment, app) = with_environment().await;
     environment.sandbox.mail().enforce_same_browser(true);
@@ -132,7 +132,7 @@ async fn a_link_logs_in_at_once_in_the_browser_that_asked_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_another_browser_a_link_asks_first() {
+async fn in_another_browser_a_link_requires_confirmation() {
     let Some(first) = Browser::open().await else { return };
     let (environment, app) = with_environment().await;
     first.ask_for_mail(&app).await;
@@ -143,7 +143,7 @@ async fn in_another_browser_a_link_asks_first() {
     other.shows(&["Log in to 127.0.0.1", "If you did not ask for it, close this page"]).await;
     other.picture("passwordless-elsewhere").await;
     assert_eq!(other.status().await, 200);
-    // Looking at it did nothing.
+    // Opening the page had no effect.
     let link = other.address().await;
     other.is_nobody(&app).await;
     other.go(&link).await;
@@ -151,7 +151,7 @@ async fn in_another_browser_a_link_asks_first() {
     other.arrives_at(&app.address("/")).await;
     other.is_logged_in(&app).await;
 
-    // Nor does the link work again.
+    // The link does not work again.
     other.go(&link).await;
     other.shows(&["Log in to 127.0.0.1", "If you did not ask for it, close this page"]).await;
     other.click("main button").await;
@@ -161,7 +161,7 @@ async fn in_another_browser_a_link_asks_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_browser_is_rejected_where_the_environment_enforces_the_same() {
+async fn another_browser_is_rejected_if_the_environment_enforces_the_same() {
     let Some(first) = Browser::open().await else { return };
     let (environment, app) = with_environment().await;
     environment.sandbox.mail().enforce_same_browser(true);
@@ -175,14 +175,14 @@ async fn another_browser_is_rejected_where_the_environment_enforces_the_same() {
     other.picture("passwordless-refused").await;
     other.is_nobody(&app).await;
 
-    // The way on.
+    // The retry link.
     other.ask_for_mail(&app).await;
     other.open_link(&environment.outbox()).await;
     other.is_logged_in(&app).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_can_be_sent_again_with_a_new_code_and_the_third_has_to_wait() {
+async fn an_e_mail_can_be_resent_with_a_new_code_and_the_third_is_rejected() {
     let Some(browser) = Browser::open().await else { return };
     let (environment, app) = with_environment().await;
     environment.sandbox.mail().issue_new_credentials_on_resend(true);
@@ -224,12 +224,12 @@ async fn the_sixth_wrong_code_says_how_to_go_on() {
     browser.ask_for_mail(&app).await;
     let code = browser.read_code(&environment.outbox()).await;
     browser.enter(&code).await;
-    // The link of the first mail would still do.
+    // The link of the first e-mail would still work.
     browser.is_logged_in_beside(&app, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_code_says_so() {
+async fn an_expired_code_is_reported() {
     let Some(browser) = Browser::open().await else { return };
     let (environment, app) = with_environment().await;
     browser.ask_for_mail(&app).await;

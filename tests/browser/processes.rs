@@ -1,5 +1,5 @@
-//! The programs a test starts: the example, and Chromium behind its driver. What was started is
-//! gone when its handle is, also after a panic.
+//! The programs that a test starts: the example, and Chromium with its driver. They end when their
+//! handle is dropped, also after a panic.
 
 use std::env;
 use std::fs::{self, File};
@@ -13,20 +13,20 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// Long enough for a busy machine; nothing waits this long when all is well.
+/// Long enough for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A started program whose output is read.
+/// A program whose output is read.
 pub struct Program {
     child: Child,
     lines: Receiver<String>,
-    /// Where its standard error goes, to be shown when the test fails.
+    /// Its standard error, printed when the test fails.
     errors: PathBuf,
     folder: TempDir,
 }
 
 impl Program {
-    /// Starts a program with this environment and no other.
+    /// Starts a program with these environment variables and no others.
     pub fn start(
         program: &Path,
         arguments: &[&str],
@@ -52,7 +52,7 @@ impl Program {
         self.folder.path()
     }
 
-    /// What follows `start` in the next line of the output that begins so.
+    /// The rest of the next output line that begins with `start`.
     pub fn said(&self, start: &str) -> String {
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
@@ -74,13 +74,13 @@ impl Program {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    /// Sends SIGKILL, and returns when the process is gone.
+    /// Sends SIGKILL, and waits until the process has ended.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// How the process ends by itself.
+    /// Waits until the process exits.
     pub fn ended(&mut self) -> ExitStatus {
         self.ended_within(PATIENCE).unwrap_or_else(|| panic!("runs on:\n{}", self.errors()))
     }
@@ -106,7 +106,7 @@ impl Drop for Program {
     }
 }
 
-/// The driver and the browsers it starts.
+/// The driver and its browsers.
 pub struct Driver {
     program: Program,
     port: u16,
@@ -116,7 +116,7 @@ impl Driver {
     pub fn start(driver: &Path) -> Self {
         let folder = fresh_folder();
         let path = env::var("PATH").unwrap_or_default();
-        // Chromium keeps its settings, caches and sockets below these.
+        // Chromium stores its settings, caches and sockets below these.
         let home = folder.path().to_str().unwrap().to_owned();
         let environment = [("PATH", path.as_str()), ("HOME", &home), ("TMPDIR", &home)];
         let program = Program::start(driver, &["--port=0"], &environment, folder);
@@ -129,7 +129,7 @@ impl Driver {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// For the profile; taken away with everything else when the driver is dropped.
+    /// For the profile; deleted when the driver is dropped.
     pub fn folder(&self) -> &Path {
         self.program.folder()
     }
@@ -137,8 +137,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // The browsers are the driver's children: it ends them when it is asked to, not when it is
-        // killed.
+        // The browsers are the driver's children: it ends them on request, not when it is killed.
         if let Ok(mut connection) = TcpStream::connect(("127.0.0.1", self.port)) {
             let request = b"GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
             let _ = connection.set_read_timeout(Some(PATIENCE));
@@ -161,7 +160,7 @@ pub fn installed(names: &[&str]) -> Option<PathBuf> {
     names.iter().find_map(found)
 }
 
-/// The lines of an output, read to its end and kept in a file whether or not a user wants them.
+/// The lines of an output, read to its end and stored in a file.
 fn read_lines(output: ChildStdout, mut kept: File) -> Receiver<String> {
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Starting, stopping and dying.
+//! Start, shutdown and crashes.
 
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -70,7 +70,7 @@ async fn sigterm_ends_an_idle_server_at_once() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_one_clear_line() {
+fn a_port_in_use_is_reported_on_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut app = App::run(&[("BIND", &address)]);
@@ -81,7 +81,7 @@ fn a_port_that_is_taken_is_one_clear_line() {
 }
 
 #[test]
-fn half_a_configuration_is_named_and_starts_nothing() {
+fn an_incomplete_configuration_is_an_error() {
     let url = ("SCALEKIT_ENVIRONMENT_URL", "https://acme.scalekit.dev");
     let id = ("SCALEKIT_CLIENT_ID", "skc_1");
     let secret = ("SCALEKIT_CLIENT_SECRET", "secret");
@@ -94,7 +94,7 @@ fn half_a_configuration_is_named_and_starts_nothing() {
         (vec![url, id, secret, ("SESSION_SECRET", "short")], vec!["SESSION_SECRET"]),
         (vec![("PUBLIC_URL", "app.example.com")], vec!["PUBLIC_URL"]),
         (vec![("PUBLIC_URL", "https://a b")], vec!["PUBLIC_URL"]),
-        // In a sandbox anyone can log in as anyone.
+        // In a sandbox anyone can log in as any user.
         (vec![("PUBLIC_URL", "https://app.example.com")], vec!["SCALEKIT_ENVIRONMENT_URL"]),
         (vec![("PUBLIC_URL", "http://10.0.0.1:3000")], vec!["SCALEKIT_ENVIRONMENT_URL"]),
     ] {

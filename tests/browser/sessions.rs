@@ -1,4 +1,4 @@
-//! While a user is logged in, and what others get.
+//! Pages and cookies of a logged-in user.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +10,7 @@ use crate::app::{App, Environment};
 use crate::browser::Browser;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_access_token_is_renewed_once_and_no_one_notices() {
+async fn an_expired_access_token_is_refreshed_once_transparently() {
     let Some(browser) = Browser::open().await else { return };
     let sandbox = Sandbox::new();
     let login = AtomicBool::new(true);
@@ -28,7 +28,7 @@ async fn an_expired_access_token_is_renewed_once_and_no_one_notices() {
     browser.arrives_at(&app.address("/dashboard")).await;
     let expired_at = OffsetDateTime::now_utc() + Duration::seconds(2);
 
-    // Meanwhile the person looks at something else.
+    // Meanwhile the user opens another page.
     let dashboard = browser.tab().await;
     let other = browser.new_tab().await;
     while OffsetDateTime::now_utc() < expired_at {
@@ -52,7 +52,7 @@ async fn an_expired_access_token_is_renewed_once_and_no_one_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_the_environment_ended_asks_for_a_login_when_it_is_due() {
+async fn a_session_that_the_environment_ended_requires_a_login_at_its_refresh() {
     let Some(browser) = Browser::open().await else { return };
     let sandbox =
         Sandbox::builder().access_token_lifetime(std::time::Duration::from_secs(2)).build();
@@ -73,7 +73,7 @@ async fn a_session_that_the_environment_ended_asks_for_a_login_when_it_is_due() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn someone_removed_from_their_companys_directory_is_logged_out() {
+async fn a_user_removed_from_the_directory_is_logged_out() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
     let app = App::with_webhooks(&environment);
@@ -88,14 +88,14 @@ async fn someone_removed_from_their_companys_directory_is_logged_out() {
     assert!(sandbox.directories().remove_user(&jane.id));
     assert_eq!(sandbox.webhooks().deliver_due().await, 1);
     assert_eq!(sandbox.webhooks().deliveries()[0].state, DeliveryState::Delivered);
-    // Else the environment would let them in again without a question.
+    // Otherwise the environment would log the user in again without a prompt.
     assert_eq!(sandbox.users().revoke_sessions("jane@acme.test"), 1);
     browser.reload().await;
     browser.sees_login_page().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scripts_get_json_and_people_the_login_page() {
+async fn scripts_get_json_and_navigations_the_login_page() {
     let Some(browser) = Browser::open().await else { return };
     let app = App::alone();
     browser.go(&app.address("/")).await;
@@ -109,7 +109,7 @@ async fn scripts_get_json_and_people_the_login_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cookies_are_as_promised() {
+async fn cookies_have_the_documented_attributes() {
     let Some(browser) = Browser::open().await else { return };
     let app = App::alone();
     browser.go(&app.address("/dashboard")).await;
@@ -119,7 +119,7 @@ async fn the_cookies_are_as_promised() {
 
     browser.pick("jane@acme.test").await;
     browser.arrives_at(&app.address("/dashboard")).await;
-    // Cookies do not know ports: the sandbox's are here too.
+    // Cookies ignore ports: the sandbox's are included.
     let mut cookies = browser.cookies_named("").await;
     let recent = cookies.extract_if(.., |cookie| cookie.name().starts_with("scalekit_recent_"));
     assert_eq!(recent.count(), 1, "for a minute: where the login ended");
@@ -139,7 +139,7 @@ async fn the_cookies_are_as_promised() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_for_admins_names_what_others_lack() {
+async fn a_page_for_admins_names_the_missing_permission() {
     let Some(browser) = Browser::open().await else { return };
     let app = App::alone();
     browser.go(&app.address("/api/admin")).await;

@@ -8,7 +8,7 @@ use crate::browser::Browser;
 
 const ANA: &str = "ana@example.com";
 
-/// The example, and an environment that knows where its logins start.
+/// The example, and an environment with its login route.
 async fn started() -> (App, Environment) {
     let environment = Environment::serve(Sandbox::builder().modular_sso().build()).await;
     // Of the test organization.
@@ -25,7 +25,7 @@ fn test_organization(environment: &Environment) -> Organization {
     found.expect("the test organization")
 }
 
-/// Who `/api/me` says is there.
+/// Asserts the user of `/api/me`.
 async fn assert_logged_in(browser: &Browser, app: &App, organization: &Organization) {
     let me = browser.fetch("/api/me", 1).await.remove(0)["body"].take();
     assert_eq!(me["email"], ANA, "{me}");
@@ -36,7 +36,7 @@ async fn assert_logged_in(browser: &Browser, app: &App, organization: &Organizat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_leads_to_its_companys_login_and_back() {
+async fn an_address_selects_its_companys_login() {
     let Some(browser) = Browser::open().await else { return };
     let (app, environment) = started().await;
     let organization = test_organization(&environment);
@@ -57,7 +57,7 @@ async fn an_address_leads_to_its_companys_login_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_organization_leads_to_its_login_and_back() {
+async fn an_organization_selects_its_login() {
     let Some(browser) = Browser::open().await else { return };
     let (app, environment) = started().await;
     let organization = test_organization(&environment);
@@ -86,7 +86,7 @@ async fn the_companys_portal_opens_the_app() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_launch_that_leads_elsewhere_ends_at_home_and_works_once() {
+async fn an_idp_initiated_login_with_a_foreign_relay_state_ends_at_the_start_page_and_works_once() {
     let Some(browser) = Browser::open().await else { return };
     let (app, environment) = started().await;
     let organization = test_organization(&environment);
@@ -98,7 +98,7 @@ async fn a_launch_that_leads_elsewhere_ends_at_home_and_works_once() {
     browser.arrives_at(&app.address("/")).await;
     assert_logged_in(&browser, &app, &organization).await;
 
-    // Again, as by the Back button: a plain login, which the environment completes at once.
+    // Again, as with the Back button: a plain login, which the environment completes at once.
     browser.go(&url).await;
     browser.arrives_at(&app.address("/")).await;
     assert_logged_in(&browser, &app, &organization).await;
@@ -119,14 +119,14 @@ async fn logout_ends_the_session_at_the_environment_too() {
 
     browser.click("form[action='/logout'] button").await;
     browser.arrives_at(&app.address("/")).await;
-    // On a shared computer the next user is asked who they are.
+    // On a shared computer the next user has to log in.
     browser.go(&login).await;
     browser.shows(&["Test Organization"]).await;
     assert!(!browser.address().await.starts_with(&app.url));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_at_the_company_is_reported_in_words_that_help() {
+async fn failures_at_the_identity_provider_are_explained() {
     let Some(browser) = Browser::open().await else { return };
     let (app, environment) = started().await;
     let organization = test_organization(&environment);
@@ -138,7 +138,7 @@ async fn a_failure_at_the_company_is_reported_in_words_that_help() {
     assert_eq!(browser.status().await, 400);
     browser.picture("sso-failed").await;
 
-    // The launch itself may fail, before there is a login.
+    // The IdP-initiated login itself may fail, before there is a login.
     let portal =
         format!("{}/idp/{}", environment.server.environment_url(), organization.connection_id);
     browser.go(&portal).await;
@@ -152,7 +152,7 @@ async fn a_failure_at_the_company_is_reported_in_words_that_help() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_tokens_and_other_browsers_launch_nothing() {
+async fn other_tokens_and_other_browsers_are_rejected() {
     let Some(browser) = Browser::open().await else { return };
     let (app, environment) = started().await;
     for token in [
@@ -164,7 +164,7 @@ async fn other_tokens_and_other_browsers_launch_nothing() {
         browser.shows(&["Something went wrong", "is invalid or has expired"]).await;
         assert_eq!(browser.status().await, 400);
     }
-    // A login that another user has begun ends in their browser only.
+    // Another user's pending login ends in their browser only.
     browser.go(&app.address("/auth/callback?code=theirs&state=theirs")).await;
     browser.shows(&["Something went wrong", "was started in another browser"]).await;
     browser.go(&app.address("/auth/callback?code=theirs")).await;
@@ -172,7 +172,7 @@ async fn other_tokens_and_other_browsers_launch_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_administrator_switches_single_sign_on_off_in_the_embedded_portal() {
+async fn an_administrator_disables_single_sign_on_in_the_embedded_portal() {
     let Some(browser) = Browser::open().await else { return };
     let (app, environment) = started().await;
     let organization = test_organization(&environment);

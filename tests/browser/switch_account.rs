@@ -18,7 +18,7 @@ async fn assert_logged_in(browser: &Browser, app: &App, email: &str) {
 
 /// Follows a link that logs in as John where Jane is logged in.
 async fn logs_in_as_john(browser: &Browser, app: &App, environment: &Environment) {
-    // Else the environment logs in as Jane again, without its login page.
+    // Otherwise the environment logs in as Jane again, without its login page.
     browser.go(environment.server.environment_url()).await;
     browser.forget("sandbox_session").await;
     browser.go(&app.address("/dashboard")).await;
@@ -57,7 +57,7 @@ async fn a_user_keeps_a_session_or_switches_to_another_user() {
 async fn a_user_switches_on_localhost() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;
-    // A port that is free.
+    // A free port.
     let bind = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://localhost:{}", bind.port());
     let settings = [("BIND", bind.to_string()), ("PUBLIC_URL", url.clone())];

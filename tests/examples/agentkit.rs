@@ -1,4 +1,4 @@
-//! The example `agentkit` on the command line, run as people run it.
+//! The example `agentkit` on the command line.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Environment {
         self.sandbox.connected_accounts().get("gmail", "user_123").unwrap()
     }
 
-    /// After so many calls that are handled as ever, the next one is handled so.
+    /// After this many calls, the next one gets this response.
     fn responses_after(&self, calls: usize, status: u16, body: &Value) {
         self.sandbox.faults().add_times(Endpoint::Api, calls, Fault::Delay(Duration::ZERO));
         let response = Response::builder().status(status).body(body.to_string().into()).unwrap();
@@ -36,8 +36,8 @@ impl Environment {
     }
 }
 
-/// What a terminal takes for commands, after ESC and in letters of C1, and what turns the direction
-/// of writing.
+/// Terminal commands, after ESC and as C1 characters, and characters that change the direction of
+/// writing.
 const COMMANDS: &str = "<\u{1b}[2J\u{7}\u{8}\u{7f}\r\n\t\0\u{85}\u{90}\u{9b}31m\u{9d}0;title\u{9c}\
      \u{9f}\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}gpj.exe\u{2066}\u{2069}\u{206a}>";
 
@@ -79,19 +79,19 @@ async fn five_unread_emails_are_printed_as_a_list() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_run_takes_the_account_that_there_is() {
+async fn a_second_run_uses_the_existing_account() {
     let environment = Environment::serve().await;
     let first = environment.run_agent(&["--yes"]).await;
     let id = environment.account().id;
     assert_eq!(printed(&first)[0], format!("connected account {id} is PENDING_AUTH"));
-    let second = environment.run_agent(&[]).await; // no one has to consent again
+    let second = environment.run_agent(&[]).await; // no further consent
     let lines = printed(&second);
     assert_eq!(lines[..2], [&format!("connected account {id} is ACTIVE"), "5 unread mails"]);
     assert_eq!(environment.sandbox.connected_accounts().list().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_account_is_let_in_again() {
+async fn an_expired_account_can_be_reconnected() {
     let environment = Environment::serve().await;
     let id = environment.sandbox.connected_accounts().add("gmail", "user_123");
     environment.sandbox.connected_accounts().expire(&id);
@@ -103,7 +103,7 @@ async fn an_expired_account_is_let_in_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_yes_a_person_opens_the_link() {
+async fn without_yes_the_user_opens_the_link() {
     let environment = Environment::serve().await;
     let mut command = environment.agent(&[]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -119,7 +119,7 @@ async fn without_yes_a_person_opens_the_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disconnected_account_is_let_in_again_though_it_stays_so_until_then() {
+async fn a_disconnected_account_can_be_reconnected() {
     let environment = Environment::serve().await;
     environment.sandbox.connected_accounts().keep_status_until_consent(true);
     let id = environment.sandbox.connected_accounts().add("gmail", "user_123");
@@ -129,7 +129,7 @@ async fn a_disconnected_account_is_let_in_again_though_it_stays_so_until_then() 
     let line = output.next_line().await.unwrap().unwrap();
     assert_eq!(line, format!("connected account {id} is DISCONNECTED"));
     let line = output.next_line().await.unwrap().unwrap();
-    // Not before the wait has looked: account, link, account, and the account again.
+    // Not before the wait has polled: account, link, account, and the account again.
     let looked = async {
         while environment.sandbox.requests().count(Endpoint::Api) < 4 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -164,7 +164,7 @@ async fn emails_of_an_unknown_shape_are_printed_as_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_others_write_commands_the_terminal() {
+async fn untrusted_text_does_not_control_the_terminal() {
     let environment = Environment::serve().await;
     environment.sandbox.connected_accounts().add("gmail", "user_123");
     let mail = json!({
@@ -207,14 +207,14 @@ async fn nothing_that_others_write_commands_the_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wait_on_a_terminal_shows_that_it_goes_on() {
+async fn a_wait_on_a_terminal_shows_a_spinner() {
     let environment = Environment::serve().await;
     let Some(mut command) = command_on_a_terminal("agentkit", &[]) else { return };
     let command = command.envs(environment.settings()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut terminal = Terminal { output: child.stdout.take().unwrap(), shown: String::new() };
     let waiting = "waiting until Gmail is connected";
-    // It moves: there is another picture of it, and another.
+    // The spinner changes repeatedly.
     terminal.shows(|shown| shown.matches(waiting).count() > 2).await;
     let (_, rest) = terminal.shown.split_once("open this link to connect Gmail: ").unwrap();
     let link = rest.split_whitespace().next().unwrap().to_owned();
@@ -226,7 +226,7 @@ async fn a_wait_on_a_terminal_shows_that_it_goes_on() {
     assert!(child.wait().await.unwrap().success());
 }
 
-/// What has been written to a terminal so far.
+/// Everything written to a terminal so far.
 struct Terminal {
     output: ChildStdout,
     shown: String,
@@ -247,7 +247,7 @@ impl Terminal {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_one_line() {
+async fn errors_are_one_line() {
     let environment = Environment::serve().await;
     let mut misnamed = environment.agent(&["--yes"]);
     let wrong = misnamed.env("GMAIL_CONNECTION_NAME", "Gmail").output().await.unwrap();

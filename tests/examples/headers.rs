@@ -1,4 +1,4 @@
-//! What all web examples tell browsers about their pages.
+//! Security headers of all web examples.
 
 use http::Response;
 use tower_scalekit::Sandbox;

@@ -1,4 +1,4 @@
-//! The examples, run as people run them, against a sandbox of the test's.
+//! The examples as programs, with a sandbox of the test.
 
 mod agentkit;
 mod headers;

@@ -7,7 +7,7 @@ use tower_scalekit::sandbox::NewUser;
 use crate::watched::Watched;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_organizations_do_not_see_the_todos_of_each_other() {
+async fn organizations_do_not_see_each_others_todos() {
     let resource = Sandbox::new().mcp().resource_id();
     let server = Watched::start("mcp_server", &[("MCP_RESOURCE_ID", &resource)]).await;
     let sandbox = &server.sandbox;

@@ -1,4 +1,4 @@
-//! `passwordless`: its limit per client, and an address with characters that have a meaning in HTML.
+//! `passwordless`: its limit per client, and an address with characters that are special in HTML.
 
 use http::{StatusCode, header};
 

@@ -1,4 +1,4 @@
-//! An example's program, and the environment behind it.
+//! An example's program, and its environment.
 
 use std::env;
 use std::io::{self, Write as _};
@@ -12,7 +12,7 @@ use tower_scalekit::sandbox::SandboxServer;
 
 use crate::processes::{PATIENCE, Program, fresh_folder};
 
-/// A Scalekit environment that the test holds in its hand.
+/// A Scalekit environment that the test controls.
 pub struct Environment {
     pub sandbox: Sandbox,
     pub server: SandboxServer,
@@ -29,7 +29,7 @@ impl Environment {
         self.server.environment_url()
     }
 
-    /// The variables that name it.
+    /// The variables that select it.
     pub fn settings(&self) -> Vec<(&str, &str)> {
         vec![
             ("SCALEKIT_ENVIRONMENT_URL", self.url()),
@@ -39,12 +39,12 @@ impl Environment {
     }
 }
 
-/// Starts an example with these settings and no other.
+/// Starts an example with these settings and no others.
 pub fn start(example: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Program {
     Program::start(&program(example), arguments, settings, fresh_folder())
 }
 
-/// What an example leaves behind that ends by itself: exit code, output, errors.
+/// The result of an example that exits by itself: exit code, output, errors.
 pub async fn run(example: &str, settings: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let mut command = command(example, &[]);
     command.envs(settings.iter().copied());
@@ -60,8 +60,8 @@ pub fn command(example: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// An example that is about to start on a terminal of its own, without any settings; `None`, said
-/// in one line, where nothing makes terminals.
+/// An example that is about to start on a terminal of its own, without any settings. Prints a line
+/// and returns `None` if no terminal can be created.
 pub fn command_on_a_terminal(example: &str, arguments: &[&str]) -> Option<Command> {
     let script = std::process::Command::new("script").arg("--version").output();
     let is_known = |version: Vec<u8>| String::from_utf8_lossy(&version).contains("util-linux");
@@ -78,14 +78,14 @@ pub fn command_on_a_terminal(example: &str, arguments: &[&str]) -> Option<Comman
     Some(command)
 }
 
-/// Says that a test could not be run; where everything is installed, that is a failure.
+/// Reports a skipped test; in CI that is a failure.
 fn skipped(why: &str) {
     assert!(env::var("CI").as_deref() != Ok("true"), "cannot run: {why}");
-    // Written past the harness, which hides what passing tests print.
+    // Bypasses the harness, which hides the output of passing tests.
     let _ = writeln!(io::stdout(), "skipped: {why}");
 }
 
-/// Beside this test's folder: `cargo test` builds examples too.
+/// In the folder above this test's: `cargo test` builds examples too.
 fn program(example: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();

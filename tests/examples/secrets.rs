@@ -1,7 +1,8 @@
-//! A12: what the examples say with `RUST_LOG=trace`, theirs and that of all crates in them, while
-//! they do what they are for and while it fails.
+//! Output of the examples with `RUST_LOG=trace`, including that of all their crates, in success and
+//! in failure.
 //!
-//! A new example joins by a test of its own: start it, use it, and ask whether it was discreet.
+//! A new example gets a test of its own: start it, use it, and assert that its output contains no
+//! secret.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +20,7 @@ use crate::visitor::Visitor;
 use crate::watched::{JANE, Watched};
 
 #[test]
-fn no_example_is_forgotten() {
+fn every_example_is_tested() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     for entry in fs::read_dir(examples).unwrap() {
         let folder = entry.unwrap();
@@ -32,7 +33,7 @@ fn no_example_is_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn saaskit_says_no_secret() {
+async fn saaskit_prints_no_secret() {
     let saaskit = Watched::start("saaskit", &[]).await;
     fail_to_log_in(&saaskit, "/login").await;
     saaskit.log_in("/login?return_to=/dashboard").await;
@@ -53,7 +54,7 @@ async fn saaskit_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn login_says_no_secret() {
+async fn login_prints_no_secret() {
     let login = Watched::start("login", &[]).await;
     fail_to_log_in(&login, "/login").await;
     login.log_in("/login?login_hint=jane@acme.test&prompt=login&return_to=/api/me").await;
@@ -66,7 +67,7 @@ async fn login_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mcp_server_says_no_secret() {
+async fn mcp_server_prints_no_secret() {
     let server = Watched::start("mcp_server", &[]).await;
     let (url, id) = (server.address("/mcp"), server.sandbox.mcp().resource_id());
     server.sandbox.mcp().set_resource_url(&id, &url);
@@ -86,7 +87,7 @@ async fn mcp_server_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hyper_service_says_no_secret() {
+async fn hyper_service_prints_no_secret() {
     let service = Watched::start("hyper_service", &[]).await;
     let token = service.sandbox.tokens().access_token(JANE);
     for (token, status) in
@@ -99,7 +100,7 @@ async fn hyper_service_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scim_says_no_secret() {
+async fn scim_prints_no_secret() {
     let folder = tempfile::tempdir().unwrap();
     let database = format!("sqlite://{}", folder.path().join("users.sqlite").display());
     let scim = Watched::start("scim", &[("DATABASE_URL", &database)]).await;
@@ -112,7 +113,7 @@ async fn scim_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sso_says_no_secret() {
+async fn sso_prints_no_secret() {
     let environment = Sandbox::builder().modular_sso();
     let sso = Watched::start_at(environment, "sso", &[ADMINISTRATORS]).await;
     fail_to_log_in(&sso, "/login?domain_hint=acme.test").await;
@@ -130,7 +131,7 @@ async fn sso_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn passwordless_says_no_secret() {
+async fn passwordless_prints_no_secret() {
     let app = Watched::start("passwordless", &[]).await;
     let send = app.address("/passwordless/send");
     let verify = app.address("/passwordless/verify");
@@ -155,7 +156,7 @@ async fn passwordless_says_no_secret() {
     assert!(app.visitor.get(&link).await.status().is_server_error());
     let done = app.visitor.get(&link).await;
     assert!(done.status().is_redirection(), "{done:?}");
-    // Elsewhere: there is no attempt any more.
+    // In another browser: there is no attempt any more.
     assert_eq!(app.visitor.get(&link).await.status(), StatusCode::OK);
     let (_, token) = link.split_once("link_token=").unwrap();
     let used = app.visitor.post(&verify, &[("link_token", token), ("page", "a page")]).await;
@@ -165,15 +166,15 @@ async fn passwordless_says_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn setup_says_no_secret() {
+async fn setup_prints_no_secret() {
     let setup = Watched::run("setup", &[], &[]).await;
     setup.program.said("Name of the first organization: ");
     setup.assert_discreet(&[], 6).await;
 }
 
-/// The sandbox is there to be looked into: it prints what to set, and that only.
+/// The sandbox prints its settings, and no other secret.
 #[tokio::test(flavor = "multi_thread")]
-async fn sandbox_says_its_settings_and_no_other_secret() {
+async fn sandbox_prints_its_settings_and_no_other_secret() {
     let settings =
         [("BIND", "127.0.0.1:0"), ("RUST_LOG", "trace"), ("WEBHOOK_URL", "http://x.test")];
     let mut program = start("sandbox", &[], &settings);
@@ -247,14 +248,14 @@ async fn sandbox_says_its_settings_and_no_other_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn agentkit_says_no_secret() {
+async fn agentkit_prints_no_secret() {
     let agentkit = Watched::run("agentkit", &["--yes"], &[]).await;
     agentkit.program.said("5 unread mails");
     agentkit.assert_discreet(&[], 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn agentkit_as_a_web_app_says_no_secret() {
+async fn agentkit_as_a_web_app_prints_no_secret() {
     let agent = Watched::start_with(Sandbox::builder(), "agentkit", &["--serve"], &[]).await;
     agent.sandbox.connected_accounts().require_user_verification(true);
     agent.log_in("/login").await;
@@ -270,7 +271,7 @@ async fn agentkit_as_a_web_app_says_no_secret() {
     agent.assert_discreet(&["account_not_connected", "login_completed"], 20).await;
 }
 
-/// A stranger's callback, one whose code cannot be traded, and logins that the environment rejects.
+/// A forged callback, one whose code cannot be exchanged, and logins that the environment rejects.
 async fn fail_to_log_in(app: &Watched, login: &str) {
     let stranger = "/auth/callback?code=a-code-that-nobody-gave&state=a-state-that-nobody-had";
     let rejected = app.visitor.get(&app.address(stranger)).await;
@@ -284,7 +285,7 @@ async fn fail_to_log_in(app: &Watched, login: &str) {
     app.visitor.get(&app.address("/login?error=access_denied&error_description=x")).await;
 }
 
-/// An event that comes twice, and one that no one signed.
+/// A duplicate event, and an unsigned one.
 async fn deliver_webhook(app: &Watched, path: &str) {
     app.deliver_webhooks_to(path);
     let directory =

@@ -1,4 +1,4 @@
-//! Settings as deployments provide them: with white space around a value, and in files.
+//! Settings as in deployments: with white space around a value, and in files.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! `setup`: what it says of right settings, and of each wrong one.
+//! `setup`: its output for valid settings, and for each invalid one.
 
 use std::future::IntoFuture as _;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ async fn it_names_the_first_organization() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_environment_without_organizations_is_set_up_too() {
+async fn an_environment_without_organizations_is_accepted() {
     let environment = Environment::serve().await;
     environment.sandbox.faults().add(Endpoint::Api, Fault::Response(Response::new("{}".into())));
     let (code, output, errors) = run("setup", &environment.settings()).await;
@@ -37,7 +37,7 @@ async fn an_environment_without_organizations_is_set_up_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_settings_it_asks_a_sandbox_of_its_own() {
+async fn without_settings_it_uses_an_embedded_sandbox() {
     let (code, output, errors) = run("setup", &[("SCALEKIT_CLIENT_SECRET", "")]).await;
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     let lines: Vec<_> = output.lines().collect();
@@ -47,7 +47,7 @@ async fn without_settings_it_asks_a_sandbox_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_missing_is_named_with_code_2() {
+async fn missing_settings_exit_with_2() {
     let url = ("SCALEKIT_ENVIRONMENT_URL", "https://acme.scalekit.dev");
     let short = ("SCALEKIT_ENV_URL", "https://acme.scalekit.dev");
     let plain = ("SCALEKIT_ENVIRONMENT_URL", "http://acme.scalekit.dev");
@@ -71,7 +71,7 @@ async fn what_is_missing_is_named_with_code_2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_url_that_cannot_be_one_is_named_with_code_1() {
+async fn an_invalid_url_exits_with_1() {
     let credentials = [("SCALEKIT_CLIENT_ID", "skc_1"), ("SCALEKIT_CLIENT_SECRET", "s3cret")];
     for (url, reason) in [
         ("http://acme.scalekit.dev", "must be https (http only on loopback)"),
@@ -93,7 +93,7 @@ async fn a_url_that_cannot_be_one_is_named_with_code_1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_credentials_are_named_with_code_1() {
+async fn wrong_credentials_exit_with_1() {
     let environment = Environment::serve().await;
     let url = environment.url();
     for wrong in [("SCALEKIT_CLIENT_ID", "skc_404"), ("SCALEKIT_CLIENT_SECRET", "not-it")] {
@@ -107,9 +107,9 @@ async fn wrong_credentials_are_named_with_code_1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_cannot_be_reached_is_named_with_code_1() {
+async fn an_unreachable_host_exits_with_1() {
     let environment = Environment::serve().await;
-    // No one listens where a user just did.
+    // A port that was just released.
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = format!("http://{closed}");
     let line = format!(
@@ -118,7 +118,7 @@ async fn a_host_that_cannot_be_reached_is_named_with_code_1() {
     );
     assert_ends(&with(&environment, ("SCALEKIT_ENVIRONMENT_URL", &url)), 1, &line).await;
 
-    // A port that speaks no TLS.
+    // A port without TLS.
     let url = environment.url().replace("http://", "https://");
     let line = format!(
         "{url}: the API is unavailable: no access token: could not connect: received corrupt \
@@ -136,7 +136,7 @@ async fn a_host_that_cannot_be_reached_is_named_with_code_1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_no_one_vouches_for_is_named_with_code_1() {
+async fn an_untrusted_certificate_exits_with_1() {
     let environment = Environment::serve().await;
     let url = format!("https://localhost:{}", serve_untrusted_tls().await);
     let line = format!(
@@ -146,7 +146,7 @@ async fn a_certificate_that_no_one_vouches_for_is_named_with_code_1() {
     assert_ends(&with(&environment, ("SCALEKIT_ENVIRONMENT_URL", &url)), 1, &line).await;
 }
 
-/// A port that speaks TLS with a certificate of its own making, as a proxy that reads along does.
+/// A port with a self-signed certificate, like an intercepting proxy.
 async fn serve_untrusted_tls() -> u16 {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
@@ -162,7 +162,7 @@ async fn serve_untrusted_tls() -> u16 {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     tokio::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
-            // The client hangs up.
+            // The client disconnects.
             let _ = acceptor.accept(connection).await;
         }
     });
@@ -170,7 +170,7 @@ async fn serve_untrusted_tls() -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_url_of_something_else_is_named_with_code_1() {
+async fn a_url_of_another_service_exits_with_1() {
     let environment = Environment::serve().await;
     let url = format!("{}/workspace", environment.url());
     let settings = with(&environment, ("SCALEKIT_ENVIRONMENT_URL", &url));
@@ -191,7 +191,7 @@ async fn a_url_of_something_else_is_named_with_code_1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_responses_a_page_is_named_with_code_1() {
+async fn a_proxy_that_responds_with_a_page_exits_with_1() {
     let environment = Environment::serve().await;
     let url = environment.url();
     for endpoint in [Endpoint::Token, Endpoint::Api] {
@@ -202,7 +202,7 @@ async fn a_proxy_that_responses_a_page_is_named_with_code_1() {
         assert_ends(&environment.settings(), 1, &unexpected(url, PAGE)).await;
     }
 
-    // A true one: whatever it is asked for, it has a page.
+    // A captive portal that responds to every request with a page.
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
     let pages = Router::new().fallback(|method: Method| async move {
@@ -214,7 +214,7 @@ async fn a_proxy_that_responses_a_page_is_named_with_code_1() {
     let settings = with(&environment, ("http_proxy", &address));
     assert_ends(&settings, 1, &unexpected(url, PAGE)).await;
 
-    // To https it lets no one through.
+    // It accepts no https.
     let url = "https://acme.scalekit.dev";
     let mut settings = with(&environment, ("SCALEKIT_ENVIRONMENT_URL", url));
     settings.push(("https_proxy", &address));
@@ -226,7 +226,7 @@ async fn a_proxy_that_responses_a_page_is_named_with_code_1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_environment_that_fails_is_named_with_code_1() {
+async fn a_failing_environment_exits_with_1() {
     let environment = Environment::serve().await;
     let url = environment.url();
     environment

@@ -1,4 +1,4 @@
-//! `sso`: what people are told at the page where administrators set up single sign-on.
+//! `sso`: messages of the page where administrators set up single sign-on.
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
@@ -36,7 +36,7 @@ fn text(response: &Response<Bytes>) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_admin_portal_is_for_those_who_may_manage_single_sign_on() {
+async fn the_admin_portal_requires_permission_to_manage_single_sign_on() {
     let (sso, jane, john) = started().await;
     let portal = sso.address("/admin-portal");
     let opened = jane.get(&portal).await;
@@ -55,7 +55,7 @@ async fn the_admin_portal_is_for_those_who_may_manage_single_sign_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_environment_does_not_do_is_reported_in_words_that_help() {
+async fn errors_of_the_environment_are_explained() {
     let (sso, jane, _) = started().await;
     let status = Fault::Status;
     for (fault, expected, message) in [

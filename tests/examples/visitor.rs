@@ -1,4 +1,4 @@
-//! A browser, or another client of an example, whose every exchange is read for secrets.
+//! A browser or another client of an example, which records the secrets of every exchange.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -34,7 +34,7 @@ impl Visitor {
         self.send(request.body(Bytes::new()).unwrap()).await
     }
 
-    /// Sends a form of the app's own.
+    /// Sends a form of the app's own page.
     pub async fn post(&self, url: &str, fields: &[(&str, &str)]) -> Response<Bytes> {
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let request = Request::post(url).header("accept", "text/html");
@@ -43,7 +43,7 @@ impl Visitor {
         self.send(request.body(form.into()).unwrap()).await
     }
 
-    /// Calls with a bearer token.
+    /// Sends a request with a bearer token.
     pub async fn call(
         &self,
         method: Method,

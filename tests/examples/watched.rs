@@ -1,4 +1,4 @@
-//! An environment whose every exchange is read for secrets, and an example that says all it can.
+//! An environment that records the secrets of every exchange, and an example with full logging.
 
 use std::convert::Infallible;
 use std::fs;
@@ -25,13 +25,13 @@ use crate::visitor::Visitor;
 
 pub const JANE: &str = "jane@acme.test";
 
-/// A running example, the environment behind it, and what was secret between them.
+/// A running example, its environment, and their secrets.
 pub struct Watched {
     pub sandbox: Sandbox,
     pub secrets: Secrets,
     pub visitor: Visitor,
     pub program: Program,
-    /// Where it is, without a trailing slash; empty for one that only runs once.
+    /// The URL, without a trailing slash; empty for an example that only runs once.
     pub url: String,
     serving: JoinHandle<()>,
 }
@@ -42,7 +42,7 @@ impl Watched {
         Self::start_at(Sandbox::builder(), example, settings).await
     }
 
-    /// Starts an example that listens, with such an environment.
+    /// Starts an example that listens, with this environment.
     pub async fn start_at(
         environment: SandboxBuilder,
         example: &str,
@@ -63,7 +63,7 @@ impl Watched {
         watched
     }
 
-    /// Starts an example that ends by itself.
+    /// Starts an example that exits by itself.
     pub async fn run(example: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         Self::run_at(Sandbox::builder(), example, arguments, settings).await
     }
@@ -123,18 +123,18 @@ impl Watched {
         assert!(done.status().is_redirection(), "{done:?}");
     }
 
-    /// Begins a login and gives the address that the environment sends the browser back to.
+    /// Begins a login and returns the URL of its callback.
     pub async fn authorize(&self, path: &str) -> String {
         let started = self.visitor.get(&self.address(path)).await;
         let location = started.headers()[http::header::LOCATION].to_str().unwrap();
         let callback = self.sandbox.log_in(location, JANE).unwrap();
-        // The visitor reads it when it goes there; some never do.
+        // The visitor records it when it is opened; some never are.
         self.secrets.read_request(&http::Request::get(&callback).body([]).unwrap());
         callback
     }
 
-    /// Ends it, and looks for all that was secret in all that it said. `told` is what must be there,
-    /// and `secrets` how many there were at least.
+    /// Ends the example, and searches its output for all secrets. `told` lists the required events,
+    /// and `secrets` is the minimum number of secrets.
     pub async fn assert_discreet(mut self, told: &[&str], secrets: usize) {
         if !self.url.is_empty() {
             self.program.terminate();

@@ -1,8 +1,8 @@
-//! The crate and real programs of others: Scalekit's SDKs against the sandbox, the example app
-//! behind nginx, and the same app at an OpenID provider that knows nothing of it.
+//! Interoperability with other software: Scalekit's SDKs with the sandbox, the example app behind
+//! nginx, and the same app with a generic OpenID provider.
 //!
-//! `tests/interop/install` installs them. What is not installed is skipped, and fails where
-//! `CI=true`. Run alone as `cargo test --test interop --examples`: the tests start an example.
+//! `tests/interop/install` installs them. Tests of missing software are skipped, and fail with
+//! `CI=true`. Run them with `cargo test --test interop --examples`: the tests start an example.
 
 mod mcp;
 mod nginx;

@@ -1,5 +1,5 @@
-//! The example MCP server, unchanged, with the clients that people use: they find out by themselves
-//! where to register and to log in, and ask for more when they need it.
+//! The example MCP server, unchanged, with common clients, which discover where to register and to
+//! log in, and request more scopes on demand.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use super::support::{App, Browser, Program, installed, serve};
 
 const CALLBACK: &str = "http://127.0.0.1:9/callback";
 const JANE: &str = "jane@acme.test";
-/// The server takes tokens for five seconds more.
+/// The server accepts tokens for five more seconds.
 const ACCESS_TOKEN_SECONDS: u64 = 1;
 
-/// An environment, the server, a client, and the browser of the person who uses it.
+/// An environment, the server, a client, and the browser of its user.
 struct World {
     sandbox: Sandbox,
     _environment: SandboxServer,
@@ -56,7 +56,7 @@ impl World {
         Some(world)
     }
 
-    /// Sends a line, and plays the person if the client asks for one before it answers.
+    /// Sends a line, and acts as the user if the client requires one before it responds.
     async fn ask(&mut self, question: &Value) -> Value {
         let mut response = self.client.ask(question).await;
         while let Some(address) = response["authorize"].as_str() {
@@ -70,7 +70,7 @@ impl World {
         self.ask(&json!({ "tool": tool, "title": "Buy milk" })).await
     }
 
-    /// Logs in where that is asked, allows what is asked, and gives where the browser is sent then.
+    /// Logs in and consents if required, and returns the redirect to the client.
     async fn allow(&mut self, address: &str) -> String {
         let mut page = self.browser.get(address).await;
         for _ in 0..10 {
@@ -98,7 +98,7 @@ fn text(response: &Value) -> &str {
 fn typescript(package: &str) -> Option<Command> {
     let folder = installed(&format!("node_modules/{package}"))?;
     let mut command = Command::new("node");
-    // A script given as text finds packages from the working directory on.
+    // A script passed as text resolves packages from the working directory.
     command.args(["--input-type=module", "--eval", include_str!("mcp_client.mjs")]);
     command.current_dir(folder).env("MCP_PACKAGE", package);
     Some(command)
@@ -111,7 +111,7 @@ fn python() -> Option<Command> {
     Some(command)
 }
 
-/// Connects cold, lists the tools and calls the one that was allowed.
+/// Connects without a token, lists the tools and calls the one that was allowed.
 async fn connects_and_calls(world: &mut World) {
     assert_eq!(world.consents, 1);
     let listed = world.ask(&json!({})).await;
@@ -134,7 +134,7 @@ async fn steps_up(world: &mut World) {
     assert_eq!(world.consents, 2);
 }
 
-/// Goes on calling until the client had to renew its token.
+/// Repeats calls until the client had to refresh its token.
 async fn outlives_its_token(world: &mut World) {
     let before = world.sandbox.requests().count(Endpoint::Token);
     let started = Instant::now();
@@ -151,7 +151,7 @@ async fn the_typescript_sdk_connects_and_calls() {
     let Some(client) = typescript("@modelcontextprotocol/sdk") else { return };
     let Some(mut world) = World::start(client).await else { return };
     connects_and_calls(&mut world).await;
-    // This version does not ask for more while it has a refresh token.
+    // This version requests no further scopes while it has a refresh token.
     let rejected = world.call("add_todo").await;
     assert!(rejected["failed"].as_str().unwrap().contains("403"), "{rejected}");
     assert_eq!(text(&world.call("list_todos").await), "Nothing to do");
@@ -174,7 +174,7 @@ async fn the_python_sdk_connects_calls_and_steps_up() {
 }
 
 #[tokio::test]
-async fn clients_go_on_when_their_token_has_expired() {
+async fn clients_refresh_their_expired_token() {
     let packages = ["@modelcontextprotocol/sdk", "@modelcontextprotocol/client"];
     let (Some(old), Some(new), Some(python)) =
         (typescript(packages[0]), typescript(packages[1]), python())

@@ -1,4 +1,4 @@
-//! nginx in its default settings, which limit headers, before the example app.
+//! nginx with its default settings, which limit headers, in front of the example app.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use tower_scalekit::sandbox::{NewUser, SandboxServer};
 use super::support::{App, Browser, Program, serve};
 
 const BEA: &str = "bea@acme.test";
-/// nginx takes a larger `proxy_buffer_size` only with `proxy_buffers` to match.
+/// nginx accepts a larger `proxy_buffer_size` only with matching `proxy_buffers`.
 const LARGER_LIMITS: &str =
     "proxy_buffer_size 16k; proxy_buffers 8 16k; large_client_header_buffers 4 16k;";
 
-/// The app at nginx's address, and a sandbox where a user of many roles logs in.
+/// The app at nginx's address, and a sandbox with a user of many roles.
 struct Site {
     url: String,
     sandbox: Sandbox,
@@ -29,7 +29,7 @@ struct Site {
 
 impl Site {
     async fn start(settings: &str) -> Option<Self> {
-        // Known before nginx takes it, because the app must know where browsers find it.
+        // Chosen before nginx binds it, because the app must know its public URL.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}");
         let sandbox = Sandbox::builder().access_token_lifetime(Duration::from_secs(299)).build();
@@ -82,32 +82,32 @@ async fn start_nginx(folder: &Path, port: u16, app: &str, settings: &str) -> Opt
         }}"
     );
     fs::write(&config, text).unwrap();
-    // Debian puts it where only root looks.
+    // Debian installs it in a path for root.
     let path = format!("{}:/usr/sbin", env::var("PATH").unwrap_or_default());
     let mut command = Command::new("nginx");
     command.env("PATH", path).args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(config);
     let mut nginx = Program::start(&mut command)?;
-    // Told when the port is open.
+    // Logged when the port is open.
     nginx.log.after("using the \"epoll\" event method").await;
     Some(nginx)
 }
 
 #[tokio::test]
-async fn a_user_of_fifty_roles_and_permissions_needs_no_settings() {
+async fn a_user_of_fifty_roles_and_permissions_works_with_default_settings() {
     let Some(site) = Site::start("").await else { return };
     let cookie_bytes = log_in_renew_and_log_out(&site, 50).await;
     assert!(cookie_bytes < 3 * 1024, "{cookie_bytes}");
 }
 
 #[tokio::test]
-async fn a_session_of_two_cookies_needs_larger_limits() {
+async fn a_session_of_two_cookies_requires_larger_limits() {
     let Some(site) = Site::start(LARGER_LIMITS).await else { return };
     let cookie_bytes = log_in_renew_and_log_out(&site, 300).await;
     assert!(cookie_bytes > 4096, "{cookie_bytes}");
 }
 
-/// The life of a session of a user with so many roles and as many permissions. Gives the bytes
-/// that its cookies have in a request.
+/// The life of a session of a user with this many roles and as many permissions. Returns the size
+/// of its cookies in a request.
 async fn log_in_renew_and_log_out(site: &Site, count: u32) -> usize {
     let (roles, permissions) = (names("manager", count), names("write", count));
     let bea = NewUser::new(BEA).roles(roles.clone()).permissions(permissions.clone());
@@ -138,7 +138,7 @@ async fn log_in_renew_and_log_out(site: &Site, count: u32) -> usize {
     cookie_bytes
 }
 
-/// Names of which each has eight letters of chance, so that they do not compress to nothing.
+/// Names with eight random letters each, so that they hardly compress.
 fn names(kind: &str, count: u32) -> Vec<String> {
     let name = |number: u32| format!("{:08x}:{kind}", number.wrapping_mul(0x9e37_79b9));
     (1..=count).map(name).collect()

@@ -9,13 +9,13 @@ use super::support::installed;
 async fn start() -> Option<Sdk> {
     let folder = installed("node_modules/@scalekit-sdk/node")?;
     let mut command = Command::new("node");
-    // A script given as text finds packages from the working directory on.
+    // A script passed as text resolves packages from the working directory.
     command.args(["--input-type=module", "--eval", include_str!("node_sdk.mjs")]);
     Sdk::start(command.current_dir(folder)).await
 }
 
 #[tokio::test]
-async fn a_person_logs_in_with_pkce() {
+async fn a_user_logs_in_with_pkce() {
     let Some(mut sdk) = start().await else { return };
     // RFC 7636, appendix B.
     let challenge = json!({
@@ -23,7 +23,7 @@ async fn a_person_logs_in_with_pkce() {
         "codeChallengeMethod": "S256",
     });
     let verifier = json!({ "codeVerifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk" });
-    sdk::a_person_logs_in(&mut sdk, [challenge, verifier]).await;
+    sdk::a_user_logs_in(&mut sdk, [challenge, verifier]).await;
 }
 
 #[tokio::test]
@@ -39,19 +39,19 @@ async fn tokens_are_refreshed() {
 }
 
 #[tokio::test]
-async fn a_person_logs_out() {
+async fn a_user_logs_out() {
     let Some(mut sdk) = start().await else { return };
-    sdk::a_person_logs_out(&mut sdk).await;
+    sdk::a_user_logs_out(&mut sdk).await;
 }
 
 #[tokio::test]
-async fn launches_are_understood() {
+async fn idp_initiated_logins_are_decoded() {
     let Some(mut sdk) = start().await else { return };
-    sdk::launches_are_understood(&mut sdk).await;
+    sdk::idp_initiated_logins_are_decoded(&mut sdk).await;
 }
 
 #[tokio::test]
-async fn the_proxy_gives_what_it_gives_to_us() {
+async fn the_proxy_returns_the_same_responses() {
     let Some(mut sdk) = start().await else { return };
-    sdk::the_proxy_gives_what_it_gives_to_us(&mut sdk).await;
+    sdk::the_proxy_returns_the_same_responses(&mut sdk).await;
 }

@@ -1,5 +1,5 @@
-//! The example app, unchanged, at the npm package oidc-provider: an implementation of OpenID
-//! Connect that shares no code and no author with this crate or its sandbox.
+//! The example app, unchanged, with the npm package oidc-provider: an independent implementation of
+//! OpenID Connect.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const CLIENT_SECRET: &str = "only-for-tests-only-for-tests-only-for-tests";
 const JANE: &str = "jane@acme.test";
 const ACCESS_TOKEN_SECONDS: u64 = 4;
 
-/// The provider and the app, which know each other.
+/// The provider and the app, registered with each other.
 struct World {
     provider: Program,
     issuer: String,
@@ -27,7 +27,7 @@ impl World {
     async fn start() -> Option<Self> {
         let folder = installed("node_modules/oidc-provider")?;
         let mut command = Command::new("node");
-        // A script given as text finds packages from the working directory on.
+        // A script passed as text resolves packages from the working directory.
         command.args(["--input-type=module", "--eval", include_str!("oidc_provider.mjs")]);
         let mut provider = Program::start(command.current_dir(folder))?;
         let issuer = provider.response().await["issuer"].as_str().unwrap().to_owned();
@@ -40,7 +40,7 @@ impl World {
         let client = json!({
             "accessTokenSeconds": ACCESS_TOKEN_SECONDS,
             "backchannel_logout_uri": format!("{}/auth/backchannel-logout", app.address),
-            // Puts the session's id into ID tokens, as Scalekit does.
+            // Adds the session's ID to ID tokens, like Scalekit.
             "backchannel_logout_session_required": true,
             "client_id": CLIENT_ID,
             "client_secret": CLIENT_SECRET,
@@ -57,7 +57,7 @@ impl World {
         format!("{}{path}", self.app.address)
     }
 
-    /// What has happened at the provider so far.
+    /// The provider's events so far.
     async fn events(&mut self, name: &str) -> Vec<Value> {
         let events = self.provider.ask(&json!({})).await;
         events.as_array().unwrap().iter().filter(|event| event["event"] == name).cloned().collect()
@@ -69,7 +69,7 @@ impl World {
         granted
     }
 
-    /// Logs in by way of a protected page.
+    /// Logs in through a protected page.
     async fn log_in(&self, browser: &Browser) {
         let login_page = browser.open(&self.at("/dashboard")).await;
         assert!(login_page.url.as_str().starts_with(&self.issuer), "{login_page:?}");
@@ -78,8 +78,8 @@ impl World {
         assert_eq!(dashboard.url.as_str(), self.at("/dashboard"));
     }
 
-    /// Eight requests at a time with the same cookies, again and again, until one of them renewed
-    /// the session: when it ends now.
+    /// Repeats eight concurrent requests with the same cookies until one of them has refreshed the
+    /// session. Returns its new expiry.
     async fn use_until_renewed(&self, browser: &Browser) -> Value {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(10 * ACCESS_TOKEN_SECONDS) {
@@ -101,7 +101,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_login_takes_the_tokens_of_another_implementation() {
+async fn a_login_accepts_the_tokens_of_another_implementation() {
     let Some(mut world) = World::start().await else { return };
     let browser = Browser::new();
     world.log_in(&browser).await;
@@ -137,7 +137,7 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
     let browser = Browser::new();
     world.log_in(&browser).await;
 
-    // Requests that come while or after the session is renewed share the one result.
+    // Requests during and after the refresh share its result.
     let late = browser.twin();
     assert!(late.has("scalekit_session"));
     let ends = world.use_until_renewed(&browser).await;
@@ -154,7 +154,7 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
     assert_eq!(world.refreshes().await.len(), 3);
     assert_eq!(world.events("refused").await, [] as [Value; 0]);
 
-    // The provider would have noticed: it ends a session whose spent refresh token comes back.
+    // The provider would detect reuse: it ends a session whose spent refresh token is sent again.
     let spent = world.events("granted").await[0]["refresh_token"].clone();
     let replayed = [
         ("grant_type", "refresh_token"),
@@ -165,7 +165,7 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
     let rejected = Browser::new().post(&format!("{}/oauth/token", world.issuer), &replayed).await;
     assert_eq!(rejected.status, 400, "{rejected:?}");
     assert_eq!(world.events("refused").await[0]["detail"], "refresh token already used");
-    // And the app ends it too, with the next refresh.
+    // The app also ends it, at the next refresh.
     let started = Instant::now();
     while browser.get(&world.at("/api/me")).await.status == 200 {
         assert!(started.elapsed() < Duration::from_secs(10 * ACCESS_TOKEN_SECONDS));
@@ -199,7 +199,7 @@ async fn logging_out_at_the_provider_ends_the_session_here() {
     let other = Browser::new();
     world.log_in(&other).await;
 
-    // The app is not asked: the provider tells it (OpenID Connect Back-Channel Logout).
+    // The provider notifies the app (OpenID Connect Back-Channel Logout).
     let question = browser.open(&format!("{}/oidc/logout", world.issuer)).await;
     assert_eq!(question.status, 200, "{question:?}");
     browser.submit(&question, &[("logout", "yes")]).await;
@@ -209,7 +209,7 @@ async fn logging_out_at_the_provider_ends_the_session_here() {
     assert!(browser.has("scalekit_session"), "the browser still has its cookie");
     assert_eq!(browser.get(&world.at("/api/me")).await.status, 302);
     assert_eq!(other.get(&world.at("/api/me")).await.status, 200, "another session goes on");
-    // Whoever logs in again under a new session gets in.
+    // A new login with a new session is accepted.
     world.log_in(&browser).await;
 }
 

@@ -1,4 +1,4 @@
-//! Scalekit's SDK for Python. It can send a code verifier, but no challenge: no PKCE.
+//! Scalekit's SDK for Python. It can send a code verifier, but no challenge, so PKCE is not tested.
 
 use serde_json::json;
 use tokio::process::Command;
@@ -14,9 +14,9 @@ async fn start() -> Option<Sdk> {
 }
 
 #[tokio::test]
-async fn a_person_logs_in() {
+async fn a_user_logs_in() {
     let Some(mut sdk) = start().await else { return };
-    sdk::a_person_logs_in(&mut sdk, [json!({}), json!({})]).await;
+    sdk::a_user_logs_in(&mut sdk, [json!({}), json!({})]).await;
 }
 
 #[tokio::test]
@@ -32,19 +32,19 @@ async fn tokens_are_refreshed() {
 }
 
 #[tokio::test]
-async fn a_person_logs_out() {
+async fn a_user_logs_out() {
     let Some(mut sdk) = start().await else { return };
-    sdk::a_person_logs_out(&mut sdk).await;
+    sdk::a_user_logs_out(&mut sdk).await;
 }
 
 #[tokio::test]
-async fn launches_are_understood() {
+async fn idp_initiated_logins_are_decoded() {
     let Some(mut sdk) = start().await else { return };
-    sdk::launches_are_understood(&mut sdk).await;
+    sdk::idp_initiated_logins_are_decoded(&mut sdk).await;
 }
 
 #[tokio::test]
-async fn the_proxy_gives_what_it_gives_to_us() {
+async fn the_proxy_returns_the_same_responses() {
     let Some(mut sdk) = start().await else { return };
-    sdk::the_proxy_gives_what_it_gives_to_us(&mut sdk).await;
+    sdk::the_proxy_returns_the_same_responses(&mut sdk).await;
 }

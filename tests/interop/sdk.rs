@@ -1,4 +1,4 @@
-//! What both SDKs must be able to do with the sandbox, through their driver scripts.
+//! Tests of both SDKs with the sandbox, through their driver scripts.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const REDIRECT_URI: &str = "http://localhost:3000/auth/callback";
 const LOGGED_OUT_URI: &str = "http://localhost:3000/bye";
 const JANE: &str = "jane@acme.test";
 
-/// A client of an SDK, at work in a process of its own.
+/// A client of an SDK, in a process of its own.
 pub(crate) struct Sdk {
     program: Program,
     pub(crate) sandbox: Sandbox,
@@ -26,7 +26,7 @@ pub(crate) struct Sdk {
 }
 
 impl Sdk {
-    /// Starts a driver script on a new sandbox; `None` where its program is not installed.
+    /// Starts a driver script with a new sandbox; `None` if its program is not installed.
     pub(crate) async fn start(command: &mut Command) -> Option<Self> {
         let sandbox = Sandbox::builder().access_token_lifetime(Duration::from_secs(299)).build();
         let server = serve(&sandbox).await;
@@ -56,8 +56,9 @@ impl Sdk {
         self.call("isValid", arguments).await.as_bool().unwrap()
     }
 
-    /// A login whose authorization URL and code exchange are the SDK's, with `pkce` as further
-    /// parameters of the two: the arguments of the exchange, and the profile and tokens it gave.
+    /// A login whose authorization URL and code exchange come from the SDK, with `pkce` as
+    /// additional parameters of both. Returns the arguments of the exchange, and the profile and
+    /// tokens.
     async fn log_in(&mut self, pkce: [Value; 2]) -> (Value, Value) {
         let [mut challenge, mut exchange] = pkce;
         challenge["redirectUri"] = REDIRECT_URI.into();
@@ -77,8 +78,8 @@ impl Sdk {
     }
 }
 
-/// A login that sends these parameters gives a profile and tokens that stand every check.
-pub(crate) async fn a_person_logs_in(sdk: &mut Sdk, pkce: [Value; 2]) {
+/// A login with these parameters returns a profile and valid tokens.
+pub(crate) async fn a_user_logs_in(sdk: &mut Sdk, pkce: [Value; 2]) {
     let (exchange, tokens) = sdk.log_in(pkce).await;
     let jane = sdk.sandbox.users().get(JANE).unwrap();
     let profile = json!({
@@ -107,13 +108,13 @@ pub(crate) async fn a_person_logs_in(sdk: &mut Sdk, pkce: [Value; 2]) {
     let own = text(&sdk.call("clientToken", json!({})).await);
     assert!(sdk.is_valid(&own, json!({ "issuer": sdk.sandbox.environment_url() })).await);
 
-    // A code works once; a second use ends what the first one gave.
+    // A code works once; a second use revokes the tokens of the first.
     sdk.try_call("exchange", &exchange).await.unwrap_err();
     let refresh = json!({ "refreshToken": tokens["refreshToken"] });
     sdk.try_call("refresh", &refresh).await.unwrap_err();
 }
 
-/// What the sandbox signs is accepted, and nothing else is.
+/// Tokens of the sandbox are accepted, and others rejected.
 pub(crate) async fn tokens_are_validated(sdk: &mut Sdk) {
     let (sandbox, anything) = (sdk.sandbox.clone(), json!({}));
     let good = sandbox.tokens().access_token(JANE);
@@ -160,7 +161,7 @@ pub(crate) async fn tokens_are_validated(sdk: &mut Sdk) {
     }
 }
 
-/// A refresh token is exchanged for a new one, and used late a second time it ends them all.
+/// A refresh token is exchanged for a new one; late reuse revokes them all.
 pub(crate) async fn tokens_are_refreshed(sdk: &mut Sdk) {
     let (_, tokens) = sdk.log_in([json!({}), json!({})]).await;
     sdk.sandbox.users().update(JANE, |jane| jane.roles = vec!["owner".to_owned()]);
@@ -178,8 +179,8 @@ pub(crate) async fn tokens_are_refreshed(sdk: &mut Sdk) {
     sdk.try_call("refresh", &newest).await.unwrap_err();
 }
 
-/// A launch from a company's portal tells who launches and through which connection.
-pub(crate) async fn launches_are_understood(sdk: &mut Sdk) {
+/// The token of an IdP-initiated login contains the login hint and the connection.
+pub(crate) async fn idp_initiated_logins_are_decoded(sdk: &mut Sdk) {
     let sandbox = sdk.sandbox.clone();
     let acme = sandbox.connections().list().remove(0);
     let form =
@@ -217,8 +218,8 @@ pub(crate) async fn launches_are_understood(sdk: &mut Sdk) {
     }
 }
 
-/// The sandbox takes the SDK's logout URL, ends the session and sends the browser back.
-pub(crate) async fn a_person_logs_out(sdk: &mut Sdk) {
+/// The sandbox accepts the SDK's logout URL, ends the session and redirects the browser.
+pub(crate) async fn a_user_logs_out(sdk: &mut Sdk) {
     let (_, tokens) = sdk.log_in([json!({}), json!({})]).await;
     let refresh = json!({ "refreshToken": tokens["refreshToken"] });
     let refresh = json!({ "refreshToken": sdk.call("refresh", refresh).await["refreshToken"] });
@@ -233,8 +234,9 @@ pub(crate) async fn a_person_logs_out(sdk: &mut Sdk) {
     sdk.try_call("refresh", &refresh).await.unwrap_err();
 }
 
-/// A call by way of the proxy has the same answer as this crate's, errors of the service included.
-pub(crate) async fn the_proxy_gives_what_it_gives_to_us(sdk: &mut Sdk) {
+/// A call through the proxy returns the same response as with this crate, including errors of the
+/// service.
+pub(crate) async fn the_proxy_returns_the_same_responses(sdk: &mut Sdk) {
     sdk.sandbox.connected_accounts().add("gmail", "user_123");
     let tools = sdk.sandbox.scalekit().api().tools();
     let path = "/gmail/v1/users/me/messages";

@@ -1,4 +1,4 @@
-//! Programs that a test starts and ends, and a browser to visit them with.
+//! Programs that a test starts, and a browser.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,18 +19,18 @@ use tower_scalekit::Sandbox;
 use tower_scalekit::sandbox::SandboxServer;
 use url::{Url, form_urlencoded};
 
-/// How long a program may take for one line.
+/// Timeout of one line of output.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_REDIRECTS: usize = 10;
 
-/// Says that a test could not be run; where everything is installed, that is a failure.
+/// Reports a skipped test; in CI that is a failure.
 pub(crate) fn skipped(why: &str) {
     assert!(env::var("CI").as_deref() != Ok("true"), "cannot run: {why}");
-    // Written past the harness, which hides what passing tests print.
+    // Bypasses the harness, which hides the output of passing tests.
     let _ = writeln!(io::stdout(), "skipped: {why}");
 }
 
-/// The folder that `tests/interop/install` installs into, if there is this package in it.
+/// The folder that `tests/interop/install` installs into, if it contains this package.
 pub(crate) fn installed(package: &str) -> Option<PathBuf> {
     let this = env::current_exe().unwrap();
     let mut folders = this.ancestors().map(|folder| folder.join("interop"));
@@ -41,7 +41,7 @@ pub(crate) fn installed(package: &str) -> Option<PathBuf> {
     found
 }
 
-/// A program that was started; ends when this is dropped.
+/// A running program, which ends when this is dropped.
 pub(crate) struct Program {
     stdin: ChildStdin,
     pub(crate) output: Lines,
@@ -50,9 +50,9 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts a program; `None` where it is not installed.
+    /// Starts a program; `None` if it is not installed.
     pub(crate) fn start(command: &mut Command) -> Option<Self> {
-        // Whatever stands between this machine and the world is not for loopback.
+        // Proxy settings do not apply to loopback.
         command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1").kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match command.spawn() {
@@ -93,14 +93,14 @@ impl Drop for Program {
     }
 }
 
-/// What a program prints, from the first line that was not read yet.
+/// The output of a program, from the first line that was not read yet.
 pub(crate) struct Lines(UnboundedReceiver<String>);
 
 impl Lines {
     fn of(stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut lines = BufReader::new(stream).lines();
-        // Read at once: a program that no one reads stops at a full pipe.
+        // Read at once: a program blocks on a full pipe.
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 if sender.send(line).is_err() {
@@ -116,7 +116,7 @@ impl Lines {
         line.expect("the program has ended")
     }
 
-    /// Reads until a line has this in it, and gives what follows.
+    /// Reads until a line contains this text, and returns the rest of the line.
     pub(crate) async fn after(&mut self, mark: &str) -> String {
         loop {
             if let Some((_, rest)) = self.next().await.split_once(mark) {
@@ -155,8 +155,8 @@ impl App {
     }
 }
 
-/// Follows links, keeps cookies and fills in forms as a person's browser does. Cookies know hosts
-/// and paths but no ports: on loopback all servers see them.
+/// Follows links, keeps cookies and submits forms like a browser. Cookies ignore ports: on loopback
+/// all servers receive them.
 pub(crate) struct Browser {
     client: reqwest::Client,
     cookies: Mutex<Vec<Kept>>,
@@ -178,7 +178,7 @@ impl Browser {
         Self { client: client.build().unwrap(), cookies: Mutex::default() }
     }
 
-    /// A browser with the cookies that this one has now.
+    /// A browser with a copy of the cookies.
     pub(crate) fn twin(&self) -> Self {
         let cookies = self.cookies.lock().unwrap().clone();
         Self { client: self.client.clone(), cookies: Mutex::new(cookies) }
@@ -195,7 +195,7 @@ impl Browser {
         self.request(Method::POST, Url::parse(url).unwrap(), form).await
     }
 
-    /// Goes where a page redirects to, until it does not.
+    /// Follows redirects.
     pub(crate) async fn follow(&self, mut page: Page) -> Page {
         for _ in 0..MAX_REDIRECTS {
             if !page.status.is_redirection() {
@@ -206,17 +206,17 @@ impl Browser {
         panic!("redirected too often, at last to {}", page.url);
     }
 
-    /// Opens an address and goes where it redirects to.
+    /// Opens a URL and follows redirects.
     pub(crate) async fn open(&self, url: &str) -> Page {
         self.follow(self.get(url).await).await
     }
 
-    /// Fills in the first form of a page, sends it, and goes where that redirects to.
+    /// Fills in the first form of a page, submits it, and follows redirects.
     pub(crate) async fn submit(&self, page: &Page, fields: &[(&str, &str)]) -> Page {
         self.follow(self.submit_once(page, fields).await).await
     }
 
-    /// Fills in the first form of a page and sends it.
+    /// Fills in the first form of a page and submits it.
     pub(crate) async fn submit_once(&self, page: &Page, fields: &[(&str, &str)]) -> Page {
         let (_, form) = page.body.split_once("<form ").expect("a form");
         let (form, _) = form.split_once("</form>").unwrap();
@@ -235,12 +235,12 @@ impl Browser {
         self.post(action.as_str(), &fields).await
     }
 
-    /// Bytes of the cookies that go to this address.
+    /// Size of the cookies for this URL.
     pub(crate) fn cookie_bytes(&self, url: &str) -> usize {
         self.cookies_for(&Url::parse(url).unwrap()).len()
     }
 
-    /// Whether there is a cookie of this name.
+    /// Whether there is a cookie with this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.cookies.lock().unwrap().iter().any(|kept| kept.name == name)
     }
@@ -272,7 +272,7 @@ impl Browser {
         for value in headers.get_all(SET_COOKIE) {
             let value = value.to_str().unwrap();
             let cookie = Cookie::parse(value).unwrap();
-            // Browsers drop what is longer.
+            // Browsers drop longer ones.
             assert!(cookie.name().len() + cookie.value().len() <= 4096, "{value}");
             let default_path = url.path().rsplit_once('/').map_or("/", |(folder, _)| folder);
             let kept = Kept {
@@ -300,7 +300,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Where it redirects to.
+    /// The redirect's target.
     pub(crate) fn location(&self) -> Url {
         let location = self.headers.get(LOCATION).unwrap_or_else(|| panic!("{self:?}"));
         self.url.join(location.to_str().unwrap()).unwrap()

@@ -1,4 +1,4 @@
-//! Messages signed by the libraries that senders use, and judged by Scalekit's SDK too.
+//! Messages signed by the libraries of senders, also verified by Scalekit's SDK.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -49,7 +49,7 @@ fn accepts(message: &Value, signature: &str) -> bool {
 }
 
 #[tokio::test]
-async fn what_the_libraries_of_senders_sign_is_accepted() {
+async fn signatures_of_senders_libraries_are_accepted() {
     let (Some(mut node), Some(mut python)) = (node(), python()) else { return };
     for message in messages() {
         let by_node = node.ask(&message).await;
@@ -64,9 +64,9 @@ async fn what_the_libraries_of_senders_sign_is_accepted() {
     }
 }
 
-/// Malformed candidates aside, one of which makes the SDK reject all.
+/// Without malformed candidates, one of which makes the SDK reject all.
 #[tokio::test]
-async fn what_is_accepted_here_is_accepted_by_scalekits_sdk_too() {
+async fn scalekits_sdk_accepts_the_same_signatures() {
     let Some(mut node) = node() else { return };
     for mut message in messages() {
         let good = node.ask(&message).await["signatures"][0].as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! The example, the environment behind it, and the file that it keeps.
+//! The example, its environment, and its file.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -25,14 +25,14 @@ pub struct World {
     pub sandbox: Sandbox,
     server: SandboxServer,
     pub directory: String,
-    /// The test sends what the environment has to tell, in an order of its own.
+    /// The test delivers the environment's events, in its own order.
     pub endpoint: WebhookEndpoint,
     folder: TempDir,
     pub http: HttpClient,
 }
 
 impl World {
-    /// With so many people in the first directory, of whom no event tells.
+    /// With this many users in the first directory, without events.
     pub async fn with_users(count: usize) -> Self {
         let sandbox = Sandbox::new();
         let server = sandbox.serve(([127, 0, 0, 1], 0).into()).await.unwrap();
@@ -71,13 +71,13 @@ impl World {
         App { program, url, sandbox: self.sandbox.clone() }
     }
 
-    /// What the file says, read beside the example.
+    /// The content of the file, read while the example runs.
     pub fn count(&self, query: &str) -> i64 {
         let connection = Connection::open(self.file()).unwrap();
         connection.query_row(query, [], |row| row.get(0)).unwrap()
     }
 
-    /// Who is in the directory, as `/users` should show them.
+    /// The users of the directory, as `/users` should show them.
     pub fn truth(&self) -> Vec<Value> {
         let users = self.sandbox.directories().users(&self.directory);
         sorted(users.iter().map(shown).collect())
@@ -90,7 +90,7 @@ impl World {
 
 pub struct App {
     pub program: Program,
-    /// Where it is, without a trailing slash.
+    /// The URL, without a trailing slash.
     pub url: String,
     sandbox: Sandbox,
 }
@@ -124,7 +124,7 @@ pub fn shown(user: &DirectoryUser) -> Value {
     })
 }
 
-/// How much of it, where it is not as always.
+/// The size of the run, if configured.
 pub fn amount(variable: &str, usual: usize) -> usize {
     env::var(variable).map_or(usual, |amount| amount.parse().unwrap())
 }
@@ -134,7 +134,7 @@ fn sorted(mut users: Vec<Value>) -> Vec<Value> {
     users
 }
 
-/// Beside this test's folder: `cargo test` builds examples too.
+/// In the folder above this test's: `cargo test` builds examples too.
 pub fn example() -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();

@@ -1,4 +1,5 @@
-//! Deliveries out of order, twice, tampered with and stale, to an example that is killed meanwhile.
+//! Deliveries out of order, duplicate, tampered with and stale, to an example that is killed
+//! meanwhile.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,12 +16,12 @@ const KILLS: usize = 3;
 const AT_ONCE: usize = 32;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_table_is_the_senders_truth_by_events_alone() {
+async fn events_alone_bring_the_table_to_the_senders_state() {
     deliver_much(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_table_is_the_senders_truth_with_syncs_meanwhile() {
+async fn events_and_syncs_bring_the_table_to_the_senders_state() {
     deliver_much(true).await;
 }
 
@@ -73,7 +74,7 @@ async fn deliver_much(syncs_meanwhile: bool) {
         world.truth().len(),
     );
 
-    // Some of it once more, and a full sync.
+    // Some deliveries again, and a full sync.
     for message in sent.iter().step_by(10) {
         assert_eq!(sender.deliver(message, Kind::Genuine).await, Ok(StatusCode::CREATED));
     }
@@ -105,19 +106,19 @@ async fn kill_again_and_again(
     app
 }
 
-/// SIGKILL, and the same once more.
+/// Sends SIGKILL and restarts.
 fn again(world: &World, mut app: App) -> App {
     app.program.kill();
     world.start_at(app.bound())
 }
 
-/// Everybody comes, changes and goes.
+/// Every user is created, changed and deleted.
 fn change_much(world: &World, events: usize, random: &mut Random) {
     let sandbox = &world.sandbox;
     let mut ids: Vec<_> =
         sandbox.directories().users(&world.directory).into_iter().map(|user| user.id).collect();
     for number in 0..events {
-        // No two events of the same time: which one counts would be the order of arrival.
+        // No two events have the same time: their order of arrival would decide.
         sandbox.clock().advance(Duration::from_micros(1));
         let somebody = random.below(ids.len().max(1));
         match random.below(10) {
@@ -140,7 +141,7 @@ fn change_much(world: &World, events: usize, random: &mut Random) {
     }
 }
 
-/// All messages, 20 % that come twice, 5 % tampered with and 5 % stale, in no order.
+/// All messages in random order, with 20 % duplicates, 5 % tampered with and 5 % stale.
 fn plan(sent: &[Message], count: usize, random: &mut Random) -> Vec<(Message, Kind)> {
     let mut plan: Vec<_> = sent.iter().map(|message| (message.clone(), Kind::Genuine)).collect();
     for (kind, percent) in [(Kind::Genuine, 20), (Kind::Tampered, 5), (Kind::Stale, 5)] {
@@ -154,7 +155,7 @@ fn plan(sent: &[Message], count: usize, random: &mut Random) -> Vec<(Message, Ki
     plan
 }
 
-/// The same at each run: xorshift.
+/// xorshift: the same in every run.
 struct Random(u64);
 
 impl Random {

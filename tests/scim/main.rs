@@ -1,6 +1,6 @@
-//! The example `scim`, run as people run it, killed and started again meanwhile.
+//! The example `scim`, killed and restarted meanwhile.
 //!
-//! `SCIM_DELIVERIES` and `SCIM_USERS` say how much of it, 1,000 and 300 unless set.
+//! `SCIM_DELIVERIES` and `SCIM_USERS` set the size of the run. Default: 1,000 and 300.
 
 mod app;
 mod deliveries;

@@ -1,4 +1,4 @@
-//! What the example goes by, without the example.
+//! The rules of the example, without the program.
 
 use std::path::Path;
 
@@ -39,7 +39,7 @@ fn the_newer_event_counts_and_one_of_the_same_time() {
         (Some(deleted(10)), 11, false, true),
         (Some(gone(10, 100)), 99, false, false),
         (Some(gone(10, 100)), 100, false, true),
-        // The deletion that no one had told of yet.
+        // The deletion whose event has not arrived yet.
         (Some(gone(10, 100)), 50, true, true),
         (Some(gone(10, 100)), 9, true, false),
     ] {
@@ -68,7 +68,7 @@ fn a_listing_outweighs_what_was_known_before_but_no_event_since() {
 }
 
 #[test]
-fn who_is_neither_listed_nor_reported_of_is_gone() {
+fn users_in_neither_listing_nor_event_are_gone() {
     assert!(is_gone(&known(10), SYNC));
     assert!(!is_gone(&deleted(10), SYNC), "deleted already");
     for (happened_at, stays) in [(99, false), (100, true)] {
@@ -132,7 +132,7 @@ fn event(id: &str, data: &str, occurred_at: OffsetDateTime) -> WebhookEvent {
 }
 
 #[test]
-fn a_partial_event_leaves_what_it_does_not_mention_as_it_was() {
+fn a_partial_event_keeps_the_other_values() {
     let table = Table::open(Path::new(":memory:")).unwrap();
     let now = OffsetDateTime::now_utc();
     let handle = |id: &str, data: &str| {
@@ -169,7 +169,7 @@ fn an_event_stamped_in_the_future_hides_no_later_one() {
 }
 
 #[test]
-fn the_envelope_of_the_older_guides_tells_users_by_their_address() {
+fn the_envelope_of_older_guides_identifies_users_by_address() {
     let table = Table::open(Path::new(":memory:")).unwrap();
     for (id, time, name) in [("evt_1", "10:30:00", "John Doe"), ("evt_2", "10:31:00", "John Roe")] {
         let body = format!(
@@ -193,7 +193,7 @@ fn the_envelope_of_the_older_guides_tells_users_by_their_address() {
 }
 
 #[test]
-fn an_event_whose_row_cannot_be_written_was_not_handled() {
+fn an_event_whose_row_cannot_be_written_is_not_recorded() {
     let folder = fresh_folder();
     let file = folder.path().join("users.sqlite");
     let table = Table::open(&file).unwrap();

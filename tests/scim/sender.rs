@@ -1,4 +1,4 @@
-//! The sender of webhooks, with code of its own: signs, sends, and sends again.
+//! An independent sender of webhooks, with retries.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl Sender {
         }
     }
 
-    /// Sends until there is a response that settles it, at most six times: 2xx, or 400 for what is
+    /// Sends until there is a final response, at most six times: 2xx, or 400 for messages that are
     /// not genuine.
     pub async fn deliver(&self, message: &Message, kind: Kind) -> Result<StatusCode, String> {
         let mut last = String::new();
@@ -85,7 +85,7 @@ impl Sender {
     }
 }
 
-/// All that the environment has to tell so far, oldest first.
+/// All events of the environment so far, oldest first.
 pub fn messages(world: &World) -> Vec<Message> {
     let deliveries = world.sandbox.webhooks().deliveries().into_iter();
     let message = deliveries.map(|delivery| Message {

@@ -1,4 +1,4 @@
-//! Settings that are wrong, what others can read, and the end.
+//! Invalid settings, access to the file, and shutdown.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +12,7 @@ use crate::app::World;
 use crate::processes::{Program, fresh_folder};
 
 #[test]
-fn what_is_wrong_is_named_in_one_line() {
+fn errors_are_one_line() {
     for (setting, name, code) in [
         (("SCALEKIT_WEBHOOK_SECRET", "short"), "SCALEKIT_WEBHOOK_SECRET", 2),
         (("DATABASE_URL", "postgres://localhost/users"), "DATABASE_URL", 2),
@@ -46,7 +46,7 @@ fn the_default_database_is_private() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn users_are_for_those_who_are_logged_in() {
+async fn users_requires_a_login() {
     let world = World::with_users(10).await;
     let app = world.start();
     for (name, value) in

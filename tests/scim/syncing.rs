@@ -1,4 +1,4 @@
-//! Full syncs that are cut off, and what events tell while one runs.
+//! Interrupted full syncs, and events during one.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ async fn the_table_is_the_directory_after_a_sync_that_was_killed_and_events_mean
     assert!(!app.program.errors().contains("syncing"), "a progress bar for no terminal");
     app.program.kill();
 
-    // A user goes without an event: the next sync that is complete finds out, no other.
+    // A user is removed without an event: only the next complete sync finds out.
     silently(&world, || assert!(world.sandbox.directories().remove_user(&users[20].id)));
     let mut app = world.start();
     let held = in_the_middle(&world, count).await;
@@ -40,7 +40,7 @@ async fn the_table_is_the_directory_after_a_sync_that_was_killed_and_events_mean
     app.program.said("synced ");
 
     let mut expected = world.truth();
-    // In the directory still, as a page would say that is older than the event.
+    // Still in the directory, as in a page that is older than the event.
     expected.retain(|user| user["id"] != deleted.id);
     let shown = app.users(&world.http).await;
     let (gone, shown): (Vec<_>, _) = shown.into_iter().partition(|user| user["id"] == users[20].id);
@@ -55,7 +55,7 @@ async fn the_table_is_the_directory_after_a_sync_that_was_killed_and_events_mean
     assert_eq!(without(shown, &users[20]), expected, "and it stays so");
 }
 
-/// Tells of changes while the sync waits; gives the user whose deletion no listing knows of.
+/// Sends changes while the sync waits; returns the user whose deletion no listing contains.
 async fn live_events(world: &World, app: &App, users: &[DirectoryUser]) -> DirectoryUser {
     let (sandbox, before) = (&world.sandbox, messages(world).len());
     let [early, late] = [&users[5], &users[users.len() - 3]];
@@ -75,7 +75,7 @@ async fn live_events(world: &World, app: &App, users: &[DirectoryUser]) -> Direc
     let data = json!({ "id": deleted.id, "organization_id": deleted.organization_id });
     sandbox.webhooks().emit("organization.directory.user_deleted", data);
 
-    // Newest first: each deletion comes before the creation.
+    // Newest first: each deletion arrives before the creation.
     let sender = Sender::new(world, &app.url);
     let mut told: Vec<Message> = messages(world).split_off(before);
     told.reverse();
@@ -90,7 +90,7 @@ async fn live_events(world: &World, app: &App, users: &[DirectoryUser]) -> Direc
     deleted
 }
 
-/// Waits until the sync has a part of its pages, and lets the rest wait.
+/// Waits until the sync has some of its pages, and delays the rest.
 async fn in_the_middle(world: &World, count: usize) -> HeldRequests {
     let some = world.sandbox.requests().count(Endpoint::Api) + 2 + count / 30 / 3;
     let waiting = async {
@@ -110,7 +110,7 @@ fn unfinished(world: &World) -> i64 {
     world.count("SELECT count(*) FROM syncs WHERE NOT finished")
 }
 
-/// No event tells of it.
+/// There is no event for it.
 fn silently(world: &World, change: impl FnOnce()) {
     assert!(world.sandbox.directories().set_enabled(&world.directory, false));
     change();

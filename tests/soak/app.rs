@@ -28,9 +28,9 @@ use crate::environment::Environment;
 /// Header of every response of an inner service.
 pub(crate) const INNER: &str = "x-inner";
 pub(crate) const WEBHOOK_SECRET: [u8; 32] = [7; 32];
-/// How long a session lives at most: so short that what is kept for it reaches a plateau.
+/// Maximum lifetime of a session: so short that its storage reaches a plateau.
 pub(crate) const SESSION_LIFETIME: Duration = Duration::from_secs(180);
-/// How long a processed webhook is known.
+/// Retention of processed webhooks.
 pub(crate) const WEBHOOK_RETENTION: Duration = Duration::from_secs(60);
 pub(crate) const BODY_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -79,7 +79,7 @@ impl Replica {
         self.running.lock().unwrap().sessions.clone()
     }
 
-    /// Ends all connections at once, and starts anew a little later.
+    /// Closes all connections at once, and restarts a little later.
     pub(crate) async fn restart(&self, pause: Duration) {
         self.running.lock().unwrap().server.abort();
         tokio::time::sleep(pause).await;

@@ -1,4 +1,4 @@
-//! What goes wrong meanwhile.
+//! Disturbances during the run.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,15 +8,15 @@ use tokio::time::Instant;
 
 use crate::world::{Random, World};
 
-/// How long the effects of a disturbance last: remembered failures, connections that were cut.
+/// How long the effects of a disturbance last: cached failures, closed connections.
 const AFTERMATH: Duration = Duration::from_secs(2);
-/// The app asks for unknown keys twice at once and once more every 10 s.
+/// The app fetches unknown keys twice at once and once more every 10 s.
 const ROTATION_INTERVAL: Duration = Duration::from_secs(12);
 /// The slowest response of the environment takes less.
 const SETTLING: Duration = Duration::from_millis(1200);
 const HOUR: i64 = 3600;
 
-/// Whether something is going wrong, and until when it was.
+/// Whether a disturbance is active, and when the last one ended.
 #[derive(Default)]
 pub(crate) struct Disturbance(Mutex<Times>);
 
@@ -33,7 +33,7 @@ impl Disturbance {
         times.ended = Some(Instant::now());
     }
 
-    /// Whether it excuses a failure of what was started then.
+    /// Whether it excuses a failure of an operation that started at this time.
     pub(crate) fn was_active_since(&self, started: Instant) -> bool {
         let times = self.0.lock().unwrap();
         times.is_active || times.ended.is_some_and(|ended| ended + AFTERMATH > started)
@@ -102,7 +102,7 @@ async fn step_clocks(world: Arc<World>, mut random: Random) {
         } else {
             let seconds = *random.pick(&[-HOUR, -HOUR, -60, 60, HOUR]);
             let _alone = world.clocks.write().await;
-            // Refreshes of clients that are gone run on; they see one time.
+            // Refreshes of disconnected clients continue; they see one time.
             world.pause(SETTLING).await;
             world.environment.step_clock(seconds).await;
             for replica in &world.replicas {

@@ -16,7 +16,7 @@ pub(crate) const VARIABLE: &str = "SOAK_ENVIRONMENT";
 
 /// So short that every user refreshes again and again.
 const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(3);
-/// So short that only what the app has kept helps a client that comes back with an old cookie.
+/// So short that only the app's stored results help a client with an old cookie.
 const REFRESH_GRACE: Duration = Duration::from_secs(1);
 
 /// Of the token endpoint. `page` is a web page with status 200.
@@ -124,7 +124,7 @@ impl Environment {
         self.command(&["token", email]).await
     }
 
-    /// Signs with a fresh key, and publishes the one before it too.
+    /// Signs with a new key, and also publishes the previous one.
     pub(crate) async fn rotate_keys(&self) {
         self.command(&["rotate"]).await;
     }

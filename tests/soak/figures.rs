@@ -1,4 +1,4 @@
-//! What is counted, and what it must be.
+//! Counters, and assertions on them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::world::World;
 
-/// A run that is shorter says nothing about a plateau.
+/// Shorter runs do not reach a plateau.
 const SHORTEST_PLATEAU: Duration = Duration::from_secs(600);
 const SAMPLES: u32 = 40;
 /// Up to half a minute.
@@ -62,7 +62,7 @@ impl Figures {
         (*count, *at) = (*count + 1, Instant::now());
     }
 
-    /// Records a response that must not happen.
+    /// Records an unexpected response.
     pub(crate) fn wrong(&self, what: String) {
         let mut counts = self.0.lock().unwrap();
         let recent = counts.events.iter().map(|(event, (_, at))| (at.elapsed(), event));
@@ -128,7 +128,7 @@ pub(crate) async fn sample(world: Arc<World>, duration: Duration) {
     }
 }
 
-/// Where the operating system says so.
+/// If the operating system reports it.
 fn resident_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

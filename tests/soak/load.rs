@@ -43,7 +43,7 @@ impl World {
     }
 }
 
-/// Valid tokens, with and without a scope, and tokens that are not valid.
+/// Valid tokens, with and without a scope, and invalid ones.
 pub(crate) async fn bearer(world: Arc<World>, mut random: Random) {
     let call = |tool: &str| {
         format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}"}}}}"#)
@@ -64,7 +64,7 @@ pub(crate) async fn bearer(world: Arc<World>, mut random: Random) {
         world
             .expect("MCP call without scope", replica, mcp("write"), StatusCode::FORBIDDEN, false)
             .await;
-        // A wall clock that was put back may make it valid again.
+        // A wall clock that was set back may make it valid again.
         let now = world.replicas[replica].clock.clock().now();
         match &expired {
             Some((issued, old)) if now - *issued > time::Duration::seconds(12) => {
@@ -100,7 +100,7 @@ fn message(
     request("POST", path, &headers, body)
 }
 
-/// New and repeated webhooks, forged ones, and ones that were sent to the other kind of endpoint.
+/// New and duplicate webhooks, forged ones, and ones that were sent to the other kind of endpoint.
 pub(crate) async fn webhooks(world: Arc<World>, mut random: Random) {
     let mut number = 0_u64;
     while !world.is_over() {

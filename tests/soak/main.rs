@@ -36,10 +36,10 @@ use tokio::time::Instant;
 
 use self::world::{Random, World};
 
-/// How many users there are, each with an account of their own.
+/// Number of users, each with their own account.
 const USERS: u64 = 24;
 
-/// The sandbox, in the process that the soak starts.
+/// The sandbox, in the process that the soak test starts.
 #[test]
 fn environment_process() {
     if env::var_os(environment::VARIABLE).is_some() {

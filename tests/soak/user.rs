@@ -1,4 +1,4 @@
-//! A user with a browser, who knows whether they must be logged in.
+//! A user with a browser, and an oracle of whether the user must be logged in.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,9 +22,9 @@ const FETCH: [(&str, &str); 3] =
     [("accept", "*/*"), ("sec-fetch-mode", "cors"), ("sec-fetch-site", "same-origin")];
 const NAVIGATION: [(&str, &str); 3] =
     [("accept", "text/html"), ("sec-fetch-mode", "navigate"), ("sec-fetch-site", "none")];
-/// When every replica must have heard of a revocation.
+/// When every replica must apply a revocation.
 const PROPAGATION: Duration = Duration::from_millis(2200);
-/// Before the end of its lifetime a session may be over, for clocks differ.
+/// A session may end this long before the end of its lifetime, because clocks differ.
 const END_MARGIN: Duration = Duration::from_secs(5);
 
 struct User {
@@ -34,7 +34,7 @@ struct User {
     id: String,
     jar: Jar,
     signed_in: Option<SignedIn>,
-    /// The last actions, for a message.
+    /// The last actions, for error messages.
     history: VecDeque<(Instant, &'static str)>,
 }
 
@@ -48,18 +48,18 @@ struct SignedIn {
 }
 
 impl SignedIn {
-    /// Whether the session must be alive, by the wall clock and by the time that has passed.
+    /// Whether the session must be active, by the wall clock and by the time that has passed.
     fn is_alive(&self, clock: &ManualClock) -> bool {
         let lifetime = SESSION_LIFETIME - END_MARGIN;
         self.at.elapsed() < lifetime && clock.clock().now() < self.wall + lifetime
     }
 }
 
-/// What the response to a request for `/me` says.
+/// The result of a request for `/me`.
 enum Me {
     LoggedIn(Value),
     LoggedOut,
-    /// Unavailable, or no response, for a reason.
+    /// Unavailable or without a response, with an excuse.
     Unknown,
 }
 
@@ -91,7 +91,7 @@ pub(crate) async fn run(world: Arc<World>, number: u64, random: Random) {
 }
 
 impl User {
-    /// How long the user does nothing: sometimes longer than an access token lives, rarely longer
+    /// How long the user is idle: sometimes longer than an access token's lifetime, rarely longer
     /// than a minute.
     fn absence(&mut self) -> Duration {
         match self.random.below(200) {
@@ -110,7 +110,7 @@ impl User {
             }
             60..70 => self.leave_before_the_response().await,
             70..76 => {
-                // The response with a newer cookie gets lost.
+                // The response with a newer cookie is lost.
                 self.note("response lost");
                 let jar = self.jar.clone();
                 let me = self.me("session, response lost").await;
@@ -164,8 +164,8 @@ impl User {
         self.expect_logged_in(me);
     }
 
-    /// The connection is closed at some time before the response; what the server has done then is
-    /// unknown to the browser.
+    /// The connection is closed at a random time before the response; the browser does not know
+    /// whether the request was processed.
     async fn leave_before_the_response(&mut self) {
         self.note("connection dropped");
         let (replica, patience) = (self.random.replica(), self.random.millis(6));
@@ -285,7 +285,7 @@ impl User {
         }
     }
 
-    /// A rejection is right only once the session may be over.
+    /// A rejection is correct only if the session may have ended.
     fn rejected(&mut self, replica: usize) -> Me {
         let clock = &self.world.replicas[replica].clock;
         if self.signed_in.as_ref().is_some_and(|session| session.is_alive(clock)) {
@@ -376,7 +376,7 @@ fn location(response: &Response<Bytes>) -> &str {
     response.headers()[header::LOCATION].to_str().unwrap()
 }
 
-/// What a page says.
+/// The content of a page.
 fn paragraph(response: &Response<Bytes>) -> String {
     let page = String::from_utf8_lossy(response.body());
     let (_, text) = page.split_once("<p>").unwrap_or_default();

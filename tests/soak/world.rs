@@ -1,4 +1,4 @@
-//! What all tasks share.
+//! Shared by all tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
