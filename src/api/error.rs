@@ -155,8 +155,8 @@ impl From<MissingToken> for ApiError {
 
 impl ErrorResponse {
     /// Whether code or message contains one of these words, in lower case.
-    pub(crate) fn speaks_of(&self, open_enum: &[&str]) -> bool {
-        self.texts().any(|text| open_enum.iter().any(|word| text.contains(word)))
+    pub(crate) fn mentions(&self, words: &[&str]) -> bool {
+        self.texts().any(|text| words.iter().any(|word| text.contains(word)))
     }
 
     /// Code and message, in lower case.

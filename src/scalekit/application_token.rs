@@ -25,7 +25,7 @@ pub(crate) struct ApplicationToken {
 /// Why there is no token: returned to all waiting callers.
 #[derive(Clone, Debug)]
 pub(crate) enum MissingToken {
-    /// The environment does not accept the credentials; its error code.
+    /// The environment rejected the credentials, with this error code.
     Rejected {
         code: String,
     },

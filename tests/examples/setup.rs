@@ -253,7 +253,7 @@ fn unexpected(url: &str, what: &str) -> String {
     )
 }
 
-/// The settings of an environment, but for one.
+/// The settings of an environment, with one replaced.
 fn with<'a>(environment: &'a Environment, setting: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {
     let mut settings = environment.settings();
     settings.retain(|(name, _)| *name != setting.0);
@@ -261,7 +261,7 @@ fn with<'a>(environment: &'a Environment, setting: (&'a str, &'a str)) -> Vec<(&
     settings
 }
 
-/// That it ends with this code, and says this and nothing else.
+/// Asserts the exit code and the exact output.
 async fn assert_ends(settings: &[(&str, &str)], code: i32, line: &str) {
     let (ended, output, errors) = run("setup", settings).await;
     assert_eq!((errors, output.as_str(), ended), (format!("error: {line}\n"), "", Some(code)));

@@ -73,12 +73,12 @@ async fn errors_of_the_environment_are_explained() {
         let portal = jane.get(&sso.address("/admin-portal")).await;
         assert_eq!(portal.status(), expected, "{fault:?}");
         assert!(text(&portal).contains(message), "{fault:?}: {}", text(&portal));
-        // She is still there, and the environment's own words are not for her.
+        // She is still logged in, and does not see the environment's message.
         assert!(text(&portal).contains(JANE) && !text(&portal).contains("configured to fail"));
 
         let address = sso.address("/sso?email=jane@acme.test");
         let asked = Visitor::new(sso.secrets.clone()).get(&address).await;
-        // No one's organization is meant here.
+        // Not about a certain organization.
         let (expected, message) = match expected {
             StatusCode::NOT_FOUND => (StatusCode::INTERNAL_SERVER_ERROR, "Ask our support"),
             expected => (expected, message),

@@ -143,7 +143,7 @@ async fn outlives_its_token(world: &mut World) {
         assert!(started.elapsed() < Duration::from_secs(60), "the token never expires");
     }
     assert_eq!(text(&world.call("list_todos").await), "Nothing to do");
-    assert_eq!(world.consents, 1, "no one was asked again");
+    assert_eq!(world.consents, 1, "no further consent");
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 // An MCP client of the official TypeScript SDK. Reads the server's address as a line of JSON, prints
-// `{ready}` once, and then one line for each line: the answer to a call, or `{authorize}` when
-// somebody has to allow something in a browser first; the next line says where that led.
+// `{ready}` once, and then one line for each line: the result of a call, or `{authorize}` when
+// the user has to consent in a browser first; the next line is the redirect after that.
 import { createInterface } from 'node:readline';
 
-// Version 1 has one package for all, version 2 one for clients.
+// Version 1 is a single package, version 2 has one for clients.
 const name = process.env.MCP_PACKAGE;
 const { Client, StreamableHTTPClientTransport, UnauthorizedError } = name.endsWith('/sdk')
   ? {
@@ -49,7 +49,7 @@ async function connect() {
   await client.connect(transport);
 }
 
-// Does something, and has the person allow it if the server asks for that.
+// Runs an operation, with the user's consent if the server requires it.
 async function allowed(act) {
   for (let attempt = 0; ; attempt += 1) {
     try {

@@ -1,5 +1,5 @@
-// Calls Scalekit's SDK for Node as told on standard input, one JSON array [name, arguments] a line,
-// and answers each with a line: {"ok": …} or {"error": …}.
+// Calls Scalekit's SDK for Node. Reads calls from standard input, one JSON array
+// [name, arguments] a line, and responds to each with a line: {"ok": …} or {"error": …}.
 import { createInterface } from 'node:readline';
 import { ScalekitClient } from '@scalekit-sdk/node';
 
@@ -20,7 +20,7 @@ const calls = {
   logoutUrl: (options) => client.getLogoutUrl(options),
   clientToken: () => client.getClientAccessToken(),
   proxy: async (call) => {
-    // The SDK gets its token with the first gRPC call, which the sandbox does not speak.
+    // The SDK requests its token with the first gRPC call, which the sandbox does not support.
     await client.coreClient.authenticateClient();
     const { status, data } = await client.actions.request(call);
     return { status, data };

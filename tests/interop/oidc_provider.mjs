@@ -1,15 +1,15 @@
-// The OpenID provider of the npm package oidc-provider, with the paths and habits of a Scalekit
+// The OpenID provider of the npm package oidc-provider, with the paths and behavior of a Scalekit
 // environment. Prints its address, reads the settings of its one client as a line of JSON, and
-// then answers each further line with a line that lists what has happened so far.
+// then responds to each further line with a line of the events so far.
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import Provider from 'oidc-provider';
 
-// Standard output is for answers.
+// Standard output is for responses.
 console.info = console.error;
-// The provider uses it, and it came with Node 22.
+// Used by the provider, and available since Node 22.
 URL.parse ??= (text) => { try { return new URL(text); } catch { return null; } };
 
 const API = 'urn:example:api';
@@ -38,7 +38,7 @@ const provider = new Provider(issuer, {
     profile: ['name', 'given_name', 'family_name'],
   },
   cookies: { keys: ['only for tests'] },
-  // Scalekit gives refresh tokens without prompt=consent, and they outlive its own session.
+  // Scalekit issues refresh tokens without prompt=consent, and they outlive its own session.
   expiresWithSession: () => false,
   issueRefreshToken: () => true,
   extraTokenClaims: (_ctx, token) => ({
@@ -59,7 +59,7 @@ const provider = new Provider(issuer, {
       }),
     },
   },
-  // The provider's own refuses to call addresses on loopback, where the application is.
+  // The provider's own `fetch` rejects loopback addresses, where the application is.
   fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   findAccount: (_ctx, sub) =>
     accounts.has(sub) && { accountId: sub, claims: () => accounts.get(sub) },
@@ -74,7 +74,7 @@ const provider = new Provider(issuer, {
   scopes: SCOPES.split(' '),
 });
 
-// Optional in this flow and left out by this provider; Scalekit's ID tokens have it.
+// Optional in this flow and omitted by this provider; Scalekit's ID tokens have it.
 const signed = new WeakMap();
 const { save } = provider.AccessToken.prototype;
 provider.AccessToken.prototype.save = async function saveAndRemember(...args) {
@@ -88,7 +88,7 @@ provider.IdToken.prototype.issue = function issueWithHash(options) {
   return issue.call(this, options);
 };
 
-// Whoever types an address is signed in and allows everything.
+// Any address is signed in and consents to everything.
 async function interact(req, res) {
   if (req.method === 'GET') {
     res.setHeader('content-type', 'text/html');

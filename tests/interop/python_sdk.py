@@ -1,5 +1,5 @@
-"""Calls Scalekit's SDK for Python as told on standard input, one JSON array [name, arguments] a
-line, and answers each with a line: {"ok": ...} or {"error": ...}."""
+"""Calls Scalekit's SDK for Python. Reads calls from standard input, one JSON array
+[name, arguments] a line, and responds to each with a line: {"ok": ...} or {"error": ...}."""
 
 import json
 import os

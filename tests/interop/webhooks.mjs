@@ -1,5 +1,5 @@
 // Signs messages with the libraries that senders use, and has Scalekit's SDK verify them. For each
-// line `{secret, id, at, body}` prints one with the signatures and what the SDK says of each.
+// line `{secret, id, at, body}` prints one with the signatures and the SDK's result for each.
 import { createInterface } from 'node:readline';
 import { ScalekitClient } from '@scalekit-sdk/node';
 import { Webhook as Standard } from 'standardwebhooks';

@@ -32,13 +32,13 @@ pub(crate) fn serve() {
     let server = runtime.block_on(sandbox.serve(([127, 0, 0, 1], 0).into())).unwrap();
     for line in std::io::stdin().lock().lines() {
         let line = line.unwrap();
-        let open_enum: Vec<_> = line.split('\t').collect();
-        println!("= {}", execute(&sandbox, server.environment_url(), &open_enum));
+        let words: Vec<_> = line.split('\t').collect();
+        println!("= {}", execute(&sandbox, server.environment_url(), &words));
     }
 }
 
-fn execute(sandbox: &Sandbox, url: &str, open_enum: &[&str]) -> String {
-    match open_enum {
+fn execute(sandbox: &Sandbox, url: &str, words: &[&str]) -> String {
+    match words {
         ["settings"] => [url, sandbox.client_id(), sandbox.client_secret().expose()].join("\t"),
         ["user", email] => sandbox.users().add(NewUser::new(email)).id,
         ["log in", url, email] => sandbox.log_in(url, email).unwrap(),
@@ -66,7 +66,7 @@ fn execute(sandbox: &Sandbox, url: &str, open_enum: &[&str]) -> String {
             sandbox.clock().step(time::Duration::seconds(seconds.parse().unwrap()));
             String::new()
         }
-        _ => panic!("{open_enum:?}"),
+        _ => panic!("{words:?}"),
     }
 }
 
@@ -99,9 +99,9 @@ impl Environment {
         this
     }
 
-    async fn command(&self, open_enum: &[&str]) -> String {
+    async fn command(&self, words: &[&str]) -> String {
         let mut lines = self.lines.lock().await;
-        lines.0.write_all(format!("{}\n", open_enum.join("\t")).as_bytes()).await.unwrap();
+        lines.0.write_all(format!("{}\n", words.join("\t")).as_bytes()).await.unwrap();
         lines.0.flush().await.unwrap();
         loop {
             let line = lines.1.next_line().await.unwrap().expect("the environment runs");

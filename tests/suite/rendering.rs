@@ -32,7 +32,7 @@ fn custom_response<R>(rejected: RejectionContext<'_, R>) -> Response<Bytes> {
 async fn rejections_of_layers_can_be_customized_and_keep_their_reason_and_headers() {
     let world = World::new();
     let ok = || get(|| async {});
-    let token = RequireToken::for_audience(&world.sandbox.scalekit(), "somebody").unwrap();
+    let token = RequireToken::for_audience(&world.sandbox.scalekit(), "api").unwrap();
     let app = Router::new()
         .route("/admin", ok())
         .layer(RequireScope::all_roles(["admin"]).on_rejection(custom_response))

@@ -1,4 +1,4 @@
-//! Who gets which answer: the table, row by row, for cookie and for bearer routes.
+//! The default response to each kind of request, for cookie and for bearer routes.
 
 use std::convert::Infallible;
 

@@ -181,13 +181,13 @@ fn is_secret(word: &str, client_secret: &str) -> bool {
 
 /// E-mail addresses are redacted.
 fn without_addresses(text: &str) -> String {
-    let open_enum = text.split_whitespace();
-    let open_enum = open_enum.map(|word| if holds_address(word) { "[redacted]" } else { word });
-    open_enum.collect::<Vec<_>>().join(" ")
+    let words = text.split_whitespace();
+    let words = words.map(|word| if contains_address(word) { "[redacted]" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Redacts too many words rather than too few.
-fn holds_address(word: &str) -> bool {
+fn contains_address(word: &str) -> bool {
     // Also if it was escaped, even twice.
     let word = word.replace("%25", "%").replace("%40", "@");
     let Some((before, after)) = word.rsplit_once('@') else { return false };
@@ -200,9 +200,9 @@ fn presentable(text: &str, secret: &str) -> Option<String> {
     let text = text.replace(secret, "[redacted]");
     let letters = |letter: char| if letter.is_control() { ' ' } else { letter };
     let text: String = text.chars().take(4 * MAX_MESSAGE).map(letters).collect();
-    let open_enum = text.split_whitespace();
-    let open_enum = open_enum.map(|word| if is_secret(word, secret) { "[redacted]" } else { word });
-    let text: String = open_enum.collect::<Vec<_>>().join(" ").chars().take(MAX_MESSAGE).collect();
+    let words = text.split_whitespace();
+    let words = words.map(|word| if is_secret(word, secret) { "[redacted]" } else { word });
+    let text: String = words.collect::<Vec<_>>().join(" ").chars().take(MAX_MESSAGE).collect();
     (!text.is_empty()).then_some(text)
 }
 

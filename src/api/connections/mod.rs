@@ -15,7 +15,7 @@
 //! let acme = connections.enabled_for_email("Jane@acme.test").await?;
 //! assert_eq!(acme[0].domains, ["acme.test"]);
 //! // No connection, or not an address: another login method.
-//! assert!(connections.enabled_for_email("jane@no one.test").await?.is_empty());
+//! assert!(connections.enabled_for_email("jane@example.net").await?.is_empty());
 //! assert!(connections.enabled_for_email("jane@acme.test@evil.test").await?.is_empty());
 //!
 //! let (organization, id) = (acme[0].organization_id.as_deref(), acme[0].id.as_deref());

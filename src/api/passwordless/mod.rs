@@ -80,7 +80,7 @@ impl PasswordlessApi {
     /// may be a new one.
     ///
     /// # Errors
-    /// [`PasswordlessError::Rejected`] for a request that is over; as [`send`](Self::send).
+    /// [`PasswordlessError::Rejected`] if the request has ended; see [`send`](Self::send).
     pub async fn resend(&self, auth_request_id: &str) -> Result<SentMail, PasswordlessError> {
         let request = Credentials { auth_request_id: Some(auth_request_id), ..Default::default() };
         self.mail("resend", &request).await
@@ -146,12 +146,11 @@ pub enum PasswordlessError {
     Expired(ErrorResponse),
     /// The code is wrong; the link or the request is unknown or used; or the link belongs to
     /// another browser, where the environment enforces the same one. Ask for the code again, or
-    /// send a new mail.
-    #[error("the code or link is not accepted: {0}")]
+    /// send a new e-mail.
+    #[error("the code or link is invalid: {0}")]
     Rejected(ErrorResponse),
-    /// Five codes were tried for the request in ten minutes, and no further one is: begin again
-    /// with a new mail.
-    #[error("too many codes were tried, begin again with a new mail: {0}")]
+    /// Five codes were tried for the request in ten minutes: start again with a new e-mail.
+    #[error("too many codes were tried, start again with a new e-mail: {0}")]
     TooManyAttempts(ErrorResponse),
     /// Two e-mails were sent to the address within a minute: wait before the next one.
     #[error("too many e-mails to this address, wait a minute: {response}")]
@@ -221,7 +220,7 @@ fn is_expiry(response: &ErrorResponse) -> bool {
 
 /// Whether a 429 is the environment's general limit, and not that of the call.
 fn is_of_the_environment(response: &ErrorResponse, own: &[&str]) -> bool {
-    response.error_code.as_deref() == Some("RATE_LIMITED") && !response.speaks_of(own)
+    response.error_code.as_deref() == Some("RATE_LIMITED") && !response.mentions(own)
 }
 
 /// The credential of an e-mail, and its request.

@@ -10,7 +10,7 @@ use crate::sandbox::hosted_login::idp_initiated::{
     NewIdpInitiatedLogin, failed_login_url, initiate_login_url, login_token, login_url,
 };
 use crate::sandbox::pages::FAILURES;
-use crate::sandbox::pages::{self, CompanyPortalPage};
+use crate::sandbox::pages::{self, IdpPortalPage};
 use crate::sandbox::respond::redirect;
 
 const REJECTED: &str = "The application cannot be opened";
@@ -23,7 +23,7 @@ pub(crate) fn show(environment: &Environment, connection_id: &str) -> Response<B
     let users = state.users.all.iter();
     let users: Vec<_> =
         users.filter(|user| user.organization_id == connection.organization_id).collect();
-    pages::company_portal(&CompanyPortalPage {
+    pages::idp_portal(&IdpPortalPage {
         connection,
         organization: organization.map_or("", |organization| &organization.display_name),
         application: initiate_login_url(&state).as_ref(),

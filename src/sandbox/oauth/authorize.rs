@@ -141,9 +141,9 @@ enum Prompt {
 
 impl Prompt {
     fn parse(parameters: &Parameters) -> Result<Self, AuthorizationError> {
-        let open_enum = parameters.get("prompt").unwrap_or_default().split_ascii_whitespace();
+        let words = parameters.get("prompt").unwrap_or_default().split_ascii_whitespace();
         let mut prompt = Self::Absent;
-        for (index, word) in open_enum.enumerate() {
+        for (index, word) in words.enumerate() {
             if prompt == Self::None || (word == "none" && index > 0) {
                 return Err(AuthorizationError::invalid_request("prompt=none cannot be combined"));
             }

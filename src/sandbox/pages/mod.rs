@@ -20,8 +20,8 @@ pub(crate) use self::deliveries::deliveries;
 pub(crate) use self::gmail::{GmailPage, connected, gmail};
 pub(crate) use self::outbox::outbox;
 pub(crate) use self::sso::{
-    AdminPortalPage, CompanyPortalPage, Embeddable, FAILURES, IdentityProviderPage, admin_portal,
-    company_portal, find_connection, identity_provider,
+    AdminPortalPage, Embeddable, FAILURES, IdentityProviderPage, IdpPortalPage, admin_portal,
+    find_connection, identity_provider, idp_portal,
 };
 
 const SHELL: &str = include_str!("shell.html");

@@ -85,14 +85,14 @@ pub(crate) fn find_connection(
 
 /// Content of an identity provider's portal.
 #[derive(Debug)]
-pub(crate) struct CompanyPortalPage<'a> {
+pub(crate) struct IdpPortalPage<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) organization: &'a str,
     pub(crate) application: Option<&'a Url>,
     pub(crate) users: &'a [&'a User],
 }
 
-pub(crate) fn company_portal(page: &CompanyPortalPage<'_>) -> Response<Bytes> {
+pub(crate) fn idp_portal(page: &IdpPortalPage<'_>) -> Response<Bytes> {
     let people = page.users.iter().map(|user| {
         let values = [("email", Html::text(&user.email)), ("name", Html::text(&user.name))];
         Html::fill(r#"<option value="{{email}}">{{name}} ({{email}})</option>"#, &values)
@@ -112,7 +112,7 @@ pub(crate) fn company_portal(page: &CompanyPortalPage<'_>) -> Response<Bytes> {
         ("problem", notice(problem)),
         ("provider", provider(Some(page.connection), page.organization)),
     ];
-    let main = Html::fill(include_str!("company_portal.html"), &values);
+    let main = Html::fill(include_str!("idp_portal.html"), &values);
     shell(StatusCode::OK, &format!("{} apps", page.organization), main)
 }
 

@@ -52,12 +52,12 @@ fn display_name(event_type: &str) -> String {
         Some((_, rest)) if of_its_own.iter().any(|own| event_type.starts_with(own)) => rest,
         _ => event_type,
     };
-    let open_enum = named.split(['.', '_']).map(|word| match word {
+    let words = named.split(['.', '_']).map(|word| match word {
         "dns" => "DNS".to_owned(),
         "sso" => "SSO Connection".to_owned(),
         word => capitalized(word),
     });
-    open_enum.collect::<Vec<_>>().join(" ")
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn organization_id(data: &Value) -> Option<&str> {

@@ -126,7 +126,7 @@ impl RemoteKeys {
         let Some(keys) = self.0.usable() else {
             return self.0.start_up_fetch().map_or(Self::unavailable(), Attempt::Wait);
         };
-        self.0.renew_if_stale();
+        self.0.refresh_if_stale();
         let result = check(&keys, &jws);
         let Some(buckets) = self.0.buckets.get(source as usize) else { return Self::unavailable() };
         let (bucket, without_fetch) = match result {
@@ -164,8 +164,8 @@ impl RemoteKeys {
 
     /// Fetches the next set in the background if this one is past its age: for cached
     /// verifications, which do not use the keys.
-    pub(crate) fn renew_if_stale(&self) {
-        self.0.renew_if_stale();
+    pub(crate) fn refresh_if_stale(&self) {
+        self.0.refresh_if_stale();
     }
 
     fn unavailable<T>() -> Attempt<T> {
@@ -205,7 +205,7 @@ impl Shared {
         self.now() < self.usable_until.load(Ordering::Acquire)
     }
 
-    fn renew_if_stale(self: &Arc<Self>) {
+    fn refresh_if_stale(self: &Arc<Self>) {
         let now = self.now();
         let due = self.renew_at.load(Ordering::Acquire);
         let next = after(now, STALE_RETRY);

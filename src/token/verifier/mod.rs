@@ -104,7 +104,7 @@ impl TokenVerifier {
     /// Verifies a token with the current keys. A cached token takes one lookup.
     pub(crate) fn attempt(&self, token: &str) -> Attempt<Principal> {
         let now = self.0.clock.now();
-        self.0.keys.renew_if_stale();
+        self.0.keys.refresh_if_stale();
         if let Some(principal) = self.remembered(token, now) {
             telemetry::token_verified("cached");
             return Attempt::Done(Ok(principal));

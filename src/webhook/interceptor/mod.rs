@@ -15,13 +15,13 @@
 //!     "data": {"user": {"id": "usr_1", "email": "john@acme.test"}}
 //! }"#;
 //! let request = InterceptorRequest::parse(body)?;
-//! let answer = match &request.data {
+//! let decision = match &request.data {
 //!     InterceptorData::SessionCreation(user) if user.email.is_some() => {
 //!         InterceptorResponse::allow().claim("plan", "gold")
 //!     }
 //!     _ => InterceptorResponse::deny("You cannot log in here."),
 //! };
-//! let response: http::Response<bytes::Bytes> = answer.into();
+//! let response: http::Response<bytes::Bytes> = decision.into();
 //! assert_eq!(response.status(), 200);
 //! assert_eq!(response.body(), r#"{"decision":"ALLOW","response":{"claims":{"plan":"gold"}}}"#);
 //! # Ok::<(), tower_scalekit::webhook::EventError>(())

@@ -48,11 +48,11 @@ fn every_documented_event_has_a_variant_and_is_complete() {
         assert_eq!(event.event_type(), name);
         // `organization.directory.user_created` is `DirectoryUserCreated`, and similarly for the
         // others.
-        let open_enum = name.split(['.', '_']).filter(|word| !word.is_empty());
-        let open_enum: Vec<_> = open_enum.map(str::to_owned).collect();
+        let words = name.split(['.', '_']).filter(|word| !word.is_empty());
+        let words: Vec<_> = words.map(str::to_owned).collect();
         let variant = format!("{:?}", event.payload());
         let variant = variant.split_once('(').unwrap().0.to_lowercase();
-        let full = open_enum.concat();
+        let full = words.concat();
         let short = full.strip_prefix("organization").unwrap_or(&full);
         assert!(variant == full || variant == short, "{name}: {variant}");
 

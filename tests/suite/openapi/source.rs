@@ -29,8 +29,8 @@ fn functions_of(source: &str) -> BTreeSet<String> {
     let items: Vec<&str> = source.split("\npub struct ").skip(1).collect();
     let callers = items.iter().filter_map(|item| {
         let end = [";\n", "\n}\n"].iter().filter_map(|end| item.find(end)).min()?;
-        let mut open_enum = item[..end].split(|letter| !is_name(letter)).skip(1);
-        open_enum.any(|word| word == "Api" || word == "ApiRequest").then(|| name_of(item))
+        let mut words = item[..end].split(|letter| !is_name(letter)).skip(1);
+        words.any(|word| word == "Api" || word == "ApiRequest").then(|| name_of(item))
     });
     let mut found = BTreeSet::new();
     for caller in callers {
