@@ -6,8 +6,7 @@ use super::{RequireSessionService, SessionRejection};
 use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::session::Sessions;
 
-/// Layer that lets requests of logged-in users through. See the
-/// [module docs](crate::require_session).
+/// Middleware that requires a session. See the [module docs](crate::require_session).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RequireSession {
@@ -18,7 +17,7 @@ pub struct RequireSession {
 }
 
 impl RequireSession {
-    /// Lets no one through who is not logged in.
+    /// Creates a layer that rejects requests without a session.
     pub fn new(sessions: &Sessions) -> Self {
         Self {
             sessions: sessions.clone(),
@@ -28,17 +27,17 @@ impl RequireSession {
         }
     }
 
-    /// Lets everybody through; handlers take `Option<Session>`. A session that cannot be renewed or
-    /// looked up at the moment still gets 503, because it is not no one's.
+    /// Forwards requests without a session; handlers extract `Option<Session>`. A session that
+    /// cannot be refreshed or loaded at the moment is still rejected with 503.
     pub fn optional(mut self) -> Self {
         self.optional = true;
         self
     }
 
-    /// Sets the path that is removed from requests before they reach this layer, where it is not the
-    /// [base path](crate::session::SessionsBuilder::base_path) of the sessions: `/app/area` for a layer
-    /// in a router that is nested at `/area`. It has no effect on what axum routers remove, which is
-    /// known with feature `axum`. Default: that of the sessions.
+    /// Sets the path that is removed from requests before they reach this layer, if it differs from
+    /// the [base path](crate::session::SessionsBuilder::base_path) of the sessions: `/app/area` for
+    /// a layer in a router that is nested at `/area`. It has no effect on what axum routers remove,
+    /// which is known with feature `axum`. Default: the base path of the sessions.
     pub fn base_path(mut self, path: &str) -> Self {
         self.base_path = Some(path.trim_end_matches('/').into());
         self

@@ -1,16 +1,16 @@
-//! Lets a request through when a user is logged in.
+//! Rejects requests without a session.
 //!
 //! For each request:
 //!
-//! 1. A [`Session`] or [`Principal`] that came in from outside is removed.
-//! 2. A live session is inserted as [`Session`] and [`Principal`], and the inner service called.
-//! 3. A session whose access token is about to expire is renewed first, once for all requests
-//!    that come with it; the new cookie goes out with the response. If the environment does not
-//!    answer, the session goes on while its access token is valid, and 503 is the response after.
-//! 4. Without a live session a navigation of a browser is sent to the login, and returns (to the
-//!    start page where neither axum nor a
-//!    [base path](crate::session::SessionsBuilder::base_path) says which page was requested); any
-//!    other request gets 401 JSON. [`RequireSession::optional`] lets it through instead.
+//! 1. A [`Session`] or [`Principal`] that an outer layer inserted is removed.
+//! 2. A live session is inserted as [`Session`] and [`Principal`], and the inner service is called.
+//! 3. A session whose access token is about to expire is refreshed first, once for all concurrent
+//!    requests; the response sets the new cookie. If the environment is unavailable, the session
+//!    stays valid while its access token is, and after that the response is 503.
+//! 4. Without a live session, a browser navigation is redirected to the login, and returns
+//!    afterwards (to the start page if neither axum nor a
+//!    [base path](crate::session::SessionsBuilder::base_path) provides the requested path). Any
+//!    other request gets 401 JSON. [`RequireSession::optional`] forwards it instead.
 //!
 //! Responses get `Cache-Control: no-store`, unless the handler set its own, and `Vary: Cookie`.
 //!

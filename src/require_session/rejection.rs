@@ -14,22 +14,22 @@ use crate::util::cache_control::vary_on_cookie;
 use crate::util::fetch_metadata::{is_navigation, requested_target, wants_html};
 use crate::util::return_to::ReturnTo;
 
-/// Why [`RequireSession`](crate::RequireSession) did not let a request through.
+/// Why [`RequireSession`](crate::RequireSession) rejected a request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SessionRejection {
-    /// A page of another site made the browser send a request that may change something.
+    /// Returned when a page of another site caused a state-changing request.
     CrossSite,
-    /// No session cookie was sent.
+    /// Returned when the request has no session cookie.
     MissingSession(LoginRequired),
-    /// The session has ended, or the cookie is none of ours.
+    /// Returned when the session has ended, or its cookie cannot be opened.
     InvalidSession(LoginRequired),
-    /// The session's access token has expired and the environment does not respond; or the session
-    /// is kept in the shared store, and that does not respond.
+    /// Returned when the session's access token has expired and the environment is unavailable, or
+    /// when the shared store that keeps the session is unavailable.
     Unavailable(RetryLater),
 }
 
-/// Where a browser can repeat a request that could not be served.
+/// How a browser can retry a request that could not be served.
 #[derive(Clone)]
 pub struct RetryLater {
     page: Option<String>,
@@ -45,15 +45,15 @@ impl RetryLater {
         Self { page: wants_html(request.headers()).then(page) }
     }
 
-    /// The path of the page to load again: the one that was requested, or the one that sent the
-    /// form, or the start page if that is unknown; `None` when no browser is going to show the response.
+    /// Returns the path of the page to load again: the requested one, the one that sent the form,
+    /// or the start page if that is unknown. Returns `None` when no browser will show the response.
     #[must_use]
     pub fn page(&self) -> Option<&str> {
         self.page.as_deref()
     }
 
     fn response(&self) -> Response<Bytes> {
-        let message = "The session cannot be looked up or renewed at the moment";
+        let message = "The session cannot be loaded at the moment. Try again later";
         let mut response = unavailable_response(message);
         if let Some(link) = &self.page {
             page::show(&mut response, page::problem(message, link, "Try again"));
@@ -63,7 +63,7 @@ impl RetryLater {
 }
 
 impl fmt::Debug for RetryLater {
-    /// Without the page, whose query may hold a credential.
+    /// Without the page, whose query may contain a credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryLater").finish_non_exhaustive()
     }
@@ -99,7 +99,7 @@ impl Rejection for SessionRejection {
     fn response(&self) -> Response<Bytes> {
         let mut response = match self {
             Self::CrossSite => {
-                let message = "This can only be done from the app's own pages";
+                let message = "This request was not sent by a page of this app";
                 json_response(StatusCode::FORBIDDEN, self.code(), message)
             }
             Self::MissingSession(login) | Self::InvalidSession(login) => login.response(),

@@ -1,4 +1,4 @@
-//! What the response to a request with a session gets: cookies, and a word to caches.
+//! Cookies and cache headers of responses to requests with a session.
 
 use std::task::{Context, Poll, ready};
 
@@ -9,7 +9,7 @@ use crate::middleware::response_future::OnResponse;
 use crate::session::{PresentedCookies, Resealed, Session, Sessions};
 use crate::util::cache_control::{keep_private, never_cache, vary_on_cookie};
 
-/// Marks a response as one made for this user, and gives or takes cookies.
+/// Marks a response as specific to the user, and sets or removes cookies.
 #[derive(Default)]
 pub(crate) struct SessionMark(Option<Box<CookieWork>>);
 
@@ -20,7 +20,7 @@ enum CookieWork {
 }
 
 impl SessionMark {
-    /// Gives the browser a session that was sealed anew for this request.
+    /// Sets the cookies of a session that was resealed for this request.
     pub(super) fn give(
         sessions: Sessions,
         session: Session,
@@ -30,15 +30,15 @@ impl SessionMark {
         Self(Some(Box::new(CookieWork::Give { sessions, session, resealed, presented })))
     }
 
-    /// Takes cookies that are of no use from the browser.
+    /// Removes cookies.
     pub(super) fn take(removals: Vec<HeaderValue>) -> Self {
         Self((!removals.is_empty()).then(|| Box::new(CookieWork::Take(removals))))
     }
 }
 
 impl OnResponse for SessionMark {
-    /// C8, R6. The cookies are those of the newest session when the handler has answered; where it
-    /// set or cleared the session itself, its word stands.
+    /// Sets the cookies of the newest session at the time of the response. If the handler has set
+    /// or removed the session's cookies itself, these are kept.
     fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn c8_responses_made_for_a_user_are_not_for_caches() {
+    fn responses_for_a_user_are_not_cacheable() {
         let headers = marked(&[], &[]);
         assert_eq!(headers[header::CACHE_CONTROL], "no-store");
         assert_eq!(headers[header::VARY], "cookie");
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn r6_the_handlers_word_on_the_session_stands() {
+    fn the_handlers_own_session_cookies_are_kept() {
         let set = |headers: &HeaderMap| headers.get_all(header::SET_COOKIE).iter().count();
         assert_eq!(set(&marked(&[(header::SET_COOKIE, "other=1")], &["s=1", "s.1=2"])), 3);
         assert_eq!(set(&marked(&[(header::SET_COOKIE, "s=; Max-Age=0")], &["s=1", "s.1=2"])), 1);

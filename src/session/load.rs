@@ -1,4 +1,4 @@
-//! From a request's cookies to the session they stand for, and back.
+//! Loading the session of a request's cookies, and setting cookies on its response.
 
 use std::fmt;
 use std::future::Future;
@@ -19,45 +19,46 @@ use crate::shared_store::{StoreError, with_timeout};
 use crate::util::single_flight::Flight;
 use crate::util::telemetry;
 
-/// What a request's cookies stand for.
+/// The result of loading a request's session.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// No session cookie was sent.
     Nothing,
-    /// Cookies that are no session (any more).
+    /// The cookies contain no session, or one that has ended.
     Over(Cookie),
     Live(Live),
-    /// A session whose tokens should be renewed now.
+    /// A session whose tokens should be refreshed now.
     Due(Session),
-    /// It cannot be told before this is here.
+    /// The session can be loaded after this has completed.
     Unsure(Awaited),
-    /// The session is kept in the shared store, which does not respond, or revocations were not read
+    /// The shared store that keeps the session is unavailable, or revocations have not been read
     /// for too long.
     Unavailable,
 }
 
-/// What becomes of the cookie of a session that is over.
+/// What to do with the cookie of a session that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cookie {
-    /// It stays. Either none of our keys opens it, so that it may be another app's, or the session
-    /// was ended here, so that the browser may have another one by now under the same name, and a
-    /// late response would remove that.
+    /// Keep it. Either no key of this app opens it, so that it may belong to another app; or the
+    /// session was ended here, so that the browser may already have another session under the same
+    /// name, which a late response would remove.
     Kept,
-    /// It has expired, or the environment has rejected it.
+    /// Remove it: it has expired, or the environment has rejected the session.
     Taken,
 }
 
 /// A session that may be used.
 pub(crate) struct Live {
     pub(crate) session: Session,
-    /// The session's cookie sealed anew, for the response.
+    /// The resealed cookie of the session, for the response.
     pub(crate) resealed: Option<Resealed>,
 }
 
-/// A session's cookie, sealed for a request.
+/// A session's cookie that was sealed for a request.
 pub(crate) struct Resealed {
     pub(crate) text: String,
-    /// The session has new tokens; else it was only used, or its secret is old.
+    /// Whether the session has new tokens. Otherwise it was only used, or sealed with an older
+    /// secret.
     pub(crate) renewed: bool,
 }
 
@@ -67,25 +68,25 @@ impl fmt::Debug for Live {
     }
 }
 
-/// What became of a session that was due.
+/// The result for a session that was due for a refresh.
 #[derive(Debug)]
 pub(crate) enum Settled {
     Live(Live),
     Over(Cookie),
-    /// The access token has expired and the environment does not respond.
+    /// The access token has expired and the environment is unavailable.
     Unavailable,
 }
 
-/// What a request waits for until its session can be judged.
+/// What a request waits for before its session can be evaluated.
 #[derive(Debug)]
 pub(crate) enum Awaited {
-    /// What other replicas have revoked.
+    /// The revocations of other replicas.
     News(Flight<()>),
-    /// A session that is kept in the shared store.
+    /// A session in the shared store.
     Session { load: Flight<Loaded>, outdated_key: bool },
 }
 
-/// What it has waited for.
+/// The result of the wait.
 #[derive(Debug)]
 pub(crate) enum Arrived {
     News,
@@ -110,7 +111,7 @@ impl Future for Awaited {
 }
 
 impl Sessions {
-    /// Finds the session of a request, at no more cost than a look-up if it was seen before.
+    /// Loads the session of a request. A cached session costs one lookup.
     pub(crate) fn find(&self, headers: &HeaderMap) -> Found {
         let presented = self.0.cookies.presented(headers);
         if !presented.cookies().any() {
@@ -123,7 +124,7 @@ impl Sessions {
             return Found::Unavailable;
         }
         match self.open(&presented) {
-            // It may be another app's.
+            // It may belong to another app.
             None => Found::Over(Cookie::Kept),
             Some(Open::Unreadable) => Found::Over(Cookie::Taken),
             Some(Open::Session(seen)) => self.evaluate(seen),
@@ -131,7 +132,8 @@ impl Sessions {
                 let id = &reference.id;
                 let known = self.0.stored.known(id, |known| self.look_at(known, outdated_key));
                 let up_to_date = |seen: &Seen| {
-                    // What it says of its end may be older than what another replica has stored.
+                    // The end in the cookie may be older than that in the store, which another
+                    // replica has extended.
                     seen.session.record().generation() >= reference.generation
                         && !self.has_ended(&seen.session)
                 };
@@ -146,7 +148,7 @@ impl Sessions {
         }
     }
 
-    /// Finds the session of a request that had to wait.
+    /// Loads the session of a request that had to wait.
     pub(crate) fn find_after(&self, arrived: Arrived, headers: &HeaderMap) -> Found {
         match arrived {
             Arrived::News => self.find(headers),
@@ -159,10 +161,10 @@ impl Sessions {
         }
     }
 
-    /// Finds the session of a request, and waits for what it takes to judge it.
+    /// Loads the session of a request, and waits for what is necessary to evaluate it.
     pub(crate) async fn find_in_time(&self, headers: &HeaderMap) -> Found {
         let mut found = self.find(headers);
-        // News first, then a session that is kept in the store.
+        // First the revocations, then a session in the store.
         for _ in 0..2 {
             match found {
                 Found::Unsure(awaited) => found = self.find_after(awaited.await, headers),
@@ -172,7 +174,7 @@ impl Sessions {
         found
     }
 
-    /// What a session that was due has become.
+    /// Evaluates a session after its refresh.
     pub(crate) fn apply_refresh(&self, session: &Session, renewal: Renewal) -> Settled {
         let now = self.0.scalekit.clock().now();
         let live = match renewal {
@@ -196,8 +198,8 @@ impl Sessions {
         Settled::Live(live)
     }
 
-    /// The `Set-Cookie` values for a response whose request had this session sealed anew: of the
-    /// newest there is by now, and none if the session has been ended meanwhile.
+    /// Returns the `Set-Cookie` values for a response whose request resealed this session. They
+    /// contain the newest session, and are empty if the session has ended meanwhile.
     pub(crate) async fn cookies_at_response(
         &self,
         session: &Session,
@@ -215,7 +217,8 @@ impl Sessions {
             Ok(None) => return Vec::new(),
             Err(error) => {
                 telemetry::internal_error("session_at_response", &error);
-                // What it replaces is spent; other cookies can wait until the store answers.
+                // The refresh token of the old cookie is spent; other cookies can wait until the
+                // store is available.
                 if !resealed.renewed {
                     return Vec::new();
                 }
@@ -225,14 +228,14 @@ impl Sessions {
         let record = session.record();
         let max_age = record.remaining(self.0.scalekit.clock().now());
         self.0.cookies.set_session(&newest, max_age, presented).unwrap_or_else(|| {
-            // The browser keeps its cookie; this session will end with it.
+            // The browser keeps its cookie; the session ends with it.
             telemetry::internal_error("session_at_response", &SessionTooLarge);
             Vec::new()
         })
     }
 
-    /// The cookie of the newest session there is, which may be the one that was sealed for this
-    /// request; `None` where the browser has a better one, or none to have.
+    /// Returns the cookie of the newest session, which may be the one that was sealed for this
+    /// request. Returns `None` if the browser has a newer one, or the session has ended.
     async fn newest_cookie(
         &self,
         record: &SessionRecord,
@@ -258,7 +261,7 @@ impl Sessions {
         session.record().is_due_for_renewal(self.0.scalekit.clock().now())
     }
 
-    /// The session of a request as far as it can be read, whether or not it may still be used.
+    /// Reads the session of a request, whether or not it may still be used.
     pub(crate) async fn peek(&self, headers: &HeaderMap) -> Option<Peeked> {
         match self.open(&self.0.cookies.presented(headers))? {
             Open::Unreadable => None,
@@ -270,7 +273,7 @@ impl Sessions {
         }
     }
 
-    /// The text of a cookie that holds a session, or its id.
+    /// Seals a session, or its ID if it is in the store, for a cookie.
     pub(super) fn seal(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
         let content = if record.is_stored() {
             Reference::new(record).encode()
@@ -280,7 +283,7 @@ impl Sessions {
         self.0.keys.seal(Purpose::Session, self.0.cookies.session_name(), &content)
     }
 
-    /// Remembers what a cookie's text stands for, so that it need not be opened.
+    /// Caches the content of a cookie.
     pub(super) fn remember(&self, cookie: &str, session: &Session) {
         let known = Known::new(session.clone());
         if session.record().is_stored() {
@@ -318,7 +321,7 @@ impl Sessions {
             self.touch_stored(&session, now);
         }
         let reseal = outdated_key || (touch && !record.is_stored());
-        // The session goes on under its old cookie if it cannot be sealed again.
+        // If it cannot be resealed, the session stays valid under its old cookie.
         let sealed = reseal.then(|| self.seal(&record.touch(self.0.lifetimes, now)).ok()).flatten();
         let resealed = sealed.map(|text| Resealed { text, renewed: false });
         Found::Live(Live { session, resealed })
@@ -335,7 +338,7 @@ impl Sessions {
         expired || self.is_over(session)
     }
 
-    /// `Set-Cookie` values that remove the session's cookies, if they are this app's.
+    /// Returns `Set-Cookie` values that remove the session's cookies, if they belong to this app.
     pub(crate) fn clear_session(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
         let mut values = RecentLogin::removals(self, headers);
         if self.has_own_cookie(headers) {
@@ -344,12 +347,12 @@ impl Sessions {
         values
     }
 
-    /// Whether the request has a session cookie that our keys open.
+    /// Whether the request has a session cookie that a key of this app opens.
     pub(crate) fn has_own_cookie(&self, headers: &HeaderMap) -> bool {
         self.open(&self.0.cookies.presented(headers)).is_some()
     }
 
-    /// Opens the session's cookie, the first of several that opens.
+    /// Opens the session's cookie: the first of several that opens.
     fn open(&self, presented: &Presented<'_>) -> Option<Open> {
         presented.sealed().find_map(|sealed| self.open_text(&sealed))
     }
@@ -390,7 +393,7 @@ impl Sessions {
         }
     }
 
-    /// Whether a session still stands; asked in earnest only after a new revocation.
+    /// Checks whether a session was revoked, if there are new revocations.
     fn look_at(&self, known: &Known, outdated_key: bool) -> Seen {
         let version = self.0.revocations.version();
         let mut revoked = false;
@@ -404,31 +407,31 @@ impl Sessions {
     }
 }
 
-/// What a cookie holds.
+/// The content of a cookie.
 enum Open {
     Session(Seen),
-    /// A session that is kept in the shared store.
+    /// A session in the shared store.
     Stored {
         reference: Reference,
         outdated_key: bool,
     },
-    /// Sealed by this app, and no session.
+    /// Sealed by this app, but not a session.
     Unreadable,
 }
 
-/// A session as it was found.
+/// A session that was loaded.
 struct Seen {
     session: Session,
-    /// Its cookie is sealed under an older secret.
+    /// Its cookie is sealed with an older secret.
     outdated_key: bool,
     revoked: bool,
 }
 
-/// What can be said of a request's session, to end it.
+/// The session of a request, for ending it.
 #[derive(Clone, Debug)]
 pub(crate) enum Peeked {
     Session(Session),
-    /// By its id, because the shared store does not tell more.
+    /// Its ID only, because the shared store is unavailable.
     Stored(Arc<str>),
 }
 
