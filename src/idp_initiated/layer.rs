@@ -14,7 +14,7 @@ use crate::middleware::rejection::on_rejection;
 use crate::middleware::route_rejection::redirect;
 use crate::session::Sessions;
 use crate::shared_store::{Purpose, with_timeout};
-use crate::token::{IdpInitiatedLogin, LaunchExpectations, TokenError};
+use crate::token::{IdpInitiatedLogin, IdpInitiatedLoginExpectations, TokenError};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -63,8 +63,10 @@ impl IdpInitiatedRedirect {
         let sessions = self.sessions();
         let scalekit = sessions.scalekit();
         let now = scalekit.clock().now();
-        let expected =
-            LaunchExpectations { issuers: &self.issuers, client_id: scalekit.client_id() };
+        let expected = IdpInitiatedLoginExpectations {
+            issuers: &self.issuers,
+            client_id: scalekit.client_id(),
+        };
         let verified = expected.verify(token, scalekit.keys(), now).await;
         let login = verified.map_err(|error| match error {
             TokenError::KeysUnavailable => LoginError::Unavailable,

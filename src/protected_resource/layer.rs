@@ -1,7 +1,7 @@
 use tower_layer::Layer;
 
 use super::ProtectedResourceMetadataService;
-use crate::token::ProtectedResource;
+use super::resource::ProtectedResource;
 
 /// Middleware that serves the metadata of a protected resource. See the [module
 /// docs](crate::protected_resource).

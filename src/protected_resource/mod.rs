@@ -49,10 +49,10 @@
 //! ```
 
 mod layer;
-pub(crate) mod resource;
+mod resource;
 pub(crate) mod response;
 mod service;
 
 pub use self::layer::ProtectedResourceMetadata;
+pub use self::resource::{ProtectedResource, ProtectedResourceBuilder, ResourceId};
 pub use self::service::ProtectedResourceMetadataService;
-pub use crate::token::{ProtectedResource, ProtectedResourceBuilder, ResourceId};

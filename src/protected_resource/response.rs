@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
+use super::resource::ProtectedResource;
 use crate::middleware::rejection::json_response;
-use crate::token::ProtectedResource;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const ANY: HeaderValue = HeaderValue::from_static("*");

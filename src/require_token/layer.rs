@@ -6,8 +6,9 @@ use super::{RequireTokenService, TokenRejection};
 use crate::challenge::{Challenge, Realm, ScopeToken};
 use crate::error::ConfigError;
 use crate::middleware::rejection::{Renderer, on_rejection};
+use crate::protected_resource::ProtectedResource;
 use crate::scalekit::Scalekit;
-use crate::token::{ProtectedResource, TokenVerifier};
+use crate::token::TokenVerifier;
 
 /// Middleware that requires a valid bearer token. See the [module docs](crate::require_token).
 #[derive(Clone, Debug)]

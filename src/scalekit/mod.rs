@@ -12,6 +12,7 @@ mod application_token;
 mod builder;
 #[cfg(feature = "sandbox")]
 pub(crate) mod sandbox;
+mod verify;
 
 use std::fmt;
 use std::sync::Arc;
@@ -67,7 +68,7 @@ impl Scalekit {
     /// Returned when variables are missing or invalid. Lists all of them.
     #[cfg(feature = "reqwest")]
     #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
-    pub fn from_env() -> Result<Self, crate::ConfigError> {
+    pub fn from_env() -> Result<Self, crate::error::ConfigError> {
         ScalekitBuilder::from_env()?.build()
     }
 

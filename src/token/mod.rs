@@ -44,9 +44,9 @@
 
 mod claims;
 mod id_token;
+mod idp_initiated_login;
 mod jws;
 mod key_set;
-mod launch_token;
 mod logout_token;
 #[cfg(test)]
 mod oracle;
@@ -61,23 +61,19 @@ mod verifying_key;
 
 pub use jsonwebtoken::Algorithm;
 
-pub use self::launch_token::IdpInitiatedLogin;
+pub use self::idp_initiated_login::IdpInitiatedLogin;
 pub use self::principal::Principal;
 pub use self::verifier::{
     ExternalIssuer, ScalekitEnvironment, TokenVerifier, TokenVerifierBuilder,
 };
-pub use crate::protected_resource::resource::{
-    ProtectedResource, ProtectedResourceBuilder, ResourceId,
-};
 
 pub(crate) use self::claims::{CLOCK_SKEW, Claims};
 pub(crate) use self::id_token::{Flow, IdTokenExpectations};
-pub(crate) use self::launch_token::LaunchExpectations;
+pub(crate) use self::idp_initiated_login::IdpInitiatedLoginExpectations;
 pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::ORGANIZATION_CLAIMS;
 pub(crate) use self::remote_keys::{RemoteKeys, TokenSource};
 pub(crate) use self::verifier::{Attempt, Expectations, Leeway};
-pub(crate) use crate::util::json::parse_object;
 
 /// Returned when a token is rejected. Disclose no more than `invalid_token` to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

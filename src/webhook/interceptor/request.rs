@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use crate::model::lenient;
-use crate::token::parse_object;
+use crate::util::json::parse_object;
 use crate::util::open_enum::open_enum;
 use crate::webhook::EventError;
 

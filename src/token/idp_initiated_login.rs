@@ -9,7 +9,6 @@ use time::{Duration, OffsetDateTime};
 
 use super::claims::{CLOCK_SKEW, TokenKind};
 use super::{Claims, RemoteKeys, TokenError, TokenSource};
-use crate::scalekit::Scalekit;
 
 /// These tokens are valid for minutes, and must be remembered until they expire.
 const MAX_LIFETIME: Duration = Duration::hours(1);
@@ -58,38 +57,15 @@ impl fmt::Debug for IdpInitiatedLogin {
     }
 }
 
-impl Scalekit {
-    /// Verifies the token in the parameter `idp_initiated_login` of an initiate-login request, for
-    /// apps that start the login themselves. [`IdpInitiatedRedirect`](crate::IdpInitiatedRedirect)
-    /// implements the whole flow.
-    ///
-    /// The token must be signed by the environment's keys, have an expiry, and be of this type, not
-    /// an access or ID token. Its issuer is not validated, because it may be the app's own URL. The
-    /// caller must detect replays, by the fingerprint and until a minute after the expiry, because
-    /// clocks differ.
-    ///
-    /// # Errors
-    /// [`TokenError::KeysUnavailable`] if the token cannot be verified now; any other error if it
-    /// must not start a login.
-    pub async fn verify_idp_initiated_login(
-        &self,
-        token: &str,
-    ) -> Result<IdpInitiatedLogin, TokenError> {
-        LaunchExpectations { issuers: &[], client_id: self.client_id() }
-            .verify(token, self.keys(), self.clock().now())
-            .await
-    }
-}
-
 /// What the token must contain.
 #[derive(Debug)]
-pub(crate) struct LaunchExpectations<'a> {
+pub(crate) struct IdpInitiatedLoginExpectations<'a> {
     /// Any, if none is set.
     pub(crate) issuers: &'a [String],
     pub(crate) client_id: &'a str,
 }
 
-impl LaunchExpectations<'_> {
+impl IdpInitiatedLoginExpectations<'_> {
     /// Verifies the token, waiting for keys if necessary.
     pub(crate) async fn verify(
         &self,
@@ -179,7 +155,7 @@ mod tests {
             };
         }
         let issuers: Vec<_> = issuers.iter().map(|issuer| (*issuer).to_owned()).collect();
-        let expected = LaunchExpectations { issuers: &issuers, client_id: "skc_1" };
+        let expected = IdpInitiatedLoginExpectations { issuers: &issuers, client_id: "skc_1" };
         let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
         expected.evaluate(&Claims::new(members.clone()), Some("JWT"), String::new(), now)
     }
@@ -194,7 +170,7 @@ mod tests {
         assert!(evaluate(&[], &json!({"connection_id": null, "iss": null, "nbf": null})).is_ok());
         assert!(evaluate(&[], &json!({"organization_id": "", "login_hint": ""})).is_ok());
         let nulls = |evaluated: Map<String, Value>| {
-            let expected = LaunchExpectations { issuers: &[], client_id: "skc_1" };
+            let expected = IdpInitiatedLoginExpectations { issuers: &[], client_id: "skc_1" };
             let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
             expected.evaluate(&Claims::new(evaluated), None, String::new(), now)
         };
