@@ -5,20 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
+use super::error_body::{ErrorBody, is_secret, presentable, without_addresses};
 use crate::api::error::{ApiError, ErrorResponse, Unavailable};
-use crate::api::tools::ToolError;
 use crate::http_client::{WEB_PAGE, is_web_page};
 use crate::scalekit::Scalekit;
-
-/// Maximum length of a message, in characters.
-const MAX_MESSAGE: usize = 300;
-
-/// Error code of errors that come from a tool's provider, not from the environment.
-const TOOL_ERROR: &str = "TOOL_ERROR";
 
 /// Deserializes a successful response, or returns the error.
 pub(in crate::api) fn read<T: DeserializeOwned>(
@@ -70,40 +63,6 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
     }
 }
 
-/// Whether the error comes from a tool's provider, through the environment.
-pub(in crate::api) fn is_of_a_tool(response: &Response<Bytes>) -> bool {
-    let body = ErrorBody::parse(response.body());
-    body.is_some_and(|body| body.is_of_a_tool())
-}
-
-/// Whether the environment's gateway rejected the access token.
-pub(in crate::api) fn is_unauthenticated(response: &Response<Bytes>) -> bool {
-    let Some(body) = ErrorBody::parse(response.body()) else { return false };
-    let code = body.error_code().unwrap_or_default();
-    code.eq_ignore_ascii_case("UNAUTHENTICATED") || body.0.get("code") == Some(&Value::from(16))
-}
-
-/// The error of a tool's provider, if the environment includes it.
-pub(in crate::api) fn tool_error(
-    response: &Response<Bytes>,
-    scalekit: &Scalekit,
-) -> Option<ToolError> {
-    let body = ErrorBody::parse(response.body())?;
-    if response.status().is_success() || !body.is_of_a_tool() {
-        return None;
-    }
-    let info = body.tool_error_info();
-    let text = |name: &str| info.and_then(|info| info.get(name)).and_then(Value::as_str);
-    let message = text("tool_error_message").filter(|text| !text.is_empty()).or(body.message());
-    let secret = scalekit.client_secret().expose();
-    Some(ToolError {
-        status: response.status(),
-        execution_id: text("execution_id").filter(|text| is_code(text)).map(str::to_owned),
-        code: text("tool_error_code").filter(|text| is_code(text)).map(str::to_owned),
-        message: message.and_then(|message| presentable(message, secret)),
-    })
-}
-
 /// `Retry-After` as a duration, from seconds or from a date.
 pub(in crate::api) fn retry_after(
     response: &Response<Bytes>,
@@ -117,98 +76,12 @@ pub(in crate::api) fn retry_after(
     Some(Duration::try_from(date - now).unwrap_or_default())
 }
 
-/// Errors in the formats of gateways, of the API's `ErrorInfo` and of OAuth servers.
-#[derive(Default)]
-struct ErrorBody(Map<String, Value>);
-
-impl ErrorBody {
-    fn is_of_a_tool(&self) -> bool {
-        self.error_code() == Some(TOOL_ERROR) || self.tool_error_info().is_some()
-    }
-
-    fn parse(body: &[u8]) -> Option<Self> {
-        serde_json::from_slice(body).ok().map(Self)
-    }
-
-    /// The most specific error code.
-    fn error_code(&self) -> Option<&str> {
-        let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
-        let of_details = details.filter_map(|detail| detail.get("error_code"));
-        let of_body = ["error_code", "code", "error"].into_iter();
-        let candidates = of_details.chain(of_body.filter_map(|name| self.0.get(name)));
-        candidates.filter_map(Value::as_str).find(|text| is_code(text))
-    }
-
-    fn tool_error_info(&self) -> Option<&Value> {
-        let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
-        let mut infos = details.filter_map(|detail| detail.get("tool_error_info"));
-        infos.next().or_else(|| self.0.get("tool_error_info")).filter(|info| info.is_object())
-    }
-
-    /// The message, with the invalid fields.
-    fn explanation(&self) -> Option<String> {
-        let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
-        let fields = details
-            .filter_map(|detail| detail.get("validation_error_info")?.get("field_violations"))
-            .filter_map(Value::as_array)
-            .flatten()
-            .filter_map(|violation| {
-                let text = |name| violation.get(name).and_then(Value::as_str);
-                Some(format!("{}: {}", text("field")?, text("description").unwrap_or("rejected")))
-            });
-        let parts: Vec<_> = self.message().map(str::to_owned).into_iter().chain(fields).collect();
-        (!parts.is_empty()).then(|| parts.join("; "))
-    }
-
-    fn message(&self) -> Option<&str> {
-        let own = ["message", "error_description", "error"];
-        let own = own.into_iter().filter_map(|name| self.0.get(name));
-        let nested = self.0.get("error").and_then(|error| error.get("message"));
-        let mut texts = own.chain(nested).filter_map(Value::as_str);
-        texts.find(|text| !text.is_empty())
-    }
-}
-
-fn is_code(text: &str) -> bool {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-    (1..=64).contains(&text.len()) && text.bytes().all(fits)
-}
-
-fn is_secret(word: &str, client_secret: &str) -> bool {
-    // "eyJ" is the base64url prefix of a token's `{"`.
-    word.contains("eyJ") || word.contains(client_secret)
-}
-
-/// E-mail addresses are redacted.
-fn without_addresses(text: &str) -> String {
-    let words = text.split_whitespace();
-    let words = words.map(|word| if contains_address(word) { "[redacted]" } else { word });
-    words.collect::<Vec<_>>().join(" ")
-}
-
-/// Redacts too many words rather than too few.
-fn contains_address(word: &str) -> bool {
-    // Also if it was escaped, even twice.
-    let word = word.replace("%25", "%").replace("%40", "@");
-    let Some((before, after)) = word.rsplit_once('@') else { return false };
-    let names_type = !before.contains(char::is_alphanumeric) && !after.contains('.');
-    after.contains(char::is_alphanumeric) && !names_type
-}
-
-/// Sanitizes foreign text for logs.
-fn presentable(text: &str, secret: &str) -> Option<String> {
-    let text = text.replace(secret, "[redacted]");
-    let letters = |letter: char| if letter.is_control() { ' ' } else { letter };
-    let text: String = text.chars().take(4 * MAX_MESSAGE).map(letters).collect();
-    let words = text.split_whitespace();
-    let words = words.map(|word| if is_secret(word, secret) { "[redacted]" } else { word });
-    let text: String = words.collect::<Vec<_>>().join(" ").chars().take(MAX_MESSAGE).collect();
-    (!text.is_empty()).then_some(text)
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::{Map, Value};
+
     use super::*;
+    use crate::api::client::error_body::MAX_MESSAGE;
     use crate::http_client::UnreachableClient;
 
     fn answered(status: u16, body: &str) -> ApiError {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
 use time::OffsetDateTime;
 
-use super::response::{is_of_a_tool, is_unauthenticated, retry_after};
+use super::error_body::{is_of_a_tool, is_unauthenticated};
+use super::response::retry_after;
 use crate::http_client::HttpClientError;
 use crate::util::jitter::jitter;
 

@@ -1,9 +1,9 @@
 use std::fmt;
 
-use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::error::ToolError;
 use crate::api::ApiError;
 use crate::api::connected_accounts::AccountKey;
 use crate::model::wire;
@@ -125,35 +125,4 @@ pub enum ExecuteError {
     /// The service of the tool returned an error.
     #[error(transparent)]
     Tool(#[from] ToolError),
-}
-
-/// The error of a tool's service.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub struct ToolError {
-    /// The status of Scalekit's response, which need not be the service's.
-    pub status: StatusCode,
-    /// The ID of the execution in the dashboard's logs.
-    pub execution_id: Option<String>,
-    /// The error code: letters, digits, `_`, `-` and `.`, at most 64.
-    pub code: Option<String>,
-    /// A message for developers and models, not for users: limited to 300 characters, without
-    /// control characters and without anything that looks like a token.
-    pub message: Option<String>,
-}
-
-impl fmt::Display for ToolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the tool failed")?;
-        if let Some(code) = &self.code {
-            write!(f, ", {code}")?;
-        }
-        if let Some(message) = &self.message {
-            write!(f, ": {message}")?;
-        }
-        if let Some(id) = &self.execution_id {
-            write!(f, " (execution {id})")?;
-        }
-        Ok(())
-    }
 }

@@ -36,6 +36,7 @@
 //! # fn main() {}
 //! ```
 
+mod error;
 mod execute;
 mod lists;
 mod proxy;
@@ -50,7 +51,8 @@ use super::client::retry::Retries;
 use super::connected_accounts::AccountKey;
 use super::{Api, ApiError};
 
-pub use self::execute::{ExecuteError, ToolCall, ToolError, ToolResult};
+pub use self::error::ToolError;
+pub use self::execute::{ExecuteError, ToolCall, ToolResult};
 pub use self::lists::{AvailableTools, ScopedTool, ScopedTools, Tool, Tools};
 pub use self::proxy::ServiceLocation;
 
@@ -100,7 +102,7 @@ impl ToolsApi {
         let request = call.account().check(request).retries(Retries::Never);
         let request = request.deadline(DEADLINE).max_response_bytes(MAX_RESPONSE_BYTES);
         let response = request.send_raw().await?;
-        if let Some(error) = response::tool_error(&response, &self.api.scalekit) {
+        if let Some(error) = error::tool_error(&response, &self.api.scalekit) {
             return Err(ExecuteError::Tool(error));
         }
         Ok(response::read(&response, &self.api.scalekit)?)

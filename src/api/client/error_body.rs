@@ -1,0 +1,113 @@
+//! The body of an error, in whichever way it is written.
+
+use bytes::Bytes;
+use http::Response;
+use serde_json::{Map, Value};
+
+/// Maximum length of a message, in characters.
+pub(super) const MAX_MESSAGE: usize = 300;
+
+/// Error code of errors that come from a tool's provider, not from the environment.
+const TOOL_ERROR: &str = "TOOL_ERROR";
+
+/// Errors in the formats of gateways, of the API's `ErrorInfo` and of OAuth servers.
+#[derive(Default)]
+pub(in crate::api) struct ErrorBody(Map<String, Value>);
+
+impl ErrorBody {
+    pub(in crate::api) fn is_of_a_tool(&self) -> bool {
+        self.error_code() == Some(TOOL_ERROR) || self.tool_error_info().is_some()
+    }
+
+    pub(in crate::api) fn parse(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok().map(Self)
+    }
+
+    /// The most specific error code.
+    pub(in crate::api) fn error_code(&self) -> Option<&str> {
+        let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
+        let of_details = details.filter_map(|detail| detail.get("error_code"));
+        let of_body = ["error_code", "code", "error"].into_iter();
+        let candidates = of_details.chain(of_body.filter_map(|name| self.0.get(name)));
+        candidates.filter_map(Value::as_str).find(|text| is_code(text))
+    }
+
+    pub(in crate::api) fn tool_error_info(&self) -> Option<&Value> {
+        let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
+        let mut infos = details.filter_map(|detail| detail.get("tool_error_info"));
+        infos.next().or_else(|| self.0.get("tool_error_info")).filter(|info| info.is_object())
+    }
+
+    /// The message, with the invalid fields.
+    pub(in crate::api) fn explanation(&self) -> Option<String> {
+        let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
+        let fields = details
+            .filter_map(|detail| detail.get("validation_error_info")?.get("field_violations"))
+            .filter_map(Value::as_array)
+            .flatten()
+            .filter_map(|violation| {
+                let text = |name| violation.get(name).and_then(Value::as_str);
+                Some(format!("{}: {}", text("field")?, text("description").unwrap_or("rejected")))
+            });
+        let parts: Vec<_> = self.message().map(str::to_owned).into_iter().chain(fields).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    pub(in crate::api) fn message(&self) -> Option<&str> {
+        let own = ["message", "error_description", "error"];
+        let own = own.into_iter().filter_map(|name| self.0.get(name));
+        let nested = self.0.get("error").and_then(|error| error.get("message"));
+        let mut texts = own.chain(nested).filter_map(Value::as_str);
+        texts.find(|text| !text.is_empty())
+    }
+}
+
+/// Whether the error comes from a tool's provider, through the environment.
+pub(in crate::api) fn is_of_a_tool(response: &Response<Bytes>) -> bool {
+    let body = ErrorBody::parse(response.body());
+    body.is_some_and(|body| body.is_of_a_tool())
+}
+
+/// Whether the environment's gateway rejected the access token.
+pub(in crate::api) fn is_unauthenticated(response: &Response<Bytes>) -> bool {
+    let Some(body) = ErrorBody::parse(response.body()) else { return false };
+    let code = body.error_code().unwrap_or_default();
+    code.eq_ignore_ascii_case("UNAUTHENTICATED") || body.0.get("code") == Some(&Value::from(16))
+}
+
+pub(in crate::api) fn is_code(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
+pub(in crate::api) fn is_secret(word: &str, client_secret: &str) -> bool {
+    // "eyJ" is the base64url prefix of a token's `{"`.
+    word.contains("eyJ") || word.contains(client_secret)
+}
+
+/// E-mail addresses are redacted.
+pub(in crate::api) fn without_addresses(text: &str) -> String {
+    let words = text.split_whitespace();
+    let words = words.map(|word| if contains_address(word) { "[redacted]" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Redacts too many words rather than too few.
+fn contains_address(word: &str) -> bool {
+    // Also if it was escaped, even twice.
+    let word = word.replace("%25", "%").replace("%40", "@");
+    let Some((before, after)) = word.rsplit_once('@') else { return false };
+    let names_type = !before.contains(char::is_alphanumeric) && !after.contains('.');
+    after.contains(char::is_alphanumeric) && !names_type
+}
+
+/// Sanitizes foreign text for logs.
+pub(in crate::api) fn presentable(text: &str, secret: &str) -> Option<String> {
+    let text = text.replace(secret, "[redacted]");
+    let letters = |letter: char| if letter.is_control() { ' ' } else { letter };
+    let text: String = text.chars().take(4 * MAX_MESSAGE).map(letters).collect();
+    let words = text.split_whitespace();
+    let words = words.map(|word| if is_secret(word, secret) { "[redacted]" } else { word });
+    let text: String = words.collect::<Vec<_>>().join(" ").chars().take(MAX_MESSAGE).collect();
+    (!text.is_empty()).then_some(text)
+}
