@@ -108,6 +108,7 @@ pub mod error;
 pub mod http_client;
 pub mod idp_initiated;
 pub mod middleware;
+pub mod model;
 pub mod oauth;
 pub mod passwordless_login;
 pub mod protected_resource;
@@ -127,7 +128,6 @@ pub mod webhook_verify;
 
 #[cfg(feature = "axum-core")]
 mod extract;
-pub(crate) mod model;
 pub(crate) mod util;
 
 pub use self::connect_account::ConnectAccount;

@@ -22,9 +22,8 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use tower_scalekit::Scalekit;
 use tower_scalekit::api::ApiError;
-use tower_scalekit::api::connected_accounts::{
-    AccountKey, ConnectedAccount, ConnectedAccountStatus, NewConnectedAccount,
-};
+use tower_scalekit::api::connected_accounts::{AccountKey, ConnectedAccount, NewConnectedAccount};
+use tower_scalekit::model::ConnectedAccountStatus;
 
 use crate::mails::Mails;
 use crate::terminal::line;

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use tower_scalekit::Session;
-use tower_scalekit::api::connected_accounts::ConnectedAccountStatus;
+use tower_scalekit::model::ConnectedAccountStatus;
 
 use crate::mails::Mails;
 use crate::page::logged_in;

@@ -13,7 +13,7 @@
 //! use http::Method;
 //! use tower_scalekit::Sandbox;
 //! use tower_scalekit::api::ApiError;
-//! use tower_scalekit::api::sessions::SessionStatus;
+//! use tower_scalekit::model::SessionStatus;
 //!
 //! let sandbox = Sandbox::new();
 //! # let _ = sandbox.tokens().access_token("jane@acme.test");

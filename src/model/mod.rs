@@ -1,4 +1,16 @@
-//! Deserialization helpers: strict for responses of the API, lenient for webhooks.
+//! Values that both responses of the API and webhooks contain.
+//!
+//! Objects are read strictly in responses and leniently in webhooks, so each of the two has types of
+//! its own: [`api`](crate::api) and [`webhook`](crate::webhook).
 
+mod connected_account;
+mod directory;
 pub(crate) mod lenient;
+mod organization;
+mod session;
 pub(crate) mod wire;
+
+pub use self::connected_account::ConnectedAccountStatus;
+pub use self::directory::{DirectoryProvider, DirectoryType};
+pub use self::organization::{OrganizationFeature, OrganizationSettings, RegionCode};
+pub use self::session::{SessionDevice, SessionLocation, SessionStatus};

@@ -11,7 +11,8 @@ use time::OffsetDateTime;
 use super::cookie::record::SessionRecord;
 use super::{Peeked, Session, Sessions};
 use crate::api::ApiError;
-use crate::api::sessions::{SessionDetails, SessionDevice, SessionStatus};
+use crate::api::sessions::SessionDetails;
+use crate::model::{SessionDevice, SessionStatus};
 use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
 use crate::util::telemetry;
 

@@ -1,7 +1,7 @@
 use serde_json::{Map, Value};
 
+use crate::model::lenient::flag_of;
 use crate::token::Claims;
-use crate::webhook::flag_of;
 
 /// A user's profile, from the ID token of the login (OpenID Connect Core section 5.1), or set by
 /// the app for a [`LocalSession`](super::LocalSession).

@@ -51,7 +51,7 @@ pub(crate) use open_enum;
 
 #[cfg(test)]
 mod tests {
-    use crate::api::directories::DirectoryProvider;
+    use crate::model::DirectoryProvider;
 
     #[test]
     fn known_values_ignore_case_and_unknown_ones_are_kept() {

@@ -1,8 +1,8 @@
 use serde::Deserialize;
 use time::OffsetDateTime;
 
+use crate::model::ConnectedAccountStatus;
 use crate::model::lenient;
-use crate::util::open_enum::open_enum;
 
 /// An account at another service with which your app acts for a user, without its tokens.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -39,20 +39,4 @@ pub struct ConnectedAccount {
     /// Time of the last use.
     #[serde(deserialize_with = "lenient::timestamp")]
     pub last_used_at: Option<OffsetDateTime>,
-}
-
-open_enum! {
-    /// Status of an account.
-    ConnectedAccountStatus {
-        /// Tools can use it.
-        Active = "ACTIVE",
-        /// The user has revoked it.
-        Disconnected = "DISCONNECTED",
-        /// Its tokens have expired: the user has to authorize your app again.
-        Expired = "EXPIRED",
-        /// The user has not authorized your app yet.
-        PendingAuth = "PENDING_AUTH",
-        /// The user has not been verified yet.
-        PendingVerification = "PENDING_VERIFICATION",
-    }
 }

@@ -1,8 +1,8 @@
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use crate::api::directories::{DirectoryProvider, DirectoryType};
 use crate::model::lenient;
+use crate::model::{DirectoryProvider, DirectoryType};
 
 /// A directory of an organization, in events.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -54,7 +54,7 @@ mod user;
 #[cfg(test)]
 mod tests;
 
-pub use self::connected_account::{ConnectedAccount, ConnectedAccountStatus};
+pub use self::connected_account::ConnectedAccount;
 pub use self::connection::Connection;
 pub use self::directory::Directory;
 pub use self::directory_group::DirectoryGroup;
@@ -68,4 +68,3 @@ pub use self::organization::Organization;
 pub use self::payload::EventPayload;
 pub use self::role::{Permission, Role};
 pub use self::user::{ExternalIdentity, User, UserProfile, UserSession, UserWithSession};
-pub(crate) use crate::model::lenient::flag_of;

@@ -2,8 +2,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::api::organizations::{OrganizationSettings, RegionCode};
 use crate::model::lenient;
+use crate::model::{OrganizationSettings, RegionCode};
 
 /// An organization, in events.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -2,8 +2,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::api::sessions::{SessionDevice, SessionStatus};
 use crate::model::lenient;
+use crate::model::{SessionDevice, SessionStatus};
 
 /// A user who has logged in or out, and the session.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -14,12 +14,12 @@ use http::{Request, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::Barrier;
 use tower_scalekit::api::connected_accounts::{
-    AccountKey, ConnectedAccountStatus, ConnectedAccountsApi, Credentials, NewConnectedAccount,
-    OAuthCredentials,
+    AccountKey, ConnectedAccountsApi, Credentials, NewConnectedAccount, OAuthCredentials,
 };
 use tower_scalekit::api::tools::ToolCall;
 use tower_scalekit::api::{Api, ApiError};
 use tower_scalekit::http_client::{HttpClient, HttpClientError};
+use tower_scalekit::model::ConnectedAccountStatus;
 use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient};
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::{Sandbox, Scalekit};

@@ -5,10 +5,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::{AccountKey, ConnectedAccountStatus, Credentials};
+use super::{AccountKey, Credentials};
 use crate::api::client::pagination;
 use crate::api::client::pagination::Page;
 use crate::api::{ApiError, ApiRequest};
+use crate::model::ConnectedAccountStatus;
 use crate::model::wire;
 use crate::util::open_enum::open_enum;
 

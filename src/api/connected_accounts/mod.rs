@@ -11,9 +11,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use tower_scalekit::Sandbox;
-//! use tower_scalekit::api::connected_accounts::{
-//!     AccountKey, ConnectedAccountStatus, NewConnectedAccount,
-//! };
+//! use tower_scalekit::api::connected_accounts::{AccountKey, NewConnectedAccount};
+//! use tower_scalekit::model::ConnectedAccountStatus;
 //!
 //! let sandbox = Sandbox::new();
 //! let accounts = sandbox.scalekit().api().connected_accounts();
@@ -60,7 +59,6 @@ pub use self::details::{
 pub use self::events::AccountEvents;
 pub use self::link::AuthorizationLink;
 pub use self::waiting::{WaitError, WaitUntilActive};
-pub use crate::webhook::ConnectedAccountStatus;
 
 /// API for connected accounts. Returned by [`Api::connected_accounts`].
 #[derive(Clone, Debug)]

@@ -7,8 +7,9 @@ use futures::future::{BoxFuture, join};
 use tokio::time::{sleep, timeout};
 
 use super::events::SignedPayload;
-use super::{AccountEvents, AccountKey, ConnectedAccount, ConnectedAccountStatus};
+use super::{AccountEvents, AccountKey, ConnectedAccount};
 use super::{ApiError, ConnectedAccountsApi};
+use crate::model::ConnectedAccountStatus;
 use crate::util::jitter::jitter;
 
 const DEADLINE: Duration = Duration::from_secs(5 * 60);

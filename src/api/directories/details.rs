@@ -2,9 +2,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+use crate::model::lenient::flag_of;
 use crate::model::wire;
-use crate::util::open_enum::open_enum;
-use crate::webhook::flag_of;
+use crate::model::{DirectoryProvider, DirectoryType};
 
 /// A directory of an organization. Fields that the environment omits are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -60,38 +60,6 @@ pub struct Directory {
     /// Attribute mappings.
     #[serde(deserialize_with = "wire::or_default")]
     pub attribute_mappings: AttributeMappings,
-}
-
-open_enum! {
-    /// How a directory is synchronized.
-    DirectoryType {
-        /// By LDAP.
-        Ldap = "LDAP",
-        /// Scalekit polls the provider.
-        Poll = "POLL",
-        /// The provider pushes changes by SCIM.
-        Scim = "SCIM",
-    }
-}
-
-open_enum! {
-    /// A directory provider.
-    DirectoryProvider {
-        /// Auth0.
-        Auth0 = "AUTH0",
-        /// Google Workspace.
-        Google = "GOOGLE",
-        /// JumpCloud.
-        JumpCloud = "JUMPCLOUD",
-        /// Microsoft Entra ID.
-        MicrosoftAd = "MICROSOFT_AD",
-        /// Okta.
-        Okta = "OKTA",
-        /// OneLogin.
-        OneLogin = "ONELOGIN",
-        /// Ping Identity.
-        PingIdentity = "PING_IDENTITY",
-    }
 }
 
 /// Statistics of a directory.

@@ -48,8 +48,8 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 pub use self::details::{
-    AttributeMapping, AttributeMappings, Directory, DirectoryGroup, DirectoryProvider,
-    DirectorySecret, DirectoryStats, DirectoryType, DirectoryUser, RoleAssignment, RoleAssignments,
+    AttributeMapping, AttributeMappings, Directory, DirectoryGroup, DirectorySecret,
+    DirectoryStats, DirectoryUser, RoleAssignment, RoleAssignments,
 };
 use super::client::pagination;
 use super::client::pagination::Page;

@@ -61,7 +61,7 @@ use super::client::pagination;
 use super::client::pagination::Page;
 use super::{Api, ApiError, ApiRequest};
 use crate::model::wire;
-use crate::util::open_enum::open_enum;
+use crate::model::{OrganizationSettings, RegionCode};
 
 /// API for organizations. Returned by [`Api::organizations`].
 #[derive(Clone, Debug)]
@@ -212,47 +212,6 @@ pub struct Organization {
     /// Enabled features.
     #[serde(deserialize_with = "wire::or_default")]
     pub settings: OrganizationSettings,
-}
-
-open_enum! {
-    /// Where data is stored.
-    RegionCode {
-        /// In the European Union.
-        Eu = "EU",
-        /// In the United States.
-        Us = "US",
-    }
-}
-
-/// Features of an organization.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct OrganizationSettings {
-    /// The features, with whether each is enabled.
-    #[serde(deserialize_with = "wire::or_default")]
-    pub features: Vec<OrganizationFeature>,
-}
-
-impl OrganizationSettings {
-    /// Whether a feature is enabled, for instance `sso` or `dir_sync`.
-    #[must_use]
-    pub fn has(&self, feature: &str) -> bool {
-        self.features.iter().any(|known| known.name == feature && known.enabled)
-    }
-}
-
-/// A feature of an organization.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct OrganizationFeature {
-    /// `sso`, `dir_sync`, `domain_verification`, `session_policy`.
-    #[serde(deserialize_with = "wire::or_default")]
-    pub name: String,
-    /// Whether it is enabled.
-    #[serde(deserialize_with = "wire::or_default")]
-    pub enabled: bool,
 }
 
 /// An organization to create.

@@ -8,7 +8,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use futures::TryStreamExt as _;
-//! use tower_scalekit::api::sessions::SessionStatus;
+//! use tower_scalekit::model::SessionStatus;
 //! # use tower_scalekit::Sandbox;
 //!
 //! # let sandbox = Sandbox::new();
@@ -34,13 +34,12 @@ use http::Method;
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-pub use self::details::{
-    AuthenticatedClient, SessionDetails, SessionDevice, SessionLocation, SessionStatus,
-};
+pub use self::details::{AuthenticatedClient, SessionDetails};
 use super::client::pagination;
 use super::client::pagination::Page;
 use super::client::retry::Retries;
 use super::{Api, ApiError, ApiRequest};
+use crate::model::SessionStatus;
 use crate::model::wire;
 
 /// API for sessions. Returned by [`Api::sessions`].

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use super::played::Played;
 use crate::api::ApiError;
 use crate::api::connected_accounts::{
-    AccountKey, AuthorizationType, ConnectedAccountStatus, NewConnectedAccount, StaticCredentials,
+    AccountKey, AuthorizationType, NewConnectedAccount, StaticCredentials,
 };
 use crate::api::tools::{ExecuteError, ToolCall};
+use crate::model::ConnectedAccountStatus;
 
 const ACCOUNT: &str = r#"{"connected_account":{"id":"ca_1","status":"ACTIVE"}}"#;
 

@@ -2,9 +2,8 @@ use time::macros::datetime;
 
 use super::played::Played;
 use super::*;
-use crate::api::directories::{
-    Directory, DirectoryGroup, DirectoryProvider, DirectoryType, DirectoryUser,
-};
+use crate::api::directories::{Directory, DirectoryGroup, DirectoryUser};
+use crate::model::{DirectoryProvider, DirectoryType};
 
 const OKTA: &str = r#"{
     "id":"dir_1","name":"Azure AD","organization_id":"org_1","enabled":true,

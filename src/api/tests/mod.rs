@@ -18,10 +18,11 @@ use http::{Method, Response, StatusCode};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::sessions::{SessionDetails, SessionStatus, UserSessions};
+use super::sessions::{SessionDetails, UserSessions};
 use super::{Api, ApiError};
 use crate::Scalekit;
 use crate::clock::ManualClock;
+use crate::model::SessionStatus;
 use crate::sandbox::{Endpoint, Fault, Sandbox};
 
 const START: i64 = 1_800_000_000;

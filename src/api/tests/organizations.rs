@@ -2,9 +2,8 @@ use serde_json::json;
 
 use super::played::Played;
 use super::*;
-use crate::api::organizations::{
-    NewOrganization, Organization, OrganizationSettings, OrganizationUpdate, RegionCode,
-};
+use crate::api::organizations::{NewOrganization, Organization, OrganizationUpdate};
+use crate::model::{OrganizationSettings, RegionCode};
 
 const ACME: &str = r#"{"organization":{
     "id":"org_59615193906282635","display_name":"Megasoft","external_id":"my_unique_id",

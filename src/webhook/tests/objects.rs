@@ -4,9 +4,9 @@ use serde_json::{Map, json};
 use time::macros::datetime;
 
 use super::*;
-use crate::api::directories::{DirectoryProvider, DirectoryType};
-use crate::api::organizations::RegionCode;
-use crate::api::sessions::SessionStatus;
+use crate::model::{
+    ConnectedAccountStatus, DirectoryProvider, DirectoryType, RegionCode, SessionStatus,
+};
 use crate::webhook::*;
 
 macro_rules! payload {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tower_scalekit::api::ApiError;
-use tower_scalekit::api::connected_accounts::{AccountEvents, ConnectedAccountStatus, WaitError};
+use tower_scalekit::api::connected_accounts::{AccountEvents, WaitError};
+use tower_scalekit::model::ConnectedAccountStatus;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::webhook::WebhookEvent;
 

@@ -14,8 +14,9 @@ use tower_scalekit::api::directories::{DirectoriesApi, DirectoryGroups, Director
 use tower_scalekit::api::organizations::{
     NewOrganization, OrganizationUpdate, Organizations, OrganizationsApi,
 };
-use tower_scalekit::api::sessions::{SessionStatus, SessionsApi, UserSessions};
+use tower_scalekit::api::sessions::{SessionsApi, UserSessions};
 use tower_scalekit::http_client::HttpClient as _;
+use tower_scalekit::model::SessionStatus;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 
 use super::exchange::Recorder;
