@@ -3,8 +3,8 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
+use super::LoginError;
 use super::attempt::{LoginAttempt, Origin};
-use super::rejection::LoginError;
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use time::Duration;
 
+use super::LoginError;
 use super::attempt::{LoginAttempt, Origin};
-use super::rejection::LoginError;
 use crate::middleware::route_rejection::redirect;
 use crate::oauth::AuthorizationRequest;
 use crate::session::{RecentLogin, Sessions};

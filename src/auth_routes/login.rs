@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use url::form_urlencoded;
 
+use super::LoginError;
 use super::attempt::Origin;
 use super::initiate::{LoginStart, allowed_return_to};
-use super::rejection::LoginError;
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;

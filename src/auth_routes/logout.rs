@@ -1,8 +1,8 @@
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
+use super::LoginError;
 use super::logout_callback::LogoutAttempt;
-use super::rejection::LoginError;
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::page;

@@ -4,7 +4,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use super::rejection::LoginError;
+use super::LoginError;
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;

@@ -49,7 +49,6 @@ pub(crate) mod login_url;
 mod logout;
 mod logout_callback;
 mod refresh;
-pub(crate) mod rejection;
 mod route;
 #[cfg(feature = "axum")]
 mod router;
@@ -64,8 +63,8 @@ pub use self::login_url::LoginUrl;
 pub use self::logout::Logout;
 pub use self::logout_callback::LogoutCallback;
 pub use self::refresh::Refresh;
-pub use self::rejection::LoginError;
 pub use self::switch_account::SwitchAccount;
+pub use crate::session::login_error::LoginError;
 pub use crate::util::return_to::ReturnTo;
 
 pub(crate) use self::attempt::Origin;

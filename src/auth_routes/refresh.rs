@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 
-use super::rejection::LoginError;
+use super::LoginError;
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 
-use super::rejection::LoginError;
+use super::LoginError;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::middleware::route_rejection::RouteError as _;

@@ -1,8 +1,8 @@
 use bytes::Bytes;
 use http::{Request, Response};
 
+use super::LoginError;
 use super::callback::not_begun;
-use super::rejection::LoginError;
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;

@@ -3,16 +3,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
-use super::refresh::Entry;
+use super::refresh::entry::{Entry, REFRESH_GRACE};
 use super::revocation::Revoked;
 use super::{Peeked, Session, Sessions};
 use crate::oauth::LogoutRequest;
 use crate::shared_store::{Purpose, StoreError, with_timeout};
 use crate::token::{LogoutExpectations, TokenError};
 use crate::util::telemetry;
-
-/// How long a refresh that began before the end can take to notice it.
-pub(super) const REFRESH_GRACE: Duration = Duration::from_secs(10 * 60);
 
 /// How much longer than a replica uses its cached copy (`store::MAX_AGE`) the end of a session that
 /// is gone from the shared store is remembered.

@@ -42,9 +42,12 @@ pub(crate) mod end;
 mod extension;
 #[cfg(test)]
 mod fixtures;
+mod lifetimes;
 pub(crate) mod load;
+pub(crate) mod login_error;
 pub(crate) mod login_hook;
 mod login_notes;
+mod paths;
 pub(crate) mod pending_cookies;
 mod recent_login;
 mod refresh;
@@ -74,7 +77,6 @@ pub use self::switch_account::SwitchConfirmation;
 pub use self::user::User;
 pub use self::verified_identity::VerifiedIdentity;
 
-pub(crate) use self::builder::is_plain_path;
 pub(crate) use self::cookie::names::{
     ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentedCookies,
 };
@@ -84,6 +86,7 @@ pub(crate) use self::create::BeginLoginError;
 pub(crate) use self::end::LogoutError;
 pub(crate) use self::load::{Awaited, Cookie, Found, Live, Peeked, Resealed, Settled};
 pub(crate) use self::login_hook::LoginHook;
+pub(crate) use self::paths::is_plain_path;
 pub(crate) use self::pending_cookies::Attempt;
 pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::refresh::{Renewal, Renewing};
@@ -92,11 +95,12 @@ pub(crate) use self::switch_account::{
     EmailLogin, SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,
 };
 
-use self::builder::Paths;
+use self::lifetimes::Lifetimes;
+use self::login_error::LoginError;
+use self::paths::Paths;
 use self::refresh::Refreshes;
 use self::revocation::Revocations;
 use self::store::{Reference, StoredSessions};
-use crate::auth_routes::LoginError;
 use crate::middleware::body_limits::BodyLimits;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
@@ -150,13 +154,6 @@ struct Inner {
 }
 
 type SwitchAccountPage = dyn Fn(&SwitchConfirmation) -> String + Send + Sync;
-
-/// The limits of a session's lifetime, whatever the environment allows.
-#[derive(Clone, Copy, Debug)]
-struct Lifetimes {
-    absolute: time::Duration,
-    idle: Option<time::Duration>,
-}
 
 /// A sealed cookie that was opened before.
 #[derive(Debug)]

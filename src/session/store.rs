@@ -12,8 +12,7 @@ use time::OffsetDateTime;
 
 use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
-use super::end::REFRESH_GRACE;
-use super::refresh::Entry;
+use super::refresh::entry::{Entry, InStore, REFRESH_GRACE};
 use super::{Known, Purpose, Session, Sessions};
 use crate::clock::Clock;
 use crate::shared_store;
@@ -161,15 +160,6 @@ impl StoredSessions {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A session as stored.
-pub(super) struct InStore {
-    pub(super) record: SessionRecord,
-    /// The stored value, for a compare-and-set.
-    value: Bytes,
-    /// Sealed with an older secret: to be resealed.
-    outdated_key: bool,
 }
 
 impl Sessions {

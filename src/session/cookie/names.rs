@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header};
 
+use crate::error::{ConfigError, ConfigProblem};
 use crate::session::Purpose;
 
 /// Browsers reject a cookie of more than 4,096 bytes; this leaves some slack.
@@ -230,6 +231,15 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
         .filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok()?.split_once('='))
+}
+
+pub(in crate::session) fn check_cookie_name(name: &str) -> Result<(), ConfigError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+        let reason = "must be 1 to 64 letters, digits, - or _";
+        return Err(ConfigProblem::invalid("cookie_name", reason).into());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::entry::{Entry, Sealed};
 use crate::shared_store::StoreError;
 
 /// For this time after a failure, no refresh is tried.
@@ -43,57 +44,6 @@ const REQUEST_INTERVAL: Duration = Duration::from_secs(10);
 /// Longer than the sum of a token call (10 s), a verification (5 s) and an attempt to store the
 /// result (2 s).
 pub(super) const LEASE: Duration = Duration::from_secs(18);
-
-/// The state of a session's refreshes in the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "t", rename_all = "snake_case")]
-pub(in crate::session) enum Entry {
-    /// Logged out, revoked, or rejected by the environment. Final.
-    Ended,
-    /// The result of the last refresh.
-    Newest(Sealed),
-    /// The refresh token of `base` is spent. The tokens received for it are sealed for the store,
-    /// and not verified yet.
-    Unverified { base: Sealed, tokens: String },
-}
-
-/// A session at a generation, sealed for the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::session) struct Sealed {
-    pub(in crate::session) generation: u32,
-    pub(in crate::session) sealed: String,
-    /// Whether a browser has sent the cookie of this generation.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(in crate::session) presented: bool,
-}
-
-impl Entry {
-    pub(in crate::session) fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).unwrap_or_default().into()
-    }
-
-    pub(in crate::session) fn decode(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
-    }
-
-    /// Returns the newest verified session.
-    pub(in crate::session) fn last(self) -> Option<Sealed> {
-        match self {
-            Self::Ended => None,
-            Self::Newest(newest) => Some(newest),
-            Self::Unverified { base, .. } => Some(base),
-        }
-    }
-
-    /// Increases with each state of a session.
-    pub(super) fn progress(&self) -> u64 {
-        match self {
-            Self::Ended => u64::MAX,
-            Self::Newest(newest) => 2 * u64::from(newest.generation),
-            Self::Unverified { base, .. } => 2 * u64::from(base.generation) + 1,
-        }
-    }
-}
 
 /// The state of a session's lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

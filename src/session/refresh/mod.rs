@@ -5,6 +5,7 @@
 //! for the same flight, others elsewhere for the same entry of the shared store (see
 //! `coordinator`).
 
+pub(in crate::session) mod entry;
 pub(crate) mod generation;
 pub(crate) mod lease;
 #[cfg(test)]
@@ -21,13 +22,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 
-pub(in crate::session) use self::lease::Entry;
+pub(in crate::session) use self::entry::Entry;
+use self::entry::{InStore, REFRESH_GRACE};
 use self::lease::{Exchanged, LEASE, Outcome, RefreshBackend, Stored, Trigger, Verification};
 use self::unverified::HeldResults;
 use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
-use super::end::REFRESH_GRACE;
-use super::store::InStore;
 use super::{Peeked, Session, Sessions};
 use crate::oauth::OAuthError;
 use crate::secret::SecretString;

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tokio::time::{Duration, timeout};
 use zeroize::Zeroizing;
 
-use super::lease::{Entry, Exchanged, LEASE, RefreshBackend as _, Sealed, Verification};
+use super::entry::{Entry, Sealed};
+use super::lease::{Exchanged, LEASE, RefreshBackend as _, Verification};
 use super::{ExchangeError, FlightId, Refresher};
 use crate::oauth::TokenResponse;
 use crate::secret::SecretString;

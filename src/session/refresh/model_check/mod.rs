@@ -22,9 +22,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::runs::{ends_nothing, explore, got};
+use super::entry::{Entry, Sealed};
 use super::lease::{
-    Entry, Exchanged, Lease, Outcome, RefreshBackend, Sealed, Stored, Trigger, Verification,
-    note_presented, refresh,
+    Exchanged, Lease, Outcome, RefreshBackend, Stored, Trigger, Verification, note_presented,
+    refresh,
 };
 use crate::shared_store::StoreError;
 

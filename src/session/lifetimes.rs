@@ -1,0 +1,30 @@
+use std::time::Duration;
+
+use crate::error::{ConfigError, ConfigProblem};
+
+/// The longest that browsers keep a cookie.
+const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// The limits of a session's lifetime, whatever the environment allows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lifetimes {
+    pub(super) absolute: time::Duration,
+    pub(super) idle: Option<time::Duration>,
+}
+
+impl Lifetimes {
+    pub(super) fn new(absolute: Duration, idle: Option<Duration>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            absolute: checked("absolute_lifetime", absolute)?,
+            idle: idle.map(|idle| checked("idle_timeout", idle)).transpose()?,
+        })
+    }
+}
+
+fn checked(setting: &'static str, lifetime: Duration) -> Result<time::Duration, ConfigProblem> {
+    if lifetime < Duration::from_secs(1) || lifetime > MAX_LIFETIME {
+        return Err(ConfigProblem::invalid(setting, "must be 1 second to 400 days"));
+    }
+    time::Duration::try_from(lifetime)
+        .map_err(|_| ConfigProblem::invalid(setting, "must be 1 second to 400 days"))
+}

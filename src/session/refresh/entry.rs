@@ -1,0 +1,71 @@
+//! What the shared store knows of a session and its refreshes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::session::cookie::record::SessionRecord;
+
+/// How long a refresh that began before the end can take to notice it.
+pub(in crate::session) const REFRESH_GRACE: Duration = Duration::from_secs(10 * 60);
+
+/// The state of a session's refreshes in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+pub(in crate::session) enum Entry {
+    /// Logged out, revoked, or rejected by the environment. Final.
+    Ended,
+    /// The result of the last refresh.
+    Newest(Sealed),
+    /// The refresh token of `base` is spent. The tokens received for it are sealed for the store,
+    /// and not verified yet.
+    Unverified { base: Sealed, tokens: String },
+}
+
+/// A session at a generation, sealed for the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::session) struct Sealed {
+    pub(in crate::session) generation: u32,
+    pub(in crate::session) sealed: String,
+    /// Whether a browser has sent the cookie of this generation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::session) presented: bool,
+}
+
+impl Entry {
+    pub(in crate::session) fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+
+    pub(in crate::session) fn decode(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    /// Returns the newest verified session.
+    pub(in crate::session) fn last(self) -> Option<Sealed> {
+        match self {
+            Self::Ended => None,
+            Self::Newest(newest) => Some(newest),
+            Self::Unverified { base, .. } => Some(base),
+        }
+    }
+
+    /// Increases with each state of a session.
+    pub(super) fn progress(&self) -> u64 {
+        match self {
+            Self::Ended => u64::MAX,
+            Self::Newest(newest) => 2 * u64::from(newest.generation),
+            Self::Unverified { base, .. } => 2 * u64::from(base.generation) + 1,
+        }
+    }
+}
+
+/// A session as stored.
+pub(in crate::session) struct InStore {
+    pub(in crate::session) record: SessionRecord,
+    /// The stored value, for a compare-and-set.
+    pub(in crate::session) value: Bytes,
+    /// Sealed with an older secret: to be resealed.
+    pub(in crate::session) outdated_key: bool,
+}

@@ -1,0 +1,123 @@
+//! What a revocation names, and by what a session is named.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::order::RecordedPosition;
+use crate::util::email::{fold_email, fold_user_id};
+
+/// The sessions that a revocation ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Revoked<'a> {
+    /// Earlier sessions without an organization with this e-mail address.
+    Email(&'a str),
+    /// A session at the environment (`ses_…`), as far as it began here earlier: the environment may
+    /// log the user in again under the same ID.
+    EnvironmentSession(&'a str),
+    /// Earlier sessions in an organization.
+    Organization(&'a str),
+    /// Earlier sessions in that organization with this e-mail address, by which a directory
+    /// identifies a user.
+    OrganizationEmail(&'a str, &'a str),
+    /// Earlier sessions of a user in an organization.
+    OrganizationUser(&'a str, &'a str),
+    /// One session, by this crate's own ID.
+    Session(&'a str),
+    /// Earlier sessions of a user.
+    User(&'a str),
+}
+
+impl Revoked<'_> {
+    pub(super) fn key(self) -> Key {
+        let (kind, id) = match self {
+            Self::EnvironmentSession(id) => ("environment session", id),
+            Self::Organization(id) => ("organization", id),
+            Self::Email(email) => {
+                return Key::of("e-mail in no organization", &fold_email(email));
+            }
+            Self::OrganizationEmail(organization, email) => {
+                let email = fold_email(email);
+                return Key::of("e-mail in organization", &format!("{organization}\0{email}"));
+            }
+            Self::OrganizationUser(organization, user) => {
+                let user = fold_user_id(user);
+                return Key::of("user in organization", &format!("{organization}\0{user}"));
+            }
+            Self::Session(id) => ("session", id),
+            Self::User(id) => return Key::of("user", &fold_user_id(id)),
+        };
+        Key::of(kind, id)
+    }
+
+    /// The key in the shared store which records that such a session has begun.
+    pub(in crate::session) fn login_name(self) -> String {
+        self.key().text()
+    }
+
+    /// This crate's own IDs are never reused; all others may begin new sessions.
+    fn is_permanent(self) -> bool {
+        matches!(self, Self::Session(_))
+    }
+}
+
+/// Identifies the target of a revocation by a hash: of constant size, and without personal data.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Key(pub(super) [u8; 16]);
+
+impl Key {
+    pub(super) fn text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    fn of(kind: &str, id: &str) -> Self {
+        let mut key = [0; 16];
+        let hash = digest(&SHA256, format!("{kind}\0{id}").as_bytes());
+        key.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        Self(key)
+    }
+}
+
+/// The keys by which a session can be revoked, and the revocation position at which it began.
+pub(in crate::session) struct Revocable {
+    pub(super) keys: Vec<Key>,
+    /// Includes its own key.
+    pub(super) session: Option<Key>,
+    /// The key of the environment's session, which differs with each login.
+    pub(super) environment_session: Option<Key>,
+    pub(super) position: RecordedPosition,
+    /// When the environment issued the tokens of the login, by its own clock: seconds.
+    pub(super) issued_at: Option<i64>,
+}
+
+impl Revocable {
+    /// Returns the keys in the shared store which record that the session has begun: all by which
+    /// it can be revoked from outside this app, so not its own ID.
+    pub(in crate::session) fn login_names(&self) -> impl Iterator<Item = String> {
+        self.keys.iter().skip(1).map(Key::text)
+    }
+
+    /// Returns the one of these keys for the environment's session.
+    pub(in crate::session) fn environment_session_name(&self) -> Option<String> {
+        self.environment_session.as_ref().map(Key::text)
+    }
+
+    pub(in crate::session) fn new<'a>(
+        names: impl IntoIterator<Item = Revoked<'a>>,
+        position: RecordedPosition,
+        issued_at: Option<i64>,
+    ) -> Self {
+        let (mut keys, mut session, mut environment_session) = (Vec::new(), None, None);
+        for name in names {
+            let key = name.key();
+            keys.push(key);
+            match name {
+                Revoked::Session(_) => session = Some(key),
+                Revoked::EnvironmentSession(_) => environment_session = Some(key),
+                _ => {}
+            }
+        }
+        Self { keys, session, environment_session, position, issued_at }
+    }
+}
