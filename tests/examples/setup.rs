@@ -113,7 +113,7 @@ async fn an_unreachable_host_exits_with_1() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = format!("http://{closed}");
     let line = format!(
-        "{url}: the API is unavailable: no access token: could not connect: Connection rejected \
+        "{url}: the API is unavailable: no access token: could not connect: Connection refused \
          (os error 111) (check the environment URL, the network and any proxy)"
     );
     assert_ends(&with(&environment, ("SCALEKIT_ENVIRONMENT_URL", &url)), 1, &line).await;

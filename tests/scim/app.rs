@@ -104,6 +104,7 @@ impl App {
         let sessions = Sessions::builder(self.sandbox.scalekit())
             .secret(SessionSecret::new(SESSION_SECRET).unwrap())
             .redirect_uri(format!("{}/auth/callback", self.url))
+            .cookie_name("scim")
             .build();
         let cookie = self.sandbox.session_cookie(&sessions.unwrap(), "jane@acme.test").await;
         let request = Request::get(format!("{}/users", self.url)).header(header::COOKIE, cookie);

@@ -179,7 +179,7 @@ impl App {
             assert_eq!(response.headers()[header::LOCATION], "/login?return_to=%2Fx%3Fy%3Dz");
         }
         let jar = apply(&pairs, &response);
-        let is_single = |name: &&str| pairs.iter().filter(|(found, _)| found == *name).count() < 2;
+        let is_single = |name: &&str| pairs.iter().filter(|(found, _)| found == name).count() < 2;
         let single = NAMES[..OURS].iter().all(is_single);
         if live && single {
             // What the browser has now is a live session, and needs no further care.
