@@ -88,12 +88,6 @@ impl Sessions {
         ended_at: OffsetDateTime,
         revoked: Revoked<'_>,
     ) -> Result<(), StoreError> {
-        // All apps of the environment receive each other's logouts. Those of sessions that are not
-        // known to have begun here are retained only while there is capacity.
-        if !self.0.revocations.has_capacity() && !self.has_begun(revoked).await.unwrap_or(true) {
-            telemetry::logout_not_kept();
-            return Ok(());
-        }
         let until = ended_at.unix_timestamp();
         let lifetime = self.longest_lifetime();
         let revoked = self.0.revocations.revoke_issued_until(until, revoked, lifetime).await;
@@ -115,7 +109,7 @@ impl Sessions {
     }
 
     /// The longest lifetime of a session, whatever happens to the wall clock.
-    fn longest_lifetime(&self) -> Duration {
+    pub(super) fn longest_lifetime(&self) -> Duration {
         self.0.lifetimes.absolute.unsigned_abs()
     }
 

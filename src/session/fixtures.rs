@@ -36,7 +36,10 @@ fn sessions() -> Sessions {
 }
 
 pub(super) fn builder() -> SessionsBuilder {
-    let time = ManualClock::at(began_at() + Duration::minutes(1));
+    builder_at(&ManualClock::at(began_at() + Duration::minutes(1)))
+}
+
+pub(super) fn builder_at(time: &ManualClock) -> SessionsBuilder {
     let scalekit = Scalekit::builder("https://acme.scalekit.test", "skc_1", "hush");
     let scalekit = scalekit.http_client(UnreachableClient).clock(time.clock()).build().unwrap();
     Sessions::builder(scalekit)

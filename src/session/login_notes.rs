@@ -36,10 +36,11 @@ impl Sessions {
     }
 
     async fn try_note_login(&self, session: &Session) -> Result<(), StoreError> {
-        let left = self.left_of(session.record());
+        // Other sessions have the same names, and may last longer than this one.
+        let ttl = self.longest_lifetime();
         let names = session.revocable().login_names();
         let keys: Vec<_> = names.map(|name| self.store_key(Purpose::Login, &name)).collect();
-        let notes = keys.iter().map(|key| with_timeout(self.0.store.put(key, BEGUN, left)));
+        let notes = keys.iter().map(|key| with_timeout(self.0.store.put(key, BEGUN, ttl)));
         try_join_all(notes).await?;
         match session.revocable().environment_session_name() {
             Some(name) => self.limit_notes(session.login_subject(), name).await,
@@ -59,8 +60,7 @@ impl Sessions {
             names.push(&newest);
             let excess = names.len().saturating_sub(self.0.max_sessions_per_user);
             let removed: Vec<&str> = names.drain(..excess).collect();
-            let (value, ttl) =
-                (Bytes::from(names.join(" ")), self.0.lifetimes.absolute.unsigned_abs());
+            let (value, ttl) = (Bytes::from(names.join(" ")), self.longest_lifetime());
             let listed = match seen {
                 Some(seen) => self.0.store.replace_if(&key, seen, value, ttl),
                 None => self.0.store.put_if_absent(&key, value, ttl),
@@ -90,10 +90,12 @@ mod tests {
     use std::time::Duration;
 
     use http::{HeaderMap, HeaderValue, header};
+    use time::OffsetDateTime;
 
     use super::*;
-    use crate::session::fixtures::builder;
-    use crate::session::revocation::MAX_UNMATCHED;
+    use crate::clock::ManualClock;
+    use crate::session::fixtures::{builder, builder_at};
+    use crate::session::revocation::MAX_WITH_POSITION;
     use crate::session::{Found, LocalSession, User};
 
     /// Returns the request headers of a session that begins now.
@@ -144,25 +146,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_capacity_logouts_are_retained_only_for_sessions_that_have_begun() {
-        let sessions = builder().build().unwrap();
+    async fn a_short_session_shortens_no_note_of_another() {
+        let time = ManualClock::at(OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000));
+        let sessions = builder_at(&time).build().unwrap();
+        begin(&sessions, "ses_1").await;
+        let user = User { id: "usr_1".to_owned(), ..User::default() };
+        let minute = Duration::from_secs(60);
+        let short = LocalSession::new(user).organization_id("org_1").lifetime(minute);
+        drop(sessions.create(short, &HeaderMap::new()).await.unwrap());
+        time.advance(2 * minute);
+        for revoked in [Revoked::User("usr_1"), Revoked::Organization("org_1")] {
+            assert!(sessions.has_begun(revoked).await.unwrap(), "{revoked:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn at_capacity_a_logout_ends_a_session_that_has_no_note() {
+        let sessions = builder().max_sessions_per_user(1).build().unwrap();
         let jane = begin(&sessions, "ses_jane").await;
+        begin(&sessions, "ses_newer").await;
+        let logout = Revoked::EnvironmentSession("ses_jane");
+        assert!(!sessions.has_begun(logout).await.unwrap());
         let revocations = &sessions.0.revocations;
         let (at, day) = (sessions.0.scalekit.clock().now(), Duration::from_secs(24 * 60 * 60));
-        for number in 0..MAX_UNMATCHED {
+        for number in 0..MAX_WITH_POSITION {
             let id = format!("ses_{number}");
             let revoked = Revoked::EnvironmentSession(&id);
             revocations.revoke_issued_until(0, revoked, day).await.unwrap();
         }
-        let version = revocations.version();
-        let other = Revoked::EnvironmentSession("ses_other");
-        sessions.revoke_ended_at(at, other).await.unwrap();
-        assert_eq!(revocations.version(), version, "nothing was retained");
         assert!(matches!(sessions.find(&jane), Found::Live(_)));
-        sessions.revoke_ended_at(at, Revoked::EnvironmentSession("ses_jane")).await.unwrap();
+        sessions.revoke_ended_at(at, logout).await.unwrap();
         assert!(matches!(sessions.find(&jane), Found::Over(_)));
-        // Deprovisioning has no limit.
-        sessions.revoke_user("usr_other").await.unwrap();
-        assert!(revocations.version() > version + 1);
     }
 }

@@ -161,8 +161,8 @@ pub(crate) fn revocations_nearly_full(count: usize, max: usize) {
         target: TARGET,
         count,
         max,
-        "revocations_nearly_full: beyond the maximum, logouts at the environment that match no known \
-         session of this app are not kept; all other revocations are"
+        "revocations_nearly_full: beyond the maximum, logouts at the environment are kept without their \
+         position; all other revocations need more memory"
     );
     gauge!("tower_scalekit_revocations_nearly_full", 1.0);
 }
@@ -171,13 +171,6 @@ pub(crate) fn revocations_nearly_full(count: usize, max: usize) {
 pub(crate) fn revocations_have_room() {
     tracing::info!(target: TARGET, "revocations_have_room");
     gauge!("tower_scalekit_revocations_nearly_full", 0.0);
-}
-
-/// A logout at the environment that matches no known session was not retained.
-pub(crate) fn logout_not_kept() {
-    tracing::debug!(target: TARGET, "logout_not_kept");
-    #[cfg(feature = "metrics")]
-    metrics::counter!("tower_scalekit_logouts_not_kept_total").increment(1);
 }
 
 /// Four fifths of the memory for a purpose are in use.

@@ -1,7 +1,7 @@
 //! Single sessions that were ended. They are by far the most frequent revocations, and any user can
 //! cause them, so they are stored compactly and removed in sets.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::Key;
@@ -9,54 +9,80 @@ use super::Key;
 /// A session is retained for up to this fraction of its lifetime longer than needed.
 const FRACTION: u64 = 64;
 
+/// A single session that was ended.
+#[derive(Clone, Copy)]
+pub(super) struct Ended {
+    pub(super) key: Key,
+    /// The latest issue time of the tokens that it covers, in seconds; `i64::MAX` covers all.
+    pub(super) issued_until: i64,
+    /// Monotonic time.
+    pub(super) forget_at: Duration,
+}
+
 /// Sets of sessions, by the second of the monotonic clock at which they are removed.
 #[derive(Default)]
-pub(super) struct EndedSessions(BTreeMap<u64, HashSet<Key>>);
+pub(super) struct EndedSessions(BTreeMap<u64, HashMap<Key, i64>>);
 
 impl EndedSessions {
-    /// Adds a session. Returns `false` if it is already present.
-    pub(super) fn insert(&mut self, key: Key, forget_at: Duration, now: Duration) -> bool {
+    /// Adds a session. Returns `false` if it is already covered.
+    pub(super) fn insert(&mut self, ended: Ended, now: Duration) -> bool {
         while let Some(first) = self.0.first_entry()
             && *first.key() <= now.as_secs()
         {
             first.remove();
         }
-        let left = forget_at.saturating_sub(now).as_secs();
+        let left = ended.forget_at.saturating_sub(now).as_secs();
         let step = (left / FRACTION).checked_next_power_of_two().unwrap_or(1);
-        let end = (forget_at.as_secs() / step).saturating_add(1).saturating_mul(step);
-        let is_new = !self.contains(&key);
-        self.0.entry(end).or_default().insert(key);
+        let end = (ended.forget_at.as_secs() / step).saturating_add(1).saturating_mul(step);
+        let is_new = !self.covers(&ended.key, Some(ended.issued_until));
+        self.add(end, ended.key, ended.issued_until);
         is_new
     }
 
-    pub(super) fn contains(&self, key: &Key) -> bool {
-        self.0.values().any(|ended| ended.contains(key))
+    /// Whether a session with tokens that were issued then has ended.
+    pub(super) fn covers(&self, key: &Key, issued_at: Option<i64>) -> bool {
+        let mut known = self.0.values().filter_map(|ended| ended.get(key));
+        known.any(|until| issued_at.is_none_or(|issued_at| issued_at <= *until))
     }
 
     /// Adds all of another set.
     pub(super) fn extend(&mut self, other: Self) {
-        for (end, keys) in other.0 {
-            self.0.entry(end).or_default().extend(keys);
+        for (end, sessions) in other.0 {
+            for (key, issued_until) in sessions {
+                self.add(end, key, issued_until);
+            }
         }
     }
 
-    /// Returns up to `max` sessions, and when they are removed.
-    pub(super) fn first(&self, max: usize) -> Vec<(Key, Duration)> {
-        let all = self.0.iter().flat_map(|(end, keys)| keys.iter().map(|key| (*key, *end)));
-        all.take(max).map(|(key, end)| (key, Duration::from_secs(end))).collect()
+    fn add(&mut self, end: u64, key: Key, issued_until: i64) {
+        let until = self.0.entry(end).or_default().entry(key).or_insert(issued_until);
+        *until = issued_until.max(*until);
     }
 
-    pub(super) fn remove(&mut self, key: &Key, forget_at: Duration) {
-        let end = forget_at.as_secs();
-        let Some(keys) = self.0.get_mut(&end) else { return };
-        keys.remove(key);
-        if keys.is_empty() {
+    /// Returns up to `max` sessions.
+    pub(super) fn first(&self, max: usize) -> Vec<Ended> {
+        let all = self.0.iter().flat_map(|(end, sessions)| {
+            sessions.iter().map(|(key, issued_until)| Ended {
+                key: *key,
+                issued_until: *issued_until,
+                forget_at: Duration::from_secs(*end),
+            })
+        });
+        all.take(max).collect()
+    }
+
+    /// Removes a session that [`first`](Self::first) has returned.
+    pub(super) fn remove(&mut self, ended: &Ended) {
+        let end = ended.forget_at.as_secs();
+        let Some(sessions) = self.0.get_mut(&end) else { return };
+        sessions.remove(&ended.key);
+        if sessions.is_empty() {
             self.0.remove(&end);
         }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.values().map(HashSet::len).sum()
+        self.0.values().map(HashMap::len).sum()
     }
 }

@@ -81,9 +81,9 @@ impl State {
         }
         let published = Entry { is_published: true, ..entry };
         *present = published;
-        if published.is_single_session(key.1) {
+        if let Some(ended) = published.single_session(key.0) {
             known.entries.remove(&key);
-            known.ended.insert(key.0, published.forget_at, self.clock.monotonic());
+            known.ended.insert(ended, self.clock.monotonic());
         }
     }
 
@@ -103,14 +103,24 @@ impl State {
         }
     }
 
-    /// Publishes revocations that could not be published while the store was unavailable.
+    /// Publishes revocations that could not be published while the store was unavailable, or that the
+    /// store has lost. Excludes lost single sessions.
     pub(super) async fn publish_again(&self) -> Result<(), StoreError> {
-        let unpublished: Vec<_> = {
-            let known = self.known();
-            let unpublished = known.entries.iter().filter(|(_, entry)| !entry.is_published);
-            unpublished.map(|(key, _)| *key).collect()
-        };
-        self.publish(&unpublished).await
+        self.publish_pending().await?;
+        // Once, whoever else wants it.
+        let _turn = self.republishing.lock().await;
+        self.publish(&self.unpublished_keys(|entry| entry.place != Place::Pending)).await
+    }
+
+    /// Publishes the revocations that have no position yet.
+    pub(super) async fn publish_pending(&self) -> Result<(), StoreError> {
+        self.publish(&self.unpublished_keys(|entry| entry.place == Place::Pending)).await
+    }
+
+    fn unpublished_keys(&self, includes: impl Fn(&Entry) -> bool) -> Vec<(Key, Scope)> {
+        let known = self.known();
+        let unpublished = known.entries.iter().filter(|(_, entry)| !entry.is_published);
+        unpublished.filter(|(_, entry)| includes(entry)).map(|(key, _)| *key).collect()
     }
 
     /// Publishes the ended sessions that the store has lost, unless another replica has done so.
@@ -121,18 +131,21 @@ impl State {
                 let known = self.known();
                 let batch = known.lost.first(LOST_PER_BATCH);
                 let mut missing = batch.clone();
-                missing.retain(|(key, forget_at)| now < *forget_at && !known.ended.contains(key));
+                missing.retain(|one| {
+                    let is_known = known.ended.covers(&one.key, Some(one.issued_until));
+                    now < one.forget_at && !is_known
+                });
                 (batch, missing)
             };
             if batch.is_empty() {
                 return Ok(());
             }
-            let appended = missing.iter().map(|(key, forget_at)| {
-                let left = forget_at.saturating_sub(now);
+            let appended = missing.iter().map(|one| {
+                let left = one.forget_at.saturating_sub(now);
                 let logged = Logged {
-                    key: *key,
+                    key: one.key,
                     position: None,
-                    issued_until: None,
+                    issued_until: (one.issued_until < i64::MAX).then_some(one.issued_until),
                     lifetime: left.as_secs().saturating_add(1),
                 };
                 let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
@@ -141,10 +154,10 @@ impl State {
             try_join_all(appended).await?;
             {
                 let mut known = self.known();
-                for (key, forget_at) in batch {
-                    known.lost.remove(&key, forget_at);
-                    if now < forget_at {
-                        known.ended.insert(key, forget_at, now);
+                for ended in batch {
+                    known.lost.remove(&ended);
+                    if now < ended.forget_at {
+                        known.ended.insert(ended, now);
                     }
                 }
             }
@@ -156,12 +169,9 @@ impl State {
     /// authorized by the known revocations.
     pub(super) async fn read(&self) {
         let started = self.clock.monotonic();
-        let result = self.try_read().await;
-        let now = self.clock.monotonic();
-        // Regardless of how slow the store was, and whether it responded.
-        let checked_at = started.max(now.saturating_sub(RENEW_AGE));
-        self.checked_at.store(millis(checked_at) + 1, Ordering::Release);
-        match result {
+        let deadline = Instant::now() + READ_DEADLINE;
+        let read = self.read_log(deadline).await;
+        match &read {
             Ok(()) => {
                 self.read_at.store(millis(started), Ordering::Release);
                 if self.is_stale.swap(false, Ordering::AcqRel) {
@@ -169,30 +179,30 @@ impl State {
                 }
             }
             Err(error) => {
-                telemetry::internal_error("revocation_log", &error);
+                telemetry::internal_error("revocation_log", error);
                 let read_at = Duration::from_millis(self.read_at.load(Ordering::Acquire));
-                let age = now.saturating_sub(read_at);
+                let age = self.clock.monotonic().saturating_sub(read_at);
                 if age > self.staleness.after && !self.is_stale.swap(true, Ordering::AcqRel) {
                     telemetry::revocations_stale(age);
                 }
             }
         }
+        // Skips what another replica has published again meanwhile.
+        let written = tokio::time::timeout_at(deadline, self.write(read.is_ok())).await;
+        let written = written.map_err(|_| ReadError::TooLong).and_then(|it| Ok(it?));
+        if let Err(error) = written {
+            telemetry::internal_error("revocation_log", &error);
+        }
+        // Regardless of how slow the store was, and whether it responded.
+        let checked_at = started.max(self.clock.monotonic().saturating_sub(RENEW_AGE));
+        self.checked_at.store(millis(checked_at) + 1, Ordering::Release);
     }
 
-    async fn try_read(&self) -> Result<(), ReadError> {
-        let deadline = Instant::now() + READ_DEADLINE;
-        // Skips what another replica has published again meanwhile.
-        let read = self.read_log(deadline).await;
-        let publish = async {
-            self.publish_again().await?;
-            self.publish_lost().await
-        };
-        let published = tokio::time::timeout_at(deadline, publish).await;
-        read?;
-        published.map_err(|_| ReadError::TooLong)??;
-        Ok(tokio::time::timeout_at(deadline, self.read_counter())
-            .await
-            .map_err(|_| ReadError::TooLong)??)
+    /// Publishes what the log lacks, then reads the counter if the log was read to its end.
+    async fn write(&self, is_read: bool) -> Result<(), StoreError> {
+        self.publish_again().await?;
+        self.publish_lost().await?;
+        if is_read { self.read_counter().await } else { Ok(()) }
     }
 
     /// Reads the log from the end of the last read.

@@ -9,9 +9,12 @@
 //! lower number. Without a shared store, the counter is this process's own.
 
 mod ended;
+mod known;
 mod log;
 mod order;
 mod subject;
+#[cfg(test)]
+mod test_store;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use self::ended::EndedSessions;
+use self::ended::{Ended, EndedSessions};
 pub(super) use self::order::Position;
 pub(crate) use self::order::RecordedPosition;
 use self::order::{Epochs, Place, random_id};
@@ -39,9 +42,9 @@ const MAX_AGE: Duration = Duration::from_secs(2);
 /// From this age on, the log is read in the background.
 const RENEW_AGE: Duration = Duration::from_secs(1);
 
-/// How many revocations of users, organizations and environment sessions are retained. Beyond that,
-/// only logouts that match no known session are dropped.
-pub(super) const MAX_UNMATCHED: usize = 100_000;
+/// How many revocations are retained with their positions. Beyond that, logouts of environment
+/// sessions are retained without them, in less memory.
+pub(super) const MAX_WITH_POSITION: usize = 100_000;
 /// The minimum interval between removals of expired revocations at capacity.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -91,6 +94,8 @@ struct State {
     reads: SingleFlight<(), ()>,
     /// Held while revocations get their position and are published.
     publishing: tokio::sync::Mutex<()>,
+    /// Held while revocations that have a position are published again.
+    republishing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -132,9 +137,10 @@ struct Entry {
 }
 
 impl Entry {
-    /// Whether it ends one session, at any position.
-    fn is_single_session(&self, scope: Scope) -> bool {
-        self.place == Place::Always && scope == Scope::All
+    /// Returns the session that it ends if it ends one session, at any position.
+    fn single_session(&self, key: Key) -> Option<Ended> {
+        let Self { issued_until, forget_at, .. } = *self;
+        (self.place == Place::Always).then_some(Ended { key, issued_until, forget_at })
     }
 }
 
@@ -167,6 +173,7 @@ impl Revocations {
             is_stale: AtomicBool::new(false),
             reads: SingleFlight::new(),
             publishing: tokio::sync::Mutex::default(),
+            republishing: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -224,19 +231,7 @@ impl Revocations {
     pub(super) fn has_ended(&self, id: &str) -> bool {
         let key = Revoked::Session(id).key();
         let known = self.0.known();
-        known.has_ended(&key) || known.entries.contains_key(&(key, Scope::All))
-    }
-
-    /// Whether a logout at the environment is retained although it matches no known session.
-    pub(super) fn has_capacity(&self) -> bool {
-        let now = self.0.clock.monotonic();
-        let mut known = self.0.known();
-        let is_full = known.entries.len() >= MAX_UNMATCHED;
-        if is_full && known.swept_at.is_none_or(|at| at.saturating_add(SWEEP_INTERVAL) <= now) {
-            known.entries.retain(|_, entry| now < entry.forget_at);
-            known.swept_at = Some(now);
-        }
-        known.entries.len() < MAX_UNMATCHED
+        known.has_ended(&key, None) || known.entries.contains_key(&(key, Scope::All))
     }
 
     /// Whether other replicas may use the same store.
@@ -246,7 +241,8 @@ impl Revocations {
 
     pub(super) fn covers(&self, session: &Revocable) -> bool {
         let known = self.0.known();
-        session.session.is_some_and(|key| known.has_ended(&key))
+        let single = [session.session, session.environment_session];
+        single.iter().flatten().any(|key| known.has_ended(key, session.issued_at))
             || session.keys.iter().any(|key| known.covers(*key, session, self.0.process))
     }
 
@@ -287,13 +283,16 @@ impl State {
         let scope = if issued_until.is_some() { Scope::IssuedBefore } else { Scope::All };
         let key = (revoked.key(), scope);
         let now = self.clock.monotonic();
+        let issued_until = issued_until.unwrap_or(i64::MAX);
         {
             let mut known = self.known();
-            if revoked.is_permanent() && known.ended.contains(&key.0) {
+            if known.ended.covers(&key.0, Some(issued_until)) {
                 return Ok(());
             }
             known.made_here += 1;
-            let place = if revoked.is_permanent() {
+            let is_logout =
+                scope == Scope::IssuedBefore && matches!(revoked, Revoked::EnvironmentSession(_));
+            let place = if revoked.is_permanent() || (is_logout && !known.has_capacity(now)) {
                 Place::Always
             } else if self.has_peers {
                 Place::Pending
@@ -302,7 +301,7 @@ impl State {
             };
             let entry = Entry {
                 place,
-                issued_until: issued_until.unwrap_or(i64::MAX),
+                issued_until,
                 forget_at: now.saturating_add(lifetime),
                 made_here: Some(known.made_here),
                 is_published: !self.has_peers,
@@ -342,7 +341,7 @@ impl State {
     /// it if the store has lost its last changes.
     async fn read_counter(&self) -> Result<(), StoreError> {
         // Revocations of this process precede the login that follows.
-        self.publish_again().await?;
+        self.publish_pending().await?;
         let key = &self.counter;
         // Retried if another replica changes it first.
         for _ in 0..2 {
@@ -388,89 +387,21 @@ impl State {
             let len = known.entries.len();
             known.entries.reserve(len / 2 + 1);
         }
-        let is_new = if entry.is_single_session(key.1) && entry.is_published {
-            known.ended.insert(key.0, entry.forget_at, now)
-        } else {
-            known.learn(key, entry)
+        let is_new = match entry.single_session(key.0).filter(|_| entry.is_published) {
+            Some(ended) => known.ended.insert(ended, now),
+            None => known.learn(key, entry),
         };
         if is_new {
             self.version.fetch_add(1, Ordering::Release);
         }
         let len = known.entries.len();
-        if len >= MAX_UNMATCHED / 2 && !known.is_nearly_full {
-            telemetry::revocations_nearly_full(len, MAX_UNMATCHED);
+        if len >= MAX_WITH_POSITION / 2 && !known.is_nearly_full {
+            telemetry::revocations_nearly_full(len, MAX_WITH_POSITION);
         }
-        if len < MAX_UNMATCHED / 4 && known.is_nearly_full {
+        if len < MAX_WITH_POSITION / 4 && known.is_nearly_full {
             telemetry::revocations_have_room();
         }
-        known.is_nearly_full = len >= MAX_UNMATCHED / if known.is_nearly_full { 4 } else { 2 };
-    }
-}
-
-impl Known {
-    /// Whether a single session was ended.
-    fn has_ended(&self, key: &Key) -> bool {
-        self.ended.contains(key) || self.lost.contains(key)
-    }
-
-    fn covers(&self, key: Key, session: &Revocable, process: u32) -> bool {
-        let covers = |scope: Scope| {
-            let Some(entry) = self.entries.get(&(key, scope)) else { return false };
-            if session.issued_at.is_some_and(|issued_at| issued_at > entry.issued_until) {
-                return false;
-            }
-            let made_here = session.position.in_process.filter(|(made_by, _)| *made_by == process);
-            match (entry.place, entry.made_here.zip(made_here)) {
-                (Place::Always, _) => true,
-                (_, Some((number, (_, recorded)))) => number > recorded,
-                (place, None) => self.epochs.is_after(place, session.position.position),
-            }
-        };
-        covers(Scope::All) || covers(Scope::IssuedBefore)
-    }
-
-    /// Extends what a revocation covers. Returns whether it covers more than before.
-    fn learn(&mut self, key: (Key, Scope), new: Entry) -> bool {
-        let Some(known) = self.entries.get(&key) else {
-            self.entries.insert(key, new);
-            return true;
-        };
-        // A repeated revocation must be published again.
-        let is_newer = matches!((new.place, known.place), (Place::Pending, Place::At(_)))
-            || self.epochs.is_later(new.place, known.place)
-            || (new.place == Place::Pending && known.place == Place::Pending);
-        let merged = Entry {
-            issued_until: new.issued_until.max(known.issued_until),
-            forget_at: new.forget_at.max(known.forget_at),
-            is_published: known.is_published && (new.is_published || !is_newer),
-            ..if is_newer { new } else { *known }
-        };
-        let covers_more = is_newer || merged.issued_until > known.issued_until;
-        self.entries.insert(key, merged);
-        covers_more
-    }
-
-    /// Returns the next position of this process's own counter.
-    fn advance(&mut self) -> Place {
-        self.position = self.position.map(Position::next);
-        self.position.map_or(Place::Always, Place::At)
-    }
-
-    /// Records a position in the log.
-    fn observe(&mut self, position: Position) {
-        self.epochs.observe(position.epoch);
-        if self.position.is_some_and(|known| known.epoch == position.epoch) {
-            self.position = self.position.max(Some(position));
-        }
-    }
-
-    /// Records the counter's position, whose epoch is the newest. Returns the highest known one.
-    fn observe_counter(&mut self, position: Position) -> Position {
-        self.epochs.observe_newest(position.epoch);
-        let same_epoch = self.position.filter(|known| known.epoch == position.epoch);
-        let highest = same_epoch.map_or(position, |known| known.max(position));
-        self.position = Some(highest);
-        highest
+        known.is_nearly_full = len >= MAX_WITH_POSITION / if known.is_nearly_full { 4 } else { 2 };
     }
 }
 

@@ -1,12 +1,10 @@
-use std::sync::atomic::AtomicUsize;
-
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::log::MAX_PAGES;
+use super::test_store::{Fails, TestStore};
 use super::*;
 use crate::clock::testing::SteppedClock;
-use crate::shared_store::{LogPage, MemoryStore, StoreFuture};
+use crate::shared_store::MemoryStore;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const STALENESS: Staleness = Staleness { after: Duration::from_secs(60), rejects: true };
@@ -220,20 +218,84 @@ async fn ended_sessions_are_published_again_after_state_loss() {
 }
 
 #[tokio::test]
-async fn only_logouts_that_match_no_session_are_limited_in_number() {
+async fn at_capacity_logouts_are_retained_without_their_position() {
     let clock = SteppedClock::steady();
-    let alone = alone(&clock);
-    for number in 0..MAX_UNMATCHED {
-        assert!(alone.has_capacity());
-        let id = format!("ses_{number}");
-        alone.revoke_issued_until(100, Revoked::EnvironmentSession(&id), HOUR).await.unwrap();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    let logout = Revoked::EnvironmentSession("ses_1");
+    let position = here.position().await;
+    let [old, new] = [100, 101].map(|issued_at| {
+        let names = [Revoked::Session("one"), Revoked::User("usr_1"), logout];
+        Revocable::new(names, position, Some(issued_at))
+    });
+    let entry = Entry {
+        place: Place::At(Position { epoch: 0, number: 0 }),
+        issued_until: 100,
+        forget_at: clock.clock().monotonic() + HOUR,
+        made_here: None,
+        is_published: true,
+    };
+    for number in 0..MAX_WITH_POSITION {
+        let key = Revoked::EnvironmentSession(&format!("other {number}")).key();
+        here.0.known().entries.insert((key, Scope::IssuedBefore), entry);
     }
-    assert!(!alone.has_capacity());
-    let old = begin(&alone).await;
-    alone.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
-    assert!(alone.covers(&old), "no limit blocks a deprovisioning");
-    clock.advance(HOUR);
-    assert!(alone.has_capacity());
+    here.revoke_issued_until(100, logout, 2 * HOUR).await.unwrap();
+    assert_eq!(here.0.known().entries.len(), MAX_WITH_POSITION);
+    read(&clock, &there).await;
+    here.0.known().entries.clear();
+    store.lose_state(&clock);
+    // Once to notice, once to publish.
+    read(&clock, &here).await;
+    read(&clock, &here).await;
+    let late = replica(&store, &clock);
+    read(&clock, &late).await;
+    for one in [&here, &there, &late] {
+        assert!(one.covers(&old) && !one.covers(&new));
+    }
+    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    assert!(here.covers(&new));
+}
+
+#[tokio::test]
+async fn after_the_store_has_lost_its_state_revocations_are_published_once_and_not_by_logins() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let all = [(); 3].map(|()| replica(&store, &clock));
+    let users: Vec<_> = (0..100).map(|number| format!("usr_{number}")).collect();
+    for user in &users {
+        all[0].revoke(Revoked::User(user), HOUR).await.unwrap();
+    }
+    for one in &all {
+        read(&clock, one).await;
+    }
+    let log = scope().key(Purpose::Revocation, "log");
+    store.lose_state(&clock);
+    for one in &all {
+        drop(begin(one).await);
+    }
+    store.set(Fails::Yields);
+    futures::future::join_all(all.iter().chain(&all).map(begin)).await;
+    assert_eq!(store.entries(&log).await, 0);
+    futures::future::join(all[0].publish_again(), all[0].publish_again()).await;
+    for one in &all {
+        read(&clock, one).await;
+    }
+    assert_eq!(store.entries(&log).await, users.len());
+}
+
+#[tokio::test]
+async fn a_replica_that_reads_revocations_and_cannot_publish_is_not_stale() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let here = replica(&store, &clock);
+    read(&clock, &here).await;
+    store.set(Fails::Full);
+    assert!(here.revoke(Revoked::User("usr_1"), HOUR).await.is_err());
+    for _ in 0..3 {
+        clock.advance(STALENESS.after);
+        read(&clock, &here).await;
+        assert!(!here.rejects_requests());
+    }
 }
 
 #[tokio::test]
@@ -326,7 +388,7 @@ async fn an_endless_or_repeating_log_is_read_for_a_limited_time() {
         here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
         store.set(fails);
         read(&clock, &there).await;
-        assert!(store.0.reads.swap(0, Ordering::SeqCst) <= MAX_PAGES);
+        assert!(store.take_reads() <= MAX_PAGES);
         assert_eq!(there.covers(&old), learned);
         assert!(!there.covers(&begin(&here).await));
         assert!(there.news().is_none(), "the next read is not due yet");
@@ -393,151 +455,5 @@ async fn revocations_are_removed_when_no_covered_session_can_be_alive() {
             here.revoke(Revoked::Session(&number.to_string()), HOUR).await.unwrap();
         }
         assert!(here.covers(&old), "it is retained for as long as it may be needed");
-    }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Fails {
-    Not,
-    Hangs,
-    /// No failure, but other tasks run before each operation.
-    Yields,
-    Unavailable,
-    /// The log is full.
-    Full,
-    /// There is always another page.
-    NeverEnds,
-    /// The cursor does not move.
-    RepeatsPages,
-}
-
-/// A store that fails in one way at a time.
-#[derive(Clone)]
-struct TestStore(Arc<TestState>);
-
-struct TestState {
-    store: Mutex<Arc<MemoryStore>>,
-    fails: Mutex<Fails>,
-    reads: AtomicUsize,
-}
-
-impl TestStore {
-    fn new(clock: &SteppedClock) -> Self {
-        Self(Arc::new(TestState {
-            store: Mutex::new(Arc::new(MemoryStore::new(clock.clock()))),
-            fails: Mutex::new(Fails::Not),
-            reads: AtomicUsize::new(0),
-        }))
-    }
-
-    fn set(&self, fails: Fails) {
-        *self.0.fails.lock().unwrap() = fails;
-    }
-
-    /// Returns the number of entries of a log.
-    async fn entries(&self, log: &StoreKey) -> usize {
-        let (mut count, mut cursor) = (0, LogCursor::start());
-        loop {
-            let page = self.read_since(log, cursor).await.unwrap();
-            if page.entries.is_empty() {
-                return count;
-            }
-            count += page.entries.len();
-            cursor = page.next;
-        }
-    }
-
-    fn lose_state(&self, clock: &SteppedClock) {
-        *self.0.store.lock().unwrap() = Arc::new(MemoryStore::new(clock.clock()));
-    }
-
-    fn call<'a, T: Send + 'static>(
-        &'a self,
-        call: impl FnOnce(Arc<MemoryStore>) -> StoreFuture<'static, T>,
-    ) -> StoreFuture<'a, T> {
-        match *self.0.fails.lock().unwrap() {
-            Fails::Hangs => Box::pin(std::future::pending()),
-            Fails::Unavailable => {
-                Box::pin(async { Err(StoreError::Unavailable("expected in this test".into())) })
-            }
-            Fails::Yields => {
-                let call = call(Arc::clone(&self.0.store.lock().unwrap()));
-                Box::pin(async {
-                    tokio::task::yield_now().await;
-                    call.await
-                })
-            }
-            _ => call(Arc::clone(&self.0.store.lock().unwrap())),
-        }
-    }
-}
-
-impl SharedStore for TestStore {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
-        let key = key.clone();
-        self.call(|store| Box::pin(async move { store.get(&key).await }))
-    }
-
-    fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        let key = key.clone();
-        self.call(|store| Box::pin(async move { store.put(&key, value, ttl).await }))
-    }
-
-    fn put_if_absent<'a>(
-        &'a self,
-        key: &'a StoreKey,
-        value: Bytes,
-        ttl: Duration,
-    ) -> StoreFuture<'a, bool> {
-        let key = key.clone();
-        self.call(|store| Box::pin(async move { store.put_if_absent(&key, value, ttl).await }))
-    }
-
-    fn replace_if<'a>(
-        &'a self,
-        key: &'a StoreKey,
-        expected: Bytes,
-        value: Bytes,
-        ttl: Duration,
-    ) -> StoreFuture<'a, bool> {
-        let key = key.clone();
-        self.call(|store| {
-            Box::pin(async move { store.replace_if(&key, expected, value, ttl).await })
-        })
-    }
-
-    fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
-        let key = key.clone();
-        self.call(|store| Box::pin(async move { store.remove_if(&key, expected).await }))
-    }
-
-    fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        if *self.0.fails.lock().unwrap() == Fails::Full {
-            let error = StoreError::Full { purpose: Purpose::Revocation, max_bytes: 0 };
-            return Box::pin(async move { Err(error) });
-        }
-        let log = log.clone();
-        self.call(|store| Box::pin(async move { store.append(&log, entry, ttl).await }))
-    }
-
-    fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
-        let fails = *self.0.fails.lock().unwrap();
-        let number = self.0.reads.fetch_add(1, Ordering::SeqCst);
-        let log = log.clone();
-        self.call(|store| {
-            Box::pin(async move {
-                match fails {
-                    Fails::NeverEnds => {
-                        let all = store.read_since(&log, LogCursor::start()).await?;
-                        Ok(LogPage::new(all.entries, LogCursor::from_text(number.to_string())))
-                    }
-                    Fails::RepeatsPages => {
-                        let all = store.read_since(&log, LogCursor::start()).await?;
-                        Ok(LogPage::new(all.entries, cursor))
-                    }
-                    _ => store.read_since(&log, cursor).await,
-                }
-            })
-        })
     }
 }

@@ -1,0 +1,160 @@
+//! A store that fails as a test requires.
+
+use std::sync::atomic::AtomicUsize;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::clock::testing::SteppedClock;
+use crate::shared_store::{LogPage, MemoryStore, StoreFuture};
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Fails {
+    Not,
+    Hangs,
+    /// No failure, but other tasks run before each operation.
+    Yields,
+    Unavailable,
+    /// The log is full.
+    Full,
+    /// There is always another page.
+    NeverEnds,
+    /// The cursor does not move.
+    RepeatsPages,
+}
+
+/// A store that fails in one way at a time.
+#[derive(Clone)]
+pub(super) struct TestStore(Arc<TestState>);
+
+struct TestState {
+    store: Mutex<Arc<MemoryStore>>,
+    fails: Mutex<Fails>,
+    reads: AtomicUsize,
+}
+
+impl TestStore {
+    pub(super) fn new(clock: &SteppedClock) -> Self {
+        Self(Arc::new(TestState {
+            store: Mutex::new(Arc::new(MemoryStore::new(clock.clock()))),
+            fails: Mutex::new(Fails::Not),
+            reads: AtomicUsize::new(0),
+        }))
+    }
+
+    pub(super) fn set(&self, fails: Fails) {
+        *self.0.fails.lock().unwrap() = fails;
+    }
+
+    /// Returns how often a log was read since the last call.
+    pub(super) fn take_reads(&self) -> usize {
+        self.0.reads.swap(0, Ordering::SeqCst)
+    }
+
+    /// Returns the number of entries of a log.
+    pub(super) async fn entries(&self, log: &StoreKey) -> usize {
+        let (mut count, mut cursor) = (0, LogCursor::start());
+        loop {
+            let page = self.read_since(log, cursor).await.unwrap();
+            if page.entries.is_empty() {
+                return count;
+            }
+            count += page.entries.len();
+            cursor = page.next;
+        }
+    }
+
+    pub(super) fn lose_state(&self, clock: &SteppedClock) {
+        *self.0.store.lock().unwrap() = Arc::new(MemoryStore::new(clock.clock()));
+    }
+
+    fn call<'a, T: Send + 'static>(
+        &'a self,
+        call: impl FnOnce(Arc<MemoryStore>) -> StoreFuture<'static, T>,
+    ) -> StoreFuture<'a, T> {
+        match *self.0.fails.lock().unwrap() {
+            Fails::Hangs => Box::pin(std::future::pending()),
+            Fails::Unavailable => {
+                Box::pin(async { Err(StoreError::Unavailable("expected in this test".into())) })
+            }
+            Fails::Yields => {
+                let call = call(Arc::clone(&self.0.store.lock().unwrap()));
+                Box::pin(async {
+                    tokio::task::yield_now().await;
+                    call.await
+                })
+            }
+            _ => call(Arc::clone(&self.0.store.lock().unwrap())),
+        }
+    }
+}
+
+impl SharedStore for TestStore {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
+        let key = key.clone();
+        self.call(|store| Box::pin(async move { store.get(&key).await }))
+    }
+
+    fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        let key = key.clone();
+        self.call(|store| Box::pin(async move { store.put(&key, value, ttl).await }))
+    }
+
+    fn put_if_absent<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool> {
+        let key = key.clone();
+        self.call(|store| Box::pin(async move { store.put_if_absent(&key, value, ttl).await }))
+    }
+
+    fn replace_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Bytes,
+        value: Bytes,
+        ttl: Duration,
+    ) -> StoreFuture<'a, bool> {
+        let key = key.clone();
+        self.call(|store| {
+            Box::pin(async move { store.replace_if(&key, expected, value, ttl).await })
+        })
+    }
+
+    fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
+        let key = key.clone();
+        self.call(|store| Box::pin(async move { store.remove_if(&key, expected).await }))
+    }
+
+    fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        if *self.0.fails.lock().unwrap() == Fails::Full {
+            let error = StoreError::Full { purpose: Purpose::Revocation, max_bytes: 0 };
+            return Box::pin(async move { Err(error) });
+        }
+        let log = log.clone();
+        self.call(|store| Box::pin(async move { store.append(&log, entry, ttl).await }))
+    }
+
+    fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
+        let fails = *self.0.fails.lock().unwrap();
+        let number = self.0.reads.fetch_add(1, Ordering::SeqCst);
+        let log = log.clone();
+        self.call(|store| {
+            Box::pin(async move {
+                match fails {
+                    Fails::NeverEnds => {
+                        let all = store.read_since(&log, LogCursor::start()).await?;
+                        Ok(LogPage::new(all.entries, LogCursor::from_text(number.to_string())))
+                    }
+                    Fails::RepeatsPages => {
+                        let all = store.read_since(&log, LogCursor::start()).await?;
+                        Ok(LogPage::new(all.entries, cursor))
+                    }
+                    _ => store.read_since(&log, cursor).await,
+                }
+            })
+        })
+    }
+}
