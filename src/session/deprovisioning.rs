@@ -86,7 +86,8 @@ pub enum Deprovisioned {
     NotApplicable,
     /// Matching sessions have begun in this app, and are ended.
     Matched(RevokedSessions),
-    /// Matching sessions are revoked, but none is known to have begun in this app.
+    /// Matching sessions are revoked, but none is known to have begun in this app. Or the event is not
+    /// [complete](WebhookEvent::is_complete) and the names of the sessions are missing: none is revoked.
     Unmatched(RevokedSessions),
 }
 
@@ -142,7 +143,12 @@ impl Deprovisioning {
     /// Returned when the shared store fails: the sessions are ended in this process only. Respond
     /// with 503, so that Scalekit sends the event again.
     pub async fn apply(&self, event: &WebhookEvent) -> Result<Deprovisioned, StoreError> {
-        let Some(revoked) = self.revoked(event) else { return Ok(Deprovisioned::NotApplicable) };
+        let Some(revoked) = self.revoked(event) else {
+            let unread = self.revokes(event).filter(|_| !event.is_complete());
+            let Some(whose) = unread else { return Ok(Deprovisioned::NotApplicable) };
+            telemetry::deprovisioned(event.event_type(), false);
+            return Ok(Deprovisioned::Unmatched(whose));
+        };
         let is_logout = matches!(event.payload(), EventPayload::UserLogout(_));
         match event.occurred_at().filter(|_| is_logout) {
             Some(at) => self.sessions.revoke_ended_at(at, revoked).await?,
@@ -165,6 +171,25 @@ impl Deprovisioning {
             | Revoked::User(_) => RevokedSessions::User,
         };
         Ok(if matched { Deprovisioned::Matched(whose) } else { Deprovisioned::Unmatched(whose) })
+    }
+
+    /// Whose sessions such an event ends, whatever names it has.
+    fn revokes(&self, event: &WebhookEvent) -> Option<RevokedSessions> {
+        match event.payload() {
+            EventPayload::UserLogout(_) => Some(RevokedSessions::Session),
+            EventPayload::DirectoryUserUpdated(user) if user.active != Some(false) => None,
+            EventPayload::DirectoryUserDeleted(_)
+            | EventPayload::DirectoryUserUpdated(_)
+            | EventPayload::UserOrganizationMembershipDeleted(_) => Some(RevokedSessions::User),
+            EventPayload::OrganizationDeleted(_) => Some(RevokedSessions::Organization),
+            EventPayload::DirectoryDisabled(_) if self.on_directory_disabled => {
+                Some(RevokedSessions::Organization)
+            }
+            EventPayload::SsoDisabled(_) | EventPayload::SsoDeleted(_) if self.on_sso_disabled => {
+                Some(RevokedSessions::Organization)
+            }
+            _ => None,
+        }
     }
 
     fn revoked<'a>(&self, event: &'a WebhookEvent) -> Option<Revoked<'a>> {

@@ -338,6 +338,37 @@ async fn apply_returns_what_it_matched_on_every_replica() {
 }
 
 #[tokio::test]
+async fn an_event_whose_names_could_not_be_read_is_unmatched() {
+    let world = World::new();
+    let deprovisioning = Deprovisioning::new(&world.sessions);
+    let out_of_range = "\"n\": 1e999";
+    for (event_type, data, expected) in [
+        (
+            "user.organization_membership_deleted",
+            format!(r#"{{"user": {{"id": "usr_1", {out_of_range}}}}}"#),
+            UNMATCHED_USER,
+        ),
+        (
+            "user.logout",
+            format!(r#"{{"user_session": {{"session_id": "ses_1", {out_of_range}}}}}"#),
+            Deprovisioned::Unmatched(RevokedSessions::Session),
+        ),
+        (
+            "user.login",
+            format!(r#"{{"user_session": {{"session_id": "ses_1", {out_of_range}}}}}"#),
+            Deprovisioned::NotApplicable,
+        ),
+    ] {
+        let body = format!(
+            r#"{{"id": "evt_1", "type": "{event_type}", "organization_id": "org_1", "data": {data}}}"#
+        );
+        let event = WebhookEvent::parse(body.as_bytes()).unwrap();
+        assert!(!event.is_complete());
+        assert_eq!(deprovisioning.apply(&event).await.unwrap(), expected, "{event_type}");
+    }
+}
+
+#[tokio::test]
 async fn addresses_are_compared_trimmed_and_case_insensitively() {
     for (in_session, in_event) in [
         ("jane@acme.test", " Jane@ACME.test "),
