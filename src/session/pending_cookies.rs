@@ -86,14 +86,17 @@ impl Sessions {
             .filter(|(other, _)| *other != name)
             .enumerate()
             .map(|(index, (name, sealed))| {
-                let other = self.open_attempt::<A>(name, sealed);
+                let opened = self.keys().open(A::KIND.purpose(), name, sealed);
+                let is_foreign = opened.is_none();
+                let other = opened.and_then(|opened| {
+                    A::decode(cookies.attempt_id(A::KIND, name)?, &opened.content)
+                });
                 let live = other.filter(|other| now < other.ends_at());
                 // From before the clock was set back: older than all that begin now.
                 let is_ahead = |began_at: &OffsetDateTime| *began_at > now + time::Duration::MINUTE;
                 let began_at = live.map(|other| other.began_at());
                 let began_at =
                     began_at.map(|at| if is_ahead(&at) { OffsetDateTime::UNIX_EPOCH } else { at });
-                let is_foreign = began_at.is_none() && !self.keys().may_open(sealed);
                 Presented { began_at, index, name, bytes: name.len() + sealed.len(), is_foreign }
             })
             .collect();

@@ -140,6 +140,9 @@ impl CookieStyle {
         for (name, value) in pairs(headers) {
             let index = self.session_names.iter().position(|known| known == name);
             let Some(values) = index.and_then(|index| pieces.get_mut(index)) else { continue };
+            if value.len() > MAX_COOKIE_BYTES {
+                continue;
+            }
             if let Some(free) = values.iter_mut().find(|one| one.is_none()) {
                 *free = Some(value);
             }
@@ -315,6 +318,17 @@ mod tests {
         let all: Vec<_> = [a, b, c].into_iter().flat_map(|cookie| [cookie; 9]).collect();
         assert_eq!(sealed(&all).split(' ').count(), 27 + 9 + 3);
         assert!(!style().presented(&headers(&["scalekit_session=a"])).cookies().any());
+    }
+
+    #[test]
+    fn cookies_that_are_longer_than_any_of_ours_are_ignored() {
+        let long = "a".repeat(MAX_COOKIE_BYTES + 1);
+        let sent = headers(&[
+            &format!("__Host-scalekit_session={long}"),
+            "__Host-scalekit_session=mine",
+            &format!("__Host-scalekit_session.1={long}"),
+        ]);
+        assert_eq!(style().presented(&sent).sealed().collect::<Vec<_>>(), ["mine"]);
     }
 
     #[test]
