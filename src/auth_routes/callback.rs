@@ -12,8 +12,9 @@ use crate::middleware::route::route;
 use crate::middleware::route_rejection::redirect;
 use crate::oauth::{IdTokenHint, OAuthError, SsoError};
 use crate::session::{
-    BeginLoginError, CreateSessionError, LoginHookError, NewTokens, RecentLogin, Session,
-    SessionCookies, Sessions, SwitchError, UnconfirmedIdentity, UnconfirmedLogin, VerifiedIdentity,
+    BeginLoginError, CreateSessionError, LoginHookError, NewTokens, RecentLogin, RecordedPosition,
+    Session, SessionCookies, Sessions, SwitchError, UnconfirmedIdentity, UnconfirmedLogin,
+    VerifiedIdentity,
 };
 use crate::token::{Flow, TokenError};
 use crate::util::query::QueryParam;
@@ -163,8 +164,9 @@ impl Callback {
         self.0.reject_login(failure, request, return_to, end_attempt)
     }
 
-    /// Completes a login, or joins the request that does. It continues when the client disconnects:
-    /// a second click aborts the first request in the browser only.
+    /// Completes a login, or shares the result of a request that does or has just done so. It
+    /// continues when the client disconnects: a second click aborts the first request in the browser
+    /// only.
     async fn complete_once(
         &self,
         returned: &Returned,
@@ -176,8 +178,7 @@ impl Callback {
         let (callback, headers) = (self.clone(), headers.clone());
         let (returned, attempt) = (returned.clone(), attempt.clone());
         let work = || async move { callback.complete(&returned, &attempt, &headers).await };
-        let completion = self.0.sessions.logins().join(key, work);
-        completion.await.unwrap_or(Err(LoginError::Interrupted))
+        self.0.sessions.logins().run(key, work).await
     }
 
     /// Exchanges the code for a session, or asks for confirmation first if it would replace another
@@ -210,7 +211,7 @@ impl Callback {
     ) -> Result<(String, SessionCookies), LoginError> {
         let sessions = &self.0.sessions;
         let subject = login.identity.user().id.clone();
-        let record = sessions.new_record(login.tokens, headers).await;
+        let record = sessions.new_record(login.tokens, login.position, headers).await;
         let record = record.map_err(|error| not_begun(&error.into()))?;
         if live.is_some_and(|live| live.login_subject() != subject) {
             let login = UnconfirmedLogin {
@@ -226,12 +227,15 @@ impl Callback {
             });
             return asked.map(|(page, cookies)| (page, SessionCookies::new(cookies)));
         }
+        let environment_session = record.environment_session();
         let begun = sessions.begin_login(record, headers).await;
         let cookies = begun.map_err(|error| not_begun(&error))?;
+        let expired = sessions.drop_expired_logins(headers, environment_session);
         telemetry::login_completed();
         let page = &attempt.return_to;
         let recent = RecentLogin::cookies(sessions, attempt, page, headers);
-        let cookies = SessionCookies::new(cookies.into_values().into_iter().chain(recent));
+        let cookies =
+            SessionCookies::new(cookies.into_values().into_iter().chain(recent).chain(expired));
         Ok((page.as_str().to_owned(), cookies))
     }
 
@@ -273,6 +277,8 @@ impl Callback {
     ) -> Result<VerifiedLogin, LoginError> {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
+        // First: the environment may issue tokens that are revoked before they arrive here.
+        let position = sessions.revocation_position().await;
         let verifier = attempt.verifier();
         let exchange = scalekit.exchange_code(code, sessions.redirect_uri(), Some(&verifier));
         let tokens = match exchange.await {
@@ -290,9 +296,10 @@ impl Callback {
         let verified = sessions.verify(&tokens, flow).await.map_err(Self::token_rejected)?;
         let missing = || Self::token_rejected(TokenError::Malformed);
         let id_token = tokens.id_token.ok_or_else(missing)?;
-        let identity = VerifiedIdentity::new(verified.id_claims.ok_or_else(missing)?);
+        let identity = VerifiedIdentity::new(verified.id_claims.ok_or_else(missing)?, position);
         let (principal, refresh_token) = (verified.principal, tokens.refresh_token);
-        Ok(VerifiedLogin { identity, tokens: NewTokens { principal, id_token, refresh_token } })
+        let tokens = NewTokens { principal, id_token, refresh_token };
+        Ok(VerifiedLogin { identity, tokens, position })
     }
 
     fn code_rejected(error: &OAuthError) -> LoginError {
@@ -379,6 +386,8 @@ impl fmt::Debug for CallbackRejection {
 struct VerifiedLogin {
     identity: VerifiedIdentity,
     tokens: NewTokens,
+    /// What had been revoked before the environment issued them.
+    position: RecordedPosition,
 }
 
 /// A callback, and its attempt.

@@ -42,8 +42,7 @@ impl LoginStart<'_> {
             LoginError::Misconfigured
         })?;
         let cookies = self.sessions.keep_attempt(&attempt, self.headers);
-        let mut cookies = cookies.ok_or(LoginError::Misconfigured)?;
-        cookies.extend(self.sessions.drop_expired_logins(self.headers));
+        let cookies = cookies.ok_or(LoginError::Misconfigured)?;
 
         let mut authorization =
             AuthorizationRequest::new(self.sessions.redirect_uri()).scopes(self.sessions.scopes());

@@ -55,7 +55,7 @@ impl Logout {
             telemetry::internal_error("logout", &error);
         }
         let mut cookies = sessions.clear_session(request.headers());
-        cookies.extend(sessions.drop_expired_logins(request.headers()));
+        cookies.extend(sessions.drop_expired_logins(request.headers(), None));
         let session = peeked.as_ref().and_then(Peeked::session);
         // A local session that began without the environment has no session there.
         let target = if session.is_some_and(|one| one.is_local() && !one.has_id_token()) {

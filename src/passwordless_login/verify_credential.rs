@@ -148,10 +148,10 @@ impl PasswordlessLogin {
         let live = self.0.sessions.live_session(headers).await?;
         let login = match self.0.unfinished.take(&credential.key()) {
             Some(login) => login,
-            None => EmailLogin {
-                verified: self.verify_credential(credential).await?,
-                position: self.0.sessions.revocation_position().await,
-            },
+            None => {
+                let position = self.0.sessions.revocation_position().await;
+                EmailLogin { verified: self.verify_credential(credential).await?, position }
+            }
         };
         let EmailLogin { verified, .. } = &login;
         if credential.attempt().is_some_and(|attempt| !is_of(verified, attempt)) {

@@ -480,7 +480,13 @@ impl SessionsBuilder {
                     lifetimes,
                     login_hook: self.login_hook,
                     switch_account_page: self.switch_account_page,
-                    logins: SingleFlight::tracked(&tasks, "login"),
+                    logins: Once::new(
+                        clock.clone(),
+                        SHARED_FOR,
+                        &tasks,
+                        "login",
+                        LoginError::Interrupted,
+                    ),
                     switches: Once::new(
                         clock.clone(),
                         SHARED_FOR,

@@ -190,10 +190,11 @@ impl Sessions {
     pub(crate) async fn new_record(
         &self,
         tokens: NewTokens,
+        position: RecordedPosition,
         request_headers: &HeaderMap,
     ) -> Result<SessionRecord, CreateSessionError> {
-        let new = NewSession::Tokens(tokens);
-        let record = self.record(new, self.0.store_backed, self.0.lifetimes, None).await?;
+        let (new, position) = (NewSession::Tokens(tokens), Some(position));
+        let record = self.record(new, self.0.store_backed, self.0.lifetimes, position).await?;
         if self.login_hook().is_none() {
             // A session that is too large is an error before the user is asked to confirm anything.
             let _ = self.seal_new(&record, request_headers)?;
@@ -243,8 +244,8 @@ impl Sessions {
         Ok(self.begin_record(record, request_headers).await?)
     }
 
-    /// Returns the current revocation position. Later revocations apply to a login that is verified
-    /// now.
+    /// Returns the current revocation position. Read before a login is verified at the environment, so
+    /// that revocations during the verification apply to it.
     pub(crate) async fn revocation_position(&self) -> RecordedPosition {
         self.0.revocations.position().await
     }

@@ -276,7 +276,7 @@ impl Sessions {
     /// Seals a session, or its ID if it is in the store, for a cookie.
     pub(super) fn seal(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
         let content = if record.is_stored() {
-            Reference::new(record).encode()
+            Reference::new(record, self.0.scalekit.clock().now()).encode()
         } else {
             record.encode().ok_or(SealingFailed)?
         };

@@ -105,7 +105,7 @@ use crate::middleware::body_limits::BodyLimits;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
 use crate::util::fetch_metadata::{Initiator, initiator};
-use crate::util::request_dedup::{Key, Once};
+use crate::util::request_dedup::Once;
 use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::{Tasks, UnfinishedTasks};
 use crate::util::token_cache::TokenCache;
@@ -133,9 +133,9 @@ struct Inner {
     login_hook: Option<LoginHook<VerifiedIdentity>>,
     /// Replaces the default page.
     switch_account_page: Option<Arc<SwitchAccountPage>>,
-    /// Logins in progress: the redirect target and the cookies.
-    logins: SingleFlight<Key, Result<(String, SessionCookies), LoginError>>,
-    /// Confirmed logins in progress.
+    /// Logins that are in progress or just completed: the redirect target and the cookies.
+    logins: Once<(String, SessionCookies), LoginError>,
+    /// Confirmed logins that are in progress or just completed.
     switches: Once<Switched, LoginError>,
     /// Sessions with tokens are kept in the shared store.
     store_backed: bool,
@@ -317,9 +317,7 @@ impl Sessions {
         self.0.login_hook.as_ref()
     }
 
-    pub(crate) fn logins(
-        &self,
-    ) -> &SingleFlight<Key, Result<(String, SessionCookies), LoginError>> {
+    pub(crate) fn logins(&self) -> &Once<(String, SessionCookies), LoginError> {
         &self.0.logins
     }
 

@@ -35,8 +35,9 @@ const READ_RETRY: Duration = Duration::from_secs(10);
 /// A copy that is older than this is not used: the revocation of its session may have been dropped.
 const MAX_AGE: Duration = Duration::from_secs(55 * 60);
 
-/// For this time after a login, a read replica of the store may not have the session yet. The
-/// clocks of two processes may differ by this much.
+/// For this time after a cookie was sealed, a read replica of the store may not have the session or
+/// its newest state yet. Later, the store has lost it. The clocks of two processes may differ by this
+/// much.
 const REPLICATION_LAG: time::Duration = time::Duration::MINUTE;
 
 /// Cached sessions of the store.
@@ -55,26 +56,26 @@ pub(super) struct Reference {
     /// A cached copy of an older generation is outdated.
     pub(super) generation: u32,
     /// In Unix seconds. Unknown in cookies of earlier releases.
-    created_at: Option<i64>,
+    sealed_at: Option<i64>,
 }
 
 impl Reference {
-    /// First byte; followed by creation time (8 bytes), generation (4 bytes) and ID.
+    /// First byte; followed by the time of sealing (8 bytes), generation (4 bytes) and ID.
     const TAG: u8 = b'c';
     /// First byte in earlier releases; followed by generation and ID.
     const TAG_WITHOUT_TIME: u8 = b'r';
 
-    pub(super) fn new(record: &SessionRecord) -> Self {
+    pub(super) fn new(record: &SessionRecord, now: OffsetDateTime) -> Self {
         Self {
             id: record.id().into(),
             generation: record.generation(),
-            created_at: Some(record.began_at().unix_timestamp()),
+            sealed_at: Some(now.unix_timestamp()),
         }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let (generation, id) = (self.generation.to_be_bytes(), self.id.as_bytes());
-        match self.created_at {
+        match self.sealed_at {
             Some(at) => [&[Self::TAG], &at.to_be_bytes()[..], &generation, id].concat(),
             None => [&[Self::TAG_WITHOUT_TIME], &generation[..], id].concat(),
         }
@@ -82,7 +83,7 @@ impl Reference {
 
     pub(super) fn decode(content: &[u8]) -> Option<Self> {
         let (tag, rest) = content.split_first()?;
-        let (created_at, rest) = match *tag {
+        let (sealed_at, rest) = match *tag {
             Self::TAG => {
                 let (at, rest) = rest.split_first_chunk()?;
                 (Some(i64::from_be_bytes(*at)), rest)
@@ -92,12 +93,12 @@ impl Reference {
         };
         let (generation, id) = rest.split_first_chunk()?;
         let (id, generation) = (std::str::from_utf8(id).ok()?, u32::from_be_bytes(*generation));
-        Some(Self { id: id.into(), generation, created_at })
+        Some(Self { id: id.into(), generation, sealed_at })
     }
 
-    /// Whether the session began so recently that a replica of the store may not have it yet.
+    /// Whether it was sealed so recently that a replica of the store may not have that state yet.
     fn is_recent(&self, now: OffsetDateTime) -> bool {
-        let age = self.created_at.map(|at| now.unix_timestamp().saturating_sub(at));
+        let age = self.sealed_at.map(|at| now.unix_timestamp().saturating_sub(at));
         age.is_some_and(|age| age.unsigned_abs() < REPLICATION_LAG.whole_seconds().unsigned_abs())
     }
 }
@@ -115,8 +116,8 @@ struct Read {
 #[derive(Clone, Debug)]
 pub(crate) enum Loaded {
     Session(Session),
-    /// The session has ended or never existed. A session that began within the last minute counts
-    /// as unavailable while a shared store does not have it.
+    /// The session has ended or never existed, or the store has lost its newest state. It counts as
+    /// unavailable instead until a minute after its cookie was sealed.
     Gone,
     /// The store is unavailable.
     Unavailable,
@@ -185,7 +186,12 @@ impl Sessions {
                 let known = known.filter(|session| {
                     session.record().generation() >= generation && !self.has_ended(session)
                 });
-                known.map_or(Loaded::Unavailable, Loaded::Session)
+                let is_recent = reference.is_recent(self.0.scalekit.clock().now());
+                match (known, error) {
+                    (Some(session), _) => Loaded::Session(session),
+                    (None, LoadError::Behind) if !is_recent => Loaded::Gone,
+                    (None, _) => Loaded::Unavailable,
+                }
             }
         }
     }

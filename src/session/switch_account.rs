@@ -5,6 +5,9 @@
 //! and what the user does next would be stored there (login CSRF). The login is verified first. Its
 //! tokens then stay sealed in the shared store, under a key that is only in this browser's cookie.
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::time::Duration as StdDuration;
 
@@ -20,7 +23,7 @@ use zeroize::Zeroizing;
 use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
 use super::{
-    ATTEMPT_ID_BYTES, Attempt, AttemptKind, Found, Purpose, RecordedPosition, Session,
+    ATTEMPT_ID_BYTES, Attempt, AttemptKind, Found, Peeked, Purpose, RecordedPosition, Session,
     SessionCookies, Sessions,
 };
 use crate::api::passwordless::VerifiedEmail;
@@ -60,7 +63,7 @@ pub(crate) enum UnconfirmedIdentity {
 #[derive(Clone)]
 pub(crate) struct EmailLogin {
     pub(crate) verified: VerifiedEmail,
-    /// Position of the revocation counter when the login was verified.
+    /// Position of the revocation counter before the login was verified.
     pub(crate) position: RecordedPosition,
 }
 
@@ -255,7 +258,14 @@ impl Sessions {
             Found::Live(live) => Ok(Some(live.session)),
             Found::Due(session) => Ok(Some(session)),
             Found::Nothing | Found::Over(_) => Ok(None),
-            Found::Unavailable | Found::Unsure(_) => Err(SwitchError::Unavailable),
+            Found::Unavailable | Found::Unsure(_) => match self.peek(headers).await {
+                // An older state of it names the same user. What the store lacks blocks no login.
+                Some(Peeked::Stored(id)) => {
+                    let older = self.read_stored(&id).await?;
+                    Ok(older.and_then(|older| older.record.into_session()))
+                }
+                _ => Err(SwitchError::Unavailable),
+            },
         }
     }
 
@@ -301,7 +311,7 @@ impl Sessions {
             .map(|name| QueryParam::of(request.uri().query().unwrap_or_default(), name).only());
         let id = id.ok_or(SwitchError::InvalidRequest)?;
         let (attempt, end) = self.attempt::<SwitchAttempt>(&id, headers);
-        let ended = self.drop_expired_logins(headers);
+        let ended = self.drop_expired_logins(headers, None);
         let live = self.live_session(headers).await?;
         let Some(attempt) = attempt else {
             // It was confirmed or declined before, for instance by a double click.
@@ -410,18 +420,24 @@ impl Sessions {
     }
 
     /// Removes logins that were not confirmed in time. Returns the `Set-Cookie` values that remove
-    /// their cookies.
-    pub(crate) fn drop_expired_logins(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+    /// their cookies. Not called when a login starts, because it may continue the environment's
+    /// session of one of them.
+    pub(crate) fn drop_expired_logins(
+        &self,
+        headers: &HeaderMap,
+        spared: Option<String>,
+    ) -> Vec<HeaderValue> {
         let now = self.scalekit().clock().now();
         let kept = self.kept_attempts(headers);
         let expired = kept.filter(|attempt: &SwitchAttempt| now >= attempt.ends_at());
         let expired: Vec<_> = expired.take(MAX_DROPPED).collect();
         let removals = expired.iter().filter_map(|attempt| self.end_attempt(attempt)).collect();
-        self.drop_in_background(expired, headers, None);
+        self.drop_in_background(expired, headers, spared);
         removals
     }
 
-    /// Removes logins, but keeps this session at the environment and that of the live session.
+    /// Removes logins, but keeps this session at the environment, that of the live session, and those
+    /// of pending logins.
     fn drop_in_background(
         &self,
         attempts: Vec<SwitchAttempt>,
@@ -435,7 +451,14 @@ impl Sessions {
         drop(self.tasks().spawn("unconfirmed login", async move {
             let live = sessions.live_session(&headers).await.ok().flatten();
             let of_live = live.and_then(|live| live.record().environment_session());
-            let spared = [of_live, spared];
+            let mut spared = vec![of_live, spared];
+            let waiting: Vec<SwitchAttempt> = sessions.attempts(&headers).collect();
+            for waiting in waiting {
+                let is_dropped = attempts.iter().any(|one| one.key == waiting.key);
+                if !is_dropped && let Ok(Some((login, _))) = sessions.waiting(&waiting).await {
+                    spared.push(login.environment_session());
+                }
+            }
             for attempt in attempts {
                 if let Err(error) = sessions.drop_login(&attempt, &spared).await {
                     telemetry::internal_error("switch_account", &error);
@@ -559,27 +582,5 @@ impl SwitchConfirmation {
 impl std::fmt::Debug for SwitchConfirmation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SwitchConfirmation").field("host", &self.host).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn account_names_are_escaped_and_equal_names_are_distinguished() {
-        let confirmation = |current: &str, new: &str| SwitchConfirmation {
-            host: "app.test".to_owned(),
-            current_account: Some(current.to_owned()),
-            new_account: new.to_owned(),
-            action: "/switch?attempt=a&action=".to_owned(),
-        };
-        let page = confirmation("jane@acme.test", "<b>\"x\"").page();
-        assert!(page.contains("Switch to &lt;b&gt;&quot;x&quot;") && !page.contains("<b>"));
-        assert!(page.contains("action=\"/switch?attempt=a&amp;action=keep\""), "{page}");
-        let page = confirmation("jane@acme.test", "jane@acme.test").page();
-        assert!(page.contains("another account of the same name"), "{page}");
-        let shown = format!("{:?}", confirmation("jane@acme.test", "x"));
-        assert!(!shown.contains("jane"), "{shown}");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{LocalSession, User};
+use super::{LocalSession, RecordedPosition, User};
 use crate::token::{Claims, ORGANIZATION_CLAIMS};
 
 /// The verified identity of a user who has logged in, from the ID token of the login. It has no
@@ -19,12 +19,14 @@ pub struct VerifiedIdentity(Arc<Content>);
 struct Content {
     user: User,
     claims: Claims,
+    position: RecordedPosition,
 }
 
 impl VerifiedIdentity {
-    /// Creates an identity from the claims of a verified ID token.
-    pub(crate) fn new(id_claims: Claims) -> Self {
-        Self(Arc::new(Content { user: User::from_claims(&id_claims), claims: id_claims }))
+    /// Creates an identity from the claims of a verified ID token, and the revocation position before
+    /// the environment issued it.
+    pub(crate) fn new(claims: Claims, position: RecordedPosition) -> Self {
+        Self(Arc::new(Content { user: User::from_claims(&claims), claims, position }))
     }
 
     /// Returns the user's profile. With modular single sign-on, the ID is `conn_…;` followed by the
@@ -78,7 +80,7 @@ impl VerifiedIdentity {
 
     /// Creates such a session with the app's own record of the user.
     pub fn session_of(&self, user: User) -> LocalSession {
-        let mut session = LocalSession::new(user);
+        let mut session = LocalSession::new(user).verified_at(self.0.position);
         if let Some(id) = self.organization_id() {
             session = session.organization_id(id);
         }
@@ -115,7 +117,8 @@ mod tests {
     use super::*;
 
     fn identity(claims: &Value) -> VerifiedIdentity {
-        VerifiedIdentity::new(Claims::new(claims.as_object().unwrap().clone()))
+        let claims = Claims::new(claims.as_object().unwrap().clone());
+        VerifiedIdentity::new(claims, RecordedPosition::default())
     }
 
     #[test]

@@ -399,6 +399,19 @@ async fn foreign_cookies_under_the_attempt_prefix_are_removed_in_limited_numbers
 }
 
 #[tokio::test]
+async fn a_login_leaves_the_attempt_of_another_app_with_the_same_secret() {
+    let world = World::new();
+    let other = app(&world.replica(|sessions| sessions.base_path("/other")));
+    let mut browser = Browser::new(&other, &world.sandbox);
+    browser.start_login("/login").await;
+    let [attempt] = &browser.names_with("_login_")[..] else { panic!("one attempt") };
+    let mut browser = browser.at(&world.app);
+    browser.start_login("/login").await;
+    let attempts = browser.names_with("_login_");
+    assert!(attempts.len() == 2 && attempts.contains(attempt), "{attempts:?}");
+}
+
+#[tokio::test]
 async fn a_failing_token_endpoint_is_503_and_the_same_callback_works_afterwards() {
     for fault in [
         Fault::Unreachable,
@@ -429,7 +442,14 @@ async fn a_replayed_attempt_causes_no_second_token_request_on_any_replica() {
     let other = app(&world.replica(|sessions| sessions.shared_store(store.clone())));
     let (browser, callback) = at_the_callback(&world).await;
     let mut first = browser.clone();
-    assert_eq!(first.open(&callback).await.status(), StatusCode::SEE_OTHER);
+    let completed = first.open(&callback).await;
+    assert_eq!(completed.status(), StatusCode::SEE_OTHER);
+    // A click that the browser sends before it has the response.
+    let again = browser.clone().open(&callback).await;
+    assert_eq!((again.status(), again.location()), (StatusCode::SEE_OTHER, completed.location()));
+    assert_eq!(set_cookies(again.headers()), set_cookies(completed.headers()));
+    assert_rejected(&browser.at(&other).open(&callback).await, &LoginError::StateMismatch);
+    world.advance(11);
     for app in [&world.app, &other] {
         let mut again = browser.at(app);
         assert_rejected(&again.open(&callback).await, &LoginError::StateMismatch);

@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use tokio::sync::{Notify, oneshot};
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::RouteRejection;
+use tower_scalekit::sandbox::Endpoint;
 use tower_scalekit::session::{LocalSession, User, VerifiedIdentity};
 use tower_scalekit::{PasswordlessLogin, Sessions};
 
@@ -180,6 +181,74 @@ async fn a_login_by_email_that_waits_for_confirmation_ends_with_a_revocation() {
         let user = browser.fetch("/me").await.json()["email"].clone();
         assert_eq!(user, if is_revoked { JANE } else { JOHN });
     }
+}
+
+/// Lets the other tasks go on until they wait for something else.
+async fn settle() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_while_the_environment_issues_the_tokens_ends_the_login() {
+    let world = World::new();
+    let jane = world.sandbox.users().get(JANE).unwrap().id;
+    let mut browser = world.browser();
+    let authorization = browser.start_login("/login?return_to=/me").await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    let held = world.sandbox.faults().hold(Endpoint::Token);
+    let revoked = async {
+        settle().await;
+        assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1);
+        world.sessions.revoke_user(&jane).await.unwrap();
+        drop(held);
+    };
+    let (done, ()) = futures::future::join(browser.open(&callback), revoked).await;
+    assert_eq!(done.status(), StatusCode::BAD_REQUEST);
+    let rejection = done.extensions().get::<RouteRejection<LoginError>>().unwrap();
+    assert_eq!(rejection.error(), &LoginError::StateMismatch);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_revocation_while_the_app_identifies_the_user_covers_the_session_of_that_login() {
+    let world = World::new();
+    let jane = world.sandbox.users().get(JANE).unwrap().id;
+    let mut browser = world.browser();
+    let authorization = browser.start_login("/login").await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    let (parts, _) = browser.request(Method::GET, &callback, &FETCH).into_parts();
+    let login = world.sessions.callback().identify(&parts).await.unwrap();
+    world.sessions.revoke_user(&jane).await.unwrap();
+    let session = login.identity.session();
+    let cookies = world.sessions.create(session, &parts.headers).await.unwrap();
+    let mut response = http::Response::new(bytes::Bytes::new());
+    cookies.set(response.headers_mut());
+    browser.take_in(&response);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_revocation_while_the_environment_verifies_a_code_ends_the_login() {
+    let world = World::new();
+    let login = PasswordlessLogin::builder(&world.sessions).start_page("/in");
+    let login = login.code_page("/code").build().unwrap();
+    let app = world.app.clone().merge(login.routes());
+    let mut browser = world.browser().at(&app);
+    submit(&mut browser, "send", JANE).await;
+    let code = world.sandbox.mail().outbox().remove(0).code.unwrap();
+    let before = world.sandbox.requests().count(Endpoint::Api);
+    let held = world.sandbox.faults().hold(Endpoint::Api);
+    let revoked = async {
+        settle().await;
+        assert_eq!(world.sandbox.requests().count(Endpoint::Api), before + 1);
+        world.sessions.revoke_user(JANE).await.unwrap();
+        drop(held);
+    };
+    let (done, ()) = futures::future::join(submit(&mut browser, "verify", &code), revoked).await;
+    assert_eq!(done.status(), StatusCode::BAD_REQUEST, "{}", done.text());
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
 }
 
 /// Sends a form of the login by e-mail.

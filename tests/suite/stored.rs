@@ -590,6 +590,28 @@ async fn a_session_that_a_replica_of_the_store_lacks_right_after_the_login_is_50
 }
 
 #[tokio::test]
+async fn a_session_whose_last_state_the_store_has_lost_is_503_for_a_minute_and_blocks_no_login() {
+    let replicas = Replicas::new();
+    let (world, store) = (&replicas.world, &replicas.store);
+    let mut browser = replicas.logged_in().await;
+    let stale = store.stale();
+    let behind = app(&world.replica(|one| one.shared_store(stale).store_backed()));
+    world.advance(301);
+    assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::NO_CONTENT);
+    let mut lost = browser.at(&behind);
+    assert_eq!(lost.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    for (email, page) in [(JANE, "/me"), (JOHN, "/auth/switch-account?attempt=")] {
+        let response = lost.clone().log_in(&world.sandbox, email).await;
+        assert_eq!(response.status(), StatusCode::SEE_OTHER, "{email}");
+        assert!(response.location().starts_with(page), "{response:?}");
+    }
+    world.advance(58);
+    assert_eq!(lost.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    world.advance(2);
+    assert_eq!(lost.fetch("/me").await.status(), StatusCode::UNAUTHORIZED, "it is lost");
+}
+
+#[tokio::test]
 async fn a_session_that_has_ended_right_after_the_login_is_401_at_once() {
     for log in [true, false] {
         let replicas = Replicas::new();

@@ -244,20 +244,56 @@ async fn a_login_waits_sealed_for_at_most_ten_minutes() {
 
 #[tokio::test]
 async fn a_login_that_is_not_confirmed_in_time_is_revoked_with_the_next_login_or_logout() {
-    for target in ["/login", "/logout", PAGE] {
+    for (target, others) in [("/auth/callback", 3), ("/logout", 1), (PAGE, 1)] {
         let world = World::new();
         let (mut browser, asked) = asked(&world).await;
-        let target = if target == PAGE { asked.location() } else { target };
+        let visit = async |browser: &mut Browser| match target {
+            PAGE => browser.open(asked.location()).await,
+            "/auth/callback" => browser.log_in(&world.sandbox, JANE).await,
+            target => browser.open(target).await,
+        };
         world.advance(599);
-        browser.clone().open(target).await;
+        visit(&mut browser.clone()).await;
         world.sessions.shutdown(MINUTE).await.unwrap();
         world.advance(1);
         assert_eq!(browser.names_with("_switch_").len(), 1);
-        browser.open(target).await;
+        visit(&mut browser).await;
         assert_eq!(browser.names_with("_switch_"), [""; 0], "{target}");
         world.sessions.shutdown(MINUTE).await.unwrap();
         assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked by {target}");
-        assert_eq!(world.sandbox.users().revoke_sessions(JANE), 1, "no other session is revoked");
+        assert_eq!(
+            world.sandbox.users().revoke_sessions(JANE),
+            others,
+            "no other session is revoked"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_login_revokes_no_session_at_the_environment_that_it_may_use() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    // The environment continues the same session at the next login.
+    let log_in = async |browser: &mut Browser, email: &str| {
+        for kind in [TokenKind::AccessToken, TokenKind::IdToken] {
+            let same = TokenFault::WithClaim("sid".to_owned(), json!("ses_same"));
+            world.sandbox.tokens().add_fault(kind, same);
+        }
+        browser.log_in(&world.sandbox, email).await
+    };
+    for email in [JANE, JOHN] {
+        let asked = log_in(&mut browser, JOHN).await;
+        assert!(asked.location().starts_with(PAGE), "{asked:?}");
+        world.advance(600);
+        let before = world.sandbox.requests().count(Endpoint::Api);
+        browser.open("/login").await;
+        world.sessions.shutdown(MINUTE).await.unwrap();
+        assert_eq!(browser.names_with("_switch_").len(), 1, "it waits for the callback");
+        let done = log_in(&mut browser, email).await;
+        assert_eq!(done.status(), StatusCode::SEE_OTHER);
+        world.sessions.shutdown(MINUTE).await.unwrap();
+        assert_eq!(world.sandbox.requests().count(Endpoint::Api), before, "{email}");
+        assert_eq!(browser.names_with("_switch_").len(), usize::from(email == JOHN));
     }
 }
 
@@ -283,10 +319,10 @@ async fn the_oldest_of_too_many_pending_logins_is_revoked() {
     browser.decide(&waiting[4], "switch").await;
     // Later logins do not affect a login that was confirmed.
     world.advance(601);
-    browser.open("/login").await;
+    browser.log_in(&world.sandbox, "other-5@acme.test").await;
     world.sessions.shutdown(MINUTE).await.unwrap();
     assert_eq!(browser.names_with("_switch_"), [""; 0]);
-    for (number, alive) in [(1, 0), (4, 0), (5, 1)] {
+    for (number, alive) in [(1, 0), (4, 0), (5, 2)] {
         let other = format!("other-{number}@acme.test");
         assert_eq!(world.sandbox.users().revoke_sessions(&other), alive, "{other}");
     }

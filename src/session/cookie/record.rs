@@ -302,11 +302,11 @@ impl SessionRecord {
     /// Returns the identity from the ID token's claims.
     pub(in crate::session) fn identity(&self) -> Option<VerifiedIdentity> {
         let claims = serde_json::from_str(&self.body.id_token_claims).ok()?;
-        Some(VerifiedIdentity::new(Claims::new(claims)))
+        Some(VerifiedIdentity::new(Claims::new(claims), self.position()))
     }
 
     /// Returns the environment's session (`ses_…`) that it began with.
-    pub(in crate::session) fn environment_session(&self) -> Option<String> {
+    pub(crate) fn environment_session(&self) -> Option<String> {
         let of_access_token = self.body.access_claims.get("sid").and_then(Value::as_str);
         let sid = of_access_token.map(str::to_owned);
         sid.or_else(|| Some(self.identity()?.session_id()?.to_owned()))
