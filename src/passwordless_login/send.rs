@@ -353,7 +353,7 @@ fn concerns_settings(response: &ErrorResponse) -> bool {
         "ip address",
     ];
     let addressees = ["user", "account", "recipient"];
-    response.mentions(&settings) && !response.speaks_of(&addressees)
+    response.mentions(&settings) && !response.mentions(&addressees)
 }
 
 /// Whether the text may be an e-mail address. The environment validates it further.

@@ -57,7 +57,7 @@ impl Revoked<'_> {
     }
 
     /// This crate's own IDs are never reused; all others may begin new sessions.
-    fn is_permanent(self) -> bool {
+    pub(super) fn is_permanent(self) -> bool {
         matches!(self, Self::Session(_))
     }
 }
