@@ -218,7 +218,7 @@ async fn without_a_selector_the_address_selects_the_identity_provider() {
     let tokens = tokens_of(&sandbox, &sandbox.log_in(&url, "gita@globex.test").unwrap()).await;
     assert_eq!(claims(string(&tokens, "id_token"))["amr"], serde_json::json!([ENTRA]));
     let lost = sandbox.log_in(&url, "peter@initech.test").unwrap_err();
-    assert!(lost.reason.contains("no single sign-on"), "{lost}");
+    assert!(lost.reason.contains("Single sign-on is not available"), "{lost}");
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ impl Document {
         }
         match operation["responses"].get(status.as_str()) {
             Some(response) => self.of_content(
-                "answer",
+                "response",
                 response,
                 &exchange.response_type,
                 &exchange.response,

@@ -65,7 +65,7 @@ async fn every_planted_deviation_is_found() {
             Exchange { status: StatusCode::METHOD_NOT_ALLOWED, ..created.clone() },
             "does not implement it",
         ),
-        (Exchange { response: Bytes::new(), ..created.clone() }, "answer: not JSON"),
+        (Exchange { response: Bytes::new(), ..created.clone() }, "response: not JSON"),
         (Exchange { response_type: None, ..created.clone() }, "response: content type"),
         (response(&organization, &|response| response["more"] = json!(1)), "'more'"),
         (response(&organization, &|response| response["organization"]["ID"] = json!("")), "'ID'"),
@@ -74,19 +74,19 @@ async fn every_planted_deviation_is_found() {
             response(&organization, &|response| {
                 response["organization"]["region_code"] = json!("MOON")
             }),
-            "answer/organization/region_code: ",
+            "response/organization/region_code: ",
         ),
         (
             response(&organization, &|response| {
                 response["organization"]["create_time"] = json!("now")
             }),
-            "answer/organization/create_time: ",
+            "response/organization/create_time: ",
         ),
         (
             response(&directory, &|response| {
                 response["directory"]["secrets"] = json!([{ "kind": 1 }])
             }),
-            "answer/directory/secrets/0: ",
+            "response/directory/secrets/0: ",
         ),
     ] {
         let faults = document.faults(&planted);
