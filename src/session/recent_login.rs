@@ -59,9 +59,10 @@ impl RecentLogin {
         (is_replaced || recent.is_repeated) && !sessions.has_own_cookie(headers)
     }
 
-    /// Returns `Set-Cookie` values that remove the recorded logins.
+    /// Returns `Set-Cookie` values that remove the recorded logins, including expired ones: if the
+    /// wall clock is ahead, they are recent again once it is corrected.
     pub(crate) fn removals(sessions: &Sessions, headers: &HeaderMap) -> Vec<HeaderValue> {
-        let kept = sessions.attempts::<Self>(headers).take(MAX_REMOVED);
+        let kept = sessions.kept_attempts::<Self>(headers).take(MAX_REMOVED);
         kept.filter_map(|recent| sessions.end_attempt(&recent)).collect()
     }
 }

@@ -40,6 +40,10 @@ const MAX_AGE: Duration = Duration::from_secs(55 * 60);
 /// much.
 const REPLICATION_LAG: time::Duration = time::Duration::MINUTE;
 
+/// A wall clock may be ahead by this, such as by a wrong time zone, without what is stored meanwhile
+/// expiring before its session.
+const MAX_CLOCK_ERROR: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Cached sessions of the store.
 #[derive(Debug)]
 pub(super) struct StoredSessions {
@@ -241,7 +245,7 @@ impl Sessions {
     /// Stores a new session.
     pub(super) async fn store_new(&self, record: &SessionRecord) -> Result<(), StoringError> {
         let text = self.seal_stored(record)?;
-        let ttl = self.left_of(record);
+        let ttl = self.store_ttl(record);
         with_timeout(self.0.store.put(&self.stored_key(record.id()), text.into(), ttl)).await?;
         Ok(())
     }
@@ -251,7 +255,7 @@ impl Sessions {
     pub(super) async fn store_again(&self, record: &SessionRecord) -> Result<bool, StoringError> {
         let key = self.stored_key(record.id());
         let text = Bytes::from(self.seal_stored(record)?);
-        let ttl = self.left_of(record);
+        let ttl = self.store_ttl(record);
         for _ in 0..MAX_TRIES {
             let Some(there) = self.read_stored(record.id()).await? else { return Ok(false) };
             if there.record.generation() > record.generation() {
@@ -326,8 +330,11 @@ impl Sessions {
         self.store_key(shared_store::Purpose::Session, id)
     }
 
-    pub(super) fn left_of(&self, record: &SessionRecord) -> Duration {
-        record.remaining(self.0.scalekit.clock().now()).try_into().unwrap_or_default()
+    /// How long the store keeps what belongs to a session: at least until it ends, even if the wall
+    /// clock is ahead now and is corrected later, and never longer than a whole session.
+    pub(super) fn store_ttl(&self, record: &SessionRecord) -> Duration {
+        let remaining = record.remaining(self.0.scalekit.clock().now()).unsigned_abs();
+        remaining.saturating_add(MAX_CLOCK_ERROR).min(record.lifetime())
     }
 }
 

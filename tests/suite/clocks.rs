@@ -18,7 +18,8 @@ use tower_scalekit::{RequireToken, Sandbox, Scalekit, Sessions};
 
 use crate::store::FlakyStore;
 use crate::support::{
-    Browser, CALLBACK, FETCH, JANE, JOHN, Reading as _, app, request, sandbox_builder, secret, send,
+    Browser, CALLBACK, FETCH, JANE, JOHN, Reading as _, World, app, request, sandbox_builder,
+    secret, send,
 };
 
 /// How far a wall clock is from another, or is stepped.
@@ -292,5 +293,110 @@ async fn requests_are_rejected_while_revocations_are_stale_if_configured() {
         store.set_down(false);
         sandbox.clock().advance(Duration::from_secs(2));
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
+}
+
+/// Two replicas with one wall clock, which is also that of the environment.
+struct Together {
+    world: World,
+    apps: [Router; 2],
+}
+
+impl Together {
+    fn new(store_backed: bool, lifetime: Duration) -> Self {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |one| one);
+        let store = Arc::new(MemoryStore::new(world.sandbox.clock().clock()));
+        let apps = [(); 2].map(|()| {
+            let sessions = world.replica(|one| {
+                let one = one.shared_store(Arc::clone(&store)).absolute_lifetime(lifetime);
+                if store_backed { one.store_backed() } else { one }
+            });
+            app(&sessions)
+        });
+        Self { world, apps }
+    }
+
+    /// The cookies of a login.
+    async fn logged_in(&self) -> String {
+        let mut browser = Browser::new(&self.apps[0], &self.world.sandbox);
+        let done = browser.log_in(&self.world.sandbox, JANE).await;
+        assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
+        browser.cookie_header()
+    }
+
+    async fn is_in(&self, cookies: &str) -> bool {
+        let statuses = [self.status(0, cookies).await, self.status(1, cookies).await];
+        statuses == [StatusCode::OK; 2]
+    }
+
+    /// The status of a request whose response is lost: the browser keeps its cookies.
+    async fn status(&self, replica: usize, cookies: &str) -> StatusCode {
+        let headers = [&FETCH[..], &[("cookie", cookies)]].concat();
+        send(&self.apps[replica], request(Method::GET, "/me", &headers)).await.status()
+    }
+
+    /// Sends a request whose client leaves before the response.
+    async fn drop_request(&self, replica: usize, cookies: &str) {
+        let headers = [&FETCH[..], &[("cookie", cookies)]].concat();
+        let (app, request) = (self.apps[replica].clone(), request(Method::GET, "/me", &headers));
+        let sent = tokio::spawn(async move { send(&app, request).await });
+        tokio::task::yield_now().await;
+        sent.abort();
+        drop(sent.await);
+    }
+}
+
+const HOUR_AHEAD: [(Duration, StatusCode); 2] = [
+    (Duration::from_secs(3 * 60), StatusCode::UNAUTHORIZED),
+    (Duration::from_secs(65 * 60), StatusCode::OK),
+];
+
+#[tokio::test]
+async fn a_session_outlives_a_moment_in_which_the_wall_clock_is_an_hour_ahead() {
+    // Ahead, the shorter session is over; the longer one is refreshed.
+    for (lifetime, ahead) in HOUR_AHEAD {
+        for (store_backed, rotates) in [(false, false), (false, true), (true, false), (true, true)]
+        {
+            for fault in [None, Some(Fault::Html)] {
+                let case = format!("{lifetime:?}, {store_backed}, {rotates}, {fault:?}");
+                let together = Together::new(store_backed, lifetime);
+                let (world, sandbox) = (&together.world, &together.world.sandbox);
+                let cookies = together.logged_in().await;
+                assert!(together.is_in(&cookies).await, "{case}");
+
+                sandbox.clock().step(time::Duration::HOUR);
+                if rotates {
+                    sandbox.keys().rotate();
+                    sandbox.keys().remove_old();
+                }
+                let is_refreshed = fault.is_none() && ahead == StatusCode::OK;
+                let expected = match (&fault, ahead) {
+                    (Some(_), StatusCode::OK) => StatusCode::SERVICE_UNAVAILABLE,
+                    _ => ahead,
+                };
+                if let Some(fault) = fault {
+                    sandbox.faults().add(Endpoint::Token, fault);
+                }
+                for replica in [0, 1] {
+                    together.drop_request(replica, &cookies).await;
+                    assert_eq!(together.status(replica, &cookies).await, expected, "{case}");
+                }
+                sandbox.faults().clear(Endpoint::Token);
+                sandbox.clock().step(-time::Duration::HOUR);
+
+                assert!(together.is_in(&cookies).await, "{case}");
+                world.advance(150);
+                assert!(together.is_in(&cookies).await, "{case}");
+                let refreshes = sandbox.requests().refreshes();
+                // The result of a refresh is known for as long as the session lives.
+                world.advance(lifetime.as_secs() - 20 - 150);
+                assert!(together.is_in(&cookies).await, "{case}");
+                if is_refreshed {
+                    assert_eq!((refreshes, sandbox.requests().refreshes()), (1, 1), "{case}");
+                }
+                world.advance(20);
+                assert!(!together.is_in(&cookies).await, "{case}");
+            }
+        }
     }
 }

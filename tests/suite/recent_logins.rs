@@ -179,3 +179,20 @@ async fn logins_after_a_logout_or_after_a_minute_start_at_once() {
     let to_login = browser.open("/me").await;
     browser.start_login(to_login.location()).await;
 }
+
+#[tokio::test]
+async fn a_session_that_is_cleared_while_the_wall_clock_is_ahead_is_no_cookie_that_is_lost() {
+    let lifetime = Duration::from_secs(30 * 60);
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.absolute_lifetime(lifetime));
+    let mut browser = world.logged_in(JANE).await;
+    let names: Vec<String> = browser.all_names().map(Into::into).collect();
+    assert_eq!(names.len(), 2);
+    world.sandbox.clock().step(time::Duration::HOUR);
+    for name in &names {
+        browser.keep_too_long(name);
+    }
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+    world.sandbox.clock().step(-time::Duration::HOUR);
+    assert_eq!(browser.all_names().collect::<Vec<_>>(), [""; 0]);
+    browser.start_login("/login").await;
+}

@@ -27,7 +27,7 @@ impl Sessions {
                 return Ok(false);
             }
             let value = Bytes::from(record.generation().to_string());
-            if self.compare_and_set(&key, seen, value, self.left_of(record)).await? {
+            if self.compare_and_set(&key, seen, value, self.store_ttl(record)).await? {
                 return Ok(true);
             }
         }

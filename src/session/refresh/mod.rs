@@ -287,14 +287,12 @@ impl RefreshBackend for Refresher<'_> {
     }
 
     async fn set(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
-        let left = self.sessions.left_of(self.session.record());
+        let ttl = self.sessions.store_ttl(self.session.record());
         let ttl = match entry {
             // Later the revocations, which are kept for as long as the session, have the last word.
             Entry::Ended => REFRESH_GRACE,
-            Entry::Newest(newest) if newest.presented => {
-                left.min(self.sessions.0.refresh_retention)
-            }
-            Entry::Newest(_) | Entry::Unverified { .. } => left,
+            Entry::Newest(newest) if newest.presented => ttl.min(self.sessions.0.refresh_retention),
+            Entry::Newest(_) | Entry::Unverified { .. } => ttl,
         };
         self.sessions.compare_and_set(&self.key, seen, entry.encode(), ttl).await
     }
