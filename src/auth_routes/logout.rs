@@ -10,7 +10,6 @@ use crate::middleware::page::escaped;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::redirect;
-use crate::session::Peeked;
 use crate::util::cache_control::{never_cache, vary_on_cookie};
 use crate::util::fetch_metadata::{Initiator, wants_html};
 use crate::util::telemetry;
@@ -47,16 +46,16 @@ impl Logout {
             Initiator::Unknown if wants_html(request.headers()) => return Ok(self.confirmation()),
             Initiator::Unknown | Initiator::Other => return Err(LoginError::CrossSite),
         }
-        let peeked = sessions.peek(request.headers()).await;
-        if let Some(peeked) = &peeked
-            && let Err(error) = sessions.end(peeked).await
+        let handle = sessions.session_handle(request.headers()).await;
+        if let Some(handle) = &handle
+            && let Err(error) = sessions.end(handle).await
         {
             // The session has ended in this process and in this browser.
             telemetry::internal_error("logout", &error);
         }
         let mut cookies = sessions.clear_session(request.headers());
         cookies.extend(sessions.drop_expired_logins(request.headers(), None));
-        let session = peeked.as_ref().and_then(Peeked::session);
+        let session = handle.as_ref().and_then(|handle| handle.session.as_ref());
         // A local session that began without the environment has no session there.
         let target = if session.is_some_and(|one| one.is_local() && !one.has_id_token()) {
             sessions.logged_out_page().clone()

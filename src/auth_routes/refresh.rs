@@ -6,7 +6,7 @@ use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
-use crate::session::{Cookie, Found, Renewal, Settled};
+use crate::session::{LoadedSession, RequestSession, SentCookies, SetCookieReason};
 use crate::util::cache_control::{never_cache, vary_on_cookie};
 
 /// Refreshes a session's tokens: `POST /auth/refresh`. Returned by
@@ -26,55 +26,57 @@ pub struct Refresh(pub(super) Route);
 
 impl Refresh {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
-        match self.renew(&request).await {
+        match self.refresh(&request).await {
             Ok(response) => response,
-            Err((failure, cookie)) => {
-                let clear = match cookie {
-                    Cookie::Kept => Vec::new(),
-                    Cookie::Taken => self.0.sessions.clear_session(request.headers()),
-                };
-                self.0.reject(failure, &request, None, clear)
+            Err((error, clear)) => {
+                let removals = self.0.sessions.clear_cookies(clear, request.headers());
+                self.0.reject(error, &request, None, removals)
             }
         }
     }
 
-    async fn renew(&self, request: &Request<()>) -> Result<Response<Bytes>, (LoginError, Cookie)> {
+    async fn refresh(
+        &self,
+        request: &Request<()>,
+    ) -> Result<Response<Bytes>, (LoginError, SentCookies)> {
+        let sessions = &self.0.sessions;
         if request.method() != Method::POST {
-            return Err((LoginError::MethodNotAllowed { allow: "POST" }, Cookie::Kept));
+            return Err(keeping_cookies(LoginError::MethodNotAllowed { allow: "POST" }));
         }
-        if self.0.sessions.is_cross_site(request.headers()) {
-            return Err((LoginError::CrossSite, Cookie::Kept));
+        if sessions.is_cross_site(request.headers()) {
+            return Err(keeping_cookies(LoginError::CrossSite));
         }
-        let session = match self.0.sessions.find_in_time(request.headers()).await {
-            Found::Live(live) if !live.session.is_renewable() => return Ok(no_content()),
-            Found::Live(live) => live.session,
-            Found::Due(session) => session,
-            Found::Nothing => return Err((LoginError::MissingSession, Cookie::Kept)),
-            Found::Over(cookie) => return Err((LoginError::MissingSession, cookie)),
-            Found::Unavailable | Found::Unsure(_) => {
-                return Err((LoginError::Unavailable, Cookie::Kept));
+        let found = match sessions.load_ready(request.headers()).await {
+            LoadedSession::Active(found) if !found.session.is_renewable() => {
+                return Ok(no_content());
             }
+            loaded => active(loaded)?,
         };
-        let renewal = self.0.sessions.renew_on_request(&session).await;
+        let refreshed = active(sessions.refresh_session_on_request(found).await)?;
         // Unlike on other routes, old tokens that are still valid are no success here.
-        if matches!(renewal, Renewal::Unavailable) {
-            return Err((LoginError::Unavailable, Cookie::Kept));
+        if refreshed.set_cookie != Some(SetCookieReason::Refreshed) {
+            return Err(keeping_cookies(LoginError::Unavailable));
         }
-        let live = match self.0.sessions.apply_refresh(&session, renewal) {
-            Settled::Live(live) => live,
-            Settled::Over(cookie) => return Err((LoginError::MissingSession, cookie)),
-            Settled::Unavailable => return Err((LoginError::Unavailable, Cookie::Kept)),
-        };
         let mut response = no_content();
-        if let Some(resealed) = live.resealed {
-            let presented = self.0.sessions.cookies().presented(request.headers()).cookies();
-            let cookies =
-                self.0.sessions.cookies_at_response(&live.session, resealed, presented).await;
-            for cookie in cookies {
-                response.headers_mut().append(header::SET_COOKIE, cookie);
-            }
+        for cookie in sessions.set_cookie(&refreshed).await {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
         }
         Ok(response)
+    }
+}
+
+fn keeping_cookies(error: LoginError) -> (LoginError, SentCookies) {
+    (error, SentCookies::default())
+}
+
+fn active(loaded: LoadedSession) -> Result<RequestSession, (LoginError, SentCookies)> {
+    match loaded {
+        LoadedSession::Active(request) | LoadedSession::RefreshDue(request) => Ok(request),
+        LoadedSession::Missing => Err(keeping_cookies(LoginError::MissingSession)),
+        LoadedSession::Invalid { clear } => Err((LoginError::MissingSession, clear)),
+        LoadedSession::Unavailable | LoadedSession::Loading(_) => {
+            Err(keeping_cookies(LoginError::Unavailable))
+        }
     }
 }
 

@@ -6,13 +6,13 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::rejection::{RetryLater, page_of};
-use super::set_cookie::SessionMark;
+use super::set_cookie::SessionResponse;
 use super::{RequireSession, SessionRejection};
 use crate::middleware::LoginRequired;
 use crate::middleware::identity::{insert_anonymous, insert_principal, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
-use crate::session::{self, Awaited, Cookie, Found, Live, Renewing, Session, Settled};
+use crate::session::{LoadedSession, Loading, RequestSession, SentCookies};
 use crate::util::fetch_metadata::is_state_changing;
 
 /// The service of [`RequireSession`].
@@ -37,137 +37,101 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         strip_identity(request.extensions_mut());
-        match config.evaluate(config.sessions.find(request.headers()), &mut request) {
-            Verdict::Decided(decision) => {
-                ResponseFuture::decided(decision, request, &mut self.inner)
-            }
-            Verdict::Wait(until) => {
-                ResponseFuture::pending(config, until, request, &mut self.inner)
-            }
+        match config.evaluate(config.sessions.load(request.headers()), &mut request) {
+            Ok(decision) => ResponseFuture::decided(decision, request, &mut self.inner),
+            Err(loading) => ResponseFuture::pending(config, loading, request, &mut self.inner),
         }
     }
 }
 
-/// What can be said of a request.
-enum Verdict {
-    Decided(Decision<SessionMark>),
-    Wait(Until),
-}
-
-pub(crate) enum Until {
-    /// What it cannot be evaluated without has arrived.
-    Arrived(Awaited),
-    /// The session has new tokens.
-    Renewed(Session, Renewing),
-}
-
 impl<B> Middleware<B> for RequireSession {
-    type Pending = Until;
-    type OnResponse = SessionMark;
+    type Pending = Loading;
+    type OnResponse = SessionResponse;
 
     fn poll_decision(
         &self,
-        until: &mut Until,
+        loading: &mut Loading,
         cx: &mut Context<'_>,
         request: &mut Request<B>,
-    ) -> Poll<Decision<SessionMark>> {
+    ) -> Poll<Decision<SessionResponse>> {
         loop {
-            let verdict = match until {
-                Until::Arrived(awaited) => {
-                    let arrived = ready!(Pin::new(awaited).poll(cx));
-                    let found = self.sessions.find_after(arrived, request.headers());
-                    self.evaluate(found, request)
-                }
-                Until::Renewed(session, renewing) => {
-                    let renewal = ready!(Pin::new(renewing).poll(cx));
-                    Verdict::Decided(self.apply_refresh(session, renewal, request))
-                }
-            };
-            match verdict {
-                Verdict::Decided(decision) => return Poll::Ready(decision),
-                Verdict::Wait(next) => *until = next,
+            match self.evaluate(ready!(Pin::new(&mut *loading).poll(cx)), request) {
+                Ok(decision) => return Poll::Ready(decision),
+                Err(next) => *loading = next,
             }
         }
     }
 }
 
 impl RequireSession {
-    fn evaluate<B>(&self, found: Found, request: &mut Request<B>) -> Verdict {
-        Verdict::Decided(match found {
+    /// Decides on a request; `Err` is what to wait for.
+    fn evaluate<B>(
+        &self,
+        loaded: LoadedSession,
+        request: &mut Request<B>,
+    ) -> Result<Decision<SessionResponse>, Loading> {
+        Ok(match loaded {
             // Without a session there is nothing that another site could make use of.
-            Found::Live(_) | Found::Due(_)
+            LoadedSession::Active(_) | LoadedSession::RefreshDue(_)
                 if is_state_changing(request) && self.sessions.is_cross_site(request.headers()) =>
             {
                 self.reject(SessionRejection::CrossSite, request)
             }
-            Found::Live(live) => self.admit(live, request),
-            Found::Due(session) => {
-                let renewing = self.sessions.renew(&session);
-                return Verdict::Wait(Until::Renewed(session, renewing));
+            LoadedSession::Active(active) => self.forward(active, request),
+            LoadedSession::RefreshDue(due) => return Err(self.sessions.refresh_session(due)),
+            LoadedSession::Loading(loading) => return Err(loading),
+            LoadedSession::Missing => {
+                self.without(SessionRejection::MissingSession, SentCookies::default(), request)
             }
-            Found::Unsure(awaited) => return Verdict::Wait(Until::Arrived(awaited)),
-            Found::Unavailable => self.unavailable(request),
-            Found::Nothing => self.without(SessionRejection::MissingSession, Cookie::Kept, request),
-            Found::Over(cookie) => self.without(SessionRejection::InvalidSession, cookie, request),
+            LoadedSession::Invalid { clear } => {
+                self.without(SessionRejection::InvalidSession, clear, request)
+            }
+            LoadedSession::Unavailable => {
+                let retry = RetryLater::of(request, &self.sessions, self.base_path.as_deref());
+                self.reject(SessionRejection::Unavailable(retry), request)
+            }
         })
     }
 
-    /// Decides on a request whose session was due.
-    fn apply_refresh<B>(
+    fn forward<B>(
         &self,
-        session: &Session,
-        renewal: session::Renewal,
+        active: RequestSession,
         request: &mut Request<B>,
-    ) -> Decision<SessionMark> {
-        match self.sessions.apply_refresh(session, renewal) {
-            Settled::Live(live) => self.admit(live, request),
-            Settled::Over(cookie) => {
-                self.without(SessionRejection::InvalidSession, cookie, request)
+    ) -> Decision<SessionResponse> {
+        insert_principal(request.extensions_mut(), active.session.principal().clone());
+        Decision::Forward(match active.set_cookie {
+            None => SessionResponse::Unchanged,
+            Some(_) => {
+                let sessions = self.sessions.clone();
+                let cookies = async move { sessions.set_cookie(&active).await };
+                SessionResponse::SetCookies(Box::pin(cookies))
             }
-            Settled::Unavailable => self.unavailable(request),
-        }
-    }
-
-    fn admit<B>(&self, live: Live, request: &mut Request<B>) -> Decision<SessionMark> {
-        let Live { session, resealed } = live;
-        let mark = match resealed {
-            None => SessionMark::default(),
-            Some(resealed) => {
-                let presented = self.sessions.cookies().presented(request.headers()).cookies();
-                SessionMark::give(self.sessions.clone(), session.clone(), resealed, presented)
-            }
-        };
-        insert_principal(request.extensions_mut(), session.principal().clone());
-        Decision::Forward(mark)
+        })
     }
 
     /// Decides on a request without a session.
     fn without<B>(
         &self,
         reason: fn(LoginRequired) -> SessionRejection,
-        cookie: Cookie,
+        clear: SentCookies,
         request: &mut Request<B>,
-    ) -> Decision<SessionMark> {
-        let removals = match cookie {
-            Cookie::Kept => Vec::new(),
-            Cookie::Taken => self.sessions.clear_session(request.headers()),
-        };
+    ) -> Decision<SessionResponse> {
+        let removals = self.sessions.clear_cookies(clear, request.headers());
         let page = page_of(request, &self.sessions, self.base_path.as_deref());
         let login = LoginRequired::new(request, self.sessions.login_path(), &page, removals);
         if self.optional {
             let (login, removals) = login.split_removals();
             insert_anonymous(request.extensions_mut(), login);
-            return Decision::Forward(SessionMark::take(removals));
+            return Decision::Forward(SessionResponse::ClearCookies(removals));
         }
         self.reject(reason(login), request)
     }
 
-    fn unavailable<B>(&self, request: &Request<B>) -> Decision<SessionMark> {
-        let retry = RetryLater::of(request, &self.sessions, self.base_path.as_deref());
-        self.reject(SessionRejection::Unavailable(retry), request)
-    }
-
-    fn reject<B>(&self, reason: SessionRejection, request: &Request<B>) -> Decision<SessionMark> {
+    fn reject<B>(
+        &self,
+        reason: SessionRejection,
+        request: &Request<B>,
+    ) -> Decision<SessionResponse> {
         Decision::Respond(self.renderer.render(reason, request))
     }
 }

@@ -1,42 +1,23 @@
 //! Cookies and cache headers of responses to requests with a session.
 
+use std::mem;
 use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::middleware::response_future::OnResponse;
-use crate::session::{PresentedCookies, Resealed, Session, Sessions};
 use crate::util::cache_control::{keep_private, never_cache, vary_on_cookie};
 
 /// Marks a response as specific to the user, and sets or removes cookies.
-#[derive(Default)]
-pub(crate) struct SessionMark(Option<Box<CookieWork>>);
-
-enum CookieWork {
-    Give { sessions: Sessions, session: Session, resealed: Resealed, presented: PresentedCookies },
-    Giving(BoxFuture<'static, Vec<HeaderValue>>),
-    Take(Vec<HeaderValue>),
+pub(crate) enum SessionResponse {
+    Unchanged,
+    ClearCookies(Vec<HeaderValue>),
+    /// Does nothing until the inner service has responded.
+    SetCookies(BoxFuture<'static, Vec<HeaderValue>>),
 }
 
-impl SessionMark {
-    /// Sets the cookies of a session that was resealed for this request.
-    pub(super) fn give(
-        sessions: Sessions,
-        session: Session,
-        resealed: Resealed,
-        presented: PresentedCookies,
-    ) -> Self {
-        Self(Some(Box::new(CookieWork::Give { sessions, session, resealed, presented })))
-    }
-
-    /// Removes cookies.
-    pub(super) fn take(removals: Vec<HeaderValue>) -> Self {
-        Self((!removals.is_empty()).then(|| Box::new(CookieWork::Take(removals))))
-    }
-}
-
-impl OnResponse for SessionMark {
+impl OnResponse for SessionResponse {
     /// Sets the cookies of the newest session at the time of the response. If the handler has set
     /// or removed the session's cookies itself, these are kept.
     fn poll_response(
@@ -45,40 +26,24 @@ impl OnResponse for SessionMark {
         _: StatusCode,
         response: &mut HeaderMap,
     ) -> Poll<()> {
-        if let Some(work) = &mut self.0 {
-            let cookies = ready!(work.poll_cookies(cx));
-            let handled = |ours: &HeaderValue| {
-                let set = response.get_all(header::SET_COOKIE);
-                set.iter().any(|theirs| cookie_name(theirs) == cookie_name(ours))
-            };
-            if !cookies.is_empty() && !cookies.iter().any(handled) {
-                for cookie in cookies {
-                    response.append(header::SET_COOKIE, cookie);
-                }
-                never_cache(response);
+        let cookies = match self {
+            Self::Unchanged => Vec::new(),
+            Self::ClearCookies(removals) => mem::take(removals),
+            Self::SetCookies(cookies) => ready!(cookies.as_mut().poll(cx)),
+        };
+        let is_set = |ours: &HeaderValue| {
+            let mut set = response.get_all(header::SET_COOKIE).iter();
+            set.any(|theirs| cookie_name(theirs) == cookie_name(ours))
+        };
+        if !cookies.is_empty() && !cookies.iter().any(is_set) {
+            for cookie in cookies {
+                response.append(header::SET_COOKIE, cookie);
             }
+            never_cache(response);
         }
         keep_private(response);
         vary_on_cookie(response);
         Poll::Ready(())
-    }
-}
-
-impl CookieWork {
-    fn poll_cookies(&mut self, cx: &mut Context<'_>) -> Poll<Vec<HeaderValue>> {
-        if let Self::Give { .. } = self
-            && let Self::Give { sessions, session, resealed, presented } =
-                std::mem::replace(self, Self::Take(Vec::new()))
-        {
-            *self = Self::Giving(Box::pin(async move {
-                sessions.cookies_at_response(&session, resealed, presented).await
-            }));
-        }
-        match self {
-            Self::Giving(giving) => giving.as_mut().poll(cx),
-            Self::Take(removals) => Poll::Ready(std::mem::take(removals)),
-            Self::Give { .. } => Poll::Ready(Vec::new()),
-        }
     }
 }
 
@@ -98,7 +63,8 @@ mod tests {
         let value = HeaderValue::from_static;
         let mut headers: HeaderMap =
             handlers.iter().map(|(name, text)| (name.clone(), value(text))).collect();
-        let mut mark = SessionMark::take(removals.iter().map(|text| value(text)).collect());
+        let removals = removals.iter().map(|text| value(text)).collect();
+        let mut mark = SessionResponse::ClearCookies(removals);
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!(mark.poll_response(&mut cx, StatusCode::OK, &mut headers), Poll::Ready(()));
         headers

@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use time::OffsetDateTime;
 
 use super::cookie::record::SessionRecord;
-use super::{Peeked, Session, Sessions};
+use super::{Session, SessionHandle, Sessions};
 use crate::api::ApiError;
 use crate::api::sessions::SessionDetails;
 use crate::model::{SessionDevice, SessionStatus};
@@ -155,7 +155,7 @@ impl Sessions {
             if with_timeout(indexed).await? {
                 for id in ended {
                     telemetry::session_over_limit();
-                    self.end(&Peeked::Stored(id.into())).await?;
+                    self.end(&SessionHandle::stored(&id)).await?;
                 }
                 return Ok(());
             }
@@ -244,7 +244,7 @@ impl Sessions {
         if !self.indexed(session).await?.iter().any(|mine| mine == id) {
             return Err(ActiveSessionsError::NotFound);
         }
-        Ok(self.end(&Peeked::Stored(id.into())).await?)
+        Ok(self.end(&SessionHandle::stored(id)).await?)
     }
 
     /// Returns the ids of the user's sessions in the shared store, oldest first.

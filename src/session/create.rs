@@ -274,8 +274,8 @@ impl Sessions {
     ) -> Result<(String, SessionCookies), CreateSessionError> {
         let now = self.0.scalekit.clock().now();
         let sealed = self.seal(record)?;
-        let presented = self.0.cookies.presented(request_headers).cookies();
-        let cookies = self.0.cookies.set_session(&sealed, record.remaining(now), presented);
+        let sent = self.0.cookies.presented(request_headers).sent();
+        let cookies = self.0.cookies.set_session(&sealed, record.remaining(now), sent);
         Ok((sealed, SessionCookies(cookies.ok_or(SessionTooLarge)?)))
     }
 
@@ -304,7 +304,7 @@ impl Sessions {
         }
         self.note_login(&session).await;
         // A late response for the replaced session must not restore it.
-        if let Some(old) = self.peek(request_headers).await
+        if let Some(old) = self.session_handle(request_headers).await
             && let Err(error) = self.end(&old).await
         {
             telemetry::internal_error("login", &error);

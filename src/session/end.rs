@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::refresh::entry::{Entry, REFRESH_GRACE};
 use super::revocation::Revoked;
-use super::{Peeked, Session, Sessions};
+use super::{Session, SessionHandle, Sessions};
 use crate::oauth::LogoutRequest;
 use crate::shared_store::{Purpose, StoreError, with_timeout};
 use crate::token::{LogoutExpectations, TokenError};
@@ -115,24 +115,20 @@ impl Sessions {
 
     /// Ends one session permanently: a refresh in progress, a late response or a copy of the cookie
     /// cannot restore it. Continues when the client disconnects.
-    pub(crate) async fn end(&self, peeked: &Peeked) -> Result<(), StoreError> {
-        let (sessions, peeked) = (self.clone(), peeked.clone());
+    pub(crate) async fn end(&self, handle: &SessionHandle) -> Result<(), StoreError> {
+        let (sessions, handle) = (self.clone(), handle.clone());
         let tasks = self.0.tasks.clone();
-        let ending = tasks.spawn("session end", async move { sessions.end_now(&peeked).await });
+        let ending = tasks.spawn("session end", async move { sessions.end_now(&handle).await });
         ending.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))
     }
 
-    async fn end_now(&self, peeked: &Peeked) -> Result<(), StoreError> {
-        let session = peeked.session();
-        let id = match peeked {
-            Peeked::Session(session) => session.record().id(),
-            Peeked::Stored(id) => id,
-        };
+    async fn end_now(&self, handle: &SessionHandle) -> Result<(), StoreError> {
+        let SessionHandle { id, session } = handle;
         let mut lifetime = self.longest_lifetime();
         if let Some(session) = session {
             lifetime = lifetime.min(session.record().lifetime());
         }
-        if session.is_none_or(|session| session.record().is_stored()) {
+        if session.as_ref().is_none_or(|session| session.record().is_stored()) {
             match self.end_stored(id).await {
                 Ok(()) => lifetime = lifetime.min(END_OF_STORED),
                 Err(error) => telemetry::internal_error("session_end", &error),

@@ -1,8 +1,8 @@
 //! The session that handlers use, which the request's [`Principal`] carries.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
 
@@ -10,6 +10,7 @@ use super::User;
 use super::cookie::record::SessionRecord;
 use super::revocation::Revocable;
 use crate::middleware::identity;
+use crate::secret::SecretString;
 use crate::token::Principal;
 
 /// The session of a request: inserted by [`RequireSession`](crate::RequireSession), and an
@@ -27,6 +28,10 @@ struct Content {
     record: SessionRecord,
     /// Whether a request has presented this session's own cookie.
     presented: AtomicBool,
+    /// The version of the revocations up to which it is known not to be revoked.
+    checked_revocations: AtomicU64,
+    /// Its cookie, where it was sealed in this process by a refresh.
+    sealed: OnceLock<SecretString>,
 }
 
 impl Session {
@@ -95,6 +100,20 @@ impl Session {
         !presented.load(Ordering::Relaxed) && !presented.swap(true, Ordering::Relaxed)
     }
 
+    pub(super) fn checked_revocations(&self) -> &AtomicU64 {
+        &self.content.checked_revocations
+    }
+
+    /// The cookie that a refresh has sealed.
+    pub(super) fn sealed(&self) -> Option<&str> {
+        self.content.sealed.get().map(SecretString::expose)
+    }
+
+    /// Keeps the cookie for all responses that set it.
+    pub(super) fn keep_sealed(&self, cookie: String) {
+        self.content.sealed.get_or_init(|| cookie.into());
+    }
+
     pub(super) fn record(&self) -> &SessionRecord {
         &self.content.record
     }
@@ -110,8 +129,14 @@ impl SessionRecord {
     /// of a principal.
     pub(super) fn into_session(self) -> Option<Session> {
         let (principal, user, revocable) = self.identities()?;
-        let presented = AtomicBool::new(false);
-        let content = Arc::new(Content { user, revocable, record: self, presented });
+        let content = Arc::new(Content {
+            user,
+            revocable,
+            record: self,
+            presented: AtomicBool::new(false),
+            checked_revocations: AtomicU64::new(0),
+            sealed: OnceLock::new(),
+        });
         let principal = principal.with_session(Arc::clone(&content));
         Some(Session { principal, content })
     }

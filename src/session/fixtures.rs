@@ -12,9 +12,8 @@ use time::{Duration, OffsetDateTime};
 
 use super::cookie::record::SessionRecord;
 use super::revocation::RecordedPosition;
-use super::store::Loaded;
 use super::{
-    Awaited, Found, Lifetimes, NewSession, NewTokens, Session, SessionSecret, Sessions,
+    Lifetimes, LoadedSession, NewSession, NewTokens, Session, SessionSecret, Sessions,
     SessionsBuilder,
 };
 use crate::clock::ManualClock;
@@ -90,12 +89,8 @@ async fn open(sessions: &Sessions, cookie: &str, stored: Option<(&str, &str)>) -
     }
     let cookie = format!("{}={cookie}", sessions.cookie_name());
     let headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::try_from(cookie).unwrap())]);
-    match sessions.find(&headers) {
-        Found::Live(live) => live.session,
-        Found::Unsure(Awaited::Session { load, .. }) => match load.await {
-            Some(Loaded::Session(session)) => session,
-            other => panic!("{other:?}"),
-        },
+    match sessions.load_ready(&headers).await {
+        LoadedSession::Active(request) => request.session,
         other => panic!("{other:?}"),
     }
 }
@@ -134,8 +129,8 @@ async fn texts_of_version_1_are_rejected() {
     for name in ["session", "local", "reference"] {
         let text = texts[name].as_str().unwrap();
         let cookie = format!("{}={text}", sessions.cookie_name()).try_into().unwrap();
-        let found = sessions.find(&HeaderMap::from_iter([(header::COOKIE, cookie)]));
-        assert!(matches!(found, Found::Over(_)), "{name}: {found:?}");
+        let loaded = sessions.load(&HeaderMap::from_iter([(header::COOKIE, cookie)]));
+        assert!(matches!(loaded, LoadedSession::Invalid { .. }), "{name}: {loaded:?}");
     }
     let (id, text) = (texts["stored_id"].as_str().unwrap(), texts["stored"].as_str().unwrap());
     assert!(sessions.unseal_stored(id, text).is_none());

@@ -1,6 +1,5 @@
 //! Loading the session of a request's cookies, and setting cookies on its response.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,241 +7,336 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, HeaderValue};
+use time::OffsetDateTime;
+use tokio::time::Sleep;
 
-use super::cookie::names::Presented;
+use super::cookie::names::{Presented, SentCookies};
 use super::cookie::record::{SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
-use super::refresh::{Entry, Renewal};
-use super::store::{Loaded, Reference};
-use super::{Known, Opened, PresentedCookies, Purpose, RecentLogin, Session, Sessions};
+use super::refresh::{Entry, RefreshError, Trigger};
+use super::store::{Reference, StoreUnavailable};
+use super::{Purpose, RecentLogin, Session, Sessions};
 use crate::shared_store::{StoreError, with_timeout};
 use crate::util::single_flight::Flight;
 use crate::util::telemetry;
 
-/// The result of loading a request's session.
+/// The session of a request, as far as it is known without waiting.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum LoadedSession {
     /// No session cookie was sent.
-    Nothing,
-    /// The cookies contain no session, or one that has ended.
-    Over(Cookie),
-    Live(Live),
-    /// A session whose tokens should be refreshed now.
-    Due(Session),
-    /// The session can be loaded after this has completed.
-    Unsure(Awaited),
-    /// The shared store that keeps the session is unavailable, or revocations have not been read
-    /// for too long.
+    Missing,
+    /// The cookies contain no session, or one that has ended. `clear` names the cookies to remove.
+    /// It is empty if no key of this app opens them, so that they may belong to another app; or if
+    /// the session was ended here, so that the browser may already have another session under the
+    /// same name, which a late response would remove.
+    Invalid {
+        clear: SentCookies,
+    },
+    Active(RequestSession),
+    /// The access token is about to expire. A refresh starts only after the CSRF check.
+    RefreshDue(RequestSession),
+    /// Known when this future is ready. Its output is never `Loading`.
+    Loading(Loading),
+    /// The shared store that keeps the session is unavailable, revocations have not been read for
+    /// too long, or the access token has expired and the environment is unavailable.
     Unavailable,
 }
 
-/// What to do with the cookie of a session that has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cookie {
-    /// Keep it. Either no key of this app opens it, so that it may belong to another app; or the
-    /// session was ended here, so that the browser may already have another session under the same
-    /// name, which a late response would remove.
-    Kept,
-    /// Remove it: it has expired, or the environment has rejected the session.
-    Taken,
-}
-
-/// A session that may be used.
-pub(crate) struct Live {
+/// A session that a request may use.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestSession {
     pub(crate) session: Session,
-    /// The resealed cookie of the session, for the response.
-    pub(crate) resealed: Option<Resealed>,
+    sent: SentCookies,
+    /// Why the response sets the session's cookie.
+    pub(crate) set_cookie: Option<SetCookieReason>,
 }
 
-/// A session's cookie that was sealed for a request.
-pub(crate) struct Resealed {
-    pub(crate) text: String,
-    /// Whether the session has new tokens. Otherwise it was only used, or sealed with an older
-    /// secret.
-    pub(crate) renewed: bool,
+/// Why a response sets the session's cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetCookieReason {
+    /// The session has new tokens.
+    Refreshed,
+    /// It was only used, or sealed with an older secret.
+    Resealed,
 }
 
-impl fmt::Debug for Live {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Live").field("session", &self.session).finish_non_exhaustive()
+/// Waits for the revocation log, the shared store or a refresh.
+#[derive(Debug)]
+pub(crate) struct Loading {
+    sessions: Sessions,
+    sent: SentCookies,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// The revocations of other replicas.
+    RevocationLog { read: Flight<()>, cookie: Option<OpenCookie> },
+    /// A session in the shared store.
+    Store { load: Flight<Result<Option<Session>, StoreUnavailable>>, outdated_key: bool },
+    /// While the access token is valid, a refresh is not waited for any longer than it is.
+    Refresh {
+        session: Session,
+        refresh: Flight<Result<Session, RefreshError>>,
+        deadline: Option<Pin<Box<Sleep>>>,
+    },
+}
+
+/// A session cookie that a key of this app has opened.
+#[derive(Clone, Debug)]
+pub(super) struct OpenCookie {
+    content: CookieContent,
+    /// It is sealed with an older secret.
+    outdated_key: bool,
+}
+
+#[derive(Clone, Debug)]
+enum CookieContent {
+    Session(Session),
+    /// A session in the shared store.
+    Reference(Reference),
+    /// Sealed by this app, but not a session.
+    Unreadable,
+}
+
+/// The session of a request, whether or not it may still be used.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionHandle {
+    pub(super) id: Arc<str>,
+    /// `None` if the shared store does not have it, or is unavailable.
+    pub(crate) session: Option<Session>,
+}
+
+impl SessionHandle {
+    /// A session in the shared store, by its ID.
+    pub(super) fn stored(id: &str) -> Self {
+        Self { id: id.into(), session: None }
     }
 }
 
-/// The result for a session that was due for a refresh.
-#[derive(Debug)]
-pub(crate) enum Settled {
-    Live(Live),
-    Over(Cookie),
-    /// The access token has expired and the environment is unavailable.
-    Unavailable,
+impl From<Session> for SessionHandle {
+    fn from(session: Session) -> Self {
+        Self { id: session.record().id().into(), session: Some(session) }
+    }
 }
 
-/// What a request waits for before its session can be evaluated.
-#[derive(Debug)]
-pub(crate) enum Awaited {
-    /// The revocations of other replicas.
-    News(Flight<()>),
-    /// A session in the shared store.
-    Session { load: Flight<Loaded>, outdated_key: bool },
-}
+impl Future for Loading {
+    type Output = LoadedSession;
 
-/// The result of the wait.
-#[derive(Debug)]
-pub(crate) enum Arrived {
-    News,
-    Session { loaded: Loaded, outdated_key: bool },
-}
-
-impl Future for Awaited {
-    type Output = Arrived;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Arrived> {
-        Poll::Ready(match &mut *self {
-            Self::News(news) => {
-                ready!(Pin::new(news).poll(cx));
-                Arrived::News
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LoadedSession> {
+        let this = self.get_mut();
+        loop {
+            let Self { sessions, sent, step } = &mut *this;
+            let loaded = match step {
+                Step::RevocationLog { read, cookie } => {
+                    ready!(Pin::new(read).poll(cx));
+                    sessions.load_opened(cookie.take(), *sent)
+                }
+                Step::Store { load, outdated_key } => {
+                    match ready!(Pin::new(load).poll(cx)).unwrap_or(Err(StoreUnavailable)) {
+                        Ok(Some(session)) => sessions.evaluate(session, *outdated_key, *sent),
+                        Ok(None) => LoadedSession::Invalid { clear: SentCookies::default() },
+                        Err(StoreUnavailable) => LoadedSession::Unavailable,
+                    }
+                }
+                Step::Refresh { session, refresh, deadline } => {
+                    let refreshed = match (Pin::new(refresh).poll(cx), deadline) {
+                        (Poll::Ready(refreshed), _) => refreshed,
+                        (Poll::Pending, Some(deadline)) => {
+                            ready!(deadline.as_mut().poll(cx));
+                            None
+                        }
+                        (Poll::Pending, None) => return Poll::Pending,
+                    };
+                    let refreshed = refreshed.unwrap_or(Err(RefreshError::Unavailable));
+                    sessions.apply_refresh(session, refreshed, *sent)
+                }
+            };
+            match loaded {
+                LoadedSession::Loading(next) => *this = next,
+                loaded => return Poll::Ready(loaded),
             }
-            Self::Session { load, outdated_key } => Arrived::Session {
-                loaded: ready!(Pin::new(load).poll(cx)).unwrap_or(Loaded::Unavailable),
-                outdated_key: *outdated_key,
-            },
-        })
+        }
     }
 }
 
 impl Sessions {
     /// Loads the session of a request. A cached session costs one lookup.
-    pub(crate) fn find(&self, headers: &HeaderMap) -> Found {
+    pub(crate) fn load(&self, headers: &HeaderMap) -> LoadedSession {
         let presented = self.0.cookies.presented(headers);
-        if !presented.cookies().any() {
-            return Found::Nothing;
+        let sent = presented.sent();
+        if sent.is_empty() {
+            return LoadedSession::Missing;
         }
-        if let Some(news) = self.0.revocations.news() {
-            return Found::Unsure(Awaited::News(news));
+        self.load_opened(self.open(&presented), sent)
+    }
+
+    /// Loads the session of a request, and waits for what is necessary to evaluate it. The result is
+    /// never `Loading`.
+    pub(crate) async fn load_ready(&self, headers: &HeaderMap) -> LoadedSession {
+        match self.load(headers) {
+            LoadedSession::Loading(loading) => loading.await,
+            loaded => loaded,
+        }
+    }
+
+    /// Refreshes a session that is due, or joins the refresh that is under way.
+    pub(crate) fn refresh_session(&self, due: RequestSession) -> Loading {
+        self.refresh_for(due, Trigger::Due)
+    }
+
+    /// Refreshes a session whatever the age of its tokens, at most once in ten seconds on all
+    /// replicas; within that time the result is the same. A refresh that was due does not count: it
+    /// may have begun before what the app wants to see was changed.
+    pub(crate) fn refresh_session_on_request(&self, request: RequestSession) -> Loading {
+        self.refresh_for(request, Trigger::Requested)
+    }
+
+    fn refresh_for(&self, request: RequestSession, trigger: Trigger) -> Loading {
+        let RequestSession { session, sent, .. } = request;
+        let refresh = self.join_refresh(&session, trigger);
+        let deadline = self.refresh_deadline(&session);
+        Loading { sessions: self.clone(), sent, step: Step::Refresh { session, refresh, deadline } }
+    }
+
+    /// Loads the session of an opened cookie. One that does not open may belong to another app.
+    fn load_opened(&self, cookie: Option<OpenCookie>, sent: SentCookies) -> LoadedSession {
+        let loading = |step| LoadedSession::Loading(Loading { sessions: self.clone(), sent, step });
+        if let Some(read) = self.0.revocations.news() {
+            return loading(Step::RevocationLog { read, cookie });
         }
         if self.0.revocations.rejects_requests() {
-            return Found::Unavailable;
+            return LoadedSession::Unavailable;
         }
-        match self.open(&presented) {
-            // It may belong to another app.
-            None => Found::Over(Cookie::Kept),
-            Some(Open::Unreadable) => Found::Over(Cookie::Taken),
-            Some(Open::Session(seen)) => self.evaluate(seen),
-            Some(Open::Stored { reference, outdated_key }) => {
-                let id = &reference.id;
-                let known = self.0.stored.known(id, |known| self.look_at(known, outdated_key));
-                let up_to_date = |seen: &Seen| {
-                    // The end in the cookie may be older than that in the store, which another
-                    // replica has extended.
-                    seen.session.record().generation() >= reference.generation
-                        && !self.has_ended(&seen.session)
-                };
-                match known.filter(up_to_date) {
-                    Some(seen) => self.evaluate(seen),
-                    None => {
-                        let load = self.load(&reference);
-                        Found::Unsure(Awaited::Session { load, outdated_key })
-                    }
-                }
-            }
+        let Some(OpenCookie { content, outdated_key }) = cookie else {
+            return LoadedSession::Invalid { clear: SentCookies::default() };
+        };
+        let reference = match content {
+            CookieContent::Session(session) => return self.evaluate(session, outdated_key, sent),
+            CookieContent::Unreadable => return LoadedSession::Invalid { clear: sent },
+            CookieContent::Reference(reference) => reference,
+        };
+        let up_to_date = |session: &Session| {
+            // The end in the cached copy may be older than that in the store, which another replica
+            // has extended.
+            session.record().generation() >= reference.generation && !self.has_ended(session)
+        };
+        match self.0.stored.cached(&reference.id).filter(up_to_date) {
+            Some(session) => self.evaluate(session, outdated_key, sent),
+            None => loading(Step::Store { load: self.load_stored(&reference), outdated_key }),
         }
     }
 
-    /// Loads the session of a request that had to wait.
-    pub(crate) fn find_after(&self, arrived: Arrived, headers: &HeaderMap) -> Found {
-        match arrived {
-            Arrived::News => self.find(headers),
-            Arrived::Session { loaded: Loaded::Session(session), outdated_key } => {
-                let revoked = self.0.revocations.covers(session.revocable());
-                self.evaluate(Seen { session, outdated_key, revoked })
-            }
-            Arrived::Session { loaded: Loaded::Gone, .. } => Found::Over(Cookie::Kept),
-            Arrived::Session { loaded: Loaded::Unavailable, .. } => Found::Unavailable,
+    fn evaluate(&self, session: Session, outdated_key: bool, sent: SentCookies) -> LoadedSession {
+        if self.is_session_revoked(&session) {
+            return LoadedSession::Invalid { clear: SentCookies::default() };
         }
-    }
-
-    /// Loads the session of a request, and waits for what is necessary to evaluate it.
-    pub(crate) async fn find_in_time(&self, headers: &HeaderMap) -> Found {
-        let mut found = self.find(headers);
-        // First the revocations, then a session in the store.
-        for _ in 0..2 {
-            match found {
-                Found::Unsure(awaited) => found = self.find_after(awaited.await, headers),
-                found => return found,
-            }
+        let (record, now) = (session.record(), self.0.scalekit.clock().now());
+        if record.is_over(self.0.lifetimes, now) {
+            let may_be_newer = session.is_renewable()
+                && !record.is_stored()
+                && record.is_only_idle(self.0.lifetimes, now);
+            return if may_be_newer {
+                LoadedSession::RefreshDue(RequestSession { session, sent, set_cookie: None })
+            } else {
+                LoadedSession::Invalid { clear: sent }
+            };
         }
-        found
+        if record.is_due_for_renewal(now) {
+            return LoadedSession::RefreshDue(RequestSession { session, sent, set_cookie: None });
+        }
+        if now >= session.principal().expires_at() {
+            return LoadedSession::Invalid { clear: sent };
+        }
+        if record.generation() > 0 && session.is_first_presented() {
+            self.note_presented(&session);
+        }
+        let touch = record.is_due_for_touch(self.0.lifetimes, now);
+        if touch && record.is_stored() {
+            self.touch_stored(&session, now);
+        }
+        let reseal = outdated_key || (touch && !record.is_stored());
+        let set_cookie = reseal.then_some(SetCookieReason::Resealed);
+        LoadedSession::Active(RequestSession { session, sent, set_cookie })
     }
 
     /// Evaluates a session after its refresh.
-    pub(crate) fn apply_refresh(&self, session: &Session, renewal: Renewal) -> Settled {
+    fn apply_refresh(
+        &self,
+        due: &Session,
+        refreshed: Result<Session, RefreshError>,
+        sent: SentCookies,
+    ) -> LoadedSession {
         let now = self.0.scalekit.clock().now();
-        let live = match renewal {
-            Renewal::Renewed(renewed) => {
-                self.note_changed_login(session, &renewed.session);
-                let resealed = Resealed { text: renewed.cookie.clone(), renewed: true };
-                Live { session: renewed.session.clone(), resealed: Some(resealed) }
+        let (session, set_cookie) = match refreshed {
+            Ok(session) => {
+                self.note_changed_login(due, &session);
+                (session, Some(SetCookieReason::Refreshed))
             }
-            Renewal::Ended => return Settled::Over(Cookie::Kept),
-            Renewal::InvalidGrant | Renewal::Expired => return Settled::Over(Cookie::Taken),
-            Renewal::Unavailable
-                if now < session.principal().expires_at() && !self.is_over(session) =>
+            Err(RefreshError::Ended) => {
+                return LoadedSession::Invalid { clear: SentCookies::default() };
+            }
+            Err(RefreshError::Expired | RefreshError::InvalidGrant) => {
+                return LoadedSession::Invalid { clear: sent };
+            }
+            Err(RefreshError::Unavailable)
+                if now < due.principal().expires_at()
+                    && !due.record().is_over(self.0.lifetimes, now) =>
             {
-                Live { session: session.clone(), resealed: None }
+                (due.clone(), None)
             }
-            Renewal::Unavailable => return Settled::Unavailable,
+            Err(RefreshError::Unavailable) => return LoadedSession::Unavailable,
         };
-        if self.0.revocations.covers(live.session.revocable()) {
-            return Settled::Over(Cookie::Kept);
+        if self.is_session_revoked(&session) {
+            return LoadedSession::Invalid { clear: SentCookies::default() };
         }
-        Settled::Live(live)
+        LoadedSession::Active(RequestSession { session, sent, set_cookie })
     }
 
-    /// Returns the `Set-Cookie` values for a response whose request resealed this session. They
+    /// Returns the `Set-Cookie` values for the response to a request whose session has changed. They
     /// contain the newest session, and are empty if the session has ended meanwhile.
-    pub(crate) async fn cookies_at_response(
-        &self,
-        session: &Session,
-        resealed: Resealed,
-        presented: PresentedCookies,
-    ) -> Vec<HeaderValue> {
+    pub(crate) async fn set_cookie(&self, request: &RequestSession) -> Vec<HeaderValue> {
+        let RequestSession { session, sent, set_cookie: Some(reason) } = request else {
+            return Vec::new();
+        };
         if let Some(news) = self.0.revocations.news() {
             news.await;
         }
-        if self.0.revocations.covers(session.revocable()) {
+        if self.is_session_revoked(session) {
             return Vec::new();
         }
-        let newest = match self.newest_cookie(session.record(), &resealed.text).await {
-            Ok(Some(newest)) => newest,
-            Ok(None) => return Vec::new(),
+        let now = self.0.scalekit.clock().now();
+        let newest = match self.newest_cookie(session, *reason, now).await {
+            Ok(newest) => newest,
             Err(error) => {
                 telemetry::internal_error("session_at_response", &error);
                 // The refresh token of the old cookie is spent; other cookies can wait until the
                 // store is available.
-                if !resealed.renewed {
-                    return Vec::new();
+                match reason {
+                    SetCookieReason::Refreshed => self.cookie_of(session, *reason, now),
+                    SetCookieReason::Resealed => None,
                 }
-                resealed.text
             }
         };
-        let record = session.record();
-        let max_age = record.remaining(self.0.scalekit.clock().now());
-        self.0.cookies.set_session(&newest, max_age, presented).unwrap_or_else(|| {
+        let Some(newest) = newest else { return Vec::new() };
+        let max_age = session.record().remaining(now);
+        self.0.cookies.set_session(&newest, max_age, *sent).unwrap_or_else(|| {
             // The browser keeps its cookie; the session ends with it.
             telemetry::internal_error("session_at_response", &SessionTooLarge);
             Vec::new()
         })
     }
 
-    /// Returns the cookie of the newest session, which may be the one that was sealed for this
-    /// request. Returns `None` if the browser has a newer one, or the session has ended.
+    /// Returns the cookie of the newest session, which may be that of this request. Returns `None` if
+    /// the browser has a newer one, or the session has ended.
     async fn newest_cookie(
         &self,
-        record: &SessionRecord,
-        resealed: &str,
+        session: &Session,
+        reason: SetCookieReason,
+        now: OffsetDateTime,
     ) -> Result<Option<String>, StoreError> {
-        let entry = with_timeout(self.0.store.get(&self.refresh_key(record.id()))).await?;
-        let (id, generation) = (record.id(), record.generation());
+        let (id, generation) = (session.record().id(), session.record().generation());
+        let entry = with_timeout(self.0.store.get(&self.refresh_key(id))).await?;
         let entry = entry.as_deref().and_then(Entry::decode);
         if entry == Some(Entry::Ended) {
             return Ok(None);
@@ -253,23 +347,39 @@ impl Sessions {
                 newest.and_then(|(newest, _)| self.seal(&newest).ok())
             }
             None if self.is_beyond(id, generation).await? => None,
-            _ => Some(resealed.to_owned()),
+            _ => self.cookie_of(session, reason, now),
         })
+    }
+
+    /// Returns the cookie of a request's session. If it cannot be resealed, the session stays valid
+    /// under its old cookie.
+    fn cookie_of(
+        &self,
+        session: &Session,
+        reason: SetCookieReason,
+        now: OffsetDateTime,
+    ) -> Option<String> {
+        match reason {
+            SetCookieReason::Refreshed => session.sealed().map(str::to_owned),
+            SetCookieReason::Resealed => {
+                self.seal(&session.record().touch(self.0.lifetimes, now)).ok()
+            }
+        }
     }
 
     pub(super) fn is_due(&self, session: &Session) -> bool {
         session.record().is_due_for_renewal(self.0.scalekit.clock().now())
     }
 
-    /// Reads the session of a request, whether or not it may still be used.
-    pub(crate) async fn peek(&self, headers: &HeaderMap) -> Option<Peeked> {
-        match self.open(&self.0.cookies.presented(headers))? {
-            Open::Unreadable => None,
-            Open::Session(Seen { session, .. }) => Some(Peeked::Session(session)),
-            Open::Stored { reference, .. } => Some(match self.load_now(&reference).await {
-                Loaded::Session(session) => Peeked::Session(session),
-                Loaded::Gone | Loaded::Unavailable => Peeked::Stored(reference.id),
-            }),
+    /// Reads the session of a request, for ending it.
+    pub(crate) async fn session_handle(&self, headers: &HeaderMap) -> Option<SessionHandle> {
+        match self.open(&self.0.cookies.presented(headers))?.content {
+            CookieContent::Session(session) => Some(session.into()),
+            CookieContent::Reference(reference) => {
+                let session = self.load_stored_now(&reference).await.ok().flatten();
+                Some(SessionHandle { id: reference.id, session })
+            }
+            CookieContent::Unreadable => None,
         }
     }
 
@@ -285,46 +395,12 @@ impl Sessions {
 
     /// Caches the content of a cookie.
     pub(super) fn remember(&self, cookie: &str, session: &Session) {
-        let known = Known::new(session.clone());
         if session.record().is_stored() {
-            self.0.stored.remember(known);
+            self.0.stored.remember(session.clone());
         } else {
-            self.0.opened.insert(cookie, Opened::Session { known, outdated_key: false });
+            let content = CookieContent::Session(session.clone());
+            self.0.opened.insert(cookie, OpenCookie { content, outdated_key: false });
         }
-    }
-
-    fn evaluate(&self, seen: Seen) -> Found {
-        let Seen { session, outdated_key, revoked } = seen;
-        if revoked {
-            return Found::Over(Cookie::Kept);
-        }
-        let record = session.record();
-        if self.is_over(&session) {
-            let now = self.0.scalekit.clock().now();
-            let may_be_newer = session.is_renewable()
-                && !record.is_stored()
-                && record.is_only_idle(self.0.lifetimes, now);
-            return if may_be_newer { Found::Due(session) } else { Found::Over(Cookie::Taken) };
-        }
-        if self.is_due(&session) {
-            return Found::Due(session);
-        }
-        let now = self.0.scalekit.clock().now();
-        if now >= session.principal().expires_at() {
-            return Found::Over(Cookie::Taken);
-        }
-        if record.generation() > 0 && session.is_first_presented() {
-            self.note_presented(&session);
-        }
-        let touch = record.is_due_for_touch(self.0.lifetimes, now);
-        if touch && record.is_stored() {
-            self.touch_stored(&session, now);
-        }
-        let reseal = outdated_key || (touch && !record.is_stored());
-        // If it cannot be resealed, the session stays valid under its old cookie.
-        let sealed = reseal.then(|| self.seal(&record.touch(self.0.lifetimes, now)).ok()).flatten();
-        let resealed = sealed.map(|text| Resealed { text, renewed: false });
-        Found::Live(Live { session, resealed })
     }
 
     /// Whether the session's own limits are reached.
@@ -338,11 +414,40 @@ impl Sessions {
         expired || self.is_over(session)
     }
 
+    /// Checks whether a session was revoked, if there are new revocations.
+    fn is_session_revoked(&self, session: &Session) -> bool {
+        let version = self.0.revocations.version();
+        if session.checked_revocations().load(Ordering::Acquire) == version {
+            return false;
+        }
+        let is_revoked = self.0.revocations.covers(session.revocable());
+        if !is_revoked {
+            session.checked_revocations().store(version, Ordering::Release);
+        }
+        is_revoked
+    }
+
+    /// Returns `Set-Cookie` values that remove the cookies of a session that has ended, and those of
+    /// its login.
+    pub(crate) fn clear_cookies(
+        &self,
+        clear: SentCookies,
+        headers: &HeaderMap,
+    ) -> Vec<HeaderValue> {
+        if clear.is_empty() {
+            return Vec::new();
+        }
+        let mut values = RecentLogin::removals(self, headers);
+        values.extend(self.0.cookies.clear_session(clear));
+        values
+    }
+
     /// Returns `Set-Cookie` values that remove the session's cookies, if they belong to this app.
     pub(crate) fn clear_session(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
         let mut values = RecentLogin::removals(self, headers);
-        if self.has_own_cookie(headers) {
-            values.extend(self.0.cookies.clear_session(headers));
+        let presented = self.0.cookies.presented(headers);
+        if self.open(&presented).is_some() {
+            values.extend(self.0.cookies.clear_session(presented.sent()));
         }
         values
     }
@@ -353,93 +458,27 @@ impl Sessions {
     }
 
     /// Opens the session's cookie: the first of several that opens.
-    fn open(&self, presented: &Presented<'_>) -> Option<Open> {
+    fn open(&self, presented: &Presented<'_>) -> Option<OpenCookie> {
         presented.sealed().find_map(|sealed| self.open_text(&sealed))
     }
 
-    fn open_text(&self, sealed: &str) -> Option<Open> {
-        if let Some(open) = self.0.opened.get(sealed, |opened| self.open_known(opened)) {
-            return Some(open);
+    fn open_text(&self, sealed: &str) -> Option<OpenCookie> {
+        if let Some(cookie) = self.0.opened.get(sealed, OpenCookie::clone) {
+            return Some(cookie);
         }
         if !self.0.keys.may_open(sealed) {
             return None;
         }
         let name = self.0.cookies.session_name();
         let unsealed = self.0.keys.open(Purpose::Session, name, sealed)?;
-        let outdated_key = unsealed.outdated_key;
-        let opened = match Reference::decode(&unsealed.content) {
-            Some(reference) => Opened::Stored { reference, outdated_key },
-            None => {
-                let record = SessionRecord::decode(&unsealed.content);
-                let Some(session) = record.and_then(SessionRecord::into_session) else {
-                    return Some(Open::Unreadable);
-                };
-                Opened::Session { known: Known::new(session), outdated_key }
-            }
+        let content = match Reference::decode(&unsealed.content) {
+            Some(reference) => CookieContent::Reference(reference),
+            None => SessionRecord::decode(&unsealed.content)
+                .and_then(SessionRecord::into_session)
+                .map_or(CookieContent::Unreadable, CookieContent::Session),
         };
-        let open = self.open_known(&opened);
-        self.0.opened.insert(sealed, opened);
-        Some(open)
-    }
-
-    fn open_known(&self, opened: &Opened) -> Open {
-        match opened {
-            Opened::Session { known, outdated_key } => {
-                Open::Session(self.look_at(known, *outdated_key))
-            }
-            Opened::Stored { reference, outdated_key } => {
-                Open::Stored { reference: reference.clone(), outdated_key: *outdated_key }
-            }
-        }
-    }
-
-    /// Checks whether a session was revoked, if there are new revocations.
-    fn look_at(&self, known: &Known, outdated_key: bool) -> Seen {
-        let version = self.0.revocations.version();
-        let mut revoked = false;
-        if known.stands_as_of.load(Ordering::Acquire) != version {
-            revoked = self.0.revocations.covers(known.session.revocable());
-            if !revoked {
-                known.stands_as_of.store(version, Ordering::Release);
-            }
-        }
-        Seen { session: known.session.clone(), outdated_key, revoked }
-    }
-}
-
-/// The content of a cookie.
-enum Open {
-    Session(Seen),
-    /// A session in the shared store.
-    Stored {
-        reference: Reference,
-        outdated_key: bool,
-    },
-    /// Sealed by this app, but not a session.
-    Unreadable,
-}
-
-/// A session that was loaded.
-struct Seen {
-    session: Session,
-    /// Its cookie is sealed with an older secret.
-    outdated_key: bool,
-    revoked: bool,
-}
-
-/// The session of a request, for ending it.
-#[derive(Clone, Debug)]
-pub(crate) enum Peeked {
-    Session(Session),
-    /// Its ID only, because the shared store is unavailable.
-    Stored(Arc<str>),
-}
-
-impl Peeked {
-    pub(crate) fn session(&self) -> Option<&Session> {
-        match self {
-            Self::Session(session) => Some(session),
-            Self::Stored(_) => None,
-        }
+        let cookie = OpenCookie { content, outdated_key: unsealed.outdated_key };
+        self.0.opened.insert(sealed, cookie.clone());
+        Some(cookie)
     }
 }

@@ -96,7 +96,7 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::session::fixtures::{builder, builder_at};
     use crate::session::revocation::MAX_WITH_POSITION;
-    use crate::session::{Found, LocalSession, User};
+    use crate::session::{LoadedSession, LocalSession, User};
 
     /// Returns the request headers of a session that begins now.
     async fn begin(sessions: &Sessions, environment_session: &str) -> HeaderMap {
@@ -134,7 +134,9 @@ mod tests {
         let mut both = Vec::new();
         for (sessions, organization) in [(&sessions, "org_1"), (&elsewhere, "org_2")] {
             let headers = begin_in(sessions, "ses_1", organization).await;
-            let Found::Live(live) = sessions.find(&headers) else { panic!("{organization}") };
+            let LoadedSession::Active(live) = sessions.load(&headers) else {
+                panic!("{organization}")
+            };
             both.push(live.session);
         }
         let has_begun = async |id| sessions.has_begun(Revoked::Organization(id)).await.unwrap();
@@ -174,8 +176,8 @@ mod tests {
             let revoked = Revoked::EnvironmentSession(&id);
             revocations.revoke_issued_until(0, revoked, day).await.unwrap();
         }
-        assert!(matches!(sessions.find(&jane), Found::Live(_)));
+        assert!(matches!(sessions.load(&jane), LoadedSession::Active(_)));
         sessions.revoke_ended_at(at, logout).await.unwrap();
-        assert!(matches!(sessions.find(&jane), Found::Over(_)));
+        assert!(matches!(sessions.load(&jane), LoadedSession::Invalid { .. }));
     }
 }

@@ -61,7 +61,6 @@ mod verify;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use http::HeaderMap;
 use url::Url;
@@ -77,30 +76,30 @@ pub use self::switch_account::SwitchConfirmation;
 pub use self::user::User;
 pub use self::verified_identity::VerifiedIdentity;
 
-pub(crate) use self::cookie::names::{
-    ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentedCookies,
-};
+pub(crate) use self::cookie::names::{ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, SentCookies};
 pub(crate) use self::cookie::record::{NewSession, NewTokens};
 pub(crate) use self::cookie::seal::{KeyRing, Purpose};
 pub(crate) use self::create::BeginLoginError;
 pub(crate) use self::end::LogoutError;
-pub(crate) use self::load::{Awaited, Cookie, Found, Live, Peeked, Resealed, Settled};
+pub(crate) use self::load::{
+    LoadedSession, Loading, RequestSession, SessionHandle, SetCookieReason,
+};
 pub(crate) use self::login_hook::LoginHook;
 pub(crate) use self::paths::is_plain_path;
 pub(crate) use self::pending_cookies::Attempt;
 pub(crate) use self::recent_login::RecentLogin;
-pub(crate) use self::refresh::{Renewal, Renewing};
 pub(crate) use self::revocation::RecordedPosition;
 pub(crate) use self::switch_account::{
     EmailLogin, SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,
 };
 
 use self::lifetimes::Lifetimes;
+use self::load::OpenCookie;
 use self::login_error::LoginError;
 use self::paths::Paths;
 use self::refresh::Refreshes;
 use self::revocation::Revocations;
-use self::store::{Reference, StoredSessions};
+use self::store::StoredSessions;
 use crate::middleware::body_limits::BodyLimits;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
@@ -141,7 +140,8 @@ struct Inner {
     store_backed: bool,
     max_sessions_per_user: usize,
     body_limits: BodyLimits,
-    opened: TokenCache<Opened>,
+    /// Session cookies by their text.
+    opened: TokenCache<OpenCookie>,
     stored: StoredSessions,
     store: Arc<dyn SharedStore>,
     refreshes: Refreshes,
@@ -154,34 +154,6 @@ struct Inner {
 }
 
 type SwitchAccountPage = dyn Fn(&SwitchConfirmation) -> String + Send + Sync;
-
-/// A sealed cookie that was opened before.
-#[derive(Debug)]
-enum Opened {
-    Session {
-        known: Known,
-        outdated_key: bool,
-    },
-    /// The session is kept in the shared store.
-    Stored {
-        reference: Reference,
-        outdated_key: bool,
-    },
-}
-
-/// A session that was loaded before.
-#[derive(Debug)]
-struct Known {
-    session: Session,
-    /// The version of the revocations against which it was last checked.
-    stands_as_of: AtomicU64,
-}
-
-impl Known {
-    fn new(session: Session) -> Self {
-        Self { session, stands_as_of: AtomicU64::new(0) }
-    }
-}
 
 impl Sessions {
     /// Configures the sessions of users who log in at this environment.

@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 
 use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
-use super::refresh::entry::{Entry, InStore, REFRESH_GRACE};
-use super::{Known, Purpose, Session, Sessions};
+use super::refresh::entry::{Entry, REFRESH_GRACE, StoredRecord};
+use super::{Purpose, Session, Sessions};
 use crate::clock::Clock;
 use crate::shared_store;
 use crate::shared_store::{StoreError, StoreKey, with_timeout};
@@ -48,8 +48,8 @@ const MAX_CLOCK_ERROR: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub(super) struct StoredSessions {
     clock: Clock,
-    known: TokenCache<Read>,
-    loads: SingleFlight<(Arc<str>, u32), Loaded>,
+    cache: TokenCache<Read>,
+    loads: SingleFlight<(Arc<str>, u32), Result<Option<Session>, StoreUnavailable>>,
     replacements: SingleFlight<String, ()>,
 }
 
@@ -110,55 +110,49 @@ impl Reference {
 /// A session that was read from the store. Times are monotonic.
 #[derive(Debug)]
 struct Read {
-    known: Known,
+    session: Session,
     read_at: Duration,
     /// In milliseconds.
     read_again_at: AtomicU64,
 }
 
-/// The result of loading a session from the store.
-#[derive(Clone, Debug)]
-pub(crate) enum Loaded {
-    Session(Session),
-    /// The session has ended or never existed, or the store has lost its newest state. It counts as
-    /// unavailable instead until a minute after its cookie was sealed.
-    Gone,
-    /// The store is unavailable.
-    Unavailable,
-}
+/// The store is unavailable, or until a minute after the cookie was sealed, does not have the session
+/// or its newest state yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoreUnavailable;
 
 impl StoredSessions {
     pub(super) fn new(capacity: usize, clock: Clock, tasks: &Tasks) -> Self {
         Self {
             clock,
-            known: TokenCache::new(capacity),
+            cache: TokenCache::new(capacity),
             loads: SingleFlight::new(),
             replacements: SingleFlight::tracked(tasks, "session in the store"),
         }
     }
 
-    /// Reads a property of a session that was loaded recently.
-    pub(super) fn known<T>(&self, id: &str, read: impl FnOnce(&Known) -> T) -> Option<T> {
+    /// Returns a session that was loaded recently.
+    pub(super) fn cached(&self, id: &str) -> Option<Session> {
         let now = millis(self.clock.monotonic());
         let is_current = |one: &Read| now < one.read_again_at.load(Ordering::Acquire);
-        self.known.get(id, |one| is_current(one).then(|| read(&one.known))).flatten()
+        self.cache.get(id, |one| is_current(one).then(|| one.session.clone())).flatten()
     }
 
-    pub(super) fn remember(&self, known: Known) {
-        let id = known.session.record().id().to_owned();
+    pub(super) fn remember(&self, session: Session) {
+        let id = session.record().id().to_owned();
         let read_at = self.clock.monotonic();
         let read_again_at = AtomicU64::new(millis(read_at.saturating_add(READ_AGAIN_AFTER)));
-        self.known.insert(&id, Read { known, read_at, read_again_at });
+        self.cache.insert(&id, Read { session, read_at, read_again_at });
     }
 
     /// Returns a session that was loaded before, for use while the store is unavailable.
-    fn known_without_store(&self, id: &str) -> Option<Session> {
+    fn cached_without_store(&self, id: &str) -> Option<Session> {
         let now = self.clock.monotonic();
         let most = |one: &Read| one.read_at.saturating_add(MAX_AGE);
-        self.known.get(id, |one| {
+        self.cache.get(id, |one| {
             let again = now.saturating_add(READ_RETRY).min(most(one));
             one.read_again_at.store(millis(again), Ordering::Release);
-            (now < most(one)).then(|| one.known.session.clone())
+            (now < most(one)).then(|| one.session.clone())
         })?
     }
 }
@@ -170,31 +164,41 @@ fn millis(time: Duration) -> u64 {
 impl Sessions {
     /// Loads a session of at least this generation from the store, once for all concurrent
     /// requests.
-    pub(super) fn load(&self, reference: &Reference) -> Flight<Loaded> {
+    pub(super) fn load_stored(
+        &self,
+        reference: &Reference,
+    ) -> Flight<Result<Option<Session>, StoreUnavailable>> {
         let (sessions, wanted) = (self.clone(), reference.clone());
-        let load = || async move { sessions.load_now(&wanted).await };
+        let load = || async move { sessions.load_stored_now(&wanted).await };
         self.0.stored.loads.join((Arc::clone(&reference.id), reference.generation), load)
     }
 
-    pub(super) async fn load_now(&self, reference: &Reference) -> Loaded {
+    /// Loads a session from the store. Returns `None` if it has ended or never existed, or if the
+    /// store has lost its newest state.
+    pub(super) async fn load_stored_now(
+        &self,
+        reference: &Reference,
+    ) -> Result<Option<Session>, StoreUnavailable> {
         let (id, generation) = (&*reference.id, reference.generation);
         match self.try_load(reference).await {
             Ok(Some(session)) => {
-                self.0.stored.remember(Known::new(session.clone()));
-                Loaded::Session(session)
+                self.0.stored.remember(session.clone());
+                Ok(Some(session))
             }
-            Ok(None) => Loaded::Gone,
+            Ok(None) => Ok(None),
             Err(error) => {
                 telemetry::internal_error("stored_session", &error);
-                let known = self.0.stored.known_without_store(id);
-                let known = known.filter(|session| {
-                    session.record().generation() >= generation && !self.has_ended(session)
-                });
+                let cached = self
+                    .0
+                    .stored
+                    .cached_without_store(id)
+                    .filter(|session| session.record().generation() >= generation)
+                    .filter(|session| !self.has_ended(session));
                 let is_recent = reference.is_recent(self.0.scalekit.clock().now());
-                match (known, error) {
-                    (Some(session), _) => Loaded::Session(session),
-                    (None, LoadError::Behind) if !is_recent => Loaded::Gone,
-                    (None, _) => Loaded::Unavailable,
+                match (cached, error) {
+                    (Some(session), _) => Ok(Some(session)),
+                    (None, LoadError::Behind) if !is_recent => Ok(None),
+                    (None, _) => Err(StoreUnavailable),
                 }
             }
         }
@@ -205,7 +209,7 @@ impl Sessions {
         let Some(value) = with_timeout(self.0.store.get(&self.stored_key(id))).await? else {
             return if self.may_lack(reference) { Err(LoadError::Behind) } else { Ok(None) };
         };
-        let Some(InStore { record, outdated_key, .. }) = self.open_stored(id, value) else {
+        let Some(StoredRecord { record, outdated_key, .. }) = self.open_stored(id, value) else {
             return Ok(None);
         };
         if record.generation() >= generation {
@@ -280,14 +284,14 @@ impl Sessions {
             match sessions.store_again(&record).await {
                 Ok(true) => {
                     if let Some(session) = record.into_session() {
-                        sessions.0.stored.remember(Known::new(session));
+                        sessions.0.stored.remember(session);
                     }
                 }
                 // Newer in the store, or no longer there.
                 Ok(false) => {
                     let newer = sessions.read_stored(record.id()).await.ok().flatten();
                     if let Some(newer) = newer.and_then(|newer| newer.record.into_session()) {
-                        sessions.0.stored.remember(Known::new(newer));
+                        sessions.0.stored.remember(newer);
                     }
                 }
                 Err(error) => telemetry::internal_error("stored_session", &error),
@@ -303,14 +307,14 @@ impl Sessions {
 
     /// Returns a session as stored. Returns `None` when it has ended, or is sealed with a secret
     /// that is no longer in use.
-    pub(super) async fn read_stored(&self, id: &str) -> Result<Option<InStore>, StoreError> {
+    pub(super) async fn read_stored(&self, id: &str) -> Result<Option<StoredRecord>, StoreError> {
         let value = with_timeout(self.0.store.get(&self.stored_key(id))).await?;
         Ok(value.and_then(|value| self.open_stored(id, value)))
     }
 
-    fn open_stored(&self, id: &str, value: Bytes) -> Option<InStore> {
+    fn open_stored(&self, id: &str, value: Bytes) -> Option<StoredRecord> {
         let (record, outdated_key) = self.unseal_stored(id, std::str::from_utf8(&value).ok()?)?;
-        Some(InStore { record, value, outdated_key })
+        Some(StoredRecord { record, value, outdated_key })
     }
 
     /// Seals a session for the store. The value opens under the session's own ID only.

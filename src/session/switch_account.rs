@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
 use super::{
-    ATTEMPT_ID_BYTES, Attempt, AttemptKind, Found, Peeked, Purpose, RecordedPosition, Session,
-    SessionCookies, Sessions,
+    ATTEMPT_ID_BYTES, Attempt, AttemptKind, LoadedSession, Purpose, RecordedPosition, Session,
+    SessionCookies, SessionHandle, Sessions,
 };
 use crate::api::passwordless::VerifiedEmail;
 use crate::middleware::page;
@@ -254,18 +254,22 @@ impl Sessions {
         &self,
         headers: &HeaderMap,
     ) -> Result<Option<Session>, SwitchError> {
-        match self.find_in_time(headers).await {
-            Found::Live(live) => Ok(Some(live.session)),
-            Found::Due(session) => Ok(Some(session)),
-            Found::Nothing | Found::Over(_) => Ok(None),
-            Found::Unavailable | Found::Unsure(_) => match self.peek(headers).await {
-                // An older state of it names the same user. What the store lacks blocks no login.
-                Some(Peeked::Stored(id)) => {
-                    let older = self.read_stored(&id).await?;
-                    Ok(older.and_then(|older| older.record.into_session()))
+        match self.load_ready(headers).await {
+            LoadedSession::Active(request) | LoadedSession::RefreshDue(request) => {
+                Ok(Some(request.session))
+            }
+            LoadedSession::Missing | LoadedSession::Invalid { .. } => Ok(None),
+            LoadedSession::Unavailable | LoadedSession::Loading(_) => {
+                match self.session_handle(headers).await {
+                    // An older state of it names the same user. What the store lacks blocks no
+                    // login.
+                    Some(SessionHandle { id, session: None }) => {
+                        let older = self.read_stored(&id).await?;
+                        Ok(older.and_then(|older| older.record.into_session()))
+                    }
+                    _ => Err(SwitchError::Unavailable),
                 }
-                _ => Err(SwitchError::Unavailable),
-            },
+            }
         }
     }
 

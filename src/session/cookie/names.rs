@@ -94,13 +94,13 @@ impl CookieStyle {
         &self,
         sealed: &str,
         max_age: time::Duration,
-        presented: PresentedCookies,
+        sent: SentCookies,
     ) -> Option<Vec<HeaderValue>> {
         let mut rest = sealed;
         let mut values = Vec::new();
         for (index, name) in self.session_names.iter().enumerate() {
             if rest.is_empty() {
-                if presented.pieces.get(index).copied().unwrap_or_default() {
+                if sent.pieces.get(index).copied().unwrap_or_default() {
                     values.push(self.removal(name)?);
                 }
                 continue;
@@ -115,8 +115,8 @@ impl CookieStyle {
     }
 
     /// Returns `Set-Cookie` values that remove every piece of a session that the browser sent.
-    pub(in crate::session) fn clear_session(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
-        let names = self.session_names.iter().zip(self.presented(headers).cookies().pieces);
+    pub(in crate::session) fn clear_session(&self, sent: SentCookies) -> Vec<HeaderValue> {
+        let names = self.session_names.iter().zip(sent.pieces);
         names.filter(|(_, sent)| *sent).filter_map(|(name, _)| self.removal(name)).collect()
     }
 
@@ -204,20 +204,20 @@ impl<'h> Presented<'h> {
     }
 
     /// Returns which cookies the browser sent, to be replaced or removed.
-    pub(crate) fn cookies(&self) -> PresentedCookies {
-        PresentedCookies { pieces: self.pieces.map(|values| values.iter().any(Option::is_some)) }
+    pub(crate) fn sent(&self) -> SentCookies {
+        SentCookies { pieces: self.pieces.map(|values| values.iter().any(Option::is_some)) }
     }
 }
 
-/// Which of the session cookies a request contains.
+/// Which pieces of the session cookie a request sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PresentedCookies {
+pub(crate) struct SentCookies {
     pieces: [bool; MAX_PIECES],
 }
 
-impl PresentedCookies {
-    pub(crate) fn any(self) -> bool {
-        self.pieces.contains(&true)
+impl SentCookies {
+    pub(crate) fn is_empty(self) -> bool {
+        !self.pieces.contains(&true)
     }
 }
 
@@ -268,13 +268,13 @@ mod tests {
 
     #[test]
     fn attributes_are_strict() {
-        let value = &style().set_session("abc", HOUR, PresentedCookies::default()).unwrap()[0];
+        let value = &style().set_session("abc", HOUR, SentCookies::default()).unwrap()[0];
         assert_eq!(
             value,
             "__Host-scalekit_session=abc; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600",
         );
         let plain = CookieStyle::new("scalekit", false);
-        let value = &plain.set_session("abc", HOUR, PresentedCookies::default()).unwrap()[0];
+        let value = &plain.set_session("abc", HOUR, SentCookies::default()).unwrap()[0];
         assert_eq!(value, "scalekit_session=abc; HttpOnly; SameSite=Lax; Path=/; Max-Age=3600");
         assert_eq!(
             plain.removal("scalekit_session").unwrap(),
@@ -286,13 +286,13 @@ mod tests {
     fn pieces_are_small_few_and_are_joined_again() {
         for length in [1, 3800, 3900, 7000, 11_000] {
             let sealed: String = ('a'..='z').cycle().take(length).collect();
-            let values = style().set_session(&sealed, HOUR, PresentedCookies::default()).unwrap();
+            let values = style().set_session(&sealed, HOUR, SentCookies::default()).unwrap();
             assert!(values.iter().all(|value| value.len() <= MAX_COOKIE_BYTES));
             let sent = headers(&[&format!("other=1; {}", pairs_of(&values))]);
             assert_eq!(style().presented(&sent).sealed().next().as_deref(), Some(sealed.as_str()));
         }
         let huge = "a".repeat(3 * MAX_COOKIE_BYTES);
-        assert!(style().set_session(&huge, HOUR, PresentedCookies::default()).is_none());
+        assert!(style().set_session(&huge, HOUR, SentCookies::default()).is_none());
     }
 
     #[test]
@@ -317,7 +317,7 @@ mod tests {
         }
         let all: Vec<_> = [a, b, c].into_iter().flat_map(|cookie| [cookie; 9]).collect();
         assert_eq!(sealed(&all).split(' ').count(), 27 + 9 + 3);
-        assert!(!style().presented(&headers(&["scalekit_session=a"])).cookies().any());
+        assert!(style().presented(&headers(&["scalekit_session=a"])).sent().is_empty());
     }
 
     #[test]
@@ -342,10 +342,10 @@ mod tests {
     #[test]
     fn a_shorter_session_removes_leftover_pieces() {
         let sent = headers(&["__Host-scalekit_session=a; __Host-scalekit_session.1=b"]);
-        let presented = style().presented(&sent).cookies();
-        let values = style().set_session("new", HOUR, presented).unwrap();
+        let sent = style().presented(&sent).sent();
+        let values = style().set_session("new", HOUR, sent).unwrap();
         assert_eq!(pairs_of(&values), "__Host-scalekit_session=new; __Host-scalekit_session.1=");
         assert!(values[1].to_str().unwrap().ends_with("Max-Age=0"));
-        assert_eq!(style().clear_session(&sent).len(), 2);
+        assert_eq!(style().clear_session(sent).len(), 2);
     }
 }

@@ -62,7 +62,7 @@ impl Entry {
 }
 
 /// A session as stored.
-pub(in crate::session) struct InStore {
+pub(in crate::session) struct StoredRecord {
     pub(in crate::session) record: SessionRecord,
     /// The stored value, for a compare-and-set.
     pub(in crate::session) value: Bytes,

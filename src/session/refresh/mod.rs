@@ -12,23 +12,21 @@ pub(crate) mod lease;
 pub(crate) mod model_check;
 pub(crate) mod unverified;
 
-use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 
 pub(in crate::session) use self::entry::Entry;
-use self::entry::{InStore, REFRESH_GRACE};
-use self::lease::{Exchanged, LEASE, Outcome, RefreshBackend, Stored, Trigger, Verification};
+use self::entry::{REFRESH_GRACE, StoredRecord};
+pub(super) use self::lease::Trigger;
+use self::lease::{Exchanged, LEASE, Outcome, RefreshBackend, Stored, Verification};
 use self::unverified::HeldResults;
 use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
-use super::{Peeked, Session, Sessions};
+use super::{Session, Sessions};
 use crate::oauth::OAuthError;
 use crate::secret::SecretString;
 use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
@@ -55,36 +53,23 @@ const RESPONSE_MARGIN: Duration = Duration::from_millis(500);
 /// A request that is so many refreshes behind gets the session as of then.
 const MAX_ROUNDS: usize = 4;
 
-/// What came of a refresh.
-#[derive(Clone, Debug)]
-pub(crate) enum Renewal {
-    Renewed(Arc<Renewed>),
-    /// The session was logged out or revoked, or has moved on from this cookie for good.
+/// Why a refresh has no session as its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RefreshError {
+    /// The session was logged out or revoked, or the result of its refresh is gone.
     Ended,
-    /// The environment says that the session has ended.
-    InvalidGrant,
     /// A limit of the session itself is reached.
     Expired,
-    /// No one knows: the environment does not respond, or not sensibly.
+    /// The environment rejects the refresh token.
+    InvalidGrant,
+    /// The environment does not respond, or not sensibly.
     Unavailable,
-}
-
-pub(crate) struct Renewed {
-    pub(super) session: Session,
-    /// Its sealed cookie.
-    pub(super) cookie: String,
-}
-
-impl fmt::Debug for Renewed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Renewed").field("session", &self.session).finish_non_exhaustive()
-    }
 }
 
 /// Refreshes under way in this process.
 #[derive(Debug)]
 pub(super) struct Refreshes {
-    flights: SingleFlight<(FlightId, Trigger), Renewal>,
+    flights: SingleFlight<(FlightId, Trigger), Result<Session, RefreshError>>,
     held: HeldResults,
     owners: AtomicU32,
 }
@@ -100,60 +85,61 @@ impl Refreshes {
 }
 
 impl Sessions {
-    /// Renews a session's tokens if they are about to expire, or joins whoever does.
-    pub(crate) fn renew(&self, session: &Session) -> Renewing {
-        let is_idle = self.is_over(session);
-        self.renew_for(session, if is_idle { Trigger::Idle } else { Trigger::Due })
-    }
-
-    /// Renews a session's tokens whatever their age, at most once in ten seconds on all replicas;
-    /// within that time the result is the same. A refresh that was due does not count: it may have
-    /// begun before what the app wants to see was changed.
-    pub(crate) fn renew_on_request(&self, session: &Session) -> Renewing {
-        let is_idle = self.is_over(session);
-        self.renew_for(session, if is_idle { Trigger::Idle } else { Trigger::Requested })
-    }
-
-    fn renew_for(&self, session: &Session, trigger: Trigger) -> Renewing {
+    /// Refreshes a session in a task of its own, or joins the refresh that is under way.
+    pub(super) fn join_refresh(
+        &self,
+        session: &Session,
+        trigger: Trigger,
+    ) -> Flight<Result<Session, RefreshError>> {
+        let trigger = if self.is_over(session) { Trigger::Idle } else { trigger };
         let (sessions, due) = (self.clone(), session.clone());
-        let work = || async move { sessions.renew_until_fresh(due, trigger).await };
-        let flight = self.0.refreshes.flights.join((session.flight_id(), trigger), work);
+        let refresh = || async move { sessions.refresh_until_fresh(due, trigger).await };
+        self.0.refreshes.flights.join((session.flight_id(), trigger), refresh)
+    }
+
+    /// How long a request waits for a refresh while its access token is valid.
+    pub(super) fn refresh_deadline(&self, session: &Session) -> Option<Pin<Box<Sleep>>> {
         let valid_for = session.principal().expires_at() - self.0.scalekit.clock().now();
         let valid_for = Duration::try_from(valid_for).unwrap_or_default();
-        let patience = valid_for.checked_sub(RESPONSE_MARGIN);
-        Renewing { flight, patience: patience.map(|patience| Box::pin(sleep(patience))) }
+        Some(Box::pin(sleep(valid_for.checked_sub(RESPONSE_MARGIN)?)))
     }
 
-    async fn renew_until_fresh(&self, session: Session, trigger: Trigger) -> Renewal {
-        let renewal = self.renew_several(session, trigger).await;
-        // Whoever has waited is judged by what is known by now.
+    async fn refresh_until_fresh(
+        &self,
+        session: Session,
+        trigger: Trigger,
+    ) -> Result<Session, RefreshError> {
+        let refreshed = self.refresh_several(session, trigger).await;
+        // Requests that have waited are authorized by what is known by now.
         if let Some(news) = self.0.revocations.news() {
             news.await;
         }
-        renewal
+        refreshed
     }
 
     /// A late request's session may be several refreshes behind, and the newest due again.
-    async fn renew_several(&self, mut session: Session, mut trigger: Trigger) -> Renewal {
-        let mut result = Renewal::Unavailable;
+    async fn refresh_several(
+        &self,
+        mut session: Session,
+        mut trigger: Trigger,
+    ) -> Result<Session, RefreshError> {
         for _ in 0..MAX_ROUNDS {
-            let outcome = self.renew_once(&session, trigger).await;
+            let outcome = self.refresh_once(&session, trigger).await;
             // What was requested is not done by finding an older result.
             let is_done = trigger != Trigger::Requested || !matches!(outcome, Outcome::Found(_));
-            result = self.renewal(&session, outcome).await;
-            let Renewal::Renewed(renewed) = &result else { break };
-            let is_newer = renewed.session.record().generation() > session.record().generation();
-            if self.is_due(&renewed.session) {
+            let refreshed = self.refreshed(&session, outcome).await?;
+            let is_newer = refreshed.record().generation() > session.record().generation();
+            session = refreshed;
+            if self.is_due(&session) {
                 trigger = Trigger::Due;
             } else if is_done || !is_newer {
                 break;
             }
-            session = renewed.session.clone();
         }
-        result
+        Ok(session)
     }
 
-    async fn renew_once(&self, session: &Session, trigger: Trigger) -> Outcome {
+    async fn refresh_once(&self, session: &Session, trigger: Trigger) -> Outcome {
         // A task in this process has the lease.
         match self.0.refreshes.held.get(&session.flight_id()) {
             Some(Entry::Newest(newest)) => return Outcome::Renewed(newest.sealed),
@@ -165,39 +151,45 @@ impl Sessions {
         lease::refresh(&refresher, generation, &refresher.owner, trigger).await
     }
 
-    async fn renewal(&self, session: &Session, outcome: Outcome) -> Renewal {
+    async fn refreshed(
+        &self,
+        session: &Session,
+        outcome: Outcome,
+    ) -> Result<Session, RefreshError> {
         match outcome {
             Outcome::Found(sealed) | Outcome::Renewed(sealed) => {
                 let now = self.0.scalekit.clock().now();
                 // An entry that was moved to another session's name is none of ours.
                 match self.unseal_stored(session.record().id(), &sealed) {
-                    Some((record, _)) if record.is_over(self.0.lifetimes, now) => Renewal::Expired,
+                    Some((record, _)) if record.is_over(self.0.lifetimes, now) => {
+                        Err(RefreshError::Expired)
+                    }
                     Some((record, _)) => self
-                        .renewed(record.touch(self.0.lifetimes, now))
-                        .map_or(Renewal::Unavailable, |renewed| {
-                            Renewal::Renewed(Arc::new(renewed))
-                        }),
-                    None => Renewal::Unavailable,
+                        .refreshed_session(record.touch(self.0.lifetimes, now))
+                        .ok_or(RefreshError::Unavailable),
+                    None => Err(RefreshError::Unavailable),
                 }
             }
-            Outcome::Beyond | Outcome::Ended => Renewal::Ended,
-            Outcome::Idle => Renewal::Expired,
+            Outcome::Beyond | Outcome::Ended => Err(RefreshError::Ended),
+            Outcome::Idle => Err(RefreshError::Expired),
             Outcome::InvalidGrant => {
-                // A copy of the cookie must not go on until its token expires.
-                if let Err(error) = self.end(&Peeked::Session(session.clone())).await {
+                // A copy of the cookie must not be accepted until its token expires.
+                if let Err(error) = self.end(&session.clone().into()).await {
                     telemetry::internal_error("session_refresh", &error);
                 }
-                Renewal::InvalidGrant
+                Err(RefreshError::InvalidGrant)
             }
-            Outcome::Unavailable => Renewal::Unavailable,
+            Outcome::Unavailable => Err(RefreshError::Unavailable),
         }
     }
 
-    fn renewed(&self, record: SessionRecord) -> Option<Renewed> {
+    /// The session of a refreshed record, with its cookie, which is sealed once for all requests.
+    fn refreshed_session(&self, record: SessionRecord) -> Option<Session> {
         let cookie = self.seal(&record).ok()?;
         let session = record.into_session()?;
         self.remember(&cookie, &session);
-        Some(Renewed { session, cookie })
+        session.keep_sealed(cookie);
+        Some(session)
     }
 
     /// Notes in the background that a browser has sent the cookie of a refreshed session: from now
@@ -341,7 +333,9 @@ impl RefreshBackend for Refresher<'_> {
         if record.is_stored() {
             match self.sessions.read_stored(record.id()).await? {
                 None => return Ok(Stored::Gone),
-                Some(InStore { record: there, .. }) if there.generation() > record.generation() => {
+                Some(StoredRecord { record: there, .. })
+                    if there.generation() > record.generation() =>
+                {
                     let sealed = self.sessions.seal_stored(&there);
                     return Ok(sealed.map_or(Stored::Beyond, Stored::Newer));
                 }
@@ -394,27 +388,6 @@ impl RefreshBackend for Refresher<'_> {
     async fn wait(&self) -> bool {
         sleep(POLL_INTERVAL).await;
         self.started.elapsed() < MAX_WAIT
-    }
-}
-
-/// A refresh to wait for: while the access token is valid, not for longer than it is.
-#[derive(Debug)]
-pub(crate) struct Renewing {
-    flight: Flight<Renewal>,
-    patience: Option<Pin<Box<Sleep>>>,
-}
-
-impl Future for Renewing {
-    type Output = Renewal;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Renewal> {
-        if let Poll::Ready(landed) = Pin::new(&mut self.flight).poll(cx) {
-            return Poll::Ready(landed.unwrap_or(Renewal::Unavailable));
-        }
-        match &mut self.patience {
-            Some(patience) => patience.as_mut().poll(cx).map(|()| Renewal::Unavailable),
-            None => Poll::Pending,
-        }
     }
 }
 
