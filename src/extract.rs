@@ -83,7 +83,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WebhookEvent {
     type Rejection = WebhookPayloadRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
-        told(parts, MissingLayer::WEBHOOK_EVENT)
+        payload(parts, MissingLayer::WEBHOOK_EVENT)
     }
 }
 
@@ -91,7 +91,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InterceptorRequest {
     type Rejection = WebhookPayloadRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
-        told(parts, MissingLayer::INTERCEPTOR_REQUEST)
+        payload(parts, MissingLayer::INTERCEPTOR_REQUEST)
     }
 }
 
@@ -118,13 +118,13 @@ impl IntoResponse for WebhookPayloadRejection {
     }
 }
 
-fn told<T: Clone + Send + Sync + 'static>(
+fn payload<T: Clone + Send + Sync + 'static>(
     parts: &Parts,
     missing: MissingLayer,
 ) -> Result<T, WebhookPayloadRejection> {
     let malformed = parts.extensions.get().copied().map(WebhookPayloadRejection::Malformed);
-    let told = parts.extensions.get().cloned();
-    told.ok_or(malformed.unwrap_or(WebhookPayloadRejection::MissingLayer(missing)))
+    let payload = parts.extensions.get().cloned();
+    payload.ok_or(malformed.unwrap_or(WebhookPayloadRejection::MissingLayer(missing)))
 }
 
 /// The principal of a bearer token: an axum extractor that verifies the token itself, without a

@@ -14,18 +14,19 @@ pub(super) enum SignedPayload {
 
 impl SignedPayload {
     pub(super) fn read(kind: Kind, body: &[u8]) -> Self {
-        let told = match kind {
+        let payload = match kind {
             Kind::Webhook => WebhookEvent::parse(body).map(Self::Event),
-            Kind::Interceptor => InterceptorRequest::parse(body)
-                .map(|question| Self::Interceptor(Box::new(question))),
+            Kind::Interceptor => {
+                InterceptorRequest::parse(body).map(|request| Self::Interceptor(Box::new(request)))
+            }
         };
-        told.unwrap_or_else(Self::Unrecognized)
+        payload.unwrap_or_else(Self::Unrecognized)
     }
 
     pub(super) fn insert(self, extensions: &mut Extensions) {
         match self {
             Self::Event(event) => drop(extensions.insert(event)),
-            Self::Interceptor(question) => drop(extensions.insert(*question)),
+            Self::Interceptor(request) => drop(extensions.insert(*request)),
             Self::Unrecognized(error) => drop(extensions.insert(error)),
         }
     }

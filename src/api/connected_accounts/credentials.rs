@@ -231,7 +231,7 @@ fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretStr
 mod tests {
     use super::*;
 
-    fn told(details: Value) -> Option<Credentials> {
+    fn parse(details: Value) -> Option<Credentials> {
         serde_json::from_value::<AuthorizationDetails>(details).unwrap().into_credentials()
     }
 
@@ -243,7 +243,7 @@ mod tests {
         for credentials in [
             tokens.into(),
             StaticCredentials::new([("api_key", "sk_live_1")]).into(),
-            told(dwd).unwrap(),
+            parse(dwd).unwrap(),
         ] {
             let shown = format!("{credentials:?} {credentials:#?}");
             for secret in ["ya29", "refresh\"", "1//", "sk_live"] {
@@ -259,15 +259,15 @@ mod tests {
             "token_expires_at": "2026-01-01T00:00:00Z",
         }});
         let only_subject = json!({ "google_dwd": { "subject": "a@b.test" } });
-        assert_eq!(told(dwd).unwrap().to_wire(), only_subject);
+        assert_eq!(parse(dwd).unwrap().to_wire(), only_subject);
         let tokens = json!({ "oauth_token": {
             "access_token": "a", "refresh_token": "r", "scopes": ["s"], "domain": "d",
         }});
-        assert_eq!(told(tokens.clone()).unwrap().to_wire(), tokens);
+        assert_eq!(parse(tokens.clone()).unwrap().to_wire(), tokens);
         let key = json!({ "static_auth": { "details": { "api_key": "k", "port": 1 } } });
-        assert_eq!(told(key.clone()).unwrap().to_wire(), key);
-        for nobody in [json!({}), json!({ "oauth_token": {} }), json!({ "oauth_token": null })] {
-            assert!(told(nobody.clone()).is_none(), "{nobody}");
+        assert_eq!(parse(key.clone()).unwrap().to_wire(), key);
+        for empty in [json!({}), json!({ "oauth_token": {} }), json!({ "oauth_token": null })] {
+            assert!(parse(empty.clone()).is_none(), "{empty}");
         }
     }
 }

@@ -132,7 +132,7 @@ async fn users_are_listed_to_the_last_page() {
                 updated_after=2024-10-01T02%3A00%3A00.5%2B02%3A00";
     assert_eq!(environment.asked(), [path.to_owned(), format!("{path}&page_token=p2")]);
 
-    let [john, nobody] = users.try_into().unwrap();
+    let [john, unnamed] = users.try_into().unwrap();
     assert_eq!(john.id.as_deref(), Some("diruser_1"));
     assert_eq!(john.email.as_deref(), Some("johndoe"));
     assert_eq!(john.emails, ["a@acme.test", "b@acme.test"]);
@@ -143,7 +143,7 @@ async fn users_are_listed_to_the_last_page() {
     assert_eq!(john.groups[0].display_name.as_deref(), Some("Admins"));
     assert_eq!(john.user_detail["title"], "Dr.");
     let expected = DirectoryUser { id: Some("diruser_2".to_owned()), ..Default::default() };
-    assert_eq!(nobody, expected);
+    assert_eq!(unnamed, expected);
 }
 
 #[tokio::test]

@@ -97,8 +97,8 @@ async fn responses_are_deserialized() {
     assert_eq!(john.state.unwrap().expose(), "d62ivasry29lso");
     assert_eq!(john.template, Some(MailTemplate::SignIn));
     assert_eq!(john.passwordless_type, Some(PasswordlessType::Otp));
-    let nobody = verified(200, r#"{"state":"s"}"#).await;
-    assert!(matches!(nobody, Err(PasswordlessError::Api(ApiError::UnexpectedResponse { .. }))));
+    let incomplete = verified(200, r#"{"state":"s"}"#).await;
+    assert!(matches!(incomplete, Err(PasswordlessError::Api(ApiError::UnexpectedResponse { .. }))));
 }
 
 #[tokio::test]
@@ -122,8 +122,8 @@ async fn limits_are_distinguished() {
             assert!(matches!(error, PasswordlessError::Api(ApiError::RateLimited { .. })));
         }
     }
-    let told = verified(429, "{}").await.unwrap_err().to_string();
-    assert!(told.contains("start again with a new e-mail"), "{told}");
+    let message = verified(429, "{}").await.unwrap_err().to_string();
+    assert!(message.contains("start again with a new e-mail"), "{message}");
 }
 
 #[tokio::test]

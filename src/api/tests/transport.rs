@@ -37,8 +37,8 @@ async fn all_waiting_calls_get_the_error_of_the_token_request() {
         let jane = &jane;
         async move { sessions.revoke_all_for_user(jane).await }
     });
-    for told in join_all(calls).await {
-        assert!(matches!(told, Err(ApiError::Unavailable(Unavailable::MissingToken(_)))));
+    for result in join_all(calls).await {
+        assert!(matches!(result, Err(ApiError::Unavailable(Unavailable::MissingToken(_)))));
     }
     assert_eq!(requests(&sandbox), (1, 0), "a token request is never retried");
     sandbox.faults().clear(Endpoint::Token);
