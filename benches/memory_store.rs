@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tower_scalekit::clock::ManualClock;
-use tower_scalekit::shared_store::{MemoryStore, Purpose, SharedStore, StoreKey, StoreScope};
+use tower_scalekit::shared_store::{KeyNamespace, MemoryStore, SharedStore, StoreKey, StoreScope};
 
 const VALUES: usize = 1_000_000;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let scope = StoreScope::new(["bench"]);
-    let log = scope.key(Purpose::Revocation, "log");
+    let log = scope.key(KeyNamespace::Revocation, "log");
     println!("{:<10}{:>20}{:>20}", "write", "growing, longest", "expiring, longest");
     for appends in [false, true] {
         let clock = ManualClock::at(OffsetDateTime::UNIX_EPOCH);
@@ -22,7 +22,7 @@ async fn main() {
         let mut longest = [Duration::ZERO; 2];
         for (phase, longest) in longest.iter_mut().enumerate() {
             for number in 0..VALUES {
-                let key: StoreKey = scope.key(Purpose::Refresh, &format!("{phase} {number}"));
+                let key: StoreKey = scope.key(KeyNamespace::Refresh, &format!("{phase} {number}"));
                 let value = Bytes::from_static(b"a value");
                 let started = Instant::now();
                 if appends {

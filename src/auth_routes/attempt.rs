@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::oauth::{AuthorizationRequest, CodeVerifier};
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Sessions};
-use crate::shared_store::{Purpose, StoreKey, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreKey, with_timeout};
 use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
@@ -92,9 +92,9 @@ impl LoginAttempt {
     }
 
     /// Derives 256 bits that reveal nothing of the other derived values.
-    fn derive(&self, purpose: &[u8]) -> SecretString {
+    fn derive(&self, namespace: &[u8]) -> SecretString {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.seed.as_slice());
-        URL_SAFE_NO_PAD.encode(hmac::sign(&key, purpose)).into()
+        URL_SAFE_NO_PAD.encode(hmac::sign(&key, namespace)).into()
     }
 
     /// Adds `state`, `nonce` and PKCE challenge of this attempt to an authorization request.
@@ -170,7 +170,7 @@ impl LoginAttempt {
     }
 
     fn store_key(&self, sessions: &Sessions) -> StoreKey {
-        sessions.store_key(Purpose::LoginAttempt, self.derive(b"used").expose())
+        sessions.store_key(KeyNamespace::LoginAttempt, self.derive(b"used").expose())
     }
 
     /// Returns how many IdP-initiated logins of this browser that began less than `interval` ago

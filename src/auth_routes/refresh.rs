@@ -47,7 +47,7 @@ impl Refresh {
             return Err(keeping_cookies(LoginError::CrossSite));
         }
         let found = match sessions.load_ready(request.headers()).await {
-            LoadedSession::Active(found) if !found.session.is_renewable() => {
+            LoadedSession::Active(found) if !found.session.is_refreshable() => {
                 return Ok(no_content());
             }
             loaded => active(loaded)?,

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
 use super::{ConnectAccount, ConnectAccountError};
-use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, StoreKey, with_timeout};
 use crate::util::hash::hash_parts;
 use crate::util::telemetry;
 
@@ -65,7 +65,7 @@ impl ConnectAccount {
 
     fn return_key(&self, kind: &str, text: &str) -> StoreKey {
         let hash = URL_SAFE_NO_PAD.encode(hash_parts([kind, text]));
-        self.0.sessions.store_key(Purpose::ConnectReturn, &hash)
+        self.0.sessions.store_key(KeyNamespace::ConnectReturn, &hash)
     }
 }
 

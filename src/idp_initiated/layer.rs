@@ -13,7 +13,7 @@ use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route_rejection::redirect;
 use crate::session::Sessions;
-use crate::shared_store::{Purpose, with_timeout};
+use crate::shared_store::{KeyNamespace, with_timeout};
 use crate::token::{IdpInitiatedLogin, IdpInitiatedLoginExpectations, TokenError};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
@@ -105,7 +105,8 @@ impl IdpInitiatedRedirect {
     /// used: an ordinary login is always possible.
     async fn is_first_use(&self, login: &IdpInitiatedLogin) -> bool {
         let now = self.sessions().scalekit().clock().now();
-        let key = self.sessions().store_key(Purpose::Launch, login.fingerprint.as_str());
+        let key =
+            self.sessions().store_key(KeyNamespace::IdpInitiatedLogin, login.fingerprint.as_str());
         let lifetime = login.may_come_back_for(now);
         let store = self.sessions().store();
         match with_timeout(store.put_if_absent(&key, USED, lifetime)).await {

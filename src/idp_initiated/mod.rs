@@ -44,8 +44,8 @@
 //! # let exp = sandbox.clock().clock().now().unix_timestamp() + 300;
 //! # let claims = json!({ "connection_id": "conn_1", "organization_id": "org_1", "exp": exp });
 //! # let token = sandbox.tokens().sign(claims);
-//! let launch = Request::get(format!("/login?idp_initiated_login={token}")).body(())?;
-//! let response = login.clone().oneshot(launch).await?;
+//! let idp_login = Request::get(format!("/login?idp_initiated_login={token}")).body(())?;
+//! let response = login.clone().oneshot(idp_login).await?;
 //! assert_eq!(response.status(), StatusCode::FOUND);
 //! assert!(response.headers()[header::LOCATION].to_str()?.contains("connection_id=conn_1"));
 //!

@@ -16,7 +16,7 @@ use super::PasswordlessLogin;
 use super::attempt::EmailAttempt;
 use super::rejection::PasswordlessLoginError;
 use crate::clock::unix_millis;
-use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, StoreKey, with_timeout};
 use crate::util::email::fold_email;
 use crate::util::request_dedup::Key;
 use crate::util::telemetry;
@@ -156,13 +156,13 @@ impl PasswordlessLogin {
         let mut counters = Vec::new();
         if let Some(client) = client {
             let per_hour = Limit { max: limits.per_client_and_hour, window: HOUR };
-            counters.push((self.key(Purpose::SentEmail, &["client", client]), vec![per_hour]));
+            counters.push((self.key(KeyNamespace::SentEmail, &["client", client]), vec![per_hour]));
             // One client cannot use up the limit of an address.
             let half = per_day(limits.per_address_and_day.div_ceil(2));
-            let key = self.key(Purpose::SentEmail, &["client and address", client, &email]);
+            let key = self.key(KeyNamespace::SentEmail, &["client and address", client, &email]);
             counters.push((key, vec![half]));
         }
-        let key = self.key(Purpose::SentEmail, &["address", &email]);
+        let key = self.key(KeyNamespace::SentEmail, &["address", &email]);
         counters.push((key, vec![PER_MINUTE, per_day(limits.per_address_and_day)]));
 
         let mut counted = Counted::default();
@@ -190,14 +190,14 @@ impl PasswordlessLogin {
         attempt: &EmailAttempt,
     ) -> Result<Counted, PasswordlessLoginError> {
         let mut counted = Counted::default();
-        let key = self.key(Purpose::WrongCode, &["address", &fold_email(&attempt.email)]);
+        let key = self.key(KeyNamespace::WrongCode, &["address", &fold_email(&attempt.email)]);
         let per_address = Limit { max: CODES_PER_ADDRESS, window: DAY };
         let max = match self.count(key, &[per_address], &mut counted).await {
             Ok(()) => CODES_PER_LOGIN,
             Err(NotCounted::Limited { .. }) => CODES_PER_LOGIN_OF_A_LIMITED_ADDRESS,
             Err(NotCounted::Unavailable(error)) => return Err(unavailable(&error)),
         };
-        let key = self.key(Purpose::WrongCode, &["login", attempt.state.expose()]);
+        let key = self.key(KeyNamespace::WrongCode, &["login", attempt.state.expose()]);
         match self.count(key, &[Limit { max, window: DAY }], &mut counted).await {
             Ok(()) => Ok(counted),
             Err(error) => {
@@ -286,8 +286,8 @@ impl PasswordlessLogin {
         Err(NotCounted::Limited { retry_after: Duration::from_secs(1) })
     }
 
-    fn key(&self, purpose: Purpose, parts: &[&str]) -> StoreKey {
-        self.0.sessions.store_key(purpose, &Key::new(parts).to_text())
+    fn key(&self, namespace: KeyNamespace, parts: &[&str]) -> StoreKey {
+        self.0.sessions.store_key(namespace, &Key::new(parts).to_text())
     }
 }
 

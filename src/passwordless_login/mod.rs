@@ -3,8 +3,8 @@
 //!
 //! | service | mounted at | what it does |
 //! |---|---|---|
-//! | [`SendMail`] | `POST /passwordless/send` | sends an e-mail to `email` |
-//! | [`ResendMail`] | `POST /passwordless/resend` | sends it again |
+//! | [`SendEmail`] | `POST /passwordless/send` | sends an e-mail to `email` |
+//! | [`ResendEmail`] | `POST /passwordless/resend` | sends it again |
 //! | [`Verify`] | `POST /passwordless/verify` | verifies the `code`, or the fields of the page below |
 //! | [`Link`] | `GET /passwordless/verify/{attempt}`, and without `/{attempt}` | receives magic links |
 //! | [`Switch`] | `GET` or `POST /passwordless/switch` | asks before a login replaces another user's session |
@@ -90,7 +90,7 @@
 //!         .body(Full::<bytes::Bytes>::from(form))
 //! };
 //! let request = form(login.send_path(), "email=jane@acme.test&return_to=/plans".to_owned())?;
-//! let sent = login.send_mail().oneshot(request).await?;
+//! let sent = login.send_email().oneshot(request).await?;
 //! assert_eq!(sent.status(), StatusCode::SEE_OTHER);
 //! assert!(sent.headers()[header::LOCATION].to_str()?.starts_with("/code?attempt="));
 //!
@@ -136,7 +136,7 @@ pub use self::builder::PasswordlessLoginBuilder;
 pub use self::confirmation_page::LinkConfirmation;
 pub use self::link::Link;
 pub use self::rejection::PasswordlessLoginError;
-pub use self::send::{ResendMail, SendMail};
+pub use self::send::{ResendEmail, SendEmail};
 pub use self::switch::Switch;
 pub use self::verify::Verify;
 
@@ -190,14 +190,14 @@ impl PasswordlessLogin {
 
     /// Returns the service that sends e-mails.
     #[must_use]
-    pub fn send_mail(&self) -> SendMail {
-        SendMail(self.clone())
+    pub fn send_email(&self) -> SendEmail {
+        SendEmail(self.clone())
     }
 
     /// Returns the service that sends an e-mail again.
     #[must_use]
-    pub fn resend_mail(&self) -> ResendMail {
-        ResendMail(self.clone())
+    pub fn resend_email(&self) -> ResendEmail {
+        ResendEmail(self.clone())
     }
 
     /// Returns the service that verifies codes.

@@ -12,8 +12,8 @@ impl PasswordlessLogin {
         S: Clone + Send + Sync + 'static,
     {
         Router::new()
-            .route_service(self.send_path(), self.send_mail())
-            .route_service(self.resend_path(), self.resend_mail())
+            .route_service(self.send_path(), self.send_email())
+            .route_service(self.resend_path(), self.resend_email())
             .route_service(self.switch_path(), self.switch())
             .route(self.verify_path(), get_service(self.link()).post_service(self.verify()))
             .route_service(&format!("{}/{{attempt}}", self.verify_path()), self.link())

@@ -29,16 +29,16 @@ use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
-/// Sends an e-mail: `POST /passwordless/send`. Returned by [`PasswordlessLogin::send_mail`].
+/// Sends an e-mail: `POST /passwordless/send`. Returned by [`PasswordlessLogin::send_email`].
 ///
 /// Fields: `email`; `return_to`, a path of this app (other values are ignored); `template`,
 /// `SIGNIN` or `SIGNUP`. Redirects a browser to the page that asks for the code. A script gets
 /// `{"attempt","passwordless_type","expires_at","expires_in"}`. The response does not depend on
 /// whether the address has an account.
 #[derive(Clone, Debug)]
-pub struct SendMail(pub(super) PasswordlessLogin);
+pub struct SendEmail(pub(super) PasswordlessLogin);
 
-impl SendMail {
+impl SendEmail {
     async fn respond<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
     where
         B: Body<Data = Bytes>,
@@ -106,17 +106,17 @@ impl SendMail {
     }
 }
 
-route!(SendMail reads body);
+route!(SendEmail reads body);
 
 /// Sends an e-mail again: `POST /passwordless/resend`. Returned by
-/// [`PasswordlessLogin::resend_mail`].
+/// [`PasswordlessLogin::resend_email`].
 ///
-/// Field: `attempt`. Default: the newest of this browser. Responds as [`SendMail`]. The attempt
+/// Field: `attempt`. Default: the newest of this browser. Responds as [`SendEmail`]. The attempt
 /// stays the same, even if Scalekit creates another request with another code.
 #[derive(Clone, Debug)]
-pub struct ResendMail(pub(super) PasswordlessLogin);
+pub struct ResendEmail(pub(super) PasswordlessLogin);
 
-impl ResendMail {
+impl ResendEmail {
     async fn respond<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
     where
         B: Body<Data = Bytes>,
@@ -151,7 +151,7 @@ impl ResendMail {
     }
 }
 
-route!(ResendMail reads body);
+route!(ResendEmail reads body);
 
 /// The reason why no e-mail was sent.
 enum NotSent {

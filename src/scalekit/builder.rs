@@ -71,8 +71,8 @@ impl ScalekitBuilder {
                 problems.push(ConfigProblem::invalid("SCALEKIT_ENVIRONMENT_URL", reason));
                 long
             }
-            (Some(url), _) => note_url(&mut problems, "SCALEKIT_ENVIRONMENT_URL", url),
-            (None, Some(url)) => note_url(&mut problems, "SCALEKIT_ENV_URL", url),
+            (Some(url), _) => record_url(&mut problems, "SCALEKIT_ENVIRONMENT_URL", url),
+            (None, Some(url)) => record_url(&mut problems, "SCALEKIT_ENV_URL", url),
             (None, None) => require_url(&mut problems),
         };
         problems.finish(Some(Self::new(url, client_id, client_secret)))
@@ -137,7 +137,7 @@ impl ScalekitBuilder {
 }
 
 /// Validates the URL early, to report problems under the name of the variable.
-fn note_url(problems: &mut Problems, setting: &'static str, url: String) -> String {
+fn record_url(problems: &mut Problems, setting: &'static str, url: String) -> String {
     for reason in EnvironmentUrl::parse(&url).err().unwrap_or_default() {
         problems.push(ConfigProblem::invalid(setting, reason));
     }

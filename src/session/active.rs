@@ -13,7 +13,7 @@ use super::{Session, SessionHandle, Sessions};
 use crate::api::ApiError;
 use crate::api::sessions::SessionDetails;
 use crate::model::{SessionDevice, SessionStatus};
-use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, StoreKey, with_timeout};
 use crate::util::telemetry;
 
 /// How often an index update is retried after a concurrent change by another login of the user.
@@ -180,7 +180,7 @@ impl Sessions {
         let now = self.0.scalekit.clock().now().unix_timestamp();
         let period = now.div_euclid(lifetime.whole_seconds().max(1));
         let name = format!("count in {period} of sessions of {user_id}");
-        let key = self.store_key(Purpose::Session, &name);
+        let key = self.store_key(KeyNamespace::Session, &name);
         for _ in 0..MAX_TRIES {
             let seen = with_timeout(self.0.store.get(&key)).await?;
             let count = seen.as_deref().and_then(|seen| std::str::from_utf8(seen).ok());
@@ -255,7 +255,7 @@ impl Sessions {
 
     /// Session ids contain no spaces.
     fn index_key(&self, user_id: &str) -> StoreKey {
-        self.store_key(Purpose::Session, &format!("sessions of {user_id}"))
+        self.store_key(KeyNamespace::Session, &format!("sessions of {user_id}"))
     }
 }
 

@@ -302,7 +302,7 @@ impl Sessions {
             // A session that is missing from the index is better than no session.
             telemetry::internal_error("session_index", &error);
         }
-        self.note_login(&session).await;
+        self.record_login(&session).await;
         // A late response for the replaced session must not restore it.
         if let Some(old) = self.session_handle(request_headers).await
             && let Err(error) = self.end(&old).await

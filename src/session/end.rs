@@ -7,7 +7,7 @@ use super::refresh::entry::{Entry, REFRESH_GRACE};
 use super::revocation::Revoked;
 use super::{Session, SessionHandle, Sessions};
 use crate::oauth::LogoutRequest;
-use crate::shared_store::{Purpose, StoreError, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, with_timeout};
 use crate::token::{LogoutExpectations, TokenError};
 use crate::util::telemetry;
 
@@ -151,8 +151,8 @@ impl Sessions {
             client_id: scalekit.client_id(),
         };
         let logged_out = expected.verify(token, scalekit.keys(), now).await?;
-        let key =
-            self.store_key(Purpose::Revocation, &format!("logout token {}", logged_out.token_id));
+        let key = self
+            .store_key(KeyNamespace::Revocation, &format!("logout token {}", logged_out.token_id));
         if with_timeout(self.0.store.get(&key)).await?.is_some() {
             return Err(LogoutError::Replayed);
         }

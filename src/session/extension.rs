@@ -89,7 +89,7 @@ impl Session {
     }
 
     /// Whether it has a refresh token.
-    pub(crate) fn is_renewable(&self) -> bool {
+    pub(crate) fn is_refreshable(&self) -> bool {
         self.record().refresh_token.is_some()
     }
 

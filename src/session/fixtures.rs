@@ -83,7 +83,7 @@ fn records() -> [SessionRecord; 3] {
 /// Opens the session of a cookie, with this value in the store.
 async fn open(sessions: &Sessions, cookie: &str, stored: Option<(&str, &str)>) -> Session {
     if let Some((id, text)) = stored {
-        let key = sessions.store_key(shared_store::Purpose::Session, id);
+        let key = sessions.store_key(shared_store::KeyNamespace::Session, id);
         let day = std::time::Duration::from_secs(24 * 60 * 60);
         sessions.0.store.put(&key, text.to_owned().into(), day).await.unwrap();
     }
@@ -99,7 +99,7 @@ async fn assert_all_open(texts: &Value) {
     let sessions = sessions();
     let text = |name: &str| texts[name].as_str().unwrap();
     let stored = Some((text("stored_id"), text("stored")));
-    for (cookie, stored, renewable) in [
+    for (cookie, stored, refreshable) in [
         (text("session"), None, true),
         (text("local"), None, false),
         (text("reference"), stored, true),
@@ -109,7 +109,7 @@ async fn assert_all_open(texts: &Value) {
         let principal = session.principal();
         assert_eq!((principal.subject(), principal.organization_id()), ("usr_1", Some("org_1")));
         assert_eq!(principal.roles(), ["admin"]);
-        assert_eq!((session.is_renewable(), session.is_local()), (renewable, !renewable));
+        assert_eq!((session.is_refreshable(), session.is_local()), (refreshable, !refreshable));
         assert_eq!(session.record().remaining(began_at()), Duration::days(30));
         assert!(session.record().is_over(sessions.0.lifetimes, began_at() + Duration::days(7)));
     }

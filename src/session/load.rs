@@ -233,7 +233,7 @@ impl Sessions {
         }
         let (record, now) = (session.record(), self.0.scalekit.clock().now());
         if record.is_over(self.0.lifetimes, now) {
-            let may_be_newer = session.is_renewable()
+            let may_be_newer = session.is_refreshable()
                 && !record.is_stored()
                 && record.is_only_idle(self.0.lifetimes, now);
             return if may_be_newer {
@@ -242,14 +242,14 @@ impl Sessions {
                 LoadedSession::Invalid { clear: sent }
             };
         }
-        if record.is_due_for_renewal(now) {
+        if record.is_due_for_refresh(now) {
             return LoadedSession::RefreshDue(RequestSession { session, sent, set_cookie: None });
         }
         if now >= session.principal().expires_at() {
             return LoadedSession::Invalid { clear: sent };
         }
         if record.generation() > 0 && session.is_first_presented() {
-            self.note_presented(&session);
+            self.record_presented(&session);
         }
         let touch = record.is_due_for_touch(self.0.lifetimes, now);
         if touch && record.is_stored() {
@@ -270,7 +270,7 @@ impl Sessions {
         let now = self.0.scalekit.clock().now();
         let (session, set_cookie) = match refreshed {
             Ok(session) => {
-                self.note_changed_login(due, &session);
+                self.record_changed_login(due, &session);
                 (session, Some(SetCookieReason::Refreshed))
             }
             Err(RefreshError::Ended) => {
@@ -368,7 +368,7 @@ impl Sessions {
     }
 
     pub(super) fn is_due(&self, session: &Session) -> bool {
-        session.record().is_due_for_renewal(self.0.scalekit.clock().now())
+        session.record().is_due_for_refresh(self.0.scalekit.clock().now())
     }
 
     /// Reads the session of a request, for ending it.
@@ -410,7 +410,7 @@ impl Sessions {
 
     pub(super) fn has_ended(&self, session: &Session) -> bool {
         let now = self.0.scalekit.clock().now();
-        let expired = now >= session.principal().expires_at() && !session.is_renewable();
+        let expired = now >= session.principal().expires_at() && !session.is_refreshable();
         expired || self.is_over(session)
     }
 

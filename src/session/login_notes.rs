@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 
 use super::revocation::Revoked;
 use super::{Session, Sessions};
-use crate::shared_store::{Purpose, StoreError, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, with_timeout};
 use crate::util::telemetry;
 
 /// Value of a record.
@@ -17,7 +17,7 @@ const MAX_TRIES: usize = 16;
 
 impl Sessions {
     /// Records the names of a session that has begun.
-    pub(super) async fn note_login(&self, session: &Session) {
+    pub(super) async fn record_login(&self, session: &Session) {
         // The revocation works without the record.
         if let Err(error) = self.try_note_login(session).await {
             telemetry::internal_error("login_note", &error);
@@ -26,12 +26,12 @@ impl Sessions {
 
     /// Records in the background the names that a refresh has changed, such as the user's
     /// organization or e-mail address.
-    pub(super) fn note_changed_login(&self, before: &Session, after: &Session) {
+    pub(super) fn record_changed_login(&self, before: &Session, after: &Session) {
         if before.revocable().login_names().eq(after.revocable().login_names()) {
             return;
         }
         let (sessions, session) = (self.clone(), after.clone());
-        let note = async move { sessions.note_login(&session).await };
+        let note = async move { sessions.record_login(&session).await };
         drop(self.0.tasks.spawn("note of a session", note));
     }
 
@@ -39,7 +39,7 @@ impl Sessions {
         // Other sessions have the same names, and may last longer than this one.
         let ttl = self.longest_lifetime();
         let names = session.revocable().login_names();
-        let keys: Vec<_> = names.map(|name| self.store_key(Purpose::Login, &name)).collect();
+        let keys: Vec<_> = names.map(|name| self.store_key(KeyNamespace::Login, &name)).collect();
         let notes = keys.iter().map(|key| with_timeout(self.0.store.put(key, BEGUN, ttl)));
         try_join_all(notes).await?;
         match session.revocable().environment_session_name() {
@@ -51,7 +51,7 @@ impl Sessions {
     /// Removes the oldest records of environment sessions of a user who has begun too many. All
     /// other names stay the same, however often the user logs in.
     async fn limit_notes(&self, user: &str, newest: String) -> Result<(), StoreError> {
-        let key = self.store_key(Purpose::Login, &format!("environment sessions of {user}"));
+        let key = self.store_key(KeyNamespace::Login, &format!("environment sessions of {user}"));
         for _ in 0..MAX_TRIES {
             let seen = with_timeout(self.0.store.get(&key)).await?;
             let text = String::from_utf8_lossy(seen.as_deref().unwrap_or_default()).into_owned();
@@ -66,8 +66,10 @@ impl Sessions {
                 None => self.0.store.put_if_absent(&key, value, ttl),
             };
             if with_timeout(listed).await? {
-                let keys: Vec<_> =
-                    removed.into_iter().map(|name| self.store_key(Purpose::Login, name)).collect();
+                let keys: Vec<_> = removed
+                    .into_iter()
+                    .map(|name| self.store_key(KeyNamespace::Login, name))
+                    .collect();
                 let removals =
                     keys.iter().map(|key| with_timeout(self.0.store.remove_if(key, BEGUN)));
                 try_join_all(removals).await?;
@@ -80,7 +82,7 @@ impl Sessions {
 
     /// Whether a session with this name has begun and may still be alive.
     pub(super) async fn has_begun(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
-        let key = self.store_key(Purpose::Login, &revoked.login_name());
+        let key = self.store_key(KeyNamespace::Login, &revoked.login_name());
         Ok(with_timeout(self.0.store.get(&key)).await?.is_some())
     }
 }
@@ -141,8 +143,8 @@ mod tests {
         }
         let has_begun = async |id| sessions.has_begun(Revoked::Organization(id)).await.unwrap();
         assert!(has_begun("org_1").await && !has_begun("org_2").await);
-        sessions.note_changed_login(&both[0], &both[0]);
-        sessions.note_changed_login(&both[0], &both[1]);
+        sessions.record_changed_login(&both[0], &both[0]);
+        sessions.record_changed_login(&both[0], &both[1]);
         sessions.shutdown(Duration::from_secs(1)).await.unwrap();
         assert!(has_begun("org_1").await && has_begun("org_2").await);
     }

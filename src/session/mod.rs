@@ -330,8 +330,8 @@ impl Sessions {
     }
 
     /// Returns the key of a value of these sessions in the shared store.
-    pub(crate) fn store_key(&self, purpose: shared_store::Purpose, id: &str) -> StoreKey {
-        self.0.scope.key(purpose, id)
+    pub(crate) fn store_key(&self, namespace: shared_store::KeyNamespace, id: &str) -> StoreKey {
+        self.0.scope.key(namespace, id)
     }
 }
 

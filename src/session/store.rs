@@ -331,7 +331,7 @@ impl Sessions {
     }
 
     fn stored_key(&self, id: &str) -> StoreKey {
-        self.store_key(shared_store::Purpose::Session, id)
+        self.store_key(shared_store::KeyNamespace::Session, id)
     }
 
     /// How long the store keeps what belongs to a session: at least until it ends, even if the wall

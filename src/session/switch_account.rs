@@ -163,7 +163,7 @@ impl SwitchAttempt {
     }
 
     fn store_key(&self, sessions: &Sessions) -> StoreKey {
-        sessions.store_key(shared_store::Purpose::PendingLogin, self.key.expose())
+        sessions.store_key(shared_store::KeyNamespace::PendingLogin, self.key.expose())
     }
 }
 

@@ -7,12 +7,12 @@
 //! use std::time::Duration;
 //! use bytes::Bytes;
 //! use tower_scalekit::clock::Clock;
-//! use tower_scalekit::shared_store::{MemoryStore, Purpose, SharedStore, StoreScope};
+//! use tower_scalekit::shared_store::{MemoryStore, KeyNamespace, SharedStore, StoreScope};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower_scalekit::shared_store::StoreError> {
 //! let store = MemoryStore::new(Clock::system());
-//! let event = StoreScope::new(["my endpoint"]).key(Purpose::WebhookEvent, "msg_1");
+//! let event = StoreScope::new(["my endpoint"]).key(KeyNamespace::WebhookEvent, "msg_1");
 //! let minute = Duration::from_secs(60);
 //! assert!(store.put_if_absent(&event, Bytes::from("running"), minute).await?);
 //! assert!(!store.put_if_absent(&event, Bytes::from("running"), minute).await?);
@@ -42,7 +42,7 @@ use crate::util::hash::hash_parts;
 /// to every replica. Each operation is atomic. An expired value counts as absent. An implementation
 /// never drops an unexpired value to make room: it rejects the new one with [`StoreError::Full`],
 /// because a lost lock, tombstone or message ID has wrong results. The only exception are [webhook
-/// messages](Purpose::WebhookEvent) whose value begins with `done ` and was written more than 30
+/// messages](KeyNamespace::WebhookEvent) whose value begins with `done ` and was written more than 30
 /// minutes ago.
 pub trait SharedStore: Send + Sync + 'static {
     /// Returns the value of `key`.
@@ -152,11 +152,11 @@ impl StoreScope {
         Self(URL_SAFE_NO_PAD.encode(hash.first_chunk::<16>().unwrap_or(&[0; 16])).into())
     }
 
-    /// Creates the key of a value. Keys of different purposes are different, even with the same
+    /// Creates the key of a value. Keys of different namespaces are different, even with the same
     /// `id`.
     #[must_use]
-    pub fn key(&self, purpose: Purpose, id: &str) -> StoreKey {
-        StoreKey { purpose, id: self.prefix(id).into() }
+    pub fn key(&self, namespace: KeyNamespace, id: &str) -> StoreKey {
+        StoreKey { namespace, id: self.prefix(id).into() }
     }
 
     /// Derives another scope with the same owner and a name.
@@ -171,21 +171,21 @@ impl fmt::Debug for StoreScope {
     }
 }
 
-/// Name of a value or a log: its purpose and ID. Created by [`StoreScope::key`].
+/// Name of a value or a log: its namespace and ID. Created by [`StoreScope::key`].
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct StoreKey {
-    purpose: Purpose,
+    namespace: KeyNamespace,
     id: Box<str>,
 }
 
 impl StoreKey {
-    /// The purpose of the value.
+    /// The namespace of the value.
     #[must_use]
-    pub fn purpose(&self) -> Purpose {
-        self.purpose
+    pub fn namespace(&self) -> KeyNamespace {
+        self.namespace
     }
 
-    /// The ID of the value within its purpose, including the scope. May identify a user or a
+    /// The ID of the value within its namespace, including the scope. May identify a user or a
     /// session: do not log it.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -195,21 +195,21 @@ impl StoreKey {
 
 impl fmt::Debug for StoreKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreKey").field("purpose", &self.purpose).finish_non_exhaustive()
+        f.debug_struct("StoreKey").field("namespace", &self.namespace).finish_non_exhaustive()
     }
 }
 
-/// The purpose of a value in the store. Stores bound the memory of each purpose separately, so that
+/// The namespace of a value in the store. Stores bound the memory of each namespace separately, so that
 /// a flood of one does not starve another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Purpose {
+pub enum KeyNamespace {
     /// Pending and completed verifications of connected accounts.
     ConnectReturn,
     /// Minimum number of refreshes of a session.
     Generation,
     /// Used tokens of IdP-initiated logins.
-    Launch,
+    IdpInitiatedLogin,
     /// Names of sessions that have been created, to find out whether a revocation matches any.
     Login,
     /// Used login attempts.
@@ -289,14 +289,14 @@ impl LogPage {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The bound of this purpose is reached; there is room again when values expire.
+    /// The bound of this namespace is reached; there is room again when values expire.
     #[error(
-        "no room for another {purpose:?} value: all {max_bytes} bytes for that purpose are in use \
+        "no room for another {namespace:?} value: all {max_bytes} bytes for that namespace are in use \
          (MemoryStore::with_max_bytes sets the bound)"
     )]
     Full {
-        /// The purpose of the value.
-        purpose: Purpose,
+        /// The namespace of the value.
+        namespace: KeyNamespace,
         /// The bound, in bytes.
         max_bytes: usize,
     },

@@ -129,7 +129,7 @@ impl Claims {
         } else if ["Refresh", "Offline", "Logout"].iter().any(|kind| self.says("typ", kind)) {
             TokenKind::Other
         } else if !self.has("sub") && (self.has("organization_id") || self.has("connection_id")) {
-            TokenKind::Launch
+            TokenKind::IdpInitiatedLogin
         } else {
             TokenKind::Access
         };
@@ -152,7 +152,7 @@ pub(crate) enum TokenKind {
     Access,
     Id,
     /// Starts an IdP-initiated login.
-    Launch,
+    IdpInitiatedLogin,
     Logout,
     /// Its `typ` and its claims contradict each other, or the type is unknown.
     Other,
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!((claims.date("exp"), claims.text("sub")), (Ok(None), Ok(None)));
         assert_eq!(claims.audiences(), Ok(vec![]));
         assert!(claims.scopes().is_empty() && claims.strings("roles").is_empty());
-        assert_eq!(claims.kind(None), TokenKind::Launch);
+        assert_eq!(claims.kind(None), TokenKind::IdpInitiatedLogin);
     }
 
     #[test]
@@ -242,8 +242,8 @@ mod tests {
         ] {
             assert_eq!(kind(None, json!({"sub": "usr_1", name: word})), expected, "{name} {word}");
         }
-        let launch = json!({"organization_id": "org_1", "connection_id": "conn_1"});
-        assert_eq!(kind(None, launch), TokenKind::Launch);
+        let idp_login = json!({"organization_id": "org_1", "connection_id": "conn_1"});
+        assert_eq!(kind(None, idp_login), TokenKind::IdpInitiatedLogin);
         assert_eq!(kind(None, json!({"sub": "usr_1", "events": {}})), TokenKind::Logout);
     }
 }

@@ -73,7 +73,7 @@ impl IdpInitiatedLoginExpectations<'_> {
         keys: &RemoteKeys,
         now: OffsetDateTime,
     ) -> Result<IdpInitiatedLogin, TokenError> {
-        let signed = keys.verify(token, TokenSource::Launch).await?;
+        let signed = keys.verify(token, TokenSource::IdpInitiatedLogin).await?;
         // Hash of the signed content: some algorithms have several signatures for the same content.
         let input = token.rsplit_once('.').map_or(token, |(input, _)| input);
         let fingerprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, input.as_bytes()));
@@ -88,7 +88,7 @@ impl IdpInitiatedLoginExpectations<'_> {
         fingerprint: String,
         now: OffsetDateTime,
     ) -> Result<IdpInitiatedLogin, TokenError> {
-        if claims.kind(typ) != TokenKind::Launch || claims.has("client_id") {
+        if claims.kind(typ) != TokenKind::IdpInitiatedLogin || claims.has("client_id") {
             return Err(TokenError::WrongTokenType);
         }
         let issuer = claims.text("iss")?;
@@ -162,11 +162,11 @@ mod tests {
 
     #[test]
     fn a_token_names_its_organization_or_connection() {
-        let launch = evaluate(&[], &json!({})).unwrap();
-        assert_eq!(launch.connection_id.as_deref(), Some("conn_1"));
-        assert_eq!(launch.organization_id.as_deref(), Some("org_1"));
-        assert_eq!(launch.login_hint.as_deref(), Some("jane@acme.test"));
-        assert_eq!(launch.relay_state.as_deref(), Some("/reports"));
+        let idp_login = evaluate(&[], &json!({})).unwrap();
+        assert_eq!(idp_login.connection_id.as_deref(), Some("conn_1"));
+        assert_eq!(idp_login.organization_id.as_deref(), Some("org_1"));
+        assert_eq!(idp_login.login_hint.as_deref(), Some("jane@acme.test"));
+        assert_eq!(idp_login.relay_state.as_deref(), Some("/reports"));
         assert!(evaluate(&[], &json!({"connection_id": null, "iss": null, "nbf": null})).is_ok());
         assert!(evaluate(&[], &json!({"organization_id": "", "login_hint": ""})).is_ok());
         let nulls = |evaluated: Map<String, Value>| {
@@ -231,9 +231,9 @@ mod tests {
 
     #[test]
     fn a_use_is_remembered_until_a_minute_after_the_expiry() {
-        let launch = evaluate(&[], &json!({})).unwrap();
+        let idp_login = evaluate(&[], &json!({})).unwrap();
         let at = |seconds| OffsetDateTime::from_unix_timestamp(NOW + seconds).unwrap();
-        let seconds = |now| launch.may_come_back_for(now).as_secs();
+        let seconds = |now| idp_login.may_come_back_for(now).as_secs();
         assert_eq!((seconds(at(0)), seconds(at(299))), (360, 61));
         // It expired during the fetch of the keys.
         assert_eq!((seconds(at(300)), seconds(at(310))), (60, 60));

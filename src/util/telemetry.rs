@@ -15,9 +15,9 @@ macro_rules! gauge {
         #[cfg(feature = "metrics")]
         metrics::gauge!($name).set($value);
     }};
-    ($name:literal, $purpose:expr, $value:expr) => {{
+    ($name:literal, $namespace:expr, $value:expr) => {{
         #[cfg(feature = "metrics")]
-        metrics::gauge!($name, "purpose" => format!("{:?}", $purpose)).set($value);
+        metrics::gauge!($name, "namespace" => format!("{:?}", $namespace)).set($value);
     }};
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn key_set_fetch_failed(error: &(dyn std::error::Error + 'static)) {
     count!("tower_scalekit_key_set_fetches_total", "outcome" => "failed");
 }
 
-/// A session's tokens were refreshed, or not: `renewed`, `ended` (a definite rejection) or
+/// A session's tokens were refreshed, or not: `refreshed`, `ended` (a definite rejection) or
 /// `failed`.
 pub(crate) fn session_refreshed(outcome: &'static str) {
     tracing::info!(target: TARGET, outcome, "session_refreshed");
@@ -173,23 +173,23 @@ pub(crate) fn revocations_have_room() {
     gauge!("tower_scalekit_revocations_nearly_full", 0.0);
 }
 
-/// Four fifths of the memory for a purpose are in use.
-pub(crate) fn memory_store_nearly_full(purpose: impl Debug, bytes: usize, max_bytes: usize) {
+/// Four fifths of the memory for a namespace are in use.
+pub(crate) fn memory_store_nearly_full(namespace: impl Debug, bytes: usize, max_bytes: usize) {
     tracing::warn!(
         target: TARGET,
-        ?purpose,
+        ?namespace,
         bytes,
         max_bytes,
-        "memory_store_nearly_full: without room, the app cannot write values of this purpose; \
+        "memory_store_nearly_full: without room, the app cannot write values of this namespace; \
          raise MemoryStore::with_max_bytes, or use a store on a server"
     );
-    gauge!("tower_scalekit_memory_store_nearly_full", purpose, 1.0);
+    gauge!("tower_scalekit_memory_store_nearly_full", namespace, 1.0);
 }
 
-/// Less than half of the memory for a purpose is in use again.
-pub(crate) fn memory_store_has_room(purpose: impl Debug) {
-    tracing::info!(target: TARGET, ?purpose, "memory_store_has_room");
-    gauge!("tower_scalekit_memory_store_nearly_full", purpose, 0.0);
+/// Less than half of the memory for a namespace is in use again.
+pub(crate) fn memory_store_has_room(namespace: impl Debug) {
+    tracing::info!(target: TARGET, ?namespace, "memory_store_has_room");
+    gauge!("tower_scalekit_memory_store_nearly_full", namespace, 0.0);
 }
 
 /// This many completed webhook messages made room for new ones.

@@ -18,7 +18,7 @@ use http::StatusCode;
 
 use super::WebhookSecret;
 use crate::secret::SecretString;
-use crate::shared_store::{Purpose, SharedStore, StoreError, StoreKey, with_timeout};
+use crate::shared_store::{KeyNamespace, SharedStore, StoreError, StoreKey, with_timeout};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 
@@ -68,7 +68,7 @@ pub(crate) enum Claim {
 impl Deduplicator {
     pub(super) async fn claim(&self, id: &str) -> Result<Claim, StoreError> {
         let id = format!("{}\0{id}", self.config.name);
-        let key = |secret: &WebhookSecret| secret.scope.key(Purpose::WebhookEvent, &id);
+        let key = |secret: &WebhookSecret| secret.scope.key(KeyNamespace::WebhookEvent, &id);
         let keys: Arc<[_]> = self.secrets.iter().map(key).collect();
         // Created before the values, so that they are removed if this future is dropped.
         let mut running = Box::new(Running {

@@ -64,8 +64,8 @@ fn a_warm_request_costs_few_allocations() {
     let bare = allocations(&runtime, route(), header::COOKIE, &cookie);
     let no_op = route().layer(tower::util::MapRequestLayer::new(|request: Request<Body>| request));
     let no_op = allocations(&runtime, no_op, header::COOKIE, &cookie);
-    let launch = route().layer(IdpInitiatedRedirect::new(&sessions));
-    let launch = allocations(&runtime, launch, header::COOKIE, &cookie);
+    let idp_login = route().layer(IdpInitiatedRedirect::new(&sessions));
+    let idp_login = allocations(&runtime, idp_login, header::COOKIE, &cookie);
     let session = route().layer(RequireSession::new(&sessions));
     let session = allocations(&runtime, session, header::COOKIE, &cookie);
     let with_token =
@@ -81,12 +81,12 @@ fn a_warm_request_costs_few_allocations() {
     let scoped = route().layer(RequireScope::any_role(["admin"])).layer(guard);
     let scoped = allocations(&runtime, scoped, header::AUTHORIZATION, &bearer);
     println!(
-        "bare {bare}, no-op layer {no_op}, no launch {launch}, session {session}, token {with_token}, \
+        "bare {bare}, no-op layer {no_op}, no IdP-initiated login {idp_login}, session {session}, token {with_token}, \
          + role {scoped}, any extractor {extracting}, Bearer {by_extractor}"
     );
 
     // axum boxes the body of a response that is not its own, as it does for every layer here.
-    assert_eq!(launch, no_op + 1, "IdpInitiatedRedirect, where nothing is launched");
+    assert_eq!(idp_login, no_op + 1, "IdpInitiatedRedirect, where nothing is redirected");
     assert!(session - bare <= 6, "RequireSession: {session} against {bare}");
     // One more than a session: the labels of the metric, whose feature tests switch on.
     assert!(with_token - bare <= 7, "RequireToken: {with_token} against {bare}");

@@ -78,7 +78,7 @@ async fn the_companys_portal_opens_the_app() {
     browser.go(&portal).await;
     browser.picture("sso-portal").await;
     browser.type_into("input[name=relay_state]", "/api/me").await;
-    browser.click("button[value=launch]").await;
+    browser.click("button[value=login]").await;
     browser.pick(ANA).await;
     browser.arrives_at(&app.address("/api/me")).await;
     browser.go(&app.address("/")).await;
@@ -90,9 +90,9 @@ async fn an_idp_initiated_login_with_a_foreign_relay_state_ends_at_the_start_pag
     let Some(browser) = Browser::open().await else { return };
     let (app, environment) = started().await;
     let organization = test_organization(&environment);
-    let launch = NewIdpInitiatedLogin::new(&organization.connection_id).login_hint(ANA);
-    let launch = launch.relay_state("https://evil.test/stolen");
-    let url = environment.sandbox.idp().login_url(launch).unwrap();
+    let idp_login = NewIdpInitiatedLogin::new(&organization.connection_id).login_hint(ANA);
+    let idp_login = idp_login.relay_state("https://evil.test/stolen");
+    let url = environment.sandbox.idp().login_url(idp_login).unwrap();
     browser.go(&url).await;
     browser.pick(ANA).await;
     browser.arrives_at(&app.address("/")).await;

@@ -49,8 +49,8 @@ async fn saaskit_prints_no_secret() {
     deliver_webhook(&saaskit, "/webhooks/scalekit").await;
     let out = saaskit.visitor.post(&saaskit.address("/logout"), &[]).await;
     assert!(out.status().is_redirection(), "{out:?}");
-    let told = ["login_failed", "login_completed", "session_refreshed", "webhook_received"];
-    saaskit.assert_discreet(&told, 20).await;
+    let events = ["login_failed", "login_completed", "session_refreshed", "webhook_received"];
+    saaskit.assert_discreet(&events, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,9 +120,9 @@ async fn sso_prints_no_secret() {
     let found = sso.visitor.get(&sso.address("/sso?email=jane@acme.test")).await;
     assert!(found.status().is_redirection(), "{found:?}");
     let connection = &sso.sandbox.organizations().list()[0].connection_id;
-    let launch =
+    let idp_login =
         sso.sandbox.idp().login_token(NewIdpInitiatedLogin::new(connection).login_hint(JANE));
-    sso.log_in(&format!("/login?idp_initiated_login={launch}")).await;
+    sso.log_in(&format!("/login?idp_initiated_login={idp_login}")).await;
     for path in ["/", "/api/me", "/admin-portal"] {
         assert_eq!(sso.visitor.get(&sso.address(path)).await.status(), StatusCode::OK, "{path}");
     }

@@ -133,9 +133,9 @@ impl Watched {
         callback
     }
 
-    /// Ends the example, and searches its output for all secrets. `told` lists the required events,
+    /// Ends the example, and searches its output for all secrets. `events` lists the required events,
     /// and `secrets` is the minimum number of secrets.
-    pub async fn assert_discreet(mut self, told: &[&str], secrets: usize) {
+    pub async fn assert_discreet(mut self, events: &[&str], secrets: usize) {
         if !self.url.is_empty() {
             self.program.terminate();
         }
@@ -143,7 +143,7 @@ impl Watched {
         let output = fs::read_to_string(self.program.folder().join("stdout")).unwrap();
         let errors = self.program.errors();
         assert!(errors.contains("TRACE") || errors.contains("DEBUG"), "no traces: {errors}");
-        for event in told {
+        for event in events {
             assert!(errors.contains(event), "{event} is missing:\n{errors}");
         }
         assert!(self.secrets.count() >= secrets, "hardly a secret: {}", self.secrets.count());

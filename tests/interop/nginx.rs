@@ -95,20 +95,20 @@ async fn start_nginx(folder: &Path, port: u16, app: &str, settings: &str) -> Opt
 #[tokio::test]
 async fn a_user_of_fifty_roles_and_permissions_works_with_default_settings() {
     let Some(site) = Site::start("").await else { return };
-    let cookie_bytes = log_in_renew_and_log_out(&site, 50).await;
+    let cookie_bytes = log_in_refresh_and_log_out(&site, 50).await;
     assert!(cookie_bytes < 3 * 1024, "{cookie_bytes}");
 }
 
 #[tokio::test]
 async fn a_session_of_two_cookies_requires_larger_limits() {
     let Some(site) = Site::start(LARGER_LIMITS).await else { return };
-    let cookie_bytes = log_in_renew_and_log_out(&site, 300).await;
+    let cookie_bytes = log_in_refresh_and_log_out(&site, 300).await;
     assert!(cookie_bytes > 4096, "{cookie_bytes}");
 }
 
 /// The life of a session of a user with this many roles and as many permissions. Returns the size
 /// of its cookies in a request.
-async fn log_in_renew_and_log_out(site: &Site, count: u32) -> usize {
+async fn log_in_refresh_and_log_out(site: &Site, count: u32) -> usize {
     let (roles, permissions) = (names("manager", count), names("write", count));
     let bea = NewUser::new(BEA).roles(roles.clone()).permissions(permissions.clone());
     site.sandbox.users().add(bea);
@@ -123,8 +123,8 @@ async fn log_in_renew_and_log_out(site: &Site, count: u32) -> usize {
 
     let others = names("auditor", count);
     site.sandbox.users().update(BEA, |bea| bea.roles.clone_from(&others));
-    let renewed = browser.post(&site.at("/auth/refresh"), &[]).await;
-    assert_eq!(renewed.status, 204, "{renewed:?}");
+    let refreshed = browser.post(&site.at("/auth/refresh"), &[]).await;
+    assert_eq!(refreshed.status, 204, "{refreshed:?}");
     let me = browser.get(&site.at("/api/me")).await.json();
     assert_eq!((&me["roles"], &me["permissions"]), (&json!(others), &json!(permissions)));
     let cookie_bytes = browser.cookie_bytes(&site.url);

@@ -112,9 +112,9 @@ provider.on('grant.error', (_ctx, error) => {
   events.push({ event: 'refused', error: error.message, detail: error.error_detail });
 });
 provider.on('end_session.success', () => events.push({ event: 'signed out' }));
-provider.on('backchannel.success', () => events.push({ event: 'application told' }));
+provider.on('backchannel.success', () => events.push({ event: 'application notified' }));
 provider.on('backchannel.error', (_ctx, error) => {
-  events.push({ event: 'application not told', error: error.message });
+  events.push({ event: 'application not notified', error: error.message });
 });
 provider.on('server_error', (_ctx, error) => console.error(error));
 

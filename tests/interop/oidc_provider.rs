@@ -80,7 +80,7 @@ impl World {
 
     /// Repeats eight concurrent requests with the same cookies until one of them has refreshed the
     /// session. Returns its new expiry.
-    async fn use_until_renewed(&self, browser: &Browser) -> Value {
+    async fn use_until_refreshed(&self, browser: &Browser) -> Value {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(10 * ACCESS_TOKEN_SECONDS) {
             for response in self.eight_at_once(browser).await {
@@ -89,7 +89,7 @@ impl World {
                 }
             }
         }
-        panic!("the session was not renewed");
+        panic!("the session was not refreshed");
     }
 
     async fn eight_at_once(&self, browser: &Browser) -> Vec<Page> {
@@ -140,7 +140,7 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
     // Requests during and after the refresh share its result.
     let late = browser.twin();
     assert!(late.has("scalekit_session"));
-    let ends = world.use_until_renewed(&browser).await;
+    let ends = world.use_until_refreshed(&browser).await;
     for response in world.eight_at_once(&late).await {
         assert_eq!(response.json()["expires_at"], ends);
     }
@@ -150,7 +150,7 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
         assert_eq!(response.status, 204, "{response:?}");
     }
     assert_eq!(world.refreshes().await.len(), 2);
-    world.use_until_renewed(&browser).await;
+    world.use_until_refreshed(&browser).await;
     assert_eq!(world.refreshes().await.len(), 3);
     assert_eq!(world.events("refused").await, [] as [Value; 0]);
 
@@ -203,8 +203,8 @@ async fn logging_out_at_the_provider_ends_the_session_here() {
     let question = browser.open(&format!("{}/oidc/logout", world.issuer)).await;
     assert_eq!(question.status, 200, "{question:?}");
     browser.submit(&question, &[("logout", "yes")]).await;
-    assert_eq!(world.events("application not told").await, [] as [Value; 0]);
-    assert_eq!(world.events("application told").await.len(), 1);
+    assert_eq!(world.events("application not notified").await, [] as [Value; 0]);
+    assert_eq!(world.events("application notified").await.len(), 1);
 
     assert!(browser.has("scalekit_session"), "the browser still has its cookie");
     assert_eq!(browser.get(&world.at("/api/me")).await.status, 302);

@@ -51,7 +51,7 @@ def claims(token, **options):
     return client.validate_access_token_and_get_claims(token, TokenValidationOptions(**options))
 
 
-def launch_claims(token, **options):
+def login_claims(token, **options):
     return client.get_idp_initiated_login_claims(token, TokenValidationOptions(**options))
 
 
@@ -70,7 +70,7 @@ calls = {
     "claims": claims,
     "isValid": is_valid,
     "refresh": refresh,
-    "launchClaims": launch_claims,
+    "loginClaims": login_claims,
     "logoutUrl": logout_url,
     "clientToken": client.get_client_access_token,
     "proxy": proxy,

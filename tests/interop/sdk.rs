@@ -166,13 +166,13 @@ pub(crate) async fn tokens_are_refreshed(sdk: &mut Sdk) {
     let (_, tokens) = sdk.log_in([json!({}), json!({})]).await;
     sdk.sandbox.users().update(JANE, |jane| jane.roles = vec!["owner".to_owned()]);
     let spent = json!({ "refreshToken": tokens["refreshToken"] });
-    let renewed = sdk.call("refresh", spent.clone()).await;
-    assert_ne!(renewed["refreshToken"], tokens["refreshToken"]);
-    assert_ne!(renewed["accessToken"], tokens["accessToken"]);
-    let claims = sdk.call("claims", json!({ "token": renewed["accessToken"] })).await;
+    let refreshed = sdk.call("refresh", spent.clone()).await;
+    assert_ne!(refreshed["refreshToken"], tokens["refreshToken"]);
+    assert_ne!(refreshed["accessToken"], tokens["accessToken"]);
+    let claims = sdk.call("claims", json!({ "token": refreshed["accessToken"] })).await;
     assert_eq!(claims["roles"], json!(["owner"]));
 
-    let newest = json!({ "refreshToken": renewed["refreshToken"] });
+    let newest = json!({ "refreshToken": refreshed["refreshToken"] });
     let newest = json!({ "refreshToken": sdk.call("refresh", newest).await["refreshToken"] });
     sdk.sandbox.clock().advance(Duration::from_secs(31));
     sdk.try_call("refresh", &spent).await.unwrap_err();
@@ -184,7 +184,7 @@ pub(crate) async fn idp_initiated_logins_are_decoded(sdk: &mut Sdk) {
     let sandbox = sdk.sandbox.clone();
     let acme = sandbox.connections().list().remove(0);
     let form =
-        [("action", "launch"), ("login_hint", JANE), ("relay_state", "/re ports?a=1&b=\u{fc}")];
+        [("action", "login"), ("login_hint", JANE), ("relay_state", "/re ports?a=1&b=\u{fc}")];
     let portal = format!("{}/idp/{}", sandbox.environment_url(), acme.id);
     for (initiate_login_url, issuer) in [
         ("http://localhost:3000/login", "http://localhost:3000"),
@@ -200,7 +200,7 @@ pub(crate) async fn idp_initiated_logins_are_decoded(sdk: &mut Sdk) {
         for expected_issuer in [json!({}), json!({ "issuer": issuer })] {
             let mut arguments = expected_issuer;
             arguments["token"] = token.as_str().into();
-            let claims = sdk.call("launchClaims", arguments).await;
+            let claims = sdk.call("loginClaims", arguments).await;
             assert_eq!(claims["connection_id"], acme.id);
             assert_eq!(claims["organization_id"], acme.organization_id);
             assert_eq!(claims["login_hint"], JANE);
@@ -208,13 +208,13 @@ pub(crate) async fn idp_initiated_logins_are_decoded(sdk: &mut Sdk) {
             assert_eq!(claims["iss"], issuer);
         }
         let other_issuer = json!({ "token": token, "issuer": "https://evil.test" });
-        sdk.try_call("launchClaims", &other_issuer).await.unwrap_err();
+        sdk.try_call("loginClaims", &other_issuer).await.unwrap_err();
     }
     for fault in [TokenFault::Expired, TokenFault::InvalidSignature, TokenFault::Unsigned] {
         let mut draft = sandbox.idp().login_token_draft(acme.id.as_str());
         fault.apply(&mut draft);
         let token = sandbox.tokens().sign_draft(&draft);
-        sdk.try_call("launchClaims", &json!({ "token": token })).await.unwrap_err();
+        sdk.try_call("loginClaims", &json!({ "token": token })).await.unwrap_err();
     }
 }
 

@@ -77,10 +77,10 @@ async fn live_events(world: &World, app: &App, users: &[DirectoryUser]) -> Direc
 
     // Newest first: each deletion arrives before the creation.
     let sender = Sender::new(world, &app.url);
-    let mut told: Vec<Message> = messages(world).split_off(before);
-    told.reverse();
-    assert!(told.iter().any(|message| message.event_type.ends_with("user_created")));
-    for message in &told {
+    let mut messages: Vec<Message> = messages(world).split_off(before);
+    messages.reverse();
+    assert!(messages.iter().any(|message| message.event_type.ends_with("user_created")));
+    for message in &messages {
         assert_eq!(sender.deliver(message, Kind::Genuine).await, Ok(StatusCode::CREATED));
     }
     let shown = app.users(&world.http).await;

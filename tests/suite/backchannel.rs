@@ -39,14 +39,14 @@ fn claims(sandbox: &Sandbox, id: &str, changes: &Value) -> Value {
     claims
 }
 
-fn told(body: impl Into<Body>) -> Request<Body> {
-    let mut told = request(Method::POST, PATH, &[FORM]);
-    *told.body_mut() = body.into();
-    told
+fn logout_request(body: impl Into<Body>) -> Request<Body> {
+    let mut request = request(Method::POST, PATH, &[FORM]);
+    *request.body_mut() = body.into();
+    request
 }
 
-async fn tell(app: &Router, token: &str) -> Response<Bytes> {
-    send(app, told(format!("logout_token={token}"))).await
+async fn send_logout_token(app: &Router, token: &str) -> Response<Bytes> {
+    send(app, logout_request(format!("logout_token={token}"))).await
 }
 
 fn assert_rejected(response: &Response<Bytes>, what: &str) {
@@ -75,7 +75,7 @@ async fn a_logout_token_ends_only_the_session_of_its_sid() {
         "t1",
         &json!({"sid": sid, "sub": "usr_x"}),
     ));
-    let response = tell(&world.app, &token).await;
+    let response = send_logout_token(&world.app, &token).await;
     assert_eq!(
         (response.status(), response.header("cache-control")),
         (StatusCode::OK, Some("no-store"))
@@ -89,13 +89,13 @@ async fn a_logout_token_ends_only_the_session_of_its_sid() {
     let jane = world.logged_in(JANE).await;
     let sub = &me(&jane).await["sub"];
     let token = world.sandbox.tokens().sign(claims(&world.sandbox, "t2", &json!({"sub": sub})));
-    assert_eq!(tell(&world.app, &token).await.status(), StatusCode::OK);
+    assert_eq!(send_logout_token(&world.app, &token).await.status(), StatusCode::OK);
     assert!(!is_in(&jane).await && !is_in(&janes_phone).await && is_in(&john).await);
 
     // A token is accepted once: a new login stays valid.
     world.advance(1);
     let jane = world.logged_in(JANE).await;
-    assert_rejected(&tell(&world.app, &token).await, "replayed");
+    assert_rejected(&send_logout_token(&world.app, &token).await, "replayed");
     assert!(is_in(&jane).await);
 }
 
@@ -107,7 +107,7 @@ async fn a_late_logout_token_ends_no_later_login() {
     let token = world.sandbox.tokens().sign(claims(&world.sandbox, "t", &json!({"sub": sub})));
     world.advance(100);
     let new = world.logged_in(JANE).await;
-    assert_eq!(tell(&world.app, &token).await.status(), StatusCode::OK);
+    assert_eq!(send_logout_token(&world.app, &token).await.status(), StatusCode::OK);
     assert!(!is_in(&old).await && is_in(&new).await);
 }
 
@@ -131,26 +131,29 @@ async fn an_invalid_logout_token_ends_nothing() {
         json!({"nonce": "n"}),
         json!({"jti": null}),
     ] {
-        assert_rejected(&tell(&world.app, &sign(&changes)).await, &changes.to_string());
+        assert_rejected(
+            &send_logout_token(&world.app, &sign(&changes)).await,
+            &changes.to_string(),
+        );
     }
     assert_rejected(
-        &tell(&world.app, &world.sandbox.tokens().access_token(JANE)).await,
+        &send_logout_token(&world.app, &world.sandbox.tokens().access_token(JANE)).await,
         "access token",
     );
     assert_rejected(
-        &tell(&world.app, &world.sandbox.tokens().id_token(JANE, None)).await,
+        &send_logout_token(&world.app, &world.sandbox.tokens().id_token(JANE, None)).await,
         "ID token",
     );
     let good = sign(&json!({}));
     let forged = format!("{}AAAA", &good[..good.len() - 4]);
-    assert_rejected(&tell(&world.app, &forged).await, "forged");
+    assert_rejected(&send_logout_token(&world.app, &forged).await, "forged");
     let unsigned = json!({"alg": "none"});
     let unsigned = world
         .sandbox
         .tokens()
         .sign_with_header(unsigned, claims(&world.sandbox, "t", &json!({"sid": sid})));
-    assert_rejected(&tell(&world.app, &unsigned).await, "alg none");
-    assert_rejected(&tell(&world.app, "rubbish").await, "rubbish");
+    assert_rejected(&send_logout_token(&world.app, &unsigned).await, "alg none");
+    assert_rejected(&send_logout_token(&world.app, "rubbish").await, "rubbish");
 
     for (body, status) in [
         (String::new(), StatusCode::BAD_REQUEST),
@@ -158,7 +161,7 @@ async fn an_invalid_logout_token_ends_nothing() {
         (format!("logout_token={good}&logout_token={good}"), StatusCode::BAD_REQUEST),
         (format!("logout_token={}", "x".repeat(70_000)), StatusCode::PAYLOAD_TOO_LARGE),
     ] {
-        assert_eq!(send(&world.app, told(body)).await.status(), status);
+        assert_eq!(send(&world.app, logout_request(body)).await.status(), status);
     }
     let mut json = request(Method::POST, PATH, &[("content-type", "application/json")]);
     *json.body_mut() = format!("logout_token={good}").into();
@@ -167,7 +170,7 @@ async fn an_invalid_logout_token_ends_nothing() {
     let get = send(&world.app, get).await;
     assert_eq!((get.status(), get.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("POST")));
     assert!(is_in(&jane).await);
-    assert_eq!(tell(&world.app, &good).await.status(), StatusCode::OK);
+    assert_eq!(send_logout_token(&world.app, &good).await.status(), StatusCode::OK);
     assert!(!is_in(&jane).await);
 }
 
@@ -183,16 +186,16 @@ async fn a_logout_token_that_cannot_be_processed_is_503_and_accepted_later() {
     let token = world.sandbox.tokens().sign(claims(&world.sandbox, "t", &json!({"sid": sid})));
 
     world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
-    let response = tell(&apps[1], &token).await;
+    let response = send_logout_token(&apps[1], &token).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(response.header("retry-after").is_some());
     world.sandbox.faults().clear(Endpoint::Keys);
     world.advance(2);
     store.set_down(true);
-    assert_eq!(tell(&apps[1], &token).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(send_logout_token(&apps[1], &token).await.status(), StatusCode::SERVICE_UNAVAILABLE);
     store.set_down(false);
     assert!(is_in(&jane).await);
-    assert_eq!(tell(&apps[1], &token).await.status(), StatusCode::OK);
+    assert_eq!(send_logout_token(&apps[1], &token).await.status(), StatusCode::OK);
     world.advance(2);
     assert!(!is_in(&jane).await, "the other replica has read the revocation");
 }

@@ -301,7 +301,7 @@ async fn idp_initiated_logins_and_logout_tokens_are_accepted_once_by_each_app() 
     let store = FlakyStore::new(world.sandbox.clock().clock());
     world.sandbox.idp().set_initiate_login_url("https://app.example.com/login");
     let connection = world.sandbox.connections().list().remove(0);
-    let launch = world
+    let idp_login = world
         .sandbox
         .idp()
         .login_token(tower_scalekit::sandbox::NewIdpInitiatedLogin::new(&connection.id));
@@ -310,15 +310,15 @@ async fn idp_initiated_logins_and_logout_tokens_are_accepted_once_by_each_app() 
         let sessions = world.replica(|sessions| sessions.name(name).shared_store(store.clone()));
         let app = app(&sessions).layer(IdpInitiatedRedirect::new(&sessions));
         let mut browser = Browser::new(&app, &world.sandbox);
-        let launched = browser.open(&format!("/login?idp_initiated_login={launch}")).await;
-        assert!(launched.location().contains("/oauth/authorize?"), "{name}");
-        let again = browser.open(&format!("/login?idp_initiated_login={launch}")).await;
+        let redirected = browser.open(&format!("/login?idp_initiated_login={idp_login}")).await;
+        assert!(redirected.location().contains("/oauth/authorize?"), "{name}");
+        let again = browser.open(&format!("/login?idp_initiated_login={idp_login}")).await;
         assert_eq!(again.location(), "/login", "{name}");
         for expected in [StatusCode::OK, StatusCode::BAD_REQUEST] {
             let form = [("content-type", "application/x-www-form-urlencoded")];
-            let mut told = request(Method::POST, "/auth/backchannel-logout", &form);
-            *told.body_mut() = format!("logout_token={logout}").into();
-            assert_eq!(send(&app, told).await.status(), expected, "{name}");
+            let mut request = request(Method::POST, "/auth/backchannel-logout", &form);
+            *request.body_mut() = format!("logout_token={logout}").into();
+            assert_eq!(send(&app, request).await.status(), expected, "{name}");
         }
     }
 }

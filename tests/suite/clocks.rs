@@ -162,9 +162,9 @@ async fn a_late_logout_event_ends_the_older_session_but_no_login_one_second_afte
                         "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
                     }));
                     let form = (header::CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded");
-                    let mut told = request(Method::POST, "/auth/backchannel-logout", &[form]);
-                    *told.body_mut() = format!("logout_token={token}").into();
-                    let response = send(&apart.apps[replica], told).await;
+                    let mut request = request(Method::POST, "/auth/backchannel-logout", &[form]);
+                    *request.body_mut() = format!("logout_token={token}").into();
+                    let response = send(&apart.apps[replica], request).await;
                     assert_eq!(response.status(), StatusCode::OK, "{difference}");
                 }
                 apart.advance(2);

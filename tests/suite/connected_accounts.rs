@@ -214,7 +214,7 @@ async fn each_change_is_an_event() {
     let id = sandbox.connected_accounts().list()[0].id.clone();
     sandbox.connected_accounts().expire(&id);
     accounts.delete(&AccountKey::id(&id)).await.unwrap();
-    let told: Vec<_> = sandbox
+    let events: Vec<_> = sandbox
         .webhooks()
         .deliveries()
         .iter()
@@ -228,7 +228,7 @@ async fn each_change_is_an_event() {
         })
         .collect();
     assert_eq!(
-        told,
+        events,
         [
             "created PENDING_AUTH",
             "magic_link_generated PENDING_AUTH",

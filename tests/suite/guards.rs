@@ -181,12 +181,12 @@ async fn a_rejected_request_does_not_reach_the_inner_service() {
     let token = token_layer(&world.sandbox).layer(inner.clone());
     let session = RequireSession::new(&world.sessions).layer(inner.clone());
     let scope = RequireScope::all(["openid"]).layer(inner.clone());
-    let launch = IdpInitiatedRedirect::new(&world.sessions).layer(inner);
+    let idp_login = IdpInitiatedRedirect::new(&world.sessions).layer(inner);
     let nobody = || request(Method::GET, "/", &FETCH);
     assert_eq!(token.oneshot(nobody()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(session.oneshot(nobody()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     let forged = request(Method::GET, "/?idp_initiated_login=forged", &FETCH);
-    assert_eq!(launch.oneshot(forged).await.unwrap().status(), StatusCode::BAD_REQUEST);
+    assert_eq!(idp_login.oneshot(forged).await.unwrap().status(), StatusCode::BAD_REQUEST);
     let misplaced = scope.oneshot(nobody()).await.unwrap();
     assert_eq!(misplaced.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert!(handle.next_request().await.is_none());

@@ -20,7 +20,7 @@ use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::oauth::SsoError;
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
 use tower_scalekit::session::SessionsBuilder;
-use tower_scalekit::shared_store::Purpose;
+use tower_scalekit::shared_store::KeyNamespace;
 use tower_scalekit::token::TokenError;
 use tower_scalekit::{IdpInitiatedRedirect, Sandbox, Scalekit, Sessions};
 use url::Url;
@@ -38,11 +38,11 @@ fn world() -> World {
 
 fn world_with(change: impl FnOnce(SessionsBuilder) -> SessionsBuilder) -> World {
     let mut world = World::with(|sandbox| sandbox, change);
-    world.app = launchable(&world.sessions);
+    world.app = login_app(&world.sessions);
     world
 }
 
-fn launchable(sessions: &Sessions) -> Router {
+fn login_app(sessions: &Sessions) -> Router {
     app(sessions).layer(IdpInitiatedRedirect::new(sessions))
 }
 
@@ -51,7 +51,7 @@ fn now(sandbox: &Sandbox) -> i64 {
 }
 
 /// A token of an IdP-initiated login in organization Acme, with these changes.
-fn launch(sandbox: &Sandbox, changes: Value) -> String {
+fn login_token_with(sandbox: &Sandbox, changes: Value) -> String {
     let acme = &sandbox.organizations().list()[0];
     let now = now(sandbox);
     let mut claims = json!({
@@ -87,7 +87,7 @@ async fn an_idp_initiated_login_becomes_a_login_of_the_app() {
     let acme = world.sandbox.organizations().list()[0].clone();
     for at in ["/login", "/auth/callback", "/me"] {
         let mut browser = world.browser();
-        let token = launch(&world.sandbox, json!({"relay_state": "/me?tab=2", "n": at}));
+        let token = login_token_with(&world.sandbox, json!({"relay_state": "/me?tab=2", "n": at}));
         let started = browser.open(&format!("{at}?idp_initiated_login={token}")).await;
         assert_eq!(started.status(), StatusCode::FOUND, "{at}: {}", started.text());
         assert_no_session(&started);
@@ -116,7 +116,7 @@ async fn an_idp_initiated_login_becomes_a_login_of_the_app() {
 #[tokio::test]
 async fn a_code_beside_an_idp_initiated_login_is_not_exchanged() {
     let world = world();
-    let token = launch(&world.sandbox, json!({}));
+    let token = login_token_with(&world.sandbox, json!({}));
     let target = format!("/auth/callback?code=stolen&state=s&idp_initiated_login={token}");
     let started = world.browser().open(&target).await;
     assert_eq!(started.status(), StatusCode::FOUND);
@@ -127,8 +127,8 @@ async fn a_code_beside_an_idp_initiated_login_is_not_exchanged() {
 async fn a_second_use_is_an_ordinary_login_on_every_replica() {
     let store = FlakyStore::new(Sandbox::new().clock().clock());
     let world = world_with(|sessions| sessions.shared_store(store.clone()));
-    let other = launchable(&world.replica(|sessions| sessions.shared_store(store.clone())));
-    let token = launch(&world.sandbox, json!({}));
+    let other = login_app(&world.replica(|sessions| sessions.shared_store(store.clone())));
+    let token = login_token_with(&world.sandbox, json!({}));
     let mut browser = world.browser();
     let first = browser.open(&at_login(&token)).await;
     assert!(first.location().contains("connection_id="));
@@ -140,7 +140,8 @@ async fn a_second_use_is_an_ordinary_login_on_every_replica() {
     let plain = browser.open("/login").await;
     assert_eq!(parameter(plain.location(), "connection_id"), None);
     // The token itself is not stored.
-    let kept = store.seen().into_keys().filter(|key| key.purpose() == Purpose::Launch);
+    let kept =
+        store.seen().into_keys().filter(|key| key.namespace() == KeyNamespace::IdpInitiatedLogin);
     assert_eq!(kept.count(), 1);
     assert!(!format!("{:?}", store.seen()).contains(&token));
 }
@@ -153,7 +154,7 @@ async fn a_used_token_stays_used_on_a_replica_whose_clock_is_behind() {
         |sandbox| sandbox.clock(time.clone()),
         |sessions| sessions.shared_store(store.clone()),
     );
-    world.app = launchable(&world.sessions);
+    world.app = login_app(&world.sessions);
     let behind = ManualClock::at(time.clock().now() - time::Duration::seconds(55));
     let id = world.sandbox.client_id();
     let client_secret = world.sandbox.client_secret().clone();
@@ -164,9 +165,10 @@ async fn a_used_token_stays_used_on_a_replica_whose_clock_is_behind() {
         .secret(secret(1))
         .redirect_uri(CALLBACK)
         .shared_store(store.clone());
-    let other = launchable(&sessions.build().unwrap());
+    let other = login_app(&sessions.build().unwrap());
 
-    let [used, unused] = [1, 2].map(|n| at_login(&launch(&world.sandbox, json!({ "n": n }))));
+    let [used, unused] =
+        [1, 2].map(|n| at_login(&login_token_with(&world.sandbox, json!({ "n": n }))));
     let mut browser = world.browser();
     assert!(browser.start_login(&used).await.contains("connection_id="));
     for clock in [&time, &behind] {
@@ -181,13 +183,13 @@ async fn a_used_token_stays_used_on_a_replica_whose_clock_is_behind() {
 #[tokio::test]
 async fn of_fifty_concurrent_uses_one_is_the_first() {
     let world = world();
-    let target = at_login(&launch(&world.sandbox, json!({})));
+    let target = at_login(&login_token_with(&world.sandbox, json!({})));
     let uses = (0..50).map(|_| send(&world.app, request(Method::GET, &target, &NAVIGATION)));
     let responses = join_all(uses).await;
     assert!(responses.iter().all(|response| response.status() == StatusCode::FOUND));
-    let launched =
+    let redirected =
         responses.iter().filter(|response| response.location().contains("connection_id="));
-    assert_eq!(launched.count(), 1);
+    assert_eq!(redirected.count(), 1);
 }
 
 #[tokio::test]
@@ -195,7 +197,7 @@ async fn while_the_store_is_unavailable_it_is_an_ordinary_login() {
     let store = FlakyStore::new(Sandbox::new().clock().clock());
     let world = world_with(|sessions| sessions.shared_store(store.clone()));
     store.set_down(true);
-    let target = at_login(&launch(&world.sandbox, json!({})));
+    let target = at_login(&login_token_with(&world.sandbox, json!({})));
     let response = world.browser().open(&target).await;
     assert_eq!((response.status(), response.location()), (StatusCode::FOUND, "/login"));
 }
@@ -217,22 +219,22 @@ async fn no_other_token_starts_an_idp_initiated_login() {
         fault.apply(&mut draft);
         sandbox.tokens().sign_draft(&draft)
     };
-    let mut cut = launch(sandbox, json!({}));
+    let mut cut = login_token_with(sandbox, json!({}));
     cut.pop();
     let rejected = [
         ("an access token", sandbox.tokens().access_token(JANE)),
         ("an ID token", sandbox.tokens().id_token(JANE, Some("n"))),
         ("a machine's token", sandbox.tokens().m2m_token(&["todo:read"])),
-        ("expired", launch(sandbox, json!({"exp": now(sandbox)}))),
-        ("without an expiry", launch(sandbox, json!({"exp": null}))),
-        ("an expiry in words", launch(sandbox, json!({"exp": "tomorrow"}))),
-        ("a year long", launch(sandbox, json!({"exp": now(sandbox) + 31_536_000}))),
-        ("not yet valid", launch(sandbox, json!({"nbf": now(sandbox) + 61}))),
-        ("for another client", launch(sandbox, json!({"aud": ["skc_other"]}))),
-        ("with a subject", launch(sandbox, json!({"sub": "usr_1"}))),
+        ("expired", login_token_with(sandbox, json!({"exp": now(sandbox)}))),
+        ("without an expiry", login_token_with(sandbox, json!({"exp": null}))),
+        ("an expiry in words", login_token_with(sandbox, json!({"exp": "tomorrow"}))),
+        ("a year long", login_token_with(sandbox, json!({"exp": now(sandbox) + 31_536_000}))),
+        ("not yet valid", login_token_with(sandbox, json!({"nbf": now(sandbox) + 61}))),
+        ("for another client", login_token_with(sandbox, json!({"aud": ["skc_other"]}))),
+        ("with a subject", login_token_with(sandbox, json!({"sub": "usr_1"}))),
         ("unsigned", draft_with(TokenFault::Unsigned)),
         ("signed with the client secret", draft_with(TokenFault::SignedWithClientSecret)),
-        ("signed by another key", launch(&elsewhere, json!({}))),
+        ("signed by another key", login_token_with(&elsewhere, json!({}))),
         ("cut off", cut),
         ("no token", "no.token.here".to_owned()),
         ("ten kilobytes", "x".repeat(10_000)),
@@ -251,7 +253,7 @@ async fn no_other_token_starts_an_idp_initiated_login() {
         assert_eq!(browser.cookie_header(), session, "{what}");
         assert!(response.text().contains("href=\"/login\""));
     }
-    let token = launch(sandbox, json!({}));
+    let token = login_token_with(sandbox, json!({}));
     let twice = format!("/login?idp_initiated_login={token}&idp_initiated_login=x");
     assert_eq!(failure(&browser.open(&twice).await), LoginError::InvalidRequest);
     // None of these has spent it.
@@ -275,7 +277,7 @@ async fn the_issuer_is_checked_if_configured() {
         for issuer in [APP, &environment, OTHER] {
             // Each is another token.
             world.advance(1);
-            let target = at_login(&launch(&world.sandbox, json!({ "iss": issuer })));
+            let target = at_login(&login_token_with(&world.sandbox, json!({ "iss": issuer })));
             let response = send(&app, request(Method::GET, &target, &NAVIGATION)).await;
             if accepted.contains(&issuer) {
                 assert_eq!(response.status(), StatusCode::FOUND, "{issuer} of {accepted:?}");
@@ -292,7 +294,7 @@ async fn the_issuer_is_checked_if_configured() {
 async fn the_identity_of_an_idp_initiated_login_is_verified_for_an_app_with_its_own_sessions() {
     let world = world();
     let mut browser = world.browser();
-    let token = launch(&world.sandbox, json!({"relay_state": "/reports"}));
+    let token = login_token_with(&world.sandbox, json!({"relay_state": "/reports"}));
     // The token names a user, which proves nothing: another user logs in.
     let authorization = browser.start_login(&at_login(&token)).await;
     let callback = world.sandbox.log_in(&authorization, JOHN).unwrap();
@@ -369,7 +371,7 @@ async fn a_relay_state_of_another_site_is_ignored_and_the_login_continues() {
         ("", "/"),
     ] {
         let mut browser = world.browser();
-        let token = launch(&world.sandbox, json!({"relay_state": relay_state}));
+        let token = login_token_with(&world.sandbox, json!({"relay_state": relay_state}));
         let authorization = browser.start_login(&at_login(&token)).await;
         let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
         let completed = browser.open(&callback).await;
@@ -454,7 +456,8 @@ async fn an_error_at_an_unknown_path_reaches_the_inner_service() {
 async fn an_idp_initiated_login_completes_only_in_the_browser_that_it_began_in() {
     let world = world();
     let mut browser = world.browser();
-    let authorization = browser.start_login(&at_login(&launch(&world.sandbox, json!({})))).await;
+    let authorization =
+        browser.start_login(&at_login(&login_token_with(&world.sandbox, json!({})))).await;
     let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
     let mut stranger = world.browser();
     stranger.open("/login").await;
@@ -472,8 +475,9 @@ async fn a_redirect_loop_of_a_portal_is_stopped() {
     let mut browser = world.browser();
     // Even with the longest page in `relay_state`.
     let page = format!("/me?{}", "x".repeat(1500));
-    let target =
-        |number: u32| at_login(&launch(&world.sandbox, json!({"n": number, "relay_state": page})));
+    let target = |number: u32| {
+        at_login(&login_token_with(&world.sandbox, json!({"n": number, "relay_state": page})))
+    };
     for number in 0..3 {
         let started = browser.open(&target(number)).await;
         assert_eq!(started.status(), StatusCode::FOUND, "{number}");
@@ -501,13 +505,13 @@ async fn logins_before_the_clock_is_set_back_do_not_count_after_it() {
     let world = world();
     let mut browser = world.browser();
     for number in 0..6 {
-        let target = at_login(&launch(&world.sandbox, json!({ "n": number })));
+        let target = at_login(&login_token_with(&world.sandbox, json!({ "n": number })));
         assert_eq!(browser.open(&target).await.status(), StatusCode::FOUND, "{number}");
         if number == 2 {
             world.sandbox.clock().step(time::Duration::hours(-1));
         }
     }
-    let last = at_login(&launch(&world.sandbox, json!({ "n": 6 })));
+    let last = at_login(&login_token_with(&world.sandbox, json!({ "n": 6 })));
     assert_eq!(failure(&browser.open(&last).await), LoginError::RedirectLoop);
 }
 
@@ -515,7 +519,7 @@ async fn logins_before_the_clock_is_set_back_do_not_count_after_it() {
 async fn unavailable_keys_are_503() {
     let world = world();
     world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
-    let target = at_login(&launch(&world.sandbox, json!({})));
+    let target = at_login(&login_token_with(&world.sandbox, json!({})));
     let response = world.browser().open(&target).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(response.header("retry-after").is_some());
@@ -525,7 +529,7 @@ async fn unavailable_keys_are_503() {
 #[tokio::test]
 async fn other_methods_and_requests_reach_the_inner_service() {
     let world = world();
-    let token = launch(&world.sandbox, json!({}));
+    let token = login_token_with(&world.sandbox, json!({}));
     for (method, target) in [
         (Method::POST, format!("/maybe?idp_initiated_login={token}")),
         (Method::GET, "/maybe?idp_initiated_login=".to_owned()),
@@ -539,8 +543,8 @@ async fn other_methods_and_requests_reach_the_inner_service() {
     // A link checker's `HEAD` request does not spend the token.
     let head = request(Method::HEAD, &at_login(&token), &NAVIGATION);
     assert_eq!(send(&world.app, head).await.status(), StatusCode::FOUND);
-    let launched = world.browser().open(&at_login(&token)).await;
-    assert!(launched.location().contains("connection_id="));
+    let redirected = world.browser().open(&at_login(&token)).await;
+    assert!(redirected.location().contains("connection_id="));
 }
 
 /// Hostile content of a signed token: a customer's identity provider controls parts of it.
@@ -568,7 +572,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let world = world();
-            let token = launch(&world.sandbox, json!({
+            let token = login_token_with(&world.sandbox, json!({
                 "connection_id": connection, "organization_id": organization,
                 "login_hint": hint, "relay_state": relay_state,
             }));

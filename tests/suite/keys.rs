@@ -243,8 +243,8 @@ async fn invalid_idp_initiated_and_logout_tokens_do_not_affect_bearer_tokens_aft
     assert_eq!(api.status(&world.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
     for n in 0..5 {
         let junk = api.with_kid(&format!("random-{n}"));
-        let launch = format!("/login?idp_initiated_login={junk}");
-        send(&public, request(Method::GET, &launch, &NAVIGATION)).await;
+        let idp_login = format!("/login?idp_initiated_login={junk}");
+        send(&public, request(Method::GET, &idp_login, &NAVIGATION)).await;
         let form = [("content-type", "application/x-www-form-urlencoded")];
         let mut logout = request(Method::POST, "/auth/backchannel-logout", &form);
         *logout.body_mut() = format!("logout_token={junk}").into();

@@ -7,7 +7,7 @@ use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::oauth::SsoError;
 use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
-use tower_scalekit::shared_store::Purpose;
+use tower_scalekit::shared_store::KeyNamespace;
 use url::Url;
 
 use crate::store::FlakyStore;
@@ -461,12 +461,13 @@ async fn a_replayed_attempt_causes_no_second_token_request_on_any_replica() {
     // The store does not contain what is needed to continue the attempt.
     let state = parameter(&callback, "state").unwrap();
     let used: Vec<_> = store.seen().into_keys().collect();
-    let used: Vec<_> = used.iter().filter(|key| key.purpose() == Purpose::LoginAttempt).collect();
+    let used: Vec<_> =
+        used.iter().filter(|key| key.namespace() == KeyNamespace::LoginAttempt).collect();
     assert!(used.len() == 1 && !used[0].id().contains(&state), "{used:?}");
 
     // While the store is down, logins still succeed.
     let (mut browser, callback) = at_the_callback(&world).await;
-    store.reject(Some(Purpose::LoginAttempt));
+    store.reject(Some(KeyNamespace::LoginAttempt));
     assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
 }
 

@@ -9,7 +9,7 @@ use tower_scalekit::Sandbox;
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::Endpoint;
-use tower_scalekit::shared_store::Purpose;
+use tower_scalekit::shared_store::KeyNamespace;
 
 use crate::login::{assert_rejected, at_the_callback};
 use crate::store::FlakyStore;
@@ -26,7 +26,7 @@ async fn two_concurrent_callbacks_complete_one_login_and_both_return_to_the_app(
     let (browser, callback) = at_the_callback(&world).await;
     let again = || browser.request(Method::GET, &callback, &NAVIGATION);
     // The first request is delayed before its session is stored.
-    let go = store.hold_next_write(Purpose::Login);
+    let go = store.hold_next_write(KeyNamespace::Login);
     let requests = [send(&world.app, again()), send(&world.app, again()), send(&other, again())];
     let release = async {
         tokio::time::sleep(Duration::from_secs(1)).await;

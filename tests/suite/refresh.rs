@@ -86,13 +86,13 @@ async fn late_requests_with_the_old_cookie_are_served_and_get_the_new_one() {
     let mut browser = world.logged_in(JANE).await;
     let old = browser.clone();
     world.advance(301);
-    let renewed = browser.fetch("/me").await.json();
+    let refreshed = browser.fetch("/me").await.json();
     for seconds in [0, 1, 29, 29] {
         world.advance(seconds);
         let mut late = old.clone();
         for _ in 0..2 {
             let response = late.fetch("/me").await;
-            assert_eq!((response.status(), response.json()), (StatusCode::OK, renewed.clone()));
+            assert_eq!((response.status(), response.json()), (StatusCode::OK, refreshed.clone()));
         }
         assert_ne!(late.cookie_header(), old.cookie_header());
     }
@@ -388,7 +388,7 @@ async fn late_requests_are_served_while_the_next_refresh_fails() {
     let mut browser = world.logged_in(JANE).await;
     let old = browser.clone();
     world.advance(301);
-    let renewed = browser.fetch("/me").await.json();
+    let refreshed = browser.fetch("/me").await.json();
     for fault in [Some(Fault::Unreachable), None] {
         match &fault {
             Some(fault) => world.sandbox.faults().add(Endpoint::Token, fault.clone()),
@@ -399,7 +399,7 @@ async fn late_requests_are_served_while_the_next_refresh_fails() {
         for _ in 0..3 {
             let response = old.clone().fetch("/me").await;
             assert_eq!(response.status(), StatusCode::OK);
-            assert_eq!(response.json() == renewed, fault.is_some());
+            assert_eq!(response.json() == refreshed, fault.is_some());
             world.advance(2);
         }
     }

@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use tokio::sync::Notify;
 use tower_scalekit::clock::Clock;
 use tower_scalekit::shared_store::{
-    LogCursor, LogPage, MemoryStore, Purpose, SharedStore, StoreError, StoreFuture, StoreKey,
+    KeyNamespace, LogCursor, LogPage, MemoryStore, SharedStore, StoreError, StoreFuture, StoreKey,
 };
 
 #[derive(Clone)]
@@ -21,16 +21,16 @@ struct Inner {
     down: AtomicBool,
     /// Number of operations that fail.
     failing: AtomicUsize,
-    /// Rejects values of this purpose.
-    rejected: Mutex<Option<Purpose>>,
+    /// Rejects values of this namespace.
+    rejected: Mutex<Option<KeyNamespace>>,
     seen: Mutex<HashMap<StoreKey, Bytes>>,
     keys: Mutex<HashSet<StoreKey>>,
     reads: AtomicUsize,
     writes: AtomicUsize,
     /// For the next operation.
     gate: Mutex<Option<Gate>>,
-    /// For the next write of this purpose, before it takes effect.
-    write_gate: Mutex<Option<(Purpose, Arc<Notify>)>>,
+    /// For the next write of this namespace, before it takes effect.
+    write_gate: Mutex<Option<(KeyNamespace, Arc<Notify>)>>,
     /// Runs other tasks before each operation.
     yields: AtomicBool,
 }
@@ -81,16 +81,16 @@ impl FlakyStore {
         go
     }
 
-    /// Delays the next write of this purpose, before it takes effect, until it is notified.
-    pub(crate) fn hold_next_write(&self, purpose: Purpose) -> Arc<Notify> {
+    /// Delays the next write of this namespace, before it takes effect, until it is notified.
+    pub(crate) fn hold_next_write(&self, namespace: KeyNamespace) -> Arc<Notify> {
         let go = Arc::<Notify>::default();
-        *self.0.write_gate.lock().unwrap() = Some((purpose, Arc::clone(&go)));
+        *self.0.write_gate.lock().unwrap() = Some((namespace, Arc::clone(&go)));
         go
     }
 
-    /// Rejects values of this purpose from now on.
-    pub(crate) fn reject(&self, purpose: Option<Purpose>) {
-        *self.0.rejected.lock().unwrap() = purpose;
+    /// Rejects values of this namespace from now on.
+    pub(crate) fn reject(&self, namespace: Option<KeyNamespace>) {
+        *self.0.rejected.lock().unwrap() = namespace;
     }
 
     /// The latest value of each key that ever had one.
@@ -114,7 +114,7 @@ impl FlakyStore {
     }
 
     fn is_rejected(&self, key: &StoreKey) -> bool {
-        *self.0.rejected.lock().unwrap() == Some(key.purpose())
+        *self.0.rejected.lock().unwrap() == Some(key.namespace())
     }
 
     fn note(&self, key: &StoreKey, value: &Bytes) {
@@ -128,7 +128,7 @@ impl FlakyStore {
         key: &StoreKey,
         operation: impl FnOnce(&'a MemoryStore) -> StoreFuture<'a, T> + Send + 'a,
     ) -> StoreFuture<'a, T> {
-        let held = self.0.write_gate.lock().unwrap().take_if(|(held, _)| *held == key.purpose());
+        let held = self.0.write_gate.lock().unwrap().take_if(|(held, _)| *held == key.namespace());
         let Some((_, go)) = held else { return self.pass(operation) };
         async move {
             go.notified().await;
@@ -280,5 +280,5 @@ impl SharedStore for StaleStore {
 }
 
 fn full(key: &StoreKey) -> StoreError {
-    StoreError::Full { purpose: key.purpose(), max_bytes: 0 }
+    StoreError::Full { namespace: key.namespace(), max_bytes: 0 }
 }

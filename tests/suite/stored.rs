@@ -13,7 +13,7 @@ use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::require_session::SessionRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::session::{CreateSessionError, LocalSession, SessionsBuilder, User};
-use tower_scalekit::shared_store::{Purpose, SharedStore as _};
+use tower_scalekit::shared_store::{KeyNamespace, SharedStore as _};
 use tower_scalekit::{RequireSession, Session, Sessions};
 
 use crate::store::FlakyStore;
@@ -290,7 +290,7 @@ async fn a_stored_value_is_no_cookie_and_opens_under_its_own_id_only() {
             john.log_in(&world.sandbox, "john@acme.test").await;
             let mut seen = store.seen();
             // The index of a user's sessions is shorter than any session.
-            seen.retain(|key, value| key.purpose() == Purpose::Session && value.len() > 100);
+            seen.retain(|key, value| key.namespace() == KeyNamespace::Session && value.len() > 100);
             let [(one, ones), (two, twos)] = &seen.iter().collect::<Vec<_>>()[..] else {
                 panic!("two sessions: {seen:?}");
             };
@@ -437,7 +437,7 @@ async fn a_store_that_fails_during_a_refresh_ends_no_session() {
             // The store fails after the environment has accepted the refresh token.
             let held = world.sandbox.faults().hold(Endpoint::Token);
             let request = browser.request(Method::GET, "/me", &FETCH);
-            let renewing = tokio::spawn({
+            let refreshing = tokio::spawn({
                 let app = browser.app().clone();
                 async move { send(&app, request).await }
             });
@@ -446,7 +446,7 @@ async fn a_store_that_fails_during_a_refresh_ends_no_session() {
             }
             store.fail_next(failing);
             drop(held);
-            let response = renewing.await.unwrap();
+            let response = refreshing.await.unwrap();
             assert_eq!(response.status(), StatusCode::OK, "{store_backed} {failing}");
             browser.take_in(&response);
             store.fail_next(0);
@@ -470,7 +470,7 @@ async fn a_store_that_missed_a_refresh_gets_it_from_the_published_result() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in().await;
     replicas.world.advance(301);
-    replicas.store.reject(Some(Purpose::Session));
+    replicas.store.reject(Some(KeyNamespace::Session));
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     replicas.store.reject(None);
     assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
@@ -519,7 +519,8 @@ async fn a_lost_response_ends_no_session_on_any_replica() {
             let response = old.at(app).fetch("/me").await;
             assert_eq!(response.status(), StatusCode::OK, "{store_backed}");
         }
-        let results = store.seen().into_keys().filter(|key| key.purpose() == Purpose::Refresh);
+        let results =
+            store.seen().into_keys().filter(|key| key.namespace() == KeyNamespace::Refresh);
         assert_eq!(results.count(), 1, "one for each session, replaced");
     }
 }
@@ -552,13 +553,14 @@ async fn a_presented_cookie_is_recorded_once_and_a_warm_request_does_not_use_the
         assert_eq!(store.take_operations(), (0, 0));
     }
     // The storage per session: its result for a day, its generation until it ends.
-    let bytes = |purpose| {
+    let bytes = |namespace| {
         let seen = store.seen();
-        let of_purpose: Vec<_> = seen.iter().filter(|(key, _)| key.purpose() == purpose).collect();
+        let of_purpose: Vec<_> =
+            seen.iter().filter(|(key, _)| key.namespace() == namespace).collect();
         assert_eq!(of_purpose.len(), 1);
         of_purpose.iter().map(|(key, value)| key.id().len() + value.len()).sum::<usize>()
     };
-    let (result, generation) = (bytes(Purpose::Refresh), bytes(Purpose::Generation));
+    let (result, generation) = (bytes(KeyNamespace::Refresh), bytes(KeyNamespace::Generation));
     println!("a result of {result} bytes, a generation of {generation} bytes");
     assert!(result < 2048 && generation < 64, "{result} {generation}");
 }
@@ -698,8 +700,8 @@ async fn shutdown_waits_for_a_result_that_the_store_has_not_accepted() {
         browser.log_in(&world.sandbox, JANE).await;
         let old = browser.clone();
         world.advance(301);
-        let purpose = if store_backed { Purpose::Session } else { Purpose::Refresh };
-        store.reject(Some(purpose));
+        let namespace = if store_backed { KeyNamespace::Session } else { KeyNamespace::Refresh };
+        store.reject(Some(namespace));
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
         let unfinished = sessions.shutdown(Duration::from_secs(2)).await.unwrap_err();
         assert_eq!(unfinished.iter().count(), 1, "{unfinished}");
@@ -720,7 +722,7 @@ async fn a_result_that_the_store_missed_is_published_before_an_older_token_is_re
         let mut browser = Browser::new(&apps[0], &world.sandbox);
         browser.log_in(&world.sandbox, JANE).await;
         world.advance(301);
-        store.reject(Some(Purpose::Refresh));
+        store.reject(Some(KeyNamespace::Refresh));
         let lost = browser.clone().fetch("/me").await;
         assert_eq!(lost.status(), StatusCode::OK);
         for second in 0..seconds + 6 {
@@ -747,7 +749,7 @@ async fn a_generation_that_is_marked_late_replaces_no_newer_one() {
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     let old = browser.clone();
     // One replica is slow to mark the first refresh; the other marks the second one.
-    let late = store.hold_next_write(Purpose::Generation);
+    let late = store.hold_next_write(KeyNamespace::Generation);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     settle().await;
     world.advance(301);
@@ -808,7 +810,7 @@ async fn only_stored_sessions_need_the_store_to_begin() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
     let sessions = world.replica(|one| one.shared_store(store.clone()));
-    store.reject(Some(Purpose::Session));
+    store.reject(Some(KeyNamespace::Session));
     let headers = HeaderMap::new();
     let in_cookie = sessions.create(LocalSession::new(mary()).in_cookie(), &headers).await;
     assert!(in_cookie.is_ok(), "{in_cookie:?}");
@@ -953,11 +955,11 @@ async fn a_full_store_blocks_no_logout_and_no_revocation() {
     let sessions = world.replica(|one| one.shared_store(store.clone()).store_backed());
     let app = app(&sessions);
     let mut browser = Browser::new(&app, &world.sandbox);
-    for purpose in [Purpose::Refresh, Purpose::Session] {
+    for namespace in [KeyNamespace::Refresh, KeyNamespace::Session] {
         browser.log_in(&world.sandbox, JANE).await;
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
         let copy = browser.clone();
-        store.reject(Some(purpose));
+        store.reject(Some(namespace));
         assert_eq!(browser.post("/logout").await.status(), StatusCode::SEE_OTHER);
         assert_eq!(copy.clone().fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
         store.reject(None);

@@ -13,7 +13,7 @@ use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{Endpoint, NewIdpInitiatedLogin, NewUser, TokenFault, TokenKind};
 use tower_scalekit::session::{LocalSession, LoginHookError, User, VerifiedIdentity};
-use tower_scalekit::shared_store::Purpose;
+use tower_scalekit::shared_store::KeyNamespace;
 use tower_scalekit::{IdpInitiatedRedirect, Sandbox};
 
 use crate::store::FlakyStore;
@@ -226,7 +226,7 @@ async fn a_login_waits_sealed_for_at_most_ten_minutes() {
     let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
     let (mut browser, asked) = asked(&world).await;
     let waiting =
-        store.seen().into_iter().filter(|(key, _)| key.purpose() == Purpose::PendingLogin);
+        store.seen().into_iter().filter(|(key, _)| key.namespace() == KeyNamespace::PendingLogin);
     let waiting: Vec<_> = waiting.collect();
     let [(key, value)] = &waiting[..] else { panic!("{waiting:?}") };
     // A reader of the store has neither the tokens nor the cookie.
@@ -346,7 +346,7 @@ async fn while_the_store_is_down_no_login_replaces_another_users_session() {
     let mut browser = world.logged_in(JANE).await;
     let authorization = browser.start_login("/login?return_to=/me").await;
     let callback = world.sandbox.log_in(&authorization, JOHN).unwrap();
-    store.reject(Some(Purpose::PendingLogin));
+    store.reject(Some(KeyNamespace::PendingLogin));
     let rejected = browser.open(&callback).await;
     assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(failure(&rejected), LoginError::Interrupted);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use tokio::time::sleep;
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault, TokenKind};
-use tower_scalekit::shared_store::Purpose;
+use tower_scalekit::shared_store::KeyNamespace;
 
 use crate::store::FlakyStore;
 use crate::support::{Browser, JANE, JOHN, Reading as _, World, app, set_cookies};
@@ -147,7 +147,7 @@ async fn unverified_tokens_in_the_store_are_sealed_under_their_session() {
     let unverified = async |browser: &Browser| {
         assert_unavailable(&replicas.fetch(0, browser).await, "hidden keys");
         let seen = replicas.store.seen().into_iter();
-        seen.filter(|(key, _)| key.purpose() == Purpose::Refresh).collect::<Vec<_>>()
+        seen.filter(|(key, _)| key.namespace() == KeyNamespace::Refresh).collect::<Vec<_>>()
     };
     replicas.hide_keys();
     replicas.world.advance(301);
@@ -226,7 +226,7 @@ async fn a_result_that_the_store_rejects_for_a_long_time_ends_no_session_on_anot
             let replicas = Replicas::new(store_backed).await;
             let browser = replicas.logged_in().await;
             replicas.world.advance(301);
-            replicas.store.reject(Some(Purpose::Refresh));
+            replicas.store.reject(Some(KeyNamespace::Refresh));
             // The response is lost.
             assert_eq!(replicas.fetch(0, &browser).await.status(), StatusCode::OK, "{case}");
             for _ in 0..seconds {
@@ -255,7 +255,7 @@ async fn unverified_tokens_that_the_store_rejects_are_kept_and_verified_in_the_p
         let browser = replicas.logged_in().await;
         replicas.hide_keys();
         replicas.world.advance(301);
-        replicas.store.reject(Some(Purpose::Refresh));
+        replicas.store.reject(Some(KeyNamespace::Refresh));
         assert_unavailable(&replicas.fetch(0, &browser).await, &case);
         for _ in 0..outage {
             replicas.pass(Duration::from_secs(1)).await;

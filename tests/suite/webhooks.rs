@@ -382,12 +382,12 @@ async fn the_ready_service_is_called() {
 #[tokio::test]
 async fn events_and_interceptor_requests_reach_the_handler_typed() {
     let clock = clock();
-    let told = layer(&clock);
-    let told = Router::new()
+    let app = layer(&clock);
+    let app = Router::new()
         .route("/webhook", post(|event: WebhookEvent| async move { event.id().to_owned() }))
-        .layer(told);
+        .layer(app);
     let event = r#"{"id": "evt_1", "type": "user.login", "data": {}}"#;
-    let response = send(&told, signed("webhook", "msg_1", NOW, event, 1)).await;
+    let response = send(&app, signed("webhook", "msg_1", NOW, event, 1)).await;
     assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, "evt_1"));
 
     let asked = WebhookVerify::interceptor(secret(1)).clock(clock.clock());
@@ -406,7 +406,7 @@ async fn events_and_interceptor_requests_reach_the_handler_typed() {
 
     // Signed, but unknown to this crate: a handler may read the bytes.
     for body in ["{}", "[]", "", r#"{"id": "evt_1", "id": "evt_2", "type": "x", "data": {}}"#] {
-        let response = send(&told, signed("webhook", "msg_1", NOW, body, 1)).await;
+        let response = send(&app, signed("webhook", "msg_1", NOW, body, 1)).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{body}");
         assert_eq!(response.json()["error"], "invalid_request");
         let response = send(&asked, signed("interceptor", "msg_1", NOW, body, 1)).await;

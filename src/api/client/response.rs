@@ -196,18 +196,18 @@ mod tests {
         assert_eq!(error.to_string(), shown);
     }
 
-    fn told(value: &str) -> Option<Duration> {
+    fn parsed(value: &str) -> Option<Duration> {
         let response = Response::builder().header("retry-after", value).body(Bytes::new()).unwrap();
         retry_after(&response, OffsetDateTime::from_unix_timestamp(1_445_412_420).unwrap())
     }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(told("7"), Some(Duration::from_secs(7)));
-        assert_eq!(told("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::from_secs(60)));
-        assert_eq!(told("Wed, 21 Oct 2015 07:26:00 GMT"), Some(Duration::ZERO), "in the past");
+        assert_eq!(parsed("7"), Some(Duration::from_secs(7)));
+        assert_eq!(parsed("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::from_secs(60)));
+        assert_eq!(parsed("Wed, 21 Oct 2015 07:26:00 GMT"), Some(Duration::ZERO), "in the past");
         for nonsense in ["", "-1", "1.5", "soon", "99999999999999999999"] {
-            assert_eq!(told(nonsense), None, "{nonsense}");
+            assert_eq!(parsed(nonsense), None, "{nonsense}");
         }
     }
 }

@@ -77,7 +77,7 @@ impl Retries {
             (Self::Idempotent, Ok(response)) if may_pass(response) => {
                 match retry_after(response, now) {
                     None => Some(backoff(retried)),
-                    Some(told) if told <= MAX_RETRY_AFTER => Some(told + backoff(retried)),
+                    Some(wait) if wait <= MAX_RETRY_AFTER => Some(wait + backoff(retried)),
                     Some(_) => None,
                 }
             }

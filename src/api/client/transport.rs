@@ -23,18 +23,18 @@ pub(in crate::api) async fn send(
     retries: Retries,
 ) -> Result<Response<Bytes>, ApiError> {
     let mut token = token(scalekit, None).await?;
-    let (mut renewed, mut retried) = (false, 0);
+    let (mut refreshed, mut retried) = (false, 0);
     loop {
         let outcome = attempt(scalekit, &request, &token.access_token).await?;
         if let Ok(response) = &outcome
-            && !renewed
+            && !refreshed
             && retries.is_rejected(response)
         {
             if !retries.may_follow_rejection(request.method(), response) {
                 scalekit.forget_application_token(&token);
                 return outcome.map_err(ApiError::from);
             }
-            renewed = true;
+            refreshed = true;
             token = self::token(scalekit, Some(&token.access_token)).await?;
             continue;
         }

@@ -311,14 +311,14 @@ impl AccountKey {
     }
 
     /// Whether an event may be about this account.
-    fn may_be(&self, told: &crate::webhook::ConnectedAccount) -> bool {
-        let same = |own: &Option<String>, told: &Option<String>| match (own, told) {
-            (Some(own), Some(told)) => own == told,
+    fn may_be(&self, event: &crate::webhook::ConnectedAccount) -> bool {
+        let same = |own: &Option<String>, other: &Option<String>| match (own, other) {
+            (Some(own), Some(other)) => own == other,
             _ => true,
         };
-        same(&self.id, &told.id)
-            && same(&self.identifier, &told.identifier)
-            && same(&self.connector, &told.connection_name)
+        same(&self.id, &event.id)
+            && same(&self.identifier, &event.identifier)
+            && same(&self.connector, &event.connection_name)
     }
 }
 

@@ -65,12 +65,12 @@ impl WaitUntilActive {
         last: &mut Option<ConnectedAccountStatus>,
     ) -> Result<ConnectedAccount, WaitError> {
         // Subscribed before the first request, so that no event is missed in between.
-        let mut told =
+        let mut events =
             self.events.as_ref().map_or_else(SignedPayload::nothing, AccountEvents::listen);
         let mut pause = FIRST_PAUSE;
         loop {
             // This request covers all events so far.
-            told.forget();
+            events.forget();
             let mut least = SHORTEST_PAUSE;
             match self.accounts.get(&self.key).await {
                 Ok(account) if account.is_active() => return Ok(account),
@@ -90,10 +90,10 @@ impl WaitUntilActive {
                 Err(ApiError::Unavailable(_)) => {}
                 Err(error) => return Err(error.into()),
             }
-            let told = timeout(pause.mul_f64(jitter(0.25)), told.about(&self.key));
+            let event = timeout(pause.mul_f64(jitter(0.25)), events.about(&self.key));
             // Events never shorten `least`.
-            let (told, ()) = join(told, sleep(least)).await;
-            pause = match told {
+            let (event, ()) = join(event, sleep(least)).await;
+            pause = match event {
                 Ok(()) => FIRST_PAUSE,
                 Err(_) => (pause * 3 / 2).min(LONGEST_PAUSE),
             };

@@ -86,7 +86,7 @@ pub(crate) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
             let people = page
                 .users
                 .iter()
-                .map(|user| Html::fill(include_str!("person_button.html"), &person(user)));
+                .map(|user| Html::fill(include_str!("user_button.html"), &person(user)));
             values.push(("people", Html::all(people)));
             values.push(("other", Html::text(&at(Some("sign-up")))));
             ("Sign in", include_str!("sign_in.html"))
@@ -149,11 +149,8 @@ pub(crate) fn signed_out() -> Response<Bytes> {
 /// The first page of a served sandbox: a description and instructions.
 pub(crate) fn index(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let state = environment.lock();
-    let people = state
-        .users
-        .all
-        .iter()
-        .map(|user| Html::fill(include_str!("person_row.html"), &person(user)));
+    let people =
+        state.users.all.iter().map(|user| Html::fill(include_str!("user_row.html"), &person(user)));
     let signed_in = match state.session_of(session_cookies(request)) {
         None => Html::empty(),
         Some((_, user)) => {

@@ -52,7 +52,7 @@ pub(crate) struct IdentityProviderPage<'a> {
 
 pub(crate) fn identity_provider(page: &IdentityProviderPage<'_>) -> Response<Bytes> {
     let people =
-        page.users.iter().map(|user| Html::fill(include_str!("person_button.html"), &person(user)));
+        page.users.iter().map(|user| Html::fill(include_str!("user_button.html"), &person(user)));
     let values = [
         ("application", Html::text(&application_name(page.redirect_uri))),
         ("email", Html::text(page.email)),

@@ -92,14 +92,14 @@ async fn connections_are_disabled_and_deleted_with_events() {
     let (status, _) = call(&sandbox, Method::DELETE, &one, &bearer).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 
-    let told = events(&sandbox);
+    let sent = events(&sandbox);
     let samples = [
         include_str!("../../../tests/data/webhooks/organization.sso_disabled.json"),
         include_str!("../../../tests/data/webhooks/organization.sso_enabled.json"),
         include_str!("../../../tests/data/webhooks/organization.sso_deleted.json"),
     ];
-    assert_eq!(told.len(), samples.len());
-    for (event, sample) in told.iter().zip(samples) {
+    assert_eq!(sent.len(), samples.len());
+    for (event, sample) in sent.iter().zip(samples) {
         let sample: Value = serde_json::from_str(sample).unwrap();
         for same in ["type", "object", "display_name"] {
             assert_eq!(event[same], sample[same]);

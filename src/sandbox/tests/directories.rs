@@ -418,8 +418,8 @@ async fn a_change_of_membership_changes_the_user() {
     sandbox.directories().add_group(&directory, NewDirectoryGroup::new("All").external());
 
     sandbox.webhooks().deliver_due().await;
-    let told: Vec<_> = inbox.events();
-    let told = told.iter().map(|event| (string(event, "type"), string(&event["data"], "id")));
+    let sent: Vec<_> = inbox.events();
+    let sent = sent.iter().map(|event| (string(event, "type"), string(&event["data"], "id")));
     let updated = "organization.directory.user_updated";
     let expected = [
         (updated, jane.as_str()),
@@ -427,7 +427,7 @@ async fn a_change_of_membership_changes_the_user() {
         (updated, &users[2].id),
         ("organization.directory.group_deleted", finance),
     ];
-    assert_eq!(told.collect::<Vec<_>>(), expected);
+    assert_eq!(sent.collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::sandbox::hosted_login::idp_initiated::{login_token, token_draft};
 const OKTA: &str = "conn_59615255777705100";
 const LOGIN: &str = "https://app.example.com/login";
 
-fn launching() -> Sandbox {
+fn with_login_url() -> Sandbox {
     Sandbox::builder().modular_sso().initiate_login_url(LOGIN).build()
 }
 
@@ -21,8 +21,8 @@ fn launching() -> Sandbox {
 async fn the_token_has_the_claims_of_scalekits() {
     let start = time::OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap();
     let sandbox = Sandbox::builder().clock(ManualClock::at(start)).build();
-    let launch = NewIdpInitiatedLogin::new(OKTA).login_hint("jane@acme.test");
-    let token = sandbox.idp().login_token(launch.clone());
+    let idp_login = NewIdpInitiatedLogin::new(OKTA).login_hint("jane@acme.test");
+    let token = sandbox.idp().login_token(idp_login.clone());
     assert!(is_signed(&sandbox, &token).await);
     let sample = include_str!("../../../tests/data/tokens/idp_initiated_login.claims.json");
     let sample: Value = serde_json::from_str(sample).unwrap();
@@ -43,7 +43,7 @@ async fn the_token_has_the_claims_of_scalekits() {
     assert_eq!(part_of(&token, 0)["typ"], "JWT");
 
     sandbox.idp().set_initiate_login_url("https://app.example.com:8443/login?from=idp");
-    let claims = claims(&sandbox.idp().login_token(launch.relay_state("/reports")));
+    let claims = claims(&sandbox.idp().login_token(idp_login.relay_state("/reports")));
     assert_eq!(claims["iss"], "https://app.example.com:8443");
     assert_eq!(claims["relay_state"], "/reports");
     let least = sandbox.idp().login_token_draft(OKTA).claims;
@@ -77,45 +77,45 @@ fn an_unknown_connection_panics() {
 /// The portal's redirect when the connection is deleted after the portal has read it.
 #[test]
 fn a_deleted_connection_causes_no_redirect_and_no_panic() {
-    let sandbox = launching();
-    let launch = NewIdpInitiatedLogin::new(OKTA);
-    assert!(login_token(&sandbox.environment, &launch).is_some());
+    let sandbox = with_login_url();
+    let idp_login = NewIdpInitiatedLogin::new(OKTA);
+    assert!(login_token(&sandbox.environment, &idp_login).is_some());
     let now = sandbox.environment.now();
     assert!(sandbox.environment.lock().delete_connection(OKTA, now));
-    assert_eq!(login_token(&sandbox.environment, &launch), None);
+    assert_eq!(login_token(&sandbox.environment, &idp_login), None);
 }
 
 #[test]
 fn portals_tolerate_concurrent_changes_of_the_connection() {
-    let sandbox = launching();
+    let sandbox = with_login_url();
     let okta = sandbox.connections().get(OKTA).unwrap();
     let responses = thread::scope(|scope| {
-        let launching = scope.spawn(|| {
-            let launches = (0..200).map(|_| portal_launch(&sandbox).status());
-            launches.collect::<Vec<_>>()
+        let logging_in = scope.spawn(|| {
+            let logins = (0..200).map(|_| portal_login(&sandbox).status());
+            logins.collect::<Vec<_>>()
         });
-        while !launching.is_finished() {
+        while !logging_in.is_finished() {
             sandbox.environment.lock().connections.0.retain(|known| known.id != OKTA);
             sandbox.environment.lock().connections.0.push(okta.clone());
         }
-        launching.join().unwrap()
+        logging_in.join().unwrap()
     });
     let is_expected =
         |status: &StatusCode| matches!(*status, StatusCode::SEE_OTHER | StatusCode::NOT_FOUND);
     assert!(responses.iter().all(is_expected), "{responses:?}");
 }
 
-fn portal_launch(sandbox: &Sandbox) -> Response<Bytes> {
+fn portal_login(sandbox: &Sandbox) -> Response<Bytes> {
     let request = Request::post(format!("/idp/{OKTA}"))
         .header("content-type", "application/x-www-form-urlencoded")
-        .body(Bytes::from("action=launch"))
+        .body(Bytes::from("action=login"))
         .unwrap();
     sandbox.environment.route(&request)
 }
 
 #[tokio::test]
 async fn the_token_is_signed_by_the_key_it_names_despite_rotation() {
-    let sandbox = launching();
+    let sandbox = with_login_url();
     let (draft, key) = token_draft(&sandbox.environment, &NewIdpInitiatedLogin::new(OKTA)).unwrap();
     sandbox.keys().rotate();
     assert!(is_signed(&sandbox, &draft.sign(&sandbox.environment, &key)).await);
@@ -123,7 +123,7 @@ async fn the_token_is_signed_by_the_key_it_names_despite_rotation() {
 
 #[tokio::test]
 async fn users_open_the_application_from_the_portal() {
-    let sandbox = launching();
+    let sandbox = with_login_url();
     let index = get(&sandbox, &format!("{}/", sandbox.environment_url()), "").await;
     assert!(text(&index).contains(&format!("href=\"/idp/{OKTA}\"")));
     let portal = format!("/idp/{OKTA}");
@@ -133,7 +133,7 @@ async fn users_open_the_application_from_the_portal() {
     assert!(html.contains("jane@acme.test") && !html.contains("gita@globex.test"));
 
     let form =
-        [("action", "launch"), ("login_hint", "john@acme.test"), ("relay_state", "/reports?a=1&b")];
+        [("action", "login"), ("login_hint", "john@acme.test"), ("relay_state", "/reports?a=1&b")];
     let response = post_form(&sandbox, &portal, &form).await.unwrap();
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
     assert_eq!(response.headers()["referrer-policy"], "no-referrer");
@@ -160,18 +160,18 @@ async fn a_portal_rejects_unknown_connections_and_routes() {
     let portal = format!("/idp/{OKTA}");
     let page = get(&sandbox, &format!("{}{portal}", sandbox.environment_url()), "").await;
     assert!(text(&page).contains("no initiate-login URL"));
-    let response = post_form(&sandbox, &portal, &[("action", "launch")]).await.unwrap();
+    let response = post_form(&sandbox, &portal, &[("action", "login")]).await.unwrap();
     assert_eq!(response.status(), StatusCode::CONFLICT);
     for path in ["/idp/conn_1", "/idp/%3Cb%3E"] {
         let url = format!("{}{path}", sandbox.environment_url());
         assert_eq!(get(&sandbox, &url, "").await.status(), StatusCode::NOT_FOUND);
-        let response = post_form(&sandbox, path, &[("action", "launch")]).await.unwrap();
+        let response = post_form(&sandbox, path, &[("action", "login")]).await.unwrap();
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
     }
     let request = Request::post(format!("{}{portal}", sandbox.environment_url()))
         .header("content-type", "application/x-www-form-urlencoded")
         .header("sec-fetch-site", "cross-site")
-        .body(Bytes::from("action=launch"))
+        .body(Bytes::from("action=login"))
         .unwrap();
     let response = sandbox.client().send(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
@@ -207,12 +207,12 @@ proptest! {
 
     #[test]
     fn no_text_escapes_from_a_login_url(hint in hostile(), relay in hostile(), query in hostile()) {
-        let sandbox = launching();
+        let sandbox = with_login_url();
         let mut login = Url::parse(LOGIN).unwrap();
         login.query_pairs_mut().append_pair("tenant", &query);
         sandbox.idp().set_initiate_login_url(login.as_str());
-        let launch = NewIdpInitiatedLogin::new(OKTA).login_hint(&hint).relay_state(&relay);
-        let url = sandbox.idp().login_url(launch).unwrap();
+        let idp_login = NewIdpInitiatedLogin::new(OKTA).login_hint(&hint).relay_state(&relay);
+        let url = sandbox.idp().login_url(idp_login).unwrap();
         prop_assert!(is_safe_in_a_header(&url));
         let pairs = pairs(&url);
         prop_assert_eq!(pairs.len(), 2);
@@ -225,7 +225,7 @@ proptest! {
 
     #[test]
     fn no_text_escapes_from_a_failed_login_url(error in hostile(), description in hostile()) {
-        let sandbox = launching();
+        let sandbox = with_login_url();
         let url = sandbox.idp().failed_login_url(&error, &description).unwrap();
         prop_assert!(is_safe_in_a_header(&url));
         let expected =
@@ -235,9 +235,9 @@ proptest! {
 
     #[test]
     fn no_text_escapes_from_the_portals_redirect(relay in hostile(), description in hostile()) {
-        let sandbox = launching();
+        let sandbox = with_login_url();
         for form in [
-            [("action", "launch"), ("login_hint", "jane@acme.test"), ("relay_state", &*relay)],
+            [("action", "login"), ("login_hint", "jane@acme.test"), ("relay_state", &*relay)],
             [("action", "fail"), ("error", "user_not_active"), ("error_description", &*description)],
         ] {
             let request = Request::post(format!("/idp/{OKTA}"))

@@ -55,7 +55,7 @@ struct Body {
     idle_until: Option<i64>,
     /// When the access token should be refreshed.
     #[serde(rename = "r")]
-    renew_at: i64,
+    refresh_at: i64,
     /// Claims of the access token.
     #[serde(rename = "a")]
     access_claims: Map<String, Value>,
@@ -133,7 +133,7 @@ impl SessionRecord {
             created_at: unix_millis(now),
             ends_at: unix_millis(ends_at),
             idle_until: idle_until(lifetimes, now),
-            renew_at: unix_millis(ends_at),
+            refresh_at: unix_millis(ends_at),
             access_claims: Map::new(),
             id_token_header: String::new(),
             id_token_claims: String::new(),
@@ -146,7 +146,7 @@ impl SessionRecord {
         match new {
             NewSession::Tokens(NewTokens { principal, id_token, refresh_token }) => {
                 let (header, claims, id_token_signature) = split(&id_token)?;
-                body.renew_at = unix_millis(renew_at(&principal, now));
+                body.refresh_at = unix_millis(refresh_at(&principal, now));
                 body.access_claims = principal.raw_claims().clone();
                 body.issued_at = issued_at(&body.access_claims);
                 body.id_token_header = header;
@@ -177,7 +177,7 @@ impl SessionRecord {
     }
 
     /// Returns the record after a refresh. Values that the environment did not send again are kept.
-    pub(in crate::session) fn renew(
+    pub(in crate::session) fn refresh(
         &self,
         principal: &Principal,
         refresh_token: Option<SecretString>,
@@ -185,18 +185,18 @@ impl SessionRecord {
         lifetimes: Lifetimes,
         now: OffsetDateTime,
     ) -> Option<Self> {
-        let mut renewed = self.touch(lifetimes, now);
-        renewed.refresh_token = refresh_token.or(renewed.refresh_token);
-        renewed.body.generation = renewed.body.generation.saturating_add(1);
-        renewed.body.renew_at = unix_millis(renew_at(principal, now));
-        renewed.body.access_claims = principal.raw_claims().clone();
+        let mut refreshed = self.touch(lifetimes, now);
+        refreshed.refresh_token = refresh_token.or(refreshed.refresh_token);
+        refreshed.body.generation = refreshed.body.generation.saturating_add(1);
+        refreshed.body.refresh_at = unix_millis(refresh_at(principal, now));
+        refreshed.body.access_claims = principal.raw_claims().clone();
         if let Some(id_token) = id_token {
             let (header, claims, signature) = split(id_token)?;
-            renewed.body.id_token_header = header;
-            renewed.body.id_token_claims = claims;
-            renewed.id_token_signature = signature;
+            refreshed.body.id_token_header = header;
+            refreshed.body.id_token_claims = claims;
+            refreshed.id_token_signature = signature;
         }
-        Some(renewed)
+        Some(refreshed)
     }
 
     /// Returns the record of a session that was just used.
@@ -348,8 +348,8 @@ impl SessionRecord {
         self.is_over(lifetimes, now) && !unlimited.is_over(lifetimes, now)
     }
 
-    pub(in crate::session) fn is_due_for_renewal(&self, now: OffsetDateTime) -> bool {
-        self.refresh_token.is_some() && unix_millis(now) >= self.body.renew_at
+    pub(in crate::session) fn is_due_for_refresh(&self, now: OffsetDateTime) -> bool {
+        self.refresh_token.is_some() && unix_millis(now) >= self.body.refresh_at
     }
 
     /// Whether more than half of the idle time has passed, so that the cookie should record that
@@ -387,7 +387,7 @@ pub(crate) struct SessionTooLarge;
 
 /// A refresh starts 10 s before the expiry, or a fifth of a short lifetime. Sessions that began
 /// together differ by up to half of that.
-fn renew_at(principal: &Principal, now: OffsetDateTime) -> OffsetDateTime {
+fn refresh_at(principal: &Principal, now: OffsetDateTime) -> OffsetDateTime {
     let lifetime = (principal.expires_at() - now).max(Duration::ZERO);
     let margin = (lifetime * 0.2_f64).min(Duration::seconds(10));
     principal.expires_at().saturating_sub(margin * jitter(0.5))
@@ -521,13 +521,13 @@ pub(in crate::session) mod tests {
     #[test]
     fn a_refresh_is_due_shortly_before_the_expiry() {
         let record = record();
-        assert!(!record.is_due_for_renewal(at(289)));
-        assert!(record.is_due_for_renewal(at(295)));
-        let short = record.renew(&principal(10), None, None, LIFETIMES, START).unwrap();
-        assert!(!short.is_due_for_renewal(at(7)) && short.is_due_for_renewal(at(9)));
+        assert!(!record.is_due_for_refresh(at(289)));
+        assert!(record.is_due_for_refresh(at(295)));
+        let short = record.refresh(&principal(10), None, None, LIFETIMES, START).unwrap();
+        assert!(!short.is_due_for_refresh(at(7)) && short.is_due_for_refresh(at(9)));
         assert_eq!(short.refresh_token, Some("rt_1".into()));
         let spent = SessionRecord { refresh_token: None, ..record };
-        assert!(!spent.is_due_for_renewal(at(1000)));
+        assert!(!spent.is_due_for_refresh(at(1000)));
     }
 
     #[test]
@@ -547,7 +547,7 @@ pub(in crate::session) mod tests {
     fn a_refreshed_record_has_the_new_tokens_and_keeps_its_id() {
         let before = record();
         let after = before
-            .renew(
+            .refresh(
                 &principal(600),
                 Some("rt_2".into()),
                 Some(&id_token("Joan")),

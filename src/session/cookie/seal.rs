@@ -251,10 +251,11 @@ mod tests {
         let labels: Vec<_> = labels.filter_map(|(_, rest)| rest.strip_suffix("\",")).collect();
         assert_eq!(labels.len(), Purpose::ALL.len(), "{labels:?}");
         assert!(labels.iter().all(|label| listed(label)), "{labels:?}");
-        let (_, purposes) =
-            include_str!("../../shared_store/mod.rs").split_once("pub enum Purpose {").unwrap();
-        let (purposes, _) = purposes.split_once("\n}").unwrap();
-        let names = purposes.lines().filter_map(|line| line.trim().strip_suffix(','));
+        let (_, namespaces) = include_str!("../../shared_store/mod.rs")
+            .split_once("pub enum KeyNamespace {")
+            .unwrap();
+        let (namespaces, _) = namespaces.split_once("\n}").unwrap();
+        let names = namespaces.lines().filter_map(|line| line.trim().strip_suffix(','));
         let names: Vec<_> = names.filter(|name| !name.contains(' ')).collect();
         assert!(names.len() >= 6, "{names:?}");
         assert!(names.iter().all(|name| listed(name)), "{names:?}");

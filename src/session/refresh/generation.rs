@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::session::Sessions;
 use crate::session::cookie::record::SessionRecord;
-use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, StoreKey, with_timeout};
 
 /// How often an update of the marker is retried after a concurrent change.
 const MAX_TRIES: usize = 4;
@@ -45,7 +45,7 @@ impl Sessions {
     }
 
     fn marker_key(&self, id: &str) -> StoreKey {
-        self.store_key(Purpose::Generation, id)
+        self.store_key(KeyNamespace::Generation, id)
     }
 }
 

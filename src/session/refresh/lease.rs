@@ -18,7 +18,7 @@
 //! verified yet are a result too: any replica verifies them later, and spends no token before that.
 //!
 //! A published result stays until the cookie of its generation was presented (see
-//! `note_presented`), so that a lost response ends no session: a request with an older cookie gets
+//! `record_presented`), so that a lost response ends no session: a request with an older cookie gets
 //! the newest result. This does not detect theft: a copied cookie is valid until the session is
 //! revoked.
 //!
@@ -95,7 +95,7 @@ pub(super) enum Outcome {
     /// The newest session, sealed for the store: the result of an earlier or another refresh.
     Found(String),
     /// The result of this refresh, sealed for the store.
-    Renewed(String),
+    Refreshed(String),
     /// Unknown: the environment or the store is unavailable.
     Unavailable,
 }
@@ -108,7 +108,7 @@ pub(super) enum Exchanged {
     /// `invalid_grant`.
     InvalidGrant,
     /// The session with its new tokens, sealed for the store.
-    Renewed(String),
+    Refreshed(String),
     /// New tokens that cannot be verified yet, sealed for the store.
     Unverified(String),
 }
@@ -254,7 +254,7 @@ pub(super) async fn refresh(
 
 /// Records that a browser has sent the cookie of this generation. From then on, the result of the
 /// refresh is kept for a limited time only, and the generation alone for the rest of the session.
-pub(super) async fn note_presented(
+pub(super) async fn record_presented(
     backend: &impl RefreshBackend,
     generation: u32,
 ) -> Result<(), StoreError> {
@@ -371,7 +371,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
             Verification::Outdated => State::Exchange { seen, unverified: Some(tokens) },
             Verification::Unavailable => self.fail().await,
             Verification::Verified(sealed) => {
-                State::Publish { seen, exchanged: Exchanged::Renewed(sealed) }
+                State::Publish { seen, exchanged: Exchanged::Refreshed(sealed) }
             }
         }
     }
@@ -400,7 +400,9 @@ impl<W: RefreshBackend> Refresher<'_, W> {
 
     async fn publish(&self, seen: Option<Bytes>, exchanged: Exchanged) -> State {
         let (entry, outcome) = match &exchanged {
-            Exchanged::Renewed(sealed) => (self.newest(sealed), Outcome::Renewed(sealed.clone())),
+            Exchanged::Refreshed(sealed) => {
+                (self.newest(sealed), Outcome::Refreshed(sealed.clone()))
+            }
             Exchanged::Unverified(tokens) => match self.unverified_entry(&seen, tokens) {
                 Some(entry) => (entry, Outcome::Unavailable),
                 None => return self.fail().await,
@@ -431,7 +433,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
                 Some(outcome) => State::Release(outcome),
                 // Those are the newest tokens, whichever replica received them.
                 None if self.unverified(&seen).is_some()
-                    && !matches!(exchanged, Exchanged::Renewed(_)) =>
+                    && !matches!(exchanged, Exchanged::Refreshed(_)) =>
                 {
                     State::Release(Outcome::Unavailable)
                 }
@@ -448,9 +450,9 @@ impl<W: RefreshBackend> Refresher<'_, W> {
         match exchanged {
             // These are the session's only valid tokens. Until they are published, the lease
             // prevents other replicas from spending the old one again.
-            Exchanged::Renewed(sealed) => {
+            Exchanged::Refreshed(sealed) => {
                 self.backend.keep_unpublished(self.newest(&sealed), self.held.clone());
-                State::Done(Outcome::Renewed(sealed))
+                State::Done(Outcome::Refreshed(sealed))
             }
             Exchanged::Unverified(tokens) => {
                 if let Some(entry) = self.unverified_entry(&None, &tokens) {

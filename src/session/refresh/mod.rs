@@ -29,7 +29,7 @@ use super::cookie::seal::SealingFailed;
 use super::{Session, Sessions};
 use crate::oauth::OAuthError;
 use crate::secret::SecretString;
-use crate::shared_store::{Purpose, StoreError, StoreKey, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, StoreKey, with_timeout};
 use crate::token::TokenError;
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::tasks::Tasks;
@@ -39,7 +39,7 @@ use crate::util::telemetry;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_WAIT: Duration = Duration::from_secs(12);
 
-/// A renewed session is worth more than one try to store it, within the time of a lease.
+/// A refreshed session is worth more than one try to store it, within the time of a lease.
 const STORE_TRIES: usize = 3;
 /// So is a result to be published, while the lease lasts.
 const MAX_RETRIES: u32 = 3;
@@ -142,7 +142,7 @@ impl Sessions {
     async fn refresh_once(&self, session: &Session, trigger: Trigger) -> Outcome {
         // A task in this process has the lease.
         match self.0.refreshes.held.get(&session.flight_id()) {
-            Some(Entry::Newest(newest)) => return Outcome::Renewed(newest.sealed),
+            Some(Entry::Newest(newest)) => return Outcome::Refreshed(newest.sealed),
             Some(Entry::Unverified { .. }) => return Outcome::Unavailable,
             Some(Entry::Ended) | None => {}
         }
@@ -157,7 +157,7 @@ impl Sessions {
         outcome: Outcome,
     ) -> Result<Session, RefreshError> {
         match outcome {
-            Outcome::Found(sealed) | Outcome::Renewed(sealed) => {
+            Outcome::Found(sealed) | Outcome::Refreshed(sealed) => {
                 let now = self.0.scalekit.clock().now();
                 // An entry that was moved to another session's name is none of ours.
                 match self.unseal_stored(session.record().id(), &sealed) {
@@ -194,19 +194,19 @@ impl Sessions {
 
     /// Notes in the background that a browser has sent the cookie of a refreshed session: from now
     /// on the result of the refresh is kept for a limited time only.
-    pub(super) fn note_presented(&self, session: &Session) {
+    pub(super) fn record_presented(&self, session: &Session) {
         let (sessions, session) = (self.clone(), session.clone());
         drop(self.0.tasks.spawn("session cookie presented", async move {
             let refresher = Refresher::new(&sessions, &session);
             let generation = session.record().generation();
-            if let Err(error) = lease::note_presented(&refresher, generation).await {
+            if let Err(error) = lease::record_presented(&refresher, generation).await {
                 telemetry::internal_error("session_refresh", &error);
             }
         }));
     }
 
     pub(super) fn refresh_key(&self, id: &str) -> StoreKey {
-        self.store_key(Purpose::Refresh, id)
+        self.store_key(KeyNamespace::Refresh, id)
     }
 
     /// Sets a value of the store if it still is `seen`; returns whether it did.
@@ -251,7 +251,7 @@ impl<'a> Refresher<'a> {
         let random = SecretString::random::<9>();
         let owner = format!("{number}-{}", random.as_ref().map_or("", SecretString::expose));
         let key = sessions.refresh_key(session.record().id());
-        let lease_key = sessions.store_key(Purpose::RefreshLease, session.record().id());
+        let lease_key = sessions.store_key(KeyNamespace::RefreshLease, session.record().id());
         let (started, retries) = (Instant::now(), AtomicU32::new(0));
         let leased_at = Mutex::new(started);
         Self { sessions, session, key, lease_key, owner, started, leased_at, retries }
@@ -259,7 +259,7 @@ impl<'a> Refresher<'a> {
 }
 
 impl Refresher<'_> {
-    /// Puts the renewed session into the store, whose older one has a token that is spent.
+    /// Puts the refreshed session into the store, whose older one has a token that is spent.
     async fn store(&self, record: &SessionRecord) {
         for _ in 0..STORE_TRIES {
             match self.sessions.store_again(record).await {
@@ -369,7 +369,7 @@ impl RefreshBackend for Refresher<'_> {
             }
         };
         telemetry::session_refreshed(match exchanged {
-            Exchanged::Renewed(_) => "renewed",
+            Exchanged::Refreshed(_) => "refreshed",
             Exchanged::InvalidGrant => "ended",
             Exchanged::Failed | Exchanged::Unverified(_) => "failed",
         });
@@ -399,6 +399,6 @@ enum ExchangeError {
     NotSealed(#[from] SealingFailed),
     #[error(transparent)]
     OAuth(#[from] OAuthError),
-    #[error("the renewed tokens were not accepted: {0}")]
+    #[error("the refreshed tokens were not accepted: {0}")]
     Token(#[from] TokenError),
 }

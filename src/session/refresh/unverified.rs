@@ -111,7 +111,7 @@ impl Refresher<'_> {
                 telemetry::internal_error("session_refresh", &error);
                 Ok(Exchanged::Unverified(self.sessions.seal_unverified(record, &tokens)?))
             }
-            verified => verified.map(Exchanged::Renewed),
+            verified => verified.map(Exchanged::Refreshed),
         }
     }
 
@@ -140,7 +140,7 @@ impl Refresher<'_> {
         let (refresh_token, id_token) = (tokens.refresh_token.clone(), tokens.id_token.as_ref());
         let now = sessions.scalekit().clock().now();
         let record = record
-            .renew(&principal, refresh_token, id_token, sessions.0.lifetimes, now)
+            .refresh(&principal, refresh_token, id_token, sessions.0.lifetimes, now)
             .ok_or(SealingFailed)?;
         if record.is_stored() {
             self.store(&record).await;
@@ -157,14 +157,14 @@ impl Refresher<'_> {
         let is_leased = self.extend(lease).await;
         let Entry::Unverified { base, tokens } = current(held) else { return false };
         let exchanged = match self.verify_received(&tokens).await {
-            Verification::Verified(sealed) => Exchanged::Renewed(sealed),
+            Verification::Verified(sealed) => Exchanged::Refreshed(sealed),
             Verification::Outdated if is_leased => self.exchange(Some(&tokens)).await,
             _ => return false,
         };
         let result = match exchanged {
             Exchanged::Failed => return false,
             Exchanged::InvalidGrant => return true,
-            Exchanged::Renewed(sealed) => {
+            Exchanged::Refreshed(sealed) => {
                 let generation = base.generation.saturating_add(1);
                 Entry::Newest(Sealed { generation, sealed, presented: false })
             }

@@ -9,7 +9,7 @@
 //! lower number. Without a shared store, the counter is this process's own.
 
 mod ended;
-mod known;
+mod known_revocations;
 mod log;
 mod order;
 mod subject;
@@ -32,7 +32,7 @@ pub(super) use self::subject::Revocable;
 pub(crate) use self::subject::Revoked;
 use crate::clock::Clock;
 use crate::shared_store::{
-    LogCursor, Purpose, SharedStore, StoreError, StoreKey, StoreScope, with_timeout,
+    KeyNamespace, LogCursor, SharedStore, StoreError, StoreKey, StoreScope, with_timeout,
 };
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
@@ -81,7 +81,7 @@ struct State {
     staleness: Staleness,
     /// Random; distinguishes the revocations of this process.
     process: u32,
-    known: Mutex<Known>,
+    known: Mutex<KnownRevocations>,
     /// Increases with each revocation, so that an unchanged state costs a single load.
     version: AtomicU64,
     cursor: Mutex<LogCursor>,
@@ -99,7 +99,7 @@ struct State {
 }
 
 #[derive(Default)]
-struct Known {
+struct KnownRevocations {
     entries: HashMap<(Key, Scope), Entry>,
     /// Single sessions that were ended, once other replicas can read the revocation.
     ended: EndedSessions,
@@ -153,14 +153,14 @@ impl Revocations {
         staleness: Staleness,
     ) -> Self {
         let process = random_id();
-        let mut known = Known::default();
+        let mut known = KnownRevocations::default();
         if !has_peers {
             known.observe_counter(Position { epoch: process, number: 0 });
         }
         Self(Arc::new(State {
             store,
-            log: scope.key(Purpose::Revocation, "log"),
-            counter: scope.key(Purpose::Revocation, "counter"),
+            log: scope.key(KeyNamespace::Revocation, "log"),
+            counter: scope.key(KeyNamespace::Revocation, "counter"),
             read_at: AtomicU64::new(millis(clock.monotonic())),
             clock,
             has_peers,
@@ -270,7 +270,7 @@ impl Revocations {
 }
 
 impl State {
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, KnownRevocations> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -380,7 +380,7 @@ impl State {
         known.observe_counter(position)
     }
 
-    fn learn(&self, known: &mut Known, key: (Key, Scope), entry: Entry, now: Duration) {
+    fn learn(&self, known: &mut KnownRevocations, key: (Key, Scope), entry: Entry, now: Duration) {
         if known.entries.len() == known.entries.capacity() {
             known.entries.retain(|_, entry| now < entry.forget_at);
             // Otherwise, each further one would scan all of them.

@@ -208,7 +208,7 @@ async fn ended_sessions_are_published_again_after_state_loss() {
                 assert!(ids.iter().all(|id| replica.has_ended(id)), "known all the time");
             }
         }
-        let entries = store.entries(&scope().key(Purpose::Revocation, "log")).await;
+        let entries = store.entries(&scope().key(KeyNamespace::Revocation, "log")).await;
         assert_eq!(entries, ids.len(), "published by one of the replicas");
         let late = replica(&store, &clock);
         read(&clock, &late).await;
@@ -268,7 +268,7 @@ async fn after_the_store_has_lost_its_state_revocations_are_published_once_and_n
     for one in &all {
         read(&clock, one).await;
     }
-    let log = scope().key(Purpose::Revocation, "log");
+    let log = scope().key(KeyNamespace::Revocation, "log");
     store.lose_state(&clock);
     for one in &all {
         drop(begin(one).await);
@@ -304,7 +304,7 @@ async fn a_new_login_is_valid_on_every_replica_after_the_store_lost_the_last_rev
     let store = TestStore::new(&clock);
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
     drop(begin(&here).await);
-    let counter = scope().key(Purpose::Revocation, "counter");
+    let counter = scope().key(KeyNamespace::Revocation, "counter");
     let before = store.get(&counter).await.unwrap().unwrap();
     here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
     store.put(&counter, before, HOUR).await.unwrap();

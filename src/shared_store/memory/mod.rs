@@ -13,7 +13,7 @@ use futures::FutureExt as _;
 use futures::future::ready;
 
 use self::shard::Shard;
-use super::{LogCursor, LogPage, Purpose, SharedStore, StoreError, StoreFuture, StoreKey};
+use super::{KeyNamespace, LogCursor, LogPage, SharedStore, StoreError, StoreFuture, StoreKey};
 use crate::clock::Clock;
 use crate::util::telemetry;
 
@@ -31,7 +31,7 @@ const RETRY_SCHEDULE: Duration = Duration::from_secs(30 * 60);
 
 /// [`SharedStore`] for an app with one process. Its state is lost when the process ends.
 ///
-/// The memory of each [`Purpose`] is bounded. Expired values are removed in small steps. Without
+/// The memory of each [`KeyNamespace`] is bounded. Expired values are removed in small steps. Without
 /// room, a write returns [`StoreError::Full`], with two exceptions:
 ///
 /// - Revocations are always accepted, because no bound may block deprovisioning.
@@ -53,7 +53,7 @@ pub struct MemoryStore {
 
 const PURPOSES: usize = 16;
 
-/// Memory in use for a purpose.
+/// Memory in use for a namespace.
 #[derive(Default)]
 struct Usage {
     bytes: AtomicUsize,
@@ -68,7 +68,7 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl MemoryStore {
-    /// Default memory for each purpose: 256 MiB, enough for about 100,000 sessions of 2 KB, or
+    /// Default memory for each namespace: 256 MiB, enough for about 100,000 sessions of 2 KB, or
     /// 800,000 webhook messages.
     pub const DEFAULT_MAX_BYTES: usize = 256 * 1024 * 1024;
 
@@ -78,7 +78,7 @@ impl MemoryStore {
         Self::with_max_bytes(clock, Self::DEFAULT_MAX_BYTES)
     }
 
-    /// Creates a store that uses at most about `max_bytes` of memory for each [`Purpose`].
+    /// Creates a store that uses at most about `max_bytes` of memory for each [`KeyNamespace`].
     #[must_use]
     pub fn with_max_bytes(clock: Clock, max_bytes: usize) -> Self {
         Self {
@@ -127,16 +127,16 @@ impl MemoryStore {
                 return Ok(false);
             }
             let (before, after) = (shard.cost_of(key), Shard::cost(key, value));
-            if self.reserve(key.purpose(), before, after) {
+            if self.reserve(key.namespace(), before, after) {
                 shard.set(key, value.clone(), now, ttl);
                 return Ok(true);
             }
             drop(shard);
             if attempt == 0 {
-                self.reclaim(key.purpose(), now);
+                self.reclaim(key.namespace(), now);
             }
         }
-        Err(self.full(key.purpose()))
+        Err(self.full(key.namespace()))
     }
 
     fn try_append(&self, log: &StoreKey, entry: Bytes, ttl: Duration) -> Result<(), StoreError> {
@@ -145,16 +145,16 @@ impl MemoryStore {
         for attempt in 0..2 {
             let mut shard = self.shard(log).ok_or_else(unreachable_shard)?;
             self.freed(shard.remove_expired(now, EXPIRED_PER_WRITE));
-            if self.reserve(log.purpose(), 0, Shard::cost(log, &entry)) {
+            if self.reserve(log.namespace(), 0, Shard::cost(log, &entry)) {
                 shard.append(log, entry, now, ttl);
                 return Ok(());
             }
             drop(shard);
             if attempt == 0 {
-                self.reclaim(log.purpose(), now);
+                self.reclaim(log.namespace(), now);
             }
         }
-        Err(self.full(log.purpose()))
+        Err(self.full(log.namespace()))
     }
 
     fn shard(&self, key: &StoreKey) -> Option<MutexGuard<'_, Shard>> {
@@ -168,14 +168,14 @@ impl MemoryStore {
         Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn usage(&self, purpose: Purpose) -> Option<&Usage> {
-        self.usage.get(purpose as usize)
+    fn usage(&self, namespace: KeyNamespace) -> Option<&Usage> {
+        self.usage.get(namespace as usize)
     }
 
     /// Reserves memory for a value that replaces another; false if there is none left.
-    fn reserve(&self, purpose: Purpose, before: usize, after: usize) -> bool {
-        let Some(usage) = self.usage(purpose) else { return true };
-        let max = if purpose == Purpose::Revocation { usize::MAX } else { self.max_bytes };
+    fn reserve(&self, namespace: KeyNamespace, before: usize, after: usize) -> bool {
+        let Some(usage) = self.usage(namespace) else { return true };
+        let max = if namespace == KeyNamespace::Revocation { usize::MAX } else { self.max_bytes };
         let grown = |bytes: usize| {
             let total = bytes.saturating_sub(before).saturating_add(after);
             // Values that do not grow always fit.
@@ -184,21 +184,21 @@ impl MemoryStore {
         let reserved = usage.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown);
         let bytes = usage.bytes.load(Ordering::Acquire);
         if bytes > self.max_bytes / 5 * 4 && !usage.is_nearly_full.swap(true, Ordering::AcqRel) {
-            telemetry::memory_store_nearly_full(purpose, bytes, self.max_bytes);
+            telemetry::memory_store_nearly_full(namespace, bytes, self.max_bytes);
         }
         reserved.is_ok()
     }
 
     /// Releases the memory of removed values.
-    fn freed(&self, freed: impl IntoIterator<Item = (Purpose, usize)>) {
-        for (purpose, bytes) in freed {
-            let Some(usage) = self.usage(purpose) else { continue };
+    fn freed(&self, freed: impl IntoIterator<Item = (KeyNamespace, usize)>) {
+        for (namespace, bytes) in freed {
+            let Some(usage) = self.usage(namespace) else { continue };
             let before = usage.bytes.fetch_sub(bytes, Ordering::AcqRel);
             if before.saturating_sub(bytes) < self.max_bytes / 2
                 && usage.is_nearly_full.load(Ordering::Acquire)
                 && usage.is_nearly_full.swap(false, Ordering::AcqRel)
             {
-                telemetry::memory_store_has_room(purpose);
+                telemetry::memory_store_has_room(namespace);
             }
         }
     }
@@ -212,18 +212,18 @@ impl MemoryStore {
         self.freed(freed.into_iter().flatten());
     }
 
-    /// Makes room for a value of this purpose, in steps that lock one shard each.
-    fn reclaim(&self, purpose: Purpose, now: Duration) {
+    /// Makes room for a value of this namespace, in steps that lock one shard each.
+    fn reclaim(&self, namespace: KeyNamespace, now: Duration) {
         let mut has_freed = false;
         for number in 0..SHARDS {
             let freed = self
                 .shard_at(number)
                 .map(|mut shard| shard.remove_expired(now, RECLAIMED_PER_SHARD));
             let freed = freed.unwrap_or_default();
-            has_freed |= freed.iter().any(|(freed, _)| *freed == purpose);
+            has_freed |= freed.iter().any(|(freed, _)| *freed == namespace);
             self.freed(freed);
         }
-        if has_freed || purpose != Purpose::WebhookEvent {
+        if has_freed || namespace != KeyNamespace::WebhookEvent {
             return;
         }
         let Some(before) = now.checked_sub(RETRY_SCHEDULE) else { return };
@@ -239,8 +239,8 @@ impl MemoryStore {
         }
     }
 
-    fn full(&self, purpose: Purpose) -> StoreError {
-        StoreError::Full { purpose, max_bytes: self.max_bytes }
+    fn full(&self, namespace: KeyNamespace) -> StoreError {
+        StoreError::Full { namespace, max_bytes: self.max_bytes }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::{LogCursor, LogPage, Purpose, StoreKey};
+use super::super::{KeyNamespace, LogCursor, LogPage, StoreKey};
 
 /// Overhead of a value, besides its bytes and those of its key, which is stored twice.
 const OVERHEAD_BYTES: usize = 256;
@@ -74,7 +74,7 @@ impl Shard {
 
     pub(super) fn set(&mut self, key: &StoreKey, bytes: Bytes, now: Duration, ttl: Duration) {
         let (number, until) = (self.next_number(), now.saturating_add(ttl));
-        if key.purpose() == Purpose::WebhookEvent && bytes.starts_with(HANDLED) {
+        if key.namespace() == KeyNamespace::WebhookEvent && bytes.starts_with(HANDLED) {
             self.handled.push_back(Handled { key: key.clone(), number, since: now });
         }
         self.expiries.insert((until, number), Expiry::Value(key.clone()));
@@ -91,14 +91,18 @@ impl Shard {
     }
 
     /// Removes a value; returns its memory.
-    pub(super) fn remove(&mut self, key: &StoreKey) -> Option<(Purpose, usize)> {
+    pub(super) fn remove(&mut self, key: &StoreKey) -> Option<(KeyNamespace, usize)> {
         let value = self.values.remove(key)?;
         self.expiries.remove(&(value.until, value.number));
-        Some((key.purpose(), Self::cost(key, &value.bytes)))
+        Some((key.namespace(), Self::cost(key, &value.bytes)))
     }
 
     /// Removes up to `most` expired values and entries; returns their memory.
-    pub(super) fn remove_expired(&mut self, now: Duration, most: usize) -> Vec<(Purpose, usize)> {
+    pub(super) fn remove_expired(
+        &mut self,
+        now: Duration,
+        most: usize,
+    ) -> Vec<(KeyNamespace, usize)> {
         let mut freed = Vec::new();
         while freed.len() < most
             && let Some(first) = self.expiries.first_entry()
@@ -108,7 +112,7 @@ impl Shard {
             freed.extend(match expiry {
                 Expiry::Value(key) => {
                     let value = self.values.remove(&key);
-                    value.map(|value| (key.purpose(), Self::cost(&key, &value.bytes)))
+                    value.map(|value| (key.namespace(), Self::cost(&key, &value.bytes)))
                 }
                 Expiry::Entry(log) => self.remove_entry(&log, number),
             });
@@ -125,7 +129,7 @@ impl Shard {
         &mut self,
         before: Duration,
         most: usize,
-    ) -> Vec<(Purpose, usize)> {
+    ) -> Vec<(KeyNamespace, usize)> {
         let mut freed = Vec::new();
         while freed.len() < most
             && self.handled.front().is_some_and(|oldest| oldest.since <= before)
@@ -158,13 +162,13 @@ impl Shard {
         page
     }
 
-    fn remove_entry(&mut self, log: &StoreKey, number: u64) -> Option<(Purpose, usize)> {
+    fn remove_entry(&mut self, log: &StoreKey, number: u64) -> Option<(KeyNamespace, usize)> {
         let entries = self.logs.get_mut(log)?;
         let entry = entries.remove(&number)?;
         if entries.is_empty() {
             self.logs.remove(log);
         }
-        Some((log.purpose(), Self::cost(log, &entry.bytes)))
+        Some((log.namespace(), Self::cost(log, &entry.bytes)))
     }
 
     fn is_current(&self, handled: &Handled) -> bool {

@@ -4,26 +4,26 @@ use crate::clock::testing::SteppedClock;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn scoped(purpose: Purpose, id: &str) -> StoreKey {
-    StoreScope::new(["test"]).key(purpose, id)
+fn scoped(namespace: KeyNamespace, id: &str) -> StoreKey {
+    StoreScope::new(["test"]).key(namespace, id)
 }
 
 fn key(id: &str) -> StoreKey {
-    scoped(Purpose::Refresh, id)
+    scoped(KeyNamespace::Refresh, id)
 }
 
 fn webhook(id: usize) -> StoreKey {
-    scoped(Purpose::WebhookEvent, &format!("msg_{id:05}"))
+    scoped(KeyNamespace::WebhookEvent, &format!("msg_{id:05}"))
 }
 
-/// A store with room for about this many small values of each purpose.
+/// A store with room for about this many small values of each namespace.
 fn store(clock: &SteppedClock, values: usize) -> MemoryStore {
     let one = Shard::cost(&key("a"), &Bytes::from("v"));
     MemoryStore::with_max_bytes(clock.clock(), values * one)
 }
 
-fn bytes(store: &MemoryStore, purpose: Purpose) -> usize {
-    store.usage(purpose).unwrap().bytes.load(Ordering::SeqCst)
+fn bytes(store: &MemoryStore, namespace: KeyNamespace) -> usize {
+    store.usage(namespace).unwrap().bytes.load(Ordering::SeqCst)
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn a_lease_is_acquired_once_replaced_and_released() {
         assert_eq!(store.get(&key("lease")).await.unwrap(), Some(yours.clone()));
         assert!(store.remove_if(&key("lease"), yours).await.unwrap());
         assert_eq!(store.get(&key("lease")).await.unwrap(), None);
-        assert_eq!(bytes(&store, Purpose::Refresh), 0);
+        assert_eq!(bytes(&store, KeyNamespace::Refresh), 0);
     }
 }
 
@@ -64,19 +64,19 @@ async fn an_expired_value_counts_as_absent() {
 }
 
 #[tokio::test]
-async fn a_full_purpose_rejects_new_values_loses_none_and_affects_no_other() {
+async fn a_full_namespace_rejects_new_values_loses_none_and_affects_no_other() {
     for clock in SteppedClock::each() {
         let store = store(&clock, 2);
         for id in ["a", "b"] {
             store.put(&key(id), Bytes::from("v"), MINUTE).await.unwrap();
         }
         let full = store.put(&key("c"), Bytes::new(), MINUTE).await.unwrap_err();
-        assert!(matches!(full, StoreError::Full { purpose: Purpose::Refresh, .. }));
+        assert!(matches!(full, StoreError::Full { namespace: KeyNamespace::Refresh, .. }));
         assert!(full.to_string().contains(&store.max_bytes.to_string()), "{full}");
         assert!(store.put_if_absent(&key("c"), Bytes::new(), MINUTE).await.is_err());
         store.put(&key("a"), Bytes::from("w"), MINUTE).await.unwrap();
         assert_eq!(store.get(&key("b")).await.unwrap(), Some(Bytes::from("v")));
-        let other = scoped(Purpose::Launch, "c");
+        let other = scoped(KeyNamespace::IdpInitiatedLogin, "c");
         assert!(store.put_if_absent(&other, Bytes::new(), MINUTE).await.unwrap());
         clock.advance(MINUTE);
         store.put(&key("c"), Bytes::new(), MINUTE).await.unwrap();
@@ -102,7 +102,7 @@ async fn expired_values_are_removed_in_small_steps() {
         store.put(&key(&number.to_string()), Bytes::new(), MINUTE).await.unwrap();
         clock.advance(Duration::from_millis(100));
     }
-    let kept = bytes(&store, Purpose::Refresh) / Shard::cost(&key("10000"), &Bytes::new());
+    let kept = bytes(&store, KeyNamespace::Refresh) / Shard::cost(&key("10000"), &Bytes::new());
     assert!(kept <= 2 * 600, "{kept}");
     assert!(store.get(&key("19999")).await.unwrap().is_some());
 }
@@ -111,18 +111,18 @@ async fn expired_values_are_removed_in_small_steps() {
 async fn revocations_have_no_bound() {
     let clock = SteppedClock::steady();
     let store = store(&clock, 2);
-    let log = scoped(Purpose::Revocation, "log");
+    let log = scoped(KeyNamespace::Revocation, "log");
     for number in 0..100 {
-        let tombstone = scoped(Purpose::Revocation, &number.to_string());
+        let tombstone = scoped(KeyNamespace::Revocation, &number.to_string());
         store.put(&tombstone, Bytes::from("v"), MINUTE).await.unwrap();
         store.append(&log, Bytes::from("v"), MINUTE).await.unwrap();
     }
-    assert!(store.usage(Purpose::Revocation).unwrap().is_nearly_full.load(Ordering::SeqCst));
+    assert!(store.usage(KeyNamespace::Revocation).unwrap().is_nearly_full.load(Ordering::SeqCst));
     clock.advance(MINUTE);
     for _ in 0..SHARDS {
         store.append(&log, Bytes::from("v"), Duration::ZERO).await.unwrap();
     }
-    assert!(!store.usage(Purpose::Revocation).unwrap().is_nearly_full.load(Ordering::SeqCst));
+    assert!(!store.usage(KeyNamespace::Revocation).unwrap().is_nearly_full.load(Ordering::SeqCst));
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn only_webhook_messages_completed_half_an_hour_ago_make_room() {
 async fn a_log_is_read_in_order_from_any_cursor() {
     for clock in SteppedClock::each() {
         let store = store(&clock, 4);
-        let log = scoped(Purpose::Session, "log");
+        let log = scoped(KeyNamespace::Session, "log");
         let empty = store.read_since(&log, LogCursor::start()).await.unwrap();
         assert!(empty.entries.is_empty());
         for entry in ["1", "2"] {
@@ -162,7 +162,7 @@ async fn a_log_is_read_in_order_from_any_cursor() {
         clock.advance(MINUTE / 2);
         store.append(&log, Bytes::from("3"), MINUTE).await.unwrap();
         let full = store.append(&log, vec![0; 600].into(), MINUTE).await.unwrap_err();
-        assert!(matches!(full, StoreError::Full { purpose: Purpose::Session, .. }));
+        assert!(matches!(full, StoreError::Full { namespace: KeyNamespace::Session, .. }));
         clock.advance(MINUTE / 2);
         store.append(&log, Bytes::from("4"), MINUTE).await.unwrap();
         let second = store.read_since(&log, first.next).await.unwrap();
@@ -181,7 +181,7 @@ async fn a_log_is_read_in_order_from_any_cursor() {
 async fn a_long_log_is_read_in_pages() {
     let clock = SteppedClock::steady();
     let store = MemoryStore::new(clock.clock());
-    let log = scoped(Purpose::Session, "log");
+    let log = scoped(KeyNamespace::Session, "log");
     for number in 0..2500_u32 {
         store.append(&log, number.to_string().into(), MINUTE).await.unwrap();
     }

@@ -52,7 +52,7 @@ pub(crate) enum TokenSource {
     /// The issuer's token endpoint.
     Issuer,
     /// The URL of an IdP-initiated login, from any client.
-    Launch,
+    IdpInitiatedLogin,
     /// A back-channel logout request, from any client.
     Logout,
 }
@@ -84,7 +84,7 @@ impl RemoteKeys {
             source: Source { url, client, algorithms },
             clock,
             current: ArcSwapOption::empty(),
-            renew_at: AtomicU64::new(0),
+            refetch_at: AtomicU64::new(0),
             usable_until: AtomicU64::new(0),
             unavailable_until: AtomicU64::new(0),
             buckets: [const { Buckets::full() }; TokenSource::COUNT],
@@ -184,7 +184,7 @@ struct Shared {
     clock: Clock,
     current: ArcSwapOption<KeySet>,
     /// Milliseconds of the monotonic clock, as are the two below.
-    renew_at: AtomicU64,
+    refetch_at: AtomicU64,
     usable_until: AtomicU64,
     unavailable_until: AtomicU64,
     /// By [`TokenSource`].
@@ -207,13 +207,13 @@ impl Shared {
 
     fn refresh_if_stale(self: &Arc<Self>) {
         let now = self.now();
-        let due = self.renew_at.load(Ordering::Acquire);
+        let due = self.refetch_at.load(Ordering::Acquire);
         let next = after(now, STALE_RETRY);
         // The request that advances the time starts the fetch.
         if due <= now
             && self.current.load().is_some()
             && self
-                .renew_at
+                .refetch_at
                 .compare_exchange(due, next, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok()
         {
@@ -222,8 +222,8 @@ impl Shared {
     }
 
     fn start_up_fetch(self: &Arc<Self>) -> Option<Flight<bool>> {
-        let told = self.now() < self.unavailable_until.load(Ordering::Acquire);
-        (!told).then(|| self.fetch())
+        let is_unavailable = self.now() < self.unavailable_until.load(Ordering::Acquire);
+        (!is_unavailable).then(|| self.fetch())
     }
 
     /// Joins the fetch in progress, or starts one if the bucket has a token.
@@ -256,7 +256,7 @@ impl Shared {
                 };
                 self.current.store(Some(Arc::new(keys)));
                 self.usable_until.store(after(now, USABLE_WHEN_STALE), Ordering::Release);
-                self.renew_at.store(after(now, FRESH), Ordering::Release);
+                self.refetch_at.store(after(now, FRESH), Ordering::Release);
                 true
             }
             Err(error) => {

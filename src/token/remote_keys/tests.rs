@@ -175,8 +175,12 @@ async fn a_thousand_unknown_key_ids_cause_two_fetches_and_one_every_ten_seconds(
 
 #[tokio::test]
 async fn invalid_tokens_of_one_source_do_not_limit_the_others() {
-    let sources =
-        [TokenSource::Bearer, TokenSource::Issuer, TokenSource::Launch, TokenSource::Logout];
+    let sources = [
+        TokenSource::Bearer,
+        TokenSource::Issuer,
+        TokenSource::IdpInitiatedLogin,
+        TokenSource::Logout,
+    ];
     for clock in SteppedClock::each() {
         for (index, junk) in sources.into_iter().enumerate() {
             let (server, _, keys, old_token) = set_up(clock.clone()).await;

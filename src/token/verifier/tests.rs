@@ -233,12 +233,12 @@ async fn tokens_of_other_types_are_rejected() {
         let error = evaluate(&verifier, access_claims_with(changes.clone())).await.unwrap_err();
         assert_eq!(error, TokenError::WrongTokenType, "{changes}");
     }
-    let launch = json!({
+    let idp_login = json!({
         "iss": ISSUER, "aud": AUDIENCE, "exp": NOW + 300,
         "organization_id": "org_1", "connection_id": "conn_1", "login_hint": "jane@acme.test",
     });
     assert_eq!(
-        evaluate(&verifier, launch.to_string()).await.unwrap_err(),
+        evaluate(&verifier, idp_login.to_string()).await.unwrap_err(),
         TokenError::WrongTokenType
     );
     for (typ, expected) in [

@@ -1,4 +1,4 @@
-//! What a request may carry as `Authorization`: one good token gets in, and all else is told so in
+//! What a request may carry as `Authorization`: one good token gets in, and all else is context so in
 //! the words of RFC 6750.
 #![no_main]
 
@@ -110,28 +110,34 @@ impl Apps {
         self.keyless_time.advance(Duration::from_secs(2));
         let response = block_on(async { service.call(request).await }).expect("infallible");
         let (status, error) = (response.status(), challenge_error(response.headers()));
-        let told = format!("{method} {headers:?}: {status} {:?}", response.headers());
+        let context = format!("{method} {headers:?}: {status} {:?}", response.headers());
         let rejected = |with: &str| error == Some(Some(with.to_owned()));
         match presented {
             Presented::Nothing => {
-                assert!(status == StatusCode::UNAUTHORIZED && error == Some(None), "{told}");
+                assert!(status == StatusCode::UNAUTHORIZED && error == Some(None), "{context}");
             }
             Presented::Several => {
-                assert!(status == StatusCode::BAD_REQUEST && rejected("invalid_request"), "{told}");
+                assert!(
+                    status == StatusCode::BAD_REQUEST && rejected("invalid_request"),
+                    "{context}"
+                );
             }
             Presented::Good if with_keys => {
-                assert!(status == StatusCode::OK && error.is_none(), "{told}");
+                assert!(status == StatusCode::OK && error.is_none(), "{context}");
             }
             Presented::Bad if with_keys => {
-                assert!(status == StatusCode::UNAUTHORIZED && rejected("invalid_token"), "{told}");
+                assert!(
+                    status == StatusCode::UNAUTHORIZED && rejected("invalid_token"),
+                    "{context}"
+                );
             }
             Presented::Bad if status == StatusCode::UNAUTHORIZED => {
-                assert!(rejected("invalid_token"), "{told}");
+                assert!(rejected("invalid_token"), "{context}");
             }
             Presented::Good | Presented::Bad => {
                 let retry = response.headers().contains_key(header::RETRY_AFTER);
                 let unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
-                assert!(unavailable && retry && error.is_none(), "{told}");
+                assert!(unavailable && retry && error.is_none(), "{context}");
             }
         }
     }

@@ -107,10 +107,10 @@ impl App {
         let mut kept = vec![
             // Too long unused.
             log_in(&app, "jane@acme.test", State::Dead),
-            // Expired, and not to be renewed.
+            // Expired, and not to be refreshed.
             log_in(&sessions(&|builder| builder.scopes(["openid"])), "jane@acme.test", State::Dead),
             log_in(&patient, "gita@globex.test", State::Ended),
-            // To be renewed.
+            // To be refreshed.
             log_in(&patient, "john@acme.test", State::Live),
         ];
         sandbox.users().revoke_sessions("gita@globex.test");
@@ -162,7 +162,7 @@ impl App {
     fn check(&self, input: &mut Input<'_>) {
         let shape = input.byte();
         let headers = self.cookies(input);
-        let told = || format!("{headers:?}");
+        let context = || format!("{headers:?}");
         let pairs = pairs(&headers);
         let state = self.state(&pairs);
         let live = state == State::Live;
@@ -174,7 +174,7 @@ impl App {
             (false, true) => StatusCode::FOUND,
             (false, false) => StatusCode::UNAUTHORIZED,
         };
-        assert_eq!(response.status(), expected, "{}", told());
+        assert_eq!(response.status(), expected, "{}", context());
         if navigation && !live {
             assert_eq!(response.headers()[header::LOCATION], "/login?return_to=%2Fx%3Fy%3Dz");
         }
@@ -188,18 +188,18 @@ impl App {
             let cookie = HeaderValue::try_from(cookie).expect("a header value");
             let headers = HeaderMap::from_iter([(header::COOKIE, cookie)]);
             let again = respond(&self.strict, &headers, navigation);
-            assert_eq!(again.status(), StatusCode::OK, "{}", told());
-            assert!(!again.headers().contains_key(header::SET_COOKIE), "{}", told());
+            assert_eq!(again.status(), StatusCode::OK, "{}", context());
+            assert!(!again.headers().contains_key(header::SET_COOKIE), "{}", context());
         } else if state == State::Foreign {
-            assert!(!response.headers().contains_key(header::SET_COOKIE), "{}", told());
+            assert!(!response.headers().contains_key(header::SET_COOKIE), "{}", context());
         } else if state == State::Dead {
-            assert!(!NAMES[..OURS].iter().any(|name| jar.contains_key(*name)), "{}", told());
+            assert!(!NAMES[..OURS].iter().any(|name| jar.contains_key(*name)), "{}", context());
         }
 
         if shape & 2 == 2 {
             let optional = respond(&self.optional, &headers, navigation);
             assert_eq!(optional.status(), StatusCode::OK);
-            assert_eq!(optional.extensions().get::<Session>().is_some(), live, "{}", told());
+            assert_eq!(optional.extensions().get::<Session>().is_some(), live, "{}", context());
             apply(&pairs, &optional);
         }
         if shape & 4 == 4 {

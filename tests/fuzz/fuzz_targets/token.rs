@@ -38,7 +38,7 @@ struct Environment {
     verifier: TokenVerifier,
     good: String,
     id_token: String,
-    launch: String,
+    idp_login: String,
 }
 
 impl Environment {
@@ -47,14 +47,14 @@ impl Environment {
         let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
         let sandbox = Sandbox::builder().clock(time.clone()).access_token_lifetime(century).build();
         let verifier = sandbox.scalekit().token_verifier().audience(sandbox.client_id());
-        let launch = json!({"connection_id": "conn_1", "iat": START, "exp": START + 300});
+        let idp_login = json!({"connection_id": "conn_1", "iat": START, "exp": START + 300});
         Self {
             time,
             scalekit: sandbox.scalekit(),
             verifier: verifier.build().expect("good settings"),
             good: sandbox.tokens().access_token("jane@acme.test"),
             id_token: sandbox.tokens().id_token("jane@acme.test", None),
-            launch: sandbox.tokens().sign(launch),
+            idp_login: sandbox.tokens().sign(idp_login),
         }
     }
 
@@ -65,7 +65,8 @@ impl Environment {
 
     fn check_mutation(&self, input: &mut Input<'_>) {
         self.time.advance(Duration::from_secs(*input.pick(&[0, 1, 10, 301])));
-        let mut token = input.pick(&[&self.good, &self.id_token, &self.launch]).as_bytes().to_vec();
+        let mut token =
+            input.pick(&[&self.good, &self.id_token, &self.idp_login]).as_bytes().to_vec();
         for _ in 0..32 {
             if !input.is_empty() {
                 mutate(input, &mut token);
@@ -78,9 +79,9 @@ impl Environment {
         let verified = block_on(self.verifier.verify(token));
         assert_ne!(verified.as_ref().err(), Some(&TokenError::KeysUnavailable));
         assert_eq!(verified.is_ok(), token == self.good, "{verified:?} for {token}");
-        if token != self.launch {
-            let launched = block_on(self.scalekit.verify_idp_initiated_login(token));
-            launched.expect_err("no launch");
+        if token != self.idp_login {
+            let redirected = block_on(self.scalekit.verify_idp_initiated_login(token));
+            redirected.expect_err("no IdP-initiated login");
         }
         // Whatever strangers send, a good token stays good.
         block_on(self.verifier.verify(&self.good)).expect("the good token");
@@ -158,9 +159,9 @@ impl Issued {
         // The first time it is judged, the second time it may be remembered.
         for _ in 0..2 {
             let verified = block_on(self.verifier.verify(&token));
-            let told = verified.as_ref().map(Principal::raw_claims).ok();
+            let claims = verified.as_ref().map(Principal::raw_claims).ok();
             assert_eq!(
-                told,
+                claims,
                 expected.as_ref(),
                 "{signer:?}, {verified:?}: {} . {}",
                 header.escape_ascii(),

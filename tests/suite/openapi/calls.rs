@@ -147,8 +147,9 @@ impl Calls {
     async fn auth_requests(&mut self, auth_requests: &AuthRequestsApi) {
         let calls = self;
         let user = LoginUser::new("your-id-of-john", JOHN);
-        let told = call!(calls, AuthRequestsApi::set_user(auth_requests, "conn_1", "lri_1", &user));
-        told.await.unwrap_err();
+        let response =
+            call!(calls, AuthRequestsApi::set_user(auth_requests, "conn_1", "lri_1", &user));
+        response.await.unwrap_err();
         call!(calls, AuthRequestsApi::callback_url(auth_requests, "conn_1", "state")).unwrap();
     }
 }

@@ -180,10 +180,10 @@ async fn sending_reveals_nothing_about_accounts() {
     let mut responses = Vec::new();
     for email in [JANE, "nobody@nowhere.test"] {
         let response = fetch_json(&mut mail.browser(), SEND, &json!({ "email": email })).await;
-        let mut told = response.json();
-        told.as_object_mut().unwrap().remove("attempt").unwrap();
+        let mut body = response.json();
+        body.as_object_mut().unwrap().remove("attempt").unwrap();
         let names: Vec<_> = response.headers().keys().cloned().collect();
-        responses.push((response.status(), told, names));
+        responses.push((response.status(), body, names));
     }
     assert_eq!(responses[0], responses[1]);
 }

@@ -60,17 +60,17 @@ async fn scripts_get_json() {
     let sent = fetch_json(&mut browser, SEND, &json!({ "email": ADA, "template": null })).await;
     assert_eq!(sent.status(), StatusCode::OK);
     sent.assert_private();
-    let told = sent.json();
-    assert_eq!(told["passwordless_type"], "OTP");
-    assert_eq!((&told["expires_in"], &told["expires_at"]), (&90.into(), &1_900_000_090.into()));
+    let body = sent.json();
+    assert_eq!(body["passwordless_type"], "OTP");
+    assert_eq!((&body["expires_in"], &body["expires_at"]), (&90.into(), &1_900_000_090.into()));
     assert_eq!(mail.newest_mail().template_variables["team"], "Alpha");
     let again = fetch_json(&mut browser, RESEND, &json!({})).await.json();
-    assert_eq!(again["attempt"], told["attempt"]);
+    assert_eq!(again["attempt"], body["attempt"]);
 
     let wrong = fetch_json(&mut browser, VERIFY, &json!({ "code": mail.wrong_code() })).await;
     assert_rejected(&wrong, 400, &Failure::InvalidCode);
     assert_eq!(wrong.json()["error"], "invalid_code");
-    let code = json!({ "code": mail.code(), "attempt": told["attempt"] });
+    let code = json!({ "code": mail.code(), "attempt": body["attempt"] });
     let done = fetch_json(&mut browser, VERIFY, &code).await;
     assert_eq!((done.status(), done.json()), (StatusCode::OK, json!({ "return_to": "/" })));
     assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));

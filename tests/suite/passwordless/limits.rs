@@ -123,9 +123,9 @@ async fn correct_codes_and_outages_are_not_counted_as_wrong_codes() {
 #[tokio::test]
 async fn a_code_is_accepted_for_ten_minutes_unless_the_app_allows_longer() {
     let mail = MailWorld::new();
-    let told = json!({ "auth_request_id": "a", "expires_in": 86_400 }).to_string();
-    let told = Fault::Response(Response::new(Bytes::from(told)));
-    mail.sandbox().faults().add_times(Endpoint::Api, 1, told);
+    let body = json!({ "auth_request_id": "a", "expires_in": 86_400 }).to_string();
+    let fault = Fault::Response(Response::new(Bytes::from(body)));
+    mail.sandbox().faults().add_times(Endpoint::Api, 1, fault);
     let mut browser = mail.browser();
     attempt_of(&submit(&mut browser, SEND, &[("email", ADA)]).await);
     mail.world.advance(600);
@@ -260,12 +260,12 @@ async fn the_apps_own_limits_apply_to_sends_and_resends() {
 /// What a script gets, without the values that differ each time.
 async fn response_of(browser: &mut Browser, path: &str, body: Value) -> String {
     let response = fetch_json(browser, path, &body).await;
-    let mut told = response.json();
-    told.as_object_mut().unwrap().remove("attempt");
+    let mut body = response.json();
+    body.as_object_mut().unwrap().remove("attempt");
     let cookies = set_cookies(response.headers());
     let lengths: Vec<_> = cookies.iter().map(|cookie| cookie.len()).collect();
     let names: Vec<_> = response.headers().keys().collect();
-    format!("{} {told} {lengths:?} {names:?}", response.status())
+    format!("{} {body} {lengths:?} {names:?}", response.status())
 }
 
 #[tokio::test]

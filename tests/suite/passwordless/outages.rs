@@ -370,12 +370,12 @@ async fn an_unfinished_login_can_be_retried_for_a_minute() {
 #[tokio::test]
 async fn a_login_completes_when_its_browser_disconnects() {
     let (asked, response) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (told, wait) = (Arc::clone(&asked), Arc::clone(&response));
+    let (entered, wait) = (Arc::clone(&asked), Arc::clone(&response));
     let mail = MailWorld::with(|login| {
         login.on_login(move |verified: VerifiedEmail| {
-            let (told, wait) = (Arc::clone(&told), Arc::clone(&wait));
+            let (entered, wait) = (Arc::clone(&entered), Arc::clone(&wait));
             async move {
-                told.notify_one();
+                entered.notify_one();
                 wait.notified().await;
                 Ok(verified.session())
             }

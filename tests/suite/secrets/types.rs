@@ -14,7 +14,9 @@ use tower_scalekit::http_client::ServiceClient;
 use tower_scalekit::oauth::OAuthError;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::secret::SecretString;
-use tower_scalekit::shared_store::{LogCursor, MemoryStore, Purpose, SharedStore as _, StoreScope};
+use tower_scalekit::shared_store::{
+    KeyNamespace, LogCursor, MemoryStore, SharedStore as _, StoreScope,
+};
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::webhook_verify::WebhookSecret;
 use tower_scalekit::{Sandbox, WebhookVerify};
@@ -117,7 +119,7 @@ async fn debug_of_api_calls_and_their_errors_contains_no_secret() {
 async fn debug_of_a_store_contains_no_stored_session() {
     let secrets = secrets();
     let store = Arc::new(MemoryStore::new(Clock::system()));
-    let key = StoreScope::new(["app"]).key(Purpose::Session, SECRET);
+    let key = StoreScope::new(["app"]).key(KeyNamespace::Session, SECRET);
     secrets.assert_debug(&key);
     let day = std::time::Duration::from_secs(86_400);
     store.put(&key, Bytes::from(SECRET), day).await.unwrap();

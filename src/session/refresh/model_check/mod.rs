@@ -24,7 +24,7 @@ use bytes::Bytes;
 use self::runs::{ends_nothing, explore, got};
 use super::entry::{Entry, Sealed};
 use super::lease::{
-    Exchanged, Lease, Outcome, RefreshBackend, Stored, Trigger, Verification, note_presented,
+    Exchanged, Lease, Outcome, RefreshBackend, Stored, Trigger, Verification, record_presented,
     refresh,
 };
 use crate::shared_store::StoreError;
@@ -258,7 +258,7 @@ impl Replica {
             Actor::Due(_) => Trigger::Due,
             Actor::Requested(_) => Trigger::Requested,
             Actor::Present(generation) => {
-                drop(note_presented(self, generation).await);
+                drop(record_presented(self, generation).await);
                 return None;
             }
         };
@@ -356,7 +356,7 @@ impl RefreshBackend for Replica {
             shared.calling += 1;
             shared.calls_at_once = shared.calls_at_once.max(shared.calling);
             let first = shared.calls == 1;
-            let renewed = Exchanged::Renewed(sealed(self.generation() + 1));
+            let refreshed = Exchanged::Refreshed(sealed(self.generation() + 1));
             match self.setup.environment {
                 Environment::Rejects => Exchanged::InvalidGrant,
                 Environment::FailsOnce if first => Exchanged::Failed,
@@ -369,7 +369,7 @@ impl RefreshBackend for Replica {
                     match environment {
                         Environment::SpendsOnce if !is_new => Exchanged::InvalidGrant,
                         Environment::LosesFirstResponse if first => Exchanged::Failed,
-                        _ => renewed,
+                        _ => refreshed,
                     }
                 }
             }
@@ -378,7 +378,7 @@ impl RefreshBackend for Replica {
         let mut shared = self.shared.lock().unwrap();
         shared.calling -= 1;
         match exchanged {
-            Exchanged::Renewed(_) if shared.keys_are_unreachable => {
+            Exchanged::Refreshed(_) if shared.keys_are_unreachable => {
                 Exchanged::Unverified(format!("tokens {}", shared.calls))
             }
             exchanged => exchanged,

@@ -56,7 +56,7 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
         if let Some(task) = &mut tasks[id]
             && let Poll::Ready(outcome) = task.as_mut().poll(&mut cx)
         {
-            if let Some(Outcome::Found(text) | Outcome::Renewed(text)) = &outcome {
+            if let Some(Outcome::Found(text) | Outcome::Refreshed(text)) = &outcome {
                 let generation = text.strip_prefix("session ").unwrap().parse().unwrap();
                 let mut shared = shared.lock().unwrap();
                 shared.delivered = shared.delivered.max(generation);
@@ -202,7 +202,7 @@ pub(super) fn explore(setup: &Setup, check: impl Fn(&[Option<Outcome>], &Shared)
 pub(super) fn got(outcome: &Option<Outcome>, generation: u32) -> bool {
     matches!(
         outcome,
-        Some(Outcome::Found(text) | Outcome::Renewed(text)) if *text == sealed(generation)
+        Some(Outcome::Found(text) | Outcome::Refreshed(text)) if *text == sealed(generation)
     )
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::order::{Place, Position};
-use super::{Entry, Key, Known, MAX_WITH_POSITION, Revocable, SWEEP_INTERVAL, Scope};
+use super::{Entry, Key, KnownRevocations, MAX_WITH_POSITION, Revocable, SWEEP_INTERVAL, Scope};
 
-impl Known {
+impl KnownRevocations {
     /// Whether a single session was ended.
     pub(super) fn has_ended(&self, key: &Key, issued_at: Option<i64>) -> bool {
         self.ended.covers(key, issued_at) || self.lost.covers(key, issued_at)
