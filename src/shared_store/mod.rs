@@ -20,6 +20,9 @@
 //! # }
 //! ```
 
+#[cfg(feature = "sandbox")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
+pub mod conformance;
 mod memory;
 
 use std::error::Error as StdError;
@@ -39,16 +42,50 @@ use crate::util::hash::hash_parts;
 /// State shared by all replicas.
 ///
 /// Five operations on keys implement locks, leases and state machines; two on logs publish entries
-/// to every replica. Each operation is atomic. An expired value counts as absent. An implementation
-/// never drops an unexpired value to make room: it rejects the new one with [`StoreError::Full`],
-/// because a lost lock, tombstone or message ID has wrong results. The only exception are [webhook
-/// messages](KeyNamespace::WebhookEvent) whose value begins with `done ` and was written more than 30
-/// minutes ago.
+/// to every replica. [`MemoryStore`] is for one process. [`conformance`] checks an implementation
+/// against the rules below, with the feature `sandbox`.
+///
+/// # Rules for implementations
+///
+/// - **Atomicity.** Each operation takes effect at once and as a whole, also against those of other
+///   processes, and later reads by any process see it. A read from a replica that lags behind is not
+///   enough. Operations on different keys are independent: none has two keys, so a cluster can
+///   distribute them.
+/// - **Errors.** An operation that fails may or may not have taken effect, as when a connection is
+///   lost before the response. The library does not assume either. An implementation does not repeat
+///   a comparison by itself: the second one would fail for the value that the first one wrote.
+/// - **Time limit.** The library waits two seconds for an operation, then drops its future. A store
+///   with a connection needs a shorter limit of its own, and replaces a connection that does not
+///   respond.
+/// - **Cancellation.** A future can be dropped at any time, before and after its operation takes
+///   effect. Later operations must be unaffected, such as by a response that is read late.
+/// - **Lifetimes.** They are measured by the engine's clock, from the time of the write, with a
+///   precision of a second or less. Clocks of replicas differ, so no time of a replica is stored. An
+///   expired value counts as absent in every operation. A write replaces the lifetime with the value;
+///   a comparison that fails changes neither. A lifetime of zero ends at once; the longest is 800
+///   days.
+/// - **No eviction.** An unexpired value is never dropped to make room: the new one is rejected with
+///   [`StoreError::Full`], because a lost lock, tombstone or message ID has wrong results. The only
+///   exception are [webhook messages](KeyNamespace::WebhookEvent) whose value begins with `done ` and
+///   was written more than 30 minutes ago.
+/// - **Keys and values.** Values are any bytes, compared byte by byte, of up to 64 KiB; most have less
+///   than 2 KB. IDs are any text of up to 1 KB, compared byte by byte. They identify users, sessions and
+///   messages, and some values name them: an engine that others can read should store a keyed hash of
+///   the key, and sealed values.
+/// - **Logs.** See [`read_since`](Self::read_since).
+///
+/// # Round trips
+///
+/// There is no operation on several keys, because no request reads several that are independent. A
+/// request with a session in a cookie, or with a stored one that was read in the last five minutes,
+/// has no operation. Otherwise each operation depends on the one before, as in a refresh. All
+/// requests share a read of the revocation log each second. An engine that sends
+/// concurrent operations in one packet over one connection saves what can be saved.
 pub trait SharedStore: Send + Sync + 'static {
     /// Returns the value of `key`.
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>>;
 
-    /// Sets `key`, replacing any value.
+    /// Sets `key`, replacing any value and its lifetime.
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()>;
 
     /// Sets `key` if it has no value; returns whether it did.
@@ -71,12 +108,22 @@ pub trait SharedStore: Send + Sync + 'static {
     /// Removes `key` if its value is `expected`; returns whether it did.
     fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool>;
 
-    /// Appends an entry to a log, where it can be read for at least `ttl`.
+    /// Appends an entry to a log, where it can be read for at least `ttl`, whatever the lifetimes of
+    /// other entries.
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()>;
 
     /// Returns the entries of a log after `cursor`, oldest first, and the cursor for the next call.
     ///
-    /// A call may return fewer entries than there are. It returns none only at the end.
+    /// A call may return fewer entries than there are, and should return no more than about 1000. It
+    /// returns none only at the end.
+    ///
+    /// Whoever reads from the start and continues with each cursor gets each entry once. In
+    /// particular, no entry appears before the position of one that was returned: an SQL sequence,
+    /// which assigns numbers before they are committed, requires a lock. A cursor stays valid while
+    /// entries expire, also when the log is empty meanwhile.
+    ///
+    /// A cursor that is not in the log, because the engine has lost its state, is
+    /// [`LogCursor::start`]. Entries that are returned again have no effect.
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage>;
 }
 

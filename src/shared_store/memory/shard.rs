@@ -151,6 +151,8 @@ impl Shard {
 
     pub(super) fn read_since(&self, log: &StoreKey, cursor: LogCursor, now: Duration) -> LogPage {
         let after = cursor.as_text().parse().unwrap_or(0_u64);
+        // A later position is that of another store.
+        let after = if after > self.last_number { 0 } else { after };
         let Some(entries) = self.logs.get(log) else { return LogPage::new(Vec::new(), cursor) };
         let later = entries.range((Bound::Excluded(after), Bound::Unbounded));
         let living = later.filter(|(_, entry)| now < entry.until);
