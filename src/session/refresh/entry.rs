@@ -69,3 +69,17 @@ pub(in crate::session) struct StoredRecord {
     /// Sealed with an older secret: to be resealed.
     pub(in crate::session) outdated_key: bool,
 }
+
+/// The result of a refresh.
+#[derive(Clone)]
+pub(super) struct Refreshed {
+    pub(super) record: SessionRecord,
+    /// The record, sealed for the store.
+    pub(super) sealed: String,
+}
+
+impl AsRef<str> for Refreshed {
+    fn as_ref(&self) -> &str {
+        &self.sealed
+    }
+}

@@ -82,7 +82,7 @@ pub(crate) enum Trigger {
 
 /// The result of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum Outcome<R = String> {
     /// The refresh token is spent, and its result was presented so long ago that it is no longer
     /// kept.
     Beyond,
@@ -94,36 +94,36 @@ pub(super) enum Outcome {
     InvalidGrant,
     /// The newest session, sealed for the store: the result of an earlier or another refresh.
     Found(String),
-    /// The result of this refresh, sealed for the store.
-    Refreshed(String),
+    /// The result of this refresh.
+    Refreshed(R),
     /// Unknown: the environment or the store is unavailable.
     Unavailable,
 }
 
 /// The result of the call to the token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Exchanged {
+pub(super) enum Exchanged<R = String> {
     /// Any response that is not definite.
     Failed,
     /// `invalid_grant`.
     InvalidGrant,
-    /// The session with its new tokens, sealed for the store.
-    Refreshed(String),
+    /// The session with its new tokens.
+    Refreshed(R),
     /// New tokens that cannot be verified yet, sealed for the store.
     Unverified(String),
 }
 
 /// The result of verifying tokens that were received earlier.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verification {
+pub(super) enum Verification<R = String> {
     /// The tokens belong to another session, or cannot be read.
     Rejected,
     /// The tokens have expired, but their refresh token is valid.
     Outdated,
     /// The keys are unreachable.
     Unavailable,
-    /// The session with these tokens, sealed for the store.
-    Verified(String),
+    /// The session with these tokens.
+    Verified(R),
 }
 
 /// What the store has of the session besides its entry.
@@ -142,6 +142,9 @@ pub(super) enum Stored {
 /// The operations of a refresh. The implementation uses a store and a network; the tests use a
 /// model in which every order of events is tried.
 pub(super) trait RefreshBackend: Sync {
+    /// A session with new tokens. As a string it is sealed for the store.
+    type Refreshed: AsRef<str> + Clone + Send + Sync;
+
     /// Reads the entry.
     fn read(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
@@ -176,10 +179,13 @@ pub(super) trait RefreshBackend: Sync {
     fn is_lease_short(&self) -> bool;
 
     /// Spends the refresh token of the session, or that of unverified tokens.
-    fn exchange(&self, unverified: Option<&str>) -> impl Future<Output = Exchanged> + Send;
+    fn exchange(
+        &self,
+        unverified: Option<&str>,
+    ) -> impl Future<Output = Exchanged<Self::Refreshed>> + Send;
 
     /// Verifies tokens that were received earlier.
-    fn verify(&self, tokens: &str) -> impl Future<Output = Verification> + Send;
+    fn verify(&self, tokens: &str) -> impl Future<Output = Verification<Self::Refreshed>> + Send;
 
     /// Keeps a result that could not be published, publishes it later, and extends the lease until
     /// then.
@@ -200,7 +206,7 @@ pub(super) trait RefreshBackend: Sync {
 }
 
 /// The state of a refresher.
-enum State {
+enum State<R> {
     /// Searches for a newer result.
     Look,
     /// Tries to get the lease.
@@ -220,27 +226,27 @@ enum State {
     /// Replaces the entry that was read by the result.
     Publish {
         seen: Option<Bytes>,
-        exchanged: Exchanged,
+        exchanged: Exchanged<R>,
     },
     /// The entry has changed: the session was ended, its cookie was presented, or the lease had
     /// expired and another refresher was faster.
     Overtaken {
-        exchanged: Exchanged,
+        exchanged: Exchanged<R>,
     },
     /// Waits for the holder of the lease.
     Wait,
     /// Releases the lease: no token was spent.
-    Release(Outcome),
-    Done(Outcome),
+    Release(Outcome<R>),
+    Done(Outcome<R>),
 }
 
 /// Refreshes a session of this generation, or returns the result of another refresher.
-pub(super) async fn refresh(
-    backend: &impl RefreshBackend,
+pub(super) async fn refresh<B: RefreshBackend>(
+    backend: &B,
     generation: u32,
     owner: &str,
     trigger: Trigger,
-) -> Outcome {
+) -> Outcome<B::Refreshed> {
     let held = Lease::Held { owner: owner.to_owned() }.encode();
     let refresher = Refresher { backend, generation, held, trigger };
     let mut state = State::Look;
@@ -287,26 +293,26 @@ pub(super) async fn record_presented(
     Ok(())
 }
 
-struct Refresher<'a, W> {
-    backend: &'a W,
+struct Refresher<'a, B> {
+    backend: &'a B,
     generation: u32,
     /// The lease, if this refresher holds it.
     held: Bytes,
     trigger: Trigger,
 }
 
-impl<W: RefreshBackend> Refresher<'_, W> {
-    async fn step(&self, state: State) -> State {
+impl<B: RefreshBackend> Refresher<'_, B> {
+    async fn step(&self, state: State<B::Refreshed>) -> State<B::Refreshed> {
         match state {
-            State::Look => self.look().await.unwrap_or(UNAVAILABLE),
-            State::Acquire => self.acquire().await.unwrap_or(UNAVAILABLE),
+            State::Look => self.look().await.unwrap_or(State::Done(Outcome::Unavailable)),
+            State::Acquire => self.acquire().await.unwrap_or(State::Done(Outcome::Unavailable)),
             State::Confirm => self.confirm().await.unwrap_or(State::Release(Outcome::Unavailable)),
             State::Verify { seen, tokens } => self.verify(seen, tokens).await,
             State::Exchange { seen, unverified } => self.exchange(seen, unverified).await,
             State::Publish { seen, exchanged } => self.publish(seen, exchanged).await,
             State::Overtaken { exchanged } => self.overtaken(exchanged).await,
             State::Wait if self.backend.wait().await => State::Look,
-            State::Wait => UNAVAILABLE,
+            State::Wait => State::Done(Outcome::Unavailable),
             State::Release(outcome) => {
                 self.backend.release(self.held.clone()).await;
                 State::Done(outcome)
@@ -315,7 +321,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
         }
     }
 
-    async fn look(&self) -> Result<State, StoreError> {
+    async fn look(&self) -> Result<State<B::Refreshed>, StoreError> {
         Ok(match self.newer(&self.backend.read().await?) {
             Some(outcome) => State::Done(outcome),
             None if self.trigger == Trigger::Idle => State::Done(Outcome::Idle),
@@ -323,13 +329,13 @@ impl<W: RefreshBackend> Refresher<'_, W> {
         })
     }
 
-    async fn acquire(&self) -> Result<State, StoreError> {
+    async fn acquire(&self) -> Result<State<B::Refreshed>, StoreError> {
         if self.backend.set_lease(None, self.held.clone(), LEASE).await? {
             return Ok(State::Confirm);
         }
         let seen = self.backend.read_lease().await?;
         match seen.as_deref().and_then(Lease::decode) {
-            Some(Lease::Failed) => return Ok(UNAVAILABLE),
+            Some(Lease::Failed) => return Ok(State::Done(Outcome::Unavailable)),
             Some(Lease::Refreshed) => {}
             Some(Lease::Held { .. }) | None => return Ok(State::Wait),
         }
@@ -344,7 +350,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
         Ok(if acquired { State::Confirm } else { State::Wait })
     }
 
-    async fn confirm(&self) -> Result<State, StoreError> {
+    async fn confirm(&self) -> Result<State<B::Refreshed>, StoreError> {
         let seen = self.backend.read().await?;
         if let Some(outcome) = self.newer(&seen) {
             return Ok(State::Release(outcome));
@@ -365,18 +371,22 @@ impl<W: RefreshBackend> Refresher<'_, W> {
         })
     }
 
-    async fn verify(&self, seen: Option<Bytes>, tokens: String) -> State {
+    async fn verify(&self, seen: Option<Bytes>, tokens: String) -> State<B::Refreshed> {
         match self.backend.verify(&tokens).await {
             Verification::Rejected => State::Exchange { seen, unverified: None },
             Verification::Outdated => State::Exchange { seen, unverified: Some(tokens) },
             Verification::Unavailable => self.fail().await,
-            Verification::Verified(sealed) => {
-                State::Publish { seen, exchanged: Exchanged::Refreshed(sealed) }
+            Verification::Verified(refreshed) => {
+                State::Publish { seen, exchanged: Exchanged::Refreshed(refreshed) }
             }
         }
     }
 
-    async fn exchange(&self, seen: Option<Bytes>, unverified: Option<String>) -> State {
+    async fn exchange(
+        &self,
+        seen: Option<Bytes>,
+        unverified: Option<String>,
+    ) -> State<B::Refreshed> {
         if self.backend.is_lease_short() {
             match self.backend.set_lease(Some(self.held.clone()), self.held.clone(), LEASE).await {
                 Ok(true) => {}
@@ -391,17 +401,21 @@ impl<W: RefreshBackend> Refresher<'_, W> {
     }
 
     /// Records the failure for a second.
-    async fn fail(&self) -> State {
+    async fn fail(&self) -> State<B::Refreshed> {
         match self.end_lease(Lease::Failed, FAILURE_LIFETIME).await {
             Ok(false) => State::Wait,
-            Ok(true) | Err(_) => UNAVAILABLE,
+            Ok(true) | Err(_) => State::Done(Outcome::Unavailable),
         }
     }
 
-    async fn publish(&self, seen: Option<Bytes>, exchanged: Exchanged) -> State {
+    async fn publish(
+        &self,
+        seen: Option<Bytes>,
+        exchanged: Exchanged<B::Refreshed>,
+    ) -> State<B::Refreshed> {
         let (entry, outcome) = match &exchanged {
-            Exchanged::Refreshed(sealed) => {
-                (self.newest(sealed), Outcome::Refreshed(sealed.clone()))
+            Exchanged::Refreshed(refreshed) => {
+                (self.newest(refreshed.as_ref()), Outcome::Refreshed(refreshed.clone()))
             }
             Exchanged::Unverified(tokens) => match self.unverified_entry(&seen, tokens) {
                 Some(entry) => (entry, Outcome::Unavailable),
@@ -410,12 +424,12 @@ impl<W: RefreshBackend> Refresher<'_, W> {
             Exchanged::InvalidGrant | Exchanged::Failed => (Entry::Ended, Outcome::InvalidGrant),
         };
         // Another holder may have spent the token and have its result.
-        let is_rejected = outcome == Outcome::InvalidGrant;
+        let is_rejected = matches!(outcome, Outcome::InvalidGrant);
         if is_rejected && !self.holds_lease().await {
             return State::Wait;
         }
         match self.backend.set(seen.clone(), &entry).await {
-            Ok(true) if outcome == Outcome::Unavailable => self.fail().await,
+            Ok(true) if matches!(outcome, Outcome::Unavailable) => self.fail().await,
             Ok(true) if !is_rejected && self.trigger == Trigger::Requested => {
                 drop(self.end_lease(Lease::Refreshed, REQUEST_INTERVAL).await);
                 State::Done(outcome)
@@ -427,7 +441,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
         }
     }
 
-    async fn overtaken(&self, exchanged: Exchanged) -> State {
+    async fn overtaken(&self, exchanged: Exchanged<B::Refreshed>) -> State<B::Refreshed> {
         match self.backend.read().await {
             Ok(seen) => match self.newer(&seen) {
                 Some(outcome) => State::Release(outcome),
@@ -446,19 +460,19 @@ impl<W: RefreshBackend> Refresher<'_, W> {
     }
 
     /// Handles a result that the store does not accept.
-    async fn give_up(&self, exchanged: Exchanged) -> State {
+    async fn give_up(&self, exchanged: Exchanged<B::Refreshed>) -> State<B::Refreshed> {
         match exchanged {
             // These are the session's only valid tokens. Until they are published, the lease
             // prevents other replicas from spending the old one again.
-            Exchanged::Refreshed(sealed) => {
-                self.backend.keep_unpublished(self.newest(&sealed), self.held.clone());
-                State::Done(Outcome::Refreshed(sealed))
+            Exchanged::Refreshed(refreshed) => {
+                self.backend.keep_unpublished(self.newest(refreshed.as_ref()), self.held.clone());
+                State::Done(Outcome::Refreshed(refreshed))
             }
             Exchanged::Unverified(tokens) => {
                 if let Some(entry) = self.unverified_entry(&None, &tokens) {
                     self.backend.keep_unpublished(entry, self.held.clone());
                 }
-                UNAVAILABLE
+                State::Done(Outcome::Unavailable)
             }
             // The store may have a newer result that could not be read.
             Exchanged::InvalidGrant | Exchanged::Failed => State::Release(Outcome::Unavailable),
@@ -466,7 +480,7 @@ impl<W: RefreshBackend> Refresher<'_, W> {
     }
 
     /// Returns the outcome if the entry has a newer result.
-    fn newer(&self, seen: &Option<Bytes>) -> Option<Outcome> {
+    fn newer(&self, seen: &Option<Bytes>) -> Option<Outcome<B::Refreshed>> {
         match decode(seen)?.last() {
             None => Some(Outcome::Ended),
             Some(last) => {
@@ -509,8 +523,6 @@ impl<W: RefreshBackend> Refresher<'_, W> {
         self.backend.set_lease(Some(self.held.clone()), lease.encode(), ttl).await
     }
 }
-
-const UNAVAILABLE: State = State::Done(Outcome::Unavailable);
 
 fn decode(seen: &Option<Bytes>) -> Option<Entry> {
     seen.as_deref().and_then(Entry::decode)

@@ -3,7 +3,7 @@
 //! A refresh token works once. The first request that needs it starts a refresh in a task of its
 //! own, which neither a client that goes away nor a shutdown cancels; others in this process wait
 //! for the same flight, others elsewhere for the same entry of the shared store (see
-//! `coordinator`).
+//! [`lease`]).
 
 pub(in crate::session) mod entry;
 pub(crate) mod generation;
@@ -20,7 +20,7 @@ use bytes::Bytes;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 
 pub(in crate::session) use self::entry::Entry;
-use self::entry::{REFRESH_GRACE, StoredRecord};
+use self::entry::{REFRESH_GRACE, Refreshed, Sealed, StoredRecord};
 pub(super) use self::lease::Trigger;
 use self::lease::{Exchanged, LEASE, Outcome, RefreshBackend, Stored, Verification};
 use self::unverified::HeldResults;
@@ -139,10 +139,15 @@ impl Sessions {
         Ok(session)
     }
 
-    async fn refresh_once(&self, session: &Session, trigger: Trigger) -> Outcome {
+    async fn refresh_once(&self, session: &Session, trigger: Trigger) -> Outcome<Refreshed> {
         // A task in this process has the lease.
         match self.0.refreshes.held.get(&session.flight_id()) {
-            Some(Entry::Newest(newest)) => return Outcome::Refreshed(newest.sealed),
+            Some(Entry::Newest(Sealed { sealed, .. })) => {
+                let opened = self.unseal_stored(session.record().id(), &sealed);
+                return opened.map_or(Outcome::Unavailable, |(record, _)| {
+                    Outcome::Refreshed(Refreshed { record, sealed })
+                });
+            }
             Some(Entry::Unverified { .. }) => return Outcome::Unavailable,
             Some(Entry::Ended) | None => {}
         }
@@ -154,33 +159,31 @@ impl Sessions {
     async fn refreshed(
         &self,
         session: &Session,
-        outcome: Outcome,
+        outcome: Outcome<Refreshed>,
     ) -> Result<Session, RefreshError> {
-        match outcome {
-            Outcome::Found(sealed) | Outcome::Refreshed(sealed) => {
-                let now = self.0.scalekit.clock().now();
-                // An entry that was moved to another session's name is none of ours.
-                match self.unseal_stored(session.record().id(), &sealed) {
-                    Some((record, _)) if record.is_over(self.0.lifetimes, now) => {
-                        Err(RefreshError::Expired)
-                    }
-                    Some((record, _)) => self
-                        .refreshed_session(record.touch(self.0.lifetimes, now))
-                        .ok_or(RefreshError::Unavailable),
-                    None => Err(RefreshError::Unavailable),
-                }
-            }
-            Outcome::Beyond | Outcome::Ended => Err(RefreshError::Ended),
-            Outcome::Idle => Err(RefreshError::Expired),
+        let record = match outcome {
+            // An entry that was moved to another session's name does not open.
+            Outcome::Found(sealed) => self
+                .unseal_stored(session.record().id(), &sealed)
+                .map(|(record, _)| record)
+                .ok_or(RefreshError::Unavailable)?,
+            Outcome::Refreshed(Refreshed { record, .. }) => record,
+            Outcome::Beyond | Outcome::Ended => return Err(RefreshError::Ended),
+            Outcome::Idle => return Err(RefreshError::Expired),
             Outcome::InvalidGrant => {
                 // A copy of the cookie must not be accepted until its token expires.
                 if let Err(error) = self.end(&session.clone().into()).await {
                     telemetry::internal_error("session_refresh", &error);
                 }
-                Err(RefreshError::InvalidGrant)
+                return Err(RefreshError::InvalidGrant);
             }
-            Outcome::Unavailable => Err(RefreshError::Unavailable),
+            Outcome::Unavailable => return Err(RefreshError::Unavailable),
+        };
+        let now = self.0.scalekit.clock().now();
+        if record.is_over(self.0.lifetimes, now) {
+            return Err(RefreshError::Expired);
         }
+        self.refreshed_session(record.touch(self.0.lifetimes, now)).ok_or(RefreshError::Unavailable)
     }
 
     /// The session of a refreshed record, with its cookie, which is sealed once for all requests.
@@ -231,7 +234,7 @@ impl Session {
     }
 }
 
-/// The coordinator's world as it is: the shared store and the token endpoint.
+/// The shared store and the token endpoint.
 struct Refresher<'a> {
     sessions: &'a Sessions,
     session: &'a Session,
@@ -274,6 +277,8 @@ impl Refresher<'_> {
 }
 
 impl RefreshBackend for Refresher<'_> {
+    type Refreshed = Refreshed;
+
     async fn read(&self) -> Result<Option<Bytes>, StoreError> {
         with_timeout(self.sessions.0.store.get(&self.key)).await
     }
@@ -359,7 +364,7 @@ impl RefreshBackend for Refresher<'_> {
         leased_at.elapsed() > MAX_LEASE_AGE
     }
 
-    async fn exchange(&self, unverified: Option<&str>) -> Exchanged {
+    async fn exchange(&self, unverified: Option<&str>) -> Exchanged<Refreshed> {
         let exchanged = match self.try_exchange(unverified).await {
             Ok(exchanged) => exchanged,
             Err(ExchangeError::OAuth(OAuthError::InvalidGrant)) => Exchanged::InvalidGrant,
@@ -376,7 +381,7 @@ impl RefreshBackend for Refresher<'_> {
         exchanged
     }
 
-    async fn verify(&self, tokens: &str) -> Verification {
+    async fn verify(&self, tokens: &str) -> Verification<Refreshed> {
         self.verify_received(tokens).await
     }
 

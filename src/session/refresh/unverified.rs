@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Duration, timeout};
 use zeroize::Zeroizing;
 
-use super::entry::{Entry, Sealed};
+use super::entry::{Entry, Refreshed, Sealed};
 use super::lease::{Exchanged, LEASE, RefreshBackend as _, Verification};
 use super::{ExchangeError, FlightId, Refresher};
 use crate::oauth::TokenResponse;
@@ -97,7 +97,7 @@ impl Refresher<'_> {
     pub(super) async fn try_exchange(
         &self,
         unverified: Option<&str>,
-    ) -> Result<Exchanged, ExchangeError> {
+    ) -> Result<Exchanged<Refreshed>, ExchangeError> {
         let record = self.session.record();
         let unverified = unverified.and_then(|text| self.sessions.open_unverified(record, text));
         let spent = unverified
@@ -107,7 +107,9 @@ impl Refresher<'_> {
         let mut tokens = self.sessions.scalekit().refresh(&spent).await?;
         tokens.refresh_token.get_or_insert(spent);
         match self.verified(&tokens).await {
-            Err(ExchangeError::Token(error)) if verification(error) != Verification::Rejected => {
+            Err(ExchangeError::Token(error))
+                if !matches!(verification(error), Verification::Rejected) =>
+            {
                 telemetry::internal_error("session_refresh", &error);
                 Ok(Exchanged::Unverified(self.sessions.seal_unverified(record, &tokens)?))
             }
@@ -115,12 +117,12 @@ impl Refresher<'_> {
         }
     }
 
-    pub(super) async fn verify_received(&self, tokens: &str) -> Verification {
+    pub(super) async fn verify_received(&self, tokens: &str) -> Verification<Refreshed> {
         let Some(tokens) = self.sessions.open_unverified(self.session.record(), tokens) else {
             return Verification::Rejected;
         };
         match self.verified(&tokens).await {
-            Ok(sealed) => Verification::Verified(sealed),
+            Ok(refreshed) => Verification::Verified(refreshed),
             Err(error) => {
                 telemetry::internal_error("session_refresh", &error);
                 match error {
@@ -131,8 +133,8 @@ impl Refresher<'_> {
         }
     }
 
-    /// Verifies tokens. Returns the session with them, sealed for the store.
-    async fn verified(&self, tokens: &TokenResponse) -> Result<String, ExchangeError> {
+    /// Verifies tokens. Returns the session with them.
+    async fn verified(&self, tokens: &TokenResponse) -> Result<Refreshed, ExchangeError> {
         let (sessions, record) = (self.sessions, self.session.record());
         let flow = Flow::Refresh { subject: self.session.principal().subject() };
         let verified = timeout(VERIFICATION_DEADLINE, sessions.verify(tokens, flow)).await;
@@ -145,7 +147,7 @@ impl Refresher<'_> {
         if record.is_stored() {
             self.store(&record).await;
         }
-        Ok(sessions.seal_stored(&record)?)
+        Ok(Refreshed { sealed: sessions.seal_stored(&record)?, record })
     }
 
     /// Publishes a result that the store did not accept before. Verifies its tokens first if
@@ -157,14 +159,14 @@ impl Refresher<'_> {
         let is_leased = self.extend(lease).await;
         let Entry::Unverified { base, tokens } = current(held) else { return false };
         let exchanged = match self.verify_received(&tokens).await {
-            Verification::Verified(sealed) => Exchanged::Refreshed(sealed),
+            Verification::Verified(refreshed) => Exchanged::Refreshed(refreshed),
             Verification::Outdated if is_leased => self.exchange(Some(&tokens)).await,
             _ => return false,
         };
         let result = match exchanged {
             Exchanged::Failed => return false,
             Exchanged::InvalidGrant => return true,
-            Exchanged::Refreshed(sealed) => {
+            Exchanged::Refreshed(Refreshed { sealed, .. }) => {
                 let generation = base.generation.saturating_add(1);
                 Entry::Newest(Sealed { generation, sealed, presented: false })
             }
@@ -200,7 +202,7 @@ impl Refresher<'_> {
 }
 
 /// Classifies an error in tokens that the token endpoint has issued.
-fn verification(error: TokenError) -> Verification {
+fn verification(error: TokenError) -> Verification<Refreshed> {
     match error {
         TokenError::KeysUnavailable | TokenError::NotYetValid => Verification::Unavailable,
         // The key may be published later or never, or may have been replaced under the same `kid`.

@@ -276,6 +276,8 @@ impl Replica {
 }
 
 impl RefreshBackend for Replica {
+    type Refreshed = String;
+
     async fn read(&self) -> Result<Option<Bytes>, StoreError> {
         self.turn().await;
         let mut shared = self.shared.lock().unwrap();
