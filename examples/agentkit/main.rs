@@ -106,7 +106,7 @@ fn explain(connection: &str, error: &ApiError) -> String {
 }
 
 fn tell(account: &ConnectedAccount) {
-    let id = account.id.as_deref().unwrap_or("?");
+    let id = &account.id;
     let status = account.status.as_ref().map_or("unknown", ConnectedAccountStatus::as_str);
     println!("connected account {} is {}", line(id), line(status));
 }

@@ -49,7 +49,7 @@ impl From<directories::DirectoryUser> for Person {
         let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
         let active = user.active();
         let person = Self {
-            id: user.id.unwrap_or_default(),
+            id: user.id,
             email: user.email.unwrap_or_default(),
             given_name: user.given_name.unwrap_or_default(),
             family_name: user.family_name.unwrap_or_default(),

@@ -45,13 +45,12 @@ async fn full(api: &Api, organization: Option<&str>, table: &Table) -> Result<u6
     }
     let sync = blocking(table, |table| table.begin_sync(OffsetDateTime::now_utc())).await?;
     let progress = progress(directories.iter().filter_map(|one| one.total_users).sum())?;
-    for directory in directories.into_iter().filter_map(|directory| directory.id) {
-        let users = api.directories().users(&organization, &directory);
+    for directory in directories {
+        let users = api.directories().users(&organization, &directory.id);
         let users = users.page_size(PAGE).include_detail(true).stream();
         let mut pages = users.try_chunks(PAGE as usize);
         while let Some(page) = pages.try_next().await.map_err(|failed| failed.1)? {
-            let users = page.into_iter().filter(|user| user.id.is_some());
-            let listed = users.map(|user| Listed {
+            let listed = page.into_iter().map(|user| Listed {
                 updated_at: user.updated_at.map(nanoseconds),
                 person: user.into(),
             });
@@ -67,9 +66,8 @@ async fn full(api: &Api, organization: Option<&str>, table: &Table) -> Result<u6
 }
 
 async fn first_organization(api: &Api) -> Result<String, Failure> {
-    let first = api.organizations().list().stream().try_next().await?;
-    let id = first.and_then(|organization| organization.id);
-    id.ok_or_else(|| "the environment has no organization".into())
+    let first = api.organizations().list().stream().next().await;
+    Ok(first.ok_or("the environment has no organization")??.id)
 }
 
 /// Only on a terminal.

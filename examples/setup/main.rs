@@ -10,7 +10,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-use futures::TryStreamExt as _;
 use tower_scalekit::Scalekit;
 use tower_scalekit::error::{ConfigError, ConfigProblem};
 
@@ -29,16 +28,13 @@ async fn main() {
     }
 
     let organizations = scalekit.api().organizations().list().page_size(10);
-    let first = organizations.stream().try_next().await;
+    let first = organizations.stream().next().await.transpose();
     let url = scalekit.environment_url();
     let first = common::or_exit(1, first.map_err(|error| format!("{url}: {error}")));
 
     println!("{url} accepts the credentials of {}", scalekit.client_id());
     match first {
-        Some(organization) => {
-            let name = organization.display_name.unwrap_or_default();
-            println!("Name of the first organization: {name}");
-        }
+        Some(first) => println!("Name of the first organization: {}", first.display_name),
         None => println!("It has no organization yet: create one in the dashboard"),
     }
 }

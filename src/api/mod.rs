@@ -73,6 +73,7 @@ pub(crate) mod client;
 #[cfg(test)]
 mod tests;
 
+pub use self::client::pagination::ItemStream;
 pub use self::client::request::ApiRequest;
 pub use self::error::{ApiError, ErrorResponse, Unavailable};
 

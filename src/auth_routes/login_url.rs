@@ -94,6 +94,7 @@ impl fmt::Debug for LoginUrl {
 
 impl Sessions {
     /// Returns the URL of a login, for links to it.
+    #[doc(alias("getAuthorizationUrl", "get_authorization_url"))]
     pub fn login_url(&self) -> LoginUrl {
         LoginUrl { path: self.login_path().to_owned(), parameters: Vec::new() }
     }

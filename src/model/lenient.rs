@@ -69,11 +69,16 @@ where
     Ok(text(deserializer)?.map(|word| T::from(&word)))
 }
 
-pub(crate) fn timestamp<'de, D>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    with(deserializer, |value| timestamp_of(&value))
+pub(crate) mod timestamp {
+    use super::*;
+    pub(crate) use crate::model::wire::timestamp::serialize;
+
+    pub(crate) fn deserialize<'de, D>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        with(deserializer, |value| timestamp_of(&value))
+    }
 }
 
 /// `true` or `false`, also as text: some identity providers write it so.

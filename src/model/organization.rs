@@ -1,4 +1,4 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::wire;
 use crate::util::open_enum::open_enum;
@@ -14,7 +14,7 @@ open_enum! {
 }
 
 /// Features of an organization.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct OrganizationSettings {
@@ -32,7 +32,7 @@ impl OrganizationSettings {
 }
 
 /// A feature of an organization.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct OrganizationFeature {

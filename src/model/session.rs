@@ -1,56 +1,24 @@
-use std::fmt;
-
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::wire;
+use crate::util::open_enum::open_enum;
 
-/// The state of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SessionStatus {
-    /// Active.
-    Active,
-    /// Expired.
-    Expired,
-    /// The user logged out.
-    LoggedOut,
-    /// Revoked by an administrator or an application.
-    Revoked,
-    /// A status that this version does not know.
-    Unknown(String),
-}
-
-impl SessionStatus {
-    /// The value as the API writes it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Active => "active",
-            Self::Expired => "expired",
-            Self::LoggedOut => "logout",
-            Self::Revoked => "revoked",
-            Self::Unknown(word) => word,
-        }
-    }
-}
-
-impl From<&str> for SessionStatus {
-    /// Ignores case: the API reference has both spellings.
-    fn from(word: &str) -> Self {
-        let known = [Self::Active, Self::Expired, Self::LoggedOut, Self::Revoked];
-        let same = |status: &Self| status.as_str().eq_ignore_ascii_case(word);
-        known.into_iter().find(same).unwrap_or_else(|| Self::Unknown(word.to_owned()))
-    }
-}
-
-impl fmt::Display for SessionStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+open_enum! {
+    /// The state of a session.
+    SessionStatus {
+        /// Active.
+        Active = "active",
+        /// Expired.
+        Expired = "expired",
+        /// The user logged out.
+        LoggedOut = "logout",
+        /// Revoked by an administrator or an application.
+        Revoked = "revoked",
     }
 }
 
 /// Details of the session's browser, sent by the browser itself and therefore not trustworthy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct SessionDevice {
@@ -80,7 +48,7 @@ pub struct SessionDevice {
 }
 
 /// Estimated location of an IP address.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct SessionLocation {

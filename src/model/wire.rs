@@ -32,13 +32,37 @@ where
     Ok(text(deserializer)?.map(|word| T::from(&word)))
 }
 
-/// RFC 3339.
-pub(crate) fn timestamp<'de, D>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error>
+/// A field that the environment never omits.
+pub(crate) fn required<'de, D>(deserializer: D) -> Result<String, D::Error>
 where
     D: Deserializer<'de>,
 {
-    let parse = |text: String| OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom);
-    text(deserializer)?.map(parse).transpose()
+    text(deserializer)?.ok_or_else(|| D::Error::custom("empty"))
+}
+
+/// RFC 3339.
+pub(crate) mod timestamp {
+    use serde::ser::{Error as _, Serialize as _, Serializer};
+
+    use super::*;
+
+    pub(crate) fn deserialize<'de, D>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        let parse = |text: String| OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom);
+        text(deserializer)?.map(parse).transpose()
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        time: &Option<OffsetDateTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.map(|time| time.format(&Rfc3339))
+            .transpose()
+            .map_err(S::Error::custom)?
+            .serialize(serializer)
+    }
 }
 
 /// Seconds since 1970, as a number or as text.

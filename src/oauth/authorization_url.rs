@@ -120,6 +120,7 @@ impl fmt::Debug for AuthorizationRequest {
 
 impl Scalekit {
     /// The URL to redirect the browser to. Sends no request.
+    #[doc(alias("getAuthorizationUrl", "get_authorization_url"))]
     #[must_use]
     pub fn authorization_url(&self, request: &AuthorizationRequest) -> Url {
         let mut url = self.endpoint("/oauth/authorize");

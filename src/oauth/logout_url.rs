@@ -92,6 +92,7 @@ impl Scalekit {
     ///
     /// It works once, and only as a navigation of the browser: a `fetch` does not send the
     /// environment's cookie. It may contain an ID token: do not log it.
+    #[doc(alias("getLogoutUrl", "get_logout_url"))]
     #[must_use]
     pub fn logout_url(&self, request: &LogoutRequest) -> Url {
         let mut url = self.endpoint("/oidc/logout");

@@ -22,6 +22,7 @@ impl Scalekit {
     ///
     /// # Errors
     /// See [`OAuthError`].
+    #[doc(alias("authenticateWithCode", "authenticate_with_code"))]
     pub async fn exchange_code(
         &self,
         code: &str,
@@ -39,6 +40,7 @@ impl Scalekit {
     ///
     /// # Errors
     /// [`OAuthError::InvalidGrant`] means that the session has ended. Other errors do not.
+    #[doc(alias("refreshAccessToken", "refresh_access_token"))]
     pub async fn refresh(&self, refresh_token: &SecretString) -> Result<TokenResponse, OAuthError> {
         let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
         self.token_request(fields.into_iter()).await

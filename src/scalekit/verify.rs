@@ -14,6 +14,7 @@ impl Scalekit {
     /// # Errors
     /// [`TokenError::KeysUnavailable`] if the token cannot be verified now; any other error if it
     /// must not start a login.
+    #[doc(alias("getIdpInitiatedLoginClaims", "get_idp_initiated_login_claims"))]
     pub async fn verify_idp_initiated_login(
         &self,
         token: &str,

@@ -6,12 +6,14 @@
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use futures::future::try_join_all;
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::cookie::record::SessionRecord;
 use super::{Session, SessionHandle, Sessions};
 use crate::api::ApiError;
 use crate::api::sessions::SessionDetails;
+use crate::model::wire::timestamp;
 use crate::model::{SessionDevice, SessionStatus};
 use crate::shared_store::{KeyNamespace, StoreError, StoreKey, with_timeout};
 use crate::util::telemetry;
@@ -20,15 +22,17 @@ use crate::util::telemetry;
 const MAX_TRIES: usize = 16;
 
 /// One of the sessions of a user. Returned by [`Sessions::active_sessions`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ActiveSession {
     /// Id of the session: the environment's (`ses_…`), or this crate's own for a local session.
     /// Pass it to [`Sessions::revoke_active_session`].
     pub id: String,
     /// When the user logged in (UTC).
+    #[serde(serialize_with = "timestamp::serialize")]
     pub began_at: Option<OffsetDateTime>,
     /// When the session was last used (UTC), if known.
+    #[serde(serialize_with = "timestamp::serialize")]
     pub last_active_at: Option<OffsetDateTime>,
     /// Where the user logged in, if known.
     pub device: Option<SessionDevice>,
@@ -91,14 +95,12 @@ impl Sessions {
         let api = self.0.scalekit.api().sessions();
         let active = api.list_for_user(session.principal().subject()).status(SessionStatus::Active);
         let current = session.principal().session_id();
-        let mine = active.stream().try_filter_map(async |one: SessionDetails| {
-            Ok(one.session_id.map(|id| ActiveSession {
-                is_current: current == Some(&*id),
-                id,
-                began_at: one.created_at,
-                last_active_at: one.last_active_at,
-                device: one.device,
-            }))
+        let mine = active.stream().map_ok(|one: SessionDetails| ActiveSession {
+            is_current: current == Some(&*one.session_id),
+            id: one.session_id,
+            began_at: one.created_at,
+            last_active_at: one.last_active_at,
+            device: one.device,
         });
         let mut mine: Vec<ActiveSession> = mine.try_collect().await?;
         mine.sort_by_key(|one| std::cmp::Reverse(one.began_at));

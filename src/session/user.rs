@@ -1,3 +1,4 @@
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::model::lenient::flag_of;
@@ -5,7 +6,7 @@ use crate::token::Claims;
 
 /// A user's profile, from the ID token of the login (OpenID Connect Core section 5.1), or set by
 /// the app for a [`LocalSession`](super::LocalSession).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct User {
     /// The user's ID (`usr_…`); the claim `sub`.

@@ -88,6 +88,18 @@ impl Principal {
         self.0.organization_id.as_deref()
     }
 
+    /// Your app's ID of the organization: claim `xoid`.
+    #[must_use]
+    pub fn external_organization_id(&self) -> Option<&str> {
+        self.raw_claims().get("xoid").and_then(Value::as_str)
+    }
+
+    /// Your app's ID of the user: claim `xuid`.
+    #[must_use]
+    pub fn external_user_id(&self) -> Option<&str> {
+        self.raw_claims().get("xuid").and_then(Value::as_str)
+    }
+
     /// The session at the environment (`ses_…`): claim `sid`.
     #[must_use]
     pub fn session_id(&self) -> Option<&str> {
@@ -196,11 +208,14 @@ mod tests {
         }
         let claims = json!({
             "sub": "usr_1", "oid": "org_1", "sid": "ses_1", "client_id": "skc_1", "exp": 10,
+            "xoid": "tenant 7", "xuid": "user 9",
             "roles": ["admin"], "permissions": ["a:b"], "scope": "openid email", "plan": "gold",
         });
         let principal = principal(claims).unwrap();
         assert_eq!(principal.subject(), "usr_1");
         assert_eq!(principal.organization_id(), Some("org_1"));
+        assert_eq!(principal.external_organization_id(), Some("tenant 7"));
+        assert_eq!(principal.external_user_id(), Some("user 9"));
         assert_eq!((principal.roles(), principal.scopes().len()), (&["admin".to_owned()][..], 2));
         assert_eq!(principal.claims::<Custom>().unwrap().plan, "gold");
         assert!(!format!("{principal:?}").contains("gold"));

@@ -1,11 +1,11 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::model::ConnectedAccountStatus;
 use crate::model::lenient;
 
 /// An account at another service with which your app acts for a user, without its tokens.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ConnectedAccount {
@@ -34,9 +34,9 @@ pub struct ConnectedAccount {
     #[serde(deserialize_with = "lenient::word")]
     pub old_status: Option<ConnectedAccountStatus>,
     /// Expiry of its token.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub token_expires_at: Option<OffsetDateTime>,
     /// Time of the last use.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub last_used_at: Option<OffsetDateTime>,
 }

@@ -1,11 +1,11 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::model::lenient;
 use crate::model::{DirectoryProvider, DirectoryType};
 
 /// A directory of an organization, in events.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Directory {
@@ -25,6 +25,6 @@ pub struct Directory {
     #[serde(deserialize_with = "lenient::flag")]
     pub enabled: Option<bool>,
     /// Time of the last change of that.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
 }

@@ -1,4 +1,4 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::model::lenient;
@@ -8,7 +8,7 @@ use crate::model::lenient;
 /// Identify users by organization and [`id`](Self::id), or by organization and
 /// [`email`](Self::email) together; never by e-mail alone, which any organization's directory may
 /// claim.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct DirectoryUser {
@@ -100,7 +100,7 @@ pub struct DirectoryUser {
 }
 
 /// A group of a user of a directory.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct UserGroup {
@@ -113,7 +113,7 @@ pub struct UserGroup {
 }
 
 /// A role of a user of a directory.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct UserRole {

@@ -38,7 +38,7 @@ pub struct OrganizationDomain {
     #[serde(deserialize_with = "lenient::word")]
     pub verification_method: Option<DomainVerificationMethod>,
     /// Time of the last change of that.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
 }
 

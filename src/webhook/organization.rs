@@ -1,4 +1,4 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -6,7 +6,7 @@ use crate::model::lenient;
 use crate::model::{OrganizationSettings, RegionCode};
 
 /// An organization, in events.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Organization {
@@ -23,13 +23,13 @@ pub struct Organization {
     #[serde(deserialize_with = "lenient::word")]
     pub region_code: Option<RegionCode>,
     /// Time of creation.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub create_time: Option<OffsetDateTime>,
     /// Time of the last change.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub update_time: Option<OffsetDateTime>,
     /// Time of deletion.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub deleted_at: Option<OffsetDateTime>,
     /// Your app's metadata.
     #[serde(deserialize_with = "lenient::map")]

@@ -1,4 +1,4 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -6,7 +6,7 @@ use crate::model::lenient;
 use crate::model::{SessionDevice, SessionStatus};
 
 /// A user who has logged in or out, and the session.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct UserWithSession {
@@ -19,7 +19,7 @@ pub struct UserWithSession {
 }
 
 /// A user of your app.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct User {
@@ -33,13 +33,13 @@ pub struct User {
     #[serde(deserialize_with = "lenient::text")]
     pub external_id: Option<String>,
     /// Time of creation.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub create_time: Option<OffsetDateTime>,
     /// Time of the last change.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub update_time: Option<OffsetDateTime>,
     /// Time of the last login.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub last_login_time: Option<OffsetDateTime>,
     /// Your app's metadata.
     #[serde(deserialize_with = "lenient::map")]
@@ -50,7 +50,7 @@ pub struct User {
 }
 
 /// The profile of a user.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct UserProfile {
@@ -102,7 +102,7 @@ pub struct UserProfile {
 }
 
 /// A user's identity at an identity provider.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ExternalIdentity {
@@ -122,16 +122,16 @@ pub struct ExternalIdentity {
     #[serde(deserialize_with = "lenient::flag")]
     pub is_social: Option<bool>,
     /// Time of the first login.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub created_time: Option<OffsetDateTime>,
     /// Time of the last login.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub last_login_time: Option<OffsetDateTime>,
     /// Time of the last synchronization.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub last_synced_time: Option<OffsetDateTime>,
     /// Time of the last change.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub updated_time: Option<OffsetDateTime>,
     /// All attributes from the provider, as text.
     #[serde(deserialize_with = "lenient::text")]
@@ -139,7 +139,7 @@ pub struct ExternalIdentity {
 }
 
 /// A session of a user at the environment.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct UserSession {
@@ -156,25 +156,25 @@ pub struct UserSession {
     #[serde(deserialize_with = "lenient::word")]
     pub status: Option<SessionStatus>,
     /// Time of creation.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub created_at: Option<OffsetDateTime>,
     /// Time of the last change.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
     /// Time of the user's last activity.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub last_active_at: Option<OffsetDateTime>,
     /// Absolute expiry.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub absolute_expires_at: Option<OffsetDateTime>,
     /// Expiry if the user stays idle.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub idle_expires_at: Option<OffsetDateTime>,
     /// When it expired or was revoked.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub expired_at: Option<OffsetDateTime>,
     /// When the user logged out.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub logout_at: Option<OffsetDateTime>,
     /// The organizations that the user has signed in to during this session.
     #[serde(deserialize_with = "lenient::list")]

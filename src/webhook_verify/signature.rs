@@ -105,6 +105,7 @@ impl<'de> Visitor<'de> for FindTriggerPoint<'_> {
 ///
 /// # Errors
 /// See [`WebhookError`]. Do not disclose it to the sender.
+#[doc(alias("verifyWebhookPayload", "verify_webhook_payload"))]
 pub fn verify(
     headers: &HeaderMap,
     body: &[u8],

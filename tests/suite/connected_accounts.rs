@@ -58,7 +58,7 @@ async fn an_account_is_created_connected_and_deleted() {
     assert!(link.expires_at().unwrap() > sandbox.clock().clock().now());
     assert!(sandbox.consent(link.url().as_str()).unwrap().ends_with("/connected"));
     assert!(sandbox.consent(link.url().as_str()).is_err(), "a link works once");
-    let id = AccountKey::id(made.id.clone().unwrap());
+    let id = AccountKey::id(made.id.clone());
     let account = accounts.get(&id).await.unwrap();
     assert!(account.is_active());
     assert_eq!(account.id, made.id);

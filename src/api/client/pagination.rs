@@ -1,8 +1,11 @@
 //! Paginated lists as streams.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use futures::stream::{self, Stream, StreamExt as _};
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
 
 use crate::api::{ApiError, ApiRequest};
@@ -15,25 +18,49 @@ pub(in crate::api) trait Page: DeserializeOwned + Send + 'static {
     fn into_parts(self) -> (Vec<Self::Item>, String);
 }
 
-/// Streams all items of a list, fetching pages as needed. Ends after an error.
-pub(in crate::api) fn items<P: Page>(
-    request: ApiRequest,
-) -> impl Stream<Item = Result<P::Item, ApiError>> + Send + Unpin + 'static {
-    let start = Progress { items: VecDeque::new(), next: Some(String::new()) };
-    let state = (start, Trail::default(), request);
-    stream::try_unfold(state, |(mut progress, mut trail, request)| async {
-        loop {
-            if let Some(item) = progress.items.pop_front() {
-                return Ok(Some((item, (progress, trail, request))));
+/// The items of a list. Fetches pages as needed, and ends after an error.
+#[must_use = "nothing is fetched until the stream is read"]
+pub struct ItemStream<T>(BoxStream<'static, Result<T, ApiError>>);
+
+impl<T: Send + 'static> ItemStream<T> {
+    pub(in crate::api) fn new<P: Page<Item = T>>(request: ApiRequest) -> Self {
+        let start = Progress { items: VecDeque::new(), next: Some(String::new()) };
+        let state = (start, Trail::default(), request);
+        let items = stream::try_unfold(state, |(mut progress, mut trail, request)| async {
+            loop {
+                if let Some(item) = progress.items.pop_front() {
+                    return Ok(Some((item, (progress, trail, request))));
+                }
+                let Some(token) = progress.next.take() else { return Ok(None) };
+                if trail.comes_back_to(&token) {
+                    return Err(ApiError::unexpected("pages that repeat"));
+                }
+                progress = Progress::after::<P>(&request, token).await?;
             }
-            let Some(token) = progress.next.take() else { return Ok(None) };
-            if trail.comes_back_to(&token) {
-                return Err(ApiError::unexpected("pages that repeat"));
-            }
-            progress = Progress::after::<P>(&request, token).await?;
-        }
-    })
-    .boxed()
+        });
+        Self(items.boxed())
+    }
+}
+
+impl<T> ItemStream<T> {
+    /// Returns the next item, and `None` after the last. Cancel safe: no item is lost.
+    pub async fn next(&mut self) -> Option<Result<T, ApiError>> {
+        self.0.next().await
+    }
+}
+
+impl<T> Stream for ItemStream<T> {
+    type Item = Result<T, ApiError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(cx)
+    }
+}
+
+impl<T> fmt::Debug for ItemStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ItemStream").finish_non_exhaustive()
+    }
 }
 
 /// Detects a cycle of page tokens with one token in memory (Brent's algorithm).

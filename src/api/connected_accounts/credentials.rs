@@ -138,7 +138,7 @@ pub struct GoogleDwdCredentials {
     #[serde(deserialize_with = "wire::or_default")]
     pub scopes: Vec<String>,
     /// Expiry of that token (read-only).
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(with = "wire::timestamp")]
     pub token_expires_at: Option<OffsetDateTime>,
 }
 
@@ -162,7 +162,7 @@ pub struct TrustedIdpCredentials {
     #[serde(deserialize_with = "wire::text")]
     pub access_key_id: Option<String>,
     /// Expiry (read-only).
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(with = "wire::timestamp")]
     pub expiry: Option<OffsetDateTime>,
 }
 

@@ -1,56 +1,53 @@
 //! Connected accounts and their lists, as the API returns them.
 
-use futures::stream::Stream;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::{AccountKey, Credentials};
-use crate::api::client::pagination;
-use crate::api::client::pagination::Page;
-use crate::api::{ApiError, ApiRequest};
+use crate::api::ApiRequest;
+use crate::api::client::pagination::{ItemStream, Page};
 use crate::model::ConnectedAccountStatus;
 use crate::model::wire;
 use crate::util::open_enum::open_enum;
 
 /// A user's account at another service, without its credentials. Fields that the environment omits
 /// are `None`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct ConnectedAccount {
     /// `ca_…`
-    #[serde(deserialize_with = "wire::text")]
-    pub id: Option<String>,
+    #[serde(deserialize_with = "wire::required")]
+    pub id: String,
     /// Your app's identifier of the user.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub identifier: Option<String>,
     /// The connection's name, as spelled in the dashboard.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub connector: Option<String>,
     /// The connection (`conn_…`).
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub connection_id: Option<String>,
     /// The service, for instance `GMAIL`.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub provider: Option<String>,
     /// How your app is authorized.
-    #[serde(deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::word")]
     pub authorization_type: Option<AuthorizationType>,
     /// The status.
-    #[serde(deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::word")]
     pub status: Option<ConnectedAccountStatus>,
     /// Expiry of its token. The environment refreshes it automatically if possible.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub token_expires_at: Option<OffsetDateTime>,
     /// Time of the last use.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub last_used_at: Option<OffsetDateTime>,
     /// Time of the last change.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
     /// Settings of the connection for this account; omitted in lists.
-    #[serde(deserialize_with = "wire::or_default")]
+    #[serde(default, deserialize_with = "wire::or_default")]
     pub api_config: Map<String, Value>,
 }
 
@@ -177,10 +174,8 @@ impl ConnectedAccounts {
     }
 
     /// Streams the accounts, fetching pages as needed. Ends after an error.
-    pub fn stream(
-        self,
-    ) -> impl Stream<Item = Result<ConnectedAccount, ApiError>> + Send + Unpin + 'static {
-        pagination::items::<AccountsPage>(self.checked())
+    pub fn stream(self) -> ItemStream<ConnectedAccount> {
+        ItemStream::new::<AccountsPage>(self.checked())
     }
 
     fn checked(self) -> ApiRequest {
@@ -214,10 +209,8 @@ impl AccountSearch {
     }
 
     /// Streams the accounts, fetching pages as needed. Ends after an error.
-    pub fn stream(
-        self,
-    ) -> impl Stream<Item = Result<ConnectedAccount, ApiError>> + Send + Unpin + 'static {
-        pagination::items::<AccountsPage>(self.0)
+    pub fn stream(self) -> ItemStream<ConnectedAccount> {
+        ItemStream::new::<AccountsPage>(self.0)
     }
 }
 

@@ -45,7 +45,7 @@ impl fmt::Debug for AuthorizationLink {
 pub(super) struct LinkResponse {
     #[serde(deserialize_with = "wire::or_default")]
     link: String,
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(with = "wire::timestamp")]
     expiry: Option<OffsetDateTime>,
 }
 

@@ -76,6 +76,7 @@ impl ConnectedAccountsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if the connection does not exist; see [`ApiError`].
+    #[doc(alias("getOrCreateConnectedAccount", "get_or_create_connected_account"))]
     pub async fn get_or_create(
         &self,
         account: &NewConnectedAccount,
@@ -173,6 +174,7 @@ impl ConnectedAccountsApi {
     ///
     /// # Errors
     /// See [`ApiError`].
+    #[doc(alias("getAuthorizationLink", "get_authorization_link"))]
     pub async fn authorization_link(
         &self,
         account: &AccountKey,

@@ -1,5 +1,5 @@
-use serde::Deserialize;
 use serde::de::Deserializer;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::wire;
@@ -9,41 +9,41 @@ use crate::util::open_enum::open_enum;
 ///
 /// Trust settings, such as certificates and client secrets, are omitted:
 /// [`Api::request`](crate::api::Api::request) returns them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct Connection {
     /// `conn_…`
-    #[serde(deserialize_with = "wire::text")]
-    pub id: Option<String>,
+    #[serde(deserialize_with = "wire::required")]
+    pub id: String,
     /// The organization that it belongs to.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub organization_id: Option<String>,
     /// The organization's name; only in lists.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub organization_name: Option<String>,
     /// The identity provider.
-    #[serde(deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::word")]
     pub provider: Option<ConnectionProvider>,
     /// The provider's key, for instance `okta`.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub provider_key: Option<String>,
     /// Another ID of the connection, used in URLs.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub key_id: Option<String>,
     /// How users sign in.
-    #[serde(rename = "type", deserialize_with = "wire::word")]
+    #[serde(default, rename = "type", deserialize_with = "wire::word")]
     pub connection_type: Option<ConnectionType>,
     /// The setup status.
-    #[serde(deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::word")]
     pub status: Option<ConnectionStatus>,
     /// Whether users can sign in through it.
+    #[serde(default)]
     pub enabled: Option<bool>,
     /// The e-mail domains of its users.
-    #[serde(deserialize_with = "domains")]
+    #[serde(default, deserialize_with = "domains")]
     pub domains: Vec<String>,
     /// Where an agent uses the connection's tools, if it has any.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub mcp_server_url: Option<String>,
 }
 

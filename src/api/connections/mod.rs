@@ -18,8 +18,8 @@
 //! assert!(connections.enabled_for_email("jane@example.net").await?.is_empty());
 //! assert!(connections.enabled_for_email("jane@acme.test@evil.test").await?.is_empty());
 //!
-//! let (organization, id) = (acme[0].organization_id.as_deref(), acme[0].id.as_deref());
-//! connections.disable(organization.ok_or("no owner")?, id.ok_or("no id")?).await?;
+//! let organization = acme[0].organization_id.as_deref().ok_or("no organization")?;
+//! connections.disable(organization, &acme[0].id).await?;
 //! assert!(connections.enabled_for_domain("acme.test").await?.is_empty());
 //! # Ok(())
 //! # }
@@ -34,7 +34,7 @@ mod details;
 mod domain;
 
 use http::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::details::{Connection, ConnectionProvider, ConnectionStatus, ConnectionType};
@@ -85,6 +85,7 @@ impl ConnectionsApi {
     ///
     /// # Errors
     /// See [`ApiError`].
+    #[doc(alias("listConnectionsByDomain", "list_connections_by_domain"))]
     pub async fn enabled_for_domain(&self, domain: &str) -> Result<Vec<Connection>, ApiError> {
         let Some(domain) = domain::host_name(domain) else { return Ok(Vec::new()) };
         let mut connections = listed(self.all().query("domain", &domain)).await?;
@@ -162,7 +163,7 @@ async fn listed(request: ApiRequest) -> Result<Vec<Connection>, ApiError> {
 }
 
 /// State of a connection after it was enabled or disabled.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ToggledConnection {

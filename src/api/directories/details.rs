@@ -1,4 +1,4 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -7,63 +7,64 @@ use crate::model::wire;
 use crate::model::{DirectoryProvider, DirectoryType};
 
 /// A directory of an organization. Fields that the environment omits are `None`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct Directory {
     /// `dir_…`
-    #[serde(deserialize_with = "wire::text")]
-    pub id: Option<String>,
+    #[serde(deserialize_with = "wire::required")]
+    pub id: String,
     /// Its name, usually the provider's.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub name: Option<String>,
     /// The organization that it belongs to.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub organization_id: Option<String>,
     /// Whether it is synchronized.
+    #[serde(default)]
     pub enabled: Option<bool>,
     /// How it is synchronized.
-    #[serde(deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::word")]
     pub directory_type: Option<DirectoryType>,
     /// The provider.
-    #[serde(deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::word")]
     pub directory_provider: Option<DirectoryProvider>,
     /// The SCIM endpoint for the provider.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub directory_endpoint: Option<String>,
     /// The setup status, for instance `IN_PROGRESS`.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub status: Option<String>,
     /// The administrator whose access is used to poll the provider.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub email: Option<String>,
     /// Which groups are synchronized, for instance `ALL`.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub groups_tracked: Option<String>,
     /// Time of the last synchronization.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub last_synced_at: Option<OffsetDateTime>,
     /// Number of users.
-    #[serde(deserialize_with = "wire::number")]
+    #[serde(default, deserialize_with = "wire::number")]
     pub total_users: Option<u64>,
     /// Number of groups.
-    #[serde(deserialize_with = "wire::number")]
+    #[serde(default, deserialize_with = "wire::number")]
     pub total_groups: Option<u64>,
     /// Statistics.
+    #[serde(default)]
     pub stats: Option<DirectoryStats>,
     /// The provider's SCIM secrets, without their values.
-    #[serde(deserialize_with = "wire::or_default")]
+    #[serde(default, deserialize_with = "wire::or_default")]
     pub secrets: Vec<DirectorySecret>,
     /// Role assignments by group.
-    #[serde(deserialize_with = "wire::or_default")]
+    #[serde(default, deserialize_with = "wire::or_default")]
     pub role_assignments: RoleAssignments,
     /// Attribute mappings.
-    #[serde(deserialize_with = "wire::or_default")]
+    #[serde(default, deserialize_with = "wire::or_default")]
     pub attribute_mappings: AttributeMappings,
 }
 
 /// Statistics of a directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct DirectoryStats {
@@ -74,15 +75,15 @@ pub struct DirectoryStats {
     #[serde(deserialize_with = "wire::number")]
     pub total_groups: Option<u64>,
     /// Time of the last change of a user.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(with = "wire::timestamp")]
     pub user_updated_at: Option<OffsetDateTime>,
     /// Time of the last change of a group.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(with = "wire::timestamp")]
     pub group_updated_at: Option<OffsetDateTime>,
 }
 
 /// A SCIM secret of a provider, without its value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct DirectorySecret {
@@ -99,18 +100,18 @@ pub struct DirectorySecret {
     #[serde(deserialize_with = "wire::text")]
     pub status: Option<String>,
     /// Time of creation.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(with = "wire::timestamp")]
     pub create_time: Option<OffsetDateTime>,
     /// Expiry.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(with = "wire::timestamp")]
     pub expire_time: Option<OffsetDateTime>,
     /// Time of the last use.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(with = "wire::timestamp")]
     pub last_used_time: Option<OffsetDateTime>,
 }
 
 /// Role assignments by group.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct RoleAssignments {
@@ -120,7 +121,7 @@ pub struct RoleAssignments {
 }
 
 /// A group whose members have a role.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct RoleAssignment {
@@ -133,7 +134,7 @@ pub struct RoleAssignment {
 }
 
 /// Attribute mappings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct AttributeMappings {
@@ -143,7 +144,7 @@ pub struct AttributeMappings {
 }
 
 /// The mapping of a provider's attribute.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct AttributeMapping {
@@ -156,36 +157,35 @@ pub struct AttributeMapping {
 }
 
 /// A user of a directory.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct DirectoryUser {
     /// `diruser_…`
-    #[serde(deserialize_with = "wire::text")]
-    pub id: Option<String>,
+    #[serde(deserialize_with = "wire::required")]
+    pub id: String,
     /// E-mail address.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub email: Option<String>,
     /// All e-mail addresses.
-    #[serde(deserialize_with = "wire::or_default")]
+    #[serde(default, deserialize_with = "wire::or_default")]
     pub emails: Vec<String>,
     /// User name.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub preferred_username: Option<String>,
     /// First name.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub given_name: Option<String>,
     /// Last name.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub family_name: Option<String>,
     /// Time of the last change.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
     /// The user's groups.
-    #[serde(deserialize_with = "wire::or_default")]
+    #[serde(default, deserialize_with = "wire::or_default")]
     pub groups: Vec<DirectoryGroup>,
     /// All attributes from the provider, if [included](super::DirectoryUsers::include_detail).
-    #[serde(deserialize_with = "wire::or_default")]
+    #[serde(default, deserialize_with = "wire::or_default")]
     pub user_detail: Map<String, Value>,
 }
 
@@ -199,24 +199,23 @@ impl DirectoryUser {
 }
 
 /// A group of a directory.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct DirectoryGroup {
     /// `dirgroup_…`
-    #[serde(deserialize_with = "wire::text")]
-    pub id: Option<String>,
+    #[serde(deserialize_with = "wire::required")]
+    pub id: String,
     /// Its name.
-    #[serde(deserialize_with = "wire::text")]
-    pub display_name: Option<String>,
+    #[serde(default, deserialize_with = "wire::or_default")]
+    pub display_name: String,
     /// Number of members.
-    #[serde(deserialize_with = "wire::number")]
+    #[serde(default, deserialize_with = "wire::number")]
     pub total_users: Option<u64>,
     /// Time of the last change.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
     /// All attributes from the provider, if [included](super::DirectoryGroups::include_detail).
-    #[serde(deserialize_with = "wire::or_default")]
+    #[serde(default, deserialize_with = "wire::or_default")]
     pub group_detail: Map<String, Value>,
 }
 

@@ -42,17 +42,15 @@
 
 mod details;
 
-use futures::stream::Stream;
 use http::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use self::details::{
     AttributeMapping, AttributeMappings, Directory, DirectoryGroup, DirectorySecret,
     DirectoryStats, DirectoryUser, RoleAssignment, RoleAssignments,
 };
-use super::client::pagination;
-use super::client::pagination::Page;
+use super::client::pagination::{ItemStream, Page};
 use super::{Api, ApiError, ApiRequest};
 use crate::model::wire;
 
@@ -69,6 +67,7 @@ impl DirectoriesApi {
     ///
     /// # Errors
     /// See [`ApiError`].
+    #[doc(alias("listDirectories", "list_directories"))]
     pub async fn list(&self, organization_id: &str) -> Result<Vec<Directory>, ApiError> {
         let path = "/api/v1/organizations/{organization_id}/directories";
         let request = self.0.request(Method::GET, path);
@@ -80,6 +79,10 @@ impl DirectoriesApi {
     ///
     /// # Errors
     /// [`ApiError::NoDirectory`] if there is none; see [`ApiError`].
+    #[doc(alias(
+        "getPrimaryDirectoryByOrganizationId",
+        "get_primary_directory_by_organization_id"
+    ))]
     pub async fn primary(&self, organization_id: &str) -> Result<Directory, ApiError> {
         let first = self.list(organization_id).await?.into_iter().next();
         first.ok_or_else(|| ApiError::NoDirectory { organization_id: organization_id.to_owned() })
@@ -126,12 +129,14 @@ impl DirectoriesApi {
     }
 
     /// Lists the users of a directory.
+    #[doc(alias("listDirectoryUsers", "list_directory_users"))]
     pub fn users(&self, organization_id: &str, directory_id: &str) -> DirectoryUsers {
         let request = self.one(Method::GET, "{directory_id}/users", organization_id);
         DirectoryUsers(request.path_parameter("directory_id", directory_id))
     }
 
     /// Lists the groups of a directory.
+    #[doc(alias("listDirectoryGroups", "list_directory_groups"))]
     pub fn groups(&self, organization_id: &str, directory_id: &str) -> DirectoryGroups {
         let request = self.one(Method::GET, "{directory_id}/groups", organization_id);
         DirectoryGroups(request.path_parameter("directory_id", directory_id))
@@ -170,10 +175,8 @@ impl DirectoryUsers {
     }
 
     /// Streams the users, fetching pages as needed. Ends after an error.
-    pub fn stream(
-        self,
-    ) -> impl Stream<Item = Result<DirectoryUser, ApiError>> + Send + Unpin + 'static {
-        pagination::items::<UsersPage>(self.0)
+    pub fn stream(self) -> ItemStream<DirectoryUser> {
+        ItemStream::new::<UsersPage>(self.0)
     }
 }
 
@@ -204,15 +207,13 @@ impl DirectoryGroups {
     }
 
     /// Streams the groups, fetching pages as needed. Ends after an error.
-    pub fn stream(
-        self,
-    ) -> impl Stream<Item = Result<DirectoryGroup, ApiError>> + Send + Unpin + 'static {
-        pagination::items::<GroupsPage>(self.0)
+    pub fn stream(self) -> ItemStream<DirectoryGroup> {
+        ItemStream::new::<GroupsPage>(self.0)
     }
 }
 
 /// State of a directory after it was enabled or disabled.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ToggledDirectory {

@@ -50,15 +50,13 @@ mod portal_link;
 
 use std::collections::BTreeMap;
 
-use futures::stream::Stream;
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
 pub use self::portal_link::{PortalFeature, PortalLink};
-use super::client::pagination;
-use super::client::pagination::Page;
+use super::client::pagination::{ItemStream, Page};
 use super::{Api, ApiError, ApiRequest};
 use crate::model::wire;
 use crate::model::{OrganizationSettings, RegionCode};
@@ -73,6 +71,7 @@ impl OrganizationsApi {
     }
 
     /// Lists all organizations of the environment.
+    #[doc(alias("listOrganization", "list_organizations"))]
     pub fn list(&self) -> Organizations {
         Organizations(self.0.request(Method::GET, "/api/v1/organizations"))
     }
@@ -134,6 +133,7 @@ impl OrganizationsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("generatePortalLink", "generate_portal_link"))]
     pub async fn portal_link(
         &self,
         id: &str,
@@ -170,47 +170,44 @@ impl Organizations {
     }
 
     /// Streams the organizations, fetching pages as needed. Ends after an error.
-    pub fn stream(
-        self,
-    ) -> impl Stream<Item = Result<Organization, ApiError>> + Send + Unpin + 'static {
-        pagination::items::<OrganizationsPage>(self.0)
+    pub fn stream(self) -> ItemStream<Organization> {
+        ItemStream::new::<OrganizationsPage>(self.0)
     }
 }
 
 /// An organization. Fields that the environment omits are `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct Organization {
     /// `org_…`, the claim `org_id` or `oid` of tokens.
-    #[serde(deserialize_with = "wire::text")]
-    pub id: Option<String>,
+    #[serde(deserialize_with = "wire::required")]
+    pub id: String,
     /// Its name.
-    #[serde(deserialize_with = "wire::text")]
-    pub display_name: Option<String>,
+    #[serde(default, deserialize_with = "wire::or_default")]
+    pub display_name: String,
     /// Your app's ID of it.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub external_id: Option<String>,
     /// Its part of a wildcard redirect URI, for instance `acme`.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub slug: Option<String>,
     /// URL of its logo.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub logo_url: Option<String>,
     /// Where its data is stored.
-    #[serde(deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::word")]
     pub region_code: Option<RegionCode>,
     /// Time of creation.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub create_time: Option<OffsetDateTime>,
     /// Time of the last change.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub update_time: Option<OffsetDateTime>,
     /// Your app's metadata.
-    #[serde(deserialize_with = "wire::or_default")]
+    #[serde(default, deserialize_with = "wire::or_default")]
     pub metadata: BTreeMap<String, String>,
     /// Enabled features.
-    #[serde(deserialize_with = "wire::or_default")]
+    #[serde(default, deserialize_with = "wire::or_default")]
     pub settings: OrganizationSettings,
 }
 

@@ -88,7 +88,7 @@ pub(super) struct Response {
 struct Link {
     #[serde(deserialize_with = "wire::text")]
     id: Option<String>,
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(with = "wire::timestamp")]
     expire_time: Option<OffsetDateTime>,
     #[serde(deserialize_with = "wire::text")]
     location: Option<String>,

@@ -68,6 +68,7 @@ impl PasswordlessApi {
     /// # Errors
     /// [`PasswordlessError::TooManyEmails`] after two e-mails in a minute to one address, including
     /// resent ones; see [`PasswordlessError`].
+    #[doc(alias("sendPasswordlessEmail", "send_passwordless_email"))]
     pub async fn send(&self, mail: &NewMail) -> Result<SentMail, PasswordlessError> {
         if let Some(problem) = mail.problem() {
             return Err(ApiError::InvalidCall(problem).into());
@@ -81,6 +82,7 @@ impl PasswordlessApi {
     ///
     /// # Errors
     /// [`PasswordlessError::Rejected`] if the request has ended; see [`send`](Self::send).
+    #[doc(alias("resendPasswordlessEmail", "resend_passwordless_email"))]
     pub async fn resend(&self, auth_request_id: &str) -> Result<SentMail, PasswordlessError> {
         let request = Credentials { auth_request_id: Some(auth_request_id), ..Default::default() };
         self.mail("resend", &request).await
@@ -91,6 +93,7 @@ impl PasswordlessApi {
     /// # Errors
     /// [`PasswordlessError::TooManyAttempts`] after five codes in ten minutes; see
     /// [`PasswordlessError`].
+    #[doc(alias("verifyPasswordlessEmail", "verify_passwordless_email"))]
     pub async fn verify_code(
         &self,
         auth_request_id: &str,
@@ -107,6 +110,7 @@ impl PasswordlessApi {
     ///
     /// # Errors
     /// See [`PasswordlessError`].
+    #[doc(alias("verifyPasswordlessEmail", "verify_passwordless_email"))]
     pub async fn verify_link(
         &self,
         link_token: &str,

@@ -1,59 +1,59 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::model::wire;
 use crate::model::{SessionDevice, SessionStatus};
 
 /// A session of a user at the environment. Fields that the environment omits are `None`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct SessionDetails {
     /// `ses_…`, the claim `sid` of its tokens.
-    #[serde(deserialize_with = "wire::text")]
-    pub session_id: Option<String>,
+    #[serde(deserialize_with = "wire::required")]
+    pub session_id: String,
     /// `usr_…`
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub user_id: Option<String>,
     /// The organization the user was last active in. Omitted for a session that was just revoked.
-    #[serde(deserialize_with = "wire::text")]
+    #[serde(default, deserialize_with = "wire::text")]
     pub organization_id: Option<String>,
     /// The status.
-    #[serde(deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::word")]
     pub status: Option<SessionStatus>,
     /// Time of creation.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub created_at: Option<OffsetDateTime>,
     /// Time of the last change.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
     /// Time of the user's last activity.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub last_active_at: Option<OffsetDateTime>,
     /// Absolute expiry.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub absolute_expires_at: Option<OffsetDateTime>,
     /// Expiry if the user stays idle.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub idle_expires_at: Option<OffsetDateTime>,
     /// When it expired or was revoked.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub expired_at: Option<OffsetDateTime>,
     /// When the user logged out.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(default, with = "wire::timestamp")]
     pub logout_at: Option<OffsetDateTime>,
     /// The organizations that the user has signed in to during this session.
-    #[serde(deserialize_with = "wire::or_default")]
+    #[serde(default, deserialize_with = "wire::or_default")]
     pub authenticated_organizations: Vec<String>,
     /// The applications that the user has signed in to during this session.
-    #[serde(deserialize_with = "wire::or_default")]
+    #[serde(default, deserialize_with = "wire::or_default")]
     pub authenticated_clients: Vec<AuthenticatedClient>,
     /// The device that the user signed in from.
+    #[serde(default)]
     pub device: Option<SessionDevice>,
 }
 
 /// An application that a user has signed in to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct AuthenticatedClient {
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(at(details.expired_at), 90 * 60);
         assert_eq!(at(details.logout_at), 210 * 60);
         assert_eq!(at(details.absolute_expires_at), 7 * 86_400);
-        assert_eq!(details.session_id.as_deref(), Some("ses_1234567890123456"));
+        assert_eq!(details.session_id, "ses_1234567890123456");
         assert_eq!(details.user_id.as_deref(), Some("usr_1234567890123456"));
         assert_eq!(details.organization_id.as_deref(), Some("org_1234567890123456"));
         assert_eq!(details.status, Some(SessionStatus::Active));
@@ -119,17 +119,20 @@ mod tests {
     }
 
     #[test]
-    fn all_fields_may_be_missing_null_or_empty() {
-        let nothing = SessionDetails::default();
+    fn all_fields_but_the_id_may_be_missing_null_or_empty() {
+        let bare = SessionDetails { session_id: "ses_1".to_owned(), ..Default::default() };
         for body in [
-            "{}",
-            r#"{"session_id":"","status":"","created_at":"","authenticated_clients":null,"device":null}"#,
-            r#"{"session_id":null,"status":null,"created_at":null}"#,
+            r#"{"session_id":"ses_1"}"#,
+            r#"{"session_id":"ses_1","status":"","created_at":"","authenticated_clients":null,"device":null}"#,
+            r#"{"session_id":"ses_1","user_id":null,"status":null,"created_at":null}"#,
         ] {
-            assert_eq!(serde_json::from_str::<SessionDetails>(body).unwrap(), nothing, "{body}");
+            assert_eq!(serde_json::from_str::<SessionDetails>(body).unwrap(), bare, "{body}");
         }
         // An error is better than a session without its expiry.
-        for body in [r#"{"expired_at":"soon"}"#, r#"{"expired_at":1736937000}"#] {
+        for body in [
+            r#"{"session_id":"ses_1","expired_at":"soon"}"#,
+            r#"{"session_id":"ses_1","expired_at":1736937000}"#,
+        ] {
             assert!(serde_json::from_str::<SessionDetails>(body).is_err(), "{body}");
         }
     }

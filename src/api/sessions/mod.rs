@@ -29,14 +29,12 @@
 
 mod details;
 
-use futures::stream::Stream;
 use http::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use self::details::{AuthenticatedClient, SessionDetails};
-use super::client::pagination;
-use super::client::pagination::Page;
+use super::client::pagination::{ItemStream, Page};
 use super::client::retry::Retries;
 use super::{Api, ApiError, ApiRequest};
 use crate::model::SessionStatus;
@@ -115,15 +113,13 @@ impl UserSessions {
     }
 
     /// Streams the sessions, fetching pages as needed. Ends after an error.
-    pub fn stream(
-        self,
-    ) -> impl Stream<Item = Result<SessionDetails, ApiError>> + Send + Unpin + 'static {
-        pagination::items::<SessionsPage>(self.0)
+    pub fn stream(self) -> ItemStream<SessionDetails> {
+        ItemStream::new::<SessionsPage>(self.0)
     }
 }
 
 /// The sessions that a revocation ended.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct RevokedSessions {

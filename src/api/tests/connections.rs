@@ -16,7 +16,7 @@ fn list(connections: &[&str]) -> String {
 
 #[tokio::test]
 async fn connections_are_listed_in_three_ways() {
-    let response = list(&[LISTED, "{}"]);
+    let response = list(&[LISTED, r#"{"id":"conn_2"}"#]);
     let (environment, api) = Played::responses([
         (200, response.as_str()),
         (200, "{}"),
@@ -24,7 +24,7 @@ async fn connections_are_listed_in_three_ways() {
     ]);
     let connections = api.connections();
     let [okta, other] = connections.list().await.unwrap().try_into().unwrap();
-    assert_eq!(other, Connection::default());
+    assert_eq!(other, Connection { id: "conn_2".to_owned(), ..Default::default() });
     assert!(connections.list_by_organization("org_1&x").await.unwrap().is_empty());
     assert!(connections.list_by_domain("acme.test").await.unwrap().is_empty());
     assert_eq!(
@@ -35,7 +35,7 @@ async fn connections_are_listed_in_three_ways() {
             "GET /api/v1/connections?domain=acme.test&include=all",
         ]
     );
-    assert_eq!(okta.id.as_deref(), Some("conn_1"));
+    assert_eq!(okta.id, "conn_1");
     assert_eq!(okta.key_id.as_deref(), Some("conn_k"));
     assert_eq!(okta.organization_id.as_deref(), Some("org_1"));
     assert_eq!(okta.organization_name.as_deref(), Some("Acme"));
@@ -92,7 +92,7 @@ async fn a_connection_is_read_enabled_disabled_and_deleted() {
 
 #[tokio::test]
 async fn only_enabled_single_sign_on_is_offered_whatever_is_listed() {
-    let with = |members: &str| format!("{{{members}}}");
+    let with = |members: &str| format!(r#"{{"id":"conn_1",{members}}}"#);
     let good = [
         with(r#""type":"SAML","enabled":true,"status":"COMPLETED","domains":["ACME.test"]"#),
         with(r#""type":"OIDC","enabled":true"#),

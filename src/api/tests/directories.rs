@@ -22,13 +22,15 @@ const OKTA: &str = r#"{
 
 #[tokio::test]
 async fn directories_are_listed_and_read() {
-    let (listed, got) =
-        (format!(r#"{{"directories":[{OKTA},{{}}]}}"#), format!(r#"{{"directory":{OKTA}}}"#));
+    let (listed, got) = (
+        format!(r#"{{"directories":[{OKTA},{{"id":"dir_2"}}]}}"#),
+        format!(r#"{{"directory":{OKTA}}}"#),
+    );
     let (environment, api) =
         Played::responses([(200, listed.as_str()), (200, &listed), (200, &got), (404, "{}")]);
     let directories = api.directories();
     let [okta, other] = directories.list("org_1").await.unwrap().try_into().unwrap();
-    assert_eq!(other, Directory::default());
+    assert_eq!(other, Directory { id: "dir_2".to_owned(), ..Default::default() });
     assert_eq!(directories.primary("org_1").await.unwrap(), okta);
     assert_eq!(directories.get("org_1", "dir_1").await.unwrap(), okta);
     let unknown = directories.get("org_1", "dir:2").await.unwrap_err();
@@ -43,7 +45,7 @@ async fn directories_are_listed_and_read() {
         ]
     );
 
-    assert_eq!(okta.id.as_deref(), Some("dir_1"));
+    assert_eq!(okta.id, "dir_1");
     assert_eq!(okta.name.as_deref(), Some("Azure AD"));
     assert_eq!(okta.organization_id.as_deref(), Some("org_1"));
     assert_eq!(okta.enabled, Some(true));
@@ -133,16 +135,16 @@ async fn users_are_listed_to_the_last_page() {
     assert_eq!(environment.asked(), [path.to_owned(), format!("{path}&page_token=p2")]);
 
     let [john, unnamed] = users.try_into().unwrap();
-    assert_eq!(john.id.as_deref(), Some("diruser_1"));
+    assert_eq!(john.id, "diruser_1");
     assert_eq!(john.email.as_deref(), Some("johndoe"));
     assert_eq!(john.emails, ["a@acme.test", "b@acme.test"]);
     assert_eq!(john.preferred_username.as_deref(), Some("johndoe"));
     assert_eq!(john.given_name.as_deref(), Some("John"));
     assert_eq!(john.family_name.as_deref(), Some("Doe"));
     assert_eq!(john.updated_at, Some(datetime!(2024-10-01 00:00 UTC)));
-    assert_eq!(john.groups[0].display_name.as_deref(), Some("Admins"));
+    assert_eq!(john.groups[0].display_name, "Admins");
     assert_eq!(john.user_detail["title"], "Dr.");
-    let expected = DirectoryUser { id: Some("diruser_2".to_owned()), ..Default::default() };
+    let expected = DirectoryUser { id: "diruser_2".to_owned(), ..Default::default() };
     assert_eq!(unnamed, expected);
 }
 
@@ -154,7 +156,11 @@ async fn groups_are_listed_to_the_last_page() {
             r#"{"groups":[{"id":"dirgroup_1","display_name":"Admins","total_users":"10",
             "updated_at":"2024-10-01T00:00:00Z","group_detail":{"a":1}}],"next_page_token":"p2"}"#,
         ),
-        (200, r#"{"groups":[{"total_users":10},{"group_detail":null,"total_users":null}]}"#),
+        (
+            200,
+            r#"{"groups":[{"id":"dirgroup_2","total_users":10},
+                {"id":"dirgroup_3","group_detail":null,"total_users":null}]}"#,
+        ),
     ]);
     let list = api
         .directories()
@@ -168,16 +174,18 @@ async fn groups_are_listed_to_the_last_page() {
                 updated_after=2024-10-01T00%3A00%3A00Z&include_detail=false&\
                 include_external_groups=true";
     assert_eq!(environment.asked(), [path.to_owned(), format!("{path}&page_token=p2")]);
-    let [admins, others, nothing] = groups.try_into().unwrap();
+    let [admins, others, bare] = groups.try_into().unwrap();
     assert_eq!((admins.total_users, others.total_users), (Some(10), Some(10)));
     assert_eq!(admins.group_detail["a"], 1);
-    assert_eq!(nothing, DirectoryGroup::default());
+    assert_eq!(bare, DirectoryGroup { id: "dirgroup_3".to_owned(), ..Default::default() });
 }
 
 #[tokio::test]
 async fn a_stream_ends_after_an_error_and_with_an_unwritable_time() {
-    let (environment, api) =
-        Played::responses([(200, r#"{"users":[{}],"next_page_token":"2"}"#), (403, "{}")]);
+    let (environment, api) = Played::responses([
+        (200, r#"{"users":[{"id":"diruser_1"}],"next_page_token":"2"}"#),
+        (403, "{}"),
+    ]);
     let mut users = api.directories().users("org_1", "dir_1").stream();
     assert!(users.try_next().await.unwrap().is_some());
     assert!(matches!(users.try_next().await, Err(ApiError::Forbidden(_))));
@@ -193,7 +201,8 @@ async fn a_stream_ends_after_an_error_and_with_an_unwritable_time() {
 
 #[test]
 fn unknown_values_are_kept() {
-    let text = r#"{"directory_type":"CARRIER_PIGEON","directory_provider":"Keycloak"}"#;
+    let text =
+        r#"{"id":"dir_1","directory_type":"CARRIER_PIGEON","directory_provider":"Keycloak"}"#;
     let directory: Directory = serde_json::from_str(text).unwrap();
     let pigeon = DirectoryType::Unknown("CARRIER_PIGEON".to_owned());
     assert_eq!(directory.directory_type, Some(pigeon));

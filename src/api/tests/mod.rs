@@ -67,7 +67,7 @@ async fn sessions_are_listed_read_and_revoked() {
     let client = newer.authenticated_clients[0].client_id.as_deref();
     assert_eq!(client, Some(sandbox.client_id()));
 
-    let id = newer.session_id.as_deref().unwrap();
+    let id = &newer.session_id;
     assert_eq!(&api.sessions().get(id).await.unwrap(), newer);
     let revoked = api.sessions().revoke(id).await.unwrap();
     assert_eq!(revoked.status, Some(SessionStatus::Revoked));
@@ -81,7 +81,7 @@ async fn sessions_are_listed_read_and_revoked() {
 async fn filters_reach_the_environment() {
     let (sandbox, api, jane) = sandbox_with_sessions(4);
     let sessions = all(&api, &jane).await;
-    assert!(sandbox.users().revoke_session(sessions[0].session_id.as_deref().unwrap()));
+    assert!(sandbox.users().revoke_session(&sessions[0].session_id));
     let list = || api.sessions().list_for_user(&jane);
     let count =
         async |list: UserSessions| list.stream().try_collect::<Vec<_>>().await.unwrap().len();
@@ -119,7 +119,7 @@ async fn revocations_while_listing_shift_no_page() {
     let mut active = active.page_size(2).stream();
     let mut revoked = 0;
     while let Some(session) = active.try_next().await.unwrap() {
-        api.sessions().revoke(session.session_id.as_deref().unwrap()).await.unwrap();
+        api.sessions().revoke(&session.session_id).await.unwrap();
         revoked += 1;
     }
     assert_eq!(revoked, 7);

@@ -25,7 +25,7 @@ async fn all_pages_are_read_with_the_same_filters() {
     ]);
     let list = api.organizations().list().page_size(100).external_id("tenant 7&x");
     let all: Vec<Organization> = list.stream().try_collect().await.unwrap();
-    let ids: Vec<_> = all.iter().filter_map(|organization| organization.id.as_deref()).collect();
+    let ids: Vec<_> = all.iter().map(|organization| organization.id.as_str()).collect();
     assert_eq!(ids, ["org_1", "org_2", "org_3"]);
     let first = "GET /api/v1/organizations?page_size=100&external_id=tenant+7%26x";
     assert_eq!(
@@ -56,8 +56,8 @@ async fn an_organization_is_read_by_either_id() {
     let organizations = api.organizations();
     let acme = organizations.get("org_59615193906282635").await.unwrap();
     assert_eq!(organizations.get_by_external_id("tenant/7").await.unwrap(), acme);
-    assert_eq!(acme.id.as_deref(), Some("org_59615193906282635"));
-    assert_eq!(acme.display_name.as_deref(), Some("Megasoft"));
+    assert_eq!(acme.id, "org_59615193906282635");
+    assert_eq!(acme.display_name, "Megasoft");
     assert_eq!(acme.external_id.as_deref(), Some("my_unique_id"));
     assert_eq!(acme.slug.as_deref(), Some("acme"));
     assert_eq!(acme.logo_url.as_deref(), Some("https://cdn.example.com/acme-logo.png"));
@@ -138,18 +138,57 @@ async fn only_deletion_is_retried() {
 }
 
 #[test]
-fn all_fields_may_be_missing_null_or_unknown() {
-    let nothing = Organization::default();
+fn all_fields_but_the_id_may_be_missing_null_or_unknown() {
+    let bare = Organization { id: "org_1".to_owned(), ..Default::default() };
     for body in [
-        "{}",
-        r#"{"id":"","create_time":"","metadata":null,"settings":null,"region_code":null}"#,
-        r#"{"id":null,"create_time":null,"settings":{"features":null}}"#,
+        r#"{"id":"org_1"}"#,
+        r#"{"id":"org_1","create_time":"","metadata":null,"settings":null,"region_code":null}"#,
+        r#"{"id":"org_1","display_name":null,"create_time":null,"settings":{"features":null}}"#,
     ] {
-        assert_eq!(serde_json::from_str::<Organization>(body).unwrap(), nothing, "{body}");
+        assert_eq!(serde_json::from_str::<Organization>(body).unwrap(), bare, "{body}");
     }
-    let far: Organization = serde_json::from_str(r#"{"region_code":"AQ"}"#).unwrap();
+    let far: Organization = serde_json::from_str(r#"{"id":"org_1","region_code":"AQ"}"#).unwrap();
     assert_eq!(far.region_code, Some(RegionCode::Unknown("AQ".to_owned())));
     let text = r#"{"features":[{"name":"sso"},{"enabled":null}]}"#;
     let settings: OrganizationSettings = serde_json::from_str(text).unwrap();
     assert!(!settings.has("sso"));
+}
+
+#[tokio::test]
+async fn what_the_api_returns_serializes_as_it_was_received() {
+    let organization = json!({
+        "id": "org_1",
+        "display_name": "Acme",
+        "external_id": "tenant 7",
+        "slug": null,
+        "logo_url": null,
+        "region_code": "EU",
+        "create_time": "2025-01-22T10:30:00Z",
+        "update_time": null,
+        "metadata": {"plan": "pro"},
+        "settings": {"features": [{"enabled": true, "name": "sso"}]},
+    });
+    let body = json!({ "organization": organization }).to_string();
+    let (_, api) = Played::responses([(200, body.as_str())]);
+    let received = api.organizations().get("org_1").await.unwrap();
+    assert_eq!(serde_json::to_value(received).unwrap(), organization);
+}
+
+#[tokio::test]
+async fn an_id_that_is_missing_is_an_unexpected_response() {
+    for id in ["{}", r#"{"id":null}"#, r#"{"id":""}"#] {
+        let body = format!(r#"{{"organization":{id}}}"#);
+        let (_, api) = Played::responses([(200, body.as_str())]);
+        let error = api.organizations().get("org_1").await.unwrap_err();
+        assert!(matches!(error, ApiError::UnexpectedResponse { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_item_needs_no_other_crate_and_one_page() {
+    let page = r#"{"organizations":[{"id":"org_1"},{"id":"org_2"}],"next_page_token":"2"}"#;
+    let (environment, api) = Played::responses([(200, page)]);
+    let mut organizations = api.organizations().list().stream();
+    assert_eq!(organizations.next().await.unwrap().unwrap().id, "org_1");
+    assert_eq!(environment.asked().len(), 1);
 }

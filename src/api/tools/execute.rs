@@ -94,7 +94,7 @@ impl fmt::Debug for ToolCall {
 }
 
 /// The result of a tool.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ToolResult {

@@ -1,17 +1,15 @@
 //! Lists of tools.
 
-use futures::stream::Stream;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::api::client::pagination;
-use crate::api::client::pagination::Page;
-use crate::api::{ApiError, ApiRequest};
+use crate::api::ApiRequest;
+use crate::api::client::pagination::{ItemStream, Page};
 use crate::model::wire;
 
 /// A tool with its definition for models.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Tool {
@@ -34,7 +32,7 @@ pub struct Tool {
     #[serde(deserialize_with = "wire::or_default")]
     pub is_default: bool,
     /// Time of the last change.
-    #[serde(deserialize_with = "wire::timestamp")]
+    #[serde(with = "wire::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
 }
 
@@ -47,7 +45,7 @@ impl Tool {
 }
 
 /// A tool for one of a user's accounts.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ScopedTool {
@@ -120,13 +118,13 @@ impl Tools {
     }
 
     /// Streams the tools, fetching pages as needed. Ends after an error.
-    pub fn stream(self) -> impl Stream<Item = Result<Tool, ApiError>> + Send + Unpin + 'static {
-        pagination::items::<ToolsPage<Tool>>(self.0)
+    pub fn stream(self) -> ItemStream<Tool> {
+        ItemStream::new::<ToolsPage<Tool>>(self.0)
     }
 
     /// Streams only the names, fetching pages as needed. Ends after an error.
-    pub fn names(self) -> impl Stream<Item = Result<String, ApiError>> + Send + Unpin + 'static {
-        pagination::items::<NamesPage>(self.0.query("filter.summary", "true"))
+    pub fn names(self) -> ItemStream<String> {
+        ItemStream::new::<NamesPage>(self.0.query("filter.summary", "true"))
     }
 }
 
@@ -164,10 +162,8 @@ impl ScopedTools {
     }
 
     /// Streams the tools, fetching pages as needed. Ends after an error.
-    pub fn stream(
-        self,
-    ) -> impl Stream<Item = Result<ScopedTool, ApiError>> + Send + Unpin + 'static {
-        pagination::items::<ToolsPage<ScopedTool>>(self.0)
+    pub fn stream(self) -> ItemStream<ScopedTool> {
+        ItemStream::new::<ToolsPage<ScopedTool>>(self.0)
     }
 }
 
@@ -188,8 +184,8 @@ impl AvailableTools {
     }
 
     /// Streams the tools, fetching pages as needed. Ends after an error.
-    pub fn stream(self) -> impl Stream<Item = Result<Tool, ApiError>> + Send + Unpin + 'static {
-        pagination::items::<ToolsPage<Tool>>(self.0)
+    pub fn stream(self) -> ItemStream<Tool> {
+        ItemStream::new::<ToolsPage<Tool>>(self.0)
     }
 }
 

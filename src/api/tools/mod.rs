@@ -97,6 +97,7 @@ impl ToolsApi {
     /// # Errors
     /// [`ExecuteError::Tool`] for an error of the service, [`ExecuteError::Api`] for one of
     /// Scalekit.
+    #[doc(alias("executeTool", "execute_tool"))]
     pub async fn execute(&self, call: &ToolCall) -> Result<ToolResult, ExecuteError> {
         let request = self.api.request(Method::POST, "/api/v1/execute_tool").json(call);
         let request = call.account().check(request).retries(Retries::Never);

@@ -62,6 +62,12 @@ impl TokenVerifier {
     /// # Errors
     /// [`TokenError::KeysUnavailable`] if the keys are unavailable, any other error if the token is
     /// invalid.
+    #[doc(alias(
+        "validateToken",
+        "validateAccessToken",
+        "validate_token",
+        "validate_access_token"
+    ))]
     pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
         match self.attempt(token) {
             Attempt::Done(result) => result,

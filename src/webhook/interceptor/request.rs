@@ -1,6 +1,6 @@
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -111,7 +111,7 @@ impl InterceptorData {
 }
 
 /// Context of an interceptor request. Device details come from the browser and are not trustworthy.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct InterceptorContext {
@@ -152,12 +152,12 @@ pub struct InterceptorContext {
     #[serde(deserialize_with = "lenient::text")]
     pub user_agent: Option<String>,
     /// Time of the request.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub triggered_at: Option<OffsetDateTime>,
 }
 
 /// An authentication method.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ConnectionDetails {
@@ -173,7 +173,7 @@ pub struct ConnectionDetails {
 }
 
 /// Parameters of the authorization URL.
-#[derive(Clone, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct AuthRequest {
@@ -205,7 +205,7 @@ impl fmt::Debug for AuthRequest {
 }
 
 /// The user of an interceptor request.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct InterceptorUser {
@@ -234,10 +234,10 @@ pub struct InterceptorUser {
     #[serde(deserialize_with = "lenient::text")]
     pub last_name: Option<String>,
     /// Time of creation.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub created_at: Option<OffsetDateTime>,
     /// Time of the last change.
-    #[serde(deserialize_with = "lenient::timestamp")]
+    #[serde(with = "lenient::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
     /// Your app's metadata.
     #[serde(deserialize_with = "lenient::map")]
@@ -248,7 +248,7 @@ pub struct InterceptorUser {
 }
 
 /// A user's membership of an organization.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct UserMembership {
@@ -270,7 +270,7 @@ pub struct UserMembership {
 }
 
 /// The organization to which a user is invited.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct InvitingOrganization {
@@ -283,7 +283,7 @@ pub struct InvitingOrganization {
 }
 
 /// The token that is about to be issued to an application.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct M2mTokenClaims {
@@ -296,7 +296,7 @@ pub struct M2mTokenClaims {
 }
 
 /// Claims of an application's token.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct M2mClaims {

@@ -73,7 +73,7 @@ impl Calls {
 
         calls.tools(&api.tools(), &key, sandbox).await;
         call!(calls, ConnectedAccountsApi::delete(accounts, &other)).await.unwrap();
-        accounts.delete(&AccountKey::id(one.id.unwrap())).await.unwrap_err();
+        accounts.delete(&AccountKey::id(one.id)).await.unwrap_err();
     }
 
     async fn tools(&mut self, tools: &ToolsApi, account: &AccountKey, sandbox: &Sandbox) {

@@ -61,12 +61,12 @@ impl Calls {
         new.logo_url = Some("https://initech.test/logo.png".to_owned());
         new.metadata = [("plan".to_owned(), "gold".to_owned())].into();
         let initech = call!(calls, OrganizationsApi::create(organizations, &new)).await.unwrap();
-        let id = initech.id.unwrap();
+        let id = initech.id;
         assert_eq!(initech.metadata, new.metadata);
 
         call!(calls, OrganizationsApi::get(organizations, &id)).await.unwrap();
         let found = call!(calls, OrganizationsApi::get_by_external_id(organizations, "tenant-7"));
-        assert_eq!(found.await.unwrap().id.as_ref(), Some(&id));
+        assert_eq!(found.await.unwrap().id, id);
         let mut change = OrganizationUpdate::default();
         change.display_name = Some("Initech, Inc.".to_owned());
         change.external_id = Some("tenant-8".to_owned());
@@ -92,7 +92,7 @@ impl Calls {
         let listed = call!(calls, DirectoriesApi::list(directories, acme)).await.unwrap();
         assert_eq!(listed.len(), 1);
         let primary = call!(calls, DirectoriesApi::primary(directories, acme)).await.unwrap();
-        let id = &primary.id.unwrap();
+        let id = &primary.id;
         call!(calls, DirectoriesApi::get(directories, acme, id)).await.unwrap();
         call!(calls, DirectoriesApi::disable(directories, acme, id)).await.unwrap();
         call!(calls, DirectoriesApi::enable(directories, acme, id)).await.unwrap();
@@ -113,7 +113,7 @@ impl Calls {
         let users = call!(calls, DirectoryUsers::updated_after(users, LONG_AGO));
         let all: Vec<_> = call!(calls, DirectoryUsers::stream(users)).try_collect().await.unwrap();
         assert!(all.len() > 1);
-        let group = groups[0].id.as_deref().unwrap();
+        let group = &groups[0].id;
         let members = directories.users(acme, id);
         let members = call!(calls, DirectoryUsers::directory_group_id(members, group));
         members.stream().try_collect::<Vec<_>>().await.unwrap();
@@ -134,7 +134,7 @@ impl Calls {
         let found = call!(calls, UserSessions::stream(found));
         let found: Vec<_> = found.try_collect().await.unwrap();
         assert_eq!(found.len(), 3);
-        let id = &found[0].session_id.clone().unwrap();
+        let id = &found[0].session_id;
         call!(calls, SessionsApi::get(sessions, id)).await.unwrap();
         call!(calls, SessionsApi::revoke(sessions, id)).await.unwrap();
         sessions.get(id).await.unwrap();

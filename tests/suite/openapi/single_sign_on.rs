@@ -17,7 +17,7 @@ impl Calls {
         let own = call!(calls, ConnectionsApi::list_by_organization(connections, &acme.id));
         let own = own.await.unwrap();
         assert_eq!(own.len(), 1);
-        let id = own[0].id.as_deref().unwrap();
+        let id = &own[0].id;
         let domain = &acme.domains[0];
         let of_domain = call!(calls, ConnectionsApi::list_by_domain(connections, domain));
         assert_eq!(of_domain.await.unwrap().len(), 1);
