@@ -130,8 +130,7 @@ pub(crate) fn expose_challenge(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, name);
 }
 
-/// Request extension, inserted by the layer that verified the token, for the rejections of inner
-/// layers.
+/// The challenge of the layer that verified the token, for the rejections of inner layers.
 #[derive(Clone, Debug)]
 pub(crate) struct ChallengeContext {
     challenge: Arc<Challenge>,

@@ -104,7 +104,7 @@ impl ManualClock {
 
 /// Milliseconds since 1970 (UTC).
 pub(crate) fn unix_millis(time: OffsetDateTime) -> i64 {
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+    time.unix_timestamp().saturating_mul(1000).saturating_add(time.millisecond().into())
 }
 
 #[derive(Debug, Default)]

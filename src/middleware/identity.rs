@@ -7,7 +7,6 @@ use std::sync::Arc;
 use http::Extensions;
 
 use super::LoginRequired;
-use crate::challenge::ChallengeContext;
 use crate::token::Principal;
 
 /// Why a request has no principal.
@@ -28,7 +27,6 @@ struct Anonymous(LoginRequired);
 pub(crate) fn strip_identity(extensions: &mut Extensions) {
     extensions.remove::<Principal>();
     extensions.remove::<Anonymous>();
-    extensions.remove::<ChallengeContext>();
 }
 
 /// Inserts the principal of an authenticated request.

@@ -2,7 +2,6 @@ use http::Request;
 
 use super::ScopeRejection;
 use super::requirement::Requirement;
-use crate::challenge::ChallengeContext;
 use crate::middleware::identity::{self, NoPrincipal};
 use crate::token::Principal;
 use crate::util::telemetry;
@@ -13,12 +12,13 @@ pub(super) fn evaluate<B>(
     requirement: &Requirement,
     request: &mut Request<B>,
 ) -> Result<(), ScopeRejection> {
-    let principal = principal(request)?.clone();
-    let missing = requirement.missing(&principal);
-    let context = request.extensions_mut().get_mut::<ChallengeContext>();
+    let principal = principal(request)?;
+    let missing = requirement.missing(principal);
+    let granted = if missing.is_empty() { requirement.met_with(principal) } else { Vec::new() };
+    let context = request.extensions_mut().get_mut().and_then(Principal::challenge_context);
     if missing.is_empty() {
         if let Some(context) = context {
-            context.require(requirement.met_with(&principal));
+            context.require(granted);
         }
         return Ok(());
     }

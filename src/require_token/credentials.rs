@@ -6,7 +6,7 @@ pub(super) enum Credentials<'h> {
     /// None, or credentials of another scheme.
     None,
     Bearer(&'h str),
-    /// The scheme is `Bearer`, but the value is not a valid token.
+    /// The scheme is `Bearer`, but there is no token, or it is not ASCII.
     Unreadable,
     /// More than one header (RFC 6750 section 2).
     Several,
@@ -25,17 +25,13 @@ impl<'h> Credentials<'h> {
         if !scheme.eq_ignore_ascii_case(b"bearer") {
             return Self::None;
         }
+        // The characters of `b64token` (RFC 6750 section 2.1) need no check of their own: a known
+        // token is compared in full, any other is parsed.
         match std::str::from_utf8(token.trim_ascii()) {
-            Ok(token) if is_b64token(token) => Self::Bearer(token),
+            Ok(token) if !token.is_empty() => Self::Bearer(token),
             _ => Self::Unreadable,
         }
     }
-}
-
-/// RFC 6750 section 2.1.
-fn is_b64token(token: &str) -> bool {
-    let body = token.trim_end_matches('=');
-    !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
 #[cfg(test)]
@@ -62,15 +58,7 @@ mod tests {
         for value in ["", "Basic YTpi", "Bearera.b.c", "DPoP a.b.c", "token"] {
             assert_eq!(read(&[value]), "None", "{value}");
         }
-        for value in [
-            "Bearer",
-            "Bearer ",
-            "Bearer a b",
-            "Bearer a,b",
-            "Bearer =a",
-            "Bearer a=b",
-            "Bearer \"a\"",
-        ] {
+        for value in ["Bearer", "Bearer ", "Bearer \t "] {
             assert_eq!(read(&[value]), "Unreadable", "{value}");
         }
         assert_eq!(read(&[]), "None");

@@ -7,7 +7,7 @@ use tower_service::Service;
 
 use super::credentials::Credentials;
 use super::{RequireToken, TokenRejection};
-use crate::challenge::{Challenge, ChallengeContext};
+use crate::challenge::Challenge;
 use crate::middleware::identity::{insert_principal, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, OnResponse, ResponseFuture};
@@ -94,9 +94,8 @@ impl RequireToken {
     ) -> Decision<TokenResponse> {
         match verified {
             Ok(principal) => {
-                let extensions = request.extensions_mut();
-                insert_principal(extensions, principal);
-                extensions.insert(ChallengeContext::of(&self.challenge));
+                let principal = principal.with_challenge(&self.challenge);
+                insert_principal(request.extensions_mut(), principal);
                 Decision::Forward(TokenResponse)
             }
             Err(error) => self.reject(self.rejection(error), request),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::{Claims, TokenError};
+use crate::challenge::{Challenge, ChallengeContext};
 
 /// Claims with Scalekit's organization: in its own tokens, and in those for MCP.
 pub(crate) const ORGANIZATION_CLAIMS: [&str; 2] = ["oid", "org_id"];
@@ -16,7 +17,11 @@ pub(crate) const ORGANIZATION_CLAIMS: [&str; 2] = ["oid", "org_id"];
 /// `RequireSession` and `RequireToken` insert it into the request's extensions; `RequireScope` and
 /// your handlers read it. Cloning increments a reference count.
 #[derive(Clone)]
-pub struct Principal(Arc<Identity>);
+pub struct Principal {
+    identity: Arc<Identity>,
+    /// On bearer routes, for the rejections of inner layers.
+    challenge: Option<ChallengeContext>,
+}
 
 #[derive(Clone)]
 struct Identity {
@@ -47,7 +52,7 @@ impl Principal {
         for name in organization_claims {
             organization_id = organization_id.or(owned(name)?);
         }
-        Ok(Self(Arc::new(Identity {
+        let identity = Identity {
             subject: subject
                 .filter(|sub| !sub.is_empty())
                 .ok_or(TokenError::InvalidClaim("sub"))?,
@@ -60,32 +65,44 @@ impl Principal {
             expires_at: claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))?,
             claims,
             session: None,
-        })))
+        };
+        Ok(Self { identity: Arc::new(identity), challenge: None })
     }
 
     /// The principal of a session with this content.
     pub(crate) fn with_session<T: Any + Send + Sync>(mut self, content: Arc<T>) -> Self {
-        Arc::make_mut(&mut self.0).session = Some(content);
+        Arc::make_mut(&mut self.identity).session = Some(content);
         self
     }
 
     /// The content of the principal's session, where it is of this type.
     pub(crate) fn session<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        Arc::clone(self.0.session.as_ref()?).downcast().ok()
+        Arc::clone(self.identity.session.as_ref()?).downcast().ok()
+    }
+
+    /// The principal of a request that is rejected with this challenge.
+    pub(crate) fn with_challenge(mut self, challenge: &Arc<Challenge>) -> Self {
+        self.challenge = Some(ChallengeContext::of(challenge));
+        self
+    }
+
+    /// How inner layers challenge the request.
+    pub(crate) fn challenge_context(&mut self) -> Option<&mut ChallengeContext> {
+        self.challenge.as_mut()
     }
 
     /// The user (`usr_…`, or `conn_…;…` after single sign-on without user management) or the
     /// machine client.
     #[must_use]
     pub fn subject(&self) -> &str {
-        &self.0.subject
+        &self.identity.subject
     }
 
     /// The subject's organization (`org_…`): claim `oid`, or `org_id`; for other issuers, the
     /// configured claim.
     #[must_use]
     pub fn organization_id(&self) -> Option<&str> {
-        self.0.organization_id.as_deref()
+        self.identity.organization_id.as_deref()
     }
 
     /// Your app's ID of the organization: claim `xoid`.
@@ -103,43 +120,43 @@ impl Principal {
     /// The session at the environment (`ses_…`): claim `sid`.
     #[must_use]
     pub fn session_id(&self) -> Option<&str> {
-        self.0.session_id.as_deref()
+        self.identity.session_id.as_deref()
     }
 
     /// The application or machine client the token was issued to: claim `client_id`, or `azp`.
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
-        self.0.client_id.as_deref()
+        self.identity.client_id.as_deref()
     }
 
     /// OAuth scopes: the union of the claims `scope`, `scopes` and `scp`.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
-        &self.0.scopes
+        &self.identity.scopes
     }
 
     /// Roles in the organization.
     #[must_use]
     pub fn roles(&self) -> &[String] {
-        &self.0.roles
+        &self.identity.roles
     }
 
     /// Permissions, as `resource:action`.
     #[must_use]
     pub fn permissions(&self) -> &[String] {
-        &self.0.permissions
+        &self.identity.permissions
     }
 
     /// Expiry of the access token (UTC). A session outlives it.
     #[must_use]
     pub fn expires_at(&self) -> OffsetDateTime {
-        self.0.expires_at
+        self.identity.expires_at
     }
 
     /// All claims of the token.
     #[must_use]
     pub fn raw_claims(&self) -> &Map<String, Value> {
-        self.0.claims.members()
+        self.identity.claims.members()
     }
 
     /// Deserializes the claims, for claims that your dashboard or interceptor adds.
@@ -154,14 +171,14 @@ impl Principal {
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Principal")
-            .field("subject", &self.0.subject)
-            .field("organization_id", &self.0.organization_id)
-            .field("session_id", &self.0.session_id)
-            .field("client_id", &self.0.client_id)
-            .field("scopes", &self.0.scopes)
-            .field("roles", &self.0.roles)
-            .field("permissions", &self.0.permissions)
-            .field("expires_at", &self.0.expires_at)
+            .field("subject", &self.identity.subject)
+            .field("organization_id", &self.identity.organization_id)
+            .field("session_id", &self.identity.session_id)
+            .field("client_id", &self.identity.client_id)
+            .field("scopes", &self.identity.scopes)
+            .field("roles", &self.identity.roles)
+            .field("permissions", &self.identity.permissions)
+            .field("expires_at", &self.identity.expires_at)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! Names, attributes and pieces of cookies.
 
 use std::borrow::Cow;
+use std::iter;
 
 use cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header};
@@ -138,12 +139,12 @@ impl CookieStyle {
     pub(crate) fn presented<'h>(&self, headers: &'h HeaderMap) -> Presented<'h> {
         let mut pieces = [[None; MAX_REPEATED]; MAX_PIECES];
         for (name, value) in pairs(headers) {
-            let index = self.session_names.iter().position(|known| known == name);
+            let index = self.session_names.iter().position(|known| known.as_bytes() == name);
             let Some(values) = index.and_then(|index| pieces.get_mut(index)) else { continue };
-            if value.len() > MAX_COOKIE_BYTES {
-                continue;
-            }
-            if let Some(free) = values.iter_mut().find(|one| one.is_none()) {
+            if value.len() <= MAX_COOKIE_BYTES
+                && let Some(free) = values.iter_mut().find(|one| one.is_none())
+                && let Ok(value) = std::str::from_utf8(value)
+            {
                 *free = Some(value);
             }
         }
@@ -156,7 +157,12 @@ impl CookieStyle {
         kind: AttemptKind,
         headers: &'h HeaderMap,
     ) -> impl Iterator<Item = (&'h str, &'h str)> {
-        pairs(headers).filter(move |(name, _)| self.attempt_id(kind, name).is_some())
+        pairs(headers)
+            .filter(|(name, _)| name.starts_with(self.prefix.as_bytes()))
+            .filter_map(|(name, value)| {
+                Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+            })
+            .filter(move |(name, _)| self.attempt_id(kind, name).is_some())
     }
 
     /// Returns the attempt's ID in a cookie's name, if the cookie is of this kind.
@@ -228,12 +234,27 @@ fn is_attempt_id(text: &str) -> bool {
 
 /// Returns all cookies of a request, from any number of headers (HTTP/2 splits them). A cookie that
 /// is not ASCII belongs to another app; the cookies beside it still count.
-fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
-        .filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok()?.split_once('='))
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    headers.get_all(header::COOKIE).iter().flat_map(|header| {
+        let mut rest = Some(header.as_bytes());
+        iter::from_fn(move || {
+            let (pair, later) = split_once(rest?, b';');
+            rest = later;
+            Some(pair)
+        })
+        .filter_map(|pair| {
+            let (name, value) = split_once(pair.trim_ascii(), b'=');
+            Some((name, value?))
+        })
+    })
+}
+
+/// With `memchr`, because a header has thousands of bytes.
+fn split_once(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(separator, bytes).and_then(|at| bytes.split_at_checked(at)) {
+        Some((before, after)) => (before, after.get(1..)),
+        None => (bytes, None),
+    }
 }
 
 pub(in crate::session) fn check_cookie_name(name: &str) -> Result<(), ConfigError> {

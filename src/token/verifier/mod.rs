@@ -39,6 +39,8 @@ struct Inner {
 #[derive(Debug)]
 struct Verified {
     principal: Principal,
+    /// Its expiry, with the leeway.
+    valid_until: OffsetDateTime,
     key: Arc<VerifyingKey>,
 }
 
@@ -134,7 +136,7 @@ impl TokenVerifier {
         self.0.verified.get(token, |verified| {
             let good = self.0.keys.are_usable()
                 && !verified.key.is_withdrawn()
-                && !self.0.expectations.is_expired(verified.principal.expires_at(), now);
+                && now < verified.valid_until;
             good.then(|| verified.principal.clone())
         })?
     }
@@ -147,7 +149,8 @@ impl TokenVerifier {
         let accepted = signed.and_then(|Signed { claims, typ, key }| {
             let principal =
                 self.0.expectations.evaluate(claims, typ.as_deref(), self.0.clock.now())?;
-            Ok(Verified { principal, key })
+            let valid_until = self.0.expectations.valid_until(&principal);
+            Ok(Verified { principal, valid_until, key })
         });
         match accepted {
             Ok(verified) => {
@@ -222,7 +225,7 @@ impl Expectations {
         }
         claims.require_started(now, self.start_leeway)?;
         let principal = Principal::from_claims(claims, &self.organization_claims)?;
-        if self.is_expired(principal.expires_at(), now) {
+        if now >= self.valid_until(&principal) {
             return Err(TokenError::Expired);
         }
         let is_allowed = |id: &str| self.client_ids.iter().any(|allowed| allowed == id);
@@ -232,8 +235,8 @@ impl Expectations {
         Ok(principal)
     }
 
-    fn is_expired(&self, expires_at: OffsetDateTime, now: OffsetDateTime) -> bool {
-        now >= expires_at.saturating_add(self.expiry_leeway)
+    fn valid_until(&self, principal: &Principal) -> OffsetDateTime {
+        principal.expires_at().saturating_add(self.expiry_leeway)
     }
 }
 
