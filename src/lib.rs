@@ -80,6 +80,7 @@
 //! # Links
 //!
 //! - [Tutorial](guides::tutorial)
+//! - [How to run an app behind a proxy, under several host names, and below a path](guides::behind_a_proxy)
 //! - [Which response a request gets](guides::responses)
 //! - [Security: what is checked, and by which specification](guides::security)
 //! - [Scalekit's documentation](https://docs.scalekit.com)
@@ -151,6 +152,8 @@ pub use self::webhook_verify::WebhookVerify;
 
 /// Tutorial, how-to pages and explanations that concern several modules.
 pub mod guides {
+    #[doc = include_str!("docs/how_to/behind_a_proxy.md")]
+    pub mod behind_a_proxy {}
     #[doc = include_str!("docs/explanation/boundaries.md")]
     pub mod boundaries {}
     #[doc = include_str!("docs/explanation/refresh.md")]

@@ -18,7 +18,7 @@ use crate::session::{
 };
 use crate::token::{Flow, TokenError};
 use crate::util::query::QueryParam;
-use crate::util::return_to::{ReturnTo, with_return_to};
+use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
 /// Completes logins: `GET` path of the redirect URI. Returned by
@@ -102,7 +102,10 @@ impl Callback {
                 Ok(CompletedLogin {
                     identity: login.identity,
                     id_token_hint: login.tokens.id_token.into(),
-                    return_to: attempt.map_or_else(ReturnTo::root, |attempt| attempt.return_to),
+                    return_to: attempt.map_or_else(
+                        || self.0.sessions.start_page().clone(),
+                        |attempt| attempt.return_to,
+                    ),
                     cookies: SessionCookies::new(end_attempt),
                 })
             }
@@ -125,7 +128,7 @@ impl Callback {
                 redirect(StatusCode::SEE_OTHER, &target, cookies)
             }
             Err(LoginError::StateMismatch) if self.is_logged_in(&arrival, headers).await => {
-                let page = arrival.page.unwrap_or_else(ReturnTo::root);
+                let page = arrival.page.as_ref().unwrap_or(self.0.sessions.start_page());
                 redirect(StatusCode::SEE_OTHER, page.as_str(), arrival.end_attempt)
             }
             Err(failure) => self.reject(failure, &request, arrival),
@@ -157,7 +160,7 @@ impl Callback {
         // After `login_required` and its like, a login without interaction is started once more
         // with interaction (OpenID Connect Core, section 3.1.2.6).
         if is_silent && failure.wants_interaction() {
-            let login = with_return_to(self.0.sessions.login_path(), return_to);
+            let login = self.0.sessions.with_return_to(self.0.sessions.login_path(), return_to);
             return redirect(StatusCode::SEE_OTHER, &login, end_attempt);
         }
         let end_attempt = end_attempt.filter(|_| failure.ends_attempt());

@@ -78,5 +78,5 @@ pub(crate) fn allowed_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -
     wanted
         .filter(|page| !excluded.iter().any(|path| page.is_path(path)))
         .filter(|page| !page.has(IDP_INITIATED_LOGIN) && !page.is_single_use())
-        .unwrap_or_else(ReturnTo::root)
+        .unwrap_or_else(|| sessions.start_page().clone())
 }

@@ -12,6 +12,7 @@ use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::oauth::SsoError;
+use crate::util::host_redirect::MARK;
 use crate::util::return_to::ReturnTo;
 
 /// Starts logins: `GET /login`. Returned by [`Sessions::login`](crate::Sessions::login).
@@ -31,7 +32,7 @@ use crate::util::return_to::ReturnTo;
 pub struct Login(pub(super) Route);
 
 /// Parameters that this service sets itself, or that have no meaning at the authorization endpoint.
-const NOT_FORWARDED: [&str; 22] = [
+const NOT_FORWARDED: [&str; 23] = [
     "claims",
     "client_id",
     "client_secret",
@@ -54,6 +55,7 @@ const NOT_FORWARDED: [&str; 22] = [
     "response_type",
     "scope",
     "state",
+    MARK,
 ];
 const MAX_FORWARDED: usize = 20;
 const MAX_FORWARDED_BYTES: usize = 2048;
@@ -93,6 +95,9 @@ impl Login {
         let ours = sessions.scalekit().environment_url();
         if query.issuer.as_deref().is_some_and(|issuer| issuer != ours) {
             return Err(LoginError::IssuerMismatch);
+        }
+        if let Some(redirect) = sessions.redirect_to_own_host(request, sessions.login_path()) {
+            return Ok(redirect);
         }
         LoginStart {
             sessions,

@@ -7,7 +7,7 @@ use crate::middleware::rejection::Renderer;
 use crate::middleware::route_rejection::RouteError as _;
 use crate::session::{RecentLogin, Sessions};
 use crate::util::fetch_metadata::wants_html;
-use crate::util::return_to::{ReturnTo, with_return_to};
+use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
 /// The common state of this module's routes.
@@ -44,7 +44,7 @@ impl Route {
         set_cookies: impl IntoIterator<Item = HeaderValue>,
     ) -> Response<Bytes> {
         let login = wants_html(request.headers())
-            .then(|| with_return_to(self.sessions.login_path(), return_to));
+            .then(|| self.sessions.with_return_to(self.sessions.login_path(), return_to));
         let recent = match error {
             LoginError::SessionCookieLost { .. } => {
                 RecentLogin::removals(&self.sessions, request.headers())

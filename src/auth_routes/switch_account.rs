@@ -10,7 +10,6 @@ use crate::middleware::route::route;
 use crate::session::{
     RecentLogin, SessionCookies, SwitchError, SwitchStep, Switched, UnconfirmedIdentity,
 };
-use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
 /// Asks the user before a login replaces the session of another user: `GET` and
@@ -43,7 +42,7 @@ impl SwitchAccount {
             SwitchStep::Switch(attempt) => attempt,
         };
         let (begins, headers) = (sessions.clone(), request.headers().clone());
-        let recent = RecentLogin::cookies(&sessions, &attempt, &ReturnTo::root(), &headers);
+        let recent = RecentLogin::cookies(&sessions, &attempt, sessions.start_page(), &headers);
         let begin = async move |identity| match identity {
             UnconfirmedIdentity::Tokens(record) if !begins.is_revoked(&record).await => {
                 let begun = begins.begin_login(*record, &headers).await;

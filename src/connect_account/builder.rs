@@ -5,7 +5,7 @@ use super::{ConnectAccount, ConnectAccountError, IdentifierOf, Inner};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::{Renderer, on_rejection};
-use crate::session::{Session, Sessions, is_plain_path};
+use crate::session::{Session, Sessions};
 
 /// Configures [`ConnectAccount`].
 #[must_use]
@@ -13,7 +13,7 @@ pub struct ConnectAccountBuilder {
     sessions: Sessions,
     connection_name: String,
     path: Option<String>,
-    start_page: String,
+    start_page: Option<String>,
     identifier: Arc<IdentifierOf>,
     renderer: Renderer<RouteRejection<ConnectAccountError>>,
 }
@@ -22,8 +22,8 @@ impl ConnectAccountBuilder {
     pub(super) fn new(sessions: Sessions, connection_name: String) -> Self {
         let owner = sessions.clone();
         let identifier = Arc::new(move |session: &Session| owner.account_identifier(session));
-        let (path, start_page, renderer) = (None, "/".to_owned(), Renderer::default());
-        Self { sessions, connection_name, path, start_page, identifier, renderer }
+        let renderer = Renderer::default();
+        Self { sessions, connection_name, path: None, start_page: None, identifier, renderer }
     }
 
     /// Sets the path where connecting starts. Users return to `/verify` below it. Default:
@@ -36,7 +36,7 @@ impl ConnectAccountBuilder {
     /// Sets the path of the app's page with the button. Users are redirected there if Scalekit
     /// returns no redirect after the verification. Default: `/`.
     pub fn start_page(mut self, path: impl Into<String>) -> Self {
-        self.start_page = path.into();
+        self.start_page = Some(path.into());
         self
     }
 
@@ -65,18 +65,21 @@ impl ConnectAccountBuilder {
             let reason = "must be letters, digits, spaces, -, _ and :, as in the dashboard";
             problems.push(ConfigProblem::invalid("connection_name", reason));
         }
-        let path = self.path.unwrap_or_else(|| {
-            let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
-            format!("/connect/{}", self.connection_name.chars().map(plain).collect::<String>())
-        });
-        if !is_plain_path(&path) || path.ends_with('/') {
+        let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+        let named = self.connection_name.chars().map(plain).collect::<String>();
+        let path = self.path.as_deref();
+        let joined = self.sessions.join_base_path("path", path, &format!("/connect/{named}"));
+        let path = problems.note(joined).unwrap_or_default();
+        if path.ends_with('/') {
             let reason = "must be a plain path such as /connect/gmail";
             problems.push(ConfigProblem::invalid("path", reason));
         }
         let verify_path = format!("{path}/verify");
+        let page = self.sessions.join_base_path("start_page", self.start_page.as_deref(), "/");
+        let start_page = problems.note(page).unwrap_or_default();
         // These pages would cause a redirect loop.
-        if !is_plain_path(&self.start_page) || [&path, &verify_path].contains(&&self.start_page) {
-            let reason = "must be the plain path of a page of the app's own";
+        if [&path, &verify_path].contains(&&start_page) {
+            let reason = "must be a page of the app's own";
             problems.push(ConfigProblem::invalid("start_page", reason));
         }
         let verify_url = self.sessions.public_url().join(&verify_path);
@@ -86,7 +89,7 @@ impl ConnectAccountBuilder {
             sessions: self.sessions,
             connection_name: self.connection_name,
             path,
-            start_page: self.start_page,
+            start_page,
             verify_path,
             verify_url,
             identifier: self.identifier,

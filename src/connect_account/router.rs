@@ -1,4 +1,5 @@
 use axum::Router;
+use axum::routing::any_service;
 
 use super::ConnectAccount;
 
@@ -10,8 +11,9 @@ impl ConnectAccount {
     where
         S: Clone + Send + Sync + 'static,
     {
-        Router::new()
-            .route_service(self.path(), self.start())
-            .route_service(self.verify_path(), self.verify())
+        self.0.sessions.router([
+            (self.path(), any_service(self.start())),
+            (self.verify_path(), any_service(self.verify())),
+        ])
     }
 }

@@ -34,7 +34,11 @@ impl Start {
         let session = Session::from_extensions(request.extensions())
             .ok_or(ConnectAccountError::Misconfigured)?;
         match *request.method() {
-            Method::GET => return Ok(self.page(&session)),
+            Method::GET => {
+                // The button starts an attempt, whose cookie the return needs.
+                let elsewhere = self.0.0.sessions.redirect_to_own_host(request, self.0.path());
+                return Ok(elsewhere.unwrap_or_else(|| self.page(&session)));
+            }
             Method::POST => {}
             _ => return Err(ConnectAccountError::MethodNotAllowed { allow: "GET, POST" }),
         }

@@ -14,6 +14,7 @@ use crate::oauth::is_error_code;
 use crate::require_session::SessionRejection;
 use crate::session::Session;
 use crate::util::query::QueryParam;
+use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
 /// Receives users after the consent: `GET`. Returned by [`ConnectAccount::verify`], behind
@@ -87,7 +88,9 @@ impl Verify {
         end_attempt: Option<HeaderValue>,
     ) -> Response<Bytes> {
         let Inner { sessions, start_page, .. } = &*self.0.0;
-        let login = LoginRequired::new(request, sessions.login_path(), start_page, Vec::new());
+        let page = ReturnTo::parse(start_page);
+        let login = sessions.with_return_to(sessions.login_path(), page.as_ref());
+        let login = LoginRequired::new(request, login, Vec::new());
         let mut response =
             Renderer::default().render(SessionRejection::MissingSession(login), request);
         response.headers_mut().extend(end_attempt.map(|cookie| (header::SET_COOKIE, cookie)));

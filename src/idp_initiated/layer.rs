@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use tower_layer::Layer;
 
 use super::IdpInitiatedRedirectService;
@@ -50,7 +50,12 @@ impl IdpInitiatedRedirect {
 
     /// Returns the response to an IdP-initiated login.
     pub(super) async fn response(&self, token: &str, request: &Request<()>) -> Response<Bytes> {
-        self.start_login(token, request.headers())
+        let sessions = self.sessions();
+        // First: the token can be used once.
+        if let Some(redirect) = sessions.redirect_to_own_host(request, sessions.login_path()) {
+            return redirect;
+        }
+        self.start_login(token, request)
             .await
             .unwrap_or_else(|failure| self.reject(failure, request))
     }
@@ -58,9 +63,9 @@ impl IdpInitiatedRedirect {
     async fn start_login(
         &self,
         token: &str,
-        headers: &HeaderMap,
+        request: &Request<()>,
     ) -> Result<Response<Bytes>, LoginError> {
-        let sessions = self.sessions();
+        let (sessions, headers) = (self.sessions(), request.headers());
         let scalekit = sessions.scalekit();
         let now = scalekit.clock().now();
         let expected = IdpInitiatedLoginExpectations {
@@ -77,7 +82,7 @@ impl IdpInitiatedRedirect {
             return Err(LoginError::RedirectLoop);
         }
         if !self.is_first_use(&login).await {
-            return Ok(redirect(StatusCode::FOUND, sessions.login_path(), []));
+            return Ok(redirect(StatusCode::FOUND, &sessions.login_of(request, None), []));
         }
         let relay_state = login.relay_state.as_deref();
         let page = relay_state.and_then(|text| {

@@ -6,7 +6,6 @@ use url::form_urlencoded;
 use crate::auth_routes::{IDP_INITIATED_LOGIN, LoginError};
 use crate::oauth::SsoError;
 use crate::session::Sessions;
-use crate::util::fetch_metadata::requested_target;
 
 /// The kinds of requests that the layer distinguishes.
 pub(super) enum RequestKind {
@@ -38,7 +37,7 @@ impl RequestKind {
             (Some(_), Some(_)) => return Self::Invalid(LoginError::InvalidRequest),
             (None, _) => {}
         }
-        let target = requested_target(request, sessions.base_path());
+        let target = sessions.requested_target(request, None);
         let path = target.as_deref().and_then(|target| target.split('?').next());
         let is_ours = path == Some(sessions.login_path()) || path == Some(sessions.callback_path());
         match values("error").next() {

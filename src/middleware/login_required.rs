@@ -9,7 +9,6 @@ use super::page;
 use super::rejection::json_response;
 use crate::util::cache_control::NO_STORE;
 use crate::util::fetch_metadata::{is_navigation, wants_html};
-use crate::util::return_to::{ReturnTo, with_return_to};
 
 /// How a request without a session gets to one.
 #[derive(Clone)]
@@ -21,21 +20,12 @@ pub struct LoginRequired {
 }
 
 impl LoginRequired {
-    /// For a login at this path that ends at `page`, wherever the request goes. `removals` are the
-    /// `Set-Cookie` values that remove cookies of a session that is over.
-    pub(crate) fn new<B>(
-        request: &Request<B>,
-        login_path: &str,
-        page: &str,
-        removals: Vec<HeaderValue>,
-    ) -> Self {
-        let login = || {
-            let page = ReturnTo::parse(page).filter(|page| !page.is_single_use());
-            with_return_to(login_path, page.as_ref())
-        };
+    /// For the login at this URL. `removals` are the `Set-Cookie` values that remove cookies of a
+    /// session that is over.
+    pub(crate) fn new<B>(request: &Request<B>, login: String, removals: Vec<HeaderValue>) -> Self {
         let (login, form_login) = match is_navigation(request) {
-            true => (Some(login()), None),
-            false => (None, wants_html(request.headers()).then(login)),
+            true => (Some(login), None),
+            false => (None, Some(login).filter(|_| wants_html(request.headers()))),
         };
         Self { login, form_login, clear_cookies: removals }
     }
@@ -46,8 +36,9 @@ impl LoginRequired {
         (self, removals)
     }
 
-    /// Where to send the browser, with the requested page in `return_to` if its path is known (see
-    /// [`base_path`](crate::session::SessionsBuilder::base_path)). `None` if the request is not a
+    /// Where to send the browser: the login, with the requested page in `return_to` if its path is
+    /// known (see [`base_path`](crate::session::SessionsBuilder::base_path)); or the same page at
+    /// the redirect URI's host, if the request names another host. `None` if the request is not a
     /// navigation: a script would follow the redirect, a form would lose its content.
     #[must_use]
     pub fn login(&self) -> Option<&str> {

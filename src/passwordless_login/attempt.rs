@@ -23,7 +23,7 @@ const KEPT_AFTER_EXPIRY: Duration = Duration::minutes(10);
 /// The environment's default, for a response without a lifetime.
 pub(super) const DEFAULT_LIFETIME: Duration = Duration::minutes(5);
 /// Longer values would not leave enough space in the cookie.
-const MAX_RETURN_TO_BYTES: usize = 1500;
+pub(super) const MAX_RETURN_TO_BYTES: usize = 1500;
 
 #[derive(Clone)]
 pub(super) struct EmailAttempt {
@@ -96,14 +96,13 @@ impl EmailAttempt {
         now: OffsetDateTime,
     ) -> Self {
         let Delivery { sent, is_delivered } = delivery;
-        let fits = return_to.as_str().len() <= MAX_RETURN_TO_BYTES;
         Self {
             id: names.id,
             auth_request_id: sent.auth_request_id.clone(),
             state: names.state,
             email: email.to_owned(),
             passwordless_type: sent.passwordless_type.clone(),
-            return_to: if fits { return_to.clone() } else { ReturnTo::root() },
+            return_to: return_to.clone(),
             is_delivered: *is_delivered,
             mailed_at: now,
             expires_at: expires_at(sent, max_lifetime, now),

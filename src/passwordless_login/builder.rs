@@ -9,7 +9,7 @@ use http::{HeaderMap, Request};
 use super::before_send::{BeforeSend, SendDenied};
 use super::confirmation_page::LinkConfirmation;
 use super::limits::{ClientKey, EmailLimits, RESENT_FOR, UNFINISHED_FOR, public_peer};
-use super::paths::{Pages, Paths, check_page, path_problem};
+use super::paths::{Pages, Paths, path_problem};
 use super::rejection::PasswordlessLoginError;
 use super::{Inner, PasswordlessLogin};
 use crate::api::passwordless::{MailTemplate, VerifiedEmail, check_variables};
@@ -32,8 +32,9 @@ pub(super) type LinkPage = dyn Fn(&LinkConfirmation) -> String + Send + Sync + '
 #[must_use]
 pub struct PasswordlessLoginBuilder {
     sessions: Sessions,
-    path: String,
-    pages: Pages,
+    path: Option<String>,
+    start_page: Option<String>,
+    code_page: Option<String>,
     template: Option<MailTemplate>,
     template_variables: BTreeMap<String, String>,
     expires_in: Option<Duration>,
@@ -52,8 +53,9 @@ impl PasswordlessLoginBuilder {
     pub(super) fn new(sessions: &Sessions) -> Self {
         Self {
             sessions: sessions.clone(),
-            path: "/passwordless".to_owned(),
-            pages: Pages { start: "/".to_owned(), code: "/".to_owned() },
+            path: None,
+            start_page: None,
+            code_page: None,
             template: None,
             template_variables: BTreeMap::new(),
             expires_in: None,
@@ -71,21 +73,21 @@ impl PasswordlessLoginBuilder {
 
     /// Sets the path prefix of the routes. Default: `/passwordless`.
     pub fn path(mut self, path: impl Into<String>) -> Self {
-        self.path = path.into();
+        self.path = Some(path.into());
         self
     }
 
     /// Sets the path of your page that asks for the address. Users who have to start again are
     /// redirected there, with `return_to` in the query; include it in the form. Default: `/`.
     pub fn start_page(mut self, path: impl Into<String>) -> Self {
-        self.pages.start = path.into();
+        self.start_page = Some(path.into());
         self
     }
 
     /// Sets the path of your page that asks for the code. Browsers are redirected there after an
     /// e-mail was sent, with `attempt` in the query; include it in the forms. Default: `/`.
     pub fn code_page(mut self, path: impl Into<String>) -> Self {
-        self.pages.code = path.into();
+        self.code_page = Some(path.into());
         self
     }
 
@@ -298,7 +300,10 @@ impl PasswordlessLoginBuilder {
     /// Returned when settings are invalid; reports all of them.
     pub fn build(self) -> Result<PasswordlessLogin, ConfigError> {
         let mut problems = Problems::default();
-        let base = self.path.trim_end_matches('/');
+        let path = self.path.as_deref();
+        let base = self.sessions.join_base_path("path", path, "/passwordless");
+        let base = problems.note(base).unwrap_or_default();
+        let base = base.trim_end_matches('/');
         let paths = Paths {
             send: format!("{base}/send"),
             resend: format!("{base}/resend"),
@@ -306,8 +311,9 @@ impl PasswordlessLoginBuilder {
             switch: format!("{base}/switch"),
         };
         problems.note(paths.check(&self.sessions));
-        problems.note(check_page("start_page", &self.pages.start));
-        problems.note(check_page("code_page", &self.pages.code));
+        let [start, code] = [("start_page", &self.start_page), ("code_page", &self.code_page)]
+            .map(|(setting, page)| self.sessions.join_base_path(setting, page.as_deref(), "/"))
+            .map(|page| problems.note(page).unwrap_or_default());
         if let Some(reason) = check_variables(&self.template_variables) {
             problems.push(ConfigProblem::invalid("template_variable", reason));
         }
@@ -364,7 +370,7 @@ impl PasswordlessLoginBuilder {
             ),
             sessions: self.sessions,
             paths,
-            pages: self.pages,
+            pages: Pages { start, code },
             link_address: link_address.into(),
             template: self.template,
             template_variables: self.template_variables,
@@ -398,7 +404,8 @@ impl fmt::Debug for PasswordlessLoginBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PasswordlessLoginBuilder")
             .field("path", &self.path)
-            .field("pages", &self.pages)
+            .field("start_page", &self.start_page)
+            .field("code_page", &self.code_page)
             .finish_non_exhaustive()
     }
 }

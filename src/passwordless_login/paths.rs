@@ -1,5 +1,5 @@
 use crate::error::{ConfigError, ConfigProblem};
-use crate::session::{Sessions, is_plain_path};
+use crate::session::Sessions;
 
 #[derive(Debug)]
 pub(super) struct Paths {
@@ -24,8 +24,10 @@ impl Paths {
     /// Checks that each route has its own path: the later one would never be reached.
     pub(super) fn check(&self, sessions: &Sessions) -> Result<(), ConfigError> {
         let taken = own_paths(sessions);
-        let fits = |path: &str| is_plain_path(path) && !taken.contains(&path);
-        if self.all().into_iter().all(fits) { Ok(()) } else { Err(path_problem().into()) }
+        match self.all().iter().any(|path| taken.contains(path)) {
+            true => Err(path_problem().into()),
+            false => Ok(()),
+        }
     }
 }
 
@@ -44,9 +46,4 @@ pub(super) fn own_paths(sessions: &Sessions) -> [&str; 7] {
 
 pub(super) fn path_problem() -> ConfigProblem {
     ConfigProblem::invalid("path", "must be a plain path such as /passwordless, of no other route")
-}
-
-pub(super) fn check_page(setting: &'static str, path: &str) -> Result<(), ConfigError> {
-    let reason = "must be a plain path such as /login";
-    if is_plain_path(path) { Ok(()) } else { Err(ConfigProblem::invalid(setting, reason).into()) }
 }

@@ -1,5 +1,5 @@
 use axum::Router;
-use axum::routing::get_service;
+use axum::routing::{any_service, get_service};
 
 use super::PasswordlessLogin;
 
@@ -11,11 +11,12 @@ impl PasswordlessLogin {
     where
         S: Clone + Send + Sync + 'static,
     {
-        Router::new()
-            .route_service(self.send_path(), self.send_email())
-            .route_service(self.resend_path(), self.resend_email())
-            .route_service(self.switch_path(), self.switch())
-            .route(self.verify_path(), get_service(self.link()).post_service(self.verify()))
-            .route_service(&format!("{}/{{attempt}}", self.verify_path()), self.link())
+        self.0.sessions.router([
+            (self.send_path(), any_service(self.send_email())),
+            (self.resend_path(), any_service(self.resend_email())),
+            (self.switch_path(), any_service(self.switch())),
+            (self.verify_path(), get_service(self.link()).post_service(self.verify())),
+            (&format!("{}/{{attempt}}", self.verify_path()), any_service(self.link())),
+        ])
     }
 }

@@ -11,7 +11,7 @@ use http_body::Body;
 use serde_json::json;
 
 use super::PasswordlessLogin;
-use super::attempt::{AttemptIds, Delivery, EmailAttempt};
+use super::attempt::{AttemptIds, Delivery, EmailAttempt, MAX_RETURN_TO_BYTES};
 use super::before_send::SendDenied;
 use super::form::Fields;
 use super::paths::own_paths;
@@ -288,7 +288,10 @@ impl PasswordlessLogin {
             is_link(page) || page.is_single_use() || routes.clone().any(|path| page.is_path(path))
         };
         let wanted = fields.get("return_to").and_then(ReturnTo::parse);
-        wanted.filter(|page| !leads_back(page)).unwrap_or_else(ReturnTo::root)
+        let wanted = wanted.filter(|page| page.as_str().len() <= MAX_RETURN_TO_BYTES);
+        wanted
+            .filter(|page| !leads_back(page))
+            .unwrap_or_else(|| self.0.sessions.start_page().clone())
     }
 }
 

@@ -11,7 +11,7 @@ use super::attempt::EmailAttempt;
 use super::form::Fields;
 use super::rejection::PasswordlessLoginError;
 use crate::middleware::RouteRejection;
-use crate::util::return_to::{ReturnTo, with_return_to};
+use crate::util::return_to::ReturnTo;
 
 impl PasswordlessLogin {
     /// Reads the fields that a form or script of the app has sent.
@@ -63,7 +63,7 @@ impl PasswordlessLogin {
     }
 
     pub(super) fn start_page(&self, return_to: Option<&ReturnTo>) -> String {
-        with_return_to(&self.0.pages.start, return_to)
+        self.0.sessions.with_return_to(&self.0.pages.start, return_to)
     }
 
     pub(super) fn code_page(&self, attempt: &EmailAttempt) -> String {

@@ -20,7 +20,6 @@ use crate::session::{
 use crate::util::email::fold_email;
 use crate::util::fetch_metadata::wants_html;
 use crate::util::request_dedup::Key;
-use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
 impl VerifiedEmail {
@@ -131,7 +130,8 @@ impl PasswordlessLogin {
         };
         let end_attempt = attempt.and_then(|attempt| self.0.sessions.end_attempt(attempt));
         let cookies = cookies.into_values().into_iter().chain(end_attempt);
-        let return_to = attempt.map_or("/", |attempt| attempt.return_to.as_str());
+        let return_to = attempt.map(|attempt| &attempt.return_to);
+        let return_to = return_to.unwrap_or(self.0.sessions.start_page()).as_str();
         let target = confirmation.as_deref().unwrap_or(return_to);
         match wants_html(request.headers()) {
             true => redirect(StatusCode::SEE_OTHER, target, cookies),
@@ -187,7 +187,7 @@ impl PasswordlessLogin {
         let return_to = credential.attempt().map(|attempt| attempt.return_to.clone());
         let login = UnconfirmedLogin {
             identity: UnconfirmedIdentity::Email(verified.clone()),
-            return_to: return_to.unwrap_or_else(ReturnTo::root),
+            return_to: return_to.unwrap_or_else(|| self.0.sessions.start_page().clone()),
         };
         let asked = self.0.sessions.ask_to_switch(&login, self.switch_path(), headers).await;
         let (confirmation, cookies) = asked?;

@@ -34,10 +34,10 @@ impl RequireSession {
         self
     }
 
-    /// Sets the path that is removed from requests before they reach this layer, if it differs from
-    /// the [base path](crate::session::SessionsBuilder::base_path) of the sessions: `/app/area` for
-    /// a layer in a router that is nested at `/area`. It has no effect on what axum routers remove,
-    /// which is known with feature `axum`. Default: the base path of the sessions.
+    /// Sets the path that is removed from requests before they reach this layer, if it is longer
+    /// than the [base path](crate::session::SessionsBuilder::base_path) of the sessions: `/app/area`
+    /// for a layer in a router that is nested at `/area`. It has no effect where axum routers remove
+    /// it, which is known with feature `axum`. Default: the base path of the sessions.
     pub fn base_path(mut self, path: &str) -> Self {
         self.base_path = Some(path.trim_end_matches('/').into());
         self

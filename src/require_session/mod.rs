@@ -10,7 +10,9 @@
 //! 4. Without a live session, a browser navigation is redirected to the login, and returns
 //!    afterwards (to the start page if neither axum nor a
 //!    [base path](crate::session::SessionsBuilder::base_path) provides the requested path). Any
-//!    other request gets 401 JSON. [`RequireSession::optional`] forwards it instead.
+//!    other request gets 401 JSON. [`RequireSession::optional`] forwards it instead. A navigation to
+//!    another host than the redirect URI's is redirected to the same page there first: see
+//!    [how to run an app behind a proxy](crate::guides::behind_a_proxy).
 //!
 //! Responses get `Cache-Control: no-store`, unless the handler set its own, and `Vary: Cookie`.
 //!

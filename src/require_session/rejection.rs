@@ -11,7 +11,7 @@ use crate::middleware::page;
 use crate::middleware::rejection::{Rejection, json_response, unavailable_response};
 use crate::session::Sessions;
 use crate::util::cache_control::vary_on_cookie;
-use crate::util::fetch_metadata::{is_navigation, requested_target, wants_html};
+use crate::util::fetch_metadata::{is_navigation, wants_html};
 use crate::util::return_to::ReturnTo;
 
 /// Why [`RequireSession`](crate::RequireSession) rejected a request.
@@ -42,6 +42,7 @@ impl RetryLater {
         base_path: Option<&str>,
     ) -> Self {
         let page = || page_of(request, sessions, base_path);
+        let page = || page().as_ref().unwrap_or(sessions.start_page()).to_string();
         Self { page: wants_html(request.headers()).then(page) }
     }
 
@@ -70,20 +71,19 @@ impl fmt::Debug for RetryLater {
 }
 
 /// The path of the page that a person is on: the one that was requested, or the one whose form was
-/// sent. The start page if that is unknown.
+/// sent. `None` if that is unknown.
 pub(super) fn page_of<B>(
     request: &Request<B>,
     sessions: &Sessions,
     base_path: Option<&str>,
-) -> String {
-    let page = if is_navigation(request) {
-        let target = requested_target(request, base_path.or(sessions.base_path()));
+) -> Option<ReturnTo> {
+    if is_navigation(request) {
+        let target = sessions.requested_target(request, base_path);
         target.and_then(|target| ReturnTo::parse(&target))
     } else {
         let referer = request.headers().get(header::REFERER).and_then(|value| value.to_str().ok());
         referer.and_then(|referer| ReturnTo::on_origin(referer, sessions.public_url()))
-    };
-    page.unwrap_or_else(ReturnTo::root).as_str().to_owned()
+    }
 }
 
 impl Rejection for SessionRejection {

@@ -14,6 +14,7 @@ use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
 use crate::session::{LoadedSession, Loading, RequestSession, SentCookies};
 use crate::util::fetch_metadata::is_state_changing;
+use crate::util::host_redirect::hide_mark;
 
 /// The service of [`RequireSession`].
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         strip_identity(request.extensions_mut());
+        hide_mark(&mut request);
         match config.evaluate(config.sessions.load(request.headers()), &mut request) {
             Ok(decision) => ResponseFuture::decided(decision, request, &mut self.inner),
             Err(loading) => ResponseFuture::pending(config, loading, request, &mut self.inner),
@@ -116,9 +118,14 @@ impl RequireSession {
         clear: SentCookies,
         request: &mut Request<B>,
     ) -> Decision<SessionResponse> {
-        let removals = self.sessions.clear_cookies(clear, request.headers());
-        let page = page_of(request, &self.sessions, self.base_path.as_deref());
-        let login = LoginRequired::new(request, self.sessions.login_path(), &page, removals);
+        let (sessions, base_path) = (&self.sessions, self.base_path.as_deref());
+        let removals = sessions.clear_cookies(clear, request.headers());
+        let target = sessions.requested_target(request, base_path);
+        let login = sessions.at_own_host(request, target.as_deref()).unwrap_or_else(|| {
+            let page = page_of(request, sessions, base_path);
+            sessions.login_of(request, page.as_ref().filter(|page| !page.is_single_use()))
+        });
+        let login = LoginRequired::new(request, login, removals);
         if self.optional {
             let (login, removals) = login.split_removals();
             insert_anonymous(request.extensions_mut(), login);

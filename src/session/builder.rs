@@ -7,7 +7,8 @@ use super::cookie::names::{CookieStyle, check_cookie_name};
 use super::cookie::seal::SealingContext;
 use super::lifetimes::Lifetimes;
 use super::login_error::LoginError;
-use super::paths::{Paths, check_base_path, check_origin, parse_page, parse_redirect_uri};
+use super::own_host::HostWarnings;
+use super::paths::{BasePath, PathSettings, check_origin};
 use super::refresh::Refreshes;
 use super::revocation::{Revocations, Staleness};
 use super::store::StoredSessions;
@@ -20,6 +21,7 @@ use crate::middleware::body_limits::BodyLimits;
 use crate::oauth::DEFAULT_SCOPES;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{MemoryStore, SharedStore, StoreScope};
+use crate::util::hash::hash_parts;
 use crate::util::request_dedup::{Once, SHARED_FOR};
 use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::Tasks;
@@ -38,16 +40,12 @@ pub struct SessionsBuilder {
     scalekit: Scalekit,
     secret: Option<SessionSecret>,
     previous_secrets: Vec<SessionSecret>,
-    redirect_uri: Option<String>,
-    post_logout_redirect_uri: Option<String>,
-    logged_out_page: String,
+    pub(super) paths: PathSettings,
     trusted_origins: Vec<String>,
-    base_path: Option<String>,
-    paths: Paths,
     scopes: Vec<String>,
     login_hook: Option<LoginHook<VerifiedIdentity>>,
     switch_account_page: Option<Arc<SwitchAccountPage>>,
-    cookie_name: String,
+    cookie_name: Option<String>,
     name: Option<String>,
     absolute_lifetime: Duration,
     idle_timeout: Option<Duration>,
@@ -66,16 +64,12 @@ impl SessionsBuilder {
             scalekit,
             secret: None,
             previous_secrets: Vec::new(),
-            redirect_uri: None,
-            post_logout_redirect_uri: None,
-            logged_out_page: "/".to_owned(),
+            paths: PathSettings::default(),
             trusted_origins: Vec::new(),
-            base_path: None,
-            paths: Paths::default(),
             scopes: DEFAULT_SCOPES.map(str::to_owned).into(),
             login_hook: None,
             switch_account_page: None,
-            cookie_name: "scalekit".to_owned(),
+            cookie_name: None,
             name: None,
             absolute_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             idle_timeout: None,
@@ -107,7 +101,7 @@ impl SessionsBuilder {
     /// Sets the redirect URI, as registered in the dashboard. Required; `https`, or `http` on
     /// loopback for development.
     pub fn redirect_uri(mut self, uri: impl Into<String>) -> Self {
-        self.redirect_uri = Some(uri.into());
+        self.paths.redirect_uri = Some(uri.into());
         self
     }
 
@@ -115,14 +109,14 @@ impl SessionsBuilder {
     /// URI's origin, because the [`LogoutCallback`](crate::auth_routes::LogoutCallback) there checks
     /// `state`. Default: `/auth/logout/callback` on that origin.
     pub fn post_logout_redirect_uri(mut self, uri: impl Into<String>) -> Self {
-        self.post_logout_redirect_uri = Some(uri.into());
+        self.paths.post_logout_redirect_uri = Some(uri.into());
         self
     }
 
     /// Sets the page that the browser opens after a logout: a path of the app, or an https URL.
     /// Default: `/`.
     pub fn logged_out_page(mut self, page: impl Into<String>) -> Self {
-        self.logged_out_page = page.into();
+        self.paths.logged_out_page = Some(page.into());
         self
     }
 
@@ -134,78 +128,58 @@ impl SessionsBuilder {
         self
     }
 
-    /// Sets the path of the app on its origin, such as `/app`: what a proxy or a router removes from
-    /// the path of a request before it reaches the layers of these sessions. `/` states that nothing
-    /// is removed. A path that still begins with it is not changed.
+    /// Sets the path of the app on its origin, such as `/app`. All other paths that are set are
+    /// below it: `/login` is then `/app/login`. `/` states that the app has its origin for itself.
+    /// With a slash at the end, the start page is `/app/`, otherwise `/app`.
     ///
-    /// Default: unknown. With feature `axum`, the layers know what axum routers around them remove.
-    /// In other services, and with feature `axum-core` alone, logins return to the start page until
-    /// this is set, because the requested page is not known. A layer in a router that is nested
-    /// deeper has a [`base_path`](crate::RequireSession::base_path) of its own.
+    /// The app can be nested in an axum router, or behind a proxy, that removes the base path or
+    /// does not: see [how to run an app behind a proxy](crate::guides::behind_a_proxy).
     ///
-    /// ```
-    /// # #[cfg(feature = "sandbox")] {
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use bytes::Bytes;
-    /// use http::{Request, Response, header};
-    /// use http_body_util::Full;
-    /// use tower::{ServiceExt, service_fn};
-    /// use tower_layer::Layer;
-    /// use tower_scalekit::{RequireSession, Sandbox, SessionSecret, Sessions};
-    ///
-    /// let sessions = Sessions::builder(Sandbox::new().scalekit())
-    ///     .secret(SessionSecret::generate()?)
-    ///     .redirect_uri("https://www.example.com/app/auth/callback")
-    ///     .base_path("/app")
-    ///     .build()?;
-    /// let service = RequireSession::new(&sessions).layer(service_fn(|_: Request<Full<Bytes>>| async {
-    ///     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::default()))
-    /// }));
-    /// // The browser requested /app/reports.
-    /// let request = Request::get("/reports").header(header::ACCEPT, "text/html");
-    /// let response = service.oneshot(request.body(Full::default())?).await?;
-    /// assert_eq!(response.headers()[header::LOCATION], "/login?return_to=%2Fapp%2Freports");
-    /// # Ok(())
-    /// # }
-    /// # main().unwrap();
-    /// # }
-    /// ```
+    /// Default: the path of the redirect URI without the [callback path](Self::callback_path). If
+    /// it does not end with that, the base path is unknown: other paths are at the root, and logins
+    /// return to the start page where no axum router knows the requested page.
     pub fn base_path(mut self, path: impl Into<String>) -> Self {
-        self.base_path = Some(path.into());
+        self.paths.base_path = Some(path.into());
+        self
+    }
+
+    /// Sets the path of the redirect URI below the base path. Default: what follows the base path
+    /// if that is set, otherwise `/auth/callback`.
+    pub fn callback_path(mut self, path: impl Into<String>) -> Self {
+        self.paths.callback = Some(path.into());
         self
     }
 
     /// Sets the path where logins start. Register its URL as the initiate-login URL in the
     /// dashboard. Default: `/login`.
     pub fn login_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.login = path.into();
+        self.paths.login = Some(path.into());
         self
     }
 
     /// Sets the path of the refresh endpoint. Default: `/auth/refresh`.
     pub fn refresh_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.refresh = path.into();
+        self.paths.refresh = Some(path.into());
         self
     }
 
     /// Sets the path of the logout. Default: `/logout`.
     pub fn logout_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.logout = path.into();
+        self.paths.logout = Some(path.into());
         self
     }
 
     /// Sets the path that receives back-channel logouts. Register its URL as the back-channel
     /// logout URL in the dashboard. Default: `/auth/backchannel-logout`.
     pub fn backchannel_logout_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.backchannel_logout = path.into();
+        self.paths.backchannel_logout = Some(path.into());
         self
     }
 
     /// Sets the path where users confirm a login that would replace the session of another user.
     /// Default: `/auth/switch-account`.
     pub fn switch_account_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.switch_account = path.into();
+        self.paths.switch_account = Some(path.into());
         self
     }
 
@@ -289,9 +263,10 @@ impl SessionsBuilder {
         self
     }
 
-    /// Sets the prefix of all cookie names, to separate two apps on one host. Default: `scalekit`.
+    /// Sets the prefix of all cookie names, to separate two apps on one host. Default: `scalekit`;
+    /// with a [base path](Self::base_path), followed by eight digits that are derived from it.
     pub fn cookie_name(mut self, name: impl Into<String>) -> Self {
-        self.cookie_name = name.into();
+        self.cookie_name = Some(name.into());
         self
     }
 
@@ -409,39 +384,24 @@ impl SessionsBuilder {
         if self.secret.is_none() {
             problems.push(ConfigProblem::Missing { setting: "secret" });
         }
-        let redirect_uri = match &self.redirect_uri {
-            Some(uri) => problems.note(parse_redirect_uri("redirect_uri", uri)),
-            None => {
-                problems.push(ConfigProblem::Missing { setting: "redirect_uri" });
-                None
-            }
-        };
-        let post_logout_redirect_uri = match &self.post_logout_redirect_uri {
-            Some(uri) => problems.note(parse_redirect_uri("post_logout_redirect_uri", uri)),
-            None => redirect_uri.as_ref().and_then(|uri| uri.join("/auth/logout/callback").ok()),
-        };
-        let logged_out_page =
-            problems.note(parse_page(&self.logged_out_page, redirect_uri.as_ref()));
+        let paths = problems.note(self.paths.resolve());
         for origin in &self.trusted_origins {
             problems.note(check_origin(origin));
         }
-        let base_path = problems.note(check_base_path(self.base_path.as_deref())).flatten();
-        let callbacks = [&redirect_uri, &post_logout_redirect_uri].map(Option::as_ref);
-        problems.note(self.paths.check(callbacks));
         problems.note(check_cache_capacity(self.cache_capacity));
         if self.max_sessions_per_user == 0 {
             problems.push(ConfigProblem::invalid("max_sessions_per_user", "must be at least 1"));
         }
-        problems.note(check_cookie_name(&self.cookie_name));
+        if let Some(name) = &self.cookie_name {
+            problems.note(check_cookie_name(name));
+        }
         if self.name.as_ref().is_some_and(String::is_empty) {
             problems.push(ConfigProblem::invalid("name", "must not be empty"));
         }
         let owner = self.owner();
-        let keys = self.secret.as_ref().zip(redirect_uri.as_ref()).and_then(|(secret, uri)| {
-            // `/` means the same as no base path, and setting it must not invalidate sessions.
-            let base_path = base_path.as_deref().filter(|path| !path.is_empty());
-            let parts = owner.into_iter().chain([uri.as_str()]).chain(base_path);
-            let context = SealingContext::new(parts);
+        let keys = self.secret.as_ref().zip(paths.as_ref()).and_then(|(secret, paths)| {
+            let context =
+                SealingContext::new(owner.into_iter().chain([paths.redirect_uri.as_str()]));
             problems.note(KeyRing::new(secret, &self.previous_secrets, context))
         });
         let scope = StoreScope::new(["sessions"].into_iter().chain(owner));
@@ -456,67 +416,62 @@ impl SessionsBuilder {
         let is_of_use = |scope: &String| self.login_hook.is_none() || scope != "offline_access";
         let scopes = self.scopes.into_iter().filter(is_of_use).collect();
 
-        let uris = redirect_uri.zip(post_logout_redirect_uri).zip(logged_out_page.flatten());
-        let sessions = keys.zip(uris).zip(lifetimes).map(
-            |((keys, ((redirect_uri, post_logout_redirect_uri), logged_out_page)), lifetimes)| {
-                let secure = redirect_uri.scheme() == "https";
-                let clock = self.scalekit.clock().clone();
-                let has_peers = self.shared_store.is_some();
-                let own_store =
-                    || -> Arc<dyn SharedStore> { Arc::new(MemoryStore::new(clock.clone())) };
-                let store = self.shared_store.unwrap_or_else(own_store);
-                let tasks = Tasks::default();
-                Sessions(Arc::new(Inner {
-                    scalekit: self.scalekit,
-                    keys,
-                    cookies: CookieStyle::new(&self.cookie_name, secure),
-                    redirect_uri,
-                    post_logout_redirect_uri,
-                    logged_out_page,
-                    trusted_origins: self.trusted_origins,
-                    base_path,
-                    paths: self.paths,
-                    scopes,
-                    lifetimes,
-                    login_hook: self.login_hook,
-                    switch_account_page: self.switch_account_page,
-                    logins: Once::new(
-                        clock.clone(),
-                        SHARED_FOR,
-                        &tasks,
-                        "login",
-                        LoginError::Interrupted,
-                    ),
-                    switches: Once::new(
-                        clock.clone(),
-                        SHARED_FOR,
-                        &tasks,
-                        "account switch",
-                        LoginError::Misconfigured,
-                    ),
-                    store_backed: self.store_backed,
-                    max_sessions_per_user: self.max_sessions_per_user,
-                    body_limits: self.body_limits.or_max_bytes(MAX_FORM_BYTES),
-                    opened: TokenCache::new(self.cache_capacity),
-                    stored: StoredSessions::new(self.cache_capacity, clock.clone(), &tasks),
-                    refreshes: Refreshes::new(&tasks),
-                    refresh_retention: self.refresh_retention,
-                    revocations: Revocations::new(
-                        Arc::clone(&store),
-                        &scope,
-                        clock,
-                        has_peers,
-                        self.revocation_staleness,
-                    ),
-                    scope,
-                    store,
-                    late_revocations: SingleFlight::tracked(&tasks, "revocation"),
-                    tasks,
-                }))
-            },
-        );
+        let sessions = keys.zip(paths).zip(lifetimes).map(|((keys, paths), lifetimes)| {
+            let secure = paths.redirect_uri.scheme() == "https";
+            let cookie_name = self.cookie_name.unwrap_or_else(|| default_name(&paths.base));
+            let clock = self.scalekit.clock().clone();
+            let has_peers = self.shared_store.is_some();
+            let own_store =
+                || -> Arc<dyn SharedStore> { Arc::new(MemoryStore::new(clock.clone())) };
+            let store = self.shared_store.unwrap_or_else(own_store);
+            let tasks = Tasks::default();
+            Sessions(Arc::new(Inner {
+                scalekit: self.scalekit,
+                keys,
+                cookies: CookieStyle::new(&cookie_name, secure),
+                paths,
+                host_warnings: HostWarnings::default(),
+                trusted_origins: self.trusted_origins,
+                scopes,
+                lifetimes,
+                login_hook: self.login_hook,
+                switch_account_page: self.switch_account_page,
+                logins: Once::new(
+                    clock.clone(),
+                    SHARED_FOR,
+                    &tasks,
+                    "login",
+                    LoginError::Interrupted,
+                ),
+                switches: Once::new(
+                    clock.clone(),
+                    SHARED_FOR,
+                    &tasks,
+                    "account switch",
+                    LoginError::Misconfigured,
+                ),
+                store_backed: self.store_backed,
+                max_sessions_per_user: self.max_sessions_per_user,
+                body_limits: self.body_limits.or_max_bytes(MAX_FORM_BYTES),
+                opened: TokenCache::new(self.cache_capacity),
+                stored: StoredSessions::new(self.cache_capacity, clock.clone(), &tasks),
+                refreshes: Refreshes::new(&tasks),
+                refresh_retention: self.refresh_retention,
+                revocations: Revocations::new(
+                    Arc::clone(&store),
+                    &scope,
+                    clock,
+                    has_peers,
+                    self.revocation_staleness,
+                ),
+                scope,
+                store,
+                late_revocations: SingleFlight::tracked(&tasks, "revocation"),
+                tasks,
+            }))
+        });
         let sessions = problems.finish(sessions)?;
-        if sessions.0.redirect_uri.scheme() == "http" {
+        if sessions.0.paths.redirect_uri.scheme() == "http" {
             telemetry::development_cookies();
         }
         Ok(sessions)
@@ -538,6 +493,15 @@ impl fmt::Debug for SessionsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionsBuilder").field("scalekit", &self.scalekit).finish_non_exhaustive()
     }
+}
+
+/// Two apps on one host have different names if they have different base paths.
+fn default_name(base: &BasePath) -> String {
+    let Some(path) = base.known().filter(|path| !path.is_empty()) else {
+        return "scalekit".to_owned();
+    };
+    let hash = hash_parts(["base path", path]);
+    hash.iter().take(4).fold("scalekit-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 fn check_scopes(scopes: &[String]) -> Result<(), ConfigError> {
@@ -577,6 +541,21 @@ mod tests {
             .build()
             .unwrap_err();
         assert_eq!(error.problems().len(), 5, "{error}");
+    }
+
+    #[test]
+    fn apps_with_different_base_paths_have_different_cookie_names() {
+        let name = |uri: &str| good().redirect_uri(uri).build().unwrap().cookie_name().to_owned();
+        assert_eq!(name("https://app.test/auth/callback"), "__Host-scalekit_session");
+        assert_eq!(name("https://app.test/app/auth/callback"), "__Host-scalekit-f1d4af8e_session");
+        let names = ["/app", "/other", "/app/x", "/app-x", "/app_x", "/APP"]
+            .map(|path| name(&format!("https://app.test{path}/auth/callback")));
+        assert_eq!(std::collections::HashSet::from(names).len(), 6);
+        let same = good().redirect_uri("https://app.test/app/auth/callback").base_path("/app/");
+        let same = same.build().unwrap();
+        assert_eq!(same.cookie_name(), name("https://app.test/app/auth/callback"));
+        let set = good().redirect_uri("https://app.test/app/auth/callback").cookie_name("mine");
+        assert_eq!(set.build().unwrap().cookie_name(), "__Host-mine_session");
     }
 
     #[test]

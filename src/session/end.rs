@@ -172,7 +172,7 @@ impl Sessions {
     /// Builds the environment's logout request for a session.
     pub(crate) fn logout_request(&self, session: Option<&Session>, state: &str) -> LogoutRequest {
         let request = LogoutRequest::new()
-            .post_logout_redirect_uri(self.0.post_logout_redirect_uri.as_str())
+            .post_logout_redirect_uri(self.0.paths.post_logout_redirect_uri.as_str())
             .state(state);
         match session.and_then(|session| session.record().id_token()) {
             Some(id_token) => request.id_token_hint(id_token),

@@ -47,6 +47,7 @@ pub(crate) mod load;
 pub(crate) mod login_error;
 pub(crate) mod login_hook;
 mod login_notes;
+mod own_host;
 mod paths;
 pub(crate) mod pending_cookies;
 mod recent_login;
@@ -85,7 +86,6 @@ pub(crate) use self::load::{
     LoadedSession, Loading, RequestSession, SessionHandle, SetCookieReason,
 };
 pub(crate) use self::login_hook::LoginHook;
-pub(crate) use self::paths::is_plain_path;
 pub(crate) use self::pending_cookies::Attempt;
 pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::revocation::RecordedPosition;
@@ -96,15 +96,18 @@ pub(crate) use self::switch_account::{
 use self::lifetimes::Lifetimes;
 use self::load::OpenCookie;
 use self::login_error::LoginError;
+use self::own_host::HostWarnings;
 use self::paths::Paths;
 use self::refresh::Refreshes;
 use self::revocation::Revocations;
 use self::store::StoredSessions;
+use crate::error::ConfigProblem;
 use crate::middleware::body_limits::BodyLimits;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
 use crate::util::fetch_metadata::{Initiator, initiator};
 use crate::util::request_dedup::Once;
+use crate::util::return_to::ReturnTo;
 use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::{Tasks, UnfinishedTasks};
 use crate::util::token_cache::TokenCache;
@@ -120,12 +123,9 @@ struct Inner {
     keys: KeyRing,
     scope: StoreScope,
     cookies: CookieStyle,
-    redirect_uri: Url,
-    post_logout_redirect_uri: Url,
-    logged_out_page: Url,
-    trusted_origins: Vec<String>,
-    base_path: Option<String>,
     paths: Paths,
+    host_warnings: HostWarnings,
+    trusted_origins: Vec<String>,
     scopes: Vec<String>,
     lifetimes: Lifetimes,
     /// Creates the app's own session for each login.
@@ -181,7 +181,15 @@ impl Sessions {
     /// Returns the redirect URI, exactly as it must be registered in the dashboard.
     #[must_use]
     pub fn redirect_uri(&self) -> &str {
-        self.0.redirect_uri.as_str()
+        self.0.paths.redirect_uri.as_str()
+    }
+
+    /// Returns a path of the app without the base path: that of a route in a router that is nested
+    /// under the base path, or behind a proxy that removes it. The other methods return paths that
+    /// browsers request.
+    #[must_use]
+    pub fn strip_base_path<'p>(&self, path: &'p str) -> &'p str {
+        self.0.paths.base.strip(path).unwrap_or(path)
     }
 
     /// Returns the path where logins start. Default: `/login`.
@@ -193,7 +201,7 @@ impl Sessions {
     /// Returns the path of the redirect URI.
     #[must_use]
     pub fn callback_path(&self) -> &str {
-        self.0.redirect_uri.path()
+        self.0.paths.redirect_uri.path()
     }
 
     /// Returns the path that refreshes tokens by `POST`. Default: `/auth/refresh`.
@@ -211,7 +219,7 @@ impl Sessions {
     /// Returns the path of the post-logout redirect URI.
     #[must_use]
     pub fn logout_callback_path(&self) -> &str {
-        self.0.post_logout_redirect_uri.path()
+        self.0.paths.post_logout_redirect_uri.path()
     }
 
     /// Returns the path where users confirm a login that would replace the session of another user.
@@ -263,17 +271,26 @@ impl Sessions {
     }
 
     pub(crate) fn public_url(&self) -> &Url {
-        &self.0.redirect_uri
+        &self.0.paths.redirect_uri
     }
 
-    /// Returns the prefix that is removed from paths before requests reach the layers: empty if
-    /// nothing is removed, `None` if that is unknown.
-    pub(crate) fn base_path(&self) -> Option<&str> {
-        self.0.base_path.as_deref()
+    /// Returns the page of a browser that asked for no other.
+    pub(crate) fn start_page(&self) -> &ReturnTo {
+        self.0.paths.base.start_page()
+    }
+
+    /// Returns the path that browsers request for a setting without the base path.
+    pub(crate) fn join_base_path(
+        &self,
+        setting: &'static str,
+        path: Option<&str>,
+        default: &str,
+    ) -> Result<String, ConfigProblem> {
+        self.0.paths.base.join_set(setting, path, default)
     }
 
     pub(crate) fn initiator(&self, headers: &HeaderMap) -> Initiator {
-        initiator(headers, &self.0.redirect_uri, &self.0.trusted_origins)
+        initiator(headers, &self.0.paths.redirect_uri, &self.0.trusted_origins)
     }
 
     /// Whether a page of another site caused the request.
@@ -282,7 +299,7 @@ impl Sessions {
     }
 
     pub(crate) fn logged_out_page(&self) -> &Url {
-        &self.0.logged_out_page
+        &self.0.paths.logged_out_page
     }
 
     pub(crate) fn login_hook(&self) -> Option<&LoginHook<VerifiedIdentity>> {
@@ -339,7 +356,7 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sessions")
             .field("scalekit", &self.0.scalekit)
-            .field("redirect_uri", &self.0.redirect_uri.as_str())
+            .field("redirect_uri", &self.0.paths.redirect_uri.as_str())
             .field("cookie", &self.0.cookies.session_name())
             .finish_non_exhaustive()
     }

@@ -4,59 +4,235 @@ use url::Url;
 
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::util::fetch_metadata::check_address;
+use crate::util::return_to::ReturnTo;
 use crate::util::url_path::has_dot_segments;
 
-/// Paths of the routes, except the callback's, which is in the redirect URI.
+/// Where the callback is below the base path, unless it is set.
+const CALLBACK_PATH: &str = "/auth/callback";
+
+/// The addresses of an app as they are set. Paths do not contain the base path.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PathSettings {
+    pub(super) redirect_uri: Option<String>,
+    pub(super) post_logout_redirect_uri: Option<String>,
+    pub(super) base_path: Option<String>,
+    pub(super) callback: Option<String>,
+    pub(super) login: Option<String>,
+    pub(super) refresh: Option<String>,
+    pub(super) logout: Option<String>,
+    pub(super) backchannel_logout: Option<String>,
+    pub(super) switch_account: Option<String>,
+    pub(super) logged_out_page: Option<String>,
+}
+
+impl PathSettings {
+    /// Checks all settings, and joins them with the base path.
+    pub(super) fn resolve(&self) -> Result<Paths, ConfigError> {
+        let mut problems = Problems::default();
+        let redirect_uri = match &self.redirect_uri {
+            Some(uri) => problems.note(parse_redirect_uri("redirect_uri", uri)),
+            None => {
+                problems.push(ConfigProblem::Missing { setting: "redirect_uri" });
+                None
+            }
+        };
+        if self.callback.as_deref().is_some_and(|path| !is_plain_path(path)) {
+            let reason = "must be a plain path such as /auth/callback";
+            problems.push(ConfigProblem::invalid("callback_path", reason));
+        }
+        let base = problems.note(self.base(redirect_uri.as_ref())).unwrap_or_default();
+        let mut path = |setting, path: &Option<String>, default| {
+            problems.note(base.join_set(setting, path.as_deref(), default)).unwrap_or_default()
+        };
+        let login = path("login_path", &self.login, "/login");
+        let refresh = path("refresh_path", &self.refresh, "/auth/refresh");
+        let logout = path("logout_path", &self.logout, "/logout");
+        let backchannel_logout =
+            path("backchannel_logout_path", &self.backchannel_logout, "/auth/backchannel-logout");
+        let switch_account =
+            path("switch_account_path", &self.switch_account, "/auth/switch-account");
+        let at_redirect_uri =
+            |path: &str| redirect_uri.as_ref().and_then(|uri| uri.join(path).ok());
+        let post_logout_redirect_uri = match &self.post_logout_redirect_uri {
+            Some(uri) => problems.note(parse_redirect_uri("post_logout_redirect_uri", uri)),
+            None => at_redirect_uri(&base.join("/auth/logout/callback")),
+        };
+        let logged_out_page = match self.logged_out_page.as_deref() {
+            Some(page) if !page.starts_with('/') => {
+                problems.note(parse_app_url("logged_out_page", page))
+            }
+            page => {
+                let page = problems.note(base.join_set("logged_out_page", page, "/"));
+                page.and_then(|page| at_redirect_uri(&page))
+            }
+        };
+        let uris = redirect_uri.zip(post_logout_redirect_uri).zip(logged_out_page);
+        let paths = uris.map(|((redirect_uri, post_logout_redirect_uri), logged_out_page)| Paths {
+            redirect_uri,
+            post_logout_redirect_uri,
+            base,
+            login,
+            refresh,
+            logout,
+            backchannel_logout,
+            switch_account,
+            logged_out_page,
+        });
+        if let Some(paths) = &paths {
+            problems.note(paths.check());
+        }
+        problems.finish(paths)
+    }
+
+    /// Returns the base path that is set, or else that of the redirect URI.
+    fn base(&self, redirect_uri: Option<&Url>) -> Result<BasePath, ConfigProblem> {
+        let callback = self.callback.as_deref().filter(|path| is_plain_path(path));
+        match (&self.base_path, redirect_uri.map(Url::path)) {
+            (None, None) => Ok(BasePath::default()),
+            (None, Some(path)) => match path.strip_suffix(callback.unwrap_or(CALLBACK_PATH)) {
+                Some("") => BasePath::parse("/"),
+                Some(base) if !base.ends_with('/') => BasePath::parse(base),
+                _ if callback.is_some() => Err(callback_mismatch()),
+                _ => Ok(BasePath::default()),
+            },
+            (Some(base), path) => {
+                let base = BasePath::parse(base)?;
+                match path.map(|path| base.strip(path)) {
+                    Some(None) => {
+                        let reason = format!("must be below the base path {}", base.prefix());
+                        Err(ConfigProblem::invalid("redirect_uri", reason))
+                    }
+                    Some(rest) if callback.is_some() && callback != rest => {
+                        Err(callback_mismatch())
+                    }
+                    _ => Ok(base),
+                }
+            }
+        }
+    }
+}
+
+fn callback_mismatch() -> ConfigProblem {
+    let reason = "is not the path of the redirect URI below the base path";
+    ConfigProblem::invalid("callback_path", reason)
+}
+
+/// The path of an app on its origin.
+#[derive(Clone, Debug)]
+pub(super) struct BasePath {
+    /// Without a slash at its end; `None` if it is unknown.
+    path: Option<String>,
+    /// The base path as it was set, with or without a slash at its end.
+    start_page: ReturnTo,
+}
+
+impl Default for BasePath {
+    fn default() -> Self {
+        Self { path: None, start_page: ReturnTo::root() }
+    }
+}
+
+impl BasePath {
+    fn parse(text: &str) -> Result<Self, ConfigProblem> {
+        let path = text.trim_end_matches('/');
+        if text != "/" && !is_plain_path(path) {
+            let reason = "must be a plain path such as /app, or /";
+            return Err(ConfigProblem::invalid("base_path", reason));
+        }
+        let start_page = ReturnTo::parse(text).unwrap_or_else(ReturnTo::root);
+        Ok(Self { path: Some(path.to_owned()), start_page })
+    }
+
+    /// Returns what precedes the app's own paths.
+    pub(super) fn prefix(&self) -> &str {
+        self.path.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn known(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
+    pub(super) fn start_page(&self) -> &ReturnTo {
+        &self.start_page
+    }
+
+    /// Returns a path of the app without the base path, if it is below it.
+    pub(super) fn strip<'p>(&self, path: &'p str) -> Option<&'p str> {
+        match path.strip_prefix(self.prefix())? {
+            "" => Some("/"),
+            rest => rest.starts_with('/').then_some(rest),
+        }
+    }
+
+    /// Returns the path that browsers request for a path without the base path.
+    pub(super) fn join(&self, path: &str) -> String {
+        match path {
+            "/" => self.start_page.to_string(),
+            path => format!("{}{path}", self.prefix()),
+        }
+    }
+
+    /// The same for a setting, or its default.
+    pub(super) fn join_set(
+        &self,
+        setting: &'static str,
+        path: Option<&str>,
+        default: &str,
+    ) -> Result<String, ConfigProblem> {
+        if let Some(path) = path {
+            if !is_plain_path(path) {
+                let reason = "must be a plain path such as /login";
+                return Err(ConfigProblem::invalid(setting, reason));
+            }
+            if !self.prefix().is_empty() && self.strip(path).is_some() {
+                let base = self.prefix();
+                let reason = format!("must not begin with the base path {base}, which is added");
+                return Err(ConfigProblem::invalid(setting, reason));
+            }
+        }
+        Ok(self.join(path.unwrap_or(default)))
+    }
+}
+
+/// The addresses of an app. Paths are those that browsers request.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
+    pub(super) redirect_uri: Url,
+    pub(super) post_logout_redirect_uri: Url,
+    pub(super) base: BasePath,
     pub(super) login: String,
     pub(super) refresh: String,
     pub(super) logout: String,
     pub(super) backchannel_logout: String,
     pub(super) switch_account: String,
-}
-
-impl Default for Paths {
-    fn default() -> Self {
-        Self {
-            login: "/login".to_owned(),
-            refresh: "/auth/refresh".to_owned(),
-            logout: "/logout".to_owned(),
-            backchannel_logout: "/auth/backchannel-logout".to_owned(),
-            switch_account: "/auth/switch-account".to_owned(),
-        }
-    }
+    pub(super) logged_out_page: Url,
 }
 
 impl Paths {
     /// Checks that each route has its own path: the later one would never be reached.
-    pub(super) fn check(&self, callbacks: [Option<&Url>; 2]) -> Result<(), ConfigError> {
-        let named = [
-            ("login_path", self.login.as_str()),
-            ("refresh_path", self.refresh.as_str()),
-            ("logout_path", self.logout.as_str()),
-            ("backchannel_logout_path", self.backchannel_logout.as_str()),
-            ("switch_account_path", self.switch_account.as_str()),
-        ];
+    fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
+        let (login, logout) = (&self.redirect_uri, &self.post_logout_redirect_uri);
+        if login.origin() != logout.origin() {
+            let reason = "must be on the redirect URI's origin";
+            problems.push(ConfigProblem::invalid("post_logout_redirect_uri", reason));
+        } else if self.base.strip(logout.path()).is_none() {
+            let reason = "must be below the base path";
+            problems.push(ConfigProblem::invalid("post_logout_redirect_uri", reason));
+        }
+        let named = [
+            ("redirect_uri", login.path()),
+            ("post_logout_redirect_uri", logout.path()),
+            ("login_path", &self.login),
+            ("refresh_path", &self.refresh),
+            ("logout_path", &self.logout),
+            ("backchannel_logout_path", &self.backchannel_logout),
+            ("switch_account_path", &self.switch_account),
+        ];
         for (index, (setting, path)) in named.iter().enumerate() {
-            if !is_plain_path(path) {
-                let reason = "must be a plain path such as /login";
-                problems.push(ConfigProblem::invalid(setting, reason));
-            }
-            let others = named.iter().take(index).map(|(_, path)| *path);
-            let callbacks = callbacks.into_iter().flatten().map(Url::path);
-            if others.chain(callbacks).any(|other| other == *path) {
+            if !path.is_empty() && named.iter().take(index).any(|(_, other)| other == path) {
                 let reason = "is the path of another route too";
                 problems.push(ConfigProblem::invalid(setting, reason));
-            }
-        }
-        if let [Some(login), Some(logout)] = callbacks {
-            let problem = |reason| ConfigProblem::invalid("post_logout_redirect_uri", reason);
-            if login.origin() != logout.origin() {
-                problems.push(problem("must be on the redirect URI's origin"));
-            } else if login.path() == logout.path() {
-                problems.push(problem("is the path of another route too"));
             }
         }
         problems.finish(Some(()))
@@ -64,7 +240,7 @@ impl Paths {
 }
 
 /// Whether it is a path of this host that routers match literally.
-pub(crate) fn is_plain_path(path: &str) -> bool {
+fn is_plain_path(path: &str) -> bool {
     // A browser resolves dot segments: it never requests such a path.
     path.starts_with('/') && !path.starts_with("//") && is_plain(path) && !has_dot_segments(path)
 }
@@ -74,7 +250,7 @@ fn is_plain(path: &str) -> bool {
 }
 
 /// The rules of the dashboard: at most 256 characters, no query, no fragment.
-pub(super) fn parse_redirect_uri(setting: &'static str, text: &str) -> Result<Url, ConfigError> {
+fn parse_redirect_uri(setting: &'static str, text: &str) -> Result<Url, ConfigError> {
     let url = parse_app_url(setting, text)?;
     let reason = if url.query().is_some() || url.fragment().is_some() {
         "must not have a query or fragment"
@@ -95,33 +271,6 @@ fn parse_app_url(setting: &'static str, text: &str) -> Result<Url, ConfigError> 
         .map_err(|error| ConfigProblem::invalid(setting, format!("not a URL: {error}")))?;
     check_address(&url).map_err(|reason| ConfigProblem::invalid(setting, reason))?;
     Ok(url)
-}
-
-/// Parses a page of this app or another one. Returns `None` for a path without a redirect URI to
-/// join it with.
-pub(super) fn parse_page(
-    text: &str,
-    redirect_uri: Option<&Url>,
-) -> Result<Option<Url>, ConfigError> {
-    if !text.starts_with('/') {
-        return parse_app_url("logged_out_page", text).map(Some);
-    }
-    if !is_plain_path(text) {
-        let reason = "must be a plain path such as /, or an https URL";
-        return Err(ConfigProblem::invalid("logged_out_page", reason).into());
-    }
-    Ok(redirect_uri.and_then(|uri| uri.join(text).ok()))
-}
-
-/// Returns the path without a trailing slash.
-pub(super) fn check_base_path(path: Option<&str>) -> Result<Option<String>, ConfigError> {
-    let Some(path) = path else { return Ok(None) };
-    let trimmed = path.trim_end_matches('/');
-    if path != "/" && !is_plain_path(trimmed) {
-        let reason = "must be a plain path such as /app, or /";
-        return Err(ConfigProblem::invalid("base_path", reason).into());
-    }
-    Ok(Some(trimmed.to_owned()))
 }
 
 pub(super) fn check_origin(text: &str) -> Result<(), ConfigError> {
@@ -146,16 +295,120 @@ mod tests {
             .redirect_uri("https://app.test/auth/callback")
     }
 
+    /// The base path, the path of the login and the start page with these settings.
+    fn paths(
+        redirect_uri: &str,
+        base: Option<&str>,
+        callback: Option<&str>,
+    ) -> Result<(Option<String>, String, String), String> {
+        let mut builder = good().redirect_uri(format!("https://app.test{redirect_uri}"));
+        builder.paths.base_path = base.map(str::to_owned);
+        builder.paths.callback = callback.map(str::to_owned);
+        let sessions = builder.build().map_err(|error| error.to_string())?;
+        let base = sessions.0.paths.base.known().map(str::to_owned);
+        Ok((base, sessions.login_path().to_owned(), sessions.start_page().to_string()))
+    }
+
     #[test]
-    fn a_base_path_is_a_plain_path() {
-        for (path, expected) in [("/", ""), ("/app", "/app"), ("/app/", "/app"), ("/a/b", "/a/b")] {
-            assert_eq!(good().base_path(path).build().unwrap().base_path(), Some(expected));
+    fn the_base_path_is_that_of_the_redirect_uri_unless_it_is_set() {
+        for (redirect_uri, base, callback, expected, start_page) in [
+            ("/auth/callback", None, None, Some(""), "/"),
+            ("/app/auth/callback", None, None, Some("/app"), "/app"),
+            ("/a/b/auth/callback", None, None, Some("/a/b"), "/a/b"),
+            ("/app/auth/callback", None, Some("/auth/callback"), Some("/app"), "/app"),
+            ("/app/done", None, Some("/done"), Some("/app"), "/app"),
+            ("/done", None, Some("/done"), Some(""), "/"),
+            ("/app/auth/callback", Some("/app"), None, Some("/app"), "/app"),
+            ("/app/auth/callback", Some("/app/"), None, Some("/app"), "/app/"),
+            ("/app/auth/callback", Some("/app/auth"), None, Some("/app/auth"), "/app/auth"),
+            ("/app/auth/callback", Some("/"), None, Some(""), "/"),
+            ("/app/done", Some("/app"), Some("/done"), Some("/app"), "/app"),
+            // Unknown: it does not end with the callback path.
+            ("/done", None, None, None, "/"),
+            ("/app/done", None, None, None, "/"),
+            ("/myauth/callback", None, None, None, "/"),
+            ("/app//auth/callback", None, None, None, "/"),
+        ] {
+            let login = format!("{}/login", expected.unwrap_or_default());
+            let expected = (expected.map(str::to_owned), login, start_page.to_owned());
+            let found = paths(redirect_uri, base, callback);
+            assert_eq!(found, Ok(expected), "{redirect_uri} {base:?} {callback:?}");
         }
-        assert_eq!(good().build().unwrap().base_path(), None);
-        for path in ["", "app", "//", "//app", "/a b", "/app?x", "/a/../b", "https://app.test/app"]
+    }
+
+    #[test]
+    fn a_base_path_that_cannot_work_is_rejected_with_the_reason() {
+        for base in ["", "app", "//", "//app", "/a b", "/app?x", "/a/../b", "https://app.test/app"]
         {
-            assert!(good().base_path(path).build().is_err(), "{path}");
+            let error = paths("/auth/callback", Some(base), None).unwrap_err();
+            assert_eq!(error, "base_path: must be a plain path such as /app, or /", "{base}");
         }
+        let outside = "redirect_uri: must be below the base path /app";
+        let callback = "callback_path: is not the path of the redirect URI below the base path";
+        for (redirect_uri, base, path, expected) in [
+            ("/auth/callback", Some("/app"), None, outside),
+            ("/application/auth/callback", Some("/app"), None, outside),
+            ("/app/auth/callback", Some("/app"), Some("/done"), callback),
+            ("/app/auth/callback", Some("/app"), Some("/app/auth/callback"), callback),
+            ("/app/auth/callback", None, Some("/done"), callback),
+            (
+                "/app/auth/callback",
+                None,
+                Some("callback"),
+                "callback_path: must be a plain path such as /auth/callback",
+            ),
+        ] {
+            let found = paths(redirect_uri, base, path);
+            assert_eq!(found, Err(expected.to_owned()), "{redirect_uri} {base:?} {path:?}");
+        }
+        let error = good()
+            .redirect_uri("https://app.test/app/auth/callback")
+            .post_logout_redirect_uri("https://app.test/bye")
+            .login_path("/app/login")
+            .logged_out_page("/app")
+            .refresh_path("refresh")
+            .build()
+            .unwrap_err();
+        assert_eq!(error.problems().len(), 3, "{error}");
+        let both = paths("/auth/callback", Some("app"), Some("callback")).unwrap_err();
+        assert_eq!(both.matches("must be a plain path").count(), 2, "{both}");
+        let doubled = "login_path: must not begin with the base path /app, which is added";
+        assert!(error.to_string().contains(doubled), "{error}");
+        let outside = good()
+            .redirect_uri("https://app.test/app/auth/callback")
+            .post_logout_redirect_uri("https://app.test/bye")
+            .build();
+        let reason = "post_logout_redirect_uri: must be below the base path";
+        assert_eq!(outside.unwrap_err().to_string(), reason);
+    }
+
+    #[test]
+    fn all_paths_begin_with_the_base_path() {
+        let builder = || good().redirect_uri("https://app.test/app/auth/callback");
+        let sessions = builder().build().unwrap();
+        for path in [
+            sessions.login_path(),
+            sessions.callback_path(),
+            sessions.refresh_path(),
+            sessions.logout_path(),
+            sessions.logout_callback_path(),
+            sessions.backchannel_logout_path(),
+            sessions.switch_account_path(),
+        ] {
+            let stripped = sessions.strip_base_path(path);
+            assert_eq!(path, format!("/app{stripped}"));
+        }
+        assert_eq!(sessions.logged_out_page().as_str(), "https://app.test/app");
+        assert_eq!(sessions.login_url().to_string(), "/app/login");
+        assert_eq!(sessions.strip_base_path("/app"), "/");
+        assert_eq!(sessions.strip_base_path("/application"), "/application");
+        let sessions = builder().base_path("/app/").login_path("/").logged_out_page("/bye");
+        let sessions = sessions.build().unwrap();
+        assert_eq!(sessions.login_path(), "/app/");
+        assert_eq!(sessions.logged_out_page().as_str(), "https://app.test/app/bye");
+        // A default path may repeat the base path.
+        let sessions = builder().base_path("/app/auth").build().unwrap();
+        assert_eq!(sessions.refresh_path(), "/app/auth/auth/refresh");
     }
 
     #[test]

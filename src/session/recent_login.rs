@@ -37,7 +37,7 @@ impl RecentLogin {
     ) -> Vec<HeaderValue> {
         let Some(id) = attempt.id() else { return Vec::new() };
         let fits = return_to.as_str().len() <= MAX_PAGE_BYTES;
-        let return_to = if fits { return_to.clone() } else { ReturnTo::root() };
+        let return_to = if fits { return_to.clone() } else { sessions.start_page().clone() };
         let completed_at = sessions.scalekit().clock().now();
         let is_repeated = sessions.attempts::<Self>(headers).next().is_some()
             && !sessions.has_own_cookie(headers);

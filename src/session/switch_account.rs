@@ -321,7 +321,8 @@ impl Sessions {
             // It was confirmed or declined before, for instance by a double click.
             live.ok_or(SwitchError::NoPendingLogin)?;
             let cookies = end.into_iter().chain(ended);
-            return Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, "/", cookies)));
+            let page = self.start_page().as_str();
+            return Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, page, cookies)));
         };
         let shows = live.as_ref().map(fingerprint).unwrap_or_default();
         match action.as_deref().filter(|_| is_post) {
@@ -419,7 +420,7 @@ impl Sessions {
         if page.is_some() {
             telemetry::login_failed("login_declined", None);
         }
-        let page = page.unwrap_or_else(ReturnTo::root);
+        let page = page.as_ref().unwrap_or(self.start_page());
         Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, page.as_str(), end)))
     }
 

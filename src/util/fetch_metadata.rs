@@ -93,20 +93,28 @@ pub(crate) fn is_navigation<B>(request: &Request<B>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD) && wants_html(request.headers())
 }
 
-/// Path and query as the browser requested them. Proxies and routers may have removed a prefix:
-/// `None` if neither axum's `OriginalUri` nor a configured base path has it.
+/// Path and query as the browser requested them. A proxy may have removed `base_path`, and routers
+/// other than axum's the rest of `layer_path`. `None` if neither axum's `OriginalUri` nor one of
+/// these is known.
+///
+/// A path that begins with what may have been removed is complete, unless the proxy names the
+/// prefix in `X-Forwarded-Prefix`: the app may have a page whose own path begins in the same way.
 pub(crate) fn requested_target<'r, B>(
     request: &'r Request<B>,
     base_path: Option<&str>,
+    layer_path: Option<&str>,
 ) -> Option<Cow<'r, str>> {
-    let original = original_uri(request);
-    let base_path = base_path.or(original.map(|_| ""))?;
-    let uri = original.unwrap_or(request.uri());
+    let (uri, removed) = match original_uri(request) {
+        Some(original) => (original, base_path.unwrap_or_default()),
+        None => (request.uri(), layer_path.or(base_path)?),
+    };
     let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let rest = uri.path().strip_prefix(base_path);
+    let prefix = request.headers().get("x-forwarded-prefix").and_then(|value| value.to_str().ok());
+    let is_removed = prefix.is_some_and(|prefix| Some(prefix.trim_end_matches('/')) == base_path);
+    let rest = uri.path().strip_prefix(removed).filter(|_| !is_removed);
     Some(match rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
         true => target.into(),
-        false => format!("{base_path}{target}").into(),
+        false => format!("{removed}{target}").into(),
     })
 }
 
@@ -199,9 +207,30 @@ mod tests {
             (Some("/app"), "/?a=/app/", Some("/app/?a=/app/")),
         ] {
             let request = Request::get(target).body(()).unwrap();
-            let found = requested_target(&request, base_path);
+            let found = requested_target(&request, base_path, None);
             assert_eq!(found.as_deref(), requested, "{base_path:?} {target}");
         }
+    }
+
+    #[test]
+    fn a_path_that_repeats_the_base_path_is_complete_unless_the_proxy_says_otherwise() {
+        for (prefix, target, requested) in [
+            ("/app", "/app/x", "/app/app/x"),
+            ("/app/", "/app", "/app/app"),
+            ("/app", "/x", "/app/x"),
+            ("/other", "/app/x", "/app/x"),
+            ("/app, /app", "/app/x", "/app/x"),
+            ("", "/app/x", "/app/x"),
+        ] {
+            let request =
+                Request::get(target).header("x-forwarded-prefix", prefix).body(()).unwrap();
+            let found = requested_target(&request, Some("/app"), None);
+            assert_eq!(found.as_deref(), Some(requested), "{prefix} {target}");
+        }
+        let request = Request::get("/x").body(()).unwrap();
+        let found = |base_path, layer_path| requested_target(&request, base_path, layer_path);
+        assert_eq!(found(Some("/app"), Some("/app/area")).as_deref(), Some("/app/area/x"));
+        assert_eq!(found(None, Some("/area")).as_deref(), Some("/area/x"));
     }
 
     #[cfg(feature = "axum")]
@@ -212,7 +241,7 @@ mod tests {
         for (base_path, requested) in
             [(None, "/outer/a?b"), (Some("/outer"), "/outer/a?b"), (Some("/app"), "/app/outer/a?b")]
         {
-            assert_eq!(requested_target(&request, base_path).as_deref(), Some(requested));
+            assert_eq!(requested_target(&request, base_path, None).as_deref(), Some(requested));
         }
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod cache_control;
 pub(crate) mod email;
 pub(crate) mod fetch_metadata;
 pub(crate) mod hash;
+pub(crate) mod host_redirect;
 pub(crate) mod jitter;
 pub(crate) mod json;
 pub(crate) mod open_enum;

@@ -2,6 +2,8 @@ use std::fmt;
 
 use url::{Url, form_urlencoded};
 
+use super::host_redirect::without_mark;
+
 const MAX_BYTES: usize = 2048;
 
 /// Where a user goes after the login: a path of this app, as a browser resolves it.
@@ -42,7 +44,12 @@ impl ReturnTo {
             return None;
         }
         let mut path = there.path().to_owned();
-        for (mark, part) in [('?', there.query()), ('#', there.fragment())] {
+        let unmarked = there.query().and_then(without_mark);
+        let query = match &unmarked {
+            Some(rest) => Some(rest.as_str()).filter(|rest| !rest.is_empty()),
+            None => there.query(),
+        };
+        for (mark, part) in [('?', query), ('#', there.fragment())] {
             if let Some(part) = part {
                 path.push(mark);
                 path.push_str(part);
@@ -58,9 +65,8 @@ impl ReturnTo {
         Self::parse(&address[url::Position::BeforePath..])
     }
 
-    /// The start page.
-    #[must_use]
-    pub fn root() -> Self {
+    /// The start page of an app without a base path.
+    pub(crate) fn root() -> Self {
         Self("/".to_owned())
     }
 
@@ -98,14 +104,14 @@ impl ReturnTo {
     }
 }
 
-/// The login URL with the return path as a parameter, which is omitted for the start page.
+/// The login URL with the return path as a parameter.
 pub(crate) fn with_return_to(login: &str, return_to: Option<&ReturnTo>) -> String {
     match return_to {
-        Some(ReturnTo(page)) if page != "/" => {
+        Some(ReturnTo(page)) => {
             let page: String = form_urlencoded::byte_serialize(page.as_bytes()).collect();
             format!("{login}?return_to={page}")
         }
-        _ => login.to_owned(),
+        None => login.to_owned(),
     }
 }
 
@@ -192,7 +198,18 @@ mod tests {
             "/login?return_to=%2Fa%2520b%3Fx%3D1%26y%3D%252F%23z"
         );
         assert_eq!(with_return_to("/login", None), "/login");
-        assert_eq!(with_return_to("/login", Some(&ReturnTo::root())), "/login");
+    }
+
+    #[test]
+    fn the_mark_of_a_redirect_to_another_host_is_no_part_of_the_page() {
+        for page in ["/a", "/a?b=1", "/a?b=1#c", "/a#c", "/a?", "/a?b=%2F&b"] {
+            let (target, fragment) = page.split_once('#').unwrap_or((page, ""));
+            let marked = super::super::host_redirect::with_mark(target);
+            let marked = if fragment.is_empty() { marked } else { format!("{marked}#{fragment}") };
+            let expected = if page == "/a?" { "/a" } else { page };
+            assert_eq!(ReturnTo::parse(&marked).unwrap().as_str(), expected, "{marked}");
+            assert_eq!(ReturnTo::parse(page).unwrap().as_str(), page);
+        }
     }
 
     #[test]

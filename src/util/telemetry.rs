@@ -225,6 +225,18 @@ pub(crate) fn development_cookies() {
     );
 }
 
+/// A login starts although the request names another host than the redirect URI's, to which it was
+/// redirected: the proxy does not forward the host. Limited per host and minute.
+pub(crate) fn other_host(own: impl Display, other: impl Display) {
+    tracing::warn!(
+        target: TARGET,
+        redirect_uri_host = %own,
+        request_host = %other,
+        "other_host: requests name another host than the redirect URI's; \
+         let the proxy forward the Host header (nginx: proxy_set_header Host $http_host)"
+    );
+}
+
 /// An extractor or a layer did not find the layer that must be around it.
 pub(crate) fn layer_missing(found_by: &'static str, missing: &'static str) {
     tracing::error!(

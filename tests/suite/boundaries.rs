@@ -57,7 +57,10 @@ fn strangers(store: Option<&FlakyStore>) -> Vec<(&'static str, Sessions)> {
         ("other client", builder(other_client(&acme))),
         ("other origin", base().redirect_uri("https://www.example.com/auth/callback")),
         ("other path", base().redirect_uri("https://app.example.com/shop/auth/callback")),
-        ("base path", base().base_path("/shop")),
+        (
+            "base path",
+            base().redirect_uri("https://app.example.com/shop/auth/callback").base_path("/"),
+        ),
         ("login hook", base().on_login(deny)),
         ("named", base().name("staff")),
         ("named as the default is derived", base().name("login hook")),

@@ -433,22 +433,19 @@ async fn an_error_is_matched_by_the_whole_path_in_a_nested_router() {
 #[tokio::test]
 async fn an_error_at_an_unknown_path_reaches_the_inner_service() {
     let world = World::new();
-    for (base_path, expected) in [
-        (None, StatusCode::OK),
-        (Some("/help"), StatusCode::OK),
-        (Some("/"), StatusCode::BAD_REQUEST),
+    for (redirect_uri, expected) in [
+        ("https://app.example.com/done", StatusCode::OK),
+        ("https://app.example.com/help/auth/callback", StatusCode::BAD_REQUEST),
+        ("https://app.example.com/auth/callback", StatusCode::BAD_REQUEST),
     ] {
-        let sessions = world.replica(|sessions| match base_path {
-            Some(path) => sessions.base_path(path),
-            None => sessions,
-        });
+        let sessions = world.replica(|sessions| sessions.redirect_uri(redirect_uri));
         let service =
             IdpInitiatedRedirect::new(&sessions).layer(service_fn(|_: Request<Body>| async {
                 Ok::<_, Infallible>(Response::new(Body::empty()))
             }));
         let request = request(Method::GET, "/login?error=access_denied", &[]);
         let response = service.oneshot(request).await.unwrap();
-        assert_eq!(response.status(), expected, "{base_path:?}");
+        assert_eq!(response.status(), expected, "{redirect_uri}");
     }
 }
 

@@ -401,7 +401,7 @@ async fn foreign_cookies_under_the_attempt_prefix_are_removed_in_limited_numbers
 #[tokio::test]
 async fn a_login_leaves_the_attempt_of_another_app_with_the_same_secret() {
     let world = World::new();
-    let other = app(&world.replica(|sessions| sessions.base_path("/other")));
+    let other = app(&world.replica(|sessions| sessions.name("other")));
     let mut browser = Browser::new(&other, &world.sandbox);
     browser.start_login("/login").await;
     let [attempt] = &browser.names_with("_login_")[..] else { panic!("one attempt") };

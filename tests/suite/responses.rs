@@ -97,15 +97,22 @@ async fn without_original_uri(mut request: Request<Body>, next: Next) -> axum::r
 #[tokio::test]
 async fn a_login_returns_to_no_page_whose_path_is_unknown() {
     let world = World::new();
-    let based = world.replica(|sessions| sessions.base_path("/outer/inner/"));
-    let whole = world.replica(|sessions| sessions.base_path("/"));
+    let of = |redirect_uri: &str| {
+        world.replica(|sessions| sessions.redirect_uri(format!("{ORIGIN}{redirect_uri}")))
+    };
+    let (unknown, whole) = (of("/done"), &world.sessions);
+    let based = of("/outer/inner/auth/callback");
     let required = [
-        (RequireSession::new(&world.sessions), "/login"),
-        (RequireSession::new(&based), "/login?return_to=%2Fouter%2Finner%2Fpage%3Fq%3D1"),
-        (RequireSession::new(&whole).base_path("/area"), "/login?return_to=%2Farea%2Fpage%3Fq%3D1"),
-        (RequireSession::new(&whole), "/login?return_to=%2Fpage%3Fq%3D1"),
-        (RequireSession::new(&whole).base_path("//evil.test"), "/login"),
-        (RequireSession::new(&whole).base_path("evil.test"), "/login"),
+        (RequireSession::new(&unknown), "/login"),
+        (RequireSession::new(&unknown).base_path("/a"), "/login?return_to=%2Fa%2Fpage%3Fq%3D1"),
+        (
+            RequireSession::new(&based),
+            "/outer/inner/login?return_to=%2Fouter%2Finner%2Fpage%3Fq%3D1",
+        ),
+        (RequireSession::new(whole).base_path("/area"), "/login?return_to=%2Farea%2Fpage%3Fq%3D1"),
+        (RequireSession::new(whole), "/login?return_to=%2Fpage%3Fq%3D1"),
+        (RequireSession::new(whole).base_path("//evil.test"), "/login"),
+        (RequireSession::new(whole).base_path("evil.test"), "/login"),
     ];
     for (layer, login) in required {
         let optional = layer.clone().optional();

@@ -1,0 +1,391 @@
+//! Navigations that would start a login on another host than the redirect URI's are redirected
+//! there first, once.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{OriginalUri, RawQuery};
+use axum::routing::get;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Uri, header};
+use tower::{ServiceExt as _, service_fn};
+use tower_layer::Layer as _;
+use tower_scalekit::sandbox::NewIdpInitiatedLogin;
+use tower_scalekit::{
+    ConnectAccount, IdpInitiatedRedirect, RequireScope, RequireSession, Session, Sessions,
+};
+
+use crate::secrets::Captured;
+use crate::support::{
+    Browser, FETCH, JANE, NAVIGATION, ORIGIN, Reading as _, World, app, parameter, request, send,
+    set_cookies,
+};
+
+const MARK: &str = "scalekit_host_redirect=1";
+const OTHER: &str = "www.example.com";
+
+/// Opens a page at this host as a browser does.
+async fn open_at(app: &Router, host: &str, target: &str) -> Response<Bytes> {
+    let headers = [&NAVIGATION[..], &[("host", host)]].concat();
+    send(app, request(Method::GET, target, &headers)).await
+}
+
+/// The same with the cookies of a browser, which keeps those of the response.
+async fn browse_at(browser: &mut Browser, host: &str, target: &str) -> Response<Bytes> {
+    let headers = [&NAVIGATION[..], &[("host", host)]].concat();
+    browser.send(Method::GET, target, &headers).await
+}
+
+#[tokio::test]
+async fn a_page_that_requires_a_login_is_requested_at_the_redirect_uris_host_first() {
+    let world = World::new();
+    for (redirect_uri, own, others) in [
+        (
+            "https://app.example.com/auth/callback",
+            &["app.example.com", "APP.Example.com", "app.example.com:443", "app.example.com:80"][..],
+            &["www.app.example.com", "example.com", "app.example.com:8443", "app.example.com."][..],
+        ),
+        (
+            "https://app.example.com:8443/auth/callback",
+            &["app.example.com:8443"],
+            &["app.example.com", "app.example.com:443", "app.example.com:3000"],
+        ),
+        (
+            "http://127.0.0.1:3000/auth/callback",
+            &["127.0.0.1:3000"],
+            &["localhost:3000", "[::1]:3000", "127.0.0.1", "127.0.0.2:3000"],
+        ),
+        ("http://localhost:3000/auth/callback", &["localhost:3000"], &["127.0.0.1:3000"]),
+        ("http://[::1]:3000/auth/callback", &["[::1]:3000"], &["localhost:3000"]),
+    ] {
+        let app = app(&world.replica(|sessions| sessions.redirect_uri(redirect_uri)));
+        let origin = redirect_uri.strip_suffix("/auth/callback").unwrap();
+        for (target, login) in [
+            ("/me?tab=7", "/login?return_to=%2Fme%3Ftab%3D7"),
+            ("/area/one/page", "/login?return_to=%2Farea%2Fone%2Fpage"),
+        ] {
+            let separator = if target.contains('?') { '&' } else { '?' };
+            for host in others {
+                let first = open_at(&app, host, target).await;
+                assert_eq!(first.status(), StatusCode::FOUND, "{host}");
+                assert_eq!(first.location(), format!("{origin}{target}{separator}{MARK}"));
+                assert_eq!(set_cookies(first.headers()), [""; 0]);
+                first.assert_private();
+                // HTTP/2 has the host in the URI.
+                let absolute = format!("http://{host}{target}");
+                let second = send(&app, request(Method::GET, &absolute, &NAVIGATION)).await;
+                assert_eq!(second.location(), first.location(), "{host}");
+            }
+            for host in own {
+                let response = open_at(&app, host, target).await;
+                assert_eq!(response.location(), login, "{host}");
+                let absolute = format!("https://{host}{target}");
+                let response = send(&app, request(Method::GET, &absolute, &NAVIGATION)).await;
+                assert_eq!(response.location(), login, "{host}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_is_requested_at_the_redirect_uris_host_first() {
+    let world = World::new();
+    for query in ["", "?return_to=%2Fme", "?return_to=/me&login_hint=a%40b.test&prompt=login"] {
+        let target = format!("/login{query}");
+        let redirected = open_at(&world.app, OTHER, &target).await;
+        assert_eq!(redirected.status(), StatusCode::FOUND);
+        let separator = if query.is_empty() { '?' } else { '&' };
+        assert_eq!(redirected.location(), format!("{ORIGIN}{target}{separator}{MARK}"));
+        assert_eq!(set_cookies(redirected.headers()), [""; 0]);
+        redirected.assert_private();
+        let mut browser = world.browser();
+        let started = browse_at(&mut browser, "app.example.com", redirected.location()).await;
+        assert!(started.location().contains("/oauth/authorize?"), "{}", started.location());
+        assert!(!started.location().contains("scalekit_host"), "{}", started.location());
+        assert_eq!(browser.names_with("_login_").len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_requested_page_is_kept_through_redirect_and_login() {
+    let world = World::new();
+    let mut browser = world.browser();
+    let redirected = browse_at(&mut browser, OTHER, "/me?tab=7").await;
+    let own = "app.example.com";
+    let login = browse_at(&mut browser, own, redirected.location()).await;
+    assert_eq!(login.location(), "/login?return_to=%2Fme%3Ftab%3D7");
+    let started = browse_at(&mut browser, own, login.location()).await;
+    let callback = world.sandbox.log_in(started.location(), JANE).unwrap();
+    let done = browse_at(&mut browser, own, &callback).await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me?tab=7"));
+    assert_eq!(browse_at(&mut browser, own, done.location()).await.json()["email"], JANE);
+}
+
+#[tokio::test]
+async fn behind_a_proxy_that_changes_the_host_a_login_is_redirected_once_and_completes() {
+    let world = World::new();
+    let captured = Captured::default();
+    let logged = || String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let warnings = || logged().matches("other_host: ").count();
+    let _guards = captured.subscribe();
+    let upstream = "upstream:8080";
+    let mut browser = world.browser();
+    let redirected = browse_at(&mut browser, upstream, "/me?tab=7").await;
+    assert_eq!(redirected.location(), format!("{ORIGIN}/me?tab=7&{MARK}"));
+    assert_eq!(warnings(), 0);
+    let login = browse_at(&mut browser, upstream, redirected.location()).await;
+    assert_eq!(login.location(), format!("/login?return_to=%2Fme%3Ftab%3D7&{MARK}"));
+    assert_eq!(warnings(), 1);
+    let started = browse_at(&mut browser, upstream, login.location()).await;
+    assert!(started.location().contains("/oauth/authorize?"), "{}", started.location());
+    assert!(!started.location().contains("scalekit_host"), "{}", started.location());
+    let callback = world.sandbox.log_in(started.location(), JANE).unwrap();
+    let done = browse_at(&mut browser, upstream, &callback).await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me?tab=7"));
+    assert_eq!(browse_at(&mut browser, upstream, done.location()).await.json()["email"], JANE);
+
+    // Once for each host and minute.
+    let warning = logged().lines().find(|line| line.contains("other_host: ")).unwrap().to_owned();
+    assert!(warning.contains("redirect_uri_host=app.example.com"), "{warning}");
+    assert!(warning.contains("request_host=upstream:8080"), "{warning}");
+    assert!(warning.contains("WARN"), "{warning}");
+    for (host, seconds, expected) in [
+        (upstream, 0, 1),
+        ("other:8080", 0, 2),
+        (upstream, 59, 2),
+        ("other:8080", 0, 2),
+        (upstream, 1, 3),
+    ] {
+        world.advance(seconds);
+        open_at(&world.app, host, &format!("/login?{MARK}")).await;
+        assert_eq!(warnings(), expected, "{host}");
+    }
+    for number in 0..100 {
+        open_at(&world.app, &format!("h{number}.test"), &format!("/login?{MARK}")).await;
+    }
+    assert!(warnings() < 20, "{}", warnings());
+}
+
+#[tokio::test]
+async fn requests_without_a_valid_host_are_not_redirected() {
+    let world = World::new();
+    for hosts in [
+        &[][..],
+        &[""],
+        &["user@www.example.com"],
+        &["www.example.com:x"],
+        &["www.example.com/path"],
+        &["www example"],
+        &["a.test, b.test"],
+        &["[::1"],
+        &["www.example.com", "www.example.com"],
+    ] {
+        let hosts: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+        let headers = [&NAVIGATION[..], &hosts].concat();
+        let response = send(&world.app, request(Method::GET, "/me", &headers)).await;
+        assert_eq!(response.location(), "/login?return_to=%2Fme", "{hosts:?}");
+        let response = send(&world.app, request(Method::GET, "/login", &headers)).await;
+        assert!(response.location().contains("/oauth/authorize?"), "{hosts:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_navigations_are_redirected() {
+    let world = World::new();
+    let html = [("accept", "text/html")];
+    for (method, headers) in [
+        (Method::GET, &FETCH[..]),
+        (Method::GET, &[]),
+        (Method::GET, &[("accept", "application/json")]),
+        (Method::GET, &[("upgrade", "websocket"), ("sec-fetch-mode", "websocket")]),
+        (Method::HEAD, &NAVIGATION),
+        (Method::POST, &NAVIGATION),
+        (Method::PUT, &html),
+        (Method::DELETE, &FETCH),
+    ] {
+        for target in ["/me", "/login", "/auth/refresh"] {
+            let with_host = [headers, &[("host", OTHER)]].concat();
+            let other = send(&world.app, request(method.clone(), target, &with_host)).await;
+            let own = send(&world.app, request(method.clone(), target, headers)).await;
+            assert_eq!(other.status(), own.status(), "{method} {target} {headers:?}");
+            let location = other.header("location").unwrap_or_default();
+            assert!(!location.contains("scalekit_host"), "{method} {target}: {location}");
+            assert!(!other.text().contains("scalekit_host"), "{method} {target}");
+        }
+    }
+    // Requests that start no login.
+    let mut jane = world.logged_in(JANE).await;
+    assert_eq!(browse_at(&mut jane, OTHER, "/me").await.status(), StatusCode::OK);
+    for (target, status) in [
+        ("/maybe", StatusCode::OK),
+        ("/login?error=access_denied", StatusCode::BAD_REQUEST),
+        ("/auth/callback?code=a&state=b", StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(open_at(&world.app, OTHER, target).await.status(), status, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn the_mark_reaches_neither_the_app_nor_the_page_to_return_to() {
+    let world = World::new();
+    let show = |uri: Uri, OriginalUri(original): OriginalUri, RawQuery(query): RawQuery| async move {
+        format!("{uri} {original} {}", query.unwrap_or_default())
+    };
+    let inner = Router::new().route("/page", get(show));
+    for optional in [false, true] {
+        let layer = RequireSession::new(&world.sessions);
+        let layer = if optional { layer.optional() } else { layer };
+        let app = Router::new().nest("/area", inner.clone().route_layer(layer));
+        let mut jane = world.logged_in(JANE).await.at(&app);
+        for (query, shown) in [
+            (format!("?{MARK}"), "/page /area/page "),
+            (format!("?a=1&{MARK}"), "/page?a=1 /area/page?a=1 a=1"),
+            (format!("?{MARK}&a=%26"), "/page?a=%26 /area/page?a=%26 a=%26"),
+            (
+                "?b=scalekit_host_redirect".to_owned(),
+                "/page?b=scalekit_host_redirect /area/page?b=scalekit_host_redirect b=scalekit_host_redirect",
+            ),
+        ] {
+            for host in ["app.example.com", OTHER] {
+                let target = format!("/area/page{query}");
+                let response = browse_at(&mut jane, host, &target).await;
+                assert_eq!(response.text(), shown, "{target}");
+            }
+        }
+    }
+    // A bookmark, a form on a marked page, and links.
+    let page = format!("/me?a=1&{MARK}");
+    let response = open_at(&world.app, "app.example.com", &page).await;
+    assert_eq!(response.location(), "/login?return_to=%2Fme%3Fa%3D1");
+    let referer = format!("{ORIGIN}{page}");
+    let form = [NAVIGATION[0], NAVIGATION[1], ("referer", &*referer)];
+    let response = send(&world.app, request(Method::POST, "/me", &form)).await;
+    assert!(response.text().contains("href=\"/login?return_to=%2Fme%3Fa%3D1\""));
+    let encoded = url::form_urlencoded::byte_serialize(page.as_bytes()).collect::<String>();
+    let absolute = url::form_urlencoded::byte_serialize(referer.as_bytes()).collect::<String>();
+    for query in [format!("return_to={encoded}"), format!("target_link_uri={absolute}")] {
+        let mut browser = world.browser();
+        let url = browser.start_login(&format!("/login?{query}&{MARK}")).await;
+        assert_eq!(parameter(&url, "scalekit_host_redirect"), None);
+        let done = browser.open(&world.sandbox.log_in(&url, JANE).unwrap()).await;
+        assert_eq!(done.location(), "/me?a=1");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_leads_to_no_other_host() {
+    let world = World::new();
+    let layers = [
+        RequireSession::new(&world.sessions),
+        RequireSession::new(&world.sessions).base_path("//evil.test"),
+        RequireSession::new(&world.sessions).base_path(".evil.test"),
+        RequireSession::new(&world.sessions).base_path("@evil.test"),
+    ];
+    for layer in layers {
+        let service = layer.layer(service_fn(|_: Request<Body>| async {
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        }));
+        for target in ["/", "//evil.test/x", "/\\evil.test", "/@evil.test", "/.//evil.test", "/?//"]
+        {
+            let headers = [&NAVIGATION[..], &[("host", "evil.test")]].concat();
+            let response = service.clone().oneshot(request(Method::GET, target, &headers));
+            let response = response.await.unwrap();
+            let location = response.headers()[header::LOCATION].to_str().unwrap().to_owned();
+            let there = url::Url::parse(ORIGIN).unwrap().join(&location).unwrap();
+            assert_eq!(there.origin().ascii_serialization(), ORIGIN, "{target} {location}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_idp_initiated_login_is_not_used_up_at_another_host() {
+    let world = World::new();
+    world.sandbox.idp().set_initiate_login_url("https://app.example.com/login");
+    let app = world.app.clone().layer(IdpInitiatedRedirect::new(&world.sessions));
+    let connection = world.sandbox.connections().list().remove(0).id;
+    let token = world.sandbox.idp().login_token(NewIdpInitiatedLogin::new(&connection));
+    let target = format!("/login?idp_initiated_login={token}");
+    let mut browser = world.browser().at(&app);
+    let redirected = browse_at(&mut browser, OTHER, &target).await;
+    assert_eq!(redirected.location(), format!("{ORIGIN}{target}&{MARK}"));
+    assert_eq!(set_cookies(redirected.headers()), [""; 0]);
+    redirected.assert_private();
+    let started = browse_at(&mut browser, "app.example.com", redirected.location()).await;
+    assert_eq!(parameter(started.location(), "connection_id"), Some(connection));
+    // Behind a proxy that changes the host, the second use is an ordinary login.
+    let again = browse_at(&mut browser, OTHER, redirected.location()).await;
+    assert_eq!(again.location(), format!("/login?{MARK}"));
+    let started = browse_at(&mut browser, OTHER, again.location()).await;
+    assert!(started.location().contains("/oauth/authorize?"));
+}
+
+#[tokio::test]
+async fn connecting_an_account_starts_at_the_redirect_uris_host() {
+    let world = World::new();
+    let connect = ConnectAccount::builder(&world.sessions, "gmail").build().unwrap();
+    let app = world.app.clone().merge(connect.routes());
+    let mut jane = world.logged_in(JANE).await.at(&app);
+    let expected = format!("{ORIGIN}/connect/gmail?{MARK}");
+    let anonymous = open_at(&app, OTHER, "/connect/gmail").await;
+    assert_eq!(anonymous.location(), expected);
+    // Cookies are valid for all ports of a host.
+    let redirected = browse_at(&mut jane, "app.example.com:8443", "/connect/gmail").await;
+    assert_eq!((redirected.status(), redirected.location()), (StatusCode::FOUND, &*expected));
+    redirected.assert_private();
+    let page = browse_at(&mut jane, "app.example.com", redirected.location()).await;
+    assert!(page.text().contains("action=\"/connect/gmail\""), "{}", page.text());
+    // Behind a proxy that changes the host, and for a form, it continues.
+    let page = browse_at(&mut jane, "upstream", redirected.location()).await;
+    assert_eq!(page.status(), StatusCode::OK);
+    let form = [NAVIGATION[0], ("sec-fetch-site", "same-origin"), ("host", "upstream")];
+    let begun = jane.send(Method::POST, "/connect/gmail", &form).await;
+    assert_eq!(begun.status(), StatusCode::SEE_OTHER);
+    assert!(!begun.location().starts_with(ORIGIN), "{}", begun.location());
+    // The URL of a return is not repeated.
+    let returned = "/connect/gmail/verify?auth_request_id=a&state=b";
+    let response = open_at(&app, OTHER, returned).await;
+    assert_eq!((response.status(), response.location()), (StatusCode::FOUND, "/login"));
+}
+
+#[tokio::test]
+async fn a_scope_behind_an_optional_session_redirects_in_the_same_way() {
+    let world = World::new();
+    let app = Router::new()
+        .route("/admin", get(|_: Session| async { "admin" }))
+        .route_layer(RequireScope::any_role(["admin"]))
+        .route_layer(RequireSession::new(&world.sessions).optional());
+    let redirected = open_at(&app, OTHER, "/admin?a=1").await;
+    assert_eq!(redirected.location(), format!("{ORIGIN}/admin?a=1&{MARK}"));
+    let login = open_at(&app, "app.example.com", redirected.location()).await;
+    assert_eq!(login.location(), "/login?return_to=%2Fadmin%3Fa%3D1");
+}
+
+/// Behind a proxy that removes the base path, and behind one that does not.
+#[tokio::test]
+async fn the_same_path_below_a_base_path_is_requested() {
+    let world = World::new();
+    let sessions: Sessions =
+        world.replica(|sessions| sessions.redirect_uri(format!("{ORIGIN}/app/auth/callback")));
+    let service = RequireSession::new(&sessions).layer(service_fn(|_: Request<Body>| async {
+        Ok::<_, Infallible>(Response::new(Body::empty()))
+    }));
+    for target in ["/page?a=1", "/app/page?a=1"] {
+        let headers = [&NAVIGATION[..], &[("host", OTHER)]].concat();
+        let response = service.clone().oneshot(request(Method::GET, target, &headers)).await;
+        let location = response.unwrap().headers()[header::LOCATION].clone();
+        assert_eq!(location, format!("{ORIGIN}/app/page?a=1&{MARK}"), "{target}");
+    }
+    for target in ["/login?a=1", "/app/login?a=1"] {
+        let headers = [&NAVIGATION[..], &[("host", OTHER)]].concat();
+        let request = request(Method::GET, target, &headers);
+        let response = sessions.login().oneshot(request).await.unwrap();
+        let location = response.headers()[header::LOCATION].clone();
+        assert_eq!(location, format!("{ORIGIN}/app/login?a=1&{MARK}"), "{target}");
+    }
+    let unknown = world.replica(|sessions| sessions.redirect_uri(format!("{ORIGIN}/done")));
+    let headers = [&NAVIGATION[..], &[("host", OTHER)]].concat();
+    let response = unknown.login().oneshot(request(Method::GET, "/x/login?a=1", &headers)).await;
+    let location = response.unwrap().headers()[header::LOCATION].clone();
+    assert_eq!(location, format!("{ORIGIN}/login?a=1&{MARK}"));
+}
