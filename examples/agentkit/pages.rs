@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use tower_scalekit::Session;
 use tower_scalekit::model::ConnectedAccountStatus;
 
+use crate::common::at;
 use crate::mails::Mails;
 use crate::page::logged_in;
 
@@ -15,7 +16,7 @@ pub fn welcome() -> String {
             section.hero {
                 h1 { "An agent that reads your mail" }
                 p.lead { "It acts in your name, with tokens that it never sees." }
-                a.button href="/login" { "Log in" }
+                a.button href=(at("/login")) { "Log in" }
             }
         },
     )
@@ -69,7 +70,7 @@ pub fn failed(session: &Session, what: &str) -> String {
         html! {
             h1 { "Something went wrong" }
             p.lead { (what) " did not respond as it should." }
-            a.button href="/" { "Try again" }
+            a.button href=(at("/")) { "Try again" }
         },
     )
 }

@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::process;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::Router;
@@ -83,14 +84,30 @@ impl Setup {
         Some(or_exit(1, WebhookSecret::new(endpoint.secret().expose())))
     }
 
-    /// Prints the URL, and serves until SIGTERM or Ctrl-C.
-    pub async fn serve(self, app: Router) {
-        let app = with_security_headers(app, self.scalekit.environment_url());
-        let stop = stop_signal();
-        println!("listening on http://{}", or_exit(1, self.listener.local_addr()));
+    /// Prints where the server listens, and the URL to open if that is another one.
+    pub fn print_urls(&self) {
+        let listening = format!("http://{}", or_exit(1, self.listener.local_addr()));
+        println!("listening on {listening}");
+        if self.public_url != listening {
+            println!("open {}", self.public_url);
+        }
         if let Some((_, server)) = &self.sandbox {
             println!("sandbox on {}", server.environment_url());
         }
+    }
+
+    /// Prints the URLs, and serves until SIGTERM or Ctrl-C.
+    ///
+    /// If `PUBLIC_URL` has a path, the app is below it, and also at the root, for a proxy that
+    /// removes the path.
+    pub async fn serve(self, app: Router) {
+        let app = match &**BASE_PATH {
+            "" => app,
+            base => Router::new().nest_service(base, app.clone()).fallback_service(app),
+        };
+        let app = with_security_headers(app, self.scalekit.environment_url());
+        let stop = stop_signal();
+        self.print_urls();
         let (draining, drain) = oneshot::channel();
         let stopped = async move {
             stop.await;
@@ -181,6 +198,17 @@ pub fn session_secret() -> SessionSecret {
         }
         secret => or_exit(2, secret),
     }
+}
+
+/// The path of `PUBLIC_URL`, without a slash at its end.
+static BASE_PATH: LazyLock<String> = LazyLock::new(|| {
+    let url = setting("PUBLIC_URL").and_then(|url| url.parse::<Uri>().ok());
+    url.map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default()
+});
+
+/// The path of a page as browsers request it.
+pub fn at(path: &str) -> String {
+    format!("{}{path}", *BASE_PATH)
 }
 
 fn is_web_address(text: &str) -> bool {

@@ -3,6 +3,8 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use tower_scalekit::Session;
 
+use crate::common::at;
+
 /// A page with the app's name and a navigation above its content.
 pub fn page(app: &str, title: &str, navigation: Markup, content: Markup) -> String {
     let page = html! {
@@ -15,7 +17,7 @@ pub fn page(app: &str, title: &str, navigation: Markup, content: Markup) -> Stri
                 style { (PreEscaped(include_str!("style.css"))) }
             }
             body {
-                header { a.brand href="/" { (app) } nav { (navigation) } }
+                header { a.brand href=(at("/")) { (app) } nav { (navigation) } }
                 main { (content) }
             }
         }
@@ -29,7 +31,7 @@ pub fn logged_in(session: Option<&Session>) -> Markup {
     html! {
         @if let Some(session) = session {
             span.muted { (session.user().email) }
-            form method="post" action="/logout" { button.link { "Log out" } }
+            form method="post" action=(at("/logout")) { button.link { "Log out" } }
         }
     }
 }

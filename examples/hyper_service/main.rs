@@ -31,9 +31,8 @@ async fn main() {
     let service = ServiceBuilder::new().layer(guard).service(service_fn(greet));
 
     let mut stop = pin!(common::stop_signal());
-    println!("listening on http://{}", common::or_exit(1, setup.listener.local_addr()));
-    if let Some((sandbox, server)) = &setup.sandbox {
-        println!("sandbox on {}", server.environment_url());
+    setup.print_urls();
+    if let Some((sandbox, _)) = &setup.sandbox {
         let token = sandbox.tokens().access_token("jane@acme.test");
         eprintln!("try: curl -H 'Authorization: Bearer {token}' {}/", setup.public_url);
     }

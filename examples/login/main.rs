@@ -17,7 +17,9 @@ use axum::routing::get;
 use maud::html;
 use tower_scalekit::{RequireSession, Session, Sessions};
 
-/// URL and description.
+use crate::common::at;
+
+/// Path and description.
 const WAYS: [(&str, &str); 7] = [
     ("/login", "Log in, as the environment sees fit"),
     ("/signup", "Sign up first (prompt=create)"),
@@ -46,7 +48,7 @@ async fn main() {
                 .route("/", get(home))
                 .route_layer(RequireSession::new(&sessions).optional()),
         )
-        .route("/signup", get(|| async { Redirect::to("/login?prompt=create") }))
+        .route("/signup", get(|| async { Redirect::to(&at("/login?prompt=create")) }))
         .merge(sessions.routes());
     setup.serve(app).await;
     common::finish(sessions.shutdown(common::SHUTDOWN)).await;
@@ -56,13 +58,13 @@ async fn home(session: Option<Session>) -> Html<String> {
     let content = html! {
         h1 { "Ways to log in" }
         @if let Some(session) = &session {
-            p.lead { "Logged in as " (session.user().display_name()) ". " a href="/api/me" { "Who am I?" } }
+            p.lead { "Logged in as " (session.user().display_name()) ". " a href=(at("/api/me")) { "Who am I?" } }
         } @else {
             p.lead { "Each link starts a login with other parameters." }
         }
         div.cards {
             @for (address, what) in WAYS {
-                section.card { h2 { a href=(address) { code { (address) } } } (what) }
+                section.card { h2 { a href=(at(address)) { code { (address) } } } (what) }
             }
         }
     };

@@ -66,7 +66,10 @@ async fn main() {
         )
         .merge(login.routes())
         .route_service("/logout", sessions.logout())
-        .route_service(sessions.logout_callback_path(), sessions.logout_callback())
+        .route_service(
+            sessions.strip_base_path(sessions.logout_callback_path()),
+            sessions.logout_callback(),
+        )
         .with_state(App { login, outbox });
     setup.serve(app).await;
     common::finish(sessions.shutdown(common::SHUTDOWN)).await;

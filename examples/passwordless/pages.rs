@@ -5,6 +5,8 @@ use tower_scalekit::Session;
 use tower_scalekit::api::passwordless::PasswordlessType;
 use tower_scalekit::passwordless_login::{LinkConfirmation, PendingLogin};
 
+use crate::common::at;
+
 /// `gone`: the pending login does not exist.
 pub fn address(return_to: Option<&str>, gone: bool) -> String {
     page(
@@ -15,7 +17,7 @@ pub fn address(return_to: Option<&str>, gone: bool) -> String {
                 p { "That login took too long, or this browser keeps no cookies. Begin it again." }
             }
             p.lead { "We send you an e-mail with a code and a link." }
-            form.card method="post" action="/passwordless/send" {
+            form.card method="post" action=(at("/passwordless/send")) {
                 label for="email" { "E-mail address" }
                 input #email type="email" name="email" required autocomplete="email" autofocus;
                 @if let Some(page) = return_to { input type="hidden" name="return_to" value=(page); }
@@ -37,7 +39,7 @@ pub fn code(pending: &PendingLogin, outbox: Option<&str>) -> String {
                 p { "Open its link in this browser, and you are logged in." }
             }
             @if kind.is_none_or(PasswordlessType::has_code) {
-                form.card method="post" action="/passwordless/verify" {
+                form.card method="post" action=(at("/passwordless/verify")) {
                     (attempt)
                     label for="code" { "Code" }
                     input #code name="code" required inputmode="numeric"
@@ -45,10 +47,10 @@ pub fn code(pending: &PendingLogin, outbox: Option<&str>) -> String {
                     button.button { "Log in" }
                 }
             }
-            form.row #resend method="post" action="/passwordless/resend" {
+            form.row #resend method="post" action=(at("/passwordless/resend")) {
                 (attempt)
                 button.button.quiet { "Send it again" }
-                a.button.quiet href="/" { "Use another address" }
+                a.button.quiet href=(at("/")) { "Use another address" }
             }
             @if let Some(outbox) = outbox {
                 p.muted { "It is in " a href=(outbox) target="_blank" { "the sandbox's outbox" } "." }
@@ -81,8 +83,8 @@ pub fn welcome(session: &Session) -> String {
         html! {
             h1 { "You are logged in" }
             p.lead { "As " strong { (session.user().email) } "." }
-            form method="post" action="/logout" {
-                a.button.quiet href="/api/me" { "As JSON" }
+            form method="post" action=(at("/logout")) {
+                a.button.quiet href=(at("/api/me")) { "As JSON" }
                 button.button { "Log out" }
             }
         },

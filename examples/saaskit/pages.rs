@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use time::format_description::well_known::Rfc3339;
 use tower_scalekit::Session;
 
+use crate::common::at;
 use crate::page::logged_in;
 
 pub fn home(session: Option<&Session>) -> String {
@@ -16,12 +17,12 @@ pub fn home(session: Option<&Session>) -> String {
                 p.lead { "A small app behind Scalekit's hosted login, protected by tower layers." }
                 @match session {
                     Some(session) => {
-                        a.button href="/dashboard" { "Go to the dashboard" }
+                        a.button href=(at("/dashboard")) { "Go to the dashboard" }
                         p.muted { "Logged in as " (session.user().display_name()) "." }
                     }
                     None => {
-                        a.button href="/login?return_to=/dashboard" { "Log in" }
-                        a.button.quiet href="/login?return_to=/dashboard&prompt=create" { "Sign up" }
+                        a.button href=(login()) { "Log in" }
+                        a.button.quiet href={ (login()) "&prompt=create" } { "Sign up" }
                     }
                 }
             }
@@ -60,15 +61,20 @@ pub fn dashboard(session: &Session) -> String {
                         (fact("Session", principal.session_id().unwrap_or("none")))
                         (fact("Access token expires", &principal.expires_at().format(&Rfc3339).unwrap_or_default()))
                     }
-                    form.row method="post" action="/logout" {
-                        a.button.quiet href="/api/me" { "As JSON" }
-                        a.button.quiet href="/api/admin" { "Admins only" }
+                    form.row method="post" action=(at("/logout")) {
+                        a.button.quiet href=(at("/api/me")) { "As JSON" }
+                        a.button.quiet href=(at("/api/admin")) { "Admins only" }
                         button.button { "Log out" }
                     }
                 }
             }
         },
     )
+}
+
+/// The URL of a login that returns to the dashboard.
+fn login() -> String {
+    format!("{}?return_to={}", at("/login"), at("/dashboard"))
 }
 
 fn fact(name: &str, value: &str) -> Markup {
@@ -85,7 +91,7 @@ fn badges(names: &[String]) -> Markup {
 fn page(title: &str, session: Option<&Session>, content: Markup) -> String {
     let navigation = html! {
         (logged_in(session))
-        @if session.is_none() { a href="/login?return_to=/dashboard" { "Log in" } }
+        @if session.is_none() { a href=(login()) { "Log in" } }
     };
     crate::page::page("Acme Projects", title, navigation, content)
 }

@@ -59,7 +59,7 @@ async fn main() {
     let app = Router::new()
         .route("/users", get(users))
         .route_layer(RequireSession::new(&sessions))
-        .route("/", get(async || Redirect::to("/users")))
+        .route("/", get(async || Redirect::to(&common::at("/users"))))
         .merge(sessions.routes())
         .merge(webhooks.unwrap_or_default())
         .with_state(table.clone());

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 use tower_scalekit::Session;
 
+use crate::common::at;
 use crate::page::logged_in;
 
 pub fn home(session: Option<&Session>, problem: Option<&str>) -> String {
@@ -15,18 +16,18 @@ pub fn home(session: Option<&Session>, problem: Option<&str>) -> String {
                 Some(session) => {
                     h1 { "Hello, " (session.user().display_name()) }
                     p.lead { "Your company's identity provider says so." }
-                    a.button href="/admin-portal" { "Set up single sign-on" }
-                    a.button.quiet href="/api/me" { "As JSON" }
+                    a.button href=(at("/admin-portal")) { "Set up single sign-on" }
+                    a.button.quiet href=(at("/api/me")) { "As JSON" }
                 }
                 None => {
                     h1 { "Log in with your company's account" }
                     p.lead { "Enter your work e-mail address; your company's own login follows." }
-                    form.card action="/sso" {
+                    form.card action=(at("/sso")) {
                         label for="email" { "Work e-mail" }
                         input #email type="email" name="email" placeholder="jane@example.com" required;
                         button.button { "Continue" }
                     }
-                    p { a href="/login" { "Log in another way" } }
+                    p { a href=(at("/login")) { "Log in another way" } }
                 }
             }
         }

@@ -10,6 +10,7 @@ mod hostile_names;
 mod logging_in;
 mod logging_out;
 mod looks;
+mod other_hosts;
 mod passwordless;
 mod processes;
 mod running;

@@ -9,6 +9,7 @@ mod secrets;
 mod settings;
 mod setup;
 mod sso;
+mod sub_path;
 mod visitor;
 mod watched;
 

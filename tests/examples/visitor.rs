@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use cookie::Cookie;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, header, request};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -29,7 +29,16 @@ impl Visitor {
 
     /// Opens a page without following redirects.
     pub async fn get(&self, url: &str) -> Response<Bytes> {
-        let request = Request::get(url).header("accept", "text/html");
+        self.open(Request::get(url)).await
+    }
+
+    /// The same with another host in `Host`, as a proxy forwards a request.
+    pub async fn get_as(&self, host: &str, url: &str) -> Response<Bytes> {
+        self.open(Request::get(url).header("host", host)).await
+    }
+
+    async fn open(&self, request: request::Builder) -> Response<Bytes> {
+        let request = request.header("accept", "text/html");
         let request = request.header("sec-fetch-site", "same-origin");
         self.send(request.body(Bytes::new()).unwrap()).await
     }

@@ -1,0 +1,122 @@
+//! An app that is opened under another name of its host, and an app below a path.
+
+use std::net::TcpListener;
+
+use tower_scalekit::Sandbox;
+
+use crate::app::{App, Environment};
+use crate::browser::Browser;
+
+/// A port that was free a moment ago: the app must know its public URL before it listens.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The example with an embedded sandbox, at this port, with `PORT` replaced in its public URL.
+fn app_at(public_url: &str) -> (App, String) {
+    let port = free_port().to_string();
+    let url = public_url.replace("PORT", &port);
+    let bind = format!("127.0.0.1:{port}");
+    (App::listening(App::run(&[("BIND", &bind), ("PUBLIC_URL", &url)])), url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_loopback_name_leads_to_the_requested_page() {
+    let Some(browser) = Browser::open().await else { return };
+    let app = App::alone();
+    let other = app.url.replace("127.0.0.1", "localhost");
+    browser.go(&format!("{other}/dashboard?tab=7")).await;
+    browser.sees_login_page().await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard?tab=7")).await;
+    browser.shows(&["Hello, Jane"]).await;
+    // The session is found from the other name, too.
+    browser.go(&format!("{other}/dashboard")).await;
+    browser.arrives_at(&app.address("/dashboard?scalekit_host_redirect=1")).await;
+    browser.shows(&["Hello, Jane"]).await;
+    browser.go(&format!("{other}/")).await;
+    browser.click_link("Log in").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+
+    let (app, url) = app_at("http://localhost:PORT");
+    assert_eq!(app.program.said("open "), url);
+    browser.go(&app.address("/dashboard?tab=7")).await;
+    browser.sees_login_page().await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&format!("{url}/dashboard?tab=7")).await;
+    browser.shows(&["Hello, Jane"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn www_and_the_apex_lead_to_the_same_session() {
+    let Some(browser) = Browser::open().await else { return };
+    // Chromium resolves all names below `localhost` to this machine.
+    for (own, other) in [("site", "www.site"), ("www.site", "site")] {
+        let port = free_port();
+        let own = format!("http://{own}.localhost:{port}");
+        let bind = format!("127.0.0.1:{port}");
+        let sandbox = Sandbox::builder().redirect_uri(&format!("{own}/auth/callback")).build();
+        let environment = Environment::serve(sandbox).await;
+        let settings = [("BIND", &*bind), ("PUBLIC_URL", &*own)];
+        let _app = App::example("saaskit", &environment, &settings);
+        let other = format!("http://{other}.localhost:{port}");
+        browser.go(&format!("{other}/dashboard?tab=7")).await;
+        browser.sees_login_page().await;
+        browser.pick("jane@acme.test").await;
+        browser.arrives_at(&format!("{own}/dashboard?tab=7")).await;
+        browser.go(&format!("{other}/dashboard")).await;
+        browser.arrives_at(&format!("{own}/dashboard?scalekit_host_redirect=1")).await;
+        browser.shows(&["Hello, Jane"]).await;
+        browser.forget_everything().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_pages_and_links_of_an_app_below_a_path_work() {
+    let Some(browser) = Browser::open().await else { return };
+    let (app, url) = app_at("http://127.0.0.1:PORT/app");
+    assert_eq!(app.program.said("open "), url);
+    browser.go(&url).await;
+    browser.click_link("Log in").await;
+    browser.sees_login_page().await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&format!("{url}/dashboard")).await;
+    browser.click_link("As JSON").await;
+    browser.arrives_at(&format!("{url}/api/me")).await;
+    browser.go(&format!("{url}/")).await;
+    browser.click_link("Go to the dashboard").await;
+    browser.arrives_at(&format!("{url}/dashboard")).await;
+    browser.click("main form button").await;
+    browser.arrives_at(&url).await;
+    browser.shows(&["Sign up"]).await;
+    assert!(browser.cookies_named("scalekit_session").await.is_empty());
+
+    // Another name of the host, below the path.
+    let other = url.replace("127.0.0.1", "localhost");
+    browser.go(&format!("{other}/dashboard?tab=7")).await;
+    browser.sees_login_page().await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&format!("{url}/dashboard?tab=7")).await;
+    browser.shows(&["Hello, Jane"]).await;
+    let names: Vec<_> = browser.cookies_named("scalekit-").await;
+    assert!(names.iter().any(|cookie| cookie.name().ends_with("_session")), "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_by_email_works_below_a_path() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let port = free_port();
+    let (bind, url) = (format!("127.0.0.1:{port}"), format!("http://127.0.0.1:{port}/app"));
+    let settings = [("BIND", &*bind), ("PUBLIC_URL", &*url)];
+    let _app = App::example("passwordless", &environment, &settings);
+    browser.go(&url).await;
+    browser.type_into("#email", "ada@acme.test").await;
+    browser.click("form.card button").await;
+    browser.shows(&["Check your e-mail"]).await;
+    let mail = environment.sandbox.mail().outbox().remove(0);
+    browser.type_into("#code", &mail.code.unwrap()).await;
+    browser.click("form.card button").await;
+    browser.shows(&["You are logged in"]).await;
+    browser.arrives_at(&url).await;
+}
