@@ -10,8 +10,10 @@ use tokio::process::Command;
 use tower_scalekit::Sandbox;
 use tower_scalekit::sandbox::{NewUser, SandboxServer};
 
-use super::support::{App, Browser, Program, serve};
+use super::support::{APEX, App, Browser, Program, WWW, serve};
 
+const GUIDE: &str = include_str!("../../src/docs/how_to/behind_a_proxy.md");
+const MARK: &str = "scalekit_host_redirect";
 const BEA: &str = "bea@acme.test";
 /// nginx accepts a larger `proxy_buffer_size` only with matching `proxy_buffers`.
 const LARGER_LIMITS: &str =
@@ -19,20 +21,37 @@ const LARGER_LIMITS: &str =
 
 /// The app at nginx's address, and a sandbox with a user of many roles.
 struct Site {
+    /// The public URL, without a slash at its end.
     url: String,
     sandbox: Sandbox,
     folder: PathBuf,
     _nginx: Program,
-    _app: App,
+    app: App,
     _server: SandboxServer,
 }
 
 impl Site {
     async fn start(settings: &str) -> Option<Self> {
+        Self::start_at(
+            "127.0.0.1",
+            "",
+            "location / { proxy_pass http://127.0.0.1:3000; }",
+            settings,
+        )
+        .await
+    }
+
+    /// With this host name and path in its public URL. `location` has the address of the app as in
+    /// the guide.
+    async fn start_at(host: &str, path: &str, location: &str, settings: &str) -> Option<Self> {
         // Chosen before nginx binds it, because the app must know its public URL.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let url = format!("http://127.0.0.1:{port}");
-        let sandbox = Sandbox::builder().access_token_lifetime(Duration::from_secs(299)).build();
+        let url = format!("http://{host}:{port}{path}");
+        let sandbox = Sandbox::builder()
+            .access_token_lifetime(Duration::from_secs(299))
+            .redirect_uri(&format!("{url}/auth/callback"))
+            .post_logout_redirect_uri(&format!("{url}/auth/logout/callback"))
+            .build();
         let server = serve(&sandbox).await;
         let app = App::start(&[
             ("PUBLIC_URL", &url),
@@ -43,8 +62,9 @@ impl Site {
         .await?;
         let folder = env::temp_dir().join(format!("interop-nginx-{}-{port}", process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let nginx = start_nginx(&folder, port, &app.address, settings).await?;
-        Some(Self { url, sandbox, folder, _nginx: nginx, _app: app, _server: server })
+        let location = location.replace("http://127.0.0.1:3000", &app.address);
+        let nginx = start_nginx(&folder, port, &location, settings).await?;
+        Some(Self { url, sandbox, folder, _nginx: nginx, app, _server: server })
     }
 
     fn at(&self, path: &str) -> String {
@@ -58,7 +78,7 @@ impl Drop for Site {
     }
 }
 
-async fn start_nginx(folder: &Path, port: u16, app: &str, settings: &str) -> Option<Program> {
+async fn start_nginx(folder: &Path, port: u16, location: &str, settings: &str) -> Option<Program> {
     let config = folder.join("nginx.conf");
     // One process without privileges: ending it ends all of nginx.
     let text = format!(
@@ -77,7 +97,7 @@ async fn start_nginx(folder: &Path, port: u16, app: &str, settings: &str) -> Opt
             uwsgi_temp_path uwsgi;
             server {{
                 listen 127.0.0.1:{port};
-                location / {{ proxy_pass {app}; }}
+                {location}
             }}
         }}"
     );
@@ -106,6 +126,86 @@ async fn a_session_of_two_cookies_requires_larger_limits() {
     assert!(cookie_bytes > 4096, "{cookie_bytes}");
 }
 
+/// The locations of the guide: for a whole host, for a path that nginx removes, and for one that it
+/// does not.
+fn locations() -> [&'static str; 3] {
+    let blocks: Vec<_> = GUIDE.split("```nginx\n").skip(1).collect();
+    let blocks = blocks.iter().map(|block| block.split("```").next().unwrap());
+    blocks.collect::<Vec<_>>().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn with_the_default_host_a_login_is_redirected_once_and_the_log_names_both_hosts() {
+    let Some(mut site) = Site::start("").await else { return };
+    let browser = Browser::new();
+    for (page, marked) in [("/dashboard?tab=7", "&"), ("/login", "?")] {
+        let redirected = browser.get(&site.at(page)).await.location();
+        assert_eq!(redirected.as_str(), site.at(&format!("{page}{marked}{MARK}=1")));
+        let next = browser.get(redirected.as_str()).await.location();
+        assert!(next.path() == "/login" || next.path() == "/oauth/authorize", "{next}");
+    }
+    let warning = site.app.program.log.after("other_host: ").await;
+    let hosts =
+        [site.url.trim_start_matches("http://"), site.app.address.trim_start_matches("http://")];
+    assert!(hosts.iter().all(|host| warning.contains(host)), "{warning}");
+
+    let login_page = browser.open(&site.at("/dashboard?tab=7")).await;
+    let dashboard = browser.submit(&login_page, &[("email", "jane@acme.test")]).await;
+    assert_eq!(dashboard.status, 200, "{dashboard:?}");
+    assert_eq!(dashboard.url.as_str(), site.at("/dashboard?tab=7"));
+}
+
+#[tokio::test]
+async fn with_the_forwarded_host_a_login_is_not_redirected() {
+    let Some(site) = Site::start_at("127.0.0.1", "", locations()[0], "").await else { return };
+    let login = Browser::new().get(&site.at("/dashboard?tab=7")).await.location();
+    assert_eq!(login.as_str(), site.at("/login?return_to=%2Fdashboard%3Ftab%3D7"));
+    log_in_refresh_and_log_out(&site, 5).await;
+}
+
+/// `$host` lacks a port that is no default one.
+#[tokio::test]
+async fn with_the_forwarded_host_without_its_port_a_login_works() {
+    let location = locations()[0].replace("$http_host", "$host");
+    let Some(site) = Site::start_at("127.0.0.1", "", &location, "").await else { return };
+    log_in_refresh_and_log_out(&site, 5).await;
+}
+
+#[tokio::test]
+async fn the_apex_and_www_share_a_session() {
+    let Some(site) = Site::start_at(APEX, "", locations()[0], "").await else { return };
+    let browser = Browser::new();
+    let www = |path: &str| site.at(path).replace(APEX, WWW);
+    let redirected = browser.get(&www("/dashboard?tab=7")).await.location();
+    assert_eq!(redirected.as_str(), site.at(&format!("/dashboard?tab=7&{MARK}=1")));
+    let login_page = browser.open(&www("/dashboard?tab=7")).await;
+    let dashboard = browser.submit(&login_page, &[("email", "jane@acme.test")]).await;
+    assert_eq!(dashboard.status, 200, "{dashboard:?}");
+    assert_eq!(dashboard.url.as_str(), site.at("/dashboard?tab=7"));
+    // The session is at the apex, and www finds it there.
+    let dashboard = browser.open(&www("/dashboard")).await;
+    assert_eq!(dashboard.status, 200, "{dashboard:?}");
+    assert_eq!(dashboard.url.as_str(), site.at(&format!("/dashboard?{MARK}=1")));
+}
+
+#[tokio::test]
+async fn an_app_below_a_path_works_whether_or_not_nginx_removes_the_path() {
+    for location in &locations()[1..] {
+        let Some(site) = Site::start_at("127.0.0.1", "/app", location, "").await else { return };
+        let browser = Browser::new();
+        let home = browser.open(&site.url).await;
+        assert_eq!(home.status, 200, "{home:?}");
+        let links = home.body.split("href=\"").skip(1).map(|link| link.split('"').next().unwrap());
+        assert!(links.clone().count() > 2, "{home:?}");
+        for link in links {
+            assert!(link.starts_with("/app/"), "{link}");
+        }
+        let login = browser.get(&site.at("/dashboard?tab=7")).await.location();
+        assert_eq!(login.as_str(), site.at("/login?return_to=%2Fapp%2Fdashboard%3Ftab%3D7"));
+        log_in_refresh_and_log_out(&site, 5).await;
+    }
+}
+
 /// The life of a session of a user with this many roles and as many permissions. Returns the size
 /// of its cookies in a request.
 async fn log_in_refresh_and_log_out(site: &Site, count: u32) -> usize {
@@ -131,7 +231,7 @@ async fn log_in_refresh_and_log_out(site: &Site, count: u32) -> usize {
 
     let home = browser.follow(browser.post(&site.at("/logout"), &[]).await).await;
     assert_eq!(home.status, 200, "{home:?}");
-    assert_eq!(home.url.as_str(), site.at("/"));
+    assert_eq!(home.url.as_str().trim_end_matches('/'), site.url);
     assert!(home.body.contains("Log in"), "{}", home.body);
     let login_page = browser.open(&site.at("/dashboard")).await;
     assert!(login_page.body.contains("Sign in"), "{login_page:?}");

@@ -1,6 +1,7 @@
 //! Programs that a test starts, and a browser.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Mutex;
@@ -22,6 +23,10 @@ use url::{Url, form_urlencoded};
 /// Timeout of one line of output.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_REDIRECTS: usize = 10;
+
+/// Two names of a site, which browsers resolve to this machine.
+pub(crate) const APEX: &str = "site.localhost";
+pub(crate) const WWW: &str = "www.site.localhost";
 
 /// Reports a skipped test; in CI that is a failure.
 pub(crate) fn skipped(why: &str) {
@@ -134,7 +139,7 @@ pub(crate) async fn serve(sandbox: &Sandbox) -> SandboxServer {
 /// The example app; it prints its address when it is ready.
 pub(crate) struct App {
     pub(crate) address: String,
-    _program: Program,
+    pub(crate) program: Program,
 }
 
 impl App {
@@ -151,7 +156,7 @@ impl App {
         command.env_clear().env("BIND", "127.0.0.1:0").env("RUST_LOG", "warn");
         let mut program = Program::start(command.envs(settings.iter().copied()))?;
         let address = program.output.after("listening on ").await;
-        Some(Self { address, _program: program })
+        Some(Self { address, program })
     }
 }
 
@@ -164,6 +169,7 @@ pub(crate) struct Browser {
 
 #[derive(Clone)]
 struct Kept {
+    host: String,
     path: String,
     name: String,
     value: String,
@@ -171,8 +177,11 @@ struct Kept {
 
 impl Browser {
     pub(crate) fn new() -> Self {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let client = reqwest::Client::builder()
             .no_proxy()
+            .resolve(APEX, loopback)
+            .resolve(WWW, loopback)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE);
         Self { client: client.build().unwrap(), cookies: Mutex::default() }
@@ -261,9 +270,9 @@ impl Browser {
     }
 
     fn cookies_for(&self, url: &Url) -> String {
-        assert_eq!(url.host_str(), Some("127.0.0.1"), "{url}");
         let cookies = self.cookies.lock().unwrap();
-        let sent = cookies.iter().filter(|kept| url.path().starts_with(&kept.path));
+        let here = cookies.iter().filter(|kept| url.host_str() == Some(&kept.host));
+        let sent = here.filter(|kept| url.path().starts_with(&kept.path));
         sent.map(|kept| format!("{}={}", kept.name, kept.value)).collect::<Vec<_>>().join("; ")
     }
 
@@ -276,11 +285,13 @@ impl Browser {
             assert!(cookie.name().len() + cookie.value().len() <= 4096, "{value}");
             let default_path = url.path().rsplit_once('/').map_or("/", |(folder, _)| folder);
             let kept = Kept {
+                host: url.host_str().unwrap().to_owned(),
                 path: cookie.path().unwrap_or(default_path).to_owned(),
                 name: cookie.name().to_owned(),
                 value: cookie.value().to_owned(),
             };
-            cookies.retain(|known| known.name != kept.name || known.path != kept.path);
+            let id = |kept: &Kept| [&kept.host, &kept.path, &kept.name].map(String::clone);
+            cookies.retain(|known| id(known) != id(&kept));
             let gone =
                 cookie.max_age().is_some_and(|age| age.is_zero()) || value.contains("01 Jan 1970");
             if !gone {
