@@ -1,9 +1,16 @@
 //! Log events and metrics, whose names are stable. Each event is emitted here only. The target is
 //! `tower_scalekit`; with the feature `metrics` each event also counts.
 
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 macro_rules! count {
+    ($name:literal) => {{
+        #[cfg(feature = "metrics")]
+        metrics::counter!($name).increment(1);
+    }};
     ($name:literal, $label:literal => $value:expr) => {{
         #[cfg(feature = "metrics")]
         metrics::counter!($name, $label => $value).increment(1);
@@ -247,7 +254,39 @@ pub(crate) fn layer_missing(found_by: &'static str, missing: &'static str) {
     );
 }
 
-/// An internal error occurred, and the request was rejected for it.
+/// An operation of the shared store failed. The log has the first one, until it is available again.
+#[cfg(feature = "redis")]
+pub(crate) fn shared_store_failed(is_first: bool, error: &(dyn std::error::Error + 'static)) {
+    count!("tower_scalekit_shared_store_errors_total");
+    if is_first {
+        tracing::error!(target: TARGET, error, "shared_store_unavailable");
+    }
+}
+
+/// The shared store responds again.
+#[cfg(feature = "redis")]
+pub(crate) fn shared_store_available() {
+    tracing::info!(target: TARGET, "shared_store_available");
+}
+
+/// An internal error occurred, and the request was rejected for it. While many requests fail for
+/// the same cause, such as a store that is unavailable, the level of all but one is `DEBUG`.
 pub(crate) fn internal_error(what: &'static str, error: &(dyn std::error::Error + 'static)) {
-    tracing::error!(target: TARGET, what, error, "internal_error");
+    count!("tower_scalekit_internal_errors_total", "what" => what);
+    if is_first_in_a_while(what) {
+        tracing::error!(target: TARGET, what, error, "internal_error");
+    } else {
+        tracing::debug!(target: TARGET, what, error, "internal_error");
+    }
+}
+
+fn is_first_in_a_while(what: &'static str) -> bool {
+    const WHILE: Duration = Duration::from_secs(10);
+    static LOGGED: Mutex<BTreeMap<&str, Instant>> = Mutex::new(BTreeMap::new());
+    let (now, mut logged) = (Instant::now(), LOGGED.lock().unwrap_or_else(PoisonError::into_inner));
+    let is_recent = logged.get(what).is_some_and(|at| now.saturating_duration_since(*at) < WHILE);
+    if !is_recent {
+        logged.insert(what, now);
+    }
+    !is_recent
 }
