@@ -57,7 +57,7 @@
 //! | [`scalekit`] | connection to one environment |
 //! | [`secret`] | secret types that `Debug` does not print |
 //! | [`session`] | sessions: creation, cookies, refresh, revocation |
-//! | [`shared_store`] | port to state that replicas share, with an in-memory adapter |
+//! | [`shared_store`] | port to state that replicas share, with adapters for memory and Redis |
 //! | [`token`] | verification of JWTs |
 //! | [`webhook`] | types of webhook events and interceptor requests |
 //! | [`webhook_verify`] | middleware that verifies and deduplicates webhooks |
@@ -75,6 +75,7 @@
 //! | `axum-core` | with `axum` | extractors for [`Session`], [`Principal`] and [`WebhookEvent`](webhook::WebhookEvent) |
 //! | `reqwest` | yes | [`ReqwestClient`](http_client::ReqwestClient), the default [`HttpClient`](http_client::HttpClient) |
 //! | `metrics` | no | counters and gauges through the `metrics` facade, all named `tower_scalekit_…` |
+//! | `redis` | no | [`RedisStore`](shared_store::RedisStore), the shared store of several replicas |
 //! | `sandbox` | no | [`Sandbox`](crate::sandbox) |
 //!
 //! # Links
@@ -129,6 +130,7 @@ pub mod webhook_verify;
 
 #[cfg(feature = "axum-core")]
 mod extract;
+pub(crate) mod session_secret;
 pub(crate) mod util;
 
 pub use self::connect_account::ConnectAccount;
@@ -164,10 +166,14 @@ pub mod guides {
     pub mod security {}
     #[doc = include_str!("docs/explanation/sessions.md")]
     pub mod sessions {}
+    #[doc = include_str!("docs/how_to/several_replicas.md")]
+    pub mod several_replicas {}
     #[doc = include_str!("docs/how_to/sso_beside_another_provider.md")]
     pub mod sso_beside_another_provider {}
     #[doc = include_str!("docs/tutorial.md")]
     pub mod tutorial {}
+    #[doc = include_str!("docs/how_to/your_own_store.md")]
+    pub mod your_own_store {}
 }
 
 /// Tests the examples of the README.

@@ -303,8 +303,10 @@ impl SessionsBuilder {
         self
     }
 
-    /// Sets the store that all replicas of this app share. Default: a store in memory, which fits
-    /// an app with a single process: each replica would refresh and revoke on its own.
+    /// Sets the store that all replicas of this app share, such as
+    /// `RedisStore`. Default: a store in memory, which fits
+    /// an app with a single process: each replica would refresh and revoke on its own. See [more
+    /// than one replica](crate::guides::several_replicas).
     pub fn shared_store(mut self, store: impl SharedStore) -> Self {
         self.shared_store = Some(Arc::new(store));
         self

@@ -1,7 +1,7 @@
 //! State shared by all replicas of an app, behind one small trait.
 //!
-//! The store holds small byte values, always with a lifetime. [`MemoryStore`] serves a single
-//! process.
+//! The store holds small byte values, always with a lifetime. [`MemoryStore`] is for a single
+//! process, `RedisStore` (feature `redis`) for several.
 //!
 //! ```
 //! use std::time::Duration;
@@ -24,6 +24,8 @@
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub mod conformance;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis_store;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -36,13 +38,16 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use self::memory::MemoryStore;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis_store::{RedisStore, RedisStoreBuilder, RedisStoreError};
 
 use crate::util::hash::hash_parts;
 
 /// State shared by all replicas.
 ///
 /// Five operations on keys implement locks, leases and state machines; two on logs publish entries
-/// to every replica. [`MemoryStore`] is for one process. [`conformance`] checks an implementation
+/// to every replica. [`conformance`] checks an implementation
 /// against the rules below, with the feature `sandbox`.
 ///
 /// # Rules for implementations
@@ -338,14 +343,17 @@ impl LogPage {
 pub enum StoreError {
     /// The bound of this namespace is reached; there is room again when values expire.
     #[error(
-        "no room for another {namespace:?} value: all {max_bytes} bytes for that namespace are in use \
-         (MemoryStore::with_max_bytes sets the bound)"
+        "no room for another {namespace:?} value{}",
+        max_bytes.map_or_else(String::new, |most| format!(
+            ": all {most} bytes for that namespace are in use \
+             (MemoryStore::with_max_bytes sets the bound)"
+        ))
     )]
     Full {
         /// The namespace of the value.
         namespace: KeyNamespace,
-        /// The bound, in bytes.
-        max_bytes: usize,
+        /// The bound of a [`MemoryStore`], in bytes.
+        max_bytes: Option<usize>,
     },
     /// The store's server is unreachable or responded with an error.
     #[error("the shared store is unavailable: {0}")]

@@ -290,3 +290,15 @@ fn is_first_in_a_while(what: &'static str) -> bool {
     }
     !is_recent
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_is_logged_once_in_a_while() {
+        assert!(is_first_in_a_while("a cause of this test"));
+        assert!(!is_first_in_a_while("a cause of this test"));
+        assert!(is_first_in_a_while("another cause of this test"));
+    }
+}

@@ -22,6 +22,7 @@ const ORDER: &[&[&str]] = &[
     &["middleware"],
     &["token"],
     &["http_client", "shared_store"],
+    &["session_secret"],
     &["env"],
     &["util"],
     &["challenge"],

@@ -25,6 +25,7 @@ mod openapi;
 mod own_host;
 mod passwordless;
 mod recent_logins;
+mod redis;
 mod refresh;
 mod rendering;
 mod replicas;

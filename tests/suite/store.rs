@@ -280,5 +280,5 @@ impl SharedStore for StaleStore {
 }
 
 fn full(key: &StoreKey) -> StoreError {
-    StoreError::Full { namespace: key.namespace(), max_bytes: 0 }
+    StoreError::Full { namespace: key.namespace(), max_bytes: None }
 }

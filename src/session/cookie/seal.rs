@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use crate::error::{ConfigError, ConfigProblem};
-use crate::session::SessionSecret;
+use crate::session_secret::SessionSecret;
 use crate::util::hash::hash_parts;
 
 /// Version 1 had no context. It is rejected.

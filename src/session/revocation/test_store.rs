@@ -130,7 +130,7 @@ impl SharedStore for TestStore {
 
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
         if *self.0.fails.lock().unwrap() == Fails::Full {
-            let error = StoreError::Full { namespace: KeyNamespace::Revocation, max_bytes: 0 };
+            let error = StoreError::Full { namespace: KeyNamespace::Revocation, max_bytes: None };
             return Box::pin(async move { Err(error) });
         }
         let log = log.clone();

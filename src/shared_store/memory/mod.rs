@@ -240,7 +240,7 @@ impl MemoryStore {
     }
 
     fn full(&self, namespace: KeyNamespace) -> StoreError {
-        StoreError::Full { namespace, max_bytes: self.max_bytes }
+        StoreError::Full { namespace, max_bytes: Some(self.max_bytes) }
     }
 }
 

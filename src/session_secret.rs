@@ -1,3 +1,5 @@
+//! The secret that the keys of sessions and stores are derived from.
+
 use std::fmt;
 
 use aws_lc_rs::rand;
@@ -66,7 +68,7 @@ impl SessionSecret {
         Err(ConfigProblem::invalid(setting, reason).into())
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 }

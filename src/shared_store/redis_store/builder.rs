@@ -1,0 +1,247 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use ::redis::cluster::ClusterClient;
+use ::redis::sentinel::SentinelNodeConnectionInfo;
+use ::redis::{
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo,
+    TlsCertificates, TlsMode,
+};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+
+use super::error::RedisStoreError;
+use super::link::{Link, Sentinel, Servers};
+use super::sealing::Sealer;
+use super::{RedisStore, Scripts};
+use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::secret::SecretString;
+use crate::session_secret::SessionSecret;
+
+/// Builds a [`RedisStore`].
+#[derive(Clone)]
+#[must_use = "a store exists once `connect` returns"]
+pub struct RedisStoreBuilder {
+    topology: Topology,
+    urls: Vec<SecretString>,
+    secret: SessionSecret,
+    previous_secrets: Vec<SessionSecret>,
+    key_name_secret: Option<SessionSecret>,
+    key_prefix: String,
+    credentials: Option<(String, SecretString)>,
+    root_certificates: Option<Vec<u8>>,
+    response_timeout: Duration,
+    connect_timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Topology {
+    Single,
+    Sentinel { name: String },
+    Cluster,
+}
+
+impl RedisStoreBuilder {
+    pub(super) fn single(url: &str, secret: SessionSecret) -> Self {
+        Self::new(Topology::Single, [url], secret)
+    }
+
+    pub(super) fn sentinel<U: AsRef<str>>(
+        name: &str,
+        sentinels: impl IntoIterator<Item = U>,
+        secret: SessionSecret,
+    ) -> Self {
+        Self::new(Topology::Sentinel { name: name.to_owned() }, sentinels, secret)
+    }
+
+    pub(super) fn cluster<U: AsRef<str>>(
+        nodes: impl IntoIterator<Item = U>,
+        secret: SessionSecret,
+    ) -> Self {
+        Self::new(Topology::Cluster, nodes, secret)
+    }
+
+    fn new<U: AsRef<str>>(
+        topology: Topology,
+        urls: impl IntoIterator<Item = U>,
+        secret: SessionSecret,
+    ) -> Self {
+        Self {
+            topology,
+            urls: urls.into_iter().map(|url| url.as_ref().into()).collect(),
+            secret,
+            previous_secrets: Vec::new(),
+            key_name_secret: None,
+            key_prefix: "scalekit:".to_owned(),
+            credentials: None,
+            root_certificates: None,
+            response_timeout: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(3),
+        }
+    }
+
+    /// Adds a secret with which values may be sealed. Values are sealed again with the current secret
+    /// when they are read. Default: none.
+    ///
+    /// To rotate the secret, set the former one as [`key_name_secret`](Self::key_name_secret), deploy
+    /// the new one as previous secret on all replicas, then swap the two. Remove the former one here
+    /// when all sessions of that time have ended.
+    pub fn previous_secret(mut self, secret: SessionSecret) -> Self {
+        self.previous_secrets.push(secret);
+        self
+    }
+
+    /// Sets the secret from which the names of keys are derived. Default: the current secret.
+    ///
+    /// It does not rotate: with another one, the store is empty. Whoever has it and can read Redis can
+    /// find out whether a key with a given ID exists.
+    pub fn key_name_secret(mut self, secret: SessionSecret) -> Self {
+        self.key_name_secret = Some(secret);
+        self
+    }
+
+    /// Sets the prefix of all key names, such as for access control lists of Redis. Default:
+    /// `scalekit:`.
+    pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.key_prefix = prefix.into();
+        self
+    }
+
+    /// Sets user and password of the servers that Sentinel monitors. An empty user is the default one.
+    /// Default: none. The URLs have those of the sentinels, or of single servers and clusters.
+    pub fn server_credentials(
+        mut self,
+        user: impl Into<String>,
+        password: impl Into<SecretString>,
+    ) -> Self {
+        self.credentials = Some((user.into(), password.into()));
+        self
+    }
+
+    /// Sets the certificate authorities of `rediss://` servers, as PEM. Default: those of the system.
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root_certificates = Some(pem.into());
+        self
+    }
+
+    /// Sets how long an operation waits for its response. Default: one second. Two seconds and more have
+    /// no effect, because requests do not wait longer for a store.
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
+        self
+    }
+
+    /// Sets how long an attempt to connect may take, including Sentinel or the discovery of a cluster.
+    /// Default: three seconds.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Connects, and checks the server's version and settings.
+    ///
+    /// `rediss://` uses the rustls provider that the process has installed. If there is none, it installs
+    /// that of aws-lc-rs: an app that requires another one installs it before.
+    ///
+    /// # Errors
+    /// Returned when a setting is invalid, the server is unreachable or too old, or it may drop values.
+    pub async fn connect(self) -> Result<RedisStore, RedisStoreError> {
+        let names = self.key_name_secret.as_ref().unwrap_or(&self.secret);
+        let sealer =
+            Sealer::new(self.key_prefix.clone(), names, &self.secret, &self.previous_secrets);
+        let sealer = sealer.ok_or_else(|| invalid("secret", "no key can be derived from it"))?;
+        let link =
+            Link::connect(self.servers()?, self.response_timeout, self.connect_timeout).await?;
+        Ok(RedisStore { link, sealer: Arc::new(sealer), scripts: Arc::new(Scripts::new()) })
+    }
+
+    fn servers(&self) -> Result<Servers, RedisStoreError> {
+        let mut problems = Problems::default();
+        let infos = self.urls.iter().map(|url| self.parse(url.expose()));
+        let infos: Vec<_> = infos.filter_map(|info| problems.note(info)).collect();
+        if self.urls.is_empty() {
+            problems.push(ConfigProblem::Missing { setting: "Redis URL" });
+        }
+        let infos = problems.finish(Some(infos))?;
+        if infos.iter().any(is_tls) && CryptoProvider::get_default().is_none() {
+            // Another thread may have installed one at the same time.
+            let _ = aws_lc_rs::default_provider().install_default();
+        }
+        Ok(match &self.topology {
+            Topology::Single => {
+                let info = infos.into_iter().next();
+                Servers::Single(Client::open(info.ok_or_else(|| invalid("URL", "is not set"))?)?)
+            }
+            Topology::Sentinel { name } => {
+                let (mut server, mut redis) =
+                    (SentinelNodeConnectionInfo::default(), RedisConnectionInfo::default());
+                if let Some((user, password)) = &self.credentials {
+                    redis = redis.set_password(password.expose());
+                    if !user.is_empty() {
+                        redis = redis.set_username(user);
+                    }
+                }
+                server = server.set_redis_connection_info(redis);
+                let is_tls = infos.iter().any(is_tls);
+                if is_tls {
+                    server = server.set_tls_mode(TlsMode::Secure);
+                }
+                Servers::Sentinel(Box::new(Sentinel {
+                    name: name.clone(),
+                    sentinels: infos,
+                    server,
+                    certificates: self.certificates().filter(|_| is_tls),
+                    next: AtomicUsize::new(0),
+                }))
+            }
+            Topology::Cluster => {
+                let is_tls = infos.iter().any(is_tls);
+                let mut builder = ClusterClient::builder(infos)
+                    // Of each node: the others must be reached in time.
+                    .connection_timeout(self.connect_timeout / 3)
+                    .response_timeout(self.response_timeout);
+                if let Some(certificates) = self.certificates().filter(|_| is_tls) {
+                    builder = builder.certs(certificates);
+                }
+                Servers::Cluster(builder.build()?)
+            }
+        })
+    }
+
+    fn parse(&self, url: &str) -> Result<ConnectionInfo, ConfigError> {
+        let info = url.into_connection_info();
+        let info = info.map_err(|error| ConfigProblem::invalid("Redis URL", error.to_string()))?;
+        match self.certificates() {
+            Some(certificates) if is_tls(&info) => Client::build_with_tls(info, certificates)
+                .map(|client| client.get_connection_info().clone())
+                .map_err(|error| {
+                    ConfigProblem::invalid("root_certificates", error.to_string()).into()
+                }),
+            _ => Ok(info),
+        }
+    }
+
+    fn certificates(&self) -> Option<TlsCertificates> {
+        let root_cert = Some(self.root_certificates.clone()?);
+        Some(TlsCertificates { client_tls: None, root_cert })
+    }
+}
+
+impl fmt::Debug for RedisStoreBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStoreBuilder")
+            .field("key_prefix", &self.key_prefix)
+            .field("response_timeout", &self.response_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_tls(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+}
+
+fn invalid(setting: &'static str, reason: &str) -> ConfigError {
+    ConfigProblem::invalid(setting, reason).into()
+}

@@ -1,0 +1,314 @@
+//! `RedisStore` on a real server.
+
+mod replicas;
+pub(crate) mod server;
+mod topologies;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use rcgen::{CertificateParams, Issuer, KeyPair};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tower_scalekit::shared_store::{
+    KeyNamespace, LogCursor, RedisStore, RedisStoreError, SharedStore, StoreError, StoreKey,
+    StoreScope, conformance,
+};
+
+use self::server::{Network, Redis, State, eventually};
+use crate::support::secret;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+fn key(id: &str) -> StoreKey {
+    StoreScope::new(["test"]).key(KeyNamespace::Session, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_conforms_and_notices_lost_logs() {
+    let Some(redis) = Redis::start().await else { return };
+    let store = redis.store().await;
+    conformance::check(&store, async |by| tokio::time::sleep(by).await).await.unwrap();
+    conformance::check_loss(&store, async || redis.command(&["FLUSHALL"]).await).await.unwrap();
+}
+
+/// The guide has the same list.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_the_commands_of_the_guide_can_use_the_store() {
+    let Some(redis) = Redis::start().await else { return };
+    let guide = include_str!("../../src/docs/how_to/several_replicas.md");
+    let rules = guide.split("ACL SETUSER app on >password ").nth(1).unwrap();
+    let rules = rules.split("```").next().unwrap().split_whitespace();
+    let user: Vec<_> =
+        ["ACL", "SETUSER", "app", "on", ">password"].into_iter().chain(rules).collect();
+    redis.command::<()>(&user).await;
+    let network = Network::before(&redis, None).await;
+    let url = format!("redis://app:password@{}", network.address);
+    let store = RedisStore::builder(&url, secret(1)).connect().await.unwrap();
+    conformance::check(&store, async |by| tokio::time::sleep(by).await).await.unwrap();
+    let other = RedisStore::builder(&url, secret(1)).key_prefix("other:").connect().await.unwrap();
+    assert!(other.get(&key("any")).await.is_err());
+    let wrong = format!("redis://app:wrong@{}", network.address);
+    let wrong = RedisStore::builder(&wrong, secret(1)).connect().await.unwrap_err();
+    assert!(matches!(wrong, RedisStoreError::Unreachable(_)), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn redis_sees_neither_ids_nor_values() {
+    let Some(redis) = Redis::start().await else { return };
+    let store = redis.store().await;
+    let id = "visible-id";
+    let value = Bytes::from_static(b"visible-value");
+    store.put(&key(id), value.clone(), HOUR).await.unwrap();
+    store.put(&key("other"), value.clone(), HOUR).await.unwrap();
+    store.append(&key("visible-log"), value.clone(), HOUR).await.unwrap();
+    let names: Vec<String> = redis.command(&["KEYS", "*"]).await;
+    assert_eq!(names.len(), 3);
+    let mut dump = names.join("\n").into_bytes();
+    for name in &names {
+        assert!(name.starts_with("scalekit:"), "{name}");
+        dump.extend(redis.command::<Vec<u8>>(&["DUMP", name]).await);
+    }
+    let readable = String::from_utf8_lossy(&dump);
+    assert!(!readable.contains("visible"), "{readable}");
+    assert!(!readable.contains("Session") && !readable.contains(key(id).id()), "{readable}");
+    // Equal values of different keys differ, and one that is moved does not open.
+    let mut values = Vec::new();
+    for name in &names {
+        if redis.command::<String>(&["TYPE", name]).await == "string" {
+            values.push((name, redis.command::<Vec<u8>>(&["GET", name]).await));
+        }
+    }
+    assert_ne!(values[0].1, values[1].1);
+    redis.command::<()>(&["COPY", values[0].0, values[1].0, "REPLACE"]).await;
+    let read = [store.get(&key(id)).await, store.get(&key("other")).await];
+    assert_eq!(read.iter().filter(|read| read.is_err()).count(), 1, "{read:?}");
+    assert!(read.iter().flatten().all(|read| *read == Some(value.clone())), "{read:?}");
+}
+
+#[tokio::test]
+async fn secrets_rotate_while_replicas_use_both() {
+    let Some(redis) = Redis::start().await else { return };
+    let rotating = |current: u8, previous: u8| {
+        RedisStore::builder(&redis.url(), secret(current))
+            .key_name_secret(secret(1))
+            .previous_secret(secret(previous))
+            .connect()
+    };
+    let before = redis.store().await;
+    let (one, two) = (rotating(1, 2).await.unwrap(), rotating(2, 1).await.unwrap());
+    let key = key("rotated");
+    let [a, b, c] = ["a", "b", "c"].map(Bytes::from);
+    before.put(&key, a.clone(), HOUR).await.unwrap();
+    assert!(two.replace_if(&key, a.clone(), b.clone(), HOUR).await.unwrap());
+    assert!(one.replace_if(&key, b.clone(), c.clone(), HOUR).await.unwrap());
+    assert!(!two.put_if_absent(&key, a, HOUR).await.unwrap());
+    assert!(two.remove_if(&key, c.clone()).await.unwrap());
+    // What is read is sealed with the new secret, and keeps its lifetime.
+    before.put(&key, c.clone(), HOUR).await.unwrap();
+    assert_eq!(two.get(&key).await.unwrap(), Some(c.clone()));
+    let names: Vec<String> = redis.command(&["KEYS", "*"]).await;
+    let left: u64 = redis.command(&["TTL", &names[0]]).await;
+    assert!((3500..=3600).contains(&left), "{left}");
+    let after = RedisStore::builder(&redis.url(), secret(2)).key_name_secret(secret(1));
+    let after = after.connect().await.unwrap();
+    assert_eq!(after.get(&key).await.unwrap(), Some(c));
+    assert!(matches!(before.get(&key).await, Err(StoreError::Unavailable(_))));
+    // Another secret for the names is another store.
+    let other = RedisStore::builder(&redis.url(), secret(2)).connect().await.unwrap();
+    assert_eq!(other.get(&key).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_server_that_may_drop_values_is_rejected_at_start_and_after_a_reconnect() {
+    let Some(redis) = Redis::with(&["--maxmemory-policy", "allkeys-lru"]).await else { return };
+    let error = redis.builder().connect().await.unwrap_err();
+    assert!(
+        matches!(&error, RedisStoreError::EvictionPolicy { policy } if policy == "allkeys-lru")
+    );
+    assert!(error.to_string().contains("CONFIG SET maxmemory-policy noeviction"), "{error}");
+    redis.command::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    let store = redis.store().await;
+    redis.command::<()>(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]).await;
+    redis.command::<()>(&["CLIENT", "KILL", "SKIPME", "yes", "TYPE", "normal"]).await;
+    eventually("the policy is rejected", async || {
+        let read = store.get(&key("any")).await;
+        read.is_err_and(|error| error.to_string().contains("volatile-ttl"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_unreachable_or_a_replica_is_an_error_at_start() {
+    let Some(redis) = Redis::start().await else { return };
+    let network = Network::before(&redis, None).await;
+    network.set(State::Silent);
+    let started = Instant::now();
+    let silent = network.builder().connect_timeout(Duration::from_millis(200)).connect().await;
+    assert!(matches!(silent, Err(RedisStoreError::Unreachable(_))), "{silent:?}");
+    assert!(started.elapsed() < Duration::from_secs(2));
+    network.set(State::Closed);
+    let closed = network.builder().connect().await;
+    assert!(matches!(closed, Err(RedisStoreError::Unreachable(_))), "{closed:?}");
+    redis.command::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    let replica = redis.builder().connect().await.unwrap_err();
+    assert!(replica.to_string().contains("replica"), "{replica}");
+    for url in ["http://localhost", "redis://", "localhost:6379", ""] {
+        let invalid = RedisStore::builder(url, secret(1)).connect().await.unwrap_err();
+        assert!(matches!(invalid, RedisStoreError::Config(_)), "{url}: {invalid}");
+    }
+    let none: [&str; 0] = [];
+    for builder in
+        [RedisStore::cluster(none, secret(1)), RedisStore::sentinel("a", none, secret(1))]
+    {
+        let invalid = builder.connect().await.unwrap_err();
+        assert!(matches!(invalid, RedisStoreError::Config(_)), "{invalid}");
+    }
+}
+
+#[tokio::test]
+async fn errors_and_debug_output_name_no_password() {
+    let Some(redis) = Redis::start().await else { return };
+    let url = "redis://jane:hunter2hunter2@127.0.0.1:1/x";
+    let builder = RedisStore::builder(url, secret(1)).server_credentials("jane", "hunter2hunter2");
+    let printed =
+        format!("{builder:?} {:?} {:?}", builder.clone().connect().await, redis.store().await);
+    assert!(!printed.contains("hunter2"), "{printed}");
+}
+
+#[tokio::test]
+async fn scripts_are_loaded_again_after_a_restart_which_loses_nothing() {
+    let Some(redis) = Redis::start().await else { return };
+    let store = redis.store().await;
+    let (key, log) = (key("lease"), key("log"));
+    let [a, b, c] = ["a", "b", "c"].map(Bytes::from);
+    store.put(&key, a.clone(), HOUR).await.unwrap();
+    store.append(&log, a.clone(), HOUR).await.unwrap();
+    let read = store.read_since(&log, LogCursor::start()).await.unwrap();
+    redis.command::<()>(&["SCRIPT", "FLUSH"]).await;
+    assert!(store.replace_if(&key, a, b.clone(), HOUR).await.unwrap());
+    redis.kill();
+    let down = store.get(&key).await;
+    assert!(matches!(down, Err(StoreError::Unavailable(_))), "{down:?}");
+    redis.start_again().await;
+    eventually("the store is connected", async || store.get(&key).await.is_ok()).await;
+    assert_eq!(store.get(&key).await.unwrap(), Some(b.clone()));
+    store.append(&log, c.clone(), HOUR).await.unwrap();
+    assert_eq!(store.read_since(&log, read.next).await.unwrap().entries, [c]);
+    assert!(store.remove_if(&key, b).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_responses_is_replaced_and_delays_no_operation_twice() {
+    let Some(redis) = Redis::start().await else { return };
+    let network = Network::before(&redis, None).await;
+    let limit = Duration::from_millis(300);
+    let store =
+        network.builder().response_timeout(limit).connect_timeout(limit).connect().await.unwrap();
+    let key = key("any");
+    store.put(&key, Bytes::from("value"), HOUR).await.unwrap();
+    network.set(State::Silent);
+    let started = Instant::now();
+    let all = futures::future::join_all((0..50).map(|_| store.get(&key))).await;
+    assert!(all.iter().all(Result::is_err), "{all:?}");
+    assert!(started.elapsed() < limit * 3, "{:?}", started.elapsed());
+    // The network is back; the connection from before is not.
+    network.set(State::Connected);
+    eventually("the store is connected", async || store.get(&key).await.is_ok()).await;
+    network.set(State::Closed);
+    assert!(store.get(&key).await.is_err());
+    network.set(State::Connected);
+    eventually("the store is connected", async || store.get(&key).await.is_ok()).await;
+    let clients: String = redis.command(&["CLIENT", "LIST", "TYPE", "normal"]).await;
+    // Of the store, and of this command.
+    assert_eq!(clients.lines().count(), 2, "{clients}");
+}
+
+#[tokio::test]
+async fn a_former_primary_is_left_for_the_new_one() {
+    let Some(redis) = Redis::start().await else { return };
+    let store = redis.store().await;
+    redis.command::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    let rejected = store.put(&key("any"), Bytes::from("value"), HOUR).await.unwrap_err();
+    assert!(rejected.to_string().contains("read only replica"), "{rejected}");
+    // The next connection is not to a replica.
+    let next = store.put(&key("any"), Bytes::from("value"), HOUR).await.unwrap_err();
+    assert!(next.to_string().contains("is a replica"), "{next}");
+    redis.command::<()>(&["REPLICAOF", "NO", "ONE"]).await;
+    eventually("the store is connected", async || {
+        store.put(&key("any"), Bytes::from("value"), HOUR).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_server_rejects_new_values_and_keeps_the_old_ones() {
+    let Some(redis) = Redis::start().await else { return };
+    let store = redis.store().await;
+    store.put(&key("old"), Bytes::from("value"), HOUR).await.unwrap();
+    redis.command::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    for full in [
+        store.put(&key("new"), Bytes::from("value"), HOUR).await,
+        store.append(&key("log"), Bytes::from("value"), HOUR).await,
+        store
+            .replace_if(&key("old"), Bytes::from("value"), Bytes::from("x"), HOUR)
+            .await
+            .map(|_| ()),
+    ] {
+        let is_full =
+            matches!(full, Err(StoreError::Full { namespace: KeyNamespace::Session, .. }));
+        assert!(is_full, "{full:?}");
+    }
+    assert_eq!(store.get(&key("old")).await.unwrap(), Some(Bytes::from("value")));
+}
+
+#[tokio::test]
+async fn expired_entries_of_a_log_are_removed_in_steps() {
+    let Some(redis) = Redis::start().await else { return };
+    let (store, log) = (redis.store().await, key("log"));
+    for _ in 0..10 {
+        store.append(&log, Bytes::from("short"), Duration::from_millis(1)).await.unwrap();
+    }
+    store.append(&log, Bytes::from("long"), HOUR).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    store.append(&log, Bytes::from("last"), HOUR).await.unwrap();
+    let read = store.read_since(&log, LogCursor::start()).await.unwrap();
+    assert_eq!(read.entries, ["long", "last"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_connections_verify_the_server_and_need_no_provider_of_the_process() {
+    let Some(redis) = Redis::start().await else { return };
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::new([]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let der = STANDARD.encode(authority.self_signed(&authority_key).unwrap().der());
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n");
+    let (issuer, key) = (Issuer::new(authority, authority_key), KeyPair::generate().unwrap());
+    let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = certificate.signed_by(&key, &issuer).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())
+        .unwrap();
+    let network = Network::before(&redis, Some(TlsAcceptor::from(Arc::new(config)))).await;
+    let url = format!("rediss://localhost:{}", network.address.port());
+    let untrusted = RedisStore::builder(&url, secret(1)).connect().await.unwrap_err();
+    assert!(matches!(untrusted, RedisStoreError::Unreachable(_)), "{untrusted:?}");
+    let store = RedisStore::builder(&url, secret(1)).root_certificates(pem.clone());
+    let store = store.connect().await.unwrap();
+    store.put(&self::key("any"), Bytes::from("value"), HOUR).await.unwrap();
+    assert_eq!(redis.store().await.get(&self::key("any")).await.unwrap(), Some("value".into()));
+    // The name must match, too.
+    let other_name = format!("rediss://{}", network.address);
+    let other = RedisStore::builder(&other_name, secret(1)).root_certificates(pem).connect().await;
+    assert!(matches!(other, Err(RedisStoreError::Unreachable(_))), "{other:?}");
+    let damaged = RedisStore::builder(&url, secret(1)).root_certificates("no PEM").connect().await;
+    assert!(damaged.is_err(), "{damaged:?}");
+}
