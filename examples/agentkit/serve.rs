@@ -22,6 +22,7 @@ pub async fn run(connection: &str) {
     let sessions = Sessions::builder(setup.scalekit.clone())
         .secret(common::session_secret())
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
+        .shared_store(setup.store.clone())
         .cookie_name("agentkit")
         .build();
     let sessions = common::or_exit(2, sessions);

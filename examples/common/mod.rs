@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::process;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,10 +19,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tower_http::set_header::SetResponseHeaderLayer;
+use tower_scalekit::clock::Clock;
 use tower_scalekit::env;
 use tower_scalekit::error::ConfigProblem;
 use tower_scalekit::http_client::ReqwestClient;
 use tower_scalekit::sandbox::{SandboxBuilder, SandboxServer};
+use tower_scalekit::shared_store::{MemoryStore, RedisStore, RedisStoreError, SharedStore};
 use tower_scalekit::webhook_verify::WebhookSecret;
 use tower_scalekit::{Sandbox, Scalekit, SessionSecret, UnfinishedTasks};
 use tracing_subscriber::EnvFilter;
@@ -32,14 +34,17 @@ pub struct Setup {
     pub scalekit: Scalekit,
     /// The public URL of this server, without a trailing slash.
     pub public_url: String,
+    /// The store that replicas share, in `REDIS_URL`, or one in memory.
+    pub store: Arc<dyn SharedStore>,
     /// The embedded environment, unless the variables name a real one.
     pub sandbox: Option<(Sandbox, SandboxServer)>,
     pub listener: TcpListener,
 }
 
 impl Setup {
-    /// Reads the settings and binds the port. If that fails, exits with one line on standard error:
-    /// code 2 for an invalid setting, 1 for a port in use.
+    /// Reads the settings, binds the port and connects to the store. If that fails, exits with one line
+    /// on standard error: code 2 for an invalid setting, 1 for a port in use or a store that is
+    /// unavailable.
     pub async fn from_env() -> Self {
         Self::with_sandbox(|sandbox| sandbox).await
     }
@@ -48,6 +53,7 @@ impl Setup {
     pub async fn with_sandbox(change: impl FnOnce(SandboxBuilder) -> SandboxBuilder) -> Self {
         init_logging();
         let scalekit = is_configured().then(|| or_exit(2, Scalekit::from_env()));
+        let store = shared_store().await;
         let listener = bind().await;
         let address = or_exit(1, listener.local_addr());
         if setting("PUBLIC_URL").is_none() && address.ip().is_unspecified() {
@@ -65,7 +71,7 @@ impl Setup {
             Some(scalekit) => (scalekit, None),
             None => embedded_environment(&public_url, change).await,
         };
-        Self { scalekit, public_url, sandbox, listener }
+        Self { scalekit, public_url, store, sandbox, listener }
     }
 
     /// The webhook secret of this path: `SCALEKIT_WEBHOOK_SECRET`, or that of the embedded sandbox.
@@ -189,10 +195,32 @@ pub async fn embedded_environment(
     (or_exit(2, scalekit.build()), Some((sandbox, server)))
 }
 
-/// The secret in `SESSION_SECRET`, or a random one that is lost when the process ends.
+/// The Redis server in `REDIS_URL`. Without it, sessions and webhooks of this process only.
+async fn shared_store() -> Arc<dyn SharedStore> {
+    let Some(url) = setting("REDIS_URL") else {
+        if setting("SESSION_SECRET").is_some() {
+            tracing::warn!(
+                "no REDIS_URL: run one process only. Several would lose sessions when they refresh \
+                 them, and revocations do not survive a restart"
+            );
+        }
+        return Arc::new(MemoryStore::new(Clock::system()));
+    };
+    match RedisStore::builder(&url, session_secret()).connect().await {
+        Ok(store) => Arc::new(store),
+        Err(RedisStoreError::Config(error)) => or_exit(2, Err(format!("REDIS_URL: {error}"))),
+        Err(error) => or_exit(1, Err(format!("REDIS_URL: {error}"))),
+    }
+}
+
+/// The secret in `SESSION_SECRET`, or a random one that is lost when the process ends. Replicas with
+/// one store must have the same.
 pub fn session_secret() -> SessionSecret {
     match SessionSecret::from_env("SESSION_SECRET") {
-        Err(error) if matches!(error.problems(), [ConfigProblem::Missing { .. }]) => {
+        Err(error)
+            if matches!(error.problems(), [ConfigProblem::Missing { .. }])
+                && setting("REDIS_URL").is_none() =>
+        {
             eprintln!("SESSION_SECRET is not set: sessions end when this process does");
             or_exit(1, SessionSecret::generate())
         }

@@ -39,6 +39,7 @@ async fn main() {
     let sessions = Sessions::builder(setup.scalekit.clone())
         .secret(common::session_secret())
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
+        .shared_store(setup.store.clone())
         .cookie_name("passwordless")
         .login_path("/")
         .build();

@@ -17,9 +17,7 @@ use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tower_scalekit::clock::Clock;
 use tower_scalekit::session::Deprovisioning;
-use tower_scalekit::shared_store::MemoryStore;
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::{RequireScope, RequireSession, Session, Sessions, WebhookVerify};
 
@@ -31,14 +29,13 @@ async fn main() {
     let sessions = Sessions::builder(setup.scalekit.clone())
         .secret(common::session_secret())
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
+        .shared_store(setup.store.clone())
         .build();
     let sessions = common::or_exit(2, sessions);
 
-    let verified = setup.webhook_secret(WEBHOOKS).map(|secret| {
-        // Replicas need a shared store, also for the sessions.
-        let handled = MemoryStore::new(Clock::system());
-        WebhookVerify::new(secret).deduplicate(handled)
-    });
+    let verified = setup.webhook_secret(WEBHOOKS);
+    let verified =
+        verified.map(|secret| WebhookVerify::new(secret).deduplicate(setup.store.clone()));
 
     let admin = get(admin).layer(RequireScope::all_permissions(["workspace_data:write"]));
     let app = Router::new()

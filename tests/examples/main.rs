@@ -4,6 +4,8 @@ mod agentkit;
 mod headers;
 mod mcp;
 mod passwordless;
+mod postgres;
+mod redis;
 mod running;
 mod secrets;
 mod settings;
@@ -19,3 +21,6 @@ mod noted;
 #[allow(dead_code, reason = "each test uses its part")]
 #[path = "../browser/processes.rs"]
 mod processes;
+#[allow(dead_code, reason = "each test uses its part")]
+#[path = "../suite/redis/server.rs"]
+mod redis_server;

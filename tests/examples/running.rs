@@ -79,7 +79,7 @@ pub fn command_on_a_terminal(example: &str, arguments: &[&str]) -> Option<Comman
 }
 
 /// Reports a skipped test; in CI that is a failure.
-fn skipped(why: &str) {
+pub fn skipped(why: &str) {
     assert!(env::var("CI").as_deref() != Ok("true"), "cannot run: {why}");
     // Bypasses the harness, which hides the output of passing tests.
     let _ = writeln!(io::stdout(), "skipped: {why}");

@@ -27,6 +27,12 @@ impl Visitor {
         Self { client, cookies: Arc::default(), secrets }
     }
 
+    /// Another client with the same cookies, as of now.
+    pub fn copy(&self) -> Self {
+        let cookies = Arc::new(Mutex::new(self.cookies.lock().unwrap().clone()));
+        Self { cookies, ..self.clone() }
+    }
+
     /// Opens a page without following redirects.
     pub async fn get(&self, url: &str) -> Response<Bytes> {
         self.open(Request::get(url)).await

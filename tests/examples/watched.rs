@@ -33,6 +33,7 @@ pub struct Watched {
     pub program: Program,
     /// The URL, without a trailing slash; empty for an example that only runs once.
     pub url: String,
+    settings: Vec<(String, String)>,
     serving: JoinHandle<()>,
 }
 
@@ -96,9 +97,21 @@ impl Watched {
             ("SCALEKIT_WEBHOOK_SECRET", webhook_secret.expose()),
             ("SESSION_SECRET", session_secret),
         ];
-        let program = start(example, arguments, &[&all[..], settings].concat());
+        let all = [&all[..], settings].concat();
+        let program = start(example, arguments, &all);
+        let settings = all.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let visitor = Visitor::new(secrets.clone());
-        Self { sandbox, secrets, visitor, program, url: String::new(), serving }
+        Self { sandbox, secrets, visitor, program, url: String::new(), settings, serving }
+    }
+
+    /// Starts another process of the same app. Returns it and its address.
+    pub fn replica(&self, example: &str) -> (Program, String) {
+        let mut settings: Vec<_> =
+            self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        settings.push(("PUBLIC_URL", &self.url));
+        let program = start(example, &[], &settings);
+        let address = program.said("listening on ");
+        (program, address)
     }
 
     pub fn address(&self, path: &str) -> String {
