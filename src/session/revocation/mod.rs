@@ -319,9 +319,10 @@ impl State {
     async fn advance(&self) -> Result<Position, StoreError> {
         let key = &self.counter;
         for _ in 0..MAX_TRIES {
+            let before = self.known().position;
             let seen = with_timeout(self.store.get(key)).await?;
             let next = match seen.as_deref().and_then(Position::decode) {
-                Some(position) => self.observe_counter(position).next(),
+                Some(position) => self.observe_counter(position, before).next(),
                 None => Position { epoch: random_id(), number: 1 },
             };
             let value = next.encode();
@@ -330,7 +331,7 @@ impl State {
                 None => self.store.put_if_absent(key, value, COUNTER_LIFETIME),
             };
             if with_timeout(advanced).await? {
-                self.observe_counter(next);
+                self.observe_counter(next, None);
                 return Ok(next);
             }
         }
@@ -345,10 +346,11 @@ impl State {
         let key = &self.counter;
         // Retried if another replica changes it first.
         for _ in 0..2 {
+            let before = self.known().position;
             let seen = with_timeout(self.store.get(key)).await?;
             let stored = seen.as_deref().and_then(Position::decode);
             let position = match stored {
-                Some(stored) => self.observe_counter(stored),
+                Some(stored) => self.observe_counter(stored, before),
                 None => Position { epoch: random_id(), number: 0 },
             };
             if stored == Some(position) {
@@ -359,19 +361,22 @@ impl State {
                 None => self.store.put_if_absent(key, position.encode(), COUNTER_LIFETIME),
             };
             if with_timeout(changed).await? {
-                self.observe_counter(position);
+                self.observe_counter(position, None);
                 break;
             }
         }
         Ok(())
     }
 
-    /// Records the counter's position. Returns the highest known one.
-    fn observe_counter(&self, position: Position) -> Position {
+    /// Records the counter's position, which was read after `before` was known. Returns the highest
+    /// known one.
+    fn observe_counter(&self, position: Position, before: Option<Position>) -> Position {
         let mut known = self.known();
-        if known.position.is_some_and(|known| known.epoch != position.epoch) {
-            // The store has lost its state, including the log: its cursor may be beyond the new
-            // one, and replicas that start now have not read the old log.
+        let is_other = known.position.is_some_and(|known| known.epoch != position.epoch);
+        let is_older = before.filter(|before| before.epoch == position.epoch) > Some(position);
+        if is_other || is_older {
+            // The store has lost its state or its last changes, including those of the log: the
+            // cursor may be beyond its end, and replicas that start now have not read what was lost.
             *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = LogCursor::start();
             known.entries.values_mut().for_each(|entry| entry.is_published = false);
             let ended = std::mem::take(&mut known.ended);

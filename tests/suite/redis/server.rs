@@ -83,6 +83,28 @@ impl Redis {
         self.try_command(command).await.unwrap()
     }
 
+    /// All keys with their values.
+    pub(crate) async fn snapshot(&self) -> Vec<(String, Vec<u8>)> {
+        let mut all = Vec::new();
+        for name in self.command::<Vec<String>>(&["KEYS", "*"]).await {
+            let value = self.command(&["DUMP", &name]).await;
+            all.push((name, value));
+        }
+        all
+    }
+
+    /// Replaces everything by a former state.
+    pub(crate) async fn restore(&self, snapshot: &[(String, Vec<u8>)]) {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut restore = redis::pipe();
+        restore.atomic().cmd("FLUSHALL").ignore();
+        for (name, value) in snapshot {
+            restore.cmd("RESTORE").arg(name).arg(0).arg(value).ignore();
+        }
+        restore.query_async::<()>(&mut connection).await.unwrap();
+    }
+
     async fn try_command<T: redis::FromRedisValue>(
         &self,
         command: &[&str],
