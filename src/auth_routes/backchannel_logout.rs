@@ -75,7 +75,7 @@ impl BackchannelLogout {
     }
 }
 
-route!(BackchannelLogout reads body);
+route!(BackchannelLogout reads body of servers);
 on_rejection!(BackchannelLogout, RouteRejection<LoginError>, 0.renderer);
 
 fn is_form(headers: &HeaderMap) -> bool {

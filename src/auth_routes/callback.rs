@@ -9,7 +9,7 @@ use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
-use crate::middleware::route_rejection::redirect;
+use crate::middleware::route_rejection::{RouteState as _, redirect};
 use crate::oauth::{IdTokenHint, OAuthError, SsoError};
 use crate::session::{
     BeginLoginError, CreateSessionError, LoginHookError, NewTokens, RecentLogin, RecordedPosition,
@@ -90,6 +90,9 @@ impl Callback {
         request: &http::request::Parts,
     ) -> Result<CompletedLogin, CallbackRejection> {
         let request = Request::from_parts(request.clone(), ());
+        if let Some(response) = self.0.reject_speculative(&request) {
+            return Err(CallbackRejection(Box::new(response)));
+        }
         let arrival = Arrival::of(&request, &self.0.sessions);
         let identified = match arrival.ready() {
             Ok((returned, attempt)) => self.verify(returned, attempt).await,

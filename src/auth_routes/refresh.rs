@@ -48,6 +48,7 @@ impl Refresh {
         }
         let found = match sessions.load_ready(request.headers()).await {
             LoadedSession::Active(found) if !found.session.is_refreshable() => {
+                sessions.record_use(&found);
                 return Ok(no_content());
             }
             loaded => active(loaded)?,

@@ -4,7 +4,7 @@ use http::{HeaderValue, Request, Response};
 use super::LoginError;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
-use crate::middleware::route_rejection::RouteError as _;
+use crate::middleware::route_rejection::{RouteError as _, RouteState};
 use crate::session::{RecentLogin, Sessions};
 use crate::util::fetch_metadata::wants_html;
 use crate::util::return_to::ReturnTo;
@@ -15,6 +15,14 @@ use crate::util::telemetry;
 pub(crate) struct Route {
     pub(crate) sessions: Sessions,
     pub(crate) renderer: Renderer<RouteRejection<LoginError>>,
+}
+
+impl RouteState for Route {
+    type Error = LoginError;
+
+    fn renderer(&self) -> &Renderer<RouteRejection<LoginError>> {
+        &self.renderer
+    }
 }
 
 impl Route {

@@ -9,7 +9,8 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use super::ConnectAccount;
 use crate::api::ApiError;
 use crate::middleware::RouteRejection;
-use crate::middleware::route_rejection::RouteError;
+use crate::middleware::rejection::{Renderer, SPECULATIVE_CODE, SPECULATIVE_MESSAGE};
+use crate::middleware::route_rejection::{RouteError, RouteState};
 use crate::util::fetch_metadata::wants_html;
 use crate::util::telemetry;
 
@@ -39,10 +40,21 @@ pub enum ConnectAccountError {
     /// Returned when the environment has no pending verification of this user: it was completed
     /// already, or has expired.
     NoPendingVerification,
+    /// Returned when a browser prefetches or prerenders the page, see
+    /// [speculative requests](crate::guides::responses#speculative-requests).
+    Speculative,
     /// Returned when another user is logged in than the one who began.
     UserMismatch,
     /// Returned when the environment is unavailable.
     Unavailable,
+}
+
+impl RouteState for ConnectAccount {
+    type Error = ConnectAccountError;
+
+    fn renderer(&self) -> &Renderer<RouteRejection<ConnectAccountError>> {
+        &self.0.renderer
+    }
 }
 
 impl ConnectAccount {
@@ -85,6 +97,8 @@ impl ConnectAccountError {
 }
 
 impl RouteError for ConnectAccountError {
+    const SPECULATIVE: Self = Self::Speculative;
+
     fn code(&self) -> &'static str {
         match self {
             Self::StateMismatch => "state_mismatch",
@@ -94,6 +108,7 @@ impl RouteError for ConnectAccountError {
             Self::Misconfigured => "server_error",
             Self::ConsentDenied { .. } => "consent_denied",
             Self::NoPendingVerification => "no_pending_verification",
+            Self::Speculative => SPECULATIVE_CODE,
             Self::UserMismatch => "user_mismatch",
             Self::Unavailable => "temporarily_unavailable",
         }
@@ -108,7 +123,7 @@ impl RouteError for ConnectAccountError {
             Self::CrossSite | Self::UserMismatch => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Speculative | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -123,6 +138,7 @@ impl RouteError for ConnectAccountError {
             Self::Misconfigured => "The server is misconfigured. See its log",
             Self::ConsentDenied { .. } => "The account was not connected",
             Self::NoPendingVerification => "This was already completed or has expired",
+            Self::Speculative => SPECULATIVE_MESSAGE,
             Self::UserMismatch => {
                 "A different user is logged in now. The account was not connected"
             }

@@ -11,7 +11,7 @@ use crate::auth_routes::{
 };
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
-use crate::middleware::route_rejection::redirect;
+use crate::middleware::route_rejection::{RouteState as _, redirect};
 use crate::session::Sessions;
 use crate::shared_store::{KeyNamespace, with_timeout};
 use crate::token::{IdpInitiatedLogin, IdpInitiatedLoginExpectations, TokenError};
@@ -42,6 +42,10 @@ impl IdpInitiatedRedirect {
 
     pub(super) fn sessions(&self) -> &Sessions {
         &self.route.sessions
+    }
+
+    pub(super) fn reject_speculative<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
+        self.route.reject_speculative(request)
     }
 
     pub(super) fn reject(&self, failure: LoginError, request: &Request<()>) -> Response<Bytes> {

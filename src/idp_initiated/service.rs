@@ -28,7 +28,13 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        match RequestKind::of(&request, self.config.sessions()) {
+        let kind = RequestKind::of(&request, self.config.sessions());
+        if !matches!(kind, RequestKind::Other)
+            && let Some(response) = self.config.reject_speculative(&request)
+        {
+            return ResponseFuture::decided(Decision::Respond(response), request, &mut self.inner);
+        }
+        match kind {
             RequestKind::Other => {
                 ResponseFuture::decided(Decision::Forward(()), request, &mut self.inner)
             }

@@ -1,4 +1,5 @@
-//! The response to a request without a session: a redirect to the login, a page, or 401.
+//! The response to a request without a session: a redirect to the login, a page, or 401; for a
+//! speculative request 503.
 
 use std::fmt;
 
@@ -6,28 +7,45 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 
 use super::page;
-use super::rejection::json_response;
+use super::rejection::{json_response, speculative_response};
 use crate::util::cache_control::NO_STORE;
-use crate::util::fetch_metadata::{is_navigation, wants_html};
+use crate::util::fetch_metadata::{is_navigation, is_speculative, wants_html};
 
 /// How a request without a session gets to one.
 #[derive(Clone)]
 pub struct LoginRequired {
-    login: Option<String>,
-    /// The login for a user who sends a form: for a page, because a redirect would lose the form.
-    form_login: Option<String>,
+    next: Next,
     clear_cookies: Vec<HeaderValue>,
+}
+
+#[derive(Clone)]
+enum Next {
+    /// A redirect to this login.
+    Login(String),
+    /// A page with a link to this login, for a user who sends a form: a redirect would lose the
+    /// form.
+    Link(String),
+    /// A script decides.
+    Script,
+    /// A speculative request starts no login.
+    Speculative { wants_html: bool },
 }
 
 impl LoginRequired {
     /// For the login at this URL. `removals` are the `Set-Cookie` values that remove cookies of a
     /// session that is over.
     pub(crate) fn new<B>(request: &Request<B>, login: String, removals: Vec<HeaderValue>) -> Self {
-        let (login, form_login) = match is_navigation(request) {
-            true => (Some(login), None),
-            false => (None, Some(login).filter(|_| wants_html(request.headers()))),
+        let headers = request.headers();
+        let next = if is_speculative(headers) {
+            Next::Speculative { wants_html: wants_html(headers) }
+        } else if is_navigation(request) {
+            Next::Login(login)
+        } else if wants_html(headers) {
+            Next::Link(login)
+        } else {
+            Next::Script
         };
-        Self { login, form_login, clear_cookies: removals }
+        Self { next, clear_cookies: removals }
     }
 
     /// Splits off the `Set-Cookie` values.
@@ -39,20 +57,25 @@ impl LoginRequired {
     /// Where to send the browser: the login, with the requested page in `return_to` if its path is
     /// known (see [`base_path`](crate::session::SessionsBuilder::base_path)); or the same page at
     /// the redirect URI's host, if the request names another host. `None` if the request is not a
-    /// navigation: a script would follow the redirect, a form would lose its content.
+    /// navigation, because a script would follow the redirect and a form would lose its content; or
+    /// if it is [speculative](crate::guides::responses#speculative-requests).
     #[must_use]
     pub fn login(&self) -> Option<&str> {
-        self.login.as_deref()
+        match &self.next {
+            Next::Login(login) => Some(login),
+            _ => None,
+        }
     }
 
     pub(crate) fn response(&self) -> Response<Bytes> {
-        let mut response = match self.login.as_deref().map(HeaderValue::try_from) {
-            Some(Ok(login)) => redirect(login),
+        let mut response = match (&self.next, self.login().map(HeaderValue::try_from)) {
+            (Next::Speculative { wants_html }, _) => speculative_response(*wants_html),
+            (_, Some(Ok(login))) => redirect(login),
             _ => json_response(StatusCode::UNAUTHORIZED, "login_required", "Log in first"),
         };
-        if let Some(link) = &self.form_login {
+        if let Next::Link(login) = &self.next {
             let message = "You are not logged in, so the form was not accepted";
-            page::show(&mut response, page::problem(message, link, "Log in"));
+            page::show(&mut response, page::problem(message, login, "Log in"));
         }
         for cookie in &self.clear_cookies {
             response.headers_mut().append(header::SET_COOKIE, cookie.clone());

@@ -22,8 +22,13 @@ pub(crate) fn show(response: &mut Response<Bytes>, page: String) {
 
 /// A page with an error message and one link.
 pub(crate) fn problem(message: &str, link: &str, label: &str) -> String {
+    with_link("Something went wrong", message, link, label)
+}
+
+/// A page with one sentence and one link.
+pub(crate) fn with_link(title: &str, message: &str, link: &str, label: &str) -> String {
     let retry_url = format!(r#"<a href="{}">{}</a>"#, escaped(link), escaped(label));
-    page("", "Something went wrong", message, retry_url)
+    page("", title, message, retry_url)
 }
 
 /// A page with one sentence, to which a full stop is added. `head` and `retry_url` are HTML.

@@ -13,6 +13,7 @@ use http::header;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use serde::Serialize;
 
+use super::page;
 use crate::util::cache_control::NO_STORE;
 
 /// A rejected request and its default response.
@@ -186,8 +187,28 @@ pub(crate) fn json_response(status: StatusCode, error: &str, message: &str) -> R
 
 /// 503 with `Retry-After`: a dependency of this server is unavailable.
 pub(crate) fn unavailable_response(message: &str) -> Response<Bytes> {
-    let mut response =
-        json_response(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", message);
+    retry_response("temporarily_unavailable", message)
+}
+
+/// 503 with `Retry-After` for a speculative request (RFC 9110, section 15.6.4): browsers discard it
+/// and send the request again when the user follows the link. Some frameworks show it, therefore
+/// browsers get a page whose link continues. It is relative: the page contains nothing from the
+/// request.
+pub(crate) fn speculative_response(wants_html: bool) -> Response<Bytes> {
+    let mut response = retry_response(SPECULATIVE_CODE, SPECULATIVE_MESSAGE);
+    if wants_html {
+        let page = page::with_link("Continue", SPECULATIVE_MESSAGE, "", "Continue");
+        page::show(&mut response, page);
+    }
+    response
+}
+
+/// Code and message of that response.
+pub(crate) const SPECULATIVE_CODE: &str = "speculative_request";
+pub(crate) const SPECULATIVE_MESSAGE: &str = "This page was requested before you opened it";
+
+fn retry_response(error: &str, message: &str) -> Response<Bytes> {
+    let mut response = json_response(StatusCode::SERVICE_UNAVAILABLE, error, message);
     response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
     response
 }

@@ -15,14 +15,30 @@ use super::response_body::ResponseBody;
 /// Implements `Service` for a route over requests with any body, through its `async fn
 /// respond(&self, Request<()>) -> Response<Bytes>`; or, for a route that `reads body`, through its
 /// `async fn respond(&self, &Request<()>, body) -> Response<Bytes>`.
+///
+/// The first field is the route's [`RouteState`](super::route_rejection::RouteState), which rejects
+/// speculative requests; not those `of servers`, which make none.
 macro_rules! route {
     ($route:ident) => {
-        $crate::middleware::route::route!(impl[B] $route, |route, request| {
-            let request = request.map(|_| ());
-            async move { route.respond(request).await }
-        });
+        $crate::middleware::route::route!(
+            impl[B] $route,
+            $crate::middleware::route_rejection::RouteState::reject_speculative,
+            |route, request| {
+                let request = request.map(|_| ());
+                async move { route.respond(request).await }
+            }
+        );
     };
     ($route:ident reads body) => {
+        $crate::middleware::route::route!(
+            body $route,
+            $crate::middleware::route_rejection::RouteState::reject_speculative
+        );
+    };
+    ($route:ident reads body of servers) => {
+        $crate::middleware::route::route!(body $route, |_, _| None);
+    };
+    (body $route:ident, $reject:expr) => {
         $crate::middleware::route::route!(
             impl[
                 B: http_body::Body<
@@ -31,6 +47,7 @@ macro_rules! route {
                     > + Send
                     + 'static
             ] $route,
+            $reject,
             |route, request| {
                 async move {
                     let (parts, body) = request.into_parts();
@@ -39,7 +56,7 @@ macro_rules! route {
             }
         );
     };
-    (impl[$($body:tt)*] $route:ident, |$this:ident, $request:ident| $work:block) => {
+    (impl[$($body:tt)*] $route:ident, $reject:expr, |$this:ident, $request:ident| $work:block) => {
         impl<$($body)*> tower_service::Service<http::Request<B>> for $route {
             type Response = http::Response<$crate::middleware::ResponseBody>;
             type Error = std::convert::Infallible;
@@ -53,6 +70,9 @@ macro_rules! route {
             }
 
             fn call(&mut self, $request: http::Request<B>) -> Self::Future {
+                if let Some(response) = ($reject)(&self.0, &$request) {
+                    return $crate::middleware::RouteFuture::new(std::future::ready(response));
+                }
                 let $this = self.clone();
                 $crate::middleware::RouteFuture::new($work)
             }

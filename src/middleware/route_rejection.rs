@@ -5,12 +5,14 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 
 use super::page;
-use super::rejection::{Rejection, json_response, unavailable_response};
+use super::rejection::{
+    Rejection, Renderer, json_response, speculative_response, unavailable_response,
+};
 use crate::util::cache_control::{NO_STORE, vary_on_cookie};
-use crate::util::fetch_metadata::wants_html;
+use crate::util::fetch_metadata::{is_speculative, wants_html};
 
 /// Rejection of a route that responds to all of its requests itself.
 ///
@@ -27,7 +29,10 @@ pub struct RouteRejection<E> {
 }
 
 /// What the default response to an error contains.
-pub(crate) trait RouteError: Clone + fmt::Debug + Send + Sync + 'static {
+pub(crate) trait RouteError: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
+    /// The error of a speculative request.
+    const SPECULATIVE: Self;
+
     /// A stable code for metrics, logs and JSON.
     fn code(&self) -> &'static str;
 
@@ -45,6 +50,22 @@ pub(crate) trait RouteError: Clone + fmt::Debug + Send + Sync + 'static {
     /// Value of `Retry-After`, unless a 503 has set it.
     fn retry_after(&self) -> Option<Duration> {
         None
+    }
+}
+
+/// The state of a route, which renders its rejections.
+pub(crate) trait RouteState {
+    type Error: RouteError;
+
+    fn renderer(&self) -> &Renderer<RouteRejection<Self::Error>>;
+
+    /// Returns the response to a speculative request, so that it has no side effects.
+    fn reject_speculative<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
+        let headers = request.headers();
+        is_speculative(headers).then(|| {
+            let error = Self::Error::SPECULATIVE;
+            self.renderer().render(RouteRejection::new(error, None, headers), request)
+        })
     }
 }
 
@@ -66,7 +87,8 @@ impl<E> RouteRejection<E> {
     }
 
     /// Where the user can continue, a path of this app with its query; `None` where no page is
-    /// shown and a script decides. The query may contain a credential: do not log it.
+    /// shown and a script decides, or where the user continues at the URL of the request itself.
+    /// The query may contain a credential: do not log it.
     #[must_use]
     pub fn retry_url(&self) -> Option<&str> {
         self.retry_url.as_deref()
@@ -97,6 +119,10 @@ impl<E: RouteError> Rejection for RouteRejection<E> {
     fn response(&self) -> Response<Bytes> {
         let (status, message) = (self.error.status(), self.error.message());
         let mut response = match status {
+            // The link is relative: the page contains nothing from the request.
+            _ if self.error == E::SPECULATIVE => {
+                speculative_response(self.wants_html.then_some(""))
+            }
             StatusCode::SERVICE_UNAVAILABLE => unavailable_response(&message),
             _ => json_response(status, self.code(), &message),
         };

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{Method, Request, Response};
 use url::form_urlencoded;
 
 use super::PasswordlessLogin;
@@ -26,8 +26,8 @@ const OF_NONE: &str = "-";
 /// [`PasswordlessLogin::link`].
 ///
 /// In the browser of the attempt, it logs in at once and redirects to the page where the login
-/// began. In other browsers, and for prefetches, it shows a page with a button that sends the token
-/// to [`Verify`](super::Verify). Showing the page does not use the link up.
+/// began. In other browsers it shows a page with a button that sends the token to
+/// [`Verify`](super::Verify). Showing the page does not use the link up.
 ///
 /// It also shows the page when the environment rejects the link for the request that the browser
 /// knows, because another e-mail may have been sent meanwhile. A link without an attempt in its
@@ -44,8 +44,7 @@ impl Link {
             Err(failure) => return login.reject(failure, request, None),
         };
         let named = attempt_id(request.uri().path());
-        let is_opened =
-            request.method() == Method::GET && is_navigation(request) && !is_in_advance(headers);
+        let is_opened = request.method() == Method::GET && is_navigation(request);
         match EmailAttempt::find(&login.0.sessions, headers, named) {
             Some(attempt) if is_opened => {
                 let credential = Credential::OwnLink { token: token.clone(), attempt };
@@ -121,15 +120,4 @@ pub(super) fn is_link_token(text: &str) -> bool {
 /// Returns the last segment of the path, wherever the routes are nested.
 fn attempt_id(path: &str) -> Option<&str> {
     path.rsplit('/').next().filter(|last| *last != "verify")
-}
-
-/// Whether a browser prefetches the page.
-fn is_in_advance(headers: &HeaderMap) -> bool {
-    let mentions = |name: &str, word: &str| {
-        headers.get_all(name).iter().any(|value| {
-            value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains(word))
-        })
-    };
-    let purposes = ["sec-purpose", "purpose", "x-purpose", "x-moz"];
-    purposes.iter().any(|name| mentions(name, "prefetch") || mentions(name, "preview"))
 }

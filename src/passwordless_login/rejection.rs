@@ -8,9 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::middleware::rejection::{OVERLOADED, REQUEST_TIMEOUT};
+use super::PasswordlessLogin;
+use crate::middleware::RouteRejection;
+use crate::middleware::rejection::{
+    OVERLOADED, REQUEST_TIMEOUT, Renderer, SPECULATIVE_CODE, SPECULATIVE_MESSAGE,
+};
 use crate::middleware::replay_body::BodyError;
-use crate::middleware::route_rejection::{RouteError, complete};
+use crate::middleware::route_rejection::{RouteError, RouteState, complete};
 
 /// Why a route of a login by e-mail rejected a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +54,9 @@ pub enum PasswordlessLoginError {
     RequestTimeout,
     /// Returned when the request body is too large.
     PayloadTooLarge,
+    /// Returned when a browser prefetches or prerenders the page, see
+    /// [speculative requests](crate::guides::responses#speculative-requests).
+    Speculative,
     /// Returned when the `state` of the verification belongs to no attempt of this browser: the
     /// link is from another user's login.
     StateMismatch,
@@ -89,7 +96,17 @@ impl PasswordlessLoginError {
     }
 }
 
+impl RouteState for PasswordlessLogin {
+    type Error = PasswordlessLoginError;
+
+    fn renderer(&self) -> &Renderer<RouteRejection<PasswordlessLoginError>> {
+        &self.0.renderer
+    }
+}
+
 impl RouteError for PasswordlessLoginError {
+    const SPECULATIVE: Self = Self::Speculative;
+
     fn code(&self) -> &'static str {
         match self {
             Self::InvalidEmail => "invalid_email",
@@ -106,6 +123,7 @@ impl RouteError for PasswordlessLoginError {
             Self::Overloaded => "overloaded",
             Self::RequestTimeout => "request_timeout",
             Self::PayloadTooLarge => "payload_too_large",
+            Self::Speculative => SPECULATIVE_CODE,
             Self::StateMismatch => "state_mismatch",
             Self::TooManyAttempts => "too_many_attempts",
             Self::TooManyEmails { .. } => "too_many_emails",
@@ -129,7 +147,9 @@ impl RouteError for PasswordlessLoginError {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManyAttempts | Self::TooManyEmails { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Overloaded | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Speculative | Self::Unavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -161,6 +181,7 @@ impl RouteError for PasswordlessLoginError {
             Self::Overloaded => OVERLOADED,
             Self::RequestTimeout => REQUEST_TIMEOUT,
             Self::PayloadTooLarge => "The request is too large",
+            Self::Speculative => SPECULATIVE_MESSAGE,
             Self::StateMismatch => {
                 "This link belongs to a login that was not started in this browser. \
                  Request a new e-mail"

@@ -13,6 +13,8 @@
 //!    other request gets 401 JSON. [`RequireSession::optional`] forwards it instead. A navigation to
 //!    another host than the redirect URI's is redirected to the same page there first: see
 //!    [how to run an app behind a proxy](crate::guides::behind_a_proxy).
+//! 5. A [speculative request](crate::guides::responses#speculative-requests) starts no login and no
+//!    refresh.
 //!
 //! Responses get `Cache-Control: no-store`, unless the handler set its own, and `Vary: Cookie`.
 //!

@@ -8,7 +8,9 @@ use http::{Request, Response, StatusCode, header};
 
 use crate::middleware::LoginRequired;
 use crate::middleware::page;
-use crate::middleware::rejection::{Rejection, json_response, unavailable_response};
+use crate::middleware::rejection::{
+    Rejection, SPECULATIVE_CODE, json_response, unavailable_response,
+};
 use crate::session::Sessions;
 use crate::util::cache_control::vary_on_cookie;
 use crate::util::fetch_metadata::{is_navigation, wants_html};
@@ -24,6 +26,10 @@ pub enum SessionRejection {
     MissingSession(LoginRequired),
     /// Returned when the session has ended, or its cookie cannot be opened.
     InvalidSession(LoginRequired),
+    /// Returned when a browser prefetches or prerenders the page and has no session, or one that
+    /// must be refreshed first, see
+    /// [speculative requests](crate::guides::responses#speculative-requests).
+    Speculative(LoginRequired),
     /// Returned when the session's access token has expired and the environment is unavailable, or
     /// when the shared store that keeps the session is unavailable.
     Unavailable(RetryLater),
@@ -92,6 +98,7 @@ impl Rejection for SessionRejection {
             Self::CrossSite => "cross_site_request",
             Self::MissingSession(_) => "missing_session",
             Self::InvalidSession(_) => "invalid_session",
+            Self::Speculative(_) => SPECULATIVE_CODE,
             Self::Unavailable(_) => "session_unavailable",
         }
     }
@@ -102,7 +109,9 @@ impl Rejection for SessionRejection {
                 let message = "This request was not sent by a page of this app";
                 json_response(StatusCode::FORBIDDEN, self.code(), message)
             }
-            Self::MissingSession(login) | Self::InvalidSession(login) => login.response(),
+            Self::MissingSession(login)
+            | Self::InvalidSession(login)
+            | Self::Speculative(login) => login.response(),
             Self::Unavailable(retry) => retry.response(),
         };
         vary_on_cookie(response.headers_mut());

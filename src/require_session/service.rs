@@ -13,7 +13,7 @@ use crate::middleware::identity::{insert_anonymous, insert_principal, strip_iden
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
 use crate::session::{LoadedSession, Loading, RequestSession, SentCookies};
-use crate::util::fetch_metadata::is_state_changing;
+use crate::util::fetch_metadata::{is_speculative, is_state_changing};
 use crate::util::host_redirect::hide_mark;
 
 /// The service of [`RequireSession`].
@@ -80,6 +80,16 @@ impl RequireSession {
                 self.reject(SessionRejection::CrossSite, request)
             }
             LoadedSession::Active(active) => self.forward(active, request),
+            LoadedSession::RefreshDue(due) if is_speculative(request.headers()) => {
+                match self.sessions.without_refresh(due) {
+                    LoadedSession::Active(active) => self.forward(active, request),
+                    _ => self.without(
+                        SessionRejection::InvalidSession,
+                        SentCookies::default(),
+                        request,
+                    ),
+                }
+            }
             LoadedSession::RefreshDue(due) => return Err(self.sessions.refresh_session(due)),
             LoadedSession::Loading(loading) => return Err(loading),
             LoadedSession::Missing => {
@@ -101,6 +111,10 @@ impl RequireSession {
         request: &mut Request<B>,
     ) -> Decision<SessionResponse> {
         insert_principal(request.extensions_mut(), active.session.principal().clone());
+        if !active.has_effects() || is_speculative(request.headers()) {
+            return Decision::Forward(SessionResponse::Unchanged);
+        }
+        self.sessions.record_use(&active);
         Decision::Forward(match active.set_cookie {
             None => SessionResponse::Unchanged,
             Some(_) => {
@@ -118,6 +132,10 @@ impl RequireSession {
         clear: SentCookies,
         request: &mut Request<B>,
     ) -> Decision<SessionResponse> {
+        let (reason, clear) = match is_speculative(request.headers()) {
+            true => (SessionRejection::Speculative as fn(_) -> _, SentCookies::default()),
+            false => (reason, clear),
+        };
         let (sessions, base_path) = (&self.sessions, self.base_path.as_deref());
         let removals = sessions.clear_cookies(clear, request.headers());
         let target = sessions.requested_target(request, base_path);

@@ -93,11 +93,14 @@ impl Session {
         self.record().refresh_token.is_some()
     }
 
-    /// Whether this is the first request with the session's own cookie, as far as this process
-    /// knows.
+    /// Whether a request has had the session's own cookie, as far as this process knows.
+    pub(super) fn was_presented(&self) -> bool {
+        self.content.presented.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a request has the session's own cookie; returns whether it is the first one.
     pub(super) fn is_first_presented(&self) -> bool {
-        let presented = &self.content.presented;
-        !presented.load(Ordering::Relaxed) && !presented.swap(true, Ordering::Relaxed)
+        !self.content.presented.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn checked_revocations(&self) -> &AtomicU64 {

@@ -49,6 +49,19 @@ pub(crate) struct RequestSession {
     sent: SentCookies,
     /// Why the response sets the session's cookie.
     pub(crate) set_cookie: Option<SetCookieReason>,
+    /// The shared store does not know yet that the session is in use.
+    record_use: bool,
+}
+
+impl RequestSession {
+    fn unchanged(session: Session, sent: SentCookies) -> Self {
+        Self { session, sent, set_cookie: None, record_use: false }
+    }
+
+    /// Whether serving the request changes something: the cookie, or the session in the store.
+    pub(crate) fn has_effects(&self) -> bool {
+        self.set_cookie.is_some() || self.record_use
+    }
 }
 
 /// Why a response sets the session's cookie.
@@ -185,6 +198,11 @@ impl Sessions {
         self.refresh_for(due, Trigger::Due)
     }
 
+    /// Returns a session that is due without its refresh; `Unavailable` if its tokens have expired.
+    pub(crate) fn without_refresh(&self, due: RequestSession) -> LoadedSession {
+        self.apply_refresh(&due.session, Err(RefreshError::Unavailable), due.sent)
+    }
+
     /// Refreshes a session whatever the age of its tokens, at most once in ten seconds on all
     /// replicas; within that time the result is the same. A refresh that was due does not count: it
     /// may have begun before what the app wants to see was changed.
@@ -237,27 +255,36 @@ impl Sessions {
                 && !record.is_stored()
                 && record.is_only_idle(self.0.lifetimes, now);
             return if may_be_newer {
-                LoadedSession::RefreshDue(RequestSession { session, sent, set_cookie: None })
+                LoadedSession::RefreshDue(RequestSession::unchanged(session, sent))
             } else {
                 LoadedSession::Invalid { clear: sent }
             };
         }
         if record.is_due_for_refresh(now) {
-            return LoadedSession::RefreshDue(RequestSession { session, sent, set_cookie: None });
+            return LoadedSession::RefreshDue(RequestSession::unchanged(session, sent));
         }
         if now >= session.principal().expires_at() {
             return LoadedSession::Invalid { clear: sent };
         }
-        if record.generation() > 0 && session.is_first_presented() {
-            self.record_presented(&session);
-        }
         let touch = record.is_due_for_touch(self.0.lifetimes, now);
-        if touch && record.is_stored() {
-            self.touch_stored(&session, now);
-        }
         let reseal = outdated_key || (touch && !record.is_stored());
         let set_cookie = reseal.then_some(SetCookieReason::Resealed);
-        LoadedSession::Active(RequestSession { session, sent, set_cookie })
+        let touch_stored = touch && record.is_stored();
+        let record_use = touch_stored || (record.generation() > 0 && !session.was_presented());
+        LoadedSession::Active(RequestSession { session, sent, set_cookie, record_use })
+    }
+
+    /// Records in the background that a session is in use, and that the browser has its newest
+    /// cookie.
+    pub(crate) fn record_use(&self, request: &RequestSession) {
+        let RequestSession { session, record_use: true, .. } = request else { return };
+        let (record, now) = (session.record(), self.0.scalekit.clock().now());
+        if record.generation() > 0 && session.is_first_presented() {
+            self.record_presented(session);
+        }
+        if record.is_stored() && record.is_due_for_touch(self.0.lifetimes, now) {
+            self.touch_stored(session, now);
+        }
     }
 
     /// Evaluates a session after its refresh.
@@ -290,13 +317,16 @@ impl Sessions {
         if self.is_session_revoked(&session) {
             return LoadedSession::Invalid { clear: SentCookies::default() };
         }
-        LoadedSession::Active(RequestSession { session, sent, set_cookie })
+        LoadedSession::Active(RequestSession {
+            set_cookie,
+            ..RequestSession::unchanged(session, sent)
+        })
     }
 
     /// Returns the `Set-Cookie` values for the response to a request whose session has changed. They
     /// contain the newest session, and are empty if the session has ended meanwhile.
     pub(crate) async fn set_cookie(&self, request: &RequestSession) -> Vec<HeaderValue> {
-        let RequestSession { session, sent, set_cookie: Some(reason) } = request else {
+        let RequestSession { session, sent, set_cookie: Some(reason), .. } = request else {
             return Vec::new();
         };
         if let Some(news) = self.0.revocations.news() {

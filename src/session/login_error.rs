@@ -5,7 +5,9 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use crate::middleware::rejection::{OVERLOADED, REQUEST_TIMEOUT};
+use crate::middleware::rejection::{
+    OVERLOADED, REQUEST_TIMEOUT, SPECULATIVE_CODE, SPECULATIVE_MESSAGE,
+};
 use crate::middleware::replay_body::BodyError;
 use crate::middleware::route_rejection::RouteError;
 use crate::oauth::{ErrorOrigin, SsoError};
@@ -76,6 +78,9 @@ pub enum LoginError {
         /// [`SessionsBuilder::cookie_name`](crate::session::SessionsBuilder::cookie_name).
         cookie: String,
     },
+    /// Returned when a browser prefetches or prerenders the page, see
+    /// [speculative requests](crate::guides::responses#speculative-requests).
+    Speculative,
     /// Returned when the tokens of the login are invalid.
     InvalidToken {
         /// The reason; do not show it to the user.
@@ -127,6 +132,8 @@ impl LoginError {
 }
 
 impl RouteError for LoginError {
+    const SPECULATIVE: Self = Self::Speculative;
+
     fn code(&self) -> &'static str {
         match self {
             Self::StateMismatch => "state_mismatch",
@@ -148,6 +155,7 @@ impl RouteError for LoginError {
             Self::RequestTimeout => "request_timeout",
             Self::PayloadTooLarge => "payload_too_large",
             Self::SessionCookieLost { .. } => "session_cookie_lost",
+            Self::Speculative => SPECULATIVE_CODE,
             Self::InvalidToken { .. } => "invalid_token",
             Self::Unavailable => "temporarily_unavailable",
         }
@@ -172,7 +180,7 @@ impl RouteError for LoginError {
             Self::MissingSession => StatusCode::UNAUTHORIZED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Interrupted | Self::Overloaded | Self::Unavailable => {
+            Self::Interrupted | Self::Overloaded | Self::Speculative | Self::Unavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -215,6 +223,7 @@ impl RouteError for LoginError {
             Self::Overloaded => OVERLOADED,
             Self::RequestTimeout => REQUEST_TIMEOUT,
             Self::PayloadTooLarge => "The request is too large",
+            Self::Speculative => SPECULATIVE_MESSAGE,
             Self::InvalidToken { .. } => "The login could not be verified",
             Self::Unavailable => "The login service is unavailable. Try again later",
         })

@@ -77,6 +77,18 @@ pub(crate) fn is_state_changing<B>(request: &Request<B>) -> bool {
         || request.headers().get("sec-fetch-mode").is_some_and(|mode| mode == "websocket")
 }
 
+/// Whether a browser or framework makes the request before the user follows the link, and may never
+/// show the response: `Sec-Purpose` (Fetch, section 3.7), the headers before it, and Next.js.
+pub(crate) fn is_speculative(headers: &HeaderMap) -> bool {
+    let purposes = ["sec-purpose", "purpose", "x-purpose", "x-moz", "x-sec-purpose"];
+    headers.contains_key("next-router-prefetch")
+        || purposes.iter().flat_map(|name| headers.get_all(*name)).any(|value| {
+            let value = value.as_bytes().to_ascii_lowercase();
+            let value = String::from_utf8_lossy(&value);
+            ["prefetch", "prerender", "preview"].iter().any(|purpose| value.contains(purpose))
+        })
+}
+
 /// Whether a browser is going to show the response, as a page instead of JSON.
 pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     match headers.get("sec-fetch-mode") {
@@ -263,6 +275,25 @@ mod tests {
         for method in ["POST", "PUT", "PATCH", "DELETE", "CONNECT", "PROPFIND"] {
             assert!(check(method.parse().unwrap(), &[]), "{method}");
         }
+    }
+
+    #[test]
+    fn speculative_requests_are_recognized() {
+        let check = |values: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in values {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            is_speculative(&headers)
+        };
+        for name in ["sec-purpose", "purpose", "x-purpose", "x-moz", "x-sec-purpose"] {
+            for value in ["prefetch", "prefetch;prerender", "a, PREVIEW", "prerender"] {
+                assert!(check(&[(name, value)]) && check(&[(name, "x"), (name, value)]));
+            }
+            assert!(!check(&[(name, "")]) && !check(&[(name, "navigate")]));
+        }
+        assert!(check(&[("next-router-prefetch", "1")]));
+        assert!(!check(&[]) && !check(&[("sec-fetch-dest", "prefetch")]));
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod responses;
 mod secrets;
 mod sessions;
 mod slow_bodies;
+mod speculative;
 mod store;
 mod stored;
 mod sub_paths;

@@ -74,12 +74,9 @@ async fn a_scanner_does_not_use_a_link_up() {
             assert_eq!((response.status(), scanner.names().len()), (StatusCode::OK, 0));
         }
     }
-    // Neither does a prefetch of the user's own browser.
-    let in_advance = [("accept", "text/html"), ("sec-purpose", "prefetch;prerender")];
+    // Neither do other requests of the user's own browser.
     let image = [("accept", "image/*"), ("sec-fetch-mode", "no-cors")];
-    for (method, headers) in
-        [(Method::GET, &in_advance[..]), (Method::GET, &image), (Method::HEAD, &NAVIGATION)]
-    {
+    for (method, headers) in [(Method::GET, &image[..]), (Method::HEAD, &NAVIGATION)] {
         let response = browser.send(method, link.strip_prefix(ORIGIN).unwrap(), headers).await;
         assert_eq!(response.status(), StatusCode::OK);
     }
@@ -88,7 +85,7 @@ async fn a_scanner_does_not_use_a_link_up() {
 }
 
 #[tokio::test]
-async fn a_prefetched_page_logs_in_as_the_link_would() {
+async fn a_page_shown_in_the_browser_of_the_attempt_logs_in_as_the_link_would() {
     for same_browser_only in [false, true] {
         let mail = MailWorld::with(|login| match same_browser_only {
             true => login.same_browser_only(),
@@ -96,9 +93,9 @@ async fn a_prefetched_page_logs_in_as_the_link_would() {
         });
         mail.sandbox().mail().enforce_same_browser(true);
         let (mut browser, _) = mail.waiting("/me").await;
-        let in_advance = [("accept", "text/html"), ("purpose", "prefetch")];
+        let script = [("accept", "text/html"), ("sec-fetch-mode", "cors")];
         let link = mail.link();
-        let page = browser.send(Method::GET, link.strip_prefix(ORIGIN).unwrap(), &in_advance).await;
+        let page = browser.send(Method::GET, link.strip_prefix(ORIGIN).unwrap(), &script).await;
         let done = press_the_button(&mut browser, &page).await;
         assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
         assert_rejected(
