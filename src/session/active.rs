@@ -150,11 +150,7 @@ impl Sessions {
             let ended: Vec<String> = ids.drain(..excess).collect();
             let (value, ttl) =
                 (Bytes::from(ids.join(" ")), self.0.lifetimes.absolute.unsigned_abs());
-            let indexed = match seen {
-                Some(seen) => self.0.store.replace_if(&key, seen, value, ttl),
-                None => self.0.store.put_if_absent(&key, value, ttl),
-            };
-            if with_timeout(indexed).await? {
+            if self.compare_and_set(&key, seen, value, ttl).await? {
                 for id in ended {
                     telemetry::session_over_limit();
                     self.end(&SessionHandle::stored(&id)).await?;
@@ -191,11 +187,7 @@ impl Sessions {
                 return Ok(true);
             }
             let (value, ttl) = (Bytes::from((count + 1).to_string()), lifetime.unsigned_abs());
-            let counted = match seen {
-                Some(seen) => self.0.store.replace_if(&key, seen, value, ttl),
-                None => self.0.store.put_if_absent(&key, value, ttl),
-            };
-            if with_timeout(counted).await? {
+            if self.compare_and_set(&key, seen, value, ttl).await? {
                 break;
             }
         }

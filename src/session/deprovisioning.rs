@@ -1,10 +1,20 @@
+use std::error::Error as StdError;
 use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
 
 use super::Sessions;
+use super::directory_users::{DirectoryEvent, KnownUser};
 use super::revocation::Revoked;
 use crate::shared_store::StoreError;
 use crate::util::telemetry;
-use crate::webhook::{EventPayload, WebhookEvent};
+use crate::webhook::{DirectoryUser, EventPayload, WebhookEvent};
+
+/// The time limit of the app's hook.
+const HOOK_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Ends the sessions of users who are deprovisioned, from webhook events. With a
 /// [shared store](super::SessionsBuilder::shared_store) they end on every replica within two
@@ -13,7 +23,7 @@ use crate::webhook::{EventPayload, WebhookEvent};
 /// | event | whose sessions end |
 /// |---|---|
 /// | `user.logout` | that session's; without its id, the user's |
-/// | `organization.directory.user_deleted` | those in the organization with the user's e-mail address |
+/// | `organization.directory.user_deleted` | those in the organization with an e-mail address of the user, or with the user's ID at the identity provider |
 /// | `organization.directory.user_updated` with `active: false` | the same |
 /// | `user.organization_membership_deleted` | the user's in that organization |
 /// | `organization.deleted` | all in the organization |
@@ -24,12 +34,21 @@ use crate::webhook::{EventPayload, WebhookEvent};
 /// case, because one customer's directory must not end another's sessions. Sessions without an
 /// organization, such as those of logins by e-mail, end by directory events only if
 /// [enabled](Self::end_sessions_without_organization). Sessions whose scope has no `email` never
-/// do. An event that changes the address and disables the user at once contains the new address, so
-/// it does not match sessions with the old one.
+/// do. The ID at the identity provider (`dp_id`) matches sessions of modular single sign-on, whose
+/// subject contains it.
 ///
-/// [`apply`](Self::apply) therefore returns what it matched. Handle [`Deprovisioned::Unmatched`],
-/// for instance by [`Sessions::revoke_email`] or [`Sessions::revoke_user`] with the app's own
-/// record of the user. It is logged and counted. Users who never logged in are unmatched, too.
+/// A user who was renamed may have sessions with an earlier address. Therefore
+/// [`apply`](Self::apply) records, as hashes in the shared store, up to sixteen addresses per
+/// directory user, for 400 days after the latest event: pass it all events of directory users, also
+/// of those who are active. Addresses from before the first event are unknown; a metric counts users
+/// whose first event is no `organization.directory.user_created`. An event that occurred before a
+/// user was deprovisioned and arrives later ends sessions, too. If an address is passed on to another
+/// user of the organization, the deprovisioning of the former one costs the other a login.
+///
+/// [`apply`](Self::apply) returns what it matched. Handle events without a match in
+/// [`on_unmatched`](Self::on_unmatched), for instance by [`Sessions::revoke_email`] or
+/// [`Sessions::revoke_user`] with the app's own record of the user. They are logged and counted.
+/// Users who never logged in are unmatched, too.
 ///
 /// Sessions end in this app only, as by [`Sessions::revoke_session`]. The environment and the
 /// user's identity provider decide whether the user can log in again.
@@ -76,7 +95,11 @@ pub struct Deprovisioning {
     on_directory_disabled: bool,
     on_sso_disabled: bool,
     without_organization: bool,
+    on_unmatched: Option<Arc<UnmatchedHook>>,
 }
+
+type UnmatchedHook =
+    dyn Fn(WebhookEvent) -> BoxFuture<'static, Result<(), DeprovisioningError>> + Send + Sync;
 
 /// The effect of a webhook event. Returned by [`Deprovisioning::apply`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +109,9 @@ pub enum Deprovisioned {
     NotApplicable,
     /// Matching sessions have begun in this app, and are ended.
     Matched(RevokedSessions),
-    /// Matching sessions are revoked, but none is known to have begun in this app. Or the event is not
-    /// [complete](WebhookEvent::is_complete) and the names of the sessions are missing: none is revoked.
+    /// Matching sessions are revoked, but none is known to have begun in this app. Or the event does
+    /// not name the sessions, for instance because it is not [complete](WebhookEvent::is_complete):
+    /// none is revoked.
     Unmatched(RevokedSessions),
 }
 
@@ -112,6 +136,7 @@ impl Deprovisioning {
             on_directory_disabled: false,
             on_sso_disabled: false,
             without_organization: false,
+            on_unmatched: None,
         }
     }
 
@@ -137,46 +162,121 @@ impl Deprovisioning {
         self
     }
 
+    /// Calls `hook` with each event that should end sessions and matches none, for apps that know
+    /// their users by other names. Its errors make [`apply`](Self::apply) fail, as does a hook that
+    /// takes longer than thirty seconds. Default: the event is logged and counted only.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// # use tower_scalekit::session::Deprovisioning;
+    /// # use tower_scalekit::webhook::EventPayload;
+    /// # use tower_scalekit::{Sandbox, SessionSecret, Sessions};
+    /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
+    /// #     .secret(SessionSecret::generate()?)
+    /// #     .redirect_uri("https://app.example/auth/callback")
+    /// #     .build()?;
+    /// # async fn user_of(employee_id: &str) -> Result<String, std::io::Error> { Ok(employee_id.into()) }
+    /// let hook_sessions = sessions.clone();
+    /// let deprovisioning = Deprovisioning::new(&sessions).on_unmatched(move |event| {
+    ///     let sessions = hook_sessions.clone();
+    ///     async move {
+    ///         if let EventPayload::DirectoryUserDeleted(user) = event.payload()
+    ///             && let Some(id) = &user.employee_id
+    ///         {
+    ///             sessions.revoke_user(&user_of(id).await?).await?;
+    ///         }
+    ///         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    ///     }
+    /// });
+    /// # let _ = deprovisioning;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_unmatched<F, Fut, E>(mut self, hook: F) -> Self
+    where
+        F: Fn(WebhookEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        self.on_unmatched = Some(Arc::new(move |event| {
+            let called = tokio::time::timeout(HOOK_DEADLINE, hook(event));
+            Box::pin(async move {
+                let called = called.await.map_err(|late| DeprovisioningError::Hook(late.into()))?;
+                called.map_err(|error| DeprovisioningError::Hook(error.into()))
+            })
+        }));
+        self
+    }
+
     /// Ends the sessions that match the event, and returns what it matched.
     ///
     /// # Errors
-    /// Returned when the shared store fails: the sessions are ended in this process only. Respond
-    /// with 503, so that Scalekit sends the event again.
-    pub async fn apply(&self, event: &WebhookEvent) -> Result<Deprovisioned, StoreError> {
-        let Some(revoked) = self.revoked(event) else {
-            let unread = self.revokes(event).filter(|_| !event.is_complete());
-            let Some(whose) = unread else { return Ok(Deprovisioned::NotApplicable) };
-            telemetry::deprovisioned(event.event_type(), false);
-            return Ok(Deprovisioned::Unmatched(whose));
+    /// Returned when the shared store fails: the sessions that the event names are ended in this
+    /// process only. Or when the hook for unmatched events fails. Respond with 503, so that Scalekit
+    /// sends the event again.
+    pub async fn apply(&self, event: &WebhookEvent) -> Result<Deprovisioned, DeprovisioningError> {
+        let applied = self.end_sessions(event).await?;
+        if let (Deprovisioned::Unmatched(_), Some(hook)) = (applied, &self.on_unmatched) {
+            hook(event.clone()).await?;
+        }
+        Ok(applied)
+    }
+
+    async fn end_sessions(&self, event: &WebhookEvent) -> Result<Deprovisioned, StoreError> {
+        let mut names = self.names(event);
+        let mut whose = self.revokes(event, &names);
+        let known = self.known_user(event, &names, whose.is_some()).await;
+        if let Ok(Some(user)) = &known {
+            names = user.names.iter().copied().map(Revoked::Recorded).collect();
+            whose = whose.or_else(|| user.has_ended().then_some(RevokedSessions::User));
+        }
+        let mut result = known.map(drop);
+        let Some(whose) = whose else {
+            return result.map(|()| Deprovisioned::NotApplicable);
         };
         let is_logout = matches!(event.payload(), EventPayload::UserLogout(_));
-        match event.occurred_at().filter(|_| is_logout) {
-            Some(at) => self.sessions.revoke_ended_at(at, revoked).await?,
-            None => self.sessions.revoke(revoked).await?,
+        for name in &names {
+            // Even if the store fails: the sessions end in this process.
+            result = result.and(match event.occurred_at().filter(|_| is_logout) {
+                Some(at) => self.sessions.revoke_ended_at(at, *name).await,
+                None => self.sessions.revoke(*name).await,
+            });
         }
-        let mut matched = self.sessions.has_begun(revoked).await?;
-        if let Revoked::OrganizationEmail(_, email) = revoked
-            && self.without_organization
-        {
-            self.sessions.revoke(Revoked::Email(email)).await?;
-            matched |= self.sessions.has_begun(Revoked::Email(email)).await?;
+        result?;
+        let mut is_matched = false;
+        for name in names {
+            is_matched = is_matched || self.sessions.has_begun(name).await?;
         }
-        telemetry::deprovisioned(event.event_type(), matched);
-        let whose = match revoked {
-            Revoked::EnvironmentSession(_) | Revoked::Session(_) => RevokedSessions::Session,
-            Revoked::Organization(_) => RevokedSessions::Organization,
-            Revoked::Email(_)
-            | Revoked::OrganizationEmail(..)
-            | Revoked::OrganizationUser(..)
-            | Revoked::User(_) => RevokedSessions::User,
+        telemetry::deprovisioned(event.event_type(), is_matched);
+        Ok(match is_matched {
+            true => Deprovisioned::Matched(whose),
+            false => Deprovisioned::Unmatched(whose),
+        })
+    }
+
+    /// Records an event of a directory user. Returns all that is known about the user, or `None` if
+    /// the event is about none.
+    async fn known_user(
+        &self,
+        event: &WebhookEvent,
+        names: &[Revoked<'_>],
+        ends: bool,
+    ) -> Result<Option<KnownUser>, StoreError> {
+        let user_id = directory_user(event).and_then(|user| user.id.as_deref());
+        let Some((organization, user_id)) = event.organization_id().zip(user_id) else {
+            return Ok(None);
         };
-        Ok(if matched { Deprovisioned::Matched(whose) } else { Deprovisioned::Unmatched(whose) })
+        let event = DirectoryEvent { event, organization, user_id, names, ends };
+        self.sessions.record_directory_user(&event).await.map(Some)
     }
 
     /// Whose sessions such an event ends, whatever names it has.
-    fn revokes(&self, event: &WebhookEvent) -> Option<RevokedSessions> {
+    fn revokes(&self, event: &WebhookEvent, names: &[Revoked<'_>]) -> Option<RevokedSessions> {
         match event.payload() {
-            EventPayload::UserLogout(_) => Some(RevokedSessions::Session),
+            EventPayload::UserLogout(_) => Some(match names {
+                [Revoked::User(_)] => RevokedSessions::User,
+                _ => RevokedSessions::Session,
+            }),
             EventPayload::DirectoryUserUpdated(user) if user.active != Some(false) => None,
             EventPayload::DirectoryUserDeleted(_)
             | EventPayload::DirectoryUserUpdated(_)
@@ -192,9 +292,20 @@ impl Deprovisioning {
         }
     }
 
-    fn revoked<'a>(&self, event: &'a WebhookEvent) -> Option<Revoked<'a>> {
+    /// The sessions that the event is about, whether it ends them or not.
+    fn names<'a>(&self, event: &'a WebhookEvent) -> Vec<Revoked<'a>> {
         let organization = event.organization_id();
-        match event.payload() {
+        if let Some(user) = directory_user(event) {
+            let email = user.email.as_deref();
+            let idp_id = user.dp_id.as_deref();
+            let names = [
+                organization.zip(email).map(|(id, email)| Revoked::OrganizationEmail(id, email)),
+                organization.zip(idp_id).map(|(id, user)| Revoked::OrganizationIdpUser(id, user)),
+                email.filter(|_| self.without_organization).map(Revoked::Email),
+            ];
+            return names.into_iter().flatten().collect();
+        }
+        let name = match event.payload() {
             EventPayload::UserLogout(ended) => match &ended.user_session.session_id {
                 Some(session) => Some(Revoked::EnvironmentSession(session)),
                 None if has_session_id(event) => None,
@@ -203,22 +314,23 @@ impl Deprovisioning {
                     user.or(ended.user_session.user_id.as_deref()).map(Revoked::User)
                 }
             },
-            EventPayload::DirectoryUserUpdated(user) if user.active != Some(false) => None,
-            EventPayload::DirectoryUserDeleted(user) | EventPayload::DirectoryUserUpdated(user) => {
-                Some(Revoked::OrganizationEmail(organization?, user.email.as_deref()?))
-            }
             EventPayload::UserOrganizationMembershipDeleted(membership) => {
-                Some(Revoked::OrganizationUser(organization?, membership.user.id.as_deref()?))
+                let user = membership.user.id.as_deref();
+                organization.zip(user).map(|(id, user)| Revoked::OrganizationUser(id, user))
             }
-            EventPayload::OrganizationDeleted(_) => organization.map(Revoked::Organization),
-            EventPayload::DirectoryDisabled(_) if self.on_directory_disabled => {
-                organization.map(Revoked::Organization)
-            }
-            EventPayload::SsoDisabled(_) | EventPayload::SsoDeleted(_) if self.on_sso_disabled => {
-                organization.map(Revoked::Organization)
-            }
-            _ => None,
-        }
+            _ => organization.map(Revoked::Organization),
+        };
+        name.into_iter().collect()
+    }
+}
+
+/// The user that an event of a directory is about.
+fn directory_user(event: &WebhookEvent) -> Option<&DirectoryUser> {
+    match event.payload() {
+        EventPayload::DirectoryUserCreated(user)
+        | EventPayload::DirectoryUserDeleted(user)
+        | EventPayload::DirectoryUserUpdated(user) => Some(user),
+        _ => None,
     }
 }
 
@@ -236,4 +348,16 @@ impl fmt::Debug for Deprovisioning {
             .field("without_organization", &self.without_organization)
             .finish_non_exhaustive()
     }
+}
+
+/// Returned when an event could not be applied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeprovisioningError {
+    /// The app's hook for unmatched events failed.
+    #[error("the hook for unmatched events failed: {0}")]
+    Hook(#[source] Box<dyn StdError + Send + Sync>),
+    /// The shared store failed: the sessions are ended in this process only.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }

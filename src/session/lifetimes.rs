@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use crate::error::{ConfigError, ConfigProblem};
 
-/// The longest that browsers keep a cookie.
-const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+/// The longest that browsers keep a cookie, and that a session can last.
+pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// The limits of a session's lifetime, whatever the environment allows.
 #[derive(Clone, Copy, Debug)]

@@ -61,11 +61,7 @@ impl Sessions {
             let excess = names.len().saturating_sub(self.0.max_sessions_per_user);
             let removed: Vec<&str> = names.drain(..excess).collect();
             let (value, ttl) = (Bytes::from(names.join(" ")), self.longest_lifetime());
-            let listed = match seen {
-                Some(seen) => self.0.store.replace_if(&key, seen, value, ttl),
-                None => self.0.store.put_if_absent(&key, value, ttl),
-            };
-            if with_timeout(listed).await? {
+            if self.compare_and_set(&key, seen, value, ttl).await? {
                 let keys: Vec<_> = removed
                     .into_iter()
                     .map(|name| self.store_key(KeyNamespace::Login, name))

@@ -38,6 +38,7 @@ mod builder;
 pub(crate) mod cookie;
 pub(crate) mod create;
 mod deprovisioning;
+mod directory_users;
 pub(crate) mod end;
 mod extension;
 #[cfg(test)]
@@ -62,13 +63,16 @@ mod verify;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use url::Url;
 
 pub use self::active::{ActiveSession, ActiveSessionsError};
 pub use self::builder::SessionsBuilder;
 pub use self::create::{CreateSessionError, LocalSession, SessionCookies};
-pub use self::deprovisioning::{Deprovisioned, Deprovisioning, RevokedSessions};
+pub use self::deprovisioning::{
+    Deprovisioned, Deprovisioning, DeprovisioningError, RevokedSessions,
+};
 pub use self::extension::Session;
 pub use self::login_hook::LoginHookError;
 pub use self::switch_account::SwitchConfirmation;
@@ -103,7 +107,7 @@ use self::store::StoredSessions;
 use crate::error::ConfigProblem;
 use crate::middleware::body_limits::BodyLimits;
 use crate::scalekit::Scalekit;
-use crate::shared_store::{self, SharedStore, StoreKey, StoreScope};
+use crate::shared_store::{self, SharedStore, StoreError, StoreKey, StoreScope, with_timeout};
 use crate::util::fetch_metadata::{Initiator, initiator};
 use crate::util::request_dedup::Once;
 use crate::util::return_to::ReturnTo;
@@ -348,6 +352,21 @@ impl Sessions {
     /// Returns the key of a value of these sessions in the shared store.
     pub(crate) fn store_key(&self, namespace: shared_store::KeyNamespace, id: &str) -> StoreKey {
         self.0.scope.key(namespace, id)
+    }
+
+    /// Sets a value of the store if it still is `seen`; returns whether it did.
+    async fn compare_and_set(
+        &self,
+        key: &StoreKey,
+        seen: Option<Bytes>,
+        value: Bytes,
+        ttl: std::time::Duration,
+    ) -> Result<bool, StoreError> {
+        let store = &self.0.store;
+        match seen {
+            None => with_timeout(store.put_if_absent(key, value, ttl)).await,
+            Some(seen) => with_timeout(store.replace_if(key, seen, value, ttl)).await,
+        }
     }
 }
 

@@ -258,6 +258,8 @@ impl fmt::Debug for StoreKey {
 pub enum KeyNamespace {
     /// Pending and completed verifications of connected accounts.
     ConnectReturn,
+    /// Names under which the users of directories were known, to end their sessions.
+    DirectoryUser,
     /// Minimum number of refreshes of a session.
     Generation,
     /// Used tokens of IdP-initiated logins.

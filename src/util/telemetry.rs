@@ -138,6 +138,23 @@ pub(crate) fn deprovisioned(event: &str, matched: bool) {
     }
 }
 
+/// A directory user was updated or deleted, and no earlier event of the user is known: sessions
+/// that began with an earlier address cannot be found.
+pub(crate) fn directory_user_without_history(event: &str) {
+    tracing::info!(target: TARGET, event, "directory_user_without_history");
+    count!("tower_scalekit_directory_users_without_history_total", "event" => event.to_owned());
+}
+
+/// This many of the oldest names of a directory user were dropped, because the user has too many.
+pub(crate) fn directory_user_names_dropped(count: usize) {
+    if count > 0 {
+        tracing::warn!(target: TARGET, count, "directory_user_names_dropped");
+        #[cfg(feature = "metrics")]
+        metrics::counter!("tower_scalekit_directory_user_names_dropped_total")
+            .increment(count as u64);
+    }
+}
+
 /// The oldest session of a user was ended, because the user has too many.
 pub(crate) fn session_over_limit() {
     tracing::info!(target: TARGET, "session_over_limit");

@@ -15,5 +15,6 @@ mod passwordless;
 mod processes;
 mod running;
 mod sessions;
+mod speculative;
 mod sso;
 mod switch_account;

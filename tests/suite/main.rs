@@ -8,6 +8,7 @@ mod clocks;
 mod connect_account;
 mod connected_accounts;
 mod deprovisioning;
+mod directory_users;
 mod grpc;
 mod guards;
 mod idp_initiated;

@@ -247,18 +247,24 @@ impl SessionRecord {
             Some(profile) => User::from_claims(&Claims::new(serde_json::from_str(profile).ok()?)),
             None => User::from_claims(&id_claims),
         };
-        // Logouts refer to the session by the `sid` of the ID token.
-        let id_token_session = id_claims.text("sid").ok().flatten();
+        // Logouts refer to the session by the `sid` of the ID token. With modular single sign-on,
+        // only the ID token names the organization.
+        let of_id_token = |name| id_claims.text(name).ok().flatten();
+        let mut of_login = ORGANIZATION_CLAIMS.into_iter().filter(|_| !self.is_local());
         let organization = principal.organization_id();
+        let organization = organization.or_else(|| of_login.find_map(of_id_token));
+        let subjects = [self.body.login_subject.as_deref(), Some(principal.subject())];
+        let idp_user = subjects.into_iter().flatten().find_map(idp_user_id);
         let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
         // Its own ID first: see `Revocable::login_names`.
         let names = [
             Some(Revoked::Session(self.id())),
             Some(Revoked::User(principal.subject())),
             self.body.login_subject.as_deref().map(Revoked::User),
-            principal.session_id().or(id_token_session).map(Revoked::EnvironmentSession),
+            principal.session_id().or_else(|| of_id_token("sid")).map(Revoked::EnvironmentSession),
             organization.map(Revoked::Organization),
             organization.map(|id| Revoked::OrganizationUser(id, principal.subject())),
+            organization.zip(idp_user).map(|(id, user)| Revoked::OrganizationIdpUser(id, user)),
             email.map(|email| match organization {
                 Some(id) => Revoked::OrganizationEmail(id, email),
                 None => Revoked::Email(email),
@@ -421,6 +427,12 @@ fn split(token: &SecretString) -> Option<(String, String, Vec<u8>)> {
 fn take_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+}
+
+/// The ID at the identity provider, in the subject of a modular single sign-on: `conn_…;ID`.
+fn idp_user_id(subject: &str) -> Option<&str> {
+    let (_, id) = subject.strip_prefix("conn_")?.split_once(';')?;
+    Some(id).filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]

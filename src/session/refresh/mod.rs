@@ -211,21 +211,6 @@ impl Sessions {
     pub(super) fn refresh_key(&self, id: &str) -> StoreKey {
         self.store_key(KeyNamespace::Refresh, id)
     }
-
-    /// Sets a value of the store if it still is `seen`; returns whether it did.
-    async fn compare_and_set(
-        &self,
-        key: &StoreKey,
-        seen: Option<Bytes>,
-        value: Bytes,
-        ttl: Duration,
-    ) -> Result<bool, StoreError> {
-        let store = &self.0.store;
-        match seen {
-            None => with_timeout(store.put_if_absent(key, value, ttl)).await,
-            Some(seen) => with_timeout(store.replace_if(key, seen, value, ttl)).await,
-        }
-    }
 }
 
 impl Session {

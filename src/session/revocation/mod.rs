@@ -27,9 +27,8 @@ use self::ended::{Ended, EndedSessions};
 pub(super) use self::order::Position;
 pub(crate) use self::order::RecordedPosition;
 use self::order::{Epochs, Place, random_id};
-use self::subject::Key;
 pub(super) use self::subject::Revocable;
-pub(crate) use self::subject::Revoked;
+pub(crate) use self::subject::{Key, Revoked};
 use crate::clock::Clock;
 use crate::shared_store::{
     KeyNamespace, LogCursor, SharedStore, StoreError, StoreKey, StoreScope, with_timeout,

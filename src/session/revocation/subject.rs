@@ -21,8 +21,12 @@ pub(crate) enum Revoked<'a> {
     /// Earlier sessions in that organization with this e-mail address, by which a directory
     /// identifies a user.
     OrganizationEmail(&'a str, &'a str),
+    /// Earlier sessions in that organization of a user with this ID at the identity provider.
+    OrganizationIdpUser(&'a str, &'a str),
     /// Earlier sessions of a user in an organization.
     OrganizationUser(&'a str, &'a str),
+    /// Those of a name that was recorded earlier.
+    Recorded(Key),
     /// One session, by this crate's own ID.
     Session(&'a str),
     /// Earlier sessions of a user.
@@ -30,7 +34,7 @@ pub(crate) enum Revoked<'a> {
 }
 
 impl Revoked<'_> {
-    pub(super) fn key(self) -> Key {
+    pub(in crate::session) fn key(self) -> Key {
         let (kind, id) = match self {
             Self::EnvironmentSession(id) => ("environment session", id),
             Self::Organization(id) => ("organization", id),
@@ -41,10 +45,18 @@ impl Revoked<'_> {
                 let email = fold_email(email);
                 return Key::of("e-mail in organization", &format!("{organization}\0{email}"));
             }
+            Self::OrganizationIdpUser(organization, id) => {
+                let id = fold_user_id(id);
+                return Key::of(
+                    "provider's user in organization",
+                    &format!("{organization}\0{id}"),
+                );
+            }
             Self::OrganizationUser(organization, user) => {
                 let user = fold_user_id(user);
                 return Key::of("user in organization", &format!("{organization}\0{user}"));
             }
+            Self::Recorded(key) => return key,
             Self::Session(id) => ("session", id),
             Self::User(id) => return Key::of("user", &fold_user_id(id)),
         };
@@ -63,15 +75,15 @@ impl Revoked<'_> {
 }
 
 /// Identifies the target of a revocation by a hash: of constant size, and without personal data.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Key(pub(super) [u8; 16]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Key(pub(in crate::session) [u8; 16]);
 
 impl Key {
-    pub(super) fn text(&self) -> String {
+    pub(in crate::session) fn text(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    fn of(kind: &str, id: &str) -> Self {
+    pub(in crate::session) fn of(kind: &str, id: &str) -> Self {
         let mut key = [0; 16];
         let hash = digest(&SHA256, format!("{kind}\0{id}").as_bytes());
         key.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);

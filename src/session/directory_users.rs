@@ -1,0 +1,114 @@
+//! The names of directory users, in the shared store. An event has the user's current address only,
+//! while a session has the one of its login.
+
+use bytes::Bytes;
+use time::OffsetDateTime;
+
+use super::Sessions;
+use super::lifetimes::MAX_LIFETIME;
+use super::revocation::{Key, Revoked};
+use crate::shared_store::{KeyNamespace, StoreError, with_timeout};
+use crate::util::telemetry;
+use crate::webhook::{EventPayload, WebhookEvent};
+
+/// How many names of a user are kept: sixteen addresses, each with two names.
+const MAX_NAMES: usize = 32;
+/// How often an update is retried after a concurrent change by another event of the user.
+const MAX_TRIES: usize = 16;
+
+/// An event about a directory user.
+pub(super) struct DirectoryEvent<'a> {
+    pub(super) event: &'a WebhookEvent,
+    pub(super) organization: &'a str,
+    pub(super) user_id: &'a str,
+    /// The names of the user's sessions, as far as the event has them.
+    pub(super) names: &'a [Revoked<'a>],
+    /// Whether the user may no longer log in.
+    pub(super) ends: bool,
+}
+
+/// What the events about a directory user contained.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct KnownUser {
+    /// The names of the user's sessions, those of the latest event last.
+    pub(super) names: Vec<Key>,
+    /// When the user was deleted or deactivated, in microseconds. An event that occurred earlier and
+    /// arrives later still has names of sessions that must end.
+    ended_at: Option<i64>,
+}
+
+impl KnownUser {
+    const VERSION: u8 = 1;
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended_at.is_some()
+    }
+
+    /// Adds what the event contains. Returns how many names were dropped. An event from the future
+    /// counts as current, so that it hides no later one.
+    fn add(&mut self, event: &DirectoryEvent<'_>, now: OffsetDateTime) -> usize {
+        for name in event.names.iter().map(|name| name.key()) {
+            self.names.retain(|known| *known != name);
+            self.names.push(name);
+        }
+        let at = event.event.occurred_at().map_or(now, |at| at.min(now));
+        let at = i64::try_from(at.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
+        self.ended_at = match self.ended_at {
+            Some(ended_at) if event.ends || at < ended_at => Some(ended_at.max(at)),
+            _ => event.ends.then_some(at),
+        };
+        let excess = self.names.len().saturating_sub(MAX_NAMES);
+        self.names.drain(..excess).count()
+    }
+
+    /// `version ‖ whether the user has ended ‖ end ‖ names`
+    fn encode(&self) -> Bytes {
+        let ended_at = self.ended_at.unwrap_or_default().to_be_bytes();
+        let header = [&[Self::VERSION, self.has_ended().into()][..], &ended_at].concat();
+        header.into_iter().chain(self.names.iter().flat_map(|Key(name)| *name)).collect()
+    }
+
+    fn decode(value: &[u8]) -> Option<Self> {
+        let ([Self::VERSION, has_ended], rest) = value.split_first_chunk()? else { return None };
+        let (ended_at, names) = rest.split_first_chunk()?;
+        let (names, []) = names.as_chunks() else { return None };
+        Some(Self {
+            names: names.iter().copied().map(Key).collect(),
+            ended_at: (*has_ended != 0).then_some(i64::from_be_bytes(*ended_at)),
+        })
+    }
+}
+
+impl Sessions {
+    /// Records what an event contains about a directory user, and returns all that is known.
+    pub(super) async fn record_directory_user(
+        &self,
+        event: &DirectoryEvent<'_>,
+    ) -> Result<KnownUser, StoreError> {
+        let DirectoryEvent { organization, user_id, .. } = event;
+        let id = Key::of("directory user", &format!("{organization}\0{user_id}")).text();
+        let key = self.store_key(KeyNamespace::DirectoryUser, &id);
+        let now = self.0.scalekit.clock().now();
+        for _ in 0..MAX_TRIES {
+            let seen = with_timeout(self.0.store.get(&key)).await?;
+            let known = seen.as_deref().and_then(KnownUser::decode);
+            let is_first = known.is_none();
+            let mut user = known.unwrap_or_default();
+            let dropped = user.add(event, now);
+            match self.compare_and_set(&key, seen, user.encode(), MAX_LIFETIME).await {
+                Ok(true) => telemetry::directory_user_names_dropped(dropped),
+                Ok(false) => continue,
+                // Without room, this event still ends sessions with all names that are known.
+                Err(error @ StoreError::Full { .. }) => {
+                    telemetry::internal_error("directory_user", &error);
+                }
+                Err(error) => return Err(error),
+            }
+            if is_first && !matches!(event.event.payload(), EventPayload::DirectoryUserCreated(_)) {
+                telemetry::directory_user_without_history(event.event.event_type());
+            }
+            return Ok(user);
+        }
+        Err(StoreError::Unavailable("other events keep changing this directory user".into()))
+    }
+}
