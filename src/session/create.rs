@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use time::Duration;
 
 use super::active::IndexError;
-use super::cookie::record::{SessionRecord, SessionTooLarge};
+use super::cookie::record::{NewRecordError, SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
 use super::store::StoringError;
 use super::{Lifetimes, LoginHookError, NewSession, NewTokens, RecordedPosition, Sessions, User};
@@ -183,7 +183,7 @@ impl Sessions {
         let lifetimes = Lifetimes { absolute, ..self.0.lifetimes };
         let id_token = id_token.map(Into::into);
         let new = NewSession::Local { claims, profile: user.to_claims(), id_token, login_subject };
-        Ok(self.record(new, !in_cookie, lifetimes, position).await?)
+        self.record(new, !in_cookie, lifetimes, position).await
     }
 
     /// Builds the record of a session with the tokens of a login, which has not begun yet.
@@ -221,7 +221,7 @@ impl Sessions {
         let Some(login_hook) = self.login_hook() else {
             return self.begin_unrevoked(record, request_headers).await;
         };
-        let identity = record.identity().ok_or(SealingFailed)?;
+        let identity = record.identity().ok_or(CreateSessionError::InvalidClaims)?;
         let subject = identity.user().id.clone();
         let local = login_hook.call(identity).await?.login_subject(&subject);
         let mut local = local.verified_at(record.position());
@@ -256,14 +256,14 @@ impl Sessions {
         stored: bool,
         lifetimes: Lifetimes,
         position: Option<RecordedPosition>,
-    ) -> Result<SessionRecord, SealingFailed> {
+    ) -> Result<SessionRecord, CreateSessionError> {
         let stored = stored || self.has_many_in_cookies(new.user_id()).await;
         let position = match position {
             Some(position) => position,
             None => self.revocation_position().await,
         };
         let now = self.0.scalekit.clock().now();
-        SessionRecord::begin(new, stored, lifetimes, position, now).ok_or(SealingFailed)
+        Ok(SessionRecord::begin(new, stored, lifetimes, position, now)?)
     }
 
     /// Returns the value of a new session's cookie, and the `Set-Cookie` headers for it.
@@ -285,22 +285,19 @@ impl Sessions {
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, CreateSessionError> {
         let (sealed, cookies) = self.seal_new(&record, request_headers)?;
-        let stored = record.is_stored();
-        if stored {
-            self.store_new(&record).await?;
-        }
-        let session = record.into_session().ok_or(SealingFailed)?;
-        if stored {
+        let session = record.into_session().ok_or(CreateSessionError::InvalidClaims)?;
+        if session.record().is_stored() {
+            self.store_new(session.record()).await?;
             self.remember(&sealed, &session);
-        }
-        if stored && let Err(error) = self.index(&session).await {
-            if matches!(error, IndexError::Contended) {
-                // It would be missing from the index of its user.
-                self.end_stored(session.record().id()).await?;
-                return Err(StoreError::Unavailable(error.into()).into());
+            if let Err(error) = self.index(&session).await {
+                if matches!(error, IndexError::Contended) {
+                    // It would be missing from the index of its user.
+                    self.end_stored(session.record().id()).await?;
+                    return Err(StoreError::Unavailable(error.into()).into());
+                }
+                // A session that is missing from the index is better than no session.
+                telemetry::internal_error("session_index", &error);
             }
-            // A session that is missing from the index is better than no session.
-            telemetry::internal_error("session_index", &error);
         }
         self.record_login(&session).await;
         // A late response for the replaced session must not restore it.
@@ -313,10 +310,10 @@ impl Sessions {
     }
 }
 
-/// The `Set-Cookie` headers that begin or end a session. Add them to the response; in axum they are
-/// a response part.
+/// `Set-Cookie` headers that begin a session, and that remove cookies of logins that have ended. Add
+/// them to the response; in axum they are a response part.
 #[derive(Clone)]
-#[must_use = "the browser has no session until the cookies are in the response"]
+#[must_use = "the cookies have no effect until they are in the response"]
 pub struct SessionCookies(Vec<HeaderValue>);
 
 impl SessionCookies {
@@ -356,16 +353,13 @@ pub(crate) enum BeginLoginError {
     Revoked,
 }
 
-impl From<SealingFailed> for BeginLoginError {
-    fn from(error: SealingFailed) -> Self {
-        CreateSessionError::from(error).into()
-    }
-}
-
 /// Returned when a session could not be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateSessionError {
+    /// The claims of the session, or its ID token, are malformed.
+    #[error("the session's claims or its ID token are malformed")]
+    InvalidClaims,
     /// The session's user has no ID.
     #[error("the session's user has no id")]
     NoUserId,
@@ -381,6 +375,15 @@ pub enum CreateSessionError {
          tokens, or keep sessions in the shared store (SessionsBuilder::store_backed)"
     )]
     TooLarge,
+}
+
+impl From<NewRecordError> for CreateSessionError {
+    fn from(error: NewRecordError) -> Self {
+        match error {
+            NewRecordError::InvalidClaims => Self::InvalidClaims,
+            NewRecordError::RandomSourceFailed => Self::NotSealed,
+        }
+    }
 }
 
 impl From<SealingFailed> for CreateSessionError {

@@ -417,6 +417,19 @@ async fn a_session_without_a_user_id_does_not_begin() {
     assert_eq!(world.sessions.redirect_uri(), CALLBACK);
 }
 
+#[tokio::test]
+async fn a_session_with_a_malformed_id_token_does_not_begin() {
+    let world = World::new();
+    let mut user = User::default();
+    user.id = "usr_mary".to_owned();
+    // No segments; claims that are no JSON object (`[]`).
+    for id_token in ["none", "e30.W10.AA"] {
+        let local = LocalSession::new(user.clone()).id_token_hint(id_token.to_owned().into());
+        let begun = world.sessions.create(local, &HeaderMap::new()).await;
+        assert!(matches!(begun, Err(CreateSessionError::InvalidClaims)), "{id_token}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_during_a_refresh_ends_no_session() {
     for store_backed in [false, true] {

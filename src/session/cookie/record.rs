@@ -2,13 +2,13 @@
 //!
 //! `version ‖ refresh token ‖ ID token signature ‖ deflate(JSON of the rest) ‖ zeros`. Refresh
 //! token and signature are preceded by a two-byte length. They do not compress, and the refresh
-//! token must not share a compressor with text that others can choose. How well the rest compresses
-//! depends on claims next to a name that the user can choose. The zeros pad it to a multiple of
-//! [`STEP`], so that its size reveals little about these claims.
+//! token must not share a compressor with text that others can choose. The compressed size of the
+//! rest depends on its claims, and the user can choose one of them, the name. The zeros pad it to a
+//! multiple of [`PADDING_BLOCK`], so that its size reveals little about the other claims (as it does
+//! in CRIME).
 
 use std::io::{Read as _, Write as _};
 
-use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flate2::Compression;
@@ -19,14 +19,14 @@ use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
 use crate::clock::unix_millis;
-use crate::secret::SecretString;
+use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::revocation::{RecordedPosition, Revocable, Revoked};
 use crate::session::{Lifetimes, User, VerifiedIdentity};
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 use crate::util::jitter::jitter;
 
 const VERSION: u8 = 1;
-const STEP: usize = 64;
+const PADDING_BLOCK: usize = 64;
 /// No session that fits into cookies inflates to more.
 const MAX_INFLATED_BYTES: u64 = 256 * 1024;
 
@@ -123,12 +123,10 @@ impl SessionRecord {
         lifetimes: Lifetimes,
         position: RecordedPosition,
         now: OffsetDateTime,
-    ) -> Option<Self> {
-        let mut id = [0; 16];
-        rand::fill(&mut id).ok()?;
+    ) -> Result<Self, NewRecordError> {
         let ends_at = now.saturating_add(lifetimes.absolute);
         let mut body = Body {
-            id: URL_SAFE_NO_PAD.encode(id),
+            id: SecretString::random::<16>()?.expose().to_owned(),
             generation: 0,
             created_at: unix_millis(now),
             ends_at: unix_millis(ends_at),
@@ -145,33 +143,32 @@ impl SessionRecord {
         };
         match new {
             NewSession::Tokens(NewTokens { principal, id_token, refresh_token }) => {
-                let (header, claims, id_token_signature) = split(&id_token)?;
+                let (header, claims, id_token_signature) =
+                    split(&id_token).ok_or(NewRecordError::InvalidClaims)?;
                 body.refresh_at = unix_millis(refresh_at(&principal, now));
                 body.access_claims = principal.raw_claims().clone();
                 body.issued_at = issued_at(&body.access_claims);
                 body.id_token_header = header;
                 body.id_token_claims = claims;
-                Some(Self { refresh_token, id_token_signature, body })
+                Ok(Self { refresh_token, id_token_signature, body })
             }
             NewSession::Local { mut claims, profile, id_token, login_subject } => {
                 claims.insert("exp".to_owned(), ends_at.unix_timestamp().into());
                 body.issued_at = issued_at(&claims);
                 body.access_claims = claims;
                 body.login_subject = login_subject;
-                let profile = serde_json::to_string(&profile).ok()?;
+                let profile =
+                    serde_json::to_string(&profile).map_err(|_| NewRecordError::InvalidClaims)?;
                 let Some(id_token) = id_token else {
                     body.id_token_claims = profile;
-                    return Some(Self {
-                        refresh_token: None,
-                        id_token_signature: Vec::new(),
-                        body,
-                    });
+                    return Ok(Self { refresh_token: None, id_token_signature: Vec::new(), body });
                 };
-                let (header, claims, id_token_signature) = split(&id_token)?;
+                let (header, claims, id_token_signature) =
+                    split(&id_token).ok_or(NewRecordError::InvalidClaims)?;
                 body.profile = Some(profile);
                 body.id_token_header = header;
                 body.id_token_claims = claims;
-                Some(Self { refresh_token: None, id_token_signature, body })
+                Ok(Self { refresh_token: None, id_token_signature, body })
             }
         }
     }
@@ -216,13 +213,13 @@ impl SessionRecord {
         let mut deflate = DeflateEncoder::new(bytes, Compression::best());
         deflate.write_all(&serde_json::to_vec(&self.body).ok()?).ok()?;
         let mut bytes = deflate.finish().ok()?;
-        bytes.resize(bytes.len().next_multiple_of(STEP), 0);
+        bytes.resize(bytes.len().next_multiple_of(PADDING_BLOCK), 0);
         Some(bytes)
     }
 
     pub(in crate::session) fn decode(bytes: &[u8]) -> Option<Self> {
         let (&VERSION, rest) = bytes.split_first()? else { return None };
-        if !bytes.len().is_multiple_of(STEP) {
+        if !bytes.len().is_multiple_of(PADDING_BLOCK) {
             return None;
         }
         let (refresh_token, rest) = take_part(rest)?;
@@ -391,6 +388,19 @@ impl SessionRecord {
 )]
 pub(crate) struct SessionTooLarge;
 
+/// Returned when the record of a new session cannot be built.
+#[derive(Debug)]
+pub(crate) enum NewRecordError {
+    InvalidClaims,
+    RandomSourceFailed,
+}
+
+impl From<RandomSourceFailed> for NewRecordError {
+    fn from(_: RandomSourceFailed) -> Self {
+        Self::RandomSourceFailed
+    }
+}
+
 /// A refresh starts 10 s before the expiry, or a fifth of a short lifetime. Sessions that began
 /// together differ by up to half of that.
 fn refresh_at(principal: &Principal, now: OffsetDateTime) -> OffsetDateTime {
@@ -499,7 +509,7 @@ pub(in crate::session) mod tests {
             bytes.len()
         };
         for length in 0..200 {
-            assert_eq!(size(&"n".repeat(length)) % STEP, 0);
+            assert_eq!(size(&"n".repeat(length)) % PADDING_BLOCK, 0);
         }
     }
 
