@@ -40,6 +40,7 @@ impl Key {
 pub(crate) struct Once<T: Clone, E: Clone> {
     running: SingleFlight<Key, Result<T, E>>,
     done: Memory<T>,
+    name: &'static str,
     interrupted: E,
 }
 
@@ -48,7 +49,7 @@ where
     T: Clone + Send + Sync + 'static,
     E: Clone + Send + Sync + 'static,
 {
-    /// `name` is that of the work among the `tasks`; `interrupted` is the error of work that
+    /// `name` is that of the work, among the `tasks` and in logs; `interrupted` is the error of work that
     /// panicked.
     pub(crate) fn new(
         clock: Clock,
@@ -58,7 +59,7 @@ where
         interrupted: E,
     ) -> Self {
         let running = SingleFlight::tracked(tasks, name);
-        Self { running, done: Memory::new(clock, remembered), interrupted }
+        Self { running, done: Memory::new(clock, remembered), name, interrupted }
     }
 
     /// Joins the work, or starts it, unless it has just completed. It continues when the client
@@ -80,7 +81,7 @@ where
         });
         flight.await.unwrap_or_else(|| {
             let interrupted = io::Error::other("the work panicked or was interrupted");
-            telemetry::internal_error("login", &interrupted);
+            telemetry::internal_error(self.name, &interrupted);
             Err(self.interrupted.clone())
         })
     }

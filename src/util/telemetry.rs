@@ -54,7 +54,7 @@ pub(crate) fn token_verified(outcome: &'static str) {
 
 /// A token was rejected.
 pub(crate) fn token_rejected(outcome: &'static str, claim: Option<&'static str>) {
-    tracing::debug!(target: TARGET, outcome, claim, "token_verified");
+    tracing::debug!(target: TARGET, outcome, claim, "token_rejected");
     count!("tower_scalekit_token_verifications_total", "outcome" => outcome);
 }
 

@@ -193,6 +193,7 @@ async fn traces_of_a_whole_session_contain_the_events_and_no_secret() {
     for event in [
         "request_rejected",
         "token_verified",
+        "token_rejected",
         "key_set_fetched",
         "session_refreshed",
         "login_completed",
