@@ -14,21 +14,21 @@ use crate::token::TokenError;
 pub enum TokenRejection {
     /// The request has several `Authorization` headers.
     InvalidRequest {
-        /// The `WWW-Authenticate` header.
+        /// The challenge, without the error code that the default response adds.
         challenge: Challenge,
     },
     /// The token is invalid.
     InvalidToken {
         /// The reason, for logs only: it is not disclosed to the client.
         error: TokenError,
-        /// The `WWW-Authenticate` header.
+        /// The challenge, without the error code that the default response adds.
         challenge: Challenge,
     },
     /// The keys to verify the token are unavailable.
     KeysUnavailable,
     /// The request has no bearer token: no `Authorization` header, or one of another scheme.
     MissingToken {
-        /// The `WWW-Authenticate` header.
+        /// The challenge. It has no error code (RFC 6750 section 3.1).
         challenge: Challenge,
     },
 }
@@ -57,10 +57,7 @@ impl Rejection for TokenRejection {
             // RFC 6750 section 3.1: no error code if the request has no credentials.
             Self::MissingToken { challenge } => {
                 let message = "Send an access token as Authorization: Bearer";
-                challenged(
-                    json_response(StatusCode::UNAUTHORIZED, "token_required", message),
-                    challenge,
-                )
+                challenged(json_response(StatusCode::UNAUTHORIZED, self.code(), message), challenge)
             }
         }
     }

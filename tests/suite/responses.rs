@@ -464,7 +464,7 @@ async fn requests_without_a_bearer_token_are_challenged_without_an_error() {
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{shown}");
         let challenge = response.header("www-authenticate").unwrap();
         assert_eq!(challenge, r#"Bearer realm="todos", scope="todo:read""#, "{shown}");
-        assert_eq!(response.json()["error"], "token_required");
+        assert_eq!(response.json()["error"], "missing_token");
         assert_eq!(response.header("cache-control"), Some("no-store"));
         assert!(matches!(response.extensions().get(), Some(TokenRejection::MissingToken { .. })));
     }
