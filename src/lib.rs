@@ -44,9 +44,10 @@
 //! | [`mod@env`] | settings from environment variables and files |
 //! | [`error`] | configuration errors |
 //! | [`guides`] | [tutorial](guides::tutorial), how-to pages, explanations of [sessions](guides::sessions), [refresh](guides::refresh), [responses](guides::responses) and [security](guides::security) |
-//! | [`http_client`] | port to the network, with a reqwest and a tower adapter |
+//! | [`http_client`] | trait for HTTP requests, with implementations for reqwest and tower |
 //! | [`idp_initiated`] | middleware that turns IdP-initiated logins into SP-initiated ones |
 //! | [`middleware`] | what all layers share: response future, bodies, rejections |
+//! | [`model`] | types that API responses and webhooks share |
 //! | [`oauth`] | authorization, token and logout endpoints; PKCE |
 //! | [`passwordless_login`] | services for login by e-mailed code or magic link |
 //! | [`protected_resource`] | middleware that serves protected resource metadata (RFC 9728) |
@@ -57,7 +58,7 @@
 //! | [`scalekit`] | connection to one environment |
 //! | [`secret`] | secret types that `Debug` does not print |
 //! | [`session`] | sessions: creation, cookies, refresh, revocation |
-//! | [`shared_store`] | port to state that replicas share, with adapters for memory and Redis |
+//! | [`shared_store`] | trait for state that replicas share, with implementations for memory and Redis |
 //! | [`token`] | verification of JWTs |
 //! | [`webhook`] | types of webhook events and interceptor requests |
 //! | [`webhook_verify`] | middleware that verifies and deduplicates webhooks |

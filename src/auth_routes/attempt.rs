@@ -104,7 +104,8 @@ impl LoginAttempt {
     }
 
     /// Returns the attempt that a callback's `state` belongs to, if this browser made it and it has
-    /// not expired, and the `Set-Cookie` value that removes it.
+    /// not expired; and the `Set-Cookie` value that removes the cookie named by the first characters
+    /// of `state`, if the request has one.
     pub(super) fn find(
         sessions: &Sessions,
         headers: &HeaderMap,

@@ -29,10 +29,10 @@ use crate::util::telemetry;
 /// the one that [`SessionsBuilder::on_login`](crate::session::SessionsBuilder::on_login) returns.
 /// If the request has a session of another user, that session stays, and the browser is redirected
 /// to [`SwitchAccount`](super::SwitchAccount). The attempt ends in any case, unless the environment
-/// is unavailable. A rejection does not affect a live session.
+/// or the shared store is unavailable. A rejection does not affect a valid session.
 ///
 /// Two requests with the same callback complete one login. A callback whose attempt is unknown or
-/// was used redirects a browser with a live session to the page of that login, or to `/`.
+/// was used redirects a browser with a valid session to the page of that login, or to `/`.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Callback(pub(super) Route);
@@ -196,7 +196,8 @@ impl Callback {
         headers: &HeaderMap,
     ) -> Result<(String, SessionCookies), LoginError> {
         let sessions = &self.0.sessions;
-        // First: a code that cannot be used is not spent.
+        // Before the exchange: a code works once, and is wasted if the browser's session cannot be
+        // loaded.
         let live = match &returned.outcome {
             Ok(_) => sessions.live_session(headers).await?,
             Err(_) => None,
@@ -392,7 +393,8 @@ impl fmt::Debug for CallbackRejection {
 struct VerifiedLogin {
     identity: VerifiedIdentity,
     tokens: NewTokens,
-    /// What had been revoked before the environment issued them.
+    /// Position of the revocation counter before the exchange: later revocations apply to this
+    /// login.
     position: RecordedPosition,
 }
 

@@ -47,7 +47,8 @@ pub(crate) fn principal(extensions: &Extensions) -> Result<&Principal, NoPrincip
     })
 }
 
-/// The principal of a request with a session, and that session's content.
+/// The principal of a request with a session, and that session's content. `T` is
+/// `session::extension::Content`, which this module must not depend on.
 pub(crate) fn session<T: Any + Send + Sync>(
     extensions: &Extensions,
 ) -> Result<(&Principal, Arc<T>), NoPrincipal<'_>> {

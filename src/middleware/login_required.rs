@@ -11,7 +11,7 @@ use super::rejection::{json_response, speculative_response};
 use crate::util::cache_control::NO_STORE;
 use crate::util::fetch_metadata::{is_navigation, is_speculative, wants_html};
 
-/// How a request without a session gets to one.
+/// How the user of a request without a session logs in.
 #[derive(Clone)]
 pub struct LoginRequired {
     next: Next,

@@ -87,8 +87,8 @@ where
 }
 
 impl<B: Body<Data = Bytes>> ReplayBody<B> {
-    /// Reads to the end, or until a limit is exceeded. The bytes read of a body that is too large
-    /// are returned with the rest.
+    /// Reads to the end, or until a limit is exceeded. A body that is too large still yields all of
+    /// its bytes: those read so far, then the rest.
     pub(crate) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,

@@ -47,7 +47,7 @@ pub(crate) trait RouteError: Clone + fmt::Debug + PartialEq + Send + Sync + 'sta
     /// Value of `Allow`.
     fn allow(&self) -> Option<&'static str>;
 
-    /// Value of `Retry-After`, unless a 503 has set it.
+    /// Value of `Retry-After`. Replaces the default of a 503.
     fn retry_after(&self) -> Option<Duration> {
         None
     }
@@ -142,8 +142,8 @@ impl<E: RouteError> Rejection for RouteRejection<E> {
     }
 }
 
-/// Sets the headers of every response of a route: cookies, `Cache-Control: no-store` and
-/// `Referrer-Policy: no-referrer`, because the URL may contain a credential.
+/// Sets the headers of every response of a route: cookies, `Vary: Cookie`, and, because the URL may
+/// contain a credential, `Cache-Control: no-store` and `Referrer-Policy: no-referrer`.
 pub(crate) fn complete(
     headers: &mut HeaderMap,
     set_cookies: impl IntoIterator<Item = HeaderValue>,

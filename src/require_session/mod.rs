@@ -3,11 +3,11 @@
 //! For each request:
 //!
 //! 1. A [`Session`] or [`Principal`] that an outer layer inserted is removed.
-//! 2. A live session is inserted as [`Session`] and [`Principal`], and the inner service is called.
+//! 2. A valid session is inserted as [`Session`] and [`Principal`], and the inner service is called.
 //! 3. A session whose access token is about to expire is refreshed first, once for all concurrent
 //!    requests; the response sets the new cookie. If the environment is unavailable, the session
 //!    stays valid while its access token is, and after that the response is 503.
-//! 4. Without a live session, a browser navigation is redirected to the login, and returns
+//! 4. Without a valid session, a browser navigation is redirected to the login, and returns
 //!    afterwards (to the start page if neither axum nor a
 //!    [base path](crate::session::SessionsBuilder::base_path) provides the requested path). Any
 //!    other request gets 401 JSON. [`RequireSession::optional`] forwards it instead. A navigation to

@@ -30,8 +30,11 @@ pub enum SessionRejection {
     /// must be refreshed first, see
     /// [speculative requests](crate::guides::responses#speculative-requests).
     Speculative(LoginRequired),
-    /// Returned when the session's access token has expired and the environment is unavailable, or
-    /// when the shared store that keeps the session is unavailable.
+    /// Returned when the session's access token has expired and the environment is unavailable;
+    /// when the shared store that keeps the session is unavailable; or when revocations are stale
+    /// and
+    /// [`reject_on_stale_revocations`](crate::session::SessionsBuilder::reject_on_stale_revocations)
+    /// is set.
     Unavailable(RetryLater),
 }
 

@@ -70,7 +70,7 @@ impl<B> Middleware<B> for RequireToken {
     }
 }
 
-/// Keeps the response out of shared caches.
+/// Sets `Cache-Control: no-store`, or `Vary: Authorization` if the handler has set `Cache-Control`.
 #[derive(Debug)]
 pub(crate) struct TokenResponse;
 

@@ -11,8 +11,8 @@ use crate::shared_store::{KeyNamespace, StoreError, with_timeout};
 use crate::token::{LogoutExpectations, TokenError};
 use crate::util::telemetry;
 
-/// How much longer than a replica uses its cached copy (`store::MAX_AGE`) the end of a session that
-/// is gone from the shared store is remembered.
+/// How long the end of a session is kept in the revocation log if its record is gone from the
+/// shared store. Longer than replicas use their cached copies (`store::MAX_AGE`).
 const END_OF_STORED: Duration = Duration::from_secs(60 * 60);
 
 /// Marks a logout token that was processed.

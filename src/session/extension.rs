@@ -21,7 +21,7 @@ pub struct Session {
     content: Arc<Content>,
 }
 
-/// Rides in the principal's extension, so it does not contain the principal.
+/// Stored in the [`Principal`], so it must not contain one (reference cycle).
 struct Content {
     user: User,
     revocable: Revocable,
@@ -98,7 +98,8 @@ impl Session {
         self.content.presented.load(Ordering::Relaxed)
     }
 
-    /// Notes that a request has the session's own cookie; returns whether it is the first one.
+    /// Records that a request has sent this session's own cookie. Returns `true` for the first one
+    /// in this process.
     pub(super) fn is_first_presented(&self) -> bool {
         !self.content.presented.swap(true, Ordering::Relaxed)
     }

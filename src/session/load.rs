@@ -69,7 +69,7 @@ impl RequestSession {
 pub(crate) enum SetCookieReason {
     /// The session has new tokens.
     Refreshed,
-    /// It was only used, or sealed with an older secret.
+    /// Its idle timeout was extended, or it was sealed with an older secret.
     Resealed,
 }
 
@@ -87,7 +87,7 @@ enum Step {
     RevocationLog { read: Flight<()>, cookie: Option<OpenCookie> },
     /// A session in the shared store.
     Store { load: Flight<Result<Option<Session>, StoreUnavailable>>, outdated_key: bool },
-    /// While the access token is valid, a refresh is not waited for any longer than it is.
+    /// Waits until shortly before the access token expires; without a deadline if it has expired.
     Refresh {
         session: Session,
         refresh: Flight<Result<Session, RefreshError>>,
@@ -235,8 +235,8 @@ impl Sessions {
             CookieContent::Reference(reference) => reference,
         };
         let up_to_date = |session: &Session| {
-            // The end in the cached copy may be older than that in the store, which another replica
-            // has extended.
+            // The cached copy may have an earlier idle limit than the store, where another replica
+            // has extended it: it is read again.
             session.record().generation() >= reference.generation && !self.has_ended(session)
         };
         match self.0.stored.cached(&reference.id).filter(up_to_date) {

@@ -18,7 +18,9 @@ use crate::token::TokenError;
 #[non_exhaustive]
 pub enum LoginError {
     /// Returned when the callback's `state` belongs to no attempt of this browser: it was used
-    /// already, is older than ten minutes, or was started in another browser.
+    /// already, is older than ten minutes, or was started in another browser. Also returned when the
+    /// login was revoked while it was verified, and when no login is pending on the page that
+    /// confirms it.
     StateMismatch,
     /// Returned when the environment rejects the code: it was used already, or has expired.
     InvalidGrant,
@@ -86,7 +88,7 @@ pub enum LoginError {
         /// The reason; do not show it to the user.
         error: TokenError,
     },
-    /// Returned when the environment is unavailable.
+    /// Returned when the environment or the shared store is unavailable.
     Unavailable,
 }
 

@@ -76,7 +76,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Whether a session with this name has begun and may still be alive.
+    /// Whether a session with this name has begun and may still be valid.
     pub(super) async fn has_begun(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
         let key = self.store_key(KeyNamespace::Login, &revoked.login_name());
         Ok(with_timeout(self.0.store.get(&key)).await?.is_some())

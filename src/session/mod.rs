@@ -8,8 +8,8 @@
 //! * The cookie is `__Host-scalekit_session`: `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/`. If
 //!   the redirect URI is `http` on loopback, it is `scalekit_session` without `Secure`, because
 //!   Safari stores no secure cookies there. A large session is split over up to three cookies.
-//! * The content of a session was verified before it was sealed. A request with a fresh session
-//!   verifies no signature and needs no key set.
+//! * The content of a session was verified before it was sealed. A request with an unexpired
+//!   session verifies no signature and needs no key set.
 //! * Store-backed sessions are kept in the shared store, with only an ID in the cookie. A
 //!   [`LocalSession`], which the app creates itself, is kept there by default.
 //! * When the access token is about to expire, the first request refreshes it. All concurrent

@@ -27,7 +27,7 @@ struct Presented<'h> {
     is_foreign: bool,
 }
 
-/// An operation that the browser returns from.
+/// A short-lived operation of one browser, with its own sealed cookie.
 pub(crate) trait Attempt: Sized {
     const KIND: AttemptKind;
     /// How many attempts of one kind a browser may have at once.

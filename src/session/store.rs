@@ -35,13 +35,13 @@ const READ_RETRY: Duration = Duration::from_secs(10);
 /// A copy that is older than this is not used: the revocation of its session may have been dropped.
 const MAX_AGE: Duration = Duration::from_secs(55 * 60);
 
-/// For this time after a cookie was sealed, a read replica of the store may not have the session or
-/// its newest state yet. Later, the store has lost it. The clocks of two processes may differ by this
-/// much.
+/// A store may serve reads from a follower that lags by this much, and the clocks of two app replicas
+/// may differ by as much. A value that is still missing this long after its cookie was sealed is
+/// lost.
 const REPLICATION_LAG: time::Duration = time::Duration::MINUTE;
 
-/// A wall clock may be ahead by this, such as by a wrong time zone, without what is stored meanwhile
-/// expiring before its session.
+/// Added to the lifetime of stored values, so that a value written while the wall clock was ahead by
+/// up to this much, such as by a wrong time zone, does not expire before its session.
 const MAX_CLOCK_ERROR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Cached sessions of the store.
@@ -100,7 +100,7 @@ impl Reference {
         Some(Self { id: id.into(), generation, sealed_at })
     }
 
-    /// Whether it was sealed so recently that a replica of the store may not have that state yet.
+    /// Whether it was sealed so recently that a follower of the store may not have that state yet.
     fn is_recent(&self, now: OffsetDateTime) -> bool {
         let age = self.sealed_at.map(|at| now.unix_timestamp().saturating_sub(at));
         age.is_some_and(|age| age.unsigned_abs() < REPLICATION_LAG.whole_seconds().unsigned_abs())

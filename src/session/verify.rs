@@ -31,7 +31,7 @@ impl Sessions {
             issuers: vec![scalekit.environment_url().to_owned()],
             audiences: None,
             client_ids: vec![scalekit.client_id().to_owned()],
-            // The token endpoint states the type of each token.
+            // The response of the token endpoint names the type of each token.
             id_token_audience: None,
             organization_claims: ORGANIZATION_CLAIMS.to_vec(),
             resources: Vec::new(),

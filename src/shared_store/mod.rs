@@ -211,7 +211,7 @@ impl StoreScope {
         StoreKey { namespace, id: self.prefix(id).into() }
     }
 
-    /// Derives another scope with the same owner and a name.
+    /// Returns the name, prefixed with this scope.
     pub(crate) fn prefix(&self, name: &str) -> String {
         [&self.0, ".", name].concat()
     }

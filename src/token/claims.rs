@@ -113,8 +113,8 @@ impl Claims {
         text.is_some_and(|text| text.eq_ignore_ascii_case(word))
     }
 
-    /// The token type according to the claims. `email` is not considered, because dashboards add it
-    /// to access tokens. Cognito has the type in the claim `token_use`, Keycloak in the claim
+    /// The token type, by the claims and the header's `typ`; [`TokenKind::Other`] if they contradict
+    /// each other. `email` is not considered, because dashboards add it to access tokens. Cognito has the type in the claim `token_use`, Keycloak in the claim
     /// `typ`.
     pub(crate) fn kind(&self, typ: Option<&str>) -> TokenKind {
         let typ = typ.map(str::to_ascii_lowercase);

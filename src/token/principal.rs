@@ -12,7 +12,7 @@ use crate::challenge::{Challenge, ChallengeContext};
 /// Claims with Scalekit's organization: in its own tokens, and in those for MCP.
 pub(crate) const ORGANIZATION_CLAIMS: [&str; 2] = ["oid", "org_id"];
 
-/// The identity of a request: the one identity type of this crate.
+/// The identity that layers insert into requests.
 ///
 /// `RequireSession` and `RequireToken` insert it into the request's extensions; `RequireScope` and
 /// your handlers read it. Cloning increments a reference count.
@@ -34,7 +34,8 @@ struct Identity {
     permissions: Vec<String>,
     expires_at: OffsetDateTime,
     claims: Claims,
-    /// On cookie routes: what the session layer knows besides.
+    /// On cookie routes, the content of the `Session`: always a `session::extension::Content`.
+    /// `dyn Any`, because this module must not depend on `session`.
     session: Option<Arc<dyn Any + Send + Sync>>,
 }
 

@@ -37,7 +37,8 @@ pub(crate) struct Event {
 /// serde_json cannot represent. Deeper values that exceed a limit are omitted, as are members with
 /// serde_json's private names. Of deeper duplicate members, the last one is kept.
 pub(crate) fn parse_event(bytes: &[u8]) -> Result<Event, serde_json::Error> {
-    // serde_json skips numbers and escapes that it cannot represent.
+    // `IgnoredAny` accepts numbers and escapes that `Value` cannot represent. So on an error, parse
+    // again and skip what is deeper: first in arrays, then below the members of `data`.
     let mut rules = Rules::new(Some(DECISIVE_DEPTH + 1), MAX_DEEP_VALUES);
     let mut members = rules.parse(bytes);
     for whole_depth in [DECISIVE_DEPTH + 1, DECISIVE_DEPTH] {

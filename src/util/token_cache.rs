@@ -16,11 +16,11 @@ use zeroize::Zeroizing;
 
 use crate::error::{ConfigError, ConfigProblem};
 
-/// Slots of a set.
+/// Entries per set.
 const WAYS: usize = 16;
 
-/// How many of a text's last bytes are hashed: the last bytes of a signature or an AEAD tag differ
-/// wherever the texts differ, and entries are compared in full.
+/// Only the last bytes of a text are hashed: those of a signature or an AEAD tag, which differ between
+/// valid texts. Texts with the same end share a set and are distinguished by the full comparison.
 const HASHED_BYTES: usize = 43;
 
 /// More entries would be gigabytes of tokens.

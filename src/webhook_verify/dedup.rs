@@ -42,7 +42,7 @@ pub(super) struct Deduplicator {
 pub(super) struct DedupConfig {
     /// Part of the keys, in addition to the endpoint's secret.
     pub(super) name: Arc<str>,
-    /// How long a handler may take.
+    /// How long a message counts as in progress. After that, another delivery is handled too.
     pub(super) lease: Duration,
     /// How long a completed message is retained.
     pub(super) retention: Duration,

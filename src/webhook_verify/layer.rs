@@ -83,9 +83,8 @@ impl WebhookVerify {
         self
     }
 
-    /// Sets how long a handler may take. Default: 60 s. When a process dies, its messages are
-    /// handled again after that time. So is a message whose handler takes longer, if it is
-    /// delivered again meanwhile.
+    /// Sets how long a message counts as in progress. Default: 60 s. After that time, another
+    /// delivery is handled too: because the process has died, or because the handler takes longer.
     pub fn processing_lease(mut self, time: Duration) -> Self {
         self.dedup.lease = time;
         self

@@ -217,7 +217,7 @@ fn check_time(timestamp: &str, now: OffsetDateTime) -> Result<(), WebhookError> 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebhookError {
-    /// A header is missing, duplicate or malformed; or the body is not an event.
+    /// A header is missing, repeated or malformed, or the body ended with an error.
     #[error("the request does not follow Standard Webhooks")]
     Malformed,
     /// No signature matches.

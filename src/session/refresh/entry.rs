@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::session::cookie::record::SessionRecord;
 
-/// How long a refresh that began before the end can take to notice it.
+/// How long the mark of an ended session is kept: longer than a refresh that began before the end
+/// can take.
 pub(in crate::session) const REFRESH_GRACE: Duration = Duration::from_secs(10 * 60);
 
 /// The state of a session's refreshes in the store.

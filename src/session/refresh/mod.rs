@@ -1,9 +1,9 @@
 //! One refresh per session and generation, whatever the number of requests and replicas.
 //!
 //! A refresh token works once. The first request that needs it starts a refresh in a task of its
-//! own, which neither a client that goes away nor a shutdown cancels; others in this process wait
-//! for the same flight, others elsewhere for the same entry of the shared store (see
-//! [`lease`]).
+//! own, which neither a client that disconnects nor a shutdown cancels. Other requests in this
+//! process wait for the same task, those on other replicas for the same entry of the shared store
+//! (see [`lease`]).
 
 pub(in crate::session) mod entry;
 pub(crate) mod generation;
@@ -35,19 +35,19 @@ use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 
-/// Between two looks at another user's lease, and the longest that it is waited for.
+/// Interval between reads of a lease that another task holds, and how long to wait for it.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_WAIT: Duration = Duration::from_secs(12);
 
-/// A refreshed session is worth more than one try to store it, within the time of a lease.
+/// Tries to store a refreshed session. All together take less than the lease.
 const STORE_TRIES: usize = 3;
-/// So is a result to be published, while the lease lasts.
+/// Tries to publish a result while the lease lasts.
 const MAX_RETRIES: u32 = 3;
 
 /// An older lease is extended before a token is spent: what follows takes up to 17 s.
 const MAX_LEASE_AGE: Duration = Duration::from_secs(1);
 
-/// What a request whose token is still valid has left of it when it has waited long enough.
+/// A request with a valid access token waits for a refresh until this long before the token expires.
 const RESPONSE_MARGIN: Duration = Duration::from_millis(500);
 
 /// A request that is so many refreshes behind gets the session as of then.
@@ -219,7 +219,7 @@ impl Session {
     }
 }
 
-/// The shared store and the token endpoint.
+/// [`RefreshBackend`] with the shared store and the token endpoint.
 struct Refresher<'a> {
     sessions: &'a Sessions,
     session: &'a Session,

@@ -31,7 +31,7 @@ struct Logged {
     position: Option<Position>,
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     issued_until: Option<i64>,
-    /// For how long covered sessions can be alive, in seconds.
+    /// For how long covered sessions can be valid, in seconds.
     #[serde(rename = "t")]
     lifetime: u64,
 }

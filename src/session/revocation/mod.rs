@@ -127,7 +127,7 @@ struct Entry {
     place: Place,
     /// For [`Scope::IssuedBefore`]: in seconds, inclusive.
     issued_until: i64,
-    /// Monotonic time after which no covered session can be alive.
+    /// Monotonic time after which no covered session can be valid.
     forget_at: Duration,
     /// Its number among the revocations of this process.
     made_here: Option<u64>,

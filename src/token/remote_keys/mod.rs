@@ -1,4 +1,5 @@
-//! An issuer's key set, fetched on demand; requests never wait for a fetch if the key is known.
+//! An issuer's key set, fetched on demand. A request whose signature is valid under a known key does
+//! not wait for a fetch.
 //!
 //! * Startup and age cause fetches freely. A known key past its age is used during the next fetch,
 //!   and for up to a day if fetches fail.

@@ -167,6 +167,9 @@ impl TokenVerifier {
     }
 }
 
+/// Prefix of `jti` in Scalekit's access tokens.
+const TOKEN_ID_PREFIX: &str = "tkn_";
+
 /// What an access token must contain to be accepted.
 #[derive(Clone, Debug)]
 pub(crate) struct Expectations {
@@ -175,15 +178,16 @@ pub(crate) struct Expectations {
     pub(crate) audiences: Option<Vec<String>>,
     /// Empty: any.
     pub(crate) client_ids: Vec<String>,
-    /// The audience of the app's own ID tokens, in verifiers of its environment.
+    /// In verifiers of a Scalekit environment: the app's client ID, which is the `aud` of its ID
+    /// tokens. Tokens with a client as `aud` must then have a [`TOKEN_ID_PREFIX`].
     pub(crate) id_token_audience: Option<String>,
     /// The claims with the organization, in order of precedence.
     pub(crate) organization_claims: Vec<&'static str>,
     /// Allowed values of the claim `resource`, if present; empty: any.
     pub(crate) resources: Vec<String>,
-    /// For `exp`, in seconds after it.
+    /// For `exp`.
     pub(crate) expiry_leeway: time::Duration,
-    /// For `nbf` and `iat`, in seconds before it.
+    /// For `nbf` and `iat`.
     pub(crate) start_leeway: time::Duration,
 }
 
@@ -207,7 +211,7 @@ impl Expectations {
         if let Some(own) = &self.id_token_audience {
             let clients = [Some(own.as_str()), claims.text("azp")?, claims.text("client_id")?];
             if audiences.iter().any(|found| clients.contains(&Some(*found)))
-                && !claims.text("jti")?.is_some_and(|id| id.starts_with("tkn_"))
+                && !claims.text("jti")?.is_some_and(|id| id.starts_with(TOKEN_ID_PREFIX))
             {
                 return Err(TokenError::WrongTokenType);
             }
