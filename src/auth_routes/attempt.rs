@@ -39,28 +39,28 @@ const MAX_POLLS: usize = 80;
 pub(super) struct LoginAttempt {
     seed: Zeroizing<[u8; SEED_BYTES]>,
     pub(super) return_to: ReturnTo,
-    pub(super) origin: Origin,
+    pub(super) trigger: LoginTrigger,
     started_at: OffsetDateTime,
 }
 
 /// What started a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Origin {
+pub(crate) enum LoginTrigger {
     /// The user.
-    Asked = 0,
+    User = 0,
     /// The app, without interaction (`prompt=none`).
-    Silent = 1,
+    PromptNone = 1,
     /// An identity provider's portal.
     IdpInitiated = 2,
 }
 
-impl Origin {
+impl LoginTrigger {
     fn decode(byte: u8) -> Self {
         match byte {
-            1 => Self::Silent,
+            1 => Self::PromptNone,
             2 => Self::IdpInitiated,
-            _ => Self::Asked,
+            _ => Self::User,
         }
     }
 }
@@ -71,12 +71,12 @@ const SEED_BYTES: usize = 32;
 impl LoginAttempt {
     pub(super) fn start(
         return_to: ReturnTo,
-        origin: Origin,
+        trigger: LoginTrigger,
         now: OffsetDateTime,
     ) -> Result<Self, RandomSourceFailed> {
         let mut seed = Zeroizing::new([0; SEED_BYTES]);
         rand::fill(seed.as_mut_slice()).map_err(|_| RandomSourceFailed)?;
-        Ok(Self { seed, return_to, origin, started_at: now })
+        Ok(Self { seed, return_to, trigger, started_at: now })
     }
 
     pub(super) fn state(&self) -> SecretString {
@@ -150,8 +150,8 @@ impl LoginAttempt {
         }
     }
 
-    /// Whether a concurrent request completes the login.
-    pub(super) async fn is_completed_meanwhile(&self, sessions: &Sessions) -> bool {
+    /// Waits for a concurrent request with this attempt. Returns whether that completes the login.
+    pub(super) async fn wait_until_completed(&self, sessions: &Sessions) -> bool {
         let key = self.store_key(sessions);
         for poll in 0..MAX_POLLS {
             let value = with_timeout(sessions.store().get(&key)).await.ok().flatten();
@@ -185,7 +185,8 @@ impl LoginAttempt {
         let now = sessions.scalekit().clock().now();
         let attempts = sessions.attempts(headers);
         let is_recent = |attempt: &Self| {
-            attempt.origin == Origin::IdpInitiated && (now - attempt.started_at).abs() < interval
+            attempt.trigger == LoginTrigger::IdpInitiated
+                && (now - attempt.started_at).abs() < interval
         };
         attempts.filter(is_recent).count()
     }
@@ -206,23 +207,23 @@ impl Attempt for LoginAttempt {
         self.started_at.saturating_add(LIFETIME)
     }
 
-    /// `origin ‖ start, Unix seconds ‖ seed ‖ return_to`
+    /// `trigger ‖ start, Unix seconds ‖ seed ‖ return_to`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let origin = [self.origin as u8];
+        let trigger = [self.trigger as u8];
         let started_at = self.started_at.unix_timestamp().to_be_bytes();
         let return_to = self.return_to.as_str().as_bytes();
-        let content = [&origin[..], &started_at, self.seed.as_slice(), return_to].concat();
+        let content = [&trigger[..], &started_at, self.seed.as_slice(), return_to].concat();
         Some(Zeroizing::new(content))
     }
 
     fn decode(_: &str, content: &[u8]) -> Option<Self> {
-        let ([origin], rest) = content.split_first_chunk()?;
+        let ([trigger], rest) = content.split_first_chunk()?;
         let (started_at, rest) = rest.split_first_chunk()?;
         let (seed, return_to) = rest.split_first_chunk()?;
         Some(Self {
             seed: Zeroizing::new(*seed),
             return_to: ReturnTo::parse(std::str::from_utf8(return_to).ok()?)?,
-            origin: Origin::decode(*origin),
+            trigger: LoginTrigger::decode(*trigger),
             started_at: OffsetDateTime::from_unix_timestamp(i64::from_be_bytes(*started_at))
                 .ok()?,
         })

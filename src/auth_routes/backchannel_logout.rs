@@ -12,7 +12,7 @@ use crate::middleware::replay_body::read_body;
 use crate::middleware::route::route;
 use crate::session::LogoutError;
 use crate::token::TokenError;
-use crate::util::cache_control::never_cache;
+use crate::util::cache_control::set_no_store;
 use crate::util::query::QueryParam;
 use crate::util::telemetry;
 
@@ -36,7 +36,7 @@ impl BackchannelLogout {
         match self.end(request, body).await {
             Ok(()) => {
                 let mut response = Response::new(Bytes::new());
-                never_cache(response.headers_mut());
+                set_no_store(response.headers_mut());
                 response
             }
             Err(failure) => self.0.reject(failure, request, None, []),

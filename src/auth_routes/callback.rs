@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::LoginError;
-use super::attempt::{LoginAttempt, Origin};
+use super::attempt::{LoginAttempt, LoginTrigger};
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
@@ -93,15 +93,15 @@ impl Callback {
         if let Some(response) = self.0.reject_speculative(&request) {
             return Err(CallbackRejection(Box::new(response)));
         }
-        let arrival = Arrival::of(&request, &self.0.sessions);
-        let identified = match arrival.ready() {
-            Ok((returned, attempt)) => self.verify(returned, attempt).await,
+        let callback = CallbackRequest::of(&request, &self.0.sessions);
+        let identified = match callback.ready() {
+            Ok((authorization, attempt)) => self.verify(authorization, attempt).await,
             Err(failure) => Err(failure),
         };
         match identified {
             Ok(login) => {
                 telemetry::login_completed();
-                let Arrival { attempt, end_attempt, .. } = arrival;
+                let CallbackRequest { attempt, attempt_removal, .. } = callback;
                 Ok(CompletedLogin {
                     identity: login.identity,
                     id_token_hint: login.tokens.id_token.into(),
@@ -109,44 +109,49 @@ impl Callback {
                         || self.0.sessions.start_page().clone(),
                         |attempt| attempt.return_to,
                     ),
-                    cookies: SessionCookies::new(end_attempt),
+                    cookies: SessionCookies::new(attempt_removal),
                 })
             }
             Err(failure) => {
-                Err(CallbackRejection(Box::new(self.reject(failure, &request, arrival))))
+                Err(CallbackRejection(Box::new(self.reject(failure, &request, callback))))
             }
         }
     }
 
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         let headers = request.headers();
-        let arrival = Arrival::of(&request, &self.0.sessions);
-        let completed = match arrival.ready() {
-            Ok((returned, attempt)) => self.complete_once(returned, attempt, headers).await,
+        let callback = CallbackRequest::of(&request, &self.0.sessions);
+        let completed = match callback.ready() {
+            Ok((authorization, attempt)) => {
+                self.complete_once(authorization, attempt, headers).await
+            }
             Err(failure) => Err(failure),
         };
         match completed {
             Ok((target, cookies)) => {
-                let cookies = cookies.into_values().into_iter().chain(arrival.end_attempt);
+                let cookies = cookies.into_values().into_iter().chain(callback.attempt_removal);
                 redirect(StatusCode::SEE_OTHER, &target, cookies)
             }
-            Err(LoginError::StateMismatch) if self.is_logged_in(&arrival, headers).await => {
-                let page = arrival.page.as_ref().unwrap_or(self.0.sessions.start_page());
-                redirect(StatusCode::SEE_OTHER, page.as_str(), arrival.end_attempt)
+            Err(LoginError::StateMismatch)
+                if self.has_or_awaits_session(&callback, headers).await =>
+            {
+                let page = callback.page.as_ref().unwrap_or(self.0.sessions.start_page());
+                redirect(StatusCode::SEE_OTHER, page.as_str(), callback.attempt_removal)
             }
-            Err(failure) => self.reject(failure, &request, arrival),
+            Err(failure) => self.reject(failure, &request, callback),
         }
     }
 
-    /// Whether the browser has a session, or gets one from another replica now. Its callback was
-    /// used before: the user went back, clicked twice or restored a tab.
-    async fn is_logged_in(&self, arrival: &Arrival, headers: &HeaderMap) -> bool {
+    /// Whether the browser has a valid session, or gets one from a concurrent request on another
+    /// replica, for which it waits. Its callback was used before: the user went back, clicked twice
+    /// or restored a tab.
+    async fn has_or_awaits_session(&self, callback: &CallbackRequest, headers: &HeaderMap) -> bool {
         let sessions = &self.0.sessions;
-        if let Ok(Some(_)) = sessions.live_session(headers).await {
+        if let Ok(Some(_)) = sessions.valid_session(headers).await {
             return true;
         }
-        match &arrival.attempt {
-            Some(attempt) => attempt.is_completed_meanwhile(sessions).await,
+        match &callback.attempt {
+            Some(attempt) => attempt.wait_until_completed(sessions).await,
             None => false,
         }
     }
@@ -155,19 +160,20 @@ impl Callback {
         &self,
         failure: LoginError,
         request: &Request<()>,
-        arrival: Arrival,
+        callback: CallbackRequest,
     ) -> Response<Bytes> {
-        let Arrival { attempt, end_attempt, page, .. } = arrival;
+        let CallbackRequest { attempt, attempt_removal, page, .. } = callback;
         let return_to = page.as_ref();
-        let is_silent = attempt.as_ref().is_some_and(|attempt| attempt.origin == Origin::Silent);
+        let is_silent =
+            attempt.as_ref().is_some_and(|attempt| attempt.trigger == LoginTrigger::PromptNone);
         // After `login_required` and its like, a login without interaction is started once more
         // with interaction (OpenID Connect Core, section 3.1.2.6).
         if is_silent && failure.wants_interaction() {
             let login = self.0.sessions.with_return_to(self.0.sessions.login_path(), return_to);
-            return redirect(StatusCode::SEE_OTHER, &login, end_attempt);
+            return redirect(StatusCode::SEE_OTHER, &login, attempt_removal);
         }
-        let end_attempt = end_attempt.filter(|_| failure.ends_attempt());
-        self.0.reject_login(failure, request, return_to, end_attempt)
+        let attempt_removal = attempt_removal.filter(|_| failure.ends_attempt());
+        self.0.reject_login(failure, request, return_to, attempt_removal)
     }
 
     /// Completes a login, or shares the result of a request that does or has just done so. It
@@ -175,15 +181,15 @@ impl Callback {
     /// only.
     async fn complete_once(
         &self,
-        returned: &Returned,
+        authorization: &AuthorizationResponse,
         attempt: &LoginAttempt,
         headers: &HeaderMap,
     ) -> Result<(String, SessionCookies), LoginError> {
-        let code = returned.outcome.as_deref().unwrap_or_default();
-        let key = attempt.completion(code, returned.issuer.as_deref().unwrap_or_default());
+        let code = authorization.code.as_deref().unwrap_or_default();
+        let key = attempt.completion(code, authorization.issuer.as_deref().unwrap_or_default());
         let (callback, headers) = (self.clone(), headers.clone());
-        let (returned, attempt) = (returned.clone(), attempt.clone());
-        let work = || async move { callback.complete(&returned, &attempt, &headers).await };
+        let (authorization, attempt) = (authorization.clone(), attempt.clone());
+        let work = || async move { callback.complete(&authorization, &attempt, &headers).await };
         self.0.sessions.logins().run(key, work).await
     }
 
@@ -191,19 +197,19 @@ impl Callback {
     /// user's. Returns the redirect target and the `Set-Cookie` values.
     async fn complete(
         &self,
-        returned: &Returned,
+        authorization: &AuthorizationResponse,
         attempt: &LoginAttempt,
         headers: &HeaderMap,
     ) -> Result<(String, SessionCookies), LoginError> {
         let sessions = &self.0.sessions;
         // Before the exchange: a code works once, and is wasted if the browser's session cannot be
         // loaded.
-        let live = match &returned.outcome {
-            Ok(_) => sessions.live_session(headers).await?,
+        let current = match &authorization.code {
+            Ok(_) => sessions.valid_session(headers).await?,
             Err(_) => None,
         };
-        let login = self.verify(returned, attempt).await?;
-        let begun = self.begin(login, live, attempt, headers).await;
+        let login = self.verify(authorization, attempt).await?;
+        let begun = self.begin(login, current, attempt, headers).await;
         attempt.finish(sessions, begun.is_ok()).await;
         begun
     }
@@ -212,7 +218,7 @@ impl Callback {
     async fn begin(
         &self,
         login: VerifiedLogin,
-        live: Option<Session>,
+        current: Option<Session>,
         attempt: &LoginAttempt,
         headers: &HeaderMap,
     ) -> Result<(String, SessionCookies), LoginError> {
@@ -220,7 +226,7 @@ impl Callback {
         let subject = login.identity.user().id.clone();
         let record = sessions.new_record(login.tokens, login.position, headers).await;
         let record = record.map_err(|error| not_begun(&error.into()))?;
-        if live.is_some_and(|live| live.login_subject() != subject) {
+        if current.is_some_and(|current| current.login_subject() != subject) {
             let login = UnconfirmedLogin {
                 identity: UnconfirmedIdentity::Tokens(Box::new(record)),
                 return_to: attempt.return_to.clone(),
@@ -249,19 +255,20 @@ impl Callback {
     /// Exchanges the code for tokens, and verifies them.
     async fn verify(
         &self,
-        returned: &Returned,
+        authorization: &AuthorizationResponse,
         attempt: &LoginAttempt,
     ) -> Result<VerifiedLogin, LoginError> {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
         // A response of another issuer indicates a mix-up attack (RFC 9207).
-        let issuer = returned.issuer.as_deref();
+        let issuer = authorization.issuer.as_deref();
         if issuer.is_some_and(|issuer| issuer != scalekit.environment_url()) {
             return Err(LoginError::IssuerMismatch);
         }
-        let code = returned.outcome.as_ref();
-        let rejected = |error: &Option<_>| LoginError::AuthorizationFailed { error: error.clone() };
-        let code = code.map_err(rejected)?;
+        let code = authorization
+            .code
+            .as_ref()
+            .map_err(|error| LoginError::AuthorizationFailed { error: error.clone() })?;
         // A code works once: it is not spent for tokens that could not be verified.
         scalekit.keys().ready().await.map_err(|_| LoginError::Unavailable)?;
         // A second exchange would make the environment revoke the tokens of the first (RFC 6749,
@@ -398,45 +405,46 @@ struct VerifiedLogin {
     position: RecordedPosition,
 }
 
-/// A callback, and its attempt.
-struct Arrival {
+/// The request of a callback, and its attempt.
+struct CallbackRequest {
     attempt: Option<LoginAttempt>,
     /// The page that the login returns or has returned to, if known.
     page: Option<ReturnTo>,
-    end_attempt: Option<HeaderValue>,
-    returned: Result<Returned, LoginError>,
+    /// The `Set-Cookie` value that removes the attempt.
+    attempt_removal: Option<HeaderValue>,
+    authorization: Result<AuthorizationResponse, LoginError>,
 }
 
-impl Arrival {
+impl CallbackRequest {
     fn of(request: &Request<()>, sessions: &Sessions) -> Self {
-        let (state, returned) = Returned::read(request);
+        let (state, authorization) = AuthorizationResponse::read(request);
         let Some(state) = state else {
-            return Self { attempt: None, page: None, end_attempt: None, returned };
+            return Self { attempt: None, page: None, attempt_removal: None, authorization };
         };
         let headers = request.headers();
-        let (attempt, end_attempt) = LoginAttempt::find(sessions, headers, &state);
+        let (attempt, attempt_removal) = LoginAttempt::find(sessions, headers, &state);
         let page = attempt.as_ref().map(|attempt| attempt.return_to.clone());
         let page = page.or_else(|| RecentLogin::page(sessions, headers, &state));
-        Self { attempt, page, end_attempt, returned }
+        Self { attempt, page, attempt_removal, authorization }
     }
 
     /// Returns the values that the login needs.
-    fn ready(&self) -> Result<(&Returned, &LoginAttempt), LoginError> {
-        let returned = self.returned.as_ref().map_err(LoginError::clone)?;
+    fn ready(&self) -> Result<(&AuthorizationResponse, &LoginAttempt), LoginError> {
+        let authorization = self.authorization.as_ref().map_err(LoginError::clone)?;
         let attempt = self.attempt.as_ref().ok_or(LoginError::StateMismatch)?;
-        Ok((returned, attempt))
+        Ok((authorization, attempt))
     }
 }
 
-/// The query parameters of the callback.
+/// The query parameters of the callback (RFC 6749 section 4.1.2, RFC 9207).
 #[derive(Clone)]
-struct Returned {
+struct AuthorizationResponse {
     issuer: Option<String>,
-    /// The code, or the error parameter.
-    outcome: Result<String, Option<SsoError>>,
+    /// The code, or the error: `None` if that is not a valid error code.
+    code: Result<String, Option<SsoError>>,
 }
 
-impl Returned {
+impl AuthorizationResponse {
     /// Returns the `state` (the first one, if repeated), and the rest of the query. An invalid
     /// query ends its attempt too.
     fn read(request: &Request<()>) -> (Option<String>, Result<Self, LoginError>) {
@@ -447,12 +455,12 @@ impl Returned {
         let parameters = ["code", "state", "iss", "error"].map(|name| QueryParam::of(query, name));
         let is_repeated = parameters.iter().any(|parameter| parameter.is_repeated);
         let [code, state, issuer, error] = parameters.map(|parameter| parameter.first);
-        let returned = if is_repeated {
+        let authorization = if is_repeated {
             Err(LoginError::InvalidRequest)
         } else {
             Self::evaluate(state.is_some(), code, issuer, error)
         };
-        (state, returned)
+        (state, authorization)
     }
 
     fn evaluate(
@@ -461,13 +469,13 @@ impl Returned {
         issuer: Option<String>,
         error: Option<String>,
     ) -> Result<Self, LoginError> {
-        let outcome = match (code, error) {
+        let code = match (code, error) {
             (Some(code), None) if !code.is_empty() => Ok(code),
             (None, Some(error)) => Err(SsoError::parse(&error)),
             _ => return Err(LoginError::InvalidRequest),
         };
-        match (has_state, outcome) {
-            (true, outcome) => Ok(Self { issuer, outcome }),
+        match (has_state, code) {
+            (true, code) => Ok(Self { issuer, code }),
             // Some errors have no `state`: there is no attempt to end, and nothing to begin.
             (false, Err(error)) => Err(LoginError::AuthorizationFailed { error }),
             (false, Ok(_)) => Err(LoginError::InvalidRequest),

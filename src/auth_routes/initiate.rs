@@ -5,7 +5,7 @@ use http::{HeaderMap, Response, StatusCode};
 use time::Duration;
 
 use super::LoginError;
-use super::attempt::{LoginAttempt, Origin};
+use super::attempt::{LoginAttempt, LoginTrigger};
 use crate::middleware::route_rejection::redirect;
 use crate::oauth::AuthorizationRequest;
 use crate::session::{RecentLogin, Sessions};
@@ -23,7 +23,7 @@ pub(crate) struct LoginStart<'a> {
     pub(crate) sessions: &'a Sessions,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) return_to: ReturnTo,
-    pub(crate) origin: Origin,
+    pub(crate) trigger: LoginTrigger,
     /// Parameters of the authorization request, except those that secure the login.
     pub(crate) parameters: Vec<(String, String)>,
 }
@@ -37,7 +37,7 @@ impl LoginStart<'_> {
         }
         let scalekit = self.sessions.scalekit();
         let now = scalekit.clock().now();
-        let attempt = LoginAttempt::start(self.return_to, self.origin, now).map_err(|error| {
+        let attempt = LoginAttempt::start(self.return_to, self.trigger, now).map_err(|error| {
             telemetry::internal_error("login", &error);
             LoginError::Misconfigured
         })?;

@@ -5,7 +5,7 @@ use http::{Method, Request, Response};
 use url::form_urlencoded;
 
 use super::LoginError;
-use super::attempt::Origin;
+use super::attempt::LoginTrigger;
 use super::initiate::{LoginStart, allowed_return_to};
 use super::route::Route;
 use crate::middleware::RouteRejection;
@@ -103,7 +103,7 @@ impl Login {
             sessions,
             headers: request.headers(),
             return_to,
-            origin: if query.is_silent() { Origin::Silent } else { Origin::Asked },
+            trigger: if query.is_silent() { LoginTrigger::PromptNone } else { LoginTrigger::User },
             parameters: query.forwarded,
         }
         .redirect()

@@ -10,7 +10,7 @@ use crate::middleware::page::escaped;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::redirect;
-use crate::util::cache_control::{never_cache, vary_on_cookie};
+use crate::util::cache_control::{set_no_store, vary_on_cookie};
 use crate::util::fetch_metadata::{Initiator, wants_html};
 use crate::util::telemetry;
 
@@ -21,7 +21,7 @@ use crate::util::telemetry;
 /// redirects back to the [`LogoutCallback`](super::LogoutCallback). A local session that did not
 /// begin with a Scalekit login ends here only. Works while the environment is unavailable, and for
 /// an expired session. Rejects requests that a page of another site caused, by `Sec-Fetch-Site`,
-/// `Origin` or `Referer`; a `GET` without these headers shows a page with a button.
+/// `LoginTrigger` or `Referer`; a `GET` without these headers shows a page with a button.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Logout(pub(super) Route);
@@ -41,7 +41,7 @@ impl Logout {
         let sessions = &self.0.sessions;
         match sessions.initiator(request.headers()) {
             Initiator::Own => {}
-            // Even old browsers send `Origin` or `Referer` with a form of the app.
+            // Even old browsers send `LoginTrigger` or `Referer` with a form of the app.
             Initiator::Unknown if request.method() == Method::POST => {}
             Initiator::Unknown if wants_html(request.headers()) => return Ok(self.confirmation()),
             Initiator::Unknown | Initiator::Other => return Err(LoginError::CrossSite),
@@ -79,7 +79,7 @@ impl Logout {
             format!("<form method=\"post\" action=\"{action}\"><button>Log out</button></form>");
         let mut response = Response::new(Bytes::new());
         page::show(&mut response, page::page("", "Log out?", "Your session is still active", form));
-        never_cache(response.headers_mut());
+        set_no_store(response.headers_mut());
         vary_on_cookie(response.headers_mut());
         response
     }

@@ -67,7 +67,7 @@ pub use self::switch_account::SwitchAccount;
 pub use crate::session::login_error::LoginError;
 pub use crate::util::return_to::ReturnTo;
 
-pub(crate) use self::attempt::Origin;
+pub(crate) use self::attempt::LoginTrigger;
 pub(crate) use self::initiate::{
     IDP_INITIATED_LOGIN, LoginStart, allowed_return_to, is_redirect_loop,
 };

@@ -7,7 +7,7 @@ use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::session::{LoadedSession, RequestSession, SentCookies, SetCookieReason};
-use crate::util::cache_control::{never_cache, vary_on_cookie};
+use crate::util::cache_control::{set_no_store, vary_on_cookie};
 
 /// Refreshes a session's tokens: `POST /auth/refresh`. Returned by
 /// [`Sessions::refresh`](crate::Sessions::refresh).
@@ -87,7 +87,7 @@ on_rejection!(Refresh, RouteRejection<LoginError>, 0.renderer);
 fn no_content() -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    never_cache(response.headers_mut());
+    set_no_store(response.headers_mut());
     vary_on_cookie(response.headers_mut());
     response
 }

@@ -10,7 +10,7 @@ use crate::middleware::page::escaped;
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::redirect;
 use crate::session::Session;
-use crate::util::cache_control::{never_cache, vary_on_cookie};
+use crate::util::cache_control::{set_no_store, vary_on_cookie};
 use crate::util::telemetry;
 
 /// Redirects a user to the consent page: `POST`, from the app's own pages. `GET` shows a small page
@@ -86,7 +86,7 @@ impl Start {
         let mut response = Response::new(Bytes::new());
         let title = format!("Connect {}", config.connection_name);
         page::show(&mut response, page::page("", &title, &message, form));
-        never_cache(response.headers_mut());
+        set_no_store(response.headers_mut());
         vary_on_cookie(response.headers_mut());
         response
     }

@@ -7,7 +7,7 @@ use tower_layer::Layer;
 
 use super::IdpInitiatedRedirectService;
 use crate::auth_routes::{
-    LoginError, LoginStart, Origin, Route, allowed_return_to, is_redirect_loop,
+    LoginError, LoginStart, LoginTrigger, Route, allowed_return_to, is_redirect_loop,
 };
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
@@ -104,7 +104,7 @@ impl IdpInitiatedRedirect {
             sessions,
             headers,
             return_to: allowed_return_to(sessions, page),
-            origin: Origin::IdpInitiated,
+            trigger: LoginTrigger::IdpInitiated,
             parameters: parameters.collect(),
         }
         .redirect()

@@ -29,11 +29,6 @@ pub(crate) fn strip_identity(extensions: &mut Extensions) {
     extensions.remove::<Anonymous>();
 }
 
-/// Inserts the principal of an authenticated request.
-pub(crate) fn insert_principal(extensions: &mut Extensions, principal: Principal) {
-    extensions.insert(principal);
-}
-
 /// Notes that a request is forwarded without a session, and how its user logs in.
 pub(crate) fn insert_anonymous(extensions: &mut Extensions, login: LoginRequired) {
     extensions.insert(Anonymous(login));

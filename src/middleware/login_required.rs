@@ -60,7 +60,7 @@ impl LoginRequired {
     /// navigation, because a script would follow the redirect and a form would lose its content; or
     /// if it is [speculative](crate::guides::responses#speculative-requests).
     #[must_use]
-    pub fn login(&self) -> Option<&str> {
+    pub fn login_url(&self) -> Option<&str> {
         match &self.next {
             Next::Login(login) => Some(login),
             _ => None,
@@ -68,7 +68,7 @@ impl LoginRequired {
     }
 
     pub(crate) fn response(&self) -> Response<Bytes> {
-        let mut response = match (&self.next, self.login().map(HeaderValue::try_from)) {
+        let mut response = match (&self.next, self.login_url().map(HeaderValue::try_from)) {
             (Next::Speculative { wants_html }, _) => speculative_response(*wants_html),
             (_, Some(Ok(login))) => redirect(login),
             _ => json_response(StatusCode::UNAUTHORIZED, "login_required", "Log in first"),

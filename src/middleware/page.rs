@@ -27,18 +27,18 @@ pub(crate) fn problem(message: &str, link: &str, label: &str) -> String {
 
 /// A page with one sentence and one link.
 pub(crate) fn with_link(title: &str, message: &str, link: &str, label: &str) -> String {
-    let retry_url = format!(r#"<a href="{}">{}</a>"#, escaped(link), escaped(label));
-    page("", title, message, retry_url)
+    let actions_html = format!(r#"<a href="{}">{}</a>"#, escaped(link), escaped(label));
+    page("", title, message, actions_html)
 }
 
-/// A page with one sentence, to which a full stop is added. `head` and `retry_url` are HTML.
-pub(crate) fn page(head: &str, title: &str, message: &str, retry_url: impl Display) -> String {
+/// A page with one sentence, to which a full stop is added. `head` and `actions_html` are HTML.
+pub(crate) fn page(head: &str, title: &str, message: &str, actions_html: impl Display) -> String {
     format!(
         include_str!("page.html"),
         head = head,
         title = escaped(title),
         message = escaped(message),
-        retry_url = retry_url,
+        actions_html = actions_html,
     )
 }
 

@@ -83,26 +83,26 @@ where
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let mut body = ReplayBody::to_be_read(body);
-    poll_fn(|cx| body.poll_fill(cx, limits)).await
+    poll_fn(|cx| body.poll_buffer(cx, limits)).await
 }
 
 impl<B: Body<Data = Bytes>> ReplayBody<B> {
     /// Reads to the end, or until a limit is exceeded. A body that is too large still yields all of
     /// its bytes: those read so far, then the rest.
-    pub(crate) fn poll_fill(
+    pub(crate) fn poll_buffer(
         &mut self,
         cx: &mut Context<'_>,
         limits: &BodyLimits,
     ) -> Poll<Result<Bytes, BodyError>> {
         match &mut self.kind {
-            Kind::Read { read } => read.poll_fill(cx, limits),
+            Kind::Read { read } => read.poll_buffer(cx, limits),
             Kind::Untouched { .. } => Poll::Ready(Err(BodyError::Broken)),
         }
     }
 }
 
 impl<B: Body<Data = Bytes>> Read<B> {
-    fn poll_fill(
+    fn poll_buffer(
         &mut self,
         cx: &mut Context<'_>,
         limits: &BodyLimits,
@@ -317,7 +317,7 @@ mod tests {
             let mut body = ReplayBody::to_be_read(frames(&["ab", "cd", "ef"]));
             let mut cx = Context::from_waker(Waker::noop());
             let limits = BodyLimits::new().max_bytes(max_bytes);
-            assert_eq!(body.poll_fill(&mut cx, &limits), Poll::Ready(filled), "{max_bytes}");
+            assert_eq!(body.poll_buffer(&mut cx, &limits), Poll::Ready(filled), "{max_bytes}");
             assert!(!body.is_end_stream());
             let collected = body.collect().await.unwrap();
             assert_eq!(collected.trailers().unwrap()["x-end"], "yes");
@@ -358,7 +358,7 @@ mod tests {
         body: &mut ReplayBody<Announced>,
         limits: &BodyLimits,
     ) -> Poll<Result<Bytes, BodyError>> {
-        body.poll_fill(&mut Context::from_waker(Waker::noop()), limits)
+        body.poll_buffer(&mut Context::from_waker(Waker::noop()), limits)
     }
 
     #[tokio::test]
@@ -439,7 +439,7 @@ mod tests {
         assert!(fill(&mut owned, &limits).is_pending());
         let waker = Waker::from(Arc::new(OwningWaker(Mutex::new(owned))));
         let (sender, mut body) = unfinished();
-        assert!(body.poll_fill(&mut Context::from_waker(&waker), &limits).is_pending());
+        assert!(body.poll_buffer(&mut Context::from_waker(&waker), &limits).is_pending());
         drop((waker, sender));
         assert_eq!(limits.unfinished_bytes(), 2);
         drop(body);

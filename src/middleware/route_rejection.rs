@@ -137,14 +137,14 @@ impl<E: RouteError> Rejection for RouteRejection<E> {
         if let Some(wait) = self.error.retry_after() {
             headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
         }
-        complete(headers, self.set_cookies.iter().cloned());
+        set_route_headers(headers, self.set_cookies.iter().cloned());
         response
     }
 }
 
 /// Sets the headers of every response of a route: cookies, `Vary: Cookie`, and, because the URL may
 /// contain a credential, `Cache-Control: no-store` and `Referrer-Policy: no-referrer`.
-pub(crate) fn complete(
+pub(crate) fn set_route_headers(
     headers: &mut HeaderMap,
     set_cookies: impl IntoIterator<Item = HeaderValue>,
 ) {
@@ -173,6 +173,6 @@ pub(crate) fn redirect(
     // Locations are serialized URLs: visible ASCII.
     let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
     headers.insert(header::LOCATION, location);
-    complete(headers, set_cookies);
+    set_route_headers(headers, set_cookies);
     response
 }

@@ -17,7 +17,7 @@ use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::session::{LocalSession, LoginHook, LoginHookError, Sessions};
-use crate::util::request_dedup::{Memory, Once, SHARED_FOR};
+use crate::util::request_dedup::{Memory, SHARED_FOR, SharedResults};
 
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(10 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -346,14 +346,14 @@ impl PasswordlessLoginBuilder {
         let clock = self.sessions.scalekit().clock().clone();
         let tasks = self.sessions.tasks().clone();
         let inner = link_address.map(|link_address| Inner {
-            logins: Once::new(
+            logins: SharedResults::new(
                 clock.clone(),
                 SHARED_FOR,
                 &tasks,
                 "passwordless login",
                 PasswordlessLoginError::Misconfigured,
             ),
-            switches: Once::new(
+            switches: SharedResults::new(
                 clock.clone(),
                 SHARED_FOR,
                 &tasks,
@@ -361,7 +361,7 @@ impl PasswordlessLoginBuilder {
                 PasswordlessLoginError::Misconfigured,
             ),
             unfinished: Memory::new(clock.clone(), UNFINISHED_FOR),
-            resends: Once::new(
+            resends: SharedResults::new(
                 clock,
                 RESENT_FOR,
                 &tasks,

@@ -9,7 +9,7 @@ use super::rejection::PasswordlessLoginError;
 use super::verify_credential::Credential;
 use crate::middleware::page;
 use crate::middleware::route::route;
-use crate::middleware::route_rejection::complete;
+use crate::middleware::route_rejection::set_route_headers;
 use crate::secret::SecretString;
 use crate::util::fetch_metadata::is_navigation;
 use crate::util::pasted;
@@ -86,7 +86,7 @@ impl Link {
         };
         let mut response = Response::new(Bytes::new());
         page::show(&mut response, page);
-        complete(response.headers_mut(), []);
+        set_route_headers(response.headers_mut(), []);
         response
     }
 }

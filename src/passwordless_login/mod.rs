@@ -151,7 +151,7 @@ use crate::api::passwordless::{MailTemplate, VerifiedEmail};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::session::{EmailLogin, LoginHook, Sessions, Switched};
-use crate::util::request_dedup::{Memory, Once};
+use crate::util::request_dedup::{Memory, SharedResults};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).
 #[derive(Clone)]
@@ -173,12 +173,12 @@ struct Inner {
     same_browser_only: bool,
     login_hook: Option<LoginHook<VerifiedEmail>>,
     confirmation_page: Option<Arc<LinkPage>>,
-    logins: Once<LoggedIn, PasswordlessLoginError>,
+    logins: SharedResults<LoggedIn, PasswordlessLoginError>,
     /// Logins that were just confirmed.
-    switches: Once<Switched, PasswordlessLoginError>,
+    switches: SharedResults<Switched, PasswordlessLoginError>,
     /// Verifications that the environment has accepted while the app could not log in.
     unfinished: Memory<EmailLogin>,
-    resends: Once<Delivery, PasswordlessLoginError>,
+    resends: SharedResults<Delivery, PasswordlessLoginError>,
     renderer: Renderer<RouteRejection<PasswordlessLoginError>>,
 }
 

@@ -14,7 +14,7 @@ use crate::middleware::rejection::{
     OVERLOADED, REQUEST_TIMEOUT, Renderer, SPECULATIVE_CODE, SPECULATIVE_MESSAGE,
 };
 use crate::middleware::replay_body::BodyError;
-use crate::middleware::route_rejection::{RouteError, RouteState, complete};
+use crate::middleware::route_rejection::{RouteError, RouteState, set_route_headers};
 
 /// Why a route of a login by e-mail rejected a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,6 +229,6 @@ pub(super) fn json(
     let mut response = Response::new(Bytes::from(body.to_string()));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
-    complete(response.headers_mut(), set_cookies);
+    set_route_headers(response.headers_mut(), set_cookies);
     response
 }

@@ -145,7 +145,7 @@ impl PasswordlessLogin {
         headers: &HeaderMap,
     ) -> Result<LoggedIn, PasswordlessLoginError> {
         // First: a login that cannot be completed does not use the credential up.
-        let live = self.0.sessions.live_session(headers).await?;
+        let current = self.0.sessions.valid_session(headers).await?;
         let login = match self.0.unfinished.take(&credential.key()) {
             Some(login) => login,
             None => {
@@ -158,8 +158,8 @@ impl PasswordlessLogin {
             telemetry::login_failed(PasswordlessLoginError::StateMismatch.code(), None);
             return Err(PasswordlessLoginError::StateMismatch);
         }
-        let is_of_other = |live: &Session| live.login_subject() != subject(verified);
-        let begun = match live.as_ref().is_some_and(is_of_other) {
+        let is_of_other = |current: &Session| current.login_subject() != subject(verified);
+        let begun = match current.as_ref().is_some_and(is_of_other) {
             true => self.ask_to_switch(&login, credential, headers).await,
             false => {
                 let begun = self.begin(login.clone(), headers).await;

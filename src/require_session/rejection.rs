@@ -41,7 +41,7 @@ pub enum SessionRejection {
 /// How a browser can retry a request that could not be served.
 #[derive(Clone)]
 pub struct RetryLater {
-    page: Option<String>,
+    page: Option<ReturnTo>,
 }
 
 impl RetryLater {
@@ -59,14 +59,14 @@ impl RetryLater {
     /// or the start page if that is unknown. Returns `None` when no browser will show the response.
     #[must_use]
     pub fn page(&self) -> Option<&str> {
-        self.page.as_deref()
+        self.page.as_ref().map(ReturnTo::as_str)
     }
 
     fn response(&self) -> Response<Bytes> {
         let message = "The session cannot be loaded at the moment. Try again later";
         let mut response = unavailable_response(message);
-        if let Some(link) = &self.page {
-            page::show(&mut response, page::problem(message, link, "Try again"));
+        if let Some(page) = &self.page {
+            page::show(&mut response, page::problem(message, page.as_str(), "Try again"));
         }
         response
     }
@@ -79,7 +79,7 @@ impl fmt::Debug for RetryLater {
     }
 }
 
-/// The path of the page that a person is on: the one that was requested, or the one whose form was
+/// The page that the user is on: the one that was requested, or the one whose form was
 /// sent. `None` if that is unknown.
 pub(super) fn page_of<B>(
     request: &Request<B>,

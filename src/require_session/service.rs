@@ -9,7 +9,7 @@ use super::rejection::{RetryLater, page_of};
 use super::set_cookie::SessionResponse;
 use super::{RequireSession, SessionRejection};
 use crate::middleware::LoginRequired;
-use crate::middleware::identity::{insert_anonymous, insert_principal, strip_identity};
+use crate::middleware::identity::{insert_anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
 use crate::session::{LoadedSession, Loading, RequestSession, SentCookies};
@@ -110,7 +110,7 @@ impl RequireSession {
         active: RequestSession,
         request: &mut Request<B>,
     ) -> Decision<SessionResponse> {
-        insert_principal(request.extensions_mut(), active.session.principal().clone());
+        request.extensions_mut().insert(active.session.principal().clone());
         if !active.has_effects() || is_speculative(request.headers()) {
             return Decision::Forward(SessionResponse::Unchanged);
         }

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::middleware::response_future::OnResponse;
-use crate::util::cache_control::{keep_private, never_cache, vary_on_cookie};
+use crate::util::cache_control::{default_to_no_store, set_no_store, vary_on_cookie};
 
 /// Marks a response as specific to the user, and sets or removes cookies.
 pub(crate) enum SessionResponse {
@@ -39,9 +39,9 @@ impl OnResponse for SessionResponse {
             for cookie in cookies {
                 response.append(header::SET_COOKIE, cookie);
             }
-            never_cache(response);
+            set_no_store(response);
         }
-        keep_private(response);
+        default_to_no_store(response);
         vary_on_cookie(response);
         Poll::Ready(())
     }

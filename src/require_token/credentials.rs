@@ -4,32 +4,32 @@ use http::{HeaderMap, header};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Credentials<'h> {
     /// None, or credentials of another scheme.
-    None,
+    Absent,
     Bearer(&'h str),
     /// The scheme is `Bearer`, but there is no token, or it is not ASCII.
-    Unreadable,
+    Malformed,
     /// More than one header (RFC 6750 section 2).
-    Several,
+    Repeated,
 }
 
 impl<'h> Credentials<'h> {
     pub(super) fn of(headers: &'h HeaderMap) -> Self {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let Some(value) = values.next() else { return Self::None };
+        let Some(value) = values.next() else { return Self::Absent };
         if values.next().is_some() {
-            return Self::Several;
+            return Self::Repeated;
         }
         let bytes = value.as_bytes();
         let scheme_end = bytes.iter().position(|byte| *byte == b' ').unwrap_or(bytes.len());
         let (scheme, token) = bytes.split_at(scheme_end);
         if !scheme.eq_ignore_ascii_case(b"bearer") {
-            return Self::None;
+            return Self::Absent;
         }
         // The characters of `b64token` (RFC 6750 section 2.1) need no check of their own: a known
         // token is compared in full, any other is parsed.
         match std::str::from_utf8(token.trim_ascii()) {
             Ok(token) if !token.is_empty() => Self::Bearer(token),
-            _ => Self::Unreadable,
+            _ => Self::Malformed,
         }
     }
 }
@@ -56,13 +56,13 @@ mod tests {
             assert_eq!(read(&[value]), "token a.b-c_d~+/==");
         }
         for value in ["", "Basic YTpi", "Bearera.b.c", "DPoP a.b.c", "token"] {
-            assert_eq!(read(&[value]), "None", "{value}");
+            assert_eq!(read(&[value]), "Absent", "{value}");
         }
         for value in ["Bearer", "Bearer ", "Bearer \t "] {
-            assert_eq!(read(&[value]), "Unreadable", "{value}");
+            assert_eq!(read(&[value]), "Malformed", "{value}");
         }
-        assert_eq!(read(&[]), "None");
-        assert_eq!(read(&["Bearer a", "Bearer a"]), "Several");
-        assert_eq!(read(&["Basic YTpi", "Bearer a"]), "Several");
+        assert_eq!(read(&[]), "Absent");
+        assert_eq!(read(&["Bearer a", "Bearer a"]), "Repeated");
+        assert_eq!(read(&["Basic YTpi", "Bearer a"]), "Repeated");
     }
 }

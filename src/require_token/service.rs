@@ -8,11 +8,11 @@ use tower_service::Service;
 use super::credentials::Credentials;
 use super::{RequireToken, TokenRejection};
 use crate::challenge::Challenge;
-use crate::middleware::identity::{insert_principal, strip_identity};
+use crate::middleware::identity::strip_identity;
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, OnResponse, ResponseFuture};
-use crate::token::{Attempt, Principal, TokenError};
-use crate::util::cache_control::limit_to_token;
+use crate::token::{Principal, TokenCheck, TokenError};
+use crate::util::cache_control::no_store_or_vary_on_authorization;
 use crate::util::single_flight::Flight;
 
 /// The service of [`RequireToken`].
@@ -38,9 +38,9 @@ where
         let config = &self.config;
         strip_identity(request.extensions_mut());
         let decision = match Credentials::of(request.headers()) {
-            Credentials::Bearer(token) => match config.verifier.attempt(token) {
-                Attempt::Done(verified) => config.decide(verified, &mut request),
-                Attempt::Wait(fetch) => {
+            Credentials::Bearer(token) => match config.verifier.verify_now(token) {
+                TokenCheck::Done(verified) => config.decide(verified, &mut request),
+                TokenCheck::Pending(fetch) => {
                     return ResponseFuture::pending(config, fetch, request, &mut self.inner);
                 }
             },
@@ -53,17 +53,17 @@ where
 impl<B> Middleware<B> for RequireToken {
     /// The fetch of the token's key.
     type Pending = Flight<bool>;
-    type OnResponse = TokenResponse;
+    type OnResponse = CacheHeaders;
 
     fn poll_decision(
         &self,
         fetch: &mut Flight<bool>,
         cx: &mut Context<'_>,
         request: &mut Request<B>,
-    ) -> Poll<Decision<TokenResponse>> {
+    ) -> Poll<Decision<CacheHeaders>> {
         let fetched = ready!(Pin::new(fetch).poll(cx));
         let verified = match Credentials::of(request.headers()) {
-            Credentials::Bearer(token) => self.verifier.attempt_again(token, fetched),
+            Credentials::Bearer(token) => self.verifier.verify_after_fetch(token, fetched),
             _ => Err(TokenError::Malformed),
         };
         Poll::Ready(self.decide(verified, request))
@@ -72,16 +72,16 @@ impl<B> Middleware<B> for RequireToken {
 
 /// Sets `Cache-Control: no-store`, or `Vary: Authorization` if the handler has set `Cache-Control`.
 #[derive(Debug)]
-pub(crate) struct TokenResponse;
+pub(crate) struct CacheHeaders;
 
-impl OnResponse for TokenResponse {
+impl OnResponse for CacheHeaders {
     fn poll_response(
         &mut self,
         _: &mut Context<'_>,
         _: StatusCode,
         headers: &mut HeaderMap,
     ) -> Poll<()> {
-        limit_to_token(headers);
+        no_store_or_vary_on_authorization(headers);
         Poll::Ready(())
     }
 }
@@ -91,18 +91,18 @@ impl RequireToken {
         &self,
         verified: Result<Principal, TokenError>,
         request: &mut Request<B>,
-    ) -> Decision<TokenResponse> {
+    ) -> Decision<CacheHeaders> {
         match verified {
             Ok(principal) => {
                 let principal = principal.with_challenge(&self.challenge);
-                insert_principal(request.extensions_mut(), principal);
-                Decision::Forward(TokenResponse)
+                request.extensions_mut().insert(principal);
+                Decision::Forward(CacheHeaders)
             }
             Err(error) => self.reject(self.rejection(error), request),
         }
     }
 
-    fn reject<B>(&self, reason: TokenRejection, request: &Request<B>) -> Decision<TokenResponse> {
+    fn reject<B>(&self, reason: TokenRejection, request: &Request<B>) -> Decision<CacheHeaders> {
         Decision::Respond(self.renderer.render(reason, request))
     }
 
@@ -117,9 +117,9 @@ impl RequireToken {
     /// Rejection of credentials that are not a bearer token.
     fn rejection_of(&self, credentials: &Credentials<'_>) -> TokenRejection {
         match credentials {
-            Credentials::None => TokenRejection::MissingToken { challenge: self.challenge() },
-            Credentials::Several => TokenRejection::InvalidRequest { challenge: self.challenge() },
-            Credentials::Bearer(_) | Credentials::Unreadable => {
+            Credentials::Absent => TokenRejection::MissingToken { challenge: self.challenge() },
+            Credentials::Repeated => TokenRejection::InvalidRequest { challenge: self.challenge() },
+            Credentials::Bearer(_) | Credentials::Malformed => {
                 self.rejection(TokenError::Malformed)
             }
         }

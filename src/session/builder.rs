@@ -22,7 +22,7 @@ use crate::oauth::DEFAULT_SCOPES;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{MemoryStore, SharedStore, StoreScope};
 use crate::util::hash::hash_parts;
-use crate::util::request_dedup::{Once, SHARED_FOR};
+use crate::util::request_dedup::{SHARED_FOR, SharedResults};
 use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
@@ -438,14 +438,14 @@ impl SessionsBuilder {
                 lifetimes,
                 login_hook: self.login_hook,
                 switch_account_page: self.switch_account_page,
-                logins: Once::new(
+                logins: SharedResults::new(
                     clock.clone(),
                     SHARED_FOR,
                     &tasks,
                     "login",
                     LoginError::Interrupted,
                 ),
-                switches: Once::new(
+                switches: SharedResults::new(
                     clock.clone(),
                     SHARED_FOR,
                     &tasks,

@@ -11,7 +11,7 @@ use super::store::StoringError;
 use super::{Lifetimes, LoginHookError, NewSession, NewTokens, RecordedPosition, Sessions, User};
 use crate::oauth::IdTokenHint;
 use crate::shared_store::StoreError;
-use crate::util::cache_control::{never_cache, vary_on_cookie};
+use crate::util::cache_control::{set_no_store, vary_on_cookie};
 use crate::util::telemetry;
 
 /// A session that the app itself creates: after a passwordless login, single sign-on for users of
@@ -322,7 +322,7 @@ impl SessionCookies {
         for cookie in self.0 {
             response.append(header::SET_COOKIE, cookie);
         }
-        never_cache(response);
+        set_no_store(response);
         vary_on_cookie(response);
         response.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }

@@ -132,10 +132,10 @@ mod tests {
         let mut both = Vec::new();
         for (sessions, organization) in [(&sessions, "org_1"), (&elsewhere, "org_2")] {
             let headers = begin_in(sessions, "ses_1", organization).await;
-            let LoadedSession::Active(live) = sessions.load(&headers) else {
+            let LoadedSession::Active(active) = sessions.load(&headers) else {
                 panic!("{organization}")
             };
-            both.push(live.session);
+            both.push(active.session);
         }
         let has_begun = async |id| sessions.has_begun(Revoked::Organization(id)).await.unwrap();
         assert!(has_begun("org_1").await && !has_begun("org_2").await);

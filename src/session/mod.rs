@@ -109,7 +109,7 @@ use crate::middleware::body_limits::BodyLimits;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreError, StoreKey, StoreScope, with_timeout};
 use crate::util::fetch_metadata::{Initiator, initiator};
-use crate::util::request_dedup::Once;
+use crate::util::request_dedup::SharedResults;
 use crate::util::return_to::ReturnTo;
 use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::{Tasks, UnfinishedTasks};
@@ -136,9 +136,9 @@ struct Inner {
     /// Replaces the default page.
     switch_account_page: Option<Arc<SwitchAccountPage>>,
     /// Logins that are in progress or just completed: the redirect target and the cookies.
-    logins: Once<(String, SessionCookies), LoginError>,
+    logins: SharedResults<(String, SessionCookies), LoginError>,
     /// Confirmed logins that are in progress or just completed.
-    switches: Once<Switched, LoginError>,
+    switches: SharedResults<Switched, LoginError>,
     /// Sessions with tokens are kept in the shared store.
     store_backed: bool,
     max_sessions_per_user: usize,
@@ -309,11 +309,11 @@ impl Sessions {
         self.0.login_hook.as_ref()
     }
 
-    pub(crate) fn logins(&self) -> &Once<(String, SessionCookies), LoginError> {
+    pub(crate) fn logins(&self) -> &SharedResults<(String, SessionCookies), LoginError> {
         &self.0.logins
     }
 
-    pub(crate) fn switches(&self) -> &Once<Switched, LoginError> {
+    pub(crate) fn switches(&self) -> &SharedResults<Switched, LoginError> {
         &self.0.switches
     }
 
@@ -346,7 +346,7 @@ impl Sessions {
     /// app, so another app of the environment may use the same.
     pub(crate) fn account_identifier(&self, session: &Session) -> String {
         let subject = session.principal().subject();
-        if session.is_local() { self.0.scope.prefix(subject) } else { subject.to_owned() }
+        if session.is_local() { self.0.scope.qualify(subject) } else { subject.to_owned() }
     }
 
     /// Returns the key of a value of these sessions in the shared store.

@@ -91,10 +91,10 @@ impl Sessions {
                 let other = opened.and_then(|opened| {
                     A::decode(cookies.attempt_id(A::KIND, name)?, &opened.content)
                 });
-                let live = other.filter(|other| now < other.ends_at());
+                let unexpired = other.filter(|other| now < other.ends_at());
                 // From before the clock was set back: older than all that begin now.
                 let is_ahead = |began_at: &OffsetDateTime| *began_at > now + time::Duration::MINUTE;
-                let began_at = live.map(|other| other.began_at());
+                let began_at = unexpired.map(|other| other.began_at());
                 let began_at =
                     began_at.map(|at| if is_ahead(&at) { OffsetDateTime::UNIX_EPOCH } else { at });
                 Presented { began_at, index, name, bytes: name.len() + sealed.len(), is_foreign }

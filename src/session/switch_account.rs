@@ -32,9 +32,9 @@ use crate::middleware::page::escaped;
 use crate::middleware::route_rejection::redirect;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::shared_store::{self, StoreError, StoreKey, with_timeout};
-use crate::util::cache_control::{never_cache, vary_on_cookie};
+use crate::util::cache_control::{set_no_store, vary_on_cookie};
 use crate::util::query::QueryParam;
-use crate::util::request_dedup::{Key, Once};
+use crate::util::request_dedup::{Key, SharedResults};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -250,7 +250,7 @@ impl Switched {
 
 impl Sessions {
     /// Returns the session that a login in this browser would replace.
-    pub(crate) async fn live_session(
+    pub(crate) async fn valid_session(
         &self,
         headers: &HeaderMap,
     ) -> Result<Option<Session>, SwitchError> {
@@ -316,19 +316,19 @@ impl Sessions {
         let id = id.ok_or(SwitchError::InvalidRequest)?;
         let (attempt, end) = self.attempt::<SwitchAttempt>(&id, headers);
         let ended = self.drop_expired_logins(headers, None);
-        let live = self.live_session(headers).await?;
+        let current = self.valid_session(headers).await?;
         let Some(attempt) = attempt else {
             // It was confirmed or declined before, for instance by a double click.
-            live.ok_or(SwitchError::NoPendingLogin)?;
+            current.ok_or(SwitchError::NoPendingLogin)?;
             let cookies = end.into_iter().chain(ended);
             let page = self.start_page().as_str();
             return Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, page, cookies)));
         };
-        let shows = live.as_ref().map(fingerprint).unwrap_or_default();
+        let shows = current.as_ref().map(fingerprint).unwrap_or_default();
         match action.as_deref().filter(|_| is_post) {
-            None if !is_post => self.confirmation_page(&attempt, live.as_ref(), path).await,
-            Some("keep") => self.decline(&attempt, live.as_ref(), end).await,
-            Some("switch") if live.is_none() || shown.as_ref() == Some(&shows) => {
+            None if !is_post => self.confirmation_page(&attempt, current.as_ref(), path).await,
+            Some("keep") => self.decline(&attempt, current.as_ref(), end).await,
+            Some("switch") if current.is_none() || shown.as_ref() == Some(&shows) => {
                 Ok(SwitchStep::Switch(attempt))
             }
             // The page was about another session than the one that would be replaced.
@@ -343,7 +343,7 @@ impl Sessions {
     /// Begins the session of a login that the user has confirmed; once, even after a double click.
     pub(crate) async fn switch<E, F>(
         &self,
-        switches: &Once<Switched, E>,
+        switches: &SharedResults<Switched, E>,
         attempt: SwitchAttempt,
         begin: impl FnOnce(UnconfirmedIdentity) -> F + Send + 'static,
     ) -> Result<Switched, E>
@@ -383,18 +383,18 @@ impl Sessions {
     async fn confirmation_page(
         &self,
         attempt: &SwitchAttempt,
-        live: Option<&Session>,
+        current: Option<&Session>,
         path: &str,
     ) -> Result<SwitchStep, SwitchError> {
         let (login, _) = self.waiting(attempt).await?.ok_or(SwitchError::NoPendingLogin)?;
         let id = attempt.id().ok_or(SealingFailed)?;
         let confirmation = SwitchConfirmation {
             host: self.public_url().host_str().unwrap_or("this app").to_owned(),
-            current_account: live.map(|live| live.account_name().to_owned()),
+            current_account: current.map(|current| current.account_name().to_owned()),
             new_account: login.account(),
             action: format!(
                 "{path}?attempt={id}&session={}&action=",
-                live.map(fingerprint).unwrap_or_default()
+                current.map(fingerprint).unwrap_or_default()
             ),
         };
         let html = match &self.0.switch_account_page {
@@ -403,7 +403,7 @@ impl Sessions {
         };
         let mut response = Response::new(Bytes::new());
         page::show(&mut response, html);
-        never_cache(response.headers_mut());
+        set_no_store(response.headers_mut());
         vary_on_cookie(response.headers_mut());
         Ok(SwitchStep::Respond(response))
     }
@@ -412,11 +412,11 @@ impl Sessions {
     async fn decline(
         &self,
         attempt: &SwitchAttempt,
-        live: Option<&Session>,
+        current: Option<&Session>,
         end: Option<HeaderValue>,
     ) -> Result<SwitchStep, SwitchError> {
-        let of_live = live.and_then(|live| live.record().environment_session());
-        let page = self.drop_login(attempt, &[of_live]).await?;
+        let of_current = current.and_then(|current| current.record().environment_session());
+        let page = self.drop_login(attempt, &[of_current]).await?;
         if page.is_some() {
             telemetry::login_failed("login_declined", None);
         }
@@ -441,7 +441,7 @@ impl Sessions {
         removals
     }
 
-    /// Removes logins, but keeps this session at the environment, that of the live session, and those
+    /// Removes logins, but keeps this session at the environment, that of the current session, and those
     /// of pending logins.
     fn drop_in_background(
         &self,
@@ -454,9 +454,9 @@ impl Sessions {
         }
         let (sessions, headers) = (self.clone(), headers.clone());
         drop(self.tasks().spawn("unconfirmed login", async move {
-            let live = sessions.live_session(&headers).await.ok().flatten();
-            let of_live = live.and_then(|live| live.record().environment_session());
-            let mut spared = vec![of_live, spared];
+            let current = sessions.valid_session(&headers).await.ok().flatten();
+            let of_current = current.and_then(|current| current.record().environment_session());
+            let mut spared = vec![of_current, spared];
             let waiting: Vec<SwitchAttempt> = sessions.attempts(&headers).collect();
             for waiting in waiting {
                 let is_dropped = attempts.iter().any(|one| one.key == waiting.key);

@@ -36,9 +36,9 @@ impl Sessions {
             organization_claims: ORGANIZATION_CLAIMS.to_vec(),
             resources: Vec::new(),
             expiry_leeway: Duration::ZERO,
-            start_leeway: CLOCK_SKEW,
+            not_before_leeway: CLOCK_SKEW,
         };
-        let principal = expectations.evaluate(signed.claims, signed.typ.as_deref(), now)?;
+        let principal = expectations.check(signed.claims, signed.typ.as_deref(), now)?;
         let expected_subject = match &flow {
             Flow::Refresh { subject } => Some((*subject).to_owned()),
             Flow::Login { .. } => None,

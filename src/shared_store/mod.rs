@@ -208,11 +208,11 @@ impl StoreScope {
     /// `id`.
     #[must_use]
     pub fn key(&self, namespace: KeyNamespace, id: &str) -> StoreKey {
-        StoreKey { namespace, id: self.prefix(id).into() }
+        StoreKey { namespace, id: self.qualify(id).into() }
     }
 
     /// Returns the name, prefixed with this scope.
-    pub(crate) fn prefix(&self, name: &str) -> String {
+    pub(crate) fn qualify(&self, name: &str) -> String {
         [&self.0, ".", name].concat()
     }
 }

@@ -67,7 +67,7 @@ impl Claims {
 
     /// Rejects a token that is not valid yet. `iat` and `nbf` are optional, and may be ahead by
     /// this leeway.
-    pub(crate) fn require_started(
+    pub(crate) fn check_not_before(
         &self,
         now: OffsetDateTime,
         leeway: Duration,

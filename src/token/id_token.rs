@@ -47,12 +47,12 @@ impl IdTokenExpectations<'_> {
     ) -> Result<VerifiedIdToken, TokenError> {
         let signed = keys.verify(token, TokenSource::Issuer).await?;
         let algorithm = CompactJws::parse(token)?.header.algorithm;
-        let subject = self.evaluate(&signed.claims, signed.typ.as_deref(), algorithm, now)?;
+        let subject = self.check(&signed.claims, signed.typ.as_deref(), algorithm, now)?;
         Ok(VerifiedIdToken { subject, claims: signed.claims })
     }
 
     /// Validates the claims (OpenID Connect Core sections 3.1.3.7 and 12.2). Returns the subject.
-    fn evaluate(
+    fn check(
         &self,
         claims: &Claims,
         typ: Option<&str>,
@@ -81,7 +81,7 @@ impl IdTokenExpectations<'_> {
             return Err(TokenError::Expired);
         }
         claims.date("iat")?.ok_or(TokenError::InvalidClaim("iat"))?;
-        claims.require_started(now, CLOCK_SKEW)?;
+        claims.check_not_before(now, CLOCK_SKEW)?;
         let subject = claims.text("sub")?.unwrap_or_default();
         if subject.is_empty() || subject.len() > 255 || !subject.is_ascii() {
             return Err(TokenError::InvalidClaim("sub"));
@@ -156,7 +156,7 @@ mod tests {
         };
         let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
         let claims = Claims::new(members.clone());
-        expected.evaluate(&claims, Some("JWT"), Algorithm::RS256, now)
+        expected.check(&claims, Some("JWT"), Algorithm::RS256, now)
     }
 
     #[test]

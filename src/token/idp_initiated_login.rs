@@ -77,11 +77,11 @@ impl IdpInitiatedLoginExpectations<'_> {
         // Hash of the signed content: some algorithms have several signatures for the same content.
         let input = token.rsplit_once('.').map_or(token, |(input, _)| input);
         let fingerprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, input.as_bytes()));
-        self.evaluate(&signed.claims, signed.typ.as_deref(), fingerprint, now)
+        self.check(&signed.claims, signed.typ.as_deref(), fingerprint, now)
     }
 
     /// Validates type, expiry and target of the login.
-    fn evaluate(
+    fn check(
         &self,
         claims: &Claims,
         typ: Option<&str>,
@@ -108,7 +108,7 @@ impl IdpInitiatedLoginExpectations<'_> {
         if expires_at > issued_at.min(now).saturating_add(MAX_LIFETIME) {
             return Err(TokenError::InvalidClaim("exp"));
         }
-        claims.require_started(now, CLOCK_SKEW)?;
+        claims.check_not_before(now, CLOCK_SKEW)?;
         let text = |name| Ok::<_, TokenError>(claims.text(name)?.filter(|text| !text.is_empty()));
         let selector = |name| match text(name)? {
             Some(id) if id.len() > MAX_TEXT_BYTES => Err(TokenError::InvalidClaim(name)),
@@ -157,7 +157,7 @@ mod tests {
         let issuers: Vec<_> = issuers.iter().map(|issuer| (*issuer).to_owned()).collect();
         let expected = IdpInitiatedLoginExpectations { issuers: &issuers, client_id: "skc_1" };
         let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
-        expected.evaluate(&Claims::new(members.clone()), Some("JWT"), String::new(), now)
+        expected.check(&Claims::new(members.clone()), Some("JWT"), String::new(), now)
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
         let nulls = |evaluated: Map<String, Value>| {
             let expected = IdpInitiatedLoginExpectations { issuers: &[], client_id: "skc_1" };
             let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
-            expected.evaluate(&Claims::new(evaluated), None, String::new(), now)
+            expected.check(&Claims::new(evaluated), None, String::new(), now)
         };
         let claims = json!({"connection_id": "conn_1", "organization_id": null, "exp": NOW + 300,
             "login_hint": null, "relay_state": null, "iss": null});

@@ -17,8 +17,8 @@ const MAX_KID_BYTES: usize = 256;
 /// A parsed token whose signature is not verified. Its claims are not accessible before that.
 #[derive(Debug)]
 pub(crate) struct CompactJws<'a> {
-    pub(crate) header: Header,
-    pub(crate) signed: &'a [u8],
+    pub(crate) header: JoseHeader,
+    pub(crate) signing_input: &'a [u8],
     pub(crate) signature: Vec<u8>,
     payload: &'a str,
 }
@@ -28,13 +28,18 @@ impl<'a> CompactJws<'a> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Malformed);
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        let (signing_input, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(TokenError::Malformed)?;
         if payload.contains('.') {
             return Err(TokenError::Malformed);
         }
-        let header = Header::parse(&decode(header)?)?;
-        Ok(Self { header, signed: signed.as_bytes(), signature: decode(signature)?, payload })
+        let header = JoseHeader::parse(&decode(header)?)?;
+        Ok(Self {
+            header,
+            signing_input: signing_input.as_bytes(),
+            signature: decode(signature)?,
+            payload,
+        })
     }
 
     /// The claims. Call it after the signature was verified.
@@ -45,13 +50,13 @@ impl<'a> CompactJws<'a> {
 
 /// The JOSE header parameters that are read. `jku`, `jwk`, `x5u` and `x5c` are ignored.
 #[derive(Debug)]
-pub(crate) struct Header {
+pub(crate) struct JoseHeader {
     pub(crate) algorithm: Algorithm,
     pub(crate) key_id: Option<String>,
     pub(crate) typ: Option<String>,
 }
 
-impl Header {
+impl JoseHeader {
     fn parse(json: &[u8]) -> Result<Self, TokenError> {
         let members = parse_object(json).map_err(|_| TokenError::Malformed)?;
         // No extension is supported, so `crit` is rejected (RFC 7515 section 4.1.11), as is `b64`
@@ -89,7 +94,7 @@ fn decode(segment: &str) -> Result<Vec<u8>, TokenError> {
 mod tests {
     use super::*;
 
-    fn parse(header: &str) -> Result<Header, TokenError> {
+    fn parse(header: &str) -> Result<JoseHeader, TokenError> {
         let token = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header));
         CompactJws::parse(&token).map(|jws| jws.header)
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::TokenError;
-use super::jws::{CompactJws, Header};
+use super::jws::{CompactJws, JoseHeader};
 use super::verifying_key::{UnusableKey, VerifyingKey};
 use crate::util::telemetry;
 
@@ -49,7 +49,7 @@ impl KeySet {
 
     /// Keeps the keys of `old` that are unchanged and withdraws the others, so that cached
     /// verifications are valid exactly as long as their key is in the set.
-    pub(crate) fn succeed(mut self, old: &Self) -> Self {
+    pub(crate) fn replacing(mut self, old: &Self) -> Self {
         for key in &mut self.keys {
             if let Some(same) = old.keys.iter().find(|known| known.is_same(key)) {
                 *key = Arc::clone(same);
@@ -66,7 +66,7 @@ impl KeySet {
     /// Verifies the signature and returns its key.
     pub(crate) fn verify(&self, jws: &CompactJws<'_>) -> Result<&Arc<VerifyingKey>, TokenError> {
         let key = self.find(&jws.header)?;
-        if !key.verify(jws.header.algorithm, jws.signed, &jws.signature) {
+        if !key.verify(jws.header.algorithm, jws.signing_input, &jws.signature) {
             return Err(TokenError::InvalidSignature);
         }
         Ok(key)
@@ -74,7 +74,7 @@ impl KeySet {
 
     /// The key with this `kid`; without a `kid`, the only matching key. Two different matching keys
     /// are ambiguous and rejected; the same key under two names is one.
-    fn find(&self, header: &Header) -> Result<&Arc<VerifyingKey>, TokenError> {
+    fn find(&self, header: &JoseHeader) -> Result<&Arc<VerifyingKey>, TokenError> {
         let is_named =
             |key: &&Arc<VerifyingKey>| header.key_id.is_none() || key.id == header.key_id;
         let mut fitting =
@@ -127,8 +127,11 @@ mod tests {
         (other["x"], other["y"]) = (OTHER_X.into(), OTHER_Y.into());
         let keys = set(json!([key("once"), key("twice"), other, nameless]));
         let find = |kid: Option<&str>| {
-            let header =
-                Header { algorithm: Algorithm::ES256, key_id: kid.map(str::to_owned), typ: None };
+            let header = JoseHeader {
+                algorithm: Algorithm::ES256,
+                key_id: kid.map(str::to_owned),
+                typ: None,
+            };
             keys.find(&header).map(|key| key.id.clone())
         };
         assert_eq!(find(Some("once")), Ok(Some("once".to_owned())));
@@ -140,7 +143,7 @@ mod tests {
     fn unchanged_keys_are_kept_and_removed_ones_are_withdrawn() {
         let old = set(json!([key("stays"), key("goes")]));
         let [stays, goes] = [0, 1].map(|index| Arc::clone(&old.keys[index]));
-        let new = set(json!([key("comes"), key("stays")])).succeed(&old);
+        let new = set(json!([key("comes"), key("stays")])).replacing(&old);
         assert!(Arc::ptr_eq(&new.keys[1], &stays));
         assert!(!stays.is_withdrawn() && goes.is_withdrawn());
     }

@@ -39,11 +39,11 @@ impl LogoutExpectations<'_> {
         now: OffsetDateTime,
     ) -> Result<LoggedOut, TokenError> {
         let signed = keys.verify(token, TokenSource::Logout).await?;
-        self.evaluate(&signed.claims, signed.typ.as_deref(), now)
+        self.check(&signed.claims, signed.typ.as_deref(), now)
     }
 
     /// Validates the claims (OpenID Connect Back-Channel Logout 1.0, section 2.6).
-    fn evaluate(
+    fn check(
         &self,
         claims: &Claims,
         typ: Option<&str>,
@@ -64,7 +64,7 @@ impl LogoutExpectations<'_> {
             return Err(TokenError::Expired);
         }
         let issued_at = claims.date("iat")?.ok_or(TokenError::InvalidClaim("iat"))?;
-        claims.require_started(now, CLOCK_SKEW)?;
+        claims.check_not_before(now, CLOCK_SKEW)?;
         if !claims
             .members()
             .get("events")
@@ -108,7 +108,7 @@ mod tests {
         }
         let expected = LogoutExpectations { issuer: "https://acme.test", client_id: "skc_1" };
         let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
-        expected.evaluate(&Claims::new(members.clone()), typ, now)
+        expected.check(&Claims::new(members.clone()), typ, now)
     }
 
     #[test]

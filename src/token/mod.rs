@@ -73,7 +73,7 @@ pub(crate) use self::idp_initiated_login::IdpInitiatedLoginExpectations;
 pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::ORGANIZATION_CLAIMS;
 pub(crate) use self::remote_keys::{RemoteKeys, TokenSource};
-pub(crate) use self::verifier::{Attempt, Expectations, Leeway};
+pub(crate) use self::verifier::{Expectations, Leeway, TokenCheck};
 
 /// Returned when a token is rejected. Disclose no more than `invalid_token` to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

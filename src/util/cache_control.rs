@@ -5,13 +5,13 @@ use http::{HeaderMap, HeaderValue, header};
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Forbids caching of a response for one user, unless the handler set `Cache-Control`.
-pub(crate) fn keep_private(headers: &mut HeaderMap) {
+pub(crate) fn default_to_no_store(headers: &mut HeaderMap) {
     headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
 }
 
 /// Forbids caching of a response that carries a credential, even if the handler set
 /// `Cache-Control`.
-pub(crate) fn never_cache(headers: &mut HeaderMap) {
+pub(crate) fn set_no_store(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, NO_STORE);
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn vary_on_cookie(headers: &mut HeaderMap) {
 
 /// Forbids caches to store the response to a token. If the handler set `Cache-Control`, `Vary`
 /// limits what they store to requests with the same token.
-pub(crate) fn limit_to_token(headers: &mut HeaderMap) {
+pub(crate) fn no_store_or_vary_on_authorization(headers: &mut HeaderMap) {
     if headers.contains_key(header::CACHE_CONTROL) {
         vary_on("authorization", headers);
     } else {
@@ -47,12 +47,12 @@ mod tests {
     #[test]
     fn a_response_to_a_token_is_not_stored_or_varies_on_authorization() {
         let mut headers = HeaderMap::new();
-        limit_to_token(&mut headers);
+        no_store_or_vary_on_authorization(&mut headers);
         assert_eq!(headers[header::CACHE_CONTROL], "no-store");
         assert!(!headers.contains_key(header::VARY));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
-        limit_to_token(&mut headers);
-        limit_to_token(&mut headers);
+        no_store_or_vary_on_authorization(&mut headers);
+        no_store_or_vary_on_authorization(&mut headers);
         assert_eq!(headers[header::CACHE_CONTROL], "public, max-age=60");
         assert_eq!(headers[header::VARY], "authorization");
         assert_eq!(headers.len(), 2);
@@ -63,7 +63,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
         headers.insert(header::VARY, HeaderValue::from_static("Accept, cookie"));
-        keep_private(&mut headers);
+        default_to_no_store(&mut headers);
         vary_on_cookie(&mut headers);
         assert_eq!(headers[header::CACHE_CONTROL], "max-age=60");
         assert_eq!(headers.get_all(header::VARY).iter().count(), 1);

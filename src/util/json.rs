@@ -13,7 +13,7 @@ const MAX_VALUES: usize = 16 * 1024;
 /// megabyte of group names has fewer.
 const MAX_DEEP_VALUES: usize = 64 * 1024;
 /// Depth of an event's envelope and of the members of its data.
-const DECISIVE_DEPTH: usize = 2;
+const ENVELOPE_DEPTH: usize = 2;
 /// serde_json rejects a depth of 128 and more.
 const MAX_DEPTH: usize = 100;
 /// Names with a special meaning in serde_json if a crate in the tree enables `arbitrary_precision`
@@ -23,7 +23,7 @@ const PRIVATE_PREFIX: &str = "$serde_json::private::";
 /// Parses one object, in one pass. Duplicate members and serde_json's private names are errors at any
 /// depth, as are more than [`MAX_VALUES`] values.
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
-    Rules::new(None, MAX_VALUES).parse(bytes)
+    JsonLimits::new(None, MAX_VALUES).parse(bytes)
 }
 
 /// An object of a trusted sender, and whether it is complete.
@@ -39,34 +39,34 @@ pub(crate) struct Event {
 pub(crate) fn parse_event(bytes: &[u8]) -> Result<Event, serde_json::Error> {
     // `IgnoredAny` accepts numbers and escapes that `Value` cannot represent. So on an error, parse
     // again and skip what is deeper: first in arrays, then below the members of `data`.
-    let mut rules = Rules::new(Some(DECISIVE_DEPTH + 1), MAX_DEEP_VALUES);
-    let mut members = rules.parse(bytes);
-    for whole_depth in [DECISIVE_DEPTH + 1, DECISIVE_DEPTH] {
+    let mut limits = JsonLimits::new(Some(ENVELOPE_DEPTH + 1), MAX_DEEP_VALUES);
+    let mut members = limits.parse(bytes);
+    for lenient_below in [ENVELOPE_DEPTH + 1, ENVELOPE_DEPTH] {
         if members.is_err() {
-            rules = Rules::new(Some(whole_depth), 0);
-            members = rules.parse(bytes);
+            limits = JsonLimits::new(Some(lenient_below), 0);
+            members = limits.parse(bytes);
         }
     }
-    Ok(Event { members: members?, is_complete: rules.is_complete })
+    Ok(Event { members: members?, is_complete: limits.is_complete })
 }
 
 /// Limits of a text.
-struct Rules {
+struct JsonLimits {
     /// Members of objects up to this depth are read without a limit. Deeper values that break a
     /// rule are omitted. `None`: they are errors, at any depth.
-    whole_depth: Option<usize>,
+    lenient_below: Option<usize>,
     values_left: usize,
     is_complete: bool,
 }
 
-impl Rules {
-    fn new(whole_depth: Option<usize>, max_values: usize) -> Self {
-        Self { whole_depth, values_left: max_values, is_complete: true }
+impl JsonLimits {
+    fn new(lenient_below: Option<usize>, max_values: usize) -> Self {
+        Self { lenient_below, values_left: max_values, is_complete: true }
     }
 
     fn parse(&mut self, bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        let root = RuledValue { rules: self, depth: 0, is_counted: false };
+        let root = LimitedValue { limits: self, depth: 0, is_counted: false };
         let value = root.deserialize(&mut deserializer)?;
         deserializer.end()?;
         match value {
@@ -77,53 +77,53 @@ impl Rules {
 }
 
 /// Builds a value, unless it is omitted.
-struct RuledValue<'a> {
-    rules: &'a mut Rules,
+struct LimitedValue<'a> {
+    limits: &'a mut JsonLimits,
     /// Number of objects and arrays around it.
     depth: usize,
     /// Whether the number of such values is limited.
     is_counted: bool,
 }
 
-impl RuledValue<'_> {
-    fn item(&mut self) -> RuledValue<'_> {
-        RuledValue { rules: self.rules, depth: self.depth + 1, is_counted: true }
+impl LimitedValue<'_> {
+    fn item(&mut self) -> LimitedValue<'_> {
+        LimitedValue { limits: self.limits, depth: self.depth + 1, is_counted: true }
     }
 
-    fn member(&mut self, name: &str) -> RuledValue<'_> {
+    fn member(&mut self, name: &str) -> LimitedValue<'_> {
         let depth = self.depth + 1;
-        let is_deep = self.rules.whole_depth.is_none_or(|whole| depth > whole);
+        let is_deep = self.limits.lenient_below.is_none_or(|lenient_below| depth > lenient_below);
         let is_counted = is_deep && !name.starts_with(PRIVATE_PREFIX);
-        RuledValue { rules: self.rules, depth, is_counted }
+        LimitedValue { limits: self.limits, depth, is_counted }
     }
 
     /// Whether the limits allow the value.
     fn fits(&mut self) -> bool {
         let is_too_deep = self.depth > MAX_DEPTH + usize::from(!self.is_counted);
-        if is_too_deep && self.rules.whole_depth.is_some() {
+        if is_too_deep && self.limits.lenient_below.is_some() {
             return false;
         }
-        let left = self.rules.values_left.checked_sub(usize::from(self.is_counted));
-        left.map(|left| self.rules.values_left = left).is_some()
+        let left = self.limits.values_left.checked_sub(usize::from(self.is_counted));
+        left.map(|left| self.limits.values_left = left).is_some()
     }
 }
 
-impl<'de> DeserializeSeed<'de> for RuledValue<'_> {
+impl<'de> DeserializeSeed<'de> for LimitedValue<'_> {
     type Value = Option<Value>;
 
     fn deserialize<D: Deserializer<'de>>(mut self, from: D) -> Result<Option<Value>, D::Error> {
         if self.fits() {
             return from.deserialize_any(self).map(Some);
         }
-        if self.rules.whole_depth.is_none() {
+        if self.limits.lenient_below.is_none() {
             return Err(de::Error::custom("too many values"));
         }
-        self.rules.is_complete = false;
+        self.limits.is_complete = false;
         IgnoredAny::deserialize(from).map(|_| None)
     }
 }
 
-impl<'de> Visitor<'de> for RuledValue<'_> {
+impl<'de> Visitor<'de> for LimitedValue<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -163,8 +163,8 @@ impl<'de> Visitor<'de> for RuledValue<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Value, A::Error> {
-        let is_strict = self.rules.whole_depth.is_none();
-        let rejects_duplicates = is_strict || self.depth < DECISIVE_DEPTH;
+        let is_strict = self.limits.lenient_below.is_none();
+        let rejects_duplicates = is_strict || self.depth < ENVELOPE_DEPTH;
         let mut members = Map::new();
         let mut number = None;
         while let Some(name) = entries.next_key::<String>()? {
@@ -175,7 +175,7 @@ impl<'de> Visitor<'de> for RuledValue<'_> {
                 if number.is_none() && is_strict {
                     return Err(de::Error::custom("private member name"));
                 }
-                self.rules.is_complete &= number.is_some();
+                self.limits.is_complete &= number.is_some();
             } else if let Some(value) = value
                 && members.insert(name, value).is_some()
                 && rejects_duplicates

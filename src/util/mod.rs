@@ -1,4 +1,9 @@
 //! Small helpers that several modules share.
+//!
+//! Four mechanisms prevent that work is done twice: [`single_flight`] shares a task among concurrent
+//! callers in this process; [`request_dedup`] also retains its result for ten seconds; a
+//! `LoginAttempt` is claimed in the shared store, because its code works once on all replicas; and
+//! the `Deduplicator` of webhooks claims a message there, and retains that it was handled.
 
 pub(crate) mod cache_control;
 pub(crate) mod email;

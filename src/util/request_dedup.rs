@@ -37,14 +37,14 @@ impl Key {
 }
 
 /// Work in progress in this process, and its recent results.
-pub(crate) struct Once<T: Clone, E: Clone> {
+pub(crate) struct SharedResults<T: Clone, E: Clone> {
     running: SingleFlight<Key, Result<T, E>>,
     done: Memory<T>,
     name: &'static str,
     interrupted: E,
 }
 
-impl<T, E> Once<T, E>
+impl<T, E> SharedResults<T, E>
 where
     T: Clone + Send + Sync + 'static,
     E: Clone + Send + Sync + 'static,

@@ -36,7 +36,7 @@ where
     }
 
     /// Joins the task of `key` if it is in progress.
-    pub(crate) fn running(&self, key: &K) -> Option<Flight<V>> {
+    pub(crate) fn get(&self, key: &K) -> Option<Flight<V>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
@@ -52,18 +52,18 @@ where
         if let Some(flight) = running.get(&key) {
             return flight.clone();
         }
-        let (land, landed) = oneshot::channel();
-        let flight = Flight(landed.shared());
+        let (sender, receiver) = oneshot::channel();
+        let flight = Flight(receiver.shared());
         running.insert(key.clone(), flight.clone());
         drop(running);
 
-        let landing = Landing { running: Arc::clone(&self.running), key };
+        let guard = RunningGuard { running: Arc::clone(&self.running), key };
         let work = work();
         let task = async move {
             let value = work.await;
-            drop(landing);
+            drop(guard);
             // All callers may have left.
-            let _ = land.send(value);
+            let _ = sender.send(value);
         };
         drop(match &self.tracker {
             Some((tasks, name)) => tasks.spawn(name, task),
@@ -74,12 +74,12 @@ where
 }
 
 /// Removes the entry when the task has ended, panicked or been aborted.
-struct Landing<K: Eq + Hash, V: Clone> {
+struct RunningGuard<K: Eq + Hash, V: Clone> {
     running: Arc<Mutex<HashMap<K, Flight<V>>>>,
     key: K,
 }
 
-impl<K: Eq + Hash, V: Clone> Drop for Landing<K, V> {
+impl<K: Eq + Hash, V: Clone> Drop for RunningGuard<K, V> {
     fn drop(&mut self) {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
@@ -114,11 +114,11 @@ mod tests {
                 runs.fetch_add(1, Ordering::SeqCst)
             }
         };
-        assert!(flights.running(&"key").is_none());
+        assert!(flights.get(&"key").is_none());
         let (one, two) = (flights.join("key", work), flights.join("key", work));
-        let three = flights.running(&"key").unwrap();
+        let three = flights.get(&"key").unwrap();
         assert_eq!((one.await, two.await, three.await), (Some(0), Some(0), Some(0)));
-        assert!(flights.running(&"key").is_none());
+        assert!(flights.get(&"key").is_none());
         assert_eq!(flights.join("key", work).await, Some(1));
     }
 

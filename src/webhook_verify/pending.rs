@@ -58,7 +58,7 @@ impl WebhookVerify {
         body: &mut ReplayBody<B>,
     ) -> Poll<Result<Message, WebhookRejection>> {
         if let Pending::Body(headers) = pending {
-            let body = ready!(body.poll_fill(cx, &self.limits))?;
+            let body = ready!(body.poll_buffer(cx, &self.limits))?;
             headers.verify(&body, &self.secrets)?;
             let Some(deduplicator) = self.deduplicator() else {
                 return Poll::Ready(Ok((Decision::Forward(Settlement::None), body)));

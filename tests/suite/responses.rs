@@ -166,7 +166,7 @@ async fn scripts_and_forms_without_a_session_get_401_in_json() {
         response.assert_private();
         assert!(matches!(
             response.extensions().get(),
-            Some(SessionRejection::MissingSession(login)) if login.login().is_none()
+            Some(SessionRejection::MissingSession(login)) if login.login_url().is_none()
         ));
     }
 }
@@ -200,7 +200,7 @@ async fn a_form_without_a_session_gets_a_page_whose_link_returns_to_the_form() {
         page.assert_private();
         assert!(matches!(
             page.extensions().get(),
-            Some(SessionRejection::MissingSession(login)) if login.login().is_none()
+            Some(SessionRejection::MissingSession(login)) if login.login_url().is_none()
         ));
     }
     let put = world.browser().send(Method::PUT, "/me", &[("accept", "text/html")]).await;

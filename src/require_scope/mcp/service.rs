@@ -78,7 +78,7 @@ impl RequireMcpScope {
     ) -> Poll<Result<Operation, BodyError>> {
         let (body, reader) = match read {
             Some(read) => read,
-            None => match ready!(request.body_mut().poll_fill(cx, &self.limits)) {
+            None => match ready!(request.body_mut().poll_buffer(cx, &self.limits)) {
                 Ok(body) => read.insert((body, MessageReader::default())),
                 Err(error) => return Poll::Ready(Err(error)),
             },

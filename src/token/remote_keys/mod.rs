@@ -3,11 +3,11 @@
 //!
 //! * Startup and age cause fetches freely. A known key past its age is used during the next fetch,
 //!   and for up to a day if fetches fail.
-//! * A token with an unknown key ID causes a fetch through a token bucket, and so does an invalid
-//!   signature under a known key ID (another bucket), so that clients cannot flood the issuer with
-//!   requests. No lock is held during a fetch. Each [`TokenSource`] has its own buckets: invalid
+//! * A token with an unknown key ID causes a fetch within a budget, and so does an invalid signature
+//!   under a known key ID (another budget), so that clients cannot flood the issuer with
+//!   requests. No lock is held during a fetch. Each [`TokenSource`] has its own budgets: invalid
 //!   tokens of one do not limit the fetches of the others.
-//! * A key is reported as unknown only after a fetch. While the bucket is empty, it is unknown
+//! * A key is reported as unknown only after a fetch. While the budget is empty, it is unknown
 //!   whether the issuer has that key, so the keys are unavailable.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,12 +37,12 @@ const STALE_RETRY: Duration = Duration::from_secs(10);
 const FAILURE_MEMORY: Duration = Duration::from_secs(1);
 const LIMITS: (Duration, usize) = (Duration::from_secs(5), 256 * 1024);
 
-/// Result of a verification without waiting.
+/// Result of a verification with the current keys.
 #[derive(Debug)]
-pub(crate) enum Attempt<T> {
+pub(crate) enum TokenCheck<T> {
     Done(Result<T, TokenError>),
     /// A fetch that may bring the missing key is in progress: wait for it, then try again.
-    Wait(Flight<bool>),
+    Pending(Flight<bool>),
 }
 
 /// Source of a token.
@@ -64,7 +64,7 @@ impl TokenSource {
 
 /// A token whose signature was verified.
 #[derive(Debug)]
-pub(crate) struct Signed {
+pub(crate) struct VerifiedJws {
     pub(crate) claims: Claims,
     pub(crate) typ: Option<String>,
     pub(crate) key: Arc<VerifyingKey>,
@@ -88,7 +88,7 @@ impl RemoteKeys {
             refetch_at: AtomicU64::new(0),
             usable_until: AtomicU64::new(0),
             unavailable_until: AtomicU64::new(0),
-            buckets: [const { Buckets::full() }; TokenSource::COUNT],
+            budgets: [const { FetchBudgets::full() }; TokenSource::COUNT],
             flights: SingleFlight::new(),
         }))
     }
@@ -98,10 +98,10 @@ impl RemoteKeys {
         &self,
         token: &str,
         source: TokenSource,
-    ) -> Result<Signed, TokenError> {
-        match self.attempt(token, source) {
-            Attempt::Done(result) => result,
-            Attempt::Wait(fetch) => self.attempt_again(token, fetch.await),
+    ) -> Result<VerifiedJws, TokenError> {
+        match self.verify_now(token, source) {
+            TokenCheck::Done(result) => result,
+            TokenCheck::Pending(fetch) => self.verify_after_fetch(token, fetch.await),
         }
     }
 
@@ -115,38 +115,39 @@ impl RemoteKeys {
     }
 
     /// Verifies a signature with the current keys.
-    pub(crate) fn attempt(&self, token: &str, source: TokenSource) -> Attempt<Signed> {
+    pub(crate) fn verify_now(&self, token: &str, source: TokenSource) -> TokenCheck<VerifiedJws> {
         let jws = match CompactJws::parse(token) {
             Ok(jws) => jws,
-            Err(error) => return Attempt::Done(Err(error)),
+            Err(error) => return TokenCheck::Done(Err(error)),
         };
         // Rejected before the token can cause a fetch (RFC 8725 section 3.1).
         if !self.0.source.algorithms.contains(&jws.header.algorithm) {
-            return Attempt::Done(Err(TokenError::InvalidAlgorithm));
+            return TokenCheck::Done(Err(TokenError::InvalidAlgorithm));
         }
         let Some(keys) = self.0.usable() else {
-            return self.0.start_up_fetch().map_or(Self::unavailable(), Attempt::Wait);
+            return self.0.start_up_fetch().map_or(Self::unavailable(), TokenCheck::Pending);
         };
         self.0.refresh_if_stale();
         let result = check(&keys, &jws);
-        let Some(buckets) = self.0.buckets.get(source as usize) else { return Self::unavailable() };
-        let (bucket, without_fetch) = match result {
-            Err(TokenError::NoMatchingKey) => (&buckets.unknown_key, TokenError::KeysUnavailable),
+        let Some(budgets) = self.0.budgets.get(source as usize) else { return Self::unavailable() };
+        let (budget, without_fetch) = match result {
+            Err(TokenError::NoMatchingKey) => (&budgets.unknown_key, TokenError::KeysUnavailable),
             Err(TokenError::InvalidSignature) => {
-                (&buckets.bad_signature, TokenError::InvalidSignature)
+                (&budgets.bad_signature, TokenError::InvalidSignature)
             }
-            result => return Attempt::Done(result),
+            result => return TokenCheck::Done(result),
         };
-        let fetch = self.0.limited_fetch(bucket);
-        fetch.map_or(Attempt::Done(Err(without_fetch)), Attempt::Wait)
+        let fetch = self.0.limited_fetch(budget);
+        fetch.map_or(TokenCheck::Done(Err(without_fetch)), TokenCheck::Pending)
     }
 
-    /// Verifies a signature after the fetch of an attempt; `fetched` is its result.
-    pub(crate) fn attempt_again(
+    /// Verifies a signature after the fetch that [`verify_now`](Self::verify_now) returned;
+    /// `fetched` is its result.
+    pub(crate) fn verify_after_fetch(
         &self,
         token: &str,
         fetched: Option<bool>,
-    ) -> Result<Signed, TokenError> {
+    ) -> Result<VerifiedJws, TokenError> {
         let jws = CompactJws::parse(token)?;
         let keys = self.0.usable().ok_or(TokenError::KeysUnavailable)?;
         match check(&keys, &jws) {
@@ -169,14 +170,14 @@ impl RemoteKeys {
         self.0.refresh_if_stale();
     }
 
-    fn unavailable<T>() -> Attempt<T> {
-        Attempt::Done(Err(TokenError::KeysUnavailable))
+    fn unavailable<T>() -> TokenCheck<T> {
+        TokenCheck::Done(Err(TokenError::KeysUnavailable))
     }
 }
 
-fn check(keys: &KeySet, jws: &CompactJws<'_>) -> Result<Signed, TokenError> {
+fn check(keys: &KeySet, jws: &CompactJws<'_>) -> Result<VerifiedJws, TokenError> {
     let key = Arc::clone(keys.verify(jws)?);
-    Ok(Signed { claims: jws.claims()?, typ: jws.header.typ.clone(), key })
+    Ok(VerifiedJws { claims: jws.claims()?, typ: jws.header.typ.clone(), key })
 }
 
 #[derive(Debug)]
@@ -189,7 +190,7 @@ struct Shared {
     usable_until: AtomicU64,
     unavailable_until: AtomicU64,
     /// By [`TokenSource`].
-    buckets: [Buckets; TokenSource::COUNT],
+    budgets: [FetchBudgets; TokenSource::COUNT],
     flights: SingleFlight<(), bool>,
 }
 
@@ -227,11 +228,11 @@ impl Shared {
         (!is_unavailable).then(|| self.fetch())
     }
 
-    /// Joins the fetch in progress, or starts one if the bucket has a token.
-    fn limited_fetch(self: &Arc<Self>, bucket: &Mutex<TokenBucket>) -> Option<Flight<bool>> {
-        self.flights.running(&()).or_else(|| {
+    /// Joins the fetch in progress, or starts one if the budget permits it.
+    fn limited_fetch(self: &Arc<Self>, budget: &Mutex<FetchBudget>) -> Option<Flight<bool>> {
+        self.flights.get(&()).or_else(|| {
             let now = self.clock.monotonic();
-            let granted = bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now);
+            let granted = budget.lock().unwrap_or_else(PoisonError::into_inner).take(now);
             granted.then(|| self.fetch())
         })
     }
@@ -252,7 +253,7 @@ impl Shared {
             Ok(keys) => {
                 telemetry::key_set_fetched(keys.len());
                 let keys = match self.current.load_full() {
-                    Some(old) => keys.succeed(&old),
+                    Some(old) => keys.replacing(&old),
                     None => keys,
                 };
                 self.current.store(Some(Arc::new(keys)));
@@ -314,50 +315,50 @@ enum FetchError {
     Status(StatusCode),
 }
 
-/// Token bucket for the fetches of one source.
+/// How many fetches the tokens of one source may cause (token buckets).
 #[derive(Debug)]
-struct Buckets {
-    unknown_key: Mutex<TokenBucket>,
-    bad_signature: Mutex<TokenBucket>,
+struct FetchBudgets {
+    unknown_key: Mutex<FetchBudget>,
+    bad_signature: Mutex<FetchBudget>,
 }
 
-impl Buckets {
+impl FetchBudgets {
     const fn full() -> Self {
         Self {
-            unknown_key: Mutex::new(TokenBucket::full()),
-            bad_signature: Mutex::new(TokenBucket::full()),
+            unknown_key: Mutex::new(FetchBudget::full()),
+            bad_signature: Mutex::new(FetchBudget::full()),
         }
     }
 }
 
 /// Two fetches at once, one more every ten seconds.
 #[derive(Debug)]
-struct TokenBucket {
-    tokens: u8,
-    /// Monotonic time of the next token; meaningless while the bucket is full.
+struct FetchBudget {
+    permits: u8,
+    /// Monotonic time of the next permit; meaningless while the budget is full.
     next: Duration,
 }
 
-impl TokenBucket {
+impl FetchBudget {
     const SIZE: u8 = 2;
     const REFILL: Duration = Duration::from_secs(10);
 
     const fn full() -> Self {
-        Self { tokens: Self::SIZE, next: Duration::ZERO }
+        Self { permits: Self::SIZE, next: Duration::ZERO }
     }
 
     fn take(&mut self, now: Duration) -> bool {
-        while self.tokens < Self::SIZE && self.next <= now {
-            self.tokens += 1;
+        while self.permits < Self::SIZE && self.next <= now {
+            self.permits += 1;
             self.next = self.next.saturating_add(Self::REFILL);
         }
-        if self.tokens == 0 {
+        if self.permits == 0 {
             return false;
         }
-        if self.tokens == Self::SIZE {
+        if self.permits == Self::SIZE {
             self.next = now.saturating_add(Self::REFILL);
         }
-        self.tokens -= 1;
+        self.permits -= 1;
         true
     }
 }

@@ -22,15 +22,15 @@ async fn set_up(time: SteppedClock) -> (KeyServer, SteppedClock, RemoteKeys, Str
     (server, time, keys, token)
 }
 
-async fn verify(keys: &RemoteKeys, token: &str) -> Result<Signed, TokenError> {
+async fn verify(keys: &RemoteKeys, token: &str) -> Result<VerifiedJws, TokenError> {
     keys.verify(token, TokenSource::Bearer).await
 }
 
 /// The result without waiting.
 fn known(keys: &RemoteKeys, token: &str) -> Result<Arc<VerifyingKey>, TokenError> {
-    match keys.attempt(token, TokenSource::Bearer) {
-        Attempt::Done(result) => result.map(|signed| signed.key),
-        Attempt::Wait(_) => panic!("it waits for a fetch"),
+    match keys.verify_now(token, TokenSource::Bearer) {
+        TokenCheck::Done(result) => result.map(|signed| signed.key),
+        TokenCheck::Pending(_) => panic!("it waits for a fetch"),
     }
 }
 
@@ -39,12 +39,12 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
-fn the_bucket_allows_two_at_once_and_one_every_ten_seconds() {
-    let mut bucket = TokenBucket::full();
+fn the_budget_allows_two_at_once_and_one_every_ten_seconds() {
+    let mut budget = FetchBudget::full();
     let at = Duration::from_secs;
-    let granted: Vec<u64> = (0..100).filter(|second| bucket.take(at(*second))).collect();
+    let granted: Vec<u64> = (0..100).filter(|second| budget.take(at(*second))).collect();
     assert_eq!(granted, [0, 1, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
-    assert!(bucket.take(at(1000)) && bucket.take(at(1000)) && !bucket.take(at(1000)));
+    assert!(budget.take(at(1000)) && budget.take(at(1000)) && !budget.take(at(1000)));
 }
 
 #[tokio::test]
@@ -134,16 +134,16 @@ async fn all_tokens_of_the_new_key_share_one_fetch() {
         server.hang();
         let new_token = TestKey::rsa(1).access_token("k2");
         let waiting: Vec<_> = (0..50)
-            .map(|_| match keys.attempt(&new_token, TokenSource::Bearer) {
-                Attempt::Wait(fetch) => fetch,
-                Attempt::Done(result) => panic!("it does not wait: {result:?}"),
+            .map(|_| match keys.verify_now(&new_token, TokenSource::Bearer) {
+                TokenCheck::Pending(fetch) => fetch,
+                TokenCheck::Done(result) => panic!("it does not wait: {result:?}"),
             })
             .collect();
         settle().await;
         assert!(known(&keys, &old_token).is_ok());
         server.resume();
         for fetched in join_all(waiting).await {
-            assert!(keys.attempt_again(&new_token, fetched).is_ok());
+            assert!(keys.verify_after_fetch(&new_token, fetched).is_ok());
         }
         assert_eq!(server.count(), 2);
     }
@@ -215,7 +215,10 @@ async fn known_keys_never_wait_while_a_fetch_hangs() {
         server.hang();
         for number in 0..1000 {
             let stranger = TestKey::rsa(1).token(&format!("kid-{number}"), "{}");
-            assert!(matches!(keys.attempt(&stranger, TokenSource::Bearer), Attempt::Wait(_)));
+            assert!(matches!(
+                keys.verify_now(&stranger, TokenSource::Bearer),
+                TokenCheck::Pending(_)
+            ));
             assert!(known(&keys, &known_token).is_ok());
         }
         settle().await;
@@ -235,7 +238,7 @@ async fn a_fetch_continues_when_its_only_caller_leaves() {
         let (server, _, keys, _) = set_up(clock).await;
         server.response(KeyResponse::keys([TestKey::rsa(1).jwk("k2")]));
         let new_token = TestKey::rsa(1).access_token("k2");
-        assert!(matches!(keys.attempt(&new_token, TokenSource::Bearer), Attempt::Wait(_)));
+        assert!(matches!(keys.verify_now(&new_token, TokenSource::Bearer), TokenCheck::Pending(_)));
         settle().await;
         assert!(known(&keys, &new_token).is_ok());
     }
@@ -374,7 +377,7 @@ async fn a_new_key_with_an_old_key_id_is_accepted_after_one_fetch() {
         assert!(verify(&keys, &new_token).await.is_ok());
         assert_eq!(server.count(), 2);
 
-        // Forged signatures use the same bucket, and only that one.
+        // Forged signatures use the same budget, and only that one.
         for _ in 0..100 {
             assert_eq!(verify(&keys, &old_token).await.unwrap_err(), TokenError::InvalidSignature);
         }

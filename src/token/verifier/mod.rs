@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use url::Url;
 
 use super::claims::{CLOCK_SKEW, TokenKind};
-pub(crate) use super::remote_keys::Attempt;
-use super::remote_keys::Signed;
+pub(crate) use super::remote_keys::TokenCheck;
+use super::remote_keys::VerifiedJws;
 use super::verifying_key::VerifyingKey;
 use super::{Claims, ORGANIZATION_CLAIMS, Principal, RemoteKeys, TokenError, TokenSource};
 use crate::clock::Clock;
@@ -71,9 +71,9 @@ impl TokenVerifier {
         "validate_access_token"
     ))]
     pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
-        match self.attempt(token) {
-            Attempt::Done(result) => result,
-            Attempt::Wait(fetch) => self.attempt_again(token, fetch.await),
+        match self.verify_now(token) {
+            TokenCheck::Done(result) => result,
+            TokenCheck::Pending(fetch) => self.verify_after_fetch(token, fetch.await),
         }
     }
 
@@ -110,26 +110,25 @@ impl TokenVerifier {
     }
 
     /// Verifies a token with the current keys. A cached token takes one lookup.
-    pub(crate) fn attempt(&self, token: &str) -> Attempt<Principal> {
-        let now = self.0.clock.now();
-        self.0.keys.refresh_if_stale();
-        if let Some(principal) = self.remembered(token, now) {
+    pub(crate) fn verify_now(&self, token: &str) -> TokenCheck<Principal> {
+        if let Some(principal) = self.remembered(token, self.0.clock.now()) {
+            self.0.keys.refresh_if_stale();
             telemetry::token_verified("cached");
-            return Attempt::Done(Ok(principal));
+            return TokenCheck::Done(Ok(principal));
         }
-        match self.0.keys.attempt(token, TokenSource::Bearer) {
-            Attempt::Done(signed) => Attempt::Done(self.evaluate(token, signed)),
-            Attempt::Wait(fetch) => Attempt::Wait(fetch),
+        match self.0.keys.verify_now(token, TokenSource::Bearer) {
+            TokenCheck::Done(signed) => TokenCheck::Done(self.accept(token, signed)),
+            TokenCheck::Pending(fetch) => TokenCheck::Pending(fetch),
         }
     }
 
-    /// Verifies a token after the fetch of an attempt.
-    pub(crate) fn attempt_again(
+    /// Verifies a token after the fetch that [`verify_now`](Self::verify_now) returned.
+    pub(crate) fn verify_after_fetch(
         &self,
         token: &str,
         fetched: Option<bool>,
     ) -> Result<Principal, TokenError> {
-        self.evaluate(token, self.0.keys.attempt_again(token, fetched))
+        self.accept(token, self.0.keys.verify_after_fetch(token, fetched))
     }
 
     fn remembered(&self, token: &str, now: OffsetDateTime) -> Option<Principal> {
@@ -141,14 +140,15 @@ impl TokenVerifier {
         })?
     }
 
-    fn evaluate(
+    /// Checks the claims of a token whose signature was verified. Caches and counts the result.
+    fn accept(
         &self,
         token: &str,
-        signed: Result<Signed, TokenError>,
+        signed: Result<VerifiedJws, TokenError>,
     ) -> Result<Principal, TokenError> {
-        let accepted = signed.and_then(|Signed { claims, typ, key }| {
+        let accepted = signed.and_then(|VerifiedJws { claims, typ, key }| {
             let principal =
-                self.0.expectations.evaluate(claims, typ.as_deref(), self.0.clock.now())?;
+                self.0.expectations.check(claims, typ.as_deref(), self.0.clock.now())?;
             let valid_until = self.0.expectations.valid_until(&principal);
             Ok(Verified { principal, valid_until, key })
         });
@@ -188,11 +188,11 @@ pub(crate) struct Expectations {
     /// For `exp`.
     pub(crate) expiry_leeway: time::Duration,
     /// For `nbf` and `iat`.
-    pub(crate) start_leeway: time::Duration,
+    pub(crate) not_before_leeway: time::Duration,
 }
 
 impl Expectations {
-    pub(crate) fn evaluate(
+    pub(crate) fn check(
         &self,
         claims: Claims,
         typ: Option<&str>,
@@ -227,7 +227,7 @@ impl Expectations {
         {
             return Err(TokenError::InvalidAudience);
         }
-        claims.require_started(now, self.start_leeway)?;
+        claims.check_not_before(now, self.not_before_leeway)?;
         let principal = Principal::from_claims(claims, &self.organization_claims)?;
         if now >= self.valid_until(&principal) {
             return Err(TokenError::Expired);
@@ -491,7 +491,7 @@ impl<I> TokenVerifierBuilder<I> {
         }
         problems.note(check_cache_capacity(self.cache_capacity));
         let leeway = problems.note(self.leeway.checked()).unwrap_or_default();
-        let [expiry_leeway, start_leeway] = [leeway.expiry, leeway.not_before]
+        let [expiry_leeway, not_before_leeway] = [leeway.expiry, leeway.not_before]
             .map(|leeway| time::Duration::try_from(leeway).unwrap_or(time::Duration::ZERO));
         let clock = self.clock;
         let keys = match self.keys {
@@ -513,7 +513,7 @@ impl<I> TokenVerifierBuilder<I> {
                     organization_claims: self.organization_claims,
                     resources: self.resources,
                     expiry_leeway,
-                    start_leeway,
+                    not_before_leeway,
                 },
                 clock,
                 verified: TokenCache::new(self.cache_capacity),

@@ -206,7 +206,7 @@ pub(super) fn got(outcome: &Option<Outcome>, generation: u32) -> bool {
     )
 }
 
-/// Asserts that no request of a live session is logged out.
+/// Asserts that no request of a valid session is logged out.
 pub(super) fn ends_nothing(outcomes: &[Option<Outcome>], shared: &Shared) {
     for outcome in outcomes {
         let ends = matches!(
