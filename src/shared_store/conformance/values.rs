@@ -55,7 +55,7 @@ pub(super) async fn keys(subject: &Subject<'_>) -> Checked {
     ];
     let mut keys: Vec<_> = ids.map(|id| subject.key(id)).into();
     keys.push(subject.scope.key(KeyNamespace::Session, "id"));
-    keys.push(StoreScope::new([subject.scope.prefix("other")]).key(KeyNamespace::Refresh, "id"));
+    keys.push(StoreScope::new([subject.scope.qualify("other")]).key(KeyNamespace::Refresh, "id"));
     for (index, key) in keys.iter().enumerate() {
         subject.put(key, index.to_string().as_bytes(), HOUR).await?;
     }
